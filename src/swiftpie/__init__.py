@@ -1,0 +1,55 @@
+"""SwiftPie: any subject into any scene, and any photo edited by text, in one denoising step."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from swiftpie.errors import (
+    CapabilityError,
+    ConfigError,
+    InputError,
+    MissingExtra,
+    SwiftPieError,
+    WeightsError,
+)
+
+if TYPE_CHECKING:
+    from swiftpie.engine.session import Session, load
+    from swiftpie.pipelines.personalize import MaskSource, Strength
+    from swiftpie.types import GenerationResult, Identity
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CapabilityError",
+    "ConfigError",
+    "GenerationResult",
+    "Identity",
+    "InputError",
+    "MaskSource",
+    "MissingExtra",
+    "Session",
+    "Strength",
+    "SwiftPieError",
+    "WeightsError",
+    "load",
+]
+
+_HOMES = {
+    "GenerationResult": "swiftpie.types",
+    "Identity": "swiftpie.types",
+    "MaskSource": "swiftpie.pipelines.personalize",
+    "Session": "swiftpie.engine.session",
+    "Strength": "swiftpie.pipelines.personalize",
+    "load": "swiftpie.engine.session",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
+    """Import a public name when it is first used, so that `import swiftpie` costs no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'swiftpie' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

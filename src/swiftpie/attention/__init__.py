@@ -1,0 +1,1 @@
+"""How identity enters a U-Net: two attention processors and the one value they read."""

@@ -1,0 +1,1 @@
+"""Presets by name and the bundle of networks that each loads."""

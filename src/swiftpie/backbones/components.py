@@ -1,0 +1,167 @@
+"""The bundle of loaded networks that every pipeline function takes."""
+
+import hashlib
+import importlib.resources
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from swiftpie.backbones.preset import Preset
+from swiftpie.errors import WeightsError
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.layout_predictor import LayoutPredictor
+from swiftpie.models.text import Pooling, TextTower
+from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.vision import ConvImageEncoder
+from swiftpie.registry import Registry
+from swiftpie.schedules import PredictionType, Schedule, scaled_linear_step
+
+PRESETS: Registry[Preset] = Registry(
+    package="swiftpie.backbones.presets",
+    attribute="PRESET",
+    entry_point_group="swiftpie.presets",
+)
+
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Loaded networks with the settings that belong to them."""
+
+    preset: Preset
+    schedule: Schedule
+    text: TextTower
+    image_encoder: nn.Module
+    autoencoder: PatchAutoencoder
+    denoiser: TinyDenoiser
+    layout_predictor: LayoutPredictor
+    fingerprint: str  # sha256 of all weight files
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.denoiser.parameters()).device
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Latent rows and columns of a picture."""
+        side = self.preset.image_size_px // self.preset.latent_cell_px
+        return side, side
+
+
+def load_components(
+    preset: Preset, *, device: str = "cpu", weights: Path | None = None
+) -> Components:
+    """Load every network of `preset` in float32.
+
+    Args:
+        preset: What to load.
+        device: A torch device.
+        weights: A folder in the preset's layout to read instead of the preset's own source.
+
+    Raises:
+        WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
+    """
+    folder = weights or _source_folder(preset)
+    networks = {
+        "text_encoder": _load(_text_encoder, folder / "text_encoder"),
+        "image_encoder": _load(ConvImageEncoder.from_pretrained, folder / "image_encoder"),
+        "autoencoder": _load(PatchAutoencoder.from_pretrained, folder / "autoencoder"),
+        "denoiser": _load(TinyDenoiser.from_pretrained, folder / "denoiser"),
+        "layout_predictor": _load(LayoutPredictor.from_pretrained, folder / "layout_predictor"),
+    }
+    for network in networks.values():
+        network.to(device).eval().requires_grad_(False)
+    text_encoder = networks.pop("text_encoder")
+    return Components(
+        preset=preset,
+        schedule=Schedule(
+            steps=tuple(scaled_linear_step(timestep) for timestep in preset.timesteps),
+            prediction_type=PredictionType(preset.prediction_type),
+        ),
+        text=TextTower(_load_tokenizer(folder / "tokenizer"), text_encoder, Pooling.MEAN),
+        fingerprint=_fingerprint(folder),
+        **networks,
+    )
+
+
+def _source_folder(preset: Preset) -> Path:
+    kind, _, name = preset.source.partition(":")
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / name
+    if kind != "package" or not folder.is_dir():
+        raise WeightsError(
+            f"The weights of preset {preset.name!r} are not at {preset.source!r}. "
+            "Reinstall SwiftPie, or pass a folder with `weights=`."
+        )
+    return folder
+
+
+def _load(network: Callable[..., Any], folder: Path) -> Any:  # noqa: ANN401 - any network
+    """Load one network, and turn every way it can fail into a plain sentence."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise WeightsError(
+            f"There are no safetensors weights in {folder}. SwiftPie reads only safetensors; "
+            "convert other formats first, or reinstall."
+        )
+    for file in files:
+        _check_header(file)
+    try:
+        return network(folder, local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(
+            f"The weights in {folder} do not fit this model: {error}. Reinstall SwiftPie or "
+            "point `weights=` to a folder that this version wrote."
+        ) from error
+
+
+def _text_encoder(folder: Path, **_: object) -> CLIPTextModel:
+    """Load without transformers' progress bar, which cannot be turned off for one call."""
+    encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(folder))
+    load_model(encoder, folder / "model.safetensors")
+    return encoder
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is not safetensors by content, whatever its name, before anything reads it."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        start = file.read(1)
+    if start != b"{" or not 0 < length <= MAX_HEADER_BYTES:
+        raise WeightsError(
+            f"{path} is not a safetensors file, whatever its name. SwiftPie never unpickles "
+            "weights; get the file again from where it came."
+        )
+    with path.open("rb") as file:
+        file.seek(8)
+        try:
+            header = json.loads(file.read(length))
+        except ValueError as error:
+            raise WeightsError(f"The header of {path} is damaged. Get the file again.") from error
+    ends = [e["data_offsets"][1] for name, e in header.items() if name != "__metadata__"]
+    if 8 + length + max(ends, default=0) != path.stat().st_size:
+        raise WeightsError(f"{path} is cut short or has extra bytes. Get the file again.")
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    if not (folder / "tokenizer.json").is_file():
+        raise WeightsError(f"There is no tokenizer.json in {folder}. Reinstall SwiftPie.")
+    return PreTrainedTokenizerFast.from_pretrained(folder)  # type: ignore[no-any-return]
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""One preset a file; the file's name is the preset's."""

@@ -1,0 +1,1 @@
+"""Sticker scenes: subjects, a deterministic renderer, captions and training batches."""

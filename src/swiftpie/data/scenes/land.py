@@ -1,0 +1,177 @@
+"""Scenes of the land: sand, snow, woods, meadows and rock."""
+
+import torch
+from torch import Tensor
+
+from swiftpie.data.scenes.drawing import hsv, mix, over, smoothstep
+from swiftpie.data.scenes.fields import Fields
+from swiftpie.data.scenes.foregrounds import blades, drift, leaves
+from swiftpie.data.scenes.scene import Light, Scene
+
+
+def snow(f: Fields) -> Tensor:
+    """Draw falling snow over two white hills."""
+    horizon = 0.42 + 0.16 * f.u(5)
+    picture = mix(f.rgb(150, 185, 220), f.rgb(225, 235, 245), f.depth(0, horizon))
+    hill = horizon + 0.03 * f.ridge(3)
+    picture = over(picture, f.rgb(195, 210, 228), f.below(hill - 0.08))
+    near = mix(f.rgb(250, 252, 255), f.rgb(205, 220, 240), f.depth(hill, 0.5))
+    picture = over(picture, near + 0.012 * f.soft(5), f.below(hill))
+    flake, _, _, _ = f.dots(16, size=0, place=1, above=0.5, radius=0.22)
+    return over(picture, f.rgb(255, 255, 255), 0.95 * flake)
+
+
+def desert(f: Fields) -> Tensor:
+    """Draw two rows of dunes under a hazy sun."""
+    horizon = 0.42 + 0.16 * f.u(5)
+    picture = mix(f.rgb(90, 175, 235), f.rgb(250, 225, 180), f.depth(0, horizon))
+    sun = smoothstep(0.07, 0.055, f.distance(0.15 + 0.7 * f.u(7), 0.14))
+    picture = over(picture, f.rgb(255, 250, 210), sun)
+    far = horizon + 0.05 * f.ridge(5)
+    dune = mix(f.rgb(230, 165, 85), f.rgb(205, 130, 60), f.depth(far, 0.3))
+    picture = over(picture, dune, f.below(far))
+    near = far + 0.13 + 0.05 * f.ridge(4, 1)
+    dune = mix(f.rgb(245, 190, 105), f.rgb(220, 150, 70), f.depth(near, 0.4))
+    ripples = 0.03 * torch.sin(40 * (f.y - near) + f.soft(7))
+    return over(picture, dune + ripples, f.below(near))
+
+
+def forest(f: Fields) -> Tensor:
+    """Draw two rows of fir trees behind a clearing."""
+    picture = mix(f.rgb(165, 215, 200), f.rgb(215, 240, 200), f.depth(0, 0.5))
+    rows = ((10, f.rgb(90, 150, 110), 0.6, 0.42), (7, f.rgb(40, 105, 65), 0.72, 0.5))
+    for which, (count, colour, foot, tall) in enumerate(rows):
+        across = (f.x * count) % 1 - 0.5
+        top = foot - tall * (0.75 + 0.25 * torch.tanh(f.columns(count, which)))
+        down = (f.y - top) / tall
+        width = (0.06 + 0.5 * down.clamp(0, 1)) * (0.75 + 0.25 * ((4 * down) % 1))
+        tree = smoothstep(width + 0.04, width - 0.04, across.abs())
+        tree = tree * ((f.y > top) & (f.y < foot + 0.02))
+        picture = over(picture, colour * (1 - 0.25 * across), tree)
+        trunk = (across.abs() < 0.07) & (f.y > foot) & (f.y < foot + 0.07)
+        picture = over(picture, f.rgb(80, 55, 35), trunk.to(picture.dtype))
+    ground = 0.7 + 0.02 * f.ridge(3)
+    grass = mix(f.rgb(105, 165, 70), f.rgb(60, 115, 45), f.depth(ground, 0.3))
+    return over(picture, grass + 0.04 * f.soft(3), f.below(ground))
+
+
+def flowers(f: Fields) -> Tensor:
+    """Draw a meadow with flowers that grow larger towards the viewer."""
+    horizon = 0.42 + 0.16 * f.u(5)
+    picture = mix(f.rgb(110, 190, 245), f.rgb(215, 238, 250), f.depth(0, horizon))
+    cloud = smoothstep(0.3, 1.2, f.soft(7) + 0.2 - f.y)
+    picture = over(picture, f.rgb(255, 255, 255), 0.7 * cloud)
+    ground = horizon + 0.03 * f.ridge(4)
+    grass = mix(f.rgb(120, 190, 80), f.rgb(55, 130, 50), f.depth(ground, 0.4))
+    picture = over(picture, grass + 0.04 * f.soft(3), f.below(ground))
+    for count, size, above, radius, start in ((16, 0, -0.1, 0.36, 0.02), (8, 2, -0.2, 0.26, 0.3)):
+        flower, kind, _, distance = f.dots(count, size=size, place=1, above=above, radius=radius)
+        flower = flower * f.below(ground + start)
+        hue = 0.93 - 0.80 * (kind > 0.33) * (kind < 0.66) - 0.15 * (kind >= 0.66)
+        picture = over(picture, hsv(hue, saturation=0.6, value=1.0), flower)
+        centre = flower * smoothstep(0.13, 0.08, distance)
+        picture = over(picture, f.rgb(255, 225, 90), centre)
+    return picture
+
+
+def mountain(f: Fields) -> Tensor:
+    """Draw snow-capped peaks behind green hills."""
+    picture = mix(f.rgb(95, 165, 230), f.rgb(215, 232, 245), f.depth(0, 0.6))
+    peak = 0.3 + 0.1 * f.ridge(1)
+    picture = over(picture, f.rgb(105, 120, 150) * (1 + 0.12 * f.soft(5)), f.below(peak))
+    snow_line = peak + 0.09 + 0.03 * f.soft(3)
+    cap = f.below(peak) * (1 - f.below(snow_line, 0.01))
+    picture = over(picture, f.rgb(248, 250, 255), cap)
+    hill = 0.58 + 0.05 * f.ridge(3, 1)
+    picture = over(picture, f.rgb(80, 125, 95), f.below(hill - 0.08))
+    meadow = mix(f.rgb(125, 180, 85), f.rgb(80, 140, 60), f.depth(hill, 0.4))
+    return over(picture, meadow + 0.03 * f.soft(3), f.below(hill))
+
+
+def autumn(f: Fields) -> Tensor:
+    """Draw golden treetops and a floor of fallen leaves."""
+    picture = mix(f.rgb(245, 225, 190), f.rgb(250, 200, 130), f.depth(0, 0.6))
+    trunk = smoothstep(0.075, 0.055, ((f.x * 5 + f.u(6)) % 1 - 0.5).abs())
+    picture = over(picture, f.rgb(95, 65, 45), trunk * (f.y > 0.1))
+    fine = f.soft(3)
+    crown = mix(f.rgb(215, 100, 40), f.rgb(240, 170, 50), smoothstep(-0.5, 1.2, fine))
+    density = smoothstep(0.1, 0.4, f.soft(5) + (0.35 - f.y) * 2)
+    picture = over(picture, crown, density)
+    picture = over(picture, f.rgb(190, 125, 60) + 0.05 * fine, f.below(0.55))
+    for count, size, place, above, radius in ((16, 2, 0, -0.2, 0.42), (8, 0, 1, 0.6, 0.2)):
+        leaf, first, second, _ = f.dots(count, size=size, place=place, above=above, radius=radius)
+        lying = leaf * f.below(0.53) if count == 16 else leaf
+        colour = hsv(0.02 + 0.1 * first, saturation=0.8, value=0.75 + 0.25 * second)
+        picture = over(picture, colour, lying)
+    return picture
+
+
+def lava(f: Fields) -> Tensor:
+    """Draw glowing cracks in black rock before a volcano that spits sparks."""
+    picture = mix(f.rgb(45, 20, 30), f.rgb(130, 45, 30), f.depth(0, 0.5))
+    fine = f.soft(3)
+    peak = 0.25 + 0.11 * f.ridge(2)
+    picture = over(picture, f.rgb(45, 32, 36) * (1 + 0.15 * fine), f.below(peak))
+    shore = 0.5 + 0.03 * f.ridge(3, 1)
+    crack = smoothstep(0.35, 0.0, (f.soft(5) + 0.4 * fine).abs())
+    melt = mix(f.rgb(255, 90, 20), f.rgb(255, 225, 90), smoothstep(0.5, 1, crack))
+    picture = over(picture, mix(f.rgb(60, 35, 32), melt, crack), f.below(shore))
+    spark, _, _, _ = f.dots(16, size=2, place=0, above=1.0, radius=0.2)
+    return over(picture, f.rgb(255, 170, 60), spark * (1 - f.below(shore)))
+
+
+LAND = (
+    Scene(
+        "snow",
+        ("in the snow", "on a snowy hill", "on snow", "in a snowstorm", "in winter"),
+        snow,
+        Light((0.96, 1.0, 1.06), shade=0.08),
+        foreground=drift((246, 249, 255), (220, 231, 246)),
+    ),
+    Scene(
+        "desert",
+        ("in a desert", "in the desert", "on a sand dune", "among the dunes"),
+        desert,
+        Light((1.06, 1.0, 0.88), shade=0.2),
+        foreground=drift((248, 196, 112), (226, 158, 78)),
+    ),
+    Scene(
+        "forest",
+        ("in a forest", "in the woods", "among the trees", "in front of fir trees"),
+        forest,
+        Light((0.85, 0.95, 0.85), shade=0.12),
+        foreground=blades((62, 118, 46), (120, 180, 80)),
+    ),
+    Scene(
+        "flowers",
+        ("in a field of flowers", "in a flower meadow", "among flowers", "in a garden"),
+        flowers,
+        Light((1.02, 1.02, 0.97), shade=0.15),
+        foreground=blades((58, 132, 50), (140, 205, 90)),
+    ),
+    Scene(
+        "mountain",
+        (
+            "in the mountains",
+            "in front of mountains",
+            "with mountains in the background",
+            "in the Alps",
+        ),
+        mountain,
+        Light((1.0, 1.0, 1.0), shade=0.15),
+        foreground=blades((78, 138, 58), (140, 195, 92)),
+    ),
+    Scene(
+        "autumn",
+        ("in autumn leaves", "in an autumn park", "among autumn leaves", "in a park in fall"),
+        autumn,
+        Light((1.05, 0.93, 0.8), shade=0.15),
+        foreground=leaves,
+    ),
+    Scene(
+        "lava",
+        ("on a volcano", "on lava", "on molten lava", "by a volcano"),
+        lava,
+        Light((1.0, 0.7, 0.6), shade=0.15),
+    ),
+)

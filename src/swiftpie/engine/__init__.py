@@ -1,0 +1,1 @@
+"""Loaded models that serve many calls."""

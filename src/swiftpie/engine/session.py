@@ -1,0 +1,114 @@
+"""A loaded preset: the object that users, the command line and servers talk to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.backbones.components import PRESETS, Components, load_components
+from swiftpie.errors import InputError
+from swiftpie.images import load_image
+from swiftpie.masks import load_mask
+from swiftpie.pipelines import identity as identities
+from swiftpie.pipelines.personalize import Box, MaskSource, Strength, personalize
+from swiftpie.types import GenerationResult, Identity
+
+Picture = str | Path | bytes | Image.Image
+MAX_SEED = 2**63 - 1
+
+
+class Session:
+    """One preset on one device. Calls keep nothing, so threads may share a session."""
+
+    def __init__(self, components: Components) -> None:
+        """Wrap loaded `components`; `swiftpie.load` is the usual way to get a session."""
+        self.components = components
+
+    def encode_identity(
+        self,
+        images: Picture | Sequence[Picture],
+        *,
+        masks: Picture | Sequence[Picture | None] | None = None,
+    ) -> Identity:
+        """Encode one subject once, for any number of pictures.
+
+        Args:
+            images: One or several pictures of the subject: a path, bytes or a PIL image.
+            masks: As many pictures, white where the subject is; None finds the subject by its
+                transparency or against a plain background.
+
+        Raises:
+            InputError: A picture cannot be read, or the subject cannot be found in it.
+        """
+        sources = _as_list(images)
+        mask_sources = _as_list(masks) if masks is not None else [None] * len(sources)
+        if len(mask_sources) != len(sources):
+            raise InputError(
+                f"{len(sources)} pictures came with {len(mask_sources)} masks. Give one mask a "
+                "picture, None where it shall be found."
+            )
+        pictures = [load_image(source) for source in sources]
+        regions = [
+            None if mask is None else load_mask(mask, picture.size)
+            for picture, mask in zip(pictures, mask_sources, strict=True)
+        ]
+        return identities.encode_identity(self.components, pictures, masks=regions)
+
+    def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
+        """Write `identity` to a safetensors file; an existing one only with `force`."""
+        identities.save_identity(identity, path, force=force)
+
+    def load_identity(self, path: str | Path) -> Identity:
+        """Read an identity that this preset's networks encoded."""
+        return identities.load_identity(path, self.components)
+
+    def personalize(
+        self,
+        identity: Identity,
+        prompt: str,
+        *,
+        seed: int = 0,
+        num_images: int = 1,
+        strength: Strength | None = None,
+        mask: Tensor | MaskSource = MaskSource.NONE,
+        box: Box | None = None,
+    ) -> GenerationResult:
+        """Draw the subject into the scene of `prompt`; picture i has the seed `seed + i`.
+
+        Raises:
+            InputError: The prompt is empty or a number is out of range.
+        """
+        if not 0 <= seed <= MAX_SEED - num_images:
+            raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
+        return personalize(
+            self.components,
+            identity,
+            prompt,
+            seeds=range(seed, seed + num_images),
+            strength=strength,
+            mask=mask,
+            box=box,
+        )
+
+
+def load(preset: str = "mini", *, device: str = "cpu", weights: Path | None = None) -> Session:
+    """Load a preset by name.
+
+    Args:
+        preset: One of `swiftpie presets`.
+        device: A torch device, as "cpu" or "cuda".
+        weights: A folder of weights to use instead of the preset's own.
+
+    Raises:
+        ConfigError: No such preset.
+        WeightsError: Its weights are missing or damaged.
+    """
+    return Session(load_components(PRESETS.get(preset), device=device, weights=weights))
+
+
+def _as_list(value: object) -> list[Picture]:
+    if isinstance(value, (str, Path, bytes, Image.Image)):
+        return [value]
+    assert isinstance(value, Sequence)
+    return list(value)

@@ -1,0 +1,37 @@
+"""The exceptions a user of SwiftPie can meet.
+
+```
+SwiftPieError
+├── InputError (ValueError)       an image, mask or prompt cannot be used
+├── ConfigError (ValueError)      an unknown preset or a bad setting
+├── CapabilityError               the preset cannot do this operation
+├── WeightsError                  weights are missing, corrupt or of the wrong shape
+└── MissingExtra (ImportError)    an optional package is not installed
+```
+
+Every message says what was given, what is needed, and what to do.
+"""
+
+
+class SwiftPieError(Exception):
+    """Base of every error that SwiftPie raises on purpose."""
+
+
+class InputError(SwiftPieError, ValueError):
+    """An image, mask or prompt cannot be used."""
+
+
+class ConfigError(SwiftPieError, ValueError):
+    """A preset, recipe or setting does not exist or has a bad value."""
+
+
+class CapabilityError(SwiftPieError):
+    """The chosen preset cannot do the operation."""
+
+
+class WeightsError(SwiftPieError):
+    """Weights are missing, corrupt, unsafe or of the wrong shape."""
+
+
+class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it is
+    """An optional package is needed; the message names the extra to install."""

@@ -1,0 +1,274 @@
+"""Files at the border: read pictures nobody vouches for, and write whole files or none.
+
+Reading decides by content, never by the file's name, and looks at the header before it decodes a
+pixel. What comes out is plain: upright, sRGB, 8 bit, RGB or RGBA, without the file's metadata.
+"""
+
+import io
+import os
+import secrets
+import struct
+import warnings
+import zlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from swiftpie.errors import InputError
+
+Source: TypeAlias = str | Path | bytes | Image.Image | BinaryIO
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # few decoders, few holes; JPEG has MPO
+MAX_ENCODED_MIB = 20
+MAX_PIXELS = 40_000_000
+MAX_SIDE_PX = 12_000
+MAX_ASPECT = 20
+MAX_ICC_MIB = 4  # larger colour profiles are ignored
+
+DECODER_ERRORS = (  # everything Pillow's decoders raise on broken bytes
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def load_image(source: Source) -> Image.Image:
+    """Return a picture as upright sRGB, mode RGB, or RGBA where it has transparency.
+
+    Args:
+        source: a path, encoded bytes, an open binary file, or a PIL image; of an animation the
+            first frame is taken.
+
+    Raises:
+        InputError: It is missing, no picture, broken, or over one of the limits of this module.
+    """
+    name = describe(source)
+    with _no_warnings():
+        image = open_image(source)
+        try:
+            image.load()
+        except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
+            raise InputError(
+                f"{name} is broken or cut off ({error}). A complete picture is needed. "
+                "Download or export it again."
+            ) from error
+        return _to_plain(_to_srgb(_to_upright(image)))
+
+
+def open_image(source: Source) -> Image.Image:
+    """Return a picture whose header is read and within the limits; its pixels are not decoded.
+
+    Raises:
+        InputError: It is missing, no picture, or over one of the limits of this module.
+    """
+    name = describe(source)
+    if isinstance(source, Image.Image):
+        _check_size(source.size, name=name)
+        return source
+    data = _read(source, name=name)
+    with _no_warnings():
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise InputError(_too_large(name, "far more")) from error
+        except DECODER_ERRORS as error:
+            raise InputError(
+                f"{name} is not a readable picture. One of {', '.join(FORMATS)} is needed, "
+                "whatever the file is called. Convert it to PNG or JPEG."
+            ) from error
+    _check_size(image.size, name=name)
+    return image
+
+
+def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
+    """Write `data` so that `path` holds either all of it or what it held before.
+
+    Raises:
+        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        problem = _write_problem(path, force=force)
+        if problem is None:
+            _replace(path, data)
+    except (OSError, ValueError) as error:
+        problem = (
+            f"cannot be written ({_reason(error)}). A folder that exists and is writable is "
+            "needed. Create it or choose another one."
+        )
+    if problem is not None:
+        raise InputError(f"'{path}' {problem}")
+
+
+def describe(source: Source) -> str:
+    """Return how messages call `source`."""
+    if isinstance(source, str | Path):
+        return f"'{source}'"
+    if isinstance(source, bytes):
+        return f"The picture of {len(source)} bytes"
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    return f"'{name}'" if isinstance(name, str) and name else "The picture"
+
+
+def _write_problem(path: Path, *, force: bool) -> str | None:
+    """Return why nothing may be written to `path`, or None."""
+    if path.is_dir():
+        return "is a folder. A file name is needed. Add one to the path."
+    if path.exists() and not force:
+        return "exists already. A new name is needed. Choose one, or allow overwriting (force)."
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """Return the operating system's words for `error`, without the path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a temporary file beside `path`, then move it there in one step."""
+    temporary = path.with_name(f".swiftpie-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _read(source: str | Path | bytes | BinaryIO, *, name: str) -> bytes:
+    """Return the encoded bytes, refusing to read more than the limit.
+
+    Raises:
+        InputError: There are too many, none, or the file cannot be read.
+    """
+    limit = MAX_ENCODED_MIB << 20
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, str | Path):
+        data = _read_path(Path(source), limit=limit, name=name)
+    else:
+        data = source.read(limit + 1)
+    if len(data) > limit:
+        raise InputError(
+            f"{name} has more than {MAX_ENCODED_MIB} MiB. At most {MAX_ENCODED_MIB} MiB are read. "
+            "Save it smaller or with stronger compression."
+        )
+    if not data:
+        raise InputError(f"{name} is empty (0 bytes). A picture is needed. Check the download.")
+    return data
+
+
+def _read_path(path: Path, *, limit: int, name: str) -> bytes:
+    """Return up to one byte more than `limit` from a regular file.
+
+    Raises:
+        InputError: `path` is missing, no file, or not readable.
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(limit + 1)
+        problem = "is not a file" if path.exists() else "does not exist"
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read ({_reason(error)})"
+    raise InputError(f"{name} {problem}. A picture file is needed. Check the path.")
+
+
+def _check_size(size: tuple[int, int], *, name: str) -> None:
+    """Refuse pictures that are too large or too narrow to be worth decoding.
+
+    Raises:
+        InputError: `size` (width, height) is over a limit of this module.
+    """
+    width, height = size
+    if width < 1 or height < 1:
+        raise InputError(f"{name} has no pixels. A picture is needed. Export it again.")
+    if max(size) > MAX_SIDE_PX or width * height > MAX_PIXELS:
+        raise InputError(_too_large(name, f"{width}x{height}"))
+    if max(size) > MAX_ASPECT * min(size):
+        raise InputError(
+            f"{name} is {width}x{height} px. The longer side may be at most {MAX_ASPECT} times "
+            "the shorter one. Crop it."
+        )
+
+
+def _too_large(name: str, found: str) -> str:
+    """Return the message for pictures of too many pixels."""
+    return (
+        f"{name} is too large ({found} px). At most {MAX_SIDE_PX} px a side and "
+        f"{MAX_PIXELS // 1_000_000} million pixels are read. Shrink it first."
+    )
+
+
+def _no_warnings() -> AbstractContextManager[object]:
+    """Silence decoders' warnings: what matters to a user is raised as an error instead."""
+    return warnings.catch_warnings(action="ignore")
+
+
+def _to_upright(image: Image.Image) -> Image.Image:
+    """Turn the picture as its EXIF orientation asks; broken EXIF data is ignored."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except DECODER_ERRORS:
+        return image.copy()
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Apply an embedded colour profile; one that is broken or of another mode is ignored."""
+    profile = image.info.get("icc_profile")
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= MAX_ICC_MIB << 20:
+        return image
+    if image.mode not in {"RGB", "RGBA", "L", "LA", "CMYK"} or "transparency" in image.info:
+        return image
+    colours = image.convert({"RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode))
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(colours, source, target, outputMode="RGB")
+    except (*DECODER_ERRORS, ImageCms.PyCMSError):
+        return image
+    assert converted is not None  # only in-place conversion returns nothing
+    if image.mode in {"RGBA", "LA"}:
+        converted.putalpha(image.getchannel("A"))
+    return converted
+
+
+def _to_plain(image: Image.Image) -> Image.Image:
+    """Return 8-bit RGB or RGBA without the file's metadata."""
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        image = Image.fromarray(_to_8_bit(np.asarray(image), image.mode))
+    plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    plain = plain.copy() if plain is image else plain
+    plain.info = {}
+    return plain
+
+
+def _to_8_bit(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
+    """Scale greyscale of 16 or 32 bit (h, w) to 0..255 by the smallest usual range that holds it.
+
+    Mode `I;16` is 0..65535 by definition; `I` and `F` do not say, so the brightest pixel decides.
+    """
+    clean = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0).clip(0)
+    brightest = clean.max()
+    ranges = (65535.0,) if mode.startswith("I;16") else (255.0, 65535.0)
+    if mode == "F":
+        ranges = (1.0, *ranges)
+    top = next((limit for limit in ranges if brightest <= limit), brightest)
+    return np.rint(clean / top * 255).astype(np.uint8)

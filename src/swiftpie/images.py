@@ -1,0 +1,221 @@
+"""Pictures: PIL outside, pixels (B, 3, H, W) in [-1, 1] inside, and files with their origin."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, PngImagePlugin
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.errors import InputError
+from swiftpie.files import DECODER_ERRORS, Source, load_image, open_image, write_file
+
+__all__ = [
+    "Source",
+    "alpha_of",
+    "contact_sheet",
+    "fit_square",
+    "load_image",
+    "mask_to_pil",
+    "read_metadata",
+    "save_image",
+    "to_pil",
+    "to_tensor",
+]
+
+FORMAT_OF_SUFFIX = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+METADATA_KEY = "swiftpie"
+MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
+JPEG_QUALITY = 95
+WEBP_QUALITY = 92
+EXIF_BLOCK = 0x8769
+USER_COMMENT = 0x9286
+ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
+CAPTION_PX = 18
+
+XMP = (
+    '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" '
+    'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    "Iptc4xmpExt:DigitalSourceType="
+    '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """Return pixels (1, 3, H, W) in [-1, 1]; transparency is ignored."""
+    values = np.array(image.convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(values).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
+
+
+def alpha_of(image: Image.Image) -> Tensor | None:
+    """Return opacity (1, 1, H, W) in [0, 1], or None where the picture has no alpha channel."""
+    if "A" not in image.getbands():
+        return None
+    return torch.from_numpy(np.array(image.getchannel("A"), dtype=np.float32))[None, None] / 255
+
+
+def to_pil(pixels: Tensor) -> list[Image.Image]:
+    """Return one RGB picture for each row of `pixels` (B, 3, H, W) in [-1, 1]."""
+    values = ((pixels.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return [Image.fromarray(v) for v in values.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
+
+
+def mask_to_pil(mask: Tensor) -> list[Image.Image]:
+    """Return one greyscale picture for each row of `mask` (B, 1, H, W) in [0, 1]."""
+    values = (mask.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return [Image.fromarray(v) for v in values[:, 0].contiguous().cpu().numpy()]
+
+
+def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tuple[Tensor, Tensor]:
+    """Cut the square around the subject: the reference frame of `swiftpie.layout`.
+
+    Args:
+        pixels: photo (1, 3, H, W) in [-1, 1].
+        mask: where the subject is, (1, 1, H, W) in [0, 1].
+        size_px: side S of the result.
+        fill: share of the side that the longer side of the subject's bounding box covers.
+
+    Returns:
+        Pixels (1, 3, S, S), grey (0) beyond the photo, and mask (1, 1, S, S), 0 beyond it.
+
+    Raises:
+        InputError: The mask is empty.
+    """
+    assert pixels.shape[-2:] == mask.shape[-2:], "photo and mask differ in size"
+    solid = mask[0, 0] > 0.5
+    if not solid.any():
+        raise InputError(
+            "The mask shows no subject. It has to be white where the subject is. "
+            "Supply another mask, as in photo.jpg:mask.png."
+        )
+    top, bottom = _extent(solid.any(dim=1))
+    left, right = _extent(solid.any(dim=0))
+    side = max(1, round(max(bottom - top, right - left) / fill))
+    start_y, start_x = (top + bottom - side) // 2, (left + right - side) // 2
+    height, width = solid.shape
+    pad = (-start_x, start_x + side - width, -start_y, start_y + side - height)
+    frame = F.pad(torch.cat([pixels, mask], dim=1), pad)  # negative padding crops
+    frame = F.interpolate(
+        frame, size=(size_px, size_px), mode="bilinear", align_corners=False, antialias=True
+    )
+    return frame[:, :3], frame[:, 3:]
+
+
+def save_image(
+    image: Image.Image, path: str | Path, *, metadata: Mapping[str, str], force: bool = False
+) -> None:
+    """Write a generated picture with its origin; equal arguments give equal bytes.
+
+    Args:
+        image: the picture; JPEG has no transparency, so it is laid on white there.
+        path: its suffix (.png, .jpg, .jpeg or .webp) chooses the format.
+        metadata: stored as JSON; every file is also marked as made by a trained model (IPTC).
+        force: replace an existing file.
+
+    Raises:
+        InputError: The suffix is unknown, the file exists, the folder cannot be written to, or the
+            metadata is too long.
+    """
+    file_format = FORMAT_OF_SUFFIX.get(Path(path).suffix.lower())
+    if file_format is None:
+        raise InputError(
+            f"'{path}' does not end in a known suffix. One of {', '.join(FORMAT_OF_SUFFIX)} is "
+            "needed. Rename the output."
+        )
+    text = json.dumps(dict(metadata), sort_keys=True)
+    if len(text) > MAX_METADATA_BYTES:
+        raise InputError(
+            f"The metadata for '{path}' has {len(text)} bytes. At most {MAX_METADATA_BYTES} fit "
+            "into a picture. Shorten the prompt."
+        )
+    write_file(path, _encode(image, file_format, text), force=force)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return what `save_image` stored in a picture; empty for pictures of other origin.
+
+    Raises:
+        InputError: The file is missing or not a picture.
+    """
+    image = open_image(path)
+    try:
+        if image.format == "PNG":
+            text = str(image.info.get(METADATA_KEY, ""))
+        else:
+            comment = image.getexif().get_ifd(EXIF_BLOCK).get(USER_COMMENT, b"")
+            text = bytes(comment).removeprefix(ASCII_COMMENT).decode("ascii")
+        stored = json.loads(text)
+    except DECODER_ERRORS:
+        return {}
+    return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image]], *, cell_px: int, captions: Sequence[str] = ()
+) -> Image.Image:
+    """Return one white picture with all `rows`, each picture fitted into a square cell.
+
+    Args:
+        rows: pictures; transparency shows the white ground.
+        cell_px: side of a cell.
+        captions: words above the columns.
+    """
+    header = CAPTION_PX if captions else 0
+    num_columns = max((len(row) for row in rows), default=1)
+    sheet = Image.new("RGB", (num_columns * cell_px, header + len(rows) * cell_px), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, caption in enumerate(captions):
+        draw.text((column * cell_px + 4, 3), caption, fill="black")
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            scale = cell_px / max(image.size)
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            cell = image.convert("RGBA").resize(size, Image.Resampling.LANCZOS)
+            margin_x, margin_y = (cell_px - size[0]) // 2, (cell_px - size[1]) // 2
+            sheet.paste(cell, (x * cell_px + margin_x, header + y * cell_px + margin_y), cell)
+    return sheet
+
+
+def _extent(flags: Tensor) -> tuple[int, int]:
+    """Return the first and one past the last true place of `flags` (n,)."""
+    places = flags.nonzero()
+    return int(places.min()), int(places.max()) + 1
+
+
+def _encode(image: Image.Image, file_format: str, text: str) -> bytes:
+    """Return the file's bytes with `text` and the mark of origin inside."""
+    plain = image.copy() if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
+    plain.info = {}  # nothing of the input may travel along
+    buffer = io.BytesIO()
+    if file_format == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt(METADATA_KEY, text)
+        chunks.add_itxt("XML:com.adobe.xmp", XMP)
+        plain.save(buffer, file_format, pnginfo=chunks)
+        return buffer.getvalue()
+    exif = Image.Exif()
+    exif.get_ifd(EXIF_BLOCK)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
+    if file_format == "JPEG":
+        flat = _on_white(plain)
+        flat.save(
+            buffer, file_format, quality=JPEG_QUALITY, subsampling=0, exif=exif, xmp=XMP.encode()
+        )
+    else:
+        plain.save(buffer, file_format, quality=WEBP_QUALITY, exif=exif, xmp=XMP.encode())
+    return buffer.getvalue()
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Return the picture without transparency."""
+    if image.mode != "RGBA":
+        return image
+    ground = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(ground, image).convert("RGB")

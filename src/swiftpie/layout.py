@@ -1,0 +1,65 @@
+"""Where a subject goes in the picture: centre, scale, rotation and flip as one value.
+
+Coordinates: the picture and the reference frame both span [-1, 1] in x (right) and y (down).
+The *reference frame* is the square picture of the subject that the encoders see: the subject's
+bounding box is centred and its longer side covers `SUBJECT_FILL` of the frame.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SUBJECT_FILL = 0.9  # the rest is margin, so that soft edges and contact shadows stay inside
+
+
+class Layout(NamedTuple):
+    """Place of the reference frame in the picture, one row a sample."""
+
+    centre: Tensor  # (B, 2) x and y in [0, 1], 0 = left or top edge
+    scale: Tensor  # (B,) side of the reference frame over the side of the picture, > 0
+    rotation: Tensor  # (B,) radians, positive turns clockwise on screen
+    flip: Tensor  # (B,) 1 mirrors the reference left to right, 0 keeps it
+
+
+def to_affine(layout: Layout) -> Tensor:
+    """Return the map (B, 2, 3) from picture coordinates to reference-frame coordinates."""
+    cos, sin = torch.cos(layout.rotation), torch.sin(layout.rotation)
+    mirror = 1 - 2 * layout.flip
+    rows = [mirror * cos, mirror * sin, -sin, cos]
+    linear = torch.stack(rows, dim=-1).unflatten(-1, (2, 2)) / layout.scale[:, None, None]
+    offset = -linear @ (2 * layout.centre - 1).unsqueeze(-1)
+    return torch.cat([linear, offset], dim=-1)
+
+
+def from_box(box: tuple[float, float, float, float]) -> Layout:
+    """Return the upright layout whose subject fills `box` (left, top, right, bottom in [0, 1])."""
+    left, top, right, bottom = box
+    side = max(right - left, bottom - top) / SUBJECT_FILL
+    return Layout(
+        centre=torch.tensor([[(left + right) / 2, (top + bottom) / 2]]),
+        scale=torch.tensor([side]),
+        rotation=torch.zeros(1),
+        flip=torch.zeros(1),
+    )
+
+
+def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:
+    """Return pixel-centre coordinates (height, width, 2) in [-1, 1], x first, on `like`'s device."""
+    x = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) / width * 2 - 1
+    y = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) / height * 2 - 1
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+
+def to_reference(affine: Tensor, points: Tensor) -> Tensor:
+    """Map picture points (..., 2) by `affine` (B, 2, 3) to reference-frame points (B, ..., 2)."""
+    flat = points.reshape(-1, 2)
+    mapped = flat @ affine[:, :, :2].transpose(1, 2) + affine[:, None, :, 2]
+    return mapped.unflatten(1, points.shape[:-1])
+
+
+def warp(frame: Tensor, affine: Tensor, size: tuple[int, int]) -> Tensor:
+    """Draw `frame` (B, C, H, W) into a picture of `size` (height, width); 0 outside the frame."""
+    grid = to_reference(affine, pixel_grid(*size, like=frame))
+    return F.grid_sample(frame, grid.to(frame.dtype), align_corners=False, padding_mode="zeros")

@@ -1,0 +1,228 @@
+"""Masks (B, 1, H, W) in [0, 1]: from alpha, colours, files, boxes and attention; 1 = subject."""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.cutout import find_subject
+from swiftpie.errors import InputError
+from swiftpie.files import Source, describe, load_image
+
+WORK_SIDE_PX = 192  # the subject is looked for at this size; the outline is refined afterwards
+MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range the search has found nothing usable
+MAX_ASPECT_ERROR = 0.02  # between a mask file and its photo: more than rounding explains
+GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges this far
+GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
+OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
+
+ATTENTION_CEILING = 3.0  # means; larger values are outliers of single tokens
+ATTENTION_LOW, ATTENTION_HIGH = 0.05, 0.95  # quantiles that become 0 and 1
+ATTENTION_STEEPNESS = 10.0  # of the logistic curve around one half
+MIN_STRUCTURE = 0.5  # spread over mean below which a map points nowhere
+
+
+def subject_mask(image: Image.Image) -> Tensor:
+    """Return where the subject is (1, 1, H, W): its transparency, or else a search by colour.
+
+    Args:
+        image: photo, mode RGB or RGBA. The search suits one subject on a fairly plain ground.
+
+    Raises:
+        InputError: The search finds next to nothing or nearly everything.
+    """
+    alpha = _transparency(image)
+    mask = _search(image.convert("RGB")) if alpha is None else alpha
+    share = mask.mean().item()
+    low, high = (0.0, 1.0) if alpha is not None else (MIN_SHARE, MAX_SHARE)
+    if share <= low or share > high:
+        raise InputError(
+            f"The subject could not be told from its background: {share:.0%} of the picture was "
+            "found. A subject on a plain ground is needed. Supply a mask as IMAGE:MASK."
+        )
+    return mask
+
+
+def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
+    """Return the mask in a picture file (1, 1, H, W), white or opaque = subject.
+
+    Args:
+        source: a path, encoded bytes, an open binary file, or a PIL image.
+        size: width and height of the photo it belongs to.
+
+    Raises:
+        InputError: It is no readable picture, shows nothing, or is not shaped as the photo.
+    """
+    image = load_image(source)
+    name = describe(source)
+    aspect = (image.width * size[1]) / (image.height * size[0])
+    if abs(aspect - 1) > MAX_ASPECT_ERROR:
+        raise InputError(
+            f"The mask {name} is {image.width}x{image.height} px and its photo {size[0]}x{size[1]} "
+            "px. Both need the same shape. Export the mask from that photo."
+        )
+    mask = _transparency(image)
+    mask = _plane(image.convert("L")) if mask is None else mask
+    if mask.max() <= 0.5:
+        raise InputError(
+            f"The mask {name} is black. White (or opaque) is needed where the subject is. "
+            "Invert it or draw the subject in white."
+        )
+    return resize_mask(mask, (size[1], size[0]))
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """Read "left,top,right,bottom" as fractions of the picture.
+
+    Raises:
+        InputError: They are not four numbers in [0, 1] with left < right and top < bottom.
+    """
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError:
+        left = top = right = bottom = float("nan")
+    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+        return left, top, right, bottom
+    raise InputError(
+        f"'{text}' is not a box. Needed are left,top,right,bottom as fractions of the picture, "
+        "each from 0 to 1, left < right and top < bottom. Write for example 0.25,0.5,0.75,1."
+    )
+
+
+def box_mask(
+    box: tuple[float, float, float, float], *, height: int, width: int, feather: float = 0.0
+) -> Tensor:
+    """Return a mask (1, 1, height, width) that is 1 inside `box`.
+
+    Args:
+        box: left, top, right and bottom in [0, 1]; a pixel cut by its edge is covered in part.
+        height: rows of the mask.
+        width: columns of the mask.
+        feather: share of the picture's side over which the mask fades out beyond the box, >= 0.
+    """
+    left, top, right, bottom = box
+    rows = _ramp(top, bottom, count=height, feather=feather)
+    columns = _ramp(left, right, count=width, feather=feather)
+    return (rows[:, None] * columns[None, :])[None, None]
+
+
+def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return `mask` (B, 1, H, W) at `size` (height, width), by area along a side that shrinks."""
+    height, width = mask.shape[-2:]
+    small = (min(height, size[0]), min(width, size[1]))
+    if small != (height, width):
+        mask = F.interpolate(mask, size=small, mode="area")
+    if small != tuple(size):
+        mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
+    return mask
+
+
+def iou(a: Tensor, b: Tensor, *, threshold: float = 0.5) -> Tensor:
+    """Return intersection over union (B,) of masks (B, 1, H, W); two empty masks agree fully."""
+    first, second = a.flatten(1) > threshold, b.flatten(1) > threshold
+    union = (first | second).sum(dim=1)
+    shared = (first & second).sum(dim=1)
+    return torch.where(union > 0, shared / union.clamp(min=1), 1.0)
+
+
+def attention_to_mask(attention: Tensor) -> Tensor:
+    """Turn attention maps into masks, each by its own statistics.
+
+    Args:
+        attention: what a few tokens received, (B, 1, h, w), >= 0, of any scale.
+
+    Returns:
+        Masks (B, 1, h, w). A map without structure gives all ones: then there is no telling
+        subject from background, and treating all as subject is the mild error.
+    """
+    maps = attention.float()
+    mean = maps.flatten(1).mean(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+    low, high = _quantiles(maps)
+    has_structure = (high - low) / mean >= MIN_STRUCTURE
+    maps = (maps / (ATTENTION_CEILING * _per_sample(mean))).clamp(0, 1)
+    maps = _binomial_blur(maps)
+    low, high = _quantiles(maps)
+    spread = _per_sample((high - low).clamp(min=1e-6))
+    maps = ((maps - _per_sample(low)) / spread).clamp(0, 1)
+    soft = torch.sigmoid(ATTENTION_STEEPNESS * (maps - 0.5))
+    return torch.where(_per_sample(has_structure), soft, 1.0).to(attention.dtype)
+
+
+def _transparency(image: Image.Image) -> Tensor | None:
+    """Return the alpha channel (1, 1, H, W), or None where it is missing or fully opaque."""
+    if "A" not in image.getbands():
+        return None
+    alpha = _plane(image.getchannel("A"))
+    return alpha if alpha.min() < 1 else None
+
+
+def _plane(image: Image.Image) -> Tensor:
+    """Return one 8-bit channel as (1, 1, H, W) in [0, 1]."""
+    return torch.from_numpy(np.array(image, dtype=np.float32))[None, None] / 255
+
+
+def _search(photo: Image.Image) -> Tensor:
+    """Return the subject's mask (1, 1, H, W) found by colour at working size, at full size."""
+    scale = min(1.0, WORK_SIDE_PX / max(photo.size))
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    small = photo.resize(size, Image.Resampling.BOX)
+    coarse = torch.from_numpy(find_subject(np.array(small, dtype=np.float32) / np.float32(255)))
+    return _follow_edges(coarse[None, None], _plane(small.convert("L")), _plane(photo.convert("L")))
+
+
+def _follow_edges(mask: Tensor, guide: Tensor, full: Tensor) -> Tensor:
+    """Enlarge `mask` along the photo's edges (fast guided filter, He and Sun, 2015).
+
+    Args:
+        mask: coarse mask (1, 1, h, w).
+        guide: greyscale photo at the same size.
+        full: greyscale photo (1, 1, H, W) at the size of the result.
+    """
+    mean_mask, mean_guide = _box_mean(mask), _box_mean(guide)
+    variance = _box_mean(guide * guide) - mean_guide**2
+    slope = (_box_mean(guide * mask) - mean_guide * mean_mask) / (variance + GUIDE_SOFTNESS)
+    offset = mean_mask - slope * mean_guide
+    lines = torch.cat([_box_mean(slope), _box_mean(offset)], dim=1)
+    lines = F.interpolate(lines, size=full.shape[-2:], mode="bilinear", align_corners=False)
+    refined = lines[:, :1] * full + lines[:, 1:]
+    return ((refined - 0.5) * OUTLINE_CONTRAST + 0.5).clamp(0, 1)
+
+
+def _box_mean(field: Tensor) -> Tensor:
+    """Return the mean of `field` (1, 1, h, w) around each pixel, over the pixels that exist."""
+    size = 2 * GUIDE_RADIUS_PX + 1
+    return F.avg_pool2d(field, size, stride=1, padding=GUIDE_RADIUS_PX, count_include_pad=False)
+
+
+def _ramp(low: float, high: float, *, count: int, feather: float) -> Tensor:
+    """Return how much of each of `count` cells of [0, 1] lies in [low, high], fading outside."""
+    edges = torch.linspace(0, 1, count + 1, dtype=torch.float64)
+    pairs = list(pairwise(edges.tolist()))
+    inside = torch.tensor([max(0.0, min(b, high) - max(a, low)) * count for a, b in pairs])
+    if feather <= 0:
+        return inside.clamp(0, 1)
+    centres = torch.tensor([(a + b) / 2 for a, b in pairs])
+    beyond = torch.maximum(low - centres, centres - high).clamp(min=0)
+    return torch.maximum(inside, 1 - beyond / feather).clamp(0, 1)
+
+
+def _quantiles(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the low and the high quantile of each map, (B,) each."""
+    levels = torch.tensor([ATTENTION_LOW, ATTENTION_HIGH], device=maps.device)
+    low, high = torch.quantile(maps.flatten(1), levels, dim=1)
+    return low, high
+
+
+def _per_sample(values: Tensor) -> Tensor:
+    """Shape (B,) as (B, 1, 1, 1)."""
+    return values[:, None, None, None]
+
+
+def _binomial_blur(maps: Tensor) -> Tensor:
+    """Blur (B, 1, h, w) by the 3x3 binomial kernel; the edge is repeated."""
+    kernel = torch.tensor([0.25, 0.5, 0.25], device=maps.device, dtype=maps.dtype)
+    padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded, (kernel[:, None] * kernel[None, :])[None, None])

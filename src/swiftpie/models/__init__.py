@@ -1,0 +1,1 @@
+"""Network roles: one file each, wrapping or configuring diffusers and transformers classes."""

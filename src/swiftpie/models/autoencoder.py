@@ -1,0 +1,119 @@
+"""Patch autoencoder: principal components of 8 x 8 patches plus a residual convolutional net."""
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PATCH = 8  # pixels a side of the patch behind one latent cell
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions added to their input; starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        _zero(self.second)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (B, C, h, w) to the same shape."""
+        return hidden + self.second(F.silu(self.first(F.silu(self.norm(hidden)))))
+
+
+class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
+    """Pixels (B, 3, H, W) in [-1, 1] to latents (B, C, H/8, W/8) and back.
+
+    The linear path is set in closed form by `fit_linear`; the residual path adds what a linear
+    map cannot. Latents are standardised, so their scale is about 1 in every channel.
+    """
+
+    @register_to_config
+    def __init__(
+        self, latent_channels: int = 32, narrow: int = 56, wide: int = 112
+    ) -> None:
+        super().__init__()
+        self.linear_encoder = nn.Conv2d(3 * PATCH**2, latent_channels, 1)
+        self.linear_decoder = nn.Conv2d(latent_channels, 3 * PATCH**2, 1)
+        self.residual_encoder = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, narrow, 3, padding=1),
+            ResidualBlock(narrow),
+            ResidualBlock(narrow),
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * narrow, wide, 1),
+            ResidualBlock(wide),
+            nn.Conv2d(wide, latent_channels, 1),
+        )
+        self.residual_decoder = nn.Sequential(
+            nn.Conv2d(latent_channels, wide, 3, padding=1),
+            ResidualBlock(wide),
+            ResidualBlock(wide),
+            nn.Conv2d(wide, 4 * narrow, 1),
+            nn.PixelShuffle(2),
+            ResidualBlock(narrow),
+            ResidualBlock(narrow),
+            ResidualBlock(narrow),
+            nn.Conv2d(narrow, 128, 1),
+            nn.PixelShuffle(2),
+            ResidualBlock(32),
+            nn.Conv2d(32, 12, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+        _zero(self.residual_encoder[-1])
+        _zero(self.residual_decoder[-2])
+        self.register_buffer("shift", torch.zeros(1, latent_channels, 1, 1))
+        self.register_buffer("scale", torch.ones(1, latent_channels, 1, 1))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return standardised latents (B, C, H/8, W/8)."""
+        latents: Tensor = (self.encode_raw(pixels) - self.shift) / self.scale
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W), about [-1, 1]."""
+        return self.decode_raw(latents * self.scale + self.shift)
+
+    def encode_raw(self, pixels: Tensor) -> Tensor:
+        """Return latents before standardisation."""
+        linear: Tensor = self.linear_encoder(F.pixel_unshuffle(pixels, PATCH))
+        return linear + self.residual_encoder(pixels)
+
+    def decode_raw(self, latents: Tensor) -> Tensor:
+        """Return pixels of latents before standardisation."""
+        linear = F.pixel_shuffle(self.linear_decoder(latents), PATCH)
+        return linear + self.residual_decoder(latents)
+
+    @torch.no_grad()
+    def fit_linear(self, pixels: Tensor) -> None:
+        """Set the linear path to the principal components of the patches of `pixels`."""
+        patches = F.pixel_unshuffle(pixels, PATCH).permute(0, 2, 3, 1).flatten(0, 2).double()
+        mean = patches.mean(0)
+        covariance = torch.cov(patches.T)
+        channels = self.linear_encoder.out_channels
+        basis = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :channels]
+        spread = ((patches - mean) @ basis).std(0).clamp_min(1e-3)
+        self.linear_encoder.weight.copy_((basis / spread).T[..., None, None])
+        self.linear_encoder.bias.copy_(-(mean @ (basis / spread)))
+        self.linear_decoder.weight.copy_((basis * spread)[..., None, None])
+        self.linear_decoder.bias.copy_(mean)
+
+    @torch.no_grad()
+    def standardise(self, pixels: Tensor) -> None:
+        """Measure shift and scale of the latents of `pixels`."""
+        latents = self.encode_raw(pixels)
+        self.shift.copy_(latents.mean((0, 2, 3), keepdim=True))
+        self.scale.copy_(latents.std((0, 2, 3), keepdim=True))
+
+    def channel_weights(self) -> Tensor:
+        """Return how much a unit of each latent channel moves the pixels, mean 1, (1, C, 1, 1)."""
+        size = self.linear_decoder.weight.flatten(1).norm(dim=0) * self.scale.flatten()
+        return (size / size.mean()).view(1, -1, 1, 1)
+
+
+def _zero(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)

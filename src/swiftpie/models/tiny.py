@@ -1,0 +1,153 @@
+"""The small denoiser: diffusers' U-Net, told about noise, place and the aligned subject."""
+
+import math
+
+import torch
+from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.attention.condition import Notes, silent_condition
+from swiftpie.attention.install import install
+from swiftpie.attention.kernels import cell_positions
+from swiftpie.layout import to_reference
+from swiftpie.models.denoiser import Prediction, SubjectCondition
+from swiftpie.models.layout_predictor import NUM_STATISTICS, noise_statistics
+from swiftpie.noise import COUPLED_CHANNELS
+from swiftpie.types import TextCondition
+
+CELL_PX = 8  # pixels a side of a latent cell
+MASK_CELLS = 4  # mask pixels a side of a latent cell
+WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
+FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
+
+
+class TinyDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
+    """One-step denoiser of 128 px pictures; predicts clean latents and the subject's mask.
+
+    Around the U-Net: smoothed copies and row and column means of the noise (the picture depends
+    on them), position codes in the picture and in the reference frame, the aligned subject, and a
+    gate a channel that lets aligned latents through to the output.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 32,
+        widths: tuple[int, int] = (128, 160),
+        heads: tuple[int, int] = (2, 2),
+        text_width: int = 160,
+        embedding_width: int = 256,
+    ) -> None:
+        super().__init__()
+        codes = 4 * len(WAVES)
+        aligned = latent_channels + CELL_PX**2
+        self.text_norm = nn.LayerNorm(text_width)
+        self.unet = UNet2DConditionModel(
+            in_channels=latent_channels + 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1,
+            out_channels=2 * latent_channels + MASK_CELLS**2,
+            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            mid_block_type=None,
+            block_out_channels=tuple(widths),
+            layers_per_block=1,
+            cross_attention_dim=text_width,
+            attention_head_dim=tuple(heads),  # diffusers reads the number of heads here
+            norm_num_groups=8,
+            time_embedding_dim=embedding_width,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=2 * text_width + NUM_STATISTICS,
+        )
+        self.installation = install(self.unet, token_width=text_width, gate=1.0)
+        with torch.no_grad():
+            self.unet.conv_out.weight.mul_(0.3)  # branches that start small learn; zero ones stall
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: int,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Return clean latents (B, C, h, w) and the mask (B, 1, 4h, 4w) for noise of that shape."""
+        attention = condition.attention
+        channels = latents.shape[1]
+        identity_scale = attention.identity_scale[:, None]
+        embedding = [
+            self.text_norm(text.pooled),
+            identity_scale * condition.pooled,
+            noise_statistics(latents),
+        ]
+        aligned = condition.aligned * attention.detail_scale[:, None, None, None]
+        output: Tensor = self.unet(
+            torch.cat([latents, smoothed(latents), aligned, self._places(condition)], dim=1),
+            timestep,
+            text.hidden_states,
+            class_labels=torch.cat(embedding, dim=1),
+            encoder_attention_mask=text.attention_mask,
+            cross_attention_kwargs={"condition": attention, "notes": notes},
+        ).sample.float()
+        gate = torch.sigmoid(output[:, channels : 2 * channels])
+        return Prediction(
+            sample=output[:, :channels] + gate * aligned[:, :channels],
+            mask=torch.sigmoid(F.pixel_shuffle(output[:, 2 * channels :], MASK_CELLS)),
+        )
+
+    def read_reference(self, aligned: Tensor, text: TextCondition) -> Notes:
+        """Return the self-attention inputs, by module path, when looking at clean references.
+
+        Args:
+            aligned: The references in their own frame, (R, C + 64, h, w), see models.alignment.
+            text: The empty prompt, R rows.
+        """
+        notes: Notes = {}
+        latents = torch.zeros_like(aligned[:, : self.config.latent_channels])
+        attention = silent_condition(latents, width=self.config.text_width)
+        attention = attention._replace(detail_scale=latents.new_ones(len(latents)))
+        condition = SubjectCondition(
+            attention=attention,
+            pooled=latents.new_zeros(len(latents), self.config.text_width),
+            aligned=aligned,
+        )
+        self(latents, 0, text, condition, notes)
+        return {name: notes[name] for name in self.installation.detail}
+
+    def _places(self, condition: SubjectCondition) -> Tensor:
+        """Return position codes in the picture and in the reference frame, (B, 41, h, w)."""
+        attention = condition.attention
+        rows, columns = attention.mask.shape[-2:]
+        points = cell_positions(rows, columns, like=attention.mask)
+        inside = to_reference(attention.affine, points)
+        is_near = (inside.abs().amax(-1, keepdim=True) < 1).to(inside.dtype)
+        known = attention.has_layout[:, None, None]
+        codes = [
+            waves(points).expand(len(inside), -1, -1),
+            waves(inside.clamp(-FRAME_REACH, FRAME_REACH)) * known,
+            is_near * known,
+        ]
+        return torch.cat(codes, dim=-1).transpose(1, 2).unflatten(2, (rows, columns))
+
+
+def waves(points: Tensor) -> Tensor:
+    """Return sines and cosines (..., 20) of points (..., 2) in [-1, 1]."""
+    turns = points.new_tensor(WAVES) * math.pi * 2
+    angles = (points.unsqueeze(-1) * turns).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def smoothed(noise: Tensor) -> Tensor:
+    """Return 3 x 3 and 5 x 5 sums and row and column means of the coupled channels, (B, 4c, h, w).
+
+    Each is scaled to unit variance where the noise is Gaussian.
+    """
+    coupled = noise[:, :COUPLED_CHANNELS]
+    boxes = [
+        F.avg_pool2d(F.pad(coupled, (reach,) * 4, mode="reflect"), 2 * reach + 1, stride=1)
+        * (2 * reach + 1)
+        for reach in (1, 2)
+    ]
+    by_column = coupled.mean(2, keepdim=True).expand_as(coupled) * coupled.shape[2] ** 0.5
+    by_row = coupled.mean(3, keepdim=True).expand_as(coupled) * coupled.shape[3] ** 0.5
+    return torch.cat([*boxes, by_column, by_row], dim=1)

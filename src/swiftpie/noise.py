@@ -1,0 +1,49 @@
+"""What the noise of a picture says about it: the statistics that carry layout and texture.
+
+The mini model is trained on pictures that are a deterministic function of their noise, so the
+renderer that draws them and the network that imitates it read the same numbers from here.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+NUM_BLOCKS = 16  # a 4 x 4 grid of block means: few enough to learn, enough for a layout
+
+COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
+_LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
+_BLOCKS_A_SIDE = 4
+
+
+def grain(noise: Tensor) -> Tensor:
+    """Unfold the first half of latent `noise` (B, 32, h, w) into four fields (B, 4, 2h, 2w)."""
+    return F.pixel_shuffle(noise[:, :COUPLED_CHANNELS], 2)
+
+
+def block_normals(noise: Tensor) -> Tensor:
+    """Return (B, 16) independent standard normals that decide the layout.
+
+    Args:
+        noise: Standard normal latents, (B, 32, h, w) with h and w even.
+    """
+    field = grain(noise)[:, _LAYOUT_FIELD]
+    height, width = (side // _BLOCKS_A_SIDE for side in field.shape[1:])
+    blocks = field.reshape(-1, _BLOCKS_A_SIDE, height, _BLOCKS_A_SIDE, width)
+    means = blocks.mean(dim=(2, 4)).flatten(1)
+    # A mean of n normals has deviation 1 / sqrt(n).
+    return means * math.sqrt(height * width)
+
+
+def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+    """Return standard normal noise (B, *shape), one generator a seed, drawn on the CPU.
+
+    A row depends on its own seed alone, so a picture is the same in every batch and on every
+    device.
+    """
+    rows = [
+        torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)) for seed in seeds
+    ]
+    return torch.stack(rows)

@@ -1,0 +1,1 @@
+"""What SwiftPie does, as functions: inputs to conditions, one denoising loop, image."""

@@ -1,0 +1,160 @@
+"""Pictures of a subject to an `Identity`, and identities as files."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from swiftpie.backbones.components import Components
+from swiftpie.errors import InputError, WeightsError
+from swiftpie.files import write_file
+from swiftpie.images import fit_square, to_tensor
+from swiftpie.layout import SUBJECT_FILL
+from swiftpie.masks import subject_mask
+from swiftpie.models.reference import read_references
+from swiftpie.types import Identity
+
+FORMAT = "swiftpie-identity/1"
+MAX_REFERENCES = 8
+
+
+@torch.no_grad()
+def encode_identity(
+    components: Components,
+    images: Sequence[Image.Image],
+    *,
+    masks: Sequence[Tensor | None] | None = None,
+) -> Identity:
+    """Return the identity of the one subject that all `images` show.
+
+    Args:
+        components: The networks that will also generate.
+        images: 1 to 8 pictures of the subject, RGB or RGBA.
+        masks: For each picture where the subject is, (1, 1, H, W) in [0, 1], or None to find it
+            by transparency or against a plain background.
+
+    Raises:
+        InputError: No picture, too many, or a subject that cannot be found.
+    """
+    if not 1 <= len(images) <= MAX_REFERENCES:
+        raise InputError(
+            f"{len(images)} reference pictures were given; an identity needs 1 to "
+            f"{MAX_REFERENCES} of one subject."
+        )
+    given = masks if masks is not None else [None] * len(images)
+    frames = [
+        _canonical_frame(image, mask, components.preset.image_size_px)
+        for image, mask in zip(images, given, strict=True)
+    ]
+    pixels = torch.cat([frame[0] for frame in frames]).to(components.device)
+    mask = torch.cat([frame[1] for frame in frames]).to(components.device)
+    features = read_references(
+        components.denoiser,
+        components.image_encoder,
+        components.autoencoder,
+        pixels=pixels,
+        mask=mask,
+        empty_text=components.text.encode([""]),
+        cells=components.cells,
+    )
+    return Identity(
+        preset=components.preset.name,
+        fingerprint=components.fingerprint,
+        tokens=features.tokens.flatten(0, 1)[None],
+        pooled=features.pooled.mean(0, keepdim=True),
+        keys={name: rows.flatten(0, 1)[None] for name, rows in features.keys.items()},
+        values={name: rows.flatten(0, 1)[None] for name, rows in features.values.items()},
+        pixels=pixels,
+        mask=mask,
+    )
+
+
+def save_identity(identity: Identity, path: str | Path, *, force: bool = False) -> None:
+    """Write `identity` as one safetensors file, atomically.
+
+    Raises:
+        InputError: The file exists (and not `force`), or its folder cannot be written.
+    """
+    tensors = {name: getattr(identity, name) for name in ("tokens", "pooled", "pixels", "mask")}
+    tensors |= {f"keys/{name}": value for name, value in identity.keys.items()}
+    tensors |= {f"values/{name}": value for name, value in identity.values.items()}
+    header = {"format": FORMAT, "preset": identity.preset, "fingerprint": identity.fingerprint}
+    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    write_file(path, save(whole, metadata={"swiftpie": json.dumps(header)}), force=force)
+
+
+def load_identity(path: str | Path, components: Components) -> Identity:
+    """Read an identity file that the same networks wrote.
+
+    Raises:
+        InputError: The file is missing or no identity file.
+        WeightsError: Other networks wrote it, so its features would mean nothing here.
+    """
+    header = read_identity_header(path)
+    if header["fingerprint"] != components.fingerprint:
+        raise WeightsError(
+            f"{path} was encoded by other weights (preset {header['preset']!r}) than the ones "
+            f"loaded (preset {components.preset.name!r}). Encode the pictures again."
+        )
+    with safe_open(str(path), framework="pt", device=str(components.device)) as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    return Identity(
+        preset=str(header["preset"]),
+        fingerprint=str(header["fingerprint"]),
+        tokens=tensors["tokens"],
+        pooled=tensors["pooled"],
+        keys=_below(tensors, "keys/"),
+        values=_below(tensors, "values/"),
+        pixels=tensors["pixels"],
+        mask=tensors["mask"],
+    )
+
+
+def read_identity_header(path: str | Path) -> dict[str, str]:
+    """Return format, preset and fingerprint of an identity file.
+
+    Raises:
+        InputError: The file is missing or no identity file.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            header: dict[str, str] = json.loads((stored.metadata() or {})["swiftpie"])
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}. Write one with `identity save`.") from error
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise InputError(
+            f"{path} is not an identity file ({error}). Write one with `swiftpie identity save`."
+        ) from error
+    if header.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has format {header.get('format')!r}; this version reads {FORMAT!r}. "
+            "Encode the pictures again."
+        )
+    return header
+
+
+def key_of(identity: Identity) -> str:
+    """Return a short, stable name of the identity's pictures and networks."""
+    digest = hashlib.sha256(identity.fingerprint.encode())
+    digest.update(identity.pixels.cpu().numpy().tobytes())
+    digest.update(identity.mask.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _canonical_frame(
+    image: Image.Image, mask: Tensor | None, size_px: int
+) -> tuple[Tensor, Tensor]:
+    """Cut the subject out, centred and upright, as the encoders were trained to see it."""
+    found = subject_mask(image) if mask is None else mask
+    pixels, fitted = fit_square(to_tensor(image), found, size_px=size_px, fill=SUBJECT_FILL)
+    return pixels * fitted, fitted
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

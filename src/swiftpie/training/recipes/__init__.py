@@ -1,0 +1,1 @@
+"""Functions that return complete, frozen training configurations."""

@@ -1,0 +1,28 @@
+"""How the mini model is trained, in order; measured figures are in the model card."""
+
+from dataclasses import dataclass
+
+from swiftpie.training.loop import LoopConfig
+from swiftpie.training.stages.autoencoder import AutoencoderConfig
+from swiftpie.training.stages.one_step import OneStepConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A complete training run."""
+
+    loop: LoopConfig
+    stage: AutoencoderConfig | OneStepConfig
+
+
+def mini_autoencoder() -> TrainConfig:
+    """Patch autoencoder of 128 px pictures."""
+    loop = LoopConfig(
+        steps=3000, learning_rate=1.5e-3, warmup_steps=100, decay_share=0.6, uses_muon=False
+    )
+    return TrainConfig(loop=loop, stage=AutoencoderConfig())
+
+
+def mini_one_step() -> TrainConfig:
+    """Text tower, encoders, layout predictor and one-step denoiser, together."""
+    return TrainConfig(loop=LoopConfig(steps=6000, learning_rate=2e-3), stage=OneStepConfig())

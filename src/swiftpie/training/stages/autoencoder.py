@@ -1,0 +1,86 @@
+"""Stage 1: the patch autoencoder, from principal components to visually lossless."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.data.stickers import StickerWorld
+from swiftpie.images import contact_sheet, to_pil
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.training.context import Context
+from swiftpie.training.losses import gradient_l1
+
+PCA_BATCHES = 6
+VALIDATION_SEED = 2**31 - 1
+LATENT_NOISE = 0.03  # teaches the decoder to forgive small errors of the denoiser
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Settings of the stage."""
+
+    num_subjects: int = 8
+
+    def build(self, context: Context) -> "AutoencoderStage":
+        """Return the stage for the given data and device."""
+        return AutoencoderStage(context.world(), context.world("held_out"), config=self)
+
+
+@dataclass(frozen=True)
+class AutoencoderStage:
+    """Reconstruct pictures and references of the sticker world."""
+
+    world: StickerWorld
+    held_out: StickerWorld
+    config: AutoencoderConfig
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return 2 * self.config.num_subjects
+
+    def network(self) -> nn.Module:
+        """Return a new autoencoder whose linear path is already fitted."""
+        torch.manual_seed(0)
+        network = PatchAutoencoder()
+        pictures = [self.world.batch(16, 4, seed=VALIDATION_SEED - 1 - i).pixels for i in range(PCA_BATCHES)]
+        network.fit_linear(torch.cat(pictures).cpu())
+        return network.to(self.world.tiles.device, memory_format=torch.channels_last)
+
+    def losses(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+        """Return pixel, gradient and latent-size terms."""
+        assert isinstance(network, PatchAutoencoder)
+        batch = self.world.batch(self.config.num_subjects, 1, seed=step)
+        pixels = torch.cat([batch.pixels, batch.reference])
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(pixels.device.type, torch.bfloat16):
+            latents = network.encode_raw(pixels)
+            generator = torch.Generator().manual_seed(step)
+            noise = torch.randn(latents.shape, generator=generator).to(latents)
+            decoded = network.decode_raw(latents + LATENT_NOISE * noise)
+        decoded = decoded.float()
+        return {
+            "l1": F.l1_loss(decoded, pixels),
+            "rms": 0.5 * F.mse_loss(decoded, pixels).sqrt(),
+            "edges": 0.7 * gradient_l1(decoded, pixels),
+            "latents": 1e-3 * latents.float().square().mean(),
+        }
+
+    @torch.no_grad()
+    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+        """Save originals above reconstructions; return the mean PSNR on held-out subjects."""
+        assert isinstance(network, PatchAutoencoder)
+        pixels = self.held_out.batch(32, 1, seed=VALIDATION_SEED).pixels
+        decoded = network.decode_raw(network.encode_raw(pixels)).clamp(-1, 1)
+        contact_sheet([to_pil(pixels[:12]), to_pil(decoded[:12])], cell_px=128).save(path)
+        error = (decoded - pixels).square().mean((1, 2, 3)) / 4  # the range is 2 wide
+        return {"psnr_db": float(-10 * error.log10().mean())}
+
+    def export(self, network: nn.Module, folder: Path) -> None:
+        """Write the autoencoder with measured latent statistics."""
+        assert isinstance(network, PatchAutoencoder)
+        network.standardise(self.world.batch(48, 4, seed=VALIDATION_SEED).pixels)
+        network.save_pretrained(folder / "autoencoder")

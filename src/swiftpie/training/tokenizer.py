@@ -1,0 +1,57 @@
+"""Learns the mini model's byte-level BPE vocabulary from the words of its world."""
+
+import random
+from collections.abc import Iterator
+
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast
+
+from swiftpie.data.captions import draw_attributes, draw_caption
+from swiftpie.data.scenes import SCENES
+from swiftpie.data.subjects import Subjects
+
+VOCABULARY = 2048
+MAX_TOKENS = 32
+START, END, PADDING = "<start>", "<end>", "<pad>"
+CAPTIONS_A_SUBJECT = 8
+
+
+def train_tokenizer(subjects: Subjects) -> PreTrainedTokenizerFast:
+    """Return a lower-casing tokenizer; the same subjects give the same vocabulary."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[START, END, PADDING],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_corpus(subjects), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=[(START, 0), (END, 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=MAX_TOKENS,
+        bos_token=START,
+        eos_token=END,
+        pad_token=PADDING,
+    )
+
+
+def _corpus(subjects: Subjects) -> Iterator[str]:
+    draw = random.Random(0)  # noqa: S311 - words, not secrets
+    for index in range(len(subjects)):
+        for _ in range(CAPTIONS_A_SUBJECT):
+            scene, attributes = draw.choice(SCENES), draw_attributes(draw)
+            yield draw_caption(
+                draw,
+                scene,
+                attributes,
+                name=subjects.names[index],
+                synonyms=subjects.synonyms[index],
+            )

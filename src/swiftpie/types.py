@@ -1,0 +1,69 @@
+"""Values that travel between the layers, and the protocols that networks obey.
+
+Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` identity tokens,
+`T` text tokens, `N` image tokens of an attention layer, `D` width, `C` channels, `H W` pixels,
+`h w` latent cells. Pixels are in [-1, 1], masks in [0, 1] with 1 = subject.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.layout import Layout
+
+
+class TextCondition(NamedTuple):
+    """A batch of encoded prompts."""
+
+    hidden_states: Tensor  # (B, T, D)
+    attention_mask: Tensor  # (B, T) 1 = token, 0 = padding
+    pooled: Tensor  # (B, D) one vector a prompt
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One subject, encoded once and reusable for any number of pictures.
+
+    `keys` and `values` belong to the detail branch: for every self-attention layer, by its module
+    path, the projected features of all reference pictures, one behind the other.
+    """
+
+    preset: str  # the preset whose networks encoded it
+    fingerprint: str  # sha256 over the networks, the pictures and their masks
+    tokens: Tensor  # (1, K, D) semantic branch
+    pooled: Tensor  # (1, D)
+    keys: Mapping[str, Tensor]  # each (1, R*N, D_layer)
+    values: Mapping[str, Tensor]  # each (1, R*N, D_layer)
+    pixels: Tensor  # (R, 3, H, W) canonical reference frames, grey outside the subject
+    mask: Tensor  # (R, 1, H, W) the subject in them
+
+
+class Denoised(NamedTuple):
+    """The end of denoising."""
+
+    latents: Tensor  # (B, C, h, w) clean
+    mask: Tensor  # (B, 1, h', w') in [0, 1]
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """Finished pictures and what is known about them."""
+
+    images: tuple[Image.Image, ...]
+    masks: tuple[Image.Image, ...]  # mode L, 255 = subject, same size as the pictures
+    seeds: tuple[int, ...]
+    layout: Layout  # where the subject was placed, one row a picture
+    timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
+
+
+class Autoencoder(Protocol):
+    """Pixels to latents and back."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""

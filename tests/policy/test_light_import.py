@@ -1,0 +1,92 @@
+"""Importing the package is quick and does nothing besides."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.policy.project import ROOT, SOURCE, python_files
+
+HEAVY = ["accelerate", "diffusers", "numpy", "torch", "transformers"]
+
+LOADED = """
+import json, sys
+{statement}
+print(json.dumps([name for name in {heavy} if name in sys.modules]))
+"""
+
+# Libraries are loaded before the first look: what they do at import is not ours to judge.
+EFFECTS = """
+import importlib, json, logging, os, random, sys, threading, warnings
+import accelerate, diffusers, numpy, torch, transformers, typer
+def look():
+    return {
+        "files": sorted(os.listdir()),
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "threads": threading.active_count(),
+        "torch random state": torch.random.get_rng_state().sum().item(),
+        "numpy random state": str(numpy.random.get_state()),
+        "random state": hash(random.getstate()),
+        "default type": str(torch.get_default_dtype()),
+        "default device": str(torch.get_default_device()),
+        "gradients": torch.is_grad_enabled(),
+        "fast matrices": torch.backends.cuda.matmul.allow_tf32,
+        "torch threads": torch.get_num_threads(),
+        "log handlers": len(logging.getLogger().handlers),
+        "log level": logging.getLogger().level,
+        "warning filters": len(warnings.filters),
+    }
+before = look()
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+after = look()
+print(json.dumps({key: [before[key], after[key]] for key in after if before[key] != after[key]}))
+"""
+
+
+def run_python(code, *arguments, folder):
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def loaded_by(statement, folder):
+    return run_python(LOADED.format(statement=statement, heavy=HEAVY), folder=folder)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import swiftpie",
+        "import swiftpie.cli.main",
+        "import swiftpie.config, swiftpie.registry, swiftpie.errors",
+    ],
+)
+def test_light_modules_load_no_tensor_library(statement, tmp_path):
+    assert loaded_by(statement, tmp_path) == []
+
+
+def test_the_probe_for_heavy_libraries_sees_them(tmp_path):
+    assert loaded_by("import numpy", tmp_path) == ["numpy"]
+
+
+def module_names():
+    parts = (path.relative_to(SOURCE.parent).with_suffix("").parts for path in python_files(SOURCE))
+    names = {".".join(part).removesuffix(".__init__") for part in parts}
+    return sorted(name for name in names if not name.endswith("__main__"))
+
+
+def test_no_module_does_work_at_import(tmp_path):
+    names = module_names()
+    assert "swiftpie.config" in names
+    assert run_python(EFFECTS, json.dumps(names), folder=tmp_path) == {}

@@ -1,0 +1,96 @@
+"""Words and calls that the project does without."""
+
+import ast
+import re
+
+import pytest
+
+from tests.policy.project import SOURCE, project_files, python_files, shown, text_of
+
+# Assembled, so that this file does not break its own rule.
+MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:" + "work|tmp|root|home/[a-z]" + r")/")
+OPEN_TASK = re.compile(r"\b(?:TODO|FIXME|XXX)\b(?!\(#\d+\): \S)")
+BANNED_WORDS = re.compile(
+    "|".join(
+        [
+            r"\bimg\d*",
+            r"\bip_(?:tokens|scale|image)",
+            r"\b(?:x0_hat|pred_x0|model_pred|inverted_code)\b",
+            r"\b(?:src_p|edit_p)\b",
+        ]
+    )
+)
+
+
+def hits(pattern, paths):
+    return [
+        f"{shown(path)}:{number}: {line.strip()}"
+        for path in paths
+        for number, line in enumerate(text_of(path).splitlines(), start=1)
+        if pattern.search(line)
+    ]
+
+
+def dotted(node):
+    """`torch.load` for the expression `torch.load`, nothing for what has no such name."""
+    try:
+        return ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
+    except RecursionError:
+        return ""
+
+
+def calls(path):
+    tree = ast.parse(path.read_text())
+    return [dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def imports(path):
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module)
+    return names
+
+
+def test_no_file_knows_a_path_of_one_machine():
+    assert hits(MACHINE_PATH, project_files()) == []
+
+
+def test_open_tasks_carry_a_number():
+    paths = [path for path in project_files() if path.name != "test_names.py"]
+    assert hits(OPEN_TASK, [path for path in paths if path.suffix == ".py"]) == []
+
+
+def test_source_uses_the_words_of_the_glossary():
+    assert hits(BANNED_WORDS, python_files(SOURCE)) == []
+
+
+def test_only_the_command_line_prints():
+    silent = [path for path in python_files(SOURCE) if SOURCE / "cli" not in path.parents]
+    assert silent
+    assert [shown(path) for path in silent if "print" in calls(path)] == []
+
+
+def test_weights_are_never_unpickled():
+    paths = python_files(SOURCE)
+    assert [shown(path) for path in paths if "torch.load" in calls(path)] == []
+    picklers = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
+    assert [shown(path) for path in paths if picklers & {*imports(path)}] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "is_hit"),
+    [
+        (MACHINE_PATH, '"' + "/work" + '/notes"', True),
+        (MACHINE_PATH, "see " + "/tmp" + "/x", True),
+        (MACHINE_PATH, "https://example.org/work/x and my/tmp/x", False),
+        (OPEN_TASK, "# TODO: later", True),
+        (OPEN_TASK, "# TODO(#12): later", False),
+        (BANNED_WORDS, "img2img = 1", True),
+        (BANNED_WORDS, "image = 1", False),
+    ],
+)
+def test_the_patterns_find_what_they_should(pattern, text, is_hit):
+    assert bool(pattern.search(text)) is is_hit

@@ -1,0 +1,176 @@
+"""Settings can be overridden, written, read back and fingerprinted."""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from swiftpie.config import fingerprint, from_json, override, to_json
+from swiftpie.errors import ConfigError
+
+
+class Kind(StrEnum):
+    FAST = "fast-one"
+    SLOW = "slow-one"
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    steps: int
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    name: str = "run"
+    folder: Path = Path("runs")
+    kind: Kind = Kind.FAST
+    precision: Literal["fp32", "bf16"] = "fp32"
+    is_verbose: bool = False
+    sizes: tuple[int, ...] = (64,)
+    tags: frozenset[Kind] = frozenset()
+    expected: dict[str, float] = field(default_factory=dict)
+
+
+BASE = Settings(steps=10)
+
+RICH = Settings(
+    steps=3,
+    optimizer=Optimizer(learning_rate=1.0, betas=(0.5, 1e-12), warmup=7),
+    name="naïve = “yes”, 1",
+    folder=Path("a/b c"),
+    kind=Kind.SLOW,
+    is_verbose=True,
+    sizes=(),
+    tags=frozenset({Kind.SLOW, Kind.FAST}),
+    expected={"a": 0.25, "b": 1e300},
+)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "path", "value"),
+    [
+        ("steps=1_000", "steps", 1000),
+        ("optimizer.learning_rate=2", "optimizer.learning_rate", 2.0),
+        ("optimizer.betas=0.1, 0.2", "optimizer.betas", (0.1, 0.2)),
+        ("optimizer.warmup=5", "optimizer.warmup", 5),
+        ("optimizer.warmup=none", "optimizer.warmup", None),
+        ("name=a=b", "name", "a=b"),
+        ("name=", "name", ""),
+        ("folder=x/y", "folder", Path("x/y")),
+        ("kind=slow-one", "kind", Kind.SLOW),
+        ("kind=SLOW", "kind", Kind.SLOW),
+        ("precision=bf16", "precision", "bf16"),
+        ("is_verbose=True", "is_verbose", True),
+        ("sizes=1,2,3", "sizes", (1, 2, 3)),
+        ("sizes=", "sizes", ()),
+    ],
+)
+def test_override_reads_a_value_as_the_annotation_says(assignment, path, value):
+    found = override(BASE, [assignment])
+    for key in path.split("."):
+        found = getattr(found, key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_override_changes_nothing_else_and_leaves_the_original_alone():
+    before = to_json(BASE)
+    changed = override(BASE, ["optimizer.warmup=5"])
+    assert changed.optimizer.betas == BASE.optimizer.betas
+    assert override(changed, ["optimizer.warmup=none"]) == BASE
+    assert to_json(BASE) == before
+
+
+def test_the_last_of_two_overrides_wins():
+    assert override(BASE, ["steps=1", "steps=2"]).steps == 2
+
+
+@pytest.mark.parametrize(
+    ("assignment", "parts"),
+    [
+        ("steps", ["'steps'", "no '='"]),
+        ("step=1", ["'step'", "Did you mean steps?"]),
+        ("optimizer.lerning_rate=1", ["'optimizer.lerning_rate'", "learning_rate"]),
+        ("optimizer=1", ["'optimizer'", "'1'", "Optimizer", "betas"]),
+        ("steps.more=1", ["'steps.more'", "plain value", "'steps'"]),
+        ("steps=1.5", ["'steps'", "'1.5'", "int"]),
+        ("optimizer.learning_rate=fast", ["'optimizer.learning_rate'", "'fast'", "float"]),
+        ("optimizer.learning_rate=nan", ["'optimizer.learning_rate'", "float"]),
+        ("optimizer.betas=1", ["'optimizer.betas'", "1 values", "needs 2"]),
+        ("optimizer.warmup=soon", ["'optimizer.warmup'", "'soon'", "int or none"]),
+        ("is_verbose=2", ["'is_verbose'", "'2'", "bool"]),
+        ("kind=medium", ["'kind'", "'medium'", "one of fast-one, slow-one"]),
+        ("precision=fp8", ["'precision'", "'fp8'", "one of fp32, bf16"]),
+        ("sizes=1,two", ["'sizes'", "'two'", "int"]),
+    ],
+)
+def test_a_bad_override_names_path_value_and_wanted_type(assignment, parts):
+    with pytest.raises(ConfigError) as caught:
+        override(BASE, [assignment])
+    assert [part for part in parts if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("settings", [BASE, RICH])
+def test_json_gives_back_equal_settings(settings):
+    assert from_json(Settings, to_json(settings)) == settings
+
+
+def test_absent_json_fields_take_their_defaults():
+    assert from_json(Settings, '{"steps": 10}') == BASE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "needs Settings"),
+        ("{}", "lack 'steps'"),
+        ('{"steps": "10"}', "'Settings.steps' got '10'; it needs int"),
+        ('{"steps": true}', "it needs int"),
+        ('{"steps": 1, "optimizer": {"beta": 1}}', "Did you mean betas?"),
+        ('{"steps": 1, "sizes": [1, null]}', "it needs int"),
+        ('{"steps": 1, "precision": "fp8"}', "one of fp32, bf16"),
+    ],
+)
+def test_bad_json_is_refused_with_the_reason(text, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        from_json(Settings, text)
+
+
+def test_equal_settings_have_equal_fingerprints_whatever_the_order_of_fields():
+    @dataclass(frozen=True)
+    class Forward:
+        left: int = 1
+        right: float = 2.0
+
+    @dataclass(frozen=True)
+    class Backward:
+        right: float = 2
+        left: int = 1
+
+    assert fingerprint(Forward()) == fingerprint(Backward())
+    assert re.fullmatch("[0-9a-f]{64}", fingerprint(Forward()))
+
+
+def test_a_fingerprint_ignores_the_order_of_a_set_and_survives_json():
+    other_order = frozenset(sorted(RICH.tags, reverse=True))
+    assert fingerprint(RICH) == fingerprint(
+        from_json(Settings, to_json(override(RICH, []))),
+    )
+    assert fingerprint(Settings(steps=1, tags=other_order)) == fingerprint(
+        Settings(steps=1, tags=frozenset(sorted(RICH.tags)))
+    )
+
+
+@pytest.mark.parametrize(
+    "assignment", ["steps=11", "optimizer.warmup=0", "name=Run", "sizes=64,64", "is_verbose=yes"]
+)
+def test_any_change_changes_the_fingerprint(assignment):
+    assert fingerprint(override(BASE, [assignment])) != fingerprint(BASE)

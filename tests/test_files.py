@@ -1,0 +1,295 @@
+"""Hostile and odd pictures are refused or made plain; a write happens fully or not at all."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from swiftpie import files
+from swiftpie.errors import InputError
+from swiftpie.files import load_image, write_file
+
+
+def encoded(image, file_format="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def gradient(width=24, height=16):
+    y, x = np.mgrid[:height, :width]
+    values = np.stack([x * 10, y * 15, np.full_like(x, 128)], axis=-1)
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def png_header(width, height, *, bit_depth=1):
+    """A PNG that promises a size; its pixels are missing."""
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, 0, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return start + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+
+
+SAMPLES = {
+    name: encoded(gradient(), name, **options)
+    for name, options in {
+        "PNG": {},
+        "JPEG": {"quality": 90},
+        "WEBP": {"lossless": True},
+        "GIF": {},
+        "BMP": {},
+        "TIFF": {},
+    }.items()
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_listed_format_loads_as_rgb_of_the_same_size(name):
+    image = load_image(SAMPLES[name])
+    assert (image.mode, image.size) == ("RGB", (24, 16))
+    assert np.abs(np.asarray(image, int) - np.asarray(gradient(), int)).mean() < 8
+
+
+def test_path_text_bytes_file_and_image_give_the_same_picture(tmp_path):
+    path = tmp_path / "photo.dat"  # the name says nothing, the content decides
+    path.write_bytes(SAMPLES["PNG"])
+    opened = Image.open(io.BytesIO(SAMPLES["PNG"]))
+    sources = [path, str(path), SAMPLES["PNG"], io.BytesIO(SAMPLES["PNG"]), opened]
+    assert {load_image(source).tobytes() for source in sources} == {gradient().tobytes()}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+        b"<html><body>404</body></html>",
+        b"%PDF-1.7\n",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        b"\x89PNG\r\n\x1a\n",
+        SAMPLES["PNG"][:60],
+        SAMPLES["JPEG"][:300],
+        png_header(8, 8, bit_depth=16),
+    ],
+)
+def test_what_is_no_complete_picture_is_refused_by_name(tmp_path, data):
+    path = tmp_path / "odd.png"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"odd\.png"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("place", ["missing.png", ".", "file.png/inside.png", "nul\0.png"])
+def test_a_path_without_a_file_is_refused(tmp_path, place):
+    (tmp_path / "file.png").write_bytes(SAMPLES["PNG"])
+    with pytest.raises(InputError, match="picture file is needed"):
+        load_image(tmp_path / place)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((30_000, 30_000), "too large"),
+        ((10_000, 9_500), "too large"),  # where Pillow would only warn
+        ((files.MAX_SIDE_PX + 1, 1_000), "too large"),
+        ((8_000, 5_001), "too large"),
+        ((600, 20), "20 times"),
+        ((20, 401), "20 times"),
+    ],
+)
+def test_limits_are_checked_on_the_header_alone(size, words):
+    with pytest.raises(InputError, match=words):
+        load_image(png_header(*size))
+
+
+@pytest.mark.parametrize("size", [(8_000, 5_000), (files.MAX_SIDE_PX, 600), (20, 400)])
+def test_a_picture_at_a_limit_is_opened(size):
+    assert files.open_image(png_header(*size)).size == size
+
+
+def test_too_many_bytes_are_refused_without_reading_them_all():
+    class Endless(io.RawIOBase):
+        taken = 0
+
+        def read(self, size=-1):
+            assert size >= 0
+            Endless.taken += size
+            return b"\0" * size
+
+    with pytest.raises(InputError, match="20 MiB"):
+        load_image(Endless())
+    assert Endless.taken == (20 << 20) + 1
+
+
+def test_limits_hold_for_pil_images_too():
+    with pytest.raises(InputError, match="20 times"):
+        load_image(Image.new("RGB", (300, 10)))
+
+
+def test_pillow_settings_stay_as_they_were():
+    before = Image.MAX_IMAGE_PIXELS
+    load_image(SAMPLES["PNG"])
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(orientation):
+    stored = {  # how a camera of that orientation stores the upright scene
+        1: [],
+        2: [Image.Transpose.FLIP_LEFT_RIGHT],
+        3: [Image.Transpose.ROTATE_180],
+        4: [Image.Transpose.FLIP_TOP_BOTTOM],
+        5: [Image.Transpose.TRANSPOSE],
+        6: [Image.Transpose.ROTATE_90],
+        7: [Image.Transpose.TRANSVERSE],
+        8: [Image.Transpose.ROTATE_270],
+    }
+    image = gradient()
+    for step in stored[orientation]:
+        image = image.transpose(step)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    loaded = load_image(encoded(image, "PNG", exif=exif))
+    assert loaded.tobytes() == gradient().tobytes()
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped():
+    values = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    loaded = np.asarray(load_image(encoded(Image.fromarray(values))))
+    assert (loaded[..., 0].ravel() == np.arange(256)).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "top"), [("I", 255), ("I", 65535), ("I", 1_000_000), ("F", 1.0), ("F", 255.0)]
+)
+def test_wide_grey_spans_the_whole_range(mode, top):
+    kind = np.int32 if mode == "I" else np.float32
+    values = (np.linspace(0, 1, 64).reshape(8, 8) * top).astype(kind)
+    loaded = np.asarray(load_image(Image.fromarray(values)))[..., 0].ravel()
+    assert loaded[0] == 0
+    assert loaded[-1] == 255
+    assert (np.diff(loaded.astype(int)) > 0).all()
+
+
+def test_not_a_number_becomes_black():
+    values = np.array([[np.nan, np.inf], [0.5, 1.0]], dtype=np.float32)
+    loaded = np.asarray(load_image(Image.fromarray(values)))[..., 0]
+    assert loaded.tolist() == [[0, 0], [128, 255]]
+
+
+def test_cmyk_jpeg_becomes_rgb():
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    loaded = load_image(encoded(red, "JPEG", quality=95))
+    assert loaded.mode == "RGB"
+    assert loaded.getpixel((8, 8)) == pytest.approx((255, 0, 0), abs=12)
+
+
+def test_palette_with_a_clear_colour_becomes_rgba():
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 1), 1)
+    loaded = load_image(encoded(image, "PNG", transparency=0))
+    assert loaded.mode == "RGBA"
+    assert loaded.getpixel((0, 0))[3] == 0
+    assert loaded.getpixel((1, 1)) == (0, 255, 0, 255)
+
+
+def test_grey_with_alpha_becomes_rgba():
+    loaded = load_image(encoded(Image.new("LA", (4, 4), (90, 40))))
+    assert (loaded.mode, loaded.getpixel((0, 0))) == ("RGBA", (90, 90, 90, 40))
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
+def test_an_animation_gives_its_first_frame(file_format):
+    first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+    data = encoded(first, file_format, save_all=True, append_images=[second])
+    assert load_image(data).convert("RGB").getpixel((4, 4)) == pytest.approx((255, 0, 0), abs=3)
+
+
+def test_an_embedded_profile_is_converted_and_a_broken_one_ignored():
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, b"not a profile", srgb[:200]):
+        loaded = load_image(encoded(gradient(), "PNG", icc_profile=profile))
+        assert np.abs(np.asarray(loaded, int) - np.asarray(gradient(), int)).max() <= 2
+    swapped = bytearray(srgb)  # a profile whose red and blue primaries are exchanged
+    red, blue = swapped.find(b"rXYZ"), swapped.find(b"bXYZ")
+    swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    data = encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 77)), icc_profile=bytes(swapped))
+    assert load_image(data).getpixel((0, 0)) == pytest.approx((0, 0, 255, 77), abs=3)
+
+
+def test_nothing_but_pixels_is_kept_of_a_polyglot():
+    data = SAMPLES["PNG"] + b"<html><script>alert(1)</script></html>"
+    loaded = load_image(data)
+    assert loaded.info == {}
+    assert loaded.tobytes() == gradient().tobytes()
+
+
+def test_the_callers_image_is_left_alone():
+    image = Image.new("RGB", (4, 4), "red")
+    image.info["note"] = "mine"
+    load_image(image).putpixel((0, 0), (0, 0, 0))
+    assert image.getpixel((0, 0)) == (255, 0, 0)
+    assert image.info == {"note": "mine"}
+
+
+def test_one_pixel_is_a_picture():
+    assert load_image(encoded(Image.new("1", (1, 1), 1))).getpixel((0, 0)) == (255, 255, 255)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    name=st.sampled_from(sorted(SAMPLES)),
+    keep=st.floats(0, 1),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), max_size=6),
+)
+def test_damaged_files_load_or_are_refused(name, keep, flips):
+    data = bytearray(SAMPLES[name][: int(keep * len(SAMPLES[name]))])
+    for place, bit in flips:
+        if data:
+            data[int(place * len(data))] ^= 1 << bit
+    try:
+        assert load_image(bytes(data)).mode in {"RGB", "RGBA"}
+    except InputError as error:
+        assert "bytes" in str(error)  # noqa: PT017 - either outcome is right
+
+
+def test_write_creates_replaces_only_by_force_and_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "out.bin"
+    write_file(path, b"one")
+    with pytest.raises(InputError, match="exists already"):
+        write_file(path, b"two")
+    assert path.read_bytes() == b"one"
+    write_file(path, b"three", force=True)
+    assert path.read_bytes() == b"three"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_refuses_places_that_cannot_hold_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"kept")
+    for place in ("missing/out.png", "file/out.png", "nul\0.png"):
+        with pytest.raises(InputError, match="writable"):
+            write_file(tmp_path / place, b"data")
+    with pytest.raises(InputError, match="is a folder"):
+        write_file(tmp_path, b"data", force=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_a_write_that_breaks_off_keeps_the_old_file(tmp_path):
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError):
+        write_file(path, "text is not bytes", force=True)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
