@@ -3,6 +3,7 @@
 ```
 SwiftPieError
 ├── InputError (ValueError)       an image, mask or prompt cannot be used
+│   └── ImageError                a picture or mask file is missing, broken or shows no subject
 ├── ConfigError (ValueError)      an unknown preset or a bad setting
 ├── CapabilityError               the preset cannot do this operation
 ├── WeightsError                  weights are missing, corrupt or of the wrong shape
@@ -19,6 +20,10 @@ class SwiftPieError(Exception):
 
 class InputError(SwiftPieError, ValueError):
     """An image, mask or prompt cannot be used."""
+
+
+class ImageError(InputError):
+    """A picture or mask is missing, broken, too large, or shows no subject."""
 
 
 class ConfigError(SwiftPieError, ValueError):

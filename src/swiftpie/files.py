@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from swiftpie.errors import InputError
+from swiftpie.errors import ImageError, InputError
 
 Source: TypeAlias = str | Path | bytes | Image.Image | BinaryIO
 
@@ -53,7 +53,7 @@ def load_image(source: Source) -> Image.Image:
             first frame is taken.
 
     Raises:
-        InputError: It is missing, no picture, broken, or over one of the limits of this module.
+        ImageError: It is missing, no picture, broken, or over one of the limits of this module.
     """
     name = describe(source)
     with _no_warnings():
@@ -61,7 +61,7 @@ def load_image(source: Source) -> Image.Image:
         try:
             image.load()
         except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
-            raise InputError(
+            raise ImageError(
                 f"{name} is broken or cut off ({error}). A complete picture is needed. "
                 "Download or export it again."
             ) from error
@@ -72,7 +72,7 @@ def open_image(source: Source) -> Image.Image:
     """Return a picture whose header is read and within the limits; its pixels are not decoded.
 
     Raises:
-        InputError: It is missing, no picture, or over one of the limits of this module.
+        ImageError: It is missing, no picture, or over one of the limits of this module.
     """
     name = describe(source)
     if isinstance(source, Image.Image):
@@ -83,9 +83,9 @@ def open_image(source: Source) -> Image.Image:
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
-            raise InputError(_too_large(name, "far more")) from error
+            raise ImageError(_too_large(name, "far more")) from error
         except DECODER_ERRORS as error:
-            raise InputError(
+            raise ImageError(
                 f"{name} is not a readable picture. One of {', '.join(FORMATS)} is needed, "
                 "whatever the file is called. Convert it to PNG or JPEG."
             ) from error
@@ -100,15 +100,23 @@ def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
         InputError: `path` exists and `force` is not set, or its folder cannot be written to.
     """
     path = Path(path)
+    check_target(path, force=force)
     try:
-        problem = _write_problem(path, force=force)
-        if problem is None:
-            _replace(path, data)
+        _replace(path, data)
     except (OSError, ValueError) as error:
-        problem = (
-            f"cannot be written ({_reason(error)}). A folder that exists and is writable is "
-            "needed. Create it or choose another one."
-        )
+        raise InputError(f"'{path}' {_unwritable(_reason(error))}") from error
+
+
+def check_target(path: str | Path, *, force: bool = False) -> None:
+    """Refuse what `write_file` would refuse, before any work is done for it.
+
+    Raises:
+        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
+    """
+    try:
+        problem = _write_problem(Path(path), force=force)
+    except (OSError, ValueError) as error:
+        problem = _unwritable(_reason(error))
     if problem is not None:
         raise InputError(f"'{path}' {problem}")
 
@@ -129,7 +137,19 @@ def _write_problem(path: Path, *, force: bool) -> str | None:
         return "is a folder. A file name is needed. Add one to the path."
     if path.exists() and not force:
         return "exists already. A new name is needed. Choose one, or allow overwriting (force)."
+    if not path.parent.is_dir():
+        return _unwritable("its folder does not exist")
+    if not os.access(path.parent, os.W_OK):
+        return _unwritable("its folder is read-only")
     return None
+
+
+def _unwritable(reason: str) -> str:
+    """Return the rest of the message for a place that cannot hold a file."""
+    return (
+        f"cannot be written ({reason}). A folder that exists and is writable is "
+        "needed. Create it or choose another one."
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -156,7 +176,7 @@ def _read(source: str | Path | bytes | BinaryIO, *, name: str) -> bytes:
     """Return the encoded bytes, refusing to read more than the limit.
 
     Raises:
-        InputError: There are too many, none, or the file cannot be read.
+        ImageError: There are too many, none, or the file cannot be read.
     """
     limit = MAX_ENCODED_MIB << 20
     if isinstance(source, bytes):
@@ -166,12 +186,12 @@ def _read(source: str | Path | bytes | BinaryIO, *, name: str) -> bytes:
     else:
         data = source.read(limit + 1)
     if len(data) > limit:
-        raise InputError(
+        raise ImageError(
             f"{name} has more than {MAX_ENCODED_MIB} MiB. At most {MAX_ENCODED_MIB} MiB are read. "
             "Save it smaller or with stronger compression."
         )
     if not data:
-        raise InputError(f"{name} is empty (0 bytes). A picture is needed. Check the download.")
+        raise ImageError(f"{name} is empty (0 bytes). A picture is needed. Check the download.")
     return data
 
 
@@ -179,7 +199,7 @@ def _read_path(path: Path, *, limit: int, name: str) -> bytes:
     """Return up to one byte more than `limit` from a regular file.
 
     Raises:
-        InputError: `path` is missing, no file, or not readable.
+        ImageError: `path` is missing, no file, or not readable.
     """
     try:
         if path.is_file():
@@ -188,22 +208,22 @@ def _read_path(path: Path, *, limit: int, name: str) -> bytes:
         problem = "is not a file" if path.exists() else "does not exist"
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({_reason(error)})"
-    raise InputError(f"{name} {problem}. A picture file is needed. Check the path.")
+    raise ImageError(f"{name} {problem}. A picture file is needed. Check the path.")
 
 
 def _check_size(size: tuple[int, int], *, name: str) -> None:
     """Refuse pictures that are too large or too narrow to be worth decoding.
 
     Raises:
-        InputError: `size` (width, height) is over a limit of this module.
+        ImageError: `size` (width, height) is over a limit of this module.
     """
     width, height = size
     if width < 1 or height < 1:
-        raise InputError(f"{name} has no pixels. A picture is needed. Export it again.")
+        raise ImageError(f"{name} has no pixels. A picture is needed. Export it again.")
     if max(size) > MAX_SIDE_PX or width * height > MAX_PIXELS:
-        raise InputError(_too_large(name, f"{width}x{height}"))
+        raise ImageError(_too_large(name, f"{width}x{height}"))
     if max(size) > MAX_ASPECT * min(size):
-        raise InputError(
+        raise ImageError(
             f"{name} is {width}x{height} px. The longer side may be at most {MAX_ASPECT} times "
             "the shorter one. Crop it."
         )

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +12,22 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.errors import InputError
-from swiftpie.files import DECODER_ERRORS, Source, load_image, open_image, write_file
+from swiftpie.errors import ImageError, InputError
+from swiftpie.files import (
+    DECODER_ERRORS,
+    Source,
+    check_target,
+    load_image,
+    open_image,
+    write_file,
+)
 
 __all__ = [
     "Source",
     "alpha_of",
+    "check_image_target",
     "contact_sheet",
+    "encode_image",
     "fit_square",
     "load_image",
     "mask_to_pil",
@@ -87,12 +97,12 @@ def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tu
         Pixels (1, 3, S, S), grey (0) beyond the photo, and mask (1, 1, S, S), 0 beyond it.
 
     Raises:
-        InputError: The mask is empty.
+        ImageError: The mask is empty.
     """
     assert pixels.shape[-2:] == mask.shape[-2:], "photo and mask differ in size"
     solid = mask[0, 0] > 0.5
     if not solid.any():
-        raise InputError(
+        raise ImageError(
             "The mask shows no subject. It has to be white where the subject is. "
             "Supply another mask, as in photo.jpg:mask.png."
         )
@@ -110,40 +120,72 @@ def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tu
 
 
 def save_image(
-    image: Image.Image, path: str | Path, *, metadata: Mapping[str, str], force: bool = False
+    image: Image.Image,
+    path: str | Path,
+    *,
+    metadata: Mapping[str, str] | None,
+    force: bool = False,
 ) -> None:
-    """Write a generated picture with its origin; equal arguments give equal bytes.
+    """Write a picture, a generated one with its origin; equal arguments give equal bytes.
 
     Args:
         image: the picture; JPEG has no transparency, so it is laid on white there.
         path: its suffix (.png, .jpg, .jpeg or .webp) chooses the format.
-        metadata: stored as JSON; every file is also marked as made by a trained model (IPTC).
+        metadata: stored as JSON, and the file is marked as made by a trained model (IPTC); None
+            for a picture that no model made, which gets neither.
         force: replace an existing file.
 
     Raises:
         InputError: The suffix is unknown, the file exists, the folder cannot be written to, or the
             metadata is too long.
     """
-    file_format = FORMAT_OF_SUFFIX.get(Path(path).suffix.lower())
-    if file_format is None:
+    data = encode_image(image, Path(path).suffix, metadata=metadata, name=f"'{path}'")
+    write_file(path, data, force=force)
+
+
+def encode_image(
+    image: Image.Image,
+    suffix: str,
+    *,
+    metadata: Mapping[str, str] | None,
+    name: str = "The picture",
+) -> bytes:
+    """Return the bytes that `save_image` would write to a file with this suffix.
+
+    Args:
+        image: the picture.
+        suffix: .png, .jpg, .jpeg or .webp.
+        metadata: as in `save_image`.
+        name: how messages call the picture.
+
+    Raises:
+        InputError: The suffix is unknown or the metadata is too long.
+    """
+    file_format = _format_of(suffix, name=name)
+    text = None if metadata is None else json.dumps(dict(metadata), sort_keys=True)
+    if text is not None and len(text) > MAX_METADATA_BYTES:
         raise InputError(
-            f"'{path}' does not end in a known suffix. One of {', '.join(FORMAT_OF_SUFFIX)} is "
-            "needed. Rename the output."
-        )
-    text = json.dumps(dict(metadata), sort_keys=True)
-    if len(text) > MAX_METADATA_BYTES:
-        raise InputError(
-            f"The metadata for '{path}' has {len(text)} bytes. At most {MAX_METADATA_BYTES} fit "
+            f"The metadata for {name} has {len(text)} bytes. At most {MAX_METADATA_BYTES} fit "
             "into a picture. Shorten the prompt."
         )
-    write_file(path, _encode(image, file_format, text), force=force)
+    return _encode(image, file_format, text)
+
+
+def check_image_target(path: str | Path, *, force: bool = False) -> None:
+    """Refuse what `save_image` would refuse, before any work is done for it.
+
+    Raises:
+        InputError: The suffix is unknown, the file exists, or the folder cannot be written to.
+    """
+    _format_of(Path(path).suffix, name=f"'{path}'")
+    check_target(path, force=force)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Return what `save_image` stored in a picture; empty for pictures of other origin.
 
     Raises:
-        InputError: The file is missing or not a picture.
+        ImageError: The file is missing or not a picture.
     """
     image = open_image(path)
     try:
@@ -190,27 +232,54 @@ def _extent(flags: Tensor) -> tuple[int, int]:
     return int(places.min()), int(places.max()) + 1
 
 
-def _encode(image: Image.Image, file_format: str, text: str) -> bytes:
-    """Return the file's bytes with `text` and the mark of origin inside."""
+def _format_of(suffix: str, *, name: str) -> str:
+    """Return the format, as Pillow calls it, of files with this suffix.
+
+    Raises:
+        InputError: The suffix is unknown.
+    """
+    file_format = FORMAT_OF_SUFFIX.get(suffix.lower())
+    if file_format is None:
+        raise InputError(
+            f"{name} does not end in a known suffix. One of {', '.join(FORMAT_OF_SUFFIX)} is "
+            "needed. Rename the output."
+        )
+    return file_format
+
+
+def _encode(image: Image.Image, file_format: str, text: str | None) -> bytes:
+    """Return the file's bytes with `text` and the mark of origin inside, or with neither."""
     plain = image.copy() if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
     plain.info = {}  # nothing of the input may travel along
     buffer = io.BytesIO()
-    if file_format == "PNG":
-        chunks = PngImagePlugin.PngInfo()
-        chunks.add_itxt(METADATA_KEY, text)
-        chunks.add_itxt("XML:com.adobe.xmp", XMP)
-        plain.save(buffer, file_format, pnginfo=chunks)
-        return buffer.getvalue()
+    match file_format:
+        case "PNG":
+            plain.save(buffer, file_format, **_png_notes(text))
+        case "JPEG":
+            flat = _on_white(plain)
+            flat.save(buffer, file_format, quality=JPEG_QUALITY, subsampling=0, **_notes(text))
+        case _:
+            plain.save(buffer, file_format, quality=WEBP_QUALITY, **_notes(text))
+    return buffer.getvalue()
+
+
+def _png_notes(text: str | None) -> dict[str, Any]:
+    """Return Pillow's arguments that store `text` and the mark of origin in a PNG."""
+    if text is None:
+        return {}
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt(METADATA_KEY, text)
+    chunks.add_itxt("XML:com.adobe.xmp", XMP)
+    return {"pnginfo": chunks}
+
+
+def _notes(text: str | None) -> dict[str, Any]:
+    """Return Pillow's arguments that store `text` and the mark of origin in a JPEG or WebP."""
+    if text is None:
+        return {}
     exif = Image.Exif()
     exif.get_ifd(EXIF_BLOCK)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
-    if file_format == "JPEG":
-        flat = _on_white(plain)
-        flat.save(
-            buffer, file_format, quality=JPEG_QUALITY, subsampling=0, exif=exif, xmp=XMP.encode()
-        )
-    else:
-        plain.save(buffer, file_format, quality=WEBP_QUALITY, exif=exif, xmp=XMP.encode())
-    return buffer.getvalue()
+    return {"exif": exif, "xmp": XMP.encode()}
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -46,7 +46,7 @@ def from_box(box: tuple[float, float, float, float]) -> Layout:
 
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:
-    """Return pixel-centre coordinates (height, width, 2) in [-1, 1], x first, on `like`'s device."""
+    """Return pixel centres (height, width, 2) in [-1, 1], x first, on the device of `like`."""
     x = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) / width * 2 - 1
     y = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) / height * 2 - 1
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)

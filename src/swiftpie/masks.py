@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.cutout import find_subject
-from swiftpie.errors import InputError
+from swiftpie.errors import ImageError, InputError
 from swiftpie.files import Source, describe, load_image
 
 WORK_SIDE_PX = 192  # the subject is looked for at this size; the outline is refined afterwards
@@ -32,14 +32,14 @@ def subject_mask(image: Image.Image) -> Tensor:
         image: photo, mode RGB or RGBA. The search suits one subject on a fairly plain ground.
 
     Raises:
-        InputError: The search finds next to nothing or nearly everything.
+        ImageError: The search finds next to nothing or nearly everything.
     """
     alpha = _transparency(image)
     mask = _search(image.convert("RGB")) if alpha is None else alpha
     share = mask.mean().item()
     low, high = (0.0, 1.0) if alpha is not None else (MIN_SHARE, MAX_SHARE)
     if share <= low or share > high:
-        raise InputError(
+        raise ImageError(
             f"The subject could not be told from its background: {share:.0%} of the picture was "
             "found. A subject on a plain ground is needed. Supply a mask as IMAGE:MASK."
         )
@@ -54,20 +54,20 @@ def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
         size: width and height of the photo it belongs to.
 
     Raises:
-        InputError: It is no readable picture, shows nothing, or is not shaped as the photo.
+        ImageError: It is no readable picture, shows nothing, or is not shaped as the photo.
     """
     image = load_image(source)
     name = describe(source)
     aspect = (image.width * size[1]) / (image.height * size[0])
     if abs(aspect - 1) > MAX_ASPECT_ERROR:
-        raise InputError(
+        raise ImageError(
             f"The mask {name} is {image.width}x{image.height} px and its photo {size[0]}x{size[1]} "
             "px. Both need the same shape. Export the mask from that photo."
         )
     mask = _transparency(image)
     mask = _plane(image.convert("L")) if mask is None else mask
     if mask.max() <= 0.5:
-        raise InputError(
+        raise ImageError(
             f"The mask {name} is black. White (or opaque) is needed where the subject is. "
             "Invert it or draw the subject in white."
         )

@@ -44,7 +44,7 @@ class DetailAttention(nn.Module):
         """Return reference keys and values (B, N, D) of noted `hidden_states` (B, N, D)."""
         return self.to_k_ref(hidden_states), self.to_v_ref(hidden_states)
 
-    def __call__(  # type: ignore[override]  # narrower than nn.Module's on purpose
+    def __call__(
         self,
         attn: Attention,
         hidden_states: Tensor,

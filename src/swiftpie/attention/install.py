@@ -31,7 +31,7 @@ class Installation:
     def undo(self) -> None:
         """Put the replaced processors back, the very same objects."""
         # set_attn_processor empties the dict that it is given.
-        self.unet.set_attn_processor(dict(self.originals))  # type: ignore[arg-type]  # any processor
+        self.unet.set_attn_processor(dict(self.originals))
 
     def __enter__(self) -> Self:
         return self

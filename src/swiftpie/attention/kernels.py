@@ -92,6 +92,9 @@ def token_grid(num_tokens: int, height: int, width: int) -> tuple[int, int]:
 
     U-Nets halve and round up, so the shape is found by halving; the square root of the token
     count would be wrong for every picture that is not square.
+
+    Raises:
+        ValueError: No halving of the latents has so many cells.
     """
     rows, columns = height, width
     while rows * columns > num_tokens:

@@ -35,7 +35,5 @@ def average_maps(maps: list[Tensor]) -> Tensor:
     """Return the mean of identity maps (B, 1, h', w'), brought to the size of the finest."""
     size = max((one.shape[-2:] for one in maps), key=lambda shape: shape[0] * shape[1])
     finest = (int(size[0]), int(size[1]))
-    same = [
-        F.interpolate(one, size=finest, mode="bilinear", align_corners=False) for one in maps
-    ]
+    same = [F.interpolate(one, size=finest, mode="bilinear", align_corners=False) for one in maps]
     return torch.stack(same).mean(dim=0)

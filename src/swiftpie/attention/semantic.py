@@ -33,7 +33,7 @@ class SemanticAttention(nn.Module):
         self.to_v_ip = nn.Linear(token_width, inner_width, bias=False)
 
     # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
-    def __call__(  # type: ignore[override]  # narrower than nn.Module's on purpose
+    def __call__(
         self,
         attn: Attention,
         hidden_states: Tensor,

@@ -21,14 +21,7 @@ from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, TextTower
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.registry import Registry
 from swiftpie.schedules import PredictionType, Schedule, scaled_linear_step
-
-PRESETS: Registry[Preset] = Registry(
-    package="swiftpie.backbones.presets",
-    attribute="PRESET",
-    entry_point_group="swiftpie.presets",
-)
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
@@ -107,7 +100,11 @@ def _source_folder(preset: Preset) -> Path:
 
 
 def _load(network: Callable[..., Any], folder: Path) -> Any:  # noqa: ANN401 - any network
-    """Load one network, and turn every way it can fail into a plain sentence."""
+    """Load one network, and turn every way it can fail into a plain sentence.
+
+    Raises:
+        WeightsError: There are no weights, or they do not fit.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise WeightsError(
@@ -133,7 +130,11 @@ def _text_encoder(folder: Path, **_: object) -> CLIPTextModel:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse what is not safetensors by content, whatever its name, before anything reads it."""
+    """Refuse what is not safetensors by content, whatever its name, before anything reads it.
+
+    Raises:
+        WeightsError: The file is something else, is damaged or is cut short.
+    """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         start = file.read(1)
@@ -156,7 +157,7 @@ def _check_header(path: Path) -> None:
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     if not (folder / "tokenizer.json").is_file():
         raise WeightsError(f"There is no tokenizer.json in {folder}. Reinstall SwiftPie.")
-    return PreTrainedTokenizerFast.from_pretrained(folder)  # type: ignore[no-any-return]
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def _fingerprint(folder: Path) -> str:

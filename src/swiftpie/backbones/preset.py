@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from swiftpie.registry import Registry
+
 
 class Capability(StrEnum):
     """An operation that a preset's weights were made for."""
@@ -28,3 +30,10 @@ class Preset:
     prediction_type: str  # epsilon, v_prediction or sample, as diffusers spells them
     capabilities: frozenset[Capability]
     defaults: Mapping[str, float]  # identity_scale, detail_scale
+
+
+PRESETS: Registry[Preset] = Registry(
+    package="swiftpie.backbones.presets",
+    attribute="PRESET",
+    entry_point_group="swiftpie.presets",
+)

@@ -9,9 +9,9 @@ from swiftpie.data.renderer import draw_frames
 from swiftpie.data.scenes.drawing import mix, paste
 from swiftpie.layout import Layout
 
-_JITTER = 0.03  # of the side: no cut-out is centred and scaled perfectly
-_BRIGHTNESS = 0.15
-_WARMTH = 0.06
+_JITTER = 0.008  # of the side, one pixel: cut-outs are centred, but no mask is exact
+_BRIGHTNESS = 0.10
+_WARMTH = 0.04
 _BACKGROUNDS = ("white", "colour", "gradient", "scene")
 _SHARES = (0.40, 0.25, 0.10, 0.25)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.data.captions import Attributes, draw_attributes, draw_caption
+from swiftpie.data.placing import place
 from swiftpie.data.posing import pose_subjects
 from swiftpie.data.references import draw_references
 from swiftpie.data.renderer import render
@@ -59,7 +60,13 @@ class StickerWorld:
         self.accessories = pose_subjects(hats, rotation=still, flip=still, hue=still)
 
     def batch(
-        self, num_subjects: int, views: int, *, seed: int, augment: bool = True
+        self,
+        num_subjects: int,
+        views: int,
+        *,
+        seed: int,
+        augment: bool = True,
+        free_places: bool = False,
     ) -> StickerBatch:
         """Draw `views` pictures of each of `num_subjects`; the same seed gives the same batch.
 
@@ -68,6 +75,8 @@ class StickerWorld:
             views: Pictures of each subject; they share one pose and one reference.
             seed: Decides everything.
             augment: Turn, mirror and recolour subjects now and then.
+            free_places: Place the subjects by other noise than the picture's own, as a user's box
+                does.
         """
         random, generator = Random(seed), torch.Generator().manual_seed(seed)
         count = num_subjects * views
@@ -76,13 +85,19 @@ class StickerWorld:
         attributes = tuple(draw_attributes(random) for _ in range(count))
         frames = self._pose(chosen, generator, augment=augment)
         noise = torch.randn(count, *NOISE_SHAPE, generator=generator).to(frames)
+        shown = frames.repeat_interleave(views, dim=0)
+        layout = None
+        if free_places:
+            other = torch.randn(count, *NOISE_SHAPE, generator=generator).to(frames)
+            layout = place(other, shown, scenes, attributes)
         rendering = render(
             noise,
-            frames.repeat_interleave(views, dim=0),
+            shown,
             scenes,
             attributes,
             accessories=self.accessories,
             size_px=self.size_px,
+            layout=layout,
         )
         reference, reference_mask = draw_references(
             frames,

@@ -6,7 +6,8 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.components import PRESETS, Components, load_components
+from swiftpie.backbones.components import Components, load_components
+from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import InputError
 from swiftpie.images import load_image
 from swiftpie.masks import load_mask

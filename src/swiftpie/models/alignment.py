@@ -24,14 +24,14 @@ def align(
 
     Args:
         autoencoder: Maps (B, 3, H, W) to (B, C, h, w).
-        pixels: Reference frame in [-1, 1], (B, 3, H, W).
+        pixels: Reference frame in [-1, 1], grey (0) outside the subject, (B, 3, H, W).
         mask: The subject in it, (B, 1, H, W).
         layout: Where the frame goes, B rows.
         cells: Latent rows and columns of the picture.
     """
     factor = pixels.shape[-1] // cells[1]
     size = (cells[0] * factor, cells[1] * factor)
-    frame = torch.cat([pixels * mask, mask], dim=1)
+    frame = torch.cat([pixels, mask], dim=1)
     placed = warp(frame, to_affine(layout), size)
     shape = placed[:, 3:]
     latents = autoencoder.encode(placed[:, :3])

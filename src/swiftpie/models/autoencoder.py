@@ -24,7 +24,7 @@ class ResidualBlock(nn.Module):
         return hidden + self.second(F.silu(self.first(F.silu(self.norm(hidden)))))
 
 
-class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
+class PatchAutoencoder(ModelMixin, ConfigMixin):
     """Pixels (B, 3, H, W) in [-1, 1] to latents (B, C, H/8, W/8) and back.
 
     The linear path is set in closed form by `fit_linear`; the residual path adds what a linear
@@ -32,9 +32,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffus
     """
 
     @register_to_config
-    def __init__(
-        self, latent_channels: int = 32, narrow: int = 56, wide: int = 112
-    ) -> None:
+    def __init__(self, latent_channels: int = 32, narrow: int = 56, wide: int = 112) -> None:
         super().__init__()
         self.linear_encoder = nn.Conv2d(3 * PATCH**2, latent_channels, 1)
         self.linear_decoder = nn.Conv2d(latent_channels, 3 * PATCH**2, 1)
@@ -65,6 +63,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffus
         )
         _zero(self.residual_encoder[-1])
         _zero(self.residual_decoder[-2])
+        self.shift: Tensor
+        self.scale: Tensor
         self.register_buffer("shift", torch.zeros(1, latent_channels, 1, 1))
         self.register_buffer("scale", torch.ones(1, latent_channels, 1, 1))
 
@@ -97,9 +97,9 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffus
         basis = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :channels]
         spread = ((patches - mean) @ basis).std(0).clamp_min(1e-3)
         self.linear_encoder.weight.copy_((basis / spread).T[..., None, None])
-        self.linear_encoder.bias.copy_(-(mean @ (basis / spread)))
+        _bias_of(self.linear_encoder).copy_(-(mean @ (basis / spread)))
         self.linear_decoder.weight.copy_((basis * spread)[..., None, None])
-        self.linear_decoder.bias.copy_(mean)
+        _bias_of(self.linear_decoder).copy_(mean)
 
     @torch.no_grad()
     def standardise(self, pixels: Tensor) -> None:
@@ -112,6 +112,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffus
         """Return how much a unit of each latent channel moves the pixels, mean 1, (1, C, 1, 1)."""
         size = self.linear_decoder.weight.flatten(1).norm(dim=0) * self.scale.flatten()
         return (size / size.mean()).view(1, -1, 1, 1)
+
+
+def _bias_of(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def _zero(module: nn.Module) -> None:

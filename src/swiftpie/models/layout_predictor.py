@@ -34,7 +34,7 @@ def subject_extent(mask: Tensor) -> Tensor:
     return torch.stack([touched.any(1).float().mean(1), touched.any(2).float().mean(1)], dim=1)
 
 
-class LayoutPredictor(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
+class LayoutPredictor(ModelMixin, ConfigMixin):
     """A three-layer perceptron over pooled conditions."""
 
     @register_to_config

@@ -36,7 +36,7 @@ def read_references(
         denoiser: Its own features serve the detail branch.
         image_encoder: Maps (pixels, mask) to identity tokens (R, K, D), the first a summary.
         autoencoder: Pixels to latents.
-        pixels: Canonical reference frames in [-1, 1], (R, 3, H, W).
+        pixels: Canonical reference frames in [-1, 1], grey (0) outside the subject, (R, 3, H, W).
         mask: The subject in them, (R, 1, H, W).
         empty_text: The empty prompt, one row.
         cells: Latent rows and columns of a picture.

@@ -60,4 +60,3 @@ def encode_tokens(
         case Pooling.END:
             pooled = output.pooler_output
     return TextCondition(hidden_states=states, attention_mask=attention_mask, pooled=pooled)
-

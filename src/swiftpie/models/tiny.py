@@ -23,7 +23,7 @@ WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
 
 
-class TinyDenoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
+class TinyDenoiser(ModelMixin, ConfigMixin):
     """One-step denoiser of 128 px pictures; predicts clean latents and the subject's mask.
 
     Around the U-Net: smoothed copies and row and column means of the noise (the picture depends

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 GRID = 4  # tokens a side of the feature map, for a 128 px reference
 
 
-class ConvImageEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
+class ConvImageEncoder(ModelMixin, ConfigMixin):
     """Small convolutional encoder of a masked subject, trained together with the denoiser."""
 
     @register_to_config
@@ -32,9 +32,10 @@ class ConvImageEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffus
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return identity tokens (R, K, D) of references (R, 3, H, W) and masks (R, 1, H, W).
 
+        References are grey (0) outside the subject.
         The first token summarises the whole subject, the others follow the rows of the picture.
         """
-        features = self.stem(torch.cat([pixels * mask, mask], dim=1)).flatten(2).transpose(1, 2)
+        features = self.stem(torch.cat([pixels, mask], dim=1)).flatten(2).transpose(1, 2)
         tokens = torch.cat([features.mean(1, keepdim=True), features], dim=1)
         identity: Tensor = self.project(tokens + self.positions)
         return identity

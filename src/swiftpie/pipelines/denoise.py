@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from swiftpie.attention.condition import Notes
 from swiftpie.backbones.components import Components
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.types import Denoised, TextCondition
@@ -18,8 +17,7 @@ def denoise(
     latents = noise
     mask = noise.new_zeros(len(noise), 1, *noise.shape[-2:])
     for index, step in enumerate(schedule.steps):
-        notes: Notes = {}
-        prediction = components.denoiser(latents, step.timestep, text, condition, notes)
+        prediction = components.denoiser(latents, step.timestep, text, condition, {})
         latents = schedule.advance(latents, prediction.sample, index)
         mask = prediction.mask
     return Denoised(latents=latents, mask=mask)

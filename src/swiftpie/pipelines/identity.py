@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import MAX_HEADER_BYTES, Components
 from swiftpie.errors import InputError, WeightsError
 from swiftpie.files import write_file
 from swiftpie.images import fit_square, to_tensor
@@ -49,7 +49,7 @@ def encode_identity(
         )
     given = masks if masks is not None else [None] * len(images)
     frames = [
-        _canonical_frame(image, mask, components.preset.image_size_px)
+        canonical_frame(image, mask, components.preset.image_size_px)
         for image, mask in zip(images, given, strict=True)
     ]
     pixels = torch.cat([frame[0] for frame in frames]).to(components.device)
@@ -139,21 +139,38 @@ def read_identity_header(path: str | Path) -> dict[str, str]:
     return header
 
 
+def is_identity_file(path: str | Path) -> bool:
+    """Whether `path` holds safetensors rather than a picture, told by its first bytes."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(9)
+    except (OSError, ValueError):
+        return False
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES
+
+
+def canonical_frame(image: Image.Image, mask: Tensor | None, size_px: int) -> tuple[Tensor, Tensor]:
+    """Cut the subject out, centred and upright, as the encoders were trained to see it.
+
+    Args:
+        image: A picture of the subject, RGB or RGBA.
+        mask: Where the subject is, (1, 1, H, W) in [0, 1], or None to find it.
+        size_px: Side S of the frame.
+
+    Returns:
+        Pixels (1, 3, S, S), grey (0) outside of the subject, and its mask (1, 1, S, S).
+    """
+    found = subject_mask(image) if mask is None else mask
+    pixels, fitted = fit_square(to_tensor(image), found, size_px=size_px, fill=SUBJECT_FILL)
+    return pixels * fitted, fitted
+
+
 def key_of(identity: Identity) -> str:
     """Return a short, stable name of the identity's pictures and networks."""
     digest = hashlib.sha256(identity.fingerprint.encode())
     digest.update(identity.pixels.cpu().numpy().tobytes())
     digest.update(identity.mask.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _canonical_frame(
-    image: Image.Image, mask: Tensor | None, size_px: int
-) -> tuple[Tensor, Tensor]:
-    """Cut the subject out, centred and upright, as the encoders were trained to see it."""
-    found = subject_mask(image) if mask is None else mask
-    pixels, fitted = fit_square(to_tensor(image), found, size_px=size_px, fill=SUBJECT_FILL)
-    return pixels * fitted, fitted
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

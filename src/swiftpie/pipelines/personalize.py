@@ -7,7 +7,6 @@ from enum import StrEnum
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.backbones.components import Components
@@ -23,6 +22,7 @@ from swiftpie.pipelines.denoise import decode, denoise
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
 MAX_IMAGES = 64
+MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
 Box = tuple[float, float, float, float]
 
@@ -53,9 +53,6 @@ class Strength:
                 )
 
 
-MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
-
-
 @torch.no_grad()
 def personalize(
     components: Components,
@@ -82,14 +79,7 @@ def personalize(
     Raises:
         InputError: The prompt is empty, no seed or too many were given, or a scale is out of range.
     """
-    if not prompt.strip():
-        raise InputError("The prompt is empty. Say what the picture shows, as in 'a dog at sunset'.")
-    if not 1 <= len(seeds) <= MAX_IMAGES:
-        raise InputError(f"{len(seeds)} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
-    chosen = strength or Strength(
-        identity=components.preset.defaults["identity_scale"],
-        detail=components.preset.defaults["detail_scale"],
-    )
+    _check_request(prompt, seeds)
     clock = _Clock()
     text = _repeat_text(components.text.encode([prompt]), len(seeds))
     clock.lap("text")
@@ -98,15 +88,19 @@ def personalize(
     layout = _place(components, identity, noise, text=text, box=box)
     region = _region(components, mask, box).to(noise)
     condition = subject_condition(
-        components, identity, layout, strength=chosen, region=region, is_inline=_is_inline(mask)
+        components,
+        identity,
+        layout,
+        strength=strength or _default_strength(components),
+        region=region,
+        is_inline=mask is MaskSource.INLINE,
     )
     clock.lap("place")
     denoised = denoise(components, noise, text, condition)
     clock.lap("denoise")
     images = to_pil(decode(components, denoised.latents))
     clock.lap("decode")
-    size = (images[0].height, images[0].width)
-    found = F.interpolate(denoised.mask, size=size, mode="bilinear", align_corners=False)
+    found = resize_mask(denoised.mask, (images[0].height, images[0].width))
     return GenerationResult(
         images=tuple(images),
         masks=tuple(mask_to_pil(found)),
@@ -135,26 +129,42 @@ def subject_condition(
         region: Mask for rescaling, (1, 1, h, w).
         is_inline: Whether attention replaces `region` during the call.
     """
-    batch = len(layout.scale)
-    latents = region.new_empty(batch, components.preset.latent_channels, *components.cells)
-    silent = silent_condition(latents, width=identity.tokens.shape[-1])
+    attention = silent_condition(
+        region.new_empty(len(layout.scale), components.preset.latent_channels, *components.cells),
+        width=identity.tokens.shape[-1],
+    )
+    aligned = align(
+        components.autoencoder,
+        _rows(identity.pixels[:1], layout),
+        _rows(identity.mask[:1], layout),
+        layout=layout,
+        cells=components.cells,
+    )
+    coverage = resize_mask(identity.mask, components.cells).transpose(0, 1)  # (1, R, h, w)
+    attention = attention._replace(
+        identity_tokens=_rows(identity.tokens, layout),
+        keys={name: _rows(one, layout) for name, one in identity.keys.items()},
+        values={name: _rows(one, layout) for name, one in identity.values.items()},
+        coverage=_rows(coverage, layout),
+        affine=to_affine(layout),
+        has_layout=torch.ones_like(attention.has_layout),
+        mask=_rows(region, layout),
+        is_inline=torch.full_like(attention.is_inline, float(is_inline)),
+    )
+    return SubjectCondition(
+        attention=_scaled(attention, strength),
+        pooled=_rows(identity.pooled, layout),
+        aligned=aligned,
+    )
 
-    def rows(one: Tensor) -> Tensor:
-        return one.expand(batch, *one.shape[1:])
+
+def _scaled(attention: AttentionCondition, strength: Strength) -> AttentionCondition:
+    """Return `attention` with the six factors of mask-guided rescaling."""
 
     def filled(scale: float) -> Tensor:
-        return torch.full_like(silent.identity_scale, scale)
+        return torch.full_like(attention.identity_scale, scale)
 
-    coverage = resize_mask(identity.mask, components.cells).transpose(0, 1)  # (1, R, h, w)
-    attention: AttentionCondition = silent._replace(
-        identity_tokens=rows(identity.tokens),
-        keys={name: rows(one) for name, one in identity.keys.items()},
-        values={name: rows(one) for name, one in identity.values.items()},
-        coverage=rows(coverage),
-        affine=to_affine(layout),
-        has_layout=filled(1.0),
-        mask=rows(region),
-        is_inline=filled(float(is_inline)),
+    return attention._replace(
         identity_scale=filled(strength.identity),
         identity_leak=filled(strength.leak),
         detail_scale=filled(strength.detail),
@@ -162,14 +172,11 @@ def subject_condition(
         text_scale=filled(strength.text),
         context_scale=filled(strength.context),
     )
-    aligned = align(
-        components.autoencoder,
-        rows(identity.pixels[:1]),
-        rows(identity.mask[:1]),
-        layout=layout,
-        cells=components.cells,
-    )
-    return SubjectCondition(attention=attention, pooled=rows(identity.pooled), aligned=aligned)
+
+
+def _rows(one: Tensor, layout: Layout) -> Tensor:
+    """Repeat the single row of `one` for every row of `layout`."""
+    return one.expand(len(layout.scale), *one.shape[1:])
 
 
 def _place(
@@ -189,7 +196,11 @@ def _place(
 
 
 def _region(components: Components, mask: Tensor | MaskSource, box: Box | None) -> Tensor:
-    """Return the region for rescaling (1, 1, h, w)."""
+    """Return the region for rescaling (1, 1, h, w).
+
+    Raises:
+        InputError: A box is asked for and there is none.
+    """
     rows, columns = components.cells
     if isinstance(mask, Tensor):
         return resize_mask(mask, (rows, columns))
@@ -202,8 +213,16 @@ def _region(components: Components, mask: Tensor | MaskSource, box: Box | None) 
             return torch.ones(1, 1, rows, columns)
 
 
-def _is_inline(mask: Tensor | MaskSource) -> bool:
-    return not isinstance(mask, Tensor) and mask is MaskSource.INLINE
+def _check_request(prompt: str, seeds: Sequence[int]) -> None:
+    if not prompt.strip():
+        raise InputError("The prompt is empty. Say what the picture shows: 'a dog at sunset'.")
+    if not 1 <= len(seeds) <= MAX_IMAGES:
+        raise InputError(f"{len(seeds)} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
+
+
+def _default_strength(components: Components) -> Strength:
+    defaults = components.preset.defaults
+    return Strength(identity=defaults["identity_scale"], detail=defaults["detail_scale"])
 
 
 def _repeat_text(text: TextCondition, batch: int) -> TextCondition:

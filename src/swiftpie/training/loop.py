@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Protocol
 
 import torch
@@ -95,12 +96,15 @@ def fit(
     optimizers = _optimizers(network, config)
     networks = {"network": network, "average": average}
     step = int(load_state(folder, networks=networks, optimizers=optimizers).get("step", 0))
-    started, sums, counted, stopped = time.monotonic(), {}, 0, ""
+    started, stopped = time.monotonic(), ""
+    recent: dict[str, list[float]] = {}
+    counted = 0
     while not stopped:
         terms = _one_step(stage, network, optimizers, step=step, config=config)
         _update_average(average, network, min(config.ema_decay, 1 - (step + 2) ** -EMA_POWER))
         step, counted = step + 1, counted + 1
-        sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
+        for name, value in terms.items():
+            recent.setdefault(name, []).append(value)
         elapsed = time.monotonic() - started
         if step >= config.steps:
             stopped = "all steps done"
@@ -113,13 +117,14 @@ def fit(
             figures = stage.sample(average, folder / "samples.png")
             stage.export(average, folder / "export")
         if stopped or step % config.log_every == 0 or figures:
-            means = {name: value / counted for name, value in sums.items()} | figures
+            means = {name: fmean(values) for name, values in recent.items()} | figures
             rate = stage.samples_per_step * counted / elapsed if counted else 0.0
             left = (config.steps - step) * stage.samples_per_step / max(rate, 1e-9)
             event = Event(step, means, rate, left, stopped)
             _log(folder / "metrics.jsonl", event)
             yield event
-            started, sums, counted = time.monotonic(), {}, 0
+            started, counted = time.monotonic(), 0
+            recent.clear()
             time_limit_s -= elapsed
 
 
@@ -153,7 +158,8 @@ def _one_step(
 
 def _optimizers(network: nn.Module, config: LoopConfig) -> dict[str, torch.optim.Optimizer]:
     """Muon for hidden matrices and convolutions, AdamW for embeddings, biases and outputs."""
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for name, parameter in network.named_parameters():
         is_edge = any(word in name for word in ("embedding.weight", "conv_out", "positions"))
         suits = config.uses_muon and is_matrix_like(parameter) and not is_edge
@@ -173,8 +179,8 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float) -> Non
     pairs = zip(average.parameters(), network.parameters(), strict=True)
     for kept, current in pairs:
         kept.lerp_(current, 1 - decay)
-    for kept, current in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(current)
+    for kept_buffer, buffer in zip(average.buffers(), network.buffers(), strict=True):
+        kept_buffer.copy_(buffer)
 
 
 def _log(path: Path, event: Event) -> None:

@@ -44,7 +44,7 @@ def train_tokenizer(subjects: Subjects) -> PreTrainedTokenizerFast:
 
 
 def _corpus(subjects: Subjects) -> Iterator[str]:
-    draw = random.Random(0)  # noqa: S311 - words, not secrets
+    draw = random.Random(0)
     for index in range(len(subjects)):
         for _ in range(CAPTIONS_A_SUBJECT):
             scene, attributes = draw.choice(SCENES), draw_attributes(draw)

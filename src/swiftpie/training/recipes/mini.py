@@ -1,18 +1,9 @@
 """How the mini model is trained, in order; measured figures are in the model card."""
 
-from dataclasses import dataclass
-
 from swiftpie.training.loop import LoopConfig
+from swiftpie.training.recipes.config import TrainConfig
 from swiftpie.training.stages.autoencoder import AutoencoderConfig
 from swiftpie.training.stages.one_step import OneStepConfig
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """A complete training run."""
-
-    loop: LoopConfig
-    stage: AutoencoderConfig | OneStepConfig
 
 
 def mini_autoencoder() -> TrainConfig:

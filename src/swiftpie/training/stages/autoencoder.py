@@ -46,7 +46,9 @@ class AutoencoderStage:
         """Return a new autoencoder whose linear path is already fitted."""
         torch.manual_seed(0)
         network = PatchAutoencoder()
-        pictures = [self.world.batch(16, 4, seed=VALIDATION_SEED - 1 - i).pixels for i in range(PCA_BATCHES)]
+        pictures = [
+            self.world.batch(16, 4, seed=VALIDATION_SEED - 1 - i).pixels for i in range(PCA_BATCHES)
+        ]
         network.fit_linear(torch.cat(pictures).cpu())
         return network.to(self.world.tiles.device, memory_format=torch.channels_last)
 

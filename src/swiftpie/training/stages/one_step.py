@@ -15,7 +15,7 @@ from swiftpie.attention.rescale import INLINE_PREFIX
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, to_affine
-from swiftpie.masks import iou
+from swiftpie.masks import iou, resize_mask
 from swiftpie.models.alignment import align
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Prediction, SubjectCondition
@@ -32,6 +32,7 @@ from swiftpie.types import TextCondition
 LAST_TIMESTEP = 999  # the only one that the one-step model is asked for
 VALIDATION_SEED = 2**31 - 1
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
+FREE_PLACES = 0.2  # share of batches placed by chance, as by a user's box, not by the noise
 SUBJECT_WEIGHT = 2.0  # extra weight of latent cells that show the subject
 
 
@@ -62,10 +63,20 @@ class OneStepNetworks(nn.Module):
             pad_token_id=2,
         )
         self.text_encoder = CLIPTextModel(config)
-        nn.init.normal_(self.text_encoder.get_input_embeddings().weight, std=0.5)
+        embedding = self.text_encoder.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding)
+        nn.init.normal_(embedding.weight, std=0.5)
         self.image_encoder = ConvImageEncoder(width=width)
         self.layout_predictor = LayoutPredictor(text_width=width)
         self.denoiser = TinyDenoiser(text_width=width)
+
+
+class References(NamedTuple):
+    """The reference side of one batch, G rows."""
+
+    pixels: Tensor  # (G, 3, H, W) grey outside the subject
+    mask: Tensor  # (G, 1, H, W)
+    features: ReferenceFeatures
 
 
 class Outcome(NamedTuple):
@@ -120,29 +131,35 @@ class OneStepStage:
         """Return new networks with a fixed initialisation."""
         torch.manual_seed(1)
         length = int(self.tokenizer.model_max_length)
-        networks = OneStepNetworks(len(self.tokenizer), length)
-        return networks.to(self.world.tiles.device, memory_format=torch.channels_last)
+        networks = OneStepNetworks(len(self.tokenizer), length).to(self.world.tiles.device)
+        networks.denoiser.to(memory_format=torch.channels_last)
+        return networks
 
     def losses(self, network: nn.Module, step: int) -> dict[str, Tensor]:
         """Return latent, layout, mask, map and (if weighted) pixel terms."""
         assert isinstance(network, OneStepNetworks)
-        batch = self.world.batch(self.config.num_subjects, self.config.views, seed=step)
         generator = torch.Generator().manual_seed(step)
+        is_free = float(torch.rand((), generator=generator)) < FREE_PLACES
+        batch = self.world.batch(
+            self.config.num_subjects, self.config.views, seed=step, free_places=is_free
+        )
         device = batch.pixels.device
         with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             with torch.no_grad():
                 target = self.autoencoder.encode(batch.pixels).float()
-            outcome = self._forward(network, batch, generator)
+            forced = 1.0 if is_free else TEACHER_FORCED
+            outcome = self.forward(network, batch, generator, forced=forced)
         sample = outcome.prediction.sample.float()
-        weight = 1 + SUBJECT_WEIGHT * F.adaptive_avg_pool2d(batch.mask, sample.shape[-2:])
+        weight = 1 + SUBJECT_WEIGHT * resize_mask(batch.mask, _cells(batch))
         weight = weight / weight.mean() * self.autoencoder.channel_weights()
         shape = F.interpolate(batch.mask, size=outcome.prediction.mask.shape[-2:], mode="area")
         guess = outcome.prediction.mask.float().clamp(1e-5, 1 - 1e-5)
         terms = {
             "latents": robust_and_squared(sample, target, weight),
-            "layout": 0.3 * layout_loss(outcome.scores, batch.layout),
             "mask": 0.1 * F.binary_cross_entropy(guess, shape),
         }
+        if not is_free:  # where noise does not place the subject, there is nothing to predict
+            terms["layout"] = 0.3 * layout_loss(outcome.scores, batch.layout)
         if outcome.maps:
             terms["maps"] = 0.03 * map_loss(outcome.maps, batch.mask)
         if self.config.pixel_weight:
@@ -157,28 +174,39 @@ class OneStepStage:
             decoded = self.autoencoder.decode(sample[chosen])
         return F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
 
-    def _forward(
-        self, network: OneStepNetworks, batch: StickerBatch, generator: torch.Generator
+    def forward(
+        self,
+        network: OneStepNetworks,
+        batch: StickerBatch,
+        generator: torch.Generator,
+        *,
+        forced: float = 0.0,
     ) -> Outcome:
+        """Predict `batch`, with conditions dropped by `generator`.
+
+        `forced` is the share of samples that get the true layout instead of the predicted one.
+        """
         chance = torch.rand(4, generator=generator)
         text = self.encode_text(network, batch.captions)
         if float(chance[0]) < self.config.drops.everything:
             return self._without_reference(network, batch, text)
         mask = _imperfect(batch.reference_mask, float(chance[1]))
+        reference = batch.reference * mask
         features = read_references(
             network.denoiser,
             network.image_encoder,
             self.autoencoder,
-            pixels=batch.reference,
+            pixels=reference,
             mask=mask,
             empty_text=self.encode_text(network, [""]),
-            cells=(batch.noise.shape[2], batch.noise.shape[3]),
+            cells=_cells(batch),
         )
         extent = subject_extent(mask).repeat_interleave(self.config.views, dim=0)
         scores = network.layout_predictor(batch.noise, text.pooled, extent)
-        known = torch.rand(len(extent), generator=generator) < TEACHER_FORCED
+        known = torch.rand(len(extent), generator=generator) < forced
         layout = _choose(known.to(extent.device), batch.layout, scores.layout)
-        condition = self._condition(batch, features, mask, layout=layout, generator=generator)
+        frames = References(reference, mask, features)
+        condition = self._condition(batch, frames, layout=layout, generator=generator)
         notes: Notes = {}
         prediction = network.denoiser(batch.noise, LAST_TIMESTEP, text, condition, notes)
         maps = [value for name, value in notes.items() if name.startswith(INLINE_PREFIX)]
@@ -196,12 +224,13 @@ class OneStepStage:
     def _condition(
         self,
         batch: StickerBatch,
-        features: ReferenceFeatures,
-        mask: Tensor,
+        references: "References",
         *,
         layout: Layout,
         generator: torch.Generator,
     ) -> SubjectCondition:
+        pixels, mask, features = references
+
         def spread(rows: Tensor) -> Tensor:
             return rows.repeat_interleave(self.config.views, dim=0)
 
@@ -209,10 +238,8 @@ class OneStepStage:
             kept = torch.rand(len(batch.reference), generator=generator) >= share
             return spread(kept.to(batch.noise))
 
-        cells = (batch.noise.shape[2], batch.noise.shape[3])
-        aligned = align(
-            self.autoencoder, spread(batch.reference), spread(mask), layout=layout, cells=cells
-        )
+        cells = _cells(batch)
+        aligned = align(self.autoencoder, spread(pixels), spread(mask), layout=layout, cells=cells)
         attention = silent_condition(batch.noise, width=features.pooled.shape[1])
         kept_detail = keep(self.config.drops.detail)
         attention = attention._replace(
@@ -228,7 +255,9 @@ class OneStepStage:
         )
         attention = _silence(attention, kept_detail)
         aligned = aligned * keep(self.config.drops.aligned)[:, None, None, None]
-        return SubjectCondition(attention=attention, pooled=spread(features.pooled), aligned=aligned)
+        return SubjectCondition(
+            attention=attention, pooled=spread(features.pooled), aligned=aligned
+        )
 
     def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts`, with gradients."""
@@ -248,7 +277,7 @@ class OneStepStage:
         everything = replace(self.config, drops=Drops(0, 0, 0, 0), views=1)
         always = replace(self, config=everything)
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
-            outcome = always._forward(network, batch, torch.Generator().manual_seed(3))
+            outcome = always.forward(network, batch, torch.Generator().manual_seed(3))
         pixels = self.autoencoder.decode(outcome.prediction.sample.float()).clamp(-1, 1)
         rows = []
         for first in range(0, 36, 12):
@@ -257,7 +286,7 @@ class OneStepStage:
         contact_sheet(rows, cell_px=128).save(path)
         error = (pixels - batch.pixels).square() / 4  # the range of pixels is 2 wide
         subject = (error * batch.mask).sum((1, 2, 3)) / (3 * batch.mask.sum((1, 2, 3)))
-        mask = F.interpolate(outcome.prediction.mask.float(), size=pixels.shape[-2:], mode="bilinear")
+        mask = resize_mask(outcome.prediction.mask.float(), (pixels.shape[2], pixels.shape[3]))
         steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())
         return {
             "psnr_db": float(-10 * error.mean((1, 2, 3)).log10().mean()),
@@ -287,6 +316,10 @@ def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:
     )
 
 
+def _cells(batch: StickerBatch) -> tuple[int, int]:
+    return batch.noise.shape[2], batch.noise.shape[3]
+
+
 def _silence(attention: AttentionCondition, kept: Tensor) -> AttentionCondition:
     """Turn the detail branch off in samples where `kept` (B,) is 0, but not the aligned input."""
     values = {name: rows * kept[:, None, None] for name, rows in attention.values.items()}
@@ -312,9 +345,7 @@ def _imperfect(mask: Tensor, chance: float) -> Tensor:
     return mask
 
 
-def _random_region(
-    mask: Tensor, cells: tuple[int, int], *, generator: torch.Generator
-) -> Tensor:
+def _random_region(mask: Tensor, cells: tuple[int, int], *, generator: torch.Generator) -> Tensor:
     """Return the region for rescaling: everything, the true mask or a grown one, by sample."""
     exact = F.adaptive_avg_pool2d(mask, cells)
     grown = F.max_pool2d(exact, 3, stride=1, padding=1)

@@ -1,0 +1,88 @@
+"""`swiftpie data`: build the sticker pack and look at scenes made of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from swiftpie.cli.console import examples, say
+from swiftpie.cli.options import DataPath, Force
+
+NUM_SCENES = 16
+
+app = typer.Typer()
+data_app = typer.Typer(name="data", no_args_is_help=True)
+app.add_typer(data_app)
+
+
+@data_app.callback()
+def data() -> None:
+    """Build training data and look at it."""
+
+
+@data_app.command(
+    epilog=examples(
+        "swiftpie data prepare",
+        "swiftpie data prepare --archive fluent-emoji.tgz --names-archive names.tgz --out pack.zip",
+    )
+)
+def prepare(
+    *,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="TGZ", help="The sprites, if already downloaded.")
+    ] = None,
+    names_archive: Annotated[
+        Path | None, typer.Option(metavar="TGZ", help="Their names, if already downloaded.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the pack goes.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Build the sticker pack from two npm packages; npm fetches what is not given."""
+    from swiftpie.data import archive as archives
+    from swiftpie.files import check_target
+
+    target = out or archives.default_pack()
+    if out is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    check_target(target, force=force)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("sprites", total=None)
+        archives.prepare(
+            target,
+            sprites=archive,
+            names=names_archive,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    say(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")
+
+
+@data_app.command(
+    epilog=examples(
+        "swiftpie data preview -o sheet.png", "swiftpie data preview -o sheet.png --seed 3"
+    )
+)
+def preview(
+    *,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Picture to write.")],
+    data_path: DataPath = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which scenes.")] = 0,
+    size_px: Annotated[int, typer.Option(min=32, max=512, help="Side of one scene.")] = 128,
+    force: Force = False,
+) -> None:
+    """Draw a sheet of random scenes: reference, picture and mask of each."""
+    from swiftpie.data.archive import default_pack
+    from swiftpie.data.preview import contact_sheet
+    from swiftpie.data.stickers import StickerWorld
+    from swiftpie.data.subjects import load_subjects
+    from swiftpie.images import check_image_target, save_image
+
+    check_image_target(out, force=force)
+    # Held out, because the sample pack that ships with the package has hardly any others.
+    world = StickerWorld(load_subjects(data_path or default_pack()), "held_out", size_px=size_px)
+    batch = world.batch(NUM_SCENES, 1, seed=seed)
+    save_image(contact_sheet(batch), out, metadata=None, force=force)
+    say(f"wrote {out} ({NUM_SCENES} scenes, seed {seed})")

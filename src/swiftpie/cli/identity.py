@@ -1,0 +1,128 @@
+"""`swiftpie identity` and `swiftpie cutout`: subjects as files and as the encoders see them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swiftpie.cli.console import examples, print_json, say, write_table
+from swiftpie.cli.options import (
+    AsJson,
+    Device,
+    Force,
+    PresetName,
+    Subjects,
+    Weights,
+    encode_subjects,
+    open_session,
+    read_subjects,
+)
+
+app = typer.Typer()
+identity_app = typer.Typer(name="identity", no_args_is_help=True)
+app.add_typer(identity_app)
+
+
+@identity_app.callback()
+def identity() -> None:
+    """Encode a subject once and keep it as a file."""
+
+
+@identity_app.command(
+    epilog=examples(
+        "swiftpie identity save dog.jpg -o dog.spid",
+        "swiftpie identity save front.png side.jpg:side-mask.png -o robot.spid",
+    )
+)
+def save(
+    *,
+    subjects: Subjects,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
+    ],
+    preset: PresetName = "mini",
+    weights: Weights = None,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Encode pictures of one subject into a file that `personalize` takes as SUBJECT."""
+    from swiftpie.files import check_target
+
+    check_target(out, force=force)
+    pictures = read_subjects(subjects)
+    session = open_session(preset, device=device, weights=weights).session
+    session.save_identity(encode_subjects(session, pictures), out, force=force)
+    say(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB, preset {preset})")
+
+
+@identity_app.command(
+    epilog=examples(
+        "swiftpie identity inspect dog.spid", "swiftpie identity inspect me.spid --json"
+    )
+)
+def inspect(
+    *,
+    file: Annotated[Path, typer.Argument(help="An identity file.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what an identity file holds and whether it can be used here."""
+    from safetensors import safe_open
+
+    from swiftpie.pipelines.identity import read_identity_header
+
+    header = read_identity_header(file)
+    with safe_open(str(file), framework="pt") as stored:
+        references = stored.get_slice("pixels").get_shape()[0]
+        tokens = stored.get_slice("tokens").get_shape()[1]
+    facts = {
+        "format": header["format"],
+        "preset": header["preset"],
+        "references": references,
+        "tokens": tokens,
+        "size_kib": round(file.stat().st_size / 1024, 1),
+        "is_readable": _is_readable(header["preset"], header["fingerprint"]),
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        write_table([(name.replace("_", " "), str(value)) for name, value in facts.items()])
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie cutout dog.jpg -o seen.png",
+        "swiftpie cutout dog.jpg:mask.png -o seen.png --force",
+    )
+)
+def cutout(
+    *,
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE[:MASK]", help="A picture.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Picture to write.")],
+    preset: PresetName = "mini",
+    force: Force = False,
+) -> None:
+    """Show what the encoders will see of a picture: the subject alone, centred, on grey."""
+    from swiftpie.backbones.preset import PRESETS
+    from swiftpie.images import check_image_target, load_image, save_image, to_pil
+    from swiftpie.masks import load_mask
+    from swiftpie.pipelines.identity import canonical_frame
+
+    check_image_target(out, force=force)
+    size_px = PRESETS.get(preset).image_size_px
+    (source,) = read_subjects([image])
+    picture = load_image(source.picture)
+    mask = None if source.mask is None else load_mask(source.mask, picture.size)
+    pixels, _ = canonical_frame(picture, mask, size_px)
+    save_image(to_pil(pixels)[0], out, metadata=None, force=force)
+    say(f"wrote {out} ({size_px}x{size_px} px)")
+
+
+def _is_readable(preset: str, fingerprint: str) -> bool:
+    """Whether the installed networks of `preset` are those that wrote the file."""
+    from swiftpie.backbones.preset import PRESETS
+
+    if preset not in PRESETS.names():
+        return False
+    return open_session(preset).session.components.fingerprint == fingerprint

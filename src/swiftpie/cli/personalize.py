@@ -1,0 +1,238 @@
+"""`swiftpie personalize`: pictures of a subject and a sentence to new pictures."""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftpie import __version__
+from swiftpie.cli.console import examples, print_json, say
+from swiftpie.cli.options import (
+    STREAM,
+    AsJson,
+    Device,
+    Force,
+    PresetName,
+    Subjects,
+    Weights,
+    encode_subjects,
+    open_session,
+    read_subjects,
+)
+from swiftpie.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swiftpie.pipelines.personalize import Box, MaskSource, Strength
+    from swiftpie.types import GenerationResult
+
+RANDOM_SEEDS = 2**31  # short enough to type again
+MAX_STORED_PROMPT = 4000  # characters; no model reads as many
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
+        'swiftpie personalize dog.jpg:mask.png dog2.jpg "a dog in space" -o out.png --seed 7',
+        'swiftpie personalize me.spid "a robot at night" --box 0.2,0.4,0.6,0.95 -o out.webp -n 4',
+    )
+)
+def personalize(
+    *,
+    subjects: Subjects,
+    prompt: Annotated[str, typer.Argument(help="What the picture shows.", show_default=False)],
+    out: Annotated[
+        str,
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp); - is stdout."
+        ),
+    ],
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Decides everything; drawn and told if not given.")
+    ] = None,
+    num_images: Annotated[
+        int, typer.Option("-n", "--num-images", min=1, help="Pictures, with seeds that count up.")
+    ] = 1,
+    identity_scale: Annotated[
+        float | None, typer.Option(help="Strength of what the subject is; 0 is off.")
+    ] = None,
+    detail_scale: Annotated[
+        float | None, typer.Option(help="Strength of how it looks in detail; 0 is off.")
+    ] = None,
+    text_scale: Annotated[float, typer.Option(help="Strength of the prompt on the subject.")] = 1.0,
+    leak: Annotated[float, typer.Option(help="Strength of the subject outside of the mask.")] = 0.0,
+    mask: Annotated[
+        str,
+        typer.Option(metavar="none|inline|box|FILE", help="Region that the subject may change."),
+    ] = "none",
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="L,T,R,B", help="Where the subject goes, as fractions from 0 to 1."),
+    ] = None,
+    save_mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
+    ] = None,
+    preset: PresetName = "mini",
+    weights: Weights = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Draw the subject into the scene that PROMPT describes.
+
+    The subject is found by the picture's transparency or against a plain background; give
+    PICTURE:MASK where that fails.
+    """
+    outputs = _outputs(out, save_mask, count=num_images, force=force, as_json=as_json)
+    strength = _strength(
+        preset, identity=identity_scale, detail=detail_scale, leak=leak, text=text_scale
+    )
+    place = _parse_box(box, mask)
+    pictures = read_subjects(subjects)
+    opened = open_session(preset, device=device, weights=weights)
+    session = opened.session
+    first = secrets.randbelow(RANDOM_SEEDS) if seed is None else seed
+    result = session.personalize(
+        encode_subjects(session, pictures),
+        prompt,
+        seed=first,
+        num_images=num_images,
+        strength=strength,
+        mask=_region(mask, session.components.preset.image_size_px),
+        box=place,
+    )
+    _write(
+        result,
+        outputs,
+        metadata=_metadata(prompt, preset, strength),
+        masks=_numbered(save_mask, num_images) if save_mask else [],
+        force=force,
+    )
+    _tell(result, outputs, as_json=as_json, load_ms=opened.load_ms)
+
+
+def _outputs(
+    out: str, save_mask: Path | None, *, count: int, force: bool, as_json: bool
+) -> list[Path | None]:
+    """Return where each picture goes, None for standard output; all are checked.
+
+    Raises:
+        ConfigError: Standard output would have to hold two things.
+    """
+    from swiftpie.images import check_image_target
+
+    masks = _numbered(save_mask, count) if save_mask else []
+    pictures = [] if out == STREAM else _numbered(Path(out), count)
+    for path in [*pictures, *masks]:
+        check_image_target(path, force=force)
+    if set(pictures) & set(masks):
+        raise ConfigError(
+            f"'{out}' is both --out and --save-mask. Two different files are needed. Rename one."
+        )
+    if out == STREAM and (count > 1 or as_json):
+        raise ConfigError(
+            "Standard output was asked to hold more than one picture. It holds one picture and "
+            "no JSON. Give a file name with -o."
+        )
+    return [*pictures] or [None]
+
+
+def _numbered(path: Path, count: int) -> list[Path]:
+    """Return `path`, or with several pictures `path` with -1, -2 ... before the suffix."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]
+
+
+def _strength(
+    preset: str, *, identity: float | None, detail: float | None, leak: float, text: float
+) -> "Strength":
+    """Return the scales, the preset's own where none is given."""
+    from swiftpie.backbones.preset import PRESETS
+    from swiftpie.pipelines.personalize import Strength
+
+    defaults = PRESETS.get(preset).defaults
+    return Strength(
+        identity=defaults["identity_scale"] if identity is None else identity,
+        detail=defaults["detail_scale"] if detail is None else detail,
+        leak=leak,
+        text=text,
+    )
+
+
+def _parse_box(box: str | None, mask: str) -> "Box | None":
+    """Read --box.
+
+    Raises:
+        ConfigError: --mask box came without a box.
+    """
+    from swiftpie.masks import parse_box
+
+    if box is None and mask == "box":
+        raise ConfigError(
+            "--mask box came without --box. The box is needed as the region. "
+            "Add one, as in --box 0.2,0.4,0.8,0.9."
+        )
+    return None if box is None else parse_box(box)
+
+
+def _region(mask: str, size_px: int) -> "Tensor | MaskSource":
+    """Return what --mask names: a way to find the region, or a picture file of it."""
+    from swiftpie.masks import load_mask
+    from swiftpie.pipelines.personalize import MaskSource
+
+    names = [source.value for source in MaskSource]
+    return MaskSource(mask) if mask in names else load_mask(mask, (size_px, size_px))
+
+
+def _metadata(prompt: str, preset: str, strength: "Strength") -> dict[str, str]:
+    scales = {f"{name}_scale": str(value) for name, value in vars(strength).items()}
+    return {
+        "prompt": prompt[:MAX_STORED_PROMPT],
+        "preset": preset,
+        "swiftpie": __version__,
+        **scales,
+    }
+
+
+def _write(
+    result: "GenerationResult",
+    outputs: list[Path | None],
+    *,
+    masks: list[Path],
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write pictures and masks, each with its seed."""
+    from swiftpie.images import encode_image, save_image
+
+    for i, path in enumerate(outputs):
+        facts = {**metadata, "seed": str(result.seeds[i])}
+        if path is None:
+            data = encode_image(result.images[i], ".png", metadata=facts)
+            typer.get_binary_stream("stdout").write(data)
+        else:
+            save_image(result.images[i], path, metadata=facts, force=force)
+    for i, path in enumerate(masks):
+        facts = {**metadata, "seed": str(result.seeds[i])}
+        save_image(result.masks[i], path, metadata=facts, force=force)
+
+
+def _tell(
+    result: "GenerationResult", outputs: list[Path | None], *, as_json: bool, load_ms: float
+) -> None:
+    for path, seed in zip(outputs, result.seeds, strict=True):
+        say(f"wrote {path or 'the picture to standard output'} (seed {seed})")
+    if as_json:
+        pictures = [
+            {"path": str(path), "seed": seed}
+            for path, seed in zip(outputs, result.seeds, strict=True)
+        ]
+        print_json(
+            {"pictures": pictures, "load_ms": load_ms, "timings_ms": dict(result.timings_ms)}
+        )

@@ -1,0 +1,157 @@
+"""`swiftpie train`: run a recipe, going on from where it stopped."""
+
+import difflib
+import importlib
+import inspect
+import math
+import pkgutil
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from swiftpie.cli.console import examples, say, write_table
+from swiftpie.cli.options import DataPath, Device, check_device
+from swiftpie.errors import ConfigError
+
+if TYPE_CHECKING:
+    from swiftpie.training.loop import Event
+    from swiftpie.training.recipes.mini import TrainConfig
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie train --list",
+        "swiftpie train mini-autoencoder --time-limit 9m",
+        "swiftpie train mini-one-step --set loop.steps=2000 --set loop.learning_rate=1e-3",
+    )
+)
+def train(
+    *,
+    recipe: Annotated[
+        str | None, typer.Argument(help="One of `swiftpie train --list`.", show_default=False)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=C", help="Change a setting; may be repeated."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of all runs.")] = (
+        Path("runs")
+    ),
+    data_path: DataPath = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop and save after 90s, 9m or 1.5h.")
+    ] = None,
+    device: Device = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; PyTorch's choice if not given.")
+    ] = None,
+    list_recipes: Annotated[
+        bool, typer.Option("--list", help="List the recipes and exit.")
+    ] = False,
+) -> None:
+    """Train a model; a run that stopped goes on from its folder."""
+    recipes = _recipes()
+    if list_recipes or recipe is None:
+        write_table([(name, inspect.getdoc(make) or "") for name, make in recipes.items()])
+        return
+    config = _configure(recipes, recipe, overrides or [])
+    limit_s = math.inf if time_limit is None else parse_duration(time_limit)
+    check_device(device)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    folder = out / recipe.replace("-", "_")
+    _show(_fit(config, folder, data=data_path, device=device, limit_s=limit_s), config.loop.steps)
+    say(f"saved in {folder}; the same command goes on from there")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that `90s`, `9m` or `1.5h` stand for.
+
+    Raises:
+        ConfigError: `text` is no such time.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([smh])", text.strip())
+    if match is None:
+        raise ConfigError(
+            f"The time {text!r} cannot be read. A number with s, m or h is needed. "
+            "Write for example 90s, 9m or 1.5h."
+        )
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def _recipes() -> dict[str, "Callable[[], TrainConfig]"]:
+    """Return every public function of the recipe modules by its name with dashes."""
+    from swiftpie.training import recipes
+
+    modules = [
+        importlib.import_module(f"{recipes.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(recipes.__path__)
+    ]
+    return {
+        name.replace("_", "-"): function
+        for module in modules
+        for name, function in vars(module).items()
+        if inspect.isfunction(function)
+        and function.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def _configure(
+    recipes: "dict[str, Callable[[], TrainConfig]]", name: str, overrides: list[str]
+) -> "TrainConfig":
+    """Return the settings of a recipe with `overrides`.
+
+    Raises:
+        ConfigError: There is no such recipe, or an override does not fit.
+    """
+    from swiftpie.config import override
+
+    key = name.replace("_", "-")
+    if key not in recipes:
+        near = difflib.get_close_matches(key, recipes, n=3)
+        advice = f"Did you mean {' or '.join(near)}?" if near else "Choose one of these."
+        raise ConfigError(
+            f"The recipe {name!r} does not exist; known are {', '.join(recipes)}. {advice}"
+        )
+    return override(recipes[key](), overrides)
+
+
+def _fit(
+    config: "TrainConfig", folder: Path, *, data: Path | None, device: str, limit_s: float
+) -> "Iterable[Event]":
+    from swiftpie.data.archive import default_pack
+    from swiftpie.training.checkpoint import STATE_FILE
+    from swiftpie.training.context import Context
+    from swiftpie.training.loop import fit
+
+    found = (folder / STATE_FILE).is_file()
+    say(f"going on from {folder}" if found else f"starting anew in {folder}")
+    context = Context(data=data or default_pack(), runs=folder.parent, device=device)
+    return fit(config.stage.build(context), config.loop, folder, time_limit_s=limit_s)
+
+
+def _show(events: "Iterable[Event]", steps: int) -> None:
+    """Show a bar on a terminal, and a line for each event anywhere."""
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("steps", total=steps, left="")
+        for event in events:
+            losses = "  ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
+            say(f"step {event.step}  {losses}  {event.samples_per_s:.1f} samples/s")
+            left = f"{event.seconds_left / SECONDS['m']:.1f} min left"
+            progress.update(task, completed=event.step, left=event.stopped or left)
+            if event.stopped:
+                say(event.stopped)

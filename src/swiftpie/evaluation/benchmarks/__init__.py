@@ -1,0 +1,1 @@
+"""Benchmarks: each says what to draw and what the right answer looks like."""

@@ -1,0 +1,1 @@
+"""Metrics: each file defines one number as `METRIC`."""

@@ -1,0 +1,131 @@
+"""The report as one web page that needs no other file."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from swiftpie.evaluation.folder import Folder
+from swiftpie.evaluation.report import Interval, MetricSummary, Report
+from swiftpie.evaluation.score import Row
+
+COLUMNS = {
+    "reference": "reference",
+    "model": "model",
+    "truth": "truth",
+    "text": "text only",
+    "paste": "naive paste",
+}
+MAX_GRID = 48  # cases; a page with all of thousands would not open
+NUM_EXTREMES = 6
+RANKED_BY = "subject-psnr"
+WEBP_QUALITY = 85
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+       color: #222; background: #fff }
+table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .75rem; }
+th { text-align: left } td { text-align: right; font-variant-numeric: tabular-nums }
+tbody tr { border-top: 1px solid #ddd } small { color: #666 } td.words { text-align: left }
+img { display: block; width: 128px; height: 128px }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } }
+"""
+
+
+def render_page(report: Report, rows: Sequence[Row], *, folder: Folder) -> str:
+    """Return the page: headline numbers, best and worst cases, and a sample of all."""
+    ranked = sorted(rows, key=lambda row: row.scores.get(RANKED_BY, {}).get("model", 0.0))
+    step = -(-len(rows) // MAX_GRID)
+    title = f"Sticker scenes: {report.run.preset}"
+    return "\n".join(
+        [
+            "<!doctype html>",
+            f'<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>',
+            f"<style>{_STYLE}</style>",
+            f"<h1>{escape(title)}</h1>",
+            f"<p>{escape(describe(report))}</p>",
+            _numbers(report),
+            f"<p>{escape(describe_lighting(report))}</p>",
+            f"<h2>Worst cases</h2>{_grid(ranked[:NUM_EXTREMES], folder)}",
+            f"<h2>Best cases</h2>{_grid(ranked[::-1][:NUM_EXTREMES], folder)}",
+            f"<h2>Cases</h2>{_grid(rows[::step], folder)}",
+            f"<p><small>weights {escape(report.run.weights)}<br>subjects "
+            f"{escape(report.run.data)}<br>seed {report.run.seed}</small></p></html>\n",
+        ]
+    )
+
+
+def describe(report: Report) -> str:
+    """Return what was judged, in one sentence."""
+    return (
+        f"{report.num_cases} cases with {report.num_subjects} subjects held out from training and "
+        f"{report.num_scenes} scenes; the right subject is one of {report.gallery_size}. Brackets "
+        "hold 95 % bootstrap intervals over cases."
+    )
+
+
+def describe_lighting(report: Report) -> str:
+    """Return whether the model beats pasting, in one sentence."""
+    advantage = report.lighting.advantage
+    if advantage is None:
+        return "No case has a scene whose light changes colours, so lighting was not compared."
+    verdict = "is closer" if report.lighting.beats_paste else "is not reliably closer"
+    return (
+        f"In {advantage.num_cases} cases with coloured light the model {verdict} to the true "
+        f"colour of its subject than the naive paste, by {format_interval(advantage, 'levels')} "
+        "of 255."
+    )
+
+
+def format_interval(found: Interval, unit: str) -> str:
+    """Return a mean and its interval as people read them."""
+    factor, digits = (100, 1) if unit == "%" else (1, 2)
+    mean, low, high = (f"{factor * x:.{digits}f}" for x in (found.mean, found.low, found.high))
+    return f"{mean}{' ' * bool(unit)}{unit} [{low}, {high}]"
+
+
+def cells(summary: MetricSummary) -> list[str]:
+    """Return a metric's name and its value for each candidate, as far as it has one."""
+    arrow = "higher" if summary.higher_is_better else "lower"
+    found = summary.candidates
+    kinds = [kind for kind in COLUMNS if kind != "reference"]
+    values = [format_interval(found[kind], summary.unit) if kind in found else "" for kind in kinds]
+    return [f"{summary.title} ({arrow} is better)", *values]
+
+
+def _numbers(report: Report) -> str:
+    heads = ["", *(title for kind, title in COLUMNS.items() if kind != "reference")]
+    body = "".join(
+        f"<tr><th>{escape(name)}</th>{_cells(values)}</tr>"
+        for name, *values in (cells(summary) for summary in report.metrics.values())
+    )
+    return f"<table><thead><tr>{_heads(heads)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _grid(rows: Iterable[Row], folder: Folder) -> str:
+    lines = []
+    for row in rows:
+        pictures = "".join(
+            f'<td><img alt="{escape(title)}" src="{_inline(folder, row, kind)}"></td>'
+            for kind, title in COLUMNS.items()
+        )
+        value = row.scores.get(RANKED_BY, {}).get("model")
+        note = "" if value is None else f"<br><small>subject {value:.1f} dB</small>"
+        words = f"{escape(row.case.prompt)}{note}"
+        lines.append(f'<tr>{pictures}<td class="words">{words}</td></tr>')
+    heads = _heads([*COLUMNS.values(), "prompt"])
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _inline(folder: Folder, row: Row, kind: str) -> str:
+    buffer = io.BytesIO()
+    folder.read(row.case, kind).save(buffer, "WEBP", quality=WEBP_QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _heads(titles: Iterable[str]) -> str:
+    return "".join(f"<th>{escape(title)}</th>" for title in titles)
+
+
+def _cells(values: Iterable[str]) -> str:
+    return "".join(f"<td>{escape(value)}</td>" for value in values)

@@ -1,0 +1,135 @@
+"""Judges of sticker scenes: which subject and which scene a picture shows."""
+
+from typing import NamedTuple
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.layout import pixel_grid
+
+JUDGE_PX = 64  # side of the pictures that judges look at
+CROP_MARGIN = 0.1  # of the subject's longer side, so that its outline is inside the crop
+
+_SOLID = 0.5  # mask above which a pixel belongs to the subject
+_MIN_SIDE = 0.1  # of the picture: a nearly hidden subject still gives a crop worth looking at
+
+
+class Crops(NamedTuple):
+    """Square regions of pictures; coordinates span [-1, 1] as in `swiftpie.layout`."""
+
+    centre: Tensor  # (B, 2) x and y
+    side: Tensor  # (B,) 2 = the whole picture
+
+
+class SubjectEmbedder(ModelMixin, ConfigMixin):
+    """Crops (B, 3, 64, 64) in [-1, 1] to unit vectors (B, D); one subject, one direction."""
+
+    @register_to_config
+    def __init__(
+        self, dimensions: int = 96, widths: tuple[int, ...] = (32, 64, 88, 104), squeeze: int = 12
+    ) -> None:
+        super().__init__()
+        self.trunk = _trunk(widths)
+        self.part = nn.Conv2d(widths[-1], squeeze, 1)
+        self.head = nn.Linear(2 * widths[-1] + squeeze * 16, dimensions)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return unit vectors (B, D)."""
+        cells = self.trunk(pixels)
+        # Parts are told apart by what they are, and a little by where they are.
+        parts = [cells.mean((2, 3)), cells.amax((2, 3)), self.part(cells).flatten(1)]
+        return F.normalize(self.head(torch.cat(parts, dim=1)).float(), dim=1)
+
+
+class SceneClassifier(ModelMixin, ConfigMixin):
+    """Whole pictures (B, 3, 64, 64) in [-1, 1] to scene logits (B, S)."""
+
+    @register_to_config
+    def __init__(self, num_scenes: int = 24, widths: tuple[int, ...] = (24, 48, 80, 96)) -> None:
+        super().__init__()
+        self.trunk = _trunk(widths)
+        self.hidden = nn.Linear(16 * widths[-1], 96)
+        self.head = nn.Linear(96, num_scenes)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits (B, S)."""
+        cells = self.trunk(pixels).flatten(1)
+        logits: Tensor = self.head(F.silu(self.hidden(cells))).float()
+        return logits
+
+
+def subject_crops(mask: Tensor) -> Crops:
+    """Return the square around the subject of each mask (B, 1, H, W), with a margin.
+
+    An empty mask gives the whole picture.
+    """
+    solid = mask[:, 0] > _SOLID
+    low, high = [], []
+    for other_axis in (1, 2):
+        line = solid.any(dim=other_axis)
+        count = line.shape[1]
+        edge = torch.arange(count, device=mask.device) * 2 / count - 1
+        low.append(torch.where(line, edge, 1.0).amin(1))
+        high.append(torch.where(line, edge + 2 / count, -1.0).amax(1))
+    first, last = torch.stack(low, 1), torch.stack(high, 1)
+    side = (last - first).amax(1) * (1 + 2 * CROP_MARGIN)
+    is_empty = ~solid.flatten(1).any(1)
+    return Crops(
+        centre=torch.where(is_empty[:, None], 0.0, (first + last) / 2),
+        side=torch.where(is_empty, 2.0, side.clamp_min(2 * _MIN_SIDE)),
+    )
+
+
+def cut(pixels: Tensor, crops: Crops) -> Tensor:
+    """Return the crops (B, 3, 64, 64) of `pixels` (B, 3, H, W); its edge goes on outside."""
+    grid = pixel_grid(JUDGE_PX, JUDGE_PX, like=pixels)
+    points = crops.centre[:, None, None] + grid * (crops.side / 2)[:, None, None, None]
+    return F.grid_sample(pixels, points, align_corners=False, padding_mode="border")
+
+
+def shrink(pixels: Tensor) -> Tensor:
+    """Return whole pictures (B, 3, 64, 64) of `pixels` (B, 3, H, W)."""
+    size = (JUDGE_PX, JUDGE_PX)
+    return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+class _Block(nn.Module):
+    """Two normalised 3 x 3 convolutions added to their input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(8, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(8, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        added: Tensor = hidden + self.layers(hidden)
+        return added
+
+
+def _trunk(widths: tuple[int, ...]) -> nn.Sequential:
+    """Return a network from 64 px pictures to 4 x 4 cells of the last width."""
+    first, second, third, last = widths
+    return nn.Sequential(
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(12, first, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(first, second, 3, stride=2, padding=1),
+        _Block(second),
+        nn.Conv2d(second, third, 3, stride=2, padding=1),
+        _Block(third),
+        nn.SiLU(),
+        nn.Conv2d(third, last, 3, stride=2, padding=1),
+        nn.GroupNorm(8, last),
+        nn.SiLU(),
+        nn.Conv2d(last, last, 3, padding=1),
+        nn.SiLU(),
+    )

@@ -1,0 +1,13 @@
+"""How the judges of the evaluation are trained: ten minutes on one CPU core."""
+
+from swiftpie.training.loop import LoopConfig
+from swiftpie.training.recipes.config import TrainConfig
+from swiftpie.training.stages.judges import JudgesConfig
+
+
+def mini_judges() -> TrainConfig:
+    """Subject embedder and scene classifier of 128 px sticker scenes."""
+    loop = LoopConfig(
+        steps=1400, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=100
+    )
+    return TrainConfig(loop=loop, stage=JudgesConfig())
