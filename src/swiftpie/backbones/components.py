@@ -23,7 +23,7 @@ from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.schedules import PredictionType, Schedule, scaled_linear_step
 
-WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+MAX_REASON = 300  # characters of a library's own message that are worth reading
 MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
 
 
@@ -68,10 +68,10 @@ def load_components(
     folder = weights or _source_folder(preset)
     networks = {
         "text_encoder": _load(_text_encoder, folder / "text_encoder"),
-        "image_encoder": _load(ConvImageEncoder.from_pretrained, folder / "image_encoder"),
-        "autoencoder": _load(PatchAutoencoder.from_pretrained, folder / "autoencoder"),
-        "denoiser": _load(TinyDenoiser.from_pretrained, folder / "denoiser"),
-        "layout_predictor": _load(LayoutPredictor.from_pretrained, folder / "layout_predictor"),
+        "image_encoder": _load(_ours(ConvImageEncoder), folder / "image_encoder"),
+        "autoencoder": _load(_ours(PatchAutoencoder), folder / "autoencoder"),
+        "denoiser": _load(_ours(TinyDenoiser), folder / "denoiser"),
+        "layout_predictor": _load(_ours(LayoutPredictor), folder / "layout_predictor"),
     }
     for network in networks.values():
         network.to(device).eval().requires_grad_(False)
@@ -99,34 +99,42 @@ def _source_folder(preset: Preset) -> Path:
     return folder
 
 
-def _load(network: Callable[..., Any], folder: Path) -> Any:  # noqa: ANN401 - any network
-    """Load one network, and turn every way it can fail into a plain sentence.
+def _load(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # noqa: ANN401 - any network
+    """Build one network from its folder and load its weights, strictly, as float32.
+
+    Strictly, because the libraries' own loaders fill what is missing with random numbers.
 
     Raises:
         WeightsError: There are no weights, or they do not fit.
     """
     files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    if len(files) != 1:
         raise WeightsError(
-            f"There are no safetensors weights in {folder}. SwiftPie reads only safetensors; "
-            "convert other formats first, or reinstall."
+            f"There are {len(files)} safetensors files in {folder}; one is needed. SwiftPie reads "
+            "only safetensors: convert other formats first, or reinstall."
         )
-    for file in files:
-        _check_header(file)
+    _check_header(files[0])
     try:
-        return network(folder, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        network = build(folder)
+        load_model(network, files[0])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
-            f"The weights in {folder} do not fit this model: {error}. Reinstall SwiftPie or "
-            "point `weights=` to a folder that this version wrote."
+            f"The weights in {folder} do not fit this model: {str(error)[:MAX_REASON]}. Reinstall "
+            "SwiftPie, or point `weights=` to a folder that this version wrote."
         ) from error
+    return network
 
 
-def _text_encoder(folder: Path, **_: object) -> CLIPTextModel:
-    """Load without transformers' progress bar, which cannot be turned off for one call."""
-    encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(folder))
-    load_model(encoder, folder / "model.safetensors")
-    return encoder
+def _text_encoder(folder: Path) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig.from_pretrained(folder))
+
+
+def _ours(network: Any) -> Callable[[Path], nn.Module]:  # noqa: ANN401 - a diffusers model class
+    def build(folder: Path) -> nn.Module:
+        model: nn.Module = network.from_config(network.load_config(folder))
+        return model
+
+    return build
 
 
 def _check_header(path: Path) -> None:

@@ -5,16 +5,15 @@ from typing import Annotated
 import typer
 
 from swiftpie import __version__
-from swiftpie.cli import data, demo, doctor, evaluate, identity, personalize, presets, train
+from swiftpie.cli import about, data, demo, evaluate, identity, personalize, train
 from swiftpie.cli.errors import GuardedGroup
 
 app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for module in (demo, personalize, identity, presets, data, train):
+for module in (demo, personalize, identity, data, train, about):
     app.add_typer(module.app)
 app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(doctor.app)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - as Typer calls it

@@ -1,7 +1,6 @@
 """`swiftpie personalize`: pictures of a subject and a sentence to new pictures."""
 
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ import typer
 from swiftpie import __version__
 from swiftpie.cli.console import examples, print_json, say
 from swiftpie.cli.options import (
-    STREAM,
     AsJson,
     Device,
     Force,
@@ -21,6 +19,7 @@ from swiftpie.cli.options import (
     open_session,
     read_subjects,
 )
+from swiftpie.cli.outputs import Output, check_outputs, plan_outputs, write_outputs
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +30,40 @@ if TYPE_CHECKING:
 
 RANDOM_SEEDS = 2**31  # short enough to type again
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
+
+Prompt = Annotated[str, typer.Argument(help="What the picture shows.", show_default=False)]
+Out = Annotated[
+    str,
+    typer.Option(
+        "-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp); - is stdout."
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="Decides everything; drawn and told if not given.")
+]
+NumImages = Annotated[
+    int, typer.Option("-n", "--num-images", min=1, help="Pictures, with seeds that count up.")
+]
+IdentityScale = Annotated[
+    float | None,
+    typer.Option(help="Strength of what the subject is; 0 is off. By default the preset's."),
+]
+DetailScale = Annotated[
+    float | None,
+    typer.Option(help="Strength of how it looks in detail; 0 is off. By default the preset's."),
+]
+TextScale = Annotated[float, typer.Option(help="Strength of the prompt on the subject.")]
+Leak = Annotated[float, typer.Option(help="Strength of the subject outside of the mask.")]
+MaskName = Annotated[
+    str, typer.Option(metavar="none|inline|box|FILE", help="Region that the subject may change.")
+]
+BoxText = Annotated[
+    str | None,
+    typer.Option(metavar="L,T,R,B", help="Where the subject goes, as fractions from 0 to 1."),
+]
+SaveMask = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
+]
 
 app = typer.Typer()
 
@@ -45,38 +78,17 @@ app = typer.Typer()
 def personalize(
     *,
     subjects: Subjects,
-    prompt: Annotated[str, typer.Argument(help="What the picture shows.", show_default=False)],
-    out: Annotated[
-        str,
-        typer.Option(
-            "-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp); - is stdout."
-        ),
-    ],
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Decides everything; drawn and told if not given.")
-    ] = None,
-    num_images: Annotated[
-        int, typer.Option("-n", "--num-images", min=1, help="Pictures, with seeds that count up.")
-    ] = 1,
-    identity_scale: Annotated[
-        float | None, typer.Option(help="Strength of what the subject is; 0 is off.")
-    ] = None,
-    detail_scale: Annotated[
-        float | None, typer.Option(help="Strength of how it looks in detail; 0 is off.")
-    ] = None,
-    text_scale: Annotated[float, typer.Option(help="Strength of the prompt on the subject.")] = 1.0,
-    leak: Annotated[float, typer.Option(help="Strength of the subject outside of the mask.")] = 0.0,
-    mask: Annotated[
-        str,
-        typer.Option(metavar="none|inline|box|FILE", help="Region that the subject may change."),
-    ] = "none",
-    box: Annotated[
-        str | None,
-        typer.Option(metavar="L,T,R,B", help="Where the subject goes, as fractions from 0 to 1."),
-    ] = None,
-    save_mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
-    ] = None,
+    prompt: Prompt,
+    out: Out,
+    seed: Seed = None,
+    num_images: NumImages = 1,
+    identity_scale: IdentityScale = None,
+    detail_scale: DetailScale = None,
+    text_scale: TextScale = 1.0,
+    leak: Leak = 0.0,
+    mask: MaskName = "none",
+    box: BoxText = None,
+    save_mask: SaveMask = None,
     preset: PresetName = "mini",
     weights: Weights = None,
     device: Device = "cpu",
@@ -88,7 +100,8 @@ def personalize(
     The subject is found by the picture's transparency or against a plain background; give
     PICTURE:MASK where that fails.
     """
-    outputs = _outputs(out, save_mask, count=num_images, force=force, as_json=as_json)
+    outputs = plan_outputs(out, save_mask, count=num_images, as_json=as_json)
+    check_outputs(outputs, force=force)
     strength = _strength(
         preset, identity=identity_scale, detail=detail_scale, leak=leak, text=text_scale
     )
@@ -106,47 +119,9 @@ def personalize(
         mask=_region(mask, session.components.preset.image_size_px),
         box=place,
     )
-    _write(
-        result,
-        outputs,
-        metadata=_metadata(prompt, preset, strength),
-        masks=_numbered(save_mask, num_images) if save_mask else [],
-        force=force,
-    )
+    facts = _metadata(prompt, preset, strength)
+    write_outputs(result, outputs, metadata=facts, force=force)
     _tell(result, outputs, as_json=as_json, load_ms=opened.load_ms)
-
-
-def _outputs(
-    out: str, save_mask: Path | None, *, count: int, force: bool, as_json: bool
-) -> list[Path | None]:
-    """Return where each picture goes, None for standard output; all are checked.
-
-    Raises:
-        ConfigError: Standard output would have to hold two things.
-    """
-    from swiftpie.images import check_image_target
-
-    masks = _numbered(save_mask, count) if save_mask else []
-    pictures = [] if out == STREAM else _numbered(Path(out), count)
-    for path in [*pictures, *masks]:
-        check_image_target(path, force=force)
-    if set(pictures) & set(masks):
-        raise ConfigError(
-            f"'{out}' is both --out and --save-mask. Two different files are needed. Rename one."
-        )
-    if out == STREAM and (count > 1 or as_json):
-        raise ConfigError(
-            "Standard output was asked to hold more than one picture. It holds one picture and "
-            "no JSON. Give a file name with -o."
-        )
-    return [*pictures] or [None]
-
-
-def _numbered(path: Path, count: int) -> list[Path]:
-    """Return `path`, or with several pictures `path` with -1, -2 ... before the suffix."""
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]
 
 
 def _strength(
@@ -200,39 +175,15 @@ def _metadata(prompt: str, preset: str, strength: "Strength") -> dict[str, str]:
     }
 
 
-def _write(
-    result: "GenerationResult",
-    outputs: list[Path | None],
-    *,
-    masks: list[Path],
-    metadata: Mapping[str, str],
-    force: bool,
-) -> None:
-    """Write pictures and masks, each with its seed."""
-    from swiftpie.images import encode_image, save_image
-
-    for i, path in enumerate(outputs):
-        facts = {**metadata, "seed": str(result.seeds[i])}
-        if path is None:
-            data = encode_image(result.images[i], ".png", metadata=facts)
-            typer.get_binary_stream("stdout").write(data)
-        else:
-            save_image(result.images[i], path, metadata=facts, force=force)
-    for i, path in enumerate(masks):
-        facts = {**metadata, "seed": str(result.seeds[i])}
-        save_image(result.masks[i], path, metadata=facts, force=force)
-
-
 def _tell(
-    result: "GenerationResult", outputs: list[Path | None], *, as_json: bool, load_ms: float
+    result: "GenerationResult", outputs: list[Output], *, as_json: bool, load_ms: float
 ) -> None:
-    for path, seed in zip(outputs, result.seeds, strict=True):
-        say(f"wrote {path or 'the picture to standard output'} (seed {seed})")
+    for output, seed in zip(outputs, result.seeds, strict=True):
+        say(f"wrote {output.picture or 'the picture to standard output'} (seed {seed})")
     if as_json:
         pictures = [
-            {"path": str(path), "seed": seed}
-            for path, seed in zip(outputs, result.seeds, strict=True)
+            {"path": str(output.picture), "seed": seed, "mask": output.mask and str(output.mask)}
+            for output, seed in zip(outputs, result.seeds, strict=True)
         ]
-        print_json(
-            {"pictures": pictures, "load_ms": load_ms, "timings_ms": dict(result.timings_ms)}
-        )
+        timings_ms = {stage: round(ms, 2) for stage, ms in result.timings_ms.items()}
+        print_json({"pictures": pictures, "load_ms": round(load_ms, 1), "timings_ms": timings_ms})

@@ -6,7 +6,6 @@ import inspect
 import math
 import pkgutil
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +18,10 @@ from swiftpie.cli.options import DataPath, Device, check_device
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from swiftpie.training.loop import Event
-    from swiftpie.training.recipes.mini import TrainConfig
+    from swiftpie.training.recipes.config import TrainConfig
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 

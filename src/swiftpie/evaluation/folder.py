@@ -32,6 +32,7 @@ class Run:
     """What all pictures of a folder have in common."""
 
     benchmark: str
+    version: str  # of SwiftPie
     preset: str
     weights: str  # sha256 of the weights
     data: str  # sha256 of the subjects
@@ -87,8 +88,9 @@ class Folder:
                     path.unlink()
         elif self._is_used() and not self._continues(run):
             raise InputError(
-                f"'{self.root}' holds pictures of other weights, subjects or seeds. Only pictures "
-                "of one run can be compared. Choose another --out, or draw all anew with --force."
+                f"'{self.root}' holds pictures of other weights, subjects, seeds or another "
+                "version. Only pictures of one run can be compared. Choose another --out, or draw "
+                "all anew with --force."
             )
         self.write_text("run.json", json.dumps(asdict(run), indent=2) + "\n")
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import torch
 from PIL import Image
 
+from swiftpie import __version__
 from swiftpie.data.stickers import NOISE_SHAPE
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
@@ -49,6 +50,7 @@ def generate(
         )
     run = Run(
         benchmark="stickers",
+        version=__version__,
         preset=components.preset.name,
         weights=components.fingerprint,
         data=benchmark.fingerprint,

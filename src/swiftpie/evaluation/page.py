@@ -60,7 +60,7 @@ def describe(report: Report) -> str:
     return (
         f"{report.num_cases} cases with {report.num_subjects} subjects held out from training and "
         f"{report.num_scenes} scenes; the right subject is one of {report.gallery_size}. Brackets "
-        "hold 95 % bootstrap intervals over cases."
+        "hold 95 % bootstrap intervals over cases; arrows point to the better side."
     )
 
 
@@ -69,28 +69,30 @@ def describe_lighting(report: Report) -> str:
     advantage = report.lighting.advantage
     if advantage is None:
         return "No case has a scene whose light changes colours, so lighting was not compared."
-    verdict = "is closer" if report.lighting.beats_paste else "is not reliably closer"
+    verdict = "beats" if report.lighting.beats_paste else "does not reliably beat"
     return (
-        f"In {advantage.num_cases} cases with coloured light the model {verdict} to the true "
-        f"colour of its subject than the naive paste, by {format_interval(advantage, 'levels')} "
-        "of 255."
+        f"In {advantage.num_cases} cases with coloured light the model {verdict} the naive paste; "
+        "the paste's error minus the model's, in the mean colour of the subject, is "
+        f"{format_interval(advantage)} levels of 255."
     )
 
 
-def format_interval(found: Interval, unit: str) -> str:
+def format_interval(found: Interval, *, unit: str = "") -> str:
     """Return a mean and its interval as people read them."""
     factor, digits = (100, 1) if unit == "%" else (1, 2)
     mean, low, high = (f"{factor * x:.{digits}f}" for x in (found.mean, found.low, found.high))
-    return f"{mean}{' ' * bool(unit)}{unit} [{low}, {high}]"
+    return f"{mean} [{low}, {high}]"
 
 
 def cells(summary: MetricSummary) -> list[str]:
     """Return a metric's name and its value for each candidate, as far as it has one."""
-    arrow = "higher" if summary.higher_is_better else "lower"
+    name = f"{summary.title}, {summary.unit}" if summary.unit else summary.title
     found = summary.candidates
     kinds = [kind for kind in COLUMNS if kind != "reference"]
-    values = [format_interval(found[kind], summary.unit) if kind in found else "" for kind in kinds]
-    return [f"{summary.title} ({arrow} is better)", *values]
+    values = [
+        format_interval(found[kind], unit=summary.unit) if kind in found else "" for kind in kinds
+    ]
+    return [f"{name} {'↑' if summary.higher_is_better else '↓'}", *values]
 
 
 def _numbers(report: Report) -> str:

@@ -17,6 +17,7 @@ from swiftpie.errors import SwiftPieError
 from swiftpie.training.checkpoint import load_state, save_state
 from swiftpie.training.muon import Muon, is_matrix_like
 
+DONE = "all steps done"
 EMA_POWER = 0.6  # early averages forget fast: decay is 1 - 1 / step**0.6 until it reaches its cap
 
 
@@ -96,6 +97,9 @@ def fit(
     optimizers = _optimizers(network, config)
     networks = {"network": network, "average": average}
     step = int(load_state(folder, networks=networks, optimizers=optimizers).get("step", 0))
+    if step >= config.steps:
+        yield Event(step, {}, samples_per_s=0.0, seconds_left=0.0, stopped=DONE)
+        return
     started, stopped = time.monotonic(), ""
     recent: dict[str, list[float]] = {}
     counted = 0
@@ -107,7 +111,7 @@ def fit(
             recent.setdefault(name, []).append(value)
         elapsed = time.monotonic() - started
         if step >= config.steps:
-            stopped = "all steps done"
+            stopped = DONE
         elif elapsed > time_limit_s:
             stopped = "time limit reached"
         if stopped or step % config.save_every == 0:

@@ -1,7 +1,6 @@
 """Sticker scenes: held-out subjects in every scene, each case with its exact answer."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,13 +79,13 @@ class StickerBenchmark:
 
     def _case(self, number: int, subject: int, scene: int) -> Case:
         code, name = self.subjects.codes[subject], self.subjects.names[subject]
-        place = SCENES[scene].name
+        place, article = SCENES[scene].name, "an" if name[0] in "aeiou" else "a"
         return Case(
             name=f"{number:04d}-{code}-{place.replace(' ', '-')}",
             code=code,
             subject=name,
             scene=place,
-            prompt=f"a photo of a {name} {SCENES[scene].phrases[0]}",
+            prompt=f"a photo of {article} {name} {SCENES[scene].phrases[0]}",
             seed=self.seed + number,
         )
 
@@ -149,6 +148,3 @@ def paste(reference: Tensor, mask: Tensor, *, scenery: Tensor, layout: Layout) -
     frame, cover = fit_square(reference, mask, size_px=size[0], fill=SUBJECT_FILL)
     drawn = warp(torch.cat([frame * cover, cover], dim=1), to_affine(layout), size)
     return scenery * (1 - drawn[:, 3:]) + drawn[:, :3]
-
-
-assert math.gcd(SCENE_STEP, len(SCENES)) == 1

@@ -1,4 +1,4 @@
-"""How the judges of the evaluation are trained: ten minutes on one CPU core."""
+"""How the judges of the evaluation are trained; measured figures are beside their weights."""
 
 from swiftpie.training.loop import LoopConfig
 from swiftpie.training.recipes.config import TrainConfig
@@ -6,7 +6,7 @@ from swiftpie.training.stages.judges import JudgesConfig
 
 
 def mini_judges() -> TrainConfig:
-    """Subject embedder and scene classifier of 128 px sticker scenes."""
+    """Subject embedder and scene classifier of 128 px sticker scenes; 12 minutes on one core."""
     loop = LoopConfig(
         steps=1400, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=100
     )

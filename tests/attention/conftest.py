@@ -1,0 +1,86 @@
+"""Tiny random U-Nets, plain and with our processors."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.install import install
+
+WIDTH = 32
+
+
+def tiny_unet(**changes):
+    torch.manual_seed(0)
+    settings = {
+        "sample_size": 16,
+        "in_channels": 4,
+        "out_channels": 4,
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        "block_out_channels": (32, 64, 64),
+        "layers_per_block": 1,
+        "cross_attention_dim": WIDTH,
+        "attention_head_dim": (2, 4, 4),
+        "norm_num_groups": 8,
+    }
+    return UNet2DConditionModel(**settings | changes).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def unet():
+    return tiny_unet()
+
+
+@pytest.fixture
+def latents():
+    return torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def text():
+    return torch.randn(2, 7, WIDTH, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def installation(unet):
+    return install(unet, token_width=WIDTH, gate=1.0)
+
+
+@pytest.fixture
+def condition(latents, installation):
+    """A condition in which both branches speak."""
+    generator = torch.Generator().manual_seed(3)
+    batch = len(latents)
+    silent = silent_condition(latents, width=WIDTH)
+    keys = {}
+    for name, processor in installation.detail.items():
+        width = processor.to_k_ref.in_features
+        num_tokens = {"down_blocks.0": 256, "up_blocks.2": 256, "mid_block": 16}.get(
+            ".".join(name.split(".")[: 1 if name.startswith("mid") else 2]), 64
+        )
+        keys[name] = torch.randn(batch, num_tokens, width, generator=generator)
+    ones = torch.ones(batch)
+    return silent._replace(
+        identity_tokens=torch.randn(batch, 4, WIDTH, generator=generator),
+        keys=keys,
+        values={name: torch.randn(k.shape, generator=generator) for name, k in keys.items()},
+        coverage=torch.ones(batch, 1, 16, 16),
+        identity_scale=ones,
+        identity_leak=ones,
+        detail_scale=ones,
+        detail_leak=ones,
+    )
+
+
+@pytest.fixture
+def predict(unet, latents, text):
+    """Run the U-Net with a condition, or with none where its own processors are in place."""
+
+    def run(condition=None, notes=None, rows=slice(None)):
+        keywords = {}
+        if condition is not None:
+            keywords = {"condition": condition, "notes": {} if notes is None else notes}
+        return unet(latents[rows], 999, text[rows], cross_attention_kwargs=keywords).sample
+
+    return run

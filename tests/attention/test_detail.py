@@ -1,0 +1,102 @@
+"""The detail branch against a dense computation, and its invariances."""
+
+import pytest
+import torch
+from diffusers.models.attention_processor import Attention
+
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.detail import DetailAttention
+from swiftpie.layout import from_box, to_affine
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(0)
+    return Attention(query_dim=24, heads=3, dim_head=8).requires_grad_(False)
+
+
+@pytest.fixture
+def processor():
+    torch.manual_seed(1)
+    return DetailAttention("x", width=24, heads=3, gate=0.8).requires_grad_(False)
+
+
+def conditioned(num_references=1, **changes):
+    generator = torch.Generator().manual_seed(2)
+    silent = silent_condition(torch.zeros(2, 4, 8, 8), width=16)
+    rows = torch.randn(2, 64, 24, generator=generator)
+    values = torch.randn(2, 64, 24, generator=generator)
+    return silent._replace(
+        keys={"x": rows.repeat(1, num_references, 1)},
+        values={"x": values.repeat(1, num_references, 1)},
+        coverage=torch.ones(2, num_references, 8, 8),
+        detail_scale=torch.ones(2),
+        detail_leak=torch.ones(2),
+        **changes,
+    )
+
+
+STATES = torch.randn(2, 64, 24, generator=torch.Generator().manual_seed(3))
+
+
+def test_without_layout_it_is_plain_attention_added(layer, processor):
+    condition = conditioned()
+    query, key = (w(STATES).double() for w in (layer.to_q, layer.to_k))
+
+    def dense(query, key, value):
+        def heads(x):
+            return x.double().unflatten(-1, (3, 8)).transpose(1, 2)
+
+        weights = (heads(query) @ heads(key).transpose(-1, -2) / 8**0.5).softmax(-1)
+        return (weights @ heads(value)).transpose(1, 2).flatten(2)
+
+    own = dense(query, key, layer.to_v(STATES))
+    reference = dense(query, condition.keys["x"], condition.values["x"])
+    expected = layer.to_out[0]((own + 0.8 * reference).float())
+    got = processor(layer, STATES, condition=condition, notes={})
+    assert (got - expected).abs().max() < 1e-5
+
+
+def test_identical_views_equal_one_view(layer, processor):
+    one = processor(layer, STATES, condition=conditioned(1), notes={})
+    three = processor(layer, STATES, condition=conditioned(3), notes={})
+    assert torch.allclose(one, three, atol=1e-5)
+
+
+def test_uncovered_reference_cells_have_no_influence(layer, processor):
+    coverage = torch.ones(2, 1, 8, 8)
+    coverage[..., 4:] = 0
+    condition = conditioned()._replace(coverage=coverage)
+    values = condition.values["x"].clone()
+    values.unflatten(1, (8, 8))[:, :, 4:] = 1e3
+    changed = condition._replace(values={"x": values})
+    before = processor(layer, STATES, condition=condition, notes={})
+    after = processor(layer, STATES, condition=changed, notes={})
+    assert torch.allclose(before, after, atol=1e-4)
+
+
+def test_known_layout_keeps_detail_inside_the_frame(layer, processor):
+    affine = to_affine(from_box((0.0, 0.0, 0.45, 0.45))).expand(2, 2, 3)
+    condition = conditioned()._replace(affine=affine, has_layout=torch.ones(2))
+    silent = condition._replace(detail_scale=torch.zeros(2), detail_leak=torch.zeros(2))
+    change = processor(layer, STATES, condition=condition, notes={}) - processor(
+        layer, STATES, condition=silent, notes={}
+    )
+    size = change.abs().amax(-1).unflatten(1, (8, 8))
+    assert size[:, :3, :3].min() > 1e-3
+    assert size[:, 5:, 5:].max() == 0
+
+
+def test_a_sharp_head_reads_the_cell_under_the_query(layer, processor):
+    processor.log_sharpness.fill_(4.0)
+    condition = conditioned()._replace(
+        affine=torch.eye(2, 3).expand(2, 2, 3), has_layout=torch.ones(2)
+    )
+    still = condition._replace(detail_scale=torch.zeros(2), detail_leak=torch.zeros(2))
+    layer.to_out[0] = torch.nn.Identity()
+    added = processor(layer, STATES, condition=condition, notes={}) - processor(
+        layer, STATES, condition=still, notes={}
+    )
+    inner = added.unflatten(1, (8, 8))[:, 1:-1, 1:-1]
+    expected = 0.8 * condition.values["x"].unflatten(1, (8, 8))[:, 1:-1, 1:-1]
+    assert torch.allclose(inner, expected, atol=1e-3)

@@ -1,0 +1,71 @@
+"""Installing, silencing and removing the processors."""
+
+import torch
+
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.install import install
+from tests.attention.conftest import WIDTH, tiny_unet
+
+
+def test_undo_restores_the_same_objects(unet):
+    before = dict(unet.attn_processors)
+    with install(unet, token_width=WIDTH):
+        assert all(unet.attn_processors[name] is not before[name] for name in before)
+    after = unet.attn_processors
+    assert all(after[name] is processor for name, processor in before.items())
+
+
+def test_silent_condition_is_bit_equal_to_the_plain_model(latents, text):
+    unet = tiny_unet()
+    plain = unet(latents, 999, text).sample
+    install(unet, token_width=WIDTH, gate=1.0)
+    keywords = {"condition": silent_condition(latents, width=WIDTH), "notes": {}}
+    assert torch.equal(plain, unet(latents, 999, text, cross_attention_kwargs=keywords).sample)
+
+
+def test_zero_scales_are_bit_equal_even_with_references(latents, text, predict, condition):
+    zero = torch.zeros(2)
+    silenced = condition._replace(
+        identity_scale=zero, identity_leak=zero, detail_scale=zero, detail_leak=zero
+    )
+    assert torch.equal(predict(silenced), unet_without_processors(latents, text))
+    assert not torch.equal(predict(condition), predict(silenced))
+
+
+def unet_without_processors(latents, text):
+    return tiny_unet()(latents, 999, text).sample
+
+
+def test_zero_gates_silence_the_detail_branch(installation, predict, condition):
+    for processor in installation.detail.values():
+        processor.gate.data.zero_()
+    without = condition._replace(keys={}, values={})
+    assert torch.equal(predict(condition), predict(without))
+
+
+def test_every_sample_is_independent_of_its_batch(predict, condition):
+    def row(value):
+        if isinstance(value, dict):
+            return {name: one[1:] for name, one in value.items()}
+        return value[1:]
+
+    alone = type(condition)(*(row(value) for value in condition))
+    assert torch.allclose(predict(condition)[1:], predict(alone, rows=slice(1, 2)), atol=1e-5)
+
+
+def test_text_padding_is_never_read(unet, latents, text, condition):
+    keep = torch.ones(2, 7)
+    keep[:, 5:] = 0
+    changed = text.clone()
+    changed[:, 5:] = 9.0
+    outputs = [
+        unet(
+            latents,
+            999,
+            states,
+            encoder_attention_mask=keep,
+            cross_attention_kwargs={"condition": condition, "notes": {}},
+        ).sample
+        for states in (text, changed)
+    ]
+    assert torch.allclose(*outputs, atol=1e-5)

@@ -1,0 +1,99 @@
+"""Attention kernels against plain dense computation in float64."""
+
+import pytest
+import torch
+
+from swiftpie.attention.kernels import (
+    MASKED,
+    attend_near,
+    cell_positions,
+    mass_on,
+    merge_heads,
+    split_heads,
+    token_grid,
+)
+
+
+def dense_near(query, key, value, *, positions, key_positions, sharpness, key_bias):
+    """The formula of `attend_near`, written out in float64."""
+    logits = query.double() @ key.double().transpose(-1, -2) / query.shape[-1] ** 0.5
+    offset = positions.double()[:, :, None] - key_positions.double()[None, None]
+    logits = logits - sharpness.double()[:, :, None, None] * offset.square().sum(-1)[:, None]
+    logits = logits + key_bias.double()[:, None, None]
+    return logits.softmax(-1) @ value.double()
+
+
+@pytest.fixture
+def case():
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "query": draw(2, 3, 24, 16),
+        "key": draw(2, 3, 40, 16),
+        "value": draw(2, 3, 40, 16),
+        "positions": 3 * draw(2, 24, 2),
+        "key_positions": cell_positions(5, 8, like=draw(1)) * 4,
+        "sharpness": draw(2, 3).exp(),
+        "key_bias": torch.where(draw(2, 40) < 0, MASKED, 0.0),
+    }
+
+
+def test_columns_equal_a_dense_bias(case):
+    difference = attend_near(**case).double() - dense_near(**case)
+    assert difference.abs().max() < 1e-5
+
+
+def test_bfloat16_keeps_coordinates_to_a_fraction_of_a_cell(case):
+    half = {name: value.bfloat16() for name, value in case.items() if name in "query key value"}
+    exact = {**case, **{name: value.float() for name, value in half.items()}}
+    exact["sharpness"] = case["sharpness"].bfloat16().float()
+    difference = attend_near(**{**case, **half}).double() - dense_near(**exact)
+    assert difference.abs().max() < 0.05
+
+
+def test_masked_keys_have_no_influence(case):
+    changed = {**case, "value": case["value"].clone()}
+    changed["value"][(case["key_bias"] < 0)[:, None, :].expand(2, 3, 40)] = 1e3
+    assert torch.allclose(attend_near(**case), attend_near(**changed), atol=1e-5)
+
+
+def test_zero_sharpness_ignores_places(case):
+    still = {**case, "sharpness": torch.zeros(2, 3)}
+    moved = {**still, "positions": case["positions"] + 3}
+    assert torch.equal(attend_near(**still), attend_near(**moved))
+
+
+def test_mass_equals_the_share_of_one_joint_softmax():
+    generator = torch.Generator().manual_seed(1)
+    query = torch.randn(2, 2, 9, 8, generator=generator)
+    ours = torch.randn(2, 2, 4, 8, generator=generator)
+    theirs = torch.randn(2, 2, 6, 8, generator=generator)
+    logits = query.double() @ torch.cat([ours, theirs], 2).double().transpose(-1, -2) / 8**0.5
+    expected = logits.softmax(-1)[..., :4].sum(-1).mean(1)
+    assert torch.allclose(mass_on(query, ours, theirs, None).double(), expected, atol=1e-6)
+
+
+def test_heads_split_and_merge_back():
+    states = torch.randn(2, 5, 12)
+    assert torch.equal(merge_heads(split_heads(states, 3)), states)
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "latents", "grid"),
+    [
+        (256, (16, 16), (16, 16)),
+        (64, (16, 16), (8, 8)),
+        (960, (48, 80), (24, 40)),
+        (15, (9, 20), (3, 5)),
+    ],
+)
+def test_grid_follows_the_halving_of_the_latents(num_tokens, latents, grid):
+    assert token_grid(num_tokens, *latents) == grid
+
+
+def test_tokens_that_fit_no_grid_are_refused():
+    with pytest.raises(ValueError, match="63 tokens"):
+        token_grid(63, 16, 16)

@@ -1,0 +1,73 @@
+"""The semantic branch against diffusers' own IP-Adapter processor."""
+
+import torch
+from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
+
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.rescale import INLINE_PREFIX
+from swiftpie.attention.semantic import SemanticAttention
+
+
+def build(*, is_mapper=False):
+    torch.manual_seed(0)
+    layer = Attention(query_dim=24, cross_attention_dim=16, heads=3, dim_head=8)
+    ours = SemanticAttention("x", inner_width=24, token_width=16, is_mapper=is_mapper)
+    theirs = IPAdapterAttnProcessor2_0(24, cross_attention_dim=16, num_tokens=(4,), scale=0.7)
+    theirs.to_k_ip[0].weight.data.copy_(ours.to_k_ip.weight)
+    theirs.to_v_ip[0].weight.data.copy_(ours.to_v_ip.weight)
+    return layer, ours, theirs
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(1)
+    states = torch.randn(2, 64, 24, generator=generator)
+    text = torch.randn(2, 5, 16, generator=generator)
+    tokens = torch.randn(2, 4, 16, generator=generator)
+    return states, text, tokens
+
+
+def condition_for(tokens, scale):
+    silent = silent_condition(torch.zeros(2, 4, 8, 8), width=16)
+    rows = torch.full((2,), scale)
+    return silent._replace(identity_tokens=tokens, identity_scale=rows, identity_leak=rows)
+
+
+@torch.no_grad()
+def test_equal_scales_everywhere_are_an_ip_adapter():
+    layer, ours, theirs = build()
+    states, text, tokens = inputs()
+    expected = theirs(layer, states, (text, [tokens[:, None]]))
+    got = ours(layer, states, text, condition=condition_for(tokens, 0.7), notes={})
+    assert (got - expected).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_identity_stays_inside_its_mask():
+    layer, ours, _ = build()
+    states, text, tokens = inputs()
+    left = torch.zeros(2, 1, 8, 8)
+    left[..., :4] = 1
+    masked = condition_for(tokens, 1.0)._replace(mask=left, identity_leak=torch.zeros(2))
+    got = ours(layer, states, text, condition=masked, notes={}).unflatten(1, (8, 8))
+    plain = ours(layer, states, text, condition=condition_for(tokens, 0.0), notes={})
+    full = ours(layer, states, text, condition=condition_for(tokens, 1.0), notes={})
+    assert torch.allclose(got[:, :, 4:], plain.unflatten(1, (8, 8))[:, :, 4:], atol=1e-6)
+    assert torch.allclose(got[:, :, :4], full.unflatten(1, (8, 8))[:, :, :4], atol=1e-6)
+
+
+@torch.no_grad()
+def test_mapping_layers_note_a_map_and_later_layers_use_it():
+    layer, mapper, _ = build(is_mapper=True)
+    states, text, tokens = inputs()
+    notes = {}
+    condition = condition_for(tokens, 1.0)._replace(
+        is_inline=torch.ones(2), identity_leak=torch.zeros(2)
+    )
+    mapper(layer, states, text, condition=condition, notes=notes)
+    assert notes[f"{INLINE_PREFIX}x"].shape == (2, 1, 8, 8)
+    notes[f"{INLINE_PREFIX}x"] = torch.eye(8).expand(2, 1, 8, 8).clone()
+    later = SemanticAttention("y", inner_width=24, token_width=16, is_mapper=False)
+    later.load_state_dict(mapper.state_dict())
+    inline = later(layer, states, text, condition=condition, notes=notes)
+    whole = later(layer, states, text, condition=condition, notes={})
+    assert not torch.allclose(inline, whole)

@@ -1,0 +1,79 @@
+"""Loading: what is refused, and that nothing is unpickled."""
+
+import pickle
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import swiftpie
+from swiftpie import ConfigError, WeightsError
+
+ASSETS = Path(swiftpie.__file__).parent / "assets" / "mini"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return shutil.copytree(ASSETS, tmp_path / "weights")
+
+
+def denoiser_file(weights):
+    return next((weights / "denoiser").glob("*.safetensors"))
+
+
+def test_a_folder_of_weights_loads_and_has_the_same_fingerprint(session, weights):
+    loaded = swiftpie.load("mini", weights=weights)
+    assert loaded.components.fingerprint == session.components.fingerprint
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest_names():
+    with pytest.raises(ConfigError, match="mini"):
+        swiftpie.load("minni")
+
+
+def test_missing_weights_are_named(weights):
+    shutil.rmtree(weights / "autoencoder")
+    with pytest.raises(WeightsError, match=r"0 safetensors files in .*autoencoder"):
+        swiftpie.load("mini", weights=weights)
+
+
+def test_truncated_weights_are_refused(weights):
+    file = denoiser_file(weights)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="cut short"):
+        swiftpie.load("mini", weights=weights)
+
+
+def test_a_damaged_header_is_refused(weights):
+    file = denoiser_file(weights)
+    data = bytearray(file.read_bytes())
+    data[9:40] = b"\x00" * 31
+    file.write_bytes(bytes(data))
+    with pytest.raises(WeightsError, match="damaged"):
+        swiftpie.load("mini", weights=weights)
+
+
+def test_a_pickle_named_safetensors_is_refused_and_never_unpickled(weights):
+    seen = []
+    is_watching = [True]
+    sys.addaudithook(lambda name, _: is_watching[0] and seen.append(name))
+    denoiser_file(weights).write_bytes(pickle.dumps({"a": print}))
+    with pytest.raises(WeightsError, match="not a safetensors file"):
+        swiftpie.load("mini", weights=weights)
+    is_watching[0] = False
+    assert "pickle.find_class" not in seen
+
+
+def test_weights_of_another_shape_are_refused(weights):
+    shutil.copy(
+        next((weights / "autoencoder").glob("*.safetensors")),
+        next((weights / "layout_predictor").glob("*.safetensors")),
+    )
+    with pytest.raises(WeightsError, match="do not fit"):
+        swiftpie.load("mini", weights=weights)
+
+
+def test_all_weights_fit_the_budget():
+    size = sum(file.stat().st_size for file in ASSETS.rglob("*.safetensors"))
+    assert size <= 25 * 2**20

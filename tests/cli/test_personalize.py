@@ -1,0 +1,177 @@
+"""`swiftpie personalize` draws what it was asked for and says how."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie import __version__
+from swiftpie.images import load_image, read_metadata
+
+PROMPT = "a hamster on a beach"
+EXIF_ORIENTATION = 0x0112
+ROTATED = 6  # shown a quarter turn clockwise
+
+
+@pytest.fixture(scope="module")
+def drawn(call, tmp_path_factory, hamster):
+    """One picture, drawn with seed 7."""
+    out = tmp_path_factory.mktemp("drawn") / "out.png"
+    result = call("personalize", hamster, PROMPT, "-o", out, "--seed", 7)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def draw(call, out, *arguments):
+    result = call("personalize", *arguments, "-o", out, "--seed", 7)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def pixels(path):
+    return np.array(load_image(path))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(call, tmp_path, hamster, drawn):
+    draw(call, tmp_path / "again.png", hamster, PROMPT)
+    assert (tmp_path / "again.png").read_bytes() == drawn.read_bytes()
+    call("personalize", hamster, PROMPT, "-o", tmp_path / "other.png", "--seed", 8)
+    assert not np.array_equal(pixels(tmp_path / "other.png"), pixels(drawn))
+
+
+def test_the_file_says_how_it_was_made_and_nothing_of_the_users_files(drawn, hamster):
+    stored = read_metadata(drawn)
+    assert stored["prompt"] == PROMPT
+    assert (stored["seed"], stored["preset"], stored["swiftpie"]) == ("7", "mini", __version__)
+    assert stored["identity_scale"] == "1.0"
+    assert str(hamster.parent).encode() not in drawn.read_bytes()
+    assert hamster.name not in str(stored)
+
+
+def test_json_is_all_of_standard_output_and_a_random_seed_is_told(call, tmp_path, hamster):
+    out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
+    result = call("personalize", hamster, PROMPT, "-o", out, "--save-mask", mask, "--json")
+    assert result.exit_code == 0, result.output
+    picture = json.loads(result.stdout)["pictures"][0]
+    assert (picture["path"], picture["mask"]) == (str(out), str(mask))
+    assert f"(seed {picture['seed']})" in result.stderr
+    assert read_metadata(out)["seed"] == str(picture["seed"])
+    assert load_image(mask).size == load_image(out).size
+
+
+def test_several_pictures_are_numbered_and_each_repeats_alone(call, tmp_path, hamster, drawn):
+    draw(call, tmp_path / "out.png", hamster, PROMPT, "-n", "2", "--save-mask", tmp_path / "m.png")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["m-1.png", "m-2.png", "out-1.png", "out-2.png"]
+    assert read_metadata(tmp_path / "out-2.png")["seed"] == "8"
+    difference = pixels(tmp_path / "out-1.png").astype(int) - pixels(drawn)
+    assert np.abs(difference).max() <= 1  # batched arithmetic may round otherwise
+
+
+def test_scales_of_zero_run_and_change_the_picture(call, tmp_path, hamster, drawn):
+    out = tmp_path / "out.png"
+    draw(call, out, hamster, PROMPT, "--identity-scale", 0, "--detail-scale", 0)
+    assert read_metadata(out)["detail_scale"] == "0.0"
+    assert not np.array_equal(pixels(out), pixels(drawn))
+
+
+@pytest.mark.parametrize(
+    "options", [["--mask", "inline"], ["--box", "0.1,0.3,0.6,0.9", "--mask", "box"]]
+)
+def test_regions_and_boxes_run(call, tmp_path, hamster, options):
+    draw(call, tmp_path / "out.png", hamster, PROMPT, "--leak", "0.2", *options)
+    assert (tmp_path / "out.png").exists()
+
+
+def test_a_region_can_be_a_file(call, tmp_path, hamster, drawn):
+    Image.new("L", (64, 64), 255).save(tmp_path / "all.png")
+    draw(call, tmp_path / "out.png", hamster, PROMPT, "--mask", tmp_path / "all.png")
+    assert np.array_equal(pixels(tmp_path / "out.png"), pixels(drawn))
+
+
+def test_standard_input_and_output_carry_the_same_picture(call, hamster, drawn):
+    arguments = ("personalize", "-", PROMPT, "-o", "-", "--seed", 7)
+    result = call(*arguments, stdin=hamster.read_bytes())
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout_bytes == drawn.read_bytes()
+
+
+def test_an_identity_file_stands_for_its_picture(call, tmp_path, hamster, drawn):
+    identity = tmp_path / "hamster.jpg"  # content decides, not the name
+    assert call("identity", "save", hamster, "-o", identity).exit_code == 0
+    draw(call, tmp_path / "out.png", identity, PROMPT)
+    assert (tmp_path / "out.png").read_bytes() == drawn.read_bytes()
+    result = call("personalize", identity, hamster, PROMPT, "-o", tmp_path / "two.png")
+    assert result.exit_code == 2
+    assert "identity file" in result.stderr
+
+
+def test_a_very_long_prompt_is_cut_with_a_warning(call, tmp_path, hamster):
+    result = draw(call, tmp_path / "out.png", hamster, "hamster " * 10_000)
+    assert "warning: A prompt was cut" in result.stderr
+    assert len(read_metadata(tmp_path / "out.png")["prompt"]) < 10_000
+
+
+def test_an_existing_file_is_replaced_by_force(call, tmp_path, hamster, drawn):
+    out = tmp_path / "out.png"
+    out.write_bytes(b"old")
+    draw(call, out, hamster, PROMPT, "--force")
+    assert out.read_bytes() == drawn.read_bytes()
+
+
+def sixteen_bit(image):
+    return Image.fromarray(np.array(image.convert("L")).astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize("kind", ["cmyk", "sixteen bit", "animation", "rotated"])
+def test_unusual_pictures_are_subjects_too(call, tmp_path, on_white, kind):
+    path = tmp_path / "subject"
+    if kind == "cmyk":
+        on_white.convert("CMYK").save(path, "JPEG")
+    elif kind == "sixteen bit":
+        sixteen_bit(on_white).save(path, "PNG")
+    elif kind == "animation":
+        on_white.save(path, "GIF", save_all=True, append_images=[Image.new("RGB", on_white.size)])
+    else:
+        exif = Image.Exif()
+        exif[EXIF_ORIENTATION] = ROTATED
+        on_white.save(path, "JPEG", exif=exif)
+    draw(call, tmp_path / "out.png", path, PROMPT)
+    assert load_image(tmp_path / "out.png").size == (128, 128)
+
+
+def test_cutouts_stand_upright_as_exif_asks(call, tmp_path, on_white):
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = ROTATED
+    on_white.transpose(Image.Transpose.ROTATE_90).save(
+        tmp_path / "rotated.jpg", exif=exif, quality=100, subsampling=0
+    )
+    on_white.save(tmp_path / "upright.png")
+    for name in ("rotated.jpg", "upright.png"):
+        assert call("cutout", tmp_path / name, "-o", tmp_path / f"{name}.seen.png").exit_code == 0
+    rotated, upright = (pixels(tmp_path / f"{n}.seen.png") for n in ("rotated.jpg", "upright.png"))
+    assert np.abs(rotated.astype(int) - upright).mean() < 3
+    assert np.abs(np.rot90(rotated).astype(int) - upright).mean() > 10
+
+
+def test_a_mask_after_a_colon_decides_what_is_cut_out(call, tmp_path, photo):
+    mask = Image.new("L", load_image(photo).size)
+    mask.paste(255, (0, 0, 100, 100))
+    mask.save(tmp_path / "mask.png")
+    odd = tmp_path / "a:b.jpg"  # a colon of its own
+    odd.write_bytes(photo.read_bytes())
+    for name, subject in {
+        "masked": f"{odd}:{tmp_path / 'mask.png'}",
+        "found": odd,
+    }.items():
+        result = call("cutout", subject, "-o", tmp_path / f"{name}.png")
+        assert result.exit_code == 0, result.output
+    assert not np.array_equal(pixels(tmp_path / "masked.png"), pixels(tmp_path / "found.png"))
+    assert read_metadata(tmp_path / "masked.png") == {}
+
+
+def test_standard_input_that_is_no_picture_gives_three(call, tmp_path):
+    result = call("personalize", "-", PROMPT, "-o", tmp_path / "x.png", stdin=b"hello")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: ")

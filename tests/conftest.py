@@ -1,0 +1,35 @@
+"""Fixtures that every folder of tests may use."""
+
+import pytest
+import torch
+from PIL import Image
+
+import swiftpie
+from swiftpie.data.subjects import sample_subjects
+
+
+@pytest.fixture(scope="session")
+def session():
+    """The embedded model."""
+    return swiftpie.load("mini")
+
+
+@pytest.fixture(scope="session")
+def subjects():
+    """The sprites inside the package."""
+    return sample_subjects()
+
+
+@pytest.fixture(scope="session")
+def sprite(subjects):
+    """A held-out subject as an RGBA picture."""
+    tile = subjects.tiles[subjects.indices("held_out")[0]].float() / 255
+    colour = tile[:3] / tile[3:].clamp_min(1 / 255)
+    values = (torch.cat([colour, tile[3:]]) * 255).round().to(torch.uint8).permute(1, 2, 0)
+    return Image.fromarray(values.numpy())
+
+
+@pytest.fixture(scope="session")
+def identity(session, sprite):
+    """The subject of `sprite`, encoded."""
+    return session.encode_identity(sprite)

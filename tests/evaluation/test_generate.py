@@ -1,0 +1,72 @@
+import dataclasses
+import shutil
+
+import pytest
+
+from swiftpie.errors import CapabilityError
+from swiftpie.evaluation.folder import KINDS, Folder
+from swiftpie.evaluation.generate import generate
+from tests.evaluation.conftest import NUM_CASES
+
+
+@pytest.fixture
+def copy(drawn, tmp_path):
+    """The three cases again, to change."""
+    shutil.copytree(drawn.root, tmp_path / "copy")
+    return Folder(tmp_path / "copy")
+
+
+def stamps(folder):
+    return {path.name: path.stat().st_mtime_ns for path in (folder.root / "images").iterdir()}
+
+
+def again(session, benchmark, folder, **options):
+    return list(generate(session, benchmark, benchmark.cases(NUM_CASES), folder=folder, **options))
+
+
+def test_every_case_has_every_picture_and_a_line_in_the_manifest(drawn, benchmark):
+    assert drawn.read_cases() == benchmark.cases(NUM_CASES)
+    assert len(stamps(drawn)) == NUM_CASES * len(KINDS)
+
+
+def test_a_complete_folder_is_left_as_it_is(session, benchmark, copy):
+    before = stamps(copy)
+    assert again(session, benchmark, copy) == benchmark.cases(NUM_CASES)
+    assert stamps(copy) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_missing_picture_is_drawn_again_and_comes_out_the_same(
+    session, benchmark, copy, drawn, kind
+):
+    case = benchmark.cases(2)[1]
+    path, before = copy.picture(case, kind), stamps(copy)
+    path.unlink()
+    again(session, benchmark, copy)
+    after = stamps(copy)
+    assert {name for name in before if before[name] != after[name]} == {path.name}
+    assert path.read_bytes() == drawn.picture(case, kind).read_bytes()
+
+
+def test_force_draws_everything_again(session, benchmark, copy):
+    before = stamps(copy)
+    again(session, benchmark, copy, force=True)
+    after = stamps(copy)
+    assert before.keys() == after.keys()
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_a_stopped_run_has_complete_cases_and_no_manifest(session, benchmark, tmp_path):
+    folder = Folder(tmp_path)
+    first = next(generate(session, benchmark, benchmark.cases(2), folder=folder))
+    assert folder.missing(first) == set()
+    assert not (tmp_path / "manifest.jsonl").exists()
+
+
+def test_a_preset_with_other_noise_is_refused(session, benchmark, tmp_path):
+    components = session.components
+    preset = dataclasses.replace(components.preset, latent_channels=4)
+    other = type(session)(dataclasses.replace(components, preset=preset))
+    with pytest.raises(CapabilityError, match=r"\(4, 16, 16\)"):
+        next(generate(other, benchmark, benchmark.cases(1), folder=Folder(tmp_path)))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,86 @@
+"""Identities: encoding, files, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from swiftpie import InputError, WeightsError
+from swiftpie.pipelines.identity import key_of
+
+PROMPT = "a photo of a subject in the snow"
+
+
+def test_a_saved_identity_gives_the_same_picture(session, identity, tmp_path):
+    session.save_identity(identity, tmp_path / "x.spid")
+    loaded = session.load_identity(tmp_path / "x.spid")
+    assert key_of(loaded) == key_of(identity)
+    pair = [session.personalize(one, PROMPT, seed=1).images[0] for one in (identity, loaded)]
+    assert pair[0].tobytes() == pair[1].tobytes()
+
+
+def test_an_existing_file_is_kept(session, identity, tmp_path):
+    target = tmp_path / "x.spid"
+    target.write_bytes(b"mine")
+    with pytest.raises(InputError, match="exists"):
+        session.save_identity(identity, target)
+    assert target.read_bytes() == b"mine"
+
+
+def test_the_background_of_a_reference_does_not_matter(session, sprite):
+    results = []
+    for colour in ("white", "navy"):
+        photo = Image.new("RGB", sprite.size, colour)
+        photo.paste(sprite, mask=sprite.getchannel("A"))
+        mask = sprite.getchannel("A")
+        identity = session.encode_identity(photo, masks=mask)
+        results.append(np.asarray(session.personalize(identity, PROMPT).images[0], dtype=float))
+    other = session.personalize(identity, PROMPT, seed=99).images[0]
+    assert np.abs(results[0] - results[1]).mean() < 3
+    assert np.abs(results[0] - np.asarray(other, dtype=float)).mean() > 3
+
+
+def test_several_equal_views_are_like_one(session, sprite, identity):
+    three = session.encode_identity([sprite] * 3)
+    pair = [session.personalize(one, PROMPT, seed=2).images[0] for one in (identity, three)]
+    difference = np.asarray(pair[0], dtype=int) - np.asarray(pair[1], dtype=int)
+    assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("count", [0, 9])
+def test_the_number_of_references_is_limited(session, sprite, count):
+    with pytest.raises(InputError, match="identity needs 1 to 8"):
+        session.encode_identity([sprite] * count)
+
+
+def test_masks_must_match_the_pictures_in_number(session, sprite):
+    with pytest.raises(InputError, match="2 pictures came with 1 masks"):
+        session.encode_identity([sprite, sprite], masks=[None])
+
+
+def test_identities_of_other_weights_are_refused(session, identity, tmp_path):
+    session.save_identity(identity, tmp_path / "x.spid")
+    data = (tmp_path / "x.spid").read_bytes()
+    changed = data.replace(identity.fingerprint.encode(), b"0" * 64)
+    (tmp_path / "y.spid").write_bytes(changed)
+    with pytest.raises(WeightsError, match="other weights"):
+        session.load_identity(tmp_path / "y.spid")
+
+
+@pytest.mark.parametrize("content", [b"", b"no", b"\x80\x04\x95pickle", b"\xff" * 64])
+def test_what_is_no_identity_file_is_refused(session, tmp_path, content):
+    (tmp_path / "x.spid").write_bytes(content)
+    with pytest.raises(InputError, match="not an identity file"):
+        session.load_identity(tmp_path / "x.spid")
+
+
+def test_other_safetensors_are_refused(session, tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.spid")
+    with pytest.raises(InputError, match="not an identity file"):
+        session.load_identity(tmp_path / "x.spid")
+
+
+def test_a_missing_file_is_named(session, tmp_path):
+    with pytest.raises(InputError, match=r"no file .*gone\.spid"):
+        session.load_identity(tmp_path / "gone.spid")

@@ -1,0 +1,148 @@
+"""What every personalized picture promises, on the embedded model."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from swiftpie import InputError, MaskSource, Strength
+from swiftpie.attention.condition import silent_condition
+from swiftpie.images import to_pil
+from swiftpie.layout import to_affine
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.denoise import decode
+
+PROMPT = "a photo of a subject on a beach"
+OFF = Strength(identity=0.0, detail=0.0)
+
+
+def pixels(result, index=0):
+    return np.asarray(result.images[index], dtype=np.int16)
+
+
+def test_same_seed_gives_the_same_bytes(session, identity):
+    first = session.personalize(identity, PROMPT, seed=3)
+    again = session.personalize(identity, PROMPT, seed=3)
+    assert first.images[0].tobytes() == again.images[0].tobytes()
+    assert first.images[0].size == (128, 128)
+
+
+def test_another_seed_gives_another_picture(session, identity):
+    pair = session.personalize(identity, PROMPT, seed=3, num_images=2)
+    assert pair.seeds == (3, 4)
+    assert np.abs(pixels(pair, 0) - pixels(pair, 1)).max() > 20
+
+
+def test_a_picture_does_not_depend_on_its_batch(session, identity):
+    batch = session.personalize(identity, PROMPT, seed=5, num_images=4)
+    for index, seed in enumerate(batch.seeds):
+        alone = session.personalize(identity, PROMPT, seed=seed)
+        assert np.abs(pixels(batch, index) - pixels(alone)).max() <= 1
+
+
+def test_switched_off_identity_equals_the_bare_model(session, identity):
+    """The bare model: diffusers' own processors, and no subject in any input."""
+    components = session.components
+    denoiser = components.denoiser
+    noise = draw_noise([7], (32, 16, 16))
+    width = identity.tokens.shape[-1]
+    nobody = SubjectCondition(
+        attention=silent_condition(noise, width=width),
+        pooled=torch.zeros(1, width),
+        aligned=torch.zeros(1, 32 + 64, 16, 16),
+    )
+    personalized = session.personalize(identity, PROMPT, seed=7, strength=OFF)
+    placed = nobody.attention._replace(
+        affine=to_affine(personalized.layout), has_layout=torch.ones(1)
+    )
+    bare = nobody._replace(attention=placed)
+    installed = dict(denoiser.unet.attn_processors)
+    denoiser.installation.undo()
+    try:
+        with torch.no_grad():
+            prediction = denoiser(noise, 999, components.text.encode([PROMPT]), bare, {})
+    finally:
+        denoiser.unet.set_attn_processor(installed)
+    image = to_pil(decode(components, prediction.sample))[0]
+    assert image.tobytes() == personalized.images[0].tobytes()
+
+
+@pytest.mark.parametrize("scale", ["identity", "detail"])
+def test_each_branch_changes_the_picture(session, identity, scale):
+    on = session.personalize(identity, PROMPT, seed=3)
+    off = session.personalize(identity, PROMPT, seed=3, strength=Strength(**{scale: 0.0}))
+    assert np.abs(pixels(on) - pixels(off)).max() > 2
+
+
+def test_a_box_places_the_subject(session, identity):
+    left = session.personalize(identity, PROMPT, seed=3, box=(0.05, 0.3, 0.45, 0.7))
+    right = session.personalize(identity, PROMPT, seed=3, box=(0.55, 0.3, 0.95, 0.7))
+    assert left.layout.centre[0, 0] == pytest.approx(0.25)
+    columns = [np.asarray(r.masks[0], dtype=float).sum(0) @ np.arange(128) for r in (left, right)]
+    totals = [np.asarray(r.masks[0], dtype=float).sum() for r in (left, right)]
+    assert columns[0] / totals[0] + 25 < columns[1] / totals[1]
+
+
+@pytest.mark.parametrize("source", [MaskSource.NONE, MaskSource.INLINE])
+def test_masks_without_input_need_one_call_and_give_a_picture(session, identity, source):
+    calls = []
+    hook = session.components.denoiser.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        session.personalize(identity, PROMPT, seed=3, mask=source)
+    finally:
+        hook.remove()
+    assert len(calls) == 1
+
+
+def test_a_full_mask_equals_no_mask(session, identity):
+    whole = session.personalize(identity, PROMPT, seed=3, mask=torch.ones(1, 1, 50, 70))
+    none = session.personalize(identity, PROMPT, seed=3)
+    assert whole.images[0].tobytes() == none.images[0].tobytes()
+
+
+def test_an_empty_mask_keeps_both_attention_branches_out(session, identity):
+    empty = session.personalize(identity, PROMPT, seed=3, mask=torch.zeros(1, 1, 16, 16))
+    none = session.personalize(identity, PROMPT, seed=3)
+    assert empty.images[0].tobytes() != none.images[0].tobytes()
+
+
+def test_threads_share_a_session(session, identity):
+    strengths = [Strength(identity=i / 4, detail=1 - i / 4) for i in range(4)] * 2
+    alone = [session.personalize(identity, PROMPT, seed=9, strength=s) for s in strengths[:4]]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(
+            pool.map(lambda s: session.personalize(identity, PROMPT, seed=9, strength=s), strengths)
+        )
+    for index, result in enumerate(together):
+        assert np.abs(pixels(result) - pixels(alone[index % 4])).max() <= 1
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n\t"])
+def test_an_empty_prompt_is_refused(session, identity, prompt):
+    with pytest.raises(InputError, match="prompt is empty"):
+        session.personalize(identity, prompt)
+
+
+def test_a_very_long_prompt_is_cut_and_said_so(session, identity, caplog):
+    result = session.personalize(identity, "a dog " * 5000)
+    assert len(result.images) == 1
+    assert "cut to 32 tokens" in caplog.text
+
+
+@pytest.mark.parametrize("scale", [-0.1, 4.5, float("nan")])
+def test_scales_out_of_range_are_refused(scale):
+    with pytest.raises(InputError, match="identity scale"):
+        Strength(identity=scale)
+
+
+@pytest.mark.parametrize("count", [0, 65])
+def test_impossible_numbers_of_pictures_are_refused(session, identity, count):
+    with pytest.raises(InputError, match="pictures were asked for"):
+        session.personalize(identity, PROMPT, num_images=count)
+
+
+def test_box_mask_needs_a_box(session, identity):
+    with pytest.raises(InputError, match="needs a box"):
+        session.personalize(identity, PROMPT, mask=MaskSource.BOX)
