@@ -8,7 +8,7 @@ FAST := not slow and not gpu and not weights
 .PHONY: demo setup test test-all check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
-	$(BIN)/swiftpie demo
+	$(BIN)/swiftpie demo --force
 
 setup: .venv/.dev  ## install SwiftPie and the developer tools
 

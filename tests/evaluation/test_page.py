@@ -34,7 +34,7 @@ def tags_of(page):
 
 def test_the_page_shows_all_pictures_and_needs_no_other_file(rows, drawn):
     page = render_page(summarise(rows, run=drawn.read_run(), gallery_size=12), rows, folder=drawn)
-    sources = [attributes["src"] for tag, attributes in tags_of(page) if tag == "img"]
+    sources = [attributes["href"] for tag, attributes in tags_of(page) if tag == "image"]
     assert len(sources) == 3 * NUM_CASES * 5  # worst, best and all cases; five pictures each
     assert all(source.startswith("data:image/webp;base64,") for source in sources)
     assert not re.search(r"https?://|<script|<link", page)

@@ -20,7 +20,7 @@ print(json.dumps([name for name in {heavy} if name in sys.modules]))
 # Libraries are loaded before the first look: what they do at import is not ours to judge.
 EFFECTS = """
 import importlib, json, logging, os, random, sys, threading, warnings
-import accelerate, diffusers, numpy, torch, transformers, typer
+import accelerate, diffusers, numpy, rich.console, torch, transformers, typer
 def look():
     return {
         "files": sorted(os.listdir()),

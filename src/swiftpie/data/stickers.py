@@ -75,8 +75,7 @@ class StickerWorld:
             views: Pictures of each subject; they share one pose and one reference.
             seed: Decides everything.
             augment: Turn, mirror and recolour subjects now and then.
-            free_places: Place the subjects by other noise than the picture's own, as a user's box
-                does.
+            free_places: Place subjects by other noise than the picture's, as a box would.
         """
         random, generator = Random(seed), torch.Generator().manual_seed(seed)
         count = num_subjects * views
@@ -85,34 +84,25 @@ class StickerWorld:
         attributes = tuple(draw_attributes(random) for _ in range(count))
         frames = self._pose(chosen, generator, augment=augment)
         noise = torch.randn(count, *NOISE_SHAPE, generator=generator).to(frames)
+        other = torch.randn(count, *NOISE_SHAPE, generator=generator).to(frames)
         shown = frames.repeat_interleave(views, dim=0)
-        layout = None
-        if free_places:
-            other = torch.randn(count, *NOISE_SHAPE, generator=generator).to(frames)
-            layout = place(other, shown, scenes, attributes)
+        layout = place(other if free_places else noise, shown, scenes, attributes)
+        hats, side = self.accessories, self.size_px
         rendering = render(
-            noise,
-            shown,
-            scenes,
-            attributes,
-            accessories=self.accessories,
-            size_px=self.size_px,
-            layout=layout,
+            noise, shown, scenes, attributes, accessories=hats, size_px=side, layout=layout
         )
         reference, reference_mask = draw_references(
             frames,
             rendering.background[::views].roll(1, 0),  # never the scene of its own first picture
             random=random,
             generator=generator,
-            size_px=self.size_px,
+            size_px=side,
         )
         subject = [index for index in chosen for _ in range(views)]
-        captions = [
-            self._caption(random, *row) for row in zip(subject, scenes, attributes, strict=True)
-        ]
+        rows = zip(subject, scenes, attributes, strict=True)
         return StickerBatch(
             noise=noise,
-            captions=captions,
+            captions=[self._caption(random, *row) for row in rows],
             reference=reference,
             reference_mask=reference_mask,
             frames=frames,

@@ -27,7 +27,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .75rem; }
 th { text-align: left } td { text-align: right; font-variant-numeric: tabular-nums }
 tbody tr { border-top: 1px solid #ddd } small { color: #666 } td.words { text-align: left }
-img { display: block; width: 128px; height: 128px }
+svg { display: block; width: 128px; height: 128px }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } }
 """
 
@@ -108,7 +108,7 @@ def _grid(rows: Iterable[Row], folder: Folder) -> str:
     lines = []
     for row in rows:
         pictures = "".join(
-            f'<td><img alt="{escape(title)}" src="{_inline(folder, row, kind)}"></td>'
+            f"<td>{_picture(folder, row, kind=kind, title=title)}</td>"
             for kind, title in COLUMNS.items()
         )
         value = row.scores.get(RANKED_BY, {}).get("model")
@@ -119,10 +119,13 @@ def _grid(rows: Iterable[Row], folder: Folder) -> str:
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def _inline(folder: Folder, row: Row, kind: str) -> str:
+def _picture(folder: Folder, row: Row, *, kind: str, title: str) -> str:
+    """Return a picture whose title shows under the pointer."""
     buffer = io.BytesIO()
     folder.read(row.case, kind).save(buffer, "WEBP", quality=WEBP_QUALITY)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(buffer.getvalue()).decode()
+    source = f'<image href="data:image/webp;base64,{data}" width="128" height="128"/>'
+    return f'<svg viewBox="0 0 128 128"><title>{escape(title)}</title>{source}</svg>'
 
 
 def _heads(titles: Iterable[str]) -> str:
