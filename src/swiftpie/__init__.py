@@ -14,7 +14,8 @@ from swiftpie.errors import (
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session, load
-    from swiftpie.pipelines.personalize import MaskSource, Strength
+    from swiftpie.pipelines.condition import Strength
+    from swiftpie.pipelines.personalize import MaskSource, Subject
     from swiftpie.types import GenerationResult, Identity
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "MissingExtra",
     "Session",
     "Strength",
+    "Subject",
     "SwiftPieError",
     "WeightsError",
     "load",
@@ -39,7 +41,8 @@ _HOMES = {
     "Identity": "swiftpie.types",
     "MaskSource": "swiftpie.pipelines.personalize",
     "Session": "swiftpie.engine.session",
-    "Strength": "swiftpie.pipelines.personalize",
+    "Strength": "swiftpie.pipelines.condition",
+    "Subject": "swiftpie.pipelines.personalize",
     "load": "swiftpie.engine.session",
 }
 

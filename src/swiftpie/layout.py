@@ -45,6 +45,17 @@ def from_box(box: tuple[float, float, float, float]) -> Layout:
     )
 
 
+def whole_frame(like: Tensor) -> Layout:
+    """Return the layout that fills the picture with the frame, for every row of `like`."""
+    zeros = torch.zeros(len(like), device=like.device)
+    return Layout(
+        centre=torch.full((len(like), 2), 0.5, device=like.device),
+        scale=zeros + 1,
+        rotation=zeros,
+        flip=zeros,
+    )
+
+
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:
     """Return pixel centres (height, width, 2) in [-1, 1], x first, on the device of `like`."""
     x = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) / width * 2 - 1

@@ -43,7 +43,16 @@ def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
     A row depends on its own seed alone, so a picture is the same in every batch and on every
     device.
     """
-    rows = [
-        torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)) for seed in seeds
-    ]
-    return torch.stack(rows)
+    return draw_step_noise(seeds, shape, count=1)[0]
+
+
+def draw_step_noise(seeds: Sequence[int], shape: tuple[int, int, int], *, count: int) -> Tensor:
+    """Return `count` draws (count, B, *shape) for a schedule that adds fresh noise on its way.
+
+    The first is that of `draw_noise`.
+    """
+    rows = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        rows.append(torch.stack([torch.randn(shape, generator=generator) for _ in range(count)]))
+    return torch.stack(rows, dim=1)

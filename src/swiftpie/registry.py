@@ -1,10 +1,11 @@
-"""A registry that is a folder: each module defines one object, and nothing is listed twice."""
+"""A registry that is a folder: its modules define the objects, and nothing is listed twice."""
 
 import difflib
 import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from swiftpie.errors import ConfigError
@@ -17,35 +18,46 @@ class Registry(Generic[T]):
 
     A module `my_turbo.py` is known as `my-turbo`; modules with a leading underscore are skipped.
     An entry point of the same name as a module is ignored. Nothing is imported before it is asked
-    for, so a registry costs nothing to create.
+    for, so a registry costs nothing to create. Where modules may define families of objects, all
+    are imported to know the names, so they have to be light.
     """
 
-    def __init__(self, *, package: str, attribute: str, entry_point_group: str) -> None:
+    def __init__(
+        self,
+        *,
+        package: str,
+        attribute: str,
+        entry_point_group: str,
+        family_attribute: str | None = None,
+    ) -> None:
         """Describe where to look.
 
         Args:
             package: Dotted name of the folder, such as `swiftpie.backbones.presets`.
             attribute: What every module in it defines, such as `PRESET`.
             entry_point_group: Where other distributions announce theirs.
+            family_attribute: What a module may define instead, such as `PRESETS`: a mapping from
+                names to objects; then the name of the module is none of them.
         """
         self._package = package
         self._attribute = attribute
         self._entry_point_group = entry_point_group
+        self._family_attribute = family_attribute
 
     def names(self) -> tuple[str, ...]:
-        """Every known name, sorted; no module of the folder is imported."""
-        return tuple(sorted({*self._modules(), *self._entry_points()}))
+        """Every known name, sorted; without families, no module of the folder is imported."""
+        return tuple(sorted({*self._homes(), *self._entry_points()}))
 
     def get(self, name: str) -> T:
-        """Import the one module that defines `name` and return its object.
+        """Import the module that defines `name` and return its object.
 
         Raises:
             ConfigError: Nothing has this name, or the distribution that offers it is broken.
         """
-        modules = self._modules()
-        if name in modules:
-            found: T = getattr(importlib.import_module(modules[name]), self._attribute)
-            return found
+        homes = self._homes()
+        if name in homes:
+            family = self._family(homes[name])
+            return self._only(homes[name]) if family is None else family[name]
         entry_points = self._entry_points()
         if name not in entry_points:
             raise ConfigError(self._unknown(name))
@@ -54,6 +66,29 @@ class Registry(Generic[T]):
     def all(self) -> dict[str, T]:
         """Every object by name, in the order of `names()`; imports all of them."""
         return {name: self.get(name) for name in self.names()}
+
+    def _homes(self) -> dict[str, str]:
+        """Map each name to the dotted name of the module that defines it."""
+        homes: dict[str, str] = {}
+        for file_name, module in self._modules().items():
+            family = self._family(module)
+            names = {file_name} if family is None else {*family}
+            assert not names & {*homes}, f"{module} defines a name that another module has"
+            homes |= dict.fromkeys(names, module)
+        return homes
+
+    def _only(self, module: str) -> T:
+        found: T = getattr(importlib.import_module(module), self._attribute)
+        return found
+
+    def _family(self, module: str) -> Mapping[str, T] | None:
+        """Return the objects of a module that defines a family, None for one that does not."""
+        if self._family_attribute is None:
+            return None
+        found: Mapping[str, T] | None = getattr(
+            importlib.import_module(module), self._family_attribute, None
+        )
+        return found
 
     def _modules(self) -> dict[str, str]:
         """Map each name to the dotted name of its module."""

@@ -1,10 +1,22 @@
-"""The algebra between noisy and clean latents; pure functions and frozen values."""
+"""The algebra between noisy and clean latents; pure functions and frozen values.
 
+All latents keep their variance: `latents = alpha * clean + sigma * noise`, what networks are given.
+Samplers that count in `sigma / alpha` instead differ from these by a factor alone. Euler's method
+in that count is DDIM here, so there is one name for both.
+"""
+
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+TRAIN_TIMESTEPS = 1000  # of Stable Diffusion and everything distilled from it
+LCM_TIMESTEP_SCALE = 10.0  # makes the boundary of a consistency model sharp
+LCM_SIGMA_DATA = 0.5  # the spread of clean latents that consistency models assume
 
 
 class PredictionType(StrEnum):
@@ -13,6 +25,24 @@ class PredictionType(StrEnum):
     EPSILON = "epsilon"
     V = "v_prediction"
     SAMPLE = "sample"
+    FLOW = "flow"  # clean latents minus noise
+
+
+class NoiseScale(StrEnum):
+    """What a denoiser wants to see first, and how its noise falls with time."""
+
+    UNIT = "unit"  # plain noise
+    SIGMA = "sigma"  # noise times sigma of the first step, as Euler samplers hand it over
+    FLOW = "flow"  # plain noise; signal and noise change linearly in time
+
+
+class Renoise(StrEnum):
+    """How the latents of the next step follow from a prediction."""
+
+    DDIM = "ddim"  # arXiv:2010.02502 with eta 0; equal to Euler's method
+    EULER_ANCESTRAL = "euler_ancestral"
+    LCM = "lcm"  # arXiv:2310.04378: all noise is fresh
+    TCD = "tcd"  # arXiv:2402.19159: a share `eta` of the way is fresh noise
 
 
 @dataclass(frozen=True)
@@ -24,25 +54,103 @@ class Step:
     sigma: float  # noise factor of the latents that enter the step
 
 
+CLEAN = Step(timestep=0, alpha=1.0, sigma=0.0)
+
+
+class Transition(NamedTuple):
+    """The latents that leave a step, as factors of what is known there."""
+
+    clean: float  # of the predicted clean latents
+    noise: float  # of the predicted noise
+    fresh: float  # of new standard normal noise
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The steps from pure noise to clean latents, first to last."""
 
     steps: tuple[Step, ...]
     prediction_type: PredictionType
+    noise_scale: NoiseScale = NoiseScale.UNIT
+    renoise: Renoise = Renoise.DDIM
+    eta: float = 0.0  # in [0, 1], how much of a TCD step is fresh noise; others ignore it
 
-    def advance(self, latents: Tensor, prediction: Tensor, index: int) -> Tensor:
-        """Return the latents after step `index`; clean ones after the last.
+    @property
+    def needs_noise(self) -> bool:
+        """Whether `advance` wants fresh noise at any step; never at the last."""
+        return any(self.transition(index).fresh > 0 for index in range(len(self.steps)))
 
-        Deterministic DDIM update, from arXiv:2010.02502, Eq. 12 with eta 0.
+    def initial_latents(self, noise: Tensor) -> Tensor:
+        """Return what enters the first step, from standard normal `noise` (B, C, h, w)."""
+        if self.noise_scale is NoiseScale.SIGMA:
+            return self.steps[0].sigma * noise
+        return noise
+
+    def advance(
+        self, latents: Tensor, prediction: Tensor, index: int, *, noise: Tensor | None = None
+    ) -> Tensor:
+        """Return the latents after step `index` in float32; clean ones after the last.
+
+        After the last step of TCD the noise of timestep 0 remains, 0.03, as it was trained with.
+
+        Args:
+            latents: What entered the step, (B, C, h, w).
+            prediction: The denoiser's raw output for them, (B, C, h, w).
+            index: Which step.
+            noise: Standard normal, (B, C, h, w), if `needs_noise`; drawn outside, by seed.
         """
         step = self.steps[index]
+        to = self.transition(index)
         clean = predict_clean(latents, prediction, step, self.prediction_type)
-        if index + 1 == len(self.steps):
-            return clean
-        following = self.steps[index + 1]
-        noise = (latents.float() - step.alpha * clean) / step.sigma
-        return following.alpha * clean + following.sigma * noise
+        result = to.clean * clean
+        if to.noise:
+            result = result + to.noise * (latents.float() - step.alpha * clean) / step.sigma
+        if to.fresh:
+            assert noise is not None, f"{self.renoise} needs noise at step {index}"
+            result = result + to.fresh * noise.float()
+        return result
+
+    def transition(self, index: int) -> Transition:
+        """Return how the latents that leave step `index` are put together."""
+        step = self.steps[index]
+        is_last = index + 1 == len(self.steps)
+        following = CLEAN if is_last else self.steps[index + 1]
+        match self.renoise:
+            case Renoise.DDIM:
+                return Transition(clean=following.alpha, noise=following.sigma, fresh=0.0)
+            case Renoise.EULER_ANCESTRAL:
+                return _ancestral(step, following)
+            case Renoise.LCM:
+                return _consistency(step, following)
+            case Renoise.TCD:
+                return _trajectory(scaled_linear_step(0) if is_last else following, self.eta)
+
+
+def build_schedule(
+    timesteps: Sequence[int],
+    prediction_type: PredictionType,
+    *,
+    noise_scale: NoiseScale = NoiseScale.UNIT,
+    renoise: Renoise = Renoise.DDIM,
+    eta: float = 0.0,
+) -> Schedule:
+    """Return the schedule through `timesteps`, falling, with the noise of Stable Diffusion.
+
+    Args:
+        timesteps: What the denoiser is told, in [0, 999]; in (0, 1000] for a flow.
+        prediction_type: What the denoiser's output means.
+        noise_scale: What it wants to see first; `FLOW` also takes a flow's noise.
+        renoise: How one step leads to the next.
+        eta: Share of fresh noise in [0, 1], for TCD.
+    """
+    noise_at = flow_step if noise_scale is NoiseScale.FLOW else scaled_linear_step
+    return Schedule(
+        steps=tuple(noise_at(timestep) for timestep in timesteps),
+        prediction_type=prediction_type,
+        noise_scale=noise_scale,
+        renoise=renoise,
+        eta=eta,
+    )
 
 
 def predict_clean(
@@ -61,6 +169,8 @@ def predict_clean(
             return step.alpha * latents - step.sigma * prediction
         case PredictionType.SAMPLE:
             return prediction
+        case PredictionType.FLOW:
+            return latents + step.sigma * prediction
 
 
 def add_noise(clean: Tensor, noise: Tensor, step: Step) -> Tensor:
@@ -73,6 +183,49 @@ def scaled_linear_step(timestep: int) -> Step:
 
     Betas rise from 0.00085 to 0.012, linear in their square roots, over 1000 timesteps.
     """
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, TRAIN_TIMESTEPS, dtype=torch.float64).square()
     kept = float(torch.cumprod(1 - betas, dim=0)[timestep])
     return Step(timestep=timestep, alpha=kept**0.5, sigma=(1 - kept) ** 0.5)
+
+
+def flow_step(timestep: int) -> Step:
+    """Return signal and noise on the straight line from data at 0 to noise at `timestep` 1000."""
+    share = timestep / TRAIN_TIMESTEPS
+    return Step(timestep=timestep, alpha=1 - share, sigma=share)
+
+
+def _ancestral(step: Step, following: Step) -> Transition:
+    """Go further down than `following` and come back up with fresh noise, keeping its variance."""
+    ratio = (following.sigma / following.alpha) / (step.sigma / step.alpha)
+    return Transition(
+        clean=following.alpha,
+        noise=following.sigma * ratio,
+        fresh=following.sigma * math.sqrt(1 - ratio**2),
+    )
+
+
+def _consistency(step: Step, following: Step) -> Transition:
+    """Mix a little of the latents into the clean ones, then noise them anew.
+
+    The mix makes the network an identity at timestep 0, from arXiv:2303.01469, Eq. 5; it is
+    2e-8 at timestep 399.
+    """
+    time = step.timestep * LCM_TIMESTEP_SCALE
+    spread = time**2 + LCM_SIGMA_DATA**2
+    skip, out = LCM_SIGMA_DATA**2 / spread, time / math.sqrt(spread)
+    return Transition(
+        clean=following.alpha * (out + skip * step.alpha),
+        noise=following.alpha * skip * step.sigma,
+        fresh=following.sigma,
+    )
+
+
+def _trajectory(following: Step, eta: float) -> Transition:
+    """Go down to a share `1 - eta` of the next timestep, then up to it with fresh noise."""
+    lowest = scaled_linear_step(math.floor((1 - eta) * following.timestep))
+    ratio = following.alpha / lowest.alpha
+    return Transition(
+        clean=following.alpha,
+        noise=ratio * lowest.sigma,
+        fresh=math.sqrt(1 - ratio**2),
+    )

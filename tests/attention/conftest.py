@@ -5,7 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import install
+from swiftpie.attention.install import Plan, install
 
 WIDTH = 32
 
@@ -44,7 +44,7 @@ def text():
 
 @pytest.fixture
 def installation(unet):
-    return install(unet, token_width=WIDTH, gate=1.0)
+    return install(unet, Plan(token_width=WIDTH, gate=1.0))
 
 
 @pytest.fixture
@@ -59,13 +59,13 @@ def condition(latents, installation):
         num_tokens = {"down_blocks.0": 256, "up_blocks.2": 256, "mid_block": 16}.get(
             ".".join(name.split(".")[: 1 if name.startswith("mid") else 2]), 64
         )
-        keys[name] = torch.randn(batch, num_tokens, width, generator=generator)
-    ones = torch.ones(batch)
+        keys[name] = torch.randn(batch, 1, num_tokens, width, generator=generator)
+    ones = torch.ones(batch, 1)
     return silent._replace(
-        identity_tokens=torch.randn(batch, 4, WIDTH, generator=generator),
+        identity_tokens=torch.randn(batch, 1, 4, WIDTH, generator=generator),
         keys=keys,
         values={name: torch.randn(k.shape, generator=generator) for name, k in keys.items()},
-        coverage=torch.ones(batch, 1, 16, 16),
+        coverage=torch.ones(batch, 1, 1, 16, 16),
         identity_scale=ones,
         identity_leak=ones,
         detail_scale=ones,

@@ -27,11 +27,11 @@ def conditioned(num_references=1, **changes):
     rows = torch.randn(2, 64, 24, generator=generator)
     values = torch.randn(2, 64, 24, generator=generator)
     return silent._replace(
-        keys={"x": rows.repeat(1, num_references, 1)},
-        values={"x": values.repeat(1, num_references, 1)},
-        coverage=torch.ones(2, num_references, 8, 8),
-        detail_scale=torch.ones(2),
-        detail_leak=torch.ones(2),
+        keys={"x": rows.repeat(1, num_references, 1)[:, None]},
+        values={"x": values.repeat(1, num_references, 1)[:, None]},
+        coverage=torch.ones(2, 1, num_references, 8, 8),
+        detail_scale=torch.ones(2, 1),
+        detail_leak=torch.ones(2, 1),
         **changes,
     )
 
@@ -51,7 +51,7 @@ def test_without_layout_it_is_plain_attention_added(layer, processor):
         return (weights @ heads(value)).transpose(1, 2).flatten(2)
 
     own = dense(query, key, layer.to_v(STATES))
-    reference = dense(query, condition.keys["x"], condition.values["x"])
+    reference = dense(query, condition.keys["x"][:, 0], condition.values["x"][:, 0])
     expected = layer.to_out[0]((own + 0.8 * reference).float())
     got = processor(layer, STATES, condition=condition, notes={})
     assert (got - expected).abs().max() < 1e-5
@@ -64,11 +64,11 @@ def test_identical_views_equal_one_view(layer, processor):
 
 
 def test_uncovered_reference_cells_have_no_influence(layer, processor):
-    coverage = torch.ones(2, 1, 8, 8)
+    coverage = torch.ones(2, 1, 1, 8, 8)
     coverage[..., 4:] = 0
     condition = conditioned()._replace(coverage=coverage)
     values = condition.values["x"].clone()
-    values.unflatten(1, (8, 8))[:, :, 4:] = 1e3
+    values.unflatten(2, (8, 8))[:, :, :, 4:] = 1e3
     changed = condition._replace(values={"x": values})
     before = processor(layer, STATES, condition=condition, notes={})
     after = processor(layer, STATES, condition=changed, notes={})
@@ -76,9 +76,9 @@ def test_uncovered_reference_cells_have_no_influence(layer, processor):
 
 
 def test_known_layout_keeps_detail_inside_the_frame(layer, processor):
-    affine = to_affine(from_box((0.0, 0.0, 0.45, 0.45))).expand(2, 2, 3)
-    condition = conditioned()._replace(affine=affine, has_layout=torch.ones(2))
-    silent = condition._replace(detail_scale=torch.zeros(2), detail_leak=torch.zeros(2))
+    affine = to_affine(from_box((0.0, 0.0, 0.45, 0.45))).expand(2, 1, 2, 3)
+    condition = conditioned()._replace(affine=affine, has_layout=torch.ones(2, 1))
+    silent = condition._replace(detail_scale=torch.zeros(2, 1), detail_leak=torch.zeros(2, 1))
     change = processor(layer, STATES, condition=condition, notes={}) - processor(
         layer, STATES, condition=silent, notes={}
     )
@@ -90,13 +90,13 @@ def test_known_layout_keeps_detail_inside_the_frame(layer, processor):
 def test_a_sharp_head_reads_the_cell_under_the_query(layer, processor):
     processor.log_sharpness.fill_(4.0)
     condition = conditioned()._replace(
-        affine=torch.eye(2, 3).expand(2, 2, 3), has_layout=torch.ones(2)
+        affine=torch.eye(2, 3).expand(2, 1, 2, 3), has_layout=torch.ones(2, 1)
     )
-    still = condition._replace(detail_scale=torch.zeros(2), detail_leak=torch.zeros(2))
+    still = condition._replace(detail_scale=torch.zeros(2, 1), detail_leak=torch.zeros(2, 1))
     layer.to_out[0] = torch.nn.Identity()
     added = processor(layer, STATES, condition=condition, notes={}) - processor(
         layer, STATES, condition=still, notes={}
     )
     inner = added.unflatten(1, (8, 8))[:, 1:-1, 1:-1]
-    expected = 0.8 * condition.values["x"].unflatten(1, (8, 8))[:, 1:-1, 1:-1]
+    expected = 0.8 * condition.values["x"][:, 0].unflatten(1, (8, 8))[:, 1:-1, 1:-1]
     assert torch.allclose(inner, expected, atol=1e-3)

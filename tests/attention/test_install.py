@@ -3,13 +3,13 @@
 import torch
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import install
+from swiftpie.attention.install import Plan, install
 from tests.attention.conftest import WIDTH, tiny_unet
 
 
 def test_undo_restores_the_same_objects(unet):
     before = dict(unet.attn_processors)
-    with install(unet, token_width=WIDTH):
+    with install(unet, Plan(token_width=WIDTH)):
         assert all(unet.attn_processors[name] is not before[name] for name in before)
     after = unet.attn_processors
     assert all(after[name] is processor for name, processor in before.items())
@@ -18,13 +18,13 @@ def test_undo_restores_the_same_objects(unet):
 def test_silent_condition_is_bit_equal_to_the_plain_model(latents, text):
     unet = tiny_unet()
     plain = unet(latents, 999, text).sample
-    install(unet, token_width=WIDTH, gate=1.0)
+    install(unet, Plan(token_width=WIDTH, gate=1.0))
     keywords = {"condition": silent_condition(latents, width=WIDTH), "notes": {}}
     assert torch.equal(plain, unet(latents, 999, text, cross_attention_kwargs=keywords).sample)
 
 
 def test_zero_scales_are_bit_equal_even_with_references(latents, text, predict, condition):
-    zero = torch.zeros(2)
+    zero = torch.zeros(2, 1)
     silenced = condition._replace(
         identity_scale=zero, identity_leak=zero, detail_scale=zero, detail_leak=zero
     )

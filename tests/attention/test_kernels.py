@@ -69,11 +69,17 @@ def test_zero_sharpness_ignores_places(case):
 def test_mass_equals_the_share_of_one_joint_softmax():
     generator = torch.Generator().manual_seed(1)
     query = torch.randn(2, 2, 9, 8, generator=generator)
-    ours = torch.randn(2, 2, 4, 8, generator=generator)
-    theirs = torch.randn(2, 2, 6, 8, generator=generator)
-    logits = query.double() @ torch.cat([ours, theirs], 2).double().transpose(-1, -2) / 8**0.5
-    expected = logits.softmax(-1)[..., :4].sum(-1).mean(1)
-    assert torch.allclose(mass_on(query, ours, theirs, None).double(), expected, atol=1e-6)
+    ours = torch.randn(2, 3, 2, 4, 8, generator=generator)
+    text = torch.randn(2, 2, 6, 8, generator=generator)
+    named = torch.zeros(2, 3, 6)
+    named[:, 1, 2] = 1
+    got = mass_on(query, ours, text, text_mask=None, is_ours=named)
+    for subject in range(3):
+        keys = torch.cat([ours[:, subject], text], 2).double()
+        weights = (query.double() @ keys.transpose(-1, -2) / 8**0.5).softmax(-1)
+        counted = [0, 1, 2, 3] + ([4 + 2] if subject == 1 else [])
+        expected = weights[..., counted].sum(-1).mean(1)
+        assert torch.allclose(got[:, subject].double(), expected, atol=1e-6)
 
 
 def test_heads_split_and_merge_back():

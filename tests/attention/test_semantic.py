@@ -4,14 +4,14 @@ import torch
 from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.rescale import INLINE_PREFIX
-from swiftpie.attention.semantic import SemanticAttention
+from swiftpie.attention.rescale import INLINE_MASK, MAP_PREFIX
+from swiftpie.attention.semantic import Mapping, SemanticAttention
 
 
-def build(*, is_mapper=False):
+def build(*, mapping=Mapping.NONE):
     torch.manual_seed(0)
     layer = Attention(query_dim=24, cross_attention_dim=16, heads=3, dim_head=8)
-    ours = SemanticAttention("x", inner_width=24, token_width=16, is_mapper=is_mapper)
+    ours = SemanticAttention("x", inner_width=24, token_width=16, mapping=mapping)
     theirs = IPAdapterAttnProcessor2_0(24, cross_attention_dim=16, num_tokens=(4,), scale=0.7)
     theirs.to_k_ip[0].weight.data.copy_(ours.to_k_ip.weight)
     theirs.to_v_ip[0].weight.data.copy_(ours.to_v_ip.weight)
@@ -28,8 +28,8 @@ def inputs():
 
 def condition_for(tokens, scale):
     silent = silent_condition(torch.zeros(2, 4, 8, 8), width=16)
-    rows = torch.full((2,), scale)
-    return silent._replace(identity_tokens=tokens, identity_scale=rows, identity_leak=rows)
+    rows = torch.full((2, 1), scale)
+    return silent._replace(identity_tokens=tokens[:, None], identity_scale=rows, identity_leak=rows)
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def test_identity_stays_inside_its_mask():
     states, text, tokens = inputs()
     left = torch.zeros(2, 1, 8, 8)
     left[..., :4] = 1
-    masked = condition_for(tokens, 1.0)._replace(mask=left, identity_leak=torch.zeros(2))
+    masked = condition_for(tokens, 1.0)._replace(mask=left, identity_leak=torch.zeros(2, 1))
     got = ours(layer, states, text, condition=masked, notes={}).unflatten(1, (8, 8))
     plain = ours(layer, states, text, condition=condition_for(tokens, 0.0), notes={})
     full = ours(layer, states, text, condition=condition_for(tokens, 1.0), notes={})
@@ -57,16 +57,17 @@ def test_identity_stays_inside_its_mask():
 
 @torch.no_grad()
 def test_mapping_layers_note_a_map_and_later_layers_use_it():
-    layer, mapper, _ = build(is_mapper=True)
+    layer, mapper, _ = build(mapping=Mapping.LAST)
     states, text, tokens = inputs()
     notes = {}
     condition = condition_for(tokens, 1.0)._replace(
-        is_inline=torch.ones(2), identity_leak=torch.zeros(2)
+        is_inline=torch.ones(2), identity_leak=torch.zeros(2, 1)
     )
     mapper(layer, states, text, condition=condition, notes=notes)
-    assert notes[f"{INLINE_PREFIX}x"].shape == (2, 1, 8, 8)
-    notes[f"{INLINE_PREFIX}x"] = torch.eye(8).expand(2, 1, 8, 8).clone()
-    later = SemanticAttention("y", inner_width=24, token_width=16, is_mapper=False)
+    assert notes[f"{MAP_PREFIX}x"].shape == (2, 1, 8, 8)
+    assert notes[INLINE_MASK].shape == (2, 1, 8, 8)
+    notes[INLINE_MASK] = torch.eye(8).expand(2, 1, 8, 8).clone()
+    later = SemanticAttention("y", inner_width=24, token_width=16)
     later.load_state_dict(mapper.state_dict())
     inline = later(layer, states, text, condition=condition, notes=notes)
     whole = later(layer, states, text, condition=condition, notes={})

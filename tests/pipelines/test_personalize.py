@@ -50,12 +50,12 @@ def test_switched_off_identity_equals_the_bare_model(session, identity):
     width = identity.tokens.shape[-1]
     nobody = SubjectCondition(
         attention=silent_condition(noise, width=width),
-        pooled=torch.zeros(1, width),
-        aligned=torch.zeros(1, 32 + 64, 16, 16),
+        pooled=torch.zeros(1, 1, width),
+        aligned=torch.zeros(1, 1, 32 + 64, 16, 16),
     )
     personalized = session.personalize(identity, PROMPT, seed=7, strength=OFF)
     placed = nobody.attention._replace(
-        affine=to_affine(personalized.layout), has_layout=torch.ones(1)
+        affine=to_affine(personalized.layouts[0])[:, None], has_layout=torch.ones(1, 1)
     )
     bare = nobody._replace(attention=placed)
     installed = dict(denoiser.unet.attn_processors)
@@ -79,7 +79,7 @@ def test_each_branch_changes_the_picture(session, identity, scale):
 def test_a_box_places_the_subject(session, identity):
     left = session.personalize(identity, PROMPT, seed=3, box=(0.05, 0.3, 0.45, 0.7))
     right = session.personalize(identity, PROMPT, seed=3, box=(0.55, 0.3, 0.95, 0.7))
-    assert left.layout.centre[0, 0] == pytest.approx(0.25)
+    assert left.layouts[0].centre[0, 0] == pytest.approx(0.25)
     columns = [np.asarray(r.masks[0], dtype=float).sum(0) @ np.arange(128) for r in (left, right)]
     totals = [np.asarray(r.masks[0], dtype=float).sum() for r in (left, right)]
     assert columns[0] / totals[0] + 25 < columns[1] / totals[1]

@@ -1,5 +1,7 @@
 """Detail branch: self-attention plus attention to the features of reference pictures."""
 
+from enum import StrEnum
+
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
@@ -8,13 +10,14 @@ from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.kernels import (
     MASKED,
     attend,
+    attend_jointly,
     attend_near,
     cell_positions,
     merge_heads,
     split_heads,
     token_grid,
 )
-from swiftpie.attention.rescale import layer_mask, region_scale
+from swiftpie.attention.rescale import cap_energy, caution, layer_masks, region_scale
 from swiftpie.layout import to_reference
 from swiftpie.masks import resize_mask
 
@@ -23,25 +26,38 @@ EDGE_CELLS = 1.0  # width of the soft border of the reference frame, in cells of
 WIDEST, NARROWEST = -1.5, 0.7  # log sharpness of the first and last head, from wide to narrow
 
 
-class DetailAttention(nn.Module):
-    """Second half of dual-branch identity injection (arXiv:2605.01510), decoupled form.
+class Merge(StrEnum):
+    """How reference keys meet a layer's own."""
 
-    `out = Attn(q, k, v) + gate * detail_scale * Attn(q, k_ref, v_ref)`. Where the place of the
-    subject is known, the logits of reference keys fall with the squared distance between the
-    query, mapped into the reference frame, and the key; one learned sharpness a head.
+    DECOUPLED = "decoupled"  # a second softmax, added through a gate; exact and trainable
+    JOINT = "joint"  # one softmax over both; needs no training
+
+
+class DetailAttention(nn.Module):
+    """Second half of dual-branch identity injection (arXiv:2605.01510).
+
+    Decoupled: `out = Attn(q, k, v) + Σ_s gate * detail_scale_s * Attn(q, k_s, v_s)`. Where the
+    place of the subject is known, the logits of reference keys fall with the squared distance
+    between the query, mapped into the reference frame, and the key; one sharpness a head.
+
+    Joint: `out = Attn(q, [k, k_s…], [v, v_s…])` with `log(detail_scale_s)` added to the logits of
+    subject s; scale 1 is plain reference attention.
     """
 
-    def __init__(self, name: str, *, width: int, heads: int, gate: float) -> None:
-        """Build the projections; `gate` is the initial weight of the branch."""
+    def __init__(
+        self, name: str, *, width: int, heads: int, gate: float, merge: Merge = Merge.DECOUPLED
+    ) -> None:
+        """Build the projections; `gate` is the initial weight of the decoupled branch."""
         super().__init__()
         self.name = name
+        self.merge = merge
         self.to_k_ref = nn.Linear(width, width, bias=False)
         self.to_v_ref = nn.Linear(width, width, bias=False)
         self.gate = nn.Parameter(torch.full((heads,), gate))
         self.log_sharpness = nn.Parameter(torch.linspace(WIDEST, NARROWEST, heads))
 
     def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return reference keys and values (B, N, D) of noted `hidden_states` (B, N, D)."""
+        """Return reference keys and values (R, N, D) of noted `hidden_states` (R, N, D)."""
         return self.to_k_ref(hidden_states), self.to_v_ref(hidden_states)
 
     def __call__(
@@ -60,38 +76,84 @@ class DetailAttention(nn.Module):
         query = split_heads(attn.to_q(hidden_states), attn.heads)
         key = split_heads(attn.to_k(hidden_states), attn.heads)
         value = split_heads(attn.to_v(hidden_states), attn.heads)
-        result = merge_heads(attend(query, key, value))
-        if self.name in condition.keys:
-            result = result + self._from_reference(query, attn.heads, condition, notes)
+        if self.name not in condition.keys:
+            result = merge_heads(attend(query, key, value))
+        elif self.merge is Merge.JOINT:
+            result = self._joint(query, key, value, condition=condition, notes=notes)
+        else:
+            own = merge_heads(attend(query, key, value))
+            result = own + self._decoupled(query, condition, notes)
+            result = cap_energy(result, own, condition.energy_cap)
         output: Tensor = attn.to_out[0](result)
         return output
 
-    def _from_reference(
-        self, query: Tensor, heads: int, condition: AttentionCondition, notes: Notes
-    ) -> Tensor:
-        num_tokens = query.shape[2]
-        num_references = condition.coverage.shape[1]
-        rows, columns = token_grid(num_tokens, *condition.mask.shape[-2:])
-        key_rows, key_columns = token_grid(
-            condition.keys[self.name].shape[1] // num_references, *condition.coverage.shape[-2:]
-        )
-        points = to_reference(condition.affine.float(), cell_positions(rows, columns, like=query))
-        half = points.new_tensor([key_columns / 2, key_rows / 2])
-        coverage = resize_mask(condition.coverage, (key_rows, key_columns)).flatten(1)
+    def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
+        """Return the rescaled sum over subjects, (B, N, D)."""
+        heads, subjects = query.shape[1], condition.mask.shape[1]
+        points, key_points, cells = self._places(query, condition)
+        has_layout = condition.has_layout.flatten()
         attended = attend_near(
-            query,
-            split_heads(condition.keys[self.name], heads),
-            split_heads(condition.values[self.name], heads),
-            positions=points * half,
-            key_positions=(cell_positions(key_rows, key_columns, like=query) * half).repeat(
-                num_references, 1
-            ),
-            sharpness=condition.has_layout[:, None] * self.log_sharpness.exp(),
-            key_bias=torch.where(coverage < MIN_COVERAGE, MASKED, 0.0),
+            query[:, None].expand(-1, subjects, -1, -1, -1).flatten(0, 1),
+            split_heads(condition.keys[self.name].flatten(0, 1), heads),
+            split_heads(condition.values[self.name].flatten(0, 1), heads),
+            positions=points * cells,
+            key_positions=key_points * cells,
+            sharpness=has_layout[:, None] * self.log_sharpness.exp(),
+            key_bias=self._key_bias(condition).flatten(0, 1),
         )
-        inside = ((1 - points.abs().amax(-1)) * half.min() / EDGE_CELLS + 0.5).clamp(0, 1)
-        inside = torch.lerp(torch.ones_like(inside), inside, condition.has_layout[:, None].float())
-        mask = layer_mask(condition, num_tokens, notes)
-        strength = region_scale(condition.detail_scale, condition.detail_leak, mask)
-        gated = merge_heads(attended * self.gate[:, None, None])
-        return strength * inside.unsqueeze(-1).to(strength.dtype) * gated
+        border = (1 - points.abs().amax(-1)) * cells.min() / EDGE_CELLS + 0.5
+        inside = torch.lerp(
+            torch.ones_like(border), border.clamp(0, 1), has_layout[:, None].float()
+        )
+        gated = merge_heads(attended * self.gate[:, None, None]) * inside.unsqueeze(-1).to(query)
+        strength = self._strength(query.shape[2], condition, notes)
+        return (strength * gated.unflatten(0, (-1, subjects))).sum(dim=1)
+
+    def _joint(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        condition: AttentionCondition,
+        notes: Notes,
+    ) -> Tensor:
+        heads = query.shape[1]
+        strength = self._strength(query.shape[2], condition, notes).squeeze(-1)
+        attended = attend_jointly(
+            query,
+            key,
+            value,
+            reference_key=condition.keys[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
+            reference_value=condition.values[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
+            offset=torch.where(strength > 0, strength.clamp_min(1e-6).log(), MASKED),
+            key_bias=self._key_bias(condition),
+        )
+        return merge_heads(attended)
+
+    def _strength(self, num_tokens: int, condition: AttentionCondition, notes: Notes) -> Tensor:
+        """Return the factor of each subject on each token, (B, S, N, 1)."""
+        masks = layer_masks(condition, num_tokens, notes)
+        scale = region_scale(condition.detail_scale, condition.detail_leak, masks)
+        return caution(condition, notes)[..., None, None] * scale
+
+    def _places(
+        self, query: Tensor, condition: AttentionCondition
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (B*S, N, 2) and keys (R*M, 2) in the frame, and half its cells."""
+        grid = token_grid(query.shape[2], *condition.mask.shape[-2:])
+        rows, columns = self._key_grid(condition)
+        affine = condition.affine.flatten(0, 1).float()
+        points = to_reference(affine, cell_positions(*grid, like=affine))
+        keys = cell_positions(rows, columns, like=affine).repeat(condition.coverage.shape[2], 1)
+        return points, keys, points.new_tensor([columns / 2, rows / 2])
+
+    def _key_grid(self, condition: AttentionCondition) -> tuple[int, int]:
+        num_keys = condition.keys[self.name].shape[2] // condition.coverage.shape[2]
+        return token_grid(num_keys, *condition.coverage.shape[-2:])
+
+    def _key_bias(self, condition: AttentionCondition) -> Tensor:
+        """Return what keeps background cells of references from being seen, (B, S, R*M)."""
+        coverage = resize_mask(condition.coverage.flatten(0, 1), self._key_grid(condition))
+        hidden = torch.where(coverage < MIN_COVERAGE, MASKED, 0.0)
+        return hidden.flatten(1).unflatten(0, condition.mask.shape[:2])

@@ -7,8 +7,10 @@ from typing import Self
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
-from swiftpie.attention.detail import DetailAttention
-from swiftpie.attention.semantic import SemanticAttention
+from swiftpie.attention.detail import DetailAttention, Merge
+from swiftpie.attention.semantic import Mapping, SemanticAttention
+
+MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
 
 
 class Block(StrEnum):
@@ -19,14 +21,34 @@ class Block(StrEnum):
     UP = "up_blocks"
 
 
+EVERYWHERE = frozenset(Block)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which layers get which branch."""
+
+    token_width: int  # of an identity token
+    gate: float = 0.0  # initial weight of the decoupled detail branch; 0 changes nothing
+    merge: Merge = Merge.DECOUPLED
+    semantic: frozenset[Block] = EVERYWHERE  # where identity tokens are attended to
+    detail: frozenset[Block] = EVERYWHERE  # where reference features are attended to
+
+
 @dataclass(frozen=True)
 class Installation:
     """The processors that serve a U-Net, and those they replaced."""
 
     unet: UNet2DConditionModel
+    plan: Plan
     originals: dict[str, object]
-    semantic: dict[str, SemanticAttention]  # by module path, cross-attention
-    detail: dict[str, DetailAttention]  # by module path, self-attention
+    semantic: dict[str, SemanticAttention]  # by module path, every cross-attention
+    detail: dict[str, DetailAttention]  # by module path, every self-attention
+
+    @property
+    def detail_layers(self) -> dict[str, DetailAttention]:
+        """The self-attention layers that the plan gives the detail branch."""
+        return {n: p for n, p in self.detail.items() if block_of(n) in self.plan.detail}
 
     def undo(self) -> None:
         """Put the replaced processors back, the very same objects."""
@@ -40,42 +62,52 @@ class Installation:
         self.undo()
 
 
-def install(unet: UNet2DConditionModel, *, token_width: int, gate: float = 0.0) -> Installation:
-    """Give every attention layer of `unet` a processor that reads `condition` and `notes`.
-
-    Args:
-        unet: Any `UNet2DConditionModel`.
-        token_width: Width of an identity token.
-        gate: Initial weight of the detail branch; 0 leaves the network as it is.
-    """
+def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
+    """Give every attention layer of `unet` a processor that reads `condition` and `notes`."""
     originals = dict(unet.attn_processors)
-    layers = {name: unet.get_submodule(name.removesuffix(".processor")) for name in originals}
-    last_mapper = _last_mapper(list(originals))
+    names = [path.removesuffix(".processor") for path in originals]
+    layers = {name: unet.get_submodule(name) for name in names}
+    crossing = [name for name, layer in layers.items() if layer.is_cross_attention]
+    mappers = mapper_layers(crossing)
     semantic: dict[str, SemanticAttention] = {}
     detail: dict[str, DetailAttention] = {}
-    for path, layer in layers.items():
+    for name, layer in layers.items():
         assert isinstance(layer, Attention)
-        name = path.removesuffix(".processor")
         if layer.is_cross_attention:
             semantic[name] = SemanticAttention(
                 name,
                 inner_width=layer.inner_dim,
-                token_width=token_width,
-                is_mapper=_is_mapper(name, last_mapper),
+                token_width=plan.token_width,
+                is_active=block_of(name) in plan.semantic,
+                mapping=_mapping_of(name, mappers),
             )
         else:
             detail[name] = DetailAttention(
-                name, width=layer.inner_dim, heads=layer.heads, gate=gate
+                name, width=layer.inner_dim, heads=layer.heads, gate=plan.gate, merge=plan.merge
             )
     unet.set_attn_processor({f"{n}.processor": p for n, p in {**semantic, **detail}.items()})
-    return Installation(unet=unet, originals=originals, semantic=semantic, detail=detail)
+    return Installation(unet, plan, originals=originals, semantic=semantic, detail=detail)
 
 
-def _last_mapper(paths: list[str]) -> str:
-    """Return the prefix of the first up block with attention: maps are gathered up to there."""
-    ups = sorted({".".join(p.split(".")[:2]) for p in paths if p.startswith(Block.UP)})
-    return ups[0] if ups else Block.MIDDLE
+def block_of(name: str) -> Block:
+    """Return the part of the U-Net that the module at path `name` belongs to."""
+    return Block(name.split(".")[0])
 
 
-def _is_mapper(name: str, last: str) -> bool:
-    return name.startswith((f"{last}.", Block.MIDDLE))
+def mapper_layers(crossing: list[str]) -> list[str]:
+    """Return the cross-attention layers that find the inline mask, in the order they run.
+
+    They are the middle block and the first up block that attends, where the picture is coarse.
+    """
+    middle = [name for name in crossing if block_of(name) is Block.MIDDLE]
+    ups = [name for name in crossing if block_of(name) is Block.UP]
+    if not ups:
+        return middle
+    first = [name for name in ups if name.split(".")[:2] == ups[0].split(".")[:2]]
+    return middle + first[:MAX_MAPPERS_A_BLOCK]
+
+
+def _mapping_of(name: str, mappers: list[str]) -> Mapping:
+    if name not in mappers:
+        return Mapping.NONE
+    return Mapping.LAST if name == mappers[-1] else Mapping.NOTES

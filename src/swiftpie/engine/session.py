@@ -6,13 +6,15 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.components import Components, load_components
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import InputError
 from swiftpie.images import load_image
 from swiftpie.masks import load_mask
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.personalize import Box, MaskSource, Strength, personalize
+from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.personalize import Box, MaskSource, Subject, personalize
 from swiftpie.types import GenerationResult, Identity
 
 Picture = str | Path | bytes | Image.Image
@@ -66,7 +68,7 @@ class Session:
 
     def personalize(
         self,
-        identity: Identity,
+        subjects: Identity | Sequence[Subject],
         prompt: str,
         *,
         seed: int = 0,
@@ -74,8 +76,11 @@ class Session:
         strength: Strength | None = None,
         mask: Tensor | MaskSource = MaskSource.NONE,
         box: Box | None = None,
+        size_px: tuple[int, int] | None = None,
     ) -> GenerationResult:
-        """Draw the subject into the scene of `prompt`; picture i has the seed `seed + i`.
+        """Draw the subjects into the scene of `prompt`; picture i has the seed `seed + i`.
+
+        See `swiftpie.pipelines.personalize.personalize` for the arguments.
 
         Raises:
             InputError: The prompt is empty or a number is out of range.
@@ -84,12 +89,13 @@ class Session:
             raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
         return personalize(
             self.components,
-            identity,
+            subjects,
             prompt,
             seeds=range(seed, seed + num_images),
             strength=strength,
             mask=mask,
             box=box,
+            size_px=size_px,
         )
 
 

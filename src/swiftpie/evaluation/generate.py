@@ -15,7 +15,7 @@ from swiftpie.evaluation.case import Case
 from swiftpie.evaluation.folder import Folder, Run
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.personalize import Strength
+from swiftpie.pipelines.condition import Strength
 
 NO_SUBJECT = Strength(identity=0.0, detail=0.0)
 
@@ -42,7 +42,7 @@ def generate(
         InputError: The folder holds pictures of another run.
     """
     components = session.components
-    shape = (components.preset.latent_channels, *components.cells)
+    shape = (components.preset.latent_channels, *components.cells_of(None))
     if shape != NOISE_SHAPE:
         raise CapabilityError(
             f"Preset {components.preset.name!r} draws from noise of shape {shape}; sticker scenes "

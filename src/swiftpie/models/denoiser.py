@@ -6,22 +6,23 @@ from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.install import Installation
-from swiftpie.types import TextCondition
+from swiftpie.layout import Layout
+from swiftpie.types import Autoencoder, TextCondition
 
 
 class SubjectCondition(NamedTuple):
-    """Everything of the subject that reaches the denoiser in one call; tensors only."""
+    """Everything of S subjects that reaches the denoiser in one call; tensors only."""
 
     attention: AttentionCondition
-    pooled: Tensor  # (B, D) one vector a subject
-    aligned: Tensor  # (B, C', h, w) the subject in place, see swiftpie.models.alignment
+    pooled: Tensor  # (B, S, D) one vector a subject
+    aligned: Tensor  # (B, S, C', h, w) subjects in place; C' is 0 where a denoiser takes none
 
 
 class Prediction(NamedTuple):
     """What the denoiser says about one noisy batch."""
 
     sample: Tensor  # (B, C, h, w) in the schedule's prediction type
-    mask: Tensor  # (B, 1, h', w') in [0, 1]: where the subject is
+    mask: Tensor  # (B, 1, h', w') in [0, 1]: where subjects are; all zero if it cannot tell
 
 
 class Denoiser(Protocol):
@@ -39,5 +40,29 @@ class Denoiser(Protocol):
     ) -> Prediction:
         """Predict from `latents` (B, C, h, w); layers may write into `notes`."""
 
-    def read_reference(self, aligned: Tensor, text: TextCondition) -> Notes:
-        """Return self-attention inputs, by module path, for clean references (R, C', h, w)."""
+    def read_reference(
+        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
+    ) -> Notes:
+        """Return self-attention inputs, by module path, for canonical references.
+
+        Args:
+            autoencoder: Pixels to latents.
+            pixels: Reference frames in [-1, 1], grey (0) outside the subject, (R, 3, H, W).
+            mask: The subject in them, (R, 1, H, W).
+            text: The empty prompt, R rows.
+        """
+
+    def place_subject(
+        self,
+        autoencoder: Autoencoder,
+        pixels: Tensor,
+        mask: Tensor,
+        *,
+        layout: Layout,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return the aligned subject (B, C', h, w) that this denoiser takes as input.
+
+        `pixels` (B, 3, H, W) and `mask` (B, 1, H, W) are a reference frame a row; `cells` is
+        (h, w).
+        """

@@ -2,11 +2,8 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from swiftpie.layout import Layout
-from swiftpie.models.alignment import align
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.types import Autoencoder, TextCondition
 
@@ -28,7 +25,6 @@ def read_references(
     pixels: Tensor,
     mask: Tensor,
     empty_text: TextCondition,
-    cells: tuple[int, int],
 ) -> ReferenceFeatures:
     """Run both encoders over canonical references.
 
@@ -39,28 +35,16 @@ def read_references(
         pixels: Canonical reference frames in [-1, 1], grey (0) outside the subject, (R, 3, H, W).
         mask: The subject in them, (R, 1, H, W).
         empty_text: The empty prompt, one row.
-        cells: Latent rows and columns of a picture.
     """
     count = len(pixels)
     tokens = image_encoder(pixels, mask)
-    in_place = align(autoencoder, pixels, mask, layout=_whole_frame(pixels), cells=cells)
     text = TextCondition(*(one.expand(count, *one.shape[1:]) for one in empty_text))
-    notes = denoiser.read_reference(in_place, text)
-    projected = {n: p.project(notes[n]) for n, p in denoiser.installation.detail.items()}
+    notes = denoiser.read_reference(autoencoder, pixels, mask, text=text)
+    layers = denoiser.installation.detail_layers
+    projected = {name: layer.project(notes[name]) for name, layer in layers.items()}
     return ReferenceFeatures(
         tokens=tokens,
         pooled=tokens[:, 0],
         keys={name: pair[0] for name, pair in projected.items()},
         values={name: pair[1] for name, pair in projected.items()},
-    )
-
-
-def _whole_frame(pixels: Tensor) -> Layout:
-    """Return the layout that fills the picture with the frame."""
-    rows = pixels.new_zeros(len(pixels))
-    return Layout(
-        centre=torch.full((len(pixels), 2), 0.5, device=pixels.device),
-        scale=rows + 1,
-        rotation=rows,
-        flip=rows,
     )

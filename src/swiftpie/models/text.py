@@ -1,11 +1,18 @@
-"""Prompts to token states: a tokenizer, a CLIP text tower and a rule for pooling."""
+"""Prompts to token states: tokenizers, CLIP text towers and a rule for pooling."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
+import torch
 from torch import Tensor
-from transformers import CLIPTextModel, PreTrainedTokenizerFast
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerBase,
+)
 
 from swiftpie.types import TextCondition
 
@@ -19,44 +26,121 @@ class Pooling(StrEnum):
     END = "end"  # the state of the end token, as CLIP does
 
 
+class PromptEncoder(Protocol):
+    """What pipelines need of a text tower."""
+
+    def encode(self, prompts: list[str]) -> TextCondition:
+        """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""
+
+    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
+        """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
+
+
 @dataclass(frozen=True)
 class TextTower:
-    """Everything that encodes prompts."""
+    """One tokenizer and one CLIP text tower."""
 
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase
     encoder: CLIPTextModel
     pooling: Pooling
+
+    @property
+    def length(self) -> int:
+        """Tokens that the tower reads; all prompts are padded to it."""
+        return int(self.encoder.config.max_position_embeddings)
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts`; longer ones than the tower can read are cut, with a log.
 
         Shapes: states (B, T, D), mask (B, T), pooled (B, D), with T the tower's fixed length.
         """
-        length = self.encoder.config.max_position_embeddings
-        tokens = self.tokenizer(
-            prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-        )
-        if bool(tokens["attention_mask"][:, -1].any()):
-            logger.warning("A prompt was cut to %s tokens, all that this model reads.", length)
+        ids, mask = _tokenize(self.tokenizer, prompts, self.length)
         device = self.encoder.device
-        return encode_tokens(
-            self.encoder,
-            tokens["input_ids"].to(device),
-            tokens["attention_mask"].to(device),
-            pooling=self.pooling,
-        )
+        return encode_tokens(self.encoder, ids.to(device), mask.to(device), pooling=self.pooling)
+
+    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
+        """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
+        return _find_words(self.tokenizer, prompt, names, length=self.length)
+
+
+@dataclass(frozen=True)
+class TwoTextTowers:
+    """The pair of Stable Diffusion XL: states of both side by side, pooled from the second."""
+
+    first: TextTower
+    second_tokenizer: PreTrainedTokenizerBase
+    second: CLIPTextModelWithProjection
+
+    def encode(self, prompts: list[str]) -> TextCondition:
+        """Return states (B, T, D1 + D2), mask (B, T) and pooled (B, P) of `prompts`.
+
+        States are those before the last layer, as the U-Net was trained with.
+        """
+        states = []
+        pooled = torch.empty(0)
+        for tokenizer, encoder in (
+            (self.first.tokenizer, self.first.encoder),
+            (self.second_tokenizer, self.second),
+        ):
+            ids, mask = _tokenize(tokenizer, prompts, self.first.length)
+            output = encoder(input_ids=ids.to(encoder.device), output_hidden_states=True)
+            states.append(output.hidden_states[-2])
+            pooled = output[0]
+        joined = torch.cat(states, dim=-1)
+        # SDXL attends to padding too: it was trained so.
+        return TextCondition(joined, torch.ones_like(mask).to(joined.device), pooled)
+
+    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
+        """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
+        return self.first.find_words(prompt, names)
 
 
 def encode_tokens(
     encoder: CLIPTextModel, input_ids: Tensor, attention_mask: Tensor, *, pooling: Pooling
 ) -> TextCondition:
-    """Return the states of tokens (B, T)."""
-    output = encoder(input_ids=input_ids, attention_mask=attention_mask)
-    states: Tensor = output.last_hidden_state
-    weights = attention_mask.to(states.dtype).unsqueeze(-1)
+    """Return the states of tokens (B, T).
+
+    With `Pooling.END` padding is read as CLIP reads it, for models that were trained so.
+    """
     match pooling:
         case Pooling.MEAN:
+            states = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            weights = attention_mask.to(states.dtype).unsqueeze(-1)
             pooled = (states * weights).sum(1) / weights.sum(1).sqrt()
         case Pooling.END:
-            pooled = output.pooler_output
+            output = encoder(input_ids=input_ids)
+            states, pooled = output.last_hidden_state, output.pooler_output
+            attention_mask = torch.ones_like(attention_mask)
     return TextCondition(hidden_states=states, attention_mask=attention_mask, pooled=pooled)
+
+
+def _tokenize(
+    tokenizer: PreTrainedTokenizerBase, prompts: list[str], length: int
+) -> tuple[Tensor, Tensor]:
+    tokens = tokenizer(
+        prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+    )
+    if bool(tokens["attention_mask"][:, -1].any()):
+        logger.warning("A prompt was cut to %s tokens, all that this model reads.", length)
+    return tokens["input_ids"], tokens["attention_mask"]
+
+
+def _find_words(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, names: Sequence[str], *, length: int
+) -> Tensor:
+    found = torch.zeros(len(names), length)
+    tokens = tokenizer(
+        prompt,
+        padding="max_length",
+        truncation=True,
+        max_length=length,
+        return_offsets_mapping=True,
+    )
+    for row, name in enumerate(names):
+        start = prompt.lower().find(name.lower()) if name else -1
+        if start < 0:
+            continue
+        for column, (first, last) in enumerate(tokens["offset_mapping"]):
+            is_inside = last > start and first < start + len(name)
+            found[row, column] = float(is_inside and last > first)
+    return found

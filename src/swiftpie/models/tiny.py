@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import Notes, silent_condition
-from swiftpie.attention.install import install
+from swiftpie.attention.install import Plan, install
 from swiftpie.attention.kernels import cell_positions
-from swiftpie.layout import to_reference
+from swiftpie.layout import Layout, to_reference, whole_frame
+from swiftpie.models.alignment import align
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.layout_predictor import NUM_STATISTICS, noise_statistics
 from swiftpie.noise import COUPLED_CHANNELS
-from swiftpie.types import TextCondition
+from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8  # pixels a side of a latent cell
 MASK_CELLS = 4  # mask pixels a side of a latent cell
@@ -59,7 +60,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             class_embed_type="projection",
             projection_class_embeddings_input_dim=2 * text_width + NUM_STATISTICS,
         )
-        self.installation = install(self.unet, token_width=text_width, gate=1.0)
+        self.installation = install(self.unet, Plan(token_width=text_width, gate=1.0))
         with torch.no_grad():
             self.unet.conv_out.weight.mul_(0.3)  # branches that start small learn; zero ones stall
 
@@ -74,13 +75,12 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         """Return clean latents (B, C, h, w) and the mask (B, 1, 4h, 4w) for noise of that shape."""
         attention = condition.attention
         channels = latents.shape[1]
-        identity_scale = attention.identity_scale[:, None]
         embedding = [
             self.text_norm(text.pooled),
-            identity_scale * condition.pooled,
+            (attention.identity_scale[..., None] * condition.pooled).sum(dim=1),
             noise_statistics(latents),
         ]
-        aligned = condition.aligned * attention.detail_scale[:, None, None, None]
+        aligned = merge_aligned(condition.aligned, attention.detail_scale)
         output: Tensor = self.unet(
             torch.cat([latents, smoothed(latents), aligned, self._places(condition)], dim=1),
             timestep,
@@ -95,39 +95,68 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             mask=torch.sigmoid(F.pixel_shuffle(output[:, 2 * channels :], MASK_CELLS)),
         )
 
-    def read_reference(self, aligned: Tensor, text: TextCondition) -> Notes:
-        """Return the self-attention inputs, by module path, when looking at clean references.
-
-        Args:
-            aligned: The references in their own frame, (R, C + 64, h, w), see models.alignment.
-            text: The empty prompt, R rows.
-        """
+    def read_reference(
+        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
+    ) -> Notes:
+        """Look at clean references in their own frame; see `Denoiser`."""
         notes: Notes = {}
-        latents = torch.zeros_like(aligned[:, : self.config.latent_channels])
+        count, side = len(pixels), pixels.shape[-1] // CELL_PX
+        latents = pixels.new_zeros(count, self.config.latent_channels, side, side)
         attention = silent_condition(latents, width=self.config.text_width)
-        attention = attention._replace(detail_scale=latents.new_ones(len(latents)))
         condition = SubjectCondition(
-            attention=attention,
-            pooled=latents.new_zeros(len(latents), self.config.text_width),
-            aligned=aligned,
+            attention=attention._replace(detail_scale=latents.new_ones(count, 1)),
+            pooled=latents.new_zeros(count, 1, self.config.text_width),
+            aligned=align(
+                autoencoder, pixels, mask, layout=whole_frame(pixels), cells=(side, side)
+            ).unsqueeze(1),
         )
         self(latents, 0, text, condition, notes)
         return {name: notes[name] for name in self.installation.detail}
+
+    def place_subject(
+        self,
+        autoencoder: Autoencoder,
+        pixels: Tensor,
+        mask: Tensor,
+        *,
+        layout: Layout,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return latents and shape of the subject in place; see `Denoiser`."""
+        return align(autoencoder, pixels, mask, layout=layout, cells=cells)
 
     def _places(self, condition: SubjectCondition) -> Tensor:
         """Return position codes in the picture and in the reference frame, (B, 41, h, w)."""
         attention = condition.attention
         rows, columns = attention.mask.shape[-2:]
         points = cell_positions(rows, columns, like=attention.mask)
-        inside = to_reference(attention.affine, points)
+        subjects = attention.affine.shape[1]
+        everywhere = to_reference(attention.affine.flatten(0, 1), points)
+        frames = everywhere.unflatten(0, (-1, subjects))  # (B, S, N, 2)
+        # A cell is described in the frame that it lies deepest in.
+        nearest = frames.abs().amax(-1).argmin(dim=1)
+        inside = frames.gather(1, nearest[:, None, :, None].expand(-1, 1, -1, 2)).squeeze(1)
+        known = attention.has_layout.gather(1, nearest).unsqueeze(-1)
         is_near = (inside.abs().amax(-1, keepdim=True) < 1).to(inside.dtype)
-        known = attention.has_layout[:, None, None]
         codes = [
             waves(points).expand(len(inside), -1, -1),
             waves(inside.clamp(-FRAME_REACH, FRAME_REACH)) * known,
             is_near * known,
         ]
         return torch.cat(codes, dim=-1).transpose(1, 2).unflatten(2, (rows, columns))
+
+
+def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
+    """Return all aligned subjects (B, S, C', h, w) as one (B, C', h, w), the first in front.
+
+    `scale` (B, S) weighs each subject; 0 removes it.
+    """
+    merged = aligned[:, 0] * scale[:, 0, None, None, None]
+    for index in range(1, aligned.shape[1]):
+        shape = merged[:, -(CELL_PX**2) :]
+        free = 1 - shape.mean(dim=1, keepdim=True).clamp(0, 1)
+        merged = merged + free * aligned[:, index] * scale[:, index, None, None, None]
+    return merged
 
 
 def waves(points: Tensor) -> Tensor:

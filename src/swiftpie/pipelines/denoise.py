@@ -1,29 +1,89 @@
-"""The only sampling loop, and the decoding that follows it."""
+"""The only sampling loop, and the tail that every pipeline shares."""
+
+import time
 
 import torch
 from torch import Tensor
 
+from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
+from swiftpie.images import mask_to_pil, to_pil
+from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.types import Denoised, TextCondition
+from swiftpie.types import Denoised, GenerationResult, TextCondition
+
+
+class Clock:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self._started = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """End the stage `name`."""
+        now = time.perf_counter()
+        self._laps[name] = (now - self._last) * 1000
+        self._last = now
+
+    def timings(self) -> dict[str, float]:
+        """Return all stages and their total."""
+        return {**self._laps, "total": (self._last - self._started) * 1000}
 
 
 @torch.no_grad()
 def denoise(
     components: Components, noise: Tensor, text: TextCondition, condition: SubjectCondition
 ) -> Denoised:
-    """Return clean latents (B, C, h, w) and the subject's mask for `noise` (B, C, h, w)."""
+    """Return clean latents (B, C, h, w) and the subjects' masks.
+
+    `noise` (n, B, C, h, w) holds what the first step starts from and then, for schedules that
+    want it, fresh noise for each step but the last.
+    """
     schedule = components.schedule
-    latents = noise
-    mask = noise.new_zeros(len(noise), 1, *noise.shape[-2:])
+    latents = schedule.initial_latents(noise[0])
+    mask = latents.new_zeros(len(latents), 1, 1, 1)
+    notes: dict[str, Tensor] = {}
     for index, step in enumerate(schedule.steps):
-        prediction = components.denoiser(latents, step.timestep, text, condition, {})
-        latents = schedule.advance(latents, prediction.sample, index)
+        notes = {}
+        prediction = components.denoiser(latents, step.timestep, text, condition, notes)
+        fresh = noise[index + 1] if index + 1 < len(noise) else None
+        latents = schedule.advance(latents, prediction.sample, index, noise=fresh)
         mask = prediction.mask
-    return Denoised(latents=latents, mask=mask)
+    attention = condition.attention
+    region = attention.mask
+    if INLINE_MASK in notes:
+        found = resize_mask(notes[INLINE_MASK], (region.shape[2], region.shape[3])).to(region)
+        region = torch.lerp(region, found, attention.is_inline[:, None, None, None])
+    return Denoised(latents=latents, mask=mask, region=region)
 
 
 @torch.no_grad()
 def decode(components: Components, latents: Tensor) -> Tensor:
     """Return pixels (B, 3, H, W) in [-1, 1] of clean `latents` (B, C, h, w)."""
     return components.autoencoder.decode(latents).clamp(-1, 1)
+
+
+def finish(
+    components: Components,
+    noise: Tensor,
+    text: TextCondition,
+    condition: SubjectCondition,
+    *,
+    clock: Clock,
+) -> GenerationResult:
+    """Denoise and decode; the caller adds what only it knows, seeds and layouts."""
+    denoised = denoise(components, noise, text, condition)
+    clock.lap("denoise")
+    pixels = decode(components, denoised.latents)
+    images = to_pil(pixels)
+    clock.lap("decode")
+    size = (pixels.shape[2], pixels.shape[3])
+    return GenerationResult(
+        images=tuple(images),
+        masks=tuple(mask_to_pil(resize_mask(denoised.mask, size))),
+        regions=denoised.region,
+        seeds=(),
+        layouts=(),
+        timings_ms=clock.timings(),
+    )

@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from swiftpie.backbones.components import MAX_HEADER_BYTES, Components
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.weights import MAX_HEADER_BYTES
 from swiftpie.errors import InputError, WeightsError
 from swiftpie.files import write_file
 from swiftpie.images import fit_square, to_tensor
@@ -56,12 +57,11 @@ def encode_identity(
     mask = torch.cat([frame[1] for frame in frames]).to(components.device)
     features = read_references(
         components.denoiser,
-        components.image_encoder,
+        components.encoder_of_identity(),
         components.autoencoder,
         pixels=pixels,
         mask=mask,
         empty_text=components.text.encode([""]),
-        cells=components.cells,
     )
     return Identity(
         preset=components.preset.name,

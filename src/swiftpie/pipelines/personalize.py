@@ -1,28 +1,26 @@
-"""SwiftPie: one subject and a sentence to a new picture, in one denoising step."""
+"""SwiftPie: subjects and a sentence to a new picture, in one denoising step."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
 from torch import Tensor
 
-from swiftpie.attention.condition import AttentionCondition, silent_condition
+from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.images import mask_to_pil, to_pil
-from swiftpie.layout import Layout, from_box, to_affine
+from swiftpie.layout import Layout, from_box, whole_frame
 from swiftpie.masks import box_mask, resize_mask
-from swiftpie.models.alignment import align
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.layout_predictor import subject_extent
-from swiftpie.noise import draw_noise
-from swiftpie.pipelines.denoise import decode, denoise
+from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.condition import Strength, subject_condition
+from swiftpie.pipelines.denoise import Clock, finish
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
 MAX_IMAGES = 64
-MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
+MAX_SUBJECTS = 4
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
 Box = tuple[float, float, float, float]
 
@@ -32,185 +30,142 @@ class MaskSource(StrEnum):
 
     NONE = "none"  # the whole picture
     INLINE = "inline"  # found from attention during the one call of the denoiser
+    TWO_PASS = "two-pass"  # found by a first call without detail, used by a second
     BOX = "box"
 
 
 @dataclass(frozen=True)
-class Strength:
-    """The factors of mask-guided rescaling; each branch inside and outside of the mask."""
+class Subject:
+    """One subject of a picture: who, where, and how strongly."""
 
-    identity: float = 1.0
-    detail: float = 1.0
-    leak: float = 0.0  # both identity branches outside of the mask
-    text: float = 1.0
-    context: float = 1.0  # text outside of the mask
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 <= value <= MAX_SCALE:
-                raise InputError(
-                    f"The {name} scale is {value}; it must lie between 0 (off) and {MAX_SCALE}."
-                )
+    identity: Identity
+    box: Box | None = None  # left, top, right, bottom in [0, 1]; None lets the model decide
+    mask: Tensor | None = None  # region for rescaling (1, 1, H, W) in [0, 1]
+    name: str = ""  # the words of the prompt that name it; sharpens inline masks
+    strength: float = 1.0  # factor on the call's identity and detail scales
 
 
 @torch.no_grad()
 def personalize(
     components: Components,
-    identity: Identity,
+    subjects: Identity | Sequence[Subject],
     prompt: str,
     *,
     seeds: Sequence[int] = (0,),
     strength: Strength | None = None,
     mask: Tensor | MaskSource = MaskSource.NONE,
     box: Box | None = None,
+    size_px: tuple[int, int] | None = None,
 ) -> GenerationResult:
     """Draw one picture a seed. From arXiv:2605.01510.
 
     Args:
         components: The loaded networks.
-        identity: The subject, from `encode_identity` with the same components.
+        subjects: One identity from `encode_identity`, or several subjects.
         prompt: What the picture shows; not empty.
         seeds: One picture each, independent of the others in the batch.
         strength: Scales of the branches; the preset's defaults if not given.
-        mask: Region of the subject for rescaling, (1, 1, H, W) in [0, 1], or where to get it.
-        box: Left, top, right and bottom in [0, 1] that the subject shall fill; by default noise
-            and prompt decide.
+        mask: Region of a single identity (1, 1, H, W) in [0, 1], or where all regions come from.
+        box: Left, top, right and bottom in [0, 1] that a single identity shall fill; by default
+            noise and prompt decide.
+        size_px: Height and width; the preset's size if not given.
 
     Raises:
-        InputError: The prompt is empty, no seed or too many were given, or a scale is out of range.
+        InputError: The prompt is empty, or a number is out of range.
     """
     _check_request(prompt, seeds)
-    clock = _Clock()
+    cells = components.cells_of(size_px)
+    shown = _as_subjects(subjects, mask, box)
+    clock = Clock()
     text = _repeat_text(components.text.encode([prompt]), len(seeds))
     clock.lap("text")
-    shape = (components.preset.latent_channels, *components.cells)
-    noise = draw_noise(seeds, shape).to(components.device)
-    layout = _place(components, identity, noise, text=text, box=box)
-    region = _region(components, mask, box).to(noise)
+    noise = draw_step_noise(
+        seeds,
+        (components.preset.latent_channels, *cells),
+        count=len(components.schedule.steps) if components.schedule.needs_noise else 1,
+    ).to(components.device)
+    layouts = [_place(components, subject, noise[0], text=text) for subject in shown]
+    source = mask if isinstance(mask, MaskSource) else MaskSource.NONE
     condition = subject_condition(
         components,
-        identity,
-        layout,
-        strength=strength or _default_strength(components),
-        region=region,
-        is_inline=mask is MaskSource.INLINE,
+        [subject.identity for subject in shown],
+        layouts,
+        regions=[_region(subject, source, cells).to(noise) for subject in shown],
+        class_tokens=components.text.find_words(prompt, [subject.name for subject in shown]),
+        strength=strength or Strength.of(components.preset),
+        shares=[subject.strength for subject in shown],
+        is_inline=source is MaskSource.INLINE,
     )
     clock.lap("place")
-    denoised = denoise(components, noise, text, condition)
-    clock.lap("denoise")
-    images = to_pil(decode(components, denoised.latents))
-    clock.lap("decode")
-    found = resize_mask(denoised.mask, (images[0].height, images[0].width))
-    return GenerationResult(
-        images=tuple(images),
-        masks=tuple(mask_to_pil(found)),
-        seeds=tuple(seeds),
-        layout=layout,
-        timings_ms=clock.timings(),
-    )
+    if source is MaskSource.TWO_PASS:
+        condition = _with_found_region(components, noise, text, condition)
+        clock.lap("first pass")
+    result = finish(components, noise, text, condition, clock=clock)
+    return replace(result, seeds=tuple(seeds), layouts=tuple(layouts))
 
 
-def subject_condition(
-    components: Components,
-    identity: Identity,
-    layout: Layout,
-    *,
-    strength: Strength,
-    region: Tensor,
-    is_inline: bool = False,
+def _with_found_region(
+    components: Components, noise: Tensor, text: TextCondition, condition: SubjectCondition
 ) -> SubjectCondition:
-    """Return everything the denoiser reads of a subject, for as many rows as `layout` has.
-
-    Args:
-        components: The loaded networks.
-        identity: The subject.
-        layout: Where it goes, B rows.
-        strength: Scales of the branches.
-        region: Mask for rescaling, (1, 1, h, w).
-        is_inline: Whether attention replaces `region` during the call.
-    """
-    attention = silent_condition(
-        region.new_empty(len(layout.scale), components.preset.latent_channels, *components.cells),
-        width=identity.tokens.shape[-1],
+    """Return `condition` with the masks that a first pass without detail shows."""
+    silent = torch.zeros_like(condition.attention.detail_scale)
+    first = condition._replace(
+        attention=condition.attention._replace(detail_scale=silent, detail_leak=silent)
     )
-    aligned = align(
-        components.autoencoder,
-        _rows(identity.pixels[:1], layout),
-        _rows(identity.mask[:1], layout),
-        layout=layout,
-        cells=components.cells,
-    )
-    coverage = resize_mask(identity.mask, components.cells).transpose(0, 1)  # (1, R, h, w)
-    attention = attention._replace(
-        identity_tokens=_rows(identity.tokens, layout),
-        keys={name: _rows(one, layout) for name, one in identity.keys.items()},
-        values={name: _rows(one, layout) for name, one in identity.values.items()},
-        coverage=_rows(coverage, layout),
-        affine=to_affine(layout),
-        has_layout=torch.ones_like(attention.has_layout),
-        mask=_rows(region, layout),
-        is_inline=torch.full_like(attention.is_inline, float(is_inline)),
-    )
-    return SubjectCondition(
-        attention=_scaled(attention, strength),
-        pooled=_rows(identity.pooled, layout),
-        aligned=aligned,
-    )
+    notes: dict[str, Tensor] = {}
+    step = components.schedule.steps[0]
+    latents = components.schedule.initial_latents(noise[0])
+    components.denoiser(latents, step.timestep, text, first, notes)
+    found = resize_mask(notes[INLINE_MASK], (noise.shape[3], noise.shape[4])).to(noise)
+    return condition._replace(attention=condition.attention._replace(mask=found))
 
 
-def _scaled(attention: AttentionCondition, strength: Strength) -> AttentionCondition:
-    """Return `attention` with the six factors of mask-guided rescaling."""
-
-    def filled(scale: float) -> Tensor:
-        return torch.full_like(attention.identity_scale, scale)
-
-    return attention._replace(
-        identity_scale=filled(strength.identity),
-        identity_leak=filled(strength.leak),
-        detail_scale=filled(strength.detail),
-        detail_leak=filled(strength.leak),
-        text_scale=filled(strength.text),
-        context_scale=filled(strength.context),
-    )
-
-
-def _rows(one: Tensor, layout: Layout) -> Tensor:
-    """Repeat the single row of `one` for every row of `layout`."""
-    return one.expand(len(layout.scale), *one.shape[1:])
+def _as_subjects(
+    subjects: Identity | Sequence[Subject], mask: Tensor | MaskSource, box: Box | None
+) -> list[Subject]:
+    region = mask if isinstance(mask, Tensor) else None
+    if isinstance(subjects, Identity):
+        return [Subject(subjects, box=box, mask=region)]
+    if not 1 <= len(subjects) <= MAX_SUBJECTS:
+        raise InputError(
+            f"{len(subjects)} subjects were given; a picture can hold 1 to {MAX_SUBJECTS}."
+        )
+    if region is not None or box is not None:
+        raise InputError(
+            "`mask` and `box` belong to a single identity. With several subjects, give each its "
+            "own: Subject(identity, box=…, mask=…)."
+        )
+    return list(subjects)
 
 
 def _place(
-    components: Components,
-    identity: Identity,
-    noise: Tensor,
-    *,
-    text: TextCondition,
-    box: Box | None,
+    components: Components, subject: Subject, noise: Tensor, *, text: TextCondition
 ) -> Layout:
     """Return the layout that the box, or else noise, prompt and shape of the subject ask for."""
     batch = len(noise)
-    if box is not None:
-        return Layout(*(one.expand(batch, *one.shape[1:]).to(noise) for one in from_box(box)))
-    extent = subject_extent(identity.mask[:1]).expand(batch, -1)
-    return components.layout_predictor(noise, text.pooled, extent).layout
+    if subject.box is not None:
+        placed = from_box(subject.box)
+        return Layout(*(one.expand(batch, *one.shape[1:]).to(noise) for one in placed))
+    if components.layout_predictor is None:
+        return whole_frame(noise)
+    extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
+    layout: Layout = components.layout_predictor(noise, text.pooled, extent).layout
+    return layout
 
 
-def _region(components: Components, mask: Tensor | MaskSource, box: Box | None) -> Tensor:
-    """Return the region for rescaling (1, 1, h, w).
+def _region(subject: Subject, source: MaskSource, cells: tuple[int, int]) -> Tensor:
+    """Return the subject's region for rescaling (1, 1, h, w).
 
     Raises:
         InputError: A box is asked for and there is none.
     """
-    rows, columns = components.cells
-    if isinstance(mask, Tensor):
-        return resize_mask(mask, (rows, columns))
-    match mask:
-        case MaskSource.BOX:
-            if box is None:
-                raise InputError("mask='box' needs a box. Give one, as in 0.2,0.4,0.8,0.9.")
-            return box_mask(box, height=rows, width=columns, feather=BOX_FEATHER)
-        case MaskSource.NONE | MaskSource.INLINE:
-            return torch.ones(1, 1, rows, columns)
+    if subject.mask is not None:
+        return resize_mask(subject.mask, cells)
+    if source is MaskSource.BOX:
+        if subject.box is None:
+            raise InputError("mask='box' needs a box. Give one, as in 0.2,0.4,0.8,0.9.")
+        return box_mask(subject.box, height=cells[0], width=cells[1], feather=BOX_FEATHER)
+    return torch.ones(1, 1, *cells)
 
 
 def _check_request(prompt: str, seeds: Sequence[int]) -> None:
@@ -220,28 +175,5 @@ def _check_request(prompt: str, seeds: Sequence[int]) -> None:
         raise InputError(f"{len(seeds)} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
 
 
-def _default_strength(components: Components) -> Strength:
-    defaults = components.preset.defaults
-    return Strength(identity=defaults["identity_scale"], detail=defaults["detail_scale"])
-
-
 def _repeat_text(text: TextCondition, batch: int) -> TextCondition:
     return TextCondition(*(one.expand(batch, *one.shape[1:]) for one in text))
-
-
-class _Clock:
-    """Milliseconds by stage."""
-
-    def __init__(self) -> None:
-        self._started = self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        """End the stage `name`."""
-        now = time.perf_counter()
-        self._laps[name] = (now - self._last) * 1000
-        self._last = now
-
-    def timings(self) -> dict[str, float]:
-        """Return all stages and their total."""
-        return {**self._laps, "total": (self._last - self._started) * 1000}

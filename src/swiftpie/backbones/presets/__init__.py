@@ -1,1 +1,1 @@
-"""One preset a file; the file's name is the preset's."""
+"""A preset a file, named as the file; a file may also hold a family that shares settings."""

@@ -1,12 +1,14 @@
 """Mini: the model inside the package, 128 px, one step, trained on sticker scenes."""
 
-from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.backbones.preset import Capability, Family, Preset
 
 PRESET = Preset(
     name="mini",
     summary="Ships with SwiftPie; 128 px sticker scenes, one step, a laptop CPU is enough.",
     source="package:mini",
     licence="Apache-2.0",
+    is_commercial=True,
+    family=Family.TINY,
     image_size_px=128,
     latent_channels=32,
     latent_cell_px=8,

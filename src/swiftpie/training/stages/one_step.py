@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
-from swiftpie.attention.rescale import INLINE_PREFIX
+from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, to_affine
@@ -22,7 +22,7 @@ from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.layout_predictor import LayoutPredictor, LayoutScores, subject_extent
 from swiftpie.models.reference import ReferenceFeatures, read_references
 from swiftpie.models.text import Pooling, encode_tokens
-from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.tiny import CELL_PX, TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.training.context import Context
 from swiftpie.training.losses import gradient_l1, layout_loss, map_loss, robust_and_squared
@@ -199,7 +199,6 @@ class OneStepStage:
             pixels=reference,
             mask=mask,
             empty_text=self.encode_text(network, [""]),
-            cells=_cells(batch),
         )
         extent = subject_extent(mask).repeat_interleave(self.config.views, dim=0)
         scores = network.layout_predictor(batch.noise, text.pooled, extent)
@@ -209,7 +208,7 @@ class OneStepStage:
         condition = self._condition(batch, frames, layout=layout, generator=generator)
         notes: Notes = {}
         prediction = network.denoiser(batch.noise, LAST_TIMESTEP, text, condition, notes)
-        maps = [value for name, value in notes.items() if name.startswith(INLINE_PREFIX)]
+        maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
         return Outcome(prediction, scores, maps)
 
     def _without_reference(
@@ -236,27 +235,27 @@ class OneStepStage:
 
         def keep(share: float) -> Tensor:
             kept = torch.rand(len(batch.reference), generator=generator) >= share
-            return spread(kept.to(batch.noise))
+            return spread(kept.to(batch.noise))[:, None]
 
         cells = _cells(batch)
         aligned = align(self.autoencoder, spread(pixels), spread(mask), layout=layout, cells=cells)
         attention = silent_condition(batch.noise, width=features.pooled.shape[1])
         kept_detail = keep(self.config.drops.detail)
         attention = attention._replace(
-            identity_tokens=spread(features.tokens),
-            keys={name: spread(rows) for name, rows in features.keys.items()},
-            values={name: spread(rows) for name, rows in features.values.items()},
-            coverage=spread(F.adaptive_avg_pool2d(mask, cells)),
-            affine=to_affine(layout).detach(),
+            identity_tokens=spread(features.tokens)[:, None],
+            keys={name: spread(rows)[:, None] for name, rows in features.keys.items()},
+            values={name: spread(rows)[:, None] for name, rows in features.values.items()},
+            coverage=spread(resize_mask(mask, cells))[:, None],
+            affine=to_affine(layout).detach()[:, None],
             has_layout=torch.ones_like(kept_detail),
             identity_scale=keep(self.config.drops.semantic),
             detail_scale=torch.ones_like(kept_detail),
             mask=_random_region(batch.mask, cells, generator=generator),
         )
         attention = _silence(attention, kept_detail)
-        aligned = aligned * keep(self.config.drops.aligned)[:, None, None, None]
+        aligned = aligned[:, None] * keep(self.config.drops.aligned)[:, :, None, None, None]
         return SubjectCondition(
-            attention=attention, pooled=spread(features.pooled), aligned=aligned
+            attention=attention, pooled=spread(features.pooled)[:, None], aligned=aligned
         )
 
     def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
@@ -311,8 +310,8 @@ def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:
     batch, channels, rows, columns = noise.shape
     return SubjectCondition(
         attention=silent_condition(noise, width=width),
-        pooled=noise.new_zeros(batch, width),
-        aligned=noise.new_zeros(batch, channels + 64, rows, columns),
+        pooled=noise.new_zeros(batch, 1, width),
+        aligned=noise.new_zeros(batch, 1, channels + CELL_PX**2, rows, columns),
     )
 
 
@@ -321,8 +320,8 @@ def _cells(batch: StickerBatch) -> tuple[int, int]:
 
 
 def _silence(attention: AttentionCondition, kept: Tensor) -> AttentionCondition:
-    """Turn the detail branch off in samples where `kept` (B,) is 0, but not the aligned input."""
-    values = {name: rows * kept[:, None, None] for name, rows in attention.values.items()}
+    """Turn the detail branch off in samples where `kept` (B, 1) is 0, but not the aligned input."""
+    values = {name: rows * kept[:, :, None, None] for name, rows in attention.values.items()}
     return attention._replace(values=values)
 
 

@@ -1,0 +1,230 @@
+"""Our own adapter file: a public IP-Adapter plus the detail branch and the settings of both."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from swiftpie.attention.detail import DetailAttention, Merge
+from swiftpie.attention.install import Block, Installation, Plan
+from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter, semantic_tensors
+from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors, write_tensors
+from swiftpie.errors import WeightsError
+from swiftpie.models.projection import FacePlusProjection, FaceVersion, Projector
+
+FORMAT = "swiftpie/1"
+KEY = "swiftpie"  # of the settings, in the file's metadata
+PREFIX = "ref."  # of the detail branch; programs that do not know it skip it
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """What an adapter was trained for."""
+
+    family: str  # of backbones that the adapter fits
+    plan: Plan  # the layers in which each branch speaks; its gate is not kept
+    t_ref: int  # timestep at which references were read, 0 to 999
+    defaults: Mapping[str, float]  # recommended strengths by name
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """What `load_adapter` returns; the weights of both branches are in the installation."""
+
+    projector: Projector
+    settings: AdapterSettings
+    fingerprint: str  # sha256 of settings and tensors
+
+
+def save_adapter(
+    path: str | Path,
+    *,
+    installation: Installation,
+    projector: Projector,
+    family: str,
+    t_ref: int,
+    defaults: Mapping[str, float],
+    force: bool = False,
+) -> str:
+    """Write both branches and what they were trained for; return the fingerprint.
+
+    The detail branch is written for the layers that the installation's plan gives it.
+
+    Raises:
+        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
+    """
+    tensors = semantic_tensors(installation, projector)
+    for name, processor in installation.detail_layers.items():
+        for part, tensor in processor.state_dict().items():
+            tensors[f"{PREFIX}{name}.{part}"] = tensor
+    plan = installation.plan
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "backbone": family,
+        "t_ref": t_ref,
+        "token_width": plan.token_width,
+        "sem_layers": sorted(plan.semantic),
+        "ref_layers": sorted(plan.detail),
+        "merge": plan.merge,
+        "defaults": dict(defaults),
+    }
+    if isinstance(projector.module, FacePlusProjection):
+        header["face_version"] = 2 if projector.module.shortcut else 1
+    fingerprint = _fingerprint(header, tensors)
+    text = json.dumps(header | {"sha256": fingerprint}, sort_keys=True)
+    write_tensors(path, tensors, metadata={KEY: text}, force=force)
+    return fingerprint
+
+
+def read_settings(path: str | Path) -> AdapterSettings:
+    """Return what an adapter was trained for, to install its plan before loading it.
+
+    Raises:
+        WeightsError: The file is damaged, or is something else.
+    """
+    return _settings(_read_header(path), path)
+
+
+def load_adapter(path: str | Path, *, installation: Installation, family: str) -> Adapter:
+    """Load both branches into `installation`, all of it or nothing.
+
+    The detail branch falls silent in layers that the file leaves out.
+
+    Args:
+        path: What `save_adapter` wrote.
+        installation: Of a U-Net of `family`, with the plan that `read_settings` returns or one
+            of fewer layers.
+        family: Of the backbone in use.
+
+    Raises:
+        WeightsError: The file is damaged, is something else, or is for another backbone.
+    """
+    tensors = read_tensors(path)
+    header = _read_header(path)
+    settings = _settings(header, path)
+    fingerprint = header.pop("sha256", None)
+    if fingerprint != _fingerprint(header, tensors):
+        raise WeightsError(
+            f"The checksum of '{path}' does not agree with its content: it was changed or damaged. "
+            "Get the file again."
+        )
+    _check_backbone(settings, installation, family)
+    detail = _detail_states(tensors, installation)
+    semantic = {name: t for name, t in tensors.items() if not name.startswith(PREFIX)}
+    adapter = read_ip_adapter(semantic, face_version=header.get("face_version"))
+    load_into(adapter, installation)
+    for name, processor in installation.detail.items():
+        if name in detail:
+            processor.load_state_dict(detail[name], strict=True)
+        else:
+            torch.nn.init.zeros_(processor.gate)
+    return Adapter(projector=adapter.projector, settings=settings, fingerprint=str(fingerprint))
+
+
+def _read_header(path: str | Path) -> dict[str, Any]:
+    text = read_metadata(path).get(KEY)
+    if text is None:
+        raise WeightsError(
+            f"'{path}' is not an adapter that SwiftPie wrote. Read an IP-Adapter with "
+            "read_ip_adapter, or choose another file."
+        )
+    try:
+        header = json.loads(text)
+        found, face_version = header["format"], header.get("face_version")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"The settings in '{path}' are damaged. Get the file again.") from error
+    if found != FORMAT or face_version not in {None, *get_args(FaceVersion)}:
+        raise WeightsError(
+            f"'{path}' has format {found!r}, and this version reads {FORMAT!r}. Update SwiftPie."
+        )
+    checked: dict[str, Any] = header
+    return checked
+
+
+def _settings(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
+    try:
+        return AdapterSettings(
+            family=str(header["backbone"]),
+            plan=Plan(
+                token_width=int(header["token_width"]),
+                merge=Merge(header["merge"]),
+                semantic=frozenset(map(Block, header["sem_layers"])),
+                detail=frozenset(map(Block, header["ref_layers"])),
+            ),
+            t_ref=int(header["t_ref"]),
+            defaults={str(name): float(value) for name, value in header["defaults"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"The settings in '{path}' are damaged. Get the file again.") from error
+
+
+def _check_backbone(settings: AdapterSettings, installation: Installation, family: str) -> None:
+    """Refuse an adapter for other networks, or for the other form of the detail branch.
+
+    Raises:
+        WeightsError: It is.
+    """
+    if settings.family != family:
+        raise WeightsError(
+            f"The adapter is for {settings.family!r}, and the backbone is {family!r}. Load it with "
+            "its own backbone, or choose another adapter."
+        )
+    ours, theirs = installation.plan.merge, settings.plan.merge
+    if ours is not theirs:
+        raise WeightsError(
+            f"The adapter's detail branch is {theirs.value!r}, and the installed one is "
+            f"{ours.value!r}. Install the plan that read_settings returns."
+        )
+
+
+def _detail_states(
+    tensors: Mapping[str, Tensor], installation: Installation
+) -> dict[str, dict[str, Tensor]]:
+    """Return the state of the detail branch by module path, checked against the installation.
+
+    Raises:
+        WeightsError: A layer is unknown, or a tensor is missing, superfluous or misshapen.
+    """
+    owners = {
+        f"{PREFIX}{name}.{part}": (name, part)
+        for name, processor in installation.detail.items()
+        for part in processor.state_dict()
+    }
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith(PREFIX):
+            if key not in owners:
+                raise WeightsError(
+                    f"{key!r} is not a part of a self-attention layer of this U-Net. An adapter "
+                    "for exactly this U-Net is needed. Choose another."
+                )
+            name, part = owners[key]
+            states.setdefault(name, {})[part] = tensor
+    for name, state in states.items():
+        _check_state(name, state, installation.detail[name])
+    return states
+
+
+def _check_state(name: str, state: Mapping[str, Tensor], processor: DetailAttention) -> None:
+    needed = {part: tuple(tensor.shape) for part, tensor in processor.state_dict().items()}
+    given = {part: tuple(tensor.shape) for part, tensor in state.items()}
+    if needed != given:
+        raise WeightsError(
+            f"The detail branch at {name} needs {needed}, and the adapter has {given}. An adapter "
+            "for exactly this U-Net is needed. Choose another."
+        )
+
+
+def _fingerprint(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of settings, names, types, shapes and contents."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,228 @@
+"""The public IP-Adapter layout: read it, load it into our processors, write it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from swiftpie.attention.install import Block, Installation
+from swiftpie.backbones.checkpoints.safe import flatten, read_tensors, write_tensors
+from swiftpie.errors import WeightsError
+from swiftpie.models.projection import FaceVersion, Projector, image_proj_of, projector_for
+
+SEMANTIC = re.compile(r"(\d{1,4})\.to_([kv])_ip\.weight")
+LORA = re.compile(r"(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class IpAdapter:
+    """An adapter in memory; numbers are positions among the attention layers of its U-Net."""
+
+    projector: Projector
+    layers: dict[int, Pair]  # to_k and to_v, each (inner width, token width)
+    lora: dict[tuple[int, str], Pair]  # FaceID only: down and up by (number, "k")
+
+
+def read_ip_adapter(
+    source: str | Path | Mapping[str, Tensor],
+    *,
+    face_version: FaceVersion | None = None,
+    allow_pickle: bool = False,
+) -> IpAdapter:
+    """Read an adapter in the layout of h94/IP-Adapter.
+
+    Args:
+        source: A file, or its tensors by name, nested or joined by dots.
+        face_version: Of FaceID Plus, see `projector_for`.
+        allow_pickle: See `read_tensors`; most released `.bin` files need it.
+
+    Raises:
+        WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
+    """
+    if isinstance(source, Mapping):
+        tensors = flatten(source)
+    else:
+        tensors = read_tensors(source, allow_pickle=allow_pickle)
+    parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part not in parts:
+            raise WeightsError(
+                f"{name!r} does not belong in an IP-Adapter; 'image_proj.*' and 'ip_adapter.*' "
+                "do. Read other layouts with their own functions: read_swiftedit, load_adapter."
+            )
+        parts[part][rest] = tensor
+    projector = projector_for(parts["image_proj"], face_version=face_version)
+    return IpAdapter(
+        projector=projector,
+        layers=_layers(parts["ip_adapter"], width=projector.width),
+        lora=_lora(parts["ip_adapter"]),
+    )
+
+
+def load_into(adapter: IpAdapter, installation: Installation) -> None:
+    """Copy the semantic weights of `adapter` into an installation, all of them or none.
+
+    A file only numbers its layers, so every number and every shape has to agree with the U-Net:
+    in a pruned one the same number is another layer. LoRA is left to `fuse_lora`.
+
+    Raises:
+        WeightsError: The adapter was made for another U-Net.
+    """
+    paths = cross_attention(installation)
+    if adapter.layers.keys() != paths.keys():
+        ours, theirs = len(paths), len(adapter.layers)
+        number = min(adapter.layers.keys() ^ paths.keys())
+        place = f"layer {number} ({paths.get(number, 'not a cross-attention layer here')})"
+        raise WeightsError(
+            f"The adapter has {theirs} layers and this U-Net has {ours} cross-attention layers; "
+            f"they first differ at {place}. An adapter for exactly this U-Net is needed; one "
+            "for the full model does not fit a pruned one. Choose another adapter or backbone."
+        )
+    for number, (key, value) in adapter.layers.items():
+        processor = installation.semantic[paths[number]]
+        for tensor, linear in ((key, processor.to_k_ip), (value, processor.to_v_ip)):
+            if tensor.shape != linear.weight.shape:
+                raise WeightsError(
+                    f"Layer {number} of the adapter is {tuple(tensor.shape)}, and "
+                    f"{paths[number]} of this U-Net needs {tuple(linear.weight.shape)}. An "
+                    "adapter for exactly this U-Net is needed. Choose another one."
+                )
+    with torch.no_grad():
+        for number, (key, value) in adapter.layers.items():
+            processor = installation.semantic[paths[number]]
+            processor.to_k_ip.weight.copy_(key)
+            processor.to_v_ip.weight.copy_(value)
+
+
+def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 1.0) -> None:
+    """Add the LoRA of a FaceID adapter to the weights of `unet`, in place, all or none.
+
+    Args:
+        adapter: Any; one without LoRA changes nothing.
+        unet: The network that the adapter was made for.
+        scale: Strength; the negative of an earlier one takes it off again, up to rounding.
+
+    Raises:
+        WeightsError: The adapter was made for another U-Net.
+    """
+    paths = _attention_paths(list(unet.attn_processors))
+    changes: list[tuple[nn.Parameter, Tensor]] = []
+    for (number, name), (down, up) in adapter.lora.items():
+        if number >= len(paths):
+            raise WeightsError(
+                f"The adapter's LoRA is for layer {number}, and this U-Net has {len(paths)} "
+                "attention layers. An adapter for exactly this U-Net is needed. Choose another."
+            )
+        layer = unet.get_submodule(paths[number])
+        linear = layer.to_out[0] if name == "out" else layer.get_submodule(f"to_{name}")
+        expected = (linear.out_features, linear.in_features)
+        if (len(up), down.shape[1]) != expected:
+            raise WeightsError(
+                f"The adapter's LoRA of layer {number} is {(len(up), down.shape[1])}, and "
+                f"to_{name} of {paths[number]} needs {expected}. Choose an adapter for this U-Net."
+            )
+        changes.append((linear.weight, up.float() @ down.float()))
+    with torch.no_grad():
+        for weight, change in changes:
+            weight.add_(change.to(weight), alpha=scale)
+
+
+def save_semantic(
+    installation: Installation, projector: Projector, path: str | Path, *, force: bool = False
+) -> None:
+    """Write the semantic branch as an IP-Adapter that diffusers and ComfyUI load.
+
+    Raises:
+        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
+    """
+    tensors = semantic_tensors(installation, projector)
+    write_tensors(path, tensors, metadata={"format": "pt"}, force=force)
+
+
+def semantic_tensors(installation: Installation, projector: Projector) -> dict[str, Tensor]:
+    """Return the semantic branch in the layout of h94/IP-Adapter."""
+    image_proj = image_proj_of(projector.module)
+    tensors = {f"image_proj.{name}": tensor for name, tensor in image_proj.items()}
+    for number, name in cross_attention(installation).items():
+        processor = installation.semantic[name]
+        tensors[f"ip_adapter.{number}.to_k_ip.weight"] = processor.to_k_ip.weight
+        tensors[f"ip_adapter.{number}.to_v_ip.weight"] = processor.to_v_ip.weight
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def cross_attention(installation: Installation) -> dict[int, str]:
+    """Return the module paths of the cross-attention layers by their public numbers."""
+    paths = _attention_paths(list(installation.originals))
+    return {number: path for number, path in enumerate(paths) if path in installation.semantic}
+
+
+def _attention_paths(processors: list[str]) -> list[str]:
+    """Return attention layers in the order that numbers them: down, up, middle.
+
+    That is the order of `attn_processors`, without those of an image projector that diffusers
+    may have put into the U-Net.
+    """
+    paths = [name.removesuffix(".processor") for name in processors]
+    return [path for path in paths if path.startswith(tuple(Block))]
+
+
+def _layers(tensors: Mapping[str, Tensor], *, width: int) -> dict[int, Pair]:
+    """Return keys and values by layer.
+
+    Raises:
+        WeightsError: One is missing, superfluous, misshapen or of other tokens than `width`.
+    """
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        match = SEMANTIC.fullmatch(name)
+        if match is None and LORA.fullmatch(name) is None:
+            raise WeightsError(f"'ip_adapter.{name}' is not a known part of an IP-Adapter.")
+        if match is not None:
+            _check_matrix(name, tensor)
+            found.setdefault(int(match[1]), {})[match[2]] = tensor
+    if not found:
+        raise WeightsError("The adapter has no 'ip_adapter.N.to_k_ip.weight'. Get it again.")
+    for number, pair in found.items():
+        if pair.keys() != {"k", "v"} or pair["k"].shape != pair["v"].shape:
+            raise WeightsError(
+                f"Layer {number} of the adapter needs 'to_k_ip' and 'to_v_ip' of one shape. Get "
+                "the file again."
+            )
+        if pair["k"].shape[1] != width:
+            raise WeightsError(
+                f"Layer {number} of the adapter reads tokens of {pair['k'].shape[1]}, and its "
+                f"projector makes tokens of {width}. These are parts of two files."
+            )
+    return {number: (pair["k"], pair["v"]) for number, pair in sorted(found.items())}
+
+
+def _lora(tensors: Mapping[str, Tensor]) -> dict[tuple[int, str], Pair]:
+    """Return the low-rank pairs by layer and projection.
+
+    Raises:
+        WeightsError: A pair is incomplete or does not multiply.
+    """
+    found: dict[tuple[int, str], dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if match := LORA.fullmatch(name):
+            _check_matrix(name, tensor)
+            found.setdefault((int(match[1]), match[2]), {})[match[3]] = tensor
+    for (number, name), pair in found.items():
+        if pair.keys() != {"down", "up"} or len(pair["down"]) != pair["up"].shape[1]:
+            raise WeightsError(
+                f"The LoRA of to_{name} in layer {number} needs 'down' and 'up' of one rank. Get "
+                "the file again."
+            )
+    return {place: (pair["down"], pair["up"]) for place, pair in found.items()}
+
+
+def _check_matrix(name: str, tensor: Tensor) -> None:
+    if tensor.ndim != 2 or not tensor.is_floating_point():
+        raise WeightsError(f"'ip_adapter.{name}' is not a matrix of numbers. Get the file again.")

@@ -1,0 +1,266 @@
+"""Tensor files at the border: the content decides what a file is, and no code in it ever runs."""
+
+import json
+import math
+import os
+import secrets
+import zipfile
+from collections.abc import Mapping
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from swiftpie.errors import WeightsError
+from swiftpie.files import check_target
+
+MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
+MAX_TENSORS = 10_000  # an SDXL U-Net has 1,680
+MAX_DEPTH = 4  # of nested dictionaries; public checkpoints have 2
+MAX_REASON = 200  # characters of a library's own message that are worth reading
+METADATA = "__metadata__"
+
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "BOOL": 1} | {
+    f"{sign}{8 * size}": size for sign in "IU" for size in (1, 2, 4, 8)
+}
+
+
+class _Kind(Enum):
+    """What a file is, by its first bytes."""
+
+    SAFETENSORS = auto()
+    ZIP = auto()
+    PICKLE = auto()
+    OTHER = auto()
+
+
+def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
+    """Return every tensor of a safetensors file, or of a torch pickle where that is allowed.
+
+    Args:
+        path: The file; its name does not matter.
+        allow_pickle: Also read what `torch.save` wrote, with torch's reader of plain tensors,
+            which refuses everything else. Names of nested dictionaries are joined by dots.
+
+    Raises:
+        WeightsError: The file is missing, is something else, is damaged or is over a limit.
+    """
+    path = Path(path)
+    kind = _kind_of(path)
+    if kind is _Kind.SAFETENSORS:
+        read_header(path)
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise WeightsError(_damaged(path, error)) from error
+    if kind is _Kind.OTHER:
+        raise WeightsError(
+            f"'{path}' is neither a safetensors file nor a torch checkpoint, whatever its name. "
+            "SwiftPie reads safetensors. Convert it, or get another file."
+        )
+    if not allow_pickle:
+        raise WeightsError(
+            f"'{path}' is a pickle, whatever its name, and a pickle can run code. SwiftPie reads "
+            "safetensors. Pass allow_pickle=True to read plain tensors from it without running "
+            "any code, or convert it once with convert_pickle()."
+        )
+    return _read_pickle(path, is_zip=kind is _Kind.ZIP)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return the free text that a safetensors file carries, by name.
+
+    Raises:
+        WeightsError: The file is missing, is not safetensors, or is damaged.
+    """
+    path = Path(path)
+    if _kind_of(path) is not _Kind.SAFETENSORS:
+        raise WeightsError(f"'{path}' is not a safetensors file; only those carry settings.")
+    metadata: dict[str, str] = read_header(path).get(METADATA, {})
+    return metadata
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the checked header of a safetensors file: entries by tensor name, and metadata.
+
+    Raises:
+        WeightsError: It is damaged or cut short, or describes other bytes than the file has.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= MAX_HEADER_BYTES:
+            raise WeightsError(_damaged(path, f"a header of {length} bytes"))
+        text = file.read(length)
+        size = os.fstat(file.fileno()).st_size
+    try:
+        header = json.loads(text)
+        entries = {name: entry for name, entry in header.items() if name != METADATA}
+        end = _data_size(entries)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(_damaged(path, error)) from error
+    if 8 + length + end != size:
+        raise WeightsError(
+            f"'{path}' has {size} bytes where its header promises {8 + length + end}: it is cut "
+            "short or has extra bytes. Get the file again."
+        )
+    metadata = header.get(METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise WeightsError(_damaged(path, "metadata that is not text"))
+    checked: dict[str, Any] = header
+    return checked
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> None:
+    """Write a safetensors file so that `path` holds either all of it or what it held before.
+
+    Raises:
+        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
+    """
+    path = Path(path)
+    check_target(path, force=force)
+    own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    temporary = path.with_name(f".swiftpie-{secrets.token_hex(8)}.tmp")
+    try:
+        save_file(own, temporary, metadata=dict(metadata or {}))
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def convert_pickle(path: str | Path, out: str | Path, *, force: bool = False) -> None:
+    """Write the tensors of a torch pickle as safetensors, without running any code in it.
+
+    Raises:
+        WeightsError: `path` holds more than tensors, or cannot be read.
+        InputError: `out` exists and `force` is not set, or its folder cannot be written to.
+    """
+    check_target(out, force=force)
+    write_tensors(out, read_tensors(path, allow_pickle=True), force=force)
+
+
+def flatten(tree: Mapping[Any, Any], *, prefix: str = "", depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """Return the leaves of nested dictionaries, their names joined by dots.
+
+    Raises:
+        WeightsError: A name is not text, two leaves get one name, or the nesting is too deep.
+    """
+    if depth == 0:
+        raise WeightsError(
+            f"The dictionaries under {prefix!r} are nested more than {MAX_DEPTH} deep. Weights by "
+            "name are needed. Save the state dict alone."
+        )
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"The name {name!r} under {prefix!r} is not text. Save it by name.")
+        path = prefix + name
+        new = {path: value}
+        if isinstance(value, Mapping):
+            new = flatten(value, prefix=f"{path}.", depth=depth - 1)
+        if new.keys() & leaves.keys():
+            raise WeightsError(f"Two tensors are called {path!r}. One is needed. Save it anew.")
+        leaves |= new
+    return leaves
+
+
+def _kind_of(path: Path) -> _Kind:
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise WeightsError(
+            f"'{path}' cannot be read ({reason}). A file of weights is needed. Check the path."
+        ) from error
+    if head[8:] == b"{":
+        return _Kind.SAFETENSORS
+    if head.startswith(b"PK\x03\x04"):
+        return _Kind.ZIP
+    if len(head) > 1 and head[0] == 0x80 and head[1] in range(2, 6):  # opcode PROTO, version
+        return _Kind.PICKLE
+    return _Kind.OTHER
+
+
+def _data_size(entries: dict[str, Any]) -> int:
+    """Return the bytes of data that `entries` cover, without gaps or overlaps.
+
+    Raises:
+        ValueError: They do not, or a size does not follow from its shape.
+    """
+    if len(entries) > MAX_TENSORS:
+        raise ValueError(f"{len(entries)} tensors, at most {MAX_TENSORS} are read")
+    end = 0
+    for begin, stop, name in sorted((*entries[n]["data_offsets"], n) for n in entries):
+        shape = entries[name]["shape"]
+        if any(type(number) is not int or number < 0 for number in (begin, stop, *shape)):
+            raise ValueError(f"the shape or place of {name!r}")
+        if begin != end or stop - begin != math.prod(shape) * ITEM_BYTES[entries[name]["dtype"]]:
+            raise ValueError(f"the size or place of {name!r}")
+        end = stop
+    return end
+
+
+def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
+    if is_zip:
+        _check_zip(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # broken bytes make the reader raise anything
+        raise WeightsError(
+            f"'{path}' holds more than plain tensors, or is damaged ({_short(error)}). Only "
+            "tensors by name are read. Save its state dict as safetensors."
+        ) from error
+    tensors = flatten(content if isinstance(content, Mapping) else {"": content})
+    if len(tensors) > MAX_TENSORS:
+        raise WeightsError(
+            _damaged(path, f"{len(tensors)} tensors, at most {MAX_TENSORS} are read")
+        )
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not name or not _is_plain(tensor):
+            raise WeightsError(
+                f"'{path}' holds something other than a plain tensor at {name!r}. Only tensors "
+                "by name are read. Save its state dict as safetensors."
+            )
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse compressed members: torch writes none, and they can unpack to any size.
+
+    Raises:
+        WeightsError: There are some, or the archive is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise WeightsError(_damaged(path, error)) from error
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise WeightsError(_damaged(path, "compressed, which torch never writes"))
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether `tensor` is dense and not larger than what it stores."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _damaged(path: Path, reason: object) -> str:
+    return f"'{path}' is damaged ({_short(reason)}). Get the file again."
+
+
+def _short(reason: object) -> str:
+    return " ".join(str(reason).split())[:MAX_REASON]

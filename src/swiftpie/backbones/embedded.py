@@ -1,0 +1,76 @@
+"""Loads presets of the tiny family, whose networks are our own."""
+
+import importlib.resources
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.scheduling import schedule_of
+from swiftpie.backbones.weights import fingerprint_of, load_network
+from swiftpie.errors import WeightsError
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.layout_predictor import LayoutPredictor
+from swiftpie.models.text import Pooling, TextTower
+from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.vision import ConvImageEncoder
+
+
+def load_embedded(preset: Preset, *, device: str, weights: Path | None) -> Components:
+    """Load every network of a tiny preset in float32.
+
+    Raises:
+        WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
+    """
+    folder = weights or _package_folder(preset)
+    networks = {
+        name: load_network(build, folder / name).to(device).eval().requires_grad_(False)
+        for name, build in (
+            ("text_encoder", _build_text_encoder),
+            ("image_encoder", _builder(ConvImageEncoder)),
+            ("autoencoder", _builder(PatchAutoencoder)),
+            ("denoiser", _builder(TinyDenoiser)),
+            ("layout_predictor", _builder(LayoutPredictor)),
+        )
+    }
+    text_encoder = networks.pop("text_encoder")
+    return Components(
+        preset=preset,
+        schedule=schedule_of(preset),
+        text=TextTower(_load_tokenizer(folder / "tokenizer"), text_encoder, Pooling.MEAN),
+        fingerprint=fingerprint_of(folder),
+        **networks,
+    )
+
+
+def _package_folder(preset: Preset) -> Path:
+    kind, _, name = preset.source.partition(":")
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / name
+    if kind != "package" or not folder.is_dir():
+        raise WeightsError(
+            f"The weights of preset {preset.name!r} are not at {preset.source!r}. "
+            "Reinstall SwiftPie, or pass a folder with `weights=`."
+        )
+    return folder
+
+
+def _build_text_encoder(folder: Path) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig.from_pretrained(folder))
+
+
+def _builder(network: Any) -> Callable[[Path], nn.Module]:  # noqa: ANN401 - a diffusers class
+    def build(folder: Path) -> nn.Module:
+        model: nn.Module = network.from_config(network.load_config(folder))
+        return model
+
+    return build
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    if not (folder / "tokenizer.json").is_file():
+        raise WeightsError(f"There is no tokenizer.json in {folder}. Reinstall SwiftPie.")
+    return PreTrainedTokenizerFast.from_pretrained(folder)

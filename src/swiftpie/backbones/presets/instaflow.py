@@ -1,0 +1,19 @@
+"""InstaFlow: Stable Diffusion 1.5 straightened into a flow of one step."""
+
+from swiftpie.backbones.preset import Capability, Family, Preset
+
+PRESET = Preset(
+    name="instaflow",
+    summary="One step of a straightened flow, from Stable Diffusion 1.5.",
+    source="hub:XCLiu/instaflow_0_9B_from_sd_1_5",
+    licence="CC-BY-NC-4.0",
+    is_commercial=False,
+    family=Family.SD15,
+    image_size_px=512,
+    latent_channels=4,
+    latent_cell_px=8,
+    timesteps=(1000,),
+    prediction_type="flow",
+    capabilities=frozenset({Capability.PERSONALIZE}),
+    noise_scale="flow",
+)

@@ -1,0 +1,134 @@
+"""Full-size denoisers: any diffusers U-Net whose attention reads the condition."""
+
+import copy
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from swiftpie.attention.condition import Notes, silent_condition
+from swiftpie.attention.install import Block, Plan, install
+from swiftpie.layout import Layout
+from swiftpie.models.denoiser import Prediction, SubjectCondition
+from swiftpie.schedules import Step, add_noise
+from swiftpie.types import Autoencoder, TextCondition
+
+REFERENCE_SEED = 0  # every reference is noised alike, so that an identity is reproducible
+UP_AND_MIDDLE = frozenset({Block.MIDDLE, Block.UP})
+
+
+class UNetDenoiser(nn.Module):
+    """A Stable Diffusion 1.x, 2.x or XL U-Net with both identity branches.
+
+    Reference features come from `reference`, a frozen U-Net of the same shape that knows little
+    noise, or from this one with its identity branches silent. From arXiv:2605.01510: references
+    are noised to `reference_step` and read at the inputs of self-attention.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        plan: Plan,
+        *,
+        reference_step: Step,
+        reference: UNet2DConditionModel | None = None,
+    ) -> None:
+        """Install the branches on `unet` (and on `reference`, which then only takes notes)."""
+        super().__init__()
+        self.unet = unet
+        self.installation = install(unet, plan)
+        self.start_from_own_weights()
+        self.reference = reference
+        self.reference_step = reference_step
+        if reference is not None:
+            install(reference, plan)
+
+    @torch.no_grad()
+    def start_from_own_weights(self) -> None:
+        """Begin new projections as copies of each layer's own keys and values."""
+        for name, cross in self.installation.semantic.items():
+            layer = self.unet.get_submodule(name)
+            if cross.to_k_ip.weight.shape == layer.to_k.weight.shape:
+                cross.to_k_ip.weight.copy_(layer.to_k.weight)
+                cross.to_v_ip.weight.copy_(layer.to_v.weight)
+        for name, own in self.installation.detail.items():
+            layer = self.unet.get_submodule(name)
+            own.to_k_ref.weight.copy_(layer.to_k.weight)
+            own.to_v_ref.weight.copy_(layer.to_v.weight)
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: int,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Return the raw output (B, C, h, w); a U-Net has no mask of its own."""
+        attention = condition.attention
+        sample = _run(self.unet, latents, timestep, text=text, condition=attention, notes=notes)
+        return Prediction(sample=sample, mask=latents.new_zeros(len(latents), 1, 1, 1))
+
+    def read_reference(
+        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
+    ) -> Notes:
+        """Look at slightly noised references; see `Denoiser`."""
+        del mask  # the pixels are grey outside it already
+        clean = autoencoder.encode(pixels)
+        generator = torch.Generator().manual_seed(REFERENCE_SEED)
+        noise = torch.randn(clean.shape[1:], generator=generator).to(clean)
+        latents = add_noise(clean, noise, self.reference_step)
+        notes: Notes = {}
+        silent = silent_condition(latents, width=self.installation.plan.token_width)
+        unet = self.unet if self.reference is None else self.reference
+        step = self.reference_step.timestep
+        _run(unet, latents, step, text=text, condition=silent, notes=notes)
+        return {name: notes[name] for name in self.installation.detail_layers}
+
+    def place_subject(
+        self,
+        autoencoder: Autoencoder,
+        pixels: Tensor,
+        mask: Tensor,
+        *,
+        layout: Layout,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return nothing: these U-Nets take no aligned subject, (B, 0, h, w)."""
+        del autoencoder, mask, layout
+        return pixels.new_zeros(len(pixels), 0, *cells)
+
+
+def frozen_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Return a copy of `unet` for reading references, without gradients."""
+    return copy.deepcopy(unet).eval().requires_grad_(False)
+
+
+def _run(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    timestep: int,
+    *,
+    text: TextCondition,
+    condition: object,
+    notes: Notes,
+) -> Tensor:
+    dtype = unet.dtype
+    added = None
+    if unet.config.addition_embed_type == "text_time":  # Stable Diffusion XL
+        added = {"text_embeds": text.pooled.to(dtype), "time_ids": _time_ids(unet, latents)}
+    sample: Tensor = unet(
+        latents.to(dtype),
+        timestep,
+        text.hidden_states.to(dtype),
+        added_cond_kwargs=added,
+        cross_attention_kwargs={"condition": condition, "notes": notes},
+    ).sample
+    return sample
+
+
+def _time_ids(unet: UNet2DConditionModel, latents: Tensor) -> Tensor:
+    """Return SDXL's size conditioning (B, 6): original size, crop corner, target size."""
+    height, width = (8 * side for side in latents.shape[-2:])  # its VAE shrinks eight times
+    row = [height, width, 0, 0, height, width]
+    return torch.tensor([row] * len(latents), device=latents.device, dtype=unet.dtype)

@@ -1,0 +1,167 @@
+"""Identities, places, regions and scales to the one value that the denoiser reads."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from swiftpie.attention.condition import AttentionCondition, silent_condition
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.preset import Preset
+from swiftpie.errors import InputError
+from swiftpie.layout import Layout, to_affine
+from swiftpie.masks import resize_mask
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.types import Identity
+
+MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
+BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
+
+
+@dataclass(frozen=True)
+class Strength:
+    """The factors of mask-guided rescaling; each branch inside and outside of the mask."""
+
+    identity: float = 1.0
+    detail: float = 1.0
+    leak: float = 0.0  # both identity branches outside of the mask
+    text: float = 1.0
+    context: float = 1.0  # text outside of the mask
+    balance: float = 0.0  # one slider: 1 favours the subject, -1 the prompt
+    energy_cap: float = math.inf  # a layer may grow a token's size by this factor
+
+    def __post_init__(self) -> None:
+        for name in ("identity", "detail", "leak", "text", "context"):
+            value = getattr(self, name)
+            if not 0 <= value <= MAX_SCALE:
+                raise InputError(
+                    f"The {name} scale is {value}; it must lie between 0 (off) and {MAX_SCALE}."
+                )
+        if not -1 <= self.balance <= 1:
+            raise InputError(f"The balance is {self.balance}; it must lie between -1 and 1.")
+        if not self.energy_cap >= 1:
+            raise InputError(f"The energy cap is {self.energy_cap}; it must be 1 or more.")
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        """Return the preset's own scales."""
+        defaults = preset.defaults
+        return cls(identity=defaults["identity_scale"], detail=defaults["detail_scale"])
+
+
+def subject_condition(
+    components: Components,
+    identities: Sequence[Identity],
+    layouts: Sequence[Layout],
+    *,
+    regions: Sequence[Tensor],
+    class_tokens: Tensor,
+    strength: Strength,
+    shares: Sequence[float],
+    is_inline: bool = False,
+) -> SubjectCondition:
+    """Return everything the denoiser reads of S subjects, for as many rows as a layout has.
+
+    Args:
+        components: The loaded networks.
+        identities: The subjects.
+        layouts: Where each goes, B rows.
+        regions: Mask of each for rescaling, (1, 1, h, w).
+        class_tokens: Words of the prompt that name each, (S, T), 1 or 0.
+        strength: Scales of the branches.
+        shares: Factor of each subject on identity and detail scales.
+        is_inline: Whether attention replaces `regions` during the call.
+    """
+    batch, cells = len(layouts[0].scale), tuple(regions[0].shape[-2:])
+    shape = (batch, components.preset.latent_channels, *cells)
+    silent = silent_condition(
+        regions[0].new_empty(shape),
+        width=identities[0].tokens.shape[-1],
+        num_subjects=len(identities),
+    )
+    placed = [
+        components.denoiser.place_subject(
+            components.autoencoder,
+            one.pixels[:1].expand(batch, -1, -1, -1),
+            one.mask[:1].expand(batch, -1, -1, -1),
+            layout=layout,
+            cells=(regions[0].shape[-2], regions[0].shape[-1]),
+        )
+        for one, layout in zip(identities, layouts, strict=True)
+    ]
+    knows_places = float(components.layout_predictor is not None)
+    attention = silent._replace(
+        identity_tokens=_stack([one.tokens for one in identities], batch),
+        keys=_stack_layers([one.keys for one in identities], batch),
+        values=_stack_layers([one.values for one in identities], batch),
+        coverage=_stack([_coverage(one, components.cells_of(None)) for one in identities], batch),
+        affine=torch.stack([to_affine(layout) for layout in layouts], dim=1),
+        has_layout=torch.full_like(silent.has_layout, knows_places),
+        mask=torch.cat(list(regions), dim=1).expand(batch, -1, -1, -1),
+        is_inline=torch.full_like(silent.is_inline, float(is_inline)),
+        class_tokens=class_tokens.to(silent.mask).expand(batch, -1, -1),
+    )
+    return SubjectCondition(
+        attention=_scaled(attention, strength, shares),
+        pooled=_stack([one.pooled for one in identities], batch),
+        aligned=torch.stack(placed, dim=1),
+    )
+
+
+def _scaled(
+    attention: AttentionCondition, strength: Strength, shares: Sequence[float]
+) -> AttentionCondition:
+    """Return `attention` with all factors of mask-guided rescaling."""
+    more = 1 + BALANCE_OF_IDENTITY * strength.balance
+    text = 1 - BALANCE_OF_TEXT * strength.balance
+    share = attention.identity_scale.new_tensor(shares)
+
+    def filled(scale: float) -> Tensor:
+        return torch.full_like(attention.text_scale, scale)
+
+    def by_subject(scale: float) -> Tensor:
+        return torch.full_like(attention.identity_scale, scale) * share
+
+    return attention._replace(
+        identity_scale=by_subject(strength.identity * more),
+        identity_leak=by_subject(strength.leak),
+        detail_scale=by_subject(strength.detail * more),
+        detail_leak=by_subject(strength.leak),
+        text_scale=filled(strength.text * text),
+        context_scale=filled(strength.context),
+        energy_cap=filled(strength.energy_cap),
+    )
+
+
+def _coverage(identity: Identity, cells: tuple[int, int]) -> Tensor:
+    """Return the subject's share of each reference cell, (1, R, h, w)."""
+    return resize_mask(identity.mask, cells).transpose(0, 1)
+
+
+def _stack(rows: list[Tensor], batch: int) -> Tensor:
+    """Return single rows (1, n, …) as (B, S, n, …), shorter ones padded by repetition.
+
+    Attention is a weighted mean, so a token that appears twice counts as often as its copies;
+    subjects with fewer references repeat whole references, which changes nothing.
+    """
+    longest = max(one.shape[1] for one in rows)
+    same = [_repeat_to(one, longest) for one in rows]
+    return torch.stack(same, dim=1).expand(batch, *[-1] * rows[0].ndim)
+
+
+def _repeat_to(row: Tensor, length: int) -> Tensor:
+    if row.shape[1] == length:
+        return row
+    if length % row.shape[1]:
+        raise InputError(
+            "Subjects of one picture need as many reference pictures each, or a multiple: "
+            f"{row.shape[1]} and {length} tokens do not match."
+        )
+    return row.repeat(1, length // row.shape[1], *[1] * (row.ndim - 2))
+
+
+def _stack_layers(layers: Sequence[Mapping[str, Tensor]], batch: int) -> dict[str, Tensor]:
+    return {name: _stack([one[name] for one in layers], batch) for name in layers[0]}

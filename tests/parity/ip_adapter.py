@@ -1,0 +1,246 @@
+"""Public adapter families, random and small, through diffusers' own loader and through ours."""
+
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.install import Plan, install
+from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter
+from swiftpie.models.projection import Feature
+
+BOUND = 1e-5
+WIDTHS = {"sd15": 24, "sd21": 32, "sdxl": 40}  # of a token; in full size 768, 1024 and 2048
+SCALES = (0.3, 1.0)
+HIDDEN, EMBEDS, FACE = 48, 20, 16  # of features; in full size 1280, 1024 or 1280, and 512
+INNER = 128  # of a resampler: two heads of 64
+
+# As released (h94/IP-Adapter and IP-Adapter-FaceID): what differs between the files is the
+# family of the projector, the backbone, and the encoder, whose width is `EMBEDS` here.
+FILES = {
+    "ip-adapter_sd15": ("sd15", "linear", {}),
+    "ip-adapter_sd15_vit-G": ("sd15", "linear", {"features": EMBEDS + 5}),
+    "ip-adapter-plus_sd15": ("sd15", "plus", {}),
+    "ip-adapter-full-face_sd15": ("sd15", "full", {}),
+    "ip-adapter_sdxl": ("sdxl", "linear", {"features": EMBEDS + 5}),
+    "ip-adapter_sdxl_vit-h": ("sdxl", "linear", {}),
+    "ip-adapter-plus_sdxl_vit-h": ("sdxl", "plus", {"inner": 192}),
+    "ip-adapter-faceid_sd15": ("sd15", "face", {}),
+    "ip-adapter-faceid-portrait_sd15": ("sd15", "face", {"num_tokens": 16}),
+    "ip-adapter-faceid_sdxl": ("sdxl", "face", {}),
+    "ip-adapter-faceid-plus_sd15": ("sd15", "face_plus", {"version": 1}),
+    "ip-adapter-faceid-plusv2_sd15": ("sd15", "face_plus", {"version": 2}),
+    "ip-adapter-faceid-plusv2_sdxl": ("sdxl", "face_plus", {"version": 2}),
+    "swiftedit ip_adapter.bin": ("sd21", "linear", {}),
+}
+
+
+def tiny_unet(backbone):
+    """A random U-Net with the layers of `backbone` and few channels."""
+    torch.manual_seed(0)
+    cross, plain = "CrossAttnDownBlock2D", "DownBlock2D"
+    settings = {
+        "sample_size": 16,
+        "block_out_channels": (16, 32, 32, 32),
+        "cross_attention_dim": WIDTHS[backbone],
+        "attention_head_dim": 4,
+        "norm_num_groups": 8,
+    }
+    if backbone == "sd21":
+        settings |= {"attention_head_dim": (2, 4, 4, 4), "use_linear_projection": True}
+    if backbone == "sdxl":
+        settings |= {
+            "block_out_channels": (16, 32, 32),
+            "down_block_types": (plain, cross, cross),
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "transformer_layers_per_block": (1, 2, 10),
+            "attention_head_dim": (2, 4, 4),
+            "use_linear_projection": True,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + 12,
+        }
+    return UNet2DConditionModel(**settings).eval().requires_grad_(False)
+
+
+def adapter_tensors(name, unet):
+    """The file called `name` in small, random, as nested dictionaries."""
+    backbone, family, settings = FILES[name]
+    generator = torch.Generator().manual_seed(len(name))
+    shapes = {}
+    paths = [path.removesuffix(".processor") for path in unet.attn_processors]
+    for number, path in enumerate(paths):
+        layer = unet.get_submodule(path)
+        if layer.is_cross_attention:
+            for part in "kv":
+                shape = (layer.inner_dim, WIDTHS[backbone])
+                shapes[f"{number}.to_{part}_ip.weight"] = shape
+    return {
+        "image_proj": _random(projector_shapes(family, WIDTHS[backbone], **settings), generator),
+        "ip_adapter": _random(shapes, generator),
+    }
+
+
+def projector_shapes(family, width, *, features=EMBEDS, num_tokens=4, inner=INNER, version=0):
+    """The shapes of a projector as released."""
+    del version
+    match family:
+        case "linear":
+            return _affine("proj", num_tokens * width, features) | _norm("norm", width)
+        case "full":
+            wide = _affine("proj.0", HIDDEN, HIDDEN) | _affine("proj.2", width, HIDDEN)
+            return wide | _norm("proj.3", width)
+        case "face":
+            return _face(FACE, num_tokens * width) | _norm("norm", width)
+        case "plus":
+            latents = {"latents": (1, 16, inner)}
+            return latents | _resampler("", inner=inner, heads=inner, width=width)
+    resampler = _resampler("perceiver_resampler.", inner=width, heads=INNER, width=width)
+    return _face(FACE, num_tokens * width) | _norm("norm", width) | resampler
+
+
+def _face(features, out):
+    return _affine("proj.0", 2 * features, features) | _affine("proj.2", out, 2 * features)
+
+
+def _resampler(prefix, *, inner, heads, width):
+    """Shapes of a resampler; `heads` is the width of all heads together."""
+    shapes = _affine(f"{prefix}proj_in", inner, HIDDEN)
+    shapes |= _affine(f"{prefix}proj_out", width, inner) | _norm(f"{prefix}norm_out", width)
+    for number in range(4):
+        layer = f"{prefix}layers.{number}"
+        shapes |= _norm(f"{layer}.0.norm1", inner) | _norm(f"{layer}.0.norm2", inner)
+        shapes |= {f"{layer}.0.to_q.weight": (heads, inner)}
+        shapes |= {f"{layer}.0.to_kv.weight": (2 * heads, inner)}
+        shapes |= {f"{layer}.0.to_out.weight": (inner, heads)}
+        shapes |= _norm(f"{layer}.1.0", inner)
+        shapes |= {f"{layer}.1.1.weight": (4 * inner, inner)}
+        shapes |= {f"{layer}.1.3.weight": (inner, 4 * inner)}
+    return shapes
+
+
+def _affine(name, out, features):
+    return {f"{name}.weight": (out, features), f"{name}.bias": (out,)}
+
+
+def _norm(name, width):
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def _random(shapes, generator):
+    return {
+        name: torch.randn(shape, generator=generator) / shape[-1] ** (len(shape) > 1 and 0.5)
+        for name, shape in shapes.items()
+    }
+
+
+def features_for(projector, *, batch=2):
+    """Random input of a projector, a tuple of its arguments."""
+    generator = torch.Generator().manual_seed(5)
+    hidden = torch.randn(batch, 9, projector.feature_width, generator=generator)
+    face = torch.randn(batch, FACE, generator=generator)
+    return {
+        Feature.EMBEDS: (hidden[:, 0],),
+        Feature.HIDDEN: (hidden,),
+        Feature.FACE: (face,),
+        Feature.FACE_AND_HIDDEN: (face, hidden),
+    }[projector.feature]
+
+
+def theirs(unet, source, *, folder=None):
+    """A pipeline around `unet` with diffusers' own adapter, from tensors or from a file."""
+    pipeline = StableDiffusionPipeline(
+        vae=None,
+        text_encoder=None,
+        tokenizer=None,
+        unet=unet,
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    place = {"subfolder": "", "weight_name": source if folder else None}
+    pipeline.load_ip_adapter(folder or source, image_encoder_folder=None, **place)
+    return pipeline
+
+
+def their_tokens(pipeline, features, *, version=0):
+    """Tokens (B, K, D) of diffusers' projector; features have one picture a sample."""
+    [projection] = pipeline.unet.encoder_hid_proj.image_projection_layers
+    if version:
+        projection.shortcut = version == 2
+        projection.clip_embeds = features[1][:, None]
+    return projection(features[0])
+
+
+def unet_inputs(unet):
+    """Keywords for one call of any tiny U-Net."""
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator)
+
+    call = {
+        "sample": draw(2, 4, 16, 16),
+        "timestep": 999,
+        "encoder_hidden_states": draw(2, 7, unet.config.cross_attention_dim),
+    }
+    extra = {}
+    if unet.config.addition_embed_type == "text_time":
+        extra = {"text_embeds": draw(2, 12), "time_ids": torch.ones(2, 6)}
+    return call, extra
+
+
+def their_output(pipeline, features, *, scale):
+    """The U-Net's output with diffusers' processors."""
+    pipeline.set_ip_adapter_scale(scale)
+    call, extra = unet_inputs(pipeline.unet)
+    extra["image_embeds"] = [features[0][:, None]]
+    return pipeline.unet(**call, added_cond_kwargs=extra).sample
+
+
+def our_output(unet, tokens, *, scale):
+    """The U-Net's output with our processors, the identity everywhere at `scale`."""
+    call, extra = unet_inputs(unet)
+    silent = silent_condition(call["sample"], width=tokens.shape[-1])
+    strength = torch.full_like(silent.identity_scale, scale)
+    condition = silent._replace(
+        identity_tokens=tokens[:, None], identity_scale=strength, identity_leak=strength
+    )
+    keywords = {"condition": condition, "notes": {}}
+    return unet(**call, added_cond_kwargs=extra, cross_attention_kwargs=keywords).sample
+
+
+def difference(first, second):
+    """The largest difference of two tensors of one shape."""
+    assert first.shape == second.shape
+    return (first - second).abs().max().item()
+
+
+def compare(name):
+    """Rows for one public file: projector, and U-Net at each scale."""
+    backbone, _, settings = FILES[name]
+    version = settings.get("version", 0)
+    unet = tiny_unet(backbone)
+    tensors = adapter_tensors(name, unet)
+    adapter = read_ip_adapter(tensors, face_version=version or None)
+    features = features_for(adapter.projector)
+    tokens = adapter.projector.module(*features)
+    pipeline = theirs(tiny_unet(backbone), tensors)
+    rows = [
+        (f"{name}: tokens", difference(tokens, their_tokens(pipeline, features, version=version)))
+    ]
+    installation = install(unet, Plan(token_width=tokens.shape[-1]))
+    load_into(adapter, installation)
+    for scale in SCALES:
+        expected = their_output(pipeline, features, scale=scale)
+        found = our_output(unet, tokens, scale=scale)
+        rows.append((f"{name}: U-Net at scale {scale}", difference(found, expected)))
+    effect = difference(our_output(unet, tokens, scale=0.0), our_output(unet, tokens, scale=1.0))
+    assert effect > 100 * BOUND, f"{name} does nothing"  # else equality would say nothing
+    return [(what, largest, BOUND) for what, largest in rows]
+
+
+@torch.no_grad()
+def rows():
+    """Every comparison as (name, largest difference, bound)."""
+    return [row for name in FILES for row in compare(name)]

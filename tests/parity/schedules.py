@@ -1,0 +1,192 @@
+"""Largest differences between our schedules and the schedulers of diffusers."""
+
+import warnings
+
+import diffusers
+import torch
+
+from swiftpie.schedules import (
+    NoiseScale,
+    PredictionType,
+    Renoise,
+    add_noise,
+    build_schedule,
+    flow_step,
+    predict_clean,
+    scaled_linear_step,
+)
+
+BOUND = 1e-5  # of the largest latent; diffusers multiplies its table of noise in float32
+TABLE_BOUND = 1e-6
+SHAPE = (2, 4, 8, 8)
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+PREDICTIONS = (PredictionType.EPSILON, PredictionType.V, PredictionType.SAMPLE)
+STEP_COUNTS = (1, 2, 4, 8)
+LCM_TIMESTEPS = ([399], [800], [999, 749, 499, 249], [999, 759, 499, 259])
+
+# Share of signal that is kept, by timestep, to six digits.
+KEPT = {
+    249: 0.675432,
+    399: 0.426086,
+    499: 0.277669,
+    500: 0.276332,
+    749: 0.056623,
+    800: 0.036870,
+    999: 0.004660,
+}
+
+
+def rows():
+    """Every comparison as (name, largest difference, bound)."""
+    found = [("noise table", noise_table(), TABLE_BOUND)]
+    for prediction in PREDICTIONS:
+        for count in STEP_COUNTS:
+            found.append((f"ddim {count} {prediction}", ddim(count, prediction), BOUND))
+            found.append((f"euler {count} {prediction}", euler(count, prediction), BOUND))
+        for timesteps in LCM_TIMESTEPS:
+            found.append((f"lcm {timesteps} {prediction}", lcm(timesteps, prediction), BOUND))
+        for eta in (0.0, 0.3, 1.0):
+            for count in (1, 4):
+                name = f"tcd {count} eta {eta} {prediction}"
+                found.append((name, tcd(count, prediction, eta), BOUND))
+    for prediction in (PredictionType.EPSILON, PredictionType.V):
+        for count in (1, 4):
+            difference = euler_ancestral(count, prediction)
+            found.append((f"euler ancestral {count} {prediction}", difference, BOUND))
+    found += [(f"flow {count}", flow(count), BOUND) for count in STEP_COUNTS]
+    return found
+
+
+def noise_table():
+    """Against the values that are known of Stable Diffusion's training schedule."""
+    return max(abs(scaled_linear_step(time).alpha ** 2 - kept) for time, kept in KEPT.items())
+
+
+def ddim(num_steps, prediction_type):
+    """Deterministic DDIM with trailing timesteps."""
+    theirs = diffusers.DDIMScheduler(
+        **BETAS,
+        prediction_type=prediction_type.value,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    theirs.set_timesteps(num_steps)
+    return largest_difference(theirs, prediction_type)
+
+
+def euler(num_steps, prediction_type):
+    """Euler's method with trailing timesteps, which is DDIM in our count of noise."""
+    theirs = euler_scheduler(diffusers.EulerDiscreteScheduler, num_steps, prediction_type)
+    return largest_difference(theirs, prediction_type, noise_scale=NoiseScale.SIGMA)
+
+
+def euler_ancestral(num_steps, prediction_type):
+    """Euler's method with fresh noise."""
+    kind = diffusers.EulerAncestralDiscreteScheduler
+    theirs = euler_scheduler(kind, num_steps, prediction_type)
+    return largest_difference(
+        theirs,
+        prediction_type,
+        noise_scale=NoiseScale.SIGMA,
+        renoise=Renoise.EULER_ANCESTRAL,
+    )
+
+
+def lcm(timesteps, prediction_type):
+    """Latent consistency models at timesteps given one by one."""
+    theirs = diffusers.LCMScheduler(**BETAS, prediction_type=prediction_type.value)
+    # Their own steps are every 20th; with 1000 of them any timestep is one.
+    theirs.set_timesteps(timesteps=timesteps, original_inference_steps=1000)
+    return largest_difference(theirs, prediction_type, renoise=Renoise.LCM)
+
+
+def tcd(num_steps, prediction_type, eta):
+    """Trajectory consistency with a share `eta` of fresh noise."""
+    theirs = diffusers.TCDScheduler(**BETAS, prediction_type=prediction_type.value)
+    theirs.set_timesteps(num_steps)
+    return largest_difference(theirs, prediction_type, renoise=Renoise.TCD, eta=eta)
+
+
+def flow(num_steps):
+    """Against Euler's method for a velocity: latents + velocity / steps."""
+    timesteps = [1000 - 1000 * index // num_steps for index in range(num_steps)]
+    ours = build_schedule(timesteps, PredictionType.FLOW, noise_scale=NoiseScale.FLOW)
+    start = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    latents, expected = ours.initial_latents(start), start
+    for index in range(num_steps):
+        latents = ours.advance(latents, network(latents, index), index)
+        expected = expected + network(expected, index) / num_steps
+    return relative_difference(latents, expected)
+
+
+def euler_scheduler(kind, num_steps, prediction_type):
+    """An Euler scheduler of diffusers; those hand tensors to NumPy the old way."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        scheduler = kind(
+            **BETAS, prediction_type=prediction_type.value, timestep_spacing="trailing"
+        )
+        scheduler.set_timesteps(num_steps)
+    return scheduler
+
+
+def largest_difference(theirs, prediction_type, *, eta=0.0, **settings):
+    """Run both samplers on one network and compare what enters it and what comes out at last."""
+    timesteps = [int(timestep) for timestep in theirs.timesteps]
+    ours = build_schedule(timesteps, prediction_type, eta=eta, **settings)
+    start = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    our_inputs = run_ours(ours, start)
+    their_inputs = run_theirs(theirs, start, eta)
+    assert len(our_inputs) == len(their_inputs) == len(timesteps) + 1
+    return max(map(relative_difference, our_inputs, their_inputs))
+
+
+def run_ours(schedule, start):
+    """All latents on the way, the first before the network, the last clean."""
+    draws = torch.Generator().manual_seed(1)
+    latents = [schedule.initial_latents(start)]
+    for index in range(len(schedule.steps)):
+        noise = torch.randn(SHAPE, generator=draws) if schedule.needs_noise else None
+        prediction = network(latents[-1], index)
+        latents.append(schedule.advance(latents[-1], prediction, index, noise=noise))
+    return latents
+
+
+def run_theirs(scheduler, start, eta):
+    """The same of a scheduler of diffusers, which scales what enters the network by itself."""
+    options = {"generator": torch.Generator().manual_seed(1)}
+    if isinstance(scheduler, diffusers.TCDScheduler):
+        options["eta"] = eta
+    latents = start * scheduler.init_noise_sigma
+    inputs = []
+    for index, timestep in enumerate(scheduler.timesteps):
+        inputs.append(scheduler.scale_model_input(latents, timestep))
+        prediction = network(inputs[-1], index)
+        latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
+    return [*inputs, latents]
+
+
+def network(latents, index):
+    """A denoiser whose output depends on what enters it and on the step."""
+    table = torch.randn(SHAPE, generator=torch.Generator().manual_seed(100 + index))
+    return 0.7 * torch.tanh(latents) + 0.3 * table
+
+
+def relative_difference(found, expected):
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def round_trip(prediction_type, timestep):
+    """Noise known latents and solve for them again, given the exact prediction."""
+    is_flow = prediction_type is PredictionType.FLOW
+    step = flow_step(timestep) if is_flow else scaled_linear_step(timestep)
+    draws = torch.Generator().manual_seed(2)
+    clean, noise = torch.randn(SHAPE, generator=draws), torch.randn(SHAPE, generator=draws)
+    exact = {
+        PredictionType.EPSILON: noise,
+        PredictionType.V: step.alpha * noise - step.sigma * clean,
+        PredictionType.SAMPLE: clean,
+        PredictionType.FLOW: clean - noise,
+    }[prediction_type]
+    latents = add_noise(clean, noise, step)
+    return relative_difference(predict_clean(latents, exact, step, prediction_type), clean)

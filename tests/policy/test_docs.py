@@ -1,0 +1,148 @@
+"""What the README, the pages and the examples say works as they say it."""
+
+import ast
+import re
+import runpy
+import shlex
+import shutil
+from importlib.resources import as_file, files
+
+import pytest
+import typer
+from typer.main import get_command
+
+from swiftpie.cli.main import app
+from swiftpie.cli.train import _configure, _recipes, parse_duration
+from swiftpie.images import load_image
+from tests.policy.project import ROOT, shown
+
+README = ROOT / "README.md"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+MAX_EXAMPLE_LINES = 40
+MAX_PAGE_LINES = 120  # the README has its own limit
+FIRST_SCREEN_LINES = 30
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def blocks(page, language):
+    return [body for kind, body in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def command_lines(page):
+    """Every line of the page's bash blocks as words, comments and line ends folded away."""
+    whole = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
+    return [words for line in whole.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+def parse(words):
+    """Let the command line understand `words` without doing anything."""
+    command, context, rest = get_command(app), None, words[1:]
+    while rest and hasattr(command, "get_command"):
+        context = typer.Context(command, parent=context)
+        found = command.get_command(context, rest[0])
+        if found is None:
+            break
+        command, rest = found, rest[1:]
+    if hasattr(command, "get_command") and rest and not rest[0].startswith("-"):
+        raise ValueError(f"there is no command {rest[0]}")
+    return command.make_context("swiftpie", list(rest), parent=context)
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A folder with the files that the pages speak of: pictures and a training run."""
+    monkeypatch.chdir(tmp_path)
+    with as_file(files("swiftpie") / "assets") as assets:
+        load_image(assets / "samples" / "1f439.webp").save("dog.png")
+        load_image(assets / "samples" / "1f916.webp").save("robot.png")
+        shutil.copytree(assets / "mini", tmp_path / "runs" / "mini_one_step" / "export")
+    return tmp_path
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=shown)
+def test_an_example_is_short_runs_and_leaves_pictures(example, workspace, capsys):
+    before = {*workspace.iterdir()}
+    runpy.run_path(str(example), run_name="__main__")
+    created = sorted({*workspace.iterdir()} - before)
+    pictures = [path for path in created if path.suffix == ".png"]
+    assert pictures
+    assert all(load_image(path).width >= 128 for path in pictures)
+    told = capsys.readouterr().out
+    assert any(path.name in told for path in pictures)
+    assert len(example.read_text().splitlines()) <= MAX_EXAMPLE_LINES
+
+
+def test_there_are_examples_and_pages():
+    assert len(EXAMPLES) >= 4
+    assert len(PAGES) >= 8
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_python_on_a_page_runs_from_top_to_bottom(page):
+    names = {}
+    for body in blocks(page, "python"):
+        exec(compile(body, shown(page), "exec"), names)
+
+
+def test_the_six_lines_of_the_readme_write_a_picture(workspace):
+    (body, *_) = blocks(README, "python")
+    assert len(ast.parse(body).body) <= 6
+    exec(compile(body, "README.md", "exec"), {})
+    assert load_image(workspace / "out.png").size == (128, 128)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_command_lines_on_a_page_parse(page):
+    lines = [words for words in command_lines(page) if words[0] == "swiftpie"]
+    for words in lines:
+        context = parse(words)
+        if words[1] == "train" and context.params["recipe"]:
+            _configure(_recipes(), context.params["recipe"], context.params["overrides"] or [])
+            assert parse_duration(context.params["time_limit"] or "1s") > 0
+
+
+def test_the_readme_shows_every_command():
+    lines = [words for words in command_lines(README) if words[0] == "swiftpie"]
+    shown_commands = {words[1] for words in lines}
+    assert set(get_command(app).commands) - {"demo"} <= shown_commands
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "swiftpie persnalize dog.png x -o out.png",
+        "swiftpie personalize dog.png x",
+        "swiftpie personalize dog.png x -o out.png --sed 3",
+        "swiftpie personalize dog.png x -o out.png --seed three",
+        "swiftpie evaluate emoji",
+    ],
+)
+def test_a_wrong_command_line_does_not_parse(line):
+    with pytest.raises(Exception, match=r"no command|Missing|No such|be a valid|not a valid"):
+        parse(shlex.split(line))
+
+
+def test_the_first_screen_needs_two_commands_that_make_knows():
+    first = README.read_text().splitlines()[:FIRST_SCREEN_LINES]
+    commands = [words for words in command_lines(README) if words[0] == "make"]
+    assert commands == [["make", "demo"], ["make", "test"]]
+    assert all(" ".join(words) in " ".join(first) for words in commands)
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{words[1]}:", makefile, re.M) for words in commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_links_into_the_repository_lead_somewhere(page):
+    targets = [link.partition("#")[0] for link in LINK.findall(page.read_text())]
+    local = [target for target in targets if target and not re.match(r"[a-z]+:", target)]
+    assert local
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=shown)
+def test_a_page_is_short(page):
+    assert len(page.read_text().splitlines()) <= MAX_PAGE_LINES
