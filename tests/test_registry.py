@@ -82,3 +82,30 @@ def test_a_registry_of_a_missing_folder_can_be_created_because_creation_reads_no
     registry = Registry(package="no_such.folder", attribute="PIE", entry_point_group=GROUP)
     with pytest.raises(ModuleNotFoundError):
         registry.names()
+
+
+@pytest.fixture
+def bakery(pies, tmp_path):  # noqa: ARG001 - it puts the folder on disk
+    """A registry of the same folder, with a module that holds a family."""
+    family = tmp_path / "bakery" / "pies" / "quiches.py"
+    family.write_text("PIES = {'leek': 'leek quiche', 'onion-2': 'onion quiche'}\n")
+    importlib.invalidate_caches()
+    return Registry(
+        package="bakery.pies", attribute="PIE", entry_point_group=GROUP, family_attribute="PIES"
+    )
+
+
+def test_a_family_is_known_by_its_members_and_not_by_its_file(bakery):
+    assert bakery.names() == ("apple-crumble", "burnt", "cherry", "leek", "onion-2", "plum")
+    assert bakery.get("onion-2") == "onion quiche"
+    assert bakery.get("apple-crumble") == "apple"
+    assert bakery.get("plum") == "plum"
+    with pytest.raises(ConfigError, match="'quiches' does not exist"):
+        bakery.get("quiches")
+
+
+def test_two_files_of_a_folder_cannot_define_one_name(bakery, tmp_path):
+    (tmp_path / "bakery" / "pies" / "more.py").write_text("PIES = {'leek': 'leek tart'}\n")
+    importlib.invalidate_caches()
+    with pytest.raises(AssertionError, match="quiches defines a name that another module has"):
+        bakery.names()

@@ -80,14 +80,6 @@ def test_version_is_the_packages(call):
     assert call("--version").stdout == f"swiftpie {__version__}\n"
 
 
-def test_presets_are_listed_and_shown(call):
-    (mini,) = json.loads(call("presets", "--json").stdout)
-    assert json.loads(call("presets", "show", "mini", "--json").stdout) == mini
-    assert mini["capabilities"] == ["layout", "personalize"]
-    assert "mini" in call("presets").stdout
-    assert call("presets", "show", "maxi").exit_code == 2
-
-
 def test_doctor_knows_the_versions(call):
     facts = json.loads(call("doctor", "--json").stdout)
     assert facts["swiftpie"] == __version__

@@ -8,6 +8,7 @@ from torch import nn
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.inversion import Inversion
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import PromptEncoder
 from swiftpie.schedules import Schedule
@@ -27,6 +28,7 @@ class Components:
     autoencoder: Autoencoder
     denoiser: Denoiser
     layout_predictor: LayoutPredictor | None  # None where the model does not place subjects
+    inversion: Inversion | None  # None where the model cannot edit pictures yet
     fingerprint: str  # sha256 of all weights
 
     @property
@@ -51,6 +53,19 @@ class Components:
                 f"{unit} from {MIN_SIDE_PX} to {MAX_SIDE_PX}."
             )
         return height // self.preset.latent_cell_px, width // self.preset.latent_cell_px
+
+    def inverter(self) -> Inversion:
+        """Return the inversion network.
+
+        Raises:
+            CapabilityError: The preset has none.
+        """
+        if self.inversion is None:
+            raise CapabilityError(
+                f"Preset {self.preset.name!r} has no inversion network, so it cannot "
+                f"{Capability.EDIT}. Load it with `inversion=`, a folder with SwiftEdit's network."
+            )
+        return self.inversion
 
     def encoder_of_identity(self) -> nn.Module:
         """Return the image encoder.

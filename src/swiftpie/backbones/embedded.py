@@ -42,6 +42,7 @@ def load_embedded(preset: Preset, *, device: str, weights: Path | None) -> Compo
         preset=preset,
         schedule=schedule_of(preset),
         text=TextTower(_load_tokenizer(folder / "tokenizer"), text_encoder, Pooling.MEAN),
+        inversion=None,  # not trained yet
         fingerprint=fingerprint_of(folder),
         **networks,
     )

@@ -90,9 +90,12 @@ def projector_for(
         WeightsError: The family is unknown, or a tensor is missing, superfluous or misshapen.
     """
     build = _builder(image_proj)
-    strange = [name for name, tensor in image_proj.items() if not tensor.is_floating_point()]
-    if strange:
-        raise WeightsError(f"{strange[0]!r} of an image projector holds no floating-point numbers.")
+    for name, tensor in image_proj.items():
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            raise WeightsError(
+                f"{name!r} of an image projector holds {tuple(tensor.shape)} of {tensor.dtype}. "
+                "Floating-point numbers are needed. Get the file again."
+            )
     try:
         with torch.device("meta"):  # sizes only, no random numbers
             projector = build(image_proj)
@@ -145,8 +148,9 @@ def _builder(image_proj: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]
 def _linear(tensors: Mapping[str, Tensor]) -> Projector:
     rows, feature_width = tensors["proj.weight"].shape
     width = len(tensors["norm.weight"])
-    module = ImageProjection(feature_width, width, rows // width)
-    return Projector(module, Feature.EMBEDS, feature_width, rows // width, width)
+    num_tokens = _times(rows, width)
+    module = ImageProjection(feature_width, width, num_tokens)
+    return Projector(module, Feature.EMBEDS, feature_width, num_tokens, width)
 
 
 def _full(tensors: Mapping[str, Tensor]) -> Projector:
@@ -159,10 +163,9 @@ def _full(tensors: Mapping[str, Tensor]) -> Projector:
 def _face(tensors: Mapping[str, Tensor]) -> Projector:
     inner, feature_width = tensors["proj.0.weight"].shape
     width = len(tensors["norm.weight"])
-    num_tokens = len(tensors["proj.2.weight"]) // width
-    module = IPAdapterFaceIDImageProjection(
-        feature_width, width, inner // feature_width, num_tokens
-    )
+    num_tokens = _times(len(tensors["proj.2.weight"]), width)
+    ratio = _times(inner, feature_width)
+    module = IPAdapterFaceIDImageProjection(feature_width, width, ratio, num_tokens)
     return Projector(module, Feature.FACE, feature_width, num_tokens, width)
 
 
@@ -183,14 +186,14 @@ def _face_plus(tensors: Mapping[str, Tensor]) -> Projector:
     inner, feature_width = tensors[f"{FACE_PREFIX}proj_in.weight"].shape
     width = len(tensors[f"{FACE_PREFIX}proj_out.weight"])
     face_inner, face_width = tensors["proj.0.weight"].shape
-    num_tokens = len(tensors["proj.2.weight"]) // inner
+    num_tokens = _times(len(tensors["proj.2.weight"]), inner)
     module = FacePlusProjection(
         embed_dims=inner,
         output_dims=width,
         hidden_dims=feature_width,
         id_embeddings_dim=face_width,
         num_tokens=num_tokens,
-        ffproj_ratio=face_inner // face_width,
+        ffproj_ratio=_times(face_inner, face_width),
         **_resampler_sizes(tensors, prefix=FACE_PREFIX, inner=inner),
     )
     return Projector(module, Feature.FACE_AND_HIDDEN, feature_width, num_tokens, width)
@@ -202,9 +205,21 @@ def _resampler_sizes(tensors: Mapping[str, Tensor], *, prefix: str, inner: int) 
     return {
         "depth": len({name.removeprefix(prefix).split(".")[1] for name in names}),
         "dim_head": HEAD_WIDTH,
-        "heads": len(tensors[f"{first}0.to_q.weight"]) // HEAD_WIDTH,
+        "heads": _times(len(tensors[f"{first}0.to_q.weight"]), HEAD_WIDTH),
         "ffn_ratio": len(tensors[f"{first}1.1.weight"]) / inner,
     }
+
+
+def _times(whole: int, part: int) -> int:
+    """Return how often `part` goes into `whole`.
+
+    Raises:
+        ValueError: There is a remainder, or `whole` is 0.
+    """
+    times, remainder = divmod(whole, part)
+    if remainder or not times:
+        raise ValueError(f"{whole} rows are not a multiple of {part}")
+    return times
 
 
 def _names(module: nn.Module) -> dict[str, str]:

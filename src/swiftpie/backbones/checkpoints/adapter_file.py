@@ -138,7 +138,7 @@ def _read_header(path: str | Path) -> dict[str, Any]:
         found, face_version = header["format"], header.get("face_version")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"The settings in '{path}' are damaged. Get the file again.") from error
-    if found != FORMAT or face_version not in {None, *get_args(FaceVersion)}:
+    if found != FORMAT or face_version not in (None, *get_args(FaceVersion)):
         raise WeightsError(
             f"'{path}' has format {found!r}, and this version reads {FORMAT!r}. Update SwiftPie."
         )

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from swiftpie.errors import WeightsError
+from swiftpie.errors import InputError, WeightsError
 from swiftpie.files import check_target
 
 MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
@@ -135,6 +135,11 @@ def write_tensors(
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"'{path}' cannot be written ({_short(error)}). Room for the whole file is needed. "
+            "Choose another folder."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -216,7 +221,8 @@ def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
     if is_zip:
         _check_zip(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch would heed its suffix
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # broken bytes make the reader raise anything
         raise WeightsError(
             f"'{path}' holds more than plain tensors, or is damaged ({_short(error)}). Only "

@@ -8,7 +8,7 @@ PRESET = Preset(
     source="hub:stabilityai/sd-turbo",
     # Non-commercial research first, Stability AI's community licence since; that one sets terms
     # for commercial use.
-    licence="Stability NC / community",
+    licence="Stability non-commercial research / community",
     is_commercial=None,
     family=Family.SD21,
     image_size_px=512,

