@@ -1,5 +1,6 @@
-"""Masks (B, 1, H, W) in [0, 1]: from alpha, colours, files, boxes and attention; 1 = subject."""
+"""Masks (B, 1, H, W) in [0, 1]: where they come from and how they join pictures; 1 = subject."""
 
+from enum import StrEnum
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from swiftpie.cutout import find_subject
 from swiftpie.errors import ImageError, InputError
 from swiftpie.files import Source, describe, load_image
+from swiftpie.images import mask_to_pil
 
 WORK_SIDE_PX = 192  # the subject is looked for at this size; the outline is refined afterwards
 MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range the search has found nothing usable
@@ -23,6 +25,21 @@ ATTENTION_CEILING = 3.0  # means; larger values are outliers of single tokens
 ATTENTION_LOW, ATTENTION_HIGH = 0.05, 0.95  # quantiles that become 0 and 1
 ATTENTION_STEEPNESS = 10.0  # of the logistic curve around one half
 MIN_STRUCTURE = 0.5  # spread over mean below which a map points nowhere
+
+NOISE_CEILING = 3.0  # means; as SwiftEdit's released code has it
+NOISE_THRESHOLD = 0.5  # of the ceiling, likewise
+FEATHER_PX = 6  # an edge fades over this width
+FEATHER_SIDE_PX = 512  # of a picture with this longer side; wider in proportion in larger ones
+
+
+Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
+
+
+class MaskRule(StrEnum):
+    """How the difference of two inversions becomes a mask."""
+
+    RELEASED = "released"  # hard, as in SwiftEdit's released code
+    SMOOTH = "smooth"  # soft, made as masks from attention are
 
 
 def subject_mask(image: Image.Image) -> Tensor:
@@ -74,7 +91,7 @@ def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
     return resize_mask(mask, (size[1], size[0]))
 
 
-def parse_box(text: str) -> tuple[float, float, float, float]:
+def parse_box(text: str) -> Box:
     """Read "left,top,right,bottom" as fractions of the picture.
 
     Raises:
@@ -92,9 +109,7 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     )
 
 
-def box_mask(
-    box: tuple[float, float, float, float], *, height: int, width: int, feather: float = 0.0
-) -> Tensor:
+def box_mask(box: Box, *, height: int, width: int, feather: float = 0.0) -> Tensor:
     """Return a mask (1, 1, height, width) that is 1 inside `box`.
 
     Args:
@@ -149,6 +164,60 @@ def attention_to_mask(attention: Tensor) -> Tensor:
     maps = ((maps - _per_sample(low)) / spread).clamp(0, 1)
     soft = torch.sigmoid(ATTENTION_STEEPNESS * (maps - 0.5))
     return torch.where(_per_sample(has_structure), soft, 1.0).to(attention.dtype)
+
+
+def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: MaskRule) -> Tensor:
+    """Return where two prompts disagree about the noise behind one picture, (B, 1, h, w).
+
+    From arXiv:2412.04301, self-guided editing mask. The released code averages over batch and
+    channels; here every sample is on its own, which for one picture is the same.
+
+    Args:
+        source_noise: inverted noise (B, C, h, w) under the first prompt.
+        edit_noise: under the second, the same shape.
+        rule: `SMOOTH` gives all ones where the prompts agree everywhere, `RELEASED` zeros.
+    """
+    difference = (source_noise.float() - edit_noise.float()).abs().mean(dim=1, keepdim=True)
+    match rule:
+        case MaskRule.SMOOTH:
+            return attention_to_mask(difference)
+        case MaskRule.RELEASED:
+            ceiling = NOISE_CEILING * _per_sample(difference.flatten(1).mean(dim=1))
+            share = torch.minimum(difference, ceiling) / ceiling.clamp(min=1e-12)
+            return (share > NOISE_THRESHOLD).float()
+
+
+def grow(mask: Tensor, radius_px: int) -> Tensor:
+    """Return `mask` (B, 1, H, W) widened by `radius_px` on every side."""
+    return F.max_pool2d(mask, 2 * radius_px + 1, stride=1, padding=radius_px)
+
+
+def feather(mask: Tensor, width_px: int = FEATHER_PX) -> Tensor:
+    """Return `mask` (B, 1, H, W) with edges that fade inwards, over `width_px`.
+
+    It is nowhere larger than `mask`. The border of the picture is no edge.
+    """
+    shrunk = [mask]
+    for _ in range(width_px - 1):
+        shrunk.append(-F.max_pool2d(-shrunk[-1], 3, stride=1, padding=1))
+    return torch.minimum(torch.stack(shrunk).mean(dim=0), mask)
+
+
+def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image.Image:
+    """Return `edited` inside of `mask` and `original`, bit for bit, where it is 0.
+
+    Args:
+        edited: RGB.
+        original: RGB of the same size.
+        mask: (1, 1, H, W) in [0, 1], as large; its edges are feathered inwards.
+    """
+    size = (original.height, original.width)
+    assert edited.size == original.size, "the pictures differ in size"
+    assert tuple(mask.shape) == (1, 1, *size), "picture and mask differ in size"
+    scale = min(1.0, FEATHER_SIDE_PX / max(size))
+    small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    soft = resize_mask(feather(resize_mask(mask, small)), size)
+    return Image.composite(edited, original, mask_to_pil(torch.minimum(soft, mask))[0])
 
 
 def _transparency(image: Image.Image) -> Tensor | None:

@@ -63,6 +63,11 @@ def cap_energy(output: Tensor, base: Tensor, cap: Tensor) -> Tensor:
 
     Prevents burnt pictures where several scales add up. `cap` is (B,); inf changes nothing.
     """
-    size = output.float().square().mean(-1, keepdim=True).sqrt()
-    allowed = cap[:, None, None].float() * base.float().square().mean(-1, keepdim=True).sqrt()
-    return output / (size / allowed.clamp_min(1e-6)).clamp_min(1).to(output.dtype)
+    # Divided in this order, an infinite cap gives a zero gradient; the product would give a NaN.
+    growth = _size(output) / _size(base) / cap[:, None, None]
+    return output / growth.clamp_min(1).to(output.dtype)
+
+
+def _size(states: Tensor) -> Tensor:
+    """Return the root mean square of each token (B, N, 1), kept off zero for its gradient."""
+    return (states.float().square().mean(-1, keepdim=True) + 1e-12).sqrt()

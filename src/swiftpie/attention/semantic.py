@@ -76,7 +76,7 @@ class SemanticAttention(nn.Module):
         query = split_heads(attn.to_q(hidden_states), attn.heads)
         key = split_heads(attn.to_k(encoder_hidden_states), attn.heads)
         value = split_heads(attn.to_v(encoder_hidden_states), attn.heads)
-        text_mask = _per_head(attn, attention_mask, key.shape[2], len(query))
+        text_mask = per_head_mask(attn, attention_mask, key.shape[2], len(query))
         text = merge_heads(attend(query, key, value, text_mask))
         masks = layer_masks(condition, query.shape[2], notes)
         everyone = masks.sum(dim=1)
@@ -119,9 +119,10 @@ def _fold_heads(states: Tensor, heads: int) -> Tensor:
     return states.unflatten(-1, (heads, -1)).transpose(2, 3)
 
 
-def _per_head(
+def per_head_mask(
     attn: Attention, attention_mask: Tensor | None, num_keys: int, batch: int
 ) -> Tensor | None:
+    """Return what diffusers gives a processor as mask of the text, as (B, heads, 1, T)."""
     if attention_mask is None:
         return None
     prepared: Tensor = attn.prepare_attention_mask(attention_mask, num_keys, batch)

@@ -15,7 +15,7 @@ from swiftpie.cli.options import AsJson, Force, open_session
 if TYPE_CHECKING:
     from PIL import Image
 
-    from swiftpie.pipelines.personalize import Box
+    from swiftpie.masks import Box
     from swiftpie.types import GenerationResult
 
 PRESET = "mini"

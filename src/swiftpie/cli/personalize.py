@@ -25,8 +25,9 @@ from swiftpie.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from swiftpie.masks import Box
     from swiftpie.pipelines.condition import Strength
-    from swiftpie.pipelines.personalize import Box, MaskSource
+    from swiftpie.pipelines.personalize import MaskSource
     from swiftpie.types import GenerationResult
 
 RANDOM_SEEDS = 2**31  # short enough to type again

@@ -11,7 +11,7 @@ from swiftpie.data.captions import Attributes, draw_attributes, draw_caption
 from swiftpie.data.placing import place
 from swiftpie.data.posing import pose_subjects
 from swiftpie.data.references import draw_references
-from swiftpie.data.renderer import render
+from swiftpie.data.renderer import Rendering, render
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import CROWN, TOP_HAT, Split, Subjects
 from swiftpie.layout import Layout
@@ -75,7 +75,7 @@ class StickerWorld:
             views: Pictures of each subject; they share one pose and one reference.
             seed: Decides everything.
             augment: Turn, mirror and recolour subjects now and then.
-            free_places: Place subjects by other noise than the picture's, as a box would.
+            free_places: Place subjects by other noise than the picture's own.
         """
         random, generator = Random(seed), torch.Generator().manual_seed(seed)
         count = num_subjects * views
@@ -83,20 +83,16 @@ class StickerWorld:
         scenes = _choose_scenes(random, count)
         attributes = tuple(draw_attributes(random) for _ in range(count))
         frames = self._pose(chosen, generator, augment=augment)
-        noise = torch.randn(count, *NOISE_SHAPE, generator=generator).to(frames)
-        other = torch.randn(count, *NOISE_SHAPE, generator=generator).to(frames)
+        noise, other = torch.randn(2, count, *NOISE_SHAPE, generator=generator).to(frames)
         shown = frames.repeat_interleave(views, dim=0)
         layout = place(other if free_places else noise, shown, scenes, attributes)
-        hats, side = self.accessories, self.size_px
-        rendering = render(
-            noise, shown, scenes, attributes, accessories=hats, size_px=side, layout=layout
-        )
+        rendering = self._render(noise, shown, scenes, attributes, layout)
         reference, reference_mask = draw_references(
             frames,
             rendering.background[::views].roll(1, 0),  # never the scene of its own first picture
             random=random,
             generator=generator,
-            size_px=side,
+            size_px=self.size_px,
         )
         subject = [index for index in chosen for _ in range(views)]
         rows = zip(subject, scenes, attributes, strict=True)
@@ -110,6 +106,19 @@ class StickerWorld:
             scene=torch.tensor(scenes, device=noise.device),
             attributes=attributes,
             **rendering._asdict(),
+        )
+
+    def _render(
+        self,
+        noise: Tensor,
+        frames: Tensor,
+        scenes: list[int],
+        attributes: tuple[Attributes, ...],
+        layout: Layout,
+    ) -> Rendering:
+        hats, side = self.accessories, self.size_px
+        return render(
+            noise, frames, scenes, attributes, accessories=hats, size_px=side, layout=layout
         )
 
     def _choose(self, random: Random, count: int) -> list[int]:

@@ -11,10 +11,12 @@ from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import InputError
 from swiftpie.images import load_image
-from swiftpie.masks import load_mask
+from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.condition import Strength
-from swiftpie.pipelines.personalize import Box, MaskSource, Subject, personalize
+from swiftpie.pipelines.edit import EditResult, edit
+from swiftpie.pipelines.edit_settings import EditSettings
+from swiftpie.pipelines.personalize import MaskSource, Subject, personalize
 from swiftpie.types import GenerationResult, Identity
 
 Picture = str | Path | bytes | Image.Image
@@ -96,6 +98,39 @@ class Session:
             mask=mask,
             box=box,
             size_px=size_px,
+        )
+
+    def edit(
+        self,
+        image: Picture,
+        prompt: str,
+        *,
+        source_prompt: str = "",
+        keyword: str = "",
+        mask: Picture | Tensor | Box | None = None,
+        identity: Identity | None = None,
+        settings: EditSettings | None = None,
+    ) -> EditResult:
+        """Change a picture so that it fits `prompt`.
+
+        See `swiftpie.pipelines.edit.edit` for the arguments; a mask may also be a picture file.
+
+        Raises:
+            CapabilityError: The preset has no inversion network or no image encoder.
+            InputError: The prompt is empty, or picture or mask cannot be used.
+        """
+        picture = load_image(image)
+        is_ready = mask is None or isinstance(mask, Tensor | tuple)
+        region = mask if is_ready else load_mask(mask, picture.size)
+        return edit(
+            self.components,
+            picture,
+            prompt,
+            source_prompt=source_prompt,
+            keyword=keyword,
+            mask=region,
+            identity=identity,
+            settings=settings,
         )
 
 

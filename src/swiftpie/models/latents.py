@@ -1,7 +1,25 @@
 """Published autoencoders behind the same two calls as our own."""
 
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
+
+
+class Posterior(NamedTuple):
+    """What an encoder says about the scaled latents of pictures, each (B, C, h, w) in float32."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+@runtime_checkable
+class HasPosterior(Protocol):
+    """An autoencoder that can tell how sure it is."""
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
 
 
 class LatentAutoencoder(nn.Module):
@@ -16,11 +34,20 @@ class LatentAutoencoder(nn.Module):
 
         The mean of the posterior, not a sample: the same picture has the same latents.
         """
+        return self.posterior(pixels).mean
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of pixels (B, 3, H, W) in [-1, 1].
+
+        An `AutoencoderTiny` knows one value only; its deviation is 0.
+        """
         encoded = self.network.encode(pixels.to(self.network.dtype))
-        is_tiny = isinstance(self.network, AutoencoderTiny)
-        latents = encoded.latents if is_tiny else encoded.latent_dist.mode()
         scale: float = self.network.config.scaling_factor
-        return (latents * scale).float()
+        if isinstance(self.network, AutoencoderTiny):
+            latents = (encoded.latents * scale).float()
+            return Posterior(latents, torch.zeros_like(latents))
+        normal = encoded.latent_dist
+        return Posterior((normal.mode() * scale).float(), (normal.std * scale).float())
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W) of scaled latents (B, C, h, w), in float32."""

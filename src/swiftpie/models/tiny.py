@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from swiftpie.attention.condition import Notes, silent_condition
 from swiftpie.attention.install import Plan, install
 from swiftpie.attention.kernels import cell_positions
-from swiftpie.layout import Layout, to_reference, whole_frame
-from swiftpie.models.alignment import align
+from swiftpie.layout import Layout, to_affine, to_reference, warp, whole_frame
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.layout_predictor import NUM_STATISTICS, noise_statistics
 from swiftpie.noise import COUPLED_CHANNELS
@@ -180,3 +179,34 @@ def smoothed(noise: Tensor) -> Tensor:
     by_column = coupled.mean(2, keepdim=True).expand_as(coupled) * coupled.shape[2] ** 0.5
     by_row = coupled.mean(3, keepdim=True).expand_as(coupled) * coupled.shape[3] ** 0.5
     return torch.cat([*boxes, by_column, by_row], dim=1)
+
+
+@torch.no_grad()
+def align(
+    autoencoder: Autoencoder,
+    pixels: Tensor,
+    mask: Tensor,
+    *,
+    layout: Layout,
+    cells: tuple[int, int],
+) -> Tensor:
+    """Return the subject's latents and its exact shape in place, (B, C + f*f, h, w).
+
+    Pixels are warped and then encoded, because shifts within a latent cell are not linear in the
+    latents. The shape keeps every pixel: `f` is the number of pixels a side of a latent cell.
+
+    Args:
+        autoencoder: Maps (B, 3, H, W) to (B, C, h, w).
+        pixels: Reference frame in [-1, 1], grey (0) outside the subject, (B, 3, H, W).
+        mask: The subject in it, (B, 1, H, W).
+        layout: Where the frame goes, B rows.
+        cells: Latent rows and columns of the picture.
+    """
+    factor = pixels.shape[-1] // cells[1]
+    size = (cells[0] * factor, cells[1] * factor)
+    frame = torch.cat([pixels, mask], dim=1)
+    placed = warp(frame, to_affine(layout), size)
+    shape = placed[:, 3:]
+    latents = autoencoder.encode(placed[:, :3])
+    is_covered = F.max_pool2d(shape, factor) > 0
+    return torch.cat([latents * is_covered, F.pixel_unshuffle(shape, factor)], dim=1)

@@ -4,6 +4,15 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPVisionModelWithProjection
+
+from swiftpie.errors import CapabilityError
+from swiftpie.models.projection import Feature
+
+# Mean and deviation of CLIP's training pictures, per channel in [0, 1].
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 GRID = 4  # tokens a side of the feature map, for a 128 px reference
 
@@ -39,3 +48,44 @@ class ConvImageEncoder(ModelMixin, ConfigMixin):
         tokens = torch.cat([features.mean(1, keepdim=True), features], dim=1)
         identity: Tensor = self.project(tokens + self.positions)
         return identity
+
+
+class ClipIdentityEncoder(nn.Module):
+    """Maps references (R, 3, H, W) and masks (R, 1, H, W) to identity tokens (R, K, D)."""
+
+    def __init__(
+        self, tower: CLIPVisionModelWithProjection, projector: nn.Module, feature: Feature
+    ) -> None:
+        super().__init__()
+        self.tower = tower
+        self.projector = projector
+        self.feature = feature
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(CLIP_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Encode with the background at CLIP's mean colour, which it sees as nothing.
+
+        Raises:
+            CapabilityError: The adapter wants faces.
+        """
+        side = int(self.tower.config.image_size)  # type: ignore[arg-type]  # CLIP is square
+        picture = (pixels / 2 + 0.5 - self.mean) / self.std * mask
+        resized = F.interpolate(
+            picture, size=(side, side), mode="bicubic", align_corners=False, antialias=True
+        )
+        output = self.tower(resized.to(self.tower.dtype), output_hidden_states=True)
+        match self.feature:
+            case Feature.EMBEDS:
+                features = output.image_embeds
+            case Feature.HIDDEN:
+                features = output.hidden_states[-2]
+            case Feature.FACE | Feature.FACE_AND_HIDDEN:
+                raise CapabilityError(
+                    "This adapter reads a face embedding, which needs a face encoder. Use an "
+                    "adapter that reads CLIP features."
+                )
+        tokens: Tensor = self.projector(features).float()
+        return tokens

@@ -75,23 +75,13 @@ def subject_condition(
         shares: Factor of each subject on identity and detail scales.
         is_inline: Whether attention replaces `regions` during the call.
     """
-    batch, cells = len(layouts[0].scale), tuple(regions[0].shape[-2:])
+    batch, cells = len(layouts[0].scale), (regions[0].shape[-2], regions[0].shape[-1])
     shape = (batch, components.preset.latent_channels, *cells)
     silent = silent_condition(
         regions[0].new_empty(shape),
         width=identities[0].tokens.shape[-1],
         num_subjects=len(identities),
     )
-    placed = [
-        components.denoiser.place_subject(
-            components.autoencoder,
-            one.pixels[:1].expand(batch, -1, -1, -1),
-            one.mask[:1].expand(batch, -1, -1, -1),
-            layout=layout,
-            cells=(regions[0].shape[-2], regions[0].shape[-1]),
-        )
-        for one, layout in zip(identities, layouts, strict=True)
-    ]
     knows_places = float(components.layout_predictor is not None)
     attention = silent._replace(
         identity_tokens=_stack([one.tokens for one in identities], batch),
@@ -107,8 +97,29 @@ def subject_condition(
     return SubjectCondition(
         attention=_scaled(attention, strength, shares),
         pooled=_stack([one.pooled for one in identities], batch),
-        aligned=torch.stack(placed, dim=1),
+        aligned=_aligned(components, identities, layouts, cells),
     )
+
+
+def _aligned(
+    components: Components,
+    identities: Sequence[Identity],
+    layouts: Sequence[Layout],
+    cells: tuple[int, int],
+) -> Tensor:
+    """Return what the denoiser takes of each subject in place, (B, S, C', h, w)."""
+    batch = len(layouts[0].scale)
+    placed = [
+        components.denoiser.place_subject(
+            components.autoencoder,
+            one.pixels[:1].expand(batch, -1, -1, -1),
+            one.mask[:1].expand(batch, -1, -1, -1),
+            layout=layout,
+            cells=cells,
+        )
+        for one, layout in zip(identities, layouts, strict=True)
+    ]
+    return torch.stack(placed, dim=1)
 
 
 def _scaled(

@@ -33,22 +33,31 @@ class Clock:
 
 @torch.no_grad()
 def denoise(
-    components: Components, noise: Tensor, text: TextCondition, condition: SubjectCondition
+    components: Components,
+    latents: Tensor,
+    text: TextCondition,
+    condition: SubjectCondition,
+    *,
+    fresh: Tensor,
 ) -> Denoised:
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
-    `noise` (n, B, C, h, w) holds what the first step starts from and then, for schedules that
-    want it, fresh noise for each step but the last.
+    Args:
+        components: The loaded networks.
+        latents: What enters the first step, (B, C, h, w).
+        text: The prompts.
+        condition: The subjects.
+        fresh: Noise for each step but the last, (n, B, C, h, w), for schedules that want it;
+            n is 0 for others.
     """
     schedule = components.schedule
-    latents = schedule.initial_latents(noise[0])
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
     for index, step in enumerate(schedule.steps):
         notes = {}
         prediction = components.denoiser(latents, step.timestep, text, condition, notes)
-        fresh = noise[index + 1] if index + 1 < len(noise) else None
-        latents = schedule.advance(latents, prediction.sample, index, noise=fresh)
+        noise = fresh[index] if index < len(fresh) else None
+        latents = schedule.advance(latents, prediction.sample, index, noise=noise)
         mask = prediction.mask
     attention = condition.attention
     region = attention.mask
@@ -66,14 +75,15 @@ def decode(components: Components, latents: Tensor) -> Tensor:
 
 def finish(
     components: Components,
-    noise: Tensor,
+    latents: Tensor,
     text: TextCondition,
     condition: SubjectCondition,
     *,
+    fresh: Tensor,
     clock: Clock,
 ) -> GenerationResult:
     """Denoise and decode; the caller adds what only it knows, seeds and layouts."""
-    denoised = denoise(components, noise, text, condition)
+    denoised = denoise(components, latents, text, condition, fresh=fresh)
     clock.lap("denoise")
     pixels = decode(components, denoised.latents)
     images = to_pil(pixels)

@@ -11,7 +11,7 @@ from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.layout import Layout, from_box, whole_frame
-from swiftpie.masks import box_mask, resize_mask
+from swiftpie.masks import Box, box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.noise import draw_step_noise
@@ -22,7 +22,6 @@ from swiftpie.types import GenerationResult, Identity, TextCondition
 MAX_IMAGES = 64
 MAX_SUBJECTS = 4
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
-Box = tuple[float, float, float, float]
 
 
 class MaskSource(StrEnum):
@@ -66,8 +65,7 @@ def personalize(
         seeds: One picture each, independent of the others in the batch.
         strength: Scales of the branches; the preset's defaults if not given.
         mask: Region of a single identity (1, 1, H, W) in [0, 1], or where all regions come from.
-        box: Left, top, right and bottom in [0, 1] that a single identity shall fill; by default
-            noise and prompt decide.
+        box: Left, top, right and bottom in [0, 1] that a single identity shall fill.
         size_px: Height and width; the preset's size if not given.
 
     Raises:
@@ -79,11 +77,7 @@ def personalize(
     clock = Clock()
     text = _repeat_text(components.text.encode([prompt]), len(seeds))
     clock.lap("text")
-    noise = draw_step_noise(
-        seeds,
-        (components.preset.latent_channels, *cells),
-        count=len(components.schedule.steps) if components.schedule.needs_noise else 1,
-    ).to(components.device)
+    noise = _draw_noise(components, seeds, cells)
     layouts = [_place(components, subject, noise[0], text=text) for subject in shown]
     source = mask if isinstance(mask, MaskSource) else MaskSource.NONE
     condition = subject_condition(
@@ -96,12 +90,20 @@ def personalize(
         shares=[subject.strength for subject in shown],
         is_inline=source is MaskSource.INLINE,
     )
-    clock.lap("place")
     if source is MaskSource.TWO_PASS:
         condition = _with_found_region(components, noise, text, condition)
-        clock.lap("first pass")
-    result = finish(components, noise, text, condition, clock=clock)
+    clock.lap("place")
+    latents = components.schedule.initial_latents(noise[0])
+    result = finish(components, latents, text, condition, fresh=noise[1:], clock=clock)
     return replace(result, seeds=tuple(seeds), layouts=tuple(layouts))
+
+
+def _draw_noise(components: Components, seeds: Sequence[int], cells: tuple[int, int]) -> Tensor:
+    """Return what the schedule starts from and what it adds on its way, (n, B, C, h, w)."""
+    schedule = components.schedule
+    count = len(schedule.steps) if schedule.needs_noise else 1
+    shape = (components.preset.latent_channels, *cells)
+    return draw_step_noise(seeds, shape, count=count).to(components.device)
 
 
 def _with_found_region(

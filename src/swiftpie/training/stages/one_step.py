@@ -16,13 +16,12 @@ from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, to_affine
 from swiftpie.masks import iou, resize_mask
-from swiftpie.models.alignment import align
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.layout_predictor import LayoutPredictor, LayoutScores, subject_extent
 from swiftpie.models.reference import ReferenceFeatures, read_references
 from swiftpie.models.text import Pooling, encode_tokens
-from swiftpie.models.tiny import CELL_PX, TinyDenoiser
+from swiftpie.models.tiny import CELL_PX, TinyDenoiser, align
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.training.context import Context
 from swiftpie.training.losses import gradient_l1, layout_loss, map_loss, robust_and_squared

@@ -1,0 +1,315 @@
+"""SwiftEdit: a picture and a sentence to the edited picture, by one-step inversion."""
+
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from swiftpie.attention.released import install_released
+from swiftpie.backbones.components import Components
+from swiftpie.errors import InputError
+from swiftpie.images import mask_to_pil, to_tensor
+from swiftpie.layout import whole_frame
+from swiftpie.masks import (
+    Box,
+    MaskRule,
+    box_mask,
+    composite,
+    from_noise_difference,
+    grow,
+    resize_mask,
+)
+from swiftpie.models.denoiser import Denoiser, SubjectCondition
+from swiftpie.models.latents import HasPosterior
+from swiftpie.noise import draw_noise, draw_step_noise
+from swiftpie.pipelines.canvas import Canvas, canvas_for
+from swiftpie.pipelines.condition import subject_condition
+from swiftpie.pipelines.denoise import Clock, finish
+from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+from swiftpie.schedules import add_noise
+from swiftpie.types import GenerationResult, Identity
+
+logger = logging.getLogger(__name__)
+
+GROW_PX = 8  # a found mask is widened by a latent cell, so that its soft edge lies around it
+
+
+class _Place(NamedTuple):
+    """Where a picture may change."""
+
+    region: Tensor  # (1, 1, h, w) for attention, on the canvas
+    allowed: Tensor  # (1, 1, H, W) for pixels, on the given picture
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """An edited picture and how it came about; all pictures are as large as the given one."""
+
+    image: Image.Image
+    mask: Image.Image  # mode L, 255 = may change; 0 pixels are the given picture's own
+    edited: Image.Image  # before pixels outside the mask are put back
+    reconstruction: Image.Image | None  # the released mode's first row
+    region: Tensor  # (1, 1, h, w) in [0, 1], the mask that attention used
+    seed: int
+    timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
+
+
+@torch.no_grad()
+def edit(
+    components: Components,
+    image: Image.Image,
+    prompt: str,
+    *,
+    source_prompt: str = "",
+    keyword: str = "",
+    mask: Tensor | Box | None = None,
+    identity: Identity | None = None,
+    settings: EditSettings | None = None,
+) -> EditResult:
+    """Change `image` so that it fits `prompt`. From arXiv:2412.04301.
+
+    Args:
+        components: The loaded networks, one of them for inversion.
+        image: Any shape; transparency is ignored.
+        prompt: What the picture shall show; not empty.
+        source_prompt: What it shows now; may be empty.
+        keyword: What in the picture shall change, as in "cat". The mask is then found between
+            this word and no words, instead of between the two prompts.
+        mask: Where to change it, (1, 1, H, W) in [0, 1] over the picture, or a box; found if not
+            given.
+        identity: A subject that replaces the picture itself as image condition.
+        settings: Everything else.
+
+    Raises:
+        CapabilityError: The preset has no inversion network or no image encoder.
+        InputError: The prompt is empty, or a number is out of range.
+    """
+    chosen = settings or EditSettings()
+    _check(components, prompt)
+    clock, original = Clock(), image.convert("RGB")
+    canvas = _canvas(components, original, chosen.size_px)
+    latents = _encode(components, canvas.enter(original), chosen)
+    clock.lap("encode")
+    compared = ("", keyword) if keyword else (source_prompt, prompt)
+    inverted = _invert(components, latents, [source_prompt, *(compared if mask is None else ())])
+    if mask is None:
+        place = _found(*(inverted[one] for one in compared), canvas=canvas, rule=chosen.rule)
+    else:
+        place = _given(mask, canvas, like=latents)
+    clock.lap("invert")
+    start = add_noise(latents, inverted[source_prompt], components.schedule.steps[0])
+    shown = identity or whole_picture_identity(components, original)
+    prompts = [source_prompt, prompt] if chosen.mode is EditMode.RELEASED else [prompt]
+    condition = _condition(components, shown, place.region, prompts, settings=chosen)
+    drawn = _draw(components, start, prompts, condition, settings=chosen, clock=clock)
+    return _put_back(drawn, original, place, canvas=canvas, settings=chosen, clock=clock)
+
+
+def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
+    """Return all of a picture as an identity without detail, as SwiftEdit conditions on it.
+
+    Raises:
+        CapabilityError: No identity adapter is loaded.
+    """
+    side = components.preset.image_size_px
+    square = image.resize((side, side), Image.Resampling.BICUBIC)
+    pixels = to_tensor(square).to(components.device)
+    mask = torch.ones_like(pixels[:, :1])
+    tokens: Tensor = components.encoder_of_identity()(pixels, mask)
+    return Identity(
+        preset=components.preset.name,
+        fingerprint=components.fingerprint,
+        tokens=tokens,
+        pooled=tokens[:, 0],
+        keys={},
+        values={},
+        pixels=pixels,
+        mask=mask,
+    )
+
+
+def _check(components: Components, prompt: str) -> None:
+    """Refuse what cannot be edited, before any work.
+
+    Raises:
+        CapabilityError: The preset has no inversion network.
+        InputError: The prompt is empty.
+    """
+    components.inverter()
+    if not prompt.strip():
+        raise InputError("The prompt is empty. Say what the picture shall show: 'a dog on grass'.")
+
+
+def _canvas(components: Components, image: Image.Image, size_px: int | None) -> Canvas:
+    """Return the canvas for `image`.
+
+    Raises:
+        InputError: The size is out of range or no multiple of what a latent cell needs.
+    """
+    preset = components.preset
+    side_px = size_px or preset.image_size_px
+    components.cells_of((side_px, side_px))
+    unit_px = 2 * preset.latent_cell_px
+    return canvas_for((image.height, image.width), side_px=side_px, unit_px=unit_px)
+
+
+def _encode(components: Components, pixels: Tensor, settings: EditSettings) -> Tensor:
+    """Return latents (1, C, h, w): the mean, or, as released, a draw from the posterior."""
+    pixels = pixels.to(components.device)
+    autoencoder = components.autoencoder
+    if settings.mode is EditMode.PAPER:
+        return autoencoder.encode(pixels)
+    if not isinstance(autoencoder, HasPosterior):
+        logger.warning("This autoencoder has no posterior to draw from; its mean is used.")
+        return autoencoder.encode(pixels)
+    mean, deviation = autoencoder.posterior(pixels)
+    _, channels, rows, columns = mean.shape
+    noise = draw_noise([settings.seed], (channels, rows, columns)).to(mean)
+    return mean + deviation * noise
+
+
+def _invert(components: Components, latents: Tensor, prompts: list[str]) -> dict[str, Tensor]:
+    """Return the noise (1, C, h, w) behind `latents` for each prompt, all in one call."""
+    distinct = list(dict.fromkeys(prompts))
+    text = components.text.encode(distinct)
+    noise = components.inverter()(latents.expand(len(distinct), -1, -1, -1), text)
+    return dict(zip(distinct, noise.split(1), strict=True))
+
+
+def _given(mask: Tensor | Box, canvas: Canvas, *, like: Tensor) -> _Place:
+    """Return the user's mask or box, the region for latents `like` (1, C, h, w).
+
+    Raises:
+        InputError: It is not shaped as a mask.
+    """
+    height, width = canvas.full
+    if not isinstance(mask, Tensor):
+        full = box_mask(mask, height=height, width=width)
+    elif mask.ndim == 4 and mask.shape[:2] == (1, 1):
+        full = resize_mask(mask.float().cpu(), (height, width))
+    else:
+        raise InputError(
+            f"A mask of shape {tuple(mask.shape)} was given; (1, 1, H, W) is needed. Add the "
+            "missing axes."
+        )
+    allowed = _in_8_bits(full)
+    region = resize_mask(canvas.enter_mask(allowed), (like.shape[2], like.shape[3]))
+    return _Place(region.to(like), allowed)
+
+
+def _found(source_noise: Tensor, edit_noise: Tensor, *, canvas: Canvas, rule: MaskRule) -> _Place:
+    """Return where two inversions (1, C, h, w) of the canvas disagree."""
+    region = from_noise_difference(source_noise, edit_noise, rule=rule)
+    hard = (canvas.leave_mask(region.cpu()) > 0.5).float()
+    if not hard.any():
+        logger.warning(
+            "The prompts agree everywhere about this picture, so nothing of it will change. "
+            "Give another prompt, a keyword or a mask."
+        )
+    return _Place(region, _in_8_bits(resize_mask(grow(hard, GROW_PX), canvas.full)))
+
+
+def _in_8_bits(mask: Tensor) -> Tensor:
+    """Round as a picture file would, so that a mask that was saved gives the same edit again."""
+    return (mask * 255).round() / 255
+
+
+def _condition(
+    components: Components,
+    identity: Identity,
+    region: Tensor,
+    prompts: list[str],
+    *,
+    settings: EditSettings,
+) -> SubjectCondition:
+    """Return what the denoiser reads, a row a prompt."""
+    if settings.mode is EditMode.RELEASED:
+        region = (region > 0.5).to(region)
+    strength = settings.strength or EditStrength.of(settings.mode)
+    return subject_condition(
+        components,
+        [replace(identity, keys={}, values={})],
+        [whole_frame(region.expand(len(prompts), -1, -1, -1))],
+        regions=[region],
+        class_tokens=components.text.find_words(prompts[-1], [""]),
+        strength=strength.as_rescaling(),
+        shares=[1.0],
+    )
+
+
+def _draw(
+    components: Components,
+    start: Tensor,
+    prompts: list[str],
+    condition: SubjectCondition,
+    *,
+    settings: EditSettings,
+    clock: Clock,
+) -> GenerationResult:
+    """Return a picture a prompt, all from the latents `start` (1, C, h, w)."""
+    rows = len(prompts)
+    text = components.text.encode(prompts)
+    serving = _serving(components, settings.mode)
+    clock.lap("prepare")
+    return finish(
+        serving,
+        start.expand(rows, -1, -1, -1),
+        text,
+        condition,
+        fresh=_fresh_noise(components, start, settings.seed).expand(-1, rows, -1, -1, -1),
+        clock=clock,
+    )
+
+
+def _put_back(
+    drawn: GenerationResult,
+    original: Image.Image,
+    place: _Place,
+    *,
+    canvas: Canvas,
+    settings: EditSettings,
+    clock: Clock,
+) -> EditResult:
+    """Return the finished edit: the last picture drawn, joined with the original."""
+    *others, edited = (canvas.leave(one) for one in drawn.images)
+    joined = composite(edited, original, place.allowed) if settings.keeps_outside else edited
+    clock.lap("join")
+    return EditResult(
+        image=joined,
+        mask=mask_to_pil(place.allowed)[0],
+        edited=edited,
+        reconstruction=others[0] if others else None,
+        region=drawn.regions[-1:],
+        seed=settings.seed,
+        timings_ms=clock.timings(),
+    )
+
+
+def _fresh_noise(components: Components, latents: Tensor, seed: int) -> Tensor:
+    """Return noise (n, 1, C, h, w) for schedules that want it; n is 0 for others."""
+    _, channels, height, width = latents.shape
+    if not components.schedule.needs_noise:
+        return latents.new_zeros(0, 1, channels, height, width)
+    count = len(components.schedule.steps) - 1
+    return draw_step_noise([seed], (channels, height, width), count=count).to(latents)
+
+
+def _serving(components: Components, mode: EditMode) -> Components:
+    """Return components whose denoiser follows `mode`; the given ones keep serving others."""
+    if mode is EditMode.PAPER:
+        return components
+    twin = _share_weights(components.denoiser)
+    install_released(twin.installation)
+    return replace(components, denoiser=twin)
+
+
+def _share_weights(denoiser: Denoiser) -> Denoiser:
+    """Return a second denoiser around the same weights, so that threads may share the first."""
+    assert isinstance(denoiser, nn.Module), "denoisers are modules"
+    weights = [*denoiser.parameters(), *denoiser.buffers()]
+    return copy.deepcopy(denoiser, {id(one): one for one in weights})
