@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from swiftpie.cli.errors import ExitCode, exit_code_of
+from swiftpie.cli.main import ExitCode, exit_code_of
 from swiftpie.errors import (
     CapabilityError,
     ConfigError,

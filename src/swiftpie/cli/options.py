@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 STREAM = "-"  # stands for standard input or output
 
+Out = Annotated[
+    str,
+    typer.Option(
+        "-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp); - is stdout."
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Write the result as JSON to standard output.")
 ]
@@ -127,7 +133,7 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
         return [SubjectPictures(Path(paths[0].picture), None)]
     return [
         SubjectPictures(
-            _read_picture(path.picture), None if path.mask is None else _read_picture(path.mask)
+            read_picture(path.picture), None if path.mask is None else read_picture(path.mask)
         )
         for path in paths
     ]
@@ -143,7 +149,7 @@ def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Ide
     )
 
 
-def _read_picture(name: str) -> "str | Image.Image":
+def read_picture(name: str) -> "str | Image.Image":
     """Return standard input as a picture for `-`, any other name itself."""
     from swiftpie.files import load_image, open_image
 

@@ -10,7 +10,11 @@ from swiftpie.cli.options import STREAM
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from swiftpie.types import GenerationResult
+
+MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 
 
 class Output(NamedTuple):
@@ -54,17 +58,30 @@ def write_outputs(
     result: "GenerationResult", outputs: list[Output], *, metadata: Mapping[str, str], force: bool
 ) -> None:
     """Write pictures and masks, each with `metadata` and its own seed."""
+    rows = zip(result.images, result.masks, result.seeds, outputs, strict=True)
+    for image, mask, seed, output in rows:
+        facts = {**metadata, "seed": str(seed)}
+        write_output(image, mask, output=output, metadata=facts, force=force)
+
+
+def write_output(
+    image: "Image",
+    mask: "Image",
+    *,
+    output: Output,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write one picture and its mask where they belong, each with `metadata`."""
     from swiftpie.images import encode_image, save_image
 
-    for i, output in enumerate(outputs):
-        facts = {**metadata, "seed": str(result.seeds[i])}
-        if output.mask is not None:
-            save_image(result.masks[i], output.mask, metadata=facts, force=force)
-        if output.picture is not None:
-            save_image(result.images[i], output.picture, metadata=facts, force=force)
-        else:
-            data = encode_image(result.images[i], ".png", metadata=facts)
-            typer.get_binary_stream("stdout").write(data)
+    if output.mask is not None:
+        save_image(mask, output.mask, metadata=metadata, force=force)
+    if output.picture is not None:
+        save_image(image, output.picture, metadata=metadata, force=force)
+    else:
+        data = encode_image(image, ".png", metadata=metadata)
+        typer.get_binary_stream("stdout").write(data)
 
 
 def _numbered(path: Path, count: int) -> list[Path]:

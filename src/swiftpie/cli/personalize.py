@@ -12,6 +12,7 @@ from swiftpie.cli.options import (
     AsJson,
     Device,
     Force,
+    Out,
     PresetName,
     Subjects,
     Weights,
@@ -19,7 +20,13 @@ from swiftpie.cli.options import (
     open_session,
     read_subjects,
 )
-from swiftpie.cli.outputs import Output, check_outputs, plan_outputs, write_outputs
+from swiftpie.cli.outputs import (
+    MAX_STORED_PROMPT,
+    Output,
+    check_outputs,
+    plan_outputs,
+    write_outputs,
+)
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,15 +38,8 @@ if TYPE_CHECKING:
     from swiftpie.types import GenerationResult
 
 RANDOM_SEEDS = 2**31  # short enough to type again
-MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 
 Prompt = Annotated[str, typer.Argument(help="What the picture shows.", show_default=False)]
-Out = Annotated[
-    str,
-    typer.Option(
-        "-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp); - is stdout."
-    ),
-]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Decides everything; drawn and told if not given.")
 ]

@@ -120,15 +120,15 @@ class Session:
             InputError: The prompt is empty, or picture or mask cannot be used.
         """
         picture = load_image(image)
-        is_ready = mask is None or isinstance(mask, Tensor | tuple)
-        region = mask if is_ready else load_mask(mask, picture.size)
+        if mask is not None and not isinstance(mask, Tensor | tuple):
+            mask = load_mask(mask, picture.size)
         return edit(
             self.components,
             picture,
             prompt,
             source_prompt=source_prompt,
             keyword=keyword,
-            mask=region,
+            mask=mask,
             identity=identity,
             settings=settings,
         )

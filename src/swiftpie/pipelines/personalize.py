@@ -72,9 +72,8 @@ def personalize(
         InputError: The prompt is empty, or a number is out of range.
     """
     _check_request(prompt, seeds)
-    cells = components.cells_of(size_px)
+    cells, clock = components.cells_of(size_px), Clock()
     shown = _as_subjects(subjects, mask, box)
-    clock = Clock()
     text = _repeat_text(components.text.encode([prompt]), len(seeds))
     clock.lap("text")
     noise = _draw_noise(components, seeds, cells)

@@ -1,0 +1,261 @@
+"""`swiftpie edit`: a picture and a sentence to the edited picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from swiftpie import __version__
+from swiftpie.cli.console import examples, print_json, say
+from swiftpie.cli.options import (
+    AsJson,
+    Device,
+    Force,
+    Out,
+    PresetName,
+    Weights,
+    open_session,
+    read_picture,
+)
+from swiftpie.cli.outputs import (
+    MAX_STORED_PROMPT,
+    Output,
+    check_outputs,
+    plan_outputs,
+    write_output,
+)
+from swiftpie.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from swiftpie.engine.session import Session
+    from swiftpie.masks import Box
+    from swiftpie.pipelines.edit import EditResult
+    from swiftpie.pipelines.edit_settings import EditSettings
+
+STRIP_CELL_PX = 384
+STRIP_CAPTIONS = ("before", "mask", "after")
+
+Picture = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
+    ),
+]
+Prompt = Annotated[
+    str, typer.Argument(help="What the picture shall show afterwards.", show_default=False)
+]
+SourcePrompt = Annotated[str, typer.Option(help="What the picture shows now.")]
+Keyword = Annotated[
+    str, typer.Option(metavar="WORDS", help="What in the picture shall change, as in 'cat'.")
+]
+MaskFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="White where the picture may change.")
+]
+BoxText = Annotated[
+    str | None,
+    typer.Option(metavar="L,T,R,B", help="Where it may change, as fractions from 0 to 1."),
+]
+SaveMask = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write where the picture may have changed.")
+]
+Strip = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write before, mask and after in a row.")
+]
+EditScale = Annotated[
+    float | None, typer.Option(help="Strength of the picture's own look where it changes.")
+]
+BackgroundScale = Annotated[
+    float | None, typer.Option(help="Strength of the picture's own look elsewhere.")
+]
+TextScale = Annotated[float | None, typer.Option(help="Strength of the prompt where it changes.")]
+Mode = Annotated[
+    Literal["paper", "released"],
+    typer.Option(help="Follow SwiftEdit's paper, or the code that was released with it."),
+]
+Rule = Annotated[
+    Literal["released", "smooth"], typer.Option(help="How a mask is found: hard or soft.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of the little chance that there is in an edit.")]
+
+app = typer.Typer()
+
+
+class Job(NamedTuple):
+    """One edit, checked, before anything is loaded."""
+
+    picture: "str | Image"
+    prompt: str
+    source_prompt: str
+    keyword: str
+    place: "str | Box | None"  # a mask file or a box
+    settings: "EditSettings"
+    output: Output
+    strip: Path | None
+    force: bool
+
+
+@app.command(
+    epilog=examples(
+        'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa"',
+        'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
+        'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
+    )
+)
+def edit(
+    *,
+    image: Picture,
+    prompt: Prompt,
+    out: Out,
+    source_prompt: SourcePrompt = "",
+    keyword: Keyword = "",
+    mask: MaskFile = None,
+    box: BoxText = None,
+    save_mask: SaveMask = None,
+    strip: Strip = None,
+    edit_strength: EditScale = None,
+    background_strength: BackgroundScale = None,
+    text_strength: TextScale = None,
+    mode: Mode = "paper",
+    rule: Rule = "released",
+    seed: Seed = 0,
+    preset: PresetName = "mini",
+    weights: Weights = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Change a picture so that it fits PROMPT, and leave the rest of it as it is.
+
+    Where to change it is found by itself unless a mask, a box or a keyword says so. The preset
+    needs an inversion network.
+    """
+    settings = edit_settings(
+        mode,
+        rule,
+        seed=seed,
+        strengths={"edit": edit_strength, "background": background_strength, "text": text_strength},
+    )
+    job = Job(
+        picture=read_picture(image),
+        prompt=prompt,
+        source_prompt=source_prompt,
+        keyword=keyword,
+        place=_place(mask, box),
+        settings=settings,
+        output=_plan(out, save_mask, strip, as_json=as_json, force=force),
+        strip=strip,
+        force=force,
+    )
+    opened = open_session(preset, device=device, weights=weights)
+    result = carry_out(opened.session, job)
+    _tell(result, job, as_json=as_json, load_ms=opened.load_ms)
+
+
+def edit_settings(
+    mode: str, rule: str, *, seed: int, strengths: dict[str, float | None]
+) -> "EditSettings":
+    """Return the choices of an edit, the strengths by the mode where none is given."""
+    from dataclasses import replace
+
+    from swiftpie.masks import MaskRule
+    from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+
+    given = {name: value for name, value in strengths.items() if value is not None}
+    return EditSettings(
+        mode=EditMode(mode),
+        rule=MaskRule(rule),
+        strength=replace(EditStrength.of(EditMode(mode)), **given),
+        seed=seed,
+    )
+
+
+def carry_out(session: "Session", job: Job) -> "EditResult":
+    """Edit the picture and write every file of `job`."""
+    from swiftpie.images import contact_sheet, load_image, save_image
+
+    before = load_image(job.picture)
+    result = session.edit(
+        before,
+        job.prompt,
+        source_prompt=job.source_prompt,
+        keyword=job.keyword,
+        mask=job.place,
+        settings=job.settings,
+    )
+    facts = _metadata(job, session.components.preset.name)
+    write_output(result.image, result.mask, output=job.output, metadata=facts, force=job.force)
+    if job.strip is not None:
+        row = [before, result.mask, result.image]
+        sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
+        save_image(sheet, job.strip, metadata=facts, force=job.force)
+    return result
+
+
+def _place(mask: str | None, box: str | None) -> "str | Box | None":
+    """Return where to edit, if that is said.
+
+    Raises:
+        ConfigError: It is said twice.
+        ImageError: The mask is no picture.
+    """
+    from swiftpie.files import open_image
+    from swiftpie.masks import parse_box
+
+    if mask is not None and box is not None:
+        raise ConfigError(
+            "--mask and --box came together. One place is needed. Draw the box into the mask, or "
+            "leave one out."
+        )
+    if mask is not None:
+        open_image(mask)  # so that a mistake shows before a model is loaded
+    return mask if box is None else parse_box(box)
+
+
+def _plan(
+    out: str, save_mask: Path | None, strip: Path | None, *, as_json: bool, force: bool
+) -> Output:
+    """Return where the picture and its mask go, after a check of every file.
+
+    Raises:
+        ConfigError: One place would have to hold two things.
+    """
+    from swiftpie.images import check_image_target
+
+    (output,) = plan_outputs(out, save_mask, count=1, as_json=as_json)
+    check_outputs([output], force=force)
+    if strip is not None:
+        if strip in {output.picture, output.mask}:
+            raise ConfigError(
+                f"'{strip}' is --strip and another output. Two different files are needed. "
+                "Rename one."
+            )
+        check_image_target(strip, force=force)
+    return output
+
+
+def _metadata(job: Job, preset: str) -> dict[str, str]:
+    settings = job.settings
+    strengths = {f"{name}_strength": str(value) for name, value in vars(settings.strength).items()}
+    return {
+        "prompt": job.prompt[:MAX_STORED_PROMPT],
+        "source_prompt": job.source_prompt[:MAX_STORED_PROMPT],
+        "keyword": job.keyword[:MAX_STORED_PROMPT],
+        "preset": preset,
+        "mode": settings.mode.value,
+        "rule": settings.rule.value,
+        "seed": str(settings.seed),
+        "swiftpie": __version__,
+        **strengths,
+    }
+
+
+def _tell(result: "EditResult", job: Job, *, as_json: bool, load_ms: float) -> None:
+    say(f"wrote {job.output.picture or 'the picture to standard output'} (seed {result.seed})")
+    if as_json:
+        files = {"path": job.output.picture, "mask": job.output.mask, "strip": job.strip}
+        picture = {name: path and str(path) for name, path in files.items()}
+        timings_ms = {stage: round(ms, 2) for stage, ms in result.timings_ms.items()}
+        pictures = [{**picture, "seed": result.seed}]
+        print_json({"pictures": pictures, "load_ms": round(load_ms, 1), "timings_ms": timings_ms})

@@ -1,0 +1,298 @@
+"""Editing against SwiftEdit's equation and released code, written out plainly in float64."""
+
+import copy
+
+import numpy as np
+import torch
+from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
+from PIL import Image
+
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.released import ReleasedAttention
+from swiftpie.attention.semantic import SemanticAttention
+from swiftpie.images import to_pil, to_tensor
+from swiftpie.masks import MaskRule, from_noise_difference
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.edit import edit
+from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+from tests.pipelines.tiny_editor import SIDE_PX, WIDTH, tiny_editor
+
+BOUND = 1e-5
+LEVELS = 1  # of 255, between two roundings of nearly the same number
+HEADS, TEXT_WIDTH, LAYER_WIDTH = 3, 16, 24
+STRENGTHS = {
+    "as in the paper": EditStrength(),
+    "all different": EditStrength(edit=0.3, background=0.8, text=1.7, text_outside=0.6),
+    "text nowhere outside": EditStrength(edit=0.5, background=1.2, text=2.0, text_outside=0.0),
+    "as released": EditStrength.of(EditMode.RELEASED),
+    "text off": EditStrength(edit=0.4, background=0.9, text=0.0),
+}
+SOURCE, PROMPT, SEED = "a cat on the sofa", "a dog on the sofa", 3
+
+
+@torch.no_grad()
+def rows():
+    """Every comparison as (name, largest difference, bound)."""
+    compared = []
+    for name, strength in STRENGTHS.items():
+        compared += [
+            (f"Eq. 9 in one layer, {name}", equation_9(strength), BOUND),
+            (f"released code in one layer, {name}", released_layer(strength), BOUND),
+            (f"released code in a whole U-Net, {name}", released_unet(strength), BOUND),
+        ]
+    edited, kept = released_edit()
+    return [
+        *compared,
+        ("neutral strengths, one layer, an IP-Adapter", neutral_layer(), BOUND),
+        ("released code in a layer that it leaves alone", uncontrolled_layer(), BOUND),
+        ("released rule of masks, cells that differ", released_masks(), 0.0),
+        ("released code from picture to edit, levels", edited, LEVELS),
+        ("released code from picture to reconstruction, levels", kept, LEVELS),
+    ]
+
+
+def layer():
+    """A cross-attention layer with the branch of an identity."""
+    torch.manual_seed(0)
+    attn = Attention(LAYER_WIDTH, cross_attention_dim=TEXT_WIDTH, heads=HEADS, dim_head=8)
+    return attn, SemanticAttention("x", inner_width=LAYER_WIDTH, token_width=TEXT_WIDTH)
+
+
+def inputs():
+    """Hidden states of 8 x 8 cells, text, image tokens and a hard mask of 16 x 16 cells."""
+    generator = torch.Generator().manual_seed(1)
+    states = torch.randn(2, 64, LAYER_WIDTH, generator=generator)
+    text = torch.randn(2, 5, TEXT_WIDTH, generator=generator)
+    tokens = torch.randn(1, 4, TEXT_WIDTH, generator=generator).expand(2, -1, -1)
+    mask = (torch.rand(1, 1, 16, 16, generator=generator) < 0.4).float().expand(2, -1, -1, -1)
+    return states, text, tokens, mask
+
+
+def condition_of(tokens, mask, strength):
+    """What attention reads, for as many rows as there are tokens."""
+    silent = silent_condition(mask, width=tokens.shape[-1])
+
+    def filled(like, value):
+        return torch.full_like(like, value)
+
+    return silent._replace(
+        identity_tokens=tokens[:, None],
+        mask=mask,
+        identity_scale=filled(silent.identity_scale, strength.edit),
+        identity_leak=filled(silent.identity_leak, strength.background),
+        text_scale=filled(silent.text_scale, strength.text),
+        context_scale=filled(silent.context_scale, strength.text_outside),
+    )
+
+
+def dense(query, key, value, heads=HEADS):
+    """Softmax attention of (N, D) on (M, D), a head at a time."""
+    size = query.shape[1] // heads
+    parts = [slice(size * head, size * (head + 1)) for head in range(heads)]
+    return torch.cat(
+        [
+            torch.softmax(query[:, part] @ key[:, part].T / size**0.5, dim=-1) @ value[:, part]
+            for part in parts
+        ],
+        dim=1,
+    )
+
+
+def attended(attn, projections, states, text, tokens):
+    """Text attention, image attention and image values of one row, in float64."""
+    to_q, to_k, to_v, to_k_image, to_v_image = (
+        one.weight.double()
+        for one in (attn.to_q, attn.to_k, attn.to_v, projections.to_k_ip, projections.to_v_ip)
+    )
+    states, text, tokens = states.double(), text.double(), tokens.double()
+    query, image_value = states @ to_q.T, tokens @ to_v_image.T
+    said = dense(query, text @ to_k.T, text @ to_v.T, attn.heads)
+    return said, dense(query, tokens @ to_k_image.T, image_value, attn.heads), image_value
+
+
+def leave(attn, hidden):
+    """The layer's last projection, in float64."""
+    last = attn.to_out[0]
+    return hidden @ last.weight.double().T + last.bias.double()
+
+
+def largest(found, expected):
+    assert found.shape == expected.shape
+    assert expected.abs().max() > 0.05  # else equality would say nothing
+    return (found.double() - expected).abs().max().item()
+
+
+def equation_9(strength):
+    """Our branch with region scales against `s_y M A_y + s_edit M A_x + s_non (1 - M) A_x`."""
+    attn, ours = layer()
+    states, text, tokens, _ = inputs()
+    mask = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(2)) < 0.5).float()
+    condition = condition_of(tokens, mask, strength)
+    found = ours(attn, states, text, condition=condition, notes={})
+    expected = []
+    for row in range(2):
+        said, seen, _ = attended(attn, ours, states[row], text[row], tokens[row])
+        inside = mask[row].double().reshape(-1, 1)
+        words = strength.text * inside + strength.text_outside * (1 - inside)
+        look = strength.edit * inside * seen + strength.background * (1 - inside) * seen
+        expected.append(leave(attn, words * said + look))
+    return largest(found, torch.stack(expected))
+
+
+def neutral_layer():
+    """All strengths 1 and any mask against diffusers' own processor at scale 1."""
+    attn, ours = layer()
+    states, text, tokens, mask = inputs()
+    theirs = IPAdapterAttnProcessor2_0(LAYER_WIDTH, TEXT_WIDTH, num_tokens=(4,), scale=1.0)
+    theirs.to_k_ip[0].weight.data.copy_(ours.to_k_ip.weight)
+    theirs.to_v_ip[0].weight.data.copy_(ours.to_v_ip.weight)
+    condition = condition_of(tokens, mask, EditStrength(1.0, 1.0, 1.0, 1.0))
+    found = ours(attn, states, text, condition=condition, notes={})
+    return largest(found, theirs(attn, states, (text, [tokens[:, None]])).double())
+
+
+def table(said, seen, image_values, mask, strength):
+    """What the released code does with a source row and an edit row in a controlled layer."""
+    inside = mask.double().reshape(-1, 1)
+    alike = image_values[1].mean(dim=0, keepdim=True)
+    look = strength.edit * inside * alike + strength.background * (1 - inside) * seen[0]
+    words = said[1] if strength.text == 0 else strength.text * said[1]
+    return [said[0] + seen[0], words + look]
+
+
+def released_layer(strength):
+    attn, semantic = layer()
+    states, text, tokens, mask = inputs()
+    ours = ReleasedAttention(semantic, is_controlled=True)
+    found = ours(attn, states, text, condition=condition_of(tokens, mask, strength), notes={})
+    parts = [attended(attn, semantic, states[i], text[i], tokens[i]) for i in range(2)]
+    nearest = mask[1, 0, ::2, ::2]
+    expected = table(*zip(*parts, strict=True), nearest, strength)
+    return largest(found, torch.stack([leave(attn, one) for one in expected]))
+
+
+def uncontrolled_layer():
+    """Plain image attention, whatever the strengths are."""
+    attn, semantic = layer()
+    states, text, tokens, mask = inputs()
+    ours = ReleasedAttention(semantic, is_controlled=False)
+    condition = condition_of(tokens, mask, STRENGTHS["all different"])
+    found = ours(attn, states, text, condition=condition, notes={})
+    parts = [attended(attn, semantic, states[i], text[i], tokens[i]) for i in range(2)]
+    expected = [leave(attn, said + seen) for said, seen, _ in parts]
+    return largest(found, torch.stack(expected))
+
+
+class PlainProcessor:
+    """The table for one layer of a U-Net in float64."""
+
+    def __init__(self, name, projections, *, tokens, mask, strength):
+        self.name, self.projections, self.tokens = name, projections, tokens
+        self.mask, self.strength = mask, strength
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states, attention_mask=None):
+        parts = [
+            attended(attn, self.projections, states, text, self.tokens)
+            for states, text in zip(hidden_states, encoder_hidden_states, strict=True)
+        ]
+        if self.name.startswith("up_blocks"):
+            stride = self.mask.shape[-1] // int(hidden_states.shape[1] ** 0.5)
+            nearest = self.mask[::stride, ::stride]
+            rows = table(*zip(*parts, strict=True), nearest, self.strength)
+        else:
+            rows = [said + seen for said, seen, _ in parts]
+        return torch.stack([leave(attn, row) for row in rows])
+
+
+def plain_prediction(denoiser, latents, text, *, tokens, mask, strength):
+    """The output (2, C, h, w) of a released U-Net in float64."""
+    semantic = denoiser.installation.semantic
+    denoiser.installation.undo()
+    unet = copy.deepcopy(denoiser.unet).double()
+    plain = {
+        f"{name}.processor": PlainProcessor(name, one, tokens=tokens, mask=mask, strength=strength)
+        for name, one in semantic.items()
+    }
+    unet.set_attn_processor({**unet.attn_processors, **plain})
+    return unet(latents.double(), 999, text.double()).sample
+
+
+def released_unet(strength):
+    """Ours through the pipeline's own way to install it."""
+    from swiftpie.attention.released import install_released
+
+    components = tiny_editor()
+    generator = torch.Generator().manual_seed(4)
+    latents = torch.randn(1, 4, 16, 16, generator=generator).expand(2, -1, -1, -1)
+    tokens = torch.randn(1, 4, WIDTH, generator=generator)
+    mask = (torch.rand(1, 1, 16, 16, generator=generator) < 0.4).float()
+    text = components.text.encode([SOURCE, PROMPT]).hidden_states
+    condition = condition_of(tokens.expand(2, -1, -1), mask.expand(2, -1, -1, -1), strength)
+    unet = components.denoiser.unet
+    with install_released(components.denoiser.installation):
+        keywords = {"condition": condition, "notes": {}}
+        found = unet(latents, 999, text, cross_attention_kwargs=keywords).sample
+    expected = plain_prediction(
+        components.denoiser, latents, text, tokens=tokens[0], mask=mask[0, 0], strength=strength
+    )
+    return largest(found, expected)
+
+
+def plain_mask(source_noise, edit_noise):
+    """The released rule in NumPy for one picture, (1, C, h, w) to (h, w)."""
+    difference = np.abs(source_noise - edit_noise).mean(axis=(0, 1))
+    ceiling = 3 * difference.mean()
+    return np.clip(difference, 0, ceiling) / ceiling > 0.5
+
+
+def released_masks(num_cases=50):
+    """Cells that differ over many pairs of noises of changing size."""
+    generator = torch.Generator().manual_seed(5)
+    wrong = 0
+    for case in range(num_cases):
+        pair = torch.randn(2, 1, 4, 8 + case % 9, 16, generator=generator) * 1.1**case
+        found = from_noise_difference(*pair, rule=MaskRule.RELEASED)[0, 0].bool().numpy()
+        expected = plain_mask(*pair.numpy())
+        assert 0 < expected.mean() < 0.5
+        wrong += int((found != expected).sum())
+    return float(wrong)
+
+
+def photograph(width=SIDE_PX, height=SIDE_PX, seed=0):
+    """A picture with soft structure."""
+    values = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def released_edit():
+    """The whole released algorithm, step by step; the edit's and the reconstruction's levels."""
+    components, image = tiny_editor(), photograph()
+    settings = EditSettings(mode=EditMode.RELEASED, seed=SEED)
+    ours = edit(components, image, PROMPT, source_prompt=SOURCE, settings=settings)
+    pixels = to_tensor(image)
+    vae = components.autoencoder.network
+    posterior = vae.encode(pixels).latent_dist
+    clean = posterior.mean + posterior.std * draw_noise([SEED], (4, 16, 16))
+    clean = (clean * vae.config.scaling_factor).expand(2, -1, -1, -1)
+    text = components.text.encode([SOURCE, PROMPT]).hidden_states
+    noise = components.inversion.unet(clean, 500, text).sample
+    mask = plain_mask(noise[:1].numpy(), noise[1:].numpy())
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    kept = np.prod(1 - betas)
+    alpha, sigma = kept**0.5, (1 - kept) ** 0.5
+    start = (alpha * clean.double() + sigma * noise[:1].double()).expand(2, -1, -1, -1)
+    prediction = plain_prediction(
+        components.denoiser,
+        start,
+        text,
+        tokens=components.image_encoder(pixels, torch.ones_like(pixels[:, :1]))[0],
+        mask=torch.from_numpy(mask).float(),
+        strength=EditStrength(edit=0.2, background=1.0, text=1.0),
+    )
+    latents = ((start - sigma * prediction) / alpha).float()
+    decoded = to_pil(vae.decode(latents / vae.config.scaling_factor).sample)
+    pairs = [(ours.edited, decoded[1]), (ours.reconstruction, decoded[0])]
+    return [
+        float(np.abs(np.asarray(found, int) - np.asarray(expected, int)).max())
+        for found, expected in pairs
+    ]

@@ -1,0 +1,114 @@
+"""A complete editing model of Stable Diffusion 2.1's shape, random and small."""
+
+import torch
+from diffusers import AutoencoderKL
+from tokenizers import Tokenizer, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from swiftpie.attention.install import Plan
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.preset import Capability, Family, Preset
+from swiftpie.models.inversion import UNetInversion
+from swiftpie.models.latents import LatentAutoencoder
+from swiftpie.models.text import Pooling, TextTower
+from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.vision import ConvImageEncoder
+from swiftpie.schedules import PredictionType, build_schedule, scaled_linear_step
+from tests.parity.ip_adapter import WIDTHS, tiny_unet
+
+SIDE_PX = 128
+WIDTH = WIDTHS["sd21"]
+WORDS = ["<start>", "<end>", "<unknown>", *"a the cat dog sofa on red hat photo of".split()]
+TEXT_LENGTH = 12
+
+PRESET = Preset(
+    name="tiny-editor",
+    summary="A random model that edits, for tests.",
+    source="local:nowhere",
+    licence="none",
+    is_commercial=True,
+    family=Family.SD21,
+    image_size_px=SIDE_PX,
+    latent_channels=4,
+    latent_cell_px=8,
+    timesteps=(999,),
+    prediction_type="epsilon",
+    capabilities=frozenset({Capability.PERSONALIZE, Capability.EDIT}),
+)
+
+
+def tiny_editor():
+    """Every network, frozen, the same at each call."""
+    with torch.random.fork_rng():
+        denoiser = UNetDenoiser(
+            tiny_unet("sd21"), Plan(token_width=WIDTH), reference_step=scaled_linear_step(1)
+        )
+        torch.manual_seed(1)
+        for semantic in denoiser.installation.semantic.values():
+            for weight in semantic.parameters():
+                torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+        inverter = tiny_unet("sd21")
+        torch.manual_seed(2)
+        for weight in inverter.parameters():
+            weight.add_(0.1 * weight.std(correction=0) * torch.randn_like(weight))
+        inversion = UNetInversion(inverter)
+        image_encoder, text, autoencoder = ConvImageEncoder(WIDTH), text_tower(), vae()
+    for network in (denoiser, image_encoder, text.encoder, autoencoder):
+        network.eval().requires_grad_(False)
+    return Components(
+        preset=PRESET,
+        schedule=build_schedule([999], PredictionType.EPSILON),
+        text=text,
+        image_encoder=image_encoder,
+        autoencoder=autoencoder,
+        denoiser=denoiser,
+        layout_predictor=None,
+        inversion=inversion,
+        fingerprint="random",
+    )
+
+
+def text_tower():
+    """A text tower that knows a few words."""
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, "<unknown>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", 0), ("<end>", 1)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=TEXT_LENGTH,
+        bos_token="<start>",
+        eos_token="<end>",
+        pad_token="<end>",
+        unk_token="<unknown>",
+    )
+    config = CLIPTextConfig(
+        vocab_size=len(WORDS),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=TEXT_LENGTH,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        initializer_factor=10.0,  # so that words differ more than in a fresh model
+    )
+    return TextTower(fast, CLIPTextModel(config), Pooling.END)
+
+
+def vae():
+    """An autoencoder whose cell is 8 px."""
+    block = ("DownEncoderBlock2D", "UpDecoderBlock2D")
+    return LatentAutoencoder(
+        AutoencoderKL(
+            down_block_types=(block[0],) * 4,
+            up_block_types=(block[1],) * 4,
+            block_out_channels=(8, 8, 16, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            latent_channels=4,
+        )
+    )
