@@ -8,7 +8,7 @@ from diffusers.models.attention_processor import Attention, IPAdapterAttnProcess
 from PIL import Image
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.released import ReleasedAttention
+from swiftpie.attention.released import ReleasedAttention, install_released
 from swiftpie.attention.semantic import SemanticAttention
 from swiftpie.images import to_pil, to_tensor
 from swiftpie.masks import MaskRule, from_noise_difference
@@ -85,13 +85,14 @@ def condition_of(tokens, mask, strength):
     )
 
 
-def dense(query, key, value, heads=HEADS):
-    """Softmax attention of (N, D) on (M, D), a head at a time."""
+def dense(query, key, value, *, heads, bias=0.0):
+    """Softmax attention of (N, D) on (M, D), a head at a time, with `bias` on every logit."""
     size = query.shape[1] // heads
     parts = [slice(size * head, size * (head + 1)) for head in range(heads)]
     return torch.cat(
         [
-            torch.softmax(query[:, part] @ key[:, part].T / size**0.5, dim=-1) @ value[:, part]
+            torch.softmax(query[:, part] @ key[:, part].T / size**0.5 + bias, dim=-1)
+            @ value[:, part]
             for part in parts
         ],
         dim=1,
@@ -99,15 +100,22 @@ def dense(query, key, value, heads=HEADS):
 
 
 def attended(attn, projections, states, text, tokens):
-    """Text attention, image attention and image values of one row, in float64."""
+    """One row in float64: text attention, image attention, and that with all keys masked.
+
+    The released code masks a key by adding the smallest number there is, which swallows the logit.
+    """
     to_q, to_k, to_v, to_k_image, to_v_image = (
         one.weight.double()
         for one in (attn.to_q, attn.to_k, attn.to_v, projections.to_k_ip, projections.to_v_ip)
     )
     states, text, tokens = states.double(), text.double(), tokens.double()
-    query, image_value = states @ to_q.T, tokens @ to_v_image.T
-    said = dense(query, text @ to_k.T, text @ to_v.T, attn.heads)
-    return said, dense(query, tokens @ to_k_image.T, image_value, attn.heads), image_value
+    query = states @ to_q.T
+    image = tokens @ to_k_image.T, tokens @ to_v_image.T
+    return (
+        dense(query, text @ to_k.T, text @ to_v.T, heads=attn.heads),
+        dense(query, *image, heads=attn.heads),
+        dense(query, *image, heads=attn.heads, bias=torch.finfo(torch.float32).min),
+    )
 
 
 def leave(attn, hidden):
@@ -151,11 +159,10 @@ def neutral_layer():
     return largest(found, theirs(attn, states, (text, [tokens[:, None]])).double())
 
 
-def table(said, seen, image_values, mask, strength):
+def table(said, seen, blind, mask, strength):
     """What the released code does with a source row and an edit row in a controlled layer."""
     inside = mask.double().reshape(-1, 1)
-    alike = image_values[1].mean(dim=0, keepdim=True)
-    look = strength.edit * inside * alike + strength.background * (1 - inside) * seen[0]
+    look = strength.edit * inside * blind[1] + strength.background * (1 - inside) * seen[0]
     words = said[1] if strength.text == 0 else strength.text * said[1]
     return [said[0] + seen[0], words + look]
 
@@ -190,7 +197,7 @@ class PlainProcessor:
         self.name, self.projections, self.tokens = name, projections, tokens
         self.mask, self.strength = mask, strength
 
-    def __call__(self, attn, hidden_states, encoder_hidden_states, attention_mask=None):
+    def __call__(self, attn, hidden_states, encoder_hidden_states, **_):
         parts = [
             attended(attn, self.projections, states, text, self.tokens)
             for states, text in zip(hidden_states, encoder_hidden_states, strict=True)
@@ -219,8 +226,6 @@ def plain_prediction(denoiser, latents, text, *, tokens, mask, strength):
 
 def released_unet(strength):
     """Ours through the pipeline's own way to install it."""
-    from swiftpie.attention.released import install_released
-
     components = tiny_editor()
     generator = torch.Generator().manual_seed(4)
     latents = torch.randn(1, 4, 16, 16, generator=generator).expand(2, -1, -1, -1)

@@ -19,7 +19,8 @@ from tests.parity.ip_adapter import WIDTHS, tiny_unet
 
 SIDE_PX = 128
 WIDTH = WIDTHS["sd21"]
-WORDS = ["<start>", "<end>", "<unknown>", *"a the cat dog sofa on red hat photo of".split()]
+SPECIAL = ["<start>", "<end>", "<unknown>"]
+WORDS = [*SPECIAL, "a", "the", "cat", "dog", "sofa", "on", "red", "hat", "photo", "of"]
 TEXT_LENGTH = 12
 
 PRESET = Preset(

@@ -1,30 +1,42 @@
 """Loads a preset's networks, whichever family they are of."""
 
 from pathlib import Path
+from typing import Unpack
 
+from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.embedded import load_embedded
 from swiftpie.backbones.preset import Family, Preset
-from swiftpie.errors import CapabilityError
+from swiftpie.backbones.published import load_published
+from swiftpie.errors import ConfigError
+
+EMBEDDED_CHOICES = {"weights", "allow_pickle", "offline"}  # the last two change nothing there
 
 
 def load_components(
-    preset: Preset, *, device: str = "cpu", weights: Path | None = None
+    preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]
 ) -> Components:
     """Load every network of `preset`.
 
     Args:
         preset: What to load.
         device: A torch device.
-        weights: A folder in the preset's layout to read instead of the preset's own source.
+        **choices: See `Choices`.
 
     Raises:
-        CapabilityError: The preset's family cannot be loaded yet.
+        TypeError: There is no such choice.
+        ConfigError: The preset's family does not leave this choice.
         WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
     """
+    if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
+        raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
     if preset.family is not Family.TINY:
-        raise CapabilityError(
-            f"Preset {preset.name!r} is of family {preset.family}; this version loads only "
-            f"{Family.TINY} presets, such as 'mini'."
+        return load_published(preset, device=device, choices=choices)
+    made = {name for name, value in choices.items() if value is not None}
+    if refused := sorted(made - EMBEDDED_CHOICES):
+        raise ConfigError(
+            f"Preset {preset.name!r} was loaded with {refused[0]!r}. All of its networks belong "
+            "together and come with SwiftPie. Leave it out, or choose a Stable Diffusion preset."
         )
-    return load_embedded(preset, device=device, weights=weights)
+    weights = choices.get("weights")
+    return load_embedded(preset, device=device, weights=None if weights is None else Path(weights))

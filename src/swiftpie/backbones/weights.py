@@ -2,18 +2,34 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
-from torch import nn
+from torch import Tensor, nn
 
+from swiftpie.backbones.checkpoints.safe import read_tensors
 from swiftpie.errors import WeightsError
 
 MAX_REASON = 300  # characters of a library's own message that are worth reading
 MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
+
+STEMS = ("diffusion_pytorch_model", "model")  # of files, in diffusers and in transformers
+PICKLES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
+HALF = "fp16"  # what both call their variant in half precision
+TEXT_PREFIX = "text_model."  # transformers 5 dropped it from the names in text towers
+POSITION_IDS = "position_ids"  # a count from 0 that older files store
+
+# Attention in autoencoders was spelled so when Stable Diffusion was published.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_ATTENTION_NAME = re.compile(r"\.(query|key|value|proj_attn)\.(weight|bias)$")
+
+WHOLE_BYTES = 256 << 20  # files up to this size are hashed whole; larger ones at SAMPLES places
+SAMPLES, SAMPLE_BYTES = 256, 64 << 10
 
 
 def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # noqa: ANN401 - any network
@@ -74,3 +90,139 @@ def fingerprint_of(folder: Path) -> str:
         digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def weight_files(
+    folder: Path, *, prefers_half: bool = False, allow_pickle: bool = False
+) -> list[Path]:
+    """Return the files of one network in the layout of diffusers; several if it is in shards.
+
+    Args:
+        folder: Of the network.
+        prefers_half: Take the half-precision variant where there are both.
+        allow_pickle: Take a pickle where there is nothing else.
+
+    Raises:
+        WeightsError: There are none.
+    """
+    for variant in (HALF, "") if prefers_half else ("", HALF):
+        for stem in STEMS:
+            name = f"{stem}.{variant}.safetensors" if variant else f"{stem}.safetensors"
+            if (folder / name).is_file():
+                return [folder / name]
+            tail = f"index.{variant}.json" if variant else "index.json"
+            index = folder / f"{stem}.safetensors.{tail}"
+            if index.is_file():
+                return _shards(index)
+    pickles = [folder / name for name in PICKLES if (folder / name).is_file()]
+    if pickles and allow_pickle:
+        return pickles[:1]
+    if pickles:
+        raise WeightsError(
+            f"'{folder}' holds its weights as a pickle, '{pickles[0].name}', and a pickle can run "
+            "code. SwiftPie reads safetensors. Pass allow_pickle=True (--allow-pickle) to read "
+            "plain tensors from it without running any code."
+        )
+    raise WeightsError(
+        f"There are no weights in '{folder}'. A folder in the layout of diffusers is needed, with "
+        f"{STEMS[0]}.safetensors or {STEMS[1]}.safetensors. Check the path, or get it again."
+    )
+
+
+def read_network(
+    build: Callable[[], nn.Module],
+    files: Sequence[Path],
+    *,
+    dtype: torch.dtype,
+    allow_pickle: bool = False,
+) -> Any:  # noqa: ANN401 - any network
+    """Build a network without memory of its own and hand it the tensors of `files`, strictly.
+
+    Nothing is drawn at random first, and weights that have the right type already stay in the
+    file until they are used.
+
+    Returns:
+        The network in `dtype`, frozen, for evaluation.
+
+    Raises:
+        WeightsError: A file is unreadable, or a tensor is missing, superfluous or misshapen.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= read_tensors(file, allow_pickle=allow_pickle)
+    for name, tensor in tensors.items():
+        tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    try:
+        with torch.device("meta"):
+            network = build()
+        fitted = _spelled_as(tensors, network.state_dict().keys())
+        network.load_state_dict(fitted, strict=True, assign=True)
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:MAX_REASON]
+        raise WeightsError(
+            f"'{files[0]}' does not fit the network it is for ({reason}). Weights and config of "
+            "one network are needed. Get both again, or choose another preset."
+        ) from error
+    _count_positions(network)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def fingerprint_files(files: Mapping[str, Path], *, settings: str) -> str:
+    """Return the sha256 (hexadecimal) over what `files` are for, their content and `settings`.
+
+    Files of many GiB are read at 256 places and at their header only: all of it would take longer
+    than loading, and whoever trains a network further changes nearly every weight in it.
+    """
+    digest = hashlib.sha256(settings.encode())
+    for name, path in sorted(files.items()):
+        size = path.stat().st_size
+        digest.update(f"{name} {size}".encode())
+        with path.open("rb") as file:
+            if size <= WHOLE_BYTES:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+                continue
+            digest.update(file.read(MAX_HEADER_BYTES))
+            for index in range(SAMPLES):
+                file.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = [index.parent / Path(name).name for name in names]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise WeightsError(f"'{index}' is damaged ({error}). Get the folder again.") from error
+    if lost := [file.name for file in files if not file.is_file()]:
+        raise WeightsError(
+            f"'{index}' names {len(files)} files, and {', '.join(lost)} are not beside it. All "
+            "are needed. Get the folder again."
+        )
+    return files
+
+
+def _spelled_as(tensors: Mapping[str, Tensor], names: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """Return `tensors` under those of their spellings, over the years, that are among `names`."""
+    fitted = {}
+    for name, tensor in tensors.items():
+        if name.endswith(POSITION_IDS):
+            continue
+        spellings = (
+            name,
+            name.removeprefix(TEXT_PREFIX),
+            TEXT_PREFIX + name,
+            OLD_ATTENTION_NAME.sub(lambda m: f".{OLD_ATTENTION[m[1]]}.{m[2]}", name),
+        )
+        fitted[next((one for one in spellings if one in names), name)] = tensor
+    return fitted
+
+
+def _count_positions(network: nn.Module) -> None:
+    """Fill the only buffers that CLIP towers do not read from files."""
+    for name, buffer in list(network.named_buffers()):
+        if buffer.is_meta:
+            path, _, leaf = name.rpartition(".")
+            assert leaf == POSITION_IDS, name
+            counted = torch.arange(buffer.shape[-1]).expand(1, -1)
+            network.get_submodule(path).register_buffer(leaf, counted, persistent=False)

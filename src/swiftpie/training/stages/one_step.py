@@ -1,14 +1,21 @@
 """Stage 2: the one-step model, by regression on the renderer's own noise-to-picture map."""
 
+import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
 from swiftpie.attention.rescale import MAP_PREFIX
@@ -294,14 +301,17 @@ class OneStepStage:
         }
 
     def export(self, network: nn.Module, folder: Path) -> None:
-        """Write every part as diffusers and transformers write theirs."""
+        """Write every part in float16, as diffusers and transformers write theirs.
+
+        The folder is ready to ship: it is what a preset of the tiny family loads.
+        """
         assert isinstance(network, OneStepNetworks)
-        self.autoencoder.save_pretrained(folder / "autoencoder")
+        parts = dict(copy.deepcopy(network).half().named_children())
+        parts["autoencoder"] = copy.deepcopy(self.autoencoder).half()
+        for name, part in parts.items():
+            assert isinstance(part, (PreTrainedModel, ModelMixin))
+            part.save_pretrained(folder / name)
         self.tokenizer.save_pretrained(folder / "tokenizer")
-        network.text_encoder.save_pretrained(folder / "text_encoder")
-        network.image_encoder.save_pretrained(folder / "image_encoder")
-        network.layout_predictor.save_pretrained(folder / "layout_predictor")
-        network.denoiser.save_pretrained(folder / "denoiser")
 
 
 def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:

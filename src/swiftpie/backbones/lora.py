@@ -1,0 +1,53 @@
+"""Low-rank changes of a denoiser, added to its weights once, before anything else."""
+
+import importlib.util
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+
+from swiftpie.backbones.checkpoints.safe import read_tensors
+from swiftpie.backbones.preset import Family
+from swiftpie.errors import MissingExtra, WeightsError
+
+UNET = "unet."  # prefix of the denoiser's part, after diffusers has unified the spellings
+NAME = "swiftpie"
+DOWN = ("lora_A.weight", "lora.down.weight")  # one of them for every changed layer
+MAX_REASON = 300  # characters of a library's own message that are worth reading
+
+
+def fuse_lora_file(
+    unet: UNet2DConditionModel, path: Path, *, family: Family, allow_pickle: bool = False
+) -> None:
+    """Add the LoRA in `path` to the weights of `unet`, in place, and leave nothing else behind.
+
+    Raises:
+        MissingExtra: peft is not installed.
+        WeightsError: The file is unreadable, or changes other layers than this network has.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtra(
+            "This preset is a LoRA, which is read with the package 'peft'. It is not installed. "
+            'Run: pip install "swiftpie[lora]"'
+        )
+    tensors = read_tensors(path, allow_pickle=allow_pickle)
+    loader = StableDiffusionXLPipeline if family is Family.SDXL else StableDiffusionPipeline
+    try:
+        state, alphas = loader.lora_state_dict(tensors, unet_config=unet.config)
+        changed = sum(name.startswith(UNET) and name.endswith(DOWN) for name in state)
+        if changed == 0 or not all(name.startswith(UNET) for name in state):
+            raise ValueError("it is no LoRA, or changes more than the denoiser")
+        loader.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:MAX_REASON]
+        raise WeightsError(
+            f"The LoRA '{path}' does not fit this denoiser ({reason}). One that was made for its "
+            f"family, {family.value}, is needed. Choose another file or preset."
+        ) from error
+    taken = sum(f".lora_A.{NAME}." in name for name in unet.state_dict())
+    if taken != changed:
+        raise WeightsError(
+            f"The LoRA '{path}' changes {changed} layers, and this denoiser has {taken} of them. "
+            "One that was made for exactly this network is needed. Choose another file or preset."
+        )
+    unet.fuse_lora()
+    unet.unload_lora()

@@ -1,0 +1,174 @@
+"""Where the networks of a published preset are: in folders of the user, or from the hub."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.preset import Family, Preset, WeightsKind
+from swiftpie.backbones.weights import HALF, PICKLES, STEMS, weight_files
+from swiftpie.errors import WeightsError
+
+NETWORKS = ("unet", "vae", "text_encoder")  # folders of a pipeline in the layout of diffusers
+SECOND_TEXT = "text_encoder_2"  # Stable Diffusion XL's
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+MAX_REASON = 200  # characters of a library's own message that are worth reading
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Folders and files on this machine."""
+
+    pipeline: Path  # every network, in the layout of diffusers
+    unet: Path | None = None  # folder or file in place of the pipeline's denoiser
+    lora: Path | None = None  # file to add to it
+
+
+def locate(preset: Preset, choices: Choices, *, prefers_half: bool) -> Sources:
+    """Find all parts of `preset`, and get from the hub what nobody chose.
+
+    Raises:
+        WeightsError: A part is not there and cannot be had.
+    """
+    hub = _Hub(
+        is_offline=choices.get("offline", False),
+        prefers_half=prefers_half,
+        allow_pickle=choices.get("allow_pickle", False),
+    )
+    weights = choices.get("weights")
+    own = None if weights is None else _existing(weights, "weights")
+    if preset.kind is WeightsKind.PIPELINE:
+        folders = networks_of(preset)
+        return Sources(own or hub.pipeline(_repository(preset), folders))
+    if own is None:
+        if preset.needs_pickle and not hub.allow_pickle:
+            raise WeightsError(
+                f"Preset {preset.name!r} was published as a pickle only, and a pickle can run "
+                "code. Pass allow_pickle=True (--allow-pickle) to read plain tensors from it "
+                "without running any code."
+            )
+        assert preset.file is not None
+        own = hub.file(_repository(preset), preset.file)
+    is_lora = preset.kind is WeightsKind.LORA
+    pipeline = _base(preset, choices, hub, needs_unet=is_lora)
+    return Sources(pipeline, lora=own) if is_lora else Sources(pipeline, unet=own)
+
+
+def networks_of(preset: Preset) -> tuple[str, ...]:
+    """Return the folders of networks that a pipeline of the preset's family has."""
+    return (*NETWORKS, SECOND_TEXT) if preset.family is Family.SDXL else NETWORKS
+
+
+@dataclass(frozen=True)
+class _Hub:
+    """How files are had from the hub of Hugging Face."""
+
+    is_offline: bool
+    prefers_half: bool
+    allow_pickle: bool
+
+    def pipeline(self, repository: str, folders: Sequence[str]) -> Path:
+        """Return a folder with the weights of `folders` and all that is small.
+
+        Raises:
+            WeightsError: It cannot be had.
+        """
+        small = ["model_index.json", "*/*config.json", "tokenizer*/*"]
+        folder = self._snapshot(repository, small)
+        for names in self._variants():
+            lacking = [one for one in folders if not self._has_weights(folder / one)]
+            if not lacking:
+                break
+            patterns = [f"{one}/{name}" for one in lacking for name in names]
+            folder = self._snapshot(repository, patterns)
+        for one in folders:
+            if not self._has_weights(folder / one):
+                raise WeightsError(
+                    f"The hub's repository {repository!r} gave no weights for '{one}' that may be "
+                    f"read{' (offline)' if self.is_offline else ''}. Safetensors in the layout of "
+                    "diffusers are needed. Download them and pass their folder with `weights=` "
+                    "(--weights), or allow pickles."
+                )
+        return folder
+
+    def file(self, repository: str, name: str) -> Path:
+        """Return one file of a repository.
+
+        Raises:
+            WeightsError: It cannot be had.
+        """
+        try:
+            return Path(hf_hub_download(repository, name, local_files_only=self.is_offline))
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            raise _unreachable(repository, name, error) from error
+
+    def _snapshot(self, repository: str, patterns: list[str]) -> Path:
+        try:
+            folder = snapshot_download(
+                repository, allow_patterns=patterns, local_files_only=self.is_offline
+            )
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            raise _unreachable(repository, "all folders of the pipeline", error) from error
+        return Path(folder)
+
+    def _variants(self) -> list[list[str]]:
+        """Return names of weights to ask for, the best first."""
+        half = [f"{stem}.{HALF}*.safetensors" for stem in STEMS]
+        half += [f"{stem}.safetensors.index.{HALF}.json" for stem in STEMS]
+        whole = [f"{stem}.safetensors" for stem in STEMS]
+        whole += [f"{stem}-0*.safetensors" for stem in STEMS]
+        whole += [f"{stem}.safetensors.index.json" for stem in STEMS]
+        variants = [half, whole] if self.prefers_half else [whole, half]
+        return [*variants, list(PICKLES)] if self.allow_pickle else variants
+
+    def _has_weights(self, folder: Path) -> bool:
+        try:
+            files = weight_files(
+                folder, prefers_half=self.prefers_half, allow_pickle=self.allow_pickle
+            )
+        except WeightsError:
+            return False
+        return bool(files)
+
+
+def _base(preset: Preset, choices: Choices, hub: _Hub, *, needs_unet: bool) -> Path:
+    """Return the folder of the networks that the preset's own file lacks."""
+    chosen = choices.get("base") or preset.base
+    assert chosen is not None
+    if Path(chosen).is_dir():
+        return Path(chosen)
+    if not REPOSITORY.fullmatch(str(chosen)):
+        return _existing(chosen, "base")
+    folders = networks_of(preset)
+    return hub.pipeline(str(chosen), folders if needs_unet else folders[1:])
+
+
+def _existing(path: str | Path, name: str) -> Path:
+    found = Path(path)
+    if not found.exists():
+        raise WeightsError(
+            f"'{path}' does not exist. The folder or file of `{name}` is needed. Check the path."
+        )
+    return found
+
+
+def _repository(preset: Preset) -> str:
+    if preset.repository is None:
+        raise WeightsError(
+            f"The weights of preset {preset.name!r} are not on the hub: {preset.summary} Get "
+            f"{preset.source.partition(':')[2]} and pass it with `weights=` (--weights)."
+        )
+    return preset.repository
+
+
+def _unreachable(repository: str, what: str, error: Exception) -> WeightsError:
+    reason = " ".join(str(error).split())[:MAX_REASON]
+    return WeightsError(
+        f"'{repository}' could not be had from the hub ({type(error).__name__}: {reason}). Needed "
+        f"from it: {what}. Go online once and accept its licence there if it has to be accepted, "
+        "or download it yourself and pass the place with `weights=` (--weights) or `base=`."
+    )

@@ -1,0 +1,281 @@
+"""What every edit promises, on a tiny random model of Stable Diffusion 2.1's shape."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie import CapabilityError, InputError, Session
+from swiftpie.backbones.scheduling import schedule_of
+from swiftpie.masks import MaskRule, composite, from_noise_difference
+from swiftpie.pipelines.canvas import canvas_for
+from swiftpie.pipelines.edit import edit
+from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+from tests.parity.edit import photograph, rows
+from tests.pipelines.tiny_editor import PRESET, tiny_editor
+
+PROMPT = "a dog on the sofa"
+NEUTRAL = EditStrength(edit=1.0, background=1.0, text=1.0, text_outside=1.0)
+RELEASED = EditSettings(mode=EditMode.RELEASED)
+MODES = [EditSettings(), RELEASED]
+
+
+@pytest.fixture(scope="module")
+def components():
+    return tiny_editor()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return photograph()
+
+
+def values(image):
+    return np.asarray(image, dtype=np.int16)
+
+
+def changed(result, original):
+    """Which pixels differ from the original."""
+    return (values(result.image) != values(original)).any(axis=-1)
+
+
+def calls_of(module):
+    """A hook that counts rows of every call, and the list it fills."""
+    seen = []
+    return seen, module.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+
+
+def test_it_computes_what_paper_and_released_code_say():
+    compared = rows()
+    assert len(compared) >= 20
+    assert [row for row in compared if not row[1] <= row[2]] == []
+
+
+def test_pixels_outside_the_mask_never_change():
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        height, width = (int(side) for side in draw.integers(5, 90, 2))
+        cells = torch.from_numpy(draw.random((1, 1, *draw.integers(1, 9, 2)), dtype=np.float32))
+        mask = torch.nn.functional.interpolate(cells, (height, width))
+        mask = torch.where(mask < draw.random(), 0.0, mask if draw.random() < 0.5 else 1.0)
+        edited, original = (
+            Image.fromarray(draw.integers(0, 256, (height, width, 3), dtype=np.uint8))
+            for _ in range(2)
+        )
+        joined = values(composite(edited, original, mask))
+        outside = mask[0, 0].numpy() == 0
+        assert np.array_equal(joined[outside], values(original)[outside])
+
+
+def test_a_feathered_edge_lies_inside_the_mask():
+    mask = torch.zeros(1, 1, 60, 60)
+    mask[..., 10:50, 0:40] = 1
+    white, black = (Image.new("RGB", (60, 60), colour) for colour in ("white", "black"))
+    profile = values(composite(white, black, mask))[:, 20, 0]
+    assert np.all(profile[:10] == 0)
+    assert 0 < profile[10] < profile[12] < 255
+    assert profile[30] == 255
+    assert values(composite(white, black, mask))[30, 0, 0] == 255  # the border is no edge
+
+
+@pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
+@pytest.mark.parametrize("size", [(160, 96), (90, 250), (37, 41), (128, 128)])
+def test_any_shape_keeps_its_size_and_all_pixels_outside(components, settings, size):
+    image = photograph(*size)
+    result = edit(components, image, PROMPT, source_prompt="a cat", settings=settings)
+    assert {result.image.size, result.mask.size, result.edited.size} == {size}
+    assert not (changed(result, image) & (values(result.mask) == 0)).any()
+    assert np.abs(values(result.edited) - values(image)).max() > 10
+    assert (result.reconstruction is not None) == (settings is RELEASED)
+
+
+@pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
+def test_a_mask_of_the_user_bounds_the_change(components, photo, settings):
+    mask = torch.zeros(1, 1, 50, 40)
+    mask[..., 10:30, 5:20] = 1
+    result = edit(components, photo, PROMPT, mask=mask, settings=settings)
+    where = changed(result, photo)
+    assert where[30:70, 20:60].mean() > 0.9
+    assert not where[:24].any()
+    assert not where[:, 66:].any()
+
+
+def test_a_box_equals_the_mask_that_it_draws(components, photo):
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[..., 32:96, 16:64] = 1
+    boxed = edit(components, photo, PROMPT, mask=(0.125, 0.25, 0.5, 0.75))
+    masked = edit(components, photo, PROMPT, mask=mask)
+    assert boxed.image.tobytes() == masked.image.tobytes()
+    assert changed(boxed, photo).any()
+
+
+def test_a_mask_that_was_returned_can_be_given_back(components, photo):
+    session = Session(components)
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 10:30, 5:21] = 0.7
+    first = session.edit(photo, PROMPT, mask=mask)
+    again = session.edit(photo, PROMPT, mask=first.mask)
+    assert again.image.tobytes() == first.image.tobytes()
+    found = session.edit(photo, PROMPT)
+    given = session.edit(photo, PROMPT, mask=found.mask)
+    assert given.mask.tobytes() == found.mask.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "num_inverted", "num_drawn"),
+    [
+        (EditSettings(), {"source_prompt": "a cat"}, 2, 1),
+        (EditSettings(), {"source_prompt": "a cat", "keyword": "cat"}, 3, 1),
+        (EditSettings(), {"keyword": "cat"}, 2, 1),
+        (EditSettings(), {"mask": (0.0, 0.0, 0.5, 0.5)}, 1, 1),
+        (RELEASED, {"source_prompt": "cat"}, 2, 2),
+        (RELEASED, {"mask": (0.0, 0.0, 0.5, 0.5)}, 1, 2),
+    ],
+)
+def test_networks_run_once_with_no_row_too_many(
+    components, photo, settings, asked, num_inverted, num_drawn
+):
+    inverted, first = calls_of(components.inversion.unet)
+    drawn, second = calls_of(components.denoiser.unet)
+    try:
+        edit(components, photo, PROMPT, settings=settings, **asked)
+    finally:
+        first.remove()
+        second.remove()
+    assert inverted == [num_inverted]
+    assert drawn == [num_drawn]
+
+
+@pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
+def test_source_prompt_and_keyword_matter_and_may_be_empty_or_one_word(components, photo, settings):
+    asked = [{}, {"source_prompt": "cat"}, {"keyword": "hat"}]
+    results = [edit(components, photo, PROMPT, settings=settings, **one) for one in asked]
+    assert len({one.edited.tobytes() for one in results}) == 3
+    assert len({one.mask.tobytes() for one in results}) == 3
+
+
+def test_a_keyword_decides_the_mask_and_not_the_noise(components, photo):
+    box = (0.0, 0.0, 1.0, 0.5)
+    plain = edit(components, photo, PROMPT, mask=box)
+    named = edit(components, photo, PROMPT, mask=box, keyword="hat")
+    assert named.edited.tobytes() == plain.edited.tobytes()
+
+
+@pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
+def test_the_same_seed_gives_the_same_bytes(components, photo, settings):
+    pair = [edit(components, photo, PROMPT, settings=settings) for _ in range(2)]
+    assert pair[0].image.tobytes() == pair[1].image.tobytes()
+    other = edit(components, photo, PROMPT, settings=replace(settings, seed=1))
+    # Only the released code draws latents from the posterior.
+    assert (other.edited.tobytes() != pair[0].edited.tobytes()) == (settings is RELEASED)
+
+
+def test_neutral_strengths_do_not_see_the_mask(components, photo):
+    settings = EditSettings(strength=NEUTRAL, keeps_outside=False)
+    masks = [torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(i)) for i in (0, 1)]
+    edits = [edit(components, photo, PROMPT, mask=m, settings=settings) for m in masks]
+    assert edits[0].image.tobytes() == edits[1].image.tobytes()
+    plain = EditSettings(keeps_outside=False)
+    edits = [edit(components, photo, PROMPT, mask=m, settings=plain) for m in masks]
+    assert edits[0].image.tobytes() != edits[1].image.tobytes()
+
+
+def test_an_identity_replaces_the_picture_as_condition(components, photo):
+    session = Session(components)
+    identity = session.encode_identity(photograph(seed=5), masks=Image.new("L", (128, 128), 255))
+    assert identity.keys  # a whole identity has detail, which an edit leaves out
+    strength = EditStrength(edit=1.0)
+    pair = [
+        session.edit(photo, PROMPT, identity=one, settings=EditSettings(strength=strength))
+        for one in (None, identity)
+    ]
+    assert pair[0].edited.tobytes() != pair[1].edited.tobytes()
+
+
+def test_the_released_mode_leaves_the_shared_networks_alone(components, photo):
+    before = dict(components.denoiser.unet.attn_processors)
+    alone = [edit(components, photo, PROMPT, settings=one).image.tobytes() for one in MODES]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [MODES[i % 2] for i in range(8)]
+        together = list(pool.map(lambda s: edit(components, photo, PROMPT, settings=s), jobs))
+    assert [one.image.tobytes() for one in together] == alone * 4
+    after = components.denoiser.unet.attn_processors
+    assert all(after[name] is processor for name, processor in before.items())
+
+
+def test_schedules_of_several_steps_and_fresh_noise_edit_too(components, photo):
+    preset = replace(PRESET, timesteps=(999, 749, 499), renoise="lcm")
+    several = replace(components, preset=preset, schedule=schedule_of(preset))
+    edits = [
+        edit(several, photo, PROMPT, settings=EditSettings(seed=seed)).edited.tobytes()
+        for seed in (0, 0, 1)
+    ]
+    assert edits[0] == edits[1] != edits[2]
+
+
+@pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
+def test_prompts_that_agree_change_nothing_and_say_so(components, photo, settings, caplog):
+    with caplog.at_level(logging.WARNING):
+        result = edit(components, photo, PROMPT, source_prompt=PROMPT, settings=settings)
+    assert "agree everywhere" in caplog.text
+    assert result.image.tobytes() == photo.tobytes()
+
+
+def test_an_autoencoder_without_posterior_gives_its_mean_and_says_so(components, photo, caplog):
+    class MeanOnly:
+        encode = staticmethod(components.autoencoder.encode)
+        decode = staticmethod(components.autoencoder.decode)
+
+    with caplog.at_level(logging.WARNING):
+        result = edit(replace(components, autoencoder=MeanOnly()), photo, PROMPT, settings=RELEASED)
+    assert "no posterior" in caplog.text
+    assert result.image.size == photo.size
+
+
+def test_the_smooth_rule_is_soft_and_judges_each_picture_alone():
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 3, 4, 16, 16, generator=generator)
+    first[:, :, 4:9, 4:9] += 3
+    second[1] *= 100
+    for rule in MaskRule:
+        masks = from_noise_difference(first, second, rule=rule)
+        alone = from_noise_difference(first[:1], second[:1], rule=rule)
+        assert torch.allclose(masks[:1], alone, atol=1e-6)
+        assert 0 <= masks.min() < masks.max() <= 1
+        levels = masks[0].unique().numel()
+        assert (levels > 50) if rule is MaskRule.SMOOTH else (levels == 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "padded"),
+    [((128, 128), (128, 128)), ((96, 160), (112, 176)), ((3000, 4000), (112, 160))],
+)
+def test_a_canvas_keeps_the_shape_and_pads_to_whole_cells(size, padded):
+    canvas = canvas_for(size, side_px=128, unit_px=16)
+    assert canvas.padded == padded
+    assert all(0 <= p - c < 16 for p, c in zip(canvas.padded, canvas.content, strict=True))
+    image = photograph(size[1], size[0])
+    back = canvas.leave(Image.new("RGB", (padded[1], padded[0])))
+    assert back.size == image.size
+    assert tuple(canvas.enter(image).shape) == (1, 3, *padded)
+
+
+def test_impossible_requests_are_refused(session, components, photo):
+    with pytest.raises(CapabilityError, match="no inversion network"):
+        session.edit(photo, PROMPT)
+    with pytest.raises(InputError, match="prompt is empty"):
+        edit(components, photo, "  ")
+    with pytest.raises(InputError, match="text strength is 4.5"):
+        EditStrength(text=4.5)
+    with pytest.raises(InputError, match="seed is -1"):
+        EditSettings(seed=-1)
+    with pytest.raises(InputError, match="130x130 px"):
+        edit(components, photo, PROMPT, settings=EditSettings(size_px=130))
+    with pytest.raises(InputError, match=r"shape \(128, 128\)"):
+        edit(components, photo, PROMPT, mask=torch.ones(128, 128))
+    with pytest.raises(CapabilityError, match="without an identity adapter"):
+        edit(replace(components, image_encoder=None), photo, PROMPT)
