@@ -14,7 +14,10 @@ from swiftpie.errors import (
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session, load
+    from swiftpie.masks import MaskRule
     from swiftpie.pipelines.condition import Strength
+    from swiftpie.pipelines.edit import EditResult
+    from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
     from swiftpie.pipelines.personalize import MaskSource, Subject
     from swiftpie.types import GenerationResult, Identity
 
@@ -23,9 +26,14 @@ __version__ = "0.1.0"
 __all__ = [
     "CapabilityError",
     "ConfigError",
+    "EditMode",
+    "EditResult",
+    "EditSettings",
+    "EditStrength",
     "GenerationResult",
     "Identity",
     "InputError",
+    "MaskRule",
     "MaskSource",
     "MissingExtra",
     "Session",
@@ -37,8 +45,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EditMode": "swiftpie.pipelines.edit_settings",
+    "EditResult": "swiftpie.pipelines.edit",
+    "EditSettings": "swiftpie.pipelines.edit_settings",
+    "EditStrength": "swiftpie.pipelines.edit_settings",
     "GenerationResult": "swiftpie.types",
     "Identity": "swiftpie.types",
+    "MaskRule": "swiftpie.masks",
     "MaskSource": "swiftpie.pipelines.personalize",
     "Session": "swiftpie.engine.session",
     "Strength": "swiftpie.pipelines.condition",

@@ -65,7 +65,7 @@ def test_strengths_never_touch_the_source_row(installation, predict, rescaled):
 
 
 @torch.no_grad()
-def test_the_background_of_an_edit_is_what_the_source_row_sees(installation, predict, rescaled):
+def test_the_background_of_an_edit_is_what_the_source_row_sees(installation, rescaled):
     """With an empty mask and equal prompts both rows are the same."""
     same = {"mask": torch.zeros_like(rescaled.mask)}
     same |= {name: torch.ones_like(getattr(rescaled, name)) for name in STRENGTHS}

@@ -40,14 +40,12 @@ def rows():
             (f"released code in one layer, {name}", released_layer(strength), BOUND),
             (f"released code in a whole U-Net, {name}", released_unet(strength), BOUND),
         ]
-    edited, kept = released_edit()
     return [
         *compared,
+        *whole_edits(),
         ("neutral strengths, one layer, an IP-Adapter", neutral_layer(), BOUND),
         ("released code in a layer that it leaves alone", uncontrolled_layer(), BOUND),
         ("released rule of masks, cells that differ", released_masks(), 0.0),
-        ("released code from picture to edit, levels", edited, LEVELS),
-        ("released code from picture to reconstruction, levels", kept, LEVELS),
     ]
 
 
@@ -140,11 +138,16 @@ def equation_9(strength):
     expected = []
     for row in range(2):
         said, seen, _ = attended(attn, ours, states[row], text[row], tokens[row])
-        inside = mask[row].double().reshape(-1, 1)
-        words = strength.text * inside + strength.text_outside * (1 - inside)
-        look = strength.edit * inside * seen + strength.background * (1 - inside) * seen
-        expected.append(leave(attn, words * said + look))
+        expected.append(leave(attn, nine(said, seen, mask[row], strength)))
     return largest(found, torch.stack(expected))
+
+
+def nine(said, seen, mask, strength):
+    """Eq. 9 with text outside of the mask as well."""
+    inside = mask.double().reshape(-1, 1)
+    words = strength.text * inside + strength.text_outside * (1 - inside)
+    look = strength.edit * inside * seen + strength.background * (1 - inside) * seen
+    return words * said + look
 
 
 def neutral_layer():
@@ -191,7 +194,7 @@ def uncontrolled_layer():
 
 
 class PlainProcessor:
-    """The table for one layer of a U-Net in float64."""
+    """The table, or Eq. 9 for a single row, in one layer of a U-Net in float64."""
 
     def __init__(self, name, projections, *, tokens, mask, strength):
         self.name, self.projections, self.tokens = name, projections, tokens
@@ -202,8 +205,12 @@ class PlainProcessor:
             attended(attn, self.projections, states, text, self.tokens)
             for states, text in zip(hidden_states, encoder_hidden_states, strict=True)
         ]
-        if self.name.startswith("up_blocks"):
-            stride = self.mask.shape[-1] // int(hidden_states.shape[1] ** 0.5)
+        side = int(hidden_states.shape[1] ** 0.5)
+        stride = self.mask.shape[-1] // side
+        if len(parts) == 1:
+            share = self.mask.reshape(side, stride, side, stride).mean(dim=(1, 3))
+            rows = [nine(*parts[0][:2], share, self.strength)]
+        elif self.name.startswith("up_blocks"):
             nearest = self.mask[::stride, ::stride]
             rows = table(*zip(*parts, strict=True), nearest, self.strength)
         else:
@@ -212,7 +219,7 @@ class PlainProcessor:
 
 
 def plain_prediction(denoiser, latents, text, *, tokens, mask, strength):
-    """The output (2, C, h, w) of a released U-Net in float64."""
+    """The output (B, C, h, w) of a plain U-Net in float64: two rows as released, one by Eq. 9."""
     semantic = denoiser.installation.semantic
     denoiser.installation.undo()
     unet = copy.deepcopy(denoiser.unet).double()
@@ -269,35 +276,50 @@ def photograph(width=SIDE_PX, height=SIDE_PX, seed=0):
     return Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def released_edit():
-    """The whole released algorithm, step by step; the edit's and the reconstruction's levels."""
+def whole_edits():
+    """Both algorithms from picture to pictures, step by step; rows in levels."""
+    by_paper, [edited] = whole_edit(EditMode.PAPER, STRENGTHS["all different"])
+    as_released, [kept, changed] = whole_edit(EditMode.RELEASED, EditStrength.of(EditMode.RELEASED))
+    pairs = {
+        "paper, from picture to edit": (by_paper.edited, edited),
+        "released code, from picture to edit": (as_released.edited, changed),
+        "released code, from picture to reconstruction": (as_released.reconstruction, kept),
+    }
+    return [
+        (f"{name}, levels", float(np.abs(np.subtract(*map(levels, pair))).max()), LEVELS)
+        for name, pair in pairs.items()
+    ]
+
+
+def levels(image):
+    return np.asarray(image, dtype=int)
+
+
+def whole_edit(mode, strength):
+    """Our result, and all pictures that the steps written out give."""
     components, image = tiny_editor(), photograph()
-    settings = EditSettings(mode=EditMode.RELEASED, seed=SEED)
+    settings = EditSettings(mode=mode, seed=SEED, strength=strength)
     ours = edit(components, image, PROMPT, source_prompt=SOURCE, settings=settings)
+    is_released = mode is EditMode.RELEASED
     pixels = to_tensor(image)
     vae = components.autoencoder.network
     posterior = vae.encode(pixels).latent_dist
-    clean = posterior.mean + posterior.std * draw_noise([SEED], (4, 16, 16))
-    clean = (clean * vae.config.scaling_factor).expand(2, -1, -1, -1)
+    spread = posterior.std * draw_noise([SEED], (4, 16, 16)) if is_released else 0
+    clean = (posterior.mean + spread) * vae.config.scaling_factor
     text = components.text.encode([SOURCE, PROMPT]).hidden_states
-    noise = components.inversion.unet(clean, 500, text).sample
+    noise = components.inversion.unet(clean.expand(2, -1, -1, -1), 500, text).sample
     mask = plain_mask(noise[:1].numpy(), noise[1:].numpy())
-    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    kept = np.prod(1 - betas)
+    kept = np.prod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
     alpha, sigma = kept**0.5, (1 - kept) ** 0.5
-    start = (alpha * clean.double() + sigma * noise[:1].double()).expand(2, -1, -1, -1)
+    texts = text if is_released else text[1:]
+    start = (alpha * clean.double() + sigma * noise[:1].double()).expand(len(texts), -1, -1, -1)
     prediction = plain_prediction(
         components.denoiser,
         start,
-        text,
+        texts,
         tokens=components.image_encoder(pixels, torch.ones_like(pixels[:, :1]))[0],
         mask=torch.from_numpy(mask).float(),
-        strength=EditStrength(edit=0.2, background=1.0, text=1.0),
+        strength=strength,
     )
     latents = ((start - sigma * prediction) / alpha).float()
-    decoded = to_pil(vae.decode(latents / vae.config.scaling_factor).sample)
-    pairs = [(ours.edited, decoded[1]), (ours.reconstruction, decoded[0])]
-    return [
-        float(np.abs(np.asarray(found, int) - np.asarray(expected, int)).max())
-        for found, expected in pairs
-    ]
+    return ours, to_pil(vae.decode(latents / vae.config.scaling_factor).sample)

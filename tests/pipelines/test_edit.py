@@ -11,6 +11,7 @@ from PIL import Image
 
 from swiftpie import CapabilityError, InputError, Session
 from swiftpie.backbones.scheduling import schedule_of
+from swiftpie.images import to_pil
 from swiftpie.masks import MaskRule, composite, from_noise_difference
 from swiftpie.pipelines.canvas import canvas_for
 from swiftpie.pipelines.edit import edit
@@ -104,6 +105,28 @@ def test_a_mask_of_the_user_bounds_the_change(components, photo, settings):
     assert not where[:, 66:].any()
 
 
+@pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
+def test_attention_sees_the_mask_softly_in_the_paper_and_hard_as_released(
+    components, photo, settings
+):
+    mask = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    full = mask.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+    region = edit(components, photo, PROMPT, mask=full, settings=settings).region
+    expected = (mask > 0.5).float() if settings is RELEASED else mask
+    assert torch.allclose(region, expected, atol=1 / 255)
+
+
+def test_a_found_mask_holds_its_region_and_a_border_around_it(components, photo):
+    result = edit(components, photo, PROMPT, source_prompt="a cat")
+    region = torch.zeros_like(result.region)
+    region[..., 1:-1, 1:-1] = result.region[..., 1:-1, 1:-1]
+    assert 0 < region.mean() < 0.9
+    cells = np.kron(region[0, 0].numpy(), np.ones((8, 8))) > 0
+    allowed = values(result.mask)
+    assert allowed[cells].min() == 255
+    assert (allowed > 0).mean() > cells.mean()
+
+
 def test_a_box_equals_the_mask_that_it_draws(components, photo):
     mask = torch.zeros(1, 1, 128, 128)
     mask[..., 32:96, 16:64] = 1
@@ -189,11 +212,12 @@ def test_an_identity_replaces_the_picture_as_condition(components, photo):
     identity = session.encode_identity(photograph(seed=5), masks=Image.new("L", (128, 128), 255))
     assert identity.keys  # a whole identity has detail, which an edit leaves out
     strength = EditStrength(edit=1.0)
-    pair = [
-        session.edit(photo, PROMPT, identity=one, settings=EditSettings(strength=strength))
-        for one in (None, identity)
-    ]
-    assert pair[0].edited.tobytes() != pair[1].edited.tobytes()
+    whole, other, tokens_only = (
+        session.edit(photo, PROMPT, identity=one, settings=EditSettings(strength=strength)).edited
+        for one in (None, identity, replace(identity, keys={}, values={}))
+    )
+    assert other.tobytes() != whole.tobytes()
+    assert other.tobytes() == tokens_only.tobytes()
 
 
 def test_the_released_mode_leaves_the_shared_networks_alone(components, photo):
@@ -264,12 +288,29 @@ def test_a_canvas_keeps_the_shape_and_pads_to_whole_cells(size, padded):
     assert tuple(canvas.enter(image).shape) == (1, 3, *padded)
 
 
+def test_a_picture_comes_back_from_its_canvas_and_padding_repeats_its_border():
+    image = photograph(200, 110)
+    canvas = canvas_for((110, 200), side_px=128, unit_px=16)
+    height, width = canvas.content
+    assert height < canvas.padded[0]
+    assert width < canvas.padded[1]
+    pixels = canvas.enter(image)
+    assert torch.equal(
+        pixels[..., height:, :],
+        pixels[..., height - 1 : height, :].expand_as(pixels[..., height:, :]),
+    )
+    assert torch.equal(
+        pixels[..., width:], pixels[..., width - 1 : width].expand_as(pixels[..., width:])
+    )
+    assert np.abs(values(canvas.leave(to_pil(pixels)[0])) - values(image)).mean() < 2
+
+
 def test_impossible_requests_are_refused(session, components, photo):
     with pytest.raises(CapabilityError, match="no inversion network"):
         session.edit(photo, PROMPT)
     with pytest.raises(InputError, match="prompt is empty"):
         edit(components, photo, "  ")
-    with pytest.raises(InputError, match="text strength is 4.5"):
+    with pytest.raises(InputError, match=r"text strength is 4\.5"):
         EditStrength(text=4.5)
     with pytest.raises(InputError, match="seed is -1"):
         EditSettings(seed=-1)

@@ -43,7 +43,9 @@ def tiny_editor():
     """Every network, frozen, the same at each call."""
     with torch.random.fork_rng():
         denoiser = UNetDenoiser(
-            tiny_unet("sd21"), Plan(token_width=WIDTH), reference_step=scaled_linear_step(1)
+            tiny_unet("sd21"),
+            Plan(token_width=WIDTH, gate=1.0),
+            reference_step=scaled_linear_step(1),
         )
         torch.manual_seed(1)
         for semantic in denoiser.installation.semantic.values():

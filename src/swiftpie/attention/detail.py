@@ -40,8 +40,8 @@ class DetailAttention(nn.Module):
     place of the subject is known, the logits of reference keys fall with the squared distance
     between the query, mapped into the reference frame, and the key; one sharpness a head.
 
-    Joint: `out = Attn(q, [k, k_s…], [v, v_s…])` with `log(detail_scale_s)` added to the logits of
-    subject s; scale 1 is plain reference attention.
+    Joint: `out = Attn(q, [k, k_s…], [v, v_s…])` with `log(detail_scale_s / R)` added to the logits
+    of subject s; one reference at scale 1 is plain reference attention.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class DetailAttention(nn.Module):
             own = merge_heads(attend(query, key, value))
             result = own + self._decoupled(query, condition, notes)
             result = cap_energy(result, own, condition.energy_cap)
-        output: Tensor = attn.to_out[0](result)
+        output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
 
     def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
@@ -120,13 +120,14 @@ class DetailAttention(nn.Module):
     ) -> Tensor:
         heads = query.shape[1]
         strength = self._strength(query.shape[2], condition, notes).squeeze(-1)
+        views = condition.coverage.shape[2]  # all of them together weigh as much as one
         attended = attend_jointly(
             query,
             key,
             value,
             reference_key=condition.keys[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
             reference_value=condition.values[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
-            offset=torch.where(strength > 0, strength.clamp_min(1e-6).log(), MASKED),
+            offset=torch.where(strength > 0, (strength / views).clamp_min(1e-6).log(), MASKED),
             key_bias=self._key_bias(condition),
         )
         return merge_heads(attended)
@@ -155,5 +156,7 @@ class DetailAttention(nn.Module):
     def _key_bias(self, condition: AttentionCondition) -> Tensor:
         """Return what keeps background cells of references from being seen, (B, S, R*M)."""
         coverage = resize_mask(condition.coverage.flatten(0, 1), self._key_grid(condition))
-        hidden = torch.where(coverage < MIN_COVERAGE, MASKED, 0.0)
+        # A thin subject may cover no cell by half; then the fullest ones stand for it.
+        needed = coverage.flatten(1).amax(1).clamp_max(MIN_COVERAGE)[:, None, None, None]
+        hidden = torch.where(coverage < needed, MASKED, 0.0)
         return hidden.flatten(1).unflatten(0, condition.mask.shape[:2])

@@ -1,5 +1,7 @@
 """Attention as pure functions over tensors."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -111,7 +113,9 @@ def attend_jointly(
     ).flatten(1, 2)
     rows = torch.cat([rows.new_zeros(batch, key.shape[2], subjects + 1), rows], dim=1)
     padding = -(subjects + 1) % 8  # fused kernels want widths that are multiples of eight
-    columns = F.pad(columns * width**0.5, (0, padding)).to(query.dtype)
+    # Half of the smallest: an infinite column times a row of zeros would give NaN in float16.
+    columns = (columns * width**0.5).clamp_min(torch.finfo(query.dtype).min / 2)
+    columns = F.pad(columns, (0, padding)).to(query.dtype)
     rows = F.pad(rows, (0, padding)).to(query.dtype)
     keys = torch.cat([key, reference_key.transpose(1, 2).flatten(2, 3)], dim=2)
     values = torch.cat([value, reference_value.transpose(1, 2).flatten(2, 3)], dim=2)
@@ -124,7 +128,13 @@ def attend_jointly(
 
 
 def mass_on(
-    query: Tensor, key: Tensor, text_key: Tensor, *, text_mask: Tensor | None, is_ours: Tensor
+    query: Tensor,
+    key: Tensor,
+    text_key: Tensor,
+    *,
+    text_mask: Tensor | None,
+    is_ours: Tensor,
+    num_views: int = 1,
 ) -> Tensor:
     """Return how much of one joint softmax over identity and text falls on a subject, (B, S, N).
 
@@ -136,9 +146,11 @@ def mass_on(
         text_key: (B, heads, T, d).
         text_mask: Added to the logits of the text, (B, heads, 1, T).
         is_ours: 1 for text tokens that name the subject, (B, S, T).
+        num_views: How many references the K keys come from; together they weigh as much as one.
     """
     scale = query.shape[-1] ** -0.5
     ours = (query[:, None] @ key.transpose(-1, -2)).float() * scale  # (B, S, heads, N, K)
+    ours = ours - math.log(num_views)
     text = (query @ text_key.transpose(-1, -2)).float() * scale
     if text_mask is not None:
         text = text + text_mask

@@ -55,7 +55,7 @@ class ReleasedAttention:
         image = merge_heads(attend(query, image_key, split_heads(image_value, attn.heads)))
         if self.is_controlled:
             text, image = _controlled(text, image, image_value, condition)
-        output: Tensor = attn.to_out[0](text + image)
+        output: Tensor = attn.to_out[0]((text + image).to(hidden_states.dtype))
         return output
 
 

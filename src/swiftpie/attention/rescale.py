@@ -41,8 +41,8 @@ def layer_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) ->
 def masks_from_maps(notes: Notes) -> Tensor:
     """Return the masks (B, S, h', w') that all noted identity maps together show."""
     maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
-    size = max((one.shape[-2:] for one in maps), key=lambda shape: shape[0] * shape[1])
-    finest = (int(size[0]), int(size[1]))
+    rows, columns = zip(*(one.shape[-2:] for one in maps), strict=True)
+    finest = (max(rows), max(columns))
     same = [F.interpolate(one, size=finest, mode="bilinear", align_corners=False) for one in maps]
     average = torch.stack(same).mean(dim=0)
     masks = attention_to_mask(average.flatten(0, 1).unsqueeze(1)).view_as(average)

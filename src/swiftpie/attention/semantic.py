@@ -17,6 +17,7 @@ from swiftpie.attention.rescale import (
     masks_from_maps,
     region_scale,
 )
+from swiftpie.masks import resize_mask
 
 
 class Mapping(StrEnum):
@@ -91,12 +92,16 @@ class SemanticAttention(nn.Module):
                 key,
                 text_mask=text_mask,
                 is_ours=condition.class_tokens,
+                num_views=condition.coverage.shape[2],
             )
             grid = token_grid(query.shape[2], *condition.mask.shape[-2:])
             notes[MAP_PREFIX + self.name] = mass.unflatten(2, grid)
         if self.mapping is Mapping.LAST:
-            notes[INLINE_MASK] = masks_from_maps(notes)
-        output: Tensor = attn.to_out[0](result)
+            found = masks_from_maps(notes)
+            # At the grid of given masks, so that both reach all later layers in the same way.
+            size = (condition.mask.shape[2], condition.mask.shape[3])
+            notes[INLINE_MASK] = resize_mask(found, size)
+        output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
 
     def _identities(

@@ -45,6 +45,7 @@ def locate(preset: Preset, choices: Choices, *, prefers_half: bool) -> Sources:
         folders = networks_of(preset)
         return Sources(own or hub.pipeline(_repository(preset), folders))
     if own is None:
+        repository = _repository(preset)
         if preset.needs_pickle and not hub.allow_pickle:
             raise WeightsError(
                 f"Preset {preset.name!r} was published as a pickle only, and a pickle can run "
@@ -52,7 +53,7 @@ def locate(preset: Preset, choices: Choices, *, prefers_half: bool) -> Sources:
                 "without running any code."
             )
         assert preset.file is not None
-        own = hub.file(_repository(preset), preset.file)
+        own = hub.file(repository, preset.file)
     is_lora = preset.kind is WeightsKind.LORA
     pipeline = _base(preset, choices, hub, needs_unet=is_lora)
     return Sources(pipeline, lora=own) if is_lora else Sources(pipeline, unet=own)
@@ -104,7 +105,7 @@ class _Hub:
         try:
             return Path(hf_hub_download(repository, name, local_files_only=self.is_offline))
         except (OSError, ValueError, HfHubHTTPError) as error:
-            raise _unreachable(repository, name, error) from error
+            raise WeightsError(_unreachable(repository, name, error)) from error
 
     def _snapshot(self, repository: str, patterns: list[str]) -> Path:
         try:
@@ -112,7 +113,7 @@ class _Hub:
                 repository, allow_patterns=patterns, local_files_only=self.is_offline
             )
         except (OSError, ValueError, HfHubHTTPError) as error:
-            raise _unreachable(repository, "all folders of the pipeline", error) from error
+            raise WeightsError(_unreachable(repository, "the pipeline", error)) from error
         return Path(folder)
 
     def _variants(self) -> list[list[str]]:
@@ -165,9 +166,9 @@ def _repository(preset: Preset) -> str:
     return preset.repository
 
 
-def _unreachable(repository: str, what: str, error: Exception) -> WeightsError:
+def _unreachable(repository: str, what: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:MAX_REASON]
-    return WeightsError(
+    return (
         f"'{repository}' could not be had from the hub ({type(error).__name__}: {reason}). Needed "
         f"from it: {what}. Go online once and accept its licence there if it has to be accepted, "
         "or download it yourself and pass the place with `weights=` (--weights) or `base=`."

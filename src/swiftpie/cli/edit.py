@@ -8,12 +8,20 @@ import typer
 from swiftpie import __version__
 from swiftpie.cli.console import examples, print_json, say
 from swiftpie.cli.options import (
+    Adapter,
+    AllowPickle,
     AsJson,
+    Base,
     Device,
+    Dtype,
     Force,
+    ImageEncoder,
+    Inversion,
+    Offline,
     Out,
     PresetName,
     Weights,
+    choices_of,
     open_session,
     read_picture,
 )
@@ -98,7 +106,9 @@ class Job(NamedTuple):
 
 @app.command(
     epilog=examples(
-        'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa"',
+        'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
+        "--preset swiftbrush-v2 --inversion inverse_ckpt --adapter ip_adapter.safetensors "
+        "--image-encoder models/image_encoder",
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
         'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
     )
@@ -122,33 +132,33 @@ def edit(
     seed: Seed = 0,
     preset: PresetName = "mini",
     weights: Weights = None,
+    base: Base = None,
+    adapter: Adapter = None,
+    image_encoder: ImageEncoder = None,
+    inversion: Inversion = None,
+    dtype: Dtype = None,
+    allow_pickle: AllowPickle = False,
+    offline: Offline = False,
     device: Device = "cpu",
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Change a picture so that it fits PROMPT, and leave the rest of it as it is.
-
-    Where to change it is found by itself unless a mask, a box or a keyword says so. The preset
-    needs an inversion network.
-    """
-    settings = edit_settings(
-        mode,
-        rule,
-        seed=seed,
-        strengths={"edit": edit_strength, "background": background_strength, "text": text_strength},
+    """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
+    strengths = {"edit": edit_strength, "background": background_strength, "text": text_strength}
+    settings = edit_settings(mode, rule, seed=seed, strengths=strengths)
+    picture, place = read_picture(image), _place(mask, box)
+    output = _plan(out, save_mask, strip, as_json=as_json, force=force)
+    job = Job(picture, prompt, source_prompt, keyword, place, settings, output, strip, force)
+    choices = choices_of(
+        base=base,
+        adapter=adapter,
+        image_encoder=image_encoder,
+        inversion=inversion,
+        dtype=dtype,
+        allow_pickle=allow_pickle,
+        offline=offline,
     )
-    job = Job(
-        picture=read_picture(image),
-        prompt=prompt,
-        source_prompt=source_prompt,
-        keyword=keyword,
-        place=_place(mask, box),
-        settings=settings,
-        output=_plan(out, save_mask, strip, as_json=as_json, force=force),
-        strip=strip,
-        force=force,
-    )
-    opened = open_session(preset, device=device, weights=weights)
+    opened = open_session(preset, device=device, weights=weights, choices=choices)
     result = carry_out(opened.session, job)
     _tell(result, job, as_json=as_json, load_ms=opened.load_ms)
 

@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -12,6 +12,7 @@ from swiftpie.errors import ConfigError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from swiftpie.backbones.choices import Choices
     from swiftpie.engine.session import Session
     from swiftpie.types import Identity
 
@@ -35,6 +36,32 @@ Weights = Annotated[
     typer.Option(
         "--weights", metavar="DIR", help="A folder of weights instead of the preset's own."
     ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|NAME", help="Folder, or name on the hub, of what the weights do not hold."
+    ),
+]
+Adapter = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Identity adapter: SwiftPie's own or an IP-Adapter."),
+]
+ImageEncoder = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The CLIP image encoder that --adapter reads.")
+]
+Inversion = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="SwiftEdit's inversion network, for edits.")
+]
+Precision = Literal["float32", "bfloat16", "float16"]
+Dtype = Annotated[
+    Precision | None, typer.Option(help="Numbers to compute with; by default float32.")
+]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read plain tensors from pickles; runs no code.")
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Use only weights that are on this machine already.")
 ]
 Device = Annotated[
     str, typer.Option("--device", metavar="NAME", help="Where to compute: cpu, cuda, mps.")
@@ -75,14 +102,46 @@ class SubjectPictures(NamedTuple):
     mask: "str | Image.Image | None"
 
 
-def open_session(preset: str, *, device: str = "cpu", weights: Path | None = None) -> Opened:
+def open_session(
+    preset: str,
+    *,
+    device: str = "cpu",
+    weights: Path | None = None,
+    choices: "Choices | None" = None,
+) -> Opened:
     """Load a preset."""
     import swiftpie
 
     check_device(device)
     started = time.perf_counter()
-    session = swiftpie.load(preset, device=device, weights=weights)
+    chosen: Choices = {**(choices or {}), "weights": weights}
+    session = swiftpie.load(preset, device=device, **chosen)
     return Opened(session, (time.perf_counter() - started) * 1000)
+
+
+def choices_of(
+    *,
+    base: str | None = None,
+    adapter: Path | None = None,
+    image_encoder: Path | None = None,
+    inversion: Path | None = None,
+    dtype: Precision | None = None,
+    allow_pickle: bool = False,
+    offline: bool = False,
+) -> "Choices":
+    """Return what was chosen about loading, as `swiftpie.load` takes it."""
+    import torch
+
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return {
+        "base": base,
+        "adapter": adapter,
+        "image_encoder": image_encoder,
+        "inversion": inversion,
+        "dtype": None if dtype is None else types[dtype],
+        "allow_pickle": allow_pickle,
+        "offline": offline,
+    }
 
 
 def check_device(name: str) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS
@@ -134,19 +136,22 @@ class Session:
         )
 
 
-def load(preset: str = "mini", *, device: str = "cpu", weights: Path | None = None) -> Session:
+def load(preset: str = "mini", *, device: str = "cpu", **choices: Unpack[Choices]) -> Session:
     """Load a preset by name.
 
     Args:
         preset: One of `swiftpie presets`.
         device: A torch device, as "cpu" or "cuda".
-        weights: A folder of weights to use instead of the preset's own.
+        **choices: What to load instead of, or besides, the preset's own networks: `weights`,
+            `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `dtype`,
+            `plan`, `allow_pickle` and `offline` say how. See `swiftpie.backbones.choices`.
 
     Raises:
-        ConfigError: No such preset.
-        WeightsError: Its weights are missing or damaged.
+        ConfigError: No such preset, or it leaves no such choice.
+        WeightsError: Weights are missing, damaged or do not fit.
+        MissingExtra: The preset needs a package that is not installed.
     """
-    return Session(load_components(PRESETS.get(preset), device=device, weights=weights))
+    return Session(load_components(PRESETS.get(preset), device=device, **choices))
 
 
 def _as_list(value: object) -> list[Picture]:

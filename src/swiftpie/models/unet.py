@@ -6,7 +6,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import Notes, silent_condition
+from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
 from swiftpie.attention.install import Block, Plan, install
 from swiftpie.layout import Layout
 from swiftpie.models.denoiser import Prediction, SubjectCondition
@@ -110,10 +110,15 @@ def _run(
     timestep: int,
     *,
     text: TextCondition,
-    condition: object,
+    condition: AttentionCondition,
     notes: Notes,
 ) -> Tensor:
     dtype = unet.dtype
+    condition = condition._replace(  # what meets weights; masks and scales stay exact
+        identity_tokens=condition.identity_tokens.to(dtype),
+        keys={name: key.to(dtype) for name, key in condition.keys.items()},
+        values={name: value.to(dtype) for name, value in condition.values.items()},
+    )
     added = None
     if unet.config.addition_embed_type == "text_time":  # Stable Diffusion XL
         added = {"text_embeds": text.pooled.to(dtype), "time_ids": _time_ids(unet, latents)}

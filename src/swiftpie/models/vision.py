@@ -65,6 +65,16 @@ class ClipIdentityEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).view(1, 3, 1, 1), persistent=False)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its weights; diffusers asks every module of a pipeline."""
+        return self.tower.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.tower.device
+
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Encode with the background at CLIP's mean colour, which it sees as nothing.
 

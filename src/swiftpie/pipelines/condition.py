@@ -18,6 +18,7 @@ from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.types import Identity
 
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
+FAR = 100.0  # frame coordinate of every cell for a subject that is in none
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 
 
@@ -94,8 +95,9 @@ def subject_condition(
         is_inline=torch.full_like(silent.is_inline, float(is_inline)),
         class_tokens=class_tokens.to(silent.mask).expand(batch, -1, -1),
     )
+    scaled = _scaled(attention, strength, shares)
     return SubjectCondition(
-        attention=_scaled(attention, strength, shares),
+        attention=_without_absent(scaled, leak=strength.leak),
         pooled=_stack([one.pooled for one in identities], batch),
         aligned=_aligned(components, identities, layouts, cells),
     )
@@ -144,6 +146,22 @@ def _scaled(
         text_scale=filled(strength.text * text),
         context_scale=filled(strength.context),
         energy_cap=filled(strength.energy_cap),
+    )
+
+
+def _without_absent(attention: AttentionCondition, *, leak: float) -> AttentionCondition:
+    """Return `attention` in which subjects with an empty mask and no leak are nowhere at all.
+
+    Attention does not see them anyway; this keeps them out of what a denoiser takes besides.
+    """
+    is_seen = (attention.mask.flatten(2).amax(-1) + leak > 0).to(attention.mask)
+    nowhere = torch.zeros_like(attention.affine)
+    nowhere[..., 2] = FAR
+    return attention._replace(
+        identity_scale=attention.identity_scale * is_seen,
+        detail_scale=attention.detail_scale * is_seen,
+        has_layout=attention.has_layout * is_seen,
+        affine=torch.where(is_seen[..., None, None] > 0, attention.affine, nowhere),
     )
 
 

@@ -1,6 +1,7 @@
 """The only sampling loop, and the tail that every pipeline shares."""
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.types import Denoised, GenerationResult, TextCondition
+
+OnStep = Callable[[int, int, Tensor], Tensor]
+"""Takes the step's number, its timestep and the latents after it; returns those to go on with."""
 
 
 class Clock:
@@ -39,6 +43,7 @@ def denoise(
     condition: SubjectCondition,
     *,
     fresh: Tensor,
+    on_step: OnStep | None = None,
 ) -> Denoised:
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
@@ -49,6 +54,7 @@ def denoise(
         condition: The subjects.
         fresh: Noise for each step but the last, (n, B, C, h, w), for schedules that want it;
             n is 0 for others.
+        on_step: Called after each step.
     """
     schedule = components.schedule
     mask = latents.new_zeros(len(latents), 1, 1, 1)
@@ -58,6 +64,8 @@ def denoise(
         prediction = components.denoiser(latents, step.timestep, text, condition, notes)
         noise = fresh[index] if index < len(fresh) else None
         latents = schedule.advance(latents, prediction.sample, index, noise=noise)
+        if on_step is not None:
+            latents = on_step(index, step.timestep, latents)
         mask = prediction.mask
     attention = condition.attention
     region = attention.mask

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +45,15 @@ class Subject:
     strength: float = 1.0  # factor on the call's identity and detail scales
 
 
+class Prepared(NamedTuple):
+    """What denoising starts from."""
+
+    latents: Tensor  # (B, C, h, w)
+    condition: SubjectCondition
+    fresh: Tensor  # noise for the steps after the first, (n, B, C, h, w)
+    layouts: tuple[Layout, ...]  # one a subject, B rows each
+
+
 @torch.no_grad()
 def personalize(
     components: Components,
@@ -73,36 +83,81 @@ def personalize(
     """
     _check_request(prompt, seeds)
     cells, clock = components.cells_of(size_px), Clock()
-    shown = _as_subjects(subjects, mask, box)
+    shown = as_subjects(subjects, mask, box)
     text = _repeat_text(components.text.encode([prompt]), len(seeds))
     clock.lap("text")
-    noise = _draw_noise(components, seeds, cells)
-    layouts = [_place(components, subject, noise[0], text=text) for subject in shown]
-    source = mask if isinstance(mask, MaskSource) else MaskSource.NONE
+    prepared = prepare(
+        components,
+        shown,
+        text,
+        noise=draw_start(components, seeds, cells),
+        class_tokens=components.text.find_words(prompt, [subject.name for subject in shown]),
+        strength=strength,
+        source=mask if isinstance(mask, MaskSource) else MaskSource.NONE,
+    )
+    clock.lap("place")
+    result = finish(
+        components,
+        prepared.latents,
+        text,
+        prepared.condition,
+        fresh=prepared.fresh,
+        clock=clock,
+    )
+    return replace(result, seeds=tuple(seeds), layouts=prepared.layouts)
+
+
+def draw_start(components: Components, seeds: Sequence[int], cells: tuple[int, int]) -> Tensor:
+    """Return what the schedule starts from and what it adds on its way, (n, B, C, h, w)."""
+    shape = (components.preset.latent_channels, *cells)
+    return draw_step_noise(seeds, shape, count=num_draws(components))
+
+
+def num_draws(components: Components) -> int:
+    """Return how often noise is drawn for a picture."""
+    schedule = components.schedule
+    return len(schedule.steps) if schedule.needs_noise else 1
+
+
+@torch.no_grad()
+def prepare(
+    components: Components,
+    subjects: Sequence[Subject],
+    text: TextCondition,
+    *,
+    noise: Tensor,
+    class_tokens: Tensor,
+    strength: Strength | None = None,
+    source: MaskSource = MaskSource.NONE,
+) -> Prepared:
+    """Place the subjects and return what denoising starts from.
+
+    Args:
+        components: The loaded networks.
+        subjects: Who appears.
+        text: The prompts, B rows.
+        noise: What the schedule starts from and what it adds on its way, (n, B, C, h, w).
+        class_tokens: Words of the prompt that name each subject, (S, T) or (B, S, T), 1 or 0.
+        strength: Scales of the branches; the preset's defaults if not given.
+        source: Where the regions of subjects without a mask come from.
+    """
+    noise = noise.to(components.device)
+    cells = (noise.shape[3], noise.shape[4])
+    layouts = [_place(components, subject, noise[0], text=text) for subject in subjects]
     condition = subject_condition(
         components,
-        [subject.identity for subject in shown],
+        [subject.identity for subject in subjects],
         layouts,
-        regions=[_region(subject, source, cells).to(noise) for subject in shown],
-        class_tokens=components.text.find_words(prompt, [subject.name for subject in shown]),
+        regions=[_region(subject, source, cells).to(noise) for subject in subjects],
+        class_tokens=class_tokens,
         strength=strength or Strength.of(components.preset),
-        shares=[subject.strength for subject in shown],
+        shares=[subject.strength for subject in subjects],
         is_inline=source is MaskSource.INLINE,
     )
     if source is MaskSource.TWO_PASS:
         condition = _with_found_region(components, noise, text, condition)
-    clock.lap("place")
     latents = components.schedule.initial_latents(noise[0])
-    result = finish(components, latents, text, condition, fresh=noise[1:], clock=clock)
-    return replace(result, seeds=tuple(seeds), layouts=tuple(layouts))
-
-
-def _draw_noise(components: Components, seeds: Sequence[int], cells: tuple[int, int]) -> Tensor:
-    """Return what the schedule starts from and what it adds on its way, (n, B, C, h, w)."""
-    schedule = components.schedule
-    count = len(schedule.steps) if schedule.needs_noise else 1
-    shape = (components.preset.latent_channels, *cells)
-    return draw_step_noise(seeds, shape, count=count).to(components.device)
+    return Prepared(latents, condition, fresh=noise[1:], layouts=tuple(layouts))
 
 
 def _with_found_region(
@@ -121,9 +176,14 @@ def _with_found_region(
     return condition._replace(attention=condition.attention._replace(mask=found))
 
 
-def _as_subjects(
+def as_subjects(
     subjects: Identity | Sequence[Subject], mask: Tensor | MaskSource, box: Box | None
 ) -> list[Subject]:
+    """Return the subjects, the only one with its region and box.
+
+    Raises:
+        InputError: There are none or too many, or region and box come with several.
+    """
     region = mask if isinstance(mask, Tensor) else None
     if isinstance(subjects, Identity):
         return [Subject(subjects, box=box, mask=region)]

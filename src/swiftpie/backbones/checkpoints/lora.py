@@ -3,7 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
+from torch import Tensor
 
 from swiftpie.backbones.checkpoints.safe import read_tensors
 from swiftpie.backbones.preset import Family
@@ -30,19 +31,7 @@ def fuse_lora_file(
             'Run: pip install "swiftpie[lora]"'
         )
     tensors = read_tensors(path, allow_pickle=allow_pickle)
-    loader = StableDiffusionXLPipeline if family is Family.SDXL else StableDiffusionPipeline
-    try:
-        state, alphas = loader.lora_state_dict(tensors, unet_config=unet.config)
-        changed = sum(name.startswith(UNET) and name.endswith(DOWN) for name in state)
-        if changed == 0 or not all(name.startswith(UNET) for name in state):
-            raise ValueError("it is no LoRA, or changes more than the denoiser")
-        loader.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:MAX_REASON]
-        raise WeightsError(
-            f"The LoRA '{path}' does not fit this denoiser ({reason}). One that was made for its "
-            f"family, {family.value}, is needed. Choose another file or preset."
-        ) from error
+    changed = _load(unet, tensors, path, family=family)
     taken = sum(f".lora_A.{NAME}." in name for name in unet.state_dict())
     if taken != changed:
         raise WeightsError(
@@ -51,3 +40,33 @@ def fuse_lora_file(
         )
     unet.fuse_lora()
     unet.unload_lora()
+
+
+def _load(
+    unet: UNet2DConditionModel, tensors: dict[str, Tensor], path: Path, *, family: Family
+) -> int:
+    """Put low-rank layers beside those of `unet`; return how many the file has.
+
+    Raises:
+        WeightsError: The file is no LoRA of a denoiser, or diffusers cannot use it.
+    """
+    # Here, because importing pipelines takes seconds and complains of packages we do not use.
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    loader = StableDiffusionXLPipeline if family is Family.SDXL else StableDiffusionPipeline
+    reason = "it is no LoRA, or changes more than the denoiser"
+    changed = 0
+    try:
+        state, alphas = loader.lora_state_dict(tensors, unet_config=unet.config)
+        if all(name.startswith(UNET) for name in state):
+            changed = sum(name.endswith(DOWN) for name in state)
+            loader.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:MAX_REASON]
+        changed = 0
+    if changed == 0:
+        raise WeightsError(
+            f"The LoRA '{path}' does not fit this denoiser ({reason}). One that was made for its "
+            f"family, {family.value}, is needed. Choose another file or preset."
+        )
+    return changed

@@ -1,0 +1,122 @@
+"""One compiled graph serves every call: scales, subjects' features, places, prompts and seeds."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
+
+import swiftpie
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.install import Plan
+from swiftpie.layout import from_box, to_affine
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.unet import UNetDenoiser
+from swiftpie.schedules import scaled_linear_step
+from swiftpie.types import TextCondition
+from tests.attention.conftest import WIDTH, tiny_unet
+
+NUM_CALLS = 5
+SUBJECTS, TEXT_LENGTH = 2, 7
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def full_size():
+    denoiser = UNetDenoiser(
+        tiny_unet(), Plan(token_width=WIDTH, gate=0.5), reference_step=scaled_linear_step(1)
+    )
+    return denoiser.eval().requires_grad_(False)
+
+
+def random_call(call, *, channels, width, aligned, keys):
+    """Arguments of one call in which every value differs from every other call's.
+
+    `keys` is the size (tokens, width) of reference keys by layer.
+    """
+    draws = torch.Generator().manual_seed(call)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=draws)
+
+    def share(*shape):
+        return torch.rand(shape, generator=draws)
+
+    latents = draw(1, channels, 16, 16)
+    silent = silent_condition(latents, width=width, num_subjects=SUBJECTS, text_length=TEXT_LENGTH)
+    left = 0.1 * call
+    place = to_affine(from_box((left, 0.2, left + 0.5, 0.8))).expand(1, SUBJECTS, 2, 3)
+    scales = {
+        name: share(1, SUBJECTS)
+        for name in ("identity_scale", "identity_leak", "detail_scale", "detail_leak")
+    }
+    attention = silent._replace(
+        identity_tokens=draw(1, SUBJECTS, 4, width),
+        keys={name: draw(1, SUBJECTS, *size) for name, size in keys.items()},
+        values={name: draw(1, SUBJECTS, *size) for name, size in keys.items()},
+        coverage=share(1, SUBJECTS, 1, 16, 16),
+        affine=place.clone(),
+        has_layout=torch.full((1, SUBJECTS), float(call % 2)),
+        mask=share(1, SUBJECTS, 16, 16),
+        is_inline=torch.full((1,), float(call % 2)),
+        class_tokens=(share(1, SUBJECTS, TEXT_LENGTH) > 0.5).float(),
+        text_scale=share(1),
+        context_scale=share(1),
+        energy_cap=1 + share(1),
+        **scales,
+    )
+    text = TextCondition(
+        draw(1, TEXT_LENGTH, width), torch.ones(1, TEXT_LENGTH).long(), draw(1, width)
+    )
+    condition = SubjectCondition(
+        attention=attention,
+        pooled=draw(1, SUBJECTS, width),
+        aligned=share(1, SUBJECTS, aligned, 16, 16),
+    )
+    return latents, 999, text, condition
+
+
+def assert_one_graph(denoiser, backend, **sizes):
+    """Call `denoiser` compiled and plain, always with other values, and compare."""
+    noted = {}
+    denoiser(*random_call(0, keys={}, **sizes), noted)
+    keys = {name: noted[name].shape[1:] for name in denoiser.installation.detail}
+    compiled = torch.compile(denoiser, fullgraph=True, backend=backend)
+    outputs = []
+    for call in range(NUM_CALLS):
+        arguments = random_call(call, keys=keys, **sizes)
+        notes, plain_notes = {}, {}
+        # After the first call another compilation is an error, so it says by itself why.
+        with torch._dynamo.config.patch(error_on_recompile=call > 0):
+            found = compiled(*arguments, notes)
+        expected = denoiser(*arguments, plain_notes)
+        assert (found.sample - expected.sample).abs().max() < TOLERANCE
+        assert (found.mask - expected.mask).abs().max() < TOLERANCE
+        assert notes.keys() == plain_notes.keys()
+        outputs.append(found.sample)
+    assert backend.frame_count == 1
+    assert all((outputs[0] - other).abs().max() > 0.01 for other in outputs[1:])
+
+
+@torch.no_grad()
+def test_a_full_size_unet_is_one_graph_for_all_calls(full_size):
+    assert_one_graph(full_size, CompileCounter(), channels=4, width=WIDTH, aligned=0)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_graph_has_no_hidden_side_effects(full_size):
+    backend = CompileCounterWithBackend("aot_eager")
+    assert_one_graph(full_size, backend, channels=4, width=WIDTH, aligned=0)
+
+
+@torch.no_grad()
+def test_the_small_denoiser_is_one_graph_for_all_calls():
+    denoiser = swiftpie.load("mini").components.denoiser
+    sizes = {"channels": denoiser.config.latent_channels, "width": denoiser.config.text_width}
+    assert_one_graph(denoiser, CompileCounter(), aligned=sizes["channels"] + 64, **sizes)

@@ -1,0 +1,44 @@
+"""Folders of tiny random models of every Stable Diffusion family."""
+
+import shutil
+
+import pytest
+
+from swiftpie.backbones.loading import load_components
+from swiftpie.engine.session import Session
+from tests.backbones import tiny_models
+from tests.parity.pipelines import preset_of
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """A folder a family; they are not to be changed."""
+    root = tmp_path_factory.mktemp("models")
+    for family in tiny_models.ADAPTERS:
+        tiny_models.make_pipeline(root / family / "pipeline", family)
+        tiny_models.make_public_adapter(root / family / "public.safetensors", family)
+        tiny_models.make_own_adapter(root / family / "own.safetensors", family)
+        tiny_models.make_unet(root / family / "other_unet", family)
+        tiny_models.make_lora(root / family / "lora.safetensors", family)
+    return root
+
+
+@pytest.fixture
+def copied(place, tmp_path):
+    """A pipeline of 2.1 that may be damaged."""
+    return shutil.copytree(place / "sd21" / "pipeline", tmp_path / "pipeline")
+
+
+@pytest.fixture(scope="session")
+def opened(place):
+    """Loads one family with its tiny folders; `adapter` is own, public or None."""
+
+    def open_tiny(family, adapter="own", *, preset=None, **changes):
+        folder = place / family
+        choices = {"weights": folder / "pipeline"}
+        if adapter:
+            choices |= {"adapter": folder / f"{adapter}.safetensors"}
+            choices |= {"image_encoder": folder / "encoder"}
+        return Session(load_components(preset or preset_of(family), **choices | changes))
+
+    return open_tiny

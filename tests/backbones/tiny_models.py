@@ -1,0 +1,175 @@
+"""Tiny random models in the folder layouts of the hub, one of each Stable Diffusion family."""
+
+import json
+
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler
+from safetensors.torch import save_file
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from swiftpie.attention.install import Plan
+from swiftpie.backbones.checkpoints.adapter_file import save_adapter
+from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter
+from swiftpie.backbones.checkpoints.safe import flatten
+from swiftpie.models.unet import UP_AND_MIDDLE, UNetDenoiser
+from swiftpie.schedules import scaled_linear_step
+from tests.parity.ip_adapter import EMBEDS, HIDDEN, WIDTHS, adapter_tensors, tiny_unet
+
+ADAPTERS = {  # names of public files, see tests.parity.ip_adapter
+    "sd15": "ip-adapter_sd15",
+    "sd21": "swiftedit ip_adapter.bin",
+    "sdxl": "ip-adapter_sdxl_vit-h",
+}
+POOLED = 12  # width of SDXL's text vector, as `tiny_unet` expects it
+PIPELINES = {"sd15": "StableDiffusionPipeline", "sd21": "StableDiffusionPipeline"}
+PIPELINES["sdxl"] = "StableDiffusionXLPipeline"
+TOKENS = ["<|startoftext|>", "<|endoftext|>"]
+
+
+def make_pipeline(folder, family, *, variant=None):
+    """Write a whole pipeline into `folder`, an image encoder beside it, and return it."""
+    torch.manual_seed(1)
+    networks = {"unet": tiny_unet(family), "vae": tiny_autoencoder()}
+    first = WIDTHS[family] if family != "sdxl" else 16
+    networks["text_encoder"] = text_tower(CLIPTextModel, first)
+    if family == "sdxl":
+        networks["text_encoder_2"] = text_tower(CLIPTextModelWithProjection, WIDTHS[family] - first)
+    for name, network in networks.items():
+        network.save_pretrained(folder / name, variant=variant)
+        if name.startswith("text_encoder"):
+            tiny_tokenizer().save_pretrained(folder / name.replace("text_encoder", "tokenizer"))
+    EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing="trailing",
+        steps_offset=1,
+    ).save_pretrained(folder / "scheduler")
+    make_image_encoder(folder.parent / "encoder")
+    kinds = {name: ["diffusers", type(network).__name__] for name, network in networks.items()}
+    for name in [name for name in networks if name.startswith("text")]:
+        kinds[name][0] = "transformers"
+        kinds[name.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
+    kinds["scheduler"] = ["diffusers", "EulerDiscreteScheduler"]
+    empty = ("feature_extractor", "image_encoder")
+    for name in empty if family == "sdxl" else (*empty, "safety_checker"):
+        kinds[name] = [None, None]
+    index = {"_class_name": PIPELINES[family], "_diffusers_version": "0.40.0", **kinds}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def make_image_encoder(folder, *, features=EMBEDS):
+    """Write a CLIP vision tower of 32 px into `folder` and return it."""
+    torch.manual_seed(2)
+    config = CLIPVisionConfig(
+        hidden_size=HIDDEN,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=32,
+        patch_size=8,
+        projection_dim=features,
+    )
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    return folder
+
+
+def make_public_adapter(path, family, *, name=None):
+    """Write an adapter in the layout of h94/IP-Adapter and return its path."""
+    tensors = adapter_tensors(name or ADAPTERS[family], tiny_unet(family))
+    save_file(flatten(tensors), path)
+    return path
+
+
+def make_own_adapter(path, family, **changes):
+    """Write a SwiftPie adapter whose branches both speak, and return its path."""
+    unet = tiny_unet(family)
+    adapter = read_ip_adapter(adapter_tensors(ADAPTERS[family], unet))
+    settings = {"gate": 0.5, "semantic": UP_AND_MIDDLE, "detail": UP_AND_MIDDLE} | changes
+    plan = Plan(token_width=WIDTHS[family], **settings)
+    denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(100))
+    load_into(adapter, denoiser.installation)
+    save_adapter(
+        path,
+        installation=denoiser.installation,
+        projector=adapter.projector,
+        family=family,
+        t_ref=100,
+        defaults={"identity_scale": 0.8, "detail_scale": 0.6},
+    )
+    return path
+
+
+def make_unet(folder, family, *, seed=5):
+    """Write a U-Net alone, other than the pipeline's, into `folder` and return it."""
+    unet = tiny_unet(family)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for weight in unet.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    unet.save_pretrained(folder)
+    return folder
+
+
+def make_lora(path, family, *, rank=2):
+    """Write a LoRA of queries and keys, spelled as published ones are, and return its path."""
+    generator = torch.Generator().manual_seed(6)
+    tensors = {}
+    for name, layer in tiny_unet(family).named_modules():
+        if name.endswith(("to_q", "to_k")):
+            key = f"lora_unet_{name.replace('.', '_')}"
+            down = torch.randn(rank, layer.in_features, generator=generator)
+            up = torch.randn(layer.out_features, rank, generator=generator) / rank
+            tensors |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up}
+            tensors[f"{key}.alpha"] = torch.tensor(float(rank))
+    save_file(tensors, path)
+    return path
+
+
+def tiny_autoencoder():
+    """A variational autoencoder that shrinks eight times."""
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+        scaling_factor=0.18215,
+    ).eval()
+
+
+def text_tower(kind, width):
+    """A CLIP text tower of 77 tokens."""
+    config = CLIPTextConfig(
+        vocab_size=len(vocabulary()),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        projection_dim=POOLED,
+        bos_token_id=len(vocabulary()) - 2,
+        eos_token_id=len(vocabulary()) - 1,
+        pad_token_id=0,
+    )
+    return kind(config).eval()
+
+
+def tiny_tokenizer():
+    """A CLIP tokenizer that knows letters only."""
+    return CLIPTokenizer(vocab=vocabulary(), merges=[], model_max_length=77)
+
+
+def vocabulary():
+    """Letters, letters that end a word, and the tokens around a prompt."""
+    letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *TOKENS]
+    return {token: number for number, token in enumerate(tokens)}

@@ -1,0 +1,154 @@
+"""`swiftpie edit` writes what was asked for, and refuses what cannot work before it loads."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie import InputError, Session
+from swiftpie.cli.edit import Job, carry_out, edit_settings
+from swiftpie.cli.outputs import Output
+from swiftpie.errors import ImageError
+from swiftpie.images import load_image, read_metadata
+from swiftpie.pipelines.edit_settings import EditMode, EditStrength
+from tests.backbones import tiny_models
+from tests.parity.edit import photograph
+from tests.pipelines.tiny_editor import tiny_editor
+
+PROMPT = "a dog on the sofa"
+UNSET = {"edit": None, "background": None, "text": None}
+
+
+@pytest.fixture(scope="module")
+def editor():
+    """A session whose model edits; the one in the package cannot yet."""
+    return Session(tiny_editor())
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "before.png"
+    photograph(160, 96).save(path)
+    return path
+
+
+@pytest.fixture
+def job(tmp_path, picture):
+    return Job(
+        picture=str(picture),
+        prompt=PROMPT,
+        source_prompt="a cat",
+        keyword="",
+        place=None,
+        settings=edit_settings("released", "smooth", seed=3, strengths={**UNSET, "text": 1.5}),
+        output=Output(tmp_path / "out.png", tmp_path / "mask.png"),
+        strip=tmp_path / "strip.png",
+        force=False,
+    )
+
+
+def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
+    carry_out(editor, job)
+    before, after, mask = (load_image(p) for p in (picture, job.output.picture, job.output.mask))
+    assert before.size == after.size == mask.size
+    strip = load_image(job.strip)
+    assert strip.width == 3 * strip.height - 3 * 18  # three square cells under a line of words
+    stored = read_metadata(job.output.picture)
+    assert (stored["prompt"], stored["source_prompt"], stored["seed"]) == (PROMPT, "a cat", "3")
+    assert (stored["mode"], stored["rule"], stored["preset"]) == (
+        "released",
+        "smooth",
+        "tiny-editor",
+    )
+    assert (stored["text_strength"], stored["edit_strength"]) == ("1.5", "0.2")
+    assert picture.name not in str(stored)
+    with pytest.raises(InputError, match="exists"):
+        carry_out(editor, job)
+    carry_out(editor, job._replace(force=True))
+
+
+def test_a_saved_mask_repeats_the_edit(editor, job, tmp_path):
+    first = carry_out(editor, job._replace(place=(0.1, 0.2, 0.6, 0.9)))
+    files = Output(tmp_path / "again.png", None)
+    again = carry_out(editor, job._replace(place=str(job.output.mask), output=files, strip=None))
+    assert again.image.tobytes() == first.image.tobytes()
+    assert np.any(np.asarray(first.image) != np.asarray(load_image(job.picture)))
+
+
+def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
+    Image.new("L", (50, 50), 255).save(tmp_path / "square.png")
+    with pytest.raises(ImageError, match="same shape"):
+        carry_out(editor, job._replace(place=str(tmp_path / "square.png")))
+
+
+@pytest.mark.parametrize("mode", EditMode)
+def test_strengths_that_are_not_given_belong_to_the_mode(mode):
+    assert edit_settings(mode, "smooth", seed=0, strengths=UNSET).strength == EditStrength.of(mode)
+
+
+@pytest.fixture(scope="module")
+def weights_folder(tmp_path_factory):
+    """Stable Diffusion 2.1's layout with a public adapter and an inversion network, all tiny."""
+    root = tmp_path_factory.mktemp("published")
+    tiny_models.make_pipeline(root / "pipeline", "sd21")
+    tiny_models.make_public_adapter(root / "adapter.safetensors", "sd21")
+    tiny_models.make_unet(root / "inversion", "sd21")
+    return root
+
+
+@pytest.mark.parametrize(
+    "options", [["--dtype", "bfloat16"], ["--mode", "released", "--box", "0.2,0.2,0.7,0.8"]]
+)
+def test_published_weights_edit(call, weights_folder, picture, tmp_path, options):
+    out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
+    result = call(
+        *("edit", picture, PROMPT, "-o", out, "--save-mask", mask, "--json", *options),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline", "--offline"),
+        *("--adapter", weights_folder / "adapter.safetensors"),
+        *("--image-encoder", weights_folder / "encoder"),
+        *("--inversion", weights_folder / "inversion"),
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["pictures"] == [{"path": str(out), "mask": str(mask), "strip": None, "seed": 0}]
+    assert {"encode", "invert", "denoise", "decode", "total"} <= {*told["timings_ms"]}
+    assert load_image(out).size == load_image(mask).size == load_image(picture).size
+
+
+def test_a_preset_without_inversion_says_so_and_ends_with_1(call, picture, tmp_path):
+    result = call("edit", picture, PROMPT, "-o", tmp_path / "out.png", "--json")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: Preset 'mini' has no inversion network")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--mask", "{picture}", "--box", "0,0,1,1"], 2, "--mask and --box"),
+        (["--box", "1,0,0,1"], 2, "is not a box"),
+        (["--mask", "nowhere.png"], 3, "nowhere.png"),
+        (["--strip", "{out}"], 2, "another output"),
+        (["--save-mask", "{out}"], 2, "--save-mask"),
+        (["--strip", "strip.tiff"], 2, "known suffix"),
+        (["--text-strength", "9"], 2, "text strength is 9"),
+        (["--mode", "fast"], 2, "paper"),
+        (["--out", "-", "--json"], 2, "Standard output"),
+    ],
+)
+def test_mistakes_are_told_without_loading_a_model(call, picture, tmp_path, options, code, words):
+    out = tmp_path / "out.png"
+    filled = [option.format(picture=picture, out=out) for option in options]
+    result = call("edit", picture, PROMPT, "-o", out, "--weights", tmp_path / "none", *filled)
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert not out.exists()
+
+
+def test_a_picture_that_is_missing_is_an_image_error(call, tmp_path):
+    result = call("edit", tmp_path / "none.png", PROMPT, "-o", tmp_path / "out.png")
+    assert result.exit_code == 3
+    assert "none.png" in result.stderr

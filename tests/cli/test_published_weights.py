@@ -1,0 +1,64 @@
+"""`swiftpie personalize` with Stable Diffusion weights from folders."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from swiftpie.images import read_metadata
+from tests.backbones import tiny_models
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny model of SD-Turbo's family with an adapter and its image encoder."""
+    root = tmp_path_factory.mktemp("published")
+    tiny_models.make_pipeline(root / "pipeline", "sd21")
+    tiny_models.make_own_adapter(root / "own.safetensors", "sd21")
+    return root
+
+
+def personalize(call, folder, picture, out, *more):
+    return call(
+        *("personalize", picture, "a hamster on a beach", "-o", out, "--seed", 3),
+        *("--preset", "sd-turbo", "--weights", folder / "pipeline", "--offline"),
+        *("--adapter", folder / "own.safetensors", "--image-encoder", folder / "encoder"),
+        *more,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_picture_is_drawn_at_the_size_asked_for(call, folder, tmp_path, hamster, dtype):
+    out = tmp_path / "out.png"
+    options = ["--size", "96x64", "--dtype", dtype, "--mask", "inline", "--json"]
+    result = personalize(call, folder, hamster, out, *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["pictures"][0]["seed"] == 3
+    with Image.open(out) as opened:
+        assert opened.size == (96, 64)
+    stored = read_metadata(out)
+    assert (stored["preset"], stored["identity_scale"]) == ("sd-turbo", "0.8")  # the adapter's
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--size", "big"], 2, "512x768"),
+        (["--size", "65x64"], 2, "multiples of 16"),
+        (["--adapter", "nothing.safetensors"], 1, "nothing.safetensors"),
+        (["--image-encoder", "nothing"], 1, "nothing"),
+    ],
+)
+def test_what_cannot_be_used_is_named(call, folder, tmp_path, hamster, options, code, message):
+    result = personalize(call, folder, hamster, tmp_path / "out.png", *options)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_mini_takes_no_adapter(call, folder, tmp_path, hamster):
+    out = tmp_path / "out.png"
+    adapter = folder / "own.safetensors"
+    result = call("personalize", hamster, "a hamster", "-o", out, "--adapter", adapter)
+    assert result.exit_code == 2
+    assert "'adapter'" in result.stderr

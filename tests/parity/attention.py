@@ -1,0 +1,338 @@
+"""Both branches inside whole U-Nets, against attention written out densely in float64."""
+
+import math
+
+import numpy as np
+import torch
+
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.detail import Merge
+from swiftpie.attention.install import Plan
+from swiftpie.attention.rescale import INLINE_MASK, MAP_PREFIX, masks_from_maps
+from swiftpie.layout import Layout, to_affine
+from swiftpie.masks import attention_to_mask, resize_mask
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.unet import UNetDenoiser
+from swiftpie.schedules import scaled_linear_step
+from swiftpie.types import TextCondition
+from tests.parity import dense
+from tests.parity.ip_adapter import WIDTHS, tiny_unet
+
+BOUND = 1e-5  # of the largest value of the output
+MASK_BOUND = 1e-5
+HALF_BOUND = 2e-2  # of the largest value, in half precision
+CELLS = (12, 20)  # of the picture
+REFERENCE_CELLS = (16, 16)
+TEXT_LENGTH, NUM_TOKENS, BATCH = 7, 4, 2
+INLINE_BOUND = 1e-4  # maps are float32, and stretching and steepening enlarge their rounding
+CONTRAST = 30.0  # of queries: random ones attend to all alike, which shows no subject
+SIZES = [(16, 16), (48, 80), (12, 20), (20, 12), (9, 15), (5, 3), (1, 7), (64, 64)]
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@torch.no_grad()
+def rows():
+    """Every comparison as (name, largest difference, bound)."""
+    return [row for family in WIDTHS for row in family_rows(family)] + mask_rows()
+
+
+def family_rows(family):
+    """Rows of one backbone."""
+    decoupled, joint = build(family), build(family, merge=Merge.JOINT)
+    both = random_condition(decoupled, subjects=2, views=2)
+    semantic = both._replace(keys={}, values={})
+    detail = silent_semantics(both)
+    placed = detail._replace(has_layout=torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    capped = loud(both)._replace(energy_cap=torch.tensor([1.05, 1.5]))
+    crowd = random_condition(decoupled, subjects=3, views=1)._replace(keys={}, values={})
+    compared = {
+        "semantic branch, 1 subject": (decoupled, only(semantic, 0)),
+        "semantic branch, 3 subjects, masks above 1": (decoupled, crowd),
+        "detail branch, 2 subjects of 2 references": (decoupled, detail),
+        "detail branch, places known": (decoupled, placed),
+        "both branches, places known": (decoupled, both._replace(has_layout=placed.has_layout)),
+        "both branches, energy cap": (decoupled, capped),
+        "joint merge, 2 subjects of 2 references": (joint, detail),
+        "joint merge, both branches": (joint, both),
+    }
+    return [
+        *((f"{family}: {name}", whole_unet(*case), BOUND) for name, case in compared.items()),
+        *inline_rows(family),
+        (f"{family}: joint merge at scale 0, the bare U-Net", joint_off(family, joint), BOUND),
+        (f"{family}: joint merge at scale 1, joined keys", reference_only(joint), BOUND),
+        (f"{family}: gates 0, the semantic branch alone", gates_off(family, both), 0.0),
+        *(
+            (
+                f"{family}: both branches in {name}, {merge} merge",
+                half(family, merge, dtype),
+                HALF_BOUND,
+            )
+            for name, dtype in HALVES.items()
+            for merge in Merge
+        ),
+    ]
+
+
+def build(family, *, merge=Merge.DECOUPLED, contrast=1.0):
+    """A U-Net with random branches, the same at each call."""
+    plan = Plan(token_width=WIDTHS[family], merge=merge)
+    denoiser = UNetDenoiser(tiny_unet(family), plan, reference_step=scaled_linear_step(1))
+    draws = torch.Generator().manual_seed(7)
+    branches = [*denoiser.installation.semantic.items(), *denoiser.installation.detail.items()]
+    for name, branch in branches:
+        for part, weight in branch.named_parameters():
+            size = weight.shape[1] ** -0.5 if weight.ndim == 2 else 0.5
+            if part != "log_sharpness":
+                weight.copy_(size * torch.randn(weight.shape, generator=draws))
+        denoiser.unet.get_submodule(name).to_q.weight.mul_(contrast)
+    return denoiser.eval().requires_grad_(False)
+
+
+def inputs(denoiser):
+    """Latents (B, C, h, w) and text."""
+    draws = torch.Generator().manual_seed(8)
+    width = denoiser.installation.plan.token_width
+    states = torch.randn(BATCH, TEXT_LENGTH, width, generator=draws)
+    pooled = torch.randn(BATCH, 12, generator=draws)
+    latents = torch.randn(BATCH, 4, *CELLS, generator=draws)
+    return latents, TextCondition(states, torch.ones(BATCH, TEXT_LENGTH), pooled)
+
+
+def random_condition(denoiser, *, subjects, views):
+    """All values random, other in each row and for each subject; places are there, unused."""
+    draws = torch.Generator().manual_seed(9)
+    width, ahead = denoiser.installation.plan.token_width, (BATCH, subjects)
+
+    def share(*shape):
+        return torch.rand(shape, generator=draws)
+
+    def rows_of(sizes):
+        return {
+            name: torch.randn(*ahead, views * count, wide, generator=draws)
+            for name, (count, wide) in sizes.items()
+        }
+
+    latents, _ = inputs(denoiser)
+    sizes = reference_sizes(denoiser)
+    silent = silent_condition(latents, width=width, num_subjects=subjects, text_length=TEXT_LENGTH)
+    scales = ("identity_scale", "identity_leak", "detail_scale", "detail_leak")
+    return silent._replace(
+        identity_tokens=torch.randn(*ahead, NUM_TOKENS, width, generator=draws),
+        keys=rows_of(sizes),
+        values=rows_of(sizes),
+        coverage=share(*ahead, views, *REFERENCE_CELLS).round(),
+        affine=torch.stack([to_affine(random_layout(share)) for _ in range(subjects)], dim=1),
+        mask=share(*ahead, *CELLS),
+        class_tokens=share(*ahead, TEXT_LENGTH).round(),
+        text_scale=0.5 + share(BATCH),
+        context_scale=0.5 + share(BATCH),
+        **{name: 0.2 + share(*ahead) for name in scales},
+    )
+
+
+def random_layout(share):
+    return Layout(
+        centre=0.3 + 0.4 * share(BATCH, 2),
+        scale=0.5 + 0.5 * share(BATCH),
+        rotation=share(BATCH),
+        flip=share(BATCH).round(),
+    )
+
+
+def reference_sizes(denoiser):
+    """Tokens and width of each self-attention layer for a reference."""
+    _, text = inputs(denoiser)
+    latents = torch.zeros(BATCH, 4, *REFERENCE_CELLS)
+    notes = run(denoiser, latents, text, silent_condition(latents, width=denoiser_width(denoiser)))
+    return {name: notes[1][name].shape[1:] for name in denoiser.installation.detail}
+
+
+def denoiser_width(denoiser):
+    return denoiser.installation.plan.token_width
+
+
+def run(denoiser, latents, text, attention):
+    """Our output (B, C, h, w) and the notes of the call."""
+    notes = {}
+    nothing = latents.new_zeros(len(latents), 1, 0)
+    condition = SubjectCondition(attention=attention, pooled=nothing, aligned=nothing)
+    return denoiser(latents, 999, text, condition, notes).sample, notes
+
+
+def only(condition, subject):
+    """The condition of one subject of several."""
+    apart = ("identity_tokens", "coverage", "affine", "has_layout", "mask", "class_tokens")
+    scales = ("identity_scale", "identity_leak", "detail_scale", "detail_leak")
+    chosen = {name: getattr(condition, name)[:, [subject]] for name in apart + scales}
+    return condition._replace(**chosen)
+
+
+def silent_semantics(condition):
+    off, ones = torch.zeros_like(condition.identity_scale), torch.ones(BATCH)
+    return condition._replace(
+        identity_scale=off, identity_leak=off, text_scale=ones, context_scale=ones
+    )
+
+
+def loud(condition):
+    """Identity scales that a cap has to hold back."""
+    return condition._replace(
+        identity_scale=4 * condition.identity_scale, detail_scale=4 * condition.detail_scale
+    )
+
+
+def largest(found, expected):
+    """The largest difference in shares of the largest value."""
+    assert found.shape == expected.shape
+    return float((found.double() - expected).abs().max() / expected.abs().max())
+
+
+def whole_unet(denoiser, condition):
+    """A call through our branches and through the dense ones."""
+    latents, text = inputs(denoiser)
+    found, _ = run(denoiser, latents, text, condition)
+    expected, _ = dense.dense_output(denoiser, latents, 999, text, condition)
+    width = denoiser_width(denoiser)
+    bare, _ = run(denoiser, latents, text, silent_condition(latents, width=width))
+    assert largest(bare, expected) > 100 * BOUND  # else equality would say nothing
+    return largest(found, expected)
+
+
+def inline_rows(family):
+    """The mask that a call finds for its second row, and the output that depends on it."""
+    denoiser = build(family, contrast=CONTRAST).double()  # sharp attention enlarges rounding
+    latents, text = inputs(denoiser)
+    latents = CONTRAST * latents  # so that places differ by more than the timestep says of all
+    condition = random_condition(denoiser, subjects=2, views=1)
+    named = torch.zeros(BATCH, 2, TEXT_LENGTH)
+    named[:, 1, 3] = 1
+    condition = condition._replace(  # few tokens for each, so that attention to them varies
+        identity_tokens=condition.identity_tokens[:, :, :1],
+        class_tokens=named,
+        is_inline=torch.tensor([0.0, 1.0]),
+    )
+    compared = []
+    for subjects in (1, 2):
+        chosen = condition if subjects == 2 else only(condition, 0)._replace(keys={}, values={})
+        found, notes = run(denoiser, latents, text, chosen)
+        expected, call = dense.dense_output(denoiser, latents, 999, text, chosen)
+        masks = torch.from_numpy(call.found)
+        assert (masks[1].amax((1, 2)) - masks[1].amin((1, 2))).max() > 0.3  # it shows something
+        name = f"{family}: inline mask, subjects: {subjects}"
+        compared += [
+            (f"{name}, the mask", largest(notes[INLINE_MASK], masks), INLINE_BOUND),
+            (f"{name}, the output", largest(found, expected), INLINE_BOUND),
+        ]
+    return compared
+
+
+def joint_off(family, denoiser):
+    """Scale 0 against the bare U-Net of diffusers."""
+    condition = silent_semantics(random_condition(denoiser, subjects=2, views=2))
+    zero = torch.zeros_like(condition.detail_scale)
+    latents, text = inputs(denoiser)
+    silent = condition._replace(detail_scale=zero, detail_leak=zero)
+    found, _ = run(denoiser, latents, text, silent)
+    added = None
+    if family == "sdxl":
+        sides = [8 * side for side in CELLS]
+        ids = torch.tensor([[*sides, 0, 0, *sides]] * BATCH).float()
+        added = {"text_embeds": text.pooled, "time_ids": ids}
+    unet = tiny_unet(family)
+    bare = unet(latents, 999, text.hidden_states, added_cond_kwargs=added).sample
+    return largest(found, bare.double())
+
+
+class JoinedKeys(dense.DenseSelf):
+    """Reference-only attention: the reference's keys and values behind the layer's own."""
+
+    def joint(self, row, query, key, value, heads):
+        other_key, other_value, *_ = self.reference(row, 0)
+        return dense.attended(
+            query, torch.cat([key, other_key]), torch.cat([value, other_value]), heads
+        )
+
+
+def reference_only(denoiser):
+    """Scale 1 everywhere, one reference, nothing hidden."""
+    condition = silent_semantics(random_condition(denoiser, subjects=1, views=1))
+    ones = torch.ones_like(condition.detail_scale)
+    plain = condition._replace(
+        detail_scale=ones, detail_leak=ones, coverage=torch.ones_like(condition.coverage)
+    )
+    latents, text = inputs(denoiser)
+    found, _ = run(denoiser, latents, text, plain)
+    expected, _ = dense.dense_output(denoiser, latents, 999, text, plain, self_attention=JoinedKeys)
+    return largest(found, expected)
+
+
+def gates_off(family, condition):
+    """All gates 0, whatever the scales are, against no detail at all."""
+    denoiser = build(family)
+    for branch in denoiser.installation.detail.values():
+        branch.gate.zero_()
+    latents, text = inputs(denoiser)
+    found, _ = run(denoiser, latents, text, condition)
+    without, _ = run(denoiser, latents, text, condition._replace(keys={}, values={}))
+    return largest(found, without.double())
+
+
+def half(family, merge, dtype):
+    """Half precision against float32."""
+    condition = random_condition(build(family), subjects=2, views=2)
+    condition = condition._replace(detail_leak=torch.zeros_like(condition.detail_leak))
+    mask = condition.mask.round()  # parts where a joint merge sees no reference at all
+    outputs = []
+    for kind in (torch.float32, dtype):
+        denoiser = build(family, merge=merge).to(kind)
+        outputs.append(run(denoiser, *inputs(denoiser), condition._replace(mask=mask))[0])
+    return largest(outputs[1], outputs[0].double())
+
+
+def mask_rows():
+    """Resampling and masks from maps against NumPy."""
+    return [
+        *(
+            (f"masks: {old} resampled to {new}", resampled(old, new), MASK_BOUND)
+            for old in SIZES
+            for new in SIZES
+            if old != new
+        ),
+        ("masks: 60 attention maps, each by its own statistics", single_maps(), MASK_BOUND),
+        ("masks: maps of layers and subjects together", joined_maps(), MASK_BOUND),
+    ]
+
+
+def resampled(old, new):
+    fields = torch.rand(2, 1, *old, generator=torch.Generator().manual_seed(10))
+    expected = np.stack([dense.resample(one, new) for one in fields[:, 0].double().numpy()])
+    return float(np.abs(resize_mask(fields, new)[:, 0].double().numpy() - expected).max())
+
+
+def maps_like(*shape, seed):
+    """Attention in (0, 1) with a little or a lot of structure."""
+    draws = torch.Generator().manual_seed(seed)
+    steepness = 0.05 * 4 ** (seed % 4)
+    return torch.sigmoid(steepness * torch.randn(shape, generator=draws) - 1)
+
+
+def single_maps():
+    worst, flat = 0.0, 0
+    for seed in range(60):
+        maps = maps_like(3, 1, 8 + seed % 5, 10, seed=seed)
+        found = attention_to_mask(maps)[:, 0].double().numpy()
+        expected = np.stack([dense.mask_of_map(one) for one in maps[:, 0].double().numpy()])
+        worst, flat = max(worst, np.abs(found - expected).max()), flat + int((expected == 1).all())
+    assert 0 < flat < 60  # some show nothing, and are all ones
+    return float(worst)
+
+
+def joined_maps():
+    sizes = [(3, 5), (6, 10), (6, 10)]
+    maps = [maps_like(2, 3, *size, seed=3 + 4 * i) for i, size in enumerate(sizes)]
+    notes = {f"{MAP_PREFIX}{index}": one for index, one in enumerate(maps)}
+    found = resize_mask(masks_from_maps(notes), CELLS).double().numpy()
+    expected = dense.inline_masks([one.double().numpy() for one in maps], CELLS)
+    assert math.isfinite(expected.sum())
+    assert expected.std() > 0.05
+    return float(np.abs(found - expected).max())

@@ -1,0 +1,153 @@
+"""Whole pictures, text only and with an IP-Adapter, through diffusers' pipelines and through ours.
+
+Both read the same folders. Networks are random and small.
+"""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from PIL import Image, ImageDraw
+from torch.nn import functional as F
+from transformers import CLIPVisionModelWithProjection
+
+from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.preset import PRESETS, Family
+from swiftpie.engine.session import Session
+from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.condition import Strength
+from tests.backbones.tiny_models import make_pipeline, make_public_adapter
+
+PROMPT = "a red cube on the moon"
+SEED, SIDE_PX = 3, 64
+SIZE_PX = (64, 96)  # height and width of the pictures; references are square
+BOUND_LATENTS = 1e-5  # of the largest latent
+BOUND_PIXELS = 1e-4  # of [0, 1]
+SCALES = (0.0, 0.4, 1.0)
+PIPELINES = {"sd15": StableDiffusionPipeline, "sd21": StableDiffusionPipeline}
+PIPELINES["sdxl"] = StableDiffusionXLPipeline
+
+
+class Recorder:
+    """An autoencoder that keeps what it decoded."""
+
+    def __init__(self, autoencoder):
+        self.autoencoder = autoencoder
+        self.latents = self.pixels = None
+
+    def encode(self, pixels):
+        return self.autoencoder.encode(pixels)
+
+    def decode(self, latents):
+        self.latents, self.pixels = latents, self.autoencoder.decode(latents)
+        return self.pixels
+
+
+def preset_of(family, **changes):
+    """A one-step preset of any family for tiny networks."""
+    sizes = {"family": Family(family), "image_size_px": SIDE_PX}
+    return replace(PRESETS.get("sd-turbo"), **sizes | changes)
+
+
+def subject():
+    """A reference picture."""
+    picture = Image.new("RGBA", (SIDE_PX, SIDE_PX))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((8, 12, 52, 60), fill=(200, 40, 70, 255))
+    draw.rectangle((20, 20, 40, 36), fill=(30, 90, 220, 255))
+    return picture
+
+
+def our_picture(session, identity, *, scale):
+    """Latents and pixels in [0, 1] of one of our pictures."""
+    recorder = Recorder(session.components.autoencoder)
+    Session(replace(session.components, autoencoder=recorder)).personalize(
+        identity,
+        PROMPT,
+        seed=SEED,
+        strength=Strength(identity=scale, detail=0.0),
+        size_px=SIZE_PX,
+    )
+    return recorder.latents, (recorder.pixels / 2 + 0.5).clamp(0, 1)
+
+
+def their_picture(pipeline, **adapter):
+    """The same of theirs."""
+    noise = draw_noise([SEED], (4, SIZE_PX[0] // 8, SIZE_PX[1] // 8))
+    both = [
+        pipeline(
+            PROMPT,
+            height=SIZE_PX[0],
+            width=SIZE_PX[1],
+            num_inference_steps=1,
+            guidance_scale=0.0,
+            latents=noise.clone(),
+            output_type=kind,
+            **adapter,
+        ).images
+        for kind in ("latent", "pt")
+    ]
+    return tuple(both)
+
+
+def their_features(encoder, identity):
+    """The image encoder's vector of the reference, as diffusers takes it."""
+    tower = CLIPVisionModelWithProjection.from_pretrained(encoder)
+    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
+    visible = ((identity.pixels + 1) / 2 - mean) / std * identity.mask
+    small = F.interpolate(visible, size=(32, 32), mode="bicubic", antialias=True)
+    return tower(small).image_embeds[:, None]
+
+
+def compare(family, folder):
+    """Rows for one family: text only, and an adapter at each scale."""
+    pipeline_folder = make_pipeline(folder / "pipeline", family)
+    adapter = make_public_adapter(folder / "adapter.safetensors", family)
+    session = Session(
+        load_components(
+            preset_of(family),
+            weights=pipeline_folder,
+            adapter=adapter,
+            image_encoder=folder / "encoder",
+        )
+    )
+    identity = session.encode_identity(subject())
+    pipeline = PIPELINES[family].from_pretrained(pipeline_folder)
+    pipeline.set_progress_bar_config(disable=True)
+    found = {"text only": (our_picture(session, identity, scale=0.0), their_picture(pipeline))}
+    pipeline.load_ip_adapter(
+        str(folder), subfolder="", weight_name=adapter.name, image_encoder_folder=None
+    )
+    features = [their_features(folder / "encoder", identity)]
+    for scale in SCALES:
+        pipeline.set_ip_adapter_scale(scale)
+        theirs = their_picture(pipeline, ip_adapter_image_embeds=features)
+        found[f"IP-Adapter at {scale}"] = (our_picture(session, identity, scale=scale), theirs)
+    silent, loud = (found[f"IP-Adapter at {scale}"][1][1] for scale in (SCALES[0], SCALES[-1]))
+    assert difference(silent, loud) > 100 * BOUND_PIXELS, "the adapter does nothing"
+    rows = []
+    for what, (ours, theirs) in found.items():
+        largest = theirs[0].abs().max().item()
+        latents, pixels = difference(ours[0], theirs[0]) / largest, difference(ours[1], theirs[1])
+        rows.append((f"{family}, {what}: latents", latents, BOUND_LATENTS))
+        rows.append((f"{family}, {what}: pixels", pixels, BOUND_PIXELS))
+    return rows
+
+
+def difference(first, second):
+    """The largest difference of two tensors of one shape."""
+    assert first.shape == second.shape
+    return (first - second).abs().max().item()
+
+
+@torch.no_grad()
+def rows(families=tuple(PIPELINES)):
+    """Every comparison as (name, largest difference, bound)."""
+    found = []
+    for family in families:
+        with tempfile.TemporaryDirectory() as folder:
+            found += compare(family, Path(folder))
+    return found
