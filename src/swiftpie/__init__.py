@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.condition import Strength
     from swiftpie.pipelines.edit import EditResult
     from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+    from swiftpie.pipelines.hub.edit import SwiftEditPipeline
+    from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
     from swiftpie.pipelines.personalize import MaskSource, Subject
     from swiftpie.types import GenerationResult, Identity
 
@@ -39,7 +41,9 @@ __all__ = [
     "Session",
     "Strength",
     "Subject",
+    "SwiftEditPipeline",
     "SwiftPieError",
+    "SwiftPiePipeline",
     "WeightsError",
     "load",
 ]
@@ -56,6 +60,8 @@ _HOMES = {
     "Session": "swiftpie.engine.session",
     "Strength": "swiftpie.pipelines.condition",
     "Subject": "swiftpie.pipelines.personalize",
+    "SwiftEditPipeline": "swiftpie.pipelines.hub.edit",
+    "SwiftPiePipeline": "swiftpie.pipelines.hub.personalize",
     "load": "swiftpie.engine.session",
 }
 

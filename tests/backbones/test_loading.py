@@ -11,6 +11,7 @@ import swiftpie
 from swiftpie import CapabilityError, ConfigError, WeightsError
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import WeightsKind
+from swiftpie.backbones.weights import WHOLE_BYTES, fingerprint_files
 from tests.backbones import tiny_models
 from tests.parity.ip_adapter import EMBEDS
 from tests.parity.pipelines import SIDE_PX, preset_of, subject
@@ -289,3 +290,15 @@ def test_identities_go_to_files_and_back(opened, tmp_path):
     pictures = [session.personalize(one, "a cube").images[0] for one in (identity, again)]
     assert pictures[0].tobytes() == pictures[1].tobytes()
     assert pictures[0].size == (SIDE_PX, SIDE_PX)
+
+
+def test_large_files_are_told_apart_by_samples(tmp_path):
+    found = set()
+    for name, place in (("a", None), ("b", 0), ("c", WHOLE_BYTES), ("same as c", WHOLE_BYTES)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(WHOLE_BYTES + 1)  # a hole, which takes no room on the disk
+            if place is not None:
+                file.seek(place)
+                file.write(b"x")
+        found.add(fingerprint_files({"unet": tmp_path / name}, settings=""))
+    assert len(found) == 3

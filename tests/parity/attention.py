@@ -25,7 +25,7 @@ CELLS = (12, 20)  # of the picture
 REFERENCE_CELLS = (16, 16)
 TEXT_LENGTH, NUM_TOKENS, BATCH = 7, 4, 2
 INLINE_BOUND = 1e-4  # maps are float32, and stretching and steepening enlarge their rounding
-CONTRAST = 30.0  # of queries: random ones attend to all alike, which shows no subject
+CONTRAST = 60.0  # of queries: random ones attend to all alike, which shows no subject
 SIZES = [(16, 16), (48, 80), (12, 20), (20, 12), (9, 15), (5, 3), (1, 7), (64, 64)]
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -154,9 +154,13 @@ def denoiser_width(denoiser):
 def run(denoiser, latents, text, attention):
     """Our output (B, C, h, w) and the notes of the call."""
     notes = {}
-    nothing = latents.new_zeros(len(latents), 1, 0)
-    condition = SubjectCondition(attention=attention, pooled=nothing, aligned=nothing)
-    return denoiser(latents, 999, text, condition, notes).sample, notes
+    return denoiser(latents, 999, text, whole(attention), notes).sample, notes
+
+
+def whole(attention):
+    """A condition for U-Nets, which read nothing else."""
+    nothing = attention.mask.new_zeros(BATCH, 1, 0)
+    return SubjectCondition(attention=attention, pooled=nothing, aligned=nothing)
 
 
 def only(condition, subject):
@@ -165,6 +169,11 @@ def only(condition, subject):
     scales = ("identity_scale", "identity_leak", "detail_scale", "detail_leak")
     chosen = {name: getattr(condition, name)[:, [subject]] for name in apart + scales}
     return condition._replace(**chosen)
+
+
+def without_detail(condition):
+    """The condition of a single reference without features for the detail branch."""
+    return condition._replace(keys={}, values={}, coverage=condition.coverage[:, :, :1])
 
 
 def silent_semantics(condition):
@@ -191,7 +200,7 @@ def whole_unet(denoiser, condition):
     """A call through our branches and through the dense ones."""
     latents, text = inputs(denoiser)
     found, _ = run(denoiser, latents, text, condition)
-    expected, _ = dense.dense_output(denoiser, latents, 999, text, condition)
+    expected, _ = dense.dense_output(denoiser, latents, 999, text, whole(condition))
     width = denoiser_width(denoiser)
     bare, _ = run(denoiser, latents, text, silent_condition(latents, width=width))
     assert largest(bare, expected) > 100 * BOUND  # else equality would say nothing
@@ -203,7 +212,7 @@ def inline_rows(family):
     denoiser = build(family, contrast=CONTRAST).double()  # sharp attention enlarges rounding
     latents, text = inputs(denoiser)
     latents = CONTRAST * latents  # so that places differ by more than the timestep says of all
-    condition = random_condition(denoiser, subjects=2, views=1)
+    condition = random_condition(denoiser, subjects=2, views=2)
     named = torch.zeros(BATCH, 2, TEXT_LENGTH)
     named[:, 1, 3] = 1
     condition = condition._replace(  # few tokens for each, so that attention to them varies
@@ -213,9 +222,9 @@ def inline_rows(family):
     )
     compared = []
     for subjects in (1, 2):
-        chosen = condition if subjects == 2 else only(condition, 0)._replace(keys={}, values={})
+        chosen = condition if subjects == 2 else without_detail(only(condition, 0))
         found, notes = run(denoiser, latents, text, chosen)
-        expected, call = dense.dense_output(denoiser, latents, 999, text, chosen)
+        expected, call = dense.dense_output(denoiser, latents, 999, text, whole(chosen))
         masks = torch.from_numpy(call.found)
         assert (masks[1].amax((1, 2)) - masks[1].amin((1, 2))).max() > 0.3  # it shows something
         name = f"{family}: inline mask, subjects: {subjects}"
@@ -262,7 +271,9 @@ def reference_only(denoiser):
     )
     latents, text = inputs(denoiser)
     found, _ = run(denoiser, latents, text, plain)
-    expected, _ = dense.dense_output(denoiser, latents, 999, text, plain, self_attention=JoinedKeys)
+    expected, _ = dense.dense_output(
+        denoiser, latents, 999, text, whole(plain), self_attention=JoinedKeys
+    )
     return largest(found, expected)
 
 

@@ -10,25 +10,33 @@ import numpy as np
 import torch
 
 from swiftpie.attention.detail import Merge
+from swiftpie.models.unet import UNetDenoiser
 
 
 def dense_output(denoiser, latents, timestep, text, condition, *, self_attention=None):
-    """The output (B, C, h, w) of a U-Net with our branches, and the call for its inline mask."""
+    """What a denoiser predicts (B, C, h, w) with dense branches, and the call's inline mask."""
     self_attention = self_attention or DenseSelf
-    call = DenseCall(denoiser.installation, condition, cells=tuple(latents.shape[2:]))
-    unet = copy.deepcopy(denoiser.unet).double()
-    unet.set_attn_processor(
-        {f"{name}.processor": DenseCross(call, name) for name in call.installation.semantic}
-        | {f"{name}.processor": self_attention(call, name) for name in call.installation.detail}
+    installation = denoiser.installation
+    call = DenseCall(installation, condition.attention, cells=tuple(latents.shape[2:]))
+    network = copy.deepcopy(denoiser)
+    if isinstance(network, UNetDenoiser):  # the small one codes places in float32
+        network = network.double()
+        latents, text, condition = latents.double(), _double(text), _double(condition)
+    network.unet.set_attn_processor(
+        {f"{name}.processor": DenseCross(call, name) for name in installation.semantic}
+        | {f"{name}.processor": self_attention(call, name) for name in installation.detail}
     )
-    added = None
-    if unet.config.addition_embed_type == "text_time":
-        height, width = (8 * side for side in latents.shape[2:])
-        ids = torch.tensor([[height, width, 0, 0, height, width]] * len(latents)).double()
-        added = {"text_embeds": text.pooled.double(), "time_ids": ids}
-    states = text.hidden_states.double()
-    output = unet(latents.double(), timestep, states, added_cond_kwargs=added).sample
-    return output, call
+    output = network(latents, timestep, text, condition, {})
+    return output.sample, call
+
+
+def _double(value):
+    """A tensor, or a nest of tuples and dictionaries of them, in float64."""
+    if isinstance(value, torch.Tensor):
+        return value.double()
+    if isinstance(value, dict):
+        return {name: _double(one) for name, one in value.items()}
+    return type(value)(*(_double(one) for one in value))
 
 
 class DenseCall:
@@ -97,7 +105,12 @@ class DenseCross:
         del condition, notes
         if attention_mask is None:
             attention_mask = hidden_states.new_zeros(len(hidden_states), 1, 1)
-        inputs = zip(hidden_states, encoder_hidden_states, attention_mask, strict=True)
+        inputs = zip(
+            hidden_states.double(),
+            encoder_hidden_states.double(),
+            attention_mask.double(),
+            strict=True,
+        )
         rows = [self.row(attn, row, *one) for row, one in enumerate(inputs)]
         if self.name in self.call.mappers:
             grid = self.call.grid(hidden_states.shape[1])
@@ -105,13 +118,13 @@ class DenseCross:
             self.call.maps[self.name] = maps.reshape(*maps.shape[:2], *grid)
         if self.name == self.call.mappers[-1]:
             self.call.found = inline_masks(list(self.call.maps.values()), self.call.cells)
-        return torch.stack([output for output, _ in rows])
+        return torch.stack([output for output, _ in rows]).to(hidden_states.dtype)
 
     def row(self, attn, row, states, text, text_mask):
         """Output (N, D) and maps (S, N) of one row."""
         call, condition, heads = self.call, self.call.condition, attn.heads
-        query = states @ attn.to_q.weight.T
-        key, value = text @ attn.to_k.weight.T, text @ attn.to_v.weight.T
+        query = states @ weight_of(attn.to_q).T
+        key, value = text @ weight_of(attn.to_k).T, text @ weight_of(attn.to_v).T
         text_mask = text_mask.expand(heads, -1, len(text))
         said = attended(query, key, value, heads, bias=text_mask)
         shares = call.shares(row, len(states))
@@ -120,23 +133,23 @@ class DenseCross:
         output, maps = (inside * union + outside * (1 - union)) * said, []
         for subject, share in enumerate(shares):
             tokens = condition.identity_tokens[row, subject].double()
-            image_key = tokens @ self.ours.to_k_ip.weight.double().T
-            image_value = tokens @ self.ours.to_v_ip.weight.double().T
+            image_key = tokens @ weight_of(self.ours.to_k_ip).T
+            image_value = tokens @ weight_of(self.ours.to_v_ip).T
             seen = attended(query, image_key, image_value, heads)
             scale = call.by_region(
                 condition.identity_scale, condition.identity_leak, row, subject, share
             )
             if self.ours.is_active:
                 output = output + scale * seen
-            counted = torch.cat([torch.ones(len(tokens)), condition.class_tokens[row, subject]])
+            named = condition.class_tokens[row, subject].expand(len(text))
+            counted = torch.cat([torch.ones(len(tokens)), named])
             views = torch.full((heads, 1, len(tokens)), -math.log(condition.coverage.shape[2]))
             bias = torch.cat([views.double(), text_mask], dim=2)
             keys = torch.cat([image_key, key])
             maps.append(mass(query, keys, counted.double(), heads, bias=bias))
         if self.ours.is_active:
             output = call.cap(output, said, row)
-        last = attn.to_out[0]
-        return output @ last.weight.T + last.bias, np.stack(maps)
+        return leave(attn, output), np.stack(maps)
 
 
 class DenseSelf:
@@ -155,13 +168,13 @@ class DenseSelf:
         notes=None,
     ):
         del encoder_hidden_states, attention_mask, condition, notes
-        rows = [self.row(attn, row, states) for row, states in enumerate(hidden_states)]
-        return torch.stack(rows)
+        rows = [self.row(attn, row, states) for row, states in enumerate(hidden_states.double())]
+        return torch.stack(rows).to(hidden_states.dtype)
 
     def row(self, attn, row, states):
         """Output (N, D) of one row."""
-        query, key, value = (states @ one.weight.T for one in (attn.to_q, attn.to_k, attn.to_v))
-        own, last = attended(query, key, value, attn.heads), attn.to_out[0]
+        query, key, value = (states @ weight_of(one).T for one in (attn.to_q, attn.to_k, attn.to_v))
+        own = attended(query, key, value, attn.heads)
         if self.name not in self.call.condition.keys:
             output = own
         elif self.ours.merge is Merge.JOINT:
@@ -172,7 +185,7 @@ class DenseSelf:
                 for subject, share in enumerate(self.call.shares(row, len(states)))
             )
             output = self.call.cap(own + seen, own, row)
-        return output @ last.weight.T + last.bias
+        return leave(attn, output)
 
     def reference(self, row, subject):
         """Keys (R*M, D), values, whether each is background, and the grid (rows, columns)."""
@@ -228,6 +241,16 @@ class DenseSelf:
             biases.append(bias.expand(-1, len(other_key)).masked_fill(hidden, -math.inf))
         bias = torch.cat(biases, dim=1).expand(heads, -1, -1)
         return attended(query, torch.cat(keys), torch.cat(values), heads, bias=bias)
+
+
+def weight_of(linear):
+    return linear.weight.double()
+
+
+def leave(attn, hidden):
+    """The layer's last projection."""
+    last = attn.to_out[0]
+    return hidden @ weight_of(last).T + last.bias.double()
 
 
 def attended(query, key, value, heads, *, bias=None):

@@ -89,9 +89,10 @@ def finish(
     *,
     fresh: Tensor,
     clock: Clock,
+    on_step: OnStep | None = None,
 ) -> GenerationResult:
     """Denoise and decode; the caller adds what only it knows, seeds and layouts."""
-    denoised = denoise(components, latents, text, condition, fresh=fresh)
+    denoised = denoise(components, latents, text, condition, fresh=fresh, on_step=on_step)
     clock.lap("denoise")
     pixels = decode(components, denoised.latents)
     images = to_pil(pixels)

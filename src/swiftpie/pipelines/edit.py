@@ -29,7 +29,7 @@ from swiftpie.models.latents import HasPosterior
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.canvas import Canvas, canvas_for
 from swiftpie.pipelines.condition import subject_condition
-from swiftpie.pipelines.denoise import Clock, finish
+from swiftpie.pipelines.denoise import Clock, OnStep, finish
 from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
@@ -57,6 +57,20 @@ class EditResult:
     region: Tensor  # (1, 1, h, w) in [0, 1], the mask that attention used
     seed: int
     timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedEdit:
+    """An edit between inversion and denoising."""
+
+    original: Image.Image
+    canvas: Canvas
+    place: _Place
+    start: Tensor  # (1, C, h, w) what enters the first step
+    prompts: list[str]  # a row each; the last is the edit
+    condition: SubjectCondition
+    settings: EditSettings
+    clock: Clock
 
 
 @torch.no_grad()
@@ -89,25 +103,71 @@ def edit(
         CapabilityError: The preset has no inversion network or no image encoder.
         InputError: The prompt is empty, or a number is out of range.
     """
-    chosen = settings or EditSettings()
+    planned = plan_edit(
+        components,
+        image,
+        prompt,
+        source_prompt=source_prompt,
+        keyword=keyword,
+        mask=mask,
+        identity=identity,
+        settings=settings or EditSettings(),
+    )
+    return carry_out(components, planned)
+
+
+@torch.no_grad()
+def plan_edit(
+    components: Components,
+    image: Image.Image,
+    prompt: str,
+    *,
+    source_prompt: str,
+    keyword: str,
+    mask: Tensor | Box | None,
+    identity: Identity | None,
+    settings: EditSettings,
+) -> PlannedEdit:
+    """Invert `image` and find where it shall change; the arguments are those of `edit`.
+
+    Raises:
+        CapabilityError: The preset has no inversion network or no image encoder.
+        InputError: The prompt is empty, or a number is out of range.
+    """
     _check(components, prompt)
     clock, original = Clock(), image.convert("RGB")
-    canvas = _canvas(components, original, chosen.size_px)
-    latents = _encode(components, canvas.enter(original), chosen)
+    canvas = _canvas(components, original, settings.size_px)
+    latents = _encode(components, canvas.enter(original), settings)
     clock.lap("encode")
     compared = ("", keyword) if keyword else (source_prompt, prompt)
     inverted = _invert(components, latents, [source_prompt, *(compared if mask is None else ())])
     if mask is None:
-        place = _found(*(inverted[one] for one in compared), canvas=canvas, rule=chosen.rule)
+        place = _found(*(inverted[one] for one in compared), canvas=canvas, rule=settings.rule)
     else:
         place = _given(mask, canvas, like=latents)
     clock.lap("invert")
     start = add_noise(latents, inverted[source_prompt], components.schedule.steps[0])
     shown = identity or whole_picture_identity(components, original)
-    prompts = [source_prompt, prompt] if chosen.mode is EditMode.RELEASED else [prompt]
-    condition = _condition(components, shown, place.region, prompts, settings=chosen)
-    drawn = _draw(components, start, prompts, condition, settings=chosen, clock=clock)
-    return _put_back(drawn, original, place, canvas=canvas, settings=chosen, clock=clock)
+    prompts = [source_prompt, prompt] if settings.mode is EditMode.RELEASED else [prompt]
+    condition = _condition(components, shown, place.region, prompts, settings=settings)
+    return PlannedEdit(
+        original=original,
+        canvas=canvas,
+        place=place,
+        start=start,
+        prompts=prompts,
+        condition=condition,
+        settings=settings,
+        clock=clock,
+    )
+
+
+@torch.no_grad()
+def carry_out(
+    components: Components, planned: PlannedEdit, *, on_step: OnStep | None = None
+) -> EditResult:
+    """Draw a planned edit and put it into its picture."""
+    return _put_back(_draw(components, planned, on_step), planned)
 
 
 def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
@@ -242,51 +302,38 @@ def _condition(
     )
 
 
-def _draw(
-    components: Components,
-    start: Tensor,
-    prompts: list[str],
-    condition: SubjectCondition,
-    *,
-    settings: EditSettings,
-    clock: Clock,
-) -> GenerationResult:
-    """Return a picture a prompt, all from the latents `start` (1, C, h, w)."""
-    rows = len(prompts)
-    text = components.text.encode(prompts)
+def _draw(components: Components, planned: PlannedEdit, on_step: OnStep | None) -> GenerationResult:
+    """Return a picture a prompt, all from the latents that the plan starts with."""
+    rows, settings = len(planned.prompts), planned.settings
+    text = components.text.encode(planned.prompts)
     serving = _serving(components, settings.mode)
-    clock.lap("prepare")
+    planned.clock.lap("prepare")
+    fresh = _fresh_noise(components, planned.start, settings.seed)
     return finish(
         serving,
-        start.expand(rows, -1, -1, -1),
+        planned.start.expand(rows, -1, -1, -1),
         text,
-        condition,
-        fresh=_fresh_noise(components, start, settings.seed).expand(-1, rows, -1, -1, -1),
-        clock=clock,
+        planned.condition,
+        fresh=fresh.expand(-1, rows, -1, -1, -1),
+        clock=planned.clock,
+        on_step=on_step,
     )
 
 
-def _put_back(
-    drawn: GenerationResult,
-    original: Image.Image,
-    place: _Place,
-    *,
-    canvas: Canvas,
-    settings: EditSettings,
-    clock: Clock,
-) -> EditResult:
+def _put_back(drawn: GenerationResult, planned: PlannedEdit) -> EditResult:
     """Return the finished edit: the last picture drawn, joined with the original."""
-    *others, edited = (canvas.leave(one) for one in drawn.images)
-    joined = composite(edited, original, place.allowed) if settings.keeps_outside else edited
-    clock.lap("join")
+    settings, allowed = planned.settings, planned.place.allowed
+    *others, edited = (planned.canvas.leave(one) for one in drawn.images)
+    joined = composite(edited, planned.original, allowed) if settings.keeps_outside else edited
+    planned.clock.lap("join")
     return EditResult(
         image=joined,
-        mask=mask_to_pil(place.allowed)[0],
+        mask=mask_to_pil(allowed)[0],
         edited=edited,
         reconstruction=others[0] if others else None,
         region=drawn.regions[-1:],
         seed=settings.seed,
-        timings_ms=clock.timings(),
+        timings_ms=planned.clock.timings(),
     )
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 from PIL import Image
 
 from swiftpie import InputError, MaskSource, Subject
+from swiftpie.backbones.preset import trailing
+from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.images import to_tensor
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
+from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"
 OTHER = "a photo of a subject in the snow"
@@ -356,3 +360,47 @@ def test_progress_is_silent_when_disabled_and_counts_steps_otherwise(pipe, ident
     pipe.set_progress_bar_config(desc="drawing")
     pipe(PROMPT, subjects=identity, seeds=[3])
     assert "drawing: 100%" in capsys.readouterr().err
+
+
+@pytest.fixture
+def patient():
+    """A random model of four steps that adds fresh noise on its way."""
+    editor = tiny_editor()
+    preset = replace(editor.preset, timesteps=trailing(4), renoise="lcm")
+    made = SwiftPiePipeline.from_components(
+        replace(editor, preset=preset, schedule=schedule_of(preset))
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def test_several_steps_are_called_back_and_can_be_cut_short(patient, sprite):
+    steps, calls = [], []
+
+    def stop_after_two(pipe, index, timestep, values):
+        steps.append((index, timestep))
+        pipe._interrupt = index == 1
+        return values
+
+    hook = count(patient.unet, calls)
+    embeds = patient.prepare_ip_adapter_image_embeds(sprite)
+    calls.clear()
+    options = {"ip_adapter_image_embeds": embeds, "seeds": [1]}
+    try:
+        stopped = patient("a cat", callback_on_step_end=stop_after_two, **options)
+    finally:
+        hook.remove()
+    assert steps == [(0, 999), (1, 749)]
+    assert len(calls) == 2
+    assert stopped.images == []
+    assert len(patient("a cat", num_inference_steps=4, **options).images) == 1
+    with pytest.raises(InputError, match="takes 4"):
+        patient("a cat", num_inference_steps=1, **options)
+
+
+def test_generators_stand_for_seeds_over_several_steps(patient, sprite):
+    embeds = patient.prepare_ip_adapter_image_embeds(sprite)
+    options = {"ip_adapter_image_embeds": embeds, "num_images_per_prompt": 2}
+    seeded = patient("a cat", seeds=[1, 2], **options)
+    drawn = patient("a cat", generator=generators(1, 2), **options)
+    assert bytes_of(drawn.images) == bytes_of(seeded.images)

@@ -1,17 +1,22 @@
 """What both pipelines share: their modules, saving, loading and sharing."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from diffusers import DiffusionPipeline
+from torch import Tensor
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS, Family
 from swiftpie.errors import CapabilityError, InputError
+from swiftpie.pipelines.denoise import OnStep
+from swiftpie.pipelines.hub.call import AnyCall, wanted_by_callback
 from swiftpie.pipelines.hub.modules import (
     OPTIONAL,
     SETTINGS,
@@ -26,6 +31,12 @@ from swiftpie.pipelines.hub.modules import (
 )
 from swiftpie.pipelines.hub.spelling import spelled_as
 
+logger = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """The call was asked to stop."""
+
 
 class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is not annotated
     """A diffusers pipeline around the networks of a preset."""
@@ -37,6 +48,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
     _interrupt: bool
+    _has_warned = False
 
     @spelled_as(Modules)
     def __init__(self, modules: Modules) -> None:
@@ -165,3 +177,35 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         hook = getattr(getattr(self, name), "_hf_hook", None)
         if hook is not None:
             hook.pre_forward(getattr(self, name))
+
+    def _on_step(self, call: AnyCall, tick: Callable[[], object]) -> OnStep:
+        """Return what happens after a step: the callback, the progress bar, perhaps the end."""
+        callback, names = call.callback_on_step_end, wanted_by_callback(call)
+
+        def on_step(index: int, timestep: int, latents: Tensor) -> Tensor:
+            if callback is not None:
+                changed = callback(self, index, timestep, dict.fromkeys(names, latents))
+                latents = changed.get("latents", latents)
+            tick()
+            self._stop_if_asked()
+            return latents
+
+        return on_step
+
+    def _stop_if_asked(self) -> None:
+        """End the call if `_interrupt` was set.
+
+        Raises:
+            Interrupted: It was.
+        """
+        if self._interrupt:
+            raise Interrupted
+
+    def _warn_of_guidance(self, call: AnyCall) -> None:
+        """Say once a pipeline that distilled weights are not steered by a negative prompt."""
+        if call.asks_for_guidance and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "This model was distilled to work without guidance, so guidance_scale, "
+                "guidance_rescale and negative prompts have no effect."
+            )

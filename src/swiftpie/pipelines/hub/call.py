@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -29,6 +30,30 @@ OnStepEnd = Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor]]
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 MAX_SEED = 2**63 - 1
 MASKS = "ip_adapter_masks"  # the only name in `cross_attention_kwargs` that means something here
+
+
+class AnyCall(Protocol):
+    """What the calls of all pipelines have."""
+
+    @property
+    def num_inference_steps(self) -> int | None:
+        """How many steps are asked for."""
+
+    @property
+    def output_type(self) -> str:
+        """The form of the pictures."""
+
+    @property
+    def callback_on_step_end(self) -> OnStepEnd | None:
+        """What wants to be called after a step."""
+
+    @property
+    def callback_on_step_end_tensor_inputs(self) -> Sequence[str]:
+        """What it wants to see."""
+
+    @property
+    def asks_for_guidance(self) -> bool:
+        """Whether the pictures shall be steered away from something."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +93,13 @@ class PersonalizeCall:
     return_masks: bool = True
 
     @property
+    def asks_for_guidance(self) -> bool:
+        """Whether the pictures shall be steered away from something."""
+        negatives = (self.negative_prompt, self.negative_prompt_embeds)
+        is_negative = any(one is not None for one in negatives)
+        return is_negative or self.guidance_scale > 1 or self.guidance_rescale > 0
+
+    @property
     def num_prompts(self) -> int:
         """How many prompts there are."""
         if self.prompt_embeds is not None:
@@ -86,7 +118,7 @@ def check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence
     Raises:
         InputError: Something cannot be honoured.
     """
-    check_steps(call.num_inference_steps, components)
+    check_shared(call, components, tensor_inputs, output_types=OUTPUT_TYPES)
     for name, default in (("timesteps", None), ("sigmas", None), ("eta", 0.0), ("clip_skip", None)):
         value = getattr(call, name)
         if value != default:
@@ -94,18 +126,10 @@ def check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence
                 f"{name}={value} was given; the steps of preset {components.preset.name!r} were "
                 "fixed when it was distilled. Leave it out."
             )
-    if call.output_type not in OUTPUT_TYPES:
-        raise InputError(
-            f"output_type={call.output_type!r} was given; {', '.join(OUTPUT_TYPES)} are possible."
-        )
     if unknown := sorted({*(call.cross_attention_kwargs or {})} - {MASKS}):
         raise InputError(
             f"cross_attention_kwargs has {unknown[0]!r}; only {MASKS!r} means something here. "
             "Scales go into `strength`."
-        )
-    if unknown := sorted({*call.callback_on_step_end_tensor_inputs} - {*tensor_inputs}):
-        raise InputError(
-            f"The callback asks for {unknown[0]!r}; it can have {', '.join(tensor_inputs)}."
         )
     if (call.prompt is None) == (call.prompt_embeds is None):
         raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
@@ -118,26 +142,41 @@ def check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence
         )
 
 
-def check_steps(num_steps: int | None, components: Components) -> None:
-    """Refuse another number of steps than the preset's.
+def check_shared(
+    call: AnyCall,
+    components: Components,
+    tensor_inputs: Sequence[str],
+    *,
+    output_types: Sequence[str],
+) -> None:
+    """Refuse what no pipeline can honour.
 
     Raises:
-        InputError: It is another.
+        InputError: The number of steps is not the preset's, or a name is unknown.
     """
     own = len(components.schedule.steps)
-    if num_steps not in {None, own}:
+    if call.num_inference_steps not in {None, own}:
         raise InputError(
-            f"num_inference_steps={num_steps} was given; preset {components.preset.name!r} takes "
-            f"{own}. Leave it out, or choose another preset (`swiftpie presets`)."
+            f"num_inference_steps={call.num_inference_steps} was given; preset "
+            f"{components.preset.name!r} takes {own}. Leave it out, or choose another preset "
+            "(`swiftpie presets`)."
+        )
+    if call.output_type not in output_types:
+        raise InputError(
+            f"output_type={call.output_type!r} was given; {', '.join(output_types)} are possible."
+        )
+    if unknown := sorted({*wanted_by_callback(call)} - {*tensor_inputs}):
+        raise InputError(
+            f"The callback asks for {unknown[0]!r}; it can have {', '.join(tensor_inputs)}."
         )
 
 
-def asks_for_guidance(call: PersonalizeCall) -> bool:
-    """Whether the call wants to be steered away from something."""
-    negative = call.negative_prompt, call.negative_prompt_embeds
-    return (
-        call.guidance_scale > 1 or call.guidance_rescale > 0 or any(n is not None for n in negative)
-    )
+def wanted_by_callback(call: AnyCall) -> Sequence[str]:
+    """Return the names of what the callback wants to see; diffusers' own callbacks know it."""
+    callback = call.callback_on_step_end
+    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+        return tuple(callback.tensor_inputs)
+    return call.callback_on_step_end_tensor_inputs
 
 
 def size_of(call: PersonalizeCall, components: Components) -> tuple[int, int]:

@@ -1,65 +1,33 @@
 """Subjects and a sentence to a picture, called as a diffusers pipeline."""
 
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
 import torch
-from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
-from diffusers.utils import BaseOutput
-from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
-from swiftpie.pipelines.denoise import Clock, OnStep, decode, denoise
-from swiftpie.pipelines.hub.base import ModulesPipeline
+from swiftpie.pipelines.denoise import Clock, decode, denoise
+from swiftpie.pipelines.hub.base import Interrupted, ModulesPipeline
 from swiftpie.pipelines.hub.call import (
     MASKS,
     PersonalizeCall,
-    asks_for_guidance,
     check,
     draw,
     read_text,
     size_of,
 )
-from swiftpie.pipelines.hub.pictures import (
-    Pictures,
-    known_subjects,
-    pictured_subjects,
-    to_output,
-)
+from swiftpie.pipelines.hub.output import Images, SwiftPiePipelineOutput, nothing, to_output
+from swiftpie.pipelines.hub.pictures import Pictures, known_subjects, pictured_subjects
 from swiftpie.pipelines.hub.spelling import spelled_as
 from swiftpie.pipelines.personalize import MaskSource, Subject, as_subjects, prepare
 from swiftpie.types import Identity
 
-logger = logging.getLogger(__name__)
-
-Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
-
-
-class Interrupted(Exception):  # noqa: N818 - a request, not an error
-    """The call was asked to stop."""
-
-
-@dataclass
-class SwiftPiePipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is not annotated
-    """What a call returns; everything is empty after an interrupt."""
-
-    images: Images  # a list, an array (B, H, W, 3), a tensor (B, 3, H, W), or latents (B, C, h, w)
-    masks: list[Image.Image] | None  # mode L, 255 = subject; None if not asked for
-    seeds: tuple[int, ...]  # empty where generators or latents were given
-    timings: Mapping[str, float]  # milliseconds by stage
-
 
 class SwiftPiePipeline(ModulesPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
-
-    _has_warned = False
 
     @spelled_as(PersonalizeCall)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
@@ -72,7 +40,6 @@ class SwiftPiePipeline(ModulesPipeline):
             InputError: Something is missing, does not fit, or cannot be honoured.
         """
         self._interrupt = False
-        call = _with_own_inputs(call)
         components, clock = self.to_components(), Clock()
         check(call, components, self._callback_tensor_inputs)
         self._warn_of_guidance(call)
@@ -80,7 +47,7 @@ class SwiftPiePipeline(ModulesPipeline):
             with torch.no_grad():
                 output = self._draw(call, components, clock)
         except Interrupted:
-            output = SwiftPiePipelineOutput(images=[], masks=[], seeds=(), timings={})
+            output = nothing()
         finally:
             self.maybe_free_model_hooks()
         return output if call.return_dict else output.to_tuple()
@@ -173,20 +140,6 @@ class SwiftPiePipeline(ModulesPipeline):
             return [replace(found[0], box=call.box)]
         return as_subjects(found, call.mask, call.box)
 
-    def _on_step(self, call: PersonalizeCall, tick: Callable[[], object]) -> OnStep:
-        """Return what happens after a step: the callback, the progress bar, perhaps the end."""
-        callback, names = call.callback_on_step_end, call.callback_on_step_end_tensor_inputs
-
-        def on_step(index: int, timestep: int, latents: Tensor) -> Tensor:
-            if callback is not None:
-                changed = callback(self, index, timestep, dict.fromkeys(names, latents))
-                latents = changed.get("latents", latents)
-            tick()
-            self._stop_if_asked()
-            return latents
-
-        return on_step
-
     def _finish(
         self, latents: Tensor, components: Components, output_type: str
     ) -> tuple[Images, tuple[int, int]]:
@@ -198,29 +151,3 @@ class SwiftPiePipeline(ModulesPipeline):
         self._wake("vae")
         pixels = decode(components, latents)
         return to_pil(pixels) if output_type == "pil" else to_output(pixels, output_type), size
-
-    def _stop_if_asked(self) -> None:
-        """End the call if `_interrupt` was set.
-
-        Raises:
-            Interrupted: It was.
-        """
-        if self._interrupt:
-            raise Interrupted
-
-    def _warn_of_guidance(self, call: PersonalizeCall) -> None:
-        """Say once a pipeline that distilled weights are not steered by a negative prompt."""
-        if asks_for_guidance(call) and not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "This model was distilled to work without guidance, so guidance_scale, "
-                "guidance_rescale and negative prompts have no effect."
-            )
-
-
-def _with_own_inputs(call: PersonalizeCall) -> PersonalizeCall:
-    """Let callback objects of diffusers say themselves what they want to see."""
-    callback = call.callback_on_step_end
-    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
-        return replace(call, callback_on_step_end_tensor_inputs=callback.tensor_inputs)
-    return call

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -24,7 +23,7 @@ Pictures = Picture | Sequence[Picture | Sequence[Picture]]
 def to_picture(value: Picture) -> Image.Image:
     """Return a picture from a PIL image, a path, an array (H, W, C) or a tensor (C, H, W).
 
-    Arrays of floats and tensors are in [0, 1], arrays of bytes in [0, 255].
+    Arrays of floats and tensors are in [0, 1], arrays of bytes in [0, 255]; (H, W) is grey.
 
     Raises:
         InputError: It is none of these.
@@ -32,7 +31,10 @@ def to_picture(value: Picture) -> Image.Image:
     if isinstance(value, Image.Image | str | Path):
         return load_image(value)
     if isinstance(value, Tensor):
-        value = value.detach().float().cpu().squeeze(0).movedim(0, -1).numpy()
+        rows = value[0] if value.ndim == 4 and len(value) == 1 else value
+        value = rows.detach().float().cpu().movedim(0, -1 if rows.ndim == 3 else 0).numpy()
+    if isinstance(value, np.ndarray) and value.ndim == 2:
+        value = value[:, :, None]
     if not isinstance(value, np.ndarray) or value.ndim != 3 or value.shape[2] not in {1, 3, 4}:
         shape = getattr(value, "shape", "")
         raise InputError(
@@ -136,12 +138,3 @@ def _entries(pictures: Pictures) -> Iterable[Sequence[Picture]]:
     if isinstance(pictures, list | tuple):
         return [entry if isinstance(entry, list | tuple) else [entry] for entry in pictures]
     return [[pictures]]  # type: ignore[list-item]  # all sequences of pictures are behind us
-
-
-def to_output(pixels: Tensor, output_type: str) -> Tensor | np.ndarray[Any, Any]:
-    """Return `pixels` (B, 3, H, W) in [-1, 1] as a tensor or array (B, H, W, 3) in [0, 1]."""
-    scaled = (pixels.float().clamp(-1, 1) + 1) / 2
-    if output_type == "pt":
-        return scaled
-    array: np.ndarray[Any, Any] = torch.movedim(scaled, 1, -1).cpu().numpy()
-    return array

@@ -1,0 +1,355 @@
+"""What every implementation of subject-driven drawing has to satisfy, through public functions."""
+
+import copy
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from swiftpie import MaskSource, Strength, Subject
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.detail import Merge
+from swiftpie.attention.install import EVERYWHERE
+from swiftpie.attention.semantic import Mapping
+from swiftpie.noise import draw_noise
+from tests.backbones.tiny_models import make_public_adapter
+from tests.parity import dense, pipelines, tiny
+from tests.parity.attention import build, reference_only
+from tests.parity.tiny import FAMILIES, PROMPT, calls_of, difference, draw, picture, tiny_session
+
+BOUND = 1e-5  # of the largest latent
+EXACT = 0.0
+HALF_BOUND = 2e-2  # of the largest latent
+JOINT_BOUND = 1e-4
+OFF = Strength(identity=0.0, detail=0.0)
+FULL = torch.ones(1, 1, 16, 16)
+LEFT = torch.zeros(1, 1, 16, 16)
+LEFT[..., :8] = 1
+SIZE_PX = (96, 160)
+CONTRAST = 30.0  # so that random networks look somewhere
+BOXES = ((0.0, 0.2, 0.45, 0.8), (0.55, 0.2, 1.0, 0.8))
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@torch.no_grad()
+def rows(families=("mini", *FAMILIES)):
+    """Every comparison as (name, largest difference, bound)."""
+    compared = []
+    for family in families:
+        with tempfile.TemporaryDirectory() as folder:
+            found = family_rows(family, Path(folder))
+        named = [(f"{family}: {name}", largest, bound) for name, largest, bound in found]
+        compared += sorted(named, key=lambda row: int(row[0].split(": ")[1].split()[0]))
+    return compared
+
+
+def family_rows(family, folder):
+    """Rows of one family, each name led by the number of its invariant."""
+    session = tiny_session(family, folder / "own")
+    one, other = (session.encode_identity(picture(number)) for number in (0, 1))
+    shown = [draw(session, identity).latents for identity in (one, other)]
+    assert difference(*shown) > 100 * BOUND  # else equality would say nothing
+    compared = [
+        *switched_off(session, one, folder),
+        *same_identity(session, one, folder),
+        *batches(session, one),
+        *two_subjects(session, one, other),
+        *views(session, one),
+        *other_shape(session, one, other),
+        *repeated(session, one, other),
+    ]
+    if family == "mini":
+        return compared + inline(session, one)
+    sharp = tiny_session(family, folder / "sharp", contrast=CONTRAST)
+    joint = tiny_session(family, folder / "joint", merge=Merge.JOINT)
+    return [
+        *compared,
+        *inline(sharp, one),
+        *joint_merge(joint, folder / "joint"),
+        *adapters(family, folder),
+        *half_precision(session, one),
+        (
+            "4 joint merge at scale 1, joined keys",
+            reference_only(build(family, merge=Merge.JOINT)),
+            BOUND,
+        ),
+    ]
+
+
+def bare(session, identity, folder):
+    """Latents of the bare U-Net, with processors of diffusers, at seed 0."""
+    components = session.components
+    noise = draw_noise([0], (components.preset.latent_channels, 16, 16))
+    start = components.schedule.initial_latents(noise)
+    text = components.text.encode([PROMPT])
+    if components.preset.name == "mini":
+        _, [(_, _, _, condition, _)] = calls_of(session, identity, strength=OFF)
+        silent = silent_condition(noise, width=identity.tokens.shape[-1])
+        placed = silent._replace(
+            affine=condition.attention.affine, has_layout=condition.attention.has_layout
+        )
+        nobody = condition._replace(attention=placed)
+        denoiser = copy.deepcopy(components.denoiser)
+        denoiser.installation.undo()
+        predicted = denoiser(start, 999, text, nobody, {}).sample
+    else:
+        unet = UNet2DConditionModel.from_pretrained(folder / "pipeline" / "unet")
+        added = {"text_embeds": text.pooled, "time_ids": torch.tensor([[128, 128, 0, 0, 128, 128]])}
+        predicted = unet(start, 999, text.hidden_states, added_cond_kwargs=added).sample
+    return components.schedule.advance(start, predicted, 0)
+
+
+def switched_off(session, identity, folder):
+    expected = bare(session, identity, folder / "own")
+    off = draw(session, identity, strength=OFF, mask=LEFT).latents
+    silent = replace(session.components, denoiser=copy.deepcopy(session.components.denoiser))
+    for branch in silent.denoiser.installation.detail.values():
+        branch.gate.zero_()
+    gated = tiny.Session(silent)
+    strength = Strength(detail=3.0, leak=0.5)
+    plain = replace(identity, keys={}, values={})
+    return [
+        ("1 all scales 0, the bare U-Net", difference(off, expected), EXACT),
+        (
+            "2 gates 0, no detail branch",
+            difference(*(draw(gated, who, strength=strength).latents for who in (identity, plain))),
+            EXACT,
+        ),
+    ]
+
+
+def same_identity(session, identity, folder):
+    expected = draw(session, identity).latents
+    session.save_identity(identity, folder / "one.safetensors")
+    loaded = session.load_identity(folder / "one.safetensors")
+    again = session.encode_identity(picture(0))
+    return [
+        ("5 identity from a file", difference(draw(session, loaded).latents, expected), EXACT),
+        ("5 identity encoded anew", difference(draw(session, again).latents, expected), EXACT),
+        ("12 the same seed again", difference(draw(session, identity).latents, expected), EXACT),
+        ("12 eight threads at a time, as alone", threads(session, identity), BOUND),
+    ]
+
+
+def threads(session, identity):
+    """Calls that differ in strength, mask, seed and identity."""
+    other = session.encode_identity(picture(2))
+
+    def run(number):
+        return draw(
+            session,
+            (identity, other)[number % 2],
+            seed=number,
+            strength=Strength(identity=number / 8, detail=1 - number / 8),
+            mask=(LEFT, MaskSource.INLINE, MaskSource.TWO_PASS)[number % 3],
+        ).latents
+
+    alone = [run(number) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(torch.no_grad()(run), [*range(8)] * 2))
+    return max(map(difference, together, alone * 2))
+
+
+def batches(session, identity):
+    """Rows of a batch against the same seeds alone."""
+    compared = []
+    for source in (MaskSource.NONE, MaskSource.INLINE, MaskSource.TWO_PASS):
+        together = draw(session, identity, num_images=3, mask=source)
+        alone = [draw(session, identity, seed=seed, mask=source) for seed in range(3)]
+        latents = torch.cat([one.latents for one in alone])
+        regions = torch.cat([one.result.regions for one in alone])
+        largest = max(
+            difference(together.latents, latents), difference(together.result.regions, regions)
+        )
+        compared.append((f"6 batch and alone, mask {source}", largest, BOUND))
+    return compared
+
+
+def two_subjects(session, one, other):
+    """Order does not matter, and an empty mask removes a subject."""
+    right = LEFT.flip(-1)
+    first, second = (
+        Subject(who, box=box, mask=mask, name=name)
+        for who, box, mask, name in zip(
+            (one, other), BOXES, (LEFT, right), ("cube", "cat"), strict=True
+        )
+    )
+    swapped = [draw(session, pair).latents for pair in ([first, second], [second, first])]
+    gone = replace(second, mask=torch.zeros_like(LEFT))
+    alone = draw(session, [first]).latents
+    assert difference(swapped[0], alone) > 100 * BOUND
+    removed = [draw(session, pair).latents for pair in ([first, gone], [gone, first])]
+    return [
+        ("8 two subjects swapped with their masks", difference(*swapped), BOUND),
+        ("8 empty mask, second subject gone", difference(removed[0], alone), BOUND),
+        ("8 empty mask, first subject gone", difference(removed[1], alone), BOUND),
+    ]
+
+
+def views(session, identity):
+    """Several identical references against one."""
+    many = session.encode_identity([picture(0)] * 3)
+    return [
+        (
+            f"9 three identical references, mask {source}",
+            difference(*(draw(session, who, mask=source).latents for who in (many, identity))),
+            BOUND,
+        )
+        for source in (MaskSource.NONE, MaskSource.INLINE)
+    ]
+
+
+def repeated(session, one, other):
+    """Tokens and references that are repeated to one length."""
+    both = session.encode_identity([picture(1), picture(2)])
+    twice = session.encode_identity([picture(0)] * 2)
+    padded, explicit = (
+        draw(session, [Subject(who, box=BOXES[0]), Subject(both, box=BOXES[1])]).latents
+        for who in (one, twice)
+    )
+    longer = replace(other, tokens=other.tokens.repeat(1, 3, 1))
+    return [
+        ("10 fewer references than the other subject", difference(padded, explicit), BOUND),
+        (
+            "10 identity tokens three times",
+            difference(*(draw(session, who).latents for who in (longer, other))),
+            BOUND,
+        ),
+    ]
+
+
+def other_shape(session, one, other):
+    """A wide picture of two subjects, against dense attention in float64."""
+    pair = [
+        Subject(who, box=box, strength=strength)
+        for who, box, strength in zip((one, other), BOXES, (1.0, 0.7), strict=True)
+    ]
+    strength = Strength(identity=0.8, detail=0.9, leak=0.2, text=0.9, context=1.2, energy_cap=1.4)
+    drawn, [call] = calls_of(session, pair, size_px=SIZE_PX, strength=strength, mask=MaskSource.BOX)
+    expected, _ = dense.dense_output(session.components.denoiser, *call[:-1])
+    schedule = session.components.schedule
+    latents = schedule.advance(call[0], expected, 0)
+    return [(f"7 {SIZE_PX[1]} x {SIZE_PX[0]} px, dense", difference(drawn.latents, latents), BOUND)]
+
+
+def inline(session, identity):
+    """One call; what it finds, given as a mask, has the same effect in the layers after it."""
+    for seed in range(8):
+        drawn, calls = calls_of(
+            session, [Subject(identity, name="cube")], mask=MaskSource.INLINE, seed=seed
+        )
+        region = drawn.result.regions
+        if region.amax() - region.amin() > 0.3:
+            break
+    else:
+        raise AssertionError("no seed shows a mask")
+    twice, two_calls = calls_of(session, identity, mask=MaskSource.TWO_PASS, seed=seed)
+    given = draw(session, identity, mask=twice.result.regions, seed=seed)
+    return [
+        ("13 inline mask, calls beside the one", float(len(calls) - 1), EXACT),
+        (
+            "13 inline mask, as its region given to later layers",
+            later_layers(session, calls[0], region),
+            BOUND,
+        ),
+        ("13 two passes, calls beside the two", float(len(two_calls) - 2), EXACT),
+        ("13 two passes, as their region given", difference(twice.latents, given.latents), BOUND),
+    ]
+
+
+def later_layers(session, call, region):
+    """Every layer after the one that finds the mask, fed alike, with the mask given."""
+    denoiser, (latents, timestep, text, condition, _) = session.components.denoiser, call
+    installation, seen = denoiser.installation, []
+    branches = installation.semantic | installation.detail
+    hooks = [
+        installation.unet.get_submodule(name).register_forward_hook(
+            lambda layer, states, keywords, output, name=name: seen.append(
+                (name, layer, states, keywords, output)
+            ),
+            with_kwargs=True,
+        )
+        for name in branches
+    ]
+    denoiser(latents, timestep, text, condition, {})
+    for hook in hooks:
+        hook.remove()
+    [last] = [i for i, (name, *_) in enumerate(seen) if is_last(branches[name])]
+    assert 0 < last < len(seen) - 1
+    attention = seen[-1][3]["condition"]
+    given = attention._replace(mask=region, is_inline=torch.zeros_like(attention.is_inline))
+    return max(
+        difference(layer(*states, **keywords | {"condition": given, "notes": {}}), output)
+        for _, layer, states, keywords, output in seen[last + 1 :]
+    )
+
+
+def is_last(branch):
+    return getattr(branch, "mapping", None) is Mapping.LAST
+
+
+def joint_merge(session, folder):
+    """One softmax for own and reference cells."""
+    identity = session.encode_identity(picture(0))
+    expected = bare(session, identity, folder)
+    found = {
+        "0": draw(session, identity, strength=OFF).latents,
+        "a millionth": draw(session, identity, strength=replace(OFF, detail=1e-6)).latents,
+    }
+    loud = draw(session, identity, strength=replace(OFF, detail=1.0)).latents
+    assert difference(loud, expected) > 10 * JOINT_BOUND
+    compared = [
+        (f"4 joint merge at scale {name}, the bare U-Net", difference(one, expected), JOINT_BOUND)
+        for name, one in found.items()
+    ]
+    many = [(f"{name}, joint merge", *rest) for name, *rest in views(session, identity)]
+    return compared + many
+
+
+def adapters(family, folder):
+    """A mask of ones and leak as strong as identity, against diffusers' own IP-Adapter."""
+    whole = tiny_session(family, folder / "whole", semantic=EVERYWHERE)
+    public = make_public_adapter(folder / "whole" / "public.safetensors", family)
+    compared = []
+    for number, name in ((3, public.name), (14, "adapter.safetensors")):
+        identity = whole.encode_identity(picture(0))
+        for scale in (0.6, 1.0):
+            strength = Strength(identity=scale, leak=scale, detail=0.0)
+            ours = draw(whole, replace(identity, keys={}, values={}), strength=strength, mask=FULL)
+            theirs = their_latents(family, folder / "whole", identity, name=name, scale=scale)
+            file = "public adapter" if number == 3 else "our adapter file"
+            named = f"{number} {file} in diffusers at scale {scale}"
+            compared.append((named, difference(ours.latents, theirs), BOUND))
+    return compared
+
+
+def their_latents(family, folder, identity, *, name, scale):
+    """Latents of diffusers' pipeline with an adapter file, at seed 0."""
+    pipeline = pipelines.PIPELINES[family].from_pretrained(folder / "pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=name, image_encoder_folder=None)
+    pipeline.set_ip_adapter_scale(scale)
+    return pipeline(
+        PROMPT,
+        height=tiny.SIDE_PX,
+        width=tiny.SIDE_PX,
+        num_inference_steps=1,
+        guidance_scale=0.0,
+        latents=draw_noise([0], (4, 16, 16)),
+        output_type="latent",
+        ip_adapter_image_embeds=[pipelines.their_features(folder / "encoder", identity)],
+    ).images
+
+
+def half_precision(session, identity):
+    """A denoiser in half precision against float32, on the way to clean latents."""
+    expected = draw(session, identity).latents
+    compared = []
+    for name, dtype in HALVES.items():
+        denoiser = copy.deepcopy(session.components.denoiser).to(dtype)
+        found = draw(tiny.recording(session, denoiser=denoiser), identity).latents
+        compared.append((f"11 denoiser in {name}", difference(found, expected), HALF_BOUND))
+    return compared

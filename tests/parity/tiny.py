@@ -1,0 +1,114 @@
+"""Sessions with small random networks of each family, and what they draw, before rounding."""
+
+import copy
+import threading
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+import swiftpie
+from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.preset import PRESETS, Family
+from swiftpie.engine.session import Session
+from swiftpie.types import GenerationResult
+from tests.backbones.tiny_models import make_own_adapter, make_pipeline
+
+PROMPT = "a red cube beside a cat"
+SIDE_PX = 128
+FAMILIES = ("sd15", "sd21", "sdxl")
+
+
+class Drawn(NamedTuple):
+    """One call: its clean latents and its result."""
+
+    latents: Tensor  # (B, C, h, w)
+    result: GenerationResult
+
+
+class Recorder:
+    """An autoencoder that keeps what each thread decoded last."""
+
+    def __init__(self, autoencoder):
+        self.autoencoder, self.last = autoencoder, threading.local()
+
+    def encode(self, pixels):
+        return self.autoencoder.encode(pixels)
+
+    def decode(self, latents):
+        self.last.latents = latents
+        return self.autoencoder.decode(latents)
+
+
+class Spy:
+    """A denoiser that keeps the arguments of its calls."""
+
+    def __init__(self, denoiser):
+        self.denoiser, self.installation = denoiser, denoiser.installation
+        self.read_reference, self.place_subject = denoiser.read_reference, denoiser.place_subject
+        self.calls = []
+
+    def __call__(self, *arguments):
+        self.calls.append(arguments)
+        return self.denoiser(*arguments)
+
+
+def recording(session, **changes):
+    """The same networks, some of them replaced, with a recorder."""
+    components = replace(session.components, **changes)
+    if not isinstance(components.autoencoder, Recorder):
+        components = replace(components, autoencoder=Recorder(components.autoencoder))
+    return Session(components)
+
+
+def tiny_session(family, folder, *, contrast=1.0, **plan):
+    """A session with an adapter of our own; `contrast` sharpens the attention of all layers."""
+    if family == "mini":
+        return recording(swiftpie.load("mini"))
+    sizes = {"family": Family(family), "image_size_px": SIDE_PX}
+    components = load_components(
+        replace(PRESETS.get("sd-turbo"), **sizes),
+        weights=make_pipeline(folder / "pipeline", family),
+        adapter=make_own_adapter(folder / "adapter.safetensors", family, **plan),
+        image_encoder=folder / "encoder",
+    )
+    if contrast != 1.0:
+        denoiser = copy.deepcopy(components.denoiser)
+        for name in denoiser.installation.semantic:
+            denoiser.unet.get_submodule(name).to_q.weight.mul_(contrast)
+        components = replace(components, denoiser=denoiser)
+    return recording(Session(components))
+
+
+def draw(session, subjects, **settings):
+    """What `Session.personalize` draws of one or several subjects."""
+    result = session.personalize(subjects, settings.pop("prompt", PROMPT), **settings)
+    return Drawn(session.components.autoencoder.last.latents, result)
+
+
+def picture(number):
+    """A reference picture; others with other numbers."""
+    drawn = Image.new("RGBA", (SIDE_PX, SIDE_PX))
+    pen = ImageDraw.Draw(drawn)
+    left = 10 + 4 * number
+    pen.ellipse((left, 20, 118, 112), fill=(220 - 50 * number, 40 + 60 * number, 70, 255))
+    pen.rectangle((left + 20, 40, left + 50, 60), fill=(30, 90, 220 - 60 * number, 255))
+    pen.line((50, 100, 100, 50 + 10 * number), fill=(250, 240, 60, 255), width=4)
+    return drawn
+
+
+def difference(found, expected):
+    """The largest difference of two tensors, in shares of the largest value or of 1."""
+    assert found.shape == expected.shape
+    size = max(1.0, expected.abs().max().item())
+    return float((found.double() - expected.double()).abs().max() / size)
+
+
+@torch.no_grad()
+def calls_of(session, subjects, **settings):
+    """What `draw` draws, and the arguments of each call of the denoiser."""
+    spy = Spy(session.components.denoiser)
+    drawn = draw(recording(session, denoiser=spy), subjects, **settings)
+    return drawn, spy.calls
