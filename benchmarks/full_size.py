@@ -98,7 +98,7 @@ def parse_options() -> argparse.Namespace:
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """Load, encode, personalize and edit once; return what it took."""
-    can_edit = options.family == "sd21" and not options.no_edit
+    can_edit = not options.no_edit
     stages: dict[str, float] = {}
     timings: dict[str, dict[str, float]] = {}
     plan = Plan(TOKEN_WIDTHS[options.family], merge=Merge.JOINT, detail=UP_AND_MIDDLE)

@@ -71,7 +71,6 @@ def test_few_steps_repeat_by_seed(opened, renoise, num_steps):
     torch.testing.assert_close(both[1:], alone, atol=1e-3, rtol=0)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pictures_equal_those_of_diffusers(family):
     for name, largest, bound in pipelines.rows([family]):

@@ -64,7 +64,7 @@ def recording(session, **changes):
 
 
 def tiny_session(family, folder, *, contrast=1.0, **plan):
-    """A session with an adapter of our own; `contrast` sharpens the attention of all layers."""
+    """A session with an adapter of our own; `contrast` is for `sharpened`."""
     if family == "mini":
         return recording(swiftpie.load("mini"))
     sizes = {"family": Family(family), "image_size_px": SIDE_PX}
@@ -75,11 +75,27 @@ def tiny_session(family, folder, *, contrast=1.0, **plan):
         image_encoder=folder / "encoder",
     )
     if contrast != 1.0:
-        denoiser = copy.deepcopy(components.denoiser)
-        for name in denoiser.installation.semantic:
-            denoiser.unet.get_submodule(name).to_q.weight.mul_(contrast)
-        components = replace(components, denoiser=denoiser)
+        components = replace(components, denoiser=sharpened(components.denoiser, contrast))
     return recording(Session(components))
+
+
+@torch.no_grad()
+def sharpened(denoiser, contrast):
+    """A copy whose attention differs from place to place and not from layer to layer.
+
+    The mean over many random layers would show no subject.
+    """
+    denoiser, firsts = copy.deepcopy(denoiser), {}
+    denoiser.unet.conv_in.weight.mul_(contrast)
+    for name, branch in denoiser.installation.semantic.items():
+        layer = denoiser.unet.get_submodule(name)
+        layer.to_q.weight.mul_(contrast)
+        ours = (layer.to_q.weight, layer.to_k.weight, branch.to_k_ip.weight)
+        for weight, first in zip(
+            ours, firsts.setdefault(name.split(".transformer_blocks")[0], ours), strict=True
+        ):
+            weight.copy_(first)
+    return denoiser
 
 
 def draw(session, subjects, **settings):

@@ -15,7 +15,7 @@ class Choices(TypedDict, total=False):
     weights: str | Path | None  # a folder, or a file for presets that are one
     base: str | Path | None  # a folder, or OWNER/NAME on the hub, that lends the other networks
     adapter: str | Path | None  # identity adapter: SwiftPie's, IP-Adapter's or SwiftEdit's file
-    image_encoder: str | Path | None  # folder of the CLIP vision tower that the adapter reads
+    image_encoder: str | Path | None  # folder of the CLIP encoder that the adapter reads
     inversion: str | Path | None  # folder of SwiftEdit's inversion network, for edits
     reference: str | Path | None  # folder of a U-Net that reads references; None: the denoiser
     plan: Plan | None  # which layers get which branch; None: what the adapter was made for

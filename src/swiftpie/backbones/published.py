@@ -28,7 +28,7 @@ from swiftpie.backbones.networks import (
 )
 from swiftpie.backbones.preset import Family, Preset, WeightsKind
 from swiftpie.backbones.scheduling import schedule_of
-from swiftpie.backbones.sources import Sources, locate
+from swiftpie.backbones.sources import Sources, locate, locate_image_encoder
 from swiftpie.backbones.weights import fingerprint_files
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.inversion import UNetInversion
@@ -178,15 +178,9 @@ def _build_denoiser(
 def _read_image_encoder(
     pipeline: Path, reader: Reader, projector: Projector, choices: Choices
 ) -> ClipIdentityEncoder:
-    chosen = choices.get("image_encoder")
-    folder = Path(chosen) if chosen is not None else pipeline / IMAGE_ENCODER
-    if chosen is None and not folder.is_dir():
-        raise WeightsError(
-            "An identity adapter was given without the image encoder that it reads. For most that "
-            "is CLIP ViT-H, the folder models/image_encoder of h94/IP-Adapter on the hub. "
-            "Download it and pass it as `image_encoder=` (--image-encoder)."
-        )
-
+    folder = pipeline / IMAGE_ENCODER
+    if choices.get("image_encoder") is not None or not folder.is_dir():
+        folder = locate_image_encoder(projector, choices, prefers_half=reader.dtype in HALVES)
     tower = read_image_encoder(folder, reader)
     check_image_encoder(projector, tower.config)
     projector.module.to(device=reader.device, dtype=reader.dtype)

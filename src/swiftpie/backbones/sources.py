@@ -12,9 +12,13 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.preset import Family, Preset, WeightsKind
 from swiftpie.backbones.weights import HALF, PICKLES, STEMS, weight_files
 from swiftpie.errors import WeightsError
+from swiftpie.models.projection import Feature, Projector
 
 NETWORKS = ("unet", "vae", "text_encoder")  # folders of a pipeline in the layout of diffusers
+BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
 SECOND_TEXT = "text_encoder_2"  # Stable Diffusion XL's
+SMALL = ("model_index.json", "*/*config.json", "tokenizer*/*")  # of a pipeline
+ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 MAX_REASON = 200  # characters of a library's own message that are worth reading
 
@@ -34,16 +38,12 @@ def locate(preset: Preset, choices: Choices, *, prefers_half: bool) -> Sources:
     Raises:
         WeightsError: A part is not there and cannot be had.
     """
-    hub = _Hub(
-        is_offline=choices.get("offline", False),
-        prefers_half=prefers_half,
-        allow_pickle=choices.get("allow_pickle", False),
-    )
+    hub = _hub(choices, prefers_half=prefers_half)
     weights = choices.get("weights")
     own = None if weights is None else _existing(weights, "weights")
     if preset.kind is WeightsKind.PIPELINE:
         folders = networks_of(preset)
-        return Sources(own or hub.pipeline(_repository(preset), folders))
+        return Sources(own or hub.pipeline(_repository(preset), folders, option="weights"))
     if own is None:
         repository = _repository(preset)
         if preset.needs_pickle and not hub.allow_pickle:
@@ -59,6 +59,22 @@ def locate(preset: Preset, choices: Choices, *, prefers_half: bool) -> Sources:
     return Sources(pipeline, lora=own) if is_lora else Sources(pipeline, unet=own)
 
 
+def locate_image_encoder(projector: Projector, choices: Choices, *, prefers_half: bool) -> Path:
+    """Return the folder of the encoder that an adapter reads; the public one if none is chosen.
+
+    Raises:
+        WeightsError: It is not there and cannot be had.
+    """
+    chosen = choices.get("image_encoder")
+    if chosen is not None:
+        return _existing(chosen, "image_encoder")
+    is_big = (projector.feature, projector.feature_width) == (Feature.EMBEDS, BIG_G)
+    folder = "sdxl_models/image_encoder" if is_big else "models/image_encoder"
+    hub = _hub(choices, prefers_half=prefers_half)
+    small = (f"{folder}/config.json",)
+    return hub.networks(ADAPTERS, [folder], small=small, option="image_encoder") / folder
+
+
 def networks_of(preset: Preset) -> tuple[str, ...]:
     """Return the folders of networks that a pipeline of the preset's family has."""
     return (*NETWORKS, SECOND_TEXT) if preset.family is Family.SDXL else NETWORKS
@@ -72,27 +88,32 @@ class _Hub:
     prefers_half: bool
     allow_pickle: bool
 
-    def pipeline(self, repository: str, folders: Sequence[str]) -> Path:
-        """Return a folder with the weights of `folders` and all that is small.
+    def pipeline(self, repository: str, folders: Sequence[str], *, option: str) -> Path:
+        """Return a folder with the weights of `folders` and all that is small."""
+        return self.networks(repository, folders, small=SMALL, option=option)
+
+    def networks(
+        self, repository: str, folders: Sequence[str], *, small: Sequence[str], option: str
+    ) -> Path:
+        """Return a folder with the weights of `folders` and files like `small`.
 
         Raises:
-            WeightsError: It cannot be had.
+            WeightsError: They cannot be had; the message names the `option` to pass instead.
         """
-        small = ["model_index.json", "*/*config.json", "tokenizer*/*"]
-        folder = self._snapshot(repository, small)
+        folder = self._snapshot(repository, small, option)
         for names in self._variants():
             lacking = [one for one in folders if not self._has_weights(folder / one)]
             if not lacking:
                 break
             patterns = [f"{one}/{name}" for one in lacking for name in names]
-            folder = self._snapshot(repository, patterns)
+            folder = self._snapshot(repository, patterns, option)
         for one in folders:
             if not self._has_weights(folder / one):
                 raise WeightsError(
                     f"The hub's repository {repository!r} gave no weights for '{one}' that may be "
                     f"read{' (offline)' if self.is_offline else ''}. Safetensors in the layout of "
-                    "diffusers are needed. Download them and pass their folder with `weights=` "
-                    "(--weights), or allow pickles."
+                    f"diffusers are needed. Download them and pass their folder {_as(option)}, or "
+                    "allow pickles."
                 )
         return folder
 
@@ -105,15 +126,15 @@ class _Hub:
         try:
             return Path(hf_hub_download(repository, name, local_files_only=self.is_offline))
         except (OSError, ValueError, HfHubHTTPError) as error:
-            raise WeightsError(_unreachable(repository, name, error)) from error
+            raise WeightsError(_unreachable(f"{repository}/{name}", "weights", error)) from error
 
-    def _snapshot(self, repository: str, patterns: list[str]) -> Path:
+    def _snapshot(self, repository: str, patterns: Sequence[str], option: str) -> Path:
         try:
             folder = snapshot_download(
-                repository, allow_patterns=patterns, local_files_only=self.is_offline
+                repository, allow_patterns=list(patterns), local_files_only=self.is_offline
             )
         except (OSError, ValueError, HfHubHTTPError) as error:
-            raise WeightsError(_unreachable(repository, "the pipeline", error)) from error
+            raise WeightsError(_unreachable(repository, option, error)) from error
         return Path(folder)
 
     def _variants(self) -> list[list[str]]:
@@ -145,7 +166,7 @@ def _base(preset: Preset, choices: Choices, hub: _Hub, *, needs_unet: bool) -> P
     if not REPOSITORY.fullmatch(str(chosen)):
         return _existing(chosen, "base")
     folders = networks_of(preset)
-    return hub.pipeline(str(chosen), folders if needs_unet else folders[1:])
+    return hub.pipeline(str(chosen), folders if needs_unet else folders[1:], option="base")
 
 
 def _existing(path: str | Path, name: str) -> Path:
@@ -166,10 +187,23 @@ def _repository(preset: Preset) -> str:
     return preset.repository
 
 
-def _unreachable(repository: str, what: str, error: Exception) -> str:
+def _hub(choices: Choices, *, prefers_half: bool) -> _Hub:
+    return _Hub(
+        is_offline=choices.get("offline", False),
+        prefers_half=prefers_half,
+        allow_pickle=choices.get("allow_pickle", False),
+    )
+
+
+def _unreachable(what: str, option: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:MAX_REASON]
     return (
-        f"'{repository}' could not be had from the hub ({type(error).__name__}: {reason}). Needed "
-        f"from it: {what}. Go online once and accept its licence there if it has to be accepted, "
-        "or download it yourself and pass the place with `weights=` (--weights) or `base=`."
+        f"'{what}' could not be had from the hub ({type(error).__name__}: {reason}). Go online "
+        "once, and accept its licence there if it has to be accepted, or download it yourself and "
+        f"pass the place {_as(option)}."
     )
+
+
+def _as(option: str) -> str:
+    """Return how `option` is passed, in Python and on the command line."""
+    return f"as `{option}=` (--{option.replace('_', '-')})"

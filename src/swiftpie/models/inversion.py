@@ -5,6 +5,7 @@ from typing import Protocol
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from swiftpie.models.unet import added_conditions
 from swiftpie.types import TextCondition
 
 INVERSION_TIMESTEP = 500  # what SwiftEdit's network is told, whatever the picture
@@ -28,6 +29,9 @@ class UNetInversion(nn.Module):
         """Return the inverted noise in float32; see `Inversion`."""
         dtype = self.unet.dtype
         noise: Tensor = self.unet(
-            latents.to(dtype), INVERSION_TIMESTEP, text.hidden_states.to(dtype)
+            latents.to(dtype),
+            INVERSION_TIMESTEP,
+            text.hidden_states.to(dtype),
+            added_cond_kwargs=added_conditions(self.unet, latents, text),
         ).sample
         return noise.float()

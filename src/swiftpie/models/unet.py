@@ -1,7 +1,5 @@
 """Full-size denoisers: any diffusers U-Net whose attention reads the condition."""
 
-import copy
-
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
@@ -74,6 +72,8 @@ class UNetDenoiser(nn.Module):
     ) -> Notes:
         """Look at slightly noised references; see `Denoiser`."""
         del mask  # the pixels are grey outside it already
+        if not self.installation.detail_layers:
+            return {}
         clean = autoencoder.encode(pixels)
         generator = torch.Generator().manual_seed(REFERENCE_SEED)
         noise = torch.randn(clean.shape[1:], generator=generator).to(clean)
@@ -99,11 +99,6 @@ class UNetDenoiser(nn.Module):
         return pixels.new_zeros(len(pixels), 0, *cells)
 
 
-def frozen_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a copy of `unet` for reading references, without gradients."""
-    return copy.deepcopy(unet).eval().requires_grad_(False)
-
-
 def _run(
     unet: UNet2DConditionModel,
     latents: Tensor,
@@ -119,21 +114,26 @@ def _run(
         keys={name: key.to(dtype) for name, key in condition.keys.items()},
         values={name: value.to(dtype) for name, value in condition.values.items()},
     )
-    added = None
-    if unet.config.addition_embed_type == "text_time":  # Stable Diffusion XL
-        added = {"text_embeds": text.pooled.to(dtype), "time_ids": _time_ids(unet, latents)}
     sample: Tensor = unet(
         latents.to(dtype),
         timestep,
         text.hidden_states.to(dtype),
-        added_cond_kwargs=added,
+        added_cond_kwargs=added_conditions(unet, latents, text),
         cross_attention_kwargs={"condition": condition, "notes": notes},
     ).sample
     return sample
 
 
-def _time_ids(unet: UNet2DConditionModel, latents: Tensor) -> Tensor:
-    """Return SDXL's size conditioning (B, 6): original size, crop corner, target size."""
+def added_conditions(
+    unet: UNet2DConditionModel, latents: Tensor, text: TextCondition
+) -> dict[str, Tensor] | None:
+    """Return what Stable Diffusion XL reads besides text states; None for other families.
+
+    Its `time_ids` (B, 6) are original size, crop corner and target size in pixels.
+    """
+    if unet.config.addition_embed_type != "text_time":
+        return None
     height, width = (8 * side for side in latents.shape[-2:])  # its VAE shrinks eight times
     row = [height, width, 0, 0, height, width]
-    return torch.tensor([row] * len(latents), device=latents.device, dtype=unet.dtype)
+    time_ids = torch.tensor([row] * len(latents), device=latents.device, dtype=unet.dtype)
+    return {"text_embeds": text.pooled.to(unet.dtype), "time_ids": time_ids}

@@ -1,6 +1,5 @@
 """A call in the manner of diffusers draws what a session draws, and ignores nothing."""
 
-import inspect
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -8,10 +7,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers.callbacks import PipelineCallback
-from diffusers.image_processor import IPAdapterMaskProcessor
-from PIL import Image
 
-from swiftpie import InputError, MaskSource, Subject
+from swiftpie import InputError, MaskSource
 from swiftpie.backbones.preset import trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.images import to_tensor
@@ -20,12 +17,6 @@ from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"
 OTHER = "a photo of a subject in the snow"
-ORDER = (
-    "prompt height width num_inference_steps timesteps sigmas guidance_scale negative_prompt "
-    "num_images_per_prompt eta generator latents prompt_embeds negative_prompt_embeds "
-    "ip_adapter_image ip_adapter_image_embeds output_type return_dict cross_attention_kwargs "
-    "guidance_rescale clip_skip callback_on_step_end callback_on_step_end_tensor_inputs"
-)
 BOX = (0.1, 0.2, 0.7, 0.9)
 
 
@@ -42,24 +33,6 @@ def expected(session, identity):
     """What a session draws for the seeds 3 and 4."""
     pair = [session.personalize(identity, PROMPT, seed=seed) for seed in (3, 4)]
     return bytes_of(one.images[0] for one in pair)
-
-
-@pytest.fixture(scope="module")
-def left_and_right():
-    """Two masks, as diffusers' own processor makes them."""
-    left = np.zeros((64, 64), dtype=np.uint8)
-    left[:, :32] = 255
-    masks = [Image.fromarray(left), Image.fromarray(255 - left)]
-    return IPAdapterMaskProcessor().preprocess(masks, height=128, width=128)
-
-
-def test_the_arguments_are_those_of_diffusers_in_their_order():
-    num = len(ORDER.split())
-    parameters = inspect.signature(SwiftPiePipeline.__call__).parameters
-    assert " ".join(list(parameters)[1 : num + 1]) == ORDER
-    ours = list(parameters.values())[num + 1 :]
-    assert {one.name for one in ours} >= {"subjects", "mask", "box", "seeds", "return_masks"}
-    assert all(one.kind is one.KEYWORD_ONLY for one in ours)
 
 
 def test_the_picture_is_the_one_of_a_session(pipe, identity, sprite, expected):
@@ -141,48 +114,6 @@ def test_a_tuple_and_no_masks_on_request(pipe, identity, expected):
     assert bytes_of(images) == expected[:1]
     assert seeds == (3,)
     assert timings["total"] > 0
-
-
-@pytest.mark.parametrize("form", ["array", "bytes", "tensor", "batch", "nested"])
-def test_a_reference_may_come_in_every_form_of_diffusers(pipe, sprite, form, expected):
-    values = np.asarray(sprite)
-    forms = {
-        "array": values.astype(np.float32) / 255,
-        "bytes": values,
-        "tensor": torch.from_numpy(values.copy()).permute(2, 0, 1) / 255,
-        "batch": torch.from_numpy(values.copy()).permute(2, 0, 1)[None] / 255,
-        "nested": [[sprite]],
-    }
-    assert bytes_of(pipe(PROMPT, ip_adapter_image=forms[form], seeds=[3]).images) == expected[:1]
-
-
-def test_masks_of_diffusers_are_regions_of_subjects(pipe, session, identity, left_and_right):
-    whole = [one[None] for one in left_and_right]
-    subjects = [Subject(identity, mask=one) for one in whole]
-    reference = session.personalize(subjects, PROMPT, seed=3).images
-    stacked = left_and_right.reshape(1, 2, 128, 128)
-    for masks in (left_and_right, whole, [stacked]):
-        drawn = pipe(
-            PROMPT,
-            ip_adapter_image_embeds=[identity, identity],
-            cross_attention_kwargs={"ip_adapter_masks": masks},
-            seeds=[3],
-        )
-        assert bytes_of(drawn.images) == bytes_of(reference)
-
-
-def test_a_mask_of_two_layers_makes_two_subjects_of_one_entry(
-    pipe, session, identity, sprite, left_and_right
-):
-    drawn = pipe(
-        PROMPT,
-        ip_adapter_image=[[sprite, sprite]],
-        cross_attention_kwargs={"ip_adapter_masks": [left_and_right.reshape(1, 2, 128, 128)]},
-        seeds=[3],
-    )
-    subjects = [Subject(identity, mask=one[None]) for one in left_and_right]
-    reference = session.personalize(subjects, PROMPT, seed=3)
-    assert bytes_of(drawn.images) == bytes_of(reference.images)
 
 
 def test_a_callback_sees_the_step_and_can_change_the_latents(pipe, identity, expected):
@@ -283,66 +214,6 @@ def test_guidance_is_warned_of_once_and_costs_nothing(pipe, identity, expected, 
 def test_no_guidance_is_not_warned_of(pipe, identity, caplog, scale):
     pipe(PROMPT, subjects=identity, seeds=[3], guidance_scale=scale, num_inference_steps=1)
     assert caplog.records == []
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_inference_steps": 4}, "takes 1"),
-        ({"timesteps": [999]}, "timesteps="),
-        ({"sigmas": [1.0]}, "sigmas="),
-        ({"eta": 0.5}, "eta="),
-        ({"clip_skip": 1}, "clip_skip="),
-        ({"output_type": "jpeg"}, "output_type="),
-        ({"cross_attention_kwargs": {"scale": 0.5}}, "'scale'"),
-        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "'noise'"),
-        ({"height": 100}, "multiples of"),
-        ({"num_images_per_prompt": 0}, "0 pictures"),
-        ({"num_images_per_prompt": 65}, "65 pictures"),
-        ({"seeds": [1, 2]}, "2 seeds"),
-        ({"seeds": [-1]}, "out of range"),
-        ({"seeds": [1], "generator": torch.Generator()}, "seeds came with"),
-        ({"generator": [torch.Generator()] * 2}, "2 generators"),
-        ({"latents": torch.zeros(1, 4, 16, 16)}, "latents has shape"),
-        ({"prompt": None}, "Exactly one of `prompt`"),
-        ({"prompt_embeds": torch.zeros(1, 32, 160)}, "Exactly one of `prompt`"),
-        ({"prompt": [PROMPT, " "]}, "prompt is empty"),
-        ({"prompt": []}, "0 pictures"),
-        ({"prompt": None, "prompt_embeds": torch.zeros(32, 160)}, "prompt_embeds has shape"),
-        ({"subjects": None}, "exactly one"),
-        ({"subjects": []}, "0 subjects"),
-        ({"ip_adapter_image": "a.png"}, "exactly one"),
-        ({"subjects": None, "ip_adapter_image": 3}, "given as int"),
-        ({"subjects": None, "ip_adapter_image": torch.full((3, 8, 8), -1.0)}, "Scale it"),
-        ({"subjects": None, "ip_adapter_image_embeds": [torch.zeros(1)]}, "detail branch"),
-    ],
-)
-def test_what_cannot_be_honoured_is_refused(pipe, identity, options, message):
-    call = {"prompt": PROMPT, "subjects": identity} | options
-    with pytest.raises(InputError, match=message):
-        pipe(**call)
-
-
-@pytest.mark.parametrize(
-    ("masks", "message"),
-    [
-        (torch.ones(1, 1, 8, 8), "1 masks were given for 2"),
-        ([torch.ones(8, 8)] * 2, "tensors"),
-        ([torch.full((1, 1, 8, 8), 255.0)] * 2, "tensors"),
-    ],
-)
-def test_masks_that_do_not_fit_are_refused(pipe, identity, masks, message):
-    with pytest.raises(InputError, match=message):
-        pipe(
-            PROMPT,
-            ip_adapter_image_embeds=[identity, identity],
-            cross_attention_kwargs={"ip_adapter_masks": masks},
-        )
-
-
-def test_an_argument_that_does_not_exist_is_a_type_error(pipe, identity):
-    with pytest.raises(TypeError, match="promt"):
-        pipe(promt=PROMPT, subjects=identity)
 
 
 def test_threads_share_a_pipeline(pipe, identity):

@@ -42,9 +42,10 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     """A diffusers pipeline around the networks of a preset."""
 
     model_cpu_offload_seq = (
-        "text_encoder->text_encoder_2->layout_predictor->image_encoder->inversion_unet"
-        "->reference_unet->unet->vae"
+        "text_encoder->text_encoder_2->layout_predictor->image_encoder->inversion_unet->vae"
     )
+    # Layers write notes into a dict that they are given; offloading hands them a copy.
+    _exclude_from_cpu_offload: ClassVar[list[str]] = ["unet", "reference_unet"]
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
     _interrupt: bool
@@ -86,6 +87,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
         Raises:
             InputError: Other files than safetensors are asked for.
+            ConfigError: Another program wrote the folder.
         """
         if not options.setdefault("use_safetensors", True):
             raise InputError(
@@ -94,6 +96,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         if options.keys() & {one.name for one in fields(Modules)} - SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
         pipeline: Self = super().from_pretrained(pretrained_model_name_or_path, **options)
+        pipeline.to_components()  # complains now rather than at the first call
         return pipeline
 
     @classmethod
@@ -172,11 +175,13 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Whether the calls in progress shall end without a picture; set `_interrupt` to ask so."""
         return self._interrupt
 
-    def _wake(self, name: str) -> None:
-        """Bring an offloaded module to where it runs, before it is used other than by a call."""
-        hook = getattr(getattr(self, name), "_hf_hook", None)
-        if hook is not None:
-            hook.pre_forward(getattr(self, name))
+    def _wake(self, *names: str) -> None:
+        """Bring offloaded modules to where they run, before they are used other than by a call."""
+        for name in names:
+            module = getattr(self, name)
+            hook = getattr(module, "_hf_hook", None)
+            if hook is not None:
+                hook.pre_forward(module)
 
     def _on_step(self, call: AnyCall, tick: Callable[[], object]) -> OnStep:
         """Return what happens after a step: the callback, the progress bar, perhaps the end."""

@@ -125,7 +125,7 @@ class SwiftEditPipeline(ModulesPipeline):
         self, call: EditCall, one: _Edit, components: Components, on_step: OnStep
     ) -> EditResult:
         picture = to_picture(one.image)
-        self._wake("vae")
+        self._wake("text_encoder", "vae")
         planned = plan_edit(
             components,
             picture,
@@ -149,7 +149,7 @@ def _split(call: EditCall) -> list[_Edit]:
     if call.mask_image is not None and call.box is not None:
         raise InputError("`mask_image` and `box` both say where the picture changes. Give one.")
     columns: dict[str, Any] = {
-        "image": list(call.image) if _is_batch(call.image) else call.image,
+        "image": _rows(call.image),
         "prompt": call.prompt,
         "source_prompt": call.source_prompt,
         "mask_image": call.mask_image,
@@ -167,9 +167,10 @@ def _split(call: EditCall) -> list[_Edit]:
     return [_Edit(**{name: row[index] for name, row in rows.items()}) for index in range(count)]
 
 
-def _is_batch(pictures: object) -> bool:
-    """Whether `pictures` is an array or tensor (B, …) of several."""
-    return isinstance(pictures, Tensor | np.ndarray) and pictures.ndim == 4
+def _rows(pictures: object) -> object:
+    """Return an array or tensor (B, …) as a list, anything else as it is."""
+    is_batch = isinstance(pictures, Tensor | np.ndarray) and pictures.ndim == 4
+    return list(pictures) if is_batch else pictures  # type: ignore[call-overload]  # see above
 
 
 def _read_mask(mask: Picture, size: tuple[int, int]) -> Tensor:

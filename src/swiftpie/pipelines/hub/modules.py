@@ -87,6 +87,14 @@ class Offloaded(Components):
 
 def take_apart(components: Components) -> dict[str, Any]:
     """Return the fields of `Modules` for loaded networks; nothing is copied."""
+    return _networks(components) | {
+        "scheduler": scheduler_of(components.preset),
+        "preset": describe(components.preset),
+        "fingerprint": components.fingerprint,
+    }
+
+
+def _networks(components: Components) -> dict[str, Any]:
     denoiser, text, vae = components.denoiser, components.text, components.autoencoder
     first = text.first if isinstance(text, TwoTextTowers) else text
     assert isinstance(first, TextTower), "every preset reads prompts by CLIP"
@@ -95,11 +103,8 @@ def take_apart(components: Components) -> dict[str, Any]:
         "vae": vae.network if isinstance(vae, LatentAutoencoder) else vae,
         "text_encoder": first.encoder,
         "tokenizer": first.tokenizer,
-        "scheduler": scheduler_of(components.preset),
         "image_encoder": components.image_encoder,
         "layout_predictor": components.layout_predictor,
-        "preset": describe(components.preset),
-        "fingerprint": components.fingerprint,
     }
     if isinstance(text, TwoTextTowers):
         parts |= {"text_encoder_2": text.second, "tokenizer_2": text.second_tokenizer}
@@ -146,7 +151,7 @@ def unknown_fingerprint() -> str:
 
 def is_made_of(components: Components, modules: Mapping[str, Any]) -> bool:
     """Whether `components` are these very networks; schedulers and settings aside."""
-    own = take_apart(components)
+    own = _networks(components)
     compared = modules.keys() - SETTINGS - {"scheduler"}
     return all(own.get(name) is modules[name] for name in compared)
 

@@ -54,6 +54,7 @@ class SwiftPiePipeline(ModulesPipeline):
 
     def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
         """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D)."""
+        self._wake("text_encoder")
         with torch.no_grad():
             text = self.to_components().text.encode([prompt] if isinstance(prompt, str) else prompt)
         return text.hidden_states * text.attention_mask[..., None].to(text.pooled), text.pooled
@@ -66,7 +67,7 @@ class SwiftPiePipeline(ModulesPipeline):
         Raises:
             InputError: A picture cannot be used, or a subject cannot be found in it.
         """
-        self._wake("vae")
+        self._wake("text_encoder", "vae")
         found = pictured_subjects(self.to_components(), ip_adapter_image, masks)
         return [subject.identity for subject in found]
 
@@ -75,6 +76,7 @@ class SwiftPiePipeline(ModulesPipeline):
     ) -> SwiftPiePipelineOutput:
         subjects = self._subjects(call, components)
         clock.lap("identity")
+        self._wake("text_encoder")
         text, words = read_text(call, components, [subject.name for subject in subjects])
         clock.lap("text")
         noise, seeds = draw(call, components, size_of(call, components))
@@ -129,7 +131,7 @@ class SwiftPiePipeline(ModulesPipeline):
         if call.subjects is not None:
             return as_subjects(call.subjects, call.mask, call.box)
         if pictures is not None:
-            self._wake("vae")
+            self._wake("text_encoder", "vae")
             found = pictured_subjects(components, pictures, masks)
         else:
             assert identities is not None, "one of three was given"

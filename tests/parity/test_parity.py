@@ -1,0 +1,45 @@
+"""Agreement with other implementations; `make parity` prints the numbers."""
+
+import pytest
+
+from tests.parity import attention, invariants, report
+
+FAST = {"edit", "schedules"}  # seconds; the others compare in a minute or more
+
+
+def failures(rows):
+    assert rows
+    assert len({name for name, *_ in rows}) == len(rows)  # every row says what it compares
+    return [row for row in rows if not report.is_within(row)]
+
+
+def test_every_file_of_this_folder_is_in_the_report():
+    assert {"attention", "edit", "invariants", "ip_adapter", "pipelines", "schedules"} <= set(
+        report.modules()
+    )
+
+
+@pytest.mark.parametrize("name", sorted(FAST))
+def test_fast_comparisons_keep_their_bounds(name):
+    assert failures(report.modules()[name].rows()) == []
+
+
+def test_attention_keeps_its_bounds_in_a_small_unet():
+    assert failures(attention.rows(["sd15"])) == []
+
+
+@pytest.mark.parametrize("family", ["mini", "sd15"])
+def test_invariants_hold(family):
+    assert failures(invariants.rows([family])) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(report.modules()) - FAST))
+def test_all_comparisons_keep_their_bounds(name):
+    assert failures(report.modules()[name].rows()) == []
+
+
+def test_the_report_fails_on_what_is_out_of_bounds_or_no_number():
+    assert not report.is_within(("worse", 2e-5, 1e-5))
+    assert not report.is_within(("no number", float("nan"), 1e-5))
+    assert report.is_within(("exact", 0.0, 0.0))
