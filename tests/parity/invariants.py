@@ -30,6 +30,7 @@ LEFT = torch.zeros(1, 1, 16, 16)
 LEFT[..., :8] = 1
 SIZE_PX = (96, 160)
 CONTRAST = 30.0  # so that random networks look somewhere
+FAINTNESS = 0.3  # of identity tokens, as large as text then; else all places look at them
 BOXES = ((0.03, 0.3, 0.43, 0.7), (0.57, 0.35, 0.95, 0.73))  # apart, and not each other's mirror
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -64,10 +65,11 @@ def family_rows(family, folder):
     if family == "mini":
         return compared + inline(session, one)
     sharp = tiny_session(family, folder / "sharp", contrast=CONTRAST)
+    faint = replace(one, tokens=FAINTNESS * one.tokens)
     joint = tiny_session(family, folder / "joint", merge=Merge.JOINT)
     return [
         *compared,
-        *inline(sharp, one),
+        *inline(sharp, faint),
         *joint_merge(joint, folder / "joint"),
         *adapters(family, folder),
         *half_precision(session, one),

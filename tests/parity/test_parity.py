@@ -4,6 +4,9 @@ import pytest
 
 from tests.parity import attention, invariants, report
 
+# Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 FAST = {"edit", "schedules"}  # seconds; the others compare in a minute or more
 
 

@@ -31,7 +31,7 @@ def test_the_arguments_are_those_of_diffusers_in_their_order():
     [
         ({"num_inference_steps": 4}, "takes 1"),
         ({"timesteps": [999]}, "timesteps="),
-        ({"sigmas": [1.0]}, "sigmas="),
+        ({"sigmas": torch.ones(2)}, "sigmas="),
         ({"eta": 0.5}, "eta="),
         ({"clip_skip": 1}, "clip_skip="),
         ({"output_type": "jpeg"}, "output_type="),

@@ -126,6 +126,12 @@ def test_offloading_behaves_as_that_of_diffusers(pipe):
         pipe.enable_model_cpu_offload()
 
 
+def test_single_layers_are_not_offloaded(pipe):
+    for offload in (pipe.enable_sequential_cpu_offload, pipe.enable_group_offload):
+        with pytest.raises(CapabilityError, match="enable_model_cpu_offload"):
+            offload(device="cpu")
+
+
 @pytest.mark.parametrize("family", ["tiny", "sd21"])
 def test_offloaded_networks_draw_the_same_picture(saved, sprite, family):
     """The processor stands for the accelerator: what is tested is that all hooks get along."""
@@ -139,6 +145,7 @@ def test_offloaded_networks_draw_the_same_picture(saved, sprite, family):
     made.enable_model_cpu_offload(device="cpu")
     assert made.to_components().device == torch.device("cpu", 0)
     assert [made(**call).images[0].tobytes() for _ in range(2)] == [plain, plain]
+    assert SwiftPiePipeline.from_pipe(made).unet is made.unet
     made.remove_all_hooks()
 
 

@@ -117,7 +117,8 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                 f"pipeline of SwiftPie is needed, and any of {', '.join(sorted(names))}. Use "
                 "from_preset() to load other weights."
             )
-        made = cls.from_components(pipeline.to_components())
+        # Not as offloaded: that is each pipeline's own affair.
+        made = cls.from_components(pipeline._at_rest())  # noqa: SLF001 - of this very class
         for name, module in options.items():
             setattr(made, name, module)
         return made
@@ -155,10 +156,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             InputError: The scheduler was exchanged, or something of the U-Net.
             CapabilityError: The networks were converted to a type that they cannot work in.
         """
-        current = {**self.components, **{name: self.config[name] for name in SETTINGS}}
-        if self._loaded is None or not is_made_of(self._loaded, current):
-            self._loaded = put_together(current, self._loaded)
-        loaded = self._loaded
+        loaded = self._at_rest()
         check_processors(loaded)
         check_scheduler(self.scheduler, loaded.preset)
         if loaded.preset.family is Family.TINY and self.unet.dtype is not torch.float32:
@@ -170,10 +168,30 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             return Offloaded(**vars(loaded), execution_device=self._execution_device)
         return loaded
 
+    def enable_sequential_cpu_offload(self, *_: object, **__: object) -> None:
+        """Refuse: identities are read from inside of layers, where their weights would be away.
+
+        Raises:
+            CapabilityError: Always.
+        """
+        raise CapabilityError(
+            "Single layers cannot be offloaded, because identities are read from inside of them. "
+            "Use enable_model_cpu_offload()."
+        )
+
+    enable_group_offload = enable_sequential_cpu_offload
+
     @property
     def interrupt(self) -> bool:
         """Whether the calls in progress shall end without a picture; set `_interrupt` to ask so."""
         return self._interrupt
+
+    def _at_rest(self) -> Components:
+        """Return the networks where they are, put together again if one was exchanged."""
+        current = {**self.components, **{name: self.config[name] for name in SETTINGS}}
+        if self._loaded is None or not is_made_of(self._loaded, current):
+            self._loaded = put_together(current, self._loaded)
+        return self._loaded
 
     def _wake(self, *names: str) -> None:
         """Bring offloaded modules to where they run, before they are used other than by a call."""

@@ -119,9 +119,9 @@ def check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence
         InputError: Something cannot be honoured.
     """
     check_shared(call, components, tensor_inputs, output_types=OUTPUT_TYPES)
-    for name, default in (("timesteps", None), ("sigmas", None), ("eta", 0.0), ("clip_skip", None)):
+    for name in ("timesteps", "sigmas", "eta", "clip_skip"):
         value = getattr(call, name)
-        if value != default:
+        if value is not None and not (name == "eta" and value == 0):
             raise InputError(
                 f"{name}={value} was given; the steps of preset {components.preset.name!r} were "
                 "fixed when it was distilled. Leave it out."
