@@ -7,7 +7,6 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.embedded import load_embedded
 from swiftpie.backbones.preset import Family, Preset
-from swiftpie.backbones.published import load_published
 from swiftpie.errors import ConfigError
 
 EMBEDDED_CHOICES = {"weights", "allow_pickle", "offline"}  # the last two change nothing there
@@ -31,6 +30,9 @@ def load_components(
     if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
         raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
     if preset.family is not Family.TINY:
+        # Imported late: what published weights need costs seconds that `mini` need not pay.
+        from swiftpie.backbones.published import load_published
+
         return load_published(preset, device=device, choices=choices)
     made = {name for name, value in choices.items() if value is not None}
     if refused := sorted(made - EMBEDDED_CHOICES):

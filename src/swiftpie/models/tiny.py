@@ -190,10 +190,10 @@ def align(
     layout: Layout,
     cells: tuple[int, int],
 ) -> Tensor:
-    """Return the subject's latents and its exact shape in place, (B, C + f*f, h, w).
+    """Return the subject's latents and its exact shape in place, (B, C + 64, h, w).
 
     Pixels are warped and then encoded, because shifts within a latent cell are not linear in the
-    latents. The shape keeps every pixel: `f` is the number of pixels a side of a latent cell.
+    latents. The shape keeps every pixel.
 
     Args:
         autoencoder: Maps (B, 3, H, W) to (B, C, h, w).
@@ -202,11 +202,10 @@ def align(
         layout: Where the frame goes, B rows.
         cells: Latent rows and columns of the picture.
     """
-    factor = pixels.shape[-1] // cells[1]
-    size = (cells[0] * factor, cells[1] * factor)
+    size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
     frame = torch.cat([pixels, mask], dim=1)
     placed = warp(frame, to_affine(layout), size)
     shape = placed[:, 3:]
     latents = autoencoder.encode(placed[:, :3])
-    is_covered = F.max_pool2d(shape, factor) > 0
-    return torch.cat([latents * is_covered, F.pixel_unshuffle(shape, factor)], dim=1)
+    is_covered = F.max_pool2d(shape, CELL_PX) > 0
+    return torch.cat([latents * is_covered, F.pixel_unshuffle(shape, CELL_PX)], dim=1)
