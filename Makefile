@@ -19,7 +19,7 @@ test-all: .venv/.dev  ## run every test, also those that need a GPU or large wei
 	$(BIN)/python -m pytest -q
 
 parity: .venv/.dev  ## compare with other implementations and print the differences
-	OMP_NUM_THREADS=$(JOBS) $(BIN)/python -m tests.parity.report
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.report
 
 check: .venv/.dev  ## look for faults, edit nothing
 	$(BIN)/ruff format --check .

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from swiftpie import InputError, MaskSource, Strength
+from swiftpie import InputError, MaskSource, Strength, Subject
 from swiftpie.attention.condition import silent_condition
 from swiftpie.images import to_pil
 from swiftpie.layout import to_affine
@@ -146,3 +146,17 @@ def test_impossible_numbers_of_pictures_are_refused(session, identity, count):
 def test_box_mask_needs_a_box(session, identity):
     with pytest.raises(InputError, match="needs a box"):
         session.personalize(identity, PROMPT, mask=MaskSource.BOX)
+
+
+def test_masks_are_named_by_plain_words_too(session, identity):
+    named = session.personalize(identity, PROMPT, seed=3, mask="inline")
+    typed = session.personalize(identity, PROMPT, seed=3, mask=MaskSource.INLINE)
+    assert named.images[0].tobytes() == typed.images[0].tobytes()
+    with pytest.raises(InputError, match="'inlien' names no source"):
+        session.personalize(identity, PROMPT, mask="inlien")
+
+
+def test_a_given_mask_and_a_found_one_are_not_mixed(session, identity):
+    subjects = [Subject(identity, mask=torch.ones(1, 1, 16, 16)), Subject(identity)]
+    with pytest.raises(InputError, match="but some have a mask"):
+        session.personalize(subjects, PROMPT, mask=MaskSource.INLINE)

@@ -93,7 +93,7 @@ def personalize(
         noise=draw_start(components, seeds, cells),
         class_tokens=components.text.find_words(prompt, [subject.name for subject in shown]),
         strength=strength,
-        source=mask if isinstance(mask, MaskSource) else MaskSource.NONE,
+        source=source_of(mask),
     )
     clock.lap("place")
     result = finish(
@@ -105,6 +105,24 @@ def personalize(
         clock=clock,
     )
     return replace(result, seeds=tuple(seeds), layouts=prepared.layouts)
+
+
+def source_of(mask: Tensor | MaskSource | str) -> MaskSource:
+    """Return where regions come from; a mask that is given itself leaves nothing to find.
+
+    Raises:
+        InputError: There is no such source.
+    """
+    if isinstance(mask, Tensor):
+        return MaskSource.NONE
+    try:
+        return MaskSource(mask)
+    except ValueError as error:
+        known = ", ".join(repr(source.value) for source in MaskSource)
+        raise InputError(
+            f"mask={mask!r} names no source of masks; there are {known}. Pass one of them, or a "
+            "tensor (1, 1, H, W) in [0, 1]."
+        ) from error
 
 
 def draw_start(components: Components, seeds: Sequence[int], cells: tuple[int, int]) -> Tensor:
@@ -140,7 +158,16 @@ def prepare(
         class_tokens: Words of the prompt that name each subject, (S, T) or (B, S, T), 1 or 0.
         strength: Scales of the branches; the preset's defaults if not given.
         source: Where the regions of subjects without a mask come from.
+
+    Raises:
+        InputError: Regions shall be found although some are given.
     """
+    finds = source in {MaskSource.INLINE, MaskSource.TWO_PASS}
+    if finds and any(subject.mask is not None for subject in subjects):
+        raise InputError(
+            f"mask={source.value!r} finds the regions of all subjects, but some have a mask. Leave "
+            "one of the two out."
+        )
     noise = noise.to(components.device)
     cells = (noise.shape[3], noise.shape[4])
     layouts = [_place(components, subject, noise[0], text=text) for subject in subjects]

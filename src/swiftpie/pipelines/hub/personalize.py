@@ -22,7 +22,7 @@ from swiftpie.pipelines.hub.call import (
 from swiftpie.pipelines.hub.output import Images, SwiftPiePipelineOutput, nothing, to_output
 from swiftpie.pipelines.hub.pictures import Pictures, known_subjects, pictured_subjects
 from swiftpie.pipelines.hub.spelling import spelled_as
-from swiftpie.pipelines.personalize import MaskSource, Subject, as_subjects, prepare
+from swiftpie.pipelines.personalize import Subject, as_subjects, prepare, source_of
 from swiftpie.types import Identity
 
 
@@ -89,7 +89,7 @@ class SwiftPiePipeline(ModulesPipeline):
             noise=noise,
             class_tokens=words,
             strength=call.strength,
-            source=call.mask if isinstance(call.mask, MaskSource) else MaskSource.NONE,
+            source=source_of(call.mask),
         )
         clock.lap("place")
         self._stop_if_asked()

@@ -3,17 +3,20 @@
 from swiftpie.training.loop import LoopConfig
 from swiftpie.training.recipes.config import TrainConfig
 from swiftpie.training.stages.autoencoder import AutoencoderConfig
-from swiftpie.training.stages.one_step import OneStepConfig
+from swiftpie.training.stages.one_step import Drops, OneStepConfig
 
 
 def mini_autoencoder() -> TrainConfig:
     """Patch autoencoder of 128 px pictures."""
     loop = LoopConfig(
-        steps=3000, learning_rate=1.5e-3, warmup_steps=100, decay_share=0.6, uses_muon=False
+        steps=1600, learning_rate=1.5e-3, warmup_steps=100, decay_share=0.6, uses_muon=False
     )
     return TrainConfig(loop=loop, stage=AutoencoderConfig())
 
 
 def mini_one_step() -> TrainConfig:
     """Text tower, encoders, layout predictor and one-step denoiser, together."""
-    return TrainConfig(loop=LoopConfig(steps=6000, learning_rate=2e-3), stage=OneStepConfig())
+    return TrainConfig(
+        loop=LoopConfig(steps=3550, learning_rate=2e-3),
+        stage=OneStepConfig(num_subjects=6, pixel_weight=0.5, drops=Drops(detail=0.2, aligned=0.4)),
+    )

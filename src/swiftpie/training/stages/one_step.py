@@ -101,7 +101,7 @@ class OneStepConfig:
     num_subjects: int = 8
     views: int = 4  # pictures that share one reference
     pixel_weight: float = 0.0  # weight of the loss in pixels; costs a decoder pass
-    pixel_samples: int = 8
+    pixel_samples: int = 6
     drops: Drops = field(default_factory=Drops)
 
     def build(self, context: Context) -> "OneStepStage":
