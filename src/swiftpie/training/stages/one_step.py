@@ -307,7 +307,8 @@ class OneStepStage:
         """
         assert isinstance(network, OneStepNetworks)
         parts = dict(copy.deepcopy(network).half().named_children())
-        parts["autoencoder"] = copy.deepcopy(self.autoencoder).half()
+        parts["autoencoder"] = autoencoder = copy.deepcopy(self.autoencoder).half()
+        autoencoder.register_to_config(_name_or_path="")  # where it lay here is nobody's business
         for name, part in parts.items():
             assert isinstance(part, (PreTrainedModel, ModelMixin))
             part.save_pretrained(folder / name)
