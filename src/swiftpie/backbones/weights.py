@@ -226,3 +226,13 @@ def _count_positions(network: nn.Module) -> None:
             assert leaf == POSITION_IDS, name
             counted = torch.arange(buffer.shape[-1]).expand(1, -1)
             network.get_submodule(path).register_buffer(leaf, counted, persistent=False)
+
+
+def own_memory(network: nn.Module) -> None:
+    """Copy weights out of the file that they are mapped from, one by one.
+
+    There a tensor may start anywhere, and how it is aligned decides how its sums are rounded; with
+    memory of its own, the same weights give the same bits whoever loaded them.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from diffusers import DiffusionPipeline
-from torch import Tensor
+from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS, Family
+from swiftpie.backbones.weights import own_memory
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.pipelines.denoise import OnStep
 from swiftpie.pipelines.hub.call import AnyCall, wanted_by_callback
@@ -96,6 +97,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         if options.keys() & {one.name for one in fields(Modules)} - SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
         pipeline: Self = super().from_pretrained(pretrained_model_name_or_path, **options)
+        for module in pipeline.components.values():
+            if isinstance(module, nn.Module):
+                own_memory(module)
         pipeline.to_components()  # complains now rather than at the first call
         return pipeline
 
