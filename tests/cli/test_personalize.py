@@ -175,3 +175,38 @@ def test_standard_input_that_is_no_picture_gives_three(call, tmp_path):
     result = call("personalize", "-", PROMPT, "-o", tmp_path / "x.png", stdin=b"hello")
     assert result.exit_code == 3
     assert result.stderr.startswith("error: ")
+
+
+LEFT, RIGHT = "0.02,0.4,0.45,0.9", "0.55,0.4,0.98,0.9"
+
+
+def test_several_subjects_stand_in_their_boxes(call, tmp_path, hamster, samples):
+    robot = samples / "1f916.webp"
+    boxes = ("--box", LEFT, "--box", RIGHT)
+    draw(call, tmp_path / "both.png", hamster, "--also", robot, PROMPT, *boxes)
+    draw(call, tmp_path / "swapped.png", robot, "--also", hamster, PROMPT, *boxes)
+    draw(call, tmp_path / "twice.png", hamster, "--also", hamster, PROMPT, *boxes)
+    half = 64
+    both, swapped, twice = (
+        pixels(tmp_path / f"{name}.png").astype(int) for name in ("both", "swapped", "twice")
+    )
+    # Where the hamster stands on the left, it looks as beside itself, and not as the robot does.
+    alike = np.abs(both[:, :half] - twice[:, :half]).mean()
+    unlike = np.abs(swapped[:, :half] - twice[:, :half]).mean()
+    assert alike < unlike / 3
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--box", LEFT, "--box", RIGHT, "--box", LEFT), "3 boxes came with 2 subjects"),
+        (("--box", LEFT, "--mask", "box"), "1 boxes came with 2 subjects"),
+        (("--mask", "some.png"), "one file cannot tell them apart"),
+    ],
+)
+def test_places_must_fit_the_number_of_subjects(call, tmp_path, hamster, options, reason):
+    out = tmp_path / "out.png"
+    result = call("personalize", hamster, "--also", hamster, PROMPT, "-o", out, *options)
+    assert result.exit_code == 2
+    assert reason in " ".join(result.stderr.split())
+    assert not out.exists()

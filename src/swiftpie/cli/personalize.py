@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.personalize import MaskSource
     from swiftpie.types import GenerationResult
 
+SCALES = ("identity", "detail", "leak", "text", "balance")
 RANDOM_SEEDS = 2**31  # short enough to type again
 
 Prompt = Annotated[str, typer.Argument(help="What the picture shows.", show_default=False)]
@@ -65,13 +66,32 @@ DetailScale = Annotated[
     typer.Option(help="Strength of how it looks in detail; 0 is off. By default the preset's."),
 ]
 TextScale = Annotated[float, typer.Option(help="Strength of the prompt on the subject.")]
+Balance = Annotated[
+    float, typer.Option(help="One slider for all scales: 1 favours the subject, -1 the prompt.")
+]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SUBJECT[:MASK]",
+        help="Another subject in the same picture; repeat for more. Each takes the next --box.",
+        show_default=False,
+    ),
+]
 Leak = Annotated[float, typer.Option(help="Strength of the subject outside of the mask.")]
 MaskName = Annotated[
-    str, typer.Option(metavar="none|inline|box|FILE", help="Region that the subject may change.")
+    str,
+    typer.Option(
+        metavar="none|inline|two-pass|box|FILE", help="Region that the subject may change."
+    ),
 ]
-BoxText = Annotated[
-    str | None,
-    typer.Option(metavar="L,T,R,B", help="Where the subject goes, as fractions from 0 to 1."),
+BoxTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box",
+        metavar="L,T,R,B",
+        help="Where the subject goes, as fractions from 0 to 1; once for each subject.",
+        show_default=False,
+    ),
 ]
 SizeText = Annotated[
     str | None,
@@ -88,14 +108,14 @@ class Region(NamedTuple):
     """Where to draw."""
 
     mask: str
-    box: "Box | None"
+    boxes: "list[Box | None]"  # one a subject
     size_px: tuple[int, int] | None  # height and width of the picture
 
 
 class Job(NamedTuple):
     """What to draw, checked as far as it can be before anything is loaded."""
 
-    pictures: list[SubjectPictures]
+    subjects: list[list[SubjectPictures]]  # pictures of each
     prompt: str
     first_seed: int
     scales: dict[str, float | None]  # None: the loaded preset's own
@@ -109,6 +129,8 @@ class Job(NamedTuple):
         'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
         'swiftpie personalize dog.jpg:mask.png dog2.jpg "a dog in space" -o out.png --seed 7',
         'swiftpie personalize me.spid "a robot at night" --box 0.2,0.4,0.6,0.95 -o out.webp -n 4',
+        'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
+        "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --preset sdxl-turbo '
         "--adapter ip-adapter_sdxl_vit-h.safetensors --image-encoder models/image_encoder",
     )
@@ -124,8 +146,10 @@ def personalize(
     detail_scale: DetailScale = None,
     text_scale: TextScale = 1.0,
     leak: Leak = 0.0,
+    balance: Balance = 0.0,
+    also: Also = None,
     mask: MaskName = "none",
-    box: BoxText = None,
+    boxes: BoxTexts = None,
     size: SizeText = None,
     save_mask: SaveMask = None,
     preset: PresetName = "mini",
@@ -146,11 +170,10 @@ def personalize(
     """
     outputs = plan_outputs(out, save_mask, count=num_images, as_json=as_json)
     check_outputs(outputs, force=force)
-    scales = {"identity": identity_scale, "detail": detail_scale, "leak": leak, "text": text_scale}
-    _check_scales(preset, scales)
-    first = secrets.randbelow(RANDOM_SEEDS) if seed is None else seed
-    region = Region(mask, _parse_box(box, mask), _parse_size(size))
-    job = Job(read_subjects(subjects), prompt, first, scales, region, outputs, force)
+    scales = _check_scales(preset, identity_scale, detail_scale, leak, text_scale, balance)
+    everyone = [read_subjects(subjects), *(read_subjects([one]) for one in also or [])]
+    region = Region(mask, _parse_boxes(boxes or [], len(everyone), mask), _parse_size(size))
+    job = Job(everyone, prompt, _seed_or_random(seed), scales, region, outputs, force)
     choices = choices_of(
         base=base,
         adapter=adapter,
@@ -166,17 +189,21 @@ def personalize(
 
 def carry_out(session: "Session", job: Job) -> "GenerationResult":
     """Draw the pictures of `job` and write every file of it."""
+    from swiftpie.pipelines.personalize import Subject
+
     preset = session.components.preset
     strength = _strength(preset, job.scales)
-    side = preset.image_size_px
+    source, region = _mask(job.region, preset.image_size_px, count=len(job.subjects))
     result = session.personalize(
-        encode_subjects(session, job.pictures),
+        [
+            Subject(encode_subjects(session, pictures), box=box, mask=region)
+            for pictures, box in zip(job.subjects, job.region.boxes, strict=True)
+        ],
         job.prompt,
         seed=job.first_seed,
         num_images=len(job.outputs),
         strength=strength,
-        mask=_mask(job.region.mask, job.region.size_px or (side, side)),
-        box=job.region.box,
+        mask=source,
         size_px=job.region.size_px,
     )
     facts = _metadata(job.prompt, preset.name, strength)
@@ -184,10 +211,17 @@ def carry_out(session: "Session", job: Job) -> "GenerationResult":
     return result
 
 
-def _check_scales(preset: str, scales: dict[str, float | None]) -> None:
+def _seed_or_random(seed: int | None) -> int:
+    return secrets.randbelow(RANDOM_SEEDS) if seed is None else seed
+
+
+def _check_scales(preset: str, *values: float | None) -> dict[str, float | None]:
+    """Return the scales by name, if all are in range."""
     from swiftpie.backbones.preset import PRESETS
 
+    scales = dict(zip(SCALES, values, strict=True))
     _strength(PRESETS.get(preset), scales)
+    return scales
 
 
 def _strength(preset: "Preset", scales: dict[str, float | None]) -> "Strength":
@@ -216,30 +250,45 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def _parse_box(box: str | None, mask: str) -> "Box | None":
-    """Read --box.
+def _parse_boxes(boxes: list[str], count: int, mask: str) -> "list[Box | None]":
+    """Read every --box, one for each of `count` subjects.
 
     Raises:
-        ConfigError: --mask box came without a box.
+        ConfigError: There are more boxes than subjects, or too few for --mask box.
     """
     from swiftpie.masks import parse_box
 
-    if box is None and mask == "box":
+    if mask == "box" and not boxes:
         raise ConfigError(
             "--mask box came without --box. The box is needed as the region. "
             "Add one, as in --box 0.2,0.4,0.8,0.9."
         )
-    return None if box is None else parse_box(box)
+    if len(boxes) > count or (mask == "box" and len(boxes) < count):
+        raise ConfigError(
+            f"{len(boxes)} boxes came with {count} subjects. Each subject takes one --box at most, "
+            "and --mask box needs one for each. Write them as in --box 0.2,0.4,0.8,0.9."
+        )
+    return [parse_box(box) for box in boxes] + [None] * (count - len(boxes))
 
 
-def _mask(mask: str, size_px: tuple[int, int]) -> "Tensor | MaskSource":
-    """Return what --mask names: a way to find the region, or a picture file of it."""
+def _mask(region: Region, side_px: int, *, count: int) -> "tuple[MaskSource, Tensor | None]":
+    """Return what --mask names: a way to find the regions, or a picture file of one.
+
+    Raises:
+        ConfigError: One file came with several subjects.
+    """
     from swiftpie.masks import load_mask
     from swiftpie.pipelines.personalize import MaskSource
 
-    names = [source.value for source in MaskSource]
-    height, width = size_px
-    return MaskSource(mask) if mask in names else load_mask(mask, (width, height))
+    if region.mask in {source.value for source in MaskSource}:
+        return MaskSource(region.mask), None
+    if count > 1:
+        raise ConfigError(
+            f"--mask {region.mask} came with {count} subjects, and one file cannot tell them "
+            "apart. Give each a --box, and --mask box or inline."
+        )
+    height, width = region.size_px or (side_px, side_px)
+    return MaskSource.NONE, load_mask(region.mask, (width, height))
 
 
 def _metadata(prompt: str, preset: str, strength: "Strength") -> dict[str, str]:
