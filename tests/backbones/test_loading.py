@@ -2,9 +2,11 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import swiftpie
@@ -167,7 +169,19 @@ def test_the_inversion_network_is_read_and_leaves_the_fingerprint_alone(place, o
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     assert inverting.components.inverter()(latents, text).std() > 0
     with pytest.raises(WeightsError, match="same family"):
-        opened("sdxl", inversion=place / "sdxl" / "other_unet")
+        opened("sdxl", inversion=place / "sd21" / "other_unet")
+
+
+@pytest.mark.parametrize("family", ["sd21", "sdxl"])
+def test_a_picture_is_edited_with_an_inversion_network(place, opened, family):
+    session = opened(family, inversion=place / family / "other_unet")
+    photo = Image.new("RGB", (64, 64), "red")
+    result = session.edit(photo, "a blue cone", mask=(0.25, 0.25, 0.75, 0.75))
+    before, after = np.asarray(photo), np.asarray(result.image)
+    is_inside = np.asarray(result.mask) > 0
+    assert is_inside.any()
+    assert np.array_equal(before[~is_inside], after[~is_inside])
+    assert not np.array_equal(before[is_inside], after[is_inside])
 
 
 @pytest.mark.parametrize("folder", ["unet", "vae", "text_encoder", "tokenizer"])

@@ -202,11 +202,10 @@ def _read_inversion(
     inversion = read_unet(Path(chosen), replace(reader, files={}), name="inversion")
     for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
         found, needed = inversion.config[what], unet.config[what]
-        if found != needed or inversion.config.addition_embed_type is not None:
+        if found != needed:
             raise WeightsError(
                 f"The inversion network in '{chosen}' has {what} {found}, and the denoiser has "
-                f"{needed}. One for the same family is needed, and there is none for SDXL. Choose "
-                "another folder."
+                f"{needed}. One for the same family is needed. Choose another folder."
             )
     return UNetInversion(inversion)
 
