@@ -40,3 +40,8 @@ class WeightsError(SwiftPieError):
 
 class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it is
     """An optional package is needed; the message names the extra to install."""
+
+
+def short_reason(reason: object, *, limit: int = 300) -> str:
+    """Return another library's message on one line, no longer than is worth reading."""
+    return " ".join(str(reason).split())[:limit]

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NUM_BLOCKS = 16  # a 4 x 4 grid of block means: few enough to learn, enough for a layout
-
 COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
 _LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
 _BLOCKS_A_SIDE = 4

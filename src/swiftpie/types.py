@@ -7,7 +7,7 @@ Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` id
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from PIL import Image
 from torch import Tensor
@@ -21,6 +21,10 @@ class TextCondition(NamedTuple):
     hidden_states: Tensor  # (B, T, D)
     attention_mask: Tensor  # (B, T) 1 = token, 0 = padding
     pooled: Tensor  # (B, D) one vector a prompt
+
+    def repeat(self, batch: int) -> Self:
+        """Return a single prompt as `batch` rows."""
+        return type(self)(*(one.expand(batch, *one.shape[1:]) for one in self))
 
 
 @dataclass(frozen=True)

@@ -82,13 +82,14 @@ class SemanticAttention(nn.Module):
         masks = layer_masks(condition, query.shape[2], notes)
         everyone = masks.sum(dim=1)
         result = region_scale(condition.text_scale, condition.context_scale, everyone) * text
+        identity_key = _fold_heads(self.to_k_ip(condition.identity_tokens), attn.heads)
         if self.is_active:
-            result = result + self._identities(query, masks, condition, notes)
+            result = result + self._identities(query, identity_key, masks, condition, notes)
             result = cap_energy(result, text, condition.energy_cap)
         if self.mapping is not Mapping.NONE:
             mass = mass_on(
                 query,
-                _fold_heads(self.to_k_ip(condition.identity_tokens), attn.heads),
+                identity_key,
                 key,
                 text_mask=text_mask,
                 is_ours=condition.class_tokens,
@@ -105,11 +106,15 @@ class SemanticAttention(nn.Module):
         return output
 
     def _identities(
-        self, query: Tensor, masks: Tensor, condition: AttentionCondition, notes: Notes
+        self,
+        query: Tensor,
+        key: Tensor,
+        masks: Tensor,
+        condition: AttentionCondition,
+        notes: Notes,
     ) -> Tensor:
         """Return the rescaled sum over subjects, (B, N, D)."""
         heads, subjects = query.shape[1], masks.shape[1]
-        key = _fold_heads(self.to_k_ip(condition.identity_tokens), heads)
         value = _fold_heads(self.to_v_ip(condition.identity_tokens), heads)
         asked = query[:, None].expand(-1, subjects, -1, -1, -1).flatten(0, 1)
         answer = attend(asked, key.flatten(0, 1), value.flatten(0, 1))

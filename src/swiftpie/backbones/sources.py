@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.preset import Family, Preset, WeightsKind
 from swiftpie.backbones.weights import HALF, PICKLES, STEMS, weight_files
-from swiftpie.errors import WeightsError
+from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.projection import Feature, Projector
 
 NETWORKS = ("unet", "vae", "text_encoder")  # folders of a pipeline in the layout of diffusers
@@ -196,7 +196,7 @@ def _hub(choices: Choices, *, prefers_half: bool) -> _Hub:
 
 
 def _unreachable(what: str, option: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:MAX_REASON]
+    reason = short_reason(error, limit=MAX_REASON)
     return (
         f"'{what}' could not be had from the hub ({type(error).__name__}: {reason}). Go online "
         "once, and accept its licence there if it has to be accepted, or download it yourself and "

@@ -12,12 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from swiftpie.backbones.checkpoints.safe import read_tensors
-from swiftpie.errors import WeightsError
+from swiftpie.backbones.checkpoints.safe import check_safetensors, read_tensors
+from swiftpie.errors import WeightsError, short_reason
 
-MAX_REASON = 300  # characters of a library's own message that are worth reading
-MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
-
+HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
 STEMS = ("diffusion_pytorch_model", "model")  # of files, in diffusers and in transformers
 PICKLES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
 HALF = "fp16"  # what both call their variant in half precision
@@ -46,41 +44,16 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
             f"There are {len(files)} safetensors files in {folder}; one is needed. SwiftPie reads "
             "only safetensors: convert other formats first, or reinstall."
         )
-    check_header(files[0])
+    check_safetensors(files[0])
     try:
         network = build(folder)
         load_model(network, files[0])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
-            f"The weights in {folder} do not fit this model: {str(error)[:MAX_REASON]}. Reinstall "
+            f"The weights in {folder} do not fit this model: {short_reason(error)}. Reinstall "
             "SwiftPie, or point `weights=` to a folder that this version wrote."
         ) from error
     return network
-
-
-def check_header(path: Path) -> None:
-    """Refuse what is not safetensors by content, whatever its name, before anything reads it.
-
-    Raises:
-        WeightsError: The file is something else, is damaged or is cut short.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        start = file.read(1)
-    if start != b"{" or not 0 < length <= MAX_HEADER_BYTES:
-        raise WeightsError(
-            f"{path} is not a safetensors file, whatever its name. SwiftPie never unpickles "
-            "weights; get the file again from where it came."
-        )
-    with path.open("rb") as file:
-        file.seek(8)
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise WeightsError(f"The header of {path} is damaged. Get the file again.") from error
-    ends = [e["data_offsets"][1] for name, e in header.items() if name != "__metadata__"]
-    if 8 + length + max(ends, default=0) != path.stat().st_size:
-        raise WeightsError(f"{path} is cut short or has extra bytes. Get the file again.")
 
 
 def fingerprint_of(folder: Path) -> str:
@@ -158,7 +131,7 @@ def read_network(
         fitted = _spelled_as(tensors, network.state_dict().keys())
         network.load_state_dict(fitted, strict=True, assign=True)
     except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:MAX_REASON]
+        reason = short_reason(error)
         raise WeightsError(
             f"'{files[0]}' does not fit the network it is for ({reason}). Weights and config of "
             "one network are needed. Get both again, or choose another preset."
@@ -181,7 +154,7 @@ def fingerprint_files(files: Mapping[str, Path], *, settings: str) -> str:
             if size <= WHOLE_BYTES:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
                 continue
-            digest.update(file.read(MAX_HEADER_BYTES))
+            digest.update(file.read(HASHED_HEAD_BYTES))
             for index in range(SAMPLES):
                 file.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
                 digest.update(file.read(SAMPLE_BYTES))

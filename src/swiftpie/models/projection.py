@@ -15,12 +15,11 @@ from diffusers.models.embeddings import (
 )
 from torch import Tensor, nn
 
-from swiftpie.errors import WeightsError
+from swiftpie.errors import WeightsError, short_reason
 
 HEAD_WIDTH = 64  # of a resampler; the shapes only give heads times width
 FULL_TOKENS = 257  # 16 x 16 patches of a 224 px picture and one class token
 SDXL_WIDTH = 2048  # of a token; FaceID Plus exists there in version 2 only
-MAX_REASON = 300  # characters of a library's own message that are worth reading
 FACE_PREFIX = "perceiver_resampler."
 
 # Module paths, as released on the left, as diffusers calls them on the right.
@@ -103,7 +102,7 @@ def projector_for(
         projector.module.load_state_dict(renamed, strict=True, assign=True)
     except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(
-            f"The tensors of this image projector do not fit together ({_reason(error)}). A "
+            f"The tensors of this image projector do not fit together ({short_reason(error)}). A "
             "complete file in the layout of h94/IP-Adapter is needed. Get it again."
         ) from error
     if isinstance(projector.module, FacePlusProjection):
@@ -287,7 +286,3 @@ def _version(face_version: FaceVersion | None, projector: Projector) -> FaceVers
             "face_version=1."
         )
     return face_version or 2
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:MAX_REASON]

@@ -36,9 +36,8 @@ def read_references(
         mask: The subject in them, (R, 1, H, W).
         empty_text: The empty prompt, one row.
     """
-    count = len(pixels)
     tokens = image_encoder(pixels, mask)
-    text = TextCondition(*(one.expand(count, *one.shape[1:]) for one in empty_text))
+    text = empty_text.repeat(len(pixels))
     notes = denoiser.read_reference(autoencoder, pixels, mask, text=text)
     layers = denoiser.installation.detail_layers
     projected = {name: layer.project(notes[name]) for name, layer in layers.items()}

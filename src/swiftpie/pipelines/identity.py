@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from swiftpie.backbones.checkpoints.safe import MAX_HEADER_BYTES
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.weights import MAX_HEADER_BYTES
 from swiftpie.errors import InputError, WeightsError
 from swiftpie.files import write_file
 from swiftpie.images import fit_square, to_tensor

@@ -84,7 +84,7 @@ def personalize(
     _check_request(prompt, seeds)
     cells, clock = components.cells_of(size_px), Clock()
     shown = as_subjects(subjects, mask, box)
-    text = _repeat_text(components.text.encode([prompt]), len(seeds))
+    text = components.text.encode([prompt]).repeat(len(seeds))
     clock.lap("text")
     prepared = prepare(
         components,
@@ -261,7 +261,3 @@ def _check_request(prompt: str, seeds: Sequence[int]) -> None:
         raise InputError("The prompt is empty. Say what the picture shows: 'a dog at sunset'.")
     if not 1 <= len(seeds) <= MAX_IMAGES:
         raise InputError(f"{len(seeds)} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
-
-
-def _repeat_text(text: TextCondition, batch: int) -> TextCondition:
-    return TextCondition(*(one.expand(batch, *one.shape[1:]) for one in text))

@@ -8,12 +8,11 @@ from torch import Tensor
 
 from swiftpie.backbones.checkpoints.safe import read_tensors
 from swiftpie.backbones.preset import Family
-from swiftpie.errors import MissingExtra, WeightsError
+from swiftpie.errors import MissingExtra, WeightsError, short_reason
 
 UNET = "unet."  # prefix of the denoiser's part, after diffusers has unified the spellings
 NAME = "swiftpie"
 DOWN = ("lora_A.weight", "lora.down.weight")  # one of them for every changed layer
-MAX_REASON = 300  # characters of a library's own message that are worth reading
 
 
 def fuse_lora_file(
@@ -62,7 +61,7 @@ def _load(
             changed = sum(name.endswith(DOWN) for name in state)
             loader.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
     except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:MAX_REASON]
+        reason = short_reason(error)
         changed = 0
     if changed == 0:
         raise WeightsError(

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from swiftpie.errors import InputError, WeightsError
+from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.files import check_target
 
 MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
@@ -77,11 +77,22 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     Raises:
         WeightsError: The file is missing, is not safetensors, or is damaged.
     """
-    path = Path(path)
-    if _kind_of(path) is not _Kind.SAFETENSORS:
-        raise WeightsError(f"'{path}' is not a safetensors file; only those carry settings.")
-    metadata: dict[str, str] = read_header(path).get(METADATA, {})
+    metadata: dict[str, str] = check_safetensors(Path(path)).get(METADATA, {})
     return metadata
+
+
+def check_safetensors(path: Path) -> dict[str, Any]:
+    """Return the header of a safetensors file, told by content and not by name.
+
+    Raises:
+        WeightsError: It is something else, is damaged or cut short.
+    """
+    if _kind_of(path) is not _Kind.SAFETENSORS:
+        raise WeightsError(
+            f"'{path}' is not a safetensors file, whatever its name. SwiftPie never unpickles "
+            "weights here; get the file again from where it came."
+        )
+    return read_header(path)
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -136,8 +147,9 @@ def write_tensors(
             os.fsync(written.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
+        reason = short_reason(error, limit=MAX_REASON)
         raise InputError(
-            f"'{path}' cannot be written ({_short(error)}). Room for the whole file is needed. "
+            f"'{path}' cannot be written ({reason}). Room for the whole file is needed. "
             "Choose another folder."
         ) from error
     finally:
@@ -224,8 +236,9 @@ def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
         with path.open("rb") as file:  # given a path, torch would heed its suffix
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # broken bytes make the reader raise anything
+        reason = short_reason(error, limit=MAX_REASON)
         raise WeightsError(
-            f"'{path}' holds more than plain tensors, or is damaged ({_short(error)}). Only "
+            f"'{path}' holds more than plain tensors, or is damaged ({reason}). Only "
             "tensors by name are read. Save its state dict as safetensors."
         ) from error
     tensors = flatten(content if isinstance(content, Mapping) else {"": content})
@@ -265,8 +278,4 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _damaged(path: Path, reason: object) -> str:
-    return f"'{path}' is damaged ({_short(reason)}). Get the file again."
-
-
-def _short(reason: object) -> str:
-    return " ".join(str(reason).split())[:MAX_REASON]
+    return f"'{path}' is damaged ({short_reason(reason, limit=MAX_REASON)}). Get the file again."
