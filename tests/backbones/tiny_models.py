@@ -100,7 +100,7 @@ def make_own_adapter(path, family, **changes):
     save_adapter(
         path,
         installation=denoiser.installation,
-        projector=adapter.projector,
+        projector=adapter.projector.module,
         family=family,
         t_ref=100,
         defaults={"identity_scale": 0.8, "detail_scale": 0.6},

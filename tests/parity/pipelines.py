@@ -1,11 +1,13 @@
 """Whole pictures, text only and with an IP-Adapter, through diffusers' pipelines and through ours.
 
-Both read the same folders. Networks are random and small.
+Both read the same folders. Networks are random and small. Stable Diffusion XL is drawn twice, by a
+session and by the pipeline in the manner of diffusers.
 """
 
 import tempfile
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +22,7 @@ from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 
 PROMPT = "a red cube on the moon"
@@ -75,6 +78,23 @@ def our_picture(session, identity, *, scale):
     return recorder.latents, (recorder.pixels / 2 + 0.5).clamp(0, 1)
 
 
+def hub_picture(pipe, identity, *, scale):
+    """The same of `SwiftPiePipeline`, from the latents that diffusers takes."""
+    both = [
+        pipe(
+            PROMPT,
+            height=SIZE_PX[0],
+            width=SIZE_PX[1],
+            latents=draw_noise([SEED], (4, SIZE_PX[0] // 8, SIZE_PX[1] // 8)),
+            subjects=identity,
+            strength=Strength(identity=scale, detail=0.0),
+            output_type=kind,
+        ).images
+        for kind in ("latent", "pt")
+    ]
+    return tuple(both)
+
+
 def their_picture(pipeline, **adapter):
     """The same of theirs."""
     noise = draw_noise([SEED], (4, SIZE_PX[0] // 8, SIZE_PX[1] // 8))
@@ -118,7 +138,13 @@ def compare(family, folder):
     identity = session.encode_identity(subject())
     pipeline = PIPELINES[family].from_pretrained(pipeline_folder)
     pipeline.set_progress_bar_config(disable=True)
-    found = {"text only": (our_picture(session, identity, scale=0.0), their_picture(pipeline))}
+    ours = {"": partial(our_picture, session, identity)}
+    if family == "sdxl":
+        hub = SwiftPiePipeline.from_components(session.components)
+        hub.set_progress_bar_config(disable=True)
+        ours[" through SwiftPiePipeline"] = partial(hub_picture, hub, identity)
+    theirs = their_picture(pipeline)
+    found = {f"text only{way}": (draw(scale=0.0), theirs) for way, draw in ours.items()}
     pipeline.load_ip_adapter(
         str(folder), subfolder="", weight_name=adapter.name, image_encoder_folder=None
     )
@@ -126,13 +152,14 @@ def compare(family, folder):
     for scale in SCALES:
         pipeline.set_ip_adapter_scale(scale)
         theirs = their_picture(pipeline, ip_adapter_image_embeds=features)
-        found[f"IP-Adapter at {scale}"] = (our_picture(session, identity, scale=scale), theirs)
+        for way, draw in ours.items():
+            found[f"IP-Adapter at {scale}{way}"] = (draw(scale=scale), theirs)
     silent, loud = (found[f"IP-Adapter at {scale}"][1][1] for scale in (SCALES[0], SCALES[-1]))
     assert difference(silent, loud) > 100 * BOUND_PIXELS, "the adapter does nothing"
     rows = []
-    for what, (ours, theirs) in found.items():
+    for what, (own, theirs) in found.items():
         largest = theirs[0].abs().max().item()
-        latents, pixels = difference(ours[0], theirs[0]) / largest, difference(ours[1], theirs[1])
+        latents, pixels = difference(own[0], theirs[0]) / largest, difference(own[1], theirs[1])
         rows.append((f"{family}, {what}: latents", latents, BOUND_LATENTS))
         rows.append((f"{family}, {what}: pixels", pixels, BOUND_PIXELS))
     return rows

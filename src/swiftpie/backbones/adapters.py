@@ -1,10 +1,10 @@
-"""Identity adapters of any layout: what they were made for, and into the denoiser with them."""
+"""Identity adapters of any layout: what they were made for, into the denoiser and out again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusers import UNet2DConditionModel
-from transformers import CLIPVisionConfig
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.checkpoints.adapter_file import (
@@ -12,13 +12,21 @@ from swiftpie.backbones.checkpoints.adapter_file import (
     AdapterSettings,
     load_adapter,
     read_settings,
+    save_adapter,
 )
 from swiftpie.backbones.checkpoints.ip_adapter import IpAdapter, load_into, read_ip_adapter
 from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors
 from swiftpie.backbones.checkpoints.swiftedit import PARTS, read_swiftedit
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.preset import Family, Preset
+from swiftpie.backbones.weights import own_memory
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import Feature, Projector
 from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.schedules import scaled_linear_step
+
+REFERENCE_TIMESTEP = 250  # little noise: the reference U-Net still sees every detail
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +63,87 @@ def open_adapter(path: Path, *, allow_pickle: bool = False) -> OpenAdapter:
     return OpenAdapter(path, settings=None, public=read(tensors))
 
 
-def check_family(adapter: OpenAdapter, unet: UNet2DConditionModel) -> None:
+def fit(
+    unet: UNet2DConditionModel,
+    adapter: OpenAdapter | None,
+    *,
+    family: Family,
+    plan: Plan | None = None,
+    reference: UNet2DConditionModel | None = None,
+) -> tuple[UNetDenoiser, Projector | None]:
+    """Install the identity branches on `unet`, with the weights of `adapter` if there is one.
+
+    Args:
+        unet: Without branches; says where the new weights go and of which type they are.
+        adapter: None leaves the branches without meaning, for pictures of text alone.
+        family: Of `unet`.
+        plan: Which layers get which branch; None: those that there are weights for.
+        reference: Reads references in place of `unet`.
+
+    Raises:
+        WeightsError: The adapter was made for another U-Net or plan.
+    """
+    if adapter is not None:
+        _check_family(adapter, unet)
+    settings = None if adapter is None else adapter.settings
+    denoiser = UNetDenoiser(
+        unet,
+        plan or _default_plan(adapter, unet),
+        reference_step=scaled_linear_step(
+            REFERENCE_TIMESTEP if settings is None else settings.t_ref
+        ),
+        reference=reference,
+    )
+    projector = None if adapter is None else _fill(denoiser, adapter, family=family)
+    return denoiser.to(device=unet.device, dtype=unet.dtype), projector
+
+
+def join(tower: CLIPVisionModelWithProjection, projector: Projector) -> ClipIdentityEncoder:
+    """Return the image encoder that an adapter reads, where `tower` is and of its type.
+
+    Raises:
+        WeightsError: The projector was trained on another tower.
+    """
+    _check_image_encoder(projector, tower.config)
+    own_memory(projector.module.to(device=tower.device, dtype=tower.dtype))
+    encoder = ClipIdentityEncoder(tower, projector.module, projector.feature)
+    return encoder.to(tower.device).eval()
+
+
+def with_defaults(preset: Preset, adapter: OpenAdapter | None) -> Preset:
+    """Return `preset` with the strengths that the adapter recommends."""
+    if adapter is None or adapter.settings is None:
+        return preset
+    return replace(preset, defaults={**preset.defaults, **adapter.settings.defaults})
+
+
+def write_adapter(path: Path, components: Components) -> None:
+    """Write what `fit` and `join` put around public networks as an adapter of our own.
+
+    Raises:
+        InputError: `path` exists, or its folder cannot be written to.
+    """
+    denoiser, encoder = components.denoiser, components.image_encoder
+    assert isinstance(denoiser, UNetDenoiser), "only these have adapters"
+    assert isinstance(encoder, ClipIdentityEncoder), "only these have adapters"
+    save_adapter(
+        path,
+        installation=denoiser.installation,
+        projector=encoder.projector,
+        family=components.preset.family.value,
+        t_ref=denoiser.reference_step.timestep,
+        defaults=components.preset.defaults,
+    )
+
+
+def _default_plan(adapter: OpenAdapter | None, unet: UNet2DConditionModel) -> Plan:
+    """Return the branches that there are weights for, none of detail without an adapter."""
+    if adapter is not None:
+        return adapter.plan
+    return Plan(token_width=unet.config.cross_attention_dim, detail=frozenset())
+
+
+def _check_family(adapter: OpenAdapter, unet: UNet2DConditionModel) -> None:
     """Refuse a public adapter of another family, whose layers may well have the same shapes.
 
     Raises:
@@ -71,7 +159,7 @@ def check_family(adapter: OpenAdapter, unet: UNet2DConditionModel) -> None:
         )
 
 
-def fill(denoiser: UNetDenoiser, adapter: OpenAdapter, *, family: str) -> Projector:
+def _fill(denoiser: UNetDenoiser, adapter: OpenAdapter, *, family: Family) -> Projector:
     """Load the weights of `adapter` into the branches of `denoiser`.
 
     Raises:
@@ -79,12 +167,13 @@ def fill(denoiser: UNetDenoiser, adapter: OpenAdapter, *, family: str) -> Projec
     """
     if adapter.public is None:
         installation = denoiser.installation
-        return load_adapter(adapter.path, installation=installation, family=family).projector
+        loaded = load_adapter(adapter.path, installation=installation, family=family.value)
+        return loaded.projector
     load_into(adapter.public, denoiser.installation)
     return adapter.public.projector
 
 
-def check_image_encoder(projector: Projector, config: CLIPVisionConfig) -> None:
+def _check_image_encoder(projector: Projector, config: CLIPVisionConfig) -> None:
     """Refuse an image encoder that the projector was not trained on.
 
     Raises:

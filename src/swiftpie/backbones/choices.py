@@ -12,6 +12,7 @@ class Choices(TypedDict, total=False):
     """Keywords of `swiftpie.load`; what is left out or None is the preset's own."""
 
     dtype: torch.dtype | None  # of networks of others; the mini model is float32 always
+    steps: int | None  # of denoising; one of the counts that the weights were trained for
     weights: str | Path | None  # a folder, or a file for presets that are one
     base: str | Path | None  # a folder, or OWNER/NAME on the hub, that lends the other networks
     adapter: str | Path | None  # identity adapter: SwiftPie's, IP-Adapter's or SwiftEdit's file

@@ -10,23 +10,28 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.scheduling import schedule_of
+from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.backbones.weights import fingerprint_of, load_network
 from swiftpie.errors import WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, TextTower
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 
 
-def load_embedded(preset: Preset, *, device: str, weights: Path | None) -> Components:
+def load_embedded(
+    preset: Preset, *, device: str, weights: Path | None, steps: int | None = None
+) -> Components:
     """Load every network of a tiny preset in float32.
 
     Raises:
+        ConfigError: The weights were not trained for so many steps.
         WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
     """
     folder = weights or _package_folder(preset)
+    preset = with_steps(with_stored_steps(preset, folder), steps)
     networks = {
         name: load_network(build, folder / name).to(device).eval().requires_grad_(False)
         for name, build in (
@@ -42,10 +47,19 @@ def load_embedded(preset: Preset, *, device: str, weights: Path | None) -> Compo
         preset=preset,
         schedule=schedule_of(preset),
         text=TextTower(_load_tokenizer(folder / "tokenizer"), text_encoder, Pooling.MEAN),
-        inversion=None,  # not trained yet
+        inversion=_read_inversion(folder / "inversion", device),
         fingerprint=fingerprint_of(folder),
         **networks,
     )
+
+
+def _read_inversion(folder: Path, device: str) -> TinyInversion | None:
+    """Return the inversion network, if these weights have one."""
+    if not folder.is_dir():
+        return None
+    network: TinyInversion = load_network(_builder(TinyInversion), folder)
+    network.to(device).eval().requires_grad_(False)
+    return network
 
 
 def _package_folder(preset: Preset) -> Path:

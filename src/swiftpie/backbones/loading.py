@@ -7,9 +7,10 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.embedded import load_embedded
 from swiftpie.backbones.preset import Family, Preset
+from swiftpie.backbones.scheduling import with_steps
 from swiftpie.errors import ConfigError
 
-EMBEDDED_CHOICES = {"weights", "allow_pickle", "offline"}  # the last two change nothing there
+EMBEDDED_CHOICES = {"steps", "weights", "allow_pickle", "offline"}  # the last two change nothing
 
 
 def load_components(
@@ -24,7 +25,7 @@ def load_components(
 
     Raises:
         TypeError: There is no such choice.
-        ConfigError: The preset's family does not leave this choice.
+        ConfigError: The preset's family does not leave this choice, or so many steps.
         WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
     """
     if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
@@ -33,6 +34,7 @@ def load_components(
         # Imported late: what published weights need costs seconds that `mini` need not pay.
         from swiftpie.backbones.published import load_published
 
+        preset = with_steps(preset, choices.get("steps"))
         return load_published(preset, device=device, choices=choices)
     made = {name for name, value in choices.items() if value is not None}
     if refused := sorted(made - EMBEDDED_CHOICES):
@@ -41,4 +43,5 @@ def load_components(
             "together and come with SwiftPie. Leave it out, or choose a Stable Diffusion preset."
         )
     weights = choices.get("weights")
-    return load_embedded(preset, device=device, weights=None if weights is None else Path(weights))
+    folder = None if weights is None else Path(weights)
+    return load_embedded(preset, device=device, weights=folder, steps=choices.get("steps"))

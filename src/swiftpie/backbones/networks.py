@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from swiftpie.backbones.preset import Family
-from swiftpie.backbones.weights import read_network, weight_files
+from swiftpie.backbones.weights import own_memory, read_network, weight_files
 from swiftpie.errors import WeightsError
 from swiftpie.models.text import Pooling, TextTower, TwoTextTowers
 
@@ -59,8 +59,9 @@ class Reader:
             files,
             dtype=self.dtype,
             allow_pickle=self.allow_pickle,
-        )
-        return network.to(self.device)
+        ).to(self.device)
+        own_memory(network)
+        return network
 
     def files_in(self, folder: Path) -> list[Path]:
         """Return the files of one network, of the variant that suits the type."""
@@ -122,8 +123,13 @@ def read_autoencoder(folder: Path, reader: Reader) -> AutoencoderKL | Autoencode
         return network
 
     autoencoder: AutoencoderKL | AutoencoderTiny = reader.read("vae", folder / "vae", build)
-    if reader.dtype is torch.float16 and autoencoder.config.get("force_upcast", False):
-        autoencoder.float()  # Stable Diffusion XL's overflows in half precision
+    return widened(autoencoder)
+
+
+def widened(autoencoder: AutoencoderKL | AutoencoderTiny) -> AutoencoderKL | AutoencoderTiny:
+    """Return the same network, in float32 where float16 would overflow in it."""
+    if autoencoder.dtype is torch.float16 and autoencoder.config.get("force_upcast", False):
+        autoencoder.float()  # as Stable Diffusion XL's
     return autoencoder
 
 

@@ -1,11 +1,12 @@
 """What a preset says about a loadable model, without loading it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
+from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
 
 # Spelled as the enums of `swiftpie.schedules`, which cannot be named here: that imports PyTorch.
@@ -70,8 +71,14 @@ class Preset:
     noise_scale: NoiseScale = "unit"
     renoise: Renoise = "ddim"
     eta: float = 0.0  # share of fresh noise, for tcd
+    more_steps: tuple[int, ...] = ()  # counts of `trailing` steps that the weights can take as well
     needs_pickle: bool = False  # known to have no safetensors file; it has to be converted first
     defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
+
+    @property
+    def step_counts(self) -> tuple[int, ...]:
+        """How many steps the weights were trained to take, rising."""
+        return tuple(sorted({len(self.timesteps), *self.more_steps}))
 
     @property
     def repository(self) -> str | None:
@@ -96,3 +103,42 @@ def by_name(*presets: Preset) -> dict[str, Preset]:
 def trailing(num_steps: int) -> tuple[int, ...]:
     """Return evenly spaced timesteps of 1000 from the last one down, such as 999, 749, 499, 249."""
     return tuple(1000 - 1000 * index // num_steps - 1 for index in range(num_steps))
+
+
+def describe(preset: Preset) -> dict[str, Any]:
+    """Return `preset` in values that JSON holds."""
+    raw = {one.name: getattr(preset, one.name) for one in fields(preset)}
+    return raw | {
+        "capabilities": sorted(preset.capabilities),
+        "timesteps": list(preset.timesteps),
+        "more_steps": list(preset.more_steps),
+        "defaults": dict(preset.defaults),
+    }
+
+
+def read_preset(stored: Mapping[str, Any] | None) -> Preset:
+    """Return the preset that `describe` wrote.
+
+    Raises:
+        ConfigError: It is missing, or this version does not know it.
+    """
+    if stored is None:
+        raise ConfigError(
+            "A pipeline was built without `preset`. Use from_preset() or from_pretrained()."
+        )
+    try:
+        return Preset(
+            **{
+                **stored,
+                "family": Family(stored["family"]),
+                "kind": WeightsKind(stored["kind"]),
+                "timesteps": tuple(stored["timesteps"]),
+                "more_steps": tuple(stored.get("more_steps", ())),
+                "capabilities": frozenset(Capability(one) for one in stored["capabilities"]),
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"The preset in this pipeline's configuration cannot be read ({error}). One that this "
+            "version's `save_pretrained` wrote is needed. Save the pipeline again."
+        ) from error

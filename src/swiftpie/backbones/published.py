@@ -7,13 +7,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 
 from swiftpie.attention.install import Plan
-from swiftpie.backbones.adapters import (
-    OpenAdapter,
-    check_family,
-    check_image_encoder,
-    fill,
-    open_adapter,
-)
+from swiftpie.backbones.adapters import OpenAdapter, fit, join, open_adapter, with_defaults
 from swiftpie.backbones.checkpoints.lora import fuse_lora_file
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
@@ -34,11 +28,9 @@ from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.projection import Projector
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.schedules import scaled_linear_step
 
-REFERENCE_TIMESTEP = 250  # little noise: the reference U-Net still sees every detail
 IMAGE_ENCODER = "image_encoder"  # folder of a pipeline; most have none
 
 
@@ -59,27 +51,30 @@ def load_published(preset: Preset, *, device: str, choices: Choices) -> Componen
     sources = locate(preset, choices, prefers_half=reader.dtype in HALVES)
     adapter = _open_adapter(choices, reader)
     unet = _read_unet(sources, reader, preset)
-    if adapter is not None:
-        check_family(adapter, unet)
     text = read_text(sources.pipeline, reader, preset.family)
     autoencoder = read_autoencoder(sources.pipeline, reader)
-    _check_parts(preset, unet, text_width=width_of(text), autoencoder=autoencoder)
-    plan = choices.get("plan") or _default_plan(adapter, unet)
-    denoiser = _build_denoiser(unet, plan, adapter, reader=reader, choices=choices)
+    check_parts(preset, unet, text=text, autoencoder=autoencoder)
+    denoiser, projector = fit(
+        unet,
+        adapter,
+        family=preset.family,
+        plan=choices.get("plan"),
+        reference=_read_reference(reader, choices),
+    )
     image_encoder = None
-    if adapter is not None:
-        projector = fill(denoiser, adapter, family=preset.family.value)
+    if projector is not None:
         image_encoder = _read_image_encoder(sources.pipeline, reader, projector, choices)
+    settings = _settings(reader.dtype, denoiser.installation.plan)
     return Components(
-        preset=_with_defaults(preset, adapter),
+        preset=with_defaults(preset, adapter),
         schedule=schedule_of(preset),
         text=text,
         image_encoder=image_encoder,
         autoencoder=LatentAutoencoder(autoencoder),
-        denoiser=denoiser.to(device=device, dtype=reader.dtype).eval().requires_grad_(False),
+        denoiser=denoiser.eval().requires_grad_(False),
         layout_predictor=None,
         inversion=_read_inversion(unet, reader, choices),
-        fingerprint=fingerprint_files(reader.files, settings=_settings(reader.dtype, plan)),
+        fingerprint=fingerprint_files(reader.files, settings=settings),
     )
 
 
@@ -122,11 +117,11 @@ def _read_unet(sources: Sources, reader: Reader, preset: Preset) -> UNet2DCondit
     return unet
 
 
-def _check_parts(
+def check_parts(
     preset: Preset,
     unet: UNet2DConditionModel,
     *,
-    text_width: int,
+    text: TextTower | TwoTextTowers,
     autoencoder: AutoencoderKL | AutoencoderTiny,
 ) -> None:
     """Refuse networks that cannot work together.
@@ -136,7 +131,7 @@ def _check_parts(
     """
     is_sdxl = unet.config.addition_embed_type == "text_time"
     facts = {
-        "width of the text": (text_width, unet.config.cross_attention_dim),
+        "width of the text": (width_of(text), unet.config.cross_attention_dim),
         "latent channels": (autoencoder.config.latent_channels, preset.latent_channels),
         "channels of the U-Net": (unet.config.in_channels, preset.latent_channels),
         "size conditioning of SDXL": (is_sdxl, preset.family is Family.SDXL),
@@ -149,30 +144,9 @@ def _check_parts(
             )
 
 
-def _default_plan(adapter: OpenAdapter | None, unet: UNet2DConditionModel) -> Plan:
-    """Return the branches that there are weights for, none of detail without an adapter."""
-    if adapter is not None:
-        return adapter.plan
-    return Plan(token_width=unet.config.cross_attention_dim, detail=frozenset())
-
-
-def _build_denoiser(
-    unet: UNet2DConditionModel,
-    plan: Plan,
-    adapter: OpenAdapter | None,
-    *,
-    reader: Reader,
-    choices: Choices,
-) -> UNetDenoiser:
+def _read_reference(reader: Reader, choices: Choices) -> UNet2DConditionModel | None:
     folder = choices.get("reference")
-    settings = None if adapter is None else adapter.settings
-    timestep = REFERENCE_TIMESTEP if settings is None else settings.t_ref
-    return UNetDenoiser(
-        unet,
-        plan,
-        reference_step=scaled_linear_step(timestep),
-        reference=folder and read_unet(Path(folder), reader, name="reference"),
-    )
+    return None if folder is None else read_unet(Path(folder), reader, name="reference")
 
 
 def _read_image_encoder(
@@ -181,11 +155,7 @@ def _read_image_encoder(
     folder = pipeline / IMAGE_ENCODER
     if choices.get("image_encoder") is not None or not folder.is_dir():
         folder = locate_image_encoder(projector, choices, prefers_half=reader.dtype in HALVES)
-    tower = read_image_encoder(folder, reader)
-    check_image_encoder(projector, tower.config)
-    projector.module.to(device=reader.device, dtype=reader.dtype)
-    encoder = ClipIdentityEncoder(tower, projector.module, projector.feature)
-    return encoder.to(reader.device).eval()
+    return join(read_image_encoder(folder, reader), projector)
 
 
 def _read_inversion(
@@ -208,13 +178,6 @@ def _read_inversion(
                 f"{needed}. One for the same family is needed. Choose another folder."
             )
     return UNetInversion(inversion)
-
-
-def _with_defaults(preset: Preset, adapter: OpenAdapter | None) -> Preset:
-    """Return `preset` with the strengths that the adapter recommends."""
-    if adapter is None or adapter.settings is None:
-        return preset
-    return replace(preset, defaults={**preset.defaults, **adapter.settings.defaults})
 
 
 def _settings(dtype: torch.dtype, plan: Plan) -> str:

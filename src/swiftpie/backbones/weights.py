@@ -26,6 +26,8 @@ POSITION_IDS = "position_ids"  # a count from 0 that older files store
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_ATTENTION_NAME = re.compile(r"\.(query|key|value|proj_attn)\.(weight|bias)$")
 
+ALIGNMENT_BYTES = 64  # of all memory that PyTorch allocates itself
+
 WHOLE_BYTES = 256 << 20  # files up to this size are hashed whole; larger ones at SAMPLES places
 SAMPLES, SAMPLE_BYTES = 256, 64 << 10
 
@@ -202,10 +204,11 @@ def _count_positions(network: nn.Module) -> None:
 
 
 def own_memory(network: nn.Module) -> None:
-    """Copy weights out of the file that they are mapped from, one by one.
+    """Copy weights out of the file that they are mapped from where they lie badly in it.
 
     There a tensor may start anywhere, and how it is aligned decides how its sums are rounded; with
-    memory of its own, the same weights give the same bits whoever loaded them.
+    this, the same weights give the same bits whoever loaded them, from whichever file.
     """
     for tensor in (*network.parameters(), *network.buffers()):
-        tensor.data = tensor.data.clone()
+        if tensor.data_ptr() % ALIGNMENT_BYTES:
+            tensor.data = tensor.data.clone()

@@ -68,7 +68,7 @@ def save(path, *, name="ip-adapter_sd15", **changes):
     load_into(adapter, installation)
     settings = {"family": "sd15", "t_ref": 250, "defaults": DEFAULTS} | changes
     fingerprint = save_adapter(
-        path, installation=installation, projector=adapter.projector, **settings
+        path, installation=installation, projector=adapter.projector.module, **settings
     )
     return installation, adapter.projector, fingerprint
 

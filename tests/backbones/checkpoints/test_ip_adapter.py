@@ -94,7 +94,7 @@ def test_a_saved_adapter_loads_in_diffusers_and_gives_the_same(
     tmp_path, unet, adapter, installation
 ):
     load_into(adapter, installation)
-    save_semantic(installation, adapter.projector, tmp_path / "ours.safetensors")
+    save_semantic(installation, adapter.projector.module, tmp_path / "ours.safetensors")
     pipeline = theirs(tiny_unet("sd15"), "ours.safetensors", folder=str(tmp_path))
     features = features_for(adapter.projector)
     tokens = adapter.projector.module(*features)
@@ -105,13 +105,13 @@ def test_a_saved_adapter_loads_in_diffusers_and_gives_the_same(
 def test_a_saved_adapter_reads_back_equal(tmp_path, adapter, installation):
     load_into(adapter, installation)
     path = tmp_path / "ours.safetensors"
-    save_semantic(installation, adapter.projector, path)
+    save_semantic(installation, adapter.projector.module, path)
     again = read_ip_adapter(path)
     assert again.layers.keys() == adapter.layers.keys() == set(range(1, 33, 2))
     for number, pair in adapter.layers.items():
         assert all(torch.equal(*both) for both in zip(pair, again.layers[number], strict=True))
     with pytest.raises(InputError, match="exists already"):
-        save_semantic(installation, adapter.projector, path)
+        save_semantic(installation, adapter.projector.module, path)
 
 
 def test_released_numbers_follow_the_order_of_the_layers():

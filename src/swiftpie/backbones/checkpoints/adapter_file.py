@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swiftpie.attention.detail import DetailAttention, Merge
 from swiftpie.attention.install import Block, Installation, Plan
@@ -45,7 +45,7 @@ def save_adapter(
     path: str | Path,
     *,
     installation: Installation,
-    projector: Projector,
+    projector: nn.Module,
     family: str,
     t_ref: int,
     defaults: Mapping[str, float],
@@ -73,8 +73,8 @@ def save_adapter(
         "merge": plan.merge,
         "defaults": dict(defaults),
     }
-    if isinstance(projector.module, FacePlusProjection):
-        header["face_version"] = 2 if projector.module.shortcut else 1
+    if isinstance(projector, FacePlusProjection):
+        header["face_version"] = 2 if projector.shortcut else 1
     fingerprint = _fingerprint(header, tensors)
     text = json.dumps(header | {"sha256": fingerprint}, sort_keys=True)
     write_tensors(path, tensors, metadata={KEY: text}, force=force)

@@ -135,7 +135,7 @@ def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 
 
 
 def save_semantic(
-    installation: Installation, projector: Projector, path: str | Path, *, force: bool = False
+    installation: Installation, projector: nn.Module, path: str | Path, *, force: bool = False
 ) -> None:
     """Write the semantic branch as an IP-Adapter that diffusers and ComfyUI load.
 
@@ -146,9 +146,9 @@ def save_semantic(
     write_tensors(path, tensors, metadata={"format": "pt"}, force=force)
 
 
-def semantic_tensors(installation: Installation, projector: Projector) -> dict[str, Tensor]:
+def semantic_tensors(installation: Installation, projector: nn.Module) -> dict[str, Tensor]:
     """Return the semantic branch in the layout of h94/IP-Adapter."""
-    image_proj = image_proj_of(projector.module)
+    image_proj = image_proj_of(projector)
     tensors = {f"image_proj.{name}": tensor for name, tensor in image_proj.items()}
     for number, name in cross_attention(installation).items():
         processor = installation.semantic[name]

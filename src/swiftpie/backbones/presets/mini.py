@@ -13,6 +13,7 @@ PRESET = Preset(
     latent_channels=32,
     latent_cell_px=8,
     timesteps=(999,),
+    more_steps=(2, 4),
     prediction_type="sample",
     capabilities=frozenset({Capability.PERSONALIZE, Capability.LAYOUT}),
     defaults={"identity_scale": 1.0, "detail_scale": 1.0},

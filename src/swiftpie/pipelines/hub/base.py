@@ -1,28 +1,28 @@
 """What both pipelines share: their modules, saving, loading and sharing."""
 
-import logging
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Self, Unpack
 
 import torch
 from diffusers import DiffusionPipeline
-from torch import Tensor, nn
+from torch import nn
+from transformers import CLIPVisionModelWithProjection
 
+from swiftpie.backbones.adapters import write_adapter
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS, Family
 from swiftpie.backbones.weights import own_memory
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.pipelines.denoise import OnStep
-from swiftpie.pipelines.hub.call import AnyCall, wanted_by_callback
+from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.pipelines.hub.calling import CallingPipeline, spelled_as
+from swiftpie.pipelines.hub.folder import ADAPTER, find_adapter, write_folder
 from swiftpie.pipelines.hub.modules import (
     OPTIONAL,
     SETTINGS,
     Modules,
-    Offloaded,
     check_processors,
     check_scheduler,
     is_made_of,
@@ -30,27 +30,19 @@ from swiftpie.pipelines.hub.modules import (
     take_apart,
     unknown_fingerprint,
 )
-from swiftpie.pipelines.hub.spelling import spelled_as
-
-logger = logging.getLogger(__name__)
-
-
-class Interrupted(Exception):  # noqa: N818 - a request, not an error
-    """The call was asked to stop."""
+from swiftpie.pipelines.hub.offload import Offloaded, keep_arguments, wake
+from swiftpie.pipelines.hub.published import adopt, as_published, furnish
 
 
-class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is not annotated
+class ModulesPipeline(CallingPipeline):
     """A diffusers pipeline around the networks of a preset."""
 
     model_cpu_offload_seq = (
-        "text_encoder->text_encoder_2->layout_predictor->image_encoder->inversion_unet->vae"
+        "text_encoder->text_encoder_2->layout_predictor->image_encoder->inversion_unet"
+        "->reference_unet->unet->vae"
     )
-    # Layers write notes into a dict that they are given; offloading hands them a copy.
-    _exclude_from_cpu_offload: ClassVar[list[str]] = ["unet", "reference_unet"]
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
-    _interrupt: bool
-    _has_warned = False
 
     @spelled_as(Modules)
     def __init__(self, modules: Modules) -> None:
@@ -60,7 +52,6 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         settings = {name: given.pop(name) for name in SETTINGS}
         self.register_modules(**given)
         self.register_to_config(**settings)
-        self._interrupt = False
         self._loaded: Components | None = None
 
     @classmethod
@@ -89,6 +80,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         Raises:
             InputError: Other files than safetensors are asked for.
             ConfigError: Another program wrote the folder.
+            WeightsError: The adapter is missing, or parts do not belong together.
         """
         if not options.setdefault("use_safetensors", True):
             raise InputError(
@@ -100,30 +92,51 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 own_memory(module)
+        adapter = None
+        if isinstance(pipeline.image_encoder, CLIPVisionModelWithProjection):
+            adapter = find_adapter(pretrained_model_name_or_path, options)
+        pipeline._loaded = furnish(pipeline._current(), adapter)
+        pipeline.image_encoder = pipeline._loaded.image_encoder
         pipeline.to_components()  # complains now rather than at the first call
         return pipeline
 
     @classmethod
-    def from_pipe(cls, pipeline: DiffusionPipeline, **options: Any) -> Self:  # noqa: ANN401 - diffusers' options
+    def from_pipe(
+        cls,
+        pipeline: DiffusionPipeline,
+        *,
+        preset: str | None = None,
+        adapter: str | Path | None = None,
+        **modules: Any,  # noqa: ANN401 - any network
+    ) -> Self:
         """Return a pipeline of this class that shares the networks of `pipeline`.
 
         Args:
-            pipeline: Another pipeline of SwiftPie.
-            **options: Modules to take instead, as `vae=…`.
+            pipeline: One of SwiftPie, or of diffusers for Stable Diffusion; it goes on working.
+            preset: What the weights of a pipeline of diffusers are, and only then.
+            adapter: File of an identity adapter for them, likewise.
+            **modules: Modules to take instead, as `vae=…`.
 
         Raises:
-            InputError: `pipeline` is of another kind, or there is no such module.
+            InputError: What is needed is not given, or there is no such module.
+            WeightsError: The weights are not of the preset, or the adapter is for others.
         """
+        is_own = isinstance(pipeline, ModulesPipeline)
         names = {one.name for one in fields(Modules)} - SETTINGS
-        if not isinstance(pipeline, ModulesPipeline) or options.keys() - names:
+        fits = (preset is None and adapter is None) if is_own else preset is not None
+        if not isinstance(pipeline, DiffusionPipeline) or not fits or modules.keys() - names:
             raise InputError(
-                f"from_pipe({type(pipeline).__name__}, {', '.join(options)}) was called. A "
-                f"pipeline of SwiftPie is needed, and any of {', '.join(sorted(names))}. Use "
-                "from_preset() to load other weights."
+                f"from_pipe({type(pipeline).__name__}, {', '.join(modules)}) was called. A "
+                "pipeline of SwiftPie is needed, or one of diffusers and `preset`, the name of "
+                f"what its weights are; and any of {', '.join(sorted(names))}. Use from_preset() "
+                "to load other weights."
             )
+        if preset is not None:
+            file = None if adapter is None else Path(adapter)
+            return cls.from_components(adopt(pipeline, PRESETS.get(preset), file, modules))
         # Not as offloaded: that is each pipeline's own affair.
         made = cls.from_components(pipeline._at_rest())  # noqa: SLF001 - of this very class
-        for name, module in options.items():
+        for name, module in modules.items():
             setattr(made, name, module)
         return made
 
@@ -135,23 +148,27 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     ) -> None:
         """Write every module to a folder that `from_pretrained` reads; `options` as in diffusers.
 
+        What diffusers knows is written as diffusers writes it, and the identity adapter beside it.
+
         Raises:
             InputError: Pickled weights are asked for.
-            CapabilityError: The preset's identity adapter has no place in such a folder.
+            CapabilityError: The networks have no place in such a folder.
         """
         if not safe_serialization:
             raise InputError(
                 "safe_serialization=False was given; pickled weights can run code when loaded, so "
                 "only safetensors are written. Leave it out."
             )
-        preset = self.to_components().preset
-        if preset.family is not Family.TINY:
-            raise CapabilityError(
-                f"Preset {preset.name!r} is made of weights that others publish, and a folder of "
-                "diffusers has no place for its identity adapter. Load it with from_preset(…, "
-                "adapter=…), as this pipeline was."
-            )
-        super().save_pretrained(str(save_directory), safe_serialization=True, **options)
+        components = self.to_components()
+        plain = type(self)(**as_published(components))
+        options.setdefault("repo_id", Path(save_directory).name)  # for push_to_hub
+
+        def write(folder: Path) -> None:
+            if isinstance(components.image_encoder, ClipIdentityEncoder):
+                write_adapter(folder / ADAPTER, components)
+            super(ModulesPipeline, plain).save_pretrained(str(folder), **options)
+
+        write_folder(Path(save_directory), write)
 
     def to_components(self) -> Components:
         """Return the networks as the rest of SwiftPie takes them, as in `Session(…)`.
@@ -172,6 +189,15 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             return Offloaded(**vars(loaded), execution_device=self._execution_device)
         return loaded
 
+    def enable_model_cpu_offload(
+        self, gpu_id: int | None = None, device: torch.device | str | None = None
+    ) -> None:
+        """Keep networks in main memory while they do not run; arguments as in diffusers."""
+        super().enable_model_cpu_offload(gpu_id, device)
+        for module in (self.unet, self.reference_unet):
+            if module is not None:
+                keep_arguments(module)
+
     def enable_sequential_cpu_offload(self, *_: object, **__: object) -> None:
         """Refuse: identities are read from inside of layers, where their weights would be away.
 
@@ -185,54 +211,18 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     enable_group_offload = enable_sequential_cpu_offload
 
-    @property
-    def interrupt(self) -> bool:
-        """Whether the calls in progress shall end without a picture; set `_interrupt` to ask so."""
-        return self._interrupt
-
     def _at_rest(self) -> Components:
         """Return the networks where they are, put together again if one was exchanged."""
-        current = {**self.components, **{name: self.config[name] for name in SETTINGS}}
+        current = self._current()
         if self._loaded is None or not is_made_of(self._loaded, current):
             self._loaded = put_together(current, self._loaded)
         return self._loaded
 
+    def _current(self) -> dict[str, Any]:
+        """Return the fields of `Modules` as they are now."""
+        return {**self.components, **{name: self.config[name] for name in SETTINGS}}
+
     def _wake(self, *names: str) -> None:
         """Bring offloaded modules to where they run, before they are used other than by a call."""
         for name in names:
-            module = getattr(self, name)
-            hook = getattr(module, "_hf_hook", None)
-            if hook is not None:
-                hook.pre_forward(module)
-
-    def _on_step(self, call: AnyCall, tick: Callable[[], object]) -> OnStep:
-        """Return what happens after a step: the callback, the progress bar, perhaps the end."""
-        callback, names = call.callback_on_step_end, wanted_by_callback(call)
-
-        def on_step(index: int, timestep: int, latents: Tensor) -> Tensor:
-            if callback is not None:
-                changed = callback(self, index, timestep, dict.fromkeys(names, latents))
-                latents = changed.get("latents", latents)
-            tick()
-            self._stop_if_asked()
-            return latents
-
-        return on_step
-
-    def _stop_if_asked(self) -> None:
-        """End the call if `_interrupt` was set.
-
-        Raises:
-            Interrupted: It was.
-        """
-        if self._interrupt:
-            raise Interrupted
-
-    def _warn_of_guidance(self, call: AnyCall) -> None:
-        """Say once a pipeline that distilled weights are not steered by a negative prompt."""
-        if call.asks_for_guidance and not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "This model was distilled to work without guidance, so guidance_scale, "
-                "guidance_rescale and negative prompts have no effect."
-            )
+            wake(getattr(self, name))

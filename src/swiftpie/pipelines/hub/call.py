@@ -1,11 +1,10 @@
 """The arguments of a personalizing call, in the order of diffusers, and what they ask for."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
 
 import torch
-from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -14,46 +13,23 @@ from swiftpie.backbones.preset import Family
 from swiftpie.errors import InputError
 from swiftpie.masks import Box
 from swiftpie.pipelines.condition import Strength
-from swiftpie.pipelines.hub.pictures import Pictures
+from swiftpie.pipelines.hub.calling import OnStepEnd, check_shared
+from swiftpie.pipelines.hub.pictures import Pictures, known_subjects, pictured_subjects
 from swiftpie.pipelines.personalize import (
     MAX_IMAGES,
     MaskSource,
     Subject,
+    as_subjects,
     draw_start,
     num_draws,
 )
 from swiftpie.types import Identity, TextCondition
 
 Generators = torch.Generator | list[torch.Generator]
-OnStepEnd = Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor]]
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 MAX_SEED = 2**63 - 1
 MASKS = "ip_adapter_masks"  # the only name in `cross_attention_kwargs` that means something here
-
-
-class AnyCall(Protocol):
-    """What the calls of all pipelines have."""
-
-    @property
-    def num_inference_steps(self) -> int | None:
-        """How many steps are asked for."""
-
-    @property
-    def output_type(self) -> str:
-        """The form of the pictures."""
-
-    @property
-    def callback_on_step_end(self) -> OnStepEnd | None:
-        """What wants to be called after a step."""
-
-    @property
-    def callback_on_step_end_tensor_inputs(self) -> Sequence[str]:
-        """What it wants to see."""
-
-    @property
-    def asks_for_guidance(self) -> bool:
-        """Whether the pictures shall be steered away from something."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,41 +118,36 @@ def check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence
         )
 
 
-def check_shared(
-    call: AnyCall,
-    components: Components,
-    tensor_inputs: Sequence[str],
-    *,
-    output_types: Sequence[str],
-) -> None:
-    """Refuse what no pipeline can honour.
+def subjects_of(call: PersonalizeCall, components: Components) -> list[Subject]:
+    """Return who shall appear.
 
     Raises:
-        InputError: The number of steps is not the preset's, or a name is unknown.
+        InputError: Nobody, or in two ways at once.
     """
-    own = len(components.schedule.steps)
-    if call.num_inference_steps not in {None, own}:
+    pictures, identities = call.ip_adapter_image, call.ip_adapter_image_embeds
+    if sum(one is not None for one in (call.subjects, pictures, identities)) != 1:
         raise InputError(
-            f"num_inference_steps={call.num_inference_steps} was given; preset "
-            f"{components.preset.name!r} takes {own}. Leave it out, or choose another preset "
-            "(`swiftpie presets`)."
+            "A picture needs its subjects in one way: `ip_adapter_image`, "
+            "`ip_adapter_image_embeds` or `subjects`. Give exactly one."
         )
-    if call.output_type not in output_types:
+    masks = (call.cross_attention_kwargs or {}).get(MASKS)
+    if masks is not None and (call.subjects is not None or isinstance(call.mask, Tensor)):
         raise InputError(
-            f"output_type={call.output_type!r} was given; {', '.join(output_types)} are possible."
+            f"{MASKS} came with `mask` or `subjects`, which also say where the subjects act. "
+            "Give one of them."
         )
-    if unknown := sorted({*wanted_by_callback(call)} - {*tensor_inputs}):
-        raise InputError(
-            f"The callback asks for {unknown[0]!r}; it can have {', '.join(tensor_inputs)}."
-        )
-
-
-def wanted_by_callback(call: AnyCall) -> Sequence[str]:
-    """Return the names of what the callback wants to see; diffusers' own callbacks know it."""
-    callback = call.callback_on_step_end
-    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
-        return tuple(callback.tensor_inputs)
-    return call.callback_on_step_end_tensor_inputs
+    if call.subjects is not None:
+        return as_subjects(call.subjects, call.mask, call.box)
+    if pictures is not None:
+        found = pictured_subjects(components, pictures, masks)
+    else:
+        assert identities is not None, "one of three was given"
+        found = known_subjects(identities, masks)
+    if len(found) == 1 and masks is None:
+        return as_subjects(found[0].identity, call.mask, call.box)
+    if len(found) == 1:
+        return [replace(found[0], box=call.box)]
+    return as_subjects(found, call.mask, call.box)
 
 
 def size_of(call: PersonalizeCall, components: Components) -> tuple[int, int]:

@@ -2,10 +2,9 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
@@ -18,15 +17,20 @@ from diffusers import (
     TCDScheduler,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionModelWithProjection,
+    PreTrainedTokenizerBase,
+)
 
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Capability, Family, Preset, WeightsKind
+from swiftpie.backbones.preset import Family, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of
-from swiftpie.errors import ConfigError, InputError
+from swiftpie.errors import InputError
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Denoiser
-from swiftpie.models.inversion import UNetInversion
+from swiftpie.models.inversion import TinyInversion, UNetInversion
 from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, TextTower, TwoTextTowers
@@ -45,7 +49,11 @@ SCALED_LINEAR = {
 
 @dataclass(frozen=True, eq=False)
 class Modules:
-    """What a pipeline registers, under the names that diffusers uses; the last two are settings."""
+    """What a pipeline registers, under the names that diffusers uses; the last ones are settings.
+
+    The image encoder of a public adapter is CLIP's in a folder; in memory the adapter's projector
+    is around it, as the identity branches are inside of the U-Net.
+    """
 
     unet: TinyDenoiser | UNet2DConditionModel
     vae: PatchAutoencoder | AutoencoderKL | AutoencoderTiny
@@ -54,15 +62,18 @@ class Modules:
     scheduler: SchedulerMixin
     text_encoder_2: CLIPTextModelWithProjection | None = None
     tokenizer_2: PreTrainedTokenizerBase | None = None
-    image_encoder: ConvImageEncoder | ClipIdentityEncoder | None = None
+    image_encoder: ConvImageEncoder | ClipIdentityEncoder | CLIPVisionModelWithProjection | None = (
+        None
+    )
     layout_predictor: LayoutPredictor | None = None
     reference_unet: UNet2DConditionModel | None = None
-    inversion_unet: UNet2DConditionModel | None = None
+    inversion_unet: TinyInversion | UNet2DConditionModel | None = None
     preset: dict | None = None  # type: ignore[type-arg]  # diffusers compares plain classes
     fingerprint: str = ""
+    dtype: str = ""  # of the U-Net that the fingerprint is of, as "torch.float32"
 
 
-SETTINGS = frozenset({"preset", "fingerprint"})
+SETTINGS = frozenset({"preset", "fingerprint", "dtype"})
 OPTIONAL = (
     "text_encoder_2",
     "tokenizer_2",
@@ -73,24 +84,13 @@ OPTIONAL = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Offloaded(Components):
-    """Networks that rest in main memory and run elsewhere."""
-
-    execution_device: torch.device
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks run, so where their inputs are made."""
-        return self.execution_device
-
-
 def take_apart(components: Components) -> dict[str, Any]:
     """Return the fields of `Modules` for loaded networks; nothing is copied."""
     return _networks(components) | {
         "scheduler": scheduler_of(components.preset),
         "preset": describe(components.preset),
         "fingerprint": components.fingerprint,
+        "dtype": str(components.denoiser.installation.unet.dtype),
     }
 
 
@@ -110,13 +110,13 @@ def _networks(components: Components) -> dict[str, Any]:
         parts |= {"text_encoder_2": text.second, "tokenizer_2": text.second_tokenizer}
     if isinstance(denoiser, UNetDenoiser):
         parts["reference_unet"] = denoiser.reference
-    if isinstance(components.inversion, UNetInversion):
-        parts["inversion_unet"] = components.inversion.unet
+    inversion = components.inversion
+    parts["inversion_unet"] = inversion.unet if isinstance(inversion, UNetInversion) else inversion
     return parts
 
 
-def put_together(modules: Mapping[str, Any], loaded: Components | None = None) -> Components:
-    """Return networks from the fields of `Modules`.
+def put_together(modules: Mapping[str, Any], loaded: Components | None) -> Components:
+    """Return networks from the fields of `Modules` as they are in memory.
 
     Args:
         modules: The fields by name.
@@ -125,23 +125,39 @@ def put_together(modules: Mapping[str, Any], loaded: Components | None = None) -
     Raises:
         InputError: A denoiser was exchanged whose identity branches no module holds.
     """
+    is_tiny = read_preset(modules["preset"]).family is Family.TINY
+    return bundle(
+        modules,
+        modules["unet"] if is_tiny else _same_denoiser(modules, loaded),
+        fingerprint=modules["fingerprint"] if loaded is None else unknown_fingerprint(),
+    )
+
+
+def bundle(modules: Mapping[str, Any], denoiser: Denoiser, *, fingerprint: str) -> Components:
+    """Return networks from the fields of `Modules`, `denoiser` around the U-Net."""
     preset = read_preset(modules["preset"])
-    is_tiny = preset.family is Family.TINY
     vae, inversion = modules["vae"], modules["inversion_unet"]
-    pooling = Pooling.MEAN if is_tiny else Pooling.END
-    first = TextTower(modules["tokenizer"], modules["text_encoder"], pooling)
-    second, second_tokenizer = modules["text_encoder_2"], modules["tokenizer_2"]
+    is_published = isinstance(inversion, UNet2DConditionModel)
     return Components(
         preset=preset,
         schedule=schedule_of(preset),
-        text=first if second is None else TwoTextTowers(first, second_tokenizer, second),
+        text=text_of(modules),
         image_encoder=modules["image_encoder"],
         autoencoder=vae if isinstance(vae, PatchAutoencoder) else LatentAutoencoder(vae),
-        denoiser=modules["unet"] if is_tiny else _same_denoiser(modules, loaded),
+        denoiser=denoiser,
         layout_predictor=modules["layout_predictor"],
-        inversion=None if inversion is None else UNetInversion(inversion),
-        fingerprint=modules["fingerprint"] if loaded is None else unknown_fingerprint(),
+        inversion=UNetInversion(inversion) if is_published else inversion,
+        fingerprint=fingerprint,
     )
+
+
+def text_of(modules: Mapping[str, Any]) -> TextTower | TwoTextTowers:
+    """Return what reads prompts from the fields of `Modules`."""
+    is_tiny = read_preset(modules["preset"]).family is Family.TINY
+    pooling = Pooling.MEAN if is_tiny else Pooling.END
+    first = TextTower(modules["tokenizer"], modules["text_encoder"], pooling)
+    second = modules["text_encoder_2"]
+    return first if second is None else TwoTextTowers(first, modules["tokenizer_2"], second)
 
 
 def unknown_fingerprint() -> str:
@@ -227,43 +243,6 @@ def check_processors(components: Components) -> None:
             "The attention processors of the U-Net were exchanged, and the identity branches are "
             "such processors. Load the pipeline again, without attention slicing or xFormers."
         )
-
-
-def describe(preset: Preset) -> dict[str, Any]:
-    """Return `preset` in values that JSON holds."""
-    raw = {one.name: getattr(preset, one.name) for one in fields(preset)}
-    return raw | {
-        "capabilities": sorted(preset.capabilities),
-        "timesteps": list(preset.timesteps),
-        "defaults": dict(preset.defaults),
-    }
-
-
-def read_preset(stored: Mapping[str, Any] | None) -> Preset:
-    """Return the preset that `describe` wrote.
-
-    Raises:
-        ConfigError: It is missing, or this version does not know it.
-    """
-    if stored is None:
-        raise ConfigError(
-            "A pipeline was built without `preset`. Use from_preset() or from_pretrained()."
-        )
-    try:
-        return Preset(
-            **{
-                **stored,
-                "family": Family(stored["family"]),
-                "kind": WeightsKind(stored["kind"]),
-                "timesteps": tuple(stored["timesteps"]),
-                "capabilities": frozenset(Capability(one) for one in stored["capabilities"]),
-            }
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"The preset in this pipeline's configuration cannot be read ({error}). One that this "
-            "version's `save_pretrained` wrote is needed. Save the pipeline again."
-        ) from error
 
 
 def _settings(scheduler: SchedulerMixin) -> dict[str, Any]:
