@@ -2,8 +2,7 @@
 
 import json
 import os
-import random
-import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,12 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from swiftpie.training.checkpoint import STATE_FILE
-from swiftpie.training.loop import NotFiniteError, fit, learning_rate_factor
-from tests.training.toy import CONFIG, ToyStage
+from swiftpie.errors import ConfigError
+from swiftpie.training.fitting.settings import learning_rate_factor
+from swiftpie.training.loop import NotFiniteError, fit
+from swiftpie.training.state_files import STATE_FILE, read_state
+from tests.training.toy import CONFIG, ToyRivals, ToyStage
 
-KILLS = 4
+KILLS = 32
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
 
 
 @pytest.fixture(autouse=True)
@@ -59,25 +63,105 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path):
     assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
 
 
-def test_killed_runs_continue_bit_for_bit(tmp_path):
-    run(tmp_path / "whole")
-    draw = random.Random(0)
-    script = Path(__file__).parent / "toy.py"
-    folder = tmp_path / "killed"
-    for _ in range(KILLS):
-        process = subprocess.Popen(
-            [sys.executable, str(script), str(folder)],
+def test_killed_runs_continue_bit_for_bit_and_log_every_step_once(tmp_path):
+    command = [sys.executable, "-m", "tests.training.kills", str(tmp_path), str(KILLS)]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, check=True)
+    report = json.loads(done.stdout)
+    assert report["kills"] == KILLS
+    assert report["while_saving"] >= KILLS // 4
+    assert report["differing"] == report["broken_logs"] == []
+
+
+def test_two_processes_train_as_one_that_accumulates(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    command = [sys.executable, "-m", "tests.training.toy", str(tmp_path / "two")]
+    started = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=ENVIRONMENT
+            | place
+            | {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
-        process.stdout.readline()  # after its first step, wherever that step is in the run
-        time.sleep(draw.uniform(0, 0.02))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    run(folder)
-    assert_same(state(tmp_path / "whole"), state(folder))
+        for rank in range(2)
+    ]
+    printed = [process.communicate()[0].splitlines() for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    run(tmp_path / "one", replace(CONFIG, accumulate=2))
+    rows, wanted = (losses(tmp_path / name) for name in ("two", "one"))
+    assert rows == pytest.approx(wanted, rel=1e-4)
+    assert len(printed[0]) == len(printed[1]) == len(rows) == CONFIG.steps
+    assert "norm" in json.loads(printed[0][-1])
+    assert "norm" not in json.loads(printed[1][-1])
+    first, second = state(tmp_path / "two"), state(tmp_path / "one")
+    weights = [name for name in first if name.endswith((".weight", ".bias"))]
+    assert len(weights) == 8
+    for name in weights:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
+
+
+def losses(folder):
+    rows = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(row)["error"] for row in rows]
+
+
+def test_rivals_train_in_turn_each_with_its_own_weights_and_rate(tmp_path):
+    config = replace(CONFIG, steps=2, learning_rates=(0.0, 1e-2), uses_muon=False)
+    before = ToyRivals().network().state_dict()
+    events = list(fit(ToyRivals(), config, tmp_path))
+    assert {"gap", "fooled", "gradient_critic", "gradient_generator"} <= events[0].losses.keys()
+    assert {"gap", "gradient_critic"}.isdisjoint(events[1].losses)
+    after = state(tmp_path)
+    assert torch.equal(after["network/network/critic.weight"], before["critic.weight"])
+    assert not torch.equal(after["network/network/generator.weight"], before["generator.weight"])
+    assert float(after["optimizer/critic.adamw/0/step"]) == 1
+    assert float(after["optimizer/generator.adamw/0/step"]) == 2
+
+
+def test_a_later_update_sees_the_weights_of_an_earlier_one(tmp_path):
+    seen = []
+
+    class Watching(ToyRivals):
+        def updates(self, network, step, draw):
+            for update in super().updates(network, step, draw):
+                seen.append(network["critic"].weight.detach().clone())
+                yield update
+
+    list(fit(Watching(), replace(CONFIG, steps=1), tmp_path))
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_rivals_resume_bit_for_bit_with_accumulation(tmp_path):
+    config = replace(CONFIG, steps=6, accumulate=3, max_file_mib=0.005)
+    list(fit(ToyRivals(), config, tmp_path / "whole"))
+    list(fit(ToyRivals(), config, tmp_path / "parts", time_limit_s=0.0))
+    assert len(list(fit(ToyRivals(), config, tmp_path / "parts"))) == 5
+    whole, parts = (read_state(tmp_path / name) for name in ("whole", "parts"))
+    assert_same(whole.tensors, parts.tensors)
+
+
+def test_batches_that_disagree_on_the_group_are_refused(tmp_path):
+    class Undecided(ToyRivals):
+        def updates(self, network, _step, draw):
+            return super().updates(network, draw, draw)
+
+    with pytest.raises(ConfigError, match="'critic' and 'generator' at the same time"):
+        list(fit(Undecided(), replace(CONFIG, accumulate=2), tmp_path))
+
+
+def test_accumulation_sees_every_batch_once(tmp_path):
+    draws = []
+
+    class Watching(ToyStage):
+        def losses(self, network, step):
+            draws.append(step)
+            return super().losses(network, step)
+
+    list(fit(Watching(), replace(CONFIG, steps=3, accumulate=2), tmp_path))
+    assert draws == list(range(6))
 
 
 def test_finished_runs_stay_finished(tmp_path):
@@ -92,6 +176,33 @@ def test_a_loss_that_is_no_number_stops_training_and_is_named(tmp_path):
     with pytest.raises(NotFiniteError, match="'error' is nan at step 3"):
         list(fit(ToyStage(breaks_at=3), CONFIG, tmp_path))
     assert state(tmp_path)
+
+
+def test_a_gradient_that_is_no_number_is_named_by_its_weight(tmp_path):
+    class Steep(ToyStage):
+        def losses(self, network, step):
+            return {
+                "root": super().losses(network, step)["error"] + network[0].bias.abs().sqrt()[0]
+            }
+
+        def network(self):
+            network = super().network()
+            nn.init.zeros_(network[0].bias)  # where the root is infinitely steep
+            return network
+
+    with pytest.raises(NotFiniteError, match=r"'0\.bias' is not finite at step 0"):
+        list(fit(Steep(), CONFIG, tmp_path))
+
+
+def test_time_left_counts_the_steps_of_this_call_alone(tmp_path):
+    run(tmp_path, replace(CONFIG, steps=20))
+    began = time.monotonic()
+    events = run(tmp_path)
+    elapsed = time.monotonic() - began
+    assert events[0].step == 21
+    assert events[0].seconds_left < 19 * elapsed
+    assert events[-1].seconds_left == 0
+    assert all(event.samples_per_s > 20 * 8 / (20 * elapsed) for event in events)
 
 
 def test_learning_rate_warms_up_holds_and_decays():

@@ -1,32 +1,24 @@
-"""A stage small enough to train in a test; run as a script it trains until it is killed."""
+"""Stages small enough to train in a test; run as a script, one trains in launched processes."""
 
+import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from swiftpie.training.loop import LoopConfig, fit
+from swiftpie.training.fitting.processes import join, leave
+from swiftpie.training.loop import LoopConfig, Update, fit
 
 CONFIG = LoopConfig(steps=40, learning_rate=1e-2, log_every=1, sample_every=40, save_every=1)
 
 
-@dataclass(frozen=True)
-class ToyStage:
-    samples_per_step: int = 8
-    breaks_at: int = -1
+class Looks:
+    """How the toys show and keep what they learned."""
 
-    def network(self):
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(32, 32), nn.Dropout(0.0), nn.BatchNorm1d(32))
-
-    def losses(self, network, step):
-        generator = torch.Generator().manual_seed(step)
-        inputs = torch.randn(8, 32, generator=generator)
-        error = (network(inputs) - inputs.flip(1)).square().mean()
-        return {"error": error * float("nan") if step == self.breaks_at else error}
+    samples_per_step = 8
 
     def sample(self, network, path):
         path.write_bytes(b"picture")
@@ -37,8 +29,52 @@ class ToyStage:
         save_file(dict(network.state_dict()), folder / "weights.safetensors")
 
 
+@dataclass(frozen=True)
+class ToyStage(Looks):
+    breaks_at: int = -1
+    width: int = 32
+
+    def network(self):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Linear(self.width, self.width), nn.Dropout(0.0), nn.BatchNorm1d(self.width)
+        )
+
+    def losses(self, network, step):
+        inputs = draw_inputs(step, self.width)
+        error = (network(inputs) - inputs.flip(1)).square().mean()
+        return {"error": error * float("nan") if step == self.breaks_at else error}
+
+
+@dataclass(frozen=True)
+class ToyRivals(Looks):
+    """A generator and a critic that oppose each other; the critic pauses at odd steps."""
+
+    groups: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"critic": ("critic",), "generator": ("generator",)}
+    )
+
+    def network(self):
+        torch.manual_seed(0)
+        parts = {"generator": nn.Linear(32, 32), "critic": nn.Linear(32, 1)}
+        return nn.ModuleDict(parts)
+
+    def updates(self, network, step, draw):
+        inputs = draw_inputs(draw, 32)
+        if step % 2 == 0:
+            gap = network["critic"](network["generator"](inputs)) - network["critic"](inputs)
+            yield Update("critic", {"gap": gap.tanh().mean()})
+        drawn = network["generator"](inputs)
+        yield Update("generator", {"fooled": -network["critic"](drawn).mean()})
+
+
+def draw_inputs(draw, width):
+    return torch.randn(8, width, generator=torch.Generator().manual_seed(draw))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for event in fit(ToyStage(), CONFIG, Path(sys.argv[1])):
-        sys.stdout.write(f"{event.step}\n")
-        sys.stdout.flush()
+    processes = join("cpu")
+    for event in fit(ToyStage(), CONFIG, Path(sys.argv[1]), processes=processes):
+        sys.stdout.write(f"{json.dumps(dict(event.losses))}\n")
+    leave(processes)

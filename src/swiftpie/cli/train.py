@@ -3,9 +3,11 @@
 import difflib
 import importlib
 import inspect
+import itertools
 import math
 import pkgutil
 import re
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +34,7 @@ app = typer.Typer()
     epilog=examples(
         "swiftpie train --list",
         "swiftpie train mini-autoencoder --time-limit 9m",
+        "swiftpie train mini-autoencoder --fresh",
         "swiftpie train mini-one-step --set loop.steps=2000 --set loop.learning_rate=1e-3",
     )
 )
@@ -51,6 +54,10 @@ def train(
     time_limit: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop and save after 90s, 9m or 1.5h.")
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--fresh", help="Go on, or move the old run aside and start anew."),
+    ] = True,
     device: Device = "cpu",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; PyTorch's choice if not given.")
@@ -72,8 +79,7 @@ def train(
 
         torch.set_num_threads(threads)
     folder = out / recipe.replace("-", "_")
-    _show(_fit(config, folder, data=data_path, device=device, limit_s=limit_s), config.loop.steps)
-    say(f"saved in {folder}; the same command goes on from there")
+    _run(config, folder, data=data_path, device=device, limit_s=limit_s, resumes=resume)
 
 
 def parse_duration(text: str) -> float:
@@ -129,18 +135,46 @@ def _configure(
     return override(recipes[key](), overrides)
 
 
-def _fit(
-    config: "TrainConfig", folder: Path, *, data: Path | None, device: str, limit_s: float
-) -> "Iterable[Event]":
+def _run(
+    config: "TrainConfig",
+    folder: Path,
+    *,
+    data: Path | None,
+    device: str,
+    limit_s: float,
+    resumes: bool,
+) -> None:
     from swiftpie.data.archive import default_pack
-    from swiftpie.training.checkpoint import STATE_FILE
     from swiftpie.training.context import Context
+    from swiftpie.training.fitting.processes import join, leave
     from swiftpie.training.loop import fit
 
-    found = (folder / STATE_FILE).is_file()
+    processes = join(device)
+    context = Context(data=data or default_pack(), runs=folder.parent, device=processes.device)
+    stage = config.stage.build(context)
+    if processes.is_main:
+        _announce(folder, resumes=resumes)
+    processes.gather(None)  # nobody looks for a state before an old one is out of the way
+    events = fit(stage, config.loop, folder, time_limit_s=limit_s, processes=processes)
+    if processes.is_main:
+        _show(events, config.loop.steps)
+        say(f"saved in {folder}; the same command goes on from there")
+    else:
+        deque(events, maxlen=0)  # trains as well, and leaves the talking to the main process
+    leave(processes)
+
+
+def _announce(folder: Path, *, resumes: bool) -> None:
+    """Move an old run aside unless this one `resumes` it, and say what comes."""
+    from swiftpie.training.state_files import find_state
+
+    if not resumes and folder.exists():
+        names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
+        aside = next(path for path in names if not path.exists())
+        folder.rename(aside)
+        say(f"moved the old run to {aside}")
+    found = find_state(folder) is not None
     say(f"going on from {folder}" if found else f"starting anew in {folder}")
-    context = Context(data=data or default_pack(), runs=folder.parent, device=device)
-    return fit(config.stage.build(context), config.loop, folder, time_limit_s=limit_s)
 
 
 def _show(events: "Iterable[Event]", steps: int) -> None:

@@ -1,16 +1,13 @@
-"""Training state as one safetensors file, written so that a crash never leaves half of it."""
+"""What the next step depends on: weights, their average, optimizers and progress."""
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-STATE_FILE = "state.safetensors"
+from swiftpie.errors import ConfigError, short_reason
+from swiftpie.training.state_files import read_state, write_state
 
 
 def save_state(
@@ -18,9 +15,14 @@ def save_state(
     *,
     networks: Mapping[str, nn.Module],
     optimizers: Mapping[str, torch.optim.Optimizer],
-    progress: Mapping[str, int | float],
+    progress: Mapping[str, int],
+    max_file_mib: float | None = None,
 ) -> None:
-    """Write everything that the next step depends on to `folder`, atomically."""
+    """Replace the state in `folder` at once; `progress` says how to go on, with at least a `step`.
+
+    Raises:
+        ConfigError: `max_file_mib`, which no file exceeds, is too small.
+    """
     tensors: dict[str, Tensor] = {}
     for name, network in networks.items():
         for key, value in network.state_dict().items():
@@ -29,11 +31,7 @@ def save_state(
         for index, state in optimizer.state_dict()["state"].items():
             for key, value in state.items():
                 tensors[f"optimizer/{name}/{index}/{key}"] = value.detach().cpu().contiguous()
-    temporary = folder / f".{STATE_FILE}.part"
-    save_file(tensors, temporary, metadata={"progress": json.dumps(dict(progress))})
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(folder / STATE_FILE)
+    write_state(folder, tensors, progress=progress, max_file_mib=max_file_mib)
 
 
 def load_state(
@@ -41,29 +39,51 @@ def load_state(
     *,
     networks: Mapping[str, nn.Module],
     optimizers: Mapping[str, torch.optim.Optimizer],
-) -> dict[str, float]:
-    """Restore what `save_state` wrote and return its progress; {} if there is nothing yet."""
-    path = folder / STATE_FILE
-    if not path.exists():
+) -> dict[str, int]:
+    """Restore what `save_state` wrote and return its progress; {} if there is nothing yet.
+
+    Raises:
+        WeightsError: A file is broken or missing.
+        ConfigError: The state is that of another network, or of other optimizers.
+    """
+    stored = read_state(folder)
+    if stored is None:
         return {}
-    with safe_open(path, framework="pt") as stored:
-        progress: dict[str, float] = json.loads(stored.metadata()["progress"])
-        keys = list(stored.keys())
-        tensors = {key: stored.get_tensor(key) for key in keys}
-    for name, network in networks.items():
-        network.load_state_dict(_below(tensors, f"network/{name}/"))
+    try:
+        for name, network in networks.items():
+            network.load_state_dict(_below(stored.tensors, f"network/{name}/"))
+        _restore_optimizers(optimizers, _below(stored.tensors, "optimizer/"))
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"The training state in {folder} does not fit ({short_reason(error)}). It needs the "
+            "settings that it was saved with. Give the same --set, or start anew with --fresh."
+        ) from error
+    return stored.progress
+
+
+def _restore_optimizers(
+    optimizers: Mapping[str, torch.optim.Optimizer], tensors: dict[str, Tensor]
+) -> None:
+    """Give every optimizer its state; one that never took a step has none.
+
+    Raises:
+        ValueError: There is a state for another optimizer, or of another shape.
+    """
+    unknown = {key.partition("/")[0] for key in tensors} - optimizers.keys()
+    if unknown:
+        raise ValueError(f"it is of the optimizers {', '.join(sorted(unknown))}")
     for name, optimizer in optimizers.items():
-        _restore_optimizer(optimizer, _below(tensors, f"optimizer/{name}/"))
-    return progress
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, field = key.split("/")
-        state.setdefault(int(index), {})[field] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(tensors, f"{name}/").items():
+            index, field = key.split("/")
+            state.setdefault(int(index), {})[field] = value
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        for position, fields in state.items():
+            shapes = {value.shape for value in fields.values() if value.ndim}
+            if position >= len(weights) or shapes - {weights[position].shape}:
+                raise ValueError(f"weight {position} of the optimizer {name} is another one")
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
