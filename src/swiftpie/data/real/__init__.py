@@ -1,0 +1,1 @@
+"""Real photos of subjects for training: folders, tar shards, cut-outs and augmentations."""

@@ -1,0 +1,162 @@
+"""One pass of the student: references read, conditions dropped, clean latents predicted."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
+from swiftpie.attention.rescale import MAP_PREFIX
+from swiftpie.masks import grow, resize_mask
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.schedules import add_noise, predict_clean
+from swiftpie.training.stages.adapter.base import Base
+from swiftpie.training.stages.adapter.examples import Examples
+from swiftpie.training.stages.adapter.networks import AdapterNetworks, wear
+from swiftpie.training.stages.adapter.settings import Drops
+from swiftpie.types import TextCondition
+
+LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # of a branch, where scales are random
+EARLIEST_READ, LATEST_READ = 100, 400  # timesteps at which references are read in training
+WHOLE, EXACT = 0.6, 0.8  # cumulative shares of regions: all, the mask, the mask grown
+
+
+class Outcome(NamedTuple):
+    """What one pass gives the losses."""
+
+    clean: Tensor  # (B, C, h, w) float32
+    maps: list[Tensor]  # identity attention maps (B, 1, h, w)
+    text: TextCondition  # what the student was told
+    subject: Tensor  # (B, D) mean identity token, without gradient
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What is withheld from each sample, drawn once a batch."""
+
+    identity_scale: Tensor  # (B, 1)
+    detail_scale: Tensor  # (B, 1)
+    has_text: list[bool]
+    region: Tensor  # (B, 1, 1, 1) in [0, 1], which kind of region
+    read_at: int  # timestep of the reference
+    step: Tensor  # () in [0, 1), which step of the schedule
+
+
+def draw_chances(size: int, drops: Drops, *, seed: int) -> Chances:
+    """Draw what a batch of `size` lacks."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    chance = torch.rand(8, size, 1, generator=generator)
+    is_rescaled = chance[0] < drops.rescaled
+    scales = LEAST_SCALE + (MOST_SCALE - LEAST_SCALE) * chance[1:3]
+    identity, detail = torch.where(is_rescaled, scales, torch.ones_like(scales))
+    both = chance[3] < drops.both
+    identity = identity.masked_fill(both | (chance[4] < drops.semantic), 0.0)
+    detail = detail.masked_fill(both | (chance[5] < drops.detail), 0.0)
+    read_at = int(torch.randint(EARLIEST_READ, LATEST_READ + 1, (), generator=generator))
+    return Chances(
+        identity,
+        detail,
+        has_text=(chance[6, :, 0] >= drops.text).tolist(),
+        region=chance[7][:, :, None, None],
+        read_at=read_at,
+        step=torch.rand((), generator=generator),
+    )
+
+
+def everything(size: int, *, read_at: int) -> Chances:
+    """Return the chances with which nothing is withheld, as pipelines draw by default."""
+    ones = torch.ones(size, 1)
+    return Chances(ones, ones, [True] * size, torch.zeros(size, 1, 1, 1), read_at, torch.zeros(()))
+
+
+def run_student(
+    base: Base, networks: AdapterNetworks, examples: Examples, chances: Chances
+) -> Outcome:
+    """Predict the clean latents of `examples`, with gradients for `networks` alone."""
+    wear(base, networks, reference_timestep=chances.read_at)
+    captions = [
+        caption if has_text else ""
+        for caption, has_text in zip(examples.captions, chances.has_text, strict=True)
+    ]
+    with torch.no_grad():
+        text = base.components.text.encode(captions)
+    tokens, keys, values = _read_references(base, networks, examples)
+    cells = (examples.latents.shape[2], examples.latents.shape[3])
+    silent = silent_condition(examples.latents, width=tokens.shape[-1])
+    attention = silent._replace(
+        identity_tokens=tokens[:, None],
+        keys={name: rows[:, None] for name, rows in keys.items()},
+        values={name: rows[:, None] for name, rows in values.items()},
+        coverage=resize_mask(examples.reference_mask, cells)[:, None],
+        mask=_region(examples.mask, cells, chances.region.to(examples.mask)),
+        class_tokens=_class_tokens(base, captions, examples.names),
+        identity_scale=chances.identity_scale.to(tokens.device),
+        detail_scale=chances.detail_scale.to(tokens.device),
+    )
+    notes: Notes = {}
+    clean = _predict(base, examples, text, attention, notes=notes, chance=float(chances.step))
+    maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
+    return Outcome(clean, maps, text, tokens.mean(1).detach().float())
+
+
+def _predict(
+    base: Base,
+    examples: Examples,
+    text: TextCondition,
+    attention: AttentionCondition,
+    *,
+    notes: Notes,
+    chance: float,
+) -> Tensor:
+    """Denoise at one step of the schedule; later ones start from the noised target."""
+    schedule = base.components.schedule
+    index = int(chance * len(schedule.steps))
+    step = schedule.steps[index]
+    if index == 0:
+        latents = schedule.initial_latents(examples.noise)
+    else:
+        latents = add_noise(examples.latents, examples.noise, step)
+    nothing = latents.new_zeros(len(latents), 1, 0)
+    condition = SubjectCondition(attention, pooled=nothing, aligned=nothing)
+    prediction = base.denoiser(latents, step.timestep, text, condition, notes)
+    return predict_clean(latents, prediction.sample, step, schedule.prediction_type)
+
+
+def _read_references(
+    base: Base, networks: AdapterNetworks, examples: Examples
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Return tokens (B, K, D), and keys and values (B, N, D) by layer."""
+    with torch.no_grad():
+        reader = base.reader(base.projector.feature)
+        features = reader(examples.reference, examples.reference_mask)
+        notes = base.denoiser.read_reference(
+            base.autoencoder,
+            examples.reference,
+            examples.reference_mask,
+            text=base.components.text.encode([""]).repeat(len(features)),
+        )
+    tokens = networks.projector(features)
+    projected = {name: one.project(notes[name]) for name, one in networks.detail_layers().items()}
+    keys = {name: pair[0] for name, pair in projected.items()}
+    return tokens, keys, {name: pair[1] for name, pair in projected.items()}
+
+
+def _region(mask: Tensor, cells: tuple[int, int], chance: Tensor) -> Tensor:
+    """Return the region for rescaling: everything, the subject's mask or a grown one, by sample."""
+    exact = resize_mask(mask, cells)
+    wide = grow(exact, 1)
+    return torch.where(chance < WHOLE, torch.ones_like(exact), _either(chance < EXACT, exact, wide))
+
+
+def _either(is_first: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    return torch.where(is_first, first, second)
+
+
+def _class_tokens(base: Base, captions: list[str], names: list[str]) -> Tensor:
+    """Mark the words for each subject, (B, 1, T)."""
+    rows = [
+        base.components.text.find_words(caption, [name])
+        for caption, name in zip(captions, names, strict=True)
+    ]
+    return torch.stack(rows).to(base.device)

@@ -1,0 +1,27 @@
+"""The adapter recipes fit their stage."""
+
+import pytest
+
+from swiftpie.attention.install import Block
+from swiftpie.config import override
+from swiftpie.training.recipes.adapter import adapter, adapter_warmup
+from swiftpie.training.stages.adapter.settings import Source
+
+
+def test_the_warm_up_draws_its_own_subjects_and_the_adapter_reads_photos():
+    assert adapter_warmup().stage.source is Source.SYNTHETIC
+    assert adapter().stage.source is Source.PHOTOS
+
+
+@pytest.mark.parametrize("recipe", [adapter, adapter_warmup])
+def test_settings_can_be_changed_by_text(recipe):
+    changes = [
+        "stage.preset=sdxl-turbo",
+        "stage.detail=up_blocks,mid_block",
+        "stage.loss.adversarial=0",
+    ]
+    stage = override(recipe(), [*changes, "stage.drops.text=0.2", "stage.data=here"]).stage
+    assert (stage.preset, str(stage.data), stage.drops.text) == ("sdxl-turbo", "here", 0.2)
+    assert stage.loss.adversarial == 0
+    assert stage.detail == (Block.UP, Block.MIDDLE)
+    assert len(recipe().loop.learning_rates) == 2  # adapter and discriminator
