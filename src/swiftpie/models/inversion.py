@@ -1,14 +1,24 @@
 """One-step inversion: clean latents to the noise that a one-step generator would make them from."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from diffusers import UNet2DConditionModel
+import torch
+from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from swiftpie.attention.kernels import cell_positions
+from swiftpie.models.tiny import MASK_CELLS, WAVES, waves
 from swiftpie.models.unet import added_conditions
+from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition
 
 INVERSION_TIMESTEP = 500  # what SwiftEdit's network is told, whatever the picture
+START = "noised"  # the generator starts from the picture's latents, noised by what is inverted
+NUM_NOTES = 32  # channels that a prompt's reading leaves for comparing it with another
+BLOCKS = 4  # a side of the lattice of noise means that place things
+HIDDEN = 128  # of the perceptron that sees the whole picture
 
 
 class Inversion(Protocol):
@@ -16,6 +26,17 @@ class Inversion(Protocol):
 
     def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return noise (B, C, h, w) of about unit variance for clean `latents` (B, C, h, w)."""
+
+
+@runtime_checkable
+class LocatesEdits(Protocol):
+    """An inversion network that was also taught where two prompts disagree."""
+
+    def locate(self, latents: Tensor, source: TextCondition, target: TextCondition) -> Tensor:
+        """Return where a picture that `source` describes must change to fit `target`.
+
+        The mask is (B, 1, h', w') in [0, 1] for clean `latents` (B, C, h, w).
+        """
 
 
 class UNetInversion(nn.Module):
@@ -35,3 +56,103 @@ class UNetInversion(nn.Module):
             added_cond_kwargs=added_conditions(self.unet, latents, text),
         ).sample
         return noise.float()
+
+
+class Reading(NamedTuple):
+    """What the small network finds in pictures under one prompt each."""
+
+    noise: Tensor  # (B, C, h, w)
+    doubt: Tensor  # (B, 1, h, w) logits of disagreement between picture and prompt
+    notes: Tensor  # (B, K, h, w) for comparing prompts
+
+
+class TinyInversion(ModelMixin, ConfigMixin):
+    """Inversion network of 128 px pictures.
+
+    The channels that pictures depend on hold the mean of what the noise may have been, so they
+    vanish where a picture does not show its noise. The other channels are free: all of them hold
+    how far the prompt fails to describe a cell, in [0, 1], which is what makes the difference of
+    two prompts' noise show where they disagree.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 32,
+        widths: tuple[int, int] = (72, 96),
+        heads: tuple[int, int] = (2, 2),
+        text_width: int = 160,
+        embedding_width: int = 160,
+        start: str = START,  # noqa: ARG002 - for whoever reads the config
+        timestep: int = INVERSION_TIMESTEP,  # noqa: ARG002
+    ) -> None:
+        super().__init__()
+        self.text_norm = nn.LayerNorm(text_width)
+        self.unet = UNet2DConditionModel(
+            in_channels=latent_channels + 4 * len(WAVES),
+            out_channels=COUPLED_CHANNELS + 1 + NUM_NOTES,
+            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            mid_block_type=None,
+            block_out_channels=tuple(widths),
+            layers_per_block=1,
+            cross_attention_dim=text_width,
+            attention_head_dim=tuple(heads),  # diffusers reads the number of heads here
+            norm_num_groups=8,
+            time_embedding_dim=embedding_width,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=text_width,
+        )
+        cells = BLOCKS**2
+        last = nn.Linear(HIDDEN, COUPLED_CHANNELS // 4 * cells)
+        self.overview = nn.Sequential(nn.Linear(NUM_NOTES * cells, HIDDEN), nn.SiLU(), last)
+        self.compare = nn.Sequential(
+            nn.Conv2d(2 * NUM_NOTES, NUM_NOTES, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(NUM_NOTES, MASK_CELLS**2, 3, padding=1),
+        )
+
+        with torch.no_grad():  # starts near the mean of all noise, which is the best first guess
+            self.unet.conv_out.weight.mul_(0.3)
+            last.weight.mul_(0.3)
+
+    def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
+        """Return the inverted noise in float32; see `Inversion`."""
+        return self.read(latents, text).noise
+
+    def locate(self, latents: Tensor, source: TextCondition, target: TextCondition) -> Tensor:
+        """Return the mask (B, 1, 4h, 4w) of what changes; see `LocatesEdits`."""
+        first, second = self.read(latents, source), self.read(latents, target)
+        return torch.sigmoid(self.disagreement(first.notes, second.notes))
+
+    def read(self, latents: Tensor, text: TextCondition) -> Reading:
+        """Return everything that is found in clean `latents` (B, C, h, w)."""
+        count, channels, rows, columns = latents.shape
+        places = waves(cell_positions(rows, columns, like=latents)).T.unflatten(1, (rows, columns))
+        output: Tensor = self.unet(
+            torch.cat([latents, places.expand(count, -1, -1, -1)], dim=1),
+            self.config.timestep,
+            text.hidden_states,
+            class_labels=self.text_norm(text.pooled),
+            encoder_attention_mask=text.attention_mask,
+        ).sample.float()
+        coupled, doubt, notes = output.split([COUPLED_CHANNELS, 1, NUM_NOTES], dim=1)
+        free = torch.sigmoid(doubt).expand(-1, channels - COUPLED_CHANNELS, -1, -1)
+        noise = torch.cat([coupled + self._means(notes, (rows, columns)), free], dim=1)
+        return Reading(noise, doubt, notes)
+
+    def disagreement(self, source_notes: Tensor, target_notes: Tensor) -> Tensor:
+        """Return logits (B, 1, 4h, 4w) of the notes (B, K, h, w) of two prompts."""
+        pair = torch.cat([source_notes, target_notes - source_notes], dim=1)
+        return F.pixel_shuffle(self.compare(pair).float(), MASK_CELLS)
+
+    def _means(self, notes: Tensor, cells: tuple[int, int]) -> Tensor:
+        """Return what the whole picture says about the means of blocks of noise, (B, 16, h, w).
+
+        Things anywhere in a picture decide about noise in fixed corners of it, which layers that
+        look around each cell learn badly.
+        """
+        seen = F.adaptive_avg_pool2d(notes, BLOCKS).flatten(1)
+        means = self.overview(seen).float().unflatten(1, (-1, BLOCKS, BLOCKS))
+        fields = F.interpolate(means, size=(2 * cells[0], 2 * cells[1]), mode="nearest")
+        return F.pixel_unshuffle(fields, 2)

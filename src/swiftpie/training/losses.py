@@ -38,7 +38,7 @@ def layout_loss(scores: LayoutScores, truth: Layout) -> Tensor:
 
 
 def map_loss(maps: list[Tensor], mask: Tensor) -> Tensor:
-    """Return how badly identity attention maps (B, 1, h, w) cover the subject's `mask`.
+    """Return how badly identity attention maps (B, S, h, w) cover the `mask` of each subject.
 
     From arXiv:2605.01510, localisation; it is what makes inline masks meaningful.
     """

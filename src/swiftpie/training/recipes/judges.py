@@ -6,8 +6,8 @@ from swiftpie.training.stages.judges import JudgesConfig
 
 
 def mini_judges() -> TrainConfig:
-    """Subject embedder and scene classifier of 128 px sticker scenes; 12 minutes on one core."""
+    """Judges of subjects, scenes and attributes in sticker scenes; 10 minutes on one core."""
     loop = LoopConfig(
-        steps=1400, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=100
+        steps=1100, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=200
     )
     return TrainConfig(loop=loop, stage=JudgesConfig())

@@ -3,7 +3,7 @@
 from swiftpie.training.loop import LoopConfig
 from swiftpie.training.recipes.config import TrainConfig
 from swiftpie.training.stages.autoencoder import AutoencoderConfig
-from swiftpie.training.stages.one_step import Drops, OneStepConfig
+from swiftpie.training.stages.one_step.stage import OneStepConfig
 
 
 def mini_autoencoder() -> TrainConfig:
@@ -18,5 +18,5 @@ def mini_one_step() -> TrainConfig:
     """Text tower, encoders, layout predictor and one-step denoiser, together."""
     return TrainConfig(
         loop=LoopConfig(steps=3550, learning_rate=2e-3),
-        stage=OneStepConfig(num_subjects=6, pixel_weight=0.5, drops=Drops(detail=0.2, aligned=0.4)),
+        stage=OneStepConfig(num_subjects=6, pixel_weight=1.0, pixel_samples=8),
     )

@@ -1,6 +1,7 @@
-"""Judges: networks that recognise subjects and scenes, trained on true renderings alone."""
+"""Judges: networks that recognise what pictures show, trained on true renderings alone."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.models.judges import (
+    ATTRIBUTES,
+    AttributeClassifier,
     Crops,
     SceneClassifier,
     SubjectEmbedder,
@@ -27,15 +30,19 @@ GALLERY_VIEWS = 4
 
 TEMPERATURE = 0.07
 CROP_SHIFT, CROP_ZOOM = 0.06, 0.1  # of the crop's side: generated subjects are a little off
+# Rare answers count more, so that a judge in doubt does not always give the frequent one.
+ANSWER_WEIGHTS = {"size": (1.0, 2.0, 2.0), "accessory": (1.0, 2.5, 2.5)}
+LEFT_EDGE, RIGHT_EDGE = 0.42, 0.58  # centres between them are in the middle of the picture
 
 
 class Judges(nn.Module):
-    """Both judges."""
+    """All three judges."""
 
     def __init__(self) -> None:
         super().__init__()
         self.subject_embedder = SubjectEmbedder()
         self.scene_classifier = SceneClassifier(num_scenes=len(SCENES))
+        self.attribute_classifier = AttributeClassifier()
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class JudgesConfig:
 
 @dataclass(frozen=True)
 class JudgesStage:
-    """Pull two pictures of one subject together, and name scenes."""
+    """Pull two pictures of one subject together, name scenes and attributes."""
 
     world: StickerWorld
     held_out: StickerWorld
@@ -68,7 +75,7 @@ class JudgesStage:
         return Judges().to(self.world.tiles.device)
 
     def losses(self, network: nn.Module, step: int) -> dict[str, Tensor]:
-        """Return the contrastive and the classification term."""
+        """Return the contrastive and the classification terms."""
         assert isinstance(network, Judges)
         batch = self.world.batch(self.config.num_subjects, 2, seed=step)
         generator = torch.Generator().manual_seed(step)
@@ -77,14 +84,20 @@ class JudgesStage:
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
             vectors = network.subject_embedder(_channels_last(close))
             logits = network.scene_classifier(_channels_last(whole))
+            # The first picture of each subject is enough, and takes half the time.
+            answers = network.attribute_classifier(
+                _channels_last(whole[0::2]), _channels_last(close[0::2])
+            )
+        wanted = attribute_labels(batch)
         return {
             "subject": contrast(vectors[0::2], vectors[1::2]),
             "scene": F.cross_entropy(logits, batch.scene, label_smoothing=0.02),
+            "attributes": interrogate(answers, {name: wanted[name][0::2] for name in wanted}),
         }
 
     @torch.no_grad()
     def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
-        """Save the crops of some held-out subjects; return both judges' accuracy on all."""
+        """Save the crops of some held-out subjects; return the judges' accuracy on all."""
         assert isinstance(network, Judges)
         count = len(self.held_out.pool)
         batch = self.held_out.batch(count, VALIDATION_VIEWS, seed=VALIDATION_SEED, augment=False)
@@ -97,19 +110,44 @@ class JudgesStage:
         own = torch.arange(count, device=nearest.device)[:, None]
         return {
             "retrieval": float((nearest == own).float().mean()),
-            "scene_accuracy": float(self._named(network, batch).float().mean()),
+            **_accuracy(network, batch, close),
         }
 
-    def _named(self, network: Judges, batch: StickerBatch) -> Tensor:
-        named: Tensor = network.scene_classifier(shrink(batch.pixels)).argmax(1) == batch.scene
-        return named
-
     def export(self, network: nn.Module, folder: Path) -> None:
-        """Write both judges in half precision."""
+        """Write the judges in half precision."""
         assert isinstance(network, Judges)
         halves = copy.deepcopy(network).half()
         halves.subject_embedder.save_pretrained(folder / "subject_embedder")
         halves.scene_classifier.save_pretrained(folder / "scene_classifier")
+        halves.attribute_classifier.save_pretrained(folder / "attribute_classifier")
+
+
+def attribute_labels(batch: StickerBatch) -> dict[str, Tensor]:
+    """Return the right answer to each question of `ATTRIBUTES`, (B,) long.
+
+    The place is where the subject's centre is, whether or not the caption asks for a side.
+    """
+    x = batch.layout.centre[:, 0]
+    return {
+        "size": _answers("size", [a.size for a in batch.attributes], like=x),
+        "place": (x >= LEFT_EDGE).long() + (x > RIGHT_EDGE).long(),
+        "accessory": _answers("accessory", [a.accessory for a in batch.attributes], like=x),
+        "colour": x.new_tensor([a.is_black_and_white for a in batch.attributes]).long(),
+    }
+
+
+def interrogate(answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
+    """Return the mean cross-entropy of all questions.
+
+    Args:
+        answers: Logits (B, answers) by question.
+        wanted: Right answers (B,) by question.
+    """
+    terms = []
+    for question, logits in answers.items():
+        weights = logits.new_tensor(ANSWER_WEIGHTS.get(question, [1.0] * logits.shape[1]))
+        terms.append(F.cross_entropy(logits, wanted[question], weight=weights))
+    return torch.stack(terms).mean()
 
 
 def contrast(first: Tensor, second: Tensor) -> Tensor:
@@ -122,6 +160,24 @@ def contrast(first: Tensor, second: Tensor) -> Tensor:
     scores = first @ second.T / TEMPERATURE
     own = torch.arange(len(first), device=first.device)
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+
+
+def _answers(question: str, words: list[str], *, like: Tensor) -> Tensor:
+    return torch.tensor([ATTRIBUTES[question].index(word) for word in words], device=like.device)
+
+
+def _accuracy(network: Judges, batch: StickerBatch, close: Tensor) -> dict[str, float]:
+    """Return how often scenes, and the answers to each question, are right."""
+    whole = shrink(batch.pixels)
+    said: dict[str, Tensor] = network.attribute_classifier(whole, close)
+    rights = {
+        f"{name}_accuracy": (said[name], wanted) for name, wanted in attribute_labels(batch).items()
+    }
+    rights["scene_accuracy"] = (network.scene_classifier(whole), batch.scene)
+    return {
+        name: float((logits.argmax(1) == wanted).float().mean())
+        for name, (logits, wanted) in rights.items()
+    }
 
 
 def _jitter(crops: Crops, generator: torch.Generator) -> Crops:

@@ -9,7 +9,8 @@ import swiftpie
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.one_step import Drops, OneStepConfig, OneStepStage
+from swiftpie.training.stages.one_step.showing import Drops
+from swiftpie.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie.training.tokenizer import MAX_TOKENS, train_tokenizer
 
 

@@ -3,7 +3,6 @@
 import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from diffusers import ModelMixin
@@ -11,86 +10,49 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
-from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
 from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.images import contact_sheet, to_pil
-from swiftpie.layout import Layout, to_affine
+from swiftpie.layout import Layout, whole_frame
 from swiftpie.masks import iou, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.denoiser import Prediction, SubjectCondition
-from swiftpie.models.layout_predictor import LayoutPredictor, LayoutScores, subject_extent
-from swiftpie.models.reference import ReferenceFeatures, read_references
+from swiftpie.models.layout_predictor import subject_extent
+from swiftpie.models.reference import read_references
 from swiftpie.models.text import Pooling, encode_tokens
-from swiftpie.models.tiny import CELL_PX, TinyDenoiser, align
-from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.training.context import Context
 from swiftpie.training.losses import gradient_l1, layout_loss, map_loss, robust_and_squared
+from swiftpie.training.stages.one_step.networks import OneStepNetworks
+from swiftpie.training.stages.one_step.repainting import repainting
+from swiftpie.training.stages.one_step.showing import (
+    Drops,
+    References,
+    Shown,
+    absent_subject,
+    condition_of,
+    imperfect,
+    random_region,
+    show,
+)
+from swiftpie.training.stages.one_step.tasks import (
+    Answer,
+    Outcome,
+    Start,
+    Task,
+    Tasks,
+    refined_start,
+)
 from swiftpie.training.tokenizer import train_tokenizer
 from swiftpie.types import TextCondition
 
 LAST_TIMESTEP = 999  # the only one that the one-step model is asked for
 VALIDATION_SEED = 2**31 - 1
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
-FREE_PLACES = 0.2  # share of batches placed by chance, as by a user's box, not by the noise
+KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
 SUBJECT_WEIGHT = 2.0  # extra weight of latent cells that show the subject
-
-
-@dataclass(frozen=True)
-class Drops:
-    """How often each condition is withheld, so that none carries identity alone."""
-
-    everything: float = 0.08  # a whole batch without a reference
-    semantic: float = 0.10
-    detail: float = 0.15
-    aligned: float = 0.30
-
-
-class OneStepNetworks(nn.Module):
-    """All trained parts, as one module."""
-
-    def __init__(self, vocabulary: int, text_length: int, width: int = 160) -> None:
-        super().__init__()
-        config = CLIPTextConfig(
-            vocab_size=vocabulary,
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=2,
-            num_attention_heads=5,
-            max_position_embeddings=text_length,
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=2,
-        )
-        self.text_encoder = CLIPTextModel(config)
-        embedding = self.text_encoder.get_input_embeddings()
-        assert isinstance(embedding, nn.Embedding)
-        nn.init.normal_(embedding.weight, std=0.5)
-        self.image_encoder = ConvImageEncoder(width=width)
-        self.layout_predictor = LayoutPredictor(text_width=width)
-        self.denoiser = TinyDenoiser(text_width=width)
-
-
-class References(NamedTuple):
-    """The reference side of one batch, G rows."""
-
-    pixels: Tensor  # (G, 3, H, W) grey outside the subject
-    mask: Tensor  # (G, 1, H, W)
-    features: ReferenceFeatures
-
-
-class Outcome(NamedTuple):
-    """What one forward pass gives the losses."""
-
-    prediction: Prediction
-    scores: LayoutScores
-    maps: list[Tensor]  # identity attention maps (B, 1, h, w); none without a reference
 
 
 @dataclass(frozen=True)
@@ -103,6 +65,7 @@ class OneStepConfig:
     pixel_weight: float = 0.0  # weight of the loss in pixels; costs a decoder pass
     pixel_samples: int = 6
     drops: Drops = field(default_factory=Drops)
+    tasks: Tasks = field(default_factory=Tasks)
 
     def build(self, context: Context) -> "OneStepStage":
         """Return the stage for the given data and device."""
@@ -145,40 +108,101 @@ class OneStepStage:
         """Return latent, layout, mask, map and (if weighted) pixel terms."""
         assert isinstance(network, OneStepNetworks)
         generator = torch.Generator().manual_seed(step)
-        is_free = float(torch.rand((), generator=generator)) < FREE_PLACES
-        batch = self.world.batch(
-            self.config.num_subjects, self.config.views, seed=step, free_places=is_free
-        )
-        device = batch.pixels.device
+        task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
+        device = self.world.tiles.device
         with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            if task is Task.REPAINT:
+                answer, outcome = self._repaint(network, step, generator)
+            else:
+                answer, outcome = self._draw(network, step, task, generator=generator)
             with torch.no_grad():
-                target = self.autoencoder.encode(batch.pixels).float()
-            forced = 1.0 if is_free else TEACHER_FORCED
-            outcome = self.forward(network, batch, generator, forced=forced)
+                target = self.autoencoder.encode(answer.pixels).float()
         sample = outcome.prediction.sample.float()
-        weight = 1 + SUBJECT_WEIGHT * resize_mask(batch.mask, _cells(batch))
+        mask = answer.masks.amax(dim=1, keepdim=True)
+        weight = 1 + SUBJECT_WEIGHT * resize_mask(mask, (target.shape[2], target.shape[3]))
         weight = weight / weight.mean() * self.autoencoder.channel_weights()
-        shape = F.interpolate(batch.mask, size=outcome.prediction.mask.shape[-2:], mode="area")
+        shape = F.interpolate(mask, size=outcome.prediction.mask.shape[-2:], mode="area")
         guess = outcome.prediction.mask.float().clamp(1e-5, 1 - 1e-5)
         terms = {
             "latents": robust_and_squared(sample, target, weight),
             "mask": 0.1 * F.binary_cross_entropy(guess, shape),
         }
-        if not is_free:  # where noise does not place the subject, there is nothing to predict
-            terms["layout"] = 0.3 * layout_loss(outcome.scores, batch.layout)
+        if outcome.scores is not None and answer.layout is not None:
+            terms["layout"] = 0.3 * layout_loss(outcome.scores, answer.layout)
         if outcome.maps:
-            terms["maps"] = 0.03 * map_loss(outcome.maps, batch.mask)
+            terms["maps"] = 0.03 * map_loss(outcome.maps, answer.masks)
         if self.config.pixel_weight:
-            terms["pixels"] = self.config.pixel_weight * self._pixel_loss(sample, batch)
+            terms["pixels"] = self.config.pixel_weight * self._pixel_loss(sample, answer.pixels)
         return terms
 
-    def _pixel_loss(self, sample: Tensor, batch: StickerBatch) -> Tensor:
+    def _pixel_loss(self, sample: Tensor, pixels: Tensor) -> Tensor:
         """Compare some decoded pictures, evenly spread over the subjects of the batch."""
         chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
-        truth = batch.pixels[chosen]
+        truth = pixels[chosen]
         with torch.autocast(sample.device.type, torch.bfloat16):
             decoded = self.autoencoder.decode(sample[chosen])
         return F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
+
+    def _draw(
+        self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
+    ) -> tuple[Answer, Outcome]:
+        """Draw whole pictures of one or two subjects."""
+        is_free = task in {Task.PLACED_FREELY, Task.PAIR}
+        batch = self.world.batch(
+            self.config.num_subjects,
+            self.config.views,
+            seed=step,
+            free_places=is_free,
+            pairs=task is Task.PAIR,
+        )
+        start, state = None, generator.get_state()
+        if task is Task.REFINE:
+            with torch.no_grad():
+                draft = self.forward(network, batch, generator, forced=1.0).prediction.sample
+            start = refined_start(batch.noise, draft, chance=step % 3)
+            generator.set_state(state)  # the same conditions again
+        forced = 1.0 if is_free or start is not None else TEACHER_FORCED
+        outcome = self.forward(network, batch, generator, forced=forced, start=start)
+        masks = (
+            torch.cat([batch.mask, batch.companion_mask], dim=1)
+            if task is Task.PAIR
+            else batch.mask
+        )
+        # Where noise does not place the subject, there is nothing to predict.
+        return Answer(batch.pixels, masks, None if is_free else batch.layout), outcome
+
+    def _repaint(
+        self, network: OneStepNetworks, step: int, generator: torch.Generator
+    ) -> tuple[Answer, Outcome]:
+        """Complete pictures of which a part is given, with or without their subject's reference.
+
+        The given part is one more subject, seen in the frame of the picture itself.
+        """
+        views = max(1, self.config.views // 2)  # each picture is read as a reference as well
+        batch = self.world.batch(self.config.num_subjects, views, seed=step, free_places=True)
+        knows_subject = bool(torch.rand((), generator=generator) < KNOWN_SUBJECTS)
+        wanted = repainting(batch, seed=step, may_empty=not knows_subject)
+        given = 1 - wanted.allowed
+        frame = self._read(network, wanted.pixels * given, given)
+        cells = (batch.noise.shape[2], batch.noise.shape[3])
+        drops = self.config.drops
+        shown = [
+            show(
+                frame,
+                whole_frame(given),
+                resize_mask(given, cells),
+                drops=replace(drops, aligned=drops.aligned / 2, detail=drops.detail / 2),
+                views=1,
+                generator=generator,
+            )
+        ]
+        if knows_subject:
+            subject = self._subject(network, batch, generator, views=views, layout=batch.layout)
+            shown.insert(0, subject)
+        text = self.encode_text(network, wanted.captions)
+        condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
+        prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
+        return Answer(wanted.pixels, wanted.mask, None), Outcome(prediction, None, [])
 
     def forward(
         self,
@@ -187,82 +211,76 @@ class OneStepStage:
         generator: torch.Generator,
         *,
         forced: float = 0.0,
+        start: Start | None = None,
     ) -> Outcome:
         """Predict `batch`, with conditions dropped by `generator`.
 
-        `forced` is the share of samples that get the true layout instead of the predicted one.
+        `forced` is the share of samples that get the true layout instead of the predicted one;
+        `start` is what enters the denoiser, if not the noise of the first step.
         """
-        chance = torch.rand(4, generator=generator)
+        start = start or Start(batch.noise, LAST_TIMESTEP)
         text = self.encode_text(network, batch.captions)
-        if float(chance[0]) < self.config.drops.everything:
-            return self._without_reference(network, batch, text)
-        mask = _imperfect(batch.reference_mask, float(chance[1]))
-        reference = batch.reference * mask
+        extent = subject_extent(batch.reference_mask).repeat_interleave(self.config.views, dim=0)
+        scores = network.layout_predictor(batch.noise, text.pooled, extent)
+        if float(torch.rand((), generator=generator)) < self.config.drops.everything:
+            condition = absent_subject(batch.noise, width=text.pooled.shape[1])
+            return Outcome(network.denoiser(*start, text, condition, {}), scores, [])
+        known = torch.rand(len(extent), generator=generator) < forced
+        layout = _choose(known.to(extent.device), batch.layout, scores.layout)
+        views = self.config.views
+        shown = [self._subject(network, batch, generator, views=views, layout=layout)]
+        if batch.companion_layout is not None:
+            rows = torch.arange(len(batch.noise), device=batch.noise.device).roll(views)
+            cells = (batch.noise.shape[2], batch.noise.shape[3])
+            shown.append(
+                show(
+                    shown[0].references.select(rows),
+                    batch.companion_layout,
+                    random_region(batch.companion_mask, cells, generator=generator),
+                    drops=self.config.drops,
+                    views=views,
+                    generator=generator,
+                )
+            )
+        condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
+        notes: dict[str, Tensor] = {}
+        prediction = network.denoiser(*start, text, condition, notes)
+        maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
+        return Outcome(prediction, scores, maps)
+
+    def _subject(
+        self,
+        network: OneStepNetworks,
+        batch: StickerBatch,
+        generator: torch.Generator,
+        *,
+        views: int,
+        layout: Layout,
+    ) -> Shown:
+        mask = imperfect(batch.reference_mask, float(torch.rand((), generator=generator)))
+        read = self._read(network, batch.reference * mask, mask)
+        rows = torch.arange(len(mask), device=mask.device).repeat_interleave(views)
+        cells = (batch.noise.shape[2], batch.noise.shape[3])
+        region = random_region(batch.mask, cells, generator=generator)
+        return show(
+            read.select(rows),
+            layout,
+            region,
+            drops=self.config.drops,
+            views=views,
+            generator=generator,
+        )
+
+    def _read(self, network: OneStepNetworks, pixels: Tensor, mask: Tensor) -> References:
         features = read_references(
             network.denoiser,
             network.image_encoder,
             self.autoencoder,
-            pixels=reference,
+            pixels=pixels,
             mask=mask,
             empty_text=self.encode_text(network, [""]),
         )
-        extent = subject_extent(mask).repeat_interleave(self.config.views, dim=0)
-        scores = network.layout_predictor(batch.noise, text.pooled, extent)
-        known = torch.rand(len(extent), generator=generator) < forced
-        layout = _choose(known.to(extent.device), batch.layout, scores.layout)
-        frames = References(reference, mask, features)
-        condition = self._condition(batch, frames, layout=layout, generator=generator)
-        notes: Notes = {}
-        prediction = network.denoiser(batch.noise, LAST_TIMESTEP, text, condition, notes)
-        maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
-        return Outcome(prediction, scores, maps)
-
-    def _without_reference(
-        self, network: OneStepNetworks, batch: StickerBatch, text: TextCondition
-    ) -> Outcome:
-        extent = subject_extent(batch.reference_mask).repeat_interleave(self.config.views, dim=0)
-        scores = network.layout_predictor(batch.noise, text.pooled, extent)
-        condition = absent_subject(batch.noise, width=text.pooled.shape[1])
-        prediction = network.denoiser(batch.noise, LAST_TIMESTEP, text, condition, {})
-        return Outcome(prediction, scores, [])
-
-    def _condition(
-        self,
-        batch: StickerBatch,
-        references: "References",
-        *,
-        layout: Layout,
-        generator: torch.Generator,
-    ) -> SubjectCondition:
-        pixels, mask, features = references
-
-        def spread(rows: Tensor) -> Tensor:
-            return rows.repeat_interleave(self.config.views, dim=0)
-
-        def keep(share: float) -> Tensor:
-            kept = torch.rand(len(batch.reference), generator=generator) >= share
-            return spread(kept.to(batch.noise))[:, None]
-
-        cells = _cells(batch)
-        aligned = align(self.autoencoder, spread(pixels), spread(mask), layout=layout, cells=cells)
-        attention = silent_condition(batch.noise, width=features.pooled.shape[1])
-        kept_detail = keep(self.config.drops.detail)
-        attention = attention._replace(
-            identity_tokens=spread(features.tokens)[:, None],
-            keys={name: spread(rows)[:, None] for name, rows in features.keys.items()},
-            values={name: spread(rows)[:, None] for name, rows in features.values.items()},
-            coverage=spread(resize_mask(mask, cells))[:, None],
-            affine=to_affine(layout).detach()[:, None],
-            has_layout=torch.ones_like(kept_detail),
-            identity_scale=keep(self.config.drops.semantic),
-            detail_scale=torch.ones_like(kept_detail),
-            mask=_random_region(batch.mask, cells, generator=generator),
-        )
-        attention = _silence(attention, kept_detail)
-        aligned = aligned[:, None] * keep(self.config.drops.aligned)[:, :, None, None, None]
-        return SubjectCondition(
-            attention=attention, pooled=spread(features.pooled)[:, None], aligned=aligned
-        )
+        return References(pixels, mask, features)
 
     def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts`, with gradients."""
@@ -315,26 +333,6 @@ class OneStepStage:
         self.tokenizer.save_pretrained(folder / "tokenizer")
 
 
-def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:
-    """Return the condition of a picture from text alone, for noise (B, C, 16, 16)."""
-    batch, channels, rows, columns = noise.shape
-    return SubjectCondition(
-        attention=silent_condition(noise, width=width),
-        pooled=noise.new_zeros(batch, 1, width),
-        aligned=noise.new_zeros(batch, 1, channels + CELL_PX**2, rows, columns),
-    )
-
-
-def _cells(batch: StickerBatch) -> tuple[int, int]:
-    return batch.noise.shape[2], batch.noise.shape[3]
-
-
-def _silence(attention: AttentionCondition, kept: Tensor) -> AttentionCondition:
-    """Turn the detail branch off in samples where `kept` (B, 1) is 0, but not the aligned input."""
-    values = {name: rows * kept[:, :, None, None] for name, rows in attention.values.items()}
-    return attention._replace(values=values)
-
-
 def _choose(known: Tensor, truth: Layout, guess: Layout) -> Layout:
     """Take rows of `truth` where `known` (B,), else of `guess`, without gradient."""
     return Layout(
@@ -343,20 +341,3 @@ def _choose(known: Tensor, truth: Layout, guess: Layout) -> Layout:
             for a, b in zip(truth, guess, strict=True)
         )
     )
-
-
-def _imperfect(mask: Tensor, chance: float) -> Tensor:
-    """Grow, shrink or keep a reference mask (R, 1, H, W), as masks of real photographs are off."""
-    if chance < 0.15:
-        return F.max_pool2d(mask, 3, stride=1, padding=1)
-    if chance < 0.3:
-        return 1 - F.max_pool2d(1 - mask, 3, stride=1, padding=1)
-    return mask
-
-
-def _random_region(mask: Tensor, cells: tuple[int, int], *, generator: torch.Generator) -> Tensor:
-    """Return the region for rescaling: everything, the true mask or a grown one, by sample."""
-    exact = F.adaptive_avg_pool2d(mask, cells)
-    grown = F.max_pool2d(exact, 3, stride=1, padding=1)
-    draw = torch.rand(len(mask), 1, 1, 1, generator=generator).to(mask.device)
-    return torch.where(draw < 0.6, torch.ones_like(exact), torch.where(draw < 0.8, exact, grown))

@@ -1,0 +1,299 @@
+"""The inversion network of the mini model, in both of SwiftEdit's stages."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.backbones.weights import load_network
+from swiftpie.data.stickers import StickerBatch, StickerWorld
+from swiftpie.images import contact_sheet, to_pil
+from swiftpie.masks import resize_mask
+from swiftpie.models.inversion import Reading, TinyInversion
+from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
+from swiftpie.training.context import Context
+from swiftpie.training.losses import robust_and_squared
+from swiftpie.training.scores import draw_levels
+from swiftpie.training.stages.adapter.perceptual import Compare
+from swiftpie.training.stages.distill.conditions import Encoded, encode, fast_precision, predict
+from swiftpie.training.stages.distill.sources import Model, Scenes, load_model, load_pair
+from swiftpie.training.stages.inversion.changes import Changes, draw_changes
+from swiftpie.training.stages.inversion.figures import mask_figures, psnr_db
+from swiftpie.training.stages.inversion.likeness import distance, in_autoencoder, in_judge
+from swiftpie.training.stages.inversion.losses import (
+    FIRST_TIMESTEP,
+    LAST_TIMESTEP,
+    noise_error,
+    score_pull,
+)
+from swiftpie.training.stages.one_step.showing import Drops, absent_subject
+from swiftpie.training.stages.one_step.stage import LAST_TIMESTEP as GENERATOR_TIMESTEP
+from swiftpie.types import TextCondition
+
+VALIDATION_SEED = 2**31 - 1
+VALIDATION_PICTURES = 48
+SHOWN = 12  # columns of the picture of progress
+# Often without a reference: then all that the generator knows of the picture is noise and text.
+DROPS = Drops(everything=0.5, semantic=0.1, detail=0.3, aligned=0.5)
+ONLY_TEXT = Drops(everything=1.0)
+MISLED_WEIGHT = 0.5  # of the noise under a wrong prompt, which is the same noise
+DOUBT_WEIGHT = 0.5  # of the coarse map within the noise, beside the fine mask
+
+
+@dataclass(frozen=True)
+class MiniInversionConfig:
+    """Settings of the stage; a weight of 0 leaves a term out, and what it costs."""
+
+    generator: str = "mini_one_step"  # what is inverted: a run, a folder, or `mini`
+    start_from: str = ""  # the run whose network is trained further
+    teacher: str = ""  # a multi-step model of the same latents, for the score term
+    scenes: Scenes = field(default_factory=lambda: Scenes(num_subjects=6, drops=DROPS))
+    generated_share: float = 0.25  # of the batches show what the generator drew
+    reconstruct_every: int = 3  # batches; each costs a pass through the generator and back
+    noise_weight: float = 1.0
+    edits_weight: float = 0.5  # of telling where prompts disagree
+    latents_weight: float = 1.0
+    pixels_weight: float = 0.0
+    pixel_samples: int = 6
+    asks_judge: bool = False  # compare pixels in the features of the subject judge too
+    score_weight: float = 0.0
+
+    @property
+    def returns(self) -> bool:
+        """Whether inverted noise is sent back through the generator."""
+        return bool(self.latents_weight or self.pixels_weight)
+
+    def build(self, context: Context) -> "MiniInversionStage":
+        """Return the stage for the given data and device."""
+        teacher = None
+        if self.teacher:
+            generator, teacher = load_pair(
+                context, student=self.generator, teacher=self.teacher, scenes=self.scenes
+            )
+        else:
+            generator = load_model(context, self.generator, scenes=self.scenes)
+        generator.networks.eval().requires_grad_(requires_grad=False)
+        start = context.export_of(self.start_from) / "inversion" if self.start_from else None
+        return MiniInversionStage(generator, config=self, start=start, teacher=teacher)
+
+
+class Round(NamedTuple):
+    """A batch of pictures and what the network reads in them."""
+
+    batch: StickerBatch
+    changes: Changes
+    latents: Tensor  # (B, C, h, w) of the pictures
+    text: TextCondition  # of the first prompts
+    source: Reading  # under the first prompts
+    target: Reading  # under the second
+
+
+@dataclass(frozen=True)
+class MiniInversionStage:
+    """Invert pictures to the noise that the renderer, and so the generator, drew them from.
+
+    The renderer gives what the paper has to make: pictures and their exact noise. The generator
+    is frozen whole, as its own training teaches it to keep a given picture.
+    """
+
+    generator: Model
+    config: MiniInversionConfig
+    start: Path | None = None
+    teacher: Model | None = None
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.config.scenes.num_subjects * self.config.scenes.views
+
+    @property
+    def world(self) -> StickerWorld:
+        """Where pictures are from."""
+        return self.generator.stage.world
+
+    def network(self) -> nn.Module:
+        """Return a network with a fixed initialisation, or the one to train further."""
+        torch.manual_seed(4)
+        width = self.generator.networks.denoiser.config.text_width
+        network = TinyInversion(text_width=width)
+        if self.start is not None:
+            network = load_network(_build, self.start)
+        placed: nn.Module = network.to(self.world.tiles.device, memory_format=torch.channels_last)
+        return placed
+
+    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+        """Return noise and edit terms and, if weighted, those through generator and teacher."""
+        assert isinstance(network, TinyInversion)
+        config, scenes = self.config, self.config.scenes
+        chance = torch.Generator().manual_seed(draw)
+        is_generated = float(torch.rand((), generator=chance)) < config.generated_share
+        returns = draw % config.reconstruct_every == 0 and config.returns
+        batch = self.world.batch(scenes.num_subjects, scenes.views, seed=draw)
+        with fast_precision(batch.noise.device):
+            with torch.no_grad():
+                told = (
+                    self._tell(batch, scenes.drops, seed=draw) if returns or is_generated else None
+                )
+                latents = self.generator.stage.autoencoder.encode(batch.pixels).float()
+                if told is not None and is_generated:
+                    latents = self._generate(batch.noise, told)
+            now = self.read(network, batch, latents, seed=draw)
+            logits = network.disagreement(now.source.notes, now.target.notes)
+        terms = {
+            "noise": config.noise_weight * _noise_term(now),
+            "edits": config.edits_weight * _edits_term(now, logits),
+        }
+        if told is not None and returns:
+            terms |= self._reconstruction(now, told)
+        if config.score_weight:
+            assert self.teacher is not None, "a score term needs a teacher"
+            terms["score"] = config.score_weight * _score_term(now, self.teacher, chance)
+        return terms
+
+    def read(
+        self, network: TinyInversion, batch: StickerBatch, latents: Tensor, *, seed: int
+    ) -> Round:
+        """Read pictures, given as `latents` (B, C, h, w), under two prompts each."""
+        stage, networks = self.generator.stage, self.generator.networks
+        changes = draw_changes(self.world, batch, seed=seed)
+        with torch.no_grad():
+            text = stage.encode_text(networks, changes.source + changes.target)
+        reading, count = network.read(latents.repeat(2, 1, 1, 1), text), len(latents)
+        return Round(
+            batch=batch,
+            changes=changes,
+            latents=latents,
+            text=TextCondition(*(part[:count] for part in text)),
+            source=Reading(*(part[:count] for part in reading)),
+            target=Reading(*(part[count:] for part in reading)),
+        )
+
+    def _tell(self, batch: StickerBatch, drops: Drops, *, seed: int) -> Encoded:
+        stage, networks = self.generator.stage, self.generator.networks
+        return encode(stage, networks, batch, drops=drops, seed=seed)
+
+    def _generate(self, start: Tensor, told: Encoded) -> Tensor:
+        """Return the latents (B, C, h, w) that the generator draws."""
+        denoiser = self.generator.networks.denoiser
+        return predict(denoiser, start, GENERATOR_TIMESTEP, told).sample
+
+    def _reconstruction(self, now: Round, told: Encoded) -> dict[str, Tensor]:
+        """Return the terms that compare pictures with what their inverted noise gives."""
+        config, autoencoder = self.config, self.generator.stage.autoencoder
+        terms: dict[str, Tensor] = {}
+        with fast_precision(now.latents.device):
+            again = self._generate(start_of(now.latents, now.source.noise), told)
+        if config.latents_weight:
+            error = robust_and_squared(again, now.latents, autoencoder.channel_weights())
+            terms["latents"] = config.latents_weight * error
+        if config.pixels_weight:
+            chosen = slice(None, None, max(1, len(again) // config.pixel_samples))
+            with fast_precision(now.latents.device):
+                truth = autoencoder.decode(now.latents[chosen]).float()
+                pixels = autoencoder.decode(again[chosen]).float()
+                terms["pixels"] = config.pixels_weight * distance(pixels, truth, self._compares)
+        return terms
+
+    @cached_property
+    def _compares(self) -> Sequence[Compare]:
+        compares = [in_autoencoder(self.generator.stage.autoencoder)]
+        if self.config.asks_judge:
+            compares.append(in_judge(self.world.tiles.device))
+        return compares
+
+    @torch.no_grad()
+    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+        """Save pictures, what comes back, and true and found masks; return figures.
+
+        Pictures come back through text and noise alone, so that no reference hides an error.
+        """
+        assert isinstance(network, TinyInversion)
+        stage = self.generator.stage
+        batch = stage.held_out.batch(VALIDATION_PICTURES, 1, seed=VALIDATION_SEED, augment=False)
+        latents = stage.autoencoder.encode(batch.pixels).float()
+        now = self.read(network, batch, latents, seed=VALIDATION_SEED)
+        logits = network.disagreement(now.source.notes, now.target.notes)
+        found = resize_mask(torch.sigmoid(logits), (batch.mask.shape[2], batch.mask.shape[3]))
+        told = self._tell(batch, ONLY_TEXT, seed=0)
+        back, bound = (
+            stage.autoencoder.decode(self._generate(start_of(latents, noise), told)).clamp(-1, 1)
+            for noise in (now.source.noise, batch.noise)
+        )
+        masks = [2 * mask.expand_as(back) - 1 for mask in (now.changes.mask, found)]
+        rows = [to_pil(row[:SHOWN]) for row in (batch.pixels, back, *masks)]
+        contact_sheet(rows, cell_px=128).save(path)
+        error = noise_error(now.source.noise, batch.noise)
+        return {
+            "layout_error": float(error.layout),
+            "texture_error": float(error.texture),
+            "psnr_db": psnr_db(back, batch.pixels),
+            "psnr_of_true_noise_db": psnr_db(bound, batch.pixels),
+            **mask_figures(
+                now.changes,
+                found,
+                source_noise=now.source.noise,
+                target_noise=now.target.noise,
+            ),
+        }
+
+    def export(self, network: nn.Module, folder: Path) -> None:
+        """Write the network in float16, into the folder where a tiny preset looks for it."""
+        assert isinstance(network, TinyInversion)
+        half = copy.deepcopy(network).half()
+        half.register_to_config(_name_or_path="")  # where it lay here is nobody's business
+        half.save_pretrained(folder / "inversion")
+
+
+def start_of(latents: Tensor, noise: Tensor) -> Tensor:
+    """Return what the generator starts from, all (B, C, h, w); the convention of `pipelines.edit`.
+
+    Args:
+        latents: Of a picture.
+        noise: What was inverted from it.
+    """
+    return add_noise(latents, noise, scaled_linear_step(GENERATOR_TIMESTEP))
+
+
+def _noise_term(now: Round) -> Tensor:
+    """Compare the noise, which is the same whatever the prompt says."""
+    told = noise_error(now.source.noise, now.batch.noise).total
+    misled = noise_error(now.target.noise, now.batch.noise).total
+    return (told + MISLED_WEIGHT * misled) / (1 + MISLED_WEIGHT)
+
+
+def _edits_term(now: Round, logits: Tensor) -> Tensor:
+    """Return how badly disagreement is told, between two prompts and within each noise."""
+    mask = now.changes.mask
+    fine = resize_mask(mask, (logits.shape[2], logits.shape[3]))
+    coarse = resize_mask(mask, (now.latents.shape[2], now.latents.shape[3]))
+    doubt = torch.cat([now.source.doubt, now.target.doubt])
+    truth = torch.cat([torch.zeros_like(coarse), coarse])
+    within = F.binary_cross_entropy_with_logits(doubt, truth)
+    return F.binary_cross_entropy_with_logits(logits, fine) + DOUBT_WEIGHT * within
+
+
+def _score_term(now: Round, teacher: Model, chance: torch.Generator) -> Tensor:
+    """Return the score regulariser, with the teacher told the first prompts alone."""
+    absent = absent_subject(now.latents, width=now.text.pooled.shape[1])
+    told = Encoded(now.text, now.text, absent, has_subject=False)
+    with fast_precision(now.latents.device):
+        return score_pull(
+            lambda noisy, timesteps: (
+                predict(teacher.networks.denoiser, noisy, timesteps, told).sample
+            ),
+            now.latents,
+            now.source.noise,
+            levels=draw_levels(chance, like=now.latents, first=FIRST_TIMESTEP, last=LAST_TIMESTEP),
+            prediction_type=PredictionType.SAMPLE,
+        )
+
+
+def _build(folder: Path) -> nn.Module:
+    network: nn.Module = TinyInversion.from_config(TinyInversion.load_config(folder))
+    return network

@@ -1,0 +1,64 @@
+"""Reflow on the packaged sprites: its pairs are the teacher's, made once and kept."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import swiftpie
+from swiftpie.training.stages.distill.conditions import NOTHING_DROPPED, encode, sample_ddim
+from swiftpie.training.stages.distill.reflow import ReflowConfig, ReflowStage
+from tests.training.stages.conftest import SCENES
+
+CONFIG = ReflowConfig(scenes=SCENES, sampling_steps=1, guidance=2.0, num_batches=2, pixel_samples=1)
+
+
+@pytest.fixture
+def stage(models, tmp_path):
+    student, teacher = models
+    return ReflowStage(student, teacher.networks, tmp_path / "pairs", config=CONFIG)
+
+
+def test_a_pair_is_noise_and_what_the_teacher_makes_of_it(stage):
+    pairs = stage.pairs(0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        told = encode(
+            stage.student.stage, stage.teacher, pairs.batch, drops=NOTHING_DROPPED, seed=0
+        )
+    answer = sample_ddim(stage.teacher.denoiser, pairs.batch.noise, told, steps=1, scale=2.0)
+    torch.testing.assert_close(pairs.answer.sample, answer.sample, atol=0.1, rtol=0.1)
+    assert float(pairs.answer.sample.std()) > 0.3
+
+
+def test_pairs_are_made_once_and_read_back_the_same(stage):
+    made = stage.pairs(1)
+    assert [path.name for path in stage.folder.iterdir()] == ["000001.safetensors"]
+    nobody = replace(stage, teacher=None)  # a second answer would need one
+    read = nobody.pairs(3)  # there are two batches, so draw 3 is draw 1 again
+    assert torch.equal(made.batch.noise, read.batch.noise)
+    assert all(torch.equal(*pair) for pair in zip(made.answer, read.answer, strict=True))
+
+
+def test_endless_pairs_leave_no_files(stage):
+    replace(stage, config=replace(CONFIG, num_batches=0)).pairs(5)
+    assert not stage.folder.exists()
+
+
+def test_a_student_that_agrees_with_the_teacher_has_nothing_to_learn(stage):
+    same = replace(stage, config=replace(CONFIG, guidance=1.0))
+    with torch.no_grad():
+        terms = same.losses(same.teacher, 0)
+        guided = stage.losses(stage.teacher, 1)
+    assert set(terms) == {"latents", "mask", "pixels"}
+    assert float(terms["latents"]) < 1e-6
+    assert float(terms["pixels"]) < 1e-3
+    assert float(guided["latents"]) > 1e-3
+
+
+def test_a_trained_student_is_saved_and_loads_as_a_preset(stage, train, sprite):
+    events, folder = train(stage)
+    assert {"latents", "mask", "pixels", "psnr_db"} <= events[-1].losses.keys()
+    assert len(list(stage.folder.glob("*.safetensors"))) == 2
+    session = swiftpie.load("mini", weights=folder / "export")
+    result = session.personalize(session.encode_identity(sprite), "a robot on a beach")
+    assert result.images[0].size == (128, 128)

@@ -1,0 +1,69 @@
+"""Prompts that change a picture, and where they do."""
+
+from collections import defaultdict
+
+import pytest
+import torch
+
+from swiftpie.data.stickers import StickerWorld
+from swiftpie.training.stages.inversion.changes import Change, draw_changes
+
+
+@pytest.fixture(scope="module")
+def world(subjects):
+    return StickerWorld(subjects, "held_out")
+
+
+@pytest.fixture(scope="module")
+def batch(world):
+    return world.batch(6, 4, seed=5)
+
+
+@pytest.fixture(scope="module")
+def rows(world, batch):
+    """Source, target, mask and subject mask by kind of change."""
+    found = defaultdict(list)
+    for seed in range(6):
+        changes = draw_changes(world, batch, seed=seed)
+        for row, kind in enumerate(changes.kinds):
+            texts = changes.source[row], changes.target[row]
+            found[kind].append((*texts, changes.mask[row], batch.mask[row]))
+    return found
+
+
+def test_every_kind_of_change_occurs(rows):
+    assert set(rows) == set(Change)
+
+
+def test_one_seed_gives_one_set_of_changes(world, batch):
+    first, again = (draw_changes(world, batch, seed=3) for _ in range(2))
+    assert first[:3] == again[:3]
+    assert torch.equal(first.mask, again.mask)
+
+
+def test_another_scene_leaves_the_subject(rows):
+    assert all(torch.equal(mask, 1 - subject) for _, _, mask, subject in rows[Change.SCENE])
+
+
+def test_other_words_for_the_same_change_nothing(rows):
+    assert all(mask.max() == 0 for _, _, mask, _ in rows[Change.NOTHING])
+
+
+def test_another_subject_changes_all_of_the_old_one(rows):
+    for source, target, mask, subject in rows[Change.SUBJECT]:
+        assert source != target
+        assert bool((mask >= subject).all())
+        assert mask.mean() < 1
+
+
+def test_hats_are_small_and_change_something(rows):
+    shares = [float(mask.mean()) for _, _, mask, _ in rows[Change.ACCESSORY]]
+    assert min(shares) > 0
+    assert sum(shares) / len(shares) < 0.2
+
+
+def test_a_bare_word_stands_for_what_it_names(rows):
+    for source, target, mask, subject in rows[Change.WORD]:
+        assert source == ""
+        assert target
+        assert torch.equal(mask, subject) or torch.equal(mask, 1 - subject)
