@@ -14,6 +14,8 @@ from torch.nn import functional as F
 COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
 _LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
 _BLOCKS_A_SIDE = 4
+_ANCHOR_NUMBERS = [5, 7, 8]  # which layout numbers place the horizon, the sun and a planet
+_ANCHORS = [(0.42, 0.16), (0.15, 0.70), (0.10, 0.25)]  # smallest value, and what the number adds
 
 
 def grain(noise: Tensor) -> Tensor:
@@ -33,6 +35,24 @@ def block_normals(noise: Tensor) -> Tensor:
     means = blocks.mean(dim=(2, 4)).flatten(1)
     # A mean of n normals has deviation 1 / sqrt(n).
     return means * math.sqrt(height * width)
+
+
+def layout_uniforms(noise: Tensor) -> Tensor:
+    """Return (B, 16) numbers in (0, 1), uniform and independent when `noise` is normal."""
+    uniforms: Tensor = torch.special.ndtr(block_normals(noise))
+    return uniforms
+
+
+def anchors(uniforms: Tensor) -> Tensor:
+    """Return the places (B, 3) that scenes hang on: horizon, sun from the left, planet from above.
+
+    All are shares of the side of the picture.
+
+    Args:
+        uniforms: The numbers of `layout_uniforms`, (B, 16).
+    """
+    first, span = uniforms.new_tensor(_ANCHORS).unbind(1)
+    return first + span * uniforms[:, _ANCHOR_NUMBERS]
 
 
 def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:

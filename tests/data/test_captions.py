@@ -2,7 +2,14 @@ from random import Random
 
 import pytest
 
-from swiftpie.data.captions import GENERIC_NAMES, Attributes, draw_attributes, draw_caption
+from swiftpie.data.captions import (
+    GENERIC_NAMES,
+    Attributes,
+    draw_attributes,
+    draw_caption,
+    draw_empty_caption,
+    draw_pair_caption,
+)
 from swiftpie.data.scenes import SCENES
 
 
@@ -58,3 +65,21 @@ def test_attributes_cover_every_choice():
     assert {a.side for a in drawn} == {"none", "left", "right"}
     assert {a.accessory for a in drawn} == {"none", "crown", "top hat"}
     assert {a.is_black_and_white for a in drawn} == {True, False}
+
+
+def test_captions_of_two_name_both_in_order():
+    random = Random(3)
+    for scene in SCENES * 3:
+        caption = draw_pair_caption(random, scene, Attributes(), names=("dog", "apple"))
+        first, second = caption.split(" and ", 1)
+        assert first.endswith(("a dog", *(f"a {name}" for name in GENERIC_NAMES), "an object"))
+        assert second.startswith(("an apple", "a ", "an object"))
+        assert caption.endswith(scene.phrases)
+
+
+def test_captions_of_empty_scenes_name_nobody():
+    random = Random(3)
+    for scene in SCENES * 3:
+        caption = draw_empty_caption(random, scene)
+        assert caption.endswith(scene.phrases)
+        assert not any(f" {name} " in caption for name in GENERIC_NAMES)

@@ -1,5 +1,6 @@
 import torch
 
+from swiftpie.data.renderer import draw_frames
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 
@@ -65,3 +66,18 @@ def test_without_augmentation_subjects_are_drawn_as_they_are(world):
     frames = dict(zip(first.subject.tolist(), first.frames, strict=True))
     for subject, frame in zip(second.subject.tolist(), second.frames, strict=True):
         assert torch.allclose(frames[subject], frame, atol=1e-5)
+
+
+def test_pairs_show_the_subject_of_the_pictures_before_on_the_other_side(world, batch):
+    pairs = world.batch(6, 4, seed=11, pairs=True)
+    behind = draw_frames(
+        pairs.frames.repeat_interleave(4, dim=0).roll(4, 0), pairs.companion_layout, size_px=64
+    )
+    assert ((behind[:, 3:] - pairs.companion_mask) > -1e-5).all()
+    assert (pairs.mask + pairs.companion_mask).max() < 1 + 1e-5
+    assert pairs.companion_mask.sum(dim=(1, 2, 3)).min() > 20
+    across = pairs.layout.centre[:, 0] - pairs.companion_layout.centre[:, 0]
+    assert across.abs().min() > 0.1
+    assert all(" and a" in caption for caption in pairs.captions)
+    assert batch.companion_layout is None
+    assert batch.companion_mask.max() == 0

@@ -18,6 +18,7 @@ _THE_SHARE = 0.2
 _GREY_SHARE = 0.06
 _PREFIXES = ("a photo of", "a picture of", "an image of", "a 3d render of", "")
 _GREY_PREFIXES = ("a black and white photo of", "black and white photo of", "black and white")
+_EMPTY_PREFIXES = ("a photo of nothing", "nothing", "an empty scene", "nobody", "")
 _SIZE_WORDS: dict[Size, tuple[str, ...]] = {
     "normal": ("",),
     "tiny": ("tiny", "tiny", "small", "little"),
@@ -78,6 +79,21 @@ def draw_caption(
         random.choice(_SIDE_WORDS[attributes.side]),
     )
     return " ".join(part for part in parts if part)
+
+
+def draw_pair_caption(
+    random: Random, scene: Scene, attributes: Attributes, *, names: tuple[str, str]
+) -> str:
+    """Describe a picture of two subjects; of the attributes, only the colour is said."""
+    prefix = random.choice(_GREY_PREFIXES if attributes.is_black_and_white else _PREFIXES)
+    nouns = [_draw_noun(random, name, ()) for name in names]
+    both = " and ".join(f"{_article(noun)} {noun}" for noun in nouns)
+    return f"{prefix} {both} {random.choice(scene.phrases)}".strip()
+
+
+def draw_empty_caption(random: Random, scene: Scene) -> str:
+    """Describe a scene with nobody in it."""
+    return f"{random.choice(_EMPTY_PREFIXES)} {random.choice(scene.phrases)}".strip()
 
 
 def _draw_noun(random: Random, name: str, synonyms: tuple[str, ...]) -> str:

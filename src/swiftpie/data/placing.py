@@ -8,8 +8,8 @@ from torch import Tensor
 from swiftpie.data.captions import Attributes
 from swiftpie.data.posing import head_point, lowest_point
 from swiftpie.data.scenes import SCENES
-from swiftpie.data.scenes.fields import layout_uniforms
 from swiftpie.layout import Layout
+from swiftpie.noise import layout_uniforms
 
 # Smallest frame and what the noise adds, in sides of the picture.
 _SCALES = {"normal": (0.48, 0.22), "tiny": (0.30, 0.06), "huge": (0.72, 0.14)}

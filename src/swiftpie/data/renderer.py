@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +26,14 @@ class Rendering(NamedTuple):
     mask: Tensor  # (B, 1, R, R) visible share of subject and accessory, in [0, 1]
     background: Tensor  # (B, 3, R, R) the same picture without subject, shadow and foreground
     layout: Layout
+    companion_mask: Tensor  # (B, 1, R, R) visible share of the second subject; 0 without one
+
+
+class Placed(NamedTuple):
+    """A subject in each picture and its place."""
+
+    frames: Tensor  # (B, 4, 128, 128)
+    layout: Layout
 
 
 def render(
@@ -36,6 +45,7 @@ def render(
     accessories: Tensor,
     size_px: int = 128,
     layout: Layout | None = None,
+    companion: Placed | None = None,
 ) -> Rendering:
     """Draw one picture a row.
 
@@ -47,27 +57,32 @@ def render(
         accessories: Reference frames of crown and top hat, (2, 4, 128, 128).
         size_px: Side of the pictures.
         layout: Where the subjects go; by default the noise decides.
+        companion: Second subjects, behind the first. Nothing stands in front of two.
     """
     fields = read_fields(noise, size_px=size_px)
     layout = place(noise, frames, scenes, attributes) if layout is None else layout
     background = draw_backgrounds(fields, scenes)
+    behind, companion_mask = background, torch.zeros_like(background[:, :1])
+    if companion is not None:
+        sprite = draw_frames(companion.frames, companion.layout, size_px=size_px)
+        behind, companion_mask = _stand(sprite, behind, companion, fields, scenes)
+    subject = Placed(frames, layout)
     sprite = _draw_subjects(
         frames, attributes, layout=layout, accessories=accessories, side=size_px
     )
-    sprite = light(sprite, fields, scenes, layout=layout)
-    base = (layout.centre[:, 1] + lowest_point(frames, layout)).view(-1, 1, 1, 1)
-    shadow = contact_shadow(fields, scenes, layout=layout, base=base)
-    picture = paste(background * (1 - shadow), sprite)
-    colour, coverage = foregrounds(fields, scenes, layout=layout, base=base)
-    picture = over(picture, colour, coverage)
+    picture, mask = _stand(sprite, behind, subject, fields, scenes)
+    if companion is None:
+        colour, coverage = foregrounds(fields, scenes, layout=layout, base=_lowest(subject))
+        picture, mask = over(picture, colour, coverage), mask * (1 - coverage)
     rows = [row for row, a in enumerate(attributes) if a.is_black_and_white]
     if rows:
         picture[rows], background[rows] = grey(picture[rows]), grey(background[rows])
     return Rendering(
         pixels=picture.clamp(0, 1) * 2 - 1,
-        mask=sprite[:, 3:] * (1 - coverage),
+        mask=mask,
         background=background * 2 - 1,
         layout=layout,
+        companion_mask=companion_mask * (1 - mask),
     )
 
 
@@ -91,6 +106,22 @@ def draw_frames(frames: Tensor, layout: Layout, *, size_px: int) -> Tensor:
     if len(rows):
         drawn[rows] = warp(F.avg_pool2d(frames[rows], 2), affine[rows], (size_px, size_px))
     return drawn
+
+
+def _stand(
+    sprite: Tensor, picture: Tensor, subject: Placed, fields: Fields, scenes: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return the pictures with a lit `sprite` and its shadow, and its alpha (B, 1, R, R)."""
+    layout = subject.layout
+    lit = light(sprite, fields, scenes, layout=layout)
+    shadow = contact_shadow(fields, scenes, layout=layout, base=_lowest(subject))
+    return paste(picture * (1 - shadow), lit), lit[:, 3:]
+
+
+def _lowest(subject: Placed) -> Tensor:
+    """Return the height of each subject's lowest point in the picture, (B, 1, 1, 1)."""
+    below = lowest_point(subject.frames, subject.layout)
+    return (subject.layout.centre[:, 1] + below).view(-1, 1, 1, 1)
 
 
 def _draw_subjects(

@@ -1,17 +1,22 @@
 """An endless supply of sticker scenes with references, captions and everything known of them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import torch
 from torch import Tensor
 
-from swiftpie.data.captions import Attributes, draw_attributes, draw_caption
+from swiftpie.data.captions import (
+    Attributes,
+    draw_attributes,
+    draw_caption,
+    draw_pair_caption,
+)
 from swiftpie.data.placing import place
 from swiftpie.data.posing import pose_subjects
 from swiftpie.data.references import draw_references
-from swiftpie.data.renderer import Rendering, render
+from swiftpie.data.renderer import Placed, Rendering, render
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import CROWN, TOP_HAT, Split, Subjects
 from swiftpie.layout import Layout
@@ -38,6 +43,8 @@ class StickerBatch:
     subject: Tensor  # (B,) long, row of the subject in `Subjects`
     scene: Tensor  # (B,) long, index into SCENES
     attributes: tuple[Attributes, ...]  # one a row
+    companion_mask: Tensor  # (B, 1, R, R) in [0, 1], the second subject, 0 if there is none
+    companion_layout: Layout | None  # its place; it is the subject of the V pictures before
 
 
 class StickerWorld:
@@ -67,15 +74,16 @@ class StickerWorld:
         seed: int,
         augment: bool = True,
         free_places: bool = False,
+        pairs: bool = False,
     ) -> StickerBatch:
-        """Draw `views` pictures of each of `num_subjects`; the same seed gives the same batch.
+        """Draw `views` pictures of each of `num_subjects`; the seed decides everything.
 
         Args:
             num_subjects: Distinct ones as long as the split has so many.
             views: Pictures of each subject; they share one pose and one reference.
-            seed: Decides everything.
             augment: Turn, mirror and recolour subjects now and then.
             free_places: Place subjects by other noise than the picture's own.
+            pairs: Put the subject of the pictures before beside each, both placed freely.
         """
         random, generator = Random(seed), torch.Generator().manual_seed(seed)
         count = num_subjects * views
@@ -83,28 +91,29 @@ class StickerWorld:
         scenes = _choose_scenes(random, count)
         attributes = tuple(draw_attributes(random) for _ in range(count))
         frames = self._pose(chosen, generator, augment=augment)
-        noise, other = torch.randn(2, count, *NOISE_SHAPE, generator=generator).to(frames)
-        shown = frames.repeat_interleave(views, dim=0)
-        layout = place(other if free_places else noise, shown, scenes, attributes)
-        rendering = self._render(noise, shown, scenes, attributes, layout)
+        noise, other, third = torch.randn(3, count, *NOISE_SHAPE, generator=generator).to(frames)
+        shown, companion = frames.repeat_interleave(views, dim=0), None
+        if pairs:
+            attributes = tuple(_beside(one) for one in attributes)
+            companion = _companion(third, shown.roll(views, 0), scenes, attributes)
+        layout = place(other if free_places or pairs else noise, shown, scenes, attributes)
+        rendering = self._render(noise, shown, scenes, attributes, layout, companion)
+        scenery = rendering.background[::views].roll(1, 0)  # never of its own first picture
         reference, reference_mask = draw_references(
-            frames,
-            rendering.background[::views].roll(1, 0),  # never the scene of its own first picture
-            random=random,
-            generator=generator,
-            size_px=self.size_px,
+            frames, scenery, random=random, generator=generator, size_px=self.size_px
         )
         subject = [index for index in chosen for _ in range(views)]
-        rows = zip(subject, scenes, attributes, strict=True)
+        others = [*subject[-views:], *subject[:-views]] if pairs else [None] * count
         return StickerBatch(
             noise=noise,
-            captions=[self._caption(random, *row) for row in rows],
+            captions=[*map(self._caption, [random] * count, subject, others, scenes, attributes)],
             reference=reference,
             reference_mask=reference_mask,
             frames=frames,
             subject=torch.tensor(subject, device=noise.device),
             scene=torch.tensor(scenes, device=noise.device),
             attributes=attributes,
+            companion_layout=companion and companion.layout,
             **rendering._asdict(),
         )
 
@@ -115,10 +124,17 @@ class StickerWorld:
         scenes: list[int],
         attributes: tuple[Attributes, ...],
         layout: Layout,
+        companion: Placed | None,
     ) -> Rendering:
-        hats, side = self.accessories, self.size_px
         return render(
-            noise, frames, scenes, attributes, accessories=hats, size_px=side, layout=layout
+            noise,
+            frames,
+            scenes,
+            attributes,
+            accessories=self.accessories,
+            size_px=self.size_px,
+            layout=layout,
+            companion=companion,
         )
 
     def _choose(self, random: Random, count: int) -> list[int]:
@@ -137,7 +153,12 @@ class StickerWorld:
             hue=torch.where(number[:, 3] < _HUE_SHARE, 2 * math.pi * number[:, 4], 0.0),
         )
 
-    def _caption(self, random: Random, subject: int, scene: int, attributes: Attributes) -> str:
+    def _caption(
+        self, random: Random, subject: int, other: int | None, scene: int, attributes: Attributes
+    ) -> str:
+        if other is not None:
+            names = self.subjects.names[subject], self.subjects.names[other]
+            return draw_pair_caption(random, SCENES[scene], attributes, names=names)
         return draw_caption(
             random,
             SCENES[scene],
@@ -145,6 +166,24 @@ class StickerWorld:
             name=self.subjects.names[subject],
             synonyms=self.subjects.synonyms[subject],
         )
+
+
+def _beside(attributes: Attributes) -> Attributes:
+    """Return the attributes of one of two subjects: on a side, of normal size, without a hat."""
+    is_left = attributes.side == "left" or attributes.size == "tiny"
+    return Attributes(
+        side="left" if is_left else "right", is_black_and_white=attributes.is_black_and_white
+    )
+
+
+def _companion(
+    noise: Tensor, frames: Tensor, scenes: list[int], attributes: tuple[Attributes, ...]
+) -> Placed:
+    """Return second subjects across from those with `attributes`, placed by `noise`."""
+    across = tuple(
+        replace(one, side="right" if one.side == "left" else "left") for one in attributes
+    )
+    return Placed(frames, place(noise, frames, scenes, across))
 
 
 def _choose_scenes(random: Random, count: int) -> list[int]:

@@ -1,5 +1,7 @@
-"""Judges of sticker scenes: which subject and which scene a picture shows."""
+"""Judges of sticker scenes: which subject, scene and attributes a picture shows."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -15,6 +17,17 @@ CROP_MARGIN = 0.1  # of the subject's longer side, so that its outline is inside
 
 _SOLID = 0.5  # mask above which a pixel belongs to the subject
 _MIN_SIDE = 0.1  # of the picture: a nearly hidden subject still gives a crop worth looking at
+
+
+# Each question with its answers; captions ask for answers by these words.
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "size": ("normal", "tiny", "huge"),
+        "place": ("left", "middle", "right"),
+        "accessory": ("none", "crown", "top hat"),
+        "colour": ("coloured", "black and white"),
+    }
+)
 
 
 class Crops(NamedTuple):
@@ -59,6 +72,36 @@ class SceneClassifier(ModelMixin, ConfigMixin):
         cells = self.trunk(pixels).flatten(1)
         logits: Tensor = self.head(F.silu(self.hidden(cells))).float()
         return logits
+
+
+class AttributeClassifier(ModelMixin, ConfigMixin):
+    """Pictures, whole and cropped to the subject, to logits for each question of `ATTRIBUTES`.
+
+    Hats are small, so they are looked for in the crop; all else needs the whole picture.
+    """
+
+    @register_to_config
+    def __init__(self, widths: tuple[int, ...] = (16, 40, 72, 96)) -> None:
+        super().__init__()
+        self.trunk = _trunk(widths)
+        self.hidden = nn.Linear(16 * widths[-1], 96)
+        self.heads = nn.ModuleDict(
+            {question: nn.Linear(96, len(answers)) for question, answers in ATTRIBUTES.items()}
+        )
+
+    def forward(self, whole: Tensor, close: Tensor) -> dict[str, Tensor]:
+        """Return logits (B, answers) by question.
+
+        Args:
+            whole: Whole pictures (B, 3, 64, 64) in [-1, 1].
+            close: Their crops around the subject and what it wears, likewise.
+        """
+        cells = self.trunk(torch.cat([whole, close])).flatten(1)
+        views = F.silu(self.hidden(cells)).chunk(2)
+        return {
+            question: head(views[question == "accessory"]).float()
+            for question, head in self.heads.items()
+        }
 
 
 def subject_crops(mask: Tensor) -> Crops:

@@ -14,12 +14,13 @@ from swiftpie.attention.kernels import cell_positions
 from swiftpie.layout import Layout, to_affine, to_reference, warp, whole_frame
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.layout_predictor import NUM_STATISTICS, noise_statistics
-from swiftpie.noise import COUPLED_CHANNELS
+from swiftpie.noise import COUPLED_CHANNELS, anchors, layout_uniforms
 from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8  # pixels a side of a latent cell
 MASK_CELLS = 4  # mask pixels a side of a latent cell
 WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
+ANCHOR_CODES = 3 * 2 * len(WAVES)
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
 
 
@@ -45,7 +46,12 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         aligned = latent_channels + CELL_PX**2
         self.text_norm = nn.LayerNorm(text_width)
         self.unet = UNet2DConditionModel(
-            in_channels=latent_channels + 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1,
+            in_channels=latent_channels
+            + 4 * COUPLED_CHANNELS
+            + aligned
+            + 2 * codes
+            + 1
+            + ANCHOR_CODES,
             out_channels=2 * latent_channels + MASK_CELLS**2,
             down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
@@ -81,7 +87,9 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         ]
         aligned = merge_aligned(condition.aligned, attention.detail_scale)
         output: Tensor = self.unet(
-            torch.cat([latents, smoothed(latents), aligned, self._places(condition)], dim=1),
+            torch.cat(
+                [latents, smoothed(latents), aligned, self._places(condition), anchored(latents)], 1
+            ),
             timestep,
             text.hidden_states,
             class_labels=torch.cat(embedding, dim=1),
@@ -159,10 +167,24 @@ def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
 
 
 def waves(points: Tensor) -> Tensor:
-    """Return sines and cosines (..., 20) of points (..., 2) in [-1, 1]."""
+    """Return sines and cosines (..., 10 n) of places (..., n), 2 being the side of the picture."""
     turns = points.new_tensor(WAVES) * math.pi * 2
     angles = (points.unsqueeze(-1) * turns).flatten(-2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def anchored(noise: Tensor) -> Tensor:
+    """Return position codes relative to what `noise` (B, C, h, w) places, (B, 30, h, w).
+
+    Whether a cell lies on the horizon or in the sun depends on a product of place and noise, which
+    layers that only add the two learn badly.
+    """
+    rows, columns = noise.shape[-2:]
+    points = cell_positions(rows, columns, like=noise)
+    places = 2 * anchors(layout_uniforms(noise)) - 1
+    axes = points[:, [1, 0, 1]]  # horizon and planet are heights, the sun is placed from the left
+    codes = waves(axes - places[:, None])
+    return codes.transpose(1, 2).unflatten(2, (rows, columns))
 
 
 def smoothed(noise: Tensor) -> Tensor:

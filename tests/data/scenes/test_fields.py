@@ -1,6 +1,8 @@
 import torch
 
-from swiftpie.data.scenes.fields import layout_uniforms, read_fields
+from swiftpie.data.scenes.fields import read_fields
+from swiftpie.models.tiny import anchored
+from swiftpie.noise import anchors, layout_uniforms
 
 
 def draw(count):
@@ -31,3 +33,23 @@ def test_dots_lie_within_their_cells():
     coverage, _, _, distance = fields.dots(8, size=0, place=1, above=-0.5, radius=0.25)
     assert 0.02 < coverage.mean() < 0.3
     assert coverage[distance > 0.3].max() == 0
+
+
+def test_anchors_stay_in_the_picture_and_move_with_the_noise():
+    places = anchors(layout_uniforms(draw(500)))
+    assert places.shape == (500, 3)
+    assert places.min() > 0.09
+    assert places.max() < 0.86
+    assert places.std(dim=0).min() > 0.03
+
+
+def test_the_denoiser_sees_places_relative_to_the_anchors():
+    noise = draw(6)
+    codes = anchored(noise)
+    assert codes.shape == (6, 30, 16, 16)
+    fields = read_fields(noise, size_px=16)
+    # The slowest sine of the first axis is 0 on the horizon and grows below it.
+    slowest = codes[:, :1]
+    below = fields.y - fields.horizon
+    near = below.abs() < 0.3
+    assert torch.equal((slowest > 0) & near, ((below > 0) & near).expand_as(slowest))

@@ -8,17 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.data.scenes.drawing import Canvas, smoothstep
-from swiftpie.noise import block_normals, grain
+from swiftpie.noise import anchors, grain, layout_uniforms
 
 SIDE = 32  # side of the four grain fields at 128 px: 16 latent pixels, unfolded by two
 
 _SOFT_CHANNEL = {3: 0, 5: 2, 7: 1}  # each blur width reads its own field, so they are independent
-
-
-def layout_uniforms(noise: Tensor) -> Tensor:
-    """Return (B, 16) numbers in (0, 1), uniform and independent when `noise` is normal."""
-    uniforms: Tensor = torch.special.ndtr(block_normals(noise))
-    return uniforms
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +21,14 @@ class Fields(Canvas):
 
     noise: Tensor  # (B, 4, 32, 32) standard normal
     uniforms: Tensor  # (B, 16) in (0, 1)
+    horizon: Tensor  # (B, 1, 1, 1) its height
+    sun_x: Tensor  # (B, 1, 1, 1) where sun, moon or planet stands, from the left
+    planet_y: Tensor  # (B, 1, 1, 1) how far down a planet stands
 
     def select(self, rows: list[int]) -> "Fields":
         """Return the fields of some pictures of the group."""
-        return replace(self, noise=self.noise[rows], uniforms=self.uniforms[rows])
+        drawn = ("noise", "uniforms", "horizon", "sun_x", "planet_y")
+        return replace(self, **{name: getattr(self, name)[rows] for name in drawn})
 
     def u(self, index: int) -> Tensor:
         """Return layout number `index` in (0, 1), (B, 1, 1, 1)."""
@@ -84,8 +82,8 @@ class Fields(Canvas):
         value = self.cells(count, size)
         first = torch.special.ndtr(self.cells(count, place))
         second = torch.special.ndtr(self.cells(count, (place + 1) % 3))
-        across = (self.x * count) % 1 - 0.3 - 0.4 * first
-        down = (self.y * count) % 1 - 0.3 - 0.4 * second
+        across = (self.x * count) % 1 - 0.4 - 0.2 * first
+        down = (self.y * count) % 1 - 0.4 - 0.2 * second
         distance = torch.hypot(across, down)
         reach = radius * (0.6 + 0.4 * torch.tanh(value - above))
         edge = 0.6 * count / self.size_px
@@ -106,10 +104,15 @@ class Fields(Canvas):
 
 def read_fields(noise: Tensor, *, size_px: int) -> Fields:
     """Return what `noise` (B, 32, 16, 16) says, for pictures of `size_px` a side."""
+    uniforms = layout_uniforms(noise)
+    horizon, sun_x, planet_y = anchors(uniforms).T[..., None, None, None]
     centres = (torch.arange(size_px, device=noise.device, dtype=noise.dtype) + 0.5) / size_px
     return Fields(
         noise=grain(noise),
-        uniforms=layout_uniforms(noise),
+        uniforms=uniforms,
+        horizon=horizon,
+        sun_x=sun_x,
+        planet_y=planet_y,
         x=centres.view(1, 1, 1, -1),
         y=centres.view(1, 1, -1, 1),
     )

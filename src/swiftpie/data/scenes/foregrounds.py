@@ -1,5 +1,7 @@
 """Things that stand before the lower edge of a subject: drifts, grass, weeds and leaves."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ def blades(root: Colour, tip: Colour) -> Foreground:
     """Return a row of pointed grass blades."""
 
     def draw(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-        count = 28
+        count = 32
         height = 0.5 + 0.5 * torch.tanh(fields.columns(count, 1))
         top = edge - 0.01 + 0.05 * (1 - height)
         across = ((fields.x * count) % 1 - 0.5).abs()
@@ -39,10 +41,10 @@ def blades(root: Colour, tip: Colour) -> Foreground:
 
 def weeds(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
     """Draw swaying seaweed that grows from the bottom of the picture."""
-    count = 11
+    count = 8
     value = fields.columns(count, 0)
     top = torch.minimum(edge, base - 0.02) + 0.06 * torch.tanh(value)
-    sway = (fields.x * count) % 1 - 0.5 + 0.15 * torch.sin(fields.y * 34 + value * 3)
+    sway = (fields.x * count) % 1 - 0.5 + 0.15 * torch.sin(8 * math.pi * fields.y + value)
     coverage = smoothstep(0.15, 0.08, sway.abs()) * fields.below(top)
     return mix(fields.rgb(30, 145, 90), fields.rgb(10, 80, 70), fields.depth(top, 0.3)), coverage
 

@@ -11,7 +11,7 @@ from swiftpie.data.scenes.scene import Light, Scene
 
 def snow(f: Fields) -> Tensor:
     """Draw falling snow over two white hills."""
-    horizon = 0.42 + 0.16 * f.u(5)
+    horizon = f.horizon
     picture = mix(f.rgb(150, 185, 220), f.rgb(225, 235, 245), f.depth(0, horizon))
     hill = horizon + 0.03 * f.ridge(3)
     picture = over(picture, f.rgb(195, 210, 228), f.below(hill - 0.08))
@@ -23,9 +23,9 @@ def snow(f: Fields) -> Tensor:
 
 def desert(f: Fields) -> Tensor:
     """Draw two rows of dunes under a hazy sun."""
-    horizon = 0.42 + 0.16 * f.u(5)
+    horizon = f.horizon
     picture = mix(f.rgb(90, 175, 235), f.rgb(250, 225, 180), f.depth(0, horizon))
-    sun = smoothstep(0.07, 0.055, f.distance(0.15 + 0.7 * f.u(7), 0.14))
+    sun = smoothstep(0.07, 0.055, f.distance(f.sun_x, 0.14))
     picture = over(picture, f.rgb(255, 250, 210), sun)
     far = horizon + 0.05 * f.ridge(5)
     dune = mix(f.rgb(230, 165, 85), f.rgb(205, 130, 60), f.depth(far, 0.3))
@@ -39,9 +39,9 @@ def desert(f: Fields) -> Tensor:
 def forest(f: Fields) -> Tensor:
     """Draw two rows of fir trees behind a clearing."""
     picture = mix(f.rgb(165, 215, 200), f.rgb(215, 240, 200), f.depth(0, 0.5))
-    rows = ((10, f.rgb(90, 150, 110), 0.6, 0.42), (7, f.rgb(40, 105, 65), 0.72, 0.5))
-    for which, (count, colour, foot, tall) in enumerate(rows):
-        across = (f.x * count) % 1 - 0.5
+    rows = ((8, 0.5, f.rgb(90, 150, 110), 0.6, 0.42), (8, 0.0, f.rgb(40, 105, 65), 0.72, 0.5))
+    for which, (count, shift, colour, foot, tall) in enumerate(rows):
+        across = (f.x * count + shift) % 1 - 0.5
         top = foot - tall * (0.75 + 0.25 * torch.tanh(f.columns(count, which)))
         down = (f.y - top) / tall
         width = (0.06 + 0.5 * down.clamp(0, 1)) * (0.75 + 0.25 * ((4 * down) % 1))
@@ -57,7 +57,7 @@ def forest(f: Fields) -> Tensor:
 
 def flowers(f: Fields) -> Tensor:
     """Draw a meadow with flowers that grow larger towards the viewer."""
-    horizon = 0.42 + 0.16 * f.u(5)
+    horizon = f.horizon
     picture = mix(f.rgb(110, 190, 245), f.rgb(215, 238, 250), f.depth(0, horizon))
     cloud = smoothstep(0.3, 1.2, f.soft(7) + 0.2 - f.y)
     picture = over(picture, f.rgb(255, 255, 255), 0.7 * cloud)
@@ -91,7 +91,7 @@ def mountain(f: Fields) -> Tensor:
 def autumn(f: Fields) -> Tensor:
     """Draw golden treetops and a floor of fallen leaves."""
     picture = mix(f.rgb(245, 225, 190), f.rgb(250, 200, 130), f.depth(0, 0.6))
-    trunk = smoothstep(0.075, 0.055, ((f.x * 5 + f.u(6)) % 1 - 0.5).abs())
+    trunk = smoothstep(0.075, 0.055, ((f.x * 4) % 1 - 0.5).abs())
     picture = over(picture, f.rgb(95, 65, 45), trunk * (f.y > 0.1))
     fine = f.soft(3)
     crown = mix(f.rgb(215, 100, 40), f.rgb(240, 170, 50), smoothstep(-0.5, 1.2, fine))

@@ -1,5 +1,7 @@
 """Scenes of the sky, by day and by night."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ def space(f: Fields) -> Tensor:
     picture = mix(f.rgb(8, 6, 24), nebula, smoothstep(-0.2, 1.8, f.soft(7)))
     star, warmth, _, _ = f.dots(32, size=2, place=0, above=1.3, radius=0.42)
     picture = over(picture, mix(f.rgb(255, 255, 255), f.rgb(255, 220, 170), warmth), star)
-    x, y = f.x - 0.12 - 0.76 * f.u(7), f.y - 0.1 - 0.25 * f.u(8)
+    x, y = f.x - f.sun_x, f.y - f.planet_y
     radius, edge = 0.08 + 0.05 * f.u(9), 1.5 / f.size_px
     planet = hsv(f.u(10), saturation=0.55, value=0.9)
     shade = 0.55 + 0.45 * smoothstep(1.5 * radius, -radius, x + y)
@@ -31,10 +33,9 @@ def night(f: Fields) -> Tensor:
     picture = mix(f.rgb(10, 16, 60), f.rgb(60, 70, 140), f.depth(0, 0.8))
     star, _, _, _ = f.dots(16, size=2, place=0, above=0.6, radius=0.13)
     picture = over(picture, f.rgb(255, 250, 220), star)
-    moon_x = 0.15 + 0.7 * f.u(7)
-    distance = f.distance(moon_x, 0.17)
+    distance = f.distance(f.sun_x, 0.17)
     picture = picture + 0.18 * torch.exp(-8 * distance) * f.rgb(255, 250, 220)
-    bite = smoothstep(0.07, 0.085, f.distance(moon_x + 0.04, 0.15))
+    bite = smoothstep(0.07, 0.085, f.distance(f.sun_x + 0.04, 0.15))
     crescent = smoothstep(0.095, 0.08, distance) * bite
     picture = over(picture, f.rgb(255, 246, 200), crescent)
     hill = 0.72 + 0.05 * f.ridge(3)
@@ -58,7 +59,7 @@ def aurora(f: Fields) -> Tensor:
     for which, hue in enumerate((0.38, 0.47)):
         foot = 0.32 + 0.12 * which + 0.1 * f.ridge(4, which)
         above = (foot - f.y).clamp(0, 1)
-        folds = 0.7 + 0.3 * torch.sin(f.x * 60 + 4 * f.ridge(2, which))
+        folds = 0.7 + 0.3 * torch.sin(16 * math.pi * f.x + 1.5 * f.ridge(2, which))
         curtain = smoothstep(0.02, -0.02, f.y - foot) * torch.exp(-7 * above) * folds
         picture = picture + curtain * hsv(hue + 0.3 * above, saturation=0.7, value=0.9)
     snow = 0.75 + 0.05 * f.ridge(3)

@@ -1,5 +1,7 @@
 """Scenes of streets, houses and rooms."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,24 +16,24 @@ def city(f: Fields) -> Tensor:
     picture = mix(sky, f.rgb(245, 235, 225), f.depth(0, 0.7))
     dark = smoothstep(0.4, 0.2, f.cells(32, 2))
     for which, (count, colour, top) in enumerate(
-        ((9, f.rgb(150, 165, 190), 0.2), (6, f.rgb(85, 100, 130), 0.34))
+        ((8, f.rgb(150, 165, 190), 0.2), (4, f.rgb(85, 100, 130), 0.34))
     ):
         roof = top + 0.14 * torch.tanh(f.columns(count, which))
         across = (f.x * count) % 1
         house = f.below(roof) * ((across > 0.04) & (across < 0.96))
         picture = over(picture, colour * (1.04 - 0.12 * across), house)
-        column, row = (across * 4) % 1, ((f.y - roof) * 26) % 1
+        column, row = (across * 4) % 1, (f.y * 4 * count) % 1
         pane = (column > 0.3) & (column < 0.75) & (row > 0.3) & (row < 0.75) & (f.y > roof + 0.03)
         picture = over(picture, mix(f.rgb(250, 225, 140), colour * 0.75, dark), 0.9 * house * pane)
     picture = over(picture, f.rgb(95, 98, 105) * (1.05 - 0.15 * f.depth(0.8, 0.2)), f.below(0.8))
-    stripe = f.below(0.885) * (1 - f.below(0.9)) * ((f.x * 5 + f.u(7)) % 1 < 0.5)
+    stripe = f.below(0.885) * (1 - f.below(0.9)) * ((f.x * 4) % 1 < 0.5)
     return over(picture, f.rgb(240, 240, 230), stripe)
 
 
 def brick(f: Fields) -> Tensor:
     """Draw a brick wall above a pavement."""
     course = (f.y * 8).floor()
-    across = (f.x * 4 + 0.5 * (course % 2) + f.u(6)) % 1
+    across = (f.x * 4 + 0.5 * (course % 2)) % 1
     down = (f.y * 8) % 1
     tone = smoothstep(-1, 1, f.cells(8, 0))
     stone = mix(f.rgb(180, 85, 65), f.rgb(205, 120, 90), tone) * (1 + 0.05 * f.soft(3))
@@ -45,11 +47,11 @@ def wood(f: Fields) -> Tensor:
     """Draw the planks of a table or floor before a softly coloured wall."""
     tint = hsv(0.05 + 0.9 * f.u(6), saturation=0.25, value=0.9)
     wall = mix(f.rgb(250, 240, 225), tint, f.u(6).new_tensor(0.7))
-    edge = 0.36 + 0.14 * f.u(5)
+    edge = f.horizon
     plank = (f.y - edge) / (1.02 - edge) * 4
     gap = smoothstep(0.07, 0.0, plank % 1)
     tones = f.rows(4).gather(1, plank.floor().long().clamp(0, 3).flatten(1))
-    streaks = torch.sin(f.y * 102 + 4 * f.soft(7) + 3 * f.x)
+    streaks = torch.sin(32 * math.pi * f.y + 1.5 * f.soft(7) + 3 * f.x)
     timber = f.rgb(176, 116, 62) * (1 + 0.05 * tones[:, None, :, None]) + 0.035 * streaks
     timber = (timber + 0.02 * f.soft(3)) * (1 - 0.45 * gap)
     return over(wall, timber, f.below(edge))
@@ -68,12 +70,12 @@ def party(f: Fields) -> Tensor:
 
 def checker(f: Fields) -> Tensor:
     """Draw a checkered floor in perspective before a gradient wall."""
-    horizon = 0.42 + 0.16 * f.u(5)
+    horizon = 0.5
     wall = hsv(f.u(6), saturation=0.3, value=0.85)
     picture = mix(wall, f.rgb(250, 250, 250), 0.6 * f.depth(0, horizon))
     near = ((f.y - horizon) / (1 - horizon)).clamp(0.02, 1) + 0.35
-    column = ((f.x - 0.5) / near * 2.2 + f.u(7)).floor()
-    row = (1.8 / near + f.u(8)).floor()
+    column = ((f.x - 0.5) / near * 2.2).floor()
+    row = (1.8 / near).floor()
     dark = hsv(f.u(9), saturation=0.55, value=0.35)
     floor = mix(f.rgb(245, 240, 235), dark, (column + row) % 2)
     return over(picture, floor, f.below(horizon))

@@ -1,5 +1,7 @@
 """Scenes by and under the sea."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,16 +13,17 @@ from swiftpie.data.scenes.scene import Light, Scene
 
 def beach(f: Fields) -> Tensor:
     """Draw sky with clouds and sun, a turquoise sea, surf and sand."""
-    horizon = 0.42 + 0.16 * f.u(5)
+    horizon = f.horizon
     drifting = f.soft(7)
     picture = mix(f.rgb(70, 160, 235), f.rgb(190, 228, 250), f.depth(0, horizon))
     cloud = smoothstep(0.2, 1.2, drifting + 0.25 - 1.5 * f.y)
     picture = over(picture, f.rgb(255, 255, 255), 0.75 * cloud)
-    sun_x = 0.15 + 0.7 * f.u(7)
-    disc = smoothstep(0.075, 0.06, f.distance(sun_x, 0.13))
+    disc = smoothstep(0.075, 0.06, f.distance(f.sun_x, 0.13))
     picture = over(picture, f.rgb(255, 240, 140), disc)
     sea = mix(f.rgb(20, 120, 170), f.rgb(90, 205, 210), f.depth(horizon, 0.2))
-    picture = over(picture, sea + 0.05 * torch.sin(f.y * 115 + 3 * drifting), f.below(horizon))
+    picture = over(
+        picture, sea + 0.05 * torch.sin(32 * math.pi * f.y + 1.5 * drifting), f.below(horizon)
+    )
     shore = horizon + 0.16 + 0.03 * torch.sin(f.x * 6 + 6 * f.u(6)) + 0.015 * f.ridge(2)
     picture = over(picture, f.rgb(250, 250, 245), f.below(shore - 0.012))
     sand = mix(f.rgb(240, 214, 150), f.rgb(215, 178, 110), f.depth(shore, 0.4))
@@ -35,8 +38,8 @@ def underwater(f: Fields) -> Tensor:
     picture = picture + 0.07 * rays.clamp(0, 2) * (1 - f.y)
     floor = 0.84 + 0.03 * f.ridge(3)
     picture = over(picture, f.rgb(190, 175, 125) + 0.04 * f.soft(3), f.below(floor))
-    value = f.columns(11, 1)
-    sway = (f.x * 11) % 1 - 0.5 + 0.14 * torch.sin(f.y * 30 + value * 3)
+    value = f.columns(8, 1)
+    sway = (f.x * 8) % 1 - 0.5 + 0.14 * torch.sin(8 * math.pi * f.y + value)
     top = 0.86 - 0.16 * (value + 0.3).clamp(0, 2)
     plant = smoothstep(0.13, 0.07, sway.abs()) * f.below(top) * (1 - f.below(0.93))
     colour = mix(f.rgb(25, 130, 80), f.rgb(220, 95, 110), (value > 1).to(value.dtype))
@@ -48,19 +51,18 @@ def underwater(f: Fields) -> Tensor:
 
 def sunset(f: Fields) -> Tensor:
     """Draw a glowing evening sky and the sun's path on the sea."""
-    horizon = 0.42 + 0.16 * f.u(5)
+    horizon = f.horizon
     dusk = mix(f.rgb(70, 45, 120), f.rgb(250, 110, 90), f.depth(0, 0.7 * horizon))
     glow = ((f.y / horizon - 0.6) / 0.4).clamp(0, 1)
     picture = mix(dusk, f.rgb(255, 205, 110), glow)
     bands = smoothstep(0.3, 1.4, f.soft(7) + 0.4 * torch.sin(f.y * 18))
     picture = over(picture, f.rgb(255, 150, 140), 0.5 * bands)
-    sun_x = 0.2 + 0.6 * f.u(7)
-    distance = f.distance(sun_x, horizon)
+    distance = f.distance(f.sun_x, horizon)
     picture = picture + 0.25 * torch.exp(-5 * distance) * f.rgb(255, 220, 140)
     picture = over(picture, f.rgb(255, 245, 190), smoothstep(0.12, 0.105, distance))
     sea = mix(f.rgb(215, 105, 95), f.rgb(50, 35, 95), f.depth(horizon, 0.5))
-    path = smoothstep(0.1, 0.02, (f.x - sun_x).abs() - 0.12 * (f.y - horizon))
-    ripple = smoothstep(-0.1, 0.3, torch.sin(f.y * 70 + 2 * f.soft(5)))
+    path = smoothstep(0.1, 0.02, (f.x - f.sun_x).abs() - 0.12 * (f.y - horizon))
+    ripple = smoothstep(-0.1, 0.3, torch.sin(24 * math.pi * f.y + f.soft(5)))
     sea = over(sea, f.rgb(255, 220, 150), 0.75 * path * ripple)
     return over(picture, sea, f.below(horizon))
 
