@@ -40,6 +40,7 @@ def job(tmp_path, picture):
         prompt=PROMPT,
         source_prompt="a cat",
         keyword="",
+        subject=[],
         place=None,
         settings=edit_settings("released", "smooth", seed=3, strengths={**UNSET, "text": 1.5}),
         output=Output(tmp_path / "out.png", tmp_path / "mask.png"),

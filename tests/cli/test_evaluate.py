@@ -1,13 +1,8 @@
-import importlib.resources
 import json
+import shutil
 
 import pytest
-from typer.testing import CliRunner
-
-from swiftpie.cli.evaluate import app
-from swiftpie.errors import ConfigError
-
-SAMPLES = importlib.resources.files("swiftpie") / "assets" / "samples"
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -15,26 +10,31 @@ def out(tmp_path_factory):
     return tmp_path_factory.mktemp("evaluate")
 
 
-def run(*options):
-    arguments = ["stickers", "--data", str(SAMPLES), "--cases", "2", *options]
-    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+@pytest.fixture
+def evaluate(call, samples):
+    """Runs a command that takes sticker scenes on the subjects inside the package."""
+
+    def run(command, *options):
+        return call("evaluate", command, *options, "--data", samples)
+
+    return run
 
 
-def test_json_is_all_that_standard_output_gets(out):
-    result = run("--out", str(out), "--json")
+def test_json_is_all_that_standard_output_gets(evaluate, out):
+    result = evaluate("stickers", "--cases", 2, "--out", out / "one", "--json")
     assert result.exit_code == 0
     report = json.loads(result.stdout)
-    assert report == json.loads((out / "report.json").read_text())
-    assert report["num_cases"] == 2
+    assert report == json.loads((out / "one" / "report.json").read_text())
+    assert (report["num_cases"], report["num_attributed"]) == (2, 2)
     assert "index.html" in result.stderr
 
 
-def test_the_table_names_metrics_and_candidates(out):
-    result = run("--out", str(out))
+def test_the_table_names_metrics_and_candidates(evaluate, out):
+    result = evaluate("stickers", "--cases", 2, "--out", out / "one")
     assert result.exit_code == 0
     for word in ("PSNR", "truth", "naive paste", "held out"):
         assert word in result.stdout
-    assert {path.name for path in out.iterdir()} == {
+    assert {path.name for path in (out / "one").iterdir()} == {
         "images",
         "index.html",
         "manifest.jsonl",
@@ -44,7 +44,99 @@ def test_the_table_names_metrics_and_candidates(out):
     }
 
 
-def test_two_numbers_of_cases_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="--full"):
-        run("--full", "--out", str(tmp_path / "out"))
+def test_two_numbers_of_cases_are_refused(evaluate, tmp_path):
+    result = evaluate("stickers", "--cases", 2, "--full", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "--full" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_steps_make_another_run_which_can_be_compared(evaluate, call, out):
+    one, two = out / "one", out / "two"
+    evaluate("stickers", "--cases", 2, "--out", one)
+    result = evaluate("stickers", "--cases", 2, "--out", two, "--steps", 2, "--json")
+    assert json.loads(result.stdout)["run"]["num_steps"] == 2
+    mixed = evaluate("stickers", "--cases", 2, "--out", two)
+    assert mixed.exit_code == 2
+    assert "another" in mixed.stderr
+    result = call("evaluate", "compare", two, one, "--json")
+    assert result.exit_code == 0
+    ratios = {ratio["name"]: ratio["ratio"] for ratio in json.loads(result.stdout)["ratios"]}
+    assert 0.3 < ratios["psnr"] < 2
+    assert "| PSNR" in call("evaluate", "compare", two, one / "report.json").stdout
+
+
+def test_steps_that_were_not_trained_are_refused(evaluate, tmp_path):
+    result = evaluate("stickers", "--cases", 1, "--out", tmp_path / "out", "--steps", 3)
+    assert result.exit_code == 2
+    assert "1 or 2 or 4" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_reports_that_are_none_are_refused(call, tmp_path):
+    result = call("evaluate", "compare", tmp_path, tmp_path)
+    assert result.exit_code == 2
+    assert "report.json" in result.stderr
+
+
+def test_pairs_are_judged_with_leakage(evaluate, tmp_path):
+    result = evaluate("pairs", "--cases", 1, "--out", tmp_path, "--json")
+    assert result.exit_code == 0
+    assert "leakage" in json.loads(result.stdout)["metrics"]
+    assert (tmp_path / "index.html").is_file()
+
+
+def test_ablations_write_table_page_and_json(evaluate, tmp_path):
+    result = evaluate("ablations", "--cases", 1, "--out", tmp_path, "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found == json.loads((tmp_path / "report.json").read_text())
+    assert found["num_cases"] == 1
+    assert "## Branches" in (tmp_path / "report.md").read_text()
+    again = evaluate("ablations", "--cases", 1, "--out", tmp_path)
+    assert "text only" in again.stdout
+    assert "own training" in again.stdout
+
+
+def test_a_grid_is_one_picture_that_says_what_it_shows(evaluate, tmp_path):
+    options = ("--num-subjects", 2, "--num-scenes", 3, "-o", tmp_path / "grid.png")
+    result = evaluate("grid", *options, "--json")
+    assert result.exit_code == 0
+    pictures = json.loads(result.stdout)["pictures"]
+    assert [one["seed"] for one in pictures] == list(range(6))
+    with Image.open(tmp_path / "grid.png") as sheet:
+        assert sheet.width == 4 * 128
+    assert evaluate("grid", *options).exit_code == 2  # the file exists
+    assert evaluate("grid", *options, "--force").exit_code == 0
+
+
+def test_photos_are_drawn_beside_sprites(call, photo, tmp_path):
+    (tmp_path / "dahlia").mkdir()
+    shutil.copy(photo, tmp_path / "dahlia" / "1.jpg")
+    sheet = tmp_path / "sheet.png"
+    options = ("--scenes", "snow, beach", "--noun", "object")
+    result = call("evaluate", "photos", tmp_path, "-o", sheet, *options, "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["scenes"] == ["snow", "beach"]
+    assert report["subjects"] == ["dahlia"]
+    assert report["likeness"]["photos"]["same"]["num_cases"] == 1
+    with Image.open(sheet) as opened:
+        assert opened.width == 4 * 128
+
+
+def test_photos_of_nothing_end_as_a_sentence_about_pictures(call, tmp_path):
+    (tmp_path / "grey").mkdir()
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "grey" / "1.png")
+    result = call("evaluate", "photos", tmp_path, "-o", tmp_path / "sheet.png")
+    assert result.exit_code == 3
+    assert not (tmp_path / "sheet.png").exists()
+    unknown = call("evaluate", "photos", tmp_path, "-o", tmp_path / "a.png", "--scenes", "moon")
+    assert unknown.exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["stickers", "pairs", "compare", "ablations", "grid", "photos"])
+def test_help_shows_examples(call, command):
+    result = call("evaluate", command, "--help")
+    assert result.exit_code == 0
+    assert f"swiftpie evaluate {command} " in result.stdout

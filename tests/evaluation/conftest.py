@@ -3,6 +3,7 @@ import torch
 
 import swiftpie
 from swiftpie.data.subjects import sample_subjects
+from swiftpie.evaluation.benchmarks.pairs import PairBenchmark
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
 from swiftpie.evaluation.case import Case
 from swiftpie.evaluation.folder import Folder, Run
@@ -10,7 +11,7 @@ from swiftpie.evaluation.generate import generate
 from swiftpie.evaluation.judges import load_panel
 from swiftpie.evaluation.metric import Evidence
 
-NUM_CASES = 3
+NUM_CASES, NUM_ATTRIBUTED, NUM_PAIRS = 3, 2, 2
 
 
 @pytest.fixture(scope="package")
@@ -30,9 +31,23 @@ def session():
 
 @pytest.fixture(scope="package")
 def drawn(session, benchmark, tmp_path_factory):
-    """A folder with all pictures of three cases; do not change it."""
+    """A folder with all pictures of three plain and two attributed cases; do not change it."""
     folder = Folder(tmp_path_factory.mktemp("evaluation"))
-    list(generate(session, benchmark, benchmark.cases(NUM_CASES), folder=folder))
+    cases = [*benchmark.cases(NUM_CASES), *benchmark.attributed_cases(NUM_ATTRIBUTED)]
+    list(generate(session, benchmark, cases, folder=folder))
+    return folder
+
+
+@pytest.fixture(scope="package")
+def pairs():
+    return PairBenchmark(sample_subjects())
+
+
+@pytest.fixture(scope="package")
+def drawn_pairs(session, pairs, tmp_path_factory):
+    """A folder with all pictures of two pairs; do not change it."""
+    folder = Folder(tmp_path_factory.mktemp("pairs"))
+    list(generate(session, pairs, pairs.cases(NUM_PAIRS), folder=folder))
     return folder
 
 
@@ -59,4 +74,6 @@ def evidence(case):
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1
     grey = torch.zeros(1, 3, 32, 32)
-    return Evidence(case=case, picture=grey, truth=grey, mask=mask, found=None, panel=None)
+    return Evidence(
+        case=case, code=case.code, picture=grey, truth=grey, mask=mask, found=None, panel=None
+    )

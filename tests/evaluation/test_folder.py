@@ -1,8 +1,10 @@
+import dataclasses
+
 import pytest
 from PIL import Image
 
 from swiftpie.errors import InputError
-from swiftpie.evaluation.folder import KINDS, Folder
+from swiftpie.evaluation.folder import KINDS, OTHER_KINDS, Folder
 
 
 def filled(root, run, case):
@@ -48,6 +50,16 @@ def test_pictures_of_unknown_origin_are_refused_and_never_removed(tmp_path, run)
         Folder(tmp_path).start(run)
     Folder(tmp_path).start(run, force=True)
     assert holiday.read_bytes() == b"dear"
+
+
+def test_a_pair_also_needs_the_pictures_of_its_second_subject(tmp_path, run, case):
+    folder = filled(tmp_path, run, case)
+    pair = dataclasses.replace(case, other_code="1f439")
+    assert folder.missing(case) == set()
+    assert folder.missing(pair) == set(OTHER_KINDS)
+    folder.write(pair, "other-reference", Image.new("RGB", (4, 4)))
+    folder.start(run, force=True)
+    assert not list((tmp_path / "images").iterdir())
 
 
 def test_a_damaged_run_file_counts_as_another_run(tmp_path, run, case):

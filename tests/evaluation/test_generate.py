@@ -4,14 +4,15 @@ import shutil
 import pytest
 
 from swiftpie.errors import CapabilityError
-from swiftpie.evaluation.folder import KINDS, Folder
+from swiftpie.evaluation.folder import KINDS, OTHER_KINDS, Folder
 from swiftpie.evaluation.generate import generate
-from tests.evaluation.conftest import NUM_CASES
+from swiftpie.images import to_tensor
+from tests.evaluation.conftest import NUM_ATTRIBUTED, NUM_CASES, NUM_PAIRS
 
 
 @pytest.fixture
 def copy(drawn, tmp_path):
-    """The three cases again, to change."""
+    """The drawn cases again, to change."""
     shutil.copytree(drawn.root, tmp_path / "copy")
     return Folder(tmp_path / "copy")
 
@@ -20,18 +21,37 @@ def stamps(folder):
     return {path.name: path.stat().st_mtime_ns for path in (folder.root / "images").iterdir()}
 
 
+def dealt(benchmark):
+    return [*benchmark.cases(NUM_CASES), *benchmark.attributed_cases(NUM_ATTRIBUTED)]
+
+
 def again(session, benchmark, folder, **options):
-    return list(generate(session, benchmark, benchmark.cases(NUM_CASES), folder=folder, **options))
+    return list(generate(session, benchmark, dealt(benchmark), folder=folder, **options))
 
 
 def test_every_case_has_every_picture_and_a_line_in_the_manifest(drawn, benchmark):
-    assert drawn.read_cases() == benchmark.cases(NUM_CASES)
-    assert len(stamps(drawn)) == NUM_CASES * len(KINDS)
+    cases = dealt(benchmark)
+    assert drawn.read_cases() == cases
+    assert len(stamps(drawn)) == len(cases) * len(KINDS)
+
+
+def test_a_pair_has_the_pictures_of_both_subjects(drawn_pairs, pairs):
+    assert drawn_pairs.read_cases() == pairs.cases(NUM_PAIRS)
+    assert len(stamps(drawn_pairs)) == NUM_PAIRS * (len(KINDS) + len(OTHER_KINDS))
+    assert drawn_pairs.read_run().benchmark == "pairs"
+
+
+def test_the_paste_of_a_pair_shows_both_subjects_in_their_own_places(drawn_pairs, pairs, panel):
+    for case in drawn_pairs.read_cases():
+        pasted = to_tensor(drawn_pairs.read(case, "paste"))
+        truth = pairs.truth(case)
+        seen = [panel.nearest(pasted, mask) for mask in (truth.mask, truth.companion_mask)]
+        assert tuple(seen) == case.codes
 
 
 def test_a_complete_folder_is_left_as_it_is(session, benchmark, copy):
     before = stamps(copy)
-    assert again(session, benchmark, copy) == benchmark.cases(NUM_CASES)
+    assert again(session, benchmark, copy) == dealt(benchmark)
     assert stamps(copy) == before
 
 

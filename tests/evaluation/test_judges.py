@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from swiftpie.evaluation.judges import gallery_of, nearest_row
+from swiftpie.models.judges import ATTRIBUTES
 
 MAX_BYTES = 2**20
 
@@ -20,7 +21,7 @@ def test_a_gallery_holds_the_direction_of_the_mean_view():
     torch.testing.assert_close(gallery_of(views), torch.tensor([[half, half], [1.0, 0.0]]))
 
 
-@pytest.mark.parametrize("judge", ["subject_embedder", "scene_classifier"])
+@pytest.mark.parametrize("judge", ["subject_embedder", "scene_classifier", "attribute_classifier"])
 def test_shipped_judges_are_small(judge):
     folder = importlib.resources.files("swiftpie") / "assets" / "judges" / judge
     data = (folder / "diffusion_pytorch_model.safetensors").read_bytes()
@@ -41,3 +42,12 @@ def test_the_panel_tells_one_subject_from_another(benchmark, panel):
     first, second = benchmark.cases(2)
     truth = benchmark.truth(first)
     assert panel.nearest(truth.pixels, truth.mask) != second.code
+
+
+def test_the_panel_sees_the_attributes_of_true_renderings(benchmark, panel):
+    cases = benchmark.attributed_cases(42)
+    truths = [benchmark.truth(case) for case in cases]
+    seen = [panel.attributes(truth.pixels, truth.mask) for truth in truths]
+    assert all(len(answers) == len(ATTRIBUTES) for answers in seen)
+    right = sum(case.attribute in answers for case, answers in zip(cases, seen, strict=True))
+    assert right >= 30  # judges that say the same of all pictures are right in 24 at most

@@ -7,7 +7,7 @@ import pytest
 from swiftpie.evaluation.page import format_interval, render_page
 from swiftpie.evaluation.report import Interval, summarise
 from swiftpie.evaluation.score import score
-from tests.evaluation.conftest import NUM_CASES
+from tests.evaluation.conftest import NUM_CASES, NUM_PAIRS
 
 EVIL = '<script>alert("x")</script>'
 
@@ -35,9 +35,19 @@ def tags_of(page):
 def test_the_page_shows_all_pictures_and_needs_no_other_file(rows, drawn):
     page = render_page(summarise(rows, run=drawn.read_run(), gallery_size=12), rows, folder=drawn)
     sources = [attributes["href"] for tag, attributes in tags_of(page) if tag == "image"]
-    assert len(sources) == 3 * NUM_CASES * 5  # worst, best and all cases; five pictures each
+    shown = 2 * NUM_CASES + len(rows)  # worst, best and all cases
+    assert len(sources) == 5 * shown  # five pictures each
     assert all(source.startswith("data:image/webp;base64,") for source in sources)
     assert not re.search(r"https?://|<script|<link", page)
+
+
+def test_a_pair_is_shown_with_both_references(drawn_pairs, panel):
+    rows = list(score(drawn_pairs, panel))
+    report = summarise(rows, run=drawn_pairs.read_run(), gallery_size=12)
+    page = render_page(report, rows, folder=drawn_pairs)
+    pictures = [attributes for tag, attributes in tags_of(page) if tag == "image"]
+    assert len(pictures) == 3 * NUM_PAIRS * 6
+    assert "<title>Pairs in sticker scenes: mini</title>" in page
 
 
 def test_words_from_outside_are_escaped(rows, drawn):

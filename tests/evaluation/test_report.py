@@ -3,7 +3,6 @@ import json
 
 import pytest
 
-from swiftpie.evaluation.metric import METRICS
 from swiftpie.evaluation.report import interval, summarise
 from swiftpie.evaluation.score import Row
 
@@ -61,14 +60,39 @@ def test_the_json_has_all_metrics_and_counts(case, run):
     assert found.keys() == {
         "run",
         "num_cases",
+        "num_attributed",
         "num_subjects",
         "num_scenes",
         "gallery_size",
+        "figures",
         "metrics",
         "lighting",
     }
     assert found["run"]["preset"] == "mini"
-    assert list(found["metrics"]) == list(METRICS.names())
+    assert list(found["metrics"]) == ["lighting-error"]  # no other has a value
     summary = found["metrics"]["lighting-error"]
     assert summary["candidates"]["model"] == {"mean": 2, "low": 2, "high": 2, "num_cases": 1}
-    assert found["metrics"]["psnr"]["candidates"] == {}
+
+
+def test_figures_are_the_models_numbers_beside_the_truths_own(case, run):
+    scores = [{"psnr": {"model": 20.0, "truth": 60.0, "text": 9.0}}, {"mask-iou": {"truth": 1.0}}]
+    report = summarise([Row(case, one) for one in scores], run=run, gallery_size=9)
+    (figure,) = report.figures  # nothing of the model in the other
+    assert (figure.name, figure.unit, figure.value, figure.truth) == ("psnr", "dB", 20, 60)
+    assert (figure.low, figure.high, figure.num_cases) == (20, 20, 1)
+
+
+def test_attributed_cases_are_counted_apart(case, run):
+    asked = dataclasses.replace(case, attribute="tiny")
+    report = summarise([Row(case, {}), Row(asked, {}), Row(asked, {})], run=run, gallery_size=9)
+    assert (report.num_cases, report.num_attributed) == (1, 2)
+
+
+def test_a_relative_metric_is_a_ratio_of_means_and_not_a_mean_of_ratios(case, run):
+    pairs = [(1.0, 1.0), (1.0, 3.0)]  # mean of the ratios: 2 / 3
+    scores = [{"sharpness": {"model": a, "truth": b}} for a, b in pairs]
+    report = summarise([Row(case, one) for one in scores], run=run, gallery_size=9)
+    sharpness = report.metrics["sharpness"].candidates
+    assert sharpness["model"].mean == pytest.approx(0.5)
+    assert (sharpness["model"].low, sharpness["model"].high) == pytest.approx((1 / 3, 1))
+    assert (sharpness["truth"].low, sharpness["truth"].high) == (1, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from swiftpie.errors import InputError
-from swiftpie.evaluation.case import Case
+from swiftpie.evaluation.case import Case, CaseKind
 from swiftpie.files import load_image, write_file
 
 KINDS = (
@@ -23,8 +23,9 @@ KINDS = (
     "text",  # the model without a subject: the lower bound
     "paste",  # the reference laid on the text-only picture: what the model has to beat
 )
+OTHER_KINDS = ("other-reference", "other-reference-mask", "other-truth-mask")  # second subjects
 
-_FILE_NAME = re.compile(rf"[\w-]+\.({'|'.join(KINDS)})\.png")
+_FILE_NAME = re.compile(rf"[\w-]+\.({'|'.join((*KINDS, *OTHER_KINDS))})\.png")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,12 @@ class Run:
     weights: str  # sha256 of the weights
     data: str  # sha256 of the subjects
     seed: int
+    num_steps: int = 1  # of denoising
+
+
+def kinds_of(case: Case) -> tuple[str, ...]:
+    """Return the pictures that a complete case has."""
+    return (*KINDS, *OTHER_KINDS) if case.kind is CaseKind.PAIR else KINDS
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Folder:
 
     def picture(self, case: Case, kind: str) -> Path:
         """Return where the picture of this kind is."""
-        assert kind in KINDS
+        assert kind in kinds_of(case)
         return self.root / "images" / f"{case.name}.{kind}.png"
 
     def read(self, case: Case, kind: str) -> Image.Image:
@@ -63,7 +70,7 @@ class Folder:
 
     def missing(self, case: Case) -> set[str]:
         """Return the kinds of pictures that are not there."""
-        return {kind for kind in KINDS if not self.picture(case, kind).is_file()}
+        return {kind for kind in kinds_of(case) if not self.picture(case, kind).is_file()}
 
     def start(self, run: Run, *, force: bool = False) -> None:
         """Create the folder, or get ready to go on in it.

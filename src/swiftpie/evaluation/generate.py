@@ -10,19 +10,23 @@ from swiftpie import __version__
 from swiftpie.data.stickers import NOISE_SHAPE
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
-from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, paste
+from swiftpie.evaluation.benchmark import Benchmark
+from swiftpie.evaluation.benchmarks.stickers import paste
 from swiftpie.evaluation.case import Case
 from swiftpie.evaluation.folder import Folder, Run
-from swiftpie.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.masks import load_mask
+from swiftpie.images import to_pil, to_tensor
+from swiftpie.layout import Layout
+from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.personalize import MaskSource, Subject
 
 NO_SUBJECT = Strength(identity=0.0, detail=0.0)
+REFERENCES = ("reference", "other-reference")  # of a case's subjects, from left to right
 
 
 def generate(
     session: Session,
-    benchmark: StickerBenchmark,
+    benchmark: Benchmark,
     cases: Sequence[Case],
     *,
     folder: Folder,
@@ -49,59 +53,67 @@ def generate(
             f"need {NOISE_SHAPE}, so that the right answer is known. Use the preset 'mini'."
         )
     run = Run(
-        benchmark="stickers",
+        benchmark=benchmark.name,
         version=__version__,
         preset=components.preset.name,
         weights=components.fingerprint,
         data=benchmark.fingerprint,
         seed=benchmark.seed,
+        num_steps=len(components.schedule.steps),
     )
     folder.start(run, force=force)
     for case in cases:
         missing = folder.missing(case)
-        _draw_known(benchmark, case, folder, missing)
-        _draw_generated(session, case, folder, missing)
-        if "paste" in missing:
-            _draw_paste(benchmark, case, folder)
+        if missing:
+            _write(folder, case, benchmark.known(case), missing)
+            _draw_generated(session, case, folder, missing, boxes=benchmark.boxes(case))
+            _draw_paste(case, folder, missing, layouts=benchmark.layouts(case))
         yield case
     folder.write_rows("manifest.jsonl", (asdict(case) for case in cases))
 
 
-def _draw_known(benchmark: StickerBenchmark, case: Case, folder: Folder, missing: set[str]) -> None:
-    if missing & {"reference", "reference-mask"}:
-        pixels, mask = benchmark.reference(case)
-        reference = {"reference": to_pil(pixels)[0], "reference-mask": mask_to_pil(mask)[0]}
-        _write(folder, case, reference, missing)
-    if missing & {"truth", "truth-mask"}:
-        truth = benchmark.truth(case)
-        answer = {"truth": to_pil(truth.pixels)[0], "truth-mask": mask_to_pil(truth.mask)[0]}
-        _write(folder, case, answer, missing)
-
-
-def _draw_generated(session: Session, case: Case, folder: Folder, missing: set[str]) -> None:
+def _draw_generated(
+    session: Session,
+    case: Case,
+    folder: Folder,
+    missing: set[str],
+    *,
+    boxes: Sequence[Box | None],
+) -> None:
     if not missing & {"model", "model-mask", "text"}:
         return
-    identity = session.encode_identity(
-        folder.read(case, "reference"), masks=folder.read(case, "reference-mask")
-    )
+    subjects = [
+        Subject(
+            session.encode_identity(
+                folder.read(case, kind), masks=folder.read(case, f"{kind}-mask")
+            ),
+            box=box,
+        )
+        for kind, box in zip(REFERENCES, boxes, strict=False)
+    ]
+    # A box keeps each of several subjects to its own place; a single one has all of the picture.
+    region = MaskSource.BOX if len(subjects) > 1 else MaskSource.NONE
     if missing & {"model", "model-mask"}:
-        result = session.personalize(identity, case.prompt, seed=case.seed)
+        result = session.personalize(subjects, case.prompt, seed=case.seed, mask=region)
         drawn = {"model": result.images[0], "model-mask": result.masks[0]}
         _write(folder, case, drawn, missing)
     if "text" in missing:
-        plain = session.personalize(identity, case.prompt, seed=case.seed, strength=NO_SUBJECT)
+        plain = session.personalize(subjects, case.prompt, seed=case.seed, strength=NO_SUBJECT)
         _write(folder, case, {"text": plain.images[0]}, missing)
 
 
 @torch.no_grad()
-def _draw_paste(benchmark: StickerBenchmark, case: Case, folder: Folder) -> None:
-    reference, scenery = folder.read(case, "reference"), folder.read(case, "text")
-    pasted = paste(
-        to_tensor(reference),
-        load_mask(folder.read(case, "reference-mask"), reference.size),
-        scenery=to_tensor(scenery),
-        layout=benchmark.truth(case).layout,
-    )
+def _draw_paste(
+    case: Case, folder: Folder, missing: set[str], *, layouts: Sequence[Layout]
+) -> None:
+    """Lay every reference on the text-only picture, where it is in the truth."""
+    if "paste" not in missing:
+        return
+    pasted = to_tensor(folder.read(case, "text"))
+    for kind, layout in zip(REFERENCES, layouts, strict=False):
+        reference = folder.read(case, kind)
+        mask = load_mask(folder.read(case, f"{kind}-mask"), reference.size)
+        pasted = paste(to_tensor(reference), mask, scenery=pasted, layout=layout)
     folder.write(case, "paste", to_pil(pasted)[0])
 
 

@@ -5,20 +5,21 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from swiftpie.evaluation.case import Case
+from swiftpie.evaluation.case import Case, CaseKind
 from swiftpie.evaluation.judges import Panel
 from swiftpie.registry import Registry
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """One candidate picture of a case beside the true one; pixels are in [-1, 1]."""
+    """One subject in a candidate picture beside the true one; pixels are in [-1, 1]."""
 
     case: Case
+    code: str  # the subject of the case that is judged
     picture: Tensor  # (1, 3, H, W) the candidate
     truth: Tensor  # (1, 3, H, W) the exact rendering
     mask: Tensor  # (1, 1, H, W) the subject in the truth
-    found: Tensor | None  # (1, 1, H, W) where the model says its subject is
+    found: Tensor | None  # (1, 1, H, W) where the candidate's maker says its subject is
     panel: Panel
 
 
@@ -31,6 +32,8 @@ class Metric:
     higher_is_better: bool
     candidates: tuple[str, ...]  # kinds of pictures it makes sense for
     score: Callable[[Evidence], float | None]  # None where the case does not apply
+    applies_to: tuple[CaseKind, ...] = (CaseKind.PLAIN,)
+    is_relative: bool = False  # the report gives the mean as a share of the truth's mean
 
 
 METRICS: Registry[Metric] = Registry(

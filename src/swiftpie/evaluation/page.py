@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from swiftpie.evaluation.case import CaseKind
 from swiftpie.evaluation.folder import Folder
 from swiftpie.evaluation.report import Interval, MetricSummary, Report
 from swiftpie.evaluation.score import Row
@@ -16,6 +17,10 @@ COLUMNS = {
     "text": "text only",
     "paste": "naive paste",
 }
+PAIR_COLUMNS = {"reference": "left", "other-reference": "right"} | {
+    kind: title for kind, title in COLUMNS.items() if kind != "reference"
+}
+TITLES = {"stickers": "Sticker scenes", "pairs": "Pairs in sticker scenes"}
 MAX_GRID = 48  # cases; a page with all of thousands would not open
 NUM_EXTREMES = 6
 RANKED_BY = "subject-psnr"
@@ -34,9 +39,10 @@ svg { display: block; width: 128px; height: 128px }
 
 def render_page(report: Report, rows: Sequence[Row], *, folder: Folder) -> str:
     """Return the page: headline numbers, best and worst cases, and a sample of all."""
-    ranked = sorted(rows, key=lambda row: row.scores.get(RANKED_BY, {}).get("model", 0.0))
+    judged = [row for row in rows if "model" in row.scores.get(RANKED_BY, {})]
+    ranked = sorted(judged, key=lambda row: row.scores[RANKED_BY]["model"])
     step = -(-len(rows) // MAX_GRID)
-    title = f"Sticker scenes: {report.run.preset}"
+    title = f"{TITLES[report.run.benchmark]}: {report.run.preset}"
     return "\n".join(
         [
             "<!doctype html>",
@@ -56,11 +62,14 @@ def render_page(report: Report, rows: Sequence[Row], *, folder: Folder) -> str:
 
 
 def describe(report: Report) -> str:
-    """Return what was judged, in one sentence."""
+    """Return what was judged, in a few sentences."""
+    more = f" {report.num_attributed} more ask for one attribute each." * bool(
+        report.num_attributed
+    )
     return (
         f"{report.num_cases} cases with {report.num_subjects} subjects held out from training and "
-        f"{report.num_scenes} scenes; the right subject is one of {report.gallery_size}. Brackets "
-        "hold 95 % bootstrap intervals over cases; arrows point to the better side."
+        f"{report.num_scenes} scenes; the right subject is one of {report.gallery_size}.{more} "
+        "Brackets hold 95 % bootstrap intervals over cases; arrows point to the better side."
     )
 
 
@@ -68,7 +77,7 @@ def describe_lighting(report: Report) -> str:
     """Return whether the model beats pasting, in one sentence."""
     advantage = report.lighting.advantage
     if advantage is None:
-        return "No case has a scene whose light changes colours, so lighting was not compared."
+        return "No case was judged by its lighting."
     verdict = "beats" if report.lighting.beats_paste else "does not reliably beat"
     return (
         f"In {advantage.num_cases} cases with coloured light the model {verdict} the naive paste; "
@@ -104,18 +113,21 @@ def _numbers(report: Report) -> str:
     return f"<table><thead><tr>{_heads(heads)}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _grid(rows: Iterable[Row], folder: Folder) -> str:
+def _grid(rows: Sequence[Row], folder: Folder) -> str:
+    """Return a table with a line a row; its columns suit all cases of one benchmark."""
     lines = []
+    is_pair = any(row.case.kind is CaseKind.PAIR for row in rows)
+    columns = PAIR_COLUMNS if is_pair else COLUMNS
     for row in rows:
         pictures = "".join(
             f"<td>{_picture(folder, row, kind=kind, title=title)}</td>"
-            for kind, title in COLUMNS.items()
+            for kind, title in columns.items()
         )
         value = row.scores.get(RANKED_BY, {}).get("model")
         note = "" if value is None else f"<br><small>subject {value:.1f} dB</small>"
         words = f"{escape(row.case.prompt)}{note}"
         lines.append(f'<tr>{pictures}<td class="words">{words}</td></tr>')
-    heads = _heads([*COLUMNS.values(), "prompt"])
+    heads = _heads([*columns.values(), "prompt"])
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 

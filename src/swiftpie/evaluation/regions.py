@@ -29,14 +29,14 @@ def psnr(pixels: Tensor, truth: Tensor, region: Tensor) -> float:
 
 def sharpness_ratio(pixels: Tensor, truth: Tensor, region: Tensor) -> float | None:
     """Return mean gradient of `pixels` over that of `truth`; None where there is no detail."""
-    wanted = _mean_gradient(truth, region)
+    wanted = mean_gradient(truth, region)
     if wanted < _LEAST_GRADIENT:
         return None
-    return _mean_gradient(pixels, region) / wanted
+    return mean_gradient(pixels, region) / wanted
 
 
-def _mean_gradient(pixels: Tensor, region: Tensor) -> float:
-    """Return the mean step to the next pixel, across and down, inside of `region`."""
+def mean_gradient(pixels: Tensor, region: Tensor) -> float:
+    """Return the mean step to the next pixel, across and down, inside of `region` (1, 1, H, W)."""
     across = region[..., :, 1:] * region[..., :, :-1]
     down = region[..., 1:, :] * region[..., :-1, :]
     total = (pixels.diff(dim=-1).abs() * across).sum() + (pixels.diff(dim=-2).abs() * down).sum()

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from swiftpie.evaluation.case import CaseKind
 from swiftpie.evaluation.folder import Run
-from swiftpie.evaluation.metric import METRICS
+from swiftpie.evaluation.metric import METRICS, Metric
 from swiftpie.evaluation.score import Row
 
 CONFIDENCE = 0.95
@@ -35,6 +36,21 @@ class MetricSummary:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """One number of the model, what chance leaves it, and what the truth itself gets."""
+
+    name: str  # of the metric
+    title: str
+    unit: str
+    higher_is_better: bool
+    value: float
+    low: float  # of the 95 % bootstrap interval
+    high: float
+    num_cases: int
+    truth: float | None  # None where the metric does not judge true pictures
+
+
+@dataclass(frozen=True)
 class Lighting:
     """Whether the model lights its subject better than pasting would."""
 
@@ -47,10 +63,12 @@ class Report:
     """Everything an evaluation found."""
 
     run: Run
-    num_cases: int
+    num_cases: int  # without those that ask for an attribute
+    num_attributed: int
     num_subjects: int
     num_scenes: int
     gallery_size: int  # subjects that retrieval chooses from
+    figures: tuple[Figure, ...]  # the model's own numbers, to put beside another report's
     metrics: Mapping[str, MetricSummary]
     lighting: Lighting
 
@@ -62,33 +80,65 @@ class Report:
 def summarise(rows: Sequence[Row], *, run: Run, gallery_size: int) -> Report:
     """Return the report on at least one row."""
     assert rows, "an evaluation has cases"
-    metrics = {}
-    for name, metric in METRICS.all().items():
-        values = {kind: _values(rows, name, kind) for kind in metric.candidates}
-        metrics[name] = MetricSummary(
-            title=metric.title,
-            unit=metric.unit,
-            higher_is_better=metric.higher_is_better,
-            candidates={kind: interval(found) for kind, found in values.items() if found},
-        )
+    found = {name: _summary(rows, name, metric) for name, metric in METRICS.all().items()}
+    metrics = {name: summary for name, summary in found.items() if summary.candidates}
+    num_attributed = sum(row.case.kind is CaseKind.ATTRIBUTED for row in rows)
     return Report(
         run=run,
-        num_cases=len(rows),
-        num_subjects=len({row.case.code for row in rows}),
+        num_cases=len(rows) - num_attributed,
+        num_attributed=num_attributed,
+        num_subjects=len({code for row in rows for code in row.case.codes}),
         num_scenes=len({row.case.scene for row in rows}),
         gallery_size=gallery_size,
+        figures=tuple(
+            _figure(name, summary)
+            for name, summary in metrics.items()
+            if "model" in summary.candidates
+        ),
         metrics=metrics,
         lighting=_lighting(rows),
     )
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Return the mean of at least one value with its bootstrap interval; always the same."""
+def interval(values: Sequence[float], relative_to: Sequence[float] | None = None) -> Interval:
+    """Return the mean of at least one value with its bootstrap interval; always the same.
+
+    Args:
+        values: One a case.
+        relative_to: As many; the mean is then given as a share of their mean.
+    """
     found = np.asarray(values, dtype=np.float64)
+    whole = np.ones_like(found) if relative_to is None else np.asarray(relative_to)
     chosen = np.random.default_rng(0).integers(len(found), size=(NUM_RESAMPLES, len(found)))
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(found[chosen].mean(axis=1), [tail, 1 - tail])
-    return Interval(float(found.mean()), float(low), float(high), len(found))
+    means = found[chosen].mean(axis=1) / whole[chosen].mean(axis=1)
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(found.mean() / whole.mean()), float(low), float(high), len(found))
+
+
+def _summary(rows: Sequence[Row], name: str, metric: Metric) -> MetricSummary:
+    candidates = {}
+    for kind in metric.candidates:
+        pairs = [row.scores[name] for row in rows if kind in row.scores.get(name, {})]
+        if pairs:
+            wholes = [pair["truth"] for pair in pairs] if metric.is_relative else None
+            candidates[kind] = interval([pair[kind] for pair in pairs], wholes)
+    return MetricSummary(metric.title, metric.unit, metric.higher_is_better, candidates)
+
+
+def _figure(name: str, summary: MetricSummary) -> Figure:
+    model, truth = summary.candidates["model"], summary.candidates.get("truth")
+    return Figure(
+        name=name,
+        title=summary.title,
+        unit=summary.unit,
+        higher_is_better=summary.higher_is_better,
+        value=model.mean,
+        low=model.low,
+        high=model.high,
+        num_cases=model.num_cases,
+        truth=None if truth is None else truth.mean,
+    )
 
 
 def _lighting(rows: Sequence[Row]) -> Lighting:
@@ -97,7 +147,3 @@ def _lighting(rows: Sequence[Row]) -> Lighting:
         return Lighting(advantage=None, beats_paste=False)
     advantage = interval([pair["paste"] - pair["model"] for pair in pairs])
     return Lighting(advantage=advantage, beats_paste=advantage.low > 0)
-
-
-def _values(rows: Sequence[Row], metric: str, kind: str) -> list[float]:
-    return [row.scores[metric][kind] for row in rows if kind in row.scores.get(metric, {})]

@@ -1,10 +1,15 @@
+import dataclasses
+from collections import Counter
+
 import pytest
 import torch
 
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import sample_subjects
-from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, paste
+from swiftpie.evaluation.benchmarks.stickers import ASKED, StickerBenchmark, paste
 from swiftpie.layout import SUBJECT_FILL, Layout
+
+FIRST = [("0000-1f468-200d-1f692-lava", 0), ("0001-1f3e1-desert", 1)]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,41 @@ def test_the_prompt_names_subject_and_scene(benchmark):
     phrases = {scene.name: scene.phrases[0] for scene in SCENES}
     for case in benchmark.cases():
         assert case.prompt.endswith(f" {case.subject} {phrases[case.scene]}")
+
+
+def test_plain_cases_stay_as_they_are_dealt(benchmark):
+    names = [(case.name, case.seed) for case in benchmark.cases(2)]
+    assert names == FIRST
+
+
+def test_attributed_cases_ask_for_every_attribute_evenly(benchmark):
+    cases = benchmark.attributed_cases()
+    counts = Counter(case.attribute for case in cases)
+    assert len(cases) == 120
+    assert set(counts) == {*ASKED} - {""}
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert len({case.name for case in cases}) == len({case.seed for case in cases}) == 120
+    assert benchmark.attributed_cases(5) == cases[:5]
+    assert not {case.seed for case in cases} & {case.seed for case in benchmark.cases(288)}
+
+
+def test_an_attributed_prompt_says_its_attribute(benchmark):
+    for case in benchmark.attributed_cases():
+        assert all(word in case.prompt.split() for word in case.attribute.split())
+        assert case.subject in case.prompt
+
+
+def test_the_truth_shows_what_was_asked_for(benchmark):
+    cases = {case.attribute: case for case in reversed(benchmark.attributed_cases())}
+    layouts = {word: benchmark.truth(case).layout for word, case in cases.items()}
+    assert float(layouts["tiny"].scale) < 0.4 < 0.7 < float(layouts["huge"].scale)
+    assert float(layouts["left"].centre[0, 0]) < 0.42
+    assert float(layouts["right"].centre[0, 0]) > 0.58
+    grey = benchmark.truth(cases["black and white"]).pixels
+    torch.testing.assert_close(grey[:, 0], grey[:, 2])
+    hatless = dataclasses.replace(cases["crown"], attribute="")
+    crowned = benchmark.truth(cases["crown"])
+    assert float((crowned.pixels - benchmark.truth(hatless).pixels).abs().max()) > 0.2
 
 
 def test_truth_and_reference_repeat_exactly(benchmark):

@@ -5,14 +5,18 @@ import pytest
 import torch
 
 from swiftpie.data.scenes import SCENES
+from swiftpie.evaluation.case import CaseKind
 from swiftpie.evaluation.metric import METRICS
 from swiftpie.evaluation.metrics.lighting_error import lit_scenes
 
 ALL = [
+    "attribute-accuracy",
+    "leakage",
     "lighting-error",
     "mask-iou",
     "psnr",
     "scene-accuracy",
+    "sharpness",
     "sharpness-background",
     "sharpness-subject",
     "subject-psnr",
@@ -20,8 +24,10 @@ ALL = [
 ]
 
 
-def panel_that_says(code, scene):
-    return SimpleNamespace(nearest=lambda *_: code, scene=lambda *_: scene)
+def panel_that_says(code="", scene=0, attributes=()):
+    return SimpleNamespace(
+        nearest=lambda *_: code, scene=lambda *_: scene, attributes=lambda *_: frozenset(attributes)
+    )
 
 
 def score(name, evidence, **changes):
@@ -52,6 +58,31 @@ def test_retrieval_and_scene_follow_the_judges(evidence):
         assert score(name, evidence, panel=wrong) == 0
 
 
+def test_an_attribute_is_right_if_it_is_among_the_answers(evidence):
+    asked = dataclasses.replace(evidence.case, attribute="top hat")
+    for answers, share in ({"tiny", "top hat"}, 1), ({"tiny", "crown"}, 0):
+        panel = panel_that_says(attributes=answers)
+        assert score("attribute-accuracy", evidence, case=asked, panel=panel) == share
+
+
+def test_leakage_is_finding_the_other_subject_of_the_pair_and_no_third(evidence):
+    pair = dataclasses.replace(evidence.case, other_code="1f439")
+    for found, share in ("1f439", 1), ("1f980", 0), ("1f600", 0):
+        panel = panel_that_says(found)
+        assert score("leakage", evidence, case=pair, panel=panel) == share
+    assert score("leakage", evidence, case=pair, code="1f439", panel=panel_that_says("1f980")) == 1
+
+
+def test_a_metric_applies_to_some_kind_of_case():
+    by_kind = {
+        kind: {name for name, metric in METRICS.all().items() if kind in metric.applies_to}
+        for kind in CaseKind
+    }
+    assert by_kind[CaseKind.ATTRIBUTED] == {"attribute-accuracy"}
+    assert by_kind[CaseKind.PLAIN] == {*ALL} - {"attribute-accuracy", "leakage"}
+    assert {"leakage", "subject-retrieval", "scene-accuracy"} <= by_kind[CaseKind.PAIR]
+
+
 def test_mask_iou_compares_masks_and_skips_pictures_without_one(evidence):
     half = evidence.mask.clone()
     half[..., 16:, :] = 0
@@ -77,6 +108,12 @@ def test_sharpness_is_the_ratio_of_gradients_in_its_own_region(evidence):
     changes = {"truth": truth, "picture": sharper_subject}
     assert score("sharpness-subject", evidence, **changes) == pytest.approx(2, rel=1e-4)
     assert score("sharpness-background", evidence, **changes) == pytest.approx(1, rel=1e-4)
+
+
+def test_sharpness_of_the_whole_picture_is_its_mean_step(evidence):
+    ramp = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32)  # steps of 2 / 31 across, none down
+    assert score("sharpness", evidence, picture=ramp) == pytest.approx(1 / 31)
+    assert score("sharpness", evidence, picture=ramp / 2) == pytest.approx(0.5 / 31)
 
 
 def test_sharpness_does_not_apply_where_the_truth_is_smooth(evidence):

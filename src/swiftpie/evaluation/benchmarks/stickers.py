@@ -1,24 +1,26 @@
 """Sticker scenes: held-out subjects in every scene, each case with its exact answer."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
+from types import MappingProxyType
+from typing import ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from swiftpie.data.captions import Attributes
-from swiftpie.data.posing import pose_subjects
 from swiftpie.data.references import draw_references
 from swiftpie.data.renderer import Rendering, render
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE, StickerWorld
-from swiftpie.data.subjects import Subjects
+from swiftpie.evaluation.benchmarks.held_out import HeldOut
 from swiftpie.evaluation.case import Case
-from swiftpie.images import fit_square
+from swiftpie.images import fit_square, mask_to_pil, to_pil
 from swiftpie.layout import SUBJECT_FILL, Layout, to_affine, warp
+from swiftpie.masks import Box
 from swiftpie.noise import draw_noise
 
 SIZE_PX = 128
@@ -28,33 +30,36 @@ SCENE_STEP = 11  # shares no factor with the number of scenes, so every pair com
 GALLERY_SCENES = ("white", "blue", "green", "pink")  # lit neutrally, unlike most cases
 GALLERY_SEED = 2**40  # far from the seeds of all cases
 
+NUM_ATTRIBUTED = 120  # by default; a share of 90 % then has an interval of about 5 to either side
+ATTRIBUTED_SEED = 2**36  # their noise is that of no plain case
+
+ASKED: Mapping[str, Attributes] = MappingProxyType(
+    {
+        "": Attributes(),
+        "tiny": Attributes(size="tiny"),
+        "huge": Attributes(size="huge"),
+        "left": Attributes(side="left"),
+        "right": Attributes(side="right"),
+        "crown": Attributes(accessory="crown"),
+        "top hat": Attributes(accessory="top hat"),
+        "black and white": Attributes(is_black_and_white=True),
+    }
+)
+"""What a case may ask for, by the word that judges answer with; "" is nothing."""
+
 _BY_NAME = {scene.name: index for index, scene in enumerate(SCENES)}
-_PLAIN = Attributes()
 
 
 @dataclass(frozen=True, eq=False)
-class StickerBenchmark:
+class StickerBenchmark(HeldOut):
     """Draws references and right answers of held-out subjects."""
 
-    subjects: Subjects
-    seed: int = 0
+    name: ClassVar[str] = "stickers"
 
     @cached_property
     def world(self) -> StickerWorld:
         """The held-out half of the subjects."""
         return StickerWorld(self.subjects, "held_out", size_px=SIZE_PX)
-
-    @property
-    def codes(self) -> tuple[str, ...]:
-        """Every held-out subject."""
-        return tuple(self.subjects.codes[index] for index in self.world.pool)
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 over names and sprites."""
-        digest = hashlib.sha256(self.subjects.tiles.numpy().tobytes())
-        digest.update("\n".join((*self.subjects.codes, *self.subjects.names)).encode())
-        return digest.hexdigest()
 
     def num_pairs(self) -> int:
         """Return how many pairs of a held-out subject and a scene there are."""
@@ -77,26 +82,57 @@ class StickerBenchmark:
             cases.append(self._case(number, pool[place], scene))
         return cases
 
+    def attributed_cases(self, count: int | None = None) -> list[Case]:
+        """Deal cases that ask for one attribute each, all of them evenly.
+
+        Args:
+            count: 120 by default, and at most.
+        """
+        wanted = NUM_ATTRIBUTED if count is None else min(count, NUM_ATTRIBUTED)
+        words = [word for word in ASKED if word]
+        return [
+            attributed(case, words[number % len(words)])
+            for number, case in enumerate(self.cases(wanted))
+        ]
+
     def _case(self, number: int, subject: int, scene: int) -> Case:
         code, name = self.subjects.codes[subject], self.subjects.names[subject]
-        place, article = SCENES[scene].name, "an" if name[0] in "aeiou" else "a"
+        place = SCENES[scene]
         return Case(
-            name=f"{number:04d}-{code}-{place.replace(' ', '-')}",
+            name=f"{number:04d}-{code}-{place.name.replace(' ', '-')}",
             code=code,
             subject=name,
-            scene=place,
-            prompt=f"a photo of {article} {name} {SCENES[scene].phrases[0]}",
+            scene=place.name,
+            prompt=f"a photo of {with_article(name)} {place.phrases[0]}",
             seed=self.seed + number,
         )
+
+    def known(self, case: Case) -> dict[str, Image.Image]:
+        """Return reference, truth and their masks by kind of picture."""
+        reference, truth = self.reference(case), self.truth(case)
+        return {
+            "reference": to_pil(reference[0])[0],
+            "reference-mask": mask_to_pil(reference[1])[0],
+            "truth": to_pil(truth.pixels)[0],
+            "truth-mask": mask_to_pil(truth.mask)[0],
+        }
+
+    def layouts(self, case: Case) -> tuple[Layout, ...]:
+        """Return where the subject is in the truth."""
+        return (self.truth(case).layout,)
+
+    def boxes(self, case: Case) -> tuple[Box | None, ...]:
+        """Return no box for any subject: the model decides."""
+        return (None,) * len(case.codes)
 
     def reference(self, case: Case) -> tuple[Tensor, Tensor]:
         """Return what a user would give: a picture (1, 3, H, W) and its mask (1, 1, H, W)."""
         elsewhere = (_BY_NAME[case.scene] + 1) % len(SCENES)
         noise = draw_noise([case.seed + GALLERY_SEED], NOISE_SHAPE)
-        frames = self._frames([case.code])
+        frames = self.frames([case.code])
         return draw_references(
             frames,
-            self._render(noise, frames, [elsewhere]).background,
+            self._render(noise, frames, [elsewhere], asked="").background,
             random=Random(case.seed),
             generator=torch.Generator().manual_seed(case.seed),
             size_px=SIZE_PX,
@@ -105,7 +141,8 @@ class StickerBenchmark:
     def truth(self, case: Case) -> Rendering:
         """Return the picture that belongs to the seed of the case, with its mask."""
         noise = draw_noise([case.seed], NOISE_SHAPE)
-        return self._render(noise, self._frames([case.code]), [_BY_NAME[case.scene]])
+        frames = self.frames([case.code])
+        return self._render(noise, frames, [_BY_NAME[case.scene]], asked=case.attribute)
 
     def gallery(self) -> tuple[Tensor, Tensor]:
         """Return pictures (S, 4, 3, H, W) and masks (S, 4, 1, H, W) of every held-out subject."""
@@ -113,26 +150,50 @@ class StickerBenchmark:
         seeds = [GALLERY_SEED - 1 - row for row in range(len(self.codes) * views)]
         rendering = self._render(
             draw_noise(seeds, NOISE_SHAPE),
-            self._frames(self.codes).repeat_interleave(views, dim=0),
+            self.frames(self.codes).repeat_interleave(views, dim=0),
             [_BY_NAME[name] for name in GALLERY_SCENES] * len(self.codes),
+            asked="",
         )
         size = (len(self.codes), views)
         return rendering.pixels.unflatten(0, size), rendering.mask.unflatten(0, size)
 
-    def _frames(self, codes: Sequence[str]) -> Tensor:
-        still = torch.zeros(len(codes))
-        tiles = self.subjects.tiles[[self.subjects.index(code) for code in codes]]
-        return pose_subjects(tiles, rotation=still, flip=still, hue=still)
-
-    def _render(self, noise: Tensor, frames: Tensor, scenes: Sequence[int]) -> Rendering:
+    def _render(
+        self, noise: Tensor, frames: Tensor, scenes: Sequence[int], *, asked: str
+    ) -> Rendering:
         return render(
             noise,
             frames,
             scenes,
-            [_PLAIN] * len(scenes),
+            [ASKED[asked]] * len(scenes),
             accessories=self.world.accessories,
             size_px=SIZE_PX,
         )
+
+
+def with_article(noun: str) -> str:
+    """Return `noun` after "a" or "an"."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def attributed(case: Case, attribute: str) -> Case:
+    """Return a plain case with other noise, and a prompt that also asks for `attribute`."""
+    asked, place = ASKED[attribute], case.scene
+    phrase = SCENES[_BY_NAME[place]].phrases[0]
+    noun = case.subject if asked.size == "normal" else f"{asked.size} {case.subject}"
+    parts = [
+        "a black and white photo of" if asked.is_black_and_white else "a photo of",
+        with_article(noun),
+        f"wearing a {asked.accessory} {phrase}" if asked.accessory != "none" else phrase,
+    ]
+    if asked.side != "none":
+        parts.append(f"on the {asked.side}")
+    return replace(
+        case,
+        name=f"{attribute.replace(' ', '-')}-{case.name}",
+        prompt=" ".join(parts),
+        seed=case.seed + ATTRIBUTED_SEED,
+        attribute=attribute,
+    )
 
 
 def paste(reference: Tensor, mask: Tensor, *, scenery: Tensor, layout: Layout) -> Tensor:

@@ -29,6 +29,6 @@ METRIC = Metric(
     title="lighting error",
     unit="levels",
     higher_is_better=False,
-    candidates=("model", "paste"),
+    candidates=("model", "truth", "paste"),
     score=score,
 )

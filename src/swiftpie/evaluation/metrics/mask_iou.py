@@ -10,5 +10,9 @@ def score(evidence: Evidence) -> float | None:
 
 
 METRIC = Metric(
-    title="mask IoU", unit="", higher_is_better=True, candidates=("model",), score=score
+    title="mask IoU",
+    unit="",
+    higher_is_better=True,
+    candidates=("model", "truth"),
+    score=score,
 )

@@ -2,6 +2,7 @@
 
 import torch
 
+from swiftpie.evaluation.case import CaseKind
 from swiftpie.evaluation.metric import Evidence, Metric
 from swiftpie.evaluation.regions import psnr
 
@@ -16,6 +17,7 @@ METRIC = Metric(
     title="PSNR",
     unit="dB",
     higher_is_better=True,
-    candidates=("model", "text", "paste"),
+    candidates=("model", "truth", "text", "paste"),
     score=score,
+    applies_to=(CaseKind.PLAIN, CaseKind.PAIR),
 )

@@ -1,6 +1,7 @@
 """Scene accuracy: does the picture show the scene of the prompt?"""
 
 from swiftpie.data.scenes import SCENES
+from swiftpie.evaluation.case import CaseKind
 from swiftpie.evaluation.metric import Evidence, Metric
 
 
@@ -15,4 +16,5 @@ METRIC = Metric(
     higher_is_better=True,
     candidates=("model", "truth", "text", "paste"),
     score=score,
+    applies_to=(CaseKind.PLAIN, CaseKind.PAIR),
 )

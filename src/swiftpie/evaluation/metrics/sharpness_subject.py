@@ -13,6 +13,6 @@ METRIC = Metric(
     title="sharpness of the subject",
     unit="",
     higher_is_better=True,
-    candidates=("model", "text", "paste"),
+    candidates=("model", "truth", "text", "paste"),
     score=score,
 )

@@ -1,5 +1,6 @@
 """PSNR over the subject against the exact rendering."""
 
+from swiftpie.evaluation.case import CaseKind
 from swiftpie.evaluation.metric import Evidence, Metric
 from swiftpie.evaluation.regions import psnr
 
@@ -15,6 +16,7 @@ METRIC = Metric(
     title="PSNR of the subject",
     unit="dB",
     higher_is_better=True,
-    candidates=("model", "text", "paste"),
+    candidates=("model", "truth", "text", "paste"),
     score=score,
+    applies_to=(CaseKind.PLAIN, CaseKind.PAIR),
 )

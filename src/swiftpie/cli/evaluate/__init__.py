@@ -1,0 +1,14 @@
+"""The commands under `swiftpie evaluate`: how good a preset is, in numbers and pictures."""
+
+import typer
+
+from swiftpie.cli.evaluate import ablations, compare, edits, grid, pairs, photos, pie, stickers
+
+app = typer.Typer(no_args_is_help=True, help="Measure how good a preset is.")
+for module in (stickers, pairs, compare, ablations, grid, photos, edits, pie):
+    app.add_typer(module.app)
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure how good a preset is."""

@@ -1,0 +1,97 @@
+"""The rows of the ablation table."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from swiftpie.evaluation.ablations.setting import Region, Setting, Untried
+from swiftpie.pipelines.condition import Strength
+
+EVERYTHING = "everything"
+BRANCHES, PLACE, MERGE, MASKS, RESCALING, REFERENCES, STEPS, WEIGHTS = (
+    "branches",
+    "place",
+    "merge",
+    "masks",
+    "rescaling, true mask",
+    "references",
+    "steps",
+    "other weights",
+)
+IDENTITY_SWEEP, DETAIL_SWEEP = "identity scale", "detail scale"
+
+SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
+LEAKS = (0.0, 0.1, 0.25, 0.5)
+WIDE_CONTEXT = 1.25
+MANY_REFERENCES = 3
+
+UNTRIED = (
+    Untried(
+        MERGE,
+        "joint",
+        "Needs its own training: how reference keys meet a layer's own is part of the network, and "
+        "these weights were trained with a second softmax. 'decoupled' is the row 'everything'.",
+    ),
+)
+
+
+def all_settings(
+    base: Strength, *, step_counts: Sequence[int], against: Sequence[str] = ()
+) -> list[Setting]:
+    """Return every row, from the preset's own scales.
+
+    Args:
+        base: The preset's own scales.
+        step_counts: How many steps the weights were trained to take.
+        against: Names of other weights to compare with.
+    """
+    return [
+        *_branches(base),
+        *_places(base),
+        *(Setting(MASKS, region.value, base, region=region) for region in Region),
+        *_rescaling(base),
+        *(
+            Setting(REFERENCES, str(count), base, num_references=count)
+            for count in (1, MANY_REFERENCES)
+        ),
+        *(Setting(IDENTITY_SWEEP, f"{x:g}", replace(base, identity=x)) for x in SWEEP),
+        *(Setting(DETAIL_SWEEP, f"{x:g}", replace(base, detail=x)) for x in SWEEP),
+        *(Setting(STEPS, str(count), base, num_steps=count) for count in step_counts),
+        *(Setting(WEIGHTS, name, base, weights=name) for name in against),
+    ]
+
+
+def _branches(base: Strength) -> list[Setting]:
+    """Return every choice of the three ways in which a subject reaches the picture."""
+    plain = replace(base, identity=0.0)  # without the semantic branch
+    return [
+        Setting(BRANCHES, EVERYTHING, base),
+        Setting(BRANCHES, "text only", replace(plain, detail=0.0)),
+        Setting(BRANCHES, "semantic", base, has_detail=False, has_skip=False),
+        Setting(BRANCHES, "detail", plain, has_skip=False),
+        Setting(BRANCHES, "skip", plain, has_detail=False),
+        Setting(BRANCHES, "semantic, detail", base, has_skip=False),
+        Setting(BRANCHES, "semantic, skip", base, has_detail=False),
+        Setting(BRANCHES, "detail, skip", plain),
+    ]
+
+
+def _places(base: Strength) -> list[Setting]:
+    return [
+        Setting(PLACE, "prior off", base, knows_place=False),
+        Setting(PLACE, "prior off, no skip", base, has_skip=False, knows_place=False),
+    ]
+
+
+def _rescaling(base: Strength) -> list[Setting]:
+    """Return rows with the true mask, so that what a mask gets wrong does not count."""
+    off = replace(base, leak=base.identity, text=1.0, context=1.0)
+    wide = replace(base, context=WIDE_CONTEXT)
+    return [
+        Setting(RESCALING, "off", off, region=Region.TRUE),
+        Setting(RESCALING, "on", base, region=Region.TRUE),
+        Setting(RESCALING, f"context {WIDE_CONTEXT:g}", wide, region=Region.TRUE),
+        *(
+            Setting(RESCALING, f"leak {x:g}", replace(base, leak=x), region=Region.TRUE)
+            for x in LEAKS
+        ),
+    ]

@@ -1,0 +1,150 @@
+"""Two reports side by side: what a student keeps of its teacher."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from swiftpie.errors import InputError
+from swiftpie.evaluation.folder import Run
+from swiftpie.evaluation.report import Figure
+
+
+class Figures(Protocol):
+    """What a comparison needs of a report."""
+
+    @property
+    def run(self) -> Run:
+        """What was judged."""
+
+    @property
+    def figures(self) -> Sequence[Figure]:
+        """The model's own numbers."""
+
+
+@dataclass(frozen=True)
+class SavedFigures:
+    """The figures of a `report.json`."""
+
+    run: Run
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One metric of both."""
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool
+    student: float
+    teacher: float
+    truth: float | None
+    ratio: float | None  # student over teacher; None where the teacher has 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All metrics that both reports have."""
+
+    student: str  # name of its preset
+    teacher: str
+    ratios: tuple[Ratio, ...]
+
+    def to_json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+
+    def to_markdown(self) -> str:
+        """Return a table with one line a metric; arrows point to the better side."""
+        heads = ("", self.student, self.teacher, "ratio", "truth")
+        lines = [heads, ("---",) * len(heads), *(_cells(one) for one in self.ratios)]
+        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def compare(student: Figures, teacher: Figures) -> Comparison:
+    """Return the ratio of student to teacher for every metric that both reports have.
+
+    Raises:
+        InputError: They judged different cases, or no metric is in both.
+    """
+    _check_same_cases(student, teacher)
+    by_name = {figure.name: figure for figure in teacher.figures}
+    ratios = tuple(
+        _ratio(figure, by_name[figure.name]) for figure in student.figures if figure.name in by_name
+    )
+    if not ratios:
+        raise InputError(
+            "The two reports have no metric in common. Both must come from the same benchmark. "
+            "Evaluate both models again with this version."
+        )
+    return Comparison(student.run.preset, teacher.run.preset, ratios)
+
+
+def read_figures(path: Path) -> SavedFigures:
+    """Read what `compare` needs from a `report.json`, or from the folder that holds it.
+
+    Raises:
+        InputError: It is no report, or one of an older version.
+    """
+    file = path / "report.json" if path.is_dir() else path
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        figures = tuple(Figure(**figure) for figure in found["figures"])
+        return SavedFigures(Run(**found["run"]), figures)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"'{file}' holds no figures of an evaluation. A report.json that `swiftpie evaluate` "
+            "wrote is needed. Run the evaluation again, or check the path."
+        ) from error
+
+
+def _check_same_cases(student: Figures, teacher: Figures) -> None:
+    """Make sure that both reports judged the same cases.
+
+    Raises:
+        InputError: They did not.
+    """
+    first, second = student.run, teacher.run
+    pairs = [
+        ("benchmark", first.benchmark, second.benchmark),
+        ("subjects", first.data, second.data),
+        ("seed", first.seed, second.seed),
+    ]
+    counts = {figure.name: figure.num_cases for figure in teacher.figures}
+    pairs += [
+        (f"number of cases in {figure.name!r}", figure.num_cases, counts[figure.name])
+        for figure in student.figures
+        if figure.name in counts
+    ]
+    for what, one, other in pairs:
+        if one != other:
+            raise InputError(
+                f"The {what} differs between the reports: {one} and {other}. Only the same cases "
+                "can be compared. Evaluate both models with the same options."
+            )
+
+
+def _ratio(student: Figure, teacher: Figure) -> Ratio:
+    return Ratio(
+        name=student.name,
+        title=student.title,
+        unit=student.unit,
+        higher_is_better=student.higher_is_better,
+        student=student.value,
+        teacher=teacher.value,
+        truth=student.truth,
+        ratio=student.value / teacher.value if teacher.value else None,
+    )
+
+
+def _cells(row: Ratio) -> tuple[str, ...]:
+    factor, digits = (100, 1) if row.unit == "%" else (1, 2)
+    values = (row.student, row.teacher)
+    shown = [f"{factor * value:.{digits}f}" for value in values]
+    ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
+    truth = "" if row.truth is None else f"{factor * row.truth:.{digits}f}"
+    name = f"{row.title}, {row.unit}" if row.unit else row.title
+    return (f"{name} {'↑' if row.higher_is_better else '↓'}", *shown, ratio, truth)

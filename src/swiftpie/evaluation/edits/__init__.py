@@ -1,0 +1,1 @@
+"""How well pictures are edited: rendered cases with exact answers, and PIE-Bench's folder."""

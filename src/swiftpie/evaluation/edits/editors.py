@@ -1,0 +1,154 @@
+"""Editors that draw with a loaded preset: SwiftEdit, and the naive baseline."""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.engine.session import Session
+from swiftpie.evaluation.edits.editor import Edited, Task
+from swiftpie.evaluation.generate import NO_SUBJECT
+from swiftpie.masks import Box, composite, load_mask
+from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+
+EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
+# With a reference the image condition is the new subject, which belongs inside of the mask only.
+REFERENCE_STRENGTH = EditStrength(edit=1.0, background=0.0, text=1.0)
+
+
+class MaskChoice(StrEnum):
+    """Where an edit may change the picture."""
+
+    FOUND = "found"  # between source and target prompt
+    KEYWORD = "keyword"  # between the keyword and no words; as FOUND where there is none
+    TRUE = "true"  # the case's own mask
+    NONE = "none"  # everywhere
+
+
+@dataclass(frozen=True, eq=False)
+class SwiftEditor:
+    """One-step inversion, mask and generation, as `swiftpie edit` does them."""
+
+    session: Session
+    mask: MaskChoice = MaskChoice.FOUND
+    settings: EditSettings = field(default_factory=EditSettings)
+    reference_strength: EditStrength = REFERENCE_STRENGTH
+
+    def __post_init__(self) -> None:
+        self.session.components.inverter()  # says at once if the preset cannot edit
+
+    @property
+    def name(self) -> str:
+        """The preset with mode, mask and strengths."""
+        settings = self.settings
+        chosen = settings.strength or EditStrength.of(settings.mode)
+        strengths = ", ".join(f"{name} {value:g}" for name, value in vars(chosen).items())
+        return (
+            f"SwiftEdit, {self.session.components.preset.name}: {settings.mode} mode, mask "
+            f"{self.mask} ({settings.rule}), {strengths}"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 of all weights."""
+        return self.session.components.fingerprint
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of denoising."""
+        return len(self.session.components.schedule.steps)
+
+    def __call__(self, task: Task) -> Edited:
+        """Edit, and invert and generate the source once more where that was not part of it."""
+        settings, identity = self.settings, None
+        if task.reference is not None:
+            identity = self.session.encode_identity(task.reference, masks=task.reference_mask)
+            settings = replace(settings, strength=self.reference_strength)
+        result = self.session.edit(
+            task.source,
+            task.target_prompt,
+            source_prompt=task.source_prompt,
+            keyword=task.keyword if self.mask is MaskChoice.KEYWORD else "",
+            mask=self._place(task),
+            identity=identity,
+            settings=settings,
+        )
+        return Edited(
+            result.image,
+            _plane(result.mask),
+            result.timings_ms,
+            result.reconstruction or self._reconstruct(task),
+        )
+
+    def _place(self, task: Task) -> Tensor | Box | None:
+        match self.mask:
+            case MaskChoice.TRUE:
+                return task.mask
+            case MaskChoice.NONE:
+                return EVERYWHERE
+            case MaskChoice.FOUND | MaskChoice.KEYWORD:
+                return None
+
+    def _reconstruct(self, task: Task) -> Image.Image:
+        """Return the source through inversion and generation, all of it treated as background."""
+        chosen = self.settings.strength or EditStrength.of(self.settings.mode)
+        outside = replace(chosen, edit=chosen.background, text=chosen.text_outside)
+        settings = replace(
+            self.settings,
+            mode=EditMode.PAPER,
+            strength=outside,
+            keeps_outside=False,
+        )
+        return self.session.edit(
+            task.source,
+            task.source_prompt,
+            source_prompt=task.source_prompt,
+            mask=EVERYWHERE,
+            settings=settings,
+        ).image
+
+
+@dataclass(frozen=True, eq=False)
+class NaiveEditor:
+    """The target prompt drawn from the case's own seed, laid on the source by the true mask.
+
+    It is told two things that no editor of a given picture knows, noise and place, so it is a
+    baseline that is hard to beat where the prompt says everything.
+    """
+
+    session: Session
+
+    @property
+    def name(self) -> str:
+        """The preset."""
+        return f"naive paste, {self.session.components.preset.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 of all weights."""
+        return self.session.components.fingerprint
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of denoising."""
+        return len(self.session.components.schedule.steps)
+
+    def __call__(self, task: Task) -> Edited:
+        """Draw without a subject, and paste."""
+        anyone = self.session.encode_identity(
+            task.source, masks=Image.new("L", task.source.size, 255)
+        )
+        drawn = self.session.personalize(
+            anyone, task.target_prompt, seed=task.seed, strength=NO_SUBJECT
+        )
+        edited = drawn.images[0].resize(task.source.size, Image.Resampling.BICUBIC)
+        return Edited(composite(edited, task.source, task.mask), task.mask, drawn.timings_ms)
+
+
+def _plane(mask: Image.Image) -> Tensor:
+    """Return a mask (1, 1, H, W); black, which changes nothing, is allowed."""
+    if mask.getextrema() == (0, 0):
+        return torch.zeros(1, 1, mask.height, mask.width)
+    return load_mask(mask, mask.size)

@@ -1,0 +1,1 @@
+"""Metrics of edits: each file defines one number as `METRIC`."""

@@ -1,0 +1,42 @@
+"""Edit success: do the judges see what was asked for?"""
+
+from swiftpie.data.scenes import SCENES
+from swiftpie.evaluation.edits.case import EditKind
+from swiftpie.evaluation.edits.metric import CANDIDATES, EditEvidence, EditMetric
+
+
+def score(evidence: EditEvidence) -> float:
+    """Return 1 if the judge of what changes sees it changed, else 0."""
+    case, panel = evidence.case, evidence.panel
+    match case.kind:
+        case EditKind.OBJECT | EditKind.SECOND:
+            is_done = panel.nearest(evidence.picture, evidence.asked) == case.other_code
+        case EditKind.DELETE:
+            is_gone = panel.nearest(evidence.picture, evidence.asked) != case.code
+            is_done = is_gone and _shows_scene(evidence)
+        case EditKind.SCENE | EditKind.LIGHT:
+            is_done = _shows_scene(evidence)
+        case (
+            EditKind.HAT
+            | EditKind.SIZE
+            | EditKind.SIDE
+            | EditKind.SWAP
+            | EditKind.GREY
+            | EditKind.COLOUR
+        ):
+            is_done = case.after in panel.attributes(evidence.picture, evidence.kept)
+    return float(is_done)
+
+
+def _shows_scene(evidence: EditEvidence) -> bool:
+    seen = SCENES[evidence.panel.scene(evidence.picture)].name
+    return seen == evidence.case.target_scene
+
+
+METRIC = EditMetric(
+    title="edit succeeded",
+    unit="%",
+    higher_is_better=True,
+    candidates=CANDIDATES,
+    score=score,
+)

@@ -1,0 +1,1 @@
+"""PIE-Bench: its folder, its exact definitions, and a report on a method."""

@@ -1,0 +1,136 @@
+"""From rows of edits to a report: figures by type and over all, with what chance leaves them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from swiftpie.evaluation.folder import Run
+from swiftpie.evaluation.report import Figure, MetricSummary, interval
+
+JUDGED = "edit"  # the candidate under test; all others are bounds
+
+
+class Column(Protocol):
+    """What a report needs to know of a metric."""
+
+    @property
+    def title(self) -> str:
+        """How tables call it."""
+
+    @property
+    def unit(self) -> str:
+        """What values are counted in; "%" for shares in [0, 1]."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The better side."""
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The pictures that it judges, in the order of the columns."""
+
+
+@dataclass(frozen=True)
+class EditRow:
+    """All numbers of one case; a metric that does not apply to it is absent."""
+
+    name: str
+    type_id: int
+    source_prompt: str
+    target_prompt: str
+    scores: Mapping[str, Mapping[str, float]]  # by metric, then by candidate
+
+
+@dataclass(frozen=True)
+class TypeSummary:
+    """The cases of one type."""
+
+    title: str
+    num_cases: int
+    metrics: Mapping[str, MetricSummary]
+
+
+@dataclass(frozen=True)
+class EditReport:
+    """Everything an evaluation of edits found."""
+
+    run: Run
+    num_cases: int
+    figures: tuple[Figure, ...]  # the editor's own numbers, to put beside another report's
+    metrics: Mapping[str, MetricSummary]
+    types: tuple[TypeSummary, ...]
+    not_computed: Mapping[str, str]  # why, by metric
+
+    def to_json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+
+
+def summarise(
+    rows: Sequence[EditRow],
+    columns: Mapping[str, Column],
+    *,
+    run: Run,
+    types: Mapping[int, str],
+    not_computed: Mapping[str, str],
+) -> EditReport:
+    """Return the report on at least one row.
+
+    Args:
+        rows: The cases.
+        columns: Their metrics, in the order of the tables.
+        run: What all have in common.
+        types: Titles of the types.
+        not_computed: Why metrics are missing.
+    """
+    assert rows, "an evaluation has cases"
+    metrics = _summaries(rows, columns)
+    by_type = {
+        number: [row for row in rows if row.type_id == number]
+        for number in sorted({row.type_id for row in rows})
+    }
+    return EditReport(
+        run=run,
+        num_cases=len(rows),
+        figures=tuple(
+            _figure(name, summary)
+            for name, summary in metrics.items()
+            if JUDGED in summary.candidates
+        ),
+        metrics=metrics,
+        types=tuple(
+            TypeSummary(f"{number} {types[number]}", len(some), _summaries(some, columns))
+            for number, some in by_type.items()
+        ),
+        not_computed=not_computed,
+    )
+
+
+def _summaries(rows: Sequence[EditRow], columns: Mapping[str, Column]) -> dict[str, MetricSummary]:
+    found = {name: _summary(rows, name, column) for name, column in columns.items()}
+    return {name: summary for name, summary in found.items() if summary.candidates}
+
+
+def _summary(rows: Sequence[EditRow], name: str, column: Column) -> MetricSummary:
+    values = {
+        kind: [row.scores[name][kind] for row in rows if kind in row.scores.get(name, {})]
+        for kind in column.candidates
+    }
+    candidates = {kind: interval(some) for kind, some in values.items() if some}
+    return MetricSummary(column.title, column.unit, column.higher_is_better, candidates)
+
+
+def _figure(name: str, summary: MetricSummary) -> Figure:
+    judged, target = summary.candidates[JUDGED], summary.candidates.get("target")
+    return Figure(
+        name=name,
+        title=summary.title,
+        unit=summary.unit,
+        higher_is_better=summary.higher_is_better,
+        value=judged.mean,
+        low=judged.low,
+        high=judged.high,
+        num_cases=judged.num_cases,
+        truth=None if target is None else target.mean,
+    )

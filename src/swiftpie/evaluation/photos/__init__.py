@@ -1,0 +1,1 @@
+"""Real photographs: what the model makes of subjects that no renderer drew."""

@@ -1,0 +1,110 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
+
+from swiftpie.errors import WeightsError
+from swiftpie.evaluation.edits.pie.encoders import load_clip, load_dino
+from tests.evaluation.edits.pie.conftest import random_picture
+from tests.pipelines.tiny_editor import text_tower
+
+SMALL = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip")
+    tokenizer = text_tower().tokenizer
+    words = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = CLIPConfig(
+            text_config={**SMALL, **words, "max_position_embeddings": 8},
+            vision_config={**SMALL, "image_size": 32, "patch_size": 16},
+            projection_dim=8,
+        )
+        CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dino_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dino")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = ViTConfig(**SMALL, image_size=224, patch_size=32)
+        ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def normalised(image, mean, std):
+    values = (np.asarray(image, dtype=np.float64) - mean) / std
+    return torch.from_numpy(values).permute(2, 0, 1)[None].float()
+
+
+@torch.no_grad()
+def test_structure_is_compared_by_keys_of_undivided_pixels(dino_folder):
+    first, second = (random_picture(seed, side=224) for seed in (0, 1))
+    network = ViTModel.from_pretrained(dino_folder, add_pooling_layer=False).eval()
+    maps = []
+    for image in (first, second):
+        pixels = normalised(image, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        last = network.layers[-1]
+        entering = network(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
+        keys = last.attention.k_proj(last.layernorm_before(entering))[0].double().numpy()
+        length = np.linalg.norm(keys, axis=1, keepdims=True)
+        maps.append(keys @ keys.T / (length * length.T))
+    expected = np.mean((maps[0] - maps[1]) ** 2)
+    dino = load_dino(dino_folder)
+    assert expected > 0
+    assert dino.distance(first, second) == pytest.approx(expected, rel=1e-3)
+    assert dino.distance(first, first) == 0
+
+
+@torch.no_grad()
+def test_clip_similarity_is_a_hundredfold_cosine_and_never_negative(clip_folder):
+    clip = load_clip(clip_folder)
+    image = random_picture(0, side=32)
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    pixels = normalised(image, 255 * np.array(mean), 255 * np.array(std))
+    found, expected = [], []
+    for prompt in ("a cat", "a dog on the sofa", "red hat", "photo of the cat"):
+        words = clip.tokenizer(prompt, return_tensors="pt")
+        output = clip.model(
+            input_ids=words["input_ids"],
+            attention_mask=words["attention_mask"],
+            pixel_values=pixels,
+        )
+        cosine = float((output.image_embeds * output.text_embeds).sum())
+        expected.append(100 * max(0, cosine))
+        found.append(clip.similarity(image, prompt))
+    assert found == pytest.approx(expected, abs=1e-2)
+    assert max(found) > 0
+
+
+def test_long_prompts_are_cut_and_pictures_of_any_shape_are_taken(clip_folder):
+    clip = load_clip(clip_folder)
+    image = random_picture(0, side=50).resize((90, 50))
+    assert clip.similarity(image, "cat " * 40) == clip.similarity(image, "cat " * 30)
+
+
+def test_other_networks_are_taken_with_a_warning(clip_folder, dino_folder, caplog):
+    with caplog.at_level(logging.WARNING, logger="swiftpie"):
+        load_clip(clip_folder)
+        load_dino(dino_folder)
+    assert "ViT-L/14" in caplog.text
+    assert "ViT-B/8" in caplog.text
+
+
+def test_a_folder_without_a_network_is_refused(tmp_path):
+    for load in (load_clip, load_dino):
+        with pytest.raises(WeightsError, match="leave the option out"):
+            load(tmp_path)
