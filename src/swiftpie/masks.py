@@ -124,6 +124,21 @@ def box_mask(box: Box, *, height: int, width: int, feather: float = 0.0) -> Tens
     return (rows[:, None] * columns[None, :])[None, None]
 
 
+def bounding_box(mask: Tensor) -> Box:
+    """Return what is just around `mask` (1, 1, H, W) above 0.5; the whole picture if nothing is."""
+    touched = mask[0, 0] > 0.5
+    if not touched.any():
+        return (0.0, 0.0, 1.0, 1.0)
+    height, width = touched.shape
+    rows, columns = touched.any(1).nonzero().flatten(), touched.any(0).nonzero().flatten()
+    return (
+        int(columns[0]) / width,
+        int(rows[0]) / height,
+        (int(columns[-1]) + 1) / width,
+        (int(rows[-1]) + 1) / height,
+    )
+
+
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """Return `mask` (B, 1, H, W) at `size` (height, width), by area along a side that shrinks."""
     height, width = mask.shape[-2:]

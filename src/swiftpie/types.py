@@ -6,7 +6,7 @@ Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` id
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, Self
 
 from PIL import Image
@@ -43,6 +43,10 @@ class Identity:
     values: Mapping[str, Tensor]  # each (1, R*N, D_layer)
     pixels: Tensor  # (R, 3, H, W) canonical reference frames, grey outside the subject
     mask: Tensor  # (R, 1, H, W) the subject in them
+
+    def without_detail(self) -> Self:
+        """Return the same subject for the semantic branch alone."""
+        return replace(self, keys={}, values={})
 
 
 class Denoised(NamedTuple):

@@ -20,10 +20,13 @@ from swiftpie.cli.options import (
     Offline,
     Out,
     PresetName,
+    SubjectPictures,
     Weights,
     choices_of,
+    encode_subjects,
     open_session,
     read_picture,
+    read_subjects,
 )
 from swiftpie.cli.outputs import (
     MAX_STORED_PROMPT,
@@ -83,7 +86,16 @@ Mode = Annotated[
     typer.Option(help="Follow SwiftEdit's paper, or the code that was released with it."),
 ]
 Rule = Annotated[
-    Literal["released", "smooth"], typer.Option(help="How a mask is found: hard or soft.")
+    Literal["released", "smooth"] | None,
+    typer.Option(help="How a mask is found in the noise: hard or soft. By default the best known."),
+]
+NewSubject = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subject",
+        metavar="PICTURE[:MASK]",
+        help="What to draw where the picture changes; repeat for more views of it.",
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of the little chance that there is in an edit.")]
 
@@ -97,6 +109,7 @@ class Job(NamedTuple):
     prompt: str
     source_prompt: str
     keyword: str
+    subject: list[SubjectPictures]  # pictures of what is drawn instead; may be none
     place: "str | Box | None"  # a mask file or a box
     settings: "EditSettings"
     output: Output
@@ -111,6 +124,8 @@ class Job(NamedTuple):
         "--image-encoder models/image_encoder",
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
         'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
+        'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
+        "--subject mug.png",
     )
 )
 def edit(
@@ -120,6 +135,7 @@ def edit(
     out: Out,
     source_prompt: SourcePrompt = "",
     keyword: Keyword = "",
+    subject: NewSubject = None,
     mask: MaskFile = None,
     box: BoxText = None,
     save_mask: SaveMask = None,
@@ -128,7 +144,7 @@ def edit(
     background_strength: BackgroundScale = None,
     text_strength: TextScale = None,
     mode: Mode = "paper",
-    rule: Rule = "released",
+    rule: Rule = None,
     seed: Seed = 0,
     preset: PresetName = "mini",
     weights: Weights = None,
@@ -148,7 +164,8 @@ def edit(
     settings = edit_settings(mode, rule, seed=seed, strengths=strengths)
     picture, place = read_picture(image), _place(mask, box)
     output = _plan(out, save_mask, strip, as_json=as_json, force=force)
-    job = Job(picture, prompt, source_prompt, keyword, place, settings, output, strip, force)
+    shown = read_subjects(subject or [])
+    job = Job(picture, prompt, source_prompt, keyword, shown, place, settings, output, strip, force)
     choices = choices_of(
         base=base,
         adapter=adapter,
@@ -164,7 +181,7 @@ def edit(
 
 
 def edit_settings(
-    mode: str, rule: str, *, seed: int, strengths: dict[str, float | None]
+    mode: str, rule: str | None, *, seed: int, strengths: dict[str, float | None]
 ) -> "EditSettings":
     """Return the choices of an edit, the strengths by the mode where none is given."""
     from dataclasses import replace
@@ -175,7 +192,7 @@ def edit_settings(
     given = {name: value for name, value in strengths.items() if value is not None}
     return EditSettings(
         mode=EditMode(mode),
-        rule=MaskRule(rule),
+        rule=None if rule is None else MaskRule(rule),
         strength=replace(EditStrength.of(EditMode(mode)), **given),
         seed=seed,
     )
@@ -192,6 +209,7 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         source_prompt=job.source_prompt,
         keyword=job.keyword,
         mask=job.place,
+        identity=encode_subjects(session, job.subject) if job.subject else None,
         settings=job.settings,
     )
     facts = _metadata(job, session.components.preset.name)
@@ -254,7 +272,7 @@ def _metadata(job: Job, preset: str) -> dict[str, str]:
         "keyword": job.keyword[:MAX_STORED_PROMPT],
         "preset": preset,
         "mode": settings.mode.value,
-        "rule": settings.rule.value,
+        "rule": "learned" if settings.rule is None else settings.rule.value,
         "seed": str(settings.seed),
         "swiftpie": __version__,
         **strengths,

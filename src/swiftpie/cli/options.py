@@ -37,6 +37,17 @@ Weights = Annotated[
         "--weights", metavar="DIR", help="A folder of weights instead of the preset's own."
     ),
 ]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        min=1,
+        metavar="N",
+        show_default=False,
+        help="Denoising steps, one of the numbers the weights were trained for; by default the "
+        "preset's own.",
+    ),
+]
 Base = Annotated[
     str | None,
     typer.Option(
@@ -107,6 +118,7 @@ def open_session(
     *,
     device: str = "cpu",
     weights: Path | None = None,
+    steps: int | None = None,
     choices: "Choices | None" = None,
 ) -> Opened:
     """Load a preset."""
@@ -114,7 +126,7 @@ def open_session(
 
     check_device(device)
     started = time.perf_counter()
-    chosen: Choices = {**(choices or {}), "weights": weights}
+    chosen: Choices = {**(choices or {}), "weights": weights, "steps": steps}
     session = swiftpie.load(preset, device=device, **chosen)
     return Opened(session, (time.perf_counter() - started) * 1000)
 

@@ -20,6 +20,7 @@ from swiftpie.cli.options import (
     Offline,
     Out,
     PresetName,
+    Steps,
     SubjectPictures,
     Subjects,
     Weights,
@@ -153,6 +154,7 @@ def personalize(
     size: SizeText = None,
     save_mask: SaveMask = None,
     preset: PresetName = "mini",
+    steps: Steps = None,
     weights: Weights = None,
     base: Base = None,
     adapter: Adapter = None,
@@ -182,9 +184,8 @@ def personalize(
         allow_pickle=allow_pickle,
         offline=offline,
     )
-    opened = open_session(preset, device=device, weights=weights, choices=choices)
-    result = carry_out(opened.session, job)
-    _tell(result, outputs, as_json=as_json, load_ms=opened.load_ms)
+    opened = open_session(preset, device=device, weights=weights, steps=steps, choices=choices)
+    _tell(carry_out(opened.session, job), outputs, as_json=as_json, load_ms=opened.load_ms)
 
 
 def carry_out(session: "Session", job: Job) -> "GenerationResult":

@@ -143,8 +143,9 @@ def load(preset: str = "mini", *, device: str = "cpu", **choices: Unpack[Choices
         preset: One of `swiftpie presets`.
         device: A torch device, as "cpu" or "cuda".
         **choices: What to load instead of, or besides, the preset's own networks: `weights`,
-            `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `dtype`,
-            `plan`, `allow_pickle` and `offline` say how. See `swiftpie.backbones.choices`.
+            `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
+            `dtype`, `plan`, `allow_pickle` and `offline` say how. See
+            `swiftpie.backbones.choices`.
 
     Raises:
         ConfigError: No such preset, or it leaves no such choice.

@@ -4,7 +4,6 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -13,37 +12,25 @@ from torch import Tensor, nn
 from swiftpie.attention.released import install_released
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.images import mask_to_pil, to_tensor
-from swiftpie.layout import whole_frame
-from swiftpie.masks import (
-    Box,
-    MaskRule,
-    box_mask,
-    composite,
-    from_noise_difference,
-    grow,
-    resize_mask,
-)
+from swiftpie.images import mask_to_pil
+from swiftpie.masks import Box, MaskRule, composite
 from swiftpie.models.denoiser import Denoiser, SubjectCondition
+from swiftpie.models.inversion import LocatesEdits
 from swiftpie.models.latents import HasPosterior
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.canvas import Canvas, canvas_for
-from swiftpie.pipelines.condition import subject_condition
 from swiftpie.pipelines.denoise import Clock, OnStep, finish
+from swiftpie.pipelines.edit_condition import (
+    appearance_condition,
+    repainting_condition,
+    whole_picture_identity,
+)
+from swiftpie.pipelines.edit_place import Place, compared_place, given_place, learned_place
 from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
 
 logger = logging.getLogger(__name__)
-
-GROW_PX = 8  # a found mask is widened by a latent cell, so that its soft edge lies around it
-
-
-class _Place(NamedTuple):
-    """Where a picture may change."""
-
-    region: Tensor  # (1, 1, h, w) for attention, on the canvas
-    allowed: Tensor  # (1, 1, H, W) for pixels, on the given picture
 
 
 @dataclass(frozen=True)
@@ -65,7 +52,7 @@ class PlannedEdit:
 
     original: Image.Image
     canvas: Canvas
-    place: _Place
+    place: Place
     start: Tensor  # (1, C, h, w) what enters the first step
     prompts: list[str]  # a row each; the last is the edit
     condition: SubjectCondition
@@ -141,15 +128,16 @@ def plan_edit(
     clock.lap("encode")
     compared = ("", keyword) if keyword else (source_prompt, prompt)
     inverted = _invert(components, latents, [source_prompt, *(compared if mask is None else ())])
-    if mask is None:
-        place = _found(*(inverted[one] for one in compared), canvas=canvas, rule=settings.rule)
+    if mask is not None:
+        place = given_place(mask, canvas, like=latents)
     else:
-        place = _given(mask, canvas, like=latents)
+        place = _find(components, latents, inverted, compared, canvas=canvas, rule=settings.rule)
     clock.lap("invert")
     start = add_noise(latents, inverted[source_prompt], components.schedule.steps[0])
-    shown = identity or whole_picture_identity(components, original)
     prompts = [source_prompt, prompt] if settings.mode is EditMode.RELEASED else [prompt]
-    condition = _condition(components, shown, place.region, prompts, settings=settings)
+    condition = _condition(
+        components, original, canvas, place, prompts=prompts, identity=identity, settings=settings
+    )
     return PlannedEdit(
         original=original,
         canvas=canvas,
@@ -168,29 +156,6 @@ def carry_out(
 ) -> EditResult:
     """Draw a planned edit and put it into its picture."""
     return _put_back(_draw(components, planned, on_step), planned)
-
-
-def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
-    """Return all of a picture as an identity without detail, as SwiftEdit conditions on it.
-
-    Raises:
-        CapabilityError: No identity adapter is loaded.
-    """
-    side = components.preset.image_size_px
-    square = image.resize((side, side), Image.Resampling.BICUBIC)
-    pixels = to_tensor(square).to(components.device)
-    mask = torch.ones_like(pixels[:, :1])
-    tokens: Tensor = components.encoder_of_identity()(pixels, mask)
-    return Identity(
-        preset=components.preset.name,
-        fingerprint=components.fingerprint,
-        tokens=tokens,
-        pooled=tokens[:, 0],
-        keys={},
-        values={},
-        pixels=pixels,
-        mask=mask,
-    )
 
 
 def _check(components: Components, prompt: str) -> None:
@@ -241,64 +206,54 @@ def _invert(components: Components, latents: Tensor, prompts: list[str]) -> dict
     return dict(zip(distinct, noise.split(1), strict=True))
 
 
-def _given(mask: Tensor | Box, canvas: Canvas, *, like: Tensor) -> _Place:
-    """Return the user's mask or box, the region for latents `like` (1, C, h, w).
-
-    Raises:
-        InputError: It is not shaped as a mask.
-    """
-    height, width = canvas.full
-    if not isinstance(mask, Tensor):
-        full = box_mask(mask, height=height, width=width)
-    elif mask.ndim == 4 and mask.shape[:2] == (1, 1):
-        full = resize_mask(mask.float().cpu(), (height, width))
-    else:
-        raise InputError(
-            f"A mask of shape {tuple(mask.shape)} was given; (1, 1, H, W) is needed. Add the "
-            "missing axes."
-        )
-    allowed = _in_8_bits(full)
-    region = resize_mask(canvas.enter_mask(allowed), (like.shape[2], like.shape[3]))
-    return _Place(region.to(like), allowed)
-
-
-def _found(source_noise: Tensor, edit_noise: Tensor, *, canvas: Canvas, rule: MaskRule) -> _Place:
-    """Return where two inversions (1, C, h, w) of the canvas disagree."""
-    region = from_noise_difference(source_noise, edit_noise, rule=rule)
-    hard = (canvas.leave_mask(region.cpu()) > 0.5).float()
-    if not hard.any():
-        logger.warning(
-            "The prompts agree everywhere about this picture, so nothing of it will change. "
-            "Give another prompt, a keyword or a mask."
-        )
-    return _Place(region, _in_8_bits(resize_mask(grow(hard, GROW_PX), canvas.full)))
-
-
-def _in_8_bits(mask: Tensor) -> Tensor:
-    """Round as a picture file would, so that a mask that was saved gives the same edit again."""
-    return (mask * 255).round() / 255
+def _find(
+    components: Components,
+    latents: Tensor,
+    inverted: Mapping[str, Tensor],
+    compared: tuple[str, str],
+    *,
+    canvas: Canvas,
+    rule: MaskRule | None,
+) -> Place:
+    """Return where two prompts disagree, by `rule`, or as the network was taught."""
+    inverter = components.inverter()
+    if rule is None and isinstance(inverter, LocatesEdits):
+        source, target = (components.text.encode([prompt]) for prompt in compared)
+        return learned_place(inverter.locate(latents, source, target), canvas=canvas, like=latents)
+    first, second = (inverted[prompt] for prompt in compared)
+    return compared_place(first, second, canvas=canvas, rule=rule or MaskRule.RELEASED)
 
 
 def _condition(
     components: Components,
-    identity: Identity,
-    region: Tensor,
-    prompts: list[str],
+    original: Image.Image,
+    canvas: Canvas,
+    place: Place,
     *,
+    prompts: list[str],
+    identity: Identity | None,
     settings: EditSettings,
 ) -> SubjectCondition:
     """Return what the denoiser reads, a row a prompt."""
-    if settings.mode is EditMode.RELEASED:
-        region = (region > 0.5).to(region)
     strength = settings.strength or EditStrength.of(settings.mode)
-    return subject_condition(
+    if components.layout_predictor is not None:
+        names = [""] * (1 if identity is None else 2)
+        return repainting_condition(
+            components,
+            canvas.enter(original).to(components.device),
+            canvas.enter_mask(place.allowed).to(components.device),
+            identity=identity,
+            class_tokens=components.text.find_words(prompts[-1], names),
+            strength=strength,
+        )
+    is_released = settings.mode is EditMode.RELEASED
+    return appearance_condition(
         components,
-        [replace(identity, keys={}, values={})],
-        [whole_frame(region.expand(len(prompts), -1, -1, -1))],
-        regions=[region],
+        identity or whole_picture_identity(components, original),
+        (place.region > 0.5).to(place.region) if is_released else place.region,
+        rows=len(prompts),
         class_tokens=components.text.find_words(prompts[-1], [""]),
-        strength=strength.as_rescaling(),
-        shares=[1.0],
+        strength=strength,
     )
 
 

@@ -63,7 +63,7 @@ class EditSettings:
     """How a picture is edited, whatever is asked for."""
 
     mode: EditMode = EditMode.PAPER
-    rule: MaskRule = MaskRule.RELEASED  # of a mask that has to be found
+    rule: MaskRule | None = None  # of a mask that has to be found; None: the network's best
     strength: EditStrength | None = None  # None: what belongs to the mode
     seed: int = 0  # of all randomness: the released mode's latents, schedules with fresh noise
     size_px: int | None = None  # side of a square as large as the working picture

@@ -55,6 +55,18 @@ def encode_identity(
     ]
     pixels = torch.cat([frame[0] for frame in frames]).to(components.device)
     mask = torch.cat([frame[1] for frame in frames]).to(components.device)
+    return identity_of_frames(components, pixels, mask)
+
+
+@torch.no_grad()
+def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> Identity:
+    """Return the identity of frames that are cut out already.
+
+    Args:
+        components: The networks that will also generate.
+        pixels: Frames (R, 3, S, S) in [-1, 1], grey (0) outside of the subject.
+        mask: The subject in them, (R, 1, S, S) in [0, 1].
+    """
     features = read_references(
         components.denoiser,
         components.encoder_of_identity(),

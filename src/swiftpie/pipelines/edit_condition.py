@@ -1,0 +1,130 @@
+"""What the denoiser is shown of a picture that is edited."""
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.backbones.components import Components
+from swiftpie.images import to_tensor
+from swiftpie.layout import Layout, from_box, whole_frame
+from swiftpie.masks import bounding_box, resize_mask
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.pipelines.condition import Strength, subject_condition
+from swiftpie.pipelines.edit_settings import EditStrength
+from swiftpie.pipelines.identity import identity_of_frames
+from swiftpie.types import Identity
+
+
+def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
+    """Return all of a picture as an identity without detail, as SwiftEdit conditions on it.
+
+    Raises:
+        CapabilityError: No identity adapter is loaded.
+    """
+    side = components.preset.image_size_px
+    square = image.resize((side, side), Image.Resampling.BICUBIC)
+    pixels = to_tensor(square).to(components.device)
+    mask = torch.ones_like(pixels[:, :1])
+    tokens: Tensor = components.encoder_of_identity()(pixels, mask)
+    return Identity(
+        preset=components.preset.name,
+        fingerprint=components.fingerprint,
+        tokens=tokens,
+        pooled=tokens[:, 0],
+        keys={},
+        values={},
+        pixels=pixels,
+        mask=mask,
+    )
+
+
+def appearance_condition(
+    components: Components,
+    identity: Identity,
+    region: Tensor,
+    *,
+    rows: int,
+    class_tokens: Tensor,
+    strength: EditStrength,
+) -> SubjectCondition:
+    """Return SwiftEdit's condition: one appearance, weighed inside and outside of `region`.
+
+    Args:
+        components: The loaded networks.
+        identity: Whose semantic tokens are shown.
+        region: Where the picture changes, (1, 1, h, w).
+        rows: How many prompts are drawn at once.
+        class_tokens: Words that name the subject, (1, T).
+        strength: The factors.
+    """
+    return subject_condition(
+        components,
+        [identity.without_detail()],
+        [whole_frame(region.expand(rows, -1, -1, -1))],
+        regions=[region],
+        class_tokens=class_tokens,
+        strength=strength.as_rescaling(),
+        shares=[1.0],
+    )
+
+
+def repainting_condition(
+    components: Components,
+    pixels: Tensor,
+    changes: Tensor,
+    *,
+    identity: Identity | None,
+    class_tokens: Tensor,
+    strength: EditStrength,
+) -> SubjectCondition:
+    """Return the condition of a denoiser that knows places: it is shown what stays, in place.
+
+    What stays is one more subject, in the frame of the picture itself; `background` weighs it.
+
+    Args:
+        components: The loaded networks.
+        pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
+        changes: Where it changes, (1, 1, H, W) in [0, 1].
+        identity: A subject to draw where the picture changes, if any.
+        class_tokens: Words that name each subject, (S, T), the picture last.
+        strength: The factors.
+    """
+    cell = components.preset.latent_cell_px
+    cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
+    region = resize_mask(changes, cells)
+    subjects, layouts, regions = [_what_stays(components, pixels, changes)], [], [1 - region]
+    layouts = [whole_frame(pixels)]
+    if identity is not None:
+        subjects.insert(0, identity)
+        layouts.insert(0, _fill(changes))
+        regions.insert(0, region)
+    return subject_condition(
+        components,
+        subjects,
+        layouts,
+        regions=regions,
+        class_tokens=class_tokens,
+        strength=Strength(
+            identity=strength.background,
+            detail=strength.background,
+            leak=strength.edit,
+            text=strength.text,
+            context=strength.text_outside,
+        ),
+        shares=[1.0] * len(subjects),
+    )
+
+
+def _what_stays(components: Components, pixels: Tensor, changes: Tensor) -> Identity:
+    """Return the part of the picture that does not change as an identity."""
+    side = components.preset.image_size_px
+    mask = resize_mask(1 - changes, (side, side))
+    square = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    return identity_of_frames(components, square * mask, mask)
+
+
+def _fill(changes: Tensor) -> Layout:
+    """Return the layout that fills the bounding box of what changes."""
+    layout = from_box(bounding_box(changes))
+    return Layout(*(value.to(changes) for value in layout))
