@@ -8,6 +8,8 @@ from swiftpie.data.stickers import StickerWorld
 from swiftpie.data.subjects import Split, Subjects, load_subjects
 from swiftpie.errors import ConfigError
 
+PACKAGED = "mini"  # names the weights inside the package
+
 
 @dataclass(frozen=True)
 class Context:
@@ -25,6 +27,21 @@ class Context:
     def world(self, split: Split = "train") -> StickerWorld:
         """Return an endless supply of scenes with one half of the subjects."""
         return StickerWorld(self.subjects, split, device=self.device)
+
+    def weights_of(self, source: str) -> Path | None:
+        """Return the folder of exported weights that `source` names.
+
+        Args:
+            source: `mini` for the weights inside the package (None), a folder, or a recipe that
+                was run.
+
+        Raises:
+            ConfigError: It names a recipe that has not been run.
+        """
+        if source == PACKAGED:
+            return None
+        folder = Path(source)
+        return folder if folder.is_dir() else self.export_of(source)
 
     def export_of(self, recipe: str) -> Path:
         """Return the folder that the run of `recipe` exported to.

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from swiftpie.errors import ConfigError
-from swiftpie.training.stages.distill.sources import load_model, load_pair, trainable
+from swiftpie.training.stages.distill.sources import load_model, load_pair
+from swiftpie.training.stages.one_step.networks import trainable
 from tests.training.stages.conftest import SCENES
 
 

@@ -9,6 +9,7 @@ import swiftpie
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.training.loop import LoopConfig, fit
+from swiftpie.training.stages.one_step.networks import load_trained
 from swiftpie.training.stages.one_step.showing import Drops
 from swiftpie.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie.training.tokenizer import MAX_TOKENS, train_tokenizer
@@ -70,3 +71,22 @@ def test_the_tokenizer_splits_unknown_words_and_keeps_the_length(stage):
     tokens = stage.tokenizer("a zyzzyva-like Ünicode thing in the snow", max_length=MAX_TOKENS)
     assert len(tokens["input_ids"]) > 8
     assert stage.tokenizer.unk_token is None
+
+
+def test_training_goes_on_from_the_packaged_weights(stage):
+    trained = load_trained(None, device="cpu")
+    further = OneStepStage(
+        stage.world,
+        stage.held_out,
+        trained.autoencoder,
+        trained.tokenizer,
+        config=replace(stage.config, start="mini"),
+        initial=trained.networks,
+    )
+    network, packaged = further.network(), trained.networks.state_dict()
+    assert all(torch.equal(value, packaged[name]) for name, value in network.state_dict().items())
+    assert all(weight.requires_grad for weight in network.parameters())
+    new = OneStepStage(
+        stage.world, stage.held_out, trained.autoencoder, trained.tokenizer, config=stage.config
+    )
+    assert further.losses(network, 3)["latents"] < 0.5 * new.losses(new.network(), 3)["latents"]

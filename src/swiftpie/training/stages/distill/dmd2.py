@@ -30,8 +30,8 @@ from swiftpie.training.stages.distill.conditions import (
     predict,
     predict_guided,
 )
-from swiftpie.training.stages.distill.sources import Model, Scenes, load_pair, trainable
-from swiftpie.training.stages.one_step.networks import OneStepNetworks
+from swiftpie.training.stages.distill.sources import Model, Scenes, load_pair
+from swiftpie.training.stages.one_step.networks import OneStepNetworks, trainable
 
 FIRST, LAST = 20, 980  # timesteps between which student and teacher are compared
 

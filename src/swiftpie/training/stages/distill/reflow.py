@@ -20,8 +20,8 @@ from swiftpie.training.stages.distill.conditions import (
     predict,
     sample_ddim,
 )
-from swiftpie.training.stages.distill.sources import Model, Scenes, load_pair, trainable
-from swiftpie.training.stages.one_step.networks import OneStepNetworks
+from swiftpie.training.stages.distill.sources import Model, Scenes, load_pair
+from swiftpie.training.stages.one_step.networks import OneStepNetworks, trainable
 
 
 @dataclass(frozen=True)

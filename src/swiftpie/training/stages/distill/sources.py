@@ -1,24 +1,15 @@
 """Where a stage that goes on from earlier weights finds them."""
 
-import copy
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from transformers import PreTrainedTokenizerFast
 
-from swiftpie.backbones.embedded import load_embedded
-from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.errors import ConfigError
-from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.text import TextTower
 from swiftpie.training.context import Context
-from swiftpie.training.stages.one_step.networks import OneStepNetworks
+from swiftpie.training.stages.one_step.networks import OneStepNetworks, load_trained
 from swiftpie.training.stages.one_step.showing import Drops
 from swiftpie.training.stages.one_step.stage import OneStepConfig, OneStepStage
-
-PACKAGED = "mini"  # names the weights inside the package
 
 
 @dataclass(frozen=True)
@@ -56,30 +47,15 @@ def load_model(context: Context, source: str, *, scenes: Scenes) -> Model:
         networks = stage.network()
         assert isinstance(networks, OneStepNetworks)
         return Model(networks, stage)
-    folder = _folder_of(context, source)
-    loaded = load_embedded(PRESET, device=context.device, weights=folder)
-    assert isinstance(loaded.text, TextTower)
-    assert isinstance(loaded.text.tokenizer, PreTrainedTokenizerFast)
-    assert isinstance(loaded.autoencoder, PatchAutoencoder)
+    trained = load_trained(context.weights_of(source), device=context.device)
     stage = OneStepStage(
         context.world(),
         context.world("held_out"),
-        autoencoder=loaded.autoencoder,
-        tokenizer=loaded.text.tokenizer,
+        autoencoder=trained.autoencoder,
+        tokenizer=trained.tokenizer,
         config=config,
     )
-    networks = stage.network()
-    assert isinstance(networks, OneStepNetworks)
-    parts = {
-        "text_encoder": loaded.text.encoder,
-        "image_encoder": loaded.image_encoder,
-        "layout_predictor": loaded.layout_predictor,
-        "denoiser": loaded.denoiser,
-    }
-    for name, part in parts.items():
-        assert isinstance(part, type(networks.get_submodule(name)))
-        setattr(networks, name, part)
-    return Model(networks, stage)
+    return Model(trained.networks, stage)
 
 
 def load_pair(
@@ -103,18 +79,3 @@ def load_pair(
         )
     second.networks.eval().requires_grad_(requires_grad=False)
     return first, second
-
-
-def trainable(networks: OneStepNetworks) -> OneStepNetworks:
-    """Return a copy whose every weight is trained."""
-    copied = copy.deepcopy(networks).train().requires_grad_(requires_grad=True)
-    copied.denoiser.to(memory_format=torch.channels_last)
-    return copied
-
-
-def _folder_of(context: Context, source: str) -> Path | None:
-    """Return the folder of an export; None for the weights inside the package."""
-    if source == PACKAGED:
-        return None
-    folder = Path(source)
-    return folder if folder.is_dir() else context.export_of(source)

@@ -26,8 +26,8 @@ from swiftpie.training.stages.distill.conditions import (
     predict,
     sample_ddim,
 )
-from swiftpie.training.stages.distill.sources import Model, Scenes, load_model, trainable
-from swiftpie.training.stages.one_step.networks import OneStepNetworks
+from swiftpie.training.stages.distill.sources import Model, Scenes, load_model
+from swiftpie.training.stages.one_step.networks import OneStepNetworks, trainable
 
 if TYPE_CHECKING:
     from swiftpie.attention.condition import Notes

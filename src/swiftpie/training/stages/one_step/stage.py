@@ -25,7 +25,11 @@ from swiftpie.models.reference import read_references
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.training.context import Context
 from swiftpie.training.losses import gradient_l1, layout_loss, map_loss, robust_and_squared
-from swiftpie.training.stages.one_step.networks import OneStepNetworks
+from swiftpie.training.stages.one_step.networks import (
+    OneStepNetworks,
+    load_trained,
+    trainable,
+)
 from swiftpie.training.stages.one_step.repainting import repainting
 from swiftpie.training.stages.one_step.showing import (
     Drops,
@@ -60,6 +64,7 @@ class OneStepConfig:
     """Settings of the stage."""
 
     autoencoder: str = "mini_autoencoder"  # the run whose export is used
+    start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
     num_subjects: int = 8
     views: int = 4  # pictures that share one reference
     pixel_weight: float = 0.0  # weight of the loss in pixels; costs a decoder pass
@@ -69,16 +74,17 @@ class OneStepConfig:
 
     def build(self, context: Context) -> "OneStepStage":
         """Return the stage for the given data and device."""
+        worlds = context.world(), context.world("held_out")
+        if self.start:
+            networks, autoencoder, tokenizer = load_trained(
+                context.weights_of(self.start), device=context.device
+            )
+            return OneStepStage(*worlds, autoencoder, tokenizer, config=self, initial=networks)
         autoencoder = PatchAutoencoder.from_pretrained(
             context.export_of(self.autoencoder) / "autoencoder"
         )
-        return OneStepStage(
-            context.world(),
-            context.world("held_out"),
-            autoencoder=autoencoder.to(context.device).eval().requires_grad_(False),
-            tokenizer=train_tokenizer(context.subjects),
-            config=self,
-        )
+        frozen = autoencoder.to(context.device).eval().requires_grad_(False)
+        return OneStepStage(*worlds, frozen, train_tokenizer(context.subjects), config=self)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ class OneStepStage:
     autoencoder: PatchAutoencoder
     tokenizer: PreTrainedTokenizerFast
     config: OneStepConfig
+    initial: OneStepNetworks | None = None  # what training starts from, if not from nothing
 
     @property
     def samples_per_step(self) -> int:
@@ -97,7 +104,9 @@ class OneStepStage:
         return self.config.num_subjects * self.config.views
 
     def network(self) -> nn.Module:
-        """Return new networks with a fixed initialisation."""
+        """Return the networks to start from; new ones have a fixed initialisation."""
+        if self.initial is not None:
+            return trainable(self.initial)
         torch.manual_seed(1)
         length = int(self.tokenizer.model_max_length)
         networks = OneStepNetworks(len(self.tokenizer), length).to(self.world.tiles.device)

@@ -1,0 +1,111 @@
+"""Editing with a model that knows places: what stays is one more subject, in place."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import swiftpie
+from swiftpie.models.inversion import TinyInversion
+from swiftpie.pipelines.edit_condition import repainting_condition
+from swiftpie.pipelines.edit_settings import EditSettings, EditStrength
+from tests.parity.edit import photograph
+
+BOX = (0.25, 0.25, 0.75, 0.75)
+STRENGTH = EditStrength(edit=0.0, background=1.0, text=1.0)
+
+
+@pytest.fixture(scope="module")
+def components():
+    """The packaged model with a random inversion network: enough to see what goes where."""
+    session = swiftpie.load("mini")
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        inversion = TinyInversion().eval().requires_grad_(False)
+    return replace(session.components, inversion=inversion)
+
+
+@pytest.fixture(scope="module")
+def session(components):
+    return swiftpie.Session(components)
+
+
+def pixels():
+    return torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def condition(components, changes, identity=None):
+    names = [""] * (1 if identity is None else 2)
+    return repainting_condition(
+        components,
+        pixels(),
+        changes,
+        identity=identity,
+        class_tokens=components.text.find_words("a dog on a beach", names),
+        strength=STRENGTH,
+    )
+
+
+def centre():
+    changes = torch.zeros(1, 1, 128, 128)
+    changes[..., 32:96, 32:96] = 1
+    return changes
+
+
+def test_what_stays_is_aligned_with_itself(components):
+    aligned = condition(components, centre()).aligned[:, 0, :32]
+    kept = components.autoencoder.encode(pixels() * (1 - centre()))
+    assert torch.allclose(aligned[..., 0, :], kept[..., 0, :], atol=1e-4)
+    assert aligned[..., 5:11, 5:11].abs().max() == 0
+
+
+def test_what_changes_is_never_shown(components):
+    other = pixels() + centre() * 0.5
+    again = repainting_condition(
+        components,
+        other,
+        centre(),
+        identity=None,
+        class_tokens=components.text.find_words("a dog on a beach", [""]),
+        strength=STRENGTH,
+    )
+    first = condition(components, centre())
+    assert torch.equal(first.aligned, again.aligned)
+    assert torch.equal(first.attention.identity_tokens, again.attention.identity_tokens)
+
+
+def test_a_new_subject_fills_the_mask_in_front(components, session, sprite):
+    identity = session.encode_identity(sprite)
+    both = condition(components, centre(), identity)
+    assert both.attention.mask.shape[1] == 2
+    front, behind = both.attention.mask[0]
+    assert torch.allclose(front + behind, torch.ones_like(front))
+    assert front[8, 8] == 1
+    shape = both.aligned[0, 0, 32:].mean(dim=0)
+    assert shape[5:11, 5:11].mean() > 0.3
+    assert shape[:3].max() == 0
+
+
+def test_an_edit_changes_nothing_outside_its_box_and_something_inside(session):
+    before = photograph(160, 96)
+    after = session.edit(before, "a dog on a beach", mask=BOX).image
+    assert after.size == before.size
+    changed = (np.asarray(before, int) != np.asarray(after, int)).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert rows.min() >= 24 - 1
+    assert rows.max() <= 72
+    assert columns.min() >= 40 - 1
+    assert columns.max() <= 120
+    assert changed[30:66, 50:110].mean() > 0.9
+
+
+def test_the_network_that_was_taught_finds_the_mask_unless_a_rule_is_asked_for(session):
+    before = Image.new("RGB", (128, 128), (90, 140, 200))
+    learned = session.edit(before, "a dog", source_prompt="a cat")
+    asked = session.edit(
+        before, "a dog", source_prompt="a cat", settings=EditSettings(rule=swiftpie.MaskRule.SMOOTH)
+    )
+    assert np.asarray(learned.mask).shape == (128, 128)
+    assert not np.array_equal(np.asarray(learned.mask), np.asarray(asked.mask))
