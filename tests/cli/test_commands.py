@@ -150,7 +150,7 @@ def test_training_goes_on_where_it_stopped(call, tmp_path, samples):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["mini-autoencodr"], "Did you mean mini-autoencoder?"),
+        (["mini-autoencodr"], "Did you mean mini-autoencoder"),
         (["mini-autoencoder", "--set", "loop.step=3"], "Did you mean steps?"),
         (["mini-autoencoder", "--time-limit", "9 parsecs"], "90s, 9m or 1.5h"),
         (["mini-autoencoder", "--data", "missing.zip"], "no sticker pack"),

@@ -18,6 +18,7 @@ BRANCHES, PLACE, MERGE, MASKS, RESCALING, REFERENCES, STEPS, WEIGHTS = (
     "other weights",
 )
 IDENTITY_SWEEP, DETAIL_SWEEP = "identity scale", "detail scale"
+BRANCH_SWEEP = "both scales, no skip"  # what the branches do where nothing is aligned
 
 SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEAKS = (0.0, 0.1, 0.25, 0.5)
@@ -55,6 +56,10 @@ def all_settings(
         ),
         *(Setting(IDENTITY_SWEEP, f"{x:g}", replace(base, identity=x)) for x in SWEEP),
         *(Setting(DETAIL_SWEEP, f"{x:g}", replace(base, detail=x)) for x in SWEEP),
+        *(
+            Setting(BRANCH_SWEEP, f"{x:g}", replace(base, identity=x, detail=x), has_skip=False)
+            for x in SWEEP
+        ),
         *(Setting(STEPS, str(count), base, num_steps=count) for count in step_counts),
         *(Setting(WEIGHTS, name, base, weights=name) for name in against),
     ]

@@ -7,7 +7,13 @@ from itertools import pairwise
 
 from swiftpie.evaluation.ablations.measure import REGION_IOU, Scores, Study
 from swiftpie.evaluation.ablations.setting import Untried
-from swiftpie.evaluation.ablations.settings import DETAIL_SWEEP, EVERYTHING, IDENTITY_SWEEP, UNTRIED
+from swiftpie.evaluation.ablations.settings import (
+    BRANCH_SWEEP,
+    DETAIL_SWEEP,
+    EVERYTHING,
+    IDENTITY_SWEEP,
+    UNTRIED,
+)
 from swiftpie.evaluation.report import Interval, interval
 
 COLUMNS = {  # metric, and its title with unit
@@ -168,7 +174,7 @@ def _minus(scores: Scores, other: Scores) -> Scores:
 
 def _sweeps(lines: Sequence[Line]) -> list[Sweep]:
     found = []
-    for group in (IDENTITY_SWEEP, DETAIL_SWEEP):
+    for group in (IDENTITY_SWEEP, DETAIL_SWEEP, BRANCH_SWEEP):
         steps = [line.figures for line in lines if line.group == group]
         for metric in SMOOTH:
             means = tuple(figures[metric].mean for figures in steps if metric in figures)

@@ -1,0 +1,66 @@
+"""The folder of one evaluation of faces: pictures, crops of the people, rows and report."""
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from swiftpie.errors import InputError
+from swiftpie.evaluation.fastface.case import FaceCase
+from swiftpie.evaluation.folder import Folder, Run
+from swiftpie.files import load_image, write_file
+
+_FILE_NAME = re.compile(r"\d+-(\d+\.drawn|person)\.png")
+
+
+@dataclass(frozen=True)
+class FaceFolder:
+    """Names and formats of the files."""
+
+    root: Path
+
+    @property
+    def base(self) -> Folder:
+        """The files that all evaluations have."""
+        return Folder(self.root)
+
+    def picture(self, case: FaceCase) -> Path:
+        """Return where the picture of a case is, or would be."""
+        return self.root / "images" / f"{case.name}.drawn.png"
+
+    def crop(self, case: FaceCase) -> Path:
+        """Return where the aligned face of the case's person is, or would be."""
+        return self.root / "images" / f"{case.name.partition('-')[0]}-person.png"
+
+    def has(self, case: FaceCase) -> bool:
+        """Whether the case was drawn; files are whole or not there."""
+        return self.picture(case).is_file()
+
+    def read(self, path: Path) -> Image.Image:
+        """Return a picture, RGB."""
+        return load_image(path).convert("RGB")
+
+    def write(self, path: Path, image: Image.Image) -> None:
+        """Write a picture, whole or not at all."""
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        write_file(path, buffer.getvalue(), force=True)
+
+    def start(self, run: Run, *, force: bool = False) -> None:
+        """Create the folder, or get ready to go on in it.
+
+        Raises:
+            InputError: It holds pictures of another run, or other people's files.
+        """
+        images = self.root / "images"
+        if force and images.is_dir():
+            for path in images.iterdir():
+                if _FILE_NAME.fullmatch(path.name):
+                    path.unlink()
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(
+                f"'{self.root}' is a file. A folder is needed. Choose another one with --out."
+            )
+        self.base.start(run, force=force)
