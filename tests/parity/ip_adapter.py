@@ -5,7 +5,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan, install
-from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter
+from swiftpie.backbones.checkpoints.ip_adapter import fuse_lora, load_into, read_ip_adapter
 from swiftpie.models.projection import Feature
 
 BOUND = 1e-5
@@ -13,6 +13,9 @@ WIDTHS = {"sd15": 24, "sd21": 32, "sdxl": 40}  # of a token; in full size 768, 1
 SCALES = (0.3, 1.0)
 HIDDEN, EMBEDS, FACE = 48, 20, 16  # of features; in full size 1280, 1024 or 1280, and 512
 INNER = 128  # of a resampler: two heads of 64
+RANK = 3  # of the LoRA in FaceID files; in full size 128
+LORA_SCALE = 0.6  # another than the 1 that both begin with
+FACE_LORA = "faceid_0"  # diffusers' name of the LoRA of its first adapter
 
 # As released (h94/IP-Adapter and IP-Adapter-FaceID): what differs between the files is the
 # family of the projector, the backbone, and the encoder, whose width is `EMBEDS` here.
@@ -24,12 +27,13 @@ FILES = {
     "ip-adapter_sdxl": ("sdxl", "linear", {"features": EMBEDS + 5}),
     "ip-adapter_sdxl_vit-h": ("sdxl", "linear", {}),
     "ip-adapter-plus_sdxl_vit-h": ("sdxl", "plus", {"inner": 192}),
-    "ip-adapter-faceid_sd15": ("sd15", "face", {}),
+    "ip-adapter-faceid_sd15": ("sd15", "face", {"rank": RANK}),
     "ip-adapter-faceid-portrait_sd15": ("sd15", "face", {"num_tokens": 16}),
-    "ip-adapter-faceid_sdxl": ("sdxl", "face", {}),
-    "ip-adapter-faceid-plus_sd15": ("sd15", "face_plus", {"version": 1}),
-    "ip-adapter-faceid-plusv2_sd15": ("sd15", "face_plus", {"version": 2}),
-    "ip-adapter-faceid-plusv2_sdxl": ("sdxl", "face_plus", {"version": 2}),
+    "ip-adapter-faceid_sdxl": ("sdxl", "face", {"rank": RANK}),
+    "ip-adapter-faceid-portrait_sdxl": ("sdxl", "face", {"num_tokens": 16}),
+    "ip-adapter-faceid-plus_sd15": ("sd15", "face_plus", {"version": 1, "rank": RANK}),
+    "ip-adapter-faceid-plusv2_sd15": ("sd15", "face_plus", {"version": 2, "rank": RANK}),
+    "ip-adapter-faceid-plusv2_sdxl": ("sdxl", "face_plus", {"version": 2, "rank": RANK}),
     "swiftedit ip_adapter.bin": ("sd21", "linear", {}),
 }
 
@@ -74,15 +78,27 @@ def adapter_tensors(name, unet):
             for part in "kv":
                 shape = (layer.inner_dim, WIDTHS[backbone])
                 shapes[f"{number}.to_{part}_ip.weight"] = shape
+        if "rank" in settings:
+            shapes |= lora_shapes(number, layer, rank=settings["rank"])
     return {
         "image_proj": _random(projector_shapes(family, WIDTHS[backbone], **settings), generator),
         "ip_adapter": _random(shapes, generator),
     }
 
 
-def projector_shapes(family, width, *, features=EMBEDS, num_tokens=4, inner=INNER, version=0):
+def lora_shapes(number, layer, *, rank):
+    """The shapes of one layer's LoRA as FaceID files have it."""
+    linears = {"q": layer.to_q, "k": layer.to_k, "v": layer.to_v, "out": layer.to_out[0]}
+    shapes = {}
+    for name, linear in linears.items():
+        shapes[f"{number}.to_{name}_lora.down.weight"] = (rank, linear.in_features)
+        shapes[f"{number}.to_{name}_lora.up.weight"] = (linear.out_features, rank)
+    return shapes
+
+
+def projector_shapes(family, width, *, features=EMBEDS, num_tokens=4, inner=INNER, **others):
     """The shapes of a projector as released."""
-    del version
+    assert others.keys() <= {"version", "rank"}
     match family:
         case "linear":
             return _affine("proj", num_tokens * width, features) | _norm("norm", width)
@@ -217,7 +233,7 @@ def difference(first, second):
 
 
 def compare(name):
-    """Rows for one public file: projector, and U-Net at each scale."""
+    """Rows for one public file: projector, U-Net at each scale, and with less of its LoRA."""
     backbone, _, settings = FILES[name]
     version = settings.get("version", 0)
     unet = tiny_unet(backbone)
@@ -231,12 +247,22 @@ def compare(name):
     ]
     installation = install(unet, Plan(token_width=tokens.shape[-1]))
     load_into(adapter, installation)
+    silent = our_output(unet, tokens, scale=0.0)
+    fuse_lora(adapter, unet)
     for scale in SCALES:
         expected = their_output(pipeline, features, scale=scale)
         found = our_output(unet, tokens, scale=scale)
         rows.append((f"{name}: U-Net at scale {scale}", difference(found, expected)))
-    effect = difference(our_output(unet, tokens, scale=0.0), our_output(unet, tokens, scale=1.0))
+    effect = difference(our_output(unet, tokens, scale=0.0), found)
     assert effect > 100 * BOUND, f"{name} does nothing"  # else equality would say nothing
+    if adapter.lora:
+        effect = difference(our_output(unet, tokens, scale=0.0), silent)
+        assert effect > 100 * BOUND, f"the LoRA of {name} does nothing"
+        pipeline.set_adapters([FACE_LORA], [LORA_SCALE])
+        fuse_lora(adapter, unet, scale=LORA_SCALE - 1)
+        expected = their_output(pipeline, features, scale=1.0)
+        found = our_output(unet, tokens, scale=1.0)
+        rows.append((f"{name}: U-Net with LoRA at {LORA_SCALE}", difference(found, expected)))
     return [(what, largest, BOUND) for what, largest in rows]
 
 

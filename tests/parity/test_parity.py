@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.parity import attention, invariants, report
+from tests.parity import attention, fastface, guided_steps, invariants, report
 
 # Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -17,9 +17,8 @@ def failures(rows):
 
 
 def test_every_file_of_this_folder_is_in_the_report():
-    assert {"attention", "edit", "invariants", "ip_adapter", "pipelines", "schedules"} <= set(
-        report.modules()
-    )
+    known = {"attention", "edit", "invariants", "ip_adapter", "pipelines", "schedules"}
+    assert known | {"fastface", "guided_steps"} <= set(report.modules())
 
 
 @pytest.mark.parametrize("name", sorted(FAST))
@@ -29,6 +28,19 @@ def test_fast_comparisons_keep_their_bounds(name):
 
 def test_attention_keeps_its_bounds_in_a_small_unet():
     assert failures(attention.rows(["sd15"])) == []
+
+
+def test_reshaped_maps_keep_their_bounds_in_a_layer():
+    assert failures(fastface.transform_rows()) == []
+
+
+def test_guidance_keeps_its_bounds_in_a_small_unet():
+    assert failures(fastface.guidance_rows("sd15", ["rescaled", "renormed"])) == []
+
+
+def test_guided_steps_keep_their_bounds_for_each_sampler():
+    names = [f"{sampler}, 2 steps" for sampler in guided_steps.SAMPLERS]
+    assert failures(guided_steps.rows([*names, "hyper-sd15-4"])) == []
 
 
 @pytest.mark.parametrize("family", ["mini", "sd15"])

@@ -13,6 +13,7 @@ from swiftpie.layout import to_affine
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import decode
+from swiftpie.pipelines.personalize import side_by_side
 
 PROMPT = "a photo of a subject on a beach"
 OFF = Strength(identity=0.0, detail=0.0)
@@ -160,3 +161,14 @@ def test_a_given_mask_and_a_found_one_are_not_mixed(session, identity):
     subjects = [Subject(identity, mask=torch.ones(1, 1, 16, 16)), Subject(identity)]
     with pytest.raises(InputError, match="but some have a mask"):
         session.personalize(subjects, PROMPT, mask=MaskSource.INLINE)
+
+
+def test_several_subjects_without_boxes_stand_side_by_side(session, sprite):
+    identity = session.encode_identity(sprite)
+    result = session.personalize([Subject(identity), Subject(identity)], "two dogs on a beach")
+    left, right = (layout.centre[0] for layout in result.layouts)
+    assert left[0] == pytest.approx(0.25)
+    assert right[0] == pytest.approx(0.75)
+    assert left[1] == right[1]
+    boxed = [Subject(identity, box=(0.1, 0.1, 0.6, 0.6)), Subject(identity)]
+    assert side_by_side(boxed) is boxed

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from swiftpie.attention.manipulate import Reshaping
+
 # What the layers of one call tell each other: self-attention inputs by module path, and the
 # identity maps from which an inline mask is made. Made anew for each call and then dropped.
 Notes = dict[str, Tensor]
@@ -33,6 +35,7 @@ class AttentionCondition(NamedTuple):
     text_scale: Tensor  # (B,) text inside the union of all masks
     context_scale: Tensor  # (B,) text outside
     energy_cap: Tensor  # (B,) a layer may grow a token's size by this factor; inf = no cap
+    reshaping: dict[str, Reshaping]  # of identity maps, by part of the U-Net; empty changes nothing
 
 
 def silent_condition(
@@ -68,4 +71,5 @@ def silent_condition(
         text_scale=ones,
         context_scale=ones,
         energy_cap=torch.full_like(ones, torch.inf),
+        reshaping={},
     )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.kernels import attend, mass_on, merge_heads, split_heads, token_grid
+from swiftpie.attention.manipulate import attend_reshaped
 from swiftpie.attention.rescale import (
     INLINE_MASK,
     MAP_PREFIX,
@@ -116,8 +117,14 @@ class SemanticAttention(nn.Module):
         """Return the rescaled sum over subjects, (B, N, D)."""
         heads, subjects = query.shape[1], masks.shape[1]
         value = _fold_heads(self.to_v_ip(condition.identity_tokens), heads)
-        asked = query[:, None].expand(-1, subjects, -1, -1, -1).flatten(0, 1)
-        answer = attend(asked, key.flatten(0, 1), value.flatten(0, 1))
+        reshaping = condition.reshaping.get(self.name.partition(".")[0])
+        if reshaping is None:
+            asked = query[:, None].expand(-1, subjects, -1, -1, -1).flatten(0, 1)
+            answer = attend(asked, key.flatten(0, 1), value.flatten(0, 1))
+        else:
+            views = condition.coverage.shape[2]
+            shaped = attend_reshaped(query, key, value, reshaping, num_views=views)
+            answer = shaped.flatten(0, 1).to(value.dtype)
         answers = merge_heads(answer).unflatten(0, (-1, subjects))
         strength = region_scale(condition.identity_scale, condition.identity_leak, masks)
         careful = caution(condition, notes)[..., None, None]

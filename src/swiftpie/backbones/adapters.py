@@ -14,19 +14,27 @@ from swiftpie.backbones.checkpoints.adapter_file import (
     read_settings,
     save_adapter,
 )
-from swiftpie.backbones.checkpoints.ip_adapter import IpAdapter, load_into, read_ip_adapter
+from swiftpie.backbones.checkpoints.ip_adapter import (
+    IpAdapter,
+    fuse_lora,
+    load_into,
+    read_ip_adapter,
+    version_in_name,
+)
 from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors
 from swiftpie.backbones.checkpoints.swiftedit import PARTS, read_swiftedit
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Family, Preset
 from swiftpie.backbones.weights import own_memory
-from swiftpie.errors import WeightsError
-from swiftpie.models.projection import Feature, Projector
+from swiftpie.errors import ConfigError, WeightsError
+from swiftpie.models.face.encoder import FaceIdentityEncoder
+from swiftpie.models.projection import FaceVersion, Feature, Projector
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import scaled_linear_step
 
 REFERENCE_TIMESTEP = 250  # little noise: the reference U-Net still sees every detail
+MAX_LORA_SCALE = 2.0  # twice what FaceID was trained with; 0.6 to 1 is usual
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +44,7 @@ class OpenAdapter:
     path: Path
     settings: AdapterSettings | None  # of SwiftPie's own files
     public: IpAdapter | None  # of all others, whole
+    lora_scale: float = 1.0  # strength of the LoRA that FaceID adapters bring for the denoiser
 
     @property
     def plan(self) -> Plan:
@@ -48,19 +57,48 @@ class OpenAdapter:
         assert self.public is not None
         return Plan(token_width=self.public.projector.width, detail=frozenset())
 
+    @property
+    def variant(self) -> str:
+        """How the file was read, where it can be read in several ways; else nothing."""
+        if self.public is None or not self.public.projector.face_width:
+            return ""
+        shortcut = getattr(self.public.projector.module, "shortcut", None)
+        return f" shortcut={shortcut} lora_scale={self.lora_scale}"
 
-def open_adapter(path: Path, *, allow_pickle: bool = False) -> OpenAdapter:
+
+def open_adapter(
+    path: Path,
+    *,
+    face_version: FaceVersion | None = None,
+    lora_scale: float | None = None,
+    allow_pickle: bool = False,
+) -> OpenAdapter:
     """Recognise the layout of an adapter by its content and read it.
 
+    Args:
+        path: The file.
+        face_version: Of FaceID Plus; None takes what the name of a published file says.
+        lora_scale: Strength of a FaceID adapter's LoRA; None is 1, as it was trained.
+        allow_pickle: See `read_tensors`; most released `.bin` files need it.
+
     Raises:
-        WeightsError: It is unreadable, or of no known layout.
+        WeightsError: It is unreadable, of no known layout, or of an unknown version.
+        ConfigError: `lora_scale` is out of range, or the adapter has no LoRA.
     """
     if _is_own(path):
-        return OpenAdapter(path, settings=read_settings(path), public=None)
-    tensors = read_tensors(path, allow_pickle=allow_pickle)
-    is_swiftedit = any(name.startswith(tuple(PARTS)) for name in tensors)
-    read = read_swiftedit if is_swiftedit else read_ip_adapter
-    return OpenAdapter(path, settings=None, public=read(tensors))
+        opened = OpenAdapter(path, settings=read_settings(path), public=None)
+    else:
+        tensors = read_tensors(path, allow_pickle=allow_pickle)
+        if any(name.startswith(tuple(PARTS)) for name in tensors):
+            public = read_swiftedit(tensors)
+        else:
+            version = face_version or version_in_name(path)
+            public = read_ip_adapter(tensors, face_version=version)
+        opened = OpenAdapter(path, settings=None, public=public)
+    if lora_scale is None:
+        return opened
+    _check_lora_scale(lora_scale, opened)
+    return replace(opened, lora_scale=lora_scale)
 
 
 def fit(
@@ -72,6 +110,8 @@ def fit(
     reference: UNet2DConditionModel | None = None,
 ) -> tuple[UNetDenoiser, Projector | None]:
     """Install the identity branches on `unet`, with the weights of `adapter` if there is one.
+
+    The LoRA of a FaceID adapter becomes part of the weights of `unet`.
 
     Args:
         unet: Without branches; says where the new weights go and of which type they are.
@@ -85,6 +125,8 @@ def fit(
     """
     if adapter is not None:
         _check_family(adapter, unet)
+    if adapter is not None and adapter.public is not None:
+        fuse_lora(adapter.public, unet, scale=adapter.lora_scale)
     settings = None if adapter is None else adapter.settings
     denoiser = UNetDenoiser(
         unet,
@@ -106,7 +148,11 @@ def join(tower: CLIPVisionModelWithProjection, projector: Projector) -> ClipIden
     """
     _check_image_encoder(projector, tower.config)
     own_memory(projector.module.to(device=tower.device, dtype=tower.dtype))
-    encoder = ClipIdentityEncoder(tower, projector.module, projector.feature)
+    encoder = (
+        FaceIdentityEncoder(tower, projector)
+        if projector.face_width
+        else ClipIdentityEncoder(tower, projector.module, projector.feature)
+    )
     return encoder.to(tower.device).eval()
 
 
@@ -141,6 +187,23 @@ def _default_plan(adapter: OpenAdapter | None, unet: UNet2DConditionModel) -> Pl
     if adapter is not None:
         return adapter.plan
     return Plan(token_width=unet.config.cross_attention_dim, detail=frozenset())
+
+
+def _check_lora_scale(scale: float, adapter: OpenAdapter) -> None:
+    """Refuse a strength that means nothing.
+
+    Raises:
+        ConfigError: It is out of range, or the adapter has no LoRA.
+    """
+    if not 0 <= scale <= MAX_LORA_SCALE:
+        raise ConfigError(
+            f"The LoRA scale is {scale}; it must lie between 0 (off) and {MAX_LORA_SCALE}."
+        )
+    if adapter.public is None or not adapter.public.lora:
+        raise ConfigError(
+            f"A LoRA scale was chosen, and the adapter '{adapter.path}' has no LoRA; FaceID "
+            "adapters as published have one. Leave the scale out, or choose such an adapter."
+        )
 
 
 def _check_family(adapter: OpenAdapter, unet: UNet2DConditionModel) -> None:
@@ -179,7 +242,8 @@ def _check_image_encoder(projector: Projector, config: CLIPVisionConfig) -> None
     Raises:
         WeightsError: Its features have another width.
     """
-    widths = {Feature.EMBEDS: config.projection_dim, Feature.HIDDEN: config.hidden_size}
+    hidden = dict.fromkeys((Feature.HIDDEN, Feature.FACE_AND_HIDDEN), config.hidden_size)
+    widths = hidden | {Feature.EMBEDS: config.projection_dim}
     width = widths.get(projector.feature, projector.feature_width)
     if width != projector.feature_width:
         raise WeightsError(

@@ -6,6 +6,7 @@ from typing import TypedDict
 import torch
 
 from swiftpie.attention.install import Plan
+from swiftpie.models.projection import FaceVersion
 
 
 class Choices(TypedDict, total=False):
@@ -17,6 +18,8 @@ class Choices(TypedDict, total=False):
     base: str | Path | None  # a folder, or OWNER/NAME on the hub, that lends the other networks
     adapter: str | Path | None  # identity adapter: SwiftPie's, IP-Adapter's or SwiftEdit's file
     image_encoder: str | Path | None  # folder of the CLIP encoder that the adapter reads
+    face_version: FaceVersion | None  # of FaceID Plus; None: what the published name says
+    lora_scale: float | None  # of the LoRA in FaceID adapters, 0 to 2; None: 1
     inversion: str | Path | None  # folder of SwiftEdit's inversion network, for edits
     reference: str | Path | None  # folder of a U-Net that reads references; None: the denoiser
     plan: Plan | None  # which layers get which branch; None: what the adapter was made for

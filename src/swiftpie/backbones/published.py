@@ -64,7 +64,7 @@ def load_published(preset: Preset, *, device: str, choices: Choices) -> Componen
     image_encoder = None
     if projector is not None:
         image_encoder = _read_image_encoder(sources.pipeline, reader, projector, choices)
-    settings = _settings(reader.dtype, denoiser.installation.plan)
+    settings = _settings(reader.dtype, denoiser.installation.plan, adapter)
     return Components(
         preset=with_defaults(preset, adapter),
         schedule=schedule_of(preset),
@@ -89,11 +89,19 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             f"Preset {preset.name!r} was loaded with a base, and it is a whole pipeline already. "
             "Only presets that are a denoiser or a LoRA need one. Pass `weights=` (--weights)."
         )
-    if choices.get("image_encoder") is not None and choices.get("adapter") is None:
+    if choices.get("adapter") is not None:
+        return
+    if choices.get("image_encoder") is not None:
         raise ConfigError(
             "An image encoder was chosen without the adapter that reads it. An adapter decides "
             "which encoder is needed. Pass `adapter=` (--adapter) too."
         )
+    for name in ("face_version", "lora_scale"):
+        if choices.get(name) is not None:
+            raise ConfigError(
+                f"`{name}` was chosen without an adapter, and it says how to load one. Pass "
+                "`adapter=` (--adapter) too."
+            )
 
 
 def _open_adapter(choices: Choices, reader: Reader) -> OpenAdapter | None:
@@ -101,7 +109,12 @@ def _open_adapter(choices: Choices, reader: Reader) -> OpenAdapter | None:
     if chosen is None:
         return None
     reader.files["adapter"] = Path(chosen)
-    return open_adapter(Path(chosen), allow_pickle=reader.allow_pickle)
+    return open_adapter(
+        Path(chosen),
+        face_version=choices.get("face_version"),
+        lora_scale=choices.get("lora_scale"),
+        allow_pickle=reader.allow_pickle,
+    )
 
 
 def _read_unet(sources: Sources, reader: Reader, preset: Preset) -> UNet2DConditionModel:
@@ -180,6 +193,7 @@ def _read_inversion(
     return UNetInversion(inversion)
 
 
-def _settings(dtype: torch.dtype, plan: Plan) -> str:
+def _settings(dtype: torch.dtype, plan: Plan, adapter: OpenAdapter | None) -> str:
     """Return what else decides about the features of an identity."""
-    return f"{dtype} {plan.merge.value} {' '.join(sorted(plan.detail))}"
+    variant = "" if adapter is None else adapter.variant
+    return f"{dtype} {plan.merge.value} {' '.join(sorted(plan.detail))}{variant}"

@@ -81,13 +81,13 @@ class StickerWorld:
         Args:
             num_subjects: Distinct ones as long as the split has so many.
             views: Pictures of each subject; they share one pose and one reference.
+            seed: The same seed gives the same batch.
             augment: Turn, mirror and recolour subjects now and then.
             free_places: Place subjects by other noise than the picture's own.
             pairs: Put the subject of the pictures before beside each, both placed freely.
         """
         random, generator = Random(seed), torch.Generator().manual_seed(seed)
-        count = num_subjects * views
-        chosen = self._choose(random, num_subjects)
+        chosen, count = self._choose(random, num_subjects), num_subjects * views
         scenes = _choose_scenes(random, count)
         attributes = tuple(draw_attributes(random) for _ in range(count))
         frames = self._pose(chosen, generator, augment=augment)

@@ -12,6 +12,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import InputError
+from swiftpie.guidance.base import Steering
 from swiftpie.images import load_image
 from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines import identity as identities
@@ -81,6 +82,7 @@ class Session:
         mask: Tensor | MaskSource = MaskSource.NONE,
         box: Box | None = None,
         size_px: tuple[int, int] | None = None,
+        **steering: Unpack[Steering],
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i has the seed `seed + i`.
 
@@ -100,6 +102,7 @@ class Session:
             mask=mask,
             box=box,
             size_px=size_px,
+            **steering,
         )
 
     def edit(
@@ -144,8 +147,8 @@ def load(preset: str = "mini", *, device: str = "cpu", **choices: Unpack[Choices
         device: A torch device, as "cpu" or "cuda".
         **choices: What to load instead of, or besides, the preset's own networks: `weights`,
             `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
-            `dtype`, `plan`, `allow_pickle` and `offline` say how. See
-            `swiftpie.backbones.choices`.
+            `dtype`, `plan`, `face_version`, `lora_scale`, `allow_pickle` and `offline` say how.
+            See `swiftpie.backbones.choices`.
 
     Raises:
         ConfigError: No such preset, or it leaves no such choice.

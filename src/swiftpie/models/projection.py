@@ -73,6 +73,7 @@ class Projector:
     feature_width: int  # of the image encoder, or of the face vector for `Feature.FACE`
     num_tokens: int
     width: int  # of an identity token
+    face_width: int = 0  # of the face vector; 0 where none is read
 
 
 def projector_for(
@@ -165,7 +166,7 @@ def _face(tensors: Mapping[str, Tensor]) -> Projector:
     num_tokens = _times(len(tensors["proj.2.weight"]), width)
     ratio = _times(inner, feature_width)
     module = IPAdapterFaceIDImageProjection(feature_width, width, ratio, num_tokens)
-    return Projector(module, Feature.FACE, feature_width, num_tokens, width)
+    return Projector(module, Feature.FACE, feature_width, num_tokens, width, feature_width)
 
 
 def _plus(tensors: Mapping[str, Tensor]) -> Projector:
@@ -195,7 +196,7 @@ def _face_plus(tensors: Mapping[str, Tensor]) -> Projector:
         ffproj_ratio=_times(face_inner, face_width),
         **_resampler_sizes(tensors, prefix=FACE_PREFIX, inner=inner),
     )
-    return Projector(module, Feature.FACE_AND_HIDDEN, feature_width, num_tokens, width)
+    return Projector(module, Feature.FACE_AND_HIDDEN, feature_width, num_tokens, width, face_width)
 
 
 def _resampler_sizes(tensors: Mapping[str, Tensor], *, prefix: str, inner: int) -> dict[str, Any]:

@@ -2,12 +2,19 @@
 
 import time
 from collections.abc import Callable
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.attention.shaping import Shaping
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.preset import Family
+from swiftpie.guidance.base import Guidance, Steering
+from swiftpie.guidance.methods.plain import Plain
+from swiftpie.guidance.nothing import null_tokens, zero_text
+from swiftpie.guidance.rows import Reader
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
@@ -44,6 +51,8 @@ def denoise(
     *,
     fresh: Tensor,
     on_step: OnStep | None = None,
+    guidance: Guidance | None = None,
+    shaping: Shaping | None = None,
 ) -> Denoised:
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
@@ -55,13 +64,21 @@ def denoise(
         fresh: Noise for each step but the last, (n, B, C, h, w), for schedules that want it;
             n is 0 for others.
         on_step: Called after each step.
+        guidance: How several predictions of a step become one; None makes a single one.
+        shaping: How identity maps are reshaped; None leaves them as they are.
+
+    Raises:
+        ConfigError: The guidance is for another number of steps.
     """
     schedule = components.schedule
+    reader = _reader(components, text, condition, guidance=guidance or Plain(), shaping=shaping)
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
     for index, step in enumerate(schedule.steps):
         notes = {}
-        prediction = components.denoiser(latents, step.timestep, text, condition, notes)
+        prediction = reader.predict(
+            components.denoiser, latents, step.timestep, step=index, notes=notes
+        )
         noise = fresh[index] if index < len(fresh) else None
         latents = schedule.advance(latents, prediction.sample, index, noise=noise)
         if on_step is not None:
@@ -73,6 +90,34 @@ def denoise(
         found = resize_mask(notes[INLINE_MASK], (region.shape[2], region.shape[3])).to(region)
         region = torch.lerp(region, found, attention.is_inline[:, None, None, None])
     return Denoised(latents=latents, mask=mask, region=region)
+
+
+def _reader(
+    components: Components,
+    text: TextCondition,
+    condition: SubjectCondition,
+    *,
+    guidance: Guidance,
+    shaping: Shaping | None,
+) -> Reader:
+    """Return what reads for all rows; null text and tokens are made only if a step needs them."""
+    num_steps = len(components.schedule.steps)
+    guidance.check(num_steps)
+    used = {branch for step in range(num_steps) for branch in guidance.branches(step)}
+    shows_nobody = not all(branch.has_identity for branch in used)
+    null_text = None
+    if not all(branch.has_text for branch in used):
+        empty = components.text.encode([""])
+        # Stable Diffusion XL was trained with zeros where the others read an empty prompt.
+        null_text = zero_text(empty) if components.preset.family is Family.SDXL else empty
+    return Reader(
+        guidance=guidance,
+        shaping=shaping,
+        text=text,
+        condition=condition,
+        null_text=null_text,
+        null_tokens=null_tokens(components.image_encoder) if shows_nobody else None,
+    )
 
 
 @torch.no_grad()
@@ -90,9 +135,12 @@ def finish(
     fresh: Tensor,
     clock: Clock,
     on_step: OnStep | None = None,
+    **steering: Unpack[Steering],
 ) -> GenerationResult:
     """Denoise and decode; the caller adds what only it knows, seeds and layouts."""
-    denoised = denoise(components, latents, text, condition, fresh=fresh, on_step=on_step)
+    denoised = denoise(
+        components, latents, text, condition, fresh=fresh, on_step=on_step, **steering
+    )
     clock.lap("denoise")
     pixels = decode(components, denoised.latents)
     images = to_pil(pixels)

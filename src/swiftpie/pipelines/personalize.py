@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
+from swiftpie.guidance.base import Steering
 from swiftpie.layout import Layout, from_box, whole_frame
 from swiftpie.masks import Box, box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
@@ -23,6 +24,8 @@ from swiftpie.types import GenerationResult, Identity, TextCondition
 MAX_IMAGES = 64
 MAX_SUBJECTS = 4
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
+SPREAD_FILL = 0.84  # of its share of the width that one of several subjects fills
+SPREAD_FLOOR = 0.9  # where several subjects stand, 0 = top of the picture
 
 
 class MaskSource(StrEnum):
@@ -65,6 +68,7 @@ def personalize(
     mask: Tensor | MaskSource = MaskSource.NONE,
     box: Box | None = None,
     size_px: tuple[int, int] | None = None,
+    **steering: Unpack[Steering],
 ) -> GenerationResult:
     """Draw one picture a seed. From arXiv:2605.01510.
 
@@ -77,8 +81,11 @@ def personalize(
         mask: Region of a single identity (1, 1, H, W) in [0, 1], or where all regions come from.
         box: Left, top, right and bottom in [0, 1] that a single identity shall fill.
         size_px: Height and width; the preset's size if not given.
+        **steering: `guidance`, a method of `swiftpie.guidance`, and `shaping` of the identity's
+            attention maps, both None by default.
 
     Raises:
+        ConfigError: The guidance is for another number of steps.
         InputError: The prompt is empty, or a number is out of range.
     """
     _check_request(prompt, seeds)
@@ -86,7 +93,7 @@ def personalize(
     shown = as_subjects(subjects, mask, box)
     text = components.text.encode([prompt]).repeat(len(seeds))
     clock.lap("text")
-    prepared = prepare(
+    latents, condition, fresh, layouts = prepare(
         components,
         shown,
         text,
@@ -96,15 +103,8 @@ def personalize(
         source=source_of(mask),
     )
     clock.lap("place")
-    result = finish(
-        components,
-        prepared.latents,
-        text,
-        prepared.condition,
-        fresh=prepared.fresh,
-        clock=clock,
-    )
-    return replace(result, seeds=tuple(seeds), layouts=prepared.layouts)
+    result = finish(components, latents, text, condition, fresh=fresh, clock=clock, **steering)
+    return replace(result, seeds=tuple(seeds), layouts=layouts)
 
 
 def source_of(mask: Tensor | MaskSource | str) -> MaskSource:
@@ -170,6 +170,8 @@ def prepare(
         )
     noise = noise.to(components.device)
     cells = (noise.shape[3], noise.shape[4])
+    if components.layout_predictor is not None:
+        subjects = side_by_side(subjects)
     layouts = [_place(components, subject, noise[0], text=text) for subject in subjects]
     condition = subject_condition(
         components,
@@ -224,6 +226,22 @@ def as_subjects(
             "own: Subject(identity, box=…, mask=…)."
         )
     return list(subjects)
+
+
+def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
+    """Return several subjects without any box in boxes of their own, from left to right.
+
+    Noise and prompt would place each as if it were alone.
+    """
+    if len(subjects) == 1 or any(subject.box is not None for subject in subjects):
+        return subjects
+    share = 1 / len(subjects)
+    side = SPREAD_FILL * share
+    centres = [(index + 0.5) * share for index in range(len(subjects))]
+    return [
+        replace(one, box=(x - side / 2, SPREAD_FLOOR - side, x + side / 2, SPREAD_FLOOR))
+        for one, x in zip(subjects, centres, strict=True)
+    ]
 
 
 def _place(

@@ -18,6 +18,10 @@ SEMANTIC = re.compile(r"(\d{1,4})\.to_([kv])_ip\.weight")
 LORA = re.compile(r"(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")
 
 Pair = tuple[Tensor, Tensor]
+Place = tuple[int, str]  # number of an attention layer, and "q", "k", "v" or "out"
+
+# Versions of FaceID Plus by what their publishers put into the names of the files; longest first.
+VERSION_NAMES: dict[str, FaceVersion] = {"faceid-plusv2": 2, "faceid-plus": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +30,7 @@ class IpAdapter:
 
     projector: Projector
     layers: dict[int, Pair]  # to_k and to_v, each (inner width, token width)
-    lora: dict[tuple[int, str], Pair]  # FaceID only: down and up by (number, "k")
+    lora: dict[Place, Pair]  # FaceID only: down and up
 
 
 def read_ip_adapter(
@@ -66,6 +70,12 @@ def read_ip_adapter(
     )
 
 
+def version_in_name(path: str | Path) -> FaceVersion | None:
+    """Return the version of FaceID Plus that the name of a published file states, if it does."""
+    name = Path(path).name.lower()
+    return next((version for part, version in VERSION_NAMES.items() if part in name), None)
+
+
 def load_into(adapter: IpAdapter, installation: Installation) -> None:
     """Copy the semantic weights of `adapter` into an installation, all of them or none.
 
@@ -102,7 +112,9 @@ def load_into(adapter: IpAdapter, installation: Installation) -> None:
 
 
 def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 1.0) -> None:
-    """Add the LoRA of a FaceID adapter to the weights of `unet`, in place, all or none.
+    """Add the LoRA of a FaceID adapter to the weights of `unet`, all of it or none.
+
+    The layers get new weights, so that another network which shares the old ones keeps them.
 
     Args:
         adapter: Any; one without LoRA changes nothing.
@@ -113,36 +125,40 @@ def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 
         WeightsError: The adapter was made for another U-Net.
     """
     paths = _attention_paths(list(unet.attn_processors))
-    changes: list[tuple[nn.Parameter, Tensor]] = []
-    for (number, name), (down, up) in adapter.lora.items():
-        if number >= len(paths):
-            raise WeightsError(
-                f"The adapter's LoRA is for layer {number}, and this U-Net has {len(paths)} "
-                "attention layers. An adapter for exactly this U-Net is needed. Choose another."
-            )
-        layer = unet.get_submodule(paths[number])
-        linear = layer.to_out[0] if name == "out" else layer.get_submodule(f"to_{name}")
-        expected = (linear.out_features, linear.in_features)
-        if (len(up), down.shape[1]) != expected:
-            raise WeightsError(
-                f"The adapter's LoRA of layer {number} is {(len(up), down.shape[1])}, and "
-                f"to_{name} of {paths[number]} needs {expected}. Choose an adapter for this U-Net."
-            )
-        changes.append((linear.weight, up.float() @ down.float()))
-    with torch.no_grad():
-        for weight, change in changes:
-            weight.add_(change.to(weight), alpha=scale)
+    changes = [
+        (_lora_target(unet, paths, place, pair), pair) for place, pair in adapter.lora.items()
+    ]
+    for linear, (down, up) in changes:
+        old = linear.weight
+        change = up.to(old.device, torch.float32) @ down.to(old.device, torch.float32)
+        new = torch.add(old.detach().float(), change, alpha=scale).to(old.dtype)
+        linear.weight = nn.Parameter(new, requires_grad=old.requires_grad)
 
 
 def save_semantic(
-    installation: Installation, projector: nn.Module, path: str | Path, *, force: bool = False
+    installation: Installation,
+    projector: nn.Module,
+    path: str | Path,
+    *,
+    lora: Mapping[Place, Pair] | None = None,
+    force: bool = False,
 ) -> None:
     """Write the semantic branch as an IP-Adapter that diffusers and ComfyUI load.
+
+    Args:
+        installation: Its processors hold the branch.
+        projector: Module of the projector.
+        path: The file.
+        lora: Of a FaceID adapter, as `IpAdapter.lora` has it.
+        force: Replace an existing file.
 
     Raises:
         InputError: `path` exists and `force` is not set, or its folder cannot be written to.
     """
     tensors = semantic_tensors(installation, projector)
+    for (number, name), (down, up) in (lora or {}).items():
+        tensors[f"ip_adapter.{number}.to_{name}_lora.down.weight"] = down
+        tensors[f"ip_adapter.{number}.to_{name}_lora.up.weight"] = up
     write_tensors(path, tensors, metadata={"format": "pt"}, force=force)
 
 
@@ -171,6 +187,33 @@ def _attention_paths(processors: list[str]) -> list[str]:
     """
     paths = [name.removesuffix(".processor") for name in processors]
     return [path for path in paths if path.startswith(tuple(Block))]
+
+
+def _lora_target(
+    unet: UNet2DConditionModel, paths: list[str], place: Place, pair: Pair
+) -> nn.Linear:
+    """Return the projection that a low-rank pair changes.
+
+    Raises:
+        WeightsError: There is none of its shape.
+    """
+    number, name = place
+    if number >= len(paths):
+        raise WeightsError(
+            f"The adapter's LoRA is for layer {number}, and this U-Net has {len(paths)} "
+            "attention layers. An adapter for exactly this U-Net is needed. Choose another."
+        )
+    path = f"{paths[number]}.to_{name}"
+    linear = unet.get_submodule(f"{path}.0" if name == "out" else path)
+    assert isinstance(linear, nn.Linear)
+    down, up = pair
+    needed, given = (linear.out_features, linear.in_features), (len(up), down.shape[1])
+    if given != needed:
+        raise WeightsError(
+            f"The adapter's LoRA of layer {number} is {given}, and {path} needs {needed}. An "
+            "adapter for exactly this U-Net is needed. Choose another."
+        )
+    return linear
 
 
 def _layers(tensors: Mapping[str, Tensor], *, width: int) -> dict[int, Pair]:
@@ -203,13 +246,13 @@ def _layers(tensors: Mapping[str, Tensor], *, width: int) -> dict[int, Pair]:
     return {number: (pair["k"], pair["v"]) for number, pair in sorted(found.items())}
 
 
-def _lora(tensors: Mapping[str, Tensor]) -> dict[tuple[int, str], Pair]:
+def _lora(tensors: Mapping[str, Tensor]) -> dict[Place, Pair]:
     """Return the low-rank pairs by layer and projection.
 
     Raises:
         WeightsError: A pair is incomplete or does not multiply.
     """
-    found: dict[tuple[int, str], dict[str, Tensor]] = {}
+    found: dict[Place, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if match := LORA.fullmatch(name):
             _check_matrix(name, tensor)

@@ -2,10 +2,20 @@
 
 import typer
 
-from swiftpie.cli.evaluate import ablations, compare, edits, grid, pairs, photos, pie, stickers
+from swiftpie.cli.evaluate import (
+    ablations,
+    compare,
+    edits,
+    fastface,
+    grid,
+    pairs,
+    photos,
+    pie,
+    stickers,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Measure how good a preset is.")
-for module in (stickers, pairs, compare, ablations, grid, photos, edits, pie):
+for module in (stickers, pairs, compare, ablations, grid, photos, edits, pie, fastface):
     app.add_typer(module.app)
 
 

@@ -1,0 +1,107 @@
+"""From a found face to pictures of its person."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.engine.session import Session
+    from swiftpie.faces.choose import ChosenFace
+    from swiftpie.guidance.base import Steering
+    from swiftpie.pipelines.condition import Strength
+    from swiftpie.types import GenerationResult, Identity
+
+CROP_PX = 224  # what image encoders see of an aligned face
+
+
+class Style(StrEnum):
+    """How prompt and face share the picture (arXiv:2505.21144)."""
+
+    PLAIN = "plain"
+    DCG = "dcg"  # a scale for each of text and face: for styles
+    AM1 = "am1"  # stronger attention to the face: for realism
+    AM2 = "am2"  # attention gathered where the face is: for realism
+    DCG_AM1 = "dcg+am1"
+    DCG_AM2 = "dcg+am2"
+
+
+class Drawing(NamedTuple):
+    """What all pictures of one command have in common."""
+
+    session: "Session"
+    strength: "Strength"
+    style: Style
+    side_px: int | None = None  # of square pictures; None is the preset's
+
+    def draw(
+        self, identity: "Identity", prompt: str, *, seed: int, num_images: int = 1
+    ) -> "GenerationResult":
+        """Draw pictures whose seeds count up."""
+        from swiftpie.pipelines.personalize import personalize
+
+        components = self.session.components
+        return personalize(
+            components,
+            identity,
+            prompt,
+            seeds=range(seed, seed + num_images),
+            strength=self.strength,
+            size_px=None if self.side_px is None else (self.side_px, self.side_px),
+            **steering_of(self.style, len(components.schedule.steps)),
+        )
+
+    def draw_one(self, chosen: "ChosenFace", prompt: str, seed: int) -> "Image.Image":
+        """Draw one picture of a face."""
+        return self.draw(identity_of(self.session, chosen), prompt, seed=seed).images[0]
+
+
+def identity_of(session: "Session", chosen: "ChosenFace") -> "Identity":
+    """Return the identity of a face in the form that the loaded adapter reads.
+
+    FaceID adapters read the vector of the face; others look at the aligned crop.
+    """
+    import numpy as np
+    import torch
+
+    from swiftpie.faces.align import align
+    from swiftpie.models.face.encoder import FaceIdentityEncoder
+    from swiftpie.pipelines.face import face_identity
+
+    components = session.components
+    landmarks = chosen.face.landmarks.astype(np.float64)
+    crop = align(chosen.image, landmarks, side_px=CROP_PX)
+    if isinstance(components.encoder_of_identity(), FaceIdentityEncoder):
+        return face_identity(components, torch.from_numpy(chosen.face.embedding), crop=crop)
+    return _identity_of_crop(session, crop)
+
+
+def steering_of(style: Style, num_steps: int) -> "Steering":
+    """Return guidance and reshaping of attention for so many steps."""
+    from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2
+    from swiftpie.guidance.base import METHODS
+
+    has_dcg = style in {Style.DCG, Style.DCG_AM1, Style.DCG_AM2}
+    shapings = {
+        Style.AM1: AM1,
+        Style.AM2: AM2,
+        Style.DCG_AM1: AM1,
+        Style.DCG_AM2: STABLE_AM2,
+    }
+    return {
+        "guidance": METHODS.get("dcg")(num_steps) if has_dcg else None,
+        "shaping": shapings.get(style),
+    }
+
+
+def _identity_of_crop(session: "Session", crop: "Image.Image") -> "Identity":
+    import torch
+    from PIL import Image
+
+    from swiftpie.images import to_tensor
+    from swiftpie.pipelines.identity import identity_of_frames
+
+    components = session.components
+    side = components.preset.image_size_px
+    pixels = to_tensor(crop.resize((side, side), Image.Resampling.BICUBIC)).to(components.device)
+    return identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))

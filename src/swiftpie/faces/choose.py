@@ -1,0 +1,173 @@
+"""Which face of a picture is meant, and whether it is good enough."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from swiftpie.errors import ImageError
+from swiftpie.faces.align import CROP_PX
+from swiftpie.faces.face import Face, FaceBox, FaceEncoder
+
+MIN_FACE_PX = 24  # less than a quarter of what recognisers see is a guess
+MAX_OUTSIDE = 0.05  # of the box: more than that is a face cut off
+NEAR_LARGEST = 0.8  # of the largest area counts as just as large
+TURNS = (90, 270, 180)  # degrees, likelier ones first
+SURE = 0.9  # upright faces score more; detectors also see, and misread, faces upside down
+CLEARLY = 0.05  # how much surer a turned look has to be
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The faces of a picture in the turn that shows them upright."""
+
+    image: Image.Image  # RGB, turned
+    turn: int  # degrees that the picture was turned to the left
+    faces: tuple[Face, ...]  # from left to right
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenFace:
+    """The face that is meant."""
+
+    face: Face
+    image: Image.Image  # RGB, turned, the picture it is in
+    number: int  # from the left, 1 first
+    num_faces: int
+    turn: int
+    notes: tuple[str, ...]  # what the user should know
+
+
+def find_faces(encoder: FaceEncoder, image: Image.Image) -> Found:
+    """Return the faces of a picture; where there is no sure one, it is also looked at turned.
+
+    Args:
+        encoder: Finds them.
+        image: Any mode; transparency is laid on white.
+    """
+    upright = on_white(image)
+    best, best_score = _look(encoder, upright, turn=0)
+    for turn in TURNS:
+        if best_score >= SURE:
+            break
+        look, score = _look(encoder, upright, turn=turn)
+        if score > best_score + (CLEARLY if best.turn == 0 and best.faces else 0.0):
+            best, best_score = look, score
+    ordered = sorted(best.faces, key=lambda face: face.box.left + face.box.right)
+    return Found(best.image, best.turn, tuple(ordered))
+
+
+def choose_face(found: Found, *, number: int | None = None, name: str = "picture") -> ChosenFace:
+    """Return the face of this number, or the largest; of such as large, the most central.
+
+    Args:
+        found: From `find_faces`.
+        number: Counted from the left, from 1.
+        name: How messages call the picture.
+
+    Raises:
+        ImageError: There is no such face, or it is too small or cut off.
+    """
+    faces, size = found.faces, found.image.size
+    if not faces:
+        raise ImageError(
+            f"No face was found in '{name}' ({size[0]}x{size[1]} px), upright or on its side. One "
+            f"seen from the front, {MIN_FACE_PX} px or more, is needed. Choose or crop another."
+        )
+    if number is not None and not 1 <= number <= len(faces):
+        raise ImageError(
+            f"Face {number} of '{name}' was asked for, which shows {len(faces)}. Count from the "
+            f"left. Pass --face 1{f' to {len(faces)}' if len(faces) > 1 else ''}."
+        )
+    index = main_face(faces, size) if number is None else number - 1
+    face = faces[index]
+    _check(face, size, name)
+    notes = _notes(found, index, is_chosen=number is not None)
+    return ChosenFace(face, found.image, index + 1, len(faces), found.turn, notes)
+
+
+def main_face(faces: Sequence[Face], size: tuple[int, int]) -> int:
+    """Return the place of the largest of at least one face; of such as large, the most central.
+
+    Args:
+        faces: Of one picture.
+        size: Its width and height.
+    """
+    largest = max(face.box.area for face in faces)
+    near = [i for i, face in enumerate(faces) if face.box.area >= NEAR_LARGEST * largest]
+    return min(near, key=lambda i: _distance_from_middle(faces[i].box, size))
+
+
+def share_outside(box: FaceBox, size: tuple[int, int]) -> float:
+    """Return how much of `box` lies beyond a picture of (width, height), 0 to 1."""
+    width = max(0.0, min(box.right, size[0]) - max(box.left, 0.0))
+    height = max(0.0, min(box.bottom, size[1]) - max(box.top, 0.0))
+    return 1 - width * height / box.area if box.area > 0 else 1.0
+
+
+def face_ratio(face: Face, size: tuple[int, int]) -> float:
+    """Return the share of a picture of (width, height) that the face's box covers, 0 to 1."""
+    return face.box.area * (1 - share_outside(face.box, size)) / (size[0] * size[1])
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return a picture as RGB, on white where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
+
+
+def _look(encoder: FaceEncoder, upright: Image.Image, *, turn: int) -> tuple[Found, float]:
+    """Return the faces of a picture turned to the left, and the score of the surest."""
+    image = upright.rotate(turn, expand=True) if turn else upright
+    faces = tuple(encoder.find(image))
+    return Found(image, turn, faces), max((face.score for face in faces), default=0.0)
+
+
+def _distance_from_middle(box: FaceBox, size: tuple[int, int]) -> float:
+    x, y = (box.left + box.right - size[0]) / 2, (box.top + box.bottom - size[1]) / 2
+    return float(np.hypot(x, y))
+
+
+def _check(face: Face, size: tuple[int, int], name: str) -> None:
+    """Refuse a face that no recogniser can describe.
+
+    Raises:
+        ImageError: It is too small, or a landmark lies beyond the picture.
+    """
+    box = face.box
+    if min(box.width, box.height) < MIN_FACE_PX:
+        raise ImageError(
+            f"The face in '{name}' is {box.width:.0f}x{box.height:.0f} px; {MIN_FACE_PX} px or "
+            f"more are needed, {CROP_PX} are best. Choose a larger picture, or crop it less."
+        )
+    beyond = (face.landmarks < 0) | (face.landmarks > np.array(size) - 1)
+    if missing := int(beyond.any(axis=1).sum()):
+        raise ImageError(
+            f"The face in '{name}' is cut off: {missing} of its 5 landmarks lie beyond the "
+            f"picture. Eyes, nose and mouth are needed. Choose a picture that shows all of it."
+        )
+
+
+def _notes(found: Found, index: int, *, is_chosen: bool) -> tuple[str, ...]:
+    face, size = found.faces[index], found.image.size
+    box, notes = face.box, []
+    if found.turn:
+        notes.append(
+            f"the picture was turned to the left by {found.turn} degrees to find the face upright"
+        )
+    if len(found.faces) > 1 and not is_chosen:
+        notes.append(
+            f"{len(found.faces)} faces were found; number {index + 1} from the left was taken, the "
+            "largest or most central; choose with --face N"
+        )
+    if min(box.width, box.height) < CROP_PX:
+        notes.append(
+            f"the face is {box.width:.0f}x{box.height:.0f} px, less than the {CROP_PX} that "
+            "recognisers see"
+        )
+    if (outside := share_outside(box, size)) > MAX_OUTSIDE:
+        notes.append(f"{100 * outside:.0f} % of the face lie beyond the edge of the picture")
+    return tuple(notes)

@@ -1,0 +1,96 @@
+"""InsightFace, where the user has installed it: research only."""
+
+import hashlib
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from swiftpie.errors import MissingExtra, WeightsError
+from swiftpie.faces.align import align
+from swiftpie.faces.face import EncoderChoice, Face, FaceBox, FaceEncoder, ModelFile
+
+PACK = "buffalo_l"
+TERMS = "InsightFace's models are for non-commercial research only"
+LICENCE = "non-commercial research only (InsightFace)"
+FILES = tuple(
+    ModelFile(
+        f"models/{PACK}/{name}",
+        LICENCE,
+        is_commercial=False,
+        source="github.com/deepinsight/insightface",
+    )
+    for name in ("det_10g.onnx", "w600k_r50.onnx")
+)
+RECOGNISER = FILES[1]
+SIDES_PX = tuple(range(640, 319, -64))  # as FastFace looks for faces, from fine to coarse
+
+
+@dataclass(frozen=True, eq=False)
+class InsightFaceEncoder:
+    """The package's own detector and recogniser."""
+
+    analysis: Any  # insightface.app.FaceAnalysis; the package has no types
+    fingerprint: str
+    name: str = "insightface"
+
+    def find(self, image: Image.Image) -> list[Face]:
+        """Return the faces of an upright RGB picture, the surest first."""
+        pixels = np.asarray(image)[..., ::-1]
+        found: list[Any] = []
+        for side in SIDES_PX:
+            self.analysis.det_model.input_size = (side, side)
+            found = self.analysis.get(pixels)
+            if found:
+                break
+        ordered = sorted(found, key=lambda one: -float(one.det_score))
+        return [
+            Face(
+                box=FaceBox(*(float(edge) for edge in one.bbox)),
+                landmarks=np.asarray(one.kps, dtype=np.float32),
+                score=float(one.det_score),
+                crop=align(image, np.asarray(one.kps, dtype=np.float64)),
+                embedding=np.asarray(one.normed_embedding, dtype=np.float32),
+            )
+            for one in ordered
+        ]
+
+
+def _open(folder: Path | None) -> FaceEncoder:
+    """Open what is installed; the package itself would fetch what is missing, so look first.
+
+    Raises:
+        MissingExtra: The package is not installed.
+        WeightsError: Its models are not there.
+    """
+    try:
+        package: Any = importlib.import_module("insightface.app")
+    except ImportError as error:
+        raise MissingExtra(
+            f"The face encoder 'insightface' was asked for and is not installed. {TERMS}. If that "
+            "fits your use, run: pip install insightface, and get its models; else choose another "
+            "--encoder."
+        ) from error
+    root = folder or Path.home() / ".insightface"
+    if missing := [one.name for one in FILES if not (root / one.name).is_file()]:
+        raise WeightsError(
+            f"'{root}' lacks {missing[0]}. {TERMS}, so they are never fetched for you. Get the "
+            f"pack {PACK} from {FILES[0].source}, or choose another --encoder."
+        )
+    analysis = package.FaceAnalysis(
+        name=PACK, root=str(root), allowed_modules=["detection", "recognition"]
+    )
+    analysis.prepare(ctx_id=-1)
+    digest = hashlib.sha256((root / RECOGNISER.name).read_bytes()).hexdigest()
+    return InsightFaceEncoder(analysis, digest)
+
+
+ENCODER = EncoderChoice(
+    name="insightface",
+    summary=f"InsightFace's {PACK}, which IP-Adapter-FaceID was trained on; 512 numbers a face",
+    files=FILES,
+    open=_open,
+)

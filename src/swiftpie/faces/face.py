@@ -1,0 +1,101 @@
+"""A found face, and what finds and recognises faces."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from swiftpie.registry import Registry
+
+Array = NDArray[np.float32]
+
+
+class FaceBox(NamedTuple):
+    """Edges in pixels of the picture; a face that is cut off reaches beyond it."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        """In pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """In pixels."""
+        return self.bottom - self.top
+
+    @property
+    def area(self) -> float:
+        """In square pixels."""
+        return max(self.width, 0.0) * max(self.height, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face of a picture."""
+
+    box: FaceBox
+    landmarks: Array  # (5, 2) x and y in pixels: eyes, nose, corners of the mouth; left one first
+    score: float  # how sure the detector is, 0 to 1
+    crop: Image.Image  # 112 x 112 RGB, turned and scaled so that all faces lie alike
+    embedding: Array  # (D,) of length 1; only vectors of the same encoder can be compared
+
+
+class FaceEncoder(Protocol):
+    """Finds faces and describes each by a vector."""
+
+    @property
+    def name(self) -> str:
+        """Which encoder, so whose vectors."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256 of the network that makes the vectors; equal ones can be compared."""
+
+    def find(self, image: Image.Image) -> list[Face]:
+        """Return the faces of an upright RGB picture, the surest first."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file that the user brings."""
+
+    name: str
+    licence: str
+    is_commercial: bool | None  # None: its publisher has to be asked
+    sha256: str = ""  # of the published file; empty where any file will do
+    source: str = ""  # where it is published
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """A face encoder that can be opened, and the terms it comes with."""
+
+    name: str
+    summary: str
+    files: tuple[ModelFile, ...]  # below the folder that `open` takes
+    open: Callable[[Path | None], FaceEncoder]
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether all of its files are there."""
+        return all((folder / one.name).is_file() for one in self.files)
+
+
+FACE_ENCODERS: Registry[EncoderChoice] = Registry(
+    package="swiftpie.faces.encoders",
+    attribute="ENCODER",
+    entry_point_group="swiftpie.face_encoders",
+)
+
+
+def similarity(first: Array, second: Array) -> float:
+    """Return the cosine of two embeddings (D,) of one encoder, -1 to 1."""
+    return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))

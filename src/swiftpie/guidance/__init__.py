@@ -1,0 +1,1 @@
+"""How the predictions of one denoising step become one, for text and identity apart."""

@@ -1,0 +1,100 @@
+"""The rows of several branches side by side, for one call of the denoiser."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swiftpie.attention.condition import AttentionCondition, Notes
+from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.attention.shaping import Shaping
+from swiftpie.guidance.base import Branch, Guidance
+from swiftpie.guidance.nothing import without_identity
+from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.types import TextCondition
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """What the rows of every branch read, and how their predictions are merged."""
+
+    guidance: Guidance
+    shaping: Shaping | None
+    text: TextCondition  # B rows
+    condition: SubjectCondition  # B rows
+    null_text: TextCondition | None  # one row; None if no branch does without text
+    null_tokens: Tensor | None  # (1, K, D), or None to silence the semantic branch
+
+    def predict(
+        self, denoiser: Denoiser, latents: Tensor, timestep: int, *, step: int, notes: Notes
+    ) -> Prediction:
+        """Return the guided prediction, in one call of `denoiser`.
+
+        Mask and inline mask are those of the row with text and identity, if it is there.
+
+        Args:
+            denoiser: The network.
+            latents: (B, C, h, w).
+            timestep: What the denoiser is told.
+            step: Which step, from 0.
+            notes: Empty; layers write into it.
+        """
+        branches = self.guidance.branches(step)
+        text = join_text([self._text_of(branch) for branch in branches])
+        condition = join_conditions([self._condition_of(branch) for branch in branches])
+        if self.shaping is not None:
+            attention = condition.attention
+            reshaping = self.shaping.at(step, like=attention.text_scale)
+            condition = condition._replace(attention=attention._replace(reshaping=reshaping))
+        rows = latents if len(branches) == 1 else torch.cat([latents] * len(branches))
+        found = denoiser(rows, timestep, text, condition, notes)
+        shown = branches.index(Branch.BOTH) if Branch.BOTH in branches else 0
+        if INLINE_MASK in notes:
+            notes[INLINE_MASK] = notes[INLINE_MASK].chunk(len(branches))[shown]
+        samples = dict(zip(branches, found.sample.chunk(len(branches)), strict=True))
+        return Prediction(
+            sample=self.guidance.combine(samples, step),
+            mask=found.mask.chunk(len(branches))[shown],
+        )
+
+    def _text_of(self, branch: Branch) -> TextCondition:
+        if branch.has_text:
+            return self.text
+        assert self.null_text is not None
+        return self.null_text.repeat(len(self.text.pooled))
+
+    def _condition_of(self, branch: Branch) -> SubjectCondition:
+        if branch.has_identity:
+            return self.condition
+        return without_identity(self.condition, self.null_tokens)
+
+
+def join_text(parts: Sequence[TextCondition]) -> TextCondition:
+    """Return all rows of `parts`, those of the first first; a single part as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    return TextCondition(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def join_conditions(parts: Sequence[SubjectCondition]) -> SubjectCondition:
+    """Return all rows of `parts`, which are not reshaped; a single part as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0].attention
+    by_layer = {"keys", "values", "reshaping"}
+    joined: dict[str, Any] = {
+        name: torch.cat([getattr(part.attention, name) for part in parts])
+        for name in AttentionCondition._fields
+        if name not in by_layer
+    }
+    return SubjectCondition(
+        attention=first._replace(
+            **joined,
+            keys={n: torch.cat([part.attention.keys[n] for part in parts]) for n in first.keys},
+            values={n: torch.cat([part.attention.values[n] for part in parts]) for n in first.keys},
+        ),
+        pooled=torch.cat([part.pooled for part in parts]),
+        aligned=torch.cat([part.aligned for part in parts]),
+    )

@@ -1,0 +1,161 @@
+"""Properties of reshaped identity maps; the numbers are compared in tests/parity."""
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+from swiftpie.attention.install import Block
+from swiftpie.attention.kernels import attend
+from swiftpie.attention.manipulate import attend_reshaped, quantile, reshape_map, stabilise
+from swiftpie.attention.shaping import (
+    AM1,
+    AM2,
+    STABLE_AM2,
+    Shaping,
+    Statistics,
+    adaptive_soft_mask,
+    power,
+    scale,
+    soft_mask,
+)
+
+UP = Block.UP
+EVERY_PRESET = pytest.mark.parametrize("preset", [AM1, AM2, STABLE_AM2], ids=["1", "2", "stable"])
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def states():
+    """Query (B, heads, N, d), keys and values (B, S, heads, K, d) of two references."""
+    return draw(3, 2, 20, 8), draw(3, 2, 2, 8, 8, seed=1), draw(3, 2, 2, 8, 8, seed=2)
+
+
+def reshaping_of(*transforms, step=0, batch=3, **settings):
+    return Shaping({UP: transforms}, **settings).at(step, like=torch.ones(batch))[UP.value]
+
+
+def softmax(*shape):
+    return (2 * draw(*shape)).softmax(dim=-1)
+
+
+def test_a_map_that_stays_as_it_is_gives_plain_attention(states):
+    query, key, value = states
+    found = attend_reshaped(*states, reshaping_of(power(1.0), scale(1.0)), num_views=2)
+    for subject in range(2):
+        expected = attend(query, key[:, subject], value[:, subject])
+        assert (found[:, subject] - expected).abs().max() < 1e-5
+
+
+@EVERY_PRESET
+def test_a_picture_does_not_depend_on_its_batch(states, preset):
+    together = attend_reshaped(*states, preset.at(1, like=torch.ones(3))["up_blocks"], num_views=2)
+    for row in range(3):
+        alone = [one[row : row + 1] for one in states]
+        reshaping = preset.at(1, like=torch.ones(1))["up_blocks"]
+        found = attend_reshaped(*alone, reshaping, num_views=2)
+        assert (found[0] - together[row]).abs().max() < 1e-5
+
+
+def test_released_statistics_do_depend_on_the_batch(states):
+    settings = {"statistics": Statistics.BATCH}
+    together = attend_reshaped(*states, reshaping_of(soft_mask(12.5), **settings), num_views=2)
+    alone = [one[:1] for one in states]
+    reshaping = reshaping_of(soft_mask(12.5), batch=1, **settings)
+    found = attend_reshaped(*alone, reshaping, num_views=2)
+    assert (found[0] - together[0]).abs().max() > 1e-3
+
+
+def test_a_subject_does_not_depend_on_the_others(states):
+    query, key, value = states
+    reshaping = reshaping_of(adaptive_soft_mask(7.5), inverts_first=True, share=0.7)
+    both = attend_reshaped(*states, reshaping, num_views=2)
+    second = attend_reshaped(query, key[:, 1:], value[:, 1:], reshaping, num_views=2)
+    assert (both[:, 1:] - second).abs().max() < 1e-6
+
+
+def test_a_scaled_map_keeps_its_ceiling():
+    found = reshape_map(softmax(3, 1, 2, 20, 4), reshaping_of(scale(30.0)), num_views=1)
+    assert found.max() == 10
+
+
+def test_soft_masks_span_from_0_to_1_for_each_token():
+    for transform in (soft_mask(12.5), adaptive_soft_mask(5.0)):
+        found = reshape_map(softmax(3, 2, 2, 20, 4), reshaping_of(transform), num_views=1)
+        assert (found.amin((2, 3)) == 0).all()
+        assert (found.amax((2, 3)) == 1).all()
+
+
+def test_only_the_first_token_of_each_reference_is_inverted():
+    weights = softmax(3, 1, 2, 20, 8)
+    plain = reshape_map(weights, reshaping_of(power(2.0)), num_views=2)
+    found = reshape_map(weights, reshaping_of(power(2.0), inverts_first=True), num_views=2)
+    changed = (found - plain).abs().amax((0, 1, 2, 3)) > 1e-4
+    assert changed.tolist() == [True, False, False, False] * 2
+    first = (1 - weights[..., :1]) ** 2
+    assert torch.allclose(found[..., :1], first.amax(-2, keepdim=True) - first)
+
+
+def test_a_flat_map_gives_numbers():
+    flat = torch.full((1, 1, 2, 20, 4), 0.25)
+    found = reshape_map(flat, reshaping_of(soft_mask(12.5), batch=1), num_views=1)
+    assert found.isfinite().all()
+
+
+def test_half_precision_logits_beyond_its_range_give_numbers():
+    query, key = 300 * torch.ones(1, 1, 4, 8).half(), 300 * torch.ones(1, 1, 1, 4, 8).half()
+    reshaping = reshaping_of(adaptive_soft_mask(5.0), batch=1, share=0.7)
+    assert attend_reshaped(query, key, key, reshaping, num_views=1).isfinite().all()
+
+
+def test_quantiles_are_those_of_numpy_with_a_level_a_row():
+    weights, levels = softmax(3, 2, 2, 21, 4), torch.tensor([0.0, 0.65, 1.0])
+    found = quantile(weights, levels[:, None, None, None, None])
+    for row, level in enumerate(levels.tolist()):
+        expected = np.quantile(weights[row].double().numpy(), level, axis=-2, keepdims=True)
+        assert np.abs(found[row].numpy() - expected).max() < 1e-6
+
+
+def test_a_stabilised_row_has_mean_and_deviation_of_the_original():
+    changed, original = draw(2, 1, 2, 20, 8), 3 + 5 * draw(2, 1, 2, 20, 8, seed=1)
+    share = torch.zeros(2, 1, 1, 1, 1)
+    found = stabilise(changed, original, share)
+    assert torch.allclose(found.mean(-1), original.mean(-1), atol=1e-4)
+    assert torch.allclose(found.std(-1), original.std(-1), rtol=1e-4)
+    assert torch.equal(stabilise(changed, original, share + 1), changed)
+
+
+def test_a_single_token_is_not_stabilised():
+    states = draw(1, 2, 20, 8), draw(1, 1, 2, 1, 8), draw(1, 1, 2, 1, 8)
+    reshaping = reshaping_of(scale(1.5), batch=1, share=0.7)
+    assert attend_reshaped(*states, reshaping, num_views=1).isfinite().all()
+
+
+@pytest.fixture
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@EVERY_PRESET
+@pytest.mark.usefixtures("_fresh_compiler")
+def test_new_numbers_need_no_new_graph(states, preset):
+    backend = CompileCounter()
+    compiled = torch.compile(attend_reshaped, fullgraph=True, backend=backend)
+    outputs = []
+    for step in range(3):
+        reshaping = preset.at(step, like=torch.ones(3))["up_blocks"]
+        scaled = [
+            one._replace(strength=one.strength * (1 + 0.1 * step)) for one in reshaping.operations
+        ]
+        reshaping = reshaping._replace(operations=tuple(scaled))
+        with torch._dynamo.config.patch(error_on_recompile=step > 0):
+            outputs.append(compiled(*states, reshaping, num_views=2))
+        expected = attend_reshaped(*states, reshaping, num_views=2)
+        assert (outputs[-1] - expected).abs().max() < 1e-5
+    assert backend.frame_count == 1
+    assert (outputs[0] - outputs[1]).abs().max() > 0.01

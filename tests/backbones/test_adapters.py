@@ -1,0 +1,178 @@
+"""FaceID adapters through the one way of loading: versions, LoRA, pickles, and what is refused."""
+
+import pytest
+import torch
+
+from swiftpie import ConfigError, WeightsError
+from swiftpie.backbones.adapters import MAX_LORA_SCALE, fit, join, open_adapter, write_adapter
+from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.networks import Reader, read_image_encoder
+from swiftpie.backbones.preset import Family
+from swiftpie.models.face.encoder import FaceIdentityEncoder
+from swiftpie.pipelines.face import face_identity
+from tests.backbones.tiny_models import make_image_encoder, make_pipeline
+from tests.parity import faces
+from tests.parity.faces import FACES, face_adapter, open_face, someone
+from tests.parity.ip_adapter import EMBEDS, HIDDEN, tiny_unet, unet_inputs
+from tests.parity.pipelines import preset_of
+from tests.parity.report import is_within
+
+PICKLED = "ip-adapter-faceid-plus_sd15"
+PLUS, PORTRAIT = "ip-adapter-faceid-plusv2_sd15", "ip-adapter-faceid-portrait_sd15"
+
+# Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A pipeline, an image encoder and every FaceID adapter of Stable Diffusion 1.5."""
+    root = tmp_path_factory.mktemp("faces")
+    make_pipeline(root / "pipeline", "sd15")
+    for name in FACES:
+        if name.endswith("sd15"):
+            face_adapter(root, name)
+    return root
+
+
+def adapter_file(folder, name):
+    [path] = folder.glob(f"{name}.*")
+    return path
+
+
+def queries(unet):
+    """The weights of one layer that LoRA changes."""
+    return unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn2").to_q.weight
+
+
+def fitted(adapter):
+    unet = tiny_unet("sd15")
+    fit(unet, adapter, family=Family.SD15)
+    return unet
+
+
+@pytest.mark.parametrize("name", [PICKLED, PLUS])
+def test_pictures_of_faces_equal_those_of_diffusers(name):
+    rows = faces.rows([name])
+    assert len(rows) == 8
+    assert [row for row in rows if not is_within(row)] == []
+
+
+@pytest.mark.parametrize(("name", "version"), [(PICKLED, 1), (PLUS, 2)])
+def test_published_names_state_the_version_of_face_plus(folder, name, version):
+    path = adapter_file(folder, name)
+    opened = open_adapter(path, allow_pickle=True)
+    assert opened.public.projector.module.shortcut is (version == 2)
+    other = open_adapter(path, face_version=3 - version, allow_pickle=True)
+    assert other.public.projector.module.shortcut is (version == 1)
+
+
+def test_without_such_a_name_the_version_has_to_be_said(folder, tmp_path):
+    path = tmp_path / "my-faces.safetensors"
+    path.write_bytes(adapter_file(folder, PLUS).read_bytes())
+    with pytest.raises(WeightsError, match="face_version=1, or 2"):
+        open_adapter(path)
+    assert open_adapter(path, face_version=2).public.projector.module.shortcut
+
+
+def test_a_pickle_is_read_only_if_that_is_allowed(folder):
+    with pytest.raises(WeightsError, match="allow_pickle"):
+        open_adapter(adapter_file(folder, PICKLED))
+
+
+def test_lora_is_added_to_the_denoiser_at_the_chosen_strength(folder):
+    path, plain = adapter_file(folder, PLUS), queries(tiny_unet("sd15"))
+    changes = {
+        scale: queries(fitted(open_adapter(path, lora_scale=scale))) - plain
+        for scale in (None, 1.0, 0.5, 0.0)
+    }
+    assert changes[1.0].abs().max() > 1e-2
+    assert torch.equal(changes[None], changes[1.0])
+    torch.testing.assert_close(changes[0.5], changes[1.0] / 2)
+    assert not changes[0.0].any()
+
+
+def test_a_network_that_shares_its_weights_is_left_alone(folder):
+    unet, other = tiny_unet("sd15"), tiny_unet("sd15")
+    for name, weight in unet.named_parameters():
+        path, _, leaf = name.rpartition(".")
+        setattr(other.get_submodule(path), leaf, weight)
+    call, _ = unet_inputs(other)
+    with torch.no_grad():
+        before = other(**call).sample
+        fit(unet, open_adapter(adapter_file(folder, PLUS)), family=Family.SD15)
+        assert torch.equal(other(**call).sample, before)
+    assert queries(unet) is not queries(other)
+
+
+def test_half_precision_keeps_its_type(folder):
+    unet = tiny_unet("sd15").to(torch.bfloat16)
+    fit(unet, open_adapter(adapter_file(folder, PLUS)), family=Family.SD15)
+    assert {weight.dtype for weight in unet.parameters()} == {torch.bfloat16}
+    assert not any(weight.requires_grad for weight in (queries(unet),))
+
+
+@pytest.mark.parametrize("scale", [-0.1, MAX_LORA_SCALE + 0.1, float("nan")])
+def test_a_strength_out_of_range_is_refused(folder, scale):
+    with pytest.raises(ConfigError, match="between 0"):
+        open_adapter(adapter_file(folder, PLUS), lora_scale=scale)
+
+
+def test_a_strength_without_lora_is_refused(folder):
+    with pytest.raises(ConfigError, match="has no LoRA"):
+        open_adapter(adapter_file(folder, PORTRAIT), lora_scale=0.5)
+
+
+def test_an_adapter_of_another_family_is_refused(folder):
+    opened = open_adapter(adapter_file(folder, PLUS))
+    with pytest.raises(WeightsError, match="another family"):
+        fit(tiny_unet("sdxl"), opened, family=Family.SDXL)
+
+
+def test_an_image_encoder_with_other_hidden_states_is_refused(folder, tmp_path):
+    projector = open_adapter(adapter_file(folder, PLUS)).public.projector
+    reader = Reader(device="cpu", dtype=torch.float32, allow_pickle=False)
+    other = make_image_encoder(tmp_path / "other", features=EMBEDS + 5)
+    tower = read_image_encoder(other, reader)
+    assert isinstance(join(tower, projector), FaceIdentityEncoder)  # it reads no vector of CLIP
+    tower.config.hidden_size = HIDDEN + 4
+    with pytest.raises(WeightsError, match="--image-encoder"):
+        join(tower, projector)
+
+
+def test_written_as_our_own_it_keeps_its_version_and_tokens(folder, tmp_path):
+    before = open_face(folder, PLUS).components
+    own = tmp_path / "own.safetensors"
+    write_adapter(own, before)
+    after = load_components(
+        preset_of("sd15"),
+        weights=folder / "pipeline",
+        adapter=own,
+        image_encoder=folder / "encoder",
+    )
+    vectors, crops = someone()
+    pair = [face_identity(one, vectors, crop=crops).tokens for one in (before, after)]
+    assert torch.equal(*pair)
+
+
+def test_version_and_strength_are_chosen_when_a_preset_is_loaded(folder):
+    options = [{}, {"lora_scale": 0.5}, {"face_version": 1}]
+    loaded = [open_face(folder, PLUS, **one).components for one in options]
+    assert len({one.fingerprint for one in loaded}) == len(options)
+    usual, weaker, first = loaded
+    same = open_face(folder, PLUS, face_version=2, lora_scale=1.0).components
+    assert same.fingerprint == usual.fingerprint
+    plain = queries(tiny_unet("sd15"))
+    full, half = (queries(one.denoiser.unet) - plain for one in (usual, weaker))
+    torch.testing.assert_close(half, full / 2)
+    vectors, crops = someone()
+    tokens = [face_identity(one, vectors, crop=crops).tokens for one in loaded]
+    assert torch.equal(tokens[0], tokens[1])
+    assert not torch.equal(tokens[0], tokens[2])
+    assert first.image_encoder.projector.shortcut is False
+
+
+@pytest.mark.parametrize("choice", [{"lora_scale": 0.5}, {"face_version": 2}])
+def test_how_to_load_an_adapter_is_refused_without_one(folder, choice):
+    with pytest.raises(ConfigError, match="--adapter"):
+        load_components(preset_of("sd15"), weights=folder / "pipeline", **choice)

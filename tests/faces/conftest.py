@@ -1,0 +1,20 @@
+import pytest
+
+from swiftpie.faces.face import FACE_ENCODERS
+from tests.faces.tiny_faces import make_models, photo
+
+
+@pytest.fixture(scope="session")
+def face_models(tmp_path_factory):
+    """A folder with a tiny detector and a tiny recogniser under their published names."""
+    return make_models(tmp_path_factory.mktemp("faces"))
+
+
+@pytest.fixture(scope="session")
+def encoder(face_models):
+    return FACE_ENCODERS.get("opencv").open(face_models)
+
+
+@pytest.fixture
+def portrait():
+    return photo()

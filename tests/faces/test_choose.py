@@ -1,0 +1,124 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.errors import ImageError
+from swiftpie.faces.choose import (
+    MIN_FACE_PX,
+    Found,
+    choose_face,
+    face_ratio,
+    find_faces,
+    main_face,
+    share_outside,
+)
+from swiftpie.faces.face import Face, FaceBox
+from swiftpie.files import load_image
+
+UPRIGHT = 1  # values of EXIF's orientation
+NEEDS_TURN = {3: 180, 6: 270, 8: 90}
+
+
+def face_at(left, top, right, bottom):
+    box = FaceBox(left, top, right, bottom)
+    landmarks = np.array([[(left + right) / 2, (top + bottom) / 2]] * 5, dtype=np.float32)
+    return Face(box, landmarks, 0.95, Image.new("RGB", (112, 112)), np.ones(4, dtype=np.float32))
+
+
+def found(*boxes, size=(400, 300)):
+    return Found(Image.new("RGB", size), 0, tuple(face_at(*box) for box in boxes))
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_turned_picture_is_turned_back_to_the_same_face(encoder, portrait, turn):
+    upright = choose_face(find_faces(encoder, portrait))
+    chosen = choose_face(find_faces(encoder, portrait.rotate(turn, expand=True)))
+    assert chosen.turn == (360 - turn) % 360
+    assert np.array_equal(chosen.face.embedding, upright.face.embedding)
+    assert any("turned" in note for note in chosen.notes) == (turn != 0)
+
+
+@pytest.mark.parametrize("orientation", [UPRIGHT, *NEEDS_TURN])
+def test_a_camera_that_was_held_sideways_makes_no_difference(encoder, portrait, orientation):
+    stored = portrait.rotate(-NEEDS_TURN.get(orientation, 0), expand=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    stored.save(buffer, "PNG", exif=exif)
+    chosen = choose_face(find_faces(encoder, load_image(buffer.getvalue())))
+    assert chosen.turn == 0
+    assert np.allclose(chosen.face.embedding, encoder.find(portrait)[0].embedding, atol=1e-6)
+
+
+def test_of_several_the_most_central_of_the_largest_is_taken_and_it_is_said():
+    several = found((0, 0, 100, 100), (150, 100, 250, 190), (300, 100, 330, 130))
+    chosen = choose_face(several)
+    assert (chosen.number, chosen.num_faces) == (2, 3)
+    assert "3 faces" in chosen.notes[0]
+    assert "number 2 from the left" in chosen.notes[0]
+    assert "--face" in chosen.notes[0]
+
+
+def test_a_much_larger_face_wins_over_a_central_one():
+    assert main_face(found((0, 0, 200, 200), (180, 130, 220, 170)).faces, (400, 300)) == 0
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_number_chooses_from_the_left(number):
+    both = found((10, 0, 60, 60), (200, 0, 380, 200))
+    chosen = choose_face(both, number=number)
+    assert chosen.face is both.faces[number - 1]
+    assert not any("faces were found" in note for note in chosen.notes)
+
+
+def test_two_faces_of_one_picture_are_found_from_left_to_right(encoder, portrait):
+    half = portrait.crop((64, 0, 192, 256))
+    pair = Image.new("RGB", (256, 256))
+    pair.paste(half)
+    pair.paste(half, (128, 0))
+    both = find_faces(encoder, pair).faces
+    assert len(both) == 2
+    assert both[1].box.left - both[0].box.left == pytest.approx(128, abs=8)
+
+
+def test_the_share_beyond_the_edge_is_measured_and_told():
+    assert share_outside(FaceBox(-50, 0, 50, 100), (400, 300)) == 0.5
+    assert share_outside(FaceBox(0, 0, 100, 100), (400, 300)) == 0
+    chosen = choose_face(found((-40, 0, 160, 200)))
+    assert "20 % of the face" in chosen.notes[-1]
+    assert face_ratio(chosen.face, (400, 300)) == pytest.approx(160 * 200 / (400 * 300))
+
+
+def test_a_small_face_is_told_with_its_size():
+    (note,) = choose_face(found((10, 10, 70, 90))).notes
+    assert "60x80 px" in note
+    assert "112" in note
+
+
+@pytest.mark.parametrize(
+    ("boxes", "number", "message"),
+    [
+        ((), None, r"No face was found in 'me.jpg' \(400x300 px\)"),
+        (((0, 0, 20, 30),), None, rf"is 20x30 px; {MIN_FACE_PX} px or more"),
+        (((-120, 0, 100, 200),), None, r"cut off: 5 of its 5 landmarks"),
+        (((0, 0, 90, 90),), 2, r"Face 2 of 'me.jpg' was asked for, which shows 1\."),
+    ],
+)
+def test_a_face_that_cannot_be_used_is_refused_with_numbers(boxes, number, message):
+    with pytest.raises(ImageError, match=message):
+        choose_face(found(*boxes), number=number, name="me.jpg")
+
+
+def test_a_picture_without_faces_has_none_in_any_turn(encoder):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    assert find_faces(encoder, Image.fromarray(noise)).faces == ()
+
+
+def test_what_is_transparent_counts_as_white(encoder, portrait):
+    cutout = portrait.convert("RGBA")
+    cutout.putalpha(Image.new("L", portrait.size, 0))
+    assert find_faces(encoder, cutout).faces == ()
+    cutout.putalpha(Image.new("L", portrait.size, 255))
+    assert len(find_faces(encoder, cutout).faces) == 1

@@ -1,0 +1,29 @@
+"""A folder with tiny models of everything that drawing and judging a face takes."""
+
+from tests.backbones import tiny_models
+from tests.faces.tiny_faces import make_models, steady_detector
+
+FACE_ID, FACE_ID_PLUS = "ip-adapter-faceid_sdxl", "ip-adapter-faceid-plusv2_sdxl"
+LOOKING = "ip-adapter-plus_sdxl_vit-h"  # reads no vector, but looks at the crop
+ARCFACE = "face_recognition_arcface.onnx"
+
+
+def make_world(root):
+    """Write all models below `root` and return it."""
+    tiny_models.make_pipeline(root / "pipeline", "sdxl")
+    tiny_models.make_unet(root / "unet", "sdxl")
+    for name in (FACE_ID, FACE_ID_PLUS, LOOKING):
+        tiny_models.make_public_adapter(root / f"{name}.safetensors", "sdxl", name=name)
+    make_models(root / "faces")
+    make_models(root / "judge", detector=steady_detector(), recognisers=[(ARCFACE, 2)])
+    return root
+
+
+def options(root, *, adapter=FACE_ID, judge=True):
+    """What commands need to know to use them."""
+    chosen = [
+        *("--preset", "sdxl-lightning-2", "--weights", root / "unet", "--base", root / "pipeline"),
+        *("--offline", "--adapter", root / f"{adapter}.safetensors"),
+        *("--image-encoder", root / "encoder", "--face-models", root / "faces", "--side", 64),
+    ]
+    return [*chosen, "--judge-models", root / "judge"] if judge else chosen

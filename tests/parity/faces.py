@@ -1,0 +1,136 @@
+"""Whole pictures of faces, with every IP-Adapter FaceID, through diffusers' pipelines and ours.
+
+Both read the same files, LoRA included. Networks and vectors are random and small.
+"""
+
+import itertools
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+from swiftpie.backbones.checkpoints.safe import flatten
+from swiftpie.backbones.loading import load_components
+from swiftpie.engine.session import Session
+from swiftpie.pipelines.face import face_identity, null_identity
+from tests.backbones.tiny_models import make_pipeline
+from tests.parity.ip_adapter import FACE, FILES, adapter_tensors, tiny_unet
+from tests.parity.pipelines import (
+    BOUND_LATENTS,
+    BOUND_PIXELS,
+    PIPELINES,
+    difference,
+    our_picture,
+    preset_of,
+    their_picture,
+)
+
+FACES = {name: FILES[name] for name in FILES if "faceid" in name}
+PICKLED = {"ip-adapter-faceid-plus_sd15"}  # as published; the others are read as safetensors
+CROP_PX = 32  # what the tiny image encoder takes
+SCALES = (0.4, 1.0)
+SHOWN = {0: "nobody", 1: "one face", 2: "two faces"}
+
+
+def face_adapter(folder, name):
+    """Write the adapter called `name` into `folder` and return its path."""
+    tensors = adapter_tensors(name, tiny_unet(FACES[name][0]))
+    if name in PICKLED:
+        path = folder / f"{name}.bin"
+        torch.save(tensors, path)
+        return path
+    path = folder / f"{name}.safetensors"
+    save_file(flatten(tensors), path)
+    return path
+
+
+def open_face(folder, name, **choices):
+    """A session of the family in `folder`, with the adapter called `name`."""
+    components = load_components(
+        preset_of(FACES[name][0]),
+        weights=folder / "pipeline",
+        adapter=face_adapter(folder, name),
+        image_encoder=folder / "encoder",
+        allow_pickle=name in PICKLED,
+        **choices,
+    )
+    return Session(components)
+
+
+def someone(*, num_faces=1):
+    """Unit vectors of one person, (R, F), and as many pictures."""
+    generator = torch.Generator().manual_seed(4)
+    vectors = torch.nn.functional.normalize(torch.randn(num_faces, FACE, generator=generator))
+    noise = torch.randint(0, 256, (num_faces, 8, 8, 3), generator=generator, dtype=torch.uint8)
+    crops = [Image.fromarray(one.numpy()).resize((CROP_PX, CROP_PX)) for one in noise]
+    return vectors, crops
+
+
+def their_hidden(folder, crops):
+    """States (1, R, L, C) of pictures in the image encoder; None is one in which nothing is."""
+    tower = CLIPVisionModelWithProjection.from_pretrained(folder / "encoder")
+    size = {"size": {"shortest_edge": CROP_PX}, "crop_size": CROP_PX}
+    pixels = torch.zeros(1, 3, CROP_PX, CROP_PX)
+    if crops is not None:
+        pixels = CLIPImageProcessor(**size)(images=crops, return_tensors="pt").pixel_values
+    return tower(pixels, output_hidden_states=True).hidden_states[-2][None]
+
+
+def pictures(folder, name, session):
+    """Ours and theirs by what they show."""
+    pipeline = PIPELINES[FACES[name][0]].from_pretrained(folder / "pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    file = face_adapter(folder, name).name
+    pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=file, image_encoder_folder=None)
+    [projection] = pipeline.unet.encoder_hid_proj.image_projection_layers
+    version = FACES[name][2].get("version")
+    if version:
+        projection.shortcut = version == 2
+    found = {}
+    for num_faces, shown in SHOWN.items():
+        vectors, crops = someone(num_faces=max(1, num_faces))
+        if num_faces:
+            identity = face_identity(session.components, vectors, crop=crops if version else None)
+        else:
+            vectors, crops, identity = 0 * vectors, None, null_identity(session.components)
+        if version:
+            projection.clip_embeds = their_hidden(folder, crops)
+        for scale in SCALES if num_faces == 1 else SCALES[-1:]:
+            pipeline.set_ip_adapter_scale(scale)
+            theirs = their_picture(pipeline, ip_adapter_image_embeds=[vectors[None]])
+            ours = our_picture(session, identity, scale=scale)
+            found[f"{shown} at {scale}"] = (ours, theirs)
+    return found
+
+
+def compare(folder, name):
+    """Rows for one adapter: one face at each scale, two, and nobody."""
+    found = pictures(folder, name, open_face(folder, name))
+    pairs = itertools.combinations([theirs[1] for _, theirs in found.values()], 2)
+    apart = min(difference(*pair) for pair in pairs)
+    assert apart > 10 * BOUND_PIXELS, "two pictures are alike"  # else equality would say nothing
+    rows = []
+    for what, (ours, theirs) in found.items():
+        latents = difference(ours[0], theirs[0]) / theirs[0].abs().max().item()
+        rows.append((f"{name}, {what}: latents", latents, BOUND_LATENTS))
+        pixels = difference(ours[1], theirs[1])
+        rows.append((f"{name}, {what}: pixels", pixels, BOUND_PIXELS))
+    return rows
+
+
+@torch.no_grad()
+def rows(names=tuple(FACES)):
+    """Every comparison as (name, largest difference, bound)."""
+    found = []
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as root:
+        # diffusers' schedulers hand tensors to numpy in a way that numpy 2 complains of.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        for family in sorted({FACES[name][0] for name in names}):
+            make_pipeline(Path(root) / family / "pipeline", family)
+        for name in names:
+            found += compare(Path(root) / FACES[name][0], name)
+    return found

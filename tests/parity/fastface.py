@@ -1,0 +1,273 @@
+"""Decoupled guidance and attention manipulation, against their equations in float64.
+
+From arXiv:2505.21144. Every row of a step is a network call of its own here, and every map a NumPy
+array. Networks are random.
+"""
+
+import copy
+import itertools
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from diffusers.models.attention_processor import Attention
+
+from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.install import Block
+from swiftpie.attention.semantic import SemanticAttention
+from swiftpie.attention.shaping import (
+    AM1,
+    AM2,
+    STABLE_AM2,
+    Shaping,
+    Statistics,
+    adaptive_soft_mask,
+    power,
+    scale,
+    soft_mask,
+)
+from swiftpie.guidance.methods.dcg import Decoupled, Renorm
+from swiftpie.guidance.methods.dcg import Path as Way
+from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.denoise import denoise
+from swiftpie.pipelines.personalize import Subject, prepare
+from swiftpie.schedules import PredictionType, build_schedule
+from tests.parity.attention import build, inputs, random_condition, run
+from tests.parity.manipulated import Numbers, ShapedCross, shaped_output
+from tests.parity.tiny import PROMPT, difference, picture, tiny_session
+
+BOUND = 1e-5  # of the largest value of the output
+STEPS = (999, 749, 499, 249)
+CELLS = (8, 12)
+SEEDS = (5, 6)
+A, B = (1.0, 1.5, 1.5, 1.0), (1.0, 3.0, 3.0, 1.0)
+CONTRAST = 4.0  # of queries: random ones attend to all tokens alike
+
+# Four changes, their strengths by step, and the level that the soft masks compare with.
+CHANGES = {
+    "power": (power, (1.3, 1.2, 0.9, 1.0), {}, 0.0),
+    "scale": (scale, (1.0, 1.55, 1.45, 25.0), {}, 0.0),
+    "soft mask": (soft_mask, (12.5, 10.0, 7.5, 5.0), {"level": 0.4}, 0.4),
+    "adaptive soft mask": (adaptive_soft_mask, (7.5, 5.0, 6.0, 4.0), {"quantile": 0.65}, 0.65),
+}
+FORMS = {  # settings of guidance beside its scales
+    "rescaled": {},
+    "rescaled by all rows": {"computes_all": True},
+    "not rescaled": {"rescale": 0.0},
+    "renormed": {"renorm": Renorm.SAMPLE},
+    "renormed over the batch": {"renorm": Renorm.BATCH, "rescale": 0.0},
+}
+AM1_NUMBERS = {
+    "down_blocks": [("power", 1.3, 0), ("scale", 1.55, 0)],
+    "up_blocks": [("power", 1.3, 0), ("scale", 1.45, 0)],
+}
+
+
+@torch.no_grad()
+def rows(families=("sd15", "sdxl")):
+    """Every comparison as (name, largest difference, bound)."""
+    return [
+        *transform_rows(),
+        *(row for family in families for row in preset_rows(family)),
+        *(row for family in families for row in guidance_rows(family)),
+    ]
+
+
+@torch.no_grad()
+def transform_rows():
+    """One layer: each change, with and without what goes around it, in each part and step."""
+    compared = []
+    for (name, change), part, step in itertools.product(
+        CHANGES.items(), (Block.DOWN, Block.UP), range(4)
+    ):
+        make, strengths, options, level = change
+        ours = Shaping({part: (make(*strengths, **options),)})
+        theirs = Numbers({part.value: [(name, strengths[step], level)]})
+        compared.append((f"{name}, {part.value}, step {step}", layer(part, ours, theirs, step)))
+        extras = {
+            "first token inverted": ({"inverts_first": True}, {"inverts": True}),
+            "stabilised": ({"share": 0.7}, {"share": 0.7}),
+            "over the batch": ({"statistics": Statistics.BATCH}, {"spans_batch": True}),
+        }
+        for what, (mine, other) in extras.items() if step == 0 else ():
+            found = layer(part, replace(ours, **mine), replace(theirs, **other), step)
+            compared.append((f"{name}, {part.value}, {what}", found))
+    return [(f"layer: {name}", largest, BOUND) for name, largest in compared]
+
+
+def layer(part, shaping, numbers, step):
+    """A layer through our branch and through NumPy: two subjects of two references, masked."""
+    draws = torch.Generator().manual_seed(4)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=draws)
+
+    def share(*shape):
+        return torch.rand(shape, generator=draws)
+
+    attention = Attention(query_dim=24, cross_attention_dim=16, heads=3, dim_head=8)
+    name = f"{part.value}.1.attentions.0.transformer_blocks.0.attn2"
+    semantic = SemanticAttention(name, inner_width=24, token_width=16)
+    for weight in (*attention.parameters(), *semantic.parameters()):
+        weight.copy_(draw(*weight.shape) * weight.shape[-1] ** -0.5)
+    semantic.to_k_ip.weight.mul_(2)
+    condition = silent_condition(draw(2, 4, *CELLS), width=16, num_subjects=2)._replace(
+        identity_tokens=draw(2, 2, 8, 16),
+        coverage=torch.ones(2, 2, 2, *CELLS),
+        mask=share(2, 2, *CELLS),
+        identity_scale=0.5 + share(2, 2),
+        identity_leak=share(2, 2),
+        text_scale=0.5 + share(2),
+    )
+    states, text = draw(2, CELLS[0] * CELLS[1], 24), draw(2, 7, 16)
+    reshaping = shaping.at(step, like=condition.text_scale)
+    assert list(reshaping) == [part.value]
+    found = semantic(
+        attention, states, text, condition=condition._replace(reshaping=reshaping), notes={}
+    )
+    call = SimpleNamespace(semantic={name: semantic})
+    expected = ShapedCross.alone(call, name, condition, CELLS, numbers)(attention, states, text)
+    plain = semantic(attention, states, text, condition=condition, notes={})
+    # Else equality would say nothing.
+    assert numbers.changes_nothing or difference(plain, found) > 100 * BOUND
+    return difference(found, expected)
+
+
+def preset_rows(family):
+    """Whole U-Nets: both subjects, masks and the detail branch, at each of four steps."""
+    denoiser = build(family, contrast=CONTRAST)
+    condition = random_condition(denoiser, subjects=2, views=2)
+    latents, text = inputs(denoiser)
+    compared = []
+    for name, (shaping, numbers_at) in presets().items():
+        for step in range(4):
+            reshaping = shaping.at(step, like=condition.text_scale)
+            assert "mid_block" not in reshaping
+            found, _ = run(denoiser, latents, text, condition._replace(reshaping=reshaping))
+            expected = shaped_output(denoiser, latents, text, condition, numbers_at(step))
+            compared.append((f"{family}: {name}, step {step}", difference(found, expected), BOUND))
+    return compared
+
+
+def presets():
+    """Ours, and the numbers of the paper's code at a step."""
+
+    def am2(step, **more):
+        steps = [
+            ("adaptive soft mask", (7.5, 5, 5, 5)[step], 0.65),
+            ("scale", (1.0, 1.55, 1.55, 1.55)[step], 0),
+        ]
+        return Numbers(dict.fromkeys(("down_blocks", "up_blocks"), steps), inverts=True, **more)
+
+    return {
+        "AM1": (AM1, lambda step: Numbers(AM1_NUMBERS)),  # noqa: ARG005 - the same at each step
+        "AM2": (AM2, am2),
+        "stable AM2": (STABLE_AM2, lambda step: am2(step, share=0.7)),
+    }
+
+
+@torch.no_grad()
+def guidance_rows(family, forms=tuple(FORMS)):
+    """Four steps of a whole drawing."""
+    cases = {
+        f"type {way.value}, {form}": Decoupled(A, B, path=way, **FORMS[form])
+        for way in Way
+        for form in forms
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        session = tiny_session(family, Path(folder))
+    start, text, components = prepared_drawing(session)
+    compared = []
+    for name, guidance in cases.items():
+        found = denoise(
+            components,
+            start.latents,
+            text,
+            start.condition,
+            fresh=start.fresh,
+            guidance=guidance,
+        ).latents
+        expected = guided_by_hand(components, start, text, guidance)
+        compared.append((f"{family}: guidance of {name}", difference(found, expected), BOUND))
+    return compared
+
+
+def prepared_drawing(session):
+    """What four steps of two pictures start from."""
+    schedule = build_schedule(STEPS, PredictionType.EPSILON)
+    components = replace(session.components, schedule=schedule)
+    identity = session.encode_identity(picture(0))
+    text = components.text.encode([PROMPT]).repeat(len(SEEDS))
+    start = prepare(
+        components,
+        [Subject(identity)],
+        text,
+        noise=draw_step_noise(SEEDS, (4, *CELLS), count=1),
+        class_tokens=torch.zeros(1, text.hidden_states.shape[1]),
+    )
+    return start, text, components
+
+
+def guided_by_hand(components, start, text, guidance):
+    """The same drawing in float64, a network call a row, from the equations."""
+    network = copy.deepcopy(components.denoiser).double()
+    told, latents = {}, start.latents.double().numpy()
+    for name in ("nothing", "text", "identity", "both"):
+        has_text, has_identity = name in {"text", "both"}, name in {"identity", "both"}
+        told[name] = (
+            text if has_text else null_text(components, text),
+            start.condition if has_identity else null_identity(components, start.condition),
+        )
+    first = {Way.TEXT_FIRST: "text", Way.APART: "text", Way.IDENTITY_FIRST: "identity"}
+    second = "identity" if guidance.path is Way.APART else "both"
+    steps = components.schedule.steps
+    for index, step in enumerate(steps):
+        u, p, q = (
+            network(torch.from_numpy(latents), step.timestep, *told[row], {}).sample.numpy()
+            for row in ("nothing", first[guidance.path], second)
+        )
+        error = combined(u, p, q, guidance, index)
+        clean = (latents - step.sigma * error) / step.alpha
+        is_last = index + 1 == len(steps)
+        alpha, sigma = (1, 0) if is_last else (steps[index + 1].alpha, steps[index + 1].sigma)
+        latents = alpha * clean + sigma * error
+    return torch.from_numpy(latents)
+
+
+def combined(u, p, q, guidance, index):
+    """The equations of the paper's code, of which rows of weight 0 are left out as we do."""
+    a, b, is_apart = A[index], B[index], guidance.path is Way.APART
+    term1, term2 = p - u, q - u if is_apart else q - p
+    has_renorm = guidance.renorm is not Renorm.OFF
+    if has_renorm:
+        axes = (0, 1, 2, 3) if guidance.renorm is Renorm.BATCH else (1, 2, 3)
+        lengths = [np.sqrt((term**2).sum(axes, keepdims=True)) for term in (term1, term2)]
+        term2 = term2 * lengths[0] / lengths[1]
+    error = u + a * term1 + b * term2
+    counts = guidance.computes_all or has_renorm
+    kept = [row for row, weight in ((p, a if is_apart else a - b), (q, b)) if counts or weight]
+    spreads = [row.std((1, 2, 3), ddof=1, keepdims=True) for row in kept]
+    factor = np.mean(spreads, axis=0) / error.std((1, 2, 3), ddof=1, keepdims=True)
+    return error * (guidance.rescale * factor + 1 - guidance.rescale)
+
+
+def null_text(components, text):
+    empty = components.text.encode([""]).repeat(len(SEEDS))
+    if components.preset.family.value != "sdxl":
+        return empty
+    return type(text)(
+        torch.zeros_like(text.hidden_states), text.attention_mask, torch.zeros_like(text.pooled)
+    )
+
+
+def null_identity(components, condition):
+    """Zero image features through the projector, and no detail."""
+    encoder, attention = components.image_encoder, condition.attention
+    zeros = torch.zeros(1, encoder.tower.config.projection_dim)
+    tokens = encoder.projector(zeros)[:, None].expand_as(attention.identity_tokens)
+    off = torch.zeros_like(attention.detail_scale)
+    changed = attention._replace(identity_tokens=tokens, detail_scale=off, detail_leak=off)
+    return condition._replace(attention=changed)

@@ -1,0 +1,144 @@
+"""Attention through reshaped identity maps, written out in NumPy and float64 from the equations."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tests.parity import dense
+from tests.parity.attention import whole
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The changes of a step by part of the U-Net, as (name, strength, level)."""
+
+    parts: dict
+    inverts: bool = False  # the first token of each reference
+    share: float = 1.0  # lambda of the stabiliser
+    spans_batch: bool = False  # minimum and maximum over the batch
+
+    @property
+    def changes_nothing(self):
+        plain = {("power", 1.0), ("scale", 1.0)}
+        return all({one[:2] for one in ones} <= plain for ones in self.parts.values())
+
+
+def shaped_output(denoiser, latents, text, condition, numbers):
+    """What a whole U-Net predicts (B, C, h, w) with maps reshaped by `numbers`."""
+    installation, network = denoiser.installation, copy.deepcopy(denoiser).double()
+    call = dense.DenseCall(installation, condition, cells=tuple(latents.shape[2:]))
+    network.unet.set_attn_processor(
+        {f"{name}.processor": ShapedCross(call, name, numbers) for name in installation.semantic}
+        | {f"{name}.processor": dense.DenseSelf(call, name) for name in installation.detail}
+    )
+    attention = condition._replace(identity_tokens=condition.identity_tokens.double())
+    return network(latents.double(), 999, text, whole(attention), {}).sample
+
+
+class ShapedCross(dense.DenseCross):
+    """Text and identity tokens, the latter through their reshaped maps."""
+
+    def __init__(self, call, name, numbers):
+        super().__init__(call, name)
+        self.numbers, self.changes = numbers, numbers.parts.get(name.split(".")[0])
+
+    @classmethod
+    def alone(cls, installation, name, condition, cells, numbers):
+        """The processor of a layer without a U-Net."""
+        call = dense.DenseCall(installation, condition, cells=cells)
+        call.mappers = ["none"]
+        return cls(call, name, numbers)
+
+    def __call__(
+        self,
+        attn,
+        hidden_states,
+        encoder_hidden_states,
+        attention_mask=None,
+        condition=None,
+        notes=None,
+    ):
+        del condition, notes
+        self.queries = hidden_states.double() @ dense.weight_of(attn.to_q).T
+        return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask)
+
+    def row(self, attn, row, states, text, text_mask):
+        """Output (N, D) of one row; its maps serve no inline mask."""
+        condition = self.call.condition
+        key, value = (text @ dense.weight_of(one).T for one in (attn.to_k, attn.to_v))
+        bias = text_mask.expand(attn.heads, -1, len(text))
+        said = dense.attended(self.queries[row], key, value, attn.heads, bias=bias)
+        shares = self.call.shares(row, len(states))
+        union = sum(shares)[:, None]
+        inside, outside = float(condition.text_scale[row]), float(condition.context_scale[row])
+        output = (inside * union + outside * (1 - union)) * said
+        for subject, share in enumerate(shares):
+            factor = self.call.by_region(
+                condition.identity_scale, condition.identity_leak, row, subject, share
+            )
+            output = output + factor * self.seen(row, subject, attn.heads)
+        maps = np.ones((len(shares), len(states)))
+        return dense.leave(attn, self.call.cap(output, said, row)), maps
+
+    def seen(self, row, subject, heads):
+        """Attention to a subject, (N, D)."""
+        tokens = self.call.condition.identity_tokens.double()
+        value = tokens[row, subject] @ dense.weight_of(self.ours.to_v_ip).T
+        values = np.stack([one.numpy() for one in value.chunk(heads, dim=1)])  # (heads, K, d)
+        plain = self.map_of(row, subject, heads)
+        if self.changes is None:
+            return torch.from_numpy(np.concatenate([*(plain @ values)], axis=1))
+        if self.numbers.spans_batch:
+            batch = [self.map_of(one, subject, heads) for one in range(len(self.queries))]
+            changed = self.reshaped(np.stack(batch))[row]
+        else:
+            changed = self.reshaped(plain)
+        if self.numbers.share == 1:
+            answer = changed @ values
+        else:
+            mixed = stabilised(changed, plain, self.numbers.share)
+            answer = stabilised(mixed @ values, plain @ values, self.numbers.share)
+        return torch.from_numpy(np.concatenate([*answer], axis=1))
+
+    def map_of(self, row, subject, heads):
+        """Softmax over the subject's tokens, (heads, N, K)."""
+        tokens = self.call.condition.identity_tokens[row, subject].double()
+        key = tokens @ dense.weight_of(self.ours.to_k_ip).T
+        maps = [dense.softmax_of(self.queries[row], key, one, heads, 0) for one in range(heads)]
+        return torch.stack(maps).numpy()
+
+    def reshaped(self, w):
+        """`w` (…, heads, N, K) after all changes."""
+        w = w.copy()
+        per_view = w.shape[-1] // self.call.condition.coverage.shape[2]
+        firsts = list(range(0, w.shape[-1], per_view)) if self.numbers.inverts else []
+        w[..., firsts] = 1 - w[..., firsts]
+        for name, strength, level in self.changes:
+            if name == "power":
+                w = w**strength
+            elif name == "scale":
+                w = np.minimum(w * strength, 10)
+            else:
+                c = level
+                if name == "adaptive soft mask":
+                    c = np.quantile(w, level, axis=-2, keepdims=True)
+                    c = np.maximum(c, 1e-6)
+                w = n01(1 / (1 + np.exp(-strength * (n01(w) - c))))
+        w[..., firsts] = w[..., firsts].max(axis=-2, keepdims=True) - w[..., firsts]
+        return w
+
+
+def n01(w):
+    """Each token's map between its smallest and largest value, over everything else."""
+    axes = tuple(range(w.ndim - 1))
+    low, high = w.min(axes, keepdims=True), w.max(axes, keepdims=True)
+    return (w - low) / (high - low)
+
+
+def stabilised(new, old, share):
+    """λ new + (1-λ) new moved to mean and deviation of old, over the last axis."""
+    mean, spread = new.mean(-1, keepdims=True), new.std(-1, ddof=1, keepdims=True)
+    old_mean, old_spread = old.mean(-1, keepdims=True), old.std(-1, ddof=1, keepdims=True)
+    return share * new + (1 - share) * ((new - mean) / (spread + 1e-6) * old_spread + old_mean)

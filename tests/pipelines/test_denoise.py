@@ -1,0 +1,146 @@
+"""The one loop with guidance and reshaped maps, on the embedded model in several steps."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+
+from swiftpie import ConfigError, MaskSource, Strength, Subject
+from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2, Shaping
+from swiftpie.backbones.preset import trailing
+from swiftpie.guidance.base import METHODS
+from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance.methods.dcg import Decoupled
+from swiftpie.guidance.methods.plain import Plain
+from swiftpie.pipelines.personalize import personalize
+from swiftpie.schedules import PredictionType, build_schedule
+from tests.parity.tiny import Recorder, Spy
+
+PROMPT = "a photo of a subject on a beach"
+TOLERANCE = 1e-4  # of the largest latent, after four steps of a batch of another size
+BOXES = ((0.05, 0.3, 0.45, 0.7), (0.55, 0.35, 0.95, 0.75))
+DCG = METHODS.get("dcg")
+TWO_STEPS = Decoupled((1.5, 1.2), (3.0, 2.0))
+STEERED = [
+    {"guidance": TWO_STEPS},
+    {"shaping": AM1},
+    {"guidance": TWO_STEPS, "shaping": STABLE_AM2},
+    {"guidance": ClassifierFree((1.5, 1.5)), "shaping": AM2},
+]
+
+
+def drawing(session, subjects, *, steps=4, **settings):
+    """Latents, result, and the rows of each network call of a drawing."""
+    schedule = build_schedule(trailing(steps), PredictionType.SAMPLE)
+    spy, recorder = (
+        Spy(session.components.denoiser),
+        Recorder(session.components.autoencoder),
+    )
+    components = replace(session.components, schedule=schedule, denoiser=spy, autoencoder=recorder)
+    result = personalize(components, subjects, PROMPT, **settings)
+    return recorder.last.latents, result, [len(latents) for latents, *_ in spy.calls]
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize(
+    "steering",
+    [
+        {"guidance": None, "shaping": None},
+        {"guidance": Plain()},
+        {"shaping": Shaping({})},
+        {"shaping": replace(AM1, steps=frozenset())},
+    ],
+)
+def test_what_steers_nothing_gives_the_same_bits(session, identity, steps, steering):
+    plain, _, calls = drawing(session, identity, steps=steps)
+    found, _, rows = drawing(session, identity, steps=steps, **steering)
+    assert torch.equal(found, plain)
+    assert rows == calls == [1] * steps
+
+
+@pytest.mark.parametrize(
+    "guidance", [Decoupled((1.0,), (1.0,)), DCG(1), ClassifierFree((1.0,))], ids=str
+)
+def test_scales_of_1_at_one_step_are_the_plain_call_at_no_cost(session, identity, guidance):
+    plain, _, calls = drawing(session, identity, steps=1, seeds=(1, 2))
+    found, _, rows = drawing(session, identity, steps=1, seeds=(1, 2), guidance=guidance)
+    assert torch.equal(found, plain)
+    assert rows == calls == [2]
+
+
+@pytest.mark.parametrize(
+    ("guidance", "rows"),
+    [
+        (DCG(4), [2, 6, 6, 2]),
+        (Decoupled((1, 1.5, 2, 1), (1, 3, 2, 1), computes_all=True), [6, 6, 6, 6]),
+        (Decoupled((2.0,) * 4, (2.0,) * 4), [4, 4, 4, 4]),
+        (ClassifierFree((1.0, 1.5, 1.5, 1.0)), [2, 4, 4, 2]),
+    ],
+    ids=str,
+)
+def test_a_step_is_one_call_with_the_rows_that_count(session, identity, guidance, rows):
+    plain, _, _ = drawing(session, identity, seeds=(1, 2))
+    found, _, calls = drawing(session, identity, seeds=(1, 2), guidance=guidance)
+    assert calls == rows
+    assert (found - plain).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("steering", STEERED, ids=["guidance", "shaping", "both", "other"])
+def test_a_picture_does_not_depend_on_its_batch(session, identity, steering):
+    together, _, _ = drawing(session, identity, steps=2, seeds=(4, 5, 6), **steering)
+    for row, seed in enumerate((4, 5, 6)):
+        alone, _, _ = drawing(session, identity, steps=2, seeds=(seed,), **steering)
+        assert (together[row] - alone[0]).abs().max() / alone.abs().max() < TOLERANCE
+
+
+def test_several_subjects_in_masks_with_detail_are_steered_too(session, identity):
+    subjects = [Subject(identity, box=box) for box in BOXES]
+    settings = {"mask": MaskSource.BOX, "strength": Strength(identity=1.0, detail=0.7, leak=0.1)}
+    pictures = [
+        drawing(session, subjects, seeds=(1,), **settings, **steering)[0]
+        for steering in ({}, {"guidance": DCG(4)}, {"shaping": AM2})
+    ]
+    assert all(one.isfinite().all() for one in pictures)
+    assert all((pictures[0] - one).abs().max() > 0.01 for one in pictures[1:])
+
+
+def test_masks_are_those_of_the_row_with_text_and_identity(session, identity):
+    settings = {"steps": 1, "mask": MaskSource.INLINE}
+    _, plain, _ = drawing(session, identity, **settings)
+    _, guided, rows = drawing(session, identity, guidance=Decoupled((1.5,), (3.0,)), **settings)
+    assert rows == [3]
+    assert guided.regions.shape == plain.regions.shape
+    assert (guided.regions - plain.regions).abs().max() < TOLERANCE
+    assert guided.masks[0].tobytes() == plain.masks[0].tobytes()
+    assert guided.images[0].tobytes() != plain.images[0].tobytes()
+
+
+def test_without_an_identity_row_nobody_is_shown(session, identity, sprite):
+    other = session.encode_identity(sprite.rotate(90))
+    guidance = Decoupled((0.0,), (0.0,))
+    box = (0.2, 0.2, 0.8, 0.8)
+    first, _, _ = drawing(session, identity, steps=1, guidance=guidance, box=box)
+    second, _, _ = drawing(session, other, steps=1, guidance=guidance, box=box)
+    assert torch.equal(first, second)
+
+
+def test_threads_with_different_steering_do_not_meet(session, identity):
+    def draw(settings):
+        return drawing(session, identity, steps=2, **settings)[0]
+
+    expected = [draw(settings) for settings in STEERED]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(draw, STEERED * 2))
+    assert all(map(torch.equal, found, expected * 2))
+    assert not torch.equal(expected[0], expected[2])
+
+
+def test_scales_for_another_number_of_steps_are_refused_before_any_call(session, identity):
+    with pytest.raises(ConfigError, match="4 scales and denoising takes 1 steps"):
+        drawing(session, identity, steps=1, guidance=DCG(4))
+
+
+def test_a_misspelled_keyword_is_refused(session, identity):
+    with pytest.raises(TypeError, match="guidence"):
+        drawing(session, identity, guidence=DCG(4))

@@ -1,0 +1,150 @@
+"""Identities of faces: what they are made of, and what is refused."""
+
+import pytest
+import torch
+from PIL import Image, ImageChops
+
+from swiftpie import CapabilityError, InputError
+from swiftpie.engine.session import Session
+from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.face import face_identity, null_identity
+from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
+from swiftpie.pipelines.personalize import Subject
+from tests.backbones.tiny_models import make_pipeline
+from tests.parity.faces import open_face, someone
+from tests.parity.ip_adapter import FACE, WIDTHS
+
+PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
+PORTRAIT = "ip-adapter-faceid-portrait_sd15"
+PROMPT = "a chef"
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Sessions with one of the adapters each."""
+    folder = tmp_path_factory.mktemp("faces")
+    make_pipeline(folder / "pipeline", "sd15")
+    return {name: open_face(folder, name) for name in (PLAIN, PLUS, PORTRAIT)}
+
+
+def picture(session, identity, *, scale=1.0):
+    strength = Strength(identity=scale, detail=0.0)
+    return session.personalize(identity, PROMPT, strength=strength).images[0].tobytes()
+
+
+@pytest.mark.parametrize(("name", "num_tokens"), [(PLAIN, 4), (PLUS, 4), (PORTRAIT, 16)])
+def test_the_tokens_of_all_faces_stand_beside_each_other(opened, name, num_tokens):
+    components = opened[name].components
+    vectors, crops = someone(num_faces=3)
+    identity = face_identity(components, vectors, crop=crops)
+    assert identity.tokens.shape == (1, 3 * num_tokens, WIDTHS["sd15"])
+    second = face_identity(components, vectors[1], crop=crops[1])
+    assert torch.equal(identity.tokens[:, num_tokens : 2 * num_tokens], second.tokens)
+    assert identity.fingerprint == components.fingerprint
+
+
+def test_a_face_that_is_given_twice_counts_once(opened):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    once = face_identity(session.components, vectors, crop=crops)
+    twice = face_identity(session.components, vectors.repeat(2, 1), crop=crops * 2)
+    strength = Strength(identity=1.0, detail=0.0)
+    first, second = (
+        session.personalize(one, PROMPT, strength=strength).images[0] for one in (once, twice)
+    )
+    assert max(most for _, most in ImageChops.difference(first, second).getextrema()) <= 1
+
+
+def test_a_vector_may_be_an_array(opened):
+    vectors, crops = someone()
+    components = opened[PLUS].components
+    identities = [face_identity(components, one, crop=crops[0]) for one in (vectors, vectors[0])]
+    identities.append(face_identity(components, vectors[0].numpy(), crop=crops))
+    assert all(torch.equal(one.tokens, identities[0].tokens) for one in identities[1:])
+
+
+def test_the_crop_is_the_picture_of_the_identity(opened):
+    vectors, crops = someone()
+    components = opened[PLAIN].components
+    side = components.preset.image_size_px
+    shown = face_identity(components, vectors, crop=crops)
+    hidden = face_identity(components, vectors)
+    assert shown.pixels.shape == hidden.pixels.shape == (1, 3, side, side)
+    assert (shown.mask.min(), hidden.mask.max()) == (1, 0)
+    assert shown.pixels.std() > 0.1
+    assert torch.equal(shown.tokens, hidden.tokens)
+
+
+@pytest.mark.parametrize("name", [PLAIN, PLUS, PORTRAIT])
+def test_nobody_is_neither_silence_nor_somebody(opened, name):
+    session = opened[name]
+    vectors, crops = someone()
+    somebody = face_identity(session.components, vectors, crop=crops)
+    nobody = null_identity(session.components)
+    assert nobody.tokens.shape == somebody.tokens.shape
+    drawn = {picture(session, one) for one in (somebody, nobody)}
+    assert len(drawn | {picture(session, nobody, scale=0.0)}) == 3
+
+
+def test_nobody_stands_beside_any_number_of_faces(opened):
+    nobody = null_identity(opened[PLUS].components, num_faces=2)
+    vectors, crops = someone(num_faces=2)
+    somebody = face_identity(opened[PLUS].components, vectors, crop=crops)
+    assert nobody.tokens.shape == somebody.tokens.shape
+    assert torch.equal(*nobody.tokens.chunk(2, dim=1))
+    together = opened[PLUS].personalize([Subject(somebody), Subject(nobody)], PROMPT)
+    assert len(together.images) == 1
+
+
+def test_a_saved_face_gives_the_same_picture(opened, tmp_path):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    identity = face_identity(session.components, vectors, crop=crops)
+    session.save_identity(identity, tmp_path / "face.spid")
+    assert picture(session, session.load_identity(tmp_path / "face.spid")) == picture(
+        session, identity
+    )
+
+
+def test_a_saved_pipeline_knows_faces_too(opened, tmp_path):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    SwiftPiePipeline.from_components(session.components).save_pretrained(tmp_path)
+    loaded = Session(SwiftPiePipeline.from_pretrained(tmp_path).to_components())
+    pair = [
+        picture(one, face_identity(one.components, vectors, crop=crops))
+        for one in (session, loaded)
+    ]
+    assert pair[0] == pair[1]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (torch.ones(FACE + 1), rf"\({FACE + 1},\)"),
+        (torch.ones(9, FACE), "1 to 8 vectors"),
+        (torch.ones(0, FACE), "1 to 8 vectors"),
+        (torch.ones(1, 1, FACE), "1 to 8 vectors"),
+        (torch.full((FACE,), torch.nan), "finite"),
+        (torch.ones(FACE, dtype=torch.long), "finite"),
+    ],
+)
+def test_what_is_no_embedding_is_refused(opened, vectors, said):
+    with pytest.raises(InputError, match=said):
+        face_identity(opened[PLAIN].components, vectors)
+
+
+def test_face_plus_needs_a_square_crop_for_every_vector(opened):
+    vectors, crops = someone(num_faces=2)
+    for given in (None, crops[:1]):
+        with pytest.raises(InputError, match="2 face embeddings"):
+            face_identity(opened[PLUS].components, vectors, crop=given)
+    with pytest.raises(InputError, match="32x40 px"):
+        face_identity(opened[PLUS].components, vectors[0], crop=Image.new("RGB", (32, 40)))
+
+
+def test_pictures_and_faces_are_told_apart(opened, session):
+    with pytest.raises(CapabilityError, match="encode_identity"):
+        face_identity(session.components, torch.ones(FACE))
+    with pytest.raises(CapabilityError, match="face_identity"):
+        opened[PLAIN].encode_identity(someone()[1][0], masks=Image.new("L", (32, 32), 255))
