@@ -3,10 +3,12 @@ import pytest
 
 import swiftpie
 from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2
-from swiftpie.cli.face.drawing import Drawing, Style, identity_of, steering_of
+from swiftpie.cli.face.drawing import Drawing, identity_of
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import FACE_ENCODERS
 from swiftpie.guidance.methods.dcg import Decoupled
+from swiftpie.guidance.steering import steering_of
+from swiftpie.guidance.style import Style
 from swiftpie.pipelines.condition import Strength
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import FACE_ID

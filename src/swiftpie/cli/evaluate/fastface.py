@@ -9,7 +9,7 @@ from swiftpie import __version__
 from swiftpie.cli.console import examples, say, write_table
 from swiftpie.cli.evaluate.running import Anew, Out, watched
 from swiftpie.cli.face.command import SidePx, StyleName, strength_of
-from swiftpie.cli.face.drawing import Drawing, Style
+from swiftpie.cli.face.drawing import Drawing
 from swiftpie.cli.face.options import (
     EncoderName,
     Eyes,
@@ -38,6 +38,7 @@ from swiftpie.cli.options import (
 )
 from swiftpie.cli.personalize import IdentityScale
 from swiftpie.faces.consent import CONSENT
+from swiftpie.guidance.style import Style
 
 if TYPE_CHECKING:
     from swiftpie.evaluation.fastface.case import Task

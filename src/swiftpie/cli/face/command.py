@@ -7,7 +7,7 @@ import typer
 
 from swiftpie import __version__
 from swiftpie.cli.console import examples, print_json, say
-from swiftpie.cli.face.drawing import Drawing, Style, identity_of
+from swiftpie.cli.face.drawing import Drawing, identity_of
 from swiftpie.cli.face.options import (
     EncoderName,
     Eyes,
@@ -57,6 +57,7 @@ from swiftpie.cli.personalize import (
     TextScale,
 )
 from swiftpie.faces.consent import CONSENT, METADATA
+from swiftpie.guidance.style import Style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,29 +1,18 @@
 """From a found face to pictures of its person."""
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
+
+from swiftpie.guidance.style import Style
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from swiftpie.engine.session import Session
     from swiftpie.faces.choose import ChosenFace
-    from swiftpie.guidance.base import Steering
     from swiftpie.pipelines.condition import Strength
     from swiftpie.types import GenerationResult, Identity
 
 CROP_PX = 224  # what image encoders see of an aligned face
-
-
-class Style(StrEnum):
-    """How prompt and face share the picture (arXiv:2505.21144)."""
-
-    PLAIN = "plain"
-    DCG = "dcg"  # a scale for each of text and face: for styles
-    AM1 = "am1"  # stronger attention to the face: for realism
-    AM2 = "am2"  # attention gathered where the face is: for realism
-    DCG_AM1 = "dcg+am1"
-    DCG_AM2 = "dcg+am2"
 
 
 class Drawing(NamedTuple):
@@ -38,6 +27,7 @@ class Drawing(NamedTuple):
         self, identity: "Identity", prompt: str, *, seed: int, num_images: int = 1
     ) -> "GenerationResult":
         """Draw pictures whose seeds count up."""
+        from swiftpie.guidance.steering import steering_of
         from swiftpie.pipelines.personalize import personalize
 
         components = self.session.components
@@ -74,24 +64,6 @@ def identity_of(session: "Session", chosen: "ChosenFace") -> "Identity":
     if isinstance(components.encoder_of_identity(), FaceIdentityEncoder):
         return face_identity(components, torch.from_numpy(chosen.face.embedding), crop=crop)
     return _identity_of_crop(session, crop)
-
-
-def steering_of(style: Style, num_steps: int) -> "Steering":
-    """Return guidance and reshaping of attention for so many steps."""
-    from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2
-    from swiftpie.guidance.base import METHODS
-
-    has_dcg = style in {Style.DCG, Style.DCG_AM1, Style.DCG_AM2}
-    shapings = {
-        Style.AM1: AM1,
-        Style.AM2: AM2,
-        Style.DCG_AM1: AM1,
-        Style.DCG_AM2: STABLE_AM2,
-    }
-    return {
-        "guidance": METHODS.get("dcg")(num_steps) if has_dcg else None,
-        "shaping": shapings.get(style),
-    }
 
 
 def _identity_of_crop(session: "Session", crop: "Image.Image") -> "Identity":

@@ -6,6 +6,8 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.evaluation.ablations.setting import Region, Setting
 from swiftpie.evaluation.case import Case
+from swiftpie.guidance.steering import steering_of
+from swiftpie.guidance.style import Style
 from swiftpie.images import to_tensor
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.denoise import Clock, finish
@@ -30,13 +32,15 @@ def draw(
     """
     text = components.text.encode([case.prompt])
     if setting.region is Region.PREDICTED:
-        first = _drawn(components, text, _prepared(components, setting, identity, case, text))
+        first = _drawn(
+            components, text, _prepared(components, setting, identity, case, text), setting.style
+        )
         region: Tensor | None = (to_tensor(first.masks[0])[:, :1] + 1) / 2
     else:
         region = truth if setting.region is Region.TRUE else None
     prepared = _prepared(components, setting, identity, case, text, region=region)
     condition = switched(prepared.condition, setting)
-    return _drawn(components, text, prepared._replace(condition=condition))
+    return _drawn(components, text, prepared._replace(condition=condition), setting.style)
 
 
 def switched(condition: SubjectCondition, setting: Setting) -> SubjectCondition:
@@ -72,7 +76,9 @@ def _prepared(
     )
 
 
-def _drawn(components: Components, text: TextCondition, prepared: Prepared) -> GenerationResult:
+def _drawn(
+    components: Components, text: TextCondition, prepared: Prepared, style: Style
+) -> GenerationResult:
     return finish(
         components,
         prepared.latents,
@@ -80,4 +86,5 @@ def _drawn(components: Components, text: TextCondition, prepared: Prepared) -> G
         prepared.condition,
         fresh=prepared.fresh,
         clock=Clock(),
+        **steering_of(style, len(components.schedule.steps)),
     )

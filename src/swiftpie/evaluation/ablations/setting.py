@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from swiftpie.guidance.style import Style
 from swiftpie.pipelines.condition import Strength
 
 
@@ -30,6 +31,7 @@ class Setting:
     knows_place: bool = True  # the geometric prior, and position codes in the reference frame
     num_references: int = 1
     num_steps: int | None = None  # None: those the weights were loaded with
+    style: Style = Style.PLAIN  # guidance and reshaping of the semantic branch's attention
     weights: str = ""  # folder to compare with; empty: the weights under test
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from swiftpie.evaluation.ablations.setting import Region, Setting, Untried
+from swiftpie.guidance.style import Style
 from swiftpie.pipelines.condition import Strength
 
 EVERYTHING = "everything"
@@ -18,12 +19,14 @@ BRANCHES, PLACE, MERGE, MASKS, RESCALING, REFERENCES, STEPS, WEIGHTS = (
     "other weights",
 )
 IDENTITY_SWEEP, DETAIL_SWEEP = "identity scale", "detail scale"
+STYLES, STYLES_ALONE = "style, 4 steps", "style, 4 steps, semantic branch alone"
 BRANCH_SWEEP = "both scales, no skip"  # what the branches do where nothing is aligned
 
 SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEAKS = (0.0, 0.1, 0.25, 0.5)
 WIDE_CONTEXT = 1.25
 MANY_REFERENCES = 3
+STYLED_STEPS = 4  # what the styles' own schedules are made for
 
 UNTRIED = (
     Untried(
@@ -60,6 +63,7 @@ def all_settings(
             Setting(BRANCH_SWEEP, f"{x:g}", replace(base, identity=x, detail=x), has_skip=False)
             for x in SWEEP
         ),
+        *(_styles(base) if STYLED_STEPS in step_counts else ()),
         *(Setting(STEPS, str(count), base, num_steps=count) for count in step_counts),
         *(Setting(WEIGHTS, name, base, weights=name) for name in against),
     ]
@@ -84,6 +88,25 @@ def _places(base: Strength) -> list[Setting]:
     return [
         Setting(PLACE, "prior off", base, knows_place=False),
         Setting(PLACE, "prior off, no skip", base, has_skip=False, knows_place=False),
+    ]
+
+
+def _styles(base: Strength) -> list[Setting]:
+    """Return FastFace's styles, with all that carries the subject and with what they reshape."""
+    return [
+        *(Setting(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style),
+        *(
+            Setting(
+                STYLES_ALONE,
+                one,
+                base,
+                num_steps=STYLED_STEPS,
+                style=one,
+                has_detail=False,
+                has_skip=False,
+            )
+            for one in Style
+        ),
     ]
 
 
