@@ -9,7 +9,7 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.models.inversion import TinyInversion
-from swiftpie.pipelines.edit_condition import repainting_condition
+from swiftpie.pipelines.edit_condition import new_subject, repainting_condition
 from swiftpie.pipelines.edit_settings import EditSettings, EditStrength
 from tests.parity.edit import photograph
 
@@ -42,7 +42,7 @@ def condition(components, changes, identity=None):
         components,
         pixels(),
         changes,
-        identity=identity,
+        subject=None if identity is None else new_subject(identity, changes),
         class_tokens=components.text.find_words("a dog on a beach", names),
         strength=STRENGTH,
     )
@@ -67,7 +67,7 @@ def test_what_changes_is_never_shown(components):
         components,
         other,
         centre(),
-        identity=None,
+        subject=None,
         class_tokens=components.text.find_words("a dog on a beach", [""]),
         strength=STRENGTH,
     )

@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -21,7 +22,10 @@ from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.canvas import Canvas, canvas_for
 from swiftpie.pipelines.denoise import Clock, OnStep, finish
 from swiftpie.pipelines.edit_condition import (
+    Drawn,
     appearance_condition,
+    kept_subject,
+    new_subject,
     repainting_condition,
     whole_picture_identity,
 )
@@ -31,6 +35,15 @@ from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
 
 logger = logging.getLogger(__name__)
+
+
+class _Inverted(NamedTuple):
+    """A picture with the noise behind it."""
+
+    original: Image.Image
+    canvas: Canvas
+    start: Tensor  # (1, C, h, w) what enters the first step
+    prompt: str  # what it shows
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,12 @@ def plan_edit(
     start = add_noise(latents, inverted[source_prompt], components.schedule.steps[0])
     prompts = [source_prompt, prompt] if settings.mode is EditMode.RELEASED else [prompt]
     condition = _condition(
-        components, original, canvas, place, prompts=prompts, identity=identity, settings=settings
+        components,
+        _Inverted(original, canvas, start, source_prompt),
+        place,
+        prompts=prompts,
+        identity=identity,
+        settings=settings,
     )
     return PlannedEdit(
         original=original,
@@ -226,8 +244,7 @@ def _find(
 
 def _condition(
     components: Components,
-    original: Image.Image,
-    canvas: Canvas,
+    inverted: _Inverted,
     place: Place,
     *,
     prompts: list[str],
@@ -237,19 +254,26 @@ def _condition(
     """Return what the denoiser reads, a row a prompt."""
     strength = settings.strength or EditStrength.of(settings.mode)
     if components.layout_predictor is not None:
-        names = [""] * (1 if identity is None else 2)
+        pixels = inverted.canvas.enter(inverted.original).to(components.device)
+        changes = inverted.canvas.enter_mask(place.allowed).to(components.device)
+        if identity is not None:
+            subject: Drawn | None = new_subject(identity, changes)
+        else:
+            source = components.text.encode([inverted.prompt])
+            subject = kept_subject(components, pixels, changes, inverted.start, source)
+        names = [""] * (1 if subject is None else 2)
         return repainting_condition(
             components,
-            canvas.enter(original).to(components.device),
-            canvas.enter_mask(place.allowed).to(components.device),
-            identity=identity,
+            pixels,
+            changes,
+            subject=subject,
             class_tokens=components.text.find_words(prompts[-1], names),
             strength=strength,
         )
     is_released = settings.mode is EditMode.RELEASED
     return appearance_condition(
         components,
-        identity or whole_picture_identity(components, original),
+        identity or whole_picture_identity(components, inverted.original),
         (place.region > 0.5).to(place.region) if is_released else place.region,
         rows=len(prompts),
         class_tokens=components.text.find_words(prompts[-1], [""]),

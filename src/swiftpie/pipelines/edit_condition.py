@@ -1,19 +1,24 @@
 """What the denoiser is shown of a picture that is edited."""
 
+from typing import NamedTuple
+
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.images import to_tensor
-from swiftpie.layout import Layout, from_box, whole_frame
+from swiftpie.images import fit_square, to_tensor
+from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.masks import bounding_box, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.condition import Strength, subject_condition
 from swiftpie.pipelines.edit_settings import EditStrength
 from swiftpie.pipelines.identity import identity_of_frames
-from swiftpie.types import Identity
+from swiftpie.types import Identity, TextCondition
+
+SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
+LEAST_SUBJECT = 0.005  # of the picture; what is smaller is a mistake of the mask
 
 
 def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
@@ -69,12 +74,19 @@ def appearance_condition(
     )
 
 
+class Drawn(NamedTuple):
+    """A subject that is drawn where a picture changes."""
+
+    identity: Identity
+    layout: Layout
+
+
 def repainting_condition(
     components: Components,
     pixels: Tensor,
     changes: Tensor,
     *,
-    identity: Identity | None,
+    subject: Drawn | None,
     class_tokens: Tensor,
     strength: EditStrength,
 ) -> SubjectCondition:
@@ -86,18 +98,18 @@ def repainting_condition(
         components: The loaded networks.
         pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
         changes: Where it changes, (1, 1, H, W) in [0, 1].
-        identity: A subject to draw where the picture changes, if any.
+        subject: Who is drawn where the picture changes, if anyone.
         class_tokens: Words that name each subject, (S, T), the picture last.
         strength: The factors.
     """
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
-    subjects, layouts, regions = [_what_stays(components, pixels, changes)], [], [1 - region]
+    subjects, regions = [_what_stays(components, pixels, changes)], [1 - region]
     layouts = [whole_frame(pixels)]
-    if identity is not None:
-        subjects.insert(0, identity)
-        layouts.insert(0, _fill(changes))
+    if subject is not None:
+        subjects.insert(0, subject.identity)
+        layouts.insert(0, subject.layout)
         regions.insert(0, region)
     return subject_condition(
         components,
@@ -124,7 +136,47 @@ def _what_stays(components: Components, pixels: Tensor, changes: Tensor) -> Iden
     return identity_of_frames(components, square * mask, mask)
 
 
-def _fill(changes: Tensor) -> Layout:
-    """Return the layout that fills the bounding box of what changes."""
-    layout = from_box(bounding_box(changes))
-    return Layout(*(value.to(changes) for value in layout))
+def new_subject(identity: Identity, changes: Tensor) -> Drawn:
+    """Return a subject that fills the bounding box of what changes, (1, 1, H, W)."""
+    return Drawn(identity, _box_layout(changes))
+
+
+def kept_subject(
+    components: Components, pixels: Tensor, changes: Tensor, start: Tensor, text: TextCondition
+) -> Drawn | None:
+    """Return the subject of the picture, at its own place, if it is the surroundings that change.
+
+    The denoiser, shown the whole picture, says where its subject is.
+
+    Args:
+        components: The loaded networks.
+        pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
+        changes: Where it changes, (1, 1, H, W) in [0, 1].
+        start: Its inverted latents, (1, C, h, w).
+        text: What it shows now.
+    """
+    if changes.mean() < SURROUNDINGS_SHARE:
+        return None
+    whole = repainting_condition(
+        components,
+        pixels,
+        torch.zeros_like(changes),
+        subject=None,
+        class_tokens=torch.zeros_like(text.attention_mask[:1]),
+        strength=EditStrength(),
+    )
+    timestep = components.schedule.steps[0].timestep
+    found = components.denoiser(start, timestep, text, whole, {}).mask
+    mask = resize_mask(found, (pixels.shape[2], pixels.shape[3]))
+    if (mask > 0.5).float().mean() < LEAST_SUBJECT:
+        return None
+    side = components.preset.image_size_px
+    frame, cut = fit_square(pixels.cpu(), mask.cpu(), size_px=side, fill=SUBJECT_FILL)
+    frame, cut = frame.to(pixels), cut.to(pixels)
+    return Drawn(identity_of_frames(components, frame * cut, cut), _box_layout(mask))
+
+
+def _box_layout(mask: Tensor) -> Layout:
+    """Return the layout that fills the bounding box of `mask` (1, 1, H, W)."""
+    layout = from_box(bounding_box(mask))
+    return Layout(*(value.to(mask) for value in layout))
