@@ -8,7 +8,7 @@ from typing import Protocol
 
 from swiftpie.errors import InputError
 from swiftpie.evaluation.folder import Run
-from swiftpie.evaluation.report import Figure
+from swiftpie.evaluation.report import Figure, format_value, label
 
 
 class Figures(Protocol):
@@ -141,10 +141,7 @@ def _ratio(student: Figure, teacher: Figure) -> Ratio:
 
 
 def _cells(row: Ratio) -> tuple[str, ...]:
-    factor, digits = (100, 1) if row.unit == "%" else (1, 2)
-    values = (row.student, row.teacher)
-    shown = [f"{factor * value:.{digits}f}" for value in values]
+    shown = [format_value(value, row.unit) for value in (row.student, row.teacher)]
     ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
-    truth = "" if row.truth is None else f"{factor * row.truth:.{digits}f}"
-    name = f"{row.title}, {row.unit}" if row.unit else row.title
-    return (f"{name} {'↑' if row.higher_is_better else '↓'}", *shown, ratio, truth)
+    truth = "" if row.truth is None else format_value(row.truth, row.unit)
+    return (label(row), *shown, ratio, truth)

@@ -64,9 +64,7 @@ class Folder:
 
     def write(self, case: Case, kind: str, image: Image.Image) -> None:
         """Write a picture, whole or not at all."""
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        write_file(self.picture(case, kind), buffer.getvalue(), force=True)
+        write_png(self.picture(case, kind), image)
 
     def missing(self, case: Case) -> set[str]:
         """Return the kinds of pictures that are not there."""
@@ -90,9 +88,7 @@ class Folder:
                 "needed. Choose another one with --out."
             ) from error
         if force:
-            for path in (self.root / "images").iterdir():
-                if _FILE_NAME.fullmatch(path.name):
-                    path.unlink()
+            _remove(self.root / "images", _FILE_NAME)
         elif self._is_used() and not self._continues(run):
             raise InputError(
                 f"'{self.root}' holds pictures of other weights, subjects, seeds or another "
@@ -118,6 +114,26 @@ class Folder:
         """Return what the pictures have in common."""
         return Run(**json.loads((self.root / "run.json").read_text(encoding="utf-8")))
 
+    def start_with(self, names: re.Pattern[str], run: Run, *, force: bool = False) -> None:
+        """Do as `start` for a folder whose own pictures have other names.
+
+        Args:
+            names: What `force` removes besides.
+            run: What is about to be drawn.
+            force: Remove the pictures of whatever was drawn before.
+
+        Raises:
+            InputError: It is a file, or holds pictures of another run or other people's files.
+        """
+        images = self.root / "images"
+        if force and images.is_dir():
+            _remove(images, names)
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(
+                f"'{self.root}' is a file. A folder is needed. Choose another one with --out."
+            )
+        self.start(run, force=force)
+
     def _is_used(self) -> bool:
         return (self.root / "run.json").is_file() or any((self.root / "images").iterdir())
 
@@ -126,3 +142,16 @@ class Folder:
             return self.read_run() == run
         except (OSError, ValueError, TypeError):
             return False
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write a picture, whole or not at all."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    write_file(path, buffer.getvalue(), force=True)
+
+
+def _remove(folder: Path, names: re.Pattern[str]) -> None:
+    for path in folder.iterdir():
+        if names.fullmatch(path.name):
+            path.unlink()

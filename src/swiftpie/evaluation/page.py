@@ -5,9 +5,11 @@ import io
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from PIL import Image
+
 from swiftpie.evaluation.case import CaseKind
 from swiftpie.evaluation.folder import Folder
-from swiftpie.evaluation.report import Interval, MetricSummary, Report
+from swiftpie.evaluation.report import Interval, MetricSummary, Report, format_value, label
 from swiftpie.evaluation.score import Row
 
 COLUMNS = {
@@ -24,6 +26,7 @@ TITLES = {"stickers": "Sticker scenes", "pairs": "Pairs in sticker scenes"}
 MAX_GRID = 48  # cases; a page with all of thousands would not open
 NUM_EXTREMES = 6
 RANKED_BY = "subject-psnr"
+PICTURE_PX = (128, 128)
 WEBP_QUALITY = 85
 
 _STYLE = """
@@ -88,29 +91,51 @@ def describe_lighting(report: Report) -> str:
 
 def format_interval(found: Interval, *, unit: str = "") -> str:
     """Return a mean and its interval as people read them."""
-    factor, digits = (100, 1) if unit == "%" else (1, 2)
-    mean, low, high = (f"{factor * x:.{digits}f}" for x in (found.mean, found.low, found.high))
+    mean, low, high = (format_value(x, unit) for x in (found.mean, found.low, found.high))
     return f"{mean} [{low}, {high}]"
 
 
 def cells(summary: MetricSummary) -> list[str]:
     """Return a metric's name and its value for each candidate, as far as it has one."""
-    name = f"{summary.title}, {summary.unit}" if summary.unit else summary.title
     found = summary.candidates
     kinds = [kind for kind in COLUMNS if kind != "reference"]
     values = [
         format_interval(found[kind], unit=summary.unit) if kind in found else "" for kind in kinds
     ]
-    return [f"{name} {'↑' if summary.higher_is_better else '↓'}", *values]
+    return [label(summary), *values]
+
+
+def table_of(titles: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return words as a table; the first of each line heads it."""
+    body = "".join(f"<tr><th>{escape(name)}</th>{_cells(values)}</tr>" for name, *values in lines)
+    return f"<table><thead><tr>{heads(titles)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def heads(titles: Iterable[str]) -> str:
+    """Return the cells of a table's head."""
+    return "".join(f"<th>{escape(title)}</th>" for title in titles)
+
+
+def embed(image: Image.Image, *, title: str = "", size: tuple[int, int] | None = None) -> str:
+    """Return a picture as a part of the page.
+
+    Args:
+        image: The picture.
+        title: Shows under the pointer.
+        size: Width and height of the frame; by default the picture's own.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=WEBP_QUALITY)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    width, height = size or image.size
+    source = f'<image href="data:image/webp;base64,{data}" width="{width}" height="{height}"/>'
+    words = f"<title>{escape(title)}</title>" if title else ""
+    return f'<svg viewBox="0 0 {width} {height}">{words}{source}</svg>'
 
 
 def _numbers(report: Report) -> str:
-    heads = ["", *(title for kind, title in COLUMNS.items() if kind != "reference")]
-    body = "".join(
-        f"<tr><th>{escape(name)}</th>{_cells(values)}</tr>"
-        for name, *values in (cells(summary) for summary in report.metrics.values())
-    )
-    return f"<table><thead><tr>{_heads(heads)}</tr></thead><tbody>{body}</tbody></table>"
+    titles = ["", *(title for kind, title in COLUMNS.items() if kind != "reference")]
+    return table_of(titles, (cells(summary) for summary in report.metrics.values()))
 
 
 def _grid(rows: Sequence[Row], folder: Folder) -> str:
@@ -120,28 +145,15 @@ def _grid(rows: Sequence[Row], folder: Folder) -> str:
     columns = PAIR_COLUMNS if is_pair else COLUMNS
     for row in rows:
         pictures = "".join(
-            f"<td>{_picture(folder, row, kind=kind, title=title)}</td>"
+            f"<td>{embed(folder.read(row.case, kind), title=title, size=PICTURE_PX)}</td>"
             for kind, title in columns.items()
         )
         value = row.scores.get(RANKED_BY, {}).get("model")
         note = "" if value is None else f"<br><small>subject {value:.1f} dB</small>"
         words = f"{escape(row.case.prompt)}{note}"
         lines.append(f'<tr>{pictures}<td class="words">{words}</td></tr>')
-    heads = _heads([*columns.values(), "prompt"])
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-
-
-def _picture(folder: Folder, row: Row, *, kind: str, title: str) -> str:
-    """Return a picture whose title shows under the pointer."""
-    buffer = io.BytesIO()
-    folder.read(row.case, kind).save(buffer, "WEBP", quality=WEBP_QUALITY)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    source = f'<image href="data:image/webp;base64,{data}" width="128" height="128"/>'
-    return f'<svg viewBox="0 0 128 128"><title>{escape(title)}</title>{source}</svg>'
-
-
-def _heads(titles: Iterable[str]) -> str:
-    return "".join(f"<th>{escape(title)}</th>" for title in titles)
+    titles = heads([*columns.values(), "prompt"])
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
 def _cells(values: Iterable[str]) -> str:

@@ -3,16 +3,41 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 
 from swiftpie.evaluation.case import CaseKind
 from swiftpie.evaluation.folder import Run
-from swiftpie.evaluation.metric import METRICS, Metric
+from swiftpie.evaluation.metric import METRICS
 from swiftpie.evaluation.score import Row
 
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 2000  # the ends of the interval are then stable to a few percent of its width
+
+
+class Labelled(Protocol):
+    """Whatever tables give a name to."""
+
+    @property
+    def title(self) -> str:
+        """How tables call it."""
+
+    @property
+    def unit(self) -> str:
+        """What values are counted in; "%" for shares in [0, 1]."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The better side."""
+
+
+class Column(Labelled, Protocol):
+    """What a report needs to know of a metric."""
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The pictures that it judges, in the order of the columns."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +105,14 @@ class Report:
 def summarise(rows: Sequence[Row], *, run: Run, gallery_size: int) -> Report:
     """Return the report on at least one row."""
     assert rows, "an evaluation has cases"
-    found = {name: _summary(rows, name, metric) for name, metric in METRICS.all().items()}
+    found = {
+        name: summary_of(
+            [row.scores[name] for row in rows if name in row.scores],
+            metric,
+            is_relative=metric.is_relative,
+        )
+        for name, metric in METRICS.all().items()
+    }
     metrics = {name: summary for name, summary in found.items() if summary.candidates}
     num_attributed = sum(row.case.kind is CaseKind.ATTRIBUTED for row in rows)
     return Report(
@@ -90,11 +122,7 @@ def summarise(rows: Sequence[Row], *, run: Run, gallery_size: int) -> Report:
         num_subjects=len({code for row in rows for code in row.case.codes}),
         num_scenes=len({row.case.scene for row in rows}),
         gallery_size=gallery_size,
-        figures=tuple(
-            _figure(name, summary)
-            for name, summary in metrics.items()
-            if "model" in summary.candidates
-        ),
+        figures=figures_of(metrics, judged="model", truth="truth"),
         metrics=metrics,
         lighting=_lighting(rows),
     )
@@ -116,28 +144,60 @@ def interval(values: Sequence[float], relative_to: Sequence[float] | None = None
     return Interval(float(found.mean() / whole.mean()), float(low), float(high), len(found))
 
 
-def _summary(rows: Sequence[Row], name: str, metric: Metric) -> MetricSummary:
+def summary_of(
+    scores: Sequence[Mapping[str, float]], column: Column, *, is_relative: bool = False
+) -> MetricSummary:
+    """Return what one metric found; a candidate that it never judged is absent.
+
+    Args:
+        scores: By candidate, one a case.
+        column: The metric.
+        is_relative: Give means as shares of the truth's mean.
+    """
     candidates = {}
-    for kind in metric.candidates:
-        pairs = [row.scores[name] for row in rows if kind in row.scores.get(name, {})]
-        if pairs:
-            wholes = [pair["truth"] for pair in pairs] if metric.is_relative else None
-            candidates[kind] = interval([pair[kind] for pair in pairs], wholes)
-    return MetricSummary(metric.title, metric.unit, metric.higher_is_better, candidates)
+    for kind in column.candidates:
+        found = [one for one in scores if kind in one]
+        if found:
+            wholes = [one["truth"] for one in found] if is_relative else None
+            candidates[kind] = interval([one[kind] for one in found], wholes)
+    return MetricSummary(column.title, column.unit, column.higher_is_better, candidates)
 
 
-def _figure(name: str, summary: MetricSummary) -> Figure:
-    model, truth = summary.candidates["model"], summary.candidates.get("truth")
+def figures_of(
+    metrics: Mapping[str, MetricSummary], *, judged: str, truth: str
+) -> tuple[Figure, ...]:
+    """Return the numbers of the candidate `judged`, beside those of `truth` where there are any."""
+    return tuple(
+        _figure(name, summary, judged=judged, truth=truth)
+        for name, summary in metrics.items()
+        if judged in summary.candidates
+    )
+
+
+def label(one: Labelled) -> str:
+    """Return the name with its unit and an arrow to the better side."""
+    name = f"{one.title}, {one.unit}" if one.unit else one.title
+    return f"{name} {'↑' if one.higher_is_better else '↓'}"
+
+
+def format_value(value: float, unit: str = "") -> str:
+    """Return a number as people read it; shares in [0, 1], whose unit is "%", times 100."""
+    factor, digits = (100, 1) if unit == "%" else (1, 2)
+    return f"{factor * value:.{digits}f}"
+
+
+def _figure(name: str, summary: MetricSummary, *, judged: str, truth: str) -> Figure:
+    found, bound = summary.candidates[judged], summary.candidates.get(truth)
     return Figure(
         name=name,
         title=summary.title,
         unit=summary.unit,
         higher_is_better=summary.higher_is_better,
-        value=model.mean,
-        low=model.low,
-        high=model.high,
-        num_cases=model.num_cases,
-        truth=None if truth is None else truth.mean,
+        value=found.mean,
+        low=found.low,
+        high=found.high,
+        num_cases=found.num_cases,
+        truth=None if bound is None else bound.mean,
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.attention.kernels import cell_positions
-from swiftpie.models.tiny import MASK_CELLS, WAVES, waves
+from swiftpie.models.tiny import MASK_CELLS, WAVES, tiny_unet, waves
 from swiftpie.models.unet import added_conditions
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition
@@ -88,20 +88,14 @@ class TinyInversion(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.text_norm = nn.LayerNorm(text_width)
-        self.unet = UNet2DConditionModel(
-            in_channels=latent_channels + 4 * len(WAVES),
-            out_channels=COUPLED_CHANNELS + 1 + NUM_NOTES,
-            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-            mid_block_type=None,
-            block_out_channels=tuple(widths),
-            layers_per_block=1,
-            cross_attention_dim=text_width,
-            attention_head_dim=tuple(heads),  # diffusers reads the number of heads here
-            norm_num_groups=8,
-            time_embedding_dim=embedding_width,
-            class_embed_type="projection",
-            projection_class_embeddings_input_dim=text_width,
+        self.unet = tiny_unet(
+            latent_channels + 4 * len(WAVES),
+            COUPLED_CHANNELS + 1 + NUM_NOTES,
+            widths=widths,
+            heads=heads,
+            text_width=text_width,
+            embedding_width=embedding_width,
+            class_width=text_width,
         )
         cells = BLOCKS**2
         last = nn.Linear(HIDDEN, COUPLED_CHANNELS // 4 * cells)

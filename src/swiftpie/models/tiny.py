@@ -45,25 +45,15 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         codes = 4 * len(WAVES)
         aligned = latent_channels + CELL_PX**2
         self.text_norm = nn.LayerNorm(text_width)
-        self.unet = UNet2DConditionModel(
-            in_channels=latent_channels
-            + 4 * COUPLED_CHANNELS
-            + aligned
-            + 2 * codes
-            + 1
-            + ANCHOR_CODES,
-            out_channels=2 * latent_channels + MASK_CELLS**2,
-            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-            mid_block_type=None,
-            block_out_channels=tuple(widths),
-            layers_per_block=1,
-            cross_attention_dim=text_width,
-            attention_head_dim=tuple(heads),  # diffusers reads the number of heads here
-            norm_num_groups=8,
-            time_embedding_dim=embedding_width,
-            class_embed_type="projection",
-            projection_class_embeddings_input_dim=2 * text_width + NUM_STATISTICS,
+        told = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES
+        self.unet = tiny_unet(
+            latent_channels + told,
+            2 * latent_channels + MASK_CELLS**2,
+            widths=widths,
+            heads=heads,
+            text_width=text_width,
+            embedding_width=embedding_width,
+            class_width=2 * text_width + NUM_STATISTICS,
         )
         self.installation = install(self.unet, Plan(token_width=text_width, gate=1.0))
         with torch.no_grad():
@@ -151,6 +141,44 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             is_near * known,
         ]
         return torch.cat(codes, dim=-1).transpose(1, 2).unflatten(2, (rows, columns))
+
+
+def tiny_unet(
+    in_channels: int,
+    out_channels: int,
+    *,
+    widths: tuple[int, int],
+    heads: tuple[int, int],
+    text_width: int,
+    embedding_width: int,
+    class_width: int,
+) -> UNet2DConditionModel:
+    """Return a U-Net of two levels whose every block reads the text.
+
+    Args:
+        in_channels: Of what it sees.
+        out_channels: Of what it says.
+        widths: Channels of each level.
+        heads: Of the attention of each level.
+        text_width: Of the text's states.
+        embedding_width: Of the embedding that all blocks read.
+        class_width: Of the vector that goes into this embedding besides the timestep.
+    """
+    return UNet2DConditionModel(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        mid_block_type=None,
+        block_out_channels=tuple(widths),
+        layers_per_block=1,
+        cross_attention_dim=text_width,
+        attention_head_dim=tuple(heads),  # diffusers reads the number of heads here
+        norm_num_groups=8,
+        time_embedding_dim=embedding_width,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=class_width,
+    )
 
 
 def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:

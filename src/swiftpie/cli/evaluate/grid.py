@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from swiftpie import __version__
 from swiftpie.cli.console import examples, print_json, say
-from swiftpie.cli.evaluate.running import Seed, SheetOut, open_benchmark, watched
+from swiftpie.cli.evaluate.running import Seed, SheetOut, open_benchmark, save_sheet, watched
 from swiftpie.cli.options import (
     AsJson,
     DataPath,
@@ -53,7 +52,7 @@ def grid(
     shows the references. Picture i has the seed plus i.
     """
     from swiftpie.evaluation.grid import deal, deal_scenes, draw_rows, labelled_sheet
-    from swiftpie.images import check_image_target, save_image
+    from swiftpie.images import check_image_target
 
     check_image_target(out, force=force)
     benchmark = open_benchmark(data, seed=seed)
@@ -67,8 +66,7 @@ def grid(
         names=[row[0].subject for row in cases],
         cell_px=CELL_PX,
     )
-    facts = {"preset": preset, "swiftpie": __version__, "seed": str(seed)}
-    save_image(sheet, out, metadata=facts, force=force)
+    save_sheet(sheet, out, preset=preset, seed=seed, force=force)
     say(f"the picture is {out}")
     if as_json:
         pictures = [

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftpie import __version__
 from swiftpie.cli.console import examples, say
-from swiftpie.cli.evaluate.running import Seed, SheetOut, watched
+from swiftpie.cli.evaluate.running import Seed, SheetOut, save_sheet, watched
 from swiftpie.cli.options import (
     AsJson,
     DataPath,
@@ -94,7 +93,7 @@ def photos(
     from swiftpie.evaluation.photos.draw import draw_photos, draw_sprites
     from swiftpie.evaluation.photos.folder import find_subjects
     from swiftpie.evaluation.photos.likeness import summarise
-    from swiftpie.images import check_image_target, save_image
+    from swiftpie.images import check_image_target
 
     check_image_target(out, force=force)
     found = find_subjects(folder, limit=limit)
@@ -107,8 +106,7 @@ def photos(
     sprites = draw_sprites(session, embedder, benchmark, num_subjects=len(found), scenes=names)
     others = list(watched(sprites, "sprites", total=min(len(found), len(benchmark.codes))))
     report = summarise(session.components, everyone, others, scenes=names, seed=seed)
-    facts = {"preset": preset, "swiftpie": __version__, "seed": str(seed)}
-    save_image(_sheet(everyone, names), out, metadata=facts, force=force)
+    save_sheet(_sheet(everyone, names), out, preset=preset, seed=seed, force=force)
     _tell(report, out, as_json=as_json)
 
 

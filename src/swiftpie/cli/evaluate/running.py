@@ -10,9 +10,12 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from swiftpie import __version__
 from swiftpie.cli.console import say
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from swiftpie.engine.session import Session
     from swiftpie.evaluation.benchmark import Benchmark
     from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
@@ -47,6 +50,14 @@ def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:
     """Yield all `steps` while a bar on standard error shows how many are done."""
     console = Console(stderr=True)
     yield from track(steps, title, total=total, console=console, disable=not console.is_terminal)
+
+
+def save_sheet(sheet: "Image.Image", out: Path, *, preset: str, seed: int, force: bool) -> None:
+    """Write a drawn sheet with its origin."""
+    from swiftpie.images import save_image
+
+    facts = {"preset": preset, "swiftpie": __version__, "seed": str(seed)}
+    save_image(sheet, out, metadata=facts, force=force)
 
 
 def run_benchmark(

@@ -28,10 +28,26 @@ class MaskChoice(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class SwiftEditor:
-    """One-step inversion, mask and generation, as `swiftpie edit` does them."""
+class PresetEditor:
+    """What an editor knows of the preset that it draws with."""
 
     session: Session
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 of all weights."""
+        return self.session.components.fingerprint
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of denoising."""
+        return len(self.session.components.schedule.steps)
+
+
+@dataclass(frozen=True, eq=False)
+class SwiftEditor(PresetEditor):
+    """One-step inversion, mask and generation, as `swiftpie edit` does them."""
+
     mask: MaskChoice = MaskChoice.FOUND
     settings: EditSettings = field(default_factory=EditSettings)
     reference_strength: EditStrength = REFERENCE_STRENGTH
@@ -49,16 +65,6 @@ class SwiftEditor:
             f"SwiftEdit, {self.session.components.preset.name}: {settings.mode} mode, mask "
             f"{self.mask} ({settings.rule}), {strengths}"
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 of all weights."""
-        return self.session.components.fingerprint
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of denoising."""
-        return len(self.session.components.schedule.steps)
 
     def __call__(self, task: Task) -> Edited:
         """Edit, and invert and generate the source once more where that was not part of it."""
@@ -111,29 +117,17 @@ class SwiftEditor:
 
 
 @dataclass(frozen=True, eq=False)
-class NaiveEditor:
+class NaiveEditor(PresetEditor):
     """The target prompt drawn from the case's own seed, laid on the source by the true mask.
 
     It is told two things that no editor of a given picture knows, noise and place, so it is a
     baseline that is hard to beat where the prompt says everything.
     """
 
-    session: Session
-
     @property
     def name(self) -> str:
         """The preset."""
         return f"naive paste, {self.session.components.preset.name}"
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 of all weights."""
-        return self.session.components.fingerprint
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of denoising."""
-        return len(self.session.components.schedule.steps)
 
     def __call__(self, task: Task) -> Edited:
         """Draw without a subject, and paste."""

@@ -1,6 +1,5 @@
 """The folder of one evaluation of edits: pictures, facts, manifest, rows and report."""
 
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -11,8 +10,7 @@ from typing import Protocol
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.errors import InputError
-from swiftpie.evaluation.folder import Folder, Run
+from swiftpie.evaluation.folder import Folder, Run, write_png
 from swiftpie.files import load_image, write_file
 from swiftpie.images import mask_to_pil, to_tensor
 
@@ -61,9 +59,7 @@ class EditFolder:
 
     def write(self, case: Named, kind: str, image: Image.Image) -> None:
         """Write a picture, whole or not at all."""
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        write_file(self.picture(case, kind), buffer.getvalue(), force=True)
+        write_png(self.picture(case, kind), image)
 
     def write_mask(self, case: Named, kind: str, mask: Tensor) -> None:
         """Write a mask (1, 1, H, W)."""
@@ -88,16 +84,7 @@ class EditFolder:
         Raises:
             InputError: It holds pictures of another run, or other people's files.
         """
-        images = self.root / "images"
-        if force and images.is_dir():
-            for path in images.iterdir():
-                if _FILE_NAME.fullmatch(path.name):
-                    path.unlink()
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError(
-                f"'{self.root}' is a file. A folder is needed. Choose another one with --out."
-            )
-        self.base.start(run, force=force)
+        self.base.start_with(_FILE_NAME, run, force=force)
 
     def _facts(self, case: Named) -> Path:
         return self.root / "images" / f"{case.name}.facts.json"

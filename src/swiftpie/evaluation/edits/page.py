@@ -1,15 +1,13 @@
 """A report on edits as one web page that needs no other file, the worst cases first."""
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
 from swiftpie.evaluation.edits.folder import EditFolder
 from swiftpie.evaluation.edits.report import JUDGED, EditReport, EditRow
-from swiftpie.evaluation.page import format_interval
-from swiftpie.evaluation.report import MetricSummary
+from swiftpie.evaluation.page import embed, format_interval, heads, table_of
+from swiftpie.evaluation.report import MetricSummary, label
 
 STRIP: Mapping[str, str] = {
     "source": "before",
@@ -39,7 +37,6 @@ BY_TYPE = (  # what a table with a line a type has room for
 )
 NUM_WORST, MAX_SAMPLE = 48, 48  # a page with all of hundreds would not open
 PICTURE_PX = 128
-WEBP_QUALITY = 85
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
@@ -105,7 +102,7 @@ def table(metrics: Mapping[str, MetricSummary]) -> tuple[list[str], list[list[st
     present = [kind for kind in HEADS if any(kind in one.candidates for one in metrics.values())]
     lines = [
         [
-            _title(one),
+            label(one),
             *(
                 format_interval(one.candidates[kind], unit=one.unit)
                 if kind in one.candidates
@@ -129,7 +126,7 @@ def table_by_type(report: EditReport) -> tuple[list[str], list[list[str]]]:
         ]
         for one in report.types
     ]
-    return ["", *(_title(found[name]) for name in names)], lines
+    return ["", *(label(found[name]) for name in names)], lines
 
 
 def _mean(summary: MetricSummary) -> str:
@@ -144,18 +141,8 @@ def _of(row: EditRow, name: str) -> float:
     return row.scores.get(name, {}).get(JUDGED, math.inf)
 
 
-def _title(summary: MetricSummary) -> str:
-    name = f"{summary.title}, {summary.unit}" if summary.unit else summary.title
-    return f"{name} {'↑' if summary.higher_is_better else '↓'}"
-
-
 def _numbers(metrics: Mapping[str, MetricSummary]) -> str:
-    heads, lines = table(metrics)
-    body = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(one)}</td>' for one in values)}</tr>"
-        for name, *values in lines
-    )
-    return f"<table><thead><tr>{_heads(heads)}</tr></thead><tbody>{body}</tbody></table>"
+    return table_of(*table(metrics))
 
 
 def _grid(rows: Sequence[EditRow], folder: EditFolder) -> str:
@@ -166,8 +153,8 @@ def _grid(rows: Sequence[EditRow], folder: EditFolder) -> str:
         words = f"{escape(row.source_prompt)}<br>→ {escape(row.target_prompt)}"
         note = f"<br><small>{escape(row.name)}{escape(_scores(row))}</small>"
         lines.append(f'<tr>{pictures}<td class="words">{words}{note}</td></tr>')
-    heads = _heads([*(STRIP[kind] for kind in kinds), "prompts"])
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    titles = heads([*(STRIP[kind] for kind in kinds), "prompts"])
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
 def _scores(row: EditRow) -> str:
@@ -180,14 +167,4 @@ def _picture(folder: EditFolder, row: EditRow, kind: str) -> str:
         return ""
     image = folder.read(row, kind)
     image.thumbnail((PICTURE_PX, PICTURE_PX))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=WEBP_QUALITY)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    width, height = image.size
-    source = f'<image href="data:image/webp;base64,{data}" width="{width}" height="{height}"/>'
-    title = f"<title>{escape(STRIP[kind])}</title>"
-    return f'<svg viewBox="0 0 {width} {height}">{title}{source}</svg>'
-
-
-def _heads(titles: Sequence[str]) -> str:
-    return "".join(f"<th>{escape(title)}</th>" for title in titles)
+    return embed(image, title=STRIP[kind])

@@ -3,32 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
 from swiftpie.evaluation.folder import Run
-from swiftpie.evaluation.report import Figure, MetricSummary, interval
+from swiftpie.evaluation.report import Column, Figure, MetricSummary, figures_of, summary_of
 
 JUDGED = "edit"  # the candidate under test; all others are bounds
-
-
-class Column(Protocol):
-    """What a report needs to know of a metric."""
-
-    @property
-    def title(self) -> str:
-        """How tables call it."""
-
-    @property
-    def unit(self) -> str:
-        """What values are counted in; "%" for shares in [0, 1]."""
-
-    @property
-    def higher_is_better(self) -> bool:
-        """The better side."""
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        """The pictures that it judges, in the order of the columns."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +72,7 @@ def summarise(
     return EditReport(
         run=run,
         num_cases=len(rows),
-        figures=tuple(
-            _figure(name, summary)
-            for name, summary in metrics.items()
-            if JUDGED in summary.candidates
-        ),
+        figures=figures_of(metrics, judged=JUDGED, truth="target"),
         metrics=metrics,
         types=tuple(
             TypeSummary(f"{number} {types[number]}", len(some), _summaries(some, columns))
@@ -108,29 +83,8 @@ def summarise(
 
 
 def _summaries(rows: Sequence[EditRow], columns: Mapping[str, Column]) -> dict[str, MetricSummary]:
-    found = {name: _summary(rows, name, column) for name, column in columns.items()}
-    return {name: summary for name, summary in found.items() if summary.candidates}
-
-
-def _summary(rows: Sequence[EditRow], name: str, column: Column) -> MetricSummary:
-    values = {
-        kind: [row.scores[name][kind] for row in rows if kind in row.scores.get(name, {})]
-        for kind in column.candidates
+    found = {
+        name: summary_of([row.scores[name] for row in rows if name in row.scores], column)
+        for name, column in columns.items()
     }
-    candidates = {kind: interval(some) for kind, some in values.items() if some}
-    return MetricSummary(column.title, column.unit, column.higher_is_better, candidates)
-
-
-def _figure(name: str, summary: MetricSummary) -> Figure:
-    judged, target = summary.candidates[JUDGED], summary.candidates.get("target")
-    return Figure(
-        name=name,
-        title=summary.title,
-        unit=summary.unit,
-        higher_is_better=summary.higher_is_better,
-        value=judged.mean,
-        low=judged.low,
-        high=judged.high,
-        num_cases=judged.num_cases,
-        truth=None if target is None else target.mean,
-    )
+    return {name: summary for name, summary in found.items() if summary.candidates}

@@ -1,16 +1,14 @@
 """The folder of one evaluation of faces: pictures, crops of the people, rows and report."""
 
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from swiftpie.errors import InputError
 from swiftpie.evaluation.fastface.case import FaceCase
 from swiftpie.evaluation.folder import Folder, Run
-from swiftpie.files import load_image, write_file
+from swiftpie.files import load_image
 
 _FILE_NAME = re.compile(r"\d+-(\d+\.drawn|person)\.png")
 
@@ -42,25 +40,10 @@ class FaceFolder:
         """Return a picture, RGB."""
         return load_image(path).convert("RGB")
 
-    def write(self, path: Path, image: Image.Image) -> None:
-        """Write a picture, whole or not at all."""
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        write_file(path, buffer.getvalue(), force=True)
-
     def start(self, run: Run, *, force: bool = False) -> None:
         """Create the folder, or get ready to go on in it.
 
         Raises:
             InputError: It holds pictures of another run, or other people's files.
         """
-        images = self.root / "images"
-        if force and images.is_dir():
-            for path in images.iterdir():
-                if _FILE_NAME.fullmatch(path.name):
-                    path.unlink()
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError(
-                f"'{self.root}' is a file. A folder is needed. Choose another one with --out."
-            )
-        self.base.start(run, force=force)
+        self.base.start_with(_FILE_NAME, run, force=force)

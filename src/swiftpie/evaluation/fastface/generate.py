@@ -8,6 +8,7 @@ from PIL import Image
 from swiftpie.errors import ImageError
 from swiftpie.evaluation.fastface.case import FaceCase, Task
 from swiftpie.evaluation.fastface.folder import FaceFolder
+from swiftpie.evaluation.folder import write_png
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.files import load_image
@@ -61,7 +62,7 @@ def generate(people: list[Person], draw: Draw, *, folder: FaceFolder) -> Iterato
     for person in people:
         for case in person.cases:
             if not folder.has(case):
-                folder.write(folder.crop(case), person.chosen.face.crop)
+                write_png(folder.crop(case), person.chosen.face.crop)
                 image = draw(person.chosen, case.prompt.text, case.seed)
-                folder.write(folder.picture(case), image)
+                write_png(folder.picture(case), image)
             yield case

@@ -9,10 +9,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase
 
 from swiftpie.backbones.checkpoints.safe import read_tensors
 from swiftpie.errors import WeightsError, short_reason
+from swiftpie.evaluation.edits.pie.clip import ClipNetwork
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 
 AESTHETIC_LAYERS = ("layers.0", "layers.2", "layers.4", "layers.6", "layers.7")  # all linear
@@ -28,14 +28,13 @@ NOT_COMPUTED: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, eq=False)
-class ClipScorer:
+class ClipScorer(ClipNetwork):
     """Pictures and words as vectors of length 1."""
 
-    model: CLIPModel
-    tokenizer: PreTrainedTokenizerBase
-    side_px: int  # of the pictures it sees
-    max_tokens: int
-    width: int  # D
+    @property
+    def width(self) -> int:
+        """Numbers in a vector, D."""
+        return int(self.model.config.to_dict()["projection_dim"])
 
     @torch.no_grad()
     def picture(self, image: Image.Image) -> Tensor:
@@ -50,9 +49,7 @@ class ClipScorer:
     @torch.no_grad()
     def words(self, text: str) -> Tensor:
         """Return the vector (1, D) of a text; what is too long is cut off."""
-        tokens = self.tokenizer(
-            text, return_tensors="pt", truncation=True, max_length=self.max_tokens
-        )
+        tokens = self.tokens(text)
         hidden = self.model.text_model(
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         ).pooler_output
@@ -103,22 +100,7 @@ def load_clip(folder: Path) -> ClipScorer:
     Raises:
         WeightsError: There is none in `folder`.
     """
-    try:
-        model = CLIPModel.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(
-            f"'{folder}' cannot be read ({short_reason(error)}). A folder with CLIP as "
-            "transformers saves it is needed. Check the path, or leave the option out."
-        ) from error
-    settings = model.config.to_dict()
-    return ClipScorer(
-        model.float().eval().requires_grad_(False),
-        tokenizer,
-        side_px=settings["vision_config"]["image_size"],
-        max_tokens=settings["text_config"]["max_position_embeddings"],
-        width=settings["projection_dim"],
-    )
+    return ClipScorer.read(folder, what="CLIP")
 
 
 def load_aesthetic(path: Path, *, width: int, allow_pickle: bool = False) -> Aesthetic:

@@ -1,7 +1,5 @@
 """A report on faces as one web page that needs no other file, and as lines of a table."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -10,11 +8,11 @@ from swiftpie.evaluation.fastface.case import FaceCase
 from swiftpie.evaluation.fastface.folder import FaceFolder
 from swiftpie.evaluation.fastface.report import FaceReport, Group
 from swiftpie.evaluation.fastface.score import FaceRow
+from swiftpie.evaluation.page import embed, heads
 from swiftpie.faces.consent import CONSENT
 
 MAX_PICTURES = 96  # a page with all of thousands would not open
 PICTURE_PX = 160
-WEBP_QUALITY = 85
 HEADS = ("figure", "about", "mean [95 % interval]", "cases")
 
 _STYLE = """
@@ -89,11 +87,10 @@ def table(group: Group) -> list[list[str]]:
 
 
 def _table(group: Group) -> str:
-    heads = "".join(f"<th>{escape(head)}</th>" for head in HEADS)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in table(group)
     )
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table><thead><tr>{heads(HEADS)}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _grid(rows: Sequence[FaceRow], cases: Mapping[str, FaceCase], folder: FaceFolder) -> str:
@@ -114,9 +111,4 @@ def _grid(rows: Sequence[FaceRow], cases: Mapping[str, FaceCase], folder: FaceFo
 def _picture(folder: FaceFolder, path: Path) -> str:
     image = folder.read(path)
     image.thumbnail((PICTURE_PX, PICTURE_PX))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=WEBP_QUALITY)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    width, height = image.size
-    source = f'<image href="data:image/webp;base64,{data}" width="{width}" height="{height}"/>'
-    return f'<svg viewBox="0 0 {width} {height}">{source}</svg>'
+    return embed(image)

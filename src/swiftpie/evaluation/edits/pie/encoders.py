@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase, ViTModel
+from transformers import ViTModel
 
-from swiftpie.errors import WeightsError, short_reason
+from swiftpie.errors import WeightsError
+from swiftpie.evaluation.edits.pie.clip import ClipNetwork, unreadable
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 
 logger = logging.getLogger(__name__)
@@ -24,23 +25,13 @@ TINY = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class Clip(ClipNetwork):
     """Similarity of picture and text."""
-
-    model: CLIPModel
-    tokenizer: PreTrainedTokenizerBase
-    side_px: int  # of the pictures it sees
-    max_tokens: int
 
     @torch.no_grad()
     def similarity(self, image: Image.Image, prompt: str) -> float:
         """Return 100 times their cosine, 0 where that is negative."""
-        words = self.tokenizer(
-            prompt,
-            return_tensors="pt",
-            truncation=True,
-            max_length=self.max_tokens,
-        )
+        words = self.tokens(prompt)
         output = self.model(
             input_ids=words["input_ids"],
             attention_mask=words["attention_mask"],
@@ -82,20 +73,11 @@ def load_clip(folder: Path) -> Clip:
     Raises:
         WeightsError: There is none in `folder`.
     """
-    try:
-        model = CLIPModel.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(_unreadable(folder, "CLIP ViT-L/14", error)) from error
-    vision, text = (model.config.to_dict()[part] for part in ("vision_config", "text_config"))
+    clip = Clip.read(folder, what="CLIP ViT-L/14")
+    vision = clip.model.config.to_dict()["vision_config"]
     if (vision["patch_size"], vision["hidden_size"]) != (CLIP_PATCH_PX, CLIP_WIDTH):
         logger.warning("'%s' is not CLIP ViT-L/14; its figures cannot be compared.", folder)
-    return Clip(
-        model.float().eval().requires_grad_(False),
-        tokenizer,
-        side_px=vision["image_size"],
-        max_tokens=text["max_position_embeddings"],
-    )
+    return clip
 
 
 def load_dino(folder: Path) -> Dino:
@@ -107,7 +89,7 @@ def load_dino(folder: Path) -> Dino:
     try:
         model = ViTModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(_unreadable(folder, "DINO ViT-B/8", error)) from error
+        raise WeightsError(unreadable(folder, "DINO ViT-B/8", error)) from error
     if (model.config.patch_size, model.config.hidden_size) != (DINO_PATCH_PX, DINO_WIDTH):
         logger.warning("'%s' is not DINO ViT-B/8; its figures cannot be compared.", folder)
     return Dino(model.float().eval().requires_grad_(False))
@@ -150,10 +132,3 @@ def _last_key_layer(model: ViTModel) -> nn.Module:
     layers = [layer for name, layer in model.named_modules() if name.endswith(names)]
     last: nn.Module = layers[-1]
     return last
-
-
-def _unreadable(folder: Path, what: str, error: Exception) -> str:
-    return (
-        f"'{folder}' cannot be read ({short_reason(error)}). A folder with {what} as transformers "
-        "saves it is needed. Check the path, or leave the option out."
-    )

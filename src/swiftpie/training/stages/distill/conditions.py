@@ -14,7 +14,7 @@ from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.reference import read_references
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.schedules import PredictionType, build_schedule
-from swiftpie.training.scores import guide, integrate
+from swiftpie.training.scores import LAST_TIMESTEP, guide, integrate
 from swiftpie.training.stages.one_step.networks import OneStepNetworks
 from swiftpie.training.stages.one_step.showing import (
     Drops,
@@ -137,6 +137,24 @@ def predict(
     notes = {} if notes is None else notes
     prediction: Prediction = denoiser(latents, timesteps, encoded.text, encoded.subject, notes)
     return Prediction(*(value.float() for value in prediction))
+
+
+def predict_once(
+    stage: OneStepStage, networks: OneStepNetworks, batch: StickerBatch, *, drops: Drops, seed: int
+) -> Prediction:
+    """Return what `networks` make of the batch's own noise in one step; see `encode`."""
+    with fast_precision(batch.noise.device):
+        encoded = encode(stage, networks, batch, drops=drops, seed=seed)
+        return predict(networks.denoiser, batch.noise, LAST_TIMESTEP, encoded)
+
+
+@torch.no_grad()
+def encode_for_teacher(
+    stage: OneStepStage, teacher: OneStepNetworks, batch: StickerBatch, *, drops: Drops, seed: int
+) -> Encoded:
+    """Return the conditions of `batch` for networks that are not trained; see `encode`."""
+    with fast_precision(batch.noise.device):
+        return encode(stage, teacher, batch, drops=drops, seed=seed)
 
 
 def predict_guided(

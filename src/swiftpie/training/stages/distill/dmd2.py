@@ -1,10 +1,8 @@
 """Stage of improved distribution matching: scores, a discriminator and two time scales."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +12,6 @@ from swiftpie.training.context import Context
 from swiftpie.training.critic import RealismHead, watch
 from swiftpie.training.loop import Update
 from swiftpie.training.scores import (
-    LAST_TIMESTEP,
     clean_loss,
     descend,
     dmd_gradient,
@@ -24,14 +21,16 @@ from swiftpie.training.scores import (
 )
 from swiftpie.training.stages.distill.conditions import (
     Encoded,
-    encode,
+    encode_for_teacher,
     fast_precision,
     noise_generator,
     predict,
     predict_guided,
+    predict_once,
 )
-from swiftpie.training.stages.distill.sources import Model, Scenes, load_pair
-from swiftpie.training.stages.one_step.networks import OneStepNetworks, trainable
+from swiftpie.training.stages.distill.sources import Scenes, load_pair
+from swiftpie.training.stages.distill.student import CriticStage, StudentAndCritic
+from swiftpie.training.stages.one_step.networks import trainable
 
 FIRST, LAST = 20, 980  # timesteps between which student and teacher are compared
 
@@ -72,36 +71,15 @@ class Critic(nn.Module):
         return clean, self.head(middle[-1]).float()
 
 
-class Dmd2Networks(nn.Module):
-    """The student and its critic."""
-
-    def __init__(self, student: OneStepNetworks, critic: Critic) -> None:
-        super().__init__()
-        self.student = student
-        self.critic = critic
-
-
 @dataclass(frozen=True)
-class Dmd2Stage:
+class Dmd2Stage(CriticStage):
     """Match the student's distribution to the teacher's, and its pictures to real ones.
 
     From arXiv:2405.14867. Differs from the paper: the renderer's exact pairs may add a regression,
     and the critic's loss is weighed as the teacher's was, because it predicts clean latents.
     """
 
-    student: Model
-    teacher: OneStepNetworks
     config: Dmd2Config
-
-    @property
-    def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
-        return self.student.stage.samples_per_step
-
-    @property
-    def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The student and its critic."""
-        return MappingProxyType({"student": ("student",), "critic": ("critic",)})
 
     def network(self) -> nn.Module:
         """Return the student to start from and a critic that starts as the teacher."""
@@ -109,22 +87,21 @@ class Dmd2Stage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             critic = Critic(denoiser).to(denoiser.device)
-        return Dmd2Networks(trainable(self.student.networks), critic)
+        return StudentAndCritic(trainable(self.student.networks), critic)
 
     def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
         """Move the student at every fifth step, and its critic after it at every step."""
-        assert isinstance(network, Dmd2Networks)
+        assert isinstance(network, StudentAndCritic)
         scenes, stage = self.config.scenes, self.student.stage
         generator = noise_generator(draw)
         batch = stage.world.batch(scenes.num_subjects, scenes.views, seed=draw)
         is_students_turn = step % self.config.student_every == 0
-        device = batch.noise.device
-        with torch.set_grad_enabled(is_students_turn), fast_precision(device):
-            own = encode(stage, network.student, batch, drops=scenes.drops, seed=draw)
-            student = network.student.denoiser
-            generated = predict(student, batch.noise, LAST_TIMESTEP, own).sample
-        with torch.no_grad(), fast_precision(device):
-            encoded = encode(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
+        with torch.set_grad_enabled(is_students_turn):
+            generated = predict_once(
+                stage, network.student, batch, drops=scenes.drops, seed=draw
+            ).sample
+        encoded = encode_for_teacher(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
+        with torch.no_grad(), fast_precision(batch.noise.device):
             real = stage.autoencoder.encode(batch.pixels).float()
         if is_students_turn:
             terms = self._student_terms(network, generated, encoded, generator)
@@ -139,7 +116,7 @@ class Dmd2Stage:
 
     def _student_terms(
         self,
-        network: Dmd2Networks,
+        network: StudentAndCritic[Critic],
         generated: Tensor,
         encoded: Encoded,
         generator: torch.Generator,
@@ -156,7 +133,7 @@ class Dmd2Stage:
     @torch.no_grad()
     def score_difference(
         self,
-        network: Dmd2Networks,
+        network: StudentAndCritic[Critic],
         generated: Tensor,
         encoded: Encoded,
         generator: torch.Generator,
@@ -190,13 +167,3 @@ class Dmd2Stage:
             loss = tell_apart_loss(false_logits, true_logits)
             terms["tell_apart"] = self.config.tell_apart_weight * loss
         return terms
-
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
-        """Save and judge one-step pictures of held-out subjects."""
-        assert isinstance(network, Dmd2Networks)
-        return self.student.stage.sample(network.student, path)
-
-    def export(self, network: nn.Module, folder: Path) -> None:
-        """Write the student as the one-step stage does."""
-        assert isinstance(network, Dmd2Networks)
-        self.student.stage.export(network.student, folder)

@@ -13,11 +13,9 @@ from swiftpie.data.stickers import StickerBatch
 from swiftpie.models.denoiser import Prediction
 from swiftpie.training.context import Context
 from swiftpie.training.losses import gradient_l1
-from swiftpie.training.scores import LAST_TIMESTEP
 from swiftpie.training.stages.distill.conditions import (
-    encode,
-    fast_precision,
-    predict,
+    encode_for_teacher,
+    predict_once,
     sample_ddim,
 )
 from swiftpie.training.stages.distill.sources import Model, Scenes, load_pair
@@ -80,13 +78,9 @@ class ReflowStage:
         """Return latent, mask and (if weighted) pixel terms."""
         assert isinstance(network, OneStepNetworks)
         pairs = self.pairs(draw)
-        noise, wanted = pairs.batch.noise, pairs.answer
-        stage = self.student.stage
-        with fast_precision(noise.device):
-            encoded = encode(
-                stage, network, pairs.batch, drops=self.config.scenes.drops, seed=pairs.seed
-            )
-            prediction = predict(network.denoiser, noise, LAST_TIMESTEP, encoded)
+        stage, wanted = self.student.stage, pairs.answer
+        drops = self.config.scenes.drops
+        prediction = predict_once(stage, network, pairs.batch, drops=drops, seed=pairs.seed)
         weight = stage.autoencoder.channel_weights()
         guess = prediction.mask.clamp(1e-5, 1 - 1e-5)
         terms = {
@@ -115,14 +109,8 @@ class ReflowStage:
 
     @torch.no_grad()
     def _ask_teacher(self, batch: StickerBatch, seed: int) -> Prediction:
-        with fast_precision(batch.noise.device):
-            encoded = encode(
-                self.student.stage,
-                self.teacher,
-                batch,
-                drops=self.config.scenes.drops,
-                seed=seed,
-            )
+        stage, drops = self.student.stage, self.config.scenes.drops
+        encoded = encode_for_teacher(stage, self.teacher, batch, drops=drops, seed=seed)
         steps, scale = self.config.sampling_steps, self.config.guidance
         answer = sample_ddim(self.teacher.denoiser, batch.noise, encoded, steps=steps, scale=scale)
         # What a file holds, so that new and stored pairs are the same.

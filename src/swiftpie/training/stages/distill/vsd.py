@@ -2,10 +2,8 @@
 
 import copy
 import importlib.resources
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +15,6 @@ from swiftpie.training.context import Context
 from swiftpie.training.loop import Update
 from swiftpie.training.low_rank import add_low_rank, without_low_rank
 from swiftpie.training.scores import (
-    LAST_TIMESTEP,
     clean_loss,
     descend,
     noise_of,
@@ -27,14 +24,16 @@ from swiftpie.training.scores import (
 )
 from swiftpie.training.stages.distill.conditions import (
     Encoded,
-    encode,
+    encode_for_teacher,
     fast_precision,
     noise_generator,
     predict,
     predict_guided,
+    predict_once,
 )
-from swiftpie.training.stages.distill.sources import Model, Scenes, load_pair
-from swiftpie.training.stages.one_step.networks import OneStepNetworks, trainable
+from swiftpie.training.stages.distill.sources import Scenes, load_pair
+from swiftpie.training.stages.distill.student import CriticStage, StudentAndCritic
+from swiftpie.training.stages.one_step.networks import trainable
 from swiftpie.types import TextCondition
 
 FIRST, LAST = 20, 980  # timesteps between which student and teacher are compared
@@ -70,56 +69,33 @@ class VsdConfig:
         return VsdStage(student, teacher.networks, load_similarity(context.device), config=self)
 
 
-class VsdNetworks(nn.Module):
-    """The student, and the teacher's denoiser with a low-rank change that can be turned off."""
-
-    def __init__(self, student: OneStepNetworks, denoiser: TinyDenoiser) -> None:
-        super().__init__()
-        self.student = student
-        self.critic = denoiser
-
-
 @dataclass(frozen=True)
-class VsdStage:
+class VsdStage(CriticStage):
     """Move the student to where the teacher sees more likely pictures than its copy does.
 
     From arXiv:2312.05239, with the clamped similarity of arXiv:2408.14176. Differs from both: the
     copy's loss is weighed as the teacher's was, because these networks predict clean latents.
     """
 
-    student: Model
-    teacher: OneStepNetworks
     similarity: Similarity
     config: VsdConfig
-
-    @property
-    def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
-        return self.student.stage.samples_per_step
-
-    @property
-    def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The student, and the low-rank change of the critic."""
-        return MappingProxyType({"student": ("student",), "critic": ("critic",)})
 
     def network(self) -> nn.Module:
         """Return the student to start from and the teacher with a low-rank change of zero."""
         denoiser = copy.deepcopy(self.teacher.denoiser)
         add_low_rank(denoiser.unet, rank=self.config.rank, alpha=self.config.alpha)
-        return VsdNetworks(trainable(self.student.networks), denoiser)
+        return StudentAndCritic(trainable(self.student.networks), denoiser)
 
     def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
         """Move the student by the difference of the scores, then the copy to the student."""
-        assert isinstance(network, VsdNetworks)
+        assert isinstance(network, StudentAndCritic)
         scenes, stage = self.config.scenes, self.student.stage
         generator = noise_generator(draw)
         batch = stage.world.batch(scenes.num_subjects, scenes.views, seed=draw)
-        with fast_precision(batch.noise.device):
-            own = encode(stage, network.student, batch, drops=scenes.drops, seed=draw)
-            student = network.student.denoiser
-            generated = predict(student, batch.noise, LAST_TIMESTEP, own).sample
-        with torch.no_grad(), fast_precision(batch.noise.device):
-            encoded = encode(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
+        generated = predict_once(
+            stage, network.student, batch, drops=scenes.drops, seed=draw
+        ).sample
+        encoded = encode_for_teacher(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
         gradient = self.score_difference(network.critic, generated.detach(), encoded, generator)
         terms = {"distillation": descend(generated, gradient).float()}
         weight = self.similarity_weight(step)
@@ -174,16 +150,6 @@ class VsdStage:
             pixels = self.student.stage.autoencoder.decode(generated[rows])
         likeness = self.similarity(pixels.float(), batch, rows)
         return shortfall(likeness, self.config.similarity_threshold)
-
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
-        """Save and judge one-step pictures of held-out subjects."""
-        assert isinstance(network, VsdNetworks)
-        return self.student.stage.sample(network.student, path)
-
-    def export(self, network: nn.Module, folder: Path) -> None:
-        """Write the student as the one-step stage does."""
-        assert isinstance(network, VsdNetworks)
-        self.student.stage.export(network.student, folder)
 
 
 def drop_text(encoded: Encoded, dropped: Tensor) -> TextCondition:

@@ -47,6 +47,7 @@ from swiftpie.training.stages.one_step.tasks import (
     Start,
     Task,
     Tasks,
+    hats_of,
     refined_start,
 )
 from swiftpie.training.tokenizer import train_tokenizer
@@ -57,6 +58,7 @@ VALIDATION_SEED = 2**31 - 1
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
 SUBJECT_WEIGHT = 2.0  # extra weight of latent cells that show the subject
+HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,9 @@ class OneStepStage:
             with torch.no_grad():
                 target = self.autoencoder.encode(answer.pixels).float()
         sample = outcome.prediction.sample.float()
-        mask = answer.masks.amax(dim=1, keepdim=True)
-        weight = 1 + SUBJECT_WEIGHT * resize_mask(mask, (target.shape[2], target.shape[3]))
+        mask, cells = answer.masks.amax(dim=1, keepdim=True), (target.shape[2], target.shape[3])
+        weight = 1 + SUBJECT_WEIGHT * resize_mask(mask, cells)
+        weight = weight + HAT_WEIGHT * resize_mask(answer.hats, cells)
         weight = weight / weight.mean() * self.autoencoder.channel_weights()
         shape = F.interpolate(mask, size=outcome.prediction.mask.shape[-2:], mode="area")
         guess = outcome.prediction.mask.float().clamp(1e-5, 1 - 1e-5)
@@ -178,7 +181,8 @@ class OneStepStage:
             else batch.mask
         )
         # Where noise does not place the subject, there is nothing to predict.
-        return Answer(batch.pixels, masks, None if is_free else batch.layout), outcome
+        layout = None if is_free else batch.layout
+        return Answer(batch.pixels, masks, hats_of(batch), layout), outcome
 
     def _repaint(
         self, network: OneStepNetworks, step: int, generator: torch.Generator
@@ -211,7 +215,8 @@ class OneStepStage:
         text = self.encode_text(network, wanted.captions)
         condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
         prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
-        return Answer(wanted.pixels, wanted.mask, None), Outcome(prediction, None, [])
+        answer = Answer(wanted.pixels, wanted.mask, torch.zeros_like(wanted.mask), None)
+        return answer, Outcome(prediction, None, [])
 
     def forward(
         self,

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from swiftpie.data.renderer import draw_frames
+from swiftpie.data.stickers import StickerBatch
 from swiftpie.layout import Layout
 from swiftpie.models.denoiser import Prediction
 from swiftpie.models.layout_predictor import LayoutScores
@@ -54,6 +56,7 @@ class Answer(NamedTuple):
 
     pixels: Tensor  # (B, 3, R, R) in [-1, 1]
     masks: Tensor  # (B, S, R, R) in [0, 1], a subject each
+    hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
     layout: Layout | None  # None where it cannot be told from the noise
 
 
@@ -69,3 +72,12 @@ def refined_start(noise: Tensor, draft: Tensor, *, chance: int) -> Start:
     """Return what enters a later step: the draft (B, C, h, w) and the same noise, mixed."""
     step = scaled_linear_step(REFINING_TIMESTEPS[chance])
     return Start(add_noise(draft.float(), noise, step), step.timestep)
+
+
+def hats_of(batch: StickerBatch) -> Tensor:
+    """Return where hats stand out of the subjects they are on, (B, 1, R, R)."""
+    views = len(batch.noise) // len(batch.frames)
+    bare = draw_frames(
+        batch.frames.repeat_interleave(views, dim=0), batch.layout, size_px=batch.mask.shape[-1]
+    )
+    return (batch.mask - bare[:, 3:]).clamp(min=0)
