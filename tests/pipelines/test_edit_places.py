@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 
 import swiftpie
+from swiftpie.data.stickers import StickerWorld
+from swiftpie.data.subjects import sample_subjects
 from swiftpie.models.inversion import TinyInversion
-from swiftpie.pipelines.edit_condition import new_subject, repainting_condition
+from swiftpie.pipelines.edit_condition import kept_subject, new_subject, repainting_condition
 from swiftpie.pipelines.edit_settings import EditSettings, EditStrength
 from tests.parity.edit import photograph
 
@@ -109,3 +111,16 @@ def test_the_network_that_was_taught_finds_the_mask_unless_a_rule_is_asked_for(s
     )
     assert np.asarray(learned.mask).shape == (128, 128)
     assert not np.array_equal(np.asarray(learned.mask), np.asarray(asked.mask))
+
+
+def test_only_an_edit_of_the_surroundings_keeps_the_subject(components):
+    world = StickerWorld(sample_subjects(), "held_out")
+    batch = world.batch(4, 1, seed=3, augment=False)
+    text = components.text.encode(["a photo"])
+    for row in range(4):
+        pixels, everywhere = batch.pixels[row : row + 1], torch.ones(1, 1, 128, 128)
+        given = (components, pixels), (batch.noise[row : row + 1], text)
+        assert kept_subject(*given[0], centre(), *given[1]) is None
+        kept = kept_subject(*given[0], everywhere, *given[1])
+        assert kept is not None
+        assert (kept.layout.centre[0] - batch.layout.centre[row]).abs().max() < 0.25
