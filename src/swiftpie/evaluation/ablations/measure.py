@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -128,7 +129,7 @@ class _Sitting:
     case: Case
     truth: Tensor  # (1, 3, H, W)
     mask: Tensor  # (1, 1, H, W)
-    encode: Callable[[Components, int], Identity]
+    encode: Callable[[Components, Setting], Identity]
 
     @classmethod
     def of(cls, study: Study, case: Case) -> "_Sitting":
@@ -142,7 +143,7 @@ class _Sitting:
     def judge(self, row: Row, *, shows: bool) -> Scores:
         """Return the scores of one row, and keep its picture if it `shows`."""
         setting = row.setting
-        identity = self.encode(row.components, setting.num_references)
+        identity = self.encode(row.components, setting)
         result = draw(row.components, setting, identity, case=self.case, truth=self.mask)
         if shows:
             path = self.study.picture(self.case, row)
@@ -171,18 +172,19 @@ class _Sitting:
         return {name: value for name, value in scores.items() if value is not None}
 
 
-def _encoder(benchmark: StickerBenchmark, case: Case) -> Callable[[Components, int], Identity]:
+def _encoder(benchmark: StickerBenchmark, case: Case) -> Callable[[Components, Setting], Identity]:
     """Return a function that encodes the subject of `case` once for each of its arguments."""
-    known: dict[tuple[str, int], Identity] = {}
+    known: dict[tuple[str, int, bool], Identity] = {}
 
-    def encode(components: Components, count: int) -> Identity:
-        key = (components.fingerprint, count)
+    def encode(components: Components, setting: Setting) -> Identity:
+        key = (components.fingerprint, setting.num_references, setting.is_cut_out)
         if key not in known:
-            views = references_of(benchmark, case, count)
+            views = references_of(benchmark, case, setting.num_references)
+            masks = [load_mask(view.mask, view.image.size) for view in views]
             known[key] = encode_identity(
                 components,
                 [view.image for view in views],
-                masks=[load_mask(view.mask, view.image.size) for view in views],
+                masks=masks if setting.is_cut_out else [torch.ones_like(mask) for mask in masks],
             )
         return known[key]
 

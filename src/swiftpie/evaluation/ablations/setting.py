@@ -30,6 +30,7 @@ class Setting:
     has_skip: bool = True  # the aligned subject as input and through the output gate
     knows_place: bool = True  # the geometric prior, and position codes in the reference frame
     num_references: int = 1
+    is_cut_out: bool = True  # references show the subject alone; else all that is around it too
     num_steps: int | None = None  # None: those the weights were loaded with
     style: Style = Style.PLAIN  # guidance and reshaping of the semantic branch's attention
     weights: str = ""  # folder to compare with; empty: the weights under test

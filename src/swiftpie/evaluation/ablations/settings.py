@@ -20,6 +20,8 @@ BRANCHES, PLACE, MERGE, MASKS, RESCALING, REFERENCES, STEPS, WEIGHTS = (
 )
 IDENTITY_SWEEP, DETAIL_SWEEP = "identity scale", "detail scale"
 STYLES, STYLES_ALONE = "style, 4 steps", "style, 4 steps, semantic branch alone"
+HALF_BRANCHES = "branches at half scale, no skip"  # where no single branch does everything
+UNCUT = "rescaling, references not cut out, no skip"
 BRANCH_SWEEP = "both scales, no skip"  # what the branches do where nothing is aligned
 
 SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -52,6 +54,7 @@ def all_settings(
         *_branches(base),
         *_places(base),
         *(Setting(MASKS, region.value, base, region=region) for region in Region),
+        *_half_branches(base),
         *_rescaling(base),
         *(
             Setting(REFERENCES, str(count), base, num_references=count)
@@ -81,6 +84,15 @@ def _branches(base: Strength) -> list[Setting]:
         Setting(BRANCHES, "semantic, detail", base, has_skip=False),
         Setting(BRANCHES, "semantic, skip", base, has_detail=False),
         Setting(BRANCHES, "detail, skip", plain),
+    ]
+
+
+def _half_branches(base: Strength) -> list[Setting]:
+    half = replace(base, identity=base.identity / 2, detail=base.detail / 2)
+    return [
+        Setting(HALF_BRANCHES, "semantic", replace(half, detail=0.0), has_skip=False),
+        Setting(HALF_BRANCHES, "detail", replace(half, identity=0.0), has_skip=False),
+        Setting(HALF_BRANCHES, "semantic, detail", half, has_skip=False),
     ]
 
 
@@ -121,5 +133,9 @@ def _rescaling(base: Strength) -> list[Setting]:
         *(
             Setting(RESCALING, f"leak {x:g}", replace(base, leak=x), region=Region.TRUE)
             for x in LEAKS
+        ),
+        *(
+            Setting(UNCUT, title, one, region=Region.TRUE, has_skip=False, is_cut_out=False)
+            for title, one in (("off", off), ("on", base))
         ),
     ]
