@@ -22,12 +22,14 @@ IDENTITY_SWEEP, DETAIL_SWEEP = "identity scale", "detail scale"
 STYLES, STYLES_ALONE = "style, 4 steps", "style, 4 steps, semantic branch alone"
 HALF_BRANCHES = "branches at half scale, no skip"  # where no single branch does everything
 UNCUT = "rescaling, references not cut out, no skip"
+STRONG = "rescaling, scales tripled, no skip"  # where branches overwhelm the scene
 BRANCH_SWEEP = "both scales, no skip"  # what the branches do where nothing is aligned
 
 SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEAKS = (0.0, 0.1, 0.25, 0.5)
 WIDE_CONTEXT = 1.25
 MANY_REFERENCES = 3
+STRONG_SCALE = 3.0
 STYLED_STEPS = 4  # what the styles' own schedules are made for
 
 UNTRIED = (
@@ -124,18 +126,26 @@ def _styles(base: Strength) -> list[Setting]:
 
 def _rescaling(base: Strength) -> list[Setting]:
     """Return rows with the true mask, so that what a mask gets wrong does not count."""
-    off = replace(base, leak=base.identity, text=1.0, context=1.0)
     wide = replace(base, context=WIDE_CONTEXT)
+    strong = replace(base, identity=STRONG_SCALE * base.identity, detail=STRONG_SCALE * base.detail)
     return [
-        Setting(RESCALING, "off", off, region=Region.TRUE),
-        Setting(RESCALING, "on", base, region=Region.TRUE),
+        *(Setting(RESCALING, name, one, region=Region.TRUE) for name, one in _off_and_on(base)),
         Setting(RESCALING, f"context {WIDE_CONTEXT:g}", wide, region=Region.TRUE),
         *(
             Setting(RESCALING, f"leak {x:g}", replace(base, leak=x), region=Region.TRUE)
             for x in LEAKS
         ),
         *(
-            Setting(UNCUT, title, one, region=Region.TRUE, has_skip=False, is_cut_out=False)
-            for title, one in (("off", off), ("on", base))
+            Setting(UNCUT, name, one, region=Region.TRUE, has_skip=False, is_cut_out=False)
+            for name, one in _off_and_on(base)
+        ),
+        *(
+            Setting(STRONG, name, one, region=Region.TRUE, has_skip=False)
+            for name, one in _off_and_on(strong)
         ),
     ]
+
+
+def _off_and_on(base: Strength) -> tuple[tuple[str, Strength], tuple[str, Strength]]:
+    """Return the same scales with the branches everywhere, and inside of the mask alone."""
+    return ("off", replace(base, leak=base.identity, text=1.0, context=1.0)), ("on", base)
