@@ -140,7 +140,8 @@ def plan_edit(
     latents = _encode(components, canvas.enter(original), settings)
     clock.lap("encode")
     compared = ("", keyword) if keyword else (source_prompt, prompt)
-    inverted = _invert(components, latents, [source_prompt, *(compared if mask is None else ())])
+    compares_noise = mask is None and _locator(components, settings.rule) is None
+    inverted = _invert(components, latents, [source_prompt, *(compared if compares_noise else ())])
     if mask is not None:
         place = given_place(mask, canvas, like=latents)
     else:
@@ -224,6 +225,12 @@ def _invert(components: Components, latents: Tensor, prompts: list[str]) -> dict
     return dict(zip(distinct, noise.split(1), strict=True))
 
 
+def _locator(components: Components, rule: MaskRule | None) -> LocatesEdits | None:
+    """Return the network that was taught to find masks, if it is there and no rule is asked for."""
+    inverter = components.inverter()
+    return inverter if rule is None and isinstance(inverter, LocatesEdits) else None
+
+
 def _find(
     components: Components,
     latents: Tensor,
@@ -234,10 +241,10 @@ def _find(
     rule: MaskRule | None,
 ) -> Place:
     """Return where two prompts disagree, by `rule`, or as the network was taught."""
-    inverter = components.inverter()
-    if rule is None and isinstance(inverter, LocatesEdits):
+    locator = _locator(components, rule)
+    if locator is not None:
         source, target = (components.text.encode([prompt]) for prompt in compared)
-        return learned_place(inverter.locate(latents, source, target), canvas=canvas, like=latents)
+        return learned_place(locator.locate(latents, source, target), canvas=canvas, like=latents)
     first, second = (inverted[prompt] for prompt in compared)
     return compared_place(first, second, canvas=canvas, rule=rule or MaskRule.RELEASED)
 
