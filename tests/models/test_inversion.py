@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.models.inversion import INVERSION_TIMESTEP, START, LocatesEdits, TinyInversion
+from swiftpie.models.inversion import INVERSION_TIMESTEP, START, ReadsEdits, TinyInversion
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition
 
@@ -38,10 +38,19 @@ def test_it_is_small_enough_to_ship(network):
 def test_noise_is_as_large_as_the_latents_and_masks_four_times_finer(network, cells):
     picture = latents(2, *cells)
     assert network(picture, prompts(2, 0)).shape == picture.shape
-    mask = network.locate(picture, prompts(2, 0), prompts(2, 1))
-    assert mask.shape == (2, 1, 4 * cells[0], 4 * cells[1])
-    assert mask.min() >= 0
-    assert mask.max() <= 1
+    first, second = (network.read(picture, prompts(2, seed)) for seed in (0, 1))
+    difference = network.compare(first, second)
+    assert first.subject.shape == (2, 1, 4 * cells[0], 4 * cells[1])
+    assert difference.mask.shape == first.subject.shape
+    assert difference.same_subject.shape == (2,)
+
+
+def test_a_row_of_a_reading_is_the_reading_of_that_picture(network):
+    both = network.read(latents(2), prompts(2, 0))
+    first = prompts(2, 0)
+    alone = network.read(latents(2)[1:], TextCondition(*(part[1:] for part in first)))
+    for mine, its in zip(both.row(1), alone, strict=True):
+        assert torch.allclose(mine, its, atol=1e-5)
 
 
 def test_channels_that_pictures_do_not_depend_on_all_hold_the_doubt(network):
@@ -69,5 +78,5 @@ def test_a_stored_network_says_how_it_is_to_be_used(network, tmp_path):
     assert all(torch.equal(mine[name], its[name]) for name in mine)
 
 
-def test_it_is_one_of_those_that_locate_edits(network):
-    assert isinstance(network, LocatesEdits)
+def test_it_is_one_of_those_that_read_edits(network):
+    assert isinstance(network, ReadsEdits)

@@ -12,9 +12,12 @@ from swiftpie.data.stickers import StickerWorld
 from swiftpie.data.subjects import sample_subjects
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.pipelines.edit_condition import kept_subject, new_subject, repainting_condition
+from swiftpie.pipelines.edit_place import Place
+from swiftpie.pipelines.edit_search import Found
 from swiftpie.pipelines.edit_settings import EditSettings, EditStrength
 from tests.parity.edit import photograph
 
+SIDES = ("left", "right")
 BOX = (0.25, 0.25, 0.75, 0.75)
 STRENGTH = EditStrength(edit=0.0, background=1.0, text=1.0)
 
@@ -113,14 +116,58 @@ def test_the_network_that_was_taught_finds_the_mask_unless_a_rule_is_asked_for(s
     assert not np.array_equal(np.asarray(learned.mask), np.asarray(asked.mask))
 
 
-def test_only_an_edit_of_the_surroundings_keeps_the_subject(components):
-    world = StickerWorld(sample_subjects(), "held_out")
-    batch = world.batch(4, 1, seed=3, augment=False)
-    text = components.text.encode(["a photo"])
-    for row in range(4):
-        pixels, everywhere = batch.pixels[row : row + 1], torch.ones(1, 1, 128, 128)
-        given = (components, pixels), (batch.noise[row : row + 1], text)
-        assert kept_subject(*given[0], centre(), *given[1]) is None
-        kept = kept_subject(*given[0], everywhere, *given[1])
-        assert kept is not None
-        assert (kept.layout.centre[0] - batch.layout.centre[row]).abs().max() < 0.25
+def found(batch, row, *, keeps_subject):
+    place = Place(batch.mask[:1, :, ::8, ::8], torch.ones(1, 1, 128, 128))
+    mask = batch.mask[row : row + 1]
+    return Found(batch.noise[row : row + 1], place, mask, keeps_subject=keeps_subject)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return StickerWorld(sample_subjects(), "held_out").batch(4, 1, seed=3, augment=False)
+
+
+@pytest.mark.parametrize("row", range(4))
+def test_a_subject_keeps_its_place_where_only_its_surroundings_change(components, batch, row):
+    around = 1 - batch.mask[row : row + 1].ceil()
+    kept = kept_subject(
+        components,
+        batch.pixels[row : row + 1],
+        around,
+        found=found(batch, row, keeps_subject=False),
+        prompts=("a photo", "a photo on the moon"),
+    )
+    assert kept is not None
+    assert (kept.layout.centre[0] - batch.layout.centre[row]).abs().max() < 0.25
+
+
+@pytest.mark.parametrize("keeps_subject", [True, False])
+def test_a_subject_that_is_drawn_anew_is_shown_only_if_the_prompt_keeps_it(
+    components, batch, keeps_subject
+):
+    kept = kept_subject(
+        components,
+        batch.pixels[:1],
+        torch.ones(1, 1, 128, 128),
+        found=found(batch, 0, keeps_subject=keeps_subject),
+        prompts=("a photo of a dog", "a photo of a cat"),
+    )
+    assert (kept is not None) == keeps_subject
+
+
+def test_words_move_and_resize_a_subject_that_is_drawn_anew(components, batch):
+    def layout(prompt):
+        kept = kept_subject(
+            components,
+            batch.pixels[:1],
+            torch.ones(1, 1, 128, 128),
+            found=found(batch, 0, keeps_subject=True),
+            prompts=("a photo of a dog", prompt),
+        )
+        return kept.layout
+
+    same, tiny, huge = (layout(f"a photo of a {size}dog") for size in ("", "tiny ", "huge "))
+    assert tiny.scale < 0.8 * same.scale
+    assert huge.scale > 1.2 * same.scale
+    left, right = (layout(f"a photo of a dog on the {side}").centre[0, 0] for side in SIDES)
+    assert right - left > 0.2

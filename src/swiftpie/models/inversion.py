@@ -28,15 +28,35 @@ class Inversion(Protocol):
         """Return noise (B, C, h, w) of about unit variance for clean `latents` (B, C, h, w)."""
 
 
+class Reading(NamedTuple):
+    """What a network that was taught about edits finds in pictures under one prompt each."""
+
+    noise: Tensor  # (B, C, h, w)
+    doubt: Tensor  # (B, 1, h, w) logits of disagreement between picture and prompt
+    subject: Tensor  # (B, 1, 4h, 4w) logits of the subject's mask
+    notes: Tensor  # (B, K, h, w) for comparing prompts
+
+    def row(self, index: int) -> "Reading":
+        """Return what was found in one picture, as a batch of one."""
+        return Reading(*(value[index : index + 1] for value in self))
+
+
+class Difference(NamedTuple):
+    """What a second prompt asks to be changed."""
+
+    mask: Tensor  # (B, 1, 4h, 4w) logits of where
+    same_subject: Tensor  # (B,) logits of the second prompt still being about the same subject
+
+
 @runtime_checkable
-class LocatesEdits(Protocol):
-    """An inversion network that was also taught where two prompts disagree."""
+class ReadsEdits(Protocol):
+    """An inversion network that also tells what an edit is about."""
 
-    def locate(self, latents: Tensor, source: TextCondition, target: TextCondition) -> Tensor:
-        """Return where a picture that `source` describes must change to fit `target`.
+    def read(self, latents: Tensor, text: TextCondition) -> Reading:
+        """Return everything that is found in clean `latents` (B, C, h, w)."""
 
-        The mask is (B, 1, h', w') in [0, 1] for clean `latents` (B, C, h, w).
-        """
+    def compare(self, source: Reading, target: Reading) -> Difference:
+        """Return what changes in a picture that `source` describes to fit `target`."""
 
 
 class UNetInversion(nn.Module):
@@ -56,14 +76,6 @@ class UNetInversion(nn.Module):
             added_cond_kwargs=added_conditions(self.unet, latents, text),
         ).sample
         return noise.float()
-
-
-class Reading(NamedTuple):
-    """What the small network finds in pictures under one prompt each."""
-
-    noise: Tensor  # (B, C, h, w)
-    doubt: Tensor  # (B, 1, h, w) logits of disagreement between picture and prompt
-    notes: Tensor  # (B, K, h, w) for comparing prompts
 
 
 class TinyInversion(ModelMixin, ConfigMixin):
@@ -100,10 +112,10 @@ class TinyInversion(ModelMixin, ConfigMixin):
         cells = BLOCKS**2
         last = nn.Linear(HIDDEN, COUPLED_CHANNELS // 4 * cells)
         self.overview = nn.Sequential(nn.Linear(NUM_NOTES * cells, HIDDEN), nn.SiLU(), last)
-        self.compare = nn.Sequential(
-            nn.Conv2d(2 * NUM_NOTES, NUM_NOTES, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(NUM_NOTES, MASK_CELLS**2, 3, padding=1),
+        self.outline = _mask_head(NUM_NOTES)
+        self.differ = _mask_head(2 * NUM_NOTES)
+        self.recognise = nn.Sequential(
+            nn.Linear(2 * NUM_NOTES, NUM_NOTES), nn.SiLU(), nn.Linear(NUM_NOTES, 1)
         )
 
         with torch.no_grad():  # starts near the mean of all noise, which is the best first guess
@@ -113,11 +125,6 @@ class TinyInversion(ModelMixin, ConfigMixin):
     def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return the inverted noise in float32; see `Inversion`."""
         return self.read(latents, text).noise
-
-    def locate(self, latents: Tensor, source: TextCondition, target: TextCondition) -> Tensor:
-        """Return the mask (B, 1, 4h, 4w) of what changes; see `LocatesEdits`."""
-        first, second = self.read(latents, source), self.read(latents, target)
-        return torch.sigmoid(self.disagreement(first.notes, second.notes))
 
     def read(self, latents: Tensor, text: TextCondition) -> Reading:
         """Return everything that is found in clean `latents` (B, C, h, w)."""
@@ -133,12 +140,16 @@ class TinyInversion(ModelMixin, ConfigMixin):
         coupled, doubt, notes = output.split([COUPLED_CHANNELS, 1, NUM_NOTES], dim=1)
         free = torch.sigmoid(doubt).expand(-1, channels - COUPLED_CHANNELS, -1, -1)
         noise = torch.cat([coupled + self._means(notes, (rows, columns)), free], dim=1)
-        return Reading(noise, doubt, notes)
+        subject = F.pixel_shuffle(self.outline(notes).float(), MASK_CELLS)
+        return Reading(noise, doubt, subject, notes)
 
-    def disagreement(self, source_notes: Tensor, target_notes: Tensor) -> Tensor:
-        """Return logits (B, 1, 4h, 4w) of the notes (B, K, h, w) of two prompts."""
-        pair = torch.cat([source_notes, target_notes - source_notes], dim=1)
-        return F.pixel_shuffle(self.compare(pair).float(), MASK_CELLS)
+    def compare(self, source: Reading, target: Reading) -> Difference:
+        """Return what two prompts disagree about; see `ReadsEdits`."""
+        pair = torch.cat([source.notes, target.notes - source.notes], dim=1)
+        return Difference(
+            mask=F.pixel_shuffle(self.differ(pair).float(), MASK_CELLS),
+            same_subject=self.recognise(pair.mean(dim=(2, 3))).float().squeeze(1),
+        )
 
     def _means(self, notes: Tensor, cells: tuple[int, int]) -> Tensor:
         """Return what the whole picture says about the means of blocks of noise, (B, 16, h, w).
@@ -150,3 +161,12 @@ class TinyInversion(ModelMixin, ConfigMixin):
         means = self.overview(seen).float().unflatten(1, (-1, BLOCKS, BLOCKS))
         fields = F.interpolate(means, size=(2 * cells[0], 2 * cells[1]), mode="nearest")
         return F.pixel_unshuffle(fields, 2)
+
+
+def _mask_head(channels: int) -> nn.Sequential:
+    """Return layers from notes to the logits of a mask, `MASK_CELLS` squared to a cell."""
+    return nn.Sequential(
+        nn.Conv2d(channels, NUM_NOTES, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(NUM_NOTES, MASK_CELLS**2, 3, padding=1),
+    )

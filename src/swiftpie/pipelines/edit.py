@@ -14,9 +14,8 @@ from swiftpie.attention.released import install_released
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.images import mask_to_pil
-from swiftpie.masks import Box, MaskRule, composite
+from swiftpie.masks import Box, composite
 from swiftpie.models.denoiser import Denoiser, SubjectCondition
-from swiftpie.models.inversion import LocatesEdits
 from swiftpie.models.latents import HasPosterior
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.canvas import Canvas, canvas_for
@@ -29,7 +28,8 @@ from swiftpie.pipelines.edit_condition import (
     repainting_condition,
     whole_picture_identity,
 )
-from swiftpie.pipelines.edit_place import Place, compared_place, given_place, learned_place
+from swiftpie.pipelines.edit_place import Place
+from swiftpie.pipelines.edit_search import Found, find
 from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
@@ -37,13 +37,11 @@ from swiftpie.types import GenerationResult, Identity
 logger = logging.getLogger(__name__)
 
 
-class _Inverted(NamedTuple):
-    """A picture with the noise behind it."""
+class _Picture(NamedTuple):
+    """What is edited, and how the networks see it."""
 
     original: Image.Image
     canvas: Canvas
-    start: Tensor  # (1, C, h, w) what enters the first step
-    prompt: str  # what it shows
 
 
 @dataclass(frozen=True)
@@ -139,28 +137,31 @@ def plan_edit(
     canvas = _canvas(components, original, settings.size_px)
     latents = _encode(components, canvas.enter(original), settings)
     clock.lap("encode")
-    compared = ("", keyword) if keyword else (source_prompt, prompt)
-    compares_noise = mask is None and _locator(components, settings.rule) is None
-    inverted = _invert(components, latents, [source_prompt, *(compared if compares_noise else ())])
-    if mask is not None:
-        place = given_place(mask, canvas, like=latents)
-    else:
-        place = _find(components, latents, inverted, compared, canvas=canvas, rule=settings.rule)
+    found = find(
+        components,
+        latents,
+        (source_prompt, prompt),
+        keyword=keyword,
+        mask=mask,
+        canvas=canvas,
+        rule=settings.rule,
+    )
     clock.lap("invert")
-    start = add_noise(latents, inverted[source_prompt], components.schedule.steps[0])
+    start = add_noise(latents, found.noise, components.schedule.steps[0])
     prompts = [source_prompt, prompt] if settings.mode is EditMode.RELEASED else [prompt]
     condition = _condition(
         components,
-        _Inverted(original, canvas, start, source_prompt),
-        place,
-        prompts=prompts,
+        _Picture(original, canvas),
+        found,
+        prompts=(source_prompt, prompt),
+        rows=len(prompts),
         identity=identity,
         settings=settings,
     )
     return PlannedEdit(
         original=original,
         canvas=canvas,
-        place=place,
+        place=found.place,
         start=start,
         prompts=prompts,
         condition=condition,
@@ -217,57 +218,26 @@ def _encode(components: Components, pixels: Tensor, settings: EditSettings) -> T
     return mean + deviation * noise
 
 
-def _invert(components: Components, latents: Tensor, prompts: list[str]) -> dict[str, Tensor]:
-    """Return the noise (1, C, h, w) behind `latents` for each prompt, all in one call."""
-    distinct = list(dict.fromkeys(prompts))
-    text = components.text.encode(distinct)
-    noise = components.inverter()(latents.expand(len(distinct), -1, -1, -1), text)
-    return dict(zip(distinct, noise.split(1), strict=True))
-
-
-def _locator(components: Components, rule: MaskRule | None) -> LocatesEdits | None:
-    """Return the network that was taught to find masks, if it is there and no rule is asked for."""
-    inverter = components.inverter()
-    return inverter if rule is None and isinstance(inverter, LocatesEdits) else None
-
-
-def _find(
-    components: Components,
-    latents: Tensor,
-    inverted: Mapping[str, Tensor],
-    compared: tuple[str, str],
-    *,
-    canvas: Canvas,
-    rule: MaskRule | None,
-) -> Place:
-    """Return where two prompts disagree, by `rule`, or as the network was taught."""
-    locator = _locator(components, rule)
-    if locator is not None:
-        source, target = (components.text.encode([prompt]) for prompt in compared)
-        return learned_place(locator.locate(latents, source, target), canvas=canvas, like=latents)
-    first, second = (inverted[prompt] for prompt in compared)
-    return compared_place(first, second, canvas=canvas, rule=rule or MaskRule.RELEASED)
-
-
 def _condition(
     components: Components,
-    inverted: _Inverted,
-    place: Place,
+    picture: _Picture,
+    found: Found,
     *,
-    prompts: list[str],
+    prompts: tuple[str, str],
+    rows: int,
     identity: Identity | None,
     settings: EditSettings,
 ) -> SubjectCondition:
-    """Return what the denoiser reads, a row a prompt."""
+    """Return what the denoiser reads, `rows` of it."""
     strength = settings.strength or EditStrength.of(settings.mode)
+    place = found.place
     if components.layout_predictor is not None:
-        pixels = inverted.canvas.enter(inverted.original).to(components.device)
-        changes = inverted.canvas.enter_mask(place.allowed).to(components.device)
+        pixels = picture.canvas.enter(picture.original).to(components.device)
+        changes = picture.canvas.enter_mask(place.allowed).to(components.device)
         if identity is not None:
             subject: Drawn | None = new_subject(identity, changes)
         else:
-            source = components.text.encode([inverted.prompt])
-            subject = kept_subject(components, pixels, changes, inverted.start, source)
+            subject = kept_subject(components, pixels, changes, found=found, prompts=prompts)
         names = [""] * (1 if subject is None else 2)
         return repainting_condition(
             components,
@@ -280,9 +250,9 @@ def _condition(
     is_released = settings.mode is EditMode.RELEASED
     return appearance_condition(
         components,
-        identity or whole_picture_identity(components, inverted.original),
+        identity or whole_picture_identity(components, picture.original),
         (place.region > 0.5).to(place.region) if is_released else place.region,
-        rows=len(prompts),
+        rows=rows,
         class_tokens=components.text.find_words(prompts[-1], [""]),
         strength=strength,
     )

@@ -12,10 +12,12 @@ from swiftpie.images import fit_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.masks import bounding_box, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.pipelines.condition import Strength, subject_condition
+from swiftpie.pipelines.edit_search import Found
 from swiftpie.pipelines.edit_settings import EditStrength
 from swiftpie.pipelines.identity import identity_of_frames
-from swiftpie.types import Identity, TextCondition
+from swiftpie.types import Identity
 
 SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
 LEAST_SUBJECT = 0.005  # of the picture; what is smaller is a mistake of the mask
@@ -142,38 +144,54 @@ def new_subject(identity: Identity, changes: Tensor) -> Drawn:
 
 
 def kept_subject(
-    components: Components, pixels: Tensor, changes: Tensor, start: Tensor, text: TextCondition
+    components: Components,
+    pixels: Tensor,
+    changes: Tensor,
+    *,
+    found: Found,
+    prompts: tuple[str, str],
 ) -> Drawn | None:
-    """Return the subject of the picture, at its own place, if it is the surroundings that change.
+    """Return the picture's own subject if it has to be drawn, or shown what is drawn around it.
 
-    The denoiser, shown the whole picture, says where its subject is.
+    Where its surroundings change it keeps its place. Where itself changes, and the new prompt is
+    about it still, it moves as far as the words move it.
 
     Args:
         components: The loaded networks.
         pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
         changes: Where it changes, (1, 1, H, W) in [0, 1].
-        start: Its inverted latents, (1, C, h, w).
-        text: What it shows now.
+        found: What is known of the picture.
+        prompts: What it shows and what it shall show.
     """
-    if changes.mean() < SURROUNDINGS_SHARE:
+    mask = resize_mask(found.subject, (pixels.shape[2], pixels.shape[3])).to(pixels)
+    subject = mask > 0.5
+    if subject.float().mean() < LEAST_SUBJECT:
         return None
-    whole = repainting_condition(
-        components,
-        pixels,
-        torch.zeros_like(changes),
-        subject=None,
-        class_tokens=torch.zeros_like(text.attention_mask[:1]),
-        strength=EditStrength(),
-    )
-    timestep = components.schedule.steps[0].timestep
-    found = components.denoiser(start, timestep, text, whole, {}).mask
-    mask = resize_mask(found, (pixels.shape[2], pixels.shape[3]))
-    if (mask > 0.5).float().mean() < LEAST_SUBJECT:
+    is_drawn = bool(changes[subject].mean() > 0.5)
+    is_around = bool(changes.mean() > SURROUNDINGS_SHARE)
+    if not (found.keeps_subject if is_drawn else is_around):
         return None
     side = components.preset.image_size_px
     frame, cut = fit_square(pixels.cpu(), mask.cpu(), size_px=side, fill=SUBJECT_FILL)
     frame, cut = frame.to(pixels), cut.to(pixels)
-    return Drawn(identity_of_frames(components, frame * cut, cut), _box_layout(mask))
+    layout = _box_layout(mask)
+    if is_drawn:
+        layout = _moved(components, layout, cut, noise=found.noise, prompts=prompts)
+    return Drawn(identity_of_frames(components, frame * cut, cut), layout)
+
+
+def _moved(
+    components: Components, layout: Layout, cut: Tensor, *, noise: Tensor, prompts: tuple[str, str]
+) -> Layout:
+    """Return `layout` as different as the predicted layouts of the two prompts are."""
+    predict = components.layout_predictor
+    assert predict is not None, "only a model that knows places moves subjects"
+    text, extent = components.text.encode(list(prompts)), subject_extent(cut)
+    both: Layout = predict(noise.expand(2, -1, -1, -1), text.pooled, extent.expand(2, -1)).layout
+    growth = both.scale[1:] / both.scale[:1]
+    return layout._replace(
+        centre=layout.centre + both.centre[1:] - both.centre[:1], scale=layout.scale * growth
+    )
 
 
 def _box_layout(mask: Tensor) -> Layout:

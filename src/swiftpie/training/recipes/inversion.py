@@ -9,13 +9,13 @@ from swiftpie.training.stages.inversion.settings import InversionConfig
 
 def mini_inversion() -> TrainConfig:
     """Inversion network of the mini model, from noise to picture and back."""
-    loop = LoopConfig(steps=6000, learning_rate=2e-3, ema_decay=0.998)
+    loop = LoopConfig(steps=4000, learning_rate=2e-3, ema_decay=0.998)
     return TrainConfig(loop=loop, stage=MiniInversionConfig())
 
 
 def mini_inversion_pictures() -> TrainConfig:
     """The same network trained further on pictures that the generator did not make."""
-    loop = LoopConfig(steps=1500, learning_rate=5e-4, ema_decay=0.998)
+    loop = LoopConfig(steps=600, learning_rate=5e-4, ema_decay=0.998)
     stage = MiniInversionConfig(
         start_from="mini_inversion",
         generated_share=0.0,

@@ -21,13 +21,14 @@ def batch(world):
 
 @pytest.fixture(scope="module")
 def rows(world, batch):
-    """Source, target, mask and subject mask by kind of change."""
+    """Source, target, mask, subject mask and whether it stays, by kind of change."""
     found = defaultdict(list)
     for seed in range(6):
         changes = draw_changes(world, batch, seed=seed)
         for row, kind in enumerate(changes.kinds):
             texts = changes.source[row], changes.target[row]
-            found[kind].append((*texts, changes.mask[row], batch.mask[row]))
+            same = bool(changes.same_subject[row])
+            found[kind].append((*texts, changes.mask[row], batch.mask[row], same))
     return found
 
 
@@ -41,29 +42,49 @@ def test_one_seed_gives_one_set_of_changes(world, batch):
     assert torch.equal(first.mask, again.mask)
 
 
-def test_another_scene_leaves_the_subject(rows):
-    assert all(torch.equal(mask, 1 - subject) for _, _, mask, subject in rows[Change.SCENE])
+def test_another_scene_leaves_the_subject_unless_it_lights_it_otherwise(rows):
+    left = [torch.equal(mask, 1 - subject) for _, _, mask, subject, _ in rows[Change.SCENE]]
+    relit = [bool((mask == 1).all()) for _, _, mask, _, _ in rows[Change.SCENE]]
+    assert all(one or other for one, other in zip(left, relit, strict=True))
+    assert any(left)
+    assert any(relit)
+
+
+def test_only_what_replaces_a_subject_or_names_it_is_about_another(rows):
+    others = {Change.SUBJECT, Change.REMOVAL, Change.WORD}
+    assert all(same is (kind not in others) for kind in rows for *_, same in rows[kind])
+
+
+def test_a_removal_changes_the_subject_and_its_prompt_has_none(rows):
+    for _, target, mask, subject, _ in rows[Change.REMOVAL]:
+        assert torch.equal(mask, subject)
+        assert target == target.strip()
+
+
+def test_who_goes_to_the_other_side_changes_both_places(rows):
+    for _, _, mask, subject, _ in rows[Change.SIDE]:
+        assert bool((mask >= subject).all())
 
 
 def test_other_words_for_the_same_change_nothing(rows):
-    assert all(mask.max() == 0 for _, _, mask, _ in rows[Change.NOTHING])
+    assert all(mask.max() == 0 for _, _, mask, _, _ in rows[Change.NOTHING])
 
 
 def test_another_subject_changes_all_of_the_old_one(rows):
-    for source, target, mask, subject in rows[Change.SUBJECT]:
+    for source, target, mask, subject, _ in rows[Change.SUBJECT]:
         assert source != target
         assert bool((mask >= subject).all())
         assert mask.mean() < 1
 
 
 def test_hats_are_small_and_change_something(rows):
-    shares = [float(mask.mean()) for _, _, mask, _ in rows[Change.ACCESSORY]]
+    shares = [float(mask.mean()) for _, _, mask, _, _ in rows[Change.ACCESSORY]]
     assert min(shares) > 0
     assert sum(shares) / len(shares) < 0.2
 
 
 def test_a_bare_word_stands_for_what_it_names(rows):
-    for source, target, mask, subject in rows[Change.WORD]:
+    for source, target, mask, subject, _ in rows[Change.WORD]:
         assert source == ""
         assert target
         assert torch.equal(mask, subject) or torch.equal(mask, 1 - subject)

@@ -9,7 +9,14 @@ from typing import NamedTuple, TypeVar, get_args
 import torch
 from torch import Tensor
 
-from swiftpie.data.captions import Accessory, Attributes, Size, draw_caption
+from swiftpie.data.captions import (
+    Accessory,
+    Attributes,
+    Side,
+    Size,
+    draw_caption,
+    draw_empty_caption,
+)
 from swiftpie.data.placing import place
 from swiftpie.data.renderer import render
 from swiftpie.data.scenes import SCENES
@@ -17,6 +24,7 @@ from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.layout import Layout
 
 VISIBLE_CHANGE = 0.1  # of the range [-1, 1]; below it two pixels look the same
+RELIT_SHARE = 0.5  # of a subject; if more of it looks different, all of it is drawn anew
 EMPTY_SHARE = 0.25  # of the first prompts: many users do not describe what they have
 SAME_WORDS_SHARE = 0.6  # of the pairs are worded alike, as when a user edits a prompt
 
@@ -31,20 +39,26 @@ class Change(StrEnum):
     SUBJECT = "subject"
     ACCESSORY = "accessory"
     SIZE = "size"
+    SIDE = "side"
+    REMOVAL = "removal"
     COLOUR = "colour"
     WORD = "word"  # a bare word for something in the picture: that is what shall change
 
 
 SHARES = {
-    Change.NOTHING: 0.08,
-    Change.SCENE: 0.26,
-    Change.SUBJECT: 0.22,
-    Change.ACCESSORY: 0.18,
-    Change.SIZE: 0.06,
+    Change.NOTHING: 0.07,
+    Change.SCENE: 0.23,
+    Change.SUBJECT: 0.15,
+    Change.ACCESSORY: 0.16,
+    Change.SIZE: 0.07,
+    Change.SIDE: 0.07,
+    Change.REMOVAL: 0.08,
     Change.COLOUR: 0.04,
-    Change.WORD: 0.16,
+    Change.WORD: 0.13,
 }
-DRAWN_AGAIN = frozenset({Change.SUBJECT, Change.ACCESSORY, Change.SIZE})
+DRAWN_AGAIN = frozenset({Change.SCENE, Change.SUBJECT, Change.ACCESSORY, Change.SIZE, Change.SIDE})
+STAYS_IN_PLACE = frozenset({Change.SCENE, Change.ACCESSORY})
+OTHERS = frozenset({Change.SUBJECT, Change.REMOVAL, Change.WORD})  # lose the subject there was
 
 
 class Changes(NamedTuple):
@@ -54,6 +68,7 @@ class Changes(NamedTuple):
     source: list[str]  # says what is there, or nothing
     target: list[str]
     mask: Tensor  # (B, 1, R, R) in [0, 1], 1 = differs from the picture of the second prompt
+    same_subject: Tensor  # (B,) whether the second prompt is about the same subject
 
 
 class _Wish(NamedTuple):
@@ -90,6 +105,7 @@ def draw_changes(world: StickerWorld, batch: StickerBatch, *, seed: int) -> Chan
         source=[wish.source for wish in wishes],
         target=[wish.target for wish in wishes],
         mask=mask,
+        same_subject=torch.tensor([wish.kind not in OTHERS for wish in wishes]),
     )
 
 
@@ -111,6 +127,8 @@ def _wish(world: StickerWorld, batch: StickerBatch, row: int, other: int, random
             wanted = replace(attributes, accessory=accessory)
         case Change.SIZE:
             wanted = replace(attributes, size=_another(random, get_args(Size), attributes.size))
+        case Change.SIDE:
+            wanted = replace(attributes, side=_another(random, get_args(Side), attributes.side))
         case Change.COLOUR:
             wanted = replace(attributes, is_black_and_white=not attributes.is_black_and_white)
         case _:
@@ -124,6 +142,8 @@ def _wish(world: StickerWorld, batch: StickerBatch, row: int, other: int, random
         target = renamed
     elif kind is Change.WORD:
         target = random.choice(SCENES[scene].phrases) if is_about_scene else name
+    elif kind is Change.REMOVAL:
+        target = draw_empty_caption(random, SCENES[scene])
     is_silent = kind is Change.WORD or random.random() < EMPTY_SHARE
     return _Wish(kind, "" if is_silent else source, target, wanted_scene, wanted, is_about_scene)
 
@@ -131,8 +151,8 @@ def _wish(world: StickerWorld, batch: StickerBatch, row: int, other: int, random
 def _known_mask(wish: _Wish, subject: Tensor) -> Tensor:
     """Return what changes (1, R, R) as far as the `subject` mask (1, R, R) of a picture tells."""
     match wish.kind:
-        case Change.SCENE:
-            return 1 - subject
+        case Change.REMOVAL:
+            return subject
         case Change.COLOUR:
             return torch.ones_like(subject)
         case Change.WORD:
@@ -148,11 +168,18 @@ def _visible_change(
     count = len(batch.noise)
     views = count // len(batch.frames)
     frames = batch.frames.repeat_interleave(views, dim=0)
-    is_other = torch.tensor([wish.kind is Change.SUBJECT for wish in wishes]).to(frames.device)
-    shown = torch.where(is_other.view(-1, 1, 1, 1), frames.roll(-views, 0)[rows], frames[rows])
+    kinds = [wish.kind for wish in wishes]
+    is_other, stays, is_scene = (
+        torch.tensor(flags).view(-1, 1, 1, 1).to(frames.device)
+        for flags in (
+            [kind is Change.SUBJECT for kind in kinds],
+            [kind in STAYS_IN_PLACE for kind in kinds],
+            [kind is Change.SCENE for kind in kinds],
+        )
+    )
+    shown = torch.where(is_other, frames.roll(-views, 0)[rows], frames[rows])
     scenes = [wish.scene for wish in wishes]
     attributes = [wish.attributes for wish in wishes]
-    stays = torch.tensor([wish.kind is Change.ACCESSORY for wish in wishes]).to(frames.device)
     wanted = place(batch.noise[rows], shown, scenes, attributes)
     # Who gets a hat stays where it is; the renderer alone would make room for the hat.
     layout = Layout(
@@ -171,9 +198,16 @@ def _visible_change(
         layout=layout,
     )
     apart = (drawn.pixels - batch.pixels[rows]).abs().amax(1, keepdim=True)
-    changed = (apart > VISIBLE_CHANGE).to(apart)
-    subjects = torch.maximum(drawn.mask, batch.mask[rows])
-    return torch.where(stays.view(-1, 1, 1, 1), changed, torch.maximum(changed, subjects))
+    changed, before = (apart > VISIBLE_CHANGE).to(apart), batch.mask[rows]
+    moved = torch.where(stays, changed, torch.maximum(changed, torch.maximum(drawn.mask, before)))
+    return torch.where(is_scene, _surroundings(before, changed), moved)
+
+
+def _surroundings(subject: Tensor, changed: Tensor) -> Tensor:
+    """Return all but the subject (B, 1, R, R), or everything where another light falls on it."""
+    area = subject.sum((1, 2, 3), keepdim=True).clamp_min(1)
+    is_relit = (subject * changed).sum((1, 2, 3), keepdim=True) > RELIT_SHARE * area
+    return torch.where(is_relit, 1.0, 1 - subject)
 
 
 def _caption(words: int, scene: int, attributes: Attributes, name: str) -> str:

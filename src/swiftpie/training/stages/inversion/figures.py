@@ -5,7 +5,14 @@ from torch import Tensor
 from swiftpie.masks import MaskRule, from_noise_difference, iou, resize_mask
 from swiftpie.training.stages.inversion.changes import Change, Changes
 
-SHOWN_KINDS = (Change.SCENE, Change.SUBJECT, Change.ACCESSORY, Change.WORD)
+SHOWN_KINDS = (
+    Change.SCENE,
+    Change.SUBJECT,
+    Change.ACCESSORY,
+    Change.SIDE,
+    Change.REMOVAL,
+    Change.WORD,
+)
 
 
 def mask_figures(

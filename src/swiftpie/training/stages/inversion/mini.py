@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from swiftpie.backbones.weights import load_network
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.images import contact_sheet, to_pil
-from swiftpie.masks import resize_mask
-from swiftpie.models.inversion import Reading, TinyInversion
+from swiftpie.masks import iou, resize_mask
+from swiftpie.models.inversion import Difference, Reading, TinyInversion
 from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
 from swiftpie.training.context import Context
 from swiftpie.training.losses import robust_and_squared
@@ -44,6 +44,7 @@ DROPS = Drops(everything=0.5, semantic=0.1, detail=0.3, aligned=0.5)
 ONLY_TEXT = Drops(everything=1.0)
 MISLED_WEIGHT = 0.5  # of the noise under a wrong prompt, which is the same noise
 DOUBT_WEIGHT = 0.5  # of the coarse map within the noise, beside the fine mask
+SAME_WEIGHT = 0.2  # of telling whether the subject stays
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,11 @@ class MiniInversionConfig:
     start_from: str = ""  # the run whose network is trained further
     teacher: str = ""  # a multi-step model of the same latents, for the score term
     scenes: Scenes = field(default_factory=lambda: Scenes(num_subjects=6, drops=DROPS))
-    generated_share: float = 0.25  # of the batches show what the generator drew
-    reconstruct_every: int = 3  # batches; each costs a pass through the generator and back
+    generated_share: float = 0.2  # of the batches show what the generator drew
+    reconstruct_every: int = 4  # batches; each costs a pass through the generator and back
     noise_weight: float = 1.0
     edits_weight: float = 0.5  # of telling where prompts disagree
+    subject_weight: float = 0.5  # of the subject's mask
     latents_weight: float = 1.0
     pixels_weight: float = 0.0
     pixel_samples: int = 6
@@ -144,10 +146,11 @@ class MiniInversionStage:
                 if told is not None and is_generated:
                     latents = self._generate(batch.noise, told)
             now = self.read(network, batch, latents, seed=draw)
-            logits = network.disagreement(now.source.notes, now.target.notes)
+            difference = network.compare(now.source, now.target)
         terms = {
             "noise": config.noise_weight * _noise_term(now),
-            "edits": config.edits_weight * _edits_term(now, logits),
+            "edits": config.edits_weight * _edits_term(now, difference),
+            "subject": config.subject_weight * _mask_term(now.source.subject, batch.mask),
         }
         if told is not None and returns:
             terms |= self._reconstruction(now, told)
@@ -218,14 +221,17 @@ class MiniInversionStage:
         batch = stage.held_out.batch(VALIDATION_PICTURES, 1, seed=VALIDATION_SEED, augment=False)
         latents = stage.autoencoder.encode(batch.pixels).float()
         now = self.read(network, batch, latents, seed=VALIDATION_SEED)
-        logits = network.disagreement(now.source.notes, now.target.notes)
-        found = resize_mask(torch.sigmoid(logits), (batch.mask.shape[2], batch.mask.shape[3]))
+        difference = network.compare(now.source, now.target)
+        found, subject = (
+            resize_mask(torch.sigmoid(logits), (batch.mask.shape[2], batch.mask.shape[3]))
+            for logits in (difference.mask, now.source.subject)
+        )
         told = self._tell(batch, ONLY_TEXT, seed=0)
         back, bound = (
             stage.autoencoder.decode(self._generate(start_of(latents, noise), told)).clamp(-1, 1)
             for noise in (now.source.noise, batch.noise)
         )
-        masks = [2 * mask.expand_as(back) - 1 for mask in (now.changes.mask, found)]
+        masks = [2 * mask.expand_as(back) - 1 for mask in (now.changes.mask, found, subject)]
         rows = [to_pil(row[:SHOWN]) for row in (batch.pixels, back, *masks)]
         contact_sheet(rows, cell_px=128).save(path)
         error = noise_error(now.source.noise, batch.noise)
@@ -234,6 +240,8 @@ class MiniInversionStage:
             "texture_error": float(error.texture),
             "psnr_db": psnr_db(back, batch.pixels),
             "psnr_of_true_noise_db": psnr_db(bound, batch.pixels),
+            "iou_of_subjects": float(iou(subject, batch.mask).mean()),
+            "same_subject": _share_right(difference.same_subject, now.changes.same_subject),
             **mask_figures(
                 now.changes,
                 found,
@@ -267,15 +275,23 @@ def _noise_term(now: Round) -> Tensor:
     return (told + MISLED_WEIGHT * misled) / (1 + MISLED_WEIGHT)
 
 
-def _edits_term(now: Round, logits: Tensor) -> Tensor:
+def _edits_term(now: Round, difference: Difference) -> Tensor:
     """Return how badly disagreement is told, between two prompts and within each noise."""
-    mask = now.changes.mask
-    fine = resize_mask(mask, (logits.shape[2], logits.shape[3]))
-    coarse = resize_mask(mask, (now.latents.shape[2], now.latents.shape[3]))
+    mask, stays = now.changes.mask, now.changes.same_subject.to(difference.same_subject)
     doubt = torch.cat([now.source.doubt, now.target.doubt])
-    truth = torch.cat([torch.zeros_like(coarse), coarse])
-    within = F.binary_cross_entropy_with_logits(doubt, truth)
-    return F.binary_cross_entropy_with_logits(logits, fine) + DOUBT_WEIGHT * within
+    within = _mask_term(doubt, torch.cat([torch.zeros_like(mask), mask]))
+    same = F.binary_cross_entropy_with_logits(difference.same_subject, stays)
+    return _mask_term(difference.mask, mask) + DOUBT_WEIGHT * within + SAME_WEIGHT * same
+
+
+def _mask_term(logits: Tensor, mask: Tensor) -> Tensor:
+    """Compare `logits` (B, 1, h, w) with a `mask` (B, 1, H, W) in [0, 1]."""
+    truth = resize_mask(mask, (logits.shape[2], logits.shape[3]))
+    return F.binary_cross_entropy_with_logits(logits, truth)
+
+
+def _share_right(logits: Tensor, truth: Tensor) -> float:
+    return float(((logits > 0) == truth.to(logits.device)).float().mean())
 
 
 def _score_term(now: Round, teacher: Model, chance: torch.Generator) -> Tensor:
