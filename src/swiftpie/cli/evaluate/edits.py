@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.edit_settings import EditSettings
 
 EditorName = Annotated[
-    Literal["swiftedit", "naive", "target", "source"],
+    Literal["swiftedit", "ddim", "naive", "target", "source"],
     typer.Option(
         "--editor",
-        help="Who edits: one-step inversion, or one of the bounds: the naive paste, the exact "
-        "answer, or nobody.",
+        help="Who edits: one-step inversion, DDIM inversion with a multi-step model, or one of the "
+        "bounds: the naive paste, the exact answer, or nobody.",
     ),
 ]
 MaskName = Annotated[
@@ -67,6 +67,7 @@ app = typer.Typer()
         "swiftpie evaluate edits",
         "swiftpie evaluate edits --mask true --out out/edits-true-mask --json",
         "swiftpie evaluate edits --editor naive --cases 70 --out out/edits-naive",
+        "swiftpie evaluate edits --editor ddim --weights runs/mini_teacher/export --out out/ddim",
     )
 )
 def edits(
@@ -78,7 +79,7 @@ def edits(
     background_strength: BackgroundScale = None,
     text_strength: TextScale = None,
     mode: Mode = "paper",
-    rule: Rule = "released",
+    rule: Rule = None,
     lpips: LpipsFile = None,
     preset: PresetName = "mini",
     weights: Weights = None,
@@ -113,7 +114,7 @@ def edits(
 
 def needs_session(editor: str) -> bool:
     """Whether an editor draws with a preset."""
-    return editor in {"swiftedit", "naive"}
+    return editor in {"swiftedit", "ddim", "naive"}
 
 
 def choose_editor(
@@ -124,6 +125,7 @@ def choose_editor(
     Raises:
         CapabilityError: The preset has no inversion network.
     """
+    from swiftpie.evaluation.edits.ddim import DdimEditor
     from swiftpie.evaluation.edits.editor import SourceEditor, TargetEditor
     from swiftpie.evaluation.edits.editors import MaskChoice, NaiveEditor, SwiftEditor
 
@@ -131,6 +133,8 @@ def choose_editor(
         return TargetEditor() if name == "target" else SourceEditor()
     if name == "naive":
         return NaiveEditor(session)
+    if name == "ddim":
+        return DdimEditor(session)
     return SwiftEditor(session, mask=MaskChoice(mask), settings=settings)
 
 
@@ -151,12 +155,13 @@ def _draw(
     force: bool,
 ) -> "EditFolder":
     """Draw all cases and, with a session, the naive paste beside them."""
-    from swiftpie.evaluation.edits.editors import NaiveEditor
+    from swiftpie.evaluation.edits.editors import NaiveEditor, SwiftEditor
     from swiftpie.evaluation.edits.folder import EditFolder
     from swiftpie.evaluation.edits.generate import generate
 
-    is_naive = isinstance(editor, NaiveEditor)
-    baseline = None if session is None or is_naive else NaiveEditor(session)
+    # Only an editor in one step draws with weights that can draw the paste as well.
+    is_swift = isinstance(editor, SwiftEditor)
+    baseline = NaiveEditor(session) if session is not None and is_swift else None
     folder, cases = EditFolder(out), benchmark.cases(count)
     drawn = generate(editor, benchmark, cases, folder=folder, baseline=baseline, force=force)
     for _ in watched(drawn, "editing", total=count):
