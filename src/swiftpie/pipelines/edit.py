@@ -137,24 +137,18 @@ def plan_edit(
     canvas = _canvas(components, original, settings.size_px)
     latents = _encode(components, canvas.enter(original), settings)
     clock.lap("encode")
-    found = find(
-        components,
-        latents,
-        (source_prompt, prompt),
-        keyword=keyword,
-        mask=mask,
-        canvas=canvas,
-        rule=settings.rule,
-    )
+    prompts = (source_prompt, prompt)
+    rule = settings.rule
+    found = find(components, latents, prompts, keyword=keyword, mask=mask, canvas=canvas, rule=rule)
     clock.lap("invert")
     start = add_noise(latents, found.noise, components.schedule.steps[0])
-    prompts = [source_prompt, prompt] if settings.mode is EditMode.RELEASED else [prompt]
+    drawn = prompts if settings.mode is EditMode.RELEASED else prompts[1:]
     condition = _condition(
         components,
         _Picture(original, canvas),
         found,
-        prompts=(source_prompt, prompt),
-        rows=len(prompts),
+        prompts=prompts,
+        rows=len(drawn),
         identity=identity,
         settings=settings,
     )
@@ -163,7 +157,7 @@ def plan_edit(
         canvas=canvas,
         place=found.place,
         start=start,
-        prompts=prompts,
+        prompts=list(drawn),
         condition=condition,
         settings=settings,
         clock=clock,

@@ -30,6 +30,8 @@ def evidence(dealt):
         asked=mask,
         used=mask,
         reconstruction=source,
+        from_noise=source,
+        uncomposed=source,
         time_ms=3.0,
         panel=None,
         lpips=None,
@@ -80,9 +82,39 @@ def test_stray_pixels_are_counted_one_by_one(evidence):
 
 
 def test_what_an_editor_does_not_tell_is_not_judged(evidence):
-    silent = replace(evidence, used=None, reconstruction=None, time_ms=None)
-    for name in ("mask-iou", "stray-pixels", "reconstruction-psnr", "time", "outside-lpips"):
+    silent = replace(
+        evidence, used=None, reconstruction=None, from_noise=None, uncomposed=None, time_ms=None
+    )
+    for name in (
+        "mask-iou",
+        "stray-pixels",
+        "reconstruction-psnr",
+        "noise-psnr",
+        "outside-psnr-drawn",
+        "time",
+        "outside-lpips",
+    ):
         assert score(name, silent) is None
+
+
+def test_what_was_drawn_is_judged_apart_from_what_was_put_back(evidence):
+    drawn = replace(evidence, uncomposed=evidence.source + 0.2 * (1 - evidence.mask))
+    assert score("outside-psnr-drawn", drawn) == pytest.approx(20, abs=1e-3)
+    assert score("outside-psnr", drawn) == score("outside-psnr", evidence)
+
+
+def test_what_comes_from_noise_alone_is_judged_apart(evidence):
+    poor = replace(evidence, from_noise=evidence.source + 0.2)
+    assert score("noise-psnr", poor) == pytest.approx(20, abs=1e-3)
+    assert score("reconstruction-psnr", poor) > 40
+
+
+def test_new_subjects_are_left_out_where_prompts_have_to_tell_everything(dealt, answers, panel):
+    judge = METRICS["scene-attribute-success"].score
+    for case in dealt:
+        answer = answers[case.name]
+        done = judge(rendered(case, answer, answer.target, panel))
+        assert (done is None) == (case.kind in {"object", "second"})
 
 
 def test_every_metric_judges_the_edit():
@@ -104,6 +136,8 @@ def rendered(case, answer, picture, panel):
         asked=answer.asked,
         used=None,
         reconstruction=None,
+        from_noise=None,
+        uncomposed=None,
         time_ms=None,
         panel=panel,
         lpips=None,

@@ -33,6 +33,8 @@ class Edited:
     mask: Tensor | None = None  # (1, 1, H, W), 0 = pixels that it claims not to have touched
     timings_ms: Mapping[str, float] = field(default_factory=dict)  # by stage; "total" is all
     reconstruction: Image.Image | None = None  # the source, inverted and generated again
+    from_noise: Image.Image | None = None  # the same by noise and prompt alone
+    uncomposed: Image.Image | None = None  # the edit before the source was put back around it
 
 
 class Editor(Protocol):

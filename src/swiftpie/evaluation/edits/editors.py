@@ -85,7 +85,9 @@ class SwiftEditor(PresetEditor):
             result.image,
             _plane(result.mask),
             result.timings_ms,
-            result.reconstruction or self._reconstruct(task),
+            result.reconstruction or self._reconstruct(task, appearance=1.0),
+            self._reconstruct(task, appearance=0.0),
+            result.edited,
         )
 
     def _place(self, task: Task) -> Tensor | Box | None:
@@ -97,22 +99,24 @@ class SwiftEditor(PresetEditor):
             case MaskChoice.FOUND | MaskChoice.KEYWORD:
                 return None
 
-    def _reconstruct(self, task: Task) -> Image.Image:
-        """Return the source through inversion and generation, all of it treated as background."""
+    def _reconstruct(self, task: Task, *, appearance: float) -> Image.Image:
+        """Return the source through inversion and generation, as an edit that changes nothing.
+
+        Args:
+            task: What is edited.
+            appearance: Strength of the picture itself as a condition, which SwiftEdit gives its
+                generator as well; with 0, all that is known is in the noise and the prompt.
+        """
         chosen = self.settings.strength or EditStrength.of(self.settings.mode)
-        outside = replace(chosen, edit=chosen.background, text=chosen.text_outside)
-        settings = replace(
-            self.settings,
-            mode=EditMode.PAPER,
-            strength=outside,
-            keeps_outside=False,
-        )
+        outside = replace(chosen, edit=appearance, background=appearance, text=chosen.text_outside)
         return self.session.edit(
             task.source,
             task.source_prompt,
             source_prompt=task.source_prompt,
-            mask=EVERYWHERE,
-            settings=settings,
+            mask=torch.zeros_like(task.mask) if appearance else EVERYWHERE,
+            settings=replace(
+                self.settings, mode=EditMode.PAPER, strength=outside, keeps_outside=False
+            ),
         ).image
 
 

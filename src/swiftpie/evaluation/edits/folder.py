@@ -15,7 +15,8 @@ from swiftpie.files import load_image, write_file
 from swiftpie.images import mask_to_pil, to_tensor
 
 KNOWN = ("source", "target", "mask", "before-mask", "kept-mask", "asked-mask")
-DRAWN = ("edit", "edit-mask", "reconstruction", "reference", "naive")
+AGAIN = ("reconstruction", "from-noise", "uncomposed")
+DRAWN = ("edit", "edit-mask", *AGAIN, "reference", "naive")
 KINDS = (*KNOWN, *DRAWN)
 
 _FILE_NAME = re.compile(rf"[\w-]+\.({'|'.join(KINDS)}\.png|facts\.json)")

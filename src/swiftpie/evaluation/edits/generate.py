@@ -7,7 +7,7 @@ from swiftpie import __version__
 from swiftpie.evaluation.edits.benchmark import EditBenchmark
 from swiftpie.evaluation.edits.case import EditCase
 from swiftpie.evaluation.edits.editor import Edited, Editor, Task
-from swiftpie.evaluation.edits.folder import EditFolder, Named
+from swiftpie.evaluation.edits.folder import AGAIN, EditFolder, Named
 from swiftpie.evaluation.folder import Run
 
 
@@ -67,8 +67,10 @@ def write_edit(folder: EditFolder, case: Named, edited: Edited) -> None:
     folder.write(case, "edit", edited.image)
     if edited.mask is not None:
         folder.write_mask(case, "edit-mask", edited.mask)
-    if edited.reconstruction is not None:
-        folder.write(case, "reconstruction", edited.reconstruction)
+    again = (edited.reconstruction, edited.from_noise, edited.uncomposed)
+    for kind, image in zip(AGAIN, again, strict=True):
+        if image is not None:
+            folder.write(case, kind, image)
     folder.write_facts(case, edited.timings_ms)
 
 

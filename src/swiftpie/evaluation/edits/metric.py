@@ -27,7 +27,9 @@ class EditEvidence:
     kept: Tensor  # (1, 1, H, W) and in the target; 0 where it is gone
     asked: Tensor  # (1, 1, H, W) where to look for what was asked
     used: Tensor | None  # (1, 1, H, W) the mask the editor says it kept to
-    reconstruction: Tensor | None  # (1, 3, H, W)
+    reconstruction: Tensor | None  # (1, 3, H, W) the source, inverted and generated
+    from_noise: Tensor | None  # (1, 3, H, W) the same by noise and prompt alone
+    uncomposed: Tensor | None  # (1, 3, H, W) the edit before the source was put back around it
     time_ms: float | None
     panel: Panel
     lpips: Lpips | None  # only with the user's weights
@@ -57,6 +59,7 @@ class EditMetric:
 EDIT_METRICS: Registry[EditMetric] = Registry(
     package="swiftpie.evaluation.edits.metrics",
     attribute="METRIC",
+    family_attribute="METRICS",
     entry_point_group="swiftpie.edit_metrics",
 )
 

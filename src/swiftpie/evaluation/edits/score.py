@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from swiftpie.evaluation.edits.case import EditCase
-from swiftpie.evaluation.edits.folder import EditFolder
+from swiftpie.evaluation.edits.folder import AGAIN, EditFolder
 from swiftpie.evaluation.edits.metric import (
     CANDIDATES,
     EDIT_METRICS,
@@ -62,7 +62,10 @@ def _evidence(
 ) -> EditEvidence:
     is_edit = kind == "edit"
     has_mask = is_edit and folder.has(case, "edit-mask")
-    has_reconstruction = is_edit and folder.has(case, "reconstruction")
+    again = {
+        kind: to_tensor(folder.read(case, kind)) if is_edit and folder.has(case, kind) else None
+        for kind in AGAIN
+    }
     facts = folder.read_facts(case) if is_edit else None
     return EditEvidence(
         case=case,
@@ -74,9 +77,9 @@ def _evidence(
         kept=folder.read_mask(case, "kept-mask"),
         asked=folder.read_mask(case, "asked-mask"),
         used=folder.read_mask(case, "edit-mask") if has_mask else None,
-        reconstruction=(
-            to_tensor(folder.read(case, "reconstruction")) if has_reconstruction else None
-        ),
+        reconstruction=again["reconstruction"],
+        from_noise=again["from-noise"],
+        uncomposed=again["uncomposed"],
         time_ms=(facts or {}).get("total"),
         panel=panel,
         lpips=lpips,
