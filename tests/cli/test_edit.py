@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from swiftpie import InputError, Session
+from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli.edit import Job, carry_out, edit_settings
 from swiftpie.cli.outputs import Output
 from swiftpie.errors import ImageError
@@ -42,7 +43,9 @@ def job(tmp_path, picture):
         keyword="",
         subject=[],
         place=None,
-        settings=edit_settings("released", "smooth", seed=3, strengths={**UNSET, "text": 1.5}),
+        settings=edit_settings(
+            "sd-turbo", "released", "smooth", seed=3, strengths={**UNSET, "text": 1.5}
+        ),
         output=Output(tmp_path / "out.png", tmp_path / "mask.png"),
         strip=tmp_path / "strip.png",
         force=False,
@@ -85,7 +88,14 @@ def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
 
 @pytest.mark.parametrize("mode", EditMode)
 def test_strengths_that_are_not_given_belong_to_the_mode(mode):
-    assert edit_settings(mode, "smooth", seed=0, strengths=UNSET).strength == EditStrength.of(mode)
+    for name in ("sd-turbo", "mini"):
+        found = edit_settings(name, mode, "smooth", seed=0, strengths=UNSET).strength
+        assert found == EditStrength.of(mode, PRESETS.get(name))
+
+
+def test_the_mini_model_reads_its_prompt_as_it_was_trained_to():
+    settings = edit_settings("mini", "paper", None, seed=0, strengths=UNSET)
+    assert settings.strength.text == 1.0
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""One session serves many threads at once, and no call feels another."""
+"""One session serves many threads at once, remembers what it encoded, and no call feels another."""
 
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -8,8 +8,10 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from swiftpie import MaskSource, Strength, Subject
+from swiftpie import ConfigError, InputError, MaskSource, Session, Strength, Subject
 
 NUM_THREADS = 8
 MAX_LEVELS = 1  # of 255: threads may split sums in other ways than a call alone
@@ -82,3 +84,125 @@ def test_calls_from_threads_equal_calls_alone(
     assert len(apart) == num_calls
     assert max(apart) <= MAX_LEVELS
     assert apart.count(0) > num_calls // 2
+
+
+@pytest.fixture
+def fresh(session):
+    """The same networks, and nothing encoded yet."""
+    return Session(session.components)
+
+
+@pytest.fixture
+def forgetful(session):
+    """The same networks without a cache."""
+    return Session(session.components, cache_mib=0)
+
+
+@pytest.fixture
+def passes(session):
+    """Grows by one name whenever a network reads a reference or the text tower a prompt."""
+    seen = []
+    networks = {
+        "image": session.components.image_encoder,
+        "text": session.components.text.encoder,
+        "denoiser": session.components.denoiser,
+    }
+    handles = [
+        network.register_forward_hook(lambda *_, name=name: seen.append(name))
+        for name, network in networks.items()
+    ]
+    yield seen
+    for handle in handles:
+        handle.remove()
+
+
+def assert_same_identity(one, other):
+    for name in ("tokens", "pooled", "pixels", "mask"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    for name in ("keys", "values"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[layer], theirs[layer]) for layer in mine)
+    assert (one.preset, one.fingerprint) == (other.preset, other.fingerprint)
+
+
+def test_a_remembered_identity_costs_no_pass_and_equals_a_new_one(fresh, forgetful, sprite, passes):
+    first = fresh.encode_identity(sprite)
+    assert "image" in passes
+    passes.clear()
+    again = fresh.encode_identity(sprite.copy())
+    assert passes == []
+    assert_same_identity(again, first)
+    assert_same_identity(forgetful.encode_identity(sprite), first)
+    assert "image" in passes
+
+
+def test_pictures_from_the_cache_equal_pictures_without_it_bit_for_bit(
+    fresh, forgetful, identities, passes
+):
+    call = (identities[0], PROMPTS[0])
+    expected = forgetful.personalize(*call, num_images=2).images
+    for _ in range(2):
+        passes.clear()
+        found = fresh.personalize(*call, num_images=2).images
+        assert [one.tobytes() for one in found] == [one.tobytes() for one in expected]
+    assert passes == ["denoiser"]  # no text: the second call knows the prompt
+    assert forgetful.cache.num_entries == 0
+
+
+def test_how_a_picture_comes_does_not_matter_but_what_it_shows(fresh, sprite, tmp_path):
+    path = tmp_path / "sprite.png"
+    sprite.save(path)
+    same = [fresh.encode_identity(one) for one in (sprite, path, str(path), path.read_bytes())]
+    assert all(one is same[0] for one in same)
+    half = Image.new("L", sprite.size, 255)
+    half.paste(0, (0, 0, sprite.width, sprite.height // 2))
+    changed = sprite.copy()
+    changed.putpixel((sprite.width // 2, sprite.height // 2), (1, 2, 3, 255))
+    others = [
+        fresh.encode_identity(changed),
+        fresh.encode_identity(sprite, masks=half),
+        fresh.encode_identity([sprite, sprite]),
+        fresh.encode_identity([sprite, sprite], masks=[half, None]),
+        fresh.encode_identity([sprite, sprite], masks=[None, half]),
+    ]
+    assert len({id(one) for one in [same[0], *others]}) == 1 + len(others)
+    assert fresh.cache.misses["identity"] == 1 + len(others)
+
+
+def test_a_picture_without_a_subject_is_refused_every_time(fresh):
+    empty = Image.new("RGB", (64, 64), "white")
+    for _ in range(2):
+        with pytest.raises(InputError, match="told from its background"):
+            fresh.encode_identity(empty)
+    assert (fresh.cache.hits["identity"], fresh.cache.misses["identity"]) == (0, 2)
+
+
+def test_identities_stay_within_the_bound(session, sprite):
+    small = Session(session.components, cache_mib=3)
+    turned = [sprite.rotate(90 * quarter) for quarter in range(4)]
+    for picture in turned:
+        small.encode_identity(picture)
+        assert small.cache.held_mib <= 3
+    assert small.cache.evictions > 0
+    small.encode_identity(turned[-1])
+    assert small.cache.hits["identity"] == 1
+
+
+def test_threads_encode_a_subject_once(fresh, sprite):
+    barrier = Barrier(NUM_THREADS)
+
+    def work(_):
+        barrier.wait(timeout=60)
+        return fresh.encode_identity(sprite)
+
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        found = list(pool.map(work, range(NUM_THREADS)))
+    assert all(one is found[0] for one in found)
+    assert fresh.cache.misses["identity"] == 1
+    assert fresh.cache.hits["identity"] == NUM_THREADS - 1
+
+
+def test_a_negative_bound_is_refused(session):
+    with pytest.raises(ConfigError, match="MiB"):
+        Session(session.components, cache_mib=-1)

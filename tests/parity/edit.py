@@ -15,7 +15,7 @@ from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.edit import edit
 from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
-from tests.pipelines.tiny_editor import SIDE_PX, WIDTH, tiny_editor
+from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 
 BOUND = 1e-5
 LEVELS = 1  # of 255, between two roundings of nearly the same number
@@ -24,7 +24,7 @@ STRENGTHS = {
     "as in the paper": EditStrength(),
     "all different": EditStrength(edit=0.3, background=0.8, text=1.7, text_outside=0.6),
     "text nowhere outside": EditStrength(edit=0.5, background=1.2, text=2.0, text_outside=0.0),
-    "as released": EditStrength.of(EditMode.RELEASED),
+    "as released": EditStrength.of(EditMode.RELEASED, PRESET),
     "text off": EditStrength(edit=0.4, background=0.9, text=0.0),
 }
 SOURCE, PROMPT, SEED = "a cat on the sofa", "a dog on the sofa", 3
@@ -279,7 +279,9 @@ def photograph(width=SIDE_PX, height=SIDE_PX, seed=0):
 def whole_edits():
     """Both algorithms from picture to pictures, step by step; rows in levels."""
     by_paper, [edited] = whole_edit(EditMode.PAPER, STRENGTHS["all different"])
-    as_released, [kept, changed] = whole_edit(EditMode.RELEASED, EditStrength.of(EditMode.RELEASED))
+    as_released, [kept, changed] = whole_edit(
+        EditMode.RELEASED, EditStrength.of(EditMode.RELEASED, PRESET)
+    )
     pairs = {
         "paper, from picture to edit": (by_paper.edited, edited),
         "released code, from picture to edit": (as_released.edited, changed),

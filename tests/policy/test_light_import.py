@@ -21,6 +21,7 @@ print(json.dumps([name for name in {heavy} if name in sys.modules]))
 EFFECTS = """
 import importlib, json, logging, os, random, sys, threading, warnings
 import accelerate, diffusers, numpy, rich.console, torch, transformers, typer
+from transformers import CLIPTextModel
 def look():
     return {
         "files": sorted(os.listdir()),

@@ -12,7 +12,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.backbones.weights import fingerprint_of, load_network
-from swiftpie.errors import WeightsError
+from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor
@@ -20,9 +20,16 @@ from swiftpie.models.text import Pooling, TextTower
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 
+INVERSION = "inversion"  # its folder; identities do not depend on it, so no fingerprint does
+
 
 def load_embedded(
-    preset: Preset, *, device: str, weights: Path | None, steps: int | None = None
+    preset: Preset,
+    *,
+    device: str,
+    weights: Path | None,
+    steps: int | None = None,
+    inversion: Path | None = None,
 ) -> Components:
     """Load every network of a tiny preset in float32.
 
@@ -47,17 +54,18 @@ def load_embedded(
         preset=preset,
         schedule=schedule_of(preset),
         text=TextTower(_load_tokenizer(folder / "tokenizer"), text_encoder, Pooling.MEAN),
-        inversion=_read_inversion(folder / "inversion", device),
-        fingerprint=fingerprint_of(folder),
+        inversion=_read_inversion(folder, inversion, device),
+        fingerprint=fingerprint_of(folder, without=INVERSION),
         **networks,
     )
 
 
-def _read_inversion(folder: Path, device: str) -> TinyInversion | None:
-    """Return the inversion network, if these weights have one."""
-    if not folder.is_dir():
+def _read_inversion(folder: Path, chosen: Path | None, device: str) -> TinyInversion | None:
+    """Return the inversion network: the `chosen` one, or that of these weights if they have one."""
+    own = folder / INVERSION
+    if chosen is None and not own.is_dir():
         return None
-    network: TinyInversion = load_network(_builder(TinyInversion), folder)
+    network: TinyInversion = load_network(_builder(TinyInversion), chosen or own)
     network.to(device).eval().requires_grad_(False)
     return network
 
@@ -88,4 +96,11 @@ def _builder(network: Any) -> Callable[[Path], nn.Module]:  # noqa: ANN401 - a d
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     if not (folder / "tokenizer.json").is_file():
         raise WeightsError(f"There is no tokenizer.json in {folder}. Reinstall SwiftPie.")
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    try:
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    except Exception as error:  # the library raises nothing more precise
+        raise WeightsError(
+            f"The tokenizer in {folder} cannot be read ({short_reason(error)}). The one that the "
+            "weights were trained with is needed. Copy the folder again."
+        ) from error
+    return tokenizer

@@ -10,7 +10,8 @@ from swiftpie.backbones.preset import Family, Preset
 from swiftpie.backbones.scheduling import with_steps
 from swiftpie.errors import ConfigError
 
-EMBEDDED_CHOICES = {"steps", "weights", "allow_pickle", "offline"}  # the last two change nothing
+EMBEDDED_CHOICES = {"steps", "weights", "inversion"}
+IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
 
 
 def load_components(
@@ -37,11 +38,16 @@ def load_components(
         preset = with_steps(preset, choices.get("steps"))
         return load_published(preset, device=device, choices=choices)
     made = {name for name, value in choices.items() if value is not None}
-    if refused := sorted(made - EMBEDDED_CHOICES):
+    if refused := sorted(made - EMBEDDED_CHOICES - IDLE_CHOICES):
         raise ConfigError(
             f"Preset {preset.name!r} was loaded with {refused[0]!r}. All of its networks belong "
             "together and come with SwiftPie. Leave it out, or choose a Stable Diffusion preset."
         )
-    weights = choices.get("weights")
-    folder = None if weights is None else Path(weights)
-    return load_embedded(preset, device=device, weights=folder, steps=choices.get("steps"))
+    weights, inversion = choices.get("weights"), choices.get("inversion")
+    return load_embedded(
+        preset,
+        device=device,
+        weights=None if weights is None else Path(weights),
+        steps=choices.get("steps"),
+        inversion=None if inversion is None else Path(inversion),
+    )

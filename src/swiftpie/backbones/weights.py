@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from swiftpie.backbones.checkpoints.safe import check_safetensors, read_tensors
@@ -35,7 +35,8 @@ SAMPLES, SAMPLE_BYTES = 256, 64 << 10
 def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # noqa: ANN401 - any network
     """Build one network from its folder and load its weights, strictly, as float32.
 
-    Strictly, because the libraries' own loaders fill what is missing with random numbers.
+    Strictly, because the libraries' own loaders fill what is missing with random numbers. Nothing
+    is drawn at random first, and nothing stays in the file: every weight has memory of its own.
 
     Raises:
         WeightsError: There are no weights, or they do not fit.
@@ -48,22 +49,34 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
         )
     check_safetensors(files[0])
     try:
-        network = build(folder)
-        load_model(network, files[0])
+        tensors = {name: _own_float32(one) for name, one in load_file(files[0]).items()}
+        with torch.device("meta"):
+            network = build(folder)
+        network.load_state_dict(tensors, strict=True, assign=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
             f"The weights in {folder} do not fit this model: {short_reason(error)}. Reinstall "
             "SwiftPie, or point `weights=` to a folder that this version wrote."
         ) from error
+    _count_positions(network)
     return network
 
 
-def fingerprint_of(folder: Path) -> str:
-    """Return the sha256 (hexadecimal) over names and contents of all weights in `folder`."""
+def fingerprint_of(folder: Path, *, without: str = "") -> str:
+    """Return the sha256 (hexadecimal) over names and contents of all weights in `folder`.
+
+    Args:
+        folder: A folder a network.
+        without: The one that does not count.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        name = path.relative_to(folder)
+        if name.parts[0] == without:
+            continue
+        digest.update(name.as_posix().encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -191,6 +204,11 @@ def _spelled_as(tensors: Mapping[str, Tensor], names: Any) -> dict[str, Tensor]:
         )
         fitted[next((one for one in spellings if one in names), name)] = tensor
     return fitted
+
+
+def _own_float32(tensor: Tensor) -> Tensor:
+    """Return a copy of a tensor in a file, in float32 if it is no count."""
+    return tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
 def _count_positions(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""`swiftpie presets` and `swiftpie doctor`: what is installed and what it can do."""
+"""`swiftpie presets`, `engine` and `doctor`: what is installed and what it can do."""
 
 import os
 import platform
@@ -12,6 +12,7 @@ from swiftpie import __version__
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.cli.console import examples, print_json, write_table
 from swiftpie.cli.options import AsJson
+from swiftpie.engine.transform import TRANSFORMS
 from swiftpie.errors import CapabilityError
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
@@ -80,6 +81,27 @@ def show(
         return
     facts["is_commercial"] = COMMERCIAL[preset.is_commercial]
     write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
+
+
+@app.command(epilog=examples("swiftpie engine", "swiftpie engine --json"))
+def engine(*, as_json: AsJson = False) -> None:
+    """List the transforms that make models quicker or smaller, for --engine."""
+    facts = [
+        {
+            "name": name,
+            "summary": one.summary,
+            "is_installed": one.is_installed,
+            "extra": one.extra,
+        }
+        for name, one in TRANSFORMS.all().items()
+    ]
+    if as_json:
+        print_json(facts)
+        return
+    write_table(
+        [(str(one["name"]), _spell(one["is_installed"]), str(one["summary"])) for one in facts],
+        headings=("transform", "installed", "what it does"),
+    )
 
 
 @app.command(epilog=examples("swiftpie doctor", "swiftpie doctor --json"))

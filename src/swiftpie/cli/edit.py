@@ -14,6 +14,7 @@ from swiftpie.cli.options import (
     Base,
     Device,
     Dtype,
+    Engine,
     Force,
     ImageEncoder,
     Inversion,
@@ -156,12 +157,13 @@ def edit(
     allow_pickle: AllowPickle = False,
     offline: Offline = False,
     device: Device = "cpu",
+    engine: Engine = "",
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
     strengths = {"edit": edit_strength, "background": background_strength, "text": text_strength}
-    settings = edit_settings(mode, rule, seed=seed, strengths=strengths)
+    settings = edit_settings(preset, mode, rule, seed=seed, strengths=strengths)
     picture, place = read_picture(image), _place(mask, box)
     output = _plan(out, save_mask, strip, as_json=as_json, force=force)
     shown = read_subjects(subject or [])
@@ -175,17 +177,21 @@ def edit(
         allow_pickle=allow_pickle,
         offline=offline,
     )
-    opened = open_session(preset, device=device, weights=weights, choices=choices)
-    result = carry_out(opened.session, job)
-    _tell(result, job, as_json=as_json, load_ms=opened.load_ms)
+    opened = open_session(preset, device=device, weights=weights, engine=engine, choices=choices)
+    _tell(carry_out(opened.session, job), job, as_json=as_json, load_ms=opened.load_ms)
 
 
 def edit_settings(
-    mode: str, rule: str | None, *, seed: int, strengths: dict[str, float | None]
+    preset: str, mode: str, rule: str | None, *, seed: int, strengths: dict[str, float | None]
 ) -> "EditSettings":
-    """Return the choices of an edit, the strengths by the mode where none is given."""
+    """Return the choices of an edit, the strengths by mode and preset where none is given.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
     from dataclasses import replace
 
+    from swiftpie.backbones.preset import PRESETS
     from swiftpie.masks import MaskRule
     from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
 
@@ -193,7 +199,7 @@ def edit_settings(
     return EditSettings(
         mode=EditMode(mode),
         rule=None if rule is None else MaskRule(rule),
-        strength=replace(EditStrength.of(EditMode(mode)), **given),
+        strength=replace(EditStrength.of(EditMode(mode), PRESETS.get(preset)), **given),
         seed=seed,
     )
 

@@ -74,6 +74,14 @@ AllowPickle = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Use only weights that are on this machine already.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME[,NAME]",
+        show_default=False,
+        help="What makes it quicker or smaller: any of `swiftpie engine`.",
+    ),
+]
 Device = Annotated[
     str, typer.Option("--device", metavar="NAME", help="Where to compute: cpu, cuda, mps.")
 ]
@@ -115,19 +123,21 @@ class SubjectPictures(NamedTuple):
 
 def open_session(
     preset: str,
+    choices: "Choices | None" = None,
     *,
     device: str = "cpu",
     weights: Path | None = None,
     steps: int | None = None,
-    choices: "Choices | None" = None,
+    engine: str = "",
 ) -> Opened:
-    """Load a preset."""
+    """Load a preset, with the transforms that `engine` names, by commas."""
     import swiftpie
 
     check_device(device)
     started = time.perf_counter()
     chosen: Choices = {**(choices or {}), "weights": weights, "steps": steps}
-    session = swiftpie.load(preset, device=device, **chosen)
+    names = [name.strip() for name in engine.split(",") if name.strip()]
+    session = swiftpie.load(preset, device=device, engine=names, **chosen)
     return Opened(session, (time.perf_counter() - started) * 1000)
 
 

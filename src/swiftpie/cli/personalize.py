@@ -15,6 +15,7 @@ from swiftpie.cli.options import (
     Base,
     Device,
     Dtype,
+    Engine,
     Force,
     ImageEncoder,
     Offline,
@@ -163,6 +164,7 @@ def personalize(
     allow_pickle: AllowPickle = False,
     offline: Offline = False,
     device: Device = "cpu",
+    engine: Engine = "",
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -170,8 +172,7 @@ def personalize(
 
     The subject is found by transparency or against a plain background; else give PICTURE:MASK.
     """
-    outputs = plan_outputs(out, save_mask, count=num_images, as_json=as_json)
-    check_outputs(outputs, force=force)
+    outputs = _outputs(out, save_mask, num_images, as_json=as_json, force=force)
     scales = _check_scales(preset, identity_scale, detail_scale, leak, text_scale, balance)
     everyone = [read_subjects(subjects), *(read_subjects([one]) for one in also or [])]
     region = Region(mask, _parse_boxes(boxes or [], len(everyone), mask), _parse_size(size))
@@ -184,8 +185,8 @@ def personalize(
         allow_pickle=allow_pickle,
         offline=offline,
     )
-    opened = open_session(preset, device=device, weights=weights, steps=steps, choices=choices)
-    _tell(carry_out(opened.session, job), outputs, as_json=as_json, load_ms=opened.load_ms)
+    made = open_session(preset, choices, device=device, weights=weights, steps=steps, engine=engine)
+    _tell(carry_out(made.session, job), outputs, as_json=as_json, load_ms=made.load_ms)
 
 
 def carry_out(session: "Session", job: Job) -> "GenerationResult":
@@ -210,6 +211,14 @@ def carry_out(session: "Session", job: Job) -> "GenerationResult":
     facts = _metadata(job.prompt, preset.name, strength)
     write_outputs(result, job.outputs, metadata=facts, force=job.force)
     return result
+
+
+def _outputs(
+    out: str, save_mask: Path | None, count: int, *, as_json: bool, force: bool
+) -> list[Output]:
+    outputs = plan_outputs(out, save_mask, count=count, as_json=as_json)
+    check_outputs(outputs, force=force)
+    return outputs
 
 
 def _seed_or_random(seed: int | None) -> int:

@@ -1,6 +1,7 @@
 """A loaded preset: the object that users, the command line and servers talk to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -11,6 +12,10 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS
+from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
+from swiftpie.engine.pictures import remember_inversions, remember_pictures
+from swiftpie.engine.prompts import CachedPrompts
+from swiftpie.engine.transform import applied, choose
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Steering
 from swiftpie.images import load_image
@@ -24,14 +29,33 @@ from swiftpie.types import GenerationResult, Identity
 
 Picture = str | Path | bytes | Image.Image
 MAX_SEED = 2**63 - 1
+CACHE_MIB = 256.0  # some 200 subjects of `mini`, one picture each
 
 
 class Session:
-    """One preset on one device. Calls keep nothing, so threads may share a session."""
+    """One preset on one device, and what it has encoded lately. Threads may share a session."""
 
-    def __init__(self, components: Components) -> None:
-        """Wrap loaded `components`; `swiftpie.load` is the usual way to get a session."""
+    def __init__(self, components: Components, *, cache_mib: float = CACHE_MIB) -> None:
+        """Wrap loaded `components`; `swiftpie.load` is the usual way to get a session.
+
+        Args:
+            components: The networks.
+            cache_mib: Bound of the identities, prompts and edited pictures that are kept for
+                later calls, the least recently used of which go first; 0 keeps none.
+
+        Raises:
+            ConfigError: The bound is negative.
+        """
         self.components = components
+        self._cache = Cache(cache_mib)
+        prompts = CachedPrompts(components.text, self._cache, components.fingerprint)
+        self._cached = replace(components, text=prompts)
+        self._editing = self._remembering_pictures()
+
+    @property
+    def cache(self) -> CacheReport:
+        """What was found in the cache and what it holds; `print` it for one line."""
+        return self._cache.report()
 
     def encode_identity(
         self,
@@ -61,7 +85,10 @@ class Session:
             None if mask is None else load_mask(mask, picture.size)
             for picture, mask in zip(pictures, mask_sources, strict=True)
         ]
-        return identities.encode_identity(self.components, pictures, masks=regions)
+        return self._cache.get_or_make(
+            self._key_of(pictures, regions),
+            lambda: identities.encode_identity(self._cached, pictures, masks=regions),
+        )
 
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
         """Write `identity` to a safetensors file; an existing one only with `force`."""
@@ -94,7 +121,7 @@ class Session:
         if not 0 <= seed <= MAX_SEED - num_images:
             raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
         return personalize(
-            self.components,
+            self._cached,
             subjects,
             prompt,
             seeds=range(seed, seed + num_images),
@@ -128,7 +155,7 @@ class Session:
         if mask is not None and not isinstance(mask, Tensor | tuple):
             mask = load_mask(mask, picture.size)
         return edit(
-            self.components,
+            self._editing,
             picture,
             prompt,
             source_prompt=source_prompt,
@@ -138,24 +165,54 @@ class Session:
             settings=settings,
         )
 
+    def _remembering_pictures(self) -> Components:
+        """Return components for edits, so that the second of one picture does not start anew."""
+        cached, known = self._cached, (self._cache, self.components.fingerprint)
+        inversion = cached.inversion
+        return replace(
+            cached,
+            autoencoder=remember_pictures(cached.autoencoder, *known),
+            inversion=None if inversion is None else remember_inversions(inversion, *known),
+        )
 
-def load(preset: str = "mini", *, device: str = "cpu", **choices: Unpack[Choices]) -> Session:
+    def _key_of(self, pictures: Sequence[Image.Image], masks: Sequence[Tensor | None]) -> Key:
+        """Return what an identity depends on: these networks, their frame, and all pixels."""
+        preset = self.components.preset
+        parts: list[str | bytes] = [self.components.fingerprint, preset.name]
+        parts.append(str(preset.image_size_px))
+        for picture, mask in zip(pictures, masks, strict=True):
+            parts += [f"{picture.mode} {picture.size}", picture.tobytes()]
+            parts.append("" if mask is None else mask.cpu().numpy().tobytes())
+        return content_key("identity", *parts)
+
+
+def load(
+    preset: str = "mini",
+    *,
+    device: str = "cpu",
+    engine: str | Sequence[str] = (),
+    **choices: Unpack[Choices],
+) -> Session:
     """Load a preset by name.
 
     Args:
         preset: One of `swiftpie presets`.
         device: A torch device, as "cpu" or "cuda".
+        engine: Transforms that make it quicker or smaller, any of `swiftpie engine`.
         **choices: What to load instead of, or besides, the preset's own networks: `weights`,
             `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
             `dtype`, `plan`, `face_version`, `lora_scale`, `allow_pickle` and `offline` say how.
             See `swiftpie.backbones.choices`.
 
     Raises:
-        ConfigError: No such preset, or it leaves no such choice.
+        ConfigError: No such preset or transform, or the preset leaves no such choice.
+        CapabilityError: A transform cannot be applied to these networks.
         WeightsError: Weights are missing, damaged or do not fit.
-        MissingExtra: The preset needs a package that is not installed.
+        MissingExtra: The preset or a transform needs a package that is not installed.
     """
-    return Session(load_components(PRESETS.get(preset), device=device, **choices))
+    transforms = choose(engine)  # complains before weights are read
+    components = load_components(PRESETS.get(preset), device=device, **choices)
+    return Session(applied(components, transforms))
 
 
 def _as_list(value: object) -> list[Picture]:

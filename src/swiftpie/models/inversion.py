@@ -35,6 +35,7 @@ class Reading(NamedTuple):
     doubt: Tensor  # (B, 1, h, w) logits of disagreement between picture and prompt
     subject: Tensor  # (B, 1, 4h, 4w) logits of the subject's mask
     notes: Tensor  # (B, K, h, w) for comparing prompts
+    prompt: Tensor  # (B, D) the prompt itself, pooled
 
     def row(self, index: int) -> "Reading":
         """Return what was found in one picture, as a batch of one."""
@@ -115,7 +116,7 @@ class TinyInversion(ModelMixin, ConfigMixin):
         self.outline = _mask_head(NUM_NOTES)
         self.differ = _mask_head(2 * NUM_NOTES)
         self.recognise = nn.Sequential(
-            nn.Linear(2 * NUM_NOTES, NUM_NOTES), nn.SiLU(), nn.Linear(NUM_NOTES, 1)
+            nn.Linear(2 * text_width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 1)
         )
 
         with torch.no_grad():  # starts near the mean of all noise, which is the best first guess
@@ -129,26 +130,28 @@ class TinyInversion(ModelMixin, ConfigMixin):
     def read(self, latents: Tensor, text: TextCondition) -> Reading:
         """Return everything that is found in clean `latents` (B, C, h, w)."""
         count, channels, rows, columns = latents.shape
+        prompt = self.text_norm(text.pooled)
         places = waves(cell_positions(rows, columns, like=latents)).T.unflatten(1, (rows, columns))
         output: Tensor = self.unet(
             torch.cat([latents, places.expand(count, -1, -1, -1)], dim=1),
             self.config.timestep,
             text.hidden_states,
-            class_labels=self.text_norm(text.pooled),
+            class_labels=prompt,
             encoder_attention_mask=text.attention_mask,
         ).sample.float()
         coupled, doubt, notes = output.split([COUPLED_CHANNELS, 1, NUM_NOTES], dim=1)
         free = torch.sigmoid(doubt).expand(-1, channels - COUPLED_CHANNELS, -1, -1)
         noise = torch.cat([coupled + self._means(notes, (rows, columns)), free], dim=1)
         subject = F.pixel_shuffle(self.outline(notes).float(), MASK_CELLS)
-        return Reading(noise, doubt, subject, notes)
+        return Reading(noise, doubt, subject, notes, prompt)
 
     def compare(self, source: Reading, target: Reading) -> Difference:
         """Return what two prompts disagree about; see `ReadsEdits`."""
         pair = torch.cat([source.notes, target.notes - source.notes], dim=1)
+        prompts = torch.cat([source.prompt, target.prompt - source.prompt], dim=1)
         return Difference(
             mask=F.pixel_shuffle(self.differ(pair).float(), MASK_CELLS),
-            same_subject=self.recognise(pair.mean(dim=(2, 3))).float().squeeze(1),
+            same_subject=self.recognise(prompts).float().squeeze(1),
         )
 
     def _means(self, notes: Tensor, cells: tuple[int, int]) -> Tensor:

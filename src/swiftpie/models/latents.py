@@ -1,10 +1,13 @@
 """Published autoencoders behind the same two calls as our own."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    # Importing one imports every autoencoder of diffusers, and `mini` needs none of them.
+    from diffusers import AutoencoderKL, AutoencoderTiny
 
 
 class Posterior(NamedTuple):
@@ -25,7 +28,7 @@ class HasPosterior(Protocol):
 class LatentAutoencoder(nn.Module):
     """An `AutoencoderKL` or `AutoencoderTiny` whose latents are already scaled."""
 
-    def __init__(self, network: AutoencoderKL | AutoencoderTiny) -> None:
+    def __init__(self, network: "AutoencoderKL | AutoencoderTiny") -> None:
         super().__init__()
         self.network = network
 
@@ -41,6 +44,8 @@ class LatentAutoencoder(nn.Module):
 
         An `AutoencoderTiny` knows one value only; its deviation is 0.
         """
+        from diffusers import AutoencoderTiny
+
         encoded = self.network.encode(pixels.to(self.network.dtype))
         scale: float = self.network.config.scaling_factor
         if isinstance(self.network, AutoencoderTiny):

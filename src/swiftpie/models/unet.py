@@ -57,12 +57,12 @@ class UNetDenoiser(nn.Module):
     def forward(
         self,
         latents: Tensor,
-        timestep: int,
+        timestep: int | Tensor,
         text: TextCondition,
         condition: SubjectCondition,
         notes: Notes,
     ) -> Prediction:
-        """Return the raw output (B, C, h, w); a U-Net has no mask of its own."""
+        """Return the raw output (B, C, h, w) at one timestep or (B,); there is no mask."""
         attention = condition.attention
         sample = _run(self.unet, latents, timestep, text=text, condition=attention, notes=notes)
         return Prediction(sample=sample, mask=latents.new_zeros(len(latents), 1, 1, 1))
@@ -102,7 +102,7 @@ class UNetDenoiser(nn.Module):
 def _run(
     unet: UNet2DConditionModel,
     latents: Tensor,
-    timestep: int,
+    timestep: int | Tensor,
     *,
     text: TextCondition,
     condition: AttentionCondition,

@@ -21,7 +21,7 @@ from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.canvas import Canvas, canvas_for
 from swiftpie.pipelines.denoise import Clock, OnStep, finish
 from swiftpie.pipelines.edit_condition import (
-    Drawn,
+    Kept,
     appearance_condition,
     kept_subject,
     new_subject,
@@ -223,21 +223,21 @@ def _condition(
     settings: EditSettings,
 ) -> SubjectCondition:
     """Return what the denoiser reads, `rows` of it."""
-    strength = settings.strength or EditStrength.of(settings.mode)
+    strength = settings.strength or EditStrength.of(settings.mode, components.preset)
     place = found.place
     if components.layout_predictor is not None:
         pixels = picture.canvas.enter(picture.original).to(components.device)
         changes = picture.canvas.enter_mask(place.allowed).to(components.device)
         if identity is not None:
-            subject: Drawn | None = new_subject(identity, changes)
+            kept = Kept(new_subject(identity, changes), changes)
         else:
-            subject = kept_subject(components, pixels, changes, found=found, prompts=prompts)
-        names = [""] * (1 if subject is None else 2)
+            kept = kept_subject(components, pixels, changes, found=found, prompts=prompts)
+        names = [""] * (1 if kept.subject is None else 2)
         return repainting_condition(
             components,
             pixels,
-            changes,
-            subject=subject,
+            kept.changes,
+            subject=kept.subject,
             class_tokens=components.text.find_words(prompts[-1], names),
             strength=strength,
         )

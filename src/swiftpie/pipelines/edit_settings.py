@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
+from swiftpie.backbones.preset import Preset
 from swiftpie.errors import InputError
 from swiftpie.masks import MaskRule
 from swiftpie.pipelines.condition import MAX_SCALE, Strength
@@ -39,11 +40,11 @@ class EditStrength:
                 )
 
     @classmethod
-    def of(cls, mode: EditMode) -> Self:
-        """Return the strengths that the paper states or that the released code has."""
+    def of(cls, mode: EditMode, preset: Preset) -> Self:
+        """Return the strengths of the paper, unless the preset has its own, or of the release."""
         match mode:
             case EditMode.PAPER:
-                return cls()
+                return cls(text=preset.defaults.get("edit_text_scale", cls.text))
             case EditMode.RELEASED:
                 return cls(edit=0.2, background=1.0, text=1.0)
 

@@ -1,11 +1,12 @@
 """A low-rank change of a U-Net that is trained, and can be turned off to have the U-Net back."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from diffusers import UNet2DConditionModel
+from torch import nn
 
 from swiftpie.errors import MissingExtra
 
@@ -21,7 +22,7 @@ def add_low_rank(unet: UNet2DConditionModel, *, rank: int, alpha: int) -> None:
     """
     if importlib.util.find_spec("peft") is None:
         raise MissingExtra(
-            "Variational score distillation adds a LoRA to the teacher with the package 'peft'. "
+            "Score distillation adds a LoRA to the teacher with the package 'peft'. "
             'It is not installed. Run: pip install "swiftpie[lora]"'
         )
     from peft import LoraConfig
@@ -40,3 +41,18 @@ def without_low_rank(unet: UNet2DConditionModel) -> Iterator[None]:
         yield
     finally:
         unet.enable_adapters()
+
+
+def low_rank_parts(unet: UNet2DConditionModel) -> dict[str, nn.Linear]:
+    """Return every trained factor of the change that `unet` has, by module path."""
+    return {
+        path: module
+        for path, module in unet.named_modules()
+        if isinstance(module, nn.Linear) and {"lora_A", "lora_B"} & {*path.split(".")}
+    }
+
+
+def wear_low_rank(unet: UNet2DConditionModel, parts: Mapping[str, nn.Linear]) -> None:
+    """Let `unet` change by the factors in `parts`; they take the place of earlier ones."""
+    for path, part in parts.items():
+        unet.set_submodule(path, part)

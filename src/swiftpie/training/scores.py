@@ -152,6 +152,11 @@ def shortfall(similarity: Tensor, threshold: float) -> Tensor:
     return F.relu(threshold - similarity).mean()
 
 
+def faded(weight: float, *, step: int, last: int) -> float:
+    """Return `weight` at `step`, falling linearly from step 0 to nothing at step `last`."""
+    return weight * max(0.0, 1 - step / last)
+
+
 @torch.no_grad()
 def integrate(
     predict: Callable[[Tensor, int], Tensor], noise: Tensor, schedule: Schedule

@@ -1,5 +1,6 @@
-"""Learns the mini model's byte-level BPE vocabulary from the words of its world."""
+"""Learns the mini model's byte-level BPE vocabulary from the words of its world, and keeps it."""
 
+import json
 import random
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from swiftpie.data.captions import draw_attributes, draw_caption
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import Subjects
+from swiftpie.errors import WeightsError, short_reason
 
 VOCABULARY = 2048
 MAX_TOKENS = 32
@@ -34,9 +36,36 @@ def train_tokenizer(subjects: Subjects) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(START, 0), (END, 1)]
     )
+    return _wrapped(tokenizer, length=MAX_TOKENS)
+
+
+def to_text(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Return everything that decides about token ids, as JSON; the same before and after use."""
+    stored = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps(stored | {"padding": None, "truncation": None}, ensure_ascii=False)
+
+
+def from_text(text: str, *, length: int) -> PreTrainedTokenizerFast:
+    """Return the tokenizer that `to_text` wrote, for prompts of at most `length` tokens.
+
+    Raises:
+        WeightsError: `text` is no such JSON.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing more precise
+        raise WeightsError(
+            f"The stored tokenizer cannot be read ({short_reason(error)}). Weights are of no use "
+            "without the token ids that they were trained with. Copy the run's files again, or "
+            "start anew with --fresh."
+        ) from error
+    return _wrapped(tokenizer, length=length)
+
+
+def _wrapped(tokenizer: Tokenizer, *, length: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        model_max_length=MAX_TOKENS,
+        model_max_length=length,
         bos_token=START,
         eos_token=END,
         pad_token=PADDING,

@@ -16,5 +16,5 @@ PRESET = Preset(
     more_steps=(2, 4),
     prediction_type="sample",
     capabilities=frozenset({Capability.PERSONALIZE, Capability.LAYOUT}),
-    defaults={"identity_scale": 1.0, "detail_scale": 1.0},
+    defaults={"identity_scale": 1.0, "detail_scale": 1.0, "edit_text_scale": 1.0},
 )

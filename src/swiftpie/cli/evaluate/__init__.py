@@ -5,6 +5,7 @@ import typer
 from swiftpie.cli.evaluate import (
     ablations,
     compare,
+    edit_ablations,
     edits,
     fastface,
     grid,
@@ -15,7 +16,18 @@ from swiftpie.cli.evaluate import (
 )
 
 app = typer.Typer(no_args_is_help=True, help="Measure how good a preset is.")
-for module in (stickers, pairs, compare, ablations, grid, photos, edits, pie, fastface):
+for module in (
+    stickers,
+    pairs,
+    compare,
+    ablations,
+    grid,
+    photos,
+    edits,
+    edit_ablations,
+    pie,
+    fastface,
+):
     app.add_typer(module.app)
 
 

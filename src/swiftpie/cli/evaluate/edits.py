@@ -102,7 +102,7 @@ def edits(
     perceptual = open_lpips(lpips)
     benchmark = EditBenchmark(open_benchmark(data, seed=seed).subjects, seed=seed)
     strengths = {"edit": edit_strength, "background": background_strength, "text": text_strength}
-    settings = edit_settings(mode, rule, seed=0, strengths=strengths)
+    settings = edit_settings(preset, mode, rule, seed=0, strengths=strengths)
     session = None
     if needs_session(editor):
         choices = choices_of(inversion=inversion)

@@ -105,7 +105,7 @@ def pie(
     dino: DinoFolder = None,
     lpips: LpipsFile = None,
     mode: Mode = "paper",
-    rule: Rule = "released",
+    rule: Rule = None,
     preset: PresetName = "mini",
     weights: Weights = None,
     base: Base = None,
@@ -138,7 +138,7 @@ def pie(
             offline=offline,
         )
         session = open_session(preset, device=device, weights=weights, choices=choices).session
-    settings = edit_settings(mode, rule, seed=0, strengths={})
+    settings = edit_settings(preset, mode, rule, seed=0, strengths={})
     chosen = choose_editor(editor, session, mask=mask, settings=settings)
     folder = _draw(found, chosen, results, out=out, force=force)
     tell(_judge(folder, found, networks), out, as_json=as_json)

@@ -29,6 +29,7 @@ from swiftpie.cli.options import (
     Base,
     Device,
     Dtype,
+    Engine,
     Force,
     ImageEncoder,
     Offline,
@@ -156,11 +157,12 @@ def face(
     allow_pickle: AllowPickle = False,
     offline: Offline = False,
     device: Device = "cpu",
+    engine: Engine = "",
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
-    outputs = _outputs(out, num_images, as_json=as_json, force=force)
+    job = Job(prompt, seed, _outputs(out, num_images, as_json=as_json, force=force), force=force)
     eyes = open_eyes(encoder, face_models, judge, judge_models)
     chosen = _find(eyes, photo, number)
     choices = choices_of(
@@ -172,11 +174,10 @@ def face(
         offline=offline,
     )
     choices = with_face_adapter(choices, lora_scale=lora_scale, version=face_version)
-    opened = open_session(preset, device=device, weights=weights, steps=steps, choices=choices)
-    strength = strength_of(opened.session, identity_scale, text=text_scale, balance=balance)
-    drawing = Drawing(opened.session, strength, style, side)
-    result = carry_out(drawing, eyes, chosen, Job(prompt, seed, outputs, force=force))
-    _tell(result, outputs, chosen, score(eyes.judge, chosen, result), as_json=as_json)
+    made = open_session(preset, choices, device=device, weights=weights, steps=steps, engine=engine)
+    strength = strength_of(made.session, identity_scale, text=text_scale, balance=balance)
+    result = carry_out(Drawing(made.session, strength, style, side), eyes, chosen, job)
+    _tell(result, job.outputs, chosen, score(eyes.judge, chosen, result), as_json=as_json)
 
 
 def carry_out(drawing: Drawing, eyes: Eyes, chosen: "ChosenFace", job: Job) -> "GenerationResult":

@@ -1,11 +1,13 @@
 """Editors that draw with a loaded preset: SwiftEdit, and the naive baseline."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from swiftpie.engine.session import Session
 from swiftpie.evaluation.edits.editor import Edited, Task
@@ -33,10 +35,16 @@ class PresetEditor:
 
     session: Session
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Return sha256 of all weights."""
-        return self.session.components.fingerprint
+        """Return sha256 of all weights, those of the inversion network included."""
+        components = self.session.components
+        digest = hashlib.sha256(components.fingerprint.encode())
+        if isinstance(components.inversion, nn.Module):
+            for name, weight in components.inversion.state_dict().items():
+                digest.update(name.encode())
+                digest.update(weight.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def num_steps(self) -> int:
@@ -59,8 +67,7 @@ class SwiftEditor(PresetEditor):
     def name(self) -> str:
         """The preset with mode, mask and strengths."""
         settings = self.settings
-        chosen = settings.strength or EditStrength.of(settings.mode)
-        strengths = ", ".join(f"{name} {value:g}" for name, value in vars(chosen).items())
+        strengths = ", ".join(f"{name} {value:g}" for name, value in vars(self._strength).items())
         return (
             f"SwiftEdit, {self.session.components.preset.name}: {settings.mode} mode, mask "
             f"{self.mask} ({settings.rule}), {strengths}"
@@ -90,6 +97,11 @@ class SwiftEditor(PresetEditor):
             result.edited,
         )
 
+    @property
+    def _strength(self) -> EditStrength:
+        settings, preset = self.settings, self.session.components.preset
+        return settings.strength or EditStrength.of(settings.mode, preset)
+
     def _place(self, task: Task) -> Tensor | Box | None:
         match self.mask:
             case MaskChoice.TRUE:
@@ -107,7 +119,7 @@ class SwiftEditor(PresetEditor):
             appearance: Strength of the picture itself as a condition, which SwiftEdit gives its
                 generator as well; with 0, all that is known is in the noise and the prompt.
         """
-        chosen = self.settings.strength or EditStrength.of(self.settings.mode)
+        chosen = self._strength
         outside = replace(chosen, edit=appearance, background=appearance, text=chosen.text_outside)
         return self.session.edit(
             task.source,

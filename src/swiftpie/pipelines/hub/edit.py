@@ -53,7 +53,7 @@ class SwiftEditPipeline(ModulesPipeline):
             keyword=call.keyword,
             mask=call.box if one.mask_image is None else read_mask(one.mask_image, picture.size),
             identity=call.identity,
-            settings=call.settings(one.seed),
+            settings=call.settings(one.seed, components.preset),
         )
         self._stop_if_asked()
         return carry_out(components, planned, on_step=on_step)

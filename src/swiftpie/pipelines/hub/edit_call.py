@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swiftpie.backbones.preset import Preset
 from swiftpie.errors import InputError
 from swiftpie.images import to_tensor
 from swiftpie.masks import Box, MaskRule, load_mask
@@ -59,9 +60,9 @@ class EditCall:
         """Whether the picture shall be steered away from something."""
         return self.guidance_scale > 1 or self.negative_prompt is not None
 
-    def settings(self, seed: int) -> EditSettings:
-        """Return how each picture is edited."""
-        own = EditStrength.of(self.mode)
+    def settings(self, seed: int, preset: Preset) -> EditSettings:
+        """Return how each picture is edited with the networks of `preset`."""
+        own = EditStrength.of(self.mode, preset)
         chosen = (self.edit_strength, self.background_strength, self.text_strength)
         defaults = (own.edit, own.background, own.text)
         edit, background, text = (

@@ -5,8 +5,10 @@ import torch
 
 from swiftpie.training.context import Context
 from swiftpie.training.stages.adapter.config import AdapterConfig
-from tests.backbones.tiny_models import make_pipeline
+from swiftpie.training.stages.adapter.settings import TeacherSettings, Weights
+from tests.backbones.tiny_models import make_pipeline, make_public_adapter, make_unet
 from tests.data.real.photos import make_folder
+from tests.training.tiny_clip import make_clip
 
 SIDE_PX = 64
 
@@ -22,10 +24,13 @@ def _one_thread():
 
 @pytest.fixture(scope="package")
 def place(tmp_path_factory):
-    """A folder with a pipeline, an image encoder and photos; not to be changed."""
+    """A folder with all that a stage may be built of; not to be changed."""
     root = tmp_path_factory.mktemp("adapter")
     make_pipeline(root / "pipeline", "sd21")
     make_folder(root / "photos", views=2)
+    make_unet(root / "teacher", "sd21")
+    make_public_adapter(root / "teacher.safetensors", "sd21")
+    make_clip(root / "clip")
     return root
 
 
@@ -45,5 +50,17 @@ def build(place):
         }
         context = Context(data=place, runs=place, device="cpu")
         return AdapterConfig(**settings | changes).build(context)
+
+    return build_stage
+
+
+@pytest.fixture
+def build_matching(build, place):
+    """Builds a stage that matches a teacher; `teacher` changes what is said of it."""
+
+    def build_stage(*, teacher=None, **changes):
+        parts = {"unet": place / "teacher", "adapter": place / "teacher.safetensors", "rank": 2}
+        settings = {"loss": Weights(matching=1.0)} | changes
+        return build(teacher=TeacherSettings(**parts | (teacher or {})), **settings)
 
     return build_stage

@@ -4,6 +4,7 @@ import torch
 from swiftpie.errors import ConfigError
 from swiftpie.training.stages.distill.sources import load_model, load_pair
 from swiftpie.training.stages.one_step.networks import trainable
+from swiftpie.training.tokenizer import VOCABULARY
 from tests.training.stages.conftest import SCENES
 
 
@@ -40,5 +41,6 @@ def test_new_weights_are_built_around_a_trained_autoencoder(context, models):
     student.stage.autoencoder.save_pretrained(folder)
     networks, stage = load_model(context, "", scenes=SCENES)
     assert torch.equal(stage.autoencoder.shift, student.stage.autoencoder.shift)
-    assert len(stage.tokenizer) == networks.text_encoder.config.vocab_size
+    assert networks.tokenizer is stage.tokenizer
+    assert networks.text_encoder.config.vocab_size == VOCABULARY
     assert stage.samples_per_step == 2

@@ -29,6 +29,8 @@ class Outcome(NamedTuple):
     maps: list[Tensor]  # identity attention maps (B, 1, h, w)
     text: TextCondition  # what the student was told
     subject: Tensor  # (B, D) mean identity token, without gradient
+    captions: list[str]  # what `text` says; empty where it is withheld
+    attention: AttentionCondition  # what the student was told of the subject
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def run_student(
     notes: Notes = {}
     clean = _predict(base, examples, text, attention, notes=notes, chance=float(chances.step))
     maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
-    return Outcome(clean, maps, text, tokens.mean(1).detach().float())
+    subject = tokens.mean(1).detach().float()
+    return Outcome(clean, maps, text, subject, captions, attention)
 
 
 def _predict(

@@ -6,7 +6,9 @@ from torch.nn import functional as F
 
 from swiftpie.layout import warp
 from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.training.clip import PromptJudge
 from swiftpie.training.losses import map_loss
+from swiftpie.training.scores import shortfall
 from swiftpie.training.stages.adapter.examples import Examples
 from swiftpie.training.stages.adapter.forward import Outcome
 from swiftpie.training.stages.adapter.perceptual import Compare, masked_mean
@@ -54,6 +56,23 @@ def picture_terms(
         cosine = identity_cosine(judge, drawn, truth, mask=mask)
         terms["identity"] = weights.identity * (1 - cosine).mean()
     return terms
+
+
+def prompt_term(
+    drawn: Tensor, captions: list[str], *, judge: PromptJudge, threshold: float
+) -> Tensor:
+    """Return how far pictures stay below `threshold` in likeness to what they were told to show.
+
+    Args:
+        drawn: Pixels (b, 3, S, S) of the first b samples.
+        captions: Of all samples; where it is empty the student was told nothing.
+        judge: Its cosine counts.
+        threshold: Nothing is gained above it, and no gradient flows.
+    """
+    told = [row for row in range(len(drawn)) if captions[row]]
+    if not told:
+        return 0 * drawn.sum()  # with a gradient, because it may be the only term
+    return shortfall(judge.cosine(drawn[told], [captions[row] for row in told]), threshold)
 
 
 def identity_cosine(

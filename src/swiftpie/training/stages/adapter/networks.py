@@ -17,16 +17,23 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class AdapterNetworks(nn.Module):
-    """Every trained weight: projector, both branches, and the discriminator."""
+    """Every trained weight: projector, both branches, the discriminator and a fake score."""
 
-    def __init__(self, base: Base) -> None:
-        """Copy what training starts from."""
+    def __init__(self, base: Base, low_rank: Mapping[str, nn.Linear] | None = None) -> None:
+        """Copy what training starts from.
+
+        Args:
+            base: What the adapter is for.
+            low_rank: The fake score as a low-rank change of a teacher, if there is one.
+        """
         super().__init__()
         installation = base.denoiser.installation
         active = {name: one for name, one in installation.semantic.items() if one.is_active}
         self.projector = copy.deepcopy(base.projector.module).to(base.device).train()
         self.semantic = _copies(active)
         self.detail = _copies(installation.detail_layers)
+        if low_rank is not None:
+            self.critic = _copies(low_rank)
         self.requires_grad_(requires_grad=True)
         for layer in self.detail_layers().values():
             layer.log_sharpness.requires_grad_(False)  # places are not known here
@@ -40,6 +47,10 @@ class AdapterNetworks(nn.Module):
     def detail_layers(self) -> dict[str, DetailAttention]:
         """Return trained self-attention by module path."""
         return {_path(name): one for name, one in _typed(self.detail, DetailAttention).items()}
+
+    def critic_parts(self) -> dict[str, nn.Linear]:
+        """Return the trained factors of the fake score by module path."""
+        return {_path(name): one for name, one in _typed(self.critic, nn.Linear).items()}
 
 
 def wear(base: Base, networks: AdapterNetworks, *, reference_timestep: int) -> None:

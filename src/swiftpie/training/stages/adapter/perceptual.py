@@ -1,6 +1,5 @@
 """How different two pictures look, place by place, in the features of a network."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers import AutoModel
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.masks import resize_mask
 from swiftpie.models.latents import LatentAutoencoder
+from swiftpie.training.clip import read_normalisation
 
 Compare: TypeAlias = Callable[[Tensor, Tensor], list[Tensor]]
 """Takes two batches of pixels (B, 3, H, W) in [-1, 1], returns distance maps (B, 1, h, w) >= 0 of
@@ -79,7 +79,7 @@ def model_features(folder: Path, device: torch.device) -> Extract:
         ) from error
     network: nn.Module = getattr(model, "vision_model", model)
     network = network.to(device).eval().requires_grad_(requires_grad=False)
-    mean, std = _normalisation(folder, device)
+    mean, std = read_normalisation(folder, device, usual=(IMAGENET_MEAN, IMAGENET_STD))
     size = getattr(network.config, "image_size", None) or USUAL_SIZE_PX
     side = int(size[0] if isinstance(size, list | tuple) else size)
 
@@ -115,11 +115,3 @@ def _as_map(states: Tensor) -> Tensor:
 
 def _unit(features: Tensor) -> Tensor:
     return F.normalize(features.float(), dim=1, eps=1e-6)
-
-
-def _normalisation(folder: Path, device: torch.device) -> tuple[Tensor, Tensor]:
-    path = folder / "preprocessor_config.json"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    mean = torch.tensor(stored.get("image_mean", IMAGENET_MEAN), device=device)
-    std = torch.tensor(stored.get("image_std", IMAGENET_STD), device=device)
-    return mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)

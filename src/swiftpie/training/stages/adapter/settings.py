@@ -6,6 +6,7 @@ from pathlib import Path
 
 from swiftpie.attention.install import Block
 from swiftpie.data.real.augment import Augmentation
+from swiftpie.schedules import PredictionType
 
 
 class Source(StrEnum):
@@ -25,6 +26,8 @@ class Weights:
     identity: float = 0.5  # one minus the cosine of image-encoder vectors of the subject
     maps: float = 0.05  # identity attention that misses the subject
     adversarial: float = 0.1  # of the discriminator in latents
+    prompt: float = 0.1  # cosine of picture and prompt below the threshold, given a prompt_model
+    matching: float = 0.0  # difference of the fake score's and the teacher's clean latents
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,21 @@ class Drops:
     both: float = 0.05
     text: float = 0.05
     rescaled: float = 0.30
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """The personalised multi-step teacher, and the fake score that follows the student."""
+
+    unet: Path | None = None  # folder of its U-Net, of the preset's family
+    adapter: Path | None = None  # that it wears: an IP-Adapter or SwiftPie's own
+    image_encoder: Path | None = None  # that its adapter reads; the student's if none
+    predicts: PredictionType = PredictionType.EPSILON
+    guidance: float = 4.5  # towards the prompt and the subject
+    strength: float = 1.0  # of its adapter where the student's is 1
+    student_every: int = 5  # steps of the fake score for each of the student
+    rank: int = 64  # of the fake score's difference to the teacher
+    alpha: int = 128  # that difference is scaled by alpha / rank
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,9 @@ class AdapterSettings:
     reference: Path | None = None  # a U-Net that reads references; the base itself if none
     inversion: Path | None = None  # SwiftEdit's network: half of the noise is then inverted
     perceptual: Path | None = None  # a vision model of transformers; the autoencoder if none
+    prompt_model: Path | None = None  # a CLIP model of transformers for the loss of prompts
+    prompt_threshold: float = 0.35  # cosine that is enough, see `PromptJudge`
+    prompt_steps: int = 4000  # after which the weight of that loss is 0
     size_px: int = 0  # of pictures and references; 0 is the preset's
     batch_size: int = 4
     pixel_samples: int = 2  # pictures of a batch that are decoded for losses in pixels
@@ -65,4 +86,5 @@ class AdapterSettings:
     autocast: bool = True  # to bfloat16
     loss: Weights = field(default_factory=Weights)
     drops: Drops = field(default_factory=Drops)
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,10 +10,14 @@ from torch import Tensor, nn
 
 from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
 from swiftpie.backbones.checkpoints.adapter_file import save_adapter
+from swiftpie.errors import ConfigError
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.models.projection import Feature
 from swiftpie.schedules import add_noise, scaled_linear_step
+from swiftpie.training.clip import PromptJudge, read_judge
 from swiftpie.training.loop import Update
+from swiftpie.training.low_rank import wear_low_rank
+from swiftpie.training.scores import descend, faded
 from swiftpie.training.stages.adapter.base import Base, load_base
 from swiftpie.training.stages.adapter.discriminator import features_of, real_and_fake_terms
 from swiftpie.training.stages.adapter.examples import Examples, Supply, make_supply
@@ -28,6 +32,18 @@ from swiftpie.training.stages.adapter.losses import (
     latent_term,
     map_term,
     picture_terms,
+    prompt_term,
+)
+from swiftpie.training.stages.adapter.matching.teacher import (
+    Teacher,
+    Told,
+    load_teacher,
+    parts_of,
+)
+from swiftpie.training.stages.adapter.matching.terms import (
+    fake_loss,
+    noise_generator,
+    score_difference,
 )
 from swiftpie.training.stages.adapter.networks import AdapterNetworks, wear
 from swiftpie.training.stages.adapter.perceptual import (
@@ -51,19 +67,25 @@ class AdapterStage:
     """Draw the subject of a reference again; only what the adapter adds is trained.
 
     From arXiv:2605.01510: self-reconstruction with a perceptual loss in pixels and an adversarial
-    loss in latents. `compare` may be any perceptual distance.
+    loss in latents. `compare` may be any perceptual distance. With a teacher, the distribution of
+    pictures is matched to the teacher's as well, as in arXiv:2405.14867.
     """
 
     base: Base
     supply: Supply
     compare: Compare
     settings: AdapterSettings
-    groups: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: {
+    teacher: Teacher | None = None  # to match
+    judge: PromptJudge | None = None  # of pictures and prompts
+
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The adapter, its discriminator, and the fake score if there is a teacher."""
+        groups: dict[str, tuple[str, ...]] = {
             "adapter": ("projector", "semantic", "detail"),
             "discriminator": ("discriminator",),
         }
-    )
+        return groups if self.teacher is None else {**groups, "critic": ("critic",)}
 
     @property
     def samples_per_step(self) -> int:
@@ -72,21 +94,49 @@ class AdapterStage:
 
     def network(self) -> nn.Module:
         """Return new networks with a fixed initialisation; the frozen base is not among them."""
-        return AdapterNetworks(self.base)
+        if self.teacher is None:
+            return AdapterNetworks(self.base)
+        return AdapterNetworks(self.base, self.teacher.low_rank)
 
     def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
-        """Yield what the adapter learns, and then what the discriminator learns, if it takes part.
+        """Yield what the adapter learns, then its discriminator and its fake score, if they do.
 
-        Both see the same pictures.
+        All see the same pictures. With a teacher, the fake score learns at every step and the
+        others at some.
         """
-        del step
         assert isinstance(network, AdapterNetworks)
-        weights = self.settings.loss
-        examples = self.supply.batch(self.settings.batch_size, draw)
-        chances = draw_chances(len(examples.noise), self.settings.drops, seed=draw)
-        with self._autocast():
+        teacher, settings = self.teacher, self.settings
+        examples = self.supply.batch(settings.batch_size, draw)
+        chances = draw_chances(len(examples.noise), settings.drops, seed=draw)
+        is_its_turn = teacher is None or step % settings.teacher.student_every == 0
+        with torch.set_grad_enabled(is_its_turn), self._autocast():
             outcome = run_student(self.base, network, examples, chances)
-        terms = self._terms(outcome, examples)
+        terms = self._terms(outcome, examples, step) if is_its_turn else {}
+        if teacher is None:
+            yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
+            return
+        wear_low_rank(teacher.denoiser.unet, network.critic_parts())
+        generator = noise_generator(draw)
+        with self._autocast():
+            told = teacher.tell(self.base, examples, outcome)
+        if is_its_turn:
+            terms["matching"] = self._matching(teacher, outcome.clean, told, generator)
+            yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
+        with self._autocast():
+            loss = fake_loss(teacher, outcome.clean, told, generator)
+        yield Update("critic", {"critic": loss})
+
+    def _adapter_updates(
+        self,
+        network: AdapterNetworks,
+        outcome: Outcome,
+        examples: Examples,
+        terms: dict[str, Tensor],
+        *,
+        draw: int,
+    ) -> Iterator[Update]:
+        """Yield the adapter's `terms`, and the two sides of the adversarial one."""
+        weights = self.settings.loss
         if not weights.adversarial:
             yield Update("adapter", terms)
             return
@@ -130,25 +180,42 @@ class AdapterStage:
             force=True,
         )
 
-    def _terms(self, outcome: Outcome, examples: Examples) -> dict[str, Tensor]:
-        """Return the weighted terms of the adapter, but for the adversarial one."""
-        weights = self.settings.loss
+    def _terms(self, outcome: Outcome, examples: Examples, step: int) -> dict[str, Tensor]:
+        """Return the weighted terms of the adapter that need neither rival nor teacher."""
+        settings, weights = self.settings, self.settings.loss
         terms: dict[str, Tensor] = {}
         if weights.latents:
             terms["latents"] = weights.latents * latent_term(outcome, examples)
         if weights.maps:
             terms["maps"] = weights.maps * map_term(outcome, examples)
-        count = min(self.settings.pixel_samples, len(outcome.clean))
-        if count and (weights.subject or weights.whole or weights.identity):
+        prompt = 0.0
+        if self.judge is not None:
+            prompt = faded(weights.prompt, step=step, last=settings.prompt_steps)
+        count = min(settings.pixel_samples, len(outcome.clean))
+        if count and (weights.subject or weights.whole or weights.identity or prompt):
             with self._autocast():
+                drawn = self.base.autoencoder.decode(outcome.clean[:count])
                 terms |= picture_terms(
-                    self.base.autoencoder.decode(outcome.clean[:count]),
+                    drawn,
                     examples,
                     weights=weights,
                     compare=self.compare,
                     judge=self.base.reader(Feature.EMBEDS),
                 )
+                if prompt and self.judge is not None:
+                    threshold = settings.prompt_threshold
+                    terms["prompt"] = prompt * prompt_term(
+                        drawn, outcome.captions, judge=self.judge, threshold=threshold
+                    )
         return terms
+
+    def _matching(
+        self, teacher: Teacher, generated: Tensor, told: Told, generator: torch.Generator
+    ) -> Tensor:
+        with self._autocast():
+            nothing = teacher.tell_nothing(self.base, told)
+            gradient = score_difference(teacher, generated.detach(), told, nothing, generator)
+        return self.settings.loss.matching * descend(generated, gradient).float()
 
     def _judged(self, latents: Tensor, text: TextCondition, draw: int) -> list[Tensor]:
         """Return what the discriminator sees of clean latents: features of noised ones."""
@@ -167,10 +234,42 @@ class AdapterStage:
 
 
 def build_stage(settings: AdapterSettings, device: str) -> AdapterStage:
-    """Load everything that `settings` name."""
+    """Load everything that `settings` name.
+
+    Raises:
+        ConfigError: A term lacks what it needs, or a setting counts less than one step.
+    """
+    check(settings)
     base = load_base(settings, device)
     if settings.perceptual is None:
         extract = autoencoder_features(base.autoencoder)
     else:
         extract = model_features(settings.perceptual, base.device)
-    return AdapterStage(base, make_supply(base, settings), feature_distance(extract), settings)
+    judge = None
+    if settings.prompt_model is not None and settings.loss.prompt:
+        judge = read_judge(settings.prompt_model, base.device)
+    return AdapterStage(
+        base,
+        make_supply(base, settings),
+        feature_distance(extract),
+        settings,
+        teacher=load_teacher(settings, base) if settings.loss.matching else None,
+        judge=judge,
+    )
+
+
+def check(settings: AdapterSettings) -> None:
+    """Refuse settings that cannot be met, before anything is loaded.
+
+    Raises:
+        ConfigError: A term lacks what it needs, or a setting counts less than one step.
+    """
+    if settings.loss.matching:
+        parts_of(settings.teacher)
+    counts = {
+        "stage.prompt_steps": settings.prompt_steps,
+        "stage.teacher.student_every": settings.teacher.student_every,
+    }
+    for name, count in counts.items():
+        if count < 1:
+            raise ConfigError(f"{name} is {count}; at least 1 step is needed. Raise it.")

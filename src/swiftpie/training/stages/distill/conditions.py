@@ -56,7 +56,7 @@ def encode(
     """Return the conditions of `batch` with its true layout.
 
     Args:
-        stage: Has the tokenizer and the autoencoder of `networks`.
+        stage: Has the autoencoder of `networks`.
         networks: Whose encoders to use.
         batch: Pictures of one subject each.
         drops: How often each part is withheld.

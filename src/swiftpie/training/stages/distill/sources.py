@@ -71,7 +71,7 @@ def load_pair(
     second = load_model(context, teacher, scenes=scenes)
     spaces = [model.stage.autoencoder.state_dict() for model in (first, second)]
     is_one_space = all(torch.equal(spaces[0][name], spaces[1][name]) for name in spaces[0])
-    vocabularies = [model.stage.tokenizer.get_vocab() for model in (first, second)]
+    vocabularies = [model.networks.tokenizer.get_vocab() for model in (first, second)]
     if not is_one_space or vocabularies[0] != vocabularies[1]:
         raise ConfigError(
             f"The student {student!r} and the teacher {teacher!r} have different autoencoders or "

@@ -17,6 +17,7 @@ from swiftpie.training.low_rank import add_low_rank, without_low_rank
 from swiftpie.training.scores import (
     clean_loss,
     descend,
+    faded,
     noise_of,
     noised,
     shortfall,
@@ -139,8 +140,8 @@ class VsdStage(CriticStage):
 
     def similarity_weight(self, step: int) -> float:
         """Return the weight of the similarity at `step`, falling linearly to 0."""
-        left = 1 - step / self.config.similarity_steps
-        return self.config.similarity_weight * max(0.0, left)
+        config = self.config
+        return faded(config.similarity_weight, step=step, last=config.similarity_steps)
 
     def _shortfall(self, generated: Tensor, batch: StickerBatch) -> Tensor:
         """Judge some decoded pictures, evenly spread over the subjects of the batch."""

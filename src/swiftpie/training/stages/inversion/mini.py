@@ -45,6 +45,7 @@ ONLY_TEXT = Drops(everything=1.0)
 MISLED_WEIGHT = 0.5  # of the noise under a wrong prompt, which is the same noise
 DOUBT_WEIGHT = 0.5  # of the coarse map within the noise, beside the fine mask
 SAME_WEIGHT = 0.2  # of telling whether the subject stays
+OVERLAP_WEIGHT = 0.5  # of what found and true masks share, beside cell by cell
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class MiniInversionConfig:
     scenes: Scenes = field(default_factory=lambda: Scenes(num_subjects=6, drops=DROPS))
     generated_share: float = 0.2  # of the batches show what the generator drew
     reconstruct_every: int = 4  # batches; each costs a pass through the generator and back
-    noise_weight: float = 1.0
-    edits_weight: float = 0.5  # of telling where prompts disagree
+    noise_weight: float = 0.5
+    edits_weight: float = 1.0  # of telling where prompts disagree
     subject_weight: float = 0.5  # of the subject's mask
     latents_weight: float = 1.0
     pixels_weight: float = 0.0
@@ -285,9 +286,16 @@ def _edits_term(now: Round, difference: Difference) -> Tensor:
 
 
 def _mask_term(logits: Tensor, mask: Tensor) -> Tensor:
-    """Compare `logits` (B, 1, h, w) with a `mask` (B, 1, H, W) in [0, 1]."""
+    """Compare `logits` (B, 1, h, w) with a `mask` (B, 1, H, W) in [0, 1].
+
+    Cells one by one, and the overlap as a whole, to which a small hat counts as much as a scene.
+    """
     truth = resize_mask(mask, (logits.shape[2], logits.shape[3]))
-    return F.binary_cross_entropy_with_logits(logits, truth)
+    found = torch.sigmoid(logits)
+    overlap = (found * truth).sum((1, 2, 3))
+    total = found.sum((1, 2, 3)) + truth.sum((1, 2, 3))
+    apart = 1 - (2 * overlap + 1) / (total + 1)
+    return F.binary_cross_entropy_with_logits(logits, truth) + OVERLAP_WEIGHT * apart.mean()
 
 
 def _share_right(logits: Tensor, truth: Tensor) -> float:

@@ -10,7 +10,9 @@ from torch.nn import functional as F
 from swiftpie.data.captions import draw_empty_caption
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import StickerBatch
+from swiftpie.masks import bounding_box
 from swiftpie.noise import COUPLED_CHANNELS
+from swiftpie.training.stages.one_step.tasks import hats_of
 
 EMPTIED_SHARE = 0.3  # of the pictures without a reference of their subject: the subject goes
 NOISY_SHARE = 0.5  # of the pictures whose noise is not quite the true one, as after inversion
@@ -18,6 +20,10 @@ MOST_NOISY = 0.5  # largest share of foreign noise in deviation
 SILENT_SHARE = 0.3  # of the pictures whose noise carries nothing in the channels nobody reads
 FOREIGN = 2**30  # between the seeds of a batch and of its faults
 GROW_PX = 9  # the room that a replaced subject may need around the old one
+HAT_SHARE = 0.5  # of the pictures with a hat: only the hat is to be drawn
+BARE_SHARE = 0.12  # of those without: only the place of a hat is to be drawn
+LEAST_HAT_PX = 20  # pixels that stand out of the subject; fewer are an edge
+HAT_SIDE = 0.45  # of the subject's longer side, about the side of a hat
 
 _KINDS = ("subject", "surroundings", "box", "everything", "nothing")
 _SHARES = (0.35, 0.25, 0.15, 0.10, 0.15)
@@ -31,6 +37,7 @@ class Repainting(NamedTuple):
     captions: list[str]
     noise: Tensor  # (B, C, h, w) about the noise of the picture
     allowed: Tensor  # (B, 1, R, R) 1 = to be drawn, 0 = given
+    hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
 
 
 def repainting(batch: StickerBatch, *, seed: int, may_empty: bool) -> Repainting:
@@ -44,21 +51,47 @@ def repainting(batch: StickerBatch, *, seed: int, may_empty: bool) -> Repainting
         for gone, scene, caption in zip(emptied, batch.scene.tolist(), batch.captions, strict=True)
     ]
     gone = batch.mask.new_tensor(emptied).view(-1, 1, 1, 1)
+    hats = hats_of(batch) * (1 - gone)
     return Repainting(
         pixels=torch.lerp(batch.pixels, batch.background, gone),
         mask=batch.mask * (1 - gone),
         captions=captions,
         noise=_about(batch.noise, random, generator),
-        allowed=_allowed(batch, emptied, random),
+        allowed=_allowed(batch, hats, emptied, random),
+        hats=hats,
     )
 
 
-def _allowed(batch: StickerBatch, emptied: list[bool], random: Random) -> Tensor:
+def _allowed(batch: StickerBatch, hats: Tensor, emptied: list[bool], random: Random) -> Tensor:
     masks = []
-    for mask, gone in zip(batch.mask, emptied, strict=True):
+    for mask, hat, gone in zip(batch.mask, hats, emptied, strict=True):
+        has_hat = bool((hat > 0.5).sum() > LEAST_HAT_PX)
+        if not gone and random.random() < (HAT_SHARE if has_hat else BARE_SHARE):
+            masks.append(_at_hat(hat if has_hat else _above(mask), random))
+            continue
         kind = "subject" if gone else random.choices(_KINDS, _SHARES)[0]
         masks.append(_one(kind, mask, random))
     return torch.stack(masks)
+
+
+def _at_hat(hat: Tensor, random: Random) -> Tensor:
+    """Return where a `hat` (1, R, R) is, with some room around it."""
+    reach = random.randrange(2, GROW_PX + 1)
+    around = F.max_pool2d(hat[None], 2 * reach + 1, stride=1, padding=reach)[0]
+    chosen = (around > 0.1).to(hat)
+    return _coarse(chosen) if random.random() < 0.5 else chosen
+
+
+def _above(mask: Tensor) -> Tensor:
+    """Return about where the subject in `mask` (1, R, R) would wear a hat."""
+    left, top, right, bottom = bounding_box(mask[None])
+    side = mask.shape[-1]
+    reach, middle = HAT_SIDE * max(right - left, bottom - top), (left + right) / 2
+    columns = slice(max(0, int((middle - reach / 2) * side)), int((middle + reach / 2) * side) + 1)
+    rows = slice(max(0, int((top - 0.7 * reach) * side)), int((top + 0.3 * reach) * side) + 1)
+    place = torch.zeros_like(mask)
+    place[:, rows, columns] = 1
+    return place
 
 
 def _one(kind: str, mask: Tensor, random: Random) -> Tensor:

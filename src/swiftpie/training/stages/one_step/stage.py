@@ -96,7 +96,7 @@ class OneStepStage:
     world: StickerWorld
     held_out: StickerWorld
     autoencoder: PatchAutoencoder
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerFast  # of new networks; a state and an export have their own
     config: OneStepConfig
     initial: OneStepNetworks | None = None  # what training starts from, if not from nothing
 
@@ -110,8 +110,7 @@ class OneStepStage:
         if self.initial is not None:
             return trainable(self.initial)
         torch.manual_seed(1)
-        length = int(self.tokenizer.model_max_length)
-        networks = OneStepNetworks(len(self.tokenizer), length).to(self.world.tiles.device)
+        networks = OneStepNetworks(self.tokenizer).to(self.world.tiles.device)
         networks.denoiser.to(memory_format=torch.channels_last)
         return networks
 
@@ -215,7 +214,7 @@ class OneStepStage:
         text = self.encode_text(network, wanted.captions)
         condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
         prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
-        answer = Answer(wanted.pixels, wanted.mask, torch.zeros_like(wanted.mask), None)
+        answer = Answer(wanted.pixels, wanted.mask, wanted.hats, None)
         return answer, Outcome(prediction, None, [])
 
     def forward(
@@ -298,7 +297,9 @@ class OneStepStage:
 
     def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts`, with gradients."""
-        tokens = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt")
+        tokens = network.tokenizer(
+            prompts, padding="max_length", truncation=True, return_tensors="pt"
+        )
         return encode_tokens(
             network.text_encoder,
             tokens["input_ids"].to(self.world.tiles.device),
@@ -344,7 +345,7 @@ class OneStepStage:
         for name, part in parts.items():
             assert isinstance(part, (PreTrainedModel, ModelMixin))
             part.save_pretrained(folder / name)
-        self.tokenizer.save_pretrained(folder / "tokenizer")
+        network.tokenizer.save_pretrained(folder / "tokenizer")
 
 
 def _choose(known: Tensor, truth: Layout, guess: Layout) -> Layout:

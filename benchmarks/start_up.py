@@ -1,0 +1,140 @@
+"""Tells what fresh processes take from their start to the first picture of the embedded model.
+
+Run `python -m benchmarks.start_up` in the folder of the repository, on a machine that does nothing
+else. Bytecode has to be written already, so the first process is not counted.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import swiftpie
+
+SAMPLE = "1f439.webp"
+PROMPT = "a subject on a beach"
+
+# Nothing before `began` that costs time: the parent knows when the process started.
+PICTURE = """
+import time
+began = time.monotonic()
+import swiftpie
+imported = time.monotonic()
+import sys
+is_light = "torch" not in sys.modules
+session = swiftpie.load("mini")
+loaded = time.monotonic()
+identity = session.encode_identity(sys.argv[1])
+encoded = time.monotonic()
+session.personalize(identity, sys.argv[2]).images[0].save(sys.argv[3])
+drawn = time.monotonic()
+import json
+print(json.dumps([began, imported, loaded, encoded, drawn, is_light]))
+"""
+
+# What `mini` cannot do without as long as its networks are those of these libraries.
+LIBRARIES = """
+import torch
+from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
+from transformers import CLIPTextModel, PreTrainedTokenizerFast
+"""
+
+
+def main() -> None:
+    """Measure and write JSON to standard output."""
+    options = parse_options()
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    sample = files("swiftpie") / "assets" / "samples" / SAMPLE
+    with as_file(sample) as subject, tempfile.TemporaryDirectory() as folder:
+        rows = [
+            measure(subject, Path(folder) / "out.png", environment) for _ in range(options.runs + 1)
+        ]
+    names = ("torch", "diffusers", "transformers")
+    facts = {
+        "runs": options.runs,
+        "threads": options.threads,
+        "cores": usable_cores(),
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in names} | {"swiftpie": swiftpie.__version__},
+        "import_loads_torch": not all(row.pop("is_light") for row in rows),
+        "seconds": {name: spread(row[name] for row in rows[1:]) for name in rows[0]},
+    }
+    json.dump(facts, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=7, help="processes of each kind that count")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of PyTorch")
+    return parser.parse_args()
+
+
+def measure(subject: Path, out: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Run one process of each kind; return seconds, by what they were spent on."""
+    started = time.monotonic()  # of the whole system, so that the child's times are comparable
+    arguments = ["-c", PICTURE, str(subject), PROMPT, str(out)]
+    stages, cpu = run(arguments, environment)
+    began, imported, loaded, encoded, drawn, is_light = json.loads(stages)
+    _, libraries_cpu = run(["-c", LIBRARIES], environment)
+    asked = time.monotonic()
+    command = ["-m", "swiftpie", "personalize", str(subject), PROMPT, "-o", str(out), "--force"]
+    _, command_cpu = run(command, environment)
+    return {
+        "interpreter": began - started,
+        "import": imported - began,
+        "load": loaded - imported,  # PyTorch, diffusers and transformers among it
+        "encode_identity": encoded - loaded,
+        "personalize": drawn - encoded,
+        "first_picture": drawn - started,
+        "command": time.monotonic() - asked,
+        "cpu_of_first_picture": cpu,
+        "cpu_of_command": command_cpu,
+        "cpu_of_libraries": libraries_cpu,
+        "is_light": is_light,
+    }
+
+
+def run(arguments: Sequence[str], environment: dict[str, str]) -> tuple[str, float]:
+    """Run Python to its end; return what it printed and the seconds that it computed."""
+    before = os.times()
+    finished = subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    after = os.times()
+    own = after.children_user - before.children_user
+    return finished.stdout, own + after.children_system - before.children_system
+
+
+def spread(values: Iterable[float]) -> dict[str, float]:
+    """Return median, least and most, to the millisecond."""
+    found = sorted(values)
+    return {
+        "median": round(statistics.median(found), 3),
+        "least": round(found[0], 3),
+        "most": round(found[-1], 3),
+    }
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    main()

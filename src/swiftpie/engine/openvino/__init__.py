@@ -1,0 +1,1 @@
+"""Networks exported to OpenVINO, which computes on Intel and AMD processors."""

@@ -1,0 +1,128 @@
+"""Calls of a denoiser as users make them, from the pictures in the package."""
+
+import importlib.resources
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from swiftpie.attention.condition import Notes
+from swiftpie.backbones.components import Components
+from swiftpie.engine.openvino.arguments import outline
+from swiftpie.images import load_image
+from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.denoise import denoise
+from swiftpie.pipelines.identity import encode_identity
+from swiftpie.pipelines.personalize import MaskSource, Subject, draw_start, prepare
+from swiftpie.types import Identity, TextCondition
+
+NUM_CALLS = 24  # statistics of ranges change little beyond
+NUM_IDENTITIES = 6
+PROMPTS = (
+    "a photo of a subject on a beach",
+    "a tiny subject on a pink background",
+    "the subject in a forest on the left",
+    "a picture of a subject at sunset",
+    "a huge subject in the snow",
+    "a subject wearing a crown in a desert",
+    "a 3d render of a subject in outer space",
+    "a black and white photo of a subject in front of a city skyline",
+    "a subject in a field of flowers",
+    "a subject wearing a top hat in front of a blue wall",
+    "a small subject in the mountains on the right",
+    "an image of the subject under water",
+)
+SCALES = (0.6, 0.8, 1.0, 1.2, 1.5)  # of either branch, in turns
+SOURCES = (MaskSource.NONE, MaskSource.INLINE)
+
+
+class Call(NamedTuple):
+    """The arguments of a denoiser, as its exported graph takes them."""
+
+    latents: Tensor
+    timestep: Tensor
+    text: TextCondition
+    condition: SubjectCondition
+
+
+class _Recorder(nn.Module):
+    """A denoiser that remembers what it was asked."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        super().__init__()
+        self._inner = [inner]  # in a list, because its weights are not this module's
+        self.installation = inner.installation
+        self.place_subject = inner.place_subject
+        self.read_reference = inner.read_reference
+        self.calls: list[Call] = []
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: int,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Predict as the denoiser does."""
+        self.calls.append(Call(latents, torch.tensor(timestep), text, condition))
+        return self._inner[0](latents, timestep, text, condition, notes)
+
+
+@torch.no_grad()
+def calls_like(components: Components, form: Any) -> list[Call]:  # noqa: ANN401 - see `outline`
+    """Return calls whose outline is `form`, in an order that never changes.
+
+    Empty where calls of this kind come about in another way than by `personalize`.
+
+    Raises:
+        SwiftPieError: These networks cannot encode the pictures in the package.
+    """
+    wanted = Call(*form)
+    attention = wanted.condition.attention
+    batch, _, rows, columns = wanted.latents.shape
+    subjects, views = attention.coverage.shape[1:3]
+    identities = _identities(components, views, has_detail=bool(attention.keys))
+    recorder = _Recorder(components.denoiser)
+    serving = replace(components, denoiser=recorder)
+    for number in range(NUM_CALLS):
+        shown = [identities[(number + k) % len(identities)] for k in range(subjects)]
+        seeds = range(number * batch, (number + 1) * batch)
+        _draw(serving, shown, seeds, cells=(rows, columns))
+    return [call for call in recorder.calls if repr(outline(call)) == repr(wanted)]
+
+
+def _identities(components: Components, views: int, *, has_detail: bool) -> list[Identity]:
+    """Return the first subjects in the package, each from so many copies of its picture."""
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
+    pictures = sorted(folder.glob("*.webp"))[:NUM_IDENTITIES]
+    found = [encode_identity(components, [load_image(one)] * views) for one in pictures]
+    return found if has_detail else [one.without_detail() for one in found]
+
+
+def _draw(
+    components: Components,
+    identities: Sequence[Identity],
+    seeds: Sequence[int],
+    *,
+    cells: tuple[int, int],
+) -> None:
+    """Denoise one batch; the first seed decides about everything else."""
+    number = seeds[0]
+    text = components.text.encode([PROMPTS[number % len(PROMPTS)]]).repeat(len(seeds))
+    latents, condition, fresh, _ = prepare(
+        components,
+        [Subject(one) for one in identities],
+        text,
+        noise=draw_start(components, seeds, cells),
+        class_tokens=components.text.find_words(PROMPTS[0], [""] * len(identities)),
+        strength=Strength(
+            identity=SCALES[number % len(SCALES)], detail=SCALES[number // 2 % len(SCALES)]
+        ),
+        source=SOURCES[number % len(SOURCES)],
+    )
+    denoise(components, latents, text, condition, fresh=fresh)

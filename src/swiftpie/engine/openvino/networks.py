@@ -1,0 +1,173 @@
+"""The networks of a preset with their computations in OpenVINO."""
+
+import copy
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from swiftpie.attention.condition import Notes
+from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.engine.openvino.export import Function, digest_of
+from swiftpie.engine.openvino.workshop import Workshop
+from swiftpie.engine.twin import module_of
+from swiftpie.layout import Layout
+from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.models.inversion import Difference, Inversion, Reading, ReadsEdits
+from swiftpie.models.latents import HasPosterior, Posterior
+from swiftpie.types import Autoencoder, TextCondition
+
+DENOISER = "denoiser"  # what a quantizer looks for
+
+
+class OpenvinoDenoiser(nn.Module):
+    """A denoiser that predicts in OpenVINO; references are read and placed by torch."""
+
+    def __init__(self, inner: Denoiser, workshop: Workshop, *, weights: str) -> None:
+        """Serve `inner`, whose weights have the digest `weights`."""
+        super().__init__()
+        self.inner: Any = module_of(inner)
+        self.installation = inner.installation
+        self._workshop = workshop
+        self._function = Function(DENOISER, self.inner, compute=_predict, weights=weights)
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: int,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Predict; of the notes only the inline mask is written. See `Denoiser`."""
+        told = torch.tensor(timestep)
+        found = self._workshop.call(self._function, latents, told, text, condition)
+        sample, mask, *inline = found
+        if inline:
+            notes[INLINE_MASK] = inline[0]
+        return Prediction(sample, mask)
+
+    def read_reference(
+        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
+    ) -> Notes:
+        """Look at canonical references in torch; see `Denoiser`."""
+        notes: Notes = self.inner.read_reference(autoencoder, pixels, mask, text=text)
+        return notes
+
+    def place_subject(
+        self,
+        autoencoder: Autoencoder,
+        pixels: Tensor,
+        mask: Tensor,
+        *,
+        layout: Layout,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return the aligned subject; see `Denoiser`."""
+        placed: Tensor = self.inner.place_subject(
+            autoencoder, pixels, mask, layout=layout, cells=cells
+        )
+        return placed
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a twin whose attention may be changed; it finds graphs in the same workshop."""
+        inner = copy.deepcopy(self.inner, memo)
+        return type(self)(inner, self._workshop, weights=self._function.weights)
+
+
+class OpenvinoAutoencoder:
+    """An autoencoder that computes in OpenVINO."""
+
+    def __init__(self, inner: Autoencoder, workshop: Workshop) -> None:
+        network, self._workshop = module_of(inner), workshop
+        weights = digest_of(network)
+        self._encoder = Function("encoder", network, compute=_encode, weights=weights)
+        self._decoder = Function("decoder", network, compute=_decode, weights=weights)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return latents; see `Autoencoder`."""
+        return self._workshop.call(self._encoder, pixels)[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels; see `Autoencoder`."""
+        return self._workshop.call(self._decoder, latents)[0]
+
+
+class OpenvinoPosterior(OpenvinoAutoencoder):
+    """An autoencoder that can tell how sure it is, in OpenVINO."""
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents; see `HasPosterior`."""
+        mean, deviation = self._workshop.call(self._encoder, pixels)
+        return Posterior(mean, deviation)
+
+
+class OpenvinoInversion:
+    """An inversion network that computes in OpenVINO."""
+
+    def __init__(self, inner: Inversion, workshop: Workshop) -> None:
+        network, self._workshop = module_of(inner), workshop
+        weights = digest_of(network)
+        self._inversion = Function("inversion", network, compute=_invert, weights=weights)
+
+    def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
+        """Return noise; see `Inversion`."""
+        return self._workshop.call(self._inversion, latents, text)[0]
+
+
+class OpenvinoReader(OpenvinoInversion):
+    """An inversion network that also reads edits, in OpenVINO but for its last small layers."""
+
+    def __init__(self, inner: ReadsEdits, workshop: Workshop) -> None:
+        super().__init__(inner, workshop)  # type: ignore[arg-type]  # both protocols, one network
+        self._inner = inner
+
+    def read(self, latents: Tensor, text: TextCondition) -> Reading:
+        """Return everything that is found; see `ReadsEdits`."""
+        return Reading(*self._workshop.call(self._inversion, latents, text))
+
+    def compare(self, source: Reading, target: Reading) -> Difference:
+        """Return what changes, in torch; see `ReadsEdits`."""
+        return self._inner.compare(source, target)
+
+
+def openvino_autoencoder(inner: Autoencoder, workshop: Workshop) -> OpenvinoAutoencoder:
+    """Return `inner` in OpenVINO, with a posterior if it has one."""
+    kind = OpenvinoPosterior if isinstance(inner, HasPosterior) else OpenvinoAutoencoder
+    return kind(inner, workshop)
+
+
+def openvino_inversion(inner: Inversion, workshop: Workshop) -> OpenvinoInversion:
+    """Return `inner` in OpenVINO, reading edits if it does."""
+    if isinstance(inner, ReadsEdits):
+        return OpenvinoReader(inner, workshop)
+    return OpenvinoInversion(inner, workshop)
+
+
+def _predict(
+    denoiser: Denoiser,
+    latents: Tensor,
+    timestep: int,
+    text: TextCondition,
+    condition: SubjectCondition,
+) -> tuple[Tensor, ...]:
+    notes: Notes = {}
+    prediction = denoiser(latents, timestep, text, condition, notes)
+    inline = (notes[INLINE_MASK],) if INLINE_MASK in notes else ()
+    return (prediction.sample, prediction.mask, *inline)
+
+
+def _encode(autoencoder: Autoencoder, pixels: Tensor) -> tuple[Tensor, ...]:
+    if isinstance(autoencoder, HasPosterior):
+        return tuple(autoencoder.posterior(pixels))
+    return (autoencoder.encode(pixels),)
+
+
+def _decode(autoencoder: Autoencoder, latents: Tensor) -> tuple[Tensor, ...]:
+    return (autoencoder.decode(latents),)
+
+
+def _invert(inversion: Inversion, latents: Tensor, text: TextCondition) -> tuple[Tensor, ...]:
+    if isinstance(inversion, ReadsEdits):
+        return tuple(inversion.read(latents, text))
+    return (inversion(latents, text),)

@@ -1,0 +1,66 @@
+"""CLIP text encoders with their computation in OpenVINO."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from swiftpie.engine.openvino.export import Function, digest_of
+from swiftpie.engine.openvino.workshop import Workshop
+
+
+class LastStates(NamedTuple):
+    """What most models read of a CLIP encoder, named as transformers does."""
+
+    last_hidden_state: Tensor  # (B, T, D)
+    pooler_output: Tensor  # (B, D)
+
+
+class AllStates(NamedTuple):
+    """What Stable Diffusion XL reads; of the states before the last it asks for one layer."""
+
+    pooled: Tensor  # the first output, whatever the encoder has there
+    hidden_states: tuple[Tensor, Tensor]  # (B, T, D) before the last layer and after it
+
+
+class OpenvinoEncoder(nn.Module):
+    """A CLIP encoder that computes in OpenVINO, called as transformers' own."""
+
+    def __init__(self, inner: nn.Module, workshop: Workshop) -> None:
+        super().__init__()
+        self.config = inner.config
+        self.inner = inner
+        self._workshop = workshop
+        weights = digest_of(inner)
+        self._last = Function("text encoder", inner, compute=_last, weights=weights)
+        self._all = Function("text encoder", inner, compute=_all, weights=weights)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token numbers shall be."""
+        return torch.device("cpu")
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        output_hidden_states: bool = False,
+    ) -> LastStates | AllStates:
+        """Return the states of tokens (B, T)."""
+        if not output_hidden_states:
+            return LastStates(*self._workshop.call(self._last, input_ids, attention_mask))
+        pooled, before, after = self._workshop.call(self._all, input_ids)
+        return AllStates(pooled, (before, after))
+
+
+def _last(
+    encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor | None
+) -> tuple[Tensor, ...]:
+    output = encoder(input_ids=input_ids, attention_mask=attention_mask)
+    return output.last_hidden_state, output.pooler_output
+
+
+def _all(encoder: nn.Module, input_ids: Tensor) -> tuple[Tensor, ...]:
+    output = encoder(input_ids=input_ids, output_hidden_states=True)
+    return output[0], output.hidden_states[-2], output.hidden_states[-1]

@@ -1,0 +1,120 @@
+"""Encoders and inversion networks that remember pictures, for the second edit of one."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from swiftpie.engine.cache import Cache, Key, content_key
+from swiftpie.models.inversion import Difference, Inversion, Reading, ReadsEdits
+from swiftpie.models.latents import HasPosterior, Posterior
+from swiftpie.types import Autoencoder, TextCondition
+
+
+def remember_pictures(autoencoder: Autoencoder, cache: Cache, fingerprint: str) -> Autoencoder:
+    """Return `autoencoder` with an encoder that encodes each picture once."""
+    kind = CachedPosterior if isinstance(autoencoder, HasPosterior) else CachedEncoder
+    return kind(autoencoder, cache, fingerprint)
+
+
+def remember_inversions(inversion: Inversion, cache: Cache, fingerprint: str) -> Inversion:
+    """Return `inversion` so that each picture is inverted once under each prompt."""
+    kind = CachedReader if isinstance(inversion, ReadsEdits) else CachedInversion
+    return kind(inversion, cache, fingerprint)
+
+
+@dataclass(frozen=True)
+class CachedEncoder:
+    """Encodes each picture alone and once."""
+
+    autoencoder: Autoencoder
+    cache: Cache
+    fingerprint: str  # sha256 of the networks, `autoencoder` among them
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
+        rows = [
+            self.cache.get_or_make(self._key("latents", row), partial(self.autoencoder.encode, row))
+            for row in pixels.split(1)
+        ]
+        return torch.cat(rows)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
+        return self.autoencoder.decode(latents)
+
+    def _key(self, kind: str, pixels: Tensor) -> Key:
+        return content_key(kind, self.fingerprint, str(tuple(pixels.shape)), _bytes_of(pixels))
+
+
+class CachedPosterior(CachedEncoder):
+    """The same for an autoencoder that can tell how sure it is."""
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
+        inner = self.autoencoder
+        assert isinstance(inner, HasPosterior)
+        return self.cache.get_or_make(
+            self._key("posterior", pixels), partial(inner.posterior, pixels)
+        )
+
+
+@dataclass(frozen=True)
+class CachedInversion:
+    """Inverts each picture under each prompt alone and once."""
+
+    inversion: Inversion
+    cache: Cache
+    fingerprint: str  # sha256 of the networks that are not `inversion`, which none replaces
+
+    def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
+        """Return noise (B, C, h, w) for clean `latents` (B, C, h, w)."""
+        rows = [
+            self.cache.get_or_make(
+                self._key("inversion", one, prompt),
+                partial(self.inversion, one, prompt),
+            )
+            for one, prompt in _rows(latents, text)
+        ]
+        return torch.cat(rows)
+
+    def _key(self, kind: str, latents: Tensor, text: TextCondition) -> Key:
+        parts = [_bytes_of(part) for part in (latents, *text)]
+        return content_key(kind, self.fingerprint, str(tuple(latents.shape)), *parts)
+
+
+class CachedReader(CachedInversion):
+    """The same for a network that also tells what an edit is about."""
+
+    def read(self, latents: Tensor, text: TextCondition) -> Reading:
+        """Return everything that is found in clean `latents` (B, C, h, w)."""
+        inner = self._reader
+        rows = [
+            self.cache.get_or_make(
+                self._key("reading", one, prompt),
+                partial(inner.read, one, prompt),
+            )
+            for one, prompt in _rows(latents, text)
+        ]
+        return Reading(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+
+    def compare(self, source: Reading, target: Reading) -> Difference:
+        """Return what changes in a picture that `source` describes to fit `target`."""
+        return self._reader.compare(source, target)
+
+    @property
+    def _reader(self) -> ReadsEdits:
+        assert isinstance(self.inversion, ReadsEdits)
+        return self.inversion
+
+
+def _rows(latents: Tensor, text: TextCondition) -> list[tuple[Tensor, TextCondition]]:
+    prompts = zip(*(part.split(1) for part in text), strict=True)
+    return [
+        (one, TextCondition(*parts)) for one, parts in zip(latents.split(1), prompts, strict=True)
+    ]
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,95 @@
+"""Speed-ups of loaded networks: what a transform is, and how several are applied."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from swiftpie.errors import ConfigError, MissingExtra
+from swiftpie.registry import Registry
+
+if TYPE_CHECKING:
+    from swiftpie.backbones.components import Components
+
+
+class Turn(IntEnum):
+    """When a transform is applied, in whichever order people name several."""
+
+    NETWORKS = 0  # exchanges networks or their weights
+    PLACES = 1  # decides where they rest
+    CALLS = 2  # decides how they are called, so it comes when they are final
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A way to compute the same pictures with less time or memory.
+
+    `apply` returns changed components and leaves the given ones, with all of their networks,
+    working as before. It changes neither `preset` nor `fingerprint`, so identities stay valid.
+    """
+
+    summary: str  # one line for people
+    apply: "Callable[[Components], Components]"
+    extra: str | None = None  # of SwiftPie, where it needs an optional package
+    package: str | None = None  # the package of this extra, as it is imported
+    turn: Turn = Turn.NETWORKS
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package that it needs is there."""
+        return self.package is None or importlib.util.find_spec(self.package) is not None
+
+
+TRANSFORMS: Registry[Transform] = Registry(
+    package="swiftpie.engine.transforms",
+    attribute="TRANSFORM",
+    entry_point_group="swiftpie.transforms",
+)
+"""One transform a file, named as the file."""
+
+
+def choose(names: str | Sequence[str]) -> list[Transform]:
+    """Return the transforms of these names, each once, in the order that they are applied in.
+
+    Raises:
+        ConfigError: There is no such transform, or several that exclude each other.
+        MissingExtra: One of them needs a package that is not installed.
+    """
+    wanted = [names] if isinstance(names, str) else names
+    chosen = {name: TRANSFORMS.get(name) for name in wanted}
+    for name, one in chosen.items():
+        if not one.is_installed:
+            raise MissingExtra(
+                f"The transform {name!r} needs the package {one.package!r}, which is not "
+                f'installed. Run: pip install "swiftpie[{one.extra}]"'
+            )
+    callers = [name for name, one in chosen.items() if one.turn is Turn.CALLS]
+    if len(callers) > 1:
+        raise ConfigError(
+            f"The transforms {' and '.join(callers)} were asked for together, and each decides how "
+            "networks are called. One of them is enough. Leave the others out."
+        )
+    return sorted(chosen.values(), key=lambda one: one.turn)
+
+
+def applied(components: "Components", transforms: Sequence[Transform]) -> "Components":
+    """Return `components` changed by each of `transforms`, one after the other.
+
+    Raises:
+        CapabilityError: One of them cannot be applied to these networks.
+    """
+    for one in transforms:
+        components = one.apply(components)
+    return components
+
+
+def transform(components: "Components", names: str | Sequence[str]) -> "Components":
+    """Return `components` changed by each of the transforms that `names` are of.
+
+    Raises:
+        ConfigError: There is no such transform, or several that exclude each other.
+        CapabilityError: One of them cannot be applied to these networks.
+        MissingExtra: One of them needs a package that is not installed.
+    """
+    return applied(components, choose(names))

@@ -1,0 +1,1 @@
+"""One transform a file, named as the file, each with a `TRANSFORM`."""

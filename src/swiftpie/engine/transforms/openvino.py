@@ -1,0 +1,12 @@
+"""Networks in OpenVINO, in bfloat16 where the processor computes in it."""
+
+from swiftpie.engine.openvino.components import to_openvino
+from swiftpie.engine.transform import Transform, Turn
+
+TRANSFORM = Transform(
+    summary="OpenVINO on the CPU, in bfloat16 where the processor has it, else float32",
+    apply=to_openvino,
+    turn=Turn.CALLS,
+    extra="openvino",
+    package="openvino",
+)

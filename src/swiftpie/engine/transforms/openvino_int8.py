@@ -1,0 +1,14 @@
+"""Networks in OpenVINO, the denoiser's convolutions in whole numbers of 8 bits."""
+
+from functools import partial
+
+from swiftpie.engine.openvino.components import to_openvino
+from swiftpie.engine.transform import Transform, Turn
+
+TRANSFORM = Transform(
+    summary="OpenVINO on the CPU, the denoiser's convolutions in whole numbers of 8 bits",
+    apply=partial(to_openvino, quantizes=True),
+    turn=Turn.CALLS,
+    extra="openvino",
+    package="nncf",
+)

@@ -1,0 +1,74 @@
+"""Linear layers with weights in 8 bits, by torchao."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from swiftpie.backbones.components import Components
+from swiftpie.engine.transform import Transform
+from swiftpie.engine.twin import module_of, twin, with_encoders
+
+MIN_WIDTH = 64  # narrower layers hold little and lose most
+WIDTH_UNIT = 16  # matrices in 8 bits come in multiples of it
+FLOAT8_CAPABILITY = (8, 9)  # of CUDA devices, from which they multiply in 8-bit floats
+
+
+def apply(components: Components) -> Components:
+    """Return components whose wide linear layers hold 8 bits a weight.
+
+    On the CPU activations are rounded to 8 bits too, row by row, while a layer computes. On CUDA
+    devices that can, bfloat16 networks compute in 8-bit floats; others round weights only.
+    On the CPU this saves memory, and uncompiled it takes longer.
+    Convolutions and everything else are shared with the given components.
+    """
+    encoder, inversion = components.image_encoder, components.inversion
+    return replace(
+        components,
+        text=with_encoders(components.text, _quantized),
+        denoiser=_quantized(module_of(components.denoiser)),
+        image_encoder=None if encoder is None else _quantized(encoder),
+        inversion=_quantized(inversion) if isinstance(inversion, nn.Module) else inversion,
+    )
+
+
+def _quantized(network: nn.Module) -> Any:  # noqa: ANN401 - the same kind of network
+    from torchao.quantization import quantize_
+
+    made = twin(network)
+    quantize_(made, _scheme(next(made.parameters())), filter_fn=_is_wide)
+    return made
+
+
+def _scheme(weight: torch.Tensor) -> Any:  # noqa: ANN401 - torchao is not annotated
+    """Return what torchao does to weights of the type of `weight` on its device."""
+    from torchao.quantization import (
+        Float8DynamicActivationFloat8WeightConfig,
+        Int8DynamicActivationInt8WeightConfig,
+        Int8WeightOnlyConfig,
+    )
+
+    if weight.device.type == "cpu":
+        return Int8DynamicActivationInt8WeightConfig()
+    has_float8 = (
+        weight.device.type == "cuda"
+        and weight.dtype is torch.bfloat16
+        and torch.cuda.get_device_capability(weight.device) >= FLOAT8_CAPABILITY
+    )
+    return Float8DynamicActivationFloat8WeightConfig() if has_float8 else Int8WeightOnlyConfig()
+
+
+def _is_wide(module: nn.Module, _: str) -> bool:
+    if type(module) is not nn.Linear:
+        return False
+    widths = (module.in_features, module.out_features)
+    return min(widths) >= MIN_WIDTH and all(width % WIDTH_UNIT == 0 for width in widths)
+
+
+TRANSFORM = Transform(
+    summary="Linear layers in 8 bits: a quarter to half of their memory, not quicker by itself.",
+    apply=apply,
+    extra="quantize",
+    package="torchao",
+)

@@ -1,0 +1,1 @@
+"""Distribution matching of the adapter's pictures to those of a personalised teacher."""

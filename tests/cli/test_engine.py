@@ -1,0 +1,32 @@
+"""`--engine` makes commands quicker, and `swiftpie engine` tells what it knows."""
+
+import json
+
+from swiftpie.engine.transform import TRANSFORMS
+
+PROMPT = "a hamster on a beach"
+
+
+def test_every_transform_is_listed(call):
+    listed = json.loads(call("engine", "--json").stdout)
+    assert [one["name"] for one in listed] == list(TRANSFORMS.names())
+    assert all(one["summary"] for one in listed)
+    assert "channels-last" in call("engine").stdout
+
+
+def test_a_picture_is_drawn_by_the_transforms_that_are_named(call, hamster, tmp_path):
+    out = tmp_path / "out.png"
+    arguments = ("personalize", hamster, PROMPT, "-o", out, "--seed", 7)
+    assert call(*arguments, "--engine", "channels-last").exit_code == 0
+    refused = call(*arguments, "--force", "--engine", "channels-last, offload")
+    assert refused.exit_code == 1
+    assert "CPU" in refused.output
+
+
+def test_a_wrong_name_is_told_with_its_neighbours(call, hamster, photo, tmp_path):
+    out = tmp_path / "out.png"
+    for command in (("personalize", hamster), ("edit", photo)):
+        result = call(*command, PROMPT, "-o", out, "--engine", "channel-last")
+        assert result.exit_code == 2
+        assert "channels-last" in result.output
+    assert not out.exists()

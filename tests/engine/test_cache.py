@@ -1,0 +1,182 @@
+"""The cache keeps what fits, forgets what was asked for longest ago, and computes once."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from swiftpie.engine.cache import Cache, Key, content_key, tensor_bytes
+from swiftpie.errors import ConfigError, InputError
+
+NUM_THREADS = 8
+
+
+def a_mib(times=1.0):
+    return torch.zeros(int(times * 2**18))
+
+
+def ask(cache, name, make=a_mib):
+    return cache.get_or_make(Key("thing", name), make)
+
+
+def is_kept(cache, name):
+    made = []
+    ask(cache, name, lambda: made.append(name))
+    return not made
+
+
+def test_the_second_request_gets_the_very_same_value():
+    cache = Cache(4)
+    assert ask(cache, "a") is ask(cache, "a")
+    report = cache.report()
+    assert (report.hits, report.misses, report.num_entries) == ({"thing": 1}, {"thing": 1}, 1)
+
+
+def test_the_least_recently_used_goes_first():
+    cache = Cache(3)
+    for name in "abc":
+        ask(cache, name)
+    ask(cache, "a")
+    ask(cache, "d")
+    assert cache.report().evictions == 1
+    assert [is_kept(cache, name) for name in "acd"] == [True, True, True]
+    assert not is_kept(cache, "b")
+
+
+def test_the_bound_holds_after_every_request():
+    cache = Cache(2.5)
+    sizes = [0.5, 1, 2.5, 0.25, 2, 0.5, 1.5, 0.1]
+    for number, size in enumerate(sizes):
+        ask(cache, str(number), lambda size=size: a_mib(size))
+        assert cache.report().held_mib <= 2.5
+    assert cache.report().num_entries > 0
+    assert 0 < cache.report().evictions < len(sizes)
+
+
+def test_a_value_larger_than_the_cache_is_returned_and_displaces_nothing():
+    cache = Cache(1)
+    ask(cache, "small", lambda: a_mib(0.5))
+    assert len(ask(cache, "large", lambda: a_mib(2))) == 2**19
+    assert is_kept(cache, "small")
+    assert not is_kept(cache, "large")
+
+
+def test_no_room_keeps_nothing_at_all():
+    cache = Cache(0)
+    assert ask(cache, "a", lambda: "no tensor") == "no tensor"
+    assert ask(cache, "a", lambda: "another") == "another"
+    assert cache.report().num_entries == 0
+
+
+@pytest.mark.parametrize("limit_mib", [-1, float("nan")])
+def test_an_impossible_bound_is_refused(limit_mib):
+    with pytest.raises(ConfigError, match="0 or more"):
+        Cache(limit_mib)
+
+
+def test_threads_that_ask_at_once_wait_for_one_computation():
+    cache, started = Cache(4), threading.Barrier(NUM_THREADS + 1)
+    release, made = threading.Event(), []
+
+    def make():
+        made.append(threading.get_ident())
+        assert release.wait(timeout=60)
+        return a_mib()
+
+    def work(_):
+        started.wait(timeout=60)
+        return ask(cache, "a", make)
+
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        answers = [pool.submit(work, number) for number in range(NUM_THREADS)]
+        started.wait(timeout=60)
+        time.sleep(0.1)  # so that most of them wait; the result is the same if some come late
+        release.set()
+        values = [answer.result(timeout=60) for answer in answers]
+    assert len(made) == 1
+    assert all(value is values[0] for value in values)
+    report = cache.report()
+    assert (report.hits["thing"], report.misses["thing"]) == (NUM_THREADS - 1, 1)
+
+
+def test_one_key_under_way_does_not_hold_up_another():
+    cache, release = Cache(4), threading.Event()
+
+    def slow():
+        assert release.wait(timeout=60)
+        return a_mib()
+
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(ask, cache, "slow", slow)
+        ask(cache, "quick")
+        assert not pending.done()
+        release.set()
+        pending.result(timeout=60)
+
+
+def test_a_key_may_need_another_one():
+    cache = Cache(4)
+    assert ask(cache, "outer", lambda: ask(cache, "inner")) is ask(cache, "inner")
+
+
+def test_an_error_is_not_remembered_and_reaches_only_who_caused_it():
+    cache, entered, release = Cache(4), threading.Event(), threading.Event()
+
+    def fail():
+        entered.set()
+        assert release.wait(timeout=60)
+        raise InputError("no subject")
+
+    with ThreadPoolExecutor(2) as pool:
+        failing = pool.submit(ask, cache, "a", fail)
+        assert entered.wait(timeout=60)
+        waiting = pool.submit(ask, cache, "a")
+        release.set()
+        with pytest.raises(InputError, match="no subject"):
+            failing.result(timeout=60)
+        assert torch.equal(waiting.result(timeout=60), a_mib())
+    assert is_kept(cache, "a")
+
+
+def test_clearing_forgets_the_values():
+    cache = Cache(4)
+    ask(cache, "a")
+    cache.clear()
+    assert cache.report().held_mib == 0
+    assert not is_kept(cache, "a")
+
+
+def test_memory_is_counted_once_and_views_count_whole():
+    @dataclass
+    class Holder:
+        plain: Tensor
+        layers: dict[str, Tensor]
+        name: str = "ignored"
+
+    whole = a_mib(2)
+    assert tensor_bytes(Holder(whole, {"half": whole[: 2**18], "own": a_mib()})) == 3 * 2**20
+    assert tensor_bytes((whole[:1], [whole[1:]], "text", None)) == 2 * 2**20
+
+
+def test_keys_tell_parts_kinds_and_order_apart():
+    keys = [
+        content_key("prompt", "ab", "c"),
+        content_key("prompt", "a", "bc"),
+        content_key("prompt", "abc"),
+        content_key("prompt", "c", "ab"),
+        content_key("prompt", "ab", "c", ""),
+        content_key("identity", "ab", "c"),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert content_key("prompt", "ä", b"c") == content_key("prompt", "ä".encode(), "c")
+
+
+def test_the_report_reads_as_a_sentence():
+    cache = Cache(256)
+    ask(cache, "a")
+    ask(cache, "a")
+    assert str(cache.report()) == ("thing: 1 hits, 1 misses; 1 entries, 1.0 of 256 MiB, 0 evicted")

@@ -1,0 +1,85 @@
+"""The second edit of a picture starts from what the first found out, and gives the same."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from swiftpie import Session
+from swiftpie.engine.cache import Cache
+from swiftpie.engine.pictures import remember_inversions, remember_pictures
+from swiftpie.models.inversion import ReadsEdits
+from swiftpie.models.latents import HasPosterior
+from tests.parity.edit import photograph
+from tests.pipelines.tiny_editor import tiny_editor
+
+
+@pytest.fixture(scope="module")
+def components():
+    return tiny_editor()
+
+
+def edit(session, prompt="a red hat", **options):
+    return session.edit(photograph(), prompt, source_prompt="a cat", **options)
+
+
+def test_a_remembered_edit_is_the_edit_bit_for_bit(components):
+    session = Session(components)
+    first, again = edit(session), edit(session)
+    plain = edit(Session(components, cache_mib=0))
+    assert first.image.tobytes() == again.image.tobytes() == plain.image.tobytes()
+    assert first.mask.tobytes() == plain.mask.tobytes()
+
+
+def test_another_edit_of_one_picture_encodes_nothing_and_inverts_its_own_prompt_alone(components):
+    session = Session(components)
+    edit(session)
+    before = session.cache
+    edit(session, "a red sofa")
+    after = session.cache
+    assert after.misses["latents"] == before.misses["latents"]
+    assert after.misses["inversion"] == before.misses["inversion"] + 1
+    edit(session, "a dog", mask=(0.1, 0.1, 0.6, 0.6))
+    assert session.cache.misses["inversion"] == after.misses["inversion"]
+
+
+def test_another_picture_is_not_mistaken_for_the_first(components):
+    session = Session(components)
+    first = edit(session)
+    other = session.edit(photograph().rotate(180), "a red hat", source_prompt="a cat")
+    alone = Session(components, cache_mib=0).edit(
+        photograph().rotate(180), "a red hat", source_prompt="a cat"
+    )
+    assert other.image.tobytes() == alone.image.tobytes() != first.image.tobytes()
+
+
+def test_what_networks_can_do_more_they_still_can(components):
+    cache = Cache(1)
+    autoencoder = remember_pictures(components.autoencoder, cache, "")
+    assert isinstance(autoencoder, HasPosterior)
+    pixels = torch.zeros(1, 3, 64, 64)
+    for mine, its in zip(
+        autoencoder.posterior(pixels), components.autoencoder.posterior(pixels), strict=True
+    ):
+        assert torch.equal(mine, its)
+    assert not isinstance(remember_inversions(components.inversion, cache, ""), ReadsEdits)
+
+
+def test_a_network_that_reads_edits_is_asked_once_about_each_prompt(session):
+    from swiftpie.models.inversion import TinyInversion
+
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        network = TinyInversion().eval().requires_grad_(False)
+    cache = Cache(16)
+    cached = remember_inversions(network, cache, "")
+    assert isinstance(cached, ReadsEdits)
+    latents = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(0))
+    text = session.components.text.encode(["a cat", "a dog"])
+    for _ in range(2):
+        both = cached.read(latents.expand(2, -1, -1, -1), text)
+    assert cache.report().misses["reading"] == 2
+    alone = network.read(latents, type(text)(*(part[:1] for part in text)))
+    assert torch.equal(both.row(0).noise, alone.noise)
+    assert torch.equal(both.row(0).subject, alone.subject)
+    assert replace(cache.report(), hits={}).misses == {"reading": 2}

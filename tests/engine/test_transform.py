@@ -1,0 +1,44 @@
+"""Transforms by name: known or refused early, and applied in the order that works."""
+
+import pytest
+
+import swiftpie
+from swiftpie.engine.transform import TRANSFORMS, Transform, Turn, choose, transform
+from swiftpie.errors import ConfigError
+
+
+def test_the_order_of_names_does_not_matter():
+    names = ["compile", "offload", "channels-last"]
+    chosen = [TRANSFORMS.get(name) for name in ("channels-last", "offload", "compile")]
+    assert choose(names) == choose(names[::-1]) == chosen
+
+
+def test_a_name_that_comes_twice_counts_once():
+    assert len(choose(["channels-last", "channels-last"])) == 1
+
+
+def test_a_single_name_needs_no_list():
+    assert choose("channels-last") == choose(["channels-last"])
+
+
+def test_no_names_change_nothing(session):
+    assert transform(session.components, ()) is session.components
+
+
+def test_an_unknown_name_is_refused_before_weights_are_read(tmp_path):
+    with pytest.raises(ConfigError, match="channels-last"):
+        swiftpie.load("mini", weights=tmp_path / "nowhere", engine=["channel-last"])
+
+
+def test_two_ways_to_call_networks_exclude_each_other():
+    callers = [name for name, one in TRANSFORMS.all().items() if one.turn is Turn.CALLS]
+    assert "compile" in callers
+    if len(callers) < 2:
+        pytest.skip("there is only one way")
+    with pytest.raises(ConfigError, match=callers[0]):
+        choose(callers[:2])
+
+
+def test_a_package_that_is_missing_is_noticed():
+    assert not Transform("…", apply=lambda one: one, extra="none", package="no_such").is_installed
+    assert Transform("…", apply=lambda one: one, extra="none", package="torch").is_installed

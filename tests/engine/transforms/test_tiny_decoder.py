@@ -1,0 +1,76 @@
+"""A tiny decoder changes how latents look, and nothing else."""
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+
+from swiftpie.engine.session import Session
+from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms.tiny_decoder import TAESD
+from swiftpie.errors import CapabilityError, WeightsError
+from swiftpie.models.latents import HasPosterior
+from tests.pipelines.tiny_editor import tiny_editor
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+WIDTHS = (8, 8, 8, 8)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of the hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def decoder(cache):
+    """A random tiny autoencoder, as a download would leave it."""
+    repository = cache / f"models--{TAESD.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(REVISION)
+    torch.manual_seed(0)
+    network = AutoencoderTiny(
+        encoder_block_out_channels=WIDTHS,
+        decoder_block_out_channels=WIDTHS,
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    )
+    network.save_pretrained(repository / "snapshots" / REVISION)
+    return network.eval()
+
+
+@torch.no_grad()
+def test_latents_are_decoded_by_it_and_encoded_as_before(decoder):
+    plain = tiny_editor()
+    made = transform(plain, ["tiny-decoder"]).autoencoder
+    latents, pixels = torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
+    assert torch.equal(made.encode(pixels), plain.autoencoder.encode(pixels))
+    assert torch.equal(made.decode(latents), decoder.decode(latents).sample)
+    assert not torch.equal(made.decode(latents), plain.autoencoder.decode(latents))
+    assert isinstance(made, HasPosterior)
+    deviation = plain.autoencoder.posterior(pixels).deviation
+    assert torch.equal(made.posterior(pixels).deviation, deviation)
+
+
+@pytest.mark.usefixtures("decoder")
+def test_it_composes_with_others(sprite):
+    session = Session(transform(tiny_editor(), ["channels-last", "tiny-decoder"]))
+    alone = Session(transform(tiny_editor(), ["tiny-decoder"]))
+    pictures = [
+        np.int16(one.personalize(one.encode_identity(sprite), "a dog", seed=1).images[0])
+        for one in (session, alone)
+    ]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
+@pytest.mark.usefixtures("cache")
+def test_without_it_on_this_machine_the_remedy_is_named():
+    with pytest.raises(WeightsError, match=f"hf download {TAESD}"):
+        transform(tiny_editor(), ["tiny-decoder"])
+
+
+def test_a_second_tiny_decoder_is_refused(session):
+    with pytest.raises(CapabilityError, match="tiny one already"):
+        transform(session.components, ["tiny-decoder"])
