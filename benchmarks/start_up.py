@@ -18,6 +18,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import swiftpie
+from benchmarks._machine import usable_cores
 
 SAMPLE = "1f439.webp"
 PROMPT = "a subject on a beach"
@@ -129,11 +130,6 @@ def spread(values: Iterable[float]) -> dict[str, float]:
         "least": round(found[0], 3),
         "most": round(found[-1], 3),
     }
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -127,13 +127,27 @@ def test_published_weights_edit(call, weights_folder, picture, tmp_path, options
     assert load_image(out).size == load_image(mask).size == load_image(picture).size
 
 
-def test_a_preset_without_inversion_says_so_and_ends_with_1(call, picture, tmp_path):
-    result = call("edit", picture, PROMPT, "-o", tmp_path / "out.png", "--json")
+def test_weights_without_inversion_say_so_and_end_with_1(call, weights_folder, picture, tmp_path):
+    result = call(
+        *("edit", picture, PROMPT, "-o", tmp_path / "out.png", "--json", "--offline"),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
+    )
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert result.stderr.startswith("error: Preset 'mini' has no inversion network")
+    assert result.stderr.startswith("error: Preset 'sd-turbo' has no inversion network")
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out.png").exists()
+
+
+def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, picture, tmp_path):
+    out, mask = tmp_path / "out.png", tmp_path / "mask.png"
+    result = call("edit", picture, "a photo at night", "-o", out, "--save-mask", mask, "--json")
+    assert result.exit_code == 0, result.output
+    before, after = (np.asarray(load_image(path).convert("RGB")) for path in (picture, out))
+    allowed = np.asarray(load_image(mask).convert("L")) > 0
+    assert before.shape == after.shape
+    assert not (before != after).any(axis=-1)[~allowed].any()
+    assert read_metadata(out)
 
 
 @pytest.mark.parametrize(

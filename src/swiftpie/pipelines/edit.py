@@ -21,7 +21,7 @@ from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.canvas import Canvas, canvas_for
 from swiftpie.pipelines.denoise import Clock, OnStep, finish
 from swiftpie.pipelines.edit_condition import (
-    Kept,
+    Drawn,
     appearance_condition,
     kept_subject,
     new_subject,
@@ -229,15 +229,15 @@ def _condition(
         pixels = picture.canvas.enter(picture.original).to(components.device)
         changes = picture.canvas.enter_mask(place.allowed).to(components.device)
         if identity is not None:
-            kept = Kept(new_subject(identity, changes), changes)
+            subject: Drawn | None = new_subject(identity, changes)
         else:
-            kept = kept_subject(components, pixels, changes, found=found, prompts=prompts)
-        names = [""] * (1 if kept.subject is None else 2)
+            subject = kept_subject(components, pixels, changes, found=found, prompts=prompts)
+        names = [""] * (1 if subject is None else 2)
         return repainting_condition(
             components,
             pixels,
-            kept.changes,
-            subject=kept.subject,
+            changes,
+            subject=subject,
             class_tokens=components.text.find_words(prompts[-1], names),
             strength=strength,
         )

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.images import fit_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
-from swiftpie.masks import bounding_box, grow, resize_mask
+from swiftpie.masks import bounding_box, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.pipelines.condition import Strength, subject_condition
@@ -20,7 +20,6 @@ from swiftpie.pipelines.identity import identity_of_frames
 from swiftpie.types import Identity
 
 SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
-NEIGHBOURHOOD_PX = 9  # around a subject, on the canvas; as far as it was practised
 LEAST_SUBJECT = 0.005  # of the picture; what is smaller is a mistake of the mask
 
 
@@ -82,13 +81,6 @@ class Drawn(NamedTuple):
 
     identity: Identity
     layout: Layout
-
-
-class Kept(NamedTuple):
-    """The subject of a picture that is edited, and what is drawn with it."""
-
-    subject: Drawn | None
-    changes: Tensor  # (1, 1, H, W) in [0, 1]
 
 
 def repainting_condition(
@@ -158,12 +150,11 @@ def kept_subject(
     *,
     found: Found,
     prompts: tuple[str, str],
-) -> Kept:
-    """Return the picture's own subject where it has to be drawn, or shown what is drawn at it.
+) -> Drawn | None:
+    """Return the picture's own subject if it has to be drawn, or shown what is drawn around it.
 
     Where its surroundings change it keeps its place. Where itself changes, and the new prompt is
-    about it still, it moves as far as the words move it. Where something small at it changes, as a
-    hat does, it is drawn along, because the model draws hats on subjects only.
+    about it still, it moves as far as the words move it.
 
     Args:
         components: The loaded networks.
@@ -175,22 +166,17 @@ def kept_subject(
     mask = resize_mask(found.subject, (pixels.shape[2], pixels.shape[3])).to(pixels)
     subject = mask > 0.5
     if subject.float().mean() < LEAST_SUBJECT:
-        return Kept(None, changes)
-    around = grow(subject.to(mask), NEIGHBOURHOOD_PX)
+        return None
     is_drawn = bool(changes[subject].mean() > 0.5)
     if is_drawn and found.keeps_subject:
         frame = _frame_of(components, pixels, mask)
         layout = _moved(
             components, _box_layout(mask), frame.mask, noise=found.noise, prompts=prompts
         )
-        return Kept(Drawn(frame, layout), changes)
+        return Drawn(frame, layout)
     if not is_drawn and changes.mean() > SURROUNDINGS_SHARE:
-        return Kept(Drawn(_frame_of(components, pixels, mask), _box_layout(mask)), changes)
-    if not is_drawn and found.keeps_subject and bool((changes * around).max() > 0.5):
-        bare = mask * (1 - changes)
-        shown = Drawn(_frame_of(components, pixels, bare), _box_layout(bare))
-        return Kept(shown, torch.maximum(changes, around))
-    return Kept(None, changes)
+        return Drawn(_frame_of(components, pixels, mask), _box_layout(mask))
+    return None
 
 
 def _frame_of(components: Components, pixels: Tensor, mask: Tensor) -> Identity:

@@ -15,6 +15,6 @@ PRESET = Preset(
     timesteps=(999,),
     more_steps=(2, 4),
     prediction_type="sample",
-    capabilities=frozenset({Capability.PERSONALIZE, Capability.LAYOUT}),
+    capabilities=frozenset({Capability.PERSONALIZE, Capability.LAYOUT, Capability.EDIT}),
     defaults={"identity_scale": 1.0, "detail_scale": 1.0, "edit_text_scale": 1.0},
 )

@@ -15,12 +15,12 @@ def mini_inversion() -> TrainConfig:
 
 def mini_inversion_pictures() -> TrainConfig:
     """The same network trained further on pictures that the generator did not make."""
-    loop = LoopConfig(steps=600, learning_rate=5e-4, ema_decay=0.998)
+    loop = LoopConfig(steps=400, learning_rate=5e-4, decay_share=0.7, ema_decay=0.998)
     stage = MiniInversionConfig(
         start_from="mini_inversion",
         generated_share=0.0,
         reconstruct_every=1,
-        noise_weight=0.5,
+        edits_weight=1.5,
         latents_weight=0.0,
         pixels_weight=1.0,
     )

@@ -16,9 +16,10 @@ from swiftpie.data.captions import (
     Size,
     draw_caption,
     draw_empty_caption,
+    draw_pair_caption,
 )
 from swiftpie.data.placing import place
-from swiftpie.data.renderer import render
+from swiftpie.data.renderer import Placed, render
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.layout import Layout
@@ -41,20 +42,22 @@ class Change(StrEnum):
     SIZE = "size"
     SIDE = "side"
     REMOVAL = "removal"
+    SECOND = "second"  # another subject beside the first
     COLOUR = "colour"
     WORD = "word"  # a bare word for something in the picture: that is what shall change
 
 
 SHARES = {
     Change.NOTHING: 0.07,
-    Change.SCENE: 0.23,
-    Change.SUBJECT: 0.15,
+    Change.SCENE: 0.21,
+    Change.SUBJECT: 0.13,
     Change.ACCESSORY: 0.16,
     Change.SIZE: 0.07,
     Change.SIDE: 0.07,
     Change.REMOVAL: 0.08,
+    Change.SECOND: 0.06,
     Change.COLOUR: 0.04,
-    Change.WORD: 0.13,
+    Change.WORD: 0.11,
 }
 DRAWN_AGAIN = frozenset({Change.SCENE, Change.SUBJECT, Change.ACCESSORY, Change.SIZE, Change.SIDE})
 STAYS_IN_PLACE = frozenset({Change.SCENE, Change.ACCESSORY})
@@ -100,6 +103,9 @@ def draw_changes(world: StickerWorld, batch: StickerBatch, *, seed: int) -> Chan
     rows = [row for row, wish in enumerate(wishes) if wish.kind in DRAWN_AGAIN]
     if rows:
         mask[rows] = _visible_change(world, batch, rows, [wishes[row] for row in rows])
+    rows = [row for row, wish in enumerate(wishes) if wish.kind is Change.SECOND]
+    if rows:
+        mask[rows] = _beside(world, batch, rows, seed=seed)
     return Changes(
         kinds=[wish.kind for wish in wishes],
         source=[wish.source for wish in wishes],
@@ -142,6 +148,9 @@ def _wish(world: StickerWorld, batch: StickerBatch, row: int, other: int, random
         target = renamed
     elif kind is Change.WORD:
         target = random.choice(SCENES[scene].phrases) if is_about_scene else name
+    elif kind is Change.SECOND:
+        names = (name, world.subjects.names[other])
+        target = draw_pair_caption(Random(other_words), SCENES[scene], attributes, names=names)
     elif kind is Change.REMOVAL:
         target = draw_empty_caption(random, SCENES[scene])
     is_silent = kind is Change.WORD or random.random() < EMPTY_SHARE
@@ -201,6 +210,30 @@ def _visible_change(
     changed, before = (apart > VISIBLE_CHANGE).to(apart), batch.mask[rows]
     moved = torch.where(stays, changed, torch.maximum(changed, torch.maximum(drawn.mask, before)))
     return torch.where(is_scene, _surroundings(before, changed), moved)
+
+
+def _beside(world: StickerWorld, batch: StickerBatch, rows: list[int], *, seed: int) -> Tensor:
+    """Return where other subjects stand beside those of `rows`, (n, 1, R, R)."""
+    views = len(batch.noise) // len(batch.frames)
+    frames = batch.frames.repeat_interleave(views, dim=0).roll(-views, 0)[rows]
+    noise = torch.randn(batch.noise[rows].shape, generator=torch.Generator().manual_seed(seed))
+    scenes = batch.scene[rows].tolist()
+    across = [
+        Attributes(side="left" if centre > 0.5 else "right")  # where there is room
+        for centre in batch.layout.centre[rows, 0].tolist()
+    ]
+    layout = place(noise.to(batch.noise), frames, scenes, across)
+    drawn = render(
+        batch.noise[rows],
+        batch.frames.repeat_interleave(views, dim=0)[rows],
+        scenes,
+        [batch.attributes[row] for row in rows],
+        accessories=world.accessories,
+        size_px=world.size_px,
+        layout=Layout(*(value[rows] for value in batch.layout)),
+        companion=Placed(frames, layout),
+    )
+    return drawn.companion_mask
 
 
 def _surroundings(subject: Tensor, changed: Tensor) -> Tensor:

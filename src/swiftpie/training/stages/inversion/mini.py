@@ -52,7 +52,7 @@ OVERLAP_WEIGHT = 0.5  # of what found and true masks share, beside cell by cell
 class MiniInversionConfig:
     """Settings of the stage; a weight of 0 leaves a term out, and what it costs."""
 
-    generator: str = "mini_one_step"  # what is inverted: a run, a folder, or `mini`
+    generator: str = "mini_repainting"  # what is inverted: a run, a folder, or `mini`
     start_from: str = ""  # the run whose network is trained further
     teacher: str = ""  # a multi-step model of the same latents, for the score term
     scenes: Scenes = field(default_factory=lambda: Scenes(num_subjects=6, drops=DROPS))

@@ -1,0 +1,153 @@
+"""Mini under each engine: what it draws in benchmarks, and how."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from PIL import Image, ImageOps
+
+from benchmarks._timing import Round, Sample, timed
+from swiftpie.backbones.components import Components
+from swiftpie.data.scenes import SCENES
+from swiftpie.engine.session import Session
+from swiftpie.engine.transform import transform
+from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
+from swiftpie.evaluation.case import Case
+from swiftpie.images import mask_to_pil, to_pil
+from swiftpie.pipelines.personalize import Subject
+from swiftpie.types import Identity
+
+EAGER = "eager"
+TOGETHER = "+"  # joins the transforms of one engine, as in channels-last+compile
+NUM_SPEED_CASES = 8  # subjects and prompts that timed calls take in turns
+SCENES_AHEAD = (5, 9)  # of an edit and of the next one, from the scene that a picture shows
+TURNED_DEG = 20
+
+
+@dataclass(frozen=True)
+class Load:
+    """A call that is larger than the plain one in one respect."""
+
+    axis: str
+    size: int
+    num_images: int = 1
+    side_px: int | None = None
+    num_references: int = 1
+    num_subjects: int = 1
+
+
+PLAIN = Load("plain", 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Subjects, prompts and pictures."""
+
+    benchmark: StickerBenchmark
+    cases: Sequence[Case]
+
+    def picture(self, case: Case) -> tuple[Image.Image, Image.Image]:
+        """Return a reference and its mask, as a user would give them."""
+        pixels, mask = self.benchmark.reference(case)
+        return to_pil(pixels)[0], mask_to_pil(mask)[0]
+
+    def views(self, case: Case, count: int) -> tuple[list[Image.Image], list[Image.Image]]:
+        """Return so many references of one subject with their masks: turned and mirrored ones."""
+        pictures, masks = [], []
+        for number in range(count):
+            both = self.picture(case)
+            if number % 2:
+                both = (ImageOps.mirror(both[0]), ImageOps.mirror(both[1]))
+            picture, mask = (one.rotate(TURNED_DEG * (number // 2)) for one in both)
+            pictures.append(picture)
+            masks.append(mask)
+        return pictures, masks
+
+    @cached_property
+    def shown(self) -> list[Image.Image]:
+        """A picture of each case that is timed, to be edited."""
+        return [self.benchmark.known(case)["truth"] for case in self.cases[:NUM_SPEED_CASES]]
+
+
+def sessions(components: Components, engines: Sequence[str]) -> dict[str, Components]:
+    """Return the components of each engine, plain ones first; weights are shared where they can."""
+    made = {EAGER: components}
+    for engine in engines:
+        made[engine] = transform(components, engine.split(TOGETHER))
+    return made
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """One engine, with the identities that it is given from the cache."""
+
+    components: Components
+    material: Material
+    identities: Sequence[Identity]  # of the first cases
+
+    @classmethod
+    def of(cls, components: Components, material: Material) -> "Contender":
+        """Encode the subjects that calls take in turns."""
+        session = Session(components)
+        pictures = [material.picture(case) for case in material.cases[:NUM_SPEED_CASES]]
+        identities = [session.encode_identity(one, masks=mask) for one, mask in pictures]
+        return cls(components, material, identities)
+
+    def personalize(self, number: int) -> Round:
+        """Draw one picture of a known subject, with a prompt that was not encoded before."""
+        return {"personalize": self._draw(number, self._subjects(number, PLAIN), PLAIN)}
+
+    def edit(self, number: int) -> Round:
+        """Edit a picture that was never seen, and the same once more with another prompt."""
+        place = number % len(self.material.shown)
+        case, picture = self.material.cases[place], self.material.shown[place]
+        session, found = Session(self.components), {}
+        for operation, ahead in zip(("edit", "second_edit"), SCENES_AHEAD, strict=True):
+            prompt = moved(case, ahead)
+            change = partial(session.edit, picture, prompt, source_prompt=case.prompt)
+            found[operation], _ = timed(change, self.components.device)
+        return found
+
+    def under(self, load: Load) -> Mapping[int, list[Subject]]:
+        """Return the subjects of a load, by case; identities of several references are encoded."""
+        return {
+            number: self._subjects(number, load)
+            for number in range(min(NUM_SPEED_CASES, len(self.material.cases)))
+        }
+
+    def draw_under(self, load: Load, subjects: Mapping[int, list[Subject]], number: int) -> Round:
+        """Draw what a load asks for."""
+        return {"personalize": self._draw(number, subjects[number % len(subjects)], load)}
+
+    def _draw(self, number: int, subjects: list[Subject], load: Load) -> Sample:
+        session = Session(self.components)  # a fresh one has encoded no prompt yet
+        case = self.material.cases[number % NUM_SPEED_CASES]
+        size_px = None if load.side_px is None else (load.side_px, load.side_px)
+        sample, _ = timed(
+            lambda: session.personalize(
+                subjects,
+                case.prompt,
+                seed=case.seed + number,
+                num_images=load.num_images,
+                size_px=size_px,
+            ),
+            self.components.device,
+        )
+        return sample
+
+    def _subjects(self, number: int, load: Load) -> list[Subject]:
+        places = [(number + k) % len(self.identities) for k in range(load.num_subjects)]
+        if load.num_references == 1:
+            return [Subject(self.identities[place]) for place in places]
+        session, found = Session(self.components), []
+        for place in places:
+            pictures, masks = self.material.views(self.material.cases[place], load.num_references)
+            found.append(Subject(session.encode_identity(pictures, masks=masks)))
+        return found
+
+
+def moved(case: Case, ahead: int) -> str:
+    """Return a prompt that puts the subject of `case` into another scene."""
+    names = [scene.name for scene in SCENES]
+    scene = SCENES[(names.index(case.scene) + ahead) % len(SCENES)]
+    return f"a photo of {with_article(case.subject)} {scene.phrases[0]}"

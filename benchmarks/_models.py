@@ -1,0 +1,212 @@
+"""Models of full size with random weights, written in the layouts of the hub.
+
+Run by other benchmarks as `python -m benchmarks._models FAMILY DTYPE FOLDER`, in a process of its
+own so that making weights costs the measured one nothing.
+"""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, UNet2DConditionModel
+from PIL import Image, ImageDraw
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from tests.backbones.tiny_models import (
+    make_pipeline,
+    make_public_adapter,
+    tiny_tokenizer,
+    vocabulary,
+)
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+PRESETS = {"sd21": "sd-turbo", "sdxl": "sdxl-turbo"}
+TOKEN_WIDTHS = {"sd21": 1024, "sdxl": 2048}
+NUM_TOKENS, FEATURES = 4, 1024  # of a plain IP-Adapter on CLIP ViT-H
+ADAPTER, TINY_DECODER = "adapter.safetensors", "tiny_decoder"
+REHEARSAL = "rehearsal"  # the family of tiny networks
+VOCABULARY = 49408  # CLIP's; the tokenizer here uses few of them
+
+SD21_UNET = {
+    "sample_size": 64,
+    "attention_head_dim": (5, 10, 20, 20),
+    "cross_attention_dim": 1024,
+    "use_linear_projection": True,
+}
+SDXL_UNET = {
+    "sample_size": 128,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+TEXT_SIZES = {  # width, layers, heads, width of the projection
+    "clip-l": (768, 12, 12, 768),
+    "open-clip-h": (1024, 23, 16, 1024),
+    "open-clip-g": (1280, 32, 20, 1280),
+}
+
+
+def reference(side_px: int) -> Image.Image:
+    """Return a subject on a transparent ground."""
+    picture = Image.new("RGBA", (side_px, side_px))
+    box = [side_px // 8, side_px // 6, 7 * side_px // 8, 5 * side_px // 6]
+    ImageDraw.Draw(picture).ellipse(box, fill=(200, 40, 70, 255))
+    return picture
+
+
+def main() -> None:
+    """Write a model."""
+    family, dtype, folder = sys.argv[1:]
+    if family == REHEARSAL:
+        make_rehearsal(Path(folder))
+    else:
+        make_model(Path(folder), family=family, dtype=DTYPES[dtype])
+
+
+def make_elsewhere(folder: Path, *, family: str, dtype: str) -> None:
+    """Write a model of `family` into `folder` by another process."""
+    command = [sys.executable, "-m", "benchmarks._models", family, dtype, str(folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def make_rehearsal(folder: Path) -> None:
+    """Write a tiny model in the shape of Stable Diffusion 2.1, to try a benchmark in seconds."""
+    torch.set_num_threads(1)
+    make_pipeline(folder / "pipeline", "sd21")
+    (folder / "encoder").rename(folder / "image_encoder")
+    make_public_adapter(folder / ADAPTER, "sd21")
+    write_network(folder / TINY_DECODER, tiny_decoder, torch.float32)
+
+
+def make_model(folder: Path, *, family: str, dtype: torch.dtype) -> None:
+    """Write a pipeline, an image encoder and an adapter in the layouts of the hub."""
+    torch.set_num_threads(1)
+    pipeline = folder / "pipeline"
+    sizes = SDXL_UNET if family == "sdxl" else SD21_UNET
+    unet = write_network(pipeline / "unet", lambda: UNet2DConditionModel(**sizes), dtype)
+    write_network(pipeline / "vae", autoencoder, dtype)
+    write_text(pipeline, "", CLIPTextModel, dtype, "clip-l" if family == "sdxl" else "open-clip-h")
+    if family == "sdxl":
+        write_text(pipeline, "_2", CLIPTextModelWithProjection, dtype, "open-clip-g")
+    write_network(folder / "image_encoder", vision_tower, dtype)
+    shapes = adapter_shapes(unet, TOKEN_WIDTHS[family])
+    tensors = {name: random_tensor(shape, dtype) for name, shape in shapes.items()}
+    save_file(tensors, folder / ADAPTER)
+    write_network(folder / TINY_DECODER, tiny_decoder, dtype)
+
+
+def write_network(folder: Path, build: Callable[[], Any], dtype: torch.dtype) -> Any:  # noqa: ANN401 - what `build` returns
+    """Write config and random weights of a network that itself never has any; return it."""
+    with torch.device("meta"):
+        network: Any = build()
+    folder.mkdir(parents=True)
+    if isinstance(network, ModelMixin):
+        network.save_config(folder)
+        name = "diffusion_pytorch_model"
+    else:
+        network.config.save_pretrained(folder)
+        name = "model"
+    tensors = {key: random_tensor(t.shape, dtype) for key, t in network.state_dict().items()}
+    variant = "" if dtype is torch.float32 else ".fp16"
+    save_file(tensors, folder / f"{name}{variant}.safetensors")
+    return network
+
+
+def random_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return weights that keep the size of what passes; vectors are scales of norms or biases."""
+    if len(shape) == 1:
+        return torch.full(shape, 0.5, dtype=dtype)
+    reach = math.sqrt(3 / math.prod(shape[1:]))
+    return torch.empty(shape, dtype=dtype).uniform_(-reach, reach)
+
+
+def write_text(
+    pipeline: Path,
+    suffix: str,
+    kind: Callable[[CLIPTextConfig], Any],
+    dtype: torch.dtype,
+    size: str,
+) -> None:
+    """Write one text encoder and its tokenizer."""
+    width, layers, heads, projected = TEXT_SIZES[size]
+    config = CLIPTextConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        projection_dim=projected,
+        bos_token_id=len(vocabulary()) - 2,
+        eos_token_id=len(vocabulary()) - 1,
+    )
+    write_network(pipeline / f"text_encoder{suffix}", lambda: kind(config), dtype)
+    tiny_tokenizer().save_pretrained(pipeline / f"tokenizer{suffix}")
+
+
+def autoencoder() -> AutoencoderKL:
+    """Return that of Stable Diffusion."""
+    return AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+    )
+
+
+def tiny_decoder() -> AutoencoderTiny:
+    """Return a network of the shape of TAESD."""
+    return AutoencoderTiny()
+
+
+def vision_tower() -> CLIPVisionModelWithProjection:
+    """Return CLIP ViT-H, 224 px."""
+    config = CLIPVisionConfig(
+        hidden_size=1280,
+        intermediate_size=5120,
+        num_hidden_layers=32,
+        num_attention_heads=16,
+        patch_size=14,
+        projection_dim=FEATURES,
+    )
+    return CLIPVisionModelWithProjection(config)
+
+
+def adapter_shapes(unet: UNet2DConditionModel, width: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a plain IP-Adapter for `unet`."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "image_proj.proj.weight": (NUM_TOKENS * width, FEATURES),
+        "image_proj.proj.bias": (NUM_TOKENS * width,),
+        "image_proj.norm.weight": (width,),
+        "image_proj.norm.bias": (width,),
+    }
+    for number, path in enumerate(unet.attn_processors):
+        layer = unet.get_submodule(path.removesuffix(".processor"))
+        if layer.is_cross_attention:
+            for part in "kv":
+                name = f"ip_adapter.{number}.to_{part}_ip.weight"
+                shapes[name] = (layer.inner_dim, width)
+    return shapes
+
+
+if __name__ == "__main__":
+    main()

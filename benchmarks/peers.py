@@ -1,0 +1,398 @@
+"""Compares SwiftPie at full size with the pipelines that people would take instead.
+
+Run `python -m benchmarks.peers` in the folder of the repository, on a machine that does nothing
+else. Weights are random and go to a temporary folder, 6 GB for SD2.1; graphs go there too. Each
+peer is measured beside each of ours: they take turns in one process, round by round, as long as
+both fit into memory. Pictures are noise: only figures count. Graphs are exported at the first call
+of each kind; where one of ours is loaded again beside another peer, its first call finds them.
+"""
+
+import argparse
+import gc
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from benchmarks._diffusers import Editing, Personalizing, features_of, pipeline_of
+from benchmarks._machine import (
+    free_memory_gib,
+    held_memory_mib,
+    machine,
+    peak_memory_mib,
+    tell,
+    usable_cores,
+    write_report,
+)
+from benchmarks._mini import EAGER
+from benchmarks._models import DTYPES, PRESETS, REHEARSAL, make_elsewhere
+from benchmarks._ours import Ours, decoders_of, load, tiny_decoder
+from benchmarks._scene import Scene
+from benchmarks._timing import (
+    DIGITS,
+    Action,
+    Bar,
+    Ratio,
+    Round,
+    Row,
+    at_least,
+    interleaved,
+    ratio,
+    row,
+)
+from swiftpie.backbones.components import Components
+from swiftpie.engine.session import Session
+
+ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
+BATCHES_CUDA = "1,4,32"
+ACTIVATIONS_GIB = 1.0  # of the networks of a pipeline together, at 512 px
+PEER_EDIT = "edit"  # what a peer does for a second edit too, as it keeps nothing
+DIFFUSERS, OPENVINO, OURS = "diffusers-bfloat16", "peer-openvino", "swiftpie"
+
+Actions = dict[str, list[Action]]  # by contender; what each is called for in a round
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """Something to be measured, not yet loaded."""
+
+    name: str
+    need_gib: float
+    operations: tuple[str, ...]  # that it can do
+    open: Callable[[tuple[str, ...]], Actions]  # takes the operations that are measured
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A comparison with a bar."""
+
+    operation: str
+    peer: str
+    decoders: tuple[str, ...]
+    needed_times: float
+
+
+WANTED = (
+    Wanted("personalize", DIFFUSERS, ("full", "tiny"), 8.0),
+    Wanted("personalize", f"{OPENVINO}/tiny", ("tiny",), 2.5),
+    Wanted("personalize", f"{OPENVINO}/full", ("full",), 2.3),
+    Wanted("edit", DIFFUSERS, ("full", "tiny"), 5.0),
+    Wanted("second_edit", DIFFUSERS, ("full", "tiny"), 7.0),
+)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A row, and what it took turns with."""
+
+    loaded: tuple[str, ...]
+    is_interleaved: bool
+    pictures_per_second: float
+    row: Row
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All rows and ratios of one size of batch."""
+
+    batch: int
+    rows: list[Beside] = field(default_factory=list)
+    ratios: list[Ratio] = field(default_factory=list)
+
+
+def main() -> None:
+    """Measure and write JSON to standard output."""
+    options = parse_options()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    facts: dict[str, object] = {"machine": machine(device), "settings": vars(options)}
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        os.environ["SWIFTPIE_HOME"] = folder  # where OpenVINO's graphs are kept
+        tell("writing random weights")
+        make_elsewhere(Path(folder), family=options.family, dtype=options.dtype)
+        facts["batches"] = [
+            report(measure(scene, options)) for scene in scenes(Path(folder), options)
+        ]
+    facts["peak_memory_mib"] = round(peak_memory_mib(), 1)
+    write_report(facts)
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--family", choices=[*sorted(PRESETS), REHEARSAL], default="sd21")
+    parser.add_argument("--dtype", choices=sorted(DTYPES), default="bfloat16")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--side-px", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of PyTorch")
+    parser.add_argument("--rounds", type=int, default=3, help="calls of each kind that count")
+    parser.add_argument("--engines", help=f"of ours, joined by commas; {EAGER} is without any")
+    parser.add_argument("--fp32", action="store_true", help="the peer in float32 too")
+    parser.add_argument("--compile", action="store_true", help="the peer compiled by torch too")
+    parser.add_argument("--no-openvino-peer", action="store_true")
+    parser.add_argument("--no-edit", action="store_true", help="leave the second U-Net out")
+    parser.add_argument("--batches", help="pictures a call; by default 1, on CUDA several")
+    parser.add_argument("--keep-free-gib", type=float, default=4.0, help="main memory for others")
+    parser.add_argument("--folder", help="where the temporary folder goes")
+    options = parser.parse_args()
+    kind = "cuda" if options.device.startswith("cuda") else "cpu"
+    options.engines = options.engines or ENGINES[kind]
+    options.batches = options.batches or (BATCHES_CUDA if kind == "cuda" else "1")
+    return options
+
+
+def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
+    """Return what is asked for, by the number of pictures a call; only single ones are edited."""
+    for batch in map(int, options.batches.split(",")):
+        yield Scene(
+            folder,
+            family=options.family,
+            dtype=DTYPES[options.dtype],
+            device=torch.device(options.device),
+            side_px=options.side_px,
+            batch=batch,
+            can_edit=batch == 1 and not options.no_edit and options.family != "sdxl",
+        )
+
+
+def measure(scene: Scene, options: argparse.Namespace) -> Measured:
+    """Measure each peer beside ours."""
+    components = load(scene)
+    ours = our_entries(components, scene, options.engines.split(","))
+    measured = Measured(scene.batch)
+    for peer in peer_entries(scene, options):
+        budget_gib = free_memory_gib() - options.keep_free_gib
+        for group in groups(peer.need_gib, {one.name: one.need_gib for one in ours}, budget_gib):
+            members = [one for one in ours if one.name in group]
+            tell(f"{peer.name} beside {', '.join(group)}")
+            add_group(measured, peer, members, budget_gib=budget_gib, rounds=options.rounds)
+    return measured
+
+
+def groups(need: float, others: Mapping[str, float], budget: float) -> list[list[str]]:
+    """Return which of `others` are loaded beside something that needs so much, group by group.
+
+    One that does not fit beside it makes a group of its own.
+    """
+    made: list[list[str]] = []
+    left = budget
+    for name, other in others.items():
+        if made and other <= left:
+            made[-1].append(name)
+            left -= other
+        else:
+            made.append([name])
+            left = budget - need - other
+    return made
+
+
+def add_group(
+    measured: Measured, peer: Entry, ours: Sequence[Entry], *, budget_gib: float, rounds: int
+) -> None:
+    """Measure a peer beside several of ours, or after one that does not fit beside it."""
+    fits = peer.need_gib + sum(one.need_gib for one in ours) <= budget_gib
+    firsts: dict[str, Round] = {}
+    found: dict[str, list[Round]] = {}
+    for entries in [[peer, *ours]] if fits else [[peer], *([one] for one in ours)]:
+        more, rest = run(entries, peer.operations, rounds=rounds)
+        firsts |= more
+        found |= rest
+    loaded = (peer.name, *(one.name for one in ours))
+    for name, rounds_of_it in found.items():
+        for operation in rounds_of_it[0]:
+            made = row(name, operation, rounds_of_it, first=firsts[name])
+            per_second = round(1000 * measured.batch / made.ms.median, DIGITS)
+            measured.rows.append(Beside(loaded, fits, per_second, made))
+    measured.ratios.extend(ratios_of(found, is_interleaved=fits))
+
+
+def run(
+    entries: Sequence[Entry], operations: tuple[str, ...], *, rounds: int
+) -> tuple[dict[str, Round], dict[str, list[Round]]]:
+    """Load `entries`, call each contender once, then all in turns; forget them."""
+    actions: dict[str, Action] = {}
+    for entry in entries:
+        tell(f"loading {entry.name}")
+        actions |= {name: joined(parts) for name, parts in entry.open(operations).items()}
+    firsts = {name: first_call(name, action) for name, action in actions.items()}
+    found = interleaved(actions, rounds=rounds, tell=tell)
+    actions.clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return firsts, found
+
+
+def first_call(name: str, action: Action) -> Round:
+    """Return the times of a first call."""
+    tell(f"first call of {name}, {held_memory_mib() / 2**10:.1f} GiB held")
+    return action(0)
+
+
+def joined(parts: Sequence[Action]) -> Action:
+    """Return one action that does several, one after the other."""
+
+    def action(number: int) -> Round:
+        return {name: one for part in parts for name, one in part(number).items()}
+
+    return action
+
+
+def ratios_of(found: Mapping[str, Sequence[Round]], *, is_interleaved: bool) -> list[Ratio]:
+    """Return how many times quicker each of ours is than each peer, by operation."""
+    ours = [name for name in found if name.startswith(OURS)]
+    made = []
+    for slower, quicker in product([name for name in found if name not in ours], ours):
+        for operation in found[quicker][0]:
+            theirs = PEER_EDIT if operation == "second_edit" else operation
+            if theirs in found[slower][0]:
+                made.append(
+                    ratio(
+                        found,
+                        slower=(slower, theirs),
+                        quicker=(quicker, operation),
+                        is_interleaved=is_interleaved,
+                    )
+                )
+    return made
+
+
+def our_entries(components: Components, scene: Scene, engines: Sequence[str]) -> list[Entry]:
+    """Return ours by engine; the plain networks are in memory already."""
+    identity = Session(components).encode_identity(scene.subject)
+
+    def opener(engine: str) -> Callable[[tuple[str, ...]], Actions]:
+        def opened(operations: tuple[str, ...]) -> Actions:
+            actions: Actions = {}
+            for decoder, one in decoders_of(components, engine, scene).items():
+                ours = Ours(one, identity, scene)
+                parts: list[Action] = [ours.personalize]
+                if "edit" in operations:
+                    parts.append(ours.edit)
+                actions[f"{OURS}-{engine}/{decoder}"] = parts
+            return actions
+
+        return opened
+
+    unets = ("unet", "unet") if scene.can_edit else ("unet",)
+    parts = ("text_encoder", "vae", *unets)
+    return [
+        Entry(
+            f"{OURS}-{engine}",
+            need_gib=ACTIVATIONS_GIB + ("openvino" in engine) * weights_gib(scene, parts),
+            operations=operations_of(scene),
+            open=opener(engine),
+        )
+        for engine in engines
+    ]
+
+
+def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
+    """Return the pipelines of others."""
+    parts = ("text_encoder", "vae", "unet", "image_encoder")
+    weights = weights_gib(scene, parts)
+
+    def entry(name: str, dtype: torch.dtype, *, compiles: bool = False) -> Entry:
+        growth = dtype.itemsize / scene.dtype.itemsize
+        return Entry(
+            name,
+            need_gib=ACTIVATIONS_GIB + growth * weights,
+            operations=operations_of(scene),
+            open=lambda operations: diffusers_actions(
+                name, scene, dtype, operations, compiles=compiles
+            ),
+        )
+
+    made = [entry(f"diffusers-{options.dtype}", scene.dtype)]
+    if options.compile:
+        made.append(entry(f"diffusers-{options.dtype}-compiled", scene.dtype, compiles=True))
+    if options.fp32:
+        made.append(entry("diffusers-float32", torch.float32))
+    can_export = scene.device.type == "cpu" and scene.batch == 1 and scene.family != "sdxl"
+    if can_export and not options.no_openvino_peer:
+        need_gib = ACTIVATIONS_GIB + weights
+        made.append(Entry(OPENVINO, need_gib, ("personalize",), lambda _: openvino_actions(scene)))
+    return made
+
+
+def operations_of(scene: Scene) -> tuple[str, ...]:
+    """Return what is measured where a contender can do everything."""
+    return ("personalize", "edit") if scene.can_edit else ("personalize",)
+
+
+def diffusers_actions(
+    name: str,
+    scene: Scene,
+    dtype: torch.dtype,
+    operations: tuple[str, ...],
+    *,
+    compiles: bool = False,
+) -> Actions:
+    """Return the pipeline as it is documented, and with the reference encoded beforehand."""
+    networks = pipeline_of(scene, dtype=dtype)
+    pipeline = networks.drawing
+    if compiles:
+        networks.inversion.compile()
+        pipeline.unet.compile()
+        pipeline.vae.decode = torch.compile(pipeline.vae.decode)
+    first: list[Action] = [Personalizing(pipeline, scene)]
+    if "edit" in operations:
+        first.append(Editing(networks, scene))
+    features = features_of(pipeline, scene)
+    return {name: first, f"{name}/kept-features": [Personalizing(pipeline, scene, features)]}
+
+
+def openvino_actions(scene: Scene) -> Actions:
+    """Return the same modules in OpenVINO with either decoder, exported already."""
+    from benchmarks._openvino import OpenvinoPersonalizing, networks_of, without_weights
+
+    networks = networks_of(scene, tiny_decoder(scene), scene.folder / "peer")
+    drawing = {
+        decoder: OpenvinoPersonalizing(networks, scene, decoder) for decoder in networks.decoders
+    }
+    for one in drawing.values():
+        one.draw(0)  # exports
+    without_weights(networks)
+    return {f"{OPENVINO}/{decoder}": [one] for decoder, one in drawing.items()}
+
+
+def weights_gib(scene: Scene, parts: Sequence[str]) -> float:
+    """Return the size of the files of networks of the pipeline, or beside it."""
+    folders = [scene.folder / "pipeline" / part for part in parts]
+    places = [one if one.is_dir() else scene.folder / one.name for one in folders]
+    return sum(f.stat().st_size for one in places for f in one.glob("*.safetensors")) / 2**30
+
+
+def report(measured: Measured) -> dict[str, object]:
+    """Return what was measured beside what shall be reached."""
+    return {
+        "pictures_a_call": measured.batch,
+        "rows": measured.rows,
+        "ratios": measured.ratios,
+        "bars": bars(measured.ratios),
+    }
+
+
+def bars(ratios: Sequence[Ratio]) -> list[Bar]:
+    """Return the comparisons that have a bar."""
+    return [
+        at_least(
+            f"{one.operation} against {one.peer}, {' or '.join(one.decoders)} decoder",
+            one.needed_times,
+            [
+                found
+                for found in ratios
+                if (found.operation, found.slower) == (one.operation, one.peer)
+                and found.quicker.endswith(one.decoders)
+            ],
+        )
+        for one in WANTED
+    ]
+
+
+if __name__ == "__main__":
+    main()

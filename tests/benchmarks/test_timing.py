@@ -1,0 +1,120 @@
+"""Benchmarks take turns fairly, and their figures are what they are called."""
+
+import pytest
+import torch
+
+from benchmarks._timing import (
+    Sample,
+    at_least,
+    at_most,
+    interleaved,
+    ratio,
+    rotated,
+    row,
+    spread,
+    timed,
+    times_quicker,
+)
+
+CPU = torch.device("cpu")
+
+
+def constant(ms, **stages_ms):
+    """A contender that always takes the same time."""
+    return lambda _: {"draw": Sample(ms, stages_ms)}
+
+
+@pytest.fixture
+def rounds():
+    """The second is twice as quick in every round, whatever slows both down."""
+    slowness = (1.0, 3.0, 1.0, 10.0)
+    return {
+        name: [{"draw": Sample(ms * factor, {"decode": ms})} for factor in slowness]
+        for name, ms in (("first", 20.0), ("second", 10.0))
+    }
+
+
+def test_quartiles_and_range_surround_the_median():
+    found = spread([5.0, 1.0, 3.0, 2.0, 4.0])
+    ordered = (found.least, found.lower_quartile, found.median)
+    assert (*ordered, found.upper_quartile, found.most) == (1.0, 2.0, 3.0, 4.0, 5.0)
+    assert found.count == 5
+
+
+def test_one_figure_is_its_own_spread():
+    found = spread([7.0])
+    assert {found.median, found.lower_quartile, found.upper_quartile} == {7.0}
+    assert {found.least, found.most} == {7.0}
+
+
+def test_ratios_are_of_the_same_round():
+    found = times_quicker([20.0, 60.0], [10.0, 30.0])
+    assert (found.least, found.median, found.most) == (2.0, 2.0, 2.0)
+    with pytest.raises(ValueError, match="shorter"):
+        times_quicker([1.0, 2.0], [1.0])
+
+
+def test_a_slow_round_changes_no_interleaved_ratio(rounds):
+    found = ratio(rounds, slower=("first", "draw"), quicker=("second", "draw"))
+    assert found.times == spread([2.0] * 4)
+    assert found.is_interleaved
+
+
+def test_without_interleaving_only_medians_are_compared(rounds):
+    rounds["first"] = rounds["first"][:3]  # counts may differ
+    found = ratio(
+        rounds, slower=("first", "draw"), quicker=("second", "draw"), is_interleaved=False
+    )
+    assert found.times == spread([20.0 / 20.0])
+    assert not found.is_interleaved
+
+
+def test_every_contender_is_called_once_a_round_and_each_begins_in_turn():
+    calls = []
+
+    def contender(name):
+        def action(number):
+            calls.append((number, name))
+            return {"draw": Sample(1.0)}
+
+        return action
+
+    found = interleaved({name: contender(name) for name in "abc"}, rounds=3)
+    assert {name: len(rounds) for name, rounds in found.items()} == {"a": 3, "b": 3, "c": 3}
+    assert [name for _, name in calls] == list("abcbcacab")
+    assert [number for number, _ in calls] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_turning_goes_around_and_loses_nobody():
+    assert rotated("abc", 4) == ["b", "c", "a"]
+    assert rotated([], 2) == []
+
+
+def test_a_row_holds_medians_of_stages_and_keeps_the_first_call_apart(rounds):
+    found = row("first", "draw", rounds["first"], first={"draw": Sample(9000.0)})
+    assert (found.ms.median, found.ms.most) == (40.0, 200.0)
+    assert found.stages_ms == {"decode": 20.0}
+    assert found.first_call_ms == 9000.0
+
+
+def test_bars_look_at_the_best_and_say_when_nothing_was_measured(rounds):
+    rows = [row(name, "draw", found, first=found[0]) for name, found in rounds.items()]
+    reached = at_most("draw", 25.0, rows)
+    assert (reached.measured, reached.by, reached.is_reached) == (20.0, "second", True)
+    assert at_most("draw", 19.0, rows).is_reached is False
+    assert at_most("draw", 19.0, []).is_reached is None
+    ratios = [ratio(rounds, slower=("first", "draw"), quicker=("second", "draw"))]
+    assert at_least("draw", 2.0, ratios).is_reached is True
+    assert at_least("draw", 2.1, ratios).is_reached is False
+    assert at_least("draw", 2.1, []).is_reached is None
+
+
+def test_stages_come_from_the_result_if_it_has_any():
+    class Result:
+        timings_ms = {"decode": 3.0}  # noqa: RUF012 - as results have it
+
+    sample, result = timed(Result, CPU)
+    assert isinstance(result, Result)
+    assert sample.stages_ms == {"decode": 3.0}
+    assert timed(lambda: 5, CPU)[0].stages_ms == {}
+    assert sample.ms >= 0
