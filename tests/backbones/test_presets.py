@@ -95,13 +95,13 @@ def test_the_removed_repository_is_replaced_by_its_mirror():
     assert "stabilityai/stable-diffusion-2-1-base" not in named
 
 
-def test_only_the_embedded_model_places_subjects_and_only_swiftedits_edits():
+def test_only_the_embedded_model_places_subjects_and_only_it_and_swiftedits_edit():
     able = {
         capability: {name for name, one in PRESETS.all().items() if capability in one.capabilities}
         for capability in Capability
     }
     assert able[Capability.LAYOUT] == {"mini"}
-    assert able[Capability.EDIT] == {"swiftbrush-v2"}
+    assert able[Capability.EDIT] == {"mini", "swiftbrush-v2"}
     assert able[Capability.PERSONALIZE] == {*PRESETS.names()}
 
 
@@ -109,7 +109,8 @@ def test_non_commercial_licences_are_known_as_such():
     closed = {name for name, one in PRESETS.all().items() if one.is_commercial is False}
     conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
     assert closed == {"dmd2-sdxl-1", "dmd2-sdxl-4", "instaflow", "sdxl-turbo", "swiftbrush-v1"}
-    assert conditional == {"sd-turbo", "swiftbrush-v2"}
+    hyper = {name for name in PRESETS.names() if name.startswith("hyper-")}
+    assert conditional == {"sd-turbo", "swiftbrush-v2"} | hyper
 
 
 def test_parts_are_for_the_base_of_their_family():

@@ -93,6 +93,14 @@ def test_strengths_that_are_not_given_belong_to_the_mode(mode):
         assert found == EditStrength.of(mode, PRESETS.get(name))
 
 
+def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
+    options = {"seed": 0, "strengths": {**UNSET, "text": 1.5}, "has_reference": True}
+    settings = edit_settings("sd-turbo", "paper", None, **options)
+    assert settings.strength == EditStrength(edit=1.0, background=0.0, text=1.5)
+    placed = edit_settings("mini", "paper", None, **options).strength
+    assert (placed.edit, placed.background) == (0.0, 1.0)  # what stays is shown besides
+
+
 def test_the_mini_model_reads_its_prompt_as_it_was_trained_to():
     settings = edit_settings("mini", "paper", None, seed=0, strengths=UNSET)
     assert settings.strength.text == 1.0

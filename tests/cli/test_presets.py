@@ -34,7 +34,7 @@ def test_the_facts_are_those_of_the_preset(call):
     assert facts["image_size_px"] == 1024
     assert facts["capabilities"] == ["personalize"]
     mini = json.loads(call("presets", "show", "mini", "--json").stdout)
-    assert mini["capabilities"] == ["layout", "personalize"]
+    assert mini["capabilities"] == ["edit", "layout", "personalize"]
 
 
 @pytest.mark.usefixtures("narrow")

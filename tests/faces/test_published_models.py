@@ -1,24 +1,37 @@
-"""The published YuNet: our decoder beside OpenCV's own, and faces that lie on their side.
+"""Published detectors and recognisers, which the user brings, and the whole command with them.
 
-SWIFTPIE_FACE_MODELS names the folder; `pip install opencv-python-headless` brings OpenCV.
+SWIFTPIE_FACE_MODELS names their folder, SWIFTPIE_JUDGE_MODELS that of a second encoder, and
+SWIFTPIE_FACE_PHOTOS one with a folder of photographs for each person;
+`pip install opencv-python-headless` brings OpenCV.
 """
 
+import json
 import os
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from swiftpie.faces.choose import find_faces
+from swiftpie.cli.main import app
+from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.encoders.opencv import SFACE
+from swiftpie.faces.face import FACE_ENCODERS, similarity
 from swiftpie.faces.onnx_encoder import YUNET, OnnxFaceEncoder
 from swiftpie.faces.recogniser import Recogniser
 from swiftpie.faces.runtime import open_model
 from swiftpie.faces.yunet import MAX_CANDIDATES, MAX_OVERLAP, MIN_SCORE, YuNet
+from swiftpie.files import load_image
+from tests.faces.tiny_faces import BOX, PHOTO
+from tests.faces.tiny_world import LOOKING, make_world, options
 
 FOLDER = Path(os.environ.get("SWIFTPIE_FACE_MODELS", "no-face-models"))
+JUDGE = Path(os.environ.get("SWIFTPIE_JUDGE_MODELS", "no-judge-models"))
+PEOPLE = Path(os.environ.get("SWIFTPIE_FACE_PHOTOS", "no-face-photos"))
 SIDE = 640
+MARGIN = 0.2  # of a cosine; at least 0.4 with the recognisers that docs/faces.md names
 
 pytestmark = pytest.mark.weights
 
@@ -37,6 +50,15 @@ def detector():
     if not (FOLDER / YUNET.name).is_file():
         pytest.skip(f"{FOLDER} has no {YUNET.name}")
     return YuNet(open_model(FOLDER, YUNET))
+
+
+@pytest.fixture(params=["opencv", "arcface"])
+def published(request):
+    """An encoder, and all of its files are there."""
+    choice = FACE_ENCODERS.get(request.param)
+    if not choice.is_in(FOLDER):
+        pytest.skip(f"{FOLDER} lacks files of {choice.name}")
+    return choice.open(FOLDER)
 
 
 def test_our_decoder_agrees_with_opencv(detector, crowd):
@@ -68,3 +90,35 @@ def test_a_face_on_its_side_is_seen_but_misread_until_it_is_turned(
     crops = [np.asarray(face.crop, dtype=float) for face in (upright, misread, found.faces[0])]
     assert np.abs(crops[0] - crops[1]).mean() > 40  # of 255 levels
     assert np.array_equal(crops[0], crops[2])
+
+
+def test_photographs_of_one_person_are_nearer_than_those_of_two(published):
+    if not PEOPLE.is_dir():
+        pytest.skip("SWIFTPIE_FACE_PHOTOS names no folder with one of photographs for each person")
+    seen = [
+        (path.parent.name, choose_face(find_faces(published, load_image(path))).face.embedding)
+        for path in sorted(PEOPLE.glob("*/*.jpg"))
+    ]
+    pairs = [(a == b, similarity(one, other)) for (a, one), (b, other) in combinations(seen, 2)]
+    same = [cosine for is_same, cosine in pairs if is_same]
+    others = [cosine for is_same, cosine in pairs if not is_same]
+    assert same
+    assert others
+    assert min(same) > max(others) + MARGIN
+
+
+def test_the_whole_command_runs_and_the_judge_sees_no_face_in_noise(published, tmp_path):
+    """The networks that draw are random, so what they draw has no face."""
+    if not FACE_ENCODERS.get("arcface").is_in(JUDGE):
+        pytest.skip("SWIFTPIE_JUDGE_MODELS names no folder with the files of arcface")
+    world, out = make_world(tmp_path / "world"), tmp_path / "out.png"
+    eyes = ["--encoder", published.name, "--face-models", FOLDER, "--judge", "arcface"]
+    drawing = [*options(world, adapter=LOOKING, judge=False), *eyes, "--judge-models", JUDGE]
+    command = ["face", PHOTO, "a person on a beach", "-o", out, "--seed", 3, "--json", *drawing]
+    result = CliRunner().invoke(app, [str(one) for one in command])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert np.allclose([*told["face"]["box"].values()], BOX, rtol=0, atol=3)
+    assert told["judge"] == "arcface"
+    assert [one["identity"] for one in told["pictures"]] == [None]
+    assert out.is_file()

@@ -305,9 +305,9 @@ def test_a_picture_comes_back_from_its_canvas_and_padding_repeats_its_border():
     assert np.abs(values(canvas.leave(to_pil(pixels)[0])) - values(image)).mean() < 2
 
 
-def test_impossible_requests_are_refused(session, components, photo):
+def test_impossible_requests_are_refused(components, photo):
     with pytest.raises(CapabilityError, match="no inversion network"):
-        session.edit(photo, PROMPT)
+        edit(replace(components, inversion=None), photo, PROMPT)
     with pytest.raises(InputError, match="prompt is empty"):
         edit(components, photo, "  ")
     with pytest.raises(InputError, match=r"text strength is 4\.5"):

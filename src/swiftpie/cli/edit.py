@@ -163,7 +163,9 @@ def edit(
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
     strengths = {"edit": edit_strength, "background": background_strength, "text": text_strength}
-    settings = edit_settings(preset, mode, rule, seed=seed, strengths=strengths)
+    settings = edit_settings(
+        preset, mode, rule, seed=seed, strengths=strengths, has_reference=bool(subject)
+    )
     picture, place = read_picture(image), _place(mask, box)
     output = _plan(out, save_mask, strip, as_json=as_json, force=force)
     shown = read_subjects(subject or [])
@@ -182,9 +184,15 @@ def edit(
 
 
 def edit_settings(
-    preset: str, mode: str, rule: str | None, *, seed: int, strengths: dict[str, float | None]
+    preset: str,
+    mode: str,
+    rule: str | None,
+    *,
+    seed: int,
+    strengths: dict[str, float | None],
+    has_reference: bool = False,
 ) -> "EditSettings":
-    """Return the choices of an edit, the strengths by mode and preset where none is given.
+    """Return the choices of an edit, strengths that are not given by mode, preset and reference.
 
     Raises:
         ConfigError: There is no such preset.
@@ -195,11 +203,12 @@ def edit_settings(
     from swiftpie.masks import MaskRule
     from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
 
+    own = EditStrength.of(EditMode(mode), PRESETS.get(preset), has_reference=has_reference)
     given = {name: value for name, value in strengths.items() if value is not None}
     return EditSettings(
         mode=EditMode(mode),
         rule=None if rule is None else MaskRule(rule),
-        strength=replace(EditStrength.of(EditMode(mode), PRESETS.get(preset)), **given),
+        strength=replace(own, **given),
         seed=seed,
     )
 

@@ -223,7 +223,9 @@ def _condition(
     settings: EditSettings,
 ) -> SubjectCondition:
     """Return what the denoiser reads, `rows` of it."""
-    strength = settings.strength or EditStrength.of(settings.mode, components.preset)
+    strength = settings.strength or EditStrength.of(
+        settings.mode, components.preset, has_reference=identity is not None
+    )
     place = found.place
     if components.layout_predictor is not None:
         pixels = picture.canvas.enter(picture.original).to(components.device)

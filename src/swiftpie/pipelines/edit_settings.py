@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import InputError
 from swiftpie.masks import MaskRule
 from swiftpie.pipelines.condition import MAX_SCALE, Strength
@@ -40,8 +40,14 @@ class EditStrength:
                 )
 
     @classmethod
-    def of(cls, mode: EditMode, preset: Preset) -> Self:
-        """Return the strengths of the paper, unless the preset has its own, or of the release."""
+    def of(cls, mode: EditMode, preset: Preset, *, has_reference: bool = False) -> Self:
+        """Return the strengths of the paper, unless the preset has its own, or of the release.
+
+        With the picture of a new subject as appearance, it belongs inside of the mask only. A
+        model that knows places is shown what stays besides, so nothing differs for it.
+        """
+        if has_reference and Capability.LAYOUT not in preset.capabilities:
+            return cls(edit=1.0, background=0.0, text=1.0)
         match mode:
             case EditMode.PAPER:
                 return cls(text=preset.defaults.get("edit_text_scale", cls.text))

@@ -1,5 +1,7 @@
 """Edits in the manner of diffusers, on a random model of Stable Diffusion's shape."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -153,7 +155,12 @@ def test_pictures_of_several_sizes_are_no_array(pipe, photo):
         pipe(PROMPT, [photo, wide], box=BOX, output_type="np")
 
 
-def test_a_preset_without_inversion_says_so(session, photo):
-    mini = SwiftEditPipeline.from_components(session.components)
+def test_networks_without_inversion_say_so(session, photo):
+    lone = SwiftEditPipeline.from_components(replace(session.components, inversion=None))
     with pytest.raises(CapabilityError, match="no inversion network"):
-        mini(PROMPT, photo)
+        lone(PROMPT, photo)
+
+
+def test_the_packaged_model_edits_as_its_session_does(session, photo):
+    drawn = SwiftEditPipeline.from_components(session.components)(PROMPT, photo, seeds=[0])
+    assert drawn.images[0].tobytes() == session.edit(photo, PROMPT).image.tobytes()

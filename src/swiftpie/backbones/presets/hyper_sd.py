@@ -34,8 +34,8 @@ def _preset(
         file=file,
         kind=kind,
         base=BASES[family],
-        licence="openrail++",
-        is_commercial=True,  # openrail++ allows it, with limits on what for
+        licence="own, see its LICENSE.md",
+        is_commercial=None,  # what its LICENSE.md says now was not to be read
         family=family,
         image_size_px=SIZES_PX[family],
         latent_channels=4,

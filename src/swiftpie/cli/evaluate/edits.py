@@ -1,6 +1,7 @@
 """`swiftpie evaluate edits`: edits of rendered pictures, beside the exact answers."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -103,6 +104,8 @@ def edits(
     benchmark = EditBenchmark(open_benchmark(data, seed=seed).subjects, seed=seed)
     strengths = {"edit": edit_strength, "background": background_strength, "text": text_strength}
     settings = edit_settings(preset, mode, rule, seed=0, strengths=strengths)
+    if all(scale is None for scale in strengths.values()):
+        settings = replace(settings, strength=None)  # with references it is another than without
     session = None
     if needs_session(editor):
         choices = choices_of(inversion=inversion)

@@ -16,8 +16,6 @@ from swiftpie.masks import Box, composite, load_mask
 from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
 
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
-# With a reference the image condition is the new subject, which belongs inside of the mask only.
-REFERENCE_STRENGTH = EditStrength(edit=1.0, background=0.0, text=1.0)
 
 
 class MaskChoice(StrEnum):
@@ -58,7 +56,6 @@ class SwiftEditor(PresetEditor):
 
     mask: MaskChoice = MaskChoice.FOUND
     settings: EditSettings = field(default_factory=EditSettings)
-    reference_strength: EditStrength = REFERENCE_STRENGTH
 
     def __post_init__(self) -> None:
         self.session.components.inverter()  # says at once if the preset cannot edit
@@ -78,7 +75,6 @@ class SwiftEditor(PresetEditor):
         settings, identity = self.settings, None
         if task.reference is not None:
             identity = self.session.encode_identity(task.reference, masks=task.reference_mask)
-            settings = replace(settings, strength=self.reference_strength)
         result = self.session.edit(
             task.source,
             task.target_prompt,

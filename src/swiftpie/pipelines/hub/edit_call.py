@@ -49,7 +49,7 @@ class EditCall:
     background_strength: float | None = None
     text_strength: float | None = None
     mode: EditMode = EditMode.PAPER
-    rule: MaskRule = MaskRule.RELEASED
+    rule: MaskRule | None = None  # of a mask that has to be found; None: the best known
     seeds: Sequence[int] | None = None  # one an edit; all 0 if not given
     size_px: int | None = None
     keeps_outside: bool = True
@@ -62,7 +62,7 @@ class EditCall:
 
     def settings(self, seed: int, preset: Preset) -> EditSettings:
         """Return how each picture is edited with the networks of `preset`."""
-        own = EditStrength.of(self.mode, preset)
+        own = EditStrength.of(self.mode, preset, has_reference=self.identity is not None)
         chosen = (self.edit_strength, self.background_strength, self.text_strength)
         defaults = (own.edit, own.background, own.text)
         edit, background, text = (
