@@ -94,7 +94,7 @@ def test_strengths_that_are_not_given_belong_to_the_mode(mode):
 
 
 def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
-    options = {"seed": 0, "strengths": {**UNSET, "text": 1.5}, "has_reference": True}
+    options = {"seed": 0, "strengths": {**UNSET, "text": 1.5}, "subjects": ["cat.png"]}
     settings = edit_settings("sd-turbo", "paper", None, **options)
     assert settings.strength == EditStrength(edit=1.0, background=0.0, text=1.5)
     placed = edit_settings("mini", "paper", None, **options).strength

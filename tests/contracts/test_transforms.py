@@ -22,6 +22,9 @@ LEAST_DB = {  # likeness to the untouched picture, peak signal to noise
 REFUSED_BY_MINI = {"offload", "tiny-decoder"}  # on the CPU, and with a tiny decoder of its own
 SLOW = {"compile", "openvino", "openvino-int8"}  # they compile or export for a minute
 
+# What PyTorch's compiler says about itself.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+
 drawing = pytest.mark.parametrize(
     "name",
     [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in LEAST_DB],

@@ -162,10 +162,8 @@ def edit(
     force: Force = False,
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
-    strengths = {"edit": edit_strength, "background": background_strength, "text": text_strength}
-    settings = edit_settings(
-        preset, mode, rule, seed=seed, strengths=strengths, has_reference=bool(subject)
-    )
+    given = {"edit": edit_strength, "background": background_strength, "text": text_strength}
+    settings = edit_settings(preset, mode, rule, seed=seed, strengths=given, subjects=subject)
     picture, place = read_picture(image), _place(mask, box)
     output = _plan(out, save_mask, strip, as_json=as_json, force=force)
     shown = read_subjects(subject or [])
@@ -190,9 +188,11 @@ def edit_settings(
     *,
     seed: int,
     strengths: dict[str, float | None],
-    has_reference: bool = False,
+    subjects: list[str] | None = None,
 ) -> "EditSettings":
-    """Return the choices of an edit, strengths that are not given by mode, preset and reference.
+    """Return the choices of an edit.
+
+    Strengths that are not given follow from mode, preset and whether new `subjects` are shown.
 
     Raises:
         ConfigError: There is no such preset.
@@ -203,7 +203,7 @@ def edit_settings(
     from swiftpie.masks import MaskRule
     from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
 
-    own = EditStrength.of(EditMode(mode), PRESETS.get(preset), has_reference=has_reference)
+    own = EditStrength.of(EditMode(mode), PRESETS.get(preset), has_reference=bool(subjects))
     given = {name: value for name, value in strengths.items() if value is not None}
     return EditSettings(
         mode=EditMode(mode),

@@ -44,7 +44,8 @@ def test_a_saved_folder_lists_every_module_and_holds_only_safetensors(saved):
     index = json.loads((saved / "model_index.json").read_text())
     folders = {path.name for path in saved.iterdir() if path.is_dir()}
     assert folders == {"unet", "vae", "text_encoder", "tokenizer", "scheduler", "image_encoder"} | {
-        "layout_predictor"
+        "layout_predictor",
+        "inversion_unet",
     }
     assert all(len(index[name]) == 2 for name in folders)
     kinds = {path.suffix for path in saved.rglob("*") if path.is_file()}
@@ -54,7 +55,7 @@ def test_a_saved_folder_lists_every_module_and_holds_only_safetensors(saved):
 def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
     SwiftPiePipeline.from_pretrained(saved).save_pretrained(tmp_path)
     files = sorted(path.relative_to(saved) for path in saved.rglob("*.safetensors"))
-    assert len(files) == 5
+    assert len(files) == 6
     assert all((saved / one).read_bytes() == (tmp_path / one).read_bytes() for one in files)
 
 
