@@ -15,7 +15,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.engine.twin import module_of
-from swiftpie.layout import Layout
+from swiftpie.engine.wrapped import WrappedDenoiser, predict
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.types import Autoencoder, TextCondition
 
@@ -77,14 +77,12 @@ class Compiled:
         return True
 
 
-class CompiledDenoiser(nn.Module):
+class CompiledDenoiser(WrappedDenoiser):
     """A denoiser that draws by compiled graphs, and looks at references without one."""
 
     def __init__(self, inner: Denoiser, compiler: Compiler) -> None:
-        super().__init__()
-        self.inner: Any = module_of(inner)
-        self.installation = inner.installation
-        self._predict = compiler.compile(partial(_predict, self.inner))
+        super().__init__(inner)
+        self._predict = compiler.compile(partial(predict, self.inner))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         """Return a copy that is not compiled: whoever copies a denoiser wants to change it."""
@@ -105,41 +103,6 @@ class CompiledDenoiser(nn.Module):
         if inline:
             notes[INLINE_MASK] = inline[0].clone()
         return Prediction(sample=sample.clone(), mask=mask.clone())
-
-    def read_reference(
-        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
-    ) -> Notes:
-        """Look at canonical references; see `Denoiser`."""
-        notes: Notes = self.inner.read_reference(autoencoder, pixels, mask, text=text)
-        return notes
-
-    def place_subject(
-        self,
-        autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
-        *,
-        layout: Layout,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return the aligned subject; see `Denoiser`."""
-        placed: Tensor = self.inner.place_subject(
-            autoencoder, pixels, mask, layout=layout, cells=cells
-        )
-        return placed
-
-
-def _predict(
-    network: nn.Module,
-    latents: Tensor,
-    timestep: Tensor,
-    text: TextCondition,
-    condition: SubjectCondition,
-) -> tuple[Tensor, ...]:
-    """Return sample and mask, and the inline mask if there is one."""
-    notes: Notes = {}
-    prediction: Prediction = network(latents, timestep, text, condition, notes)
-    return (*prediction, notes[INLINE_MASK]) if INLINE_MASK in notes else (*prediction,)
 
 
 class CompiledDecoder(nn.Module):

@@ -4,14 +4,14 @@ import copy
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.engine.openvino.export import Function, digest_of
 from swiftpie.engine.openvino.workshop import Workshop
 from swiftpie.engine.twin import module_of
-from swiftpie.layout import Layout
+from swiftpie.engine.wrapped import WrappedDenoiser, predict
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.inversion import Difference, Inversion, Reading, ReadsEdits
 from swiftpie.models.latents import HasPosterior, Posterior
@@ -20,16 +20,14 @@ from swiftpie.types import Autoencoder, TextCondition
 DENOISER = "denoiser"  # what a quantizer looks for
 
 
-class OpenvinoDenoiser(nn.Module):
+class OpenvinoDenoiser(WrappedDenoiser):
     """A denoiser that predicts in OpenVINO; references are read and placed by torch."""
 
     def __init__(self, inner: Denoiser, workshop: Workshop, *, weights: str) -> None:
         """Serve `inner`, whose weights have the digest `weights`."""
-        super().__init__()
-        self.inner: Any = module_of(inner)
-        self.installation = inner.installation
+        super().__init__(inner)
         self._workshop = workshop
-        self._function = Function(DENOISER, self.inner, compute=_predict, weights=weights)
+        self._function = Function(DENOISER, self.inner, compute=predict, weights=weights)
 
     def forward(
         self,
@@ -46,28 +44,6 @@ class OpenvinoDenoiser(nn.Module):
         if inline:
             notes[INLINE_MASK] = inline[0]
         return Prediction(sample, mask)
-
-    def read_reference(
-        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
-    ) -> Notes:
-        """Look at canonical references in torch; see `Denoiser`."""
-        notes: Notes = self.inner.read_reference(autoencoder, pixels, mask, text=text)
-        return notes
-
-    def place_subject(
-        self,
-        autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
-        *,
-        layout: Layout,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return the aligned subject; see `Denoiser`."""
-        placed: Tensor = self.inner.place_subject(
-            autoencoder, pixels, mask, layout=layout, cells=cells
-        )
-        return placed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return a twin whose attention may be changed; it finds graphs in the same workshop."""
@@ -142,19 +118,6 @@ def openvino_inversion(inner: Inversion, workshop: Workshop) -> OpenvinoInversio
     if isinstance(inner, ReadsEdits):
         return OpenvinoReader(inner, workshop)
     return OpenvinoInversion(inner, workshop)
-
-
-def _predict(
-    denoiser: Denoiser,
-    latents: Tensor,
-    timestep: int,
-    text: TextCondition,
-    condition: SubjectCondition,
-) -> tuple[Tensor, ...]:
-    notes: Notes = {}
-    prediction = denoiser(latents, timestep, text, condition, notes)
-    inline = (notes[INLINE_MASK],) if INLINE_MASK in notes else ()
-    return (prediction.sample, prediction.mask, *inline)
 
 
 def _encode(autoencoder: Autoencoder, pixels: Tensor) -> tuple[Tensor, ...]:
