@@ -103,7 +103,4 @@ def swiftpie(
 def main() -> None:
     """Run the command line, in a process that is its own."""
     gc.set_threshold(COLLECT_EVERY)
-    try:
-        app()
-    finally:
-        gc.freeze()  # else the interpreter ends by looking for cycles among all of them
+    app()
