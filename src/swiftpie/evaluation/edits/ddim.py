@@ -9,17 +9,16 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.evaluation.edits.editor import Edited, Task
 from swiftpie.evaluation.edits.editors import PresetEditor
+from swiftpie.evaluation.generate import NO_SUBJECT
 from swiftpie.images import to_pil
 from swiftpie.layout import whole_frame
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.canvas import canvas_for
-from swiftpie.pipelines.condition import Strength, subject_condition
+from swiftpie.pipelines.condition import subject_condition
 from swiftpie.pipelines.denoise import Clock, decode, denoise
 from swiftpie.pipelines.edit_condition import whole_picture_identity
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition
-
-NO_SUBJECT = Strength(identity=0.0, detail=0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -215,23 +215,24 @@ def _visible_change(
 def _beside(world: StickerWorld, batch: StickerBatch, rows: list[int], *, seed: int) -> Tensor:
     """Return where other subjects stand beside those of `rows`, (n, 1, R, R)."""
     views = len(batch.noise) // len(batch.frames)
-    frames = batch.frames.repeat_interleave(views, dim=0).roll(-views, 0)[rows]
+    frames = batch.frames.repeat_interleave(views, dim=0)
+    others = frames.roll(-views, 0)[rows]
     noise = torch.randn(batch.noise[rows].shape, generator=torch.Generator().manual_seed(seed))
     scenes = batch.scene[rows].tolist()
     across = [
         Attributes(side="left" if centre > 0.5 else "right")  # where there is room
         for centre in batch.layout.centre[rows, 0].tolist()
     ]
-    layout = place(noise.to(batch.noise), frames, scenes, across)
+    layout = place(noise.to(batch.noise), others, scenes, across)
     drawn = render(
         batch.noise[rows],
-        batch.frames.repeat_interleave(views, dim=0)[rows],
+        frames[rows],
         scenes,
         [batch.attributes[row] for row in rows],
         accessories=world.accessories,
         size_px=world.size_px,
         layout=Layout(*(value[rows] for value in batch.layout)),
-        companion=Placed(frames, layout),
+        companion=Placed(others, layout),
     )
     return drawn.companion_mask
 
