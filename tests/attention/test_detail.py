@@ -5,7 +5,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.detail import DetailAttention
+from swiftpie.attention.detail import DetailAttention, Merge
 from swiftpie.layout import from_box, to_affine
 
 
@@ -100,3 +100,30 @@ def test_a_sharp_head_reads_the_cell_under_the_query(layer, processor):
     inner = added.unflatten(1, (8, 8))[:, 1:-1, 1:-1]
     expected = 0.8 * condition.values["x"][:, 0].unflatten(1, (8, 8))[:, 1:-1, 1:-1]
     assert torch.allclose(inner, expected, atol=1e-3)
+
+
+def blocks():
+    """States that are the same in each block of 2 x 2 tokens."""
+    small = STATES[:, :16].unflatten(1, (4, 4))
+    return small.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1, 2)
+
+
+@pytest.mark.parametrize("merge", list(Merge))
+def test_thinned_keys_stand_for_neighbours_that_equal_them(layer, merge):
+    processor = DetailAttention("x", width=24, heads=3, gate=0.8, merge=merge)
+    whole = processor(layer, blocks(), condition=conditioned(2), notes={})
+    processor.stride = 2
+    thinned = processor(layer, blocks(), condition=conditioned(2), notes={})
+    assert torch.allclose(whole, thinned, atol=1e-5)
+    other = processor(layer, STATES, condition=conditioned(2), notes={})
+    processor.stride = 1
+    assert not torch.allclose(
+        processor(layer, STATES, condition=conditioned(2), notes={}), other, atol=1e-3
+    )
+
+
+def test_coarser_grids_keep_all_keys(layer, processor):
+    coarse = STATES[:, :16]
+    whole = processor(layer, coarse, condition=conditioned(), notes={})
+    processor.stride = 2
+    assert torch.equal(processor(layer, coarse, condition=conditioned(), notes={}), whole)

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3
 ROUNDING = 2  # of 255: both compute in float32, in another order
 PROMPT = "a subject on a beach at sunset"
+QUANTISED = ("denoiser", "denoiser of edits", "inversion", "encoder", "decoder")
 LEAST_DB = {"half": 45, "whole numbers": 40}  # measured: 49 and more
 
 
@@ -116,3 +117,25 @@ def test_a_large_family_draws_and_edits_alike(family, tmp_path, sprite):
     settings = EditSettings(mode=EditMode.RELEASED, size_px=64)
     edits = [one.edit(sprite, "x", source_prompt="ab", settings=settings) for one in (plain, ours)]
     assert apart(edits[0].edited, edits[1].edited) <= ROUNDING
+
+
+def test_a_large_family_in_half_precision_is_quantised_throughout(tmp_path, sprite, caplog):
+    tiny_models.make_pipeline(tmp_path / "pipeline", "sd21")
+    tiny_models.make_own_adapter(tmp_path / "own.safetensors", "sd21")
+    components = load_components(
+        preset_of("sd21"),
+        weights=tmp_path / "pipeline",
+        adapter=tmp_path / "own.safetensors",
+        image_encoder=tmp_path / "encoder",
+        inversion=tmp_path / "pipeline" / "unet",
+        dtype=torch.bfloat16,
+    )
+    made = to_openvino(components, quantizes=True, folder=tmp_path / "graphs")
+    plain, ours = Session(components), Session(made)
+    identity = plain.encode_identity(sprite)
+    request = {"subjects": identity, "prompt": "ab", "size_px": (64, 64)}
+    assert apart(ours.personalize(**request).images[0], plain.personalize(**request).images[0]) > 0
+    ours.edit(sprite, "x", source_prompt="ab", settings=EditSettings(size_px=64))
+    assert not [one for one in caplog.records if "not quantised" in one.getMessage()]
+    graphs = [path.read_text() for path in (tmp_path / "graphs").glob("*/graph.xml")]
+    assert sum("FakeQuantize" in graph for graph in graphs) == len(QUANTISED)

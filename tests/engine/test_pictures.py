@@ -39,6 +39,7 @@ def test_another_edit_of_one_picture_encodes_nothing_and_inverts_its_own_prompt_
     after = session.cache
     assert after.misses["latents"] == before.misses["latents"]
     assert after.misses["inversion"] == before.misses["inversion"] + 1
+    assert after.misses["appearance"] == before.misses["appearance"] == 1
     edit(session, "a dog", mask=(0.1, 0.1, 0.6, 0.6))
     assert session.cache.misses["inversion"] == after.misses["inversion"]
 

@@ -51,6 +51,7 @@ class DetailAttention(nn.Module):
         super().__init__()
         self.name = name
         self.merge = merge
+        self.stride = 1  # of the layer's own keys on the finest grid, along rows and columns
         self.to_k_ref = nn.Linear(width, width, bias=False)
         self.to_v_ref = nn.Linear(width, width, bias=False)
         self.gate = nn.Parameter(torch.full((heads,), gate))
@@ -58,7 +59,8 @@ class DetailAttention(nn.Module):
 
     def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Return reference keys and values (R, N, D) of noted `hidden_states` (R, N, D)."""
-        return self.to_k_ref(hidden_states), self.to_v_ref(hidden_states)
+        noted = hidden_states.to(self.to_k_ref.weight.dtype)
+        return self.to_k_ref(noted), self.to_v_ref(noted)
 
     def __call__(
         self,
@@ -74,8 +76,9 @@ class DetailAttention(nn.Module):
         del encoder_hidden_states, attention_mask  # diffusers passes them to every processor
         notes[self.name] = hidden_states
         query = split_heads(attn.to_q(hidden_states), attn.heads)
-        key = split_heads(attn.to_k(hidden_states), attn.heads)
-        value = split_heads(attn.to_v(hidden_states), attn.heads)
+        seen = self._downsampled(hidden_states, condition)
+        key = split_heads(attn.to_k(seen), attn.heads)
+        value = split_heads(attn.to_v(seen), attn.heads)
         if self.name not in condition.keys:
             result = merge_heads(attend(query, key, value))
         elif self.merge is Merge.JOINT:
@@ -86,6 +89,14 @@ class DetailAttention(nn.Module):
             result = cap_energy(result, own, condition.energy_cap)
         output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
+
+    def _downsampled(self, hidden_states: Tensor, condition: AttentionCondition) -> Tensor:
+        """Return the tokens (B, M, D) that are attended to: one of each `stride` x `stride`."""
+        rows, columns = condition.mask.shape[-2:]
+        if self.stride == 1 or hidden_states.shape[1] != rows * columns:
+            return hidden_states
+        grid = hidden_states.unflatten(1, (rows, columns))
+        return grid[:, :: self.stride, :: self.stride].flatten(1, 2)
 
     def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the rescaled sum over subjects, (B, N, D)."""
@@ -120,14 +131,15 @@ class DetailAttention(nn.Module):
     ) -> Tensor:
         heads = query.shape[1]
         strength = self._strength(query.shape[2], condition, notes).squeeze(-1)
-        views = condition.coverage.shape[2]  # all of them together weigh as much as one
+        # All references together weigh as much as one, and an own key as much as it stands for.
+        shares = condition.coverage.shape[2] * query.shape[2] / key.shape[2]
         attended = attend_jointly(
             query,
             key,
             value,
             reference_key=condition.keys[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
             reference_value=condition.values[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
-            offset=torch.where(strength > 0, (strength / views).clamp_min(1e-6).log(), MASKED),
+            offset=torch.where(strength > 0, (strength / shares).clamp_min(1e-6).log(), MASKED),
             key_bias=self._key_bias(condition),
         )
         return merge_heads(attended)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swiftpie.engine.cache import Cache, Key, content_key
 from swiftpie.models.inversion import Difference, Inversion, Reading, ReadsEdits
@@ -16,6 +16,11 @@ def remember_pictures(autoencoder: Autoencoder, cache: Cache, fingerprint: str) 
     """Return `autoencoder` with an encoder that encodes each picture once."""
     kind = CachedPosterior if isinstance(autoencoder, HasPosterior) else CachedEncoder
     return kind(autoencoder, cache, fingerprint)
+
+
+def remember_appearances(encoder: nn.Module, cache: Cache, fingerprint: str) -> nn.Module:
+    """Return the image encoder `encoder` so that each picture is looked at once."""
+    return CachedImageEncoder(encoder, cache, fingerprint)
 
 
 def remember_inversions(inversion: Inversion, cache: Cache, fingerprint: str) -> Inversion:
@@ -58,6 +63,24 @@ class CachedPosterior(CachedEncoder):
         return self.cache.get_or_make(
             self._key("posterior", pixels), partial(inner.posterior, pixels)
         )
+
+
+class CachedImageEncoder(nn.Module):
+    """Encodes each reference with its mask once. It serves edits, where nobody is left out."""
+
+    def __init__(self, inner: nn.Module, cache: Cache, fingerprint: str) -> None:
+        super().__init__()
+        self.inner = inner
+        self._cache = cache
+        self._fingerprint = fingerprint  # sha256 of the networks, `inner` among them
+
+    def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return identity tokens (R, K, D) of references (R, 3, H, W) and masks (R, 1, H, W)."""
+        shape = str(tuple(pixels.shape))
+        seen = (_bytes_of(pixels), _bytes_of(mask))
+        key = content_key("appearance", self._fingerprint, shape, *seen)
+        tokens: Tensor = self._cache.get_or_make(key, partial(self.inner, pixels, mask))
+        return tokens
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,11 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
-from swiftpie.engine.pictures import remember_inversions, remember_pictures
+from swiftpie.engine.pictures import (
+    remember_appearances,
+    remember_inversions,
+    remember_pictures,
+)
 from swiftpie.engine.prompts import CachedPrompts
 from swiftpie.engine.transform import applied, choose
 from swiftpie.errors import InputError
@@ -168,9 +172,10 @@ class Session:
     def _remembering_pictures(self) -> Components:
         """Return components for edits, so that the second of one picture does not start anew."""
         cached, known = self._cached, (self._cache, self.components.fingerprint)
-        inversion = cached.inversion
+        inversion, encoder = cached.inversion, cached.image_encoder
         return replace(
             cached,
+            image_encoder=None if encoder is None else remember_appearances(encoder, *known),
             autoencoder=remember_pictures(cached.autoencoder, *known),
             inversion=None if inversion is None else remember_inversions(inversion, *known),
         )

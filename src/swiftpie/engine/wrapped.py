@@ -13,7 +13,7 @@ from swiftpie.types import Autoencoder, TextCondition
 
 
 class WrappedDenoiser(nn.Module):
-    """A denoiser around another that reads and places references for it."""
+    """A denoiser around another that encodes, reads and places references for it."""
 
     def __init__(self, inner: Denoiser) -> None:
         """Stand for `inner`, with its parameters."""
@@ -21,11 +21,14 @@ class WrappedDenoiser(nn.Module):
         self.inner: Any = module_of(inner)
         self.installation = inner.installation
 
-    def read_reference(
-        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
-    ) -> Notes:
+    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return what `read_reference` looks at; see `Denoiser`."""
+        encoded: Tensor = self.inner.encode_reference(autoencoder, pixels, mask)
+        return encoded
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Look at canonical references; see `Denoiser`."""
-        notes: Notes = self.inner.read_reference(autoencoder, pixels, mask, text=text)
+        notes: Notes = self.inner.read_reference(encoded, text)
         return notes
 
     def place_subject(
@@ -56,3 +59,13 @@ def predict(
     prediction = denoiser(latents, timestep, text, condition, notes)
     inline = (notes[INLINE_MASK],) if INLINE_MASK in notes else ()
     return (prediction.sample, prediction.mask, *inline)
+
+
+def read_noted(
+    denoiser: Any,  # noqa: ANN401 - see `predict`
+    encoded: Tensor,
+    text: TextCondition,
+) -> tuple[Tensor, ...]:
+    """Return what `denoiser` notes of references for each of its detail layers, in their order."""
+    notes: Notes = denoiser.read_reference(encoded, text)
+    return tuple(notes[name] for name in denoiser.installation.detail_layers)

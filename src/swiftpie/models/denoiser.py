@@ -40,16 +40,19 @@ class Denoiser(Protocol):
     ) -> Prediction:
         """Predict from `latents` (B, C, h, w); layers may write into `notes`."""
 
-    def read_reference(
-        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
-    ) -> Notes:
-        """Return self-attention inputs, by module path, for canonical references.
+    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return what `read_reference` looks at of canonical references, (R, C', h, w).
 
         Args:
             autoencoder: Pixels to latents.
             pixels: Reference frames in [-1, 1], grey (0) outside the subject, (R, 3, H, W).
             mask: The subject in them, (R, 1, H, W).
-            text: The empty prompt, R rows.
+        """
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Return the inputs of all layers with a detail branch, by module path, (R, N, D_layer).
+
+        `encoded` (R, C', h, w) is of `encode_reference`, `text` the empty prompt in R rows.
         """
 
     def place_subject(

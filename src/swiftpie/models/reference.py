@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from swiftpie.attention.condition import Notes
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.types import Autoencoder, TextCondition
 
@@ -37,8 +38,7 @@ def read_references(
         empty_text: The empty prompt, one row.
     """
     tokens = image_encoder(pixels, mask)
-    text = empty_text.repeat(len(pixels))
-    notes = denoiser.read_reference(autoencoder, pixels, mask, text=text)
+    notes = read_notes(denoiser, autoencoder, pixels=pixels, mask=mask, empty_text=empty_text)
     layers = denoiser.installation.detail_layers
     projected = {name: layer.project(notes[name]) for name, layer in layers.items()}
     return ReferenceFeatures(
@@ -47,3 +47,21 @@ def read_references(
         keys={name: pair[0] for name, pair in projected.items()},
         values={name: pair[1] for name, pair in projected.items()},
     )
+
+
+def read_notes(
+    denoiser: Denoiser,
+    autoencoder: Autoencoder,
+    *,
+    pixels: Tensor,
+    mask: Tensor,
+    empty_text: TextCondition,
+) -> Notes:
+    """Return what the detail branch projects, (R, N, D_layer) by layer; see `read_references`.
+
+    Nothing is computed for denoisers without such a layer.
+    """
+    if not denoiser.installation.detail_layers:
+        return {}
+    encoded = denoiser.encode_reference(autoencoder, pixels, mask)
+    return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))

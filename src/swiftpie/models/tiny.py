@@ -92,20 +92,21 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             mask=torch.sigmoid(F.pixel_shuffle(output[:, 2 * channels :], MASK_CELLS)),
         )
 
-    def read_reference(
-        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
-    ) -> Notes:
-        """Look at clean references in their own frame; see `Denoiser`."""
+    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return latents and shape of references in their own frame; see `Denoiser`."""
+        side = pixels.shape[-1] // CELL_PX
+        return align(autoencoder, pixels, mask, layout=whole_frame(pixels), cells=(side, side))
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Look at clean references; see `Denoiser`."""
         notes: Notes = {}
-        count, side = len(pixels), pixels.shape[-1] // CELL_PX
-        latents = pixels.new_zeros(count, self.config.latent_channels, side, side)
+        count, _, rows, columns = encoded.shape
+        latents = encoded.new_zeros(count, self.config.latent_channels, rows, columns)
         attention = silent_condition(latents, width=self.config.text_width)
         condition = SubjectCondition(
             attention=attention._replace(detail_scale=latents.new_ones(count, 1)),
             pooled=latents.new_zeros(count, 1, self.config.text_width),
-            aligned=align(
-                autoencoder, pixels, mask, layout=whole_frame(pixels), cells=(side, side)
-            ).unsqueeze(1),
+            aligned=encoded.unsqueeze(1),
         )
         self(latents, 0, text, condition, notes)
         return {name: notes[name] for name in self.installation.detail}

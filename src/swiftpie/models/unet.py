@@ -67,22 +67,21 @@ class UNetDenoiser(nn.Module):
         sample = _run(self.unet, latents, timestep, text=text, condition=attention, notes=notes)
         return Prediction(sample=sample, mask=latents.new_zeros(len(latents), 1, 1, 1))
 
-    def read_reference(
-        self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor, *, text: TextCondition
-    ) -> Notes:
-        """Look at slightly noised references; see `Denoiser`."""
+    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return slightly noised latents of references; see `Denoiser`."""
         del mask  # the pixels are grey outside it already
-        if not self.installation.detail_layers:
-            return {}
         clean = autoencoder.encode(pixels)
         generator = torch.Generator().manual_seed(REFERENCE_SEED)
         noise = torch.randn(clean.shape[1:], generator=generator).to(clean)
-        latents = add_noise(clean, noise, self.reference_step)
+        return add_noise(clean, noise, self.reference_step)
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Look at noised references; see `Denoiser`."""
         notes: Notes = {}
-        silent = silent_condition(latents, width=self.installation.plan.token_width)
+        silent = silent_condition(encoded, width=self.installation.plan.token_width)
         unet = self.unet if self.reference is None else self.reference
         step = self.reference_step.timestep
-        _run(unet, latents, step, text=text, condition=silent, notes=notes)
+        _run(unet, encoded, step, text=text, condition=silent, notes=notes)
         return {name: notes[name] for name in self.installation.detail_layers}
 
     def place_subject(

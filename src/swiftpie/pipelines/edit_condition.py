@@ -16,7 +16,7 @@ from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.pipelines.condition import Strength, subject_condition
 from swiftpie.pipelines.edit_search import Found
 from swiftpie.pipelines.edit_settings import EditStrength
-from swiftpie.pipelines.identity import identity_of_frames
+from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
 from swiftpie.types import Identity
 
 SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
@@ -32,18 +32,7 @@ def whole_picture_identity(components: Components, image: Image.Image) -> Identi
     side = components.preset.image_size_px
     square = image.resize((side, side), Image.Resampling.BICUBIC)
     pixels = to_tensor(square).to(components.device)
-    mask = torch.ones_like(pixels[:, :1])
-    tokens: Tensor = components.encoder_of_identity()(pixels, mask)
-    return Identity(
-        preset=components.preset.name,
-        fingerprint=components.fingerprint,
-        tokens=tokens,
-        pooled=tokens[:, 0],
-        keys={},
-        values={},
-        pixels=pixels,
-        mask=mask,
-    )
+    return appearance_of_frame(components, pixels, torch.ones_like(pixels[:, :1]))
 
 
 def appearance_condition(
@@ -94,7 +83,8 @@ def repainting_condition(
 ) -> SubjectCondition:
     """Return the condition of a denoiser that knows places: it is shown what stays, in place.
 
-    What stays is one more subject, in the frame of the picture itself; `background` weighs it.
+    What stays is one more subject, in the frame of the picture itself; `background` weighs it. It
+    has detail only beside a subject that does, as its aligned latents tell nearly as much.
 
     Args:
         components: The loaded networks.
@@ -107,7 +97,9 @@ def repainting_condition(
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
-    subjects, regions = [_what_stays(components, pixels, changes)], [1 - region]
+    has_detail = subject is not None and bool(subject.identity.keys)
+    read = identity_of_frames if has_detail else appearance_of_frame
+    subjects, regions = [read(components, *_what_stays(components, pixels, changes))], [1 - region]
     layouts = [whole_frame(pixels)]
     if subject is not None:
         subjects.insert(0, subject.identity)
@@ -130,12 +122,12 @@ def repainting_condition(
     )
 
 
-def _what_stays(components: Components, pixels: Tensor, changes: Tensor) -> Identity:
-    """Return the part of the picture that does not change as an identity."""
+def _what_stays(components: Components, pixels: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the part of the picture that does not change as a frame with its mask."""
     side = components.preset.image_size_px
     mask = resize_mask(1 - changes, (side, side))
     square = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-    return identity_of_frames(components, square * mask, mask)
+    return square * mask, mask
 
 
 def new_subject(identity: Identity, changes: Tensor) -> Drawn:
@@ -184,7 +176,7 @@ def _frame_of(components: Components, pixels: Tensor, mask: Tensor) -> Identity:
     side = components.preset.image_size_px
     frame, cut = fit_square(pixels.cpu(), mask.cpu(), size_px=side, fill=SUBJECT_FILL)
     frame, cut = frame.to(pixels), cut.to(pixels)
-    return identity_of_frames(components, frame * cut, cut)
+    return appearance_of_frame(components, frame * cut, cut)
 
 
 def _moved(

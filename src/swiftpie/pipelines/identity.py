@@ -66,6 +66,9 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
         components: The networks that will also generate.
         pixels: Frames (R, 3, S, S) in [-1, 1], grey (0) outside of the subject.
         mask: The subject in them, (R, 1, S, S) in [0, 1].
+
+    Raises:
+        CapabilityError: No identity adapter is loaded.
     """
     features = read_references(
         components.denoiser,
@@ -82,6 +85,28 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
         pooled=features.pooled.mean(0, keepdim=True),
         keys={name: rows.flatten(0, 1)[None] for name, rows in features.keys.items()},
         values={name: rows.flatten(0, 1)[None] for name, rows in features.values.items()},
+        pixels=pixels,
+        mask=mask,
+    )
+
+
+@torch.no_grad()
+def appearance_of_frame(components: Components, pixels: Tensor, mask: Tensor) -> Identity:
+    """Return the identity of one frame for the semantic branch alone; the denoiser stays idle.
+
+    The arguments are those of `identity_of_frames`, with R = 1.
+
+    Raises:
+        CapabilityError: No identity adapter is loaded.
+    """
+    tokens: Tensor = components.encoder_of_identity()(pixels, mask)
+    return Identity(
+        preset=components.preset.name,
+        fingerprint=components.fingerprint,
+        tokens=tokens,
+        pooled=tokens[:, 0],
+        keys={},
+        values={},
         pixels=pixels,
         mask=mask,
     )

@@ -42,6 +42,17 @@ def outline(arguments: Any) -> Any:  # noqa: ANN401 - any nesting of tensors
     return arguments
 
 
+def shapes(form: Any) -> Any:  # noqa: ANN401 - any nesting of slots
+    """Return the outline `form` with shapes alone, as precision is lost when tensors cross over."""
+    if isinstance(form, Slot):
+        return form.shape
+    if isinstance(form, dict):
+        return {key: shapes(part) for key, part in form.items()}
+    if isinstance(form, tuple):
+        return tuple(shapes(part) for part in form)
+    return form
+
+
 def rebuild(form: Any, tensors: Iterator[Tensor]) -> Any:  # noqa: ANN401 - any nesting of tensors
     """Return the arguments of which `form` is the outline, in the types that it notes."""
     if isinstance(form, Slot):

@@ -4,16 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from swiftpie.backbones.components import Components
+from swiftpie.engine.openvino.encoders import OpenvinoEncoder, openvino_image_encoder
 from swiftpie.engine.openvino.export import digest_of
+from swiftpie.engine.openvino.int8.quantizer import Quantizer
 from swiftpie.engine.openvino.networks import (
     OpenvinoDenoiser,
     openvino_autoencoder,
     openvino_inversion,
 )
-from swiftpie.engine.openvino.quantize import Quantizer
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.openvino.store import Store, default_folder
-from swiftpie.engine.openvino.text import OpenvinoEncoder
 from swiftpie.engine.openvino.workshop import Workshop
 from swiftpie.engine.twin import module_of, with_encoders
 from swiftpie.errors import CapabilityError
@@ -28,13 +28,12 @@ def to_openvino(
 ) -> Components:
     """Return components whose networks compute in OpenVINO; the given ones are not changed.
 
-    A network is exported at its first call and kept on disk, so this returns at once. The image
-    encoder, the layout predictor and the reading of references stay with torch: they run once an
-    identity, or are small.
+    A network is exported at its first call and kept on disk, so this returns at once. The layout
+    predictor and the small image encoder of `mini` stay with torch.
 
     Args:
         components: Networks on the CPU.
-        quantizes: Whether the denoiser's convolutions compute in whole numbers of 8 bits.
+        quantizes: Whether all but encoders of text and pictures compute in whole numbers of 8 bits.
         precision: What all else is computed in; None for what the processor does best.
         folder: Where exported networks are kept; see `default_folder`.
 
@@ -54,10 +53,12 @@ def to_openvino(
         precision=precision,
     )
     denoiser, inversion = components.denoiser, components.inversion
+    encoder = components.image_encoder
     return replace(
         components,
         text=with_encoders(components.text, lambda one: OpenvinoEncoder(one, workshop)),
         autoencoder=openvino_autoencoder(components.autoencoder, workshop),
         denoiser=OpenvinoDenoiser(denoiser, workshop, weights=digest_of(module_of(denoiser))),
+        image_encoder=None if encoder is None else openvino_image_encoder(encoder, workshop),
         inversion=None if inversion is None else openvino_inversion(inversion, workshop),
     )

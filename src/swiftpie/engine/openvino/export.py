@@ -34,7 +34,12 @@ class Function:
 
         Only the processors of attention may be exchanged between two calls.
         """
-        return json.dumps([self._network, [_settings(one.processor) for one in self._attending]])
+        return json.dumps([self._network, [_settings(one) for one in self.processors]])
+
+    @property
+    def processors(self) -> tuple[object, ...]:
+        """What attends in the network at this moment; none of them ever changes."""
+        return tuple(one.processor for one in self._attending)
 
     @cached_property
     def _network(self) -> str:

@@ -11,23 +11,25 @@ from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.engine.openvino.export import Function, digest_of
 from swiftpie.engine.openvino.workshop import Workshop
 from swiftpie.engine.twin import module_of
-from swiftpie.engine.wrapped import WrappedDenoiser, predict
+from swiftpie.engine.wrapped import WrappedDenoiser, predict, read_noted
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.inversion import Difference, Inversion, Reading, ReadsEdits
 from swiftpie.models.latents import HasPosterior, Posterior
 from swiftpie.types import Autoencoder, TextCondition
 
-DENOISER = "denoiser"  # what a quantizer looks for
+DENOISER, INVERSION = "denoiser", "inversion"  # what a quantizer looks for
+ENCODER, DECODER = "encoder", "decoder"
 
 
 class OpenvinoDenoiser(WrappedDenoiser):
-    """A denoiser that predicts in OpenVINO; references are read and placed by torch."""
+    """A denoiser that predicts and reads references in OpenVINO; torch places them."""
 
     def __init__(self, inner: Denoiser, workshop: Workshop, *, weights: str) -> None:
         """Serve `inner`, whose weights have the digest `weights`."""
         super().__init__(inner)
         self._workshop = workshop
         self._function = Function(DENOISER, self.inner, compute=predict, weights=weights)
+        self._reader = Function("reader", self.inner, compute=read_noted, weights=weights)
 
     def forward(
         self,
@@ -45,6 +47,11 @@ class OpenvinoDenoiser(WrappedDenoiser):
             notes[INLINE_MASK] = inline[0]
         return Prediction(sample, mask)
 
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Look at canonical references; see `Denoiser`."""
+        noted = self._workshop.call(self._reader, encoded, text)
+        return dict(zip(self.installation.detail_layers, noted, strict=True))
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return a twin whose attention may be changed; it finds graphs in the same workshop."""
         inner = copy.deepcopy(self.inner, memo)
@@ -57,8 +64,8 @@ class OpenvinoAutoencoder:
     def __init__(self, inner: Autoencoder, workshop: Workshop) -> None:
         network, self._workshop = module_of(inner), workshop
         weights = digest_of(network)
-        self._encoder = Function("encoder", network, compute=_encode, weights=weights)
-        self._decoder = Function("decoder", network, compute=_decode, weights=weights)
+        self._encoder = Function(ENCODER, network, compute=_encode, weights=weights)
+        self._decoder = Function(DECODER, network, compute=_decode, weights=weights)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return latents; see `Autoencoder`."""
@@ -84,7 +91,7 @@ class OpenvinoInversion:
     def __init__(self, inner: Inversion, workshop: Workshop) -> None:
         network, self._workshop = module_of(inner), workshop
         weights = digest_of(network)
-        self._inversion = Function("inversion", network, compute=_invert, weights=weights)
+        self._inversion = Function(INVERSION, network, compute=_invert, weights=weights)
 
     def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return noise; see `Inversion`."""

@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -38,8 +39,11 @@ class Change(Protocol):
     def wants(self, function: Function) -> bool:
         """Tell whether graphs of `function` are changed."""
 
-    def __call__(self, form: Any, graph: Any) -> Any:  # noqa: ANN401 - any nesting; OpenVINO's class
-        """Return the graph to use for arguments whose outline is `form`; None for `graph`."""
+    def __call__(self, function: Function, form: Any, graph: Any) -> Any:  # noqa: ANN401 - any nesting; OpenVINO's class
+        """Return the graph to use for arguments whose outline is `form`; None for `graph`.
+
+        `graph` is of `function` and may be written into.
+        """
 
 
 class Workshop:
@@ -71,6 +75,7 @@ class Workshop:
         self._core = load("openvino").Core()
         self._precision = precision or preferred_precision(self._core)
         self._open: OrderedDict[str, Graph] = OrderedDict()
+        self._keys: WeakKeyDictionary[Function, dict[Hashable, str]] = WeakKeyDictionary()
         self._lock = threading.RLock()
 
     def call(self, function: Function, *arguments: object) -> tuple[Tensor, ...]:
@@ -80,8 +85,8 @@ class Workshop:
         return graph(flatten(arguments))
 
     def _graph(self, function: Function, form: Any) -> Graph:  # noqa: ANN401 - any nesting
-        key = self._key(function, form)
         with self._lock:
+            key = self._key(function, form)
             if key not in self._open:
                 self._open[key] = self._ready(function, form, key)
                 while len(self._open) > MAX_OPEN:
@@ -110,7 +115,9 @@ class Workshop:
         if change is None or not change.wants(function):
             return None
         changed_key = _digest([key, change.settings])
-        return self._kept(changed_key, lambda: change(form, self._exported(function, form, key)))
+        return self._kept(
+            changed_key, lambda: change(function, form, self._exported(function, form, key))
+        )
 
     def _kept(self, key: str, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - OpenVINO's class
         """Return the graph of `key` from disk, after writing there what `make` returns."""
@@ -125,7 +132,12 @@ class Workshop:
         return self._store.read(key, self._core) or graph
 
     def _key(self, function: Function, form: Any) -> str:  # noqa: ANN401 - any nesting
-        return _digest([self._settings, function.describe(), repr(form)])
+        """Return the name of a graph; it is long in the making, so those of calls are kept."""
+        known = self._keys.setdefault(function, {})
+        call = (function.processors, repr(form))
+        if call not in known:
+            known[call] = _digest([self._settings, function.describe(), call[1]])
+        return known[call]
 
 
 def _digest(facts: list[str]) -> str:

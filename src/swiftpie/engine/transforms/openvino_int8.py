@@ -1,4 +1,4 @@
-"""Networks in OpenVINO, the denoiser's convolutions in whole numbers of 8 bits."""
+"""Networks in OpenVINO, their convolutions and linear layers in whole numbers of 8 bits."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ from swiftpie.engine.openvino.components import to_openvino
 from swiftpie.engine.transform import Transform, Turn
 
 TRANSFORM = Transform(
-    summary="OpenVINO on the CPU, the denoiser's convolutions in whole numbers of 8 bits",
+    summary="OpenVINO on the CPU, the large networks in whole numbers of 8 bits",
     apply=partial(to_openvino, quantizes=True),
     turn=Turn.CALLS,
     extra="openvino",

@@ -10,6 +10,7 @@ from swiftpie.attention.condition import AttentionCondition, Notes, silent_condi
 from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.masks import grow, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.reference import read_notes
 from swiftpie.schedules import add_noise, predict_clean
 from swiftpie.training.stages.adapter.base import Base
 from swiftpie.training.stages.adapter.examples import Examples
@@ -133,11 +134,12 @@ def _read_references(
     with torch.no_grad():
         reader = base.reader(base.projector.feature)
         features = reader(examples.reference, examples.reference_mask)
-        notes = base.denoiser.read_reference(
+        notes = read_notes(
+            base.denoiser,
             base.autoencoder,
-            examples.reference,
-            examples.reference_mask,
-            text=base.components.text.encode([""]).repeat(len(features)),
+            pixels=examples.reference,
+            mask=examples.reference_mask,
+            empty_text=base.components.text.encode([""]),
         )
     tokens = networks.projector(features)
     projected = {name: one.project(notes[name]) for name, one in networks.detail_layers().items()}

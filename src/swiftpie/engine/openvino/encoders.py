@@ -1,4 +1,4 @@
-"""CLIP text encoders with their computation in OpenVINO."""
+"""CLIP encoders of text and pictures with their computation in OpenVINO."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from swiftpie.engine.openvino.export import Function, digest_of
 from swiftpie.engine.openvino.workshop import Workshop
+from swiftpie.engine.twin import twin
+from swiftpie.models.vision import ClipIdentityEncoder
 
 
 class LastStates(NamedTuple):
@@ -54,6 +56,50 @@ class OpenvinoEncoder(nn.Module):
         return AllStates(pooled, (before, after))
 
 
+class SeenStates(NamedTuple):
+    """What adapters read of a CLIP tower, named as transformers does."""
+
+    image_embeds: Tensor  # (R, D)
+    hidden_states: tuple[Tensor, Tensor]  # (R, T, W) before the last layer and after it
+
+
+class OpenvinoTower(nn.Module):
+    """A CLIP image tower that computes in OpenVINO, called as transformers' own."""
+
+    def __init__(self, inner: nn.Module, workshop: Workshop) -> None:
+        super().__init__()
+        self.config = inner.config
+        self.inner = inner
+        self._workshop = workshop
+        self._function = Function("image encoder", inner, compute=_see, weights=digest_of(inner))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, in which results come too."""
+        return next(self.inner.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where pictures shall be."""
+        return torch.device("cpu")
+
+    def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> SeenStates:
+        """Return the states of normalised pictures (R, 3, H, W)."""
+        assert output_hidden_states, "encoders of identity ask for them"
+        found = self._workshop.call(self._function, pixel_values)
+        embeds, before, after = (one.to(self.dtype) for one in found)
+        return SeenStates(embeds, (before, after))
+
+
+def openvino_image_encoder(inner: nn.Module, workshop: Workshop) -> nn.Module:
+    """Return `inner` with its CLIP tower in OpenVINO; encoders of another kind stay in torch."""
+    if type(inner) is not ClipIdentityEncoder:
+        return inner
+    made = twin(inner)
+    made.tower = OpenvinoTower(inner.tower, workshop)  # type: ignore[assignment]  # stands for it
+    return made
+
+
 def _last(
     encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor | None
 ) -> tuple[Tensor, ...]:
@@ -64,3 +110,8 @@ def _last(
 def _all(encoder: nn.Module, input_ids: Tensor) -> tuple[Tensor, ...]:
     output = encoder(input_ids=input_ids, output_hidden_states=True)
     return output[0], output.hidden_states[-2], output.hidden_states[-1]
+
+
+def _see(tower: nn.Module, pixel_values: Tensor) -> tuple[Tensor, ...]:
+    output = tower(pixel_values, output_hidden_states=True)
+    return output.image_embeds, output.hidden_states[-2], output.hidden_states[-1]

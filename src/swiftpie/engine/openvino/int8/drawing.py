@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import Notes
 from swiftpie.backbones.components import Components
-from swiftpie.engine.openvino.arguments import outline
+from swiftpie.engine.openvino.arguments import outline, shapes
 from swiftpie.images import load_image
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.pipelines.condition import Strength
@@ -20,7 +20,8 @@ from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.personalize import MaskSource, Subject, draw_start, prepare
 from swiftpie.types import Identity, TextCondition
 
-NUM_CALLS = 24  # statistics of ranges change little beyond
+MOST_CALLS, LEAST_CALLS = 24, 6  # statistics of ranges change little beyond
+NUM_CELLS = 24 * 256  # that are seen where pictures are small
 NUM_IDENTITIES = 6
 PROMPTS = (
     "a photo of a subject on a beach",
@@ -57,6 +58,7 @@ class _Recorder(nn.Module):
         self._inner = [inner]  # in a list, because its weights are not this module's
         self.installation = inner.installation
         self.place_subject = inner.place_subject
+        self.encode_reference = inner.encode_reference
         self.read_reference = inner.read_reference
         self.calls: list[Call] = []
 
@@ -74,8 +76,8 @@ class _Recorder(nn.Module):
 
 
 @torch.no_grad()
-def calls_like(components: Components, form: Any) -> list[Call]:  # noqa: ANN401 - see `outline`
-    """Return calls whose outline is `form`, in an order that never changes.
+def denoiser_calls(components: Components, form: Any) -> list[Call]:  # noqa: ANN401 - see `outline`
+    """Return calls whose shapes are those of the outline `form`, always the same ones.
 
     Empty where calls of this kind come about in another way than by `personalize`.
 
@@ -89,18 +91,23 @@ def calls_like(components: Components, form: Any) -> list[Call]:  # noqa: ANN401
     identities = _identities(components, views, has_detail=bool(attention.keys))
     recorder = _Recorder(components.denoiser)
     serving = replace(components, denoiser=recorder)
-    for number in range(NUM_CALLS):
+    for number in range(max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))):
         shown = [identities[(number + k) % len(identities)] for k in range(subjects)]
         seeds = range(number * batch, (number + 1) * batch)
         _draw(serving, shown, seeds, cells=(rows, columns))
-    return [call for call in recorder.calls if repr(outline(call)) == repr(wanted)]
+    return [call for call in recorder.calls if shapes(outline(call)) == shapes(wanted)]
+
+
+def sample_pictures(count: int) -> list[Path]:
+    """Return the first pictures of subjects in the package."""
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
+    return sorted(folder.glob("*.webp"))[:count]
 
 
 def _identities(components: Components, views: int, *, has_detail: bool) -> list[Identity]:
     """Return the first subjects in the package, each from so many copies of its picture."""
-    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
-    pictures = sorted(folder.glob("*.webp"))[:NUM_IDENTITIES]
-    found = [encode_identity(components, [load_image(one)] * views) for one in pictures]
+    pictures = [load_image(one) for one in sample_pictures(NUM_IDENTITIES)]
+    found = [encode_identity(components, [one] * views) for one in pictures]
     return found if has_detail else [one.without_detail() for one in found]
 
 
