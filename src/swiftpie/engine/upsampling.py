@@ -1,0 +1,63 @@
+"""Doubling a picture and the convolution after it, in one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FoldedUpsampling(nn.Module):
+    """Nearest-neighbour doubling and a 3 x 3 convolution, computed on the small picture.
+
+    Two of three taps in a row fall on the same small pixel, so each of the four pixels that
+    become of one sees 2 x 2 small ones, with summed weights: the same values from 4 of 9 products.
+    """
+
+    def __init__(self, inner: Upsample2D) -> None:
+        """Fold `inner`, for which `can_fold` holds."""
+        super().__init__()
+        self.inner = inner  # for sizes that are not doubled
+        self.weight: Tensor
+        self.register_buffer("weight", folded(inner.conv.weight.detach()))
+
+    def forward(self, hidden_states: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Return (B, O, 2H, 2W) for (B, I, H, W), or what `output_size` says."""
+        height, width = hidden_states.shape[2:]
+        if output_size is not None and tuple(output_size) != (2 * height, 2 * width):
+            other: Tensor = self.inner(hidden_states, output_size)
+            return other
+        found = F.conv2d(hidden_states, self.weight, padding=1)  # (B, 4 O, H + 1, W + 1)
+        corners = found.unflatten(1, (4, -1)).unbind(1)
+        kept = [
+            corner[:, :, row : row + height, column : column + width]
+            for corner, (row, column) in zip(corners, CORNERS, strict=True)
+        ]
+        doubled = F.pixel_shuffle(torch.stack(kept, dim=2).flatten(1, 2), 2)
+        return doubled + self.inner.conv.bias[:, None, None]
+
+
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # rows and columns of the pixels that one becomes
+
+
+def can_fold(part: nn.Module) -> bool:
+    """Tell whether `part` doubles and convolves and does nothing else."""
+    if type(part) is not Upsample2D or not part.use_conv or part.use_conv_transpose:
+        return False
+    conv: Any = part.conv
+    is_plain = conv.kernel_size == (3, 3) and conv.stride == (1, 1) and conv.padding == (1, 1)
+    return bool(part.interpolate and part.norm is None and is_plain and conv.bias is not None)
+
+
+def folded(weight: Tensor) -> Tensor:
+    """Return the kernels (4 O, I, 2, 2) of all four corners for `weight` (O, I, 3, 3)."""
+    first = weight.new_tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], dtype=torch.float32)
+    second = weight.new_tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float32)
+    sums = (first, second)  # of taps on the small pixels before and after
+    corners = [
+        torch.einsum("rk,oikl,cl->oirc", sums[row], weight.float(), sums[column])
+        for row, column in CORNERS
+    ]
+    return torch.cat(corners).to(weight.dtype)
