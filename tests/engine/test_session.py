@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import swiftpie
 from swiftpie import ConfigError, InputError, MaskSource, Session, Strength, Subject
 
 NUM_THREADS = 8
@@ -206,3 +207,9 @@ def test_threads_encode_a_subject_once(fresh, sprite):
 def test_a_negative_bound_is_refused(session):
     with pytest.raises(ConfigError, match="MiB"):
         Session(session.components, cache_mib=-1)
+
+
+def test_the_bound_can_be_given_when_a_preset_is_loaded(sprite):
+    session = swiftpie.load("mini", cache_mib=0)
+    session.encode_identity(sprite)
+    assert (session.cache.limit_mib, session.cache.num_entries) == (0, 0)

@@ -196,6 +196,7 @@ def load(
     *,
     device: str = "cpu",
     engine: str | Sequence[str] = (),
+    cache_mib: float = CACHE_MIB,
     **choices: Unpack[Choices],
 ) -> Session:
     """Load a preset by name.
@@ -204,20 +205,22 @@ def load(
         preset: One of `swiftpie presets`.
         device: A torch device, as "cpu" or "cuda".
         engine: Transforms that make it quicker or smaller, any of `swiftpie engine`.
+        cache_mib: Bound of what is kept for later calls; see `Session`.
         **choices: What to load instead of, or besides, the preset's own networks: `weights`,
             `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
             `dtype`, `plan`, `face_version`, `lora_scale`, `allow_pickle` and `offline` say how.
             See `swiftpie.backbones.choices`.
 
     Raises:
-        ConfigError: No such preset or transform, or the preset leaves no such choice.
+        ConfigError: No such preset or transform, the preset leaves no such choice, or the bound
+            of the cache is negative.
         CapabilityError: A transform cannot be applied to these networks.
         WeightsError: Weights are missing, damaged or do not fit.
         MissingExtra: The preset or a transform needs a package that is not installed.
     """
     transforms = choose(engine)  # complains before weights are read
     components = load_components(PRESETS.get(preset), device=device, **choices)
-    return Session(applied(components, transforms))
+    return Session(applied(components, transforms), cache_mib=cache_mib)
 
 
 def _as_list(value: object) -> list[Picture]:
