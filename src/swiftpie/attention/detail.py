@@ -15,6 +15,7 @@ from swiftpie.attention.kernels import (
     cell_positions,
     merge_heads,
     split_heads,
+    thin,
     token_grid,
 )
 from swiftpie.attention.rescale import cap_energy, caution, layer_masks, region_scale
@@ -76,7 +77,8 @@ class DetailAttention(nn.Module):
         del encoder_hidden_states, attention_mask  # diffusers passes them to every processor
         notes[self.name] = hidden_states
         query = split_heads(attn.to_q(hidden_states), attn.heads)
-        seen = self._downsampled(hidden_states, condition)
+        rows, columns = condition.mask.shape[-2:]
+        seen = thin(hidden_states, (rows, columns), self.stride)
         key = split_heads(attn.to_k(seen), attn.heads)
         value = split_heads(attn.to_v(seen), attn.heads)
         if self.name not in condition.keys:
@@ -89,14 +91,6 @@ class DetailAttention(nn.Module):
             result = cap_energy(result, own, condition.energy_cap)
         output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
-
-    def _downsampled(self, hidden_states: Tensor, condition: AttentionCondition) -> Tensor:
-        """Return the tokens (B, M, D) that are attended to: one of each `stride` x `stride`."""
-        rows, columns = condition.mask.shape[-2:]
-        if self.stride == 1 or hidden_states.shape[1] != rows * columns:
-            return hidden_states
-        grid = hidden_states.unflatten(1, (rows, columns))
-        return grid[:, :: self.stride, :: self.stride].flatten(1, 2)
 
     def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the rescaled sum over subjects, (B, N, D)."""

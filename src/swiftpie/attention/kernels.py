@@ -26,6 +26,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 
+def thin(hidden_states: Tensor, cells: tuple[int, int], stride: int) -> Tensor:
+    """Return one of each `stride` x `stride` tokens, (B, M, D), of a finest layer's (B, N, D).
+
+    `cells` are the rows and columns of the latents; layers on coarser grids keep all tokens.
+    """
+    if stride == 1 or hidden_states.shape[1] != cells[0] * cells[1]:
+        return hidden_states
+    return hidden_states.unflatten(1, cells)[:, ::stride, ::stride].flatten(1, 2)
+
+
 def attend_near(
     query: Tensor,
     key: Tensor,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.attention.kernels import cell_positions
+from swiftpie.attention.thinned import ThinnedAttention
 from swiftpie.models.tiny import MASK_CELLS, WAVES, tiny_unet, waves
 from swiftpie.models.unet import added_conditions
 from swiftpie.noise import COUPLED_CHANNELS
@@ -75,8 +76,26 @@ class UNetInversion(nn.Module):
             INVERSION_TIMESTEP,
             text.hidden_states.to(dtype),
             added_cond_kwargs=added_conditions(self.unet, latents, text),
+            cross_attention_kwargs=self._told(latents),
         ).sample
         return noise.float()
+
+    def _told(self, latents: Tensor) -> dict[str, object] | None:
+        """Return what attention has to know besides; diffusers' own knows enough."""
+        del latents
+        return None
+
+
+class ThinnedInversion(UNetInversion):
+    """The same network with self-attention to fewer tokens on the finest grid."""
+
+    def __init__(self, unet: UNet2DConditionModel, stride: int) -> None:
+        """Exchange the attention of `unet`; one of `stride` x `stride` tokens is attended to."""
+        super().__init__(unet)
+        unet.set_attn_processor(ThinnedAttention(stride))
+
+    def _told(self, latents: Tensor) -> dict[str, object]:
+        return {"cells": tuple(latents.shape[-2:])}
 
 
 class TinyInversion(ModelMixin, ConfigMixin):

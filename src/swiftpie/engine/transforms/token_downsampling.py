@@ -5,21 +5,26 @@ from dataclasses import replace
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.twin import module_of, twin
+from swiftpie.models.inversion import ThinnedInversion, UNetInversion
 
 STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
 
 
 def apply(components: Components) -> Components:
-    """Return components whose denoiser attends to a quarter of its own finest tokens.
+    """Return components whose U-Nets attend to a quarter of their own finest tokens.
 
     From token downsampling (arXiv:2402.13573): neighbours say nearly the same, so queries stay
     and keys and values are thinned. References keep all of theirs, because the same done to them
-    costs the subject. Weights are shared with the given components.
+    costs the subject; so does the inversion network of `mini`, which is small. Weights are shared
+    with the given components.
     """
     denoiser = twin(module_of(components.denoiser))
     for attention in denoiser.installation.detail.values():
         attention.stride = STRIDE
-    return replace(components, denoiser=denoiser)
+    inversion = components.inversion
+    if isinstance(inversion, UNetInversion):
+        inversion = ThinnedInversion(twin(inversion.unet), STRIDE)
+    return replace(components, denoiser=denoiser, inversion=inversion)
 
 
 TRANSFORM = Transform(
