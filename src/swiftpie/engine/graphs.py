@@ -15,7 +15,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.engine.twin import module_of
-from swiftpie.engine.wrapped import WrappedDenoiser, predict, read_noted
+from swiftpie.engine.wrapped import WrappedDenoiser, predict
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.types import Autoencoder, TextCondition
 
@@ -78,12 +78,11 @@ class Compiled:
 
 
 class CompiledDenoiser(WrappedDenoiser):
-    """A denoiser that draws, and looks at references, by compiled graphs."""
+    """A denoiser that draws by compiled graphs, and looks at references without one."""
 
     def __init__(self, inner: Denoiser, compiler: Compiler) -> None:
         super().__init__(inner)
         self._predict = compiler.compile(partial(predict, self.inner))
-        self._read = compiler.compile(partial(read_noted, self.inner))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         """Return a copy that is not compiled: whoever copies a denoiser wants to change it."""
@@ -104,11 +103,6 @@ class CompiledDenoiser(WrappedDenoiser):
         if inline:
             notes[INLINE_MASK] = inline[0].clone()
         return Prediction(sample=sample.clone(), mask=mask.clone())
-
-    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Look at canonical references; see `Denoiser`."""
-        noted = (one.clone() for one in self._read(encoded, text))
-        return dict(zip(self.installation.detail_layers, noted, strict=True))
 
 
 class CompiledDecoder(nn.Module):
