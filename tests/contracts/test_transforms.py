@@ -16,8 +16,10 @@ LEAST_DB = {  # likeness to the untouched picture, peak signal to noise
     "channels-last": 55,
     "quantize": 30,
     "compile": 50,
-    "openvino": 30,
-    "openvino-int8": 20,
+    "openvino": 45,
+    "openvino-int8": 35,
+    "token-downsampling": 33,
+    "folded-upsampling": 55,
 }
 REFUSED_BY_MINI = {"offload", "tiny-decoder"}  # on the CPU, and with a tiny decoder of its own
 SLOW = {"compile", "openvino", "openvino-int8"}  # they compile or export for a minute
