@@ -18,11 +18,6 @@ def remember_pictures(autoencoder: Autoencoder, cache: Cache, fingerprint: str) 
     return kind(autoencoder, cache, fingerprint)
 
 
-def remember_appearances(encoder: nn.Module, cache: Cache, fingerprint: str) -> nn.Module:
-    """Return the image encoder `encoder` so that each picture is looked at once."""
-    return CachedImageEncoder(encoder, cache, fingerprint)
-
-
 def remember_inversions(inversion: Inversion, cache: Cache, fingerprint: str) -> Inversion:
     """Return `inversion` so that each picture is inverted once under each prompt."""
     kind = CachedReader if isinstance(inversion, ReadsEdits) else CachedInversion

@@ -14,7 +14,7 @@ from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
 from swiftpie.engine.pictures import (
-    remember_appearances,
+    CachedImageEncoder,
     remember_inversions,
     remember_pictures,
 )
@@ -175,7 +175,7 @@ class Session:
         inversion, encoder = cached.inversion, cached.image_encoder
         return replace(
             cached,
-            image_encoder=None if encoder is None else remember_appearances(encoder, *known),
+            image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
             autoencoder=remember_pictures(cached.autoencoder, *known),
             inversion=None if inversion is None else remember_inversions(inversion, *known),
         )

@@ -8,6 +8,8 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # rows and columns of the pixels that one becomes
+
 
 class FoldedUpsampling(nn.Module):
     """Nearest-neighbour doubling and a 3 x 3 convolution, computed on the small picture.
@@ -37,9 +39,6 @@ class FoldedUpsampling(nn.Module):
         ]
         doubled = F.pixel_shuffle(torch.stack(kept, dim=2).flatten(1, 2), 2)
         return doubled + self.inner.conv.bias[:, None, None]
-
-
-CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # rows and columns of the pixels that one becomes
 
 
 def can_fold(part: nn.Module) -> bool:

@@ -33,7 +33,8 @@ def to_openvino(
 
     Args:
         components: Networks on the CPU.
-        quantizes: Whether all but encoders of text and pictures compute in whole numbers of 8 bits.
+        quantizes: Whether denoiser, inversion network and autoencoder compute in whole numbers of
+            8 bits.
         precision: What all else is computed in; None for what the processor does best.
         folder: Where exported networks are kept; see `default_folder`.
 

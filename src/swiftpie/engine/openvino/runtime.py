@@ -48,7 +48,7 @@ def unreported() -> Iterator[None]:
 
 
 def load(package: str) -> Any:  # noqa: ANN401 - neither package has complete types
-    """Import `openvino` or `nncf`.
+    """Import `openvino` or `nncf`, or a part of them.
 
     Raises:
         MissingExtra: It is not installed.

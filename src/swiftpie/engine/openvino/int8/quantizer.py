@@ -1,7 +1,6 @@
 """Networks in whole numbers of 8 bits, by NNCF, calibrated on pictures in the package."""
 
 import contextlib
-import importlib
 import io
 import json
 import logging
@@ -90,9 +89,7 @@ class Quantizer:
             ),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 smooth_quant_alphas=off,
-                activations_range_estimator_params=importlib.import_module(
-                    RANGES
-                ).RangeEstimatorParametersSet.MINMAX,
+                activations_range_estimator_params=load(RANGES).RangeEstimatorParametersSet.MINMAX,
             ),
         )
 
