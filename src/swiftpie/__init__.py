@@ -11,6 +11,7 @@ from swiftpie.errors import (
     SwiftPieError,
     WeightsError,
 )
+from swiftpie.garbage import uncollected
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session, load
@@ -74,7 +75,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
     """
     if name not in _HOMES:
         raise AttributeError(f"module 'swiftpie' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    with uncollected():
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -16,7 +16,12 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import (
+    Image,
+    ImageCms,
+    ImageOps,
+    WebPImagePlugin,  # noqa: F401 - else Pillow imports forty formats to find this one
+)
 
 from swiftpie.errors import ImageError, InputError
 

@@ -13,6 +13,7 @@ from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.backbones.weights import fingerprint_of, load_network
 from swiftpie.errors import WeightsError, short_reason
+from swiftpie.garbage import uncollected
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor
@@ -23,6 +24,7 @@ from swiftpie.models.vision import ConvImageEncoder
 INVERSION = "inversion"  # its folder; identities do not depend on it, so no fingerprint does
 
 
+@uncollected()  # a search among all that was just imported would take as long as the rest
 def load_embedded(
     preset: Preset,
     *,

@@ -103,4 +103,7 @@ def swiftpie(
 def main() -> None:
     """Run the command line, in a process that is its own."""
     gc.set_threshold(COLLECT_EVERY)
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()
