@@ -13,7 +13,7 @@ from benchmarks._models import ADAPTER, PRESETS, REHEARSAL, TINY_DECODER
 from benchmarks._scene import Scene, prompt
 from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
-from swiftpie.engine.decoders import with_decoder
+from swiftpie.engine.autoencoders import joined
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.models.latents import LatentAutoencoder
@@ -47,7 +47,7 @@ def decoders_of(components: Components, engine: str, scene: Scene) -> dict[str, 
 
     They share all other networks, so that these are compiled, and held, once.
     """
-    tiny = with_decoder(components.autoencoder, LatentAutoencoder(tiny_decoder(scene)))
+    tiny = joined(components.autoencoder, LatentAutoencoder(tiny_decoder(scene)))
     both = (components, replace(components, autoencoder=tiny))
     if engine != EAGER:
         both = tuple(transform(one, engine.split(TOGETHER)) for one in both)  # type: ignore[assignment]  # two of them

@@ -66,7 +66,8 @@ def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:
 def to_reference(affine: Tensor, points: Tensor) -> Tensor:
     """Map picture points (..., 2) by `affine` (B, 2, 3) to reference-frame points (B, ..., 2)."""
     flat = points.reshape(-1, 2)
-    mapped = flat @ affine[:, :, :2].transpose(1, 2) + affine[:, None, :, 2]
+    across, down, offset = affine[:, None].unbind(-1)  # (B, 1, 2) each
+    mapped = flat[:, :1] * across + flat[:, 1:] * down + offset
     return mapped.unflatten(1, points.shape[:-1])
 
 

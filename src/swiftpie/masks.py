@@ -204,7 +204,9 @@ def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: Mas
 
 def grow(mask: Tensor, radius_px: int) -> Tensor:
     """Return `mask` (B, 1, H, W) widened by `radius_px` on every side."""
-    return F.max_pool2d(mask, 2 * radius_px + 1, stride=1, padding=radius_px)
+    side = 2 * radius_px + 1
+    by_row = F.max_pool2d(mask, (1, side), stride=1, padding=(0, radius_px))
+    return F.max_pool2d(by_row, (side, 1), stride=1, padding=(radius_px, 0))
 
 
 def feather(mask: Tensor, width_px: int = FEATHER_PX) -> Tensor:

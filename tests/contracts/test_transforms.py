@@ -21,7 +21,7 @@ LEAST_DB = {  # likeness to the untouched picture, peak signal to noise
     "token-downsampling": 33,
     "folded-upsampling": 55,
 }
-REFUSED_BY_MINI = {"offload", "tiny-decoder"}  # on the CPU, and with a tiny decoder of its own
+REFUSED_BY_MINI = {"offload", "tiny-decoder", "tiny-encoder"}  # on the CPU, and tiny by itself
 SLOW = {"compile", "openvino", "openvino-int8"}  # they compile or export for a minute
 
 # What PyTorch's compiler says about itself.

@@ -1,6 +1,8 @@
 """The bundle of loaded networks that every pipeline function takes."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -30,6 +32,8 @@ class Components:
     layout_predictor: LayoutPredictor | None  # None where the model does not place subjects
     inversion: Inversion | None  # None where the model cannot edit pictures yet
     fingerprint: str  # sha256 of all weights
+    # What a session draws in, as whoever computes wants it.
+    scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
 
     @property
     def device(self) -> torch.device:

@@ -124,17 +124,18 @@ class Session:
         """
         if not 0 <= seed <= MAX_SEED - num_images:
             raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
-        return personalize(
-            self._cached,
-            subjects,
-            prompt,
-            seeds=range(seed, seed + num_images),
-            strength=strength,
-            mask=mask,
-            box=box,
-            size_px=size_px,
-            **steering,
-        )
+        with self.components.scope():
+            return personalize(
+                self._cached,
+                subjects,
+                prompt,
+                seeds=range(seed, seed + num_images),
+                strength=strength,
+                mask=mask,
+                box=box,
+                size_px=size_px,
+                **steering,
+            )
 
     def edit(
         self,
@@ -158,16 +159,17 @@ class Session:
         picture = load_image(image)
         if mask is not None and not isinstance(mask, Tensor | tuple):
             mask = load_mask(mask, picture.size)
-        return edit(
-            self._editing,
-            picture,
-            prompt,
-            source_prompt=source_prompt,
-            keyword=keyword,
-            mask=mask,
-            identity=identity,
-            settings=settings,
-        )
+        with self.components.scope():
+            return edit(
+                self._editing,
+                picture,
+                prompt,
+                source_prompt=source_prompt,
+                keyword=keyword,
+                mask=mask,
+                identity=identity,
+                settings=settings,
+            )
 
     def _remembering_pictures(self) -> Components:
         """Return components for edits, so that the second of one picture does not start anew."""

@@ -8,11 +8,13 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # rows and columns of the pixels that one becomes
+# Taps of the convolution (columns) that fall on each of the small pixels which reach a large one,
+# by its distance from them, as the kernel of a transposed convolution has it.
+TAPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
 
 class FoldedUpsampling(nn.Module):
-    """Nearest-neighbour doubling and a 3 x 3 convolution, computed on the small picture.
+    """Nearest-neighbour doubling and a 3 x 3 convolution as one transposed convolution.
 
     Two of three taps in a row fall on the same small pixel, so each of the four pixels that
     become of one sees 2 x 2 small ones, with summed weights: the same values from 4 of 9 products.
@@ -31,14 +33,8 @@ class FoldedUpsampling(nn.Module):
         if output_size is not None and tuple(output_size) != (2 * height, 2 * width):
             other: Tensor = self.inner(hidden_states, output_size)
             return other
-        found = F.conv2d(hidden_states, self.weight, padding=1)  # (B, 4 O, H + 1, W + 1)
-        corners = found.unflatten(1, (4, -1)).unbind(1)
-        kept = [
-            corner[:, :, row : row + height, column : column + width]
-            for corner, (row, column) in zip(corners, CORNERS, strict=True)
-        ]
-        doubled = F.pixel_shuffle(torch.stack(kept, dim=2).flatten(1, 2), 2)
-        return doubled + self.inner.conv.bias[:, None, None]
+        bias = self.inner.conv.bias
+        return F.conv_transpose2d(hidden_states, self.weight, bias, stride=2, padding=1)
 
 
 def can_fold(part: nn.Module) -> bool:
@@ -51,12 +47,6 @@ def can_fold(part: nn.Module) -> bool:
 
 
 def folded(weight: Tensor) -> Tensor:
-    """Return the kernels (4 O, I, 2, 2) of all four corners for `weight` (O, I, 3, 3)."""
-    first = weight.new_tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], dtype=torch.float32)
-    second = weight.new_tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float32)
-    sums = (first, second)  # of taps on the small pixels before and after
-    corners = [
-        torch.einsum("rk,oikl,cl->oirc", sums[row], weight.float(), sums[column])
-        for row, column in CORNERS
-    ]
-    return torch.cat(corners).to(weight.dtype)
+    """Return the kernel (I, O, 4, 4) of the transposed convolution for `weight` (O, I, 3, 3)."""
+    taps = weight.new_tensor(TAPS, dtype=torch.float32)
+    return torch.einsum("ar,bc,oirc->ioab", taps, taps, weight.float()).to(weight.dtype)

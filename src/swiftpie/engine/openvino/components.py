@@ -6,6 +6,7 @@ from pathlib import Path
 from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.encoders import OpenvinoEncoder, openvino_image_encoder
 from swiftpie.engine.openvino.export import digest_of
+from swiftpie.engine.openvino.fitted import fitted
 from swiftpie.engine.openvino.int8.quantizer import Quantizer
 from swiftpie.engine.openvino.networks import (
     OpenvinoDenoiser,
@@ -53,13 +54,14 @@ def to_openvino(
         change=Quantizer(components) if quantizes else None,
         precision=precision,
     )
-    denoiser, inversion = components.denoiser, components.inversion
+    denoiser, inversion = module_of(components.denoiser), components.inversion
     encoder = components.image_encoder
     return replace(
         components,
         text=with_encoders(components.text, lambda one: OpenvinoEncoder(one, workshop)),
         autoencoder=openvino_autoencoder(components.autoencoder, workshop),
-        denoiser=OpenvinoDenoiser(denoiser, workshop, weights=digest_of(module_of(denoiser))),
+        denoiser=OpenvinoDenoiser(fitted(denoiser), workshop, weights=digest_of(denoiser)),
         image_encoder=None if encoder is None else openvino_image_encoder(encoder, workshop),
         inversion=None if inversion is None else openvino_inversion(inversion, workshop),
+        scope=workshop.threads.for_openvino,
     )

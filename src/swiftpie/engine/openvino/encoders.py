@@ -10,6 +10,8 @@ from swiftpie.engine.openvino.workshop import Workshop
 from swiftpie.engine.twin import twin
 from swiftpie.models.vision import ClipIdentityEncoder
 
+TOWER = "image encoder"  # what a quantizer looks for
+
 
 class LastStates(NamedTuple):
     """What most models read of a CLIP encoder, named as transformers does."""
@@ -71,7 +73,7 @@ class OpenvinoTower(nn.Module):
         self.config = inner.config
         self.inner = inner
         self._workshop = workshop
-        self._function = Function("image encoder", inner, compute=_see, weights=digest_of(inner))
+        self._function = Function(TOWER, inner, compute=_see, weights=digest_of(inner))
 
     @property
     def dtype(self) -> torch.dtype:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
-import torch
-
 from swiftpie.errors import MissingExtra
 
 logger = logging.getLogger(__name__)
@@ -63,11 +61,11 @@ def load(package: str) -> Any:  # noqa: ANN401 - neither package has complete ty
         ) from error
 
 
-def compile_graph(core: Any, graph: Any, precision: Precision) -> Any:  # noqa: ANN401 - see `load`
-    """Return `graph` made ready for this processor, for one call at a time on torch's threads."""
+def compile_graph(core: Any, graph: Any, precision: Precision, threads: int) -> Any:  # noqa: ANN401 - see `load`
+    """Return `graph` made ready for this processor, for one call at a time."""
     hints = {
         "INFERENCE_PRECISION_HINT": precision.value,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
     }
     return core.compile_model(graph, DEVICE, hints)

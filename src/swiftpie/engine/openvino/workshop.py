@@ -24,6 +24,7 @@ from swiftpie.engine.openvino.runtime import (
     versions,
 )
 from swiftpie.engine.openvino.store import Store
+from swiftpie.engine.openvino.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Workshop:
         self._change = change
         self._core = load("openvino").Core()
         self._precision = precision or preferred_precision(self._core)
+        self.threads = Threads()
         self._open: OrderedDict[str, Graph] = OrderedDict()
         self._keys: WeakKeyDictionary[Function, dict[Hashable, str]] = WeakKeyDictionary()
         self._lock = threading.RLock()
@@ -96,8 +98,9 @@ class Workshop:
 
     def _ready(self, function: Function, form: Any, key: str) -> Graph:  # noqa: ANN401 - see export
         started = time.perf_counter()
-        graph = self._changed(function, form, key) or self._exported(function, form, key)
-        ready = Graph(compile_graph(self._core, graph, self._precision))
+        with self.threads.for_torch():
+            graph = self._changed(function, form, key) or self._exported(function, form, key)
+        ready = Graph(compile_graph(self._core, graph, self._precision, self.threads.count))
         spent = time.perf_counter() - started
         logger.info("The %s was ready for OpenVINO after %.1f s.", function.name, spent)
         return ready

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.decoders import with_decoder
+from swiftpie.engine.autoencoders import joined
 from swiftpie.engine.graphs import CompiledDecoder, CompiledDenoiser, Compiler
 from swiftpie.engine.offload import Resting
 from swiftpie.engine.transform import Transform, Turn
@@ -37,7 +37,7 @@ def compiled(components: Components, compiler: Compiler) -> Components:
     return replace(
         components,
         denoiser=CompiledDenoiser(components.denoiser, compiler),
-        autoencoder=with_decoder(autoencoder, CompiledDecoder(autoencoder, compiler)),
+        autoencoder=joined(autoencoder, CompiledDecoder(autoencoder, compiler)),
     )
 
 

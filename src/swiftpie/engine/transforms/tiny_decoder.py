@@ -1,76 +1,22 @@
 """A tiny autoencoder in place of Stable Diffusion's decoder."""
 
 from dataclasses import replace
-from pathlib import Path
-
-from diffusers import AutoencoderTiny
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-from torch import nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.networks import Reader
-from swiftpie.backbones.preset import Family
-from swiftpie.engine.decoders import with_decoder
+from swiftpie.engine.autoencoders import joined
+from swiftpie.engine.taesd import tiny_autoencoder
 from swiftpie.engine.transform import Transform
-from swiftpie.errors import CapabilityError, WeightsError
-from swiftpie.models.latents import LatentAutoencoder
-
-TAESD, TAESDXL = "madebyollin/taesd", "madebyollin/taesdxl"
-REPOSITORIES = {Family.SD15: TAESD, Family.SD21: TAESD, Family.SDXL: TAESDXL}
-FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
 def apply(components: Components) -> Components:
     """Return components that decode with TAESD, and encode as before.
 
-    Edits keep the exact encoder, because the inverted noise is found from its latents. TAESD is
-    read from the hub's cache on this machine and never fetched, as a transform does not know
-    whether it may.
-
     Raises:
         CapabilityError: The preset's own decoder is a tiny one already.
         WeightsError: TAESD is not in the cache, or damaged.
     """
-    preset, autoencoder = components.preset, components.autoencoder
-    repository = REPOSITORIES.get(preset.family)
-    if repository is None or _is_tiny(autoencoder):
-        raise CapabilityError(
-            f"Preset {preset.name!r} was loaded with 'tiny-decoder', and its own decoder is a tiny "
-            "one already. A preset with Stable Diffusion's autoencoder is needed. Leave it out."
-        )
-    assert isinstance(autoencoder, nn.Module), "networks are modules"
-    weight = next(autoencoder.parameters())
-    reader = Reader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)
-    decoder = LatentAutoencoder(reader.read("tiny decoder", _locate(repository), _build))
-    return replace(components, autoencoder=with_decoder(autoencoder, decoder))
-
-
-def _is_tiny(autoencoder: object) -> bool:
-    return isinstance(autoencoder, LatentAutoencoder) and isinstance(
-        autoencoder.network, AutoencoderTiny
-    )
-
-
-def _locate(repository: str) -> Path:
-    """Return the folder of TAESD.
-
-    Raises:
-        WeightsError: It is not on this machine.
-    """
-    try:
-        folder = snapshot_download(repository, allow_patterns=list(FILES), local_files_only=True)
-    except LocalEntryNotFoundError as error:
-        raise WeightsError(
-            f"'tiny-decoder' needs {repository!r} (MIT licence), which is not in the hub's cache "
-            f"on this machine. Fetch it once: hf download {repository} {' '.join(FILES)}"
-        ) from error
-    return Path(folder)
-
-
-def _build(folder: Path) -> nn.Module:
-    network: nn.Module = AutoencoderTiny.from_config(AutoencoderTiny.load_config(folder))
-    return network
+    tiny = tiny_autoencoder(components, asked_by="tiny-decoder")
+    return replace(components, autoencoder=joined(components.autoencoder, tiny))
 
 
 TRANSFORM = Transform(

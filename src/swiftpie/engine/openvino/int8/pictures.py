@@ -1,4 +1,4 @@
-"""Calls of autoencoders and inversion networks, from the pictures in the package."""
+"""Calls of autoencoders, image encoders and inversion networks, from the package's pictures."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.arguments import outline, shapes
 from swiftpie.engine.openvino.int8.drawing import PROMPTS, sample_pictures
 from swiftpie.images import load_image, to_pil, to_tensor
+from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
 NUM_PICTURES = 8  # each holds thousands of cells, whose ranges change little beyond
@@ -43,6 +44,16 @@ def inversion_calls(components: Components, form: Any) -> list[Call]:  # noqa: A
         for number, one in enumerate(_latents(components, (rows, columns)))
     ]
     return [call for call in calls if shapes(outline(call)) == shapes(form)]
+
+
+@torch.no_grad()
+def tower_calls(components: Components, form: Any) -> list[Call]:  # noqa: ANN401 - see `outline`
+    """Return calls of a CLIP tower with normalised pictures of the shape in `form`."""
+    encoder = components.image_encoder
+    assert isinstance(encoder, ClipIdentityEncoder), "no other encoder has such a graph"
+    batch, _, height, width = form[0].shape
+    pictures = [(one / 2 + 0.5 - encoder.mean) / encoder.std for one in _scenes((height, width))]
+    return [(one.expand(batch, -1, -1, -1),) for one in pictures]
 
 
 def _text(components: Components, number: int, batch: int) -> TextCondition:

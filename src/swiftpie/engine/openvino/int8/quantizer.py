@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.arguments import flatten, plain
+from swiftpie.engine.openvino.encoders import TOWER
 from swiftpie.engine.openvino.export import Function, number_of
 from swiftpie.engine.openvino.int8.drawing import denoiser_calls
 from swiftpie.engine.openvino.int8.pictures import (
@@ -18,6 +19,7 @@ from swiftpie.engine.openvino.int8.pictures import (
     decoder_calls,
     encoder_calls,
     inversion_calls,
+    tower_calls,
 )
 from swiftpie.engine.openvino.networks import DECODER, DENOISER, ENCODER, INVERSION
 from swiftpie.engine.openvino.runtime import load, unreported, versions
@@ -25,7 +27,7 @@ from swiftpie.errors import SwiftPieError
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 3  # changes with what is quantised, so that older graphs are not used
+RECIPE = 4  # changes with what is quantised, so that older graphs are not used
 FOLDED, MULTIPLIED = "Convolution", "MatMul"
 EXACT = ["ScaledDotProductAttention"]  # 8 bits blur attention, whose keys have places
 RANGES = "nncf.quantization.range_estimator"
@@ -35,15 +37,17 @@ SOURCES: Mapping[str, Callable[[Components, Any], Sequence[Call]]] = {
     INVERSION: inversion_calls,
     ENCODER: encoder_calls,
     DECODER: decoder_calls,
+    TOWER: tower_calls,
 }
 """Where calls of a network come from; what is not named here stays as it is."""
+SMOOTHED = {TOWER}  # few channels of CLIP's states are far larger than all others
 
 
 class Quantizer:
     """Turns convolutions and linear layers of exported networks to whole numbers.
 
-    What smooths activations into weights for language models is off, and no value is cut as an
-    outlier: with either, single pictures of the embedded model fell from 40 dB to 21.
+    What smooths activations into weights is for transformers that need it alone, and no value is
+    cut as an outlier: with either, single pictures of the embedded model fell from 40 dB to 21.
     """
 
     def __init__(self, components: Components) -> None:
@@ -73,11 +77,13 @@ class Quantizer:
             logger.warning("A call of the %s is not quantised: %s", function.name, reason)
             return None
         with unreported(), contextlib.redirect_stdout(io.StringIO()):  # it draws progress bars
-            return self._quantized(in_single(graph), calls)
+            return self._quantized(in_single(graph), calls, smooths=function.name in SMOOTHED)
 
-    def _quantized(self, graph: Any, calls: Sequence[Call]) -> Any:  # noqa: ANN401 - see `Change`
+    def _quantized(self, graph: Any, calls: Sequence[Call], *, smooths: bool) -> Any:  # noqa: ANN401 - see `Change`
         nncf = self._nncf
-        off = nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
+        smoothing = nncf.AdvancedSmoothQuantParameters()
+        if not smooths:
+            smoothing = nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
         return nncf.quantize(
             graph,
             nncf.Dataset(calls, lambda call: _inputs(call, graph)),
@@ -88,7 +94,7 @@ class Quantizer:
                 names=[*_ends(graph), *_products(graph)], types=EXACT, validate=False
             ),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                smooth_quant_alphas=off,
+                smooth_quant_alphas=smoothing,
                 activations_range_estimator_params=load(RANGES).RangeEstimatorParametersSet.MINMAX,
             ),
         )

@@ -1,4 +1,4 @@
-"""A tiny decoder changes how latents look, and nothing else."""
+"""TAESD changes how latents look, or what they are, and nothing else."""
 
 import huggingface_hub.constants
 import numpy as np
@@ -7,8 +7,8 @@ import torch
 from diffusers import AutoencoderTiny
 
 from swiftpie.engine.session import Session
+from swiftpie.engine.taesd import TAESD
 from swiftpie.engine.transform import transform
-from swiftpie.engine.transforms.tiny_decoder import TAESD
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.models.latents import HasPosterior
 from tests.pipelines.tiny_editor import tiny_editor
@@ -25,7 +25,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def decoder(cache):
+def tiny(cache):
     """A random tiny autoencoder, as a download would leave it."""
     repository = cache / f"models--{TAESD.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True)
@@ -42,19 +42,38 @@ def decoder(cache):
 
 
 @torch.no_grad()
-def test_latents_are_decoded_by_it_and_encoded_as_before(decoder):
+def test_latents_are_decoded_by_it_and_encoded_as_before(tiny):
     plain = tiny_editor()
     made = transform(plain, ["tiny-decoder"]).autoencoder
     latents, pixels = torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
     assert torch.equal(made.encode(pixels), plain.autoencoder.encode(pixels))
-    assert torch.equal(made.decode(latents), decoder.decode(latents).sample)
+    assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
     assert not torch.equal(made.decode(latents), plain.autoencoder.decode(latents))
     assert isinstance(made, HasPosterior)
     deviation = plain.autoencoder.posterior(pixels).deviation
     assert torch.equal(made.posterior(pixels).deviation, deviation)
 
 
-@pytest.mark.usefixtures("decoder")
+@torch.no_grad()
+def test_pictures_are_encoded_by_it_and_decoded_as_before(tiny):
+    plain = tiny_editor()
+    made = transform(plain, ["tiny-encoder"]).autoencoder
+    latents, pixels = torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
+    assert torch.equal(made.decode(latents), plain.autoencoder.decode(latents))
+    assert torch.equal(made.encode(pixels), tiny.encode(pixels).latents)
+    assert not torch.equal(made.encode(pixels), plain.autoencoder.encode(pixels))
+    assert made.posterior(pixels).deviation.eq(0).all()
+
+
+@torch.no_grad()
+def test_both_together_are_the_whole_of_it(tiny):
+    made = transform(tiny_editor(), ["tiny-encoder", "tiny-decoder"]).autoencoder
+    latents, pixels = torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
+    assert torch.equal(made.encode(pixels), tiny.encode(pixels).latents)
+    assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
+
+
+@pytest.mark.usefixtures("tiny")
 def test_it_composes_with_others(sprite):
     session = Session(transform(tiny_editor(), ["channels-last", "tiny-decoder"]))
     alone = Session(transform(tiny_editor(), ["tiny-decoder"]))
@@ -66,11 +85,13 @@ def test_it_composes_with_others(sprite):
 
 
 @pytest.mark.usefixtures("cache")
-def test_without_it_on_this_machine_the_remedy_is_named():
-    with pytest.raises(WeightsError, match=f"hf download {TAESD}"):
-        transform(tiny_editor(), ["tiny-decoder"])
+@pytest.mark.parametrize("name", ["tiny-decoder", "tiny-encoder"])
+def test_without_it_on_this_machine_the_remedy_is_named(name):
+    with pytest.raises(WeightsError, match=f"{name}.*hf download {TAESD}"):
+        transform(tiny_editor(), [name])
 
 
-def test_a_second_tiny_decoder_is_refused(session):
+@pytest.mark.parametrize("name", ["tiny-decoder", "tiny-encoder"])
+def test_a_second_tiny_one_is_refused(session, name):
     with pytest.raises(CapabilityError, match="tiny one already"):
-        transform(session.components, ["tiny-decoder"])
+        transform(session.components, [name])
