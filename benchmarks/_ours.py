@@ -1,4 +1,4 @@
-"""SwiftPie at full size, with an identity from the cache, by any engine and with either decoder."""
+"""SwiftPie at full size, with an identity from the cache, by any engine and autoencoder."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,22 +37,29 @@ def load(scene: Scene) -> Components:
     return session.components
 
 
+FULL, TINY, BOTH_TINY = "full", "tiny", "tiny-both"  # decoders; the last one encodes too
+
+
 def tiny_decoder(scene: Scene) -> Any:  # noqa: ANN401 - not annotated
     """Return a network of TAESD's shape."""
     return read(AutoencoderTiny, scene, TINY_DECODER, scene.dtype).to(scene.device).eval()
 
 
-def decoders_of(components: Components, engine: str, scene: Scene) -> dict[str, Components]:
+def autoencoders_of(components: Components, engine: str, scene: Scene) -> dict[str, Components]:
     """Return components of one engine with the full decoder and with the tiny one.
 
-    They share all other networks, so that these are compiled, and held, once.
+    Where pictures are edited, also with the tiny one as encoder. All share all other networks, so
+    that these are compiled, and held, once.
     """
-    tiny = joined(components.autoencoder, LatentAutoencoder(tiny_decoder(scene)))
-    both = (components, replace(components, autoencoder=tiny))
+    tiny = LatentAutoencoder(tiny_decoder(scene))
+    kinds = {FULL: components.autoencoder, TINY: joined(components.autoencoder, tiny)}
+    if scene.can_edit:
+        kinds[BOTH_TINY] = tiny
+    made = {name: replace(components, autoencoder=one) for name, one in kinds.items()}
     if engine != EAGER:
-        both = tuple(transform(one, engine.split(TOGETHER)) for one in both)  # type: ignore[assignment]  # two of them
-    full, small = both
-    return {"full": full, "tiny": replace(full, autoencoder=small.autoencoder)}
+        made = {name: transform(one, engine.split(TOGETHER)) for name, one in made.items()}
+    full = made[FULL]
+    return {name: replace(full, autoencoder=one.autoencoder) for name, one in made.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from benchmarks._machine import (
 )
 from benchmarks._mini import EAGER
 from benchmarks._models import DTYPES, PRESETS, REHEARSAL, make_elsewhere
-from benchmarks._ours import Ours, decoders_of, load, tiny_decoder
+from benchmarks._ours import BOTH_TINY, FULL, TINY, Ours, autoencoders_of, load, tiny_decoder
 from benchmarks._scene import Scene
 from benchmarks._timing import (
     DIGITS,
@@ -77,11 +77,11 @@ class Wanted:
 
 
 WANTED = (
-    Wanted("personalize", DIFFUSERS, ("full", "tiny"), 8.0),
-    Wanted("personalize", f"{OPENVINO}/tiny", ("tiny",), 2.5),
-    Wanted("personalize", f"{OPENVINO}/full", ("full",), 2.3),
-    Wanted("edit", DIFFUSERS, ("full", "tiny"), 5.0),
-    Wanted("second_edit", DIFFUSERS, ("full", "tiny"), 7.0),
+    Wanted("personalize", DIFFUSERS, (FULL, TINY), 8.0),
+    Wanted("personalize", f"{OPENVINO}/tiny", (TINY,), 2.5),
+    Wanted("personalize", f"{OPENVINO}/full", (FULL,), 2.3),
+    Wanted("edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 5.0),
+    Wanted("second_edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 7.0),
 )
 
 
@@ -268,12 +268,13 @@ def our_entries(components: Components, scene: Scene, engines: Sequence[str]) ->
     def opener(engine: str) -> Callable[[tuple[str, ...]], Actions]:
         def opened(operations: tuple[str, ...]) -> Actions:
             actions: Actions = {}
-            for decoder, one in decoders_of(components, engine, scene).items():
+            for name, one in autoencoders_of(components, engine, scene).items():
                 ours = Ours(one, identity, scene)
-                parts: list[Action] = [ours.personalize]
+                parts: list[Action] = [] if name == BOTH_TINY else [ours.personalize]
                 if "edit" in operations:
                     parts.append(ours.edit)
-                actions[f"{OURS}-{engine}/{decoder}"] = parts
+                if parts:
+                    actions[f"{OURS}-{engine}/{name}"] = parts
             return actions
 
         return opened

@@ -1,6 +1,8 @@
 """One session serves many threads at once, remembers what it encoded, and no call feels another."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise, product
 from random import Random
@@ -85,6 +87,22 @@ def test_calls_from_threads_equal_calls_alone(
     assert len(apart) == num_calls
     assert max(apart) <= MAX_LEVELS
     assert apart.count(0) > num_calls // 2
+
+
+def test_pictures_are_drawn_in_the_scope_of_the_networks(session, identity, sprite):
+    told = []
+
+    @contextmanager
+    def scope():
+        told.append("in")
+        yield
+        told.append("out")
+
+    scoped = Session(replace(session.components, scope=scope))
+    scoped.personalize(identity, "a dog")
+    assert told == ["in", "out"]
+    scoped.edit(sprite, "a dog on grass")
+    assert told == ["in", "out"] * 2
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from swiftpie.backbones.components import Components
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 RECIPE = 4  # changes with what is quantised, so that older graphs are not used
 FOLDED, MULTIPLIED = "Convolution", "MatMul"
+UNFOLDED, ROUNDED = "ConvolutionBackpropData", "FakeQuantize"
+LEVELS = 256  # of 8 bits, of which a range around 0 leaves one on the negative side alone
 EXACT = ["ScaledDotProductAttention"]  # 8 bits blur attention, whose keys have places
 RANGES = "nncf.quantization.range_estimator"
 WEIGHT, WIDENED = "Constant", "Convert"
@@ -84,7 +87,7 @@ class Quantizer:
         smoothing = nncf.AdvancedSmoothQuantParameters()
         if not smooths:
             smoothing = nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
-        return nncf.quantize(
+        made = nncf.quantize(
             graph,
             nncf.Dataset(calls, lambda call: _inputs(call, graph)),
             preset=nncf.QuantizationPreset.MIXED,
@@ -98,6 +101,7 @@ class Quantizer:
                 activations_range_estimator_params=load(RANGES).RangeEstimatorParametersSet.MINMAX,
             ),
         )
+        return mirrored(made)
 
 
 def _inputs(call: Call, graph: Any) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - OpenVINO's class
@@ -119,6 +123,26 @@ def in_single(graph: Any) -> Any:  # noqa: ANN401 - OpenVINO's classes
         narrow = node.output(0) if kind == WEIGHT else node.input_value(0)
         for user in users:
             user.replace_source_output(openvino.opset13.convert(narrow, "f32").output(0))
+    graph.validate_nodes_and_infer_types()
+    return graph
+
+
+def mirrored(graph: Any) -> Any:  # noqa: ANN401 - OpenVINO's classes
+    """Return `graph` with ranges around 0 before transposed convolutions.
+
+    OpenVINO computes these in whole numbers only if 0 is in the middle.
+    """
+    opset = load("openvino").opset13
+    for node in graph.get_ordered_ops():
+        rounding = node.input_value(0).get_node() if node.get_type_name() == UNFOLDED else node
+        if rounding is node or rounding.get_type_name() != ROUNDED:
+            continue
+        ends = [abs(rounding.input_value(place).get_node().get_data()).max() for place in (1, 2)]
+        high = max(ends)
+        low = -high * (LEVELS / (LEVELS - 2))
+        bounds = [np.float32(one) for one in (low, high, low, high)]
+        made = opset.fake_quantize(rounding.input_value(0), *bounds, LEVELS)
+        node.input(0).replace_source_output(made.output(0))
     graph.validate_nodes_and_infer_types()
     return graph
 

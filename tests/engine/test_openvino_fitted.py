@@ -1,0 +1,70 @@
+"""Layers fitted to OpenVINO say what those say that they stand for."""
+
+import pytest
+import torch
+from diffusers.models.activations import GEGLU
+from diffusers.models.upsampling import Upsample2D
+from torch import nn
+
+from swiftpie.engine.openvino.fitted import (
+    BoundedUpsampling,
+    ChannelwiseNorm,
+    HalvedGate,
+    fitted,
+)
+from swiftpie.engine.upsampling import FoldedUpsampling
+
+OFFSET = 30.0  # of values, so that a difference of squares would be seen to be inexact
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def norm(channels=12):
+    made = nn.GroupNorm(4, channels)
+    nn.init.normal_(made.weight)
+    nn.init.normal_(made.bias)
+    return made.requires_grad_(False)
+
+
+def test_a_halved_gate():
+    layer = GEGLU(6, 10).requires_grad_(False)
+    states = torch.randn(2, 5, 6)
+    assert torch.allclose(HalvedGate(layer)(states), layer(states), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 1)])
+def test_a_channelwise_norm(size):
+    layer, states = norm(), torch.randn(2, 12, *size) * 3 + OFFSET
+    assert torch.allclose(ChannelwiseNorm(layer)(states), layer(states), atol=2e-5)
+
+
+def test_a_norm_of_rows_is_left_as_it_was():
+    layer, states = norm(), torch.randn(2, 12, 9)
+    assert torch.equal(ChannelwiseNorm(layer)(states), layer(states))
+
+
+def test_bounded_upsampling():
+    layer = FoldedUpsampling(Upsample2D(6, use_conv=True)).requires_grad_(False)
+    pixels = 1e4 * torch.randn(1, 6, 4, 4)
+    for size in (None, (7, 9)):
+        assert torch.equal(BoundedUpsampling(layer)(pixels, size), layer(pixels, size))
+
+
+def test_a_network_gets_all_of_them_and_the_given_one_keeps_its_own():
+    plain = nn.Sequential(norm(), nn.Sequential(GEGLU(3, 3), nn.GroupNorm(3, 3)))
+    plain.append(FoldedUpsampling(Upsample2D(6, use_conv=True)))
+    made = fitted(plain)
+    kinds = [ChannelwiseNorm, HalvedGate, ChannelwiseNorm, BoundedUpsampling]
+    assert [type(one) for one in (made[0], *made[1], made[2])] == kinds
+    assert [type(one) for one in (plain[0], *plain[1])] == [nn.GroupNorm, GEGLU, nn.GroupNorm]
+    assert made[0].inner.weight.data_ptr() == plain[0].weight.data_ptr()
+    assert made[1][0].gate.weight.data_ptr() == plain[1][0].proj.weight[3:].data_ptr()
+
+
+def test_gates_that_an_adapter_changed_are_left_alone():
+    layer = GEGLU(3, 3)
+    layer.proj = nn.Sequential(layer.proj)
+    assert type(fitted(nn.Sequential(layer))[0]) is GEGLU
