@@ -10,7 +10,7 @@ from swiftpie.engine.openvino.workshop import Workshop
 from swiftpie.engine.twin import twin
 from swiftpie.models.vision import ClipIdentityEncoder
 
-TOWER = "image encoder"  # what a quantizer looks for
+TEXT, TOWER = "text encoder", "image encoder"  # what a quantizer looks for
 
 
 class LastStates(NamedTuple):
@@ -36,8 +36,8 @@ class OpenvinoEncoder(nn.Module):
         self.inner = inner
         self._workshop = workshop
         weights = digest_of(inner)
-        self._last = Function("text encoder", inner, compute=_last, weights=weights)
-        self._all = Function("text encoder", inner, compute=_all, weights=weights)
+        self._last = Function(TEXT, inner, compute=_last, weights=weights)
+        self._all = Function(TEXT, inner, compute=_all, weights=weights)
 
     @property
     def device(self) -> torch.device:
