@@ -129,6 +129,8 @@ def _find_words(
     tokenizer: PreTrainedTokenizerBase, prompt: str, names: Sequence[str], *, length: int
 ) -> Tensor:
     found = torch.zeros(len(names), length)
+    if not any(names):
+        return found
     tokens = tokenizer(
         prompt,
         padding="max_length",
