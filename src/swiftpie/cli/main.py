@@ -103,7 +103,4 @@ def swiftpie(
 def main() -> None:
     """Run the command line, in a process that is its own."""
     gc.set_threshold(COLLECT_EVERY)
-    try:
-        app()
-    finally:
-        gc.freeze()  # else Python searches all of it twice more while it ends, for half a second
+    app()
