@@ -41,11 +41,16 @@ def tiny(cache):
     return network.eval()
 
 
+def material():
+    """Latents and a picture."""
+    return torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
+
+
 @torch.no_grad()
 def test_latents_are_decoded_by_it_and_encoded_as_before(tiny):
     plain = tiny_editor()
     made = transform(plain, ["tiny-decoder"]).autoencoder
-    latents, pixels = torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
+    latents, pixels = material()
     assert torch.equal(made.encode(pixels), plain.autoencoder.encode(pixels))
     assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
     assert not torch.equal(made.decode(latents), plain.autoencoder.decode(latents))
@@ -58,7 +63,7 @@ def test_latents_are_decoded_by_it_and_encoded_as_before(tiny):
 def test_pictures_are_encoded_by_it_and_decoded_as_before(tiny):
     plain = tiny_editor()
     made = transform(plain, ["tiny-encoder"]).autoencoder
-    latents, pixels = torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
+    latents, pixels = material()
     assert torch.equal(made.decode(latents), plain.autoencoder.decode(latents))
     assert torch.equal(made.encode(pixels), tiny.encode(pixels).latents)
     assert not torch.equal(made.encode(pixels), plain.autoencoder.encode(pixels))
@@ -68,7 +73,7 @@ def test_pictures_are_encoded_by_it_and_decoded_as_before(tiny):
 @torch.no_grad()
 def test_both_together_are_the_whole_of_it(tiny):
     made = transform(tiny_editor(), ["tiny-encoder", "tiny-decoder"]).autoencoder
-    latents, pixels = torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
+    latents, pixels = material()
     assert torch.equal(made.encode(pixels), tiny.encode(pixels).latents)
     assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
 

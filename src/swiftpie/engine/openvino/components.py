@@ -34,8 +34,8 @@ def to_openvino(
 
     Args:
         components: Networks on the CPU.
-        quantizes: Whether denoiser, inversion network and autoencoder compute in whole numbers of
-            8 bits.
+        quantizes: Whether denoiser, inversion network, autoencoder and CLIP's image tower compute
+            in whole numbers of 8 bits, and text encoders hold their weights in them.
         precision: What all else is computed in; None for what the processor does best.
         folder: Where exported networks are kept; see `default_folder`.
 
@@ -54,13 +54,16 @@ def to_openvino(
         change=Quantizer(components) if quantizes else None,
         precision=precision,
     )
-    denoiser, inversion = module_of(components.denoiser), components.inversion
-    encoder = components.image_encoder
+    denoiser = fitted(module_of(components.denoiser))
+    autoencoder = fitted(module_of(components.autoencoder))
+    encoder, inversion = components.image_encoder, components.inversion
+    if inversion is not None:
+        inversion = fitted(module_of(inversion))
     return replace(
         components,
         text=with_encoders(components.text, lambda one: OpenvinoEncoder(one, workshop)),
-        autoencoder=openvino_autoencoder(components.autoencoder, workshop),
-        denoiser=OpenvinoDenoiser(fitted(denoiser), workshop, weights=digest_of(denoiser)),
+        autoencoder=openvino_autoencoder(autoencoder, workshop),
+        denoiser=OpenvinoDenoiser(denoiser, workshop, weights=digest_of(denoiser)),
         image_encoder=None if encoder is None else openvino_image_encoder(encoder, workshop),
         inversion=None if inversion is None else openvino_inversion(inversion, workshop),
         scope=workshop.threads.for_openvino,

@@ -1,5 +1,6 @@
 """Layers that compute what others do in operations that OpenVINO is quicker with."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -72,9 +73,10 @@ class BoundedUpsampling(nn.Module):
         super().__init__()
         self.inner = inner
 
-    def forward(self, hidden_states: Tensor, output_size: Any = None) -> Tensor:  # noqa: ANN401 - as its own
+    def forward(self, hidden_states: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Return (B, O, 2H, 2W) for (B, I, H, W), or what `output_size` says."""
-        return self.inner(hidden_states, output_size).clamp(-NO_BOUND, NO_BOUND)
+        doubled: Tensor = self.inner(hidden_states, output_size)
+        return doubled.clamp(-NO_BOUND, NO_BOUND)
 
 
 def fitted(network: nn.Module) -> Any:  # noqa: ANN401 - the same kind of network

@@ -9,7 +9,6 @@ from torch import Tensor
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.engine.openvino.export import Function, digest_of
-from swiftpie.engine.openvino.fitted import fitted
 from swiftpie.engine.openvino.workshop import Workshop
 from swiftpie.engine.twin import module_of
 from swiftpie.engine.wrapped import WrappedDenoiser, predict, read_noted
@@ -63,7 +62,7 @@ class OpenvinoAutoencoder:
     """An autoencoder that computes in OpenVINO."""
 
     def __init__(self, inner: Autoencoder, workshop: Workshop) -> None:
-        network, self._workshop = fitted(module_of(inner)), workshop
+        network, self._workshop = module_of(inner), workshop
         weights = digest_of(network)
         self._encoder = Function(ENCODER, network, compute=_encode, weights=weights)
         self._decoder = Function(DECODER, network, compute=_decode, weights=weights)
@@ -90,7 +89,7 @@ class OpenvinoInversion:
     """An inversion network that computes in OpenVINO."""
 
     def __init__(self, inner: Inversion, workshop: Workshop) -> None:
-        network, self._workshop = fitted(module_of(inner)), workshop
+        network, self._workshop = module_of(inner), workshop
         weights = digest_of(network)
         self._inversion = Function(INVERSION, network, compute=_invert, weights=weights)
 

@@ -148,8 +148,10 @@ def mirrored(graph: Any) -> Any:  # noqa: ANN401 - OpenVINO's classes
     """
     opset = load("openvino").opset13
     for node in graph.get_ordered_ops():
-        rounding = node.input_value(0).get_node() if node.get_type_name() == UNFOLDED else node
-        if rounding is node or rounding.get_type_name() != ROUNDED:
+        if node.get_type_name() != UNFOLDED:
+            continue
+        rounding = node.input_value(0).get_node()
+        if rounding.get_type_name() != ROUNDED:
             continue
         ends = [abs(rounding.input_value(place).get_node().get_data()).max() for place in (1, 2)]
         high = max(ends)
