@@ -37,12 +37,13 @@ def machine(device: torch.device) -> dict[str, object]:
 
 
 def processor() -> str:
-    """Return the name of the processor as the system tells it."""
-    if CPU_INFO.exists():
-        for line in CPU_INFO.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    """Return the name of the processor as the system tells it, and which generation it is of."""
+    if not CPU_INFO.exists():
+        return platform.processor() or platform.machine()
+    lines = (line.partition(":") for line in CPU_INFO.read_text().splitlines())
+    facts = {name.strip(): value.strip() for name, _, value in lines}
+    generation = [f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+    return ", ".join([facts.get("model name", platform.machine()), *generation])
 
 
 def usable_cores() -> int:

@@ -190,6 +190,14 @@ def test_resizing_keeps_the_range_and_the_mean(size):
     assert resized.mean().item() == pytest.approx(mask.mean().item(), abs=0.03)
 
 
+@pytest.mark.parametrize("radius_px", [0, 1, 2, 5, 30])
+def test_growing_takes_the_largest_value_around(radius_px):
+    mask = torch.rand(2, 1, 16, 24, generator=torch.Generator().manual_seed(0))
+    side = 2 * radius_px + 1
+    expected = torch.nn.functional.pad(mask, (radius_px,) * 4).unfold(2, side, 1).unfold(3, side, 1)
+    assert torch.equal(masks.grow(mask, radius_px), expected.amax((4, 5)))
+
+
 def test_iou_is_a_number_a_sample():
     first = torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).view(3, 1, 2, 2)
     second = torch.tensor([[0.0, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).view(3, 1, 2, 2)

@@ -204,9 +204,7 @@ def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: Mas
 
 def grow(mask: Tensor, radius_px: int) -> Tensor:
     """Return `mask` (B, 1, H, W) widened by `radius_px` on every side."""
-    side = 2 * radius_px + 1
-    by_row = F.max_pool2d(mask, (1, side), stride=1, padding=(0, radius_px))
-    return F.max_pool2d(by_row, (side, 1), stride=1, padding=(radius_px, 0))
+    return _largest_around(_largest_around(mask, radius_px, dim=2), radius_px, dim=3)
 
 
 def feather(mask: Tensor, width_px: int = FEATHER_PX) -> Tensor:
@@ -216,7 +214,7 @@ def feather(mask: Tensor, width_px: int = FEATHER_PX) -> Tensor:
     """
     shrunk = [mask]
     for _ in range(width_px - 1):
-        shrunk.append(-F.max_pool2d(-shrunk[-1], 3, stride=1, padding=1))
+        shrunk.append(-grow(-shrunk[-1], 1))
     return torch.minimum(torch.stack(shrunk).mean(dim=0), mask)
 
 
@@ -293,6 +291,21 @@ def _ramp(low: float, high: float, *, count: int, feather: float) -> Tensor:
     centres = torch.tensor([(a + b) / 2 for a, b in pairs])
     beyond = torch.maximum(low - centres, centres - high).clamp(min=0)
     return torch.maximum(inside, 1 - beyond / feather).clamp(0, 1)
+
+
+def _largest_around(values: Tensor, radius_px: int, *, dim: int) -> Tensor:
+    """Return the largest of `values` (B, 1, H, W) within `radius_px` along `dim`.
+
+    Windows double until they are wide enough, which is several times quicker than pooling.
+    """
+    edges = [radius_px, radius_px] if dim == 3 else [0, 0, radius_px, radius_px]
+    found, width = F.pad(values, edges, value=-torch.inf), 1
+    while width <= 2 * radius_px:
+        step = min(width, 2 * radius_px + 1 - width)
+        rest = found.shape[dim] - step
+        found = torch.maximum(found.narrow(dim, 0, rest), found.narrow(dim, step, rest))
+        width += step
+    return found
 
 
 def _quantiles(maps: Tensor) -> tuple[Tensor, Tensor]:

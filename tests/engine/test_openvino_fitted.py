@@ -35,7 +35,7 @@ def test_a_halved_gate():
     assert torch.allclose(HalvedGate(layer)(states), layer(states), atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(5, 7), (1, 1)])
+@pytest.mark.parametrize("size", [(40, 31), (5, 7), (1, 1)])
 def test_a_channelwise_norm(size):
     layer, states = norm(), torch.randn(2, 12, *size) * 3 + OFFSET
     assert torch.allclose(ChannelwiseNorm(layer)(states), layer(states), atol=2e-5)

@@ -30,7 +30,7 @@ def to_openvino(
     """Return components whose networks compute in OpenVINO; the given ones are not changed.
 
     A network is exported at its first call and kept on disk, so this returns at once. The layout
-    predictor and the small image encoder of `mini` stay with torch.
+    predictor of `mini` stays with torch.
 
     Args:
         components: Networks on the CPU.

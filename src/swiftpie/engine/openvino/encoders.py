@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from swiftpie.engine.openvino.export import Function, digest_of
 from swiftpie.engine.openvino.workshop import Workshop
 from swiftpie.engine.twin import twin
-from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 
 TEXT, TOWER = "text encoder", "image encoder"  # what a quantizer looks for
 
@@ -93,8 +93,27 @@ class OpenvinoTower(nn.Module):
         return SeenStates(embeds, (before, after))
 
 
+class OpenvinoConvEncoder(nn.Module):
+    """The small encoder of `mini` in OpenVINO, a reference at a time: one graph for any number."""
+
+    def __init__(self, inner: nn.Module, workshop: Workshop) -> None:
+        super().__init__()
+        self.inner = inner
+        self._workshop = workshop
+        self._function = Function(
+            "subject encoder", inner, compute=_describe, weights=digest_of(inner)
+        )
+
+    def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return identity tokens (R, K, D) of references (R, 3, H, W) and masks (R, 1, H, W)."""
+        pairs = zip(pixels.split(1), mask.split(1), strict=True)
+        return torch.cat([self._workshop.call(self._function, *pair)[0] for pair in pairs])
+
+
 def openvino_image_encoder(inner: nn.Module, workshop: Workshop) -> nn.Module:
-    """Return `inner` with its CLIP tower in OpenVINO; encoders of another kind stay in torch."""
+    """Return `inner`, or its CLIP tower, in OpenVINO; encoders of another kind stay in torch."""
+    if type(inner) is ConvImageEncoder:
+        return OpenvinoConvEncoder(inner, workshop)
     if type(inner) is not ClipIdentityEncoder:
         return inner
     made = twin(inner)
@@ -117,3 +136,7 @@ def _all(encoder: nn.Module, input_ids: Tensor) -> tuple[Tensor, ...]:
 def _see(tower: nn.Module, pixel_values: Tensor) -> tuple[Tensor, ...]:
     output = tower(pixel_values, output_hidden_states=True)
     return output.image_embeds, output.hidden_states[-2], output.hidden_states[-1]
+
+
+def _describe(encoder: nn.Module, pixels: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    return (encoder(pixels, mask),)

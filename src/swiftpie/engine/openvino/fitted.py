@@ -12,6 +12,7 @@ from swiftpie.engine.twin import twin
 from swiftpie.engine.upsampling import FoldedUpsampling
 
 NO_BOUND = torch.finfo(torch.bfloat16).max
+FEW_PIXELS = 1024  # fewer are turned over sooner than sums of them are taken
 
 
 class HalvedGate(nn.Module):
@@ -42,9 +43,9 @@ class ChannelwiseNorm(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Return (B, C, ...) for the same."""
-        if hidden_states.ndim != 4:
-            flat: Tensor = self.inner(hidden_states)
-            return flat
+        if hidden_states.ndim != 4 or hidden_states[0, 0].numel() < FEW_PIXELS:
+            normalised: Tensor = self.inner(hidden_states)
+            return normalised
         centred = hidden_states - self._by_group(hidden_states)
         # The mean is taken off first: the difference of two sums of squares would be inexact.
         deviation = torch.rsqrt(self._by_group(centred * centred) + self.inner.eps)
