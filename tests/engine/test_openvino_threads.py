@@ -1,5 +1,6 @@
 """Torch leaves the cores to OpenVINO, in one thread and for a while."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -24,6 +25,31 @@ def test_torch_takes_one_thread_inside_and_all_again_afterwards(threads):
     with threads.for_openvino():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == threads.count == COUNT
+
+
+def threads_of_mkl():
+    found = re.search(r"mkl_get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())
+    if found is None:
+        pytest.skip("this build of torch has no MKL")
+    return int(found[1])
+
+
+def test_so_does_mkl_although_torch_has_set_its_threads(threads):
+    with threads.for_openvino():
+        assert threads_of_mkl() == 1
+        with threads.for_torch():
+            assert threads_of_mkl() == COUNT
+        assert threads_of_mkl() == 1
+    assert threads_of_mkl() == COUNT
+
+
+def test_a_new_thread_is_limited_too(threads):
+    def seen():
+        with threads.for_openvino():
+            return torch.get_num_threads(), threads_of_mkl()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(seen).result() == (1, 1)
 
 
 def test_exports_inside_take_all(threads):
