@@ -42,6 +42,7 @@ class _Picture(NamedTuple):
 
     original: Image.Image
     canvas: Canvas
+    pixels: Tensor  # on the canvas, (1, 3, H, W) in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def plan_edit(
     _check(components, prompt)
     clock, original = Clock(), image.convert("RGB")
     canvas = _canvas(components, original, settings.size_px)
-    latents = _encode(components, canvas.enter(original), settings)
+    pixels = canvas.enter(original).to(components.device)
+    latents = _encode(components, pixels, settings)
     clock.lap("encode")
     prompts = (source_prompt, prompt)
     rule = settings.rule
@@ -145,7 +147,7 @@ def plan_edit(
     drawn = prompts if settings.mode is EditMode.RELEASED else prompts[1:]
     condition = _condition(
         components,
-        _Picture(original, canvas),
+        _Picture(original, canvas, pixels),
         found,
         prompts=prompts,
         rows=len(drawn),
@@ -199,7 +201,6 @@ def _canvas(components: Components, image: Image.Image, size_px: int | None) -> 
 
 def _encode(components: Components, pixels: Tensor, settings: EditSettings) -> Tensor:
     """Return latents (1, C, h, w): the mean, or, as released, a draw from the posterior."""
-    pixels = pixels.to(components.device)
     autoencoder = components.autoencoder
     if settings.mode is EditMode.PAPER:
         return autoencoder.encode(pixels)
@@ -228,16 +229,17 @@ def _condition(
     )
     place = found.place
     if components.layout_predictor is not None:
-        pixels = picture.canvas.enter(picture.original).to(components.device)
         changes = picture.canvas.enter_mask(place.allowed).to(components.device)
         if identity is not None:
             subject: Drawn | None = new_subject(identity, changes)
         else:
-            subject = kept_subject(components, pixels, changes, found=found, prompts=prompts)
+            subject = kept_subject(
+                components, picture.pixels, changes, found=found, prompts=prompts
+            )
         names = [""] * (1 if subject is None else 2)
         return repainting_condition(
             components,
-            pixels,
+            picture.pixels,
             changes,
             subject=subject,
             class_tokens=components.text.find_words(prompts[-1], names),
