@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from swiftpie.masks import grow
 
 _SOLID = 0.9  # mask above which a pixel is free of what surrounds the region
 _LEAST_ERROR = 1e-6  # squared; equal pictures count as 60 dB
@@ -12,7 +13,7 @@ _LEAST_GRADIENT = 2 / 255  # one level a pixel: a truth that is smoother has no 
 def inner(mask: Tensor) -> Tensor:
     """Return the solid part of `mask` (1, 1, H, W) without its outermost pixels, 0 or 1."""
     solid = (mask > _SOLID).to(mask)
-    return 1 - F.max_pool2d(1 - solid, 3, stride=1, padding=1)
+    return 1 - grow(1 - solid, 1)
 
 
 def mean_colour(pixels: Tensor, region: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from swiftpie.data.captions import draw_empty_caption
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import StickerBatch
-from swiftpie.masks import bounding_box
+from swiftpie.masks import bounding_box, grow
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.training.stages.one_step.tasks import hats_of
 
@@ -77,7 +77,7 @@ def _allowed(batch: StickerBatch, hats: Tensor, emptied: list[bool], random: Ran
 def _at_hat(hat: Tensor, random: Random) -> Tensor:
     """Return where a `hat` (1, R, R) is, with some room around it."""
     reach = random.randrange(2, GROW_PX + 1)
-    around = F.max_pool2d(hat[None], 2 * reach + 1, stride=1, padding=reach)[0]
+    around = grow(hat[None], reach)[0]
     chosen = (around > 0.1).to(hat)
     return _coarse(chosen) if random.random() < 0.5 else chosen
 
@@ -98,7 +98,7 @@ def _one(kind: str, mask: Tensor, random: Random) -> Tensor:
     """Return where one picture is to be drawn, (1, R, R), from its subject (1, R, R)."""
     side = mask.shape[-1]
     if kind == "subject":
-        around = F.max_pool2d(mask[None], 2 * GROW_PX + 1, stride=1, padding=GROW_PX)[0]
+        around = grow(mask[None], GROW_PX)[0]
         chosen = (around > 0.1).to(mask)
     elif kind == "surroundings":
         chosen = (mask < 0.5).to(mask)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.layout import Layout, to_affine
-from swiftpie.masks import resize_mask
+from swiftpie.masks import grow, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.reference import ReferenceFeatures
@@ -132,16 +132,16 @@ def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:
 def imperfect(mask: Tensor, chance: float) -> Tensor:
     """Grow, shrink or keep a reference mask (R, 1, H, W), as masks of real photographs are off."""
     if chance < 0.15:
-        return F.max_pool2d(mask, 3, stride=1, padding=1)
+        return grow(mask, 1)
     if chance < 0.3:
-        return 1 - F.max_pool2d(1 - mask, 3, stride=1, padding=1)
+        return 1 - grow(1 - mask, 1)
     return mask
 
 
 def random_region(mask: Tensor, cells: tuple[int, int], *, generator: torch.Generator) -> Tensor:
     """Return the region for rescaling: everything, the true mask or a grown one, by sample."""
     exact = F.adaptive_avg_pool2d(mask, cells)
-    grown = F.max_pool2d(exact, 3, stride=1, padding=1)
+    grown = grow(exact, 1)
     draw = torch.rand(len(mask), 1, 1, 1, generator=generator).to(mask.device)
     return torch.where(draw < 0.6, torch.ones_like(exact), torch.where(draw < 0.8, exact, grown))
 
