@@ -35,14 +35,15 @@ def test_a_halved_gate():
     assert torch.allclose(HalvedGate(layer)(states), layer(states), atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(40, 31), (5, 7), (1, 1)])
+@pytest.mark.parametrize("size", [(40, 31), (32, 32)])
 def test_a_channelwise_norm(size):
     layer, states = norm(), torch.randn(2, 12, *size) * 3 + OFFSET
     assert torch.allclose(ChannelwiseNorm(layer)(states), layer(states), atol=2e-5)
 
 
-def test_a_norm_of_rows_is_left_as_it_was():
-    layer, states = norm(), torch.randn(2, 12, 9)
+@pytest.mark.parametrize("size", [(9,), (31, 33), (5, 7), (1, 1)])
+def test_a_norm_of_rows_or_few_pixels_is_left_as_it_was(size):
+    layer, states = norm(), torch.randn(2, 12, *size) * 3 + OFFSET
     assert torch.equal(ChannelwiseNorm(layer)(states), layer(states))
 
 

@@ -11,6 +11,10 @@ from swiftpie.engine.openvino.threads import Threads
 
 COUNT = 3
 
+has_mkl = pytest.mark.skipif(
+    not torch.backends.mkl.is_available(), reason="counts threads of MKL, which this torch has not"
+)
+
 
 @pytest.fixture
 def threads():
@@ -28,12 +32,10 @@ def test_torch_takes_one_thread_inside_and_all_again_afterwards(threads):
 
 
 def threads_of_mkl():
-    found = re.search(r"mkl_get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())
-    if found is None:
-        pytest.skip("this build of torch has no MKL")
-    return int(found[1])
+    return int(re.search(r"mkl_get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())[1])
 
 
+@has_mkl
 def test_so_does_mkl_although_torch_has_set_its_threads(threads):
     with threads.for_openvino():
         assert threads_of_mkl() == 1
@@ -43,13 +45,16 @@ def test_so_does_mkl_although_torch_has_set_its_threads(threads):
     assert threads_of_mkl() == COUNT
 
 
-def test_a_new_thread_is_limited_too(threads):
+@pytest.mark.parametrize(
+    "count", [torch.get_num_threads, pytest.param(threads_of_mkl, marks=has_mkl)]
+)
+def test_a_new_thread_is_limited_too(threads, count):
     def seen():
         with threads.for_openvino():
-            return torch.get_num_threads(), threads_of_mkl()
+            return count()
 
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(seen).result() == (1, 1)
+        assert pool.submit(seen).result() == 1
 
 
 def test_exports_inside_take_all(threads):

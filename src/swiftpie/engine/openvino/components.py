@@ -55,16 +55,15 @@ def to_openvino(
         precision=precision,
     )
     denoiser = fitted(module_of(components.denoiser))
-    autoencoder = fitted(module_of(components.autoencoder))
     encoder, inversion = components.image_encoder, components.inversion
-    if inversion is not None:
-        inversion = fitted(module_of(inversion))
     return replace(
         components,
         text=with_encoders(components.text, lambda one: OpenvinoEncoder(one, workshop)),
-        autoencoder=openvino_autoencoder(autoencoder, workshop),
+        autoencoder=openvino_autoencoder(fitted(module_of(components.autoencoder)), workshop),
         denoiser=OpenvinoDenoiser(denoiser, workshop, weights=digest_of(denoiser)),
         image_encoder=None if encoder is None else openvino_image_encoder(encoder, workshop),
-        inversion=None if inversion is None else openvino_inversion(inversion, workshop),
+        inversion=None
+        if inversion is None
+        else openvino_inversion(fitted(module_of(inversion)), workshop),
         scope=workshop.threads.for_openvino,
     )
