@@ -93,6 +93,29 @@ def test_the_frame_warped_back_by_its_layout_hits_the_subject():
     assert (back - mask).abs().mean() < 0.01
 
 
+def test_a_warp_takes_each_pixel_from_where_the_layout_says():
+    frame = torch.randn(2, 4, 32, 24, generator=torch.Generator().manual_seed(0))
+    place = layout.Layout(
+        centre=torch.tensor([[0.4, 0.6], [0.3, 0.2]]),
+        scale=torch.tensor([0.55, 1.4]),
+        rotation=torch.tensor([0.1, -0.7]),
+        flip=torch.tensor([0.0, 1.0]),
+    )
+    affine, size = layout.to_affine(place), (20, 36)
+    points = layout.to_reference(affine, layout.pixel_grid(*size, like=frame))
+    expected = torch.nn.functional.grid_sample(frame, points, align_corners=False)
+    assert torch.equal(layout.warp(frame, affine, size), expected)
+
+
+def test_pictures_are_what_rounding_each_channel_makes_of_pixels():
+    pixels = torch.tensor([-2, -1, -0.5, 0, 0.25, 1, 3]).view(1, 1, 1, 7).repeat(2, 3, 1, 1)
+    pixels[1, 2] = 1
+    first, second = to_pil(pixels)
+    assert list(first.getchannel("R").tobytes()) == [0, 0, 64, 128, 159, 255, 255]
+    assert second.getpixel((0, 0)) == (0, 0, 255)
+    assert pixels[0, 0, 0, 0] == -2  # what is given stays as it is
+
+
 def test_fit_square_refuses_an_empty_mask():
     with pytest.raises(InputError, match="no subject"):
         fit_square(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), size_px=8, fill=0.9)

@@ -74,8 +74,12 @@ def alpha_of(image: Image.Image) -> Tensor | None:
 
 def to_pil(pixels: Tensor) -> list[Image.Image]:
     """Return one RGB picture for each row of `pixels` (B, 3, H, W) in [-1, 1]."""
-    values = ((pixels.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return [Image.fromarray(v) for v in values.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
+    values = pixels.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
+    # Pillow weaves planes together sooner than PyTorch does.
+    return [
+        Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
+        for planes in values.cpu().numpy()
+    ]
 
 
 def mask_to_pil(mask: Tensor) -> list[Image.Image]:

@@ -142,6 +142,50 @@ def test_an_error_is_not_remembered_and_reaches_only_who_caused_it():
     assert is_kept(cache, "a")
 
 
+def ask_all(cache, names, make):
+    return cache.get_or_make_all([Key("thing", name) for name in names], make)
+
+
+def test_one_call_makes_all_that_is_missing():
+    cache, asked = Cache(4), []
+
+    def make(keys):
+        asked.append([key.digest for key in keys])
+        return [key.digest.upper() for key in keys]
+
+    ask(cache, "b", lambda: "kept")
+    assert ask_all(cache, "abcac", make) == ["A", "kept", "C", "A", "C"]
+    assert ask_all(cache, "cb", make) == ["C", "kept"]
+    assert ask_all(cache, "", make) == []
+    assert asked == [["a", "c"]]
+    assert (cache.report().hits, cache.report().misses) == ({"thing": 3}, {"thing": 3})
+
+
+def test_what_two_threads_want_is_made_by_one_of_them():
+    cache, meeting, made = Cache(4), threading.Barrier(2), []
+
+    def make(keys):
+        meeting.wait(timeout=60)  # each has something to make that the other does not want
+        made.extend(key.digest for key in keys)
+        return [key.digest for key in keys]
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(ask_all, cache, names, make) for names in ("ax", "xb")]
+        assert [answer.result(timeout=60) for answer in answers] == [["a", "x"], ["x", "b"]]
+    assert sorted(made) == ["a", "b", "x"]
+
+
+def test_nothing_is_remembered_of_a_call_that_fails():
+    cache = Cache(4)
+
+    def fail(keys):
+        raise InputError(f"{len(keys)} pictures")
+
+    with pytest.raises(InputError, match="2 pictures"):
+        ask_all(cache, "ab", fail)
+    assert ask_all(cache, "ab", lambda keys: [1, 2][: len(keys)]) == [1, 2]
+
+
 def test_clearing_forgets_the_values():
     cache = Cache(4)
     ask(cache, "a")

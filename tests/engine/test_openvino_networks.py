@@ -13,10 +13,10 @@ from swiftpie.attention.released import install_released
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.engine.openvino.components import to_openvino
 from swiftpie.engine.openvino.export import digest_of
-from swiftpie.engine.openvino.networks import OpenvinoDenoiser
+from swiftpie.engine.openvino.networks import OpenvinoDenoiser, openvino_inversion
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.openvino.store import Store
-from swiftpie.engine.openvino.workshop import Workshop
+from swiftpie.engine.openvino.workshop import MOST_BYTES, Workshop
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.unet import UNetDenoiser
@@ -175,6 +175,37 @@ def test_subjects_are_described_alike_in_any_number(session, exact, caplog):
     assert (found[1] - expected).abs().max() < TOLERANCE * expected.abs().max()
     assert torch.equal(found[0], found[1][:1])
     assert len(exports(caplog)) == 1
+
+
+@pytest.mark.parametrize(("most_bytes", "streams"), [(MOST_BYTES, {1, 2}), (0, {1})])
+@torch.no_grad()
+def test_calls_that_share_the_processor_are_answered_as_if_alone(
+    session, folder, monkeypatch, most_bytes, streams
+):
+    """With threads for both, whatever this machine has; a large network's wait for each other."""
+    monkeypatch.setattr("swiftpie.engine.openvino.workshop.MOST_BYTES", most_bytes)
+    shop = Workshop(Store(folder), settings="", precision=Precision.SINGLE)
+    shop.threads.count = 2
+    network = session.components.inversion
+    reader = openvino_inversion(network, shop)
+    text = session.components.text.encode(["a cat", "a dog"])
+    prompts = [TextCondition(*(part[row : row + 1] for part in text)) for row in (0, 1, 1)]
+    calls = [(draw(1, 32, 16, 16, seed=seed), one) for seed, one in enumerate(prompts)]
+    alone = [reader.read(*call) for call in calls]
+    together = reader.each(calls)
+    assert {opened for _, opened in shop._open} == streams
+    for mine, other, call in zip(together, alone, calls, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+        assert (mine.noise - network.read(*call).noise).abs().max() < 10 * TOLERANCE
+    assert reader.each([]) == []
+
+
+@torch.no_grad()
+def test_calls_of_several_shapes_are_answered_too(session, exact):
+    text = session.components.text.encode(["a cat"])
+    calls = [(draw(1, 32, side, side), text) for side in (16, 8)]
+    found = exact.inversion.each(calls)
+    assert [one.noise.shape[-1] for one in found] == [16, 8]
 
 
 def test_other_weights_have_another_digest(torch_denoiser):

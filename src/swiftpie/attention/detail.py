@@ -15,6 +15,7 @@ from swiftpie.attention.kernels import (
     cell_positions,
     merge_heads,
     split_heads,
+    sum_of_subjects,
     thin,
     token_grid,
 )
@@ -112,7 +113,7 @@ class DetailAttention(nn.Module):
         )
         gated = merge_heads(attended * self.gate[:, None, None]) * inside.unsqueeze(-1).to(query)
         strength = self._strength(query.shape[2], condition, notes)
-        return (strength * gated.unflatten(0, (-1, subjects))).sum(dim=1)
+        return sum_of_subjects(strength * gated.unflatten(0, (-1, subjects)))
 
     def _joint(
         self,

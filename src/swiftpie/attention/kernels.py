@@ -36,6 +36,11 @@ def thin(hidden_states: Tensor, cells: tuple[int, int], stride: int) -> Tensor:
     return hidden_states.unflatten(1, cells)[:, ::stride, ::stride].flatten(1, 2)
 
 
+def sum_of_subjects(rows: Tensor) -> Tensor:
+    """Return (B, S, ...) summed to (B, ...); a single subject, the usual case, is not summed."""
+    return rows.squeeze(1) if rows.shape[1] == 1 else rows.sum(dim=1)
+
+
 def attend_near(
     query: Tensor,
     key: Tensor,

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import AttentionCondition, Notes
-from swiftpie.attention.kernels import token_grid
+from swiftpie.attention.kernels import sum_of_subjects, token_grid
 from swiftpie.masks import attention_to_mask, resize_mask
 
 MAP_PREFIX = "identity map "  # notes with this prefix are averaged into the inline mask
@@ -34,7 +34,7 @@ def layer_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) ->
     if INLINE_MASK in notes:
         found = resize_mask(notes[INLINE_MASK], (rows, columns)).to(mask.dtype)
         mask = torch.lerp(mask, found, condition.is_inline[:, None, None, None])
-    mask = mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
+    mask = mask / sum_of_subjects(mask).unsqueeze(1).clamp_min(1)
     return mask.flatten(2)
 
 

@@ -7,7 +7,14 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes
-from swiftpie.attention.kernels import attend, mass_on, merge_heads, split_heads, token_grid
+from swiftpie.attention.kernels import (
+    attend,
+    mass_on,
+    merge_heads,
+    split_heads,
+    sum_of_subjects,
+    token_grid,
+)
 from swiftpie.attention.manipulate import attend_reshaped
 from swiftpie.attention.rescale import (
     INLINE_MASK,
@@ -81,7 +88,7 @@ class SemanticAttention(nn.Module):
         text_mask = per_head_mask(attn, attention_mask, key.shape[2], len(query))
         text = merge_heads(attend(query, key, value, text_mask))
         masks = layer_masks(condition, query.shape[2], notes)
-        everyone = masks.sum(dim=1)
+        everyone = sum_of_subjects(masks)
         result = region_scale(condition.text_scale, condition.context_scale, everyone) * text
         identity_key = _fold_heads(self.to_k_ip(condition.identity_tokens), attn.heads)
         if self.is_active:
@@ -128,7 +135,7 @@ class SemanticAttention(nn.Module):
         answers = merge_heads(answer).unflatten(0, (-1, subjects))
         strength = region_scale(condition.identity_scale, condition.identity_leak, masks)
         careful = caution(condition, notes)[..., None, None]
-        return (careful * strength * answers).sum(dim=1)
+        return sum_of_subjects(careful * strength * answers)
 
 
 def _fold_heads(states: Tensor, heads: int) -> Tensor:

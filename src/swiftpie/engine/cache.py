@@ -82,25 +82,35 @@ class Cache:
         `make` may ask this cache for other keys, as long as none of them leads back to `key`.
         A value that is larger than the whole cache is returned and not kept.
         """
-        while True:
+        return self.get_or_make_all([key], lambda _: [make()])[0]
+
+    def get_or_make_all(
+        self, keys: Sequence[Key], make: Callable[[Sequence[Key]], Sequence[Value]]
+    ) -> list[Value]:
+        """Return the values of `keys`; one call of `make` gives those that are not there."""
+        values: dict[Key, Value] = {}
+        while wanted := [key for key in dict.fromkeys(keys) if key not in values]:
+            awaited: dict[Key, Future[Value]] = {}
+            promises: dict[Key, Future[Value]] = {}
             with self._lock:
-                if key in self._kept:
-                    self._hits[key.kind] += 1
-                    self._kept.move_to_end(key)
-                    kept: Value = self._kept[key].value
-                    return kept
-                awaited = self._under_way.get(key)
-                if awaited is None:
-                    self._misses[key.kind] += 1
-                    promise: Future[Value] = Future()
-                    self._under_way[key] = promise
-                    break
-            if awaited.exception() is None:  # waits; after an error this thread tries itself
-                with self._lock:
-                    self._hits[key.kind] += 1
-                shared: Value = awaited.result()
-                return shared
-        return self._make(key, make, promise)
+                for key in wanted:
+                    if key in self._kept:
+                        self._hits[key.kind] += 1
+                        self._kept.move_to_end(key)
+                        values[key] = self._kept[key].value
+                    elif key in self._under_way:
+                        awaited[key] = self._under_way[key]
+                    else:
+                        self._misses[key.kind] += 1
+                        promises[key] = self._under_way[key] = Future()
+            if promises:  # before waiting for others, who may take as long
+                values |= self._make(promises, make)
+            for key, other in awaited.items():
+                if other.exception() is None:  # waits; after an error this thread tries itself
+                    values[key] = other.result()
+                    with self._lock:
+                        self._hits[key.kind] += 1
+        return [values[key] for key in keys]
 
     def report(self) -> CacheReport:
         """Return what was asked for and what is held at this moment."""
@@ -120,20 +130,28 @@ class Cache:
             self._kept.clear()
             self._held_bytes = 0
 
-    def _make(self, key: Key, make: Callable[[], Value], promise: "Future[Value]") -> Value:
+    def _make(
+        self,
+        promises: "Mapping[Key, Future[Value]]",
+        make: Callable[[Sequence[Key]], Sequence[Value]],
+    ) -> dict[Key, Value]:
         try:
-            value = make()
-            num_bytes = tensor_bytes(value)
+            values = dict(zip(promises, make(list(promises)), strict=True))
+            entries = {key: _Kept(value, tensor_bytes(value)) for key, value in values.items()}
         except BaseException as error:
             with self._lock:
-                del self._under_way[key]
-            promise.set_exception(error)
+                for key in promises:
+                    del self._under_way[key]
+            for promise in promises.values():
+                promise.set_exception(error)
             raise
         with self._lock:
-            self._keep(key, _Kept(value, num_bytes))
-            del self._under_way[key]
-        promise.set_result(value)
-        return value
+            for key, entry in entries.items():
+                self._keep(key, entry)
+                del self._under_way[key]
+        for key, promise in promises.items():
+            promise.set_result(values[key])
+        return values
 
     def _keep(self, key: Key, entry: _Kept) -> None:
         limit = self._limit_mib * MIB

@@ -1,13 +1,22 @@
 """Encoders and inversion networks that remember pictures, for the second edit of one."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from swiftpie.engine.cache import Cache, Key, content_key
-from swiftpie.models.inversion import Difference, Inversion, Reading, ReadsEdits
+from swiftpie.models.inversion import (
+    Call,
+    Difference,
+    Inversion,
+    InvertsEach,
+    Reading,
+    ReadsEdits,
+)
 from swiftpie.models.latents import HasPosterior, Posterior
 from swiftpie.types import Autoencoder, TextCondition
 
@@ -88,14 +97,21 @@ class CachedInversion:
 
     def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return noise (B, C, h, w) for clean `latents` (B, C, h, w)."""
-        rows = [
-            self.cache.get_or_make(
-                self._key("inversion", one, prompt),
-                partial(self.inversion, one, prompt),
-            )
-            for one, prompt in _rows(latents, text)
-        ]
-        return torch.cat(rows)
+        return torch.cat(self._answers("inversion", latents, text, self.inversion))
+
+    def _answers(
+        self, kind: str, latents: Tensor, text: TextCondition, ask: Callable[..., Any]
+    ) -> list[Any]:
+        """Return what `ask` answers to each row alone, or what is remembered of it."""
+        rows = _rows(latents, text)
+        keys = [self._key(kind, *row) for row in rows]
+        calls = dict(zip(keys, rows, strict=True))
+
+        def make(missing: Sequence[Key]) -> list[Any]:
+            new, inner = [calls[key] for key in missing], self.inversion
+            return inner.each(new) if isinstance(inner, InvertsEach) else [ask(*one) for one in new]
+
+        return self.cache.get_or_make_all(keys, make)
 
     def _key(self, kind: str, latents: Tensor, text: TextCondition) -> Key:
         parts = [_bytes_of(part) for part in (latents, *text)]
@@ -107,14 +123,7 @@ class CachedReader(CachedInversion):
 
     def read(self, latents: Tensor, text: TextCondition) -> Reading:
         """Return everything that is found in clean `latents` (B, C, h, w)."""
-        inner = self._reader
-        rows = [
-            self.cache.get_or_make(
-                self._key("reading", one, prompt),
-                partial(inner.read, one, prompt),
-            )
-            for one, prompt in _rows(latents, text)
-        ]
+        rows = self._answers("reading", latents, text, self._reader.read)
         return Reading(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
 
     def compare(self, source: Reading, target: Reading) -> Difference:
@@ -127,7 +136,7 @@ class CachedReader(CachedInversion):
         return self.inversion
 
 
-def _rows(latents: Tensor, text: TextCondition) -> list[tuple[Tensor, TextCondition]]:
+def _rows(latents: Tensor, text: TextCondition) -> list[Call]:
     prompts = zip(*(part.split(1) for part in text), strict=True)
     return [
         (one, TextCondition(*parts)) for one, parts in zip(latents.split(1), prompts, strict=True)

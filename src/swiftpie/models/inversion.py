@@ -1,6 +1,7 @@
 """One-step inversion: clean latents to the noise that a one-step generator would make them from."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
@@ -20,6 +21,9 @@ START = "noised"  # the generator starts from the picture's latents, noised by w
 NUM_NOTES = 32  # channels that a prompt's reading leaves for comparing it with another
 BLOCKS = 4  # a side of the lattice of noise means that place things
 HIDDEN = 128  # of the perceptron that sees the whole picture
+
+
+Call = tuple[Tensor, TextCondition]  # what an inversion network is given, as a batch of any size
 
 
 class Inversion(Protocol):
@@ -59,6 +63,14 @@ class ReadsEdits(Protocol):
 
     def compare(self, source: Reading, target: Reading) -> Difference:
         """Return what changes in a picture that `source` describes to fit `target`."""
+
+
+@runtime_checkable
+class InvertsEach(Protocol):
+    """An inversion network that several calls share, each answered exactly as if it were alone."""
+
+    def each(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the answer to each call: a reading from a network that reads, else noise."""
 
 
 class UNetInversion(nn.Module):

@@ -30,8 +30,8 @@ def noise_statistics(noise: Tensor) -> Tensor:
 
 def subject_extent(mask: Tensor) -> Tensor:
     """Return width and height of the subject in its frame (B, 1, H, W), as (B, 2) in [0, 1]."""
-    touched = mask[:, 0] > VISIBLE
-    return torch.stack([touched.any(1).float().mean(1), touched.any(2).float().mean(1)], dim=1)
+    fullest = [mask[:, 0].amax(side) for side in (1, 2)]  # of each column, of each row
+    return torch.stack([(one > VISIBLE).float().mean(1) for one in fullest], dim=1)
 
 
 class LayoutPredictor(ModelMixin, ConfigMixin):

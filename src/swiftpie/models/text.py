@@ -117,12 +117,10 @@ def encode_tokens(
 def _tokenize(
     tokenizer: PreTrainedTokenizerBase, prompts: list[str], length: int
 ) -> tuple[Tensor, Tensor]:
-    tokens = tokenizer(
-        prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-    )
-    if bool(tokens["attention_mask"][:, -1].any()):
+    tokens = tokenizer(prompts, padding="max_length", truncation=True, max_length=length)
+    if any(row[-1] for row in tokens["attention_mask"]):
         logger.warning("A prompt was cut to %s tokens, all that this model reads.", length)
-    return tokens["input_ids"], tokens["attention_mask"]
+    return torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])
 
 
 def _find_words(

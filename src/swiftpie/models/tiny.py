@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from swiftpie.attention.condition import Notes, silent_condition
 from swiftpie.attention.install import Plan, install
-from swiftpie.attention.kernels import cell_positions
+from swiftpie.attention.kernels import cell_positions, sum_of_subjects
 from swiftpie.layout import Layout, to_affine, to_reference, warp, whole_frame
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.layout_predictor import NUM_STATISTICS, noise_statistics
@@ -72,7 +72,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         channels = latents.shape[1]
         embedding = [
             self.text_norm(text.pooled),
-            (attention.identity_scale[..., None] * condition.pooled).sum(dim=1),
+            sum_of_subjects(attention.identity_scale[..., None] * condition.pooled),
             noise_statistics(latents),
         ]
         aligned = merge_aligned(condition.aligned, attention.detail_scale)

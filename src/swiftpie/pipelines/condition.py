@@ -177,8 +177,9 @@ def _stack(rows: list[Tensor], batch: int) -> Tensor:
     subjects with fewer references repeat whole references, which changes nothing.
     """
     longest = max(one.shape[1] for one in rows)
-    same = [_repeat_to(one, longest) for one in rows]
-    return torch.stack(same, dim=1).expand(batch, *[-1] * rows[0].ndim)
+    same = [_repeat_to(one, longest).unsqueeze(1) for one in rows]
+    together = same[0] if len(same) == 1 else torch.cat(same, dim=1)  # one is not copied
+    return together.expand(batch, *[-1] * rows[0].ndim)
 
 
 def _repeat_to(row: Tensor, length: int) -> Tensor:

@@ -42,6 +42,11 @@ class Function:
         return tuple(one.processor for one in self._attending)
 
     @cached_property
+    def num_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(one.nbytes for one in self.network.state_dict().values())
+
+    @cached_property
     def _network(self) -> str:
         parts = {path: _settings(part) for path, part in self.network.named_modules()}
         return json.dumps([self.name, self.compute.__qualname__, self.weights, parts])

@@ -1,6 +1,7 @@
 """The networks of a preset with their computations in OpenVINO."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -13,7 +14,7 @@ from swiftpie.engine.openvino.workshop import Workshop
 from swiftpie.engine.twin import module_of
 from swiftpie.engine.wrapped import WrappedDenoiser, predict, read_noted
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
-from swiftpie.models.inversion import Difference, Inversion, Reading, ReadsEdits
+from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
 from swiftpie.models.latents import HasPosterior, Posterior
 from swiftpie.types import Autoencoder, TextCondition
 
@@ -97,6 +98,10 @@ class OpenvinoInversion:
         """Return noise; see `Inversion`."""
         return self._workshop.call(self._inversion, latents, text)[0]
 
+    def each(self, calls: Sequence[Call]) -> list[Any]:
+        """Return noise for each call; see `InvertsEach`."""
+        return [noise for (noise,) in self._workshop.call_each(self._inversion, calls)]
+
 
 class OpenvinoReader(OpenvinoInversion):
     """An inversion network that also reads edits, in OpenVINO but for its last small layers."""
@@ -108,6 +113,10 @@ class OpenvinoReader(OpenvinoInversion):
     def read(self, latents: Tensor, text: TextCondition) -> Reading:
         """Return everything that is found; see `ReadsEdits`."""
         return Reading(*self._workshop.call(self._inversion, latents, text))
+
+    def each(self, calls: Sequence[Call]) -> list[Any]:
+        """Return everything that is found for each call; see `InvertsEach`."""
+        return [Reading(*found) for found in self._workshop.call_each(self._inversion, calls)]
 
     def compare(self, source: Reading, target: Reading) -> Difference:
         """Return what changes, in torch; see `ReadsEdits`."""

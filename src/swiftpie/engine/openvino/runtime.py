@@ -61,12 +61,18 @@ def load(package: str) -> Any:  # noqa: ANN401 - neither package has complete ty
         ) from error
 
 
-def compile_graph(core: Any, graph: Any, precision: Precision, threads: int) -> Any:  # noqa: ANN401 - see `load`
-    """Return `graph` made ready for this processor, for one call at a time."""
+def compile_graph(
+    core: Any,  # noqa: ANN401 - see `load`
+    graph: Any,  # noqa: ANN401
+    precision: Precision,
+    threads: int,
+    streams: int = 1,
+) -> Any:  # noqa: ANN401
+    """Return `graph` made ready for this processor; `streams` calls at a time share `threads`."""
     hints = {
         "INFERENCE_PRECISION_HINT": precision.value,
         "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": streams,
     }
     return core.compile_model(graph, DEVICE, hints)
 

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -29,6 +29,7 @@ from swiftpie.engine.openvino.threads import Threads
 logger = logging.getLogger(__name__)
 
 MAX_OPEN = 12  # graphs in memory; each has weights of its own
+MOST_BYTES = 100 << 20  # of a network's weights that may be in memory twice
 PACKAGES = ("openvino", "torch", "diffusers", "transformers")  # that decide what a graph holds
 
 
@@ -76,31 +77,47 @@ class Workshop:
         self._core = load("openvino").Core()
         self._precision = precision or preferred_precision(self._core)
         self.threads = Threads()
-        self._open: OrderedDict[str, Graph] = OrderedDict()
+        self._open: OrderedDict[tuple[str, int], Graph] = OrderedDict()  # by key and streams
         self._keys: WeakKeyDictionary[Function, dict[Hashable, str]] = WeakKeyDictionary()
         self._lock = threading.RLock()
 
     def call(self, function: Function, *arguments: object) -> tuple[Tensor, ...]:
         """Return what `function` computes of nested tensors, in float32 or int64."""
-        form = outline(arguments)
-        graph = self._graph(function, form)
-        return graph(flatten(arguments))
+        return self._graph(function, outline(arguments))(flatten(arguments))
 
-    def _graph(self, function: Function, form: Any) -> Graph:  # noqa: ANN401 - any nesting
+    def call_each(
+        self, function: Function, calls: Sequence[tuple[object, ...]]
+    ) -> list[tuple[Tensor, ...]]:
+        """Return what `function` computes of the arguments of each call, exactly as `call` would.
+
+        Calls of a small network run at the same time, as it has too little work for all cores. That
+        takes its weights into memory once more, so a large network's come one after the other.
+        """
+        forms = [outline(arguments) for arguments in calls]
+        streams = min(len(calls), self.threads.count)
+        is_alike = all(form == forms[0] for form in forms)
+        if streams <= 1 or not is_alike or function.num_bytes > MOST_BYTES:
+            return [self.call(function, *arguments) for arguments in calls]
+        graph = self._graph(function, forms[0], streams)
+        return graph.each([flatten(arguments) for arguments in calls])
+
+    def _graph(self, function: Function, form: Any, streams: int = 1) -> Graph:  # noqa: ANN401 - any nesting
         with self._lock:
             key = self._key(function, form)
-            if key not in self._open:
-                self._open[key] = self._ready(function, form, key)
+            opened = (key, streams)
+            if opened not in self._open:
+                self._open[opened] = self._ready(function, form, key, streams)
                 while len(self._open) > MAX_OPEN:
                     self._open.popitem(last=False)
-            self._open.move_to_end(key)
-            return self._open[key]
+            self._open.move_to_end(opened)
+            return self._open[opened]
 
-    def _ready(self, function: Function, form: Any, key: str) -> Graph:  # noqa: ANN401 - see export
+    def _ready(self, function: Function, form: Any, key: str, streams: int) -> Graph:  # noqa: ANN401 - see export
         started = time.perf_counter()
         with self.threads.for_torch():
             graph = self._changed(function, form, key) or self._exported(function, form, key)
-        ready = Graph(compile_graph(self._core, graph, self._precision, self.threads.count))
+        threads = self.threads.count
+        ready = Graph(compile_graph(self._core, graph, self._precision, threads, streams))
         spent = time.perf_counter() - started
         logger.info("The %s was ready for OpenVINO after %.1f s.", function.name, spent)
         return ready
