@@ -18,7 +18,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import swiftpie
-from benchmarks._machine import usable_cores
+from benchmarks._machine import processor, usable_cores
 
 SAMPLE = "1f439.webp"
 PROMPT = "a subject on a beach"
@@ -43,9 +43,13 @@ print(json.dumps([began, imported, loaded, encoded, drawn, is_light]))
 
 # What `mini` cannot do without as long as its networks are those of these libraries.
 LIBRARIES = """
+import gc
+gc.disable()  # as SwiftPie does while it imports them
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
+import time
+print(time.monotonic())
 """
 
 
@@ -63,6 +67,7 @@ def main() -> None:
     facts = {
         "runs": options.runs,
         "threads": options.threads,
+        "processor": processor(),
         "cores": usable_cores(),
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in names} | {"swiftpie": swiftpie.__version__},
@@ -87,7 +92,8 @@ def measure(subject: Path, out: Path, environment: dict[str, str]) -> dict[str, 
     arguments = ["-c", PICTURE, str(subject), PROMPT, str(out)]
     stages, cpu = run(arguments, environment)
     began, imported, loaded, encoded, drawn, is_light = json.loads(stages)
-    _, libraries_cpu = run(["-c", LIBRARIES], environment)
+    alone = time.monotonic()
+    imported_alone, libraries_cpu = run(["-c", LIBRARIES], environment)
     asked = time.monotonic()
     command = ["-m", "swiftpie", "personalize", str(subject), PROMPT, "-o", str(out), "--force"]
     _, command_cpu = run(command, environment)
@@ -98,6 +104,7 @@ def measure(subject: Path, out: Path, environment: dict[str, str]) -> dict[str, 
         "encode_identity": encoded - loaded,
         "personalize": drawn - encoded,
         "first_picture": drawn - started,
+        "libraries": float(imported_alone) - alone,  # of a process that does nothing else
         "command": time.monotonic() - asked,
         "cpu_of_first_picture": cpu,
         "cpu_of_command": command_cpu,
