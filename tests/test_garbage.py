@@ -32,5 +32,24 @@ def test_a_failure_inside_does_not_leave_it_off(was_on):
     assert gc.isenabled() == was_on
 
 
+def test_what_was_made_inside_counts_as_old():
+    with uncollected():
+        made = [[] for _ in range(10)]
+    old = {id(one) for one in gc.get_objects(generation=2)}
+    assert all(id(one) in old for one in made)
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_others_have_frozen_stays_frozen():
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with uncollected():
+            pass
+        assert gc.get_freeze_count() == frozen > 0
+    finally:
+        gc.unfreeze()
+
+
 def test_it_is_on_again_after_the_first_import():
     subprocess.run([sys.executable, "-c", IMPORTED], check=True)
