@@ -63,11 +63,11 @@ def load(package: str) -> Any:  # noqa: ANN401 - neither package has complete ty
 
 def compile_graph(
     core: Any,  # noqa: ANN401 - see `load`
-    graph: Any,  # noqa: ANN401
+    graph: Any,  # noqa: ANN401 - see `load`
     precision: Precision,
     threads: int,
     streams: int = 1,
-) -> Any:  # noqa: ANN401
+) -> Any:  # noqa: ANN401 - see `load`
     """Return `graph` made ready for this processor; `streams` calls at a time share `threads`."""
     hints = {
         "INFERENCE_PRECISION_HINT": precision.value,
