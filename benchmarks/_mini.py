@@ -14,7 +14,7 @@ from swiftpie.engine.transform import transform
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
 from swiftpie.evaluation.case import Case
 from swiftpie.images import mask_to_pil, to_pil
-from swiftpie.pipelines.personalize import Subject
+from swiftpie.pipelines.request import Subject
 from swiftpie.types import Identity
 
 EAGER = "eager"

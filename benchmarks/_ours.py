@@ -17,7 +17,7 @@ from swiftpie.engine.autoencoders import joined
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.models.latents import LatentAutoencoder
-from swiftpie.pipelines.edit_settings import EditSettings
+from swiftpie.pipelines.request import EditSettings
 from swiftpie.types import Identity
 
 

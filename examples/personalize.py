@@ -10,5 +10,5 @@ with as_file(files("swiftpie") / "assets/samples/1f439.webp") as hamster:  # use
 
 result = session.personalize(identity, "a photo of a hamster on a beach", seed=1)
 result.images[0].save("hamster.png")
-result.masks[0].save("hamster-mask.png")  # where the model drew the subject
+result.subject_masks[0].save("hamster-mask.png")  # where the model drew the subject
 print(f"hamster.png, {result.timings_ms['denoise']:.0f} ms in the denoising step")

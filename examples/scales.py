@@ -16,8 +16,8 @@ rows = []
 for detail_scale in SCALES:  # down
     row = []
     for identity_scale in SCALES:  # across
-        strength = swiftpie.Strength(identity=identity_scale, detail=detail_scale)
-        result = session.personalize(identity, PROMPT, seed=7, strength=strength)
+        scales = swiftpie.Scales(identity_scale=identity_scale, detail_scale=detail_scale)
+        result = session.personalize(identity, PROMPT, seed=7, scales=scales)
         row.append(result.images[0])
     rows.append(row)
 captions = [f"identity {scale}" for scale in SCALES]

@@ -16,12 +16,10 @@ from swiftpie.garbage import uncollected
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session, load
     from swiftpie.masks import MaskRule
-    from swiftpie.pipelines.condition import Strength
     from swiftpie.pipelines.edit import EditResult
-    from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
     from swiftpie.pipelines.hub.edit import SwiftEditPipeline
     from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-    from swiftpie.pipelines.personalize import MaskSource, Subject
+    from swiftpie.pipelines.request import EditMode, EditSettings, MaskSource, Scales, Subject
     from swiftpie.types import GenerationResult, Identity
 
 __version__ = "0.1.0"
@@ -32,15 +30,14 @@ __all__ = [
     "EditMode",
     "EditResult",
     "EditSettings",
-    "EditStrength",
     "GenerationResult",
     "Identity",
     "InputError",
     "MaskRule",
     "MaskSource",
     "MissingExtra",
+    "Scales",
     "Session",
-    "Strength",
     "Subject",
     "SwiftEditPipeline",
     "SwiftPieError",
@@ -50,17 +47,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EditMode": "swiftpie.pipelines.edit_settings",
+    "EditMode": "swiftpie.pipelines.request",
     "EditResult": "swiftpie.pipelines.edit",
-    "EditSettings": "swiftpie.pipelines.edit_settings",
-    "EditStrength": "swiftpie.pipelines.edit_settings",
+    "EditSettings": "swiftpie.pipelines.request",
     "GenerationResult": "swiftpie.types",
     "Identity": "swiftpie.types",
     "MaskRule": "swiftpie.masks",
-    "MaskSource": "swiftpie.pipelines.personalize",
+    "MaskSource": "swiftpie.pipelines.request",
     "Session": "swiftpie.engine.session",
-    "Strength": "swiftpie.pipelines.condition",
-    "Subject": "swiftpie.pipelines.personalize",
+    "Scales": "swiftpie.pipelines.request",
+    "Subject": "swiftpie.pipelines.request",
     "SwiftEditPipeline": "swiftpie.pipelines.hub.edit",
     "SwiftPiePipeline": "swiftpie.pipelines.hub.personalize",
     "load": "swiftpie.engine.session",

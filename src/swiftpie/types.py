@@ -53,8 +53,8 @@ class Denoised(NamedTuple):
     """The end of denoising."""
 
     latents: Tensor  # (B, C, h, w) clean
-    mask: Tensor  # (B, 1, h', w') in [0, 1], where the denoiser sees subjects
-    region: Tensor  # (B, S, h, w) in [0, 1], the masks that rescaling used in the end
+    subject_mask: Tensor  # (B, 1, h', w') in [0, 1], where the denoiser sees subjects
+    region: Tensor  # (B, S, h, w) in [0, 1], what rescaling used in the end
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class GenerationResult:
     """Finished pictures and what is known about them."""
 
     images: tuple[Image.Image, ...]
-    masks: tuple[Image.Image, ...]  # mode L, 255 = subject, same size as the pictures
-    regions: Tensor  # (B, S, h, w) in [0, 1], each subject's mask that rescaling used
+    subject_masks: tuple[Image.Image, ...]  # mode L, 255 = subject, same size as the pictures
+    regions: Tensor  # (B, S, h, w) in [0, 1], what rescaling used for each subject
     seeds: tuple[int, ...]
     layouts: tuple[Layout, ...]  # where each subject was placed, one row a picture
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total

@@ -67,9 +67,9 @@ def condition(latents, installation):
         values={name: torch.randn(k.shape, generator=generator) for name, k in keys.items()},
         coverage=torch.ones(batch, 1, 1, 16, 16),
         identity_scale=ones,
-        identity_leak=ones,
+        identity_background_scale=ones,
         detail_scale=ones,
-        detail_leak=ones,
+        detail_background_scale=ones,
     )
 
 

@@ -53,7 +53,12 @@ def random_call(call, *, channels, width, aligned, keys):
     place = to_affine(from_box((left, 0.2, left + 0.5, 0.8))).expand(1, SUBJECTS, 2, 3)
     scales = {
         name: share(1, SUBJECTS)
-        for name in ("identity_scale", "identity_leak", "detail_scale", "detail_leak")
+        for name in (
+            "identity_scale",
+            "identity_background_scale",
+            "detail_scale",
+            "detail_background_scale",
+        )
     }
     attention = silent._replace(
         identity_tokens=draw(1, SUBJECTS, 4, width),
@@ -66,7 +71,7 @@ def random_call(call, *, channels, width, aligned, keys):
         is_inline=torch.full((1,), float(call % 2)),
         class_tokens=(share(1, SUBJECTS, TEXT_LENGTH) > 0.5).float(),
         text_scale=share(1),
-        context_scale=share(1),
+        text_background_scale=share(1),
         energy_cap=1 + share(1),
         **scales,
     )
@@ -96,7 +101,7 @@ def assert_one_graph(denoiser, backend, **sizes):
             found = compiled(*arguments, notes)
         expected = denoiser(*arguments, plain_notes)
         assert (found.sample - expected.sample).abs().max() < TOLERANCE
-        assert (found.mask - expected.mask).abs().max() < TOLERANCE
+        assert (found.subject_mask - expected.subject_mask).abs().max() < TOLERANCE
         assert notes.keys() == plain_notes.keys()
         outputs.append(found.sample)
     assert backend.frame_count == 1

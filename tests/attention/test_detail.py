@@ -31,7 +31,7 @@ def conditioned(num_references=1, **changes):
         values={"x": values.repeat(1, num_references, 1)[:, None]},
         coverage=torch.ones(2, 1, num_references, 8, 8),
         detail_scale=torch.ones(2, 1),
-        detail_leak=torch.ones(2, 1),
+        detail_background_scale=torch.ones(2, 1),
         **changes,
     )
 
@@ -78,7 +78,9 @@ def test_uncovered_reference_cells_have_no_influence(layer, processor):
 def test_known_layout_keeps_detail_inside_the_frame(layer, processor):
     affine = to_affine(from_box((0.0, 0.0, 0.45, 0.45))).expand(2, 1, 2, 3)
     condition = conditioned()._replace(affine=affine, has_layout=torch.ones(2, 1))
-    silent = condition._replace(detail_scale=torch.zeros(2, 1), detail_leak=torch.zeros(2, 1))
+    silent = condition._replace(
+        detail_scale=torch.zeros(2, 1), detail_background_scale=torch.zeros(2, 1)
+    )
     change = processor(layer, STATES, condition=condition, notes={}) - processor(
         layer, STATES, condition=silent, notes={}
     )
@@ -92,7 +94,9 @@ def test_a_sharp_head_reads_the_cell_under_the_query(layer, processor):
     condition = conditioned()._replace(
         affine=torch.eye(2, 3).expand(2, 1, 2, 3), has_layout=torch.ones(2, 1)
     )
-    still = condition._replace(detail_scale=torch.zeros(2, 1), detail_leak=torch.zeros(2, 1))
+    still = condition._replace(
+        detail_scale=torch.zeros(2, 1), detail_background_scale=torch.zeros(2, 1)
+    )
     layer.to_out[0] = torch.nn.Identity()
     added = processor(layer, STATES, condition=condition, notes={}) - processor(
         layer, STATES, condition=still, notes={}

@@ -26,7 +26,10 @@ def test_silent_condition_is_bit_equal_to_the_plain_model(latents, text):
 def test_zero_scales_are_bit_equal_even_with_references(latents, text, predict, condition):
     zero = torch.zeros(2, 1)
     silenced = condition._replace(
-        identity_scale=zero, identity_leak=zero, detail_scale=zero, detail_leak=zero
+        identity_scale=zero,
+        identity_background_scale=zero,
+        detail_scale=zero,
+        detail_background_scale=zero,
     )
     assert torch.equal(predict(silenced), unet_without_processors(latents, text))
     assert not torch.equal(predict(condition), predict(silenced))

@@ -9,7 +9,7 @@ import torch
 from swiftpie.attention.released import ReleasedAttention, install_released
 from tests.attention.conftest import WIDTH
 
-STRENGTHS = {"identity_scale": 0.3, "identity_leak": 0.8, "text_scale": 1.6}
+STRENGTHS = {"identity_scale": 0.3, "identity_background_scale": 0.8, "text_scale": 1.6}
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ def inputs():
 def condition_for(tokens, scale):
     silent = silent_condition(torch.zeros(2, 4, 8, 8), width=16)
     rows = torch.full((2, 1), scale)
-    return silent._replace(identity_tokens=tokens[:, None], identity_scale=rows, identity_leak=rows)
+    return silent._replace(
+        identity_tokens=tokens[:, None], identity_scale=rows, identity_background_scale=rows
+    )
 
 
 @torch.no_grad()
@@ -47,7 +49,9 @@ def test_identity_stays_inside_its_mask():
     states, text, tokens = inputs()
     left = torch.zeros(2, 1, 8, 8)
     left[..., :4] = 1
-    masked = condition_for(tokens, 1.0)._replace(mask=left, identity_leak=torch.zeros(2, 1))
+    masked = condition_for(tokens, 1.0)._replace(
+        mask=left, identity_background_scale=torch.zeros(2, 1)
+    )
     got = ours(layer, states, text, condition=masked, notes={}).unflatten(1, (8, 8))
     plain = ours(layer, states, text, condition=condition_for(tokens, 0.0), notes={})
     full = ours(layer, states, text, condition=condition_for(tokens, 1.0), notes={})
@@ -61,7 +65,7 @@ def test_mapping_layers_note_a_map_and_later_layers_use_it():
     states, text, tokens = inputs()
     notes = {}
     condition = condition_for(tokens, 1.0)._replace(
-        is_inline=torch.ones(2), identity_leak=torch.zeros(2, 1)
+        is_inline=torch.ones(2), identity_background_scale=torch.zeros(2, 1)
     )
     mapper(layer, states, text, condition=condition, notes=notes)
     assert notes[f"{MAP_PREFIX}x"].shape == (2, 1, 8, 8)

@@ -9,8 +9,7 @@ from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.preset import trailing
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.condition import Strength
-from swiftpie.pipelines.personalize import MaskSource, Subject
+from swiftpie.pipelines.request import MaskSource, Scales, Subject
 from tests.parity import pipelines
 from tests.parity.ip_adapter import WIDTHS
 from tests.parity.pipelines import SIDE_PX, preset_of, subject
@@ -23,7 +22,7 @@ def drawn(session, subjects, **changes):
     """Decoded pixels, before they are rounded to a picture."""
     recorder = pipelines.Recorder(session.components.autoencoder)
     seen = Session(replace(session.components, autoencoder=recorder))
-    result = seen.personalize(subjects, PROMPT, **changes)
+    result = seen.personalize(subjects, PROMPT, **{"seed": 0, **changes})
     assert torch.isfinite(recorder.pixels).all()
     return result, recorder.pixels
 
@@ -33,7 +32,7 @@ def drawn(session, subjects, **changes):
 def test_every_family_draws_with_every_source_of_masks(opened, family, adapter):
     session = opened(family, adapter)
     identity = session.encode_identity([subject(), subject()])
-    plain = drawn(session, identity, strength=Strength(identity=0, detail=0))[1]
+    plain = drawn(session, identity, scales=Scales(identity_scale=0, detail_scale=0))[1]
     for source in MaskSource:
         result, pixels = drawn(session, identity, mask=source, box=(0.2, 0.2, 0.8, 0.9))
         assert result.images[0].size == (SIDE_PX, SIDE_PX)
@@ -81,8 +80,10 @@ def test_joint_merging_shows_the_subject_without_training(opened):
     plan = Plan(token_width=WIDTHS["sd21"], merge=Merge.JOINT)
     session = opened("sd21", "public", plan=plan)
     identity = session.encode_identity(subject())
-    without = drawn(session, identity, strength=Strength(detail=0.0))[1]
-    assert (drawn(session, identity, strength=Strength(detail=1.0))[1] - without).abs().max() > 1e-2
+    without = drawn(session, identity, scales=Scales(detail_scale=0.0))[1]
+    assert (
+        drawn(session, identity, scales=Scales(detail_scale=1.0))[1] - without
+    ).abs().max() > 1e-2
 
 
 def test_a_reference_network_of_its_own_reads_the_references(opened, place):

@@ -12,13 +12,13 @@ from swiftpie.cli.edit import Job, carry_out, edit_settings
 from swiftpie.cli.outputs import Output
 from swiftpie.errors import ImageError
 from swiftpie.images import load_image, read_metadata
-from swiftpie.pipelines.edit_settings import EditMode, EditStrength
+from swiftpie.pipelines.request import EditMode, Scales
 from tests.backbones import tiny_models
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a dog on the sofa"
-UNSET = {"edit": None, "background": None, "text": None}
+UNSET = {"identity_scale": None, "background_scale": None, "text_scale": None}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def job(tmp_path, picture):
         subject=[],
         place=None,
         settings=edit_settings(
-            "sd-turbo", "released", "smooth", seed=3, strengths={**UNSET, "text": 1.5}
+            "sd-turbo", "released", "smooth", seed=3, scales={**UNSET, "text_scale": 1.5}
         ),
         output=Output(tmp_path / "out.png", tmp_path / "mask.png"),
         strip=tmp_path / "strip.png",
@@ -65,7 +65,7 @@ def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
         "smooth",
         "tiny-editor",
     )
-    assert (stored["text_strength"], stored["edit_strength"]) == ("1.5", "0.2")
+    assert (stored["text_scale"], stored["identity_scale"]) == ("1.5", "0.2")
     assert picture.name not in str(stored)
     with pytest.raises(InputError, match="exists"):
         carry_out(editor, job)
@@ -89,21 +89,24 @@ def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
 @pytest.mark.parametrize("mode", EditMode)
 def test_strengths_that_are_not_given_belong_to_the_mode(mode):
     for name in ("sd-turbo", "mini"):
-        found = edit_settings(name, mode, "smooth", seed=0, strengths=UNSET).strength
-        assert found == EditStrength.of(mode, PRESETS.get(name))
+        found = edit_settings(name, mode, "smooth", seed=0, scales=UNSET).scales
+        assert found == Scales.for_edit(PRESETS.get(name), mode=mode)
 
 
 def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
-    options = {"seed": 0, "strengths": {**UNSET, "text": 1.5}, "subjects": ["cat.png"]}
+    options = {"seed": 0, "scales": {**UNSET, "text_scale": 1.5}, "subjects": ["cat.png"]}
     settings = edit_settings("sd-turbo", "paper", None, **options)
-    assert settings.strength == EditStrength(edit=1.0, background=0.0, text=1.5)
-    placed = edit_settings("mini", "paper", None, **options).strength
-    assert (placed.edit, placed.background) == (0.0, 1.0)  # what stays is shown besides
+    assert settings.scales == Scales(identity_scale=1.0, detail_scale=0.0, text_scale=1.5)
+    placed = edit_settings("mini", "paper", None, **options).scales
+    assert (placed.identity_scale, placed.background_scale) == (
+        0.0,
+        1.0,
+    )  # what stays is shown besides
 
 
 def test_the_mini_model_reads_its_prompt_as_it_was_trained_to():
-    settings = edit_settings("mini", "paper", None, seed=0, strengths=UNSET)
-    assert settings.strength.text == 1.0
+    settings = edit_settings("mini", "paper", None, seed=0, scales=UNSET)
+    assert settings.scales.text_scale == 1.0
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +170,7 @@ def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, pictu
         (["--strip", "{out}"], 2, "another output"),
         (["--save-mask", "{out}"], 2, "--save-mask"),
         (["--strip", "strip.tiff"], 2, "known suffix"),
-        (["--text-strength", "9"], 2, "text strength is 9"),
+        (["--text-scale", "9"], 2, "text_scale is 9"),
         (["--mode", "fast"], 2, "paper"),
         (["--out", "-", "--json"], 2, "Standard output"),
     ],

@@ -103,8 +103,8 @@ def test_a_subject_that_cannot_be_found_gives_three(call, tmp_path, on_white):
     [
         (["", "-o", "out.png"], "prompt is empty"),
         ([PROMPT, "-o", "out.png", "--preset", "minn"], "Did you mean mini?"),
-        ([PROMPT, "-o", "out.png", "--identity-scale", "9"], "identity scale is 9.0"),
-        ([PROMPT, "-o", "out.png", "--leak", "nan"], "leak scale is nan"),
+        ([PROMPT, "-o", "out.png", "--identity-scale", "9"], "identity_scale is 9.0"),
+        ([PROMPT, "-o", "out.png", "--background-scale", "nan"], "background_scale is nan"),
         ([PROMPT, "-o", "out.png", "--box", "1,0,0,1"], "is not a box"),
         ([PROMPT, "-o", "out.png", "--mask", "box"], "--mask box came without --box"),
         ([PROMPT, "-o", "out.png", "--device", "warp"], "'warp' cannot be used"),

@@ -80,7 +80,7 @@ def test_scales_of_zero_run_and_change_the_picture(call, tmp_path, hamster, draw
     "options", [["--mask", "inline"], ["--box", "0.1,0.3,0.6,0.9", "--mask", "box"]]
 )
 def test_regions_and_boxes_run(call, tmp_path, hamster, options):
-    draw(call, tmp_path / "out.png", hamster, PROMPT, "--leak", "0.2", *options)
+    draw(call, tmp_path / "out.png", hamster, PROMPT, "--background-scale", "0.2", *options)
     assert (tmp_path / "out.png").exists()
 
 

@@ -8,12 +8,12 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 import swiftpie
-from swiftpie import MaskSource, Strength
+from swiftpie import MaskSource, Scales
 from swiftpie.engine.graphs import MAX_GRAPHS, Compiler, form_of
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.engine.transforms.compile import compiled
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings
+from swiftpie.pipelines.request import EditMode, EditSettings
 from tests.pipelines.tiny_editor import tiny_editor
 
 SPRITES = ("1f439.webp", "1f916.webp")
@@ -38,8 +38,12 @@ def calls(identities):
     first, second = identities
     return [
         (first, "a subject on a beach", {"seed": 1}),
-        (second, "a subject in the snow", {"seed": 2, "strength": Strength(identity=0.5)}),
-        (first, "a subject at night", {"seed": 3, "strength": Strength(detail=0.0, leak=0.3)}),
+        (second, "a subject in the snow", {"seed": 2, "scales": Scales(identity_scale=0.5)}),
+        (
+            first,
+            "a subject at night",
+            {"seed": 3, "scales": Scales(detail_scale=0.0, background_scale=0.3)},
+        ),
         (second, "a subject in space", {"seed": 4, "mask": MaskSource.INLINE}),
     ]
 

@@ -11,7 +11,7 @@ from swiftpie.engine.offload import Desk, rested
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.errors import CapabilityError
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings
+from swiftpie.pipelines.request import EditMode, EditSettings
 from tests.pipelines.tiny_editor import tiny_editor
 
 CPU = torch.device("cpu")

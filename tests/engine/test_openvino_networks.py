@@ -94,7 +94,7 @@ def test_one_exported_denoiser_serves_all_values(torch_denoiser, denoiser, caplo
             notes, plain_notes = {}, {}
             found, expected = denoiser(*call, notes), torch_denoiser(*call, plain_notes)
             assert (found.sample - expected.sample).abs().max() < TOLERANCE
-            assert torch.equal(found.mask, expected.mask)
+            assert torch.equal(found.subject_mask, expected.subject_mask)
             assert (notes[INLINE_MASK] - plain_notes[INLINE_MASK]).abs().max() < TOLERANCE
             samples.append(found.sample)
     assert len(exports(caplog)) == 1

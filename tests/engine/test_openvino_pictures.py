@@ -12,9 +12,7 @@ from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.models.inversion import ReadsEdits, TinyInversion
-from swiftpie.pipelines.condition import Strength
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings
-from swiftpie.pipelines.personalize import Subject
+from swiftpie.pipelines.request import EditMode, EditSettings, Scales, Subject
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of
 
@@ -46,7 +44,7 @@ def likeness_db(one, other):
 
 def requests(identity):
     yield {"subjects": identity, "seed": 1}
-    yield {"subjects": identity, "seed": 2, "mask": "inline", "strength": Strength(0.6, 1.3)}
+    yield {"subjects": identity, "seed": 2, "mask": "inline", "scales": Scales(0.6, 1.3)}
     yield {"subjects": identity, "seed": 3, "mask": "box", "box": (0.1, 0.3, 0.6, 0.9)}
     yield {"subjects": [Subject(identity), Subject(identity)], "seed": 4}
 
@@ -57,7 +55,7 @@ def test_float32_draws_the_same_pictures(session, identity, folder):
         expected = session.personalize(prompt=PROMPT, **request)
         found = Session(exact).personalize(prompt=PROMPT, **request)
         assert apart(found.images[0], expected.images[0]) <= ROUNDING
-        assert apart(found.masks[0], expected.masks[0]) <= ROUNDING
+        assert apart(found.subject_masks[0], expected.subject_masks[0]) <= ROUNDING
 
 
 @torch.no_grad()
@@ -76,7 +74,7 @@ def test_edits_are_read_alike(session, folder):
         pairs = zip(one, other, strict=True)
         assert all((a - b).abs().max() < TOLERANCE * b.abs().max() for a, b in pairs)
     found, plain = exact.compare(*readings), network.compare(*expected)
-    assert (found.mask - plain.mask).abs().max() < TOLERANCE
+    assert (found.subject_mask - plain.subject_mask).abs().max() < TOLERANCE
     assert torch.equal(exact(latents, texts[0]), readings[0].noise)
 
 

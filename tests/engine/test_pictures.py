@@ -28,7 +28,7 @@ def test_a_remembered_edit_is_the_edit_bit_for_bit(components):
     first, again = edit(session), edit(session)
     plain = edit(Session(components, cache_mib=0))
     assert first.image.tobytes() == again.image.tobytes() == plain.image.tobytes()
-    assert first.mask.tobytes() == plain.mask.tobytes()
+    assert first.region.tobytes() == plain.region.tobytes()
 
 
 def test_another_edit_of_one_picture_encodes_nothing_and_inverts_its_own_prompt_alone(components):

@@ -8,7 +8,8 @@ from swiftpie.guidance.nothing import null_tokens, without_identity, zero_text
 from swiftpie.models.face.encoder import FaceIdentityEncoder
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
-from swiftpie.pipelines.personalize import Subject, prepare
+from swiftpie.pipelines.personalize import prepare
+from swiftpie.pipelines.request import Subject
 from tests.backbones.tiny_models import make_image_encoder
 from tests.parity.ip_adapter import EMBEDS, FACE, adapter_tensors, tiny_unet
 
@@ -77,7 +78,7 @@ def test_nobody_is_shown_but_places_stay(session, identity, has_tokens):
     found = without_identity(condition, tokens)
     assert not found.pooled.any()
     assert not found.attention.detail_scale.any()
-    assert not found.attention.detail_leak.any()
+    assert not found.attention.detail_background_scale.any()
     assert torch.equal(found.attention.affine, condition.attention.affine)
     if has_tokens:
         assert (found.attention.identity_tokens == tokens[:, None]).all()

@@ -115,7 +115,12 @@ def random_condition(denoiser, *, subjects, views):
     latents, _ = inputs(denoiser)
     sizes = reference_sizes(denoiser)
     silent = silent_condition(latents, width=width, num_subjects=subjects, text_length=TEXT_LENGTH)
-    scales = ("identity_scale", "identity_leak", "detail_scale", "detail_leak")
+    scales = (
+        "identity_scale",
+        "identity_background_scale",
+        "detail_scale",
+        "detail_background_scale",
+    )
     return silent._replace(
         identity_tokens=torch.randn(*ahead, NUM_TOKENS, width, generator=draws),
         keys=rows_of(sizes),
@@ -125,7 +130,7 @@ def random_condition(denoiser, *, subjects, views):
         mask=share(*ahead, *CELLS),
         class_tokens=share(*ahead, TEXT_LENGTH).round(),
         text_scale=0.5 + share(BATCH),
-        context_scale=0.5 + share(BATCH),
+        text_background_scale=0.5 + share(BATCH),
         **{name: 0.2 + share(*ahead) for name in scales},
     )
 
@@ -166,7 +171,12 @@ def whole(attention):
 def only(condition, subject):
     """The condition of one subject of several."""
     apart = ("identity_tokens", "coverage", "affine", "has_layout", "mask", "class_tokens")
-    scales = ("identity_scale", "identity_leak", "detail_scale", "detail_leak")
+    scales = (
+        "identity_scale",
+        "identity_background_scale",
+        "detail_scale",
+        "detail_background_scale",
+    )
     chosen = {name: getattr(condition, name)[:, [subject]] for name in apart + scales}
     return condition._replace(**chosen)
 
@@ -179,7 +189,10 @@ def without_detail(condition):
 def silent_semantics(condition):
     off, ones = torch.zeros_like(condition.identity_scale), torch.ones(BATCH)
     return condition._replace(
-        identity_scale=off, identity_leak=off, text_scale=ones, context_scale=ones
+        identity_scale=off,
+        identity_background_scale=off,
+        text_scale=ones,
+        text_background_scale=ones,
     )
 
 
@@ -241,7 +254,7 @@ def joint_off(family, denoiser):
     condition = silent_semantics(random_condition(denoiser, subjects=2, views=2))
     zero = torch.zeros_like(condition.detail_scale)
     latents, text = inputs(denoiser)
-    silent = condition._replace(detail_scale=zero, detail_leak=zero)
+    silent = condition._replace(detail_scale=zero, detail_background_scale=zero)
     found, _ = run(denoiser, latents, text, silent)
     added = None
     if family == "sdxl":
@@ -268,7 +281,9 @@ def reference_only(denoiser):
     condition = silent_semantics(random_condition(denoiser, subjects=1, views=1))
     ones = torch.ones_like(condition.detail_scale)
     plain = condition._replace(
-        detail_scale=ones, detail_leak=ones, coverage=torch.ones_like(condition.coverage)
+        detail_scale=ones,
+        detail_background_scale=ones,
+        coverage=torch.ones_like(condition.coverage),
     )
     latents, text = inputs(denoiser)
     found, _ = run(denoiser, latents, text, plain)
@@ -292,7 +307,9 @@ def gates_off(family, condition):
 def half(family, merge, dtype):
     """Half precision against float32."""
     condition = random_condition(build(family), subjects=2, views=2)
-    condition = condition._replace(detail_leak=torch.zeros_like(condition.detail_leak))
+    condition = condition._replace(
+        detail_background_scale=torch.zeros_like(condition.detail_background_scale)
+    )
     mask = condition.mask.round()  # parts where a joint merge sees no reference at all
     outputs = []
     for kind in (torch.float32, dtype):

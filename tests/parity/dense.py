@@ -129,7 +129,10 @@ class DenseCross:
         said = attended(query, key, value, heads, bias=text_mask)
         shares = call.shares(row, len(states))
         union = sum(shares)[:, None]
-        inside, outside = float(condition.text_scale[row]), float(condition.context_scale[row])
+        inside, outside = (
+            float(condition.text_scale[row]),
+            float(condition.text_background_scale[row]),
+        )
         output, maps = (inside * union + outside * (1 - union)) * said, []
         for subject, share in enumerate(shares):
             tokens = condition.identity_tokens[row, subject].double()
@@ -137,7 +140,7 @@ class DenseCross:
             image_value = tokens @ weight_of(self.ours.to_v_ip).T
             seen = attended(query, image_key, image_value, heads)
             scale = call.by_region(
-                condition.identity_scale, condition.identity_leak, row, subject, share
+                condition.identity_scale, condition.identity_background_scale, row, subject, share
             )
             if self.ours.is_active:
                 output = output + scale * seen
@@ -203,7 +206,7 @@ class DenseSelf:
     def scale(self, row, subject, share):
         condition = self.call.condition
         return self.call.by_region(
-            condition.detail_scale, condition.detail_leak, row, subject, share
+            condition.detail_scale, condition.detail_background_scale, row, subject, share
         )
 
     def decoupled(self, row, subject, query, share, heads):

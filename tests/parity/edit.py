@@ -1,6 +1,7 @@
 """Editing against SwiftEdit's equation and released code, written out plainly in float64."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,18 +15,32 @@ from swiftpie.images import to_pil, to_tensor
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.edit import edit
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+from swiftpie.pipelines.request import EditMode, EditSettings, Scales
 from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 
 BOUND = 1e-5
 LEVELS = 1  # of 255, between two roundings of nearly the same number
 HEADS, TEXT_WIDTH, LAYER_WIDTH = 3, 16, 24
 STRENGTHS = {
-    "as in the paper": EditStrength(),
-    "all different": EditStrength(edit=0.3, background=0.8, text=1.7, text_outside=0.6),
-    "text nowhere outside": EditStrength(edit=0.5, background=1.2, text=2.0, text_outside=0.0),
-    "as released": EditStrength.of(EditMode.RELEASED, PRESET),
-    "text off": EditStrength(edit=0.4, background=0.9, text=0.0),
+    "as in the paper": Scales.for_edit(),
+    "all different": replace(
+        Scales.for_edit(),
+        identity_scale=0.3,
+        background_scale=0.8,
+        text_scale=1.7,
+        text_background_scale=0.6,
+    ),
+    "text nowhere outside": replace(
+        Scales.for_edit(),
+        identity_scale=0.5,
+        background_scale=1.2,
+        text_scale=2.0,
+        text_background_scale=0.0,
+    ),
+    "as released": Scales.for_edit(PRESET, mode=EditMode.RELEASED),
+    "text off": replace(
+        Scales.for_edit(), identity_scale=0.4, background_scale=0.9, text_scale=0.0
+    ),
 }
 SOURCE, PROMPT, SEED = "a cat on the sofa", "a dog on the sofa", 3
 
@@ -34,16 +49,16 @@ SOURCE, PROMPT, SEED = "a cat on the sofa", "a dog on the sofa", 3
 def rows():
     """Every comparison as (name, largest difference, bound)."""
     compared = []
-    for name, strength in STRENGTHS.items():
+    for name, scales in STRENGTHS.items():
         compared += [
-            (f"Eq. 9 in one layer, {name}", equation_9(strength), BOUND),
-            (f"released code in one layer, {name}", released_layer(strength), BOUND),
-            (f"released code in a whole U-Net, {name}", released_unet(strength), BOUND),
+            (f"Eq. 9 in one layer, {name}", equation_9(scales), BOUND),
+            (f"released code in one layer, {name}", released_layer(scales), BOUND),
+            (f"released code in a whole U-Net, {name}", released_unet(scales), BOUND),
         ]
     return [
         *compared,
         *whole_edits(),
-        ("neutral strengths, one layer, an IP-Adapter", neutral_layer(), BOUND),
+        ("neutral scales, one layer, an IP-Adapter", neutral_layer(), BOUND),
         ("released code in a layer that it leaves alone", uncontrolled_layer(), BOUND),
         ("released rule of masks, cells that differ", released_masks(), 0.0),
     ]
@@ -66,7 +81,7 @@ def inputs():
     return states, text, tokens, mask
 
 
-def condition_of(tokens, mask, strength):
+def condition_of(tokens, mask, scales):
     """What attention reads, for as many rows as there are tokens."""
     silent = silent_condition(mask, width=tokens.shape[-1])
 
@@ -76,10 +91,10 @@ def condition_of(tokens, mask, strength):
     return silent._replace(
         identity_tokens=tokens[:, None],
         mask=mask,
-        identity_scale=filled(silent.identity_scale, strength.edit),
-        identity_leak=filled(silent.identity_leak, strength.background),
-        text_scale=filled(silent.text_scale, strength.text),
-        context_scale=filled(silent.context_scale, strength.text_outside),
+        identity_scale=filled(silent.identity_scale, scales.identity_scale),
+        identity_background_scale=filled(silent.identity_background_scale, scales.background_scale),
+        text_scale=filled(silent.text_scale, scales.text_scale),
+        text_background_scale=filled(silent.text_background_scale, scales.text_background_scale),
     )
 
 
@@ -128,61 +143,65 @@ def largest(found, expected):
     return (found.double() - expected).abs().max().item()
 
 
-def equation_9(strength):
+def equation_9(scales):
     """Our branch with region scales against `s_y M A_y + s_edit M A_x + s_non (1 - M) A_x`."""
     attn, ours = layer()
     states, text, tokens, _ = inputs()
     mask = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(2)) < 0.5).float()
-    condition = condition_of(tokens, mask, strength)
+    condition = condition_of(tokens, mask, scales)
     found = ours(attn, states, text, condition=condition, notes={})
     expected = []
     for row in range(2):
         said, seen, _ = attended(attn, ours, states[row], text[row], tokens[row])
-        expected.append(leave(attn, nine(said, seen, mask[row], strength)))
+        expected.append(leave(attn, nine(said, seen, mask[row], scales)))
     return largest(found, torch.stack(expected))
 
 
-def nine(said, seen, mask, strength):
+def nine(said, seen, mask, scales):
     """Eq. 9 with text outside of the mask as well."""
     inside = mask.double().reshape(-1, 1)
-    words = strength.text * inside + strength.text_outside * (1 - inside)
-    look = strength.edit * inside * seen + strength.background * (1 - inside) * seen
+    words = scales.text_scale * inside + scales.text_background_scale * (1 - inside)
+    look = scales.identity_scale * inside * seen + scales.background_scale * (1 - inside) * seen
     return words * said + look
 
 
 def neutral_layer():
-    """All strengths 1 and any mask against diffusers' own processor at scale 1."""
+    """All scales 1 and any mask against diffusers' own processor at scale 1."""
     attn, ours = layer()
     states, text, tokens, mask = inputs()
     theirs = IPAdapterAttnProcessor2_0(LAYER_WIDTH, TEXT_WIDTH, num_tokens=(4,), scale=1.0)
     theirs.to_k_ip[0].weight.data.copy_(ours.to_k_ip.weight)
     theirs.to_v_ip[0].weight.data.copy_(ours.to_v_ip.weight)
-    condition = condition_of(tokens, mask, EditStrength(1.0, 1.0, 1.0, 1.0))
+    condition = condition_of(
+        tokens, mask, Scales(identity_scale=1.0, detail_scale=0.0, background_scale=1.0)
+    )
     found = ours(attn, states, text, condition=condition, notes={})
     return largest(found, theirs(attn, states, (text, [tokens[:, None]])).double())
 
 
-def table(said, seen, blind, mask, strength):
+def table(said, seen, blind, mask, scales):
     """What the released code does with a source row and an edit row in a controlled layer."""
     inside = mask.double().reshape(-1, 1)
-    look = strength.edit * inside * blind[1] + strength.background * (1 - inside) * seen[0]
-    words = said[1] if strength.text == 0 else strength.text * said[1]
+    look = (
+        scales.identity_scale * inside * blind[1] + scales.background_scale * (1 - inside) * seen[0]
+    )
+    words = said[1] if scales.text_scale == 0 else scales.text_scale * said[1]
     return [said[0] + seen[0], words + look]
 
 
-def released_layer(strength):
+def released_layer(scales):
     attn, semantic = layer()
     states, text, tokens, mask = inputs()
     ours = ReleasedAttention(semantic, is_controlled=True)
-    found = ours(attn, states, text, condition=condition_of(tokens, mask, strength), notes={})
+    found = ours(attn, states, text, condition=condition_of(tokens, mask, scales), notes={})
     parts = [attended(attn, semantic, states[i], text[i], tokens[i]) for i in range(2)]
     nearest = mask[1, 0, ::2, ::2]
-    expected = table(*zip(*parts, strict=True), nearest, strength)
+    expected = table(*zip(*parts, strict=True), nearest, scales)
     return largest(found, torch.stack([leave(attn, one) for one in expected]))
 
 
 def uncontrolled_layer():
-    """Plain image attention, whatever the strengths are."""
+    """Plain image attention, whatever the scales are."""
     attn, semantic = layer()
     states, text, tokens, mask = inputs()
     ours = ReleasedAttention(semantic, is_controlled=False)
@@ -196,9 +215,9 @@ def uncontrolled_layer():
 class PlainProcessor:
     """The table, or Eq. 9 for a single row, in one layer of a U-Net in float64."""
 
-    def __init__(self, name, projections, *, tokens, mask, strength):
+    def __init__(self, name, projections, *, tokens, mask, scales):
         self.name, self.projections, self.tokens = name, projections, tokens
-        self.mask, self.strength = mask, strength
+        self.mask, self.scales = mask, scales
 
     def __call__(self, attn, hidden_states, encoder_hidden_states, **_):
         parts = [
@@ -209,29 +228,29 @@ class PlainProcessor:
         stride = self.mask.shape[-1] // side
         if len(parts) == 1:
             share = self.mask.reshape(side, stride, side, stride).mean(dim=(1, 3))
-            rows = [nine(*parts[0][:2], share, self.strength)]
+            rows = [nine(*parts[0][:2], share, self.scales)]
         elif self.name.startswith("up_blocks"):
             nearest = self.mask[::stride, ::stride]
-            rows = table(*zip(*parts, strict=True), nearest, self.strength)
+            rows = table(*zip(*parts, strict=True), nearest, self.scales)
         else:
             rows = [said + seen for said, seen, _ in parts]
         return torch.stack([leave(attn, row) for row in rows])
 
 
-def plain_prediction(denoiser, latents, text, *, tokens, mask, strength):
+def plain_prediction(denoiser, latents, text, *, tokens, mask, scales):
     """The output (B, C, h, w) of a plain U-Net in float64: two rows as released, one by Eq. 9."""
     semantic = denoiser.installation.semantic
     denoiser.installation.undo()
     unet = copy.deepcopy(denoiser.unet).double()
     plain = {
-        f"{name}.processor": PlainProcessor(name, one, tokens=tokens, mask=mask, strength=strength)
+        f"{name}.processor": PlainProcessor(name, one, tokens=tokens, mask=mask, scales=scales)
         for name, one in semantic.items()
     }
     unet.set_attn_processor({**unet.attn_processors, **plain})
     return unet(latents.double(), 999, text.double()).sample
 
 
-def released_unet(strength):
+def released_unet(scales):
     """Ours through the pipeline's own way to install it."""
     components = tiny_editor()
     generator = torch.Generator().manual_seed(4)
@@ -239,13 +258,13 @@ def released_unet(strength):
     tokens = torch.randn(1, 4, WIDTH, generator=generator)
     mask = (torch.rand(1, 1, 16, 16, generator=generator) < 0.4).float()
     text = components.text.encode([SOURCE, PROMPT]).hidden_states
-    condition = condition_of(tokens.expand(2, -1, -1), mask.expand(2, -1, -1, -1), strength)
+    condition = condition_of(tokens.expand(2, -1, -1), mask.expand(2, -1, -1, -1), scales)
     unet = components.denoiser.unet
     with install_released(components.denoiser.installation):
         keywords = {"condition": condition, "notes": {}}
         found = unet(latents, 999, text, cross_attention_kwargs=keywords).sample
     expected = plain_prediction(
-        components.denoiser, latents, text, tokens=tokens[0], mask=mask[0, 0], strength=strength
+        components.denoiser, latents, text, tokens=tokens[0], mask=mask[0, 0], scales=scales
     )
     return largest(found, expected)
 
@@ -280,7 +299,7 @@ def whole_edits():
     """Both algorithms from picture to pictures, step by step; rows in levels."""
     by_paper, [edited] = whole_edit(EditMode.PAPER, STRENGTHS["all different"])
     as_released, [kept, changed] = whole_edit(
-        EditMode.RELEASED, EditStrength.of(EditMode.RELEASED, PRESET)
+        EditMode.RELEASED, Scales.for_edit(PRESET, mode=EditMode.RELEASED)
     )
     pairs = {
         "paper, from picture to edit": (by_paper.edited, edited),
@@ -297,10 +316,10 @@ def levels(image):
     return np.asarray(image, dtype=int)
 
 
-def whole_edit(mode, strength):
+def whole_edit(mode, scales):
     """Our result, and all pictures that the steps written out give."""
     components, image = tiny_editor(), photograph()
-    settings = EditSettings(mode=mode, seed=SEED, strength=strength)
+    settings = EditSettings(mode=mode, seed=SEED, scales=scales)
     ours = edit(components, image, PROMPT, source_prompt=SOURCE, settings=settings)
     is_released = mode is EditMode.RELEASED
     pixels = to_tensor(image)
@@ -321,7 +340,7 @@ def whole_edit(mode, strength):
         texts,
         tokens=components.image_encoder(pixels, torch.ones_like(pixels[:, :1]))[0],
         mask=torch.from_numpy(mask).float(),
-        strength=strength,
+        scales=scales,
     )
     latents = ((start - sigma * prediction) / alpha).float()
     return ours, to_pil(vae.decode(latents / vae.config.scaling_factor).sample)

@@ -33,7 +33,8 @@ from swiftpie.guidance.methods.dcg import Decoupled, Renorm
 from swiftpie.guidance.methods.dcg import Path as Way
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import denoise
-from swiftpie.pipelines.personalize import Subject, prepare
+from swiftpie.pipelines.personalize import prepare
+from swiftpie.pipelines.request import Subject
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.attention import build, inputs, random_condition, run
 from tests.parity.manipulated import Numbers, ShapedCross, shaped_output
@@ -46,7 +47,7 @@ SEEDS = (5, 6)
 A, B = (1.0, 1.5, 1.5, 1.0), (1.0, 3.0, 3.0, 1.0)
 CONTRAST = 4.0  # of queries: random ones attend to all tokens alike
 
-# Four changes, their strengths by step, and the level that the soft masks compare with.
+# Four changes, their scales by step, and the level that the soft masks compare with.
 CHANGES = {
     "power": (power, (1.3, 1.2, 0.9, 1.0), {}, 0.0),
     "scale": (scale, (1.0, 1.55, 1.45, 25.0), {}, 0.0),
@@ -83,9 +84,9 @@ def transform_rows():
     for (name, change), part, step in itertools.product(
         CHANGES.items(), (Block.DOWN, Block.UP), range(4)
     ):
-        make, strengths, options, level = change
-        ours = Shaping({part: (make(*strengths, **options),)})
-        theirs = Numbers({part.value: [(name, strengths[step], level)]})
+        make, scales, options, level = change
+        ours = Shaping({part: (make(*scales, **options),)})
+        theirs = Numbers({part.value: [(name, scales[step], level)]})
         compared.append((f"{name}, {part.value}, step {step}", layer(part, ours, theirs, step)))
         extras = {
             "first token inverted": ({"inverts_first": True}, {"inverts": True}),
@@ -119,7 +120,7 @@ def layer(part, shaping, numbers, step):
         coverage=torch.ones(2, 2, 2, *CELLS),
         mask=share(2, 2, *CELLS),
         identity_scale=0.5 + share(2, 2),
-        identity_leak=share(2, 2),
+        identity_background_scale=share(2, 2),
         text_scale=0.5 + share(2),
     )
     states, text = draw(2, CELLS[0] * CELLS[1], 24), draw(2, 7, 16)
@@ -269,5 +270,7 @@ def null_identity(components, condition):
     zeros = torch.zeros(1, encoder.tower.config.projection_dim)
     tokens = encoder.projector(zeros)[:, None].expand_as(attention.identity_tokens)
     off = torch.zeros_like(attention.detail_scale)
-    changed = attention._replace(identity_tokens=tokens, detail_scale=off, detail_leak=off)
+    changed = attention._replace(
+        identity_tokens=tokens, detail_scale=off, detail_background_scale=off
+    )
     return condition._replace(attention=changed)

@@ -16,7 +16,8 @@ from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import for_steps
 from swiftpie.pipelines.denoise import denoise
-from swiftpie.pipelines.personalize import Subject, prepare
+from swiftpie.pipelines.personalize import prepare
+from swiftpie.pipelines.request import Subject
 from swiftpie.schedules import PredictionType
 from tests.parity.fastface import null_identity
 from tests.parity.schedules import BETAS, euler_scheduler

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import UNet2DConditionModel
 
-from swiftpie import MaskSource, Strength, Subject
+from swiftpie import MaskSource, Scales, Subject
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import EVERYWHERE
@@ -25,7 +25,7 @@ BOUND = 1e-5  # of the largest latent
 EXACT = 0.0
 HALF_BOUND = 2e-2  # of the largest latent
 JOINT_BOUND = 1e-4
-OFF = Strength(identity=0.0, detail=0.0)
+OFF = Scales(identity_scale=0.0, detail_scale=0.0)
 FULL = torch.ones(1, 1, 16, 16)
 LEFT = torch.zeros(1, 1, 16, 16)
 LEFT[..., :8] = 1
@@ -89,7 +89,7 @@ def bare(session, identity, folder):
     start = components.schedule.initial_latents(noise)
     text = components.text.encode([PROMPT])
     if components.preset.name == "mini":
-        _, [(_, _, _, condition, _)] = calls_of(session, identity, strength=OFF)
+        _, [(_, _, _, condition, _)] = calls_of(session, identity, scales=OFF)
         silent = silent_condition(noise, width=identity.tokens.shape[-1])
         placed = silent._replace(
             affine=condition.attention.affine, has_layout=condition.attention.has_layout
@@ -108,18 +108,18 @@ def bare(session, identity, folder):
 
 def switched_off(session, identity, folder):
     expected = bare(session, identity, folder / "own")
-    off = draw(session, identity, strength=OFF, mask=LEFT).latents
+    off = draw(session, identity, scales=OFF, mask=LEFT).latents
     silent = replace(session.components, denoiser=copy.deepcopy(session.components.denoiser))
     for branch in silent.denoiser.installation.detail.values():
         branch.gate.zero_()
     gated = tiny.Session(silent)
-    strength = Strength(detail=3.0, leak=0.5)
+    scales = Scales(detail_scale=3.0, background_scale=0.5)
     plain = replace(identity, keys={}, values={})
     return [
         ("1 all scales 0, the bare U-Net", difference(off, expected), EXACT),
         (
             "2 gates 0, no detail branch",
-            difference(*(draw(gated, who, strength=strength).latents for who in (identity, plain))),
+            difference(*(draw(gated, who, scales=scales).latents for who in (identity, plain))),
             EXACT,
         ),
     ]
@@ -139,7 +139,7 @@ def same_identity(session, identity, folder):
 
 
 def threads(session, identity):
-    """Calls that differ in strength, mask, seed and identity."""
+    """Calls that differ in scales, mask, seed and identity."""
     other = session.encode_identity(picture(2))
 
     def run(number):
@@ -147,7 +147,7 @@ def threads(session, identity):
             session,
             (identity, other)[number % 2],
             seed=number,
-            strength=Strength(identity=number / 8, detail=1 - number / 8),
+            scales=Scales(identity_scale=number / 8, detail_scale=1 - number / 8),
             mask=(LEFT, MaskSource.INLINE, MaskSource.TWO_PASS)[number % 3],
         ).latents
 
@@ -228,11 +228,18 @@ def repeated(session, one, other):
 def other_shape(session, one, other):
     """A wide picture of two subjects, against dense attention in float64."""
     pair = [
-        Subject(who, box=box, strength=strength)
-        for who, box, strength in zip((one, other), BOXES, (1.0, 0.7), strict=True)
+        Subject(who, box=box, scale=scale)
+        for who, box, scale in zip((one, other), BOXES, (1.0, 0.7), strict=True)
     ]
-    strength = Strength(identity=0.8, detail=0.9, leak=0.2, text=0.9, context=1.2, energy_cap=1.4)
-    drawn, [call] = calls_of(session, pair, size_px=SIZE_PX, strength=strength, mask=MaskSource.BOX)
+    scales = Scales(
+        identity_scale=0.8,
+        detail_scale=0.9,
+        background_scale=0.2,
+        text_scale=0.9,
+        text_background_scale=1.2,
+        energy_cap=1.4,
+    )
+    drawn, [call] = calls_of(session, pair, size_px=SIZE_PX, scales=scales, mask=MaskSource.BOX)
     expected, _ = dense.dense_output(session.components.denoiser, *call[:-1])
     schedule = session.components.schedule
     latents = schedule.advance(call[0], expected, 0)
@@ -300,10 +307,10 @@ def joint_merge(session, folder):
     identity = session.encode_identity(picture(0))
     expected = bare(session, identity, folder)
     found = {
-        "0": draw(session, identity, strength=OFF).latents,
-        "a millionth": draw(session, identity, strength=replace(OFF, detail=1e-6)).latents,
+        "0": draw(session, identity, scales=OFF).latents,
+        "a millionth": draw(session, identity, scales=replace(OFF, detail_scale=1e-6)).latents,
     }
-    loud = draw(session, identity, strength=replace(OFF, detail=1.0)).latents
+    loud = draw(session, identity, scales=replace(OFF, detail_scale=1.0)).latents
     assert difference(loud, expected) > 10 * JOINT_BOUND
     compared = [
         (f"4 joint merge at scale {name}, the bare U-Net", difference(one, expected), JOINT_BOUND)
@@ -321,8 +328,8 @@ def adapters(family, folder):
     for number, name in ((3, public.name), (14, "adapter.safetensors")):
         identity = whole.encode_identity(picture(0))
         for scale in (0.6, 1.0):
-            strength = Strength(identity=scale, leak=scale, detail=0.0)
-            ours = draw(whole, replace(identity, keys={}, values={}), strength=strength, mask=FULL)
+            scales = Scales(identity_scale=scale, background_scale=scale, detail_scale=0.0)
+            ours = draw(whole, replace(identity, keys={}, values={}), scales=scales, mask=FULL)
             theirs = their_latents(family, folder / "whole", identity, name=name, scale=scale)
             file = "public adapter" if number == 3 else "our adapter file"
             named = f"{number} {file} in diffusers at scale {scale}"

@@ -220,7 +220,7 @@ def our_output(unet, tokens, *, scale):
     silent = silent_condition(call["sample"], width=tokens.shape[-1])
     strength = torch.full_like(silent.identity_scale, scale)
     condition = silent._replace(
-        identity_tokens=tokens[:, None], identity_scale=strength, identity_leak=strength
+        identity_tokens=tokens[:, None], identity_scale=strength, identity_background_scale=strength
     )
     keywords = {"condition": condition, "notes": {}}
     return unet(**call, added_cond_kwargs=extra, cross_attention_kwargs=keywords).sample

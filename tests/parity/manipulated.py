@@ -72,11 +72,14 @@ class ShapedCross(dense.DenseCross):
         said = dense.attended(self.queries[row], key, value, attn.heads, bias=bias)
         shares = self.call.shares(row, len(states))
         union = sum(shares)[:, None]
-        inside, outside = float(condition.text_scale[row]), float(condition.context_scale[row])
+        inside, outside = (
+            float(condition.text_scale[row]),
+            float(condition.text_background_scale[row]),
+        )
         output = (inside * union + outside * (1 - union)) * said
         for subject, share in enumerate(shares):
             factor = self.call.by_region(
-                condition.identity_scale, condition.identity_leak, row, subject, share
+                condition.identity_scale, condition.identity_background_scale, row, subject, share
             )
             output = output + factor * self.seen(row, subject, attn.heads)
         maps = np.ones((len(shares), len(states)))

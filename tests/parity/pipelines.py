@@ -21,8 +21,8 @@ from swiftpie.backbones.preset import PRESETS, Family
 from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.condition import Strength
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
+from swiftpie.pipelines.request import Scales
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 
 PROMPT = "a red cube on the moon"
@@ -72,7 +72,7 @@ def our_picture(session, identity, *, scale):
         identity,
         PROMPT,
         seed=SEED,
-        strength=Strength(identity=scale, detail=0.0),
+        scales=Scales(identity_scale=scale, detail_scale=0.0),
         size_px=SIZE_PX,
     )
     return recorder.latents, (recorder.pixels / 2 + 0.5).clamp(0, 1)
@@ -87,7 +87,7 @@ def hub_picture(pipe, identity, *, scale):
             width=SIZE_PX[1],
             latents=draw_noise([SEED], (4, SIZE_PX[0] // 8, SIZE_PX[1] // 8)),
             subjects=identity,
-            strength=Strength(identity=scale, detail=0.0),
+            scales=Scales(identity_scale=scale, detail_scale=0.0),
             output_type=kind,
         ).images
         for kind in ("latent", "pt")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie import ConfigError, MaskSource, Strength, Subject
+from swiftpie import ConfigError, MaskSource, Scales, Subject
 from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2, Shaping
 from swiftpie.backbones.preset import trailing
 from swiftpie.guidance.base import METHODS
@@ -96,7 +96,10 @@ def test_a_picture_does_not_depend_on_its_batch(session, identity, steering):
 
 def test_several_subjects_in_masks_with_detail_are_steered_too(session, identity):
     subjects = [Subject(identity, box=box) for box in BOXES]
-    settings = {"mask": MaskSource.BOX, "strength": Strength(identity=1.0, detail=0.7, leak=0.1)}
+    settings = {
+        "mask": MaskSource.BOX,
+        "scales": Scales(identity_scale=1.0, detail_scale=0.7, background_scale=0.1),
+    }
     pictures = [
         drawing(session, subjects, seeds=(1,), **settings, **steering)[0]
         for steering in ({}, {"guidance": DCG(4)}, {"shaping": AM2})
@@ -112,7 +115,7 @@ def test_masks_are_those_of_the_row_with_text_and_identity(session, identity):
     assert rows == [3]
     assert guided.regions.shape == plain.regions.shape
     assert (guided.regions - plain.regions).abs().max() < TOLERANCE
-    assert guided.masks[0].tobytes() == plain.masks[0].tobytes()
+    assert guided.subject_masks[0].tobytes() == plain.subject_masks[0].tobytes()
     assert guided.images[0].tobytes() != plain.images[0].tobytes()
 
 

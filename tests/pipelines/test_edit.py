@@ -15,12 +15,18 @@ from swiftpie.images import to_pil
 from swiftpie.masks import MaskRule, composite, from_noise_difference
 from swiftpie.pipelines.canvas import canvas_for
 from swiftpie.pipelines.edit import edit
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+from swiftpie.pipelines.request import EditMode, EditSettings, Scales
 from tests.parity.edit import photograph, rows
 from tests.pipelines.tiny_editor import PRESET, tiny_editor
 
 PROMPT = "a dog on the sofa"
-NEUTRAL = EditStrength(edit=1.0, background=1.0, text=1.0, text_outside=1.0)
+NEUTRAL = replace(
+    Scales.for_edit(),
+    identity_scale=1.0,
+    background_scale=1.0,
+    text_scale=1.0,
+    text_background_scale=1.0,
+)
 RELEASED = EditSettings(mode=EditMode.RELEASED)
 MODES = [EditSettings(), RELEASED]
 
@@ -88,8 +94,8 @@ def test_a_feathered_edge_lies_inside_the_mask():
 def test_any_shape_keeps_its_size_and_all_pixels_outside(components, settings, size):
     image = photograph(*size)
     result = edit(components, image, PROMPT, source_prompt="a cat", settings=settings)
-    assert {result.image.size, result.mask.size, result.edited.size} == {size}
-    assert not (changed(result, image) & (values(result.mask) == 0)).any()
+    assert {result.image.size, result.region.size, result.edited.size} == {size}
+    assert not (changed(result, image) & (values(result.region) == 0)).any()
     assert np.abs(values(result.edited) - values(image)).max() > 10
     assert (result.reconstruction is not None) == (settings is RELEASED)
 
@@ -111,18 +117,18 @@ def test_attention_sees_the_mask_softly_in_the_paper_and_hard_as_released(
 ):
     mask = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     full = mask.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
-    region = edit(components, photo, PROMPT, mask=full, settings=settings).region
+    region = edit(components, photo, PROMPT, mask=full, settings=settings).latent_region
     expected = (mask > 0.5).float() if settings is RELEASED else mask
     assert torch.allclose(region, expected, atol=1 / 255)
 
 
 def test_a_found_mask_holds_its_region_and_a_border_around_it(components, photo):
     result = edit(components, photo, PROMPT, source_prompt="a cat")
-    region = torch.zeros_like(result.region)
-    region[..., 1:-1, 1:-1] = result.region[..., 1:-1, 1:-1]
+    region = torch.zeros_like(result.latent_region)
+    region[..., 1:-1, 1:-1] = result.latent_region[..., 1:-1, 1:-1]
     assert 0 < region.mean() < 0.9
     cells = np.kron(region[0, 0].numpy(), np.ones((8, 8))) > 0
-    allowed = values(result.mask)
+    allowed = values(result.region)
     assert allowed[cells].min() == 255
     assert (allowed > 0).mean() > cells.mean()
 
@@ -141,11 +147,11 @@ def test_a_mask_that_was_returned_can_be_given_back(components, photo):
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 10:30, 5:21] = 0.7
     first = session.edit(photo, PROMPT, mask=mask)
-    again = session.edit(photo, PROMPT, mask=first.mask)
+    again = session.edit(photo, PROMPT, mask=first.region)
     assert again.image.tobytes() == first.image.tobytes()
     found = session.edit(photo, PROMPT)
-    given = session.edit(photo, PROMPT, mask=found.mask)
-    assert given.mask.tobytes() == found.mask.tobytes()
+    given = session.edit(photo, PROMPT, mask=found.region)
+    assert given.region.tobytes() == found.region.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -178,7 +184,7 @@ def test_source_prompt_and_keyword_matter_and_may_be_empty_or_one_word(component
     asked = [{}, {"source_prompt": "cat"}, {"keyword": "hat"}]
     results = [edit(components, photo, PROMPT, settings=settings, **one) for one in asked]
     assert len({one.edited.tobytes() for one in results}) == 3
-    assert len({one.mask.tobytes() for one in results}) == 3
+    assert len({one.region.tobytes() for one in results}) == 3
 
 
 def test_a_keyword_decides_the_mask_and_not_the_noise(components, photo):
@@ -198,7 +204,7 @@ def test_the_same_seed_gives_the_same_bytes(components, photo, settings):
 
 
 def test_neutral_strengths_do_not_see_the_mask(components, photo):
-    settings = EditSettings(strength=NEUTRAL, keeps_outside=False)
+    settings = EditSettings(scales=NEUTRAL, keeps_outside=False)
     masks = [torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(i)) for i in (0, 1)]
     edits = [edit(components, photo, PROMPT, mask=m, settings=settings) for m in masks]
     assert edits[0].image.tobytes() == edits[1].image.tobytes()
@@ -211,9 +217,9 @@ def test_an_identity_replaces_the_picture_as_condition(components, photo):
     session = Session(components)
     identity = session.encode_identity(photograph(seed=5), masks=Image.new("L", (128, 128), 255))
     assert identity.keys  # a whole identity has detail, which an edit leaves out
-    strength = EditStrength(edit=1.0)
+    scales = replace(Scales.for_edit(), identity_scale=1.0)
     whole, other, tokens_only = (
-        session.edit(photo, PROMPT, identity=one, settings=EditSettings(strength=strength)).edited
+        session.edit(photo, PROMPT, identity=one, settings=EditSettings(scales=scales)).edited
         for one in (None, identity, replace(identity, keys={}, values={}))
     )
     assert other.tobytes() != whole.tobytes()
@@ -310,8 +316,8 @@ def test_impossible_requests_are_refused(components, photo):
         edit(replace(components, inversion=None), photo, PROMPT)
     with pytest.raises(InputError, match="prompt is empty"):
         edit(components, photo, "  ")
-    with pytest.raises(InputError, match=r"text strength is 4\.5"):
-        EditStrength(text=4.5)
+    with pytest.raises(InputError, match=r"text_scale is 4\.5"):
+        replace(Scales.for_edit(), text_scale=4.5)
     with pytest.raises(InputError, match="seed is -1"):
         EditSettings(seed=-1)
     with pytest.raises(InputError, match="130x130 px"):

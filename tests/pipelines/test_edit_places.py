@@ -14,12 +14,12 @@ from swiftpie.models.inversion import TinyInversion
 from swiftpie.pipelines.edit_condition import kept_subject, new_subject, repainting_condition
 from swiftpie.pipelines.edit_place import Place
 from swiftpie.pipelines.edit_search import Found
-from swiftpie.pipelines.edit_settings import EditSettings, EditStrength
+from swiftpie.pipelines.request import EditSettings, Scales
 from tests.parity.edit import photograph
 
 SIDES = ("left", "right")
 BOX = (0.25, 0.25, 0.75, 0.75)
-STRENGTH = EditStrength(edit=0.0, background=1.0, text=1.0)
+STRENGTH = replace(Scales.for_edit(), identity_scale=0.0, background_scale=1.0, text_scale=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def condition(components, changes, identity=None):
         changes,
         subject=None if identity is None else new_subject(identity, changes),
         class_tokens=components.text.find_words("a dog on a beach", names),
-        strength=STRENGTH,
+        scales=STRENGTH,
     )
 
 
@@ -74,7 +74,7 @@ def test_what_changes_is_never_shown(components):
         centre(),
         subject=None,
         class_tokens=components.text.find_words("a dog on a beach", [""]),
-        strength=STRENGTH,
+        scales=STRENGTH,
     )
     first = condition(components, centre())
     assert torch.equal(first.aligned, again.aligned)
@@ -112,8 +112,8 @@ def test_the_network_that_was_taught_finds_the_mask_unless_a_rule_is_asked_for(s
     asked = session.edit(
         before, "a dog", source_prompt="a cat", settings=EditSettings(rule=swiftpie.MaskRule.SMOOTH)
     )
-    assert np.asarray(learned.mask).shape == (128, 128)
-    assert not np.array_equal(np.asarray(learned.mask), np.asarray(asked.mask))
+    assert np.asarray(learned.region).shape == (128, 128)
+    assert not np.array_equal(np.asarray(learned.region), np.asarray(asked.region))
 
 
 def found(batch, row, *, keeps_subject):

@@ -6,10 +6,9 @@ from PIL import Image, ImageChops
 
 from swiftpie import CapabilityError, InputError
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.condition import Strength
 from swiftpie.pipelines.face import face_identity, null_identity
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-from swiftpie.pipelines.personalize import Subject
+from swiftpie.pipelines.request import Scales, Subject
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.faces import open_face, someone
 from tests.parity.ip_adapter import FACE, WIDTHS
@@ -28,8 +27,8 @@ def opened(tmp_path_factory):
 
 
 def picture(session, identity, *, scale=1.0):
-    strength = Strength(identity=scale, detail=0.0)
-    return session.personalize(identity, PROMPT, strength=strength).images[0].tobytes()
+    scales = Scales(identity_scale=scale, detail_scale=0.0)
+    return session.personalize(identity, PROMPT, seed=0, scales=scales).images[0].tobytes()
 
 
 @pytest.mark.parametrize(("name", "num_tokens"), [(PLAIN, 4), (PLUS, 4), (PORTRAIT, 16)])
@@ -48,9 +47,9 @@ def test_a_face_that_is_given_twice_counts_once(opened):
     vectors, crops = someone()
     once = face_identity(session.components, vectors, crop=crops)
     twice = face_identity(session.components, vectors.repeat(2, 1), crop=crops * 2)
-    strength = Strength(identity=1.0, detail=0.0)
+    scales = Scales(identity_scale=1.0, detail_scale=0.0)
     first, second = (
-        session.personalize(one, PROMPT, strength=strength).images[0] for one in (once, twice)
+        session.personalize(one, PROMPT, seed=0, scales=scales).images[0] for one in (once, twice)
     )
     assert max(most for _, most in ImageChops.difference(first, second).getextrema()) <= 1
 

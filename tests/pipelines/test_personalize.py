@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from swiftpie import InputError, MaskSource, Strength, Subject
+from swiftpie import InputError, MaskSource, Scales, Subject
 from swiftpie.attention.condition import silent_condition
 from swiftpie.images import to_pil
 from swiftpie.layout import to_affine
@@ -16,7 +16,7 @@ from swiftpie.pipelines.denoise import decode
 from swiftpie.pipelines.personalize import side_by_side
 
 PROMPT = "a photo of a subject on a beach"
-OFF = Strength(identity=0.0, detail=0.0)
+OFF = Scales(identity_scale=0.0, detail_scale=0.0)
 
 
 def pixels(result, index=0):
@@ -54,7 +54,7 @@ def test_switched_off_identity_equals_the_bare_model(session, identity):
         pooled=torch.zeros(1, 1, width),
         aligned=torch.zeros(1, 1, 32 + 64, 16, 16),
     )
-    personalized = session.personalize(identity, PROMPT, seed=7, strength=OFF)
+    personalized = session.personalize(identity, PROMPT, seed=7, scales=OFF)
     placed = nobody.attention._replace(
         affine=to_affine(personalized.layouts[0])[:, None], has_layout=torch.ones(1, 1)
     )
@@ -70,10 +70,10 @@ def test_switched_off_identity_equals_the_bare_model(session, identity):
     assert image.tobytes() == personalized.images[0].tobytes()
 
 
-@pytest.mark.parametrize("scale", ["identity", "detail"])
+@pytest.mark.parametrize("scale", ["identity_scale", "detail_scale"])
 def test_each_branch_changes_the_picture(session, identity, scale):
     on = session.personalize(identity, PROMPT, seed=3)
-    off = session.personalize(identity, PROMPT, seed=3, strength=Strength(**{scale: 0.0}))
+    off = session.personalize(identity, PROMPT, seed=3, scales=Scales(**{scale: 0.0}))
     assert np.abs(pixels(on) - pixels(off)).max() > 2
 
 
@@ -81,8 +81,10 @@ def test_a_box_places_the_subject(session, identity):
     left = session.personalize(identity, PROMPT, seed=3, box=(0.05, 0.3, 0.45, 0.7))
     right = session.personalize(identity, PROMPT, seed=3, box=(0.55, 0.3, 0.95, 0.7))
     assert left.layouts[0].centre[0, 0] == pytest.approx(0.25)
-    columns = [np.asarray(r.masks[0], dtype=float).sum(0) @ np.arange(128) for r in (left, right)]
-    totals = [np.asarray(r.masks[0], dtype=float).sum() for r in (left, right)]
+    columns = [
+        np.asarray(r.subject_masks[0], dtype=float).sum(0) @ np.arange(128) for r in (left, right)
+    ]
+    totals = [np.asarray(r.subject_masks[0], dtype=float).sum() for r in (left, right)]
     assert columns[0] / totals[0] + 25 < columns[1] / totals[1]
 
 
@@ -110,11 +112,11 @@ def test_an_empty_mask_keeps_both_attention_branches_out(session, identity):
 
 
 def test_threads_share_a_session(session, identity):
-    strengths = [Strength(identity=i / 4, detail=1 - i / 4) for i in range(4)] * 2
-    alone = [session.personalize(identity, PROMPT, seed=9, strength=s) for s in strengths[:4]]
+    scales = [Scales(identity_scale=i / 4, detail_scale=1 - i / 4) for i in range(4)] * 2
+    alone = [session.personalize(identity, PROMPT, seed=9, scales=s) for s in scales[:4]]
     with ThreadPoolExecutor(4) as pool:
         together = list(
-            pool.map(lambda s: session.personalize(identity, PROMPT, seed=9, strength=s), strengths)
+            pool.map(lambda s: session.personalize(identity, PROMPT, seed=9, scales=s), scales)
         )
     for index, result in enumerate(together):
         assert np.abs(pixels(result) - pixels(alone[index % 4])).max() <= 1
@@ -134,8 +136,8 @@ def test_a_very_long_prompt_is_cut_and_said_so(session, identity, caplog):
 
 @pytest.mark.parametrize("scale", [-0.1, 4.5, float("nan")])
 def test_scales_out_of_range_are_refused(scale):
-    with pytest.raises(InputError, match="identity scale"):
-        Strength(identity=scale)
+    with pytest.raises(InputError, match="identity_scale"):
+        Scales(identity_scale=scale)
 
 
 @pytest.mark.parametrize("count", [0, 65])

@@ -29,11 +29,11 @@ class AttentionCondition(NamedTuple):
     is_inline: Tensor  # (B,) 1 = replace `mask` by the one found during the call, else 0
     class_tokens: Tensor  # (B, S, T) 1 = text token that names the subject, else 0
     identity_scale: Tensor  # (B, S) semantic branch inside the mask
-    identity_leak: Tensor  # (B, S) semantic branch outside
+    identity_background_scale: Tensor  # (B, S) semantic branch outside
     detail_scale: Tensor  # (B, S) detail branch inside the mask
-    detail_leak: Tensor  # (B, S) detail branch outside
+    detail_background_scale: Tensor  # (B, S) detail branch outside
     text_scale: Tensor  # (B,) text inside the union of all masks
-    context_scale: Tensor  # (B,) text outside
+    text_background_scale: Tensor  # (B,) text outside
     energy_cap: Tensor  # (B,) a layer may grow a token's size by this factor; inf = no cap
     reshaping: dict[str, Reshaping]  # of identity maps, by part of the U-Net; empty changes nothing
 
@@ -65,11 +65,11 @@ def silent_condition(
         is_inline=latents.new_zeros(batch),
         class_tokens=latents.new_zeros(batch, num_subjects, text_length),
         identity_scale=off,
-        identity_leak=off,
+        identity_background_scale=off,
         detail_scale=off,
-        detail_leak=off,
+        detail_background_scale=off,
         text_scale=ones,
-        context_scale=ones,
+        text_background_scale=ones,
         energy_cap=torch.full_like(ones, torch.inf),
         reshaping={},
     )

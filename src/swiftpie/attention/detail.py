@@ -142,7 +142,7 @@ class DetailAttention(nn.Module):
     def _strength(self, num_tokens: int, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the factor of each subject on each token, (B, S, N, 1)."""
         masks = layer_masks(condition, num_tokens, notes)
-        scale = region_scale(condition.detail_scale, condition.detail_leak, masks)
+        scale = region_scale(condition.detail_scale, condition.detail_background_scale, masks)
         return caution(condition, notes)[..., None, None] * scale
 
     def _places(

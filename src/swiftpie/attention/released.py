@@ -100,7 +100,7 @@ def _controlled(
     half = len(text) // 2
     mask = _nearest(condition.mask[half:], text.shape[1])
     inside = condition.identity_scale[half:, :, None]
-    outside = condition.identity_leak[half:, :, None]
+    outside = condition.identity_background_scale[half:, :, None]
     strength = condition.text_scale[half:, None, None]
     uniform = image_value[half:].mean(dim=1, keepdim=True)
     edited = inside * mask * uniform + outside * (1 - mask) * image[:half]

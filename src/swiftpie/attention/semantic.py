@@ -89,7 +89,9 @@ class SemanticAttention(nn.Module):
         text = merge_heads(attend(query, key, value, text_mask))
         masks = layer_masks(condition, query.shape[2], notes)
         everyone = sum_of_subjects(masks)
-        result = region_scale(condition.text_scale, condition.context_scale, everyone) * text
+        result = (
+            region_scale(condition.text_scale, condition.text_background_scale, everyone) * text
+        )
         identity_key = _fold_heads(self.to_k_ip(condition.identity_tokens), attn.heads)
         if self.is_active:
             result = result + self._identities(query, identity_key, masks, condition, notes)
@@ -133,7 +135,9 @@ class SemanticAttention(nn.Module):
             shaped = attend_reshaped(query, key, value, reshaping, num_views=views)
             answer = shaped.flatten(0, 1).to(value.dtype)
         answers = merge_heads(answer).unflatten(0, (-1, subjects))
-        strength = region_scale(condition.identity_scale, condition.identity_leak, masks)
+        strength = region_scale(
+            condition.identity_scale, condition.identity_background_scale, masks
+        )
         careful = caution(condition, notes)[..., None, None]
         return sum_of_subjects(careful * strength * answers)
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.masks import Box
     from swiftpie.pipelines.edit import EditResult
-    from swiftpie.pipelines.edit_settings import EditSettings
+    from swiftpie.pipelines.request import EditSettings
 
 STRIP_CELL_PX = 384
 STRIP_CAPTIONS = ("before", "mask", "after")
@@ -141,9 +141,9 @@ def edit(
     box: BoxText = None,
     save_mask: SaveMask = None,
     strip: Strip = None,
-    edit_strength: EditScale = None,
-    background_strength: BackgroundScale = None,
-    text_strength: TextScale = None,
+    identity_scale: EditScale = None,
+    background_scale: BackgroundScale = None,
+    text_scale: TextScale = None,
     mode: Mode = "paper",
     rule: Rule = None,
     seed: Seed = 0,
@@ -162,8 +162,12 @@ def edit(
     force: Force = False,
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
-    given = {"edit": edit_strength, "background": background_strength, "text": text_strength}
-    settings = edit_settings(preset, mode, rule, seed=seed, strengths=given, subjects=subject)
+    given = {
+        "identity_scale": identity_scale,
+        "background_scale": background_scale,
+        "text_scale": text_scale,
+    }
+    settings = edit_settings(preset, mode, rule, seed=seed, scales=given, subjects=subject)
     picture, place = read_picture(image), _place(mask, box)
     output = _plan(out, save_mask, strip, as_json=as_json, force=force)
     shown = read_subjects(subject or [])
@@ -187,7 +191,7 @@ def edit_settings(
     rule: str | None,
     *,
     seed: int,
-    strengths: dict[str, float | None],
+    scales: dict[str, float | None],
     subjects: list[str] | None = None,
 ) -> "EditSettings":
     """Return the choices of an edit.
@@ -201,14 +205,14 @@ def edit_settings(
 
     from swiftpie.backbones.preset import PRESETS
     from swiftpie.masks import MaskRule
-    from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+    from swiftpie.pipelines.request import EditMode, EditSettings, Scales
 
-    own = EditStrength.of(EditMode(mode), PRESETS.get(preset), has_reference=bool(subjects))
-    given = {name: value for name, value in strengths.items() if value is not None}
+    own = Scales.for_edit(PRESETS.get(preset), mode=EditMode(mode), has_reference=bool(subjects))
+    given = {name: value for name, value in scales.items() if value is not None}
     return EditSettings(
         mode=EditMode(mode),
         rule=None if rule is None else MaskRule(rule),
-        strength=replace(own, **given),
+        scales=replace(own, **given),
         seed=seed,
     )
 
@@ -228,9 +232,9 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         settings=job.settings,
     )
     facts = _metadata(job, session.components.preset.name)
-    write_output(result.image, result.mask, output=job.output, metadata=facts, force=job.force)
+    write_output(result.image, result.region, output=job.output, metadata=facts, force=job.force)
     if job.strip is not None:
-        row = [before, result.mask, result.image]
+        row = [before, result.region, result.image]
         sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
         save_image(sheet, job.strip, metadata=facts, force=job.force)
     return result
@@ -280,7 +284,7 @@ def _plan(
 
 def _metadata(job: Job, preset: str) -> dict[str, str]:
     settings = job.settings
-    strengths = {f"{name}_strength": str(value) for name, value in vars(settings.strength).items()}
+    scales = {name: str(value) for name, value in vars(settings.scales).items()}
     return {
         "prompt": job.prompt[:MAX_STORED_PROMPT],
         "source_prompt": job.source_prompt[:MAX_STORED_PROMPT],
@@ -290,7 +294,7 @@ def _metadata(job: Job, preset: str) -> dict[str, str]:
         "rule": "learned" if settings.rule is None else settings.rule.value,
         "seed": str(settings.seed),
         "swiftpie": __version__,
-        **strengths,
+        **scales,
     }
 
 

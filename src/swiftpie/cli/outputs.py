@@ -58,7 +58,7 @@ def write_outputs(
     result: "GenerationResult", outputs: list[Output], *, metadata: Mapping[str, str], force: bool
 ) -> None:
     """Write pictures and masks, each with `metadata` and its own seed."""
-    rows = zip(result.images, result.masks, result.seeds, outputs, strict=True)
+    rows = zip(result.images, result.subject_masks, result.seeds, outputs, strict=True)
     for image, mask, seed, output in rows:
         facts = {**metadata, "seed": str(seed)}
         write_output(image, mask, output=output, metadata=facts, force=force)

@@ -45,11 +45,10 @@ if TYPE_CHECKING:
     from swiftpie.backbones.preset import Preset
     from swiftpie.engine.session import Session
     from swiftpie.masks import Box
-    from swiftpie.pipelines.condition import Strength
-    from swiftpie.pipelines.personalize import MaskSource
+    from swiftpie.pipelines.request import MaskSource, Scales
     from swiftpie.types import GenerationResult
 
-SCALES = ("identity", "detail", "leak", "text", "balance")
+SCALES = ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance")
 RANDOM_SEEDS = 2**31  # short enough to type again
 
 Prompt = Annotated[str, typer.Argument(help="What the picture shows.", show_default=False)]
@@ -79,7 +78,7 @@ Also = Annotated[
         show_default=False,
     ),
 ]
-Leak = Annotated[float, typer.Option(help="Strength of the subject outside of the mask.")]
+BackgroundScale = Annotated[float, typer.Option(help="Strength of the subject elsewhere.")]
 MaskName = Annotated[
     str,
     typer.Option(
@@ -147,7 +146,7 @@ def personalize(
     identity_scale: IdentityScale = None,
     detail_scale: DetailScale = None,
     text_scale: TextScale = 1.0,
-    leak: Leak = 0.0,
+    background_scale: BackgroundScale = 0.0,
     balance: Balance = 0.0,
     also: Also = None,
     mask: MaskName = "none",
@@ -173,7 +172,9 @@ def personalize(
     The subject is found by transparency or against a plain background; else give PICTURE:MASK.
     """
     outputs = _outputs(out, save_mask, num_images, as_json=as_json, force=force)
-    scales = _check_scales(preset, identity_scale, detail_scale, leak, text_scale, balance)
+    scales = _check_scales(
+        preset, identity_scale, detail_scale, background_scale, text_scale, balance
+    )
     everyone = [read_subjects(subjects), *(read_subjects([one]) for one in also or [])]
     region = Region(mask, _parse_boxes(boxes or [], len(everyone), mask), _parse_size(size))
     job = Job(everyone, prompt, _seed_or_random(seed), scales, region, outputs, force)
@@ -191,10 +192,10 @@ def personalize(
 
 def carry_out(session: "Session", job: Job) -> "GenerationResult":
     """Draw the pictures of `job` and write every file of it."""
-    from swiftpie.pipelines.personalize import Subject
+    from swiftpie.pipelines.request import Subject
 
     preset = session.components.preset
-    strength = _strength(preset, job.scales)
+    scales = _strength(preset, job.scales)
     source, region = _mask(job.region, preset.image_size_px, count=len(job.subjects))
     result = session.personalize(
         [
@@ -204,11 +205,11 @@ def carry_out(session: "Session", job: Job) -> "GenerationResult":
         job.prompt,
         seed=job.first_seed,
         num_images=len(job.outputs),
-        strength=strength,
+        scales=scales,
         mask=source,
         size_px=job.region.size_px,
     )
-    facts = _metadata(job.prompt, preset.name, strength)
+    facts = _metadata(job.prompt, preset.name, scales)
     write_outputs(result, job.outputs, metadata=facts, force=job.force)
     return result
 
@@ -234,14 +235,14 @@ def _check_scales(preset: str, *values: float | None) -> dict[str, float | None]
     return scales
 
 
-def _strength(preset: "Preset", scales: dict[str, float | None]) -> "Strength":
+def _strength(preset: "Preset", scales: dict[str, float | None]) -> "Scales":
     """Return the scales, the preset's own where none is given."""
     from dataclasses import replace
 
-    from swiftpie.pipelines.condition import Strength
+    from swiftpie.pipelines.request import Scales
 
     given = {name: value for name, value in scales.items() if value is not None}
-    return replace(Strength.of(preset), **given)
+    return replace(Scales.of(preset), **given)
 
 
 def _parse_size(text: str | None) -> tuple[int, int] | None:
@@ -288,7 +289,7 @@ def _mask(region: Region, side_px: int, *, count: int) -> "tuple[MaskSource, Ten
         ConfigError: One file came with several subjects.
     """
     from swiftpie.masks import load_mask
-    from swiftpie.pipelines.personalize import MaskSource
+    from swiftpie.pipelines.request import MaskSource
 
     if region.mask in {source.value for source in MaskSource}:
         return MaskSource(region.mask), None
@@ -301,13 +302,12 @@ def _mask(region: Region, side_px: int, *, count: int) -> "tuple[MaskSource, Ten
     return MaskSource.NONE, load_mask(region.mask, (width, height))
 
 
-def _metadata(prompt: str, preset: str, strength: "Strength") -> dict[str, str]:
-    scales = {f"{name}_scale": str(value) for name, value in vars(strength).items()}
+def _metadata(prompt: str, preset: str, scales: "Scales") -> dict[str, str]:
     return {
         "prompt": prompt[:MAX_STORED_PROMPT],
         "preset": preset,
         "swiftpie": __version__,
-        **scales,
+        **{name: str(value) for name, value in vars(scales).items()},
     }
 
 

@@ -102,7 +102,7 @@ class CompiledDenoiser(WrappedDenoiser):
         sample, mask, *inline = self._predict(latents, told, text, condition)
         if inline:
             notes[INLINE_MASK] = inline[0].clone()
-        return Prediction(sample=sample.clone(), mask=mask.clone())
+        return Prediction(sample=sample.clone(), subject_mask=mask.clone())
 
 
 class CompiledDecoder(nn.Module):

@@ -24,15 +24,14 @@ from swiftpie.errors import InputError
 from swiftpie.guidance.base import Steering
 from swiftpie.images import load_image
 from swiftpie.masks import Box, load_mask
+from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.condition import Strength
 from swiftpie.pipelines.edit import EditResult, edit
-from swiftpie.pipelines.edit_settings import EditSettings
-from swiftpie.pipelines.personalize import MaskSource, Subject, personalize
+from swiftpie.pipelines.personalize import personalize
+from swiftpie.pipelines.request import EditSettings, MaskSource, Scales, Subject
 from swiftpie.types import GenerationResult, Identity
 
 Picture = str | Path | bytes | Image.Image
-MAX_SEED = 2**63 - 1
 CACHE_MIB = 256.0  # some 200 subjects of `mini`, one picture each
 
 
@@ -107,9 +106,9 @@ class Session:
         subjects: Identity | Sequence[Subject],
         prompt: str,
         *,
-        seed: int = 0,
+        seed: int | None = None,
         num_images: int = 1,
-        strength: Strength | None = None,
+        scales: Scales | None = None,
         mask: Tensor | MaskSource = MaskSource.NONE,
         box: Box | None = None,
         size_px: tuple[int, int] | None = None,
@@ -117,20 +116,19 @@ class Session:
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i has the seed `seed + i`.
 
+        Without a seed one is drawn; the result tells it.
         See `swiftpie.pipelines.personalize.personalize` for the arguments.
 
         Raises:
             InputError: The prompt is empty or a number is out of range.
         """
-        if not 0 <= seed <= MAX_SEED - num_images:
-            raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
         with self.components.scope():
             return personalize(
                 self._cached,
                 subjects,
                 prompt,
-                seeds=range(seed, seed + num_images),
-                strength=strength,
+                seeds=seeds_from(seed, num_images),
+                scales=scales,
                 mask=mask,
                 box=box,
                 size_px=size_px,

@@ -17,10 +17,9 @@ from swiftpie.evaluation.folder import Folder, Run
 from swiftpie.images import to_pil, to_tensor
 from swiftpie.layout import Layout
 from swiftpie.masks import Box, load_mask
-from swiftpie.pipelines.condition import Strength
-from swiftpie.pipelines.personalize import MaskSource, Subject
+from swiftpie.pipelines.request import MaskSource, Scales, Subject
 
-NO_SUBJECT = Strength(identity=0.0, detail=0.0)
+NO_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
 REFERENCES = ("reference", "other-reference")  # of a case's subjects, from left to right
 
 
@@ -95,10 +94,10 @@ def _draw_generated(
     region = MaskSource.BOX if len(subjects) > 1 else MaskSource.NONE
     if missing & {"model", "model-mask"}:
         result = session.personalize(subjects, case.prompt, seed=case.seed, mask=region)
-        drawn = {"model": result.images[0], "model-mask": result.masks[0]}
+        drawn = {"model": result.images[0], "model-mask": result.subject_masks[0]}
         _write(folder, case, drawn, missing)
     if "text" in missing:
-        plain = session.personalize(subjects, case.prompt, seed=case.seed, strength=NO_SUBJECT)
+        plain = session.personalize(subjects, case.prompt, seed=case.seed, scales=NO_SUBJECT)
         _write(folder, case, {"text": plain.images[0]}, missing)
 
 

@@ -50,9 +50,9 @@ def without_identity(condition: SubjectCondition, tokens: Tensor | None) -> Subj
     """
     attention = condition.attention
     off = torch.zeros_like(attention.detail_scale)
-    silent = attention._replace(detail_scale=off, detail_leak=off)
+    silent = attention._replace(detail_scale=off, detail_background_scale=off)
     if tokens is None:
-        silent = silent._replace(identity_scale=off, identity_leak=off)
+        silent = silent._replace(identity_scale=off, identity_background_scale=off)
     else:
         times = attention.identity_tokens.shape[2] // tokens.shape[1]
         repeated = tokens.to(attention.identity_tokens).repeat(1, times, 1)[:, None]

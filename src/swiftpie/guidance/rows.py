@@ -56,7 +56,7 @@ class Reader:
         samples = dict(zip(branches, found.sample.chunk(len(branches)), strict=True))
         return Prediction(
             sample=self.guidance.combine(samples, step),
-            mask=found.mask.chunk(len(branches))[shown],
+            subject_mask=found.subject_mask.chunk(len(branches))[shown],
         )
 
     def _text_of(self, branch: Branch) -> TextCondition:

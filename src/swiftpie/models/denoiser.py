@@ -22,7 +22,7 @@ class Prediction(NamedTuple):
     """What the denoiser says about one noisy batch."""
 
     sample: Tensor  # (B, C, h, w) in the schedule's prediction type
-    mask: Tensor  # (B, 1, h', w') in [0, 1]: where subjects are; all zero if it cannot tell
+    subject_mask: Tensor  # (B, 1, h', w') in [0, 1]: where subjects are; all zero if it cannot tell
 
 
 class Denoiser(Protocol):

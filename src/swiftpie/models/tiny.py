@@ -89,7 +89,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         gate = torch.sigmoid(output[:, channels : 2 * channels])
         return Prediction(
             sample=output[:, :channels] + gate * aligned[:, :channels],
-            mask=torch.sigmoid(F.pixel_shuffle(output[:, 2 * channels :], MASK_CELLS)),
+            subject_mask=torch.sigmoid(F.pixel_shuffle(output[:, 2 * channels :], MASK_CELLS)),
         )
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class UNetDenoiser(nn.Module):
         """Return the raw output (B, C, h, w) at one timestep or (B,); there is no mask."""
         attention = condition.attention
         sample = _run(self.unet, latents, timestep, text=text, condition=attention, notes=notes)
-        return Prediction(sample=sample, mask=latents.new_zeros(len(latents), 1, 1, 1))
+        return Prediction(sample=sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return slightly noised latents of references; see `Denoiser`."""

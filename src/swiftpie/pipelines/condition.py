@@ -1,56 +1,21 @@
 """Identities, places, regions and scales to the one value that the denoiser reads."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Preset
 from swiftpie.errors import InputError
 from swiftpie.layout import Layout, to_affine
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.pipelines.request import Scales
 from swiftpie.types import Identity
 
-MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
 FAR = 100.0  # frame coordinate of every cell for a subject that is in none
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
-
-
-@dataclass(frozen=True)
-class Strength:
-    """The factors of mask-guided rescaling; each branch inside and outside of the mask."""
-
-    identity: float = 1.0
-    detail: float = 1.0
-    leak: float = 0.0  # both identity branches outside of the mask
-    text: float = 1.0
-    context: float = 1.0  # text outside of the mask
-    balance: float = 0.0  # one slider: 1 favours the subject, -1 the prompt
-    energy_cap: float = math.inf  # a layer may grow a token's size by this factor
-
-    def __post_init__(self) -> None:
-        for name in ("identity", "detail", "leak", "text", "context"):
-            value = getattr(self, name)
-            if not 0 <= value <= MAX_SCALE:
-                raise InputError(
-                    f"The {name} scale is {value}; it must lie between 0 (off) and {MAX_SCALE}."
-                )
-        if not -1 <= self.balance <= 1:
-            raise InputError(f"The balance is {self.balance}; it must lie between -1 and 1.")
-        if not self.energy_cap >= 1:
-            raise InputError(f"The energy cap is {self.energy_cap}; it must be 1 or more.")
-
-    @classmethod
-    def of(cls, preset: Preset) -> Self:
-        """Return the preset's own scales."""
-        defaults = preset.defaults
-        return cls(identity=defaults["identity_scale"], detail=defaults["detail_scale"])
 
 
 def subject_condition(
@@ -60,7 +25,7 @@ def subject_condition(
     *,
     regions: Sequence[Tensor],
     class_tokens: Tensor,
-    strength: Strength,
+    scales: Scales,
     shares: Sequence[float],
     is_inline: bool = False,
 ) -> SubjectCondition:
@@ -72,7 +37,7 @@ def subject_condition(
         layouts: Where each goes, B rows.
         regions: Mask of each for rescaling, (1, 1, h, w).
         class_tokens: Words of the prompt that name each, (S, T), 1 or 0.
-        strength: Scales of the branches.
+        scales: Scales of the branches.
         shares: Factor of each subject on identity and detail scales.
         is_inline: Whether attention replaces `regions` during the call.
     """
@@ -95,9 +60,9 @@ def subject_condition(
         is_inline=torch.full_like(silent.is_inline, float(is_inline)),
         class_tokens=class_tokens.to(silent.mask).expand(batch, -1, -1),
     )
-    scaled = _scaled(attention, strength, shares)
+    scaled = _scaled(attention, scales, shares)
     return SubjectCondition(
-        attention=_without_absent(scaled, leak=strength.leak),
+        attention=_without_absent(scaled, leak=scales.background_scale),
         pooled=_stack([one.pooled for one in identities], batch),
         aligned=_aligned(components, identities, layouts, cells),
     )
@@ -125,11 +90,11 @@ def _aligned(
 
 
 def _scaled(
-    attention: AttentionCondition, strength: Strength, shares: Sequence[float]
+    attention: AttentionCondition, scales: Scales, shares: Sequence[float]
 ) -> AttentionCondition:
     """Return `attention` with all factors of mask-guided rescaling."""
-    more = 1 + BALANCE_OF_IDENTITY * strength.balance
-    text = 1 - BALANCE_OF_TEXT * strength.balance
+    more = 1 + BALANCE_OF_IDENTITY * scales.balance
+    text = 1 - BALANCE_OF_TEXT * scales.balance
     share = attention.identity_scale.new_tensor(shares)
 
     def filled(scale: float) -> Tensor:
@@ -139,13 +104,13 @@ def _scaled(
         return torch.full_like(attention.identity_scale, scale) * share
 
     return attention._replace(
-        identity_scale=by_subject(strength.identity * more),
-        identity_leak=by_subject(strength.leak),
-        detail_scale=by_subject(strength.detail * more),
-        detail_leak=by_subject(strength.leak),
-        text_scale=filled(strength.text * text),
-        context_scale=filled(strength.context),
-        energy_cap=filled(strength.energy_cap),
+        identity_scale=by_subject(scales.identity_scale * more),
+        identity_background_scale=by_subject(scales.background_scale),
+        detail_scale=by_subject(scales.detail_scale * more),
+        detail_background_scale=by_subject(scales.background_scale),
+        text_scale=filled(scales.text_scale * text),
+        text_background_scale=filled(scales.text_background_scale),
+        energy_cap=filled(scales.energy_cap),
     )
 
 

@@ -83,13 +83,13 @@ def denoise(
         latents = schedule.advance(latents, prediction.sample, index, noise=noise)
         if on_step is not None:
             latents = on_step(index, step.timestep, latents)
-        mask = prediction.mask
+        mask = prediction.subject_mask
     attention = condition.attention
     region = attention.mask
     if INLINE_MASK in notes:
         found = resize_mask(notes[INLINE_MASK], (region.shape[2], region.shape[3])).to(region)
         region = torch.lerp(region, found, attention.is_inline[:, None, None, None])
-    return Denoised(latents=latents, mask=mask, region=region)
+    return Denoised(latents=latents, subject_mask=mask, region=region)
 
 
 def _reader(
@@ -148,7 +148,7 @@ def finish(
     size = (pixels.shape[2], pixels.shape[3])
     return GenerationResult(
         images=tuple(images),
-        masks=tuple(mask_to_pil(resize_mask(denoised.mask, size))),
+        subject_masks=tuple(mask_to_pil(resize_mask(denoised.subject_mask, size))),
         regions=denoised.region,
         seeds=(),
         layouts=(),

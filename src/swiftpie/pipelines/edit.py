@@ -30,7 +30,7 @@ from swiftpie.pipelines.edit_condition import (
 )
 from swiftpie.pipelines.edit_place import Place
 from swiftpie.pipelines.edit_search import Found, find
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+from swiftpie.pipelines.request import EditMode, EditSettings, Scales
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
 
@@ -50,10 +50,10 @@ class EditResult:
     """An edited picture and how it came about; all pictures are as large as the given one."""
 
     image: Image.Image
-    mask: Image.Image  # mode L, 255 = may change; 0 pixels are the given picture's own
+    region: Image.Image  # mode L, 255 = may change; 0 pixels are the given picture's own
     edited: Image.Image  # before pixels outside the mask are put back
     reconstruction: Image.Image | None  # the released mode's first row
-    region: Tensor  # (1, 1, h, w) in [0, 1], the mask that attention used
+    latent_region: Tensor  # (1, 1, h, w) in [0, 1], the same as attention used it
     seed: int
     timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
 
@@ -224,8 +224,8 @@ def _condition(
     settings: EditSettings,
 ) -> SubjectCondition:
     """Return what the denoiser reads, `rows` of it."""
-    strength = settings.strength or EditStrength.of(
-        settings.mode, components.preset, has_reference=identity is not None
+    scales = settings.scales or Scales.for_edit(
+        components.preset, mode=settings.mode, has_reference=identity is not None
     )
     place = found.place
     if components.layout_predictor is not None:
@@ -243,7 +243,7 @@ def _condition(
             changes,
             subject=subject,
             class_tokens=components.text.find_words(prompts[-1], names),
-            strength=strength,
+            scales=scales,
         )
     is_released = settings.mode is EditMode.RELEASED
     return appearance_condition(
@@ -252,7 +252,7 @@ def _condition(
         (place.region > 0.5).to(place.region) if is_released else place.region,
         rows=rows,
         class_tokens=components.text.find_words(prompts[-1], [""]),
-        strength=strength,
+        scales=scales,
     )
 
 
@@ -282,10 +282,10 @@ def _put_back(drawn: GenerationResult, planned: PlannedEdit) -> EditResult:
     planned.clock.lap("join")
     return EditResult(
         image=joined,
-        mask=mask_to_pil(allowed)[0],
+        region=mask_to_pil(allowed)[0],
         edited=edited,
         reconstruction=others[0] if others else None,
-        region=drawn.regions[-1:],
+        latent_region=drawn.regions[-1:],
         seed=settings.seed,
         timings_ms=planned.clock.timings(),
     )

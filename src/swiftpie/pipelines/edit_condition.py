@@ -1,5 +1,6 @@
 """What the denoiser is shown of a picture that is edited."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,10 +14,10 @@ from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.masks import bounding_box, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.layout_predictor import subject_extent
-from swiftpie.pipelines.condition import Strength, subject_condition
+from swiftpie.pipelines.condition import subject_condition
 from swiftpie.pipelines.edit_search import Found
-from swiftpie.pipelines.edit_settings import EditStrength
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
+from swiftpie.pipelines.request import Scales
 from swiftpie.types import Identity
 
 SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
@@ -42,7 +43,7 @@ def appearance_condition(
     *,
     rows: int,
     class_tokens: Tensor,
-    strength: EditStrength,
+    scales: Scales,
 ) -> SubjectCondition:
     """Return SwiftEdit's condition: one appearance, weighed inside and outside of `region`.
 
@@ -52,7 +53,7 @@ def appearance_condition(
         region: Where the picture changes, (1, 1, h, w).
         rows: How many prompts are drawn at once.
         class_tokens: Words that name the subject, (1, T).
-        strength: The factors.
+        scales: The factors.
     """
     return subject_condition(
         components,
@@ -60,7 +61,7 @@ def appearance_condition(
         [whole_frame(region.expand(rows, -1, -1, -1))],
         regions=[region],
         class_tokens=class_tokens,
-        strength=strength.as_rescaling(),
+        scales=scales,
         shares=[1.0],
     )
 
@@ -79,7 +80,7 @@ def repainting_condition(
     *,
     subject: Drawn | None,
     class_tokens: Tensor,
-    strength: EditStrength,
+    scales: Scales,
 ) -> SubjectCondition:
     """Return the condition of a denoiser that knows places: it is shown what stays, in place.
 
@@ -92,7 +93,7 @@ def repainting_condition(
         changes: Where it changes, (1, 1, H, W) in [0, 1].
         subject: Who is drawn where the picture changes, if anyone.
         class_tokens: Words that name each subject, (S, T), the picture last.
-        strength: The factors.
+        scales: The factors.
     """
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
@@ -111,12 +112,11 @@ def repainting_condition(
         layouts,
         regions=regions,
         class_tokens=class_tokens,
-        strength=Strength(
-            identity=strength.background,
-            detail=strength.background,
-            leak=strength.edit,
-            text=strength.text,
-            context=strength.text_outside,
+        scales=replace(
+            scales,
+            identity_scale=scales.background_scale,
+            detail_scale=scales.background_scale,
+            background_scale=scales.identity_scale,
         ),
         shares=[1.0] * len(subjects),
     )

@@ -1,8 +1,7 @@
 """SwiftPie: subjects and a sentence to a new picture, in one denoising step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import NamedTuple, Unpack
 
 import torch
@@ -17,35 +16,14 @@ from swiftpie.masks import Box, box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.condition import Strength, subject_condition
+from swiftpie.pipelines.condition import subject_condition
 from swiftpie.pipelines.denoise import Clock, finish
+from swiftpie.pipelines.request import MAX_IMAGES, MaskSource, Scales, Subject, as_subjects
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
-MAX_IMAGES = 64
-MAX_SUBJECTS = 4
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
 SPREAD_FILL = 0.84  # of its share of the width that one of several subjects fills
 SPREAD_FLOOR = 0.9  # where several subjects stand, 0 = top of the picture
-
-
-class MaskSource(StrEnum):
-    """Where the region for mask-guided rescaling comes from."""
-
-    NONE = "none"  # the whole picture
-    INLINE = "inline"  # found from attention during the one call of the denoiser
-    TWO_PASS = "two-pass"  # found by a first call without detail, used by a second
-    BOX = "box"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One subject of a picture: who, where, and how strongly."""
-
-    identity: Identity
-    box: Box | None = None  # left, top, right, bottom in [0, 1]; None lets the model decide
-    mask: Tensor | None = None  # region for rescaling (1, 1, H, W) in [0, 1]
-    name: str = ""  # the words of the prompt that name it; sharpens inline masks
-    strength: float = 1.0  # factor on the call's identity and detail scales
 
 
 class Prepared(NamedTuple):
@@ -64,7 +42,7 @@ def personalize(
     prompt: str,
     *,
     seeds: Sequence[int] = (0,),
-    strength: Strength | None = None,
+    scales: Scales | None = None,
     mask: Tensor | MaskSource = MaskSource.NONE,
     box: Box | None = None,
     size_px: tuple[int, int] | None = None,
@@ -77,7 +55,7 @@ def personalize(
         subjects: One identity from `encode_identity`, or several subjects.
         prompt: What the picture shows; not empty.
         seeds: One picture each, independent of the others in the batch.
-        strength: Scales of the branches; the preset's defaults if not given.
+        scales: Scales of the branches; the preset's defaults if not given.
         mask: Region of a single identity (1, 1, H, W) in [0, 1], or where all regions come from.
         box: Left, top, right and bottom in [0, 1] that a single identity shall fill.
         size_px: Height and width; the preset's size if not given.
@@ -90,7 +68,7 @@ def personalize(
     """
     _check_request(prompt, seeds)
     cells, clock = components.cells_of(size_px), Clock()
-    shown = as_subjects(subjects, mask, box)
+    shown = as_subjects(subjects, mask=mask if isinstance(mask, Tensor) else None, box=box)
     text = components.text.encode([prompt]).repeat(len(seeds))
     clock.lap("text")
     latents, condition, fresh, layouts = prepare(
@@ -99,7 +77,7 @@ def personalize(
         text,
         noise=draw_start(components, seeds, cells),
         class_tokens=components.text.find_words(prompt, [subject.name for subject in shown]),
-        strength=strength,
+        scales=scales,
         source=source_of(mask),
     )
     clock.lap("place")
@@ -145,7 +123,7 @@ def prepare(
     *,
     noise: Tensor,
     class_tokens: Tensor,
-    strength: Strength | None = None,
+    scales: Scales | None = None,
     source: MaskSource = MaskSource.NONE,
 ) -> Prepared:
     """Place the subjects and return what denoising starts from.
@@ -156,7 +134,7 @@ def prepare(
         text: The prompts, B rows.
         noise: What the schedule starts from and what it adds on its way, (n, B, C, h, w).
         class_tokens: Words of the prompt that name each subject, (S, T) or (B, S, T), 1 or 0.
-        strength: Scales of the branches; the preset's defaults if not given.
+        scales: Scales of the branches; the preset's defaults if not given.
         source: Where the regions of subjects without a mask come from.
 
     Raises:
@@ -179,8 +157,8 @@ def prepare(
         layouts,
         regions=[_region(subject, source, cells).to(noise) for subject in subjects],
         class_tokens=class_tokens,
-        strength=strength or Strength.of(components.preset),
-        shares=[subject.strength for subject in subjects],
+        scales=scales or Scales.of(components.preset),
+        shares=[subject.scale for subject in subjects],
         is_inline=source is MaskSource.INLINE,
     )
     if source is MaskSource.TWO_PASS:
@@ -195,7 +173,7 @@ def _with_found_region(
     """Return `condition` with the masks that a first pass without detail shows."""
     silent = torch.zeros_like(condition.attention.detail_scale)
     first = condition._replace(
-        attention=condition.attention._replace(detail_scale=silent, detail_leak=silent)
+        attention=condition.attention._replace(detail_scale=silent, detail_background_scale=silent)
     )
     notes: dict[str, Tensor] = {}
     step = components.schedule.steps[0]
@@ -203,29 +181,6 @@ def _with_found_region(
     components.denoiser(latents, step.timestep, text, first, notes)
     found = resize_mask(notes[INLINE_MASK], (noise.shape[3], noise.shape[4])).to(noise)
     return condition._replace(attention=condition.attention._replace(mask=found))
-
-
-def as_subjects(
-    subjects: Identity | Sequence[Subject], mask: Tensor | MaskSource, box: Box | None
-) -> list[Subject]:
-    """Return the subjects, the only one with its region and box.
-
-    Raises:
-        InputError: There are none or too many, or region and box come with several.
-    """
-    region = mask if isinstance(mask, Tensor) else None
-    if isinstance(subjects, Identity):
-        return [Subject(subjects, box=box, mask=region)]
-    if not 1 <= len(subjects) <= MAX_SUBJECTS:
-        raise InputError(
-            f"{len(subjects)} subjects were given; a picture can hold 1 to {MAX_SUBJECTS}."
-        )
-    if region is not None or box is not None:
-        raise InputError(
-            "`mask` and `box` belong to a single identity. With several subjects, give each its "
-            "own: Subject(identity, box=…, mask=…)."
-        )
-    return list(subjects)
 
 
 def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:

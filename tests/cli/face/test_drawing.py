@@ -9,7 +9,7 @@ from swiftpie.faces.face import FACE_ENCODERS
 from swiftpie.guidance.methods.dcg import Decoupled
 from swiftpie.guidance.steering import steering_of
 from swiftpie.guidance.style import Style
-from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.request import Scales
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import FACE_ID
 
@@ -34,7 +34,7 @@ def chosen(world):
 
 
 def drawn(session, identity, style, *, prompt="a person on a beach", seed=1):
-    drawing = Drawing(session, Strength.of(session.components.preset), style, 64)
+    drawing = Drawing(session, Scales.of(session.components.preset), style, 64)
     return np.asarray(drawing.draw(identity, prompt, seed=seed).images[0], dtype=float)
 
 

@@ -6,10 +6,10 @@ import torch
 
 from swiftpie.evaluation.ablations.draw import draw
 from swiftpie.evaluation.ablations.setting import Region, Setting
-from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.request import Scales
 
-PLAIN = Setting("", "", Strength())
-SILENT = Setting("", "", Strength(identity=0.0, detail=0.0))
+PLAIN = Setting("", "", Scales())
+SILENT = Setting("", "", Scales(identity_scale=0.0, detail_scale=0.0))
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,12 @@ def test_everything_is_what_the_session_draws(session, drawn, case, subject):
 
 
 def test_without_all_parts_nothing_of_the_subject_is_left(drawn):
-    bare = replace(PLAIN, strength=Strength(identity=0.0), has_detail=False, has_skip=False)
+    bare = replace(PLAIN, scales=Scales(identity_scale=0.0), has_detail=False, has_skip=False)
     assert np.array_equal(drawn(bare), drawn(SILENT))
 
 
 def test_rescaling_that_is_off_ignores_the_mask(drawn):
-    off = replace(PLAIN, strength=Strength(leak=1.0), region=Region.TRUE)
+    off = replace(PLAIN, scales=Scales(background_scale=1.0), region=Region.TRUE)
     assert np.abs(drawn(off) - drawn(PLAIN)).max() <= 1
 
 

@@ -37,8 +37,8 @@ def test_every_row_differs_from_what_is_shipped_in_name_or_network(rows):
 
 
 def test_scales_that_are_the_default_get_no_row(rows):
-    assert "text 2" not in {row.title for row in rows}
-    assert "text 1.5" in {row.title for row in rows}
+    assert "text scale 2" not in {row.title for row in rows}
+    assert "text scale 1.5" in {row.title for row in rows}
 
 
 def test_every_column_is_a_metric():

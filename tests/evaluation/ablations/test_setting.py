@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 from swiftpie.evaluation.ablations.setting import Region, Setting
-from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.request import Scales
 
-PLAIN = Setting("branches", "everything", Strength())
+PLAIN = Setting("branches", "everything", Scales())
 
 
 def test_words_do_not_change_what_is_drawn():
@@ -12,7 +12,7 @@ def test_words_do_not_change_what_is_drawn():
 
 def test_every_switch_does():
     others = [
-        replace(PLAIN, strength=Strength(leak=0.1)),
+        replace(PLAIN, scales=Scales(background_scale=0.1)),
         replace(PLAIN, region=Region.TRUE),
         replace(PLAIN, has_detail=False),
         replace(PLAIN, has_skip=False),

@@ -9,9 +9,9 @@ from swiftpie.evaluation.ablations.settings import (
     WEIGHTS,
     all_settings,
 )
-from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.request import Scales
 
-BASE = Strength(identity=0.8, detail=0.6)
+BASE = Scales(identity_scale=0.8, detail_scale=0.6)
 ALL = all_settings(BASE, step_counts=(1, 2, 4), against=["first", "second"])
 
 
@@ -20,7 +20,7 @@ def of(group):
 
 
 def test_the_first_row_is_everything_at_the_presets_own_scales():
-    assert (ALL[0].title, ALL[0].strength) == (EVERYTHING, BASE)
+    assert (ALL[0].title, ALL[0].scales) == (EVERYTHING, BASE)
 
 
 def test_names_are_unique_within_their_group():
@@ -28,8 +28,8 @@ def test_names_are_unique_within_their_group():
 
 
 def test_branches_are_every_choice_of_three():
-    parts = {(one.strength.identity > 0, one.has_detail, one.has_skip) for one in of(BRANCHES)}
-    silent = [one for one in of(BRANCHES) if one.strength.detail == 0]
+    parts = {(one.scales.identity_scale > 0, one.has_detail, one.has_skip) for one in of(BRANCHES)}
+    silent = [one for one in of(BRANCHES) if one.scales.detail_scale == 0]
     assert [one.title for one in silent] == ["text only"]
     assert len(of(BRANCHES)) == 2**3
     assert len(parts) == 2**3 - 1  # text only is silent by its scales
@@ -37,11 +37,11 @@ def test_branches_are_every_choice_of_three():
 
 def test_sweeps_change_one_scale_and_reach_from_off_to_full():
     for group, name, other in (
-        (IDENTITY_SWEEP, "identity", "detail"),
-        (DETAIL_SWEEP, "detail", "identity"),
+        (IDENTITY_SWEEP, "identity_scale", "detail_scale"),
+        (DETAIL_SWEEP, "detail_scale", "identity_scale"),
     ):
-        assert [getattr(one.strength, name) for one in of(group)] == [0, 0.25, 0.5, 0.75, 1]
-        assert {getattr(one.strength, other) for one in of(group)} == {getattr(BASE, other)}
+        assert [getattr(one.scales, name) for one in of(group)] == [0, 0.25, 0.5, 0.75, 1]
+        assert {getattr(one.scales, other) for one in of(group)} == {getattr(BASE, other)}
 
 
 def test_steps_and_other_weights_have_a_row_each():

@@ -12,7 +12,7 @@ from swiftpie.evaluation.edits.editors import MaskChoice, NaiveEditor, SwiftEdit
 from swiftpie.evaluation.edits.folder import EditFolder
 from swiftpie.evaluation.edits.generate import generate
 from swiftpie.evaluation.edits.score import score
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings
+from swiftpie.pipelines.request import EditMode, EditSettings
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie import CapabilityError, EditMode, EditSettings, EditStrength, InputError
+from swiftpie import CapabilityError, EditMode, EditSettings, InputError, Scales
 from swiftpie.pipelines.edit import edit
 from swiftpie.pipelines.hub.edit import SwiftEditPipeline
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
@@ -46,17 +46,15 @@ def test_the_edit_is_that_of_the_function(pipe, components, photo):
     reference = edit(components, photo, PROMPT, source_prompt=SOURCE)
     called = pipe(PROMPT, photo, source_prompt=SOURCE)
     assert called.images[0].tobytes() == reference.image.tobytes()
-    assert called.masks[0].tobytes() == reference.mask.tobytes()
+    assert called.masks[0].tobytes() == reference.region.tobytes()
     assert called.timings.keys() == reference.timings_ms.keys()
     assert called.seeds == (0,)
 
 
 def test_strengths_and_mode_arrive(pipe, components, photo):
-    strength = EditStrength(edit=0.5, background=0.8, text=1.5)
-    reference = edit(components, photo, PROMPT, mask=BOX, settings=EditSettings(strength=strength))
-    called = pipe(
-        PROMPT, photo, box=BOX, edit_strength=0.5, background_strength=0.8, text_strength=1.5
-    )
+    scales = replace(Scales.for_edit(), identity_scale=0.5, background_scale=0.8, text_scale=1.5)
+    reference = edit(components, photo, PROMPT, mask=BOX, settings=EditSettings(scales=scales))
+    called = pipe(PROMPT, photo, box=BOX, identity_scale=0.5, background_scale=0.8, text_scale=1.5)
     assert called.images[0].tobytes() == reference.image.tobytes()
     settings = EditSettings(mode=EditMode.RELEASED, seed=7)
     released = edit(components, photo, PROMPT, mask=BOX, settings=settings)
@@ -138,7 +136,7 @@ def test_guidance_is_warned_of_once(pipe, photo, mask, caplog):
         ({"prompt": [PROMPT] * 2, "source_prompt": [SOURCE] * 3}, "prompt has 2 entries"),
         ({"prompt": []}, "prompt has 0 entries"),
         ({"box": BOX, "mask_image": Image.new("L", (128, 128), 255)}, "Give one"),
-        ({"edit_strength": 9.0}, "edit strength"),
+        ({"identity_scale": 9.0}, "identity_scale"),
         ({"seeds": [-1]}, "seed is -1"),
     ],
 )

@@ -52,7 +52,7 @@ def test_place_and_region_are_those_of_a_session(pipe, session, identity, option
     drawn = session.personalize(identity, PROMPT, seed=3, **options)
     called = pipe(PROMPT, subjects=identity, seeds=[3], **options)
     assert bytes_of(called.images) == bytes_of(drawn.images)
-    assert bytes_of(called.masks) == bytes_of(drawn.masks)
+    assert bytes_of(called.masks) == bytes_of(drawn.subject_masks)
 
 
 def test_generators_and_latents_stand_for_seeds(pipe, identity, expected):

@@ -13,10 +13,10 @@ from swiftpie import CapabilityError, EditMode, InputError, MaskSource, WeightsE
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import WeightsKind
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.condition import Strength
 from swiftpie.pipelines.hub.edit import SwiftEditPipeline
 from swiftpie.pipelines.hub.folder import ADAPTER
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
+from swiftpie.pipelines.request import Scales
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of, subject
 from tests.pipelines.tiny_editor import tiny_editor
@@ -138,7 +138,7 @@ def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family,
     other = place / family / "other"
     pipe = opened(family, kind=SwiftEditPipeline, inversion=other)
     before = drawn(pipe, mode=mode)
-    assert not np.array_equal(before, drawn(pipe, mode=mode, edit_strength=2.0))
+    assert not np.array_equal(before, drawn(pipe, mode=mode, identity_scale=2.0))
     pipe.save_pretrained(tmp_path)
     loaded = quiet(SwiftEditPipeline.from_pretrained(tmp_path))
     assert np.array_equal(drawn(loaded, mode=mode), before)
@@ -267,7 +267,7 @@ def test_a_pipeline_of_diffusers_lends_its_weights_and_goes_on_working(place):
     embeds = ours.prepare_ip_adapter_image_embeds(subject())
     asked = {"ip_adapter_image_embeds": embeds, "output_type": "np"} | options
     loud = ours(PROMPT, **asked).images
-    silent = ours(PROMPT, strength=Strength(identity=0, detail=0), **asked).images
+    silent = ours(PROMPT, scales=Scales(identity_scale=0, detail_scale=0), **asked).images
     assert np.abs(silent - before).max() < 1e-4
     assert np.abs(loud - before).max() > 1e-3
     assert np.array_equal(theirs(PROMPT, **call).images, before)

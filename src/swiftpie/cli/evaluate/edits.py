@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from swiftpie.evaluation.edits.folder import EditFolder
     from swiftpie.evaluation.edits.pie.lpips import Lpips
     from swiftpie.evaluation.edits.report import EditReport, EditRow
-    from swiftpie.pipelines.edit_settings import EditSettings
+    from swiftpie.pipelines.request import EditSettings
 
 EditorName = Annotated[
     Literal["swiftedit", "ddim", "naive", "target", "source"],
@@ -76,9 +76,9 @@ def edits(
     editor: EditorName = "swiftedit",
     mask: MaskName = "found",
     cases: Cases = 700,
-    edit_strength: EditScale = None,
-    background_strength: BackgroundScale = None,
-    text_strength: TextScale = None,
+    identity_scale: EditScale = None,
+    background_scale: BackgroundScale = None,
+    text_scale: TextScale = None,
     mode: Mode = "paper",
     rule: Rule = None,
     lpips: LpipsFile = None,
@@ -102,10 +102,14 @@ def edits(
 
     perceptual = open_lpips(lpips)
     benchmark = EditBenchmark(open_benchmark(data, seed=seed).subjects, seed=seed)
-    strengths = {"edit": edit_strength, "background": background_strength, "text": text_strength}
-    settings = edit_settings(preset, mode, rule, seed=0, strengths=strengths)
-    if all(scale is None for scale in strengths.values()):
-        settings = replace(settings, strength=None)  # with references it is another than without
+    given = {
+        "identity_scale": identity_scale,
+        "background_scale": background_scale,
+        "text_scale": text_scale,
+    }
+    settings = edit_settings(preset, mode, rule, seed=0, scales=given)
+    if all(scale is None for scale in given.values()):
+        settings = replace(settings, scales=None)  # with references it is another than without
     session = None
     if needs_session(editor):
         choices = choices_of(inversion=inversion)

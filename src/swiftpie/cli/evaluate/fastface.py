@@ -180,7 +180,7 @@ def _run(drawing: Drawing, task: "Task", eyes: Eyes) -> "Run":
     components = drawing.session.components
     read = f"{task.fingerprint} {eyes.encoder.name} {eyes.encoder.fingerprint}"
     side = drawing.side_px or components.preset.image_size_px
-    setting = f"{drawing.style.value}, identity {drawing.strength.identity:g}, {side} px"
+    setting = f"{drawing.style.value}, identity {drawing.scales.identity_scale:g}, {side} px"
     return Run(
         benchmark="fastface",
         version=__version__,

@@ -138,7 +138,7 @@ def pie(
             offline=offline,
         )
         session = open_session(preset, device=device, weights=weights, choices=choices).session
-    settings = edit_settings(preset, mode, rule, seed=0, strengths={})
+    settings = edit_settings(preset, mode, rule, seed=0, scales={})
     chosen = choose_editor(editor, session, mask=mask, settings=settings)
     folder = _draw(found, chosen, results, out=out, force=force)
     tell(_judge(folder, found, networks), out, as_json=as_json)

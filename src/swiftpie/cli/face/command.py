@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.faces.choose import ChosenFace
     from swiftpie.faces.face import FaceEncoder
-    from swiftpie.pipelines.condition import Strength
+    from swiftpie.pipelines.request import Scales
     from swiftpie.types import GenerationResult
 
 Photo = Annotated[
@@ -175,8 +175,8 @@ def face(
     )
     choices = with_face_adapter(choices, lora_scale=lora_scale, version=face_version)
     made = open_session(preset, choices, device=device, weights=weights, steps=steps, engine=engine)
-    strength = strength_of(made.session, identity_scale, text=text_scale, balance=balance)
-    result = carry_out(Drawing(made.session, strength, style, side), eyes, chosen, job)
+    scales = strength_of(made.session, identity_scale, text=text_scale, balance=balance)
+    result = carry_out(Drawing(made.session, scales, style, side), eyes, chosen, job)
     _tell(result, job.outputs, chosen, score(eyes.judge, chosen, result), as_json=as_json)
 
 
@@ -193,15 +193,15 @@ def carry_out(drawing: Drawing, eyes: Eyes, chosen: "ChosenFace", job: Job) -> "
 
 def strength_of(
     session: "Session", identity: float | None, *, text: float = 1.0, balance: float = 0.0
-) -> "Strength":
+) -> "Scales":
     """Return the scales, the preset's own identity scale where none is given."""
     from dataclasses import replace
 
-    from swiftpie.pipelines.condition import Strength
+    from swiftpie.pipelines.request import Scales
 
-    own = Strength.of(session.components.preset)
-    chosen = own.identity if identity is None else identity
-    return replace(own, identity=chosen, text=text, balance=balance)
+    own = Scales.of(session.components.preset)
+    chosen = own.identity_scale if identity is None else identity
+    return replace(own, identity_scale=chosen, text_scale=text, balance=balance)
 
 
 def score(judge: "FaceEncoder | None", chosen: "ChosenFace", result: "GenerationResult") -> Scores:
@@ -230,7 +230,7 @@ def _find(eyes: Eyes, photo: str, number: int | None) -> "ChosenFace":
 
 
 def _metadata(prompt: str, drawing: Drawing, *, encoder: str) -> dict[str, str]:
-    scales = {f"{name}_scale": str(value) for name, value in vars(drawing.strength).items()}
+    scales = {name: str(value) for name, value in vars(drawing.scales).items()}
     return {
         "prompt": prompt[:MAX_STORED_PROMPT],
         "preset": drawing.session.components.preset.name,

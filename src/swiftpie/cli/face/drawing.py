@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from swiftpie.engine.session import Session
     from swiftpie.faces.choose import ChosenFace
-    from swiftpie.pipelines.condition import Strength
+    from swiftpie.pipelines.request import Scales
     from swiftpie.types import GenerationResult, Identity
 
 CROP_PX = 224  # what image encoders see of an aligned face
@@ -19,7 +19,7 @@ class Drawing(NamedTuple):
     """What all pictures of one command have in common."""
 
     session: "Session"
-    strength: "Strength"
+    scales: "Scales"
     style: Style
     side_px: int | None = None  # of square pictures; None is the preset's
 
@@ -36,7 +36,7 @@ class Drawing(NamedTuple):
             identity,
             prompt,
             seeds=range(seed, seed + num_images),
-            strength=self.strength,
+            scales=self.scales,
             size_px=None if self.side_px is None else (self.side_px, self.side_px),
             **steering_of(self.style, len(components.schedule.steps)),
         )

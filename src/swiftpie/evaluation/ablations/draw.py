@@ -11,7 +11,8 @@ from swiftpie.guidance.style import Style
 from swiftpie.images import to_tensor
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.denoise import Clock, finish
-from swiftpie.pipelines.personalize import MaskSource, Prepared, Subject, draw_start, prepare
+from swiftpie.pipelines.personalize import Prepared, draw_start, prepare
+from swiftpie.pipelines.request import MaskSource, Subject
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
 SOURCES = {Region.INLINE: MaskSource.INLINE, Region.TWO_PASS: MaskSource.TWO_PASS}
@@ -35,7 +36,7 @@ def draw(
         first = _drawn(
             components, text, _prepared(components, setting, identity, case, text), setting.style
         )
-        region: Tensor | None = (to_tensor(first.masks[0])[:, :1] + 1) / 2
+        region: Tensor | None = (to_tensor(first.subject_masks[0])[:, :1] + 1) / 2
     else:
         region = truth if setting.region is Region.TRUE else None
     prepared = _prepared(components, setting, identity, case, text, region=region)
@@ -71,7 +72,7 @@ def _prepared(
         text,
         noise=draw_start(components, [case.seed], components.cells_of(None)),
         class_tokens=components.text.find_words(case.prompt, [""]),
-        strength=setting.strength,
+        scales=setting.scales,
         source=SOURCES.get(setting.region, MaskSource.NONE),
     )
 

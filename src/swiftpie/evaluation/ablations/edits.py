@@ -20,7 +20,7 @@ from swiftpie.evaluation.edits.score import score
 from swiftpie.evaluation.judges import Panel
 from swiftpie.evaluation.report import Interval, interval
 from swiftpie.masks import MaskRule
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+from swiftpie.pipelines.request import EditMode, EditSettings, Scales
 
 COLUMNS = {  # metric, and its title with unit
     "scene-attribute-success": ("succeeded", "%"),
@@ -33,10 +33,10 @@ COLUMNS = {  # metric, and its title with unit
     "time": ("time", "ms"),
 }
 SCALES: Mapping[str, tuple[float, ...]] = {
-    "edit": (0.5, 1.0),
-    "background": (0.0, 0.5),
-    "text": (0.5, 1.5, 2.0),
-    "text_outside": (0.0,),
+    "identity_scale": (0.5, 1.0),
+    "background_scale": (0.0, 0.5),
+    "text_scale": (0.5, 1.5, 2.0),
+    "text_background_scale": (0.0,),
 }
 
 
@@ -84,12 +84,12 @@ def variants(
         Variant("mask", f"{rule} rule", replace(whole, settings=EditSettings(rule=rule)))
         for rule in MaskRule
     ]
-    shipped = EditStrength.of(EditMode.PAPER, session.components.preset)
+    shipped = Scales.for_edit(session.components.preset, mode=EditMode.PAPER)
     rows += [
         Variant(
             "scales",
             f"{name.replace('_', ' ')} {scale:g}",
-            replace(whole, settings=EditSettings(strength=replace(shipped, **{name: scale}))),
+            replace(whole, settings=EditSettings(scales=replace(shipped, **{name: scale}))),
         )
         for name, scales in SCALES.items()
         for scale in scales

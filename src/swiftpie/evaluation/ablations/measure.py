@@ -151,7 +151,7 @@ class _Sitting:
         return self._scores(setting, result)
 
     def _scores(self, setting: Setting, result: GenerationResult) -> Scores:
-        found = result.masks[0]
+        found = result.subject_masks[0]
         evidence = Evidence(
             case=self.case,
             code=self.case.code,

@@ -13,7 +13,7 @@ from swiftpie.evaluation.ablations.measure import Row, Study
 from swiftpie.evaluation.ablations.settings import all_settings
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
 from swiftpie.evaluation.judges import load_panel
-from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.request import Scales
 
 
 def plan_study(
@@ -43,7 +43,7 @@ def plan_study(
             f"need {NOISE_SHAPE}, so that the right answer is known. Use the preset 'mini'."
         )
     settings = all_settings(
-        Strength.of(components.preset),
+        Scales.of(components.preset),
         step_counts=components.preset.step_counts,
         against=list(against),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from swiftpie.guidance.style import Style
-from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.request import Scales
 
 
 class Region(StrEnum):
@@ -24,7 +24,7 @@ class Setting:
 
     group: str
     title: str
-    strength: Strength
+    scales: Scales
     region: Region = Region.NONE
     has_detail: bool = True  # reference features in self-attention
     has_skip: bool = True  # the aligned subject as input and through the output gate

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from swiftpie.evaluation.ablations.setting import Region, Setting, Untried
 from swiftpie.guidance.style import Style
-from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.request import Scales
 
 EVERYTHING = "everything"
 BRANCHES, PLACE, MERGE, MASKS, RESCALING, REFERENCES, STEPS, WEIGHTS = (
@@ -43,7 +43,7 @@ UNTRIED = (
 
 
 def all_settings(
-    base: Strength, *, step_counts: Sequence[int], against: Sequence[str] = ()
+    base: Scales, *, step_counts: Sequence[int], against: Sequence[str] = ()
 ) -> list[Setting]:
     """Return every row, from the preset's own scales.
 
@@ -62,10 +62,15 @@ def all_settings(
             Setting(REFERENCES, str(count), base, num_references=count)
             for count in (1, MANY_REFERENCES)
         ),
-        *(Setting(IDENTITY_SWEEP, f"{x:g}", replace(base, identity=x)) for x in SWEEP),
-        *(Setting(DETAIL_SWEEP, f"{x:g}", replace(base, detail=x)) for x in SWEEP),
+        *(Setting(IDENTITY_SWEEP, f"{x:g}", replace(base, identity_scale=x)) for x in SWEEP),
+        *(Setting(DETAIL_SWEEP, f"{x:g}", replace(base, detail_scale=x)) for x in SWEEP),
         *(
-            Setting(BRANCH_SWEEP, f"{x:g}", replace(base, identity=x, detail=x), has_skip=False)
+            Setting(
+                BRANCH_SWEEP,
+                f"{x:g}",
+                replace(base, identity_scale=x, detail_scale=x),
+                has_skip=False,
+            )
             for x in SWEEP
         ),
         *(_styles(base) if STYLED_STEPS in step_counts else ()),
@@ -74,12 +79,12 @@ def all_settings(
     ]
 
 
-def _branches(base: Strength) -> list[Setting]:
+def _branches(base: Scales) -> list[Setting]:
     """Return every choice of the three ways in which a subject reaches the picture."""
-    plain = replace(base, identity=0.0)  # without the semantic branch
+    plain = replace(base, identity_scale=0.0)  # without the semantic branch
     return [
         Setting(BRANCHES, EVERYTHING, base),
-        Setting(BRANCHES, "text only", replace(plain, detail=0.0)),
+        Setting(BRANCHES, "text only", replace(plain, detail_scale=0.0)),
         Setting(BRANCHES, "semantic", base, has_detail=False, has_skip=False),
         Setting(BRANCHES, "detail", plain, has_skip=False),
         Setting(BRANCHES, "skip", plain, has_detail=False),
@@ -89,23 +94,23 @@ def _branches(base: Strength) -> list[Setting]:
     ]
 
 
-def _half_branches(base: Strength) -> list[Setting]:
-    half = replace(base, identity=base.identity / 2, detail=base.detail / 2)
+def _half_branches(base: Scales) -> list[Setting]:
+    half = replace(base, identity_scale=base.identity_scale / 2, detail_scale=base.detail_scale / 2)
     return [
-        Setting(HALF_BRANCHES, "semantic", replace(half, detail=0.0), has_skip=False),
-        Setting(HALF_BRANCHES, "detail", replace(half, identity=0.0), has_skip=False),
+        Setting(HALF_BRANCHES, "semantic", replace(half, detail_scale=0.0), has_skip=False),
+        Setting(HALF_BRANCHES, "detail", replace(half, identity_scale=0.0), has_skip=False),
         Setting(HALF_BRANCHES, "semantic, detail", half, has_skip=False),
     ]
 
 
-def _places(base: Strength) -> list[Setting]:
+def _places(base: Scales) -> list[Setting]:
     return [
         Setting(PLACE, "prior off", base, knows_place=False),
         Setting(PLACE, "prior off, no skip", base, has_skip=False, knows_place=False),
     ]
 
 
-def _styles(base: Strength) -> list[Setting]:
+def _styles(base: Scales) -> list[Setting]:
     """Return FastFace's styles, with all that carries the subject and with what they reshape."""
     return [
         *(Setting(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style),
@@ -124,15 +129,19 @@ def _styles(base: Strength) -> list[Setting]:
     ]
 
 
-def _rescaling(base: Strength) -> list[Setting]:
+def _rescaling(base: Scales) -> list[Setting]:
     """Return rows with the true mask, so that what a mask gets wrong does not count."""
-    wide = replace(base, context=WIDE_CONTEXT)
-    strong = replace(base, identity=STRONG_SCALE * base.identity, detail=STRONG_SCALE * base.detail)
+    wide = replace(base, text_background_scale=WIDE_CONTEXT)
+    strong = replace(
+        base,
+        identity_scale=STRONG_SCALE * base.identity_scale,
+        detail_scale=STRONG_SCALE * base.detail_scale,
+    )
     return [
         *(Setting(RESCALING, name, one, region=Region.TRUE) for name, one in _off_and_on(base)),
         Setting(RESCALING, f"context {WIDE_CONTEXT:g}", wide, region=Region.TRUE),
         *(
-            Setting(RESCALING, f"leak {x:g}", replace(base, leak=x), region=Region.TRUE)
+            Setting(RESCALING, f"leak {x:g}", replace(base, background_scale=x), region=Region.TRUE)
             for x in LEAKS
         ),
         *(
@@ -146,6 +155,11 @@ def _rescaling(base: Strength) -> list[Setting]:
     ]
 
 
-def _off_and_on(base: Strength) -> tuple[tuple[str, Strength], tuple[str, Strength]]:
+def _off_and_on(base: Scales) -> tuple[tuple[str, Scales], tuple[str, Scales]]:
     """Return the same scales with the branches everywhere, and inside of the mask alone."""
-    return ("off", replace(base, leak=base.identity, text=1.0, context=1.0)), ("on", base)
+    return (
+        "off",
+        replace(
+            base, background_scale=base.identity_scale, text_scale=1.0, text_background_scale=1.0
+        ),
+    ), ("on", base)

@@ -93,6 +93,6 @@ def nobody(components: Components, picture: Image.Image, latents: Tensor) -> Sub
         [whole_frame(latents)],
         regions=[torch.ones_like(latents[:, :1])],
         class_tokens=torch.zeros(1, 1),
-        strength=NO_SUBJECT,
+        scales=NO_SUBJECT,
         shares=[1.0],
     )

@@ -13,7 +13,7 @@ from swiftpie.engine.session import Session
 from swiftpie.evaluation.edits.editor import Edited, Task
 from swiftpie.evaluation.generate import NO_SUBJECT
 from swiftpie.masks import Box, composite, load_mask
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
+from swiftpie.pipelines.request import EditMode, EditSettings, Scales
 
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -62,12 +62,12 @@ class SwiftEditor(PresetEditor):
 
     @property
     def name(self) -> str:
-        """The preset with mode, mask and strengths."""
+        """The preset with mode, mask and scales."""
         settings = self.settings
-        strengths = ", ".join(f"{name} {value:g}" for name, value in vars(self._strength).items())
+        scales = ", ".join(f"{name} {value:g}" for name, value in vars(self._strength).items())
         return (
             f"SwiftEdit, {self.session.components.preset.name}: {settings.mode} mode, mask "
-            f"{self.mask} ({settings.rule}), {strengths}"
+            f"{self.mask} ({settings.rule}), {scales}"
         )
 
     def __call__(self, task: Task) -> Edited:
@@ -86,7 +86,7 @@ class SwiftEditor(PresetEditor):
         )
         return Edited(
             result.image,
-            _plane(result.mask),
+            _plane(result.region),
             result.timings_ms,
             result.reconstruction or self._reconstruct(task, appearance=1.0),
             self._reconstruct(task, appearance=0.0),
@@ -94,9 +94,9 @@ class SwiftEditor(PresetEditor):
         )
 
     @property
-    def _strength(self) -> EditStrength:
+    def _strength(self) -> Scales:
         settings, preset = self.settings, self.session.components.preset
-        return settings.strength or EditStrength.of(settings.mode, preset)
+        return settings.scales or Scales.for_edit(preset, mode=settings.mode)
 
     def _place(self, task: Task) -> Tensor | Box | None:
         match self.mask:
@@ -116,14 +116,19 @@ class SwiftEditor(PresetEditor):
                 generator as well; with 0, all that is known is in the noise and the prompt.
         """
         chosen = self._strength
-        outside = replace(chosen, edit=appearance, background=appearance, text=chosen.text_outside)
+        outside = replace(
+            chosen,
+            identity_scale=appearance,
+            background_scale=appearance,
+            text_scale=chosen.text_background_scale,
+        )
         return self.session.edit(
             task.source,
             task.source_prompt,
             source_prompt=task.source_prompt,
             mask=torch.zeros_like(task.mask) if appearance else EVERYWHERE,
             settings=replace(
-                self.settings, mode=EditMode.PAPER, strength=outside, keeps_outside=False
+                self.settings, mode=EditMode.PAPER, scales=outside, keeps_outside=False
             ),
         ).image
 
@@ -147,7 +152,7 @@ class NaiveEditor(PresetEditor):
             task.source, masks=Image.new("L", task.source.size, 255)
         )
         drawn = self.session.personalize(
-            anyone, task.target_prompt, seed=task.seed, strength=NO_SUBJECT
+            anyone, task.target_prompt, seed=task.seed, scales=NO_SUBJECT
         )
         edited = drawn.images[0].resize(task.source.size, Image.Resampling.BICUBIC)
         return Edited(composite(edited, task.source, task.mask), task.mask, drawn.timings_ms)

@@ -127,7 +127,7 @@ def _portrait(
     mask = identity.mask[:1].cpu()
     cutout = identity.pixels[:1].cpu() + 1 - mask  # the frame is 0 outside of the subject
     found = [
-        embedder(cut(to_tensor(one.images[0]), subject_crops(_mask(one.masks[0]))))
+        embedder(cut(to_tensor(one.images[0]), subject_crops(_mask(one.subject_masks[0]))))
         for one in results
     ]
     return Portrait(

@@ -12,23 +12,16 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Family
 from swiftpie.errors import InputError
 from swiftpie.masks import Box
-from swiftpie.pipelines.condition import Strength
+from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.hub.calling import OnStepEnd, check_shared
 from swiftpie.pipelines.hub.pictures import Pictures, known_subjects, pictured_subjects
-from swiftpie.pipelines.personalize import (
-    MAX_IMAGES,
-    MaskSource,
-    Subject,
-    as_subjects,
-    draw_start,
-    num_draws,
-)
+from swiftpie.pipelines.personalize import draw_start, num_draws
+from swiftpie.pipelines.request import MAX_IMAGES, MaskSource, Scales, Subject, as_subjects
 from swiftpie.types import Identity, TextCondition
 
 Generators = torch.Generator | list[torch.Generator]
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
-MAX_SEED = 2**63 - 1
 MASKS = "ip_adapter_masks"  # the only name in `cross_attention_kwargs` that means something here
 
 
@@ -63,7 +56,7 @@ class PersonalizeCall:
     subjects: Identity | Sequence[Subject] | None = None
     mask: Tensor | MaskSource = MaskSource.NONE
     box: Box | None = None
-    strength: Strength | None = None
+    scales: Scales | None = None
     seeds: Sequence[int] | None = None  # one a picture
     pooled_prompt_embeds: Tensor | None = None  # Stable Diffusion XL only, with `prompt_embeds`
     return_masks: bool = True
@@ -105,7 +98,7 @@ def check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence
     if unknown := sorted({*(call.cross_attention_kwargs or {})} - {MASKS}):
         raise InputError(
             f"cross_attention_kwargs has {unknown[0]!r}; only {MASKS!r} means something here. "
-            "Scales go into `strength`."
+            "Scales go into `scales`."
         )
     if (call.prompt is None) == (call.prompt_embeds is None):
         raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
@@ -137,17 +130,17 @@ def subjects_of(call: PersonalizeCall, components: Components) -> list[Subject]:
             "Give one of them."
         )
     if call.subjects is not None:
-        return as_subjects(call.subjects, call.mask, call.box)
+        return list(as_subjects(call.subjects, mask=_mask_of(call), box=call.box))
     if pictures is not None:
         found = pictured_subjects(components, pictures, masks)
     else:
         assert identities is not None, "one of three was given"
         found = known_subjects(identities, masks)
     if len(found) == 1 and masks is None:
-        return as_subjects(found[0].identity, call.mask, call.box)
+        return list(as_subjects(found[0].identity, mask=_mask_of(call), box=call.box))
     if len(found) == 1:
         return [replace(found[0], box=call.box)]
-    return as_subjects(found, call.mask, call.box)
+    return list(as_subjects(found, mask=_mask_of(call), box=call.box))
 
 
 def size_of(call: PersonalizeCall, components: Components) -> tuple[int, int]:
@@ -264,3 +257,7 @@ def _check_seeds(call: PersonalizeCall) -> Sequence[int]:
     if not all(0 <= seed <= MAX_SEED for seed in call.seeds):
         raise InputError(f"A seed is out of range; it must lie between 0 and {MAX_SEED}.")
     return call.seeds
+
+
+def _mask_of(call: PersonalizeCall) -> Tensor | None:
+    return call.mask if isinstance(call.mask, Tensor) else None

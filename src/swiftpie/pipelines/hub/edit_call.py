@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,9 @@ from swiftpie.errors import InputError
 from swiftpie.images import to_tensor
 from swiftpie.masks import Box, MaskRule, load_mask
 from swiftpie.pipelines.edit import EditResult
-from swiftpie.pipelines.edit_settings import EditMode, EditSettings, EditStrength
 from swiftpie.pipelines.hub.calling import Images, OnStepEnd, SwiftPiePipelineOutput, to_output
 from swiftpie.pipelines.hub.pictures import Picture, to_picture
-from swiftpie.pipelines.personalize import MAX_IMAGES
+from swiftpie.pipelines.request import MAX_IMAGES, EditMode, EditSettings, Scales
 from swiftpie.types import Identity
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -27,7 +26,7 @@ OUTPUT_TYPES = ("pil", "np", "pt")
 class EditCall:
     """What `SwiftEditPipeline` is called with; a list of prompts or pictures gives one edit each.
 
-    Strengths that are None are those of the mode; see `EditStrength`.
+    Strengths that are None are those of the mode; see `Scales`.
     """
 
     prompt: str | list[str]
@@ -45,9 +44,9 @@ class EditCall:
     keyword: str = ""  # what shall change, in a word; finds the mask
     box: Box | None = None  # in place of a mask
     identity: Identity | None = None  # who replaces the picture as image condition
-    edit_strength: float | None = None
-    background_strength: float | None = None
-    text_strength: float | None = None
+    identity_scale: float | None = None
+    background_scale: float | None = None
+    text_scale: float | None = None
     mode: EditMode = EditMode.PAPER
     rule: MaskRule | None = None  # of a mask that has to be found; None: the best known
     seeds: Sequence[int] | None = None  # one an edit; all 0 if not given
@@ -62,16 +61,13 @@ class EditCall:
 
     def settings(self, seed: int, preset: Preset) -> EditSettings:
         """Return how each picture is edited with the networks of `preset`."""
-        own = EditStrength.of(self.mode, preset, has_reference=self.identity is not None)
-        chosen = (self.edit_strength, self.background_strength, self.text_strength)
-        defaults = (own.edit, own.background, own.text)
-        edit, background, text = (
-            default if one is None else one for one, default in zip(chosen, defaults, strict=True)
-        )
+        own = Scales.for_edit(preset, mode=self.mode, has_reference=self.identity is not None)
+        names = ("identity_scale", "background_scale", "text_scale")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return EditSettings(
             mode=self.mode,
             rule=self.rule,
-            strength=EditStrength(edit, background, text, text_outside=own.text_outside),
+            scales=replace(own, **given),
             seed=seed,
             size_px=self.size_px,
             keeps_outside=self.keeps_outside,
@@ -147,7 +143,7 @@ def as_output(results: list[EditResult], call: EditCall) -> SwiftPiePipelineOutp
         timings.update(one.timings_ms)
     return SwiftPiePipelineOutput(
         images=images,
-        masks=[one.mask for one in results] if call.return_masks else None,
+        masks=[one.region for one in results] if call.return_masks else None,
         seeds=tuple(one.seed for one in results),
         timings=dict(timings),
     )

@@ -76,7 +76,7 @@ class SwiftPiePipeline(ModulesPipeline):
             text,
             noise=noise,
             class_tokens=words,
-            strength=call.strength,
+            scales=call.scales,
             source=source_of(call.mask),
         )
         clock.lap("place")
@@ -94,7 +94,7 @@ class SwiftPiePipeline(ModulesPipeline):
         self._wake("vae")
         images, size = finish(denoised.latents, components, call.output_type)
         clock.lap("decode")
-        masks = mask_to_pil(resize_mask(denoised.mask, size)) if call.return_masks else None
+        masks = mask_to_pil(resize_mask(denoised.subject_mask, size)) if call.return_masks else None
         return SwiftPiePipelineOutput(
             images=images, masks=masks, seeds=seeds, timings=clock.timings()
         )

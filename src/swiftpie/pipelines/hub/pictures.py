@@ -13,7 +13,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.images import load_image
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.personalize import Subject
+from swiftpie.pipelines.request import Subject
 from swiftpie.types import Identity
 
 Picture = Image.Image | np.ndarray[Any, Any] | Tensor | str | Path

@@ -17,7 +17,7 @@ from swiftpie.engine.session import Session
 from swiftpie.files import load_image
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.condition import Strength
+from swiftpie.pipelines.request import Scales
 from swiftpie.training.stages.adapter.stage import ADAPTER_FILE
 from tests.parity.pipelines import SIDE_PX, preset_of, subject
 
@@ -51,9 +51,9 @@ def session_with(place, adapter):
 
 
 def drawn(session, *, identity, detail):
-    strength = Strength(identity=identity, detail=detail)
+    scales = Scales(identity_scale=identity, detail_scale=detail)
     found = session.encode_identity(subject())
-    (image,) = session.personalize(found, PROMPT, seed=SEED, strength=strength).images
+    (image,) = session.personalize(found, PROMPT, seed=SEED, scales=scales).images
     return np.array(image, dtype=np.int64)
 
 

@@ -68,7 +68,7 @@ def test_one_step_of_sampling_is_one_prediction(models, encoded):
     with fast_precision(batch.noise.device):
         predicted = predict(denoiser, batch.noise, 999, told)
     assert torch.equal(sampled.sample, predicted.sample)
-    assert sampled.mask.shape == (2, 1, 64, 64)
+    assert sampled.subject_mask.shape == (2, 1, 64, 64)
 
 
 @torch.no_grad()

@@ -14,10 +14,10 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.arguments import outline, shapes
 from swiftpie.images import load_image
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
-from swiftpie.pipelines.condition import Strength
 from swiftpie.pipelines.denoise import denoise
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.personalize import MaskSource, Subject, draw_start, prepare
+from swiftpie.pipelines.personalize import draw_start, prepare
+from swiftpie.pipelines.request import MaskSource, Scales, Subject
 from swiftpie.types import Identity, TextCondition
 
 MOST_CALLS, LEAST_CALLS = 24, 6  # statistics of ranges change little beyond
@@ -127,8 +127,9 @@ def _draw(
         text,
         noise=draw_start(components, seeds, cells),
         class_tokens=components.text.find_words(PROMPTS[0], [""] * len(identities)),
-        strength=Strength(
-            identity=SCALES[number % len(SCALES)], detail=SCALES[number // 2 % len(SCALES)]
+        scales=Scales(
+            identity_scale=SCALES[number % len(SCALES)],
+            detail_scale=SCALES[number // 2 % len(SCALES)],
         ),
         source=SOURCES[number % len(SOURCES)],
     )

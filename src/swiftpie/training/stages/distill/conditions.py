@@ -187,7 +187,7 @@ def sample_ddim(
     def step(latents: Tensor, timestep: int) -> Tensor:
         with fast_precision(latents.device):
             prediction = predict_guided(denoiser, latents, timestep, encoded, scale=scale)
-        masks[:] = [prediction.mask]
+        masks[:] = [prediction.subject_mask]
         return prediction.sample
 
-    return Prediction(sample=integrate(step, noise, schedule), mask=masks[-1])
+    return Prediction(sample=integrate(step, noise, schedule), subject_mask=masks[-1])

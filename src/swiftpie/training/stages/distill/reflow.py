@@ -82,10 +82,10 @@ class ReflowStage:
         drops = self.config.scenes.drops
         prediction = predict_once(stage, network, pairs.batch, drops=drops, seed=pairs.seed)
         weight = stage.autoencoder.channel_weights()
-        guess = prediction.mask.clamp(1e-5, 1 - 1e-5)
+        guess = prediction.subject_mask.clamp(1e-5, 1 - 1e-5)
         terms = {
             "latents": (weight * (prediction.sample - wanted.sample).square()).mean(),
-            "mask": 0.1 * F.binary_cross_entropy(guess, wanted.mask),
+            "mask": 0.1 * F.binary_cross_entropy(guess, wanted.subject_mask),
         }
         if self.config.pixel_weight:
             loss = self._pixel_loss(prediction.sample, wanted.sample)

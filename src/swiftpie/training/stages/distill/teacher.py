@@ -93,10 +93,11 @@ class TeacherStage:
             prediction = predict(network.denoiser, latents, levels.timesteps, encoded, notes=notes)
             extent = subject_extent(batch.reference_mask).repeat_interleave(scenes.views, dim=0)
             scores = network.layout_predictor(batch.noise, encoded.text.pooled, extent)
-        shape = F.interpolate(batch.mask, size=prediction.mask.shape[-2:], mode="area")
+        shape = F.interpolate(batch.mask, size=prediction.subject_mask.shape[-2:], mode="area")
         terms = {
             "latents": clean_loss(prediction.sample, clean, levels).float(),
-            "mask": 0.1 * F.binary_cross_entropy(prediction.mask.clamp(1e-5, 1 - 1e-5), shape),
+            "mask": 0.1
+            * F.binary_cross_entropy(prediction.subject_mask.clamp(1e-5, 1 - 1e-5), shape),
             "layout": 0.3 * layout_loss(scores, batch.layout),
         }
         maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]

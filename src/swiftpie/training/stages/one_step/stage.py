@@ -132,8 +132,8 @@ class OneStepStage:
         weight = 1 + SUBJECT_WEIGHT * resize_mask(mask, cells)
         weight = weight + HAT_WEIGHT * resize_mask(answer.hats, cells)
         weight = weight / weight.mean() * self.autoencoder.channel_weights()
-        shape = F.interpolate(mask, size=outcome.prediction.mask.shape[-2:], mode="area")
-        guess = outcome.prediction.mask.float().clamp(1e-5, 1 - 1e-5)
+        shape = F.interpolate(mask, size=outcome.prediction.subject_mask.shape[-2:], mode="area")
+        guess = outcome.prediction.subject_mask.float().clamp(1e-5, 1 - 1e-5)
         terms = {
             "latents": robust_and_squared(sample, target, weight),
             "mask": 0.1 * F.binary_cross_entropy(guess, shape),
@@ -324,7 +324,9 @@ class OneStepStage:
         contact_sheet(rows, cell_px=128).save(path)
         error = (pixels - batch.pixels).square() / 4  # the range of pixels is 2 wide
         subject = (error * batch.mask).sum((1, 2, 3)) / (3 * batch.mask.sum((1, 2, 3)))
-        mask = resize_mask(outcome.prediction.mask.float(), (pixels.shape[2], pixels.shape[3]))
+        mask = resize_mask(
+            outcome.prediction.subject_mask.float(), (pixels.shape[2], pixels.shape[3])
+        )
         steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())
         return {
             "psnr_db": float(-10 * error.mean((1, 2, 3)).log10().mean()),
