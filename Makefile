@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FAST := not slow and not gpu and not weights
 
-.PHONY: demo setup test test-all parity check fix clean
+.PHONY: demo setup test test-all golden parity check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
@@ -17,6 +17,9 @@ test: .venv/.dev  ## run what runs on any laptop, offline
 
 test-all: .venv/.dev  ## run every test, also those that need a GPU or large weights
 	$(BIN)/python -m pytest -q
+
+golden: .venv/.dev  ## renew the thumbnails that tests compare pictures with; checks nothing
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden.renew
 
 parity: .venv/.dev  ## compare with other implementations and print the differences
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.report

@@ -1,0 +1,393 @@
+"""The golden pictures: a name and what draws it. All calls of the library are at the top."""
+
+import functools
+from dataclasses import replace
+from importlib.resources import files
+from itertools import product
+
+import torch
+from PIL import Image, ImageOps
+
+from swiftpie import (
+    EditMode,
+    EditSettings,
+    EditStrength,
+    MaskRule,
+    MaskSource,
+    Strength,
+    Subject,
+    SwiftEditPipeline,
+    SwiftPiePipeline,
+)
+from swiftpie.guidance.base import METHODS
+from swiftpie.guidance.methods.dcg import Decoupled, Path, Renorm
+from swiftpie.guidance.steering import steering_of
+from swiftpie.guidance.style import Style
+from swiftpie.images import load_image, mask_to_pil
+from swiftpie.pipelines.face import face_identity, null_identity
+from tests.golden.networks import SIDE_PX, mini, random_networks
+from tests.parity.faces import someone
+from tests.parity.tiny import picture
+
+SEED = 3
+PROMPT, PAIR_PROMPT = "a dinosaur on a beach", "a dinosaur and a robot in the snow"
+PERSON_PROMPT = "a chef in a kitchen"
+DINOSAUR, ROBOT, MOUSE = "1f995", "1f916", "1f439"  # samples in the package
+BOX, LEFT, RIGHT = (0.25, 0.3, 0.8, 0.95), (0.0, 0.4, 0.5, 0.9), (0.55, 0.3, 1.0, 0.8)
+
+
+# What is called of the library.
+
+
+def personalized(session, subjects, prompt=PROMPT, *, seed=SEED, strength=None, **settings):
+    """The pictures, the masks that the model sees, and each subject's region."""
+    if strength is not None:
+        strength = replace(Strength.of(session.components.preset), **strength)
+    drawn = session.personalize(subjects, prompt, seed=seed, strength=strength, **settings)
+    return [*drawn.images, *drawn.masks, *planes(drawn.regions)]
+
+
+def edited(session, image, prompt, *, strength=None, settings=None, **request):
+    """The picture, the drawing that is in it, where it may change, and the regions used."""
+    settings = dict(settings or {})
+    if strength is not None:
+        settings["strength"] = EditStrength(**strength)
+    drawn = session.edit(image, prompt, settings=EditSettings(**settings), **request)
+    others = [] if drawn.reconstruction is None else [drawn.reconstruction]
+    return [drawn.image, drawn.edited, drawn.mask, *planes(drawn.region), *others]
+
+
+def piped(session, subjects, prompt=PROMPT, **settings):
+    """The pictures and masks of the pipeline in the manner of diffusers."""
+    pipeline = quiet(SwiftPiePipeline.from_components(session.components))
+    drawn = pipeline(prompt, subjects=subjects, seeds=[SEED], **settings)
+    return [*drawn.images, *drawn.masks]
+
+
+def piped_edit(session, image, prompt, **request):
+    """The picture and mask of the editing pipeline in the manner of diffusers."""
+    drawn = quiet(SwiftEditPipeline.from_components(session.components))(prompt, image, **request)
+    return [*drawn.images, *drawn.masks]
+
+
+def quiet(pipeline):
+    """The same pipeline without its progress bar."""
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@functools.cache
+def person(session, num_faces=1):
+    """The identity of a face from fixed vectors; without any faces, of nobody."""
+    if num_faces == 0:
+        return null_identity(session.components)
+    vectors, crops = someone(num_faces=num_faces)
+    return face_identity(session.components, vectors, crop=crops)
+
+
+def planes(regions):
+    """Regions (B, S, h, w) as grey pictures."""
+    return mask_to_pil(regions.flatten(0, 1)[:, None])
+
+
+# What is shown to it.
+
+
+def sample(name):
+    """A sprite of the package."""
+    return load_image(str(files("swiftpie") / "assets" / "samples" / f"{name}.webp"))
+
+
+def reference(name, view=0):
+    """One of several pictures of a sprite: as it is, mirrored, or leaning."""
+    shown = sample(name)
+    return (shown, ImageOps.mirror(shown), shown.rotate(25, Image.Resampling.BICUBIC))[view]
+
+
+def on_ground(name):
+    """A sprite on a plain ground, to be found by colour."""
+    ground = Image.new("RGB", (SIDE_PX, SIDE_PX), (36, 74, 58))
+    shown = sample(name).resize((88, 88), Image.Resampling.BOX)
+    ground.paste(shown, (20, 24), shown)
+    return ground
+
+
+@functools.cache
+def photo(size=(SIDE_PX, SIDE_PX)):
+    """A sprite between sky and ground."""
+    sky = ImageOps.colorize(Image.linear_gradient("L"), (90, 150, 235), (230, 200, 140))
+    scene, shown = sky.resize(size, Image.Resampling.BOX), sample(DINOSAUR)
+    side = size[1] // 2
+    shown = shown.resize((side, side), Image.Resampling.BOX)
+    scene.paste(shown, ((size[0] - side) // 2, size[1] - side - size[1] // 8), shown)
+    return scene
+
+
+def soft_mask():
+    """A mask that fades from left to right, below the upper third."""
+    mask = torch.linspace(0, 1, SIDE_PX).repeat(SIDE_PX, 1)[None, None]
+    mask[:, :, : SIDE_PX // 3] = 0
+    return mask
+
+
+def hard_mask():
+    """A mask of the middle as a picture."""
+    mask = Image.new("L", (SIDE_PX, SIDE_PX))
+    mask.paste(255, (32, 40, 100, 116))
+    return mask
+
+
+# One kind of case each.
+
+
+def subject(name=DINOSAUR, *, steps=1, views=(0,), prompt=PROMPT, **settings):
+    """One subject by the embedded model."""
+    session = mini(steps)
+    identity = session.encode_identity([reference(name, view) for view in views])
+    return personalized(session, identity, prompt, **settings)
+
+
+def found_subject():
+    """One subject whose outline has to be found."""
+    return personalized(mini(), mini().encode_identity(on_ground(ROBOT)), "a robot in a forest")
+
+
+def pair(first=None, second=None, *, names=("dinosaur", "robot"), **settings):
+    """Two subjects by the embedded model, each with settings of its own."""
+    subjects = [
+        Subject(mini().encode_identity(sample(one)), name=name, **(own or {}))
+        for one, name, own in zip((DINOSAUR, ROBOT), names, (first, second), strict=True)
+    ]
+    return personalized(mini(), subjects, PAIR_PROMPT, **settings)
+
+
+def masked_subject():
+    """One subject with the given mask and rescaling that differs outside of it."""
+    return subject(mask=soft_mask(), strength={"leak": 0.3, "context": 0.7})
+
+
+def guided(guidance, *, steps=4):
+    """One subject by the embedded model, guided."""
+    return subject(steps=steps, guidance=guidance(steps))
+
+
+def styled(style, *, steps=4):
+    """One subject by the embedded model in a style of faces."""
+    return subject(steps=steps, **steering_of(style, steps))
+
+
+def edit(prompt="a dinosaur in the snow", *, size=(SIDE_PX, SIDE_PX), steps=1, who="", **request):
+    """An edit by the embedded model."""
+    session = mini(steps)
+    if who:
+        request["identity"] = session.encode_identity(sample(who))
+    return edited(session, photo(size), prompt, **request)
+
+
+def random_subject(family, *, count=1, steps=1, **settings):
+    """One or several subjects by random networks."""
+    session = random_networks(family, steps=steps)
+    identities = [session.encode_identity(picture(number)) for number in range(count)]
+    subjects = identities[0] if count == 1 else [Subject(one) for one in identities]
+    return personalized(session, subjects, **settings)
+
+
+def random_edit(family="sd21", *, mode="paper", prompt="a cat on a sofa", who=None, **request):
+    """An edit by random networks, as the paper or the released code has it."""
+    session = random_networks(family, inverts=True)
+    request["settings"] = {"mode": EditMode(mode), **request.get("settings", {})}
+    if who is not None:
+        request["identity"] = session.encode_identity(picture(who))
+    return edited(session, photo(), prompt, **request)
+
+
+def face(adapter, style=Style.PLAIN, *, steps=1, num_faces=1, scale=1.0):
+    """A person by random networks."""
+    session = random_networks(adapter.rpartition("_")[2], steps=steps, face=adapter)
+    return personalized(
+        session,
+        person(session, num_faces),
+        PERSON_PROMPT,
+        strength={"identity": scale, "detail": 0.0},
+        **steering_of(style, steps),
+    )
+
+
+STRENGTHS = {
+    "identity 0.5": {"identity": 0.5},
+    "identity 1.6": {"identity": 1.6},
+    "detail 0": {"detail": 0.0},
+    "detail 0.5": {"detail": 0.5},
+    "text 1.5": {"text": 1.5},
+    "text 0.5": {"text": 0.5},
+    "balance 0.8": {"balance": 0.8},
+    "balance -0.8": {"balance": -0.8},
+    "energy cap 1": {"energy_cap": 1.0},
+}
+IN_BOX = {  # strengths that count outside of a region
+    "leak 0.6": {"leak": 0.6},
+    "context 0.4": {"context": 0.4},
+    "all": {"identity": 1.4, "detail": 0.7, "leak": 0.2, "text": 1.2, "context": 0.8},
+}
+SUBJECTS = {
+    "one subject": {},
+    "two seeds": {"seed": 20, "num_images": 2},
+    "a mouse at night": {"name": MOUSE, "prompt": "a mouse at night"},
+    "robot in space": {"name": ROBOT, "prompt": "a robot in space", "seed": 7},
+    "two references": {"views": (0, 1)},
+    "three references": {"views": (0, 1, 2), "prompt": "a dinosaur in a forest"},
+    "two steps": {"steps": 2},
+    "four steps": {"steps": 4},
+    "box": {"box": BOX},
+    "box as mask": {"box": BOX, "mask": MaskSource.BOX},
+    "inline mask": {"mask": MaskSource.INLINE},
+    "two-pass mask": {"mask": MaskSource.TWO_PASS},
+    "two-pass mask, four steps": {"mask": MaskSource.TWO_PASS, "steps": 4},
+    "wide": {"size_px": (96, 160)},
+    "tall with a box": {"size_px": (192, 128), "box": BOX},
+    **{name: {"strength": numbers} for name, numbers in STRENGTHS.items()},
+    **{
+        f"box as mask, {name}": {"box": BOX, "mask": MaskSource.BOX, "strength": numbers}
+        for name, numbers in IN_BOX.items()
+    },
+}
+PAIRS = {
+    "side by side": {},
+    "boxes": {"first": {"box": LEFT}, "second": {"box": RIGHT}},
+    "one box": {"second": {"box": RIGHT, "strength": 0.6}},
+    "boxes as masks": {
+        "first": {"box": LEFT},
+        "second": {"box": RIGHT},
+        "mask": MaskSource.BOX,
+    },
+    "inline masks": {"first": {"box": LEFT}, "second": {"box": RIGHT}, "mask": MaskSource.INLINE},
+}
+GUIDANCE = {
+    **{name: METHODS.get(name) for name in METHODS.names()},
+    "dcg, text first": lambda steps: Decoupled(
+        (1.3,) * steps, (1.8,) * steps, path=Path.TEXT_FIRST, renorm=Renorm.SAMPLE
+    ),
+    "dcg, apart": lambda steps: Decoupled(
+        (1.3,) * steps, (1.4,) * steps, path=Path.APART, rescale=0.0
+    ),
+}
+SOURCE = {"source_prompt": "a dinosaur on a beach"}
+EDITS = {
+    "source prompt": SOURCE,
+    "no source prompt": {},
+    "keyword": {"prompt": "a robot on a beach", "keyword": "dinosaur"},
+    "mask": {"mask": hard_mask()},
+    "soft mask": {"mask": soft_mask()},
+    "box": {"mask": BOX, "prompt": "a dinosaur at night"},
+    "reference": {"who": ROBOT, "mask": BOX, "prompt": "a robot on a beach"},
+    "nothing kept outside": {**SOURCE, "settings": {"keeps_outside": False}},
+    "smooth rule": {**SOURCE, "settings": {"rule": MaskRule.SMOOTH}},
+    "released rule": {**SOURCE, "settings": {"rule": MaskRule.RELEASED}},
+    "larger": {**SOURCE, "settings": {"size_px": 192}},
+    "wide picture": {**SOURCE, "size": (200, 120)},
+    "four steps, seed 5": {**SOURCE, "steps": 4, "settings": {"seed": 5}},
+    "strengths": {
+        "mask": hard_mask(),
+        "strength": {"edit": 0.4, "background": 0.7, "text": 1.3, "text_outside": 0.8},
+    },
+}
+RANDOM_SUBJECTS = {
+    "one subject": {},
+    "detail alone": {"strength": {"identity": 0.0, "detail": 1.0}},
+    "box as mask": {
+        "box": BOX,
+        "mask": MaskSource.BOX,
+        "strength": {"leak": 0.6, "context": 0.5, "text": 1.2},
+    },
+    "two subjects, inline masks, two steps": {
+        "count": 2,
+        "steps": 2,
+        "mask": MaskSource.INLINE,
+        "strength": {"leak": 0.3},
+    },
+}
+RANDOM_EDITS = {
+    "source prompt": {"source_prompt": "a dog on the grass"},
+    "smooth rule": {
+        "source_prompt": "a dog on the grass",
+        "settings": {"rule": MaskRule.SMOOTH},
+    },
+    "keyword, seed 5": {"keyword": "dog", "settings": {"seed": 5}},
+    "reference in a box": {"who": 1, "mask": BOX},
+}
+FACES = {"sd15": "ip-adapter-faceid_sd15", "sdxl": "ip-adapter-faceid_sdxl"}
+PLUS = {"sd15": "ip-adapter-faceid-plusv2_sd15", "sdxl": "ip-adapter-faceid-plusv2_sdxl"}
+
+
+def _named(group, draw, table):
+    return {f"{group}: {name}": functools.partial(draw, **given) for name, given in table.items()}
+
+
+CASES = {
+    **_named("mini", subject, SUBJECTS),
+    "mini: given mask": masked_subject,
+    "mini: subject on a plain ground": found_subject,
+    **_named("mini, two subjects", pair, PAIRS),
+    **_named("mini, guidance", guided, {name: {"guidance": one} for name, one in GUIDANCE.items()}),
+    **_named("mini, style", styled, {style.value: {"style": style} for style in Style}),
+    **_named("mini, edit", edit, EDITS),
+    **{
+        f"{family}: {name}": functools.partial(random_subject, family, **given)
+        for family, (name, given) in product(("sd15", "sd21", "sdxl"), RANDOM_SUBJECTS.items())
+    },
+    **{
+        f"sd21, edit, {mode}: {name}": functools.partial(random_edit, mode=mode, **given)
+        for mode, (name, given) in product(("paper", "released"), RANDOM_EDITS.items())
+    },
+    **{
+        f"{family}, face, {style.value}": functools.partial(face, adapter, style, steps=4)
+        for (family, adapter), style in product(FACES.items(), Style)
+    },
+    **{
+        f"{family}, face, one step": functools.partial(face, adapter)
+        for family, adapter in FACES.items()
+    },
+    **{
+        f"{family}, two faces and crops, two steps": functools.partial(
+            face, adapter, Style.AM2, steps=2, num_faces=2, scale=0.7
+        )
+        for family, adapter in PLUS.items()
+    },
+    "sd15, face, nobody": functools.partial(face, FACES["sd15"], num_faces=0),
+}
+
+# A call of a pipeline in the manner of diffusers, and the case whose first pictures it repeats.
+PIPELINES = {
+    "mini: one subject": lambda: piped(mini(), mini().encode_identity(reference(DINOSAUR))),
+    "sd15: one subject": lambda: piped(
+        random_networks("sd15"), random_networks("sd15").encode_identity(picture(0))
+    ),
+    "mini, edit: source prompt": lambda: piped_edit(
+        mini(), photo(), "a dinosaur in the snow", **SOURCE
+    ),
+    "sd21, edit, paper: source prompt": lambda: piped_edit(
+        random_networks("sd21", inverts=True),
+        photo(),
+        "a cat on a sofa",
+        **RANDOM_EDITS["source prompt"],
+    ),
+}
+
+# Another seed, and scales that are 2 % off: what the tolerance has to refuse.
+REFUSED = {
+    "mini: one subject": {
+        "seed": functools.partial(subject, seed=SEED + 1),
+        "identity": functools.partial(subject, strength={"identity": 1.02}),
+        "detail": functools.partial(subject, strength={"detail": 1.02}),
+        "text": functools.partial(subject, strength={"text": 1.02}),
+    },
+    "sd15: box as mask": {
+        name: functools.partial(random_subject, "sd15", **RANDOM_SUBJECTS["box as mask"] | changed)
+        for name, changed in {
+            "seed": {"seed": SEED + 1},
+            "leak": {"strength": {"leak": 0.612, "context": 0.5, "text": 1.2}},
+            "context": {"strength": {"leak": 0.6, "context": 0.51, "text": 1.2}},
+        }.items()
+    },
+    "sdxl, face, one step": {"scale": functools.partial(face, FACES["sdxl"], scale=1.02)},
+}

@@ -1,0 +1,83 @@
+"""What draws the golden pictures: the embedded model, and small random networks of each family."""
+
+import functools
+import json
+import tempfile
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import swiftpie
+from swiftpie import Session
+from swiftpie.backbones.checkpoints import adapter_file
+from swiftpie.backbones.loading import load_components
+from tests.backbones.tiny_models import make_own_adapter, make_pipeline, make_unet
+from tests.parity.faces import face_adapter
+from tests.parity.pipelines import preset_of
+
+SIDE_PX = 128
+TIMESTEPS = {1: (999,), 2: (999, 499), 4: (999, 749, 499, 249)}
+CONTRAST = 1.5  # of queries: random ones attend to everything alike, much more ends in chaos
+SPREAD = 0.1  # of norms around 1 and of biases around 0
+
+
+@functools.cache
+def mini(steps=1):
+    """The embedded model."""
+    return swiftpie.load("mini", steps=steps)
+
+
+@functools.cache
+def random_networks(family, *, steps=1, face="", inverts=False):
+    """A session with random networks, and our own adapter or the one of faces called `face`."""
+    preset = preset_of(family, image_size_px=SIDE_PX, timesteps=TIMESTEPS[steps])
+    with tempfile.TemporaryDirectory() as root, torch.random.fork_rng():
+        folder, choices = Path(root), {}
+        make_pipeline(folder / "pipeline", family)
+        own = folder / "adapter.safetensors"
+        if inverts:
+            choices["inversion"] = make_unet(folder / "inversion", family)
+        for path in folder.rglob("*.safetensors"):
+            refill(path)
+        adapter = face_adapter(folder, face) if face else refill(make_own_adapter(own, family))
+        components = load_components(
+            replace(preset, timesteps=TIMESTEPS[steps]),
+            weights=folder / "pipeline",
+            adapter=adapter,
+            image_encoder=folder / "encoder",
+            **choices,
+        )
+    return Session(components)
+
+
+def refill(path):
+    """Replace the weights in the file by numbers that depend on their names and shapes alone.
+
+    How libraries initialise their layers changes from version to version.
+    """
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: drawn(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    if adapter_file.KEY in metadata:
+        header = json.loads(metadata[adapter_file.KEY])
+        del header["sha256"]
+        header["sha256"] = adapter_file._fingerprint(header, tensors)
+        metadata[adapter_file.KEY] = json.dumps(header, sort_keys=True)
+    save_file(tensors, path, metadata=metadata)
+    return path
+
+
+def drawn(name, weight):
+    """Random numbers in place of `weight`; what only counts, gates and sharpens stays."""
+    if not weight.is_floating_point() or name.endswith(("gate", "log_sharpness")):
+        return weight
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    noise = torch.randn(weight.shape, generator=generator)
+    if weight.ndim <= 1:
+        return SPREAD * noise + float(name.endswith("weight"))
+    contrast = CONTRAST if "to_q." in name else 1.0
+    return contrast * noise * weight[0].numel() ** -0.5
