@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from swiftpie.attention.install import Plan
     from swiftpie.models.projection import FaceVersion
 
+Precision = Literal["float32", "bfloat16", "float16"]
+
 
 class Choices(TypedDict, total=False):
     """What to load beyond the preset's name; what is left out or None is the preset's own."""
@@ -61,10 +63,10 @@ class Choices(TypedDict, total=False):
     reference: str | Path | None  # folder of a U-Net that reads references; None: the denoiser
     plan: "Plan | None"  # which layers get which branch; None: what the adapter was made for
     dtype: Annotated[  # of networks of others; the mini model is float32 always
-        "torch.dtype | None",
+        "torch.dtype | Precision | None",
         Option(
             "Numbers to compute with; by default float32.",
-            kind=Literal["float32", "bfloat16", "float16"],
+            kind=Precision,
         ),
     ]
     allow_pickle: Annotated[bool, Option("Read plain tensors from pickles; runs no code.")]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
@@ -9,7 +10,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.adapters import OpenAdapter, fit, join, open_adapter, with_defaults
 from swiftpie.backbones.checkpoints.lora import fuse_lora_file
-from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.choices import Choices, Precision
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.networks import (
     HALVES,
@@ -45,7 +46,7 @@ def load_published(preset: Preset, *, device: str, choices: Choices) -> Componen
     _check_choices(preset, choices)
     reader = Reader(
         device=device,
-        dtype=choices.get("dtype") or torch.float32,
+        dtype=_dtype(choices.get("dtype")),
         allow_pickle=choices.get("allow_pickle", False),
     )
     sources = locate(preset, choices, prefers_half=reader.dtype in HALVES)
@@ -76,6 +77,23 @@ def load_published(preset: Preset, *, device: str, choices: Choices) -> Componen
         inversion=_read_inversion(unet, reader, choices),
         fingerprint=fingerprint_files(reader.files, settings=settings),
     )
+
+
+def _dtype(chosen: torch.dtype | str | None) -> torch.dtype:
+    """Return the type of numbers to compute with.
+
+    Raises:
+        ConfigError: It is called by a name that it does not have.
+    """
+    if not isinstance(chosen, str):
+        return chosen or torch.float32
+    if chosen not in get_args(Precision):
+        raise ConfigError(
+            f"The dtype {chosen!r} does not exist. One of {', '.join(get_args(Precision))} is "
+            "needed. Leave it out for float32."
+        )
+    dtype: torch.dtype = getattr(torch, chosen)
+    return dtype
 
 
 def _check_choices(preset: Preset, choices: Choices) -> None:

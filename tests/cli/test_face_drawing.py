@@ -3,7 +3,7 @@ import pytest
 
 import swiftpie
 from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2
-from swiftpie.cli.face.drawing import Drawing, identity_of
+from swiftpie.cli.face import draw_face
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import FACE_ENCODERS
 from swiftpie.guidance.methods.dcg import Decoupled
@@ -11,9 +11,14 @@ from swiftpie.guidance.steering import steering_of
 from swiftpie.guidance.style import Style
 from swiftpie.pipelines.request import Scales
 from tests.faces.tiny_faces import photo
-from tests.faces.tiny_world import FACE_ID
+from tests.faces.tiny_world import FACE_ID, make_world
 
 NUM_STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +38,10 @@ def chosen(world):
     return choose_face(find_faces(FACE_ENCODERS.get("opencv").open(world / "faces"), photo()))
 
 
-def drawn(session, identity, style, *, prompt="a person on a beach", seed=1):
-    drawing = Drawing(session, Scales.of(session.components.preset), style, 64)
-    return np.asarray(drawing.draw(identity, prompt, seed=seed).images[0], dtype=float)
+def drawn(session, chosen, style, *, prompt="a person on a beach", seed=1):
+    scales = Scales.of(session.components.preset)
+    result = draw_face(session, chosen, prompt, style=style, seed=seed, scales=scales, side_px=64)
+    return np.asarray(result.images[0], dtype=float)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +65,10 @@ def test_a_style_is_guidance_and_reshaping_of_attention(style, has_dcg, shaping)
 
 
 def test_style_and_face_change_the_picture(session, chosen):
-    identity = identity_of(session, chosen)
-    plain = drawn(session, identity, Style.PLAIN)
+    plain = drawn(session, chosen, Style.PLAIN)
     assert plain.shape == (64, 64, 3)
-    assert not np.array_equal(plain, drawn(session, identity, Style.DCG_AM2))
+    assert not np.array_equal(plain, drawn(session, chosen, Style.DCG_AM2))
     turned = chosen.face.embedding[::-1].copy()
     face = type(chosen.face)(**{**vars(chosen.face), "embedding": turned})
     stranger = type(chosen)(**{**vars(chosen), "face": face})
-    assert not np.array_equal(plain, drawn(session, identity_of(session, stranger), Style.PLAIN))
+    assert not np.array_equal(plain, drawn(session, stranger, Style.PLAIN))
