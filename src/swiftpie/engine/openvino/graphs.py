@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import shutil
 import threading
 import time
@@ -29,6 +28,7 @@ from swiftpie.engine.openvino.runtime import (
     preferred_precision,
     versions,
 )
+from swiftpie.files import TEMPORARY, atomic_folder
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ MOST_BYTES = 100 << 20  # of a network's weights that may be in memory twice
 PACKAGES = ("openvino", "torch", "diffusers", "transformers")  # that decide what a graph holds
 
 GRAPH = "graph.xml"  # OpenVINO writes the weights beside it, in graph.bin
-PARTIAL = ".partial-"  # prefix of folders that are being written
 MAX_BYTES = 20 << 30  # of a folder of graphs; those used longest ago are removed beyond
 
 
@@ -229,21 +228,20 @@ class GraphStore:
 
     def write(self, key: str, graph: Untyped) -> None:
         """Keep `graph`; a folder that cannot be written to costs an export the next time."""
-        partial = self.folder / f"{PARTIAL}{secrets.token_hex(8)}"
         try:
-            partial.mkdir(parents=True)
-            load("openvino").save_model(graph, partial / GRAPH, compress_to_fp16=False)
-            if not (self.folder / key).exists():  # another process may have been quicker
-                partial.rename(self.folder / key)
+            with atomic_folder(self.folder / key) as new:  # another process may be quicker
+                load("openvino").save_model(graph, new / GRAPH, compress_to_fp16=False)
             self._shrink(keep=key)
         except (OSError, RuntimeError) as error:
             logger.warning("'%s' cannot keep an exported network (%s).", self.folder, error)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def _shrink(self, *, keep: str) -> None:
         """Remove graphs that were not used for longest until the rest fits."""
-        graphs = [path.parent for path in self.folder.glob(f"*/{GRAPH}") if _is_whole(path)]
+        graphs = [
+            path.parent
+            for path in self.folder.glob(f"*/{GRAPH}")
+            if not path.parent.match(TEMPORARY)
+        ]
         newest = sorted(graphs, key=lambda one: (one.name == keep, _used(one)), reverse=True)
         total = 0
         for place, one in enumerate(newest):
@@ -251,10 +249,6 @@ class GraphStore:
             if place and total > self.max_bytes:
                 logger.info("'%s' is removed; the folder is full.", one)
                 shutil.rmtree(one, ignore_errors=True)
-
-
-def _is_whole(path: Path) -> bool:
-    return not path.parent.name.startswith(PARTIAL)
 
 
 def _used(folder: Path) -> float:
