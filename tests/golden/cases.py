@@ -19,7 +19,7 @@ from swiftpie import (
     SwiftPiePipeline,
 )
 from swiftpie.guidance.base import METHODS
-from swiftpie.guidance.methods.dcg import Decoupled, Path, Renorm
+from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.guidance.steering import steering_of
 from swiftpie.guidance.style import Style
 from swiftpie.images import load_image, mask_to_pil
@@ -270,10 +270,10 @@ PAIRS = {
 GUIDANCE = {
     **{name: METHODS.get(name) for name in METHODS.names()},
     "dcg, text first": lambda steps: Decoupled(
-        (1.3,) * steps, (1.8,) * steps, path=Path.TEXT_FIRST, renorm=Renorm.SAMPLE
+        (1.3,) * steps, (1.8,) * steps, path=GuidancePath.TEXT_FIRST, renorm=Renorm.SAMPLE
     ),
     "dcg, apart": lambda steps: Decoupled(
-        (1.3,) * steps, (1.4,) * steps, path=Path.APART, rescale=0.0
+        (1.3,) * steps, (1.4,) * steps, path=GuidancePath.APART, rescale=0.0
     ),
 }
 SOURCE = {"source_prompt": "a dinosaur on a beach"}
