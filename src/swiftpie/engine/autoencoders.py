@@ -5,8 +5,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from swiftpie.engine.twin import module_of
-from swiftpie.models.latents import HasPosterior, Posterior
-from swiftpie.types import Autoencoder
+from swiftpie.types import Autoencoder, Posterior
 
 
 class Encoder(Protocol):
@@ -14,6 +13,9 @@ class Encoder(Protocol):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
 
 
 class Decoder(Protocol):
@@ -24,12 +26,8 @@ class Decoder(Protocol):
 
 
 def joined(encoder: Encoder, decoder: Decoder) -> Autoencoder:
-    """Return an autoencoder that encodes as one and decodes as the other.
-
-    It can tell how sure it is where `encoder` can.
-    """
-    kind = JoinedWithPosterior if isinstance(encoder, HasPosterior) else Joined
-    return kind(encoder, decoder)
+    """Return an autoencoder that encodes as one and decodes as the other."""
+    return Joined(encoder, decoder)
 
 
 class Joined(nn.Module):
@@ -45,16 +43,12 @@ class Joined(nn.Module):
         latents: Tensor = self.encoder.encode(pixels)
         return latents
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
-        pixels: Tensor = self.decoder.decode(latents)
-        return pixels
-
-
-class JoinedWithPosterior(Joined):
-    """Likewise, around an encoder that can tell how sure it is."""
-
     def posterior(self, pixels: Tensor) -> Posterior:
         """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
         found: Posterior = self.encoder.posterior(pixels)
         return found
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
+        pixels: Tensor = self.decoder.decode(latents)
+        return pixels

@@ -15,8 +15,7 @@ from swiftpie.engine.twin import module_of
 from swiftpie.engine.wrapped import WrappedDenoiser, predict, read_noted
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
-from swiftpie.models.latents import HasPosterior, Posterior
-from swiftpie.types import Autoencoder, TextCondition
+from swiftpie.types import Autoencoder, Posterior, TextCondition
 
 DENOISER, INVERSION = "denoiser", "inversion"  # what a quantizer looks for
 ENCODER, DECODER = "encoder", "decoder"
@@ -70,20 +69,15 @@ class OpenvinoAutoencoder:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return latents; see `Autoencoder`."""
-        return self._workshop.call(self._encoder, pixels)[0]
+        return self.posterior(pixels).mean
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents; see `Autoencoder`."""
+        return Posterior(*self._workshop.call(self._encoder, pixels))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels; see `Autoencoder`."""
         return self._workshop.call(self._decoder, latents)[0]
-
-
-class OpenvinoPosterior(OpenvinoAutoencoder):
-    """An autoencoder that can tell how sure it is, in OpenVINO."""
-
-    def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents; see `HasPosterior`."""
-        mean, deviation = self._workshop.call(self._encoder, pixels)
-        return Posterior(mean, deviation)
 
 
 class OpenvinoInversion:
@@ -124,9 +118,8 @@ class OpenvinoReader(OpenvinoInversion):
 
 
 def openvino_autoencoder(inner: Autoencoder, workshop: Workshop) -> OpenvinoAutoencoder:
-    """Return `inner` in OpenVINO, with a posterior if it has one."""
-    kind = OpenvinoPosterior if isinstance(inner, HasPosterior) else OpenvinoAutoencoder
-    return kind(inner, workshop)
+    """Return `inner` in OpenVINO."""
+    return OpenvinoAutoencoder(inner, workshop)
 
 
 def openvino_inversion(inner: Inversion, workshop: Workshop) -> OpenvinoInversion:
@@ -137,9 +130,7 @@ def openvino_inversion(inner: Inversion, workshop: Workshop) -> OpenvinoInversio
 
 
 def _encode(autoencoder: Autoencoder, pixels: Tensor) -> tuple[Tensor, ...]:
-    if isinstance(autoencoder, HasPosterior):
-        return tuple(autoencoder.posterior(pixels))
-    return (autoencoder.encode(pixels),)
+    return tuple(autoencoder.posterior(pixels))
 
 
 def _decode(autoencoder: Autoencoder, latents: Tensor) -> tuple[Tensor, ...]:

@@ -14,10 +14,9 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.arguments import outline, shapes
 from swiftpie.images import load_image
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
-from swiftpie.pipelines.denoise import denoise
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.personalize import draw_start, prepare
-from swiftpie.pipelines.request import MaskSource, Scales, Subject
+from swiftpie.pipelines.request import MaskSource, Output, PersonalizeRequest, Scales, Subject
 from swiftpie.types import Identity, TextCondition
 
 MOST_CALLS, LEAST_CALLS = 24, 6  # statistics of ranges change little beyond
@@ -119,18 +118,17 @@ def _draw(
     cells: tuple[int, int],
 ) -> None:
     """Denoise one batch; the first seed decides about everything else."""
-    number = seeds[0]
-    text = components.text.encode([PROMPTS[number % len(PROMPTS)]]).repeat(len(seeds))
-    latents, condition, fresh, _ = prepare(
-        components,
-        [Subject(one) for one in identities],
-        text,
-        noise=draw_start(components, seeds, cells),
-        class_tokens=components.text.find_words(PROMPTS[0], [""] * len(identities)),
+    number, cell_px = seeds[0], components.preset.latent_cell_px
+    request = PersonalizeRequest(
+        subjects=tuple(Subject(one) for one in identities),
+        prompt=PROMPTS[number % len(PROMPTS)],
+        seeds=tuple(seeds),
+        size_px=(cell_px * cells[0], cell_px * cells[1]),
         scales=Scales(
             identity_scale=SCALES[number % len(SCALES)],
             detail_scale=SCALES[number // 2 % len(SCALES)],
         ),
-        source=SOURCES[number % len(SOURCES)],
+        mask=SOURCES[number % len(SOURCES)],
+        output=Output.LATENTS,
     )
-    denoise(components, latents, text, condition, fresh=fresh)
+    draw(components, request)
