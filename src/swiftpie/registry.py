@@ -54,6 +54,9 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: Nothing has this name, or the distribution that offers it is broken.
         """
+        modules = self._modules()
+        if name in modules and self._family(modules[name]) is None:
+            return self._only(modules[name])  # without a search of the families
         homes = self._homes()
         if name in homes:
             family = self._family(homes[name])

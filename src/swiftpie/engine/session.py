@@ -8,9 +8,7 @@ from typing import Unpack
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import Choices, Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
 from swiftpie.engine.pictures import (

@@ -2,12 +2,11 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from torch import nn
 
-from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
+from swiftpie.models.text import HasEncoders, PromptEncoder
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -34,11 +33,4 @@ def module_of(network: object) -> Any:  # noqa: ANN401 - a module that can do mo
 
 def with_encoders(text: PromptEncoder, change: Callable[[Any], Any]) -> PromptEncoder:
     """Return `text` with each of its encoders changed; one that is not ours stays as it is."""
-    match text:
-        case TextTower():
-            return replace(text, encoder=change(text.encoder))
-        case TwoTextTowers():
-            first = replace(text.first, encoder=change(text.first.encoder))
-            return replace(text, first=first, second=change(text.second))
-        case _:
-            return text
+    return text.with_encoders(change) if isinstance(text, HasEncoders) else text

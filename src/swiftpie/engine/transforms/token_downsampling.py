@@ -5,7 +5,6 @@ from dataclasses import replace
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.twin import module_of, twin
-from swiftpie.models.inversion import ThinnedInversion, UNetInversion
 
 STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
 
@@ -22,8 +21,8 @@ def apply(components: Components) -> Components:
     for attention in denoiser.installation.detail.values():
         attention.stride = STRIDE
     inversion = components.inversion
-    if isinstance(inversion, UNetInversion):
-        inversion = ThinnedInversion(twin(inversion.unet), STRIDE)
+    if inversion is not None:
+        inversion = components.family.thin_inversion(inversion, stride=STRIDE, copied=twin)
     return replace(components, denoiser=denoiser, inversion=inversion)
 
 
