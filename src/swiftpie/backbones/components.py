@@ -5,42 +5,23 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 
-from swiftpie.attention.install import Plan
+from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import Inversion
 from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.projection import FaceVersion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.registry import Registry
 from swiftpie.schedules import Schedule
 from swiftpie.types import Autoencoder, TextCondition
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
-
-
-class Choices(TypedDict, total=False):
-    """Keywords of `swiftpie.load`; what is left out or None is the preset's own."""
-
-    dtype: torch.dtype | None  # of networks of others; the mini model is float32 always
-    steps: int | None  # of denoising; one of the counts that the weights were trained for
-    weights: str | Path | None  # a folder, or a file for presets that are one
-    base: str | Path | None  # a folder, or OWNER/NAME on the hub, that lends the other networks
-    adapter: str | Path | None  # identity adapter: SwiftPie's, IP-Adapter's or SwiftEdit's file
-    image_encoder: str | Path | None  # folder of the CLIP encoder that the adapter reads
-    face_version: FaceVersion | None  # of FaceID Plus; None: what the published name says
-    lora_scale: float | None  # of the LoRA in FaceID adapters, 0 to 2; None: 1
-    inversion: str | Path | None  # folder of SwiftEdit's inversion network, for edits
-    reference: str | Path | None  # folder of a U-Net that reads references; None: the denoiser
-    plan: Plan | None  # which layers get which branch; None: what the adapter was made for
-    allow_pickle: bool  # also read plain tensors out of pickles, without running code in them
-    offline: bool  # read only what the hub's cache on this machine already holds
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
-from swiftpie.backbones.components import Choices
+from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.preset import Preset, WeightsKind
 from swiftpie.backbones.weights import HALF, PICKLES, STEMS, weight_files
 from swiftpie.errors import WeightsError, short_reason

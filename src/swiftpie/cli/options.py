@@ -12,7 +12,7 @@ from swiftpie.errors import ConfigError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from swiftpie.backbones.components import Choices
+    from swiftpie.backbones.choices import Choices
     from swiftpie.engine.session import Session
     from swiftpie.types import Identity
 

@@ -8,15 +8,16 @@ from typing import Unpack
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.components import Choices, Components, load_components
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
-from swiftpie.engine.pictures import (
+from swiftpie.engine.cached_networks import (
     CachedImageEncoder,
+    CachedPrompts,
     remember_inversions,
     remember_pictures,
 )
-from swiftpie.engine.prompts import CachedPrompts
 from swiftpie.engine.transform import applied, choose
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Steering

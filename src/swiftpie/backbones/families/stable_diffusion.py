@@ -28,7 +28,8 @@ from swiftpie.backbones.adapters import (
     write_adapter,
 )
 from swiftpie.backbones.checkpoints.lora import fuse_lora_file
-from swiftpie.backbones.components import Choices, Components, Family
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.backbones.sources import Sources, locate, locate_image_encoder

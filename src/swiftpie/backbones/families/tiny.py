@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from swiftpie.backbones.components import Choices, Components, Family
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.preset import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.backbones.weights import fingerprint_of, load_network, unknown_fingerprint

@@ -10,7 +10,7 @@ from swiftpie.cli.console import say
 if TYPE_CHECKING:
     from PIL import Image
 
-    from swiftpie.backbones.components import Choices
+    from swiftpie.backbones.choices import Choices
     from swiftpie.engine.session import Session
     from swiftpie.faces.choose import ChosenFace
     from swiftpie.faces.face import FaceEncoder

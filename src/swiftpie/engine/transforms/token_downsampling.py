@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform
-from swiftpie.engine.twin import module_of, twin
+from swiftpie.engine.wrappers import module_of, shared_copy
 
 STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
 
@@ -17,12 +17,13 @@ def apply(components: Components) -> Components:
     costs the subject; so does the inversion network of `mini`, which is small. Weights are shared
     with the given components.
     """
-    denoiser = twin(module_of(components.denoiser))
+    denoiser = shared_copy(module_of(components.denoiser))
     for attention in denoiser.installation.detail.values():
         attention.stride = STRIDE
     inversion = components.inversion
     if inversion is not None:
-        inversion = components.family.thin_inversion(inversion, stride=STRIDE, copied=twin)
+        family = components.family
+        inversion = family.thin_inversion(inversion, stride=STRIDE, copied=shared_copy)
     return replace(components, denoiser=denoiser, inversion=inversion)
 
 

@@ -8,7 +8,8 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from swiftpie.backbones.components import Choices, Components, load_components
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.weights import own_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError

@@ -1,6 +1,5 @@
 """The networks of a preset as the modules of a diffusers pipeline and as its folder, and back."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,6 +30,7 @@ from transformers import (
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.preset import Preset, describe, read_preset
 from swiftpie.errors import InputError, WeightsError, short_reason
+from swiftpie.files import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor
@@ -209,15 +209,10 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
     if target.exists() and not target.is_dir():
         raise InputError(f"'{target}' is a file. A folder is needed. Choose another name.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".swiftpie-") as place:
-            new = Path(place, "new")
-            new.mkdir()
+        with atomic_folder(target) as new:
             write(new)
             if target.exists():
-                _exchange(target, new, old=Path(place, "old"))
-            else:
-                new.replace(target)
+                _exchange(target, new)
     except OSError as error:
         raise InputError(
             f"The pipeline cannot be saved in '{target}' ({short_reason(error)}). A folder with "
@@ -225,10 +220,11 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
         ) from error
 
 
-def _exchange(target: Path, new: Path, *, old: Path) -> None:
+def _exchange(target: Path, new: Path) -> None:
     """Move the parts of a pipeline out of `target` and those in `new` in, the index last."""
-    old.mkdir()
     parts = {one.name for one in fields(Modules)} | {ADAPTER} | {one.name for one in new.iterdir()}
+    old = new / "old"
+    old.mkdir()
     for name in (INDEX, *sorted(parts - {INDEX})):
         if (target / name).exists():
             (target / name).replace(old / name)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from swiftpie.errors import MissingExtra
+from swiftpie.files import write_file
 from swiftpie.training.fitting.processes import Processes
 
 if TYPE_CHECKING:
@@ -105,9 +106,7 @@ def _cut(log: Path, *, step: int) -> None:
             continue
         if found <= step:
             rows[found] = line
-    temporary = log.with_name(f".{log.name}.part")
-    temporary.write_text("".join(f"{row}\n" for row in rows.values()), encoding="utf-8")
-    temporary.replace(log)
+    write_file(log, "".join(f"{row}\n" for row in rows.values()).encode(), force=True)
 
 
 def _open_board(folder: Path, *, step: int) -> "SummaryWriter":

@@ -26,7 +26,7 @@ from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.training.stages.adapter.settings import AdapterSettings
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.components import Choices
+    from swiftpie.backbones.choices import Choices
 
 CLIP_WIDTH = 1024  # of the vector of CLIP ViT-H, which new projectors read
 FIRST_WEIGHTS = 1  # seed of a new projector

@@ -31,7 +31,7 @@ from swiftpie.training.stages.inversion.pictures import open_pictures
 from swiftpie.training.stages.inversion.published import InversionStage, Terms
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.components import Choices
+    from swiftpie.backbones.choices import Choices
 
 OWN_PROMPTS = 2000  # of the grammar that stands in for a list of prompts
 

@@ -1,0 +1,98 @@
+"""Exported graphs are on disk whole or not at all, and never more of them than fit."""
+
+import logging
+import os
+
+import numpy as np
+import pytest
+
+from swiftpie.engine.openvino.graphs import GRAPH, GraphStore, default_folder
+from swiftpie.engine.openvino.runtime import load
+from swiftpie.files import TEMPORARY
+
+
+@pytest.fixture(scope="module")
+def openvino():
+    return load("openvino")
+
+
+@pytest.fixture
+def graph(openvino):
+    """Adds a large constant, so that a graph weighs 40 kB."""
+    inputs = openvino.opset15.parameter([100, 100], np.float32)
+    constant = openvino.opset15.constant(np.arange(10_000, dtype=np.float32).reshape(100, 100))
+    return openvino.Model([openvino.opset15.add(inputs, constant)], [inputs])
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def use(store, name, when):
+    os.utime(store.folder / name / GRAPH, (when, when))
+
+
+def test_what_was_written_is_read(tmp_path, openvino, graph):
+    store, core = GraphStore(tmp_path / "deep" / "folder"), openvino.Core()
+    assert store.read("one", core) is None
+    store.write("one", graph)
+    assert names_in(store.folder) == ["one"]
+    found = core.compile_model(store.read("one", core), "CPU")([np.ones((100, 100), np.float32)])
+    assert found[0].flatten()[:3].tolist() == [1, 2, 3]
+
+
+def test_a_second_writer_changes_nothing(tmp_path, graph):
+    store = GraphStore(tmp_path)
+    store.write("one", graph)
+    before = (tmp_path / "one" / GRAPH).stat().st_ino
+    store.write("one", graph)
+    assert (tmp_path / "one" / GRAPH).stat().st_ino == before
+    assert names_in(tmp_path) == ["one"]
+
+
+def test_a_damaged_graph_is_removed_with_a_warning(tmp_path, openvino, graph, caplog):
+    store = GraphStore(tmp_path)
+    store.write("one", graph)
+    (tmp_path / "one" / GRAPH).write_text("<net")
+    with caplog.at_level(logging.WARNING):
+        assert store.read("one", openvino.Core()) is None
+    assert "damaged" in caplog.text
+    assert names_in(tmp_path) == []
+
+
+def test_those_used_longest_ago_go_first(tmp_path, graph):
+    store = GraphStore(tmp_path, max_bytes=130_000)
+    for when, name in enumerate("abc"):
+        store.write(name, graph)
+        use(store, name, when)
+    use(store, "a", 10)
+    store.write("d", graph)
+    assert names_in(tmp_path) == ["a", "c", "d"]
+
+
+def test_the_graph_just_written_stays_even_if_it_alone_is_too_large(tmp_path, graph):
+    store = GraphStore(tmp_path, max_bytes=1)
+    store.write("a", graph)
+    store.write("b", graph)
+    assert names_in(tmp_path) == ["b"]
+
+
+def test_a_folder_that_cannot_be_written_to_costs_no_more_than_a_warning(tmp_path, graph, caplog):
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING):
+        GraphStore(tmp_path / "file").write("one", graph)
+    assert "cannot keep" in caplog.text
+
+
+def test_nothing_half_written_is_ever_read(tmp_path, openvino, graph):
+    store = GraphStore(tmp_path)
+    store.write("one", graph)
+    (tmp_path / "one").rename(tmp_path / TEMPORARY.replace("*", "one"))
+    assert store.read("one", openvino.Core()) is None
+
+
+def test_the_folder_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "openvino"
+    monkeypatch.delenv("SWIFTPIE_HOME")
+    assert default_folder().parts[-3:] == (".cache", "swiftpie", "openvino")

@@ -1,0 +1,229 @@
+"""Networks in OpenVINO say what they say in torch, and are exported once."""
+
+import copy
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+
+from swiftpie.attention.install import Plan
+from swiftpie.attention.released import install_released
+from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.engine.openvino.export import digest_of
+from swiftpie.engine.openvino.graphs import MOST_BYTES, GraphCache, GraphStore
+from swiftpie.engine.openvino.networks import OpenvinoDenoiser, openvino_inversion, to_openvino
+from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.errors import CapabilityError
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.unet import UNetDenoiser
+from swiftpie.schedules import scaled_linear_step
+from swiftpie.types import TextCondition
+from tests.attention.conftest import WIDTH, tiny_unet
+from tests.attention.test_compile import random_call
+
+TOLERANCE = 2e-5  # both compute in float32, in another order
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture(scope="module")
+def exact(session, folder):
+    """The embedded model in OpenVINO, in float32."""
+    return to_openvino(session.components, precision=Precision.SINGLE, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def torch_denoiser():
+    """One level with both branches."""
+    unet = tiny_unet(
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        block_out_channels=(32,),
+        attention_head_dim=2,
+    )
+    plan = Plan(token_width=WIDTH, gate=0.5)
+    denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(1))
+    return denoiser.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def denoiser(torch_denoiser, folder):
+    graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
+    return OpenvinoDenoiser(torch_denoiser, graphs, weights=digest_of(torch_denoiser))
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def exports(caplog):
+    return [one.getMessage() for one in caplog.records if "is exported" in one.getMessage()]
+
+
+def call_of(denoiser, number, batch=1):
+    """Arguments of one call; other numbers differ in every value."""
+    sizes = {"channels": 4, "width": WIDTH, "aligned": 0}
+    noted = {}
+    denoiser(*random_call(0, keys={}, **sizes), noted)
+    keys = {name: noted[name].shape[1:] for name in denoiser.installation.detail}
+    latents, timestep, text, condition = random_call(number, keys=keys, **sizes)
+    return repeated(latents, batch), timestep, repeated(text, batch), repeated(condition, batch)
+
+
+def repeated(value, batch):
+    if isinstance(value, torch.Tensor):
+        return value.expand(batch, *value.shape[1:])
+    if isinstance(value, dict):
+        return {name: repeated(one, batch) for name, one in value.items()}
+    return type(value)(*(repeated(one, batch) for one in value))
+
+
+@torch.no_grad()
+def test_one_exported_denoiser_serves_all_values(torch_denoiser, denoiser, caplog):
+    samples = []
+    with caplog.at_level(logging.INFO):
+        for number in range(4):
+            call = call_of(torch_denoiser, number)
+            notes, plain_notes = {}, {}
+            found, expected = denoiser(*call, notes), torch_denoiser(*call, plain_notes)
+            assert (found.sample - expected.sample).abs().max() < TOLERANCE
+            assert torch.equal(found.subject_mask, expected.subject_mask)
+            assert (notes[INLINE_MASK] - plain_notes[INLINE_MASK]).abs().max() < TOLERANCE
+            samples.append(found.sample)
+    assert len(exports(caplog)) == 1
+    assert all((samples[0] - other).abs().max() > 0.01 for other in samples[1:])
+
+
+@torch.no_grad()
+def test_the_next_process_exports_nothing(torch_denoiser, denoiser, folder, caplog):
+    call = call_of(torch_denoiser, 5)
+    expected = denoiser(*call, {})
+    graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
+    again = OpenvinoDenoiser(torch_denoiser, graphs, weights=digest_of(torch_denoiser))
+    with caplog.at_level(logging.INFO):
+        assert torch.equal(again(*call, {}).sample, expected.sample)
+    assert not exports(caplog)
+    assert "was ready" in caplog.text
+
+
+@torch.no_grad()
+def test_threads_do_not_meet(torch_denoiser, denoiser):
+    calls = [call_of(torch_denoiser, number) for number in range(6)]
+    expected = [denoiser(*call, {}).sample for call in calls]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda call: denoiser(*call, {}).sample, calls * 3))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected * 3, strict=True))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_other_attention_is_another_graph(torch_denoiser, denoiser):
+    """As SwiftEdit's released mode has it: a copy over the same weights."""
+    call = call_of(torch_denoiser, 1, batch=2)
+    one_subject = call[3].attention._replace(
+        **{
+            name: getattr(call[3].attention, name)[:, :1]
+            for name in call[3].attention._fields
+            if name not in {"keys", "values", "reshaping", "is_inline"}
+            and not name.startswith(("text_", "context_", "energy_"))
+        },
+        keys={},
+        values={},
+    )
+    condition = SubjectCondition(one_subject, call[3].pooled[:, :1], call[3].aligned[:, :1])
+    arguments = (call[0], call[1], call[2], condition)
+    before = denoiser(*arguments, {})
+    other, plain_other = copy.deepcopy(denoiser), copy.deepcopy(torch_denoiser)
+    install_released(other.installation)
+    install_released(plain_other.installation)
+    found = other(*arguments, {}).sample
+    assert (found - plain_other(*arguments, {}).sample).abs().max() < TOLERANCE
+    assert (found - before.sample).abs().max() > 0.01
+    assert torch.equal(denoiser(*arguments, {}).sample, before.sample)
+
+
+@torch.no_grad()
+def test_prompts_are_encoded_alike(session, exact):
+    prompts = ["a dragon in the snow"]
+    found, expected = exact.text.encode(prompts), session.components.text.encode(prompts)
+    assert isinstance(found, TextCondition)
+    assert (found.hidden_states - expected.hidden_states).abs().max() < 10 * TOLERANCE
+    assert (found.pooled - expected.pooled).abs().max() < 10 * TOLERANCE
+    assert torch.equal(found.attention_mask, expected.attention_mask)
+
+
+@torch.no_grad()
+def test_the_decoder_decodes_alike(session, exact):
+    latents = draw(1, 32, 4, 4)
+    found = exact.autoencoder.decode(latents)
+    assert (found - session.components.autoencoder.decode(latents)).abs().max() < TOLERANCE
+
+
+@torch.no_grad()
+def test_subjects_are_described_alike_in_any_number(session, exact, caplog):
+    pixels, mask = draw(3, 3, 128, 128), draw(3, 1, 128, 128, seed=1).sigmoid()
+    with caplog.at_level(logging.INFO):
+        found = [exact.image_encoder(pixels[:count], mask[:count]) for count in (1, 3)]
+    expected = session.components.image_encoder(pixels, mask)
+    assert (found[1] - expected).abs().max() < TOLERANCE * expected.abs().max()
+    assert torch.equal(found[0], found[1][:1])
+    assert len(exports(caplog)) == 1
+
+
+@pytest.mark.parametrize(("most_bytes", "streams"), [(MOST_BYTES, {1, 2}), (0, {1})])
+@torch.no_grad()
+def test_calls_that_share_the_processor_are_answered_as_if_alone(
+    session, folder, monkeypatch, most_bytes, streams
+):
+    """With threads for both, whatever this machine has; a large network's wait for each other."""
+    monkeypatch.setattr("swiftpie.engine.openvino.graphs.MOST_BYTES", most_bytes)
+    graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
+    graphs.threads.count = 2
+    network = session.components.inversion
+    reader = openvino_inversion(network, graphs)
+    text = session.components.text.encode(["a cat", "a dog"])
+    prompts = [TextCondition(*(part[row : row + 1] for part in text)) for row in (0, 1, 1)]
+    calls = [(draw(1, 32, 16, 16, seed=seed), one) for seed, one in enumerate(prompts)]
+    alone = [reader.read(*call) for call in calls]
+    together = reader.call_all(calls)
+    assert {opened for _, opened in graphs._open} == streams
+    for mine, other, call in zip(together, alone, calls, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+        assert (mine.noise - network.read(*call).noise).abs().max() < 10 * TOLERANCE
+    assert reader.call_all([]) == []
+
+
+@torch.no_grad()
+def test_calls_of_several_shapes_are_answered_too(session, exact):
+    text = session.components.text.encode(["a cat"])
+    calls = [(draw(1, 32, side, side), text) for side in (16, 8)]
+    found = exact.inversion.call_all(calls)
+    assert [one.noise.shape[-1] for one in found] == [16, 8]
+
+
+def test_other_weights_have_another_digest(torch_denoiser):
+    changed = copy.deepcopy(torch_denoiser)
+    assert digest_of(changed) == digest_of(torch_denoiser)
+    next(changed.parameters())[0] += 1e-6
+    assert digest_of(changed) != digest_of(torch_denoiser)
+
+
+def test_networks_on_a_device_are_refused(session):
+    elsewhere = copy.deepcopy(session.components.denoiser).to("meta")
+    with pytest.raises(CapabilityError, match="CPU"):
+        to_openvino(replace(session.components, denoiser=elsewhere))
+
+
+def test_quantised_networks_are_refused(session):
+    class Packed(torch.Tensor):
+        """What torchao replaces weights by."""
+
+    packed = copy.deepcopy(session.components.denoiser)
+    packed.register_buffer("weight", torch.zeros(2).as_subclass(Packed))
+    with pytest.raises(CapabilityError, match="Packed"):
+        to_openvino(replace(session.components, denoiser=packed))

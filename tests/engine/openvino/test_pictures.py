@@ -1,0 +1,142 @@
+"""OpenVINO draws and edits the pictures that torch does; all of this takes minutes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from swiftpie.backbones.components import load_components
+from swiftpie.engine.openvino.networks import to_openvino
+from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.session import Session
+from swiftpie.engine.transform import transform
+from swiftpie.models.inversion import ReadsEdits, TinyInversion
+from swiftpie.pipelines.request import EditMode, EditSettings, Scales, Subject
+from tests.backbones import tiny_models
+from tests.parity.pipelines import preset_of
+
+pytestmark = pytest.mark.slow
+
+TOLERANCE = 1e-3
+ROUNDING = 2  # of 255: both compute in float32, in another order
+PROMPT = "a subject on a beach at sunset"
+QUANTISED = ("denoiser", "denoiser of edits", "inversion", "encoder", "decoder", "image encoder")
+LEAST_DB = {"half": 45, "whole numbers": 40}  # of 96 pictures the least had 47 and 38
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("graphs")
+
+
+def pixels(image):
+    return np.asarray(image, dtype=np.float64)
+
+
+def apart(one, other):
+    return np.abs(pixels(one) - pixels(other)).max()
+
+
+def likeness_db(one, other):
+    return 10 * np.log10(255**2 / max(np.mean((pixels(one) - pixels(other)) ** 2), 1e-9))
+
+
+def requests(identity):
+    yield {"subjects": identity, "seed": 1}
+    yield {"subjects": identity, "seed": 2, "mask": "inline", "scales": Scales(0.6, 1.3)}
+    yield {"subjects": identity, "seed": 3, "mask": "box", "box": (0.1, 0.3, 0.6, 0.9)}
+    yield {"subjects": [Subject(identity), Subject(identity)], "seed": 4}
+
+
+def test_float32_draws_the_same_pictures(session, identity, folder):
+    exact = to_openvino(session.components, precision=Precision.SINGLE, folder=folder)
+    for request in requests(identity):
+        expected = session.personalize(prompt=PROMPT, **request)
+        found = Session(exact).personalize(prompt=PROMPT, **request)
+        assert apart(found.images[0], expected.images[0]) <= ROUNDING
+        assert apart(found.subject_masks[0], expected.subject_masks[0]) <= ROUNDING
+
+
+@torch.no_grad()
+def test_edits_are_read_alike(session, folder):
+    """By a random network: only its numbers count."""
+    torch.manual_seed(0)
+    network = TinyInversion().eval().requires_grad_(False)
+    components = replace(session.components, inversion=network)
+    exact = to_openvino(components, precision=Precision.SINGLE, folder=folder).inverter()
+    assert isinstance(exact, ReadsEdits)
+    latents = torch.randn(1, 32, 16, 16)
+    texts = [session.components.text.encode([prompt]) for prompt in ("a crab", "a robot")]
+    readings = [exact.read(latents, text) for text in texts]
+    expected = [network.read(latents, text) for text in texts]
+    for one, other in zip(readings, expected, strict=True):
+        pairs = zip(one, other, strict=True)
+        assert all((a - b).abs().max() < TOLERANCE * b.abs().max() for a, b in pairs)
+    found, plain = exact.compare(*readings), network.compare(*expected)
+    assert (found.mask - plain.mask).abs().max() < TOLERANCE
+    assert torch.equal(exact(latents, texts[0]), readings[0].noise)
+
+
+def test_bfloat16_is_close(session, identity, folder):
+    half = to_openvino(session.components, precision=Precision.HALF, folder=folder)
+    for request in requests(identity):
+        expected = session.personalize(prompt=PROMPT, **request).images[0]
+        found = Session(half).personalize(prompt=PROMPT, **request).images[0]
+        assert likeness_db(found, expected) >= LEAST_DB["half"]
+
+
+def test_whole_numbers_are_near(session, identity, folder):
+    made = to_openvino(session.components, quantizes=True, folder=folder)
+    request = next(requests(identity))
+    expected = session.personalize(prompt=PROMPT, **request).images[0]
+    found = Session(made).personalize(prompt=PROMPT, **request).images[0]
+    assert likeness_db(found, expected) >= LEAST_DB["whole numbers"]
+    assert apart(found, expected) > ROUNDING
+
+
+@pytest.mark.parametrize("family", ["sd21", "sdxl"])
+def test_a_large_family_draws_and_edits_alike(family, tmp_path, sprite):
+    tiny_models.make_pipeline(tmp_path / "pipeline", family)
+    tiny_models.make_own_adapter(tmp_path / "own.safetensors", family)
+    components = load_components(
+        preset_of(family),
+        weights=tmp_path / "pipeline",
+        adapter=tmp_path / "own.safetensors",
+        image_encoder=tmp_path / "encoder",
+        inversion=tmp_path / "pipeline" / "unet",
+    )
+    folded = transform(components, "folded-upsampling")
+    exact = to_openvino(folded, precision=Precision.SINGLE, folder=tmp_path / "graphs")
+    plain, ours = Session(components), Session(exact)
+    identity = plain.encode_identity(sprite)
+    request = {"subjects": identity, "prompt": "ab", "mask": "inline", "size_px": (64, 64)}
+    expected, found = plain.personalize(**request), ours.personalize(**request)
+    assert apart(found.images[0], expected.images[0]) <= ROUNDING
+    assert pixels(expected.images[0]).std() > 10 * ROUNDING
+    settings = EditSettings(mode=EditMode.RELEASED, size_px=64)
+    edits = [one.edit(sprite, "x", source_prompt="ab", settings=settings) for one in (plain, ours)]
+    assert apart(edits[0].edited, edits[1].edited) <= ROUNDING
+
+
+def test_a_large_family_in_half_precision_is_quantised_throughout(tmp_path, sprite, caplog):
+    tiny_models.make_pipeline(tmp_path / "pipeline", "sd21")
+    tiny_models.make_own_adapter(tmp_path / "own.safetensors", "sd21")
+    components = load_components(
+        preset_of("sd21"),
+        weights=tmp_path / "pipeline",
+        adapter=tmp_path / "own.safetensors",
+        image_encoder=tmp_path / "encoder",
+        inversion=tmp_path / "pipeline" / "unet",
+        dtype=torch.bfloat16,
+    )
+    folded = transform(components, "folded-upsampling")
+    made = to_openvino(folded, quantizes=True, folder=tmp_path / "graphs")
+    plain, ours = Session(components), Session(made)
+    identity = plain.encode_identity(sprite)
+    request = {"subjects": identity, "prompt": "ab", "size_px": (64, 64)}
+    assert apart(ours.personalize(**request).images[0], plain.personalize(**request).images[0]) > 0
+    ours.edit(sprite, "x", source_prompt="ab", settings=EditSettings(size_px=64))
+    assert not [one for one in caplog.records if "not quantised" in one.getMessage()]
+    graphs = [path.read_text() for path in (tmp_path / "graphs").glob("*/graph.xml")]
+    assert sum("FakeQuantize" in graph for graph in graphs) == len(QUANTISED)

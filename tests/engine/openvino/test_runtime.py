@@ -1,0 +1,116 @@
+"""OpenVINO is there when it is asked for, tells nobody, and has the cores to itself."""
+
+import importlib
+import importlib.util
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from swiftpie.engine.openvino.networks import to_openvino
+from swiftpie.engine.openvino.runtime import (
+    TELEMETRY,
+    Precision,
+    Threads,
+    load,
+    preferred_precision,
+    unreported,
+)
+from swiftpie.errors import MissingExtra
+
+COUNT = 3
+
+has_mkl = pytest.mark.skipif(
+    not torch.backends.mkl.is_available(), reason="counts threads of MKL, which this torch has not"
+)
+
+
+def test_a_missing_package_names_the_extra():
+    with pytest.raises(MissingExtra, match=r"swiftpie\[openvino\]"):
+        load("no_such_package")
+
+
+@pytest.mark.parametrize("package", ["openvino", "nncf"])
+def test_what_reports_use_is_never_imported(package):
+    load(package)
+    assert TELEMETRY not in sys.modules
+    assert importlib.util.find_spec(TELEMETRY) is not None  # it is there, and could have been
+    used = sys.modules["openvino.tools.ovc.telemetry_utils"].tm
+    assert used.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_it_can_be_imported_by_others_afterwards():
+    with unreported():
+        with pytest.raises(ImportError):
+            importlib.import_module(TELEMETRY)
+        assert sys.modules[TELEMETRY] is None
+    assert TELEMETRY not in sys.modules
+
+
+def test_the_precision_is_one_that_the_processor_has():
+    core = load("openvino").Core()
+    has_half = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert preferred_precision(core) is (Precision.HALF if has_half else Precision.SINGLE)
+
+
+@pytest.fixture
+def threads():
+    """Torch had three threads when the networks were loaded."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(COUNT)
+    yield Threads()
+    torch.set_num_threads(before)
+
+
+def test_torch_takes_one_thread_inside_and_all_again_afterwards(threads):
+    with threads.for_openvino():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == threads.count == COUNT
+
+
+def threads_of_mkl():
+    return int(re.search(r"mkl_get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())[1])
+
+
+@has_mkl
+def test_so_does_mkl_although_torch_has_set_its_threads(threads):
+    with threads.for_openvino():
+        assert threads_of_mkl() == 1
+        with threads.for_torch():
+            assert threads_of_mkl() == COUNT
+        assert threads_of_mkl() == 1
+    assert threads_of_mkl() == COUNT
+
+
+@pytest.mark.parametrize(
+    "count", [torch.get_num_threads, pytest.param(threads_of_mkl, marks=has_mkl)]
+)
+def test_a_new_thread_is_limited_too(threads, count):
+    def seen():
+        with threads.for_openvino():
+            return count()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(seen).result() == 1
+
+
+def test_exports_inside_take_all(threads):
+    with threads.for_openvino():
+        with threads.for_torch():
+            assert torch.get_num_threads() == COUNT
+        assert torch.get_num_threads() == 1
+
+
+def test_other_threads_are_not_concerned(threads):
+    with ThreadPoolExecutor(1) as pool, threads.for_openvino():
+        assert pool.submit(torch.get_num_threads).result() == COUNT
+
+
+@pytest.mark.usefixtures("threads")
+def test_networks_in_openvino_bring_their_scope(session, tmp_path):
+    made = to_openvino(session.components, folder=tmp_path)
+    for components, count in ((made, 1), (session.components, COUNT)):
+        with components.scope():
+            assert torch.get_num_threads() == count

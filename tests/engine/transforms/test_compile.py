@@ -1,0 +1,127 @@
+"""One graph draws every identity, prompt, seed, scale and step; only other sizes need others."""
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+import swiftpie
+from swiftpie import MaskSource, Scales
+from swiftpie.engine.session import Session
+from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms.compile import MAX_GRAPHS, Compiler, compiled, form_of
+from swiftpie.pipelines.request import EditMode, EditSettings
+from tests.pipelines.tiny_editor import tiny_editor
+
+SPRITES = ("1f439.webp", "1f916.webp")
+MAX_LEVELS = 1  # of 255
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture(scope="module")
+def identities(session):
+    folder = files("swiftpie") / "assets" / "samples"
+    return [session.encode_identity((folder / name).read_bytes()) for name in SPRITES]
+
+
+def calls(identities):
+    """Arguments of four calls of which no two share any value."""
+    first, second = identities
+    return [
+        (first, "a subject on a beach", {"seed": 1}),
+        (second, "a subject in the snow", {"seed": 2, "scales": Scales(identity_scale=0.5)}),
+        (
+            first,
+            "a subject at night",
+            {"seed": 3, "scales": Scales(detail_scale=0.0, background_scale=0.3)},
+        ),
+        (second, "a subject in space", {"seed": 4, "mask": MaskSource.INLINE}),
+    ]
+
+
+def double(numbers):
+    return 2 * numbers
+
+
+def pixels(session, call):
+    identity, prompt, settings = call
+    result = session.personalize(identity, prompt, **settings)
+    return np.asarray(result.images[0], dtype=np.int16)
+
+
+def assert_one_graph(plain, made, identities):
+    """Draw all calls with both sessions; after the first, compiling is an error."""
+    for number, call in enumerate(calls(identities)):
+        with torch._dynamo.config.patch(error_on_recompile=number > 0):
+            found = pixels(made, call)
+        assert np.abs(found - pixels(plain, call)).max() <= MAX_LEVELS
+
+
+@pytest.mark.slow
+def test_identities_masks_scales_and_steps_share_a_graph(identities):
+    plain = swiftpie.load("mini", steps=2)
+    counter = CompileCounter()
+    made = Session(compiled(plain.components, Compiler(backend=counter)))
+    assert_one_graph(plain, made, identities)
+    assert counter.frame_count == 2  # denoiser and decoder
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # inductor's own
+def test_they_share_the_graph_that_people_get(session, identities):
+    made = Session(transform(session.components, ["compile", "channels-last"]))
+    assert_one_graph(session, made, identities)
+
+
+def test_encoding_identities_compiles_nothing(session, sprite, identity):
+    counter = CompileCounter()
+    made = Session(compiled(session.components, Compiler(backend=counter)))
+    found = made.encode_identity(sprite)
+    assert all(torch.equal(found.keys[name], identity.keys[name]) for name in identity.keys)
+    assert counter.frame_count == 0
+
+
+def test_an_edit_as_released_runs_without_the_graph(sprite):
+    counter = CompileCounter()
+    plain = tiny_editor()
+    made = Session(compiled(plain, Compiler(backend=counter)))
+    settings = EditSettings(mode=EditMode.RELEASED)
+    arguments = (sprite.convert("RGB"), "a dog on the sofa")
+    found = made.edit(*arguments, source_prompt="a cat", settings=settings).image
+    expected = Session(plain).edit(*arguments, source_prompt="a cat", settings=settings).image
+    assert np.abs(np.int16(found) - np.int16(expected)).max() <= MAX_LEVELS
+    assert counter.frame_count == 1  # the decoder
+
+
+def test_more_sizes_than_graphs_run_without(caplog):
+    counter = CompileCounter()
+    graph = Compiler(backend=counter).compile(double)
+    for size in range(2, MAX_GRAPHS + 6):
+        assert torch.equal(graph(torch.ones(size)), torch.full((size,), 2.0))
+    assert counter.frame_count == MAX_GRAPHS
+    assert [one.name for one in caplog.records].count("swiftpie.engine.transforms.compile") == 1
+
+
+def test_where_pytorch_compiles_no_more_it_runs_without(caplog):
+    first, second = (Compiler(backend="eager").compile(double) for _ in range(2))
+    for size in range(2, MAX_GRAPHS + 2):
+        first(torch.ones(size))
+    for _ in range(2):
+        assert torch.equal(second(torch.ones(50)), torch.full((50,), 2.0))
+    assert "PyTorch compiles no more" in caplog.text
+
+
+def test_a_form_is_all_but_the_values():
+    ones, zeros = torch.ones(2, 3), torch.zeros(2, 3)
+    assert form_of((ones, {"key": ones})) == form_of((zeros, {"key": zeros}))
+    for other in (torch.ones(3, 2), ones.double(), torch.ones(3, 2).T):
+        assert form_of((ones,)) != form_of((other,))
+    assert form_of({"key": ones}) != form_of({"other": ones})

@@ -1,0 +1,102 @@
+"""TAESD changes how latents look, or what they are, and nothing else."""
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+
+from swiftpie.engine.session import Session
+from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms.tiny_decoder import TAESD
+from swiftpie.errors import CapabilityError, WeightsError
+from swiftpie.models.latents import HasPosterior
+from tests.pipelines.tiny_editor import tiny_editor
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+WIDTHS = (8, 8, 8, 8)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of the hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(cache):
+    """A random tiny autoencoder, as a download would leave it."""
+    repository = cache / f"models--{TAESD.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(REVISION)
+    torch.manual_seed(0)
+    network = AutoencoderTiny(
+        encoder_block_out_channels=WIDTHS,
+        decoder_block_out_channels=WIDTHS,
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    )
+    network.save_pretrained(repository / "snapshots" / REVISION)
+    return network.eval()
+
+
+def material():
+    """Latents and a picture."""
+    return torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
+
+
+@torch.no_grad()
+def test_latents_are_decoded_by_it_and_encoded_as_before(tiny):
+    plain = tiny_editor()
+    made = transform(plain, ["tiny-decoder"]).autoencoder
+    latents, pixels = material()
+    assert torch.equal(made.encode(pixels), plain.autoencoder.encode(pixels))
+    assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
+    assert not torch.equal(made.decode(latents), plain.autoencoder.decode(latents))
+    assert isinstance(made, HasPosterior)
+    deviation = plain.autoencoder.posterior(pixels).deviation
+    assert torch.equal(made.posterior(pixels).deviation, deviation)
+
+
+@torch.no_grad()
+def test_pictures_are_encoded_by_it_and_decoded_as_before(tiny):
+    plain = tiny_editor()
+    made = transform(plain, ["tiny-encoder"]).autoencoder
+    latents, pixels = material()
+    assert torch.equal(made.decode(latents), plain.autoencoder.decode(latents))
+    assert torch.equal(made.encode(pixels), tiny.encode(pixels).latents)
+    assert not torch.equal(made.encode(pixels), plain.autoencoder.encode(pixels))
+    assert made.posterior(pixels).deviation.eq(0).all()
+
+
+@torch.no_grad()
+def test_both_together_are_the_whole_of_it(tiny):
+    made = transform(tiny_editor(), ["tiny-encoder", "tiny-decoder"]).autoencoder
+    latents, pixels = material()
+    assert torch.equal(made.encode(pixels), tiny.encode(pixels).latents)
+    assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_it_composes_with_others(sprite):
+    session = Session(transform(tiny_editor(), ["channels-last", "tiny-decoder"]))
+    alone = Session(transform(tiny_editor(), ["tiny-decoder"]))
+    pictures = [
+        np.int16(one.personalize(one.encode_identity(sprite), "a dog", seed=1).images[0])
+        for one in (session, alone)
+    ]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("name", ["tiny-decoder", "tiny-encoder"])
+def test_without_it_on_this_machine_the_remedy_is_named(name):
+    with pytest.raises(WeightsError, match=f"{name}.*hf download {TAESD}"):
+        transform(tiny_editor(), [name])
+
+
+@pytest.mark.parametrize("name", ["tiny-decoder", "tiny-encoder"])
+def test_a_second_tiny_one_is_refused(session, name):
+    with pytest.raises(CapabilityError, match="tiny one already"):
+        transform(session.components, [name])
