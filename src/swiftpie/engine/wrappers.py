@@ -13,7 +13,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.layout import Layout
 from swiftpie.models.denoiser import Denoiser, SubjectCondition
 from swiftpie.models.latents import HasPosterior, Posterior
-from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
+from swiftpie.models.text import HasEncoders, PromptEncoder
 from swiftpie.types import Autoencoder, TextCondition
 
 NETWORKS = ("denoiser", "autoencoder", "image_encoder", "inversion")  # the large ones, besides text
@@ -50,14 +50,7 @@ def with_networks(
 
 def with_text_encoders(text: PromptEncoder, change: Callable[[Any], Any]) -> PromptEncoder:
     """Return `text` with each of its encoders changed; one that is not ours stays as it is."""
-    match text:
-        case TextTower():
-            return replace(text, encoder=change(text.encoder))
-        case TwoTextTowers():
-            first = replace(text.first, encoder=change(text.first.encoder))
-            return replace(text, first=first, second=change(text.second))
-        case _:
-            return text
+    return text.with_encoders(change) if isinstance(text, HasEncoders) else text
 
 
 def module_of(network: object) -> Any:  # noqa: ANN401 - a module that can do more

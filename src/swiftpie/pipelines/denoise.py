@@ -10,17 +10,16 @@ from torch import Tensor
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.attention.shaping import Shaping
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Family
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.plain import Plain
-from swiftpie.guidance.nothing import null_tokens, zero_text
+from swiftpie.guidance.nothing import null_tokens
 from swiftpie.guidance.rows import Reader
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.types import Denoised, GenerationResult, TextCondition
 
-OnStep = Callable[[int, int, Tensor], Tensor]
+OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes the step's number, its timestep and the latents after it; returns those to go on with."""
 
 
@@ -107,9 +106,7 @@ def _reader(
     shows_nobody = not all(branch.has_identity for branch in used)
     null_text = None
     if not all(branch.has_text for branch in used):
-        empty = components.text.encode([""])
-        # Stable Diffusion XL was trained with zeros where the others read an empty prompt.
-        null_text = zero_text(empty) if components.preset.family is Family.SDXL else empty
+        null_text = components.family.null_text(components.text)
     return Reader(
         guidance=guidance,
         shaping=shaping,
