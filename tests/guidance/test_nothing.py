@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import CLIPVisionModelWithProjection
 
-from swiftpie.guidance.nothing import null_tokens, without_identity, zero_text
+from swiftpie.guidance.nothing import null_tokens, without_identity
 from swiftpie.models.face.encoder import FaceIdentityEncoder
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
@@ -55,15 +55,6 @@ def test_zero_features_go_through_the_projector(encoder):
 def test_an_encoder_that_knows_no_zero_has_no_tokens():
     assert null_tokens(ConvImageEncoder(width=8)) is None
     assert null_tokens(None) is None
-
-
-def test_zero_text_hides_nothing(session):
-    text = session.components.text.encode(["a cat"])
-    zero = zero_text(text)
-    assert not zero.hidden_states.any()
-    assert not zero.pooled.any()
-    assert zero.attention_mask.all()
-    assert [one.shape for one in zero] == [one.shape for one in text]
 
 
 @pytest.mark.parametrize("has_tokens", [True, False])

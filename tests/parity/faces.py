@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from swiftpie.backbones.checkpoints.safe import flatten
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.face import face_identity
 from swiftpie.types import Identity

@@ -259,7 +259,7 @@ def combined(u, p, q, guidance, index):
 
 def null_text(components, text):
     empty = components.text.encode([""]).repeat(len(SEEDS))
-    if components.preset.family.value != "sdxl":
+    if components.preset.family != "sdxl":
         return empty
     return type(text)(
         torch.zeros_like(text.hidden_states), text.attention_mask, torch.zeros_like(text.pooled)

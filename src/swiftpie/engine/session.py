@@ -12,8 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
 from swiftpie.engine.cached_networks import (

@@ -12,8 +12,14 @@ from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.layout import Layout
 from swiftpie.models.denoiser import Denoiser, SubjectCondition
+<<<<<<< HEAD
 from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
 from swiftpie.types import Autoencoder, Posterior, TextCondition
+=======
+from swiftpie.models.latents import HasPosterior, Posterior
+from swiftpie.models.text import HasEncoders, PromptEncoder
+from swiftpie.types import Autoencoder, TextCondition
+>>>>>>> core
 
 NETWORKS = ("denoiser", "autoencoder", "image_encoder", "inversion")  # the large ones, besides text
 
@@ -49,14 +55,7 @@ def with_networks(
 
 def with_text_encoders(text: PromptEncoder, change: Callable[[Any], Any]) -> PromptEncoder:
     """Return `text` with each of its encoders changed; one that is not ours stays as it is."""
-    match text:
-        case TextTower():
-            return replace(text, encoder=change(text.encoder))
-        case TwoTextTowers():
-            first = replace(text.first, encoder=change(text.first.encoder))
-            return replace(text, first=first, second=change(text.second))
-        case _:
-            return text
+    return text.with_encoders(change) if isinstance(text, HasEncoders) else text
 
 
 def module_of(network: object) -> Any:  # noqa: ANN401 - a module that can do more

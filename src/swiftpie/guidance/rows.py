@@ -28,7 +28,7 @@ class Reader:
     null_tokens: Tensor | None  # (1, K, D), or None to silence the semantic branch
 
     def predict(
-        self, denoiser: Denoiser, latents: Tensor, timestep: int, *, step: int, notes: Notes
+        self, denoiser: Denoiser, latents: Tensor, timestep: float, *, step: int, notes: Notes
     ) -> Prediction:
         """Return the guided prediction, in one call of `denoiser`.
 

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Family
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.plain import Plain
-from swiftpie.guidance.nothing import null_tokens, zero_text
+from swiftpie.guidance.nothing import null_tokens
 from swiftpie.guidance.rows import Reader
 from swiftpie.layout import Layout
 from swiftpie.masks import resize_mask
@@ -20,7 +19,7 @@ from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.condition import read_prompts
 from swiftpie.types import Denoised, Prompts, TextCondition
 
-OnStep = Callable[[int, int, Tensor], Tensor]
+OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes the step's number, its timestep and the latents after it; returns those to go on with."""
 
 OnStage = Callable[[str], object]
@@ -118,10 +117,14 @@ def _reader(
     used = {branch for step in range(num_steps) for branch in guidance.branches(step)}
     null_text = null_identity = None
     if not all(branch.has_text for branch in used):
+<<<<<<< HEAD
         negative = steering.get("negative_prompt", "")
         null_text = _null_text(components, negative, rows=len(text.pooled))
     if not all(branch.has_identity for branch in used):
         null_identity = null_tokens(components.image_encoder)
+=======
+        null_text = components.family.null_text(components.text)
+>>>>>>> core
     return Reader(
         guidance=guidance,
         shaping=steering.get("shaping"),

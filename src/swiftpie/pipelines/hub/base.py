@@ -10,19 +10,22 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVa
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+<<<<<<< HEAD
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
+=======
+from torch import nn
+>>>>>>> core
 
-from swiftpie.backbones.adapters import write_adapter
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.loading import load_components
-from swiftpie.backbones.preset import PRESETS, Family
-from swiftpie.backbones.weights import own_memory
+from swiftpie.backbones.components import Components, load_components
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.weights import own_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError
+<<<<<<< HEAD
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import Decoupled
@@ -30,19 +33,24 @@ from swiftpie.guidance.style import Style, steering_of
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.pipelines.denoise import OnStep
 from swiftpie.pipelines.hub.folder import ADAPTER, find_adapter, write_folder
+=======
+from swiftpie.pipelines.hub.calling import CallingPipeline, spelled_as
+>>>>>>> core
 from swiftpie.pipelines.hub.modules import (
+    ADAPTER,
     OPTIONAL,
     SETTINGS,
     Modules,
+    adopt,
     check_processors,
     check_scheduler,
+    family_of,
+    find_adapter,
     is_made_of,
-    put_together,
     take_apart,
-    unknown_fingerprint,
+    write_folder,
 )
 from swiftpie.pipelines.hub.offload import Offloaded, keep_arguments, wake
-from swiftpie.pipelines.hub.published import adopt, as_published, furnish
 
 P = ParamSpec("P")
 Arguments = TypeVar("Arguments")
@@ -178,10 +186,11 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 own_memory(module)
-        adapter = None
-        if isinstance(pipeline.image_encoder, CLIPVisionModelWithProjection):
+        current, adapter = pipeline._current(), None
+        family = family_of(current)
+        if family.is_for_adapter(current):
             adapter = find_adapter(pretrained_model_name_or_path, options)
-        pipeline._loaded = furnish(pipeline._current(), adapter)
+        pipeline._loaded = family.from_folder(current, adapter)
         pipeline.image_encoder = pipeline._loaded.image_encoder
         pipeline.to_components()  # complains now rather than at the first call
         return pipeline
@@ -246,12 +255,12 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                 "only safetensors are written. Leave it out."
             )
         components = self.to_components()
-        plain = type(self)(**as_published(components))
+        family = components.family
+        plain = type(self)(**take_apart(components) | family.to_folder(components))
         options.setdefault("repo_id", Path(save_directory).name)  # for push_to_hub
 
         def write(folder: Path) -> None:
-            if isinstance(components.image_encoder, ClipIdentityEncoder):
-                write_adapter(folder / ADAPTER, components)
+            family.write_adapter(folder / ADAPTER, components)
             super(ModulesPipeline, plain).save_pretrained(str(folder), **options)
 
         write_folder(Path(save_directory), write)
@@ -266,11 +275,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         loaded = self._at_rest()
         check_processors(loaded)
         check_scheduler(self.scheduler, loaded.preset)
-        if loaded.preset.family is Family.TINY and self.unet.dtype is not torch.float32:
-            raise CapabilityError(
-                f"Preset {loaded.preset.name!r} was converted to {self.unet.dtype}; it computes in "
-                "float32 only. Call pipe.to(torch.float32), or load it again."
-            )
+        loaded.family.check_dtype(loaded.preset, self.unet.dtype)
         if getattr(self, "_all_hooks", None):
             return Offloaded(**vars(loaded), execution_device=self._execution_device)
         return loaded
@@ -301,7 +306,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Return the networks where they are, put together again if one was exchanged."""
         current = self._current()
         if self._loaded is None or not is_made_of(self._loaded, current):
-            self._loaded = put_together(current, self._loaded)
+            self._loaded = family_of(current).from_modules(current, self._loaded)
         return self._loaded
 
     def _current(self) -> dict[str, Any]:
