@@ -3,13 +3,10 @@ import pytest
 
 import swiftpie
 from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2
-from swiftpie.cli.face import draw_face
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import FACE_ENCODERS
 from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.guidance.steering import steering_of
-from swiftpie.guidance.style import Style
-from swiftpie.pipelines.request import Scales
+from swiftpie.guidance.style import Style, steering_of
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import FACE_ID, make_world
 
@@ -39,8 +36,7 @@ def chosen(world):
 
 
 def drawn(session, chosen, style, *, prompt="a person on a beach", seed=1):
-    scales = Scales.of(session.components.preset)
-    result = draw_face(session, chosen, prompt, style=style, seed=seed, scales=scales, side_px=64)
+    result = session.face(chosen, prompt, style=style, seed=seed, size_px=(64, 64))
     return np.asarray(result.images[0], dtype=float)
 
 

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from swiftpie.faces.choose import ChosenFace
     from swiftpie.faces.face import FaceEncoder
     from swiftpie.faces.likeness import FaceEncoders
-    from swiftpie.types import GenerationResult, Identity
 
 NO_JUDGE = (
     "No identity score: it takes a second face encoder, one that the generator did not use, and "
@@ -135,15 +134,14 @@ def face(
     warn_of_strange_vectors(session, encoders.encoder)
     preset = session.components.preset
     strengths = replace(Scales.of(preset), **scales)
-    result = draw_face(
-        session,
+    result = session.face(
         chosen,
         prompt,
         style=style,
         seed=first_seed,
         num_images=num_images,
         scales=strengths,
-        side_px=side,
+        size_px=None if side is None else (side, side),
     )
     words = {"style": style.value, "face_encoder": encoders.encoder.name, **METADATA}
     origin = origin_of(preset.name, strengths, prompt=prompt, **words)
@@ -219,63 +217,3 @@ def _spell(judge: str | None, identity: float | None) -> str:
     if judge is None:
         return ""
     return ", no face to judge" if identity is None else f", identity {identity:.3f} by {judge}"
-
-
-def draw_face(
-    session: "Session",
-    chosen: "ChosenFace",
-    prompt: str,
-    *,
-    style: Style,
-    seed: int,
-    scales: Scales,
-    num_images: int = 1,
-    side_px: int | None = None,
-) -> "GenerationResult":
-    """Draw pictures whose seeds count up."""
-    from swiftpie.guidance.steering import steering_of
-    from swiftpie.pipelines.personalize import personalize
-
-    components = session.components
-    return personalize(
-        components,
-        identity_of(session, chosen),
-        prompt,
-        seeds=range(seed, seed + num_images),
-        scales=scales,
-        size_px=None if side_px is None else (side_px, side_px),
-        **steering_of(style, len(components.schedule.steps)),
-    )
-
-
-def identity_of(session: "Session", chosen: "ChosenFace") -> "Identity":
-    """Return the identity of a face in the form that the loaded adapter reads.
-
-    FaceID adapters read the vector of the face; others look at the aligned crop.
-    """
-    import numpy as np
-    import torch
-
-    from swiftpie.faces.align import align
-    from swiftpie.models.face.encoder import FaceIdentityEncoder
-    from swiftpie.pipelines.face import face_identity
-
-    components = session.components
-    landmarks = chosen.face.landmarks.astype(np.float64)
-    crop = align(chosen.image, landmarks, side_px=224)
-    if isinstance(components.encoder_of_identity(), FaceIdentityEncoder):
-        return face_identity(components, torch.from_numpy(chosen.face.embedding), crop=crop)
-    return _identity_of_crop(session, crop)
-
-
-def _identity_of_crop(session: "Session", crop: "Image.Image") -> "Identity":
-    import torch
-    from PIL import Image
-
-    from swiftpie.images import to_tensor
-    from swiftpie.pipelines.identity import identity_of_frames
-
-    components = session.components
-    side = components.preset.image_size_px
-    pixels = to_tensor(crop.resize((side, side), Image.Resampling.BICUBIC)).to(components.device)
-    return identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))

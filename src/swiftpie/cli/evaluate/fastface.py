@@ -14,7 +14,6 @@ from swiftpie.cli.face import (
     Recognisers,
     SidePx,
     StyleName,
-    draw_face,
     open_face_encoders,
     warn_of_strange_vectors,
 )
@@ -84,14 +83,14 @@ class Drawing(NamedTuple):
 
     def draw_one(self, chosen: "ChosenFace", prompt: str, seed: int) -> "Image.Image":
         """Draw one picture of a face."""
-        return draw_face(
-            self.session,
+        side = self.side_px
+        return self.session.face(
             chosen,
             prompt,
             style=self.style,
             seed=seed,
             scales=self.scales,
-            side_px=self.side_px,
+            size_px=None if side is None else (side, side),
         ).images[0]
 
 
