@@ -1,16 +1,14 @@
+"""`Session.face` draws the person of a photograph."""
+
 import numpy as np
 import pytest
 
 import swiftpie
-from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import FACE_ENCODERS
-from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.guidance.style import Style, steering_of
+from swiftpie.guidance.style import Style
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import FACE_ID, make_world
-
-NUM_STEPS = 4
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +36,6 @@ def chosen(world):
 def drawn(session, chosen, style, *, prompt="a person on a beach", seed=1):
     result = session.face(chosen, prompt, style=style, seed=seed, size_px=(64, 64))
     return np.asarray(result.images[0], dtype=float)
-
-
-@pytest.mark.parametrize(
-    ("style", "has_dcg", "shaping"),
-    [
-        (Style.PLAIN, False, None),
-        (Style.DCG, True, None),
-        (Style.AM1, False, AM1),
-        (Style.AM2, False, AM2),
-        (Style.DCG_AM1, True, AM1),
-        (Style.DCG_AM2, True, STABLE_AM2),
-    ],
-)
-def test_a_style_is_guidance_and_reshaping_of_attention(style, has_dcg, shaping):
-    steering = steering_of(style, NUM_STEPS)
-    assert isinstance(steering["guidance"], Decoupled) == has_dcg
-    assert steering["shaping"] is shaping
-    if has_dcg:
-        assert steering["guidance"].a == (1.0, 1.5, 1.5, 1.0)  # as published, for four steps
-        assert steering["guidance"].b == (1.0, 3.0, 3.0, 1.0)
 
 
 def test_style_and_face_change_the_picture(session, chosen):
