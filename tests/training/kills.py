@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from swiftpie.training.loop import fit
-from swiftpie.training.state_files import INDEX_FILE, read_state
+from swiftpie.training.state import INDEX_FILE, read_state
 from tests.training.toy import CONFIG, ToyStage
 
 STAGE = ToyStage(width=128)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from swiftpie.training.critic import RealismHead, middle_of, watch
+from swiftpie.training.critics import RealismHead, middle_of, watch
 
 
 def small_unet(middle):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from swiftpie.training.low_rank import (
+from swiftpie.training.critics import (
     add_low_rank,
     low_rank_parts,
     wear_low_rank,

@@ -6,8 +6,8 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from swiftpie.schedules import PredictionType, build_schedule
-from swiftpie.training.scores import (
-    add_noise,
+from swiftpie.training.losses import (
+    add_noise_at,
     clean_loss,
     clean_of,
     descend,
@@ -17,7 +17,6 @@ from swiftpie.training.scores import (
     guide,
     integrate,
     levels_at,
-    noise_loss,
     noise_of,
     noised,
     shortfall,
@@ -69,7 +68,7 @@ def test_drawn_timesteps_fill_their_range_and_follow_from_the_generator():
 @pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V, PredictionType.SAMPLE])
 def test_a_perfect_prediction_of_any_kind_gives_back_clean_latents_and_noise(kind):
     clean, noise, levels = normal(0), normal(1), levels_at(TIMESTEPS, like=normal(0))
-    noisy = add_noise(clean, noise, levels)
+    noisy = add_noise_at(clean, noise, levels)
     prediction = {
         PredictionType.EPSILON: noise,
         PredictionType.V: levels.alpha * noise - levels.sigma * clean,
@@ -132,7 +131,7 @@ def test_descending_moves_the_student_from_the_critic_to_the_teacher(formula):
     levels = levels_at(TIMESTEPS, like=normal(0))
     generated, teacher = normal(0), normal(1)
     critic = generated  # it has learned exactly what the student makes
-    noisy = add_noise(generated, normal(2), levels)
+    noisy = add_noise_at(generated, normal(2), levels)
     if formula == "vsd":
         scores = [noise_of(noisy, clean, levels) for clean in (teacher, critic)]
         gradient = vsd_gradient(*scores, levels)
@@ -148,8 +147,6 @@ def test_critic_losses_vanish_for_a_perfect_prediction_and_weigh_timesteps():
     truth, guess = normal(0), normal(1)
     error = (dense(guess) - dense(truth)) ** 2
     assert float(clean_loss(truth, truth, levels)) == 0
-    assert float(noise_loss(truth, truth, levels)) == 0
-    assert_equal(noise_loss(guess, truth, levels), np.mean(alpha**2 * error))
     weight = np.minimum((alpha / sigma) ** 2, 5)
     assert weight.max() == 5
     assert weight.min() < 0.01
@@ -215,7 +212,7 @@ def test_both_gradients_hold_for_noise_predicting_u_nets(unet):
     generated = normal(0).requires_grad_()
     levels = levels_at(TIMESTEPS, like=generated)
     noise, text, empty = normal(1), normal(2, (3, 5, 12)), normal(3, (3, 5, 12))
-    noisy = add_noise(generated.detach(), noise, levels)
+    noisy = add_noise_at(generated.detach(), noise, levels)
     other = UNet2DConditionModel.from_config(unet.config).double().eval().requires_grad_(False)
 
     def guided(network):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from swiftpie.training.fitting.processes import join, leave
+from swiftpie.training.context import join, leave
 from swiftpie.training.loop import LoopConfig, Update, fit
 
 CONFIG = LoopConfig(steps=40, learning_rate=1e-2, log_every=1, sample_every=40, save_every=1)

@@ -22,8 +22,7 @@ from swiftpie.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from swiftpie.training.loop import Event
-    from swiftpie.training.recipes.config import TrainConfig
+    from swiftpie.training.loop import Event, TrainConfig
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -145,8 +144,7 @@ def _run(
     resumes: bool,
 ) -> None:
     from swiftpie.data.archive import default_pack
-    from swiftpie.training.context import Context
-    from swiftpie.training.fitting.processes import join, leave
+    from swiftpie.training.context import Context, join, leave
     from swiftpie.training.loop import fit
 
     processes = join(device)
@@ -166,7 +164,7 @@ def _run(
 
 def _announce(folder: Path, *, resumes: bool) -> None:
     """Move an old run aside unless this one `resumes` it, and say what comes."""
-    from swiftpie.training.state_files import find_state
+    from swiftpie.training.state import find_state
 
     if not resumes and folder.exists():
         names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))

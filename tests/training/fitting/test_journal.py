@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from swiftpie.errors import MissingExtra
-from swiftpie.training.fitting.journal import LOG_FILE, Journal, Tally, open_journal
-from swiftpie.training.fitting.processes import ALONE
+from swiftpie.training.context import ALONE
+from swiftpie.training.state import LOG_FILE, Journal, Tally, open_journal
 
 HAS_TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
 

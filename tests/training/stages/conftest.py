@@ -10,9 +10,8 @@ from safetensors.torch import load_file
 
 from swiftpie.training.context import Context
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.distill.conditions import NOTHING_DROPPED, encode
-from swiftpie.training.stages.distill.sources import Scenes, load_pair
-from swiftpie.training.state_files import STATE_FILE
+from swiftpie.training.stages.distillation import NOTHING_DROPPED, Scenes, encode, load_pair
+from swiftpie.training.state import STATE_FILE
 
 SCENES = Scenes(num_subjects=2, views=1, drops=NOTHING_DROPPED)
 LOOP = LoopConfig(

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from swiftpie.training.context import Context
-from swiftpie.training.stages.adapter.config import AdapterConfig
-from swiftpie.training.stages.adapter.settings import TeacherSettings, Weights
+from swiftpie.training.stages.adapter import AdapterConfig
+from swiftpie.training.stages.adapter_settings import TeacherSettings, Weights
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter, make_unet
 from tests.data.real.photos import make_folder
 from tests.training.tiny_clip import make_clip

@@ -7,16 +7,14 @@ import torch
 
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.schedules import PredictionType, build_schedule
-from swiftpie.training.stages.adapter.examples import make_supply
-from swiftpie.training.stages.adapter.forward import draw_chances
-from swiftpie.training.stages.adapter.losses import crop_around
-from swiftpie.training.stages.adapter.perceptual import (
+from swiftpie.training.perceptual import (
     feature_distance,
     masked_mean,
     model_features,
 )
-from swiftpie.training.stages.adapter.prompts import make_prompt
-from swiftpie.training.stages.adapter.settings import Drops, Source, Weights
+from swiftpie.training.stages.adapter_examples import make_prompt, make_supply
+from swiftpie.training.stages.adapter_settings import Drops, Source, Weights
+from swiftpie.training.stages.adapter_student import crop_around, draw_chances
 
 
 def test_a_warm_up_hides_the_looks_and_keeps_part_of_the_noise(build):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from swiftpie.errors import ConfigError
-from swiftpie.training.clip import read_judge
-from swiftpie.training.stages.adapter.losses import prompt_term
-from swiftpie.training.stages.adapter.settings import Weights
+from swiftpie.training.perceptual import read_judge
+from swiftpie.training.stages.adapter_settings import Weights
+from swiftpie.training.stages.adapter_student import prompt_term
 
 CAPTIONS = ["a red cup", "a blue vase on a table"]
 ALONE = Weights(subject=0, whole=0, identity=0, maps=0, adversarial=0, prompt=0.5)

@@ -3,9 +3,9 @@
 import torch
 
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.adapter.networks import AdapterNetworks
-from swiftpie.training.stages.adapter.settings import Drops, Weights
-from swiftpie.training.state_files import read_state
+from swiftpie.training.stages.adapter_networks import AdapterNetworks
+from swiftpie.training.stages.adapter_settings import Drops, Weights
+from swiftpie.training.state import read_state
 
 NEVER = Drops(semantic=0, detail=0, both=0, text=0, rescaled=0)
 LOOP = LoopConfig(

@@ -2,8 +2,8 @@
 
 import torch
 
-from swiftpie.training.scores import guide
-from swiftpie.training.stages.distill.conditions import (
+from swiftpie.training.losses import guide
+from swiftpie.training.stages.distillation import (
     NOTHING_DROPPED,
     encode,
     fast_precision,
@@ -12,7 +12,7 @@ from swiftpie.training.stages.distill.conditions import (
     predict_guided,
     sample_ddim,
 )
-from swiftpie.training.stages.one_step.showing import Drops
+from swiftpie.training.stages.one_step_tasks import Drops
 
 
 @torch.no_grad()

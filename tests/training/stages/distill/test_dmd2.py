@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.training.scores import noised
-from swiftpie.training.stages.distill.conditions import fast_precision, predict
-from swiftpie.training.stages.distill.dmd2 import Dmd2Config, Dmd2Stage
+from swiftpie.training.losses import noised
+from swiftpie.training.stages.distillation import fast_precision, predict
+from swiftpie.training.stages.dmd2 import Dmd2Config, Dmd2Stage
 from tests.training.stages.conftest import LOOP, SCENES, changed_parts
 
 CONFIG = Dmd2Config(scenes=SCENES, student_every=2)

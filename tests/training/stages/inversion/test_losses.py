@@ -5,8 +5,8 @@ import torch
 
 from swiftpie.noise import COUPLED_CHANNELS, draw_noise
 from swiftpie.schedules import PredictionType
-from swiftpie.training.scores import levels_at
-from swiftpie.training.stages.inversion.losses import noise_error, score_pull, window_means
+from swiftpie.training.losses import levels_at, score_pull
+from swiftpie.training.stages.inversion_mini import noise_error, window_means
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,18 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import swiftpie
+from swiftpie.data.photographs import open_whole_photos
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.training.context import Context
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.inversion.networks import ADAPTER_FILE, INVERSION_FOLDER
-from swiftpie.training.stages.inversion.pictures import open_pictures
-from swiftpie.training.stages.inversion.published import Terms, mislead
-from swiftpie.training.stages.inversion.settings import InversionConfig
-from swiftpie.training.state_files import STATE_FILE
+from swiftpie.training.stages.inversion_published import (
+    ADAPTER_FILE,
+    INVERSION_FOLDER,
+    Terms,
+    mislead,
+)
+from swiftpie.training.stages.inversion_settings import InversionConfig
+from swiftpie.training.state import STATE_FILE
 from tests.backbones.tiny_models import make_pipeline, make_unet
 
 SIDE_PX = 64
@@ -177,7 +181,7 @@ def test_some_captions_are_withheld_or_exchanged():
 
 
 def test_photos_are_cropped_to_squares_and_keep_their_captions(place):
-    pictures = open_pictures(place / "photos", size_px=SIDE_PX)
+    pictures = open_whole_photos(place / "photos", size_px=SIDE_PX)
     assert sorted(pictures.captions) == ["", "a red wall"]
     pixels, captions = pictures.batch(3, 0)
     assert pixels.shape == (3, 3, SIDE_PX, SIDE_PX)

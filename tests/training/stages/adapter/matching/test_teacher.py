@@ -10,10 +10,10 @@ from swiftpie.cli.main import app
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.schedules import PredictionType
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.adapter.forward import draw_chances, run_student
-from swiftpie.training.stages.adapter.settings import Drops, Weights
-from swiftpie.training.stages.adapter.stage import ADAPTER_FILE
-from swiftpie.training.state_files import read_state
+from swiftpie.training.stages.adapter import ADAPTER_FILE
+from swiftpie.training.stages.adapter_settings import Drops, Weights
+from swiftpie.training.stages.adapter_student import draw_chances, run_student
+from swiftpie.training.state import read_state
 from tests.backbones.tiny_models import ADAPTERS, make_own_adapter, make_unet
 from tests.parity.ip_adapter import WIDTHS, adapter_tensors, projector_shapes, tiny_unet
 

@@ -7,18 +7,13 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
+from swiftpie.training.critics import wear_low_rank
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.low_rank import wear_low_rank
-from swiftpie.training.stages.adapter.forward import everything, run_student
-from swiftpie.training.stages.adapter.matching.terms import (
-    FIRST,
-    LAST,
-    fake_loss,
-    noise_generator,
-    score_difference,
-)
-from swiftpie.training.stages.adapter.settings import Weights
-from swiftpie.training.state_files import read_state
+from swiftpie.training.losses import FIRST_COMPARED, LAST_COMPARED
+from swiftpie.training.stages.adapter_settings import Weights
+from swiftpie.training.stages.adapter_student import everything, run_student
+from swiftpie.training.stages.adapter_teacher import fake_loss, noise_generator, score_difference
+from swiftpie.training.state import read_state
 from tests.backbones.tiny_models import ADAPTERS
 from tests.parity.ip_adapter import adapter_tensors, theirs, tiny_unet
 
@@ -80,7 +75,7 @@ def noised_in_double(clean):
     """Noisy latents, timesteps and levels by the textbook."""
     generator = noise_generator(DRAW)
     noise = torch.randn(clean.shape, generator=generator).double().numpy()
-    timesteps = torch.randint(FIRST, LAST + 1, (len(clean),), generator=generator)
+    timesteps = torch.randint(FIRST_COMPARED, LAST_COMPARED + 1, (len(clean),), generator=generator)
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     signal = np.cumprod(1 - betas)[timesteps.numpy()].reshape(-1, 1, 1, 1)
     alpha, sigma = signal**0.5, (1 - signal) ** 0.5
