@@ -1,4 +1,4 @@
-"""Files at the border: read pictures nobody vouches for, and write whole files or none.
+"""Files at the border: read pictures nobody vouches for, and write files whole or not at all.
 
 Reading decides by content, never by the file's name, and looks at the header before it decodes a
 pixel. What comes out is plain: upright, sRGB, 8 bit, RGB or RGBA, without the file's metadata.
@@ -7,10 +7,12 @@ pixel. What comes out is plain: upright, sRGB, 8 bit, RGB or RGBA, without the f
 import io
 import os
 import secrets
+import shutil
 import struct
 import warnings
 import zlib
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -33,6 +35,8 @@ MAX_PIXELS = 40_000_000
 MAX_SIDE_PX = 12_000
 MAX_ASPECT = 20
 MAX_ICC_MIB = 4  # larger colour profiles are ignored
+
+TEMPORARY = ".swiftpie-*.tmp"  # what is being written; a crash may leave it
 
 DECODER_ERRORS = (  # everything Pillow's decoders raise on broken bytes
     ArithmeticError,
@@ -107,9 +111,48 @@ def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
     path = Path(path)
     check_target(path, force=force)
     try:
-        _replace(path, data)
+        with atomic_file(path) as temporary, temporary.open("xb") as file:
+            file.write(data)
     except (OSError, ValueError) as error:
         raise InputError(f"'{path}' {_unwritable(_reason(error))}") from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path`; what is written there replaces `path` at the end, in one step.
+
+    If the block fails, `path` stays as it was. Afterwards all bytes are on the disk.
+    """
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, which takes that name at the end, in one step.
+
+    A `path` that exists by then stays as it is. What is left of the empty folder goes, also if the
+    block fails.
+    """
+    temporary = _temporary(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if not path.exists():
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
 
 
 def check_target(path: str | Path, *, force: bool = False) -> None:
@@ -160,21 +203,6 @@ def _unwritable(reason: str) -> str:
 def _reason(error: Exception) -> str:
     """Return the operating system's words for `error`, without the path."""
     return getattr(error, "strerror", None) or str(error)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a temporary file beside `path`, then move it there in one step."""
-    temporary = path.with_name(f".swiftpie-{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def _read(source: str | Path | bytes | BinaryIO, *, name: str) -> bytes:

@@ -1,6 +1,5 @@
 """Masks (B, 1, H, W) in [0, 1]: where they come from and how they join pictures; 1 = subject."""
 
-from enum import StrEnum
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +12,7 @@ from swiftpie.cutout import find_subject
 from swiftpie.errors import ImageError, InputError
 from swiftpie.files import Source, describe, load_image
 from swiftpie.images import mask_to_pil
+from swiftpie.options import MaskRule as MaskRule
 
 WORK_SIDE_PX = 192  # the subject is looked for at this size; the outline is refined afterwards
 MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range the search has found nothing usable
@@ -33,13 +33,6 @@ FEATHER_SIDE_PX = 512  # of a picture with this longer side; wider in proportion
 
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
-
-
-class MaskRule(StrEnum):
-    """How the difference of two inversions becomes a mask."""
-
-    RELEASED = "released"  # hard, as in SwiftEdit's released code
-    SMOOTH = "smooth"  # soft, made as masks from attention are
 
 
 def subject_mask(image: Image.Image) -> Tensor:

@@ -5,13 +5,13 @@ from diffusers.models.attention_processor import Attention, IPAdapterAttnProcess
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.rescale import INLINE_MASK, MAP_PREFIX
-from swiftpie.attention.semantic import Mapping, SemanticAttention
+from swiftpie.attention.semantic import MaskRole, SemanticAttention
 
 
-def build(*, mapping=Mapping.NONE):
+def build(*, mask_role=MaskRole.NONE):
     torch.manual_seed(0)
     layer = Attention(query_dim=24, cross_attention_dim=16, heads=3, dim_head=8)
-    ours = SemanticAttention("x", inner_width=24, token_width=16, mapping=mapping)
+    ours = SemanticAttention("x", inner_width=24, token_width=16, mask_role=mask_role)
     theirs = IPAdapterAttnProcessor2_0(24, cross_attention_dim=16, num_tokens=(4,), scale=0.7)
     theirs.to_k_ip[0].weight.data.copy_(ours.to_k_ip.weight)
     theirs.to_v_ip[0].weight.data.copy_(ours.to_v_ip.weight)
@@ -61,7 +61,7 @@ def test_identity_stays_inside_its_mask():
 
 @torch.no_grad()
 def test_mapping_layers_note_a_map_and_later_layers_use_it():
-    layer, mapper, _ = build(mapping=Mapping.LAST)
+    layer, mapper, _ = build(mask_role=MaskRole.LAST)
     states, text, tokens = inputs()
     notes = {}
     condition = condition_for(tokens, 1.0)._replace(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from swiftpie.engine.openvino.runtime import load
-from swiftpie.engine.openvino.store import GRAPH, PARTIAL, Store, default_folder
+from swiftpie.engine.openvino.store import GRAPH, Store, default_folder
+from swiftpie.files import TEMPORARY
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_a_folder_that_cannot_be_written_to_costs_no_more_than_a_warning(tmp_pat
 def test_nothing_half_written_is_ever_read(tmp_path, openvino, graph):
     store = Store(tmp_path)
     store.write("one", graph)
-    (tmp_path / "one").rename(tmp_path / f"{PARTIAL}one")
+    (tmp_path / "one").rename(tmp_path / TEMPORARY.replace("*", "one"))
     assert store.read("one", openvino.Core()) is None
 
 

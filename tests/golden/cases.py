@@ -11,16 +11,15 @@ from PIL import Image, ImageOps
 from swiftpie import (
     EditMode,
     EditSettings,
-    EditStrength,
     MaskRule,
     MaskSource,
-    Strength,
+    Scales,
     Subject,
     SwiftEditPipeline,
     SwiftPiePipeline,
 )
 from swiftpie.guidance.base import METHODS
-from swiftpie.guidance.methods.dcg import Decoupled, Path, Renorm
+from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.guidance.steering import steering_of
 from swiftpie.guidance.style import Style
 from swiftpie.images import load_image, mask_to_pil
@@ -39,22 +38,22 @@ BOX, LEFT, RIGHT = (0.25, 0.3, 0.8, 0.95), (0.0, 0.4, 0.5, 0.9), (0.55, 0.3, 1.0
 # What is called of the library.
 
 
-def personalized(session, subjects, prompt=PROMPT, *, seed=SEED, strength=None, **settings):
+def personalized(session, subjects, prompt=PROMPT, *, seed=SEED, scales=None, **settings):
     """The pictures, the masks that the model sees, and each subject's region."""
-    if strength is not None:
-        strength = replace(Strength.of(session.components.preset), **strength)
-    drawn = session.personalize(subjects, prompt, seed=seed, strength=strength, **settings)
-    return [*drawn.images, *drawn.masks, *planes(drawn.regions)]
+    if scales is not None:
+        scales = replace(Scales.of(session.components.preset), **scales)
+    drawn = session.personalize(subjects, prompt, seed=seed, scales=scales, **settings)
+    return [*drawn.images, *drawn.subject_masks, *planes(drawn.regions)]
 
 
-def edited(session, image, prompt, *, strength=None, settings=None, **request):
+def edited(session, image, prompt, *, scales=None, settings=None, **request):
     """The picture, the drawing that is in it, where it may change, and the regions used."""
     settings = dict(settings or {})
-    if strength is not None:
-        settings["strength"] = EditStrength(**strength)
+    if scales is not None:
+        settings["scales"] = replace(Scales.for_edit(), **scales)
     drawn = session.edit(image, prompt, settings=EditSettings(**settings), **request)
     others = [] if drawn.reconstruction is None else [drawn.reconstruction]
-    return [drawn.image, drawn.edited, drawn.mask, *planes(drawn.region), *others]
+    return [drawn.image, drawn.edited, drawn.region, *planes(drawn.latent_region), *others]
 
 
 def piped(session, subjects, prompt=PROMPT, **settings):
@@ -163,7 +162,7 @@ def pair(first=None, second=None, *, names=("dinosaur", "robot"), **settings):
 
 def masked_subject():
     """One subject with the given mask and rescaling that differs outside of it."""
-    return subject(mask=soft_mask(), strength={"leak": 0.3, "context": 0.7})
+    return subject(mask=soft_mask(), scales={"background_scale": 0.3, "text_background_scale": 0.7})
 
 
 def guided(guidance, *, steps=4):
@@ -208,26 +207,32 @@ def face(adapter, style=Style.PLAIN, *, steps=1, num_faces=1, scale=1.0):
         session,
         person(session, num_faces),
         PERSON_PROMPT,
-        strength={"identity": scale, "detail": 0.0},
+        scales={"identity_scale": scale, "detail_scale": 0.0},
         **steering_of(style, steps),
     )
 
 
 STRENGTHS = {
-    "identity 0.5": {"identity": 0.5},
-    "identity 1.6": {"identity": 1.6},
-    "detail 0": {"detail": 0.0},
-    "detail 0.5": {"detail": 0.5},
-    "text 1.5": {"text": 1.5},
-    "text 0.5": {"text": 0.5},
+    "identity 0.5": {"identity_scale": 0.5},
+    "identity 1.6": {"identity_scale": 1.6},
+    "detail 0": {"detail_scale": 0.0},
+    "detail 0.5": {"detail_scale": 0.5},
+    "text 1.5": {"text_scale": 1.5},
+    "text 0.5": {"text_scale": 0.5},
     "balance 0.8": {"balance": 0.8},
     "balance -0.8": {"balance": -0.8},
     "energy cap 1": {"energy_cap": 1.0},
 }
 IN_BOX = {  # strengths that count outside of a region
-    "leak 0.6": {"leak": 0.6},
-    "context 0.4": {"context": 0.4},
-    "all": {"identity": 1.4, "detail": 0.7, "leak": 0.2, "text": 1.2, "context": 0.8},
+    "leak 0.6": {"background_scale": 0.6},
+    "context 0.4": {"text_background_scale": 0.4},
+    "all": {
+        "identity_scale": 1.4,
+        "detail_scale": 0.7,
+        "background_scale": 0.2,
+        "text_scale": 1.2,
+        "text_background_scale": 0.8,
+    },
 }
 SUBJECTS = {
     "one subject": {},
@@ -245,16 +250,16 @@ SUBJECTS = {
     "two-pass mask, four steps": {"mask": MaskSource.TWO_PASS, "steps": 4},
     "wide": {"size_px": (96, 160)},
     "tall with a box": {"size_px": (192, 128), "box": BOX},
-    **{name: {"strength": numbers} for name, numbers in STRENGTHS.items()},
+    **{name: {"scales": numbers} for name, numbers in STRENGTHS.items()},
     **{
-        f"box as mask, {name}": {"box": BOX, "mask": MaskSource.BOX, "strength": numbers}
+        f"box as mask, {name}": {"box": BOX, "mask": MaskSource.BOX, "scales": numbers}
         for name, numbers in IN_BOX.items()
     },
 }
 PAIRS = {
     "side by side": {},
     "boxes": {"first": {"box": LEFT}, "second": {"box": RIGHT}},
-    "one box": {"second": {"box": RIGHT, "strength": 0.6}},
+    "one box": {"second": {"box": RIGHT, "scale": 0.6}},
     "boxes as masks": {
         "first": {"box": LEFT},
         "second": {"box": RIGHT},
@@ -265,10 +270,10 @@ PAIRS = {
 GUIDANCE = {
     **{name: METHODS.get(name) for name in METHODS.names()},
     "dcg, text first": lambda steps: Decoupled(
-        (1.3,) * steps, (1.8,) * steps, path=Path.TEXT_FIRST, renorm=Renorm.SAMPLE
+        (1.3,) * steps, (1.8,) * steps, path=GuidancePath.TEXT_FIRST, renorm=Renorm.SAMPLE
     ),
     "dcg, apart": lambda steps: Decoupled(
-        (1.3,) * steps, (1.4,) * steps, path=Path.APART, rescale=0.0
+        (1.3,) * steps, (1.4,) * steps, path=GuidancePath.APART, rescale=0.0
     ),
 }
 SOURCE = {"source_prompt": "a dinosaur on a beach"}
@@ -288,22 +293,28 @@ EDITS = {
     "four steps, seed 5": {**SOURCE, "steps": 4, "settings": {"seed": 5}},
     "strengths": {
         "mask": hard_mask(),
-        "strength": {"edit": 0.4, "background": 0.7, "text": 1.3, "text_outside": 0.8},
+        "scales": {
+            "identity_scale": 0.4,
+            "background_scale": 0.7,
+            "text_scale": 1.3,
+            "text_background_scale": 0.8,
+        },
     },
 }
+AROUND = {"background_scale": 0.6, "text_background_scale": 0.5, "text_scale": 1.2}
 RANDOM_SUBJECTS = {
     "one subject": {},
-    "detail alone": {"strength": {"identity": 0.0, "detail": 1.0}},
+    "detail alone": {"scales": {"identity_scale": 0.0, "detail_scale": 1.0}},
     "box as mask": {
         "box": BOX,
         "mask": MaskSource.BOX,
-        "strength": {"leak": 0.6, "context": 0.5, "text": 1.2},
+        "scales": AROUND,
     },
     "two subjects, inline masks, two steps": {
         "count": 2,
         "steps": 2,
         "mask": MaskSource.INLINE,
-        "strength": {"leak": 0.3},
+        "scales": {"background_scale": 0.3},
     },
 }
 RANDOM_EDITS = {
@@ -377,16 +388,16 @@ PIPELINES = {
 REFUSED = {
     "mini: one subject": {
         "seed": functools.partial(subject, seed=SEED + 1),
-        "identity": functools.partial(subject, strength={"identity": 1.02}),
-        "detail": functools.partial(subject, strength={"detail": 1.02}),
-        "text": functools.partial(subject, strength={"text": 1.02}),
+        "identity": functools.partial(subject, scales={"identity_scale": 1.02}),
+        "detail": functools.partial(subject, scales={"detail_scale": 1.02}),
+        "text": functools.partial(subject, scales={"text_scale": 1.02}),
     },
     "sd15: box as mask": {
         name: functools.partial(random_subject, "sd15", **RANDOM_SUBJECTS["box as mask"] | changed)
         for name, changed in {
             "seed": {"seed": SEED + 1},
-            "leak": {"strength": {"leak": 0.612, "context": 0.5, "text": 1.2}},
-            "context": {"strength": {"leak": 0.6, "context": 0.51, "text": 1.2}},
+            "leak": {"scales": AROUND | {"background_scale": 0.612}},
+            "context": {"scales": AROUND | {"text_background_scale": 0.51}},
         }.items()
     },
     "sdxl, face, one step": {"scale": functools.partial(face, FACES["sdxl"], scale=1.02)},

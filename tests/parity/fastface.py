@@ -29,8 +29,7 @@ from swiftpie.attention.shaping import (
     scale,
     soft_mask,
 )
-from swiftpie.guidance.methods.dcg import Decoupled, Renorm
-from swiftpie.guidance.methods.dcg import Path as Way
+from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import denoise
 from swiftpie.pipelines.personalize import prepare
@@ -175,7 +174,7 @@ def guidance_rows(family, forms=tuple(FORMS)):
     """Four steps of a whole drawing."""
     cases = {
         f"type {way.value}, {form}": Decoupled(A, B, path=way, **FORMS[form])
-        for way in Way
+        for way in GuidancePath
         for form in forms
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -222,8 +221,12 @@ def guided_by_hand(components, start, text, guidance):
             text if has_text else null_text(components, text),
             start.condition if has_identity else null_identity(components, start.condition),
         )
-    first = {Way.TEXT_FIRST: "text", Way.APART: "text", Way.IDENTITY_FIRST: "identity"}
-    second = "identity" if guidance.path is Way.APART else "both"
+    first = {
+        GuidancePath.TEXT_FIRST: "text",
+        GuidancePath.APART: "text",
+        GuidancePath.IDENTITY_FIRST: "identity",
+    }
+    second = "identity" if guidance.path is GuidancePath.APART else "both"
     steps = components.schedule.steps
     for index, step in enumerate(steps):
         u, p, q = (
@@ -240,7 +243,7 @@ def guided_by_hand(components, start, text, guidance):
 
 def combined(u, p, q, guidance, index):
     """The equations of the paper's code, of which rows of weight 0 are left out as we do."""
-    a, b, is_apart = A[index], B[index], guidance.path is Way.APART
+    a, b, is_apart = A[index], B[index], guidance.path is GuidancePath.APART
     term1, term2 = p - u, q - u if is_apart else q - p
     has_renorm = guidance.renorm is not Renorm.OFF
     if has_renorm:

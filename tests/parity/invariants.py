@@ -13,7 +13,7 @@ from swiftpie import MaskSource, Scales, Subject
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import EVERYWHERE
-from swiftpie.attention.semantic import Mapping
+from swiftpie.attention.semantic import MaskRole
 from swiftpie.backbones.weights import own_memory
 from swiftpie.noise import draw_noise
 from tests.backbones.tiny_models import make_public_adapter
@@ -299,7 +299,7 @@ def later_layers(session, call, region):
 
 
 def is_last(branch):
-    return getattr(branch, "mapping", None) is Mapping.LAST
+    return getattr(branch, "mask_role", None) is MaskRole.LAST
 
 
 def joint_merge(session, folder):

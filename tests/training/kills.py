@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from swiftpie.files import TEMPORARY
 from swiftpie.training.loop import fit
 from swiftpie.training.state import INDEX_FILE, read_state
 from tests.training.toy import CONFIG, ToyStage
@@ -83,7 +84,7 @@ def wait_for_a_moment(events, run, draw):
 
 def is_saving(run):
     """Whether there are files that a finished save does not leave behind."""
-    if any(run.glob(".state*.part")):
+    if any(run.glob(TEMPORARY)):
         return True
     try:
         listed = json.loads((run / INDEX_FILE).read_text())["parts"]

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
 from swiftpie.attention.detail import DetailAttention, Merge
-from swiftpie.attention.semantic import Mapping, SemanticAttention
+from swiftpie.attention.semantic import MaskRole, SemanticAttention
 
 MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
 
@@ -79,7 +79,7 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
                 inner_width=layer.inner_dim,
                 token_width=plan.token_width,
                 is_active=block_of(name) in plan.semantic,
-                mapping=_mapping_of(name, mappers),
+                mask_role=_mask_role_of(name, mappers),
             )
         else:
             detail[name] = DetailAttention(
@@ -107,7 +107,7 @@ def mapper_layers(crossing: list[str]) -> list[str]:
     return middle + first[:MAX_MAPPERS_A_BLOCK]
 
 
-def _mapping_of(name: str, mappers: list[str]) -> Mapping:
+def _mask_role_of(name: str, mappers: list[str]) -> MaskRole:
     if name not in mappers:
-        return Mapping.NONE
-    return Mapping.LAST if name == mappers[-1] else Mapping.NOTES
+        return MaskRole.NONE
+    return MaskRole.LAST if name == mappers[-1] else MaskRole.NOTES

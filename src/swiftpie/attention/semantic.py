@@ -28,7 +28,7 @@ from swiftpie.attention.rescale import (
 from swiftpie.masks import resize_mask
 
 
-class Mapping(StrEnum):
+class MaskRole(StrEnum):
     """A layer's part in finding the inline mask."""
 
     NONE = "none"
@@ -50,7 +50,7 @@ class SemanticAttention(nn.Module):
         inner_width: int,
         token_width: int,
         is_active: bool = True,
-        mapping: Mapping = Mapping.NONE,
+        mask_role: MaskRole = MaskRole.NONE,
     ) -> None:
         """Build the projections.
 
@@ -60,13 +60,13 @@ class SemanticAttention(nn.Module):
             token_width: Width of an identity token.
             is_active: Whether the identity is injected here; adapters carry weights for every
                 layer, but not every layer helps at one step.
-            mapping: Whether this layer notes where identity attracts attention, and whether it
+            mask_role: Whether this layer notes where identity attracts attention, and whether it
                 is the last that does.
         """
         super().__init__()
         self.name = name
         self.is_active = is_active
-        self.mapping = mapping
+        self.mask_role = mask_role
         self.to_k_ip = nn.Linear(token_width, inner_width, bias=False)
         self.to_v_ip = nn.Linear(token_width, inner_width, bias=False)
 
@@ -96,7 +96,7 @@ class SemanticAttention(nn.Module):
         if self.is_active:
             result = result + self._identities(query, identity_key, masks, condition, notes)
             result = cap_energy(result, text, condition.energy_cap)
-        if self.mapping is not Mapping.NONE:
+        if self.mask_role is not MaskRole.NONE:
             mass = mass_on(
                 query,
                 identity_key,
@@ -107,7 +107,7 @@ class SemanticAttention(nn.Module):
             )
             grid = token_grid(query.shape[2], *condition.mask.shape[-2:])
             notes[MAP_PREFIX + self.name] = mass.unflatten(2, grid)
-        if self.mapping is Mapping.LAST:
+        if self.mask_role is MaskRole.LAST:
             found = masks_from_maps(notes)
             # At the grid of given masks, so that both reach all later layers in the same way.
             size = (condition.mask.shape[2], condition.mask.shape[3])

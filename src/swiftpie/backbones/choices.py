@@ -1,27 +1,84 @@
-"""What a caller may choose about loading, beyond the preset's name."""
+"""What a caller may choose about loading."""
 
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
-import torch
+from swiftpie.options import Option
 
-from swiftpie.attention.install import Plan
-from swiftpie.models.projection import FaceVersion
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from swiftpie.attention.install import Plan
+    from swiftpie.models.projection import FaceVersion
 
 
 class Choices(TypedDict, total=False):
-    """Keywords of `swiftpie.load`; what is left out or None is the preset's own."""
+    """What to load beyond the preset's name; what is left out or None is the preset's own."""
 
-    dtype: torch.dtype | None  # of networks of others; the mini model is float32 always
-    steps: int | None  # of denoising; one of the counts that the weights were trained for
-    weights: str | Path | None  # a folder, or a file for presets that are one
-    base: str | Path | None  # a folder, or OWNER/NAME on the hub, that lends the other networks
-    adapter: str | Path | None  # identity adapter: SwiftPie's, IP-Adapter's or SwiftEdit's file
-    image_encoder: str | Path | None  # folder of the CLIP encoder that the adapter reads
-    face_version: FaceVersion | None  # of FaceID Plus; None: what the published name says
-    lora_scale: float | None  # of the LoRA in FaceID adapters, 0 to 2; None: 1
-    inversion: str | Path | None  # folder of SwiftEdit's inversion network, for edits
+    steps: Annotated[
+        int | None,
+        Option(
+            "Denoising steps, one of the numbers the weights were trained for; by default the "
+            "preset's own.",
+            "N",
+            least=1,
+        ),
+    ]
+    weights: Annotated[  # a folder, or a file for presets that are one
+        str | Path | None,
+        Option("A folder of weights instead of the preset's own.", "DIR", kind=Path),
+    ]
+    base: Annotated[  # lends the other networks
+        str | Path | None,
+        Option(
+            "Folder, or name on the hub, of what the weights do not hold.", "DIR|NAME", kind=str
+        ),
+    ]
+    adapter: Annotated[  # or SwiftEdit's
+        str | Path | None,
+        Option("Identity adapter: SwiftPie's own or an IP-Adapter.", "FILE", kind=Path),
+    ]
+    image_encoder: Annotated[
+        str | Path | None,
+        Option("The CLIP image encoder that --adapter reads.", "DIR", kind=Path),
+    ]
+    face_version: Annotated[
+        "FaceVersion | None",
+        Option(
+            "Of a FaceID Plus adapter whose file name does not tell.", kind=int, least=1, most=2
+        ),
+    ]
+    lora_scale: Annotated[
+        float | None,
+        Option("Strength of the LoRA inside of a FaceID adapter; by default 1.", least=0, most=2),
+    ]
+    inversion: Annotated[
+        str | Path | None,
+        Option("SwiftEdit's inversion network, for edits.", "DIR", kind=Path),
+    ]
     reference: str | Path | None  # folder of a U-Net that reads references; None: the denoiser
-    plan: Plan | None  # which layers get which branch; None: what the adapter was made for
-    allow_pickle: bool  # also read plain tensors out of pickles, without running code in them
-    offline: bool  # read only what the hub's cache on this machine already holds
+    plan: "Plan | None"  # which layers get which branch; None: what the adapter was made for
+    dtype: Annotated[  # of networks of others; the mini model is float32 always
+        "torch.dtype | None",
+        Option(
+            "Numbers to compute with; by default float32.",
+            kind=Literal["float32", "bfloat16", "float16"],
+        ),
+    ]
+    allow_pickle: Annotated[bool, Option("Read plain tensors from pickles; runs no code.")]
+    offline: Annotated[bool, Option("Use only weights that are on this machine already.")]
+
+
+class LoadOptions(Choices, total=False):
+    """Keywords of `swiftpie.load`."""
+
+    preset: Annotated[str, Option("One of `swiftpie presets`.", "NAME", default="mini")]
+    device: Annotated[str, Option("Where to compute: cpu, cuda, mps.", "NAME", default="cpu")]
+    engine: Annotated[
+        "str | Sequence[str]",
+        Option(
+            "What makes it quicker or smaller: any of `swiftpie engine`.", "NAME[,NAME]", kind=str
+        ),
+    ]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from swiftpie.data.subjects import INDEX_NAME
 from swiftpie.errors import ConfigError
-from swiftpie.files import write_file
+from swiftpie.files import atomic_file
 from swiftpie.layout import SUBJECT_FILL
 
 Progress = Callable[[int, int], None]
@@ -169,11 +169,12 @@ def normalise(data: bytes) -> bytes:
 def write_pack(out: Path, files: dict[str, bytes]) -> None:
     """Write `files` as the zip file `out`, which is whole at every moment."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as pack:
+    with (
+        atomic_file(out) as unfinished,
+        zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as pack,
+    ):
         for name, content in sorted(files.items()):
             pack.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
-    write_file(out, buffer.getvalue(), force=True)
 
 
 def _obtain(package: Package, given: Path | None, folder: Path) -> bytes:

@@ -1,97 +1,23 @@
 """What can be asked for: one frozen value for each operation, and the values inside of them."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Self
 
 from PIL import Image
 from torch import Tensor
 
 from swiftpie.attention.shaping import Shaping
-from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
-from swiftpie.masks import Box, MaskRule
-from swiftpie.noise import MAX_SEED
+from swiftpie.masks import Box
+from swiftpie.pipelines.settings import EditMode as EditMode
+from swiftpie.pipelines.settings import EditSettings as EditSettings
+from swiftpie.pipelines.settings import MaskSource as MaskSource
+from swiftpie.pipelines.settings import Scales as Scales
 from swiftpie.types import Identity
 
 MAX_IMAGES = 64
 MAX_SUBJECTS = 4
-MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
-
-
-class MaskSource(StrEnum):
-    """Where the region for mask-guided rescaling comes from."""
-
-    NONE = "none"  # the whole picture
-    INLINE = "inline"  # found from attention during the one call of the denoiser
-    TWO_PASS = "two-pass"  # found by a first call without detail, used by a second
-    BOX = "box"
-
-
-class EditMode(StrEnum):
-    """Which account of SwiftEdit's attention rescaling is followed."""
-
-    PAPER = "paper"  # Eq. 9, one row
-    RELEASED = "released"  # the published code, two rows; see swiftpie.attention.released
-
-
-@dataclass(frozen=True)
-class Scales:
-    """The factors of mask-guided rescaling; each branch inside and outside of the region.
-
-    In an edit (arXiv:2412.04301, Eq. 9 and supplement) identity is the picture's own appearance
-    and the region is where it changes. There `text_background_scale` is 1, where the equation, read
-    literally, has 0: that would leave the background without text.
-    """
-
-    identity_scale: float = 1.0  # semantic branch
-    detail_scale: float = 1.0  # detail branch
-    background_scale: float = 0.0  # both identity branches outside of the region
-    text_scale: float = 1.0
-    text_background_scale: float = 1.0  # text outside of the region
-    balance: float = 0.0  # one slider: 1 favours the subject, -1 the prompt
-    energy_cap: float = math.inf  # a layer may grow a token's size by this factor
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name.endswith("_scale") and not 0 <= value <= MAX_SCALE:
-                raise InputError(f"{name} is {value}; it must lie between 0 (off) and {MAX_SCALE}.")
-        if not -1 <= self.balance <= 1:
-            raise InputError(f"The balance is {self.balance}; it must lie between -1 and 1.")
-        if not self.energy_cap >= 1:
-            raise InputError(f"The energy cap is {self.energy_cap}; it must be 1 or more.")
-
-    @classmethod
-    def of(cls, preset: Preset) -> Self:
-        """Return the preset's own scales."""
-        defaults = preset.defaults
-        return cls(identity_scale=defaults["identity_scale"], detail_scale=defaults["detail_scale"])
-
-    @classmethod
-    def for_edit(
-        cls,
-        preset: Preset | None = None,
-        *,
-        mode: EditMode = EditMode.PAPER,
-        has_reference: bool = False,
-    ) -> Self:
-        """Return the scales of an edit: the paper's, unless the preset has its own, or released.
-
-        With the picture of a new subject as appearance, it belongs inside of the region only. A
-        model that knows places is shown what stays besides, so nothing differs for it.
-        """
-        knows_places = preset is not None and Capability.LAYOUT in preset.capabilities
-        if has_reference and not knows_places:
-            return cls(detail_scale=0.0)
-        if mode is EditMode.RELEASED:
-            return cls(identity_scale=0.2, detail_scale=0.0, background_scale=1.0)
-        text_scale = 2.0 if preset is None else preset.defaults.get("edit_text_scale", 2.0)
-        return cls(
-            identity_scale=0.0, detail_scale=0.0, background_scale=1.0, text_scale=text_scale
-        )
 
 
 @dataclass(frozen=True)
@@ -103,22 +29,6 @@ class Subject:
     mask: Tensor | None = None  # region for rescaling (1, 1, H, W) in [0, 1]
     name: str = ""  # the words of the prompt that name it; sharpens inline masks
     scale: float = 1.0  # factor on the call's identity and detail scales
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditSettings:
-    """How a picture is edited, whatever is asked for."""
-
-    mode: EditMode = EditMode.PAPER
-    rule: MaskRule | None = None  # of a region that has to be found; None: the network's best
-    scales: Scales | None = None  # None: what belongs to the mode
-    seed: int = 0  # of all randomness: the released mode's latents, schedules with fresh noise
-    size_px: int | None = None  # side of a square as large as the working picture
-    keeps_outside: bool = True  # pixels outside the region are the given picture's own
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed <= MAX_SEED:
-            raise InputError(f"The seed is {self.seed}; it must lie between 0 and {MAX_SEED}.")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError, MissingExtra, WeightsError, short_reason
+from swiftpie.files import TEMPORARY, atomic_file, write_file
 from swiftpie.training.context import Processes
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 STATE_FILE = "state.safetensors"
 INDEX_FILE = "state.safetensors.index.json"
 PARTS = "state-step*-of-*.safetensors"
-UNFINISHED = ".state.safetensors*.part"  # what a crash may leave
 HEADER_BYTES = 256  # more than safetensors writes about one tensor, besides its name
 MIN_PART_BYTES = 4096
 MIB = 2**20
@@ -145,15 +145,14 @@ def write_state(
         ConfigError: `max_file_mib` is too small for any part.
     """
     if max_file_mib is None:
-        temporary = folder / f".{STATE_FILE}.part"
-        save_file(tensors, temporary, metadata={"progress": json.dumps(dict(progress))})
-        _put(temporary, folder / STATE_FILE)
+        with atomic_file(folder / STATE_FILE) as temporary:
+            save_file(tensors, temporary, metadata={"progress": json.dumps(dict(progress))})
         (folder / INDEX_FILE).unlink(missing_ok=True)
         names: list[str] = []
     else:
         names = _write_parts(folder, tensors, progress=progress, limit=int(max_file_mib * MIB))
         (folder / STATE_FILE).unlink(missing_ok=True)
-    for path in (*folder.glob(PARTS), *folder.glob(UNFINISHED)):
+    for path in (*folder.glob(PARTS), *folder.glob(TEMPORARY)):
         if path.name not in names:
             path.unlink()
 
@@ -205,13 +204,11 @@ def _write_parts(
     stem = f"state-step{progress['step']}"
     names = [f"{stem}-{n:05d}-of-{len(parts):05d}.safetensors" for n in range(1, len(parts) + 1)]
     for name, part in zip(names, parts, strict=True):
-        save_file(part, folder / name)
-        _flush(folder / name)
+        with atomic_file(folder / name) as temporary:
+            save_file(part, temporary)
     shapes = {name: list(value.shape) for name, value in tensors.items()}
     index = {"progress": dict(progress), "parts": names, "shapes": shapes}
-    temporary = folder / f".{INDEX_FILE}.part"
-    temporary.write_text(json.dumps(index), encoding="utf-8")
-    _put(temporary, folder / INDEX_FILE)
+    write_file(folder / INDEX_FILE, json.dumps(index).encode(), force=True)
     return names
 
 
@@ -257,17 +254,6 @@ def _progress(path: Path) -> dict[str, int]:
         with safe_open(path, framework="pt") as stored:
             found = json.loads(stored.metadata()["progress"])
     return {name: int(value) for name, value in found.items()}
-
-
-def _put(temporary: Path, path: Path) -> None:
-    """Replace `path` at once, when all of `temporary` is on the disk."""
-    _flush(temporary)
-    temporary.replace(path)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
 
 
 class Tally:
@@ -349,9 +335,7 @@ def _cut(log: Path, *, step: int) -> None:
             continue
         if found <= step:
             rows[found] = line
-    temporary = log.with_name(f".{log.name}.part")
-    temporary.write_text("".join(f"{row}\n" for row in rows.values()), encoding="utf-8")
-    temporary.replace(log)
+    write_file(log, "".join(f"{row}\n" for row in rows.values()).encode(), force=True)
 
 
 def _open_board(folder: Path, *, step: int) -> "SummaryWriter":

@@ -5,7 +5,7 @@ import torch
 
 from swiftpie import ConfigError
 from swiftpie.guidance.base import Branch
-from swiftpie.guidance.methods.dcg import Decoupled, Path, Renorm, for_steps
+from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm, for_steps
 
 NOTHING, TEXT, IDENTITY, BOTH = Branch
 
@@ -13,16 +13,16 @@ NOTHING, TEXT, IDENTITY, BOTH = Branch
 @pytest.mark.parametrize(
     ("a", "b", "path", "rows"),
     [
-        (1.5, 3.0, Path.IDENTITY_FIRST, {NOTHING, IDENTITY, BOTH}),
-        (1.5, 3.0, Path.TEXT_FIRST, {NOTHING, TEXT, BOTH}),
-        (1.5, 3.0, Path.APART, {NOTHING, TEXT, IDENTITY}),
-        (2.0, 2.0, Path.IDENTITY_FIRST, {NOTHING, BOTH}),
-        (2.0, 2.0, Path.TEXT_FIRST, {NOTHING, BOTH}),
-        (1.0, 3.0, Path.IDENTITY_FIRST, {IDENTITY, BOTH}),
-        (1.0, 1.0, Path.IDENTITY_FIRST, {BOTH}),
-        (1.0, 0.0, Path.IDENTITY_FIRST, {IDENTITY}),
-        (0.0, 0.0, Path.IDENTITY_FIRST, {NOTHING}),
-        (0.0, 1.0, Path.APART, {IDENTITY}),
+        (1.5, 3.0, GuidancePath.IDENTITY_FIRST, {NOTHING, IDENTITY, BOTH}),
+        (1.5, 3.0, GuidancePath.TEXT_FIRST, {NOTHING, TEXT, BOTH}),
+        (1.5, 3.0, GuidancePath.APART, {NOTHING, TEXT, IDENTITY}),
+        (2.0, 2.0, GuidancePath.IDENTITY_FIRST, {NOTHING, BOTH}),
+        (2.0, 2.0, GuidancePath.TEXT_FIRST, {NOTHING, BOTH}),
+        (1.0, 3.0, GuidancePath.IDENTITY_FIRST, {IDENTITY, BOTH}),
+        (1.0, 1.0, GuidancePath.IDENTITY_FIRST, {BOTH}),
+        (1.0, 0.0, GuidancePath.IDENTITY_FIRST, {IDENTITY}),
+        (0.0, 0.0, GuidancePath.IDENTITY_FIRST, {NOTHING}),
+        (0.0, 1.0, GuidancePath.APART, {IDENTITY}),
     ],
 )
 def test_rows_of_weight_0_are_not_asked_for(a, b, path, rows):

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import secrets
 import zipfile
 from collections.abc import Mapping
 from enum import Enum, auto
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from swiftpie.errors import InputError, WeightsError, short_reason
-from swiftpie.files import check_target
+from swiftpie.files import atomic_file, check_target
 
 MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
 MAX_TENSORS = 10_000  # an SDXL U-Net has 1,680
@@ -140,20 +139,15 @@ def write_tensors(
     path = Path(path)
     check_target(path, force=force)
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    temporary = path.with_name(f".swiftpie-{secrets.token_hex(8)}.tmp")
     try:
-        save_file(own, temporary, metadata=dict(metadata or {}))
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        with atomic_file(path) as temporary:
+            save_file(own, temporary, metadata=dict(metadata or {}))
     except (OSError, SafetensorError) as error:
         reason = short_reason(error, limit=MAX_REASON)
         raise InputError(
             f"'{path}' cannot be written ({reason}). Room for the whole file is needed. "
             "Choose another folder."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def convert_pickle(path: str | Path, out: str | Path, *, force: bool = False) -> None:

@@ -2,18 +2,17 @@
 
 import logging
 import os
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swiftpie.engine.openvino.runtime import load
+from swiftpie.files import TEMPORARY, atomic_folder
 
 logger = logging.getLogger(__name__)
 
 GRAPH = "graph.xml"  # OpenVINO writes the weights beside it, in graph.bin
-PARTIAL = ".partial-"  # prefix of folders that are being written
 MAX_BYTES = 20 << 30  # of a folder of graphs; those used longest ago are removed beyond
 
 
@@ -46,21 +45,20 @@ class Store:
 
     def write(self, key: str, graph: Any) -> None:  # noqa: ANN401 - OpenVINO's class
         """Keep `graph`; a folder that cannot be written to costs an export the next time."""
-        partial = self.folder / f"{PARTIAL}{secrets.token_hex(8)}"
         try:
-            partial.mkdir(parents=True)
-            load("openvino").save_model(graph, partial / GRAPH, compress_to_fp16=False)
-            if not (self.folder / key).exists():  # another process may have been quicker
-                partial.rename(self.folder / key)
+            with atomic_folder(self.folder / key) as new:  # another process may be quicker
+                load("openvino").save_model(graph, new / GRAPH, compress_to_fp16=False)
             self._shrink(keep=key)
         except (OSError, RuntimeError) as error:
             logger.warning("'%s' cannot keep an exported network (%s).", self.folder, error)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def _shrink(self, *, keep: str) -> None:
         """Remove graphs that were not used for longest until the rest fits."""
-        graphs = [path.parent for path in self.folder.glob(f"*/{GRAPH}") if _is_whole(path)]
+        graphs = [
+            path.parent
+            for path in self.folder.glob(f"*/{GRAPH}")
+            if not path.parent.match(TEMPORARY)
+        ]
         newest = sorted(graphs, key=lambda one: (one.name == keep, _used(one)), reverse=True)
         total = 0
         for place, one in enumerate(newest):
@@ -68,10 +66,6 @@ class Store:
             if place and total > self.max_bytes:
                 logger.info("'%s' is removed; the folder is full.", one)
                 shutil.rmtree(one, ignore_errors=True)
-
-
-def _is_whole(path: Path) -> bool:
-    return not path.parent.name.startswith(PARTIAL)
 
 
 def _used(folder: Path) -> float:

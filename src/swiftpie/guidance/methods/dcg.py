@@ -15,7 +15,7 @@ EDGE, IDENTITY, TEXT = 1.0, 1.5, 3.0  # scales of the first and last step, and o
 PIXELS = (1, 2, 3)  # axes of one prediction
 
 
-class Path(IntEnum):
+class GuidancePath(IntEnum):
     """The way from nothing to text and identity, numbered as the released code does."""
 
     TEXT_FIRST = 1
@@ -33,9 +33,9 @@ class Renorm(StrEnum):
 
 # The rows p and q of each path; u is told nothing.
 ROWS = {
-    Path.TEXT_FIRST: (Branch.TEXT, Branch.BOTH),
-    Path.APART: (Branch.TEXT, Branch.IDENTITY),
-    Path.IDENTITY_FIRST: (Branch.IDENTITY, Branch.BOTH),
+    GuidancePath.TEXT_FIRST: (Branch.TEXT, Branch.BOTH),
+    GuidancePath.APART: (Branch.TEXT, Branch.IDENTITY),
+    GuidancePath.IDENTITY_FIRST: (Branch.IDENTITY, Branch.BOTH),
 }
 
 
@@ -51,7 +51,7 @@ class Decoupled:
 
     a: tuple[float, ...]  # scale of the first term, by step
     b: tuple[float, ...]  # scale of the second term, by step
-    path: Path = Path.IDENTITY_FIRST
+    path: GuidancePath = GuidancePath.IDENTITY_FIRST
     rescale: float = RESCALE  # in [0, 1]; 0 leaves the deviation as it is
     renorm: Renorm = Renorm.OFF
     computes_all: bool = False
@@ -99,13 +99,13 @@ class Decoupled:
         """Return what each of u, p and q counts, in this order; together 1."""
         a, b = self.a[step], self.b[step]
         p, q = ROWS[self.path]
-        if self.path is Path.APART:
+        if self.path is GuidancePath.APART:
             return {Branch.NOTHING: 1 - a - b, p: a, q: b}
         return {Branch.NOTHING: 1 - a, p: a - b, q: b}
 
     def _renormed(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
         u, p, q = (predictions[row].float() for row in self._weights(step))
-        first, second = p - u, q - (u if self.path is Path.APART else p)
+        first, second = p - u, q - (u if self.path is GuidancePath.APART else p)
         axes = (0, *PIXELS) if self.renorm is Renorm.BATCH else PIXELS
         lengths = [term.square().sum(axes, keepdim=True).sqrt() for term in (first, second)]
         longer = lengths[0] / lengths[1].clamp_min(torch.finfo(second.dtype).tiny)

@@ -1,6 +1,5 @@
 """Pipelines as folders, written whole, and the adapter file in them."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from swiftpie.errors import InputError, WeightsError, short_reason
+from swiftpie.files import atomic_folder
 from swiftpie.pipelines.hub.modules import Modules
 
 ADAPTER = "adapter.safetensors"
@@ -29,15 +29,10 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
     if target.exists() and not target.is_dir():
         raise InputError(f"'{target}' is a file. A folder is needed. Choose another name.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".swiftpie-") as place:
-            new = Path(place, "new")
-            new.mkdir()
+        with atomic_folder(target) as new:
             write(new)
             if target.exists():
-                _exchange(target, new, old=Path(place, "old"))
-            else:
-                new.replace(target)
+                _exchange(target, new)
     except OSError as error:
         raise InputError(
             f"The pipeline cannot be saved in '{target}' ({short_reason(error)}). A folder with "
@@ -45,10 +40,11 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
         ) from error
 
 
-def _exchange(target: Path, new: Path, *, old: Path) -> None:
+def _exchange(target: Path, new: Path) -> None:
     """Move the parts of a pipeline out of `target` and those in `new` in, the index last."""
-    old.mkdir()
     parts = {one.name for one in fields(Modules)} | {ADAPTER} | {one.name for one in new.iterdir()}
+    old = new / "old"
+    old.mkdir()
     for name in (INDEX, *sorted(parts - {INDEX})):
         if (target / name).exists():
             (target / name).replace(old / name)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.data.stickers import StickerBatch
+from swiftpie.files import atomic_file
 from swiftpie.models.denoiser import Prediction
 from swiftpie.training.context import Context
 from swiftpie.training.losses import gradient_l1
@@ -139,7 +140,6 @@ class ReflowStage:
 def _store(answer: Prediction, path: Path) -> None:
     """Write `answer` in half precision; a crash leaves no half of a file under that name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
     tensors = {name: value.half().cpu().contiguous() for name, value in answer._asdict().items()}
-    save_file(tensors, unfinished)
-    unfinished.replace(path)
+    with atomic_file(path) as unfinished:
+        save_file(tensors, unfinished)

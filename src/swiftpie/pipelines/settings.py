@@ -1,0 +1,133 @@
+"""How pictures are drawn and edited, whatever they show; loads no tensor library."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Self
+
+from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.errors import InputError
+from swiftpie.options import MaskRule, Option
+
+MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
+
+
+class MaskSource(StrEnum):
+    """Where the region for mask-guided rescaling comes from."""
+
+    NONE = "none"  # the whole picture
+    INLINE = "inline"  # found from attention during the one call of the denoiser
+    TWO_PASS = "two-pass"  # found by a first call without detail, used by a second
+    BOX = "box"
+
+
+class EditMode(StrEnum):
+    """Which account of SwiftEdit's attention rescaling is followed."""
+
+    PAPER = "paper"  # Eq. 9, one row
+    RELEASED = "released"  # the published code, two rows; see swiftpie.attention.released
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The factors of mask-guided rescaling; each branch inside and outside of the region.
+
+    In an edit (arXiv:2412.04301, Eq. 9 and supplement) identity is the picture's own appearance
+    and the region is where it changes. There `text_background_scale` is 1, where the equation, read
+    literally, has 0: that would leave the background without text.
+    """
+
+    identity_scale: Annotated[  # semantic branch
+        float,
+        Option(
+            "Strength of what the subject is, or in an edit of the picture's own look, inside of "
+            "the region; 0 is off. By default what suits preset and mode."
+        ),
+    ] = 1.0
+    detail_scale: Annotated[  # detail branch
+        float,
+        Option(
+            "Strength of how the subject looks in detail; 0 is off. By default what suits preset "
+            "and mode."
+        ),
+    ] = 1.0
+    background_scale: Annotated[  # both identity branches
+        float,
+        Option(
+            "Strength of subject, or the picture's own look, outside of the region. By default 0, "
+            "in an edit 1."
+        ),
+    ] = 0.0
+    text_scale: Annotated[
+        float,
+        Option(
+            "Strength of the prompt inside of the region. By default 1, in an edit what suits "
+            "preset and mode."
+        ),
+    ] = 1.0
+    text_background_scale: float = 1.0  # text outside of the region
+    balance: Annotated[
+        float,
+        Option("One slider for all scales: 1 favours the subject, -1 the prompt. By default 0."),
+    ] = 0.0
+    energy_cap: float = math.inf  # a layer may grow a token's size by this factor
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name.endswith("_scale") and not 0 <= value <= MAX_SCALE:
+                raise InputError(f"{name} is {value}; it must lie between 0 (off) and {MAX_SCALE}.")
+        if not -1 <= self.balance <= 1:
+            raise InputError(f"The balance is {self.balance}; it must lie between -1 and 1.")
+        if not self.energy_cap >= 1:
+            raise InputError(f"The energy cap is {self.energy_cap}; it must be 1 or more.")
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        """Return the preset's own scales."""
+        defaults = preset.defaults
+        return cls(identity_scale=defaults["identity_scale"], detail_scale=defaults["detail_scale"])
+
+    @classmethod
+    def for_edit(
+        cls,
+        preset: Preset | None = None,
+        *,
+        mode: EditMode = EditMode.PAPER,
+        has_reference: bool = False,
+    ) -> Self:
+        """Return the scales of an edit: the paper's, unless the preset has its own, or released.
+
+        With the picture of a new subject as appearance, it belongs inside of the region only. A
+        model that knows places is shown what stays besides, so nothing differs for it.
+        """
+        knows_places = preset is not None and Capability.LAYOUT in preset.capabilities
+        if has_reference and not knows_places:
+            return cls(detail_scale=0.0)
+        if mode is EditMode.RELEASED:
+            return cls(identity_scale=0.2, detail_scale=0.0, background_scale=1.0)
+        text_scale = 2.0 if preset is None else preset.defaults.get("edit_text_scale", 2.0)
+        return cls(
+            identity_scale=0.0, detail_scale=0.0, background_scale=1.0, text_scale=text_scale
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSettings:
+    """How a picture is edited, whatever is asked for."""
+
+    mode: Annotated[
+        EditMode, Option("Follow SwiftEdit's paper, or the code that was released with it.")
+    ] = EditMode.PAPER
+    rule: Annotated[  # None: the network's best
+        MaskRule | None,
+        Option("How a region is found in the noise: hard or soft. By default the best known."),
+    ] = None
+    scales: Scales | None = None  # None: what belongs to the mode
+    seed: int = 0  # of all randomness: the released mode's latents, schedules with fresh noise
+    size_px: int | None = None  # side of a square as large as the working picture
+    keeps_outside: bool = True  # pixels outside the region are the given picture's own
+
+    def __post_init__(self) -> None:
+        from swiftpie.noise import check_seeds
+
+        check_seeds([self.seed])
