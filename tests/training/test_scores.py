@@ -10,17 +10,17 @@ from swiftpie.training.losses import (
     add_noise_at,
     clean_loss,
     clean_of,
-    descend,
+    discriminator_loss,
     dmd_gradient,
     draw_levels,
-    fool_loss,
+    generator_loss,
     guide,
     integrate,
     levels_at,
+    loss_of_gradient,
     noise_of,
     noised,
     shortfall,
-    tell_apart_loss,
     vsd_gradient,
 )
 
@@ -99,7 +99,7 @@ def test_guiding_clean_latents_is_guiding_noise():
 def test_the_gradient_of_the_loss_is_the_given_one_over_the_number_of_elements():
     generated = normal(0).requires_grad_()
     gradient = normal(1)
-    loss = descend(generated, gradient)
+    loss = loss_of_gradient(generated, gradient)
     loss.backward()
     assert_equal(generated.grad, dense(gradient) / gradient.numel())
     assert_equal(loss, 0.5 * np.mean(dense(gradient) ** 2))
@@ -156,8 +156,8 @@ def test_critic_losses_vanish_for_a_perfect_prediction_and_weigh_timesteps():
 def test_discriminator_losses_are_softplus_of_the_logits():
     false, true = normal(0, (5, 1)), normal(1, (5, 1))
     softplus = [np.log1p(np.exp(dense(x))) for x in (-false, false, -true)]
-    assert_equal(fool_loss(false), softplus[0].mean())
-    assert_equal(tell_apart_loss(false, true), (softplus[1] + softplus[2]).mean())
+    assert_equal(generator_loss(false), softplus[0].mean())
+    assert_equal(discriminator_loss(false, true), (softplus[1] + softplus[2]).mean())
 
 
 def test_nothing_is_gained_above_the_threshold():
@@ -220,7 +220,7 @@ def test_both_gradients_hold_for_noise_predicting_u_nets(unet):
         return guide(prompted, blank, 4.5)
 
     teacher, critic = guided(unet), guided(other)
-    descend(generated, vsd_gradient(teacher, critic, levels)).backward()
+    loss_of_gradient(generated, vsd_gradient(teacher, critic, levels)).backward()
     alpha, sigma = dense_levels()
     wanted = [noises(network, noisy, text, empty) for network in (unet, other)]
     assert np.abs(wanted[0] - wanted[1]).max() > 0.1
@@ -229,7 +229,7 @@ def test_both_gradients_hold_for_noise_predicting_u_nets(unet):
 
     generated.grad = None
     clean = [clean_of(noisy, one, levels, PredictionType.EPSILON) for one in (teacher, critic)]
-    descend(generated, dmd_gradient(generated.detach(), *clean)).backward()
+    loss_of_gradient(generated, dmd_gradient(generated.detach(), *clean)).backward()
     recovered = [(dense(noisy) - sigma * one) / alpha for one in wanted]
     distance = np.abs(dense(generated) - recovered[0]).mean(axis=(1, 2, 3), keepdims=True)
     matching = (recovered[1] - recovered[0]) / distance

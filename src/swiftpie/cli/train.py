@@ -144,10 +144,10 @@ def _run(
     resumes: bool,
 ) -> None:
     from swiftpie.data.archive import default_pack
-    from swiftpie.training.context import Context, join, leave
+    from swiftpie.training.context import Context, join_processes, leave_processes
     from swiftpie.training.loop import fit
 
-    processes = join(device)
+    processes = join_processes(device)
     context = Context(data=data or default_pack(), runs=folder.parent, device=processes.device)
     stage = config.stage.build(context)
     if processes.is_main:
@@ -159,7 +159,7 @@ def _run(
         say(f"saved in {folder}; the same command goes on from there")
     else:
         deque(events, maxlen=0)  # trains as well, and leaves the talking to the main process
-    leave(processes)
+    leave_processes(processes)
 
 
 def _announce(folder: Path, *, resumes: bool) -> None:

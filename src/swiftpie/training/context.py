@@ -71,10 +71,10 @@ class Processes:
                     buffer.div_(self.count)
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
-def join(device: str) -> Processes:
+def join_processes(device: str) -> Processes:
     """Return this process as the launcher placed it; alone if there was no launcher.
 
     Args:
@@ -90,7 +90,7 @@ def join(device: str) -> Processes:
     return Processes(rank=state.process_index, count=count, device=own)
 
 
-def leave(processes: Processes) -> None:
+def leave_processes(processes: Processes) -> None:
     """Wait for the others and close the connections."""
     if processes.count > 1:
         distributed.barrier()

@@ -56,7 +56,7 @@ def low_rank_parts(unet: UNet2DConditionModel) -> dict[str, nn.Linear]:
     }
 
 
-def wear_low_rank(unet: UNet2DConditionModel, parts: Mapping[str, nn.Linear]) -> None:
+def use_low_rank(unet: UNet2DConditionModel, parts: Mapping[str, nn.Linear]) -> None:
     """Let `unet` change by the factors in `parts`; they take the place of earlier ones."""
     for path, part in parts.items():
         unet.set_submodule(path, part)
@@ -95,7 +95,7 @@ def middle_of(unet: UNet2DConditionModel) -> nn.Module:
 
 
 @contextmanager
-def watch(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
+def middle_features(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
     """Collect the middle features (B, D, h, w) of every pass inside the `with` block."""
     seen: list[Tensor] = []
 

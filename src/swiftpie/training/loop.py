@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError, SwiftPieError
-from swiftpie.training.context import ALONE, Context, Processes
+from swiftpie.training.context import SINGLE_PROCESS, Context, Processes
 from swiftpie.training.optimizers import (
-    EVERYTHING,
+    WHOLE_NETWORK,
     Group,
     make_groups,
     named_optimizers,
 )
-from swiftpie.training.state import Journal, Tally, load_state, open_journal, save_state
+from swiftpie.training.state import MetricsLog, RunningFigures, load_state, open_log, save_state
 
 DONE = "all steps done"
 OUT_OF_TIME = "time limit reached"
@@ -54,7 +54,7 @@ def learning_rate_factor(step: int, config: LoopConfig) -> float:
     return warm * max(config.final_share, min(1.0, left))
 
 
-class Trained(Protocol):
+class StageBase(Protocol):
     """What every stage has: a network, and ways to look at it and to keep it."""
 
     @property
@@ -71,7 +71,7 @@ class Trained(Protocol):
         """Write weights and configuration so that nothing else is needed to use them."""
 
 
-class PlainStage(Trained, Protocol):
+class PlainStage(StageBase, Protocol):
     """One objective that trains the whole network."""
 
     def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ class Update(NamedTuple):
 
 
 @runtime_checkable
-class AlternatingStage(Trained, Protocol):
+class AlternatingStage(StageBase, Protocol):
     """Several objectives, each with optimizers of its own, that train parts of one network."""
 
     @property
@@ -135,7 +135,7 @@ def fit(
     folder: Path,
     *,
     time_limit_s: float = math.inf,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Iterator[Event]:
     """Train until `config.steps` or the time limit, yielding an event every `log_every` steps.
 
@@ -155,8 +155,8 @@ def fit(
     if stopped:
         yield Event(step, {}, samples_per_s=0.0, seconds_left=0.0, stopped=stopped)
         return
-    tally, started = Tally(), time.monotonic()
-    with run.journal(folder, step) as journal:
+    tally, started = RunningFigures(), time.monotonic()
+    with run.metrics_log(folder, step) as log:
         while not stopped:
             with tally.timed():
                 tally.add(run.train(step))
@@ -165,12 +165,14 @@ def fit(
             is_sampled = bool(stopped) or step % config.sample_every == 0
             event = None
             if is_sampled or step % config.log_every == 0:
-                figures = tally.means(processes) | (run.look(folder) if is_sampled else {})
+                figures = tally.means(processes) | (
+                    run.sample_and_export(folder) if is_sampled else {}
+                )
                 rate = run.samples_per_step * tally.steps / tally.seconds
                 left = (config.steps - step) * (time.monotonic() - started) / (step - first)
-                event, tally = Event(step, figures, rate, left, stopped), Tally()
+                event, tally = Event(step, figures, rate, left, stopped), RunningFigures()
             if event is not None:
-                journal.write(step, {"samples_per_s": round(event.samples_per_s, 2), **figures})
+                log.write(step, {"samples_per_s": round(event.samples_per_s, 2), **figures})
             if stopped or step % config.save_every == 0:
                 run.save(folder, step)  # after the row: what is saved has its whole history
             if event is not None:
@@ -207,11 +209,11 @@ class Run:
         """Pictures that one step sees, in all processes."""
         return self.stage.samples_per_step * self.config.accumulate * self.processes.count
 
-    def journal(self, folder: Path, step: int) -> Journal:
+    def metrics_log(self, folder: Path, step: int) -> MetricsLog:
         """Return the log of the run, which goes on after `step`; only the main process writes."""
         if not self.processes.is_main:
-            return Journal()
-        return open_journal(folder, step=step, tensorboard=self.config.tensorboard)
+            return MetricsLog()
+        return open_log(folder, step=step, tensorboard=self.config.tensorboard)
 
     def load(self, folder: Path) -> int:
         """Restore the state in `folder`, if any, and return its step.
@@ -266,9 +268,9 @@ class Run:
         if isinstance(stage, AlternatingStage):
             yield from stage.updates(self.network, step, draw)
         else:
-            yield Update(EVERYTHING, stage.losses(self.network, draw))
+            yield Update(WHOLE_NETWORK, stage.losses(self.network, draw))
 
-    def look(self, folder: Path) -> dict[str, float]:
+    def sample_and_export(self, folder: Path) -> dict[str, float]:
         """Sample and export in the main process; return figures of the samples."""
         if not self.processes.is_main:
             return {}

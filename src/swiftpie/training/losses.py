@@ -153,7 +153,7 @@ def dmd_gradient(generated: Tensor, teacher: Tensor, critic: Tensor) -> Tensor:
     return torch.nan_to_num((critic.double() - teacher.double()) / distance)
 
 
-def descend(generated: Tensor, gradient: Tensor) -> Tensor:
+def loss_of_gradient(generated: Tensor, gradient: Tensor) -> Tensor:
     """Return a loss whose gradient for `generated` is `gradient` over its number of elements."""
     target = (generated.double() - gradient).detach()
     return 0.5 * F.mse_loss(generated.double(), target)
@@ -169,12 +169,12 @@ def clean_loss(prediction: Tensor, clean: Tensor, levels: Levels) -> Tensor:
     return (weight * (prediction.double() - clean.double()).square()).mean()
 
 
-def fool_loss(generated: Tensor) -> Tensor:
+def generator_loss(generated: Tensor) -> Tensor:
     """Return how easily logits (B, 1) of generated latents are told apart; for the student."""
     return F.softplus(-generated).mean()
 
 
-def tell_apart_loss(generated: Tensor, real: Tensor) -> Tensor:
+def discriminator_loss(generated: Tensor, real: Tensor) -> Tensor:
     """Return how badly logits (B, 1) tell generated from real latents; for the critic."""
     return (F.softplus(generated) + F.softplus(-real)).mean()
 
@@ -187,7 +187,7 @@ def shortfall(similarity: Tensor, threshold: float) -> Tensor:
     return F.relu(threshold - similarity).mean()
 
 
-def faded(weight: float, *, step: int, last: int) -> float:
+def linear_decay(weight: float, *, step: int, last: int) -> float:
     """Return `weight` at `step`, falling linearly from step 0 to nothing at step `last`."""
     return weight * max(0.0, 1 - step / last)
 
@@ -206,7 +206,7 @@ def integrate(
     return latents
 
 
-def score_pull(
+def score_regulariser(
     teach: Callable[[Tensor, Tensor], Tensor],
     latents: Tensor,
     noise: Tensor,
@@ -235,7 +235,7 @@ def score_pull(
         prediction = teach(noisy, levels.timesteps)
         seen = noise_of(noisy, clean_of(noisy, prediction, levels, prediction_type), levels)
         gradient = weight * (noise - seen)
-    return descend(noise, gradient)
+    return loss_of_gradient(noise, gradient)
 
 
 def psnr_db(pixels: Tensor, truth: Tensor) -> float:

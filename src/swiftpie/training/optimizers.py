@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError
 
-EVERYTHING = ""  # the group of a stage with one objective
+WHOLE_NETWORK = ""  # the group of a stage with one objective
 EDGES = ("embedding.weight", "conv_out", "positions")  # first and last layers, which AdamW suits
 
 Parameters = Mapping[str, nn.Parameter]  # by their name in the network
@@ -49,7 +49,7 @@ def make_groups(
         ConfigError: A parameter belongs to no group or to several, or the rates are too few or
             too many.
     """
-    parts = {EVERYTHING: _trained(network)} if owners is None else _partition(network, owners)
+    parts = {WHOLE_NETWORK: _trained(network)} if owners is None else _partition(network, owners)
     if len(rates) != len(parts):
         names = ", ".join(parts) if owners else "one for all"
         raise ConfigError(

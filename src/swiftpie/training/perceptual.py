@@ -201,7 +201,7 @@ def _unit(features: Tensor) -> Tensor:
     return F.normalize(features.float(), dim=1, eps=1e-6)
 
 
-def distance(pixels: Tensor, truth: Tensor, compares: Sequence[Compare]) -> Tensor:
+def picture_distance(pixels: Tensor, truth: Tensor, compares: Sequence[Compare]) -> Tensor:
     """Return how far `pixels` (B, 3, H, W) are from `truth`: in value, in edges and in features.
 
     The paper takes DISTS for the last, whose weights cannot be shipped.
@@ -211,12 +211,12 @@ def distance(pixels: Tensor, truth: Tensor, compares: Sequence[Compare]) -> Tens
     return plain + torch.stack(maps).mean() if maps else plain
 
 
-def in_autoencoder(autoencoder: PatchAutoencoder) -> Compare:
+def compare_in_autoencoder(autoencoder: PatchAutoencoder) -> Compare:
     """Compare in everything that the small autoencoder's encoder sees."""
     return feature_distance(_outputs_of(autoencoder.residual_encoder, prepare=nn.Identity()))
 
 
-def in_judge(device: torch.device) -> Compare:
+def compare_in_judge(device: torch.device) -> Compare:
     """Compare in what the packaged judge of subjects sees."""
     with importlib.resources.as_file(importlib.resources.files("swiftpie")) as package:
         folder = package / "assets" / "judges" / "subject_embedder"

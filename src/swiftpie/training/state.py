@@ -256,7 +256,7 @@ def _progress(path: Path) -> dict[str, int]:
     return {name: int(value) for name, value in found.items()}
 
 
-class Tally:
+class RunningFigures:
     """Figures and time since the last row."""
 
     def __init__(self) -> None:
@@ -286,7 +286,7 @@ class Tally:
         return {name: fmean(values) for name, values in merged.items()}
 
 
-class Journal(AbstractContextManager["Journal"]):
+class MetricsLog(AbstractContextManager["MetricsLog"]):
     """Writes each row once, so that a crash neither halves nor doubles one."""
 
     def __init__(self, log: Path | None = None, board: "SummaryWriter | None" = None) -> None:
@@ -312,7 +312,7 @@ class Journal(AbstractContextManager["Journal"]):
             self._board.flush()
 
 
-def open_journal(folder: Path, *, step: int, tensorboard: bool) -> Journal:
+def open_log(folder: Path, *, step: int, tensorboard: bool) -> MetricsLog:
     """Go on with the log in `folder` after `step`; what a crash left beyond it is dropped.
 
     Raises:
@@ -322,7 +322,7 @@ def open_journal(folder: Path, *, step: int, tensorboard: bool) -> Journal:
     log = folder / LOG_FILE
     if log.exists():
         _cut(log, step=step)
-    return Journal(log, board)
+    return MetricsLog(log, board)
 
 
 def _cut(log: Path, *, step: int) -> None:

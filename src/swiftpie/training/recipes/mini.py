@@ -2,7 +2,7 @@
 
 from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.autoencoder import AutoencoderConfig
-from swiftpie.training.stages.distillation import Scenes
+from swiftpie.training.stages.distillation import SceneSettings
 from swiftpie.training.stages.dmd2 import Dmd2Config
 from swiftpie.training.stages.judges import JudgesConfig
 from swiftpie.training.stages.one_step import OneStepConfig
@@ -39,7 +39,7 @@ def mini_repainting() -> TrainConfig:
     )
 
 
-SCENES = Scenes(num_subjects=6)
+SCENES = SceneSettings(num_subjects=6)
 
 
 def mini_teacher() -> TrainConfig:

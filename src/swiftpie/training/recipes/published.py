@@ -2,9 +2,9 @@
 
 from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.adapter import AdapterConfig
-from swiftpie.training.stages.adapter_settings import Source, Weights
+from swiftpie.training.stages.adapter_settings import LossWeights, Source
 from swiftpie.training.stages.inversion_mini import MiniInversionConfig
-from swiftpie.training.stages.inversion_published import Terms
+from swiftpie.training.stages.inversion_published import InversionWeights
 from swiftpie.training.stages.inversion_settings import InversionConfig
 
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
@@ -24,16 +24,16 @@ def adapter_warmup() -> TrainConfig:
         loop=_loop(steps=20_000),
         stage=AdapterConfig(
             source=Source.SYNTHETIC,
-            loss=Weights(latents=1.0, identity=0.0, adversarial=0.0),
+            loss=LossWeights(latents=1.0, identity=0.0, adversarial=0.0),
         ),
     )
 
 
 def adapter_matching() -> TrainConfig:
     """Adapter matched to a multi-step teacher that wears one; set stage.teacher.*, needs peft."""
-    usual = Weights()
+    usual = LossWeights()
     stage = AdapterConfig(
-        loss=Weights(
+        loss=LossWeights(
             matching=1.0,
             subject=REST * usual.subject,
             whole=REST * usual.whole,
@@ -88,7 +88,7 @@ def inversion_pictures() -> TrainConfig:
     """The same network trained further on photos; needs stage.photos and stage.teacher."""
     loop = LoopConfig(steps=180_000, learning_rate=1e-5, uses_muon=False, decay_share=0.1)
     stage = InversionConfig(
-        terms=Terms(noise=0.0, latents=0.0, pixels=1.0, score=1.0),
+        terms=InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0),
         trains_image_branch=False,
         batch_size=1,
     )

@@ -15,9 +15,9 @@ from swiftpie.images import contact_sheet, to_pil
 from swiftpie.models.projection import Feature
 from swiftpie.schedules import add_noise, scaled_linear_step
 from swiftpie.training.context import Context
-from swiftpie.training.critics import features_of, real_and_fake_terms, wear_low_rank
+from swiftpie.training.critics import features_of, real_and_fake_terms, use_low_rank
 from swiftpie.training.loop import Stage, Update
-from swiftpie.training.losses import descend, faded
+from swiftpie.training.losses import linear_decay, loss_of_gradient
 from swiftpie.training.perceptual import (
     Compare,
     PromptJudge,
@@ -26,23 +26,28 @@ from swiftpie.training.perceptual import (
     model_features,
     read_judge,
 )
-from swiftpie.training.stages.adapter_examples import Examples, Supply, make_supply
-from swiftpie.training.stages.adapter_networks import AdapterNetworks, Base, load_base, wear
+from swiftpie.training.stages.adapter_examples import Examples, ExampleSource, open_examples
+from swiftpie.training.stages.adapter_networks import (
+    AdapterBase,
+    AdapterNetworks,
+    load_adapter_base,
+    use_trained_layers,
+)
 from swiftpie.training.stages.adapter_settings import AdapterSettings
 from swiftpie.training.stages.adapter_student import (
-    Outcome,
+    StudentPass,
     draw_chances,
-    everything,
     identity_cosine,
     latent_term,
     map_term,
+    no_drops,
     picture_terms,
     prompt_term,
     run_student,
 )
 from swiftpie.training.stages.adapter_teacher import (
-    Teacher,
-    Told,
+    AdapterTeacher,
+    TeacherConditions,
     fake_loss,
     load_teacher,
     noise_generator,
@@ -67,11 +72,11 @@ class AdapterStage:
     pictures is matched to the teacher's as well, as in arXiv:2405.14867.
     """
 
-    base: Base
-    supply: Supply
+    base: AdapterBase
+    example_source: ExampleSource
     compare: Compare
     settings: AdapterSettings
-    teacher: Teacher | None = None  # to match
+    teacher: AdapterTeacher | None = None  # to match
     judge: PromptJudge | None = None  # of pictures and prompts
 
     @property
@@ -102,7 +107,7 @@ class AdapterStage:
         """
         assert isinstance(network, AdapterNetworks)
         teacher, settings = self.teacher, self.settings
-        examples = self.supply.batch(settings.batch_size, draw)
+        examples = self.example_source.batch(settings.batch_size, draw)
         chances = draw_chances(len(examples.noise), settings.drops, seed=draw)
         is_its_turn = teacher is None or step % settings.teacher.student_every == 0
         with torch.set_grad_enabled(is_its_turn), self._autocast():
@@ -111,10 +116,10 @@ class AdapterStage:
         if teacher is None:
             yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
             return
-        wear_low_rank(teacher.denoiser.unet, network.critic_parts())
+        use_low_rank(teacher.denoiser.unet, network.critic_parts())
         generator = noise_generator(draw)
         with self._autocast():
-            told = teacher.tell(self.base, examples, outcome)
+            told = teacher.conditions(self.base, examples, outcome)
         if is_its_turn:
             terms["matching"] = self._matching(teacher, outcome.clean, told, generator)
             yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
@@ -125,7 +130,7 @@ class AdapterStage:
     def _adapter_updates(
         self,
         network: AdapterNetworks,
-        outcome: Outcome,
+        outcome: StudentPass,
         examples: Examples,
         terms: dict[str, Tensor],
         *,
@@ -149,8 +154,8 @@ class AdapterStage:
     @torch.no_grad()
     def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
         """Save references, what is drawn of them and the targets; return the subjects' cosine."""
-        examples = self.supply.batch(SHOWN, SHOWN_DRAW)
-        chances = everything(SHOWN, read_at=REFERENCE_TIMESTEP)
+        examples = self.example_source.batch(SHOWN, SHOWN_DRAW)
+        chances = no_drops(SHOWN, read_at=REFERENCE_TIMESTEP)
         assert isinstance(network, AdapterNetworks)
         with self._autocast():
             outcome = run_student(self.base, network, examples, chances)
@@ -165,7 +170,7 @@ class AdapterStage:
         """Write the adapter as one file, which `--adapter` takes."""
         assert isinstance(network, AdapterNetworks)
         folder.mkdir(parents=True, exist_ok=True)
-        wear(self.base, network, reference_timestep=REFERENCE_TIMESTEP)
+        use_trained_layers(self.base, network, reference_timestep=REFERENCE_TIMESTEP)
         save_adapter(
             folder / ADAPTER_FILE,
             installation=self.base.denoiser.installation,
@@ -176,7 +181,7 @@ class AdapterStage:
             force=True,
         )
 
-    def _terms(self, outcome: Outcome, examples: Examples, step: int) -> dict[str, Tensor]:
+    def _terms(self, outcome: StudentPass, examples: Examples, step: int) -> dict[str, Tensor]:
         """Return the weighted terms of the adapter that need neither rival nor teacher."""
         settings, weights = self.settings, self.settings.loss
         terms: dict[str, Tensor] = {}
@@ -186,7 +191,7 @@ class AdapterStage:
             terms["maps"] = weights.maps * map_term(outcome, examples)
         prompt = 0.0
         if self.judge is not None:
-            prompt = faded(weights.prompt, step=step, last=settings.prompt_steps)
+            prompt = linear_decay(weights.prompt, step=step, last=settings.prompt_steps)
         count = min(settings.pixel_samples, len(outcome.clean))
         if count and (weights.subject or weights.whole or weights.identity or prompt):
             with self._autocast():
@@ -206,12 +211,16 @@ class AdapterStage:
         return terms
 
     def _matching(
-        self, teacher: Teacher, generated: Tensor, told: Told, generator: torch.Generator
+        self,
+        teacher: AdapterTeacher,
+        generated: Tensor,
+        told: TeacherConditions,
+        generator: torch.Generator,
     ) -> Tensor:
         with self._autocast():
-            nothing = teacher.tell_nothing(self.base, told)
+            nothing = teacher.without_conditions(self.base, told)
             gradient = score_difference(teacher, generated.detach(), told, nothing, generator)
-        return self.settings.loss.matching * descend(generated, gradient).float()
+        return self.settings.loss.matching * loss_of_gradient(generated, gradient).float()
 
     def _judged(self, latents: Tensor, text: TextCondition, draw: int) -> list[Tensor]:
         """Return what the discriminator sees of clean latents: features of noised ones."""
@@ -230,13 +239,13 @@ class AdapterStage:
 
 
 def build_stage(settings: AdapterSettings, device: str) -> AdapterStage:
-    """Load everything that `settings` name.
+    """Load no_drops that `settings` name.
 
     Raises:
         ConfigError: A term lacks what it needs, or a setting counts less than one step.
     """
     check(settings)
-    base = load_base(settings, device)
+    base = load_adapter_base(settings, device)
     if settings.perceptual is None:
         extract = autoencoder_features(base.autoencoder)
     else:
@@ -246,7 +255,7 @@ def build_stage(settings: AdapterSettings, device: str) -> AdapterStage:
         judge = read_judge(settings.prompt_model, base.device)
     return AdapterStage(
         base,
-        make_supply(base, settings),
+        open_examples(base, settings),
         feature_distance(extract),
         settings,
         teacher=load_teacher(settings, base) if settings.loss.matching else None,

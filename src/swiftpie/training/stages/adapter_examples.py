@@ -17,7 +17,7 @@ from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
 from swiftpie.schedules import predict_clean
-from swiftpie.training.stages.adapter_networks import Base
+from swiftpie.training.stages.adapter_networks import AdapterBase
 from swiftpie.training.stages.adapter_settings import AdapterSettings, Source
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Examples(NamedTuple):
     names: list[str]  # words for the subject
 
 
-class Supply(Protocol):
+class ExampleSource(Protocol):
     """An endless, numbered supply."""
 
     def batch(self, size: int, draw: int) -> Examples:
@@ -48,10 +48,10 @@ class Supply(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class PhotoSupply:
+class PhotoExamples:
     """Photos to be drawn again, from noise that knows nothing of them or is their inversion."""
 
-    base: Base
+    base: AdapterBase
     views: PhotoViews
 
     @torch.no_grad()
@@ -83,14 +83,14 @@ class PhotoSupply:
 
 
 @dataclass(frozen=True, eq=False)
-class SyntheticSupply:
+class SyntheticExamples:
     """Pictures that the base draws from a rich prompt; the student gets a poor one.
 
     It also gets the same noise with new noise mixed in, so that the layout is partly known. With
     the same noise and prompt, the best it could do is to ignore the reference.
     """
 
-    base: Base
+    base: AdapterBase
     settings: AdapterSettings
     size_px: int
 
@@ -157,7 +157,7 @@ class SyntheticSupply:
         return augment(frame * framed, framed, other, settings=changes, generator=generator)
 
 
-def make_supply(base: Base, settings: AdapterSettings) -> Supply:
+def open_examples(base: AdapterBase, settings: AdapterSettings) -> ExampleSource:
     """Return the supply that the settings name; what is wrong with photos is logged at once.
 
     Raises:
@@ -170,17 +170,17 @@ def make_supply(base: Base, settings: AdapterSettings) -> Supply:
             photos = open_photos(settings.data, size_px=size_px, cache_mib=settings.cache_mib)
             logger.warning("%s", photos.check())
             views = PhotoViews(photos, settings.augmentation, settings.cross_view)
-            return PhotoSupply(base, views)
+            return PhotoExamples(base, views)
         case Source.SYNTHETIC:
             if len(base.components.schedule.steps) > 1:
                 raise ConfigError(
                     f"Preset {settings.preset!r} draws in several steps, and a warm-up learns from "
                     "pictures of one step. Choose a one-step preset, or stage.source=photos."
                 )
-            return SyntheticSupply(base, settings, size_px)
+            return SyntheticExamples(base, settings, size_px)
 
 
-def size_of(base: Base, settings: AdapterSettings) -> int:
+def size_of(base: AdapterBase, settings: AdapterSettings) -> int:
     """Return the side of pictures in px.
 
     Raises:

@@ -40,7 +40,7 @@ FIRST_WEIGHTS = 1  # seed of a new projector
 
 
 @dataclass(frozen=True, eq=False)
-class Base:
+class AdapterBase:
     """A published model with both branches installed, all of it frozen."""
 
     components: Components
@@ -59,7 +59,7 @@ class Base:
         return ClipIdentityEncoder(self.tower, nn.Identity(), feature).to(self.device).eval()
 
 
-def load_base(settings: AdapterSettings, device: str) -> Base:
+def load_adapter_base(settings: AdapterSettings, device: str) -> AdapterBase:
     """Load a preset and start both branches: from an adapter, or from the base's own weights.
 
     Raises:
@@ -92,7 +92,7 @@ def load_base(settings: AdapterSettings, device: str) -> Base:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
         if isinstance(components.autoencoder.network, AutoencoderKL):
             components.autoencoder.network.enable_gradient_checkpointing()
-    return Base(
+    return AdapterBase(
         components,
         denoiser=denoiser,
         autoencoder=components.autoencoder,
@@ -181,7 +181,7 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 class AdapterNetworks(nn.Module):
     """Every trained weight: projector, both branches, the discriminator and a fake score."""
 
-    def __init__(self, base: Base, low_rank: Mapping[str, nn.Linear] | None = None) -> None:
+    def __init__(self, base: AdapterBase, low_rank: Mapping[str, nn.Linear] | None = None) -> None:
         """Copy what training starts from.
 
         Args:
@@ -215,7 +215,9 @@ class AdapterNetworks(nn.Module):
         return {_path(name): one for name, one in _typed(self.critic, nn.Linear).items()}
 
 
-def wear(base: Base, networks: AdapterNetworks, *, reference_timestep: int) -> None:
+def use_trained_layers(
+    base: AdapterBase, networks: AdapterNetworks, *, reference_timestep: int
+) -> None:
     """Let the base attend with the layers of `networks`; they take the place of earlier ones.
 
     The base belongs to its stage alone, and every call of the stage begins with this.

@@ -17,7 +17,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True)
-class Weights:
+class LossWeights:
     """Factors of the loss terms; 0 leaves a term out, and what it costs."""
 
     latents: float = 0.0  # squared error of latents
@@ -31,7 +31,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Drops:
+class AdapterDrops:
     """How often a sample lacks a condition, and how often its scales are random."""
 
     semantic: float = 0.10
@@ -84,7 +84,7 @@ class AdapterSettings:
     cache_mib: int = 1024  # of decoded photos
     checkpointing: bool = True  # compute activations twice instead of keeping them
     autocast: bool = True  # to bfloat16
-    loss: Weights = field(default_factory=Weights)
-    drops: Drops = field(default_factory=Drops)
+    loss: LossWeights = field(default_factory=LossWeights)
+    drops: AdapterDrops = field(default_factory=AdapterDrops)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)

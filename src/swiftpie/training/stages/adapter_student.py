@@ -18,8 +18,12 @@ from swiftpie.schedules import add_noise, predict_clean
 from swiftpie.training.losses import map_loss, shortfall
 from swiftpie.training.perceptual import Compare, PromptJudge, masked_mean
 from swiftpie.training.stages.adapter_examples import Examples
-from swiftpie.training.stages.adapter_networks import AdapterNetworks, Base, wear
-from swiftpie.training.stages.adapter_settings import Drops, Weights
+from swiftpie.training.stages.adapter_networks import (
+    AdapterBase,
+    AdapterNetworks,
+    use_trained_layers,
+)
+from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights
 from swiftpie.types import TextCondition
 
 LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # of a branch, where scales are random
@@ -27,7 +31,7 @@ EARLIEST_READ, LATEST_READ = 100, 400  # timesteps at which references are read 
 WHOLE, EXACT = 0.6, 0.8  # cumulative shares of regions: all, the mask, the mask grown
 
 
-class Outcome(NamedTuple):
+class StudentPass(NamedTuple):
     """What one pass gives the losses."""
 
     clean: Tensor  # (B, C, h, w) float32
@@ -50,7 +54,7 @@ class Chances:
     step: Tensor  # () in [0, 1), which step of the schedule
 
 
-def draw_chances(size: int, drops: Drops, *, seed: int) -> Chances:
+def draw_chances(size: int, drops: AdapterDrops, *, seed: int) -> Chances:
     """Draw what a batch of `size` lacks."""
     generator = torch.Generator().manual_seed(seed % 2**63)
     chance = torch.rand(8, size, 1, generator=generator)
@@ -71,17 +75,17 @@ def draw_chances(size: int, drops: Drops, *, seed: int) -> Chances:
     )
 
 
-def everything(size: int, *, read_at: int) -> Chances:
+def no_drops(size: int, *, read_at: int) -> Chances:
     """Return the chances with which nothing is withheld, as pipelines draw by default."""
     ones = torch.ones(size, 1)
     return Chances(ones, ones, [True] * size, torch.zeros(size, 1, 1, 1), read_at, torch.zeros(()))
 
 
 def run_student(
-    base: Base, networks: AdapterNetworks, examples: Examples, chances: Chances
-) -> Outcome:
+    base: AdapterBase, networks: AdapterNetworks, examples: Examples, chances: Chances
+) -> StudentPass:
     """Predict the clean latents of `examples`, with gradients for `networks` alone."""
-    wear(base, networks, reference_timestep=chances.read_at)
+    use_trained_layers(base, networks, reference_timestep=chances.read_at)
     captions = [
         caption if has_text else ""
         for caption, has_text in zip(examples.captions, chances.has_text, strict=True)
@@ -105,11 +109,11 @@ def run_student(
     clean = _predict(base, examples, text, attention, notes=notes, chance=float(chances.step))
     maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
     subject = tokens.mean(1).detach().float()
-    return Outcome(clean, maps, text, subject, captions, attention)
+    return StudentPass(clean, maps, text, subject, captions, attention)
 
 
 def _predict(
-    base: Base,
+    base: AdapterBase,
     examples: Examples,
     text: TextCondition,
     attention: AttentionCondition,
@@ -132,7 +136,7 @@ def _predict(
 
 
 def _read_references(
-    base: Base, networks: AdapterNetworks, examples: Examples
+    base: AdapterBase, networks: AdapterNetworks, examples: Examples
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Return tokens (B, K, D), and keys and values (B, N, D) by layer."""
     with torch.no_grad():
@@ -152,7 +156,7 @@ def _read_references(
 
 
 def _region(mask: Tensor, cells: tuple[int, int], chance: Tensor) -> Tensor:
-    """Return the region for rescaling: everything, the subject's mask or a grown one, by sample."""
+    """Return the region for rescaling: no_drops, the subject's mask or a grown one, by sample."""
     exact = resize_mask(mask, cells)
     wide = grow(exact, 1)
     return torch.where(chance < WHOLE, torch.ones_like(exact), _either(chance < EXACT, exact, wide))
@@ -162,7 +166,7 @@ def _either(is_first: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return torch.where(is_first, first, second)
 
 
-def _class_tokens(base: Base, captions: list[str], names: list[str]) -> Tensor:
+def _class_tokens(base: AdapterBase, captions: list[str], names: list[str]) -> Tensor:
     """Mark the words for each subject, (B, 1, T)."""
     rows = [
         base.components.text.find_words(caption, [name])
@@ -175,12 +179,12 @@ CROP_MARGIN = 1.1  # side of a crop over the longer side of its subject
 CROP_PX = 224
 
 
-def latent_term(outcome: Outcome, examples: Examples) -> Tensor:
+def latent_term(outcome: StudentPass, examples: Examples) -> Tensor:
     """Return the squared error of latents."""
     return F.mse_loss(outcome.clean, examples.latents.float())
 
 
-def map_term(outcome: Outcome, examples: Examples) -> Tensor:
+def map_term(outcome: StudentPass, examples: Examples) -> Tensor:
     """Return how badly identity attention covers the subject."""
     return map_loss(outcome.maps, examples.mask)
 
@@ -189,7 +193,7 @@ def picture_terms(
     drawn: Tensor,
     examples: Examples,
     *,
-    weights: Weights,
+    weights: LossWeights,
     compare: Compare,
     judge: ClipIdentityEncoder,
 ) -> dict[str, Tensor]:

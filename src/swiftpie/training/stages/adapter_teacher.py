@@ -31,15 +31,15 @@ from swiftpie.training.losses import (
     noised,
 )
 from swiftpie.training.stages.adapter_examples import Examples
-from swiftpie.training.stages.adapter_networks import Base, checkpoint_block
+from swiftpie.training.stages.adapter_networks import AdapterBase, checkpoint_block
 from swiftpie.training.stages.adapter_settings import AdapterSettings, TeacherSettings
-from swiftpie.training.stages.adapter_student import Outcome
+from swiftpie.training.stages.adapter_student import StudentPass
 from swiftpie.types import TextCondition
 
 SHARED = ("cross_attention_dim", "in_channels", "addition_embed_type")  # within a family
 
 
-class Told(NamedTuple):
+class TeacherConditions(NamedTuple):
     """What teacher and fake score know about a batch besides its noise."""
 
     text: TextCondition
@@ -47,10 +47,10 @@ class Told(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Teacher:
+class AdapterTeacher:
     """A frozen multi-step U-Net with the branches of an adapter and a low-rank change.
 
-    The change belongs to whoever trains it, see `wear_low_rank`; without it this is the teacher,
+    The change belongs to whoever trains it, see `use_low_rank`; without it this is the teacher,
     with it the fake score.
     """
 
@@ -59,7 +59,7 @@ class Teacher:
     settings: TeacherSettings
     low_rank: Mapping[str, nn.Linear]  # factors of a change of zero, to start from
 
-    def clean(self, noisy: Tensor, levels: Levels, told: Told) -> Tensor:
+    def clean(self, noisy: Tensor, levels: Levels, told: TeacherConditions) -> Tensor:
         """Return the clean latents (B, C, h, w) that are predicted, in float64."""
         nothing = noisy.new_zeros(len(noisy), 1, 0)
         condition = SubjectCondition(told.attention, pooled=nothing, aligned=nothing)
@@ -67,7 +67,9 @@ class Teacher:
         return clean_of(noisy, raw, levels, self.settings.predicts)
 
     @torch.no_grad()
-    def tell(self, base: Base, examples: Examples, outcome: Outcome) -> Told:
+    def conditions(
+        self, base: AdapterBase, examples: Examples, outcome: StudentPass
+    ) -> TeacherConditions:
         """Return for the teacher what the student of `outcome` was told.
 
         The subject is shown as strongly as the student's stronger branch shows it, in the same
@@ -95,18 +97,18 @@ class Teacher:
             identity_scale=scale,
             detail_scale=scale,
         )
-        return Told(outcome.text, attention)
+        return TeacherConditions(outcome.text, attention)
 
     @torch.no_grad()
-    def tell_nothing(self, base: Base, told: Told) -> Told:
+    def without_conditions(self, base: AdapterBase, told: TeacherConditions) -> TeacherConditions:
         """Return `told` without prompt and without subject, for guidance."""
         silent = torch.zeros_like(told.attention.identity_scale)
         attention = told.attention._replace(identity_scale=silent, detail_scale=silent)
         empty = base.components.text.encode([""])
-        return Told(empty.repeat(len(told.text.pooled)), attention)
+        return TeacherConditions(empty.repeat(len(told.text.pooled)), attention)
 
 
-def load_teacher(settings: AdapterSettings, base: Base) -> Teacher:
+def load_teacher(settings: AdapterSettings, base: AdapterBase) -> AdapterTeacher:
     """Load the teacher that `settings` name, its low-rank change zero.
 
     Raises:
@@ -131,7 +133,7 @@ def load_teacher(settings: AdapterSettings, base: Base) -> Teacher:
     add_low_rank(denoiser.unet, rank=settings.teacher.rank, alpha=settings.teacher.alpha)
     if settings.checkpointing:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
-    return Teacher(denoiser.eval(), encoder, settings.teacher, low_rank_parts(denoiser.unet))
+    return AdapterTeacher(denoiser.eval(), encoder, settings.teacher, low_rank_parts(denoiser.unet))
 
 
 def parts_of(teacher: TeacherSettings) -> tuple[Path, Path]:
@@ -172,7 +174,9 @@ def _check_family(
             )
 
 
-def _tower(teacher: TeacherSettings, base: Base, reader: Reader) -> CLIPVisionModelWithProjection:
+def _tower(
+    teacher: TeacherSettings, base: AdapterBase, reader: Reader
+) -> CLIPVisionModelWithProjection:
     if teacher.image_encoder is None:
         return base.tower
     return read_image_encoder(teacher.image_encoder, reader)
@@ -188,7 +192,11 @@ def noise_generator(draw: int) -> torch.Generator:
 
 @torch.no_grad()
 def score_difference(
-    teacher: Teacher, generated: Tensor, told: Told, nothing: Told, generator: torch.Generator
+    teacher: AdapterTeacher,
+    generated: Tensor,
+    told: TeacherConditions,
+    nothing: TeacherConditions,
+    generator: torch.Generator,
 ) -> Tensor:
     """Return the gradient for `generated` (B, C, h, w) at a random timestep a sample, in float64.
 
@@ -213,7 +221,7 @@ def score_difference(
 
 
 def fake_loss(
-    teacher: Teacher, generated: Tensor, told: Told, generator: torch.Generator
+    teacher: AdapterTeacher, generated: Tensor, told: TeacherConditions, generator: torch.Generator
 ) -> Tensor:
     """Return how badly the fake score denoises `generated` (B, C, h, w), at any timestep.
 

@@ -75,7 +75,7 @@ class Changes(NamedTuple):
     same_subject: Tensor  # (B,) whether the second prompt is about the same subject
 
 
-class _Wish(NamedTuple):
+class _Edit(NamedTuple):
     """One row: what the second picture shows."""
 
     kind: Change
@@ -97,26 +97,28 @@ def draw_changes(world: StickerWorld, batch: StickerBatch, *, seed: int) -> Chan
     random = Random(seed)
     views = len(batch.noise) // len(batch.frames)
     others = batch.subject.roll(-views).tolist()
-    wishes = [_wish(world, batch, row, other, random) for row, other in enumerate(others)]
+    edits = [_draw_edit(world, batch, row, other, random) for row, other in enumerate(others)]
     mask = torch.stack(
-        [_known_mask(wish, batch.mask[row]) for row, wish in enumerate(wishes)]
+        [_known_mask(wish, batch.mask[row]) for row, wish in enumerate(edits)]
     ).contiguous()
-    rows = [row for row, wish in enumerate(wishes) if wish.kind in DRAWN_AGAIN]
+    rows = [row for row, wish in enumerate(edits) if wish.kind in DRAWN_AGAIN]
     if rows:
-        mask[rows] = _visible_change(world, batch, rows, [wishes[row] for row in rows])
-    rows = [row for row, wish in enumerate(wishes) if wish.kind is Change.SECOND]
+        mask[rows] = _visible_change(world, batch, rows, [edits[row] for row in rows])
+    rows = [row for row, wish in enumerate(edits) if wish.kind is Change.SECOND]
     if rows:
         mask[rows] = _beside(world, batch, rows, seed=seed)
     return Changes(
-        kinds=[wish.kind for wish in wishes],
-        source=[wish.source for wish in wishes],
-        target=[wish.target for wish in wishes],
+        kinds=[wish.kind for wish in edits],
+        source=[wish.source for wish in edits],
+        target=[wish.target for wish in edits],
         mask=mask,
-        same_subject=torch.tensor([wish.kind not in OTHERS for wish in wishes]),
+        same_subject=torch.tensor([wish.kind not in OTHERS for wish in edits]),
     )
 
 
-def _wish(world: StickerWorld, batch: StickerBatch, row: int, other: int, random: Random) -> _Wish:
+def _draw_edit(
+    world: StickerWorld, batch: StickerBatch, row: int, other: int, random: Random
+) -> _Edit:
     """Choose what shall change in picture `row`; subject `other` may take its subject's place."""
     subject, scene = int(batch.subject[row]), int(batch.scene[row])
     attributes, name = batch.attributes[row], world.subjects.names[subject]
@@ -155,10 +157,10 @@ def _wish(world: StickerWorld, batch: StickerBatch, row: int, other: int, random
     elif kind is Change.REMOVAL:
         target = draw_empty_caption(random, SCENES[scene])
     is_silent = kind is Change.WORD or random.random() < EMPTY_SHARE
-    return _Wish(kind, "" if is_silent else source, target, wanted_scene, wanted, is_about_scene)
+    return _Edit(kind, "" if is_silent else source, target, wanted_scene, wanted, is_about_scene)
 
 
-def _known_mask(wish: _Wish, subject: Tensor) -> Tensor:
+def _known_mask(wish: _Edit, subject: Tensor) -> Tensor:
     """Return what changes (1, R, R) as far as the `subject` mask (1, R, R) of a picture tells."""
     match wish.kind:
         case Change.REMOVAL:
@@ -172,13 +174,13 @@ def _known_mask(wish: _Wish, subject: Tensor) -> Tensor:
 
 
 def _visible_change(
-    world: StickerWorld, batch: StickerBatch, rows: list[int], wishes: Sequence[_Wish]
+    world: StickerWorld, batch: StickerBatch, rows: list[int], edits: Sequence[_Edit]
 ) -> Tensor:
     """Draw `rows` again as wished, from the same noise, and return what differs (n, 1, R, R)."""
     count = len(batch.noise)
     views = count // len(batch.frames)
     frames = batch.frames.repeat_interleave(views, dim=0)
-    kinds = [wish.kind for wish in wishes]
+    kinds = [wish.kind for wish in edits]
     is_other, stays, is_scene = (
         torch.tensor(flags).view(-1, 1, 1, 1).to(frames.device)
         for flags in (
@@ -188,8 +190,8 @@ def _visible_change(
         )
     )
     shown = torch.where(is_other, frames.roll(-views, 0)[rows], frames[rows])
-    scenes = [wish.scene for wish in wishes]
-    attributes = [wish.attributes for wish in wishes]
+    scenes = [wish.scene for wish in edits]
+    attributes = [wish.attributes for wish in edits]
     wanted = place(batch.noise[rows], shown, scenes, attributes)
     # Who gets a hat stays where it is; the renderer alone would make room for the hat.
     layout = Layout(

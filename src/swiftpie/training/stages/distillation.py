@@ -1,35 +1,27 @@
 """What stages around a teacher share: weights, conditions, predictions and samplings."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from swiftpie.backbones.preset import trailing
 from swiftpie.data.stickers import StickerBatch
 from swiftpie.errors import ConfigError
 from swiftpie.models.denoiser import Prediction, SubjectCondition
-from swiftpie.models.reference import read_references
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.schedules import PredictionType, build_schedule
 from swiftpie.training.context import Context
 from swiftpie.training.losses import LAST_TIMESTEP, guide, integrate
-from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
+from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
 from swiftpie.training.stages.one_step_networks import OneStepNetworks, load_trained
 from swiftpie.training.stages.one_step_tasks import (
     Drops,
-    References,
     absent_subject,
     condition_of,
-    imperfect,
-    random_region,
-    show,
 )
 from swiftpie.types import TextCondition
 
@@ -37,8 +29,14 @@ if TYPE_CHECKING:
     from swiftpie.attention.condition import Notes
 
 
+NOISE_SEED = 2**30  # above any draw; the generator reads 32 bits of a seed
+NOTHING_DROPPED = Drops(everything=0.0, semantic=0.0, detail=0.0, aligned=0.0)
+
+C = TypeVar("C", bound=nn.Module)
+
+
 @dataclass(frozen=True)
-class Scenes:
+class SceneSettings:
     """How the pictures of a batch are drawn, in all stages that distil."""
 
     num_subjects: int = 8
@@ -46,14 +44,14 @@ class Scenes:
     drops: Drops = field(default_factory=Drops)
 
 
-class Model(NamedTuple):
+class LoadedModel(NamedTuple):
     """A student or a teacher, and the stage that draws, encodes, judges and exports for it."""
 
     networks: OneStepNetworks
     stage: OneStepStage
 
 
-def load_model(context: Context, source: str, *, scenes: Scenes) -> Model:
+def load_model(context: Context, source: str, *, scenes: SceneSettings) -> LoadedModel:
     """Load weights and build the stage around them.
 
     Args:
@@ -71,7 +69,7 @@ def load_model(context: Context, source: str, *, scenes: Scenes) -> Model:
         stage = config.build(context)
         networks = stage.network()
         assert isinstance(networks, OneStepNetworks)
-        return Model(networks, stage)
+        return LoadedModel(networks, stage)
     trained = load_trained(context.weights_of(source), device=context.device)
     stage = OneStepStage(
         context.world(),
@@ -80,12 +78,12 @@ def load_model(context: Context, source: str, *, scenes: Scenes) -> Model:
         tokenizer=trained.tokenizer,
         config=config,
     )
-    return Model(trained.networks, stage)
+    return LoadedModel(trained.networks, stage)
 
 
 def load_pair(
-    context: Context, *, student: str, teacher: str, scenes: Scenes
-) -> tuple[Model, Model]:
+    context: Context, *, student: str, teacher: str, scenes: SceneSettings
+) -> tuple[LoadedModel, LoadedModel]:
     """Load a student and a frozen teacher that share one latent space and one vocabulary.
 
     Raises:
@@ -106,7 +104,13 @@ def load_pair(
     return first, second
 
 
-C = TypeVar("C", bound=nn.Module)
+class Encoded(NamedTuple):
+    """All that a denoiser is told about a batch besides its noise."""
+
+    text: TextCondition
+    no_text: TextCondition  # the empty prompt, B rows
+    subject: SubjectCondition
+    has_subject: bool  # whether there is a reference
 
 
 class StudentAndCritic(nn.Module, Generic[C]):
@@ -122,7 +126,7 @@ class StudentAndCritic(nn.Module, Generic[C]):
 class CriticStage:
     """A stage over `StudentAndCritic`; only its student is judged and kept."""
 
-    student: Model
+    student: LoadedModel
     teacher: OneStepNetworks
 
     @property
@@ -133,7 +137,17 @@ class CriticStage:
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
         """The student and its critic, each with its own optimizer."""
-        return MappingProxyType({"student": ("student",), "critic": ("critic",)})
+        return {"student": ("student",), "critic": ("critic",)}
+
+    def generate(
+        self, student: OneStepNetworks, draw: int, *, scenes: SceneSettings
+    ) -> tuple[StickerBatch, Tensor, Encoded]:
+        """Return batch `draw`, the student's latents for it, and the conditions of its teacher."""
+        stage = self.student.stage
+        batch = stage.world.batch(scenes.num_subjects, scenes.views, seed=draw)
+        sample = predict_once(stage, student, batch, drops=scenes.drops, seed=draw).sample
+        encoded = encode_for_teacher(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
+        return batch, sample, encoded
 
     def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
         """Save and judge one-step pictures of held-out subjects."""
@@ -144,19 +158,6 @@ class CriticStage:
         """Write the student as the one-step stage does."""
         assert isinstance(network, StudentAndCritic)
         self.student.stage.export(network.student, folder)
-
-
-NOISE_SEED = 2**30  # above any draw; the generator reads 32 bits of a seed
-NOTHING_DROPPED = Drops(everything=0.0, semantic=0.0, detail=0.0, aligned=0.0)
-
-
-class Encoded(NamedTuple):
-    """All that a denoiser is told about a batch besides its noise."""
-
-    text: TextCondition
-    no_text: TextCondition  # the empty prompt, B rows
-    subject: SubjectCondition
-    has_subject: bool  # whether there is a reference
 
 
 def encode(
@@ -183,45 +184,20 @@ def encode(
     has_prompt = torch.rand(len(batch.captions), generator=generator) >= text_drop
     given = zip(batch.captions, has_prompt.tolist(), strict=True)
     text = stage.encode_text(networks, [caption if shown else "" for caption, shown in given])
-    empty = stage.encode_text(networks, [""])
-    no_text = empty.repeat(len(batch.noise))
+    no_text = stage.encode_text(networks, [""]).repeat(len(batch.noise))
     if float(chance[0]) < drops.everything:
         absent = absent_subject(batch.noise, width=text.pooled.shape[1])
         return Encoded(text, no_text, absent, has_subject=False)
-    mask = imperfect(batch.reference_mask, float(chance[1]))
-    references = _read(stage, networks, batch.reference * mask, mask, empty_text=empty)
-    views = len(batch.noise) // len(mask)
-    rows = torch.arange(len(mask), device=mask.device).repeat_interleave(views)
-    cells = (batch.noise.shape[2], batch.noise.shape[3])
-    shown = show(
-        references.select(rows),
-        batch.layout,
-        random_region(batch.mask, cells, generator=generator),
+    shown = stage.subject_input(
+        networks,
+        batch,
+        generator,
+        layout=batch.layout,
         drops=drops,
-        views=views,
-        generator=generator,
+        mask_chance=float(chance[1]),
     )
     subject = condition_of([shown], batch.noise, autoencoder=stage.autoencoder)
     return Encoded(text, no_text, subject, has_subject=True)
-
-
-def _read(
-    stage: OneStepStage,
-    networks: OneStepNetworks,
-    pixels: Tensor,
-    mask: Tensor,
-    *,
-    empty_text: TextCondition,
-) -> References:
-    features = read_references(
-        networks.denoiser,
-        networks.image_encoder,
-        stage.autoencoder,
-        pixels=pixels,
-        mask=mask,
-        empty_text=empty_text,
-    )
-    return References(pixels, mask, features)
 
 
 def noise_generator(draw: int) -> torch.Generator:
@@ -231,13 +207,6 @@ def noise_generator(draw: int) -> torch.Generator:
     shifted: noise from there would tell what the picture is.
     """
     return torch.Generator().manual_seed(NOISE_SEED + draw)
-
-
-@contextmanager
-def fast_precision(device: torch.device) -> Iterator[None]:
-    """Compute in bfloat16, with the attention whose backward pass is fast on small grids."""
-    with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-        yield
 
 
 def predict(

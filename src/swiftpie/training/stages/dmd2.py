@@ -9,31 +9,29 @@ from torch import Tensor, nn
 
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.training.context import Context
-from swiftpie.training.critics import RealismHead, watch
+from swiftpie.training.critics import RealismHead, middle_features
 from swiftpie.training.loop import Update
 from swiftpie.training.losses import (
     FIRST_COMPARED,
     LAST_COMPARED,
     clean_loss,
-    descend,
+    discriminator_loss,
     dmd_gradient,
-    fool_loss,
+    generator_loss,
+    loss_of_gradient,
     noised,
-    tell_apart_loss,
 )
 from swiftpie.training.stages.distillation import (
     CriticStage,
     Encoded,
-    Scenes,
+    SceneSettings,
     StudentAndCritic,
-    encode_for_teacher,
-    fast_precision,
     load_pair,
     noise_generator,
     predict,
     predict_guided,
-    predict_once,
 )
+from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.one_step_networks import trainable
 
 
@@ -43,11 +41,11 @@ class Dmd2Config:
 
     start: str = "mini"  # the student's first weights; see `load_model`
     teacher: str = "mini_teacher"
-    scenes: Scenes = field(default_factory=Scenes)
+    scenes: SceneSettings = field(default_factory=SceneSettings)
     guidance: float = 1.75  # of the teacher
     student_every: int = 5  # steps of the critic for each of the student
-    fool_weight: float = 1e-3  # of the discriminator, for the student; 0 leaves it out
-    tell_apart_weight: float = 1e-2  # for the critic
+    adversarial_weight: float = 1e-3  # of the discriminator, for the student; 0 leaves it out
+    discriminator_weight: float = 1e-2  # for the critic
     regression_weight: float = 0.25  # of the one-step stage's losses; 0 leaves them out
 
     def build(self, context: Context) -> "Dmd2Stage":
@@ -68,7 +66,7 @@ class Critic(nn.Module):
 
     def forward(self, noisy: Tensor, timesteps: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """Return clean latents for noisy ones (B, C, h, w), and how real they look, (B, 1)."""
-        with watch(self.denoiser.unet) as middle:
+        with middle_features(self.denoiser.unet) as middle:
             clean = predict(self.denoiser, noisy, timesteps, encoded).sample
         return clean, self.head(middle[-1]).float()
 
@@ -94,15 +92,12 @@ class Dmd2Stage(CriticStage):
     def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
         """Move the student at every fifth step, and its critic after it at every step."""
         assert isinstance(network, StudentAndCritic)
-        scenes, stage = self.config.scenes, self.student.stage
-        generator = noise_generator(draw)
-        batch = stage.world.batch(scenes.num_subjects, scenes.views, seed=draw)
+        stage, generator = self.student.stage, noise_generator(draw)
         is_students_turn = step % self.config.student_every == 0
         with torch.set_grad_enabled(is_students_turn):
-            generated = predict_once(
-                stage, network.student, batch, drops=scenes.drops, seed=draw
-            ).sample
-        encoded = encode_for_teacher(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
+            batch, generated, encoded = self.generate(
+                network.student, draw, scenes=self.config.scenes
+            )
         with torch.no_grad(), fast_precision(batch.noise.device):
             real = stage.autoencoder.encode(batch.pixels).float()
         if is_students_turn:
@@ -124,12 +119,12 @@ class Dmd2Stage(CriticStage):
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         gradient = self.score_difference(network, generated.detach(), encoded, generator)
-        terms = {"distillation": descend(generated, gradient).float()}
-        if self.config.fool_weight:
+        terms = {"distillation": loss_of_gradient(generated, gradient).float()}
+        if self.config.adversarial_weight:
             noisy, levels = noised(generated, generator)
             with fast_precision(noisy.device):
                 _, logits = network.critic(noisy, levels.timesteps, encoded)
-            terms["fool"] = self.config.fool_weight * fool_loss(logits)
+            terms["adversarial"] = self.config.adversarial_weight * generator_loss(logits)
         return terms
 
     @torch.no_grad()
@@ -162,10 +157,10 @@ class Dmd2Stage(CriticStage):
         with fast_precision(noisy.device):
             clean, false_logits = critic(noisy, levels.timesteps, encoded)
         terms = {"critic": clean_loss(clean, generated, levels).float()}
-        if self.config.tell_apart_weight:
+        if self.config.discriminator_weight:
             noisy, levels = noised(real, generator)
             with fast_precision(noisy.device):
                 _, true_logits = critic(noisy, levels.timesteps, encoded)
-            loss = tell_apart_loss(false_logits, true_logits)
-            terms["tell_apart"] = self.config.tell_apart_weight * loss
+            loss = discriminator_loss(false_logits, true_logits)
+            terms["discriminator"] = self.config.discriminator_weight * loss
         return terms

@@ -23,24 +23,29 @@ from swiftpie.training.context import Context
 from swiftpie.training.losses import (
     FIRST_COMPARED,
     LAST_COMPARED,
+    LAST_TIMESTEP,
     draw_levels,
     psnr_db,
     robust_and_squared,
-    score_pull,
+    score_regulariser,
 )
-from swiftpie.training.perceptual import Compare, distance, in_autoencoder, in_judge
+from swiftpie.training.perceptual import (
+    Compare,
+    compare_in_autoencoder,
+    compare_in_judge,
+    picture_distance,
+)
 from swiftpie.training.stages.changes import Changes, draw_changes, mask_figures
 from swiftpie.training.stages.distillation import (
     Encoded,
-    Model,
-    Scenes,
+    LoadedModel,
+    SceneSettings,
     encode,
-    fast_precision,
     load_model,
     load_pair,
     predict,
 )
-from swiftpie.training.stages.one_step import LAST_TIMESTEP as GENERATOR_TIMESTEP
+from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.one_step_tasks import Drops, absent_subject
 from swiftpie.types import TextCondition
 
@@ -50,7 +55,7 @@ SHOWN = 12  # columns of the picture of progress
 # Often without a reference: then all that the generator knows of the picture is noise and text.
 DROPS = Drops(everything=0.5, semantic=0.1, detail=0.3, aligned=0.5)
 ONLY_TEXT = Drops(everything=1.0)
-MISLED_WEIGHT = 0.5  # of the noise under a wrong prompt, which is the same noise
+WRONG_PROMPT_WEIGHT = 0.5  # of the noise under a wrong prompt, which is the same noise
 DOUBT_WEIGHT = 0.5  # of the coarse map within the noise, beside the fine mask
 SAME_WEIGHT = 0.2  # of telling whether the subject stays
 OVERLAP_WEIGHT = 0.5  # of what found and true masks share, beside cell by cell
@@ -63,7 +68,9 @@ class MiniInversionConfig:
     generator: str = "mini_repainting"  # what is inverted: a run, a folder, or `mini`
     start_from: str = ""  # the run whose network is trained further
     teacher: str = ""  # a multi-step model of the same latents, for the score term
-    scenes: Scenes = field(default_factory=lambda: Scenes(num_subjects=6, drops=DROPS))
+    scenes: SceneSettings = field(
+        default_factory=lambda: SceneSettings(num_subjects=6, drops=DROPS)
+    )
     generated_share: float = 0.2  # of the batches show what the generator drew
     reconstruct_every: int = 4  # batches; each costs a pass through the generator and back
     noise_weight: float = 0.5
@@ -94,7 +101,7 @@ class MiniInversionConfig:
         return MiniInversionStage(generator, config=self, start=start, teacher=teacher)
 
 
-class Round(NamedTuple):
+class InvertedBatch(NamedTuple):
     """A batch of pictures and what the network reads in them."""
 
     batch: StickerBatch
@@ -113,10 +120,10 @@ class MiniInversionStage:
     is frozen whole, as its own training teaches it to keep a given picture.
     """
 
-    generator: Model
+    generator: LoadedModel
     config: MiniInversionConfig
     start: Path | None = None
-    teacher: Model | None = None
+    teacher: LoadedModel | None = None
 
     @property
     def samples_per_step(self) -> int:
@@ -170,14 +177,14 @@ class MiniInversionStage:
 
     def read(
         self, network: TinyInversion, batch: StickerBatch, latents: Tensor, *, seed: int
-    ) -> Round:
+    ) -> InvertedBatch:
         """Read pictures, given as `latents` (B, C, h, w), under two prompts each."""
         stage, networks = self.generator.stage, self.generator.networks
         changes = draw_changes(self.world, batch, seed=seed)
         with torch.no_grad():
             text = stage.encode_text(networks, changes.source + changes.target)
         reading, count = network.read(latents.repeat(2, 1, 1, 1), text), len(latents)
-        return Round(
+        return InvertedBatch(
             batch=batch,
             changes=changes,
             latents=latents,
@@ -193,9 +200,9 @@ class MiniInversionStage:
     def _generate(self, start: Tensor, told: Encoded) -> Tensor:
         """Return the latents (B, C, h, w) that the generator draws."""
         denoiser = self.generator.networks.denoiser
-        return predict(denoiser, start, GENERATOR_TIMESTEP, told).sample
+        return predict(denoiser, start, LAST_TIMESTEP, told).sample
 
-    def _reconstruction(self, now: Round, told: Encoded) -> dict[str, Tensor]:
+    def _reconstruction(self, now: InvertedBatch, told: Encoded) -> dict[str, Tensor]:
         """Return the terms that compare pictures with what their inverted noise gives."""
         config, autoencoder = self.config, self.generator.stage.autoencoder
         terms: dict[str, Tensor] = {}
@@ -209,14 +216,16 @@ class MiniInversionStage:
             with fast_precision(now.latents.device):
                 truth = autoencoder.decode(now.latents[chosen]).float()
                 pixels = autoencoder.decode(again[chosen]).float()
-                terms["pixels"] = config.pixels_weight * distance(pixels, truth, self._compares)
+                terms["pixels"] = config.pixels_weight * picture_distance(
+                    pixels, truth, self._compares
+                )
         return terms
 
     @cached_property
     def _compares(self) -> Sequence[Compare]:
-        compares = [in_autoencoder(self.generator.stage.autoencoder)]
+        compares = [compare_in_autoencoder(self.generator.stage.autoencoder)]
         if self.config.asks_judge:
-            compares.append(in_judge(self.world.tiles.device))
+            compares.append(compare_in_judge(self.world.tiles.device))
         return compares
 
     @torch.no_grad()
@@ -274,17 +283,17 @@ def start_of(latents: Tensor, noise: Tensor) -> Tensor:
         latents: Of a picture.
         noise: What was inverted from it.
     """
-    return add_noise(latents, noise, scaled_linear_step(GENERATOR_TIMESTEP))
+    return add_noise(latents, noise, scaled_linear_step(LAST_TIMESTEP))
 
 
-def _noise_term(now: Round) -> Tensor:
+def _noise_term(now: InvertedBatch) -> Tensor:
     """Compare the noise, which is the same whatever the prompt says."""
     told = noise_error(now.source.noise, now.batch.noise).total
     misled = noise_error(now.target.noise, now.batch.noise).total
-    return (told + MISLED_WEIGHT * misled) / (1 + MISLED_WEIGHT)
+    return (told + WRONG_PROMPT_WEIGHT * misled) / (1 + WRONG_PROMPT_WEIGHT)
 
 
-def _edits_term(now: Round, difference: Difference) -> Tensor:
+def _edits_term(now: InvertedBatch, difference: Difference) -> Tensor:
     """Return how badly disagreement is told, between two prompts and within each noise."""
     mask, stays = now.changes.mask, now.changes.same_subject.to(difference.same_subject)
     doubt = torch.cat([now.source.doubt, now.target.doubt])
@@ -310,12 +319,12 @@ def _share_right(logits: Tensor, truth: Tensor) -> float:
     return float(((logits > 0) == truth.to(logits.device)).float().mean())
 
 
-def _score_term(now: Round, teacher: Model, chance: torch.Generator) -> Tensor:
+def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generator) -> Tensor:
     """Return the score regulariser, with the teacher told the first prompts alone."""
     absent = absent_subject(now.latents, width=now.text.pooled.shape[1])
     told = Encoded(now.text, now.text, absent, has_subject=False)
     with fast_precision(now.latents.device):
-        return score_pull(
+        return score_regulariser(
             lambda noisy, timesteps: (
                 predict(teacher.networks.denoiser, noisy, timesteps, told).sample
             ),

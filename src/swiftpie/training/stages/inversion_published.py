@@ -26,8 +26,14 @@ from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import draw_noise
 from swiftpie.schedules import PredictionType, Step, add_noise
-from swiftpie.training.losses import FIRST_COMPARED, LAST_COMPARED, draw_levels, psnr_db, score_pull
-from swiftpie.training.perceptual import Compare, distance
+from swiftpie.training.losses import (
+    FIRST_COMPARED,
+    LAST_COMPARED,
+    draw_levels,
+    psnr_db,
+    score_regulariser,
+)
+from swiftpie.training.perceptual import Compare, picture_distance
 from swiftpie.types import TextCondition
 
 ADAPTER_FILE = "ip_adapter.safetensors"
@@ -60,7 +66,7 @@ class ImageBranch(nn.Module):
         tokens: Tensor = functional_call(encoder, worn, (pixels, torch.ones_like(pixels[:, :1])))
         return tokens
 
-    def worn_by_denoiser(self) -> dict[str, Tensor]:
+    def denoiser_weights(self) -> dict[str, Tensor]:
         """Return the weights under the names that a `UNetDenoiser` has for its own."""
         return {
             f"unet.{path}.processor.{name}": one
@@ -110,7 +116,7 @@ def denoise(
         pooled=start.new_zeros(count, 1, 1),
         aligned=start.new_zeros(count, 1, 0, rows, columns),
     )
-    worn = {} if image is None else image.worn_by_denoiser()
+    worn = {} if image is None else image.denoiser_weights()
     prediction = functional_call(denoiser, worn, (start, timestep, text, condition, {}))
     sample: Tensor = prediction.sample
     return sample
@@ -138,7 +144,7 @@ def save(networks: InversionNetworks, folder: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Terms:
+class InversionWeights:
     """Weights of the loss; 0 leaves a term out, and what it costs."""
 
     noise: float = 1.0  # squared error of noise, where it is known
@@ -147,7 +153,7 @@ class Terms:
     score: float = 0.0  # of the score regulariser, which needs a teacher
 
 
-class Round(NamedTuple):
+class InversionBatch(NamedTuple):
     """Pictures to invert."""
 
     noise: Tensor | None  # (B, C, h, w) what they were drawn from, if they were
@@ -166,7 +172,7 @@ class InversionStage:
 
     components: Components  # the generator, frozen
     encoder: ClipIdentityEncoder | None  # reads the picture to keep; None: text alone
-    terms: Terms
+    terms: InversionWeights
     batch_size: int
     prompts: Sequence[str] = ()  # of pictures that the generator draws
     photos: WholePhotos | None = None  # invert these instead
@@ -231,7 +237,9 @@ class InversionStage:
                     found["latents"] = terms.latents * F.mse_loss(again, now.latents)
                 if terms.pixels:
                     pixels = self.components.autoencoder.decode(again)
-                    found["pixels"] = terms.pixels * distance(pixels, now.pixels, self.compares)
+                    found["pixels"] = terms.pixels * picture_distance(
+                        pixels, now.pixels, self.compares
+                    )
         if terms.noise and now.noise is not None:
             found["noise"] = terms.noise * F.mse_loss(guess, now.noise)
         if terms.score:
@@ -239,29 +247,31 @@ class InversionStage:
         return found
 
     @torch.no_grad()
-    def _pictures(self, draw: int) -> Round:
+    def _pictures(self, draw: int) -> InversionBatch:
         """Return pictures and what they are told to show."""
         random = Random(draw)
         if self.photos is not None:
             pixels, captions = self.photos.batch(self.batch_size, draw)
             pixels = pixels.to(self.components.device)
             latents = self.components.autoencoder.encode(pixels)
-            told = mislead(captions, self.photos.captions, random, share=self.wrong_prompts)
-            return Round(None, latents, pixels, self.components.text.encode(told))
+            told = mismatch_prompts(
+                captions, self.photos.captions, random, share=self.wrong_prompts
+            )
+            return InversionBatch(None, latents, pixels, self.components.text.encode(told))
         prompts = [random.choice(self.prompts) for _ in range(self.batch_size)]
         text = self.components.text.encode(prompts)
         noise = self._noise([random.randrange(2**63) for _ in prompts])
         schedule = self.components.schedule
         latents = self._draw(schedule.initial_latents(noise), text, tokens=None, image=None)
         pixels = self.components.autoencoder.decode(latents).clamp(-1, 1)
-        return Round(noise, latents, pixels, text)
+        return InversionBatch(noise, latents, pixels, text)
 
     def _noise(self, seeds: list[int]) -> Tensor:
         preset = self.components.preset
         side = self.size_px // preset.latent_cell_px
         return draw_noise(seeds, (preset.latent_channels, side, side)).to(self.components.device)
 
-    def _again(self, network: InversionNetworks, now: Round, guess: Tensor) -> Tensor:
+    def _again(self, network: InversionNetworks, now: InversionBatch, guess: Tensor) -> Tensor:
         """Return the latents (B, C, h, w) that come back from inverted noise."""
         tokens = None
         if self.encoder is not None and network.image is not None:
@@ -283,7 +293,7 @@ class InversionStage:
         raw = denoise(self.denoiser, start, timestep, text, tokens=tokens, image=image)
         return self.components.schedule.advance(start, raw, 0)
 
-    def _score(self, now: Round, guess: Tensor, chance: torch.Generator) -> Tensor:
+    def _score(self, now: InversionBatch, guess: Tensor, chance: torch.Generator) -> Tensor:
         assert self.teacher is not None, "a score term needs a teacher"
         teacher, states = self.teacher, now.text.hidden_states
 
@@ -293,7 +303,7 @@ class InversionStage:
 
         levels = draw_levels(chance, like=now.latents, first=FIRST_COMPARED, last=LAST_COMPARED)
         with torch.autocast(guess.device.type, torch.bfloat16, enabled=self.autocast):
-            return score_pull(
+            return score_regulariser(
                 teach,
                 now.latents,
                 guess,
@@ -323,7 +333,7 @@ class InversionStage:
         save(network, folder)
 
 
-def mislead(
+def mismatch_prompts(
     captions: Sequence[str], others: Sequence[str], random: Random, *, share: float
 ) -> list[str]:
     """Return captions of which a `share` is empty or one of `others`, half of it each.

@@ -29,7 +29,7 @@ from swiftpie.training.perceptual import (
 )
 from swiftpie.training.stages.adapter_examples import make_prompt
 from swiftpie.training.stages.adapter_networks import CLIP_WIDTH, new_projector
-from swiftpie.training.stages.inversion_published import InversionStage, Terms
+from swiftpie.training.stages.inversion_published import InversionStage, InversionWeights
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
@@ -53,7 +53,7 @@ class InversionConfig:
     teacher: Path | None = None  # folder of a multi-step U-Net, for the score term
     teacher_predicts: PredictionType = PredictionType.EPSILON
     perceptual: Path | None = None  # a vision model of transformers; the autoencoder if none
-    terms: Terms = field(default_factory=Terms)
+    terms: InversionWeights = field(default_factory=InversionWeights)
     trains_image_branch: bool = True
     num_tokens: int = 4  # of a new image branch
     wrong_prompts: float = 0.1  # share of photos under another's prompt or none

@@ -1,6 +1,8 @@
 """Stage 2: the one-step model, by regression on the renderer's own noise-to-picture map."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,10 +11,7 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.data.stickers import StickerBatch, StickerWorld
@@ -24,7 +23,14 @@ from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.models.reference import read_references
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.training.context import Context
-from swiftpie.training.losses import gradient_l1, layout_loss, map_loss, robust_and_squared
+from swiftpie.training.losses import (
+    LAST_TIMESTEP,
+    gradient_l1,
+    layout_loss,
+    map_loss,
+    psnr_db,
+    robust_and_squared,
+)
 from swiftpie.training.stages.one_step_networks import (
     OneStepNetworks,
     load_trained,
@@ -32,26 +38,26 @@ from swiftpie.training.stages.one_step_networks import (
     trainable,
 )
 from swiftpie.training.stages.one_step_tasks import (
-    Answer,
+    DenoiserInput,
     Drops,
     Outcome,
     References,
-    Shown,
-    Start,
+    SubjectInput,
+    Target,
     Task,
     Tasks,
     absent_subject,
+    cells_of,
     condition_of,
+    drop_conditions,
     hats_of,
-    imperfect,
+    perturbed_mask,
     random_region,
-    refined_start,
+    refined_input,
     repainting,
-    show,
 )
 from swiftpie.types import TextCondition
 
-LAST_TIMESTEP = 999  # the only one that the one-step model is asked for
 VALIDATION_SEED = 2**31 - 1
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
@@ -118,7 +124,7 @@ class OneStepStage:
         generator = torch.Generator().manual_seed(step)
         task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
         device = self.world.tiles.device
-        with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with fast_precision(device):
             if task is Task.REPAINT:
                 answer, outcome = self._repaint(network, step, generator)
             else:
@@ -126,7 +132,7 @@ class OneStepStage:
             with torch.no_grad():
                 target = self.autoencoder.encode(answer.pixels).float()
         sample = outcome.prediction.sample.float()
-        mask, cells = answer.masks.amax(dim=1, keepdim=True), (target.shape[2], target.shape[3])
+        mask, cells = answer.masks.amax(dim=1, keepdim=True), cells_of(target)
         weight = 1 + SUBJECT_WEIGHT * resize_mask(mask, cells)
         weight = weight + HAT_WEIGHT * resize_mask(answer.hats, cells)
         weight = weight / weight.mean() * self.autoencoder.channel_weights()
@@ -154,7 +160,7 @@ class OneStepStage:
 
     def _draw(
         self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
-    ) -> tuple[Answer, Outcome]:
+    ) -> tuple[Target, Outcome]:
         """Draw whole pictures of one or two subjects."""
         is_free = task in {Task.PLACED_FREELY, Task.PAIR}
         batch = self.world.batch(
@@ -168,7 +174,7 @@ class OneStepStage:
         if task is Task.REFINE:
             with torch.no_grad():
                 draft = self.forward(network, batch, generator, forced=1.0).prediction.sample
-            start = refined_start(batch.noise, draft, chance=step % 3)
+            start = refined_input(batch.noise, draft, chance=step % 3)
             generator.set_state(state)  # the same conditions again
         forced = 1.0 if is_free or start is not None else TEACHER_FORCED
         outcome = self.forward(network, batch, generator, forced=forced, start=start)
@@ -179,11 +185,11 @@ class OneStepStage:
         )
         # Where noise does not place the subject, there is nothing to predict.
         layout = None if is_free else batch.layout
-        return Answer(batch.pixels, masks, hats_of(batch), layout), outcome
+        return Target(batch.pixels, masks, hats_of(batch), layout), outcome
 
     def _repaint(
         self, network: OneStepNetworks, step: int, generator: torch.Generator
-    ) -> tuple[Answer, Outcome]:
+    ) -> tuple[Target, Outcome]:
         """Complete pictures of which a part is given, with or without their subject's reference.
 
         The given part is one more subject, seen in the frame of the picture itself.
@@ -194,25 +200,32 @@ class OneStepStage:
         wanted = repainting(batch, seed=step, may_empty=not knows_subject)
         given = 1 - wanted.allowed
         frame = self._read(network, wanted.pixels * given, given)
-        cells = (batch.noise.shape[2], batch.noise.shape[3])
         drops = self.config.drops
         shown = [
-            show(
+            drop_conditions(
                 frame,
                 whole_frame(given),
-                resize_mask(given, cells),
+                resize_mask(given, cells_of(batch.noise)),
                 drops=replace(drops, aligned=drops.aligned / 2, detail=drops.detail / 2),
                 views=1,
                 generator=generator,
             )
         ]
         if knows_subject:
-            subject = self._subject(network, batch, generator, views=views, layout=batch.layout)
+            chance = float(torch.rand((), generator=generator))
+            subject = self.subject_input(
+                network,
+                batch,
+                generator,
+                layout=batch.layout,
+                drops=drops,
+                mask_chance=chance,
+            )
             shown.insert(0, subject)
         text = self.encode_text(network, wanted.captions)
         condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
         prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
-        answer = Answer(wanted.pixels, wanted.mask, wanted.hats, None)
+        answer = Target(wanted.pixels, wanted.mask, wanted.hats, None)
         return answer, Outcome(prediction, None, [])
 
     def forward(
@@ -222,14 +235,14 @@ class OneStepStage:
         generator: torch.Generator,
         *,
         forced: float = 0.0,
-        start: Start | None = None,
+        start: DenoiserInput | None = None,
     ) -> Outcome:
         """Predict `batch`, with conditions dropped by `generator`.
 
         `forced` is the share of samples that get the true layout instead of the predicted one;
         `start` is what enters the denoiser, if not the noise of the first step.
         """
-        start = start or Start(batch.noise, LAST_TIMESTEP)
+        start = start or DenoiserInput(batch.noise, LAST_TIMESTEP)
         text = self.encode_text(network, batch.captions)
         extent = subject_extent(batch.reference_mask).repeat_interleave(self.config.views, dim=0)
         scores = network.layout_predictor(batch.noise, text.pooled, extent)
@@ -238,17 +251,22 @@ class OneStepStage:
             return Outcome(network.denoiser(*start, text, condition, {}), scores, [])
         known = torch.rand(len(extent), generator=generator) < forced
         layout = _choose(known.to(extent.device), batch.layout, scores.layout)
-        views = self.config.views
-        shown = [self._subject(network, batch, generator, views=views, layout=layout)]
+        views, drops = self.config.views, self.config.drops
+        chance = float(torch.rand((), generator=generator))
+        shown = [
+            self.subject_input(
+                network, batch, generator, layout=layout, drops=drops, mask_chance=chance
+            )
+        ]
         if batch.companion_layout is not None:
             rows = torch.arange(len(batch.noise), device=batch.noise.device).roll(views)
-            cells = (batch.noise.shape[2], batch.noise.shape[3])
+            region = random_region(batch.companion_mask, cells_of(batch.noise), generator=generator)
             shown.append(
-                show(
+                drop_conditions(
                     shown[0].references.select(rows),
                     batch.companion_layout,
-                    random_region(batch.companion_mask, cells, generator=generator),
-                    drops=self.config.drops,
+                    region,
+                    drops=drops,
                     views=views,
                     generator=generator,
                 )
@@ -259,27 +277,27 @@ class OneStepStage:
         maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
         return Outcome(prediction, scores, maps)
 
-    def _subject(
+    def subject_input(
         self,
         network: OneStepNetworks,
         batch: StickerBatch,
         generator: torch.Generator,
         *,
-        views: int,
         layout: Layout,
-    ) -> Shown:
-        mask = imperfect(batch.reference_mask, float(torch.rand((), generator=generator)))
+        drops: Drops,
+        mask_chance: float,
+    ) -> SubjectInput:
+        """Return the subjects of `batch` as the denoiser reads them, with conditions dropped.
+
+        `mask_chance` in [0, 1) decides how imperfect the masks of references are.
+        """
+        mask = perturbed_mask(batch.reference_mask, mask_chance)
         read = self._read(network, batch.reference * mask, mask)
+        views = len(batch.noise) // len(mask)
         rows = torch.arange(len(mask), device=mask.device).repeat_interleave(views)
-        cells = (batch.noise.shape[2], batch.noise.shape[3])
-        region = random_region(batch.mask, cells, generator=generator)
-        return show(
-            read.select(rows),
-            layout,
-            region,
-            drops=self.config.drops,
-            views=views,
-            generator=generator,
+        region = random_region(batch.mask, cells_of(batch.noise), generator=generator)
+        return drop_conditions(
+            read.select(rows), layout, region, drops=drops, views=views, generator=generator
         )
 
     def _read(self, network: OneStepNetworks, pixels: Tensor, mask: Tensor) -> References:
@@ -320,17 +338,11 @@ class OneStepStage:
             part = slice(first, first + 12)
             rows += [to_pil(x[part]) for x in (batch.reference, pixels, batch.pixels)]
         contact_sheet(rows, cell_px=128).save(path)
-        error = (pixels - batch.pixels).square() / 4  # the range of pixels is 2 wide
-        subject = (error * batch.mask).sum((1, 2, 3)) / (3 * batch.mask.sum((1, 2, 3)))
-        mask = resize_mask(
-            outcome.prediction.subject_mask.float(), (pixels.shape[2], pixels.shape[3])
-        )
-        steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())
+        mask = resize_mask(outcome.prediction.subject_mask.float(), cells_of(pixels))
         return {
-            "psnr_db": float(-10 * error.mean((1, 2, 3)).log10().mean()),
-            "subject_psnr_db": float(-10 * subject.log10().mean()),
+            "psnr_db": psnr_db(pixels, batch.pixels),
             "mask_iou": float(iou(mask, batch.mask).mean()),
-            "sharpness": float(steps[0] / steps[1]),
+            **subject_figures(pixels, batch),
         }
 
     def export(self, network: nn.Module, folder: Path) -> None:
@@ -346,6 +358,24 @@ class OneStepStage:
             assert isinstance(part, (PreTrainedModel, ModelMixin))
             part.save_pretrained(folder / name)
         network.tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def subject_figures(pixels: Tensor, batch: StickerBatch) -> dict[str, float]:
+    """Return how well pictures (B, 3, R, R) show the subjects of `batch`, and their sharpness."""
+    error = ((pixels - batch.pixels).square() * batch.mask).sum((1, 2, 3)) / 4
+    subject = error / (3 * batch.mask.sum((1, 2, 3)))
+    steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())
+    return {
+        "subject_psnr_db": float(-10 * subject.log10().mean()),
+        "sharpness": float(steps[0] / steps[1]),
+    }
+
+
+@contextmanager
+def fast_precision(device: torch.device) -> Iterator[None]:
+    """Compute in bfloat16, with the attention whose backward pass is fast on small grids."""
+    with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def _choose(known: Tensor, truth: Layout, guess: Layout) -> Layout:

@@ -79,7 +79,7 @@ class OneStepNetworks(nn.Module):
         self.tokenizer = tokenizer
 
 
-class Trained(NamedTuple):
+class TrainedModel(NamedTuple):
     """Networks that were trained before, with what they were trained around."""
 
     networks: OneStepNetworks
@@ -87,7 +87,7 @@ class Trained(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
 
 
-def load_trained(folder: Path | None, *, device: str) -> Trained:
+def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
     """Read an export, or the weights inside the package if there is no folder.
 
     Raises:
@@ -109,7 +109,7 @@ def load_trained(folder: Path | None, *, device: str) -> Trained:
     for name, part in parts.items():
         assert isinstance(part, type(networks.get_submodule(name)))
         setattr(networks, name, part)
-    return Trained(networks, loaded.autoencoder, tokenizer)
+    return TrainedModel(networks, loaded.autoencoder, tokenizer)
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerFast, encoder: CLIPTextModel) -> None:

@@ -56,14 +56,14 @@ class Tasks:
         return Task.PLACED_BY_NOISE
 
 
-class Start(NamedTuple):
+class DenoiserInput(NamedTuple):
     """What enters the denoiser."""
 
     latents: Tensor  # (B, C, h, w)
     timestep: int
 
 
-class Answer(NamedTuple):
+class Target(NamedTuple):
     """What a batch should have become."""
 
     pixels: Tensor  # (B, 3, R, R) in [-1, 1]
@@ -80,10 +80,10 @@ class Outcome(NamedTuple):
     maps: list[Tensor]  # identity attention maps (B, S, h, w); none without a reference
 
 
-def refined_start(noise: Tensor, draft: Tensor, *, chance: int) -> Start:
+def refined_input(noise: Tensor, draft: Tensor, *, chance: int) -> DenoiserInput:
     """Return what enters a later step: the draft (B, C, h, w) and the same noise, mixed."""
     step = scaled_linear_step(REFINING_TIMESTEPS[chance])
-    return Start(add_noise(draft.float(), noise, step), step.timestep)
+    return DenoiserInput(add_noise(draft.float(), noise, step), step.timestep)
 
 
 def hats_of(batch: StickerBatch) -> Tensor:
@@ -124,7 +124,7 @@ class References(NamedTuple):
         return References(self.pixels[rows], self.mask[rows], features)
 
 
-class Shown(NamedTuple):
+class SubjectInput(NamedTuple):
     """One subject of every picture: what is known of it, where it goes, and what is kept."""
 
     references: References
@@ -135,7 +135,7 @@ class Shown(NamedTuple):
     keep_aligned: Tensor  # (B, 1)
 
 
-def show(
+def drop_conditions(
     references: References,
     layout: Layout,
     region: Tensor,
@@ -143,14 +143,14 @@ def show(
     drops: Drops,
     views: int,
     generator: torch.Generator,
-) -> Shown:
+) -> SubjectInput:
     """Return a subject with conditions dropped by chance, alike for the views of a subject."""
 
     def keep(share: float) -> Tensor:
         kept = torch.rand(len(region) // views, generator=generator) >= share
         return kept.to(region).repeat_interleave(views)[:, None]
 
-    return Shown(
+    return SubjectInput(
         references,
         layout,
         region,
@@ -160,11 +160,16 @@ def show(
     )
 
 
+def cells_of(latents: Tensor) -> tuple[int, int]:
+    """Return the height and the width of `latents` (B, C, h, w)."""
+    return latents.shape[2], latents.shape[3]
+
+
 def condition_of(
-    shown: Sequence[Shown], noise: Tensor, *, autoencoder: PatchAutoencoder
+    shown: Sequence[SubjectInput], noise: Tensor, *, autoencoder: PatchAutoencoder
 ) -> SubjectCondition:
     """Return what the denoiser reads of the subjects of `noise` (B, C, h, w), front to back."""
-    cells = (noise.shape[2], noise.shape[3])
+    cells = cells_of(noise)
     features = [one.references.features for one in shown]
     attention = silent_condition(
         noise, width=features[0].pooled.shape[1], num_subjects=len(shown)
@@ -207,7 +212,7 @@ def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:
     )
 
 
-def imperfect(mask: Tensor, chance: float) -> Tensor:
+def perturbed_mask(mask: Tensor, chance: float) -> Tensor:
     """Grow, shrink or keep a reference mask (R, 1, H, W), as masks of real photographs are off."""
     if chance < 0.15:
         return grow(mask, 1)

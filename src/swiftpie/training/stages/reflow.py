@@ -15,8 +15,8 @@ from swiftpie.models.denoiser import Prediction
 from swiftpie.training.context import Context
 from swiftpie.training.losses import gradient_l1
 from swiftpie.training.stages.distillation import (
-    Model,
-    Scenes,
+    LoadedModel,
+    SceneSettings,
     encode_for_teacher,
     load_pair,
     predict_once,
@@ -31,7 +31,7 @@ class ReflowConfig:
 
     start: str = "mini_teacher"  # the student's first weights; see `load_model`
     teacher: str = "mini_teacher"
-    scenes: Scenes = field(default_factory=Scenes)
+    scenes: SceneSettings = field(default_factory=SceneSettings)
     sampling_steps: int = 32
     guidance: float = 1.5
     num_batches: int = 500  # of pairs, used again and again; 0 makes new ones for every step
@@ -63,7 +63,7 @@ class ReflowStage:
     deterministic steps its map from noise to picture is fixed already.
     """
 
-    student: Model
+    student: LoadedModel
     teacher: OneStepNetworks
     folder: Path  # of the pairs
     config: ReflowConfig
@@ -105,13 +105,13 @@ class ReflowStage:
         if count and path.is_file():
             stored = {name: value.to(batch.noise) for name, value in load_file(path).items()}
             return Pairs(batch, seed, Prediction(**stored))
-        answer = self._ask_teacher(batch, seed)
+        answer = self._teacher_answer(batch, seed)
         if count:
             _store(answer, path)
         return Pairs(batch, seed, answer)
 
     @torch.no_grad()
-    def _ask_teacher(self, batch: StickerBatch, seed: int) -> Prediction:
+    def _teacher_answer(self, batch: StickerBatch, seed: int) -> Prediction:
         stage, drops = self.student.stage, self.config.scenes.drops
         encoded = encode_for_teacher(stage, self.teacher, batch, drops=drops, seed=seed)
         steps, scale = self.config.sampling_steps, self.config.guidance

@@ -19,15 +19,15 @@ from swiftpie.training.context import Context
 from swiftpie.training.losses import clean_loss, layout_loss, map_loss, noised
 from swiftpie.training.stages.distillation import (
     NOTHING_DROPPED,
-    Model,
-    Scenes,
+    LoadedModel,
+    SceneSettings,
     encode,
-    fast_precision,
     load_model,
     noise_generator,
     predict,
     sample_ddim,
 )
+from swiftpie.training.stages.one_step import fast_precision, subject_figures
 from swiftpie.training.stages.one_step_networks import OneStepNetworks, trainable
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class TeacherConfig:
     """Settings of the stage."""
 
     start: str = "mini"  # see `load_model`; empty for new weights
-    scenes: Scenes = field(default_factory=Scenes)
+    scenes: SceneSettings = field(default_factory=SceneSettings)
     text_drop: float = 0.1  # share of pictures that lose their prompt, for guidance
     sampling_steps: int = 32
     guidance: float = 1.5  # of progress pictures
@@ -57,7 +57,7 @@ class TeacherConfig:
 class TeacherStage:
     """Predict clean latents at every timestep, with the true layout given."""
 
-    model: Model
+    model: LoadedModel
     config: TeacherConfig
 
     @property
@@ -119,13 +119,7 @@ class TeacherStage:
         pixels = self._draw(network, batch).clamp(-1, 1)
         rows = [to_pil(x) for x in (batch.reference, pixels, batch.pixels)]
         contact_sheet(rows, cell_px=128).save(path)
-        error = ((pixels - batch.pixels).square() * batch.mask).sum((1, 2, 3)) / 4
-        subject = error / (3 * batch.mask.sum((1, 2, 3)))
-        steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())
-        return {
-            "subject_psnr_db": float(-10 * subject.log10().mean()),
-            "sharpness": float(steps[0] / steps[1]),
-        }
+        return subject_figures(pixels, batch)
 
     def _draw(self, network: OneStepNetworks, batch: StickerBatch) -> Tensor:
         stage = self.model.stage

@@ -18,8 +18,8 @@ from swiftpie.training.losses import (
     FIRST_COMPARED,
     LAST_COMPARED,
     clean_loss,
-    descend,
-    faded,
+    linear_decay,
+    loss_of_gradient,
     noise_of,
     noised,
     shortfall,
@@ -28,16 +28,14 @@ from swiftpie.training.losses import (
 from swiftpie.training.stages.distillation import (
     CriticStage,
     Encoded,
-    Scenes,
+    SceneSettings,
     StudentAndCritic,
-    encode_for_teacher,
-    fast_precision,
     load_pair,
     noise_generator,
     predict,
     predict_guided,
-    predict_once,
 )
+from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.one_step_networks import trainable
 from swiftpie.types import TextCondition
 
@@ -54,7 +52,7 @@ class VsdConfig:
 
     start: str = "mini"  # the student's first weights; see `load_model`
     teacher: str = "mini_teacher"
-    scenes: Scenes = field(default_factory=Scenes)
+    scenes: SceneSettings = field(default_factory=SceneSettings)
     guidance: float = 4.5
     rank: int = 64
     alpha: int = 108  # the low-rank change is scaled by alpha / rank
@@ -92,15 +90,10 @@ class VsdStage(CriticStage):
     def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
         """Move the student by the difference of the scores, then the copy to the student."""
         assert isinstance(network, StudentAndCritic)
-        scenes, stage = self.config.scenes, self.student.stage
         generator = noise_generator(draw)
-        batch = stage.world.batch(scenes.num_subjects, scenes.views, seed=draw)
-        generated = predict_once(
-            stage, network.student, batch, drops=scenes.drops, seed=draw
-        ).sample
-        encoded = encode_for_teacher(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
+        batch, generated, encoded = self.generate(network.student, draw, scenes=self.config.scenes)
         gradient = self.score_difference(network.critic, generated.detach(), encoded, generator)
-        terms = {"distillation": descend(generated, gradient).float()}
+        terms = {"distillation": loss_of_gradient(generated, gradient).float()}
         weight = self.similarity_weight(step)
         if weight and encoded.has_subject:
             terms["similarity"] = weight * self._shortfall(generated, batch)
@@ -143,7 +136,7 @@ class VsdStage(CriticStage):
     def similarity_weight(self, step: int) -> float:
         """Return the weight of the similarity at `step`, falling linearly to 0."""
         config = self.config
-        return faded(config.similarity_weight, step=step, last=config.similarity_steps)
+        return linear_decay(config.similarity_weight, step=step, last=config.similarity_steps)
 
     def _shortfall(self, generated: Tensor, batch: StickerBatch) -> Tensor:
         """Judge some decoded pictures, evenly spread over the subjects of the batch."""

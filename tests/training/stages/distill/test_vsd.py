@@ -9,7 +9,8 @@ import torch
 import swiftpie
 from swiftpie.training.critics import without_low_rank
 from swiftpie.training.losses import noised
-from swiftpie.training.stages.distillation import fast_precision, predict
+from swiftpie.training.stages.distillation import predict
+from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.vsd import VsdConfig, VsdStage, drop_text, load_similarity
 from tests.training.stages.conftest import LOOP, SCENES, changed_parts
 

@@ -17,8 +17,8 @@ from swiftpie.training.loop import LoopConfig, fit
 from swiftpie.training.stages.inversion_published import (
     ADAPTER_FILE,
     INVERSION_FOLDER,
-    Terms,
-    mislead,
+    InversionWeights,
+    mismatch_prompts,
 )
 from swiftpie.training.stages.inversion_settings import InversionConfig
 from swiftpie.training.state import STATE_FILE
@@ -28,7 +28,7 @@ SIDE_PX = 64
 LOOP = LoopConfig(
     steps=20, learning_rate=2e-3, log_every=1, save_every=5, sample_every=100, uses_muon=False
 )
-EVERYTHING = Terms(noise=0.0, latents=0.0, pixels=1.0, score=1.0)
+EVERYTHING = InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
     half = {name: one.half().float() for name, one in network.inversion.state_dict().items()}
     assert_same(half, loaded.inverter().unet.state_dict())
     own = dict(loaded.denoiser.named_parameters())
-    for name, weight in network.image.worn_by_denoiser().items():
+    for name, weight in network.image.denoiser_weights().items():
         assert torch.equal(own[name], weight.half().float())
     pixels = torch.rand(1, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(2)) * 2 - 1
     with torch.no_grad():
@@ -174,10 +174,10 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
 
 def test_some_captions_are_withheld_or_exchanged():
     captions, others = ["a"] * 4000, ["b"]
-    told = mislead(captions, others, Random(0), share=0.1)
+    told = mismatch_prompts(captions, others, Random(0), share=0.1)
     assert 150 < told.count("") < 250
     assert 150 < told.count("b") < 250
-    assert mislead(captions, others, Random(0), share=0.0) == captions
+    assert mismatch_prompts(captions, others, Random(0), share=0.0) == captions
 
 
 def test_photos_are_cropped_to_squares_and_keep_their_captions(place):

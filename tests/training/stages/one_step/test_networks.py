@@ -10,7 +10,7 @@ from torch import nn
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.errors import WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.training.context import ALONE
+from swiftpie.training.context import SINGLE_PROCESS
 from swiftpie.training.loop import LoopConfig, Run
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
 from swiftpie.training.stages.one_step_networks import (
@@ -60,7 +60,7 @@ def make_stage(subjects):
 def train(stage, folder, *, until):
     """Train from the state in `folder`, if any, as the loop does, but sample nothing."""
     folder.mkdir(exist_ok=True)
-    run = Run.start(stage, LOOP, ALONE)
+    run = Run.start(stage, LOOP, SINGLE_PROCESS)
     for step in range(run.load(folder), until):
         run.train(step)
     run.save(folder, until)
