@@ -23,7 +23,7 @@ from transformers import (
 from benchmarks._models import ADAPTER
 from benchmarks._scene import Scene, prompt
 from benchmarks._timing import Round, timed
-from swiftpie.engine.twin import twin
+from swiftpie.engine.wrappers import shared_copy
 
 INVERSION_TIMESTEP = 500  # as SwiftEdit's inversion network is told
 FIRST_TIMESTEP = 999
@@ -79,7 +79,7 @@ def pipeline_of(scene: Scene, *, dtype: torch.dtype) -> Pipeline:
         pipeline = StableDiffusionPipeline(
             **parts, safety_checker=None, requires_safety_checker=False
         )
-    inversion = twin(parts["unet"]).to(scene.device)
+    inversion = shared_copy(parts["unet"]).to(scene.device)
     pipeline.load_ip_adapter(
         str(scene.folder), subfolder="", weight_name=ADAPTER, image_encoder_folder=None
     )

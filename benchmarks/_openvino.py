@@ -18,8 +18,7 @@ from benchmarks._models import TINY_DECODER
 from benchmarks._scene import Scene, prompt
 from benchmarks._timing import Round, timed
 from swiftpie.engine.openvino.export import Function
-from swiftpie.engine.openvino.store import Store
-from swiftpie.engine.openvino.workshop import Workshop
+from swiftpie.engine.openvino.graphs import GraphCache, GraphStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,20 +26,20 @@ class Networks:
     """A pipeline's networks as functions of plain tensors, and what comes before and after them."""
 
     pipeline: Any
-    workshop: Workshop
+    graphs: GraphCache
     text: Function
     image: Function
     denoiser: Function
     decoders: dict[str, Function]
 
 
-def networks_of(scene: Scene, tiny: Any, graphs: Path) -> Networks:  # noqa: ANN401 - not annotated
-    """Return the model of `scene`, to be exported into the folder `graphs` at its first call."""
+def networks_of(scene: Scene, tiny: Any, folder: Path) -> Networks:  # noqa: ANN401 - not annotated
+    """Return the model of `scene`, to be exported into the `folder` at its first call."""
     pipeline = pipeline_of(scene, dtype=scene.dtype).drawing
     made = partial(Function, weights=str(scene))  # the folder holds graphs of this model alone
     return Networks(
         pipeline,
-        Workshop(Store(graphs), settings="peer"),
+        GraphCache(GraphStore(folder), settings="peer"),
         text=made("text", pipeline.text_encoder, compute=_text),
         image=made("image", pipeline.image_encoder, compute=_image),
         denoiser=made("unet", pipeline.unet, compute=_predict),
@@ -73,7 +72,7 @@ class OpenvinoPersonalizing:
     @torch.no_grad()
     def draw(self, number: int) -> list[Image.Image]:
         """Return the picture."""
-        nets, pipe, call = self.networks, self.networks.pipeline, self.networks.workshop.call
+        nets, pipe, call = self.networks, self.networks.pipeline, self.networks.graphs.call
         tokens = pipe.tokenizer(
             prompt(number), padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids

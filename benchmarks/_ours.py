@@ -13,9 +13,9 @@ from benchmarks._models import ADAPTER, PRESETS, REHEARSAL, TINY_DECODER
 from benchmarks._scene import Scene, prompt
 from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
-from swiftpie.engine.autoencoders import joined
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
+from swiftpie.engine.wrappers import joined
 from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.pipelines.request import EditSettings
 from swiftpie.types import Identity

@@ -13,12 +13,12 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.loading import load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
-from swiftpie.engine.pictures import (
+from swiftpie.engine.cached_networks import (
     CachedImageEncoder,
+    CachedPrompts,
     remember_inversions,
     remember_pictures,
 )
-from swiftpie.engine.prompts import CachedPrompts
 from swiftpie.engine.transform import applied, choose
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Steering

@@ -1,7 +1,6 @@
 """One-step inversion: clean latents to the noise that a one-step generator would make them from."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
@@ -63,14 +62,6 @@ class ReadsEdits(Protocol):
 
     def compare(self, source: Reading, target: Reading) -> Difference:
         """Return what changes in a picture that `source` describes to fit `target`."""
-
-
-@runtime_checkable
-class InvertsEach(Protocol):
-    """An inversion network that several calls share, each answered exactly as if it were alone."""
-
-    def each(self, calls: Sequence[Call]) -> list[Any]:
-        """Return the answer to each call: a reading from a network that reads, else noise."""
 
 
 class UNetInversion(nn.Module):

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from swiftpie.engine.layers import FoldedUpsampling
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
-from swiftpie.engine.twin import module_of
-from swiftpie.engine.upsampling import FoldedUpsampling
+from swiftpie.engine.wrappers import module_of
 from tests.pipelines.tiny_editor import tiny_editor
 
 ROUNDING = 1  # of 255: both compute in float32, in another order

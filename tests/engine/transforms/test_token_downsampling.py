@@ -6,7 +6,7 @@ import torch
 
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
-from swiftpie.engine.twin import twin
+from swiftpie.engine.wrappers import shared_copy
 from swiftpie.models.inversion import ThinnedInversion
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -48,7 +48,7 @@ def invert(inversion, editor, size=(8, 6)):
 
 def test_inversion_networks_attend_as_diffusers_has_it_where_nothing_is_thinned(editor):
     plain = invert(editor.inversion, editor)
-    whole = ThinnedInversion(twin(editor.inversion.unet), stride=1)
+    whole = ThinnedInversion(shared_copy(editor.inversion.unet), stride=1)
     assert (invert(whole, editor) - plain).abs().max() < 1e-5
 
 

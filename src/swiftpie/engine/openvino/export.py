@@ -1,4 +1,4 @@
-"""A network's computation to an OpenVINO graph with one input a tensor."""
+"""A network's computation to an OpenVINO graph, whose inputs are flat tensors and nothing else."""
 
 import hashlib
 import json
@@ -7,17 +7,23 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from swiftpie.engine.openvino.arguments import Slot, plain, rebuild
-from swiftpie.engine.openvino.runtime import load, unreported
+from swiftpie.engine.openvino.runtime import Untyped, load, unreported
 from swiftpie.errors import CapabilityError
 
+# Names of what is exported, by which a quantizer tells how.
+DENOISER, INVERSION, ENCODER, DECODER = "denoiser", "inversion", "encoder", "decoder"
+TEXT, TOWER = "text encoder", "image encoder"
+
 INPUT = "tensors_"  # inputs of a graph are called so, and numbered
+
+Nested = Any
+"""Tensors in tuples and dicts, at any depth, or slots where tensors go."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +62,69 @@ class Function:
         return [part for part in self.network.modules() if isinstance(part, Attention)]
 
 
+class Slot(NamedTuple):
+    """Where a tensor goes in an outline."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def outline(arguments: Nested) -> Nested:
+    """Return nested tuples and dicts with a `Slot` for each tensor; all else stays as it is.
+
+    Calls with equal outlines share a graph. The text of an outline tells it from all others.
+    """
+    return _mapped(lambda one: Slot(tuple(one.shape), one.dtype), arguments, Tensor)
+
+
+def flatten(arguments: Nested) -> list[Tensor]:
+    """Return the tensors of nested tuples and dicts; dicts in the order of their keys.
+
+    Tensors without elements are left out: their shape says it all.
+    """
+    return [one for one in _leaves(arguments, Tensor) if one.numel()]
+
+
+def rebuild(form: Nested, tensors: Iterator[Tensor]) -> Nested:
+    """Return the arguments of which `form` is the outline, in the types that it notes."""
+
+    def filled(slot: Slot) -> Tensor:
+        if 0 in slot.shape:
+            return torch.zeros(slot.shape, dtype=slot.dtype)
+        return next(tensors).to(slot.dtype)
+
+    return _mapped(filled, form, Slot)
+
+
+def shapes(form: Nested) -> Nested:
+    """Return the outline `form` with shapes alone, as precision is lost when tensors cross over."""
+    return _mapped(lambda slot: slot.shape, form, Slot)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """Return `tensor` in one of the two types that cross the border, float32 and int64."""
+    kind = torch.float32 if tensor.is_floating_point() else torch.int64
+    return tensor.detach().to(kind).contiguous()
+
+
+@torch.no_grad()
+def export(function: Function, form: Nested) -> Untyped:
+    """Return an OpenVINO graph of `function` for arguments whose outline is `form`."""
+    openvino = load("openvino")
+    slots = [slot for slot in _leaves(form, Slot) if 0 not in slot.shape]
+    samples = tuple(plain(torch.zeros(slot.shape, dtype=slot.dtype)) for slot in slots)
+    with warnings.catch_warnings(), unreported():
+        warnings.simplefilter("ignore")  # of torch and OpenVINO about each other
+        program = torch.export.export(_Flat(function, form), samples, strict=False)
+        graph = openvino.convert_model(program)
+    graph.reshape({place: list(samples[number_of(place)].shape) for place in graph.inputs})
+    return graph
+
+
 class _Flat(nn.Module):
     """A function of flat tensors in float32 or int64, whatever types the network works in."""
 
-    def __init__(self, function: Function, form: Any) -> None:  # noqa: ANN401 - any nesting
+    def __init__(self, function: Function, form: Nested) -> None:
         super().__init__()
         self.network = function.network
         self.compute = function.compute
@@ -71,20 +136,7 @@ class _Flat(nn.Module):
         return tuple(plain(one) for one in self.compute(self.network, *arguments))
 
 
-@torch.no_grad()
-def export(function: Function, form: Any) -> Any:  # noqa: ANN401 - any nesting; OpenVINO's class
-    """Return an OpenVINO graph of `function` for arguments whose outline is `form`."""
-    openvino = load("openvino")
-    samples = tuple(_sample(slot) for slot in _slots(form))
-    with warnings.catch_warnings(), unreported():
-        warnings.simplefilter("ignore")  # of torch and OpenVINO about each other
-        program = torch.export.export(_Flat(function, form), samples, strict=False)
-        graph = openvino.convert_model(program)
-    graph.reshape({place: list(samples[number_of(place)].shape) for place in graph.inputs})
-    return graph
-
-
-def number_of(place: Any) -> int:  # noqa: ANN401 - OpenVINO's class
+def number_of(place: Untyped) -> int:
     """Return which tensor an input of a graph takes; inputs have other names besides."""
     names = [name for name in place.get_names() if name.startswith(INPUT)]
     assert len(names) == 1, names
@@ -109,19 +161,28 @@ def digest_of(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _slots(form: Any) -> Iterator[Slot]:  # noqa: ANN401 - any nesting
-    if isinstance(form, Slot):
-        if 0 not in form.shape:
-            yield form
-        return
-    parts = form.values() if isinstance(form, dict) else form
-    if isinstance(form, dict | tuple):
-        for part in parts:
-            yield from _slots(part)
+def _mapped(change: Callable[[Any], Any], nested: Nested, kind: type) -> Nested:
+    """Return `nested` with all that is of `kind` changed; dicts in the order of their keys."""
+    if isinstance(nested, kind):
+        return change(nested)
+    if isinstance(nested, dict):
+        return {key: _mapped(change, nested[key], kind) for key in sorted(nested)}
+    if isinstance(nested, tuple):
+        parts = [_mapped(change, part, kind) for part in nested]
+        return type(nested)(*parts) if hasattr(nested, "_fields") else tuple(parts)
+    return nested
 
 
-def _sample(slot: Slot) -> Tensor:
-    return plain(torch.zeros(slot.shape, dtype=slot.dtype))
+def _leaves(nested: Nested, kind: type) -> Iterator[Any]:
+    """Yield all that is of `kind` in `nested`, in the order of `_mapped`."""
+    if isinstance(nested, kind):
+        yield nested
+    elif isinstance(nested, dict):
+        for key in sorted(nested):
+            yield from _leaves(nested[key], kind)
+    elif isinstance(nested, tuple):
+        for part in nested:
+            yield from _leaves(part, kind)
 
 
 def _settings(part: object) -> dict[str, Any]:

@@ -1,36 +1,104 @@
-"""The networks of a preset with their computations in OpenVINO."""
+"""A preset's networks with their computations in OpenVINO."""
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Self
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.engine.openvino.export import Function, digest_of
-from swiftpie.engine.openvino.workshop import Workshop
-from swiftpie.engine.twin import module_of
-from swiftpie.engine.wrapped import WrappedDenoiser, predict, read_noted
+from swiftpie.backbones.components import Components
+from swiftpie.engine.layers import with_openvino_layers
+from swiftpie.engine.openvino.export import (
+    DECODER,
+    DENOISER,
+    ENCODER,
+    INVERSION,
+    TEXT,
+    TOWER,
+    Function,
+    digest_of,
+)
+from swiftpie.engine.openvino.graphs import GraphCache, GraphStore, default_folder
+from swiftpie.engine.openvino.int8 import Quantizer
+from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.wrappers import (
+    WrappedDenoiser,
+    module_of,
+    predict,
+    shared_copy,
+    with_text_encoders,
+)
+from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
 from swiftpie.models.latents import HasPosterior, Posterior
+from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.types import Autoencoder, TextCondition
 
-DENOISER, INVERSION = "denoiser", "inversion"  # what a quantizer looks for
-ENCODER, DECODER = "encoder", "decoder"
+
+def to_openvino(
+    components: Components,
+    *,
+    quantizes: bool = False,
+    precision: Precision | None = None,
+    folder: Path | None = None,
+) -> Components:
+    """Return components whose networks compute in OpenVINO; the given ones are not changed.
+
+    A network is exported at its first call and kept on disk, so this returns at once. The layout
+    predictor of `mini` stays with torch.
+
+    Args:
+        components: Networks on the CPU.
+        quantizes: Whether denoiser, inversion network, autoencoder and CLIP's image tower compute
+            in whole numbers of 8 bits, and text encoders hold their weights in them.
+        precision: What all else is computed in; None for what the processor does best.
+        folder: Where exported networks are kept; see `default_folder`.
+
+    Raises:
+        CapabilityError: The networks are elsewhere, or quantised already.
+        MissingExtra: OpenVINO, or NNCF for whole numbers, is not installed.
+    """
+    if components.device.type != "cpu":
+        raise CapabilityError(
+            f"The networks are on {components.device}, and SwiftPie uses OpenVINO on the CPU. Load "
+            "the preset with device='cpu'."
+        )
+    graphs = GraphCache(
+        GraphStore(folder or default_folder()),
+        settings=components.fingerprint,
+        quantizer=Quantizer(components) if quantizes else None,
+        precision=precision,
+    )
+    encoder, inversion = components.image_encoder, components.inversion
+    return replace(
+        components,
+        text=with_text_encoders(components.text, lambda one: OpenvinoEncoder(one, graphs)),
+        autoencoder=openvino_autoencoder(with_openvino_layers(components.autoencoder), graphs),
+        denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
+        image_encoder=None if encoder is None else openvino_image_encoder(encoder, graphs),
+        inversion=None
+        if inversion is None
+        else openvino_inversion(with_openvino_layers(inversion), graphs),
+        scope=graphs.threads.for_openvino,
+    )
 
 
 class OpenvinoDenoiser(WrappedDenoiser):
     """A denoiser that predicts and reads references in OpenVINO; torch places them."""
 
-    def __init__(self, inner: Denoiser, workshop: Workshop, *, weights: str) -> None:
-        """Serve `inner`, whose weights have the digest `weights`."""
+    def __init__(self, inner: Denoiser, graphs: GraphCache, *, weights: str | None = None) -> None:
+        """Serve `inner`; `weights` is their digest where it is known already."""
         super().__init__(inner)
-        self._workshop = workshop
+        self._graphs = graphs
+        weights = weights or digest_of(self.inner)
         self._function = Function(DENOISER, self.inner, compute=predict, weights=weights)
-        self._reader = Function("reader", self.inner, compute=read_noted, weights=weights)
+        self._reader = Function("reader", self.inner, compute=_read_noted, weights=weights)
 
     def forward(
         self,
@@ -42,7 +110,7 @@ class OpenvinoDenoiser(WrappedDenoiser):
     ) -> Prediction:
         """Predict; of the notes only the inline mask is written. See `Denoiser`."""
         told = torch.tensor(timestep)
-        found = self._workshop.call(self._function, latents, told, text, condition)
+        found = self._graphs.call(self._function, latents, told, text, condition)
         sample, mask, *inline = found
         if inline:
             notes[INLINE_MASK] = inline[0]
@@ -50,31 +118,31 @@ class OpenvinoDenoiser(WrappedDenoiser):
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Look at canonical references; see `Denoiser`."""
-        noted = self._workshop.call(self._reader, encoded, text)
+        noted = self._graphs.call(self._reader, encoded, text)
         return dict(zip(self.installation.detail_layers, noted, strict=True))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return a twin whose attention may be changed; it finds graphs in the same workshop."""
+        """Return a shared copy whose attention may be changed; graphs are found in one place."""
         inner = copy.deepcopy(self.inner, memo)
-        return type(self)(inner, self._workshop, weights=self._function.weights)
+        return type(self)(inner, self._graphs, weights=self._function.weights)
 
 
 class OpenvinoAutoencoder:
     """An autoencoder that computes in OpenVINO."""
 
-    def __init__(self, inner: Autoencoder, workshop: Workshop) -> None:
-        network, self._workshop = module_of(inner), workshop
+    def __init__(self, inner: Autoencoder, graphs: GraphCache) -> None:
+        network, self._graphs = module_of(inner), graphs
         weights = digest_of(network)
         self._encoder = Function(ENCODER, network, compute=_encode, weights=weights)
         self._decoder = Function(DECODER, network, compute=_decode, weights=weights)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return latents; see `Autoencoder`."""
-        return self._workshop.call(self._encoder, pixels)[0]
+        return self._graphs.call(self._encoder, pixels)[0]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels; see `Autoencoder`."""
-        return self._workshop.call(self._decoder, latents)[0]
+        return self._graphs.call(self._decoder, latents)[0]
 
 
 class OpenvinoPosterior(OpenvinoAutoencoder):
@@ -82,58 +150,161 @@ class OpenvinoPosterior(OpenvinoAutoencoder):
 
     def posterior(self, pixels: Tensor) -> Posterior:
         """Return the normal distribution of the latents; see `HasPosterior`."""
-        mean, deviation = self._workshop.call(self._encoder, pixels)
+        mean, deviation = self._graphs.call(self._encoder, pixels)
         return Posterior(mean, deviation)
 
 
 class OpenvinoInversion:
     """An inversion network that computes in OpenVINO."""
 
-    def __init__(self, inner: Inversion, workshop: Workshop) -> None:
-        network, self._workshop = module_of(inner), workshop
+    def __init__(self, inner: Inversion, graphs: GraphCache) -> None:
+        network, self._graphs = module_of(inner), graphs
         weights = digest_of(network)
         self._inversion = Function(INVERSION, network, compute=_invert, weights=weights)
 
     def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return noise; see `Inversion`."""
-        return self._workshop.call(self._inversion, latents, text)[0]
+        return self._graphs.call(self._inversion, latents, text)[0]
 
-    def each(self, calls: Sequence[Call]) -> list[Any]:
-        """Return noise for each call; see `InvertsEach`."""
-        return [noise for (noise,) in self._workshop.call_each(self._inversion, calls)]
+    def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Return noise for each call; see `ConcurrentInversion`."""
+        return [noise for (noise,) in self._graphs.call_all(self._inversion, calls)]
 
 
 class OpenvinoReader(OpenvinoInversion):
     """An inversion network that also reads edits, in OpenVINO but for its last small layers."""
 
-    def __init__(self, inner: ReadsEdits, workshop: Workshop) -> None:
-        super().__init__(inner, workshop)  # type: ignore[arg-type]  # both protocols, one network
+    def __init__(self, inner: ReadsEdits, graphs: GraphCache) -> None:
+        super().__init__(inner, graphs)  # type: ignore[arg-type]  # both protocols, one network
         self._inner = inner
 
     def read(self, latents: Tensor, text: TextCondition) -> Reading:
         """Return everything that is found; see `ReadsEdits`."""
-        return Reading(*self._workshop.call(self._inversion, latents, text))
+        return Reading(*self._graphs.call(self._inversion, latents, text))
 
-    def each(self, calls: Sequence[Call]) -> list[Any]:
-        """Return everything that is found for each call; see `InvertsEach`."""
-        return [Reading(*found) for found in self._workshop.call_each(self._inversion, calls)]
+    def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Return everything that is found for each call; see `ConcurrentInversion`."""
+        return [Reading(*found) for found in self._graphs.call_all(self._inversion, calls)]
 
     def compare(self, source: Reading, target: Reading) -> Difference:
         """Return what changes, in torch; see `ReadsEdits`."""
         return self._inner.compare(source, target)
 
 
-def openvino_autoencoder(inner: Autoencoder, workshop: Workshop) -> OpenvinoAutoencoder:
+class LastStates(NamedTuple):
+    """What most models read of a CLIP encoder, named as transformers does."""
+
+    last_hidden_state: Tensor  # (B, T, D)
+    pooler_output: Tensor  # (B, D)
+
+
+class AllStates(NamedTuple):
+    """What Stable Diffusion XL reads; of the states before the last it asks for one layer."""
+
+    pooled: Tensor  # the first output, whatever the encoder has there
+    hidden_states: tuple[Tensor, Tensor]  # (B, T, D) before the last layer and after it
+
+
+class OpenvinoEncoder(nn.Module):
+    """A CLIP encoder that computes in OpenVINO, called as transformers' own."""
+
+    def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
+        super().__init__()
+        self.config = inner.config
+        self.inner = inner
+        self._graphs = graphs
+        weights = digest_of(inner)
+        self._last = Function(TEXT, inner, compute=_last, weights=weights)
+        self._all = Function(TEXT, inner, compute=_all, weights=weights)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token numbers shall be."""
+        return torch.device("cpu")
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        output_hidden_states: bool = False,
+    ) -> LastStates | AllStates:
+        """Return the states of tokens (B, T)."""
+        if not output_hidden_states:
+            return LastStates(*self._graphs.call(self._last, input_ids, attention_mask))
+        pooled, before, after = self._graphs.call(self._all, input_ids)
+        return AllStates(pooled, (before, after))
+
+
+class SeenStates(NamedTuple):
+    """What adapters read of a CLIP tower, named as transformers does."""
+
+    image_embeds: Tensor  # (R, D)
+    hidden_states: tuple[Tensor, Tensor]  # (R, T, W) before the last layer and after it
+
+
+class OpenvinoTower(nn.Module):
+    """A CLIP image tower that computes in OpenVINO, called as transformers' own."""
+
+    def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
+        super().__init__()
+        self.config = inner.config
+        self.inner = inner
+        self._graphs = graphs
+        self._function = Function(TOWER, inner, compute=_see, weights=digest_of(inner))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, in which results come too."""
+        return next(self.inner.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where pictures shall be."""
+        return torch.device("cpu")
+
+    def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> SeenStates:
+        """Return the states of normalised pictures (R, 3, H, W)."""
+        assert output_hidden_states, "encoders of identity ask for them"
+        found = self._graphs.call(self._function, pixel_values)
+        embeds, before, after = (one.to(self.dtype) for one in found)
+        return SeenStates(embeds, (before, after))
+
+
+class OpenvinoConvEncoder(nn.Module):
+    """The small encoder of `mini` in OpenVINO, a reference at a time: one graph for any number."""
+
+    def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
+        super().__init__()
+        self.inner = inner
+        self._graphs = graphs
+        self._function = Function(
+            "subject encoder", inner, compute=_describe, weights=digest_of(inner)
+        )
+
+    def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return identity tokens (R, K, D) of references (R, 3, H, W) and masks (R, 1, H, W)."""
+        pairs = zip(pixels.split(1), mask.split(1), strict=True)
+        return torch.cat([self._graphs.call(self._function, *pair)[0] for pair in pairs])
+
+
+def openvino_autoencoder(inner: Autoencoder, graphs: GraphCache) -> OpenvinoAutoencoder:
     """Return `inner` in OpenVINO, with a posterior if it has one."""
     kind = OpenvinoPosterior if isinstance(inner, HasPosterior) else OpenvinoAutoencoder
-    return kind(inner, workshop)
+    return kind(inner, graphs)
 
 
-def openvino_inversion(inner: Inversion, workshop: Workshop) -> OpenvinoInversion:
+def openvino_inversion(inner: Inversion, graphs: GraphCache) -> OpenvinoInversion:
     """Return `inner` in OpenVINO, reading edits if it does."""
     if isinstance(inner, ReadsEdits):
-        return OpenvinoReader(inner, workshop)
-    return OpenvinoInversion(inner, workshop)
+        return OpenvinoReader(inner, graphs)
+    return OpenvinoInversion(inner, graphs)
+
+
+def _read_noted(denoiser: Any, encoded: Tensor, text: TextCondition) -> tuple[Tensor, ...]:  # noqa: ANN401 - see `predict`
+    """Return what `denoiser` notes of references for each of its detail layers, in their order."""
+    notes: Notes = denoiser.read_reference(encoded, text)
+    return tuple(notes[name] for name in denoiser.installation.detail_layers)
 
 
 def _encode(autoencoder: Autoencoder, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -150,3 +321,35 @@ def _invert(inversion: Inversion, latents: Tensor, text: TextCondition) -> tuple
     if isinstance(inversion, ReadsEdits):
         return tuple(inversion.read(latents, text))
     return (inversion(latents, text),)
+
+
+def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
+    """Return `inner`, or its CLIP tower, in OpenVINO; encoders of another kind stay in torch."""
+    if type(inner) is ConvImageEncoder:
+        return OpenvinoConvEncoder(inner, graphs)
+    if type(inner) is not ClipIdentityEncoder:
+        return inner
+    made = shared_copy(inner)
+    made.tower = OpenvinoTower(inner.tower, graphs)  # type: ignore[assignment]  # stands for it
+    return made
+
+
+def _last(
+    encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor | None
+) -> tuple[Tensor, ...]:
+    output = encoder(input_ids=input_ids, attention_mask=attention_mask)
+    return output.last_hidden_state, output.pooler_output
+
+
+def _all(encoder: nn.Module, input_ids: Tensor) -> tuple[Tensor, ...]:
+    output = encoder(input_ids=input_ids, output_hidden_states=True)
+    return output[0], output.hidden_states[-2], output.hidden_states[-1]
+
+
+def _see(tower: nn.Module, pixel_values: Tensor) -> tuple[Tensor, ...]:
+    output = tower(pixel_values, output_hidden_states=True)
+    return output.image_embeds, output.hidden_states[-2], output.hidden_states[-1]
+
+
+def _describe(encoder: nn.Module, pixels: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+    return (encoder(pixels, mask),)

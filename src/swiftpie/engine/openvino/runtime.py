@@ -1,13 +1,17 @@
-"""OpenVINO and NNCF as SwiftPie uses them: imported late, without reports of their use."""
+"""OpenVINO and NNCF as SwiftPie uses them: imported late, without reports, on their own cores."""
 
+import ctypes
 import importlib
 import importlib.metadata
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from swiftpie.errors import MissingExtra
 
@@ -15,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 TELEMETRY = "openvino_telemetry"  # the package that reports to Google Analytics
 DEVICE = "CPU"
+OPENMP = "openmp"  # what torch spreads its work with, as threadpoolctl calls it
+
+Untyped = Any
+"""An object of OpenVINO or NNCF, neither of which has complete types."""
 
 
 class Precision(StrEnum):
@@ -45,7 +53,7 @@ def unreported() -> Iterator[None]:
         sys.modules.pop(TELEMETRY, None)
 
 
-def load(package: str) -> Any:  # noqa: ANN401 - neither package has complete types
+def load(package: str) -> Untyped:
     """Import `openvino` or `nncf`, or a part of them.
 
     Raises:
@@ -62,12 +70,12 @@ def load(package: str) -> Any:  # noqa: ANN401 - neither package has complete ty
 
 
 def compile_graph(
-    core: Any,  # noqa: ANN401 - see `load`
-    graph: Any,  # noqa: ANN401 - see `load`
+    core: Untyped,
+    graph: Untyped,
     precision: Precision,
     threads: int,
     streams: int = 1,
-) -> Any:  # noqa: ANN401 - see `load`
+) -> Untyped:
     """Return `graph` made ready for this processor; `streams` calls at a time share `threads`."""
     hints = {
         "INFERENCE_PRECISION_HINT": precision.value,
@@ -77,7 +85,7 @@ def compile_graph(
     return core.compile_model(graph, DEVICE, hints)
 
 
-def preferred_precision(core: Any) -> Precision:  # noqa: ANN401 - OpenVINO's class
+def preferred_precision(core: Untyped) -> Precision:
     """Return bfloat16 where the processor computes in it, else float32."""
     has_half = "BF16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
     return Precision.HALF if has_half else Precision.SINGLE
@@ -86,3 +94,49 @@ def preferred_precision(core: Any) -> Precision:  # noqa: ANN401 - OpenVINO's cl
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of installed packages by name."""
     return {name: importlib.metadata.version(name) for name in packages}
+
+
+class Threads:
+    """As many threads as torch has at first; within a scope of this class, for OpenVINO alone.
+
+    Torch's threads spin for milliseconds after each piece of work, on the cores that OpenVINO's
+    need. What torch still does around OpenVINO's graphs is quick enough on one. Only the calling
+    thread is concerned.
+    """
+
+    def __init__(self) -> None:
+        self.count = torch.get_num_threads()
+        self._pools = load("threadpoolctl").ThreadpoolController()
+        self._set_mkl = _setter_of_mkl()
+
+    def for_openvino(self) -> AbstractContextManager[object]:
+        """Let torch compute on one thread inside of the block."""
+        return self._limited_to(1)
+
+    def for_torch(self) -> AbstractContextManager[object]:
+        """Let torch compute on all threads inside of the block, in another scope or not."""
+        return self._limited_to(self.count)
+
+    @contextmanager
+    def _limited_to(self, count: int) -> Iterator[None]:
+        torch.get_num_threads()  # what a thread asks first gives it torch's number once more
+        with self._pools.limit(limits=count, user_api=OPENMP):
+            before = self._set_mkl(count)
+            try:
+                yield
+            finally:
+                self._set_mkl(before)
+
+
+def _setter_of_mkl() -> Callable[[int], int]:
+    """Return what sets the threads of MKL for the calling thread and returns how many it had.
+
+    Torch has MKL inside, where threadpoolctl does not find it. It follows OpenMP only until
+    `torch.set_num_threads` is called. Where torch has none, nothing is set.
+    """
+    for path in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"):
+        setter = getattr(ctypes.CDLL(str(path)), "MKL_Set_Num_Threads_Local", None)
+        if setter is not None:
+            set_threads: Callable[[int], int] = setter  # takes and returns an int, C's default
+            return set_threads
+    return lambda count: count

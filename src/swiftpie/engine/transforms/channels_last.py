@@ -1,14 +1,12 @@
 """Convolutions that keep the channels of a pixel side by side in memory."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform
-from swiftpie.engine.twin import module_of, twin
+from swiftpie.engine.wrappers import with_networks
 
 
 def apply(components: Components) -> Components:
@@ -17,19 +15,11 @@ def apply(components: Components) -> Components:
     What they compute follows their weights, so nothing else has to change. All other weights are
     shared with the given components.
     """
-    encoder, inversion = components.image_encoder, components.inversion
-    return replace(
-        components,
-        denoiser=_reordered(module_of(components.denoiser)),
-        autoencoder=_reordered(module_of(components.autoencoder)),
-        image_encoder=None if encoder is None else _reordered(encoder),
-        inversion=_reordered(inversion) if isinstance(inversion, nn.Module) else inversion,
-    )
+    return with_networks(components, _reordered)
 
 
-def _reordered(network: nn.Module) -> Any:  # noqa: ANN401 - the same kind of network
-    made: Any = twin(network)  # PyTorch does not declare this keyword
-    return made.to(memory_format=torch.channels_last)
+def _reordered(network: Any) -> Any:  # noqa: ANN401 - PyTorch does not declare this keyword
+    return network.to(memory_format=torch.channels_last)
 
 
 TRANSFORM = Transform(

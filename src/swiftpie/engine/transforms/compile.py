@@ -1,15 +1,31 @@
-"""Denoiser and decoder as compiled graphs."""
+"""Denoiser and decoder as compiled graphs: one for all values, one for each of their sizes."""
 
-from dataclasses import replace
+import copy
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import FailOnRecompileLimitHit
+
+from swiftpie.attention.condition import Notes
+from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
-from swiftpie.engine.autoencoders import joined
-from swiftpie.engine.graphs import CompiledDecoder, CompiledDenoiser, Compiler
-from swiftpie.engine.offload import Resting
 from swiftpie.engine.transform import Transform, Turn
+from swiftpie.engine.wrappers import WrappedDenoiser, joined, module_of, predict
 from swiftpie.errors import CapabilityError
+from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.pipelines.hub.offload import Offloaded
+from swiftpie.types import Autoencoder, TextCondition
+
+logger = logging.getLogger(__name__)
 
 RECORDED = "reduce-overhead"  # inductor's name for kernels recorded as CUDA graphs
+MAX_GRAPHS = 8  # of a function; PyTorch's own limit, beyond which it refuses whole graphs
 
 
 def apply(components: Components) -> Components:
@@ -22,7 +38,7 @@ def apply(components: Components) -> Components:
     Raises:
         CapabilityError: The networks are offloaded.
     """
-    if isinstance(components, Resting):
+    if isinstance(components, Offloaded):
         raise CapabilityError(
             "'compile' and 'offload' were asked for together. Compiled graphs need weights that "
             "stay where they are. Leave one of the two out."
@@ -31,7 +47,7 @@ def apply(components: Components) -> Components:
     return compiled(components, Compiler(mode=RECORDED if is_cuda else None))
 
 
-def compiled(components: Components, compiler: Compiler) -> Components:
+def compiled(components: Components, compiler: "Compiler") -> Components:
     """Return components whose denoiser and decoder `compiler` compiles."""
     autoencoder = components.autoencoder
     return replace(
@@ -39,6 +55,113 @@ def compiled(components: Components, compiler: Compiler) -> Components:
         denoiser=CompiledDenoiser(components.denoiser, compiler),
         autoencoder=joined(autoencoder, CompiledDecoder(autoencoder, compiler)),
     )
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """How functions are compiled."""
+
+    backend: str | Callable[..., Any] = "inductor"
+    mode: str | None = None  # of inductor
+
+    def compile(self, function: Callable[..., Any]) -> "Compiled":
+        """Return `function`, compiled when it is first called."""
+        graph = torch.compile(
+            function, fullgraph=True, dynamic=False, backend=self.backend, mode=self.mode
+        )
+        return Compiled(function, graph)
+
+
+class Compiled:
+    """A function as graphs of fixed sizes; calls of more sizes than MAX_GRAPHS run without one."""
+
+    def __init__(self, plain: Callable[..., Any], graph: Callable[..., Any]) -> None:
+        """Take a function as it was, and compiled."""
+        self._plain = plain
+        self._graph = graph
+        self._has_graph: dict[Hashable, bool] = {}
+        self._lock = Lock()
+
+    def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 - as the function has them
+        """Call the function with nested tensors; results may not outlive the next call."""
+        form = form_of(arguments)
+        if not self._may_have_graph(form):
+            return self._plain(*arguments)
+        try:
+            return self._graph(*arguments)
+        except FailOnRecompileLimitHit:  # sessions with the same networks share PyTorch's limit
+            self._has_graph[form] = False
+            logger.warning("PyTorch compiles no more graphs; this size will run uncompiled.")
+            return self._plain(*arguments)
+
+    def _may_have_graph(self, form: Hashable) -> bool:
+        """Return whether there is, or may be made, a graph for arguments of this form."""
+        with self._lock:
+            if form in self._has_graph:
+                return self._has_graph[form]
+            if sum(self._has_graph.values()) == MAX_GRAPHS:
+                return False
+            self._has_graph[form] = True
+            is_last = sum(self._has_graph.values()) == MAX_GRAPHS
+        if is_last:
+            logger.warning(
+                "A network was compiled for %s sizes; all others will run uncompiled.", MAX_GRAPHS
+            )
+        return True
+
+
+class CompiledDenoiser(WrappedDenoiser):
+    """A denoiser that draws by compiled graphs, and looks at references without one."""
+
+    def __init__(self, inner: Denoiser, compiler: Compiler) -> None:
+        super().__init__(inner)
+        self._predict = compiler.compile(partial(predict, self.inner))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
+        """Return a copy that is not compiled: whoever copies a denoiser wants to change it."""
+        plain: nn.Module = copy.deepcopy(self.inner, memo)
+        return plain
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: int,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Predict; of the notes only the inline mask is written. See `Denoiser`."""
+        told = torch.tensor(timestep, device=latents.device)  # a number would be part of the graph
+        sample, mask, *inline = self._predict(latents, told, text, condition)
+        if inline:
+            notes[INLINE_MASK] = inline[0].clone()
+        return Prediction(sample=sample.clone(), subject_mask=mask.clone())
+
+
+class CompiledDecoder(nn.Module):
+    """The decoder of an autoencoder as compiled graphs."""
+
+    def __init__(self, inner: Autoencoder, compiler: Compiler) -> None:
+        super().__init__()
+        self.inner: Any = module_of(inner)
+        self._decode = compiler.compile(inner.decode)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
+        pixels: Tensor = self._decode(latents)
+        return pixels.clone()
+
+
+def form_of(arguments: Any) -> Hashable:  # noqa: ANN401 - any nesting of tensors
+    """Return what a graph assumes about nested arguments: all but the values of tensors."""
+    if isinstance(arguments, Tensor):
+        return tuple(arguments.shape), arguments.stride(), arguments.dtype
+    if isinstance(arguments, dict):
+        return tuple((key, form_of(value)) for key, value in arguments.items())
+    if isinstance(arguments, tuple):
+        return tuple(form_of(part) for part in arguments)
+    other: Hashable = arguments
+    return other
 
 
 TRANSFORM = Transform(

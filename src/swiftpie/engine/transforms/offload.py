@@ -1,12 +1,31 @@
-"""Networks in main memory that come to the graphics card one at a time."""
+"""Networks in main memory that come to the graphics card one at a time.
+
+Pipelines offload by accelerate's hooks, in one fixed order. Sessions serve threads, whose networks
+follow each other in any order, and accelerate neither locks nor cleans up after an error.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.offload import Resting, rested
 from swiftpie.engine.transform import Transform, Turn
+from swiftpie.engine.wrappers import shared_copy, with_networks, with_text_encoders
 from swiftpie.errors import CapabilityError
+from swiftpie.models.text import PromptEncoder
+from swiftpie.pipelines.hub.offload import Offloaded
+from swiftpie.types import TextCondition
+
+HOME = "cpu"
+ENTRANCE_DEPTH = 2  # pipelines call networks, or parts of autoencoders one level further in
 
 
-def apply(components: Components) -> Resting:
+def apply(components: Components) -> Offloaded:
     """Return components whose networks are on their device only while they run.
 
     Raises:
@@ -17,7 +36,114 @@ def apply(components: Components) -> Resting:
             "'offload' was asked for on the CPU, where networks are in main memory anyway. It "
             "needs a graphics card. Load with device='cuda', or leave it out."
         )
-    return rested(components, components.device)
+    return offloaded(components, components.device)
+
+
+def offloaded(components: Components, device: torch.device) -> Offloaded:
+    """Return components whose large networks come to `device` only while they run.
+
+    The layout predictor is small and stays.
+    """
+    slot = DeviceSlot(device)
+    encoders = nn.ModuleList()
+
+    def collected(encoder: nn.Module) -> nn.Module:
+        encoders.append(shared_copy(encoder).to(HOME))
+        return encoders[-1]
+
+    text = OffloadedText(with_text_encoders(components.text, collected), encoders, slot)
+    made = with_networks(components, lambda network: _offloaded(network, slot))
+    denoiser: Any = made.denoiser
+    for detail in denoiser.installation.detail.values():  # references are projected from outside
+        for projection in (detail.to_k_ref, detail.to_v_ref):
+            _hook(denoiser, slot, before=projection)
+    return Offloaded(**{**vars(made), "text": text}, execution_device=device)
+
+
+class DeviceSlot:
+    """The room for one network on the device; the next one sends the last one home."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._lock = RLock()  # held while a network runs: threads take turns too
+        self._network: nn.Module | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: a copy of a network around the same weights takes turns with it."""
+        return self
+
+    @contextmanager
+    def hold(self, network: nn.Module) -> Iterator[None]:
+        """Keep `network` on the device."""
+        with self._lock:
+            self._bring(network)
+            yield
+
+    def acquire(self, network: nn.Module) -> None:
+        """Bring `network` to the device, and keep it there until `release`."""
+        self._lock.acquire()
+        self._bring(network)
+
+    def release(self) -> None:
+        """Let the next network have its turn."""
+        self._lock.release()
+
+    def _bring(self, network: nn.Module) -> None:
+        if self._network is network:
+            return
+        if self._network is not None:
+            self._network.to(HOME)
+        self._network = None  # should the device have too little memory
+        network.to(self.device)
+        self._network = network
+
+
+@dataclass(frozen=True)
+class OffloadedText:
+    """A prompt encoder whose networks come to the device together."""
+
+    inner: PromptEncoder
+    networks: nn.Module
+    slot: DeviceSlot
+
+    def encode(self, prompts: list[str]) -> TextCondition:
+        """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""
+        with self.slot.hold(self.networks):
+            return self.inner.encode(prompts)
+
+    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
+        """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
+        return self.inner.find_words(prompt, names)
+
+
+def _offloaded(network: nn.Module, slot: DeviceSlot) -> nn.Module:
+    """Return `network` at home, to come whenever it or a part of it is called."""
+    network = network.to(HOME)
+    for name, part in network.named_modules():
+        if name.count(".") < ENTRANCE_DEPTH:
+            _hook(network, slot, before=part)
+    return network
+
+
+def _hook(network: nn.Module, slot: DeviceSlot, *, before: nn.Module) -> None:
+    """Keep `network` and the arguments of the call on the device while the part `before` runs."""
+
+    def arrive(
+        _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        slot.acquire(network)
+        moved = {name: _to(one, slot.device) for name, one in named.items()}
+        return tuple(_to(one, slot.device) for one in arguments), moved
+
+    def leave(*_: object) -> None:
+        slot.release()
+
+    before.register_forward_pre_hook(arrive, with_kwargs=True)
+    before.register_forward_hook(leave, always_call=True)
+
+
+def _to(argument: Any, device: torch.device) -> Any:  # noqa: ANN401 - of any kind
+    return argument.to(device) if isinstance(argument, Tensor) else argument
 
 
 TRANSFORM = Transform(

@@ -1,6 +1,6 @@
 """Networks in OpenVINO, in bfloat16 where the processor computes in it."""
 
-from swiftpie.engine.openvino.components import to_openvino
+from swiftpie.engine.openvino.networks import to_openvino
 from swiftpie.engine.transform import Transform, Turn
 
 TRANSFORM = Transform(

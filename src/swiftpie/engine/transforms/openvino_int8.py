@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from swiftpie.engine.openvino.components import to_openvino
+from swiftpie.engine.openvino.networks import to_openvino
 from swiftpie.engine.transform import Transform, Turn
 
 TRANSFORM = Transform(

@@ -8,7 +8,7 @@ from torch import nn
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform
-from swiftpie.engine.twin import module_of, twin, with_encoders
+from swiftpie.engine.wrappers import shared_copy, with_networks, with_text_encoders
 
 MIN_WIDTH = 64  # narrower layers hold little and lose most
 WIDTH_UNIT = 16  # matrices in 8 bits come in multiples of it
@@ -23,22 +23,16 @@ def apply(components: Components) -> Components:
     On the CPU this saves memory, and uncompiled it takes longer.
     Convolutions and everything else are shared with the given components.
     """
-    encoder, inversion = components.image_encoder, components.inversion
-    return replace(
-        components,
-        text=with_encoders(components.text, _quantized),
-        denoiser=_quantized(module_of(components.denoiser)),
-        image_encoder=None if encoder is None else _quantized(encoder),
-        inversion=_quantized(inversion) if isinstance(inversion, nn.Module) else inversion,
-    )
+    quantized = with_networks(components, _quantized, ("denoiser", "image_encoder", "inversion"))
+    text = with_text_encoders(components.text, lambda one: _quantized(shared_copy(one)))
+    return replace(quantized, text=text)
 
 
-def _quantized(network: nn.Module) -> Any:  # noqa: ANN401 - the same kind of network
+def _quantized(network: nn.Module) -> nn.Module:
     from torchao.quantization import quantize_
 
-    made = twin(network)
-    quantize_(made, _scheme(next(made.parameters())), filter_fn=_is_wide)
-    return made
+    quantize_(network, _scheme(next(network.parameters())), filter_fn=_is_wide)
+    return network
 
 
 def _scheme(weight: torch.Tensor) -> Any:  # noqa: ANN401 - torchao is not annotated

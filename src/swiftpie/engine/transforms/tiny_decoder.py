@@ -1,11 +1,24 @@
-"""A tiny autoencoder in place of Stable Diffusion's decoder."""
+"""A tiny autoencoder, TAESD, in place of Stable Diffusion's decoder."""
 
 from dataclasses import replace
+from pathlib import Path
+
+from diffusers import AutoencoderTiny
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+from torch import nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.autoencoders import joined
-from swiftpie.engine.taesd import tiny_autoencoder
+from swiftpie.backbones.networks import Reader
+from swiftpie.backbones.preset import Family
 from swiftpie.engine.transform import Transform
+from swiftpie.engine.wrappers import joined, module_of
+from swiftpie.errors import CapabilityError, WeightsError
+from swiftpie.models.latents import LatentAutoencoder
+
+TAESD, TAESDXL = "madebyollin/taesd", "madebyollin/taesdxl"
+REPOSITORIES = {Family.SD15: TAESD, Family.SD21: TAESD, Family.SDXL: TAESDXL}
+FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
 def apply(components: Components) -> Components:
@@ -17,6 +30,60 @@ def apply(components: Components) -> Components:
     """
     tiny = tiny_autoencoder(components, asked_by="tiny-decoder")
     return replace(components, autoencoder=joined(components.autoencoder, tiny))
+
+
+def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoencoder:
+    """Return TAESD for the latents of `components`, in their type and where they are.
+
+    It is read from the hub's cache on this machine and never fetched, as a transform does not know
+    whether it may.
+
+    Args:
+        components: The loaded networks.
+        asked_by: The transform that needs it.
+
+    Raises:
+        CapabilityError: The preset's own autoencoder is a tiny one already.
+        WeightsError: TAESD is not in the cache, or damaged.
+    """
+    preset, autoencoder = components.preset, components.autoencoder
+    repository = REPOSITORIES.get(preset.family)
+    if repository is None or _is_tiny(autoencoder):
+        raise CapabilityError(
+            f"Preset {preset.name!r} was loaded with {asked_by!r}, and its own autoencoder is a "
+            "tiny one already. A preset with Stable Diffusion's is needed. Leave it out."
+        )
+    weight = next(module_of(autoencoder).parameters())
+    reader = Reader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)
+    folder = _locate(repository, asked_by)
+    return LatentAutoencoder(reader.read("tiny autoencoder", folder, _build))
+
+
+def _is_tiny(autoencoder: object) -> bool:
+    return isinstance(autoencoder, LatentAutoencoder) and isinstance(
+        autoencoder.network, AutoencoderTiny
+    )
+
+
+def _locate(repository: str, asked_by: str) -> Path:
+    """Return the folder of TAESD.
+
+    Raises:
+        WeightsError: It is not on this machine.
+    """
+    try:
+        folder = snapshot_download(repository, allow_patterns=list(FILES), local_files_only=True)
+    except LocalEntryNotFoundError as error:
+        raise WeightsError(
+            f"{asked_by!r} needs {repository!r} (MIT licence), which is not in the hub's cache "
+            f"on this machine. Fetch it once: hf download {repository} {' '.join(FILES)}"
+        ) from error
+    return Path(folder)
+
+
+def _build(folder: Path) -> nn.Module:
+    network: nn.Module = AutoencoderTiny.from_config(AutoencoderTiny.load_config(folder))
+    return network
 
 
 TRANSFORM = Transform(

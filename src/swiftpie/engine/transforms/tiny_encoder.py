@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.autoencoders import joined
-from swiftpie.engine.taesd import tiny_autoencoder
 from swiftpie.engine.transform import Transform
+from swiftpie.engine.transforms.tiny_decoder import tiny_autoencoder
+from swiftpie.engine.wrappers import joined
 
 
 def apply(components: Components) -> Components:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform
-from swiftpie.engine.twin import module_of, twin
+from swiftpie.engine.wrappers import module_of, shared_copy
 from swiftpie.models.inversion import ThinnedInversion, UNetInversion
 
 STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
@@ -18,12 +18,12 @@ def apply(components: Components) -> Components:
     costs the subject; so does the inversion network of `mini`, which is small. Weights are shared
     with the given components.
     """
-    denoiser = twin(module_of(components.denoiser))
+    denoiser = shared_copy(module_of(components.denoiser))
     for attention in denoiser.installation.detail.values():
         attention.stride = STRIDE
     inversion = components.inversion
     if isinstance(inversion, UNetInversion):
-        inversion = ThinnedInversion(twin(inversion.unet), STRIDE)
+        inversion = ThinnedInversion(shared_copy(inversion.unet), STRIDE)
     return replace(components, denoiser=denoiser, inversion=inversion)
 
 

@@ -1,24 +1,43 @@
-"""Encoders and inversion networks that remember pictures, for the second edit of one."""
+"""Encoders and inversion networks that remember what they were asked, for the next call."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from swiftpie.engine.cache import Cache, Key, content_key
-from swiftpie.models.inversion import (
-    Call,
-    Difference,
-    Inversion,
-    InvertsEach,
-    Reading,
-    ReadsEdits,
-)
+from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
 from swiftpie.models.latents import HasPosterior, Posterior
+from swiftpie.models.text import PromptEncoder
 from swiftpie.types import Autoencoder, TextCondition
+
+
+@dataclass(frozen=True)
+class CachedPrompts:
+    """Encodes each prompt alone and once, so that a row never depends on its neighbours."""
+
+    encoder: PromptEncoder  # pads all prompts to one length
+    cache: Cache
+    fingerprint: str  # sha256 of the networks, `encoder` among them
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str]) -> TextCondition:
+        """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`; see `Cache`."""
+        rows = [self._encode_one(prompt) for prompt in prompts]
+        if len(rows) == 1:
+            return rows[0]
+        return TextCondition(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+
+    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
+        """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
+        return self.encoder.find_words(prompt, names)
+
+    def _encode_one(self, prompt: str) -> TextCondition:
+        key = content_key("prompt", self.fingerprint, prompt)
+        return self.cache.get_or_make(key, lambda: self.encoder.encode([prompt]))
 
 
 def remember_pictures(autoencoder: Autoencoder, cache: Cache, fingerprint: str) -> Autoencoder:
@@ -87,6 +106,14 @@ class CachedImageEncoder(nn.Module):
         return tokens
 
 
+@runtime_checkable
+class ConcurrentInversion(Protocol):
+    """An inversion network that several calls share, each answered exactly as if it were alone."""
+
+    def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the answer to each call: a reading from a network that reads, else noise."""
+
+
 @dataclass(frozen=True)
 class CachedInversion:
     """Inverts each picture under each prompt alone and once."""
@@ -109,7 +136,9 @@ class CachedInversion:
 
         def make(missing: Sequence[Key]) -> list[Any]:
             new, inner = [calls[key] for key in missing], self.inversion
-            return inner.each(new) if isinstance(inner, InvertsEach) else [ask(*one) for one in new]
+            if isinstance(inner, ConcurrentInversion):
+                return inner.call_all(new)
+            return [ask(*one) for one in new]
 
         return self.cache.get_or_make_all(keys, make)
 

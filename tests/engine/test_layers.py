@@ -1,4 +1,4 @@
-"""Layers fitted to OpenVINO say what those say that they stand for."""
+"""Layers that stand for others say what those say."""
 
 import pytest
 import torch
@@ -6,20 +6,55 @@ from diffusers.models.activations import GEGLU
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
-from swiftpie.engine.openvino.fitted import (
+from swiftpie.engine.layers import (
     BoundedUpsampling,
     ChannelwiseNorm,
+    FoldedUpsampling,
     HalvedGate,
-    fitted,
+    can_fold,
+    with_openvino_layers,
 )
-from swiftpie.engine.upsampling import FoldedUpsampling
 
+SIZES = [(5, 7), (1, 1), (8, 2)]
 OFFSET = 30.0  # of values, so that a difference of squares would be seen to be inexact
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def layer():
+    return Upsample2D(6, use_conv=True, out_channels=4).requires_grad_(False)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_values_are_those_of_the_whole_convolution(layer, size):
+    pixels = torch.randn(2, 6, *size)
+    doubled = (2 * size[0], 2 * size[1])
+    folded = FoldedUpsampling(layer)
+    assert can_fold(layer)
+    for output_size in (None, doubled):
+        assert (folded(pixels, output_size) - layer(pixels, output_size)).abs().max() < 1e-5
+
+
+def test_sizes_that_are_not_doubled_go_the_long_way(layer):
+    pixels = torch.randn(1, 6, 4, 4)
+    assert torch.equal(FoldedUpsampling(layer)(pixels, (7, 9)), layer(pixels, (7, 9)))
+
+
+def test_half_precision_stays_half(layer):
+    folded = FoldedUpsampling(layer.bfloat16())
+    assert folded(torch.randn(1, 6, 4, 4).bfloat16()).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"use_conv": False}, {"use_conv_transpose": True}, {"use_conv": True, "bias": False}],
+)
+def test_other_layers_are_left_alone(options):
+    assert not can_fold(Upsample2D(8, **options))
 
 
 def norm(channels=12):
@@ -57,7 +92,7 @@ def test_bounded_upsampling():
 def test_a_network_gets_all_of_them_and_the_given_one_keeps_its_own():
     plain = nn.Sequential(norm(), nn.Sequential(GEGLU(3, 3), nn.GroupNorm(3, 3)))
     plain.append(FoldedUpsampling(Upsample2D(6, use_conv=True)))
-    made = fitted(plain)
+    made = with_openvino_layers(plain)
     kinds = [ChannelwiseNorm, HalvedGate, ChannelwiseNorm, BoundedUpsampling]
     assert [type(one) for one in (made[0], *made[1], made[2])] == kinds
     assert [type(one) for one in (plain[0], *plain[1])] == [nn.GroupNorm, GEGLU, nn.GroupNorm]
@@ -68,4 +103,4 @@ def test_a_network_gets_all_of_them_and_the_given_one_keeps_its_own():
 def test_gates_that_an_adapter_changed_are_left_alone():
     layer = GEGLU(3, 3)
     layer.proj = nn.Sequential(layer.proj)
-    assert type(fitted(nn.Sequential(layer))[0]) is GEGLU
+    assert type(with_openvino_layers(nn.Sequential(layer))[0]) is GEGLU

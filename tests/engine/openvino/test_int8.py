@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from swiftpie.engine.openvino.int8.quantizer import mirrored
+from swiftpie.engine.openvino.int8 import mirrored
 from swiftpie.engine.openvino.runtime import load
 
 RANGES = [(-2.0, 6.0), (-6.0, 2.0), (-3.0, 3.0)]

@@ -1,19 +1,58 @@
-"""Torch leaves the cores to OpenVINO, in one thread and for a while."""
+"""OpenVINO is there when it is asked for, tells nobody, and has the cores to itself."""
 
+import importlib
+import importlib.util
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from swiftpie.engine.openvino.components import to_openvino
-from swiftpie.engine.openvino.threads import Threads
+from swiftpie.engine.openvino.networks import to_openvino
+from swiftpie.engine.openvino.runtime import (
+    TELEMETRY,
+    Precision,
+    Threads,
+    load,
+    preferred_precision,
+    unreported,
+)
+from swiftpie.errors import MissingExtra
 
 COUNT = 3
 
 has_mkl = pytest.mark.skipif(
     not torch.backends.mkl.is_available(), reason="counts threads of MKL, which this torch has not"
 )
+
+
+def test_a_missing_package_names_the_extra():
+    with pytest.raises(MissingExtra, match=r"swiftpie\[openvino\]"):
+        load("no_such_package")
+
+
+@pytest.mark.parametrize("package", ["openvino", "nncf"])
+def test_what_reports_use_is_never_imported(package):
+    load(package)
+    assert TELEMETRY not in sys.modules
+    assert importlib.util.find_spec(TELEMETRY) is not None  # it is there, and could have been
+    used = sys.modules["openvino.tools.ovc.telemetry_utils"].tm
+    assert used.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_it_can_be_imported_by_others_afterwards():
+    with unreported():
+        with pytest.raises(ImportError):
+            importlib.import_module(TELEMETRY)
+        assert sys.modules[TELEMETRY] is None
+    assert TELEMETRY not in sys.modules
+
+
+def test_the_precision_is_one_that_the_processor_has():
+    core = load("openvino").Core()
+    has_half = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert preferred_precision(core) is (Precision.HALF if has_half else Precision.SINGLE)
 
 
 @pytest.fixture

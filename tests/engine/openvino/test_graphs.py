@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
+from swiftpie.engine.openvino.graphs import GRAPH, GraphStore, default_folder
 from swiftpie.engine.openvino.runtime import load
-from swiftpie.engine.openvino.store import GRAPH, Store, default_folder
 from swiftpie.files import TEMPORARY
 
 
@@ -33,7 +33,7 @@ def use(store, name, when):
 
 
 def test_what_was_written_is_read(tmp_path, openvino, graph):
-    store, core = Store(tmp_path / "deep" / "folder"), openvino.Core()
+    store, core = GraphStore(tmp_path / "deep" / "folder"), openvino.Core()
     assert store.read("one", core) is None
     store.write("one", graph)
     assert names_in(store.folder) == ["one"]
@@ -42,7 +42,7 @@ def test_what_was_written_is_read(tmp_path, openvino, graph):
 
 
 def test_a_second_writer_changes_nothing(tmp_path, graph):
-    store = Store(tmp_path)
+    store = GraphStore(tmp_path)
     store.write("one", graph)
     before = (tmp_path / "one" / GRAPH).stat().st_ino
     store.write("one", graph)
@@ -51,7 +51,7 @@ def test_a_second_writer_changes_nothing(tmp_path, graph):
 
 
 def test_a_damaged_graph_is_removed_with_a_warning(tmp_path, openvino, graph, caplog):
-    store = Store(tmp_path)
+    store = GraphStore(tmp_path)
     store.write("one", graph)
     (tmp_path / "one" / GRAPH).write_text("<net")
     with caplog.at_level(logging.WARNING):
@@ -61,7 +61,7 @@ def test_a_damaged_graph_is_removed_with_a_warning(tmp_path, openvino, graph, ca
 
 
 def test_those_used_longest_ago_go_first(tmp_path, graph):
-    store = Store(tmp_path, max_bytes=130_000)
+    store = GraphStore(tmp_path, max_bytes=130_000)
     for when, name in enumerate("abc"):
         store.write(name, graph)
         use(store, name, when)
@@ -71,7 +71,7 @@ def test_those_used_longest_ago_go_first(tmp_path, graph):
 
 
 def test_the_graph_just_written_stays_even_if_it_alone_is_too_large(tmp_path, graph):
-    store = Store(tmp_path, max_bytes=1)
+    store = GraphStore(tmp_path, max_bytes=1)
     store.write("a", graph)
     store.write("b", graph)
     assert names_in(tmp_path) == ["b"]
@@ -80,12 +80,12 @@ def test_the_graph_just_written_stays_even_if_it_alone_is_too_large(tmp_path, gr
 def test_a_folder_that_cannot_be_written_to_costs_no_more_than_a_warning(tmp_path, graph, caplog):
     (tmp_path / "file").write_text("")
     with caplog.at_level(logging.WARNING):
-        Store(tmp_path / "file").write("one", graph)
+        GraphStore(tmp_path / "file").write("one", graph)
     assert "cannot keep" in caplog.text
 
 
 def test_nothing_half_written_is_ever_read(tmp_path, openvino, graph):
-    store = Store(tmp_path)
+    store = GraphStore(tmp_path)
     store.write("one", graph)
     (tmp_path / "one").rename(tmp_path / TEMPORARY.replace("*", "one"))
     assert store.read("one", openvino.Core()) is None

@@ -11,12 +11,10 @@ import torch
 from swiftpie.attention.install import Plan
 from swiftpie.attention.released import install_released
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.engine.openvino.components import to_openvino
 from swiftpie.engine.openvino.export import digest_of
-from swiftpie.engine.openvino.networks import OpenvinoDenoiser, openvino_inversion
+from swiftpie.engine.openvino.graphs import MOST_BYTES, GraphCache, GraphStore
+from swiftpie.engine.openvino.networks import OpenvinoDenoiser, openvino_inversion, to_openvino
 from swiftpie.engine.openvino.runtime import Precision
-from swiftpie.engine.openvino.store import Store
-from swiftpie.engine.openvino.workshop import MOST_BYTES, Workshop
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.unet import UNetDenoiser
@@ -55,8 +53,8 @@ def torch_denoiser():
 
 @pytest.fixture(scope="module")
 def denoiser(torch_denoiser, folder):
-    shop = Workshop(Store(folder), settings="", precision=Precision.SINGLE)
-    return OpenvinoDenoiser(torch_denoiser, shop, weights=digest_of(torch_denoiser))
+    graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
+    return OpenvinoDenoiser(torch_denoiser, graphs, weights=digest_of(torch_denoiser))
 
 
 def draw(*shape, seed=0):
@@ -105,8 +103,8 @@ def test_one_exported_denoiser_serves_all_values(torch_denoiser, denoiser, caplo
 def test_the_next_process_exports_nothing(torch_denoiser, denoiser, folder, caplog):
     call = call_of(torch_denoiser, 5)
     expected = denoiser(*call, {})
-    shop = Workshop(Store(folder), settings="", precision=Precision.SINGLE)
-    again = OpenvinoDenoiser(torch_denoiser, shop, weights=digest_of(torch_denoiser))
+    graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
+    again = OpenvinoDenoiser(torch_denoiser, graphs, weights=digest_of(torch_denoiser))
     with caplog.at_level(logging.INFO):
         assert torch.equal(again(*call, {}).sample, expected.sample)
     assert not exports(caplog)
@@ -125,7 +123,7 @@ def test_threads_do_not_meet(torch_denoiser, denoiser):
 @pytest.mark.slow
 @torch.no_grad()
 def test_other_attention_is_another_graph(torch_denoiser, denoiser):
-    """As SwiftEdit's released mode has it: a twin over the same weights."""
+    """As SwiftEdit's released mode has it: a copy over the same weights."""
     call = call_of(torch_denoiser, 1, batch=2)
     one_subject = call[3].attention._replace(
         **{
@@ -140,11 +138,11 @@ def test_other_attention_is_another_graph(torch_denoiser, denoiser):
     condition = SubjectCondition(one_subject, call[3].pooled[:, :1], call[3].aligned[:, :1])
     arguments = (call[0], call[1], call[2], condition)
     before = denoiser(*arguments, {})
-    twin, plain_twin = copy.deepcopy(denoiser), copy.deepcopy(torch_denoiser)
-    install_released(twin.installation)
-    install_released(plain_twin.installation)
-    found = twin(*arguments, {}).sample
-    assert (found - plain_twin(*arguments, {}).sample).abs().max() < TOLERANCE
+    other, plain_other = copy.deepcopy(denoiser), copy.deepcopy(torch_denoiser)
+    install_released(other.installation)
+    install_released(plain_other.installation)
+    found = other(*arguments, {}).sample
+    assert (found - plain_other(*arguments, {}).sample).abs().max() < TOLERANCE
     assert (found - before.sample).abs().max() > 0.01
     assert torch.equal(denoiser(*arguments, {}).sample, before.sample)
 
@@ -183,28 +181,28 @@ def test_calls_that_share_the_processor_are_answered_as_if_alone(
     session, folder, monkeypatch, most_bytes, streams
 ):
     """With threads for both, whatever this machine has; a large network's wait for each other."""
-    monkeypatch.setattr("swiftpie.engine.openvino.workshop.MOST_BYTES", most_bytes)
-    shop = Workshop(Store(folder), settings="", precision=Precision.SINGLE)
-    shop.threads.count = 2
+    monkeypatch.setattr("swiftpie.engine.openvino.graphs.MOST_BYTES", most_bytes)
+    graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
+    graphs.threads.count = 2
     network = session.components.inversion
-    reader = openvino_inversion(network, shop)
+    reader = openvino_inversion(network, graphs)
     text = session.components.text.encode(["a cat", "a dog"])
     prompts = [TextCondition(*(part[row : row + 1] for part in text)) for row in (0, 1, 1)]
     calls = [(draw(1, 32, 16, 16, seed=seed), one) for seed, one in enumerate(prompts)]
     alone = [reader.read(*call) for call in calls]
-    together = reader.each(calls)
-    assert {opened for _, opened in shop._open} == streams
+    together = reader.call_all(calls)
+    assert {opened for _, opened in graphs._open} == streams
     for mine, other, call in zip(together, alone, calls, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
         assert (mine.noise - network.read(*call).noise).abs().max() < 10 * TOLERANCE
-    assert reader.each([]) == []
+    assert reader.call_all([]) == []
 
 
 @torch.no_grad()
 def test_calls_of_several_shapes_are_answered_too(session, exact):
     text = session.components.text.encode(["a cat"])
     calls = [(draw(1, 32, side, side), text) for side in (16, 8)]
-    found = exact.inversion.each(calls)
+    found = exact.inversion.call_all(calls)
     assert [one.noise.shape[-1] for one in found] == [16, 8]
 
 

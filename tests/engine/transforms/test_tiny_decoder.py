@@ -7,8 +7,8 @@ import torch
 from diffusers import AutoencoderTiny
 
 from swiftpie.engine.session import Session
-from swiftpie.engine.taesd import TAESD
 from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms.tiny_decoder import TAESD
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.models.latents import HasPosterior
 from tests.pipelines.tiny_editor import tiny_editor

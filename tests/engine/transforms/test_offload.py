@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from swiftpie.engine.offload import Desk, rested
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms.offload import DeviceSlot, offloaded
 from swiftpie.errors import CapabilityError
 from swiftpie.pipelines.request import EditMode, EditSettings
 from tests.pipelines.tiny_editor import tiny_editor
@@ -32,24 +32,24 @@ class Watched(nn.Module):
 
 @pytest.fixture(scope="module")
 def resting(session):
-    return Session(rested(session.components, CPU), cache_mib=0)
+    return Session(offloaded(session.components, CPU), cache_mib=0)
 
 
 def test_only_one_network_is_on_the_device():
-    desk, first, second = Desk(torch.device("meta")), Watched(), Watched()
+    slot, first, second = DeviceSlot(torch.device("meta")), Watched(), Watched()
     for network in (first, first, second, first):
-        with desk.seat(network):
+        with slot.hold(network):
             pass
     assert first.sent == ["meta", "cpu", "meta"]
     assert second.sent == ["meta", "cpu"]
 
 
 def test_a_failing_network_gives_its_turn_up():
-    desk = Desk(CPU)
-    with pytest.raises(ValueError, match="broken"), desk.seat(Watched()):
+    slot = DeviceSlot(CPU)
+    with pytest.raises(ValueError, match="broken"), slot.hold(Watched()):
         raise ValueError("broken")
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: desk.take(Watched())).result(timeout=10)
+        pool.submit(lambda: slot.acquire(Watched())).result(timeout=10)
 
 
 def test_pictures_and_identities_are_the_same(session, resting, sprite, identity):
@@ -73,13 +73,13 @@ def test_edits_are_the_same(sprite, mode):
     plain = tiny_editor()
     arguments = (sprite.convert("RGB"), "a dog on the sofa")
     settings = {"source_prompt": "a cat", "settings": EditSettings(mode=mode)}
-    ours = Session(rested(plain, CPU)).edit(*arguments, **settings).image
+    ours = Session(offloaded(plain, CPU)).edit(*arguments, **settings).image
     assert np.array_equal(ours, Session(plain).edit(*arguments, **settings).image)
 
 
 def test_offloaded_networks_are_not_compiled(session):
     with pytest.raises(CapabilityError, match="offload"):
-        transform(rested(session.components, CPU), ["compile"])
+        transform(offloaded(session.components, CPU), ["compile"])
 
 
 @pytest.mark.gpu

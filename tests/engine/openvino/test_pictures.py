@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from swiftpie.backbones.loading import load_components
-from swiftpie.engine.openvino.components import to_openvino
+from swiftpie.engine.openvino.networks import to_openvino
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
@@ -74,7 +74,7 @@ def test_edits_are_read_alike(session, folder):
         pairs = zip(one, other, strict=True)
         assert all((a - b).abs().max() < TOLERANCE * b.abs().max() for a, b in pairs)
     found, plain = exact.compare(*readings), network.compare(*expected)
-    assert (found.subject_mask - plain.subject_mask).abs().max() < TOLERANCE
+    assert (found.mask - plain.mask).abs().max() < TOLERANCE
     assert torch.equal(exact(latents, texts[0]), readings[0].noise)
 
 

@@ -6,7 +6,7 @@ import torch
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Block
 from swiftpie.attention.shaping import Shaping, power, soft_mask
-from swiftpie.engine.openvino.arguments import flatten, outline, plain, rebuild
+from swiftpie.engine.openvino.export import flatten, outline, plain, rebuild
 
 WIDTH = 8
 

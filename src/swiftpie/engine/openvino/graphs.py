@@ -1,0 +1,259 @@
+"""Graphs ready to be called: from memory, from disk, or by exporting the network."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+import swiftpie
+from swiftpie.engine.openvino.export import Function, Nested, export, flatten, number_of, outline
+from swiftpie.engine.openvino.int8 import Quantizer
+from swiftpie.engine.openvino.runtime import (
+    Precision,
+    Threads,
+    Untyped,
+    compile_graph,
+    load,
+    preferred_precision,
+    versions,
+)
+from swiftpie.files import TEMPORARY, atomic_folder
+
+logger = logging.getLogger(__name__)
+
+MAX_OPEN = 12  # graphs in memory; each has weights of its own
+MOST_BYTES = 100 << 20  # of a network's weights that may be in memory twice
+PACKAGES = ("openvino", "torch", "diffusers", "transformers")  # that decide what a graph holds
+
+GRAPH = "graph.xml"  # OpenVINO writes the weights beside it, in graph.bin
+MAX_BYTES = 20 << 30  # of a folder of graphs; those used longest ago are removed beyond
+
+
+class GraphCache:
+    """Exports each network once for every kind of arguments that it meets.
+
+    Shapes are fixed in a graph: other sizes, or other numbers of pictures, subjects or references,
+    are exported when they are first met, with a log of how long that took.
+    """
+
+    def __init__(
+        self,
+        store: "GraphStore",
+        *,
+        settings: str,
+        quantizer: Quantizer | None = None,
+        precision: Precision | None = None,
+    ) -> None:
+        """Keep graphs in `store`.
+
+        Args:
+            store: Where graphs outlive this process.
+            settings: Whatever else tells graphs apart.
+            quantizer: What turns some graphs to whole numbers after their export.
+            precision: What graphs compute in; None for what the processor does best.
+        """
+        self._store = store
+        self._settings = json.dumps([swiftpie.__version__, versions(*PACKAGES), settings])
+        self._quantizer = quantizer
+        self._core = load("openvino").Core()
+        self._precision = precision or preferred_precision(self._core)
+        self.threads = Threads()
+        self._open: OrderedDict[tuple[str, int], Graph] = OrderedDict()  # by key and streams
+        self._keys: WeakKeyDictionary[Function, dict[Hashable, str]] = WeakKeyDictionary()
+        self._lock = threading.RLock()
+
+    def call(self, function: Function, *arguments: object) -> tuple[Tensor, ...]:
+        """Return what `function` computes of nested tensors, in float32 or int64."""
+        return self._graph(function, outline(arguments))(flatten(arguments))
+
+    def call_all(
+        self, function: Function, calls: Sequence[tuple[object, ...]]
+    ) -> list[tuple[Tensor, ...]]:
+        """Return what `function` computes of the arguments of each call, exactly as `call` would.
+
+        Calls of a small network run at the same time, as it has too little work for all cores. That
+        takes its weights into memory once more, so a large network's come one after the other.
+        """
+        forms = [outline(arguments) for arguments in calls]
+        streams = min(len(calls), self.threads.count)
+        is_alike = all(form == forms[0] for form in forms)
+        if streams <= 1 or not is_alike or function.num_bytes > MOST_BYTES:
+            return [self.call(function, *arguments) for arguments in calls]
+        graph = self._graph(function, forms[0], streams)
+        return graph.call_all([flatten(arguments) for arguments in calls])
+
+    def _graph(self, function: Function, form: Nested, streams: int = 1) -> "Graph":
+        with self._lock:
+            key = self._key(function, form)
+            opened = (key, streams)
+            if opened not in self._open:
+                self._open[opened] = self._ready(function, form, key, streams)
+                while len(self._open) > MAX_OPEN:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(opened)
+            return self._open[opened]
+
+    def _ready(self, function: Function, form: Nested, key: str, streams: int) -> "Graph":
+        started = time.perf_counter()
+        with self.threads.for_torch():
+            graph = self._quantized(function, form, key) or self._exported(function, form, key)
+        threads = self.threads.count
+        ready = Graph(compile_graph(self._core, graph, self._precision, threads, streams))
+        spent = time.perf_counter() - started
+        logger.info("The %s was ready for OpenVINO after %.1f s.", function.name, spent)
+        return ready
+
+    def _exported(self, function: Function, form: Nested, key: str) -> Untyped:
+        def make() -> Untyped:
+            logger.info("The %s meets a new kind of call and is exported.", function.name)
+            return export(function, form)
+
+        return self._kept(key, make)
+
+    def _quantized(self, function: Function, form: Nested, key: str) -> Untyped:
+        """Return the graph in whole numbers, or None where there is none."""
+        quantizer = self._quantizer
+        if quantizer is None or not quantizer.wants(function):
+            return None
+        return self._kept(
+            _digest([key, quantizer.settings]),
+            lambda: quantizer.quantize(function, form, self._exported(function, form, key)),
+        )
+
+    def _kept(self, key: str, make: Callable[[], Untyped]) -> Untyped:
+        """Return the graph of `key` from disk, after writing there what `make` returns."""
+        graph = self._store.read(key, self._core)
+        if graph is not None:
+            return graph
+        graph = make()
+        if graph is None:
+            return None
+        self._store.write(key, graph)
+        # What comes back from disk rounds otherwise; so this process draws as later ones do.
+        return self._store.read(key, self._core) or graph
+
+    def _key(self, function: Function, form: Nested) -> str:
+        """Return the name of a graph; it is long in the making, so those of calls are kept."""
+        known = self._keys.setdefault(function, {})
+        call = (function.processors, repr(form))
+        if call not in known:
+            known[call] = _digest([self._settings, function.describe(), call[1]])
+        return known[call]
+
+
+class Graph:
+    """A network's computation, ready for this processor."""
+
+    def __init__(self, compiled: Untyped) -> None:
+        self._compiled = compiled
+        self._order = [number_of(place) for place in compiled.inputs]
+        self._idle: deque[_Request] = deque()  # a call has one of its own while it lasts
+
+    def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return all outputs in float32 or int64; inputs that the graph ignores are dropped."""
+        request = self._filled(tensors)
+        request.inner.infer(share_outputs=True)  # what it returns else is one copy more
+        return self._emptied(request)
+
+    def call_all(self, calls: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, ...]]:
+        """Return all outputs of each call; as many as the graph has streams run at a time."""
+        requests = [self._filled(tensors) for tensors in calls]
+        for request in requests:
+            request.inner.start_async()
+        for request in requests:
+            request.inner.wait()
+        return [self._emptied(request) for request in requests]
+
+    def _filled(self, tensors: Sequence[Tensor]) -> "_Request":
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = _Request(self._compiled)
+        for place, number in zip(request.inputs, self._order, strict=True):
+            place.copy_(tensors[number])
+        return request
+
+    def _emptied(self, request: "_Request") -> tuple[Tensor, ...]:
+        found = tuple(one.clone() for one in request.outputs)
+        self._idle.append(request)
+        return found
+
+
+class _Request:
+    """One call at a time, with memory of its own for what enters and leaves."""
+
+    def __init__(self, compiled: Untyped) -> None:
+        self.inner = compiled.create_infer_request()
+        self.inputs = [torch.from_numpy(one.data) for one in self.inner.input_tensors]
+        self.outputs = [torch.from_numpy(one.data) for one in self.inner.output_tensors]
+
+
+def default_folder() -> Path:
+    """Return $SWIFTPIE_HOME/openvino, or ~/.cache/swiftpie/openvino."""
+    home = os.environ.get("SWIFTPIE_HOME")
+    return (Path(home) if home else Path.home() / ".cache" / "swiftpie") / "openvino"
+
+
+@dataclass(frozen=True)
+class GraphStore:
+    """A folder of graphs, a folder a graph, named by the sha256 of what they depend on."""
+
+    folder: Path
+    max_bytes: int = MAX_BYTES
+
+    def read(self, key: str, core: Untyped) -> Untyped:
+        """Return the graph of `key`, or None where there is none that can be read."""
+        path = self.folder / key / GRAPH
+        if not path.is_file():
+            return None
+        try:
+            graph = core.read_model(path)
+        except RuntimeError as error:
+            logger.warning("'%s' is damaged (%s); the network is exported again.", path, error)
+            shutil.rmtree(path.parent, ignore_errors=True)
+            return None
+        os.utime(path)
+        return graph
+
+    def write(self, key: str, graph: Untyped) -> None:
+        """Keep `graph`; a folder that cannot be written to costs an export the next time."""
+        try:
+            with atomic_folder(self.folder / key) as new:  # another process may be quicker
+                load("openvino").save_model(graph, new / GRAPH, compress_to_fp16=False)
+            self._shrink(keep=key)
+        except (OSError, RuntimeError) as error:
+            logger.warning("'%s' cannot keep an exported network (%s).", self.folder, error)
+
+    def _shrink(self, *, keep: str) -> None:
+        """Remove graphs that were not used for longest until the rest fits."""
+        graphs = [
+            path.parent
+            for path in self.folder.glob(f"*/{GRAPH}")
+            if not path.parent.match(TEMPORARY)
+        ]
+        newest = sorted(graphs, key=lambda one: (one.name == keep, _used(one)), reverse=True)
+        total = 0
+        for place, one in enumerate(newest):
+            total += sum(file.stat().st_size for file in one.iterdir())
+            if place and total > self.max_bytes:
+                logger.info("'%s' is removed; the folder is full.", one)
+                shutil.rmtree(one, ignore_errors=True)
+
+
+def _used(folder: Path) -> float:
+    return (folder / GRAPH).stat().st_mtime
+
+
+def _digest(facts: list[str]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -1,0 +1,379 @@
+"""Networks in whole numbers of 8 bits, by NNCF, calibrated on pictures in the package."""
+
+import contextlib
+import importlib.resources
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.attention.condition import Notes
+from swiftpie.backbones.components import Components
+from swiftpie.engine.openvino.export import (
+    DECODER,
+    DENOISER,
+    ENCODER,
+    INVERSION,
+    TEXT,
+    TOWER,
+    Function,
+    Nested,
+    flatten,
+    number_of,
+    outline,
+    plain,
+    shapes,
+)
+from swiftpie.engine.openvino.runtime import Untyped, load, unreported, versions
+from swiftpie.engine.wrappers import WrappedDenoiser
+from swiftpie.errors import SwiftPieError
+from swiftpie.images import load_image, to_pil, to_tensor
+from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.pipelines.denoise import denoise
+from swiftpie.pipelines.identity import encode_identity
+from swiftpie.pipelines.personalize import draw_start, prepare
+from swiftpie.pipelines.request import MaskSource, Scales, Subject
+from swiftpie.types import Identity, TextCondition
+
+logger = logging.getLogger(__name__)
+
+RECIPE = 4  # changes with what is quantised, so that older graphs are not used
+FOLDED, MULTIPLIED = "Convolution", "MatMul"
+UNFOLDED, ROUNDED = "ConvolutionBackpropData", "FakeQuantize"
+LEVELS = 256  # of 8 bits, of which a range around 0 leaves one on the negative side alone
+EXACT = ["ScaledDotProductAttention"]  # 8 bits blur attention, whose keys have places
+RANGES = "nncf.quantization.range_estimator"
+WEIGHT, WIDENED = "Constant", "Convert"
+SMOOTHED = {TOWER}  # few channels of CLIP's states are far larger than all others
+NARROWED = {TEXT}  # weights alone: with 8-bit states, single pictures fell to 33 dB
+
+MOST_CALLS, LEAST_CALLS = 24, 6  # statistics of ranges change little beyond
+NUM_CELLS = 24 * 256  # that are seen where pictures are small
+NUM_IDENTITIES = 6
+PROMPTS = (
+    "a photo of a subject on a beach",
+    "a tiny subject on a pink background",
+    "the subject in a forest on the left",
+    "a picture of a subject at sunset",
+    "a huge subject in the snow",
+    "a subject wearing a crown in a desert",
+    "a 3d render of a subject in outer space",
+    "a black and white photo of a subject in front of a city skyline",
+    "a subject in a field of flowers",
+    "a subject wearing a top hat in front of a blue wall",
+    "a small subject in the mountains on the right",
+    "an image of the subject under water",
+)
+SCALES = (0.6, 0.8, 1.0, 1.2, 1.5)  # of either branch, in turns
+MASK_SOURCES = (MaskSource.NONE, MaskSource.INLINE)
+NUM_PICTURES = 8  # each holds thousands of cells, whose ranges change little beyond
+GRAIN = 0.05  # of the grounds, so that these have something fine in them
+
+Call = tuple[Any, ...]  # nested tensors, as an exported graph takes them
+
+
+class Quantizer:
+    """Turns convolutions and linear layers of exported networks to whole numbers.
+
+    What smooths activations into weights is for transformers that need it alone, and no value is
+    cut as an outlier: with either, single pictures of the embedded model fell from 40 dB to 21.
+    """
+
+    def __init__(self, components: Components) -> None:
+        """Calibrate with the untransformed `components`.
+
+        Raises:
+            MissingExtra: NNCF is not installed.
+        """
+        self._nncf = load("nncf")
+        self._nncf.set_log_level(logging.ERROR)  # else it prints what it does
+        self._components = components
+        self.settings = json.dumps([RECIPE, versions("nncf")])
+
+    def wants(self, function: Function) -> bool:
+        """Tell whether graphs of `function` are quantised."""
+        return function.name in CALLS or function.name in NARROWED
+
+    def quantize(self, function: Function, form: Nested, graph: Untyped) -> Untyped:
+        """Return `graph` quantised, or None, with a warning, where nothing can calibrate it.
+
+        `graph` is of `function`, for arguments whose outline is `form`, and is written into.
+        """
+        if function.name in NARROWED:
+            mode = self._nncf.CompressWeightsMode.INT8_ASYM
+            with _quietly():
+                return self._nncf.compress_weights(in_single(graph), mode=mode)
+        reason = "the pictures in the package make no call like this"
+        calls: Sequence[Call] = ()
+        try:
+            calls = CALLS[function.name](self._components, form)
+        except SwiftPieError as error:
+            reason = str(error)
+        if not calls:
+            logger.warning("A call of the %s is not quantised: %s", function.name, reason)
+            return None
+        with _quietly():
+            return self._quantized(in_single(graph), calls, smooths=function.name in SMOOTHED)
+
+    def _quantized(self, graph: Untyped, calls: Sequence[Call], *, smooths: bool) -> Untyped:
+        nncf = self._nncf
+        smoothing = nncf.AdvancedSmoothQuantParameters()
+        if not smooths:
+            smoothing = nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
+        made = nncf.quantize(
+            graph,
+            nncf.Dataset(calls, lambda call: _inputs(call, graph)),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(calls),
+            ignored_scope=nncf.IgnoredScope(
+                names=[*_ends(graph), *_products(graph)], types=EXACT, validate=False
+            ),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                smooth_quant_alphas=smoothing,
+                activations_range_estimator_params=load(RANGES).RangeEstimatorParametersSet.MINMAX,
+            ),
+        )
+        return mirrored(made)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Let NNCF neither draw progress bars nor report its use inside of the block."""
+    with unreported(), contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _inputs(call: Call, graph: Untyped) -> dict[str, NDArray[Any]]:
+    tensors = flatten(call)
+    return {one.get_any_name(): plain(tensors[number_of(one)]).numpy() for one in graph.inputs}
+
+
+def in_single(graph: Untyped) -> Untyped:
+    """Return `graph` with all that it computed in bfloat16 in float32, as NNCF needs it.
+
+    Weights stay as they are and are widened where they are used.
+    """
+    openvino = load("openvino")
+    for node in graph.get_ordered_ops():
+        kind = node.get_type_name()
+        if kind not in (WEIGHT, WIDENED) or node.get_element_type() != openvino.Type.bf16:
+            continue
+        users = node.output(0).get_target_inputs()
+        narrow = node.output(0) if kind == WEIGHT else node.input_value(0)
+        for user in users:
+            user.replace_source_output(openvino.opset13.convert(narrow, "f32").output(0))
+    graph.validate_nodes_and_infer_types()
+    return graph
+
+
+def mirrored(graph: Untyped) -> Untyped:
+    """Return `graph` with ranges around 0 before transposed convolutions.
+
+    OpenVINO computes these in whole numbers only if 0 is in the middle.
+    """
+    opset = load("openvino").opset13
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() != UNFOLDED:
+            continue
+        rounding = node.input_value(0).get_node()
+        if rounding.get_type_name() != ROUNDED:
+            continue
+        ends = [abs(rounding.input_value(place).get_node().get_data()).max() for place in (1, 2)]
+        high = max(ends)
+        low = -high * (LEVELS / (LEVELS - 2))
+        bounds = [np.float32(one) for one in (low, high, low, high)]
+        made = opset.fake_quantize(rounding.input_value(0), *bounds, LEVELS)
+        node.input(0).replace_source_output(made.output(0))
+    graph.validate_nodes_and_infer_types()
+    return graph
+
+
+def _products(graph: Untyped) -> list[str]:
+    """Return the products of two computed matrices, among them places, which 8 bits would blur."""
+    nodes = [node for node in graph.get_ordered_ops() if node.get_type_name() == MULTIPLIED]
+    return [node.get_friendly_name() for node in nodes if not _has_weights(node)]
+
+
+def _has_weights(node: Untyped) -> bool:
+    sources = [node.input_value(place).get_node() for place in range(2)]
+    sources += [one.input_value(0).get_node() for one in sources if one.get_type_name() == WIDENED]
+    return any(one.get_type_name() == WEIGHT for one in sources)
+
+
+def _ends(graph: Untyped) -> list[str]:
+    """Return the first and the last convolution of `graph`, which lose most."""
+    nodes = [node for node in graph.get_ordered_ops() if node.get_type_name() == FOLDED]
+    return [node.get_friendly_name() for node in (*nodes[:1], *nodes[-1:])]
+
+
+class DenoiserCall(NamedTuple):
+    """The arguments of a denoiser, as its exported graph takes them."""
+
+    latents: Tensor
+    timestep: Tensor
+    text: TextCondition
+    condition: SubjectCondition
+
+
+class _Recorder(WrappedDenoiser):
+    """A denoiser that remembers what it was asked."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        super().__init__(inner)
+        self.calls: list[DenoiserCall] = []
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: int,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Predict as the denoiser does."""
+        self.calls.append(DenoiserCall(latents, torch.tensor(timestep), text, condition))
+        prediction: Prediction = self.inner(latents, timestep, text, condition, notes)
+        return prediction
+
+
+@torch.no_grad()
+def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
+    """Return calls whose shapes are those of the outline `form`, always the same ones.
+
+    Empty where calls of this kind come about in another way than by `personalize`.
+
+    Raises:
+        SwiftPieError: These networks cannot encode the pictures in the package.
+    """
+    wanted = DenoiserCall(*form)
+    attention = wanted.condition.attention
+    batch, _, rows, columns = wanted.latents.shape
+    subjects, views = attention.coverage.shape[1:3]
+    identities = _identities(components, views, has_detail=bool(attention.keys))
+    recorder = _Recorder(components.denoiser)
+    serving = replace(components, denoiser=recorder)
+    for number in range(max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))):
+        shown = [identities[(number + k) % len(identities)] for k in range(subjects)]
+        seeds = range(number * batch, (number + 1) * batch)
+        _draw(serving, shown, seeds, cells=(rows, columns))
+    return [call for call in recorder.calls if shapes(outline(call)) == shapes(wanted)]
+
+
+def sample_pictures(count: int) -> list[Path]:
+    """Return the first pictures of subjects in the package."""
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
+    return sorted(folder.glob("*.webp"))[:count]
+
+
+def _identities(components: Components, views: int, *, has_detail: bool) -> list[Identity]:
+    """Return the first subjects in the package, each from so many copies of its picture."""
+    pictures = [load_image(one) for one in sample_pictures(NUM_IDENTITIES)]
+    found = [encode_identity(components, [one] * views) for one in pictures]
+    return found if has_detail else [one.without_detail() for one in found]
+
+
+def _draw(
+    components: Components,
+    identities: Sequence[Identity],
+    seeds: Sequence[int],
+    *,
+    cells: tuple[int, int],
+) -> None:
+    """Denoise one batch; the first seed decides about everything else."""
+    number = seeds[0]
+    text = components.text.encode([PROMPTS[number % len(PROMPTS)]]).repeat(len(seeds))
+    latents, condition, fresh, _ = prepare(
+        components,
+        [Subject(one) for one in identities],
+        text,
+        noise=draw_start(components, seeds, cells),
+        class_tokens=components.text.find_words(PROMPTS[0], [""] * len(identities)),
+        scales=Scales(
+            identity_scale=SCALES[number % len(SCALES)],
+            detail_scale=SCALES[number // 2 % len(SCALES)],
+        ),
+        source=MASK_SOURCES[number % len(MASK_SOURCES)],
+    )
+    denoise(components, latents, text, condition, fresh=fresh)
+
+
+@torch.no_grad()
+def encoder_calls(components: Components, form: Nested) -> list[Call]:
+    """Return calls of an encoder with pixels of the shape in the outline `form`."""
+    del components  # pictures need no network
+    batch, _, height, width = form[0].shape
+    return [(one.expand(batch, -1, -1, -1),) for one in _scenes((height, width))]
+
+
+@torch.no_grad()
+def decoder_calls(components: Components, form: Nested) -> list[Call]:
+    """Return calls of a decoder with latents of the shape in the outline `form`."""
+    batch, _, rows, columns = form[0].shape
+    latents = _latents(components, (rows, columns))
+    return [(one.expand(batch, -1, -1, -1),) for one in latents]
+
+
+@torch.no_grad()
+def inversion_calls(components: Components, form: Nested) -> list[Call]:
+    """Return calls of an inversion network whose shapes are those of the outline `form`."""
+    batch, _, rows, columns = form[0].shape
+    calls = [
+        (one.expand(batch, -1, -1, -1), _text(components, number, batch))
+        for number, one in enumerate(_latents(components, (rows, columns)))
+    ]
+    return [call for call in calls if shapes(outline(call)) == shapes(form)]
+
+
+@torch.no_grad()
+def tower_calls(components: Components, form: Nested) -> list[Call]:
+    """Return calls of a CLIP tower with normalised pictures of the shape in `form`."""
+    encoder = components.image_encoder
+    assert isinstance(encoder, ClipIdentityEncoder), "no other encoder has such a graph"
+    batch, _, height, width = form[0].shape
+    pictures = [(one / 2 + 0.5 - encoder.mean) / encoder.std for one in _scenes((height, width))]
+    return [(one.expand(batch, -1, -1, -1),) for one in pictures]
+
+
+def _text(components: Components, number: int, batch: int) -> TextCondition:
+    return components.text.encode([PROMPTS[(number + k) % len(PROMPTS)] for k in range(batch)])
+
+
+def _latents(components: Components, cells: tuple[int, int]) -> list[Tensor]:
+    cell = components.preset.latent_cell_px
+    pictures = _scenes((cells[0] * cell, cells[1] * cell))
+    return [components.autoencoder.encode(one) for one in pictures]
+
+
+def _scenes(size: tuple[int, int]) -> list[Tensor]:
+    """Return pictures (1, 3, H, W) of subjects on shaded, grainy grounds, always the same."""
+    found = []
+    for number, path in enumerate(sample_pictures(NUM_PICTURES)):
+        generator = torch.Generator().manual_seed(number)
+        top, bottom = (2 * torch.rand(2, 3, 1, 1, generator=generator) - 1).unbind()
+        shade = torch.lerp(top, bottom, torch.linspace(0, 1, size[0])[:, None])
+        ground = shade + GRAIN * torch.randn(3, *size, generator=generator)
+        canvas = to_pil(ground.clamp(-1, 1)[None])[0].convert("RGBA")
+        subject = load_image(path).convert("RGBA").resize(canvas.size)
+        found.append(to_tensor(Image.alpha_composite(canvas, subject).convert("RGB")))
+    return found
+
+
+CALLS: Mapping[str, Callable[[Components, Nested], Sequence[Call]]] = {
+    DENOISER: denoiser_calls,
+    INVERSION: inversion_calls,
+    ENCODER: encoder_calls,
+    DECODER: decoder_calls,
+    TOWER: tower_calls,
+}
+"""Where calls of a network come from that computes in 8 bits."""

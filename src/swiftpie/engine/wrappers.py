@@ -1,0 +1,166 @@
+"""What transforms build on: copies over the same weights, and networks around others."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from swiftpie.attention.condition import Notes
+from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.backbones.components import Components
+from swiftpie.layout import Layout
+from swiftpie.models.denoiser import Denoiser, SubjectCondition
+from swiftpie.models.latents import HasPosterior, Posterior
+from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
+from swiftpie.types import Autoencoder, TextCondition
+
+NETWORKS = ("denoiser", "autoencoder", "image_encoder", "inversion")  # the large ones, besides text
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def shared_copy(network: Network) -> Network:
+    """Return a copy of `network` with parameters of its own over the same memory.
+
+    A parameter of the copy may be moved, reordered or replaced; only writing into its values
+    would reach the original.
+    """
+    weights = {
+        id(one): nn.Parameter(one.detach(), requires_grad=one.requires_grad)
+        for one in network.parameters()
+    }
+    buffers = {id(one): one for one in network.buffers()}
+    return copy.deepcopy(network, {**weights, **buffers})
+
+
+def with_networks(
+    components: Components, change: Callable[[Any], Any], names: Sequence[str] = NETWORKS
+) -> Components:
+    """Return components with what `change` makes of a shared copy of each of these networks."""
+    networks = {name: getattr(components, name) for name in names}
+    changed = {
+        name: change(shared_copy(one))
+        for name, one in networks.items()
+        if isinstance(one, nn.Module)
+    }
+    return replace(components, **changed)
+
+
+def with_text_encoders(text: PromptEncoder, change: Callable[[Any], Any]) -> PromptEncoder:
+    """Return `text` with each of its encoders changed; one that is not ours stays as it is."""
+    match text:
+        case TextTower():
+            return replace(text, encoder=change(text.encoder))
+        case TwoTextTowers():
+            first = replace(text.first, encoder=change(text.first.encoder))
+            return replace(text, first=first, second=change(text.second))
+        case _:
+            return text
+
+
+def module_of(network: object) -> Any:  # noqa: ANN401 - a module that can do more
+    """Return a denoiser, autoencoder or decoder as what they all are."""
+    assert isinstance(network, nn.Module), "networks are modules"
+    return network
+
+
+class WrappedDenoiser(nn.Module):
+    """A denoiser around another that encodes, reads and places references for it."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        """Stand for `inner`, with its parameters."""
+        super().__init__()
+        self.inner: Any = module_of(inner)
+        self.installation = inner.installation
+
+    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return what `read_reference` looks at; see `Denoiser`."""
+        encoded: Tensor = self.inner.encode_reference(autoencoder, pixels, mask)
+        return encoded
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Look at canonical references; see `Denoiser`."""
+        notes: Notes = self.inner.read_reference(encoded, text)
+        return notes
+
+    def place_subject(
+        self,
+        autoencoder: Autoencoder,
+        pixels: Tensor,
+        mask: Tensor,
+        *,
+        layout: Layout,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return the aligned subject; see `Denoiser`."""
+        placed: Tensor = self.inner.place_subject(
+            autoencoder, pixels, mask, layout=layout, cells=cells
+        )
+        return placed
+
+
+def predict(
+    denoiser: Any,  # noqa: ANN401 - a denoiser, or what stands for it while a graph is made
+    latents: Tensor,
+    timestep: Tensor,
+    text: TextCondition,
+    condition: SubjectCondition,
+) -> tuple[Tensor, ...]:
+    """Return what `denoiser` predicts as tensors alone: sample, mask, the inline mask if any."""
+    notes: Notes = {}
+    prediction = denoiser(latents, timestep, text, condition, notes)
+    inline = (notes[INLINE_MASK],) if INLINE_MASK in notes else ()
+    return (prediction.sample, prediction.subject_mask, *inline)
+
+
+class Encoder(Protocol):
+    """Pixels to latents."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
+
+
+class Decoder(Protocol):
+    """Latents to pixels."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
+
+
+def joined(encoder: Encoder, decoder: Decoder) -> Autoencoder:
+    """Return an autoencoder that encodes as one and decodes as the other.
+
+    It can tell how sure it is where `encoder` can.
+    """
+    kind = JoinedWithPosterior if isinstance(encoder, HasPosterior) else Joined
+    return kind(encoder, decoder)
+
+
+class Joined(nn.Module):
+    """Encodes as one autoencoder and decodes as another."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        super().__init__()
+        self.encoder: Any = module_of(encoder)
+        self.decoder: Any = module_of(decoder)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
+        latents: Tensor = self.encoder.encode(pixels)
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
+        pixels: Tensor = self.decoder.decode(latents)
+        return pixels
+
+
+class JoinedWithPosterior(Joined):
+    """Likewise, around an encoder that can tell how sure it is."""
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
+        found: Posterior = self.encoder.posterior(pixels)
+        return found
