@@ -38,16 +38,14 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: Nothing has this name, or the distribution that offers it is broken.
         """
+        alone = self._files().get(name)
+        if alone is not None and self._family(alone) is None:  # no other file has to be imported
+            return self._only(alone)
         module = self._modules().get(name)
         if module is None:
             return self._load(name)
         family = self._family(module)
-        found: T
-        if family is None:
-            found = getattr(importlib.import_module(module), self.attribute)
-        else:
-            found = family[name]
-        return found
+        return self._only(module) if family is None else family[name]
 
     def all(self) -> dict[str, T]:
         """Every object by name, in the order of `names()`; imports all of them."""
@@ -55,18 +53,28 @@ class Registry(Generic[T]):
 
     def _modules(self) -> dict[str, str]:
         """Map each name to the dotted name of the module that defines it."""
+        modules: dict[str, str] = {}
+        for name, module in self._files().items():
+            family = self._family(module)
+            names = {name} if family is None else {*family}
+            assert not names & {*modules}, f"{module} defines a name that another module has"
+            modules |= dict.fromkeys(names, module)
+        return modules
+
+    def _files(self) -> dict[str, str]:
+        """Map the name of each file to the dotted name of its module."""
         spec = importlib.util.find_spec(self.package)
         assert spec is not None
         assert spec.submodule_search_locations is not None, f"{self.package} is not a folder"
-        modules: dict[str, str] = {}
-        for file in pkgutil.iter_modules(spec.submodule_search_locations):
-            if not file.name.startswith("_"):
-                module = f"{self.package}.{file.name}"
-                family = self._family(module)
-                names = {file.name.replace("_", "-")} if family is None else {*family}
-                assert not names & {*modules}, f"{module} defines a name that another module has"
-                modules |= dict.fromkeys(names, module)
-        return modules
+        return {
+            file.name.replace("_", "-"): f"{self.package}.{file.name}"
+            for file in pkgutil.iter_modules(spec.submodule_search_locations)
+            if not file.name.startswith("_")
+        }
+
+    def _only(self, module: str) -> T:
+        found: T = getattr(importlib.import_module(module), self.attribute)
+        return found
 
     def _family(self, module: str) -> Mapping[str, T] | None:
         """Return the objects of a module that defines a family, None for one that does not."""

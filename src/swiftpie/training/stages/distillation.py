@@ -212,7 +212,7 @@ def noise_generator(draw: int) -> torch.Generator:
 def predict(
     denoiser: TinyDenoiser,
     latents: Tensor,
-    timesteps: Tensor | int,
+    timesteps: Tensor | float,
     encoded: Encoded,
     *,
     notes: "Notes | None" = None,
@@ -244,7 +244,7 @@ def encode_for_teacher(
 def predict_guided(
     denoiser: TinyDenoiser,
     latents: Tensor,
-    timesteps: Tensor | int,
+    timesteps: Tensor | float,
     encoded: Encoded,
     *,
     scale: float,
@@ -268,7 +268,7 @@ def sample_ddim(
     schedule = build_schedule(trailing(steps), PredictionType.SAMPLE)
     masks: list[Tensor] = []
 
-    def step(latents: Tensor, timestep: int) -> Tensor:
+    def step(latents: Tensor, timestep: float) -> Tensor:
         with fast_precision(latents.device):
             prediction = predict_guided(denoiser, latents, timestep, encoded, scale=scale)
         masks[:] = [prediction.subject_mask]

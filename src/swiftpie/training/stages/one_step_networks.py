@@ -15,7 +15,7 @@ from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from swiftpie.backbones.embedded import load_embedded
+from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.data.captions import draw_attributes, draw_caption
 from swiftpie.data.scenes import SCENES
@@ -93,7 +93,7 @@ def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
     Raises:
         WeightsError: The files there are no export of a tiny model, or its tokenizer is another's.
     """
-    loaded = load_embedded(PRESET, device=device, weights=folder)
+    loaded = load_components(PRESET, device=device, weights=folder)
     assert isinstance(loaded.text, TextTower)
     assert isinstance(loaded.text.tokenizer, PreTrainedTokenizerFast)
     assert isinstance(loaded.autoencoder, PatchAutoencoder)

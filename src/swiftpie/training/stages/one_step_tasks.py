@@ -60,7 +60,7 @@ class DenoiserInput(NamedTuple):
     """What enters the denoiser."""
 
     latents: Tensor  # (B, C, h, w)
-    timestep: int
+    timestep: float
 
 
 class Target(NamedTuple):
