@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
 from swiftpie.backbones.checkpoints.adapter_file import save_adapter
@@ -17,7 +18,7 @@ from swiftpie.schedules import add_noise, scaled_linear_step
 from swiftpie.training.context import Context
 from swiftpie.training.critics import features_of, real_and_fake_terms, use_low_rank
 from swiftpie.training.loop import Stage, Update
-from swiftpie.training.losses import linear_decay, loss_of_gradient
+from swiftpie.training.losses import linear_decay, loss_of_gradient, map_loss
 from swiftpie.training.perceptual import (
     Compare,
     PromptJudge,
@@ -38,8 +39,6 @@ from swiftpie.training.stages.adapter_student import (
     StudentPass,
     draw_chances,
     identity_cosine,
-    latent_term,
-    map_term,
     no_drops,
     picture_terms,
     prompt_term,
@@ -119,12 +118,12 @@ class AdapterStage:
         use_low_rank(teacher.denoiser.unet, network.critic_parts())
         generator = noise_generator(draw)
         with self._autocast():
-            told = teacher.conditions(self.base, examples, outcome)
+            conditions = teacher.conditions(self.base, examples, outcome)
         if is_its_turn:
-            terms["matching"] = self._matching(teacher, outcome.clean, told, generator)
+            terms["matching"] = self._matching(teacher, outcome.clean, conditions, generator)
             yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
         with self._autocast():
-            loss = fake_loss(teacher, outcome.clean, told, generator)
+            loss = fake_loss(teacher, outcome.clean, conditions, generator)
         yield Update("critic", {"critic": loss})
 
     def _adapter_updates(
@@ -186,9 +185,9 @@ class AdapterStage:
         settings, weights = self.settings, self.settings.loss
         terms: dict[str, Tensor] = {}
         if weights.latents:
-            terms["latents"] = weights.latents * latent_term(outcome, examples)
+            terms["latents"] = weights.latents * F.mse_loss(outcome.clean, examples.latents.float())
         if weights.maps:
-            terms["maps"] = weights.maps * map_term(outcome, examples)
+            terms["maps"] = weights.maps * map_loss(outcome.maps, examples.mask)
         prompt = 0.0
         if self.judge is not None:
             prompt = linear_decay(weights.prompt, step=step, last=settings.prompt_steps)
@@ -214,12 +213,12 @@ class AdapterStage:
         self,
         teacher: AdapterTeacher,
         generated: Tensor,
-        told: TeacherConditions,
+        conditions: TeacherConditions,
         generator: torch.Generator,
     ) -> Tensor:
         with self._autocast():
-            nothing = teacher.without_conditions(self.base, told)
-            gradient = score_difference(teacher, generated.detach(), told, nothing, generator)
+            blank = teacher.without_conditions(self.base, conditions)
+            gradient = score_difference(teacher, generated.detach(), conditions, blank, generator)
         return self.settings.loss.matching * loss_of_gradient(generated, gradient).float()
 
     def _judged(self, latents: Tensor, text: TextCondition, draw: int) -> list[Tensor]:

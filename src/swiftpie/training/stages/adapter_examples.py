@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +14,9 @@ from swiftpie.errors import ConfigError, ImageError
 from swiftpie.images import fit_square
 from swiftpie.layout import SUBJECT_FILL
 from swiftpie.masks import resize_mask
-from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
 from swiftpie.schedules import predict_clean
-from swiftpie.training.stages.adapter_networks import AdapterBase
+from swiftpie.training.stages.adapter_networks import AdapterBase, attention_alone
 from swiftpie.training.stages.adapter_settings import AdapterSettings, Source
 
 logger = logging.getLogger(__name__)
@@ -25,6 +24,26 @@ logger = logging.getLogger(__name__)
 ROW_STRIDE = 1_000_003  # as for photos: rows of a batch are draws of their own
 LEAST_FRESH, MOST_FRESH = 0.3, 1.0  # share of new noise in a warm-up's input
 INVERTED = 0.5  # share of noise that comes from the inversion network, if there is one
+
+# fmt: off
+SUBJECTS = (
+    "dog", "cat", "horse", "bear", "rabbit", "owl", "parrot", "turtle", "frog", "robot", "doll",
+    "teddy", "vase", "teapot", "mug", "bowl", "lamp", "clock", "chair", "backpack", "handbag",
+    "boot", "sneaker", "hat", "umbrella", "guitar", "violin", "camera", "car", "bicycle",
+    "motorbike", "boat", "train", "cake", "pumpkin", "cactus", "sunflower", "candle", "lantern",
+    "kettle",
+)
+LOOKS = (
+    "red", "blue", "green and white", "golden", "striped", "spotted", "wooden", "shiny metal",
+    "old and worn", "knitted", "black", "pink", "transparent glass", "marble", "hand-painted",
+    "checkered",
+)
+PLACES = (
+    "on a beach", "in the snow", "in a forest", "on a wooden table", "in a kitchen",
+    "on a street at night", "in a meadow", "in front of mountains", "on a sofa",
+    "on a stone wall", "in a garden", "in a desert",
+)
+# fmt: on
 
 
 class Examples(NamedTuple):
@@ -38,13 +57,6 @@ class Examples(NamedTuple):
     reference_mask: Tensor  # (B, 1, S, S)
     captions: list[str]
     names: list[str]  # words for the subject
-
-
-class ExampleSource(Protocol):
-    """An endless, numbered supply."""
-
-    def batch(self, size: int, draw: int) -> Examples:
-        """Return batch number `draw`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +147,11 @@ class SyntheticExamples:
         ]
         silent = silent_condition(latents, width=base.projector.width)
         silent = silent._replace(class_tokens=torch.stack(words).to(latents))
-        nothing = latents.new_zeros(len(latents), 1, 0)
-        condition = SubjectCondition(silent, nothing, nothing)
         notes: dict[str, Tensor] = {}
         step = schedule.steps[0]
-        prediction = base.denoiser(latents, step.timestep, text, condition, notes)
+        prediction = base.denoiser(
+            latents, step.timestep, text, attention_alone(silent, latents), notes
+        )
         clean = predict_clean(latents, prediction.sample, step, schedule.prediction_type)
         return clean, resize_mask(notes[INLINE_MASK].float(), (self.size_px, self.size_px))
 
@@ -155,6 +167,10 @@ class SyntheticExamples:
         other = pixels[(row + 1) % len(pixels)][None]
         changes = self.settings.augmentation
         return augment(frame * framed, framed, other, settings=changes, generator=generator)
+
+
+ExampleSource = PhotoExamples | SyntheticExamples
+"""An endless, numbered source of batches."""
 
 
 def open_examples(base: AdapterBase, settings: AdapterSettings) -> ExampleSource:
@@ -189,49 +205,6 @@ def size_of(base: AdapterBase, settings: AdapterSettings) -> int:
     size_px = settings.size_px or base.components.preset.image_size_px
     base.components.cells_of((size_px, size_px))
     return size_px
-
-
-# fmt: off
-SUBJECTS = (
-    "dog", "cat", "horse", "bear", "rabbit", "owl", "parrot", "turtle", "frog", "robot", "doll",
-    "teddy", "vase", "teapot", "mug", "bowl", "lamp", "clock", "chair", "backpack", "handbag",
-    "boot", "sneaker", "hat", "umbrella", "guitar", "violin", "camera", "car", "bicycle",
-    "motorbike", "boat", "train", "cake", "pumpkin", "cactus", "sunflower", "candle", "lantern",
-    "kettle",
-)
-# fmt: on
-LOOKS = (
-    "red",
-    "blue",
-    "green and white",
-    "golden",
-    "striped",
-    "spotted",
-    "wooden",
-    "shiny metal",
-    "old and worn",
-    "knitted",
-    "black",
-    "pink",
-    "transparent glass",
-    "marble",
-    "hand-painted",
-    "checkered",
-)
-PLACES = (
-    "on a beach",
-    "in the snow",
-    "in a forest",
-    "on a wooden table",
-    "in a kitchen",
-    "on a street at night",
-    "in a meadow",
-    "in front of mountains",
-    "on a sofa",
-    "on a stone wall",
-    "in a garden",
-    "in a desert",
-)
 
 
 class Prompt(NamedTuple):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionModelWithProjection
 
+from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.attention.detail import DetailAttention
 from swiftpie.attention.install import Plan
 from swiftpie.attention.semantic import SemanticAttention
@@ -22,6 +23,7 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.sources import locate_image_encoder
 from swiftpie.backbones.weights import Reader, read_image_encoder
 from swiftpie.errors import CapabilityError
+from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.projection import Feature, Projector
 from swiftpie.models.unet import UNetDenoiser
@@ -98,6 +100,30 @@ def load_adapter_base(settings: AdapterSettings, device: str) -> AdapterBase:
         tower=tower.eval().requires_grad_(requires_grad=False),
         projector=projector,
     )
+
+
+def single_subject(
+    latents: Tensor, tokens: Tensor, keys: dict[str, Tensor], values: dict[str, Tensor]
+) -> AttentionCondition:
+    """Return the condition of one subject a picture, everywhere and at full strength.
+
+    Args:
+        latents: What is denoised, (B, C, h, w).
+        tokens: Identity tokens (B, K, D).
+        keys: Reference features by layer, (B, N, D).
+        values: The same.
+    """
+    return silent_condition(latents, width=tokens.shape[-1])._replace(
+        identity_tokens=tokens[:, None],
+        keys={name: rows[:, None] for name, rows in keys.items()},
+        values={name: rows[:, None] for name, rows in values.items()},
+    )
+
+
+def attention_alone(attention: AttentionCondition, latents: Tensor) -> SubjectCondition:
+    """Return `attention` as a denoiser takes it that reads nothing else of subjects."""
+    empty = latents.new_zeros(len(latents), 1, 0)
+    return SubjectCondition(attention, pooled=empty, aligned=empty)
 
 
 def new_projector(feature_width: int, width: int, *, num_tokens: int) -> Projector:

@@ -7,20 +7,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
+from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.layout import warp
 from swiftpie.masks import grow, resize_mask
-from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.reference import read_notes
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import add_noise, predict_clean
-from swiftpie.training.losses import map_loss, shortfall
+from swiftpie.training.losses import shortfall
 from swiftpie.training.perceptual import Compare, PromptJudge, masked_mean
 from swiftpie.training.stages.adapter_examples import Examples
 from swiftpie.training.stages.adapter_networks import (
     AdapterBase,
     AdapterNetworks,
+    attention_alone,
+    single_subject,
     use_trained_layers,
 )
 from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights
@@ -94,11 +95,7 @@ def run_student(
         text = base.components.text.encode(captions)
     tokens, keys, values = _read_references(base, networks, examples)
     cells = (examples.latents.shape[2], examples.latents.shape[3])
-    silent = silent_condition(examples.latents, width=tokens.shape[-1])
-    attention = silent._replace(
-        identity_tokens=tokens[:, None],
-        keys={name: rows[:, None] for name, rows in keys.items()},
-        values={name: rows[:, None] for name, rows in values.items()},
+    attention = single_subject(examples.latents, tokens, keys, values)._replace(
         coverage=resize_mask(examples.reference_mask, cells)[:, None],
         mask=_region(examples.mask, cells, chances.region.to(examples.mask)),
         class_tokens=_class_tokens(base, captions, examples.names),
@@ -129,8 +126,7 @@ def _predict(
         latents = schedule.initial_latents(examples.noise)
     else:
         latents = add_noise(examples.latents, examples.noise, step)
-    nothing = latents.new_zeros(len(latents), 1, 0)
-    condition = SubjectCondition(attention, pooled=nothing, aligned=nothing)
+    condition = attention_alone(attention, latents)
     prediction = base.denoiser(latents, step.timestep, text, condition, notes)
     return predict_clean(latents, prediction.sample, step, schedule.prediction_type)
 
@@ -158,12 +154,8 @@ def _read_references(
 def _region(mask: Tensor, cells: tuple[int, int], chance: Tensor) -> Tensor:
     """Return the region for rescaling: no_drops, the subject's mask or a grown one, by sample."""
     exact = resize_mask(mask, cells)
-    wide = grow(exact, 1)
-    return torch.where(chance < WHOLE, torch.ones_like(exact), _either(chance < EXACT, exact, wide))
-
-
-def _either(is_first: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return torch.where(is_first, first, second)
+    masked = torch.where(chance < EXACT, exact, grow(exact, 1))
+    return torch.where(chance < WHOLE, torch.ones_like(exact), masked)
 
 
 def _class_tokens(base: AdapterBase, captions: list[str], names: list[str]) -> Tensor:
@@ -177,16 +169,6 @@ def _class_tokens(base: AdapterBase, captions: list[str], names: list[str]) -> T
 
 CROP_MARGIN = 1.1  # side of a crop over the longer side of its subject
 CROP_PX = 224
-
-
-def latent_term(outcome: StudentPass, examples: Examples) -> Tensor:
-    """Return the squared error of latents."""
-    return F.mse_loss(outcome.clean, examples.latents.float())
-
-
-def map_term(outcome: StudentPass, examples: Examples) -> Tensor:
-    """Return how badly identity attention covers the subject."""
-    return map_loss(outcome.maps, examples.mask)
 
 
 def picture_terms(
@@ -230,10 +212,11 @@ def prompt_term(
         judge: Its cosine counts.
         threshold: Nothing is gained above it, and no gradient flows.
     """
-    told = [row for row in range(len(drawn)) if captions[row]]
-    if not told:
+    prompted = [row for row in range(len(drawn)) if captions[row]]
+    if not prompted:
         return 0 * drawn.sum()  # with a gradient, because it may be the only term
-    return shortfall(judge.cosine(drawn[told], [captions[row] for row in told]), threshold)
+    cosine = judge.cosine(drawn[prompted], [captions[row] for row in prompted])
+    return shortfall(cosine, threshold)
 
 
 def identity_cosine(

@@ -10,11 +10,10 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
-from swiftpie.attention.condition import AttentionCondition, silent_condition
+from swiftpie.attention.condition import AttentionCondition
 from swiftpie.backbones.adapters import fit, join, open_adapter
 from swiftpie.backbones.weights import Reader, read_image_encoder, read_unet
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
-from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.reference import read_references
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
@@ -31,7 +30,12 @@ from swiftpie.training.losses import (
     noised,
 )
 from swiftpie.training.stages.adapter_examples import Examples
-from swiftpie.training.stages.adapter_networks import AdapterBase, checkpoint_block
+from swiftpie.training.stages.adapter_networks import (
+    AdapterBase,
+    attention_alone,
+    checkpoint_block,
+    single_subject,
+)
 from swiftpie.training.stages.adapter_settings import AdapterSettings, TeacherSettings
 from swiftpie.training.stages.adapter_student import StudentPass
 from swiftpie.types import TextCondition
@@ -59,18 +63,17 @@ class AdapterTeacher:
     settings: TeacherSettings
     low_rank: Mapping[str, nn.Linear]  # factors of a change of zero, to start from
 
-    def clean(self, noisy: Tensor, levels: Levels, told: TeacherConditions) -> Tensor:
+    def clean(self, noisy: Tensor, levels: Levels, conditions: TeacherConditions) -> Tensor:
         """Return the clean latents (B, C, h, w) that are predicted, in float64."""
-        nothing = noisy.new_zeros(len(noisy), 1, 0)
-        condition = SubjectCondition(told.attention, pooled=nothing, aligned=nothing)
-        raw = self.denoiser(noisy, levels.timesteps, told.text, condition, {}).sample
+        condition = attention_alone(conditions.attention, noisy)
+        raw = self.denoiser(noisy, levels.timesteps, conditions.text, condition, {}).sample
         return clean_of(noisy, raw, levels, self.settings.predicts)
 
     @torch.no_grad()
     def conditions(
         self, base: AdapterBase, examples: Examples, outcome: StudentPass
     ) -> TeacherConditions:
-        """Return for the teacher what the student of `outcome` was told.
+        """Return for the teacher what the student of `outcome` was conditions.
 
         The subject is shown as strongly as the student's stronger branch shows it, in the same
         region: the teacher's adapter may have one branch only.
@@ -87,11 +90,8 @@ class AdapterTeacher:
         student = outcome.attention
         scale = torch.maximum(student.identity_scale, student.detail_scale)
         scale = self.settings.strength * scale
-        silent = silent_condition(examples.latents, width=read.tokens.shape[-1])
-        attention = silent._replace(
-            identity_tokens=read.tokens[:, None],
-            keys={name: rows[:, None] for name, rows in read.keys.items()},
-            values={name: rows[:, None] for name, rows in read.values.items()},
+        single = single_subject(examples.latents, read.tokens, read.keys, read.values)
+        attention = single._replace(
             coverage=student.coverage,
             mask=student.mask,
             identity_scale=scale,
@@ -100,12 +100,14 @@ class AdapterTeacher:
         return TeacherConditions(outcome.text, attention)
 
     @torch.no_grad()
-    def without_conditions(self, base: AdapterBase, told: TeacherConditions) -> TeacherConditions:
-        """Return `told` without prompt and without subject, for guidance."""
-        silent = torch.zeros_like(told.attention.identity_scale)
-        attention = told.attention._replace(identity_scale=silent, detail_scale=silent)
+    def without_conditions(
+        self, base: AdapterBase, conditions: TeacherConditions
+    ) -> TeacherConditions:
+        """Return `conditions` without prompt and without subject, for guidance."""
+        silent = torch.zeros_like(conditions.attention.identity_scale)
+        attention = conditions.attention._replace(identity_scale=silent, detail_scale=silent)
         empty = base.components.text.encode([""])
-        return TeacherConditions(empty.repeat(len(told.text.pooled)), attention)
+        return TeacherConditions(empty.repeat(len(conditions.text.pooled)), attention)
 
 
 def load_teacher(settings: AdapterSettings, base: AdapterBase) -> AdapterTeacher:
@@ -194,39 +196,42 @@ def noise_generator(draw: int) -> torch.Generator:
 def score_difference(
     teacher: AdapterTeacher,
     generated: Tensor,
-    told: TeacherConditions,
-    nothing: TeacherConditions,
+    conditions: TeacherConditions,
+    blank: TeacherConditions,
     generator: torch.Generator,
 ) -> Tensor:
     """Return the gradient for `generated` (B, C, h, w) at a random timestep a sample, in float64.
 
     From arXiv:2405.14867. Differs from the paper: the teacher wears an adapter, and guidance
-    strengthens prompt and subject together, away from `nothing`.
+    strengthens prompt and subject together, away from `blank`.
 
     Args:
         teacher: Wears the fake score's low-rank change.
         generated: The student's latents.
-        told: What the student was told.
-        nothing: The same without prompt and subject.
+        conditions: What the student was conditions.
+        blank: The same without prompt and subject.
         generator: Decides timesteps and noise.
     """
     noisy, levels = noised(generated, generator, first=FIRST_COMPARED, last=LAST_COMPARED)
-    fake = teacher.clean(noisy, levels, told)
+    fake = teacher.clean(noisy, levels, conditions)
     with without_low_rank(teacher.denoiser.unet):
-        real = teacher.clean(noisy, levels, told)
+        real = teacher.clean(noisy, levels, conditions)
         if teacher.settings.guidance != 1.0:
-            blank = teacher.clean(noisy, levels, nothing)
-            real = guide(real, blank, teacher.settings.guidance)
+            unguided = teacher.clean(noisy, levels, blank)
+            real = guide(real, unguided, teacher.settings.guidance)
     return dmd_gradient(generated, real, fake)
 
 
 def fake_loss(
-    teacher: AdapterTeacher, generated: Tensor, told: TeacherConditions, generator: torch.Generator
+    teacher: AdapterTeacher,
+    generated: Tensor,
+    conditions: TeacherConditions,
+    generator: torch.Generator,
 ) -> Tensor:
     """Return how badly the fake score denoises `generated` (B, C, h, w), at any timestep.
 
     Differs from arXiv:2405.14867: the loss of noise is capped where there is little of it.
     """
     noisy, levels = noised(generated.detach(), generator)
-    clean = teacher.clean(noisy, levels, told)
+    clean = teacher.clean(noisy, levels, conditions)
     return clean_loss(clean, generated.detach(), levels).float()

@@ -155,12 +155,14 @@ class MiniInversionStage:
         batch = self.world.batch(scenes.num_subjects, scenes.views, seed=draw)
         with fast_precision(batch.noise.device):
             with torch.no_grad():
-                told = (
-                    self._tell(batch, scenes.drops, seed=draw) if returns or is_generated else None
+                encoded = (
+                    self._encode(batch, scenes.drops, seed=draw)
+                    if returns or is_generated
+                    else None
                 )
                 latents = self.generator.stage.autoencoder.encode(batch.pixels).float()
-                if told is not None and is_generated:
-                    latents = self._generate(batch.noise, told)
+                if encoded is not None and is_generated:
+                    latents = self._generate(batch.noise, encoded)
             now = self.read(network, batch, latents, seed=draw)
             difference = network.compare(now.source, now.target)
         terms = {
@@ -168,8 +170,8 @@ class MiniInversionStage:
             "edits": config.edits_weight * _edits_term(now, difference),
             "subject": config.subject_weight * _mask_term(now.source.subject, batch.mask),
         }
-        if told is not None and returns:
-            terms |= self._reconstruction(now, told)
+        if encoded is not None and returns:
+            terms |= self._reconstruction(now, encoded)
         if config.score_weight:
             assert self.teacher is not None, "a score term needs a teacher"
             terms["score"] = config.score_weight * _score_term(now, self.teacher, chance)
@@ -193,21 +195,21 @@ class MiniInversionStage:
             target=Reading(*(part[count:] for part in reading)),
         )
 
-    def _tell(self, batch: StickerBatch, drops: Drops, *, seed: int) -> Encoded:
+    def _encode(self, batch: StickerBatch, drops: Drops, *, seed: int) -> Encoded:
         stage, networks = self.generator.stage, self.generator.networks
         return encode(stage, networks, batch, drops=drops, seed=seed)
 
-    def _generate(self, start: Tensor, told: Encoded) -> Tensor:
+    def _generate(self, start: Tensor, encoded: Encoded) -> Tensor:
         """Return the latents (B, C, h, w) that the generator draws."""
         denoiser = self.generator.networks.denoiser
-        return predict(denoiser, start, LAST_TIMESTEP, told).sample
+        return predict(denoiser, start, LAST_TIMESTEP, encoded).sample
 
-    def _reconstruction(self, now: InvertedBatch, told: Encoded) -> dict[str, Tensor]:
+    def _reconstruction(self, now: InvertedBatch, encoded: Encoded) -> dict[str, Tensor]:
         """Return the terms that compare pictures with what their inverted noise gives."""
         config, autoencoder = self.config, self.generator.stage.autoencoder
         terms: dict[str, Tensor] = {}
         with fast_precision(now.latents.device):
-            again = self._generate(start_of(now.latents, now.source.noise), told)
+            again = self._generate(start_of(now.latents, now.source.noise), encoded)
         if config.latents_weight:
             error = robust_and_squared(again, now.latents, autoencoder.channel_weights())
             terms["latents"] = config.latents_weight * error
@@ -244,9 +246,9 @@ class MiniInversionStage:
             resize_mask(torch.sigmoid(logits), (batch.mask.shape[2], batch.mask.shape[3]))
             for logits in (difference.mask, now.source.subject)
         )
-        told = self._tell(batch, ONLY_TEXT, seed=0)
+        encoded = self._encode(batch, ONLY_TEXT, seed=0)
         back, bound = (
-            stage.autoencoder.decode(self._generate(start_of(latents, noise), told)).clamp(-1, 1)
+            stage.autoencoder.decode(self._generate(start_of(latents, noise), encoded)).clamp(-1, 1)
             for noise in (now.source.noise, batch.noise)
         )
         masks = [2 * mask.expand_as(back) - 1 for mask in (now.changes.mask, found, subject)]
@@ -288,9 +290,9 @@ def start_of(latents: Tensor, noise: Tensor) -> Tensor:
 
 def _noise_term(now: InvertedBatch) -> Tensor:
     """Compare the noise, which is the same whatever the prompt says."""
-    told = noise_error(now.source.noise, now.batch.noise).total
+    prompted = noise_error(now.source.noise, now.batch.noise).total
     misled = noise_error(now.target.noise, now.batch.noise).total
-    return (told + WRONG_PROMPT_WEIGHT * misled) / (1 + WRONG_PROMPT_WEIGHT)
+    return (prompted + WRONG_PROMPT_WEIGHT * misled) / (1 + WRONG_PROMPT_WEIGHT)
 
 
 def _edits_term(now: InvertedBatch, difference: Difference) -> Tensor:
@@ -322,11 +324,11 @@ def _share_right(logits: Tensor, truth: Tensor) -> float:
 def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generator) -> Tensor:
     """Return the score regulariser, with the teacher told the first prompts alone."""
     absent = absent_subject(now.latents, width=now.text.pooled.shape[1])
-    told = Encoded(now.text, now.text, absent, has_subject=False)
+    encoded = Encoded(now.text, now.text, absent, has_subject=False)
     with fast_precision(now.latents.device):
         return score_regulariser(
             lambda noisy, timesteps: (
-                predict(teacher.networks.denoiser, noisy, timesteps, told).sample
+                predict(teacher.networks.denoiser, noisy, timesteps, encoded).sample
             ),
             now.latents,
             now.source.noise,

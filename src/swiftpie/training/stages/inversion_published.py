@@ -19,7 +19,6 @@ from swiftpie.backbones.checkpoints.safe import write_tensors
 from swiftpie.backbones.components import Components
 from swiftpie.data.photographs import WholePhotos
 from swiftpie.images import contact_sheet, to_pil
-from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START, UNetInversion
 from swiftpie.models.projection import image_proj_of
 from swiftpie.models.unet import UNetDenoiser
@@ -34,6 +33,7 @@ from swiftpie.training.losses import (
     score_regulariser,
 )
 from swiftpie.training.perceptual import Compare, picture_distance
+from swiftpie.training.stages.adapter_networks import attention_alone
 from swiftpie.types import TextCondition
 
 ADAPTER_FILE = "ip_adapter.safetensors"
@@ -110,12 +110,7 @@ def denoise(
         attention = attention._replace(
             identity_tokens=tokens.unsqueeze(1).to(start), identity_scale=everywhere
         )
-    count, _, rows, columns = start.shape
-    condition = SubjectCondition(
-        attention=attention,
-        pooled=start.new_zeros(count, 1, 1),
-        aligned=start.new_zeros(count, 1, 0, rows, columns),
-    )
+    condition = attention_alone(attention, start)
     worn = {} if image is None else image.denoiser_weights()
     prediction = functional_call(denoiser, worn, (start, timestep, text, condition, {}))
     sample: Tensor = prediction.sample
@@ -254,10 +249,10 @@ class InversionStage:
             pixels, captions = self.photos.batch(self.batch_size, draw)
             pixels = pixels.to(self.components.device)
             latents = self.components.autoencoder.encode(pixels)
-            told = mismatch_prompts(
+            prompts = mismatch_prompts(
                 captions, self.photos.captions, random, share=self.wrong_prompts
             )
-            return InversionBatch(None, latents, pixels, self.components.text.encode(told))
+            return InversionBatch(None, latents, pixels, self.components.text.encode(prompts))
         prompts = [random.choice(self.prompts) for _ in range(self.batch_size)]
         text = self.components.text.encode(prompts)
         noise = self._noise([random.randrange(2**63) for _ in prompts])
