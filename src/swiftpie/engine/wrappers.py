@@ -12,9 +12,8 @@ from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.layout import Layout
 from swiftpie.models.denoiser import Denoiser, SubjectCondition
-from swiftpie.models.latents import HasPosterior, Posterior
 from swiftpie.models.text import HasEncoders, PromptEncoder
-from swiftpie.types import Autoencoder, TextCondition
+from swiftpie.types import Autoencoder, Posterior, TextCondition
 
 NETWORKS = ("denoiser", "autoencoder", "image_encoder", "inversion")  # the large ones, besides text
 
@@ -114,6 +113,9 @@ class Encoder(Protocol):
     def encode(self, pixels: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
 
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
+
 
 class Decoder(Protocol):
     """Latents to pixels."""
@@ -123,12 +125,8 @@ class Decoder(Protocol):
 
 
 def joined(encoder: Encoder, decoder: Decoder) -> Autoencoder:
-    """Return an autoencoder that encodes as one and decodes as the other.
-
-    It can tell how sure it is where `encoder` can.
-    """
-    kind = JoinedWithPosterior if isinstance(encoder, HasPosterior) else Joined
-    return kind(encoder, decoder)
+    """Return an autoencoder that encodes as one and decodes as the other."""
+    return Joined(encoder, decoder)
 
 
 class Joined(nn.Module):
@@ -144,16 +142,12 @@ class Joined(nn.Module):
         latents: Tensor = self.encoder.encode(pixels)
         return latents
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
-        pixels: Tensor = self.decoder.decode(latents)
-        return pixels
-
-
-class JoinedWithPosterior(Joined):
-    """Likewise, around an encoder that can tell how sure it is."""
-
     def posterior(self, pixels: Tensor) -> Posterior:
         """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
         found: Posterior = self.encoder.posterior(pixels)
         return found
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
+        pixels: Tensor = self.decoder.decode(latents)
+        return pixels
