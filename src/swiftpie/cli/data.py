@@ -75,8 +75,7 @@ def preview(
 ) -> None:
     """Draw a sheet of random scenes: reference, picture and mask of each."""
     from swiftpie.data.archive import default_pack
-    from swiftpie.data.preview import contact_sheet
-    from swiftpie.data.stickers import StickerWorld
+    from swiftpie.data.stickers import StickerWorld, contact_sheet
     from swiftpie.data.subjects import load_subjects
     from swiftpie.images import check_image_target, save_image
 
