@@ -16,7 +16,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.engine.wrappers import joined
-from swiftpie.models.latents import LatentAutoencoder
+from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.pipelines.request import EditSettings
 from swiftpie.types import Identity
 

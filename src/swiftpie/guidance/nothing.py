@@ -4,9 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.face.encoder import FaceIdentityEncoder
 from swiftpie.models.projection import Feature
-from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 
 
 @torch.no_grad()

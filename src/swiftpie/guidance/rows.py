@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition, Notes
+from swiftpie.attention.manipulate import Shaping
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.attention.shaping import Shaping
 from swiftpie.guidance.base import Branch, Guidance
 from swiftpie.guidance.nothing import without_identity
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition

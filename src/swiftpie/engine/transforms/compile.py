@@ -14,12 +14,11 @@ from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import Components, Offloaded
 from swiftpie.engine.transform import Transform, Turn
 from swiftpie.engine.wrappers import WrappedDenoiser, joined, module_of, predict
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
-from swiftpie.pipelines.hub.offload import Offloaded
 from swiftpie.types import Autoencoder, TextCondition
 
 logger = logging.getLogger(__name__)

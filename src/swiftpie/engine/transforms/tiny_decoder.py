@@ -13,7 +13,7 @@ from swiftpie.backbones.weights import Reader
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.wrappers import joined, module_of
 from swiftpie.errors import CapabilityError, WeightsError
-from swiftpie.models.latents import LatentAutoencoder
+from swiftpie.models.autoencoder import LatentAutoencoder
 
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
