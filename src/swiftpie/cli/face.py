@@ -25,7 +25,7 @@ from swiftpie.cli.outputs import (
     tell_written,
     write_outputs,
 )
-from swiftpie.faces.settings import CONSENT, METADATA, FaceSettings
+from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
 from swiftpie.guidance.style import Style
 from swiftpie.pipelines.settings import Scales
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from swiftpie.errors import ConfigError
 from swiftpie.faces.choose import ChosenFace, main_face, on_white
-from swiftpie.faces.face import FACE_ENCODERS, Face, FaceBox, FaceEncoder, similarity
-from swiftpie.faces.settings import FaceSettings
+from swiftpie.faces.face import FACE_ENCODERS, Face, FaceBox, FaceEncoder, FaceSettings
 
 SAME_PLACE = 0.5  # of a face's width: nearer middles belong to one face
 
@@ -84,6 +85,11 @@ def likeness(reference: Face | None, shown: Face | None) -> float | None:
     if reference is None or shown is None:
         return None
     return similarity(reference.embedding, shown.embedding)
+
+
+def similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the cosine of two embeddings (D,) of one encoder, -1 to 1."""
+    return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))
 
 
 def likenesses(

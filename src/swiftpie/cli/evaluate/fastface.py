@@ -18,7 +18,7 @@ from swiftpie.cli.face import (
     warn_of_strange_vectors,
 )
 from swiftpie.cli.options import AsJson, Fields, IdentityScale, open_session, with_fields
-from swiftpie.faces.settings import CONSENT
+from swiftpie.faces.face import CONSENT
 from swiftpie.guidance.style import Style
 from swiftpie.pipelines.settings import Scales
 

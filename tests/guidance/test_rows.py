@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import CLIPVisionModelWithProjection
 
-from swiftpie.guidance.nothing import null_tokens, without_identity
+from swiftpie.guidance.rows import null_tokens, without_identity
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.denoise import Clock
