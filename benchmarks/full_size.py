@@ -75,7 +75,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         edited = session.edit(result.images[0], "a blue cone", source_prompt="a red cube")
         stages["edit"] = time.perf_counter() - started
         timings["edit"] = dict(edited.timings_ms)
-    unet = session.components.denoiser.installation.unet
+    unet = session.components.denoiser.installation.network
     return {
         "family": options.family,
         "dtype": options.dtype,

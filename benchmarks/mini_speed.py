@@ -51,8 +51,7 @@ from benchmarks._timing import (
     ratio,
     row,
 )
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.data.subjects import load_subjects, sample_subjects
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from swiftpie import files
 from swiftpie.errors import InputError
-from swiftpie.files import load_image, write_file
+from swiftpie.files import atomic_folder, load_image, write_file
 
 
 def encoded(image, file_format="PNG", **options):
@@ -293,3 +293,37 @@ def test_a_write_that_breaks_off_keeps_the_old_file(tmp_path):
         write_file(path, "text is not bytes", force=True)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "folder"
+    with pytest.raises(FileNotFoundError), atomic_folder(path) as new:
+        (new / "half").write_bytes((new / "missing").read_bytes())
+    assert list(path.parent.iterdir()) == []
+    with atomic_folder(path) as new:
+        (new / "whole").touch()
+        assert not path.exists()
+    assert [p.name for p in path.iterdir()] == ["whole"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_another_process_wrote_first_stays(tmp_path):
+    path = tmp_path / "folder"
+    with atomic_folder(path) as new:
+        (new / "second").touch()
+        path.mkdir()
+        (path / "first").touch()
+    assert [p.name for p in path.iterdir()] == ["first"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_written_has_the_permissions_of_any_new_file(tmp_path):
+    with (tmp_path / "plain").open("wb"):
+        pass
+    (tmp_path / "folder").mkdir()
+    write_file(tmp_path / "file", b"data")
+    with atomic_folder(tmp_path / "new"):
+        pass
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert modes["file"] == modes["plain"]
+    assert modes["new"] == modes["folder"]

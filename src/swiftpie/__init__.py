@@ -15,11 +15,12 @@ from swiftpie.garbage import uncollected
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session, load
-    from swiftpie.masks import MaskRule
+    from swiftpie.options import MaskRule
     from swiftpie.pipelines.edit import EditResult
     from swiftpie.pipelines.hub.edit import SwiftEditPipeline
     from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-    from swiftpie.pipelines.request import EditMode, EditSettings, MaskSource, Scales, Subject
+    from swiftpie.pipelines.request import Subject
+    from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales
     from swiftpie.types import GenerationResult, Identity
 
 __version__ = "0.1.0"
@@ -47,15 +48,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EditMode": "swiftpie.pipelines.request",
+    "EditMode": "swiftpie.pipelines.settings",
     "EditResult": "swiftpie.pipelines.edit",
-    "EditSettings": "swiftpie.pipelines.request",
+    "EditSettings": "swiftpie.pipelines.settings",
     "GenerationResult": "swiftpie.types",
     "Identity": "swiftpie.types",
-    "MaskRule": "swiftpie.masks",
-    "MaskSource": "swiftpie.pipelines.request",
+    "MaskRule": "swiftpie.options",
+    "MaskSource": "swiftpie.pipelines.settings",
     "Session": "swiftpie.engine.session",
-    "Scales": "swiftpie.pipelines.request",
+    "Scales": "swiftpie.pipelines.settings",
     "Subject": "swiftpie.pipelines.request",
     "SwiftEditPipeline": "swiftpie.pipelines.hub.edit",
     "SwiftPiePipeline": "swiftpie.pipelines.hub.personalize",

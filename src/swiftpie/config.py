@@ -6,18 +6,18 @@ are read at run time, so the types they name must be imported at run time too.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as read_annotations
 
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+class Text(str):
+    """A value as a user types it; what it stands for depends on the annotation of its field."""
+
+    __slots__ = ()
 
 
 def override(config: ConfigT, assignments: Sequence[str]) -> ConfigT:
@@ -43,7 +49,7 @@ def override(config: ConfigT, assignments: Sequence[str]) -> ConfigT:
                 f"The override {assignment!r} has no '='; an override reads path=value. "
                 "Write for example optimizer.learning_rate=1e-4."
             )
-        config = _assign(config, path.strip().split("."), text.strip(), path.strip())
+        config = _assign(config, path.strip().split("."), Text(text.strip()), path.strip())
     return config
 
 
@@ -65,9 +71,7 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
             f"The text for {cls.__name__} is not JSON ({error}); a JSON object is needed. "
             "Write it with to_json()."
         ) from error
-    decoded = _decode_config(data, cls, cls.__name__)
-    assert isinstance(decoded, cls)
-    return decoded
+    return _decode_config(data, cls, cls.__name__)
 
 
 def fingerprint(config: "DataclassInstance") -> str:
@@ -78,7 +82,7 @@ def fingerprint(config: "DataclassInstance") -> str:
     return hashlib.sha256(compact.encode()).hexdigest()
 
 
-def _assign(config: ConfigT, keys: list[str], text: str, path: str) -> ConfigT:
+def _assign(config: ConfigT, keys: list[str], text: Text, path: str) -> ConfigT:
     """Return `config` with the field at the end of `keys` read from `text`.
 
     Raises:
@@ -87,11 +91,10 @@ def _assign(config: ConfigT, keys: list[str], text: str, path: str) -> ConfigT:
     key, *rest = keys
     fields = _field_types(type(config))
     if key not in fields:
-        _refuse_key(path, key, list(fields))
+        _refuse_key(path, key, fields)
     current: object = getattr(config, key)
-    value: object
     if not rest:
-        value = _decode(_parse(text, fields[key], path), fields[key], path)
+        value = _decode(text, fields[key], path)
     elif dataclasses.is_dataclass(current) and not isinstance(current, type):
         value = _assign(current, rest, text, path)
     else:
@@ -108,55 +111,6 @@ def _field_types(cls: "type[DataclassInstance]") -> dict[str, object]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
 
 
-def _parse(text: str, wanted: object, path: str) -> object:
-    """Turn command-line `text` into the JSON value that `to_json` would write for `wanted`."""
-    origin, arguments = get_origin(wanted), get_args(wanted)
-    if origin in (Union, types.UnionType):
-        return _first_fitting(text, wanted, path)
-    if origin is tuple:
-        parts = [part.strip() for part in text.split(",")] if text else []
-        return [
-            _parse(part, kind, path)
-            for part, kind in zip(parts, _item_types(arguments, parts, path), strict=True)
-        ]
-    if origin is Literal:
-        return next((choice for choice in arguments if str(choice) == text), text)
-    if isinstance(wanted, type) and issubclass(wanted, Enum):
-        return next((member.value for member in wanted if _names(member, text)), text)
-    return _parse_plain(text, wanted)
-
-
-def _parse_plain(text: str, wanted: object) -> object:
-    """Read numbers, booleans and `none`; text that does not fit stays text, to be refused."""
-    try:
-        if wanted is bool:
-            return BOOLEANS.get(text.lower(), text)
-        if wanted is int:
-            return int(text)
-        if wanted is float:
-            return float(text)
-    except ValueError:
-        return text
-    return None if wanted is types.NoneType and text.lower() == "none" else text
-
-
-def _first_fitting(text: str, wanted: object, path: str) -> object:
-    """Parse `text` as the first member of a union that accepts it; `none` is tried first."""
-    members = sorted(get_args(wanted), key=lambda member: member is not types.NoneType)
-    for member in members:
-        try:
-            parsed = _parse(text, member, path)
-            _decode(parsed, member, path)
-        except ConfigError:
-            continue
-        return parsed
-    return _refuse(path, text, wanted)
-
-
-def _names(member: Enum, text: str) -> bool:
-    return text in (str(member.value), member.name)
-
-
 def _encode(value: object) -> object:
     """Turn a setting into what JSON can hold; equal settings give equal results."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -171,15 +125,34 @@ def _encode(value: object) -> object:
         return [_encode(item) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted((_encode(item) for item in value), key=json.dumps)
-    return int(value) if isinstance(value, float) and _is_whole(value) else value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)  # 1 and 1.0 are equal settings
+    return value
 
 
-def _is_whole(value: float) -> bool:
-    """Whether writing `value` without a point loses nothing, so that 1 and 1.0 agree."""
-    return value.is_integer() and abs(value) < 2**53
+def _decode(data: object, wanted: object, path: str) -> object:
+    """Build a setting from a JSON value or from `Text`, as its annotation says.
+
+    Raises:
+        ConfigError: It does not fit.
+    """
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if origin in (Union, types.UnionType):
+        return _decode_union(data, wanted, path)
+    if origin is Literal:
+        return _choose(data, arguments, wanted, path)
+    if origin in (tuple, frozenset):
+        return origin(_decode_items(data, wanted, path))
+    if origin in (dict, Mapping) and isinstance(data, dict):
+        return {key: _decode(item, arguments[1], f"{path}.{key}") for key, item in data.items()}
+    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+        return _decode_config(data, wanted, path)
+    if isinstance(wanted, type) and issubclass(wanted, Enum):
+        return _choose(data, tuple(wanted), wanted, path)
+    return _decode_plain(data, wanted, path)
 
 
-def _decode_config(data: object, cls: "type[DataclassInstance]", path: str) -> object:
+def _decode_config(data: object, cls: type[ConfigT], path: str) -> ConfigT:
     """Build `cls` from a JSON object.
 
     Raises:
@@ -190,7 +163,7 @@ def _decode_config(data: object, cls: "type[DataclassInstance]", path: str) -> o
     fields = _field_types(cls)
     for key in data:
         if key not in fields:
-            _refuse_key(f"{path}.{key}", key, list(fields))
+            _refuse_key(f"{path}.{key}", key, fields)
     values = {key: _decode(item, fields[key], f"{path}.{key}") for key, item in data.items()}
     for field in dataclasses.fields(cls):
         has_default = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
@@ -202,65 +175,68 @@ def _decode_config(data: object, cls: "type[DataclassInstance]", path: str) -> o
     return cls(**values)
 
 
-def _decode(data: object, wanted: object, path: str) -> object:
-    """Check a JSON value against an annotation and build the setting from it."""
-    origin, arguments = get_origin(wanted), get_args(wanted)
-    if origin in (Union, types.UnionType):
-        return _decode_union(data, wanted, path)
-    if origin is Literal:
-        is_choice = any(data == choice and type(data) is type(choice) for choice in arguments)
-        return data if is_choice else _refuse(path, data, wanted)
-    if origin in (tuple, frozenset) and isinstance(data, list):
-        kinds = _item_types(arguments if origin is tuple else (*arguments, ...), data, path)
-        items = (_decode(item, kind, path) for item, kind in zip(data, kinds, strict=True))
-        return tuple(items) if origin is tuple else frozenset(items)
-    if origin in (dict, Mapping) and isinstance(data, dict):
-        return {key: _decode(item, arguments[1], f"{path}.{key}") for key, item in data.items()}
-    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
-        return _decode_config(data, wanted, path)
-    return _decode_plain(data, wanted, path)
+def _decode_union(data: object, wanted: object, path: str) -> object:
+    """Build the first member of a union that accepts `data`: `none` or the same kind first."""
+    best = types.NoneType if isinstance(data, Text) else type(data)
+    for member in sorted(get_args(wanted), key=lambda member: member is not best):
+        with suppress(ConfigError):
+            return _decode(data, member, path)
+    return _refuse(path, data, wanted)
+
+
+def _decode_items(data: object, wanted: object, path: str) -> list[object]:
+    """Build what a tuple or set holds.
+
+    Raises:
+        ConfigError: `data` is no list, or of another length than a tuple's fixed one.
+    """
+    if isinstance(data, Text):
+        data = [Text(part.strip()) for part in data.split(",")] if data else []
+    if not isinstance(data, list):
+        _refuse(path, data, wanted)
+    kinds = get_args(wanted)
+    if get_origin(wanted) is frozenset or kinds[1:] == (Ellipsis,):
+        kinds = kinds[:1] * len(data)
+    if len(kinds) != len(data):
+        raise ConfigError(
+            f"The setting {path!r} got {len(data)} values; it needs {len(kinds)}. "
+            "Separate them with commas."
+        )
+    return [_decode(item, kind, path) for item, kind in zip(data, kinds, strict=True)]
+
+
+def _choose(data: object, choices: tuple[object, ...], wanted: object, path: str) -> object:
+    """Return the choice that `data` spells; text may also be the name of an enum's member."""
+    for choice in choices:
+        value = _encode(choice)
+        if isinstance(data, Text):
+            if data == str(value) or (isinstance(choice, Enum) and data == choice.name):
+                return choice
+        elif data == value and type(data) is type(value):
+            return choice
+    return _refuse(path, data, wanted)
 
 
 def _decode_plain(data: object, wanted: object, path: str) -> object:
     """Check a value that has no parts."""
-    if wanted is float and isinstance(data, (int, float)) and not isinstance(data, bool):
-        number = float(data)
-        return number if math.isfinite(number) else _refuse(path, data, wanted)
-    if wanted is Path and isinstance(data, str):
-        return Path(data)
-    if isinstance(wanted, type) and issubclass(wanted, Enum):
-        members = [member for member in wanted if _encode(member) == data]
-        return members[0] if members else _refuse(path, data, wanted)
-    if wanted in (int, bool, str, types.NoneType) and type(data) is wanted:
-        return data
+    value = _parse(data, wanted) if isinstance(data, Text) else data
+    if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) else _refuse(path, data, wanted)
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    if wanted in (int, bool, str, types.NoneType) and type(value) is wanted:
+        return value
     return _refuse(path, data, wanted)
 
 
-def _decode_union(data: object, wanted: object, path: str) -> object:
-    """Build the first member of a union that accepts `data`, the closest kind of number first."""
-    members = sorted(get_args(wanted), key=lambda member: member is not type(data))
-    for member in members:
-        try:
-            return _decode(data, member, path)
-        except ConfigError:
-            continue
-    return _refuse(path, data, wanted)
-
-
-def _item_types(kinds: tuple[object, ...], items: Sequence[object], path: str) -> list[object]:
-    """Return one annotation per item of a tuple.
-
-    Raises:
-        ConfigError: The tuple has a fixed length and `items` another.
-    """
-    if len(kinds) == 2 and kinds[1] is Ellipsis:
-        return [kinds[0]] * len(items)
-    if len(kinds) != len(items):
-        raise ConfigError(
-            f"The setting {path!r} got {len(items)} values; it needs {len(kinds)}. "
-            "Separate them with commas."
-        )
-    return list(kinds)
+def _parse(text: Text, wanted: object) -> object:
+    """Read numbers, booleans and `none`; what does not fit stays a string, to be refused."""
+    if wanted in (int, float):
+        with suppress(ValueError):
+            return int(text) if wanted is int else float(text)
+    if wanted is bool:
+        return BOOLEANS.get(text.lower())
+    return None if wanted is types.NoneType and text.lower() == "none" else str(text)
 
 
 def _spell(wanted: object) -> str:
@@ -268,10 +244,10 @@ def _spell(wanted: object) -> str:
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin in (Union, types.UnionType):
         return " or ".join(_spell(member) for member in arguments)
-    if origin is Literal:
-        return "one of " + ", ".join(str(choice) for choice in arguments)
     if isinstance(wanted, type) and issubclass(wanted, Enum):
-        return "one of " + ", ".join(str(member.value) for member in wanted)
+        arguments = tuple(member.value for member in wanted)
+    if origin is Literal or (arguments and origin is None):
+        return "one of " + ", ".join(str(choice) for choice in arguments)
     if wanted is types.NoneType:
         return "none"
     return wanted.__name__ if isinstance(wanted, type) and not arguments else str(wanted)
@@ -285,7 +261,6 @@ def _refuse(path: str, value: object, wanted: object) -> NoReturn:
     raise ConfigError(f"The setting {path!r} got {value!r}; it needs {_spell(wanted)}. {advice}")
 
 
-def _refuse_key(path: str, key: str, known: list[str]) -> NoReturn:
-    near = difflib.get_close_matches(key, known, n=3)
-    advice = f"Did you mean {' or '.join(near)}?" if near else f"Choose from {', '.join(known)}."
+def _refuse_key(path: str, key: str, known: Mapping[str, object]) -> NoReturn:
+    advice = did_you_mean(key, known, otherwise=f"Choose from {', '.join(known)}.")
     raise ConfigError(f"The setting {path!r} does not exist: there is no {key!r}. {advice}")

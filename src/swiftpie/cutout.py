@@ -21,7 +21,7 @@ Flags = NDArray[np.bool_]
 
 NUM_SUPERPIXELS = 300
 COLOUR_SIGMA = 10.0  # Lab units within which two regions count as alike
-TWIN_SIGMA = 2.0  # Lab units within which a colour is taken for that of the background
+SAME_COLOUR_SIGMA = 2.0  # Lab units within which a colour is taken for that of the background
 SPACE_SIGMA = 0.4  # reach of regional contrast, in picture diagonals
 COMPACTNESS = 12.0  # Lab units that weigh as much as one superpixel of distance
 NUM_COLOUR_BINS = 20  # a Lab axis
@@ -77,8 +77,8 @@ def saliency(lab: Array) -> Array:
     spans = alike @ area / area.mean()
     border_length = alike @ on_border
     background = 1 - np.exp(-((border_length / np.sqrt(spans)) ** 2) / 2)
-    twins = np.exp(-(contrast**2) / (2 * TWIN_SIGMA**2))
-    background = (twins * background).max(axis=1)  # seen through an opening of the subject
+    same_colour = np.exp(-(contrast**2) / (2 * SAME_COLOUR_SIGMA**2))
+    background = (same_colour * background).max(axis=1)  # seen through an opening of the subject
     near = np.exp(-(distance**2) / (2 * SPACE_SIGMA**2))
     subject = (contrast * near * area) @ background
     centred = np.exp(-((place - 0.5 * place.max(axis=0)) ** 2).sum(axis=1) / (2 * 0.35**2))

@@ -13,6 +13,9 @@ SwiftPieError
 Every message says what was given, what is needed, and what to do.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class SwiftPieError(Exception):
     """Base of every error that SwiftPie raises on purpose."""
@@ -45,3 +48,9 @@ class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it
 def short_reason(reason: object, *, limit: int = 300) -> str:
     """Return another library's message on one line, no longer than is worth reading."""
     return " ".join(str(reason).split())[:limit]
+
+
+def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """Return advice for a name that is not `known`: those that are near it, if any."""
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return f"Did you mean {' or '.join(near)}?" if near else otherwise

@@ -12,7 +12,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -65,7 +65,7 @@ def load_image(source: Source) -> Image.Image:
         ImageError: It is missing, no picture, broken, or over one of the limits of this module.
     """
     name = describe(source)
-    with _no_warnings():
+    with warnings.catch_warnings(action="ignore"):  # what matters is raised as an error instead
         image = open_image(source)
         try:
             image.load()
@@ -88,7 +88,7 @@ def open_image(source: Source) -> Image.Image:
         _check_size(source.size, name=name)
         return source
     data = _read(source, name=name)
-    with _no_warnings():
+    with warnings.catch_warnings(action="ignore"):
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
@@ -114,7 +114,7 @@ def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
         with atomic_file(path) as temporary, temporary.open("xb") as file:
             file.write(data)
     except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' {_unwritable(_reason(error))}") from error
+        raise InputError(_unwritable(path, _reason(error))) from error
 
 
 @contextmanager
@@ -151,22 +151,27 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
-
-
 def check_target(path: str | Path, *, force: bool = False) -> None:
     """Refuse what `write_file` would refuse, before any work is done for it.
 
     Raises:
         InputError: `path` exists and `force` is not set, or its folder cannot be written to.
     """
+    path = Path(path)
     try:
-        problem = _write_problem(Path(path), force=force)
-    except (OSError, ValueError) as error:
-        problem = _unwritable(_reason(error))
-    if problem is not None:
-        raise InputError(f"'{path}' {problem}")
+        if path.is_dir():
+            raise InputError(f"'{path}' is a folder. A file name is needed. Add one to the path.")
+        if path.exists() and not force:
+            raise InputError(
+                f"'{path}' exists already. A new name is needed. Choose one, or allow overwriting "
+                "(force)."
+            )
+        if not path.parent.is_dir():
+            raise InputError(_unwritable(path, "its folder does not exist"))
+        if not os.access(path.parent, os.W_OK):
+            raise InputError(_unwritable(path, "its folder is read-only"))
+    except OSError as error:
+        raise InputError(_unwritable(path, _reason(error))) from error
 
 
 def describe(source: Source) -> str:
@@ -179,23 +184,14 @@ def describe(source: Source) -> str:
     return f"'{name}'" if isinstance(name, str) and name else "The picture"
 
 
-def _write_problem(path: Path, *, force: bool) -> str | None:
-    """Return why nothing may be written to `path`, or None."""
-    if path.is_dir():
-        return "is a folder. A file name is needed. Add one to the path."
-    if path.exists() and not force:
-        return "exists already. A new name is needed. Choose one, or allow overwriting (force)."
-    if not path.parent.is_dir():
-        return _unwritable("its folder does not exist")
-    if not os.access(path.parent, os.W_OK):
-        return _unwritable("its folder is read-only")
-    return None
+def _temporary(path: Path) -> Path:
+    return path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
 
 
-def _unwritable(reason: str) -> str:
-    """Return the rest of the message for a place that cannot hold a file."""
+def _unwritable(path: Path, reason: str) -> str:
+    """Return the message for a place that cannot hold a file."""
     return (
-        f"cannot be written ({reason}). A folder that exists and is writable is "
+        f"'{path}' cannot be written ({reason}). A folder that exists and is writable is "
         "needed. Create it or choose another one."
     )
 
@@ -212,12 +208,10 @@ def _read(source: str | Path | bytes | BinaryIO, *, name: str) -> bytes:
         ImageError: There are too many, none, or the file cannot be read.
     """
     limit = MAX_ENCODED_MIB << 20
-    if isinstance(source, bytes):
-        data = source
-    elif isinstance(source, str | Path):
+    if isinstance(source, str | Path):
         data = _read_path(Path(source), limit=limit, name=name)
     else:
-        data = source.read(limit + 1)
+        data = source if isinstance(source, bytes) else source.read(limit + 1)
     if len(data) > limit:
         raise ImageError(
             f"{name} has more than {MAX_ENCODED_MIB} MiB. At most {MAX_ENCODED_MIB} MiB are read. "
@@ -268,11 +262,6 @@ def _too_large(name: str, found: str) -> str:
         f"{name} is too large ({found} px). At most {MAX_SIDE_PX} px a side and "
         f"{MAX_PIXELS // 1_000_000} million pixels are read. Shrink it first."
     )
-
-
-def _no_warnings() -> AbstractContextManager[object]:
-    """Silence decoders' warnings: what matters to a user is raised as an error instead."""
-    return warnings.catch_warnings(action="ignore")
 
 
 def _to_upright(image: Image.Image) -> Image.Image:

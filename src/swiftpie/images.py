@@ -8,40 +8,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, PngImagePlugin
+from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import ImageError, InputError
-from swiftpie.files import (
-    DECODER_ERRORS,
-    Source,
-    check_target,
-    load_image,
-    open_image,
-    write_file,
-)
-
-__all__ = [
-    "Source",
-    "alpha_of",
-    "check_image_target",
-    "contact_sheet",
-    "encode_image",
-    "fit_square",
-    "load_image",
-    "mask_to_pil",
-    "read_metadata",
-    "save_image",
-    "to_pil",
-    "to_tensor",
-]
+from swiftpie.files import DECODER_ERRORS, check_target, open_image, write_file
+from swiftpie.files import Source as Source
+from swiftpie.files import load_image as load_image
 
 FORMAT_OF_SUFFIX = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 METADATA_KEY = "swiftpie"
 MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
-JPEG_QUALITY = 95
-WEBP_QUALITY = 92
+QUALITY: Mapping[str, Mapping[str, int]] = {
+    "PNG": {},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 92},
+}
 EXIF_BLOCK = 0x8769
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
@@ -67,9 +50,12 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def alpha_of(image: Image.Image) -> Tensor | None:
     """Return opacity (1, 1, H, W) in [0, 1], or None where the picture has no alpha channel."""
-    if "A" not in image.getbands():
-        return None
-    return torch.from_numpy(np.array(image.getchannel("A"), dtype=np.float32))[None, None] / 255
+    return plane(image.getchannel("A")) if "A" in image.getbands() else None
+
+
+def plane(image: Image.Image) -> Tensor:
+    """Return a picture of one 8-bit channel as (1, 1, H, W) in [0, 1]."""
+    return torch.from_numpy(np.array(image, dtype=np.float32))[None, None] / 255
 
 
 def to_pil(pixels: Tensor) -> list[Image.Image]:
@@ -166,13 +152,15 @@ def encode_image(
         InputError: The suffix is unknown or the metadata is too long.
     """
     file_format = _format_of(suffix, name=name)
-    text = None if metadata is None else json.dumps(dict(metadata), sort_keys=True)
-    if text is not None and len(text) > MAX_METADATA_BYTES:
-        raise InputError(
-            f"The metadata for {name} has {len(text)} bytes. At most {MAX_METADATA_BYTES} fit "
-            "into a picture. Shorten the prompt."
-        )
-    return _encode(image, file_format, text)
+    notes = {} if metadata is None else _notes(metadata, file_format, name=name)
+    plain = image.copy() if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
+    plain.info = {}  # nothing of the input may travel along
+    if file_format == "JPEG" and plain.mode == "RGBA":
+        ground = Image.new("RGBA", plain.size, "white")
+        plain = Image.alpha_composite(ground, plain).convert("RGB")
+    buffer = io.BytesIO()
+    plain.save(buffer, file_format, **QUALITY[file_format], **notes)
+    return buffer.getvalue()
 
 
 def check_image_target(path: str | Path, *, force: bool = False) -> None:
@@ -222,10 +210,9 @@ def contact_sheet(
         draw.text((column * cell_px + 4, 3), caption, fill="black")
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
-            scale = cell_px / max(image.size)
-            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-            cell = image.convert("RGBA").resize(size, Image.Resampling.LANCZOS)
-            margin_x, margin_y = (cell_px - size[0]) // 2, (cell_px - size[1]) // 2
+            size = (cell_px, cell_px)
+            cell = ImageOps.contain(image.convert("RGBA"), size, Image.Resampling.LANCZOS)
+            margin_x, margin_y = (cell_px - cell.width) // 2, (cell_px - cell.height) // 2
             sheet.paste(cell, (x * cell_px + margin_x, header + y * cell_px + margin_y), cell)
     return sheet
 
@@ -251,44 +238,23 @@ def _format_of(suffix: str, *, name: str) -> str:
     return file_format
 
 
-def _encode(image: Image.Image, file_format: str, text: str | None) -> bytes:
-    """Return the file's bytes with `text` and the mark of origin inside, or with neither."""
-    plain = image.copy() if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
-    plain.info = {}  # nothing of the input may travel along
-    buffer = io.BytesIO()
-    match file_format:
-        case "PNG":
-            plain.save(buffer, file_format, **_png_notes(text))
-        case "JPEG":
-            flat = _on_white(plain)
-            flat.save(buffer, file_format, quality=JPEG_QUALITY, subsampling=0, **_notes(text))
-        case _:
-            plain.save(buffer, file_format, quality=WEBP_QUALITY, **_notes(text))
-    return buffer.getvalue()
+def _notes(metadata: Mapping[str, str], file_format: str, *, name: str) -> dict[str, Any]:
+    """Return Pillow's arguments that store `metadata` and the mark of origin.
 
-
-def _png_notes(text: str | None) -> dict[str, Any]:
-    """Return Pillow's arguments that store `text` and the mark of origin in a PNG."""
-    if text is None:
-        return {}
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_itxt(METADATA_KEY, text)
-    chunks.add_itxt("XML:com.adobe.xmp", XMP)
-    return {"pnginfo": chunks}
-
-
-def _notes(text: str | None) -> dict[str, Any]:
-    """Return Pillow's arguments that store `text` and the mark of origin in a JPEG or WebP."""
-    if text is None:
-        return {}
+    Raises:
+        InputError: The metadata is too long.
+    """
+    text = json.dumps(dict(metadata), sort_keys=True)
+    if len(text) > MAX_METADATA_BYTES:
+        raise InputError(
+            f"The metadata for {name} has {len(text)} bytes. At most {MAX_METADATA_BYTES} fit "
+            "into a picture. Shorten the prompt."
+        )
+    if file_format == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt(METADATA_KEY, text)
+        chunks.add_itxt("XML:com.adobe.xmp", XMP)
+        return {"pnginfo": chunks}
     exif = Image.Exif()
     exif.get_ifd(EXIF_BLOCK)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
     return {"exif": exif, "xmp": XMP.encode()}
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Return the picture without transparency."""
-    if image.mode != "RGBA":
-        return image
-    ground = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(ground, image).convert("RGB")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from swiftpie.cutout import find_subject
 from swiftpie.errors import ImageError, InputError
 from swiftpie.files import Source, describe, load_image
-from swiftpie.images import mask_to_pil
+from swiftpie.images import alpha_of, mask_to_pil, plane
 from swiftpie.options import MaskRule as MaskRule
 
 WORK_SIDE_PX = 192  # the subject is looked for at this size; the outline is refined afterwards
@@ -75,7 +75,7 @@ def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
             "px. Both need the same shape. Export the mask from that photo."
         )
     mask = _transparency(image)
-    mask = _plane(image.convert("L")) if mask is None else mask
+    mask = plane(image.convert("L")) if mask is None else mask
     if mask.max() <= 0.5:
         raise ImageError(
             f"The mask {name} is black. White (or opaque) is needed where the subject is. "
@@ -230,15 +230,8 @@ def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image
 
 def _transparency(image: Image.Image) -> Tensor | None:
     """Return the alpha channel (1, 1, H, W), or None where it is missing or fully opaque."""
-    if "A" not in image.getbands():
-        return None
-    alpha = _plane(image.getchannel("A"))
-    return alpha if alpha.min() < 1 else None
-
-
-def _plane(image: Image.Image) -> Tensor:
-    """Return one 8-bit channel as (1, 1, H, W) in [0, 1]."""
-    return torch.from_numpy(np.array(image, dtype=np.float32))[None, None] / 255
+    alpha = alpha_of(image)
+    return alpha if alpha is not None and alpha.min() < 1 else None
 
 
 def _search(photo: Image.Image) -> Tensor:
@@ -247,7 +240,7 @@ def _search(photo: Image.Image) -> Tensor:
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
     small = photo.resize(size, Image.Resampling.BOX)
     coarse = torch.from_numpy(find_subject(np.array(small, dtype=np.float32) / np.float32(255)))
-    return _follow_edges(coarse[None, None], _plane(small.convert("L")), _plane(photo.convert("L")))
+    return _follow_edges(coarse[None, None], plane(small.convert("L")), plane(photo.convert("L")))
 
 
 def _follow_edges(mask: Tensor, guide: Tensor, full: Tensor) -> Tensor:

@@ -1,18 +1,19 @@
 """A registry that is a folder: its modules define the objects, and nothing is listed twice."""
 
-import difflib
 import importlib
-import importlib.metadata
 import importlib.util
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Generic, TypeVar
 
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Registry(Generic[T]):
     """The objects in a package, one per module, and those that other distributions offer.
 
@@ -22,31 +23,14 @@ class Registry(Generic[T]):
     are imported to know the names, so they have to be light.
     """
 
-    def __init__(
-        self,
-        *,
-        package: str,
-        attribute: str,
-        entry_point_group: str,
-        family_attribute: str | None = None,
-    ) -> None:
-        """Describe where to look.
-
-        Args:
-            package: Dotted name of the folder, such as `swiftpie.backbones.presets`.
-            attribute: What every module in it defines, such as `PRESET`.
-            entry_point_group: Where other distributions announce theirs.
-            family_attribute: What a module may define instead, such as `PRESETS`: a mapping from
-                names to objects; then the name of the module is none of them.
-        """
-        self._package = package
-        self._attribute = attribute
-        self._entry_point_group = entry_point_group
-        self._family_attribute = family_attribute
+    package: str  # dotted name of the folder, such as `swiftpie.backbones.presets`
+    attribute: str  # what every module in it defines, such as `PRESET`
+    entry_point_group: str  # where other distributions announce theirs
+    family_attribute: str | None = None  # what a module may define instead: objects by name
 
     def names(self) -> tuple[str, ...]:
         """Every known name, sorted; without families, no module of the folder is imported."""
-        return tuple(sorted({*self._homes(), *self._entry_points()}))
+        return tuple(sorted({*self._modules(), *self._offered().names}))
 
     def get(self, name: str) -> T:
         """Import the module that defines `name` and return its object.
@@ -54,71 +38,78 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: Nothing has this name, or the distribution that offers it is broken.
         """
-        homes = self._homes()
-        if name in homes:
-            family = self._family(homes[name])
-            return self._only(homes[name]) if family is None else family[name]
-        entry_points = self._entry_points()
-        if name not in entry_points:
-            raise ConfigError(self._unknown(name))
-        return self._load(entry_points[name])
+        alone = self._files().get(name)
+        if alone is not None and self._family(alone) is None:  # no other file has to be imported
+            return self._only(alone)
+        module = self._modules().get(name)
+        if module is None:
+            return self._load(name)
+        family = self._family(module)
+        return self._only(module) if family is None else family[name]
 
     def all(self) -> dict[str, T]:
         """Every object by name, in the order of `names()`; imports all of them."""
         return {name: self.get(name) for name in self.names()}
 
-    def _homes(self) -> dict[str, str]:
+    def _modules(self) -> dict[str, str]:
         """Map each name to the dotted name of the module that defines it."""
-        homes: dict[str, str] = {}
-        for file_name, module in self._modules().items():
+        modules: dict[str, str] = {}
+        for name, module in self._files().items():
             family = self._family(module)
-            names = {file_name} if family is None else {*family}
-            assert not names & {*homes}, f"{module} defines a name that another module has"
-            homes |= dict.fromkeys(names, module)
-        return homes
+            names = {name} if family is None else {*family}
+            assert not names & {*modules}, f"{module} defines a name that another module has"
+            modules |= dict.fromkeys(names, module)
+        return modules
+
+    def _files(self) -> dict[str, str]:
+        """Map the name of each file to the dotted name of its module."""
+        spec = importlib.util.find_spec(self.package)
+        assert spec is not None
+        assert spec.submodule_search_locations is not None, f"{self.package} is not a folder"
+        return {
+            file.name.replace("_", "-"): f"{self.package}.{file.name}"
+            for file in pkgutil.iter_modules(spec.submodule_search_locations)
+            if not file.name.startswith("_")
+        }
 
     def _only(self, module: str) -> T:
-        found: T = getattr(importlib.import_module(module), self._attribute)
+        found: T = getattr(importlib.import_module(module), self.attribute)
         return found
 
     def _family(self, module: str) -> Mapping[str, T] | None:
         """Return the objects of a module that defines a family, None for one that does not."""
-        if self._family_attribute is None:
+        if self.family_attribute is None:
             return None
         found: Mapping[str, T] | None = getattr(
-            importlib.import_module(module), self._family_attribute, None
+            importlib.import_module(module), self.family_attribute, None
         )
         return found
 
-    def _modules(self) -> dict[str, str]:
-        """Map each name to the dotted name of its module."""
-        spec = importlib.util.find_spec(self._package)
-        assert spec is not None
-        assert spec.submodule_search_locations is not None, f"{self._package} is not a folder"
-        return {
-            module.name.replace("_", "-"): f"{self._package}.{module.name}"
-            for module in pkgutil.iter_modules(spec.submodule_search_locations)
-            if not module.name.startswith("_")
-        }
+    def _offered(self) -> EntryPoints:
+        return entry_points(group=self.entry_point_group)
 
-    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
-        found = importlib.metadata.entry_points(group=self._entry_point_group)
-        return {entry_point.name: entry_point for entry_point in found}
+    def _load(self, name: str) -> T:
+        """Import what another distribution offers as `name`.
 
-    def _load(self, entry_point: importlib.metadata.EntryPoint) -> T:
+        Raises:
+            ConfigError: None does, or it cannot be imported.
+        """
+        if name not in self._offered().names:
+            raise ConfigError(self._unknown(name))
+        entry_point: EntryPoint = self._offered()[name]
         try:
             loaded: T = entry_point.load()
         except (ImportError, AttributeError) as error:
             owner = entry_point.dist.name if entry_point.dist else "an installed distribution"
             raise ConfigError(
-                f"{entry_point.name!r} is offered by {owner} as {entry_point.value!r}, which "
-                f"cannot be imported ({error}). Repair or uninstall {owner}."
+                f"{name!r} is offered by {owner} as {entry_point.value!r}, which cannot be "
+                f"imported ({error}). Repair or uninstall {owner}."
             ) from error
         return loaded
 
     def _unknown(self, name: str) -> str:
         names = self.names()
-        near = difflib.get_close_matches(name.lower().replace("_", "-"), names, n=3)
-        advice = f"Did you mean {' or '.join(near)}?" if near else "Choose one of these names."
-        kind = self._attribute.lower()
+        near = name.lower().replace("_", "-")
+        advice = did_you_mean(near, names, otherwise="Choose one of these names.")
+        kind = self.attribute.lower()
         return f"The {kind} {name!r} does not exist; known are {', '.join(names)}. {advice}"

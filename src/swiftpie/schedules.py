@@ -49,7 +49,7 @@ class Renoise(StrEnum):
 class Step:
     """One denoising step of a schedule."""
 
-    timestep: int
+    timestep: float  # what the denoiser is told; whole but for flows
     alpha: float  # signal factor of the latents that enter the step
     sigma: float  # noise factor of the latents that enter the step
 
@@ -127,7 +127,7 @@ class Schedule:
 
 
 def build_schedule(
-    timesteps: Sequence[int],
+    timesteps: Sequence[float],
     prediction_type: PredictionType,
     *,
     noise_scale: NoiseScale = NoiseScale.UNIT,
@@ -178,17 +178,17 @@ def add_noise(clean: Tensor, noise: Tensor, step: Step) -> Tensor:
     return step.alpha * clean + step.sigma * noise
 
 
-def scaled_linear_step(timestep: int) -> Step:
-    """Return signal and noise at `timestep` of Stable Diffusion's training schedule.
+def scaled_linear_step(timestep: float) -> Step:
+    """Return signal and noise at a whole `timestep` of Stable Diffusion's training schedule.
 
     Betas rise from 0.00085 to 0.012, linear in their square roots, over 1000 timesteps.
     """
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, TRAIN_TIMESTEPS, dtype=torch.float64).square()
-    kept = float(torch.cumprod(1 - betas, dim=0)[timestep])
+    kept = float(torch.cumprod(1 - betas, dim=0)[int(timestep)])
     return Step(timestep=timestep, alpha=kept**0.5, sigma=(1 - kept) ** 0.5)
 
 
-def flow_step(timestep: int) -> Step:
+def flow_step(timestep: float) -> Step:
     """Return signal and noise on the straight line from data at 0 to noise at `timestep` 1000."""
     share = timestep / TRAIN_TIMESTEPS
     return Step(timestep=timestep, alpha=1 - share, sigma=share)

@@ -27,6 +27,10 @@ class TextCondition(NamedTuple):
         return type(self)(*(one.expand(batch, *one.shape[1:]) for one in self))
 
 
+Prompts = str | tuple[str, ...] | TextCondition
+"""One prompt for all pictures, one a picture, or such rows already encoded."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """One subject, encoded once and reusable for any number of pictures.
@@ -61,16 +65,27 @@ class Denoised(NamedTuple):
 class GenerationResult:
     """Finished pictures and what is known about them."""
 
-    images: tuple[Image.Image, ...]
+    images: tuple[Image.Image, ...]  # empty if a tensor was asked for
     subject_masks: tuple[Image.Image, ...]  # mode L, 255 = subject, same size as the pictures
     regions: Tensor  # (B, S, h, w) in [0, 1], what rescaling used for each subject
     seeds: tuple[int, ...]
     layouts: tuple[Layout, ...]  # where each subject was placed, one row a picture
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
+    tensor: Tensor | None = None  # pixels (B, 3, H, W) or latents (B, C, h, w), if asked for
+
+
+class Posterior(NamedTuple):
+    """What an encoder says about the scaled latents of pictures, each (B, C, h, w)."""
+
+    mean: Tensor
+    deviation: Tensor  # 0 where an encoder knows one value only
 
 
 class Autoencoder(Protocol):
     """Pixels to latents and back."""
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""

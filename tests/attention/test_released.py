@@ -70,7 +70,7 @@ def test_the_background_of_an_edit_is_what_the_source_row_sees(installation, res
     same = {"mask": torch.zeros_like(rescaled.mask)}
     same |= {name: torch.ones_like(getattr(rescaled, name)) for name in STRENGTHS}
     with install_released(installation):
-        unet = installation.unet
+        unet = installation.network
         latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
         text = torch.randn(1, 7, WIDTH, generator=torch.Generator().manual_seed(2))
         keywords = {"condition": rescaled._replace(**same), "notes": {}}
@@ -91,7 +91,7 @@ def test_text_padding_is_not_read(installation, latents, text, rescaled):
     changed[:, 5:] = 9.0
     with install_released(installation):
         outputs = [
-            installation.unet(
+            installation.network(
                 latents,
                 999,
                 states,

@@ -78,7 +78,7 @@ def test_numbers_out_of_range_are_refused(build):
 def test_reshaping_of_a_part_changes_that_part_alone(installation, condition, predict):
     seen = {}
     for name in installation.semantic:
-        layer = installation.unet.get_submodule(name)
+        layer = installation.network.get_submodule(name)
         layer.register_forward_hook(
             lambda _, __, output, name=name: seen.setdefault(name, []).append(output)
         )

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of

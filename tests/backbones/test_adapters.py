@@ -5,9 +5,8 @@ import torch
 
 from swiftpie import ConfigError, WeightsError
 from swiftpie.backbones.adapters import MAX_LORA_SCALE, fit, join, open_adapter, write_adapter
-from swiftpie.backbones.loading import load_components
-from swiftpie.backbones.networks import Reader, read_image_encoder
-from swiftpie.backbones.preset import Family
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.weights import Reader, read_image_encoder
 from swiftpie.models.face.encoder import FaceIdentityEncoder
 from swiftpie.pipelines.face import face_identity
 from tests.backbones.tiny_models import make_image_encoder, make_pipeline
@@ -47,7 +46,7 @@ def queries(unet):
 
 def fitted(adapter):
     unet = tiny_unet("sd15")
-    fit(unet, adapter, family=Family.SD15)
+    fit(unet, adapter, family="sd15")
     return unet
 
 
@@ -100,14 +99,14 @@ def test_a_network_that_shares_its_weights_is_left_alone(folder):
     call, _ = unet_inputs(other)
     with torch.no_grad():
         before = other(**call).sample
-        fit(unet, open_adapter(adapter_file(folder, PLUS)), family=Family.SD15)
+        fit(unet, open_adapter(adapter_file(folder, PLUS)), family="sd15")
         assert torch.equal(other(**call).sample, before)
     assert queries(unet) is not queries(other)
 
 
 def test_half_precision_keeps_its_type(folder):
     unet = tiny_unet("sd15").to(torch.bfloat16)
-    fit(unet, open_adapter(adapter_file(folder, PLUS)), family=Family.SD15)
+    fit(unet, open_adapter(adapter_file(folder, PLUS)), family="sd15")
     assert {weight.dtype for weight in unet.parameters()} == {torch.bfloat16}
     assert not any(weight.requires_grad for weight in (queries(unet),))
 
@@ -126,7 +125,7 @@ def test_a_strength_without_lora_is_refused(folder):
 def test_an_adapter_of_another_family_is_refused(folder):
     opened = open_adapter(adapter_file(folder, PLUS))
     with pytest.raises(WeightsError, match="another family"):
-        fit(tiny_unet("sdxl"), opened, family=Family.SDXL)
+        fit(tiny_unet("sdxl"), opened, family="sdxl")
 
 
 def test_an_image_encoder_with_other_hidden_states_is_refused(folder, tmp_path):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, WeightsError
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import load_components
 from swiftpie.backbones.preset import WeightsKind
 from swiftpie.backbones.weights import WHOLE_BYTES, fingerprint_files
 from tests.backbones import tiny_models

@@ -2,7 +2,7 @@
 
 import pytest
 
-from swiftpie.backbones.preset import PRESETS, Capability, Family, WeightsKind
+from swiftpie.backbones.preset import PRESETS, Capability, WeightsKind
 
 FOUR = (999, 749, 499, 249)
 EIGHT = (999, 874, 749, 624, 499, 374, 249, 124)
@@ -43,7 +43,7 @@ def test_the_facts_are_about_every_preset():
 def test_a_preset_samples_as_its_authors_say(name):
     one = PRESETS.get(name)
     found = (
-        one.family.value,
+        one.family,
         one.prediction_type,
         one.timesteps,
         one.noise_scale,
@@ -114,7 +114,7 @@ def test_non_commercial_licences_are_known_as_such():
 
 
 def test_parts_are_for_the_base_of_their_family():
-    words = {Family.SD15: "v1-5", Family.SD21: "2-1", Family.SDXL: "xl"}
+    words = {"sd15": "v1-5", "sd21": "2-1", "sdxl": "xl"}
     parts = [one for one in PRESETS.all().values() if one.kind is not WeightsKind.PIPELINE]
     assert len(parts) > 10
     assert [one.name for one in parts if words[one.family] not in one.base] == []

@@ -15,7 +15,7 @@ def test_a_copy_takes_no_memory_for_weights(session):
 
 def test_its_installation_is_its_own(session):
     made = shared_copy(session.components.denoiser)
-    assert made.installation.unet is made.unet
+    assert made.installation.network is made.unet
     processors = {id(one) for one in made.unet.attn_processors.values()}
     installed = [*made.installation.semantic.values(), *made.installation.detail.values()]
     assert {id(one) for one in installed} == processors

@@ -20,12 +20,11 @@ from swiftpie import (
 )
 from swiftpie.guidance.base import METHODS
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
-from swiftpie.guidance.steering import steering_of
-from swiftpie.guidance.style import Style
+from swiftpie.guidance.style import Style, steering_of
 from swiftpie.images import load_image, mask_to_pil
-from swiftpie.pipelines.face import face_identity, null_identity
+from swiftpie.pipelines.face import face_identity
 from tests.golden.networks import SIDE_PX, mini, random_networks
-from tests.parity.faces import someone
+from tests.parity.faces import nobody, someone
 from tests.parity.tiny import picture
 
 SEED = 3
@@ -79,7 +78,7 @@ def quiet(pipeline):
 def person(session, num_faces=1):
     """The identity of a face from fixed vectors; without any faces, of nobody."""
     if num_faces == 0:
-        return null_identity(session.components)
+        return nobody(session.components)
     vectors, crops = someone(num_faces=num_faces)
     return face_identity(session.components, vectors, crop=crops)
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from transformers import CLIPVisionModelWithProjection
 
-from swiftpie.guidance.nothing import null_tokens, without_identity, zero_text
+from swiftpie.guidance.nothing import null_tokens, without_identity
 from swiftpie.models.face.encoder import FaceIdentityEncoder
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
+from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.personalize import prepare
-from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from tests.backbones.tiny_models import make_image_encoder
 from tests.parity.ip_adapter import EMBEDS, FACE, adapter_tensors, tiny_unet
 
@@ -56,24 +57,12 @@ def test_an_encoder_that_knows_no_zero_has_no_tokens():
     assert null_tokens(None) is None
 
 
-def test_zero_text_hides_nothing(session):
-    text = session.components.text.encode(["a cat"])
-    zero = zero_text(text)
-    assert not zero.hidden_states.any()
-    assert not zero.pooled.any()
-    assert zero.attention_mask.all()
-    assert [one.shape for one in zero] == [one.shape for one in text]
-
-
 @pytest.mark.parametrize("has_tokens", [True, False])
 def test_nobody_is_shown_but_places_stay(session, identity, has_tokens):
     components = session.components
-    text = components.text.encode(["a cat"])
     noise = torch.randn(1, 1, components.preset.latent_channels, 16, 16)
-    words = torch.zeros(1, text.hidden_states.shape[1])
-    condition = prepare(
-        components, [Subject(identity)], text, noise=noise, class_tokens=words
-    ).condition
+    request = PersonalizeRequest(subjects=(Subject(identity),), prompt="a cat", noise=noise)
+    condition = prepare(components, request, Clock()).condition
     tokens = torch.randn(1, 1, identity.tokens.shape[-1]) if has_tokens else None
     found = without_identity(condition, tokens)
     assert not found.pooled.any()

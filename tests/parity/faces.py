@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from swiftpie.backbones.checkpoints.safe import flatten
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.face import face_identity, null_identity
+from swiftpie.pipelines.face import face_identity
+from swiftpie.types import Identity
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.ip_adapter import FACE, FILES, adapter_tensors, tiny_unet
 from tests.parity.pipelines import (
@@ -70,6 +71,27 @@ def someone(*, num_faces=1):
     return vectors, crops
 
 
+def nobody(components, *, num_faces=1):
+    """The identity of nobody, as in the pipelines that FaceID was published with.
+
+    A vector of zeros goes through the projection, and with it a picture in which nothing is seen.
+    """
+    encoder, side = components.image_encoder, components.preset.image_size_px
+    pixels, mask = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)
+    with torch.no_grad():
+        tokens = encoder(pixels, mask, torch.zeros(1, encoder.face_width))
+    return Identity(
+        preset=components.preset.name,
+        fingerprint=components.fingerprint,
+        tokens=tokens.repeat(1, num_faces, 1),
+        pooled=tokens[:, 0],
+        keys={},
+        values={},
+        pixels=pixels.repeat(num_faces, 1, 1, 1),
+        mask=mask.repeat(num_faces, 1, 1, 1),
+    )
+
+
 def their_hidden(folder, crops):
     """States (1, R, L, C) of pictures in the image encoder; None is one in which nothing is."""
     tower = CLIPVisionModelWithProjection.from_pretrained(folder / "encoder")
@@ -96,7 +118,7 @@ def pictures(folder, name, session):
         if num_faces:
             identity = face_identity(session.components, vectors, crop=crops if version else None)
         else:
-            vectors, crops, identity = 0 * vectors, None, null_identity(session.components)
+            vectors, crops, identity = 0 * vectors, None, nobody(session.components)
         if version:
             projection.clip_embeds = their_hidden(folder, crops)
         for scale in SCALES if num_faces == 1 else SCALES[-1:]:

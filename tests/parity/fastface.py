@@ -31,9 +31,9 @@ from swiftpie.attention.shaping import (
 )
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.denoise import denoise
+from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.personalize import prepare
-from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.attention import build, inputs, random_condition, run
 from tests.parity.manipulated import Numbers, ShapedCross, shaped_output
@@ -201,13 +201,12 @@ def prepared_drawing(session):
     components = replace(session.components, schedule=schedule)
     identity = session.encode_identity(picture(0))
     text = components.text.encode([PROMPT]).repeat(len(SEEDS))
-    start = prepare(
-        components,
-        [Subject(identity)],
-        text,
+    request = PersonalizeRequest(
+        subjects=(Subject(identity),),
+        prompt=PROMPT,
         noise=draw_step_noise(SEEDS, (4, *CELLS), count=1),
-        class_tokens=torch.zeros(1, text.hidden_states.shape[1]),
     )
+    start = prepare(components, request, Clock())
     return start, text, components
 
 
@@ -260,7 +259,7 @@ def combined(u, p, q, guidance, index):
 
 def null_text(components, text):
     empty = components.text.encode([""]).repeat(len(SEEDS))
-    if components.preset.family.value != "sdxl":
+    if components.preset.family != "sdxl":
         return empty
     return type(text)(
         torch.zeros_like(text.hidden_states), text.attention_mask, torch.zeros_like(text.pooled)

@@ -15,9 +15,9 @@ from swiftpie.backbones.preset import PRESETS, trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import for_steps
-from swiftpie.pipelines.denoise import denoise
+from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.personalize import prepare
-from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.schedules import PredictionType
 from tests.parity.fastface import null_identity
 from tests.parity.schedules import BETAS, euler_scheduler
@@ -65,13 +65,8 @@ def compare(components, identity, preset):
     draws = torch.Generator().manual_seed(SEED)
     noise = torch.stack([torch.randn(1, 4, *CELLS, generator=draws) for _ in range(count + 1)])
     text = components.text.encode([PROMPT])
-    start = prepare(
-        components,
-        [Subject(identity)],
-        text,
-        noise=noise,
-        class_tokens=torch.zeros(1, text.hidden_states.shape[1]),
-    )
+    request = PersonalizeRequest(subjects=(Subject(identity),), prompt=PROMPT, noise=noise)
+    start = prepare(components, request, Clock())
     told = {
         "u": (components.text.encode([""]), null_identity(components, start.condition)),
         "p": (components.text.encode([""]), start.condition),

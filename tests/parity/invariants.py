@@ -277,7 +277,7 @@ def later_layers(session, call, region):
     installation, seen = denoiser.installation, []
     branches = installation.semantic | installation.detail
     hooks = [
-        installation.unet.get_submodule(name).register_forward_hook(
+        installation.network.get_submodule(name).register_forward_hook(
             lambda layer, states, keywords, output, name=name: seen.append(
                 (name, layer, states, keywords, output)
             ),

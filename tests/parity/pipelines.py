@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 
-from swiftpie.backbones.loading import load_components
-from swiftpie.backbones.preset import PRESETS, Family
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
@@ -52,7 +52,7 @@ class Recorder:
 
 def preset_of(family, **changes):
     """A one-step preset of any family for tiny networks."""
-    sizes = {"family": Family(family), "image_size_px": SIDE_PX}
+    sizes = {"family": family, "image_size_px": SIDE_PX}
     return replace(PRESETS.get("sd-turbo"), **sizes | changes)
 
 

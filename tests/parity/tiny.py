@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 import swiftpie
-from swiftpie.backbones.loading import load_components
-from swiftpie.backbones.preset import PRESETS, Family
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.types import GenerationResult
 from tests.backbones.tiny_models import make_own_adapter, make_pipeline
@@ -68,7 +68,7 @@ def tiny_session(family, folder, *, contrast=1.0, **plan):
     """A session with an adapter of our own; `contrast` is for `sharpened`."""
     if family == "mini":
         return recording(swiftpie.load("mini"))
-    sizes = {"family": Family(family), "image_size_px": SIDE_PX}
+    sizes = {"family": family, "image_size_px": SIDE_PX}
     components = load_components(
         replace(PRESETS.get("sd-turbo"), **sizes),
         weights=make_pipeline(folder / "pipeline", family),

@@ -13,9 +13,9 @@ from swiftpie.guidance.base import METHODS
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import Decoupled
 from swiftpie.guidance.methods.plain import Plain
-from swiftpie.pipelines.personalize import personalize
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.tiny import Recorder, Spy
+from tests.pipelines.drawing import personalize
 
 PROMPT = "a photo of a subject on a beach"
 TOLERANCE = 1e-4  # of the largest latent, after four steps of a batch of another size

@@ -12,8 +12,7 @@ from swiftpie.data.stickers import StickerWorld
 from swiftpie.data.subjects import sample_subjects
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.pipelines.edit_condition import kept_subject, new_subject, repainting_condition
-from swiftpie.pipelines.edit_place import Place
-from swiftpie.pipelines.edit_search import Found
+from swiftpie.pipelines.edit_region import EditRegion, Inverted
 from swiftpie.pipelines.request import EditSettings, Scales
 from tests.parity.edit import photograph
 
@@ -116,10 +115,10 @@ def test_the_network_that_was_taught_finds_the_mask_unless_a_rule_is_asked_for(s
     assert not np.array_equal(np.asarray(learned.region), np.asarray(asked.region))
 
 
-def found(batch, row, *, keeps_subject):
-    place = Place(batch.mask[:1, :, ::8, ::8], torch.ones(1, 1, 128, 128))
+def inverted(batch, row, *, keeps_subject):
+    region = EditRegion(batch.mask[:1, :, ::8, ::8], torch.ones(1, 1, 128, 128))
     mask = batch.mask[row : row + 1]
-    return Found(batch.noise[row : row + 1], place, mask, keeps_subject=keeps_subject)
+    return Inverted(batch.noise[row : row + 1], region, mask, keeps_subject=keeps_subject)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +133,7 @@ def test_a_subject_keeps_its_place_where_only_its_surroundings_change(components
         components,
         batch.pixels[row : row + 1],
         around,
-        found=found(batch, row, keeps_subject=False),
+        inverted=inverted(batch, row, keeps_subject=False),
         prompts=("a photo", "a photo on the moon"),
     )
     assert kept is not None
@@ -149,7 +148,7 @@ def test_a_subject_that_is_drawn_anew_is_shown_only_if_the_prompt_keeps_it(
         components,
         batch.pixels[:1],
         torch.ones(1, 1, 128, 128),
-        found=found(batch, 0, keeps_subject=keeps_subject),
+        inverted=inverted(batch, 0, keeps_subject=keeps_subject),
         prompts=("a photo of a dog", "a photo of a cat"),
     )
     assert (kept is not None) == keeps_subject
@@ -161,7 +160,7 @@ def test_words_move_and_resize_a_subject_that_is_drawn_anew(components, batch):
             components,
             batch.pixels[:1],
             torch.ones(1, 1, 128, 128),
-            found=found(batch, 0, keeps_subject=True),
+            inverted=inverted(batch, 0, keeps_subject=True),
             prompts=("a photo of a dog", prompt),
         )
         return kept.layout

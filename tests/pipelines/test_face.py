@@ -6,11 +6,11 @@ from PIL import Image, ImageChops
 
 from swiftpie import CapabilityError, InputError
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.face import face_identity, null_identity
+from swiftpie.pipelines.face import face_identity
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
 from swiftpie.pipelines.request import Scales, Subject
 from tests.backbones.tiny_models import make_pipeline
-from tests.parity.faces import open_face, someone
+from tests.parity.faces import nobody, open_face, someone
 from tests.parity.ip_adapter import FACE, WIDTHS
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
@@ -79,19 +79,19 @@ def test_nobody_is_neither_silence_nor_somebody(opened, name):
     session = opened[name]
     vectors, crops = someone()
     somebody = face_identity(session.components, vectors, crop=crops)
-    nobody = null_identity(session.components)
-    assert nobody.tokens.shape == somebody.tokens.shape
-    drawn = {picture(session, one) for one in (somebody, nobody)}
-    assert len(drawn | {picture(session, nobody, scale=0.0)}) == 3
+    unseen = nobody(session.components)
+    assert unseen.tokens.shape == somebody.tokens.shape
+    drawn = {picture(session, one) for one in (somebody, unseen)}
+    assert len(drawn | {picture(session, unseen, scale=0.0)}) == 3
 
 
 def test_nobody_stands_beside_any_number_of_faces(opened):
-    nobody = null_identity(opened[PLUS].components, num_faces=2)
+    unseen = nobody(opened[PLUS].components, num_faces=2)
     vectors, crops = someone(num_faces=2)
     somebody = face_identity(opened[PLUS].components, vectors, crop=crops)
-    assert nobody.tokens.shape == somebody.tokens.shape
-    assert torch.equal(*nobody.tokens.chunk(2, dim=1))
-    together = opened[PLUS].personalize([Subject(somebody), Subject(nobody)], PROMPT)
+    assert unseen.tokens.shape == somebody.tokens.shape
+    assert torch.equal(*unseen.tokens.chunk(2, dim=1))
+    together = opened[PLUS].personalize([Subject(somebody), Subject(unseen)], PROMPT)
     assert len(together.images) == 1
 
 

@@ -8,7 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Capability, Family, Preset
+from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.text import Pooling, TextTower
@@ -29,7 +29,7 @@ PRESET = Preset(
     source="local:nowhere",
     licence="none",
     is_commercial=True,
-    family=Family.SD21,
+    family="sd21",
     image_size_px=SIDE_PX,
     latent_channels=4,
     latent_cell_px=8,

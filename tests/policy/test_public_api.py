@@ -1,28 +1,82 @@
-"""What `import swiftpie` offers is complete, sorted and documented."""
+"""What `import swiftpie` offers resolves, is sorted, and is known to type checkers and readers."""
 
+import ast
+import importlib
 import inspect
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
 import swiftpie
+from tests.policy.project import ROOT, SOURCE
+
+PAGE = ROOT / "docs" / "words.md"
+EAGER = "swiftpie.errors"  # the one module whose names are there without a lookup
+
+STAR = """
+import sys
+names = {}
+exec("from swiftpie import *", names)
+print(*sorted(names.keys() - {"__builtins__"}))
+"""
+
+
+def declared():
+    """The module of each public name, as `__init__.py` tells readers and type checkers."""
+    found = {}
+    for node in ast.walk(ast.parse((SOURCE / "__init__.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("swiftpie"):
+            found |= {alias.name: node.module for alias in node.names}
+    private = {"swiftpie.garbage"}
+    return {name: module for name, module in found.items() if module not in private}
+
+
+def documented(text):
+    """The names that the table of a page lists."""
+    return re.findall(r"^\| `swiftpie\.(\w+)` \|", text, re.M)
 
 
 def test_the_public_names_are_sorted_and_unique():
-    names = [name for name in swiftpie.__all__ if name != "__version__"]
-    assert names
-    assert names == sorted(set(names))
+    assert len(swiftpie.__all__) > 1
+    assert swiftpie.__all__ == sorted(set(swiftpie.__all__))
 
 
-@pytest.mark.parametrize("name", swiftpie.__all__)
-def test_every_public_name_resolves_and_is_documented(name):
+def test_the_public_names_are_those_that_type_checkers_see():
+    assert sorted(declared()) == swiftpie.__all__
+
+
+def test_the_public_names_are_those_that_the_documents_promise():
+    assert sorted(documented(PAGE.read_text())) == swiftpie.__all__
+
+
+@pytest.mark.parametrize("name", sorted(declared()))
+def test_a_name_is_the_object_that_type_checkers_see(name):
     found = getattr(swiftpie, name)
-    if inspect.isclass(found) or inspect.isroutine(found) or inspect.ismodule(found):
-        assert inspect.getdoc(found)
+    assert inspect.isclass(found) or inspect.isfunction(found)
+    assert inspect.getdoc(found)
+    assert found.__module__.startswith("swiftpie.")
+    assert found is getattr(importlib.import_module(declared()[name]), name)
 
 
-def test_dir_lists_every_public_name():
-    assert set(swiftpie.__all__) <= set(dir(swiftpie))
+def test_a_star_import_brings_the_public_names_and_no_others():
+    result = subprocess.run(
+        [sys.executable, "-c", STAR],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == sorted(documented(PAGE.read_text()))
+
+
+def test_names_that_are_not_loaded_yet_are_listed():
+    lazy = [name for name, module in declared().items() if module != EAGER]
+    assert lazy
+    assert [name for name in lazy if name not in dir(swiftpie)] == []
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():

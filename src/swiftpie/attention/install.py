@@ -39,7 +39,7 @@ class Plan:
 class Installation:
     """The processors that serve a U-Net, and those they replaced."""
 
-    unet: UNet2DConditionModel
+    network: UNet2DConditionModel
     plan: Plan
     originals: dict[str, object]
     semantic: dict[str, SemanticAttention]  # by module path, every cross-attention
@@ -53,7 +53,7 @@ class Installation:
     def undo(self) -> None:
         """Put the replaced processors back, the very same objects."""
         # set_attn_processor empties the dict that it is given.
-        self.unet.set_attn_processor(dict(self.originals))
+        self.network.set_attn_processor(dict(self.originals))
 
     def __enter__(self) -> Self:
         return self

@@ -83,7 +83,7 @@ def install_released(installation: Installation) -> ReleasedInstallation:
 
     While it lasts, every call needs an even number of rows and one subject.
     """
-    unet = installation.unet
+    unet = installation.network
     originals = dict(unet.attn_processors)
     released = {
         f"{name}.processor": ReleasedAttention(semantic, is_controlled=block_of(name) is CONTROLLED)

@@ -24,7 +24,7 @@ from swiftpie.backbones.checkpoints.ip_adapter import (
 from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors
 from swiftpie.backbones.checkpoints.swiftedit import PARTS, read_swiftedit
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Family, Preset
+from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.weights import own_memory
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.face.encoder import FaceIdentityEncoder
@@ -105,7 +105,7 @@ def fit(
     unet: UNet2DConditionModel,
     adapter: OpenAdapter | None,
     *,
-    family: Family,
+    family: str,
     plan: Plan | None = None,
     reference: UNet2DConditionModel | None = None,
 ) -> tuple[UNetDenoiser, Projector | None]:
@@ -116,7 +116,7 @@ def fit(
     Args:
         unet: Without branches; says where the new weights go and of which type they are.
         adapter: None leaves the branches without meaning, for pictures of text alone.
-        family: Of `unet`.
+        family: Name of that of `unet`.
         plan: Which layers get which branch; None: those that there are weights for.
         reference: Reads references in place of `unet`.
 
@@ -176,8 +176,8 @@ def write_adapter(path: Path, components: Components) -> None:
         path,
         installation=denoiser.installation,
         projector=encoder.projector,
-        family=components.preset.family.value,
-        t_ref=denoiser.reference_step.timestep,
+        family=components.preset.family,
+        t_ref=int(denoiser.reference_step.timestep),
         defaults=components.preset.defaults,
     )
 
@@ -222,7 +222,7 @@ def _check_family(adapter: OpenAdapter, unet: UNet2DConditionModel) -> None:
         )
 
 
-def _fill(denoiser: UNetDenoiser, adapter: OpenAdapter, *, family: Family) -> Projector:
+def _fill(denoiser: UNetDenoiser, adapter: OpenAdapter, *, family: str) -> Projector:
     """Load the weights of `adapter` into the branches of `denoiser`.
 
     Raises:
@@ -230,7 +230,7 @@ def _fill(denoiser: UNetDenoiser, adapter: OpenAdapter, *, family: Family) -> Pr
     """
     if adapter.public is None:
         installation = denoiser.installation
-        loaded = load_adapter(adapter.path, installation=installation, family=family.value)
+        loaded = load_adapter(adapter.path, installation=installation, family=family)
         return loaded.projector
     load_into(adapter.public, denoiser.installation)
     return adapter.public.projector

@@ -1,20 +1,25 @@
-"""The bundle of loaded networks that every pipeline function takes."""
+"""The bundle of loaded networks, the family that they are of, and the one call that loads them."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 
+from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import Inversion
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import PromptEncoder
+from swiftpie.registry import Registry
 from swiftpie.schedules import Schedule
-from swiftpie.types import Autoencoder
+from swiftpie.types import Autoencoder, TextCondition
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
 
@@ -38,8 +43,13 @@ class Components:
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        weight: torch.Tensor = next(iter(self.denoiser.installation.unet.parameters()))
+        weight: torch.Tensor = next(self.denoiser.installation.network.parameters())
         return weight.device
+
+    @property
+    def family(self) -> "Family":
+        """What the networks have in common with those of other presets."""
+        return FAMILIES.get(self.preset.family)
 
     def cells_of(self, size_px: tuple[int, int] | None) -> tuple[int, int]:
         """Return latent rows and columns of a picture of (height, width); None = the preset's.
@@ -83,3 +93,146 @@ class Components:
                 f"{Capability.PERSONALIZE}. Load it with `adapter=`."
             )
         return self.image_encoder
+
+
+class Family(ABC):
+    """Networks of one kind: everything in which they differ from those of other kinds.
+
+    One object serves all presets that name the family, and holds no weights. The rest of SwiftPie
+    asks it, and knows no family by name. `modules` are the parts of a diffusers pipeline by their
+    names there (`unet`, `vae`, …), with the preset as `swiftpie.backbones.preset.describe` has it.
+    """
+
+    name: str
+    tiny_autoencoder: str | None = None  # hub repository of a small autoencoder for its latents
+    needs_pooled_text: bool = False  # whether prompts given as embeddings need their vectors too
+    takes_adapters: bool = False  # whether identity branches come as an adapter, from a file
+
+    @abstractmethod
+    def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
+        """Load every network of `preset`.
+
+        Raises:
+            ConfigError: The family does not leave such a choice, or so many steps.
+            WeightsError: A file is missing, unreadable, damaged or does not fit the others.
+            MissingExtra: A package that reads such weights is not installed.
+        """
+
+    def null_text(self, text: PromptEncoder) -> TextCondition:
+        """Return what the denoiser reads in one row where guidance wants no prompt."""
+        return text.encode([""])
+
+    def check_dtype(self, preset: Preset, dtype: torch.dtype) -> None:  # noqa: B027 - most compute in any
+        """Refuse a type in which the networks cannot compute.
+
+        Raises:
+            CapabilityError: It is one.
+        """
+
+    def thin_inversion(
+        self, inversion: Inversion, *, stride: int, copied: Callable[[Any], Any]
+    ) -> Inversion:
+        """Return `inversion` with self-attention to one of `stride` x `stride` finest tokens.
+
+        Small networks stay as they are. `copied` makes a second network around the same weights,
+        to change in place of the first.
+        """
+        del stride, copied
+        return inversion
+
+    def to_modules(self, components: Components) -> dict[str, Any]:
+        """Return the networks as modules of a diffusers pipeline; nothing is copied.
+
+        Raises:
+            CapabilityError: diffusers has no pipeline for such networks.
+        """
+        raise CapabilityError(_no_pipeline(components.preset))
+
+    def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
+        """Return networks from modules as they are in memory, the identity branches in them.
+
+        Args:
+            modules: By name.
+            loaded: The networks as they were before some modules were exchanged, if they were.
+
+        Raises:
+            InputError: A module was exchanged that the identity branches are part of.
+            CapabilityError: diffusers has no pipeline for such networks.
+        """
+        del loaded
+        raise CapabilityError(_no_pipeline(modules["preset"]))
+
+    def to_folder(self, components: Components) -> dict[str, Any]:
+        """Return the modules that a pipeline's folder holds, without anything of an adapter.
+
+        Raises:
+            CapabilityError: Nobody publishes networks like these.
+        """
+        return self.to_modules(components)
+
+    def from_folder(self, modules: Mapping[str, Any], adapter: Path | None) -> Components:
+        """Return networks from modules as a folder holds them, with the branches of `adapter`.
+
+        Raises:
+            InputError: Something is installed on the modules already.
+            WeightsError: The parts do not belong together.
+        """
+        del adapter
+        return self.from_modules(modules, None)
+
+    def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `modules` for `from_folder` whose owner goes on using them.
+
+        Raises:
+            InputError: Something is installed on them already.
+        """
+        return dict(modules)
+
+    def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
+        """Whether modules from a folder are of no use without the adapter beside them."""
+        del modules
+        return False
+
+    def write_adapter(self, path: Path, components: Components) -> None:  # noqa: B027 - most have none
+        """Write what `to_folder` leaves out, if there is anything, as a file of our own.
+
+        Raises:
+            InputError: `path` exists, or its folder cannot be written to.
+        """
+
+
+FAMILIES: Registry[Family] = Registry(
+    package="swiftpie.backbones.families",
+    attribute="FAMILY",
+    family_attribute="FAMILIES",
+    entry_point_group="swiftpie.families",
+)
+"""One family a file, named as the file, or several that share a file, by name in `FAMILIES`."""
+
+
+def load_components(
+    preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]
+) -> Components:
+    """Load every network of `preset`.
+
+    Args:
+        preset: What to load.
+        device: A torch device.
+        **choices: See `Choices`.
+
+    Raises:
+        TypeError: There is no such choice.
+        ConfigError: The preset's family is unknown, or does not leave this choice or so many steps.
+        WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
+    """
+    if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
+        raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
+    return FAMILIES.get(preset.family).load(preset, device=device, choices=choices)
+
+
+def _no_pipeline(preset: Preset | Mapping[str, Any]) -> str:
+    name = preset.name if isinstance(preset, Preset) else preset["name"]
+    return (
+        f"Preset {name!r} has networks that no pipeline of diffusers is made of. Use "
+        "swiftpie.load() instead."
+    )

@@ -32,15 +32,6 @@ class Capability(StrEnum):
     EDIT = "edit"
 
 
-class Family(StrEnum):
-    """Which networks, so which adapters fit."""
-
-    TINY = "tiny"
-    SD15 = "sd15"  # text of width 768
-    SD21 = "sd21"  # text of width 1024
-    SDXL = "sdxl"  # text of width 2048, two text encoders
-
-
 class WeightsKind(StrEnum):
     """What the weights of a preset are."""
 
@@ -58,11 +49,11 @@ class Preset:
     source: str  # package:FOLDER inside SwiftPie, hub:OWNER/NAME, or local:FOLDER to get by hand
     licence: str  # as those who offer the weights state it
     is_commercial: bool | None  # None: it depends on who you are; read the licence
-    family: Family
+    family: str  # which networks, so which adapters fit: a name in `components.FAMILIES`
     image_size_px: int
     latent_channels: int
     latent_cell_px: int
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]  # whole ones but for flows, which know all in (0, 1000]
     prediction_type: Prediction
     capabilities: frozenset[Capability]
     kind: WeightsKind = WeightsKind.PIPELINE
@@ -130,7 +121,7 @@ def read_preset(stored: Mapping[str, Any] | None) -> Preset:
         return Preset(
             **{
                 **stored,
-                "family": Family(stored["family"]),
+                "family": str(stored["family"]),
                 "kind": WeightsKind(stored["kind"]),
                 "timesteps": tuple(stored["timesteps"]),
                 "more_steps": tuple(stored.get("more_steps", ())),

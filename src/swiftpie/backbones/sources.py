@@ -9,14 +9,12 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.preset import Family, Preset, WeightsKind
+from swiftpie.backbones.preset import Preset, WeightsKind
 from swiftpie.backbones.weights import HALF, PICKLES, STEMS, weight_files
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.projection import Feature, Projector
 
-NETWORKS = ("unet", "vae", "text_encoder")  # folders of a pipeline in the layout of diffusers
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
-SECOND_TEXT = "text_encoder_2"  # Stable Diffusion XL's
 SMALL = ("model_index.json", "*/*config.json", "tokenizer*/*")  # of a pipeline
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -32,8 +30,16 @@ class Sources:
     lora: Path | None = None  # file to add to it
 
 
-def locate(preset: Preset, choices: Choices, *, prefers_half: bool) -> Sources:
+def locate(
+    preset: Preset, choices: Choices, *, folders: Sequence[str], prefers_half: bool
+) -> Sources:
     """Find all parts of `preset`, and get from the hub what nobody chose.
+
+    Args:
+        preset: What to load.
+        choices: What the caller has or wants.
+        folders: Of the networks in a pipeline of the family, the denoiser's first.
+        prefers_half: Take the half-precision variant where there are both.
 
     Raises:
         WeightsError: A part is not there and cannot be had.
@@ -42,7 +48,6 @@ def locate(preset: Preset, choices: Choices, *, prefers_half: bool) -> Sources:
     weights = choices.get("weights")
     own = None if weights is None else _existing(weights, "weights")
     if preset.kind is WeightsKind.PIPELINE:
-        folders = networks_of(preset)
         return Sources(own or hub.pipeline(_repository(preset), folders, option="weights"))
     if own is None:
         repository = _repository(preset)
@@ -55,7 +60,7 @@ def locate(preset: Preset, choices: Choices, *, prefers_half: bool) -> Sources:
         assert preset.file is not None
         own = hub.file(repository, preset.file)
     is_lora = preset.kind is WeightsKind.LORA
-    pipeline = _base(preset, choices, hub, needs_unet=is_lora)
+    pipeline = _base(preset, choices, hub, folders=folders if is_lora else folders[1:])
     return Sources(pipeline, lora=own) if is_lora else Sources(pipeline, unet=own)
 
 
@@ -73,11 +78,6 @@ def locate_image_encoder(projector: Projector, choices: Choices, *, prefers_half
     hub = _hub(choices, prefers_half=prefers_half)
     small = (f"{folder}/config.json",)
     return hub.networks(ADAPTERS, [folder], small=small, option="image_encoder") / folder
-
-
-def networks_of(preset: Preset) -> tuple[str, ...]:
-    """Return the folders of networks that a pipeline of the preset's family has."""
-    return (*NETWORKS, SECOND_TEXT) if preset.family is Family.SDXL else NETWORKS
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class _Hub:
         return bool(files)
 
 
-def _base(preset: Preset, choices: Choices, hub: _Hub, *, needs_unet: bool) -> Path:
+def _base(preset: Preset, choices: Choices, hub: _Hub, *, folders: Sequence[str]) -> Path:
     """Return the folder of the networks that the preset's own file lacks."""
     chosen = choices.get("base") or preset.base
     assert chosen is not None
@@ -165,8 +165,7 @@ def _base(preset: Preset, choices: Choices, hub: _Hub, *, needs_unet: bool) -> P
         return Path(chosen)
     if not REPOSITORY.fullmatch(str(chosen)):
         return _existing(chosen, "base")
-    folders = networks_of(preset)
-    return hub.pipeline(str(chosen), folders if needs_unet else folders[1:], option="base")
+    return hub.pipeline(str(chosen), folders, option="base")
 
 
 def _existing(path: str | Path, name: str) -> Path:

@@ -3,14 +3,18 @@
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.backbones.checkpoints.safe import check_safetensors, read_tensors
 from swiftpie.errors import WeightsError, short_reason
@@ -19,6 +23,7 @@ HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
 STEMS = ("diffusion_pytorch_model", "model")  # of files, in diffusers and in transformers
 PICKLES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
 HALF = "fp16"  # what both call their variant in half precision
+HALVES = (torch.float16, torch.bfloat16)
 TEXT_PREFIX = "text_model."  # transformers 5 dropped it from the names in text towers
 POSITION_IDS = "position_ids"  # a count from 0 that older files store
 
@@ -30,6 +35,72 @@ ALIGNMENT_BYTES = 64  # of all memory that PyTorch allocates itself
 
 WHOLE_BYTES = 256 << 20  # files up to this size are hashed whole; larger ones at SAMPLES places
 SAMPLES, SAMPLE_BYTES = 256, 64 << 10
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Reads networks in the layout of diffusers, and notes which files, for the fingerprint."""
+
+    device: str
+    dtype: torch.dtype
+    allow_pickle: bool
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def read(
+        self,
+        name: str,
+        folder: Path,
+        build: Callable[[Path], nn.Module],
+        *,
+        weights: Path | None = None,
+    ) -> Any:  # noqa: ANN401 - any network
+        """Return the network `name` whose config is in `folder`; `weights` is a file elsewhere.
+
+        Raises:
+            WeightsError: A file is missing, or does not fit the network.
+        """
+        if not (folder / "config.json").is_file():
+            raise WeightsError(
+                f"There is no config.json in '{folder}'. A folder in the layout of diffusers is "
+                f"needed for the network {name!r}. Check the path, or get it again."
+            )
+        files = [] if weights is None else [weights]
+        if weights is None:
+            prefers_half = self.dtype in HALVES
+            files = weight_files(folder, prefers_half=prefers_half, allow_pickle=self.allow_pickle)
+        self.files.update({f"{name} {number}": file for number, file in enumerate(files)})
+        network = read_network(
+            lambda: build(folder),
+            files,
+            dtype=self.dtype,
+            allow_pickle=self.allow_pickle,
+        ).to(self.device)
+        own_memory(network)
+        return network
+
+
+def read_unet(
+    folder: Path, reader: Reader, *, name: str = "unet", weights: Path | None = None
+) -> UNet2DConditionModel:
+    """Return a U-Net; `weights` is a file in place of the folder's own."""
+
+    def build(place: Path) -> nn.Module:
+        config = UNet2DConditionModel.load_config(place)
+        network: nn.Module = UNet2DConditionModel.from_config(config)
+        return network
+
+    unet: UNet2DConditionModel = reader.read(name, folder, build, weights=weights)
+    return unet
+
+
+def read_image_encoder(folder: Path, reader: Reader) -> CLIPVisionModelWithProjection:
+    """Return CLIP's vision tower."""
+
+    def build(place: Path) -> nn.Module:
+        return CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(place))
+
+    tower: CLIPVisionModelWithProjection = reader.read("image_encoder", folder, build)
+    return tower
 
 
 def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # noqa: ANN401 - any network
@@ -174,6 +245,11 @@ def fingerprint_files(files: Mapping[str, Path], *, settings: str) -> str:
                 file.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
                 digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def unknown_fingerprint() -> str:
+    """Return what equals the fingerprint of no other networks."""
+    return f"exchanged-{uuid.uuid4().hex}"
 
 
 def _shards(index: Path) -> list[Path]:

@@ -139,7 +139,7 @@ def _facts(preset: Preset) -> dict[str, object]:
         "summary": preset.summary,
         "licence": preset.licence,
         "is_commercial": preset.is_commercial,
-        "family": preset.family.value,
+        "family": preset.family,
         "image_size_px": preset.image_size_px,
         "steps": len(preset.timesteps),
         "timesteps": list(preset.timesteps),
@@ -160,7 +160,7 @@ def _facts(preset: Preset) -> dict[str, object]:
 def _row(preset: Preset) -> tuple[str, ...]:
     return (
         preset.name,
-        preset.family.value,
+        preset.family,
         str(preset.image_size_px),
         str(len(preset.timesteps)),
         _spell(_capabilities(preset)),

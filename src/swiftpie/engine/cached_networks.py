@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from swiftpie.engine.cache import Cache, Key, content_key
 from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
-from swiftpie.models.latents import HasPosterior, Posterior
 from swiftpie.models.text import PromptEncoder
-from swiftpie.types import Autoencoder, TextCondition
+from swiftpie.types import Autoencoder, Posterior, TextCondition
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ class CachedPrompts:
 
 def remember_pictures(autoencoder: Autoencoder, cache: Cache, fingerprint: str) -> Autoencoder:
     """Return `autoencoder` with an encoder that encodes each picture once."""
-    kind = CachedPosterior if isinstance(autoencoder, HasPosterior) else CachedEncoder
-    return kind(autoencoder, cache, fingerprint)
+    return CachedEncoder(autoencoder, cache, fingerprint)
 
 
 def remember_inversions(inversion: Inversion, cache: Cache, fingerprint: str) -> Inversion:
@@ -68,24 +66,17 @@ class CachedEncoder:
         ]
         return torch.cat(rows)
 
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
+        key = self._key("posterior", pixels)
+        return self.cache.get_or_make(key, partial(self.autoencoder.posterior, pixels))
+
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
         return self.autoencoder.decode(latents)
 
     def _key(self, kind: str, pixels: Tensor) -> Key:
         return content_key(kind, self.fingerprint, str(tuple(pixels.shape)), _bytes_of(pixels))
-
-
-class CachedPosterior(CachedEncoder):
-    """The same for an autoencoder that can tell how sure it is."""
-
-    def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
-        inner = self.autoencoder
-        assert isinstance(inner, HasPosterior)
-        return self.cache.get_or_make(
-            self._key("posterior", pixels), partial(inner.posterior, pixels)
-        )
 
 
 class CachedImageEncoder(nn.Module):

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, overload
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
 from swiftpie.engine.cached_networks import (
@@ -21,14 +23,29 @@ from swiftpie.engine.cached_networks import (
 )
 from swiftpie.engine.transform import applied, choose
 from swiftpie.errors import InputError
+from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
+from swiftpie.faces.face import FaceEncoder
 from swiftpie.guidance.base import Steering
+from swiftpie.guidance.style import Style
 from swiftpie.images import load_image
 from swiftpie.masks import Box, load_mask
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.edit import EditResult, edit
-from swiftpie.pipelines.personalize import personalize
-from swiftpie.pipelines.request import EditSettings, MaskSource, Scales, Subject
+from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.edit import EditResult
+from swiftpie.pipelines.face import aligned_crop, face_identity
+from swiftpie.pipelines.request import (
+    EditRequest,
+    EditSettings,
+    FaceRequest,
+    MaskSource,
+    PersonalizeRequest,
+    Request,
+    Scales,
+    Subject,
+    as_subjects,
+    source_of,
+)
 from swiftpie.types import GenerationResult, Identity
 
 Picture = str | Path | bytes | Image.Image
@@ -89,8 +106,46 @@ class Session:
             for picture, mask in zip(pictures, mask_sources, strict=True)
         ]
         return self._cache.get_or_make(
-            self._key_of(pictures, regions),
+            self._key_of("identity", pictures, regions),
             lambda: identities.encode_identity(self._cached, pictures, masks=regions),
+        )
+
+    def encode_face(
+        self,
+        face: Picture | ChosenFace | Tensor | NDArray[np.float32],
+        *,
+        encoder: FaceEncoder | None = None,
+        number: int | None = None,
+        crop: Image.Image | Sequence[Image.Image] | None = None,
+    ) -> Identity:
+        """Encode the person of a face once, for any number of pictures.
+
+        Args:
+            face: A photograph, a face that was found in one, or vectors of a face recogniser.
+            encoder: Finds the face in a photograph; one of `swiftpie.faces`, and only then.
+            number: Which face of a photograph, from the left, from 1; None: the largest.
+            crop: The aligned faces that vectors are of; see `swiftpie.pipelines.face`.
+
+        Raises:
+            CapabilityError: No adapter is loaded that can read this.
+            InputError: There is no such face, or vectors and crops do not fit.
+        """
+        if isinstance(face, str | Path | bytes | Image.Image):
+            if encoder is None:
+                raise InputError(
+                    "A photograph was given without an encoder, so no face can be found in it. "
+                    "Open one, as FACE_ENCODERS.get('opencv').open(folder), and pass `encoder=`."
+                )
+            return self.encode_face(
+                choose_face(find_faces(encoder, load_image(face)), number=number)
+            )
+        if isinstance(face, ChosenFace):
+            return self.encode_face(face.face.embedding, crop=aligned_crop(face))
+        vectors = torch.as_tensor(face)
+        crops = [crop] if isinstance(crop, Image.Image) else list(crop or [])
+        return self._cache.get_or_make(
+            self._key_of("face", crops, [vectors]),
+            lambda: face_identity(self._cached, vectors, crop=crops),
         )
 
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
@@ -100,6 +155,22 @@ class Session:
     def load_identity(self, path: str | Path) -> Identity:
         """Read an identity that this preset's networks encoded."""
         return identities.load_identity(path, self.components)
+
+    @overload
+    def draw(self, request: EditRequest) -> EditResult: ...
+    @overload
+    def draw(self, request: PersonalizeRequest | FaceRequest) -> GenerationResult: ...
+    def draw(self, request: Request) -> GenerationResult | EditResult:
+        """Draw what is asked for; `personalize`, `face` and `edit` spell requests as calls.
+
+        Raises:
+            CapabilityError: The networks cannot do this.
+            ConfigError: The guidance is for another number of steps.
+            InputError: A number is out of range, or things do not go together.
+        """
+        serving = self._editing if isinstance(request, EditRequest) else self._cached
+        with self.components.scope():
+            return draw(serving, request)
 
     def personalize(
         self,
@@ -116,24 +187,72 @@ class Session:
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i has the seed `seed + i`.
 
-        Without a seed one is drawn; the result tells it.
-        See `swiftpie.pipelines.personalize.personalize` for the arguments.
+        Args:
+            subjects: One identity from `encode_identity`, or several subjects.
+            prompt: What the picture shows; not empty.
+            seed: Of the first picture; without one it is drawn, and the result tells it.
+            num_images: How many pictures.
+            scales: Scales of the branches; the preset's defaults if not given.
+            mask: Region of a single identity (1, 1, H, W) in [0, 1], or where all regions come
+                from.
+            box: Left, top, right and bottom in [0, 1] that a single identity shall fill.
+            size_px: Height and width; the preset's size if not given.
+            **steering: `guidance`, a method of `swiftpie.guidance`; `negative_prompt`, what it
+                leads away from; `shaping` of the identity's attention maps.
 
         Raises:
+            ConfigError: The guidance is for another number of steps.
             InputError: The prompt is empty or a number is out of range.
         """
-        with self.components.scope():
-            return personalize(
-                self._cached,
-                subjects,
-                prompt,
-                seeds=seeds_from(seed, num_images),
-                scales=scales,
-                mask=mask,
-                box=box,
-                size_px=size_px,
-                **steering,
-            )
+        request = PersonalizeRequest(
+            subjects=as_subjects(subjects, mask=mask, box=box),
+            prompt=prompt,
+            seeds=seeds_from(seed, num_images),
+            scales=scales,
+            mask=source_of(mask),
+            size_px=size_px,
+            **steering,
+        )
+        return self.draw(request)
+
+    def face(
+        self,
+        face: Identity | Picture | ChosenFace | Tensor | NDArray[np.float32],
+        prompt: str,
+        *,
+        style: Style = Style.PLAIN,
+        seed: int | None = None,
+        num_images: int = 1,
+        scales: Scales | None = None,
+        size_px: tuple[int, int] | None = None,
+        encoder: FaceEncoder | None = None,
+    ) -> GenerationResult:
+        """Draw the person of a face into the scene of `prompt`. From arXiv:2505.21144.
+
+        Args:
+            face: From `encode_face`, or what that takes.
+            prompt: What the picture shows; not empty.
+            style: How prompt and face share the picture.
+            seed: Of the first picture; without one it is drawn, and the result tells it.
+            num_images: How many pictures; picture i has the seed `seed + i`.
+            scales: Scales of the branches; the preset's defaults if not given.
+            size_px: Height and width; the preset's size if not given.
+            encoder: Finds the face in a photograph.
+
+        Raises:
+            CapabilityError: No adapter is loaded that can read this.
+            InputError: The prompt is empty, a number is out of range, or there is no face.
+        """
+        known = face if isinstance(face, Identity) else self.encode_face(face, encoder=encoder)
+        request = FaceRequest(
+            identity=known,
+            prompt=prompt,
+            seeds=seeds_from(seed, num_images),
+            style=style,
+            scales=scales,
+            size_px=size_px,
+        )
+        return self.draw(request)
 
     def edit(
         self,
@@ -145,10 +264,21 @@ class Session:
         mask: Picture | Tensor | Box | None = None,
         identity: Identity | None = None,
         settings: EditSettings | None = None,
+        **steering: Unpack[Steering],
     ) -> EditResult:
         """Change a picture so that it fits `prompt`.
 
-        See `swiftpie.pipelines.edit.edit` for the arguments; a mask may also be a picture file.
+        Args:
+            image: Any shape; transparency is ignored.
+            prompt: What the picture shall show; not empty.
+            source_prompt: What it shows now; may be empty.
+            keyword: What in the picture shall change, as in "cat". The mask is then found between
+                this word and no words, instead of between the two prompts.
+            mask: Where to change it: a picture, (1, 1, H, W) in [0, 1] over the picture, or a box;
+                found if not given.
+            identity: A subject that replaces the picture itself as image condition.
+            settings: Everything else.
+            **steering: As in `personalize`.
 
         Raises:
             CapabilityError: The preset has no inversion network or no image encoder.
@@ -157,17 +287,17 @@ class Session:
         picture = load_image(image)
         if mask is not None and not isinstance(mask, Tensor | tuple):
             mask = load_mask(mask, picture.size)
-        with self.components.scope():
-            return edit(
-                self._editing,
-                picture,
-                prompt,
-                source_prompt=source_prompt,
-                keyword=keyword,
-                mask=mask,
-                identity=identity,
-                settings=settings,
-            )
+        request = EditRequest(
+            image=picture,
+            prompt=prompt,
+            source_prompt=source_prompt,
+            keyword=keyword,
+            mask=mask,
+            identity=identity,
+            settings=settings or EditSettings(),
+            **steering,
+        )
+        return self.draw(request)
 
     def _remembering_pictures(self) -> Components:
         """Return components for edits, so that the second of one picture does not start anew."""
@@ -180,15 +310,18 @@ class Session:
             inversion=None if inversion is None else remember_inversions(inversion, *known),
         )
 
-    def _key_of(self, pictures: Sequence[Image.Image], masks: Sequence[Tensor | None]) -> Key:
-        """Return what an identity depends on: these networks, their frame, and all pixels."""
+    def _key_of(
+        self, kind: str, pictures: Sequence[Image.Image], tensors: Sequence[Tensor | None]
+    ) -> Key:
+        """Return what an identity depends on: these networks, their frame, and all numbers."""
         preset = self.components.preset
         parts: list[str | bytes] = [self.components.fingerprint, preset.name]
         parts.append(str(preset.image_size_px))
-        for picture, mask in zip(pictures, masks, strict=True):
+        for picture in pictures:
             parts += [f"{picture.mode} {picture.size}", picture.tobytes()]
-            parts.append("" if mask is None else mask.cpu().numpy().tobytes())
-        return content_key("identity", *parts)
+        for one in tensors:
+            parts.append("" if one is None else one.cpu().numpy().tobytes())
+        return content_key(kind, *parts)
 
 
 def load(

@@ -12,9 +12,14 @@ from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.layout import Layout
 from swiftpie.models.denoiser import Denoiser, SubjectCondition
-from swiftpie.models.latents import HasPosterior, Posterior
+<<<<<<< HEAD
 from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
+from swiftpie.types import Autoencoder, Posterior, TextCondition
+=======
+from swiftpie.models.latents import HasPosterior, Posterior
+from swiftpie.models.text import HasEncoders, PromptEncoder
 from swiftpie.types import Autoencoder, TextCondition
+>>>>>>> core
 
 NETWORKS = ("denoiser", "autoencoder", "image_encoder", "inversion")  # the large ones, besides text
 
@@ -50,14 +55,7 @@ def with_networks(
 
 def with_text_encoders(text: PromptEncoder, change: Callable[[Any], Any]) -> PromptEncoder:
     """Return `text` with each of its encoders changed; one that is not ours stays as it is."""
-    match text:
-        case TextTower():
-            return replace(text, encoder=change(text.encoder))
-        case TwoTextTowers():
-            first = replace(text.first, encoder=change(text.first.encoder))
-            return replace(text, first=first, second=change(text.second))
-        case _:
-            return text
+    return text.with_encoders(change) if isinstance(text, HasEncoders) else text
 
 
 def module_of(network: object) -> Any:  # noqa: ANN401 - a module that can do more
@@ -121,6 +119,9 @@ class Encoder(Protocol):
     def encode(self, pixels: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
 
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
+
 
 class Decoder(Protocol):
     """Latents to pixels."""
@@ -130,12 +131,8 @@ class Decoder(Protocol):
 
 
 def joined(encoder: Encoder, decoder: Decoder) -> Autoencoder:
-    """Return an autoencoder that encodes as one and decodes as the other.
-
-    It can tell how sure it is where `encoder` can.
-    """
-    kind = JoinedWithPosterior if isinstance(encoder, HasPosterior) else Joined
-    return kind(encoder, decoder)
+    """Return an autoencoder that encodes as one and decodes as the other."""
+    return Joined(encoder, decoder)
 
 
 class Joined(nn.Module):
@@ -151,16 +148,12 @@ class Joined(nn.Module):
         latents: Tensor = self.encoder.encode(pixels)
         return latents
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
-        pixels: Tensor = self.decoder.decode(latents)
-        return pixels
-
-
-class JoinedWithPosterior(Joined):
-    """Likewise, around an encoder that can tell how sure it is."""
-
     def posterior(self, pixels: Tensor) -> Posterior:
         """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
         found: Posterior = self.encoder.posterior(pixels)
         return found
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
+        pixels: Tensor = self.decoder.decode(latents)
+        return pixels

@@ -10,6 +10,7 @@ from torch import Tensor
 from swiftpie.attention.shaping import Shaping
 from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
+from swiftpie.types import Prompts
 
 
 class Branch(StrEnum):
@@ -53,6 +54,7 @@ class Steering(TypedDict, total=False):
 
     guidance: Guidance | None
     shaping: Shaping | None
+    negative_prompt: Prompts
 
 
 METHODS: Registry[Callable[[int], Guidance]] = Registry(

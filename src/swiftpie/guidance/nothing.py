@@ -7,16 +7,6 @@ from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.face.encoder import FaceIdentityEncoder
 from swiftpie.models.projection import Feature
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.types import TextCondition
-
-
-def zero_text(text: TextCondition) -> TextCondition:
-    """Return the null text of Stable Diffusion XL: zeros for states and vector, nothing hidden."""
-    return text._replace(
-        hidden_states=torch.zeros_like(text.hidden_states),
-        attention_mask=torch.ones_like(text.attention_mask),
-        pooled=torch.zeros_like(text.pooled),
-    )
 
 
 @torch.no_grad()

@@ -24,11 +24,11 @@ class Reader:
     shaping: Shaping | None
     text: TextCondition  # B rows
     condition: SubjectCondition  # B rows
-    null_text: TextCondition | None  # one row; None if no branch does without text
+    null_text: TextCondition | None  # B rows; None if no branch does without text
     null_tokens: Tensor | None  # (1, K, D), or None to silence the semantic branch
 
     def predict(
-        self, denoiser: Denoiser, latents: Tensor, timestep: int, *, step: int, notes: Notes
+        self, denoiser: Denoiser, latents: Tensor, timestep: float, *, step: int, notes: Notes
     ) -> Prediction:
         """Return the guided prediction, in one call of `denoiser`.
 
@@ -63,7 +63,7 @@ class Reader:
         if branch.has_text:
             return self.text
         assert self.null_text is not None
-        return self.null_text.repeat(len(self.text.pooled))
+        return self.null_text
 
     def _condition_of(self, branch: Branch) -> SubjectCondition:
         if branch.has_identity:

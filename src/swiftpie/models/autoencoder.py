@@ -6,6 +6,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swiftpie.types import Posterior
+
 PATCH = 8  # pixels a side of the patch behind one latent cell
 
 
@@ -72,6 +74,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         """Return standardised latents (B, C, H/8, W/8)."""
         latents: Tensor = (self.encode_raw(pixels) - self.shift) / self.scale
         return latents
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the standardised latents with deviation 0: they are a function of the pixels."""
+        latents = self.encode(pixels)
+        return Posterior(latents, torch.zeros_like(latents))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W), about [-1, 1]."""

@@ -26,14 +26,14 @@ class Prediction(NamedTuple):
 
 
 class Denoiser(Protocol):
-    """A U-Net whose attention layers read the condition."""
+    """A U-Net or transformer whose attention layers read the condition."""
 
     installation: Installation
 
     def __call__(
         self,
         latents: Tensor,
-        timestep: int,
+        timestep: float,
         text: TextCondition,
         condition: SubjectCondition,
         notes: Notes,

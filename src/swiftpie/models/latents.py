@@ -1,28 +1,15 @@
 """Published autoencoders behind the same two calls as our own."""
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from swiftpie.types import Posterior
+
 if TYPE_CHECKING:
     # Importing one imports every autoencoder of diffusers, and `mini` needs none of them.
     from diffusers import AutoencoderKL, AutoencoderTiny
-
-
-class Posterior(NamedTuple):
-    """What an encoder says about the scaled latents of pictures, each (B, C, h, w) in float32."""
-
-    mean: Tensor
-    deviation: Tensor
-
-
-@runtime_checkable
-class HasPosterior(Protocol):
-    """An autoencoder that can tell how sure it is."""
-
-    def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
 
 
 class LatentAutoencoder(nn.Module):

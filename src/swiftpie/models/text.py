@@ -1,10 +1,10 @@
 """Prompts to token states: tokenizers, CLIP text towers and a rule for pooling."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -36,6 +36,14 @@ class PromptEncoder(Protocol):
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
 
 
+@runtime_checkable
+class HasEncoders(Protocol):
+    """A prompt encoder whose networks can be exchanged."""
+
+    def with_encoders(self, change: Callable[[Any], Any]) -> PromptEncoder:
+        """Return the same with each of its networks changed."""
+
+
 @dataclass(frozen=True)
 class TextTower:
     """One tokenizer and one CLIP text tower."""
@@ -48,6 +56,15 @@ class TextTower:
     def length(self) -> int:
         """Tokens that the tower reads; all prompts are padded to it."""
         return int(self.encoder.config.max_position_embeddings)
+
+    @property
+    def width(self) -> int:
+        """Of a token's state."""
+        return int(self.encoder.config.hidden_size)
+
+    def with_encoders(self, change: Callable[[Any], Any]) -> Self:
+        """Return the same with its network changed."""
+        return replace(self, encoder=change(self.encoder))
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts`; longer ones than the tower can read are cut, with a log.
@@ -70,6 +87,15 @@ class TwoTextTowers:
     first: TextTower
     second_tokenizer: PreTrainedTokenizerBase
     second: CLIPTextModelWithProjection
+
+    @property
+    def width(self) -> int:
+        """Of a token's state, both towers together."""
+        return self.first.width + int(self.second.config.hidden_size)
+
+    def with_encoders(self, change: Callable[[Any], Any]) -> Self:
+        """Return the same with both networks changed."""
+        return replace(self, first=self.first.with_encoders(change), second=change(self.second))
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D1 + D2), mask (B, T) and pooled (B, P) of `prompts`.

@@ -62,7 +62,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
     def forward(
         self,
         latents: Tensor,
-        timestep: int,
+        timestep: float,
         text: TextCondition,
         condition: SubjectCondition,
         notes: Notes,

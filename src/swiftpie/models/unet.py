@@ -57,7 +57,7 @@ class UNetDenoiser(nn.Module):
     def forward(
         self,
         latents: Tensor,
-        timestep: int | Tensor,
+        timestep: float | Tensor,
         text: TextCondition,
         condition: SubjectCondition,
         notes: Notes,
@@ -101,7 +101,7 @@ class UNetDenoiser(nn.Module):
 def _run(
     unet: UNet2DConditionModel,
     latents: Tensor,
-    timestep: int | Tensor,
+    timestep: float | Tensor,
     *,
     text: TextCondition,
     condition: AttentionCondition,

@@ -1,4 +1,4 @@
-"""Identities, places, regions and scales to the one value that the denoiser reads."""
+"""What the denoiser is told: prompts, and subjects with their places, regions and scales."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,10 +12,32 @@ from swiftpie.layout import Layout, to_affine
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.request import Scales
-from swiftpie.types import Identity
+from swiftpie.types import Identity, Prompts, TextCondition
 
 FAR = 100.0  # frame coordinate of every cell for a subject that is in none
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
+
+
+def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> TextCondition:
+    """Return so many rows of text; equal prompts are encoded once."""
+    if isinstance(prompts, TextCondition):
+        return prompts if len(prompts.pooled) == rows else prompts.repeat(rows)
+    given = (prompts,) if isinstance(prompts, str) else prompts
+    distinct = list(dict.fromkeys(given))
+    text = components.text.encode(distinct)
+    if len(distinct) == 1:
+        return text.repeat(rows)
+    order = torch.tensor([distinct.index(one) for one in given], device=text.pooled.device)
+    return TextCondition(*(one[order] for one in text))
+
+
+def find_words(components: Components, prompts: Prompts, names: Sequence[str]) -> Tensor:
+    """Mark the words that name each subject, (S, T) or (B, S, T), 1 or 0; none where encoded."""
+    if isinstance(prompts, TextCondition):
+        prompts = ""
+    if isinstance(prompts, str):
+        return components.text.find_words(prompts, names)
+    return torch.stack([components.text.find_words(one, names) for one in prompts])
 
 
 def subject_condition(
@@ -36,7 +58,7 @@ def subject_condition(
         identities: The subjects.
         layouts: Where each goes, B rows.
         regions: Mask of each for rescaling, (1, 1, h, w).
-        class_tokens: Words of the prompt that name each, (S, T), 1 or 0.
+        class_tokens: Words of the prompt that name each, (S, T) or (B, S, T), 1 or 0.
         scales: Scales of the branches.
         shares: Factor of each subject on identity and detail scales.
         is_inline: Whether attention replaces `regions` during the call.

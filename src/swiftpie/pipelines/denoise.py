@@ -1,33 +1,47 @@
-"""The only sampling loop, and the tail that every pipeline shares."""
+"""The only sampling loop, from noise to clean latents, and their decoding."""
 
 import time
 from collections.abc import Callable
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.attention.shaping import Shaping
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Family
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.plain import Plain
-from swiftpie.guidance.nothing import null_tokens, zero_text
+from swiftpie.guidance.nothing import null_tokens
 from swiftpie.guidance.rows import Reader
-from swiftpie.images import mask_to_pil, to_pil
+from swiftpie.layout import Layout
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.types import Denoised, GenerationResult, TextCondition
+from swiftpie.pipelines.condition import read_prompts
+from swiftpie.types import Denoised, Prompts, TextCondition
 
-OnStep = Callable[[int, int, Tensor], Tensor]
+OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes the step's number, its timestep and the latents after it; returns those to go on with."""
+
+OnStage = Callable[[str], object]
+"""Takes the name of each stage when it has ended."""
+
+
+class Prepared(NamedTuple):
+    """What denoising starts from."""
+
+    components: Components  # those that draw; an edit may have a denoiser of its own
+    latents: Tensor  # (B, C, h, w)
+    text: TextCondition  # B rows
+    condition: SubjectCondition  # B rows
+    fresh: Tensor  # noise for the steps after the first, (n, B, C, h, w)
+    layouts: tuple[Layout, ...] = ()  # one a subject, B rows each
 
 
 class Clock:
     """Milliseconds by stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_stage: OnStage | None = None) -> None:
+        self._on_stage = on_stage
         self._started = self._last = time.perf_counter()
         self._laps: dict[str, float] = {}
 
@@ -36,6 +50,8 @@ class Clock:
         now = time.perf_counter()
         self._laps[name] = (now - self._last) * 1000
         self._last = now
+        if self._on_stage is not None:
+            self._on_stage(name)
 
     def timings(self) -> dict[str, float]:
         """Return all stages and their total."""
@@ -51,8 +67,7 @@ def denoise(
     *,
     fresh: Tensor,
     on_step: OnStep | None = None,
-    guidance: Guidance | None = None,
-    shaping: Shaping | None = None,
+    **steering: Unpack[Steering],
 ) -> Denoised:
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
@@ -64,14 +79,14 @@ def denoise(
         fresh: Noise for each step but the last, (n, B, C, h, w), for schedules that want it;
             n is 0 for others.
         on_step: Called after each step.
-        guidance: How several predictions of a step become one; None makes a single one.
-        shaping: How identity maps are reshaped; None leaves them as they are.
+        **steering: `guidance`, how several predictions of a step become one, by default a single
+            one; `negative_prompt`, what it leads away from; `shaping` of the identity's maps.
 
     Raises:
         ConfigError: The guidance is for another number of steps.
     """
     schedule = components.schedule
-    reader = _reader(components, text, condition, guidance=guidance or Plain(), shaping=shaping)
+    reader = _reader(components, text, condition, steering)
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
     for index, step in enumerate(schedule.steps):
@@ -93,64 +108,42 @@ def denoise(
 
 
 def _reader(
-    components: Components,
-    text: TextCondition,
-    condition: SubjectCondition,
-    *,
-    guidance: Guidance,
-    shaping: Shaping | None,
+    components: Components, text: TextCondition, condition: SubjectCondition, steering: Steering
 ) -> Reader:
     """Return what reads for all rows; null text and tokens are made only if a step needs them."""
     num_steps = len(components.schedule.steps)
+    guidance: Guidance = steering.get("guidance") or Plain()
     guidance.check(num_steps)
     used = {branch for step in range(num_steps) for branch in guidance.branches(step)}
-    shows_nobody = not all(branch.has_identity for branch in used)
-    null_text = None
+    null_text = null_identity = None
     if not all(branch.has_text for branch in used):
-        empty = components.text.encode([""])
-        # Stable Diffusion XL was trained with zeros where the others read an empty prompt.
-        null_text = zero_text(empty) if components.preset.family is Family.SDXL else empty
+<<<<<<< HEAD
+        negative = steering.get("negative_prompt", "")
+        null_text = _null_text(components, negative, rows=len(text.pooled))
+    if not all(branch.has_identity for branch in used):
+        null_identity = null_tokens(components.image_encoder)
+=======
+        null_text = components.family.null_text(components.text)
+>>>>>>> core
     return Reader(
         guidance=guidance,
-        shaping=shaping,
+        shaping=steering.get("shaping"),
         text=text,
         condition=condition,
         null_text=null_text,
-        null_tokens=null_tokens(components.image_encoder) if shows_nobody else None,
+        null_tokens=null_identity,
     )
+
+
+def _null_text(components: Components, negative: Prompts, *, rows: int) -> TextCondition:
+    """Return what rows without the prompt read."""
+    text = read_prompts(components, negative, rows=rows)
+    # Stable Diffusion XL was trained with zeros where the others read an empty prompt.
+    has_zeros = negative == "" and components.preset.family is Family.SDXL
+    return zero_text(text) if has_zeros else text
 
 
 @torch.no_grad()
 def decode(components: Components, latents: Tensor) -> Tensor:
     """Return pixels (B, 3, H, W) in [-1, 1] of clean `latents` (B, C, h, w)."""
     return components.autoencoder.decode(latents).clamp(-1, 1)
-
-
-def finish(
-    components: Components,
-    latents: Tensor,
-    text: TextCondition,
-    condition: SubjectCondition,
-    *,
-    fresh: Tensor,
-    clock: Clock,
-    on_step: OnStep | None = None,
-    **steering: Unpack[Steering],
-) -> GenerationResult:
-    """Denoise and decode; the caller adds what only it knows, seeds and layouts."""
-    denoised = denoise(
-        components, latents, text, condition, fresh=fresh, on_step=on_step, **steering
-    )
-    clock.lap("denoise")
-    pixels = decode(components, denoised.latents)
-    images = to_pil(pixels)
-    clock.lap("decode")
-    size = (pixels.shape[2], pixels.shape[3])
-    return GenerationResult(
-        images=tuple(images),
-        subject_masks=tuple(mask_to_pil(resize_mask(denoised.subject_mask, size))),
-        regions=denoised.region,
-        seeds=(),
-        layouts=(),
-        timings_ms=clock.timings(),
-    )

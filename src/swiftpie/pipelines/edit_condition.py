@@ -15,7 +15,7 @@ from swiftpie.masks import bounding_box, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.pipelines.condition import subject_condition
-from swiftpie.pipelines.edit_search import Found
+from swiftpie.pipelines.edit_region import Inverted
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
 from swiftpie.pipelines.request import Scales
 from swiftpie.types import Identity
@@ -66,7 +66,7 @@ def appearance_condition(
     )
 
 
-class Drawn(NamedTuple):
+class PlacedSubject(NamedTuple):
     """A subject that is drawn where a picture changes."""
 
     identity: Identity
@@ -78,7 +78,7 @@ def repainting_condition(
     pixels: Tensor,
     changes: Tensor,
     *,
-    subject: Drawn | None,
+    subject: PlacedSubject | None,
     class_tokens: Tensor,
     scales: Scales,
 ) -> SubjectCondition:
@@ -130,9 +130,9 @@ def _what_stays(components: Components, pixels: Tensor, changes: Tensor) -> tupl
     return square * mask, mask
 
 
-def new_subject(identity: Identity, changes: Tensor) -> Drawn:
+def new_subject(identity: Identity, changes: Tensor) -> PlacedSubject:
     """Return a subject that fills the bounding box of what changes, (1, 1, H, W)."""
-    return Drawn(identity, _box_layout(changes))
+    return PlacedSubject(identity, _box_layout(changes))
 
 
 def kept_subject(
@@ -140,9 +140,9 @@ def kept_subject(
     pixels: Tensor,
     changes: Tensor,
     *,
-    found: Found,
+    inverted: Inverted,
     prompts: tuple[str, str],
-) -> Drawn | None:
+) -> PlacedSubject | None:
     """Return the picture's own subject if it has to be drawn, or shown what is drawn around it.
 
     Where its surroundings change it keeps its place. Where itself changes, and the new prompt is
@@ -152,22 +152,22 @@ def kept_subject(
         components: The loaded networks.
         pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
         changes: Where it changes, (1, 1, H, W) in [0, 1].
-        found: What is known of the picture.
+        inverted: What is known of the picture.
         prompts: What it shows and what it shall show.
     """
-    mask = resize_mask(found.subject, (pixels.shape[2], pixels.shape[3])).to(pixels)
+    mask = resize_mask(inverted.subject_mask, (pixels.shape[2], pixels.shape[3])).to(pixels)
     subject = mask > 0.5
     if subject.float().mean() < LEAST_SUBJECT:
         return None
     is_drawn = bool(changes[subject].mean() > 0.5)
-    if is_drawn and found.keeps_subject:
+    if is_drawn and inverted.keeps_subject:
         frame = _frame_of(components, pixels, mask)
         layout = _moved(
-            components, _box_layout(mask), frame.mask, noise=found.noise, prompts=prompts
+            components, _box_layout(mask), frame.mask, noise=inverted.noise, prompts=prompts
         )
-        return Drawn(frame, layout)
+        return PlacedSubject(frame, layout)
     if not is_drawn and changes.mean() > SURROUNDINGS_SHARE:
-        return Drawn(_frame_of(components, pixels, mask), _box_layout(mask))
+        return PlacedSubject(_frame_of(components, pixels, mask), _box_layout(mask))
     return None
 
 

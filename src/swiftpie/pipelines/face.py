@@ -1,4 +1,4 @@
-"""Faces to an `Identity`, for adapters that read the vector of a face recogniser."""
+"""FastFace: a found face to an `Identity`, and a person in a new scene to a request."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,34 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError
+from swiftpie.faces.align import align
+from swiftpie.faces.choose import ChosenFace
+from swiftpie.guidance.style import steering_of
 from swiftpie.images import to_tensor
 from swiftpie.models.face.encoder import FaceIdentityEncoder
-from swiftpie.pipelines.identity import MAX_REFERENCES
+from swiftpie.pipelines.identity import MAX_REFERENCES, identity_of_frames
+from swiftpie.pipelines.request import FaceRequest, PersonalizeRequest, Subject
 from swiftpie.types import Identity
+
+CROP_PX = 224  # what image encoders see of an aligned face
+
+
+def as_personalize(components: Components, request: FaceRequest) -> PersonalizeRequest:
+    """Return the same drawing as one of a subject, steered as its style is in so many steps."""
+    return PersonalizeRequest(
+        subjects=(Subject(request.identity),),
+        prompt=request.prompt,
+        seeds=request.seeds,
+        scales=request.scales,
+        size_px=request.size_px,
+        **steering_of(request.style, len(components.schedule.steps)),
+    )
+
+
+def aligned_crop(chosen: ChosenFace) -> Image.Image:
+    """Return a face upright and centred, as large as image encoders see it."""
+    landmarks = chosen.face.landmarks.astype(np.float64)
+    return align(chosen.image, landmarks, side_px=CROP_PX)
 
 
 @torch.no_grad()
@@ -24,7 +48,10 @@ def face_identity(
     *,
     crop: Image.Image | Sequence[Image.Image] | None = None,
 ) -> Identity:
-    """Return the identity of the one person that all faces show, for the semantic branch.
+    """Return the identity of the one person that all faces show, as the loaded adapter reads it.
+
+    Adapters of the FaceID kind read the vectors, for the semantic branch alone; others look at
+    the crops.
 
     The tokens of several faces stand beside each other, like those of several pictures of a
     subject. So the portrait adapters were trained, a face that is given twice counts as if given
@@ -34,39 +61,42 @@ def face_identity(
         components: The networks that will also generate.
         embedding: 1 to 8 vectors (R, F) of a face recogniser, or a single one (F,); of length 1,
             unless the adapter was published as 'unnorm'.
-        crop: For each vector the square picture of the aligned face; FaceID Plus needs it, others
-            keep it as the picture of the identity.
+        crop: For each vector the square picture of the aligned face; FaceID Plus needs it, and
+            so do adapters that look at pictures. Others keep it as the picture of the identity.
 
     Raises:
-        CapabilityError: No adapter that reads faces is loaded.
+        CapabilityError: No adapter that reads faces is loaded, and there is no crop to look at.
         InputError: Vectors or crops are missing, of wrong sizes, or do not belong together.
     """
-    encoder = _face_encoder(components)
-    vectors = _checked_vectors(embedding, encoder.face_width)
+    encoder = components.encoder_of_identity()
     crops = [crop] if isinstance(crop, Image.Image) else list(crop or [])
+    if not isinstance(encoder, FaceIdentityEncoder):
+        return _identity_of_crops(components, crops)
+    vectors = _checked_vectors(embedding, encoder.face_width)
     _check_crops(crops, num_faces=len(vectors), is_needed=encoder.needs_crops)
-    pictures = [to_tensor(one) for one in crops] or _nobody(components, len(vectors))
+    side = components.preset.image_size_px
+    pictures = [to_tensor(one) for one in crops] or [torch.zeros(1, 3, side, side)] * len(vectors)
     return _encode(components, encoder, vectors, pictures, is_seen=bool(crops))
 
 
-@torch.no_grad()
-def null_identity(components: Components, *, num_faces: int = 1) -> Identity:
-    """Return the identity of nobody, for the rows of guidance that know no identity.
-
-    As in the pipelines that FaceID was published with, a vector of zeros goes through the
-    projection, and with it a picture in which nothing is seen. That differs from an identity
-    scale of 0.
-
-    Args:
-        components: The networks that will also generate.
-        num_faces: Of the identity that it stands beside; repeated tokens change nothing.
+def _identity_of_crops(components: Components, crops: Sequence[Image.Image]) -> Identity:
+    """Return the identity of whole crops, none of which is cut out.
 
     Raises:
-        CapabilityError: No adapter that reads faces is loaded.
+        CapabilityError: There are none, and the adapter reads nothing else.
     """
-    encoder = _face_encoder(components)
-    vectors = torch.zeros(num_faces, encoder.face_width)
-    return _encode(components, encoder, vectors, _nobody(components, num_faces), is_seen=False)
+    if not crops:
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} was loaded without an adapter that reads faces. "
+            "An IP-Adapter FaceID is needed. Load it with `adapter=`, give the aligned crop, or "
+            "make the identity from pictures with encode_identity()."
+        )
+    _check_crops(crops, num_faces=len(crops), is_needed=True)
+    side = components.preset.image_size_px
+    pixels = torch.cat(
+        [to_tensor(one.resize((side, side), Image.Resampling.BICUBIC)) for one in crops]
+    ).to(components.device)
+    return identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))
 
 
 def _encode(
@@ -96,22 +126,6 @@ def _encode(
         pixels=frames,
         mask=torch.full_like(frames[:, :1], float(is_seen)),
     )
-
-
-def _face_encoder(components: Components) -> FaceIdentityEncoder:
-    """Return the encoder of faces.
-
-    Raises:
-        CapabilityError: There is none.
-    """
-    encoder = components.encoder_of_identity()
-    if not isinstance(encoder, FaceIdentityEncoder):
-        raise CapabilityError(
-            f"Preset {components.preset.name!r} was loaded without an adapter that reads faces. "
-            "An IP-Adapter FaceID is needed. Load it with `adapter=`, or make the identity from "
-            "pictures with encode_identity()."
-        )
-    return encoder
 
 
 def _checked_vectors(embedding: Tensor | NDArray[np.float32], width: int) -> Tensor:
@@ -155,12 +169,6 @@ def _check_crops(crops: Sequence[Image.Image], *, num_faces: int, is_needed: boo
                 f"Face crop {number} has {crop.width}x{crop.height} px. A square one of the "
                 "aligned face is needed. Cut it out again."
             )
-
-
-def _nobody(components: Components, num_faces: int) -> list[Tensor]:
-    """Return grey pictures."""
-    side = components.preset.image_size_px
-    return [torch.zeros(1, 3, side, side)] * num_faces
 
 
 def _resized(picture: Tensor, side: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from PIL import Image
 from torch import Tensor
@@ -9,15 +10,32 @@ from torch import Tensor
 from swiftpie.attention.shaping import Shaping
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
+from swiftpie.guidance.style import Style
 from swiftpie.masks import Box
+from swiftpie.noise import check_seeds
 from swiftpie.pipelines.settings import EditMode as EditMode
 from swiftpie.pipelines.settings import EditSettings as EditSettings
 from swiftpie.pipelines.settings import MaskSource as MaskSource
 from swiftpie.pipelines.settings import Scales as Scales
-from swiftpie.types import Identity
+from swiftpie.types import Identity, Prompts, TextCondition
 
 MAX_IMAGES = 64
 MAX_SUBJECTS = 4
+
+
+class Output(StrEnum):
+    """In which form pictures are returned."""
+
+    PIL = "pil"
+    PIXELS = "pixels"  # a tensor (B, 3, H, W) in [-1, 1]
+    LATENTS = "latents"  # a tensor (B, C, h, w), not decoded
+
+
+class Part(StrEnum):
+    """A part of the condition that can be left out, to see what it is worth."""
+
+    ALIGNED = "aligned"  # the subject in its place, as input of the denoiser
+    PLACE = "place"  # the geometric prior, and position codes in the reference frame
 
 
 @dataclass(frozen=True)
@@ -32,21 +50,59 @@ class Subject:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PersonalizeRequest:
-    """Subjects in a new scene. From arXiv:2605.01510."""
+class _Steered:
+    """What any drawing may be steered by."""
 
-    subjects: tuple[Subject, ...]
-    prompt: str
-    seeds: tuple[int, ...]  # one picture each, independent of the others in the batch
-    scales: Scales | None = None  # None: the preset's
-    mask: MaskSource = MaskSource.NONE  # where regions of subjects without a mask come from
-    size_px: tuple[int, int] | None = None  # height and width; None: the preset's
     guidance: Guidance | None = None  # how several predictions of a step become one
     shaping: Shaping | None = None  # how identity maps are reshaped
+    negative_prompt: Prompts = ""  # what guidance leads away from
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class EditRequest:
+class PersonalizeRequest(_Steered):
+    """Subjects in a new scene, a picture a seed. From arXiv:2605.01510."""
+
+    subjects: tuple[Subject, ...]
+    prompt: Prompts
+    seeds: tuple[int, ...] = ()  # one picture each, independent of the others in the batch
+    noise: Tensor | None = None  # (n, B, C, h, w) in place of what the seeds and the size give
+    size_px: tuple[int, int] | None = None  # height and width; None: the preset's
+    scales: Scales | None = None  # None: the preset's
+    mask: MaskSource = MaskSource.NONE  # where regions of subjects without a mask come from
+    without: frozenset[Part] = frozenset()
+    output: Output = Output.PIL
+
+    def __post_init__(self) -> None:
+        count = len(self.seeds) if self.noise is None else self.noise.shape[1]
+        if not 1 <= count <= MAX_IMAGES:
+            raise InputError(f"{count} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
+        if not 1 <= len(self.subjects) <= MAX_SUBJECTS:
+            raise InputError(
+                f"{len(self.subjects)} subjects were given; a picture can hold 1 to {MAX_SUBJECTS}."
+            )
+        check_seeds(self.seeds)
+        _check_prompts(self.prompt)
+        for rows in map(_num_rows, (self.prompt, self.negative_prompt)):
+            if rows not in {1, count}:
+                raise InputError(
+                    f"{rows} prompts came with {count} pictures. Give one for all, or one each."
+                )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FaceRequest:
+    """A person in a new scene, a picture a seed. From arXiv:2505.21144."""
+
+    identity: Identity  # from `swiftpie.pipelines.face.face_identity`
+    prompt: str
+    seeds: tuple[int, ...]
+    style: Style = Style.PLAIN  # how prompt and face share the picture
+    scales: Scales | None = None  # None: the preset's
+    size_px: tuple[int, int] | None = None  # height and width; None: the preset's
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EditRequest(_Steered):
     """A picture changed so that it fits a prompt. From arXiv:2412.04301."""
 
     image: Image.Image  # any shape; transparency is ignored
@@ -57,24 +113,73 @@ class EditRequest:
     identity: Identity | None = None  # a subject that replaces the picture as image condition
     settings: EditSettings = field(default_factory=EditSettings)
 
+    def __post_init__(self) -> None:
+        _check_prompts(self.prompt)
+        is_steered = self.guidance is not None or self.shaping is not None
+        if is_steered and self.settings.mode is EditMode.RELEASED:
+            raise InputError(
+                "Guidance or shaping was given with the released mode, whose attention is its own "
+                "and tells two rows apart by their order. Use EditMode.PAPER, or leave it out."
+            )
+
+
+Request = PersonalizeRequest | FaceRequest | EditRequest
+
 
 def as_subjects(
-    subjects: Identity | Sequence[Subject], *, mask: Tensor | None = None, box: Box | None = None
+    subjects: Identity | Sequence[Subject],
+    *,
+    mask: Tensor | MaskSource | str = MaskSource.NONE,
+    box: Box | None = None,
 ) -> tuple[Subject, ...]:
     """Return the subjects of a picture, the only one with its mask and box.
 
     Raises:
-        InputError: There are none or too many, or mask and box come with several.
+        InputError: Mask or box come with several subjects.
     """
+    region = mask if isinstance(mask, Tensor) else None
     if isinstance(subjects, Identity):
-        return (Subject(subjects, box=box, mask=mask),)
-    if not 1 <= len(subjects) <= MAX_SUBJECTS:
-        raise InputError(
-            f"{len(subjects)} subjects were given; a picture can hold 1 to {MAX_SUBJECTS}."
-        )
-    if mask is not None or box is not None:
+        return (Subject(subjects, box=box, mask=region),)
+    if region is not None or box is not None:
         raise InputError(
             "`mask` and `box` belong to a single identity. With several subjects, give each its "
             "own: Subject(identity, box=…, mask=…)."
         )
     return tuple(subjects)
+
+
+def source_of(mask: Tensor | MaskSource | str) -> MaskSource:
+    """Return where regions come from; a mask that is given itself leaves nothing to find.
+
+    Raises:
+        InputError: There is no such source.
+    """
+    if isinstance(mask, Tensor):
+        return MaskSource.NONE
+    try:
+        return MaskSource(mask)
+    except ValueError as error:
+        known = ", ".join(repr(source.value) for source in MaskSource)
+        raise InputError(
+            f"mask={mask!r} names no source of masks; there are {known}. Pass one of them, or a "
+            "tensor (1, 1, H, W) in [0, 1]."
+        ) from error
+
+
+def _num_rows(prompts: Prompts) -> int:
+    if isinstance(prompts, TextCondition):
+        return len(prompts.pooled)
+    return 1 if isinstance(prompts, str) else len(prompts)
+
+
+def _check_prompts(prompts: Prompts) -> None:
+    """Refuse prompts that say nothing.
+
+    Raises:
+        InputError: There is one.
+    """
+    if isinstance(prompts, TextCondition):
+        return
+    for prompt in (prompts,) if isinstance(prompts, str) else prompts:
+        if not prompt.strip():
+            raise InputError("A prompt is empty. Say what the picture shows: 'a dog at sunset'.")

@@ -159,7 +159,7 @@ def faded(weight: float, *, step: int, last: int) -> float:
 
 @torch.no_grad()
 def integrate(
-    predict: Callable[[Tensor, int], Tensor], noise: Tensor, schedule: Schedule
+    predict: Callable[[Tensor, float], Tensor], noise: Tensor, schedule: Schedule
 ) -> Tensor:
     """Return clean latents (B, C, h, w) after all steps of `schedule`, from `noise`.
 

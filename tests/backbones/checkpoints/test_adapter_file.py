@@ -63,7 +63,7 @@ def save(path, *, name="ip-adapter_sd15", **changes):
             for parameter in processor.parameters():
                 parameter.copy_(torch.randn_like(parameter))
     adapter = read_ip_adapter(
-        adapter_tensors(name, installation.unet), face_version=FILES[name][2].get("version")
+        adapter_tensors(name, installation.network), face_version=FILES[name][2].get("version")
     )
     load_into(adapter, installation)
     settings = {"family": "sd15", "t_ref": 250, "defaults": DEFAULTS} | changes
@@ -110,7 +110,7 @@ def test_diffusers_loads_the_semantic_half_and_gives_the_same(path):
     features = features_for(projector)
     everywhere = installed(plan=Plan(token_width=WIDTHS["sd15"]))
     load_adapter(path, installation=everywhere, family="sd15")
-    found = our_output(everywhere.unet, projector.module(*features), scale=0.7)
+    found = our_output(everywhere.network, projector.module(*features), scale=0.7)
     assert difference(found, their_output(pipeline, features, scale=0.7)) <= BOUND
 
 
@@ -224,7 +224,7 @@ def test_missing_and_superfluous_tensors_are_refused_even_with_a_right_checksum(
 
 def test_a_public_adapter_is_not_taken_for_ours(path):
     installation = installed()
-    tensors = adapter_tensors("ip-adapter_sd15", installation.unet)
+    tensors = adapter_tensors("ip-adapter_sd15", installation.network)
     save_file(flatten(tensors), path)
     refused(path, "not an adapter that SwiftPie wrote")
 

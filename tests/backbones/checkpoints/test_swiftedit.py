@@ -8,7 +8,7 @@ from swiftpie import WeightsError
 from swiftpie.attention.install import Plan, install
 from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter
 from swiftpie.backbones.checkpoints.swiftedit import read_swiftedit
-from swiftpie.backbones.networks import Reader, read_unet
+from swiftpie.backbones.weights import Reader, read_unet
 from tests.parity.ip_adapter import (
     BOUND,
     WIDTHS,

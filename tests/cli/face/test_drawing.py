@@ -7,8 +7,7 @@ from swiftpie.cli.face.drawing import Drawing, identity_of
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import FACE_ENCODERS
 from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.guidance.steering import steering_of
-from swiftpie.guidance.style import Style
+from swiftpie.guidance.style import Style, steering_of
 from swiftpie.pipelines.request import Scales
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import FACE_ID

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import load_components
 from swiftpie.engine.openvino.networks import to_openvino
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session

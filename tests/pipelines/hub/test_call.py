@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from swiftpie import InputError
+from swiftpie.guidance.style import Style
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
 
 PROMPT = "a photo of a subject on a beach"
@@ -41,7 +42,7 @@ def test_the_arguments_are_those_of_diffusers_in_their_order():
         ({"num_images_per_prompt": 0}, "0 pictures"),
         ({"num_images_per_prompt": 65}, "65 pictures"),
         ({"seeds": [1, 2]}, "2 seeds"),
-        ({"seeds": [-1]}, "out of range"),
+        ({"seeds": [-1]}, "seed is -1"),
         ({"seeds": [1], "generator": torch.Generator()}, "seeds came with"),
         ({"generator": [torch.Generator()] * 2}, "2 generators"),
         ({"latents": torch.zeros(1, 4, 16, 16)}, "latents has shape"),
@@ -50,6 +51,10 @@ def test_the_arguments_are_those_of_diffusers_in_their_order():
         ({"prompt": [PROMPT, " "]}, "prompt is empty"),
         ({"prompt": []}, "0 pictures"),
         ({"prompt": None, "prompt_embeds": torch.zeros(32, 160)}, "prompt_embeds has shape"),
+        ({"negative_prompt": "ugly"}, "without guidance"),
+        ({"guidance_rescale": 0.7}, "guidance_scale=1.0"),
+        ({"guidance_scale": 2.0, "style": Style.DCG}, "guidance_scale and style"),
+        ({"guidance_scale": 2.0, "negative_prompt": ["ugly"] * 3}, "3 prompts"),
         ({"subjects": None}, "exactly one"),
         ({"subjects": []}, "0 subjects"),
         ({"ip_adapter_image": "a.png"}, "exactly one"),

@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie import CapabilityError, EditMode, EditSettings, InputError, Scales
-from swiftpie.pipelines.edit import edit
+from swiftpie import CapabilityError, EditMode, EditSettings, InputError, Scales, Session
+from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.pipelines.hub.edit import SwiftEditPipeline
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
+from tests.pipelines.drawing import edit
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT, SOURCE = "a dog on the sofa", "a cat on the sofa"
@@ -121,10 +122,18 @@ def test_both_pipelines_share_their_networks(pipe, sprite):
     assert other("a cat", ip_adapter_image=sprite, seeds=[0]).images[0].size == (128, 128)
 
 
-def test_guidance_is_warned_of_once(pipe, photo, mask, caplog):
-    for _ in range(2):
-        pipe(PROMPT, photo, mask, negative_prompt="a cat")
-    assert len([one for one in caplog.records if "without guidance" in one.message]) == 1
+def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
+    drawn = Session(components).edit(
+        photo,
+        PROMPT,
+        mask=mask,
+        guidance=ClassifierFree((2.0,)),
+        negative_prompt="a cat",
+    )
+    called = pipe(PROMPT, photo, mask, guidance_scale=2.0, negative_prompt="a cat")
+    assert called.images[0].tobytes() == drawn.image.tobytes()
+    others = [pipe(PROMPT, photo, mask), pipe(PROMPT, photo, mask, guidance_scale=2.0)]
+    assert called.images[0].tobytes() not in [one.images[0].tobytes() for one in others]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +147,8 @@ def test_guidance_is_warned_of_once(pipe, photo, mask, caplog):
         ({"box": BOX, "mask_image": Image.new("L", (128, 128), 255)}, "Give one"),
         ({"identity_scale": 9.0}, "identity_scale"),
         ({"seeds": [-1]}, "seed is -1"),
+        ({"negative_prompt": "a cat"}, "without guidance"),
+        ({"guidance_scale": 2.0, "mode": EditMode.RELEASED}, "released mode"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(pipe, photo, options, message):

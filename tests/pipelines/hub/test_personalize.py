@@ -8,9 +8,12 @@ import pytest
 import torch
 from diffusers.callbacks import PipelineCallback
 
-from swiftpie import InputError, MaskSource
+from swiftpie import InputError, MaskSource, Session
 from swiftpie.backbones.preset import trailing
 from swiftpie.backbones.scheduling import schedule_of
+from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance.methods.dcg import Decoupled
+from swiftpie.guidance.style import Style, steering_of
 from swiftpie.images import to_tensor
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
 from tests.pipelines.tiny_editor import tiny_editor
@@ -197,22 +200,64 @@ def test_an_interrupt_while_text_is_read_stops_before_the_denoiser(pipe, identit
     assert calls == []
 
 
-def test_guidance_is_warned_of_once_and_costs_nothing(pipe, identity, expected, caplog):
+@pytest.mark.parametrize(
+    ("options", "guidance"),
+    [
+        ({"guidance_scale": 2.0}, ClassifierFree((2.0,))),
+        ({"guidance_scale": 2.0, "negative_prompt": "a cat"}, ClassifierFree((2.0,))),
+        ({"guidance_scale": 2.0, "guidance_rescale": 0.7}, Decoupled((2.0,), (2.0,), rescale=0.7)),
+        ({"guidance": Decoupled((1.5,), (2.0,)), "negative_prompt": "a cat"}, None),
+    ],
+)
+def test_guidance_is_that_of_a_session(pipe, session, identity, expected, options, guidance):
+    negative = options.get("negative_prompt", "")
+    drawn = session.personalize(
+        identity,
+        PROMPT,
+        seed=3,
+        guidance=guidance or options["guidance"],
+        negative_prompt=negative,
+    )
+    called = pipe(PROMPT, subjects=identity, seeds=[3], **options)
+    assert bytes_of(called.images) == bytes_of(drawn.images) != expected[:1]
+
+
+def test_a_negative_prompt_leads_elsewhere_than_none(pipe, identity):
+    options = {"subjects": identity, "seeds": [3], "guidance_scale": 2.0}
+    plain, away = (pipe(PROMPT, **options, negative_prompt=one) for one in (None, "a beach"))
+    assert bytes_of(plain.images) != bytes_of(away.images)
+    states, pooled = pipe.encode_prompt("a beach")
+    embeds = {"negative_prompt_embeds": states, "negative_pooled_prompt_embeds": pooled}
+    encoded = pipe(PROMPT, **options, **embeds).images[0]
+    assert np.abs(np.int16(encoded) - np.int16(away.images[0])).max() <= 1
+
+
+def test_guidance_costs_a_row_and_no_call(pipe, identity):
     rows = []
     hook = pipe.unet.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
     try:
-        for options in ({"guidance_scale": 7.5}, {"negative_prompt": "ugly"}):
-            drawn = pipe(PROMPT, subjects=identity, seeds=[3], **options)
-            assert bytes_of(drawn.images) == expected[:1]
+        pipe([PROMPT, OTHER], subjects=identity, seeds=[3, 4], guidance_scale=7.5)
+        pipe(PROMPT, subjects=identity, seeds=[3])
     finally:
         hook.remove()
-    assert rows == [1, 1]
-    assert len([one for one in caplog.records if "without guidance" in one.message]) == 1
+    assert rows == [4, 1]
+
+
+def test_a_style_is_that_of_a_session(patient, sprite):
+    [identity] = patient.prepare_ip_adapter_image_embeds(sprite)
+    session = Session(patient.to_components())
+    drawn = session.personalize(identity, "a cat", seed=1, **steering_of(Style.DCG_AM2, 4))
+    called = patient("a cat", subjects=identity, seeds=[1], style=Style.DCG_AM2)
+    assert bytes_of(called.images) == bytes_of(drawn.images)
+    plain = patient("a cat", subjects=identity, seeds=[1])
+    assert bytes_of(called.images) != bytes_of(plain.images)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0])
-def test_no_guidance_is_not_warned_of(pipe, identity, caplog, scale):
-    pipe(PROMPT, subjects=identity, seeds=[3], guidance_scale=scale, num_inference_steps=1)
+def test_no_guidance_changes_and_says_nothing(pipe, identity, expected, caplog, scale):
+    options = {"guidance_scale": scale, "num_inference_steps": 1}
+    drawn = pipe(PROMPT, subjects=identity, seeds=[3], **options)
+    assert bytes_of(drawn.images) == expected[:1]
     assert caplog.records == []
 
 

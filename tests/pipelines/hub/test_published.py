@@ -10,11 +10,11 @@ from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie import CapabilityError, EditMode, InputError, MaskSource, WeightsError
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import load_components
 from swiftpie.backbones.preset import WeightsKind
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.hub.edit import SwiftEditPipeline
-from swiftpie.pipelines.hub.folder import ADAPTER
+from swiftpie.pipelines.hub.modules import ADAPTER
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
 from swiftpie.pipelines.request import Scales
 from tests.backbones import tiny_models
@@ -191,7 +191,7 @@ def test_saving_over_a_pipeline_leaves_nothing_of_it_but_other_files(opened, tmp
     assert "README.md" in names
     assert not names & {ADAPTER, "image_encoder"}
     loaded = SwiftPiePipeline.from_pretrained(tmp_path)
-    assert loaded.to_components().preset.family.value == "sd15"
+    assert loaded.to_components().preset.family == "sd15"
 
 
 def test_saving_into_the_folder_that_was_loaded_works(opened, tmp_path):

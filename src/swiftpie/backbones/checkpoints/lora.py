@@ -1,5 +1,6 @@
 """Low-rank changes of a denoiser, added to its weights once, before anything else."""
 
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -7,7 +8,6 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from swiftpie.backbones.checkpoints.safe import read_tensors
-from swiftpie.backbones.preset import Family
 from swiftpie.errors import MissingExtra, WeightsError, short_reason
 
 UNET = "unet."  # prefix of the denoiser's part, after diffusers has unified the spellings
@@ -16,9 +16,21 @@ DOWN = ("lora_A.weight", "lora.down.weight")  # one of them for every changed la
 
 
 def fuse_lora_file(
-    unet: UNet2DConditionModel, path: Path, *, family: Family, allow_pickle: bool = False
+    unet: UNet2DConditionModel,
+    path: Path,
+    *,
+    family: str,
+    loader: str,
+    allow_pickle: bool = False,
 ) -> None:
     """Add the LoRA in `path` to the weights of `unet`, in place, and leave nothing else behind.
+
+    Args:
+        unet: The denoiser.
+        path: The file.
+        family: Name of the denoiser's family.
+        loader: Pipeline class of diffusers that reads LoRAs for it.
+        allow_pickle: See `read_tensors`.
 
     Raises:
         MissingExtra: peft is not installed.
@@ -30,7 +42,7 @@ def fuse_lora_file(
             'Run: pip install "swiftpie[lora]"'
         )
     tensors = read_tensors(path, allow_pickle=allow_pickle)
-    changed = _load(unet, tensors, path, family=family)
+    changed = _load(unet, tensors, path, family=family, loader=loader)
     taken = sum(f".lora_A.{NAME}." in name for name in unet.state_dict())
     if taken != changed:
         raise WeightsError(
@@ -42,7 +54,7 @@ def fuse_lora_file(
 
 
 def _load(
-    unet: UNet2DConditionModel, tensors: dict[str, Tensor], path: Path, *, family: Family
+    unet: UNet2DConditionModel, tensors: dict[str, Tensor], path: Path, *, family: str, loader: str
 ) -> int:
     """Put low-rank layers beside those of `unet`; return how many the file has.
 
@@ -50,22 +62,20 @@ def _load(
         WeightsError: The file is no LoRA of a denoiser, or diffusers cannot use it.
     """
     # Here, because importing pipelines takes seconds and complains of packages we do not use.
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-
-    loader = StableDiffusionXLPipeline if family is Family.SDXL else StableDiffusionPipeline
+    pipeline = getattr(importlib.import_module("diffusers"), loader)
     reason = "it is no LoRA, or changes more than the denoiser"
     changed = 0
     try:
-        state, alphas = loader.lora_state_dict(tensors, unet_config=unet.config)
+        state, alphas = pipeline.lora_state_dict(tensors, unet_config=unet.config)
         if all(name.startswith(UNET) for name in state):
             changed = sum(name.endswith(DOWN) for name in state)
-            loader.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
+            pipeline.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
     except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = short_reason(error)
         changed = 0
     if changed == 0:
         raise WeightsError(
             f"The LoRA '{path}' does not fit this denoiser ({reason}). One that was made for its "
-            f"family, {family.value}, is needed. Choose another file or preset."
+            f"family, {family}, is needed. Choose another file or preset."
         )
     return changed

@@ -1,6 +1,6 @@
 """DMD2: Stable Diffusion XL in 1 or 4 steps by matching distributions."""
 
-from swiftpie.backbones.preset import SDXL_BASE, Capability, Family, Preset, WeightsKind, by_name
+from swiftpie.backbones.preset import SDXL_BASE, Capability, Preset, WeightsKind, by_name
 
 
 def _preset(
@@ -20,7 +20,7 @@ def _preset(
         base=SDXL_BASE,
         licence="CC-BY-NC-4.0",
         is_commercial=False,
-        family=Family.SDXL,
+        family="sdxl",
         image_size_px=1024,
         latent_channels=4,
         latent_cell_px=8,

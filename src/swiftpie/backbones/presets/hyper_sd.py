@@ -4,7 +4,6 @@ from swiftpie.backbones.preset import (
     SD15_BASE,
     SDXL_BASE,
     Capability,
-    Family,
     Preset,
     Renoise,
     WeightsKind,
@@ -12,13 +11,13 @@ from swiftpie.backbones.preset import (
     trailing,
 )
 
-BASES = {Family.SD15: SD15_BASE, Family.SDXL: SDXL_BASE}
-SIZES_PX = {Family.SD15: 512, Family.SDXL: 1024}
+BASES = {"sd15": SD15_BASE, "sdxl": SDXL_BASE}
+SIZES_PX = {"sd15": 512, "sdxl": 1024}
 
 
 def _preset(
     name: str,
-    family: Family,
+    family: str,
     *,
     file: str,
     timesteps: tuple[int, ...],
@@ -48,11 +47,11 @@ def _preset(
     )
 
 
-def _one_step_lora(name: str, family: Family, *, file: str) -> Preset:
+def _one_step_lora(name: str, family: str, *, file: str) -> Preset:
     return _preset(name, family, file=file, timesteps=(999,), renoise="tcd", eta=1.0)
 
 
-def _few_step_loras(family: Family, *, stem: str) -> tuple[Preset, ...]:
+def _few_step_loras(family: str, *, stem: str) -> tuple[Preset, ...]:
     """Return those of 2, 4 and 8 steps.
 
     Their authors' scheduler keeps the noise of timestep 0, 0.03, in the end; ours ends clean.
@@ -69,17 +68,17 @@ def _few_step_loras(family: Family, *, stem: str) -> tuple[Preset, ...]:
 
 
 PRESETS = by_name(
-    _one_step_lora("hyper-sd15-1", Family.SD15, file="Hyper-SD15-1step-lora.safetensors"),
+    _one_step_lora("hyper-sd15-1", "sd15", file="Hyper-SD15-1step-lora.safetensors"),
     # For 1.5 the names of these files follow those for XL; they were not looked up.
-    *_few_step_loras(Family.SD15, stem="SD15"),
+    *_few_step_loras("sd15", stem="SD15"),
     _preset(
         "hyper-sdxl-1",
-        Family.SDXL,
+        "sdxl",
         file="Hyper-SDXL-1step-Unet.safetensors",  # an older listing ends in -unet
         timesteps=(800,),
         kind=WeightsKind.UNET,
         renoise="lcm",
     ),
-    _one_step_lora("hyper-sdxl-1-lora", Family.SDXL, file="Hyper-SDXL-1step-lora.safetensors"),
-    *_few_step_loras(Family.SDXL, stem="SDXL"),
+    _one_step_lora("hyper-sdxl-1-lora", "sdxl", file="Hyper-SDXL-1step-lora.safetensors"),
+    *_few_step_loras("sdxl", stem="SDXL"),
 )

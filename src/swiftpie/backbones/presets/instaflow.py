@@ -1,6 +1,6 @@
 """InstaFlow: Stable Diffusion 1.5 straightened into a flow of one step."""
 
-from swiftpie.backbones.preset import Capability, Family, Preset
+from swiftpie.backbones.preset import Capability, Preset
 
 PRESET = Preset(
     name="instaflow",
@@ -8,7 +8,7 @@ PRESET = Preset(
     source="hub:XCLiu/instaflow_0_9B_from_sd_1_5",
     licence="CC-BY-NC-4.0",
     is_commercial=False,
-    family=Family.SD15,
+    family="sd15",
     image_size_px=512,
     latent_channels=4,
     latent_cell_px=8,

@@ -4,14 +4,13 @@ from swiftpie.backbones.preset import (
     SD15_BASE,
     SDXL_BASE,
     Capability,
-    Family,
     Preset,
     WeightsKind,
     by_name,
 )
 
 
-def _preset(family: Family, *, repository: str, base: str, image_size_px: int) -> Preset:
+def _preset(family: str, *, repository: str, base: str, image_size_px: int) -> Preset:
     return Preset(
         name=f"lcm-lora-{family}",
         summary="Fits most fine-tuned models of its family; sharper with guidance of 1 to 2.",
@@ -33,6 +32,6 @@ def _preset(family: Family, *, repository: str, base: str, image_size_px: int) -
 
 
 PRESETS = by_name(
-    _preset(Family.SD15, repository="lcm-lora-sdv1-5", base=SD15_BASE, image_size_px=512),
-    _preset(Family.SDXL, repository="lcm-lora-sdxl", base=SDXL_BASE, image_size_px=1024),
+    _preset("sd15", repository="lcm-lora-sdv1-5", base=SD15_BASE, image_size_px=512),
+    _preset("sdxl", repository="lcm-lora-sdxl", base=SDXL_BASE, image_size_px=1024),
 )

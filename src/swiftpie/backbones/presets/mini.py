@@ -1,6 +1,6 @@
 """Mini: the model inside the package, 128 px, one step, trained on sticker scenes."""
 
-from swiftpie.backbones.preset import Capability, Family, Preset
+from swiftpie.backbones.preset import Capability, Preset
 
 PRESET = Preset(
     name="mini",
@@ -8,7 +8,7 @@ PRESET = Preset(
     source="package:mini",
     licence="Apache-2.0",
     is_commercial=True,
-    family=Family.TINY,
+    family="tiny",
     image_size_px=128,
     latent_channels=32,
     latent_cell_px=8,

@@ -1,6 +1,6 @@
 """SD-Turbo: Stable Diffusion 2.1 distilled to one step at 512 px."""
 
-from swiftpie.backbones.preset import Capability, Family, Preset
+from swiftpie.backbones.preset import Capability, Preset
 
 PRESET = Preset(
     name="sd-turbo",
@@ -10,7 +10,7 @@ PRESET = Preset(
     # for commercial use.
     licence="Stability non-commercial research / community",
     is_commercial=None,
-    family=Family.SD21,
+    family="sd21",
     image_size_px=512,
     latent_channels=4,
     latent_cell_px=8,

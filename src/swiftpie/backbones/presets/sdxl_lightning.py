@@ -3,7 +3,6 @@
 from swiftpie.backbones.preset import (
     SDXL_BASE,
     Capability,
-    Family,
     Prediction,
     Preset,
     WeightsKind,
@@ -22,7 +21,7 @@ def _preset(num_steps: int, *, file: str, prediction_type: Prediction, summary: 
         base=SDXL_BASE,
         licence="openrail++",
         is_commercial=True,  # openrail++ allows it, with limits on what for
-        family=Family.SDXL,
+        family="sdxl",
         image_size_px=1024,
         latent_channels=4,
         latent_cell_px=8,

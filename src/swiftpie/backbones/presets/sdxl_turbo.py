@@ -1,6 +1,6 @@
 """SDXL-Turbo: Stable Diffusion XL distilled to one step, best at 512 px."""
 
-from swiftpie.backbones.preset import Capability, Family, Preset
+from swiftpie.backbones.preset import Capability, Preset
 
 PRESET = Preset(
     name="sdxl-turbo",
@@ -8,7 +8,7 @@ PRESET = Preset(
     source="hub:stabilityai/sdxl-turbo",
     licence="sai-nc-community",
     is_commercial=False,
-    family=Family.SDXL,
+    family="sdxl",
     image_size_px=512,
     latent_channels=4,
     latent_cell_px=8,

@@ -1,6 +1,6 @@
 """SwiftBrush: one-step students of Stable Diffusion 2.1 at 512 px."""
 
-from swiftpie.backbones.preset import SD21_BASE, Capability, Family, Preset, WeightsKind, by_name
+from swiftpie.backbones.preset import SD21_BASE, Capability, Preset, WeightsKind, by_name
 
 PRESETS = by_name(
     Preset(
@@ -9,7 +9,7 @@ PRESETS = by_name(
         source="hub:thuanz123/swiftbrush",
         licence="CC-BY-NC-4.0",
         is_commercial=False,
-        family=Family.SD21,
+        family="sd21",
         image_size_px=512,
         latent_channels=4,
         latent_cell_px=8,
@@ -25,7 +25,7 @@ PRESETS = by_name(
         # The code is BSD-3-Clause; the weights derive from SD-Turbo's.
         licence="as SD-Turbo",
         is_commercial=None,
-        family=Family.SD21,
+        family="sd21",
         image_size_px=512,
         latent_channels=4,
         latent_cell_px=8,

@@ -39,10 +39,9 @@ from swiftpie.errors import SwiftPieError
 from swiftpie.images import load_image, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.pipelines.denoise import denoise
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.personalize import draw_start, prepare
-from swiftpie.pipelines.request import MaskSource, Scales, Subject
+from swiftpie.pipelines.request import MaskSource, Output, PersonalizeRequest, Scales, Subject
 from swiftpie.types import Identity, TextCondition
 
 logger = logging.getLogger(__name__)
@@ -291,21 +290,20 @@ def _draw(
     cells: tuple[int, int],
 ) -> None:
     """Denoise one batch; the first seed decides about everything else."""
-    number = seeds[0]
-    text = components.text.encode([PROMPTS[number % len(PROMPTS)]]).repeat(len(seeds))
-    latents, condition, fresh, _ = prepare(
-        components,
-        [Subject(one) for one in identities],
-        text,
-        noise=draw_start(components, seeds, cells),
-        class_tokens=components.text.find_words(PROMPTS[0], [""] * len(identities)),
+    number, cell_px = seeds[0], components.preset.latent_cell_px
+    request = PersonalizeRequest(
+        subjects=tuple(Subject(one) for one in identities),
+        prompt=PROMPTS[number % len(PROMPTS)],
+        seeds=tuple(seeds),
+        size_px=(cell_px * cells[0], cell_px * cells[1]),
         scales=Scales(
             identity_scale=SCALES[number % len(SCALES)],
             detail_scale=SCALES[number // 2 % len(SCALES)],
         ),
-        source=MASK_SOURCES[number % len(MASK_SOURCES)],
+        mask=MASK_SOURCES[number % len(MASK_SOURCES)],
+        output=Output.LATENTS,
     )
-    denoise(components, latents, text, condition, fresh=fresh)
+    draw(components, request)
 
 
 @torch.no_grad()

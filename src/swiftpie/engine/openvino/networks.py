@@ -36,9 +36,8 @@ from swiftpie.engine.wrappers import (
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
-from swiftpie.models.latents import HasPosterior, Posterior
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
-from swiftpie.types import Autoencoder, TextCondition
+from swiftpie.types import Autoencoder, Posterior, TextCondition
 
 
 def to_openvino(
@@ -138,20 +137,15 @@ class OpenvinoAutoencoder:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return latents; see `Autoencoder`."""
-        return self._graphs.call(self._encoder, pixels)[0]
+        return self.posterior(pixels).mean
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents; see `Autoencoder`."""
+        return Posterior(*self._graphs.call(self._encoder, pixels))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels; see `Autoencoder`."""
         return self._graphs.call(self._decoder, latents)[0]
-
-
-class OpenvinoPosterior(OpenvinoAutoencoder):
-    """An autoencoder that can tell how sure it is, in OpenVINO."""
-
-    def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents; see `HasPosterior`."""
-        mean, deviation = self._graphs.call(self._encoder, pixels)
-        return Posterior(mean, deviation)
 
 
 class OpenvinoInversion:
@@ -289,9 +283,8 @@ class OpenvinoConvEncoder(nn.Module):
 
 
 def openvino_autoencoder(inner: Autoencoder, graphs: GraphCache) -> OpenvinoAutoencoder:
-    """Return `inner` in OpenVINO, with a posterior if it has one."""
-    kind = OpenvinoPosterior if isinstance(inner, HasPosterior) else OpenvinoAutoencoder
-    return kind(inner, graphs)
+    """Return `inner` in OpenVINO."""
+    return OpenvinoAutoencoder(inner, graphs)
 
 
 def openvino_inversion(inner: Inversion, graphs: GraphCache) -> OpenvinoInversion:
@@ -308,9 +301,7 @@ def _read_noted(denoiser: Any, encoded: Tensor, text: TextCondition) -> tuple[Te
 
 
 def _encode(autoencoder: Autoencoder, pixels: Tensor) -> tuple[Tensor, ...]:
-    if isinstance(autoencoder, HasPosterior):
-        return tuple(autoencoder.posterior(pixels))
-    return (autoencoder.encode(pixels),)
+    return tuple(autoencoder.posterior(pixels))
 
 
 def _decode(autoencoder: Autoencoder, latents: Tensor) -> tuple[Tensor, ...]:

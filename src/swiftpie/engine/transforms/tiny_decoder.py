@@ -9,15 +9,12 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.networks import Reader
-from swiftpie.backbones.preset import Family
+from swiftpie.backbones.weights import Reader
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.wrappers import joined, module_of
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.models.latents import LatentAutoencoder
 
-TAESD, TAESDXL = "madebyollin/taesd", "madebyollin/taesdxl"
-REPOSITORIES = {Family.SD15: TAESD, Family.SD21: TAESD, Family.SDXL: TAESDXL}
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
@@ -47,7 +44,7 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
         WeightsError: TAESD is not in the cache, or damaged.
     """
     preset, autoencoder = components.preset, components.autoencoder
-    repository = REPOSITORIES.get(preset.family)
+    repository = components.family.tiny_autoencoder
     if repository is None or _is_tiny(autoencoder):
         raise CapabilityError(
             f"Preset {preset.name!r} was loaded with {asked_by!r}, and its own autoencoder is a "

@@ -5,7 +5,6 @@ from dataclasses import replace
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.wrappers import module_of, shared_copy
-from swiftpie.models.inversion import ThinnedInversion, UNetInversion
 
 STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
 
@@ -22,8 +21,9 @@ def apply(components: Components) -> Components:
     for attention in denoiser.installation.detail.values():
         attention.stride = STRIDE
     inversion = components.inversion
-    if isinstance(inversion, UNetInversion):
-        inversion = ThinnedInversion(shared_copy(inversion.unet), STRIDE)
+    if inversion is not None:
+        family = components.family
+        inversion = family.thin_inversion(inversion, stride=STRIDE, copied=shared_copy)
     return replace(components, denoiser=denoiser, inversion=inversion)
 
 

@@ -1,24 +1,21 @@
-"""Draws one case in one setting; every switch is a value of the condition."""
+"""Draws one case in one setting; every switch is a value of the request."""
 
-import torch
+from dataclasses import replace
+
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.evaluation.ablations.setting import Region, Setting
 from swiftpie.evaluation.case import Case
-from swiftpie.guidance.steering import steering_of
-from swiftpie.guidance.style import Style
+from swiftpie.guidance.style import steering_of
 from swiftpie.images import to_tensor
-from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.denoise import Clock, finish
-from swiftpie.pipelines.personalize import Prepared, draw_start, prepare
-from swiftpie.pipelines.request import MaskSource, Subject
-from swiftpie.types import GenerationResult, Identity, TextCondition
+from swiftpie.pipelines.draw import draw as draw_request
+from swiftpie.pipelines.request import MaskSource, Part, PersonalizeRequest, Subject
+from swiftpie.types import GenerationResult, Identity
 
 SOURCES = {Region.INLINE: MaskSource.INLINE, Region.TWO_PASS: MaskSource.TWO_PASS}
 
 
-@torch.no_grad()
 def draw(
     components: Components, setting: Setting, identity: Identity, *, case: Case, truth: Tensor
 ) -> GenerationResult:
@@ -31,61 +28,25 @@ def draw(
         case: Prompt and seed.
         truth: The subject's true mask (1, 1, H, W), for settings that use it.
     """
-    text = components.text.encode([case.prompt])
-    if setting.region is Region.PREDICTED:
-        first = _drawn(
-            components, text, _prepared(components, setting, identity, case, text), setting.style
-        )
-        region: Tensor | None = (to_tensor(first.subject_masks[0])[:, :1] + 1) / 2
-    else:
-        region = truth if setting.region is Region.TRUE else None
-    prepared = _prepared(components, setting, identity, case, text, region=region)
-    condition = switched(prepared.condition, setting)
-    return _drawn(components, text, prepared._replace(condition=condition), setting.style)
-
-
-def switched(condition: SubjectCondition, setting: Setting) -> SubjectCondition:
-    """Return `condition` without the parts that `setting` takes away."""
-    attention = condition.attention
-    if not setting.has_detail:
-        attention = attention._replace(keys={}, values={})
-    if not setting.knows_place:
-        attention = attention._replace(has_layout=torch.zeros_like(attention.has_layout))
-    aligned = condition.aligned
-    if not setting.has_skip:
-        aligned = torch.zeros_like(aligned)
-    return condition._replace(attention=attention, aligned=aligned)
-
-
-def _prepared(
-    components: Components,
-    setting: Setting,
-    identity: Identity,
-    case: Case,
-    text: TextCondition,
-    *,
-    region: Tensor | None = None,
-) -> Prepared:
-    return prepare(
-        components,
-        [Subject(identity, mask=region)],
-        text,
-        noise=draw_start(components, [case.seed], components.cells_of(None)),
-        class_tokens=components.text.find_words(case.prompt, [""]),
+    whole = PersonalizeRequest(
+        subjects=(Subject(identity),),
+        prompt=case.prompt,
+        seeds=(case.seed,),
         scales=setting.scales,
-        source=SOURCES.get(setting.region, MaskSource.NONE),
+        mask=SOURCES.get(setting.region, MaskSource.NONE),
+        **steering_of(setting.style, len(components.schedule.steps)),
     )
-
-
-def _drawn(
-    components: Components, text: TextCondition, prepared: Prepared, style: Style
-) -> GenerationResult:
-    return finish(
+    region = truth if setting.region is Region.TRUE else None
+    if setting.region is Region.PREDICTED:
+        first = draw_request(components, whole)
+        region = (to_tensor(first.subject_masks[0])[:, :1] + 1) / 2
+    shown = identity if setting.has_detail else identity.without_detail()
+    switches = {Part.ALIGNED: setting.has_skip, Part.PLACE: setting.knows_place}
+    return draw_request(
         components,
-        prepared.latents,
-        text,
-        prepared.condition,
-        fresh=prepared.fresh,
-        clock=Clock(),
-        **steering_of(style, len(components.schedule.steps)),
+        replace(
+            whole,
+            subjects=(Subject(shown, mask=region),),
+            without=frozenset(part for part, is_on in switches.items() if not is_on),
+        ),
     )

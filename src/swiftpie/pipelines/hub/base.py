@@ -1,40 +1,133 @@
-"""What both pipelines share: their modules, saving, loading and sharing."""
+"""What both pipelines share: their modules, saving, loading and sharing, and how calls go."""
 
-from dataclasses import fields
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self, Unpack
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from torch import nn
+<<<<<<< HEAD
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
+=======
+from torch import nn
+>>>>>>> core
 
-from swiftpie.backbones.adapters import write_adapter
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.loading import load_components
-from swiftpie.backbones.preset import PRESETS, Family
-from swiftpie.backbones.weights import own_memory
+from swiftpie.backbones.components import Components, load_components
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.weights import own_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError
+<<<<<<< HEAD
+from swiftpie.guidance.base import Guidance, Steering
+from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance.methods.dcg import Decoupled
+from swiftpie.guidance.style import Style, steering_of
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.pipelines.hub.calling import CallingPipeline, spelled_as
+from swiftpie.pipelines.denoise import OnStep
 from swiftpie.pipelines.hub.folder import ADAPTER, find_adapter, write_folder
+=======
+from swiftpie.pipelines.hub.calling import CallingPipeline, spelled_as
+>>>>>>> core
 from swiftpie.pipelines.hub.modules import (
+    ADAPTER,
     OPTIONAL,
     SETTINGS,
     Modules,
+    adopt,
     check_processors,
     check_scheduler,
+    family_of,
+    find_adapter,
     is_made_of,
-    put_together,
     take_apart,
-    unknown_fingerprint,
+    write_folder,
 )
 from swiftpie.pipelines.hub.offload import Offloaded, keep_arguments, wake
-from swiftpie.pipelines.hub.published import adopt, as_published, furnish
+
+P = ParamSpec("P")
+Arguments = TypeVar("Arguments")
+Owner = TypeVar("Owner")
+Result = TypeVar("Result")
+
+Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
+OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
+
+# What the stage after this one uses of networks other than by a call, so that hooks do not see it.
+WOKEN = {"text": ("vae", "unet"), "denoise": ("vae",)}
 
 
-class ModulesPipeline(CallingPipeline):
+@dataclass
+class SwiftPiePipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is not annotated
+    """Pictures and what is known about them; everything is empty after an interrupt."""
+
+    images: Images  # a list, an array (B, H, W, 3), a tensor (B, 3, H, W), or latents (B, C, h, w)
+    masks: list[Image.Image] | None  # mode L, 255 = subject or edit; None if not asked for
+    seeds: tuple[int, ...]  # empty where generators or latents were given
+    timings: Mapping[str, float]  # milliseconds by stage
+
+
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """The call was asked to stop."""
+
+
+class AnyCall(Protocol):
+    """What the calls of all pipelines have."""
+
+    @property
+    def num_inference_steps(self) -> int | None:
+        """How many steps are asked for."""
+
+    @property
+    def return_dict(self) -> bool:
+        """Whether the answer is an output and not a tuple."""
+
+    @property
+    def output_type(self) -> str:
+        """The form of the pictures."""
+
+    @property
+    def callback_on_step_end(self) -> OnStepEnd | None:
+        """What wants to be called after a step."""
+
+    @property
+    def callback_on_step_end_tensor_inputs(self) -> Sequence[str]:
+        """What it wants to see."""
+
+
+def spelled_as(
+    arguments: Callable[P, Arguments],
+) -> Callable[[Callable[[Owner, Arguments], Result]], Callable[Concatenate[Owner, P], Result]]:
+    """Let a method be called with the fields of the dataclass `arguments`, in their order.
+
+    diffusers reads signatures to know a pipeline's modules and options, and so do people; the
+    method itself gets one value.
+    """
+
+    def decorate(
+        method: Callable[[Owner, Arguments], Result],
+    ) -> Callable[Concatenate[Owner, P], Result]:
+        def spelled(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+            return method(self, arguments(*args, **kwargs))
+
+        own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        named = inspect.signature(arguments).parameters.values()
+        functools.update_wrapper(spelled, method)
+        spelled.__signature__ = inspect.Signature([own, *named])  # type: ignore[attr-defined]  # any function may have one
+        spelled.__annotations__ = {one.name: one.annotation for one in named}
+        return spelled
+
+    return decorate
+
+
+class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is not annotated
     """A diffusers pipeline around the networks of a preset."""
 
     model_cpu_offload_seq = (
@@ -43,6 +136,7 @@ class ModulesPipeline(CallingPipeline):
     )
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
+    _interrupt = False
 
     @spelled_as(Modules)
     def __init__(self, modules: Modules) -> None:
@@ -92,10 +186,11 @@ class ModulesPipeline(CallingPipeline):
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 own_memory(module)
-        adapter = None
-        if isinstance(pipeline.image_encoder, CLIPVisionModelWithProjection):
+        current, adapter = pipeline._current(), None
+        family = family_of(current)
+        if family.is_for_adapter(current):
             adapter = find_adapter(pretrained_model_name_or_path, options)
-        pipeline._loaded = furnish(pipeline._current(), adapter)
+        pipeline._loaded = family.from_folder(current, adapter)
         pipeline.image_encoder = pipeline._loaded.image_encoder
         pipeline.to_components()  # complains now rather than at the first call
         return pipeline
@@ -160,12 +255,12 @@ class ModulesPipeline(CallingPipeline):
                 "only safetensors are written. Leave it out."
             )
         components = self.to_components()
-        plain = type(self)(**as_published(components))
+        family = components.family
+        plain = type(self)(**take_apart(components) | family.to_folder(components))
         options.setdefault("repo_id", Path(save_directory).name)  # for push_to_hub
 
         def write(folder: Path) -> None:
-            if isinstance(components.image_encoder, ClipIdentityEncoder):
-                write_adapter(folder / ADAPTER, components)
+            family.write_adapter(folder / ADAPTER, components)
             super(ModulesPipeline, plain).save_pretrained(str(folder), **options)
 
         write_folder(Path(save_directory), write)
@@ -180,11 +275,7 @@ class ModulesPipeline(CallingPipeline):
         loaded = self._at_rest()
         check_processors(loaded)
         check_scheduler(self.scheduler, loaded.preset)
-        if loaded.preset.family is Family.TINY and self.unet.dtype is not torch.float32:
-            raise CapabilityError(
-                f"Preset {loaded.preset.name!r} was converted to {self.unet.dtype}; it computes in "
-                "float32 only. Call pipe.to(torch.float32), or load it again."
-            )
+        loaded.family.check_dtype(loaded.preset, self.unet.dtype)
         if getattr(self, "_all_hooks", None):
             return Offloaded(**vars(loaded), execution_device=self._execution_device)
         return loaded
@@ -215,7 +306,7 @@ class ModulesPipeline(CallingPipeline):
         """Return the networks where they are, put together again if one was exchanged."""
         current = self._current()
         if self._loaded is None or not is_made_of(self._loaded, current):
-            self._loaded = put_together(current, self._loaded)
+            self._loaded = family_of(current).from_modules(current, self._loaded)
         return self._loaded
 
     def _current(self) -> dict[str, Any]:
@@ -226,3 +317,144 @@ class ModulesPipeline(CallingPipeline):
         """Bring offloaded modules to where they run, before they are used other than by a call."""
         for name in names:
             wake(getattr(self, name))
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the calls in progress shall end without a picture; set `_interrupt` to ask so."""
+        return self._interrupt
+
+    def _answer(
+        self, call: AnyCall, work: Callable[[], SwiftPiePipelineOutput]
+    ) -> SwiftPiePipelineOutput | tuple[object, ...]:
+        """Do the work of a call unless it is interrupted; return its output in the wanted form."""
+        self._interrupt = False
+        try:
+            with torch.no_grad():
+                output = work()
+        except Interrupted:
+            output = SwiftPiePipelineOutput(images=[], masks=[], seeds=(), timings={})
+        finally:
+            self.maybe_free_model_hooks()
+        return output if call.return_dict else output.to_tuple()
+
+    def _on_stage(self, stage: str) -> None:
+        """End the call if that was asked for; else bring what the next stage uses.
+
+        Raises:
+            Interrupted: `_interrupt` was set.
+        """
+        if self._interrupt:
+            raise Interrupted
+        self._wake(*WOKEN.get(stage, ()))
+
+    def _on_step(self, call: AnyCall, tick: Callable[[], object]) -> OnStep:
+        """Return what happens after a step: the callback, the progress bar, perhaps the end."""
+        callback, names = call.callback_on_step_end, wanted_by_callback(call)
+
+        def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:
+            if callback is not None:
+                changed = callback(self, index, timestep, dict.fromkeys(names, latents))
+                latents = changed.get("latents", latents)
+            tick()
+            self._on_stage("step")
+            return latents
+
+        return on_step
+
+
+def to_output(pixels: Tensor, output_type: str) -> Tensor | np.ndarray[Any, Any]:
+    """Return `pixels` (B, 3, H, W) in [-1, 1] as a tensor or array (B, H, W, 3) in [0, 1]."""
+    scaled = (pixels.float().clamp(-1, 1) + 1) / 2
+    if output_type == "pt":
+        return scaled
+    array: np.ndarray[Any, Any] = torch.movedim(scaled, 1, -1).cpu().numpy()
+    return array
+
+
+def check_shared(
+    call: AnyCall,
+    components: Components,
+    tensor_inputs: Sequence[str],
+    *,
+    output_types: Sequence[str],
+) -> None:
+    """Refuse what no pipeline can honour.
+
+    Raises:
+        InputError: The number of steps is not the preset's, or a name is unknown.
+    """
+    own = len(components.schedule.steps)
+    if call.num_inference_steps not in {None, own}:
+        raise InputError(
+            f"num_inference_steps={call.num_inference_steps} was given; preset "
+            f"{components.preset.name!r} takes {own}. Leave it out, or choose another preset "
+            "(`swiftpie presets`)."
+        )
+    if call.output_type not in output_types:
+        raise InputError(
+            f"output_type={call.output_type!r} was given; {', '.join(output_types)} are possible."
+        )
+    if unknown := sorted({*wanted_by_callback(call)} - {*tensor_inputs}):
+        raise InputError(
+            f"The callback asks for {unknown[0]!r}; it can have {', '.join(tensor_inputs)}."
+        )
+
+
+def wanted_by_callback(call: AnyCall) -> Sequence[str]:
+    """Return the names of what the callback wants to see; diffusers' own callbacks know it."""
+    callback = call.callback_on_step_end
+    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+        return tuple(callback.tensor_inputs)
+    return call.callback_on_step_end_tensor_inputs
+
+
+def steering_for(
+    num_steps: int,
+    *,
+    scale: float,
+    rescale: float = 0.0,
+    is_negative: bool,
+    guidance: Guidance | None = None,
+    style: Style = Style.PLAIN,
+) -> Steering:
+    """Return the guidance that a call asks for, in the words of diffusers or in ours.
+
+    Args:
+        num_steps: Of denoising.
+        scale: Above 1 it is classifier-free guidance, alike at every step.
+        rescale: How far its result gets the deviation of the prediction (arXiv:2305.08891).
+        is_negative: Whether there is something to be led away from.
+        guidance: A method of ours in place of all these.
+        style: Names guidance and shaping, likewise.
+
+    Raises:
+        InputError: There are several of them, or something without guidance to serve it.
+    """
+    named = {"guidance_scale": scale > 1, "guidance": guidance is not None}
+    given = [
+        name for name, is_given in (named | {"style": style is not Style.PLAIN}).items() if is_given
+    ]
+    if len(given) > 1:
+        raise InputError(
+            f"{' and '.join(given)} came together; each says how to guide. Give one of them."
+        )
+    if rescale and scale <= 1:
+        raise InputError(
+            f"guidance_rescale={rescale} was given with guidance_scale={scale}, which is no "
+            "guidance. Give a scale above 1, or leave it out."
+        )
+    steering = steering_of(style, num_steps)
+    if scale > 1:
+        scales = (scale,) * num_steps
+        guided: Guidance = ClassifierFree(scales)
+        if rescale:  # with equal scales the identity has no term of its own
+            guided = Decoupled(scales, scales, rescale=rescale)
+        steering["guidance"] = guided
+    elif guidance is not None:
+        steering["guidance"] = guidance
+    if is_negative and steering["guidance"] is None:
+        raise InputError(
+            "A negative prompt was given without guidance, which alone reads it. Give "
+            "guidance_scale above 1 or `guidance`, or leave it out."
+        )
+    return steering

@@ -28,7 +28,7 @@ Owner = TypeVar("Owner")
 Result = TypeVar("Result")
 
 Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
-OnStepEnd = Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor]]
+OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
 
 
 class AnyCall(Protocol):
@@ -103,7 +103,7 @@ class CallingPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Return what happens after a step: the callback, the progress bar, perhaps the end."""
         callback, names = call.callback_on_step_end, wanted_by_callback(call)
 
-        def on_step(index: int, timestep: int, latents: Tensor) -> Tensor:
+        def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:
             if callback is not None:
                 changed = callback(self, index, timestep, dict.fromkeys(names, latents))
                 latents = changed.get("latents", latents)

@@ -1,19 +1,85 @@
 """A picture and a sentence to the edited picture, called as a diffusers pipeline."""
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
 from swiftpie.backbones.components import Components
-from swiftpie.pipelines.denoise import OnStep
-from swiftpie.pipelines.edit import EditResult, carry_out, plan_edit
-from swiftpie.pipelines.hub.base import ModulesPipeline
-from swiftpie.pipelines.hub.calling import SwiftPiePipelineOutput, check_shared, spelled_as
-from swiftpie.pipelines.hub.edit_call import (
-    OUTPUT_TYPES,
-    Edit,
-    EditCall,
-    as_output,
-    read_mask,
-    split,
+from swiftpie.backbones.preset import Preset
+from swiftpie.errors import InputError
+from swiftpie.guidance.base import Guidance
+from swiftpie.images import to_tensor
+from swiftpie.masks import Box, MaskRule, load_mask
+from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.edit import EditResult
+from swiftpie.pipelines.hub.base import (
+    Images,
+    ModulesPipeline,
+    OnStepEnd,
+    SwiftPiePipelineOutput,
+    check_shared,
+    spelled_as,
+    steering_for,
+    to_output,
 )
-from swiftpie.pipelines.hub.pictures import to_picture
+from swiftpie.pipelines.hub.pictures import Picture, to_picture
+from swiftpie.pipelines.request import MAX_IMAGES, EditMode, EditRequest, EditSettings, Scales
+from swiftpie.types import Identity
+
+OUTPUT_TYPES = ("pil", "np", "pt")
+
+
+@dataclass(frozen=True, eq=False)
+class EditCall:
+    """What `SwiftEditPipeline` is called with; a list of prompts or pictures gives one edit each.
+
+    Strengths that are None are those of the mode; see `Scales`.
+    """
+
+    prompt: str | list[str]
+    image: Picture | list[Picture]
+    mask_image: Picture | list[Picture] | None = None  # white may change; None: it is found
+    num_inference_steps: int | None = None  # None: as many as the preset has
+    guidance_scale: float = 1.0  # more than 1 is classifier-free guidance
+    negative_prompt: str | list[str] | None = None  # what guidance leads away from
+    output_type: str = "pil"
+    return_dict: bool = True
+    callback_on_step_end: OnStepEnd | None = None
+    callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
+    _: KW_ONLY
+    source_prompt: str | list[str] = ""
+    keyword: str = ""  # what shall change, in a word; finds the mask
+    box: Box | None = None  # in place of a mask
+    identity: Identity | None = None  # who replaces the picture as image condition
+    identity_scale: float | None = None
+    background_scale: float | None = None
+    text_scale: float | None = None
+    mode: EditMode = EditMode.PAPER
+    rule: MaskRule | None = None  # of a mask that has to be found; None: the best known
+    seeds: Sequence[int] | None = None  # one an edit; all 0 if not given
+    size_px: int | None = None
+    keeps_outside: bool = True
+    guidance: Guidance | None = None  # a method in place of `guidance_scale`
+    return_masks: bool = True
+
+    def settings(self, seed: int, preset: Preset) -> EditSettings:
+        """Return how each picture is edited with the networks of `preset`."""
+        own = Scales.for_edit(preset, mode=self.mode, has_reference=self.identity is not None)
+        names = ("identity_scale", "background_scale", "text_scale")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return EditSettings(
+            mode=self.mode,
+            rule=self.rule,
+            scales=replace(own, **given),
+            seed=seed,
+            size_px=self.size_px,
+            keeps_outside=self.keeps_outside,
+        )
 
 
 class SwiftEditPipeline(ModulesPipeline):
@@ -30,30 +96,98 @@ class SwiftEditPipeline(ModulesPipeline):
         components = self.to_components()
         components.inverter()
         check_shared(call, components, self._callback_tensor_inputs, output_types=OUTPUT_TYPES)
-        edits = split(call)
-        return self._answer(call, lambda: self._edit_all(call, edits, components))
+        requests = requests_of(call, components)
+        return self._answer(call, lambda: self._work(call, requests, components))
 
-    def _edit_all(
-        self, call: EditCall, edits: list[Edit], components: Components
+    def _work(
+        self, call: EditCall, requests: list[EditRequest], components: Components
     ) -> SwiftPiePipelineOutput:
-        with self.progress_bar(total=len(edits) * len(components.schedule.steps)) as bar:
+        results = []
+        with self.progress_bar(total=len(requests) * len(components.schedule.steps)) as bar:
             on_step = self._on_step(call, bar.update)
-            return as_output([self._edit(call, one, components, on_step) for one in edits], call)
+            for request in requests:
+                self._wake("text_encoder", "vae", "unet")
+                drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
+                results.append(drawn)
+        return _as_output(results, call)
 
-    def _edit(
-        self, call: EditCall, one: Edit, components: Components, on_step: OnStep
-    ) -> EditResult:
-        picture = to_picture(one.image)
-        self._wake("text_encoder", "vae", "unet")
-        planned = plan_edit(
-            components,
-            picture,
-            one.prompt,
-            source_prompt=one.source_prompt,
-            keyword=call.keyword,
-            mask=call.box if one.mask_image is None else read_mask(one.mask_image, picture.size),
-            identity=call.identity,
-            settings=call.settings(one.seed, components.preset),
+
+def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
+    """Return the single edits of a call, what was given once repeated.
+
+    Raises:
+        InputError: Lists are of different lengths, or mask and box are given.
+    """
+    if call.mask_image is not None and call.box is not None:
+        raise InputError("`mask_image` and `box` both say where the picture changes. Give one.")
+    steering = steering_for(
+        len(components.schedule.steps),
+        scale=call.guidance_scale,
+        is_negative=call.negative_prompt is not None,
+        guidance=call.guidance,
+    )
+    columns: dict[str, Any] = {
+        "image": _rows(call.image),
+        "prompt": call.prompt,
+        "source_prompt": call.source_prompt,
+        "mask_image": call.mask_image,
+        "negative_prompt": call.negative_prompt or "",
+        "seed": 0 if call.seeds is None else list(call.seeds),
+    }
+    lengths = {name: len(one) for name, one in columns.items() if isinstance(one, list)}
+    count = max(lengths.values(), default=1)
+    for name, length in lengths.items():
+        if length != count or not 1 <= count <= MAX_IMAGES:
+            raise InputError(
+                f"{name} has {length} entries, and {count} edits were asked for. Give one for all, "
+                f"or one each, 1 to {MAX_IMAGES}."
+            )
+    rows = {name: one if isinstance(one, list) else [one] * count for name, one in columns.items()}
+    requests = []
+    for index in range(count):
+        one = {name: row[index] for name, row in rows.items()}
+        image, mask, seed = to_picture(one.pop("image")), one.pop("mask_image"), one.pop("seed")
+        requests.append(
+            EditRequest(
+                **one,
+                image=image,
+                keyword=call.keyword,
+                mask=call.box if mask is None else load_mask(to_picture(mask), image.size),
+                identity=call.identity,
+                settings=call.settings(seed, components.preset),
+                **steering,
+            )
         )
-        self._stop_if_asked()
-        return carry_out(components, planned, on_step=on_step)
+    return requests
+
+
+def _rows(pictures: object) -> object:
+    """Return an array or tensor (B, …) as a list, anything else as it is."""
+    is_batch = isinstance(pictures, Tensor | np.ndarray) and pictures.ndim == 4
+    return list(pictures) if is_batch else pictures  # type: ignore[call-overload]  # see above
+
+
+def _as_output(results: list[EditResult], call: EditCall) -> SwiftPiePipelineOutput:
+    """Return all edits in the wanted form; times are sums.
+
+    Raises:
+        InputError: An array is wanted of pictures of several sizes.
+    """
+    images: Images = [one.image for one in results]
+    if call.output_type != "pil":
+        if len({one.image.size for one in results}) > 1:
+            raise InputError(
+                f"output_type={call.output_type!r} needs pictures of one size. Use 'pil', or call "
+                "once for each."
+            )
+        pixels = torch.cat([to_tensor(one.image) for one in results])
+        images = to_output(pixels, call.output_type)
+    timings: Counter[str] = Counter()
+    for one in results:
+        timings.update(one.timings_ms)
+    return SwiftPiePipelineOutput(
+        images=images,
+        masks=[one.region for one in results] if call.return_masks else None,
+        seeds=tuple(one.seed for one in results),
+        timings=dict(timings),
+    )

@@ -1,14 +1,15 @@
-"""The networks of a preset as the parts of a diffusers pipeline, and back."""
+"""The networks of a preset as the modules of a diffusers pipeline and as its folder, and back."""
 
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     DDIMScheduler,
+    DiffusionPipeline,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -17,6 +18,8 @@ from diffusers import (
     TCDScheduler,
     UNet2DConditionModel,
 )
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -24,18 +27,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Family, Preset, describe, read_preset
-from swiftpie.backbones.scheduling import schedule_of
-from swiftpie.errors import InputError
+from swiftpie.backbones.components import FAMILIES, Components, Family
+from swiftpie.backbones.preset import Preset, describe, read_preset
+from swiftpie.errors import InputError, WeightsError, short_reason
+from swiftpie.files import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.denoiser import Denoiser
-from swiftpie.models.inversion import TinyInversion, UNetInversion
-from swiftpie.models.latents import LatentAutoencoder
+from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.text import Pooling, TextTower, TwoTextTowers
 from swiftpie.models.tiny import TinyDenoiser
-from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.schedules import TRAIN_TIMESTEPS, NoiseScale, Renoise
 
@@ -45,6 +44,9 @@ SCALED_LINEAR = {
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
 }
+ADAPTER = "adapter.safetensors"
+INDEX = "model_index.json"  # without it a folder is no pipeline
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,111 +87,61 @@ OPTIONAL = (
 
 
 def take_apart(components: Components) -> dict[str, Any]:
-    """Return the fields of `Modules` for loaded networks; nothing is copied."""
-    return _networks(components) | {
+    """Return the fields of `Modules` for loaded networks; nothing is copied.
+
+    Raises:
+        CapabilityError: diffusers has no pipeline for such networks.
+    """
+    return components.family.to_modules(components) | {
         "scheduler": scheduler_of(components.preset),
         "preset": describe(components.preset),
         "fingerprint": components.fingerprint,
-        "dtype": str(components.denoiser.installation.unet.dtype),
+        "dtype": str(components.denoiser.installation.network.dtype),
     }
 
 
-def _networks(components: Components) -> dict[str, Any]:
-    denoiser, text, vae = components.denoiser, components.text, components.autoencoder
-    first = text.first if isinstance(text, TwoTextTowers) else text
-    assert isinstance(first, TextTower), "every preset reads prompts by CLIP"
-    parts = {
-        "unet": denoiser.unet if isinstance(denoiser, UNetDenoiser) else denoiser,
-        "vae": vae.network if isinstance(vae, LatentAutoencoder) else vae,
-        "text_encoder": first.encoder,
-        "tokenizer": first.tokenizer,
-        "image_encoder": components.image_encoder,
-        "layout_predictor": components.layout_predictor,
-    }
-    if isinstance(text, TwoTextTowers):
-        parts |= {"text_encoder_2": text.second, "tokenizer_2": text.second_tokenizer}
-    if isinstance(denoiser, UNetDenoiser):
-        parts["reference_unet"] = denoiser.reference
-    inversion = components.inversion
-    parts["inversion_unet"] = inversion.unet if isinstance(inversion, UNetInversion) else inversion
-    return parts
-
-
-def put_together(modules: Mapping[str, Any], loaded: Components | None) -> Components:
-    """Return networks from the fields of `Modules` as they are in memory.
-
-    Args:
-        modules: The fields by name.
-        loaded: The networks as they were before some of `modules` were exchanged, if they were.
+def family_of(modules: Mapping[str, Any]) -> Family:
+    """Return the family of networks given by the fields of `Modules`.
 
     Raises:
-        InputError: A denoiser was exchanged whose identity branches no module holds.
+        ConfigError: This version does not know it.
     """
-    is_tiny = read_preset(modules["preset"]).family is Family.TINY
-    return bundle(
-        modules,
-        modules["unet"] if is_tiny else _same_denoiser(modules, loaded),
-        fingerprint=modules["fingerprint"] if loaded is None else unknown_fingerprint(),
-    )
-
-
-def bundle(modules: Mapping[str, Any], denoiser: Denoiser, *, fingerprint: str) -> Components:
-    """Return networks from the fields of `Modules`, `denoiser` around the U-Net."""
-    preset = read_preset(modules["preset"])
-    vae, inversion = modules["vae"], modules["inversion_unet"]
-    is_published = isinstance(inversion, UNet2DConditionModel)
-    return Components(
-        preset=preset,
-        schedule=schedule_of(preset),
-        text=text_of(modules),
-        image_encoder=modules["image_encoder"],
-        autoencoder=vae if isinstance(vae, PatchAutoencoder) else LatentAutoencoder(vae),
-        denoiser=denoiser,
-        layout_predictor=modules["layout_predictor"],
-        inversion=UNetInversion(inversion) if is_published else inversion,
-        fingerprint=fingerprint,
-    )
-
-
-def text_of(modules: Mapping[str, Any]) -> TextTower | TwoTextTowers:
-    """Return what reads prompts from the fields of `Modules`."""
-    is_tiny = read_preset(modules["preset"]).family is Family.TINY
-    pooling = Pooling.MEAN if is_tiny else Pooling.END
-    first = TextTower(modules["tokenizer"], modules["text_encoder"], pooling)
-    second = modules["text_encoder_2"]
-    return first if second is None else TwoTextTowers(first, modules["tokenizer_2"], second)
-
-
-def unknown_fingerprint() -> str:
-    """Return what equals the fingerprint of no other networks."""
-    return f"exchanged-{uuid.uuid4().hex}"
+    return FAMILIES.get(read_preset(modules["preset"]).family)
 
 
 def is_made_of(components: Components, modules: Mapping[str, Any]) -> bool:
     """Whether `components` are these very networks; schedulers and settings aside."""
-    own = _networks(components)
+    own = components.family.to_modules(components)
     compared = modules.keys() - SETTINGS - {"scheduler"}
     return all(own.get(name) is modules[name] for name in compared)
 
 
-def _same_denoiser(modules: Mapping[str, Any], loaded: Components | None) -> Denoiser:
-    """Return the denoiser of `loaded`, whose identity branches were installed when it was loaded.
+def adopt(
+    pipeline: DiffusionPipeline, preset: Preset, adapter: Path | None, changes: Mapping[str, Any]
+) -> Components:
+    """Return networks that share the weights of a pipeline of diffusers, which stays as it is.
+
+    Args:
+        pipeline: Of Stable Diffusion 1.x, 2.x or XL.
+        preset: What its weights are.
+        adapter: File of identity branches for them.
+        changes: Modules to take instead of its own.
 
     Raises:
-        InputError: It was exchanged, or never was loaded.
+        InputError: A module is missing.
+        WeightsError: The parts do not belong together.
     """
-    denoiser = None if loaded is None else loaded.denoiser
-    if isinstance(denoiser, UNetDenoiser):
-        before, now = (
-            (denoiser.unet, denoiser.reference),
-            (modules["unet"], modules["reference_unet"]),
+    names = {one.name for one in fields(Modules)}
+    own = {name: module for name, module in pipeline.components.items() if name in names}
+    modules = dict.fromkeys(names) | own | dict(changes) | {"preset": describe(preset)}
+    needed = names - {*OPTIONAL} - SETTINGS | ({"image_encoder"} if adapter else set())
+    if lacking := sorted(name for name in needed if modules[name] is None):
+        raise InputError(
+            f"The {type(pipeline).__name__} has no {lacking[0]}. Pipelines of Stable Diffusion are "
+            f"needed, and with an adapter the encoder that it reads. Pass {lacking[0]}=…."
         )
-        if all(one is other for one, other in zip(before, now, strict=True)):
-            return denoiser
-    raise InputError(
-        "The U-Net was exchanged, and the identity branches live inside of it. Load the preset "
-        "with the other one instead: from_preset(…, weights=…)."
-    )
+    family = FAMILIES.get(preset.family)
+    return family.from_folder(family.sharing_weights(modules), adapter)
 
 
 def scheduler_of(preset: Preset) -> SchedulerMixin:
@@ -238,11 +190,70 @@ def check_processors(components: Components) -> None:
     """
     installation = components.denoiser.installation
     branches = {id(one) for one in (*installation.semantic.values(), *installation.detail.values())}
-    if {id(one) for one in installation.unet.attn_processors.values()} != branches:
+    if {id(one) for one in installation.network.attn_processors.values()} != branches:
         raise InputError(
             "The attention processors of the U-Net were exchanged, and the identity branches are "
             "such processors. Load the pipeline again, without attention slicing or xFormers."
         )
+
+
+def write_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder of its own, and put that in the place of the pipeline in `target`.
+
+    Other files in `target` stay. Until everything is in place, `target` has no index.
+
+    Raises:
+        InputError: `target` is a file, or cannot be written to.
+    """
+    target = target.absolute()
+    if target.exists() and not target.is_dir():
+        raise InputError(f"'{target}' is a file. A folder is needed. Choose another name.")
+    try:
+        with atomic_folder(target) as new:
+            write(new)
+            if target.exists():
+                _exchange(target, new)
+    except OSError as error:
+        raise InputError(
+            f"The pipeline cannot be saved in '{target}' ({short_reason(error)}). A folder with "
+            "room for all of its weights is needed. Choose another one."
+        ) from error
+
+
+def _exchange(target: Path, new: Path) -> None:
+    """Move the parts of a pipeline out of `target` and those in `new` in, the index last."""
+    parts = {one.name for one in fields(Modules)} | {ADAPTER} | {one.name for one in new.iterdir()}
+    old = new / "old"
+    old.mkdir()
+    for name in (INDEX, *sorted(parts - {INDEX})):
+        if (target / name).exists():
+            (target / name).replace(old / name)
+    for name in (*sorted(parts - {INDEX}), INDEX):
+        if (new / name).exists():
+            (new / name).replace(target / name)
+
+
+def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
+    """Return the adapter file of a pipeline in a folder or on the hub.
+
+    Args:
+        place: A folder, or OWNER/NAME.
+        options: Those of diffusers' `from_pretrained`.
+
+    Raises:
+        WeightsError: There is none.
+    """
+    try:
+        if Path(place).is_dir():
+            return Path(place, ADAPTER).resolve(strict=True)
+        shared = {name: options[name] for name in HUB_OPTIONS if name in options}
+        return Path(hf_hub_download(str(place), ADAPTER, **shared))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise WeightsError(
+            f"The pipeline in '{place}' has an image encoder but no '{ADAPTER}' to read it "
+            f"({short_reason(error)}). A folder that `save_pretrained` wrote is needed. Get it "
+            "again, or pass image_encoder=None to do without identities."
+        ) from error
 
 
 def _settings(scheduler: SchedulerMixin) -> dict[str, Any]:

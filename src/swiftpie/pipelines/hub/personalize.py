@@ -1,25 +1,110 @@
 """Subjects and a sentence to a picture, called as a diffusers pipeline."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
+
 import torch
+from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.images import mask_to_pil
-from swiftpie.masks import resize_mask
-from swiftpie.pipelines.denoise import Clock, denoise
-from swiftpie.pipelines.hub.base import ModulesPipeline
-from swiftpie.pipelines.hub.call import (
-    PersonalizeCall,
-    check,
-    draw,
-    read_text,
-    size_of,
-    subjects_of,
+from swiftpie.backbones.preset import Family
+from swiftpie.errors import InputError
+from swiftpie.guidance.base import Guidance
+from swiftpie.guidance.style import Style
+from swiftpie.masks import Box
+from swiftpie.noise import MAX_SEED
+from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.hub.base import (
+    Images,
+    ModulesPipeline,
+    OnStepEnd,
+    SwiftPiePipelineOutput,
+    check_shared,
+    spelled_as,
+    steering_for,
+    to_output,
 )
-from swiftpie.pipelines.hub.calling import SwiftPiePipelineOutput, finish, spelled_as
-from swiftpie.pipelines.hub.pictures import Pictures, pictured_subjects
-from swiftpie.pipelines.personalize import prepare, source_of
-from swiftpie.types import Identity
+from swiftpie.pipelines.hub.pictures import Pictures, known_subjects, pictured_subjects
+from swiftpie.pipelines.personalize import num_draws
+from swiftpie.pipelines.request import (
+    MaskSource,
+    Output,
+    PersonalizeRequest,
+    Scales,
+    Subject,
+    as_subjects,
+    source_of,
+)
+from swiftpie.types import Identity, Prompts, TextCondition
+
+Generators = torch.Generator | list[torch.Generator]
+
+OUTPUTS = {
+    "pil": Output.PIL,
+    "np": Output.PIXELS,
+    "pt": Output.PIXELS,
+    "latent": Output.LATENTS,
+}
+MASKS = "ip_adapter_masks"  # the only name in `cross_attention_kwargs` that means something here
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalizeCall:
+    """What `SwiftPiePipeline` is called with; names after `callback_on_step_end…` are ours."""
+
+    prompt: str | list[str] | None = None
+    height: int | None = None  # px; None: the preset's
+    width: int | None = None
+    num_inference_steps: int | None = None  # None: as many as the preset has
+    timesteps: Sequence[int] | None = None  # diffusers has it; the preset's own are the only ones
+    sigmas: Sequence[float] | None = None  # likewise
+    guidance_scale: float = 1.0  # more than 1 is classifier-free guidance
+    negative_prompt: str | list[str] | None = None  # what guidance leads away from
+    num_images_per_prompt: int = 1
+    eta: float = 0.0
+    generator: Generators | None = None  # one, or one a picture
+    latents: Tensor | None = None  # standard normal, (B, C, h, w)
+    prompt_embeds: Tensor | None = None  # from `encode_prompt`, one row a prompt
+    negative_prompt_embeds: Tensor | None = None  # likewise
+    ip_adapter_image: Pictures | None = None  # one picture a subject, or a list of its pictures
+    ip_adapter_image_embeds: Identity | Sequence[Identity] | None = None
+    output_type: str = "pil"
+    return_dict: bool = True
+    cross_attention_kwargs: Mapping[str, Any] | None = None
+    guidance_rescale: float = 0.0  # how far the guided result gets its former deviation
+    clip_skip: int | None = None
+    callback_on_step_end: OnStepEnd | None = None
+    callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
+    _: KW_ONLY
+    subjects: Identity | Sequence[Subject] | None = None
+    mask: Tensor | MaskSource = MaskSource.NONE
+    box: Box | None = None
+    scales: Scales | None = None
+    seeds: Sequence[int] | None = None  # one a picture
+    guidance: Guidance | None = None  # a method in place of `guidance_scale`
+    style: Style = Style.PLAIN  # guidance and shaping by name, likewise
+    pooled_prompt_embeds: Tensor | None = None  # Stable Diffusion XL only, with `prompt_embeds`
+    negative_pooled_prompt_embeds: Tensor | None = None  # likewise
+    return_masks: bool = True
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether there is something to be led away from."""
+        return not (self.negative_prompt is None and self.negative_prompt_embeds is None)
+
+    @property
+    def num_prompts(self) -> int:
+        """How many prompts there are."""
+        if self.prompt_embeds is not None:
+            return len(self.prompt_embeds)
+        return 1 if isinstance(self.prompt, str) else len(self.prompt or [])
+
+    @property
+    def num_images(self) -> int:
+        """How many pictures are asked for."""
+        return self.num_prompts * self.num_images_per_prompt
 
 
 class SwiftPiePipeline(ModulesPipeline):
@@ -36,8 +121,8 @@ class SwiftPiePipeline(ModulesPipeline):
             InputError: Something is missing, does not fit, or cannot be honoured.
         """
         components = self.to_components()
-        check(call, components, self._callback_tensor_inputs)
-        return self._answer(call, lambda: self._draw(call, components))
+        _check(call, components, self._callback_tensor_inputs)
+        return self._answer(call, lambda: self._work(call, components))
 
     def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
         """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D)."""
@@ -58,43 +143,215 @@ class SwiftPiePipeline(ModulesPipeline):
         found = pictured_subjects(self.to_components(), ip_adapter_image, masks)
         return [subject.identity for subject in found]
 
-    def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
-        clock = Clock()
+    def _work(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
         if call.ip_adapter_image is not None:
             self._wake("text_encoder", "vae", "unet")
-        subjects = subjects_of(call, components)
-        clock.lap("identity")
+        request = request_of(call, components)
         self._wake("text_encoder")
-        text, words = read_text(call, components, [subject.name for subject in subjects])
-        clock.lap("text")
-        noise, seeds = draw(call, components, size_of(call, components))
-        self._stop_if_asked()
-        self._wake("vae", "unet")
-        prepared = prepare(
-            components,
-            subjects,
-            text,
-            noise=noise,
-            class_tokens=words,
-            scales=call.scales,
-            source=source_of(call.mask),
-        )
-        clock.lap("place")
-        self._stop_if_asked()
         with self.progress_bar(total=len(components.schedule.steps)) as bar:
-            denoised = denoise(
-                components,
-                prepared.latents,
-                text,
-                prepared.condition,
-                fresh=prepared.fresh,
-                on_step=self._on_step(call, bar.update),
-            )
-        clock.lap("denoise")
-        self._wake("vae")
-        images, size = finish(denoised.latents, components, call.output_type)
-        clock.lap("decode")
-        masks = mask_to_pil(resize_mask(denoised.subject_mask, size)) if call.return_masks else None
+            on_step = self._on_step(call, bar.update)
+            drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
+        images: Images = list(drawn.images) if drawn.tensor is None else drawn.tensor
+        if drawn.tensor is not None and request.output is Output.PIXELS:
+            images = to_output(drawn.tensor, call.output_type)
         return SwiftPiePipelineOutput(
-            images=images, masks=masks, seeds=seeds, timings=clock.timings()
+            images=images,
+            masks=list(drawn.subject_masks) if call.return_masks else None,
+            seeds=drawn.seeds,
+            timings=drawn.timings_ms,
         )
+
+
+def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequest:
+    """Return what the call asks for; references are encoded on the way.
+
+    Raises:
+        InputError: Something is missing, or does not fit.
+    """
+    steering = steering_for(
+        len(components.schedule.steps),
+        scale=call.guidance_scale,
+        rescale=call.guidance_rescale,
+        is_negative=call.is_negative,
+        guidance=call.guidance,
+        style=call.style,
+    )
+    embeds = (call.prompt_embeds, call.pooled_prompt_embeds)
+    negative = (call.negative_prompt_embeds, call.negative_pooled_prompt_embeds)
+    steering["negative_prompt"] = _prompts_of(call, components, call.negative_prompt, negative)
+    noise, seeds = _noise_of(call, components)
+    return PersonalizeRequest(
+        subjects=_subjects_of(call, components),
+        prompt=_prompts_of(call, components, call.prompt, embeds),
+        seeds=seeds,
+        noise=noise,
+        size_px=_size_of(call, components),
+        scales=call.scales,
+        mask=source_of(call.mask),
+        output=OUTPUTS[call.output_type],
+        **steering,
+    )
+
+
+def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence[str]) -> None:
+    """Refuse what would otherwise be ignored, and counts that do not fit.
+
+    Raises:
+        InputError: Something cannot be honoured.
+    """
+    check_shared(call, components, tensor_inputs, output_types=tuple(OUTPUTS))
+    for name in ("timesteps", "sigmas", "eta", "clip_skip"):
+        value = getattr(call, name)
+        if value is not None and not (name == "eta" and value == 0):
+            raise InputError(
+                f"{name}={value} was given; the steps of preset {components.preset.name!r} were "
+                "fixed when it was distilled. Leave it out."
+            )
+    if unknown := sorted({*(call.cross_attention_kwargs or {})} - {MASKS}):
+        raise InputError(
+            f"cross_attention_kwargs has {unknown[0]!r}; only {MASKS!r} means something here. "
+            "Scales go into `scales`."
+        )
+    if (call.prompt is None) == (call.prompt_embeds is None):
+        raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
+    if call.negative_prompt is not None and call.negative_prompt_embeds is not None:
+        raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
+
+
+def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject, ...]:
+    """Return who shall appear.
+
+    Raises:
+        InputError: Nobody, or in two ways at once.
+    """
+    pictures, identities = call.ip_adapter_image, call.ip_adapter_image_embeds
+    if sum(one is not None for one in (call.subjects, pictures, identities)) != 1:
+        raise InputError(
+            "A picture needs its subjects in one way: `ip_adapter_image`, "
+            "`ip_adapter_image_embeds` or `subjects`. Give exactly one."
+        )
+    masks = (call.cross_attention_kwargs or {}).get(MASKS)
+    if masks is not None and (call.subjects is not None or isinstance(call.mask, Tensor)):
+        raise InputError(
+            f"{MASKS} came with `mask` or `subjects`, which also say where the subjects act. "
+            "Give one of them."
+        )
+    if call.subjects is not None:
+        return as_subjects(call.subjects, mask=call.mask, box=call.box)
+    if pictures is not None:
+        found = pictured_subjects(components, pictures, masks)
+    else:
+        assert identities is not None, "one of three was given"
+        found = known_subjects(identities, masks)
+    if len(found) == 1 and masks is None:
+        return as_subjects(found[0].identity, mask=call.mask, box=call.box)
+    if len(found) == 1:
+        return (replace(found[0], box=call.box),)
+    return as_subjects(found, mask=call.mask, box=call.box)
+
+
+def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int]:
+    """Return height and width in pixels."""
+    side = components.preset.image_size_px
+    return side if call.height is None else call.height, side if call.width is None else call.width
+
+
+def _prompts_of(
+    call: PersonalizeCall,
+    components: Components,
+    prompts: str | list[str] | None,
+    embeds: tuple[Tensor | None, Tensor | None],
+) -> Prompts:
+    """Return prompts, one for all pictures or a row a picture.
+
+    Args:
+        call: Says how many pictures a prompt has.
+        components: The loaded networks.
+        prompts: As words.
+        embeds: In place of them their states (P, T, D), and the pooled ones (P, D).
+
+    Raises:
+        InputError: Embeddings are incomplete or misshapen.
+    """
+    times = call.num_images_per_prompt
+    states, pooled = embeds
+    if states is not None:
+        text = _text_of(states, pooled, components)
+        return TextCondition(*(one.repeat_interleave(times, dim=0) for one in text))
+    if isinstance(prompts, str) or prompts is None:
+        return prompts or ""
+    return tuple(prompt for prompt in prompts for _ in range(times))
+
+
+def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> TextCondition:
+    """Return prompts from states (P, T, D); padding is where all of a state is 0.
+
+    Raises:
+        InputError: The shape is another, or the pooled states are missing.
+    """
+    if states.ndim != 3:
+        raise InputError(
+            f"prompt_embeds has shape {tuple(states.shape)}; (prompts, tokens, width) is needed."
+        )
+    states = states.to(components.device)
+    mask = states.ne(0).any(-1).to(states.dtype)
+    if pooled is None and components.preset.family is Family.SDXL:
+        raise InputError(
+            "prompt_embeds came without pooled_prompt_embeds, which Stable Diffusion XL reads. "
+            "Give both that `encode_prompt` returns."
+        )
+    if pooled is None:  # as `Pooling.MEAN` does it; other families do not read it
+        pooled = states.sum(1) / mask.sum(1, keepdim=True).clamp_min(1).sqrt()
+    return TextCondition(states, mask.long(), pooled.to(components.device))
+
+
+def _noise_of(
+    call: PersonalizeCall, components: Components
+) -> tuple[Tensor | None, tuple[int, ...]]:
+    """Return noise (n, B, C, h, w), or the seeds that it shall be drawn from.
+
+    Raises:
+        InputError: There are too many sources of noise, or too few rows.
+    """
+    has_noise = call.generator is not None or call.latents is not None
+    if call.seeds is not None and has_noise:
+        raise InputError(
+            "seeds came with a generator or latents; all of them say what the noise is. Give one."
+        )
+    if call.seeds is not None and len(call.seeds) != call.num_images:
+        raise InputError(
+            f"{len(call.seeds)} seeds were given for {call.num_images} pictures. Give one each."
+        )
+    if call.seeds is not None:
+        return None, tuple(call.seeds)
+    cells = components.cells_of(_size_of(call, components))
+    shape = (call.num_images, components.preset.latent_channels, *cells)
+    if call.latents is not None and call.latents.shape != shape:
+        raise InputError(
+            f"latents has shape {tuple(call.latents.shape)}; {shape} is needed. Give a row a "
+            "picture."
+        )
+    if has_noise:
+        return _draw_by_generator(call, components, shape), ()
+    # From the global state of PyTorch, so that torch.manual_seed makes a script repeatable.
+    return None, tuple(torch.randint(0, MAX_SEED, (call.num_images,)).tolist())
+
+
+def _draw_by_generator(
+    call: PersonalizeCall, components: Components, shape: tuple[int, ...]
+) -> Tensor:
+    """Return noise (n, B, C, h, w), given latents in place of its first draw.
+
+    Raises:
+        InputError: There are more or fewer generators than pictures.
+    """
+    generator, device = call.generator, components.device
+    if isinstance(generator, list) and len(generator) != call.num_images:
+        raise InputError(
+            f"{len(generator)} generators were given for {call.num_images} pictures. Give one, or "
+            "one a picture."
+        )
+    given = [] if call.latents is None else [call.latents.float().to(device)]
+    count = num_draws(components) - len(given)
+    drawn = [randn_tensor(shape, generator=generator, device=device) for _ in range(count)]
+    return torch.stack(given + drawn)

@@ -11,7 +11,7 @@ from transformers import CLIPVisionModelWithProjection
 from typer.testing import CliRunner
 
 from swiftpie.backbones.adapters import open_adapter
-from swiftpie.backbones.loading import load_components
+from swiftpie.backbones.components import load_components
 from swiftpie.cli.main import app
 from swiftpie.engine.session import Session
 from swiftpie.files import load_image

@@ -14,11 +14,10 @@ from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.adapters import fit, join, open_adapter
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.loading import load_components
-from swiftpie.backbones.networks import Reader, read_image_encoder
-from swiftpie.backbones.preset import PRESETS, Family
+from swiftpie.backbones.components import FAMILIES, Components, load_components
+from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.sources import locate_image_encoder
+from swiftpie.backbones.weights import Reader, read_image_encoder
 from swiftpie.errors import CapabilityError
 from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.projection import Feature, Projector
@@ -61,7 +60,7 @@ def load_base(settings: AdapterSettings, device: str) -> Base:
         WeightsError: A part is missing or does not fit the others.
     """
     preset = PRESETS.get(settings.preset)
-    if preset.family is Family.TINY:
+    if not FAMILIES.get(preset.family).takes_adapters:
         raise CapabilityError(
             f"Preset {preset.name!r} has no adapter: its branches are part of it. A Stable "
             "Diffusion preset is needed. Choose one of `swiftpie presets`."
@@ -132,7 +131,7 @@ def _restored(old: object, new: object) -> object:
 
 
 def _start(
-    loaded: UNetDenoiser, settings: AdapterSettings, *, family: Family
+    loaded: UNetDenoiser, settings: AdapterSettings, *, family: str
 ) -> tuple[UNetDenoiser, Projector | None]:
     """Install the branches on a loaded U-Net, with the weights of an adapter if there is one."""
     adapter = None if settings.adapter is None else open_adapter(settings.adapter)

@@ -174,7 +174,7 @@ class AdapterStage:
             folder / ADAPTER_FILE,
             installation=self.base.denoiser.installation,
             projector=network.projector,
-            family=self.base.components.preset.family.value,
+            family=self.base.components.preset.family,
             t_ref=REFERENCE_TIMESTEP,
             defaults=FULL_STRENGTH,
             force=True,

@@ -128,7 +128,7 @@ def fast_precision(device: torch.device) -> Iterator[None]:
 def predict(
     denoiser: TinyDenoiser,
     latents: Tensor,
-    timesteps: Tensor | int,
+    timesteps: Tensor | float,
     encoded: Encoded,
     *,
     notes: "Notes | None" = None,
@@ -160,7 +160,7 @@ def encode_for_teacher(
 def predict_guided(
     denoiser: TinyDenoiser,
     latents: Tensor,
-    timesteps: Tensor | int,
+    timesteps: Tensor | float,
     encoded: Encoded,
     *,
     scale: float,
@@ -184,7 +184,7 @@ def sample_ddim(
     schedule = build_schedule(trailing(steps), PredictionType.SAMPLE)
     masks: list[Tensor] = []
 
-    def step(latents: Tensor, timestep: int) -> Tensor:
+    def step(latents: Tensor, timestep: float) -> Tensor:
         with fast_precision(latents.device):
             prediction = predict_guided(denoiser, latents, timestep, encoded, scale=scale)
         masks[:] = [prediction.subject_mask]

@@ -68,7 +68,7 @@ class InversionNetworks(nn.Module):
 def denoise(
     denoiser: UNetDenoiser,
     start: Tensor,
-    timestep: int,
+    timestep: float,
     text: TextCondition,
     *,
     tokens: Tensor | None,

@@ -9,11 +9,10 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from swiftpie.backbones.adapters import join
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.loading import load_components
-from swiftpie.backbones.networks import Reader, read_image_encoder, read_unet
-from swiftpie.backbones.preset import PRESETS, Family
+from swiftpie.backbones.components import FAMILIES, Components, load_components
+from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.sources import locate_image_encoder
+from swiftpie.backbones.weights import Reader, read_image_encoder, read_unet
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.unet import UNetDenoiser
@@ -99,7 +98,7 @@ class InversionConfig:
 
     def _generator(self, device: str) -> Components:
         preset = PRESETS.get(self.preset)
-        if preset.family is Family.TINY or len(preset.timesteps) != 1:
+        if not FAMILIES.get(preset.family).takes_adapters or len(preset.timesteps) != 1:
             raise CapabilityError(
                 f"Preset {preset.name!r} cannot be inverted by this recipe, which is for Stable "
                 "Diffusion models of one step. Choose one of `swiftpie presets`; for the mini "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from swiftpie.backbones.embedded import load_embedded
+from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.errors import WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -86,7 +86,7 @@ def load_trained(folder: Path | None, *, device: str) -> Trained:
     Raises:
         WeightsError: The files there are no export of a tiny model, or its tokenizer is another's.
     """
-    loaded = load_embedded(PRESET, device=device, weights=folder)
+    loaded = load_components(PRESET, device=device, weights=folder)
     assert isinstance(loaded.text, TextTower)
     assert isinstance(loaded.text.tokenizer, PreTrainedTokenizerFast)
     assert isinstance(loaded.autoencoder, PatchAutoencoder)

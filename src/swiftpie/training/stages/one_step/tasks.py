@@ -48,7 +48,7 @@ class Start(NamedTuple):
     """What enters the denoiser."""
 
     latents: Tensor  # (B, C, h, w)
-    timestep: int
+    timestep: float
 
 
 class Answer(NamedTuple):

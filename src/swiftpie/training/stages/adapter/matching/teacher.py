@@ -12,7 +12,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.backbones.adapters import fit, join, open_adapter
-from swiftpie.backbones.networks import Reader, read_image_encoder, read_unet
+from swiftpie.backbones.weights import Reader, read_image_encoder, read_unet
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.reference import read_references

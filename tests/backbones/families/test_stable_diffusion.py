@@ -7,6 +7,7 @@ import torch
 
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan
+from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.preset import trailing
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.request import MaskSource, Scales, Subject
@@ -14,7 +15,7 @@ from tests.parity import pipelines
 from tests.parity.ip_adapter import WIDTHS
 from tests.parity.pipelines import SIDE_PX, preset_of, subject
 
-FAMILIES = ("sd15", "sd21", "sdxl")
+NAMES = ("sd15", "sd21", "sdxl")
 PROMPT = "a red cube and a blue cone"
 
 
@@ -27,7 +28,7 @@ def drawn(session, subjects, **changes):
     return result, recorder.pixels
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 @pytest.mark.parametrize("adapter", ["own", "public"])
 def test_every_family_draws_with_every_source_of_masks(opened, family, adapter):
     session = opened(family, adapter)
@@ -42,7 +43,7 @@ def test_every_family_draws_with_every_source_of_masks(opened, family, adapter):
     torch.testing.assert_close(inside, plain, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_every_family_draws_two_subjects_in_a_wide_picture(opened, family):
     session = opened(family)
     identity = session.encode_identity(subject())
@@ -70,7 +71,7 @@ def test_few_steps_repeat_by_seed(opened, renoise, num_steps):
     torch.testing.assert_close(both[1:], alone, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_pictures_equal_those_of_diffusers(family):
     for name, largest, bound in pipelines.rows([family]):
         assert largest <= bound, name
@@ -94,7 +95,7 @@ def test_a_reference_network_of_its_own_reads_the_references(opened, place):
     assert own.fingerprint != other.fingerprint
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", NAMES)
 def test_bfloat16_gives_about_the_same_latents(opened, family):
     pictures = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -104,3 +105,18 @@ def test_bfloat16_gives_about_the_same_latents(opened, family):
         pictures.append(drawn(session, session.encode_identity(subject()))[1])
     similarity = torch.cosine_similarity(pictures[0].flatten(), pictures[1].flatten(), dim=0)
     assert similarity > 0.98
+
+
+def test_without_a_prompt_xl_reads_zeros_and_hides_nothing(session):
+    text = session.components.text.encode(["a cat"])
+    null = FAMILIES.get("sdxl").null_text(session.components.text)
+    assert not null.hidden_states.any()
+    assert not null.pooled.any()
+    assert null.attention_mask.all()
+    assert [one.shape for one in null] == [one.shape for one in text]
+
+
+def test_without_a_prompt_others_read_an_empty_one(session):
+    empty = session.components.text.encode([""])
+    null = FAMILIES.get("sd15").null_text(session.components.text)
+    assert all(torch.equal(one, other) for one, other in zip(null, empty, strict=True))

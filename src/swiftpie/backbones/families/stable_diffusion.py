@@ -1,0 +1,485 @@
+"""Stable Diffusion 1.x, 2.x and XL: networks of others in the layout of diffusers."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+)
+
+from swiftpie.attention.install import Plan
+from swiftpie.backbones.adapters import (
+    OpenAdapter,
+    fit,
+    join,
+    open_adapter,
+    with_defaults,
+    write_adapter,
+)
+from swiftpie.backbones.checkpoints.lora import fuse_lora_file
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
+from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.backbones.sources import Sources, locate, locate_image_encoder
+from swiftpie.backbones.weights import (
+    HALVES,
+    Reader,
+    fingerprint_files,
+    read_image_encoder,
+    read_unet,
+    unknown_fingerprint,
+)
+from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
+from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.inversion import Inversion, ThinnedInversion, UNetInversion
+from swiftpie.models.latents import LatentAutoencoder
+from swiftpie.models.projection import Projector
+from swiftpie.models.text import Pooling, PromptEncoder, TextTower, TwoTextTowers
+from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.types import TextCondition
+
+IMAGE_ENCODER = "image_encoder"  # folder of a pipeline; most have none
+SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
+
+Text = TextTower | TwoTextTowers
+PublicAutoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
+
+
+class StableDiffusion(Family):
+    """Versions 1.x and 2.x: one text tower; an empty prompt where guidance wants none."""
+
+    tiny_autoencoder = "madebyollin/taesd"
+    takes_adapters = True
+    folders: tuple[str, ...] = ("unet", "vae", "text_encoder")  # of networks, the denoiser first
+    lora_loader = "StableDiffusionPipeline"  # class of diffusers that reads LoRAs for the family
+    is_told_sizes = False  # whether the U-Net reads the picture's size besides the text
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
+        """Load the networks, and what was chosen besides; see `Family`.
+
+        Raises:
+            ConfigError: A choice would have no effect, or the weights do not take so many steps.
+            WeightsError: A part is missing, unreadable or does not fit the others.
+            MissingExtra: The preset is a LoRA, and the package that reads it is not installed.
+        """
+        preset = with_steps(preset, choices.get("steps"))
+        _check_choices(preset, choices)
+        reader = Reader(
+            device=device,
+            dtype=choices.get("dtype") or torch.float32,
+            allow_pickle=choices.get("allow_pickle", False),
+        )
+        sources = locate(preset, choices, folders=self.folders, prefers_half=reader.dtype in HALVES)
+        adapter = _open_adapter(choices, reader)
+        unet = self._read_unet(sources, reader)
+        text = self._read_text(sources.pipeline, reader)
+        autoencoder = _read_autoencoder(sources.pipeline, reader)
+        self._check_parts(preset, unet, text=text, autoencoder=autoencoder)
+        denoiser, projector = fit(
+            unet,
+            adapter,
+            family=self.name,
+            plan=choices.get("plan"),
+            reference=_read_reference(reader, choices),
+        )
+        image_encoder = None
+        if projector is not None:
+            image_encoder = _read_encoder(sources.pipeline, reader, projector, choices)
+        settings = _settings(reader.dtype, denoiser.installation.plan, adapter)
+        return Components(
+            preset=with_defaults(preset, adapter),
+            schedule=schedule_of(preset),
+            text=text,
+            image_encoder=image_encoder,
+            autoencoder=LatentAutoencoder(autoencoder),
+            denoiser=denoiser.eval().requires_grad_(False),
+            layout_predictor=None,
+            inversion=_read_inversion(unet, reader, choices),
+            fingerprint=fingerprint_files(reader.files, settings=settings),
+        )
+
+    def thin_inversion(
+        self, inversion: Inversion, *, stride: int, copied: Callable[[Any], Any]
+    ) -> Inversion:
+        """Return SwiftEdit's network with fewer keys on its finest grid; see `Family`."""
+        if not isinstance(inversion, UNetInversion):
+            return inversion
+        return ThinnedInversion(copied(inversion.unet), stride)
+
+    def to_modules(self, components: Components) -> dict[str, Any]:
+        """Return the networks, adapter's branches inside the U-Net; see `Family`."""
+        denoiser, vae, inversion = components.denoiser, components.autoencoder, components.inversion
+        return {
+            "unet": denoiser.unet if isinstance(denoiser, UNetDenoiser) else denoiser,
+            "reference_unet": getattr(denoiser, "reference", None),
+            "vae": vae.network if isinstance(vae, LatentAutoencoder) else vae,
+            "image_encoder": components.image_encoder,
+            "inversion_unet": inversion.unet if isinstance(inversion, UNetInversion) else inversion,
+            **self._text_modules(components.text),
+        }
+
+    def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
+        """Return the networks; the U-Net has to be the one that was loaded, see `Family`.
+
+        Raises:
+            InputError: It was exchanged, or never was loaded.
+        """
+        denoiser = None if loaded is None else loaded.denoiser
+        if not (
+            isinstance(denoiser, UNetDenoiser)
+            and denoiser.unet is modules["unet"]
+            and denoiser.reference is modules["reference_unet"]
+        ):
+            raise InputError(
+                "The U-Net was exchanged, and the identity branches live inside of it. Load the "
+                "preset with the other one instead: from_preset(…, weights=…)."
+            )
+        return self._bundle(modules, denoiser, fingerprint=unknown_fingerprint())
+
+    def to_folder(self, components: Components) -> dict[str, Any]:
+        """Return second U-Nets around the same weights, their branches left out; see `Family`.
+
+        Raises:
+            CapabilityError: The image encoder is not CLIP's.
+        """
+        modules, encoder = self.to_modules(components), components.image_encoder
+        if not isinstance(encoder, ClipIdentityEncoder | None):
+            raise CapabilityError(
+                f"The image encoder is a {type(encoder).__name__}; the folder of a Stable "
+                "Diffusion pipeline has a place for CLIP's only. Load them with "
+                "from_preset(…, adapter=…)."
+            )
+        whole = replace(components.preset, kind=WeightsKind.PIPELINE, file=None, base=None)
+        reference = modules["reference_unet"]
+        return modules | {
+            "unet": _without_branches(modules["unet"]),
+            "reference_unet": None if reference is None else _without_branches(reference),
+            "image_encoder": None if encoder is None else encoder.tower,
+            "preset": describe(whole),
+        }
+
+    def from_folder(self, modules: Mapping[str, Any], adapter: Path | None) -> Components:
+        """Return the networks with an adapter's branches installed; see `Family`.
+
+        Raises:
+            InputError: The U-Net has branches already.
+            WeightsError: The parts do not belong together.
+        """
+        preset, unet = read_preset(modules["preset"]), modules["unet"]
+        _check_bare(unet)
+        opened = None if adapter is None else open_adapter(adapter)
+        self._check_parts(
+            preset, unet, text=self._text_of(modules), autoencoder=_widened(modules["vae"])
+        )
+        denoiser, projector = fit(
+            unet, opened, family=self.name, reference=modules["reference_unet"]
+        )
+        encoder = None if projector is None else join(modules["image_encoder"], projector)
+        is_same = str(unet.dtype) == modules["dtype"]
+        recommended = describe(with_defaults(preset, opened))
+        return self._bundle(
+            {**modules, "image_encoder": encoder, "preset": recommended},
+            denoiser,
+            fingerprint=modules["fingerprint"] if is_same else unknown_fingerprint(),
+        )
+
+    def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a second U-Net around the same weights, the others as they are; see `Family`.
+
+        Raises:
+            InputError: The U-Net has branches already.
+        """
+        _check_bare(modules["unet"])
+        return {**modules, "unet": _sharing_weights(modules["unet"])}
+
+    def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
+        """Whether there is CLIP's bare image encoder, which adapters read; see `Family`."""
+        return isinstance(modules["image_encoder"], CLIPVisionModelWithProjection)
+
+    def write_adapter(self, path: Path, components: Components) -> None:
+        """Write the identity branches if an adapter was loaded; see `Family`."""
+        if isinstance(components.image_encoder, ClipIdentityEncoder):
+            write_adapter(path, components)
+
+    def _bundle(
+        self, modules: Mapping[str, Any], denoiser: Denoiser, *, fingerprint: str
+    ) -> Components:
+        preset, inversion = read_preset(modules["preset"]), modules["inversion_unet"]
+        return Components(
+            preset=preset,
+            schedule=schedule_of(preset),
+            text=self._text_of(modules),
+            image_encoder=modules["image_encoder"],
+            autoencoder=LatentAutoencoder(modules["vae"]),
+            denoiser=denoiser,
+            layout_predictor=None,
+            inversion=None if inversion is None else UNetInversion(inversion),
+            fingerprint=fingerprint,
+        )
+
+    def _read_text(self, folder: Path, reader: Reader) -> Text:
+        """Return the text towers of a pipeline with their tokenizers."""
+
+        def build(where: Path) -> nn.Module:
+            return CLIPTextModel(CLIPTextConfig.from_pretrained(where))
+
+        encoder = reader.read("text_encoder", folder / "text_encoder", build)
+        return TextTower(_read_tokenizer(folder / "tokenizer"), encoder, Pooling.END)
+
+    def _text_of(self, modules: Mapping[str, Any]) -> Text:
+        return TextTower(modules["tokenizer"], modules["text_encoder"], Pooling.END)
+
+    def _text_modules(self, text: PromptEncoder) -> dict[str, Any]:
+        assert isinstance(text, TextTower), "prompts are read by CLIP"
+        return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
+
+    def _read_unet(self, sources: Sources, reader: Reader) -> UNet2DConditionModel:
+        folder, weights = sources.pipeline / "unet", None
+        if sources.unet is not None and sources.unet.is_dir():
+            folder = sources.unet
+        elif sources.unet is not None:
+            weights = sources.unet
+        unet = read_unet(folder, reader, weights=weights)
+        if sources.lora is not None:
+            reader.files["lora"] = sources.lora
+            fuse_lora_file(
+                unet,
+                sources.lora,
+                family=self.name,
+                loader=self.lora_loader,
+                allow_pickle=reader.allow_pickle,
+            )
+        return unet
+
+    def _check_parts(
+        self,
+        preset: Preset,
+        unet: UNet2DConditionModel,
+        *,
+        text: Text,
+        autoencoder: PublicAutoencoder,
+    ) -> None:
+        """Refuse networks that cannot work together.
+
+        Raises:
+            WeightsError: They cannot.
+        """
+        is_told_sizes = unet.config.addition_embed_type == SIZE_CONDITIONING
+        facts = {
+            "width of the text": (text.width, unet.config.cross_attention_dim),
+            "latent channels": (autoencoder.config.latent_channels, preset.latent_channels),
+            "channels of the U-Net": (unet.config.in_channels, preset.latent_channels),
+            "size conditioning of SDXL": (is_told_sizes, self.is_told_sizes),
+        }
+        for what, (given, needed) in facts.items():
+            if given != needed:
+                raise WeightsError(
+                    f"These networks do not belong to preset {preset.name!r}: {what} is {given}, "
+                    f"and {needed} is needed. Pass weights of the family {self.name!r}."
+                )
+
+
+class StableDiffusionXL(StableDiffusion):
+    """Two text towers, sizes told to the U-Net, and zeros where guidance wants no prompt."""
+
+    tiny_autoencoder = "madebyollin/taesdxl"
+    needs_pooled_text = True
+    folders = (*StableDiffusion.folders, "text_encoder_2")
+    lora_loader = "StableDiffusionXLPipeline"
+    is_told_sizes = True
+
+    def null_text(self, text: PromptEncoder) -> TextCondition:
+        """Return zeros for states and vector, as it was trained; see `Family`."""
+        empty = text.encode([""])
+        return TextCondition(
+            hidden_states=torch.zeros_like(empty.hidden_states),
+            attention_mask=torch.ones_like(empty.attention_mask),
+            pooled=torch.zeros_like(empty.pooled),
+        )
+
+    def _read_text(self, folder: Path, reader: Reader) -> Text:
+        def build(where: Path) -> nn.Module:
+            return CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(where))
+
+        first = super()._read_text(folder, reader)
+        assert isinstance(first, TextTower)
+        tokenizer = _read_tokenizer(folder / "tokenizer_2")
+        second = reader.read("text_encoder_2", folder / "text_encoder_2", build)
+        return TwoTextTowers(first, tokenizer, second)
+
+    def _text_of(self, modules: Mapping[str, Any]) -> Text:
+        first = super()._text_of(modules)
+        if modules["text_encoder_2"] is None:
+            return first
+        assert isinstance(first, TextTower)
+        return TwoTextTowers(first, modules["tokenizer_2"], modules["text_encoder_2"])
+
+    def _text_modules(self, text: PromptEncoder) -> dict[str, Any]:
+        assert isinstance(text, TwoTextTowers), "prompts are read by two towers"
+        second = {"text_encoder_2": text.second, "tokenizer_2": text.second_tokenizer}
+        return super()._text_modules(text.first) | second
+
+
+FAMILIES = {
+    family.name: family
+    for family in (StableDiffusion("sd15"), StableDiffusion("sd21"), StableDiffusionXL("sdxl"))
+}
+
+
+def _check_choices(preset: Preset, choices: Choices) -> None:
+    """Refuse what would be left unused.
+
+    Raises:
+        ConfigError: Something would.
+    """
+    if choices.get("base") is not None and preset.kind is WeightsKind.PIPELINE:
+        raise ConfigError(
+            f"Preset {preset.name!r} was loaded with a base, and it is a whole pipeline already. "
+            "Only presets that are a denoiser or a LoRA need one. Pass `weights=` (--weights)."
+        )
+    if choices.get("adapter") is not None:
+        return
+    if choices.get("image_encoder") is not None:
+        raise ConfigError(
+            "An image encoder was chosen without the adapter that reads it. An adapter decides "
+            "which encoder is needed. Pass `adapter=` (--adapter) too."
+        )
+    for name in ("face_version", "lora_scale"):
+        if choices.get(name) is not None:
+            raise ConfigError(
+                f"`{name}` was chosen without an adapter, and it says how to load one. Pass "
+                "`adapter=` (--adapter) too."
+            )
+
+
+def _open_adapter(choices: Choices, reader: Reader) -> OpenAdapter | None:
+    chosen = choices.get("adapter")
+    if chosen is None:
+        return None
+    reader.files["adapter"] = Path(chosen)
+    return open_adapter(
+        Path(chosen),
+        face_version=choices.get("face_version"),
+        lora_scale=choices.get("lora_scale"),
+        allow_pickle=reader.allow_pickle,
+    )
+
+
+def _read_reference(reader: Reader, choices: Choices) -> UNet2DConditionModel | None:
+    folder = choices.get("reference")
+    return None if folder is None else read_unet(Path(folder), reader, name="reference")
+
+
+def _read_encoder(
+    pipeline: Path, reader: Reader, projector: Projector, choices: Choices
+) -> ClipIdentityEncoder:
+    folder = pipeline / IMAGE_ENCODER
+    if choices.get("image_encoder") is not None or not folder.is_dir():
+        folder = locate_image_encoder(projector, choices, prefers_half=reader.dtype in HALVES)
+    return join(read_image_encoder(folder, reader), projector)
+
+
+def _read_inversion(
+    unet: UNet2DConditionModel, reader: Reader, choices: Choices
+) -> UNetInversion | None:
+    """Return the inversion network; it is left out of the fingerprint, identities do without it.
+
+    Raises:
+        WeightsError: It is for another family.
+    """
+    chosen = choices.get("inversion")
+    if chosen is None:
+        return None
+    inversion = read_unet(Path(chosen), replace(reader, files={}), name="inversion")
+    for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
+        found, needed = inversion.config[what], unet.config[what]
+        if found != needed:
+            raise WeightsError(
+                f"The inversion network in '{chosen}' has {what} {found}, and the denoiser has "
+                f"{needed}. One for the same family is needed. Choose another folder."
+            )
+    return UNetInversion(inversion)
+
+
+def _read_autoencoder(folder: Path, reader: Reader) -> PublicAutoencoder:
+    """Return the autoencoder of a pipeline, large or tiny."""
+
+    def build(place: Path) -> nn.Module:
+        config = AutoencoderKL.load_config(place)
+        is_tiny = config.get("_class_name") == AutoencoderTiny.__name__
+        network: nn.Module = (AutoencoderTiny if is_tiny else AutoencoderKL).from_config(config)
+        return network
+
+    autoencoder: PublicAutoencoder = reader.read("vae", folder / "vae", build)
+    return _widened(autoencoder)
+
+
+def _widened(autoencoder: PublicAutoencoder) -> PublicAutoencoder:
+    """Return the same network, in float32 where float16 would overflow in it."""
+    if autoencoder.dtype is torch.float16 and autoencoder.config.get("force_upcast", False):
+        autoencoder.float()  # as Stable Diffusion XL's
+    return autoencoder
+
+
+def _read_tokenizer(folder: Path) -> CLIPTokenizer:
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise WeightsError(
+            f"There is no vocab.json in '{folder}'. A tokenizer is needed to read prompts. Check "
+            "the path, or get the folder again."
+        )
+    try:
+        return CLIPTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise WeightsError(f"The tokenizer in '{folder}' is damaged. Get it again.") from error
+
+
+def _settings(dtype: torch.dtype, plan: Plan, adapter: OpenAdapter | None) -> str:
+    """Return what else decides about the features of an identity."""
+    variant = "" if adapter is None else adapter.variant
+    return f"{dtype} {plan.merge.value} {' '.join(sorted(plan.detail))}{variant}"
+
+
+def _sharing_weights(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Return a second U-Net around the same weights."""
+    weights = [*unet.parameters(), *unet.buffers()]
+    return copy.deepcopy(unet, {id(one): one for one in weights})
+
+
+def _without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Return a second U-Net around the same weights, those of identity branches left out."""
+    plain = _sharing_weights(unet)
+    plain.set_attn_processor(AttnProcessor())
+    return plain
+
+
+def _check_bare(unet: UNet2DConditionModel) -> None:
+    """Refuse a U-Net that is more than its publisher's.
+
+    Raises:
+        InputError: Something was installed on it.
+    """
+    layers = {name for name, _ in unet.named_parameters()}
+    extra = sorted(name for name in layers if ".processor." in name or ".lora_" in name)
+    if extra or hasattr(unet, "_hf_hook") or getattr(unet, "encoder_hid_proj", None) is not None:
+        raise InputError(
+            f"Something is installed on the U-Net already ({extra[0] if extra else 'a hook'}). One "
+            "as published is needed. Call unload_ip_adapter(), fuse_lora() and "
+            "unload_lora_weights(), or remove_all_hooks() first, or share a pipeline of SwiftPie "
+            "with from_pipe()."
+        )

@@ -1,0 +1,167 @@
+"""The tiny family, whose networks are our own and belong together."""
+
+import importlib.resources
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.preset import Preset, read_preset
+from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
+from swiftpie.backbones.weights import fingerprint_of, load_network, unknown_fingerprint
+from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_reason
+from swiftpie.garbage import uncollected
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.inversion import TinyInversion
+from swiftpie.models.layout_predictor import LayoutPredictor
+from swiftpie.models.text import Pooling, TextTower
+from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.vision import ConvImageEncoder
+
+CHOICES = {"steps", "weights", "inversion"}
+IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
+INVERSION = "inversion"  # its folder; identities do not depend on it, so no fingerprint does
+
+
+class Tiny(Family):
+    """A U-Net of two levels with both branches inside, trained together with all the others."""
+
+    name = "tiny"
+
+    @uncollected()  # a search among all that was just imported would take as long as the rest
+    def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
+        """Load every network of a tiny preset in float32; see `Family`.
+
+        Raises:
+            ConfigError: The weights were not trained for so many steps, or leave no such choice.
+            WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
+        """
+        made = {name for name, value in choices.items() if value is not None}
+        if refused := sorted(made - CHOICES - IDLE_CHOICES):
+            raise ConfigError(
+                f"Preset {preset.name!r} was loaded with {refused[0]!r}. All of its networks "
+                "belong together and come with SwiftPie. Leave it out, or choose a Stable "
+                "Diffusion preset."
+            )
+        weights = choices.get("weights")
+        folder = _package_folder(preset) if weights is None else Path(weights)
+        preset = with_steps(with_stored_steps(preset, folder), choices.get("steps"))
+        networks = {
+            name: _ready(load_network(build, folder / name), device)
+            for name, build in (
+                ("text_encoder", _build_text_encoder),
+                ("image_encoder", _builder(ConvImageEncoder)),
+                ("autoencoder", _builder(PatchAutoencoder)),
+                ("denoiser", _builder(TinyDenoiser)),
+                ("layout_predictor", _builder(LayoutPredictor)),
+            )
+        }
+        text_encoder = networks.pop("text_encoder")
+        return Components(
+            preset=preset,
+            schedule=schedule_of(preset),
+            text=TextTower(_load_tokenizer(folder / "tokenizer"), text_encoder, Pooling.MEAN),
+            inversion=_load_inversion(folder, choices.get("inversion"), device),
+            fingerprint=fingerprint_of(folder, without=INVERSION),
+            **networks,
+        )
+
+    def check_dtype(self, preset: Preset, dtype: torch.dtype) -> None:
+        """Refuse all types but float32; see `Family`.
+
+        Raises:
+            CapabilityError: It is another.
+        """
+        if dtype is not torch.float32:
+            raise CapabilityError(
+                f"Preset {preset.name!r} was converted to {dtype}; it computes in float32 only. "
+                "Call pipe.to(torch.float32), or load it again."
+            )
+
+    def to_modules(self, components: Components) -> dict[str, Any]:
+        """Return the networks as they are; see `Family`."""
+        text = components.text
+        assert isinstance(text, TextTower), "this family reads prompts by one tower"
+        return {
+            "unet": components.denoiser,
+            "vae": components.autoencoder,
+            "text_encoder": text.encoder,
+            "tokenizer": text.tokenizer,
+            "image_encoder": components.image_encoder,
+            "layout_predictor": components.layout_predictor,
+            "inversion_unet": components.inversion,
+        }
+
+    def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
+        """Return the networks as they are, any of them exchanged; see `Family`."""
+        preset = read_preset(modules["preset"])
+        return Components(
+            preset=preset,
+            schedule=schedule_of(preset),
+            text=TextTower(modules["tokenizer"], modules["text_encoder"], Pooling.MEAN),
+            image_encoder=modules["image_encoder"],
+            autoencoder=modules["vae"],
+            denoiser=modules["unet"],
+            layout_predictor=modules["layout_predictor"],
+            inversion=modules["inversion_unet"],
+            fingerprint=modules["fingerprint"] if loaded is None else unknown_fingerprint(),
+        )
+
+
+FAMILY = Tiny()
+
+
+def _ready(network: nn.Module, device: str) -> Any:  # noqa: ANN401 - any network
+    return network.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def _load_inversion(folder: Path, chosen: str | Path | None, device: str) -> TinyInversion | None:
+    """Return the inversion network: the `chosen` one, or that of these weights if they have one."""
+    own = folder / INVERSION
+    if chosen is None and not own.is_dir():
+        return None
+    network: TinyInversion = _ready(
+        load_network(_builder(TinyInversion), own if chosen is None else Path(chosen)), device
+    )
+    return network
+
+
+def _package_folder(preset: Preset) -> Path:
+    kind, _, name = preset.source.partition(":")
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / name
+    if kind != "package" or not folder.is_dir():
+        raise WeightsError(
+            f"The weights of preset {preset.name!r} are not at {preset.source!r}. "
+            "Reinstall SwiftPie, or pass a folder with `weights=`."
+        )
+    return folder
+
+
+def _build_text_encoder(folder: Path) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig.from_pretrained(folder))
+
+
+def _builder(network: Any) -> Callable[[Path], nn.Module]:  # noqa: ANN401 - a diffusers class
+    def build(folder: Path) -> nn.Module:
+        model: nn.Module = network.from_config(network.load_config(folder))
+        return model
+
+    return build
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    if not (folder / "tokenizer.json").is_file():
+        raise WeightsError(f"There is no tokenizer.json in {folder}. Reinstall SwiftPie.")
+    try:
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    except Exception as error:  # the library raises nothing more precise
+        raise WeightsError(
+            f"The tokenizer in {folder} cannot be read ({short_reason(error)}). The one that the "
+            "weights were trained with is needed. Copy the folder again."
+        ) from error
+    return tokenizer

@@ -1,0 +1,107 @@
+"""The one path from a request to its pictures: prepare, denoise, decode."""
+
+from typing import overload
+
+import torch
+
+from swiftpie.backbones.components import Components
+from swiftpie.images import mask_to_pil, to_pil
+from swiftpie.masks import resize_mask
+from swiftpie.pipelines import edit, personalize
+from swiftpie.pipelines.denoise import Clock, OnStage, OnStep, Prepared, decode, denoise
+from swiftpie.pipelines.edit import EditResult
+from swiftpie.pipelines.face import as_personalize
+from swiftpie.pipelines.request import (
+    EditRequest,
+    FaceRequest,
+    Output,
+    PersonalizeRequest,
+    Request,
+)
+from swiftpie.types import GenerationResult
+
+
+@overload
+def draw(
+    components: Components,
+    request: EditRequest,
+    *,
+    on_stage: OnStage | None = None,
+    on_step: OnStep | None = None,
+) -> EditResult: ...
+@overload
+def draw(
+    components: Components,
+    request: PersonalizeRequest | FaceRequest,
+    *,
+    on_stage: OnStage | None = None,
+    on_step: OnStep | None = None,
+) -> GenerationResult: ...
+@torch.no_grad()
+def draw(
+    components: Components,
+    request: Request,
+    *,
+    on_stage: OnStage | None = None,
+    on_step: OnStep | None = None,
+) -> GenerationResult | EditResult:
+    """Draw what is asked for.
+
+    Args:
+        components: The loaded networks.
+        request: What to draw.
+        on_stage: Called with the name of each stage when it has ended; may raise to stop.
+        on_step: Called after each step; returns the latents to go on with.
+
+    Raises:
+        CapabilityError: The networks cannot do this.
+        ConfigError: The guidance is for another number of steps.
+        InputError: A number is out of range, or things do not go together.
+    """
+    clock = Clock(on_stage)
+    if isinstance(request, EditRequest):
+        plan = edit.prepare(components, request, clock)
+        return edit.put_back(_finish(plan.start, request, clock, on_step), plan, clock)
+    if isinstance(request, FaceRequest):
+        request = as_personalize(components, request)
+    prepared = personalize.prepare(components, request, clock)
+    return _finish(prepared, request, clock, on_step)
+
+
+def _finish(
+    prepared: Prepared,
+    request: PersonalizeRequest | EditRequest,
+    clock: Clock,
+    on_step: OnStep | None,
+) -> GenerationResult:
+    """Denoise and decode."""
+    components = prepared.components
+    denoised = denoise(
+        components,
+        prepared.latents,
+        prepared.text,
+        prepared.condition,
+        fresh=prepared.fresh,
+        on_step=on_step,
+        guidance=request.guidance,
+        shaping=request.shaping,
+        negative_prompt=request.negative_prompt,
+    )
+    clock.lap("denoise")
+    output = request.output if isinstance(request, PersonalizeRequest) else Output.PIL
+    tensor = denoised.latents
+    if output is not Output.LATENTS:
+        tensor = decode(components, tensor)
+    images = to_pil(tensor) if output is Output.PIL else []
+    clock.lap("decode")
+    cell_px = components.preset.latent_cell_px
+    size = (cell_px * denoised.latents.shape[2], cell_px * denoised.latents.shape[3])
+    return GenerationResult(
+        images=tuple(images),
+        subject_masks=tuple(mask_to_pil(resize_mask(denoised.subject_mask, size))),
+        regions=denoised.region,
+        seeds=request.seeds if isinstance(request, PersonalizeRequest) else (),
+        layouts=prepared.layouts,
+        timings_ms=clock.timings(),
+        tensor=None if output is Output.PIL else tensor,
+    )
