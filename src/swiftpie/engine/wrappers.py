@@ -12,14 +12,8 @@ from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.layout import Layout
 from swiftpie.models.denoiser import Denoiser, SubjectCondition
-<<<<<<< HEAD
-from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
-from swiftpie.types import Autoencoder, Posterior, TextCondition
-=======
-from swiftpie.models.latents import HasPosterior, Posterior
 from swiftpie.models.text import HasEncoders, PromptEncoder
-from swiftpie.types import Autoencoder, TextCondition
->>>>>>> core
+from swiftpie.types import Autoencoder, Posterior, TextCondition
 
 NETWORKS = ("denoiser", "autoencoder", "image_encoder", "inversion")  # the large ones, besides text
 

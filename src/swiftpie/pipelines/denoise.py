@@ -117,14 +117,10 @@ def _reader(
     used = {branch for step in range(num_steps) for branch in guidance.branches(step)}
     null_text = null_identity = None
     if not all(branch.has_text for branch in used):
-<<<<<<< HEAD
         negative = steering.get("negative_prompt", "")
         null_text = _null_text(components, negative, rows=len(text.pooled))
     if not all(branch.has_identity for branch in used):
         null_identity = null_tokens(components.image_encoder)
-=======
-        null_text = components.family.null_text(components.text)
->>>>>>> core
     return Reader(
         guidance=guidance,
         shaping=steering.get("shaping"),
@@ -137,10 +133,9 @@ def _reader(
 
 def _null_text(components: Components, negative: Prompts, *, rows: int) -> TextCondition:
     """Return what rows without the prompt read."""
-    text = read_prompts(components, negative, rows=rows)
-    # Stable Diffusion XL was trained with zeros where the others read an empty prompt.
-    has_zeros = negative == "" and components.preset.family is Family.SDXL
-    return zero_text(text) if has_zeros else text
+    if negative == "":
+        return components.family.null_text(components.text).repeat(rows)
+    return read_prompts(components, negative, rows=rows)
 
 
 @torch.no_grad()

@@ -10,32 +10,21 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVa
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-<<<<<<< HEAD
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor, nn
-from transformers import CLIPVisionModelWithProjection
-=======
-from torch import nn
->>>>>>> core
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.weights import own_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError
-<<<<<<< HEAD
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import Decoupled
 from swiftpie.guidance.style import Style, steering_of
-from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.pipelines.denoise import OnStep
-from swiftpie.pipelines.hub.folder import ADAPTER, find_adapter, write_folder
-=======
-from swiftpie.pipelines.hub.calling import CallingPipeline, spelled_as
->>>>>>> core
 from swiftpie.pipelines.hub.modules import (
     ADAPTER,
     OPTIONAL,

@@ -9,7 +9,6 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Family
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.guidance.style import Style
@@ -295,9 +294,9 @@ def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> T
         )
     states = states.to(components.device)
     mask = states.ne(0).any(-1).to(states.dtype)
-    if pooled is None and components.preset.family is Family.SDXL:
+    if pooled is None and components.family.needs_pooled_text:
         raise InputError(
-            "prompt_embeds came without pooled_prompt_embeds, which Stable Diffusion XL reads. "
+            "prompt_embeds came without pooled_prompt_embeds, which this preset's denoiser reads. "
             "Give both that `encode_prompt` returns."
         )
     if pooled is None:  # as `Pooling.MEAN` does it; other families do not read it
