@@ -32,7 +32,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.export import Function
 from swiftpie.engine.openvino.graphs import GraphCache, GraphStore
 from swiftpie.engine.session import Session
-from swiftpie.engine.wrappers import joined, shared_copy
+from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.pipelines.request import EditSettings
 from swiftpie.types import Identity
@@ -71,7 +71,7 @@ def autoencoders_of(components: Components, engine: str, scene: Scene) -> dict[s
     that these are compiled, and held, once.
     """
     tiny = LatentAutoencoder(tiny_decoder(scene))
-    kinds = {FULL: components.autoencoder, TINY: joined(components.autoencoder, tiny)}
+    kinds = {FULL: components.autoencoder, TINY: JoinedAutoencoder(components.autoencoder, tiny)}
     if scene.can_edit:
         kinds[BOTH_TINY] = tiny
     made = {
