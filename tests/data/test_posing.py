@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from swiftpie.data.posing import bounding_box, pose_subjects
+from swiftpie.data.placing import bounding_box, pose_subjects
 from swiftpie.layout import SUBJECT_FILL
 
 

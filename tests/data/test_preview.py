@@ -1,4 +1,4 @@
-from swiftpie.data.preview import contact_sheet
+from swiftpie.data.stickers import contact_sheet
 
 
 def test_contact_sheet_has_room_for_every_row(batch):

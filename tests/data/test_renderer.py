@@ -2,11 +2,17 @@ import pytest
 import torch
 
 from swiftpie.data.captions import Attributes
-from swiftpie.data.lighting import FOREGROUND_SHARE, contact_shadow, foregrounds, light
-from swiftpie.data.posing import lowest_point
-from swiftpie.data.renderer import draw_frames, render
+from swiftpie.data.placing import lowest_point
+from swiftpie.data.renderer import (
+    FOREGROUND_SHARE,
+    contact_shadow,
+    draw_frames,
+    foregrounds,
+    light,
+    render,
+)
+from swiftpie.data.scene import read_fields
 from swiftpie.data.scenes import SCENES
-from swiftpie.data.scenes.fields import read_fields
 from swiftpie.layout import Layout
 
 PLAIN = Attributes()

@@ -17,7 +17,7 @@ import torch
 
 from swiftpie.files import TEMPORARY
 from swiftpie.training.loop import fit
-from swiftpie.training.state_files import INDEX_FILE, read_state
+from swiftpie.training.state import INDEX_FILE, read_state
 from tests.training.toy import CONFIG, ToyStage
 
 STAGE = ToyStage(width=128)

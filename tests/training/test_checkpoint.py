@@ -8,8 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from swiftpie.errors import ConfigError
-from swiftpie.training.checkpoint import load_state, save_state
-from swiftpie.training.state_files import STATE_FILE
+from swiftpie.training.state import STATE_FILE, load_state, save_state
 
 
 def parts(width=4):

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, CLIPModel
 
 from swiftpie.errors import WeightsError
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
-from swiftpie.training.clip import read_judge
+from swiftpie.training.perceptual import read_judge
 from tests.backbones.tiny_models import make_image_encoder
 from tests.training.tiny_clip import SIDE_PX, make_clip
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from swiftpie.training.critic import RealismHead, middle_of, watch
+from swiftpie.training.critics import RealismHead, middle_features, middle_of
 
 
 def small_unet(middle):
@@ -22,7 +22,7 @@ def small_unet(middle):
 def test_the_narrowest_features_are_seen_and_nothing_stays_installed(middle):
     unet = small_unet(middle)
     inputs = (torch.randn(2, 4, 16, 16), 10, torch.randn(2, 3, 12))
-    with watch(unet) as seen:
+    with middle_features(unet) as seen:
         unet(*inputs)
         unet(*inputs)
     unet(*inputs)

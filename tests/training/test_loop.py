@@ -15,9 +15,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from swiftpie.errors import ConfigError
-from swiftpie.training.fitting.settings import learning_rate_factor
-from swiftpie.training.loop import NotFiniteError, fit
-from swiftpie.training.state_files import STATE_FILE, read_state
+from swiftpie.training.loop import NotFiniteError, fit, learning_rate_factor
+from swiftpie.training.state import STATE_FILE, read_state
 from tests.training.toy import CONFIG, ToyRivals, ToyStage
 
 KILLS = 32

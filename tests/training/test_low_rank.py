@@ -4,10 +4,10 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from swiftpie.training.low_rank import (
+from swiftpie.training.critics import (
     add_low_rank,
     low_rank_parts,
-    wear_low_rank,
+    use_low_rank,
     without_low_rank,
 )
 
@@ -57,7 +57,7 @@ def test_factors_of_others_are_worn_and_trained(unet):
     for path, part in others.items():
         if "lora_B" in path:
             torch.nn.init.normal_(part.weight)
-    wear_low_rank(unet, others)
+    use_low_rank(unet, others)
     with without_low_rank(unet):
         torch.testing.assert_close(unet(*inputs).sample, before)
     worn = unet(*inputs).sample
@@ -65,5 +65,5 @@ def test_factors_of_others_are_worn_and_trained(unet):
     worn.sum().backward()
     assert all(part.weight.grad is not None for part in others.values())
     assert all(part.weight.grad is None for part in own.values())
-    wear_low_rank(unet, own)
+    use_low_rank(unet, own)
     torch.testing.assert_close(unet(*inputs).sample, before)

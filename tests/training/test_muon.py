@@ -2,7 +2,7 @@
 
 import torch
 
-from swiftpie.training.muon import MATCH_ADAM, Muon, is_matrix_like, orthogonalise
+from swiftpie.training.optimizers import MATCH_ADAM, Muon, is_matrix_like, orthogonalise
 
 
 def test_singular_values_become_about_one():

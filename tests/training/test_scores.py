@@ -6,22 +6,21 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from swiftpie.schedules import PredictionType, build_schedule
-from swiftpie.training.scores import (
-    add_noise,
+from swiftpie.training.losses import (
+    add_noise_at,
     clean_loss,
     clean_of,
-    descend,
+    discriminator_loss,
     dmd_gradient,
     draw_levels,
-    fool_loss,
+    generator_loss,
     guide,
     integrate,
     levels_at,
-    noise_loss,
+    loss_of_gradient,
     noise_of,
     noised,
     shortfall,
-    tell_apart_loss,
     vsd_gradient,
 )
 
@@ -69,7 +68,7 @@ def test_drawn_timesteps_fill_their_range_and_follow_from_the_generator():
 @pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V, PredictionType.SAMPLE])
 def test_a_perfect_prediction_of_any_kind_gives_back_clean_latents_and_noise(kind):
     clean, noise, levels = normal(0), normal(1), levels_at(TIMESTEPS, like=normal(0))
-    noisy = add_noise(clean, noise, levels)
+    noisy = add_noise_at(clean, noise, levels)
     prediction = {
         PredictionType.EPSILON: noise,
         PredictionType.V: levels.alpha * noise - levels.sigma * clean,
@@ -100,7 +99,7 @@ def test_guiding_clean_latents_is_guiding_noise():
 def test_the_gradient_of_the_loss_is_the_given_one_over_the_number_of_elements():
     generated = normal(0).requires_grad_()
     gradient = normal(1)
-    loss = descend(generated, gradient)
+    loss = loss_of_gradient(generated, gradient)
     loss.backward()
     assert_equal(generated.grad, dense(gradient) / gradient.numel())
     assert_equal(loss, 0.5 * np.mean(dense(gradient) ** 2))
@@ -132,7 +131,7 @@ def test_descending_moves_the_student_from_the_critic_to_the_teacher(formula):
     levels = levels_at(TIMESTEPS, like=normal(0))
     generated, teacher = normal(0), normal(1)
     critic = generated  # it has learned exactly what the student makes
-    noisy = add_noise(generated, normal(2), levels)
+    noisy = add_noise_at(generated, normal(2), levels)
     if formula == "vsd":
         scores = [noise_of(noisy, clean, levels) for clean in (teacher, critic)]
         gradient = vsd_gradient(*scores, levels)
@@ -148,8 +147,6 @@ def test_critic_losses_vanish_for_a_perfect_prediction_and_weigh_timesteps():
     truth, guess = normal(0), normal(1)
     error = (dense(guess) - dense(truth)) ** 2
     assert float(clean_loss(truth, truth, levels)) == 0
-    assert float(noise_loss(truth, truth, levels)) == 0
-    assert_equal(noise_loss(guess, truth, levels), np.mean(alpha**2 * error))
     weight = np.minimum((alpha / sigma) ** 2, 5)
     assert weight.max() == 5
     assert weight.min() < 0.01
@@ -159,8 +156,8 @@ def test_critic_losses_vanish_for_a_perfect_prediction_and_weigh_timesteps():
 def test_discriminator_losses_are_softplus_of_the_logits():
     false, true = normal(0, (5, 1)), normal(1, (5, 1))
     softplus = [np.log1p(np.exp(dense(x))) for x in (-false, false, -true)]
-    assert_equal(fool_loss(false), softplus[0].mean())
-    assert_equal(tell_apart_loss(false, true), (softplus[1] + softplus[2]).mean())
+    assert_equal(generator_loss(false), softplus[0].mean())
+    assert_equal(discriminator_loss(false, true), (softplus[1] + softplus[2]).mean())
 
 
 def test_nothing_is_gained_above_the_threshold():
@@ -215,7 +212,7 @@ def test_both_gradients_hold_for_noise_predicting_u_nets(unet):
     generated = normal(0).requires_grad_()
     levels = levels_at(TIMESTEPS, like=generated)
     noise, text, empty = normal(1), normal(2, (3, 5, 12)), normal(3, (3, 5, 12))
-    noisy = add_noise(generated.detach(), noise, levels)
+    noisy = add_noise_at(generated.detach(), noise, levels)
     other = UNet2DConditionModel.from_config(unet.config).double().eval().requires_grad_(False)
 
     def guided(network):
@@ -223,7 +220,7 @@ def test_both_gradients_hold_for_noise_predicting_u_nets(unet):
         return guide(prompted, blank, 4.5)
 
     teacher, critic = guided(unet), guided(other)
-    descend(generated, vsd_gradient(teacher, critic, levels)).backward()
+    loss_of_gradient(generated, vsd_gradient(teacher, critic, levels)).backward()
     alpha, sigma = dense_levels()
     wanted = [noises(network, noisy, text, empty) for network in (unet, other)]
     assert np.abs(wanted[0] - wanted[1]).max() > 0.1
@@ -232,7 +229,7 @@ def test_both_gradients_hold_for_noise_predicting_u_nets(unet):
 
     generated.grad = None
     clean = [clean_of(noisy, one, levels, PredictionType.EPSILON) for one in (teacher, critic)]
-    descend(generated, dmd_gradient(generated.detach(), *clean)).backward()
+    loss_of_gradient(generated, dmd_gradient(generated.detach(), *clean)).backward()
     recovered = [(dense(noisy) - sigma * one) / alpha for one in wanted]
     distance = np.abs(dense(generated) - recovered[0]).mean(axis=(1, 2, 3), keepdims=True)
     matching = (recovered[1] - recovered[0]) / distance

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from swiftpie.errors import ConfigError, WeightsError
-from swiftpie.training.state_files import (
+from swiftpie.training.state import (
     INDEX_FILE,
     MIB,
     STATE_FILE,

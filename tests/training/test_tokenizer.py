@@ -5,7 +5,12 @@ import json
 import pytest
 
 from swiftpie.errors import WeightsError
-from swiftpie.training.tokenizer import MAX_TOKENS, from_text, to_text, train_tokenizer
+from swiftpie.training.stages.one_step_networks import (
+    MAX_TOKENS,
+    from_text,
+    to_text,
+    train_tokenizer,
+)
 
 PROMPTS = ["a hamster in the snow", "Ünicode zyzzyva"]
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from swiftpie.training.fitting.processes import join, leave
+from swiftpie.training.context import join_processes, leave_processes
 from swiftpie.training.loop import LoopConfig, Update, fit
 
 CONFIG = LoopConfig(steps=40, learning_rate=1e-2, log_every=1, sample_every=40, save_every=1)
@@ -74,7 +74,7 @@ def draw_inputs(draw, width):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    processes = join("cpu")
+    processes = join_processes("cpu")
     for event in fit(ToyStage(), CONFIG, Path(sys.argv[1]), processes=processes):
         sys.stdout.write(f"{json.dumps(dict(event.losses))}\n")
-    leave(processes)
+    leave_processes(processes)

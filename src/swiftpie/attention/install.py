@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from diffusers import UNet2DConditionModel
+from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
 from swiftpie.attention.detail import DetailAttention, Merge
@@ -37,12 +37,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Installation:
-    """The processors that serve a U-Net, and those they replaced."""
+    """The processors that serve a network, and those they replaced."""
 
-    network: UNet2DConditionModel
+    network: ModelMixin  # with attention processors: a U-Net, or a transformer
     plan: Plan
     originals: dict[str, object]
-    semantic: dict[str, SemanticAttention]  # by module path, every cross-attention
+    semantic: dict[str, SemanticAttention]  # by module path, every layer that reads the text
     detail: dict[str, DetailAttention]  # by module path, every self-attention
 
     @property

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from swiftpie.cli.console import examples, say
-from swiftpie.cli.options import DataPath, Force
+from swiftpie.cli.options import DataPath, Force, PictureOut
 
 NUM_SCENES = 16
 
@@ -67,7 +67,7 @@ def prepare(
 )
 def preview(
     *,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Picture to write.")],
+    out: PictureOut,
     data_path: DataPath = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides which scenes.")] = 0,
     size_px: Annotated[int, typer.Option(min=32, max=512, help="Side of one scene.")] = 128,
@@ -75,8 +75,7 @@ def preview(
 ) -> None:
     """Draw a sheet of random scenes: reference, picture and mask of each."""
     from swiftpie.data.archive import default_pack
-    from swiftpie.data.preview import contact_sheet
-    from swiftpie.data.stickers import StickerWorld
+    from swiftpie.data.stickers import StickerWorld, contact_sheet
     from swiftpie.data.subjects import load_subjects
     from swiftpie.images import check_image_target, save_image
 

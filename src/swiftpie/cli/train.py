@@ -22,8 +22,7 @@ from swiftpie.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from swiftpie.training.loop import Event
-    from swiftpie.training.recipes.config import TrainConfig
+    from swiftpie.training.loop import Event, TrainConfig
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -145,11 +144,10 @@ def _run(
     resumes: bool,
 ) -> None:
     from swiftpie.data.archive import default_pack
-    from swiftpie.training.context import Context
-    from swiftpie.training.fitting.processes import join, leave
+    from swiftpie.training.context import Context, join_processes, leave_processes
     from swiftpie.training.loop import fit
 
-    processes = join(device)
+    processes = join_processes(device)
     context = Context(data=data or default_pack(), runs=folder.parent, device=processes.device)
     stage = config.stage.build(context)
     if processes.is_main:
@@ -161,12 +159,12 @@ def _run(
         say(f"saved in {folder}; the same command goes on from there")
     else:
         deque(events, maxlen=0)  # trains as well, and leaves the talking to the main process
-    leave(processes)
+    leave_processes(processes)
 
 
 def _announce(folder: Path, *, resumes: bool) -> None:
     """Move an old run aside unless this one `resumes` it, and say what comes."""
-    from swiftpie.training.state_files import find_state
+    from swiftpie.training.state import find_state
 
     if not resumes and folder.exists():
         names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))

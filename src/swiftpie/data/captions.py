@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from swiftpie.data.scenes import Scene
+from swiftpie.data.scene import Scene
 
 Size = Literal["normal", "tiny", "huge"]
 Side = Literal["none", "left", "right"]

@@ -1,11 +1,13 @@
-"""An endless supply of sticker scenes with references, captions and everything known of them."""
+"""Batches of sticker scenes with references, captions and everything known of them."""
 
 import math
 from dataclasses import dataclass, replace
 from random import Random
 
 import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.data.captions import (
     Attributes,
@@ -13,18 +15,24 @@ from swiftpie.data.captions import (
     draw_caption,
     draw_pair_caption,
 )
-from swiftpie.data.placing import place
-from swiftpie.data.posing import pose_subjects
-from swiftpie.data.references import draw_references
-from swiftpie.data.renderer import Placed, Rendering, render
+from swiftpie.data.placing import place, pose_subjects
+from swiftpie.data.renderer import Placed, draw_frames, render
+from swiftpie.data.scene import mix, paste
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import CROWN, TOP_HAT, Split, Subjects
+from swiftpie.images import to_pil
 from swiftpie.layout import Layout
 
 NOISE_SHAPE = (32, 16, 16)  # latents of a 128 px picture
 
 _TURN_SHARE, _MAX_TURN = 0.4, 0.2  # of the subjects, by up to so many radians
 _HUE_SHARE = 0.3
+_JITTER = 0.008  # of the side, one pixel: cut-outs are centred, but no mask is exact
+_BRIGHTNESS = 0.10
+_WARMTH = 0.04
+_BACKGROUNDS = ("white", "colour", "gradient", "scene")
+_SHARES = (0.40, 0.25, 0.10, 0.25)
+_GAP_PX = 2  # between the rows of a contact sheet
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +105,16 @@ class StickerWorld:
             attributes = tuple(_beside(one) for one in attributes)
             companion = _companion(third, shown.roll(views, 0), scenes, attributes)
         layout = place(other if free_places or pairs else noise, shown, scenes, attributes)
-        rendering = self._render(noise, shown, scenes, attributes, layout, companion)
+        rendering = render(
+            noise,
+            shown,
+            scenes,
+            attributes,
+            accessories=self.accessories,
+            size_px=self.size_px,
+            layout=layout,
+            companion=companion,
+        )
         scenery = rendering.background[::views].roll(1, 0)  # never of its own first picture
         reference, reference_mask = draw_references(
             frames, scenery, random=random, generator=generator, size_px=self.size_px
@@ -115,26 +132,6 @@ class StickerWorld:
             attributes=attributes,
             companion_layout=companion and companion.layout,
             **rendering._asdict(),
-        )
-
-    def _render(
-        self,
-        noise: Tensor,
-        frames: Tensor,
-        scenes: list[int],
-        attributes: tuple[Attributes, ...],
-        layout: Layout,
-        companion: Placed | None,
-    ) -> Rendering:
-        return render(
-            noise,
-            frames,
-            scenes,
-            attributes,
-            accessories=self.accessories,
-            size_px=self.size_px,
-            layout=layout,
-            companion=companion,
         )
 
     def _choose(self, random: Random, count: int) -> list[int]:
@@ -195,3 +192,58 @@ def _choose_scenes(random: Random, count: int) -> list[int]:
         scene for _ in range(decks) for scene in random.sample(range(len(SCENES)), len(SCENES))
     ]
     return (dealt[:half] * 2)[:count]
+
+
+def draw_references(
+    frames: Tensor, scenery: Tensor, *, random: Random, generator: torch.Generator, size_px: int
+) -> tuple[Tensor, Tensor]:
+    """Return references (G, 3, R, R) in [-1, 1] and their exact masks (G, 1, R, R).
+
+    Args:
+        frames: Reference frames (G, 4, 128, 128).
+        scenery: Pictures (G, 3, R, R) in [-1, 1] to use as background now and then.
+        random: Chooses backgrounds.
+        generator: On the CPU; draws colours, light and place.
+        size_px: Side R of the references.
+    """
+    number = torch.rand(len(frames), 12, generator=generator).to(frames)
+    signed = 2 * number - 1
+    layout = Layout(
+        centre=0.5 + _JITTER * signed[:, :2],
+        scale=1 + _JITTER * signed[:, 2],
+        rotation=torch.zeros_like(number[:, 0]),
+        flip=torch.zeros_like(number[:, 0]),
+    )
+    sprite = draw_frames(frames, layout, size_px=size_px)
+    alpha = sprite[:, 3:]
+    warm = _WARMTH * signed[:, 4]
+    tint = torch.stack([1 + warm, torch.ones_like(warm), 1 - warm], dim=1)
+    gain = (tint * (1 + _BRIGHTNESS * signed[:, 3:4]))[:, :, None, None]
+    lit = torch.cat([(sprite[:, :3] * gain).minimum(alpha), alpha], dim=1)
+    kinds = random.choices(_BACKGROUNDS, _SHARES, k=len(frames))
+    first, second = number[:, 6:9, None, None], number[:, 9:12, None, None]
+    background = torch.ones_like(lit[:, :3])
+    height = torch.linspace(0, 1, size_px, device=frames.device).view(1, 1, -1, 1)
+    for row, kind in enumerate(kinds):
+        if kind == "colour":
+            background[row] = first[row]
+        elif kind == "gradient":
+            # Half way to white, as studio backdrops are.
+            background[row] = (1 + mix(first[row], second[row], height[0])) / 2
+        elif kind == "scene":
+            background[row] = (scenery[row] + 1) / 2
+    return paste(background, lit).clamp(0, 1) * 2 - 1, alpha
+
+
+def contact_sheet(batch: StickerBatch, columns: int = 4) -> Image.Image:
+    """Show every row of `batch` as reference, picture and mask, `columns` of these a line."""
+    views = len(batch.pixels) // len(batch.reference)
+    reference = batch.reference.repeat_interleave(views, dim=0)
+    mask = (batch.mask * 2 - 1).expand_as(batch.pixels)
+    triples = torch.cat([reference, batch.pixels, mask], dim=3)
+    cells = F.pad(triples, (0, _GAP_PX, 0, _GAP_PX), value=1)  # white
+    lines = -(-len(cells) // columns)
+    empty = torch.ones_like(cells[:1]).expand(lines * columns - len(cells), -1, -1, -1)
+    grid = torch.cat([cells, empty]).unflatten(0, (lines, columns)).permute(2, 0, 3, 1, 4)
+    (sheet,) = to_pil(grid.flatten(3, 4).flatten(1, 2)[None])
+    return sheet

@@ -16,7 +16,7 @@ from swiftpie.types import Prompts
 class Branch(StrEnum):
     """What a row of the denoiser's batch is told."""
 
-    NOTHING = "nothing"
+    UNCONDITIONAL = "unconditional"
     TEXT = "text"
     IDENTITY = "identity"
     BOTH = "both"
@@ -28,7 +28,7 @@ class Branch(StrEnum):
 
     @property
     def has_identity(self) -> bool:
-        """Whether it sees the subjects; else zero image features."""
+        """Whether it sees the subjects; else nobody, as the adapter was trained to see nobody."""
         return self in {Branch.IDENTITY, Branch.BOTH}
 
 

@@ -34,15 +34,23 @@ class LatentAutoencoder(nn.Module):
         from diffusers import AutoencoderTiny
 
         encoded = self.network.encode(pixels.to(self.network.dtype))
-        scale: float = self.network.config.scaling_factor
+        scale, shift = self._scale()
         if isinstance(self.network, AutoencoderTiny):
             latents = (encoded.latents * scale).float()
             return Posterior(latents, torch.zeros_like(latents))
         normal = encoded.latent_dist
-        return Posterior((normal.mode() * scale).float(), (normal.std * scale).float())
+        mean = normal.mode() - shift if shift else normal.mode()
+        return Posterior((mean * scale).float(), (normal.std * scale).float())
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W) of scaled latents (B, C, h, w), in float32."""
-        raw = latents.to(self.network.dtype) / self.network.config.scaling_factor
+        scale, shift = self._scale()
+        raw = latents.to(self.network.dtype) / scale
+        raw = raw + shift if shift else raw
         decoded: Tensor = self.network.decode(raw).sample
         return decoded.float()
+
+    def _scale(self) -> tuple[float, float]:
+        """Return what latents are multiplied by, after what is taken from them."""
+        config = self.network.config
+        return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0)

@@ -11,8 +11,7 @@ from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.plain import Plain
-from swiftpie.guidance.nothing import null_tokens
-from swiftpie.guidance.rows import Reader
+from swiftpie.guidance.rows import Reader, null_tokens
 from swiftpie.layout import Layout
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition

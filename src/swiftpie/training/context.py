@@ -1,12 +1,101 @@
-"""What a stage needs from outside: the subjects, a device and the folder of all runs."""
+"""Where a run happens: its processes and device, its data and the folders of earlier runs."""
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar, cast
+
+import torch
+from torch import distributed, nn
 
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.data.subjects import Split, Subjects, load_subjects
 from swiftpie.errors import ConfigError
+
+T = TypeVar("T")
+
+# What torchrun, accelerate and the MPI launchers tell the processes that they start.
+LAUNCHED = ("LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that were launched together; alone by default.
+
+    Every method but the properties is collective: all processes have to call it.
+    """
+
+    rank: int = 0
+    count: int = 1
+    device: str = "cpu"
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes, prints and samples."""
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """Return the `value` of every process, in the order of ranks."""
+        if self.count == 1:
+            return [value]
+        found: list[T | None] = [None] * self.count
+        distributed.all_gather_object(found, value)
+        return cast("list[T]", found)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over processes, where an absent one counts as 0.
+
+        A gradient that is absent everywhere stays absent, so that its weight is not decayed.
+        """
+        if self.count == 1:
+            return
+        chosen = list(parameters)
+        present = torch.tensor([float(p.grad is not None) for p in chosen])
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in chosen]
+        flat = torch.cat([present.to(parts[0].device), *(part.flatten() for part in parts)])
+        distributed.all_reduce(flat)
+        somewhere, *means = flat.split([len(chosen), *(part.numel() for part in parts)])
+        for parameter, mean, count in zip(chosen, means, somewhere.tolist(), strict=True):
+            parameter.grad = (mean / self.count).view_as(parameter) if count else None
+
+    def average_buffers(self, network: nn.Module) -> None:
+        """Replace running statistics, which each process collects itself, by their means."""
+        if self.count == 1:
+            return
+        with torch.no_grad():
+            for buffer in network.buffers():
+                if buffer.is_floating_point():
+                    distributed.all_reduce(buffer)
+                    buffer.div_(self.count)
+
+
+SINGLE_PROCESS = Processes()
+
+
+def join_processes(device: str) -> Processes:
+    """Return this process as the launcher placed it; alone if there was no launcher.
+
+    Args:
+        device: What the user asked for; with several GPUs each process takes its own.
+    """
+    if not any(name in os.environ for name in LAUNCHED):
+        return Processes(device=device)
+    from accelerate import PartialState  # type: ignore[import-untyped]  # has no annotations
+
+    state = PartialState(cpu=device == "cpu")
+    count = state.num_processes
+    own = device if count == 1 else str(state.device)
+    return Processes(rank=state.process_index, count=count, device=own)
+
+
+def leave_processes(processes: Processes) -> None:
+    """Wait for the others and close the connections."""
+    if processes.count > 1:
+        distributed.barrier()
+        distributed.destroy_process_group()
+
 
 PACKAGED = "mini"  # names the weights inside the package
 

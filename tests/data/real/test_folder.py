@@ -1,7 +1,6 @@
 """Folders of photos are listed by subject, with the captions that lie beside them."""
 
-from swiftpie.data.real.entries import caption_of, words_of
-from swiftpie.data.real.folder import list_folder
+from swiftpie.data.photo_listing import caption_of, list_folder, words_of
 from tests.data.real.photos import make_folder, photo
 
 

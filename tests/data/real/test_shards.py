@@ -2,9 +2,8 @@
 
 import pytest
 
-from swiftpie.data.real.entries import caption_of
-from swiftpie.data.real.shards import list_shards
-from swiftpie.data.real.shots import open_photos
+from swiftpie.data.photo_listing import caption_of, list_shards
+from swiftpie.data.photographs import open_photos
 from swiftpie.errors import InputError
 from tests.data.real.photos import make_tar, sample_members
 
@@ -23,7 +22,7 @@ def test_members_are_read_at_their_place(tmp_path):
     for number, colour in enumerate([(200, 0, 0), (0, 0, 200)]):
         make_tar(tmp_path / f"{number}.tar", sample_members("x/1", colour))
     photos = open_photos(tmp_path, size_px=64)
-    colours = [photos.shot(number).frame[:3].float().mean((1, 2)) for number in range(2)]
+    colours = [photos.get(number).frame[:3].float().mean((1, 2)) for number in range(2)]
     assert [int(colour.argmax()) for colour in colours] == [0, 2]
     assert not photos.cut
 
@@ -48,7 +47,7 @@ def test_a_tar_cut_off_in_the_middle_keeps_what_came_before(tmp_path):
     photos = open_photos(path, size_px=64)
     photos.check()
     assert "0.tar:x/1" not in photos.skipped
-    assert photos.shot(0) is not None
+    assert photos.get(0) is not None
     assert "0.tar" in photos.skipped
 
 

@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from swiftpie.data.real.augment import Augmentation, augment
-from swiftpie.data.real.entries import Listing
-from swiftpie.data.real.shots import Photos, open_photos
-from swiftpie.data.real.views import PhotoViews
+from swiftpie.data.photo_listing import Listing
+from swiftpie.data.photographs import Augmentation, Photos, PhotoViews, augment, open_photos
 from swiftpie.errors import InputError
 from tests.data.real.photos import make_folder, photo
 
@@ -66,7 +64,7 @@ def test_references_of_another_view_are_another_photo(folder):
     other = views(folder, augmentation=STILL, cross_view=1.0)
     photos = same.photos
     tiles, frames = (
-        {n: photos.shot(n)[part][:3].float() / 127.5 - 1 for n in range(6)} for part in (0, 1)
+        {n: photos.get(n)[part][:3].float() / 127.5 - 1 for n in range(6)} for part in (0, 1)
     )
 
     def pairs(chosen):
@@ -118,7 +116,7 @@ def test_a_subject_without_a_mask_is_cut_out_and_named(tmp_path):
     clear.save(tmp_path / "cup" / "clear.png")
     photos = open_photos(tmp_path, size_px=SIDE)
     assert "1 without a mask were cut out by colour (cup/plain.png)" in photos.check()
-    found, given = (photos.shot(n).tile[3].float() for n in (1, 0))
+    found, given = (photos.get(n).tile[3].float() for n in (1, 0))
     assert (found - given).abs().mean() < 10
 
 

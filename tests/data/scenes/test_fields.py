@@ -1,6 +1,6 @@
 import torch
 
-from swiftpie.data.scenes.fields import read_fields
+from swiftpie.data.scene import read_fields
 from swiftpie.models.tiny import anchored
 from swiftpie.noise import anchors, layout_uniforms
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from swiftpie.data.scene import read_fields
 from swiftpie.data.scenes import SCENES
-from swiftpie.data.scenes.fields import read_fields
 
 
 def draw_fields(size_px, seed=0):

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from swiftpie.errors import ConfigError
-from swiftpie.training.fitting.optimizers import make_groups, named_optimizers
+from swiftpie.training.optimizers import make_groups, named_optimizers
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from swiftpie.config import from_json, override, to_json
-from swiftpie.training.recipes.distill import mini_dmd2, mini_reflow, mini_teacher, mini_vsd
+from swiftpie.training.recipes.mini import mini_dmd2, mini_reflow, mini_teacher, mini_vsd
 
 
 @pytest.mark.parametrize("recipe", [mini_teacher, mini_reflow, mini_vsd, mini_dmd2])

@@ -1,5 +1,5 @@
 from swiftpie.config import override
-from swiftpie.training.recipes.judges import mini_judges
+from swiftpie.training.recipes.mini import mini_judges
 
 
 def test_the_settings_of_the_stage_can_be_overridden():

@@ -10,11 +10,10 @@ from safetensors.torch import load_file
 
 from swiftpie.training.context import Context
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.distill.conditions import NOTHING_DROPPED, encode
-from swiftpie.training.stages.distill.sources import Scenes, load_pair
-from swiftpie.training.state_files import STATE_FILE
+from swiftpie.training.stages.distillation import NOTHING_DROPPED, SceneSettings, encode, load_pair
+from swiftpie.training.state import STATE_FILE
 
-SCENES = Scenes(num_subjects=2, views=1, drops=NOTHING_DROPPED)
+SCENES = SceneSettings(num_subjects=2, views=1, drops=NOTHING_DROPPED)
 LOOP = LoopConfig(
     steps=2, learning_rate=1e-4, log_every=1, sample_every=2, save_every=1, uses_muon=False
 )

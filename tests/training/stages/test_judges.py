@@ -12,8 +12,8 @@ from swiftpie.training.stages.judges import (
     JudgesConfig,
     JudgesStage,
     attribute_labels,
-    contrast,
-    interrogate,
+    attribute_loss,
+    contrastive_loss,
 )
 
 MAX_BYTES = 2**20
@@ -32,17 +32,17 @@ def network(stage):
 
 def test_partners_that_agree_cost_less_than_strangers():
     vectors = F.normalize(torch.eye(4, 8), dim=1)
-    assert float(contrast(vectors, vectors)) < 0.01
-    assert float(contrast(vectors, vectors.roll(1, 0))) > 5
+    assert float(contrastive_loss(vectors, vectors)) < 0.01
+    assert float(contrastive_loss(vectors, vectors.roll(1, 0))) > 5
 
 
 def test_right_answers_cost_less_than_wrong_ones():
     wanted = {"size": torch.tensor([0, 1, 2]), "colour": torch.tensor([0, 1, 0])}
     sure = {name: 9 * F.one_hot(labels).float() for name, labels in wanted.items()}
-    assert float(interrogate(sure, wanted)) < 0.01
+    assert float(attribute_loss(sure, wanted)) < 0.01
     for name in wanted:
         wrong = sure | {name: -sure[name]}
-        assert float(interrogate(wrong, wanted)) > 4
+        assert float(attribute_loss(wrong, wanted)) > 4
 
 
 def test_the_same_step_gives_the_same_losses_and_another_step_others(stage, network):

@@ -28,7 +28,7 @@ from swiftpie.backbones.adapters import (
     write_adapter,
 )
 from swiftpie.backbones.checkpoints.lora import fuse_lora_file
-from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
@@ -82,7 +82,7 @@ class StableDiffusion(Family):
         _check_choices(preset, choices)
         reader = Reader(
             device=device,
-            dtype=choices.get("dtype") or torch.float32,
+            dtype=dtype_of(choices),
             allow_pickle=choices.get("allow_pickle", False),
         )
         sources = locate(preset, choices, folders=self.folders, prefers_half=reader.dtype in HALVES)

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.data.posing import pose_subjects
-from swiftpie.data.references import draw_references
+from swiftpie.data.placing import pose_subjects
 from swiftpie.data.scenes import SCENES
+from swiftpie.data.stickers import draw_references
 from swiftpie.evaluation.benchmarks.stickers import SIZE_PX, StickerBenchmark
 from swiftpie.evaluation.case import Case
 from swiftpie.images import mask_to_pil, to_pil

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from swiftpie.data.posing import pose_subjects
+from swiftpie.data.placing import pose_subjects
 from swiftpie.data.subjects import Subjects
 
 

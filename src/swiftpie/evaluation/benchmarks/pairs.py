@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.data.captions import Attributes
-from swiftpie.data.posing import lowest_point
+from swiftpie.data.placing import lowest_point
 from swiftpie.data.renderer import Placed, Rendering, render
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE

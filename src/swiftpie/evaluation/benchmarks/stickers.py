@@ -12,10 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.data.captions import Attributes
-from swiftpie.data.references import draw_references
 from swiftpie.data.renderer import Rendering, render
 from swiftpie.data.scenes import SCENES
-from swiftpie.data.stickers import NOISE_SHAPE, StickerWorld
+from swiftpie.data.stickers import NOISE_SHAPE, StickerWorld, draw_references
 from swiftpie.evaluation.benchmarks.held_out import HeldOut
 from swiftpie.evaluation.case import Case
 from swiftpie.images import fit_square, mask_to_pil, to_pil

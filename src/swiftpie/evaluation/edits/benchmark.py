@@ -10,7 +10,8 @@ from torch import Tensor
 
 from swiftpie.data.placing import place
 from swiftpie.data.renderer import Placed, Rendering, render
-from swiftpie.data.scenes import SCENES, Scene
+from swiftpie.data.scene import Scene
+from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE
 from swiftpie.data.subjects import Subjects
 from swiftpie.errors import ConfigError

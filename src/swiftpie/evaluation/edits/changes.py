@@ -6,7 +6,8 @@ from random import Random
 from types import MappingProxyType
 
 from swiftpie.data.captions import draw_empty_caption
-from swiftpie.data.scenes import SCENES, Scene
+from swiftpie.data.scene import Scene
+from swiftpie.data.scenes import SCENES
 from swiftpie.evaluation.benchmarks.stickers import ASKED, with_article
 from swiftpie.evaluation.edits.case import EditKind
 

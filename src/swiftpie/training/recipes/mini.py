@@ -1,10 +1,15 @@
-"""How the mini model is trained, in order; measured figures are in the model card."""
+"""How the mini model is trained, distilled, inverted and judged."""
 
-from swiftpie.training.loop import LoopConfig
-from swiftpie.training.recipes.config import TrainConfig
+from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.autoencoder import AutoencoderConfig
-from swiftpie.training.stages.one_step.stage import OneStepConfig
-from swiftpie.training.stages.one_step.tasks import Tasks
+from swiftpie.training.stages.distillation import SceneSettings
+from swiftpie.training.stages.dmd2 import Dmd2Config
+from swiftpie.training.stages.judges import JudgesConfig
+from swiftpie.training.stages.one_step import OneStepConfig
+from swiftpie.training.stages.one_step_tasks import Tasks
+from swiftpie.training.stages.reflow import ReflowConfig
+from swiftpie.training.stages.teacher import TeacherConfig
+from swiftpie.training.stages.vsd import VsdConfig
 
 
 def mini_autoencoder() -> TrainConfig:
@@ -32,3 +37,43 @@ def mini_repainting() -> TrainConfig:
             start="mini_one_step", num_subjects=6, pixel_weight=1.0, pixel_samples=8, tasks=tasks
         ),
     )
+
+
+SCENES = SceneSettings(num_subjects=6)
+
+
+def mini_teacher() -> TrainConfig:
+    """Multi-step diffusion teacher of sticker scenes, from the packaged weights on."""
+    return TrainConfig(
+        loop=LoopConfig(steps=3000, learning_rate=1e-3),
+        stage=TeacherConfig(scenes=SCENES),
+    )
+
+
+def mini_reflow() -> TrainConfig:
+    """One-step student of the teacher's own pairs of noise and picture, needs mini-teacher."""
+    return TrainConfig(
+        loop=LoopConfig(steps=2000, learning_rate=1e-3),
+        stage=ReflowConfig(scenes=SCENES),
+    )
+
+
+def mini_vsd() -> TrainConfig:
+    """One-step student by variational score distillation, needs mini-teacher and peft."""
+    steps = 2000
+    loop = LoopConfig(steps=steps, learning_rate=1e-5, learning_rates=(1e-5, 1e-3), uses_muon=False)
+    return TrainConfig(loop=loop, stage=VsdConfig(scenes=SCENES, similarity_steps=steps))
+
+
+def mini_dmd2() -> TrainConfig:
+    """One-step student by distribution matching with a discriminator, needs mini-teacher."""
+    loop = LoopConfig(steps=5000, learning_rate=1e-5, max_gradient_norm=10.0, uses_muon=False)
+    return TrainConfig(loop=loop, stage=Dmd2Config(scenes=SCENES))
+
+
+def mini_judges() -> TrainConfig:
+    """Judges of subjects, scenes and attributes in sticker scenes; 10 minutes on one core."""
+    loop = LoopConfig(
+        steps=1100, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=200
+    )
+    return TrainConfig(loop=loop, stage=JudgesConfig())

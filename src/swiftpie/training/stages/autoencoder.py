@@ -11,7 +11,7 @@ from swiftpie.data.stickers import StickerWorld
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.training.context import Context
-from swiftpie.training.losses import gradient_l1
+from swiftpie.training.losses import gradient_l1, psnr_db
 
 PCA_BATCHES = 6
 VALIDATION_SEED = 2**31 - 1
@@ -78,8 +78,7 @@ class AutoencoderStage:
         pixels = self.held_out.batch(32, 1, seed=VALIDATION_SEED).pixels
         decoded = network.decode_raw(network.encode_raw(pixels)).clamp(-1, 1)
         contact_sheet([to_pil(pixels[:12]), to_pil(decoded[:12])], cell_px=128).save(path)
-        error = (decoded - pixels).square().mean((1, 2, 3)) / 4  # the range is 2 wide
-        return {"psnr_db": float(-10 * error.log10().mean())}
+        return {"psnr_db": psnr_db(decoded, pixels)}
 
     def export(self, network: nn.Module, folder: Path) -> None:
         """Write the autoencoder with measured latent statistics."""

@@ -90,9 +90,9 @@ class JudgesStage:
             )
         wanted = attribute_labels(batch)
         return {
-            "subject": contrast(vectors[0::2], vectors[1::2]),
+            "subject": contrastive_loss(vectors[0::2], vectors[1::2]),
             "scene": F.cross_entropy(logits, batch.scene, label_smoothing=0.02),
-            "attributes": interrogate(answers, {name: wanted[name][0::2] for name in wanted}),
+            "attributes": attribute_loss(answers, {name: wanted[name][0::2] for name in wanted}),
         }
 
     @torch.no_grad()
@@ -136,7 +136,7 @@ def attribute_labels(batch: StickerBatch) -> dict[str, Tensor]:
     }
 
 
-def interrogate(answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
+def attribute_loss(answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
     """Return the mean cross-entropy of all questions.
 
     Args:
@@ -150,7 +150,7 @@ def interrogate(answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
     return torch.stack(terms).mean()
 
 
-def contrast(first: Tensor, second: Tensor) -> Tensor:
+def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
     """Return how well rows find their partner among all, from both sides (InfoNCE).
 
     Args:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from swiftpie.training.context import Context
-from swiftpie.training.stages.adapter.config import AdapterConfig
-from swiftpie.training.stages.adapter.settings import TeacherSettings, Weights
+from swiftpie.training.stages.adapter import AdapterConfig
+from swiftpie.training.stages.adapter_settings import LossWeights, TeacherSettings
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter, make_unet
 from tests.data.real.photos import make_folder
 from tests.training.tiny_clip import make_clip
@@ -60,7 +60,7 @@ def build_matching(build, place):
 
     def build_stage(*, teacher=None, **changes):
         parts = {"unet": place / "teacher", "adapter": place / "teacher.safetensors", "rank": 2}
-        settings = {"loss": Weights(matching=1.0)} | changes
+        settings = {"loss": LossWeights(matching=1.0)} | changes
         return build(teacher=TeacherSettings(**parts | (teacher or {})), **settings)
 
     return build_stage

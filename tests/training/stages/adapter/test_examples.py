@@ -7,24 +7,22 @@ import torch
 
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.schedules import PredictionType, build_schedule
-from swiftpie.training.stages.adapter.examples import make_supply
-from swiftpie.training.stages.adapter.forward import draw_chances
-from swiftpie.training.stages.adapter.losses import crop_around
-from swiftpie.training.stages.adapter.perceptual import (
+from swiftpie.training.perceptual import (
     feature_distance,
     masked_mean,
     model_features,
 )
-from swiftpie.training.stages.adapter.prompts import make_prompt
-from swiftpie.training.stages.adapter.settings import Drops, Source, Weights
+from swiftpie.training.stages.adapter_examples import make_prompt, open_examples
+from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights, Source
+from swiftpie.training.stages.adapter_student import crop_around, draw_chances
 
 
 def test_a_warm_up_hides_the_looks_and_keeps_part_of_the_noise(build):
-    stage = build(source="synthetic", loss=Weights(latents=1, adversarial=0, identity=0))
-    batch, again = (stage.supply.batch(2, 7) for _ in range(2))
+    stage = build(source="synthetic", loss=LossWeights(latents=1, adversarial=0, identity=0))
+    batch, again = (stage.example_source.batch(2, 7) for _ in range(2))
     assert torch.equal(batch.noise, again.noise)
     assert torch.equal(batch.reference, again.reference)
-    assert not torch.equal(batch.noise, stage.supply.batch(2, 8).noise)
+    assert not torch.equal(batch.noise, stage.example_source.batch(2, 8).noise)
     assert (batch.reference * (batch.reference_mask == 0)).abs().max() == 0
     terms = next(stage.updates(stage.network(), 0, 7)).terms
     assert terms.keys() == {"latents", "maps", "subject", "whole"}
@@ -41,7 +39,7 @@ def test_prompts_of_a_warm_up_name_the_subject_twice_and_its_looks_once():
 
 def test_targets_of_photos_are_the_photos(build):
     stage = build()
-    batch = stage.supply.batch(2, 0)
+    batch = stage.example_source.batch(2, 0)
     torch.testing.assert_close(batch.latents, stage.base.autoencoder.encode(batch.pixels))
     assert batch.noise.std() > 0.8
 
@@ -49,13 +47,16 @@ def test_targets_of_photos_are_the_photos(build):
 def test_an_inversion_network_gives_half_of_the_noise(build, place):
     plain = build()
     stage = build(inversion=place / "pipeline" / "unet")
-    pairs = [(stage.supply.batch(4, n).noise, plain.supply.batch(4, n).noise) for n in range(4)]
+    pairs = [
+        (stage.example_source.batch(4, n).noise, plain.example_source.batch(4, n).noise)
+        for n in range(4)
+    ]
     same = [torch.equal(a, b) for one, two in pairs for a, b in zip(one, two, strict=True)]
     assert 0 < sum(same) < len(same)
 
 
 def test_conditions_are_withheld_as_often_as_the_settings_say():
-    drops = Drops(semantic=0.1, detail=0.3, both=0.05, text=0.05, rescaled=0.3)
+    drops = AdapterDrops(semantic=0.1, detail=0.3, both=0.05, text=0.05, rescaled=0.3)
     chances = draw_chances(20_000, drops, seed=5)
     shares = [
         float((chances.identity_scale == 0).float().mean()),
@@ -115,7 +116,7 @@ def test_a_warm_up_needs_a_base_that_draws_in_one_step(build):
     schedule = build_schedule((999, 499), PredictionType.EPSILON)
     base = replace(stage.base, components=replace(stage.base.components, schedule=schedule))
     with pytest.raises(ConfigError, match="in several steps"):
-        make_supply(base, replace(stage.settings, source=Source.SYNTHETIC))
+        open_examples(base, replace(stage.settings, source=Source.SYNTHETIC))
 
 
 def test_bases_of_several_steps_learn_from_photos(build):

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from swiftpie.errors import ConfigError
-from swiftpie.training.clip import read_judge
-from swiftpie.training.stages.adapter.losses import prompt_term
-from swiftpie.training.stages.adapter.settings import Weights
+from swiftpie.training.perceptual import read_judge
+from swiftpie.training.stages.adapter_settings import LossWeights
+from swiftpie.training.stages.adapter_student import prompt_term
 
 CAPTIONS = ["a red cup", "a blue vase on a table"]
-ALONE = Weights(subject=0, whole=0, identity=0, maps=0, adversarial=0, prompt=0.5)
+SINGLE_PROCESS = LossWeights(subject=0, whole=0, identity=0, maps=0, adversarial=0, prompt=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +62,13 @@ def test_pictures_that_were_told_nothing_do_not_count(judge, drawn):
 
 
 def test_it_needs_a_model_and_fades(build, place):
-    assert build(loss=ALONE).judge is None
-    assert build(prompt_model=place / "clip", loss=Weights(prompt=0)).judge is None
+    assert build(loss=SINGLE_PROCESS).judge is None
+    assert build(prompt_model=place / "clip", loss=LossWeights(prompt=0)).judge is None
     stage = build(
         prompt_model=place / "clip",
         prompt_threshold=1.0,
         prompt_steps=4,
-        loss=replace(ALONE, latents=1),
+        loss=replace(SINGLE_PROCESS, latents=1),
     )
     network = stage.network()
     first, later, last = (next(stage.updates(network, step, 3)).terms for step in (0, 1, 4))
@@ -80,7 +80,7 @@ def test_it_needs_a_model_and_fades(build, place):
 
 
 def test_it_may_be_the_only_term(build, place):
-    stage = build(prompt_model=place / "clip", prompt_threshold=1.0, loss=ALONE)
+    stage = build(prompt_model=place / "clip", prompt_threshold=1.0, loss=SINGLE_PROCESS)
     network = stage.network()
     (update,) = stage.updates(network, 0, 3)
     assert update.terms.keys() == {"prompt"}

@@ -3,11 +3,11 @@
 import torch
 
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.adapter.networks import AdapterNetworks
-from swiftpie.training.stages.adapter.settings import Drops, Weights
-from swiftpie.training.state_files import read_state
+from swiftpie.training.stages.adapter_networks import AdapterNetworks
+from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights
+from swiftpie.training.state import read_state
 
-NEVER = Drops(semantic=0, detail=0, both=0, text=0, rescaled=0)
+NEVER = AdapterDrops(semantic=0, detail=0, both=0, text=0, rescaled=0)
 LOOP = LoopConfig(
     steps=30,
     learning_rate=5e-3,
@@ -108,10 +108,10 @@ def test_every_trained_weight_of_the_adapter_gets_a_gradient(build):
 
 def test_withheld_conditions_reach_no_weight(build):
     for drops, silent in (
-        (Drops(semantic=1, detail=0, both=0, text=0), "to_v_ip"),
-        (Drops(semantic=0, detail=1, both=0, text=0), "to_v_ref"),
+        (AdapterDrops(semantic=1, detail=0, both=0, text=0), "to_v_ip"),
+        (AdapterDrops(semantic=0, detail=1, both=0, text=0), "to_v_ref"),
     ):
-        stage = build(drops=drops, loss=Weights(adversarial=0, maps=0))
+        stage = build(drops=drops, loss=LossWeights(adversarial=0, maps=0))
         found = gradients(stage, stage.network(), 0)
         named = {name: gradient for name, gradient in found.items() if "to_v_" in name}
         assert any(gradient.any() for name, gradient in named.items() if silent not in name)
@@ -119,7 +119,7 @@ def test_withheld_conditions_reach_no_weight(build):
 
 
 def test_losses_of_weight_zero_are_left_out(build):
-    only = Weights(latents=1, subject=0, whole=0, identity=0, maps=0, adversarial=0)
+    only = LossWeights(latents=1, subject=0, whole=0, identity=0, maps=0, adversarial=0)
     stage = build(loss=only)
     updates = list(stage.updates(stage.network(), 0, 0))
     assert [update.group for update in updates] == ["adapter"]

@@ -2,17 +2,17 @@
 
 import torch
 
-from swiftpie.training.scores import guide
-from swiftpie.training.stages.distill.conditions import (
+from swiftpie.training.losses import guide
+from swiftpie.training.stages.distillation import (
     NOTHING_DROPPED,
     encode,
-    fast_precision,
     noise_generator,
     predict,
     predict_guided,
     sample_ddim,
 )
-from swiftpie.training.stages.one_step.showing import Drops
+from swiftpie.training.stages.one_step import fast_precision
+from swiftpie.training.stages.one_step_tasks import Drops
 
 
 @torch.no_grad()

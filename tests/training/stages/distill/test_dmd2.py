@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.training.scores import noised
-from swiftpie.training.stages.distill.conditions import fast_precision, predict
-from swiftpie.training.stages.distill.dmd2 import Dmd2Config, Dmd2Stage
+from swiftpie.training.losses import noised
+from swiftpie.training.stages.distillation import predict
+from swiftpie.training.stages.dmd2 import Dmd2Config, Dmd2Stage
+from swiftpie.training.stages.one_step import fast_precision
 from tests.training.stages.conftest import LOOP, SCENES, changed_parts
 
 CONFIG = Dmd2Config(scenes=SCENES, student_every=2)
@@ -27,7 +28,9 @@ def network(stage):
 
 
 def test_terms_of_no_weight_are_left_out(stage, network):
-    config = replace(CONFIG, fool_weight=0.0, regression_weight=0.0, tell_apart_weight=0.0)
+    config = replace(
+        CONFIG, adversarial_weight=0.0, regression_weight=0.0, discriminator_weight=0.0
+    )
     updates = replace(stage, config=config).updates(network, 0, 3)
     assert [(group, set(terms)) for group, terms in updates] == [
         ("student", {"distillation"}),
@@ -78,9 +81,9 @@ def test_the_discriminator_reaches_the_student_through_the_denoiser(network, enc
 def test_each_group_trains_what_it_owns_and_the_student_loads_as_a_preset(stage, train, sprite):
     config = replace(LOOP, steps=3, sample_every=3, learning_rates=(1e-4, 0.0))
     events, folder = train(stage, config)
-    assert {"critic", "tell_apart"} <= events[1].losses.keys()
+    assert {"critic", "discriminator"} <= events[1].losses.keys()
     assert "distillation" not in events[1].losses
-    assert {"distillation", "fool", "regression", "psnr_db"} <= events[2].losses.keys()
+    assert {"distillation", "adversarial", "regression", "psnr_db"} <= events[2].losses.keys()
     # The student's term flows through the critic, whose own learning rate is 0 here.
     assert {name.split(".")[0] for name in changed_parts(folder, stage.network())} == {"student"}
     session = swiftpie.load("mini", weights=folder / "export")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.training.stages.distill.conditions import NOTHING_DROPPED, encode, sample_ddim
-from swiftpie.training.stages.distill.reflow import ReflowConfig, ReflowStage
+from swiftpie.training.stages.distillation import NOTHING_DROPPED, encode, sample_ddim
+from swiftpie.training.stages.reflow import ReflowConfig, ReflowStage
 from tests.training.stages.conftest import SCENES
 
 CONFIG = ReflowConfig(scenes=SCENES, sampling_steps=1, guidance=2.0, num_batches=2, pixel_samples=1)

@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from swiftpie.errors import ConfigError
-from swiftpie.training.stages.distill.sources import load_model, load_pair
-from swiftpie.training.stages.one_step.networks import trainable
-from swiftpie.training.tokenizer import VOCABULARY
+from swiftpie.training.stages.distillation import load_model, load_pair
+from swiftpie.training.stages.one_step_networks import VOCABULARY, trainable
 from tests.training.stages.conftest import SCENES
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.training.stages.distill.teacher import TeacherConfig, TeacherStage
+from swiftpie.training.stages.teacher import TeacherConfig, TeacherStage
 from tests.training.stages.conftest import SCENES
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.training.low_rank import without_low_rank
-from swiftpie.training.scores import noised
-from swiftpie.training.stages.distill.conditions import fast_precision, predict
-from swiftpie.training.stages.distill.vsd import VsdConfig, VsdStage, drop_text, load_similarity
+from swiftpie.training.critics import without_low_rank
+from swiftpie.training.losses import noised
+from swiftpie.training.stages.distillation import predict
+from swiftpie.training.stages.one_step import fast_precision
+from swiftpie.training.stages.vsd import VsdConfig, VsdStage, drop_text, load_similarity
 from tests.training.stages.conftest import LOOP, SCENES, changed_parts
 
 CONFIG = VsdConfig(scenes=SCENES, rank=4, alpha=8, similarity_steps=4, similarity_samples=1)

@@ -5,8 +5,8 @@ import torch
 
 from swiftpie.noise import COUPLED_CHANNELS, draw_noise
 from swiftpie.schedules import PredictionType
-from swiftpie.training.scores import levels_at
-from swiftpie.training.stages.inversion.losses import noise_error, score_pull, window_means
+from swiftpie.training.losses import levels_at, score_regulariser
+from swiftpie.training.stages.inversion_mini import noise_error, window_means
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_the_score_term_has_the_gradient_of_its_formula(weight):
     def teach(noisy, timesteps):
         return torch.sin(noisy) * timesteps.view(-1, 1, 1, 1) / 1000
 
-    score_pull(
+    score_regulariser(
         teach,
         latents,
         noise,
@@ -66,7 +66,7 @@ def test_a_teacher_that_sees_the_very_noise_does_not_pull():
         PredictionType.V: levels.alpha * noise.detach() - levels.sigma * latents,
     }
     for kind, answer in kinds.items():
-        pull = score_pull(
+        pull = score_regulariser(
             lambda *_, answer=answer: answer,
             latents,
             noise,

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 import swiftpie
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.distill.sources import Scenes
-from swiftpie.training.stages.inversion.mini import MiniInversionConfig, MiniInversionStage
-from swiftpie.training.stages.one_step.showing import Drops
-from swiftpie.training.state_files import STATE_FILE
+from swiftpie.training.stages.distillation import SceneSettings
+from swiftpie.training.stages.inversion_mini import MiniInversionConfig, MiniInversionStage
+from swiftpie.training.stages.one_step_tasks import Drops
+from swiftpie.training.state import STATE_FILE
 
 LOOP = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, sample_every=100, warmup_steps=1)
 
@@ -29,7 +29,7 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def stage(models):
-    scenes = Scenes(num_subjects=2, views=1, drops=Drops(everything=0.5))
+    scenes = SceneSettings(num_subjects=2, views=1, drops=Drops(everything=0.5))
     config = MiniInversionConfig(scenes=scenes, reconstruct_every=1)
     return MiniInversionStage(models[1], config=config)
 

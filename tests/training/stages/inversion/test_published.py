@@ -10,21 +10,25 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import swiftpie
+from swiftpie.data.photographs import open_whole_photos
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.training.context import Context
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.inversion.networks import ADAPTER_FILE, INVERSION_FOLDER
-from swiftpie.training.stages.inversion.pictures import open_pictures
-from swiftpie.training.stages.inversion.published import Terms, mislead
-from swiftpie.training.stages.inversion.settings import InversionConfig
-from swiftpie.training.state_files import STATE_FILE
+from swiftpie.training.stages.inversion_published import (
+    ADAPTER_FILE,
+    INVERSION_FOLDER,
+    InversionWeights,
+    mismatch_prompts,
+)
+from swiftpie.training.stages.inversion_settings import InversionConfig
+from swiftpie.training.state import STATE_FILE
 from tests.backbones.tiny_models import make_pipeline, make_unet
 
 SIDE_PX = 64
 LOOP = LoopConfig(
     steps=20, learning_rate=2e-3, log_every=1, save_every=5, sample_every=100, uses_muon=False
 )
-EVERYTHING = Terms(noise=0.0, latents=0.0, pixels=1.0, score=1.0)
+EVERYTHING = InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +163,7 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
     half = {name: one.half().float() for name, one in network.inversion.state_dict().items()}
     assert_same(half, loaded.inverter().unet.state_dict())
     own = dict(loaded.denoiser.named_parameters())
-    for name, weight in network.image.worn_by_denoiser().items():
+    for name, weight in network.image.denoiser_weights().items():
         assert torch.equal(own[name], weight.half().float())
     pixels = torch.rand(1, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(2)) * 2 - 1
     with torch.no_grad():
@@ -170,14 +174,14 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
 
 def test_some_captions_are_withheld_or_exchanged():
     captions, others = ["a"] * 4000, ["b"]
-    told = mislead(captions, others, Random(0), share=0.1)
+    told = mismatch_prompts(captions, others, Random(0), share=0.1)
     assert 150 < told.count("") < 250
     assert 150 < told.count("b") < 250
-    assert mislead(captions, others, Random(0), share=0.0) == captions
+    assert mismatch_prompts(captions, others, Random(0), share=0.0) == captions
 
 
 def test_photos_are_cropped_to_squares_and_keep_their_captions(place):
-    pictures = open_pictures(place / "photos", size_px=SIDE_PX)
+    pictures = open_whole_photos(place / "photos", size_px=SIDE_PX)
     assert sorted(pictures.captions) == ["", "a red wall"]
     pixels, captions = pictures.batch(3, 0)
     assert pixels.shape == (3, 3, SIDE_PX, SIDE_PX)

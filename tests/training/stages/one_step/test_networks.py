@@ -10,13 +10,17 @@ from torch import nn
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.errors import WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.training.fitting.processes import ALONE
-from swiftpie.training.fitting.run import Run
-from swiftpie.training.loop import LoopConfig
-from swiftpie.training.stages.one_step.networks import EXTRA, OneStepNetworks, load_trained
-from swiftpie.training.stages.one_step.stage import OneStepConfig, OneStepStage
-from swiftpie.training.state_files import read_state
-from swiftpie.training.tokenizer import to_text, train_tokenizer
+from swiftpie.training.context import SINGLE_PROCESS
+from swiftpie.training.loop import LoopConfig, Run
+from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
+from swiftpie.training.stages.one_step_networks import (
+    EXTRA,
+    OneStepNetworks,
+    load_trained,
+    to_text,
+    train_tokenizer,
+)
+from swiftpie.training.state import read_state
 
 LOOP = LoopConfig(steps=2, learning_rate=1e-3)
 PROMPT = "a hamster with a crown on a beach"
@@ -56,7 +60,7 @@ def make_stage(subjects):
 def train(stage, folder, *, until):
     """Train from the state in `folder`, if any, as the loop does, but sample nothing."""
     folder.mkdir(exist_ok=True)
-    run = Run.start(stage, LOOP, ALONE)
+    run = Run.start(stage, LOOP, SINGLE_PROCESS)
     for step in range(run.load(folder), until):
         run.train(step)
     run.save(folder, until)

@@ -5,7 +5,7 @@ from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.data.subjects import sample_subjects
 from swiftpie.noise import COUPLED_CHANNELS
-from swiftpie.training.stages.one_step.repainting import repainting
+from swiftpie.training.stages.one_step_tasks import repainting
 
 SEEDS = range(8)
 

@@ -9,10 +9,9 @@ import swiftpie
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.one_step.networks import load_trained
-from swiftpie.training.stages.one_step.showing import Drops
-from swiftpie.training.stages.one_step.stage import OneStepConfig, OneStepStage
-from swiftpie.training.tokenizer import MAX_TOKENS, train_tokenizer
+from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
+from swiftpie.training.stages.one_step_networks import MAX_TOKENS, load_trained, train_tokenizer
+from swiftpie.training.stages.one_step_tasks import Drops
 
 
 @pytest.fixture(scope="module")

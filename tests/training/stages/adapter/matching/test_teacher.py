@@ -10,32 +10,32 @@ from swiftpie.cli.main import app
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.schedules import PredictionType
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.adapter.forward import draw_chances, run_student
-from swiftpie.training.stages.adapter.settings import Drops, Weights
-from swiftpie.training.stages.adapter.stage import ADAPTER_FILE
-from swiftpie.training.state_files import read_state
+from swiftpie.training.stages.adapter import ADAPTER_FILE
+from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights
+from swiftpie.training.stages.adapter_student import draw_chances, run_student
+from swiftpie.training.state import read_state
 from tests.backbones.tiny_models import ADAPTERS, make_own_adapter, make_unet
 from tests.parity.ip_adapter import WIDTHS, adapter_tensors, projector_shapes, tiny_unet
 
-EVERY_TERM = Weights(latents=0.1, matching=1.0)
+EVERY_TERM = LossWeights(latents=0.1, matching=1.0)
 
 
 @torch.no_grad()
 def told_with(stage, drops):
-    examples = stage.supply.batch(2, 5)
+    examples = stage.example_source.batch(2, 5)
     chances = draw_chances(2, drops, seed=5)
     outcome = run_student(stage.base, stage.network(), examples, chances)
-    return outcome, stage.teacher.tell(stage.base, examples, outcome)
+    return outcome, stage.teacher.conditions(stage.base, examples, outcome)
 
 
 def test_the_teacher_is_told_what_the_student_is(build_matching):
     stage = build_matching(teacher={"strength": 0.5})
-    never = Drops(semantic=0, detail=0, both=0, text=0, rescaled=0)
+    never = AdapterDrops(semantic=0, detail=0, both=0, text=0, rescaled=0)
     for drops, scale in (
         (never, 0.5),
-        (Drops(semantic=1, detail=0, both=0, text=0, rescaled=0), 0.5),
-        (Drops(semantic=0, detail=1, both=0, text=0, rescaled=0), 0.5),
-        (Drops(semantic=0, detail=0, both=1, text=1, rescaled=0), 0.0),
+        (AdapterDrops(semantic=1, detail=0, both=0, text=0, rescaled=0), 0.5),
+        (AdapterDrops(semantic=0, detail=1, both=0, text=0, rescaled=0), 0.5),
+        (AdapterDrops(semantic=0, detail=0, both=1, text=1, rescaled=0), 0.0),
     ):
         outcome, told = told_with(stage, drops)
         assert told.attention.identity_scale.tolist() == [[scale], [scale]]
@@ -47,8 +47,8 @@ def test_the_teacher_is_told_what_the_student_is(build_matching):
 
 def test_guidance_is_away_from_no_prompt_and_no_subject(build_matching):
     stage = build_matching()
-    _, told = told_with(stage, Drops())
-    nothing = stage.teacher.tell_nothing(stage.base, told)
+    _, told = told_with(stage, AdapterDrops())
+    nothing = stage.teacher.without_conditions(stage.base, told)
     assert not nothing.attention.identity_scale.any()
     empty = stage.base.components.text.encode(["", ""])
     assert torch.equal(nothing.text.hidden_states, empty.hidden_states)
@@ -57,7 +57,7 @@ def test_guidance_is_away_from_no_prompt_and_no_subject(build_matching):
 def test_a_teacher_with_both_branches_reads_references_itself(build_matching, tmp_path):
     adapter = make_own_adapter(tmp_path / "own.safetensors", "sd21")
     stage = build_matching(teacher={"adapter": adapter})
-    _, told = told_with(stage, Drops(semantic=0, detail=0, both=0))
+    _, told = told_with(stage, AdapterDrops(semantic=0, detail=0, both=0))
     assert told.attention.keys.keys() == stage.teacher.denoiser.installation.detail_layers.keys()
     assert len(told.attention.keys) > 0
     update = list(stage.updates(stage.network(), 1, 5))[-1]
@@ -74,7 +74,7 @@ def test_the_fake_score_learns_at_every_step_and_the_others_at_some(build_matchi
 
 
 def test_without_a_weight_there_is_no_teacher(build_matching):
-    stage = build_matching(loss=Weights())
+    stage = build_matching(loss=LossWeights())
     assert stage.teacher is None
     assert list(stage.groups) == ["adapter", "discriminator"]
     assert not any(name.startswith("critic") for name in stage.network().state_dict())

@@ -7,18 +7,13 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
+from swiftpie.training.critics import use_low_rank
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.low_rank import wear_low_rank
-from swiftpie.training.stages.adapter.forward import everything, run_student
-from swiftpie.training.stages.adapter.matching.terms import (
-    FIRST,
-    LAST,
-    fake_loss,
-    noise_generator,
-    score_difference,
-)
-from swiftpie.training.stages.adapter.settings import Weights
-from swiftpie.training.state_files import read_state
+from swiftpie.training.losses import FIRST_COMPARED, LAST_COMPARED
+from swiftpie.training.stages.adapter_settings import LossWeights
+from swiftpie.training.stages.adapter_student import no_drops, run_student
+from swiftpie.training.stages.adapter_teacher import fake_loss, noise_generator, score_difference
+from swiftpie.training.state import read_state
 from tests.backbones.tiny_models import ADAPTERS
 from tests.parity.ip_adapter import adapter_tensors, theirs, tiny_unet
 
@@ -37,10 +32,10 @@ def excite(network):
 @torch.no_grad()
 def told_by(stage, network):
     """A batch, what the student made of it, and what the teacher is told."""
-    wear_low_rank(stage.teacher.denoiser.unet, network.critic_parts())
-    examples = stage.supply.batch(2, DRAW)
-    outcome = run_student(stage.base, network, examples, everything(2, read_at=250))
-    return examples, outcome, stage.teacher.tell(stage.base, examples, outcome)
+    use_low_rank(stage.teacher.denoiser.unet, network.critic_parts())
+    examples = stage.example_source.batch(2, DRAW)
+    outcome = run_student(stage.base, network, examples, no_drops(2, read_at=250))
+    return examples, outcome, stage.teacher.conditions(stage.base, examples, outcome)
 
 
 class Dense:
@@ -80,7 +75,7 @@ def noised_in_double(clean):
     """Noisy latents, timesteps and levels by the textbook."""
     generator = noise_generator(DRAW)
     noise = torch.randn(clean.shape, generator=generator).double().numpy()
-    timesteps = torch.randint(FIRST, LAST + 1, (len(clean),), generator=generator)
+    timesteps = torch.randint(FIRST_COMPARED, LAST_COMPARED + 1, (len(clean),), generator=generator)
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     signal = np.cumprod(1 - betas)[timesteps.numpy()].reshape(-1, 1, 1, 1)
     alpha, sigma = signal**0.5, (1 - signal) ** 0.5
@@ -93,7 +88,7 @@ def test_the_gradient_is_the_normalised_difference_of_dense_scores(build_matchin
     network = stage.network()
     excite(network)
     examples, outcome, told = told_by(stage, network)
-    nothing = stage.teacher.tell_nothing(stage.base, told)
+    nothing = stage.teacher.without_conditions(stage.base, told)
     found = score_difference(stage.teacher, outcome.clean, told, nothing, noise_generator(DRAW))
     noisy, timesteps, alpha, sigma = noised_in_double(outcome.clean)
     prompt, empty = (
@@ -118,13 +113,13 @@ def test_the_gradient_is_the_normalised_difference_of_dense_scores(build_matchin
 
 
 def test_the_term_moves_latents_along_the_gradient_and_no_weight_of_the_scores(build_matching):
-    stage = build_matching(loss=Weights(matching=2.0, subject=0, whole=0, identity=0, maps=0))
+    stage = build_matching(loss=LossWeights(matching=2.0, subject=0, whole=0, identity=0, maps=0))
     network = stage.network()
     excite(network)
     _, outcome, told = told_by(stage, network)
     generated = outcome.clean.requires_grad_()
     term = stage._matching(stage.teacher, generated, told, noise_generator(DRAW))
-    nothing = stage.teacher.tell_nothing(stage.base, told)
+    nothing = stage.teacher.without_conditions(stage.base, told)
     gradient = score_difference(stage.teacher, generated, told, nothing, noise_generator(DRAW))
     (found,) = torch.autograd.grad(term, generated)
     torch.testing.assert_close(found.double(), 2 * gradient / gradient.numel(), rtol=1e-5, atol=0)
@@ -172,7 +167,7 @@ def test_the_fake_score_learns_the_students_pictures_and_the_teacher_stays(
     state, prefix = read_state(tmp_path).tensors, "network/network/"
     trained = {n.removeprefix(prefix): one for n, one in state.items() if n.startswith(prefix)}
     network.load_state_dict(trained)
-    wear_low_rank(unet, network.critic_parts())
+    use_low_rank(unet, network.critic_parts())
     assert error() < 0.95 * first
     after = {n: one for n, one in unet.state_dict().items() if "lora" not in n}
     assert before.keys() == after.keys()

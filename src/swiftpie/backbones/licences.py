@@ -1,0 +1,82 @@
+"""Licences of weights and data, as their publishers state them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
+
+
+class Terms(NamedTuple):
+    """One thing that is loaded, and on which terms."""
+
+    part: str
+    name: str
+    licence: str
+    is_commercial: bool | None  # None: it depends; its publisher has to be asked
+
+
+YOURS = "the licence of the file you bring"
+OPENRAIL = "creativeml-openrail-m"
+BASES: Mapping[str, str] = MappingProxyType(
+    {SD15_BASE: OPENRAIL, SD21_BASE: "openrail++", SDXL_BASE: "openrail++"}
+)
+"""Networks that presets borrow; these licences allow commerce and forbid harmful uses."""
+
+FACE_ADAPTER = Terms("adapter", "ip-adapter-faceid*", "non-commercial research", False)
+ADAPTER = Terms("adapter", "ip-adapter*", "Apache-2.0", True)
+IMAGE_ENCODER = Terms("image encoder", "CLIP ViT-H or ViT-bigG (LAION)", "MIT", True)
+OWN_JUDGES = Terms("judges", "SwiftPie's, inside the package", "Apache-2.0", True)
+SPRITES = Terms("pictures", "Fluent Emoji sprites", "MIT", True)
+CLIP = Terms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
+AESTHETIC = Terms("judge", "improved aesthetic predictor (LAION)", "Apache-2.0", True)
+DINO = Terms("judge", "DINO ViT-B/8", "Apache-2.0", True)
+LPIPS = Terms("judge", "LPIPS", "BSD-2-Clause", True)
+PIE = Terms("pictures", "PIE-Bench", YOURS, None)
+YOUR_PHOTOS = Terms("pictures", "photographs of people", "theirs to allow", None)
+
+
+def everything() -> list[Terms]:
+    """Return all presets, what they borrow, all face encoders and all judges."""
+    from swiftpie.faces.face import FACE_ENCODERS
+
+    presets = [one for name in PRESETS.names() for one in preset_terms(name)]
+    encoders = [
+        one for name in FACE_ENCODERS.names() for one in encoder_terms(name, part="face encoder")
+    ]
+    others = [ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_JUDGES, SPRITES]
+    judges = [CLIP, AESTHETIC, DINO, LPIPS]
+    return list(dict.fromkeys([*presets, *encoders, *others, *judges]))
+
+
+def preset_terms(name: str) -> list[Terms]:
+    """Return a preset's weights and the networks that it borrows."""
+    preset = PRESETS.get(name)
+    found = [Terms("preset", preset.name, preset.licence, preset.is_commercial)]
+    if preset.base is not None:
+        licence = BASES.get(preset.base)
+        found.append(Terms("base", preset.base, licence or YOURS, licence is not None or None))
+    return found
+
+
+def encoder_terms(name: str, *, part: str) -> list[Terms]:
+    """Return the files of a face encoder."""
+    from swiftpie.faces.face import FACE_ENCODERS
+
+    choice = FACE_ENCODERS.get(name)
+    return [
+        Terms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in choice.files
+    ]
+
+
+def adapter_terms(adapter: Path | None) -> Terms:
+    """Return the terms of a published adapter, told by its name."""
+    if adapter is None:
+        return Terms("adapter", "of your choice", YOURS, None)
+    name = adapter.name.lower()
+    if name.startswith("ip-adapter-faceid"):
+        return FACE_ADAPTER._replace(name=adapter.name)
+    if name.startswith("ip-adapter"):
+        return ADAPTER._replace(name=adapter.name)
+    return Terms("adapter", adapter.name, YOURS, None)

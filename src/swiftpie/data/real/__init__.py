@@ -1,1 +1,0 @@
-"""Real photos of subjects for training: folders, tar shards, cut-outs and augmentations."""

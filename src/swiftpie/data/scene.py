@@ -1,0 +1,266 @@
+"""What scenes are drawn with: pixel arithmetic, fields read from noise, and foregrounds."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.noise import anchors, grain, layout_uniforms
+
+_EDGE_PX = 1.5  # half width of an anti-aliased edge
+
+
+def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tensor:
+    """Rise smoothly from 0 at `low` to 1 at `high`; falls when `low` is above `high`."""
+    t = ((value - low) / (high - low)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """Return `first` where `share` is 0 and `second` where it is 1; all broadcast."""
+    return torch.lerp(first, second, share)
+
+
+def over(picture: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
+    """Paint `colour` on `picture` (B, 3, H, W) where `coverage` in [0, 1] says so."""
+    return torch.lerp(picture, colour, coverage)
+
+
+def hsv(hue: Tensor, *, saturation: float | Tensor, value: float | Tensor) -> Tensor:
+    """Turn hue (B, 1, H, W), in turns, into red, green and blue (B, 3, H, W) in [0, 1]."""
+    sector = hue % 1 * 6
+    channels = []
+    for offset in (5, 3, 1):
+        k = (offset + sector) % 6
+        channels.append(value - value * saturation * torch.minimum(k, 4 - k).clamp(0, 1))
+    return torch.cat(channels, dim=1)
+
+
+def grey(picture: Tensor) -> Tensor:
+    """Return the luminance of `picture` (B, 3, H, W), repeated in three channels."""
+    weights = picture.new_tensor([0.3, 0.59, 0.11]).view(1, 3, 1, 1)
+    return (picture * weights).sum(dim=1, keepdim=True).expand_as(picture)
+
+
+def paste(picture: Tensor, sprite: Tensor) -> Tensor:
+    """Put a premultiplied RGBA `sprite` (B, 4, H, W) on `picture` (B, 3 or 4, H, W)."""
+    return picture * (1 - sprite[:, 3:]) + sprite[:, : picture.shape[1]]
+
+
+SIDE = 32  # side of the four grain fields at 128 px: 16 latent pixels, unfolded by two
+
+_SOFT_CHANNEL = {3: 0, 5: 2, 7: 1}  # each blur width reads its own field, so they are independent
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """The noise and the pixels of a group of square pictures; lengths are shares of the side."""
+
+    x: Tensor  # (1, 1, 1, R) pixel centres in [0, 1], rightwards
+    y: Tensor  # (1, 1, R, 1) pixel centres in [0, 1], downwards
+    noise: Tensor  # (B, 4, 32, 32) standard normal
+    uniforms: Tensor  # (B, 16) in (0, 1)
+    horizon: Tensor  # (B, 1, 1, 1) its height
+    sun_x: Tensor  # (B, 1, 1, 1) where sun, moon or planet stands, from the left
+    planet_y: Tensor  # (B, 1, 1, 1) how far down a planet stands
+
+    @property
+    def size_px(self) -> int:
+        """Side R of the picture."""
+        return self.x.shape[-1]
+
+    def rgb(self, red: int, green: int, blue: int) -> Tensor:
+        """Return a colour given in 0..255 as (1, 3, 1, 1) in [0, 1]."""
+        return self.x.new_tensor([red / 255, green / 255, blue / 255]).view(1, 3, 1, 1)
+
+    def below(self, line: float | Tensor, soft: float | None = None) -> Tensor:
+        """Return 1 below the height `line`, 0 above, with a soft edge."""
+        half = _EDGE_PX / self.size_px if soft is None else soft
+        return smoothstep(line - half, line + half, self.y)
+
+    def distance(self, x: float | Tensor, y: float | Tensor) -> Tensor:
+        """Return the distance of each pixel from a point, (B, 1, R, R)."""
+        return torch.hypot(self.x - x, self.y - y)
+
+    def depth(self, line: float | Tensor, reach: float | Tensor) -> Tensor:
+        """Return 0 at the height `line`, rising to 1 at `reach` below it."""
+        return ((self.y - line) / reach).clamp(0, 1)
+
+    def select(self, rows: list[int]) -> "Fields":
+        """Return the fields of some pictures of the group."""
+        drawn = ("noise", "uniforms", "horizon", "sun_x", "planet_y")
+        return replace(self, **{name: getattr(self, name)[rows] for name in drawn})
+
+    def u(self, index: int) -> Tensor:
+        """Return layout number `index` in (0, 1), (B, 1, 1, 1)."""
+        return self.uniforms[:, index].view(-1, 1, 1, 1)
+
+    def soft(self, width: int) -> Tensor:
+        """Return a smooth field (B, 1, R, R) of deviation about 1; `width` is 3, 5 or 7 cells."""
+        channel = _SOFT_CHANNEL[width]
+        field = self.noise[:, channel : channel + 1]
+        padded = F.pad(field, (width - 1,) * 4, mode="reflect")
+        smooth = F.avg_pool2d(F.avg_pool2d(padded, width, 1), width, 1)
+        return self._enlarge(smooth * (1.5 * width), "bilinear")
+
+    def ridge(self, width: int, which: int = 0) -> Tensor:
+        """Return a smooth line over x, (B, 1, 1, R) of deviation about 1."""
+        line = F.pad(self._columns(which), (width, width), mode="reflect")
+        line = F.avg_pool1d(line, 2 * width + 1, 1) * math.sqrt(2 * width + 1)
+        return F.interpolate(line, size=self.size_px, mode="linear").unsqueeze(2)
+
+    def columns(self, count: int, which: int) -> Tensor:
+        """Return one number for each of `count` columns, drawn as steps over x, (B, 1, 1, R)."""
+        steps = F.interpolate(self._columns(which), size=count, mode="area") * 1.7
+        return F.interpolate(steps, size=self.size_px, mode="nearest").unsqueeze(2)
+
+    def rows(self, count: int) -> Tensor:
+        """Return `count` standard normals (B, count) that have nothing to do with each other."""
+        return self.noise[:, 0].mean(dim=2)[:, :count] * math.sqrt(SIDE)
+
+    def cells(self, count: int, channel: int) -> Tensor:
+        """Return a lattice of `count` x `count` standard normals as flat cells (B, 1, R, R)."""
+        side = SIDE // count
+        means = F.avg_pool2d(self.noise[:, channel : channel + 1], side) * side
+        return self._enlarge(means, "nearest")
+
+    def dots(
+        self, count: int, *, size: int, place: int, above: float, radius: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scatter soft discs, at most one in each cell of a `count` x `count` lattice.
+
+        Args:
+            count: Cells a side; divides 32.
+            size: Field whose cells decide whether there is a disc, and how large it is.
+            place: Field that places the disc in its cell; the next one gives the height.
+            above: A cell holds a disc when its number is above this.
+            radius: Largest radius in cells.
+
+        Returns:
+            Coverage, two numbers in (0, 1) for each disc, and the distance from its centre in
+            cells; all (B, 1, R, R).
+        """
+        value = self.cells(count, size)
+        first = torch.special.ndtr(self.cells(count, place))
+        second = torch.special.ndtr(self.cells(count, (place + 1) % 3))
+        across = (self.x * count) % 1 - 0.4 - 0.2 * first
+        down = (self.y * count) % 1 - 0.4 - 0.2 * second
+        distance = torch.hypot(across, down)
+        reach = radius * (0.6 + 0.4 * torch.tanh(value - above))
+        edge = 0.6 * count / self.size_px
+        coverage = smoothstep(reach + edge, reach - edge, distance) * (value > above)
+        return coverage, first, second, distance
+
+    def _columns(self, which: int) -> Tensor:
+        return self.noise[:, 1 + which : 2 + which].mean(dim=2) * math.sqrt(SIDE)
+
+    def _enlarge(self, field: Tensor, mode: str) -> Tensor:
+        return F.interpolate(
+            field,
+            size=(self.size_px, self.size_px),
+            mode=mode,
+            align_corners=False if mode == "bilinear" else None,
+        )
+
+
+def read_fields(noise: Tensor, *, size_px: int) -> Fields:
+    """Return what `noise` (B, 32, 16, 16) says, for pictures of `size_px` a side."""
+    uniforms = layout_uniforms(noise)
+    horizon, sun_x, planet_y = anchors(uniforms).T[..., None, None, None]
+    centres = (torch.arange(size_px, device=noise.device, dtype=noise.dtype) + 0.5) / size_px
+    return Fields(
+        noise=grain(noise),
+        uniforms=uniforms,
+        horizon=horizon,
+        sun_x=sun_x,
+        planet_y=planet_y,
+        x=centres.view(1, 1, 1, -1),
+        y=centres.view(1, 1, -1, 1),
+    )
+
+
+Draw = Callable[[Fields], Tensor]
+"""Draws backgrounds (B, 3, R, R) in [0, 1], or a shape that broadcasts to it."""
+
+Foreground = Callable[[Fields, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Draws (colour, coverage) before the subject, from the heights (B, 1, 1, 1) of edge and base.
+
+The edge is where the foreground should begin, the base is the lowest point of the subject.
+"""
+
+
+@dataclass(frozen=True)
+class Light:
+    """How a scene lights its subject."""
+
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factors of red, green and blue
+    shade: float = 0.12  # how much brighter the side towards the light is, as a share
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One kind of place a subject can be put in."""
+
+    name: str
+    phrases: tuple[str, ...]  # ways to say it that follow the subject in a caption
+    draw: Draw
+    light: Light = Light()
+    grounded: bool = True  # the subject stands and casts a shadow; otherwise it floats
+    foreground: Foreground | None = None
+
+
+Colour = tuple[int, int, int]
+
+
+def drift(crest: Colour, foot: Colour) -> Foreground:
+    """Return a wavy bank of sand or snow, `crest` coloured at its upper edge."""
+
+    def draw(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        line = edge + 0.012 * fields.ridge(3)
+        colour = mix(fields.rgb(*crest), fields.rgb(*foot), fields.depth(line, 0.12))
+        return colour + 0.015 * fields.soft(3), fields.below(line) * _fade(fields, base)
+
+    return draw
+
+
+def blades(root: Colour, tip: Colour) -> Foreground:
+    """Return a row of pointed grass blades."""
+
+    def draw(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        count = 32
+        height = 0.5 + 0.5 * torch.tanh(fields.columns(count, 1))
+        top = edge - 0.01 + 0.05 * (1 - height)
+        across = ((fields.x * count) % 1 - 0.5).abs()
+        width = 0.1 + 0.5 * fields.depth(top, 0.09)
+        coverage = smoothstep(width + 0.1, width - 0.1, across) * fields.below(top)
+        colour = mix(fields.rgb(*tip), fields.rgb(*root), fields.depth(top, 0.1))
+        return colour * (0.9 + 0.2 * height), coverage * _fade(fields, base)
+
+    return draw
+
+
+def weeds(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw swaying seaweed that grows from the bottom of the picture."""
+    count = 8
+    value = fields.columns(count, 0)
+    top = torch.minimum(edge, base - 0.02) + 0.06 * torch.tanh(value)
+    sway = (fields.x * count) % 1 - 0.5 + 0.15 * torch.sin(8 * math.pi * fields.y + value)
+    coverage = smoothstep(0.15, 0.08, sway.abs()) * fields.below(top)
+    return mix(fields.rgb(30, 145, 90), fields.rgb(10, 80, 70), fields.depth(top, 0.3)), coverage
+
+
+def leaves(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw a heap of fallen leaves."""
+    leaf, first, second, _ = fields.dots(16, size=1, place=2, above=-1.0, radius=0.42)
+    colour = hsv(0.02 + 0.1 * first, saturation=0.85, value=0.7 + 0.3 * second)
+    heap = fields.below(edge + 0.025 + 0.01 * fields.ridge(2))
+    coverage = torch.maximum(heap, leaf * fields.below(edge, 0.01))
+    return mix(fields.rgb(178, 104, 48), colour, leaf), coverage * _fade(fields, base)
+
+
+def _fade(fields: Fields, base: Tensor) -> Tensor:
+    """Return 1 down to the subject's lowest point and 0 well below it."""
+    return 1 - fields.below(base + 0.055, 0.025)

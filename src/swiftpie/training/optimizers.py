@@ -1,0 +1,177 @@
+"""Muon, and which optimizer trains which parameter for every objective of a stage."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swiftpie.errors import ConfigError
+
+WHOLE_NETWORK = ""  # the group of a stage with one objective
+EDGES = ("embedding.weight", "conv_out", "positions")  # first and last layers, which AdamW suits
+
+Parameters = Mapping[str, nn.Parameter]  # by their name in the network
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one objective trains, and with what."""
+
+    parameters: Parameters
+    optimizers: Mapping[str, torch.optim.Optimizer]  # by kind
+    learning_rate: float  # at the peak
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Use `factor` times the peak learning rate from now on."""
+        for optimizer in self.optimizers.values():
+            for options in optimizer.param_groups:
+                options["lr"] = self.learning_rate * factor
+
+
+def make_groups(
+    network: nn.Module,
+    owners: Mapping[str, Sequence[str]] | None,
+    *,
+    rates: Sequence[float],
+    uses_muon: bool,
+) -> dict[str, Group]:
+    """Return the groups of a network, by name.
+
+    Args:
+        network: What is trained; frozen parameters stay as they are.
+        owners: The children of `network` that each group trains; None is one group for all.
+        rates: Peak learning rates in the order of `owners`.
+        uses_muon: Whether matrices and convolutions are trained with Muon.
+
+    Raises:
+        ConfigError: A parameter belongs to no group or to several, or the rates are too few or
+            too many.
+    """
+    parts = {WHOLE_NETWORK: _trained(network)} if owners is None else _partition(network, owners)
+    if len(rates) != len(parts):
+        names = ", ".join(parts) if owners else "one for all"
+        raise ConfigError(
+            f"loop.learning_rates has {len(rates)} values; this stage needs {len(parts)}: "
+            f"{names}. Give that many, or none to use loop.learning_rate for each."
+        )
+    return {
+        name: _make_group(parameters, rate, uses_muon=uses_muon)
+        for (name, parameters), rate in zip(parts.items(), rates, strict=True)
+    }
+
+
+def named_optimizers(groups: Mapping[str, Group]) -> dict[str, torch.optim.Optimizer]:
+    """Return every optimizer by the name that its state is saved under."""
+    return {
+        f"{name}.{kind}" if name else kind: optimizer
+        for name, group in groups.items()
+        for kind, optimizer in group.optimizers.items()
+    }
+
+
+def _make_group(parameters: Parameters, learning_rate: float, *, uses_muon: bool) -> Group:
+    """Muon for hidden matrices and convolutions, AdamW for embeddings, biases and outputs."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in parameters.items():
+        is_edge = any(word in name for word in EDGES)
+        suits = uses_muon and is_matrix_like(parameter) and not is_edge
+        (matrices if suits else others).append(parameter)
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+    if others:
+        optimizers["adamw"] = torch.optim.AdamW(
+            others, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        )
+    if matrices:
+        optimizers["muon"] = Muon(matrices, lr=learning_rate)
+    return Group(parameters, optimizers, learning_rate)
+
+
+def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def _partition(
+    network: nn.Module, owners: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, nn.Parameter]]:
+    """Return the parameters of each group by their names in `network`.
+
+    Raises:
+        ConfigError: A child does not exist, or a parameter belongs to no group or to several.
+    """
+    children = dict(network.named_children())
+    parts: dict[str, dict[str, nn.Parameter]] = {group: {} for group in owners}
+    owner: dict[nn.Parameter, str] = {}
+    for group, child in ((group, child) for group, names in owners.items() for child in names):
+        if child not in children:
+            raise ConfigError(
+                f"The group {group!r} trains {child!r}, which the network does not have; it has "
+                f"{', '.join(children)}. Correct `groups` of the stage."
+            )
+        for name, parameter in _trained(children[child]).items():
+            if owner.setdefault(parameter, group) != group:
+                raise ConfigError(
+                    f"The parameter '{child}.{name}' belongs to {owner[parameter]!r} and "
+                    f"{group!r}; one group has to train it. Correct `groups` of the stage."
+                )
+            if not any(parameter is other for other in parts[group].values()):
+                parts[group][f"{child}.{name}"] = parameter
+    idle = [name for name, parameter in _trained(network).items() if parameter not in owner]
+    if idle:
+        raise ConfigError(
+            f"The parameter {idle[0]!r} belongs to no group ({len(idle)} of that kind); each "
+            "needs one. Add its child to `groups` of the stage, or freeze it."
+        )
+    return parts
+
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic coefficients, after K. Jordan's Muon (2024)
+ITERATIONS = 5
+MATCH_ADAM = 0.2  # root mean square of an update, so that Adam's learning rates carry over
+MIN_SIDE = 16  # thinner matrices gain nothing from orthogonal updates
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised Nesterov momentum; parameters need two or more dimensions."""
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Update every parameter that has a gradient."""
+        assert closure is None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(parameter.grad)
+                state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+                update = parameter.grad.lerp(state["momentum"], group["momentum"])
+                matrix = update.reshape(len(update), -1)
+                size = MATCH_ADAM * max(matrix.shape) ** 0.5
+                direction = orthogonalise(matrix).view_as(parameter)
+                parameter.add_(direction, alpha=-group["lr"] * size)
+
+
+def orthogonalise(matrix: Tensor) -> Tensor:
+    """Return the nearest (semi-)orthogonal matrix, approximately, by Newton-Schulz iteration."""
+    a, b, c = NEWTON_SCHULZ
+    work = matrix.bfloat16()
+    work = work / (work.norm() + 1e-7)
+    is_tall = work.shape[0] > work.shape[1]
+    if is_tall:
+        work = work.T
+    for _ in range(ITERATIONS):
+        gram = work @ work.T
+        work = a * work + (b * gram + c * gram @ gram) @ work
+    return (work.T if is_tall else work).to(matrix.dtype)
+
+
+def is_matrix_like(parameter: Tensor) -> bool:
+    """Tell whether Muon suits `parameter`: two or more dimensions, none of them thin."""
+    return parameter.ndim >= 2 and min(len(parameter), parameter[0].numel()) >= MIN_SIDE

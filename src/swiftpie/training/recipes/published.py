@@ -1,0 +1,95 @@
+"""How adapters and inversion networks of published one-step models are trained."""
+
+from swiftpie.training.loop import LoopConfig, TrainConfig
+from swiftpie.training.stages.adapter import AdapterConfig
+from swiftpie.training.stages.adapter_settings import LossWeights, Source
+from swiftpie.training.stages.inversion_mini import MiniInversionConfig
+from swiftpie.training.stages.inversion_published import InversionWeights
+from swiftpie.training.stages.inversion_settings import InversionConfig
+
+RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
+FAKE_SCORE_RATE = 1e-3  # of a low-rank change, as in arXiv:2312.05239
+MATCHING_STEPS = 20_000  # of the fake score; one in five is the adapter's as well
+REST = 0.25  # share of their usual weight that other losses keep beside matching
+
+
+def adapter() -> TrainConfig:
+    """Adapter of a published preset on your own photos; set stage.data and stage.preset."""
+    return TrainConfig(loop=_loop(steps=4000), stage=AdapterConfig())
+
+
+def adapter_warmup() -> TrainConfig:
+    """Warm-up of an adapter on pictures that the preset draws itself, without photos."""
+    return TrainConfig(
+        loop=_loop(steps=20_000),
+        stage=AdapterConfig(
+            source=Source.SYNTHETIC,
+            loss=LossWeights(latents=1.0, identity=0.0, adversarial=0.0),
+        ),
+    )
+
+
+def adapter_matching() -> TrainConfig:
+    """Adapter matched to a multi-step teacher that wears one; set stage.teacher.*, needs peft."""
+    usual = LossWeights()
+    stage = AdapterConfig(
+        loss=LossWeights(
+            matching=1.0,
+            subject=REST * usual.subject,
+            whole=REST * usual.whole,
+            identity=REST * usual.identity,
+            maps=REST * usual.maps,
+            adversarial=REST * usual.adversarial,
+            prompt=REST * usual.prompt,
+        ),
+        prompt_steps=MATCHING_STEPS,
+    )
+    loop = _loop(steps=MATCHING_STEPS, rates=(*RATES, FAKE_SCORE_RATE))
+    return TrainConfig(loop=loop, stage=stage)
+
+
+def _loop(*, steps: int, rates: tuple[float, ...] = RATES) -> LoopConfig:
+    return LoopConfig(
+        steps=steps,
+        learning_rate=1e-5,
+        learning_rates=rates,
+        ema_decay=0.999,
+        uses_muon=False,
+    )
+
+
+def mini_inversion() -> TrainConfig:
+    """Inversion network of the mini model, from noise to picture and back."""
+    loop = LoopConfig(steps=4000, learning_rate=2e-3, ema_decay=0.998)
+    return TrainConfig(loop=loop, stage=MiniInversionConfig())
+
+
+def mini_inversion_pictures() -> TrainConfig:
+    """The same network trained further on pictures that the generator did not make."""
+    loop = LoopConfig(steps=400, learning_rate=5e-4, decay_share=0.7, ema_decay=0.998)
+    stage = MiniInversionConfig(
+        start_from="mini_inversion",
+        generated_share=0.0,
+        reconstruct_every=1,
+        edits_weight=1.5,
+        latents_weight=0.0,
+        pixels_weight=1.0,
+    )
+    return TrainConfig(loop=loop, stage=stage)
+
+
+def inversion() -> TrainConfig:
+    """SwiftEdit's network of a published one-step model, on pictures that the model draws."""
+    loop = LoopConfig(steps=100_000, learning_rate=1e-5, uses_muon=False, decay_share=0.1)
+    return TrainConfig(loop=loop, stage=InversionConfig())
+
+
+def inversion_pictures() -> TrainConfig:
+    """The same network trained further on photos; needs stage.photos and stage.teacher."""
+    loop = LoopConfig(steps=180_000, learning_rate=1e-5, uses_muon=False, decay_share=0.1)
+    stage = InversionConfig(
+        terms=InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0),
+        trains_image_branch=False,
+        batch_size=1,
+    )
+    return TrainConfig(loop=loop, stage=stage)

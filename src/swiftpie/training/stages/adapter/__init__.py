@@ -1,1 +1,0 @@
-"""The adapter of a published one-step model, trained through the model itself."""

@@ -1,1 +1,0 @@
-"""Stages that make a one-step model of a multi-step one, and the multi-step one itself."""

@@ -1,0 +1,388 @@
+"""Stage 2: the one-step model, by regression on the renderer's own noise-to-picture map."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from diffusers import ModelMixin
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from swiftpie.attention.rescale import MAP_PREFIX
+from swiftpie.data.stickers import StickerBatch, StickerWorld
+from swiftpie.images import contact_sheet, to_pil
+from swiftpie.layout import Layout, whole_frame
+from swiftpie.masks import iou, resize_mask
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.layout_predictor import subject_extent
+from swiftpie.models.reference import read_references
+from swiftpie.models.text import Pooling, encode_tokens
+from swiftpie.training.context import Context
+from swiftpie.training.losses import (
+    LAST_TIMESTEP,
+    gradient_l1,
+    layout_loss,
+    map_loss,
+    psnr_db,
+    robust_and_squared,
+)
+from swiftpie.training.stages.one_step_networks import (
+    OneStepNetworks,
+    load_trained,
+    train_tokenizer,
+    trainable,
+)
+from swiftpie.training.stages.one_step_tasks import (
+    DenoiserInput,
+    Drops,
+    Outcome,
+    References,
+    SubjectInput,
+    Target,
+    Task,
+    Tasks,
+    absent_subject,
+    cells_of,
+    condition_of,
+    drop_conditions,
+    hats_of,
+    perturbed_mask,
+    random_region,
+    refined_input,
+    repainting,
+)
+from swiftpie.types import TextCondition
+
+VALIDATION_SEED = 2**31 - 1
+TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
+KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
+SUBJECT_WEIGHT = 2.0  # extra weight of latent cells that show the subject
+HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
+
+
+@dataclass(frozen=True)
+class OneStepConfig:
+    """Settings of the stage."""
+
+    autoencoder: str = "mini_autoencoder"  # the run whose export is used
+    start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
+    num_subjects: int = 8
+    views: int = 4  # pictures that share one reference
+    pixel_weight: float = 0.0  # weight of the loss in pixels; costs a decoder pass
+    pixel_samples: int = 6
+    drops: Drops = field(default_factory=Drops)
+    tasks: Tasks = field(default_factory=Tasks)
+
+    def build(self, context: Context) -> "OneStepStage":
+        """Return the stage for the given data and device."""
+        worlds = context.world(), context.world("held_out")
+        if self.start:
+            networks, autoencoder, tokenizer = load_trained(
+                context.weights_of(self.start), device=context.device
+            )
+            return OneStepStage(*worlds, autoencoder, tokenizer, config=self, initial=networks)
+        autoencoder = PatchAutoencoder.from_pretrained(
+            context.export_of(self.autoencoder) / "autoencoder"
+        )
+        frozen = autoencoder.to(context.device).eval().requires_grad_(False)
+        return OneStepStage(*worlds, frozen, train_tokenizer(context.subjects), config=self)
+
+
+@dataclass(frozen=True)
+class OneStepStage:
+    """Regress the latents of the picture that the renderer draws from the same noise."""
+
+    world: StickerWorld
+    held_out: StickerWorld
+    autoencoder: PatchAutoencoder
+    tokenizer: PreTrainedTokenizerFast  # of new networks; a state and an export have their own
+    config: OneStepConfig
+    initial: OneStepNetworks | None = None  # what training starts from, if not from nothing
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.config.num_subjects * self.config.views
+
+    def network(self) -> nn.Module:
+        """Return the networks to start from; new ones have a fixed initialisation."""
+        if self.initial is not None:
+            return trainable(self.initial)
+        torch.manual_seed(1)
+        networks = OneStepNetworks(self.tokenizer).to(self.world.tiles.device)
+        networks.denoiser.to(memory_format=torch.channels_last)
+        return networks
+
+    def losses(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+        """Return latent, layout, mask, map and (if weighted) pixel terms."""
+        assert isinstance(network, OneStepNetworks)
+        generator = torch.Generator().manual_seed(step)
+        task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
+        device = self.world.tiles.device
+        with fast_precision(device):
+            if task is Task.REPAINT:
+                answer, outcome = self._repaint(network, step, generator)
+            else:
+                answer, outcome = self._draw(network, step, task, generator=generator)
+            with torch.no_grad():
+                target = self.autoencoder.encode(answer.pixels).float()
+        sample = outcome.prediction.sample.float()
+        mask, cells = answer.masks.amax(dim=1, keepdim=True), cells_of(target)
+        weight = 1 + SUBJECT_WEIGHT * resize_mask(mask, cells)
+        weight = weight + HAT_WEIGHT * resize_mask(answer.hats, cells)
+        weight = weight / weight.mean() * self.autoencoder.channel_weights()
+        shape = F.interpolate(mask, size=outcome.prediction.subject_mask.shape[-2:], mode="area")
+        guess = outcome.prediction.subject_mask.float().clamp(1e-5, 1 - 1e-5)
+        terms = {
+            "latents": robust_and_squared(sample, target, weight),
+            "mask": 0.1 * F.binary_cross_entropy(guess, shape),
+        }
+        if outcome.scores is not None and answer.layout is not None:
+            terms["layout"] = 0.3 * layout_loss(outcome.scores, answer.layout)
+        if outcome.maps:
+            terms["maps"] = 0.03 * map_loss(outcome.maps, answer.masks)
+        if self.config.pixel_weight:
+            terms["pixels"] = self.config.pixel_weight * self._pixel_loss(sample, answer.pixels)
+        return terms
+
+    def _pixel_loss(self, sample: Tensor, pixels: Tensor) -> Tensor:
+        """Compare some decoded pictures, evenly spread over the subjects of the batch."""
+        chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
+        truth = pixels[chosen]
+        with torch.autocast(sample.device.type, torch.bfloat16):
+            decoded = self.autoencoder.decode(sample[chosen])
+        return F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
+
+    def _draw(
+        self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
+    ) -> tuple[Target, Outcome]:
+        """Draw whole pictures of one or two subjects."""
+        is_free = task in {Task.PLACED_FREELY, Task.PAIR}
+        batch = self.world.batch(
+            self.config.num_subjects,
+            self.config.views,
+            seed=step,
+            free_places=is_free,
+            pairs=task is Task.PAIR,
+        )
+        start, state = None, generator.get_state()
+        if task is Task.REFINE:
+            with torch.no_grad():
+                draft = self.forward(network, batch, generator, forced=1.0).prediction.sample
+            start = refined_input(batch.noise, draft, chance=step % 3)
+            generator.set_state(state)  # the same conditions again
+        forced = 1.0 if is_free or start is not None else TEACHER_FORCED
+        outcome = self.forward(network, batch, generator, forced=forced, start=start)
+        masks = (
+            torch.cat([batch.mask, batch.companion_mask], dim=1)
+            if task is Task.PAIR
+            else batch.mask
+        )
+        # Where noise does not place the subject, there is nothing to predict.
+        layout = None if is_free else batch.layout
+        return Target(batch.pixels, masks, hats_of(batch), layout), outcome
+
+    def _repaint(
+        self, network: OneStepNetworks, step: int, generator: torch.Generator
+    ) -> tuple[Target, Outcome]:
+        """Complete pictures of which a part is given, with or without their subject's reference.
+
+        The given part is one more subject, seen in the frame of the picture itself.
+        """
+        views = max(1, self.config.views // 2)  # each picture is read as a reference as well
+        batch = self.world.batch(self.config.num_subjects, views, seed=step, free_places=True)
+        knows_subject = bool(torch.rand((), generator=generator) < KNOWN_SUBJECTS)
+        wanted = repainting(batch, seed=step, may_empty=not knows_subject)
+        given = 1 - wanted.allowed
+        frame = self._read(network, wanted.pixels * given, given)
+        drops = self.config.drops
+        shown = [
+            drop_conditions(
+                frame,
+                whole_frame(given),
+                resize_mask(given, cells_of(batch.noise)),
+                drops=replace(drops, aligned=drops.aligned / 2, detail=drops.detail / 2),
+                views=1,
+                generator=generator,
+            )
+        ]
+        if knows_subject:
+            chance = float(torch.rand((), generator=generator))
+            subject = self.subject_input(
+                network,
+                batch,
+                generator,
+                layout=batch.layout,
+                drops=drops,
+                mask_chance=chance,
+            )
+            shown.insert(0, subject)
+        text = self.encode_text(network, wanted.captions)
+        condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
+        prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
+        answer = Target(wanted.pixels, wanted.mask, wanted.hats, None)
+        return answer, Outcome(prediction, None, [])
+
+    def forward(
+        self,
+        network: OneStepNetworks,
+        batch: StickerBatch,
+        generator: torch.Generator,
+        *,
+        forced: float = 0.0,
+        start: DenoiserInput | None = None,
+    ) -> Outcome:
+        """Predict `batch`, with conditions dropped by `generator`.
+
+        `forced` is the share of samples that get the true layout instead of the predicted one;
+        `start` is what enters the denoiser, if not the noise of the first step.
+        """
+        start = start or DenoiserInput(batch.noise, LAST_TIMESTEP)
+        text = self.encode_text(network, batch.captions)
+        extent = subject_extent(batch.reference_mask).repeat_interleave(self.config.views, dim=0)
+        scores = network.layout_predictor(batch.noise, text.pooled, extent)
+        if float(torch.rand((), generator=generator)) < self.config.drops.everything:
+            condition = absent_subject(batch.noise, width=text.pooled.shape[1])
+            return Outcome(network.denoiser(*start, text, condition, {}), scores, [])
+        known = torch.rand(len(extent), generator=generator) < forced
+        layout = _choose(known.to(extent.device), batch.layout, scores.layout)
+        views, drops = self.config.views, self.config.drops
+        chance = float(torch.rand((), generator=generator))
+        shown = [
+            self.subject_input(
+                network, batch, generator, layout=layout, drops=drops, mask_chance=chance
+            )
+        ]
+        if batch.companion_layout is not None:
+            rows = torch.arange(len(batch.noise), device=batch.noise.device).roll(views)
+            region = random_region(batch.companion_mask, cells_of(batch.noise), generator=generator)
+            shown.append(
+                drop_conditions(
+                    shown[0].references.select(rows),
+                    batch.companion_layout,
+                    region,
+                    drops=drops,
+                    views=views,
+                    generator=generator,
+                )
+            )
+        condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
+        notes: dict[str, Tensor] = {}
+        prediction = network.denoiser(*start, text, condition, notes)
+        maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
+        return Outcome(prediction, scores, maps)
+
+    def subject_input(
+        self,
+        network: OneStepNetworks,
+        batch: StickerBatch,
+        generator: torch.Generator,
+        *,
+        layout: Layout,
+        drops: Drops,
+        mask_chance: float,
+    ) -> SubjectInput:
+        """Return the subjects of `batch` as the denoiser reads them, with conditions dropped.
+
+        `mask_chance` in [0, 1) decides how imperfect the masks of references are.
+        """
+        mask = perturbed_mask(batch.reference_mask, mask_chance)
+        read = self._read(network, batch.reference * mask, mask)
+        views = len(batch.noise) // len(mask)
+        rows = torch.arange(len(mask), device=mask.device).repeat_interleave(views)
+        region = random_region(batch.mask, cells_of(batch.noise), generator=generator)
+        return drop_conditions(
+            read.select(rows), layout, region, drops=drops, views=views, generator=generator
+        )
+
+    def _read(self, network: OneStepNetworks, pixels: Tensor, mask: Tensor) -> References:
+        features = read_references(
+            network.denoiser,
+            network.image_encoder,
+            self.autoencoder,
+            pixels=pixels,
+            mask=mask,
+            empty_text=self.encode_text(network, [""]),
+        )
+        return References(pixels, mask, features)
+
+    def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
+        """Return the states of `prompts`, with gradients."""
+        tokens = network.tokenizer(
+            prompts, padding="max_length", truncation=True, return_tensors="pt"
+        )
+        return encode_tokens(
+            network.text_encoder,
+            tokens["input_ids"].to(self.world.tiles.device),
+            tokens["attention_mask"].to(self.world.tiles.device),
+            pooling=Pooling.MEAN,
+        )
+
+    @torch.no_grad()
+    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+        """Save reference, one-step picture and truth of held-out subjects; return figures."""
+        assert isinstance(network, OneStepNetworks)
+        batch = self.held_out.batch(36, 1, seed=VALIDATION_SEED, augment=False)
+        everything = replace(self.config, drops=Drops(0, 0, 0, 0), views=1)
+        always = replace(self, config=everything)
+        with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+            outcome = always.forward(network, batch, torch.Generator().manual_seed(3))
+        pixels = self.autoencoder.decode(outcome.prediction.sample.float()).clamp(-1, 1)
+        rows = []
+        for first in range(0, 36, 12):
+            part = slice(first, first + 12)
+            rows += [to_pil(x[part]) for x in (batch.reference, pixels, batch.pixels)]
+        contact_sheet(rows, cell_px=128).save(path)
+        mask = resize_mask(outcome.prediction.subject_mask.float(), cells_of(pixels))
+        return {
+            "psnr_db": psnr_db(pixels, batch.pixels),
+            "mask_iou": float(iou(mask, batch.mask).mean()),
+            **subject_figures(pixels, batch),
+        }
+
+    def export(self, network: nn.Module, folder: Path) -> None:
+        """Write every part in float16, as diffusers and transformers write theirs.
+
+        The folder is ready to ship: it is what a preset of the tiny family loads.
+        """
+        assert isinstance(network, OneStepNetworks)
+        parts = dict(copy.deepcopy(network).half().named_children())
+        parts["autoencoder"] = autoencoder = copy.deepcopy(self.autoencoder).half()
+        autoencoder.register_to_config(_name_or_path="")  # where it lay here is nobody's business
+        for name, part in parts.items():
+            assert isinstance(part, (PreTrainedModel, ModelMixin))
+            part.save_pretrained(folder / name)
+        network.tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def subject_figures(pixels: Tensor, batch: StickerBatch) -> dict[str, float]:
+    """Return how well pictures (B, 3, R, R) show the subjects of `batch`, and their sharpness."""
+    error = ((pixels - batch.pixels).square() * batch.mask).sum((1, 2, 3)) / 4
+    subject = error / (3 * batch.mask.sum((1, 2, 3)))
+    steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())
+    return {
+        "subject_psnr_db": float(-10 * subject.log10().mean()),
+        "sharpness": float(steps[0] / steps[1]),
+    }
+
+
+@contextmanager
+def fast_precision(device: torch.device) -> Iterator[None]:
+    """Compute in bfloat16, with the attention whose backward pass is fast on small grids."""
+    with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def _choose(known: Tensor, truth: Layout, guess: Layout) -> Layout:
+    """Take rows of `truth` where `known` (B,), else of `guess`, without gradient."""
+    return Layout(
+        *(
+            torch.where(known.view(-1, *[1] * (a.ndim - 1)), a, b.detach())
+            for a, b in zip(truth, guess, strict=True)
+        )
+    )

@@ -1,0 +1,216 @@
+"""The trained networks of the one-step model, with the tokenizer that they learn with."""
+
+import copy
+import json
+import logging
+import random
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets.mini import PRESET
+from swiftpie.data.captions import draw_attributes, draw_caption
+from swiftpie.data.scenes import SCENES
+from swiftpie.data.subjects import Subjects
+from swiftpie.errors import WeightsError, short_reason
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.layout_predictor import LayoutPredictor
+from swiftpie.models.text import TextTower
+from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.vision import ConvImageEncoder
+
+logger = logging.getLogger(__name__)
+
+EXTRA = "_extra_state"  # PyTorch's name for what `get_extra_state` returns
+
+
+class OneStepNetworks(nn.Module):
+    """All trained parts, as one module, with the tokenizer that their token ids belong to.
+
+    The tokenizer is part of the state: a run that goes on reads prompts as it did before, even if
+    the captions that a new tokenizer would be learned from have changed since.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, width: int = 160) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        text_length = int(tokenizer.model_max_length)
+        config = CLIPTextConfig(
+            vocab_size=max(VOCABULARY, len(tokenizer)),  # fits the tokenizer of any earlier run
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=2,
+            num_attention_heads=5,
+            max_position_embeddings=text_length,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=2,
+        )
+        self.text_encoder = CLIPTextModel(config)
+        embedding = self.text_encoder.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding)
+        nn.init.normal_(embedding.weight, std=0.5)
+        self.image_encoder = ConvImageEncoder(width=width)
+        self.layout_predictor = LayoutPredictor(text_width=width)
+        self.denoiser = TinyDenoiser(text_width=width)
+        self.register_load_state_dict_pre_hook(_keep_own_tokenizer)  # type: ignore[no-untyped-call]  # torch
+
+    def get_extra_state(self) -> Tensor:
+        """Return the tokenizer as bytes (N,), because states on disk hold tensors only."""
+        return torch.frombuffer(bytearray(to_text(self.tokenizer).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the tokenizer of a state.
+
+        Raises:
+            WeightsError: It cannot be read, or knows tokens that the text encoder does not.
+        """
+        text = bytes(state.tolist()).decode(errors="replace")
+        tokenizer = from_text(text, length=int(self.tokenizer.model_max_length))
+        check_vocabulary(tokenizer, self.text_encoder)
+        self.tokenizer = tokenizer
+
+
+class TrainedModel(NamedTuple):
+    """Networks that were trained before, with what they were trained around."""
+
+    networks: OneStepNetworks
+    autoencoder: PatchAutoencoder
+    tokenizer: PreTrainedTokenizerFast
+
+
+def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
+    """Read an export, or the weights inside the package if there is no folder.
+
+    Raises:
+        WeightsError: The files there are no export of a tiny model, or its tokenizer is another's.
+    """
+    loaded = load_components(PRESET, device=device, weights=folder)
+    assert isinstance(loaded.text, TextTower)
+    assert isinstance(loaded.text.tokenizer, PreTrainedTokenizerFast)
+    assert isinstance(loaded.autoencoder, PatchAutoencoder)
+    tokenizer = loaded.text.tokenizer
+    check_vocabulary(tokenizer, loaded.text.encoder)
+    networks = OneStepNetworks(tokenizer).to(device)
+    parts = {
+        "text_encoder": loaded.text.encoder,
+        "image_encoder": loaded.image_encoder,
+        "layout_predictor": loaded.layout_predictor,
+        "denoiser": loaded.denoiser,
+    }
+    for name, part in parts.items():
+        assert isinstance(part, type(networks.get_submodule(name)))
+        setattr(networks, name, part)
+    return TrainedModel(networks, loaded.autoencoder, tokenizer)
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, encoder: CLIPTextModel) -> None:
+    """Refuse a tokenizer that the text encoder was not trained with, as far as sizes tell.
+
+    Raises:
+        WeightsError: It has more tokens than the encoder.
+    """
+    if len(tokenizer) > encoder.config.vocab_size:
+        raise WeightsError(
+            f"The stored tokenizer has {len(tokenizer)} tokens, and the text encoder knows "
+            f"{encoder.config.vocab_size}. Both have to come from one run. Copy its files again."
+        )
+
+
+def trainable(networks: OneStepNetworks) -> OneStepNetworks:
+    """Return a copy whose every weight is trained."""
+    copied = copy.deepcopy(networks).train().requires_grad_(requires_grad=True)
+    copied.denoiser.to(memory_format=torch.channels_last)
+    return copied
+
+
+def _keep_own_tokenizer(
+    module: nn.Module, state: MutableMapping[str, Tensor], prefix: str, *_others: object
+) -> None:
+    """Let states load that were written before tokenizers were part of them."""
+    assert isinstance(module, OneStepNetworks)
+    if prefix + EXTRA not in state:
+        logger.warning(
+            "The state holds no tokenizer; token ids are those that this version would start with."
+        )
+        state[prefix + EXTRA] = module.get_extra_state()
+
+
+VOCABULARY = 2048
+MAX_TOKENS = 32
+START, END, PADDING = "<start>", "<end>", "<pad>"
+CAPTIONS_A_SUBJECT = 8
+
+
+def train_tokenizer(subjects: Subjects) -> PreTrainedTokenizerFast:
+    """Return a lower-casing tokenizer; the same subjects give the same vocabulary."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[START, END, PADDING],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_corpus(subjects), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=[(START, 0), (END, 1)]
+    )
+    return _wrapped(tokenizer, length=MAX_TOKENS)
+
+
+def to_text(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Return everything that decides about token ids, as JSON; the same before and after use."""
+    stored = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps(stored | {"padding": None, "truncation": None}, ensure_ascii=False)
+
+
+def from_text(text: str, *, length: int) -> PreTrainedTokenizerFast:
+    """Return the tokenizer that `to_text` wrote, for prompts of at most `length` tokens.
+
+    Raises:
+        WeightsError: `text` is no such JSON.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing more precise
+        raise WeightsError(
+            f"The stored tokenizer cannot be read ({short_reason(error)}). Weights are of no use "
+            "without the token ids that they were trained with. Copy the run's files again, or "
+            "start anew with --fresh."
+        ) from error
+    return _wrapped(tokenizer, length=length)
+
+
+def _wrapped(tokenizer: Tokenizer, *, length: int) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=length,
+        bos_token=START,
+        eos_token=END,
+        pad_token=PADDING,
+    )
+
+
+def _corpus(subjects: Subjects) -> Iterator[str]:
+    draw = random.Random(0)
+    for index in range(len(subjects)):
+        for _ in range(CAPTIONS_A_SUBJECT):
+            scene, attributes = draw.choice(SCENES), draw_attributes(draw)
+            yield draw_caption(
+                draw,
+                scene,
+                attributes,
+                name=subjects.names[index],
+                synonyms=subjects.synonyms[index],
+            )

@@ -1,0 +1,355 @@
+"""What batches of the one-step model practise, what they are shown, and what is withheld."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from random import Random
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.attention.condition import AttentionCondition, silent_condition
+from swiftpie.data.captions import draw_empty_caption
+from swiftpie.data.renderer import draw_frames
+from swiftpie.data.scenes import SCENES
+from swiftpie.data.stickers import StickerBatch
+from swiftpie.layout import Layout, to_affine
+from swiftpie.masks import bounding_box, grow, resize_mask
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.denoiser import Prediction, SubjectCondition
+from swiftpie.models.layout_predictor import LayoutScores
+from swiftpie.models.reference import ReferenceFeatures
+from swiftpie.models.tiny import CELL_PX, align
+from swiftpie.noise import COUPLED_CHANNELS
+from swiftpie.schedules import add_noise, scaled_linear_step
+
+REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four
+
+
+class Task(StrEnum):
+    """What the pictures of one batch practise."""
+
+    PLACED_BY_NOISE = "placed_by_noise"
+    PLACED_FREELY = "placed_freely"  # as by a user's box
+    PAIR = "pair"  # two subjects
+    REPAINT = "repaint"  # a part of the picture is given, as in editing
+    REFINE = "refine"  # a later step of several, on the model's own draft
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Shares of the batches; what is left is placed by the noise."""
+
+    placed_freely: float = 0.16
+    pair: float = 0.13
+    repaint: float = 0.15
+    refine: float = 0.10
+
+    def choose(self, chance: float) -> Task:
+        """Return the task that belongs to a number in [0, 1)."""
+        for name, share in asdict(self).items():
+            if chance < share:
+                return Task(name)
+            chance -= share
+        return Task.PLACED_BY_NOISE
+
+
+class DenoiserInput(NamedTuple):
+    """What enters the denoiser."""
+
+    latents: Tensor  # (B, C, h, w)
+    timestep: float
+
+
+class Target(NamedTuple):
+    """What a batch should have become."""
+
+    pixels: Tensor  # (B, 3, R, R) in [-1, 1]
+    masks: Tensor  # (B, S, R, R) in [0, 1], a subject each
+    hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
+    layout: Layout | None  # None where it cannot be told from the noise
+
+
+class Outcome(NamedTuple):
+    """What one forward pass gives the losses."""
+
+    prediction: Prediction
+    scores: LayoutScores | None
+    maps: list[Tensor]  # identity attention maps (B, S, h, w); none without a reference
+
+
+def refined_input(noise: Tensor, draft: Tensor, *, chance: int) -> DenoiserInput:
+    """Return what enters a later step: the draft (B, C, h, w) and the same noise, mixed."""
+    step = scaled_linear_step(REFINING_TIMESTEPS[chance])
+    return DenoiserInput(add_noise(draft.float(), noise, step), step.timestep)
+
+
+def hats_of(batch: StickerBatch) -> Tensor:
+    """Return where hats stand out of the subjects they are on, (B, 1, R, R)."""
+    views = len(batch.noise) // len(batch.frames)
+    bare = draw_frames(
+        batch.frames.repeat_interleave(views, dim=0), batch.layout, size_px=batch.mask.shape[-1]
+    )
+    return (batch.mask - bare[:, 3:]).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Drops:
+    """How often each condition is withheld, so that none carries identity alone."""
+
+    everything: float = 0.08  # a whole batch without a reference
+    semantic: float = 0.10
+    detail: float = 0.25
+    aligned: float = 0.40
+
+
+class References(NamedTuple):
+    """The reference side of one subject in each picture, a row a picture."""
+
+    pixels: Tensor  # (B, 3, H, W) grey outside the subject
+    mask: Tensor  # (B, 1, H, W)
+    features: ReferenceFeatures
+
+    def select(self, rows: Tensor) -> "References":
+        """Return the given rows (B',), which may repeat."""
+        tokens, pooled, keys, values = self.features
+        features = ReferenceFeatures(
+            tokens=tokens[rows],
+            pooled=pooled[rows],
+            keys={name: one[rows] for name, one in keys.items()},
+            values={name: one[rows] for name, one in values.items()},
+        )
+        return References(self.pixels[rows], self.mask[rows], features)
+
+
+class SubjectInput(NamedTuple):
+    """One subject of every picture: what is known of it, where it goes, and what is kept."""
+
+    references: References
+    layout: Layout
+    region: Tensor  # (B, 1, h, w) in [0, 1], where its branches may act
+    keep_semantic: Tensor  # (B, 1), 0 withholds the branch
+    keep_detail: Tensor  # (B, 1)
+    keep_aligned: Tensor  # (B, 1)
+
+
+def drop_conditions(
+    references: References,
+    layout: Layout,
+    region: Tensor,
+    *,
+    drops: Drops,
+    views: int,
+    generator: torch.Generator,
+) -> SubjectInput:
+    """Return a subject with conditions dropped by chance, alike for the views of a subject."""
+
+    def keep(share: float) -> Tensor:
+        kept = torch.rand(len(region) // views, generator=generator) >= share
+        return kept.to(region).repeat_interleave(views)[:, None]
+
+    return SubjectInput(
+        references,
+        layout,
+        region,
+        keep_semantic=keep(drops.semantic),
+        keep_detail=keep(drops.detail),
+        keep_aligned=keep(drops.aligned),
+    )
+
+
+def cells_of(latents: Tensor) -> tuple[int, int]:
+    """Return the height and the width of `latents` (B, C, h, w)."""
+    return latents.shape[2], latents.shape[3]
+
+
+def condition_of(
+    shown: Sequence[SubjectInput], noise: Tensor, *, autoencoder: PatchAutoencoder
+) -> SubjectCondition:
+    """Return what the denoiser reads of the subjects of `noise` (B, C, h, w), front to back."""
+    cells = cells_of(noise)
+    features = [one.references.features for one in shown]
+    attention = silent_condition(
+        noise, width=features[0].pooled.shape[1], num_subjects=len(shown)
+    )._replace(
+        identity_tokens=torch.stack([one.tokens for one in features], dim=1),
+        keys=_stack_layers([one.keys for one in features]),
+        values=_stack_layers([one.values for one in features]),
+        coverage=torch.stack([resize_mask(one.references.mask, cells) for one in shown], dim=1),
+        affine=torch.stack([to_affine(one.layout).detach() for one in shown], dim=1),
+        has_layout=noise.new_ones(len(noise), len(shown)),
+        identity_scale=torch.cat([one.keep_semantic for one in shown], dim=1),
+        detail_scale=noise.new_ones(len(noise), len(shown)),
+        mask=torch.cat([one.region for one in shown], dim=1),
+    )
+    aligned = [
+        align(
+            autoencoder,
+            one.references.pixels,
+            one.references.mask,
+            layout=one.layout,
+            cells=cells,
+        )
+        * one.keep_aligned[:, :, None, None]
+        for one in shown
+    ]
+    return SubjectCondition(
+        attention=_silence(attention, torch.cat([one.keep_detail for one in shown], dim=1)),
+        pooled=torch.stack([one.pooled for one in features], dim=1),
+        aligned=torch.stack(aligned, dim=1),
+    )
+
+
+def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:
+    """Return the condition of a picture from text alone, for noise (B, C, 16, 16)."""
+    batch, channels, rows, columns = noise.shape
+    return SubjectCondition(
+        attention=silent_condition(noise, width=width),
+        pooled=noise.new_zeros(batch, 1, width),
+        aligned=noise.new_zeros(batch, 1, channels + CELL_PX**2, rows, columns),
+    )
+
+
+def perturbed_mask(mask: Tensor, chance: float) -> Tensor:
+    """Grow, shrink or keep a reference mask (R, 1, H, W), as masks of real photographs are off."""
+    if chance < 0.15:
+        return grow(mask, 1)
+    if chance < 0.3:
+        return 1 - grow(1 - mask, 1)
+    return mask
+
+
+def random_region(mask: Tensor, cells: tuple[int, int], *, generator: torch.Generator) -> Tensor:
+    """Return the region for rescaling: everything, the true mask or a grown one, by sample."""
+    exact = F.adaptive_avg_pool2d(mask, cells)
+    grown = grow(exact, 1)
+    draw = torch.rand(len(mask), 1, 1, 1, generator=generator).to(mask.device)
+    return torch.where(draw < 0.6, torch.ones_like(exact), torch.where(draw < 0.8, exact, grown))
+
+
+def _stack_layers(layers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([one[name] for one in layers], dim=1) for name in layers[0]}
+
+
+def _silence(attention: AttentionCondition, kept: Tensor) -> AttentionCondition:
+    """Turn the detail branch off where `kept` (B, S) is 0, but not the aligned input."""
+    values = {name: rows * kept[:, :, None, None] for name, rows in attention.values.items()}
+    return attention._replace(values=values)
+
+
+EMPTIED_SHARE = 0.3  # of the pictures without a reference of their subject: the subject goes
+NOISY_SHARE = 0.5  # of the pictures whose noise is not quite the true one, as after inversion
+MOST_NOISY = 0.5  # largest share of foreign noise in deviation
+SILENT_SHARE = 0.3  # of the pictures whose noise carries nothing in the channels nobody reads
+FOREIGN = 2**30  # between the seeds of a batch and of its faults
+GROW_PX = 9  # the room that a replaced subject may need around the old one
+HAT_SHARE = 0.5  # of the pictures with a hat: only the hat is to be drawn
+BARE_SHARE = 0.12  # of those without: only the place of a hat is to be drawn
+LEAST_HAT_PX = 20  # pixels that stand out of the subject; fewer are an edge
+HAT_SIDE = 0.45  # of the subject's longer side, about the side of a hat
+
+_KINDS = ("subject", "surroundings", "box", "everything", "nothing")
+_SHARES = (0.35, 0.25, 0.15, 0.10, 0.15)
+
+
+class Repainting(NamedTuple):
+    """Pictures to complete, a row each."""
+
+    pixels: Tensor  # (B, 3, R, R) in [-1, 1], the right answer
+    mask: Tensor  # (B, 1, R, R) in [0, 1], the subject in it
+    captions: list[str]
+    noise: Tensor  # (B, C, h, w) about the noise of the picture
+    allowed: Tensor  # (B, 1, R, R) 1 = to be drawn, 0 = given
+    hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
+
+
+def repainting(batch: StickerBatch, *, seed: int, may_empty: bool) -> Repainting:
+    """Choose for each picture of `batch` what is given; `may_empty` lets subjects vanish."""
+    random = Random(seed)
+    generator = torch.Generator().manual_seed(seed + FOREIGN)  # not the numbers of the batch itself
+    rows = len(batch.noise)
+    emptied = [may_empty and random.random() < EMPTIED_SHARE for _ in range(rows)]
+    captions = [
+        draw_empty_caption(random, SCENES[scene]) if gone else caption
+        for gone, scene, caption in zip(emptied, batch.scene.tolist(), batch.captions, strict=True)
+    ]
+    gone = batch.mask.new_tensor(emptied).view(-1, 1, 1, 1)
+    hats = hats_of(batch) * (1 - gone)
+    return Repainting(
+        pixels=torch.lerp(batch.pixels, batch.background, gone),
+        mask=batch.mask * (1 - gone),
+        captions=captions,
+        noise=_about(batch.noise, random, generator),
+        allowed=_allowed(batch, hats, emptied, random),
+        hats=hats,
+    )
+
+
+def _allowed(batch: StickerBatch, hats: Tensor, emptied: list[bool], random: Random) -> Tensor:
+    masks = []
+    for mask, hat, gone in zip(batch.mask, hats, emptied, strict=True):
+        has_hat = bool((hat > 0.5).sum() > LEAST_HAT_PX)
+        if not gone and random.random() < (HAT_SHARE if has_hat else BARE_SHARE):
+            masks.append(_at_hat(hat if has_hat else _above(mask), random))
+            continue
+        kind = "subject" if gone else random.choices(_KINDS, _SHARES)[0]
+        masks.append(_one(kind, mask, random))
+    return torch.stack(masks)
+
+
+def _at_hat(hat: Tensor, random: Random) -> Tensor:
+    """Return where a `hat` (1, R, R) is, with some room around it."""
+    reach = random.randrange(2, GROW_PX + 1)
+    around = grow(hat[None], reach)[0]
+    chosen = (around > 0.1).to(hat)
+    return _coarse(chosen) if random.random() < 0.5 else chosen
+
+
+def _above(mask: Tensor) -> Tensor:
+    """Return about where the subject in `mask` (1, R, R) would wear a hat."""
+    left, top, right, bottom = bounding_box(mask[None])
+    side = mask.shape[-1]
+    reach, middle = HAT_SIDE * max(right - left, bottom - top), (left + right) / 2
+    columns = slice(max(0, int((middle - reach / 2) * side)), int((middle + reach / 2) * side) + 1)
+    rows = slice(max(0, int((top - 0.7 * reach) * side)), int((top + 0.3 * reach) * side) + 1)
+    place = torch.zeros_like(mask)
+    place[:, rows, columns] = 1
+    return place
+
+
+def _one(kind: str, mask: Tensor, random: Random) -> Tensor:
+    """Return where one picture is to be drawn, (1, R, R), from its subject (1, R, R)."""
+    side = mask.shape[-1]
+    if kind == "subject":
+        around = grow(mask[None], GROW_PX)[0]
+        chosen = (around > 0.1).to(mask)
+    elif kind == "surroundings":
+        chosen = (mask < 0.5).to(mask)
+    elif kind == "box":
+        top, left = random.randrange(side * 3 // 4), random.randrange(side * 3 // 4)
+        height, width = (random.randrange(side // 8, side * 3 // 4) for _ in range(2))
+        chosen = torch.zeros_like(mask)
+        chosen[:, top : top + height, left : left + width] = 1
+    else:
+        return torch.full_like(mask, float(kind == "everything"))
+    return _coarse(chosen) if random.random() < 0.5 else chosen
+
+
+def _coarse(mask: Tensor) -> Tensor:
+    """Return `mask` (1, R, R) as one found on the grid of latents looks, grown to whole cells."""
+    cells = F.max_pool2d(mask[None], 8)
+    return F.interpolate(cells, size=mask.shape[-2:], mode="nearest")[0]
+
+
+def _about(noise: Tensor, random: Random, generator: torch.Generator) -> Tensor:
+    """Return `noise` (B, C, h, w) with the faults that inverted noise has, in some rows."""
+    rows = range(len(noise))
+    share = [MOST_NOISY * random.random() * (random.random() < NOISY_SHARE) for _ in rows]
+    foreign = noise.new_tensor(share).view(-1, 1, 1, 1)
+    other = torch.randn(noise.shape, generator=generator).to(noise)
+    mixed = (1 - foreign.square()).sqrt() * noise + foreign * other
+    silent = noise.new_tensor([random.random() < SILENT_SHARE for _ in rows]).view(-1, 1, 1, 1)
+    unread = torch.arange(noise.shape[1], device=noise.device).view(1, -1, 1, 1)
+    return mixed * (1 - silent * (unread >= COUPLED_CHANNELS))

@@ -1,0 +1,145 @@
+"""Stage of reflow: regress in one step what the teacher makes of the same noise in many."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.data.stickers import StickerBatch
+from swiftpie.files import atomic_file
+from swiftpie.models.denoiser import Prediction
+from swiftpie.training.context import Context
+from swiftpie.training.losses import gradient_l1
+from swiftpie.training.stages.distillation import (
+    LoadedModel,
+    SceneSettings,
+    encode_for_teacher,
+    load_pair,
+    predict_once,
+    sample_ddim,
+)
+from swiftpie.training.stages.one_step_networks import OneStepNetworks, trainable
+
+
+@dataclass(frozen=True)
+class ReflowConfig:
+    """Settings of the stage."""
+
+    start: str = "mini_teacher"  # the student's first weights; see `load_model`
+    teacher: str = "mini_teacher"
+    scenes: SceneSettings = field(default_factory=SceneSettings)
+    sampling_steps: int = 32
+    guidance: float = 1.5
+    num_batches: int = 500  # of pairs, used again and again; 0 makes new ones for every step
+    pairs: str = "mini_reflow/pairs"  # where they are kept, below the folder of all runs
+    pixel_weight: float = 0.5
+    pixel_samples: int = 6  # pictures of a batch that are decoded
+
+    def build(self, context: Context) -> "ReflowStage":
+        """Return the stage for the given data and device."""
+        student, teacher = load_pair(
+            context, student=self.start, teacher=self.teacher, scenes=self.scenes
+        )
+        return ReflowStage(student, teacher.networks, context.runs / self.pairs, config=self)
+
+
+class Pairs(NamedTuple):
+    """One batch with the teacher's answer to it."""
+
+    batch: StickerBatch
+    seed: int  # of what is withheld
+    answer: Prediction  # clean latents (B, C, h, w) and the teacher's mask
+
+
+@dataclass(frozen=True)
+class ReflowStage:
+    """Distil pairs of noise and picture, as in arXiv:2309.06380, from a DDIM sampler.
+
+    Differs from the paper: the teacher's sampling path is not straightened first, because at 32
+    deterministic steps its map from noise to picture is fixed already.
+    """
+
+    student: LoadedModel
+    teacher: OneStepNetworks
+    folder: Path  # of the pairs
+    config: ReflowConfig
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.student.stage.samples_per_step
+
+    def network(self) -> nn.Module:
+        """Return the student to start from."""
+        return trainable(self.student.networks)
+
+    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+        """Return latent, mask and (if weighted) pixel terms."""
+        assert isinstance(network, OneStepNetworks)
+        pairs = self.pairs(draw)
+        stage, wanted = self.student.stage, pairs.answer
+        drops = self.config.scenes.drops
+        prediction = predict_once(stage, network, pairs.batch, drops=drops, seed=pairs.seed)
+        weight = stage.autoencoder.channel_weights()
+        guess = prediction.subject_mask.clamp(1e-5, 1 - 1e-5)
+        terms = {
+            "latents": (weight * (prediction.sample - wanted.sample).square()).mean(),
+            "mask": 0.1 * F.binary_cross_entropy(guess, wanted.subject_mask),
+        }
+        if self.config.pixel_weight:
+            loss = self._pixel_loss(prediction.sample, wanted.sample)
+            terms["pixels"] = self.config.pixel_weight * loss
+        return terms
+
+    def pairs(self, draw: int) -> Pairs:
+        """Return the batch of `draw` with the teacher's answer, made now or read from a file."""
+        count = self.config.num_batches
+        seed = draw % count if count else draw
+        scenes = self.config.scenes
+        batch = self.student.stage.world.batch(scenes.num_subjects, scenes.views, seed=seed)
+        path = self.folder / f"{seed:06d}.safetensors"
+        if count and path.is_file():
+            stored = {name: value.to(batch.noise) for name, value in load_file(path).items()}
+            return Pairs(batch, seed, Prediction(**stored))
+        answer = self._teacher_answer(batch, seed)
+        if count:
+            _store(answer, path)
+        return Pairs(batch, seed, answer)
+
+    @torch.no_grad()
+    def _teacher_answer(self, batch: StickerBatch, seed: int) -> Prediction:
+        stage, drops = self.student.stage, self.config.scenes.drops
+        encoded = encode_for_teacher(stage, self.teacher, batch, drops=drops, seed=seed)
+        steps, scale = self.config.sampling_steps, self.config.guidance
+        answer = sample_ddim(self.teacher.denoiser, batch.noise, encoded, steps=steps, scale=scale)
+        # What a file holds, so that new and stored pairs are the same.
+        return Prediction(*(value.half().float() for value in answer))
+
+    def _pixel_loss(self, sample: Tensor, wanted: Tensor) -> Tensor:
+        """Compare some decoded pictures, evenly spread over the subjects of the batch."""
+        chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
+        autoencoder = self.student.stage.autoencoder
+        with torch.autocast(sample.device.type, torch.bfloat16):
+            drawn = autoencoder.decode(sample[chosen]).float()
+            truth = autoencoder.decode(wanted[chosen]).float()
+        return F.l1_loss(drawn, truth) + gradient_l1(drawn, truth)
+
+    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+        """Save and judge one-step pictures of held-out subjects."""
+        return self.student.stage.sample(network, path)
+
+    def export(self, network: nn.Module, folder: Path) -> None:
+        """Write the student as the one-step stage does."""
+        self.student.stage.export(network, folder)
+
+
+def _store(answer: Prediction, path: Path) -> None:
+    """Write `answer` in half precision; a crash leaves no half of a file under that name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.half().cpu().contiguous() for name, value in answer._asdict().items()}
+    with atomic_file(path) as unfinished:
+        save_file(tensors, unfinished)

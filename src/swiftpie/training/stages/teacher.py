@@ -1,0 +1,142 @@
+"""Stage of the multi-step teacher: a diffusion model, trained on noise that decides nothing."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.attention.rescale import MAP_PREFIX
+from swiftpie.backbones.preset import trailing
+from swiftpie.backbones.scheduling import STEPS_FILE, StoredSteps
+from swiftpie.config import to_json
+from swiftpie.data.stickers import StickerBatch
+from swiftpie.images import contact_sheet, to_pil
+from swiftpie.models.layout_predictor import subject_extent
+from swiftpie.training.context import Context
+from swiftpie.training.losses import clean_loss, layout_loss, map_loss, noised
+from swiftpie.training.stages.distillation import (
+    NOTHING_DROPPED,
+    LoadedModel,
+    SceneSettings,
+    encode,
+    load_model,
+    noise_generator,
+    predict,
+    sample_ddim,
+)
+from swiftpie.training.stages.one_step import fast_precision, subject_figures
+from swiftpie.training.stages.one_step_networks import OneStepNetworks, trainable
+
+if TYPE_CHECKING:
+    from swiftpie.attention.condition import Notes
+
+
+VALIDATION_SEED = 2**31 - 1
+VALIDATION_PICTURES = 12
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Settings of the stage."""
+
+    start: str = "mini"  # see `load_model`; empty for new weights
+    scenes: SceneSettings = field(default_factory=SceneSettings)
+    text_drop: float = 0.1  # share of pictures that lose their prompt, for guidance
+    sampling_steps: int = 32
+    guidance: float = 1.5  # of progress pictures
+
+    def build(self, context: Context) -> "TeacherStage":
+        """Return the stage for the given data and device."""
+        return TeacherStage(load_model(context, self.start, scenes=self.scenes), config=self)
+
+
+@dataclass(frozen=True)
+class TeacherStage:
+    """Predict clean latents at every timestep, with the true layout given."""
+
+    model: LoadedModel
+    config: TeacherConfig
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.model.stage.samples_per_step
+
+    def network(self) -> nn.Module:
+        """Return the networks to start from."""
+        return trainable(self.model.networks)
+
+    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+        """Return latent, mask, layout and map terms.
+
+        The layout predictor learns from the renderer's own noise, as it is asked about pure noise.
+        """
+        assert isinstance(network, OneStepNetworks)
+        stage, scenes = self.model.stage, self.config.scenes
+        generator = noise_generator(draw)
+        batch = stage.world.batch(scenes.num_subjects, scenes.views, seed=draw)
+        notes: Notes = {}
+        with fast_precision(batch.noise.device):
+            with torch.no_grad():
+                clean = stage.autoencoder.encode(batch.pixels).float()
+            encoded = encode(
+                stage,
+                network,
+                batch,
+                drops=scenes.drops,
+                seed=draw,
+                text_drop=self.config.text_drop,
+            )
+            # Not with the batch's own noise: that one would tell what the picture is.
+            latents, levels = noised(clean, generator)
+            prediction = predict(network.denoiser, latents, levels.timesteps, encoded, notes=notes)
+            extent = subject_extent(batch.reference_mask).repeat_interleave(scenes.views, dim=0)
+            scores = network.layout_predictor(batch.noise, encoded.text.pooled, extent)
+        shape = F.interpolate(batch.mask, size=prediction.subject_mask.shape[-2:], mode="area")
+        terms = {
+            "latents": clean_loss(prediction.sample, clean, levels).float(),
+            "mask": 0.1
+            * F.binary_cross_entropy(prediction.subject_mask.clamp(1e-5, 1 - 1e-5), shape),
+            "layout": 0.3 * layout_loss(scores, batch.layout),
+        }
+        maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
+        if maps and encoded.has_subject:
+            terms["maps"] = 0.03 * map_loss(maps, batch.mask)
+        return terms
+
+    @torch.no_grad()
+    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+        """Save reference, sampled picture and another of the same scene; return figures.
+
+        The noise of both differs, so only means over pictures can be compared.
+        """
+        assert isinstance(network, OneStepNetworks)
+        stage = self.model.stage
+        batch = stage.held_out.batch(VALIDATION_PICTURES, 1, seed=VALIDATION_SEED, augment=False)
+        pixels = self._draw(network, batch).clamp(-1, 1)
+        rows = [to_pil(x) for x in (batch.reference, pixels, batch.pixels)]
+        contact_sheet(rows, cell_px=128).save(path)
+        return subject_figures(pixels, batch)
+
+    def _draw(self, network: OneStepNetworks, batch: StickerBatch) -> Tensor:
+        stage = self.model.stage
+        generator = noise_generator(0)
+        with fast_precision(batch.noise.device):
+            encoded = encode(stage, network, batch, drops=NOTHING_DROPPED, seed=VALIDATION_SEED)
+        clean = sample_ddim(
+            network.denoiser,
+            torch.randn(batch.noise.shape, generator=generator).to(batch.noise),
+            encoded,
+            steps=self.config.sampling_steps,
+            scale=self.config.guidance,
+        ).sample
+        return stage.autoencoder.decode(clean)
+
+    def export(self, network: nn.Module, folder: Path) -> None:
+        """Write every part as the one-step stage does, and the steps to take."""
+        self.model.stage.export(network, folder)
+        steps = StoredSteps(timesteps=trailing(self.config.sampling_steps))
+        (folder / STEPS_FILE).write_text(to_json(steps), encoding="utf-8")
