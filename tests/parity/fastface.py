@@ -31,6 +31,7 @@ from swiftpie.attention.shaping import (
 )
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.condition import read_null_text
 from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.personalize import prepare
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
@@ -189,6 +190,7 @@ def guidance_rows(family, forms=tuple(FORMS)):
             start.condition,
             fresh=start.fresh,
             guidance=guidance,
+            null_text=read_null_text(components, "", guidance=guidance, rows=len(SEEDS)),
         ).latents
         expected = guided_by_hand(components, start, text, guidance)
         compared.append((f"{family}: guidance of {name}", difference(found, expected), BOUND))

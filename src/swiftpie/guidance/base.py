@@ -65,6 +65,16 @@ METHODS: Registry[Callable[[int], Guidance]] = Registry(
 """One method a file, named as the file; each maps a number of steps to its default guidance."""
 
 
+def branches_of(guidance: Guidance, num_steps: int) -> set[Branch]:
+    """Return the rows that so many steps need, all together.
+
+    Raises:
+        ConfigError: The guidance was made for another number of steps.
+    """
+    guidance.check(num_steps)
+    return {branch for step in range(num_steps) for branch in guidance.branches(step)}
+
+
 def needed(weights: Mapping[Branch, float]) -> tuple[Branch, ...]:
     """Return the branches whose weight is not 0."""
     return tuple(branch for branch, weight in weights.items() if weight)
