@@ -15,6 +15,7 @@ from tests.pipelines.tiny_editor import tiny_editor
 TAESD = FAMILIES.get("sd15").tiny_autoencoder
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+TAESD = "madebyollin/taesd"
 WIDTHS = (8, 8, 8, 8)
 
 
