@@ -189,7 +189,7 @@ def choose(
 
 def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
     """Tell that an adapter may have been trained with the vectors of another encoder."""
-    from swiftpie.models.face.encoder import FaceIdentityEncoder
+    from swiftpie.models.vision import FaceIdentityEncoder
 
     reads_vectors = isinstance(session.components.image_encoder, FaceIdentityEncoder)
     if reads_vectors and encoder.name != PUBLISHED_WITH:
