@@ -17,7 +17,7 @@ from swiftpie.engine.session import Session
 from swiftpie.files import load_image
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.request import Scales
+from swiftpie.pipelines.settings import Scales
 from swiftpie.training.stages.adapter import ADAPTER_FILE
 from tests.parity.pipelines import SIDE_PX, preset_of, subject
 
