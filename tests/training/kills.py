@@ -18,9 +18,10 @@ import torch
 from swiftpie.files import TEMPORARY
 from swiftpie.training.loop import fit
 from swiftpie.training.state import INDEX_FILE, read_state
-from tests.training.toy import CONFIG, ToyStage
+from tests.training import toy
 
-STAGE = ToyStage(width=128)
+CONFIG = replace(toy.CONFIG, steps=16, sample_every=16)
+STAGE = toy.ToyStage(width=128)
 FORMS = (None, 0.2)  # MiB a file; a state has about 0.3
 MOST_STEPS = 3  # of a process before it is killed
 LONGEST_S = 0.03  # after such a step
