@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch._dynamo  # noqa: F401 - optimizers import it late, and every fork would again
 
 from swiftpie.files import TEMPORARY
 from swiftpie.training.loop import fit
 from swiftpie.training.state import INDEX_FILE, read_state
-from tests.training import toy
+from tests.training.toy import CONFIG, ToyStage
 
-CONFIG = replace(toy.CONFIG, steps=16, sample_every=16)
-STAGE = toy.ToyStage(width=128)
+STAGE = ToyStage(width=128)
 FORMS = (None, 0.2)  # MiB a file; a state has about 0.3
 MOST_STEPS = 3  # of a process before it is killed
 LONGEST_S = 0.03  # after such a step
