@@ -15,11 +15,12 @@ from swiftpie.garbage import uncollected
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session, load
+    from swiftpie.guidance.style import Style
     from swiftpie.options import MaskRule
     from swiftpie.pipelines.edit import EditResult
     from swiftpie.pipelines.hub.edit import SwiftEditPipeline
     from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-    from swiftpie.pipelines.request import Subject
+    from swiftpie.pipelines.request import EditRequest, FaceRequest, PersonalizeRequest, Subject
     from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales
     from swiftpie.types import GenerationResult, Identity
 
@@ -29,16 +30,20 @@ __all__ = [
     "CapabilityError",
     "ConfigError",
     "EditMode",
+    "EditRequest",
     "EditResult",
     "EditSettings",
+    "FaceRequest",
     "GenerationResult",
     "Identity",
     "InputError",
     "MaskRule",
     "MaskSource",
     "MissingExtra",
+    "PersonalizeRequest",
     "Scales",
     "Session",
+    "Style",
     "Subject",
     "SwiftEditPipeline",
     "SwiftPieError",
@@ -49,14 +54,18 @@ __all__ = [
 
 _HOMES = {
     "EditMode": "swiftpie.pipelines.settings",
+    "EditRequest": "swiftpie.pipelines.request",
     "EditResult": "swiftpie.pipelines.edit",
     "EditSettings": "swiftpie.pipelines.settings",
+    "FaceRequest": "swiftpie.pipelines.request",
     "GenerationResult": "swiftpie.types",
     "Identity": "swiftpie.types",
     "MaskRule": "swiftpie.options",
     "MaskSource": "swiftpie.pipelines.settings",
+    "PersonalizeRequest": "swiftpie.pipelines.request",
     "Session": "swiftpie.engine.session",
     "Scales": "swiftpie.pipelines.settings",
+    "Style": "swiftpie.guidance.style",
     "Subject": "swiftpie.pipelines.request",
     "SwiftEditPipeline": "swiftpie.pipelines.hub.edit",
     "SwiftPiePipeline": "swiftpie.pipelines.hub.personalize",

@@ -1,4 +1,4 @@
-"""What the noise of a picture says about it: the statistics that carry layout and texture.
+"""Noise: one seed a picture, how it is drawn, and the statistics that carry layout and texture.
 
 The mini model is trained on pictures that are a deterministic function of their noise, so the
 renderer that draws them and the network that imitates it read the same numbers from here.

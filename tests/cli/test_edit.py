@@ -8,17 +8,17 @@ from PIL import Image
 
 from swiftpie import InputError, Session
 from swiftpie.backbones.preset import PRESETS
+from swiftpie.cli.console import Target
 from swiftpie.cli.edit import Job, carry_out, edit_settings
-from swiftpie.cli.outputs import Output
 from swiftpie.errors import ImageError
 from swiftpie.images import load_image, read_metadata
-from swiftpie.pipelines.request import EditMode, Scales
+from swiftpie.options import MaskRule
+from swiftpie.pipelines.settings import EditMode, Scales
 from tests.backbones import tiny_models
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a dog on the sofa"
-UNSET = {"identity_scale": None, "background_scale": None, "text_scale": None}
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,11 @@ def job(tmp_path, picture):
         source_prompt="a cat",
         keyword="",
         subject=[],
-        place=None,
+        mask=None,
         settings=edit_settings(
-            "sd-turbo", "released", "smooth", seed=3, scales={**UNSET, "text_scale": 1.5}
+            "sd-turbo", EditMode.RELEASED, MaskRule.SMOOTH, seed=3, scales={"text_scale": 1.5}
         ),
-        output=Output(tmp_path / "out.png", tmp_path / "mask.png"),
+        target=Target(tmp_path / "out.png", tmp_path / "region.png"),
         strip=tmp_path / "strip.png",
         force=False,
     )
@@ -54,11 +54,11 @@ def job(tmp_path, picture):
 
 def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
     carry_out(editor, job)
-    before, after, mask = (load_image(p) for p in (picture, job.output.picture, job.output.mask))
+    before, after, mask = (load_image(p) for p in (picture, job.target.picture, job.target.mask))
     assert before.size == after.size == mask.size
     strip = load_image(job.strip)
     assert strip.width == 3 * strip.height - 3 * 18  # three square cells under a line of words
-    stored = read_metadata(job.output.picture)
+    stored = read_metadata(job.target.picture)
     assert (stored["prompt"], stored["source_prompt"], stored["seed"]) == (PROMPT, "a cat", "3")
     assert (stored["mode"], stored["rule"], stored["preset"]) == (
         "released",
@@ -73,9 +73,9 @@ def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
 
 
 def test_a_saved_mask_repeats_the_edit(editor, job, tmp_path):
-    first = carry_out(editor, job._replace(place=(0.1, 0.2, 0.6, 0.9)))
-    files = Output(tmp_path / "again.png", None)
-    again = carry_out(editor, job._replace(place=str(job.output.mask), output=files, strip=None))
+    first = carry_out(editor, job._replace(mask=(0.1, 0.2, 0.6, 0.9)))
+    files = Target(tmp_path / "again.png", None)
+    again = carry_out(editor, job._replace(mask=str(job.target.mask), target=files, strip=None))
     assert again.image.tobytes() == first.image.tobytes()
     assert np.any(np.asarray(first.image) != np.asarray(load_image(job.picture)))
 
@@ -83,21 +83,21 @@ def test_a_saved_mask_repeats_the_edit(editor, job, tmp_path):
 def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
     Image.new("L", (50, 50), 255).save(tmp_path / "square.png")
     with pytest.raises(ImageError, match="same shape"):
-        carry_out(editor, job._replace(place=str(tmp_path / "square.png")))
+        carry_out(editor, job._replace(mask=str(tmp_path / "square.png")))
 
 
 @pytest.mark.parametrize("mode", EditMode)
 def test_strengths_that_are_not_given_belong_to_the_mode(mode):
     for name in ("sd-turbo", "mini"):
-        found = edit_settings(name, mode, "smooth", seed=0, scales=UNSET).scales
+        found = edit_settings(name, mode, MaskRule.SMOOTH, seed=0, scales={}).scales
         assert found == Scales.for_edit(PRESETS.get(name), mode=mode)
 
 
 def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
-    options = {"seed": 0, "scales": {**UNSET, "text_scale": 1.5}, "subjects": ["cat.png"]}
-    settings = edit_settings("sd-turbo", "paper", None, **options)
+    options = {"seed": 0, "scales": {"text_scale": 1.5}, "subjects": ["cat.png"]}
+    settings = edit_settings("sd-turbo", EditMode.PAPER, None, **options)
     assert settings.scales == Scales(identity_scale=1.0, detail_scale=0.0, text_scale=1.5)
-    placed = edit_settings("mini", "paper", None, **options).scales
+    placed = edit_settings("mini", EditMode.PAPER, None, **options).scales
     assert (placed.identity_scale, placed.background_scale) == (
         0.0,
         1.0,
@@ -105,7 +105,7 @@ def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
 
 
 def test_the_mini_model_reads_its_prompt_as_it_was_trained_to():
-    settings = edit_settings("mini", "paper", None, seed=0, scales=UNSET)
+    settings = edit_settings("mini", EditMode.PAPER, None, seed=0, scales={})
     assert settings.scales.text_scale == 1.0
 
 
@@ -125,7 +125,8 @@ def weights_folder(tmp_path_factory):
 def test_published_weights_edit(call, weights_folder, picture, tmp_path, options):
     out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
     result = call(
-        *("edit", picture, PROMPT, "-o", out, "--save-mask", mask, "--json", *options),
+        *("edit", picture, PROMPT, "-o", out, "--save-region", mask, "--json", *options),
+        *("--seed", 5),
         *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline", "--offline"),
         *("--adapter", weights_folder / "adapter.safetensors"),
         *("--image-encoder", weights_folder / "encoder"),
@@ -133,7 +134,7 @@ def test_published_weights_edit(call, weights_folder, picture, tmp_path, options
     )
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
-    assert told["pictures"] == [{"path": str(out), "mask": str(mask), "strip": None, "seed": 0}]
+    assert told["pictures"] == [{"path": str(out), "region": str(mask), "strip": None, "seed": 5}]
     assert {"encode", "invert", "denoise", "decode", "total"} <= {*told["timings_ms"]}
     assert load_image(out).size == load_image(mask).size == load_image(picture).size
 
@@ -152,7 +153,7 @@ def test_weights_without_inversion_say_so_and_end_with_1(call, weights_folder, p
 
 def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, picture, tmp_path):
     out, mask = tmp_path / "out.png", tmp_path / "mask.png"
-    result = call("edit", picture, "a photo at night", "-o", out, "--save-mask", mask, "--json")
+    result = call("edit", picture, "a photo at night", "-o", out, "--save-region", mask, "--json")
     assert result.exit_code == 0, result.output
     before, after = (np.asarray(load_image(path).convert("RGB")) for path in (picture, out))
     allowed = np.asarray(load_image(mask).convert("L")) > 0
@@ -168,7 +169,7 @@ def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, pictu
         (["--box", "1,0,0,1"], 2, "is not a box"),
         (["--mask", "nowhere.png"], 3, "nowhere.png"),
         (["--strip", "{out}"], 2, "another output"),
-        (["--save-mask", "{out}"], 2, "--save-mask"),
+        (["--save-region", "{out}"], 2, "--save-region"),
         (["--strip", "strip.tiff"], 2, "known suffix"),
         (["--text-scale", "9"], 2, "text_scale is 9"),
         (["--mode", "fast"], 2, "paper"),

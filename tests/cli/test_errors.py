@@ -116,8 +116,8 @@ def test_a_subject_that_cannot_be_found_gives_three(call, tmp_path, on_white):
         ([PROMPT, "-o", "."], "known suffix"),
         ([PROMPT, "-o", "-", "--json"], "Standard output"),
         ([PROMPT, "-o", "-", "-n", "2"], "Standard output"),
-        ([PROMPT, "-o", "out.png", "--save-mask", "there.png"], "exists already"),
-        ([PROMPT, "-o", "out.png", "--save-mask", "out.png"], "Two different files"),
+        ([PROMPT, "-o", "out.png", "--save-subject-mask", "there.png"], "exists already"),
+        ([PROMPT, "-o", "out.png", "--save-subject-mask", "out.png"], "Two different files"),
     ],
 )
 def test_bad_usage_gives_two_and_writes_nothing(

@@ -51,17 +51,26 @@ def test_the_file_says_how_it_was_made_and_nothing_of_the_users_files(drawn, ham
 
 def test_json_is_all_of_standard_output_and_a_random_seed_is_told(call, tmp_path, hamster):
     out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
-    result = call("personalize", hamster, PROMPT, "-o", out, "--save-mask", mask, "--json")
+    result = call("personalize", hamster, PROMPT, "-o", out, "--save-subject-mask", mask, "--json")
     assert result.exit_code == 0, result.output
     picture = json.loads(result.stdout)["pictures"][0]
-    assert (picture["path"], picture["mask"]) == (str(out), str(mask))
+    assert (picture["path"], picture["subject_mask"]) == (str(out), str(mask))
     assert f"(seed {picture['seed']})" in result.stderr
     assert read_metadata(out)["seed"] == str(picture["seed"])
     assert load_image(mask).size == load_image(out).size
 
 
 def test_several_pictures_are_numbered_and_each_repeats_alone(call, tmp_path, hamster, drawn):
-    draw(call, tmp_path / "out.png", hamster, PROMPT, "-n", "2", "--save-mask", tmp_path / "m.png")
+    draw(
+        call,
+        tmp_path / "out.png",
+        hamster,
+        PROMPT,
+        "-n",
+        "2",
+        "--save-subject-mask",
+        tmp_path / "m.png",
+    )
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["m-1.png", "m-2.png", "out-1.png", "out-2.png"]
     assert read_metadata(tmp_path / "out-2.png")["seed"] == "8"

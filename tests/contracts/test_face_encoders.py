@@ -9,7 +9,7 @@ from swiftpie.faces.face import FACE_ENCODERS
 
 
 @pytest.mark.parametrize("name", FACE_ENCODERS.names())
-def test_an_encoder_is_called_as_its_file_and_states_its_terms(name):
+def test_an_encoder_is_called_by_its_name_and_states_its_terms(name):
     choice = FACE_ENCODERS.get(name)
     assert choice.name == name
     assert choice.summary

@@ -7,7 +7,7 @@ from PIL import Image
 from swiftpie.errors import ImageError
 from swiftpie.faces.choose import (
     MIN_FACE_PX,
-    Found,
+    FoundFaces,
     choose_face,
     face_ratio,
     find_faces,
@@ -28,7 +28,7 @@ def face_at(left, top, right, bottom):
 
 
 def found(*boxes, size=(400, 300)):
-    return Found(Image.new("RGB", size), 0, tuple(face_at(*box) for box in boxes))
+    return FoundFaces(Image.new("RGB", size), 0, tuple(face_at(*box) for box in boxes))
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])

@@ -17,11 +17,10 @@ from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.faces.encoders.opencv import SFACE
-from swiftpie.faces.face import FACE_ENCODERS, similarity
-from swiftpie.faces.onnx_encoder import YUNET, OnnxFaceEncoder
-from swiftpie.faces.recogniser import Recogniser
-from swiftpie.faces.runtime import open_model
+from swiftpie.faces.encoders.onnx import SFACE, YUNET, OnnxFaceEncoder
+from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.faces.likeness import similarity
+from swiftpie.faces.onnx import Recogniser, open_model
 from swiftpie.faces.yunet import MAX_CANDIDATES, MAX_OVERLAP, MIN_SCORE, YuNet
 from swiftpie.files import load_image
 from tests.faces.tiny_faces import BOX, PHOTO

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import WeightsError
-from swiftpie.faces.encoders.opencv import SFACE
-from swiftpie.faces.runtime import OnnxModel, open_model
+from swiftpie.faces.encoders.onnx import SFACE
+from swiftpie.faces.onnx import OnnxModel, open_model
 from swiftpie.faces.yunet import (
     MAX_OVERLAP,
     MIN_SCORE,

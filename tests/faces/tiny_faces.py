@@ -12,8 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from swiftpie.faces.encoders.opencv import SFACE
-from swiftpie.faces.onnx_encoder import YUNET
+from swiftpie.faces.encoders.onnx import SFACE, YUNET
 from swiftpie.faces.yunet import STRIDES
 
 PHOTO = Path(__file__).parent / "assets" / "astronaut.jpg"

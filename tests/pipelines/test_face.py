@@ -1,14 +1,21 @@
 """Identities of faces: what they are made of, and what is refused."""
 
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageChops
 
 from swiftpie import CapabilityError, InputError
 from swiftpie.engine.session import Session
+from swiftpie.faces.choose import choose_face, find_faces
+from swiftpie.faces.face import Face, FaceBox
+from swiftpie.guidance.style import Style, steering_of
 from swiftpie.pipelines.face import face_identity
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-from swiftpie.pipelines.request import Scales, Subject
+from swiftpie.pipelines.request import FaceRequest, Scales, Subject
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.faces import nobody, open_face, someone
 from tests.parity.ip_adapter import FACE, WIDTHS
@@ -115,6 +122,91 @@ def test_a_saved_pipeline_knows_faces_too(opened, tmp_path):
         for one in (session, loaded)
     ]
     assert pair[0] == pair[1]
+
+
+@dataclass
+class OneFace:
+    """Finds one face, always the same one."""
+
+    face: Face
+    name: str = "one"
+    fingerprint: str = "one"
+
+    def find(self, image):
+        del image
+        return [self.face]
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What finds a face in a photograph, and the photograph."""
+    vectors, crops = someone()
+    photo = crops[0].resize((160, 160))
+    landmarks = np.array([[55, 60], [105, 60], [80, 90], [60, 115], [100, 115]], dtype=np.float32)
+    box = FaceBox(30, 20, 130, 140)
+    return OneFace(Face(box, landmarks, 1.0, crops[0], vectors[0].numpy())), photo
+
+
+def test_a_session_draws_a_face_as_the_subject_that_it_is(opened):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    identity = face_identity(session.components, vectors, crop=crops)
+    for style in (Style.PLAIN, Style.AM2):
+        expected = session.personalize(
+            identity, PROMPT, seed=4, num_images=2, **steering_of(style, 1)
+        )
+        drawn = session.face(identity, PROMPT, style=style, seed=4, num_images=2)
+        assert [one.tobytes() for one in drawn.images] == [one.tobytes() for one in expected.images]
+        assert drawn.seeds == (4, 5)
+    request = FaceRequest(identity=identity, prompt=PROMPT, seeds=(4, 5), style=Style.AM2)
+    assert session.draw(request).images[1].tobytes() == drawn.images[1].tobytes()
+
+
+def test_a_face_is_encoded_once(opened):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    first = session.encode_face(vectors, crop=crops)
+    assert session.encode_face(vectors.numpy(), crop=crops[0]) is first
+    assert session.encode_face(-vectors, crop=crops) is not first
+    other = [crop.rotate(90) for crop in crops]
+    assert session.encode_face(vectors, crop=other) is not first
+
+
+@pytest.mark.parametrize("name", [PLAIN, PLUS])
+def test_a_photograph_is_searched_for_its_face(opened, found, name):
+    session, (encoder, photo) = opened[name], found
+    chosen = choose_face(find_faces(encoder, photo))
+    pictures = [
+        session.face(photo, PROMPT, seed=4, encoder=encoder).images[0],
+        session.face(chosen, PROMPT, seed=4).images[0],
+        session.face(session.encode_face(chosen), PROMPT, seed=4).images[0],
+    ]
+    assert len({one.tobytes() for one in pictures}) == 1
+    with pytest.raises(InputError, match="without an encoder"):
+        session.face(photo, PROMPT)
+
+
+def test_adapters_that_look_at_pictures_look_at_the_crop(session, found):
+    encoder, photo = found
+    chosen = choose_face(find_faces(encoder, photo))
+    identity = session.encode_face(chosen)
+    assert identity.mask.min() == 1
+    assert identity.keys
+    assert session.face(identity, PROMPT, seed=4).images[0].size == (128, 128)
+
+
+def test_faces_are_drawn_in_the_scope_of_the_engine(opened):
+    entered = []
+
+    @contextmanager
+    def scope():
+        entered.append(1)
+        yield
+
+    session = Session(replace(opened[PLUS].components, scope=scope))
+    vectors, crops = someone()
+    session.face(session.encode_face(vectors, crop=crops), PROMPT, seed=0)
+    assert entered == [1]
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,16 @@
 """Installs the two processors on a U-Net, once, and takes them off again exactly."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Self
 
-from diffusers import UNet2DConditionModel
+from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
+from swiftpie.attention.condition import Block
 from swiftpie.attention.detail import DetailAttention, Merge
 from swiftpie.attention.semantic import MaskRole, SemanticAttention
 
 MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
-
-
-class Block(StrEnum):
-    """Part of the U-Net, spelled as diffusers spells its modules."""
-
-    DOWN = "down_blocks"
-    MIDDLE = "mid_block"
-    UP = "up_blocks"
-
 
 EVERYWHERE = frozenset(Block)
 
@@ -37,12 +28,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Installation:
-    """The processors that serve a U-Net, and those they replaced."""
+    """The processors that serve a network, and those they replaced."""
 
-    network: UNet2DConditionModel
+    network: ModelMixin  # with attention processors: a U-Net, or a transformer
     plan: Plan
     originals: dict[str, object]
-    semantic: dict[str, SemanticAttention]  # by module path, every cross-attention
+    semantic: dict[str, SemanticAttention]  # by module path, every layer that reads the text
     detail: dict[str, DetailAttention]  # by module path, every self-attention
 
     @property

@@ -92,9 +92,9 @@ class SemanticAttention(nn.Module):
         result = (
             region_scale(condition.text_scale, condition.text_background_scale, everyone) * text
         )
-        identity_key = _fold_heads(self.to_k_ip(condition.identity_tokens), attn.heads)
+        identity_key = self.identity_keys(condition, attn.heads)
         if self.is_active:
-            result = result + self._identities(query, identity_key, masks, condition, notes)
+            result = result + self.identities(query, identity_key, masks, condition, notes)
             result = cap_energy(result, text, condition.energy_cap)
         if self.mask_role is not MaskRole.NONE:
             mass = mass_on(
@@ -115,7 +115,11 @@ class SemanticAttention(nn.Module):
         output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
 
-    def _identities(
+    def identity_keys(self, condition: AttentionCondition, heads: int) -> Tensor:
+        """Return the keys of all identity tokens, (B, S, heads, K, d)."""
+        return _fold_heads(self.to_k_ip(condition.identity_tokens), heads)
+
+    def identities(
         self,
         query: Tensor,
         key: Tensor,
@@ -123,7 +127,15 @@ class SemanticAttention(nn.Module):
         condition: AttentionCondition,
         notes: Notes,
     ) -> Tensor:
-        """Return the rescaled sum over subjects, (B, N, D)."""
+        """Return attention to the subjects, rescaled by region and summed, (B, N, D).
+
+        Args:
+            query: (B, heads, N, d).
+            key: Of `identity_keys`.
+            masks: Share of each subject in each token, (B, S, N).
+            condition: The subjects.
+            notes: Of this call.
+        """
         heads, subjects = query.shape[1], masks.shape[1]
         value = _fold_heads(self.to_v_ip(condition.identity_tokens), heads)
         reshaping = condition.reshaping.get(self.name.partition(".")[0])

@@ -1,8 +1,9 @@
 """What a caller may choose about loading."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, get_args
 
+from swiftpie.errors import ConfigError
 from swiftpie.options import Option
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from swiftpie.attention.install import Plan
     from swiftpie.models.projection import FaceVersion
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Choices(TypedDict, total=False):
@@ -61,10 +64,10 @@ class Choices(TypedDict, total=False):
     reference: str | Path | None  # folder of a U-Net that reads references; None: the denoiser
     plan: "Plan | None"  # which layers get which branch; None: what the adapter was made for
     dtype: Annotated[  # of networks of others; the mini model is float32 always
-        "torch.dtype | None",
+        "torch.dtype | Precision | None",
         Option(
             "Numbers to compute with; by default float32.",
-            kind=Literal["float32", "bfloat16", "float16"],
+            kind=Precision,
         ),
     ]
     allow_pickle: Annotated[bool, Option("Read plain tensors from pickles; runs no code.")]
@@ -82,3 +85,23 @@ class LoadOptions(Choices, total=False):
             "What makes it quicker or smaller: any of `swiftpie engine`.", "NAME[,NAME]", kind=str
         ),
     ]
+
+
+def dtype_of(choices: Choices) -> "torch.dtype":
+    """Return the type of numbers to compute with.
+
+    Raises:
+        ConfigError: It is called by a name that it does not have.
+    """
+    import torch
+
+    chosen = choices.get("dtype")
+    if not isinstance(chosen, str):
+        return chosen or torch.float32
+    if chosen not in get_args(Precision):
+        raise ConfigError(
+            f"The dtype {chosen!r} does not exist. One of {', '.join(get_args(Precision))} is "
+            "needed. Leave it out for float32."
+        )
+    dtype: torch.dtype = getattr(torch, chosen)
+    return dtype

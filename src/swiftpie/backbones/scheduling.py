@@ -1,5 +1,6 @@
 """The schedule that a preset describes, and how a caller or a folder of weights changes it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -49,8 +50,15 @@ def schedule_of(preset: Preset) -> Schedule:
     )
 
 
-def with_steps(preset: Preset, steps: int | None) -> Preset:
+def with_steps(
+    preset: Preset,
+    steps: int | None,
+    *,
+    spaced: Callable[[int], tuple[float, ...]] = trailing,
+) -> Preset:
     """Return `preset` with so many denoising steps; None leaves it its own.
+
+    `spaced` returns the timesteps of other counts.
 
     Raises:
         ConfigError: The weights were not trained for so many.
@@ -64,7 +72,7 @@ def with_steps(preset: Preset, steps: int | None) -> Preset:
             f"{' or '.join(map(str, counts))}. Choose one of those, or a preset made for {steps}."
         )
     others = tuple(count for count in counts if count != steps)
-    return replace(preset, timesteps=trailing(steps), more_steps=others)
+    return replace(preset, timesteps=spaced(steps), more_steps=others)
 
 
 def with_stored_steps(preset: Preset, folder: Path) -> Preset:

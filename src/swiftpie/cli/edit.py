@@ -1,42 +1,43 @@
 """`swiftpie edit`: a picture and a sentence to the edited picture."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from swiftpie import __version__
-from swiftpie.cli.console import examples, print_json, say
-from swiftpie.cli.options import (
-    Adapter,
-    AllowPickle,
-    AsJson,
-    Base,
-    Device,
-    Dtype,
-    Engine,
-    Force,
-    ImageEncoder,
-    Inversion,
-    Offline,
-    Out,
-    PresetName,
-    SubjectPictures,
-    Weights,
-    choices_of,
-    encode_subjects,
-    open_session,
-    read_picture,
-    read_subjects,
-)
-from swiftpie.cli.outputs import (
-    MAX_STORED_PROMPT,
-    Output,
-    check_outputs,
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.cli.console import (
+    Target,
+    examples,
+    origin_of,
     plan_outputs,
+    print_pictures,
+    tell_written,
     write_output,
 )
+from swiftpie.cli.options import (
+    BOX_HELP,
+    DRAWING,
+    MASK_HELP,
+    Fields,
+    Output,
+    OutputOptions,
+    Prompt,
+    Seed,
+    SubjectPictures,
+    encode_subjects,
+    open_session,
+    option_of,
+    read_picture,
+    read_subjects,
+    with_fields,
+)
 from swiftpie.errors import ConfigError
+from swiftpie.options import MaskRule
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,51 +45,35 @@ if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.masks import Box
     from swiftpie.pipelines.edit import EditResult
-    from swiftpie.pipelines.request import EditSettings
 
 STRIP_CELL_PX = 384
-STRIP_CAPTIONS = ("before", "mask", "after")
+STRIP_CAPTIONS = ("before", "region", "after")
+LOADED = (*(name for name in DRAWING if name != "steps"), "inversion")
+SCALES = ("identity_scale", "background_scale", "text_scale")
 
+EditScales = Annotated[dict[str, float], Fields(Scales, SCALES)]
+Mode = Annotated[EditMode, option_of(EditSettings, "mode")]
+Rule = Annotated[MaskRule | None, option_of(EditSettings, "rule")]
 Picture = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
     ),
 ]
-Prompt = Annotated[
-    str, typer.Argument(help="What the picture shall show afterwards.", show_default=False)
-]
 SourcePrompt = Annotated[str, typer.Option(help="What the picture shows now.")]
 Keyword = Annotated[
     str, typer.Option(metavar="WORDS", help="What in the picture shall change, as in 'cat'.")
 ]
-MaskFile = Annotated[
-    str | None, typer.Option(metavar="FILE", help="White where the picture may change.")
-]
+MaskFile = Annotated[str | None, typer.Option(metavar="FILE", help=MASK_HELP)]
 BoxText = Annotated[
     str | None,
-    typer.Option(metavar="L,T,R,B", help="Where it may change, as fractions from 0 to 1."),
+    typer.Option(metavar="L,T,R,B", help=BOX_HELP),
 ]
-SaveMask = Annotated[
+SaveRegion = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the picture may have changed.")
 ]
 Strip = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Also write before, mask and after in a row.")
-]
-EditScale = Annotated[
-    float | None, typer.Option(help="Strength of the picture's own look where it changes.")
-]
-BackgroundScale = Annotated[
-    float | None, typer.Option(help="Strength of the picture's own look elsewhere.")
-]
-TextScale = Annotated[float | None, typer.Option(help="Strength of the prompt where it changes.")]
-Mode = Annotated[
-    Literal["paper", "released"],
-    typer.Option(help="Follow SwiftEdit's paper, or the code that was released with it."),
-]
-Rule = Annotated[
-    Literal["released", "smooth"] | None,
-    typer.Option(help="How a mask is found in the noise: hard or soft. By default the best known."),
+    Path | None, typer.Option(metavar="FILE", help="Also write before, region and after in a row.")
 ]
 NewSubject = Annotated[
     list[str] | None,
@@ -98,7 +83,6 @@ NewSubject = Annotated[
         help="What to draw where the picture changes; repeat for more views of it.",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of the little chance that there is in an edit.")]
 
 app = typer.Typer()
 
@@ -111,9 +95,9 @@ class Job(NamedTuple):
     source_prompt: str
     keyword: str
     subject: list[SubjectPictures]  # pictures of what is drawn instead; may be none
-    place: "str | Box | None"  # a mask file or a box
-    settings: "EditSettings"
-    output: Output
+    mask: "str | Box | None"  # a file or a box
+    settings: EditSettings
+    target: Target
     strip: Path | None
     force: bool
 
@@ -129,71 +113,61 @@ class Job(NamedTuple):
         "--subject mug.png",
     )
 )
+@with_fields
 def edit(
     *,
     image: Picture,
     prompt: Prompt,
-    out: Out,
+    output: Output,
     source_prompt: SourcePrompt = "",
     keyword: Keyword = "",
     subject: NewSubject = None,
     mask: MaskFile = None,
     box: BoxText = None,
-    save_mask: SaveMask = None,
+    save_region: SaveRegion = None,
     strip: Strip = None,
-    identity_scale: EditScale = None,
-    background_scale: BackgroundScale = None,
-    text_scale: TextScale = None,
-    mode: Mode = "paper",
+    scales: EditScales,
+    mode: Mode = EditMode.PAPER,
     rule: Rule = None,
-    seed: Seed = 0,
-    preset: PresetName = "mini",
-    weights: Weights = None,
-    base: Base = None,
-    adapter: Adapter = None,
-    image_encoder: ImageEncoder = None,
-    inversion: Inversion = None,
-    dtype: Dtype = None,
-    allow_pickle: AllowPickle = False,
-    offline: Offline = False,
-    device: Device = "cpu",
-    engine: Engine = "",
-    as_json: AsJson = False,
-    force: Force = False,
+    seed: Seed = None,
+    loading: Annotated[LoadOptions, Fields(LoadOptions, LOADED)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
-    given = {
-        "identity_scale": identity_scale,
-        "background_scale": background_scale,
-        "text_scale": text_scale,
-    }
-    settings = edit_settings(preset, mode, rule, seed=seed, scales=given, subjects=subject)
-    picture, place = read_picture(image), _place(mask, box)
-    output = _plan(out, save_mask, strip, as_json=as_json, force=force)
-    shown = read_subjects(subject or [])
-    job = Job(picture, prompt, source_prompt, keyword, shown, place, settings, output, strip, force)
-    choices = choices_of(
-        base=base,
-        adapter=adapter,
-        image_encoder=image_encoder,
-        inversion=inversion,
-        dtype=dtype,
-        allow_pickle=allow_pickle,
-        offline=offline,
+    from swiftpie.noise import seeds_from
+
+    settings = edit_settings(
+        loading["preset"],
+        mode,
+        rule,
+        seed=seeds_from(seed, 1)[0],
+        scales=scales,
+        subjects=subject,
     )
-    opened = open_session(preset, device=device, weights=weights, engine=engine, choices=choices)
-    _tell(carry_out(opened.session, job), job, as_json=as_json, load_ms=opened.load_ms)
+    picture, place = read_picture(image), _place(mask, box)
+    target = _plan(output, save_region, strip)
+    shown = read_subjects(subject or [])
+    job = Job(
+        *(picture, prompt, source_prompt, keyword, shown, place, settings),
+        *(target, strip, output.force),
+    )
+    session, load_ms = open_session(**loading)
+    result = carry_out(session, job)
+    tell_written(target, result.seed)
+    if output.as_json:
+        files = {"path": target.picture, "region": target.mask, "strip": strip}
+        pictures = [{**files, "seed": result.seed}]
+        print_pictures(pictures, result.timings_ms, load_ms=round(load_ms, 1))
 
 
 def edit_settings(
     preset: str,
-    mode: str,
-    rule: str | None,
+    mode: EditMode,
+    rule: MaskRule | None,
     *,
     seed: int,
-    scales: dict[str, float | None],
+    scales: Mapping[str, float],
     subjects: list[str] | None = None,
-) -> "EditSettings":
+) -> EditSettings:
     """Return the choices of an edit.
 
     Strengths that are not given follow from mode, preset and whether new `subjects` are shown.
@@ -201,42 +175,39 @@ def edit_settings(
     Raises:
         ConfigError: There is no such preset.
     """
-    from dataclasses import replace
-
-    from swiftpie.backbones.preset import PRESETS
-    from swiftpie.masks import MaskRule
-    from swiftpie.pipelines.request import EditMode, EditSettings, Scales
-
-    own = Scales.for_edit(PRESETS.get(preset), mode=EditMode(mode), has_reference=bool(subjects))
-    given = {name: value for name, value in scales.items() if value is not None}
-    return EditSettings(
-        mode=EditMode(mode),
-        rule=None if rule is None else MaskRule(rule),
-        scales=replace(own, **given),
-        seed=seed,
-    )
+    own = Scales.for_edit(PRESETS.get(preset), mode=mode, has_reference=bool(subjects))
+    return EditSettings(mode=mode, rule=rule, scales=replace(own, **scales), seed=seed)
 
 
 def carry_out(session: "Session", job: Job) -> "EditResult":
     """Edit the picture and write every file of `job`."""
     from swiftpie.images import contact_sheet, load_image, save_image
 
-    before = load_image(job.picture)
+    before, settings = load_image(job.picture), job.settings
     result = session.edit(
         before,
         job.prompt,
         source_prompt=job.source_prompt,
         keyword=job.keyword,
-        mask=job.place,
+        mask=job.mask,
         identity=encode_subjects(session, job.subject) if job.subject else None,
-        settings=job.settings,
+        settings=settings,
     )
-    facts = _metadata(job, session.components.preset.name)
-    write_output(result.image, result.region, output=job.output, metadata=facts, force=job.force)
+    origin = origin_of(
+        session.components.preset.name,
+        settings.scales,
+        prompt=job.prompt,
+        source_prompt=job.source_prompt,
+        keyword=job.keyword,
+        mode=settings.mode.value,
+        rule="learned" if settings.rule is None else settings.rule.value,
+        seed=str(result.seed),
+    )
+    write_output(result.image, result.region, target=job.target, metadata=origin, force=job.force)
     if job.strip is not None:
         row = [before, result.region, result.image]
         sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
-        save_image(sheet, job.strip, metadata=facts, force=job.force)
+        save_image(sheet, job.strip, metadata=origin, force=job.force)
     return result
 
 
@@ -260,49 +231,20 @@ def _place(mask: str | None, box: str | None) -> "str | Box | None":
     return mask if box is None else parse_box(box)
 
 
-def _plan(
-    out: str, save_mask: Path | None, strip: Path | None, *, as_json: bool, force: bool
-) -> Output:
-    """Return where the picture and its mask go, after a check of every file.
+def _plan(output: OutputOptions, save_region: Path | None, strip: Path | None) -> Target:
+    """Return where the picture and its region go, after a check of every file.
 
     Raises:
         ConfigError: One place would have to hold two things.
     """
     from swiftpie.images import check_image_target
 
-    (output,) = plan_outputs(out, save_mask, count=1, as_json=as_json)
-    check_outputs([output], force=force)
+    (target,) = plan_outputs(output, masks=save_region, flag="--save-region")
     if strip is not None:
-        if strip in {output.picture, output.mask}:
+        if strip in {*target}:
             raise ConfigError(
                 f"'{strip}' is --strip and another output. Two different files are needed. "
                 "Rename one."
             )
-        check_image_target(strip, force=force)
-    return output
-
-
-def _metadata(job: Job, preset: str) -> dict[str, str]:
-    settings = job.settings
-    scales = {name: str(value) for name, value in vars(settings.scales).items()}
-    return {
-        "prompt": job.prompt[:MAX_STORED_PROMPT],
-        "source_prompt": job.source_prompt[:MAX_STORED_PROMPT],
-        "keyword": job.keyword[:MAX_STORED_PROMPT],
-        "preset": preset,
-        "mode": settings.mode.value,
-        "rule": "learned" if settings.rule is None else settings.rule.value,
-        "seed": str(settings.seed),
-        "swiftpie": __version__,
-        **scales,
-    }
-
-
-def _tell(result: "EditResult", job: Job, *, as_json: bool, load_ms: float) -> None:
-    say(f"wrote {job.output.picture or 'the picture to standard output'} (seed {result.seed})")
-    if as_json:
-        files = {"path": job.output.picture, "mask": job.output.mask, "strip": job.strip}
-        picture = {name: path and str(path) for name, path in files.items()}
-        timings_ms = {stage: round(ms, 2) for stage, ms in result.timings_ms.items()}
-        pictures = [{**picture, "seed": result.seed}]
-        print_json({"pictures": pictures, "load_ms": round(load_ms, 1), "timings_ms": timings_ms})
+        check_image_target(strip, force=output.force)
+    return target

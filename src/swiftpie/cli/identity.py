@@ -8,14 +8,15 @@ import typer
 from swiftpie.cli.console import examples, print_json, say, write_table
 from swiftpie.cli.options import (
     AsJson,
-    Device,
     Force,
+    Networks,
+    PictureOut,
     PresetName,
     Subjects,
-    Weights,
     encode_subjects,
     open_session,
     read_subjects,
+    with_fields,
 )
 
 app = typer.Typer()
@@ -34,15 +35,14 @@ def identity() -> None:
         "swiftpie identity save front.png side.jpg:side-mask.png -o robot.spid",
     )
 )
+@with_fields
 def save(
     *,
     subjects: Subjects,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
     ],
-    preset: PresetName = "mini",
-    weights: Weights = None,
-    device: Device = "cpu",
+    networks: Networks,
     force: Force = False,
 ) -> None:
     """Encode pictures of one subject into a file that `personalize` takes as SUBJECT."""
@@ -50,9 +50,9 @@ def save(
 
     check_target(out, force=force)
     pictures = read_subjects(subjects)
-    session = open_session(preset, device=device, weights=weights).session
+    session = open_session(**networks).session
     session.save_identity(encode_subjects(session, pictures), out, force=force)
-    say(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB, preset {preset})")
+    say(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB, preset {networks['preset']})")
 
 
 @identity_app.command(
@@ -99,7 +99,7 @@ def cutout(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE[:MASK]", help="A picture.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Picture to write.")],
+    out: PictureOut,
     preset: PresetName = "mini",
     force: Force = False,
 ) -> None:

@@ -1,89 +1,166 @@
-"""Options that several commands share, and what their values mean."""
+"""Options made from what the fields of values say of themselves, and what stands for pictures."""
 
+import functools
+import inspect
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack, get_origin
 
 import typer
 
+from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.errors import ConfigError
+from swiftpie.options import Option
+from swiftpie.pipelines.settings import Scales
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL import Image
 
-    from swiftpie.backbones.choices import Choices
     from swiftpie.engine.session import Session
     from swiftpie.types import Identity
 
 STREAM = "-"  # stands for standard input or output
+REQUIRED = inspect.Parameter.empty
 
-Out = Annotated[
-    str,
-    typer.Option(
-        "-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp); - is stdout."
-    ),
+
+class Fields(NamedTuple):
+    """Which fields of a class become options of a command; see `with_fields`."""
+
+    source: type
+    names: tuple[str, ...]
+    required: tuple[str, ...] = ()  # of them, where the class has a default
+
+
+def with_fields(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command options for the fields of the values that it takes.
+
+    Of a parameter `settings: Annotated[EditSettings, Fields(EditSettings, ("mode", "rule"))]` users
+    see `--mode` and `--rule`, and the command gets `EditSettings(mode=…, rule=…)`. What nobody
+    gave is left out, so that the class decides. With `Annotated[dict[str, float], …]` the command
+    gets what was given alone, for a value that is not known yet.
+    """
+    parameters: list[inspect.Parameter] = []
+    values: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
+    for parameter in inspect.signature(command).parameters.values():
+        fields = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
+        if not isinstance(fields, Fields):
+            parameters.append(parameter)
+            continue
+        made = parameter.annotation.__origin__
+        values[parameter.name] = (get_origin(made) or made, fields.names)
+        parameters += [
+            _parameter(fields, name, has_default=made is fields.source) for name in fields.names
+        ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:  # noqa: ANN401 - whatever users may give
+        for value, (make, names) in values.items():
+            options = {name: given.pop(name) for name in names}
+            given[value] = make(**{name: one for name, one in options.items() if one is not None})
+        command(**given)
+
+    signature = inspect.Signature(parameters)
+    run.__dict__["__signature__"] = signature
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def option_of(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
+    """Return the option that a field of a class describes, for `Annotated`."""
+    option, _ = _described(source, name)
+    return typer.Option(
+        *(option.flags or (f"--{name.replace('_', '-')}",)),
+        help=option.help,
+        metavar=option.metavar,
+        min=option.least,
+        max=option.most,
+    )
+
+
+def _parameter(fields: Fields, name: str, *, has_default: bool) -> inspect.Parameter:
+    """Return a parameter as Typer reads it; without a default of its own it may be left out."""
+    option, kind = _described(fields.source, name)
+    default: object = False if kind is bool else None
+    if name in fields.required:
+        default = REQUIRED
+    elif has_default:
+        is_value = hasattr(fields.source, "__dataclass_fields__")
+        default = getattr(fields.source, name, REQUIRED) if is_value else option.default or default
+    kind = kind | None if default is None else kind
+    annotate: Any = Annotated  # made here from values, which type checkers do not follow
+    annotation = annotate[kind, option_of(fields.source, name)]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def _described(source: type, name: str) -> tuple[Option, Any]:
+    """Return what a field says of itself, and the type that users give."""
+    annotation = source.__annotations__[name]
+    (option,) = annotation.__metadata__
+    assert isinstance(option, Option)
+    return option, option.kind or annotation.__origin__
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where the pictures of a call go."""
+
+    out: Annotated[
+        str,
+        Option("Picture to write (.png, .jpg, .webp); - is stdout.", "FILE", ("-o", "--out")),
+    ]
+    as_json: Annotated[
+        bool, Option("Write the result as JSON to standard output.", flags=("--json",))
+    ] = False
+    force: Annotated[bool, Option("Replace files that exist.")] = False
+
+
+Output = Annotated[OutputOptions, Fields(OutputOptions, ("out", "as_json", "force"))]
+AsJson = Annotated[bool, option_of(OutputOptions, "as_json")]
+Force = Annotated[bool, option_of(OutputOptions, "force")]
+PictureOut = Annotated[
+    Path,
+    typer.Option("-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp)."),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Write the result as JSON to standard output.")
+
+CommercialOnly = Annotated[
+    bool, typer.Option("--commercial-only", help="Only what everyone may use commercially.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-PresetName = Annotated[
-    str, typer.Option("--preset", metavar="NAME", help="One of `swiftpie presets`.")
-]
-Weights = Annotated[
+MASK_HELP = "Region that may change; a FILE is white there."
+BOX_HELP = "Where subject or change goes, as fractions from 0 to 1; once for each subject."
+
+PresetName = Annotated[str, option_of(LoadOptions, "preset")]
+Device = Annotated[str, option_of(LoadOptions, "device")]
+Networks = Annotated[LoadOptions, Fields(LoadOptions, ("preset", "weights", "device"))]
+DRAWING = (
+    *("preset", "steps", "weights", "base", "adapter", "image_encoder"),
+    *("dtype", "allow_pickle", "offline", "device", "engine"),
+)
+
+SCALES = ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance")
+ScaleChanges = Annotated[dict[str, float], Fields(Scales, SCALES)]
+
+Weights = Annotated[Path | None, option_of(LoadOptions, "weights")]
+Steps = Annotated[int | None, option_of(LoadOptions, "steps")]
+Base = Annotated[str | None, option_of(LoadOptions, "base")]
+Adapter = Annotated[Path | None, option_of(LoadOptions, "adapter")]
+ImageEncoder = Annotated[Path | None, option_of(LoadOptions, "image_encoder")]
+Inversion = Annotated[Path | None, option_of(LoadOptions, "inversion")]
+AllowPickle = Annotated[bool, option_of(LoadOptions, "allow_pickle")]
+Offline = Annotated[bool, option_of(LoadOptions, "offline")]
+IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
+BackgroundScale = Annotated[float | None, option_of(Scales, "background_scale")]
+TextScale = Annotated[float | None, option_of(Scales, "text_scale")]
+
+DataPath = Annotated[
     Path | None,
-    typer.Option(
-        "--weights", metavar="DIR", help="A folder of weights instead of the preset's own."
-    ),
-]
-Steps = Annotated[
-    int | None,
-    typer.Option(
-        "--steps",
-        min=1,
-        metavar="N",
-        show_default=False,
-        help="Denoising steps, one of the numbers the weights were trained for; by default the "
-        "preset's own.",
-    ),
-]
-Base = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR|NAME", help="Folder, or name on the hub, of what the weights do not hold."
-    ),
-]
-Adapter = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Identity adapter: SwiftPie's own or an IP-Adapter."),
-]
-ImageEncoder = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="The CLIP image encoder that --adapter reads.")
-]
-Inversion = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="SwiftEdit's inversion network, for edits.")
-]
-Precision = Literal["float32", "bfloat16", "float16"]
-Dtype = Annotated[
-    Precision | None, typer.Option(help="Numbers to compute with; by default float32.")
-]
-AllowPickle = Annotated[
-    bool, typer.Option("--allow-pickle", help="Read plain tensors from pickles; runs no code.")
-]
-Offline = Annotated[
-    bool, typer.Option("--offline", help="Use only weights that are on this machine already.")
-]
-Engine = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME[,NAME]",
-        show_default=False,
-        help="What makes it quicker or smaller: any of `swiftpie engine`.",
-    ),
-]
-Device = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="Where to compute: cpu, cuda, mps.")
+    typer.Option("--data", metavar="PATH", help="The sticker pack, if it is elsewhere."),
 ]
 Subjects = Annotated[
     list[str],
@@ -94,17 +171,14 @@ Subjects = Annotated[
         show_default=False,
     ),
 ]
-DataPath = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="PATH", help="The sticker pack, if it is elsewhere."),
+Prompt = Annotated[str, typer.Argument(help="What the picture shall show.", show_default=False)]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, help="Decides everything that is random; drawn and told if not given."),
 ]
-
-
-class Opened(NamedTuple):
-    """A loaded preset and how long loading took."""
-
-    session: "Session"
-    load_ms: float
+NumImages = Annotated[
+    int, typer.Option("-n", "--num-images", min=1, help="Pictures, with seeds that count up.")
+]
 
 
 class SubjectPath(NamedTuple):
@@ -121,49 +195,29 @@ class SubjectPictures(NamedTuple):
     mask: "str | Image.Image | None"
 
 
+class Opened(NamedTuple):
+    """A loaded preset and how long loading took."""
+
+    session: "Session"
+    load_ms: float
+
+
 def open_session(
-    preset: str,
-    choices: "Choices | None" = None,
+    preset: str = "mini",
     *,
     device: str = "cpu",
-    weights: Path | None = None,
-    steps: int | None = None,
-    engine: str = "",
+    engine: "str | Sequence[str]" = "",
+    **choices: Unpack[Choices],
 ) -> Opened:
-    """Load a preset, with the transforms that `engine` names, by commas."""
+    """Load a preset as `swiftpie.load` does, where `engine` may name several, by commas."""
     import swiftpie
 
     check_device(device)
     started = time.perf_counter()
-    chosen: Choices = {**(choices or {}), "weights": weights, "steps": steps}
-    names = [name.strip() for name in engine.split(",") if name.strip()]
-    session = swiftpie.load(preset, device=device, engine=names, **chosen)
+    if isinstance(engine, str):
+        engine = [name.strip() for name in engine.split(",") if name.strip()]
+    session = swiftpie.load(preset, device=device, engine=engine, **choices)
     return Opened(session, (time.perf_counter() - started) * 1000)
-
-
-def choices_of(
-    *,
-    base: str | None = None,
-    adapter: Path | None = None,
-    image_encoder: Path | None = None,
-    inversion: Path | None = None,
-    dtype: Precision | None = None,
-    allow_pickle: bool = False,
-    offline: bool = False,
-) -> "Choices":
-    """Return what was chosen about loading, as `swiftpie.load` takes it."""
-    import torch
-
-    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    return {
-        "base": base,
-        "adapter": adapter,
-        "image_encoder": image_encoder,
-        "inversion": inversion,
-        "dtype": None if dtype is None else types[dtype],
-        "allow_pickle": allow_pickle,
-        "offline": offline,
-    }
 
 
 def check_device(name: str) -> None:

@@ -19,7 +19,7 @@ CLEARLY = 0.05  # how much surer a turned look has to be
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundFaces:
     """The faces of a picture in the turn that shows them upright."""
 
     image: Image.Image  # RGB, turned
@@ -39,7 +39,7 @@ class ChosenFace:
     notes: tuple[str, ...]  # what the user should know
 
 
-def find_faces(encoder: FaceEncoder, image: Image.Image) -> Found:
+def find_faces(encoder: FaceEncoder, image: Image.Image) -> FoundFaces:
     """Return the faces of a picture; where there is no sure one, it is also looked at turned.
 
     Args:
@@ -55,10 +55,12 @@ def find_faces(encoder: FaceEncoder, image: Image.Image) -> Found:
         if score > best_score + (CLEARLY if best.turn == 0 and best.faces else 0.0):
             best, best_score = look, score
     ordered = sorted(best.faces, key=lambda face: face.box.left + face.box.right)
-    return Found(best.image, best.turn, tuple(ordered))
+    return FoundFaces(best.image, best.turn, tuple(ordered))
 
 
-def choose_face(found: Found, *, number: int | None = None, name: str = "picture") -> ChosenFace:
+def choose_face(
+    found: FoundFaces, *, number: int | None = None, name: str = "picture"
+) -> ChosenFace:
     """Return the face of this number, or the largest; of such as large, the most central.
 
     Args:
@@ -119,11 +121,11 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
 
 
-def _look(encoder: FaceEncoder, upright: Image.Image, *, turn: int) -> tuple[Found, float]:
+def _look(encoder: FaceEncoder, upright: Image.Image, *, turn: int) -> tuple[FoundFaces, float]:
     """Return the faces of a picture turned to the left, and the score of the surest."""
     image = upright.rotate(turn, expand=True) if turn else upright
     faces = tuple(encoder.find(image))
-    return Found(image, turn, faces), max((face.score for face in faces), default=0.0)
+    return FoundFaces(image, turn, faces), max((face.score for face in faces), default=0.0)
 
 
 def _distance_from_middle(box: FaceBox, size: tuple[int, int]) -> float:
@@ -151,7 +153,7 @@ def _check(face: Face, size: tuple[int, int], name: str) -> None:
         )
 
 
-def _notes(found: Found, index: int, *, is_chosen: bool) -> tuple[str, ...]:
+def _notes(found: FoundFaces, index: int, *, is_chosen: bool) -> tuple[str, ...]:
     face, size = found.faces[index], found.image.size
     box, notes = face.box, []
     if found.turn:

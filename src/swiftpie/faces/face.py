@@ -1,17 +1,24 @@
-"""A found face, and what finds and recognises faces."""
+"""Faces and what finds and recognises them; loads no tensor library, so that options can."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
+from swiftpie.options import Option
 from swiftpie.registry import Registry
 
-Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+CONSENT = (
+    "Use only the face of a person who agreed to it, and say that the picture is generated; in "
+    "many places both are the law."
+)
+METADATA = {"face": "after a photograph of a person; to be used with that person's consent"}
+"""Stored in every picture, beside the mark that it is generated."""
 
 
 class FaceBox(NamedTuple):
@@ -43,10 +50,12 @@ class Face:
     """One face of a picture."""
 
     box: FaceBox
-    landmarks: Array  # (5, 2) x and y in pixels: eyes, nose, corners of the mouth; left one first
+    landmarks: "NDArray[np.float32]"  # (5, 2) x, y in pixels: eyes, nose, mouth; left one first
     score: float  # how sure the detector is, 0 to 1
-    crop: Image.Image  # 112 x 112 RGB, turned and scaled so that all faces lie alike
-    embedding: Array  # (D,) of length 1; only vectors of the same encoder can be compared
+    crop: "Image.Image"  # 112 x 112 RGB, turned and scaled so that all faces lie alike
+    embedding: (
+        "NDArray[np.float32]"  # (D,) of length 1; only vectors of the same encoder can be compared
+    )
 
 
 class FaceEncoder(Protocol):
@@ -60,7 +69,7 @@ class FaceEncoder(Protocol):
     def fingerprint(self) -> str:
         """A sha256 of the network that makes the vectors; equal ones can be compared."""
 
-    def find(self, image: Image.Image) -> list[Face]:
+    def find(self, image: "Image.Image") -> list[Face]:
         """Return the faces of an upright RGB picture, the surest first."""
 
 
@@ -92,10 +101,34 @@ class EncoderChoice:
 FACE_ENCODERS: Registry[EncoderChoice] = Registry(
     package="swiftpie.faces.encoders",
     attribute="ENCODER",
+    family_attribute="ENCODERS",
     entry_point_group="swiftpie.face_encoders",
 )
 
 
-def similarity(first: Array, second: Array) -> float:
-    """Return the cosine of two embeddings (D,) of one encoder, -1 to 1."""
-    return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))
+@dataclass(frozen=True, kw_only=True)
+class FaceSettings:
+    """Who finds, recognises and judges faces."""
+
+    encoder: Annotated[
+        str,
+        Option(
+            "The face encoder; it has to be the one that the adapter was trained with.",
+            "opencv|arcface|insightface",
+        ),
+    ] = "opencv"
+    face_models: Annotated[
+        Path | None,
+        Option("Folder with the face encoder's files; nothing is fetched.", "DIR"),
+    ] = None
+    judge: Annotated[
+        str | None,
+        Option(
+            "A second face encoder for the identity score; by default another one that is here.",
+            "NAME",
+        ),
+    ] = None
+    judge_models: Annotated[
+        Path | None,
+        Option("Folder with the judge's files; by default --face-models.", "DIR"),
+    ] = None

@@ -1,15 +1,40 @@
 """How alike two faces are in the eyes of a second encoder, which did not help to draw them."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from swiftpie.errors import ConfigError
 from swiftpie.faces.choose import ChosenFace, main_face, on_white
-from swiftpie.faces.face import FACE_ENCODERS, Face, FaceBox, FaceEncoder, similarity
+from swiftpie.faces.face import FACE_ENCODERS, Face, FaceBox, FaceEncoder, FaceSettings
 
 SAME_PLACE = 0.5  # of a face's width: nearer middles belong to one face
+
+
+class FaceEncoders(NamedTuple):
+    """Who looks at faces."""
+
+    encoder: FaceEncoder  # what the generator reads
+    judge: FaceEncoder | None  # did not help to draw
+
+
+def open_encoders(settings: FaceSettings) -> FaceEncoders:
+    """Open the encoder, and a judge if one is there.
+
+    Raises:
+        ConfigError: There is no such encoder, or the judge makes the vectors of the encoder.
+        WeightsError: A file is missing or damaged.
+        MissingExtra: A package is not installed.
+    """
+    folder = settings.face_models
+    encoder = FACE_ENCODERS.get(settings.encoder).open(folder)
+    judge = open_judge(encoder, settings.judge_models or folder, name=settings.judge)
+    return FaceEncoders(encoder, judge)
 
 
 def open_judge(
@@ -60,6 +85,18 @@ def likeness(reference: Face | None, shown: Face | None) -> float | None:
     if reference is None or shown is None:
         return None
     return similarity(reference.embedding, shown.embedding)
+
+
+def similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the cosine of two embeddings (D,) of one encoder, -1 to 1."""
+    return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))
+
+
+def likenesses(
+    judge: FaceEncoder, reference: Face | None, images: Sequence[Image.Image]
+) -> list[float | None]:
+    """Return how alike the main face of each picture and the reference are to the judge."""
+    return [likeness(reference, shown_face(judge, image)) for image in images]
 
 
 def _middle(box: FaceBox) -> tuple[float, float]:

@@ -1,18 +1,18 @@
-"""The rows of several branches side by side, for one call of the denoiser."""
+"""The rows of several branches side by side, for one call of the denoiser, and what each reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes
+from swiftpie.attention.manipulate import Shaping
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.attention.shaping import Shaping
 from swiftpie.guidance.base import Branch, Guidance
-from swiftpie.guidance.nothing import without_identity
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.models.vision import HasNullTokens
 from swiftpie.types import TextCondition
 
 
@@ -98,3 +98,28 @@ def join_conditions(parts: Sequence[SubjectCondition]) -> SubjectCondition:
         pooled=torch.cat([part.pooled for part in parts]),
         aligned=torch.cat([part.aligned for part in parts]),
     )
+
+
+def null_tokens(encoder: nn.Module | None) -> Tensor | None:
+    """Return the tokens (1, K, D) of nobody, None where zero image features mean nothing."""
+    return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
+
+
+def without_identity(condition: SubjectCondition, tokens: Tensor | None) -> SubjectCondition:
+    """Return `condition` in which no subject is shown; their places stay known.
+
+    Args:
+        condition: The subjects, B rows.
+        tokens: What the semantic branch reads of each reference instead, (1, K, D); None silences
+            it.
+    """
+    attention = condition.attention
+    off = torch.zeros_like(attention.detail_scale)
+    silent = attention._replace(detail_scale=off, detail_background_scale=off)
+    if tokens is None:
+        silent = silent._replace(identity_scale=off, identity_background_scale=off)
+    else:
+        times = attention.identity_tokens.shape[2] // tokens.shape[1]
+        repeated = tokens.to(attention.identity_tokens).repeat(1, times, 1)[:, None]
+        silent = silent._replace(identity_tokens=repeated.expand_as(attention.identity_tokens))
+    return condition._replace(attention=silent, pooled=torch.zeros_like(condition.pooled))

@@ -1,6 +1,5 @@
 """Pictures of a subject to an `Identity`, and identities as files."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from swiftpie.files import write_file
 from swiftpie.images import fit_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL
 from swiftpie.masks import subject_mask
-from swiftpie.models.reference import read_references
+from swiftpie.models.denoiser import read_references
 from swiftpie.types import Identity
 
 FORMAT = "swiftpie-identity/1"
@@ -200,14 +199,6 @@ def canonical_frame(image: Image.Image, mask: Tensor | None, size_px: int) -> tu
     found = subject_mask(image) if mask is None else mask
     pixels, fitted = fit_square(to_tensor(image), found, size_px=size_px, fill=SUBJECT_FILL)
     return pixels * fitted, fitted
-
-
-def key_of(identity: Identity) -> str:
-    """Return a short, stable name of the identity's pictures and networks."""
-    digest = hashlib.sha256(identity.fingerprint.encode())
-    digest.update(identity.pixels.cpu().numpy().tobytes())
-    digest.update(identity.mask.cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ import json
 from typer.testing import CliRunner
 
 from swiftpie.cli.evaluate import app
-from swiftpie.faces.consent import CONSENT
+from swiftpie.faces.face import CONSENT
 from tests.faces.tiny_world import options
 
 

@@ -7,21 +7,21 @@ from swiftpie import ConfigError
 from swiftpie.guidance.base import Branch
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm, for_steps
 
-NOTHING, TEXT, IDENTITY, BOTH = Branch
+UNCONDITIONAL, TEXT, IDENTITY, BOTH = Branch
 
 
 @pytest.mark.parametrize(
     ("a", "b", "path", "rows"),
     [
-        (1.5, 3.0, GuidancePath.IDENTITY_FIRST, {NOTHING, IDENTITY, BOTH}),
-        (1.5, 3.0, GuidancePath.TEXT_FIRST, {NOTHING, TEXT, BOTH}),
-        (1.5, 3.0, GuidancePath.APART, {NOTHING, TEXT, IDENTITY}),
-        (2.0, 2.0, GuidancePath.IDENTITY_FIRST, {NOTHING, BOTH}),
-        (2.0, 2.0, GuidancePath.TEXT_FIRST, {NOTHING, BOTH}),
+        (1.5, 3.0, GuidancePath.IDENTITY_FIRST, {UNCONDITIONAL, IDENTITY, BOTH}),
+        (1.5, 3.0, GuidancePath.TEXT_FIRST, {UNCONDITIONAL, TEXT, BOTH}),
+        (1.5, 3.0, GuidancePath.APART, {UNCONDITIONAL, TEXT, IDENTITY}),
+        (2.0, 2.0, GuidancePath.IDENTITY_FIRST, {UNCONDITIONAL, BOTH}),
+        (2.0, 2.0, GuidancePath.TEXT_FIRST, {UNCONDITIONAL, BOTH}),
         (1.0, 3.0, GuidancePath.IDENTITY_FIRST, {IDENTITY, BOTH}),
         (1.0, 1.0, GuidancePath.IDENTITY_FIRST, {BOTH}),
         (1.0, 0.0, GuidancePath.IDENTITY_FIRST, {IDENTITY}),
-        (0.0, 0.0, GuidancePath.IDENTITY_FIRST, {NOTHING}),
+        (0.0, 0.0, GuidancePath.IDENTITY_FIRST, {UNCONDITIONAL}),
         (0.0, 1.0, GuidancePath.APART, {IDENTITY}),
     ],
 )
@@ -58,7 +58,7 @@ def test_default_scales_are_plain_at_both_ends(num_steps, a, b):
 def test_full_rescaling_gives_the_mean_deviation_of_the_rows():
     rows = {
         name: torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
-        for seed, name in enumerate((NOTHING, IDENTITY, BOTH))
+        for seed, name in enumerate((UNCONDITIONAL, IDENTITY, BOTH))
     }
     found = Decoupled((1.5,), (3.0,), rescale=1.0).combine(rows, 0).std((1, 2, 3))
     expected = (rows[IDENTITY].std((1, 2, 3)) + rows[BOTH].std((1, 2, 3))) / 2
@@ -69,7 +69,7 @@ def test_batch_renorm_alone_lets_pictures_influence_each_other():
     rows = {
         name: torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
         * torch.tensor([1.0, 5.0 - seed])[:, None, None, None]
-        for seed, name in enumerate((NOTHING, IDENTITY, BOTH))
+        for seed, name in enumerate((UNCONDITIONAL, IDENTITY, BOTH))
     }
     first = {name: one[:1] for name, one in rows.items()}
     for renorm, depends in ((Renorm.SAMPLE, False), (Renorm.BATCH, True)):

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from swiftpie.backbones.choices import Choices
 from swiftpie.cli.console import examples, say
 from swiftpie.cli.evaluate.running import Out, Seed, open_benchmark, watched
 from swiftpie.cli.options import (
@@ -15,7 +16,6 @@ from swiftpie.cli.options import (
     Device,
     PresetName,
     Weights,
-    choices_of,
     open_session,
 )
 
@@ -79,8 +79,8 @@ def edit_ablations(
     session = open_session(preset, device=device, weights=weights).session
     inversions = {}
     for path in against or []:
-        choices = choices_of(inversion=path)
-        other = open_session(preset, device=device, weights=weights, choices=choices)
+        choices = Choices(weights=weights, inversion=path)
+        other = open_session(preset, device=device, **choices)
         inversions[str(path)] = other.session
     several = None
     if teacher is not None:

@@ -10,19 +10,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from swiftpie.backbones.choices import Choices
 from swiftpie.cli.console import examples, say
-from swiftpie.cli.edit import BackgroundScale, EditScale, Mode, Rule, TextScale, edit_settings
+from swiftpie.cli.edit import Mode, Rule, edit_settings
 from swiftpie.cli.evaluate.running import Anew, Out, Seed, open_benchmark, watched
 from swiftpie.cli.options import (
     AsJson,
+    BackgroundScale,
     DataPath,
     Device,
+    IdentityScale,
     Inversion,
     PresetName,
+    TextScale,
     Weights,
-    choices_of,
     open_session,
 )
+from swiftpie.pipelines.settings import EditMode
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
@@ -76,10 +80,10 @@ def edits(
     editor: EditorName = "swiftedit",
     mask: MaskName = "found",
     cases: Cases = 700,
-    identity_scale: EditScale = None,
+    identity_scale: IdentityScale = None,
     background_scale: BackgroundScale = None,
     text_scale: TextScale = None,
-    mode: Mode = "paper",
+    mode: Mode = EditMode.PAPER,
     rule: Rule = None,
     lpips: LpipsFile = None,
     preset: PresetName = "mini",
@@ -102,18 +106,19 @@ def edits(
 
     perceptual = open_lpips(lpips)
     benchmark = EditBenchmark(open_benchmark(data, seed=seed).subjects, seed=seed)
-    given = {
+    named = {
         "identity_scale": identity_scale,
         "background_scale": background_scale,
         "text_scale": text_scale,
     }
+    given = {name: scale for name, scale in named.items() if scale is not None}
     settings = edit_settings(preset, mode, rule, seed=0, scales=given)
-    if all(scale is None for scale in given.values()):
+    if not given:
         settings = replace(settings, scales=None)  # with references it is another than without
     session = None
     if needs_session(editor):
-        choices = choices_of(inversion=inversion)
-        session = open_session(preset, device=device, weights=weights, choices=choices).session
+        choices = Choices(weights=weights, inversion=inversion)
+        session = open_session(preset, device=device, **choices).session
     chosen = choose_editor(editor, session, mask=mask, settings=settings)
     folder = _draw(chosen, session, benchmark, cases, out=out, force=force)
     tell(_judge(folder, benchmark, cases, perceptual), out, as_json=as_json)

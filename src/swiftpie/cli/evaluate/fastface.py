@@ -1,52 +1,43 @@
 """`swiftpie evaluate fastface`: people of a folder in the scenes of a file."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from swiftpie import __version__
+from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli.console import examples, say, write_table
 from swiftpie.cli.evaluate.running import Anew, Out, watched
-from swiftpie.cli.face.command import SidePx, StyleName, strength_of
-from swiftpie.cli.face.drawing import Drawing
-from swiftpie.cli.face.options import (
-    EncoderName,
-    Eyes,
-    FaceModels,
-    JudgeModels,
-    JudgeName,
-    LoraScale,
-    PlusVersion,
-    open_eyes,
+from swiftpie.cli.face import (
+    Recognisers,
+    SidePx,
+    StyleName,
+    open_face_encoders,
     warn_of_strange_vectors,
-    with_face_adapter,
 )
-from swiftpie.cli.options import (
-    Adapter,
-    AllowPickle,
-    AsJson,
-    Base,
-    Device,
-    ImageEncoder,
-    Offline,
-    PresetName,
-    Steps,
-    Weights,
-    choices_of,
-    open_session,
-)
-from swiftpie.cli.personalize import IdentityScale
-from swiftpie.faces.consent import CONSENT
+from swiftpie.cli.options import AsJson, Fields, IdentityScale, open_session, with_fields
+from swiftpie.faces.face import CONSENT
 from swiftpie.guidance.style import Style
+from swiftpie.pipelines.settings import Scales
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.engine.session import Session
     from swiftpie.evaluation.fastface.case import Task
     from swiftpie.evaluation.fastface.generate import Lost, Person
     from swiftpie.evaluation.fastface.networks import Networks
     from swiftpie.evaluation.fastface.report import FaceReport
     from swiftpie.evaluation.folder import Run
+    from swiftpie.faces.choose import ChosenFace
+    from swiftpie.faces.likeness import FaceEncoders
 
+LOADED = (
+    *("preset", "adapter", "steps", "weights", "base", "image_encoder", "lora_scale"),
+    *("face_version", "allow_pickle", "offline", "device"),
+)
 RELEASED_SEED = 50  # of the released code, which then draws all noise from one generator
 
 Identities = Annotated[
@@ -82,6 +73,27 @@ AestheticFile = Annotated[
 app = typer.Typer()
 
 
+class Drawing(NamedTuple):
+    """What all pictures of one run have in common."""
+
+    session: "Session"
+    scales: Scales
+    style: Style
+    side_px: int | None  # of square pictures; None is the preset's
+
+    def draw_one(self, chosen: "ChosenFace", prompt: str, seed: int) -> "Image.Image":
+        """Draw one picture of a face."""
+        side = self.side_px
+        return self.session.face(
+            chosen,
+            prompt,
+            style=self.style,
+            seed=seed,
+            scales=self.scales,
+            size_px=None if side is None else (side, side),
+        ).images[0]
+
+
 @app.command(
     help="Draw every person of a folder by every prompt of a file, and judge each aspect apart.\n\n"
     "Identity, prompt, style, image quality and face ratio are figures of their own, and pictures "
@@ -97,54 +109,38 @@ app = typer.Typer()
         "--out out/dcg-am2 --json",
     ),
 )
+@with_fields
 def fastface(
     *,
     identities: Identities,
     prompts: Prompts,
-    preset: PresetName,
-    adapter: Adapter = None,
     style: StyleName = Style.PLAIN,
     identity_scale: IdentityScale = None,
     side: SidePx = None,
-    encoder: EncoderName = "opencv",
-    face_models: FaceModels = None,
-    judge: JudgeName = None,
-    judge_models: JudgeModels = None,
+    recognisers: Recognisers,
     clip: ClipFolder = None,
     clip_small: SmallClipFolder = None,
     aesthetic: AestheticFile = None,
     seed: FirstSeed = RELEASED_SEED,
-    steps: Steps = None,
-    weights: Weights = None,
-    base: Base = None,
-    image_encoder: ImageEncoder = None,
-    lora_scale: LoraScale = None,
-    face_version: PlusVersion = None,
-    allow_pickle: AllowPickle = False,
-    offline: Offline = False,
-    device: Device = "cpu",
+    loading: Annotated[LoadOptions, Fields(LoadOptions, LOADED, required=("preset",))],
     out: Out = Path("out/evaluate-fastface"),
     as_json: AsJson = False,
     force: Anew = False,
 ) -> None:
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
     task = _read_task(identities, prompts, seed)
+    allow_pickle = loading.get("allow_pickle", False)
     networks = _open_networks(clip, clip_small, aesthetic, allow_pickle=allow_pickle)
-    eyes = open_eyes(encoder, face_models, judge, judge_models)
-    people, lost = _find_people(task, eyes)
-    choices = choices_of(
-        base=base,
-        adapter=adapter,
-        image_encoder=image_encoder,
-        allow_pickle=allow_pickle,
-        offline=offline,
-    )
-    choices = with_face_adapter(choices, lora_scale=lora_scale, version=face_version)
-    opened = open_session(preset, device=device, weights=weights, steps=steps, choices=choices)
-    drawing = Drawing(opened.session, strength_of(opened.session, identity_scale), style, side)
-    warn_of_strange_vectors(opened.session, eyes.encoder)
-    _draw(drawing, people, _run(drawing, task, eyes), out=out, force=force)
-    _tell(_judge(out, people, lost, networks, eyes=eyes), out, as_json=as_json)
+    encoders = open_face_encoders(recognisers)
+    people, lost = _find_people(task, encoders)
+    session = open_session(**loading).session
+    scales = Scales.of(session.components.preset)
+    if identity_scale is not None:
+        scales = replace(scales, identity_scale=identity_scale)
+    drawing = Drawing(session, scales, style, side)
+    warn_of_strange_vectors(session, encoders.encoder)
+    _draw(drawing, people, _run(drawing, task, encoders), out=out, force=force)
+    _tell(_judge(out, people, lost, networks, encoders=encoders), out, as_json=as_json)
 
 
 def _read_task(identities: Path, prompts: Path, seed: int) -> "Task":
@@ -153,10 +149,10 @@ def _read_task(identities: Path, prompts: Path, seed: int) -> "Task":
     return read_task(identities, prompts, seed=seed)
 
 
-def _find_people(task: "Task", eyes: Eyes) -> "tuple[list[Person], list[Lost]]":
+def _find_people(task: "Task", encoders: "FaceEncoders") -> "tuple[list[Person], list[Lost]]":
     from swiftpie.evaluation.fastface.generate import find_people
 
-    return find_people(task, eyes.encoder)
+    return find_people(task, encoders.encoder)
 
 
 def _draw(drawing: Drawing, people: "list[Person]", run: "Run", *, out: Path, force: bool) -> None:
@@ -171,14 +167,14 @@ def _draw(drawing: Drawing, people: "list[Person]", run: "Run", *, out: Path, fo
         pass
 
 
-def _run(drawing: Drawing, task: "Task", eyes: Eyes) -> "Run":
+def _run(drawing: Drawing, task: "Task", encoders: "FaceEncoders") -> "Run":
     """Return what all pictures have in common, so that others are not mixed in."""
     import hashlib
 
     from swiftpie.evaluation.folder import Run
 
     components = drawing.session.components
-    read = f"{task.fingerprint} {eyes.encoder.name} {eyes.encoder.fingerprint}"
+    read = f"{task.fingerprint} {encoders.encoder.name} {encoders.encoder.fingerprint}"
     side = drawing.side_px or components.preset.image_size_px
     setting = f"{drawing.style.value}, identity {drawing.scales.identity_scale:g}, {side} px"
     return Run(
@@ -210,7 +206,7 @@ def _judge(
     lost: "list[Lost]",
     networks: "Networks",
     *,
-    eyes: Eyes,
+    encoders: "FaceEncoders",
 ) -> "FaceReport":
     """Score what is in `out`, and write rows, report and page beside it."""
     from dataclasses import asdict
@@ -222,11 +218,11 @@ def _judge(
 
     folder = FaceFolder(out)
     cases = {case.name: case for person in people for case in person.cases}
-    found = score(folder, people, networks, judge=eyes.judge, detector=eyes.encoder)
+    found = score(folder, people, networks, judge=encoders.judge, detector=encoders.encoder)
     rows = list(watched(found, "judging", total=len(cases)))
-    missing = networks.not_computed(has_judge=eyes.judge is not None)
-    name = None if eyes.judge is None else eyes.judge.name
-    setting = Setting(folder.base.read_run(), eyes.encoder.name, name, missing)
+    missing = networks.not_computed(has_judge=encoders.judge is not None)
+    name = None if encoders.judge is None else encoders.judge.name
+    setting = Setting(folder.base.read_run(), encoders.encoder.name, name, missing)
     report = summarise(rows, lost, setting)
     folder.base.write_rows("rows.jsonl", (asdict(row) for row in rows))
     folder.base.write_text("report.json", report.to_json())

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from swiftpie.backbones.choices import Choices
 from swiftpie.cli.console import examples
 from swiftpie.cli.edit import Mode, Rule, edit_settings
 from swiftpie.cli.evaluate.edits import (
@@ -28,9 +29,9 @@ from swiftpie.cli.options import (
     Offline,
     PresetName,
     Weights,
-    choices_of,
     open_session,
 )
+from swiftpie.pipelines.settings import EditMode
 
 if TYPE_CHECKING:
     from swiftpie.evaluation.edits.editor import Editor
@@ -104,7 +105,7 @@ def pie(
     clip: ClipFolder = None,
     dino: DinoFolder = None,
     lpips: LpipsFile = None,
-    mode: Mode = "paper",
+    mode: Mode = EditMode.PAPER,
     rule: Rule = None,
     preset: PresetName = "mini",
     weights: Weights = None,
@@ -129,7 +130,8 @@ def pie(
     found, networks = read_pie(dataset, limit=cases), _open_networks(clip, dino, lpips)
     session = None
     if results is None and needs_session(editor):
-        choices = choices_of(
+        choices = Choices(
+            weights=weights,
             base=base,
             adapter=adapter,
             image_encoder=image_encoder,
@@ -137,7 +139,7 @@ def pie(
             allow_pickle=allow_pickle,
             offline=offline,
         )
-        session = open_session(preset, device=device, weights=weights, choices=choices).session
+        session = open_session(preset, device=device, **choices).session
     settings = edit_settings(preset, mode, rule, seed=0, scales={})
     chosen = choose_editor(editor, session, mask=mask, settings=settings)
     folder = _draw(found, chosen, results, out=out, force=force)

@@ -9,7 +9,7 @@ from swiftpie.evaluation.fastface.folder import FaceFolder
 from swiftpie.evaluation.fastface.report import FaceReport, Group
 from swiftpie.evaluation.fastface.score import FaceRow
 from swiftpie.evaluation.page import embed, heads
-from swiftpie.faces.consent import CONSENT
+from swiftpie.faces.face import CONSENT
 
 MAX_PICTURES = 96  # a page with all of thousands would not open
 PICTURE_PX = 160

@@ -1,1 +1,1 @@
-"""One way to find and recognise faces a file, each bound to `ENCODER`."""
+"""Ways to find and recognise faces: one a file, bound to `ENCODER`, or several, to `ENCODERS`."""

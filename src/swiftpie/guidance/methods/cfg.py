@@ -36,7 +36,7 @@ class ClassifierFree:
 
     def _weights(self, step: int) -> dict[Branch, float]:
         scale = self.scales[step]
-        return {Branch.NOTHING: 1 - scale, Branch.BOTH: scale}
+        return {Branch.UNCONDITIONAL: 1 - scale, Branch.BOTH: scale}
 
 
 def for_steps(num_steps: int) -> ClassifierFree:

@@ -100,8 +100,8 @@ class Decoupled:
         a, b = self.a[step], self.b[step]
         p, q = ROWS[self.path]
         if self.path is GuidancePath.APART:
-            return {Branch.NOTHING: 1 - a - b, p: a, q: b}
-        return {Branch.NOTHING: 1 - a, p: a - b, q: b}
+            return {Branch.UNCONDITIONAL: 1 - a - b, p: a, q: b}
+        return {Branch.UNCONDITIONAL: 1 - a, p: a - b, q: b}
 
     def _renormed(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
         u, p, q = (predictions[row].float() for row in self._weights(step))

@@ -1,4 +1,4 @@
-"""ONNX models from the user's disk, through onnxruntime."""
+"""ONNX models from the user's disk, through onnxruntime, and recognisers among them."""
 
 import hashlib
 import importlib
@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from swiftpie.errors import MissingExtra, WeightsError, short_reason
-from swiftpie.faces.face import Array, ModelFile
+from swiftpie.faces.align import CROP_PX
+from swiftpie.faces.face import ModelFile
 
 logger = logging.getLogger(__name__)
 
 QUIET = 3  # onnxruntime's log level for errors alone
+TINY = 1e-12
+
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +47,31 @@ class OnnxModel:
         """Return all outputs by name."""
         inputs = {self.session.get_inputs()[0].name: np.ascontiguousarray(values)}
         return dict(zip(self.outputs, self.session.run(None, inputs), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Recogniser:
+    """A network from 112 x 112 pixels to one vector."""
+
+    model: OnnxModel
+    mean: float  # subtracted from red, green and blue of 0..255
+    deviation: float  # that they are divided by
+
+    def __post_init__(self) -> None:
+        sides, outputs = self.model.input_shape[2:], self.model.outputs
+        if any(side not in {None, CROP_PX} for side in sides) or len(outputs) != 1:
+            raise WeightsError(
+                f"'{self.model.path}' takes pictures of {sides} and gives {len(outputs)} outputs. "
+                f"A recogniser of {CROP_PX} x {CROP_PX} px with one output is needed. Choose one."
+            )
+
+    def embed(self, crop: Image.Image) -> Array:
+        """Return the vector (D,) of length 1 of an aligned crop, 112 x 112 RGB."""
+        pixels = (np.asarray(crop, dtype=np.float32) - self.mean) / self.deviation
+        (vector,) = self.model(pixels.transpose(2, 0, 1)[None]).values()
+        flat = vector.ravel()
+        found: Array = flat / max(float(np.linalg.norm(flat)), TINY)
+        return found
 
 
 def open_model(folder: Path | None, file: ModelFile) -> OnnxModel:

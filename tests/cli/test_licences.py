@@ -1,10 +1,13 @@
+"""`swiftpie licenses` knows the terms of whatever a command loads."""
+
 import json
 from pathlib import Path
 
 import pytest
 
+from swiftpie.backbones.licences import BASES, everything
 from swiftpie.backbones.preset import PRESETS, SDXL_BASE
-from swiftpie.cli.licenses.terms import BASES, COMMANDS, Chosen, everything, terms_of
+from swiftpie.cli.licences import COMMANDS, Chosen, terms_of
 from swiftpie.errors import ConfigError
 from swiftpie.faces.face import FACE_ENCODERS
 

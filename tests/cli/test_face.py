@@ -7,10 +7,15 @@ import onnx
 import pytest
 from PIL import Image
 
-from swiftpie.faces.consent import CONSENT
+from swiftpie.faces.face import CONSENT
 from swiftpie.images import read_metadata
 from tests.faces.tiny_faces import BOX, PHOTO, make_models, recogniser
-from tests.faces.tiny_world import FACE_ID_PLUS, LOOKING, options
+from tests.faces.tiny_world import FACE_ID_PLUS, LOOKING, make_world, options
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
 
 
 def draw(call, world, out, *more, photo=PHOTO, **chosen):

@@ -1,4 +1,4 @@
-"""Licences of weights and data, as their publishers state them, by what loads them."""
+"""Licences of weights and data, as their publishers state them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
-from swiftpie.errors import ConfigError
+from swiftpie.faces.face import FACE_ENCODERS
 
 
 class Terms(NamedTuple):
@@ -16,15 +16,6 @@ class Terms(NamedTuple):
     name: str
     licence: str
     is_commercial: bool | None  # None: it depends; its publisher has to be asked
-
-
-class Chosen(NamedTuple):
-    """What options would choose; None is what the command takes by itself."""
-
-    preset: str | None = None
-    adapter: Path | None = None
-    encoder: str | None = None
-    judge: str | None = None
 
 
 YOURS = "the licence of the file you bring"
@@ -46,49 +37,9 @@ LPIPS = Terms("judge", "LPIPS", "BSD-2-Clause", True)
 PIE = Terms("pictures", "PIE-Bench", YOURS, None)
 YOUR_PHOTOS = Terms("pictures", "photographs of people", "theirs to allow", None)
 
-PLAIN = ("personalize", "identity", "cutout", "demo")
-EDITS = ("edit",)
-RENDERED = ("evaluate stickers", "evaluate pairs", "evaluate ablations", "evaluate grid")
-COMMANDS = (
-    *PLAIN,
-    *EDITS,
-    *RENDERED,
-    "evaluate photos",
-    "evaluate edits",
-    "evaluate pie",
-    "evaluate fastface",
-    "face",
-    "train",
-)
-"""The commands that load something."""
-
-
-def terms_of(what: str, chosen: Chosen) -> list[Terms]:
-    """Return what the command, preset or face encoder `what` would load; all there is for "".
-
-    Raises:
-        ConfigError: There is no such thing.
-    """
-    from swiftpie.faces.face import FACE_ENCODERS
-
-    if not what:
-        return everything()
-    if what in COMMANDS:
-        return _command_terms(what, chosen)
-    if what in PRESETS.names():
-        return preset_terms(what)
-    if what in FACE_ENCODERS.names():
-        return encoder_terms(what, part="face encoder")
-    raise ConfigError(
-        f"{what!r} is no command that loads something, no preset and no face encoder. Commands are "
-        f"{', '.join(COMMANDS)}. See `swiftpie presets` for presets."
-    )
-
 
 def everything() -> list[Terms]:
     """Return all presets, what they borrow, all face encoders and all judges."""
-    from swiftpie.faces.face import FACE_ENCODERS
-
     presets = [one for name in PRESETS.names() for one in preset_terms(name)]
     encoders = [
         one for name in FACE_ENCODERS.names() for one in encoder_terms(name, part="face encoder")
@@ -110,8 +61,6 @@ def preset_terms(name: str) -> list[Terms]:
 
 def encoder_terms(name: str, *, part: str) -> list[Terms]:
     """Return the files of a face encoder."""
-    from swiftpie.faces.face import FACE_ENCODERS
-
     choice = FACE_ENCODERS.get(name)
     return [
         Terms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in choice.files
@@ -128,26 +77,3 @@ def adapter_terms(adapter: Path | None) -> Terms:
     if name.startswith("ip-adapter"):
         return ADAPTER._replace(name=adapter.name)
     return Terms("adapter", adapter.name, YOURS, None)
-
-
-def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
-    found = preset_terms(chosen.preset or "mini")
-    uses_faces = command in {"face", "evaluate fastface"}
-    if uses_faces and chosen.preset is None:
-        found = [Terms("preset", "of your choice", "give it with --preset", None)]
-    if uses_faces or chosen.adapter is not None:
-        found += [adapter_terms(chosen.adapter), IMAGE_ENCODER]
-    if uses_faces:
-        found += encoder_terms(chosen.encoder or "opencv", part="face encoder")
-        found += encoder_terms(chosen.judge, part="judge") if chosen.judge else []
-        found.append(YOUR_PHOTOS)
-    match command:
-        case "evaluate fastface":
-            found += [CLIP, AESTHETIC]
-        case "evaluate pie":
-            found += [CLIP, DINO, LPIPS, PIE]
-        case "evaluate edits":
-            found += [OWN_JUDGES, SPRITES, LPIPS]
-        case "evaluate photos" | "train":
-            found += [OWN_JUDGES, SPRITES]
-    return found + ([OWN_JUDGES, SPRITES] if command in RENDERED else [])

@@ -1,0 +1,220 @@
+"""`swiftpie face`: a photograph of a person and a sentence to new pictures."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.cli.console import (
+    examples,
+    origin_of,
+    plan_outputs,
+    print_pictures,
+    say,
+    tell_written,
+    write_outputs,
+)
+from swiftpie.cli.options import (
+    DRAWING,
+    Fields,
+    NumImages,
+    Output,
+    Prompt,
+    Seed,
+    open_session,
+    read_picture,
+    with_fields,
+)
+from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
+from swiftpie.guidance.style import Style
+from swiftpie.pipelines.settings import Scales
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+    from swiftpie.engine.session import Session
+    from swiftpie.faces.choose import ChosenFace
+    from swiftpie.faces.face import FaceEncoder
+    from swiftpie.faces.likeness import FaceEncoders
+
+NO_JUDGE = (
+    "No identity score: it takes a second face encoder, one that the generator did not use, and "
+    "only one is here. Give its files with --judge-models."
+)
+PUBLISHED_WITH = "insightface"
+LOADED = (*DRAWING, "lora_scale", "face_version")
+SCALES = ("identity_scale", "text_scale", "balance")
+
+FaceScales = Annotated[dict[str, float], Fields(Scales, SCALES)]
+Recognisers = Annotated[
+    FaceSettings, Fields(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
+]
+Photo = Annotated[
+    str,
+    typer.Argument(
+        metavar="FACE",
+        help="A photograph that shows the person's face; - reads standard input.",
+        show_default=False,
+    ),
+]
+FaceNumber = Annotated[
+    int | None,
+    typer.Option(
+        "--face",
+        min=1,
+        metavar="N",
+        help="Which face, counted from the left; by default the largest or most central.",
+    ),
+]
+StyleName = Annotated[
+    Style,
+    typer.Option(
+        "--style",
+        help="How prompt and face share the picture: dcg follows styles, am1 and am2 keep more "
+        "of the face.",
+    ),
+]
+SidePx = Annotated[
+    int | None,
+    typer.Option(
+        "--side", min=64, metavar="PX", help="Side of the square pictures; else the preset's."
+    ),
+]
+
+app = typer.Typer()
+
+
+class Scores(NamedTuple):
+    """What the judge said."""
+
+    judge: str | None  # None where there is none
+    identity: list[float | None]  # cosine for each picture, None without a face
+
+
+@app.command(
+    help="Draw the person of a photograph into the scene that PROMPT describes.\n\n"
+    "The face is found, turned upright and described by an encoder whose files you bring (see "
+    f"`swiftpie licenses face`). {CONSENT}",
+    epilog=examples(
+        'swiftpie face me.jpg "a person reading in a cafe" -o out.png --preset hyper-sdxl-1 '
+        "--adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle --encoder insightface "
+        "--image-encoder models/image_encoder --judge opencv --judge-models face-models",
+        'swiftpie face me.jpg "an oil painting" -o out.png --preset sdxl-lightning-4 --style dcg '
+        "--adapter ip-adapter-plus-face_sdxl_vit-h.safetensors --face-models face-models "
+        "--image-encoder models/image_encoder",
+    ),
+)
+@with_fields
+def face(
+    *,
+    photo: Photo,
+    prompt: Prompt,
+    output: Output,
+    style: StyleName = Style.PLAIN,
+    number: FaceNumber = None,
+    recognisers: Recognisers,
+    seed: Seed = None,
+    num_images: NumImages = 1,
+    scales: FaceScales,
+    side: SidePx = None,
+    loading: Annotated[LoadOptions, Fields(LoadOptions, LOADED, required=("preset",))],
+) -> None:
+    """Draw the person of a photograph into the scene that PROMPT describes."""
+    from swiftpie.files import load_image
+    from swiftpie.noise import seeds_from
+
+    targets = plan_outputs(output, count=num_images)
+    first_seed = seeds_from(seed, num_images)[0]
+    encoders = open_face_encoders(recognisers)
+    chosen = choose(encoders.encoder, load_image(read_picture(photo)), number, name=photo)
+
+    session = open_session(**loading).session
+    warn_of_strange_vectors(session, encoders.encoder)
+    preset = session.components.preset
+    strengths = replace(Scales.of(preset), **scales)
+    result = session.face(
+        chosen,
+        prompt,
+        style=style,
+        seed=first_seed,
+        num_images=num_images,
+        scales=strengths,
+        size_px=None if side is None else (side, side),
+    )
+    words = {"style": style.value, "face_encoder": encoders.encoder.name, **METADATA}
+    origin = origin_of(preset.name, strengths, prompt=prompt, **words)
+    write_outputs(result, targets, metadata=origin, force=output.force)
+
+    scores = score(encoders.judge, chosen, result.images)
+    rows = list(zip(targets, result.seeds, scores.identity, strict=True))
+    for target, one, identity in rows:
+        tell_written(target, one, more=_spell(scores.judge, identity))
+    say(CONSENT)
+    if output.as_json:
+        box = {edge: round(value, 1) for edge, value in chosen.face.box._asdict().items()}
+        where = {"number": chosen.number, "of": chosen.num_faces, "turn": chosen.turn}
+        print_pictures(
+            [{"path": to.picture, "seed": one, "identity": identity} for to, one, identity in rows],
+            result.timings_ms,
+            face={**where, "score": round(chosen.face.score, 4), "box": box},
+            judge=scores.judge,
+            notes=list(chosen.notes),
+        )
+
+
+def open_face_encoders(settings: FaceSettings) -> "FaceEncoders":
+    """Open the encoder and the judge, and tell if there is none."""
+    from swiftpie.faces.likeness import open_encoders
+
+    encoders = open_encoders(settings)
+    if encoders.judge is None:
+        say(NO_JUDGE)
+    return encoders
+
+
+def choose(
+    encoder: "FaceEncoder", image: "Image.Image", number: int | None, *, name: str
+) -> "ChosenFace":
+    """Return the face that is meant, and tell what there is to know about it."""
+    from swiftpie.faces.choose import choose_face, find_faces
+
+    chosen = choose_face(find_faces(encoder, image), number=number, name=name)
+    for note in chosen.notes:
+        say(f"{name}: {note}")
+    return chosen
+
+
+def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
+    """Tell that an adapter may have been trained with the vectors of another encoder."""
+    from swiftpie.models.vision import FaceIdentityEncoder
+
+    reads_vectors = isinstance(session.components.image_encoder, FaceIdentityEncoder)
+    if reads_vectors and encoder.name != PUBLISHED_WITH:
+        say(
+            f"This adapter reads face vectors, and understands only those of the encoder that it "
+            f"was trained with: {PUBLISHED_WITH} for the published FaceID files. Those of "
+            f"{encoder.name} show it a stranger, unless it was trained with them."
+        )
+
+
+def score(
+    judge: "FaceEncoder | None", chosen: "ChosenFace", images: "Sequence[Image.Image]"
+) -> Scores:
+    """Return how alike each picture and the photograph are to the judge."""
+    from swiftpie.faces.likeness import likenesses, see_again
+
+    if judge is None:
+        return Scores(None, [None] * len(images))
+    reference = see_again(judge, chosen)
+    if reference is None:
+        say(f"No identity score: the judge {judge.name!r} sees no face in that place.")
+    return Scores(judge.name, likenesses(judge, reference, images))
+
+
+def _spell(judge: str | None, identity: float | None) -> str:
+    if judge is None:
+        return ""
+    return ", no face to judge" if identity is None else f", identity {identity:.3f} by {judge}"

@@ -1,0 +1,48 @@
+"""`Session.face` draws the person of a photograph."""
+
+import numpy as np
+import pytest
+
+import swiftpie
+from swiftpie.faces.choose import choose_face, find_faces
+from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.guidance.style import Style
+from tests.faces.tiny_faces import photo
+from tests.faces.tiny_world import FACE_ID, make_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def session(world):
+    return swiftpie.load(
+        "sdxl-lightning-4",
+        weights=world / "unet",
+        base=world / "pipeline",
+        adapter=world / f"{FACE_ID}.safetensors",
+        image_encoder=world / "encoder",
+        offline=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def chosen(world):
+    return choose_face(find_faces(FACE_ENCODERS.get("opencv").open(world / "faces"), photo()))
+
+
+def drawn(session, chosen, style, *, prompt="a person on a beach", seed=1):
+    result = session.face(chosen, prompt, style=style, seed=seed, size_px=(64, 64))
+    return np.asarray(result.images[0], dtype=float)
+
+
+def test_style_and_face_change_the_picture(session, chosen):
+    plain = drawn(session, chosen, Style.PLAIN)
+    assert plain.shape == (64, 64, 3)
+    assert not np.array_equal(plain, drawn(session, chosen, Style.DCG_AM2))
+    turned = chosen.face.embedding[::-1].copy()
+    face = type(chosen.face)(**{**vars(chosen.face), "embedding": turned})
+    stranger = type(chosen)(**{**vars(chosen), "face": face})
+    assert not np.array_equal(plain, drawn(session, stranger, Style.PLAIN))
