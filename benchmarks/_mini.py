@@ -1,19 +1,24 @@
-"""Mini under each engine: what it draws in benchmarks, and how."""
+"""Mini under each engine: what it draws in benchmarks, how, and what engines change about it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
-from benchmarks._timing import Round, Sample, timed
+from benchmarks._timing import DIGITS, Round, Sample, Spread, Tell, spread, timed
 from swiftpie.backbones.components import Components
 from swiftpie.data.scenes import SCENES
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
 from swiftpie.evaluation.case import Case
-from swiftpie.images import mask_to_pil, to_pil
+from swiftpie.evaluation.judges import Panel, load_panel
+from swiftpie.evaluation.metric import METRICS, Evidence
+from swiftpie.evaluation.regions import psnr
+from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.pipelines.request import Subject
 from swiftpie.types import Identity
 
@@ -22,6 +27,7 @@ TOGETHER = "+"  # joins the transforms of one engine, as in channels-last+compil
 NUM_SPEED_CASES = 8  # subjects and prompts that timed calls take in turns
 SCENES_AHEAD = (5, 9)  # of an edit and of the next one, from the scene that a picture shows
 TURNED_DEG = 20
+JUDGED = ("scene-accuracy", "subject-retrieval")
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,9 @@ class Material:
         return [self.benchmark.known(case)["truth"] for case in self.cases[:NUM_SPEED_CASES]]
 
 
-def sessions(components: Components, engines: Sequence[str]) -> dict[str, Components]:
-    """Return the components of each engine, plain ones first; weights are shared where they can."""
-    made = {EAGER: components}
-    for engine in engines:
-        made[engine] = transform(components, engine.split(TOGETHER))
-    return made
+def with_engine(components: Components, engine: str) -> Components:
+    """Return the components of one engine; weights are shared where they can."""
+    return components if engine == EAGER else transform(components, engine.split(TOGETHER))
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,3 +154,78 @@ def moved(case: Case, ahead: int) -> str:
     names = [scene.name for scene in SCENES]
     scene = SCENES[(names.index(case.scene) + ahead) % len(SCENES)]
     return f"a photo of {with_article(case.subject)} {scene.phrases[0]}"
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How pictures of one engine do beside those of plain PyTorch, case by case."""
+
+    engine: str
+    num_cases: int
+    psnr_db: Spread | None  # against plain float32; None for that itself
+    judged: Mapping[str, float]  # by metric, shares in [0, 1]
+    changed_verdicts: Mapping[str, int]  # by metric, cases that plain float32 was judged other in
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    picture: Tensor  # (1, 3, H, W) in [-1, 1], through 8 bits
+    verdicts: Mapping[str, float]
+
+
+def compare_pictures(
+    engines: Mapping[str, Components],
+    material: Material,
+    num_cases: int,
+    *,
+    tell: Tell = lambda _: None,
+) -> list[Fidelity]:
+    """Draw the first cases of `material` by every engine; each encodes the subjects itself."""
+    benchmark = material.benchmark
+    panel = load_panel(benchmark.codes, *benchmark.gallery())
+    judged = {}
+    for engine, components in engines.items():
+        tell(f"judging {num_cases} pictures of {engine}")
+        session = Session(components)
+        judged[engine] = [
+            _judge(session, material, case, panel) for case in material.cases[:num_cases]
+        ]
+    return [_summary(engine, judged[engine], judged[EAGER]) for engine in engines]
+
+
+@torch.no_grad()
+def _judge(session: Session, material: Material, case: Case, panel: Panel) -> _Judged:
+    reference, cover = material.picture(case)
+    identity = session.encode_identity(reference, masks=cover)
+    picture = to_tensor(session.personalize(identity, case.prompt, seed=case.seed).images[0])
+    truth = material.benchmark.truth(case)
+    evidence = Evidence(
+        case,
+        case.code,
+        picture,
+        truth.pixels,
+        mask=truth.mask,
+        found=None,
+        panel=panel,
+    )
+    verdicts = {name: METRICS.get(name).score(evidence) or 0.0 for name in JUDGED}
+    return _Judged(picture, verdicts)
+
+
+def _summary(engine: str, judged: Sequence[_Judged], plain: Sequence[_Judged]) -> Fidelity:
+    pairs = list(zip(judged, plain, strict=True))
+    everywhere = torch.ones_like(judged[0].picture[:, :1])
+    distances = [psnr(one.picture, other.picture, everywhere) for one, other in pairs]
+    return Fidelity(
+        engine,
+        num_cases=len(judged),
+        psnr_db=None if engine == EAGER else spread(distances),
+        judged={
+            name: round(sum(one.verdicts[name] for one in judged) / len(judged), DIGITS)
+            for name in JUDGED
+        },
+        changed_verdicts={
+            name: sum(one.verdicts[name] != other.verdicts[name] for one, other in pairs)
+            for name in JUDGED
+        },
+    )

@@ -1,4 +1,4 @@
-"""Models of full size with random weights, written in the layouts of the hub.
+"""Models of full size with random weights, in the layouts of the hub, and what they are asked for.
 
 Run by other benchmarks as `python -m benchmarks._models FAMILY DTYPE FOLDER`, in a process of its
 own so that making weights costs the measured one nothing.
@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ TOKEN_WIDTHS = {"sd21": 1024, "sdxl": 2048}
 NUM_TOKENS, FEATURES = 4, 1024  # of a plain IP-Adapter on CLIP ViT-H
 ADAPTER, TINY_DECODER = "adapter.safetensors", "tiny_decoder"
 REHEARSAL = "rehearsal"  # the family of tiny networks
+SUBJECT = "a red cube"
+PLACES = ("on the moon", "on a beach", "in a forest", "at night", "in the snow", "under water")
 VOCABULARY = 49408  # CLIP's; the tokenizer here uses few of them
 
 SD21_UNET = {
@@ -63,6 +66,40 @@ TEXT_SIZES = {  # width, layers, heads, width of the projection
     "open-clip-h": (1024, 23, 16, 1024),
     "open-clip-g": (1280, 32, 20, 1280),
 }
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A model on disk and the size of its pictures."""
+
+    folder: Path
+    family: str
+    dtype: torch.dtype
+    device: torch.device
+    side_px: int
+    batch: int = 1
+    can_edit: bool = True
+
+    @property
+    def subject(self) -> Image.Image:
+        """The reference, on a transparent ground."""
+        return reference(self.side_px)
+
+    @property
+    def on_white(self) -> Image.Image:
+        """The reference without transparency, which others do not read."""
+        ground = Image.new("RGBA", (self.side_px, self.side_px), "white")
+        return Image.alpha_composite(ground, self.subject).convert("RGB")
+
+    def picture(self, number: int) -> Image.Image:
+        """Return a picture to edit, another one for each round."""
+        ground = Image.new("RGBA", (self.side_px, self.side_px), (40, 90, 40 * (number % 6), 255))
+        return Image.alpha_composite(ground, self.subject).convert("RGB")
+
+
+def prompt(number: int, *, ahead: int = 0) -> str:
+    """Return a prompt, another one for each round; `ahead` moves its subject elsewhere."""
+    return f"{SUBJECT} {PLACES[(number + ahead) % len(PLACES)]}"
 
 
 def reference(side_px: int) -> Image.Image:

@@ -14,8 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,8 +29,16 @@ from benchmarks._machine import (
     usable_cores,
     write_report,
 )
-from benchmarks._mini import EAGER, NUM_SPEED_CASES, TOGETHER, Contender, Load, Material, sessions
-from benchmarks._safety import compare
+from benchmarks._mini import (
+    EAGER,
+    NUM_SPEED_CASES,
+    TOGETHER,
+    Contender,
+    Load,
+    Material,
+    compare_pictures,
+    with_engine,
+)
 from benchmarks._timing import (
     Action,
     Bar,
@@ -73,9 +80,12 @@ def main() -> None:
     if options.memory_of is not None:
         write_report(memory_of(options))
         return
-    with tempfile.TemporaryDirectory() as folder, fresh_caches(Path(folder)):
-        facts = measure(options)
-    write_report(facts)
+    with tempfile.TemporaryDirectory() as folder:  # where graphs are kept; children see it too
+        os.environ |= {
+            "SWIFTPIE_HOME": str(Path(folder) / "swiftpie"),
+            "TORCHINDUCTOR_CACHE_DIR": str(Path(folder) / "inductor"),
+        }
+        write_report(measure(options))
 
 
 def parse_options() -> argparse.Namespace:
@@ -103,25 +113,6 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-@contextmanager
-def fresh_caches(folder: Path) -> Iterator[None]:
-    """Let graphs of OpenVINO and inductor be kept in `folder` for a while; children see it too."""
-    changed = {
-        "SWIFTPIE_HOME": str(folder / "swiftpie"),
-        "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
-    }
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def names_in(text: str) -> list[str]:
     """Return what commas separate."""
     return [one for one in text.split(",") if one]
@@ -132,13 +123,14 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     components = load(options)
     material = material_of(options)
     facts: dict[str, object] = {"machine": machine(components.device), "settings": vars(options)}
-    engines = sessions(components, names_in(options.engines))
+    names = [EAGER, *names_in(options.engines)]
+    engines = {name: with_engine(components, name) for name in names}
     contenders = {name: Contender.of(one, material) for name, one in engines.items()}
     found = measure_calls(contenders, options, can_edit=components.inversion is not None)
     facts |= {"rows": found.rows, "ratios": found.ratios, "bars": bars(found)}
     facts["growth"] = measure_growth(contenders, options)
     if options.cases:
-        facts["pictures"] = compare(engines, material, options.cases, tell=tell)
+        facts["pictures"] = compare_pictures(engines, material, options.cases, tell=tell)
     facts["held_memory_mib_by_all"] = held_memory_mib()
     facts["memory"] = {} if options.no_memory else each_memory(list(engines), options)
     return facts
@@ -295,7 +287,7 @@ def memory_of(options: argparse.Namespace) -> dict[str, object]:
     started = time.perf_counter()
     components = load(options)
     engine = options.memory_of
-    served = sessions(components, [] if engine == EAGER else [engine])[engine]
+    served = with_engine(components, engine)
     load_ms = (time.perf_counter() - started) * 1000
     contender = Contender.of(served, material_of(options))
     first, second = (contender.personalize(number)["personalize"] for number in range(2))

@@ -18,7 +18,22 @@ from pathlib import Path
 
 import torch
 
-from benchmarks._diffusers import Editing, Personalizing, features_of, pipeline_of
+from benchmarks._contenders import (
+    BOTH_TINY,
+    FULL,
+    TINY,
+    DiffusersEditing,
+    DiffusersPersonalizing,
+    OpenvinoPersonalizing,
+    Ours,
+    autoencoders_of,
+    features_of,
+    load,
+    networks_of,
+    pipeline_of,
+    tiny_decoder,
+    without_weights,
+)
 from benchmarks._machine import (
     free_memory_gib,
     held_memory_mib,
@@ -29,9 +44,7 @@ from benchmarks._machine import (
     write_report,
 )
 from benchmarks._mini import EAGER
-from benchmarks._models import DTYPES, PRESETS, REHEARSAL, make_elsewhere
-from benchmarks._ours import BOTH_TINY, FULL, TINY, Ours, autoencoders_of, load, tiny_decoder
-from benchmarks._scene import Scene
+from benchmarks._models import DTYPES, PRESETS, REHEARSAL, Scene, make_elsewhere
 from benchmarks._timing import (
     DIGITS,
     Action,
@@ -340,17 +353,18 @@ def diffusers_actions(
         networks.inversion.compile()
         pipeline.unet.compile()
         pipeline.vae.decode = torch.compile(pipeline.vae.decode)
-    first: list[Action] = [Personalizing(pipeline, scene)]
+    first: list[Action] = [DiffusersPersonalizing(pipeline, scene)]
     if "edit" in operations:
-        first.append(Editing(networks, scene))
+        first.append(DiffusersEditing(networks, scene))
     features = features_of(pipeline, scene)
-    return {name: first, f"{name}/kept-features": [Personalizing(pipeline, scene, features)]}
+    return {
+        name: first,
+        f"{name}/kept-features": [DiffusersPersonalizing(pipeline, scene, features)],
+    }
 
 
 def openvino_actions(scene: Scene) -> Actions:
     """Return the same modules in OpenVINO with either decoder, exported already."""
-    from benchmarks._openvino import OpenvinoPersonalizing, networks_of, without_weights
-
     networks = networks_of(scene, tiny_decoder(scene), scene.folder / "peer")
     drawing = {
         decoder: OpenvinoPersonalizing(networks, scene, decoder) for decoder in networks.decoders

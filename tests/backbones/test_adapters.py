@@ -7,7 +7,7 @@ from swiftpie import ConfigError, WeightsError
 from swiftpie.backbones.adapters import MAX_LORA_SCALE, fit, join, open_adapter, write_adapter
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.weights import Reader, read_image_encoder
-from swiftpie.models.face.encoder import FaceIdentityEncoder
+from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.face import face_identity
 from tests.backbones.tiny_models import make_image_encoder, make_pipeline
 from tests.parity import faces

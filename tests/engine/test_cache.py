@@ -186,14 +186,6 @@ def test_nothing_is_remembered_of_a_call_that_fails():
     assert ask_all(cache, "ab", lambda keys: [1, 2][: len(keys)]) == [1, 2]
 
 
-def test_clearing_forgets_the_values():
-    cache = Cache(4)
-    ask(cache, "a")
-    cache.clear()
-    assert cache.report().held_mib == 0
-    assert not is_kept(cache, "a")
-
-
 def test_memory_is_counted_once_and_views_count_whole():
     @dataclass
     class Holder:

@@ -8,9 +8,9 @@ import torch
 from swiftpie import Session
 from swiftpie.engine.cache import Cache
 from swiftpie.engine.cached_networks import (
+    CachedAutoencoder,
     CachedPrompts,
-    remember_inversions,
-    remember_pictures,
+    cached_inversion,
 )
 from swiftpie.models.inversion import ReadsEdits
 from tests.parity.edit import photograph
@@ -130,13 +130,13 @@ def test_another_picture_is_not_mistaken_for_the_first(components):
 
 def test_what_networks_can_do_more_they_still_can(components):
     cache = Cache(1)
-    autoencoder = remember_pictures(components.autoencoder, cache, "")
+    autoencoder = CachedAutoencoder(components.autoencoder, cache, "")
     pixels = torch.zeros(1, 3, 64, 64)
     for mine, its in zip(
         autoencoder.posterior(pixels), components.autoencoder.posterior(pixels), strict=True
     ):
         assert torch.equal(mine, its)
-    assert not isinstance(remember_inversions(components.inversion, cache, ""), ReadsEdits)
+    assert not isinstance(cached_inversion(components.inversion, cache, ""), ReadsEdits)
 
 
 def test_a_network_that_reads_edits_is_asked_once_about_each_prompt(session):
@@ -146,7 +146,7 @@ def test_a_network_that_reads_edits_is_asked_once_about_each_prompt(session):
         torch.manual_seed(4)
         network = TinyInversion().eval().requires_grad_(False)
     cache = Cache(16)
-    cached = remember_inversions(network, cache, "")
+    cached = cached_inversion(network, cache, "")
     assert isinstance(cached, ReadsEdits)
     latents = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(0))
     text = session.components.text.encode(["a cat", "a dog"])

@@ -15,10 +15,8 @@ import numpy as np
 import torch
 from diffusers.models.attention_processor import Attention
 
-from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import Block
-from swiftpie.attention.semantic import SemanticAttention
-from swiftpie.attention.shaping import (
+from swiftpie.attention.condition import Block, silent_condition
+from swiftpie.attention.manipulate import (
     AM1,
     AM2,
     STABLE_AM2,
@@ -29,8 +27,10 @@ from swiftpie.attention.shaping import (
     scale,
     soft_mask,
 )
+from swiftpie.attention.semantic import SemanticAttention
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.condition import read_null_text
 from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.personalize import prepare
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
@@ -189,6 +189,7 @@ def guidance_rows(family, forms=tuple(FORMS)):
             start.condition,
             fresh=start.fresh,
             guidance=guidance,
+            null_text=read_null_text(components, "", guidance=guidance, rows=len(SEEDS)),
         ).latents
         expected = guided_by_hand(components, start, text, guidance)
         compared.append((f"{family}: guidance of {name}", difference(found, expected), BOUND))

@@ -15,6 +15,7 @@ from swiftpie.backbones.preset import PRESETS, trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import for_steps
+from swiftpie.pipelines.condition import read_null_text
 from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.personalize import prepare
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
@@ -81,6 +82,7 @@ def compare(components, identity, preset):
             start.condition,
             fresh=start.fresh,
             guidance=guidance,
+            null_text=read_null_text(components, "", guidance=guidance, rows=1),
         ).latents
         yield kind, difference(found, theirs(components.denoiser, preset, told, noise[0], kind))
 

@@ -9,8 +9,8 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import AttentionCondition, Notes
-from swiftpie.attention.install import Block, Installation, block_of
+from swiftpie.attention.condition import AttentionCondition, Block, Notes
+from swiftpie.attention.install import Installation, block_of
 from swiftpie.attention.kernels import attend, merge_heads, split_heads, token_grid
 from swiftpie.attention.semantic import SemanticAttention, per_head_mask
 

@@ -15,22 +15,22 @@ from swiftpie.backbones.checkpoints.adapter_file import (
     save_adapter,
 )
 from swiftpie.backbones.checkpoints.ip_adapter import (
+    PARTS,
     IpAdapter,
     fuse_lora,
     load_into,
     read_ip_adapter,
+    read_swiftedit,
     version_in_name,
 )
 from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors
-from swiftpie.backbones.checkpoints.swiftedit import PARTS, read_swiftedit
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.weights import own_memory
 from swiftpie.errors import ConfigError, WeightsError
-from swiftpie.models.face.encoder import FaceIdentityEncoder
 from swiftpie.models.projection import FaceVersion, Feature, Projector
 from swiftpie.models.unet import UNetDenoiser
-from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 from swiftpie.schedules import scaled_linear_step
 
 REFERENCE_TIMESTEP = 250  # little noise: the reference U-Net still sees every detail

@@ -11,20 +11,13 @@ import typer
 from swiftpie import __version__
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.cli.console import examples, print_json, write_table
-from swiftpie.cli.options import AsJson
+from swiftpie.cli.options import AsJson, CommercialOnly
 from swiftpie.engine.transform import TRANSFORMS
 from swiftpie.errors import CapabilityError
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 COMMERCIAL = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
-
-CommercialOnly = Annotated[
-    bool,
-    typer.Option(
-        "--commercial-only", help="Only presets whose licence allows everyone commercial use."
-    ),
-]
 
 app = typer.Typer()
 presets_app = typer.Typer(name="presets")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from swiftpie.errors import ConfigError
@@ -124,12 +125,6 @@ class Cache:
                 limit_mib=self._limit_mib,
             )
 
-    def clear(self) -> None:
-        """Forget all values; the counts go on."""
-        with self._lock:
-            self._kept.clear()
-            self._held_bytes = 0
-
     def _make(
         self,
         promises: "Mapping[Key, Future[Value]]",
@@ -165,11 +160,14 @@ class Cache:
             self._evictions += 1
 
 
-def content_key(kind: str, *parts: str | bytes) -> Key:
+def content_key(kind: str, *parts: str | bytes | Tensor) -> Key:
     """Return the key of a value of `kind` that depends on `parts` alone, in their order."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
+        if isinstance(data, Tensor):
+            digest.update(f"{tuple(data.shape)} {data.dtype} ".encode())
+            data = data.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
         digest.update(len(data).to_bytes(8, "little"))  # so that no two lists of parts run together
         digest.update(data)
     return Key(kind, digest.hexdigest())

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -39,19 +38,8 @@ class CachedPrompts:
         return self.cache.get_or_make(key, lambda: self.encoder.encode([prompt]))
 
 
-def remember_pictures(autoencoder: Autoencoder, cache: Cache, fingerprint: str) -> Autoencoder:
-    """Return `autoencoder` with an encoder that encodes each picture once."""
-    return CachedEncoder(autoencoder, cache, fingerprint)
-
-
-def remember_inversions(inversion: Inversion, cache: Cache, fingerprint: str) -> Inversion:
-    """Return `inversion` so that each picture is inverted once under each prompt."""
-    kind = CachedReader if isinstance(inversion, ReadsEdits) else CachedInversion
-    return kind(inversion, cache, fingerprint)
-
-
 @dataclass(frozen=True)
-class CachedEncoder:
+class CachedAutoencoder:
     """Encodes each picture alone and once."""
 
     autoencoder: Autoencoder
@@ -60,23 +48,20 @@ class CachedEncoder:
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
-        rows = [
-            self.cache.get_or_make(self._key("latents", row), partial(self.autoencoder.encode, row))
-            for row in pixels.split(1)
-        ]
-        return torch.cat(rows)
+        rows = pixels.split(1)
+        return torch.cat([self._asked("latents", self.autoencoder.encode, row) for row in rows])
 
     def posterior(self, pixels: Tensor) -> Posterior:
         """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
-        key = self._key("posterior", pixels)
-        return self.cache.get_or_make(key, partial(self.autoencoder.posterior, pixels))
+        return self._asked("posterior", self.autoencoder.posterior, pixels)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
         return self.autoencoder.decode(latents)
 
-    def _key(self, kind: str, pixels: Tensor) -> Key:
-        return content_key(kind, self.fingerprint, str(tuple(pixels.shape)), _bytes_of(pixels))
+    def _asked(self, kind: str, ask: Callable[[Tensor], Any], pixels: Tensor) -> Any:  # noqa: ANN401 - as `ask`
+        key = content_key(kind, self.fingerprint, pixels)
+        return self.cache.get_or_make(key, lambda: ask(pixels))
 
 
 class CachedImageEncoder(nn.Module):
@@ -90,11 +75,8 @@ class CachedImageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return identity tokens (R, K, D) of references (R, 3, H, W) and masks (R, 1, H, W)."""
-        shape = str(tuple(pixels.shape))
-        seen = (_bytes_of(pixels), _bytes_of(mask))
-        key = content_key("appearance", self._fingerprint, shape, *seen)
-        tokens: Tensor = self._cache.get_or_make(key, partial(self.inner, pixels, mask))
-        return tokens
+        key = content_key("appearance", self._fingerprint, pixels, mask)
+        return self._cache.get_or_make(key, lambda: self.inner(pixels, mask))
 
 
 @runtime_checkable
@@ -122,7 +104,7 @@ class CachedInversion:
     ) -> list[Any]:
         """Return what `ask` answers to each row alone, or what is remembered of it."""
         rows = _rows(latents, text)
-        keys = [self._key(kind, *row) for row in rows]
+        keys = [content_key(kind, self.fingerprint, one, *prompt) for one, prompt in rows]
         calls = dict(zip(keys, rows, strict=True))
 
         def make(missing: Sequence[Key]) -> list[Any]:
@@ -132,10 +114,6 @@ class CachedInversion:
             return [ask(*one) for one in new]
 
         return self.cache.get_or_make_all(keys, make)
-
-    def _key(self, kind: str, latents: Tensor, text: TextCondition) -> Key:
-        parts = [_bytes_of(part) for part in (latents, *text)]
-        return content_key(kind, self.fingerprint, str(tuple(latents.shape)), *parts)
 
 
 class CachedReader(CachedInversion):
@@ -156,12 +134,14 @@ class CachedReader(CachedInversion):
         return self.inversion
 
 
+def cached_inversion(inversion: Inversion, cache: Cache, fingerprint: str) -> CachedInversion:
+    """Return `inversion` so that each picture is inverted once under each prompt."""
+    kind = CachedReader if isinstance(inversion, ReadsEdits) else CachedInversion
+    return kind(inversion, cache, fingerprint)
+
+
 def _rows(latents: Tensor, text: TextCondition) -> list[Call]:
     prompts = zip(*(part.split(1) for part in text), strict=True)
     return [
         (one, TextCondition(*parts)) for one, parts in zip(latents.split(1), prompts, strict=True)
     ]
-
-
-def _bytes_of(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()

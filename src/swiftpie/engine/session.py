@@ -16,10 +16,10 @@ from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
 from swiftpie.engine.cached_networks import (
+    CachedAutoencoder,
     CachedImageEncoder,
     CachedPrompts,
-    remember_inversions,
-    remember_pictures,
+    cached_inversion,
 )
 from swiftpie.engine.transform import applied, choose
 from swiftpie.errors import InputError
@@ -306,8 +306,8 @@ class Session:
         return replace(
             cached,
             image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
-            autoencoder=remember_pictures(cached.autoencoder, *known),
-            inversion=None if inversion is None else remember_inversions(inversion, *known),
+            autoencoder=CachedAutoencoder(cached.autoencoder, *known),
+            inversion=None if inversion is None else cached_inversion(inversion, *known),
         )
 
     def _key_of(

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -69,13 +69,11 @@ class WrappedDenoiser(nn.Module):
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return what `read_reference` looks at; see `Denoiser`."""
-        encoded: Tensor = self.inner.encode_reference(autoencoder, pixels, mask)
-        return encoded
+        return self.inner.encode_reference(autoencoder, pixels, mask)
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Look at canonical references; see `Denoiser`."""
-        notes: Notes = self.inner.read_reference(encoded, text)
-        return notes
+        return self.inner.read_reference(encoded, text)
 
     def place_subject(
         self,
@@ -87,10 +85,7 @@ class WrappedDenoiser(nn.Module):
         cells: tuple[int, int],
     ) -> Tensor:
         """Return the aligned subject; see `Denoiser`."""
-        placed: Tensor = self.inner.place_subject(
-            autoencoder, pixels, mask, layout=layout, cells=cells
-        )
-        return placed
+        return self.inner.place_subject(autoencoder, pixels, mask, layout=layout, cells=cells)
 
 
 def predict(
@@ -107,47 +102,23 @@ def predict(
     return (prediction.sample, prediction.subject_mask, *inline)
 
 
-class Encoder(Protocol):
-    """Pixels to latents."""
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
-
-    def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
-
-
-class Decoder(Protocol):
-    """Latents to pixels."""
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
-
-
-def joined(encoder: Encoder, decoder: Decoder) -> Autoencoder:
-    """Return an autoencoder that encodes as one and decodes as the other."""
-    return Joined(encoder, decoder)
-
-
-class Joined(nn.Module):
+class JoinedAutoencoder(nn.Module):
     """Encodes as one autoencoder and decodes as another."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+    def __init__(self, encoder: object, decoder: object) -> None:
+        """Take what has `encode` and `posterior`, and what has `decode`."""
         super().__init__()
-        self.encoder: Any = module_of(encoder)
-        self.decoder: Any = module_of(decoder)
+        self.encoder = module_of(encoder)
+        self.decoder = module_of(decoder)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
-        latents: Tensor = self.encoder.encode(pixels)
-        return latents
+        return self.encoder.encode(pixels)
 
     def posterior(self, pixels: Tensor) -> Posterior:
         """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
-        found: Posterior = self.encoder.posterior(pixels)
-        return found
+        return self.encoder.posterior(pixels)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
-        pixels: Tensor = self.decoder.decode(latents)
-        return pixels
+        return self.decoder.decode(latents)

@@ -7,7 +7,7 @@ from typing import Protocol, TypedDict
 
 from torch import Tensor
 
-from swiftpie.attention.shaping import Shaping
+from swiftpie.attention.manipulate import Shaping
 from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
 from swiftpie.types import Prompts
@@ -63,6 +63,16 @@ METHODS: Registry[Callable[[int], Guidance]] = Registry(
     entry_point_group="swiftpie.guidance",
 )
 """One method a file, named as the file; each maps a number of steps to its default guidance."""
+
+
+def branches_of(guidance: Guidance, num_steps: int) -> set[Branch]:
+    """Return the rows that so many steps need, all together.
+
+    Raises:
+        ConfigError: The guidance was made for another number of steps.
+    """
+    guidance.check(num_steps)
+    return {branch for step in range(num_steps) for branch in guidance.branches(step)}
 
 
 def needed(weights: Mapping[Branch, float]) -> tuple[Branch, ...]:

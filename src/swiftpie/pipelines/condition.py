@@ -8,6 +8,8 @@ from torch import Tensor
 from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
+from swiftpie.guidance.base import Guidance, branches_of
+from swiftpie.guidance.methods.plain import Plain
 from swiftpie.layout import Layout, to_affine
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
@@ -29,6 +31,22 @@ def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> Text
         return text.repeat(rows)
     order = torch.tensor([distinct.index(one) for one in given], device=text.pooled.device)
     return TextCondition(*(one[order] for one in text))
+
+
+def read_null_text(
+    components: Components, negative: Prompts, *, guidance: Guidance | None, rows: int
+) -> TextCondition | None:
+    """Return what guidance leads away from, or None where all of its rows have the prompt.
+
+    Raises:
+        ConfigError: The guidance is for another number of steps.
+    """
+    used = branches_of(guidance or Plain(), len(components.schedule.steps))
+    if all(branch.has_text for branch in used):
+        return None
+    if negative == "":  # not every model was trained to read an empty prompt there
+        return components.family.null_text(components.text).repeat(rows)
+    return read_prompts(components, negative, rows=rows)
 
 
 def find_words(components: Components, prompts: Prompts, names: Sequence[str]) -> Tensor:

@@ -2,21 +2,21 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Unpack
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from swiftpie.attention.manipulate import Shaping
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
-from swiftpie.guidance.base import Guidance, Steering
+from swiftpie.guidance.base import Guidance, branches_of
 from swiftpie.guidance.methods.plain import Plain
 from swiftpie.guidance.rows import Reader, null_tokens
 from swiftpie.layout import Layout
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.condition import read_prompts
-from swiftpie.types import Denoised, Prompts, TextCondition
+from swiftpie.types import Denoised, TextCondition
 
 OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes the step's number, its timestep and the latents after it; returns those to go on with."""
@@ -31,6 +31,7 @@ class Prepared(NamedTuple):
     components: Components  # those that draw; an edit may have a denoiser of its own
     latents: Tensor  # (B, C, h, w)
     text: TextCondition  # B rows
+    null_text: TextCondition | None  # B rows for guidance, if it has a row without the prompt
     condition: SubjectCondition  # B rows
     fresh: Tensor  # noise for the steps after the first, (n, B, C, h, w)
     layouts: tuple[Layout, ...] = ()  # one a subject, B rows each
@@ -66,7 +67,9 @@ def denoise(
     *,
     fresh: Tensor,
     on_step: OnStep | None = None,
-    **steering: Unpack[Steering],
+    guidance: Guidance | None = None,
+    shaping: Shaping | None = None,
+    null_text: TextCondition | None = None,
 ) -> Denoised:
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
@@ -78,14 +81,24 @@ def denoise(
         fresh: Noise for each step but the last, (n, B, C, h, w), for schedules that want it;
             n is 0 for others.
         on_step: Called after each step.
-        **steering: `guidance`, how several predictions of a step become one, by default a single
-            one; `negative_prompt`, what it leads away from; `shaping` of the identity's maps.
+        guidance: How several predictions of a step become one; None makes a single one.
+        shaping: How identity maps are reshaped; None leaves them as they are.
+        null_text: What rows without the prompt read, B of them; see `read_null_text`.
 
     Raises:
         ConfigError: The guidance is for another number of steps.
     """
     schedule = components.schedule
-    reader = _reader(components, text, condition, steering)
+    guidance = guidance or Plain()
+    sees_all = all(row.has_identity for row in branches_of(guidance, len(schedule.steps)))
+    reader = Reader(
+        guidance=guidance,
+        shaping=shaping,
+        text=text,
+        condition=condition,
+        null_text=null_text,
+        null_tokens=None if sees_all else null_tokens(components.image_encoder),
+    )
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
     for index, step in enumerate(schedule.steps):
@@ -104,37 +117,6 @@ def denoise(
         found = resize_mask(notes[INLINE_MASK], (region.shape[2], region.shape[3])).to(region)
         region = torch.lerp(region, found, attention.is_inline[:, None, None, None])
     return Denoised(latents=latents, subject_mask=mask, region=region)
-
-
-def _reader(
-    components: Components, text: TextCondition, condition: SubjectCondition, steering: Steering
-) -> Reader:
-    """Return what reads for all rows; null text and tokens are made only if a step needs them."""
-    num_steps = len(components.schedule.steps)
-    guidance: Guidance = steering.get("guidance") or Plain()
-    guidance.check(num_steps)
-    used = {branch for step in range(num_steps) for branch in guidance.branches(step)}
-    null_text = null_identity = None
-    if not all(branch.has_text for branch in used):
-        negative = steering.get("negative_prompt", "")
-        null_text = _null_text(components, negative, rows=len(text.pooled))
-    if not all(branch.has_identity for branch in used):
-        null_identity = null_tokens(components.image_encoder)
-    return Reader(
-        guidance=guidance,
-        shaping=steering.get("shaping"),
-        text=text,
-        condition=condition,
-        null_text=null_text,
-        null_tokens=null_identity,
-    )
-
-
-def _null_text(components: Components, negative: Prompts, *, rows: int) -> TextCondition:
-    """Return what rows without the prompt read."""
-    if negative == "":
-        return components.family.null_text(components.text).repeat(rows)
-    return read_prompts(components, negative, rows=rows)
 
 
 @torch.no_grad()

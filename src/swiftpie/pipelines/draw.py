@@ -85,7 +85,7 @@ def _finish(
         on_step=on_step,
         guidance=request.guidance,
         shaping=request.shaping,
-        negative_prompt=request.negative_prompt,
+        null_text=prepared.null_text,
     )
     clock.lap("denoise")
     output = request.output if isinstance(request, PersonalizeRequest) else Output.PIL

@@ -15,6 +15,7 @@ from swiftpie.images import mask_to_pil
 from swiftpie.masks import composite
 from swiftpie.models.denoiser import Denoiser, SubjectCondition
 from swiftpie.noise import draw_noise, draw_step_noise
+from swiftpie.pipelines.condition import read_null_text
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.edit_condition import (
     PlacedSubject,
@@ -86,6 +87,9 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         components=_serving(components, settings.mode),
         latents=start.expand(rows, -1, -1, -1),
         text=components.text.encode(list(drawn)),
+        null_text=read_null_text(
+            components, request.negative_prompt, guidance=request.guidance, rows=rows
+        ),
         condition=condition,
         fresh=_fresh_noise(components, start, settings.seed).expand(-1, rows, -1, -1, -1),
     )

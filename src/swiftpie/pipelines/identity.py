@@ -17,7 +17,7 @@ from swiftpie.files import write_file
 from swiftpie.images import fit_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL
 from swiftpie.masks import subject_mask
-from swiftpie.models.reference import read_references
+from swiftpie.models.denoiser import read_references
 from swiftpie.types import Identity
 
 FORMAT = "swiftpie-identity/1"

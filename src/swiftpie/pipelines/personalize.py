@@ -14,7 +14,12 @@ from swiftpie.masks import box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.condition import find_words, read_prompts, subject_condition
+from swiftpie.pipelines.condition import (
+    find_words,
+    read_null_text,
+    read_prompts,
+    subject_condition,
+)
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.request import MaskSource, Part, PersonalizeRequest, Scales, Subject
 from swiftpie.types import TextCondition
@@ -24,14 +29,8 @@ SPREAD_FILL = 0.84  # of its share of the width that one of several subjects fil
 SPREAD_FLOOR = 0.9  # where several subjects stand, 0 = top of the picture
 
 
-def draw_start(components: Components, seeds: Sequence[int], cells: tuple[int, int]) -> Tensor:
-    """Return what the schedule starts from and what it adds on its way, (n, B, C, h, w)."""
-    shape = (components.preset.latent_channels, *cells)
-    return draw_step_noise(seeds, shape, count=num_draws(components))
-
-
 def num_draws(components: Components) -> int:
-    """Return how often noise is drawn for a picture."""
+    """Return how often noise is drawn for a picture: to start from, and for steps that add some."""
     schedule = components.schedule
     return len(schedule.steps) if schedule.needs_noise else 1
 
@@ -52,10 +51,15 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
         )
     noise = request.noise
     if noise is None:
-        noise = draw_start(components, request.seeds, components.cells_of(request.size_px))
+        shape = (components.preset.latent_channels, *components.cells_of(request.size_px))
+        noise = draw_step_noise(request.seeds, shape, count=num_draws(components))
     noise = noise.to(components.device)
     cells = (noise.shape[3], noise.shape[4])
-    text = read_prompts(components, request.prompt, rows=noise.shape[1])
+    rows = noise.shape[1]
+    text = read_prompts(components, request.prompt, rows=rows)
+    null_text = read_null_text(
+        components, request.negative_prompt, guidance=request.guidance, rows=rows
+    )
     clock.lap("text")
     if components.layout_predictor is not None:
         subjects = tuple(side_by_side(subjects))
@@ -75,7 +79,9 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
     latents = components.schedule.initial_latents(noise[0])
     condition = _without(condition, request.without)
     clock.lap("place")
-    return Prepared(components, latents, text, condition, noise[1:], tuple(layouts))
+    return Prepared(
+        components, latents, text, null_text, condition, fresh=noise[1:], layouts=tuple(layouts)
+    )
 
 
 def _without(condition: SubjectCondition, parts: frozenset[Part]) -> SubjectCondition:

@@ -9,8 +9,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from swiftpie import InputError, WeightsError
+from swiftpie.attention.condition import Block
 from swiftpie.attention.detail import Merge
-from swiftpie.attention.install import Block, Plan, install
+from swiftpie.attention.install import Plan, install
 from swiftpie.backbones.checkpoints.adapter_file import (
     _fingerprint,
     load_adapter,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from swiftpie.attention.install import Block
+from swiftpie.attention.condition import Block
 from swiftpie.config import override
 from swiftpie.training.recipes.published import adapter, adapter_matching, adapter_warmup
 from swiftpie.training.stages.adapter_settings import Source

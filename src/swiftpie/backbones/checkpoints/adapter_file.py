@@ -10,8 +10,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from swiftpie.attention.condition import Block
 from swiftpie.attention.detail import DetailAttention, Merge
-from swiftpie.attention.install import Block, Installation, Plan
+from swiftpie.attention.install import Installation, Plan
 from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter, semantic_tensors
 from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors, write_tensors
 from swiftpie.errors import WeightsError

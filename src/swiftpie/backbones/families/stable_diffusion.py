@@ -1,6 +1,5 @@
 """Stable Diffusion 1.x, 2.x and XL: networks of others in the layout of diffusers."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import (
     CLIPTextConfig,
@@ -42,12 +40,12 @@ from swiftpie.backbones.weights import (
     unknown_fingerprint,
 )
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
+from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import Inversion, ThinnedInversion, UNetInversion
-from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.projection import Projector
 from swiftpie.models.text import Pooling, PromptEncoder, TextTower, TwoTextTowers
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.unet import UNetDenoiser, check_bare, sharing_weights, without_branches
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
@@ -168,8 +166,8 @@ class StableDiffusion(Family):
         whole = replace(components.preset, kind=WeightsKind.PIPELINE, file=None, base=None)
         reference = modules["reference_unet"]
         return modules | {
-            "unet": _without_branches(modules["unet"]),
-            "reference_unet": None if reference is None else _without_branches(reference),
+            "unet": without_branches(modules["unet"]),
+            "reference_unet": None if reference is None else without_branches(reference),
             "image_encoder": None if encoder is None else encoder.tower,
             "preset": describe(whole),
         }
@@ -182,7 +180,7 @@ class StableDiffusion(Family):
             WeightsError: The parts do not belong together.
         """
         preset, unet = read_preset(modules["preset"]), modules["unet"]
-        _check_bare(unet)
+        check_bare(unet)
         opened = None if adapter is None else open_adapter(adapter)
         self._check_parts(
             preset, unet, text=self._text_of(modules), autoencoder=_widened(modules["vae"])
@@ -205,8 +203,8 @@ class StableDiffusion(Family):
         Raises:
             InputError: The U-Net has branches already.
         """
-        _check_bare(modules["unet"])
-        return {**modules, "unet": _sharing_weights(modules["unet"])}
+        check_bare(modules["unet"])
+        return {**modules, "unet": sharing_weights(modules["unet"])}
 
     def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
         """Whether there is CLIP's bare image encoder, which adapters read; see `Family`."""
@@ -453,33 +451,3 @@ def _settings(dtype: torch.dtype, plan: Plan, adapter: OpenAdapter | None) -> st
     """Return what else decides about the features of an identity."""
     variant = "" if adapter is None else adapter.variant
     return f"{dtype} {plan.merge.value} {' '.join(sorted(plan.detail))}{variant}"
-
-
-def _sharing_weights(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a second U-Net around the same weights."""
-    weights = [*unet.parameters(), *unet.buffers()]
-    return copy.deepcopy(unet, {id(one): one for one in weights})
-
-
-def _without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a second U-Net around the same weights, those of identity branches left out."""
-    plain = _sharing_weights(unet)
-    plain.set_attn_processor(AttnProcessor())
-    return plain
-
-
-def _check_bare(unet: UNet2DConditionModel) -> None:
-    """Refuse a U-Net that is more than its publisher's.
-
-    Raises:
-        InputError: Something was installed on it.
-    """
-    layers = {name for name, _ in unet.named_parameters()}
-    extra = sorted(name for name in layers if ".processor." in name or ".lora_" in name)
-    if extra or hasattr(unet, "_hf_hook") or getattr(unet, "encoder_hid_proj", None) is not None:
-        raise InputError(
-            f"Something is installed on the U-Net already ({extra[0] if extra else 'a hook'}). One "
-            "as published is needed. Call unload_ip_adapter(), fuse_lora() and "
-            "unload_lora_weights(), or remove_all_hooks() first, or share a pipeline of SwiftPie "
-            "with from_pipe()."
-        )

@@ -20,10 +20,10 @@ import swiftpie
 from swiftpie.engine.openvino.export import Function, Nested, export, flatten, number_of, outline
 from swiftpie.engine.openvino.int8 import Quantizer
 from swiftpie.engine.openvino.runtime import (
+    DEVICE,
     Precision,
     Threads,
     Untyped,
-    compile_graph,
     load,
     preferred_precision,
     versions,
@@ -108,8 +108,12 @@ class GraphCache:
         started = time.perf_counter()
         with self.threads.for_torch():
             graph = self._quantized(function, form, key) or self._exported(function, form, key)
-        threads = self.threads.count
-        ready = Graph(compile_graph(self._core, graph, self._precision, threads, streams))
+        hints = {
+            "INFERENCE_PRECISION_HINT": self._precision.value,
+            "INFERENCE_NUM_THREADS": self.threads.count,
+            "NUM_STREAMS": streams,  # calls at a time that share these threads
+        }
+        ready = Graph(self._core.compile_model(graph, DEVICE, hints))
         spent = time.perf_counter() - started
         logger.info("The %s was ready for OpenVINO after %.1f s.", function.name, spent)
         return ready

@@ -42,7 +42,7 @@ from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.request import MaskSource, Output, PersonalizeRequest, Scales, Subject
-from swiftpie.types import Identity, TextCondition
+from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
 
@@ -242,8 +242,7 @@ class _Recorder(WrappedDenoiser):
     ) -> Prediction:
         """Predict as the denoiser does."""
         self.calls.append(DenoiserCall(latents, torch.tensor(timestep), text, condition))
-        prediction: Prediction = self.inner(latents, timestep, text, condition, notes)
-        return prediction
+        return self.inner(latents, timestep, text, condition, notes)
 
 
 @torch.no_grad()
@@ -256,54 +255,31 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
         SwiftPieError: These networks cannot encode the pictures in the package.
     """
     wanted = DenoiserCall(*form)
-    attention = wanted.condition.attention
     batch, _, rows, columns = wanted.latents.shape
-    subjects, views = attention.coverage.shape[1:3]
-    identities = _identities(components, views, has_detail=bool(attention.keys))
-    recorder = _Recorder(components.denoiser)
-    serving = replace(components, denoiser=recorder)
-    for number in range(max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))):
-        shown = [identities[(number + k) % len(identities)] for k in range(subjects)]
-        seeds = range(number * batch, (number + 1) * batch)
-        _draw(serving, shown, seeds, cells=(rows, columns))
-    return [call for call in recorder.calls if shapes(outline(call)) == shapes(wanted)]
-
-
-def sample_pictures(count: int) -> list[Path]:
-    """Return the first pictures of subjects in the package."""
-    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
-    return sorted(folder.glob("*.webp"))[:count]
-
-
-def _identities(components: Components, views: int, *, has_detail: bool) -> list[Identity]:
-    """Return the first subjects in the package, each from so many copies of its picture."""
+    num_subjects, num_views = wanted.condition.attention.coverage.shape[1:3]
     pictures = [load_image(one) for one in sample_pictures(NUM_IDENTITIES)]
-    found = [encode_identity(components, [one] * views) for one in pictures]
-    return found if has_detail else [one.without_detail() for one in found]
-
-
-def _draw(
-    components: Components,
-    identities: Sequence[Identity],
-    seeds: Sequence[int],
-    *,
-    cells: tuple[int, int],
-) -> None:
-    """Denoise one batch; the first seed decides about everything else."""
-    number, cell_px = seeds[0], components.preset.latent_cell_px
-    request = PersonalizeRequest(
-        subjects=tuple(Subject(one) for one in identities),
-        prompt=PROMPTS[number % len(PROMPTS)],
-        seeds=tuple(seeds),
-        size_px=(cell_px * cells[0], cell_px * cells[1]),
-        scales=Scales(
-            identity_scale=SCALES[number % len(SCALES)],
-            detail_scale=SCALES[number // 2 % len(SCALES)],
-        ),
-        mask=MASK_SOURCES[number % len(MASK_SOURCES)],
-        output=Output.LATENTS,
-    )
-    draw(components, request)
+    identities = [encode_identity(components, [one] * num_views) for one in pictures]
+    if not wanted.condition.attention.keys:
+        identities = [one.without_detail() for one in identities]
+    recorder = _Recorder(components.denoiser)
+    cell_px = components.preset.latent_cell_px
+    for number in range(max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))):
+        first = number * batch  # its first seed decides about everything else
+        shown = [identities[(number + k) % len(identities)] for k in range(num_subjects)]
+        request = PersonalizeRequest(
+            subjects=tuple(Subject(one) for one in shown),
+            prompt=PROMPTS[first % len(PROMPTS)],
+            seeds=tuple(range(first, first + batch)),
+            size_px=(cell_px * rows, cell_px * columns),
+            scales=Scales(
+                identity_scale=SCALES[first % len(SCALES)],
+                detail_scale=SCALES[first // 2 % len(SCALES)],
+            ),
+            mask=MASK_SOURCES[first % len(MASK_SOURCES)],
+            output=Output.LATENTS,
+        )
+        draw(replace(components, denoiser=recorder), request)
+    return [call for call in recorder.calls if shapes(outline(call)) == shapes(wanted)]
 
 
 @torch.no_grad()
@@ -318,18 +294,20 @@ def encoder_calls(components: Components, form: Nested) -> list[Call]:
 def decoder_calls(components: Components, form: Nested) -> list[Call]:
     """Return calls of a decoder with latents of the shape in the outline `form`."""
     batch, _, rows, columns = form[0].shape
-    latents = _latents(components, (rows, columns))
+    cell_px = components.preset.latent_cell_px
+    pictures = _scenes((rows * cell_px, columns * cell_px))
+    latents = [components.autoencoder.encode(one) for one in pictures]
     return [(one.expand(batch, -1, -1, -1),) for one in latents]
 
 
 @torch.no_grad()
 def inversion_calls(components: Components, form: Nested) -> list[Call]:
     """Return calls of an inversion network whose shapes are those of the outline `form`."""
-    batch, _, rows, columns = form[0].shape
-    calls = [
-        (one.expand(batch, -1, -1, -1), _text(components, number, batch))
-        for number, one in enumerate(_latents(components, (rows, columns)))
-    ]
+    batch = form[0].shape[0]
+    calls = []
+    for number, (latents,) in enumerate(decoder_calls(components, form)):
+        prompts = [PROMPTS[(number + k) % len(PROMPTS)] for k in range(batch)]
+        calls.append((latents, components.text.encode(prompts)))
     return [call for call in calls if shapes(outline(call)) == shapes(form)]
 
 
@@ -338,24 +316,19 @@ def tower_calls(components: Components, form: Nested) -> list[Call]:
     """Return calls of a CLIP tower with normalised pictures of the shape in `form`."""
     encoder = components.image_encoder
     assert isinstance(encoder, ClipIdentityEncoder), "no other encoder has such a graph"
-    batch, _, height, width = form[0].shape
-    pictures = [(one / 2 + 0.5 - encoder.mean) / encoder.std for one in _scenes((height, width))]
-    return [(one.expand(batch, -1, -1, -1),) for one in pictures]
+    calls = encoder_calls(components, form)
+    return [((pixels / 2 + 0.5 - encoder.mean) / encoder.std,) for (pixels,) in calls]
 
 
-def _text(components: Components, number: int, batch: int) -> TextCondition:
-    return components.text.encode([PROMPTS[(number + k) % len(PROMPTS)] for k in range(batch)])
-
-
-def _latents(components: Components, cells: tuple[int, int]) -> list[Tensor]:
-    cell = components.preset.latent_cell_px
-    pictures = _scenes((cells[0] * cell, cells[1] * cell))
-    return [components.autoencoder.encode(one) for one in pictures]
+def sample_pictures(count: int) -> list[Path]:
+    """Return the first pictures of subjects in the package."""
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
+    return sorted(folder.glob("*.webp"))[:count]
 
 
 def _scenes(size: tuple[int, int]) -> list[Tensor]:
     """Return pictures (1, 3, H, W) of subjects on shaded, grainy grounds, always the same."""
-    found = []
+    pictures = []
     for number, path in enumerate(sample_pictures(NUM_PICTURES)):
         generator = torch.Generator().manual_seed(number)
         top, bottom = (2 * torch.rand(2, 3, 1, 1, generator=generator) - 1).unbind()
@@ -363,8 +336,8 @@ def _scenes(size: tuple[int, int]) -> list[Tensor]:
         ground = shade + GRAIN * torch.randn(3, *size, generator=generator)
         canvas = to_pil(ground.clamp(-1, 1)[None])[0].convert("RGBA")
         subject = load_image(path).convert("RGBA").resize(canvas.size)
-        found.append(to_tensor(Image.alpha_composite(canvas, subject).convert("RGB")))
-    return found
+        pictures.append(to_tensor(Image.alpha_composite(canvas, subject).convert("RGB")))
+    return pictures
 
 
 CALLS: Mapping[str, Callable[[Components, Nested], Sequence[Call]]] = {

@@ -4,10 +4,12 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.clip.modeling_clip import CLIPTextModelOutput, CLIPVisionModelOutput
 
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
@@ -78,12 +80,10 @@ def to_openvino(
     return replace(
         components,
         text=with_text_encoders(components.text, lambda one: OpenvinoEncoder(one, graphs)),
-        autoencoder=openvino_autoencoder(with_openvino_layers(components.autoencoder), graphs),
+        autoencoder=OpenvinoAutoencoder(with_openvino_layers(components.autoencoder), graphs),
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=None if encoder is None else openvino_image_encoder(encoder, graphs),
-        inversion=None
-        if inversion is None
-        else openvino_inversion(with_openvino_layers(inversion), graphs),
+        inversion=None if inversion is None else openvino_inversion(inversion, graphs),
         scope=graphs.threads.for_openvino,
     )
 
@@ -109,8 +109,8 @@ class OpenvinoDenoiser(WrappedDenoiser):
     ) -> Prediction:
         """Predict; of the notes only the inline mask is written. See `Denoiser`."""
         told = torch.tensor(timestep)
-        found = self._graphs.call(self._function, latents, told, text, condition)
-        sample, mask, *inline = found
+        outputs = self._graphs.call(self._function, latents, told, text, condition)
+        sample, mask, *inline = outputs
         if inline:
             notes[INLINE_MASK] = inline[0]
         return Prediction(sample, mask)
@@ -152,9 +152,9 @@ class OpenvinoInversion:
     """An inversion network that computes in OpenVINO."""
 
     def __init__(self, inner: Inversion, graphs: GraphCache) -> None:
-        network, self._graphs = module_of(inner), graphs
-        weights = digest_of(network)
-        self._inversion = Function(INVERSION, network, compute=_invert, weights=weights)
+        self._inner, self._graphs = module_of(inner), graphs
+        weights = digest_of(self._inner)
+        self._inversion = Function(INVERSION, self._inner, compute=_invert, weights=weights)
 
     def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return noise; see `Inversion`."""
@@ -167,10 +167,6 @@ class OpenvinoInversion:
 
 class OpenvinoReader(OpenvinoInversion):
     """An inversion network that also reads edits, in OpenVINO but for its last small layers."""
-
-    def __init__(self, inner: ReadsEdits, graphs: GraphCache) -> None:
-        super().__init__(inner, graphs)  # type: ignore[arg-type]  # both protocols, one network
-        self._inner = inner
 
     def read(self, latents: Tensor, text: TextCondition) -> Reading:
         """Return everything that is found; see `ReadsEdits`."""
@@ -185,18 +181,10 @@ class OpenvinoReader(OpenvinoInversion):
         return self._inner.compare(source, target)
 
 
-class LastStates(NamedTuple):
-    """What most models read of a CLIP encoder, named as transformers does."""
-
-    last_hidden_state: Tensor  # (B, T, D)
-    pooler_output: Tensor  # (B, D)
-
-
-class AllStates(NamedTuple):
-    """What Stable Diffusion XL reads; of the states before the last it asks for one layer."""
-
-    pooled: Tensor  # the first output, whatever the encoder has there
-    hidden_states: tuple[Tensor, Tensor]  # (B, T, D) before the last layer and after it
+def openvino_inversion(inner: Inversion, graphs: GraphCache) -> OpenvinoInversion:
+    """Return `inner` in OpenVINO, reading edits if it does."""
+    kind = OpenvinoReader if isinstance(inner, ReadsEdits) else OpenvinoInversion
+    return kind(with_openvino_layers(inner), graphs)
 
 
 class OpenvinoEncoder(nn.Module):
@@ -222,19 +210,16 @@ class OpenvinoEncoder(nn.Module):
         attention_mask: Tensor | None = None,
         *,
         output_hidden_states: bool = False,
-    ) -> LastStates | AllStates:
-        """Return the states of tokens (B, T)."""
+    ) -> BaseModelOutputWithPooling | CLIPTextModelOutput:
+        """Return the last states (B, T, D) of tokens (B, T), or those of the last two layers.
+
+        Most models read the former, Stable Diffusion XL the latter, and the first output.
+        """
         if not output_hidden_states:
-            return LastStates(*self._graphs.call(self._last, input_ids, attention_mask))
-        pooled, before, after = self._graphs.call(self._all, input_ids)
-        return AllStates(pooled, (before, after))
-
-
-class SeenStates(NamedTuple):
-    """What adapters read of a CLIP tower, named as transformers does."""
-
-    image_embeds: Tensor  # (R, D)
-    hidden_states: tuple[Tensor, Tensor]  # (R, T, W) before the last layer and after it
+            last, pooled = self._graphs.call(self._last, input_ids, attention_mask)
+            return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=pooled)
+        first, *states = self._graphs.call(self._all, input_ids)
+        return CLIPTextModelOutput(text_embeds=first, hidden_states=tuple(states))
 
 
 class OpenvinoTower(nn.Module):
@@ -257,12 +242,12 @@ class OpenvinoTower(nn.Module):
         """Where pictures shall be."""
         return torch.device("cpu")
 
-    def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> SeenStates:
-        """Return the states of normalised pictures (R, 3, H, W)."""
+    def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> CLIPVisionModelOutput:
+        """Return embeddings (R, D) and the last two layers' states of pictures (R, 3, H, W)."""
         assert output_hidden_states, "encoders of identity ask for them"
-        found = self._graphs.call(self._function, pixel_values)
-        embeds, before, after = (one.to(self.dtype) for one in found)
-        return SeenStates(embeds, (before, after))
+        outputs = self._graphs.call(self._function, pixel_values)
+        embeds, *states = (one.to(self.dtype) for one in outputs)
+        return CLIPVisionModelOutput(image_embeds=embeds, hidden_states=tuple(states))
 
 
 class OpenvinoConvEncoder(nn.Module):
@@ -282,16 +267,15 @@ class OpenvinoConvEncoder(nn.Module):
         return torch.cat([self._graphs.call(self._function, *pair)[0] for pair in pairs])
 
 
-def openvino_autoencoder(inner: Autoencoder, graphs: GraphCache) -> OpenvinoAutoencoder:
-    """Return `inner` in OpenVINO."""
-    return OpenvinoAutoencoder(inner, graphs)
-
-
-def openvino_inversion(inner: Inversion, graphs: GraphCache) -> OpenvinoInversion:
-    """Return `inner` in OpenVINO, reading edits if it does."""
-    if isinstance(inner, ReadsEdits):
-        return OpenvinoReader(inner, graphs)
-    return OpenvinoInversion(inner, graphs)
+def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
+    """Return `inner`, or its CLIP tower, in OpenVINO; encoders of another kind stay in torch."""
+    if type(inner) is ConvImageEncoder:
+        return OpenvinoConvEncoder(inner, graphs)
+    if type(inner) is not ClipIdentityEncoder:
+        return inner
+    made = shared_copy(inner)
+    made.tower = OpenvinoTower(inner.tower, graphs)  # type: ignore[assignment]  # stands for it
+    return made
 
 
 def _read_noted(denoiser: Any, encoded: Tensor, text: TextCondition) -> tuple[Tensor, ...]:  # noqa: ANN401 - see `predict`
@@ -312,17 +296,6 @@ def _invert(inversion: Inversion, latents: Tensor, text: TextCondition) -> tuple
     if isinstance(inversion, ReadsEdits):
         return tuple(inversion.read(latents, text))
     return (inversion(latents, text),)
-
-
-def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
-    """Return `inner`, or its CLIP tower, in OpenVINO; encoders of another kind stay in torch."""
-    if type(inner) is ConvImageEncoder:
-        return OpenvinoConvEncoder(inner, graphs)
-    if type(inner) is not ClipIdentityEncoder:
-        return inner
-    made = shared_copy(inner)
-    made.tower = OpenvinoTower(inner.tower, graphs)  # type: ignore[assignment]  # stands for it
-    return made
 
 
 def _last(

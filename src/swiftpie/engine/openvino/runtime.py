@@ -69,22 +69,6 @@ def load(package: str) -> Untyped:
         ) from error
 
 
-def compile_graph(
-    core: Untyped,
-    graph: Untyped,
-    precision: Precision,
-    threads: int,
-    streams: int = 1,
-) -> Untyped:
-    """Return `graph` made ready for this processor; `streams` calls at a time share `threads`."""
-    hints = {
-        "INFERENCE_PRECISION_HINT": precision.value,
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": streams,
-    }
-    return core.compile_model(graph, DEVICE, hints)
-
-
 def preferred_precision(core: Untyped) -> Precision:
     """Return bfloat16 where the processor computes in it, else float32."""
     has_half = "BF16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")

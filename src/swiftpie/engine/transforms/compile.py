@@ -14,12 +14,11 @@ from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import Components, Offloaded
 from swiftpie.engine.transform import Transform, Turn
-from swiftpie.engine.wrappers import WrappedDenoiser, joined, module_of, predict
+from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser, module_of, predict
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
-from swiftpie.pipelines.hub.offload import Offloaded
 from swiftpie.types import Autoencoder, TextCondition
 
 logger = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def compiled(components: Components, compiler: "Compiler") -> Components:
     return replace(
         components,
         denoiser=CompiledDenoiser(components.denoiser, compiler),
-        autoencoder=joined(autoencoder, CompiledDecoder(autoencoder, compiler)),
+        autoencoder=JoinedAutoencoder(autoencoder, CompiledDecoder(autoencoder, compiler)),
     )
 
 
@@ -76,7 +75,6 @@ class Compiled:
     """A function as graphs of fixed sizes; calls of more sizes than MAX_GRAPHS run without one."""
 
     def __init__(self, plain: Callable[..., Any], graph: Callable[..., Any]) -> None:
-        """Take a function as it was, and compiled."""
         self._plain = plain
         self._graph = graph
         self._has_graph: dict[Hashable, bool] = {}
@@ -119,8 +117,7 @@ class CompiledDenoiser(WrappedDenoiser):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         """Return a copy that is not compiled: whoever copies a denoiser wants to change it."""
-        plain: nn.Module = copy.deepcopy(self.inner, memo)
-        return plain
+        return copy.deepcopy(self.inner, memo)
 
     def forward(
         self,
@@ -148,8 +145,7 @@ class CompiledDecoder(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
-        pixels: Tensor = self._decode(latents)
-        return pixels.clone()
+        return self._decode(latents).clone()
 
 
 def form_of(arguments: Any) -> Hashable:  # noqa: ANN401 - any nesting of tensors
@@ -160,8 +156,7 @@ def form_of(arguments: Any) -> Hashable:  # noqa: ANN401 - any nesting of tensor
         return tuple((key, form_of(value)) for key, value in arguments.items())
     if isinstance(arguments, tuple):
         return tuple(form_of(part) for part in arguments)
-    other: Hashable = arguments
-    return other
+    return arguments
 
 
 TRANSFORM = Transform(

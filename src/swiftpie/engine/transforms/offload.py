@@ -13,12 +13,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import Components, Offloaded
 from swiftpie.engine.transform import Transform, Turn
 from swiftpie.engine.wrappers import shared_copy, with_networks, with_text_encoders
 from swiftpie.errors import CapabilityError
 from swiftpie.models.text import PromptEncoder
-from swiftpie.pipelines.hub.offload import Offloaded
 from swiftpie.types import TextCondition
 
 HOME = "cpu"

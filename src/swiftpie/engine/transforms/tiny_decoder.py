@@ -11,9 +11,9 @@ from torch import nn
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.weights import Reader
 from swiftpie.engine.transform import Transform
-from swiftpie.engine.wrappers import joined, module_of
+from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
 from swiftpie.errors import CapabilityError, WeightsError
-from swiftpie.models.latents import LatentAutoencoder
+from swiftpie.models.autoencoder import LatentAutoencoder
 
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
@@ -26,7 +26,7 @@ def apply(components: Components) -> Components:
         WeightsError: TAESD is not in the cache, or damaged.
     """
     tiny = tiny_autoencoder(components, asked_by="tiny-decoder")
-    return replace(components, autoencoder=joined(components.autoencoder, tiny))
+    return replace(components, autoencoder=JoinedAutoencoder(components.autoencoder, tiny))
 
 
 def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoencoder:
@@ -79,8 +79,7 @@ def _locate(repository: str, asked_by: str) -> Path:
 
 
 def _build(folder: Path) -> nn.Module:
-    network: nn.Module = AutoencoderTiny.from_config(AutoencoderTiny.load_config(folder))
-    return network
+    return AutoencoderTiny.from_config(AutoencoderTiny.load_config(folder))
 
 
 TRANSFORM = Transform(

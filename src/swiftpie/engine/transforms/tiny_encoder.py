@@ -5,7 +5,7 @@ from dataclasses import replace
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.transforms.tiny_decoder import tiny_autoencoder
-from swiftpie.engine.wrappers import joined
+from swiftpie.engine.wrappers import JoinedAutoencoder
 
 
 def apply(components: Components) -> Components:
@@ -19,7 +19,7 @@ def apply(components: Components) -> Components:
         WeightsError: TAESD is not in the cache, or damaged.
     """
     tiny = tiny_autoencoder(components, asked_by="tiny-encoder")
-    return replace(components, autoencoder=joined(tiny, components.autoencoder))
+    return replace(components, autoencoder=JoinedAutoencoder(tiny, components.autoencoder))
 
 
 TRANSFORM = Transform(

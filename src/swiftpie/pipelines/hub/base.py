@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components, load_components
+from swiftpie.backbones.components import Components, Offloaded, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.weights import own_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError
@@ -39,7 +39,7 @@ from swiftpie.pipelines.hub.modules import (
     take_apart,
     write_folder,
 )
-from swiftpie.pipelines.hub.offload import Offloaded, keep_arguments, wake
+from swiftpie.pipelines.hub.offload import keep_arguments, wake
 
 P = ParamSpec("P")
 Arguments = TypeVar("Arguments")

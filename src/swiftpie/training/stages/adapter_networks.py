@@ -23,8 +23,8 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.sources import locate_image_encoder
 from swiftpie.backbones.weights import Reader, read_image_encoder
 from swiftpie.errors import CapabilityError
+from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.projection import Feature, Projector
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder

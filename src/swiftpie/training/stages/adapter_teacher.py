@@ -14,7 +14,7 @@ from swiftpie.attention.condition import AttentionCondition
 from swiftpie.backbones.adapters import fit, join, open_adapter
 from swiftpie.backbones.weights import Reader, read_image_encoder, read_unet
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
-from swiftpie.models.reference import read_references
+from swiftpie.models.denoiser import read_references
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import PredictionType

@@ -15,7 +15,7 @@ from swiftpie.backbones.sources import locate_image_encoder
 from swiftpie.backbones.weights import Reader, read_image_encoder, read_unet
 from swiftpie.data.photographs import open_whole_photos
 from swiftpie.errors import CapabilityError, ConfigError, InputError
-from swiftpie.models.latents import LatentAutoencoder
+from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import PredictionType

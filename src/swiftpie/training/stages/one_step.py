@@ -19,8 +19,8 @@ from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, whole_frame
 from swiftpie.masks import iou, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.denoiser import read_references
 from swiftpie.models.layout_predictor import subject_extent
-from swiftpie.models.reference import read_references
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.training.context import Context
 from swiftpie.training.losses import (

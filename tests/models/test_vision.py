@@ -5,8 +5,8 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie import CapabilityError
-from swiftpie.models.face.encoder import FaceIdentityEncoder
 from swiftpie.models.projection import projector_for
+from swiftpie.models.vision import FaceIdentityEncoder
 from tests.parity.ip_adapter import FACE, FILES, HIDDEN, WIDTHS, adapter_tensors, tiny_unet
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"

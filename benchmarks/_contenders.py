@@ -1,0 +1,367 @@
+"""Who is compared at full size: SwiftPie, diffusers' own pipeline, and its modules in OpenVINO."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+)
+
+import swiftpie
+from benchmarks._mini import with_engine
+from benchmarks._models import ADAPTER, PRESETS, REHEARSAL, TINY_DECODER, Scene, prompt
+from benchmarks._timing import Round, timed
+from swiftpie.backbones.components import Components
+from swiftpie.engine.openvino.export import Function
+from swiftpie.engine.openvino.graphs import GraphCache, GraphStore
+from swiftpie.engine.session import Session
+from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
+from swiftpie.models.autoencoder import LatentAutoencoder
+from swiftpie.pipelines.request import EditSettings
+from swiftpie.types import Identity
+
+FULL, TINY, BOTH_TINY = "full", "tiny", "tiny-both"  # decoders; the last one encodes too
+INVERSION_TIMESTEP = 500  # as SwiftEdit's inversion network is told
+FIRST_TIMESTEP = 999
+MASK_THRESHOLD = 0.5  # of the difference of two noises; what it finds costs the same
+
+
+def load(scene: Scene) -> Components:
+    """Return our networks, plain ones."""
+    pipeline = scene.folder / "pipeline"
+    session = swiftpie.load(
+        PRESETS["sd21" if scene.family == REHEARSAL else scene.family],
+        device=str(scene.device),
+        dtype=scene.dtype,
+        weights=pipeline,
+        adapter=scene.folder / ADAPTER,
+        image_encoder=scene.folder / "image_encoder",
+        inversion=pipeline / "unet" if scene.can_edit else None,
+        offline=True,
+    )
+    return session.components
+
+
+def tiny_decoder(scene: Scene) -> Any:  # noqa: ANN401 - not annotated
+    """Return a network of TAESD's shape."""
+    return read(AutoencoderTiny, scene, TINY_DECODER, scene.dtype).to(scene.device).eval()
+
+
+def autoencoders_of(components: Components, engine: str, scene: Scene) -> dict[str, Components]:
+    """Return components of one engine with the full decoder and with the tiny one.
+
+    Where pictures are edited, also with the tiny one as encoder. All share all other networks, so
+    that these are compiled, and held, once.
+    """
+    tiny = LatentAutoencoder(tiny_decoder(scene))
+    kinds = {FULL: components.autoencoder, TINY: JoinedAutoencoder(components.autoencoder, tiny)}
+    if scene.can_edit:
+        kinds[BOTH_TINY] = tiny
+    made = {
+        name: with_engine(replace(components, autoencoder=one), engine)
+        for name, one in kinds.items()
+    }
+    full = made[FULL]
+    return {name: replace(full, autoencoder=one.autoencoder) for name, one in made.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Ours:
+    """What SwiftPie's users call; a new session each time, so that only the identity is known."""
+
+    components: Components
+    identity: Identity
+    scene: Scene
+
+    def personalize(self, number: int) -> Round:
+        """Draw the subject once, with a prompt that was not encoded before."""
+        session = Session(self.components)
+        sample, _ = timed(
+            lambda: session.personalize(
+                self.identity,
+                prompt(number),
+                seed=number,
+                num_images=self.scene.batch,
+                size_px=(self.scene.side_px, self.scene.side_px),
+            ),
+            self.scene.device,
+        )
+        return {"personalize": sample}
+
+    def edit(self, number: int) -> Round:
+        """Edit a picture that was never seen, and the same once more with another prompt."""
+        session, found = Session(self.components), {}
+        picture = self.scene.picture(number)
+        settings = EditSettings(size_px=self.scene.side_px)
+        for ahead, operation in enumerate(("edit", "second_edit"), start=1):
+            change = partial(
+                session.edit,
+                picture,
+                prompt(number, ahead=ahead),
+                source_prompt=prompt(number),
+                settings=settings,
+            )
+            found[operation], _ = timed(change, self.scene.device)
+        return found
+
+
+class Pipeline(NamedTuple):
+    """What draws, and what inverts."""
+
+    drawing: Any  # diffusers' pipeline
+    inversion: Any  # a U-Net without adapter
+
+
+class Step(NamedTuple):
+    """How much of picture and noise is in the latents of the first step."""
+
+    alpha: float
+    sigma: float
+
+
+def pipeline_of(scene: Scene, *, dtype: torch.dtype) -> Pipeline:
+    """Return diffusers' pipeline around the model of `scene`, its IP-Adapter loaded.
+
+    The inversion network is a second U-Net; random weights need not be in memory twice for it.
+    """
+    folder = scene.folder / "pipeline"
+    is_sdxl = scene.family == "sdxl"
+    parts = {
+        "vae": read(AutoencoderKL, scene, "pipeline/vae", dtype),
+        "unet": read(UNet2DConditionModel, scene, "pipeline/unet", dtype),
+        "text_encoder": read(CLIPTextModel, scene, "pipeline/text_encoder", dtype),
+        "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        "image_encoder": read(CLIPVisionModelWithProjection, scene, "image_encoder", dtype),
+        "scheduler": EulerDiscreteScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            timestep_spacing="trailing",
+            steps_offset=1,
+        ),
+    }
+    side = parts["image_encoder"].config.image_size
+    parts["feature_extractor"] = CLIPImageProcessor(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+    )
+    if is_sdxl:
+        parts["text_encoder_2"] = read(
+            CLIPTextModelWithProjection, scene, "pipeline/text_encoder_2", dtype
+        )
+        parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
+        pipeline = StableDiffusionXLPipeline(**parts)
+    else:
+        pipeline = StableDiffusionPipeline(
+            **parts, safety_checker=None, requires_safety_checker=False
+        )
+    inversion = shared_copy(parts["unet"]).to(scene.device)
+    pipeline.load_ip_adapter(
+        str(scene.folder), subfolder="", weight_name=ADAPTER, image_encoder_folder=None
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return Pipeline(pipeline.to(scene.device), inversion)
+
+
+def read(kind: Any, scene: Scene, name: str, dtype: torch.dtype) -> Any:  # noqa: ANN401 - any network
+    """Return one network, from whichever variant of its file is there."""
+    folder = scene.folder / name
+    is_half = any(folder.glob("*.fp16.safetensors"))
+    return kind.from_pretrained(
+        folder, torch_dtype=dtype, variant="fp16" if is_half else None, local_files_only=True
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusersPersonalizing:
+    """The pipeline as its documentation calls it."""
+
+    pipeline: Any
+    scene: Scene
+    features: list[Tensor] | None = None  # of the reference; None encodes it at every call
+
+    def __call__(self, number: int) -> Round:
+        """Draw the subject once."""
+        adapter: dict[str, Any] = {"ip_adapter_image_embeds": self.features}
+        if self.features is None:
+            adapter = {"ip_adapter_image": self.scene.on_white}
+        sample, _ = timed(
+            lambda: self.pipeline(
+                prompt(number),
+                num_inference_steps=1,
+                guidance_scale=0.0,
+                height=self.scene.side_px,
+                width=self.scene.side_px,
+                num_images_per_prompt=self.scene.batch,
+                generator=torch.Generator().manual_seed(number),
+                **adapter,
+            ),
+            self.scene.device,
+        )
+        return {"personalize": sample}
+
+
+@torch.no_grad()
+def features_of(pipeline: Any, scene: Scene) -> list[Tensor]:  # noqa: ANN401 - not annotated
+    """Return what the adapter reads of the reference, for all calls to come."""
+    found: list[Tensor] = pipeline.prepare_ip_adapter_image_embeds(
+        scene.on_white, None, scene.device, 1, False
+    )
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusersEditing:
+    """SwiftEdit out of diffusers' modules: two inversions in one batch, then one generation."""
+
+    networks: Pipeline
+    scene: Scene
+
+    def __call__(self, number: int) -> Round:
+        """Edit a picture once; nothing is kept for later."""
+        sample, _ = timed(lambda: self.edit(number), self.scene.device)
+        return {"edit": sample}
+
+    @torch.no_grad()
+    def edit(self, number: int) -> Any:  # noqa: ANN401 - a list of pictures
+        """Return the edited picture."""
+        pipe, side, picture = self.networks.drawing, self.scene.side_px, self.scene.picture(number)
+        pixels = pipe.image_processor.preprocess(picture, height=side, width=side)
+        pixels = pixels.to(self.scene.device, pipe.vae.dtype)
+        scale = pipe.vae.config.scaling_factor
+        latents = pipe.vae.encode(pixels).latent_dist.mode() * scale
+        both = [prompt(number), prompt(number, ahead=1)]
+        text, _ = pipe.encode_prompt(both, self.scene.device, 1, False)
+        noise = self.networks.inversion(
+            latents.expand(2, -1, -1, -1), INVERSION_TIMESTEP, text
+        ).sample
+        source, target = noise.split(1)
+        features = pipe.prepare_ip_adapter_image_embeds(picture, None, self.scene.device, 1, False)
+        step = first_step(pipe.scheduler)
+        start = step.alpha * latents + step.sigma * source
+        predicted = pipe.unet(
+            start, FIRST_TIMESTEP, text[1:], added_cond_kwargs={"image_embeds": features}
+        ).sample
+        clean = (start - step.sigma * predicted) / step.alpha
+        changed = ((target - source).abs().mean(1, keepdim=True) > MASK_THRESHOLD).to(clean)
+        decoded = pipe.vae.decode(torch.lerp(latents, clean, changed) / scale).sample
+        return pipe.image_processor.postprocess(decoded)
+
+
+def first_step(scheduler: EulerDiscreteScheduler) -> Step:
+    """Return the factors of the noisiest timestep."""
+    kept = float(scheduler.alphas_cumprod[-1])
+    return Step(alpha=kept**0.5, sigma=(1 - kept) ** 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """A pipeline's networks as functions of plain tensors, and what comes before and after them.
+
+    They are exported, compiled and called just as SwiftPie's own networks are, and nothing is kept
+    between calls, so that only what is computed differs.
+    """
+
+    pipeline: Any
+    graphs: GraphCache
+    text: Function
+    image: Function
+    denoiser: Function
+    decoders: dict[str, Function]
+
+
+def networks_of(scene: Scene, tiny: Any, folder: Path) -> Networks:  # noqa: ANN401 - not annotated
+    """Return the model of `scene`, to be exported into the `folder` at its first call."""
+    pipeline = pipeline_of(scene, dtype=scene.dtype).drawing
+    made = partial(Function, weights=str(scene))  # the folder holds graphs of this model alone
+    return Networks(
+        pipeline,
+        GraphCache(GraphStore(folder), settings="peer"),
+        text=made("text", pipeline.text_encoder, compute=_text),
+        image=made("image", pipeline.image_encoder, compute=_image),
+        denoiser=made("unet", pipeline.unet, compute=_predict),
+        decoders={
+            "full": made("vae", pipeline.vae, compute=_decode),
+            "tiny": made(TINY_DECODER, tiny, compute=_decode),
+        },
+    )
+
+
+def without_weights(networks: Networks) -> None:
+    """Forget the weights in torch, which only exporting needs; all graphs have to be there."""
+    for one in (networks.text, networks.image, networks.denoiser, *networks.decoders.values()):
+        one.network.to("meta")
+
+
+@dataclass(frozen=True, eq=False)
+class OpenvinoPersonalizing:
+    """One picture from a prompt and a reference, both read at every call."""
+
+    networks: Networks
+    scene: Scene
+    decoder: str
+
+    def __call__(self, number: int) -> Round:
+        """Draw the subject once."""
+        sample, _ = timed(lambda: self.draw(number), self.scene.device)
+        return {"personalize": sample}
+
+    @torch.no_grad()
+    def draw(self, number: int) -> list[Image.Image]:
+        """Return the picture."""
+        nets, pipe, call = self.networks, self.networks.pipeline, self.networks.graphs.call
+        tokens = pipe.tokenizer(
+            prompt(number), padding="max_length", truncation=True, return_tensors="pt"
+        ).input_ids
+        (text,) = call(nets.text, tokens)
+        pixels = pipe.feature_extractor(self.scene.on_white, return_tensors="pt").pixel_values
+        (features,) = call(nets.image, pixels)
+        side = self.scene.side_px // pipe.vae_scale_factor
+        noise = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(number))
+        step = first_step(pipe.scheduler)
+        told = torch.tensor(FIRST_TIMESTEP)
+        (predicted,) = call(nets.denoiser, noise, told, text, features)
+        clean = (noise - step.sigma * predicted) / step.alpha
+        (decoded,) = call(nets.decoders[self.decoder], clean)
+        pictures: list[Image.Image] = pipe.image_processor.postprocess(decoded)
+        return pictures
+
+
+def _text(encoder: Any, tokens: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - not annotated
+    return (encoder(input_ids=tokens).last_hidden_state,)
+
+
+def _image(encoder: Any, pixels: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - not annotated
+    return (encoder(pixels.to(encoder.dtype)).image_embeds[:, None],)
+
+
+def _predict(
+    unet: Any,  # noqa: ANN401 - not annotated
+    latents: Tensor,
+    timestep: Tensor,
+    text: Tensor,
+    features: Tensor,
+) -> tuple[Tensor, ...]:
+    dtype = unet.dtype
+    added = {"image_embeds": [features.to(dtype)]}
+    return (unet(latents.to(dtype), timestep, text.to(dtype), added_cond_kwargs=added).sample,)
+
+
+def _decode(vae: Any, latents: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - not annotated
+    return (vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample,)

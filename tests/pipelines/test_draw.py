@@ -1,0 +1,114 @@
+"""A request says everything; how it is spelled changes nothing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from swiftpie import InputError, MaskSource, PersonalizeRequest, Subject
+from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.images import to_pil
+from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.request import Output, Part
+
+PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
+
+
+@pytest.fixture
+def request_of_one(identity):
+    return PersonalizeRequest(subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4))
+
+
+def bytes_of(result):
+    return [image.tobytes() for image in result.images]
+
+
+def test_a_session_draws_what_its_components_draw(session, identity, request_of_one):
+    drawn = bytes_of(draw(session.components, request_of_one))
+    assert bytes_of(session.draw(request_of_one)) == drawn
+    assert bytes_of(session.personalize(identity, PROMPT, seed=3, num_images=2)) == drawn
+
+
+def test_each_picture_may_have_a_prompt_of_its_own(session, request_of_one):
+    expected = [
+        bytes_of(session.draw(replace(request_of_one, prompt=prompt)))[index]
+        for index, prompt in enumerate((PROMPT, OTHER))
+    ]
+    drawn = session.draw(replace(request_of_one, prompt=(PROMPT, OTHER)))
+    assert bytes_of(drawn) == expected
+
+
+def test_encoded_prompts_and_given_noise_stand_for_words_and_seeds(session, request_of_one):
+    expected = bytes_of(session.draw(request_of_one))
+    components = session.components
+    shape = (components.preset.latent_channels, *components.cells_of(None))
+    spelled = replace(
+        request_of_one,
+        prompt=components.text.encode([PROMPT]),
+        seeds=(),
+        noise=draw_step_noise((3, 4), shape, count=1),
+    )
+    result = draw(components, spelled)
+    assert bytes_of(result) == expected
+    assert result.seeds == ()
+
+
+def test_outputs_show_one_picture(session, request_of_one):
+    pil = session.draw(request_of_one)
+    pixels = session.draw(replace(request_of_one, output=Output.PIXELS))
+    latents = session.draw(replace(request_of_one, output=Output.LATENTS))
+    assert pil.tensor is None
+    assert pixels.images == latents.images == ()
+    assert [one.tobytes() for one in to_pil(pixels.tensor)] == bytes_of(pil)
+    decoded = session.components.autoencoder.decode(latents.tensor).clamp(-1, 1)
+    assert torch.equal(decoded, pixels.tensor)
+    assert [one.size for one in latents.subject_masks] == [(128, 128)] * 2
+
+
+def test_parts_that_are_left_out_change_the_picture(session, request_of_one):
+    parts = [frozenset(), {Part.ALIGNED}, {Part.PLACE}, frozenset(Part)]
+    drawn = [bytes_of(session.draw(replace(request_of_one, without=one)))[0] for one in parts]
+    assert len(set(drawn)) == len(parts)
+
+
+def test_negative_prompts_are_one_a_picture_too(session, request_of_one):
+    guided = replace(request_of_one, guidance=ClassifierFree((2.0,)))
+    both = bytes_of(session.draw(replace(guided, negative_prompt=(OTHER, "a dog"))))
+    for index, negative in enumerate((OTHER, "a dog")):
+        alone = bytes_of(session.draw(replace(guided, negative_prompt=negative)))
+        assert both[index] == alone[index]
+
+
+def test_stages_are_told_in_their_order_and_may_stop_the_drawing(session, request_of_one):
+    seen = []
+    result = draw(session.components, request_of_one, on_stage=seen.append)
+    assert seen == ["text", "place", "denoise", "decode"]
+    assert [*result.timings_ms] == [*seen, "total"]
+
+    def stop(stage):
+        raise InterruptedError(stage)
+
+    with pytest.raises(InterruptedError, match="text"):
+        draw(session.components, request_of_one, on_stage=stop)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": ()}, "0 pictures"),
+        ({"seeds": (-1,)}, "seed is -1"),
+        ({"subjects": ()}, "0 subjects"),
+        ({"prompt": " "}, "prompt is empty"),
+        ({"prompt": (PROMPT,) * 3}, "3 prompts came with 2 pictures"),
+        ({"negative_prompt": (PROMPT,) * 3}, "3 prompts came with 2 pictures"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(request_of_one, change, message):
+    with pytest.raises(InputError, match=message):
+        replace(request_of_one, **change)
+
+
+def test_a_box_as_region_is_refused_without_one(session, request_of_one):
+    with pytest.raises(InputError, match="needs a box"):
+        session.draw(replace(request_of_one, mask=MaskSource.BOX))
