@@ -320,7 +320,7 @@ class Session:
         for picture in pictures:
             parts += [f"{picture.mode} {picture.size}", picture.tobytes()]
         for one in tensors:
-            parts.append("" if one is None else one.cpu().numpy().tobytes())
+            parts.append("" if one is None else one.detach().cpu().double().numpy().tobytes())
         return content_key(kind, *parts)
 
 
