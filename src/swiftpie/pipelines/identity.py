@@ -111,6 +111,18 @@ def appearance_of_frame(components: Components, pixels: Tensor, mask: Tensor) ->
     )
 
 
+def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
+    """Return all of a picture as an identity without detail, as SwiftEdit conditions on it.
+
+    Raises:
+        CapabilityError: No identity adapter is loaded.
+    """
+    side = components.preset.image_size_px
+    square = image.resize((side, side), Image.Resampling.BICUBIC)
+    pixels = to_tensor(square).to(components.device)
+    return appearance_of_frame(components, pixels, torch.ones_like(pixels[:, :1]))
+
+
 def save_identity(identity: Identity, path: str | Path, *, force: bool = False) -> None:
     """Write `identity` as one safetensors file, atomically.
 

@@ -28,7 +28,8 @@ from swiftpie.pipelines.hub.base import (
     to_output,
 )
 from swiftpie.pipelines.hub.pictures import Picture, to_picture
-from swiftpie.pipelines.request import MAX_IMAGES, EditMode, EditRequest, EditSettings, Scales
+from swiftpie.pipelines.request import MAX_IMAGES, EditRequest
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.types import Identity
 
 OUTPUT_TYPES = ("pil", "np", "pt")
