@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, CLIPModel
 
 from swiftpie.errors import WeightsError
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
-from swiftpie.training.perceptual import read_judge
+from swiftpie.training.perceptual import feature_distance, masked_mean, read_judge
 from tests.backbones.tiny_models import make_image_encoder
 from tests.training.tiny_clip import SIDE_PX, make_clip
 
@@ -73,3 +73,15 @@ def test_a_folder_without_both_towers_is_refused(folder, tmp_path):
         shutil.copy(path, tower)
     with pytest.raises(WeightsError, match="does not compare"):
         read_judge(tower, CPU)
+
+
+def test_only_places_under_the_mask_count():
+    distance = feature_distance(lambda pixels: [pixels])
+    first = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    second = first.clone()
+    second[..., :4] = -first[..., :4]
+    left = torch.zeros(1, 1, 8, 8)
+    left[..., :4] = 1
+    maps = distance(first, second)
+    assert float(masked_mean(maps, left)) == pytest.approx(4)
+    assert float(masked_mean(maps, 1 - left)) == 0

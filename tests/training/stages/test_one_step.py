@@ -13,6 +13,10 @@ from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
 from swiftpie.training.stages.one_step_networks import MAX_TOKENS, load_trained, train_tokenizer
 from swiftpie.training.stages.one_step_tasks import Drops
 
+CONFIG = OneStepConfig(
+    num_subjects=2, views=1, pixel_weight=0.5, pixel_samples=1, validation_pictures=2
+)
+
 
 @pytest.fixture(scope="module")
 def stage(subjects):
@@ -26,7 +30,7 @@ def stage(subjects):
         world,
         autoencoder=autoencoder.eval().requires_grad_(False),
         tokenizer=train_tokenizer(subjects),
-        config=OneStepConfig(num_subjects=2, views=2, pixel_weight=0.5, pixel_samples=2),
+        config=CONFIG,
     )
 
 
@@ -58,7 +62,7 @@ def test_without_any_reference_no_map_is_learned(stage, network):
 
 
 def test_an_export_loads_as_a_preset_and_draws(stage, tmp_path, sprite):
-    config = LoopConfig(steps=1, learning_rate=1e-3, sample_every=1)
+    config = LoopConfig(steps=1, learning_rate=1e-3, sample_every=1, uses_muon=False)
     event = list(fit(stage, config, tmp_path))[-1]
     assert {"psnr_db", "subject_psnr_db", "mask_iou"} <= event.losses.keys()
     session = swiftpie.load("mini", weights=tmp_path / "export")

@@ -23,6 +23,7 @@ from swiftpie.training.stages.inversion_published import (
 from swiftpie.training.stages.inversion_settings import InversionConfig
 from swiftpie.training.state import STATE_FILE
 from tests.backbones.tiny_models import make_pipeline, make_unet
+from tests.training.stages.conftest import Unseen
 
 SIDE_PX = 64
 LOOP = LoopConfig(
@@ -103,9 +104,10 @@ def test_the_first_stage_learns_and_leaves_the_generator_alone(stage, tmp_path):
 
 def test_a_stopped_run_continues_bit_for_bit(stage, tmp_path):
     short = replace(LOOP, steps=2, save_every=1)
-    list(fit(stage, short, tmp_path / "whole"))
-    list(fit(stage, short, tmp_path / "parts", time_limit_s=0.0))
-    assert len(list(fit(stage, short, tmp_path / "parts"))) == 1
+    unseen = Unseen(stage)
+    list(fit(unseen, short, tmp_path / "whole"))
+    list(fit(unseen, short, tmp_path / "parts", time_limit_s=0.0))
+    assert len(list(fit(unseen, short, tmp_path / "parts"))) == 1
     assert_same(*(load_file(tmp_path / run / STATE_FILE) for run in ("whole", "parts")))
 
 

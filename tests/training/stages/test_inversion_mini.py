@@ -9,28 +9,26 @@ from safetensors.torch import load_file
 
 import swiftpie
 from swiftpie.models.inversion import TinyInversion
+from swiftpie.noise import COUPLED_CHANNELS, draw_noise
 from swiftpie.training.loop import LoopConfig, fit
 from swiftpie.training.stages.distillation import SceneSettings
-from swiftpie.training.stages.inversion_mini import MiniInversionConfig, MiniInversionStage
+from swiftpie.training.stages.inversion_mini import (
+    MiniInversionConfig,
+    MiniInversionStage,
+    noise_error,
+    window_means,
+)
 from swiftpie.training.stages.one_step_tasks import Drops
 from swiftpie.training.state import STATE_FILE
+from tests.training.stages.conftest import Unseen
 
 LOOP = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, sample_every=100, warmup_steps=1)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The order of a sum, and so its last bit, depends on the number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def stage(models):
     scenes = SceneSettings(num_subjects=2, views=1, drops=Drops(everything=0.5))
-    config = MiniInversionConfig(scenes=scenes, reconstruct_every=1)
+    config = MiniInversionConfig(scenes=scenes, reconstruct_every=1, validation_pictures=12)
     return MiniInversionStage(models[1], config=config)
 
 
@@ -78,9 +76,9 @@ def test_each_term_beyond_the_noise_teaches_the_noise(with_teacher, name):
 
 def test_noise_and_masks_get_better(quick):
     network = quick.network()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     history = []
-    for _ in range(25):
+    for _ in range(12):
         terms = quick.losses(network, 0)
         history.append({name: float(term.detach()) for name, term in terms.items()})
         optimizer.zero_grad()
@@ -90,9 +88,9 @@ def test_noise_and_masks_get_better(quick):
 
 
 def test_a_stopped_run_continues_bit_for_bit(quick, tmp_path):
-    list(fit(_Blind(quick), LOOP, tmp_path / "whole"))
-    list(fit(_Blind(quick), LOOP, tmp_path / "parts", time_limit_s=0.0))
-    list(fit(_Blind(quick), LOOP, tmp_path / "parts"))
+    list(fit(Unseen(quick), LOOP, tmp_path / "whole"))
+    list(fit(Unseen(quick), LOOP, tmp_path / "parts", time_limit_s=0.0))
+    list(fit(Unseen(quick), LOOP, tmp_path / "parts"))
     whole, parts = (load_file(tmp_path / run / STATE_FILE) for run in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -114,15 +112,26 @@ def test_an_export_beside_its_generator_loads_with_it(stage, tmp_path):
     assert error.abs().max() < 0.02  # half precision
 
 
-class _Blind:
-    """A stage that neither looks nor exports, which its test need not pay for."""
+@pytest.fixture(scope="module")
+def noise():
+    return draw_noise(range(96), (32, 16, 16))
 
-    def __init__(self, stage):
-        self.network, self.losses = stage.network, stage.losses
-        self.samples_per_step = stage.samples_per_step
 
-    def sample(self, *_):
-        return {}
+def test_true_noise_has_no_error(noise):
+    assert noise_error(noise, noise).total == 0
 
-    def export(self, *_):
-        pass
+
+def test_guessing_the_mean_counts_as_one(noise):
+    error = noise_error(torch.zeros_like(noise), noise)
+    assert [float(one) for one in error] == pytest.approx([1, 1, 1], abs=0.2)
+
+
+def test_windows_of_noise_have_unit_variance(noise):
+    deviations = [float(means.std()) for means in window_means(noise)]
+    assert deviations == pytest.approx([1.0] * len(deviations), abs=0.2)
+
+
+def test_channels_that_no_picture_depends_on_do_not_count(noise):
+    other = noise.clone()
+    other[:, COUPLED_CHANNELS:] = 7
+    assert noise_error(other, noise).total == 0

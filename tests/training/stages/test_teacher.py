@@ -10,7 +10,9 @@ from tests.training.stages.conftest import SCENES
 
 @pytest.fixture(scope="module")
 def stage(models):
-    return TeacherStage(models[0], config=TeacherConfig(scenes=SCENES, sampling_steps=2))
+    return TeacherStage(
+        models[0], config=TeacherConfig(scenes=SCENES, sampling_steps=2, validation_pictures=2)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
+from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.schedules import PredictionType, build_schedule
-from swiftpie.training.perceptual import (
-    feature_distance,
-    masked_mean,
-    model_features,
-)
 from swiftpie.training.stages.adapter_examples import make_prompt, open_examples
-from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights, Source
-from swiftpie.training.stages.adapter_student import crop_around, draw_chances
+from swiftpie.training.stages.adapter_settings import LossWeights, Source
 
 
 def test_a_warm_up_hides_the_looks_and_keeps_part_of_the_noise(build):
@@ -53,53 +47,6 @@ def test_an_inversion_network_gives_half_of_the_noise(build, place):
     ]
     same = [torch.equal(a, b) for one, two in pairs for a, b in zip(one, two, strict=True)]
     assert 0 < sum(same) < len(same)
-
-
-def test_conditions_are_withheld_as_often_as_the_settings_say():
-    drops = AdapterDrops(semantic=0.1, detail=0.3, both=0.05, text=0.05, rescaled=0.3)
-    chances = draw_chances(20_000, drops, seed=5)
-    shares = [
-        float((chances.identity_scale == 0).float().mean()),
-        float((chances.detail_scale == 0).float().mean()),
-        1 - sum(chances.has_text) / len(chances.has_text),
-    ]
-    assert shares == pytest.approx([0.145, 0.335, 0.05], abs=0.01)
-    scaled = chances.identity_scale[chances.identity_scale > 0]
-    assert float((scaled != 1).float().mean()) == pytest.approx(0.3, abs=0.01)
-    assert scaled.min() >= 0.5
-    assert scaled.max() <= 1.2
-
-
-def test_a_crop_holds_its_subject():
-    mask = torch.zeros(1, 1, 40, 40)
-    mask[..., 10:20, 20:40] = 1
-    scale, zero, x = crop_around(mask)[0, 0].tolist()
-    assert (scale, zero, x) == pytest.approx((1.1 * 0.5, 0, 0.5))
-
-
-def test_a_vision_model_of_the_user_judges_pictures(build, place):
-    stage = build(perceptual=place / "encoder")
-    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    same = stage.compare(pictures, pictures)
-    other = stage.compare(pictures, pictures.flip(0))
-    assert [one.shape for one in same] == [(2, 1, 4, 4)] * 2
-    mask = torch.ones(2, 1, 64, 64)
-    assert masked_mean(same, mask) == 0
-    assert masked_mean(other, mask) > 0.01
-    with pytest.raises(WeightsError, match="no vision model"):
-        model_features(place / "photos", torch.device("cpu"))
-
-
-def test_only_places_under_the_mask_count():
-    distance = feature_distance(lambda pixels: [pixels])
-    first = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    second = first.clone()
-    second[..., :4] = -first[..., :4]
-    left = torch.zeros(1, 1, 8, 8)
-    left[..., :4] = 1
-    maps = distance(first, second)
-    assert float(masked_mean(maps, left)) == pytest.approx(4)
-    assert float(masked_mean(maps, 1 - left)) == 0
 
 
 def test_what_cannot_be_trained_is_refused(build, tmp_path):

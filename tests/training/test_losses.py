@@ -5,6 +5,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from swiftpie.noise import draw_noise
 from swiftpie.schedules import PredictionType, build_schedule
 from swiftpie.training.losses import (
     add_noise_at,
@@ -20,6 +21,7 @@ from swiftpie.training.losses import (
     loss_of_gradient,
     noise_of,
     noised,
+    score_regulariser,
     shortfall,
     vsd_gradient,
 )
@@ -234,3 +236,45 @@ def test_both_gradients_hold_for_noise_predicting_u_nets(unet):
     distance = np.abs(dense(generated) - recovered[0]).mean(axis=(1, 2, 3), keepdims=True)
     matching = (recovered[1] - recovered[0]) / distance
     assert_equal(generated.grad, matching / generated.numel())
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_the_score_term_has_the_gradient_of_its_formula(weight):
+    latents, start = draw_noise([1, 2, 3, 4], (4, 4, 4)).double().view(2, 2, 4, 4, 4).unbind()
+    noise = start.clone().requires_grad_(True)
+    levels = levels_at(torch.tensor([40, 700]), like=latents)
+
+    def teach(noisy, timesteps):
+        return torch.sin(noisy) * timesteps.view(-1, 1, 1, 1) / 1000
+
+    score_regulariser(
+        teach,
+        latents,
+        noise,
+        levels=levels,
+        prediction_type=PredictionType.EPSILON,
+        weight=weight,
+    ).backward()
+    seen = teach(levels.alpha * latents + levels.sigma * start, levels.timesteps)
+    expected = weight * (start - seen) / start.numel()
+    assert torch.allclose(noise.grad, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_teacher_that_sees_the_very_noise_does_not_pull():
+    latents, noise = draw_noise([1, 2], (4, 4, 4)).double().split(1)
+    noise.requires_grad_(True)
+    levels = levels_at(torch.tensor([500]), like=latents)
+    kinds = {
+        PredictionType.EPSILON: noise.detach(),
+        PredictionType.SAMPLE: latents,
+        PredictionType.V: levels.alpha * noise.detach() - levels.sigma * latents,
+    }
+    for kind, answer in kinds.items():
+        pull = score_regulariser(
+            lambda *_, answer=answer: answer,
+            latents,
+            noise,
+            levels=levels,
+            prediction_type=kind,
+        )
+        assert pull < 1e-20

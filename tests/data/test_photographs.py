@@ -6,7 +6,7 @@ import torch
 from swiftpie.data.photo_listing import Listing
 from swiftpie.data.photographs import Augmentation, Photos, PhotoViews, augment, open_photos
 from swiftpie.errors import InputError
-from tests.data.real.photos import make_folder, photo
+from tests.data.photos import make_folder, photo
 
 SIDE = 64
 STILL = Augmentation(flip=0, rotation_deg=0, smallest=1, largest=1, jitter=0, halo=0)

@@ -1,5 +1,6 @@
 """The tokenizer belongs to the weights: it is in the state, and whoever goes on uses that one."""
 
+import json
 import logging
 from dataclasses import replace
 
@@ -15,24 +16,17 @@ from swiftpie.training.loop import LoopConfig, Run
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
 from swiftpie.training.stages.one_step_networks import (
     EXTRA,
+    MAX_TOKENS,
     OneStepNetworks,
+    from_text,
     load_trained,
     to_text,
     train_tokenizer,
 )
 from swiftpie.training.state import read_state
 
-LOOP = LoopConfig(steps=2, learning_rate=1e-3)
+LOOP = LoopConfig(steps=2, learning_rate=1e-3, uses_muon=False)
 PROMPT = "a hamster with a crown on a beach"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The order of a sum, and so its last bit, depends on the number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +115,30 @@ def test_an_export_with_a_damaged_tokenizer_is_refused(make_stage, tokenizer, tm
     path.unlink()
     with pytest.raises(WeightsError, match=r"no tokenizer\.json"):
         load_trained(tmp_path, device="cpu")
+
+
+PROMPTS = ["a hamster in the snow", "Ünicode zyzzyva"]
+
+
+def test_the_same_subjects_give_the_same_tokenizer(tokenizer, subjects):
+    assert to_text(train_tokenizer(subjects)) == to_text(tokenizer)
+
+
+def test_what_is_kept_does_not_depend_on_use(tokenizer):
+    before = to_text(tokenizer)
+    tokenizer(PROMPTS, padding="max_length", truncation=True)
+    assert to_text(tokenizer) == before
+
+
+def test_a_kept_tokenizer_gives_the_same_ids(tokenizer):
+    again = from_text(to_text(tokenizer), length=MAX_TOKENS)
+    ask = {"padding": "max_length", "truncation": True}
+    assert again(PROMPTS, **ask)["input_ids"] == tokenizer(PROMPTS, **ask)["input_ids"]
+    assert to_text(again) == to_text(tokenizer)
+    assert again.pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize("text", ["", "{", json.dumps({"model": "none"})])
+def test_a_damaged_one_is_refused(text):
+    with pytest.raises(WeightsError, match="stored tokenizer cannot be read"):
+        from_text(text, length=MAX_TOKENS)
