@@ -9,7 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.weights import Reader
+from swiftpie.backbones.weights import NetworkReader
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
 from swiftpie.errors import CapabilityError, WeightsError
@@ -51,7 +51,7 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
             "tiny one already. A preset with Stable Diffusion's is needed. Leave it out."
         )
     weight = next(module_of(autoencoder).parameters())
-    reader = Reader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)
+    reader = NetworkReader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)
     folder = _locate(repository, asked_by)
     return LatentAutoencoder(reader.read("tiny autoencoder", folder, _build))
 
