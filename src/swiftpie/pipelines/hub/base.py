@@ -36,10 +36,11 @@ from swiftpie.pipelines.hub.modules import (
     family_of,
     find_adapter,
     is_made_of,
+    keep_arguments,
     take_apart,
+    wake,
     write_folder,
 )
-from swiftpie.pipelines.hub.offload import keep_arguments, wake
 
 P = ParamSpec("P")
 Arguments = TypeVar("Arguments")
