@@ -39,10 +39,13 @@ class Components:
     fingerprint: str  # sha256 of all weights
     # What a session draws in, as whoever computes wants it.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
+    execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Where the networks run, so where their inputs are made."""
+        if self.execution_device is not None:
+            return self.execution_device
         weight: torch.Tensor = next(self.denoiser.installation.network.parameters())
         return weight.device
 

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack
 
@@ -39,7 +39,7 @@ from swiftpie.pipelines.hub.modules import (
     take_apart,
     write_folder,
 )
-from swiftpie.pipelines.hub.offload import Offloaded, keep_arguments, wake
+from swiftpie.pipelines.hub.offload import keep_arguments, wake
 
 P = ParamSpec("P")
 Arguments = TypeVar("Arguments")
@@ -266,7 +266,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         check_scheduler(self.scheduler, loaded.preset)
         loaded.family.check_dtype(loaded.preset, self.unet.dtype)
         if getattr(self, "_all_hooks", None):
-            return Offloaded(**vars(loaded), execution_device=self._execution_device)
+            return replace(loaded, execution_device=self._execution_device)
         return loaded
 
     def enable_model_cpu_offload(

@@ -1,28 +1,12 @@
 """Networks that rest in main memory and run elsewhere, one after the other."""
 
-from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from accelerate.hooks import (  # type: ignore[import-untyped]  # accelerate is not annotated
     CpuOffload,
     add_hook_to_module,
 )
 from torch import nn
-
-from swiftpie.backbones.components import Components
-
-
-@dataclass(frozen=True, eq=False)
-class Offloaded(Components):
-    """Networks that rest in main memory and run elsewhere."""
-
-    execution_device: torch.device
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks run, so where their inputs are made."""
-        return self.execution_device
 
 
 class KeepingOffload(CpuOffload):  # type: ignore[misc]  # accelerate is not annotated
