@@ -1,37 +1,14 @@
 """A preset by its public name, from the cache that hub downloads leave, without a network."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from huggingface_hub import constants
+from PIL import Image
 
+import swiftpie
+from swiftpie.errors import WeightsError
 from tests.backbones import tiny_models
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-SCRIPT = """
-import json, sys
-from pathlib import Path
-import swiftpie
-from PIL import Image
-
-root = Path(sys.argv[1])
-session = swiftpie.load(
-    "sd-turbo", offline=True, adapter=root / "own.safetensors", image_encoder=root / "encoder"
-)
-folder = swiftpie.load(
-    "sd-turbo",
-    weights=root / "pipeline",
-    adapter=root / "own.safetensors",
-    image_encoder=root / "encoder",
-)
-pictures = []
-for one in (session, folder):
-    identity = one.encode_identity(Image.new("RGBA", (64, 64), (255, 0, 0, 254)))
-    result = one.personalize(identity, "a red cube", seed=3, size_px=(64, 64))
-    pictures.append(result.images[0].tobytes())
-print(json.dumps(pictures[0] == pictures[1]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -48,24 +25,22 @@ def root(tmp_path_factory):
     return root
 
 
-def run(root, home):
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(root)],
-        env=os.environ | {"HF_HOME": str(home), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def load(root, **options):
+    parts = {"adapter": root / "own.safetensors", "image_encoder": root / "encoder"}
+    return swiftpie.load("sd-turbo", **parts, **options)
 
 
-def test_a_cached_repository_loads_by_its_name_offline(root):
-    result = run(root, root / "home")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "true"
+def test_a_cached_repository_loads_by_its_name_offline(root, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root / "home" / "hub"))
+    pictures = []
+    for session in (load(root, offline=True), load(root, weights=root / "pipeline")):
+        identity = session.encode_identity(Image.new("RGBA", (64, 64), (255, 0, 0, 254)))
+        result = session.personalize(identity, "a red cube", seed=3, size_px=(64, 64))
+        pictures.append(result.images[0].tobytes())
+    assert pictures[0] == pictures[1]
 
 
-def test_without_a_cache_the_repository_is_named(root):
-    result = run(root, root / "empty")
-    assert result.returncode != 0
-    assert "WeightsError" in result.stderr
-    assert "stabilityai/sd-turbo" in result.stderr
+def test_without_a_cache_the_repository_is_named(root, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root / "empty" / "hub"))
+    with pytest.raises(WeightsError, match="stabilityai/sd-turbo"):
+        load(root, offline=True)

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from swiftpie import __version__
 from swiftpie.cli.main import app
-from swiftpie.cli.outputs import split_subject
+from swiftpie.cli.options import split_subject
 from swiftpie.cli.train import parse_duration
 from swiftpie.errors import ConfigError
 from swiftpie.images import load_image, read_metadata

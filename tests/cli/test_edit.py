@@ -8,8 +8,8 @@ from PIL import Image
 
 from swiftpie import InputError, Session
 from swiftpie.backbones.preset import PRESETS
+from swiftpie.cli.console import Target
 from swiftpie.cli.edit import Job, carry_out, edit_settings
-from swiftpie.cli.outputs import Target
 from swiftpie.errors import ImageError
 from swiftpie.images import load_image, read_metadata
 from swiftpie.options import MaskRule

@@ -2,7 +2,7 @@ import torch
 
 from swiftpie.data.renderer import draw_frames
 from swiftpie.data.scenes import SCENES
-from swiftpie.data.stickers import StickerBatch, StickerWorld
+from swiftpie.data.stickers import StickerBatch, StickerWorld, contact_sheet
 
 
 def tensors(batch):
@@ -81,3 +81,9 @@ def test_pairs_show_the_subject_of_the_pictures_before_on_the_other_side(world, 
     assert all(" and a" in caption for caption in pairs.captions)
     assert batch.companion_layout is None
     assert batch.companion_mask.max() == 0
+
+
+def test_contact_sheet_has_room_for_every_row(batch):
+    sheet = contact_sheet(batch, columns=4)
+    assert sheet.size == (4 * (3 * 64 + 2), 6 * (64 + 2))
+    assert len(sheet.getcolors(maxcolors=2**20)) > 500

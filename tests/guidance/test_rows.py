@@ -5,9 +5,8 @@ import torch
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.guidance.rows import null_tokens, without_identity
-from swiftpie.models.face.encoder import FaceIdentityEncoder
 from swiftpie.models.projection import Feature, projector_for
-from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
+from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.personalize import prepare
 from swiftpie.pipelines.request import PersonalizeRequest, Subject

@@ -1,6 +1,6 @@
 import pytest
 
-from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2
+from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
 from swiftpie.guidance.methods.dcg import Decoupled
 from swiftpie.guidance.style import Style, steering_of
 

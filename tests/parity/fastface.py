@@ -15,10 +15,8 @@ import numpy as np
 import torch
 from diffusers.models.attention_processor import Attention
 
-from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import Block
-from swiftpie.attention.semantic import SemanticAttention
-from swiftpie.attention.shaping import (
+from swiftpie.attention.condition import Block, silent_condition
+from swiftpie.attention.manipulate import (
     AM1,
     AM2,
     STABLE_AM2,
@@ -29,6 +27,7 @@ from swiftpie.attention.shaping import (
     scale,
     soft_mask,
 )
+from swiftpie.attention.semantic import SemanticAttention
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.condition import read_null_text

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from swiftpie import ConfigError, MaskSource, Scales, Subject
-from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2, Shaping
+from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping
 from swiftpie.backbones.preset import trailing
 from swiftpie.guidance.base import METHODS
 from swiftpie.guidance.methods.cfg import ClassifierFree

@@ -9,8 +9,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.inversion import UNetInversion
-from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.text import Pooling, TextTower
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ConvImageEncoder

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch._dynamo  # noqa: F401 - optimizers import it late, and every fork would again
 
 from swiftpie.files import TEMPORARY
 from swiftpie.training.loop import fit

@@ -1,15 +1,48 @@
 """What attention needs to know about one call; tensors only, so one graph serves all calls."""
 
+from enum import StrEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from swiftpie.attention.manipulate import Reshaping
-
 # What the layers of one call tell each other: self-attention inputs by module path, and the
 # identity maps from which an inline mask is made. Made anew for each call and then dropped.
 Notes = dict[str, Tensor]
+
+
+class Block(StrEnum):
+    """Part of the U-Net, spelled as diffusers spells its modules."""
+
+    DOWN = "down_blocks"
+    MIDDLE = "mid_block"
+    UP = "up_blocks"
+
+
+class Kind(StrEnum):
+    """A change of a map."""
+
+    POWER = "power"  # map ** strength
+    SCALE = "scale"  # map * strength, at most `CEILING`
+    SOFT_MASK = "soft mask"  # a steep step at `level` of the stretched map
+    ADAPTIVE_SOFT_MASK = "adaptive soft mask"  # the same at the quantile `level` of the raw map
+
+
+class Operation(NamedTuple):
+    """One change with its numbers, one a row, so that new numbers need no new graph."""
+
+    kind: Kind
+    strength: Tensor  # (B,)
+    level: Tensor  # (B,)
+
+
+class Reshaping(NamedTuple):
+    """What happens to the maps of one part of the U-Net in one call."""
+
+    operations: tuple[Operation, ...]
+    share: Tensor | None  # (B,) of the new map in the stabiliser's mix; None leaves that out
+    inverts_first: bool  # whether each reference's first token is reshaped upside down
+    spans_batch: bool  # whether soft masks stretch maps over the batch, as the released code does
 
 
 class AttentionCondition(NamedTuple):

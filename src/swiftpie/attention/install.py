@@ -1,25 +1,16 @@
 """Installs the two processors on a U-Net, once, and takes them off again exactly."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Self
 
 from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
+from swiftpie.attention.condition import Block
 from swiftpie.attention.detail import DetailAttention, Merge
 from swiftpie.attention.semantic import MaskRole, SemanticAttention
 
 MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
-
-
-class Block(StrEnum):
-    """Part of the U-Net, spelled as diffusers spells its modules."""
-
-    DOWN = "down_blocks"
-    MIDDLE = "mid_block"
-    UP = "up_blocks"
-
 
 EVERYWHERE = frozenset(Block)
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
+from swiftpie.faces.face import FACE_ENCODERS
 
 
 class Terms(NamedTuple):
@@ -39,8 +40,6 @@ YOUR_PHOTOS = Terms("pictures", "photographs of people", "theirs to allow", None
 
 def everything() -> list[Terms]:
     """Return all presets, what they borrow, all face encoders and all judges."""
-    from swiftpie.faces.face import FACE_ENCODERS
-
     presets = [one for name in PRESETS.names() for one in preset_terms(name)]
     encoders = [
         one for name in FACE_ENCODERS.names() for one in encoder_terms(name, part="face encoder")
@@ -62,8 +61,6 @@ def preset_terms(name: str) -> list[Terms]:
 
 def encoder_terms(name: str, *, part: str) -> list[Terms]:
     """Return the files of a face encoder."""
-    from swiftpie.faces.face import FACE_ENCODERS
-
     choice = FACE_ENCODERS.get(name)
     return [
         Terms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in choice.files

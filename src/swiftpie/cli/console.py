@@ -1,14 +1,27 @@
-"""What the command line says: results on standard output, all else on standard error."""
+"""What the command line says and writes: results on standard output or in files."""
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from swiftpie import __version__
+from swiftpie.cli.options import STREAM, OutputOptions
+from swiftpie.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.types import GenerationResult
+
+MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 
 
 def say(text: str) -> None:
@@ -53,6 +66,109 @@ def logs_on_stderr() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+class Target(NamedTuple):
+    """Where one picture goes, and what shows the place of its subject or its change."""
+
+    picture: Path | None  # None is standard output
+    mask: Path | None = None  # None is nowhere
+
+
+def plan_outputs(
+    options: OutputOptions, *, count: int = 1, masks: Path | None = None, flag: str = ""
+) -> list[Target]:
+    """Name the files of `count` pictures and refuse what could not be written.
+
+    Args:
+        options: Where pictures go.
+        count: Of pictures.
+        masks: Where the mask of each goes, if anywhere.
+        flag: The option that says so.
+
+    Raises:
+        ConfigError: One place would have to hold two things.
+        InputError: A file exists or cannot be written.
+    """
+    from swiftpie.images import check_image_target
+
+    out = options.out
+    if out == STREAM and (count > 1 or options.as_json):
+        raise ConfigError(
+            "Standard output was asked to hold more than one thing. It holds one picture and "
+            "no JSON. Give a file name with -o."
+        )
+    if masks == Path(out):
+        raise ConfigError(
+            f"'{out}' is both --out and {flag}. Two different files are needed. Rename one."
+        )
+    pictures = [None] if out == STREAM else _numbered(Path(out), count)
+    shapes = [None] * count if masks is None else _numbered(masks, count)
+    for path in (*pictures, *shapes):
+        if path is not None:
+            check_image_target(path, force=options.force)
+    return [Target(*pair) for pair in zip(pictures, shapes, strict=True)]
+
+
+def write_outputs(
+    result: "GenerationResult",
+    targets: list[Target],
+    *,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write pictures and masks, each with `metadata` and its own seed."""
+    rows = zip(result.images, result.subject_masks, result.seeds, targets, strict=True)
+    for image, mask, seed, target in rows:
+        facts = {**metadata, "seed": str(seed)}
+        write_output(image, mask, target=target, metadata=facts, force=force)
+
+
+def write_output(
+    image: "Image.Image",
+    mask: "Image.Image",
+    *,
+    target: Target,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write one picture and its mask where they belong, each with `metadata`."""
+    from swiftpie.images import encode_image, save_image
+
+    if target.mask is not None:
+        save_image(mask, target.mask, metadata=metadata, force=force)
+    if target.picture is not None:
+        save_image(image, target.picture, metadata=metadata, force=force)
+    else:
+        data = encode_image(image, ".png", metadata=metadata)
+        typer.get_binary_stream("stdout").write(data)
+
+
+def origin_of(preset: str, scales: object, **texts: str) -> dict[str, str]:
+    """Return what every picture says of its making: prompts and other words, preset and scales."""
+    return {
+        **{name: text[:MAX_STORED_PROMPT] for name, text in texts.items()},
+        "preset": preset,
+        "swiftpie": __version__,
+        **{name: str(value) for name, value in vars(scales).items()},
+    }
+
+
+def tell_written(target: Target, seed: int, *, more: str = "") -> None:
+    """Tell where a picture went and by which seed it can be drawn again."""
+    say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed}{more})")
+
+
+def print_pictures(
+    pictures: Sequence[Mapping[str, object]], timings_ms: Mapping[str, float], **facts: object
+) -> None:
+    """Write what was made, where it is and how long it took as JSON; paths become text."""
+    rows = [
+        {name: str(one) if isinstance(one, Path) else one for name, one in picture.items()}
+        for picture in pictures
+    ]
+    timings = {stage: round(ms, 2) for stage, ms in timings_ms.items()}
+    print_json({"pictures": rows, **facts, "timings_ms": timings})
+
+
 class _Echo(logging.Handler):
     """Writes to whatever standard error is at that moment."""
 
@@ -64,3 +180,10 @@ def _plain_line(text: str, *, style: str) -> None:
     """Write one line; a file name in it can neither add lines nor control the terminal."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
     Console(stderr=True).print(Text(line, style=style), soft_wrap=True, highlight=False)
+
+
+def _numbered(path: Path, count: int) -> list[Path]:
+    """Return `path`, or with several pictures `path` with -1, -2 ... before the suffix."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from swiftpie.cli.console import examples, say
-from swiftpie.cli.options import DataPath, Force, PictureOut
+from swiftpie.cli.options import DataPath, Force, PictureOut, Seed
 
 NUM_SCENES = 16
 
@@ -69,7 +69,7 @@ def preview(
     *,
     out: PictureOut,
     data_path: DataPath = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides which scenes.")] = 0,
+    seed: Seed = None,
     size_px: Annotated[int, typer.Option(min=32, max=512, help="Side of one scene.")] = 128,
     force: Force = False,
 ) -> None:
@@ -78,10 +78,12 @@ def preview(
     from swiftpie.data.stickers import StickerWorld, contact_sheet
     from swiftpie.data.subjects import load_subjects
     from swiftpie.images import check_image_target, save_image
+    from swiftpie.noise import seeds_from
 
     check_image_target(out, force=force)
     # Held out, because the sample pack that ships with the package has hardly any others.
     world = StickerWorld(load_subjects(data_path or default_pack()), "held_out", size_px=size_px)
-    batch = world.batch(NUM_SCENES, 1, seed=seed)
+    (first_seed,) = seeds_from(seed, 1)
+    batch = world.batch(NUM_SCENES, 1, seed=first_seed)
     save_image(contact_sheet(batch), out, metadata=None, force=force)
-    say(f"wrote {out} ({NUM_SCENES} scenes, seed {seed})")
+    say(f"wrote {out} ({NUM_SCENES} scenes, seed {first_seed})")

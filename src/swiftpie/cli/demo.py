@@ -25,7 +25,7 @@ SHEET_COLUMNS = ("the subject", "one step", "one step") * 2
 app = typer.Typer()
 
 
-class Wish(NamedTuple):
+class Scene(NamedTuple):
     """One picture of the demo."""
 
     subject: str  # names the files
@@ -37,15 +37,15 @@ class Wish(NamedTuple):
 
 HAMSTER, ROBOT = "samples/1f439.webp", "samples/1f916.webp"
 DINOSAUR, DAHLIA = "samples/1f995.webp", "photos/dahlia.jpg"
-WISHES = (  # two for each subject, none of which training has shown
-    Wish("hamster", HAMSTER, "a photo of a hamster on a beach", 1),
-    Wish("hamster", HAMSTER, "a hamster wearing a crown in space", 2),
-    Wish("dahlia", DAHLIA, "a photo of an object in the snow", 3),
-    Wish("dahlia", DAHLIA, "an object under a starry night sky", 4),
-    Wish("robot", ROBOT, "a picture of a robot in a forest", 5),
-    Wish("robot", ROBOT, "a robot at sunset by the sea", 6),
-    Wish("dinosaur", DINOSAUR, "a sauropod in a field of flowers", 7),
-    Wish("dinosaur", DINOSAUR, "a sauropod in a city", 8, box=(0.05, 0.35, 0.6, 0.95)),
+SCENES = (  # two for each subject, none of which training has shown
+    Scene("hamster", HAMSTER, "a photo of a hamster on a beach", 1),
+    Scene("hamster", HAMSTER, "a hamster wearing a crown in space", 2),
+    Scene("dahlia", DAHLIA, "a photo of an object in the snow", 3),
+    Scene("dahlia", DAHLIA, "an object under a starry night sky", 4),
+    Scene("robot", ROBOT, "a picture of a robot in a forest", 5),
+    Scene("robot", ROBOT, "a robot at sunset by the sea", 6),
+    Scene("dinosaur", DINOSAUR, "a sauropod in a field of flowers", 7),
+    Scene("dinosaur", DINOSAUR, "a sauropod in a city", 8, box=(0.05, 0.35, 0.6, 0.95)),
 )
 
 
@@ -53,7 +53,7 @@ class Drawn(NamedTuple):
     """All pictures of the demo and what making them took."""
 
     references: "Mapping[str, Image.Image]"  # by source
-    results: "Sequence[GenerationResult]"  # one a wish
+    results: "Sequence[GenerationResult]"  # one a scene
     load_ms: float
 
 
@@ -73,14 +73,14 @@ def demo(
 
     out.mkdir(parents=True, exist_ok=True)
     sheet = out / "demo.png"
-    paths = [out / f"{i}-{wish.subject}.png" for i, wish in enumerate(WISHES, start=1)]
+    paths = [out / f"{i}-{scene.subject}.png" for i, scene in enumerate(SCENES, start=1)]
     for path in [sheet, *paths]:
         check_image_target(path, force=force)
     say("loading the model")
     drawn = _draw()
     common = {"preset": PRESET, "swiftpie": __version__}
-    for path, wish, result in zip(paths, WISHES, drawn.results, strict=True):
-        facts = {**common, "prompt": wish.prompt, "seed": str(wish.seed)}
+    for path, scene, result in zip(paths, SCENES, drawn.results, strict=True):
+        facts = {**common, "prompt": scene.prompt, "seed": str(scene.seed)}
         save_image(result.images[0], path, metadata=facts, force=force)
     picture = contact_sheet(_rows(drawn), cell_px=CELL_PX, captions=SHEET_COLUMNS)
     save_image(picture, sheet, metadata=common, force=force)
@@ -91,17 +91,17 @@ def demo(
 
 
 def _draw() -> Drawn:
-    """Encode every subject once and draw every wish, after one call that does not count."""
+    """Encode every subject once and draw every scene, after one call that does not count."""
     from swiftpie.images import load_image
 
     session, load_ms = open_session(PRESET)
     with as_file(files("swiftpie") / "assets") as assets:
-        references = {wish.source: load_image(assets / wish.source) for wish in WISHES}
+        references = {scene.source: load_image(assets / scene.source) for scene in SCENES}
     identities = {name: session.encode_identity(image) for name, image in references.items()}
-    session.personalize(identities[WISHES[0].source], WISHES[0].prompt)  # warms up
+    session.personalize(identities[SCENES[0].source], SCENES[0].prompt)  # warms up
     results = [
-        session.personalize(identities[wish.source], wish.prompt, seed=wish.seed, box=wish.box)
-        for wish in WISHES
+        session.personalize(identities[scene.source], scene.prompt, seed=scene.seed, box=scene.box)
+        for scene in SCENES
     ]
     return Drawn(references, results, load_ms)
 
@@ -110,10 +110,10 @@ def _rows(drawn: Drawn) -> "list[list[Image.Image]]":
     """Return the cells of the sheet: each subject, then the pictures of it, two subjects a row."""
     cells = []
     previous = ""
-    for wish, result in zip(WISHES, drawn.results, strict=True):
-        if wish.source != previous:
-            cells.append(drawn.references[wish.source])
-            previous = wish.source
+    for scene, result in zip(SCENES, drawn.results, strict=True):
+        if scene.source != previous:
+            cells.append(drawn.references[scene.source])
+            previous = scene.source
         cells.append(result.images[0])
     width = len(SHEET_COLUMNS)
     return [cells[i : i + width] for i in range(0, len(cells), width)]
@@ -131,7 +131,7 @@ def _tell(sheet: Path, medians: Mapping[str, float], load_ms: float) -> None:
     say(f"loading took {load_ms:.0f} ms; each picture then took {medians['total']:.0f} ms")
     say(
         f"(the one denoising step {medians['denoise']:.0f} ms of it; "
-        f"medians of {len(WISHES)} pictures on {torch.get_num_threads()} CPU threads)"
+        f"medians of {len(SCENES)} pictures on {torch.get_num_threads()} CPU threads)"
     )
     say(f"the picture is {sheet}")
 
@@ -144,8 +144,13 @@ def _facts(
     return {
         "picture": str(sheet),
         "pictures": [
-            {"path": str(path), "prompt": wish.prompt, "seed": wish.seed, "subject": wish.subject}
-            for path, wish in zip(paths, WISHES, strict=True)
+            {
+                "path": str(path),
+                "prompt": scene.prompt,
+                "seed": scene.seed,
+                "subject": scene.subject,
+            }
+            for path, scene in zip(paths, SCENES, strict=True)
         ],
         "load_ms": round(load_ms, 1),
         "timings_ms": dict(medians),

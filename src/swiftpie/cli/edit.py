@@ -9,29 +9,31 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.cli.console import examples
+from swiftpie.cli.console import (
+    Target,
+    examples,
+    origin_of,
+    plan_outputs,
+    print_pictures,
+    tell_written,
+    write_output,
+)
 from swiftpie.cli.options import (
+    BOX_HELP,
     DRAWING,
+    MASK_HELP,
     Fields,
     Output,
     OutputOptions,
     Prompt,
     Seed,
+    SubjectPictures,
+    encode_subjects,
     open_session,
     option_of,
-    with_fields,
-)
-from swiftpie.cli.outputs import (
-    SubjectPictures,
-    Target,
-    encode_subjects,
-    origin_of,
-    plan_outputs,
-    print_pictures,
     read_picture,
     read_subjects,
-    tell_written,
-    write_output,
+    with_fields,
 )
 from swiftpie.errors import ConfigError
 from swiftpie.options import MaskRule
@@ -62,12 +64,10 @@ SourcePrompt = Annotated[str, typer.Option(help="What the picture shows now.")]
 Keyword = Annotated[
     str, typer.Option(metavar="WORDS", help="What in the picture shall change, as in 'cat'.")
 ]
-MaskFile = Annotated[
-    str | None, typer.Option(metavar="FILE", help="White where the picture may change.")
-]
+MaskFile = Annotated[str | None, typer.Option(metavar="FILE", help=MASK_HELP)]
 BoxText = Annotated[
     str | None,
-    typer.Option(metavar="L,T,R,B", help="Where it may change, as fractions from 0 to 1."),
+    typer.Option(metavar="L,T,R,B", help=BOX_HELP),
 ]
 SaveRegion = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the picture may have changed.")

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.cli.console import examples, say
+from swiftpie.cli.console import (
+    examples,
+    origin_of,
+    plan_outputs,
+    print_pictures,
+    say,
+    tell_written,
+    write_outputs,
+)
 from swiftpie.cli.options import (
     DRAWING,
     Fields,
@@ -15,15 +23,8 @@ from swiftpie.cli.options import (
     Prompt,
     Seed,
     open_session,
-    with_fields,
-)
-from swiftpie.cli.outputs import (
-    origin_of,
-    plan_outputs,
-    print_pictures,
     read_picture,
-    tell_written,
-    write_outputs,
+    with_fields,
 )
 from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
 from swiftpie.guidance.style import Style
@@ -188,7 +189,7 @@ def choose(
 
 def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
     """Tell that an adapter may have been trained with the vectors of another encoder."""
-    from swiftpie.models.face.encoder import FaceIdentityEncoder
+    from swiftpie.models.vision import FaceIdentityEncoder
 
     reads_vectors = isinstance(session.components.image_encoder, FaceIdentityEncoder)
     if reads_vectors and encoder.name != PUBLISHED_WITH:

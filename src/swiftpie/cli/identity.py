@@ -12,10 +12,12 @@ from swiftpie.cli.options import (
     Networks,
     PictureOut,
     PresetName,
+    Subjects,
+    encode_subjects,
     open_session,
+    read_subjects,
     with_fields,
 )
-from swiftpie.cli.outputs import Subjects, encode_subjects, read_subjects
 
 app = typer.Typer()
 identity_app = typer.Typer(name="identity", no_args_is_help=True)

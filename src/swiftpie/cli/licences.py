@@ -1,20 +1,20 @@
 """`swiftpie licenses`: the terms of everything that a command would load."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from swiftpie.backbones import licences as facts
+from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.licences import Terms
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli.console import examples, print_json, write_table
-from swiftpie.cli.options import AsJson, Fields, with_fields
+from swiftpie.cli.options import AsJson, CommercialOnly, Fields, with_fields
 from swiftpie.errors import ConfigError
-from swiftpie.options import Option
+from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
 
-ANSWERS = {True: "yes", False: "no", None: "depends"}
+ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
 RENDERED = ("evaluate stickers", "evaluate pairs", "evaluate ablations", "evaluate grid")
 COMMANDS = (
@@ -25,14 +25,13 @@ COMMANDS = (
 """The commands that load something."""
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(NamedTuple):
     """What options would choose; None is what the command takes by itself."""
 
-    preset: Annotated[str | None, Option("The preset of the command.", "NAME")] = None
-    adapter: Annotated[Path | None, Option("The adapter of the command.", "FILE")] = None
-    encoder: Annotated[str | None, Option("The face encoder of the command.", "NAME")] = None
-    judge: Annotated[str | None, Option("The second face encoder.", "NAME")] = None
+    preset: str | None = None
+    adapter: Path | None = None
+    encoder: str | None = None
+    judge: str | None = None
 
 
 What = Annotated[
@@ -44,11 +43,6 @@ What = Annotated[
         show_default=False,
     ),
 ]
-CommercialOnly = Annotated[
-    bool,
-    typer.Option("--commercial-only", help="Only what everyone may use commercially."),
-]
-
 app = typer.Typer()
 
 
@@ -64,7 +58,8 @@ app = typer.Typer()
 def licenses(
     *,
     what: What = None,
-    chosen: Annotated[Chosen, Fields(Chosen, ("preset", "adapter", "encoder", "judge"))],
+    networks: Annotated[dict[str, Any], Fields(LoadOptions, ("preset", "adapter"))],
+    recognisers: Annotated[dict[str, Any], Fields(FaceSettings, ("encoder", "judge"))],
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
@@ -73,7 +68,7 @@ def licenses(
     Licences are given as the publishers state them; read them before you rely on them. Your
     photographs, and the people in them, have rights of their own.
     """
-    found = terms_of(" ".join(what or []), chosen)
+    found = terms_of(" ".join(what or []), Chosen(**networks, **recognisers))
     shown = [one for one in found if one.is_commercial or not commercial_only]
     if as_json:
         print_json([one._asdict() for one in shown])
@@ -88,8 +83,6 @@ def terms_of(what: str, chosen: Chosen) -> list[Terms]:
     Raises:
         ConfigError: There is no such thing.
     """
-    from swiftpie.faces.face import FACE_ENCODERS
-
     if not what:
         return facts.everything()
     if what in COMMANDS:

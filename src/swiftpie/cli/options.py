@@ -1,7 +1,8 @@
-"""Options made from what the fields of values say of themselves, and what commands do with them."""
+"""Options made from what the fields of values say of themselves, and what stands for pictures."""
 
 import functools
 import inspect
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +19,12 @@ from swiftpie.pipelines.settings import Scales
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftpie.engine.session import Session
+    from PIL import Image
 
+    from swiftpie.engine.session import Session
+    from swiftpie.types import Identity
+
+STREAM = "-"  # stands for standard input or output
 REQUIRED = inspect.Parameter.empty
 
 
@@ -124,6 +129,12 @@ PictureOut = Annotated[
     typer.Option("-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp)."),
 ]
 
+CommercialOnly = Annotated[
+    bool, typer.Option("--commercial-only", help="Only what everyone may use commercially.")
+]
+MASK_HELP = "Region that may change; a FILE is white there."
+BOX_HELP = "Where subject or change goes, as fractions from 0 to 1; once for each subject."
+
 PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
 Networks = Annotated[LoadOptions, Fields(LoadOptions, ("preset", "weights", "device"))]
@@ -151,6 +162,15 @@ DataPath = Annotated[
     Path | None,
     typer.Option("--data", metavar="PATH", help="The sticker pack, if it is elsewhere."),
 ]
+Subjects = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SUBJECT...",
+        help="Pictures of one subject, each PICTURE or PICTURE:MASK, or one identity file; "
+        "- reads standard input.",
+        show_default=False,
+    ),
+]
 Prompt = Annotated[str, typer.Argument(help="What the picture shall show.", show_default=False)]
 Seed = Annotated[
     int | None,
@@ -159,6 +179,20 @@ Seed = Annotated[
 NumImages = Annotated[
     int, typer.Option("-n", "--num-images", min=1, help="Pictures, with seeds that count up.")
 ]
+
+
+class SubjectPath(NamedTuple):
+    """One SUBJECT argument, taken apart."""
+
+    picture: str
+    mask: str | None
+
+
+class SubjectPictures(NamedTuple):
+    """A picture that can be read and its mask; an identity file is a `Path`."""
+
+    picture: "str | Path | Image.Image"
+    mask: "str | Image.Image | None"
 
 
 class Opened(NamedTuple):
@@ -201,3 +235,67 @@ def check_device(name: str) -> None:
             f"The device {name!r} cannot be used here. A device that PyTorch knows is needed. "
             "Choose cpu, or see `swiftpie doctor` for others."
         ) from error
+
+
+def split_subject(text: str) -> SubjectPath:
+    """Take PICTURE:MASK apart; a name that exists as a whole is a picture, colons and all."""
+    if text == STREAM or _is_file(text):
+        return SubjectPath(text, None)
+    places = [place for place, letter in enumerate(text) if letter == ":"]
+    for place in reversed(places):
+        picture, mask = text[:place], text[place + 1 :]
+        if mask and (picture == STREAM or _is_file(picture)):
+            return SubjectPath(picture, mask)
+    return SubjectPath(text, None)
+
+
+def read_subjects(texts: list[str]) -> list[SubjectPictures]:
+    """Take SUBJECT arguments apart and look at every header, so that mistakes show at once.
+
+    Raises:
+        ImageError: A picture or mask cannot be read.
+        ConfigError: An identity file came with anything else.
+    """
+    from swiftpie.pipelines.identity import is_identity_file
+
+    paths = [split_subject(text) for text in texts]
+    if any(is_identity_file(path.picture) for path in paths):
+        if len(paths) > 1 or paths[0].mask is not None:
+            raise ConfigError(
+                "An identity file came with other pictures or a mask. It already is a whole "
+                "subject. Give it alone, or encode all pictures again."
+            )
+        return [SubjectPictures(Path(paths[0].picture), None)]
+    return [
+        SubjectPictures(
+            read_picture(path.picture), None if path.mask is None else read_picture(path.mask)
+        )
+        for path in paths
+    ]
+
+
+def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Identity":
+    """Return the identity of the one subject that all `pictures` show."""
+    only = pictures[0].picture
+    if isinstance(only, Path):
+        return session.load_identity(only)
+    return session.encode_identity(
+        [one.picture for one in pictures], masks=[one.mask for one in pictures]
+    )
+
+
+def read_picture(name: str) -> "str | Image.Image":
+    """Return standard input as a picture for `-`, any other name itself."""
+    from swiftpie.files import load_image, open_image
+
+    if name == STREAM:
+        return load_image(sys.stdin.buffer)
+    open_image(name)
+    return name
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False  # the name cannot exist; reading it will say why

@@ -8,27 +8,29 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.cli.console import examples
+from swiftpie.cli.console import (
+    examples,
+    origin_of,
+    plan_outputs,
+    print_pictures,
+    tell_written,
+    write_outputs,
+)
 from swiftpie.cli.options import (
+    BOX_HELP,
     DRAWING,
+    MASK_HELP,
     Fields,
     NumImages,
     Output,
     Prompt,
     ScaleChanges,
     Seed,
-    open_session,
-    with_fields,
-)
-from swiftpie.cli.outputs import (
     Subjects,
     encode_subjects,
-    origin_of,
-    plan_outputs,
-    print_pictures,
+    open_session,
     read_subjects,
-    tell_written,
-    write_outputs,
+    with_fields,
 )
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import MaskSource, Scales
@@ -48,16 +50,14 @@ Also = Annotated[
 ]
 MaskName = Annotated[
     str,
-    typer.Option(
-        metavar="none|inline|two-pass|box|FILE", help="Region that the subject may change."
-    ),
+    typer.Option(metavar="none|inline|two-pass|box|FILE", help=MASK_HELP),
 ]
 BoxTexts = Annotated[
     list[str] | None,
     typer.Option(
         "--box",
         metavar="L,T,R,B",
-        help="Where the subject goes, as fractions from 0 to 1; once for each subject.",
+        help=BOX_HELP,
         show_default=False,
     ),
 ]

@@ -36,16 +36,14 @@ from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.face import aligned_crop, face_identity
 from swiftpie.pipelines.request import (
     EditRequest,
-    EditSettings,
     FaceRequest,
-    MaskSource,
     PersonalizeRequest,
     Request,
-    Scales,
     Subject,
     as_subjects,
     source_of,
 )
+from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 from swiftpie.types import GenerationResult, Identity
 
 Picture = str | Path | bytes | Image.Image
@@ -320,7 +318,7 @@ class Session:
         for picture in pictures:
             parts += [f"{picture.mode} {picture.size}", picture.tobytes()]
         for one in tensors:
-            parts.append("" if one is None else one.cpu().numpy().tobytes())
+            parts.append("" if one is None else one.detach().cpu().double().numpy().tobytes())
         return content_key(kind, *parts)
 
 

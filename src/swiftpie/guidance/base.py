@@ -7,7 +7,7 @@ from typing import Protocol, TypedDict
 
 from torch import Tensor
 
-from swiftpie.attention.shaping import Shaping
+from swiftpie.attention.manipulate import Shaping
 from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
 from swiftpie.types import Prompts

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes
+from swiftpie.attention.manipulate import Shaping
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.attention.shaping import Shaping
 from swiftpie.guidance.base import Branch, Guidance
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
-from swiftpie.models.face.encoder import FaceIdentityEncoder
-from swiftpie.models.projection import Feature
-from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.models.vision import HasNullTokens
 from swiftpie.types import TextCondition
 
 
@@ -102,25 +100,9 @@ def join_conditions(parts: Sequence[SubjectCondition]) -> SubjectCondition:
     )
 
 
-@torch.no_grad()
 def null_tokens(encoder: nn.Module | None) -> Tensor | None:
-    """Return the tokens (1, K, D) of zero image features, None where zero features mean nothing.
-
-    Public adapters were trained to see such tokens in place of a dropped picture: those of a zero
-    vector, or of a picture of zeros if they read hidden states. They are not zero themselves.
-    """
-    if not isinstance(encoder, ClipIdentityEncoder):
-        return None
-    if encoder.feature is Feature.EMBEDS:
-        zeros = _zeros(encoder, 1, int(encoder.tower.config.projection_dim))
-        tokens: Tensor = encoder.projector(zeros).float()
-        return tokens
-    side = int(encoder.tower.config.image_size)  # type: ignore[arg-type]  # CLIP is square
-    inputs = [_zeros(encoder, 1, channels, side, side) for channels in (3, 1)]
-    if isinstance(encoder, FaceIdentityEncoder):
-        inputs.append(_zeros(encoder, 1, encoder.face_width))
-    seen: Tensor = encoder(*inputs)
-    return seen
+    """Return the tokens (1, K, D) of nobody, None where zero image features mean nothing."""
+    return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
 
 
 def without_identity(condition: SubjectCondition, tokens: Tensor | None) -> SubjectCondition:
@@ -141,7 +123,3 @@ def without_identity(condition: SubjectCondition, tokens: Tensor | None) -> Subj
         repeated = tokens.to(attention.identity_tokens).repeat(1, times, 1)[:, None]
         silent = silent._replace(identity_tokens=repeated.expand_as(attention.identity_tokens))
     return condition._replace(attention=silent, pooled=torch.zeros_like(condition.pooled))
-
-
-def _zeros(encoder: ClipIdentityEncoder, *shape: int) -> Tensor:
-    return torch.zeros(shape, device=encoder.device, dtype=encoder.dtype)

@@ -21,7 +21,7 @@ class Style(StrEnum):
 def steering_of(style: Style, num_steps: int) -> "Steering":
     """Return guidance and reshaping of attention for so many steps."""
     # Here, because the command line names styles without loading PyTorch.
-    from swiftpie.attention.shaping import AM1, AM2, STABLE_AM2
+    from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
     from swiftpie.guidance.methods.dcg import for_steps
 
     shapings = {

@@ -1,4 +1,6 @@
-"""Patch autoencoder: principal components of 8 x 8 patches plus a residual convolutional net."""
+"""Autoencoders: our own of patches, and those of others whose latents are scaled."""
+
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -7,6 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.types import Posterior
+
+if TYPE_CHECKING:
+    # Importing one imports every autoencoder of diffusers, and `mini` needs none of them.
+    from diffusers import AutoencoderKL, AutoencoderTiny
 
 PATCH = 8  # pixels a side of the patch behind one latent cell
 
@@ -27,10 +33,11 @@ class ResidualBlock(nn.Module):
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):
-    """Pixels (B, 3, H, W) in [-1, 1] to latents (B, C, H/8, W/8) and back.
+    """Pixels (B, 3, H, W) in [-1, 1] to latents (B, C, H/8, W/8) and back, by patches of 8 x 8.
 
-    The linear path is set in closed form by `fit_linear`; the residual path adds what a linear
-    map cannot. Latents are standardised, so their scale is about 1 in every channel.
+    The linear path, principal components, is set in closed form by `fit_linear`; the residual
+    path adds what a linear map cannot. Latents are standardised, so their scale is about 1 in
+    every channel.
     """
 
     @register_to_config
@@ -119,6 +126,50 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         """Return how much a unit of each latent channel moves the pixels, mean 1, (1, C, 1, 1)."""
         size = self.linear_decoder.weight.flatten(1).norm(dim=0) * self.scale.flatten()
         return (size / size.mean()).view(1, -1, 1, 1)
+
+
+class LatentAutoencoder(nn.Module):
+    """An `AutoencoderKL` or `AutoencoderTiny` whose latents are already scaled."""
+
+    def __init__(self, network: "AutoencoderKL | AutoencoderTiny") -> None:
+        super().__init__()
+        self.network = network
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents (B, C, h, w) of pixels (B, 3, H, W) in [-1, 1], in float32.
+
+        The mean of the posterior, not a sample: the same picture has the same latents.
+        """
+        return self.posterior(pixels).mean
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of pixels (B, 3, H, W) in [-1, 1].
+
+        An `AutoencoderTiny` knows one value only; its deviation is 0.
+        """
+        from diffusers import AutoencoderTiny
+
+        encoded = self.network.encode(pixels.to(self.network.dtype))
+        scale, shift = self._scale()
+        if isinstance(self.network, AutoencoderTiny):
+            latents = (encoded.latents * scale).float()
+            return Posterior(latents, torch.zeros_like(latents))
+        normal = encoded.latent_dist
+        mean = normal.mode() - shift if shift else normal.mode()
+        return Posterior((mean * scale).float(), (normal.std * scale).float())
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled latents (B, C, h, w), in float32."""
+        scale, shift = self._scale()
+        raw = latents.to(self.network.dtype) / scale
+        raw = raw + shift if shift else raw
+        decoded: Tensor = self.network.decode(raw).sample
+        return decoded.float()
+
+    def _scale(self) -> tuple[float, float]:
+        """Return what latents are multiplied by, after what is taken from them."""
+        config = self.network.config
+        return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0)
 
 
 def _bias_of(layer: nn.Conv2d) -> Tensor:

@@ -1,11 +1,15 @@
 """Full-size denoisers: any diffusers U-Net whose attention reads the condition."""
 
+import copy
+
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
-from swiftpie.attention.install import Block, Plan, install
+from swiftpie.attention.condition import AttentionCondition, Block, Notes, silent_condition
+from swiftpie.attention.install import Plan, install
+from swiftpie.errors import InputError
 from swiftpie.layout import Layout
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.schedules import Step, add_noise
@@ -136,3 +140,33 @@ def added_conditions(
     row = [height, width, 0, 0, height, width]
     time_ids = torch.tensor([row] * len(latents), device=latents.device, dtype=unet.dtype)
     return {"text_embeds": text.pooled.to(unet.dtype), "time_ids": time_ids}
+
+
+def sharing_weights(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Return a second U-Net around the same weights."""
+    weights = [*unet.parameters(), *unet.buffers()]
+    return copy.deepcopy(unet, {id(one): one for one in weights})
+
+
+def without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Return a second U-Net around the same weights, those of identity branches left out."""
+    plain = sharing_weights(unet)
+    plain.set_attn_processor(AttnProcessor())
+    return plain
+
+
+def check_bare(unet: UNet2DConditionModel) -> None:
+    """Refuse a U-Net that is more than its publisher's.
+
+    Raises:
+        InputError: Something was installed on it.
+    """
+    layers = {name for name, _ in unet.named_parameters()}
+    extra = sorted(name for name in layers if ".processor." in name or ".lora_" in name)
+    if extra or hasattr(unet, "_hf_hook") or getattr(unet, "encoder_hid_proj", None) is not None:
+        raise InputError(
+            f"Something is installed on the U-Net already ({extra[0] if extra else 'a hook'}). One "
+            "as published is needed. Call unload_ip_adapter(), fuse_lora() and "
+            "unload_lora_weights(), or remove_all_hooks() first, or share a pipeline of SwiftPie "
+            "with from_pipe()."
+        )

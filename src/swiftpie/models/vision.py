@@ -1,5 +1,7 @@
 """Reference pictures to identity tokens, for the semantic branch."""
 
+from typing import Any, Protocol, runtime_checkable
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -8,7 +10,7 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.errors import CapabilityError
-from swiftpie.models.projection import Feature
+from swiftpie.models.projection import Feature, Projector
 
 # Mean and deviation of CLIP's training pictures, per channel in [0, 1].
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -48,6 +50,14 @@ class ConvImageEncoder(ModelMixin, ConfigMixin):
         tokens = torch.cat([features.mean(1, keepdim=True), features], dim=1)
         identity: Tensor = self.project(tokens + self.positions)
         return identity
+
+
+@runtime_checkable
+class HasNullTokens(Protocol):
+    """An image encoder that was taught what to return for nobody."""
+
+    def null_tokens(self) -> Tensor:
+        """Return the tokens (1, K, D) that stand for no subject."""
 
 
 class ClipIdentityEncoder(nn.Module):
@@ -99,3 +109,63 @@ class ClipIdentityEncoder(nn.Module):
                 )
         tokens: Tensor = self.projector(features).float()
         return tokens
+
+    @torch.no_grad()
+    def null_tokens(self) -> Tensor:
+        """Return the tokens (1, K, D) of zero features; they are not zero themselves.
+
+        Public adapters were trained to see them in place of a dropped picture: those of a zero
+        vector, or of a picture of zeros if they read hidden states.
+        """
+        if self.feature is Feature.EMBEDS:
+            tokens: Tensor = self.projector(self._zeros(self.tower.config.projection_dim)).float()
+            return tokens
+        seen: Tensor = self(*self._null_inputs())
+        return seen
+
+    def _null_inputs(self) -> list[Tensor]:
+        side = self.tower.config.image_size
+        return [self._zeros(channels, side, side) for channels in (3, 1)]
+
+    def _zeros(self, *shape: Any) -> Tensor:  # noqa: ANN401 - transformers annotates squares loosely
+        return torch.zeros((1, *shape), device=self.device, dtype=self.dtype)
+
+
+class FaceIdentityEncoder(ClipIdentityEncoder):
+    """Maps vectors of a face recogniser (R, F), and crops of the faces, to tokens (R, K, D)."""
+
+    def __init__(self, tower: CLIPVisionModelWithProjection, projector: Projector) -> None:
+        """Wrap the networks; only FaceID Plus looks through `tower`."""
+        super().__init__(tower, projector.module, projector.feature)
+        self.face_width = projector.face_width
+        self.reader = ClipIdentityEncoder(tower, nn.Identity(), Feature.HIDDEN)
+
+    @property
+    def needs_crops(self) -> bool:
+        """Whether it also looks at the faces."""
+        return self.feature is Feature.FACE_AND_HIDDEN
+
+    def forward(self, pixels: Tensor, mask: Tensor, face: Tensor | None = None) -> Tensor:
+        """Return identity tokens (R, K, D).
+
+        Args:
+            pixels: Crops (R, 3, H, W) in [-1, 1], the faces upright and in the middle.
+            mask: What of them is seen, (R, 1, H, W) in [0, 1]; 0 everywhere shows nobody.
+            face: One vector for each, (R, F).
+
+        Raises:
+            CapabilityError: There are no vectors.
+        """
+        if face is None:
+            raise CapabilityError(
+                "This adapter reads the vectors of a face recogniser, and pictures alone were "
+                "given. Make the identity with face_identity(), or load another adapter."
+            )
+        inputs = [face]
+        if self.needs_crops:
+            inputs.append(self.reader(pixels, mask))
+        tokens: Tensor = self.projector(*(one.to(self.dtype) for one in inputs)).float()
+        return tokens
+
+    def _null_inputs(self) -> list[Tensor]:
+        return [*super()._null_inputs(), self._zeros(self.face_width)]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from swiftpie.attention.manipulate import Shaping
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.attention.shaping import Shaping
 from swiftpie.backbones.components import Components
 from swiftpie.guidance.base import Guidance, branches_of
 from swiftpie.guidance.methods.plain import Plain

@@ -15,7 +15,7 @@ from swiftpie.faces.align import align
 from swiftpie.faces.choose import ChosenFace
 from swiftpie.guidance.style import steering_of
 from swiftpie.images import to_tensor
-from swiftpie.models.face.encoder import FaceIdentityEncoder
+from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.identity import MAX_REFERENCES, identity_of_frames
 from swiftpie.pipelines.request import FaceRequest, PersonalizeRequest, Subject
 from swiftpie.types import Identity

@@ -17,7 +17,7 @@ from swiftpie.files import write_file
 from swiftpie.images import fit_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL
 from swiftpie.masks import subject_mask
-from swiftpie.models.reference import read_references
+from swiftpie.models.denoiser import read_references
 from swiftpie.types import Identity
 
 FORMAT = "swiftpie-identity/1"
@@ -109,6 +109,18 @@ def appearance_of_frame(components: Components, pixels: Tensor, mask: Tensor) ->
         pixels=pixels,
         mask=mask,
     )
+
+
+def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
+    """Return all of a picture as an identity without detail, as SwiftEdit conditions on it.
+
+    Raises:
+        CapabilityError: No identity adapter is loaded.
+    """
+    side = components.preset.image_size_px
+    square = image.resize((side, side), Image.Resampling.BICUBIC)
+    pixels = to_tensor(square).to(components.device)
+    return appearance_of_frame(components, pixels, torch.ones_like(pixels[:, :1]))
 
 
 def save_identity(identity: Identity, path: str | Path, *, force: bool = False) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.attention.shaping import Shaping
+from swiftpie.attention.manipulate import Shaping
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.guidance.style import Style

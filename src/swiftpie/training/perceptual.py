@@ -16,9 +16,8 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.masks import resize_mask
-from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.autoencoder import LatentAutoencoder, PatchAutoencoder
 from swiftpie.models.judges import SubjectEmbedder, shrink
-from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.training.losses import gradient_l1
 

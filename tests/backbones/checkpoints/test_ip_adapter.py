@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from swiftpie import InputError, WeightsError
 from swiftpie.attention.install import Plan, install
@@ -10,9 +11,11 @@ from swiftpie.backbones.checkpoints.ip_adapter import (
     fuse_lora,
     load_into,
     read_ip_adapter,
-    save_semantic,
+    read_swiftedit,
+    semantic_tensors,
 )
-from swiftpie.backbones.checkpoints.safe import flatten
+from swiftpie.backbones.checkpoints.safe import flatten, write_tensors
+from swiftpie.backbones.weights import NetworkReader, read_unet
 from tests.parity.ip_adapter import (
     BOUND,
     FILES,
@@ -87,6 +90,15 @@ def test_the_comparison_sees_a_single_wrong_layer(unet, tensors, adapter, instal
     assert difference(our_output(unet, tokens, scale=1.0), expected) <= BOUND
     installation.semantic["mid_block.attentions.0.transformer_blocks.0.attn2"].to_v_ip.weight *= -1
     assert difference(our_output(unet, tokens, scale=1.0), expected) > 100 * BOUND
+
+
+def save_semantic(installation, projector, path, *, lora=None):
+    """Write the semantic branch as an IP-Adapter that diffusers and ComfyUI load."""
+    tensors = semantic_tensors(installation, projector)
+    for (number, name), (down, up) in (lora or {}).items():
+        tensors[f"ip_adapter.{number}.to_{name}_lora.down.weight"] = down
+        tensors[f"ip_adapter.{number}.to_{name}_lora.up.weight"] = up
+    write_tensors(path, tensors, metadata={"format": "pt"})
 
 
 @torch.no_grad()
@@ -242,3 +254,76 @@ def test_a_saved_face_adapter_loads_in_diffusers_lora_included(tmp_path, unet):
     expected = their_output(pipeline, features, scale=0.8)
     tokens = adapter.projector.module(*features)
     assert difference(our_output(unet, tokens, scale=0.8), expected) <= BOUND
+
+
+SWIFTEDIT = "swiftedit ip_adapter.bin"
+
+
+@pytest.fixture
+def released():
+    """The same adapter twice: in the public layout, and as the module that SwiftEdit saved."""
+    unet = tiny_unet("sd21")
+    public = adapter_tensors(SWIFTEDIT, unet)
+    saved = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
+    paths = list(unet.attn_processors)
+    for name, tensor in public["ip_adapter"].items():
+        number, rest = name.split(".", 1)
+        saved[f"unet.{paths[int(number)]}.{rest}"] = tensor
+        saved[f"adapter_modules.{number}.{rest}"] = tensor
+    for name, tensor in public["image_proj"].items():
+        saved[f"image_proj_model.{name}"] = tensor
+    return public, saved
+
+
+@torch.no_grad()
+def test_the_released_file_gives_what_diffusers_gives_for_the_public_layout(tmp_path, released):
+    public, saved = released
+    path = tmp_path / "ip_adapter.bin"
+    torch.save(saved, path)
+    with pytest.raises(WeightsError, match="allow_pickle=True"):
+        read_swiftedit(path)
+    adapter = read_swiftedit(path, allow_pickle=True)
+    unet = tiny_unet("sd21")
+    load_into(adapter, install(unet, Plan(token_width=WIDTHS["sd21"])))
+    features = features_for(adapter.projector)
+    expected = their_output(theirs(tiny_unet("sd21"), public), features, scale=1.0)
+    tokens = adapter.projector.module(*features)
+    assert difference(our_output(unet, tokens, scale=1.0), expected) <= BOUND
+
+
+def test_layouts_are_not_mixed_up(released):
+    public, saved = released
+    with pytest.raises(WeightsError, match="read_swiftedit"):
+        read_ip_adapter(saved)
+    with pytest.raises(WeightsError, match="read_ip_adapter"):
+        read_swiftedit(public)
+    with pytest.raises(WeightsError, match="needs 'to_k_ip'"):
+        read_swiftedit({n: t for n, t in saved.items() if n != "adapter_modules.5.to_v_ip.weight"})
+
+
+@pytest.mark.parametrize("is_pickle", [True, False])
+@torch.no_grad()
+def test_a_network_is_read_from_its_folder(tmp_path, is_pickle):
+    unet = tiny_unet("sd21")
+    unet.save_pretrained(tmp_path, safe_serialization=not is_pickle)
+    again = read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=is_pickle))
+    call, _ = unet_inputs(unet)
+    assert torch.equal(again(**call).sample, unet(**call).sample)
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_a_folder_without_one_complete_network_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"no config\.json"):
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
+    unet = tiny_unet("sd21")
+    unet.save_config(tmp_path)
+    tensors = unet.state_dict()
+    tensors.pop("conv_out.bias")
+    with pytest.raises(WeightsError, match="no weights"):
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
+    save_file(tensors, tmp_path / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(WeightsError, match=r"conv_out\.bias"):
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError):
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))

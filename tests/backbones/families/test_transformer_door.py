@@ -28,8 +28,8 @@ from swiftpie.engine.session import Session
 from swiftpie.guidance.base import METHODS
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.images import to_pil
+from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Prediction
-from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.noise import draw_noise
 from tests.pipelines.tiny_editor import WIDTH, text_tower

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import Block
-from swiftpie.attention.shaping import Shaping, power, soft_mask
+from swiftpie.attention.condition import Block, silent_condition
+from swiftpie.attention.manipulate import Shaping, power, soft_mask
 from swiftpie.engine.openvino.export import flatten, outline, plain, rebuild
 
 WIDTH = 8

@@ -6,10 +6,13 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 
+from swiftpie.backbones.components import FAMILIES
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.errors import CapabilityError, WeightsError
 from tests.pipelines.tiny_editor import tiny_editor
+
+TAESD = FAMILIES.get("sd15").tiny_autoencoder
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TAESD = "madebyollin/taesd"

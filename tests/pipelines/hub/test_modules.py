@@ -135,14 +135,15 @@ def test_single_layers_are_not_offloaded(pipe):
 
 
 @pytest.mark.parametrize("family", ["tiny", "sd21"])
-def test_offloaded_networks_draw_the_same_picture(saved, sprite, family):
+@pytest.mark.parametrize("options", [{}, {"guidance_scale": 1.5, "negative_prompt": "a dog"}])
+def test_offloaded_networks_draw_the_same_picture(saved, sprite, family, options):
     """The processor stands for the accelerator: what is tested is that all hooks get along."""
     if family == "tiny":
         made = SwiftPiePipeline.from_pretrained(saved)
     else:
         made = SwiftPiePipeline.from_components(tiny_editor())
     made.set_progress_bar_config(disable=True)
-    call = {"prompt": "a cat", "ip_adapter_image": sprite, "seeds": [2]}
+    call = {"prompt": "a cat", "ip_adapter_image": sprite, "seeds": [2], **options}
     plain = np.asarray(made(**call).images[0], dtype=int)
     made.enable_model_cpu_offload(device="cpu")
     assert made.to_components().device == torch.device("cpu", 0)

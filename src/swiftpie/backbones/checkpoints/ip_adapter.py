@@ -1,4 +1,4 @@
-"""The public IP-Adapter layout: read it, load it into our processors, write it."""
+"""Public adapters, as IP-Adapter and SwiftEdit lay them out: read them, load them, write them."""
 
 import re
 from collections.abc import Mapping
@@ -9,13 +9,18 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from swiftpie.attention.install import Block, Installation
-from swiftpie.backbones.checkpoints.safe import flatten, read_tensors, write_tensors
+from swiftpie.attention.condition import Block
+from swiftpie.attention.install import Installation
+from swiftpie.backbones.checkpoints.safe import flatten, read_tensors
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import FaceVersion, Projector, image_proj_of, projector_for
 
 SEMANTIC = re.compile(r"(\d{1,4})\.to_([kv])_ip\.weight")
 LORA = re.compile(r"(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")
+
+# Prefixes in SwiftEdit's `ip_adapter.bin`; IP-Adapter's own training scripts write the same.
+PARTS = {"image_proj_model.": "image_proj.", "adapter_modules.": "ip_adapter."}
+WHOLE_UNET = "unet."  # the frozen network and its processors once more
 
 Pair = tuple[Tensor, Tensor]
 Place = tuple[int, str]  # number of an attention layer, and "q", "k", "v" or "out"
@@ -68,6 +73,38 @@ def read_ip_adapter(
         layers=_layers(parts["ip_adapter"], width=projector.width),
         lora=_lora(parts["ip_adapter"]),
     )
+
+
+def read_swiftedit(
+    source: str | Path | Mapping[str, Tensor], *, allow_pickle: bool = False
+) -> IpAdapter:
+    """Read what SwiftEdit released (arXiv:2412.04301), `ip_adapter.bin`.
+
+    Its layers are numbered as in the layout of IP-Adapter.
+
+    Args:
+        source: The file, or its tensors by name.
+        allow_pickle: See `read_tensors`; the released file needs it.
+
+    Raises:
+        WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
+    """
+    if isinstance(source, Mapping):
+        tensors = dict(source)
+    else:
+        tensors = read_tensors(source, allow_pickle=allow_pickle)
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(WHOLE_UNET):
+            continue
+        part = next((part for part in PARTS if name.startswith(part)), None)
+        if part is None:
+            raise WeightsError(
+                f"{name!r} does not belong in SwiftEdit's adapter; "
+                f"{', '.join([*PARTS, WHOLE_UNET])} do. Read other layouts with read_ip_adapter."
+            )
+        renamed[PARTS[part] + name.removeprefix(part)] = tensor
+    return read_ip_adapter(renamed)
 
 
 def version_in_name(path: str | Path) -> FaceVersion | None:
@@ -133,33 +170,6 @@ def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 
         change = up.to(old.device, torch.float32) @ down.to(old.device, torch.float32)
         new = torch.add(old.detach().float(), change, alpha=scale).to(old.dtype)
         linear.weight = nn.Parameter(new, requires_grad=old.requires_grad)
-
-
-def save_semantic(
-    installation: Installation,
-    projector: nn.Module,
-    path: str | Path,
-    *,
-    lora: Mapping[Place, Pair] | None = None,
-    force: bool = False,
-) -> None:
-    """Write the semantic branch as an IP-Adapter that diffusers and ComfyUI load.
-
-    Args:
-        installation: Its processors hold the branch.
-        projector: Module of the projector.
-        path: The file.
-        lora: Of a FaceID adapter, as `IpAdapter.lora` has it.
-        force: Replace an existing file.
-
-    Raises:
-        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
-    """
-    tensors = semantic_tensors(installation, projector)
-    for (number, name), (down, up) in (lora or {}).items():
-        tensors[f"ip_adapter.{number}.to_{name}_lora.down.weight"] = down
-        tensors[f"ip_adapter.{number}.to_{name}_lora.up.weight"] = up
-    write_tensors(path, tensors, metadata={"format": "pt"}, force=force)
 
 
 def semantic_tensors(installation: Installation, projector: nn.Module) -> dict[str, Tensor]:

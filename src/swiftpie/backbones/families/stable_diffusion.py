@@ -1,6 +1,5 @@
 """Stable Diffusion 1.x, 2.x and XL: networks of others in the layout of diffusers."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import (
     CLIPTextConfig,
@@ -21,10 +19,10 @@ from transformers import (
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.adapters import (
     OpenAdapter,
-    fit,
-    join,
+    install_adapter,
     open_adapter,
     with_defaults,
+    wrap_image_encoder,
     write_adapter,
 )
 from swiftpie.backbones.checkpoints.lora import fuse_lora_file
@@ -35,19 +33,19 @@ from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.backbones.sources import Sources, locate, locate_image_encoder
 from swiftpie.backbones.weights import (
     HALVES,
-    Reader,
+    NetworkReader,
     fingerprint_files,
     read_image_encoder,
     read_unet,
     unknown_fingerprint,
 )
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
+from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import Inversion, ThinnedInversion, UNetInversion
-from swiftpie.models.latents import LatentAutoencoder
 from swiftpie.models.projection import Projector
 from swiftpie.models.text import Pooling, PromptEncoder, TextTower, TwoTextTowers
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.unet import UNetDenoiser, check_bare, sharing_weights, without_branches
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
@@ -80,7 +78,7 @@ class StableDiffusion(Family):
         """
         preset = with_steps(preset, choices.get("steps"))
         _check_choices(preset, choices)
-        reader = Reader(
+        reader = NetworkReader(
             device=device,
             dtype=dtype_of(choices),
             allow_pickle=choices.get("allow_pickle", False),
@@ -91,7 +89,7 @@ class StableDiffusion(Family):
         text = self._read_text(sources.pipeline, reader)
         autoencoder = _read_autoencoder(sources.pipeline, reader)
         self._check_parts(preset, unet, text=text, autoencoder=autoencoder)
-        denoiser, projector = fit(
+        denoiser, projector = install_adapter(
             unet,
             adapter,
             family=self.name,
@@ -168,8 +166,8 @@ class StableDiffusion(Family):
         whole = replace(components.preset, kind=WeightsKind.PIPELINE, file=None, base=None)
         reference = modules["reference_unet"]
         return modules | {
-            "unet": _without_branches(modules["unet"]),
-            "reference_unet": None if reference is None else _without_branches(reference),
+            "unet": without_branches(modules["unet"]),
+            "reference_unet": None if reference is None else without_branches(reference),
             "image_encoder": None if encoder is None else encoder.tower,
             "preset": describe(whole),
         }
@@ -182,15 +180,17 @@ class StableDiffusion(Family):
             WeightsError: The parts do not belong together.
         """
         preset, unet = read_preset(modules["preset"]), modules["unet"]
-        _check_bare(unet)
+        check_bare(unet)
         opened = None if adapter is None else open_adapter(adapter)
         self._check_parts(
             preset, unet, text=self._text_of(modules), autoencoder=_widened(modules["vae"])
         )
-        denoiser, projector = fit(
+        denoiser, projector = install_adapter(
             unet, opened, family=self.name, reference=modules["reference_unet"]
         )
-        encoder = None if projector is None else join(modules["image_encoder"], projector)
+        encoder = (
+            None if projector is None else wrap_image_encoder(modules["image_encoder"], projector)
+        )
         is_same = str(unet.dtype) == modules["dtype"]
         recommended = describe(with_defaults(preset, opened))
         return self._bundle(
@@ -205,8 +205,8 @@ class StableDiffusion(Family):
         Raises:
             InputError: The U-Net has branches already.
         """
-        _check_bare(modules["unet"])
-        return {**modules, "unet": _sharing_weights(modules["unet"])}
+        check_bare(modules["unet"])
+        return {**modules, "unet": sharing_weights(modules["unet"])}
 
     def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
         """Whether there is CLIP's bare image encoder, which adapters read; see `Family`."""
@@ -233,7 +233,7 @@ class StableDiffusion(Family):
             fingerprint=fingerprint,
         )
 
-    def _read_text(self, folder: Path, reader: Reader) -> Text:
+    def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
         """Return the text towers of a pipeline with their tokenizers."""
 
         def build(where: Path) -> nn.Module:
@@ -249,7 +249,7 @@ class StableDiffusion(Family):
         assert isinstance(text, TextTower), "prompts are read by CLIP"
         return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
-    def _read_unet(self, sources: Sources, reader: Reader) -> UNet2DConditionModel:
+    def _read_unet(self, sources: Sources, reader: NetworkReader) -> UNet2DConditionModel:
         folder, weights = sources.pipeline / "unet", None
         if sources.unet is not None and sources.unet.is_dir():
             folder = sources.unet
@@ -313,7 +313,7 @@ class StableDiffusionXL(StableDiffusion):
             pooled=torch.zeros_like(empty.pooled),
         )
 
-    def _read_text(self, folder: Path, reader: Reader) -> Text:
+    def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
         def build(where: Path) -> nn.Module:
             return CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(where))
 
@@ -368,7 +368,7 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             )
 
 
-def _open_adapter(choices: Choices, reader: Reader) -> OpenAdapter | None:
+def _open_adapter(choices: Choices, reader: NetworkReader) -> OpenAdapter | None:
     chosen = choices.get("adapter")
     if chosen is None:
         return None
@@ -381,22 +381,22 @@ def _open_adapter(choices: Choices, reader: Reader) -> OpenAdapter | None:
     )
 
 
-def _read_reference(reader: Reader, choices: Choices) -> UNet2DConditionModel | None:
+def _read_reference(reader: NetworkReader, choices: Choices) -> UNet2DConditionModel | None:
     folder = choices.get("reference")
     return None if folder is None else read_unet(Path(folder), reader, name="reference")
 
 
 def _read_encoder(
-    pipeline: Path, reader: Reader, projector: Projector, choices: Choices
+    pipeline: Path, reader: NetworkReader, projector: Projector, choices: Choices
 ) -> ClipIdentityEncoder:
     folder = pipeline / IMAGE_ENCODER
     if choices.get("image_encoder") is not None or not folder.is_dir():
         folder = locate_image_encoder(projector, choices, prefers_half=reader.dtype in HALVES)
-    return join(read_image_encoder(folder, reader), projector)
+    return wrap_image_encoder(read_image_encoder(folder, reader), projector)
 
 
 def _read_inversion(
-    unet: UNet2DConditionModel, reader: Reader, choices: Choices
+    unet: UNet2DConditionModel, reader: NetworkReader, choices: Choices
 ) -> UNetInversion | None:
     """Return the inversion network; it is left out of the fingerprint, identities do without it.
 
@@ -417,7 +417,7 @@ def _read_inversion(
     return UNetInversion(inversion)
 
 
-def _read_autoencoder(folder: Path, reader: Reader) -> PublicAutoencoder:
+def _read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
     """Return the autoencoder of a pipeline, large or tiny."""
 
     def build(place: Path) -> nn.Module:
@@ -453,33 +453,3 @@ def _settings(dtype: torch.dtype, plan: Plan, adapter: OpenAdapter | None) -> st
     """Return what else decides about the features of an identity."""
     variant = "" if adapter is None else adapter.variant
     return f"{dtype} {plan.merge.value} {' '.join(sorted(plan.detail))}{variant}"
-
-
-def _sharing_weights(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a second U-Net around the same weights."""
-    weights = [*unet.parameters(), *unet.buffers()]
-    return copy.deepcopy(unet, {id(one): one for one in weights})
-
-
-def _without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a second U-Net around the same weights, those of identity branches left out."""
-    plain = _sharing_weights(unet)
-    plain.set_attn_processor(AttnProcessor())
-    return plain
-
-
-def _check_bare(unet: UNet2DConditionModel) -> None:
-    """Refuse a U-Net that is more than its publisher's.
-
-    Raises:
-        InputError: Something was installed on it.
-    """
-    layers = {name for name, _ in unet.named_parameters()}
-    extra = sorted(name for name in layers if ".processor." in name or ".lora_" in name)
-    if extra or hasattr(unet, "_hf_hook") or getattr(unet, "encoder_hid_proj", None) is not None:
-        raise InputError(
-            f"Something is installed on the U-Net already ({extra[0] if extra else 'a hook'}). One "
-            "as published is needed. Call unload_ip_adapter(), fuse_lora() and "
-            "unload_lora_weights(), or remove_all_hooks() first, or share a pipeline of SwiftPie "
-            "with from_pipe()."
-        )

@@ -9,11 +9,11 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.weights import Reader
+from swiftpie.backbones.weights import NetworkReader
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
 from swiftpie.errors import CapabilityError, WeightsError
-from swiftpie.models.latents import LatentAutoencoder
+from swiftpie.models.autoencoder import LatentAutoencoder
 
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
@@ -52,7 +52,7 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
             "tiny one already. A preset with Stable Diffusion's is needed. Leave it out."
         )
     weight = next(autoencoder.parameters())
-    reader = Reader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)
+    reader = NetworkReader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)
 
     def build(folder: Path) -> nn.Module:
         return AutoencoderTiny.from_config(AutoencoderTiny.load_config(folder))

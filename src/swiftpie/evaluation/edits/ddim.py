@@ -15,8 +15,8 @@ from swiftpie.layout import whole_frame
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.condition import subject_condition
 from swiftpie.pipelines.denoise import Clock, decode, denoise
-from swiftpie.pipelines.edit_condition import whole_picture_identity
 from swiftpie.pipelines.edit_region import canvas_for
+from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition
 

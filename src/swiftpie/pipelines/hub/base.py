@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components, load_components
+from swiftpie.backbones.components import Components, Offloaded, load_components
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.weights import own_memory, unknown_fingerprint
+from swiftpie.backbones.weights import align_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.cfg import ClassifierFree
@@ -174,7 +174,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         pipeline: Self = super().from_pretrained(pretrained_model_name_or_path, **options)
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
-                own_memory(module)
+                align_memory(module)
         current, adapter = pipeline._current(), None
         family = family_of(current)
         if family.is_for_adapter(current):

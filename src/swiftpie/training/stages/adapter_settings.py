@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from swiftpie.attention.install import Block
+from swiftpie.attention.condition import Block
 from swiftpie.data.photographs import Augmentation
 from swiftpie.schedules import PredictionType
 

@@ -11,7 +11,7 @@ from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.layout import warp
 from swiftpie.masks import grow, resize_mask
-from swiftpie.models.reference import read_notes
+from swiftpie.models.denoiser import read_notes
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import add_noise, predict_clean
 from swiftpie.training.losses import shortfall

@@ -50,7 +50,6 @@ from swiftpie.training.stages.one_step_tasks import Drops, absent_subject
 from swiftpie.types import TextCondition
 
 VALIDATION_SEED = 2**31 - 1
-VALIDATION_PICTURES = 48
 SHOWN = 12  # columns of the picture of progress
 # Often without a reference: then all that the generator knows of the picture is noise and text.
 DROPS = Drops(everything=0.5, semantic=0.1, detail=0.3, aligned=0.5)
@@ -81,6 +80,7 @@ class MiniInversionConfig:
     pixel_samples: int = 6
     asks_judge: bool = False  # compare pixels in the features of the subject judge too
     score_weight: float = 0.0
+    validation_pictures: int = 48  # of held-out subjects, for figures
 
     @property
     def returns(self) -> bool:
@@ -238,7 +238,8 @@ class MiniInversionStage:
         """
         assert isinstance(network, TinyInversion)
         stage = self.generator.stage
-        batch = stage.held_out.batch(VALIDATION_PICTURES, 1, seed=VALIDATION_SEED, augment=False)
+        count = self.config.validation_pictures
+        batch = stage.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
         latents = stage.autoencoder.encode(batch.pixels).float()
         now = self.read(network, batch, latents, seed=VALIDATION_SEED)
         difference = network.compare(now.source, now.target)

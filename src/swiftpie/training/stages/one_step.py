@@ -19,8 +19,8 @@ from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, whole_frame
 from swiftpie.masks import iou, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.denoiser import read_references
 from swiftpie.models.layout_predictor import subject_extent
-from swiftpie.models.reference import read_references
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.training.context import Context
 from swiftpie.training.losses import (
@@ -75,6 +75,7 @@ class OneStepConfig:
     views: int = 4  # pictures that share one reference
     pixel_weight: float = 0.0  # weight of the loss in pixels; costs a decoder pass
     pixel_samples: int = 6
+    validation_pictures: int = 36  # of held-out subjects, for figures and the picture of progress
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
 
@@ -327,14 +328,15 @@ class OneStepStage:
     def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
         """Save reference, one-step picture and truth of held-out subjects; return figures."""
         assert isinstance(network, OneStepNetworks)
-        batch = self.held_out.batch(36, 1, seed=VALIDATION_SEED, augment=False)
+        count = self.config.validation_pictures
+        batch = self.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
         everything = replace(self.config, drops=Drops(0, 0, 0, 0), views=1)
         always = replace(self, config=everything)
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
             outcome = always.forward(network, batch, torch.Generator().manual_seed(3))
         pixels = self.autoencoder.decode(outcome.prediction.sample.float()).clamp(-1, 1)
         rows = []
-        for first in range(0, 36, 12):
+        for first in range(0, count, 12):
             part = slice(first, first + 12)
             rows += [to_pil(x[part]) for x in (batch.reference, pixels, batch.pixels)]
         contact_sheet(rows, cell_px=128).save(path)

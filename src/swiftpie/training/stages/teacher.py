@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 
 VALIDATION_SEED = 2**31 - 1
-VALIDATION_PICTURES = 12
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class TeacherConfig:
     text_drop: float = 0.1  # share of pictures that lose their prompt, for guidance
     sampling_steps: int = 32
     guidance: float = 1.5  # of progress pictures
+    validation_pictures: int = 12
 
     def build(self, context: Context) -> "TeacherStage":
         """Return the stage for the given data and device."""
@@ -115,7 +115,8 @@ class TeacherStage:
         """
         assert isinstance(network, OneStepNetworks)
         stage = self.model.stage
-        batch = stage.held_out.batch(VALIDATION_PICTURES, 1, seed=VALIDATION_SEED, augment=False)
+        count = self.config.validation_pictures
+        batch = stage.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
         pixels = self._draw(network, batch).clamp(-1, 1)
         rows = [to_pil(x) for x in (batch.reference, pixels, batch.pixels)]
         contact_sheet(rows, cell_px=128).save(path)

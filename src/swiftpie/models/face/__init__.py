@@ -1,1 +1,0 @@
-"""Networks that turn faces into identities."""

@@ -1,0 +1,69 @@
+"""Face encoders: what they read, and what they do without."""
+
+import pytest
+import torch
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from swiftpie import CapabilityError
+from swiftpie.models.projection import projector_for
+from swiftpie.models.vision import FaceIdentityEncoder
+from tests.parity.ip_adapter import FACE, FILES, HIDDEN, WIDTHS, adapter_tensors, tiny_unet
+
+PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
+SIDE_PX = 48  # another than the tower's
+
+
+@pytest.fixture(scope="module")
+def encoders():
+    """A plain encoder and one of FaceID Plus, by name."""
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=HIDDEN,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=32,
+        patch_size=8,
+    )
+    tower = CLIPVisionModelWithProjection(config).eval()
+    found = {}
+    for name in (PLAIN, PLUS):
+        tensors = adapter_tensors(name, tiny_unet("sd15"))["image_proj"]
+        projector = projector_for(tensors, face_version=FILES[name][2].get("version"))
+        found[name] = FaceIdentityEncoder(tower, projector).requires_grad_(False)
+    return found
+
+
+def faces(*, batch=2):
+    torch.manual_seed(1)
+    pixels = torch.rand(batch, 3, SIDE_PX, SIDE_PX) * 2 - 1
+    return pixels, torch.ones_like(pixels[:, :1]), torch.randn(batch, FACE)
+
+
+@pytest.mark.parametrize("name", [PLAIN, PLUS])
+def test_every_face_gives_four_tokens(encoders, name):
+    tokens = encoders[name](*faces())
+    assert tokens.shape == (2, 4, WIDTHS["sd15"])
+    assert encoders[name].face_width == FACE
+
+
+def test_only_face_plus_looks_at_the_picture(encoders):
+    pixels, mask, vectors = faces()
+    for name, looks in ((PLAIN, False), (PLUS, True)):
+        encoder = encoders[name]
+        assert encoder.needs_crops is looks
+        same = torch.equal(encoder(pixels, mask, vectors), encoder(-pixels, mask, vectors))
+        assert same is not looks
+
+
+def test_where_nothing_is_seen_the_picture_does_not_matter(encoders):
+    pixels, mask, vectors = faces()
+    unseen = [encoders[PLUS](one, 0 * mask, vectors) for one in (pixels, -pixels)]
+    assert torch.equal(*unseen)
+    assert not torch.equal(unseen[0], encoders[PLUS](pixels, mask, vectors))
+
+
+@pytest.mark.parametrize("name", [PLAIN, PLUS])
+def test_pictures_alone_are_refused(encoders, name):
+    with pytest.raises(CapabilityError, match="face_identity"):
+        encoders[name](*faces()[:2])

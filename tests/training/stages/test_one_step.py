@@ -1,0 +1,95 @@
+"""The one-step stage on the packaged sprites: it learns, resumes and exports what loads."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import swiftpie
+from swiftpie.data.stickers import StickerWorld
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.training.loop import LoopConfig, fit
+from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
+from swiftpie.training.stages.one_step_networks import MAX_TOKENS, load_trained, train_tokenizer
+from swiftpie.training.stages.one_step_tasks import Drops
+
+CONFIG = OneStepConfig(
+    num_subjects=2, views=1, pixel_weight=0.5, pixel_samples=1, validation_pictures=2
+)
+
+
+@pytest.fixture(scope="module")
+def stage(subjects):
+    world = StickerWorld(subjects, "held_out")
+    pixels = world.batch(4, 2, seed=0).pixels
+    autoencoder = PatchAutoencoder()
+    autoencoder.fit_linear(pixels)
+    autoencoder.standardise(pixels)
+    return OneStepStage(
+        world,
+        world,
+        autoencoder=autoencoder.eval().requires_grad_(False),
+        tokenizer=train_tokenizer(subjects),
+        config=CONFIG,
+    )
+
+
+@pytest.fixture(scope="module")
+def network(stage):
+    return stage.network()
+
+
+def test_the_same_step_has_the_same_losses(stage, network):
+    first, again = (stage.losses(network, 5) for _ in range(2))
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_every_weight_gets_a_gradient(stage, network):
+    network.zero_grad()
+    steps = (0, 1, 2, 3)
+    torch.stack([sum(stage.losses(network, step).values()) for step in steps]).sum().backward()
+    idle = [name for name, weight in network.named_parameters() if weight.grad is None]
+    assert idle == []
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
+
+
+def test_without_any_reference_no_map_is_learned(stage, network):
+    alone = replace(stage, config=replace(stage.config, drops=Drops(everything=1.0)))
+    assert "maps" not in alone.losses(network, 0)
+    with_reference = replace(stage, config=replace(stage.config, drops=Drops(everything=0.0)))
+    assert "maps" in with_reference.losses(network, 0)
+
+
+def test_an_export_loads_as_a_preset_and_draws(stage, tmp_path, sprite):
+    config = LoopConfig(steps=1, learning_rate=1e-3, sample_every=1, uses_muon=False)
+    event = list(fit(stage, config, tmp_path))[-1]
+    assert {"psnr_db", "subject_psnr_db", "mask_iou"} <= event.losses.keys()
+    session = swiftpie.load("mini", weights=tmp_path / "export")
+    result = session.personalize(session.encode_identity(sprite), "a robot on a beach")
+    assert result.images[0].size == (128, 128)
+
+
+def test_the_tokenizer_splits_unknown_words_and_keeps_the_length(stage):
+    tokens = stage.tokenizer("a zyzzyva-like Ünicode thing in the snow", max_length=MAX_TOKENS)
+    assert len(tokens["input_ids"]) > 8
+    assert stage.tokenizer.unk_token is None
+
+
+def test_training_goes_on_from_the_packaged_weights(stage):
+    trained = load_trained(None, device="cpu")
+    further = OneStepStage(
+        stage.world,
+        stage.held_out,
+        trained.autoencoder,
+        trained.tokenizer,
+        config=replace(stage.config, start="mini"),
+        initial=trained.networks,
+    )
+    network, packaged = further.network(), trained.networks.state_dict()
+    assert all(torch.equal(value, packaged[name]) for name, value in network.state_dict().items())
+    assert all(weight.requires_grad for weight in network.parameters())
+    new = OneStepStage(
+        stage.world, stage.held_out, trained.autoencoder, trained.tokenizer, config=stage.config
+    )
+    assert further.losses(network, 3)["latents"] < 0.5 * new.losses(new.network(), 3)["latents"]
