@@ -14,7 +14,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.backbones.components import Components, Offloaded
+from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform, Turn
 from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser, module_of, predict
 from swiftpie.errors import CapabilityError

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from swiftpie.backbones.components import Components, Offloaded
+from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform, Turn
 from swiftpie.engine.wrappers import shared_copy, with_networks, with_text_encoders
 from swiftpie.errors import CapabilityError

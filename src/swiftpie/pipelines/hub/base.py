@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components, Offloaded, load_components
+from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.weights import align_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError
