@@ -98,18 +98,6 @@ class Components:
         return self.image_encoder
 
 
-@dataclass(frozen=True, eq=False)
-class Offloaded(Components):
-    """Networks that rest in main memory and run elsewhere."""
-
-    execution_device: torch.device
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks run, so where their inputs are made."""
-        return self.execution_device
-
-
 class Family(ABC):
     """Networks of one kind: everything in which they differ from those of other kinds.
 
