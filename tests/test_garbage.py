@@ -8,7 +8,7 @@ import pytest
 
 from swiftpie.garbage import uncollected
 
-IMPORTED = "import gc, swiftpie; swiftpie.Session; assert gc.isenabled(), 'still off'"
+IMPORTED = "import gc, swiftpie; swiftpie.Scales; assert gc.isenabled(), 'still off'"
 
 
 @pytest.fixture(params=["on", "off"])
