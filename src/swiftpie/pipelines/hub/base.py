@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack
 
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components, Offloaded, load_components
+from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.weights import align_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError
@@ -36,10 +36,11 @@ from swiftpie.pipelines.hub.modules import (
     family_of,
     find_adapter,
     is_made_of,
+    keep_arguments,
     take_apart,
+    wake,
     write_folder,
 )
-from swiftpie.pipelines.hub.offload import keep_arguments, wake
 
 P = ParamSpec("P")
 Arguments = TypeVar("Arguments")
@@ -266,7 +267,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         check_scheduler(self.scheduler, loaded.preset)
         loaded.family.check_dtype(loaded.preset, self.unet.dtype)
         if getattr(self, "_all_hooks", None):
-            return Offloaded(**vars(loaded), execution_device=self._execution_device)
+            return replace(loaded, execution_device=self._execution_device)
         return loaded
 
     def enable_model_cpu_offload(
