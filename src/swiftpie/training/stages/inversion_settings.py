@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers import UNet2DConditionModel
 
-from swiftpie.backbones.adapters import join
+from swiftpie.backbones.adapters import wrap_image_encoder
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.sources import locate_image_encoder
-from swiftpie.backbones.weights import Reader, read_image_encoder, read_unet
+from swiftpie.backbones.weights import NetworkReader, read_image_encoder, read_unet
 from swiftpie.data.photographs import open_whole_photos
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.models.autoencoder import LatentAutoencoder
@@ -75,7 +75,7 @@ class InversionConfig:
                 "stage.terms.score is above 0 and there is no stage.teacher. The score term needs "
                 "a multi-step U-Net. Set its folder, or set the weight to 0."
             )
-        reader = Reader(context.device, torch.float32, allow_pickle=self.allow_pickle)
+        reader = NetworkReader(context.device, torch.float32, allow_pickle=self.allow_pickle)
         components = self._generator(context.device)
         size_px = self.size_px or components.preset.image_size_px
         components.cells_of((size_px, size_px))
@@ -114,7 +114,7 @@ class InversionConfig:
         components.denoiser.requires_grad_(requires_grad=False)
         return components
 
-    def _encoder(self, components: Components, reader: Reader) -> ClipIdentityEncoder | None:
+    def _encoder(self, components: Components, reader: NetworkReader) -> ClipIdentityEncoder | None:
         """Return what reads the picture to keep: of the adapter, or new where it is trained."""
         if isinstance(components.image_encoder, ClipIdentityEncoder):
             return components.image_encoder
@@ -126,7 +126,7 @@ class InversionConfig:
         tower = read_image_encoder(folder, reader)
         width = components.denoiser.installation.plan.token_width
         projector = new_projector(tower.config.projection_dim, width, num_tokens=self.num_tokens)
-        encoder = join(tower, projector)
+        encoder = wrap_image_encoder(tower, projector)
         encoder.requires_grad_(requires_grad=False)
         return encoder
 
@@ -154,5 +154,7 @@ class InversionConfig:
         return [feature_distance(autoencoder_features(components.autoencoder))]
 
 
-def _frozen_unet(folder: Path | None, reader: Reader, *, name: str) -> UNet2DConditionModel | None:
+def _frozen_unet(
+    folder: Path | None, reader: NetworkReader, *, name: str
+) -> UNet2DConditionModel | None:
     return None if folder is None else read_unet(folder, reader, name=name)
