@@ -11,6 +11,8 @@ from swiftpie.training.stages.reflow import ReflowConfig
 from swiftpie.training.stages.teacher import TeacherConfig
 from swiftpie.training.stages.vsd import VsdConfig
 
+SCENES = SceneSettings(num_subjects=6)
+
 
 def mini_autoencoder() -> TrainConfig:
     """Patch autoencoder of 128 px pictures."""
@@ -37,9 +39,6 @@ def mini_repainting() -> TrainConfig:
             start="mini_one_step", num_subjects=6, pixel_weight=1.0, pixel_samples=8, tasks=tasks
         ),
     )
-
-
-SCENES = SceneSettings(num_subjects=6)
 
 
 def mini_teacher() -> TrainConfig:

@@ -4,8 +4,7 @@ from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.adapter import AdapterConfig
 from swiftpie.training.stages.adapter_settings import LossWeights, Source
 from swiftpie.training.stages.inversion_mini import MiniInversionConfig
-from swiftpie.training.stages.inversion_published import InversionWeights
-from swiftpie.training.stages.inversion_settings import InversionConfig
+from swiftpie.training.stages.inversion_published import InversionConfig, InversionWeights
 
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
 FAKE_SCORE_RATE = 1e-3  # of a low-rank change, as in arXiv:2312.05239

@@ -22,9 +22,7 @@ from swiftpie.training.losses import linear_decay, loss_of_gradient, map_loss
 from swiftpie.training.perceptual import (
     Compare,
     PromptJudge,
-    autoencoder_features,
-    feature_distance,
-    model_features,
+    perceptual_distance,
     read_judge,
 )
 from swiftpie.training.stages.adapter_examples import Examples, ExampleSource, open_examples
@@ -245,17 +243,13 @@ def build_stage(settings: AdapterSettings, device: str) -> AdapterStage:
     """
     check(settings)
     base = load_adapter_base(settings, device)
-    if settings.perceptual is None:
-        extract = autoencoder_features(base.autoencoder)
-    else:
-        extract = model_features(settings.perceptual, base.device)
     judge = None
     if settings.prompt_model is not None and settings.loss.prompt:
         judge = read_judge(settings.prompt_model, base.device)
     return AdapterStage(
         base,
         open_examples(base, settings),
-        feature_distance(extract),
+        perceptual_distance(settings.perceptual, base.autoencoder, base.device),
         settings,
         teacher=load_teacher(settings, base) if settings.loss.matching else None,
         judge=judge,
