@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.edit import EditResult
     from swiftpie.pipelines.hub.edit import SwiftEditPipeline
     from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-    from swiftpie.pipelines.request import EditRequest, FaceRequest, PersonalizeRequest, Subject
+    from swiftpie.pipelines.request import (
+        EditRequest,
+        FaceRequest,
+        PersonalizeRequest,
+        Subject,
+    )
     from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales
     from swiftpie.types import GenerationResult, Identity
 

@@ -14,7 +14,7 @@ from swiftpie.attention.semantic import SemanticAttention
 from swiftpie.images import to_pil, to_tensor
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.request import EditMode, EditSettings, Scales
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from tests.pipelines.drawing import edit
 from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 

@@ -12,7 +12,7 @@ from PIL import Image
 from swiftpie import CapabilityError, InputError, Session
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.masks import MaskRule, composite, from_noise_difference
-from swiftpie.pipelines.request import EditMode, EditSettings, Scales
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.types import Posterior
 from tests.parity.edit import photograph, rows
 from tests.pipelines.drawing import edit

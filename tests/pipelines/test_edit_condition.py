@@ -13,7 +13,7 @@ from swiftpie.data.subjects import sample_subjects
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.pipelines.edit import kept_subject, new_subject, repainting_condition
 from swiftpie.pipelines.edit_region import EditRegion, Inverted
-from swiftpie.pipelines.request import EditSettings, Scales
+from swiftpie.pipelines.settings import EditSettings, Scales
 from tests.parity.edit import photograph
 
 SIDES = ("left", "right")

@@ -36,16 +36,14 @@ from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.face import aligned_crop, face_identity
 from swiftpie.pipelines.request import (
     EditRequest,
-    EditSettings,
     FaceRequest,
-    MaskSource,
     PersonalizeRequest,
     Request,
-    Scales,
     Subject,
     as_subjects,
     source_of,
 )
+from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 from swiftpie.types import GenerationResult, Identity
 
 Picture = str | Path | bytes | Image.Image

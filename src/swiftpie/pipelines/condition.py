@@ -13,7 +13,7 @@ from swiftpie.guidance.methods.plain import Plain
 from swiftpie.layout import Layout, to_affine
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.request import Scales
+from swiftpie.pipelines.settings import Scales
 from swiftpie.types import Identity, Prompts, TextCondition
 
 FAR = 100.0  # frame coordinate of every cell for a subject that is in none

@@ -26,7 +26,8 @@ from swiftpie.pipelines.identity import (
     identity_of_frames,
     whole_picture_identity,
 )
-from swiftpie.pipelines.request import EditMode, EditRequest, EditSettings, Scales
+from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
 

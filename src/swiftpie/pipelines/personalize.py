@@ -21,7 +21,8 @@ from swiftpie.pipelines.condition import (
     subject_condition,
 )
 from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.request import MaskSource, Part, PersonalizeRequest, Scales, Subject
+from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.types import TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture

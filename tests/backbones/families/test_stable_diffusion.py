@@ -10,7 +10,8 @@ from swiftpie.attention.install import Plan
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.preset import trailing
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.request import MaskSource, Scales, Subject
+from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.settings import MaskSource, Scales
 from tests.parity import pipelines
 from tests.parity.ip_adapter import WIDTHS
 from tests.parity.pipelines import SIDE_PX, preset_of, subject

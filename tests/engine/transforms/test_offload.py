@@ -11,7 +11,7 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.engine.transforms.offload import DeviceSlot, offloaded
 from swiftpie.errors import CapabilityError
-from swiftpie.pipelines.request import EditMode, EditSettings
+from swiftpie.pipelines.settings import EditMode, EditSettings
 from tests.pipelines.tiny_editor import tiny_editor
 
 CPU = torch.device("cpu")

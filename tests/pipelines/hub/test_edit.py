@@ -54,13 +54,15 @@ def test_the_edit_is_that_of_the_function(pipe, components, photo):
 
 def test_strengths_and_mode_arrive(pipe, components, photo):
     scales = replace(Scales.for_edit(), identity_scale=0.5, background_scale=0.8, text_scale=1.5)
-    reference = edit(components, photo, PROMPT, mask=BOX, settings=EditSettings(scales=scales))
-    called = pipe(PROMPT, photo, box=BOX, identity_scale=0.5, background_scale=0.8, text_scale=1.5)
+    settings = EditSettings(scales=scales)
+    reference = edit(components, photo, PROMPT, mask=BOX, settings=settings)
+    called = pipe(PROMPT, photo, box=BOX, settings=settings)
     assert called.images[0].tobytes() == reference.image.tobytes()
     settings = EditSettings(mode=EditMode.RELEASED, seed=7)
     released = edit(components, photo, PROMPT, mask=BOX, settings=settings)
-    called = pipe(PROMPT, photo, box=BOX, mode=EditMode.RELEASED, seeds=[7])
-    assert called.images[0].tobytes() == released.image.tobytes()
+    for asked in (settings, EditSettings(mode=EditMode.RELEASED)):
+        called = pipe(PROMPT, photo, box=BOX, settings=asked, seeds=[7])
+        assert called.images[0].tobytes() == released.image.tobytes()
 
 
 @pytest.mark.parametrize("form", ["pil", "array", "flat", "tensor"])
@@ -145,10 +147,13 @@ def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
         ({"prompt": [PROMPT] * 2, "source_prompt": [SOURCE] * 3}, "prompt has 2 entries"),
         ({"prompt": []}, "prompt has 0 entries"),
         ({"box": BOX, "mask_image": Image.new("L", (128, 128), 255)}, "Give one"),
-        ({"identity_scale": 9.0}, "identity_scale"),
+        ({"settings": EditSettings(size_px=130)}, "130x130 px"),
         ({"seeds": [-1]}, "seed is -1"),
         ({"negative_prompt": "a cat"}, "without guidance"),
-        ({"guidance_scale": 2.0, "mode": EditMode.RELEASED}, "released mode"),
+        (
+            {"guidance_scale": 2.0, "settings": EditSettings(mode=EditMode.RELEASED)},
+            "released mode",
+        ),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(pipe, photo, options, message):

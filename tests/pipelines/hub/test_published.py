@@ -16,7 +16,7 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.hub.edit import SwiftEditPipeline
 from swiftpie.pipelines.hub.modules import ADAPTER
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-from swiftpie.pipelines.request import Scales
+from swiftpie.pipelines.settings import Scales
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of, subject
 from tests.pipelines.tiny_editor import tiny_editor

@@ -18,7 +18,7 @@ from swiftpie.errors import WeightsError
 from swiftpie.files import load_image
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.request import Scales
+from swiftpie.pipelines.settings import Scales
 from swiftpie.training.loop import LoopConfig, fit
 from swiftpie.training.perceptual import masked_mean, model_features
 from swiftpie.training.stages.adapter import ADAPTER_FILE

@@ -41,7 +41,8 @@ from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.request import MaskSource, Output, PersonalizeRequest, Scales, Subject
+from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Preset
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.images import to_tensor
-from swiftpie.masks import Box, MaskRule, load_mask
+from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.hub.base import (
@@ -28,7 +27,8 @@ from swiftpie.pipelines.hub.base import (
     to_output,
 )
 from swiftpie.pipelines.hub.pictures import Picture, to_picture
-from swiftpie.pipelines.request import MAX_IMAGES, EditMode, EditRequest, EditSettings, Scales
+from swiftpie.pipelines.request import MAX_IMAGES, EditRequest
+from swiftpie.pipelines.settings import EditSettings
 from swiftpie.types import Identity
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -36,10 +36,7 @@ OUTPUT_TYPES = ("pil", "np", "pt")
 
 @dataclass(frozen=True, eq=False)
 class EditCall:
-    """What `SwiftEditPipeline` is called with; a list of prompts or pictures gives one edit each.
-
-    Strengths that are None are those of the mode; see `Scales`.
-    """
+    """What `SwiftEditPipeline` is called with; lists of prompts or pictures give an edit each."""
 
     prompt: str | list[str]
     image: Picture | list[Picture]
@@ -56,30 +53,10 @@ class EditCall:
     keyword: str = ""  # what shall change, in a word; finds the mask
     box: Box | None = None  # in place of a mask
     identity: Identity | None = None  # who replaces the picture as image condition
-    identity_scale: float | None = None
-    background_scale: float | None = None
-    text_scale: float | None = None
-    mode: EditMode = EditMode.PAPER
-    rule: MaskRule | None = None  # of a mask that has to be found; None: the best known
-    seeds: Sequence[int] | None = None  # one an edit; all 0 if not given
-    size_px: int | None = None
-    keeps_outside: bool = True
+    settings: EditSettings = field(default_factory=EditSettings)
+    seeds: Sequence[int] | None = None  # one an edit; None: that of the settings
     guidance: Guidance | None = None  # a method in place of `guidance_scale`
     return_masks: bool = True
-
-    def settings(self, seed: int, preset: Preset) -> EditSettings:
-        """Return how each picture is edited with the networks of `preset`."""
-        own = Scales.for_edit(preset, mode=self.mode, has_reference=self.identity is not None)
-        names = ("identity_scale", "background_scale", "text_scale")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return EditSettings(
-            mode=self.mode,
-            rule=self.rule,
-            scales=replace(own, **given),
-            seed=seed,
-            size_px=self.size_px,
-            keeps_outside=self.keeps_outside,
-        )
 
 
 class SwiftEditPipeline(ModulesPipeline):
@@ -132,7 +109,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
         "source_prompt": call.source_prompt,
         "mask_image": call.mask_image,
         "negative_prompt": call.negative_prompt or "",
-        "seed": 0 if call.seeds is None else list(call.seeds),
+        "seed": call.settings.seed if call.seeds is None else list(call.seeds),
     }
     lengths = {name: len(one) for name, one in columns.items() if isinstance(one, list)}
     count = max(lengths.values(), default=1)
@@ -154,7 +131,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
                 keyword=call.keyword,
                 mask=call.box if mask is None else load_mask(to_picture(mask), image.size),
                 identity=call.identity,
-                settings=call.settings(seed, components.preset),
+                settings=replace(call.settings, seed=seed),
                 **steering,
             )
         )

@@ -28,14 +28,13 @@ from swiftpie.pipelines.hub.base import (
 from swiftpie.pipelines.hub.pictures import Pictures, known_subjects, pictured_subjects
 from swiftpie.pipelines.personalize import num_draws
 from swiftpie.pipelines.request import (
-    MaskSource,
     Output,
     PersonalizeRequest,
-    Scales,
     Subject,
     as_subjects,
     source_of,
 )
+from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.types import Identity, Prompts, TextCondition
 
 Generators = torch.Generator | list[torch.Generator]
