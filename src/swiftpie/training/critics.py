@@ -112,7 +112,7 @@ def middle_features(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-class Head(nn.Module):
+class ScaleHead(nn.Module):
     """Scores every cell of one scale."""
 
     def __init__(self, width: int, subject: int) -> None:
@@ -138,7 +138,7 @@ class Discriminator(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(2)
-            self.heads = nn.ModuleList(Head(width, subject) for width in widths)
+            self.heads = nn.ModuleList(ScaleHead(width, subject) for width in widths)
 
     def forward(self, features: Sequence[Tensor], subject: Tensor) -> Tensor:
         """Return one score a sample (B,), higher for photos."""
@@ -188,7 +188,7 @@ def features_of(
     return features[-NUM_SCALES:]
 
 
-def real_and_fake_terms(
+def discriminator_terms(
     discriminator: Discriminator,
     real: Sequence[Tensor],
     fake: Sequence[Tensor],

@@ -35,7 +35,6 @@ from swiftpie.training.perceptual import (
     compare_in_judge,
     picture_distance,
 )
-from swiftpie.training.stages.changes import Changes, draw_changes, mask_figures
 from swiftpie.training.stages.distillation import (
     Encoded,
     LoadedModel,
@@ -47,6 +46,7 @@ from swiftpie.training.stages.distillation import (
 )
 from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.one_step_tasks import Drops, absent_subject
+from swiftpie.training.stages.prompt_pairs import Changes, draw_changes, mask_figures
 from swiftpie.types import TextCondition
 
 VALIDATION_SEED = 2**31 - 1

@@ -98,7 +98,7 @@ def denoise(
     return sample
 
 
-def save(networks: InversionNetworks, folder: Path) -> None:
+def save_networks(networks: InversionNetworks, folder: Path) -> None:
     """Write a U-Net folder and an IP-Adapter, both as `swiftpie.load` takes them.
 
     Raises:

@@ -41,7 +41,7 @@ from swiftpie.training.stages.inversion_networks import (
     ImageBranch,
     InversionNetworks,
     denoise,
-    save,
+    save_networks,
 )
 from swiftpie.types import TextCondition
 
@@ -339,7 +339,7 @@ class InversionStage:
         """Write what `swiftpie.load` takes as `inversion` and, if trained, as `adapter`."""
         assert isinstance(network, InversionNetworks)
         folder.mkdir(parents=True, exist_ok=True)
-        save(network, folder)
+        save_networks(network, folder)
 
 
 def mismatch_prompts(
