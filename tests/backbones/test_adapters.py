@@ -4,9 +4,15 @@ import pytest
 import torch
 
 from swiftpie import ConfigError, WeightsError
-from swiftpie.backbones.adapters import MAX_LORA_SCALE, fit, join, open_adapter, write_adapter
+from swiftpie.backbones.adapters import (
+    MAX_LORA_SCALE,
+    install_adapter,
+    open_adapter,
+    wrap_image_encoder,
+    write_adapter,
+)
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.weights import Reader, read_image_encoder
+from swiftpie.backbones.weights import NetworkReader, read_image_encoder
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.face import face_identity
 from tests.backbones.tiny_models import make_image_encoder, make_pipeline
@@ -46,7 +52,7 @@ def queries(unet):
 
 def fitted(adapter):
     unet = tiny_unet("sd15")
-    fit(unet, adapter, family="sd15")
+    install_adapter(unet, adapter, family="sd15")
     return unet
 
 
@@ -99,14 +105,14 @@ def test_a_network_that_shares_its_weights_is_left_alone(folder):
     call, _ = unet_inputs(other)
     with torch.no_grad():
         before = other(**call).sample
-        fit(unet, open_adapter(adapter_file(folder, PLUS)), family="sd15")
+        install_adapter(unet, open_adapter(adapter_file(folder, PLUS)), family="sd15")
         assert torch.equal(other(**call).sample, before)
     assert queries(unet) is not queries(other)
 
 
 def test_half_precision_keeps_its_type(folder):
     unet = tiny_unet("sd15").to(torch.bfloat16)
-    fit(unet, open_adapter(adapter_file(folder, PLUS)), family="sd15")
+    install_adapter(unet, open_adapter(adapter_file(folder, PLUS)), family="sd15")
     assert {weight.dtype for weight in unet.parameters()} == {torch.bfloat16}
     assert not any(weight.requires_grad for weight in (queries(unet),))
 
@@ -125,18 +131,20 @@ def test_a_strength_without_lora_is_refused(folder):
 def test_an_adapter_of_another_family_is_refused(folder):
     opened = open_adapter(adapter_file(folder, PLUS))
     with pytest.raises(WeightsError, match="another family"):
-        fit(tiny_unet("sdxl"), opened, family="sdxl")
+        install_adapter(tiny_unet("sdxl"), opened, family="sdxl")
 
 
 def test_an_image_encoder_with_other_hidden_states_is_refused(folder, tmp_path):
     projector = open_adapter(adapter_file(folder, PLUS)).public.projector
-    reader = Reader(device="cpu", dtype=torch.float32, allow_pickle=False)
+    reader = NetworkReader(device="cpu", dtype=torch.float32, allow_pickle=False)
     other = make_image_encoder(tmp_path / "other", features=EMBEDS + 5)
     tower = read_image_encoder(other, reader)
-    assert isinstance(join(tower, projector), FaceIdentityEncoder)  # it reads no vector of CLIP
+    assert isinstance(
+        wrap_image_encoder(tower, projector), FaceIdentityEncoder
+    )  # it reads no vector of CLIP
     tower.config.hidden_size = HIDDEN + 4
     with pytest.raises(WeightsError, match="--image-encoder"):
-        join(tower, projector)
+        wrap_image_encoder(tower, projector)
 
 
 def test_written_as_our_own_it_keeps_its_version_and_tokens(folder, tmp_path):

@@ -14,7 +14,7 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import EVERYWHERE
 from swiftpie.attention.semantic import MaskRole
-from swiftpie.backbones.weights import own_memory
+from swiftpie.backbones.weights import align_memory
 from swiftpie.noise import draw_noise
 from tests.backbones.tiny_models import make_public_adapter
 from tests.parity import dense, pipelines, tiny
@@ -100,7 +100,7 @@ def bare(session, identity, folder):
         predicted = denoiser(start, 999, text, nobody, {}).sample
     else:
         unet = UNet2DConditionModel.from_pretrained(folder / "pipeline" / "unet")
-        own_memory(unet)  # where weights lie in a mapped file decides about the last bit
+        align_memory(unet)  # where weights lie in a mapped file decides about the last bit
         added = {"text_embeds": text.pooled, "time_ids": torch.tensor([[128, 128, 0, 0, 128, 128]])}
         predicted = unet(start, 999, text.hidden_states, added_cond_kwargs=added).sample
     return components.schedule.advance(start, predicted, 0)

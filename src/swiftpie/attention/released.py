@@ -1,10 +1,8 @@
 """SwiftEdit's attention as its released code computes it, to repeat that code's pictures."""
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import replace
 
 import torch
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn import functional as F
@@ -59,26 +57,7 @@ class ReleasedAttention:
         return output
 
 
-@dataclass(frozen=True)
-class ReleasedInstallation:
-    """A U-Net in released mode, and the processors to put back."""
-
-    unet: UNet2DConditionModel
-    originals: dict[str, object]
-
-    def undo(self) -> None:
-        """Put the replaced processors back, the very same objects."""
-        # set_attn_processor empties the dict that it is given.
-        self.unet.set_attn_processor(dict(self.originals))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.undo()
-
-
-def install_released(installation: Installation) -> ReleasedInstallation:
+def install_released(installation: Installation) -> Installation:
     """Replace the semantic branch of an installed U-Net; its weights go on serving.
 
     While it lasts, every call needs an even number of rows and one subject.
@@ -90,7 +69,7 @@ def install_released(installation: Installation) -> ReleasedInstallation:
         for name, semantic in installation.semantic.items()
     }
     unet.set_attn_processor({**originals, **released})
-    return ReleasedInstallation(unet, originals)
+    return replace(installation, originals=originals)
 
 
 def _controlled(

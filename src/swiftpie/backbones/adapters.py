@@ -26,7 +26,7 @@ from swiftpie.backbones.checkpoints.ip_adapter import (
 from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.weights import own_memory
+from swiftpie.backbones.weights import align_memory
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.projection import FaceVersion, Feature, Projector
 from swiftpie.models.unet import UNetDenoiser
@@ -101,7 +101,7 @@ def open_adapter(
     return replace(opened, lora_scale=lora_scale)
 
 
-def fit(
+def install_adapter(
     unet: UNet2DConditionModel,
     adapter: OpenAdapter | None,
     *,
@@ -140,14 +140,16 @@ def fit(
     return denoiser.to(device=unet.device, dtype=unet.dtype), projector
 
 
-def join(tower: CLIPVisionModelWithProjection, projector: Projector) -> ClipIdentityEncoder:
+def wrap_image_encoder(
+    tower: CLIPVisionModelWithProjection, projector: Projector
+) -> ClipIdentityEncoder:
     """Return the image encoder that an adapter reads, where `tower` is and of its type.
 
     Raises:
         WeightsError: The projector was trained on another tower.
     """
     _check_image_encoder(projector, tower.config)
-    own_memory(projector.module.to(device=tower.device, dtype=tower.dtype))
+    align_memory(projector.module.to(device=tower.device, dtype=tower.dtype))
     encoder = (
         FaceIdentityEncoder(tower, projector)
         if projector.face_width
@@ -164,7 +166,7 @@ def with_defaults(preset: Preset, adapter: OpenAdapter | None) -> Preset:
 
 
 def write_adapter(path: Path, components: Components) -> None:
-    """Write what `fit` and `join` put around public networks as an adapter of our own.
+    """Write the branches and the projector around public networks as an adapter of our own.
 
     Raises:
         InputError: `path` exists, or its folder cannot be written to.
@@ -229,9 +231,7 @@ def _fill(denoiser: UNetDenoiser, adapter: OpenAdapter, *, family: str) -> Proje
         WeightsError: They were made for another U-Net or plan.
     """
     if adapter.public is None:
-        installation = denoiser.installation
-        loaded = load_adapter(adapter.path, installation=installation, family=family)
-        return loaded.projector
+        return load_adapter(adapter.path, installation=denoiser.installation, family=family)
     load_into(adapter.public, denoiser.installation)
     return adapter.public.projector
 

@@ -39,10 +39,13 @@ class Components:
     fingerprint: str  # sha256 of all weights
     # What a session draws in, as whoever computes wants it.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
+    execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Where the networks run, so where their inputs are made."""
+        if self.execution_device is not None:
+            return self.execution_device
         weight: torch.Tensor = next(self.denoiser.installation.network.parameters())
         return weight.device
 
@@ -93,18 +96,6 @@ class Components:
                 f"{Capability.PERSONALIZE}. Load it with `adapter=`."
             )
         return self.image_encoder
-
-
-@dataclass(frozen=True, eq=False)
-class Offloaded(Components):
-    """Networks that rest in main memory and run elsewhere."""
-
-    execution_device: torch.device
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks run, so where their inputs are made."""
-        return self.execution_device
 
 
 class Family(ABC):

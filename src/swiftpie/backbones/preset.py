@@ -51,11 +51,11 @@ class Preset:
     is_commercial: bool | None  # None: it depends on who you are; read the licence
     family: str  # which networks, so which adapters fit: a name in `components.FAMILIES`
     image_size_px: int
-    latent_channels: int
-    latent_cell_px: int
     timesteps: tuple[float, ...]  # whole ones but for flows, which know all in (0, 1000]
     prediction_type: Prediction
-    capabilities: frozenset[Capability]
+    latent_channels: int = 4  # Stable Diffusion's
+    latent_cell_px: int = 8  # side of what a latent cell shows
+    capabilities: frozenset[Capability] = frozenset({Capability.PERSONALIZE})
     kind: WeightsKind = WeightsKind.PIPELINE
     file: str | None = None  # the weights inside the source; None for the layout of diffusers
     base: str | None = None  # hub repository of the other networks; None if all are in the source

@@ -38,7 +38,7 @@ SAMPLES, SAMPLE_BYTES = 256, 64 << 10
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class NetworkReader:
     """Reads networks in the layout of diffusers, and notes which files, for the fingerprint."""
 
     device: str
@@ -75,12 +75,12 @@ class Reader:
             dtype=self.dtype,
             allow_pickle=self.allow_pickle,
         ).to(self.device)
-        own_memory(network)
+        align_memory(network)
         return network
 
 
 def read_unet(
-    folder: Path, reader: Reader, *, name: str = "unet", weights: Path | None = None
+    folder: Path, reader: NetworkReader, *, name: str = "unet", weights: Path | None = None
 ) -> UNet2DConditionModel:
     """Return a U-Net; `weights` is a file in place of the folder's own."""
 
@@ -93,7 +93,7 @@ def read_unet(
     return unet
 
 
-def read_image_encoder(folder: Path, reader: Reader) -> CLIPVisionModelWithProjection:
+def read_image_encoder(folder: Path, reader: NetworkReader) -> CLIPVisionModelWithProjection:
     """Return CLIP's vision tower."""
 
     def build(place: Path) -> nn.Module:
@@ -297,7 +297,7 @@ def _count_positions(network: nn.Module) -> None:
             network.get_submodule(path).register_buffer(leaf, counted, persistent=False)
 
 
-def own_memory(network: nn.Module) -> None:
+def align_memory(network: nn.Module) -> None:
     """Copy weights out of the file that they are mapped from where they lie badly in it.
 
     There a tensor may start anywhere, and how it is aligned decides how its sums are rounded; with

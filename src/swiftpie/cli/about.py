@@ -11,13 +11,13 @@ import typer
 from swiftpie import __version__
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.cli.console import examples, print_json, write_table
+from swiftpie.cli.licences import ANSWERS
 from swiftpie.cli.options import AsJson, CommercialOnly
 from swiftpie.engine.transform import TRANSFORMS
 from swiftpie.errors import CapabilityError
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-COMMERCIAL = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
 app = typer.Typer()
 presets_app = typer.Typer(name="presets")
@@ -72,7 +72,7 @@ def show(
     if as_json or above["as_json"]:
         print_json(facts)
         return
-    facts["is_commercial"] = COMMERCIAL[preset.is_commercial]
+    facts["is_commercial"] = ANSWERS[preset.is_commercial]
     write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
 
 
@@ -157,7 +157,7 @@ def _row(preset: Preset) -> tuple[str, ...]:
         str(preset.image_size_px),
         str(len(preset.timesteps)),
         _spell(_capabilities(preset)),
-        f"{COMMERCIAL[preset.is_commercial]}: {preset.licence}",
+        f"{ANSWERS[preset.is_commercial]}: {preset.licence}",
     )
 
 

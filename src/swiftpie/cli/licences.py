@@ -14,7 +14,7 @@ from swiftpie.cli.options import AsJson, CommercialOnly, Fields, with_fields
 from swiftpie.errors import ConfigError
 from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
 
-ANSWERS = {True: "yes", False: "no", None: "depends"}
+ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
 RENDERED = ("evaluate stickers", "evaluate pairs", "evaluate ablations", "evaluate grid")
 COMMANDS = (

@@ -36,8 +36,7 @@ class FoldedUpsampling(nn.Module):
         """Return (B, O, 2H, 2W) for (B, I, H, W), or what `output_size` says."""
         height, width = hidden_states.shape[2:]
         if output_size is not None and tuple(output_size) != (2 * height, 2 * width):
-            other: Tensor = self.inner(hidden_states, output_size)
-            return other
+            return self.inner(hidden_states, output_size)
         bias = self.inner.conv.bias
         return F.conv_transpose2d(hidden_states, self.weight, bias, stride=2, padding=1)
 
@@ -67,8 +66,7 @@ class HalvedGate(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Return (B, T, D') for (B, T, D)."""
-        value: Tensor = self.value(hidden_states)
-        return value * F.gelu(self.gate(hidden_states))
+        return self.value(hidden_states) * F.gelu(self.gate(hidden_states))
 
 
 class ChannelwiseNorm(nn.Module):
@@ -86,15 +84,12 @@ class ChannelwiseNorm(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Return (B, C, ...) for the same."""
         if hidden_states.ndim != 4 or hidden_states[0, 0].numel() < FEW_PIXELS:
-            normalised: Tensor = self.inner(hidden_states)
-            return normalised
+            return self.inner(hidden_states)
         centred = hidden_states - self._by_group(hidden_states)
         # The mean is taken off first: the difference of two sums of squares would be inexact.
         deviation = torch.rsqrt(self._by_group(centred * centred) + self.inner.eps)
-        return (
-            centred * (deviation * self.inner.weight[:, None, None])
-            + self.inner.bias[:, None, None]
-        )
+        scale, shift = (one[:, None, None] for one in (self.inner.weight, self.inner.bias))
+        return centred * (deviation * scale) + shift
 
     def _by_group(self, values: Tensor) -> Tensor:
         """Return the mean over a group's pixels for each of its channels, (B, C, 1, 1)."""
@@ -118,8 +113,7 @@ class BoundedUpsampling(nn.Module):
 
     def forward(self, hidden_states: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Return (B, O, 2H, 2W) for (B, I, H, W), or what `output_size` says."""
-        doubled: Tensor = self.inner(hidden_states, output_size)
-        return doubled.clamp(-NO_BOUND, NO_BOUND)
+        return self.inner(hidden_states, output_size).clamp(-NO_BOUND, NO_BOUND)
 
 
 def with_openvino_layers(network: object) -> Any:  # noqa: ANN401 - the same kind of network
@@ -136,10 +130,10 @@ def with_openvino_layers(network: object) -> Any:  # noqa: ANN401 - the same kin
 
 
 def _halves(layer: nn.Linear) -> tuple[nn.Linear, nn.Linear]:
-    made = []
+    halves = []
     for weight, bias in zip(layer.weight.chunk(2), layer.bias.chunk(2), strict=True):
         width, inputs = weight.shape
         half = nn.Linear(inputs, width, device="meta")
         half.weight, half.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
-        made.append(half.requires_grad_(requires_grad=False))
-    return made[0], made[1]
+        halves.append(half.requires_grad_(requires_grad=False))
+    return halves[0], halves[1]

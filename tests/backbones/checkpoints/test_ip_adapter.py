@@ -15,7 +15,7 @@ from swiftpie.backbones.checkpoints.ip_adapter import (
     semantic_tensors,
 )
 from swiftpie.backbones.checkpoints.safe import flatten, write_tensors
-from swiftpie.backbones.weights import Reader, read_unet
+from swiftpie.backbones.weights import NetworkReader, read_unet
 from tests.parity.ip_adapter import (
     BOUND,
     FILES,
@@ -306,7 +306,7 @@ def test_layouts_are_not_mixed_up(released):
 def test_a_network_is_read_from_its_folder(tmp_path, is_pickle):
     unet = tiny_unet("sd21")
     unet.save_pretrained(tmp_path, safe_serialization=not is_pickle)
-    again = read_unet(tmp_path, Reader("cpu", torch.float32, allow_pickle=is_pickle))
+    again = read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=is_pickle))
     call, _ = unet_inputs(unet)
     assert torch.equal(again(**call).sample, unet(**call).sample)
     assert not any(parameter.requires_grad for parameter in again.parameters())
@@ -314,16 +314,16 @@ def test_a_network_is_read_from_its_folder(tmp_path, is_pickle):
 
 def test_a_folder_without_one_complete_network_is_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"no config\.json"):
-        read_unet(tmp_path, Reader("cpu", torch.float32, allow_pickle=False))
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
     unet = tiny_unet("sd21")
     unet.save_config(tmp_path)
     tensors = unet.state_dict()
     tensors.pop("conv_out.bias")
     with pytest.raises(WeightsError, match="no weights"):
-        read_unet(tmp_path, Reader("cpu", torch.float32, allow_pickle=False))
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
     save_file(tensors, tmp_path / "diffusion_pytorch_model.safetensors")
     with pytest.raises(WeightsError, match=r"conv_out\.bias"):
-        read_unet(tmp_path, Reader("cpu", torch.float32, allow_pickle=False))
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(WeightsError):
-        read_unet(tmp_path, Reader("cpu", torch.float32, allow_pickle=False))
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))

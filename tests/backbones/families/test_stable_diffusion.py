@@ -1,19 +1,28 @@
-"""Stable Diffusion presets, tiny and random: what their networks draw."""
+"""Stable Diffusion presets, tiny and random: what is loaded, what is refused, what they draw."""
 
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
+import swiftpie
+from swiftpie import CapabilityError, ConfigError, WeightsError
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan
-from swiftpie.backbones.components import FAMILIES
-from swiftpie.backbones.preset import trailing
+from swiftpie.backbones.components import FAMILIES, load_components
+from swiftpie.backbones.preset import WeightsKind, trailing
+from swiftpie.backbones.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import MaskSource, Scales
+from tests.backbones import tiny_models
 from tests.parity import pipelines
-from tests.parity.ip_adapter import WIDTHS
+from tests.parity.ip_adapter import EMBEDS, WIDTHS
 from tests.parity.pipelines import SIDE_PX, preset_of, subject
 
 NAMES = ("sd15", "sd21", "sdxl")
@@ -121,3 +130,303 @@ def test_without_a_prompt_others_read_an_empty_one(session):
     empty = session.components.text.encode([""])
     null = FAMILIES.get("sd15").null_text(session.components.text)
     assert all(torch.equal(one, other) for one, other in zip(null, empty, strict=True))
+
+
+UNET_FILE = "diffusion_pytorch_model.safetensors"
+NOWHERE = "hub:swiftpie/there-is-no-such-repository"
+QUERY = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q"
+SDXL_QUERY = QUERY.replace("blocks.0", "blocks.1", 1)
+
+
+def unet_of(session):
+    return session.components.denoiser.unet.state_dict()
+
+
+def lora_of(family):
+    return preset_of(family, kind=WeightsKind.LORA, file="x", base="swiftpie/nothing")
+
+
+def unet_preset(family, **changes):
+    return preset_of(family, kind=WeightsKind.UNET, file="x", base="swiftpie/nothing", **changes)
+
+
+def test_the_public_function_loads_a_folder_of_a_known_preset(place):
+    session = swiftpie.load("sd-turbo", weights=str(place / "sd21" / "pipeline"), offline=True)
+    assert session.components.preset.name == "sd-turbo"
+    with pytest.raises(CapabilityError, match="adapter="):
+        session.encode_identity(subject())
+
+
+def test_only_known_choices_are_taken(place):
+    with pytest.raises(TypeError, match="wieghts"):
+        swiftpie.load("mini", wieghts=place)
+    with pytest.raises(ConfigError, match="adapter"):
+        swiftpie.load("mini", adapter=place / "sd21" / "own.safetensors")
+
+
+def test_choices_without_effect_are_refused(place):
+    weights = place / "sd21" / "pipeline"
+    with pytest.raises(ConfigError, match="whole pipeline"):
+        load_components(preset_of("sd21"), weights=weights, base=weights)
+    with pytest.raises(ConfigError, match="--adapter"):
+        load_components(preset_of("sd21"), weights=weights, image_encoder=place / "sd21/encoder")
+
+
+def test_an_adapter_of_ours_brings_plan_strengths_and_timestep(opened):
+    components = opened("sd21").components
+    assert components.preset.defaults == {"identity_scale": 0.8, "detail_scale": 0.6}
+    assert components.denoiser.reference_step.timestep == 100
+    layers = components.denoiser.installation.detail_layers
+    assert layers
+    assert not any(name.startswith("down") for name in layers)
+    assert all(float(layer.gate.min()) == 0.5 for layer in layers.values())
+
+
+def test_a_public_adapter_speaks_in_every_layer_and_needs_no_reference_features(opened):
+    session = opened("sd21", "public")
+    installation = session.components.denoiser.installation
+    assert all(layer.is_active for layer in installation.semantic.values())
+    assert session.encode_identity(subject()).keys == {}
+
+
+def test_the_half_precision_variant_is_read_for_half_precision(copied):
+    whole = load_file(copied / "unet" / UNET_FILE)
+    half = {name: tensor.half() * 2 for name, tensor in whole.items()}
+    save_file(half, copied / "unet" / "diffusion_pytorch_model.fp16.safetensors")
+    name = next(iter(whole))
+    for dtype, expected in ((torch.float32, whole[name]), (torch.bfloat16, 2 * whole[name])):
+        loaded = load_components(preset_of("sd21"), weights=copied, dtype=dtype)
+        found = loaded.denoiser.unet.state_dict()[name]
+        torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.01)
+
+
+def test_shards_are_joined_and_a_lost_one_is_named(place, opened, copied):
+    shutil.rmtree(copied / "unet")
+    unet = opened("sd21", None).components.denoiser.unet
+    original = place / "sd21" / "pipeline" / "unet"
+    UNet2DConditionModel.from_pretrained(original).save_pretrained(
+        copied / "unet", max_shard_size="200KB"
+    )
+    assert not (copied / "unet" / UNET_FILE).exists()
+    loaded = load_components(preset_of("sd21"), weights=copied).denoiser.unet
+    assert all(torch.equal(loaded.state_dict()[k], v) for k, v in unet.state_dict().items())
+    next((copied / "unet").glob("*-00002-of*")).unlink()
+    with pytest.raises(WeightsError, match="00002-of"):
+        load_components(preset_of("sd21"), weights=copied)
+
+
+def test_a_unet_file_or_folder_replaces_that_of_the_base(place, opened):
+    folder = place / "sd21"
+    base = folder / "pipeline"
+    expected = load_file(folder / "other_unet" / UNET_FILE)
+    plain = unet_of(opened("sd21", None))
+    for weights in (folder / "other_unet", folder / "other_unet" / UNET_FILE):
+        found = unet_of(opened("sd21", preset=unet_preset("sd21"), weights=weights, base=base))
+        assert torch.equal(found[f"{QUERY}.weight"], expected[f"{QUERY}.weight"])
+        assert not torch.equal(found[f"{QUERY}.weight"], plain[f"{QUERY}.weight"])
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_a_lora_is_added_to_the_weights_of_the_base(place, opened, family):
+    pytest.importorskip("peft")
+    file = place / family / "lora.safetensors"
+    base = place / family / "pipeline"
+    query = SDXL_QUERY if family == "sdxl" else QUERY
+    lora, key = load_file(file), f"lora_unet_{query.replace('.', '_')}"
+    change = lora[f"{key}.lora_up.weight"] @ lora[f"{key}.lora_down.weight"]
+    plain, session = (
+        opened(family, None),
+        opened(family, preset=lora_of(family), weights=file, base=base),
+    )
+    found, before = unet_of(session), unet_of(plain)
+    assert not any("lora" in name for name in found)
+    torch.testing.assert_close(found[f"{query}.weight"], before[f"{query}.weight"] + change)
+    assert session.personalize(session.encode_identity(subject()), "a cube").images
+
+
+def test_a_lora_of_another_network_is_refused(place):
+    pytest.importorskip("peft")
+    for family in ("sd15", "sdxl"):
+        weights = place / family / "lora.safetensors"
+        with pytest.raises(WeightsError, match="LoRA"):
+            load_components(lora_of("sd21"), weights=weights, base=place / "sd21" / "pipeline")
+    with pytest.raises(WeightsError, match="LoRA"):
+        load_components(
+            lora_of("sd21"),
+            weights=place / "sd21" / "pipeline" / "unet" / UNET_FILE,
+            base=place / "sd21" / "pipeline",
+        )
+
+
+def test_names_of_older_files_are_understood(copied):
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    vae = load_file(copied / "vae" / UNET_FILE)
+    renamed = {}
+    for name, tensor in vae.items():
+        new = next((part for part in old if f".{part}." in name), None)
+        renamed[name.replace(new, old[new]) if new else name] = tensor
+    assert renamed.keys() != vae.keys()
+    save_file(renamed, copied / "vae" / UNET_FILE)
+    text = copied / "text_encoder" / "model.safetensors"
+    bare = {name.removeprefix("text_model."): t for name, t in load_file(text).items()}
+    for prefix in ("", "text_model."):
+        names = {f"{prefix}{name}": tensor for name, tensor in bare.items()}
+        save_file(names | {f"{prefix}embeddings.position_ids": torch.arange(77)[None]}, text)
+        loaded = load_components(preset_of("sd21"), weights=copied)
+        assert loaded.text.encoder.embeddings.position_ids.tolist() == [list(range(77))]
+
+
+def test_the_inversion_network_is_read_and_leaves_the_fingerprint_alone(place, opened):
+    plain, inverting = opened("sd21"), opened("sd21", inversion=place / "sd21" / "other_unet")
+    assert inverting.components.fingerprint == plain.components.fingerprint
+    text = inverting.components.text.encode(["a cube"])
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert inverting.components.inverter()(latents, text).std() > 0
+    with pytest.raises(WeightsError, match="same family"):
+        opened("sdxl", inversion=place / "sd21" / "other_unet")
+
+
+@pytest.mark.parametrize("family", ["sd21", "sdxl"])
+def test_a_picture_is_edited_with_an_inversion_network(place, opened, family):
+    session = opened(family, inversion=place / family / "other_unet")
+    photo = Image.new("RGB", (64, 64), "red")
+    result = session.edit(photo, "a blue cone", mask=(0.25, 0.25, 0.75, 0.75))
+    before, after = np.asarray(photo), np.asarray(result.image)
+    is_inside = np.asarray(result.region) > 0
+    assert is_inside.any()
+    assert np.array_equal(before[~is_inside], after[~is_inside])
+    assert not np.array_equal(before[is_inside], after[is_inside])
+
+
+@pytest.mark.parametrize("folder", ["unet", "vae", "text_encoder", "tokenizer"])
+def test_a_missing_folder_is_named(copied, folder):
+    shutil.rmtree(copied / folder)
+    with pytest.raises(WeightsError, match=folder):
+        load_components(preset_of("sd21"), weights=copied)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(WeightsError, match=r"nothing.*does not exist"):
+        load_components(preset_of("sd21"), weights=tmp_path / "nothing")
+
+
+def test_a_truncated_file_is_refused(copied):
+    file = copied / "vae" / UNET_FILE
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="cut short"):
+        load_components(preset_of("sd21"), weights=copied)
+
+
+@pytest.mark.parametrize("network", ["unet", "vae", "text_encoder"])
+def test_weights_are_never_made_up(copied, network):
+    file = next((copied / network).glob("*.safetensors"))
+    tensors = load_file(file)
+    lost = sorted(tensors)[3]
+    del tensors[lost]
+    save_file(tensors, file)
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_components(preset_of("sd21"), weights=copied)
+
+
+def test_a_pickle_is_read_only_where_that_is_allowed(copied, opened):
+    file = copied / "unet" / UNET_FILE
+    torch.save(load_file(file), copied / "unet" / "diffusion_pytorch_model.bin")
+    file.unlink()
+    with pytest.raises(WeightsError, match="--allow-pickle"):
+        load_components(preset_of("sd21"), weights=copied)
+    loaded = load_components(preset_of("sd21"), weights=copied, allow_pickle=True)
+    expected = unet_of(opened("sd21", None))
+    assert torch.equal(
+        loaded.denoiser.unet.state_dict()["conv_in.weight"], expected["conv_in.weight"]
+    )
+
+
+def test_a_preset_that_is_a_pickle_says_so_before_it_is_downloaded():
+    preset = unet_preset("sdxl", source=NOWHERE, needs_pickle=True)
+    with pytest.raises(WeightsError, match="--allow-pickle"):
+        load_components(preset, offline=True)
+
+
+@pytest.mark.parametrize("kind", list(WeightsKind))
+def test_offline_names_the_repository_and_the_way_out(kind):
+    preset = preset_of("sd21", source=NOWHERE, kind=kind, file="x.safetensors", base="swiftpie/no")
+    with pytest.raises(WeightsError, match=r"there-is-no-such-repository.*weights="):
+        load_components(preset, offline=True)
+
+
+def test_a_base_that_is_not_here_is_named(place):
+    weights = place / "sd21" / "other_unet"
+    with pytest.raises(WeightsError, match=r"swiftpie/nothing.*--base"):
+        load_components(unet_preset("sd21"), weights=weights, offline=True)
+    with pytest.raises(WeightsError, match=r"does not exist.*`base`"):
+        load_components(unet_preset("sd21"), weights=weights, base=place / "no")
+
+
+def test_local_presets_say_what_to_get():
+    with pytest.raises(WeightsError, match=r"sbv2_0.5.*weights="):
+        swiftpie.load("swiftbrush-v2", offline=True)
+
+
+@pytest.mark.parametrize("adapter", ["own", "public"])
+def test_an_adapter_of_another_family_is_refused(place, adapter):
+    other = place / "sd15" / f"{adapter}.safetensors"
+    with pytest.raises(WeightsError, match=r"another family|for 'sd15'"):
+        load_components(
+            preset_of("sd21"),
+            weights=place / "sd21" / "pipeline",
+            adapter=other,
+            image_encoder=place / "sd15" / "encoder",
+        )
+
+
+def test_weights_of_another_family_are_refused(place):
+    for ours, theirs in (("sd21", "sdxl"), ("sdxl", "sd21")):
+        with pytest.raises(WeightsError):
+            load_components(preset_of(ours), weights=place / theirs / "pipeline")
+
+
+def test_an_adapter_without_or_with_the_wrong_image_encoder_is_refused(place, opened, tmp_path):
+    weights, adapter = place / "sd21" / "pipeline", place / "sd21" / "public.safetensors"
+    with pytest.raises(WeightsError, match="--image-encoder"):
+        load_components(preset_of("sd21"), weights=weights, adapter=adapter, offline=True)
+    other = tiny_models.make_image_encoder(tmp_path / "other", features=EMBEDS + 5)
+    with pytest.raises(WeightsError, match="ViT-H and ViT-bigG"):
+        opened("sd21", "public", image_encoder=other)
+
+
+def test_fingerprints_tell_weights_adapters_and_types_apart(opened, copied):
+    sessions = [
+        opened("sd21"),
+        opened("sd21", "public"),
+        opened("sd21", dtype=torch.bfloat16),
+        opened("sd21", None),
+    ]
+    file = copied / "unet" / UNET_FILE
+    changed = load_file(file)
+    changed["conv_in.weight"][0, 0, 0, 0] += 1e-3
+    save_file(changed, file)
+    sessions.append(opened("sd21", weights=copied))
+    assert len({session.components.fingerprint for session in sessions}) == len(sessions)
+    assert opened("sd21").components.fingerprint == sessions[0].components.fingerprint
+
+
+def test_identities_go_to_files_and_back(opened, tmp_path):
+    session = opened("sd21")
+    identity = session.encode_identity(subject())
+    session.save_identity(identity, tmp_path / "subject.spid")
+    again = session.load_identity(tmp_path / "subject.spid")
+    pictures = [session.personalize(one, "a cube", seed=0).images[0] for one in (identity, again)]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+    assert pictures[0].size == (SIDE_PX, SIDE_PX)
+
+
+def test_large_files_are_told_apart_by_samples(tmp_path):
+    found = set()
+    for name, place in (("a", None), ("b", 0), ("c", WHOLE_BYTES), ("same as c", WHOLE_BYTES)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(WHOLE_BYTES + 1)  # a hole, which takes no room on the disk
+            if place is not None:
+                file.seek(place)
+                file.write(b"x")
+        found.add(fingerprint_files({"unet": tmp_path / name}, settings=""))
+    assert len(found) == 3

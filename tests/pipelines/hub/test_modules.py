@@ -12,8 +12,7 @@ import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError
 from swiftpie.backbones.preset import PRESETS, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of
-from swiftpie.pipelines.hub.modules import scheduler_of, take_apart
-from swiftpie.pipelines.hub.offload import KeepingOffload
+from swiftpie.pipelines.hub.modules import KeepingOffload, scheduler_of, take_apart
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
 from swiftpie.schedules import Renoise
 from tests.pipelines.tiny_editor import tiny_editor

@@ -33,15 +33,6 @@ class AdapterSettings:
     defaults: Mapping[str, float]  # recommended strengths by name
 
 
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """What `load_adapter` returns; the weights of both branches are in the installation."""
-
-    projector: Projector
-    settings: AdapterSettings
-    fingerprint: str  # sha256 of settings and tensors
-
-
 def save_adapter(
     path: str | Path,
     *,
@@ -51,8 +42,8 @@ def save_adapter(
     t_ref: int,
     defaults: Mapping[str, float],
     force: bool = False,
-) -> str:
-    """Write both branches and what they were trained for; return the fingerprint.
+) -> None:
+    """Write both branches and what they were trained for.
 
     The detail branch is written for the layers that the installation's plan gives it.
 
@@ -76,10 +67,8 @@ def save_adapter(
     }
     if isinstance(projector, FacePlusProjection):
         header["face_version"] = 2 if projector.shortcut else 1
-    fingerprint = _fingerprint(header, tensors)
-    text = json.dumps(header | {"sha256": fingerprint}, sort_keys=True)
+    text = json.dumps(header | {"sha256": _fingerprint(header, tensors)}, sort_keys=True)
     write_tensors(path, tensors, metadata={KEY: text}, force=force)
-    return fingerprint
 
 
 def read_settings(path: str | Path) -> AdapterSettings:
@@ -91,8 +80,8 @@ def read_settings(path: str | Path) -> AdapterSettings:
     return _settings(_read_header(path), path)
 
 
-def load_adapter(path: str | Path, *, installation: Installation, family: str) -> Adapter:
-    """Load both branches into `installation`, all of it or nothing.
+def load_adapter(path: str | Path, *, installation: Installation, family: str) -> Projector:
+    """Load both branches into `installation`, all of it or nothing; return their projector.
 
     The detail branch falls silent in layers that the file leaves out.
 
@@ -108,8 +97,7 @@ def load_adapter(path: str | Path, *, installation: Installation, family: str) -
     tensors = read_tensors(path)
     header = _read_header(path)
     settings = _settings(header, path)
-    fingerprint = header.pop("sha256", None)
-    if fingerprint != _fingerprint(header, tensors):
+    if header.pop("sha256", None) != _fingerprint(header, tensors):
         raise WeightsError(
             f"The checksum of '{path}' does not agree with its content: it was changed or damaged. "
             "Get the file again."
@@ -124,7 +112,7 @@ def load_adapter(path: str | Path, *, installation: Installation, family: str) -
             processor.load_state_dict(detail[name], strict=True)
         else:
             torch.nn.init.zeros_(processor.gate)
-    return Adapter(projector=adapter.projector, settings=settings, fingerprint=str(fingerprint))
+    return adapter.projector
 
 
 def _read_header(path: str | Path) -> dict[str, Any]:

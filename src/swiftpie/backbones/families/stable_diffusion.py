@@ -19,10 +19,10 @@ from transformers import (
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.adapters import (
     OpenAdapter,
-    fit,
-    join,
+    install_adapter,
     open_adapter,
     with_defaults,
+    wrap_image_encoder,
     write_adapter,
 )
 from swiftpie.backbones.checkpoints.lora import fuse_lora_file
@@ -33,7 +33,7 @@ from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.backbones.sources import Sources, locate, locate_image_encoder
 from swiftpie.backbones.weights import (
     HALVES,
-    Reader,
+    NetworkReader,
     fingerprint_files,
     read_image_encoder,
     read_unet,
@@ -78,7 +78,7 @@ class StableDiffusion(Family):
         """
         preset = with_steps(preset, choices.get("steps"))
         _check_choices(preset, choices)
-        reader = Reader(
+        reader = NetworkReader(
             device=device,
             dtype=dtype_of(choices),
             allow_pickle=choices.get("allow_pickle", False),
@@ -89,7 +89,7 @@ class StableDiffusion(Family):
         text = self._read_text(sources.pipeline, reader)
         autoencoder = _read_autoencoder(sources.pipeline, reader)
         self._check_parts(preset, unet, text=text, autoencoder=autoencoder)
-        denoiser, projector = fit(
+        denoiser, projector = install_adapter(
             unet,
             adapter,
             family=self.name,
@@ -185,10 +185,12 @@ class StableDiffusion(Family):
         self._check_parts(
             preset, unet, text=self._text_of(modules), autoencoder=_widened(modules["vae"])
         )
-        denoiser, projector = fit(
+        denoiser, projector = install_adapter(
             unet, opened, family=self.name, reference=modules["reference_unet"]
         )
-        encoder = None if projector is None else join(modules["image_encoder"], projector)
+        encoder = (
+            None if projector is None else wrap_image_encoder(modules["image_encoder"], projector)
+        )
         is_same = str(unet.dtype) == modules["dtype"]
         recommended = describe(with_defaults(preset, opened))
         return self._bundle(
@@ -231,7 +233,7 @@ class StableDiffusion(Family):
             fingerprint=fingerprint,
         )
 
-    def _read_text(self, folder: Path, reader: Reader) -> Text:
+    def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
         """Return the text towers of a pipeline with their tokenizers."""
 
         def build(where: Path) -> nn.Module:
@@ -247,7 +249,7 @@ class StableDiffusion(Family):
         assert isinstance(text, TextTower), "prompts are read by CLIP"
         return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
-    def _read_unet(self, sources: Sources, reader: Reader) -> UNet2DConditionModel:
+    def _read_unet(self, sources: Sources, reader: NetworkReader) -> UNet2DConditionModel:
         folder, weights = sources.pipeline / "unet", None
         if sources.unet is not None and sources.unet.is_dir():
             folder = sources.unet
@@ -311,7 +313,7 @@ class StableDiffusionXL(StableDiffusion):
             pooled=torch.zeros_like(empty.pooled),
         )
 
-    def _read_text(self, folder: Path, reader: Reader) -> Text:
+    def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
         def build(where: Path) -> nn.Module:
             return CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(where))
 
@@ -366,7 +368,7 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             )
 
 
-def _open_adapter(choices: Choices, reader: Reader) -> OpenAdapter | None:
+def _open_adapter(choices: Choices, reader: NetworkReader) -> OpenAdapter | None:
     chosen = choices.get("adapter")
     if chosen is None:
         return None
@@ -379,22 +381,22 @@ def _open_adapter(choices: Choices, reader: Reader) -> OpenAdapter | None:
     )
 
 
-def _read_reference(reader: Reader, choices: Choices) -> UNet2DConditionModel | None:
+def _read_reference(reader: NetworkReader, choices: Choices) -> UNet2DConditionModel | None:
     folder = choices.get("reference")
     return None if folder is None else read_unet(Path(folder), reader, name="reference")
 
 
 def _read_encoder(
-    pipeline: Path, reader: Reader, projector: Projector, choices: Choices
+    pipeline: Path, reader: NetworkReader, projector: Projector, choices: Choices
 ) -> ClipIdentityEncoder:
     folder = pipeline / IMAGE_ENCODER
     if choices.get("image_encoder") is not None or not folder.is_dir():
         folder = locate_image_encoder(projector, choices, prefers_half=reader.dtype in HALVES)
-    return join(read_image_encoder(folder, reader), projector)
+    return wrap_image_encoder(read_image_encoder(folder, reader), projector)
 
 
 def _read_inversion(
-    unet: UNet2DConditionModel, reader: Reader, choices: Choices
+    unet: UNet2DConditionModel, reader: NetworkReader, choices: Choices
 ) -> UNetInversion | None:
     """Return the inversion network; it is left out of the fingerprint, identities do without it.
 
@@ -415,7 +417,7 @@ def _read_inversion(
     return UNetInversion(inversion)
 
 
-def _read_autoencoder(folder: Path, reader: Reader) -> PublicAutoencoder:
+def _read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
     """Return the autoencoder of a pipeline, large or tiny."""
 
     def build(place: Path) -> nn.Module:

@@ -1,6 +1,6 @@
 """DMD2: Stable Diffusion XL in 1 or 4 steps by matching distributions."""
 
-from swiftpie.backbones.preset import SDXL_BASE, Capability, Preset, WeightsKind, by_name
+from swiftpie.backbones.preset import SDXL_BASE, Preset, WeightsKind, by_name
 
 
 def _preset(
@@ -22,11 +22,8 @@ def _preset(
         is_commercial=False,
         family="sdxl",
         image_size_px=1024,
-        latent_channels=4,
-        latent_cell_px=8,
         timesteps=timesteps,
         prediction_type="epsilon",
-        capabilities=frozenset({Capability.PERSONALIZE}),
         renoise="lcm",
         needs_pickle=needs_pickle,
     )

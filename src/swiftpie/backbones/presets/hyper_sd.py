@@ -3,7 +3,6 @@
 from swiftpie.backbones.preset import (
     SD15_BASE,
     SDXL_BASE,
-    Capability,
     Preset,
     Renoise,
     WeightsKind,
@@ -37,11 +36,8 @@ def _preset(
         is_commercial=None,  # what its LICENSE.md says now was not to be read
         family=family,
         image_size_px=SIZES_PX[family],
-        latent_channels=4,
-        latent_cell_px=8,
         timesteps=timesteps,
         prediction_type="epsilon",
-        capabilities=frozenset({Capability.PERSONALIZE}),
         renoise=renoise,
         eta=eta,
     )

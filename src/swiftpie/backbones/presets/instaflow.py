@@ -1,6 +1,6 @@
 """InstaFlow: Stable Diffusion 1.5 straightened into a flow of one step."""
 
-from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.backbones.preset import Preset
 
 PRESET = Preset(
     name="instaflow",
@@ -10,10 +10,7 @@ PRESET = Preset(
     is_commercial=False,
     family="sd15",
     image_size_px=512,
-    latent_channels=4,
-    latent_cell_px=8,
     timesteps=(1000,),
     prediction_type="flow",
-    capabilities=frozenset({Capability.PERSONALIZE}),
     noise_scale="flow",
 )

@@ -3,7 +3,6 @@
 from swiftpie.backbones.preset import (
     SD15_BASE,
     SDXL_BASE,
-    Capability,
     Preset,
     WeightsKind,
     by_name,
@@ -22,11 +21,8 @@ def _preset(family: str, *, repository: str, base: str, image_size_px: int) -> P
         is_commercial=True,  # openrail++ allows it, with limits on what for
         family=family,
         image_size_px=image_size_px,
-        latent_channels=4,
-        latent_cell_px=8,
         timesteps=(999,),
         prediction_type="epsilon",
-        capabilities=frozenset({Capability.PERSONALIZE}),
         renoise="lcm",
     )
 

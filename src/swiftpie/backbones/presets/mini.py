@@ -11,7 +11,6 @@ PRESET = Preset(
     family="tiny",
     image_size_px=128,
     latent_channels=32,
-    latent_cell_px=8,
     timesteps=(999,),
     more_steps=(2, 4),
     prediction_type="sample",

@@ -2,7 +2,6 @@
 
 from swiftpie.backbones.preset import (
     SDXL_BASE,
-    Capability,
     Prediction,
     Preset,
     WeightsKind,
@@ -23,11 +22,8 @@ def _preset(num_steps: int, *, file: str, prediction_type: Prediction, summary: 
         is_commercial=True,  # openrail++ allows it, with limits on what for
         family="sdxl",
         image_size_px=1024,
-        latent_channels=4,
-        latent_cell_px=8,
         timesteps=trailing(num_steps),
         prediction_type=prediction_type,
-        capabilities=frozenset({Capability.PERSONALIZE}),
         noise_scale="sigma",
     )
 

@@ -11,12 +11,9 @@ PRESETS = by_name(
         is_commercial=False,
         family="sd21",
         image_size_px=512,
-        latent_channels=4,
-        latent_cell_px=8,
         # The authors' script rounds the share of signal at 999 to 0.0047; this is exact, 0.00466.
         timesteps=(999,),
         prediction_type="epsilon",
-        capabilities=frozenset({Capability.PERSONALIZE}),
     ),
     Preset(
         name="swiftbrush-v2",
@@ -27,8 +24,6 @@ PRESETS = by_name(
         is_commercial=None,
         family="sd21",
         image_size_px=512,
-        latent_channels=4,
-        latent_cell_px=8,
         timesteps=(999,),
         prediction_type="epsilon",
         capabilities=frozenset({Capability.PERSONALIZE, Capability.EDIT}),

@@ -188,8 +188,8 @@ def _leaves(nested: Nested, kind: type) -> Iterator[Any]:
 def _settings(part: object) -> dict[str, Any]:
     """Return type and plain attributes of a layer or of a processor of attention."""
     plainly = (bool, int, float, str, Enum, tuple)
-    found = {k: repr(v) for k, v in vars(part).items() if isinstance(v, plainly)}
+    settings = {k: repr(v) for k, v in vars(part).items() if isinstance(v, plainly)}
     config = getattr(part, "config", None)
     if isinstance(config, Mapping):
-        found |= {k: repr(v) for k, v in config.items() if not k.startswith("_")}
-    return {**found, "type": type(part).__qualname__}
+        settings |= {k: repr(v) for k, v in config.items() if not k.startswith("_")}
+    return {**settings, "type": type(part).__qualname__}

@@ -189,9 +189,9 @@ class Graph:
         return request
 
     def _emptied(self, request: "_Request") -> tuple[Tensor, ...]:
-        found = tuple(one.clone() for one in request.outputs)
+        outputs = tuple(one.clone() for one in request.outputs)
         self._idle.append(request)
-        return found
+        return outputs
 
 
 class _Request:
@@ -246,17 +246,15 @@ class GraphStore:
             for path in self.folder.glob(f"*/{GRAPH}")
             if not path.parent.match(TEMPORARY)
         ]
-        newest = sorted(graphs, key=lambda one: (one.name == keep, _used(one)), reverse=True)
+        newest = sorted(
+            graphs, key=lambda one: (one.name == keep, (one / GRAPH).stat().st_mtime), reverse=True
+        )
         total = 0
         for place, one in enumerate(newest):
             total += sum(file.stat().st_size for file in one.iterdir())
             if place and total > self.max_bytes:
                 logger.info("'%s' is removed; the folder is full.", one)
                 shutil.rmtree(one, ignore_errors=True)
-
-
-def _used(folder: Path) -> float:
-    return (folder / GRAPH).stat().st_mtime
 
 
 def _digest(facts: list[str]) -> str:

@@ -108,9 +108,8 @@ class OpenvinoDenoiser(WrappedDenoiser):
         notes: Notes,
     ) -> Prediction:
         """Predict; of the notes only the inline mask is written. See `Denoiser`."""
-        told = torch.tensor(timestep)
-        outputs = self._graphs.call(self._function, latents, told, text, condition)
-        sample, mask, *inline = outputs
+        arguments = (latents, torch.tensor(timestep), text, condition)
+        sample, mask, *inline = self._graphs.call(self._function, *arguments)
         if inline:
             notes[INLINE_MASK] = inline[0]
         return Prediction(sample, mask)

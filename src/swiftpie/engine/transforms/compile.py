@@ -14,7 +14,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
-from swiftpie.backbones.components import Components, Offloaded
+from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform, Turn
 from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser, module_of, predict
 from swiftpie.errors import CapabilityError
@@ -37,7 +37,7 @@ def apply(components: Components) -> Components:
     Raises:
         CapabilityError: The networks are offloaded.
     """
-    if isinstance(components, Offloaded):
+    if components.execution_device is not None:
         raise CapabilityError(
             "'compile' and 'offload' were asked for together. Compiled graphs need weights that "
             "stay where they are. Leave one of the two out."
@@ -128,8 +128,10 @@ class CompiledDenoiser(WrappedDenoiser):
         notes: Notes,
     ) -> Prediction:
         """Predict; of the notes only the inline mask is written. See `Denoiser`."""
-        told = torch.tensor(timestep, device=latents.device)  # a number would be part of the graph
-        sample, mask, *inline = self._predict(latents, told, text, condition)
+        number = torch.tensor(
+            timestep, device=latents.device
+        )  # a number would be part of the graph
+        sample, mask, *inline = self._predict(latents, number, text, condition)
         if inline:
             notes[INLINE_MASK] = inline[0].clone()
         return Prediction(sample=sample.clone(), subject_mask=mask.clone())

@@ -6,25 +6,25 @@ follow each other in any order, and accelerate neither locks nor cleans up after
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from swiftpie.backbones.components import Components, Offloaded
+from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform, Turn
 from swiftpie.engine.wrappers import shared_copy, with_networks, with_text_encoders
 from swiftpie.errors import CapabilityError
 from swiftpie.models.text import PromptEncoder
 from swiftpie.types import TextCondition
 
-HOME = "cpu"
+OFFLOAD_DEVICE = "cpu"
 ENTRANCE_DEPTH = 2  # pipelines call networks, or parts of autoencoders one level further in
 
 
-def apply(components: Components) -> Offloaded:
+def apply(components: Components) -> Components:
     """Return components whose networks are on their device only while they run.
 
     Raises:
@@ -38,7 +38,7 @@ def apply(components: Components) -> Offloaded:
     return offloaded(components, components.device)
 
 
-def offloaded(components: Components, device: torch.device) -> Offloaded:
+def offloaded(components: Components, device: torch.device) -> Components:
     """Return components whose large networks come to `device` only while they run.
 
     The layout predictor is small and stays.
@@ -47,7 +47,7 @@ def offloaded(components: Components, device: torch.device) -> Offloaded:
     encoders = nn.ModuleList()
 
     def collected(encoder: nn.Module) -> nn.Module:
-        encoders.append(shared_copy(encoder).to(HOME))
+        encoders.append(shared_copy(encoder).to(OFFLOAD_DEVICE))
         return encoders[-1]
 
     text = OffloadedText(with_text_encoders(components.text, collected), encoders, slot)
@@ -56,11 +56,11 @@ def offloaded(components: Components, device: torch.device) -> Offloaded:
     for detail in denoiser.installation.detail.values():  # references are projected from outside
         for projection in (detail.to_k_ref, detail.to_v_ref):
             _hook(denoiser, slot, before=projection)
-    return Offloaded(**{**vars(made), "text": text}, execution_device=device)
+    return replace(made, text=text, execution_device=device)
 
 
 class DeviceSlot:
-    """The room for one network on the device; the next one sends the last one home."""
+    """The room for one network on the device, which goes back when the next one comes."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -91,7 +91,7 @@ class DeviceSlot:
         if self._network is network:
             return
         if self._network is not None:
-            self._network.to(HOME)
+            self._network.to(OFFLOAD_DEVICE)
         self._network = None  # should the device have too little memory
         network.to(self.device)
         self._network = network
@@ -116,8 +116,8 @@ class OffloadedText:
 
 
 def _offloaded(network: nn.Module, slot: DeviceSlot) -> nn.Module:
-    """Return `network` at home, to come whenever it or a part of it is called."""
-    network = network.to(HOME)
+    """Return `network` in main memory, to come whenever it or a part of it is called."""
+    network = network.to(OFFLOAD_DEVICE)
     for name, part in network.named_modules():
         if name.count(".") < ENTRANCE_DEPTH:
             _hook(network, slot, before=part)

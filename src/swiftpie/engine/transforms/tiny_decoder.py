@@ -9,7 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.weights import Reader
+from swiftpie.backbones.weights import NetworkReader
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
 from swiftpie.errors import CapabilityError, WeightsError
@@ -43,23 +43,22 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
         CapabilityError: The preset's own autoencoder is a tiny one already.
         WeightsError: TAESD is not in the cache, or damaged.
     """
-    preset, autoencoder = components.preset, components.autoencoder
+    preset, autoencoder = components.preset, module_of(components.autoencoder)
     repository = components.family.tiny_autoencoder
-    if repository is None or _is_tiny(autoencoder):
+    is_tiny = isinstance(getattr(autoencoder, "network", None), AutoencoderTiny)
+    if repository is None or is_tiny:
         raise CapabilityError(
             f"Preset {preset.name!r} was loaded with {asked_by!r}, and its own autoencoder is a "
             "tiny one already. A preset with Stable Diffusion's is needed. Leave it out."
         )
-    weight = next(module_of(autoencoder).parameters())
-    reader = Reader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)
+    weight = next(autoencoder.parameters())
+    reader = NetworkReader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)
+
+    def build(folder: Path) -> nn.Module:
+        return AutoencoderTiny.from_config(AutoencoderTiny.load_config(folder))
+
     folder = _locate(repository, asked_by)
-    return LatentAutoencoder(reader.read("tiny autoencoder", folder, _build))
-
-
-def _is_tiny(autoencoder: object) -> bool:
-    return isinstance(autoencoder, LatentAutoencoder) and isinstance(
-        autoencoder.network, AutoencoderTiny
-    )
+    return LatentAutoencoder(reader.read("tiny autoencoder", folder, build))
 
 
 def _locate(repository: str, asked_by: str) -> Path:
@@ -76,10 +75,6 @@ def _locate(repository: str, asked_by: str) -> Path:
             f"on this machine. Fetch it once: hf download {repository} {' '.join(FILES)}"
         ) from error
     return Path(folder)
-
-
-def _build(folder: Path) -> nn.Module:
-    return AutoencoderTiny.from_config(AutoencoderTiny.load_config(folder))
 
 
 TRANSFORM = Transform(

@@ -3,8 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from accelerate.hooks import (  # type: ignore[import-untyped]  # accelerate is not annotated
+    CpuOffload,
+    add_hook_to_module,
+)
 from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
@@ -20,6 +24,7 @@ from diffusers import (
 )
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
+from torch import nn
 from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -254,6 +259,38 @@ def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
             f"({short_reason(error)}). A folder that `save_pretrained` wrote is needed. Get it "
             "again, or pass image_encoder=None to do without identities."
         ) from error
+
+
+class KeepingOffload(CpuOffload):  # type: ignore[misc]  # accelerate is not annotated
+    """Brings a network to where it runs and hands it its arguments, not copies of them.
+
+    Layers write notes into a dict that they are given. accelerate's own hook copies dicts on
+    their way to the device; our arguments are made there to begin with.
+    """
+
+    def pre_forward(
+        self, module: nn.Module, *args: object, **kwargs: object
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Move `module` in, and the network before it out."""
+        super().pre_forward(module)
+        return args, kwargs
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: a second network around the same weights moves with the first."""
+        return self
+
+
+def keep_arguments(module: nn.Module) -> None:
+    """Exchange the hook that offloads `module` for one that does not copy arguments."""
+    hook: Any = module._hf_hook  # noqa: SLF001 - accelerate has no other name for it
+    add_hook_to_module(module, KeepingOffload(hook.execution_device, hook.prev_module_hook))
+
+
+def wake(module: nn.Module) -> None:
+    """Bring an offloaded module to where it runs, before it is used other than by a call."""
+    hook = getattr(module, "_hf_hook", None)
+    if hook is not None:
+        hook.pre_forward(module)
 
 
 def _settings(scheduler: SchedulerMixin) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.attention.detail import DetailAttention
 from swiftpie.attention.install import Plan
 from swiftpie.attention.semantic import SemanticAttention
-from swiftpie.backbones.adapters import fit, join, open_adapter
+from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.sources import locate_image_encoder
-from swiftpie.backbones.weights import Reader, read_image_encoder
+from swiftpie.backbones.weights import NetworkReader, read_image_encoder
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import SubjectCondition
@@ -83,14 +83,14 @@ def load_adapter_base(settings: AdapterSettings, device: str) -> AdapterBase:
     assert isinstance(components.autoencoder, LatentAutoencoder)
     loaded.installation.undo()
     denoiser, projector = _start(loaded, settings, family=preset.family)
-    reader = Reader(device=device, dtype=torch.float32, allow_pickle=False)
+    reader = NetworkReader(device=device, dtype=torch.float32, allow_pickle=False)
     tower = read_tower(projector, settings.image_encoder, reader)
     projector = projector or new_projector(
         tower.config.projection_dim,
         loaded.unet.config.cross_attention_dim,
         num_tokens=settings.num_tokens,
     )
-    join(tower, projector)  # refuses a tower that the projector does not read
+    wrap_image_encoder(tower, projector)  # refuses a tower that the projector does not read
     denoiser.eval().requires_grad_(requires_grad=False)
     if settings.checkpointing:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
@@ -177,7 +177,7 @@ def _start(
         semantic=frozenset(settings.semantic),
         detail=frozenset(settings.detail),
     )
-    denoiser, projector = fit(
+    denoiser, projector = install_adapter(
         loaded.unet, adapter, family=family, plan=plan, reference=loaded.reference
     )
     _silence_inactive(denoiser)
@@ -194,7 +194,7 @@ def _silence_inactive(denoiser: UNetDenoiser) -> None:
 
 
 def read_tower(
-    projector: Projector | None, folder: Path | None, reader: Reader
+    projector: Projector | None, folder: Path | None, reader: NetworkReader
 ) -> CLIPVisionModelWithProjection:
     """Return CLIP's vision tower from `folder`, or the public one that `projector` reads.
 

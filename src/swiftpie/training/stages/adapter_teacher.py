@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import AttentionCondition
-from swiftpie.backbones.adapters import fit, join, open_adapter
-from swiftpie.backbones.weights import Reader, read_image_encoder, read_unet
+from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
+from swiftpie.backbones.weights import NetworkReader, read_image_encoder, read_unet
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.models.denoiser import read_references
 from swiftpie.models.unet import UNetDenoiser
@@ -121,18 +121,18 @@ def load_teacher(settings: AdapterSettings, base: AdapterBase) -> AdapterTeacher
         MissingExtra: peft is not installed.
     """
     unet_folder, adapter_file = parts_of(settings.teacher)
-    reader = Reader(device=str(base.device), dtype=torch.float32, allow_pickle=False)
+    reader = NetworkReader(device=str(base.device), dtype=torch.float32, allow_pickle=False)
     unet = read_unet(unet_folder, reader, name="teacher")
     _check_family(unet, base.denoiser.unet, folder=unet_folder)
     family = base.components.preset.family
-    denoiser, projector = fit(unet, open_adapter(adapter_file), family=family)
+    denoiser, projector = install_adapter(unet, open_adapter(adapter_file), family=family)
     assert projector is not None, "there is an adapter"
     if projector.face_width:
         raise CapabilityError(
             f"The teacher's adapter '{adapter_file}' reads face vectors, which photos of subjects "
             "do not have. Set stage.teacher.adapter to one that reads CLIP's features."
         )
-    encoder = join(_tower(settings.teacher, base, reader), projector)
+    encoder = wrap_image_encoder(_tower(settings.teacher, base, reader), projector)
     add_low_rank(denoiser.unet, rank=settings.teacher.rank, alpha=settings.teacher.alpha)
     if settings.checkpointing:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
@@ -178,7 +178,7 @@ def _check_family(
 
 
 def _tower(
-    teacher: TeacherSettings, base: AdapterBase, reader: Reader
+    teacher: TeacherSettings, base: AdapterBase, reader: NetworkReader
 ) -> CLIPVisionModelWithProjection:
     if teacher.image_encoder is None:
         return base.tower

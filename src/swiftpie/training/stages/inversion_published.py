@@ -13,10 +13,10 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.backbones.adapters import join
+from swiftpie.backbones.adapters import wrap_image_encoder
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.weights import Reader, read_unet
+from swiftpie.backbones.weights import NetworkReader, read_unet
 from swiftpie.data.photographs import WholePhotos, open_whole_photos
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.images import contact_sheet, to_pil
@@ -100,7 +100,7 @@ class InversionConfig:
                 "stage.terms.score is above 0 and there is no stage.teacher. The score term needs "
                 "a multi-step U-Net. Set its folder, or set the weight to 0."
             )
-        reader = Reader(context.device, torch.float32, allow_pickle=self.allow_pickle)
+        reader = NetworkReader(context.device, torch.float32, allow_pickle=self.allow_pickle)
         components = self._generator(context.device)
         size_px = self.size_px or components.preset.image_size_px
         components.cells_of((size_px, size_px))
@@ -133,7 +133,7 @@ class InversionConfig:
         components.denoiser.requires_grad_(requires_grad=False)
         return components
 
-    def _encoder(self, components: Components, reader: Reader) -> ClipIdentityEncoder | None:
+    def _encoder(self, components: Components, reader: NetworkReader) -> ClipIdentityEncoder | None:
         """Return what reads the picture to keep: of the adapter, or new where it is trained."""
         if isinstance(components.image_encoder, ClipIdentityEncoder):
             return components.image_encoder
@@ -142,7 +142,7 @@ class InversionConfig:
         tower = read_tower(None, self.image_encoder, reader)
         width = components.denoiser.installation.plan.token_width
         projector = new_projector(tower.config.projection_dim, width, num_tokens=self.num_tokens)
-        encoder = join(tower, projector)
+        encoder = wrap_image_encoder(tower, projector)
         encoder.requires_grad_(requires_grad=False)
         return encoder
 
@@ -356,5 +356,5 @@ def mismatch_prompts(
     return [bad if chance < share else good for good, bad, chance in triples]
 
 
-def _frozen_unet(folder: Path | None, reader: Reader, *, name: str) -> UNet2DConditionModel | None:
+def _frozen_unet(folder: Path | None, reader: NetworkReader, *, name: str) -> UNet2DConditionModel | None:
     return None if folder is None else read_unet(folder, reader, name=name)

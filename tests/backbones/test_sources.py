@@ -1,0 +1,46 @@
+"""A preset by its public name, from the cache that hub downloads leave, without a network."""
+
+import pytest
+from huggingface_hub import constants
+from PIL import Image
+
+import swiftpie
+from swiftpie.errors import WeightsError
+from tests.backbones import tiny_models
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A tiny pipeline as a folder, and as a snapshot in the cache of the hub."""
+    root = tmp_path_factory.mktemp("hub")
+    tiny_models.make_pipeline(root / "pipeline", "sd21")
+    tiny_models.make_own_adapter(root / "own.safetensors", "sd21")
+    repository = root / "home" / "hub" / "models--stabilityai--sd-turbo"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(REVISION)
+    (repository / "snapshots").mkdir()
+    (repository / "snapshots" / REVISION).symlink_to(root / "pipeline")
+    return root
+
+
+def load(root, **options):
+    parts = {"adapter": root / "own.safetensors", "image_encoder": root / "encoder"}
+    return swiftpie.load("sd-turbo", **parts, **options)
+
+
+def test_a_cached_repository_loads_by_its_name_offline(root, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root / "home" / "hub"))
+    pictures = []
+    for session in (load(root, offline=True), load(root, weights=root / "pipeline")):
+        identity = session.encode_identity(Image.new("RGBA", (64, 64), (255, 0, 0, 254)))
+        result = session.personalize(identity, "a red cube", seed=3, size_px=(64, 64))
+        pictures.append(result.images[0].tobytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_without_a_cache_the_repository_is_named(root, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root / "empty" / "hub"))
+    with pytest.raises(WeightsError, match="stabilityai/sd-turbo"):
+        load(root, offline=True)
