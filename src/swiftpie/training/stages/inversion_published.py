@@ -356,5 +356,7 @@ def mismatch_prompts(
     return [bad if chance < share else good for good, bad, chance in triples]
 
 
-def _frozen_unet(folder: Path | None, reader: NetworkReader, *, name: str) -> UNet2DConditionModel | None:
+def _frozen_unet(
+    folder: Path | None, reader: NetworkReader, *, name: str
+) -> UNet2DConditionModel | None:
     return None if folder is None else read_unet(folder, reader, name=name)
