@@ -154,16 +154,9 @@ def tiny_unet(
     embedding_width: int,
     class_width: int,
 ) -> UNet2DConditionModel:
-    """Return a U-Net of two levels whose every block reads the text.
+    """Return a U-Net of two levels, each with its width and heads, whose blocks all read the text.
 
-    Args:
-        in_channels: Of what it sees.
-        out_channels: Of what it says.
-        widths: Channels of each level.
-        heads: Of the attention of each level.
-        text_width: Of the text's states.
-        embedding_width: Of the embedding that all blocks read.
-        class_width: Of the vector that goes into this embedding besides the timestep.
+    All blocks read an embedding of the timestep and of a vector of `class_width`, too.
     """
     return UNet2DConditionModel(
         in_channels=in_channels,
@@ -254,8 +247,7 @@ def align(
         cells: Latent rows and columns of the picture.
     """
     size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
-    frame = torch.cat([pixels, mask], dim=1)
-    placed = warp(frame, to_affine(layout), size)
+    placed = warp(torch.cat([pixels, mask], dim=1), to_affine(layout), size)
     shape = placed[:, 3:]
     latents = autoencoder.encode(placed[:, :3])
     is_covered = F.max_pool2d(shape, CELL_PX) > 0
