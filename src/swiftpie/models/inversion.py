@@ -113,7 +113,7 @@ class UNetInversion(nn.Module):
     def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return the inverted noise in float32; see `Inversion`."""
         dtype = self.unet.dtype
-        told = {"cells": tuple(latents.shape[-2:])} if self.is_thinned else None
+        {"cells": tuple(latents.shape[-2:])} if self.is_thinned else None
         noise: Tensor = self.unet(
             latents.to(dtype),
             INVERSION_TIMESTEP,
