@@ -13,11 +13,11 @@ from swiftpie.backbones.components import Components
 from swiftpie.data.scenes import SCENES
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
+from swiftpie.evaluation.benchmarks.scenes import StickerCase, evidence_of
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
-from swiftpie.evaluation.case import Case
-from swiftpie.evaluation.judges import Panel, load_panel
-from swiftpie.evaluation.metric import METRICS, Evidence
-from swiftpie.evaluation.regions import psnr
+from swiftpie.evaluation.case import METRICS
+from swiftpie.evaluation.judges import Networks
+from swiftpie.evaluation.metrics.pixels import psnr
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.pipelines.request import Subject
 from swiftpie.types import Identity
@@ -50,14 +50,14 @@ class Material:
     """Subjects, prompts and pictures."""
 
     benchmark: StickerBenchmark
-    cases: Sequence[Case]
+    cases: Sequence[StickerCase]
 
-    def picture(self, case: Case) -> tuple[Image.Image, Image.Image]:
+    def picture(self, case: StickerCase) -> tuple[Image.Image, Image.Image]:
         """Return a reference and its mask, as a user would give them."""
         pixels, mask = self.benchmark.reference(case)
         return to_pil(pixels)[0], mask_to_pil(mask)[0]
 
-    def views(self, case: Case, count: int) -> tuple[list[Image.Image], list[Image.Image]]:
+    def views(self, case: StickerCase, count: int) -> tuple[list[Image.Image], list[Image.Image]]:
         """Return so many references of one subject with their masks: turned and mirrored ones."""
         pictures, masks = [], []
         for number in range(count):
@@ -149,7 +149,7 @@ class Contender:
         return found
 
 
-def moved(case: Case, ahead: int) -> str:
+def moved(case: StickerCase, ahead: int) -> str:
     """Return a prompt that puts the subject of `case` into another scene."""
     names = [scene.name for scene in SCENES]
     scene = SCENES[(names.index(case.scene) + ahead) % len(SCENES)]
@@ -182,31 +182,25 @@ def compare_pictures(
 ) -> list[Fidelity]:
     """Draw the first cases of `material` by every engine; each encodes the subjects itself."""
     benchmark = material.benchmark
-    panel = load_panel(benchmark.codes, *benchmark.gallery())
+    networks = Networks(panel=benchmark.panel())
     judged = {}
     for engine, components in engines.items():
         tell(f"judging {num_cases} pictures of {engine}")
         session = Session(components)
         judged[engine] = [
-            _judge(session, material, case, panel) for case in material.cases[:num_cases]
+            _judge(session, material, case, networks) for case in material.cases[:num_cases]
         ]
     return [_summary(engine, judged[engine], judged[EAGER]) for engine in engines]
 
 
 @torch.no_grad()
-def _judge(session: Session, material: Material, case: Case, panel: Panel) -> _Judged:
+def _judge(session: Session, material: Material, case: StickerCase, networks: Networks) -> _Judged:
     reference, cover = material.picture(case)
     identity = session.encode_identity(reference, masks=cover)
     picture = to_tensor(session.personalize(identity, case.prompt, seed=case.seed).images[0])
     truth = material.benchmark.truth(case)
-    evidence = Evidence(
-        case,
-        case.code,
-        picture,
-        truth.pixels,
-        mask=truth.mask,
-        found=None,
-        panel=panel,
+    evidence = evidence_of(
+        case, case.code, picture, truth.pixels, truth.mask, None, networks=networks
     )
     verdicts = {name: METRICS.get(name).score(evidence) or 0.0 for name in JUDGED}
     return _Judged(picture, verdicts)
@@ -214,8 +208,7 @@ def _judge(session: Session, material: Material, case: Case, panel: Panel) -> _J
 
 def _summary(engine: str, judged: Sequence[_Judged], plain: Sequence[_Judged]) -> Fidelity:
     pairs = list(zip(judged, plain, strict=True))
-    everywhere = torch.ones_like(judged[0].picture[:, :1])
-    distances = [psnr(one.picture, other.picture, everywhere) for one, other in pairs]
+    distances = [psnr(one.picture, other.picture) for one, other in pairs]
     return Fidelity(
         engine,
         num_cases=len(judged),

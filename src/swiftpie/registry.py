@@ -51,6 +51,10 @@ class Registry(Generic[T]):
         """Every object by name, in the order of `names()`; imports all of them."""
         return {name: self.get(name) for name in self.names()}
 
+    def offered(self) -> tuple[str, ...]:
+        """Names that other distributions add, sorted."""
+        return tuple(sorted({*self._offered().names} - {*self._modules()}))
+
     def _modules(self) -> dict[str, str]:
         """Map each name to the dotted name of the module that defines it."""
         modules: dict[str, str] = {}

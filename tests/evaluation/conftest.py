@@ -1,17 +1,18 @@
 import pytest
 import torch
 
-import swiftpie
 from swiftpie.data.subjects import sample_subjects
+from swiftpie.evaluation.benchmarks.edit_cases import DEAL_SIZE
+from swiftpie.evaluation.benchmarks.edits import EditBenchmark
 from swiftpie.evaluation.benchmarks.pairs import PairBenchmark
+from swiftpie.evaluation.benchmarks.scenes import StickerCase, SubjectDrawer
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
-from swiftpie.evaluation.case import Case
-from swiftpie.evaluation.folder import Folder, Run
-from swiftpie.evaluation.generate import generate
-from swiftpie.evaluation.judges import load_panel
-from swiftpie.evaluation.metric import Evidence
+from swiftpie.evaluation.case import Evidence, Expected
+from swiftpie.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
+from swiftpie.evaluation.judges import Networks
+from swiftpie.evaluation.run import Results, Run, draw
 
-NUM_CASES, NUM_ATTRIBUTED, NUM_PAIRS = 3, 2, 2
+NUM_CASES, NUM_ATTRIBUTED, NUM_PAIRS, NUM_EDITS = 3, 2, 2, 6
 
 
 @pytest.fixture(scope="package")
@@ -20,22 +21,22 @@ def benchmark():
 
 
 @pytest.fixture(scope="package")
-def panel(benchmark):
-    return load_panel(benchmark.codes, *benchmark.gallery())
+def networks(benchmark):
+    return Networks(panel=benchmark.panel())
 
 
 @pytest.fixture(scope="package")
-def session():
-    return swiftpie.load("mini")
+def dealt(benchmark):
+    """Three plain and two attributed cases."""
+    return [*benchmark.cases(NUM_CASES), *benchmark.attributed_cases(NUM_ATTRIBUTED)]
 
 
 @pytest.fixture(scope="package")
-def drawn(session, benchmark, tmp_path_factory):
-    """A folder with all pictures of three plain and two attributed cases; do not change it."""
-    folder = Folder(tmp_path_factory.mktemp("evaluation"))
-    cases = [*benchmark.cases(NUM_CASES), *benchmark.attributed_cases(NUM_ATTRIBUTED)]
-    list(generate(session, benchmark, cases, folder=folder))
-    return folder
+def drawn(session, benchmark, dealt, tmp_path_factory):
+    """A folder with all pictures of these; do not change it."""
+    results = Results(tmp_path_factory.mktemp("evaluation"))
+    list(draw(benchmark, dealt, SubjectDrawer(session, benchmark), results=results))
+    return results
 
 
 @pytest.fixture(scope="package")
@@ -46,14 +47,40 @@ def pairs():
 @pytest.fixture(scope="package")
 def drawn_pairs(session, pairs, tmp_path_factory):
     """A folder with all pictures of two pairs; do not change it."""
-    folder = Folder(tmp_path_factory.mktemp("pairs"))
-    list(generate(session, pairs, pairs.cases(NUM_PAIRS), folder=folder))
-    return folder
+    results = Results(tmp_path_factory.mktemp("pairs"))
+    drawer = SubjectDrawer(session, pairs)
+    list(draw(pairs, pairs.cases(NUM_PAIRS), drawer, results=results))
+    return results
+
+
+@pytest.fixture(scope="package")
+def edits():
+    return EditBenchmark(sample_subjects())
+
+
+@pytest.fixture(scope="package")
+def dealt_edits(edits):
+    """One deal, which holds every kind of edit."""
+    return edits.cases(DEAL_SIZE)
+
+
+@pytest.fixture(scope="package")
+def answers(edits, dealt_edits):
+    return {case.name: edits.answer(case) for case in dealt_edits}
+
+
+@pytest.fixture(scope="package")
+def drawn_edits(edits, tmp_path_factory):
+    """A folder in which the exact target was the edit, and the source the baseline."""
+    results = Results(tmp_path_factory.mktemp("edits"))
+    drawer = EditDrawer(TargetEditor(), edits, SourceEditor())
+    list(draw(edits, edits.cases(NUM_EDITS), drawer, results=results))
+    return results
 
 
 @pytest.fixture
 def case():
-    return Case(
+    return StickerCase(
         name="0000-1f980-night",
         code="1f980",
         subject="crab",
@@ -74,6 +101,23 @@ def evidence(case):
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1
     grey = torch.zeros(1, 3, 32, 32)
+    expected = Expected(where=mask, subject=case.code, scene=case.scene)
+    return Evidence(picture=grey, truth=grey, mask=mask, expected=expected)
+
+
+@pytest.fixture
+def edit_evidence():
+    """A grey picture, edited without a flaw: its left half is lighter."""
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., :16] = 1
+    source = torch.zeros(1, 3, 32, 32)
+    target = source + 0.5 * mask
     return Evidence(
-        case=case, code=case.code, picture=grey, truth=grey, mask=mask, found=None, panel=None
+        picture=target,
+        source=source,
+        truth=target,
+        mask=mask,
+        claimed=mask,
+        redrawn={"reconstruction": source, "from-noise": source, "uncomposed": source},
+        time_ms=3.0,
     )

@@ -4,9 +4,10 @@ import json
 import pytest
 
 from swiftpie.errors import InputError
+from swiftpie.evaluation.case import Row
 from swiftpie.evaluation.compare import compare, read_figures
+from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.report import summarise
-from swiftpie.evaluation.score import Row
 
 STUDENT = {
     "psnr": {"model": 18.0, "truth": 60.0},
@@ -20,18 +21,26 @@ TEACHER = {
 }
 
 
-def report_of(case, run, scores, **changes):
-    return summarise([Row(case, scores)], run=dataclasses.replace(run, **changes), gallery_size=9)
+@pytest.fixture
+def report_of(benchmark, case, run):
+    """Reports scores of one case, or of as many equal ones."""
+
+    def summarise_one(scores, *, count=1, **changes):
+        changed = dataclasses.replace(run, **changes)
+        rows = [Row(case, scores)] * count
+        return summarise(benchmark, rows, run=changed, networks=Networks())
+
+    return summarise_one
 
 
 @pytest.fixture
-def student(case, run):
-    return report_of(case, run, STUDENT, weights="s", num_steps=1)
+def student(report_of):
+    return report_of(STUDENT, weights="s", num_steps=1)
 
 
 @pytest.fixture
-def teacher(case, run):
-    return report_of(case, run, TEACHER, weights="t", num_steps=8, preset="mini-teacher")
+def teacher(report_of):
+    return report_of(TEACHER, weights="t", num_steps=8, preset="mini-teacher")
 
 
 def test_the_ratio_is_student_over_teacher(student, teacher):
@@ -45,8 +54,8 @@ def test_a_report_is_its_own_equal(student):
     assert all(row.ratio == 1 for row in compare(student, student).ratios)
 
 
-def test_metrics_of_one_report_alone_are_left_out(student, case, run):
-    fewer = report_of(case, run, {"psnr": {"model": 20.0}})
+def test_metrics_of_one_report_alone_are_left_out(student, report_of):
+    fewer = report_of({"psnr": {"model": 20.0}})
     assert [row.name for row in compare(student, fewer).ratios] == ["psnr"]
 
 
@@ -88,18 +97,18 @@ def test_a_missing_report_is_an_input_error(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"data": "other"}, {"benchmark": "pairs"}])
-def test_reports_on_other_cases_are_not_compared(case, run, student, change):
+def test_reports_on_other_cases_are_not_compared(report_of, student, change):
     with pytest.raises(InputError, match="differs"):
-        compare(student, report_of(case, run, TEACHER, **change))
+        compare(student, report_of(TEACHER, **change))
 
 
-def test_reports_on_more_cases_are_not_compared(case, run, student):
-    twice = summarise([Row(case, TEACHER)] * 2, run=run, gallery_size=9)
+def test_reports_on_more_cases_are_not_compared(report_of, student):
+    twice = report_of(TEACHER, count=2)
     with pytest.raises(InputError, match="number of cases"):
         compare(student, twice)
 
 
-def test_reports_without_a_common_metric_are_not_compared(case, run, student):
-    other = report_of(case, run, {"mask-iou": {"model": 0.9}})
+def test_reports_without_a_common_metric_are_not_compared(report_of, student):
+    other = report_of({"mask-iou": {"model": 0.9}})
     with pytest.raises(InputError, match="in common"):
         compare(student, other)

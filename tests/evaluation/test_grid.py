@@ -3,12 +3,12 @@ from PIL import Image
 
 from swiftpie.data.scenes import SCENES
 from swiftpie.errors import ConfigError
-from swiftpie.evaluation.grid import deal, deal_scenes, draw_rows, labelled_sheet
+from swiftpie.evaluation.grid import draw_rows, labelled_sheet
 
 
 def test_the_seed_deals_subjects_and_scenes_in_the_order_of_the_cases(benchmark):
-    scenes = deal_scenes(benchmark, 3)
-    rows = deal(benchmark, num_subjects=4, scenes=scenes)
+    scenes = benchmark.first_scenes(3)
+    rows = benchmark.grid(num_subjects=4, scenes=scenes)
     first = benchmark.cases(4)
     assert [row[0].code for row in rows] == [case.code for case in first]
     assert scenes == [case.scene for case in first[:3]]
@@ -18,7 +18,7 @@ def test_the_seed_deals_subjects_and_scenes_in_the_order_of_the_cases(benchmark)
 
 def test_prompts_change_in_their_scene_alone(benchmark):
     names = [scene.name for scene in SCENES]
-    row = deal(benchmark, num_subjects=1, scenes=names)[0]
+    row = benchmark.grid(num_subjects=1, scenes=names)[0]
     same = {
         case.scene: case
         for case in benchmark.cases(benchmark.num_pairs())
@@ -29,13 +29,13 @@ def test_prompts_change_in_their_scene_alone(benchmark):
 
 def test_more_than_there_is_is_refused(benchmark):
     with pytest.raises(ConfigError, match="13 held-out subjects"):
-        deal(benchmark, num_subjects=13, scenes=["beach"])
+        benchmark.grid(num_subjects=13, scenes=["beach"])
     with pytest.raises(ConfigError, match="25 scenes"):
-        deal_scenes(benchmark, 25)
+        benchmark.first_scenes(25)
 
 
 def test_a_row_is_the_reference_and_a_picture_a_case(session, benchmark):
-    cases = deal(benchmark, num_subjects=1, scenes=["beach", "snow"])
+    cases = benchmark.grid(num_subjects=1, scenes=["beach", "snow"])
     row = next(draw_rows(session, benchmark, cases))
     assert len(row) == 3
     assert row[0] == benchmark.known(cases[0][0])["reference"]

@@ -1,39 +1,121 @@
-"""One item of a benchmark."""
+"""What is judged: cases, the evidence about their pictures, and metrics that read it."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.evaluation.judges import Networks
+from swiftpie.faces.face import Face
+from swiftpie.images import to_pil
+from swiftpie.registry import Registry
+
+MIN_SHARE = 0.01  # of the pixels: less is too little to compare
 
 
-class CaseKind(StrEnum):
-    """What a case asks for, which decides the metrics that apply to it."""
+class Case(Protocol):
+    """One item of a benchmark; a dataclass of strings and numbers."""
 
-    PLAIN = "plain"  # a subject in a scene
-    ATTRIBUTED = "attributed"  # and one attribute
-    PAIR = "pair"  # two subjects in a scene
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Unique in its benchmark; the stem of its files."""
+
+
+C_co = TypeVar("C_co", bound=Case, covariant=True)
 
 
 @dataclass(frozen=True)
-class Case:
-    """Subject, scene and the seed that together determine one right picture."""
+class Row(Generic[C_co]):
+    """The scores of one case; a metric that does not apply to it is absent."""
 
-    name: str  # unique in its benchmark; also the stem of its files
-    code: str  # the subject in its pack; of two subjects, the left one
-    subject: str  # its name in words
-    scene: str  # name in `swiftpie.data.scenes.SCENES`
-    prompt: str
-    seed: int
-    attribute: str = ""  # the only one that the prompt asks for, as judges spell it
-    other_code: str = ""  # the right one of two subjects
-    other_subject: str = ""
+    case: C_co
+    scores: Mapping[str, Mapping[str, float]]  # by metric, then by candidate
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Expected:
+    """What judges should see in a candidate; what is empty is not asked for."""
+
+    where: Tensor  # (1, 1, H, W) around which they look for subject and attribute
+    subject: str = ""  # code of the subject there
+    others: frozenset[str] = frozenset()  # codes of those it must not be taken for
+    gone: str = ""  # code of the subject that must no longer be there
+    scene: str = ""
+    attribute: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Kept:
+    """The subject that an edit shall leave alone."""
+
+    code: str
+    before: Tensor  # (1, 1, H, W) where it is in the source
+    after: Tensor  # and in the truth; 0 where it is gone
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """A candidate beside all that its case knows; what a benchmark does not know is None.
+
+    Pictures are (1, 3, H, W) in [-1, 1], masks (1, 1, H, W) in [0, 1].
+    """
+
+    picture: Tensor  # the candidate
+    truth: Tensor | None = None  # the exact answer
+    source: Tensor | None = None  # what was edited
+    mask: Tensor | None = None  # the subject in the truth, or where an edit changes the picture
+    claimed: Tensor | None = None  # the same as the candidate's maker says
+    region: Tensor | None = None  # that was found for rescaling, (1, 1, h, w)
+    redrawn: Mapping[str, Tensor] = field(default_factory=dict)  # by name, see `editors.REDRAWN`
+    prompt: str = ""
+    style: str = ""  # that the prompt asks for
+    expected: Expected | None = None
+    kept: Kept | None = None
+    face: Face | None = None  # the main one that the candidate shows
+    person: Face | None = None  # whose face it should be, as the judge of faces sees it
+    time_ms: float | None = None
+    networks: Networks = field(default_factory=Networks)
 
     @property
-    def kind(self) -> CaseKind:
-        """What the case asks for."""
-        if self.other_code:
-            return CaseKind.PAIR
-        return CaseKind.ATTRIBUTED if self.attribute else CaseKind.PLAIN
+    def image(self) -> Image.Image:
+        """The candidate, RGB."""
+        return to_pil(self.picture)[0]
 
     @property
-    def codes(self) -> tuple[str, ...]:
-        """The subjects, from left to right."""
-        return (self.code, self.other_code) if self.other_code else (self.code,)
+    def outside(self) -> Tensor | None:
+        """Where nothing should change, 0 or 1; None if that is next to nothing."""
+        return None if self.mask is None else _large_enough((self.mask <= 0).to(self.mask))
+
+    @property
+    def inside(self) -> Tensor | None:
+        """Where the picture should change, 0 or 1; None if that is next to nothing."""
+        return None if self.mask is None else _large_enough((self.mask > 0).to(self.mask))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One number a candidate; averages belong to the report."""
+
+    title: str
+    unit: str = ""  # "%" for shares in [0, 1], which are shown times 100
+    higher_is_better: bool | None = True  # None: neither is
+    score: Callable[[Evidence], float | None]  # None where the evidence says nothing about it
+    leaves_out: tuple[str, ...] = ()  # candidates that it would be wrong to judge
+    needs: str = ""  # field of `Networks`
+    is_relative: bool = False  # the report gives the mean as a share of the truth's mean
+
+
+METRICS: Registry[Metric] = Registry(
+    package="swiftpie.evaluation.metrics",
+    attribute="METRIC",
+    family_attribute="METRICS",
+    entry_point_group="swiftpie.metrics",
+)
+
+
+def _large_enough(region: Tensor) -> Tensor | None:
+    return region if float(region.mean()) >= MIN_SHARE else None

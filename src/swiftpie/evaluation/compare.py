@@ -1,30 +1,16 @@
 """Two reports side by side: what a student keeps of its teacher."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 from swiftpie.errors import InputError
-from swiftpie.evaluation.folder import Run
-from swiftpie.evaluation.report import Figure, format_value, label
-
-
-class Figures(Protocol):
-    """What a comparison needs of a report."""
-
-    @property
-    def run(self) -> Run:
-        """What was judged."""
-
-    @property
-    def figures(self) -> Sequence[Figure]:
-        """The model's own numbers."""
+from swiftpie.evaluation.report import Figure, Report, as_json, format_value, label
+from swiftpie.evaluation.run import Run
 
 
 @dataclass(frozen=True)
-class SavedFigures:
+class Figures:
     """The figures of a `report.json`."""
 
     run: Run
@@ -38,7 +24,7 @@ class Ratio:
     name: str
     title: str
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     student: float
     teacher: float
     truth: float | None
@@ -55,7 +41,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """Return one JSON object."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+        return as_json(asdict(self))
 
     def to_markdown(self) -> str:
         """Return a table with one line a metric; arrows point to the better side."""
@@ -64,7 +50,7 @@ class Comparison:
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def compare(student: Figures, teacher: Figures) -> Comparison:
+def compare(student: Figures | Report, teacher: Figures | Report) -> Comparison:
     """Return the ratio of student to teacher for every metric that both reports have.
 
     Raises:
@@ -83,7 +69,7 @@ def compare(student: Figures, teacher: Figures) -> Comparison:
     return Comparison(student.run.preset, teacher.run.preset, ratios)
 
 
-def read_figures(path: Path) -> SavedFigures:
+def read_figures(path: Path) -> Figures:
     """Read what `compare` needs from a `report.json`, or from the folder that holds it.
 
     Raises:
@@ -93,7 +79,7 @@ def read_figures(path: Path) -> SavedFigures:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         figures = tuple(Figure(**figure) for figure in found["figures"])
-        return SavedFigures(Run(**found["run"]), figures)
+        return Figures(Run(**found["run"]), figures)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"'{file}' holds no figures of an evaluation. A report.json that `swiftpie evaluate` "
@@ -101,7 +87,7 @@ def read_figures(path: Path) -> SavedFigures:
         ) from error
 
 
-def _check_same_cases(student: Figures, teacher: Figures) -> None:
+def _check_same_cases(student: Figures | Report, teacher: Figures | Report) -> None:
     """Make sure that both reports judged the same cases.
 
     Raises:
@@ -144,4 +130,5 @@ def _cells(row: Ratio) -> tuple[str, ...]:
     shown = [format_value(value, row.unit) for value in (row.student, row.teacher)]
     ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
     truth = "" if row.truth is None else format_value(row.truth, row.unit)
-    return (label(row), *shown, ratio, truth)
+    name = label(row.title, row.unit, higher_is_better=row.higher_is_better)
+    return (name, *shown, ratio, truth)

@@ -1,64 +1,21 @@
 """A grid of held-out subjects and scenes, dealt by a seed and not picked, with labels."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from PIL import Image, ImageDraw, ImageFont
 
-from swiftpie.data.scenes import SCENES
 from swiftpie.engine.session import Session
-from swiftpie.errors import ConfigError
+from swiftpie.evaluation.benchmarks.scenes import StickerCase
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
-from swiftpie.evaluation.case import Case
 
 LABEL_PX = 14  # size of the letters
 MARGIN_PX = 4
 MAX_LABEL_LINES = 2
 BLANK, INK = "white", "black"
 
-_PHRASES = {scene.name: scene.phrases[0] for scene in SCENES}
-
-
-def deal_scenes(benchmark: StickerBenchmark, count: int) -> list[str]:
-    """Return the first scenes that the benchmark deals.
-
-    Raises:
-        ConfigError: There are not as many.
-    """
-    if count > len(SCENES):
-        raise ConfigError(
-            f"{count} scenes were asked for. There are {len(SCENES)}. Ask for as many or fewer."
-        )
-    return _first(benchmark, "scene", count)
-
-
-def deal(
-    benchmark: StickerBenchmark, *, num_subjects: int, scenes: Sequence[str]
-) -> list[list[Case]]:
-    """Return a row of cases a subject, for the first subjects that the benchmark deals.
-
-    Picture i of the whole grid has the benchmark's seed plus i.
-
-    Raises:
-        ConfigError: There are not as many held-out subjects.
-    """
-    if num_subjects > len(benchmark.codes):
-        raise ConfigError(
-            f"{num_subjects} held-out subjects were asked for. The pack has "
-            f"{len(benchmark.codes)}. Ask for as many or fewer, or pass a larger pack."
-        )
-    firsts = {case.code: case for case in reversed(benchmark.cases())}
-    return [
-        [
-            _moved(firsts[code], scene, seed=benchmark.seed + row * len(scenes) + column)
-            for column, scene in enumerate(scenes)
-        ]
-        for row, code in enumerate(_first(benchmark, "code", num_subjects))
-    ]
-
 
 def draw_rows(
-    session: Session, benchmark: StickerBenchmark, rows: Sequence[Sequence[Case]]
+    session: Session, benchmark: StickerBenchmark, rows: Sequence[Sequence[StickerCase]]
 ) -> Iterator[list[Image.Image]]:
     """Yield each row when it is drawn: the reference, then a picture a case."""
     for cases in rows:
@@ -99,25 +56,6 @@ def labelled_sheet(
             _paste(sheet, image, (column * cell_px, top), cell_px)
         draw.text((MARGIN_PX, top + cell_px), name, fill=INK, font=font)
     return sheet
-
-
-def _first(benchmark: StickerBenchmark, field: str, count: int) -> list[str]:
-    """Return the first `count` values of one field of the benchmark's cases, each once."""
-    cases = benchmark.cases(benchmark.num_pairs())
-    return list(dict.fromkeys(getattr(case, field) for case in cases))[:count]
-
-
-def _moved(case: Case, scene: str, *, seed: int) -> Case:
-    """Return `case` in another scene, in the same words otherwise."""
-    start = case.prompt.removesuffix(_PHRASES[case.scene])
-    place = scene.replace(" ", "-")
-    return replace(
-        case,
-        name=f"{seed:04d}-{case.code}-{place}",
-        scene=scene,
-        prompt=start + _PHRASES[scene],
-        seed=seed,
-    )
 
 
 def _wrapped(

@@ -6,7 +6,8 @@ import torch
 
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import sample_subjects
-from swiftpie.evaluation.benchmarks.stickers import ASKED, StickerBenchmark, paste
+from swiftpie.evaluation.benchmarks.scenes import paste
+from swiftpie.evaluation.benchmarks.stickers import ASKED, StickerBenchmark
 from swiftpie.layout import SUBJECT_FILL, Layout
 
 FIRST = [("0000-1f468-200d-1f692-lava", 0), ("0001-1f3e1-desert", 1)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
-from typing import ClassVar
+from types import MappingProxyType
 
 from PIL import Image
 from torch import Tensor
@@ -14,13 +14,8 @@ from swiftpie.data.renderer import Placed, Rendering, render
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE
 from swiftpie.errors import ConfigError
-from swiftpie.evaluation.benchmarks.held_out import HeldOut
-from swiftpie.evaluation.benchmarks.stickers import (
-    SIZE_PX,
-    StickerBenchmark,
-    with_article,
-)
-from swiftpie.evaluation.case import Case
+from swiftpie.evaluation.benchmarks.scenes import INDEX_OF, SIZE_PX, SceneBenchmark, StickerCase
+from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.layout import Layout, from_box
 from swiftpie.masks import Box
@@ -35,14 +30,24 @@ SHIFT = 0.03  # boxes move by up to so much across
 FLOOR, FLOOR_RANGE = 0.82, 0.08  # where grounded subjects stand
 HEIGHT, HEIGHT_RANGE = 0.35, 0.3  # of the centres of those that float
 
-_BY_NAME = {scene.name: index for index, scene in enumerate(SCENES)}
-
 
 @dataclass(frozen=True, eq=False)
-class PairBenchmark(HeldOut):
+class PairBenchmark(SceneBenchmark):
     """Draws references and right answers of two held-out subjects."""
 
-    name: ClassVar[str] = "pairs"
+    name = "pairs"
+    title = "Pairs in sticker scenes"
+    metrics = (
+        "leakage",
+        "psnr",
+        "scene-accuracy",
+        "sharpness",
+        "subject-psnr",
+        "subject-retrieval",
+    )
+    strip = MappingProxyType(
+        {"reference": "left", "other-reference": "right", **SceneBenchmark.candidates}
+    )
 
     @cached_property
     def singles(self) -> StickerBenchmark:
@@ -53,7 +58,7 @@ class PairBenchmark(HeldOut):
         """Return pictures (S, 4, 3, H, W) and masks (S, 4, 1, H, W) of every held-out subject."""
         return self.singles.gallery()
 
-    def cases(self, count: int | None = None) -> list[Case]:
+    def cases(self, count: int | None = None) -> list[StickerCase]:
         """Deal pairs and scenes evenly; a longer list starts with the shorter one.
 
         Args:
@@ -70,10 +75,10 @@ class PairBenchmark(HeldOut):
         firsts = self.singles.cases(count if count is not None else len(self.codes))
         return [self._case(number, first) for number, first in enumerate(firsts)]
 
-    def _case(self, number: int, first: Case) -> Case:
+    def _case(self, number: int, first: StickerCase) -> StickerCase:
         code = self._partner(number, first)
         name = self.subjects.names[self.subjects.index(code)]
-        scene = SCENES[_BY_NAME[first.scene]]
+        scene = SCENES[INDEX_OF[first.scene]]
         both = f"{with_article(first.subject)} and {with_article(name)}"
         return replace(
             first,
@@ -84,14 +89,14 @@ class PairBenchmark(HeldOut):
             other_subject=name,
         )
 
-    def _partner(self, number: int, first: Case) -> str:
+    def _partner(self, number: int, first: StickerCase) -> str:
         """Return the right subject: each comes as often as on the left, beside ever new ones."""
         lap, count = number // len(self.codes), len(self.codes)
         order = Random(self.seed).sample(range(count), count)
         place = order.index(self.codes.index(first.code))
         return self.codes[order[(place + 1 + lap % (count - 1)) % count]]
 
-    def known(self, case: Case) -> dict[str, Image.Image]:
+    def known(self, case: StickerCase) -> dict[str, Image.Image]:
         """Return references, truth and their masks by kind of picture."""
         truth = self.truth(case)
         pictures = {
@@ -106,14 +111,14 @@ class PairBenchmark(HeldOut):
             pictures[f"{kind}-mask"] = mask_to_pil(mask)[0]
         return pictures
 
-    def truth(self, case: Case) -> Rendering:
+    def truth(self, case: StickerCase) -> Rendering:
         """Return the picture that belongs to the seed of the case, with both masks."""
         left, right = self.layouts(case)
         frames = self.frames(case.codes)
         return render(
             draw_noise([case.seed], NOISE_SHAPE),
             frames[:1],
-            [_BY_NAME[case.scene]],
+            [INDEX_OF[case.scene]],
             [Attributes()],
             accessories=self.singles.world.accessories,
             size_px=SIZE_PX,
@@ -121,11 +126,11 @@ class PairBenchmark(HeldOut):
             companion=Placed(frames[1:], right),
         )
 
-    def layouts(self, case: Case) -> tuple[Layout, ...]:
+    def layouts(self, case: StickerCase) -> tuple[Layout, ...]:
         """Return where both subjects are in the truth: they fill their boxes."""
         return tuple(from_box(box) for box in self.boxes(case))
 
-    def boxes(self, case: Case) -> tuple[Box, ...]:
+    def boxes(self, case: StickerCase) -> tuple[Box, ...]:
         """Return one box on the left and one on the right; grounded subjects stand."""
         random, half = Random(case.seed), SIDE / 2
         frames = self.frames(case.codes)
@@ -134,7 +139,7 @@ class PairBenchmark(HeldOut):
             x = centre + SHIFT * random.uniform(-1, 1)
             height = random.random()
             y = HEIGHT + HEIGHT_RANGE * height
-            if SCENES[_BY_NAME[case.scene]].grounded:
+            if SCENES[INDEX_OF[case.scene]].grounded:
                 upright = from_box((x - half, 0.0, x + half, SIDE))
                 reach = float(lowest_point(frames[row : row + 1], upright))
                 y = min(FLOOR + FLOOR_RANGE * height - reach, 1 - half)

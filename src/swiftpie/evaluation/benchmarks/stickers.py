@@ -1,4 +1,4 @@
-"""Sticker scenes: held-out subjects in every scene, each case with its exact answer."""
+"""Sticker scenes: one held-out subject a picture, in every scene."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +15,19 @@ from swiftpie.data.captions import Attributes
 from swiftpie.data.renderer import Rendering, render
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE, StickerWorld, draw_references
-from swiftpie.evaluation.benchmarks.held_out import HeldOut
-from swiftpie.evaluation.case import Case
-from swiftpie.images import fit_square, mask_to_pil, to_pil
-from swiftpie.layout import SUBJECT_FILL, Layout, to_affine, warp
+from swiftpie.errors import ConfigError
+from swiftpie.evaluation.benchmarks.scenes import (
+    INDEX_OF,
+    PHRASE_OF,
+    SIZE_PX,
+    SceneBenchmark,
+    StickerCase,
+)
+from swiftpie.images import mask_to_pil, to_pil
+from swiftpie.layout import Layout
 from swiftpie.masks import Box
 from swiftpie.noise import draw_noise
 
-SIZE_PX = 128
 SCENES_A_SUBJECT = 2  # by default
 SCENE_STEP = 11  # shares no factor with the number of scenes, so every pair comes up once
 
@@ -46,14 +51,26 @@ ASKED: Mapping[str, Attributes] = MappingProxyType(
 )
 """What a case may ask for, by the word that judges answer with; "" is nothing."""
 
-_BY_NAME = {scene.name: index for index, scene in enumerate(SCENES)}
-
 
 @dataclass(frozen=True, eq=False)
-class StickerBenchmark(HeldOut):
+class StickerBenchmark(SceneBenchmark):
     """Draws references and right answers of held-out subjects."""
 
-    name: ClassVar[str] = "stickers"
+    name = "stickers"
+    title = "Sticker scenes"
+    metrics: ClassVar[tuple[str, ...]] = (
+        "attribute-accuracy",
+        "lighting-error",
+        "mask-iou",
+        "psnr",
+        "scene-accuracy",
+        "sharpness",
+        "sharpness-background",
+        "sharpness-subject",
+        "subject-psnr",
+        "subject-retrieval",
+    )
+    strip = MappingProxyType({"reference": "reference", **SceneBenchmark.candidates})
 
     @cached_property
     def world(self) -> StickerWorld:
@@ -64,7 +81,7 @@ class StickerBenchmark(HeldOut):
         """Return how many pairs of a held-out subject and a scene there are."""
         return len(self.world.pool) * len(SCENES)
 
-    def cases(self, count: int | None = None) -> list[Case]:
+    def cases(self, count: int | None = None) -> list[StickerCase]:
         """Deal subjects and scenes evenly; a longer list starts with the shorter one.
 
         Args:
@@ -81,7 +98,7 @@ class StickerBenchmark(HeldOut):
             cases.append(self._case(number, pool[place], scene))
         return cases
 
-    def attributed_cases(self, count: int | None = None) -> list[Case]:
+    def attributed_cases(self, count: int | None = None) -> list[StickerCase]:
         """Deal cases that ask for one attribute each, all of them evenly.
 
         Args:
@@ -94,10 +111,45 @@ class StickerBenchmark(HeldOut):
             for number, case in enumerate(self.cases(wanted))
         ]
 
-    def _case(self, number: int, subject: int, scene: int) -> Case:
+    def first_scenes(self, count: int) -> list[str]:
+        """Return the first scenes that are dealt.
+
+        Raises:
+            ConfigError: There are not as many.
+        """
+        if count > len(SCENES):
+            raise ConfigError(
+                f"{count} scenes were asked for. There are {len(SCENES)}. Ask for as many or fewer."
+            )
+        return list(dict.fromkeys(case.scene for case in self.cases(self.num_pairs())))[:count]
+
+    def grid(self, *, num_subjects: int, scenes: Sequence[str]) -> list[list[StickerCase]]:
+        """Return a row of cases a subject, for the first subjects that are dealt.
+
+        Picture i of the whole grid has the benchmark's seed plus i.
+
+        Raises:
+            ConfigError: There are not as many held-out subjects.
+        """
+        if num_subjects > len(self.codes):
+            raise ConfigError(
+                f"{num_subjects} held-out subjects were asked for. The pack has "
+                f"{len(self.codes)}. Ask for as many or fewer, or pass a larger pack."
+            )
+        firsts = {case.code: case for case in reversed(self.cases(self.num_pairs()))}
+        codes = dict.fromkeys(case.code for case in self.cases(num_subjects))
+        return [
+            [
+                moved(firsts[code], scene, seed=self.seed + row * len(scenes) + column)
+                for column, scene in enumerate(scenes)
+            ]
+            for row, code in enumerate(codes)
+        ]
+
+    def _case(self, number: int, subject: int, scene: int) -> StickerCase:
         code, name = self.subjects.codes[subject], self.subjects.names[subject]
         place = SCENES[scene]
-        return Case(
+        return StickerCase(
             name=f"{number:04d}-{code}-{place.name.replace(' ', '-')}",
             code=code,
             subject=name,
@@ -106,7 +158,7 @@ class StickerBenchmark(HeldOut):
             seed=self.seed + number,
         )
 
-    def known(self, case: Case) -> dict[str, Image.Image]:
+    def known(self, case: StickerCase) -> dict[str, Image.Image]:
         """Return reference, truth and their masks by kind of picture."""
         reference, truth = self.reference(case), self.truth(case)
         return {
@@ -116,17 +168,17 @@ class StickerBenchmark(HeldOut):
             "truth-mask": mask_to_pil(truth.mask)[0],
         }
 
-    def layouts(self, case: Case) -> tuple[Layout, ...]:
+    def layouts(self, case: StickerCase) -> tuple[Layout, ...]:
         """Return where the subject is in the truth."""
         return (self.truth(case).layout,)
 
-    def boxes(self, case: Case) -> tuple[Box | None, ...]:
+    def boxes(self, case: StickerCase) -> tuple[Box | None, ...]:
         """Return no box for any subject: the model decides."""
         return (None,) * len(case.codes)
 
-    def reference(self, case: Case) -> tuple[Tensor, Tensor]:
+    def reference(self, case: StickerCase) -> tuple[Tensor, Tensor]:
         """Return what a user would give: a picture (1, 3, H, W) and its mask (1, 1, H, W)."""
-        elsewhere = (_BY_NAME[case.scene] + 1) % len(SCENES)
+        elsewhere = (INDEX_OF[case.scene] + 1) % len(SCENES)
         noise = draw_noise([case.seed + GALLERY_SEED], NOISE_SHAPE)
         frames = self.frames([case.code])
         return draw_references(
@@ -137,11 +189,11 @@ class StickerBenchmark(HeldOut):
             size_px=SIZE_PX,
         )
 
-    def truth(self, case: Case) -> Rendering:
+    def truth(self, case: StickerCase) -> Rendering:
         """Return the picture that belongs to the seed of the case, with its mask."""
         noise = draw_noise([case.seed], NOISE_SHAPE)
         frames = self.frames([case.code])
-        return self._render(noise, frames, [_BY_NAME[case.scene]], asked=case.attribute)
+        return self._render(noise, frames, [INDEX_OF[case.scene]], asked=case.attribute)
 
     def gallery(self) -> tuple[Tensor, Tensor]:
         """Return pictures (S, 4, 3, H, W) and masks (S, 4, 1, H, W) of every held-out subject."""
@@ -150,7 +202,7 @@ class StickerBenchmark(HeldOut):
         rendering = self._render(
             draw_noise(seeds, NOISE_SHAPE),
             self.frames(self.codes).repeat_interleave(views, dim=0),
-            [_BY_NAME[name] for name in GALLERY_SCENES] * len(self.codes),
+            [INDEX_OF[name] for name in GALLERY_SCENES] * len(self.codes),
             asked="",
         )
         size = (len(self.codes), views)
@@ -174,10 +226,10 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def attributed(case: Case, attribute: str) -> Case:
+def attributed(case: StickerCase, attribute: str) -> StickerCase:
     """Return a plain case with other noise, and a prompt that also asks for `attribute`."""
     asked, place = ASKED[attribute], case.scene
-    phrase = SCENES[_BY_NAME[place]].phrases[0]
+    phrase = SCENES[INDEX_OF[place]].phrases[0]
     noun = case.subject if asked.size == "normal" else f"{asked.size} {case.subject}"
     parts = [
         "a black and white photo of" if asked.is_black_and_white else "a photo of",
@@ -195,16 +247,13 @@ def attributed(case: Case, attribute: str) -> Case:
     )
 
 
-def paste(reference: Tensor, mask: Tensor, *, scenery: Tensor, layout: Layout) -> Tensor:
-    """Lay the subject of `reference` on `scenery` as it is: right place, wrong light.
-
-    Args:
-        reference: Pixels (1, 3, H, W) in [-1, 1].
-        mask: Its subject, (1, 1, H, W) in [0, 1].
-        scenery: Pixels (1, 3, H, W) in [-1, 1].
-        layout: Where the subject goes.
-    """
-    size = (scenery.shape[-2], scenery.shape[-1])
-    frame, cover = fit_square(reference, mask, size_px=size[0], fill=SUBJECT_FILL)
-    drawn = warp(torch.cat([frame * cover, cover], dim=1), to_affine(layout), size)
-    return scenery * (1 - drawn[:, 3:]) + drawn[:, :3]
+def moved(case: StickerCase, scene: str, *, seed: int) -> StickerCase:
+    """Return `case` in another scene, in the same words otherwise."""
+    start = case.prompt.removesuffix(PHRASE_OF[case.scene])
+    return replace(
+        case,
+        name=f"{seed:04d}-{case.code}-{scene.replace(' ', '-')}",
+        scene=scene,
+        prompt=start + PHRASE_OF[scene],
+        seed=seed,
+    )

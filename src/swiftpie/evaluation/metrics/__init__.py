@@ -1,1 +1,1 @@
-"""Metrics: each file defines one number as `METRIC`."""
+"""Metrics by what they read: each file defines its numbers by name, as `METRICS`."""

@@ -1,0 +1,465 @@
+"""The commands under `swiftpie evaluate`: how good a preset is, in numbers and pictures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from swiftpie.cli import evaluate_options as given
+from swiftpie.cli.console import examples, print_json, say
+from swiftpie.cli.edit import EditScales, Mode, Rule, edit_settings
+from swiftpie.cli.face import (
+    Recognisers,
+    SidePx,
+    StyleName,
+    open_face_encoders,
+    warn_of_strange_vectors,
+)
+from swiftpie.cli.options import (
+    AsJson,
+    DataPath,
+    Force,
+    IdentityScale,
+    PictureOut,
+    open_session,
+    with_fields,
+)
+from swiftpie.faces.face import CONSENT
+from swiftpie.guidance.style import Style
+from swiftpie.pipelines.settings import EditMode, Scales
+
+CELL_PX = 128  # of sheets; as the pictures of mini are drawn
+NUM_SCENES = 4  # of photographs, by default
+RELEASED_SEED = 50  # of FastFace's released code, which then draws all noise from one generator
+
+app = typer.Typer(no_args_is_help=True, help="Measure how good a preset is.")
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure how good a preset is."""
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate stickers",
+        "swiftpie evaluate stickers --cases 40 --out out/quick",
+        "swiftpie evaluate stickers --steps 4 --out out/four-steps --json",
+        "swiftpie evaluate stickers --weights runs/mini_one_step/export --out out/mine",
+    )
+)
+@with_fields
+def stickers(
+    *,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.SomeCases = None,
+    full: given.Full = False,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-stickers"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge a preset on sticker scenes with subjects that it was not trained on.
+
+    Each picture has an exact answer, drawn from the same noise. True renderings, pictures without
+    the subject and naive pastes are judged beside the model's. As many cases more, up to 120, ask
+    for one attribute each. An interrupted run goes on where it stopped.
+    """
+    from swiftpie.evaluation.benchmarks.scenes import SubjectDrawer
+    from swiftpie.evaluation.judges import Networks
+
+    benchmark = given.open_benchmark(data, seed=seed)
+    wanted = given.count_of(cases, benchmark, full=full)
+    dealt = benchmark.cases(wanted) + benchmark.attributed_cases(wanted)
+    drawer = SubjectDrawer(open_session(**loading).session, benchmark)
+    networks = Networks(panel=benchmark.panel())
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate pairs",
+        "swiftpie evaluate pairs --cases 40 --out out/quick-pairs --json",
+    )
+)
+@with_fields
+def pairs(
+    *,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.SomeCases = None,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-pairs"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge a preset on two held-out subjects in one scene, each told its box.
+
+    Besides what `stickers` measures, it counts how often one subject is taken for the other. An
+    interrupted run goes on where it stopped.
+    """
+    from swiftpie.evaluation.benchmarks.pairs import PairBenchmark
+    from swiftpie.evaluation.benchmarks.scenes import SubjectDrawer
+    from swiftpie.evaluation.judges import Networks
+
+    benchmark = PairBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    dealt = benchmark.cases(cases)
+    drawer = SubjectDrawer(open_session(**loading).session, benchmark)
+    networks = Networks(panel=benchmark.panel())
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate compare out/one-step out/teacher",
+        "swiftpie evaluate compare out/one-step/report.json out/four-steps/report.json --json",
+    )
+)
+def compare(*, student: given.Student, teacher: given.Teacher, as_json: AsJson = False) -> None:
+    """Put two reports on the same cases side by side: what a student keeps of its teacher."""
+    from swiftpie.evaluation.compare import compare as compared
+    from swiftpie.evaluation.compare import read_figures
+
+    comparison = compared(read_figures(student), read_figures(teacher))
+    typer.echo(comparison.to_json() if as_json else comparison.to_markdown(), nl=False)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate ablations",
+        "swiftpie evaluate ablations --cases 200 --out out/ablations-200 --json",
+        "swiftpie evaluate ablations --weights runs/last/export --against runs/first/export",
+    )
+)
+@with_fields
+def ablations(
+    *,
+    loading: given.Loaded,
+    against: given.AgainstWeights = None,
+    data: DataPath = None,
+    cases: given.NumCases = 48,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/ablations"),
+    as_json: AsJson = False,
+) -> None:
+    """Measure the parts of the method one by one, on sticker scenes with held-out subjects.
+
+    Branches, geometric prior, masks, rescaling, numbers of references, scales and steps: every row
+    draws the same cases. Rows that are drawn already are kept, unless weights, subjects, seed or
+    version differ.
+    """
+    from swiftpie.evaluation.variants import scene_study
+
+    study = scene_study(
+        open_session(**loading).session,
+        given.open_benchmark(data, seed=seed),
+        num_cases=cases,
+        root=out,
+        against={str(path): given.open_other(loading, weights=path) for path in against or []},
+    )
+    given.carry_out_study(study, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate grid -o grid.png",
+        "swiftpie evaluate grid -o mine.png --weights runs/mini_one_step/export",
+        "swiftpie evaluate grid -o small.webp --num-subjects 3 --num-scenes 4 --seed 7",
+    )
+)
+@with_fields
+def grid(
+    *,
+    out: PictureOut,
+    num_subjects: given.NumSubjects = 8,
+    num_scenes: given.NumScenes = 8,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    seed: given.Seed = 0,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Draw held-out subjects in several scenes, as one picture with labels.
+
+    The seed deals subjects and scenes, as for `stickers`, and nobody picks them. The first column
+    shows the references. Picture i has the seed plus i.
+    """
+    from swiftpie.evaluation.grid import draw_rows, labelled_sheet
+    from swiftpie.images import check_image_target
+
+    check_image_target(out, force=force)
+    benchmark = given.open_benchmark(data, seed=seed)
+    scenes = benchmark.first_scenes(num_scenes)
+    cases = benchmark.grid(num_subjects=num_subjects, scenes=scenes)
+    session = open_session(**loading).session
+    rows = list(given.watched(draw_rows(session, benchmark, cases), "drawing", total=len(cases)))
+    sheet = labelled_sheet(
+        rows,
+        columns=["reference", *scenes],
+        names=[row[0].subject for row in cases],
+        cell_px=CELL_PX,
+    )
+    given.save_sheet(sheet, out, preset=session.components.preset.name, seed=seed, force=force)
+    say(f"the picture is {out}")
+    if as_json:
+        pictures = [
+            {"subject": case.subject, "scene": case.scene, "prompt": case.prompt, "seed": case.seed}
+            for row in cases
+            for case in row
+        ]
+        print_json({"path": str(out), "pictures": pictures})
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate photos my-photos -o sheet.png",
+        "swiftpie evaluate photos my-photos -o sheet.png --scenes beach,snow --noun object --json",
+    )
+)
+@with_fields
+def photos(
+    *,
+    folder: given.Photos,
+    out: PictureOut,
+    scenes: given.SceneNames = None,
+    limit: given.Limit = 22,
+    noun: given.Noun = "",
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    seed: given.Seed = 0,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Draw subjects of real photographs, and compare what is kept of them with sprites.
+
+    The sheet shows each reference, its cut-out and the pictures. The figure is the similarity of
+    subject and reference as the judge of sprites sees it, beside that of as many held-out sprites
+    in the same scenes: the dozen inside the package, or those of --data.
+    """
+    from swiftpie.data.subjects import load_subjects, sample_subjects
+    from swiftpie.evaluation.benchmarks import photos as kept
+    from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
+    from swiftpie.evaluation.grid import labelled_sheet
+    from swiftpie.evaluation.judges import shipped_judges
+    from swiftpie.images import check_image_target
+
+    check_image_target(out, force=force)
+    subjects = kept.find_subjects(folder, limit=limit)
+    pack = sample_subjects() if data is None else load_subjects(data)
+    benchmark = StickerBenchmark(pack, seed=seed)
+    names = benchmark.first_scenes(NUM_SCENES)
+    if scenes is not None:
+        names = kept.check_scenes([name.strip() for name in scenes.split(",")])
+    session, embedder = open_session(**loading).session, shipped_judges().embedder
+    drawn = kept.draw_photos(
+        session, embedder, subjects, scenes=names, seed=seed, noun=noun.strip()
+    )
+    everyone = list(given.watched(drawn, "photographs", total=len(subjects)))
+    count = min(len(subjects), len(benchmark.codes))
+    sprites = kept.draw_sprites(session, embedder, benchmark, num_subjects=count, scenes=names)
+    others = list(given.watched(sprites, "sprites", total=count))
+    report = kept.summarise(session.components, everyone, others, scenes=names, seed=seed)
+    portraits = [one for one in everyone if isinstance(one, kept.Portrait)]
+    sheet = labelled_sheet(
+        [[one.reference, one.cutout, *one.pictures] for one in portraits],
+        columns=["reference", "cut-out", *names],
+        names=[one.name for one in portraits],
+        cell_px=CELL_PX,
+    )
+    given.save_sheet(sheet, out, preset=session.components.preset.name, seed=seed, force=force)
+    for left_out in report.left_out:
+        say(f"left out {left_out.name}: {left_out.reason}")
+    if as_json:
+        typer.echo(report.to_json(), nl=False)
+    else:
+        given.tell([*kept.describe(report.likeness), kept.WHAT_IT_SAYS], {})
+    say(f"the picture is {out}")
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate edits",
+        "swiftpie evaluate edits --mask true --out out/edits-true-mask --json",
+        "swiftpie evaluate edits --editor naive --cases 70 --out out/edits-naive",
+        "swiftpie evaluate edits --editor ddim --weights runs/mini_teacher/export --out out/ddim",
+    )
+)
+@with_fields
+def edits(
+    *,
+    editor: given.EditorName = "swiftedit",
+    mask: given.MaskName = "found",
+    cases: given.NumCases = 700,
+    scales: EditScales,
+    mode: Mode = EditMode.PAPER,
+    rule: Rule = None,
+    lpips: given.LpipsFile = None,
+    loading: given.LoadedToEdit,
+    data: DataPath = None,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-edits"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge edits of rendered pictures of subjects that no model was trained on.
+
+    One noise is drawn twice, before and after, so the answer and its mask are exact. The answer,
+    the untouched source and a naive paste are judged beside the edit. An interrupted run goes on
+    where it stopped.
+    """
+    from swiftpie.evaluation.benchmarks.edits import EditBenchmark
+    from swiftpie.evaluation.editors import EditDrawer, NaiveEditor, SwiftEditor
+
+    networks = given.open_networks(lpips=lpips)
+    benchmark = EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    settings = edit_settings(loading["preset"], mode, rule, seed=0, scales=scales)
+    if not scales:
+        settings = replace(settings, scales=None)  # with references it is another than without
+    chosen = given.choose_editor(editor, loading, mask=mask, settings=settings)
+    # Only an editor in one step draws with weights that can draw the paste as well.
+    baseline = NaiveEditor(chosen.session) if isinstance(chosen, SwiftEditor) else None
+    drawer = EditDrawer(chosen, benchmark, baseline)
+    networks = replace(networks, panel=benchmark.stickers.panel())
+    dealt = benchmark.cases(cases)
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate edit-ablations",
+        "swiftpie evaluate edit-ablations --against runs/mini_inversion/export/inversion "
+        "--teacher runs/mini_teacher/export --cases 140 --json",
+    )
+)
+@with_fields
+def edit_ablations(
+    *,
+    loading: given.Loaded,
+    against: given.AgainstInversions = None,
+    teacher: given.TeacherWeights = None,
+    data: DataPath = None,
+    cases: given.NumCases = 70,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/edit-ablations"),
+    as_json: AsJson = False,
+) -> None:
+    """Measure the parts of an edit one by one, on rendered edits of held-out subjects.
+
+    Masks, inversion networks and the scales of attention rescaling: every row draws the same
+    cases. An interrupted run goes on where it stopped.
+    """
+    from swiftpie.evaluation.ablations import edit_study
+    from swiftpie.evaluation.benchmarks.edits import EditBenchmark
+
+    study = edit_study(
+        open_session(**loading).session,
+        EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed),
+        num_cases=cases,
+        root=out,
+        inversions={str(path): given.open_other(loading, inversion=path) for path in against or []},
+        teacher=None if teacher is None else given.open_other(loading, weights=teacher),
+    )
+    given.carry_out_study(study, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate pie PIE-Bench_v1 --preset swiftbrush-v2 --weights sbv2 "
+        "--inversion inverse_ckpt --adapter ip_adapter.safetensors "
+        "--image-encoder models/image_encoder --clip clip-vit-large-patch14 --dino dino-vitb8",
+        "swiftpie evaluate pie PIE-Bench_v1 --results other-method --out out/other-method",
+    )
+)
+@with_fields
+def pie(
+    *,
+    dataset: given.Dataset,
+    editor: given.PieEditorName = "swiftedit",
+    results: given.OtherResults = None,
+    mask: given.MaskName = "found",
+    cases: given.FirstCases = None,
+    clip: given.ClipFolder = None,
+    dino: given.DinoFolder = None,
+    lpips: given.LpipsFile = None,
+    mode: Mode = EditMode.PAPER,
+    rule: Rule = None,
+    loading: given.LoadedPublished,
+    out: given.Out = Path("out/evaluate-pie"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge edits of PIE-Bench by its own definitions; bring the dataset yourself.
+
+    Figures that need CLIP, DINO or LPIPS take weights that you give, and are otherwise reported as
+    not computed. An interrupted run goes on where it stopped.
+    """
+    from swiftpie.evaluation.benchmarks.pie import ResultsEditor, read_pie
+    from swiftpie.evaluation.editors import EditDrawer, Editor
+
+    benchmark = read_pie(dataset, limit=cases)
+    networks = given.open_networks(clip=clip, dino=dino, lpips=lpips, has_to_be_large=True)
+    settings = edit_settings(loading["preset"], mode, rule, seed=0, scales={})
+    if results is None:
+        chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
+    else:
+        chosen = ResultsEditor(results, benchmark)
+    drawer = EditDrawer(chosen, benchmark)
+    given.carry_out(
+        benchmark, benchmark.cases, drawer, networks, out=out, as_json=as_json, force=force
+    )
+
+
+@app.command(
+    help="Draw every person of a folder by every prompt of a file, and judge each aspect apart.\n\n"
+    "Identity, prompt, style, image quality and face ratio are figures of their own, and pictures "
+    "without a face are counted. Figures whose networks you do not give are reported as not "
+    f"computed. An interrupted run goes on where it stopped. {CONSENT}",
+    epilog=examples(
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt --preset "
+        "sdxl-lightning-4 --adapter ip-adapter-plus-face_sdxl_vit-h.safetensors "
+        "--image-encoder models/image_encoder --face-models face-models --clip clip-vit-l14",
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
+        "--preset hyper-sdxl-4 --adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
+        "--encoder insightface --judge opencv --judge-models face-models --style dcg+am2 "
+        "--out out/dcg-am2 --json",
+    ),
+)
+@with_fields
+def fastface(
+    *,
+    identities: given.Identities,
+    prompts: given.Prompts,
+    style: StyleName = Style.PLAIN,
+    identity_scale: IdentityScale = None,
+    side: SidePx = None,
+    recognisers: Recognisers,
+    clip: given.ClipFolder = None,
+    clip_small: given.SmallClipFolder = None,
+    aesthetic: given.AestheticFile = None,
+    seed: given.FirstSeed = RELEASED_SEED,
+    loading: given.LoadedForFaces,
+    out: given.Out = Path("out/evaluate-fastface"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
+    from swiftpie.evaluation.benchmarks.fastface import FaceDrawer, read_faces
+
+    networks = given.open_networks(
+        clip=clip,
+        clip_small=clip_small,
+        aesthetic=aesthetic,
+        allow_pickle=loading.get("allow_pickle", False),
+    )
+    encoder, judge = open_face_encoders(recognisers)
+    benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
+    cases = benchmark.cases()
+    session = open_session(**loading).session
+    warn_of_strange_vectors(session, encoder)
+    scales = Scales.of(session.components.preset)
+    if identity_scale is not None:
+        scales = replace(scales, identity_scale=identity_scale)
+    drawer = FaceDrawer(session, benchmark, style, scales, side)
+    networks = replace(networks, face_judge=judge)
+    given.carry_out(benchmark, cases, drawer, networks, out=out, as_json=as_json, force=force)

@@ -1,0 +1,337 @@
+"""What the commands under `swiftpie evaluate` share: options, progress, and telling results."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Column, Table
+from rich.text import Text
+
+from swiftpie import __version__
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.cli.console import say
+from swiftpie.cli.options import Fields, open_session
+from swiftpie.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.engine.session import Session
+    from swiftpie.evaluation.ablations import Study
+    from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
+    from swiftpie.evaluation.editors import Editor
+    from swiftpie.evaluation.judges import Networks
+    from swiftpie.evaluation.run import Benchmark, C, Drawer
+    from swiftpie.pipelines.settings import EditSettings
+
+T = TypeVar("T")
+
+Loaded = Annotated[LoadOptions, Fields(LoadOptions, ("preset", "weights", "device"))]
+LoadedInSteps = Annotated[
+    LoadOptions, Fields(LoadOptions, ("preset", "weights", "steps", "device"))
+]
+LoadedToEdit = Annotated[
+    LoadOptions, Fields(LoadOptions, ("preset", "weights", "inversion", "device"))
+]
+PUBLISHED = ("preset", "weights", "base", "adapter", "image_encoder", "allow_pickle", "offline")
+LoadedPublished = Annotated[LoadOptions, Fields(LoadOptions, (*PUBLISHED, "inversion", "device"))]
+FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
+LoadedForFaces = Annotated[LoadOptions, Fields(LoadOptions, FACES, required=("preset",))]
+
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**31, help="Decides cases, noise and references.")
+]
+FirstSeed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**31, help="Of the first case; others count up.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where pictures and report go.")]
+Anew = Annotated[
+    bool, typer.Option("--force", help="Draw all anew; otherwise pictures in DIR are kept.")
+]
+NumCases = Annotated[int, typer.Option("--cases", min=1, metavar="N", help="How many to judge.")]
+SomeCases = Annotated[
+    int | None,
+    typer.Option(
+        "--cases",
+        min=1,
+        metavar="N",
+        help="How many to judge; by default every held-out subject twice.",
+    ),
+]
+FirstCases = Annotated[
+    int | None, typer.Option("--cases", min=1, metavar="N", help="Only the first N.")
+]
+Full = Annotated[bool, typer.Option("--full", help="Judge every held-out subject in every scene.")]
+NumSubjects = Annotated[int, typer.Option(min=1, help="Rows.")]
+NumScenes = Annotated[int, typer.Option(min=1, help="Columns.")]
+Student = Annotated[Path, typer.Argument(metavar="STUDENT", help="Its report.json, or the folder.")]
+Teacher = Annotated[Path, typer.Argument(metavar="TEACHER", help="What to divide by, likewise.")]
+AgainstWeights = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--against",
+        metavar="DIR",
+        help="Other weights, such as those of an earlier training stage, as a row; repeat for "
+        "more.",
+    ),
+]
+AgainstInversions = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--against",
+        metavar="DIR",
+        help="Another inversion network, such as that of the first stage, as a row; repeat for "
+        "more.",
+    ),
+]
+TeacherWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        metavar="DIR",
+        help="Weights of a multi-step model, for DDIM inversion as a row.",
+    ),
+]
+Photos = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="A folder for each subject; the first picture of each is taken, and NAME.mask.png "
+        "beside NAME.jpg is its mask.",
+    ),
+]
+SceneNames = Annotated[
+    str | None,
+    typer.Option(
+        "--scenes", metavar="A,B", help="Scenes to draw; by default four that the seed deals."
+    ),
+]
+Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Use at most so many subjects.")]
+Noun = Annotated[
+    str,
+    typer.Option(
+        metavar="WORDS", help="What prompts call every subject; by default its folder's name."
+    ),
+]
+EditorName = Annotated[
+    Literal["swiftedit", "ddim", "naive", "target", "source"],
+    typer.Option(
+        "--editor",
+        help="Who edits: one-step inversion, DDIM inversion with a multi-step model, or one of the "
+        "bounds: the naive paste, the exact answer, or nobody.",
+    ),
+]
+PieEditorName = Annotated[
+    Literal["swiftedit", "source"],
+    typer.Option("--editor", help="Who edits: one-step inversion, or nobody, as a bound."),
+]
+MaskName = Annotated[
+    Literal["found", "keyword", "true", "none"],
+    typer.Option(
+        "--mask",
+        help="Where it may change: found between the prompts, found by the keyword, the true "
+        "mask, or everywhere.",
+    ),
+]
+Dataset = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", help="PIE-Bench's folder, with mapping_file.json and annotation_images."
+    ),
+]
+OtherResults = Annotated[
+    Path | None,
+    typer.Option(
+        "--results",
+        metavar="DIR",
+        help="Judge pictures that another program has edited instead: a folder with "
+        "annotation_images.",
+    ),
+]
+Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
+Prompts = Annotated[
+    Path,
+    typer.Option(metavar="FILE", help="One prompt a line; what stands before ';' is its style."),
+]
+ClipFolder = Annotated[
+    Path | None,
+    typer.Option("--clip", metavar="DIR", help="CLIP ViT-L/14, for the figures that need it."),
+]
+SmallClipFolder = Annotated[
+    Path | None, typer.Option("--clip-small", metavar="DIR", help="CLIP ViT-B/32, likewise.")
+]
+DinoFolder = Annotated[
+    Path | None,
+    typer.Option("--dino", metavar="DIR", help="DINO ViT-B/8, for the structure distance."),
+]
+LpipsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--lpips", metavar="FILE", help="Weights of LPIPS with SqueezeNet, as safetensors."
+    ),
+]
+AestheticFile = Annotated[
+    Path | None, typer.Option("--aesthetic", metavar="FILE", help="LAION's aesthetic predictor.")
+]
+
+
+def open_benchmark(data: Path | None, *, seed: int) -> "StickerBenchmark":
+    """Return the benchmark over the pack at `data`, by default the one that was prepared."""
+    from swiftpie.data.archive import default_pack
+    from swiftpie.data.subjects import load_subjects
+    from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
+
+    return StickerBenchmark(load_subjects(data or default_pack()), seed=seed)
+
+
+def count_of(cases: int | None, benchmark: "StickerBenchmark", *, full: bool) -> int | None:
+    """Return how many cases to deal; None leaves it to the benchmark.
+
+    Raises:
+        ConfigError: Two numbers were asked for.
+    """
+    if full and cases is not None:
+        raise ConfigError("Both --full and --cases were given; only one can hold. Leave one out.")
+    return benchmark.num_pairs() if full else cases
+
+
+def open_other(
+    loading: LoadOptions, *, weights: Path | None = None, inversion: Path | None = None
+) -> "Session":
+    """Load the same with other weights or another inversion network."""
+    changed: LoadOptions = {**loading}
+    if weights is not None:
+        changed["weights"] = weights
+    if inversion is not None:
+        changed["inversion"] = inversion
+    return open_session(**changed).session
+
+
+def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:
+    """Yield all `steps` while a bar on standard error shows how many are done."""
+    console = Console(stderr=True)
+    yield from track(steps, title, total=total, console=console, disable=not console.is_terminal)
+
+
+def carry_out(
+    benchmark: "Benchmark[C]",
+    cases: "Sequence[C]",
+    drawer: "Drawer[C]",
+    networks: "Networks",
+    *,
+    out: Path,
+    as_json: bool,
+    force: bool,
+) -> None:
+    """Draw and judge `cases`, write pictures and report into `out`, and tell the report."""
+    from swiftpie.evaluation.page import write_report
+    from swiftpie.evaluation.report import table, table_by_group
+    from swiftpie.evaluation.run import Results, draw, score
+
+    results = Results(out)
+    drawn = draw(benchmark, cases, drawer, results=results, force=force)
+    for _ in watched(drawn, "drawing", total=len(cases)):
+        pass
+    judged = score(benchmark, cases, results, networks)
+    rows = list(watched(judged, "judging", total=len(cases)))
+    report = write_report(benchmark, rows, results, networks)
+    if as_json:
+        typer.echo(report.to_json(), nl=False)
+    else:
+        tables = {"": table(benchmark, report.metrics)}
+        if report.groups:
+            tables[" "] = table_by_group(benchmark, report)
+        tell(report.sentences, tables)
+    say(f"The pictures are in {out}; open {out / 'index.html'}.")
+
+
+def carry_out_study(study: "Study[C]", *, as_json: bool) -> None:
+    """Measure all variants of a study, write every form of its tables, and tell them."""
+    from swiftpie.evaluation.ablations import describe_sweep, measure, page_of, tabulate
+    from swiftpie.evaluation.page import render
+    from swiftpie.evaluation.run import Results
+
+    lines = list(watched(measure(study), "measuring", total=len(study.variants)))
+    ablations, results = tabulate(study, lines), Results(study.root)
+    results.write_text("report.json", ablations.to_json())
+    results.write_text("report.md", ablations.to_markdown())
+    results.write_text("index.html", render(page_of(study, ablations)))
+    if as_json:
+        typer.echo(ablations.to_json(), nl=False)
+    else:
+        tell(ablations.sentences, ablations.tables())
+        said = [describe_sweep(sweep) for sweep in ablations.sweeps]
+        said += [f"{one.group}, {one.title}: {one.reason}" for one in ablations.untried]
+        tell(said, {})
+    say(f"The pictures are in {study.root}; open {study.root / 'index.html'}.")
+
+
+def tell(
+    sentences: Iterable[str], tables: Mapping[str, tuple[Sequence[str], Iterable[Sequence[str]]]]
+) -> None:
+    """Write sentences and tables, by title, on standard output."""
+    console = Console()
+    for sentence in sentences:
+        console.print(Text(sentence))
+    for title, (heads, lines) in tables.items():
+        shown = Table(Column(heads[0], no_wrap=True), *heads[1:], title=title.strip() or None)
+        for line in lines:
+            shown.add_row(*(Text(cell.replace(" [", "\n[")) for cell in line))
+        console.print(shown)
+
+
+def save_sheet(sheet: "Image.Image", out: Path, *, preset: str, seed: int, force: bool) -> None:
+    """Write a drawn sheet with its origin."""
+    from swiftpie.images import save_image
+
+    facts = {"preset": preset, "swiftpie": __version__, "seed": str(seed)}
+    save_image(sheet, out, metadata=facts, force=force)
+
+
+def open_networks(
+    *,
+    clip: Path | None = None,
+    clip_small: Path | None = None,
+    dino: Path | None = None,
+    lpips: Path | None = None,
+    aesthetic: Path | None = None,
+    has_to_be_large: bool = False,
+    allow_pickle: bool = False,
+) -> "Networks":
+    """Read what users give to judge with."""
+    from swiftpie.evaluation import judges
+
+    large = None if clip is None else judges.load_clip(clip, has_to_be_large=has_to_be_large)
+    predictor = None
+    if aesthetic is not None and large is not None:
+        predictor = judges.load_aesthetic(aesthetic, width=large.width, allow_pickle=allow_pickle)
+    return judges.Networks(
+        clip=large,
+        clip_small=None if clip_small is None else judges.load_clip(clip_small),
+        dino=None if dino is None else judges.load_dino(dino),
+        lpips=None if lpips is None else judges.load_lpips(lpips),
+        aesthetic=predictor,
+    )
+
+
+def choose_editor(
+    name: str, loading: LoadOptions, *, mask: str, settings: "EditSettings"
+) -> "Editor":
+    """Return the editor of this name; where it draws with a preset, that is loaded.
+
+    Raises:
+        CapabilityError: The preset has no inversion network.
+    """
+    from swiftpie.evaluation import editors
+
+    if name in {"target", "source"}:
+        return editors.TargetEditor() if name == "target" else editors.SourceEditor()
+    session = open_session(**loading).session
+    if name == "naive":
+        return editors.NaiveEditor(session)
+    if name == "ddim":
+        return editors.DdimEditor(session)
+    return editors.SwiftEditor(session, mask=editors.MaskChoice(mask), settings=settings)

@@ -1,1 +1,0 @@
-"""How well pictures are edited: rendered cases with exact answers, and PIE-Bench's folder."""

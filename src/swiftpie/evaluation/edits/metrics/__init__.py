@@ -1,1 +1,0 @@
-"""Metrics of edits: each file defines one number as `METRIC`."""

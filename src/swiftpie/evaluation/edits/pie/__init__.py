@@ -1,1 +1,0 @@
-"""PIE-Bench: its folder, its exact definitions, and a report on a method."""

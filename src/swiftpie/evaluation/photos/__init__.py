@@ -1,1 +1,0 @@
-"""Real photographs: what the model makes of subjects that no renderer drew."""

@@ -1,0 +1,451 @@
+"""The variants of personalised scenes that an ablation compares, and who draws them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.data.placing import pose_subjects
+from swiftpie.data.scenes import SCENES
+from swiftpie.data.stickers import draw_references
+from swiftpie.engine.session import Session
+from swiftpie.evaluation.ablations import Study, Untried, Variant
+from swiftpie.evaluation.benchmarks.scenes import SIZE_PX, StickerCase, check_noise, evidence_of
+from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
+from swiftpie.evaluation.case import Evidence
+from swiftpie.evaluation.judges import Networks
+from swiftpie.evaluation.run import File, Results
+from swiftpie.guidance.style import Style, steering_of
+from swiftpie.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.masks import load_mask, resize_mask
+from swiftpie.pipelines.request import (
+    MaskSource,
+    Part,
+    PersonalizeRequest,
+    Scales,
+    Subject,
+)
+
+EVERYTHING = "everything"
+BRANCHES, PLACE, MERGE, MASKS, RESCALING, REFERENCES, STEPS, WEIGHTS = (
+    "branches",
+    "place",
+    "merge",
+    "masks",
+    "rescaling, true mask",
+    "references",
+    "steps",
+    "other weights",
+)
+IDENTITY_SWEEP, DETAIL_SWEEP = "identity scale", "detail scale"
+STYLES, STYLES_ALONE = "style, 4 steps", "style, 4 steps, semantic branch alone"
+HALF_BRANCHES = "branches at half scale, no skip"  # where no single branch does everything
+UNCUT = "rescaling, references not cut out, no skip"
+STRONG = "rescaling, scales tripled, no skip"  # where branches overwhelm the scene
+BRANCH_SWEEP = "both scales, no skip"  # what the branches do where nothing is aligned
+
+SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
+BACKGROUND_SCALES = (0.0, 0.1, 0.25, 0.5)
+WIDE_TEXT = 1.25
+MANY_REFERENCES = 3
+STRONG_SCALE = 3.0
+STYLED_STEPS = 4  # what the styles' own schedules are made for
+
+SCENE_COLUMNS = (
+    "subject-retrieval",
+    "scene-accuracy",
+    "subject-psnr",
+    "psnr",
+    "mask-iou",
+    "region-iou",
+)
+RAISED = ("subject-retrieval", "subject-psnr")  # what a scale should raise steadily
+TURN = 0.15  # radians; about what people's second picture of an upright thing differs by
+VIEW_SEED = 2**41  # far from the seeds of cases and galleries
+
+UNTRIED = (
+    Untried(
+        MERGE,
+        "joint",
+        "Needs its own training: how reference keys meet a layer's own is part of the network, and "
+        "these weights were trained with a second softmax. 'decoupled' is the row 'everything'.",
+    ),
+)
+
+
+class Region(StrEnum):
+    """Where mask-guided rescaling gets the subject's region from."""
+
+    NONE = "none"  # the whole picture
+    INLINE = "inline"
+    TWO_PASS = "two-pass"
+    PREDICTED = "predicted"  # what the network itself says after a first call
+    TRUE = "true"  # the renderer's own mask, which nobody has in use
+
+
+SOURCES = {Region.INLINE: MaskSource.INLINE, Region.TWO_PASS: MaskSource.TWO_PASS}
+FOUND_REGIONS = {Region.INLINE, Region.TWO_PASS, Region.PREDICTED}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to draw the cases: which parts work, where, how strongly."""
+
+    group: str
+    title: str
+    scales: Scales
+    region: Region = Region.NONE
+    has_detail: bool = True  # reference features in self-attention
+    has_aligned: bool = True  # the aligned subject as input and through the output gate
+    knows_place: bool = True  # the geometric prior, and position codes in the reference frame
+    num_references: int = 1
+    is_cut_out: bool = True  # references show the subject alone; else all that is around it too
+    num_steps: int | None = None  # None: those the weights were loaded with
+    style: Style = Style.PLAIN  # guidance and reshaping of the semantic branch's attention
+    weights: str = ""  # folder to compare with; empty: the weights under test
+
+    @property
+    def key(self) -> str:
+        """A name of what is switched; networks and their schedule are named beside it."""
+        switched = replace(self, group="", title="", num_steps=None, weights="")
+        return hashlib.sha256(repr(switched).encode()).hexdigest()[:16]
+
+
+class View(NamedTuple):
+    """A picture a user would give."""
+
+    image: Image.Image
+    mask: Image.Image  # mode L
+
+
+@dataclass(frozen=True, eq=False)
+class VariedScenes(StickerBenchmark):
+    """Sticker scenes of which the model's pictures alone are drawn and judged."""
+
+    _truths: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _views: dict[tuple[str, int], list[View]] = field(default_factory=dict)
+
+    metrics = (*StickerBenchmark.metrics, "region-iou")
+    candidates = MappingProxyType({"model": "model"})
+
+    def truth_of(self, case: StickerCase) -> tuple[Tensor, Tensor]:
+        """Return pixels and mask through 8 bits, as the pictures on disk that others judge."""
+        if case.name not in self._truths:
+            truth = self.truth(case)
+            mask = mask_to_pil(truth.mask)[0]
+            pixels = to_tensor(to_pil(truth.pixels)[0])
+            self._truths[case.name] = (pixels, load_mask(mask, mask.size))
+        return self._truths[case.name]
+
+    def views(self, case: StickerCase, count: int) -> list[View]:
+        """Return `count` pictures of the subject; the first is the benchmark's own.
+
+        The others are turned to either side, before other backgrounds and in other light.
+        """
+        key = (case.name, count)
+        if key not in self._views:
+            pairs = [
+                self.reference(case),
+                *(self._other_view(case, number) for number in range(1, count)),
+            ]
+            self._views[key] = [View(to_pil(one)[0], mask_to_pil(mask)[0]) for one, mask in pairs]
+        return self._views[key]
+
+    def evidence(
+        self, case: StickerCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield the model's picture."""
+        truth, mask = self.truth_of(case)
+        has_region = results.has(case, "region-mask")
+        yield (
+            "model",
+            evidence_of(
+                case,
+                case.code,
+                to_tensor(results.read(case, "model")),
+                truth,
+                mask,
+                results.read_mask(case, "model-mask"),
+                networks=networks,
+                region=results.read_mask(case, "region-mask") if has_region else None,
+            ),
+        )
+
+    def _other_view(self, case: StickerCase, number: int) -> tuple[Tensor, Tensor]:
+        seed = case.seed + VIEW_SEED * number
+        still = torch.zeros(1)
+        tile = self.subjects.tiles[[self.subjects.index(case.code)]]
+        angle = torch.tensor([TURN if number % 2 else -TURN])
+        names = [scene.name for scene in SCENES]
+        elsewhere = names[(names.index(case.scene) + 1 + number) % len(names)]
+        return draw_references(
+            pose_subjects(tile, rotation=angle, flip=still, hue=still),
+            self.truth(replace(case, scene=elsewhere, seed=seed)).background,
+            random=Random(seed),
+            generator=torch.Generator().manual_seed(seed),
+            size_px=SIZE_PX,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SettingDrawer:
+    """Draws sticker scenes in one setting."""
+
+    session: Session  # with as many steps as the setting asks for
+    setting: Setting
+    benchmark: VariedScenes
+
+    @property
+    def name(self) -> str:
+        """The preset and what is switched."""
+        return f"{self.session.components.preset.name}, setting {self.setting.key}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 of the weights."""
+        return self.session.components.fingerprint
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of denoising."""
+        return len(self.session.components.schedule.steps)
+
+    def kinds(self, case: StickerCase) -> tuple[str, ...]:
+        """Return the picture, its subject's mask, and the region if one has to be found."""
+        del case
+        region = ("region-mask",) if self.setting.region in FOUND_REGIONS else ()
+        return ("model", "model-mask", *region)
+
+    def draw(self, case: StickerCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield picture and masks, even if only some are missing."""
+        del missing
+        setting = self.setting
+        region: Tensor | None = None
+        if setting.region is Region.TRUE:
+            region = self.benchmark.truth_of(case)[1]
+        if setting.region is Region.PREDICTED:
+            first = self.session.draw(self.request(case)).subject_masks[0]
+            region = (to_tensor(first)[:, :1] + 1) / 2
+        result = self.session.draw(self.request(case, region=region))
+        yield "model", result.images[0]
+        yield "model-mask", result.subject_masks[0]
+        if setting.region in FOUND_REGIONS:
+            height, width = self.benchmark.truth_of(case)[1].shape[-2:]
+            yield "region-mask", resize_mask(result.regions, (height, width))
+
+    def request(self, case: StickerCase, *, region: Tensor | None = None) -> PersonalizeRequest:
+        """Return what is asked for, with the subject in `region` (1, 1, H, W) if that is known."""
+        setting = self.setting
+        views = self.benchmark.views(case, setting.num_references)
+        whole = Image.new("L", views[0].image.size, 255)
+        identity = self.session.encode_identity(
+            [view.image for view in views],
+            masks=[view.mask if setting.is_cut_out else whole for view in views],
+        )
+        if not setting.has_detail:
+            identity = identity.without_detail()
+        parts = {Part.ALIGNED: setting.has_aligned, Part.PLACE: setting.knows_place}
+        return PersonalizeRequest(
+            subjects=(Subject(identity, mask=region),),
+            prompt=case.prompt,
+            seeds=(case.seed,),
+            scales=setting.scales,
+            mask=SOURCES.get(setting.region, MaskSource.NONE),
+            without=frozenset(part for part, is_in in parts.items() if not is_in),
+            **steering_of(setting.style, self.num_steps),
+        )
+
+
+def scene_study(
+    session: Session,
+    benchmark: StickerBenchmark,
+    *,
+    num_cases: int,
+    root: Path,
+    against: Mapping[str, Session],
+) -> Study[StickerCase]:
+    """Return the study of one set of weights on sticker scenes.
+
+    Args:
+        session: The networks under test.
+        benchmark: Deals the cases.
+        num_cases: How many.
+        root: The folder for all results.
+        against: Other networks, by the name of their row.
+
+    Raises:
+        CapabilityError: The preset starts from other noise than the renderer.
+    """
+    check_noise(session.components)
+    varied = VariedScenes(benchmark.subjects, seed=benchmark.seed)
+    preset = session.components.preset
+    settings = all_settings(
+        Scales.of(preset), step_counts=preset.step_counts, against=list(against)
+    )
+    sessions: dict[tuple[str, int | None], Session] = {}
+    variants = []
+    for one in settings:
+        key = (one.weights, one.num_steps)
+        if key not in sessions:
+            components = against.get(one.weights, session).components
+            sessions[key] = Session(_stepped(components, one.num_steps))
+        variants.append(Variant(one.group, one.title, SettingDrawer(sessions[key], one, varied)))
+    return Study(
+        variants=variants,
+        benchmark=varied,
+        cases=varied.cases(num_cases),
+        networks=Networks(panel=varied.panel()),
+        root=root,
+        truth=lambda case: varied.known(case)["truth"],
+        columns=SCENE_COLUMNS,
+        sweeps=tuple(
+            (group, metric)
+            for group in (IDENTITY_SWEEP, DETAIL_SWEEP, BRANCH_SWEEP)
+            for metric in RAISED
+        ),
+        untried=UNTRIED,
+    )
+
+
+def all_settings(
+    base: Scales, *, step_counts: Sequence[int], against: Sequence[str] = ()
+) -> list[Setting]:
+    """Return every row, from the preset's own scales.
+
+    Args:
+        base: The preset's own scales.
+        step_counts: How many steps the weights were trained to take.
+        against: Names of other weights to compare with.
+    """
+    return [
+        *_branches(base),
+        *_places(base),
+        *(Setting(MASKS, region.value, base, region=region) for region in Region),
+        *_half_branches(base),
+        *_rescaling(base),
+        *(
+            Setting(REFERENCES, str(count), base, num_references=count)
+            for count in (1, MANY_REFERENCES)
+        ),
+        *(Setting(IDENTITY_SWEEP, f"{x:g}", replace(base, identity_scale=x)) for x in SWEEP),
+        *(Setting(DETAIL_SWEEP, f"{x:g}", replace(base, detail_scale=x)) for x in SWEEP),
+        *(
+            Setting(
+                BRANCH_SWEEP,
+                f"{x:g}",
+                replace(base, identity_scale=x, detail_scale=x),
+                has_aligned=False,
+            )
+            for x in SWEEP
+        ),
+        *(_styles(base) if STYLED_STEPS in step_counts else ()),
+        *(Setting(STEPS, str(count), base, num_steps=count) for count in step_counts),
+        *(Setting(WEIGHTS, name, base, weights=name) for name in against),
+    ]
+
+
+def _branches(base: Scales) -> list[Setting]:
+    """Return every choice of the three ways in which a subject reaches the picture."""
+    plain = replace(base, identity_scale=0.0)  # without the semantic branch
+    return [
+        Setting(BRANCHES, EVERYTHING, base),
+        Setting(BRANCHES, "text only", replace(plain, detail_scale=0.0)),
+        Setting(BRANCHES, "semantic", base, has_detail=False, has_aligned=False),
+        Setting(BRANCHES, "detail", plain, has_aligned=False),
+        Setting(BRANCHES, "skip", plain, has_detail=False),
+        Setting(BRANCHES, "semantic, detail", base, has_aligned=False),
+        Setting(BRANCHES, "semantic, skip", base, has_detail=False),
+        Setting(BRANCHES, "detail, skip", plain),
+    ]
+
+
+def _half_branches(base: Scales) -> list[Setting]:
+    half = replace(base, identity_scale=base.identity_scale / 2, detail_scale=base.detail_scale / 2)
+    return [
+        Setting(HALF_BRANCHES, "semantic", replace(half, detail_scale=0.0), has_aligned=False),
+        Setting(HALF_BRANCHES, "detail", replace(half, identity_scale=0.0), has_aligned=False),
+        Setting(HALF_BRANCHES, "semantic, detail", half, has_aligned=False),
+    ]
+
+
+def _places(base: Scales) -> list[Setting]:
+    return [
+        Setting(PLACE, "prior off", base, knows_place=False),
+        Setting(PLACE, "prior off, no skip", base, has_aligned=False, knows_place=False),
+    ]
+
+
+def _styles(base: Scales) -> list[Setting]:
+    """Return FastFace's styles, with all that carries the subject and with what they reshape."""
+    return [
+        *(Setting(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style),
+        *(
+            Setting(
+                STYLES_ALONE,
+                one,
+                base,
+                num_steps=STYLED_STEPS,
+                style=one,
+                has_detail=False,
+                has_aligned=False,
+            )
+            for one in Style
+        ),
+    ]
+
+
+def _rescaling(base: Scales) -> list[Setting]:
+    """Return rows with the true mask, so that what a mask gets wrong does not count."""
+    wide = replace(base, text_background_scale=WIDE_TEXT)
+    strong = replace(
+        base,
+        identity_scale=STRONG_SCALE * base.identity_scale,
+        detail_scale=STRONG_SCALE * base.detail_scale,
+    )
+    return [
+        *(Setting(RESCALING, name, one, region=Region.TRUE) for name, one in _off_and_on(base)),
+        Setting(RESCALING, f"text outside {WIDE_TEXT:g}", wide, region=Region.TRUE),
+        *(
+            Setting(
+                RESCALING,
+                f"background {x:g}",
+                replace(base, background_scale=x),
+                region=Region.TRUE,
+            )
+            for x in BACKGROUND_SCALES
+        ),
+        *(
+            Setting(UNCUT, name, one, region=Region.TRUE, has_aligned=False, is_cut_out=False)
+            for name, one in _off_and_on(base)
+        ),
+        *(
+            Setting(STRONG, name, one, region=Region.TRUE, has_aligned=False)
+            for name, one in _off_and_on(strong)
+        ),
+    ]
+
+
+def _off_and_on(base: Scales) -> tuple[tuple[str, Scales], tuple[str, Scales]]:
+    """Return the same scales with the branches everywhere, and inside of the mask alone."""
+    return (
+        "off",
+        replace(
+            base, background_scale=base.identity_scale, text_scale=1.0, text_background_scale=1.0
+        ),
+    ), ("on", base)
+
+
+def _stepped(components: Components, num_steps: int | None) -> Components:
+    """Return the same networks with so many steps; None: as many as they were loaded with."""
+    preset = with_steps(components.preset, num_steps)
+    return replace(components, preset=preset, schedule=schedule_of(preset))
