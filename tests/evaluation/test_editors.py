@@ -22,7 +22,7 @@ from swiftpie.evaluation.editors import (
 )
 from swiftpie.evaluation.run import Results, draw, score
 from swiftpie.pipelines.denoise import denoise
-from swiftpie.pipelines.request import EditMode, EditSettings
+from swiftpie.pipelines.settings import EditMode, EditSettings
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor

@@ -22,7 +22,7 @@ from swiftpie.evaluation.variants import (
     scene_study,
 )
 from swiftpie.images import to_tensor
-from swiftpie.pipelines.request import Scales
+from swiftpie.pipelines.settings import Scales
 
 BASE = Scales(identity_scale=0.8, detail_scale=0.6)
 ALL = all_settings(BASE, step_counts=(1, 2, 4), against=["first", "second"])

@@ -146,17 +146,7 @@ DRAWING = (
 SCALES = ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance")
 ScaleChanges = Annotated[dict[str, float], Fields(Scales, SCALES)]
 
-Weights = Annotated[Path | None, option_of(LoadOptions, "weights")]
-Steps = Annotated[int | None, option_of(LoadOptions, "steps")]
-Base = Annotated[str | None, option_of(LoadOptions, "base")]
-Adapter = Annotated[Path | None, option_of(LoadOptions, "adapter")]
-ImageEncoder = Annotated[Path | None, option_of(LoadOptions, "image_encoder")]
-Inversion = Annotated[Path | None, option_of(LoadOptions, "inversion")]
-AllowPickle = Annotated[bool, option_of(LoadOptions, "allow_pickle")]
-Offline = Annotated[bool, option_of(LoadOptions, "offline")]
 IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
-BackgroundScale = Annotated[float | None, option_of(Scales, "background_scale")]
-TextScale = Annotated[float | None, option_of(Scales, "text_scale")]
 
 DataPath = Annotated[
     Path | None,

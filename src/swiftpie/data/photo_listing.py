@@ -14,6 +14,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MASK_SUFFIX = ".mask.png"
 MAX_TEXT_BYTES = 65_536  # of a caption file; no text encoder reads a thousandth of it
 MAX_ENCODED_BYTES = 20 << 20  # as for every picture, see `swiftpie.files`
+CAPTIONS = "captions.jsonl"
 
 
 class TarMember(NamedTuple):
@@ -83,9 +84,6 @@ def decode_object(data: bytes) -> dict[str, str]:
         return {}
     texts = {name: value for name, value in found.items() if isinstance(value, str)}
     return {str(name): " ".join(value.split()) for name, value in texts.items()}
-
-
-CAPTIONS = "captions.jsonl"
 
 
 def list_folder(folder: Path) -> Listing:

@@ -15,6 +15,14 @@ FRAME_PX = 128
 
 _PROBE_SCALE = 1 / math.sqrt(2)  # a square turned by any angle still fits
 _BOX_ALPHA = 0.1  # fainter pixels do not count for the bounding box
+# Smallest frame and what the noise adds, in sides of the picture.
+_SCALES = {"normal": (0.48, 0.22), "tiny": (0.30, 0.06), "huge": (0.72, 0.14)}
+_HAT_ROOM = 0.88  # a subject shrinks by this much so that its hat stays in the picture
+_HAT_SCALE = 0.42  # side of the hat's frame over the subject's
+_HAT_SINK = 0.10  # the hat's centre above the top of the head, in sides of the subject's frame
+_FLOOR, _FLOOR_RANGE = 0.80, 0.14  # where grounded subjects stand, 0 = top of the picture
+_TILT_GROUNDED, _TILT_FLOATING = 0.2, 0.4  # largest rotation, radians
+_MARGIN = 0.85  # how much of the frame must stay inside the picture
 
 
 def pose_subjects(tiles: Tensor, *, rotation: Tensor, flip: Tensor, hue: Tensor) -> Tensor:
@@ -87,16 +95,6 @@ def _turn_hue(sprites: Tensor, angle: Tensor) -> Tensor:
     alpha = sprites[:, 3:]
     colours = (turn @ sprites[:, :3].flatten(2)).view_as(sprites[:, :3])
     return torch.cat([colours.clamp_min(0).minimum(alpha), alpha], dim=1)
-
-
-# Smallest frame and what the noise adds, in sides of the picture.
-_SCALES = {"normal": (0.48, 0.22), "tiny": (0.30, 0.06), "huge": (0.72, 0.14)}
-_HAT_ROOM = 0.88  # a subject shrinks by this much so that its hat stays in the picture
-_HAT_SCALE = 0.42  # side of the hat's frame over the subject's
-_HAT_SINK = 0.10  # the hat's centre above the top of the head, in sides of the subject's frame
-_FLOOR, _FLOOR_RANGE = 0.80, 0.14  # where grounded subjects stand, 0 = top of the picture
-_TILT_GROUNDED, _TILT_FLOATING = 0.2, 0.4  # largest rotation, radians
-_MARGIN = 0.85  # how much of the frame must stay inside the picture
 
 
 def place(

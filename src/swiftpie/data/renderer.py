@@ -14,6 +14,11 @@ from swiftpie.data.scenes import SCENES
 from swiftpie.layout import Layout, to_affine, warp
 
 ACCESSORIES = ("crown", "top hat")  # order of the accessory frames given to `render`
+FOREGROUND_SHARE = 0.35  # of the pictures whose scene has a foreground
+_LIGHT_NUMBER = 7  # the layout number that places the sun or the moon
+_GATE_NUMBER, _COVER_NUMBER = 11, 12
+_COVER, _COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground
+_SHADOW = 0.45
 
 
 class Rendering(NamedTuple):
@@ -138,14 +143,6 @@ def _draw_subjects(
     hats = draw_frames(accessories[kinds], place_hats(frames[rows], wearers), size_px=side)
     sprite[rows] = paste(sprite[rows], hats)
     return sprite
-
-
-FOREGROUND_SHARE = 0.35  # of the pictures whose scene has a foreground
-
-_LIGHT_NUMBER = 7  # the layout number that places the sun or the moon
-_GATE_NUMBER, _COVER_NUMBER = 11, 12
-_COVER, _COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground
-_SHADOW = 0.45
 
 
 def light(sprite: Tensor, fields: Fields, scenes: Sequence[int], *, layout: Layout) -> Tensor:

@@ -11,6 +11,9 @@ from torch.nn import functional as F
 from swiftpie.noise import anchors, grain, layout_uniforms
 
 _EDGE_PX = 1.5  # half width of an anti-aliased edge
+SIDE = 32  # side of the four grain fields at 128 px: 16 latent pixels, unfolded by two
+_SOFT_CHANNEL = {3: 0, 5: 2, 7: 1}  # each blur width reads its own field, so they are independent
+Colour = tuple[int, int, int]
 
 
 def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tensor:
@@ -48,11 +51,6 @@ def grey(picture: Tensor) -> Tensor:
 def paste(picture: Tensor, sprite: Tensor) -> Tensor:
     """Put a premultiplied RGBA `sprite` (B, 4, H, W) on `picture` (B, 3 or 4, H, W)."""
     return picture * (1 - sprite[:, 3:]) + sprite[:, : picture.shape[1]]
-
-
-SIDE = 32  # side of the four grain fields at 128 px: 16 latent pixels, unfolded by two
-
-_SOFT_CHANNEL = {3: 0, 5: 2, 7: 1}  # each blur width reads its own field, so they are independent
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,9 +208,6 @@ class Scene:
     light: Light = Light()
     grounded: bool = True  # the subject stands and casts a shadow; otherwise it floats
     foreground: Foreground | None = None
-
-
-Colour = tuple[int, int, int]
 
 
 def drift(crest: Colour, foot: Colour) -> Foreground:

@@ -184,14 +184,14 @@ def _companion(
 
 
 def _choose_scenes(random: Random, count: int) -> list[int]:
-    """Deal half as many scenes as pictures, so that rows can be drawn together."""
+    """Draw half as many scenes as pictures, so that rows can be drawn together."""
     half = math.ceil(count / 2)
-    decks = math.ceil(half / len(SCENES))
-    # Whole shuffled decks: every scene comes equally often, and views of a subject differ.
-    dealt = [
-        scene for _ in range(decks) for scene in random.sample(range(len(SCENES)), len(SCENES))
-    ]
-    return (dealt[:half] * 2)[:count]
+    numbers = range(len(SCENES))
+    drawn: list[int] = []
+    while len(drawn) < half:
+        # All of them shuffled: every scene comes equally often, and views of a subject differ.
+        drawn += random.sample(numbers, len(numbers))
+    return (drawn[:half] * 2)[:count]
 
 
 def draw_references(

@@ -21,7 +21,7 @@ from swiftpie.engine.cached_networks import (
     CachedPrompts,
     cached_inversion,
 )
-from swiftpie.engine.transform import applied, choose
+from swiftpie.engine.transform import choose
 from swiftpie.errors import InputError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
@@ -351,7 +351,9 @@ def load(
     """
     transforms = choose(engine)  # complains before weights are read
     components = load_components(PRESETS.get(preset), device=device, **choices)
-    return Session(applied(components, transforms), cache_mib=cache_mib)
+    for one in transforms:
+        components = one.apply(components)
+    return Session(components, cache_mib=cache_mib)
 
 
 def _as_list(value: object) -> list[Picture]:

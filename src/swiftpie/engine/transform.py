@@ -73,17 +73,6 @@ def choose(names: str | Sequence[str]) -> list[Transform]:
     return sorted(chosen.values(), key=lambda one: one.turn)
 
 
-def applied(components: "Components", transforms: Sequence[Transform]) -> "Components":
-    """Return `components` changed by each of `transforms`, one after the other.
-
-    Raises:
-        CapabilityError: One of them cannot be applied to these networks.
-    """
-    for one in transforms:
-        components = one.apply(components)
-    return components
-
-
 def transform(components: "Components", names: str | Sequence[str]) -> "Components":
     """Return `components` changed by each of the transforms that `names` are of.
 
@@ -92,4 +81,6 @@ def transform(components: "Components", names: str | Sequence[str]) -> "Componen
         CapabilityError: One of them cannot be applied to these networks.
         MissingExtra: One of them needs a package that is not installed.
     """
-    return applied(components, choose(names))
+    for one in choose(names):
+        components = one.apply(components)
+    return components

@@ -22,7 +22,7 @@ from swiftpie.evaluation.report import Interval, as_json, format_interval, inter
 from swiftpie.evaluation.run import Benchmark, C, Drawer, Results, draw, score
 from swiftpie.images import to_pil
 from swiftpie.masks import MaskRule
-from swiftpie.pipelines.request import EditMode, EditSettings, Scales
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 
 SHOWN_CASES = 6  # the first cases, which the page shows
 PICTURE_PX = 96

@@ -25,7 +25,7 @@ from swiftpie.pipelines.condition import subject_condition
 from swiftpie.pipelines.denoise import Clock, decode, denoise
 from swiftpie.pipelines.edit_region import canvas_for
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.request import EditMode, EditSettings, Scales
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition
 

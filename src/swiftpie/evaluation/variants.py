@@ -28,13 +28,8 @@ from swiftpie.evaluation.run import File, Results
 from swiftpie.guidance.style import Style, steering_of
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
-from swiftpie.pipelines.request import (
-    MaskSource,
-    Part,
-    PersonalizeRequest,
-    Scales,
-    Subject,
-)
+from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import MaskSource, Scales
 
 EVERYTHING = "everything"
 BRANCHES, PLACE, MERGE, MASKS, RESCALING, REFERENCES, STEPS, WEIGHTS = (

@@ -13,10 +13,7 @@ from swiftpie.guidance.base import Guidance
 from swiftpie.guidance.style import Style
 from swiftpie.masks import Box
 from swiftpie.noise import check_seeds
-from swiftpie.pipelines.settings import EditMode as EditMode
-from swiftpie.pipelines.settings import EditSettings as EditSettings
-from swiftpie.pipelines.settings import MaskSource as MaskSource
-from swiftpie.pipelines.settings import Scales as Scales
+from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales
 from swiftpie.types import Identity, Prompts, TextCondition
 
 MAX_IMAGES = 64

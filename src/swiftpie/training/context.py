@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 # What torchrun, accelerate and the MPI launchers tell the processes that they start.
 LAUNCHED = ("LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+PACKAGED = "mini"  # names the weights inside the package
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,6 @@ def leave_processes(processes: Processes) -> None:
     if processes.count > 1:
         distributed.barrier()
         distributed.destroy_process_group()
-
-
-PACKAGED = "mini"  # names the weights inside the package
 
 
 @dataclass(frozen=True)

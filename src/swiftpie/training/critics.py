@@ -15,7 +15,11 @@ from swiftpie.models.unet import added_conditions
 from swiftpie.types import TextCondition
 
 ADAPTED = ("to_q", "to_v")  # the layers that are changed, as in arXiv:2312.05239
-SEED = 1  # of the first weights
+LOW_RANK_SEED = 1  # of the first weights
+NUM_SCALES = 3  # the coarsest ones of the way down, and the middle
+HEAD_WIDTH = 64
+GROUPS = 8
+R1 = 1e-5  # weight of the squared gradient at photos
 
 
 def add_low_rank(unet: UNet2DConditionModel, *, rank: int, alpha: int) -> None:
@@ -33,7 +37,7 @@ def add_low_rank(unet: UNet2DConditionModel, *, rank: int, alpha: int) -> None:
 
     unet.requires_grad_(requires_grad=False)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+        torch.manual_seed(LOW_RANK_SEED)
         unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(ADAPTED)))
 
 
@@ -62,9 +66,6 @@ def use_low_rank(unet: UNet2DConditionModel, parts: Mapping[str, nn.Linear]) -> 
         unet.set_submodule(path, part)
 
 
-NORM_GROUPS = 8
-
-
 class RealismHead(nn.Module):
     """Middle features (B, D, h, w) to one logit a picture (B, 1); high means real."""
 
@@ -72,10 +73,10 @@ class RealismHead(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(channels, width, 4, stride=2, padding=1),
-            nn.GroupNorm(NORM_GROUPS, width),
+            nn.GroupNorm(GROUPS, width),
             nn.SiLU(),
             nn.Conv2d(width, width, 4, stride=2, padding=1),
-            nn.GroupNorm(NORM_GROUPS, width),
+            nn.GroupNorm(GROUPS, width),
             nn.SiLU(),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
@@ -111,13 +112,7 @@ def middle_features(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-NUM_SCALES = 3  # the coarsest ones of the way down, and the middle
-HEAD_WIDTH = 64
-GROUPS = 8
-R1 = 1e-5  # weight of the squared gradient at photos
-
-
-class Head(nn.Module):
+class ScaleHead(nn.Module):
     """Scores every cell of one scale."""
 
     def __init__(self, width: int, subject: int) -> None:
@@ -143,7 +138,7 @@ class Discriminator(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(2)
-            self.heads = nn.ModuleList(Head(width, subject) for width in widths)
+            self.heads = nn.ModuleList(ScaleHead(width, subject) for width in widths)
 
     def forward(self, features: Sequence[Tensor], subject: Tensor) -> Tensor:
         """Return one score a sample (B,), higher for photos."""
@@ -193,7 +188,7 @@ def features_of(
     return features[-NUM_SCALES:]
 
 
-def real_and_fake_terms(
+def discriminator_terms(
     discriminator: Discriminator,
     real: Sequence[Tensor],
     fake: Sequence[Tensor],

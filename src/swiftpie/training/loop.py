@@ -155,22 +155,22 @@ def fit(
     if stopped:
         yield Event(step, {}, samples_per_s=0.0, seconds_left=0.0, stopped=stopped)
         return
-    tally, started = RunningFigures(), time.monotonic()
+    recent, started = RunningFigures(), time.monotonic()
     with run.metrics_log(folder, step) as log:
         while not stopped:
-            with tally.timed():
-                tally.add(run.train(step))
+            with recent.timed():
+                recent.add(run.train(step))
             step += 1
             stopped = run.reason_to_stop(step, is_late=time.monotonic() - began > time_limit_s)
             is_sampled = bool(stopped) or step % config.sample_every == 0
             event = None
             if is_sampled or step % config.log_every == 0:
-                figures = tally.means(processes) | (
-                    run.sample_and_export(folder) if is_sampled else {}
-                )
-                rate = run.samples_per_step * tally.steps / tally.seconds
+                figures = recent.means(processes)
+                if is_sampled:
+                    figures |= run.sample_and_export(folder)
+                rate = run.samples_per_step * recent.steps / recent.seconds
                 left = (config.steps - step) * (time.monotonic() - started) / (step - first)
-                event, tally = Event(step, figures, rate, left, stopped), RunningFigures()
+                event, recent = Event(step, figures, rate, left, stopped), RunningFigures()
             if event is not None:
                 log.write(step, {"samples_per_s": round(event.samples_per_s, 2), **figures})
             if stopped or step % config.save_every == 0:

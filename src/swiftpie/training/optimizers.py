@@ -13,6 +13,10 @@ WHOLE_NETWORK = ""  # the group of a stage with one objective
 EDGES = ("embedding.weight", "conv_out", "positions")  # first and last layers, which AdamW suits
 
 Parameters = Mapping[str, nn.Parameter]  # by their name in the network
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic coefficients, after K. Jordan's Muon (2024)
+ITERATIONS = 5
+MATCH_ADAM = 0.2  # root mean square of an update, so that Adam's learning rates carry over
+MIN_SIDE = 16  # thinner matrices gain nothing from orthogonal updates
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,6 @@ def _partition(
             "needs one. Add its child to `groups` of the stage, or freeze it."
         )
     return parts
-
-
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic coefficients, after K. Jordan's Muon (2024)
-ITERATIONS = 5
-MATCH_ADAM = 0.2  # root mean square of an update, so that Adam's learning rates carry over
-MIN_SIDE = 16  # thinner matrices gain nothing from orthogonal updates
 
 
 class Muon(torch.optim.Optimizer):

@@ -22,6 +22,8 @@ from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.training.losses import gradient_l1
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and deviation
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+USUAL_SIZE_PX = 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +107,6 @@ any sizes; the first batch gets the gradient."""
 
 Extract: TypeAlias = Callable[[Tensor], list[Tensor]]
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-USUAL_SIZE_PX = 224
-
 
 def feature_distance(extract: Extract) -> Compare:
     """Return the squared distance of features (B, C, h, w) brought to unit length in each place."""
@@ -128,6 +127,19 @@ def masked_mean(maps: list[Tensor], mask: Tensor) -> Tensor:
         weight = resize_mask(mask, (one.shape[2], one.shape[3]))
         means.append((one * weight).sum() / weight.sum().clamp_min(1e-6))
     return torch.stack(means).mean()
+
+
+def perceptual_distance(
+    folder: Path | None, autoencoder: LatentAutoencoder, device: torch.device
+) -> Compare:
+    """Compare in the features of the vision model in `folder`; of the autoencoder if none.
+
+    Raises:
+        WeightsError: There is no model.
+    """
+    if folder is None:
+        return feature_distance(autoencoder_features(autoencoder))
+    return feature_distance(model_features(folder, device))
 
 
 def autoencoder_features(autoencoder: LatentAutoencoder) -> Extract:

@@ -16,7 +16,7 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.hub.edit import SwiftEditPipeline
 from swiftpie.pipelines.hub.modules import ADAPTER
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.settings import EditSettings, Scales
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of, subject
 from tests.pipelines.tiny_editor import tiny_editor
@@ -137,14 +137,17 @@ def test_a_reference_network_is_saved_too(opened, place, tmp_path):
 def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family, mode):
     other = place / family / "other"
     pipe = opened(family, kind=SwiftEditPipeline, inversion=other)
-    before = drawn(pipe, mode=mode)
-    assert not np.array_equal(before, drawn(pipe, mode=mode, identity_scale=2.0))
+    settings = EditSettings(mode=mode)
+    before = drawn(pipe, settings=settings)
+    scales = replace(Scales.for_edit(mode=mode), identity_scale=2.0)
+    stronger = replace(settings, scales=scales)
+    assert not np.array_equal(before, drawn(pipe, settings=stronger))
     pipe.save_pretrained(tmp_path)
     loaded = quiet(SwiftEditPipeline.from_pretrained(tmp_path))
-    assert np.array_equal(drawn(loaded, mode=mode), before)
+    assert np.array_equal(drawn(loaded, settings=settings), before)
     inversion = tmp_path / "inversion_unet"
     again = reopened(tmp_path, family, kind=SwiftEditPipeline, inversion=inversion)
-    assert np.array_equal(drawn(again, mode=mode), before)
+    assert np.array_equal(drawn(again, settings=settings), before)
     assert drawn(SwiftPiePipeline.from_pipe(loaded)).shape == (1, 3, 64, 64)
 
 
@@ -314,10 +317,10 @@ def test_two_subjects_are_drawn_by_two_text_towers(opened):
 def test_an_offloaded_edit_is_the_same(opened, place):
     """The processor stands for the accelerator: what is tested is that all hooks get along."""
     pipe = opened("sd21", kind=SwiftEditPipeline, inversion=place / "sd21" / "other")
-    before = [drawn(pipe, mode=mode) for mode in EditMode]
+    before = [drawn(pipe, settings=EditSettings(mode=mode)) for mode in EditMode]
     pipe.enable_model_cpu_offload(device="cpu")
     for mode, plain in zip(EditMode, before, strict=True):
-        assert np.abs(drawn(pipe, mode=mode) - plain).max() < 0.01
+        assert np.abs(drawn(pipe, settings=EditSettings(mode=mode)) - plain).max() < 0.01
     pipe.remove_all_hooks()
 
 

@@ -14,13 +14,12 @@ from swiftpie.data.photographs import open_whole_photos
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.training.context import Context
 from swiftpie.training.loop import LoopConfig, fit
+from swiftpie.training.stages.inversion_networks import ADAPTER_FILE, INVERSION_FOLDER
 from swiftpie.training.stages.inversion_published import (
-    ADAPTER_FILE,
-    INVERSION_FOLDER,
+    InversionConfig,
     InversionWeights,
     mismatch_prompts,
 )
-from swiftpie.training.stages.inversion_settings import InversionConfig
 from swiftpie.training.state import STATE_FILE
 from tests.backbones.tiny_models import make_pipeline, make_unet
 from tests.training.stages.conftest import Unseen

@@ -18,7 +18,7 @@ from swiftpie.faces.likeness import see_again, shown_face
 from swiftpie.files import load_image
 from swiftpie.guidance.style import Style
 from swiftpie.images import to_tensor
-from swiftpie.pipelines.request import Scales
+from swiftpie.pipelines.settings import Scales
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 STYLE_END = ";"  # what stands before it in a prompt is its style

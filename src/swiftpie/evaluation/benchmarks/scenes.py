@@ -25,7 +25,8 @@ from swiftpie.evaluation.run import Benchmark, File, Results
 from swiftpie.images import fit_square, to_pil, to_tensor
 from swiftpie.layout import SUBJECT_FILL, Layout, to_affine, warp
 from swiftpie.masks import Box, load_mask
-from swiftpie.pipelines.request import MaskSource, Scales, Subject
+from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.settings import MaskSource, Scales
 
 SIZE_PX = 128
 INDEX_OF = {scene.name: index for index, scene in enumerate(SCENES)}

@@ -2,8 +2,9 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack
 
@@ -58,10 +59,12 @@ WOKEN = {"text": ("vae", "unet"), "denoise": ("vae",)}
 class SwiftPiePipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is not annotated
     """Pictures and what is known about them; everything is empty after an interrupt."""
 
-    images: Images  # a list, an array (B, H, W, 3), a tensor (B, 3, H, W), or latents (B, C, h, w)
-    masks: list[Image.Image] | None  # mode L, 255 = subject or edit; None if not asked for
-    seeds: tuple[int, ...]  # empty where generators or latents were given
-    timings: Mapping[str, float]  # milliseconds by stage
+    # A list, an array (B, H, W, 3), a tensor (B, 3, H, W), or latents (B, C, h, w).
+    images: Images = field(default_factory=list)
+    # Mode L, 255 = subject or edit; None if not asked for.
+    masks: list[Image.Image] | None = field(default_factory=list)
+    seeds: tuple[int, ...] = ()  # empty where generators or latents were given
+    timings: Mapping[str, float] = field(default_factory=dict)  # milliseconds by stage
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, not an error
@@ -74,10 +77,6 @@ class AnyCall(Protocol):
     @property
     def num_inference_steps(self) -> int | None:
         """How many steps are asked for."""
-
-    @property
-    def return_dict(self) -> bool:
-        """Whether the answer is an output and not a tuple."""
 
     @property
     def output_type(self) -> str:
@@ -313,19 +312,17 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Whether the calls in progress shall end without a picture; set `_interrupt` to ask so."""
         return self._interrupt
 
-    def _answer(
-        self, call: AnyCall, work: Callable[[], SwiftPiePipelineOutput]
-    ) -> SwiftPiePipelineOutput | tuple[object, ...]:
-        """Do the work of a call unless it is interrupted; return its output in the wanted form."""
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Do the work of a call inside of the block, unless and until it is interrupted."""
         self._interrupt = False
         try:
             with torch.no_grad():
-                output = work()
+                yield
         except Interrupted:
-            output = SwiftPiePipelineOutput(images=[], masks=[], seeds=(), timings={})
+            pass
         finally:
             self.maybe_free_model_hooks()
-        return output if call.return_dict else output.to_tuple()
 
     def _on_stage(self, stage: str) -> None:
         """End the call if that was asked for; else bring what the next stage uses.

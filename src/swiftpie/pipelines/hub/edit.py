@@ -74,19 +74,15 @@ class SwiftEditPipeline(ModulesPipeline):
         components.inverter()
         check_shared(call, components, self._callback_tensor_inputs, output_types=OUTPUT_TYPES)
         requests = requests_of(call, components)
-        return self._answer(call, lambda: self._work(call, requests, components))
-
-    def _work(
-        self, call: EditCall, requests: list[EditRequest], components: Components
-    ) -> SwiftPiePipelineOutput:
-        results = []
-        with self.progress_bar(total=len(requests) * len(components.schedule.steps)) as bar:
-            on_step = self._on_step(call, bar.update)
+        output, num_steps = SwiftPiePipelineOutput(), len(components.schedule.steps)
+        with self._interruptible(), self.progress_bar(total=len(requests) * num_steps) as bar:
+            results, on_step = [], self._on_step(call, bar.update)
             for request in requests:
                 self._wake("text_encoder", "vae", "unet")
                 drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
                 results.append(drawn)
-        return _as_output(results, call)
+            output = _as_output(results, call)
+        return output if call.return_dict else output.to_tuple()
 
 
 def requests_of(call: EditCall, components: Components) -> list[EditRequest]:

@@ -120,7 +120,10 @@ class SwiftPiePipeline(ModulesPipeline):
         """
         components = self.to_components()
         _check(call, components, self._callback_tensor_inputs)
-        return self._answer(call, lambda: self._work(call, components))
+        output = SwiftPiePipelineOutput()
+        with self._interruptible():
+            output = self._draw(call, components)
+        return output if call.return_dict else output.to_tuple()
 
     def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
         """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D)."""
@@ -141,7 +144,7 @@ class SwiftPiePipeline(ModulesPipeline):
         found = pictured_subjects(self.to_components(), ip_adapter_image, masks)
         return [subject.identity for subject in found]
 
-    def _work(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
+    def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
         if call.ip_adapter_image is not None:
             self._wake("text_encoder", "vae", "unet")
         request = request_of(call, components)

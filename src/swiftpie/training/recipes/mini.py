@@ -4,12 +4,15 @@ from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.autoencoder import AutoencoderConfig
 from swiftpie.training.stages.distillation import SceneSettings
 from swiftpie.training.stages.dmd2 import Dmd2Config
+from swiftpie.training.stages.inversion_mini import MiniInversionConfig
 from swiftpie.training.stages.judges import JudgesConfig
 from swiftpie.training.stages.one_step import OneStepConfig
 from swiftpie.training.stages.one_step_tasks import Tasks
 from swiftpie.training.stages.reflow import ReflowConfig
 from swiftpie.training.stages.teacher import TeacherConfig
 from swiftpie.training.stages.vsd import VsdConfig
+
+SCENES = SceneSettings(num_subjects=6)
 
 
 def mini_autoencoder() -> TrainConfig:
@@ -39,9 +42,6 @@ def mini_repainting() -> TrainConfig:
     )
 
 
-SCENES = SceneSettings(num_subjects=6)
-
-
 def mini_teacher() -> TrainConfig:
     """Multi-step diffusion teacher of sticker scenes, from the packaged weights on."""
     return TrainConfig(
@@ -69,6 +69,26 @@ def mini_dmd2() -> TrainConfig:
     """One-step student by distribution matching with a discriminator, needs mini-teacher."""
     loop = LoopConfig(steps=5000, learning_rate=1e-5, max_gradient_norm=10.0, uses_muon=False)
     return TrainConfig(loop=loop, stage=Dmd2Config(scenes=SCENES))
+
+
+def mini_inversion() -> TrainConfig:
+    """Inversion network of the mini model, from noise to picture and back."""
+    loop = LoopConfig(steps=4000, learning_rate=2e-3, ema_decay=0.998)
+    return TrainConfig(loop=loop, stage=MiniInversionConfig())
+
+
+def mini_inversion_pictures() -> TrainConfig:
+    """The same network trained further on pictures that the generator did not make."""
+    loop = LoopConfig(steps=400, learning_rate=5e-4, decay_share=0.7, ema_decay=0.998)
+    stage = MiniInversionConfig(
+        start_from="mini_inversion",
+        generated_share=0.0,
+        reconstruct_every=1,
+        edits_weight=1.5,
+        latents_weight=0.0,
+        pixels_weight=1.0,
+    )
+    return TrainConfig(loop=loop, stage=stage)
 
 
 def mini_judges() -> TrainConfig:

@@ -3,9 +3,7 @@
 from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.adapter import AdapterConfig
 from swiftpie.training.stages.adapter_settings import LossWeights, Source
-from swiftpie.training.stages.inversion_mini import MiniInversionConfig
-from swiftpie.training.stages.inversion_published import InversionWeights
-from swiftpie.training.stages.inversion_settings import InversionConfig
+from swiftpie.training.stages.inversion_published import InversionConfig, InversionWeights
 
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
 FAKE_SCORE_RATE = 1e-3  # of a low-rank change, as in arXiv:2312.05239
@@ -56,26 +54,6 @@ def _loop(*, steps: int, rates: tuple[float, ...] = RATES) -> LoopConfig:
         ema_decay=0.999,
         uses_muon=False,
     )
-
-
-def mini_inversion() -> TrainConfig:
-    """Inversion network of the mini model, from noise to picture and back."""
-    loop = LoopConfig(steps=4000, learning_rate=2e-3, ema_decay=0.998)
-    return TrainConfig(loop=loop, stage=MiniInversionConfig())
-
-
-def mini_inversion_pictures() -> TrainConfig:
-    """The same network trained further on pictures that the generator did not make."""
-    loop = LoopConfig(steps=400, learning_rate=5e-4, decay_share=0.7, ema_decay=0.998)
-    stage = MiniInversionConfig(
-        start_from="mini_inversion",
-        generated_share=0.0,
-        reconstruct_every=1,
-        edits_weight=1.5,
-        latents_weight=0.0,
-        pixels_weight=1.0,
-    )
-    return TrainConfig(loop=loop, stage=stage)
 
 
 def inversion() -> TrainConfig:

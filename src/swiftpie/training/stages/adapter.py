@@ -16,15 +16,13 @@ from swiftpie.images import contact_sheet, to_pil
 from swiftpie.models.projection import Feature
 from swiftpie.schedules import add_noise, scaled_linear_step
 from swiftpie.training.context import Context
-from swiftpie.training.critics import features_of, real_and_fake_terms, use_low_rank
+from swiftpie.training.critics import discriminator_terms, features_of, use_low_rank
 from swiftpie.training.loop import Stage, Update
 from swiftpie.training.losses import linear_decay, loss_of_gradient, map_loss
 from swiftpie.training.perceptual import (
     Compare,
     PromptJudge,
-    autoencoder_features,
-    feature_distance,
-    model_features,
+    perceptual_distance,
     read_judge,
 )
 from swiftpie.training.stages.adapter_examples import Examples, ExampleSource, open_examples
@@ -140,14 +138,14 @@ class AdapterStage:
         if not weights.adversarial:
             yield Update("adapter", terms)
             return
-        seen = self._judged(outcome.clean, outcome.text, draw)
+        seen = self._discriminator_features(outcome.clean, outcome.text, draw)
         score = network.discriminator(seen, outcome.subject)
         yield Update("adapter", {**terms, "adversarial": -weights.adversarial * score.mean()})
         with torch.no_grad():
-            real = self._judged(examples.latents, outcome.text, draw)
+            real = self._discriminator_features(examples.latents, outcome.text, draw)
         yield Update(
             "discriminator",
-            real_and_fake_terms(network.discriminator, real, seen, subject=outcome.subject),
+            discriminator_terms(network.discriminator, real, seen, subject=outcome.subject),
         )
 
     @torch.no_grad()
@@ -221,7 +219,9 @@ class AdapterStage:
             gradient = score_difference(teacher, generated.detach(), conditions, blank, generator)
         return self.settings.loss.matching * loss_of_gradient(generated, gradient).float()
 
-    def _judged(self, latents: Tensor, text: TextCondition, draw: int) -> list[Tensor]:
+    def _discriminator_features(
+        self, latents: Tensor, text: TextCondition, draw: int
+    ) -> list[Tensor]:
         """Return what the discriminator sees of clean latents: features of noised ones."""
         generator = torch.Generator().manual_seed(draw % 2**63)
         timestep = int(torch.randint(LATEST_JUDGED + 1, (), generator=generator))
@@ -243,26 +243,22 @@ def build_stage(settings: AdapterSettings, device: str) -> AdapterStage:
     Raises:
         ConfigError: A term lacks what it needs, or a setting counts less than one step.
     """
-    check(settings)
+    check_settings(settings)
     base = load_adapter_base(settings, device)
-    if settings.perceptual is None:
-        extract = autoencoder_features(base.autoencoder)
-    else:
-        extract = model_features(settings.perceptual, base.device)
     judge = None
     if settings.prompt_model is not None and settings.loss.prompt:
         judge = read_judge(settings.prompt_model, base.device)
     return AdapterStage(
         base,
         open_examples(base, settings),
-        feature_distance(extract),
+        perceptual_distance(settings.perceptual, base.autoencoder, base.device),
         settings,
         teacher=load_teacher(settings, base) if settings.loss.matching else None,
         judge=judge,
     )
 
 
-def check(settings: AdapterSettings) -> None:
+def check_settings(settings: AdapterSettings) -> None:
     """Refuse settings that cannot be met, before anything is loaded.
 
     Raises:

@@ -4,6 +4,7 @@ import copy
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 CLIP_WIDTH = 1024  # of the vector of CLIP ViT-H, which new projectors read
 FIRST_WEIGHTS = 1  # seed of a new projector
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,8 @@ def load_adapter_base(settings: AdapterSettings, device: str) -> AdapterBase:
     assert isinstance(components.autoencoder, LatentAutoencoder)
     loaded.installation.undo()
     denoiser, projector = _start(loaded, settings, family=preset.family)
-    tower = _read_tower(projector, settings, device)
+    reader = NetworkReader(device=device, dtype=torch.float32, allow_pickle=False)
+    tower = read_tower(projector, settings.image_encoder, reader)
     projector = projector or new_projector(
         tower.config.projection_dim,
         loaded.unet.config.cross_attention_dim,
@@ -190,17 +193,16 @@ def _silence_inactive(denoiser: UNetDenoiser) -> None:
             layer.to_v_ip.weight.zero_()
 
 
-def _read_tower(
-    projector: Projector | None, settings: AdapterSettings, device: str
+def read_tower(
+    projector: Projector | None, folder: Path | None, reader: NetworkReader
 ) -> CLIPVisionModelWithProjection:
+    """Return CLIP's vision tower from `folder`, or the public one that `projector` reads.
+
+    Without a projector that is the one whose vector new projectors read.
+    """
     reads = projector or new_projector(CLIP_WIDTH, 1, num_tokens=1)
-    choices: Choices = {"image_encoder": settings.image_encoder}
-    folder = locate_image_encoder(reads, choices, prefers_half=False)
-    reader = NetworkReader(device=device, dtype=torch.float32, allow_pickle=False)
-    return read_image_encoder(folder, reader)
-
-
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
+    choices: Choices = {"image_encoder": folder}
+    return read_image_encoder(locate_image_encoder(reads, choices, prefers_half=False), reader)
 
 
 class AdapterNetworks(nn.Module):

@@ -30,6 +30,8 @@ from swiftpie.types import TextCondition
 LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # of a branch, where scales are random
 EARLIEST_READ, LATEST_READ = 100, 400  # timesteps at which references are read in training
 WHOLE, EXACT = 0.6, 0.8  # cumulative shares of regions: all, the mask, the mask grown
+CROP_MARGIN = 1.1  # side of a crop over the longer side of its subject
+CROP_PX = 224
 
 
 class StudentPass(NamedTuple):
@@ -165,10 +167,6 @@ def _class_tokens(base: AdapterBase, captions: list[str], names: list[str]) -> T
         for caption, name in zip(captions, names, strict=True)
     ]
     return torch.stack(rows).to(base.device)
-
-
-CROP_MARGIN = 1.1  # side of a crop over the longer side of its subject
-CROP_PX = 224
 
 
 def picture_terms(

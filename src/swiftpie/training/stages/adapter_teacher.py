@@ -41,6 +41,7 @@ from swiftpie.training.stages.adapter_student import StudentPass
 from swiftpie.types import TextCondition
 
 SHARED = ("cross_attention_dim", "in_channels", "addition_embed_type")  # within a family
+NOISE_SEED = 2**31  # apart from what a batch and its chances are drawn with
 
 
 class TeacherConditions(NamedTuple):
@@ -182,9 +183,6 @@ def _tower(
     if teacher.image_encoder is None:
         return base.tower
     return read_image_encoder(teacher.image_encoder, reader)
-
-
-NOISE_SEED = 2**31  # apart from what a batch and its chances are drawn with
 
 
 def noise_generator(draw: int) -> torch.Generator:

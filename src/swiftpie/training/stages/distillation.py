@@ -123,8 +123,8 @@ class StudentAndCritic(nn.Module, Generic[C]):
 
 
 @dataclass(frozen=True)
-class CriticStage:
-    """A stage over `StudentAndCritic`; only its student is judged and kept."""
+class StudentStage:
+    """A stage that makes a one-step student, drawn, judged and kept as the one-step stage does."""
 
     student: LoadedModel
     teacher: OneStepNetworks
@@ -133,6 +133,19 @@ class CriticStage:
     def samples_per_step(self) -> int:
         """Pictures that one step sees."""
         return self.student.stage.samples_per_step
+
+    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+        """Save and judge one-step pictures of held-out subjects."""
+        return self.student.stage.sample(network, path)
+
+    def export(self, network: nn.Module, folder: Path) -> None:
+        """Write the student as the one-step stage does."""
+        self.student.stage.export(network, folder)
+
+
+@dataclass(frozen=True)
+class CriticStage(StudentStage):
+    """A stage over `StudentAndCritic`; only its student is judged and kept."""
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -152,12 +165,12 @@ class CriticStage:
     def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
         """Save and judge one-step pictures of held-out subjects."""
         assert isinstance(network, StudentAndCritic)
-        return self.student.stage.sample(network.student, path)
+        return super().sample(network.student, path)
 
     def export(self, network: nn.Module, folder: Path) -> None:
         """Write the student as the one-step stage does."""
         assert isinstance(network, StudentAndCritic)
-        self.student.stage.export(network.student, folder)
+        super().export(network.student, folder)
 
 
 def encode(

@@ -35,7 +35,6 @@ from swiftpie.training.perceptual import (
     compare_in_judge,
     picture_distance,
 )
-from swiftpie.training.stages.changes import Changes, draw_changes, mask_figures
 from swiftpie.training.stages.distillation import (
     Encoded,
     LoadedModel,
@@ -47,6 +46,7 @@ from swiftpie.training.stages.distillation import (
 )
 from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.one_step_tasks import Drops, absent_subject
+from swiftpie.training.stages.prompt_pairs import Changes, draw_changes, mask_figures
 from swiftpie.types import TextCondition
 
 VALIDATION_SEED = 2**31 - 1
@@ -58,6 +58,10 @@ WRONG_PROMPT_WEIGHT = 0.5  # of the noise under a wrong prompt, which is the sam
 DOUBT_WEIGHT = 0.5  # of the coarse map within the noise, beside the fine mask
 SAME_WEIGHT = 0.2  # of telling whether the subject stays
 OVERLAP_WEIGHT = 0.5  # of what found and true masks share, beside cell by cell
+SOFT_WIDTHS = (3, 5, 7)  # of the windows that clouds and hills are read from, in grain cells
+LATTICES = (2, 4, 8)  # grain cells a side of the flat cells that stars and flowers are read from
+UNIFORM_VARIANCE = 1 / 12
+RAW_WEIGHT = 0.25  # single values of noise hardly show in a picture
 
 
 @dataclass(frozen=True)
@@ -341,12 +345,6 @@ def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generato
 def _build(folder: Path) -> nn.Module:
     network: nn.Module = TinyInversion.from_config(TinyInversion.load_config(folder))
     return network
-
-
-SOFT_WIDTHS = (3, 5, 7)  # of the windows that clouds and hills are read from, in grain cells
-LATTICES = (2, 4, 8)  # grain cells a side of the flat cells that stars and flowers are read from
-UNIFORM_VARIANCE = 1 / 12
-RAW_WEIGHT = 0.25  # single values of noise hardly show in a picture
 
 
 class NoiseError(NamedTuple):

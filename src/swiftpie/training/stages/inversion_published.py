@@ -1,30 +1,32 @@
 """The inversion network of a published one-step model, in both of SwiftEdit's stages."""
 
 import copy
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import silent_condition
-from swiftpie.backbones.checkpoints.ip_adapter import cross_attention
-from swiftpie.backbones.checkpoints.safe import write_tensors
-from swiftpie.backbones.components import Components
-from swiftpie.data.photographs import WholePhotos
+from swiftpie.backbones.adapters import wrap_image_encoder
+from swiftpie.backbones.components import FAMILIES, Components, load_components
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.weights import NetworkReader, read_unet
+from swiftpie.data.photographs import WholePhotos, open_whole_photos
+from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.images import contact_sheet, to_pil
-from swiftpie.models.inversion import INVERSION_TIMESTEP, START, UNetInversion
-from swiftpie.models.projection import image_proj_of
+from swiftpie.models.autoencoder import LatentAutoencoder
+from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import draw_noise
 from swiftpie.schedules import PredictionType, Step, add_noise
+from swiftpie.training.context import Context
 from swiftpie.training.losses import (
     FIRST_COMPARED,
     LAST_COMPARED,
@@ -32,110 +34,22 @@ from swiftpie.training.losses import (
     psnr_db,
     score_regulariser,
 )
-from swiftpie.training.perceptual import Compare, picture_distance
-from swiftpie.training.stages.adapter_networks import attention_alone
+from swiftpie.training.perceptual import Compare, perceptual_distance, picture_distance
+from swiftpie.training.stages.adapter_examples import make_prompt
+from swiftpie.training.stages.adapter_networks import new_projector, read_tower
+from swiftpie.training.stages.inversion_networks import (
+    ImageBranch,
+    InversionNetworks,
+    denoise,
+    save_networks,
+)
 from swiftpie.types import TextCondition
 
-ADAPTER_FILE = "ip_adapter.safetensors"
-INVERSION_FOLDER = "inversion"
+if TYPE_CHECKING:
+    from swiftpie.backbones.choices import Choices
+
+OWN_PROMPTS = 2000  # of the grammar that stands in for a list of prompts
 VALIDATION_DRAW = 2**31 - 1
-
-
-class ImageBranch(nn.Module):
-    """Trained copies of the image projector and of the keys and values of its tokens."""
-
-    def __init__(self, denoiser: UNetDenoiser, encoder: ClipIdentityEncoder) -> None:
-        """Copy what training starts from."""
-        super().__init__()
-        installation = denoiser.installation
-        self.paths = cross_attention(installation)
-        self.projector = copy.deepcopy(encoder.projector)
-        self.layers = nn.ModuleDict(
-            {
-                # Their public numbers, because names of modules hold no dots.
-                str(number): copy.deepcopy(installation.semantic[path])
-                for number, path in self.paths.items()
-            }
-        )
-        self.requires_grad_(requires_grad=True)
-
-    def tokens(self, encoder: ClipIdentityEncoder, pixels: Tensor) -> Tensor:
-        """Return tokens (B, K, D) of whole pictures (B, 3, H, W), read by the frozen `encoder`."""
-        weights = self.projector.named_parameters()
-        worn: dict[str, Tensor] = {f"projector.{name}": one for name, one in weights}
-        tokens: Tensor = functional_call(encoder, worn, (pixels, torch.ones_like(pixels[:, :1])))
-        return tokens
-
-    def denoiser_weights(self) -> dict[str, Tensor]:
-        """Return the weights under the names that a `UNetDenoiser` has for its own."""
-        return {
-            f"unet.{path}.processor.{name}": one
-            for number, path in self.paths.items()
-            for name, one in self.layers[str(number)].named_parameters()
-        }
-
-
-class InversionNetworks(nn.Module):
-    """The inversion network and, if it is trained along, the image branch of the generator."""
-
-    def __init__(self, inversion: UNet2DConditionModel, image: ImageBranch | None) -> None:
-        super().__init__()
-        self.inversion = inversion
-        self.image = image
-
-
-def denoise(
-    denoiser: UNetDenoiser,
-    start: Tensor,
-    timestep: float,
-    text: TextCondition,
-    *,
-    tokens: Tensor | None,
-    image: ImageBranch | None,
-) -> Tensor:
-    """Return the raw output (B, C, h, w) of the generator.
-
-    Args:
-        denoiser: The generator, frozen. Checkpointing must be off: recomputed layers would not see
-            the weights of `image`.
-        start: What enters it, (B, C, h, w).
-        timestep: Of its first step.
-        text: Prompts, B rows.
-        tokens: Of the pictures that shall come back, (B, K, D); None for text alone.
-        image: Weights to use instead of the denoiser's own.
-    """
-    attention = silent_condition(start, width=denoiser.installation.plan.token_width)
-    if tokens is not None:
-        everywhere = torch.ones_like(attention.identity_scale)
-        attention = attention._replace(
-            identity_tokens=tokens.unsqueeze(1).to(start), identity_scale=everywhere
-        )
-    condition = attention_alone(attention, start)
-    worn = {} if image is None else image.denoiser_weights()
-    prediction = functional_call(denoiser, worn, (start, timestep, text, condition, {}))
-    sample: Tensor = prediction.sample
-    return sample
-
-
-def save(networks: InversionNetworks, folder: Path) -> None:
-    """Write a U-Net folder and an IP-Adapter, both as `swiftpie.load` takes them.
-
-    Raises:
-        InputError: The folder cannot be written to.
-    """
-    half = copy.deepcopy(networks.inversion).half()
-    # How it was trained; names with an underscore are for whoever looks, loaders skip them.
-    half.register_to_config(_name_or_path="", _start=START, _timestep=INVERSION_TIMESTEP)
-    half.save_pretrained(folder / INVERSION_FOLDER)
-    if networks.image is None:
-        return
-    projector = image_proj_of(networks.image.projector)
-    tensors = {f"image_proj.{name}": tensor for name, tensor in projector.items()}
-    for number, layer in networks.image.layers.items():
-        for name, weight in layer.named_parameters():
-            tensors[f"ip_adapter.{number}.{name}"] = weight
-    halves = {name: one.detach().half() for name, one in tensors.items()}
-    write_tensors(folder / ADAPTER_FILE, halves, metadata={"format": "pt"}, force=True)
 
 
 @dataclass(frozen=True)
@@ -146,6 +60,112 @@ class InversionWeights:
     latents: float = 1.0  # squared error of what comes back
     pixels: float = 0.0  # how different what comes back looks
     score: float = 0.0  # of the score regulariser, which needs a teacher
+
+
+@dataclass(frozen=True)
+class InversionConfig:
+    """What is inverted, on which pictures, and how errors weigh."""
+
+    preset: str = "swiftbrush-v2"  # the generator; one that takes one step
+    weights: Path | None = None  # as `--weights` of other commands; the hub if none
+    base: str | None = None  # as `--base`
+    adapter: Path | None = None  # image branch to start from or to keep; a new one if none
+    image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
+    inversion: Path | None = None  # network to train further; the generator's weights if none
+    prompts: Path | None = None  # a text file, a prompt a line; made up if none
+    photos: Path | None = None  # a folder; invert these instead of what the generator draws
+    teacher: Path | None = None  # folder of a multi-step U-Net, for the score term
+    teacher_predicts: PredictionType = PredictionType.EPSILON
+    perceptual: Path | None = None  # a vision model of transformers; the autoencoder if none
+    terms: InversionWeights = field(default_factory=InversionWeights)
+    trains_image_branch: bool = True
+    num_tokens: int = 4  # of a new image branch
+    wrong_prompts: float = 0.1  # share of photos under another's prompt or none
+    batch_size: int = 4
+    size_px: int = 0  # 0 is the preset's
+    checkpointing: bool = True
+    autocast: bool = True
+    allow_pickle: bool = False
+
+    def build(self, context: Context) -> "InversionStage":
+        """Return the stage on the given device.
+
+        Raises:
+            CapabilityError: The generator takes several steps, or is the mini model.
+            ConfigError: A term lacks what it needs.
+            WeightsError: A part is missing or does not fit the others.
+        """
+        if self.terms.score and self.teacher is None:
+            raise ConfigError(
+                "stage.terms.score is above 0 and there is no stage.teacher. The score term needs "
+                "a multi-step U-Net. Set its folder, or set the weight to 0."
+            )
+        reader = NetworkReader(context.device, torch.float32, allow_pickle=self.allow_pickle)
+        components = self._generator(context.device)
+        size_px = self.size_px or components.preset.image_size_px
+        components.cells_of((size_px, size_px))
+        return InversionStage(
+            components,
+            encoder=self._encoder(components, reader),
+            config=self,
+            size_px=size_px,
+            prompts=self._prompts(),
+            photos=None if self.photos is None else open_whole_photos(self.photos, size_px=size_px),
+            teacher=_frozen_unet(self.teacher, reader, name="teacher"),
+            compares=self._compares(components),
+            start=_frozen_unet(self.inversion, reader, name="inversion"),
+        )
+
+    def _generator(self, device: str) -> Components:
+        preset = PRESETS.get(self.preset)
+        if not FAMILIES.get(preset.family).takes_adapters or len(preset.timesteps) != 1:
+            raise CapabilityError(
+                f"Preset {preset.name!r} cannot be inverted by this recipe, which is for Stable "
+                "Diffusion models of one step. Choose one of `swiftpie presets`; for the mini "
+                "model there is the recipe mini-inversion."
+            )
+        choices: Choices = {"weights": self.weights, "base": self.base}
+        choices |= {"adapter": self.adapter, "allow_pickle": self.allow_pickle}
+        if self.adapter is not None:
+            choices |= {"image_encoder": self.image_encoder}
+        components = load_components(preset, device=device, **choices)
+        assert isinstance(components.denoiser, UNetDenoiser)
+        components.denoiser.requires_grad_(requires_grad=False)
+        return components
+
+    def _encoder(self, components: Components, reader: NetworkReader) -> ClipIdentityEncoder | None:
+        """Return what reads the picture to keep: of the adapter, or new where it is trained."""
+        if isinstance(components.image_encoder, ClipIdentityEncoder):
+            return components.image_encoder
+        if not self.trains_image_branch:
+            return None
+        tower = read_tower(None, self.image_encoder, reader)
+        width = components.denoiser.installation.plan.token_width
+        projector = new_projector(tower.config.projection_dim, width, num_tokens=self.num_tokens)
+        encoder = wrap_image_encoder(tower, projector)
+        encoder.requires_grad_(requires_grad=False)
+        return encoder
+
+    def _prompts(self) -> list[str]:
+        if self.prompts is None:
+            seeds = (torch.Generator().manual_seed(seed) for seed in itertools.count())
+            return [make_prompt(next(seeds)).rich for _ in range(OWN_PROMPTS)]
+        try:
+            lines = self.prompts.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"The prompts in '{self.prompts}' cannot be read ({error}). A text file with a "
+                "prompt a line is needed. Check the path."
+            ) from error
+        if not (prompts := [line.strip() for line in lines if line.strip()]):
+            raise InputError(f"'{self.prompts}' is empty; a prompt a line is needed. Add some.")
+        return prompts
+
+    def _compares(self, components: Components) -> list[Compare]:
+        if not self.terms.pixels:
+            return []
+        assert isinstance(components.autoencoder, LatentAutoencoder)
+        return [perceptual_distance(self.perceptual, components.autoencoder, components.device)]
 
 
 class InversionBatch(NamedTuple):
@@ -167,24 +187,18 @@ class InversionStage:
 
     components: Components  # the generator, frozen
     encoder: ClipIdentityEncoder | None  # reads the picture to keep; None: text alone
-    terms: InversionWeights
-    batch_size: int
-    prompts: Sequence[str] = ()  # of pictures that the generator draws
-    photos: WholePhotos | None = None  # invert these instead
-    wrong_prompts: float = 0.0  # share of photos under another's prompt or none
-    trains_image_branch: bool = True
-    teacher: UNet2DConditionModel | None = None  # multi-step, frozen
-    teacher_predicts: PredictionType = PredictionType.EPSILON
-    compares: Sequence[Compare] = ()  # perceptual distances of the pixel term
-    start: UNet2DConditionModel | None = None  # None: the generator's own weights
-    size_px: int = 512
-    checkpointing: bool = False  # of the inversion network: compute activations twice
-    autocast: bool = False  # to bfloat16
+    config: InversionConfig
+    size_px: int
+    prompts: Sequence[str]  # of pictures that the generator draws
+    photos: WholePhotos | None  # invert these instead
+    teacher: UNet2DConditionModel | None  # multi-step, frozen
+    compares: Sequence[Compare]  # perceptual distances of the pixel term
+    start: UNet2DConditionModel | None  # None: the generator's own weights
 
     @property
     def samples_per_step(self) -> int:
         """Pictures that one step sees."""
-        return self.batch_size
+        return self.config.batch_size
 
     @property
     def denoiser(self) -> UNetDenoiser:
@@ -201,10 +215,10 @@ class InversionStage:
         """Return copies of what training starts from."""
         unet = copy.deepcopy(self.start) if self.start is not None else self._plain_unet()
         unet.train().requires_grad_(requires_grad=True)
-        if self.checkpointing:
+        if self.config.checkpointing:
             unet.enable_gradient_checkpointing()
         image = None
-        if self.trains_image_branch and self.encoder is not None:
+        if self.config.trains_image_branch and self.encoder is not None:
             image = ImageBranch(self.denoiser, self.encoder)
         return InversionNetworks(unet, image).to(self.components.device)
 
@@ -220,9 +234,9 @@ class InversionStage:
     def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
         """Return the terms that have a weight."""
         assert isinstance(network, InversionNetworks)
-        terms, device = self.terms, self.components.device
+        terms, device = self.config.terms, self.components.device
         chance = torch.Generator().manual_seed(draw)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
             now = self._pictures(draw)
             guess = UNetInversion(network.inversion)(now.latents, now.text)
             found: dict[str, Tensor] = {}
@@ -246,14 +260,14 @@ class InversionStage:
         """Return pictures and what they are told to show."""
         random = Random(draw)
         if self.photos is not None:
-            pixels, captions = self.photos.batch(self.batch_size, draw)
+            pixels, captions = self.photos.batch(self.config.batch_size, draw)
             pixels = pixels.to(self.components.device)
             latents = self.components.autoencoder.encode(pixels)
             prompts = mismatch_prompts(
-                captions, self.photos.captions, random, share=self.wrong_prompts
+                captions, self.photos.captions, random, share=self.config.wrong_prompts
             )
             return InversionBatch(None, latents, pixels, self.components.text.encode(prompts))
-        prompts = [random.choice(self.prompts) for _ in range(self.batch_size)]
+        prompts = [random.choice(self.prompts) for _ in range(self.config.batch_size)]
         text = self.components.text.encode(prompts)
         noise = self._noise([random.randrange(2**63) for _ in prompts])
         schedule = self.components.schedule
@@ -297,13 +311,13 @@ class InversionStage:
             return raw
 
         levels = draw_levels(chance, like=now.latents, first=FIRST_COMPARED, last=LAST_COMPARED)
-        with torch.autocast(guess.device.type, torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(guess.device.type, torch.bfloat16, enabled=self.config.autocast):
             return score_regulariser(
                 teach,
                 now.latents,
                 guess,
                 levels=levels,
-                prediction_type=self.teacher_predicts,
+                prediction_type=self.config.teacher_predicts,
             )
 
     @torch.no_grad()
@@ -325,7 +339,7 @@ class InversionStage:
         """Write what `swiftpie.load` takes as `inversion` and, if trained, as `adapter`."""
         assert isinstance(network, InversionNetworks)
         folder.mkdir(parents=True, exist_ok=True)
-        save(network, folder)
+        save_networks(network, folder)
 
 
 def mismatch_prompts(
@@ -340,3 +354,9 @@ def mismatch_prompts(
     wrong = ["" if chance < share / 2 else random.choice(others) for chance in chances]
     triples = zip(captions, wrong, chances, strict=True)
     return [bad if chance < share else good for good, bad, chance in triples]
+
+
+def _frozen_unet(
+    folder: Path | None, reader: NetworkReader, *, name: str
+) -> UNet2DConditionModel | None:
+    return None if folder is None else read_unet(folder, reader, name=name)

@@ -2,9 +2,8 @@
 
 import copy
 import json
-import logging
 import random
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +26,10 @@ from swiftpie.models.text import TextTower
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 
-logger = logging.getLogger(__name__)
-
-EXTRA = "_extra_state"  # PyTorch's name for what `get_extra_state` returns
+VOCABULARY = 2048
+MAX_TOKENS = 32
+START, END, PADDING = "<start>", "<end>", "<pad>"
+CAPTIONS_A_SUBJECT = 8
 
 
 class OneStepNetworks(nn.Module):
@@ -61,7 +61,6 @@ class OneStepNetworks(nn.Module):
         self.image_encoder = ConvImageEncoder(width=width)
         self.layout_predictor = LayoutPredictor(text_width=width)
         self.denoiser = TinyDenoiser(text_width=width)
-        self.register_load_state_dict_pre_hook(_keep_own_tokenizer)  # type: ignore[no-untyped-call]  # torch
 
     def get_extra_state(self) -> Tensor:
         """Return the tokenizer as bytes (N,), because states on disk hold tensors only."""
@@ -130,24 +129,6 @@ def trainable(networks: OneStepNetworks) -> OneStepNetworks:
     copied = copy.deepcopy(networks).train().requires_grad_(requires_grad=True)
     copied.denoiser.to(memory_format=torch.channels_last)
     return copied
-
-
-def _keep_own_tokenizer(
-    module: nn.Module, state: MutableMapping[str, Tensor], prefix: str, *_others: object
-) -> None:
-    """Let states load that were written before tokenizers were part of them."""
-    assert isinstance(module, OneStepNetworks)
-    if prefix + EXTRA not in state:
-        logger.warning(
-            "The state holds no tokenizer; token ids are those that this version would start with."
-        )
-        state[prefix + EXTRA] = module.get_extra_state()
-
-
-VOCABULARY = 2048
-MAX_TOKENS = 32
-START, END, PADDING = "<start>", "<end>", "<pad>"
-CAPTIONS_A_SUBJECT = 8
 
 
 def train_tokenizer(subjects: Subjects) -> PreTrainedTokenizerFast:

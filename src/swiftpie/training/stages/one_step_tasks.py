@@ -25,6 +25,18 @@ from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
 
 REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four
+EMPTIED_SHARE = 0.3  # of the pictures without a reference of their subject: the subject goes
+NOISY_SHARE = 0.5  # of the pictures whose noise is not quite the true one, as after inversion
+MOST_NOISY = 0.5  # largest share of foreign noise in deviation
+SILENT_SHARE = 0.3  # of the pictures whose noise carries nothing in the channels nobody reads
+FOREIGN = 2**30  # between the seeds of a batch and of its faults
+GROW_PX = 9  # the room that a replaced subject may need around the old one
+HAT_SHARE = 0.5  # of the pictures with a hat: only the hat is to be drawn
+BARE_SHARE = 0.12  # of those without: only the place of a hat is to be drawn
+LEAST_HAT_PX = 20  # pixels that stand out of the subject; fewer are an edge
+HAT_SIDE = 0.45  # of the subject's longer side, about the side of a hat
+_KINDS = ("subject", "surroundings", "box", "everything", "nothing")
+_SHARES = (0.35, 0.25, 0.15, 0.10, 0.15)
 
 
 class Task(StrEnum):
@@ -236,21 +248,6 @@ def _silence(attention: AttentionCondition, kept: Tensor) -> AttentionCondition:
     """Turn the detail branch off where `kept` (B, S) is 0, but not the aligned input."""
     values = {name: rows * kept[:, :, None, None] for name, rows in attention.values.items()}
     return attention._replace(values=values)
-
-
-EMPTIED_SHARE = 0.3  # of the pictures without a reference of their subject: the subject goes
-NOISY_SHARE = 0.5  # of the pictures whose noise is not quite the true one, as after inversion
-MOST_NOISY = 0.5  # largest share of foreign noise in deviation
-SILENT_SHARE = 0.3  # of the pictures whose noise carries nothing in the channels nobody reads
-FOREIGN = 2**30  # between the seeds of a batch and of its faults
-GROW_PX = 9  # the room that a replaced subject may need around the old one
-HAT_SHARE = 0.5  # of the pictures with a hat: only the hat is to be drawn
-BARE_SHARE = 0.12  # of those without: only the place of a hat is to be drawn
-LEAST_HAT_PX = 20  # pixels that stand out of the subject; fewer are an edge
-HAT_SIDE = 0.45  # of the subject's longer side, about the side of a hat
-
-_KINDS = ("subject", "surroundings", "box", "everything", "nothing")
-_SHARES = (0.35, 0.25, 0.15, 0.10, 0.15)
 
 
 class Repainting(NamedTuple):

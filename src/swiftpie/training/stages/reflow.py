@@ -15,8 +15,8 @@ from swiftpie.models.denoiser import Prediction
 from swiftpie.training.context import Context
 from swiftpie.training.losses import gradient_l1
 from swiftpie.training.stages.distillation import (
-    LoadedModel,
     SceneSettings,
+    StudentStage,
     encode_for_teacher,
     load_pair,
     predict_once,
@@ -56,22 +56,15 @@ class Pairs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ReflowStage:
+class ReflowStage(StudentStage):
     """Distil pairs of noise and picture, as in arXiv:2309.06380, from a DDIM sampler.
 
     Differs from the paper: the teacher's sampling path is not straightened first, because at 32
     deterministic steps its map from noise to picture is fixed already.
     """
 
-    student: LoadedModel
-    teacher: OneStepNetworks
     folder: Path  # of the pairs
     config: ReflowConfig
-
-    @property
-    def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
-        return self.student.stage.samples_per_step
 
     def network(self) -> nn.Module:
         """Return the student to start from."""
@@ -127,14 +120,6 @@ class ReflowStage:
             drawn = autoencoder.decode(sample[chosen]).float()
             truth = autoencoder.decode(wanted[chosen]).float()
         return F.l1_loss(drawn, truth) + gradient_l1(drawn, truth)
-
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
-        """Save and judge one-step pictures of held-out subjects."""
-        return self.student.stage.sample(network, path)
-
-    def export(self, network: nn.Module, folder: Path) -> None:
-        """Write the student as the one-step stage does."""
-        self.student.stage.export(network, folder)
 
 
 def _store(answer: Prediction, path: Path) -> None:

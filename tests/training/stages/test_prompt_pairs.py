@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swiftpie.data.stickers import StickerWorld
-from swiftpie.training.stages.changes import Change, draw_changes
+from swiftpie.training.stages.prompt_pairs import Change, draw_changes
 
 
 @pytest.fixture(scope="module")
