@@ -1,13 +1,8 @@
 """What faces tell: whose they are, how large, and whether there is one at all."""
 
-from swiftpie.evaluation.case import Evidence, Metric
+from swiftpie.evaluation.case import Evidence, Metric, of
 from swiftpie.faces.choose import face_ratio
 from swiftpie.faces.likeness import likeness
-
-
-def identity(evidence: Evidence) -> float | None:
-    """Return the cosine of the shown face and the person's, None where one was not found."""
-    return likeness(evidence.person, evidence.face)
 
 
 def ratio(evidence: Evidence) -> float | None:
@@ -22,7 +17,10 @@ def shown(evidence: Evidence) -> float:
 
 METRICS = {
     "identity": Metric(
-        title="identity: likeness to the person", unit="cosine", score=identity, needs="face_judge"
+        title="identity: likeness to the person",
+        unit="cosine",
+        score=of(likeness, "person", "face"),
+        needs="face_judge",
     ),
     "face-shown": Metric(title="pictures with a face", unit="%", score=shown),
     "face-ratio": Metric(
