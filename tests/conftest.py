@@ -7,6 +7,16 @@ from PIL import Image
 import swiftpie
 from swiftpie.data.subjects import sample_subjects
 
+SLOW_S = 1200  # for what takes minutes on a laptop, or loads large weights
+
+
+def pytest_collection_modifyitems(items):
+    """Give slow tests without a time limit of their own a longer one."""
+    for item in items:
+        is_slow = any(item.get_closest_marker(name) for name in ("slow", "gpu", "weights"))
+        if is_slow and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_S))
+
 
 @pytest.fixture(scope="session")
 def session():

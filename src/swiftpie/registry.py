@@ -30,7 +30,7 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """Every known name, sorted; without families, no module of the folder is imported."""
-        return tuple(sorted({*self._modules(), *self._offered().names}))
+        return tuple(sorted({*self._modules(), *self._entry_points().names}))
 
     def get(self, name: str) -> T:
         """Import the module that defines `name` and return its object.
@@ -53,7 +53,7 @@ class Registry(Generic[T]):
 
     def offered(self) -> tuple[str, ...]:
         """Names that other distributions add, sorted."""
-        return tuple(sorted({*self._offered().names} - {*self._modules()}))
+        return tuple(sorted({*self._entry_points().names} - {*self._modules()}))
 
     def _modules(self) -> dict[str, str]:
         """Map each name to the dotted name of the module that defines it."""
@@ -89,7 +89,7 @@ class Registry(Generic[T]):
         )
         return found
 
-    def _offered(self) -> EntryPoints:
+    def _entry_points(self) -> EntryPoints:
         return entry_points(group=self.entry_point_group)
 
     def _load(self, name: str) -> T:
@@ -98,9 +98,9 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: None does, or it cannot be imported.
         """
-        if name not in self._offered().names:
+        if name not in self._entry_points().names:
             raise ConfigError(self._unknown(name))
-        entry_point: EntryPoint = self._offered()[name]
+        entry_point: EntryPoint = self._entry_points()[name]
         try:
             loaded: T = entry_point.load()
         except (ImportError, AttributeError) as error:

@@ -33,10 +33,10 @@ PIPELINES["sdxl"] = "StableDiffusionXLPipeline"
 TOKENS = ["<|startoftext|>", "<|endoftext|>"]
 
 
-def make_pipeline(folder, family, *, variant=None):
+def make_pipeline(folder, family, *, variant=None, is_shallow=False):
     """Write a whole pipeline into `folder`, an image encoder beside it, and return it."""
     torch.manual_seed(1)
-    networks = {"unet": tiny_unet(family), "vae": tiny_autoencoder()}
+    networks = {"unet": tiny_unet(family, is_shallow=is_shallow), "vae": tiny_autoencoder()}
     first = WIDTHS[family] if family != "sdxl" else 16
     networks["text_encoder"] = text_tower(CLIPTextModel, first)
     if family == "sdxl":
@@ -82,16 +82,16 @@ def make_image_encoder(folder, *, features=EMBEDS):
     return folder
 
 
-def make_public_adapter(path, family, *, name=None):
+def make_public_adapter(path, family, *, name=None, is_shallow=False):
     """Write an adapter in the layout of h94/IP-Adapter and return its path."""
-    tensors = adapter_tensors(name or ADAPTERS[family], tiny_unet(family))
+    tensors = adapter_tensors(name or ADAPTERS[family], tiny_unet(family, is_shallow=is_shallow))
     save_file(flatten(tensors), path)
     return path
 
 
-def make_own_adapter(path, family, **changes):
+def make_own_adapter(path, family, *, is_shallow=False, **changes):
     """Write a SwiftPie adapter whose branches both speak, and return its path."""
-    unet = tiny_unet(family)
+    unet = tiny_unet(family, is_shallow=is_shallow)
     adapter = read_ip_adapter(adapter_tensors(ADAPTERS[family], unet))
     settings = {"gate": 0.5, "semantic": UP_AND_MIDDLE, "detail": UP_AND_MIDDLE} | changes
     plan = Plan(token_width=WIDTHS[family], **settings)
@@ -108,9 +108,9 @@ def make_own_adapter(path, family, **changes):
     return path
 
 
-def make_unet(folder, family, *, seed=5):
+def make_unet(folder, family, *, seed=5, is_shallow=False):
     """Write a U-Net alone, other than the pipeline's, into `folder` and return it."""
-    unet = tiny_unet(family)
+    unet = tiny_unet(family, is_shallow=is_shallow)
     torch.manual_seed(seed)
     with torch.no_grad():
         for weight in unet.parameters():

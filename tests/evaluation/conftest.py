@@ -118,6 +118,8 @@ def edit_evidence():
         truth=target,
         mask=mask,
         claimed=mask,
-        redrawn={"reconstruction": source, "from-noise": source, "uncomposed": source},
+        reconstruction=source,
+        from_noise=source,
+        uncomposed=source,
         time_ms=3.0,
     )

@@ -99,7 +99,7 @@ def test_every_choice_is_part_of_the_name(tiny):
         SourceEditor(),
         TargetEditor(),
     ]
-    assert len({editor.name for editor in editors}) == len(editors)
+    assert len({editor.maker for editor in editors}) == len(editors)
 
 
 def test_edits_of_a_model_are_drawn_and_judged_to_the_end(tiny, edits, networks, tmp_path):

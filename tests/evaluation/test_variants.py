@@ -193,7 +193,7 @@ def study(session, benchmark, tmp_path_factory):
 def test_steps_change_the_schedule_and_not_the_networks(study, session):
     counts = session.components.preset.step_counts
     drawers = [one.drawer for one in study.variants if one.group == STEPS]
-    assert [drawer.num_steps for drawer in drawers] == list(counts)
+    assert [drawer.maker.num_steps for drawer in drawers] == list(counts)
     denoisers = {id(drawer.session.components.denoiser) for drawer in drawers}
     assert denoisers == {id(session.components.denoiser)}
 

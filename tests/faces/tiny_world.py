@@ -10,10 +10,11 @@ ARCFACE = "face_recognition_arcface.onnx"
 
 def make_world(root):
     """Write all models below `root` and return it."""
-    tiny_models.make_pipeline(root / "pipeline", "sdxl")
-    tiny_models.make_unet(root / "unet", "sdxl")
+    tiny_models.make_pipeline(root / "pipeline", "sdxl", is_shallow=True)
+    tiny_models.make_unet(root / "unet", "sdxl", is_shallow=True)
     for name in (FACE_ID, FACE_ID_PLUS, LOOKING):
-        tiny_models.make_public_adapter(root / f"{name}.safetensors", "sdxl", name=name)
+        path = root / f"{name}.safetensors"
+        tiny_models.make_public_adapter(path, "sdxl", name=name, is_shallow=True)
     make_models(root / "faces")
     make_models(root / "judge", detector=steady_detector(), recognisers=[(ARCFACE, 2)])
     return root

@@ -38,8 +38,8 @@ FILES = {
 }
 
 
-def tiny_unet(backbone):
-    """A random U-Net with the layers of `backbone` and few channels."""
+def tiny_unet(backbone, *, is_shallow=False):
+    """A random U-Net with the layers of `backbone`, or fewer of each kind, and few channels."""
     torch.manual_seed(0)
     cross, plain = "CrossAttnDownBlock2D", "DownBlock2D"
     settings = {
@@ -56,7 +56,7 @@ def tiny_unet(backbone):
             "block_out_channels": (16, 32, 32),
             "down_block_types": (plain, cross, cross),
             "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            "transformer_layers_per_block": (1, 2, 10),
+            "transformer_layers_per_block": (1, 1, 1) if is_shallow else (1, 2, 10),
             "attention_head_dim": (2, 4, 4),
             "use_linear_projection": True,
             "addition_embed_type": "text_time",

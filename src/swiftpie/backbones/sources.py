@@ -48,7 +48,7 @@ def locate(
     weights = choices.get("weights")
     own = None if weights is None else _existing(weights, "weights")
     if preset.kind is WeightsKind.PIPELINE:
-        return Sources(own or hub.pipeline(_repository(preset), folders, option="weights"))
+        return Sources(own or hub.networks(_repository(preset), folders, option="weights"))
     if own is None:
         repository = _repository(preset)
         if preset.needs_pickle and not hub.allow_pickle:
@@ -88,12 +88,13 @@ class _Hub:
     prefers_half: bool
     allow_pickle: bool
 
-    def pipeline(self, repository: str, folders: Sequence[str], *, option: str) -> Path:
-        """Return a folder with the weights of `folders` and all that is small."""
-        return self.networks(repository, folders, small=SMALL, option=option)
-
     def networks(
-        self, repository: str, folders: Sequence[str], *, small: Sequence[str], option: str
+        self,
+        repository: str,
+        folders: Sequence[str],
+        *,
+        option: str,
+        small: Sequence[str] = SMALL,
     ) -> Path:
         """Return a folder with the weights of `folders` and files like `small`.
 
@@ -165,7 +166,7 @@ def _base(preset: Preset, choices: Choices, hub: _Hub, *, folders: Sequence[str]
         return Path(chosen)
     if not REPOSITORY.fullmatch(str(chosen)):
         return _existing(chosen, "base")
-    return hub.pipeline(str(chosen), folders, option="base")
+    return hub.networks(str(chosen), folders, option="base")
 
 
 def _existing(path: str | Path, name: str) -> Path:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
     from swiftpie.evaluation.editors import Editor
     from swiftpie.evaluation.judges import Networks
+    from swiftpie.evaluation.report import Table as ReportTable
     from swiftpie.evaluation.run import Benchmark, C, Drawer
     from swiftpie.pipelines.settings import EditSettings
 
@@ -269,9 +270,7 @@ def carry_out_study(study: "Study[C]", *, as_json: bool) -> None:
     say(f"The pictures are in {study.root}; open {study.root / 'index.html'}.")
 
 
-def tell(
-    sentences: Iterable[str], tables: Mapping[str, tuple[Sequence[str], Iterable[Sequence[str]]]]
-) -> None:
+def tell(sentences: Iterable[str], tables: "Mapping[str, ReportTable]") -> None:
     """Write sentences and tables, by title, on standard output."""
     console = Console()
     for sentence in sentences:

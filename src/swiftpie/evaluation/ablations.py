@@ -17,8 +17,8 @@ from swiftpie.evaluation.benchmarks.edits import EditBenchmark
 from swiftpie.evaluation.case import METRICS
 from swiftpie.evaluation.editors import DdimEditor, EditDrawer, MaskChoice, SwiftEditor
 from swiftpie.evaluation.judges import Networks
-from swiftpie.evaluation.page import Page, Section, Strip, Table, picture_of
-from swiftpie.evaluation.report import Interval, as_json, format_interval, interval, label
+from swiftpie.evaluation.page import Page, Section, Strip, picture_of
+from swiftpie.evaluation.report import Interval, Table, as_json, format_interval, interval, label
 from swiftpie.evaluation.run import Benchmark, C, Drawer, Results, draw, score
 from swiftpie.images import to_pil
 from swiftpie.masks import MaskRule
@@ -119,7 +119,7 @@ class Ablations:
             parts += [f"## {one.group.capitalize()}", "", f"{one.title}: {one.reason}", ""]
         return "\n".join(parts)
 
-    def tables(self) -> dict[str, tuple[list[str], list[list[str]]]]:
+    def tables(self) -> dict[str, Table]:
         """Return headings and cells by group."""
         metrics = {name: METRICS.get(name) for name in self.columns}
         heads = [
@@ -129,7 +129,7 @@ class Ablations:
                 for one in metrics.values()
             ),
         ]
-        tables: dict[str, tuple[list[str], list[list[str]]]] = {}
+        tables: dict[str, Table] = {}
         for line in self.lines:
             cells = [
                 format_interval(line.figures[name], unit=metric.unit)
@@ -162,9 +162,7 @@ class Study(Generic[C]):
 
     def key(self, variant: Variant[C]) -> str:
         """Return a name of everything that decides about the pictures of a variant."""
-        drawer = variant.drawer
-        parts = [drawer.name, drawer.fingerprint, drawer.num_steps, self.data]
-        parts += [self.benchmark.seed, __version__]
+        parts = [*variant.drawer.maker, self.data, self.benchmark.seed, __version__]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def results(self, variant: Variant[C]) -> Results:
@@ -201,7 +199,7 @@ def measure(study: Study[C]) -> Iterator[Line]:
 
 def tabulate(study: Study[C], lines: Sequence[Line]) -> Ablations:
     """Return the tables of a study from all its `lines`."""
-    first = study.variants[0].drawer
+    first = study.variants[0].drawer.maker
     metrics = {name for line in lines for name in line.figures}
     return Ablations(
         preset=first.name,
@@ -238,7 +236,7 @@ def page_of(study: Study[C], ablations: Ablations) -> Page:
     sections = [Section(sentences=ablations.sentences)]
     for group, table in ablations.tables().items():
         words = [describe_sweep(one) for one in ablations.sweeps if one.group == group]
-        sections.append(Section(group, sentences=words, table=Table(*table)))
+        sections.append(Section(group, sentences=words, table=table))
     sections += [
         Section(one.group, sentences=[f"{one.title}: {one.reason}"]) for one in ablations.untried
     ]

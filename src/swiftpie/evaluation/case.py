@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from PIL import Image
@@ -70,7 +71,9 @@ class Evidence:
     mask: Tensor | None = None  # the subject in the truth, or where an edit changes the picture
     claimed: Tensor | None = None  # the same as the candidate's maker says
     region: Tensor | None = None  # that was found for rescaling, (1, 1, h, w)
-    redrawn: Mapping[str, Tensor] = field(default_factory=dict)  # by name, see `editors.REDRAWN`
+    reconstruction: Tensor | None = None  # the source, inverted and generated
+    from_noise: Tensor | None = None  # the same by noise and prompt alone
+    uncomposed: Tensor | None = None  # the edit before the source was put back around it
     prompt: str = ""
     style: str = ""  # that the prompt asks for
     expected: Expected | None = None
@@ -107,6 +110,19 @@ class Metric:
     leaves_out: tuple[str, ...] = ()  # candidates that it would be wrong to judge
     needs: str = ""  # field of `Networks`
     is_relative: bool = False  # the report gives the mean as a share of the truth's mean
+
+
+def of(score: Callable[..., float | None], *fields: str) -> Callable[[Evidence], float | None]:
+    """Return the score of what `fields` of the evidence hold, such as `networks.clip`.
+
+    Where one of them is None, so is the score.
+    """
+
+    def score_evidence(evidence: Evidence) -> float | None:
+        values = [attrgetter(name)(evidence) for name in fields]
+        return None if any(value is None for value in values) else score(*values)
+
+    return score_evidence
 
 
 METRICS: Registry[Metric] = Registry(

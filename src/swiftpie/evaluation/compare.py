@@ -30,6 +30,23 @@ class Ratio:
     truth: float | None
     ratio: float | None  # student over teacher; None where the teacher has 0
 
+    @classmethod
+    def of(cls, student: Figure, teacher: Figure) -> "Ratio":
+        """Return student over teacher."""
+        return cls(
+            *(student.name, student.title, student.unit, student.higher_is_better),
+            *(student.value, teacher.value, student.truth),
+            ratio=student.value / teacher.value if teacher.value else None,
+        )
+
+    def cells(self) -> tuple[str, ...]:
+        """Return a line of the table."""
+        name = label(self.title, self.unit, higher_is_better=self.higher_is_better)
+        shown = [format_value(value, self.unit) for value in (self.student, self.teacher)]
+        ratio = "" if self.ratio is None else f"{self.ratio:.3f}"
+        truth = "" if self.truth is None else format_value(self.truth, self.unit)
+        return (name, *shown, ratio, truth)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -46,7 +63,7 @@ class Comparison:
     def to_markdown(self) -> str:
         """Return a table with one line a metric; arrows point to the better side."""
         heads = ("", self.student, self.teacher, "ratio", "truth")
-        lines = [heads, ("---",) * len(heads), *(_cells(one) for one in self.ratios)]
+        lines = [heads, ("---",) * len(heads), *(one.cells() for one in self.ratios)]
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
@@ -59,7 +76,9 @@ def compare(student: Figures | Report, teacher: Figures | Report) -> Comparison:
     _check_same_cases(student, teacher)
     by_name = {figure.name: figure for figure in teacher.figures}
     ratios = tuple(
-        _ratio(figure, by_name[figure.name]) for figure in student.figures if figure.name in by_name
+        Ratio.of(figure, by_name[figure.name])
+        for figure in student.figures
+        if figure.name in by_name
     )
     if not ratios:
         raise InputError(
@@ -111,24 +130,3 @@ def _check_same_cases(student: Figures | Report, teacher: Figures | Report) -> N
                 f"The {what} differs between the reports: {one} and {other}. Only the same cases "
                 "can be compared. Evaluate both models with the same options."
             )
-
-
-def _ratio(student: Figure, teacher: Figure) -> Ratio:
-    return Ratio(
-        name=student.name,
-        title=student.title,
-        unit=student.unit,
-        higher_is_better=student.higher_is_better,
-        student=student.value,
-        teacher=teacher.value,
-        truth=student.truth,
-        ratio=student.value / teacher.value if teacher.value else None,
-    )
-
-
-def _cells(row: Ratio) -> tuple[str, ...]:
-    shown = [format_value(value, row.unit) for value in (row.student, row.teacher)]
-    ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
-    truth = "" if row.truth is None else format_value(row.truth, row.unit)
-    name = label(row.title, row.unit, higher_is_better=row.higher_is_better)
-    return (name, *shown, ratio, truth)

@@ -1,7 +1,7 @@
 """Editors: whoever takes a task and returns a picture, one-step inversion, baselines and bounds."""
 
 import hashlib
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -16,7 +16,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.evaluation.case import Case, Evidence
-from swiftpie.evaluation.run import FACTS, Benchmark, C, File, Results
+from swiftpie.evaluation.run import FACTS, Benchmark, C, File, Maker, Results
 from swiftpie.images import to_pil, to_tensor
 from swiftpie.layout import whole_frame
 from swiftpie.masks import Box, composite
@@ -31,6 +31,7 @@ from swiftpie.types import TextCondition
 
 NO_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
+UNTOUCHED, EXACT = Maker("untouched source"), Maker("exact target")
 REDRAWN = ("reconstruction", "from-noise", "uncomposed")  # kinds of what `Edited` holds besides
 
 
@@ -66,16 +67,8 @@ class Editor(Protocol):
     """Edits pictures one by one; the same task gives the same picture."""
 
     @property
-    def name(self) -> str:
-        """What reports call it, with every choice that matters."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 of its weights; empty where it has none."""
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of denoising; 0 where it denoises nothing."""
+    def maker(self) -> Maker:
+        """Who it is."""
 
     def __call__(self, task: EditTask) -> Edited:
         """Carry out one edit."""
@@ -85,9 +78,7 @@ class Editor(Protocol):
 class SourceEditor:
     """Leaves every picture as it is: least success, most preservation."""
 
-    name: str = "untouched source"
-    fingerprint: str = ""
-    num_steps: int = 0
+    maker: Maker = UNTOUCHED
 
     def __call__(self, task: EditTask) -> Edited:
         """Return the source; it touches nothing."""
@@ -98,9 +89,7 @@ class SourceEditor:
 class TargetEditor:
     """Knows the exact answer: what nobody can beat."""
 
-    name: str = "exact target"
-    fingerprint: str = ""
-    num_steps: int = 0
+    maker: Maker = EXACT
 
     def __call__(self, task: EditTask) -> Edited:
         """Return the answer and the true mask."""
@@ -122,15 +111,16 @@ class TaskBenchmark(Benchmark[C]):
 
 def with_edit(known: Evidence, case: Case, results: Results) -> Evidence:
     """Return the evidence with what an editor drew, and with what it tells."""
-    redrawn = {
-        kind: to_tensor(results.read(case, kind)) for kind in REDRAWN if results.has(case, kind)
-    }
-    has_mask = results.has(case, "edit-mask")
+    reconstruction, from_noise, uncomposed = (
+        to_tensor(results.read(case, kind)) if results.has(case, kind) else None for kind in REDRAWN
+    )
     return replace(
         known,
         picture=to_tensor(results.read(case, "edit")),
-        claimed=results.read_mask(case, "edit-mask") if has_mask else None,
-        redrawn=redrawn,
+        claimed=results.read_mask(case, "edit-mask") if results.has(case, "edit-mask") else None,
+        reconstruction=reconstruction,
+        from_noise=from_noise,
+        uncomposed=uncomposed,
         time_ms=(results.read_facts(case) or {}).get("total"),
     )
 
@@ -144,19 +134,9 @@ class EditDrawer(Generic[C]):
     baseline: Editor | None = None
 
     @property
-    def name(self) -> str:
+    def maker(self) -> Maker:
         """The editor."""
-        return self.editor.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 of its weights."""
-        return self.editor.fingerprint
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of denoising."""
-        return self.editor.num_steps
+        return self.editor.maker
 
     def kinds(self, case: C) -> tuple[str, ...]:
         """Return the facts, which come last, and what the baseline makes of the case."""
@@ -201,7 +181,7 @@ class MaskChoice(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class PresetEditor:
+class PresetEditor(ABC):
     """What an editor knows of the preset that it draws with."""
 
     session: Session
@@ -218,9 +198,15 @@ class PresetEditor:
         return digest.hexdigest()
 
     @property
-    def num_steps(self) -> int:
-        """Steps of denoising."""
-        return len(self.session.components.schedule.steps)
+    @abstractmethod
+    def name(self) -> str:
+        """The preset with every choice that matters."""
+
+    @property
+    def maker(self) -> Maker:
+        """The preset, with the inversion network's weights."""
+        steps = len(self.session.components.schedule.steps)
+        return Maker(self.name, self.fingerprint, steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,7 +327,9 @@ class DdimEditor(PresetEditor):
     @property
     def name(self) -> str:
         """The preset and its steps."""
-        return f"DDIM inversion, {self.session.components.preset.name}: {self.num_steps} steps"
+        components = self.session.components
+        steps = len(components.schedule.steps)
+        return f"DDIM inversion, {components.preset.name}: {steps} steps"
 
     @torch.no_grad()
     def __call__(self, task: EditTask) -> Edited:

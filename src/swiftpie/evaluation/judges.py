@@ -2,7 +2,8 @@
 
 import importlib.resources
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -305,12 +306,9 @@ def load_clip(folder: Path, *, has_to_be_large: bool = False) -> Clip:
     Raises:
         WeightsError: There is none in `folder`.
     """
-    try:
+    with _readable(folder, "CLIP ViT-L/14" if has_to_be_large else "CLIP"):
         model = CLIPModel.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        name = "CLIP ViT-L/14" if has_to_be_large else "CLIP"
-        raise WeightsError(_unreadable(folder, name, error)) from error
     vision = model.config.to_dict()["vision_config"]
     is_large = (vision["patch_size"], vision["hidden_size"]) == (CLIP_PATCH_PX, CLIP_WIDTH)
     if has_to_be_large and not is_large:
@@ -324,10 +322,8 @@ def load_dino(folder: Path) -> Dino:
     Raises:
         WeightsError: There is none in `folder`.
     """
-    try:
+    with _readable(folder, "DINO ViT-B/8"):
         model = ViTModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(_unreadable(folder, "DINO ViT-B/8", error)) from error
     if (model.config.patch_size, model.config.hidden_size) != (DINO_PATCH_PX, DINO_WIDTH):
         logger.warning("'%s' is not DINO ViT-B/8; its figures cannot be compared.", folder)
     return Dino(model.float().eval().requires_grad_(False))
@@ -391,11 +387,20 @@ def _ours(name: str) -> str:
     return f"weights.{int(rest[0] if first == 'lins' else first.removeprefix('lin'))}.weight"
 
 
-def _unreadable(folder: Path, what: str, error: Exception) -> str:
-    return (
-        f"'{folder}' cannot be read ({short_reason(error)}). A folder with {what} as transformers "
-        "saves it is needed. Check the path, or leave the option out."
-    )
+@contextmanager
+def _readable(folder: Path, what: str) -> Iterator[None]:
+    """Explain what goes wrong while a network is read.
+
+    Raises:
+        WeightsError: `folder` does not hold it.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise WeightsError(
+            f"'{folder}' cannot be read ({short_reason(error)}). A folder with {what} as "
+            "transformers saves it is needed. Check the path, or leave the option out."
+        ) from error
 
 
 def _middle_square(image: Image.Image, *, side_px: int) -> Tensor:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from swiftpie.evaluation.case import Row
 from swiftpie.evaluation.judges import Networks
-from swiftpie.evaluation.report import Report, summarise, table
+from swiftpie.evaluation.report import Report, Table, summarise, table
 from swiftpie.evaluation.run import Benchmark, C, Results
 
 PICTURE_PX = 128  # of the longer side
@@ -39,20 +39,12 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Table:
-    """Words in lines, the first of which heads its line."""
-
-    heads: Sequence[str]
-    lines: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
 class Section:
     """A part of the page; what is empty is left out."""
 
     title: str = ""
     sentences: Sequence[str] = ()
-    table: Table | None = None
+    table: Table | None = None  # headings and lines
     heads: Sequence[str] = ()  # above the strips
     strips: Sequence[Strip] = ()
     is_folded: bool = False
@@ -109,11 +101,11 @@ def page_of(
         "An even sample": rows[:: -(-len(rows) // shown.sample)] if shown.sample else [],
     }
     sections = [
-        Section(sentences=report.sentences, table=Table(*table(benchmark, report.metrics))),
+        Section(sentences=report.sentences, table=table(benchmark, report.metrics)),
         *(
             Section(
                 f"{group.title}, {group.num_cases} cases",
-                table=Table(*table(benchmark, group.metrics)),
+                table=table(benchmark, group.metrics),
                 is_folded=True,
             )
             for group in report.groups

@@ -19,6 +19,8 @@ FORMATS: Mapping[str, tuple[float, int]] = {"%": (100, 1), "cosine": (1, 4), "ms
 """Factor and digits by unit; others are shown as they are, with two digits."""
 
 Values = NDArray[np.float64]
+Table = tuple[list[str], list[list[str]]]
+"""Headings, and lines of words whose first heads them."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,7 @@ def format_interval(found: Interval, *, unit: str = "") -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def table(
-    benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]
-) -> tuple[list[str], list[list[str]]]:
+def table(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> Table:
     """Return headings and cells: a line a metric, a column a candidate that any metric has."""
     present = [
         kind
@@ -201,7 +201,7 @@ def table(
     return ["", *(benchmark.candidates[kind] for kind in present)], lines
 
 
-def table_by_group(benchmark: Benchmark[C], report: Report) -> tuple[list[str], list[list[str]]]:
+def table_by_group(benchmark: Benchmark[C], report: Report) -> Table:
     """Return headings and cells: a line a group, with means of the candidate under test."""
     judged = next(iter(benchmark.candidates))
     names = [

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie import __version__
+from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.evaluation.case import METRICS, Case, Evidence, Metric, Row
 from swiftpie.evaluation.judges import Networks
@@ -220,20 +221,20 @@ class Benchmark(ABC, Generic[C]):
         return asdict(case)
 
 
+class Maker(NamedTuple):
+    """Who draws, as far as it decides about pictures."""
+
+    name: str  # what reports call it, with every choice that matters
+    fingerprint: str = ""  # sha256 of its weights; empty where it has none
+    num_steps: int = 0  # of denoising; 0 where nothing is denoised
+
+
 class Drawer(Protocol[C_contra]):
     """Draws the pictures of a case; the same case gives the same pictures."""
 
     @property
-    def name(self) -> str:
-        """What reports call it, with every choice that matters."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 of its weights; empty where it has none."""
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of denoising; 0 where it denoises nothing."""
+    def maker(self) -> Maker:
+        """Who it is."""
 
     def kinds(self, case: C_contra) -> tuple[str, ...]:
         """Return the files that a complete case has."""
@@ -243,6 +244,13 @@ class Drawer(Protocol[C_contra]):
 
         Pictures are PIL images, masks tensors (1, 1, H, W), facts milliseconds by stage.
         """
+
+
+def maker_of(session: Session, *choices: str) -> Maker:
+    """Return a session as a maker, with the choices that its name has to tell."""
+    components = session.components
+    name = ", ".join((components.preset.name, *choices))
+    return Maker(name, components.fingerprint, len(components.schedule.steps))
 
 
 def draw(
@@ -265,14 +273,15 @@ def draw(
     Raises:
         InputError: The folder holds pictures of another run.
     """
+    maker = drawer.maker
     run = Run(
         benchmark=benchmark.name,
         version=__version__,
-        preset=drawer.name,
-        weights=drawer.fingerprint,
+        preset=maker.name,
+        weights=maker.fingerprint,
         data=benchmark.fingerprint,
         seed=benchmark.seed,
-        num_steps=drawer.num_steps,
+        num_steps=maker.num_steps,
     )
     results.start(run, force=force)
     for case in cases:

@@ -24,7 +24,7 @@ from swiftpie.evaluation.benchmarks.scenes import SIZE_PX, StickerCase, check_no
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
 from swiftpie.evaluation.case import Evidence
 from swiftpie.evaluation.judges import Networks
-from swiftpie.evaluation.run import File, Results
+from swiftpie.evaluation.run import File, Maker, Results, maker_of
 from swiftpie.guidance.style import Style, steering_of
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
@@ -201,19 +201,9 @@ class SettingDrawer:
     benchmark: VariedScenes
 
     @property
-    def name(self) -> str:
+    def maker(self) -> Maker:
         """The preset and what is switched."""
-        return f"{self.session.components.preset.name}, setting {self.setting.key}"
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 of the weights."""
-        return self.session.components.fingerprint
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of denoising."""
-        return len(self.session.components.schedule.steps)
+        return maker_of(self.session, f"setting {self.setting.key}")
 
     def kinds(self, case: StickerCase) -> tuple[str, ...]:
         """Return the picture, its subject's mask, and the region if one has to be found."""
@@ -257,7 +247,7 @@ class SettingDrawer:
             scales=setting.scales,
             mask=SOURCES.get(setting.region, MaskSource.NONE),
             without=frozenset(part for part, is_in in parts.items() if not is_in),
-            **steering_of(setting.style, self.num_steps),
+            **steering_of(setting.style, self.maker.num_steps),
         )
 
 
@@ -324,9 +314,7 @@ def all_settings(
     """
     return [
         *_branches(base),
-        *_places(base),
         *(Setting(MASKS, region.value, base, region=region) for region in Region),
-        *_half_branches(base),
         *_rescaling(base),
         *(
             Setting(REFERENCES, str(count), base, num_references=count)
@@ -352,6 +340,8 @@ def all_settings(
 def _branches(base: Scales) -> list[Setting]:
     """Return every choice of the three ways in which a subject reaches the picture."""
     plain = replace(base, identity_scale=0.0)  # without the semantic branch
+    half = replace(base, identity_scale=base.identity_scale / 2, detail_scale=base.detail_scale / 2)
+    half_semantic, half_detail = replace(half, detail_scale=0.0), replace(half, identity_scale=0.0)
     return [
         Setting(BRANCHES, EVERYTHING, base),
         Setting(BRANCHES, "text only", replace(plain, detail_scale=0.0)),
@@ -361,20 +351,9 @@ def _branches(base: Scales) -> list[Setting]:
         Setting(BRANCHES, "semantic, detail", base, has_aligned=False),
         Setting(BRANCHES, "semantic, skip", base, has_detail=False),
         Setting(BRANCHES, "detail, skip", plain),
-    ]
-
-
-def _half_branches(base: Scales) -> list[Setting]:
-    half = replace(base, identity_scale=base.identity_scale / 2, detail_scale=base.detail_scale / 2)
-    return [
-        Setting(HALF_BRANCHES, "semantic", replace(half, detail_scale=0.0), has_aligned=False),
-        Setting(HALF_BRANCHES, "detail", replace(half, identity_scale=0.0), has_aligned=False),
+        Setting(HALF_BRANCHES, "semantic", half_semantic, has_aligned=False),
+        Setting(HALF_BRANCHES, "detail", half_detail, has_aligned=False),
         Setting(HALF_BRANCHES, "semantic, detail", half, has_aligned=False),
-    ]
-
-
-def _places(base: Scales) -> list[Setting]:
-    return [
         Setting(PLACE, "prior off", base, knows_place=False),
         Setting(PLACE, "prior off, no skip", base, has_aligned=False, knows_place=False),
     ]
@@ -382,21 +361,11 @@ def _places(base: Scales) -> list[Setting]:
 
 def _styles(base: Scales) -> list[Setting]:
     """Return FastFace's styles, with all that carries the subject and with what they reshape."""
-    return [
-        *(Setting(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style),
-        *(
-            Setting(
-                STYLES_ALONE,
-                one,
-                base,
-                num_steps=STYLED_STEPS,
-                style=one,
-                has_detail=False,
-                has_aligned=False,
-            )
-            for one in Style
-        ),
+    styled = [Setting(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style]
+    alone = [
+        replace(one, group=STYLES_ALONE, has_detail=False, has_aligned=False) for one in styled
     ]
+    return styled + alone
 
 
 def _rescaling(base: Scales) -> list[Setting]:
@@ -407,27 +376,20 @@ def _rescaling(base: Scales) -> list[Setting]:
         identity_scale=STRONG_SCALE * base.identity_scale,
         detail_scale=STRONG_SCALE * base.detail_scale,
     )
-    return [
-        *(Setting(RESCALING, name, one, region=Region.TRUE) for name, one in _off_and_on(base)),
-        Setting(RESCALING, f"text outside {WIDE_TEXT:g}", wide, region=Region.TRUE),
+    rows = [
+        *(Setting(RESCALING, name, one) for name, one in _off_and_on(base)),
+        Setting(RESCALING, f"text outside {WIDE_TEXT:g}", wide),
         *(
-            Setting(
-                RESCALING,
-                f"background {x:g}",
-                replace(base, background_scale=x),
-                region=Region.TRUE,
-            )
+            Setting(RESCALING, f"background {x:g}", replace(base, background_scale=x))
             for x in BACKGROUND_SCALES
         ),
         *(
-            Setting(UNCUT, name, one, region=Region.TRUE, has_aligned=False, is_cut_out=False)
+            Setting(UNCUT, name, one, has_aligned=False, is_cut_out=False)
             for name, one in _off_and_on(base)
         ),
-        *(
-            Setting(STRONG, name, one, region=Region.TRUE, has_aligned=False)
-            for name, one in _off_and_on(strong)
-        ),
+        *(Setting(STRONG, name, one, has_aligned=False) for name, one in _off_and_on(strong)),
     ]
+    return [replace(one, region=Region.TRUE) for one in rows]
 
 
 def _off_and_on(base: Scales) -> tuple[tuple[str, Scales], tuple[str, Scales]]:

@@ -10,10 +10,10 @@ from swiftpie.evaluation.benchmarks.edit_cases import (
     TYPES,
     EditKind,
     deal,
-    describe,
     keyword_for,
     scenes_for,
 )
+from swiftpie.evaluation.benchmarks.stickers import describe
 
 # PIE-Bench's own numbers of pictures, type 0 to 9.
 SHARES = [140, 80, 80, 80, 40, 40, 40, 40, 80, 80]
@@ -24,7 +24,6 @@ BEACH = next(scene for scene in SCENES if scene.name == "beach")
     ("attribute", "prompt"),
     [
         ("", "a photo of a crab on a beach"),
-        ("coloured", "a photo of a crab on a beach"),
         ("huge", "a photo of a huge crab on a beach"),
         ("left", "a photo of a crab on a beach on the left"),
         ("top hat", "a photo of a crab wearing a top hat on a beach"),

@@ -42,6 +42,12 @@ def test_only_held_out_subjects_are_shown(edits):
     assert {case.code for case in cases} == {*edits.stickers.codes}
 
 
+def test_that_a_picture_has_colours_is_not_said(dealt_edits):
+    for case in of_kind(dealt_edits, EditKind.GREY, EditKind.COLOUR):
+        assert "coloured" in {case.before, case.after}
+        assert "coloured" not in case.source_prompt + case.target_prompt
+
+
 def test_outside_of_the_mask_both_renderings_agree(answers):
     for answer in answers.values():
         far = ((answer.source - answer.target).abs() * (answer.mask <= 0)).max()

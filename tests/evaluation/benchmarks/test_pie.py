@@ -13,7 +13,7 @@ from swiftpie.errors import InputError
 from swiftpie.evaluation.benchmarks.pie import ResultsEditor, decode_mask, last_square, read_pie
 from swiftpie.evaluation.editors import EditDrawer, SourceEditor
 from swiftpie.evaluation.judges import Networks
-from swiftpie.evaluation.run import Results, draw, score
+from swiftpie.evaluation.run import Maker, Results, draw, score
 from swiftpie.files import load_image
 from tests.evaluation.benchmarks.pie_folder import RUNS, SIDE_PX, random_picture
 
@@ -231,7 +231,7 @@ def test_a_run_goes_on_where_it_stopped_and_refuses_other_editors(write, mapping
     assert len(list(drawn(SourceEditor(), pie, results))) == 2
     assert first.stat().st_mtime_ns == before
     with pytest.raises(InputError, match="--force"):
-        next(drawn(SourceEditor(name="another"), pie, results))
+        next(drawn(SourceEditor(Maker("another")), pie, results))
 
 
 def test_an_edit_of_another_size_is_refused(results, tmp_path):

@@ -151,7 +151,14 @@ def test_stray_pixels_are_counted_one_by_one(edit_evidence):
 
 
 def test_what_an_editor_does_not_tell_is_not_judged(edit_evidence):
-    silent = dataclasses.replace(edit_evidence, claimed=None, redrawn={}, time_ms=None)
+    silent = dataclasses.replace(
+        edit_evidence,
+        claimed=None,
+        reconstruction=None,
+        from_noise=None,
+        uncomposed=None,
+        time_ms=None,
+    )
     for name in (
         "mask-iou",
         "stray-pixels",
@@ -167,7 +174,7 @@ def test_what_an_editor_does_not_tell_is_not_judged(edit_evidence):
 def test_what_was_drawn_is_judged_apart_from_what_was_put_back(edit_evidence):
     drawn = dataclasses.replace(
         edit_evidence,
-        redrawn={"uncomposed": edit_evidence.source + 0.2 * (1 - edit_evidence.mask)},
+        uncomposed=edit_evidence.source + 0.2 * (1 - edit_evidence.mask),
     )
     assert score("outside-psnr-drawn", drawn) == pytest.approx(20, abs=1e-3)
     assert score("outside-psnr", drawn) == score("outside-psnr", edit_evidence)
@@ -176,7 +183,7 @@ def test_what_was_drawn_is_judged_apart_from_what_was_put_back(edit_evidence):
 def test_what_comes_from_noise_alone_is_judged_apart(edit_evidence):
     poor = dataclasses.replace(
         edit_evidence,
-        redrawn={**edit_evidence.redrawn, "from-noise": edit_evidence.source + 0.2},
+        from_noise=edit_evidence.source + 0.2,
     )
     assert score("noise-psnr", poor) == pytest.approx(20, abs=1e-3)
     assert score("reconstruction-psnr", poor) > 40

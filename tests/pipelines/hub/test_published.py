@@ -31,10 +31,11 @@ def place(tmp_path_factory):
     """A folder a family; they are not to be changed."""
     root = tmp_path_factory.mktemp("models")
     for family in FAMILIES:
-        tiny_models.make_pipeline(root / family / "pipeline", family)
-        tiny_models.make_own_adapter(root / family / "own.safetensors", family)
-        tiny_models.make_public_adapter(root / family / "public.safetensors", family)
-        tiny_models.make_unet(root / family / "other", family)
+        tiny_models.make_pipeline(root / family / "pipeline", family, is_shallow=True)
+        tiny_models.make_own_adapter(root / family / "own.safetensors", family, is_shallow=True)
+        public = root / family / "public.safetensors"
+        tiny_models.make_public_adapter(public, family, is_shallow=True)
+        tiny_models.make_unet(root / family / "other", family, is_shallow=True)
     return root
 
 

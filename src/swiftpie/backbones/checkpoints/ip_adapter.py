@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block
 from swiftpie.attention.install import Installation
-from swiftpie.backbones.checkpoints.safe import flatten, read_tensors
+from swiftpie.backbones.checkpoints.safe import flatten
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import FaceVersion, Projector, image_proj_of, projector_for
 
@@ -39,27 +40,19 @@ class IpAdapter:
 
 
 def read_ip_adapter(
-    source: str | Path | Mapping[str, Tensor],
-    *,
-    face_version: FaceVersion | None = None,
-    allow_pickle: bool = False,
+    tensors: Mapping[str, Any], *, face_version: FaceVersion | None = None
 ) -> IpAdapter:
     """Read an adapter in the layout of h94/IP-Adapter.
 
     Args:
-        source: A file, or its tensors by name, nested or joined by dots.
+        tensors: By name, nested or joined by dots.
         face_version: Of FaceID Plus, see `projector_for`.
-        allow_pickle: See `read_tensors`; most released `.bin` files need it.
 
     Raises:
         WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
     """
-    if isinstance(source, Mapping):
-        tensors = flatten(source)
-    else:
-        tensors = read_tensors(source, allow_pickle=allow_pickle)
     parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    for name, tensor in tensors.items():
+    for name, tensor in flatten(tensors).items():
         part, _, rest = name.partition(".")
         if part not in parts:
             raise WeightsError(
@@ -75,24 +68,14 @@ def read_ip_adapter(
     )
 
 
-def read_swiftedit(
-    source: str | Path | Mapping[str, Tensor], *, allow_pickle: bool = False
-) -> IpAdapter:
-    """Read what SwiftEdit released (arXiv:2412.04301), `ip_adapter.bin`.
+def read_swiftedit(tensors: Mapping[str, Tensor]) -> IpAdapter:
+    """Read what SwiftEdit released (arXiv:2412.04301), the tensors of its `ip_adapter.bin`.
 
     Its layers are numbered as in the layout of IP-Adapter.
-
-    Args:
-        source: The file, or its tensors by name.
-        allow_pickle: See `read_tensors`; the released file needs it.
 
     Raises:
         WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
     """
-    if isinstance(source, Mapping):
-        tensors = dict(source)
-    else:
-        tensors = read_tensors(source, allow_pickle=allow_pickle)
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name.startswith(WHOLE_UNET):

@@ -16,7 +16,6 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from swiftpie.attention.install import Plan
 from swiftpie.backbones.adapters import (
     OpenAdapter,
     install_adapter,
@@ -53,6 +52,7 @@ IMAGE_ENCODER = "image_encoder"  # folder of a pipeline; most have none
 SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
 
 Text = TextTower | TwoTextTowers
+Tower = tuple[str, str, Callable[[CLIPTextConfig], nn.Module]]  # its folder, its tokenizer's, class
 PublicAutoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
 
 
@@ -61,7 +61,7 @@ class StableDiffusion(Family):
 
     tiny_autoencoder = "madebyollin/taesd"
     takes_adapters = True
-    folders: tuple[str, ...] = ("unet", "vae", "text_encoder")  # of networks, the denoiser first
+    towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
     lora_loader = "StableDiffusionPipeline"  # class of diffusers that reads LoRAs for the family
     is_told_sizes = False  # whether the U-Net reads the picture's size besides the text
 
@@ -83,23 +83,29 @@ class StableDiffusion(Family):
             dtype=dtype_of(choices),
             allow_pickle=choices.get("allow_pickle", False),
         )
-        sources = locate(preset, choices, folders=self.folders, prefers_half=reader.dtype in HALVES)
+        sources = locate(
+            preset,
+            choices,
+            folders=("unet", "vae", *(name for name, *_ in self.towers)),
+            prefers_half=reader.dtype in HALVES,
+        )
         adapter = _open_adapter(choices, reader)
         unet = self._read_unet(sources, reader)
         text = self._read_text(sources.pipeline, reader)
         autoencoder = _read_autoencoder(sources.pipeline, reader)
         self._check_parts(preset, unet, text=text, autoencoder=autoencoder)
+        reference = choices.get("reference")
+        if reference is not None:
+            reference = read_unet(Path(reference), reader, name="reference")
         denoiser, projector = install_adapter(
-            unet,
-            adapter,
-            family=self.name,
-            plan=choices.get("plan"),
-            reference=_read_reference(reader, choices),
+            unet, adapter, family=self.name, plan=choices.get("plan"), reference=reference
         )
         image_encoder = None
         if projector is not None:
             image_encoder = _read_encoder(sources.pipeline, reader, projector, choices)
-        settings = _settings(reader.dtype, denoiser.installation.plan, adapter)
+        plan = denoiser.installation.plan
+        variant = "" if adapter is None else adapter.variant
+        settings = f"{reader.dtype} {plan.merge.value} {' '.join(sorted(plan.detail))}{variant}"
         return Components(
             preset=with_defaults(preset, adapter),
             schedule=schedule_of(preset),
@@ -235,12 +241,11 @@ class StableDiffusion(Family):
 
     def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
         """Return the text towers of a pipeline with their tokenizers."""
-
-        def build(where: Path) -> nn.Module:
-            return CLIPTextModel(CLIPTextConfig.from_pretrained(where))
-
-        encoder = reader.read("text_encoder", folder / "text_encoder", build)
-        return TextTower(_read_tokenizer(folder / "tokenizer"), encoder, Pooling.END)
+        modules: dict[str, Any] = {}
+        for name, tokenizer, tower in self.towers:
+            modules[tokenizer] = _read_tokenizer(folder / tokenizer)
+            modules[name] = reader.read(name, folder / name, _builder_of(tower))
+        return self._text_of(modules)
 
     def _text_of(self, modules: Mapping[str, Any]) -> Text:
         return TextTower(modules["tokenizer"], modules["text_encoder"], Pooling.END)
@@ -300,7 +305,10 @@ class StableDiffusionXL(StableDiffusion):
 
     tiny_autoencoder = "madebyollin/taesdxl"
     needs_pooled_text = True
-    folders = (*StableDiffusion.folders, "text_encoder_2")
+    towers = (
+        *StableDiffusion.towers,
+        ("text_encoder_2", "tokenizer_2", CLIPTextModelWithProjection),
+    )
     lora_loader = "StableDiffusionXLPipeline"
     is_told_sizes = True
 
@@ -312,16 +320,6 @@ class StableDiffusionXL(StableDiffusion):
             attention_mask=torch.ones_like(empty.attention_mask),
             pooled=torch.zeros_like(empty.pooled),
         )
-
-    def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
-        def build(where: Path) -> nn.Module:
-            return CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(where))
-
-        first = super()._read_text(folder, reader)
-        assert isinstance(first, TextTower)
-        tokenizer = _read_tokenizer(folder / "tokenizer_2")
-        second = reader.read("text_encoder_2", folder / "text_encoder_2", build)
-        return TwoTextTowers(first, tokenizer, second)
 
     def _text_of(self, modules: Mapping[str, Any]) -> Text:
         first = super()._text_of(modules)
@@ -381,11 +379,6 @@ def _open_adapter(choices: Choices, reader: NetworkReader) -> OpenAdapter | None
     )
 
 
-def _read_reference(reader: NetworkReader, choices: Choices) -> UNet2DConditionModel | None:
-    folder = choices.get("reference")
-    return None if folder is None else read_unet(Path(folder), reader, name="reference")
-
-
 def _read_encoder(
     pipeline: Path, reader: NetworkReader, projector: Projector, choices: Choices
 ) -> ClipIdentityEncoder:
@@ -437,6 +430,10 @@ def _widened(autoencoder: PublicAutoencoder) -> PublicAutoencoder:
     return autoencoder
 
 
+def _builder_of(tower: Callable[[CLIPTextConfig], nn.Module]) -> Callable[[Path], nn.Module]:
+    return lambda folder: tower(CLIPTextConfig.from_pretrained(folder))
+
+
 def _read_tokenizer(folder: Path) -> CLIPTokenizer:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise WeightsError(
@@ -447,9 +444,3 @@ def _read_tokenizer(folder: Path) -> CLIPTokenizer:
         return CLIPTokenizer.from_pretrained(folder)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise WeightsError(f"The tokenizer in '{folder}' is damaged. Get it again.") from error
-
-
-def _settings(dtype: torch.dtype, plan: Plan, adapter: OpenAdapter | None) -> str:
-    """Return what else decides about the features of an identity."""
-    variant = "" if adapter is None else adapter.variant
-    return f"{dtype} {plan.merge.value} {' '.join(sorted(plan.detail))}{variant}"

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from swiftpie.engine.openvino.runtime import Untyped, load, unreported
@@ -58,8 +57,8 @@ class Function:
         return json.dumps([self.name, self.compute.__qualname__, self.weights, parts])
 
     @cached_property
-    def _attending(self) -> list[Attention]:
-        return [part for part in self.network.modules() if isinstance(part, Attention)]
+    def _attending(self) -> list[Any]:
+        return [part for part in self.network.modules() if hasattr(part, "processor")]
 
 
 class Slot(NamedTuple):

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from swiftpie.data.captions import draw_empty_caption
 from swiftpie.data.scene import Scene
 from swiftpie.data.scenes import SCENES
-from swiftpie.evaluation.benchmarks.stickers import ASKED, with_article
 
 GREY, COLOURED = "black and white", "coloured"  # as judges answer
 STYLES = ("night", "sunset", "aurora")
@@ -141,24 +140,6 @@ def scenes_for(kind: EditKind, random: Random) -> tuple[Scene, Scene]:
         case _:
             only = random.choice(SCENES)
             return only, only
-
-
-def describe(name: str, scene: Scene, attribute: str) -> str:
-    """Return a prompt for one subject with one attribute; "coloured" is not said."""
-    asked = ASKED["" if attribute == COLOURED else attribute]
-    phrase = scene.phrases[0]
-    parts = [
-        "a black and white photo of" if asked.is_black_and_white else "a photo of",
-        with_article(name if asked.size == "normal" else f"{asked.size} {name}"),
-        phrase if asked.accessory == "none" else f"wearing a {asked.accessory} {phrase}",
-        *([] if asked.side == "none" else [f"on the {asked.side}"]),
-    ]
-    return " ".join(parts)
-
-
-def describe_both(name: str, other: str, scene: Scene) -> str:
-    """Return a prompt for two subjects."""
-    return f"a photo of {with_article(name)} and {with_article(other)} {scene.phrases[0]}"
 
 
 def describe_empty(scene: Scene, random: Random) -> str:

@@ -24,14 +24,17 @@ from swiftpie.evaluation.benchmarks.edit_cases import (
     EditKind,
     Slot,
     deal,
-    describe,
-    describe_both,
     describe_empty,
     keyword_for,
     scenes_for,
 )
 from swiftpie.evaluation.benchmarks.scenes import INDEX_OF, SIZE_PX, StickerCase
-from swiftpie.evaluation.benchmarks.stickers import ASKED, StickerBenchmark
+from swiftpie.evaluation.benchmarks.stickers import (
+    ASKED,
+    StickerBenchmark,
+    describe,
+    describe_both,
+)
 from swiftpie.evaluation.case import Evidence, Expected, Kept, Row
 from swiftpie.evaluation.editors import EditTask, TaskBenchmark, with_edit
 from swiftpie.evaluation.judges import Networks
@@ -247,7 +250,7 @@ class EditBenchmark(TaskBenchmark[EditCase]):
             code=code,
             scene=scene.name,
             seed=EDIT_SEED + self.seed + number,
-            source_prompt=describe(name, scene, before),
+            source_prompt=describe(name, scene, _said(before)),
             target_prompt=self._target_prompt(slot.kind, name, other, target_scene, after, random),
             keyword=keyword_for(slot.kind, name=name, scene=scene, before=before),
             target_scene=target_scene.name,
@@ -266,9 +269,9 @@ class EditBenchmark(TaskBenchmark[EditCase]):
             case EditKind.SECOND:
                 return describe_both(name, self._name_of(other), scene)
             case EditKind.OBJECT:
-                return describe(self._name_of(other), scene, after)
+                return describe(self._name_of(other), scene, _said(after))
             case _:
-                return describe(name, scene, after)
+                return describe(name, scene, _said(after))
 
     def _name(self, subject: int) -> str:
         return self.subjects.names[subject]
@@ -297,12 +300,11 @@ class EditBenchmark(TaskBenchmark[EditCase]):
         layout: Layout | None = None,
         companion: Placed | None = None,
     ) -> Rendering:
-        asked = "" if attribute == COLOURED else attribute
         return render(
             draw_noise([case.seed], NOISE_SHAPE),
             self.stickers.frames([code]),
             [INDEX_OF[scene]],
-            [ASKED[asked]],
+            [ASKED[_said(attribute)]],
             accessories=self.stickers.world.accessories,
             size_px=SIZE_PX,
             layout=layout,
@@ -318,6 +320,11 @@ class EditBenchmark(TaskBenchmark[EditCase]):
         return self._draw(
             case, case.code, case.scene, case.before, layout=layout, companion=companion
         )
+
+
+def _said(attribute: str) -> str:
+    """Return the attribute as prompts say it; "coloured" is not said."""
+    return "" if attribute == COLOURED else attribute
 
 
 def _compare(kind: EditKind, before: Rendering, after: Rendering) -> Answer:

@@ -11,7 +11,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
 from swiftpie.evaluation.case import Evidence, Row
 from swiftpie.evaluation.judges import Networks
-from swiftpie.evaluation.run import Benchmark, File, Results, Shown
+from swiftpie.evaluation.run import Benchmark, File, Maker, Results, Shown, maker_of
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, see_again, shown_face
 from swiftpie.faces.face import CONSENT, Face, FaceEncoder
 from swiftpie.files import load_image
@@ -207,23 +207,11 @@ class FaceDrawer:
     side_px: int | None = None  # of square pictures; None is the preset's
 
     @property
-    def name(self) -> str:
+    def maker(self) -> Maker:
         """The preset with style, scale and size."""
-        preset = self.session.components.preset
-        return (
-            f"{preset.name}, {self.style.value}, identity {self.scales.identity_scale:g}, "
-            f"{self.side_px or preset.image_size_px} px"
-        )
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 of the weights."""
-        return self.session.components.fingerprint
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of denoising."""
-        return len(self.session.components.schedule.steps)
+        side = self.side_px or self.session.components.preset.image_size_px
+        identity = f"identity {self.scales.identity_scale:g}"
+        return maker_of(self.session, self.style.value, identity, f"{side} px")
 
     def kinds(self, case: FaceCase) -> tuple[str, ...]:
         """Return the person's aligned face, and the picture."""

@@ -15,7 +15,7 @@ from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE
 from swiftpie.errors import ConfigError
 from swiftpie.evaluation.benchmarks.scenes import INDEX_OF, SIZE_PX, SceneBenchmark, StickerCase
-from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
+from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, describe_both
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.layout import Layout, from_box
 from swiftpie.masks import Box
@@ -79,11 +79,10 @@ class PairBenchmark(SceneBenchmark):
         code = self._partner(number, first)
         name = self.subjects.names[self.subjects.index(code)]
         scene = SCENES[INDEX_OF[first.scene]]
-        both = f"{with_article(first.subject)} and {with_article(name)}"
         return replace(
             first,
             name=f"{number:04d}-{first.code}-{code}-{scene.name.replace(' ', '-')}",
-            prompt=f"a photo of {both} {scene.phrases[0]}",
+            prompt=describe_both(first.subject, name, scene),
             seed=first.seed + PAIR_SEED,
             other_code=code,
             other_subject=name,

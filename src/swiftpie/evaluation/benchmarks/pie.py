@@ -17,7 +17,7 @@ from swiftpie.errors import InputError
 from swiftpie.evaluation.case import Evidence, Row
 from swiftpie.evaluation.editors import Edited, EditTask, TaskBenchmark, with_edit
 from swiftpie.evaluation.judges import Networks
-from swiftpie.evaluation.run import File, Results, Shown
+from swiftpie.evaluation.run import File, Maker, Results, Shown
 from swiftpie.files import load_image
 from swiftpie.images import to_tensor
 
@@ -150,13 +150,11 @@ class ResultsEditor:
 
     root: Path  # the folder that holds `annotation_images` of the results
     pie: PieBenchmark
-    fingerprint: str = ""
-    num_steps: int = 0
 
     @property
-    def name(self) -> str:
+    def maker(self) -> Maker:
         """The folder's name."""
-        return f"results in {self.root.name}"
+        return Maker(f"results in {self.root.name}")
 
     def __call__(self, task: EditTask) -> Edited:
         """Read the picture; of strips, the last square counts."""

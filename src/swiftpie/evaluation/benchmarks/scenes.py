@@ -21,7 +21,7 @@ from swiftpie.errors import CapabilityError
 from swiftpie.evaluation.case import Evidence, Expected, Row
 from swiftpie.evaluation.judges import Networks, Panel, load_panel
 from swiftpie.evaluation.report import Interval, format_interval, interval
-from swiftpie.evaluation.run import Benchmark, File, Results
+from swiftpie.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie.images import fit_square, to_pil, to_tensor
 from swiftpie.layout import SUBJECT_FILL, Layout, to_affine, warp
 from swiftpie.masks import Box, load_mask
@@ -195,19 +195,9 @@ class SubjectDrawer:
         check_noise(self.session.components)
 
     @property
-    def name(self) -> str:
+    def maker(self) -> Maker:
         """The preset."""
-        return self.session.components.preset.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 of the weights."""
-        return self.session.components.fingerprint
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of denoising."""
-        return len(self.session.components.schedule.steps)
+        return maker_of(self.session)
 
     def kinds(self, case: StickerCase) -> tuple[str, ...]:
         """Return references, answers and candidates, with all masks."""

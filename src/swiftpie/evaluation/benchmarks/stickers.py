@@ -13,6 +13,7 @@ from torch import Tensor
 
 from swiftpie.data.captions import Attributes
 from swiftpie.data.renderer import Rendering, render
+from swiftpie.data.scene import Scene
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE, StickerWorld, draw_references
 from swiftpie.errors import ConfigError
@@ -154,7 +155,7 @@ class StickerBenchmark(SceneBenchmark):
             code=code,
             subject=name,
             scene=place.name,
-            prompt=f"a photo of {with_article(name)} {place.phrases[0]}",
+            prompt=describe(name, place),
             seed=self.seed + number,
         )
 
@@ -226,22 +227,29 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def attributed(case: StickerCase, attribute: str) -> StickerCase:
-    """Return a plain case with other noise, and a prompt that also asks for `attribute`."""
-    asked, place = ASKED[attribute], case.scene
-    phrase = SCENES[INDEX_OF[place]].phrases[0]
-    noun = case.subject if asked.size == "normal" else f"{asked.size} {case.subject}"
+def describe(name: str, scene: Scene, attribute: str = "") -> str:
+    """Return a prompt for one subject with at most one attribute, a key of `ASKED`."""
+    asked, phrase = ASKED[attribute], scene.phrases[0]
     parts = [
         "a black and white photo of" if asked.is_black_and_white else "a photo of",
-        with_article(noun),
-        f"wearing a {asked.accessory} {phrase}" if asked.accessory != "none" else phrase,
+        with_article(name if asked.size == "normal" else f"{asked.size} {name}"),
+        phrase if asked.accessory == "none" else f"wearing a {asked.accessory} {phrase}",
+        *([] if asked.side == "none" else [f"on the {asked.side}"]),
     ]
-    if asked.side != "none":
-        parts.append(f"on the {asked.side}")
+    return " ".join(parts)
+
+
+def describe_both(name: str, other: str, scene: Scene) -> str:
+    """Return a prompt for two subjects."""
+    return f"a photo of {with_article(name)} and {with_article(other)} {scene.phrases[0]}"
+
+
+def attributed(case: StickerCase, attribute: str) -> StickerCase:
+    """Return a plain case with other noise, and a prompt that also asks for `attribute`."""
     return replace(
         case,
         name=f"{attribute.replace(' ', '-')}-{case.name}",
-        prompt=" ".join(parts),
+        prompt=describe(case.subject, SCENES[INDEX_OF[case.scene]], attribute),
         seed=case.seed + ATTRIBUTED_SEED,
         attribute=attribute,
     )

@@ -1,12 +1,7 @@
 """What faces tell: whose they are, how large, and whether there is one at all."""
 
-from swiftpie.evaluation.case import Evidence, Metric
+from swiftpie.evaluation.case import Evidence, Metric, of
 from swiftpie.faces.choose import face_ratio, likeness
-
-
-def identity(evidence: Evidence) -> float | None:
-    """Return the cosine of the shown face and the person's, None where one was not found."""
-    return likeness(evidence.person, evidence.face)
 
 
 def ratio(evidence: Evidence) -> float | None:
@@ -21,7 +16,10 @@ def shown(evidence: Evidence) -> float:
 
 METRICS = {
     "identity": Metric(
-        title="identity: likeness to the person", unit="cosine", score=identity, needs="face_judge"
+        title="identity: likeness to the person",
+        unit="cosine",
+        score=of(likeness, "person", "face"),
+        needs="face_judge",
     ),
     "face-shown": Metric(title="pictures with a face", unit="%", score=shown),
     "face-ratio": Metric(

@@ -1,110 +1,84 @@
 """What the judges of rendered scenes see: subjects, scenes, attributes, and whether edits came."""
 
+from torch import Tensor
+
 from swiftpie.data.scenes import SCENES
-from swiftpie.evaluation.case import Evidence, Expected, Metric
+from swiftpie.evaluation.case import Expected, Kept, Metric, of
 from swiftpie.evaluation.judges import Panel
 
 
-def retrieval(evidence: Evidence) -> float | None:
+def retrieval(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
     """Return 1 if the right subject is the nearest of all held-out ones, else 0."""
-    expected = evidence.expected
-    if expected is None or not expected.subject:
+    if not expected.subject:
         return None
-    return float(_nearest(evidence, expected) == expected.subject)
+    return float(panel.nearest(picture, expected.where) == expected.subject)
 
 
-def leakage(evidence: Evidence) -> float | None:
+def leakage(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
     """Return 1 if the judge finds another subject of the picture where this one belongs, else 0."""
-    expected = evidence.expected
-    if expected is None or not expected.others:
+    if not expected.others:
         return None
-    return float(_nearest(evidence, expected) in expected.others)
+    return float(panel.nearest(picture, expected.where) in expected.others)
 
 
-def scene(evidence: Evidence) -> float | None:
+def scene(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
     """Return 1 if the judge names the scene that is asked for, else 0."""
-    expected = evidence.expected
-    return None if expected is None or not expected.scene else float(_shows(evidence, expected))
+    return float(SCENES[panel.scene(picture)].name == expected.scene) if expected.scene else None
 
 
-def attribute(evidence: Evidence) -> float | None:
+def attribute(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
     """Return 1 if the attribute that is asked for is among the judge's answers, else 0."""
-    expected = evidence.expected
-    if expected is None or not expected.attribute:
+    if not expected.attribute:
         return None
-    return float(_has_attribute(evidence, expected))
+    return float(expected.attribute in panel.attributes(picture, expected.where))
 
 
-def success(evidence: Evidence) -> float | None:
+def success(panel: Panel, picture: Tensor, expected: Expected) -> float:
     """Return 1 if judges see all that is asked for, else 0."""
-    expected = evidence.expected
-    if expected is None:
-        return None
-    is_done = True
-    if expected.subject:
-        is_done &= _nearest(evidence, expected) == expected.subject
+    seen = [ask(panel, picture, expected) for ask in (retrieval, scene, attribute)]
     if expected.gone:
-        is_done &= _nearest(evidence, expected) != expected.gone
-    if expected.scene:
-        is_done &= _shows(evidence, expected)
-    if expected.attribute:
-        is_done &= _has_attribute(evidence, expected)
-    return float(is_done)
+        seen.append(float(panel.nearest(picture, expected.where) != expected.gone))
+    return float(all(one for one in seen if one is not None))
 
 
-def success_in_words(evidence: Evidence) -> float | None:
+def success_in_words(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
     """Return the same; None where a new subject is asked for.
 
     Nobody knows from its name alone what a subject looks like that no model was trained on.
     """
-    expected = evidence.expected
-    return None if expected is None or expected.subject else success(evidence)
+    return None if expected.subject else success(panel, picture, expected)
 
 
-def identity_kept(evidence: Evidence) -> float | None:
+def identity_kept(panel: Panel, picture: Tensor, source: Tensor, kept: Kept) -> float | None:
     """Return 1 if the subject that was to stay is found where it belongs; None if it never was."""
-    kept, source = evidence.kept, evidence.source
-    if kept is None or source is None or not bool((kept.after > 0).any()):
-        return None
-    panel = _panel(evidence)
-    if panel.nearest(source, kept.before) != kept.code:
-        return None
-    return float(panel.nearest(evidence.picture, kept.after) == kept.code)
+    was_there = bool((kept.after > 0).any()) and panel.nearest(source, kept.before) == kept.code
+    return float(panel.nearest(picture, kept.after) == kept.code) if was_there else None
 
 
-def _nearest(evidence: Evidence, expected: Expected) -> str:
-    return _panel(evidence).nearest(evidence.picture, expected.where)
-
-
-def _shows(evidence: Evidence, expected: Expected) -> bool:
-    return SCENES[_panel(evidence).scene(evidence.picture)].name == expected.scene
-
-
-def _has_attribute(evidence: Evidence, expected: Expected) -> bool:
-    seen = _panel(evidence).attributes(evidence.picture, expected.where)
-    return expected.attribute in seen
-
-
-def _panel(evidence: Evidence) -> Panel:
-    assert evidence.networks.panel is not None, "benchmarks that expect something have judges"
-    return evidence.networks.panel
-
+SEEN = ("networks.panel", "picture", "expected")
 
 METRICS = {
-    "subject-retrieval": Metric(title="subject found", unit="%", score=retrieval),
+    "subject-retrieval": Metric(title="subject found", unit="%", score=of(retrieval, *SEEN)),
     "leakage": Metric(
-        title="other subject found instead", unit="%", higher_is_better=False, score=leakage
+        title="other subject found instead",
+        unit="%",
+        higher_is_better=False,
+        score=of(leakage, *SEEN),
     ),
-    "scene-accuracy": Metric(title="scene right", unit="%", score=scene),
+    "scene-accuracy": Metric(title="scene right", unit="%", score=of(scene, *SEEN)),
     "attribute-accuracy": Metric(
         title="attribute right",
         unit="%",
-        score=attribute,
+        score=of(attribute, *SEEN),
         leaves_out=("paste",),  # it lays the reference where the truth has it, as it is
     ),
-    "edit-success": Metric(title="edit succeeded", unit="%", score=success),
+    "edit-success": Metric(title="edit succeeded", unit="%", score=of(success, *SEEN)),
     "scene-attribute-success": Metric(
-        title="of scene or attribute", unit="%", score=success_in_words
+        title="of scene or attribute", unit="%", score=of(success_in_words, *SEEN)
     ),
-    "identity-kept": Metric(title="subject kept", unit="%", score=identity_kept),
+    "identity-kept": Metric(
+        title="subject kept",
+        unit="%",
+        score=of(identity_kept, "networks.panel", "picture", "source", "kept"),
+    ),
 }

@@ -1,14 +1,13 @@
 """What pixels and masks alone tell: errors, sharpness, light, and whether regions agree."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.data.scenes import SCENES
-from swiftpie.evaluation.case import Evidence, Metric
+from swiftpie.evaluation.case import Expected, Metric, of
 from swiftpie.masks import grow, iou, resize_mask
 
 SOLID = 0.9  # mask above which a pixel is free of what surrounds the region
@@ -34,30 +33,30 @@ def psnr(pixels: Tensor, truth: Tensor, region: Tensor | None = None) -> float:
     return float(-10 * torch.log10(mean.clamp_min(LEAST_ERROR)))
 
 
-def frame_mse(evidence: Evidence) -> float | None:
-    """Return PIE-Bench's error of the unedited part, of values in [0, 1].
+def frame_mse(first: Tensor, second: Tensor, mask: Tensor) -> float:
+    """Return PIE-Bench's error of the unedited part, ten thousand times that of [0, 1].
 
     Pixels of the edited part count as equal, but do count: both pictures are multiplied by the
     mask, and all is averaged. A mask of more pixels therefore means a smaller error.
+
+    Args:
+        first: A picture, (1, 3, H, W) in [-1, 1].
+        second: Another one.
+        mask: What was edited, (1, 1, H, W).
     """
-    if evidence.source is None or evidence.mask is None:
-        return None
-    first, second = (_unedited(one, evidence.mask) for one in (evidence.source, evidence.picture))
-    return float((first - second).square().mean())
+    one, other = _unedited(first, second, mask)
+    return 1e4 * float((one - other).square().mean())
 
 
-def frame_psnr(evidence: Evidence) -> float | None:
+def frame_psnr(first: Tensor, second: Tensor, mask: Tensor) -> float | None:
     """Return decibels from `frame_mse`; None for equal pictures, where it would be infinite."""
-    error = frame_mse(evidence)
-    return -10 * math.log10(error) if error else None
+    error = frame_mse(first, second, mask)
+    return 40 - 10 * math.log10(error) if error else None
 
 
-def frame_ssim(evidence: Evidence) -> float | None:
-    """Return PIE-Bench's mean structural similarity of the unedited part."""
-    if evidence.source is None or evidence.mask is None:
-        return None
-    pair = (_unedited(one, evidence.mask) for one in (evidence.source, evidence.picture))
-    return float(ssim_map(*pair).mean())
+def frame_ssim(first: Tensor, second: Tensor, mask: Tensor) -> float:
+    """Return PIE-Bench's mean structural similarity of the unedited part, times a hundred."""
+    return 1e2 * float(ssim_map(*_unedited(first, second, mask)).mean())
 
 
 def ssim_map(first: Tensor, second: Tensor) -> Tensor:
@@ -113,128 +112,60 @@ def lit_scenes() -> frozenset[str]:
     )
 
 
-def _psnr(evidence: Evidence) -> float | None:
-    return None if evidence.truth is None else psnr(evidence.picture, evidence.truth)
+def _subject_psnr(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:
+    return psnr(pixels, truth, mask) if bool((mask > 0).any()) else None
 
 
-def _subject_psnr(evidence: Evidence) -> float | None:
-    truth, mask = evidence.truth, evidence.mask
-    if truth is None or mask is None or not bool((mask > 0).any()):
-        return None
-    return psnr(evidence.picture, truth, mask)
-
-
-def _lighting_error(evidence: Evidence) -> float | None:
+def _lighting_error(
+    pixels: Tensor, truth: Tensor, mask: Tensor, expected: Expected
+) -> float | None:
     """Return the mean absolute error of red, green and blue, in levels of 255."""
-    truth, mask, expected = evidence.truth, evidence.mask, evidence.expected
-    if truth is None or mask is None or expected is None or expected.scene not in lit_scenes():
-        return None
     region = inner(mask)
-    if not bool(region.any()):
+    if expected.scene not in lit_scenes() or not bool(region.any()):
         return None
-    error = mean_colour(evidence.picture, region) - mean_colour(truth, region)
+    error = mean_colour(pixels, region) - mean_colour(truth, region)
     return float(error.abs().mean()) * 127.5  # pixels span two units
 
 
-def _sharpness(evidence: Evidence) -> float | None:
-    if evidence.truth is None:
-        return None
-    return mean_gradient(evidence.picture, torch.ones_like(evidence.picture[:, :1]))
+def _sharpness(pixels: Tensor, _: Tensor) -> float:
+    return mean_gradient(pixels, torch.ones_like(pixels[:, :1]))
 
 
-def _sharpness_subject(evidence: Evidence) -> float | None:
-    if evidence.truth is None or evidence.mask is None:
-        return None
-    return sharpness_ratio(evidence.picture, evidence.truth, inner(evidence.mask))
+def _sharpness_subject(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:
+    return sharpness_ratio(pixels, truth, inner(mask))
 
 
-def _sharpness_background(evidence: Evidence) -> float | None:
-    if evidence.truth is None or evidence.mask is None:
-        return None
-    return sharpness_ratio(evidence.picture, evidence.truth, inner(1 - evidence.mask))
+def _sharpness_background(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:
+    return sharpness_ratio(pixels, truth, inner(1 - mask))
 
 
-def _mask_iou(evidence: Evidence) -> float | None:
-    if evidence.claimed is None or evidence.mask is None:
-        return None
-    return float(iou(evidence.claimed, evidence.mask))
+def _mask_iou(claimed: Tensor, mask: Tensor) -> float:
+    height, width = mask.shape[-2:]
+    return float(iou(resize_mask(claimed, (height, width)), mask))
 
 
-def _region_iou(evidence: Evidence) -> float | None:
-    if evidence.region is None or evidence.mask is None:
-        return None
-    height, width = evidence.mask.shape[-2:]
-    return float(iou(resize_mask(evidence.region, (height, width)), evidence.mask))
-
-
-def _stray_pixels(evidence: Evidence) -> float | None:
+def _stray_pixels(pixels: Tensor, source: Tensor, claimed: Tensor) -> float:
     """Return how many pixels outside of the claimed mask are not the source's own, bit for bit."""
-    if evidence.claimed is None or evidence.source is None:
-        return None
-    changed = (evidence.picture != evidence.source).any(dim=1, keepdim=True)
-    return float((changed & (evidence.claimed <= 0)).sum())
+    changed = (pixels != source).any(dim=1, keepdim=True)
+    return float((changed & (claimed <= 0)).sum())
 
 
-def _outside_mse(evidence: Evidence) -> float | None:
-    outside = evidence.outside
-    if outside is None or evidence.source is None:
-        return None
-    error = ((evidence.picture - evidence.source) / 2).square() * outside
-    return float(error.sum() / (3 * outside.sum()))
+def _outside_mse(pixels: Tensor, source: Tensor, outside: Tensor) -> float:
+    """Return ten thousand times the mean over the pixels outside, of values in [0, 1]."""
+    error = ((pixels - source) / 2).square() * outside
+    return 1e4 * float(error.sum() / (3 * outside.sum()))
 
 
-def _outside_ssim(evidence: Evidence) -> float | None:
+def _outside_ssim(pixels: Tensor, source: Tensor, outside: Tensor) -> float:
     """Return the mean over the pixels outside; what is inside is blackened in both pictures."""
-    outside = evidence.outside
-    if outside is None or evidence.source is None:
-        return None
-    first, second = ((pixels + 1) / 2 * outside for pixels in (evidence.picture, evidence.source))
+    first, second = ((one + 1) / 2 * outside for one in (pixels, source))
     similarity = ssim_map(first, second) * outside
     return float(similarity.sum() / (3 * outside.sum()))
 
 
-def _outside_psnr(evidence: Evidence) -> float | None:
-    outside, source = evidence.outside, evidence.source
-    return None if outside is None or source is None else psnr(evidence.picture, source, outside)
-
-
-def _inside_psnr(evidence: Evidence) -> float | None:
-    inside, truth = evidence.inside, evidence.truth
-    return None if inside is None or truth is None else psnr(evidence.picture, truth, inside)
-
-
-def _uncomposed_psnr(evidence: Evidence) -> float | None:
-    outside, drawn = evidence.outside, evidence.redrawn.get("uncomposed")
-    if outside is None or drawn is None or evidence.source is None:
-        return None
-    return psnr(drawn, evidence.source, outside)
-
-
-def _redrawn_psnr(name: str) -> Callable[[Evidence], float | None]:
-    """Return the score of the source as it was drawn again under this name."""
-
-    def score(evidence: Evidence) -> float | None:
-        drawn, source = evidence.redrawn.get(name), evidence.source
-        return None if drawn is None or source is None else psnr(drawn, source)
-
-    return score
-
-
-def _scaled(
-    factor: float, score: Callable[[Evidence], float | None]
-) -> Callable[[Evidence], float | None]:
-    """Return `score` as tables print it, times `factor`."""
-
-    def scaled(evidence: Evidence) -> float | None:
-        value = score(evidence)
-        return None if value is None else factor * value
-
-    return scaled
-
-
-def _unedited(pixels: Tensor, mask: Tensor) -> Tensor:
-    """Return pixels (1, 3, H, W) in [0, 1], black where `mask` is 1."""
-    return (pixels + 1) / 2 * (1 - mask)
+def _unedited(first: Tensor, second: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two pictures (1, 3, H, W) in [0, 1], black where `mask` is 1."""
+    return (first + 1) / 2 * (1 - mask), (second + 1) / 2 * (1 - mask)
 
 
 def _blur(pixels: Tensor) -> Tensor:
@@ -249,53 +180,72 @@ def _blur(pixels: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(padded, across, groups=channels), down, groups=channels)
 
 
+SUBJECT, OUTSIDE = ("picture", "truth", "mask"), ("picture", "source", "outside")
+UNEDITED = ("source", "picture", "mask")
+
 METRICS = {
-    "psnr": Metric(title="PSNR", unit="dB", score=_psnr),
-    "subject-psnr": Metric(title="PSNR of the subject", unit="dB", score=_subject_psnr),
+    "psnr": Metric(title="PSNR", unit="dB", score=of(psnr, "picture", "truth")),
+    "subject-psnr": Metric(
+        title="PSNR of the subject", unit="dB", score=of(_subject_psnr, *SUBJECT)
+    ),
     "lighting-error": Metric(
         title="lighting error",
         unit="levels",
         higher_is_better=False,
-        score=_lighting_error,
+        score=of(_lighting_error, *SUBJECT, "expected"),
         leaves_out=("text",),  # it shows another subject, if any
     ),
-    "sharpness": Metric(title="sharpness", score=_sharpness, is_relative=True),
-    "sharpness-subject": Metric(title="sharpness of the subject", score=_sharpness_subject),
+    "sharpness": Metric(
+        title="sharpness", score=of(_sharpness, "picture", "truth"), is_relative=True
+    ),
+    "sharpness-subject": Metric(
+        title="sharpness of the subject", score=of(_sharpness_subject, *SUBJECT)
+    ),
     "sharpness-background": Metric(
-        title="sharpness of the background", score=_sharpness_background
+        title="sharpness of the background", score=of(_sharpness_background, *SUBJECT)
     ),
-    "mask-iou": Metric(title="mask IoU", score=_mask_iou),
-    "region-iou": Metric(title="IoU of the found region", score=_region_iou),
-    "inside-psnr": Metric(title="PSNR inside", unit="dB", score=_inside_psnr),
-    "outside-psnr": Metric(title="PSNR outside", unit="dB", score=_outside_psnr),
+    "mask-iou": Metric(title="mask IoU", score=of(_mask_iou, "claimed", "mask")),
+    "region-iou": Metric(title="IoU of the found region", score=of(_mask_iou, "region", "mask")),
+    "inside-psnr": Metric(
+        title="PSNR inside", unit="dB", score=of(psnr, "picture", "truth", "inside")
+    ),
+    "outside-psnr": Metric(title="PSNR outside", unit="dB", score=of(psnr, *OUTSIDE)),
     "outside-mse": Metric(
-        title="MSE outside", unit="1e-4", higher_is_better=False, score=_scaled(1e4, _outside_mse)
+        title="MSE outside", unit="1e-4", higher_is_better=False, score=of(_outside_mse, *OUTSIDE)
     ),
-    "outside-ssim": Metric(title="SSIM outside", score=_outside_ssim),
+    "outside-ssim": Metric(title="SSIM outside", score=of(_outside_ssim, *OUTSIDE)),
     "outside-psnr-drawn": Metric(
-        title="PSNR outside, before the composite", unit="dB", score=_uncomposed_psnr
+        title="PSNR outside, before the composite",
+        unit="dB",
+        score=of(psnr, "uncomposed", "source", "outside"),
     ),
     "reconstruction-psnr": Metric(
-        title="PSNR of the reconstruction", unit="dB", score=_redrawn_psnr("reconstruction")
+        title="PSNR of the reconstruction", unit="dB", score=of(psnr, "reconstruction", "source")
     ),
     "noise-psnr": Metric(
-        title="PSNR from noise and prompt alone", unit="dB", score=_redrawn_psnr("from-noise")
+        title="PSNR from noise and prompt alone", unit="dB", score=of(psnr, "from_noise", "source")
     ),
-    "stray-pixels": Metric(title="stray pixels", higher_is_better=False, score=_stray_pixels),
-    "unedited-psnr": Metric(title="PSNR, unedited part", unit="dB", score=frame_psnr),
+    "stray-pixels": Metric(
+        title="stray pixels",
+        higher_is_better=False,
+        score=of(_stray_pixels, "picture", "source", "claimed"),
+    ),
+    "unedited-psnr": Metric(
+        title="PSNR, unedited part", unit="dB", score=of(frame_psnr, *UNEDITED)
+    ),
     "unedited-mse": Metric(
         title="MSE, unedited part",
         unit="1e-4",
         higher_is_better=False,
-        score=_scaled(1e4, frame_mse),
+        score=of(frame_mse, *UNEDITED),
     ),
     "unedited-ssim": Metric(
-        title="SSIM, unedited part", unit="1e-2", score=_scaled(1e2, frame_ssim)
+        title="SSIM, unedited part", unit="1e-2", score=of(frame_ssim, *UNEDITED)
     ),
     "time": Metric(
         title="time",
         unit="ms",
         higher_is_better=False,
-        score=lambda evidence: evidence.time_ms,  # on whatever machine the editor ran
+        score=of(float, "time_ms"),  # on whatever machine the editor ran
     ),
 }
