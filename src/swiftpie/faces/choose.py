@@ -45,9 +45,7 @@ class ChosenFace:
 def find_faces(encoder: FaceEncoder, image: Image.Image) -> FoundFaces:
     """Return the faces of a picture; where there is no sure one, it is also looked at turned.
 
-    Args:
-        encoder: Finds them.
-        image: Any mode; transparency is laid on white.
+    Pictures of any mode serve; transparency is laid on white.
     """
     upright = on_white(image)
     best, best_score = _look(encoder, upright, turn=0)
@@ -66,10 +64,7 @@ def choose_face(
 ) -> ChosenFace:
     """Return the face of this number, or the largest; of such as large, the most central.
 
-    Args:
-        found: From `find_faces`.
-        number: Counted from the left, from 1.
-        name: How messages call the picture.
+    Numbers count from the left, from 1; `name` is what messages call the picture.
 
     Raises:
         ImageError: There is no such face, or it is too small or cut off.
@@ -93,11 +88,9 @@ def choose_face(
 
 
 def main_face(faces: Sequence[Face], size: tuple[int, int]) -> int:
-    """Return the place of the largest of at least one face; of such as large, the most central.
+    """Return the place of the largest of at least one face of a picture of (width, height).
 
-    Args:
-        faces: Of one picture.
-        size: Its width and height.
+    Of such as large it is the most central.
     """
     largest = max(face.box.area for face in faces)
     near = [i for i, face in enumerate(faces) if face.box.area >= NEAR_LARGEST * largest]

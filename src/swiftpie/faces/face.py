@@ -161,10 +161,8 @@ def open_judge(
 ) -> FaceEncoder | None:
     """Return an encoder whose vectors are not those of `encoder`, or None if there is none.
 
-    Args:
-        encoder: What the generator reads; a judge that it was drawn for would flatter it.
-        folder: Where the models are; None is where an encoder keeps its own.
-        name: Of the judge; None takes the first other one whose files are in `folder`.
+    What the generator reads would flatter a picture that was drawn for it. Without a `name` the
+    first other one is taken whose files are in `folder`; None is where an encoder keeps its own.
 
     Raises:
         ConfigError: The named one makes the vectors of `encoder`.

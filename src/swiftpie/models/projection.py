@@ -81,10 +81,8 @@ def projector_for(
 ) -> Projector:
     """Build the projector that `image_proj` belongs to, in float32, frozen, with these weights.
 
-    Args:
-        image_proj: Tensors as released, the names without `image_proj.`.
-        face_version: Of FaceID Plus, whose two versions look the same in a file; of other
-            families nothing needs to be said.
+    Tensors are named as released, without `image_proj.`. Of FaceID Plus the two versions look the
+    same in a file; of other families no version needs to be said.
 
     Raises:
         WeightsError: The family is unknown, or a tensor is missing, superfluous or misshapen.

@@ -237,14 +237,7 @@ def align(
     """Return the subject's latents and its exact shape in place, (B, C + 64, h, w).
 
     Pixels are warped and then encoded, because shifts within a latent cell are not linear in the
-    latents. The shape keeps every pixel.
-
-    Args:
-        autoencoder: Maps (B, 3, H, W) to (B, C, h, w).
-        pixels: Reference frame in [-1, 1], grey (0) outside the subject, (B, 3, H, W).
-        mask: The subject in it, (B, 1, H, W).
-        layout: Where the frame goes, B rows.
-        cells: Latent rows and columns of the picture.
+    latents. The shape keeps every pixel. Arguments are those of `Denoiser.place_subject`.
     """
     size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
     placed = warp(torch.cat([pixels, mask], dim=1), to_affine(layout), size)

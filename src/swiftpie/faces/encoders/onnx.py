@@ -129,10 +129,7 @@ class YuNet:
 def prepare(image: Image.Image, scale: float, side: tuple[int, int]) -> Array:
     """Return blue, green and red of 0..255 (1, 3, H, W), the picture in the upper left corner.
 
-    Args:
-        image: RGB.
-        scale: Of the picture.
-        side: Width and height of the canvas, black where the picture does not reach.
+    The RGB picture is scaled; `side` is the canvas, (width, height), black where it does not reach.
     """
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     canvas = Image.new("RGB", side)
@@ -145,11 +142,8 @@ def decode(outputs: Mapping[str, Array], side: tuple[int, int]) -> Detections:
     """Return every face that is likely enough, overlapping ones included.
 
     Offsets are counted in strides from the upper left corner of each cell, sizes are logarithms;
-    the score is the geometric mean of two, that it is a face and that the box is good.
-
-    Args:
-        outputs: `OUTPUTS`, each (1, cells, values).
-        side: Width and height of the network's input.
+    the score is the geometric mean of two, that it is a face and that the box is good. Each of the
+    `OUTPUTS` is (1, cells, values), for an input of `side`, (width, height).
     """
     found = [_decode_level(outputs, side, stride) for stride in STRIDES]
     merged = Detections(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
