@@ -67,7 +67,8 @@ def saliency(lab: Array) -> Array:
     labels = superpixels(lab)
     count = int(labels.max()) + 1
     height, width = labels.shape
-    grid = np.moveaxis(np.mgrid[:height, :width], 0, -1) / max(height, width)  # shares of the longer side
+    # Places are shares of the longer side.
+    grid = np.moveaxis(np.mgrid[:height, :width], 0, -1) / max(height, width)
     colour = _group_means(lab, labels, count)
     place = _group_means(grid.astype(np.float32), labels, count)
     area = (np.bincount(labels.ravel(), minlength=count) / labels.size).astype(np.float32)
