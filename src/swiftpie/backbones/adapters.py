@@ -75,11 +75,9 @@ def open_adapter(
 ) -> OpenAdapter:
     """Recognise the layout of an adapter by its content and read it.
 
-    Args:
-        path: The file.
-        face_version: Of FaceID Plus; None takes what the name of a published file says.
-        lora_scale: Strength of a FaceID adapter's LoRA; None is 1, as it was trained.
-        allow_pickle: See `read_tensors`; most released `.bin` files need it.
+    `face_version` is that of FaceID Plus; None takes what the name of a published file says.
+    `lora_scale` is the strength of a FaceID adapter's LoRA; None is 1, as it was trained. Most
+    released `.bin` files need `allow_pickle`.
 
     Raises:
         WeightsError: It is unreadable, of no known layout, or of an unknown version.
@@ -122,14 +120,10 @@ def install_adapter(
 ) -> tuple[UNetDenoiser, Projector | None]:
     """Install the identity branches on `unet`, with the weights of `adapter` if there is one.
 
-    The LoRA of a FaceID adapter becomes part of the weights of `unet`.
-
-    Args:
-        unet: Without branches; says where the new weights go and of which type they are.
-        adapter: None leaves the branches without meaning, for pictures of text alone.
-        family: Name of that of `unet`.
-        plan: Which layers get which branch; None: those that there are weights for.
-        reference: Reads references in place of `unet`.
+    The LoRA of a FaceID adapter becomes part of the weights of `unet`, which has no branches yet
+    and says where the new weights go and of which type they are. Without an adapter the branches
+    have no meaning, for pictures of text alone. The layers of `plan` get branches; None: those
+    that there are weights for. `reference` reads references in place of `unet`.
 
     Raises:
         WeightsError: The adapter was made for another U-Net or plan.
@@ -167,12 +161,9 @@ def wrap_image_encoder(
     """
     _check_image_encoder(projector, tower.config)
     align_memory(projector.module.to(device=tower.device, dtype=tower.dtype))
-    encoder = (
-        FaceIdentityEncoder(tower, projector)
-        if projector.face_width
-        else ClipIdentityEncoder(tower, projector.module, projector.feature)
-    )
-    return encoder.to(tower.device).eval()
+    if projector.face_width:
+        return FaceIdentityEncoder(tower, projector).to(tower.device).eval()
+    return ClipIdentityEncoder(tower, projector.module, projector.feature).to(tower.device).eval()
 
 
 def with_defaults(preset: Preset, adapter: OpenAdapter | None) -> Preset:

@@ -143,17 +143,14 @@ class _Hub:
         return [*variants, list(PICKLES)] if self.allow_pickle else variants
 
     def _lacking(self, root: Path, folders: Sequence[str]) -> list[str]:
-        lacking = []
-        for folder in folders:
-            try:
-                files = weight_files(
-                    root / folder, prefers_half=self.prefers_half, allow_pickle=self.allow_pickle
-                )
-            except WeightsError:
-                files = []
-            if not files:
-                lacking.append(folder)
-        return lacking
+        return [folder for folder in folders if not self._has_weights(root / folder)]
+
+    def _has_weights(self, folder: Path) -> bool:
+        half, pickle = self.prefers_half, self.allow_pickle
+        try:
+            return bool(weight_files(folder, prefers_half=half, allow_pickle=pickle))
+        except WeightsError:
+            return False
 
 
 def _base(preset: Preset, choices: Choices, hub: _Hub, *, folders: Sequence[str]) -> Path:

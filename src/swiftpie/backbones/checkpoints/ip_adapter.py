@@ -49,11 +49,9 @@ class IpAdapter:
 def read_ip_adapter(
     tensors: Mapping[str, Any], *, face_version: FaceVersion | None = None
 ) -> IpAdapter:
-    """Read an adapter in the layout of h94/IP-Adapter.
+    """Read an adapter in the layout of h94/IP-Adapter; names are nested or joined by dots.
 
-    Args:
-        tensors: By name, nested or joined by dots.
-        face_version: Of FaceID Plus, see `projector_for`.
+    `face_version` is that of FaceID Plus, see `projector_for`.
 
     Raises:
         WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
@@ -141,12 +139,8 @@ def load_into(adapter: IpAdapter, installation: Installation) -> None:
 def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 1.0) -> None:
     """Add the LoRA of a FaceID adapter to the weights of `unet`, all of it or none.
 
-    The layers get new weights, so that another network which shares the old ones keeps them.
-
-    Args:
-        adapter: Any; one without LoRA changes nothing.
-        unet: The network that the adapter was made for.
-        scale: Strength; the negative of an earlier one takes it off again, up to rounding.
+    The layers get new weights, so that another network which shares the old ones keeps them. The
+    negative of an earlier `scale` takes it off again, up to rounding.
 
     Raises:
         WeightsError: The adapter was made for another U-Net.

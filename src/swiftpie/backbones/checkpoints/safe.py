@@ -29,10 +29,8 @@ ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 
 def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
     """Return every tensor of a safetensors file, or of a torch pickle where that is allowed.
 
-    Args:
-        path: The file; its name does not matter.
-        allow_pickle: Also read what `torch.save` wrote, with torch's reader of plain tensors,
-            which refuses everything else. Names of nested dictionaries are joined by dots.
+    `allow_pickle` also reads what `torch.save` wrote, with torch's reader of plain tensors, which
+    refuses everything else. Names of nested dictionaries are joined by dots.
 
     Raises:
         WeightsError: The file is missing, is something else, is damaged or is over a limit.
@@ -187,7 +185,7 @@ def _kind_of(path: Path) -> Literal["safetensors", "zip", "pickle"] | None:
 
 
 def _check_entries(entries: dict[str, Any]) -> int:
-    # Returns the bytes of data that the entries cover, without gaps or overlaps.
+    # Returns how many bytes of data the entries cover; they leave no gaps and do not overlap.
     if len(entries) > MAX_TENSORS:
         raise ValueError(f"{len(entries)} tensors, at most {MAX_TENSORS} are read")
     end = 0
