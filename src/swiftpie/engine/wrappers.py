@@ -3,15 +3,16 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.layout import Layout
-from swiftpie.models.denoiser import Denoiser, SubjectCondition
+from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.text import HasEncoders, PromptEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
@@ -58,14 +59,41 @@ def module_of(network: object) -> Any:  # noqa: ANN401 - a module that can do mo
     return network
 
 
+class DenoiserCall(NamedTuple):
+    """The arguments of a denoiser, as a graph takes them."""
+
+    latents: Tensor
+    timestep: Tensor
+    text: TextCondition
+    condition: SubjectCondition
+
+
 class WrappedDenoiser(nn.Module):
-    """A denoiser around another that encodes, reads and places references for it."""
+    """A denoiser around another that predicts in another way; all else that one does itself."""
 
     def __init__(self, inner: Denoiser) -> None:
         """Stand for `inner`, with its parameters."""
         super().__init__()
         self.inner: Any = module_of(inner)
         self.installation = inner.installation
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: float,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Predict; of the notes only the inline mask is written. See `Denoiser`."""
+        number = torch.tensor(timestep, device=latents.device)  # a graph would hold a plain number
+        sample, mask, *inline = self._predict(DenoiserCall(latents, number, text, condition))
+        if inline:
+            notes[INLINE_MASK] = inline[0]
+        return Prediction(sample, mask)
+
+    def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
+        return predict(self.inner, *call)
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return what `read_reference` looks at; see `Denoiser`."""

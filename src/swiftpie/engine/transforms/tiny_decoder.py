@@ -62,11 +62,6 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
 
 
 def _locate(repository: str, asked_by: str) -> Path:
-    """Return the folder of TAESD.
-
-    Raises:
-        WeightsError: It is not on this machine.
-    """
     try:
         folder = snapshot_download(repository, allow_patterns=list(FILES), local_files_only=True)
     except LocalEntryNotFoundError as error:
