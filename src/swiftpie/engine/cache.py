@@ -59,10 +59,7 @@ class Cache:
     """
 
     def __init__(self, limit_mib: float) -> None:
-        """Make an empty cache.
-
-        Args:
-            limit_mib: Bound of all tensors in it together; 0 keeps nothing.
+        """Make an empty cache; `limit_mib` bounds all tensors in it together, 0 keeps nothing.
 
         Raises:
             ConfigError: The bound is negative or no number.

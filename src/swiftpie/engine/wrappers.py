@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
-from swiftpie.layout import Layout
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.text import HasEncoders, PromptEncoder
-from swiftpie.types import Autoencoder, Posterior, TextCondition
+from swiftpie.types import Posterior, TextCondition
 
 NETWORKS = ("denoiser", "autoencoder", "image_encoder", "inversion")  # the large ones, besides text
 
@@ -72,10 +71,11 @@ class WrappedDenoiser(nn.Module):
     """A denoiser around another that predicts in another way; all else that one does itself."""
 
     def __init__(self, inner: Denoiser) -> None:
-        """Stand for `inner`, with its parameters."""
         super().__init__()
         self.inner: Any = module_of(inner)
         self.installation = inner.installation
+        self.encode_reference = inner.encode_reference
+        self.place_subject = inner.place_subject
 
     def forward(
         self,
@@ -95,25 +95,9 @@ class WrappedDenoiser(nn.Module):
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
         return predict(self.inner, *call)
 
-    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return what `read_reference` looks at; see `Denoiser`."""
-        return self.inner.encode_reference(autoencoder, pixels, mask)
-
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Look at canonical references; see `Denoiser`."""
         return self.inner.read_reference(encoded, text)
-
-    def place_subject(
-        self,
-        autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
-        *,
-        layout: Layout,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return the aligned subject; see `Denoiser`."""
-        return self.inner.place_subject(autoencoder, pixels, mask, layout=layout, cells=cells)
 
 
 def predict(
@@ -134,7 +118,6 @@ class JoinedAutoencoder(nn.Module):
     """Encodes as one autoencoder and decodes as another."""
 
     def __init__(self, encoder: object, decoder: object) -> None:
-        """Take what has `encode` and `posterior`, and what has `decode`."""
         super().__init__()
         self.encoder = module_of(encoder)
         self.decoder = module_of(decoder)

@@ -88,14 +88,9 @@ class Quantizer:
     """
 
     def __init__(self, components: Components) -> None:
-        """Calibrate with the untransformed `components`.
-
-        Raises:
-            MissingExtra: NNCF is not installed.
-        """
         self._nncf = load("nncf")
         self._nncf.set_log_level(logging.ERROR)  # else it prints what it does
-        self._components = components
+        self._components = components  # not transformed, to calibrate with
         self.settings = json.dumps([RECIPE, versions("nncf")])
 
     def wants(self, function: Function) -> bool:

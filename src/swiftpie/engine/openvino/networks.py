@@ -92,10 +92,9 @@ class OpenvinoDenoiser(WrappedDenoiser):
     """A denoiser that predicts and reads references in OpenVINO; torch places them."""
 
     def __init__(self, inner: Denoiser, graphs: GraphCache, *, weights: str | None = None) -> None:
-        """Serve `inner`; `weights` is their digest where it is known already."""
         super().__init__(inner)
         self._graphs = graphs
-        weights = weights or digest_of(self.inner)
+        weights = weights or digest_of(self.inner)  # those of a copy are known
         self._function = Function(DENOISER, self.inner, compute=predict, weights=weights)
         self._reader = Function("reader", self.inner, compute=_read_noted, weights=weights)
 

@@ -190,11 +190,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     ) -> Self:
         """Return a pipeline of this class that shares the networks of `pipeline`.
 
-        Args:
-            pipeline: One of SwiftPie, or of diffusers for Stable Diffusion; it goes on working.
-            preset: What the weights of a pipeline of diffusers are, and only then.
-            adapter: File of an identity adapter for them, likewise.
-            **modules: Modules to take instead, as `vae=…`.
+        That may be one of SwiftPie, or of diffusers for Stable Diffusion, and goes on working. For
+        one of diffusers, `preset` names its weights and `adapter` is a file of an identity adapter
+        for them. `modules` are taken instead of its own, as `vae=…`.
 
         Raises:
             InputError: What is needed is not given, or there is no such module.
@@ -284,7 +282,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     enable_group_offload = enable_sequential_cpu_offload
 
     def _at_rest(self) -> Components:
-        """Return the networks where they are, put together again if one was exchanged."""
+        # The networks where they are, put together again if one was exchanged.
         current = self._current()
         if self._loaded is None or not is_made_of(self._loaded, current):
             self._loaded = family_of(current).from_modules(current, self._loaded)
@@ -320,7 +318,6 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         self._wake(*WOKEN.get(stage, ()))
 
     def _on_step(self, call: _Call, tick: Callable[[], object]) -> OnStep:
-        """Return what happens after a step: the callback, the progress bar, perhaps the end."""
         callback, names = call.callback_on_step_end, _wanted_by_callback(call)
 
         def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:

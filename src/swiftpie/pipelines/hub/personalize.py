@@ -87,21 +87,11 @@ class PersonalizeCall:
     return_masks: bool = True
 
     @property
-    def is_negative(self) -> bool:
-        """Whether there is something to be led away from."""
-        return not (self.negative_prompt is None and self.negative_prompt_embeds is None)
-
-    @property
-    def num_prompts(self) -> int:
-        """How many prompts there are."""
-        if self.prompt_embeds is not None:
-            return len(self.prompt_embeds)
-        return 1 if isinstance(self.prompt, str) else len(self.prompt or [])
-
-    @property
     def num_images(self) -> int:
         """How many pictures are asked for."""
-        return self.num_prompts * self.num_images_per_prompt
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or []
+        rows = prompts if self.prompt_embeds is None else self.prompt_embeds
+        return len(rows) * self.num_images_per_prompt
 
 
 class SwiftPiePipeline(ModulesPipeline):
@@ -172,7 +162,7 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
         len(components.schedule.steps),
         scale=call.guidance_scale,
         rescale=call.guidance_rescale,
-        is_negative=call.is_negative,
+        is_negative=not (call.negative_prompt is None and call.negative_prompt_embeds is None),
         guidance=call.guidance,
         style=call.style,
     )
