@@ -1,8 +1,7 @@
 """What faces tell: whose they are, how large, and whether there is one at all."""
 
 from swiftpie.evaluation.case import Evidence, Metric, of
-from swiftpie.faces.choose import face_ratio
-from swiftpie.faces.likeness import likeness
+from swiftpie.faces.choose import face_ratio, likeness
 
 
 def ratio(evidence: Evidence) -> float | None:
