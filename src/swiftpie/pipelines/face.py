@@ -57,12 +57,10 @@ def face_identity(
     subject. So the portrait adapters were trained, a face that is given twice counts as if given
     once, and no vector gets shorter than any that the adapter has seen, as their mean would.
 
-    Args:
-        components: The networks that will also generate.
-        embedding: 1 to 8 vectors (R, F) of a face recogniser, or a single one (F,); of length 1,
-            unless the adapter was published as 'unnorm'.
-        crop: For each vector the square picture of the aligned face; FaceID Plus needs it, and
-            so do adapters that look at pictures. Others keep it as the picture of the identity.
+    `embedding` is 1 to 8 vectors (R, F) of a face recogniser, or a single one (F,); of length 1,
+    unless the adapter was published as 'unnorm'. `crop` is for each vector the square picture of
+    the aligned face; FaceID Plus needs it, and so do adapters that look at pictures. Others keep
+    it as the picture of the identity.
 
     Raises:
         CapabilityError: No adapter that reads faces is loaded, and there is no crop to look at.

@@ -33,11 +33,7 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
     """Return TAESD for the latents of `components`, in their type and where they are.
 
     It is read from the hub's cache on this machine and never fetched, as a transform does not know
-    whether it may.
-
-    Args:
-        components: The loaded networks.
-        asked_by: The transform that needs it.
+    whether it may. `asked_by` is the transform that needs it.
 
     Raises:
         CapabilityError: The preset's own autoencoder is a tiny one already.

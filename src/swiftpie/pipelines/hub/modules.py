@@ -123,11 +123,8 @@ def adopt(
 ) -> Components:
     """Return networks that share the weights of a pipeline of diffusers, which stays as it is.
 
-    Args:
-        pipeline: Of Stable Diffusion 1.x, 2.x or XL.
-        preset: What its weights are.
-        adapter: File of identity branches for them.
-        changes: Modules to take instead of its own.
+    `preset` is what its weights are, of Stable Diffusion 1.x, 2.x or XL, `adapter` a file of
+    identity branches for them; `changes` are modules to take instead of its own.
 
     Raises:
         InputError: A module is missing.
@@ -232,11 +229,7 @@ def _exchange(target: Path, new: Path) -> None:
 
 
 def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
-    """Return the adapter file of a pipeline in a folder or on the hub.
-
-    Args:
-        place: A folder, or OWNER/NAME.
-        options: Those of diffusers' `from_pretrained`.
+    """Return the adapter file of a pipeline in a folder, or on the hub as OWNER/NAME.
 
     Raises:
         WeightsError: There is none.

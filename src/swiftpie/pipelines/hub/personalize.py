@@ -206,14 +206,8 @@ def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequenc
 def _pictured_subjects(
     components: Components, pictures: Pictures, masks: Tensor | Sequence[Tensor] | None
 ) -> list[Subject]:
-    """Encode `ip_adapter_image`, one subject an entry; a nested list is one subject's pictures.
-
-    As in diffusers, a mask of n layers (1, n, H, W) belongs to n pictures of one entry, which then
-    are subjects of their own.
-
-    Raises:
-        InputError: A picture cannot be used, or masks and pictures differ in number.
-    """
+    # One subject an entry; a nested list is one subject's pictures. As in diffusers, a mask of n
+    # layers (1, n, H, W) belongs to n pictures of one entry, which then are subjects of their own.
     entries = [[to_picture(one) for one in entry] for entry in _entries(pictures)]
     regions = None if masks is None else _split_masks(masks)
     if regions is not None and len(regions) == len(entries):
