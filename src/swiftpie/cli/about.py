@@ -79,10 +79,14 @@ def presets(
     if as_json:
         print_json([_facts(preset) for preset in found])
         return
-    write_table(
-        [_row(preset) for preset in found],
-        headings=("preset", "family", "px", "steps", "can", "commercial use"),
-    )
+    rows = [
+        (
+            *(one.name, one.family, str(one.image_size_px), str(len(one.timesteps))),
+            *(_spell(_capabilities(one)), f"{ANSWERS[one.is_commercial]}: {one.licence}"),
+        )
+        for one in found
+    ]
+    write_table(rows, headings=("preset", "family", "px", "steps", "can", "commercial use"))
 
 
 @presets_app.command(
@@ -238,17 +242,6 @@ def _facts(preset: Preset) -> dict[str, object]:
         "defaults": dict(preset.defaults),
         "kind": preset.kind.value,
     }
-
-
-def _row(preset: Preset) -> tuple[str, ...]:
-    return (
-        preset.name,
-        preset.family,
-        str(preset.image_size_px),
-        str(len(preset.timesteps)),
-        _spell(_capabilities(preset)),
-        f"{ANSWERS[preset.is_commercial]}: {preset.licence}",
-    )
 
 
 def _capabilities(preset: Preset) -> list[str]:

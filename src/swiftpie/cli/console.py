@@ -78,11 +78,7 @@ def plan_outputs(
 ) -> list[Target]:
     """Name the files of `count` pictures and refuse what could not be written.
 
-    Args:
-        options: Where pictures go.
-        count: Of pictures.
-        masks: Where the mask of each goes, if anywhere.
-        flag: The option that says so.
+    The mask of each goes to `masks`, if anywhere, as the option `flag` says.
 
     Raises:
         ConfigError: One place would have to hold two things.

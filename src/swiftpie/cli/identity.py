@@ -21,13 +21,10 @@ from swiftpie.cli.options import (
 )
 
 app = typer.Typer()
-identity_app = typer.Typer(name="identity", no_args_is_help=True)
+identity_app = typer.Typer(
+    name="identity", no_args_is_help=True, help="Encode a subject once and keep it as a file."
+)
 app.add_typer(identity_app)
-
-
-@identity_app.callback()
-def identity() -> None:
-    """Encode a subject once and keep it as a file."""
 
 
 @identity_app.command(
