@@ -179,9 +179,8 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         rule="learned" if settings.rule is None else settings.rule.value,
         seed=str(result.seed),
     )
-    console.write_output(
-        result.image, result.region, target=job.target, metadata=origin, force=job.force
-    )
+    drawn = [(result.image, result.region, result.seed, job.target)]
+    console.write_outputs(drawn, metadata=origin, force=job.force)
     if job.strip is not None:
         row = [before, result.region, result.image]
         sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)

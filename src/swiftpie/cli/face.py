@@ -124,7 +124,8 @@ def face(
     )
     words = {"style": style.value, "face_encoder": encoders.encoder.name, **METADATA}
     origin = console.origin_of(preset.name, strengths, prompt=prompt, **words)
-    console.write_outputs(result, targets, metadata=origin, force=output.force)
+    drawn = zip(result.images, result.subject_masks, result.seeds, targets, strict=True)
+    console.write_outputs(drawn, metadata=origin, force=output.force)
 
     scores = _scores(encoders.judge, chosen, result.images)
     judge = None if encoders.judge is None else encoders.judge.name

@@ -112,7 +112,8 @@ def personalize(
         size_px=size_px,
     )
     origin = console.origin_of(preset.name, chosen, prompt=prompt)
-    console.write_outputs(result, targets, metadata=origin, force=output.force)
+    drawn = zip(result.images, result.subject_masks, result.seeds, targets, strict=True)
+    console.write_outputs(drawn, metadata=origin, force=output.force)
     rows = list(zip(targets, result.seeds, strict=True))
     for target, one in rows:
         console.tell_written(target, one)
