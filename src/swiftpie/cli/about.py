@@ -107,13 +107,8 @@ def show(
     assert context.parent is not None  # `swiftpie presets`, whose options count here too
     above = context.parent.params
     preset = PRESETS.get(name)
-    if (commercial_only or above["commercial_only"]) and not preset.is_commercial:
-        reason = "depends on who you are" if preset.is_commercial is None else "is not allowed"
-        raise CapabilityError(
-            f"The licence of {name!r} is {preset.licence!r}; commercial use {reason}. A licence "
-            "that allows it to everyone is needed. Choose from "
-            "`swiftpie presets --commercial-only`."
-        )
+    if commercial_only or above["commercial_only"]:
+        _check_commercial(preset)
     facts = _facts(preset)
     if as_json or above["as_json"]:
         print_json(facts)
@@ -246,6 +241,16 @@ def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
         case "evaluate photos" | "train":
             found += [licences.OWN_JUDGES, licences.SPRITES]
     return found + ([licences.OWN_JUDGES, licences.SPRITES] if command in RENDERED else [])
+
+
+def _check_commercial(preset: Preset) -> None:
+    if preset.is_commercial:
+        return
+    reason = "depends on who you are" if preset.is_commercial is None else "is not allowed"
+    raise CapabilityError(
+        f"The licence of {preset.name!r} is {preset.licence!r}; commercial use {reason}. A licence "
+        "that allows it to everyone is needed. Choose from `swiftpie presets --commercial-only`."
+    )
 
 
 def _facts(preset: Preset) -> dict[str, object]:
