@@ -11,8 +11,8 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli import console
 from swiftpie.cli import options as given
+from swiftpie.config import MaskRule
 from swiftpie.errors import ConfigError
-from swiftpie.options import MaskRule
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 
 if TYPE_CHECKING:
