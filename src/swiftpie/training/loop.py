@@ -13,12 +13,7 @@ from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.training.context import SINGLE_PROCESS, Context, Processes
-from swiftpie.training.optimizers import (
-    WHOLE_NETWORK,
-    Group,
-    make_groups,
-    named_optimizers,
-)
+from swiftpie.training.optimizers import WHOLE_NETWORK, Group, make_groups, named_optimizers
 from swiftpie.training.state import MetricsLog, RunningFigures, load_state, open_log, save_state
 
 DONE = "all steps done"
@@ -258,7 +253,13 @@ class Run:
         )
         self.processes.average_buffers(self.network)
         decay = min(self.config.ema_decay, 1 - (step + 2) ** -EMA_POWER)
-        _update_average(self.average, self.network, decay)
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
+            for kept, current in pairs:
+                kept.lerp_(current, 1 - decay)
+            buffers = zip(self.average.buffers(), self.network.buffers(), strict=True)
+            for kept, current in buffers:
+                kept.copy_(current)
         return figures
 
     def _updates(self, step: int, micro: int) -> Iterator[Update]:
@@ -283,15 +284,6 @@ class Run:
         if step >= self.config.steps:
             return DONE
         return OUT_OF_TIME if any(self.processes.gather(is_late)) else ""
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    pairs = zip(average.parameters(), network.parameters(), strict=True)
-    for kept, current in pairs:
-        kept.lerp_(current, 1 - decay)
-    for kept_buffer, buffer in zip(average.buffers(), network.buffers(), strict=True):
-        kept_buffer.copy_(buffer)
 
 
 class NotFiniteError(SwiftPieError):
@@ -320,8 +312,12 @@ def run_updates(
     while True:
         network.zero_grad()  # also what the last update left on weights of other groups
         updates = [_backward(stream, share=1 / len(streams)) for stream in streams]
-        asked, bad_losses = _merge(updates, figures)
-        everywhere = processes.gather((asked, bad_losses))
+        bad_losses = []
+        for name, value in (term for _, terms in updates for term in terms.items()):
+            figures.setdefault(name, []).append(value)
+            if not math.isfinite(value):
+                bad_losses.append(f"Loss {name!r} is {value}")
+        everywhere = processes.gather(({group for group, _ in updates}, bad_losses))
         asked = set().union(*(found for found, _ in everywhere))
         if asked == {None}:
             return figures
@@ -355,25 +351,7 @@ def _backward(stream: Iterator[Update], *, share: float) -> tuple[str | None, di
     return group, dict(zip(terms, stacked.tolist(), strict=True))
 
 
-def _merge(
-    updates: Sequence[tuple[str | None, dict[str, float]]], figures: dict[str, list[float]]
-) -> tuple[set[str | None], list[str]]:
-    """Collect terms in `figures`; return the groups asked for and the terms that are no number."""
-    problems = []
-    for _, terms in updates:
-        for name, value in terms.items():
-            figures.setdefault(name, []).append(value)
-            if not math.isfinite(value):
-                problems.append(f"Loss {name!r} is {value}")
-    return {group for group, _ in updates}, problems
-
-
 def _agreed(asked: set[str | None], groups: Mapping[str, Group], *, step: int) -> str:
-    """Return the one group that every micro-batch of every process asks for.
-
-    Raises:
-        ConfigError: They disagree, or the group is unknown.
-    """
     if len(asked) > 1:
         named = " and ".join(sorted("the end" if name is None else repr(name) for name in asked))
         raise ConfigError(

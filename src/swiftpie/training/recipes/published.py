@@ -2,7 +2,7 @@
 
 from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.adapter import AdapterConfig
-from swiftpie.training.stages.adapter_settings import LossWeights, Source
+from swiftpie.training.stages.adapter_networks import LossWeights, Source
 from swiftpie.training.stages.inversion_published import InversionConfig, InversionWeights
 
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator

@@ -29,10 +29,10 @@ from swiftpie.training.stages.adapter_examples import Examples, ExampleSource, o
 from swiftpie.training.stages.adapter_networks import (
     AdapterBase,
     AdapterNetworks,
+    AdapterSettings,
     load_adapter_base,
     use_trained_layers,
 )
-from swiftpie.training.stages.adapter_settings import AdapterSettings
 from swiftpie.training.stages.adapter_student import (
     StudentPass,
     draw_chances,
@@ -44,7 +44,6 @@ from swiftpie.training.stages.adapter_student import (
 )
 from swiftpie.training.stages.adapter_teacher import (
     AdapterTeacher,
-    TeacherConditions,
     fake_loss,
     load_teacher,
     noise_generator,
@@ -118,7 +117,12 @@ class AdapterStage:
         with self._autocast():
             conditions = teacher.conditions(self.base, examples, outcome)
         if is_its_turn:
-            terms["matching"] = self._matching(teacher, outcome.clean, conditions, generator)
+            with self._autocast():
+                blank = teacher.without_conditions(self.base, conditions)
+                clean = outcome.clean.detach()
+                gradient = score_difference(teacher, clean, conditions, blank, generator)
+            matching = loss_of_gradient(outcome.clean, gradient).float()
+            terms["matching"] = settings.loss.matching * matching
             yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
         with self._autocast():
             loss = fake_loss(teacher, outcome.clean, conditions, generator)
@@ -193,12 +197,9 @@ class AdapterStage:
         if count and (weights.subject or weights.whole or weights.identity or prompt):
             with self._autocast():
                 drawn = self.base.autoencoder.decode(outcome.clean[:count])
+                judge = self.base.reader(Feature.EMBEDS)
                 terms |= picture_terms(
-                    drawn,
-                    examples,
-                    weights=weights,
-                    compare=self.compare,
-                    judge=self.base.reader(Feature.EMBEDS),
+                    drawn, examples, weights=weights, compare=self.compare, judge=judge
                 )
                 if prompt and self.judge is not None:
                     threshold = settings.prompt_threshold
@@ -206,18 +207,6 @@ class AdapterStage:
                         drawn, outcome.captions, judge=self.judge, threshold=threshold
                     )
         return terms
-
-    def _matching(
-        self,
-        teacher: AdapterTeacher,
-        generated: Tensor,
-        conditions: TeacherConditions,
-        generator: torch.Generator,
-    ) -> Tensor:
-        with self._autocast():
-            blank = teacher.without_conditions(self.base, conditions)
-            gradient = score_difference(teacher, generated.detach(), conditions, blank, generator)
-        return self.settings.loss.matching * loss_of_gradient(generated, gradient).float()
 
     def _discriminator_features(
         self, latents: Tensor, text: TextCondition, draw: int
@@ -237,51 +226,34 @@ class AdapterStage:
         return torch.autocast(kind, torch.bfloat16, enabled=self.settings.autocast)
 
 
-def build_stage(settings: AdapterSettings, device: str) -> AdapterStage:
-    """Load no_drops that `settings` name.
-
-    Raises:
-        ConfigError: A term lacks what it needs, or a setting counts less than one step.
-    """
-    check_settings(settings)
-    base = load_adapter_base(settings, device)
-    judge = None
-    if settings.prompt_model is not None and settings.loss.prompt:
-        judge = read_judge(settings.prompt_model, base.device)
-    return AdapterStage(
-        base,
-        open_examples(base, settings),
-        perceptual_distance(settings.perceptual, base.autoencoder, base.device),
-        settings,
-        teacher=load_teacher(settings, base) if settings.loss.matching else None,
-        judge=judge,
-    )
-
-
-def check_settings(settings: AdapterSettings) -> None:
-    """Refuse settings that cannot be met, before anything is loaded.
-
-    Raises:
-        ConfigError: A term lacks what it needs, or a setting counts less than one step.
-    """
-    if settings.loss.matching:
-        parts_of(settings.teacher)
-    counts = {
-        "stage.prompt_steps": settings.prompt_steps,
-        "stage.teacher.student_every": settings.teacher.student_every,
-    }
-    for name, count in counts.items():
-        if count < 1:
-            raise ConfigError(f"{name} is {count}; at least 1 step is needed. Raise it.")
-
-
 @dataclass(frozen=True)
 class AdapterConfig(AdapterSettings):
     """Settings of the stage."""
 
     def build(self, context: Context) -> Stage:
-        """Return the stage for the given device; only the photos are its data."""
-        # Imported late: what published weights need costs seconds that other recipes need not pay.
-        from swiftpie.training.stages.adapter import build_stage
+        """Return the stage for the given device; only the photos are its data.
 
-        return build_stage(self, context.device)
+        Raises:
+            ConfigError: A term lacks what it needs, or a setting counts less than one step.
+        """
+        if self.loss.matching:
+            parts_of(self.teacher)  # refuses what is not named before anything is loaded
+        every = self.teacher.student_every
+        for name, count in {
+            "prompt_steps": self.prompt_steps,
+            "teacher.student_every": every,
+        }.items():
+            if count < 1:
+                raise ConfigError(f"stage.{name} is {count}; at least 1 step is needed. Raise it.")
+        base = load_adapter_base(self, context.device)
+        judge = None
+        if self.prompt_model is not None and self.loss.prompt:
+            judge = read_judge(self.prompt_model, base.device)
+        return AdapterStage(
+            base,
+            open_examples(base, self),
+            perceptual_distance(self.perceptual, base.autoencoder, base.device),
+            self,
+            teacher=load_teacher(self, base) if self.loss.matching else None,
+            judge=judge,
+        )

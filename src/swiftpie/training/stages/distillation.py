@@ -18,11 +18,7 @@ from swiftpie.training.context import Context
 from swiftpie.training.losses import LAST_TIMESTEP, guide, integrate
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
 from swiftpie.training.stages.one_step_networks import OneStepNetworks, load_trained
-from swiftpie.training.stages.one_step_tasks import (
-    Drops,
-    absent_subject,
-    condition_of,
-)
+from swiftpie.training.stages.one_step_tasks import Drops, absent_subject, condition_of
 from swiftpie.types import TextCondition
 
 if TYPE_CHECKING:
@@ -54,11 +50,8 @@ class LoadedModel(NamedTuple):
 def load_model(context: Context, source: str, *, scenes: SceneSettings) -> LoadedModel:
     """Load weights and build the stage around them.
 
-    Args:
-        context: Data, device and earlier runs.
-        source: `mini` for the weights of the package, a run's name, or a folder with an export;
-            empty for new weights around the autoencoder of the run `mini_autoencoder`.
-        scenes: What a batch holds.
+    `source` is `mini` for the weights of the package, a run's name, or a folder with an export;
+    empty for new weights around the autoencoder of the run `mini_autoencoder`.
 
     Raises:
         ConfigError: There is no such run.
@@ -71,13 +64,8 @@ def load_model(context: Context, source: str, *, scenes: SceneSettings) -> Loade
         assert isinstance(networks, OneStepNetworks)
         return LoadedModel(networks, stage)
     trained = load_trained(context.weights_of(source), device=context.device)
-    stage = OneStepStage(
-        context.world(),
-        context.world("held_out"),
-        autoencoder=trained.autoencoder,
-        tokenizer=trained.tokenizer,
-        config=config,
-    )
+    worlds = context.world(), context.world("held_out")
+    stage = OneStepStage(*worlds, trained.autoencoder, trained.tokenizer, config=config)
     return LoadedModel(trained.networks, stage)
 
 
@@ -120,6 +108,22 @@ class StudentAndCritic(nn.Module, Generic[C]):
         super().__init__()
         self.student = student
         self.critic = critic
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """What all stages are told that distil a teacher into a one-step student."""
+
+    start: str = "mini"  # the student's first weights; see `load_model`
+    teacher: str = "mini_teacher"
+    scenes: SceneSettings = field(default_factory=SceneSettings)
+
+    def load(self, context: Context) -> tuple[LoadedModel, OneStepNetworks]:
+        """Return the student and the networks of its frozen teacher; see `load_pair`."""
+        student, teacher = load_pair(
+            context, student=self.start, teacher=self.teacher, scenes=self.scenes
+        )
+        return student, teacher.networks
 
 
 @dataclass(frozen=True)
@@ -182,15 +186,10 @@ def encode(
     seed: int,
     text_drop: float = 0.0,
 ) -> Encoded:
-    """Return the conditions of `batch` with its true layout.
+    """Return the conditions of `batch`, of one subject a picture, with its true layout.
 
-    Args:
-        stage: Has the autoencoder of `networks`.
-        networks: Whose encoders to use.
-        batch: Pictures of one subject each.
-        drops: How often each part is withheld.
-        seed: Decides what is, alike for all networks.
-        text_drop: Share of pictures that lose their prompt.
+    `stage` has the autoencoder of `networks`; `seed` decides what is withheld, alike for all
+    networks; `text_drop` is the share of pictures that lose their prompt.
     """
     generator = torch.Generator().manual_seed(seed)
     chance = torch.rand(2, generator=generator)
@@ -202,12 +201,7 @@ def encode(
         absent = absent_subject(batch.noise, width=text.pooled.shape[1])
         return Encoded(text, no_text, absent, has_subject=False)
     shown = stage.subject_input(
-        networks,
-        batch,
-        generator,
-        layout=batch.layout,
-        drops=drops,
-        mask_chance=float(chance[1]),
+        networks, batch, generator, layout=batch.layout, drops=drops, mask_chance=float(chance[1])
     )
     subject = condition_of([shown], batch.noise, autoencoder=stage.autoencoder)
     return Encoded(text, no_text, subject, has_subject=True)

@@ -137,12 +137,7 @@ def attribute_labels(batch: StickerBatch) -> dict[str, Tensor]:
 
 
 def attribute_loss(answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
-    """Return the mean cross-entropy of all questions.
-
-    Args:
-        answers: Logits (B, answers) by question.
-        wanted: Right answers (B,) by question.
-    """
+    """Return the mean cross-entropy of logits (B, answers) and right answers (B,) by question."""
     terms = []
     for question, logits in answers.items():
         weights = logits.new_tensor(ANSWER_WEIGHTS.get(question, [1.0] * logits.shape[1]))
@@ -151,12 +146,7 @@ def attribute_loss(answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) 
 
 
 def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Return how well rows find their partner among all, from both sides (InfoNCE).
-
-    Args:
-        first: Unit vectors (G, D).
-        second: Unit vectors (G, D); row i belongs to row i of `first`.
-    """
+    """Return how well each of unit vectors (G, D) finds its row of the others (InfoNCE)."""
     scores = first @ second.T / TEMPERATURE
     own = torch.arange(len(first), device=first.device)
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2

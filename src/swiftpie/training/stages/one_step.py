@@ -148,29 +148,22 @@ class OneStepStage:
         if outcome.maps:
             terms["maps"] = 0.03 * map_loss(outcome.maps, answer.masks)
         if self.config.pixel_weight:
-            terms["pixels"] = self.config.pixel_weight * self._pixel_loss(sample, answer.pixels)
+            # Of some pictures, evenly spread over the subjects of the batch.
+            chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
+            with torch.autocast(device.type, torch.bfloat16):
+                decoded = self.autoencoder.decode(sample[chosen])
+            truth = answer.pixels[chosen]
+            loss = F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
+            terms["pixels"] = self.config.pixel_weight * loss
         return terms
-
-    def _pixel_loss(self, sample: Tensor, pixels: Tensor) -> Tensor:
-        """Compare some decoded pictures, evenly spread over the subjects of the batch."""
-        chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
-        truth = pixels[chosen]
-        with torch.autocast(sample.device.type, torch.bfloat16):
-            decoded = self.autoencoder.decode(sample[chosen])
-        return F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
 
     def _draw(
         self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
     ) -> tuple[Target, Outcome]:
         """Draw whole pictures of one or two subjects."""
         is_free = task in {Task.PLACED_FREELY, Task.PAIR}
-        batch = self.world.batch(
-            self.config.num_subjects,
-            self.config.views,
-            seed=step,
-            free_places=is_free,
-            pairs=task is Task.PAIR,
-        )
+        count, views, is_pair = self.config.num_subjects, self.config.views, task is Task.PAIR
+        batch = self.world.batch(count, views, seed=step, free_places=is_free, pairs=is_pair)
         start, state = None, generator.get_state()
         if task is Task.REFINE:
             with torch.no_grad():
@@ -179,11 +172,7 @@ class OneStepStage:
             generator.set_state(state)  # the same conditions again
         forced = 1.0 if is_free or start is not None else TEACHER_FORCED
         outcome = self.forward(network, batch, generator, forced=forced, start=start)
-        masks = (
-            torch.cat([batch.mask, batch.companion_mask], dim=1)
-            if task is Task.PAIR
-            else batch.mask
-        )
+        masks = torch.cat([batch.mask, batch.companion_mask], dim=1) if is_pair else batch.mask
         # Where noise does not place the subject, there is nothing to predict.
         layout = None if is_free else batch.layout
         return Target(batch.pixels, masks, hats_of(batch), layout), outcome
@@ -202,25 +191,17 @@ class OneStepStage:
         given = 1 - wanted.allowed
         frame = self._read(network, wanted.pixels * given, given)
         drops = self.config.drops
+        fewer = replace(drops, aligned=drops.aligned / 2, detail=drops.detail / 2)
+        region = resize_mask(given, cells_of(batch.noise))
         shown = [
             drop_conditions(
-                frame,
-                whole_frame(given),
-                resize_mask(given, cells_of(batch.noise)),
-                drops=replace(drops, aligned=drops.aligned / 2, detail=drops.detail / 2),
-                views=1,
-                generator=generator,
+                frame, whole_frame(given), region, drops=fewer, views=1, generator=generator
             )
         ]
         if knows_subject:
             chance = float(torch.rand((), generator=generator))
             subject = self.subject_input(
-                network,
-                batch,
-                generator,
-                layout=batch.layout,
-                drops=drops,
-                mask_chance=chance,
+                network, batch, generator, layout=batch.layout, drops=drops, mask_chance=chance
             )
             shown.insert(0, subject)
         text = self.encode_text(network, wanted.captions)
@@ -262,15 +243,9 @@ class OneStepStage:
         if batch.companion_layout is not None:
             rows = torch.arange(len(batch.noise), device=batch.noise.device).roll(views)
             region = random_region(batch.companion_mask, cells_of(batch.noise), generator=generator)
+            read, place = shown[0].references.select(rows), batch.companion_layout
             shown.append(
-                drop_conditions(
-                    shown[0].references.select(rows),
-                    batch.companion_layout,
-                    region,
-                    drops=drops,
-                    views=views,
-                    generator=generator,
-                )
+                drop_conditions(read, place, region, drops=drops, views=views, generator=generator)
             )
         condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
         notes: dict[str, Tensor] = {}
@@ -317,12 +292,10 @@ class OneStepStage:
         tokens = network.tokenizer(
             prompts, padding="max_length", truncation=True, return_tensors="pt"
         )
-        return encode_tokens(
-            network.text_encoder,
-            tokens["input_ids"].to(self.world.tiles.device),
-            tokens["attention_mask"].to(self.world.tiles.device),
-            pooling=Pooling.MEAN,
+        ids, mask = (
+            tokens[name].to(self.world.tiles.device) for name in ("input_ids", "attention_mask")
         )
+        return encode_tokens(network.text_encoder, ids, mask, pooling=Pooling.MEAN)
 
     @torch.no_grad()
     def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
@@ -335,10 +308,8 @@ class OneStepStage:
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
             outcome = always.forward(network, batch, torch.Generator().manual_seed(3))
         pixels = self.autoencoder.decode(outcome.prediction.sample.float()).clamp(-1, 1)
-        rows = []
-        for first in range(0, count, 12):
-            part = slice(first, first + 12)
-            rows += [to_pil(x[part]) for x in (batch.reference, pixels, batch.pixels)]
+        shown = (batch.reference, pixels, batch.pixels)
+        rows = [to_pil(x[i : i + 12]) for i in range(0, count, 12) for x in shown]
         contact_sheet(rows, cell_px=128).save(path)
         mask = resize_mask(outcome.prediction.subject_mask.float(), cells_of(pixels))
         return {

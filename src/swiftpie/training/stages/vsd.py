@@ -3,7 +3,7 @@
 import copy
 import importlib.resources
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,8 @@ from swiftpie.training.losses import (
 from swiftpie.training.stages.distillation import (
     CriticStage,
     Encoded,
-    SceneSettings,
     StudentAndCritic,
-    load_pair,
+    StudentConfig,
     noise_generator,
     predict,
     predict_guided,
@@ -47,12 +46,9 @@ Returns (B',), high for pictures that show what they should.
 
 
 @dataclass(frozen=True)
-class VsdConfig:
+class VsdConfig(StudentConfig):
     """Settings of the stage."""
 
-    start: str = "mini"  # the student's first weights; see `load_model`
-    teacher: str = "mini_teacher"
-    scenes: SceneSettings = field(default_factory=SceneSettings)
     guidance: float = 4.5
     rank: int = 64
     alpha: int = 108  # the low-rank change is scaled by alpha / rank
@@ -64,10 +60,7 @@ class VsdConfig:
 
     def build(self, context: Context) -> "VsdStage":
         """Return the stage for the given data and device, with the packaged judges."""
-        student, teacher = load_pair(
-            context, student=self.start, teacher=self.teacher, scenes=self.scenes
-        )
-        return VsdStage(student, teacher.networks, load_similarity(context.device), config=self)
+        return VsdStage(*self.load(context), load_similarity(context.device), config=self)
 
 
 @dataclass(frozen=True)
@@ -96,18 +89,25 @@ class VsdStage(CriticStage):
         terms = {"distillation": loss_of_gradient(generated, gradient).float()}
         weight = self.similarity_weight(step)
         if weight and encoded.has_subject:
-            terms["similarity"] = weight * self._shortfall(generated, batch)
+            # Of some decoded pictures, evenly spread over the subjects of the batch.
+            stride = max(1, len(generated) // self.config.similarity_samples)
+            rows = torch.arange(0, len(generated), stride, device=generated.device)
+            with torch.autocast(generated.device.type, torch.bfloat16):
+                pixels = self.student.stage.autoencoder.decode(generated[rows])
+            likeness = self.similarity(pixels.float(), batch, rows)
+            terms["similarity"] = weight * shortfall(likeness, self.config.similarity_threshold)
         yield Update("student", terms)
-        loss = self._critic_loss(network.critic, generated.detach(), encoded, generator)
+        noisy, levels = noised(generated.detach(), generator)
+        dropped = torch.rand(len(noisy), generator=generator) < self.config.text_drop
+        seen = encoded._replace(text=drop_text(encoded, dropped.to(noisy.device)))
+        with fast_precision(noisy.device):
+            prediction = predict(network.critic, noisy, levels.timesteps, seen)
+        loss = clean_loss(prediction.sample, generated.detach(), levels).float()
         yield Update("critic", {"critic": loss})
 
     @torch.no_grad()
     def score_difference(
-        self,
-        critic: TinyDenoiser,
-        generated: Tensor,
-        encoded: Encoded,
-        generator: torch.Generator,
+        self, critic: TinyDenoiser, generated: Tensor, encoded: Encoded, generator: torch.Generator
     ) -> Tensor:
         """Return the gradient for `generated` (B, C, h, w) at a random timestep a sample."""
         noisy, levels = noised(generated, generator, first=FIRST_COMPARED, last=LAST_COMPARED)
@@ -119,33 +119,10 @@ class VsdStage(CriticStage):
         teacher, copied = (noise_of(noisy, clean, levels) for clean in (original, changed))
         return vsd_gradient(teacher, copied, levels)
 
-    def _critic_loss(
-        self,
-        critic: TinyDenoiser,
-        generated: Tensor,
-        encoded: Encoded,
-        generator: torch.Generator,
-    ) -> Tensor:
-        noisy, levels = noised(generated, generator)
-        dropped = torch.rand(len(noisy), generator=generator) < self.config.text_drop
-        seen = encoded._replace(text=drop_text(encoded, dropped.to(noisy.device)))
-        with fast_precision(noisy.device):
-            prediction = predict(critic, noisy, levels.timesteps, seen)
-        return clean_loss(prediction.sample, generated, levels).float()
-
     def similarity_weight(self, step: int) -> float:
         """Return the weight of the similarity at `step`, falling linearly to 0."""
         config = self.config
         return linear_decay(config.similarity_weight, step=step, last=config.similarity_steps)
-
-    def _shortfall(self, generated: Tensor, batch: StickerBatch) -> Tensor:
-        """Judge some decoded pictures, evenly spread over the subjects of the batch."""
-        stride = max(1, len(generated) // self.config.similarity_samples)
-        rows = torch.arange(0, len(generated), stride, device=generated.device)
-        with torch.autocast(generated.device.type, torch.bfloat16):
-            pixels = self.student.stage.autoencoder.decode(generated[rows])
-        likeness = self.similarity(pixels.float(), batch, rows)
-        return shortfall(likeness, self.config.similarity_threshold)
 
 
 def drop_text(encoded: Encoded, dropped: Tensor) -> TextCondition:
