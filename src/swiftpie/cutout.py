@@ -71,7 +71,9 @@ def saliency(lab: Array) -> Array:
     on_border[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     contrast = np.linalg.norm(colour[:, None] - colour[None], axis=-1)
     distance = np.linalg.norm(place[:, None] - place[None], axis=-1)
-    touches = _adjacency(labels, count) | (on_border[:, None] & on_border[None])
+    touches = on_border[:, None] & on_border[None]
+    for first, second in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
+        touches[first, second] = touches[second, first] = True
 
     alike = np.exp(-(_geodesic(contrast, touches) ** 2) / (2 * COLOUR_SIGMA**2))
     spans = alike @ area / area.mean()
@@ -276,14 +278,6 @@ def _superpixel_means(lab: Array, labels: Labels, count: int) -> tuple[Array, Ar
     area = np.bincount(labels.ravel(), minlength=count) / labels.size
     place = _group_means(place.astype(np.float32), labels, count)
     return _group_means(lab, labels, count), place, area.astype(np.float32)
-
-
-def _adjacency(labels: Labels, count: int) -> Flags:
-    """Return which superpixels share a side, (n, n)."""
-    touches = np.zeros((count, count), dtype=bool)
-    touches[labels[1:], labels[:-1]] = True
-    touches[labels[:, 1:], labels[:, :-1]] = True
-    return touches | touches.T
 
 
 def _geodesic(contrast: Array, touches: Flags) -> Array:

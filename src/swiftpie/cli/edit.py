@@ -35,8 +35,8 @@ from swiftpie.cli.options import (
     read_subjects,
     with_fields,
 )
+from swiftpie.config import MaskRule
 from swiftpie.errors import ConfigError
-from swiftpie.options import MaskRule
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 
 if TYPE_CHECKING:

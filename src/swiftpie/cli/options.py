@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack, get_origin
 import typer
 
 from swiftpie.backbones.choices import Choices, LoadOptions
+from swiftpie.config import Option
 from swiftpie.errors import ConfigError
-from swiftpie.options import Option
 from swiftpie.pipelines.settings import Scales
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
+from swiftpie.config import Option
 from swiftpie.errors import ConfigError
-from swiftpie.options import Option
 from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
