@@ -89,12 +89,15 @@ class RealismHead(nn.Module):
         return logits
 
 
+def middle_of(unet: UNet2DConditionModel) -> nn.Module:
+    """Return the middle block of `unet`, or its last down block where it has none."""
+    middle: nn.Module = unet.down_blocks[-1] if unet.mid_block is None else unet.mid_block
+    return middle
+
+
 @contextmanager
 def middle_features(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
-    """Collect the middle features (B, D, h, w) of every pass inside the `with` block.
-
-    They are those of the last block of the way down where there is no middle.
-    """
+    """Collect the middle features (B, D, h, w) of every pass inside the `with` block."""
     seen: list[Tensor] = []
 
     def keep(
@@ -102,8 +105,7 @@ def middle_features(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
     ) -> None:
         seen.append(output if isinstance(output, Tensor) else output[0])
 
-    middle: nn.Module = unet.down_blocks[-1] if unet.mid_block is None else unet.mid_block
-    handle = middle.register_forward_hook(keep)
+    handle = middle_of(unet).register_forward_hook(keep)
     try:
         yield seen
     finally:

@@ -258,8 +258,8 @@ class Run:
             for kept, current in pairs:
                 kept.lerp_(current, 1 - decay)
             buffers = zip(self.average.buffers(), self.network.buffers(), strict=True)
-            for kept, current in buffers:
-                kept.copy_(current)
+            for kept_buffer, buffer in buffers:
+                kept_buffer.copy_(buffer)
         return figures
 
     def _updates(self, step: int, micro: int) -> Iterator[Update]:
