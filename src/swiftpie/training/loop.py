@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from swiftpie.training.state import MetricsLog, RunningFigures, load_state, open
 
 DONE = "all steps done"
 OUT_OF_TIME = "time limit reached"
+N = TypeVar("N", bound=nn.Module)
 EMA_POWER = 0.6  # early averages forget fast: decay is 1 - 1 / step**0.6 until it reaches its cap
 
 
@@ -49,27 +50,27 @@ def learning_rate_factor(step: int, config: LoopConfig) -> float:
     return warm * max(config.final_share, min(1.0, left))
 
 
-class StageBase(Protocol):
+class StageBase(Protocol[N]):
     """What every stage has: a network, and ways to look at it and to keep it."""
 
     @property
     def samples_per_step(self) -> int:
         """Pictures in one batch."""
 
-    def network(self) -> nn.Module:
+    def network(self) -> N:
         """Return the module that holds every trained weight."""
 
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: N, path: Path) -> dict[str, float]:
         """Draw a picture of progress to `path` and return validation figures."""
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: N, folder: Path) -> None:
         """Write weights and configuration so that nothing else is needed to use them."""
 
 
-class PlainStage(StageBase, Protocol):
+class PlainStage(StageBase[N], Protocol):
     """One objective that trains the whole network."""
 
-    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+    def losses(self, network: N, draw: int) -> dict[str, Tensor]:
         """Return named loss terms, already weighted; all randomness follows from `draw`."""
 
 
@@ -81,21 +82,21 @@ class Update(NamedTuple):
 
 
 @runtime_checkable
-class AlternatingStage(StageBase, Protocol):
+class AlternatingStage(StageBase[N], Protocol):
     """Several objectives, each with optimizers of its own, that train parts of one network."""
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
         """The top-level children of the network that each group trains; others are frozen."""
 
-    def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
+    def updates(self, network: N, step: int, draw: int) -> Iterator[Update]:
         """Yield what to train in this step; after each, its group has new weights.
 
         All randomness follows from `draw`; which groups take part may depend on `step` alone.
         """
 
 
-Stage: TypeAlias = PlainStage | AlternatingStage
+Stage: TypeAlias = PlainStage[Any] | AlternatingStage[Any]  # of any network
 
 
 class StageConfig(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
@@ -89,19 +89,18 @@ class AdapterStage:
         """Pictures in one batch."""
         return self.settings.batch_size
 
-    def network(self) -> nn.Module:
+    def network(self) -> AdapterNetworks:
         """Return new networks with a fixed initialisation; the frozen base is not among them."""
         if self.teacher is None:
             return AdapterNetworks(self.base)
         return AdapterNetworks(self.base, self.teacher.low_rank)
 
-    def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
+    def updates(self, network: AdapterNetworks, step: int, draw: int) -> Iterator[Update]:
         """Yield what the adapter learns, then its discriminator and its fake score, if they do.
 
         All see the same pictures. With a teacher, the fake score learns at every step and the
         others at some.
         """
-        assert isinstance(network, AdapterNetworks)
         teacher, settings = self.teacher, self.settings
         examples = self.example_source.batch(settings.batch_size, draw)
         chances = draw_chances(len(examples.noise), settings.drops, seed=draw)
@@ -153,11 +152,10 @@ class AdapterStage:
         )
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: AdapterNetworks, path: Path) -> dict[str, float]:
         """Save references, what is drawn of them and the targets; return the subjects' cosine."""
         examples = self.example_source.batch(SHOWN, SHOWN_DRAW)
         chances = no_drops(SHOWN, read_at=REFERENCE_TIMESTEP)
-        assert isinstance(network, AdapterNetworks)
         with self._autocast():
             outcome = run_student(self.base, network, examples, chances)
             drawn = self.base.autoencoder.decode(outcome.clean).float().clamp(-1, 1)
@@ -167,9 +165,8 @@ class AdapterStage:
         contact_sheet(rows, cell_px=min(256, drawn.shape[-1])).save(path)
         return {"identity_cosine": float(cosine.float().mean())}
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: AdapterNetworks, folder: Path) -> None:
         """Write the adapter as one file, which `--adapter` takes."""
-        assert isinstance(network, AdapterNetworks)
         folder.mkdir(parents=True, exist_ok=True)
         use_trained_layers(self.base, network, reference_timestep=REFERENCE_TIMESTEP)
         save_adapter(

@@ -60,9 +60,7 @@ def load_model(context: Context, source: str, *, scenes: SceneSettings) -> Loade
     config = OneStepConfig(num_subjects=scenes.num_subjects, views=scenes.views, drops=scenes.drops)
     if not source:
         stage = config.build(context)
-        networks = stage.network()
-        assert isinstance(networks, OneStepNetworks)
-        return LoadedModel(networks, stage)
+        return LoadedModel(stage.network(), stage)
     trained = load_trained(context.weights_of(source), device=context.device)
     worlds = context.world(), context.world("held_out")
     stage = OneStepStage(*worlds, trained.autoencoder, trained.tokenizer, config=config)
@@ -128,7 +126,7 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class StudentStage:
-    """A stage that makes a one-step student, drawn, judged and kept as the one-step stage does."""
+    """A stage that makes a one-step student of a frozen teacher."""
 
     student: LoadedModel
     teacher: OneStepNetworks
@@ -138,17 +136,9 @@ class StudentStage:
         """Pictures that one step sees."""
         return self.student.stage.samples_per_step
 
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
-        """Save and judge one-step pictures of held-out subjects."""
-        return self.student.stage.sample(network, path)
-
-    def export(self, network: nn.Module, folder: Path) -> None:
-        """Write the student as the one-step stage does."""
-        self.student.stage.export(network, folder)
-
 
 @dataclass(frozen=True)
-class CriticStage(StudentStage):
+class CriticStage(StudentStage, Generic[C]):
     """A stage over `StudentAndCritic`; only its student is judged and kept."""
 
     @property
@@ -166,15 +156,13 @@ class CriticStage(StudentStage):
         encoded = encode_for_teacher(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
         return batch, sample, encoded
 
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: StudentAndCritic[C], path: Path) -> dict[str, float]:
         """Save and judge one-step pictures of held-out subjects."""
-        assert isinstance(network, StudentAndCritic)
-        return super().sample(network.student, path)
+        return self.student.stage.sample(network.student, path)
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: StudentAndCritic[C], folder: Path) -> None:
         """Write the student as the one-step stage does."""
-        assert isinstance(network, StudentAndCritic)
-        super().export(network.student, folder)
+        self.student.stage.export(network.student, folder)
 
 
 def encode(

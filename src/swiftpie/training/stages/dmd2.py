@@ -65,7 +65,7 @@ class Critic(nn.Module):
 
 
 @dataclass(frozen=True)
-class Dmd2Stage(CriticStage):
+class Dmd2Stage(CriticStage[Critic]):
     """Match the student's distribution to the teacher's, and its pictures to real ones.
 
     From arXiv:2405.14867. Differs from the paper: the renderer's exact pairs may add a regression,
@@ -74,7 +74,7 @@ class Dmd2Stage(CriticStage):
 
     config: Dmd2Config
 
-    def network(self) -> nn.Module:
+    def network(self) -> StudentAndCritic[Critic]:
         """Return the student to start from and a critic that starts as the teacher."""
         denoiser = copy.deepcopy(self.teacher.denoiser).requires_grad_(requires_grad=True)
         with torch.random.fork_rng(devices=[]):
@@ -82,9 +82,8 @@ class Dmd2Stage(CriticStage):
             critic = Critic(denoiser).to(denoiser.device)
         return StudentAndCritic(trainable(self.student.networks), critic)
 
-    def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
+    def updates(self, network: StudentAndCritic[Critic], step: int, draw: int) -> Iterator[Update]:
         """Move the student at every fifth step, and its critic after it at every step."""
-        assert isinstance(network, StudentAndCritic)
         stage, generator = self.student.stage, noise_generator(draw)
         is_students_turn = step % self.config.student_every == 0
         with torch.set_grad_enabled(is_students_turn):

@@ -139,22 +139,19 @@ class MiniInversionStage:
         """Where pictures are from."""
         return self.generator.stage.world
 
-    def network(self) -> nn.Module:
+    def network(self) -> TinyInversion:
         """Return a network with a fixed initialisation, or the one to train further."""
         torch.manual_seed(4)
-        width = self.generator.networks.denoiser.config.text_width
-        network = TinyInversion(text_width=width)
+        network = TinyInversion(text_width=self.generator.networks.denoiser.config.text_width)
         if self.start is not None:
             network = load_network(
                 lambda folder: TinyInversion.from_config(TinyInversion.load_config(folder)),
                 self.start,
             )
-        placed: nn.Module = network.to(self.world.tiles.device, memory_format=torch.channels_last)
-        return placed
+        return network.to(self.world.tiles.device, memory_format=torch.channels_last)
 
-    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+    def losses(self, network: TinyInversion, draw: int) -> dict[str, Tensor]:
         """Return noise and edit terms and, if weighted, those through generator and teacher."""
-        assert isinstance(network, TinyInversion)
         config, scenes = self.config, self.config.scenes
         chance = torch.Generator().manual_seed(draw)
         is_generated = float(torch.rand((), generator=chance)) < config.generated_share
@@ -239,12 +236,11 @@ class MiniInversionStage:
         return compares
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: TinyInversion, path: Path) -> dict[str, float]:
         """Save pictures, what comes back, and true and found masks; return figures.
 
         Pictures come back through text and noise alone, so that no reference hides an error.
         """
-        assert isinstance(network, TinyInversion)
         stage = self.generator.stage
         count = self.config.validation_pictures
         batch = stage.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
@@ -278,9 +274,8 @@ class MiniInversionStage:
             ),
         }
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: TinyInversion, folder: Path) -> None:
         """Write the network in float16, into the folder where a tiny preset looks for it."""
-        assert isinstance(network, TinyInversion)
         half = copy.deepcopy(network).half()
         half.register_to_config(_name_or_path="")  # where it lay here is nobody's business
         half.save_pretrained(folder / "inversion")

@@ -279,7 +279,7 @@ class InversionStage:
         """The only step of the generator."""
         return self.components.schedule.steps[0]
 
-    def network(self) -> nn.Module:
+    def network(self) -> InversionNetworks:
         """Return copies of what training starts from."""
         if self.start is not None:
             unet = copy.deepcopy(self.start)
@@ -295,9 +295,8 @@ class InversionStage:
             image = ImageBranch(self.denoiser, self.encoder)
         return InversionNetworks(unet, image).to(self.components.device)
 
-    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+    def losses(self, network: InversionNetworks, draw: int) -> dict[str, Tensor]:
         """Return the terms that have a weight."""
-        assert isinstance(network, InversionNetworks)
         terms, device = self.config.terms, self.components.device
         chance = torch.Generator().manual_seed(draw)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
@@ -383,9 +382,8 @@ class InversionStage:
             )
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: InversionNetworks, path: Path) -> dict[str, float]:
         """Save pictures above what comes back; return how well they and their noise do."""
-        assert isinstance(network, InversionNetworks)
         now = self._pictures(VALIDATION_DRAW)
         guess = UNetInversion(network.inversion)(now.latents, now.text)
         again = self.components.autoencoder.decode(self._again(network, now, guess)).clamp(-1, 1)
@@ -396,9 +394,8 @@ class InversionStage:
             figures["noise_error"] = float(F.mse_loss(guess, now.noise))
         return figures
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: InversionNetworks, folder: Path) -> None:
         """Write what `swiftpie.load` takes as `inversion` and, if trained, as `adapter`."""
-        assert isinstance(network, InversionNetworks)
         folder.mkdir(parents=True, exist_ok=True)
         half = copy.deepcopy(network.inversion).half()
         # How it was trained; names with an underscore are for whoever looks, loaders skip them.

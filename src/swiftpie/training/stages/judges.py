@@ -69,14 +69,13 @@ class JudgesStage:
         """Pictures that one step sees."""
         return 2 * self.config.num_subjects
 
-    def network(self) -> nn.Module:
+    def network(self) -> Judges:
         """Return new judges with a fixed initialisation."""
         torch.manual_seed(2)
         return Judges().to(self.world.tiles.device)
 
-    def losses(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+    def losses(self, network: Judges, step: int) -> dict[str, Tensor]:
         """Return the contrastive and the classification terms."""
-        assert isinstance(network, Judges)
         batch = self.world.batch(self.config.num_subjects, 2, seed=step)
         generator = torch.Generator().manual_seed(step)
         crops = _jitter(subject_crops(batch.mask), generator)
@@ -96,9 +95,8 @@ class JudgesStage:
         }
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: Judges, path: Path) -> dict[str, float]:
         """Save the crops of some held-out subjects; return the judges' accuracy on all."""
-        assert isinstance(network, Judges)
         count = len(self.held_out.pool)
         batch = self.held_out.batch(count, VALIDATION_VIEWS, seed=VALIDATION_SEED, augment=False)
         close = cut(batch.pixels, subject_crops(batch.mask))
@@ -113,9 +111,8 @@ class JudgesStage:
             **_accuracy(network, batch, close),
         }
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: Judges, folder: Path) -> None:
         """Write the judges in half precision."""
-        assert isinstance(network, Judges)
         halves = copy.deepcopy(network).half()
         halves.subject_embedder.save_pretrained(folder / "subject_embedder")
         halves.scene_classifier.save_pretrained(folder / "scene_classifier")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -55,6 +55,7 @@ from swiftpie.training.stages.one_step_tasks import (
     random_region,
     refined_input,
     repainting,
+    rows_where,
 )
 from swiftpie.types import TextCondition
 
@@ -110,7 +111,7 @@ class OneStepStage:
         """Pictures that one step sees."""
         return self.config.num_subjects * self.config.views
 
-    def network(self) -> nn.Module:
+    def network(self) -> OneStepNetworks:
         """Return the networks to start from; new ones have a fixed initialisation."""
         if self.initial is not None:
             return trainable(self.initial)
@@ -119,9 +120,8 @@ class OneStepStage:
         networks.denoiser.to(memory_format=torch.channels_last)
         return networks
 
-    def losses(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+    def losses(self, network: OneStepNetworks, step: int) -> dict[str, Tensor]:
         """Return latent, layout, mask, map and (if weighted) pixel terms."""
-        assert isinstance(network, OneStepNetworks)
         generator = torch.Generator().manual_seed(step)
         task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
         device = self.world.tiles.device
@@ -232,7 +232,8 @@ class OneStepStage:
             condition = absent_subject(batch.noise, width=text.pooled.shape[1])
             return Outcome(network.denoiser(*start, text, condition, {}), scores, [])
         known = torch.rand(len(extent), generator=generator) < forced
-        layout = _choose(known.to(extent.device), batch.layout, scores.layout)
+        guess = (one.detach() for one in scores.layout)
+        layout = Layout(*rows_where(known.to(extent.device), batch.layout, guess))
         views, drops = self.config.views, self.config.drops
         chance = float(torch.rand((), generator=generator))
         shown = [
@@ -298,9 +299,8 @@ class OneStepStage:
         return encode_tokens(network.text_encoder, ids, mask, pooling=Pooling.MEAN)
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: OneStepNetworks, path: Path) -> dict[str, float]:
         """Save reference, one-step picture and truth of held-out subjects; return figures."""
-        assert isinstance(network, OneStepNetworks)
         count = self.config.validation_pictures
         batch = self.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
         everything = replace(self.config, drops=Drops(0, 0, 0, 0), views=1)
@@ -318,12 +318,11 @@ class OneStepStage:
             **subject_figures(pixels, batch),
         }
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: OneStepNetworks, folder: Path) -> None:
         """Write every part in float16, as diffusers and transformers write theirs.
 
         The folder is ready to ship: it is what a preset of the tiny family loads.
         """
-        assert isinstance(network, OneStepNetworks)
         parts = dict(copy.deepcopy(network).half().named_children())
         parts["autoencoder"] = autoencoder = copy.deepcopy(self.autoencoder).half()
         autoencoder.register_to_config(_name_or_path="")  # where it lay here is nobody's business
@@ -349,13 +348,3 @@ def fast_precision(device: torch.device) -> Iterator[None]:
     """Compute in bfloat16, with the attention whose backward pass is fast on small grids."""
     with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         yield
-
-
-def _choose(known: Tensor, truth: Layout, guess: Layout) -> Layout:
-    """Take rows of `truth` where `known` (B,), else of `guess`, without gradient."""
-    return Layout(
-        *(
-            torch.where(known.view(-1, *[1] * (a.ndim - 1)), a, b.detach())
-            for a, b in zip(truth, guess, strict=True)
-        )
-    )

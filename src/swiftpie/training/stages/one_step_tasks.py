@@ -1,6 +1,6 @@
 """What batches of the one-step model practise, what they are shown, and what is withheld."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from random import Random
@@ -174,6 +174,14 @@ def drop_conditions(
 def cells_of(latents: Tensor) -> tuple[int, int]:
     """Return the height and the width of `latents` (B, C, h, w)."""
     return latents.shape[2], latents.shape[3]
+
+
+def rows_where(
+    chosen: Tensor, first: Iterable[Tensor], second: Iterable[Tensor]
+) -> Iterator[Tensor]:
+    """Yield rows of each tensor of `first` where `chosen` (B,), else of its pair in `second`."""
+    for one, other in zip(first, second, strict=True):
+        yield torch.where(chosen.view(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 def condition_of(

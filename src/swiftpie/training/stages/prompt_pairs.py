@@ -24,6 +24,7 @@ from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.layout import Layout
 from swiftpie.masks import MaskRule, from_noise_difference, iou, resize_mask
+from swiftpie.training.stages.one_step_tasks import rows_where
 
 VISIBLE_CHANGE = 0.1  # of the range [-1, 1]; below it two pixels look the same
 RELIT_SHARE = 0.5  # of a subject; if more of it looks different, all of it is drawn anew
@@ -190,12 +191,8 @@ def _visible_change(
     attributes = [wish.attributes for wish in edits]
     wanted = place(batch.noise[rows], shown, scenes, attributes)
     # Who gets a hat stays where it is; the renderer alone would make room for the hat.
-    layout = Layout(
-        *(
-            torch.where(stays.view(-1, *[1] * (now.ndim - 1)), now[rows], new)
-            for now, new in zip(batch.layout, wanted, strict=True)
-        )
-    )
+    now = (value[rows] for value in batch.layout)
+    layout = Layout(*rows_where(stays.flatten(), now, wanted))
     drawn = render(
         batch.noise[rows],
         shown,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.data.stickers import StickerBatch
@@ -60,13 +60,12 @@ class ReflowStage(StudentStage):
     folder: Path  # of the pairs
     config: ReflowConfig
 
-    def network(self) -> nn.Module:
+    def network(self) -> OneStepNetworks:
         """Return the student to start from."""
         return trainable(self.student.networks)
 
-    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+    def losses(self, network: OneStepNetworks, draw: int) -> dict[str, Tensor]:
         """Return latent, mask and (if weighted) pixel terms."""
-        assert isinstance(network, OneStepNetworks)
         pairs = self.pairs(draw)
         stage, wanted = self.student.stage, pairs.answer
         drops = self.config.scenes.drops
@@ -85,6 +84,14 @@ class ReflowStage(StudentStage):
                 truth = stage.autoencoder.decode(wanted.sample[chosen]).float()
             terms["pixels"] = self.config.pixel_weight * picture_distance(drawn, truth)
         return terms
+
+    def sample(self, network: OneStepNetworks, path: Path) -> dict[str, float]:
+        """Save and judge one-step pictures of held-out subjects."""
+        return self.student.stage.sample(network, path)
+
+    def export(self, network: OneStepNetworks, folder: Path) -> None:
+        """Write the student as the one-step stage does."""
+        self.student.stage.export(network, folder)
 
     def pairs(self, draw: int) -> Pairs:
         """Return the batch of `draw` with the teacher's answer, made now or read from a file."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.attention.rescale import MAP_PREFIX
@@ -64,16 +64,15 @@ class TeacherStage:
         """Pictures that one step sees."""
         return self.model.stage.samples_per_step
 
-    def network(self) -> nn.Module:
+    def network(self) -> OneStepNetworks:
         """Return the networks to start from."""
         return trainable(self.model.networks)
 
-    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+    def losses(self, network: OneStepNetworks, draw: int) -> dict[str, Tensor]:
         """Return latent, mask, layout and map terms.
 
         The layout predictor learns from the renderer's own noise, as it is asked about pure noise.
         """
-        assert isinstance(network, OneStepNetworks)
         stage, config, scenes = self.model.stage, self.config, self.config.scenes
         generator = noise_generator(draw)
         batch = stage.world.batch(scenes.num_subjects, scenes.views, seed=draw)
@@ -102,12 +101,11 @@ class TeacherStage:
         return terms
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: OneStepNetworks, path: Path) -> dict[str, float]:
         """Save reference, sampled picture and another of the same scene; return figures.
 
         The noise of both differs, so only means over pictures can be compared.
         """
-        assert isinstance(network, OneStepNetworks)
         stage = self.model.stage
         count = self.config.validation_pictures
         batch = stage.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
@@ -121,7 +119,7 @@ class TeacherStage:
         contact_sheet(rows, cell_px=128).save(path)
         return subject_figures(pixels, batch)
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: OneStepNetworks, folder: Path) -> None:
         """Write every part as the one-step stage does, and the steps to take."""
         self.model.stage.export(network, folder)
         steps = StoredSteps(timesteps=trailing(self.config.sampling_steps))

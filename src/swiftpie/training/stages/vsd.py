@@ -1,12 +1,11 @@
 """Stage of variational score distillation: a low-rank copy of the teacher follows the student."""
 
 import copy
-import importlib.resources
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftpie.data.stickers import StickerBatch
 from swiftpie.models.judges import SceneClassifier, SubjectEmbedder, cut, shrink, subject_crops
@@ -25,6 +24,7 @@ from swiftpie.training.losses import (
     shortfall,
     vsd_gradient,
 )
+from swiftpie.training.perceptual import packaged_judge
 from swiftpie.training.stages.distillation import (
     CriticStage,
     Encoded,
@@ -36,6 +36,7 @@ from swiftpie.training.stages.distillation import (
 )
 from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.one_step_networks import trainable
+from swiftpie.training.stages.one_step_tasks import rows_where
 from swiftpie.types import TextCondition
 
 Similarity = Callable[[Tensor, StickerBatch, Tensor], Tensor]
@@ -64,7 +65,7 @@ class VsdConfig(StudentConfig):
 
 
 @dataclass(frozen=True)
-class VsdStage(CriticStage):
+class VsdStage(CriticStage[TinyDenoiser]):
     """Move the student to where the teacher sees more likely pictures than its copy does.
 
     From arXiv:2312.05239, with the clamped similarity of arXiv:2408.14176. Differs from both: the
@@ -74,15 +75,16 @@ class VsdStage(CriticStage):
     similarity: Similarity
     config: VsdConfig
 
-    def network(self) -> nn.Module:
+    def network(self) -> StudentAndCritic[TinyDenoiser]:
         """Return the student to start from and the teacher with a low-rank change of zero."""
         denoiser = copy.deepcopy(self.teacher.denoiser)
         add_low_rank(denoiser.unet, rank=self.config.rank, alpha=self.config.alpha)
         return StudentAndCritic(trainable(self.student.networks), denoiser)
 
-    def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
+    def updates(
+        self, network: StudentAndCritic[TinyDenoiser], step: int, draw: int
+    ) -> Iterator[Update]:
         """Move the student by the difference of the scores, then the copy to the student."""
-        assert isinstance(network, StudentAndCritic)
         generator = noise_generator(draw)
         batch, generated, encoded = self.generate(network.student, draw, scenes=self.config.scenes)
         gradient = self.score_difference(network.critic, generated.detach(), encoded, generator)
@@ -127,10 +129,7 @@ class VsdStage(CriticStage):
 
 def drop_text(encoded: Encoded, dropped: Tensor) -> TextCondition:
     """Return the prompts of `encoded`, empty in the rows where `dropped` (B,) is true."""
-    pairs = zip(encoded.text, encoded.no_text, strict=True)
-    return TextCondition(
-        *(torch.where(dropped.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs)
-    )
+    return TextCondition(*rows_where(dropped, encoded.no_text, encoded.text))
 
 
 def load_similarity(device: str) -> Similarity:
@@ -138,12 +137,8 @@ def load_similarity(device: str) -> Similarity:
 
     Whoever trains by it cannot be judged by these judges afterwards.
     """
-    with importlib.resources.as_file(importlib.resources.files("swiftpie")) as package:
-        folder = package / "assets" / "judges"
-        embedder = SubjectEmbedder.from_pretrained(folder / "subject_embedder")
-        classifier = SceneClassifier.from_pretrained(folder / "scene_classifier")
-    for judge in (embedder, classifier):
-        judge.float().to(device).eval().requires_grad_(requires_grad=False)
+    embedder = packaged_judge(SubjectEmbedder, "subject_embedder", device)
+    classifier = packaged_judge(SceneClassifier, "scene_classifier", device)
 
     def similarity(pixels: Tensor, batch: StickerBatch, rows: Tensor) -> Tensor:
         crops = subject_crops(batch.mask[rows])
