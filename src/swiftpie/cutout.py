@@ -66,7 +66,12 @@ def saliency(lab: Array) -> Array:
     """Return how much each superpixel stands out from the background (h, w), in [0, 1]."""
     labels = superpixels(lab)
     count = int(labels.max()) + 1
-    colour, place, area = _superpixel_means(lab, labels, count)
+    height, width = labels.shape
+    # Places are shares of the longer side.
+    grid = np.moveaxis(np.mgrid[:height, :width], 0, -1) / max(height, width)
+    colour = _group_means(lab, labels, count)
+    place = _group_means(grid.astype(np.float32), labels, count)
+    area = (np.bincount(labels.ravel(), minlength=count) / labels.size).astype(np.float32)
     on_border = np.zeros(count, dtype=bool)
     on_border[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     contrast = np.linalg.norm(colour[:, None] - colour[None], axis=-1)
@@ -269,15 +274,6 @@ def _group_means(values: Array, labels: Labels, count: int) -> Array:
     ]
     sizes = np.bincount(flat, minlength=count).clip(1)
     return np.asarray(np.stack(sums, axis=-1) / sizes[:, None], dtype=np.float32)
-
-
-def _superpixel_means(lab: Array, labels: Labels, count: int) -> tuple[Array, Array, Array]:
-    """Return mean colour (n, 3), mean place (n, 2) over the longer side, and area share (n,)."""
-    height, width = labels.shape
-    place = np.moveaxis(np.mgrid[:height, :width], 0, -1) / max(height, width)
-    area = np.bincount(labels.ravel(), minlength=count) / labels.size
-    place = _group_means(place.astype(np.float32), labels, count)
-    return _group_means(lab, labels, count), place, area.astype(np.float32)
 
 
 def _geodesic(contrast: Array, touches: Flags) -> Array:

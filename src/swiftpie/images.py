@@ -49,8 +49,9 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def alpha_of(image: Image.Image) -> Tensor | None:
-    """Return opacity (1, 1, H, W) in [0, 1], or None where the picture has no alpha channel."""
-    return plane(image.getchannel("A")) if "A" in image.getbands() else None
+    """Return opacity (1, 1, H, W) in [0, 1], or None for a picture that is opaque everywhere."""
+    alpha = plane(image.getchannel("A")) if "A" in image.getbands() else None
+    return alpha if alpha is not None and alpha.min() < 1 else None
 
 
 def plane(image: Image.Image) -> Tensor:

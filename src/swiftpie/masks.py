@@ -44,7 +44,7 @@ def subject_mask(image: Image.Image) -> Tensor:
     Raises:
         ImageError: The search finds next to nothing or nearly everything.
     """
-    alpha = _transparency(image)
+    alpha = alpha_of(image)
     mask = _search(image.convert("RGB")) if alpha is None else alpha
     share = mask.mean().item()
     low, high = (0.0, 1.0) if alpha is not None else (MIN_SHARE, MAX_SHARE)
@@ -74,8 +74,8 @@ def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
             f"The mask {name} is {image.width}x{image.height} px and its photo {size[0]}x{size[1]} "
             "px. Both need the same shape. Export the mask from that photo."
         )
-    mask = _transparency(image)
-    mask = plane(image.convert("L")) if mask is None else mask
+    alpha = alpha_of(image)
+    mask = plane(image.convert("L")) if alpha is None else alpha
     if mask.max() <= 0.5:
         raise ImageError(
             f"The mask {name} is black. White (or opaque) is needed where the subject is. "
@@ -216,12 +216,6 @@ def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     soft = resize_mask(feather(resize_mask(mask, small)), size)
     return Image.composite(edited, original, mask_to_pil(torch.minimum(soft, mask))[0])
-
-
-def _transparency(image: Image.Image) -> Tensor | None:
-    """Return the alpha channel (1, 1, H, W), or None where it is missing or fully opaque."""
-    alpha = alpha_of(image)
-    return alpha if alpha is not None and alpha.min() < 1 else None
 
 
 def _search(photo: Image.Image) -> Tensor:
