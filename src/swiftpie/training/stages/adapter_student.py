@@ -69,14 +69,9 @@ def draw_chances(size: int, drops: AdapterDrops, *, seed: int) -> Chances:
     identity = identity.masked_fill(both | (chance[4] < drops.semantic), 0.0)
     detail = detail.masked_fill(both | (chance[5] < drops.detail), 0.0)
     read_at = int(torch.randint(EARLIEST_READ, LATEST_READ + 1, (), generator=generator))
-    return Chances(
-        identity,
-        detail,
-        has_text=(chance[6, :, 0] >= drops.text).tolist(),
-        region=chance[7][:, :, None, None],
-        read_at=read_at,
-        step=torch.rand((), generator=generator),
-    )
+    has_text, region = (chance[6, :, 0] >= drops.text).tolist(), chance[7][:, :, None, None]
+    step = torch.rand((), generator=generator)
+    return Chances(identity, detail, has_text, region, read_at, step)
 
 
 def no_drops(size: int, *, read_at: int) -> Chances:
@@ -132,12 +127,10 @@ def _read_references(
     with torch.no_grad():
         reader = base.reader(base.projector.feature)
         features = reader(examples.reference, examples.reference_mask)
+        empty = base.components.text.encode([""])
+        pixels, mask = examples.reference, examples.reference_mask
         notes = read_notes(
-            base.denoiser,
-            base.autoencoder,
-            pixels=examples.reference,
-            mask=examples.reference_mask,
-            empty_text=base.components.text.encode([""]),
+            base.denoiser, base.autoencoder, pixels=pixels, mask=mask, empty_text=empty
         )
     tokens = networks.projector(features)
     projected = {name: one.project(notes[name]) for name, one in networks.detail_layers().items()}

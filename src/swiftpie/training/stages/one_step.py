@@ -278,14 +278,9 @@ class OneStepStage:
         )
 
     def _read(self, network: OneStepNetworks, pixels: Tensor, mask: Tensor) -> References:
-        features = read_references(
-            network.denoiser,
-            network.image_encoder,
-            self.autoencoder,
-            pixels=pixels,
-            mask=mask,
-            empty_text=self.encode_text(network, [""]),
-        )
+        parts = network.denoiser, network.image_encoder, self.autoencoder
+        empty = self.encode_text(network, [""])
+        features = read_references(*parts, pixels=pixels, mask=mask, empty_text=empty)
         return References(pixels, mask, features)
 
     def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
