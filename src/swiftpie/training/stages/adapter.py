@@ -44,6 +44,7 @@ from swiftpie.training.stages.adapter_student import (
 )
 from swiftpie.training.stages.adapter_teacher import (
     AdapterTeacher,
+    TeacherConditions,
     fake_loss,
     load_teacher,
     noise_generator,
@@ -116,12 +117,7 @@ class AdapterStage:
         with self._autocast():
             conditions = teacher.conditions(self.base, examples, outcome)
         if is_its_turn:
-            with self._autocast():
-                blank = teacher.without_conditions(self.base, conditions)
-                clean = outcome.clean.detach()
-                gradient = score_difference(teacher, clean, conditions, blank, generator)
-            matching = loss_of_gradient(outcome.clean, gradient).float()
-            terms["matching"] = settings.loss.matching * matching
+            terms["matching"] = self._matching(teacher, outcome.clean, conditions, generator)
             yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
         with self._autocast():
             loss = fake_loss(teacher, outcome.clean, conditions, generator)
@@ -204,6 +200,18 @@ class AdapterStage:
                         drawn, outcome.captions, judge=self.judge, threshold=threshold
                     )
         return terms
+
+    def _matching(
+        self,
+        teacher: AdapterTeacher,
+        generated: Tensor,
+        conditions: TeacherConditions,
+        generator: torch.Generator,
+    ) -> Tensor:
+        with self._autocast():
+            blank = teacher.without_conditions(self.base, conditions)
+            gradient = score_difference(teacher, generated.detach(), conditions, blank, generator)
+        return self.settings.loss.matching * loss_of_gradient(generated, gradient).float()
 
     def _discriminator_features(
         self, latents: Tensor, text: TextCondition, draw: int
