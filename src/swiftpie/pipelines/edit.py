@@ -16,7 +16,7 @@ from swiftpie.images import fit_square, mask_to_pil
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.masks import bounding_box, composite, resize_mask
 from swiftpie.models.denoiser import Denoiser, SubjectCondition
-from swiftpie.models.layout_predictor import subject_extent
+from swiftpie.models.tiny import subject_extent
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.condition import read_null_text, subject_condition
 from swiftpie.pipelines.denoise import Clock, Prepared

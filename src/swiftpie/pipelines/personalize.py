@@ -12,7 +12,7 @@ from swiftpie.errors import InputError
 from swiftpie.layout import Layout, from_box, whole_frame
 from swiftpie.masks import box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.layout_predictor import subject_extent
+from swiftpie.models.tiny import subject_extent
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.condition import (
     find_words,

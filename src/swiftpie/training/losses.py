@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.layout import Layout
-from swiftpie.models.layout_predictor import LayoutScores
+from swiftpie.models.tiny import LayoutScores
 from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, Schedule, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1

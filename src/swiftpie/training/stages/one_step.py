@@ -20,8 +20,8 @@ from swiftpie.layout import Layout, whole_frame
 from swiftpie.masks import iou, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import read_references
-from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.models.text import Pooling, encode_tokens
+from swiftpie.models.tiny import subject_extent
 from swiftpie.training.context import Context
 from swiftpie.training.losses import (
     LAST_TIMESTEP,

@@ -21,9 +21,8 @@ from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import Subjects
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import TextTower
-from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 
 VOCABULARY = 2048

@@ -19,8 +19,7 @@ from swiftpie.layout import Layout, to_affine
 from swiftpie.masks import bounding_box, grow, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondition
-from swiftpie.models.layout_predictor import LayoutScores
-from swiftpie.models.tiny import CELL_PX, align
+from swiftpie.models.tiny import CELL_PX, LayoutScores, align
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
 
