@@ -187,10 +187,5 @@ def _corpus(subjects: Subjects) -> Iterator[str]:
     for index in range(len(subjects)):
         for _ in range(CAPTIONS_A_SUBJECT):
             scene, attributes = draw.choice(SCENES), draw_attributes(draw)
-            yield draw_caption(
-                draw,
-                scene,
-                attributes,
-                name=subjects.names[index],
-                synonyms=subjects.synonyms[index],
-            )
+            name, synonyms = subjects.names[index], subjects.synonyms[index]
+            yield draw_caption(draw, scene, attributes, name=name, synonyms=synonyms)
