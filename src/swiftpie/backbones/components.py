@@ -15,8 +15,8 @@ from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import Inversion
-from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import PromptEncoder
+from swiftpie.models.tiny import LayoutPredictor
 from swiftpie.registry import Registry
 from swiftpie.schedules import Schedule
 from swiftpie.types import Autoencoder, TextCondition
