@@ -1,4 +1,4 @@
-"""Settings can be overridden, written, read back and fingerprinted."""
+"""Settings can be overridden, written and read back."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from swiftpie.config import fingerprint, from_json, override, to_json
+from swiftpie.config import from_json, override, to_json
 from swiftpie.errors import ConfigError
 
 
@@ -34,8 +34,6 @@ class Settings:
     precision: Literal["fp32", "bf16"] = "fp32"
     is_verbose: bool = False
     sizes: tuple[int, ...] = (64,)
-    tags: frozenset[Kind] = frozenset()
-    expected: dict[str, float] = field(default_factory=dict)
 
 
 BASE = Settings(steps=10)
@@ -48,8 +46,6 @@ RICH = Settings(
     kind=Kind.SLOW,
     is_verbose=True,
     sizes=(),
-    tags=frozenset({Kind.SLOW, Kind.FAST}),
-    expected={"a": 0.25, "b": 1e300},
 )
 
 
@@ -142,35 +138,3 @@ def test_absent_json_fields_take_their_defaults():
 def test_bad_json_is_refused_with_the_reason(text, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         from_json(Settings, text)
-
-
-def test_equal_settings_have_equal_fingerprints_whatever_the_order_of_fields():
-    @dataclass(frozen=True)
-    class Forward:
-        left: int = 1
-        right: float = 2.0
-
-    @dataclass(frozen=True)
-    class Backward:
-        right: float = 2
-        left: int = 1
-
-    assert fingerprint(Forward()) == fingerprint(Backward())
-    assert re.fullmatch("[0-9a-f]{64}", fingerprint(Forward()))
-
-
-def test_a_fingerprint_ignores_the_order_of_a_set_and_survives_json():
-    other_order = frozenset(sorted(RICH.tags, reverse=True))
-    assert fingerprint(RICH) == fingerprint(
-        from_json(Settings, to_json(override(RICH, []))),
-    )
-    assert fingerprint(Settings(steps=1, tags=other_order)) == fingerprint(
-        Settings(steps=1, tags=frozenset(sorted(RICH.tags)))
-    )
-
-
-@pytest.mark.parametrize(
-    "assignment", ["steps=11", "optimizer.warmup=0", "name=Run", "sizes=64,64", "is_verbose=yes"]
-)
-def test_any_change_changes_the_fingerprint(assignment):
-    assert fingerprint(override(BASE, [assignment])) != fingerprint(BASE)

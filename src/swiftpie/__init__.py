@@ -14,18 +14,13 @@ from swiftpie.errors import (
 from swiftpie.garbage import uncollected
 
 if TYPE_CHECKING:
+    from swiftpie.config import MaskRule
     from swiftpie.engine.session import Session, load
     from swiftpie.guidance.style import Style
-    from swiftpie.options import MaskRule
     from swiftpie.pipelines.edit import EditResult
     from swiftpie.pipelines.hub.edit import SwiftEditPipeline
     from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-    from swiftpie.pipelines.request import (
-        EditRequest,
-        FaceRequest,
-        PersonalizeRequest,
-        Subject,
-    )
+    from swiftpie.pipelines.request import EditRequest, FaceRequest, PersonalizeRequest, Subject
     from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales
     from swiftpie.types import GenerationResult, Identity
 
@@ -58,23 +53,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EditMode": "swiftpie.pipelines.settings",
-    "EditRequest": "swiftpie.pipelines.request",
-    "EditResult": "swiftpie.pipelines.edit",
-    "EditSettings": "swiftpie.pipelines.settings",
-    "FaceRequest": "swiftpie.pipelines.request",
-    "GenerationResult": "swiftpie.types",
-    "Identity": "swiftpie.types",
-    "MaskRule": "swiftpie.options",
-    "MaskSource": "swiftpie.pipelines.settings",
-    "PersonalizeRequest": "swiftpie.pipelines.request",
-    "Session": "swiftpie.engine.session",
-    "Scales": "swiftpie.pipelines.settings",
-    "Style": "swiftpie.guidance.style",
-    "Subject": "swiftpie.pipelines.request",
-    "SwiftEditPipeline": "swiftpie.pipelines.hub.edit",
-    "SwiftPiePipeline": "swiftpie.pipelines.hub.personalize",
-    "load": "swiftpie.engine.session",
+    name: f"swiftpie.{module}"
+    for module, names in {
+        "config": ["MaskRule"],
+        "engine.session": ["Session", "load"],
+        "guidance.style": ["Style"],
+        "pipelines.edit": ["EditResult"],
+        "pipelines.hub.edit": ["SwiftEditPipeline"],
+        "pipelines.hub.personalize": ["SwiftPiePipeline"],
+        "pipelines.request": ["EditRequest", "FaceRequest", "PersonalizeRequest", "Subject"],
+        "pipelines.settings": ["EditMode", "EditSettings", "MaskSource", "Scales"],
+        "types": ["GenerationResult", "Identity"],
+    }.items()
+    for name in names
 }
 
 

@@ -1,21 +1,29 @@
-"""Tools for settings kept in frozen dataclasses: overrides, JSON and fingerprints.
+"""Settings kept in frozen dataclasses: overrides, JSON, and how they appear as options.
 
-A settings class may hold numbers, strings, `bool`, `Path`, `Literal`, `Enum`, `tuple`,
-`frozenset`, `Mapping[str, ...]`, unions of those, and further settings classes. Its annotations
-are read at run time, so the types they name must be imported at run time too.
+A settings class may hold numbers, strings, `bool`, `Path`, `Literal`, `Enum`, `tuple`, unions of
+those, and further settings classes. Its annotations are read at run time, so the types they name
+must be imported at run time too.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import types
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar, Union, get_args, get_origin
-from typing import get_type_hints as read_annotations
+from typing import (
+    TYPE_CHECKING,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from swiftpie.errors import ConfigError, did_you_mean
 
@@ -27,7 +35,29 @@ ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-class Text(str):
+class Option(NamedTuple):
+    """How a field appears on the command line, as `name: Annotated[int, Option("What it does.")]`.
+
+    A field without one is for callers from Python alone.
+    """
+
+    help: str
+    metavar: str | None = None
+    flags: tuple[str, ...] = ()  # instead of the field's name with dashes
+    kind: object = None  # what users type, where it is not the field's own type
+    default: object = None  # of fields whose class has none
+    least: float | None = None
+    most: float | None = None
+
+
+class MaskRule(StrEnum):
+    """How the difference of two inversions becomes a mask."""
+
+    RELEASED = "released"  # hard, as in SwiftEdit's released code
+    SMOOTH = "smooth"  # soft, made as masks from attention are
+
+
+class _Text(str):
     """A value as a user types it; what it stands for depends on the annotation of its field."""
 
     __slots__ = ()
@@ -49,7 +79,7 @@ def override(config: ConfigT, assignments: Sequence[str]) -> ConfigT:
                 f"The override {assignment!r} has no '='; an override reads path=value. "
                 "Write for example optimizer.learning_rate=1e-4."
             )
-        config = _assign(config, path.strip().split("."), Text(text.strip()), path.strip())
+        config = _assign(config, path.strip().split("."), _Text(text.strip()), path.strip())
     return config
 
 
@@ -74,20 +104,7 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
     return _decode_config(data, cls, cls.__name__)
 
 
-def fingerprint(config: "DataclassInstance") -> str:
-    """Return 64 hex digits (SHA-256) that depend on the values, not on the order of fields."""
-    compact = json.dumps(
-        _encode(config), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
-    return hashlib.sha256(compact.encode()).hexdigest()
-
-
-def _assign(config: ConfigT, keys: list[str], text: Text, path: str) -> ConfigT:
-    """Return `config` with the field at the end of `keys` read from `text`.
-
-    Raises:
-        ConfigError: `keys` lead nowhere, or `text` does not fit the field.
-    """
+def _assign(config: ConfigT, keys: list[str], text: _Text, path: str) -> ConfigT:
     key, *rest = keys
     fields = _field_types(type(config))
     if key not in fields:
@@ -106,45 +123,29 @@ def _assign(config: ConfigT, keys: list[str], text: Text, path: str) -> ConfigT:
 
 
 def _field_types(cls: "type[DataclassInstance]") -> dict[str, object]:
-    """Map each settable field of `cls` to its resolved annotation."""
-    hints = read_annotations(cls)
+    hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
 
 
 def _encode(value: object) -> object:
-    """Turn a setting into what JSON can hold; equal settings give equal results."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {key: _encode(getattr(value, key)) for key in _field_types(type(value))}
     if isinstance(value, Enum):
         return _encode(value.value)
     if isinstance(value, Path):
         return value.as_posix()
-    if isinstance(value, Mapping):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_encode(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((_encode(item) for item in value), key=json.dumps)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)  # 1 and 1.0 are equal settings
-    return value
+    return [_encode(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _decode(data: object, wanted: object, path: str) -> object:
-    """Build a setting from a JSON value or from `Text`, as its annotation says.
-
-    Raises:
-        ConfigError: It does not fit.
-    """
+    """Build a setting from a JSON value or from `_Text`, as its annotation says."""
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin in (Union, types.UnionType):
         return _decode_union(data, wanted, path)
     if origin is Literal:
         return _choose(data, arguments, wanted, path)
-    if origin in (tuple, frozenset):
-        return origin(_decode_items(data, wanted, path))
-    if origin in (dict, Mapping) and isinstance(data, dict):
-        return {key: _decode(item, arguments[1], f"{path}.{key}") for key, item in data.items()}
+    if origin is tuple:
+        return _decode_items(data, arguments, wanted, path)
     if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
         return _decode_config(data, wanted, path)
     if isinstance(wanted, type) and issubclass(wanted, Enum):
@@ -153,11 +154,6 @@ def _decode(data: object, wanted: object, path: str) -> object:
 
 
 def _decode_config(data: object, cls: type[ConfigT], path: str) -> ConfigT:
-    """Build `cls` from a JSON object.
-
-    Raises:
-        ConfigError: A field is unknown, missing or of the wrong type.
-    """
     if not isinstance(data, dict):
         _refuse(path, data, cls)
     fields = _field_types(cls)
@@ -177,39 +173,35 @@ def _decode_config(data: object, cls: type[ConfigT], path: str) -> ConfigT:
 
 def _decode_union(data: object, wanted: object, path: str) -> object:
     """Build the first member of a union that accepts `data`: `none` or the same kind first."""
-    best = types.NoneType if isinstance(data, Text) else type(data)
+    best = types.NoneType if isinstance(data, _Text) else type(data)
     for member in sorted(get_args(wanted), key=lambda member: member is not best):
         with suppress(ConfigError):
             return _decode(data, member, path)
     return _refuse(path, data, wanted)
 
 
-def _decode_items(data: object, wanted: object, path: str) -> list[object]:
-    """Build what a tuple or set holds.
-
-    Raises:
-        ConfigError: `data` is no list, or of another length than a tuple's fixed one.
-    """
-    if isinstance(data, Text):
-        data = [Text(part.strip()) for part in data.split(",")] if data else []
+def _decode_items(
+    data: object, kinds: tuple[object, ...], wanted: object, path: str
+) -> tuple[object, ...]:
+    if isinstance(data, _Text):
+        data = [_Text(part.strip()) for part in data.split(",")] if data else []
     if not isinstance(data, list):
         _refuse(path, data, wanted)
-    kinds = get_args(wanted)
-    if get_origin(wanted) is frozenset or kinds[1:] == (Ellipsis,):
+    if kinds[1:] == (Ellipsis,):
         kinds = kinds[:1] * len(data)
     if len(kinds) != len(data):
         raise ConfigError(
             f"The setting {path!r} got {len(data)} values; it needs {len(kinds)}. "
             "Separate them with commas."
         )
-    return [_decode(item, kind, path) for item, kind in zip(data, kinds, strict=True)]
+    return tuple(_decode(item, kind, path) for item, kind in zip(data, kinds, strict=True))
 
 
 def _choose(data: object, choices: tuple[object, ...], wanted: object, path: str) -> object:
     """Return the choice that `data` spells; text may also be the name of an enum's member."""
     for choice in choices:
         value = _encode(choice)
-        if isinstance(data, Text):
+        if isinstance(data, _Text):
             if data == str(value) or (isinstance(choice, Enum) and data == choice.name):
                 return choice
         elif data == value and type(data) is type(value):
@@ -218,8 +210,7 @@ def _choose(data: object, choices: tuple[object, ...], wanted: object, path: str
 
 
 def _decode_plain(data: object, wanted: object, path: str) -> object:
-    """Check a value that has no parts."""
-    value = _parse(data, wanted) if isinstance(data, Text) else data
+    value = _parse(data, wanted) if isinstance(data, _Text) else data
     if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value) if math.isfinite(value) else _refuse(path, data, wanted)
     if wanted is Path and isinstance(value, str):
@@ -229,7 +220,7 @@ def _decode_plain(data: object, wanted: object, path: str) -> object:
     return _refuse(path, data, wanted)
 
 
-def _parse(text: Text, wanted: object) -> object:
+def _parse(text: _Text, wanted: object) -> object:
     """Read numbers, booleans and `none`; what does not fit stays a string, to be refused."""
     if wanted in (int, float):
         with suppress(ValueError):

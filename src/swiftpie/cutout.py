@@ -66,12 +66,19 @@ def saliency(lab: Array) -> Array:
     """Return how much each superpixel stands out from the background (h, w), in [0, 1]."""
     labels = superpixels(lab)
     count = int(labels.max()) + 1
-    colour, place, area = _superpixel_means(lab, labels, count)
+    height, width = labels.shape
+    # Places are shares of the longer side.
+    grid = np.moveaxis(np.mgrid[:height, :width], 0, -1) / max(height, width)
+    colour = _group_means(lab, labels, count)
+    place = _group_means(grid.astype(np.float32), labels, count)
+    area = (np.bincount(labels.ravel(), minlength=count) / labels.size).astype(np.float32)
     on_border = np.zeros(count, dtype=bool)
     on_border[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     contrast = np.linalg.norm(colour[:, None] - colour[None], axis=-1)
     distance = np.linalg.norm(place[:, None] - place[None], axis=-1)
-    touches = _adjacency(labels, count) | (on_border[:, None] & on_border[None])
+    touches = on_border[:, None] & on_border[None]
+    for first, second in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
+        touches[first, second] = touches[second, first] = True
 
     alike = np.exp(-(_geodesic(contrast, touches) ** 2) / (2 * COLOUR_SIGMA**2))
     spans = alike @ area / area.mean()
@@ -267,23 +274,6 @@ def _group_means(values: Array, labels: Labels, count: int) -> Array:
     ]
     sizes = np.bincount(flat, minlength=count).clip(1)
     return np.asarray(np.stack(sums, axis=-1) / sizes[:, None], dtype=np.float32)
-
-
-def _superpixel_means(lab: Array, labels: Labels, count: int) -> tuple[Array, Array, Array]:
-    """Return mean colour (n, 3), mean place (n, 2) over the longer side, and area share (n,)."""
-    height, width = labels.shape
-    place = np.moveaxis(np.mgrid[:height, :width], 0, -1) / max(height, width)
-    area = np.bincount(labels.ravel(), minlength=count) / labels.size
-    place = _group_means(place.astype(np.float32), labels, count)
-    return _group_means(lab, labels, count), place, area.astype(np.float32)
-
-
-def _adjacency(labels: Labels, count: int) -> Flags:
-    """Return which superpixels share a side, (n, n)."""
-    touches = np.zeros((count, count), dtype=bool)
-    touches[labels[1:], labels[:-1]] = True
-    touches[labels[:, 1:], labels[:, :-1]] = True
-    return touches | touches.T
 
 
 def _geodesic(contrast: Array, touches: Flags) -> Array:

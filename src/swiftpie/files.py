@@ -189,7 +189,6 @@ def _temporary(path: Path) -> Path:
 
 
 def _unwritable(path: Path, reason: str) -> str:
-    """Return the message for a place that cannot hold a file."""
     return (
         f"'{path}' cannot be written ({reason}). A folder that exists and is writable is "
         "needed. Create it or choose another one."
@@ -202,11 +201,6 @@ def _reason(error: Exception) -> str:
 
 
 def _read(source: str | Path | bytes | BinaryIO, *, name: str) -> bytes:
-    """Return the encoded bytes, refusing to read more than the limit.
-
-    Raises:
-        ImageError: There are too many, none, or the file cannot be read.
-    """
     limit = MAX_ENCODED_MIB << 20
     if isinstance(source, str | Path):
         data = _read_path(Path(source), limit=limit, name=name)
@@ -223,15 +217,10 @@ def _read(source: str | Path | bytes | BinaryIO, *, name: str) -> bytes:
 
 
 def _read_path(path: Path, *, limit: int, name: str) -> bytes:
-    """Return up to one byte more than `limit` from a regular file.
-
-    Raises:
-        ImageError: `path` is missing, no file, or not readable.
-    """
     try:
         if path.is_file():
             with path.open("rb") as file:
-                return file.read(limit + 1)
+                return file.read(limit + 1)  # one byte too many tells that there are more
         problem = "is not a file" if path.exists() else "does not exist"
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({_reason(error)})"
@@ -239,11 +228,6 @@ def _read_path(path: Path, *, limit: int, name: str) -> bytes:
 
 
 def _check_size(size: tuple[int, int], *, name: str) -> None:
-    """Refuse pictures that are too large or too narrow to be worth decoding.
-
-    Raises:
-        ImageError: `size` (width, height) is over a limit of this module.
-    """
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(f"{name} has no pixels. A picture is needed. Export it again.")
@@ -257,7 +241,6 @@ def _check_size(size: tuple[int, int], *, name: str) -> None:
 
 
 def _too_large(name: str, found: str) -> str:
-    """Return the message for pictures of too many pixels."""
     return (
         f"{name} is too large ({found} px). At most {MAX_SIDE_PX} px a side and "
         f"{MAX_PIXELS // 1_000_000} million pixels are read. Shrink it first."

@@ -49,8 +49,9 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def alpha_of(image: Image.Image) -> Tensor | None:
-    """Return opacity (1, 1, H, W) in [0, 1], or None where the picture has no alpha channel."""
-    return plane(image.getchannel("A")) if "A" in image.getbands() else None
+    """Return opacity (1, 1, H, W) in [0, 1], or None for a picture that is opaque everywhere."""
+    alpha = plane(image.getchannel("A")) if "A" in image.getbands() else None
+    return alpha if alpha is not None and alpha.min() < 1 else None
 
 
 def plane(image: Image.Image) -> Tensor:
@@ -74,6 +75,15 @@ def mask_to_pil(mask: Tensor) -> list[Image.Image]:
     return [Image.fromarray(v) for v in values[:, 0].contiguous().cpu().numpy()]
 
 
+def extent_of(mask: Tensor) -> tuple[int, int, int, int] | None:
+    """Return left, top, right and bottom in pixels of `mask` (1, 1, H, W) above 0.5, if any is."""
+    solid = mask[0, 0] > 0.5
+    rows, columns = solid.any(dim=1).nonzero(), solid.any(dim=0).nonzero()
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tuple[Tensor, Tensor]:
     """Cut the square around the subject: the reference frame of `swiftpie.layout`.
 
@@ -90,17 +100,16 @@ def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tu
         ImageError: The mask is empty.
     """
     assert pixels.shape[-2:] == mask.shape[-2:], "photo and mask differ in size"
-    solid = mask[0, 0] > 0.5
-    if not solid.any():
+    extent = extent_of(mask)
+    if extent is None:
         raise ImageError(
             "The mask shows no subject. It has to be white where the subject is. "
             "Supply another mask, as in photo.jpg:mask.png."
         )
-    top, bottom = _extent(solid.any(dim=1))
-    left, right = _extent(solid.any(dim=0))
+    left, top, right, bottom = extent
     side = max(1, round(max(bottom - top, right - left) / fill))
     start_y, start_x = (top + bottom - side) // 2, (left + right - side) // 2
-    height, width = solid.shape
+    height, width = mask.shape[-2:]
     pad = (-start_x, start_x + side - width, -start_y, start_y + side - height)
     frame = F.pad(torch.cat([pixels, mask], dim=1), pad)  # negative padding crops
     frame = F.interpolate(
@@ -141,12 +150,6 @@ def encode_image(
     name: str = "The picture",
 ) -> bytes:
     """Return the bytes that `save_image` would write to a file with this suffix.
-
-    Args:
-        image: the picture.
-        suffix: .png, .jpg, .jpeg or .webp.
-        metadata: as in `save_image`.
-        name: how messages call the picture.
 
     Raises:
         InputError: The suffix is unknown or the metadata is too long.
@@ -217,18 +220,7 @@ def contact_sheet(
     return sheet
 
 
-def _extent(flags: Tensor) -> tuple[int, int]:
-    """Return the first and one past the last true place of `flags` (n,)."""
-    places = flags.nonzero()
-    return int(places.min()), int(places.max()) + 1
-
-
 def _format_of(suffix: str, *, name: str) -> str:
-    """Return the format, as Pillow calls it, of files with this suffix.
-
-    Raises:
-        InputError: The suffix is unknown.
-    """
     file_format = FORMAT_OF_SUFFIX.get(suffix.lower())
     if file_format is None:
         raise InputError(
@@ -239,11 +231,7 @@ def _format_of(suffix: str, *, name: str) -> str:
 
 
 def _notes(metadata: Mapping[str, str], file_format: str, *, name: str) -> dict[str, Any]:
-    """Return Pillow's arguments that store `metadata` and the mark of origin.
-
-    Raises:
-        InputError: The metadata is too long.
-    """
+    # These are Pillow's arguments that store `metadata` and the mark of origin.
     text = json.dumps(dict(metadata), sort_keys=True)
     if len(text) > MAX_METADATA_BYTES:
         raise InputError(

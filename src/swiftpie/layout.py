@@ -36,24 +36,15 @@ def to_affine(layout: Layout) -> Tensor:
 def from_box(box: tuple[float, float, float, float]) -> Layout:
     """Return the upright layout whose subject fills `box` (left, top, right, bottom in [0, 1])."""
     left, top, right, bottom = box
-    side = max(right - left, bottom - top) / SUBJECT_FILL
-    return Layout(
-        centre=torch.tensor([[(left + right) / 2, (top + bottom) / 2]]),
-        scale=torch.tensor([side]),
-        rotation=torch.zeros(1),
-        flip=torch.zeros(1),
-    )
+    centre = torch.tensor([[(left + right) / 2, (top + bottom) / 2]])
+    side = torch.tensor([max(right - left, bottom - top) / SUBJECT_FILL])
+    return Layout(centre, side, rotation=torch.zeros(1), flip=torch.zeros(1))
 
 
 def whole_frame(like: Tensor) -> Layout:
     """Return the layout that fills the picture with the frame, for every row of `like`."""
     zeros = torch.zeros(len(like), device=like.device)
-    return Layout(
-        centre=torch.full((len(like), 2), 0.5, device=like.device),
-        scale=zeros + 1,
-        rotation=zeros,
-        flip=zeros,
-    )
+    return Layout(zeros[:, None].expand(-1, 2) + 0.5, zeros + 1, rotation=zeros, flip=zeros)
 
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:

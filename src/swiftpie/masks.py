@@ -8,11 +8,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.config import MaskRule as MaskRule
 from swiftpie.cutout import find_subject
 from swiftpie.errors import ImageError, InputError
 from swiftpie.files import Source, describe, load_image
-from swiftpie.images import alpha_of, mask_to_pil, plane
-from swiftpie.options import MaskRule as MaskRule
+from swiftpie.images import alpha_of, extent_of, mask_to_pil, plane
 
 WORK_SIDE_PX = 192  # the subject is looked for at this size; the outline is refined afterwards
 MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range the search has found nothing usable
@@ -44,7 +44,7 @@ def subject_mask(image: Image.Image) -> Tensor:
     Raises:
         ImageError: The search finds next to nothing or nearly everything.
     """
-    alpha = _transparency(image)
+    alpha = alpha_of(image)
     mask = _search(image.convert("RGB")) if alpha is None else alpha
     share = mask.mean().item()
     low, high = (0.0, 1.0) if alpha is not None else (MIN_SHARE, MAX_SHARE)
@@ -74,8 +74,8 @@ def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
             f"The mask {name} is {image.width}x{image.height} px and its photo {size[0]}x{size[1]} "
             "px. Both need the same shape. Export the mask from that photo."
         )
-    mask = _transparency(image)
-    mask = plane(image.convert("L")) if mask is None else mask
+    alpha = alpha_of(image)
+    mask = plane(image.convert("L")) if alpha is None else alpha
     if mask.max() <= 0.5:
         raise ImageError(
             f"The mask {name} is black. White (or opaque) is needed where the subject is. "
@@ -119,17 +119,9 @@ def box_mask(box: Box, *, height: int, width: int, feather: float = 0.0) -> Tens
 
 def bounding_box(mask: Tensor) -> Box:
     """Return what is just around `mask` (1, 1, H, W) above 0.5; the whole picture if nothing is."""
-    touched = mask[0, 0] > 0.5
-    if not touched.any():
-        return (0.0, 0.0, 1.0, 1.0)
-    height, width = touched.shape
-    rows, columns = touched.any(1).nonzero().flatten(), touched.any(0).nonzero().flatten()
-    return (
-        int(columns[0]) / width,
-        int(rows[0]) / height,
-        (int(columns[-1]) + 1) / width,
-        (int(rows[-1]) + 1) / height,
-    )
+    height, width = mask.shape[-2:]
+    left, top, right, bottom = extent_of(mask) or (0, 0, width, height)
+    return left / width, top / height, right / width, bottom / height
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -162,16 +154,14 @@ def attention_to_mask(attention: Tensor) -> Tensor:
         subject from background, and treating all as subject is the mild error.
     """
     maps = attention.float()
-    mean = maps.flatten(1).mean(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+    mean = _means(maps).clamp(min=torch.finfo(torch.float32).tiny)
     low, high = _quantiles(maps)
     has_structure = (high - low) / mean >= MIN_STRUCTURE
-    maps = (maps / (ATTENTION_CEILING * _per_sample(mean))).clamp(0, 1)
-    maps = _binomial_blur(maps)
+    maps = _binomial_blur((maps / (ATTENTION_CEILING * mean)).clamp(0, 1))
     low, high = _quantiles(maps)
-    spread = _per_sample((high - low).clamp(min=1e-6))
-    maps = ((maps - _per_sample(low)) / spread).clamp(0, 1)
+    maps = ((maps - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
     soft = torch.sigmoid(ATTENTION_STEEPNESS * (maps - 0.5))
-    return torch.where(_per_sample(has_structure), soft, 1.0).to(attention.dtype)
+    return torch.where(has_structure, soft, 1.0).to(attention.dtype)
 
 
 def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: MaskRule) -> Tensor:
@@ -190,7 +180,7 @@ def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: Mas
         case MaskRule.SMOOTH:
             return attention_to_mask(difference)
         case MaskRule.RELEASED:
-            ceiling = NOISE_CEILING * _per_sample(difference.flatten(1).mean(dim=1))
+            ceiling = NOISE_CEILING * _means(difference)
             share = torch.minimum(difference, ceiling) / ceiling.clamp(min=1e-12)
             return (share > NOISE_THRESHOLD).float()
 
@@ -228,12 +218,6 @@ def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image
     return Image.composite(edited, original, mask_to_pil(torch.minimum(soft, mask))[0])
 
 
-def _transparency(image: Image.Image) -> Tensor | None:
-    """Return the alpha channel (1, 1, H, W), or None where it is missing or fully opaque."""
-    alpha = alpha_of(image)
-    return alpha if alpha is not None and alpha.min() < 1 else None
-
-
 def _search(photo: Image.Image) -> Tensor:
     """Return the subject's mask (1, 1, H, W) found by colour at working size, at full size."""
     scale = min(1.0, WORK_SIDE_PX / max(photo.size))
@@ -246,10 +230,7 @@ def _search(photo: Image.Image) -> Tensor:
 def _follow_edges(mask: Tensor, guide: Tensor, full: Tensor) -> Tensor:
     """Enlarge `mask` along the photo's edges (fast guided filter, He and Sun, 2015).
 
-    Args:
-        mask: coarse mask (1, 1, h, w).
-        guide: greyscale photo at the same size.
-        full: greyscale photo (1, 1, H, W) at the size of the result.
+    `guide` is the greyscale photo at the size of `mask` (1, 1, h, w), `full` at that of the result.
     """
     mean_mask, mean_guide = _box_mean(mask), _box_mean(guide)
     variance = _box_mean(guide * guide) - mean_guide**2
@@ -263,8 +244,8 @@ def _follow_edges(mask: Tensor, guide: Tensor, full: Tensor) -> Tensor:
 
 def _box_mean(field: Tensor) -> Tensor:
     """Return the mean of `field` (1, 1, h, w) around each pixel, over the pixels that exist."""
-    size = 2 * GUIDE_RADIUS_PX + 1
-    return F.avg_pool2d(field, size, stride=1, padding=GUIDE_RADIUS_PX, count_include_pad=False)
+    reach = GUIDE_RADIUS_PX
+    return F.avg_pool2d(field, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
 
 
 def _ramp(low: float, high: float, *, count: int, feather: float) -> Tensor:
@@ -294,16 +275,15 @@ def _largest_around(values: Tensor, radius_px: int, *, dim: int) -> Tensor:
     return found
 
 
-def _quantiles(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the low and the high quantile of each map, (B,) each."""
+def _means(maps: Tensor) -> Tensor:
+    """Return the mean of each map (B, 1, h, w), as (B, 1, 1, 1)."""
+    return maps.flatten(1).mean(dim=1)[:, None, None, None]
+
+
+def _quantiles(maps: Tensor) -> Tensor:
+    """Return the low and the high quantile of each map (B, 1, h, w), as (2, B, 1, 1, 1)."""
     levels = torch.tensor([ATTENTION_LOW, ATTENTION_HIGH], device=maps.device)
-    low, high = torch.quantile(maps.flatten(1), levels, dim=1)
-    return low, high
-
-
-def _per_sample(values: Tensor) -> Tensor:
-    """Shape (B,) as (B, 1, 1, 1)."""
-    return values[:, None, None, None]
+    return torch.quantile(maps.flatten(1), levels, dim=1)[..., None, None, None]
 
 
 def _binomial_blur(maps: Tensor) -> Tensor:

@@ -38,14 +38,16 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: Nothing has this name, or the distribution that offers it is broken.
         """
-        alone = self._files().get(name)
-        if alone is not None and self._family(alone) is None:  # no other file has to be imported
-            return self._only(alone)
-        module = self._modules().get(name)
+        module = self._files().get(name)
+        if module is None or self._family(module) is not None:
+            module = self._modules().get(name)  # imports every file where there may be families
         if module is None:
             return self._load(name)
         family = self._family(module)
-        return self._only(module) if family is None else family[name]
+        if family is not None:
+            return family[name]
+        found: T = getattr(importlib.import_module(module), self.attribute)
+        return found
 
     def all(self) -> dict[str, T]:
         """Every object by name, in the order of `names()`; imports all of them."""
@@ -76,30 +78,23 @@ class Registry(Generic[T]):
             if not file.name.startswith("_")
         }
 
-    def _only(self, module: str) -> T:
-        found: T = getattr(importlib.import_module(module), self.attribute)
-        return found
-
     def _family(self, module: str) -> Mapping[str, T] | None:
         """Return the objects of a module that defines a family, None for one that does not."""
         if self.family_attribute is None:
             return None
-        found: Mapping[str, T] | None = getattr(
-            importlib.import_module(module), self.family_attribute, None
-        )
-        return found
+        return getattr(importlib.import_module(module), self.family_attribute, None)
 
     def _entry_points(self) -> EntryPoints:
         return entry_points(group=self.entry_point_group)
 
     def _load(self, name: str) -> T:
-        """Import what another distribution offers as `name`.
-
-        Raises:
-            ConfigError: None does, or it cannot be imported.
-        """
         if name not in self._entry_points().names:
-            raise ConfigError(self._unknown(name))
+            near = name.lower().replace("_", "-")
+            advice = did_you_mean(near, self.names(), otherwise="Choose one of these names.")
+            raise ConfigError(
+                f"The {self.attribute.lower()} {name!r} does not exist; known are "
+                f"{', '.join(self.names())}. {advice}"
+            )
         entry_point: EntryPoint = self._entry_points()[name]
         try:
             loaded: T = entry_point.load()
@@ -110,10 +105,3 @@ class Registry(Generic[T]):
                 f"imported ({error}). Repair or uninstall {owner}."
             ) from error
         return loaded
-
-    def _unknown(self, name: str) -> str:
-        names = self.names()
-        near = name.lower().replace("_", "-")
-        advice = did_you_mean(near, names, otherwise="Choose one of these names.")
-        kind = self.attribute.lower()
-        return f"The {kind} {name!r} does not exist; known are {', '.join(names)}. {advice}"

@@ -10,9 +10,9 @@ from swiftpie import InputError, Session
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli.console import Target
 from swiftpie.cli.edit import Job, carry_out, edit_settings
+from swiftpie.config import MaskRule
 from swiftpie.errors import ImageError
 from swiftpie.images import load_image, read_metadata
-from swiftpie.options import MaskRule
 from swiftpie.pipelines.settings import EditMode, Scales
 from tests.backbones import tiny_models
 from tests.parity.edit import photograph

@@ -7,7 +7,7 @@ import pytest
 
 from swiftpie.backbones.licences import BASES, everything
 from swiftpie.backbones.preset import PRESETS, SDXL_BASE
-from swiftpie.cli.licences import COMMANDS, Chosen, terms_of
+from swiftpie.cli.about import COMMANDS, Chosen, terms_of
 from swiftpie.errors import ConfigError
 from swiftpie.faces.face import FACE_ENCODERS
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
 from swiftpie.cli.options import Fields, with_fields
-from swiftpie.options import Option
+from swiftpie.config import Option
 
 OWN_WORDS = {"--out", "-o/--out"}  # a picture, a pack, a folder of runs
 

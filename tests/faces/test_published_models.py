@@ -16,12 +16,19 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
-from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.faces.encoders.onnx import SFACE, YUNET, OnnxFaceEncoder
+from swiftpie.faces.choose import choose_face, find_faces, similarity
+from swiftpie.faces.encoders.onnx import (
+    MAX_CANDIDATES,
+    MAX_OVERLAP,
+    MIN_SCORE,
+    SFACE,
+    YUNET,
+    OnnxFaceEncoder,
+    Recogniser,
+    YuNet,
+    open_model,
+)
 from swiftpie.faces.face import FACE_ENCODERS
-from swiftpie.faces.likeness import similarity
-from swiftpie.faces.onnx import Recogniser, open_model
-from swiftpie.faces.yunet import MAX_CANDIDATES, MAX_OVERLAP, MIN_SCORE, YuNet
 from swiftpie.files import load_image
 from tests.faces.tiny_faces import BOX, PHOTO
 from tests.faces.tiny_world import LOOKING, make_world, options

@@ -12,8 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from swiftpie.faces.encoders.onnx import SFACE, YUNET
-from swiftpie.faces.yunet import STRIDES
+from swiftpie.faces.encoders.onnx import SFACE, STRIDES, YUNET
 
 PHOTO = Path(__file__).parent / "assets" / "astronaut.jpg"
 SIDE = 640  # of the detectors' input, as that of the published file

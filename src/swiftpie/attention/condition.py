@@ -76,12 +76,8 @@ def silent_condition(
 ) -> AttentionCondition:
     """Return the condition that leaves every layer exactly as it is without identity.
 
-    Args:
-        latents: Any (B, C, h, w); gives batch, grid, device and dtype.
-        width: Size of an identity token.
-        num_subjects: S; keep it equal to that of real calls, so that a compiled denoiser needs
-            one graph.
-        text_length: T, likewise.
+    `latents` (B, C, h, w) gives batch, grid, device and dtype, `width` that of an identity token.
+    With S and T equal to those of real calls a compiled denoiser needs one graph.
     """
     batch, _, rows, columns = latents.shape
     ones = latents.new_ones(batch)

@@ -108,9 +108,8 @@ class DetailAttention(nn.Module):
             key_bias=self._key_bias(condition).flatten(0, 1),
         )
         border = (1 - points.abs().amax(-1)) * cells.min() / EDGE_CELLS + 0.5
-        inside = torch.lerp(
-            torch.ones_like(border), border.clamp(0, 1), has_layout[:, None].float()
-        )
+        known = has_layout[:, None].float()
+        inside = torch.lerp(torch.ones_like(border), border.clamp(0, 1), known)
         gated = merge_heads(attended * self.gate[:, None, None]) * inside.unsqueeze(-1).to(query)
         strength = self._strength(query.shape[2], condition, notes)
         return sum_of_subjects(strength * gated.unflatten(0, (-1, subjects)))

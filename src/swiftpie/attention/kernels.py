@@ -58,14 +58,8 @@ def attend_near(
     keys of a query and cancels in the softmax. Coordinates travel as high and low part, because
     bfloat16 keeps eight bits of each.
 
-    Args:
-        query: (B, heads, N, d).
-        key: (B, heads, M, d).
-        value: (B, heads, M, d).
-        positions: Where each query sits, (B, N, 2), in units of key cells.
-        key_positions: Where each key sits, (M, 2), in units of key cells.
-        sharpness: One factor a sample and head, (B, heads), >= 0; 0 ignores places.
-        key_bias: Added to the logits of each key, (B, M).
+    Shapes: query (B, heads, N, d), key and value (B, heads, M, d); positions (B, N, 2) and (M, 2)
+    in units of key cells; sharpness (B, heads), >= 0, where 0 ignores places; key_bias (B, M).
     """
     heads, width = query.shape[1], query.shape[-1]
     gamma = sharpness.to(query.dtype).float()[:, :, None, None]
@@ -107,14 +101,8 @@ def attend_jointly(
     `key_bias` of the key. Both are sums of S + 1 rank-one terms, so they travel as feature
     columns and no dense (N, N + S*M) bias is built.
 
-    Args:
-        query: (B, heads, N, d).
-        key: Own keys (B, heads, N, d).
-        value: Own values (B, heads, N, d).
-        reference_key: (B, S, heads, M, d).
-        reference_value: (B, S, heads, M, d).
-        offset: (B, S, N).
-        key_bias: (B, S, M).
+    Shapes: query, key and value (B, heads, N, d), those of references (B, S, heads, M, d); offset
+    (B, S, N), key_bias (B, S, M).
     """
     batch, subjects, heads, count, width = reference_key.shape
     columns = torch.cat([offset, torch.ones_like(offset[:, :1])], dim=1).transpose(1, 2)
@@ -153,15 +141,11 @@ def mass_on(
 ) -> Tensor:
     """Return how much of one joint softmax over identity and text falls on a subject, (B, S, N).
 
-    Averaged over heads, values in [0, 1].
+    Averaged over heads, values in [0, 1]. The K keys come from `num_views` references, which
+    together weigh as much as one; `text_mask` is added to the logits of the text.
 
-    Args:
-        query: (B, heads, N, d).
-        key: Identity keys of each subject, (B, S, heads, K, d).
-        text_key: (B, heads, T, d).
-        text_mask: Added to the logits of the text, (B, heads, 1, T).
-        is_ours: 1 for text tokens that name the subject, (B, S, T).
-        num_views: How many references the K keys come from; together they weigh as much as one.
+    Shapes: query (B, heads, N, d), key (B, S, heads, K, d), text_key (B, heads, T, d), text_mask
+    (B, heads, 1, T), is_ours (B, S, T), 1 for text tokens that name the subject.
     """
     scale = query.shape[-1] ** -0.5
     ours = (query[:, None] @ key.transpose(-1, -2)).float() * scale  # (B, S, heads, N, K)

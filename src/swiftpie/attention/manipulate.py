@@ -97,12 +97,7 @@ class Shaping:
         object.__setattr__(self, "parts", MappingProxyType(dict(self.parts)))
 
     def at(self, step: int, *, like: Tensor) -> dict[str, Reshaping]:
-        """Return what attention does at `step`, by part of the U-Net.
-
-        Args:
-            step: Counted from 0.
-            like: Any (B,); gives rows, device and dtype.
-        """
+        """Return what attention does at `step`, from 0, by part of the U-Net; `like` is (B,)."""
         if self.steps is not None and step not in self.steps:
             return {}
         share = torch.full_like(like, self.share) if self.share < 1 else None
@@ -134,12 +129,8 @@ def attend_reshaped(
 ) -> Tensor:
     """Return attention to S subjects through reshaped maps, (B, S, heads, N, d) in float32.
 
-    Args:
-        query: (B, heads, N, d).
-        key: (B, S, heads, K, d).
-        value: (B, S, heads, K, d).
-        reshaping: How.
-        num_views: R; the K tokens are those of R references, one after the other.
+    Shapes: query (B, heads, N, d), key and value (B, S, heads, K, d). The K tokens are those of
+    `num_views` references, one after the other.
     """
     logits = query[:, None].float() @ key.float().transpose(-1, -2) * query.shape[-1] ** -0.5
     softmax = logits.softmax(dim=-1)
@@ -166,12 +157,7 @@ def stabilise(changed: Tensor, original: Tensor, share: Tensor) -> Tensor:
     """Mix `changed` with itself at mean and deviation of `original`, both over the last axis.
 
     From arXiv:1703.06868, Eq. 8, in the mix of arXiv:2505.21144. A single value has no deviation
-    and stays as it is.
-
-    Args:
-        changed: (B, S, heads, N, n).
-        original: The same shape.
-        share: Of `changed` itself in the mix, (B, 1, 1, 1, 1) in [0, 1].
+    and stays as it is. Shapes: maps (B, S, heads, N, n), share (B, 1, 1, 1, 1) in [0, 1].
     """
     if changed.shape[-1] == 1:
         return changed
@@ -184,11 +170,8 @@ def stabilise(changed: Tensor, original: Tensor, share: Tensor) -> Tensor:
 def quantile(weights: Tensor, level: Tensor) -> Tensor:
     """Return a quantile over queries, (B, S, heads, 1, K), between values as NumPy has it.
 
-    Unlike `torch.quantile` it takes one level a row and maps of any size.
-
-    Args:
-        weights: (B, S, heads, N, K).
-        level: In [0, 1], (B, 1, 1, 1, 1).
+    Unlike `torch.quantile` it takes one level a row, (B, 1, 1, 1, 1) in [0, 1], and maps of any
+    size, (B, S, heads, N, K).
     """
     ordered = weights.sort(dim=QUERIES).values
     last = weights.shape[QUERIES] - 1

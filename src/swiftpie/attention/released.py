@@ -77,7 +77,9 @@ def _controlled(
 ) -> tuple[Tensor, Tensor]:
     """Return text and image attention (2B, N, D) after rescaling the second half of the rows."""
     half = len(text) // 2
-    mask = _nearest(condition.mask[half:], text.shape[1])
+    mask = condition.mask[half:]  # to the layer without averaging, as released
+    grid = token_grid(text.shape[1], mask.shape[2], mask.shape[3])
+    mask = F.interpolate(mask, size=grid, mode="nearest").flatten(2).transpose(1, 2)
     inside = condition.identity_scale[half:, :, None]
     outside = condition.identity_background_scale[half:, :, None]
     strength = condition.text_scale[half:, None, None]
@@ -85,9 +87,3 @@ def _controlled(
     edited = inside * mask * uniform + outside * (1 - mask) * image[:half]
     scaled = torch.where(strength == 0, 1.0, strength) * text[half:]
     return torch.cat([text[:half], scaled]), torch.cat([image[:half], edited])
-
-
-def _nearest(mask: Tensor, num_tokens: int) -> Tensor:
-    """Return `mask` (B, 1, h, w) at a layer as (B, N, 1), without averaging, as released."""
-    grid = token_grid(num_tokens, mask.shape[2], mask.shape[3])
-    return F.interpolate(mask, size=grid, mode="nearest").flatten(2).transpose(1, 2)

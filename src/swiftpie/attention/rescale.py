@@ -17,12 +17,8 @@ SEPARATION = 0.1  # temperature of the softmax that divides a place between subj
 def region_scale(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
     """Return `inside * mask + outside * (1 - mask)` with a last axis of 1.
 
-    From arXiv:2605.01510, mask-guided rescaling. Equal scales give exactly that scale.
-
-    Args:
-        inside: (...,).
-        outside: (...,).
-        mask: (..., N) in [0, 1].
+    From arXiv:2605.01510, mask-guided rescaling. Equal scales give exactly that scale. Shapes:
+    scales (...,), mask (..., N) in [0, 1].
     """
     return torch.lerp(outside[..., None], inside[..., None], mask).unsqueeze(-1)
 

@@ -52,16 +52,10 @@ class SemanticAttention(nn.Module):
         is_active: bool = True,
         mask_role: MaskRole = MaskRole.NONE,
     ) -> None:
-        """Build the projections.
+        """Build the projections of the layer at module path `name`.
 
-        Args:
-            name: Module path of the attention layer.
-            inner_width: Width of the layer's keys and values.
-            token_width: Width of an identity token.
-            is_active: Whether the identity is injected here; adapters carry weights for every
-                layer, but not every layer helps at one step.
-            mask_role: Whether this layer notes where identity attracts attention, and whether it
-                is the last that does.
+        The identity is injected where `is_active`: adapters carry weights for every layer, but not
+        every layer helps at one step.
         """
         super().__init__()
         self.name = name
@@ -89,12 +83,11 @@ class SemanticAttention(nn.Module):
         text = merge_heads(attend(query, key, value, text_mask))
         masks = layer_masks(condition, query.shape[2], notes)
         everyone = sum_of_subjects(masks)
-        result = (
-            region_scale(condition.text_scale, condition.text_background_scale, everyone) * text
-        )
-        identity_key = self.identity_keys(condition, attn.heads)
+        scale = region_scale(condition.text_scale, condition.text_background_scale, everyone)
+        result = scale * text
+        identity_key = _fold_heads(self.to_k_ip(condition.identity_tokens), attn.heads)
         if self.is_active:
-            result = result + self.identities(query, identity_key, masks, condition, notes)
+            result = result + self._identities(query, identity_key, masks, condition, notes)
             result = cap_energy(result, text, condition.energy_cap)
         if self.mask_role is not MaskRole.NONE:
             mass = mass_on(
@@ -108,34 +101,21 @@ class SemanticAttention(nn.Module):
             grid = token_grid(query.shape[2], *condition.mask.shape[-2:])
             notes[MAP_PREFIX + self.name] = mass.unflatten(2, grid)
         if self.mask_role is MaskRole.LAST:
-            found = masks_from_maps(notes)
             # At the grid of given masks, so that both reach all later layers in the same way.
             size = (condition.mask.shape[2], condition.mask.shape[3])
-            notes[INLINE_MASK] = resize_mask(found, size)
+            notes[INLINE_MASK] = resize_mask(masks_from_maps(notes), size)
         output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
 
-    def identity_keys(self, condition: AttentionCondition, heads: int) -> Tensor:
-        """Return the keys of all identity tokens, (B, S, heads, K, d)."""
-        return _fold_heads(self.to_k_ip(condition.identity_tokens), heads)
-
-    def identities(
+    def _identities(
         self,
-        query: Tensor,
-        key: Tensor,
-        masks: Tensor,
+        query: Tensor,  # (B, heads, N, d)
+        key: Tensor,  # (B, S, heads, K, d)
+        masks: Tensor,  # share of each subject in each token, (B, S, N)
         condition: AttentionCondition,
         notes: Notes,
     ) -> Tensor:
-        """Return attention to the subjects, rescaled by region and summed, (B, N, D).
-
-        Args:
-            query: (B, heads, N, d).
-            key: Of `identity_keys`.
-            masks: Share of each subject in each token, (B, S, N).
-            condition: The subjects.
-            notes: Of this call.
-        """
+        """Return attention to the subjects, rescaled by region and summed, (B, N, D)."""
         heads, subjects = query.shape[1], masks.shape[1]
         value = _fold_heads(self.to_v_ip(condition.identity_tokens), heads)
         reshaping = condition.reshaping.get(self.name.partition(".")[0])

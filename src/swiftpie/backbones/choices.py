@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, get_args
 
+from swiftpie.config import Option
 from swiftpie.errors import ConfigError
-from swiftpie.options import Option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,24 +1,61 @@
-"""`swiftpie presets`, `engine` and `doctor`: what is installed and what it can do."""
+"""`swiftpie presets`, `engine`, `licenses` and `doctor`: what there is, and on which terms."""
 
 import os
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from swiftpie import __version__
+from swiftpie.backbones import licences
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.licences import Terms
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.cli.console import examples, print_json, write_table
-from swiftpie.cli.licences import ANSWERS
-from swiftpie.cli.options import AsJson, CommercialOnly
+from swiftpie.cli.options import AsJson, CommercialOnly, Fields, with_fields
 from swiftpie.engine.transform import TRANSFORMS
-from swiftpie.errors import CapabilityError
+from swiftpie.errors import CapabilityError, ConfigError
+from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+FACTS = (  # of a preset, in the order that they are told
+    *("name", "summary", "licence", "is_commercial", "family", "image_size_px", "steps"),
+    *("timesteps", "prediction_type", "noise_scale", "renoise", "capabilities", "defaults"),
+    *("source", "repository", "file", "kind", "base", "needs_pickle"),
+)
 
+ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
+
+RENDERED = ("evaluate stickers", "evaluate pairs", "evaluate ablations", "evaluate grid")
+COMMANDS = (
+    *("personalize", "identity", "cutout", "demo", "edit"),
+    *RENDERED,
+    *("evaluate photos", "evaluate edits", "evaluate pie", "evaluate fastface", "face", "train"),
+)
+"""The commands that load something."""
+
+
+class Chosen(NamedTuple):
+    """What options would choose; None is what the command takes by itself."""
+
+    preset: str | None = None
+    adapter: Path | None = None
+    encoder: str | None = None
+    judge: str | None = None
+
+
+What = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[COMMAND or PRESET]",
+        help="A command such as face or evaluate fastface, a preset, or a face encoder; by "
+        "default all.",
+        show_default=False,
+    ),
+]
 app = typer.Typer()
 presets_app = typer.Typer(name="presets")
 app.add_typer(presets_app)
@@ -82,9 +119,7 @@ def engine(*, as_json: AsJson = False) -> None:
     facts = [
         {
             "name": name,
-            "summary": one.summary,
-            "is_installed": one.is_installed,
-            "extra": one.extra,
+            **{fact: getattr(one, fact) for fact in ("summary", "is_installed", "extra")},
         }
         for name, one in TRANSFORMS.all().items()
     ]
@@ -111,12 +146,81 @@ def doctor(*, as_json: AsJson = False) -> None:
     write_table(rows)
 
 
-def _check_commercial(preset: Preset) -> None:
-    """Let only presets pass whose licence allows commercial use to everyone.
+@app.command(
+    epilog=examples(
+        "swiftpie licenses",
+        "swiftpie licenses sdxl-turbo --json",
+        "swiftpie licenses face --preset sdxl-lightning-4 --encoder insightface "
+        "--adapter ip-adapter-faceid_sdxl.bin --judge opencv",
+    )
+)
+@with_fields
+def licenses(
+    *,
+    what: What = None,
+    networks: Annotated[dict[str, Any], Fields(LoadOptions, ("preset", "adapter"))],
+    recognisers: Annotated[dict[str, Any], Fields(FaceSettings, ("encoder", "judge"))],
+    commercial_only: CommercialOnly = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the licence of everything that a command would load.
+
+    Licences are given as the publishers state them; read them before you rely on them. Your
+    photographs, and the people in them, have rights of their own.
+    """
+    found = terms_of(" ".join(what or []), Chosen(**networks, **recognisers))
+    shown = [one for one in found if one.is_commercial or not commercial_only]
+    if as_json:
+        print_json([one._asdict() for one in shown])
+        return
+    rows = [(one.part, one.name, one.licence, ANSWERS[one.is_commercial]) for one in shown]
+    write_table(rows, headings=("part", "name", "licence", "commercial"))
+
+
+def terms_of(what: str, chosen: Chosen) -> list[Terms]:
+    """Return what the command, preset or face encoder `what` would load; all there is for "".
 
     Raises:
-        CapabilityError: It does not, or under conditions.
+        ConfigError: There is no such thing.
     """
+    if not what:
+        return licences.everything()
+    if what in COMMANDS:
+        return _command_terms(what, chosen)
+    if what in PRESETS.names():
+        return licences.preset_terms(what)
+    if what in FACE_ENCODERS.names():
+        return licences.encoder_terms(what, part="face encoder")
+    raise ConfigError(
+        f"{what!r} is no command that loads something, no preset and no face encoder. Commands are "
+        f"{', '.join(COMMANDS)}. See `swiftpie presets` for presets."
+    )
+
+
+def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
+    found = licences.preset_terms(chosen.preset or "mini")
+    uses_faces = command in {"face", "evaluate fastface"}
+    if uses_faces and chosen.preset is None:
+        found = [Terms("preset", "of your choice", "give it with --preset", None)]
+    if uses_faces or chosen.adapter is not None:
+        found += [licences.adapter_terms(chosen.adapter), licences.IMAGE_ENCODER]
+    if uses_faces:
+        found += licences.encoder_terms(chosen.encoder or "opencv", part="face encoder")
+        found += licences.encoder_terms(chosen.judge, part="judge") if chosen.judge else []
+        found.append(licences.YOUR_PHOTOS)
+    match command:
+        case "evaluate fastface":
+            found += [licences.CLIP, licences.AESTHETIC]
+        case "evaluate pie":
+            found += [licences.CLIP, licences.DINO, licences.LPIPS, licences.PIE]
+        case "evaluate edits":
+            found += [licences.OWN_JUDGES, licences.SPRITES, licences.LPIPS]
+        case "evaluate photos" | "train":
+            found += [licences.OWN_JUDGES, licences.SPRITES]
+    return found + ([licences.OWN_JUDGES, licences.SPRITES] if command in RENDERED else [])
+
+
+def _check_commercial(preset: Preset) -> None:
     if preset.is_commercial:
         return
     reason = "depends on who you are" if preset.is_commercial is None else "is not allowed"
@@ -127,26 +231,12 @@ def _check_commercial(preset: Preset) -> None:
 
 
 def _facts(preset: Preset) -> dict[str, object]:
-    return {
-        "name": preset.name,
-        "summary": preset.summary,
-        "licence": preset.licence,
-        "is_commercial": preset.is_commercial,
-        "family": preset.family,
-        "image_size_px": preset.image_size_px,
+    return {name: getattr(preset, name, None) for name in FACTS} | {
         "steps": len(preset.timesteps),
         "timesteps": list(preset.timesteps),
-        "prediction_type": preset.prediction_type,
-        "noise_scale": preset.noise_scale,
-        "renoise": preset.renoise,
         "capabilities": _capabilities(preset),
         "defaults": dict(preset.defaults),
-        "source": preset.source,
-        "repository": preset.repository,
-        "file": preset.file,
         "kind": preset.kind.value,
-        "base": preset.base,
-        "needs_pickle": preset.needs_pickle,
     }
 
 
@@ -185,13 +275,14 @@ def _state() -> dict[str, object]:
     from swiftpie.data.archive import default_pack
 
     pack = default_pack()
+    cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     return {
         "swiftpie": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "threads": torch.get_num_threads(),
-        "devices": _devices(),
+        "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
         "free_memory_gib": _free_memory_gib(),
         "weights": {name: preset.source for name, preset in PRESETS.all().items()},
         "package_folder": str(Path(__file__).parents[1]),
@@ -199,13 +290,6 @@ def _state() -> dict[str, object]:
         "sticker_pack_exists": pack.is_file(),
         "offline": {name: os.environ.get(name, "not set") for name in OFFLINE_VARIABLES},
     }
-
-
-def _devices() -> list[str]:
-    import torch
-
-    cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
-    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def _free_memory_gib() -> float | None:

@@ -1,7 +1,6 @@
 """`swiftpie demo`: the first pictures, from what the package brings along."""
 
 import statistics
-from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -13,14 +12,18 @@ from swiftpie.cli.console import examples, print_json, say
 from swiftpie.cli.options import AsJson, Force, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from PIL import Image
 
+    from swiftpie.engine.session import Session
     from swiftpie.masks import Box
     from swiftpie.types import GenerationResult
 
 PRESET = "mini"
 CELL_PX = 192
 SHEET_COLUMNS = ("the subject", "one step", "one step") * 2
+TOLD = ("prompt", "seed", "subject")  # of a scene, in JSON
 
 app = typer.Typer()
 
@@ -49,14 +52,6 @@ SCENES = (  # two for each subject, none of which training has shown
 )
 
 
-class Drawn(NamedTuple):
-    """All pictures of the demo and what making them took."""
-
-    references: "Mapping[str, Image.Image]"  # by source
-    results: "Sequence[GenerationResult]"  # one a scene
-    load_ms: float
-
-
 @app.command(
     epilog=examples("swiftpie demo", "swiftpie demo --out pictures --force", "swiftpie demo --json")
 )
@@ -69,7 +64,9 @@ def demo(
     force: Force = False,
 ) -> None:
     """Put four subjects into eight scenes, with the model inside the package and no network."""
-    from swiftpie.images import check_image_target, contact_sheet, save_image
+    import torch
+
+    from swiftpie.images import check_image_target, contact_sheet, load_image, save_image
 
     out.mkdir(parents=True, exist_ok=True)
     sheet = out / "demo.png"
@@ -77,84 +74,49 @@ def demo(
     for path in [sheet, *paths]:
         check_image_target(path, force=force)
     say("loading the model")
-    drawn = _draw()
-    common = {"preset": PRESET, "swiftpie": __version__}
-    for path, scene, result in zip(paths, SCENES, drawn.results, strict=True):
-        facts = {**common, "prompt": scene.prompt, "seed": str(scene.seed)}
-        save_image(result.images[0], path, metadata=facts, force=force)
-    picture = contact_sheet(_rows(drawn), cell_px=CELL_PX, captions=SHEET_COLUMNS)
-    save_image(picture, sheet, metadata=common, force=force)
-    medians = _medians([result.timings_ms for result in drawn.results])
-    _tell(sheet, medians, drawn.load_ms)
-    if as_json:
-        print_json(_facts(sheet, paths, medians=medians, load_ms=drawn.load_ms))
-
-
-def _draw() -> Drawn:
-    """Encode every subject once and draw every scene, after one call that does not count."""
-    from swiftpie.images import load_image
-
     session, load_ms = open_session(PRESET)
     with as_file(files("swiftpie") / "assets") as assets:
         references = {scene.source: load_image(assets / scene.source) for scene in SCENES}
-    identities = {name: session.encode_identity(image) for name, image in references.items()}
-    session.personalize(identities[SCENES[0].source], SCENES[0].prompt)  # warms up
-    results = [
-        session.personalize(identities[scene.source], scene.prompt, seed=scene.seed, box=scene.box)
-        for scene in SCENES
-    ]
-    return Drawn(references, results, load_ms)
+    results = _draw(session, references)
 
+    common = {"preset": PRESET, "swiftpie": __version__}
+    for path, scene, result in zip(paths, SCENES, results, strict=True):
+        facts = {**common, "prompt": scene.prompt, "seed": str(scene.seed)}
+        save_image(result.images[0], path, metadata=facts, force=force)
+    pictures = [result.images[0] for result in results]
+    pairs = zip(SCENES[::2], pictures[::2], pictures[1::2], strict=True)
+    cells = [one for scene, *two in pairs for one in (references[scene.source], *two)]
+    rows = [cells[i : i + len(SHEET_COLUMNS)] for i in range(0, len(cells), len(SHEET_COLUMNS))]
+    picture = contact_sheet(rows, cell_px=CELL_PX, captions=SHEET_COLUMNS)
+    save_image(picture, sheet, metadata=common, force=force)
 
-def _rows(drawn: Drawn) -> "list[list[Image.Image]]":
-    """Return the cells of the sheet: each subject, then the pictures of it, two subjects a row."""
-    cells = []
-    previous = ""
-    for scene, result in zip(SCENES, drawn.results, strict=True):
-        if scene.source != previous:
-            cells.append(drawn.references[scene.source])
-            previous = scene.source
-        cells.append(result.images[0])
-    width = len(SHEET_COLUMNS)
-    return [cells[i : i + width] for i in range(0, len(cells), width)]
-
-
-def _medians(timings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {
-        stage: round(statistics.median(one[stage] for one in timings), 2) for stage in timings[0]
+    stages = results[0].timings_ms
+    medians = {
+        one: round(statistics.median(result.timings_ms[one] for result in results), 2)
+        for one in stages
     }
-
-
-def _tell(sheet: Path, medians: Mapping[str, float], load_ms: float) -> None:
-    import torch
-
+    threads = torch.get_num_threads()
     say(f"loading took {load_ms:.0f} ms; each picture then took {medians['total']:.0f} ms")
     say(
         f"(the one denoising step {medians['denoise']:.0f} ms of it; "
-        f"medians of {len(SCENES)} pictures on {torch.get_num_threads()} CPU threads)"
+        f"medians of {len(SCENES)} pictures on {threads} CPU threads)"
     )
     say(f"the picture is {sheet}")
-
-
-def _facts(
-    sheet: Path, paths: Sequence[Path], *, medians: Mapping[str, float], load_ms: float
-) -> dict[str, object]:
-    import torch
-
-    return {
-        "picture": str(sheet),
-        "pictures": [
-            {
-                "path": str(path),
-                "prompt": scene.prompt,
-                "seed": scene.seed,
-                "subject": scene.subject,
-            }
+    if as_json:
+        told = [
+            {"path": str(path)} | {name: getattr(scene, name) for name in TOLD}
             for path, scene in zip(paths, SCENES, strict=True)
-        ],
-        "load_ms": round(load_ms, 1),
-        "timings_ms": dict(medians),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "preset": PRESET,
-    }
+        ]
+        machine = {"threads": threads, "torch": torch.__version__, "preset": PRESET}
+        timings = {"load_ms": round(load_ms, 1), "timings_ms": medians}
+        print_json({"picture": str(sheet), "pictures": told, **timings, **machine})
+
+
+def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":
+    """Encode every subject once and draw every scene, after one call that does not count."""
+    identities = {name: session.encode_identity(image) for name, image in references.items()}
+    session.personalize(identities[SCENES[0].source], SCENES[0].prompt)  # warms up
+    return [
+        session.personalize(identities[scene.source], scene.prompt, seed=scene.seed, box=scene.box)
+        for scene in SCENES
+    ]

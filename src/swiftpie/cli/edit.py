@@ -35,8 +35,8 @@ from swiftpie.cli.options import (
     read_subjects,
     with_fields,
 )
+from swiftpie.config import MaskRule
 from swiftpie.errors import ConfigError
-from swiftpie.options import MaskRule
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 
 if TYPE_CHECKING:
@@ -212,12 +212,6 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
 
 
 def _place(mask: str | None, box: str | None) -> "str | Box | None":
-    """Return where to edit, if that is said.
-
-    Raises:
-        ConfigError: It is said twice.
-        ImageError: The mask is no picture.
-    """
     from swiftpie.files import open_image
     from swiftpie.masks import parse_box
 
@@ -232,11 +226,6 @@ def _place(mask: str | None, box: str | None) -> "str | Box | None":
 
 
 def _plan(output: OutputOptions, save_region: Path | None, strip: Path | None) -> Target:
-    """Return where the picture and its region go, after a check of every file.
-
-    Raises:
-        ConfigError: One place would have to hold two things.
-    """
     from swiftpie.images import check_image_target
 
     (target,) = plan_outputs(output, masks=save_region, flag="--save-region")

@@ -14,8 +14,8 @@ from swiftpie import __version__
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli.console import say
 from swiftpie.cli.options import Fields, open_session
+from swiftpie.config import Option
 from swiftpie.errors import ConfigError
-from swiftpie.options import Option
 
 if TYPE_CHECKING:
     from PIL import Image

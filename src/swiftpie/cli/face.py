@@ -1,7 +1,7 @@
 """`swiftpie face`: a photograph of a person and a sentence to new pictures."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
     from swiftpie.engine.session import Session
     from swiftpie.faces.choose import ChosenFace
-    from swiftpie.faces.face import FaceEncoder
-    from swiftpie.faces.likeness import FaceEncoders
+    from swiftpie.faces.face import FaceEncoder, FaceEncoders
 
 NO_JUDGE = (
     "No identity score: it takes a second face encoder, one that the generator did not use, and "
@@ -87,13 +86,6 @@ SidePx = Annotated[
 app = typer.Typer()
 
 
-class Scores(NamedTuple):
-    """What the judge said."""
-
-    judge: str | None  # None where there is none
-    identity: list[float | None]  # cosine for each picture, None without a face
-
-
 @app.command(
     help="Draw the person of a photograph into the scene that PROMPT describes.\n\n"
     "The face is found, turned upright and described by an encoder whose files you bring (see "
@@ -123,13 +115,17 @@ def face(
     loading: Annotated[LoadOptions, Fields(LoadOptions, LOADED, required=("preset",))],
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
+    from swiftpie.faces.choose import choose_face, find_faces
     from swiftpie.files import load_image
     from swiftpie.noise import seeds_from
 
     targets = plan_outputs(output, count=num_images)
     first_seed = seeds_from(seed, num_images)[0]
     encoders = open_face_encoders(recognisers)
-    chosen = choose(encoders.encoder, load_image(read_picture(photo)), number, name=photo)
+    found = find_faces(encoders.encoder, load_image(read_picture(photo)))
+    chosen = choose_face(found, number=number, name=photo)
+    for note in chosen.notes:
+        say(f"{photo}: {note}")
 
     session = open_session(**loading).session
     warn_of_strange_vectors(session, encoders.encoder)
@@ -148,10 +144,11 @@ def face(
     origin = origin_of(preset.name, strengths, prompt=prompt, **words)
     write_outputs(result, targets, metadata=origin, force=output.force)
 
-    scores = score(encoders.judge, chosen, result.images)
-    rows = list(zip(targets, result.seeds, scores.identity, strict=True))
+    scores = _scores(encoders.judge, chosen, result.images)
+    judge = None if encoders.judge is None else encoders.judge.name
+    rows = list(zip(targets, result.seeds, scores, strict=True))
     for target, one, identity in rows:
-        tell_written(target, one, more=_spell(scores.judge, identity))
+        tell_written(target, one, more=_spell(judge, identity))
     say(CONSENT)
     if output.as_json:
         box = {edge: round(value, 1) for edge, value in chosen.face.box._asdict().items()}
@@ -160,31 +157,19 @@ def face(
             [{"path": to.picture, "seed": one, "identity": identity} for to, one, identity in rows],
             result.timings_ms,
             face={**where, "score": round(chosen.face.score, 4), "box": box},
-            judge=scores.judge,
+            judge=judge,
             notes=list(chosen.notes),
         )
 
 
 def open_face_encoders(settings: FaceSettings) -> "FaceEncoders":
     """Open the encoder and the judge, and tell if there is none."""
-    from swiftpie.faces.likeness import open_encoders
+    from swiftpie.faces.face import open_encoders
 
     encoders = open_encoders(settings)
     if encoders.judge is None:
         say(NO_JUDGE)
     return encoders
-
-
-def choose(
-    encoder: "FaceEncoder", image: "Image.Image", number: int | None, *, name: str
-) -> "ChosenFace":
-    """Return the face that is meant, and tell what there is to know about it."""
-    from swiftpie.faces.choose import choose_face, find_faces
-
-    chosen = choose_face(find_faces(encoder, image), number=number, name=name)
-    for note in chosen.notes:
-        say(f"{name}: {note}")
-    return chosen
 
 
 def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
@@ -200,18 +185,18 @@ def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
         )
 
 
-def score(
+def _scores(
     judge: "FaceEncoder | None", chosen: "ChosenFace", images: "Sequence[Image.Image]"
-) -> Scores:
-    """Return how alike each picture and the photograph are to the judge."""
-    from swiftpie.faces.likeness import likenesses, see_again
+) -> list[float | None]:
+    """Return how alike each picture and the photograph are to the judge, -1 to 1, if they are."""
+    from swiftpie.faces.choose import likenesses, see_again
 
     if judge is None:
-        return Scores(None, [None] * len(images))
+        return [None] * len(images)
     reference = see_again(judge, chosen)
     if reference is None:
         say(f"No identity score: the judge {judge.name!r} sees no face in that place.")
-    return Scores(judge.name, likenesses(judge, reference, images))
+    return likenesses(judge, reference, images)
 
 
 def _spell(judge: str | None, identity: float | None) -> str:

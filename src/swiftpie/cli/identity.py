@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli.console import examples, print_json, say, write_table
 from swiftpie.cli.options import (
     AsJson,
@@ -71,16 +72,21 @@ def inspect(
     from swiftpie.pipelines.identity import read_identity_header
 
     header = read_identity_header(file)
+    preset = header["preset"]
+    is_readable = (  # by the installed networks, if they are those that wrote the file
+        preset in PRESETS.names()
+        and open_session(preset).session.components.fingerprint == header["fingerprint"]
+    )
     with safe_open(str(file), framework="pt") as stored:
         references = stored.get_slice("pixels").get_shape()[0]
         tokens = stored.get_slice("tokens").get_shape()[1]
     facts = {
         "format": header["format"],
-        "preset": header["preset"],
+        "preset": preset,
         "references": references,
         "tokens": tokens,
         "size_kib": round(file.stat().st_size / 1024, 1),
-        "is_readable": _is_readable(header["preset"], header["fingerprint"]),
+        "is_readable": is_readable,
     }
     if as_json:
         print_json(facts)
@@ -104,7 +110,6 @@ def cutout(
     force: Force = False,
 ) -> None:
     """Show what the encoders will see of a picture: the subject alone, centred, on grey."""
-    from swiftpie.backbones.preset import PRESETS
     from swiftpie.images import check_image_target, load_image, save_image, to_pil
     from swiftpie.masks import load_mask
     from swiftpie.pipelines.identity import canonical_frame
@@ -117,12 +122,3 @@ def cutout(
     pixels, _ = canonical_frame(picture, mask, size_px)
     save_image(to_pil(pixels)[0], out, metadata=None, force=force)
     say(f"wrote {out} ({size_px}x{size_px} px)")
-
-
-def _is_readable(preset: str, fingerprint: str) -> bool:
-    """Whether the installed networks of `preset` are those that wrote the file."""
-    from swiftpie.backbones.preset import PRESETS
-
-    if preset not in PRESETS.names():
-        return False
-    return open_session(preset).session.components.fingerprint == fingerprint

@@ -19,7 +19,6 @@ from swiftpie.cli import (
     evaluate,
     face,
     identity,
-    licences,
     personalize,
     train,
 )
@@ -76,7 +75,7 @@ class GuardedGroup(TyperGroup):
 app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for module in (demo, personalize, edit, face, identity, data, train, about, licences):
+for module in (demo, personalize, edit, face, identity, data, train, about):
     app.add_typer(module.app)
 app.add_typer(evaluate.app, name="evaluate")
 

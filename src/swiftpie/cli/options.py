@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack, get_origin
 import typer
 
 from swiftpie.backbones.choices import Choices, LoadOptions
+from swiftpie.config import Option
 from swiftpie.errors import ConfigError
-from swiftpie.options import Option
 from swiftpie.pipelines.settings import Scales
 
 if TYPE_CHECKING:
@@ -171,13 +171,6 @@ NumImages = Annotated[
 ]
 
 
-class SubjectPath(NamedTuple):
-    """One SUBJECT argument, taken apart."""
-
-    picture: str
-    mask: str | None
-
-
 class SubjectPictures(NamedTuple):
     """A picture that can be read and its mask; an identity file is a `Path`."""
 
@@ -227,16 +220,16 @@ def check_device(name: str) -> None:
         ) from error
 
 
-def split_subject(text: str) -> SubjectPath:
+def split_subject(text: str) -> tuple[str, str | None]:
     """Take PICTURE:MASK apart; a name that exists as a whole is a picture, colons and all."""
     if text == STREAM or _is_file(text):
-        return SubjectPath(text, None)
+        return (text, None)
     places = [place for place, letter in enumerate(text) if letter == ":"]
     for place in reversed(places):
         picture, mask = text[:place], text[place + 1 :]
         if mask and (picture == STREAM or _is_file(picture)):
-            return SubjectPath(picture, mask)
-    return SubjectPath(text, None)
+            return (picture, mask)
+    return (text, None)
 
 
 def read_subjects(texts: list[str]) -> list[SubjectPictures]:
@@ -249,18 +242,16 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
     from swiftpie.pipelines.identity import is_identity_file
 
     paths = [split_subject(text) for text in texts]
-    if any(is_identity_file(path.picture) for path in paths):
-        if len(paths) > 1 or paths[0].mask is not None:
+    if any(is_identity_file(picture) for picture, _ in paths):
+        if len(paths) > 1 or paths[0][1] is not None:
             raise ConfigError(
                 "An identity file came with other pictures or a mask. It already is a whole "
                 "subject. Give it alone, or encode all pictures again."
             )
-        return [SubjectPictures(Path(paths[0].picture), None)]
+        return [SubjectPictures(Path(paths[0][0]), None)]
     return [
-        SubjectPictures(
-            read_picture(path.picture), None if path.mask is None else read_picture(path.mask)
-        )
-        for path in paths
+        SubjectPictures(read_picture(picture), None if mask is None else read_picture(mask))
+        for picture, mask in paths
     ]
 
 

@@ -147,11 +147,6 @@ def personalize(
 
 
 def _parse_size(text: str | None) -> Size | None:
-    """Read --size as height and width.
-
-    Raises:
-        ConfigError: It is no size.
-    """
     if text is None:
         return None
     width, _, height = text.lower().partition("x")
@@ -163,11 +158,6 @@ def _parse_size(text: str | None) -> Size | None:
 
 
 def _parse_boxes(boxes: list[str], count: int, mask: str) -> "list[Box | None]":
-    """Read every --box, one for each of `count` subjects.
-
-    Raises:
-        ConfigError: There are more boxes than subjects, or too few for --mask box.
-    """
     from swiftpie.masks import parse_box
 
     if mask == "box" and not boxes:
@@ -184,11 +174,6 @@ def _parse_boxes(boxes: list[str], count: int, mask: str) -> "list[Box | None]":
 
 
 def _read_mask(mask: str, size: Size, *, count: int) -> "tuple[MaskSource, Tensor | None]":
-    """Return what --mask names: a way to find the regions, or a picture file of one.
-
-    Raises:
-        ConfigError: One file came with several subjects.
-    """
     from swiftpie.masks import load_mask
 
     if mask in {source.value for source in MaskSource}:

@@ -117,11 +117,6 @@ def _recipes() -> dict[str, "Callable[[], TrainConfig]"]:
 def _configure(
     recipes: "dict[str, Callable[[], TrainConfig]]", name: str, overrides: list[str]
 ) -> "TrainConfig":
-    """Return the settings of a recipe with `overrides`.
-
-    Raises:
-        ConfigError: There is no such recipe, or an override does not fit.
-    """
     from swiftpie.config import override
 
     key = name.replace("_", "-")

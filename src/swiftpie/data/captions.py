@@ -65,8 +65,7 @@ def draw_caption(
     synonyms: tuple[str, ...] = (),
 ) -> str:
     """Describe a picture in one of many ways; every attribute is always said."""
-    prefixes = _GREY_PREFIXES if attributes.is_black_and_white else _PREFIXES
-    prefix = random.choice(prefixes)
+    prefix = random.choice(_GREY_PREFIXES if attributes.is_black_and_white else _PREFIXES)
     size = random.choice(_SIZE_WORDS[attributes.size])
     noun = f"{size} {_draw_noun(random, name, synonyms)}".strip()
     article = "the" if random.random() < _THE_SHARE else _article(noun)

@@ -80,10 +80,8 @@ def decode_object(data: bytes) -> dict[str, str]:
         found = json.loads(data[:MAX_TEXT_BYTES])
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict):
-        return {}
-    texts = {name: value for name, value in found.items() if isinstance(value, str)}
-    return {str(name): " ".join(value.split()) for name, value in texts.items()}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: " ".join(value.split()) for name, value in pairs if isinstance(value, str)}
 
 
 def list_folder(folder: Path) -> Listing:
@@ -109,7 +107,8 @@ def _entry(photo: Path, subject: str, folder: Path, captions: dict[Path, str]) -
     text = photo.with_suffix(".txt")
     caption = captions.get(photo, "")
     if text.is_file():
-        caption = decode_text(_head(text))
+        with text.open("rb") as file:
+            caption = decode_text(file.read(MAX_TEXT_BYTES))
     return Entry(
         name=photo.relative_to(folder).as_posix(),
         subject=subject,
@@ -141,11 +140,6 @@ def _read_captions(path: Path, captions: dict[Path, str], skipped: dict[str, str
                 captions[path.parent / row["file"]] = row["caption"]
             elif line.strip():
                 skipped[f"{path.name}:{number}"] = 'a line needs "file" and "caption"'
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_TEXT_BYTES)
 
 
 def list_shards(path: Path) -> Listing:

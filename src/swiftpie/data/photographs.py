@@ -51,13 +51,7 @@ class Photos:
     """A collection of photos by subject, decoded when asked for and kept in a bounded cache."""
 
     def __init__(self, listing: Listing, *, size_px: int, cache_mib: int, name: str) -> None:
-        """Take a listing.
-
-        Args:
-            listing: What there is.
-            size_px: Side S of tiles and frames.
-            cache_mib: Bound of what stays decoded.
-            name: How messages call the collection.
+        """Take a listing; S is `size_px`, and messages call the collection `name`.
 
         Raises:
             InputError: It is empty.
@@ -153,25 +147,17 @@ def open_photo(entry: Entry, size_px: int) -> Photo:
         mask = load_mask(bytes_of(entry.mask), image.size)
     else:
         mask = subject_mask(image)
-    alpha = alpha_of(image)
-    is_transparent = alpha is not None and float(alpha.min()) < 1
     return Photo(
         tile=_pack(*square_around(to_tensor(image), mask, size_px=size_px)),
         frame=_pack(*canonical_frame(image, mask, size_px)),
-        is_cut=entry.mask is None and not is_transparent,
+        is_cut=entry.mask is None and alpha_of(image) is None,
     )
 
 
 def square_around(pixels: Tensor, mask: Tensor, *, size_px: int) -> tuple[Tensor, Tensor]:
     """Cut the largest square of a photo, moved to show as much of its subject as it can.
 
-    Args:
-        pixels: Photo (1, 3, H, W) in [-1, 1].
-        mask: Its subject (1, 1, H, W).
-        size_px: Side S of the result.
-
-    Returns:
-        Pixels (1, 3, S, S) and mask (1, 1, S, S).
+    Photo (1, 3, H, W) and mask (1, 1, H, W) become (1, 3, S, S) and (1, 1, S, S), S = `size_px`.
     """
     height, width = pixels.shape[-2:]
     side = min(height, width)
@@ -230,9 +216,7 @@ def augment(
     pixels = jitter_colours(pixels, mask, amounts=settings.jitter * (2 * draws[3:6] - 1))
     if float(draws[6]) < settings.halo:
         radius = max(1, round(settings.halo_px * size[0] / 512))
-        region = grow(mask, radius)
-        pixels = torch.lerp(background, pixels, mask)
-        mask = region
+        pixels, mask = torch.lerp(background, pixels, mask), grow(mask, radius)
     return pixels * mask, mask
 
 
@@ -242,8 +226,7 @@ def jitter_colours(pixels: Tensor, mask: Tensor, *, amounts: Tensor) -> Tensor:
     mean = (pixels * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp_min(1)
     changed = (pixels - mean) * (1 + contrast) + mean + brightness
     grey = (changed * GREY.to(changed).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    changed = grey + (changed - grey) * (1 + saturation)
-    return changed.clamp(-1, 1)
+    return (grey + (changed - grey) * (1 + saturation)).clamp(-1, 1)
 
 
 class PhotoBatch(NamedTuple):
@@ -316,11 +299,6 @@ class PhotoViews(Dataset[PhotoBatch]):
     def _pick(
         self, subjects: Mapping[str, list[int]], generator: torch.Generator
     ) -> tuple[int, Photo]:
-        """Draw a photo that can be used.
-
-        Raises:
-            InputError: Too many draws hit broken photos.
-        """
         found = self._try(subjects, generator)
         if found is None:
             raise InputError(

@@ -36,12 +36,8 @@ def pose_subjects(tiles: Tensor, *, rotation: Tensor, flip: Tensor, hue: Tensor)
     """
     sprites = tiles.float() / 255 if tiles.dtype == torch.uint8 else tiles
     sprites = _turn_hue(sprites, hue)
-    probe = Layout(
-        centre=torch.full_like(rotation, 0.5).unsqueeze(1).repeat(1, 2),
-        scale=torch.full_like(rotation, _PROBE_SCALE),
-        rotation=rotation,
-        flip=flip,
-    )
+    middle = torch.full((len(rotation), 2), 0.5).to(rotation)
+    probe = Layout(middle, torch.full_like(rotation, _PROBE_SCALE), rotation=rotation, flip=flip)
     shadow = warp(sprites[:, 3:], to_affine(probe), (FRAME_PX, FRAME_PX))
     low, high = bounding_box(shadow)
     grow = 2 * SUBJECT_FILL / (high - low).amax(dim=1)
@@ -123,7 +119,10 @@ def place(
     margin = _MARGIN * scale / 2
     standing = _FLOOR + _FLOOR_RANGE * u[:, 1] - lowest_point(frames, layout)
     floating = margin + (1 - 2 * margin) * u[:, 1]
-    x = _across(u[:, 0], scale, margin=margin, attributes=attributes)
+    side = u.new_tensor([{"none": 0, "left": -1, "right": 1}[a.side] for a in attributes])
+    near_edge = 0.4 * scale + 0.1 * u[:, 0]
+    x = torch.where(side < 0, near_edge, 1 - near_edge)
+    x = torch.where(side == 0, margin + (1 - 2 * margin) * u[:, 0], x)
     y = torch.where(grounded, standing, floating)
     return layout._replace(centre=torch.stack([x, y], dim=1))
 
@@ -138,12 +137,3 @@ def place_hats(frames: Tensor, layout: Layout) -> Layout:
     return layout._replace(
         centre=layout.centre + layout.scale[:, None] * offset, scale=layout.scale * _HAT_SCALE
     )
-
-
-def _across(
-    u: Tensor, scale: Tensor, *, margin: Tensor, attributes: Sequence[Attributes]
-) -> Tensor:
-    side = u.new_tensor([{"none": 0, "left": -1, "right": 1}[a.side] for a in attributes])
-    near_edge = 0.4 * scale + 0.1 * u
-    free = margin + (1 - 2 * margin) * u
-    return torch.where(side == 0, free, torch.where(side < 0, near_edge, 1 - near_edge))

@@ -69,9 +69,7 @@ def render(
         sprite = draw_frames(companion.frames, companion.layout, size_px=size_px)
         behind, companion_mask = _stand(sprite, behind, companion, fields, scenes)
     subject = Placed(frames, layout)
-    sprite = _draw_subjects(
-        frames, attributes, layout=layout, accessories=accessories, side=size_px
-    )
+    sprite = _draw_subjects(subject, attributes, accessories, size_px=size_px)
     picture, mask = _stand(sprite, behind, subject, fields, scenes)
     if companion is None:
         colour, coverage = foregrounds(fields, scenes, layout=layout, base=_lowest(subject))
@@ -114,9 +112,8 @@ def _stand(
     sprite: Tensor, picture: Tensor, subject: Placed, fields: Fields, scenes: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Return the pictures with a lit `sprite` and its shadow, and its alpha (B, 1, R, R)."""
-    layout = subject.layout
-    lit = light(sprite, fields, scenes, layout=layout)
-    shadow = contact_shadow(fields, scenes, layout=layout, base=_lowest(subject))
+    lit = light(sprite, fields, scenes, layout=subject.layout)
+    shadow = contact_shadow(fields, scenes, layout=subject.layout, base=_lowest(subject))
     return paste(picture * (1 - shadow), lit), lit[:, 3:]
 
 
@@ -127,21 +124,16 @@ def _lowest(subject: Placed) -> Tensor:
 
 
 def _draw_subjects(
-    frames: Tensor,
-    attributes: Sequence[Attributes],
-    *,
-    layout: Layout,
-    accessories: Tensor,
-    side: int,
+    subject: Placed, attributes: Sequence[Attributes], accessories: Tensor, *, size_px: int
 ) -> Tensor:
-    sprite = draw_frames(frames, layout, size_px=side)
+    sprite = draw_frames(subject.frames, subject.layout, size_px=size_px)
     rows = [row for row, a in enumerate(attributes) if a.accessory != "none"]
     if not rows:
         return sprite
     kinds = [ACCESSORIES.index(attributes[row].accessory) for row in rows]
-    wearers = Layout(*(value[rows] for value in layout))
-    hats = draw_frames(accessories[kinds], place_hats(frames[rows], wearers), size_px=side)
-    sprite[rows] = paste(sprite[rows], hats)
+    wearers = Layout(*(value[rows] for value in subject.layout))
+    hats = place_hats(subject.frames[rows], wearers)
+    sprite[rows] = paste(sprite[rows], draw_frames(accessories[kinds], hats, size_px=size_px))
     return sprite
 
 

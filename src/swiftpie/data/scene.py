@@ -35,11 +35,9 @@ def over(picture: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
 def hsv(hue: Tensor, *, saturation: float | Tensor, value: float | Tensor) -> Tensor:
     """Turn hue (B, 1, H, W), in turns, into red, green and blue (B, 3, H, W) in [0, 1]."""
     sector = hue % 1 * 6
-    channels = []
-    for offset in (5, 3, 1):
-        k = (offset + sector) % 6
-        channels.append(value - value * saturation * torch.minimum(k, 4 - k).clamp(0, 1))
-    return torch.cat(channels, dim=1)
+    places = [(offset + sector) % 6 for offset in (5, 3, 1)]
+    chroma = torch.cat([torch.minimum(k, 4 - k).clamp(0, 1) for k in places], dim=1)
+    return value - value * saturation * chroma
 
 
 def grey(picture: Tensor) -> Tensor:
@@ -156,12 +154,7 @@ class Fields:
         return self.noise[:, 1 + which : 2 + which].mean(dim=2) * math.sqrt(SIDE)
 
     def _enlarge(self, field: Tensor, mode: str) -> Tensor:
-        return F.interpolate(
-            field,
-            size=(self.size_px, self.size_px),
-            mode=mode,
-            align_corners=False if mode == "bilinear" else None,
-        )
+        return F.interpolate(field, size=(self.size_px, self.size_px), mode=mode)
 
 
 def read_fields(noise: Tensor, *, size_px: int) -> Fields:

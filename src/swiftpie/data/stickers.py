@@ -9,12 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.data.captions import (
-    Attributes,
-    draw_attributes,
-    draw_caption,
-    draw_pair_caption,
-)
+from swiftpie.data.captions import Attributes, draw_attributes, draw_caption, draw_pair_caption
 from swiftpie.data.placing import place, pose_subjects
 from swiftpie.data.renderer import Placed, draw_frames, render
 from swiftpie.data.scene import mix, paste
@@ -95,7 +90,8 @@ class StickerWorld:
             pairs: Put the subject of the pictures before beside each, both placed freely.
         """
         random, generator = Random(seed), torch.Generator().manual_seed(seed)
-        chosen, count = self._choose(random, num_subjects), num_subjects * views
+        draw = random.sample if num_subjects <= len(self.pool) else random.choices
+        chosen, count = draw(self.pool, k=num_subjects), num_subjects * views
         scenes = _choose_scenes(random, count)
         attributes = tuple(draw_attributes(random) for _ in range(count))
         frames = self._pose(chosen, generator, augment=augment)
@@ -134,11 +130,6 @@ class StickerWorld:
             **rendering._asdict(),
         )
 
-    def _choose(self, random: Random, count: int) -> list[int]:
-        if count <= len(self.pool):
-            return random.sample(self.pool, count)
-        return random.choices(self.pool, k=count)
-
     def _pose(self, chosen: list[int], generator: torch.Generator, *, augment: bool) -> Tensor:
         number = torch.rand(len(chosen), 5, generator=generator).to(self.tiles.device)
         number = number if augment else torch.ones_like(number)
@@ -153,16 +144,11 @@ class StickerWorld:
     def _caption(
         self, random: Random, subject: int, other: int | None, scene: int, attributes: Attributes
     ) -> str:
+        name, synonyms = self.subjects.names[subject], self.subjects.synonyms[subject]
         if other is not None:
-            names = self.subjects.names[subject], self.subjects.names[other]
+            names = name, self.subjects.names[other]
             return draw_pair_caption(random, SCENES[scene], attributes, names=names)
-        return draw_caption(
-            random,
-            SCENES[scene],
-            attributes,
-            name=self.subjects.names[subject],
-            synonyms=self.subjects.synonyms[subject],
-        )
+        return draw_caption(random, SCENES[scene], attributes, name=name, synonyms=synonyms)
 
 
 def _beside(attributes: Attributes) -> Attributes:
@@ -208,12 +194,9 @@ def draw_references(
     """
     number = torch.rand(len(frames), 12, generator=generator).to(frames)
     signed = 2 * number - 1
-    layout = Layout(
-        centre=0.5 + _JITTER * signed[:, :2],
-        scale=1 + _JITTER * signed[:, 2],
-        rotation=torch.zeros_like(number[:, 0]),
-        flip=torch.zeros_like(number[:, 0]),
-    )
+    still = torch.zeros_like(number[:, 0])
+    shifted, scaled = 0.5 + _JITTER * signed[:, :2], 1 + _JITTER * signed[:, 2]
+    layout = Layout(shifted, scaled, rotation=still, flip=still)
     sprite = draw_frames(frames, layout, size_px=size_px)
     alpha = sprite[:, 3:]
     warm = _WARMTH * signed[:, 4]

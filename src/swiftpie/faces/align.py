@@ -20,14 +20,10 @@ Matrix = NDArray[np.float64]
 
 
 def similarity_transform(points: Matrix, targets: Matrix) -> Matrix:
-    """Return rotation, one scale and shift (2, 3) that bring `points` nearest to `targets`.
+    """Return rotation, one scale and shift (2, 3) that bring `points` (N, 2) nearest to `targets`.
 
-    With points as complex numbers the map is `a * z + b`, and least squares gives `a` as a ratio
-    of two sums over the centred points; no mirror image can come out.
-
-    Args:
-        points: (N, 2), not all the same.
-        targets: (N, 2).
+    With points as complex numbers, not all the same, the map is `a * z + b`, and least squares
+    gives `a` as a ratio of two sums over the centred points; no mirror image can come out.
     """
     z, w = (one[:, 0] + 1j * one[:, 1] for one in (points, targets))
     centred = z - z.mean()
@@ -37,12 +33,9 @@ def similarity_transform(points: Matrix, targets: Matrix) -> Matrix:
 
 
 def align(image: Image.Image, landmarks: Matrix, *, side_px: int = CROP_PX) -> Image.Image:
-    """Return the face as a square RGB crop; what lies beyond the picture is black.
+    """Return the face as a square RGB crop of an RGB picture; what lies beyond it is black.
 
-    Args:
-        image: RGB.
-        landmarks: (5, 2) in pixels, 0 being the middle of the first pixel.
-        side_px: Of the crop; the template is scaled to it.
+    `landmarks` (5, 2) are in pixels, 0 being the middle of the first; the template is scaled.
     """
     matrix = similarity_transform(landmarks, TEMPLATE * (side_px / CROP_PX))
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]

@@ -1,9 +1,11 @@
-"""Which face of a picture is meant, and whether it is good enough."""
+"""Which face of a picture is meant, and how alike the faces of two pictures are."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from swiftpie.errors import ImageError
@@ -16,6 +18,7 @@ NEAR_LARGEST = 0.8  # of the largest area counts as just as large
 TURNS = (90, 270, 180)  # degrees, likelier ones first
 SURE = 0.9  # upright faces score more; detectors also see, and misread, faces upside down
 CLEARLY = 0.05  # how much surer a turned look has to be
+SAME_PLACE = 0.5  # of a face's width: nearer middles belong to one face
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +45,7 @@ class ChosenFace:
 def find_faces(encoder: FaceEncoder, image: Image.Image) -> FoundFaces:
     """Return the faces of a picture; where there is no sure one, it is also looked at turned.
 
-    Args:
-        encoder: Finds them.
-        image: Any mode; transparency is laid on white.
+    Pictures of any mode serve; transparency is laid on white.
     """
     upright = on_white(image)
     best, best_score = _look(encoder, upright, turn=0)
@@ -63,10 +64,7 @@ def choose_face(
 ) -> ChosenFace:
     """Return the face of this number, or the largest; of such as large, the most central.
 
-    Args:
-        found: From `find_faces`.
-        number: Counted from the left, from 1.
-        name: How messages call the picture.
+    Numbers count from the left, from 1; `name` is what messages call the picture.
 
     Raises:
         ImageError: There is no such face, or it is too small or cut off.
@@ -90,11 +88,9 @@ def choose_face(
 
 
 def main_face(faces: Sequence[Face], size: tuple[int, int]) -> int:
-    """Return the place of the largest of at least one face; of such as large, the most central.
+    """Return the place of the largest of at least one face of a picture of (width, height).
 
-    Args:
-        faces: Of one picture.
-        size: Its width and height.
+    Of such as large it is the most central.
     """
     largest = max(face.box.area for face in faces)
     near = [i for i, face in enumerate(faces) if face.box.area >= NEAR_LARGEST * largest]
@@ -121,6 +117,39 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
 
 
+def see_again(judge: FaceEncoder, chosen: ChosenFace) -> Face | None:
+    """Return the chosen face as `judge` sees it, or None if it sees none in that place."""
+    wanted = _middle(chosen.face.box)
+    distances = {math.dist(_middle(face.box), wanted): face for face in judge.find(chosen.image)}
+    nearest = min(distances, default=math.inf)
+    return distances[nearest] if nearest < SAME_PLACE * chosen.face.box.width else None
+
+
+def shown_face(judge: FaceEncoder, image: Image.Image) -> Face | None:
+    """Return the main face of a generated picture, or None if there is none."""
+    faces = judge.find(on_white(image))
+    return faces[main_face(faces, image.size)] if faces else None
+
+
+def likeness(reference: Face | None, shown: Face | None) -> float | None:
+    """Return the cosine of two faces of one judge, -1 to 1, or None where one was not found."""
+    if reference is None or shown is None:
+        return None
+    return similarity(reference.embedding, shown.embedding)
+
+
+def similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the cosine of two embeddings (D,) of one encoder, -1 to 1."""
+    return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))
+
+
+def likenesses(
+    judge: FaceEncoder, reference: Face | None, images: Sequence[Image.Image]
+) -> list[float | None]:
+    """Return how alike the main face of each picture and the reference are to the judge."""
+    return [likeness(reference, shown_face(judge, image)) for image in images]
+
+
 def _look(encoder: FaceEncoder, upright: Image.Image, *, turn: int) -> tuple[FoundFaces, float]:
     """Return the faces of a picture turned to the left, and the score of the surest."""
     image = upright.rotate(turn, expand=True) if turn else upright
@@ -134,11 +163,6 @@ def _distance_from_middle(box: FaceBox, size: tuple[int, int]) -> float:
 
 
 def _check(face: Face, size: tuple[int, int], name: str) -> None:
-    """Refuse a face that no recogniser can describe.
-
-    Raises:
-        ImageError: It is too small, or a landmark lies beyond the picture.
-    """
     box = face.box
     if min(box.width, box.height) < MIN_FACE_PX:
         raise ImageError(
@@ -173,3 +197,7 @@ def _notes(found: FoundFaces, index: int, *, is_chosen: bool) -> tuple[str, ...]
     if (outside := share_outside(box, size)) > MAX_OUTSIDE:
         notes.append(f"{100 * outside:.0f} % of the face lie beyond the edge of the picture")
     return tuple(notes)
+
+
+def _middle(box: FaceBox) -> tuple[float, float]:
+    return (box.left + box.right) / 2, (box.top + box.bottom) / 2

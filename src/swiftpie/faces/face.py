@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
-from swiftpie.options import Option
+from swiftpie.config import Option
+from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
@@ -132,3 +133,51 @@ class FaceSettings:
         Path | None,
         Option("Folder with the judge's files; by default --face-models.", "DIR"),
     ] = None
+
+
+class FaceEncoders(NamedTuple):
+    """Who looks at faces."""
+
+    encoder: FaceEncoder  # what the generator reads
+    judge: FaceEncoder | None  # did not help to draw
+
+
+def open_encoders(settings: FaceSettings) -> FaceEncoders:
+    """Open the encoder, and a judge if one is there.
+
+    Raises:
+        ConfigError: There is no such encoder, or the judge makes the vectors of the encoder.
+        WeightsError: A file is missing or damaged.
+        MissingExtra: A package is not installed.
+    """
+    folder = settings.face_models
+    encoder = FACE_ENCODERS.get(settings.encoder).open(folder)
+    judge = open_judge(encoder, settings.judge_models or folder, name=settings.judge)
+    return FaceEncoders(encoder, judge)
+
+
+def open_judge(
+    encoder: FaceEncoder, folder: Path | None, *, name: str | None = None
+) -> FaceEncoder | None:
+    """Return an encoder whose vectors are not those of `encoder`, or None if there is none.
+
+    What the generator reads would flatter a picture that was drawn for it. Without a `name` the
+    first other one is taken whose files are in `folder`; None is where an encoder keeps its own.
+
+    Raises:
+        ConfigError: The named one makes the vectors of `encoder`.
+    """
+    if name is not None:
+        judge = FACE_ENCODERS.get(name).open(folder)
+        if judge.fingerprint == encoder.fingerprint:
+            raise ConfigError(
+                f"The judge {name!r} has the same recogniser as {encoder.name!r}, which helps to "
+                "draw. A second one is needed to judge fairly. Choose another --judge."
+            )
+        return judge
+    for choice in FACE_ENCODERS.all().values():
+        if folder is not None and choice.name != encoder.name and choice.is_in(folder):
+            judge = choice.open(folder)
+            if judge.fingerprint != encoder.fingerprint:
+                return judge
+    return None

@@ -30,16 +30,10 @@ class Reader:
     def predict(
         self, denoiser: Denoiser, latents: Tensor, timestep: float, *, step: int, notes: Notes
     ) -> Prediction:
-        """Return the guided prediction, in one call of `denoiser`.
+        """Return the guided prediction for latents (B, C, h, w), in one call of `denoiser`.
 
-        Mask and inline mask are those of the row with text and identity, if it is there.
-
-        Args:
-            denoiser: The network.
-            latents: (B, C, h, w).
-            timestep: What the denoiser is told.
-            step: Which step, from 0.
-            notes: Empty; layers write into it.
+        Mask and inline mask are those of the row with text and identity, if it is there. Layers
+        write into `notes`, which come empty; steps count from 0.
         """
         branches = self.guidance.branches(step)
         text = join_text([self._text_of(branch) for branch in branches])
@@ -108,10 +102,7 @@ def null_tokens(encoder: nn.Module | None) -> Tensor | None:
 def without_identity(condition: SubjectCondition, tokens: Tensor | None) -> SubjectCondition:
     """Return `condition` in which no subject is shown; their places stay known.
 
-    Args:
-        condition: The subjects, B rows.
-        tokens: What the semantic branch reads of each reference instead, (1, K, D); None silences
-            it.
+    The semantic branch reads `tokens` (1, K, D) of each reference instead; None silences it.
     """
     attention = condition.attention
     off = torch.zeros_like(attention.detail_scale)

@@ -43,10 +43,8 @@ class Denoiser(Protocol):
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return what `read_reference` looks at of canonical references, (R, C', h, w).
 
-        Args:
-            autoencoder: Pixels to latents.
-            pixels: Reference frames in [-1, 1], grey (0) outside the subject, (R, 3, H, W).
-            mask: The subject in them, (R, 1, H, W).
+        `pixels` (R, 3, H, W) are reference frames in [-1, 1], grey (0) outside the subject, and
+        `mask` (R, 1, H, W) is the subject in them.
         """
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
@@ -89,15 +87,10 @@ def read_references(
     mask: Tensor,
     empty_text: TextCondition,
 ) -> ReferenceFeatures:
-    """Run both encoders over canonical references.
+    """Run both encoders over canonical references, see `encode_reference`; one row of empty text.
 
-    Args:
-        denoiser: Its own features serve the detail branch.
-        image_encoder: Maps (pixels, mask) to identity tokens (R, K, D), the first a summary.
-        autoencoder: Pixels to latents.
-        pixels: Canonical reference frames in [-1, 1], grey (0) outside the subject, (R, 3, H, W).
-        mask: The subject in them, (R, 1, H, W).
-        empty_text: The empty prompt, one row.
+    `image_encoder` maps (pixels, mask) to identity tokens (R, K, D), the first a summary; the
+    denoiser's own features serve the detail branch.
     """
     tokens = image_encoder(pixels, mask)
     notes = read_notes(denoiser, autoencoder, pixels=pixels, mask=mask, empty_text=empty_text)

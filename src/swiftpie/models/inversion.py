@@ -64,31 +64,6 @@ class ReadsEdits(Protocol):
         """Return what changes in a picture that `source` describes to fit `target`."""
 
 
-class UNetInversion(nn.Module):
-    """SwiftEdit's inversion network: a U-Net that reads clean latents (arXiv:2412.04301)."""
-
-    def __init__(self, unet: UNet2DConditionModel) -> None:
-        super().__init__()
-        self.unet = unet
-
-    def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
-        """Return the inverted noise in float32; see `Inversion`."""
-        dtype = self.unet.dtype
-        noise: Tensor = self.unet(
-            latents.to(dtype),
-            INVERSION_TIMESTEP,
-            text.hidden_states.to(dtype),
-            added_cond_kwargs=added_conditions(self.unet, latents, text),
-            cross_attention_kwargs=self._told(latents),
-        ).sample
-        return noise.float()
-
-    def _told(self, latents: Tensor) -> dict[str, object] | None:
-        """Return what attention has to know besides; diffusers' own knows enough."""
-        del latents
-        return None
-
-
 class ThinnedAttention:
     """Serves all layers of transformer blocks, whose attention adds nothing and normalises nothing.
 
@@ -120,16 +95,35 @@ class ThinnedAttention:
         return output
 
 
-class ThinnedInversion(UNetInversion):
-    """The same network with self-attention to fewer tokens on the finest grid."""
+class UNetInversion(nn.Module):
+    """SwiftEdit's inversion network: a U-Net that reads clean latents (arXiv:2412.04301)."""
 
-    def __init__(self, unet: UNet2DConditionModel, stride: int) -> None:
-        """Exchange the attention of `unet`; one of `stride` x `stride` tokens is attended to."""
-        super().__init__(unet)
-        unet.set_attn_processor(ThinnedAttention(stride))
+    def __init__(self, unet: UNet2DConditionModel, *, stride: int | None = None) -> None:
+        """Wrap `unet`.
 
-    def _told(self, latents: Tensor) -> dict[str, object]:
-        return {"cells": tuple(latents.shape[-2:])}
+        With a `stride` its attention is exchanged: on the finest grid self-attention sees one of
+        `stride` x `stride` tokens.
+        """
+        super().__init__()
+        self.unet = unet
+        self.is_thinned = stride is not None
+        if stride is not None:
+            unet.set_attn_processor(ThinnedAttention(stride))
+
+    def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
+        """Return the inverted noise in float32; see `Inversion`."""
+        dtype = self.unet.dtype
+        {"cells": tuple(latents.shape[-2:])} if self.is_thinned else None
+        noise: Tensor = self.unet(
+            latents.to(dtype),
+            INVERSION_TIMESTEP,
+            text.hidden_states.to(dtype),
+            added_cond_kwargs=added_conditions(self.unet, latents, text),
+            cross_attention_kwargs={"cells": tuple(latents.shape[-2:])}
+            if self.is_thinned
+            else None,
+        ).sample
+        return noise.float()
 
 
 class TinyInversion(ModelMixin, ConfigMixin):

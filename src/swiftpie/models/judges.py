@@ -90,11 +90,9 @@ class AttributeClassifier(ModelMixin, ConfigMixin):
         )
 
     def forward(self, whole: Tensor, close: Tensor) -> dict[str, Tensor]:
-        """Return logits (B, answers) by question.
+        """Return logits (B, answers) by question of pictures (B, 3, 64, 64) in [-1, 1].
 
-        Args:
-            whole: Whole pictures (B, 3, 64, 64) in [-1, 1].
-            close: Their crops around the subject and what it wears, likewise.
+        `close` are their crops around the subject and what it wears.
         """
         cells = self.trunk(torch.cat([whole, close])).flatten(1)
         views = F.silu(self.hidden(cells)).chunk(2)

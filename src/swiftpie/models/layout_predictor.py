@@ -50,12 +50,9 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
         )
 
     def forward(self, noise: Tensor, text: Tensor, extent: Tensor) -> LayoutScores:
-        """Return a layout a row.
+        """Return a layout a row for noise (B, C, h, w) and the pooled prompt (B, D).
 
-        Args:
-            noise: (B, C, h, w).
-            text: Pooled prompt (B, D).
-            extent: Width and height of the subject in its frame, (B, 2).
+        `extent` (B, 2) is width and height of the subject in its frame.
         """
         features = torch.cat([2 * noise_statistics(noise), self.text_norm(text), 4 * extent], 1)
         raw = self.layers(features).float()

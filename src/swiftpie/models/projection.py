@@ -81,10 +81,8 @@ def projector_for(
 ) -> Projector:
     """Build the projector that `image_proj` belongs to, in float32, frozen, with these weights.
 
-    Args:
-        image_proj: Tensors as released, the names without `image_proj.`.
-        face_version: Of FaceID Plus, whose two versions look the same in a file; of other
-            families nothing needs to be said.
+    Tensors are named as released, without `image_proj.`. Of FaceID Plus the two versions look the
+    same in a file; of other families no version needs to be said.
 
     Raises:
         WeightsError: The family is unknown, or a tensor is missing, superfluous or misshapen.
@@ -123,12 +121,7 @@ def image_proj_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _builder(image_proj: Mapping[str, Tensor]) -> Callable[[Mapping[str, Tensor]], Projector]:
-    """Recognise the family by the one name that only it has.
-
-    Raises:
-        WeightsError: None has it.
-    """
-    families = {
+    families = {  # by the one name that only it has
         f"{FACE_PREFIX}proj_in.weight": _face_plus,
         "latents": _plus,
         "proj.weight": _linear,
@@ -211,11 +204,6 @@ def _resampler_sizes(tensors: Mapping[str, Tensor], *, prefix: str, inner: int) 
 
 
 def _times(whole: int, part: int) -> int:
-    """Return how often `part` goes into `whole`.
-
-    Raises:
-        ValueError: There is a remainder, or `whole` is 0.
-    """
     times, remainder = divmod(whole, part)
     if remainder or not times:
         raise ValueError(f"{whole} rows are not a multiple of {part}")
@@ -258,11 +246,6 @@ def _renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[st
 
 
 def _swap(name: str, names: Mapping[str, str]) -> str:
-    """Return `name` with its module path replaced.
-
-    Raises:
-        ValueError: The path is not among `names`.
-    """
     path, dot, leaf = name.rpartition(".")
     if (path or leaf) not in names:
         raise ValueError(f"{name!r} does not belong to this family")
@@ -270,11 +253,6 @@ def _swap(name: str, names: Mapping[str, str]) -> str:
 
 
 def _version(face_version: FaceVersion | None, projector: Projector) -> FaceVersion:
-    """Return the version of a FaceID Plus projector.
-
-    Raises:
-        WeightsError: It is unknown, or cannot be what was said.
-    """
     if face_version is None and projector.width != SDXL_WIDTH:
         raise WeightsError(
             "This is a FaceID Plus adapter, and its file does not say which version it is. "

@@ -77,7 +77,19 @@ class TextTower:
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
-        return _find_words(self.tokenizer, prompt, names, length=self.length)
+        found = torch.zeros(len(names), self.length)
+        if not any(names):
+            return found
+        cut = {"padding": "max_length", "truncation": True, "max_length": self.length}
+        tokens = self.tokenizer(prompt, return_offsets_mapping=True, **cut)
+        for row, name in enumerate(names):
+            start = prompt.lower().find(name.lower()) if name else -1
+            if start < 0:
+                continue
+            for column, (first, last) in enumerate(tokens["offset_mapping"]):
+                is_inside = last > start and first < start + len(name)
+                found[row, column] = float(is_inside and last > first)
+        return found
 
 
 @dataclass(frozen=True)
@@ -147,26 +159,3 @@ def _tokenize(
     if any(row[-1] for row in tokens["attention_mask"]):
         logger.warning("A prompt was cut to %s tokens, all that this model reads.", length)
     return torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])
-
-
-def _find_words(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, names: Sequence[str], *, length: int
-) -> Tensor:
-    found = torch.zeros(len(names), length)
-    if not any(names):
-        return found
-    tokens = tokenizer(
-        prompt,
-        padding="max_length",
-        truncation=True,
-        max_length=length,
-        return_offsets_mapping=True,
-    )
-    for row, name in enumerate(names):
-        start = prompt.lower().find(name.lower()) if name else -1
-        if start < 0:
-            continue
-        for column, (first, last) in enumerate(tokens["offset_mapping"]):
-            is_inside = last > start and first < start + len(name)
-            found[row, column] = float(is_inside and last > first)
-    return found

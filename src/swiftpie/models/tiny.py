@@ -154,16 +154,9 @@ def tiny_unet(
     embedding_width: int,
     class_width: int,
 ) -> UNet2DConditionModel:
-    """Return a U-Net of two levels whose every block reads the text.
+    """Return a U-Net of two levels, each with its width and heads, whose blocks all read the text.
 
-    Args:
-        in_channels: Of what it sees.
-        out_channels: Of what it says.
-        widths: Channels of each level.
-        heads: Of the attention of each level.
-        text_width: Of the text's states.
-        embedding_width: Of the embedding that all blocks read.
-        class_width: Of the vector that goes into this embedding besides the timestep.
+    All blocks read an embedding of the timestep and of a vector of `class_width`, too.
     """
     return UNet2DConditionModel(
         in_channels=in_channels,
@@ -244,18 +237,10 @@ def align(
     """Return the subject's latents and its exact shape in place, (B, C + 64, h, w).
 
     Pixels are warped and then encoded, because shifts within a latent cell are not linear in the
-    latents. The shape keeps every pixel.
-
-    Args:
-        autoencoder: Maps (B, 3, H, W) to (B, C, h, w).
-        pixels: Reference frame in [-1, 1], grey (0) outside the subject, (B, 3, H, W).
-        mask: The subject in it, (B, 1, H, W).
-        layout: Where the frame goes, B rows.
-        cells: Latent rows and columns of the picture.
+    latents. The shape keeps every pixel. Arguments are those of `Denoiser.place_subject`.
     """
     size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
-    frame = torch.cat([pixels, mask], dim=1)
-    placed = warp(frame, to_affine(layout), size)
+    placed = warp(torch.cat([pixels, mask], dim=1), to_affine(layout), size)
     shape = placed[:, 3:]
     latents = autoencoder.encode(placed[:, :3])
     is_covered = F.max_pool2d(shape, CELL_PX) > 0

@@ -146,12 +146,10 @@ class FaceIdentityEncoder(ClipIdentityEncoder):
         return self.feature is Feature.FACE_AND_HIDDEN
 
     def forward(self, pixels: Tensor, mask: Tensor, face: Tensor | None = None) -> Tensor:
-        """Return identity tokens (R, K, D).
+        """Return identity tokens (R, K, D) of `face`, one vector for each, (R, F).
 
-        Args:
-            pixels: Crops (R, 3, H, W) in [-1, 1], the faces upright and in the middle.
-            mask: What of them is seen, (R, 1, H, W) in [0, 1]; 0 everywhere shows nobody.
-            face: One vector for each, (R, F).
+        Crops (R, 3, H, W) in [-1, 1] show the faces upright and in the middle; `mask` (R, 1, H, W)
+        in [0, 1] is what of them is seen, and 0 everywhere shows nobody.
 
         Raises:
             CapabilityError: There are no vectors.

@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Annotated, Self
 
 from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.config import MaskRule, Option
 from swiftpie.errors import InputError
-from swiftpie.options import MaskRule, Option
 
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
 

@@ -7,7 +7,7 @@ import torch
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.engine.wrappers import shared_copy
-from swiftpie.models.inversion import ThinnedInversion
+from swiftpie.models.inversion import UNetInversion
 from tests.pipelines.tiny_editor import tiny_editor
 
 LEAST_DB = 33  # 96 pictures of the embedded model lay between 35 and 53
@@ -48,7 +48,7 @@ def invert(inversion, editor, size=(8, 6)):
 
 def test_inversion_networks_attend_as_diffusers_has_it_where_nothing_is_thinned(editor):
     plain = invert(editor.inversion, editor)
-    whole = ThinnedInversion(shared_copy(editor.inversion.unet), stride=1)
+    whole = UNetInversion(shared_copy(editor.inversion.unet), stride=1)
     assert (invert(whole, editor) - plain).abs().max() < 1e-5
 
 

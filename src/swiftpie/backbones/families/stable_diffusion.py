@@ -41,7 +41,7 @@ from swiftpie.backbones.weights import (
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Denoiser
-from swiftpie.models.inversion import Inversion, ThinnedInversion, UNetInversion
+from swiftpie.models.inversion import Inversion, UNetInversion
 from swiftpie.models.projection import Projector
 from swiftpie.models.text import Pooling, PromptEncoder, TextTower, TwoTextTowers
 from swiftpie.models.unet import UNetDenoiser, check_bare, sharing_weights, without_branches
@@ -124,7 +124,7 @@ class StableDiffusion(Family):
         """Return SwiftEdit's network with fewer keys on its finest grid; see `Family`."""
         if not isinstance(inversion, UNetInversion):
             return inversion
-        return ThinnedInversion(copied(inversion.unet), stride)
+        return UNetInversion(copied(inversion.unet), stride=stride)
 
     def to_modules(self, components: Components) -> dict[str, Any]:
         """Return the networks, adapter's branches inside the U-Net; see `Family`."""

@@ -12,9 +12,8 @@ from swiftpie.errors import ImageError, InputError
 from swiftpie.evaluation.case import Evidence, Row
 from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.run import Benchmark, File, Maker, Results, Shown, maker_of
-from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
+from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, see_again, shown_face
 from swiftpie.faces.face import CONSENT, Face, FaceEncoder
-from swiftpie.faces.likeness import see_again, shown_face
 from swiftpie.files import load_image
 from swiftpie.guidance.style import Style
 from swiftpie.images import to_tensor

@@ -5,8 +5,7 @@ from torch import Tensor
 from swiftpie.data.scenes import SCENES
 from swiftpie.evaluation.case import Expected, Kept, Metric, of
 from swiftpie.evaluation.judges import Panel
-from swiftpie.faces.choose import face_ratio
-from swiftpie.faces.likeness import likeness
+from swiftpie.faces.choose import face_ratio, likeness
 
 
 def retrieval(panel: Panel, picture: Tensor, expected: Expected) -> float | None:

@@ -60,12 +60,6 @@ class InsightFaceEncoder:
 
 
 def _open(folder: Path | None) -> FaceEncoder:
-    """Open what is installed; the package itself would fetch what is missing, so look first.
-
-    Raises:
-        MissingExtra: The package is not installed.
-        WeightsError: Its models are not there.
-    """
     try:
         package: Any = importlib.import_module("insightface.app")
     except ImportError as error:
@@ -74,6 +68,7 @@ def _open(folder: Path | None) -> FaceEncoder:
             "fits your use, run: pip install insightface, and get its models; else choose another "
             "--encoder."
         ) from error
+    # The package itself would fetch what is missing, so look first.
     root = folder or Path.home() / ".insightface"
     if missing := [one.name for one in FILES if not (root / one.name).is_file()]:
         raise WeightsError(
