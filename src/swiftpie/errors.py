@@ -45,9 +45,9 @@ class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it
     """An optional package is needed; the message names the extra to install."""
 
 
-def short_reason(reason: object, *, limit: int = 300) -> str:
+def short_reason(reason: object) -> str:
     """Return another library's message on one line, no longer than is worth reading."""
-    return " ".join(str(reason).split())[:limit]
+    return " ".join(str(reason).split())[:300]
 
 
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:

@@ -292,8 +292,6 @@ def _to_8_bit(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
     """
     clean = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0).clip(0)
     brightest = clean.max()
-    ranges = (65535.0,) if mode.startswith("I;16") else (255.0, 65535.0)
-    if mode == "F":
-        ranges = (1.0, *ranges)
+    ranges = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(mode, (65535.0,))
     top = next((limit for limit in ranges if brightest <= limit), brightest)
     return np.rint(clean / top * 255).astype(np.uint8)

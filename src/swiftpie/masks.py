@@ -138,8 +138,7 @@ def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 def iou(a: Tensor, b: Tensor, *, threshold: float = 0.5) -> Tensor:
     """Return intersection over union (B,) of masks (B, 1, H, W); two empty masks agree fully."""
     first, second = a.flatten(1) > threshold, b.flatten(1) > threshold
-    union = (first | second).sum(dim=1)
-    shared = (first & second).sum(dim=1)
+    union, shared = (first | second).sum(dim=1), (first & second).sum(dim=1)
     return torch.where(union > 0, shared / union.clamp(min=1), 1.0)
 
 

@@ -98,8 +98,6 @@ def draw_step_noise(seeds: Sequence[int], shape: tuple[int, int, int], *, count:
 
     The first is that of `draw_noise`.
     """
-    rows = []
-    for seed in seeds:
-        generator = torch.Generator().manual_seed(seed % 2**63)
-        rows.append(torch.stack([torch.randn(shape, generator=generator) for _ in range(count)]))
-    return torch.stack(rows, dim=1)
+    generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+    draws = [[torch.randn(shape, generator=one) for one in generators] for _ in range(count)]
+    return torch.stack([torch.stack(rows) for rows in draws])

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from swiftpie.backbones.weights import ALIGNMENT_BYTES, fingerprint_of, load_network
-from swiftpie.models.layout_predictor import LayoutPredictor
+from swiftpie.models.tiny import LayoutPredictor
 
 NAME = "diffusion_pytorch_model.safetensors"
 

@@ -14,11 +14,12 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from swiftpie.attention.condition import Block
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.checkpoints.adapter_file import save_adapter
 from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter
 from swiftpie.backbones.checkpoints.safe import flatten
-from swiftpie.models.unet import UP_AND_MIDDLE, UNetDenoiser
+from swiftpie.models.unet import UNetDenoiser
 from swiftpie.schedules import scaled_linear_step
 from tests.parity.ip_adapter import EMBEDS, HIDDEN, WIDTHS, adapter_tensors, tiny_unet
 
@@ -27,6 +28,7 @@ ADAPTERS = {  # names of public files, see tests.parity.ip_adapter
     "sd21": "swiftedit ip_adapter.bin",
     "sdxl": "ip-adapter_sdxl_vit-h",
 }
+UP_AND_MIDDLE = frozenset({Block.MIDDLE, Block.UP})
 POOLED = 12  # width of SDXL's text vector, as `tiny_unet` expects it
 PIPELINES = {"sd15": "StableDiffusionPipeline", "sd21": "StableDiffusionPipeline"}
 PIPELINES["sdxl"] = "StableDiffusionXLPipeline"

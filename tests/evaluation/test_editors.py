@@ -21,7 +21,7 @@ from swiftpie.evaluation.editors import (
     text_alone,
 )
 from swiftpie.evaluation.run import Results, draw, score
-from swiftpie.pipelines.denoise import denoise
+from swiftpie.pipelines.denoise import Prepared, denoise
 from swiftpie.pipelines.settings import EditMode, EditSettings
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.edit import photograph
@@ -149,7 +149,8 @@ def error(num_steps):
     text = components.text.encode(["a cat on the sofa"])
     told = text_alone(components, photograph(), latents)
     noisy = invert(components, latents, text, told)
-    again = denoise(components, noisy, text, told, fresh=noisy.new_zeros(0, *noisy.shape)).latents
+    fresh = noisy.new_zeros(0, *noisy.shape)
+    again = denoise(Prepared(components, noisy, text, None, told, fresh)).latents
     return float((again - latents).square().mean().sqrt())
 
 

@@ -75,15 +75,9 @@ def compare(components, identity, preset):
     }
     kinds = {"no": None, "decoupled": for_steps(count), "plain": ClassifierFree((1.4,) * count)}
     for kind, guidance in kinds.items():
-        found = denoise(
-            components,
-            start.latents,
-            text,
-            start.condition,
-            fresh=start.fresh,
-            guidance=guidance,
-            null_text=read_null_text(components, "", guidance=guidance, rows=1),
-        ).latents
+        without = read_null_text(components, "", guidance=guidance, rows=1)
+        told_all = start._replace(text=text, null_text=without)
+        found = denoise(told_all, guidance=guidance).latents
         yield kind, difference(found, theirs(components.denoiser, preset, told, noise[0], kind))
 
 

@@ -60,6 +60,7 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
     layers = {name: unet.get_submodule(name) for name in names}
     crossing = [name for name, layer in layers.items() if layer.is_cross_attention]
     mappers = mapper_layers(crossing)
+    roles = dict.fromkeys(mappers, MaskRole.NOTES) | dict.fromkeys(mappers[-1:], MaskRole.LAST)
     semantic: dict[str, SemanticAttention] = {}
     detail: dict[str, DetailAttention] = {}
     for name, layer in layers.items():
@@ -70,7 +71,7 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
                 inner_width=layer.inner_dim,
                 token_width=plan.token_width,
                 is_active=block_of(name) in plan.semantic,
-                mask_role=_mask_role_of(name, mappers),
+                mask_role=roles.get(name, MaskRole.NONE),
             )
         else:
             detail[name] = DetailAttention(
@@ -96,9 +97,3 @@ def mapper_layers(crossing: list[str]) -> list[str]:
         return middle
     first = [name for name in ups if name.split(".")[:2] == ups[0].split(".")[:2]]
     return middle + first[:MAX_MAPPERS_A_BLOCK]
-
-
-def _mask_role_of(name: str, mappers: list[str]) -> MaskRole:
-    if name not in mappers:
-        return MaskRole.NONE
-    return MaskRole.LAST if name == mappers[-1] else MaskRole.NOTES

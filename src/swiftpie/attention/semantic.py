@@ -85,9 +85,9 @@ class SemanticAttention(nn.Module):
         everyone = sum_of_subjects(masks)
         scale = region_scale(condition.text_scale, condition.text_background_scale, everyone)
         result = scale * text
-        identity_key = _fold_heads(self.to_k_ip(condition.identity_tokens), attn.heads)
+        identity_key = self.identity_keys(condition, attn.heads)
         if self.is_active:
-            result = result + self._identities(query, identity_key, masks, condition, notes)
+            result = result + self.identities(query, identity_key, masks, condition, notes)
             result = cap_energy(result, text, condition.energy_cap)
         if self.mask_role is not MaskRole.NONE:
             mass = mass_on(
@@ -107,7 +107,11 @@ class SemanticAttention(nn.Module):
         output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
 
-    def _identities(
+    def identity_keys(self, condition: AttentionCondition, heads: int) -> Tensor:
+        """Return the keys of all identity tokens, (B, S, heads, K, d)."""
+        return _fold_heads(self.to_k_ip(condition.identity_tokens), heads)
+
+    def identities(
         self,
         query: Tensor,  # (B, heads, N, d)
         key: Tensor,  # (B, S, heads, K, d)

@@ -85,19 +85,30 @@ def open_adapter(
         WeightsError: It is unreadable, of no known layout, or of an unknown version.
         ConfigError: `lora_scale` is out of range, or the adapter has no LoRA.
     """
-    if _is_own(path):
+    try:
+        is_own = KEY in read_metadata(path)
+    except WeightsError:
+        is_own = False  # a pickle perhaps; whoever reads the tensors says what is wrong
+    if is_own:
         opened = OpenAdapter(path, settings=read_settings(path), public=None)
     else:
         tensors = read_tensors(path, allow_pickle=allow_pickle)
         if any(name.startswith(tuple(PARTS)) for name in tensors):
             public = read_swiftedit(tensors)
         else:
-            version = face_version or version_in_name(path)
-            public = read_ip_adapter(tensors, face_version=version)
+            public = read_ip_adapter(tensors, face_version=face_version or version_in_name(path))
         opened = OpenAdapter(path, settings=None, public=public)
     if lora_scale is None:
         return opened
-    _check_lora_scale(lora_scale, opened)
+    if not 0 <= lora_scale <= MAX_LORA_SCALE:
+        raise ConfigError(
+            f"The LoRA scale is {lora_scale}; it must lie between 0 (off) and {MAX_LORA_SCALE}."
+        )
+    if opened.public is None or not opened.public.lora:
+        raise ConfigError(
+            f"A LoRA scale was chosen, and the adapter '{path}' has no LoRA; FaceID adapters as "
+            "published have one. Leave the scale out, or choose such an adapter."
+        )
     return replace(opened, lora_scale=lora_scale)
 
 
@@ -124,19 +135,25 @@ def install_adapter(
         WeightsError: The adapter was made for another U-Net or plan.
     """
     if adapter is not None:
-        _check_family(adapter, unet)
-    if adapter is not None and adapter.public is not None:
-        fuse_lora(adapter.public, unet, scale=adapter.lora_scale)
+        plan = plan or adapter.plan
+    public = None if adapter is None else adapter.public
+    if adapter is not None and public is not None:
+        _check_family(adapter.path, public, unet)
+        fuse_lora(public, unet, scale=adapter.lora_scale)
     settings = None if adapter is None else adapter.settings
+    timestep = REFERENCE_TIMESTEP if settings is None else settings.t_ref
     denoiser = UNetDenoiser(
         unet,
-        plan or _default_plan(adapter, unet),
-        reference_step=scaled_linear_step(
-            REFERENCE_TIMESTEP if settings is None else settings.t_ref
-        ),
+        plan or Plan(token_width=unet.config.cross_attention_dim, detail=frozenset()),
+        reference_step=scaled_linear_step(timestep),
         reference=reference,
     )
-    projector = None if adapter is None else _fill(denoiser, adapter, family=family)
+    projector = None
+    if public is not None:
+        load_into(public, denoiser.installation)
+        projector = public.projector
+    elif adapter is not None:
+        projector = load_adapter(adapter.path, installation=denoiser.installation, family=family)
     return denoiser.to(device=unet.device, dtype=unet.dtype), projector
 
 
@@ -184,64 +201,17 @@ def write_adapter(path: Path, components: Components) -> None:
     )
 
 
-def _default_plan(adapter: OpenAdapter | None, unet: UNet2DConditionModel) -> Plan:
-    """Return the branches that there are weights for, none of detail without an adapter."""
-    if adapter is not None:
-        return adapter.plan
-    return Plan(token_width=unet.config.cross_attention_dim, detail=frozenset())
-
-
-def _check_lora_scale(scale: float, adapter: OpenAdapter) -> None:
-    """Refuse a strength that means nothing.
-
-    Raises:
-        ConfigError: It is out of range, or the adapter has no LoRA.
-    """
-    if not 0 <= scale <= MAX_LORA_SCALE:
-        raise ConfigError(
-            f"The LoRA scale is {scale}; it must lie between 0 (off) and {MAX_LORA_SCALE}."
-        )
-    if adapter.public is None or not adapter.public.lora:
-        raise ConfigError(
-            f"A LoRA scale was chosen, and the adapter '{adapter.path}' has no LoRA; FaceID "
-            "adapters as published have one. Leave the scale out, or choose such an adapter."
-        )
-
-
-def _check_family(adapter: OpenAdapter, unet: UNet2DConditionModel) -> None:
-    """Refuse a public adapter of another family, whose layers may well have the same shapes.
-
-    Raises:
-        WeightsError: Its tokens are not as wide as this U-Net's text.
-    """
-    if adapter.public is None:
-        return
-    theirs, ours = adapter.public.projector.width, unet.config.cross_attention_dim
+def _check_family(path: Path, adapter: IpAdapter, unet: UNet2DConditionModel) -> None:
+    # The layers of another family may well have the same shapes; only the tokens tell.
+    theirs, ours = adapter.projector.width, unet.config.cross_attention_dim
     if theirs != ours:
         raise WeightsError(
-            f"The adapter '{adapter.path}' makes tokens of width {theirs}, and this model reads "
-            f"text of width {ours}: it is for another family. Choose one for this family."
+            f"The adapter '{path}' makes tokens of width {theirs}, and this model reads text of "
+            f"width {ours}: it is for another family. Choose one for this family."
         )
-
-
-def _fill(denoiser: UNetDenoiser, adapter: OpenAdapter, *, family: str) -> Projector:
-    """Load the weights of `adapter` into the branches of `denoiser`.
-
-    Raises:
-        WeightsError: They were made for another U-Net or plan.
-    """
-    if adapter.public is None:
-        return load_adapter(adapter.path, installation=denoiser.installation, family=family)
-    load_into(adapter.public, denoiser.installation)
-    return adapter.public.projector
 
 
 def _check_image_encoder(projector: Projector, config: CLIPVisionConfig) -> None:
-    """Refuse an image encoder that the projector was not trained on.
-
-    Raises:
-        WeightsError: Its features have another width.
-    """
     hidden = dict.fromkeys((Feature.HIDDEN, Feature.FACE_AND_HIDDEN), config.hidden_size)
     widths = hidden | {Feature.EMBEDS: config.projection_dim}
     width = widths.get(projector.feature, projector.feature_width)
@@ -251,10 +221,3 @@ def _check_image_encoder(projector: Projector, config: CLIPVisionConfig) -> None
             f"{projector.feature_width}. IP-Adapters come for two encoders, ViT-H and ViT-bigG. "
             "Pass the folder of the other one as `image_encoder=` (--image-encoder)."
         )
-
-
-def _is_own(path: Path) -> bool:
-    try:
-        return KEY in read_metadata(path)
-    except WeightsError:
-        return False  # a pickle perhaps; whoever reads the tensors says what is wrong

@@ -65,10 +65,7 @@ class Choices(TypedDict, total=False):
     plan: "Plan | None"  # which layers get which branch; None: what the adapter was made for
     dtype: Annotated[  # of networks of others; the mini model is float32 always
         "torch.dtype | Precision | None",
-        Option(
-            "Numbers to compute with; by default float32.",
-            kind=Precision,
-        ),
+        Option("Numbers to compute with; by default float32.", kind=Precision),
     ]
     allow_pickle: Annotated[bool, Option("Read plain tensors from pickles; runs no code.")]
     offline: Annotated[bool, Option("Use only weights that are on this machine already.")]

@@ -15,8 +15,8 @@ from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import Inversion
-from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import PromptEncoder
+from swiftpie.models.tiny import LayoutPredictor
 from swiftpie.registry import Registry
 from swiftpie.schedules import Schedule
 from swiftpie.types import Autoencoder, TextCondition
@@ -63,8 +63,7 @@ class Components:
         side = self.preset.image_size_px
         height, width = size_px or (side, side)
         unit = 2 * self.preset.latent_cell_px  # so that the grid can be halved once
-        fits = all(MIN_SIDE_PX <= one <= MAX_SIDE_PX and one % unit == 0 for one in (height, width))
-        if not fits:
+        if any(one % unit or not MIN_SIDE_PX <= one <= MAX_SIDE_PX for one in (height, width)):
             raise InputError(
                 f"A picture of {width}x{height} px was asked for; sides must be multiples of "
                 f"{unit} from {MIN_SIDE_PX} to {MAX_SIDE_PX}."
@@ -154,9 +153,7 @@ class Family(ABC):
     def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
         """Return networks from modules as they are in memory, the identity branches in them.
 
-        Args:
-            modules: By name.
-            loaded: The networks as they were before some modules were exchanged, if they were.
+        `loaded` are the networks as they were before some modules were exchanged, if they were.
 
         Raises:
             InputError: A module was exchanged that the identity branches are part of.
@@ -216,12 +213,7 @@ FAMILIES: Registry[Family] = Registry(
 def load_components(
     preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]
 ) -> Components:
-    """Load every network of `preset`.
-
-    Args:
-        preset: What to load.
-        device: A torch device.
-        **choices: See `Choices`.
+    """Load every network of `preset` to a torch device; `choices` are those of `Choices`.
 
     Raises:
         TypeError: There is no such choice.

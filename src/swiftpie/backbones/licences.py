@@ -1,6 +1,7 @@
 """Licences of weights and data, as their publishers state them."""
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -40,13 +41,11 @@ YOUR_PHOTOS = Terms("pictures", "photographs of people", "theirs to allow", None
 
 def everything() -> list[Terms]:
     """Return all presets, what they borrow, all face encoders and all judges."""
-    presets = [one for name in PRESETS.names() for one in preset_terms(name)]
-    encoders = [
-        one for name in FACE_ENCODERS.names() for one in encoder_terms(name, part="face encoder")
-    ]
-    others = [ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_JUDGES, SPRITES]
-    judges = [CLIP, AESTHETIC, DINO, LPIPS]
-    return list(dict.fromkeys([*presets, *encoders, *others, *judges]))
+    presets = map(preset_terms, PRESETS.names())
+    encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
+    others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_JUDGES, SPRITES)
+    judges = (CLIP, AESTHETIC, DINO, LPIPS)
+    return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 
 
 def preset_terms(name: str) -> list[Terms]:
@@ -61,10 +60,8 @@ def preset_terms(name: str) -> list[Terms]:
 
 def encoder_terms(name: str, *, part: str) -> list[Terms]:
     """Return the files of a face encoder."""
-    choice = FACE_ENCODERS.get(name)
-    return [
-        Terms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in choice.files
-    ]
+    files = FACE_ENCODERS.get(name).files
+    return [Terms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in files]
 
 
 def adapter_terms(adapter: Path | None) -> Terms:

@@ -102,11 +102,6 @@ def with_stored_steps(preset: Preset, folder: Path) -> Preset:
 
 
 def _read_short(path: Path) -> str:
-    """Return the text of a file.
-
-    Raises:
-        ConfigError: It is longer than any schedule.
-    """
     with path.open("rb") as file:
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:

@@ -18,7 +18,6 @@ BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, give
 SMALL = ("model_index.json", "*/*config.json", "tokenizer*/*")  # of a pipeline
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-MAX_REASON = 200  # characters of a library's own message that are worth reading
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,8 @@ def locate(
 ) -> Sources:
     """Find all parts of `preset`, and get from the hub what nobody chose.
 
-    Args:
-        preset: What to load.
-        choices: What the caller has or wants.
-        folders: Of the networks in a pipeline of the family, the denoiser's first.
-        prefers_half: Take the half-precision variant where there are both.
+    `folders` are those of the networks in a pipeline of the family, the denoiser's first;
+    `prefers_half` takes the half-precision variant where there are both.
 
     Raises:
         WeightsError: A part is not there and cannot be had.
@@ -102,20 +98,19 @@ class _Hub:
             WeightsError: They cannot be had; the message names the `option` to pass instead.
         """
         folder = self._snapshot(repository, small, option)
+        lacking = self._lacking(folder, folders)
         for names in self._variants():
-            lacking = [one for one in folders if not self._has_weights(folder / one)]
-            if not lacking:
-                break
-            patterns = [f"{one}/{name}" for one in lacking for name in names]
-            folder = self._snapshot(repository, patterns, option)
-        for one in folders:
-            if not self._has_weights(folder / one):
-                raise WeightsError(
-                    f"The hub's repository {repository!r} gave no weights for '{one}' that may be "
-                    f"read{' (offline)' if self.is_offline else ''}. Safetensors in the layout of "
-                    f"diffusers are needed. Download them and pass their folder {_as(option)}, or "
-                    "allow pickles."
-                )
+            if lacking:
+                patterns = [f"{one}/{name}" for one in lacking for name in names]
+                folder = self._snapshot(repository, patterns, option)
+                lacking = self._lacking(folder, folders)
+        if lacking:
+            raise WeightsError(
+                f"The hub's repository {repository!r} gave no weights for '{lacking[0]}' that may "
+                f"be read{' (offline)' if self.is_offline else ''}. Safetensors in the layout of "
+                f"diffusers are needed. Download them and pass their folder {_as(option)}, or "
+                "allow pickles."
+            )
         return folder
 
     def file(self, repository: str, name: str) -> Path:
@@ -139,27 +134,29 @@ class _Hub:
         return Path(folder)
 
     def _variants(self) -> list[list[str]]:
-        """Return names of weights to ask for, the best first."""
-        half = [f"{stem}.{HALF}*.safetensors" for stem in STEMS]
-        half += [f"{stem}.safetensors.index.{HALF}.json" for stem in STEMS]
-        whole = [f"{stem}.safetensors" for stem in STEMS]
-        whole += [f"{stem}-0*.safetensors" for stem in STEMS]
-        whole += [f"{stem}.safetensors.index.json" for stem in STEMS]
+        # Names of weights to ask for, the best first.
+        halves = (f"{HALF}*.safetensors", f"safetensors.index.{HALF}.json")
+        half = [f"{stem}.{end}" for stem in STEMS for end in halves]
+        wholes = (".safetensors", "-0*.safetensors", ".safetensors.index.json")
+        whole = [stem + end for stem in STEMS for end in wholes]
         variants = [half, whole] if self.prefers_half else [whole, half]
         return [*variants, list(PICKLES)] if self.allow_pickle else variants
 
-    def _has_weights(self, folder: Path) -> bool:
-        try:
-            files = weight_files(
-                folder, prefers_half=self.prefers_half, allow_pickle=self.allow_pickle
-            )
-        except WeightsError:
-            return False
-        return bool(files)
+    def _lacking(self, root: Path, folders: Sequence[str]) -> list[str]:
+        lacking = []
+        for folder in folders:
+            try:
+                files = weight_files(
+                    root / folder, prefers_half=self.prefers_half, allow_pickle=self.allow_pickle
+                )
+            except WeightsError:
+                files = []
+            if not files:
+                lacking.append(folder)
+        return lacking
 
 
 def _base(preset: Preset, choices: Choices, hub: _Hub, *, folders: Sequence[str]) -> Path:
-    """Return the folder of the networks that the preset's own file lacks."""
     chosen = choices.get("base") or preset.base
     assert chosen is not None
     if Path(chosen).is_dir():
@@ -196,11 +193,10 @@ def _hub(choices: Choices, *, prefers_half: bool) -> _Hub:
 
 
 def _unreachable(what: str, option: str, error: Exception) -> str:
-    reason = short_reason(error, limit=MAX_REASON)
     return (
-        f"'{what}' could not be had from the hub ({type(error).__name__}: {reason}). Go online "
-        "once, and accept its licence there if it has to be accepted, or download it yourself and "
-        f"pass the place {_as(option)}."
+        f"'{what}' could not be had from the hub ({type(error).__name__}: {short_reason(error)}). "
+        "Go online once, and accept its licence there if it has to be accepted, or download it "
+        f"yourself and pass the place {_as(option)}."
     )
 
 

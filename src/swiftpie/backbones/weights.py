@@ -56,8 +56,10 @@ class NetworkReader:
     ) -> Any:  # noqa: ANN401 - any network
         """Return the network `name` whose config is in `folder`; `weights` is a file elsewhere.
 
+        It is in `dtype`, frozen, for evaluation. Nothing is drawn at random first.
+
         Raises:
-            WeightsError: A file is missing, or does not fit the network.
+            WeightsError: A file is missing or unreadable, or does not fit the network exactly.
         """
         if not (folder / "config.json").is_file():
             raise WeightsError(
@@ -69,14 +71,29 @@ class NetworkReader:
             prefers_half = self.dtype in HALVES
             files = weight_files(folder, prefers_half=prefers_half, allow_pickle=self.allow_pickle)
         self.files.update({f"{name} {number}": file for number, file in enumerate(files)})
-        network = read_network(
-            lambda: build(folder),
-            files,
-            dtype=self.dtype,
-            allow_pickle=self.allow_pickle,
-        ).to(self.device)
+        network = self._read(lambda: build(folder), files).to(self.device)
         align_memory(network)
         return network
+
+    def _read(self, build: Callable[[], nn.Module], files: Sequence[Path]) -> nn.Module:
+        # Weights that have the right type already stay in the file until they are used.
+        tensors: dict[str, Tensor] = {}
+        for file in files:
+            tensors |= read_tensors(file, allow_pickle=self.allow_pickle)
+        for name, tensor in tensors.items():
+            tensors[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        try:
+            with torch.device("meta"):
+                network = build()
+            fitted = _spelled_as(tensors, network.state_dict().keys())
+            network.load_state_dict(fitted, strict=True, assign=True)
+        except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(
+                f"'{files[0]}' does not fit the network it is for ({short_reason(error)}). Weights "
+                "and config of one network are needed. Get both again, or choose another preset."
+            ) from error
+        _count_positions(network)
+        return network.eval().requires_grad_(requires_grad=False)
 
 
 def read_unet(
@@ -120,7 +137,10 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
         )
     check_safetensors(files[0])
     try:
-        tensors = {name: _own_float32(one) for name, one in load_file(files[0]).items()}
+        tensors = {
+            name: one.to(torch.float32 if one.is_floating_point() else one.dtype, copy=True)
+            for name, one in load_file(files[0]).items()
+        }
         with torch.device("meta"):
             network = build(folder)
         network.load_state_dict(tensors, strict=True, assign=True)
@@ -136,9 +156,7 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
 def fingerprint_of(folder: Path, *, without: str = "") -> str:
     """Return the sha256 (hexadecimal) over names and contents of all weights in `folder`.
 
-    Args:
-        folder: A folder a network.
-        without: The one that does not count.
+    It holds a folder a network; the one named `without` does not count.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
@@ -156,10 +174,8 @@ def weight_files(
 ) -> list[Path]:
     """Return the files of one network in the layout of diffusers; several if it is in shards.
 
-    Args:
-        folder: Of the network.
-        prefers_half: Take the half-precision variant where there are both.
-        allow_pickle: Take a pickle where there is nothing else.
+    `prefers_half` takes the half-precision variant where there are both, and `allow_pickle` a
+    pickle where there is nothing else.
 
     Raises:
         WeightsError: There are none.
@@ -186,44 +202,6 @@ def weight_files(
         f"There are no weights in '{folder}'. A folder in the layout of diffusers is needed, with "
         f"{STEMS[0]}.safetensors or {STEMS[1]}.safetensors. Check the path, or get it again."
     )
-
-
-def read_network(
-    build: Callable[[], nn.Module],
-    files: Sequence[Path],
-    *,
-    dtype: torch.dtype,
-    allow_pickle: bool = False,
-) -> Any:  # noqa: ANN401 - any network
-    """Build a network without memory of its own and hand it the tensors of `files`, strictly.
-
-    Nothing is drawn at random first, and weights that have the right type already stay in the
-    file until they are used.
-
-    Returns:
-        The network in `dtype`, frozen, for evaluation.
-
-    Raises:
-        WeightsError: A file is unreadable, or a tensor is missing, superfluous or misshapen.
-    """
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        tensors |= read_tensors(file, allow_pickle=allow_pickle)
-    for name, tensor in tensors.items():
-        tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
-    try:
-        with torch.device("meta"):
-            network = build()
-        fitted = _spelled_as(tensors, network.state_dict().keys())
-        network.load_state_dict(fitted, strict=True, assign=True)
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        reason = short_reason(error)
-        raise WeightsError(
-            f"'{files[0]}' does not fit the network it is for ({reason}). Weights and config of "
-            "one network are needed. Get both again, or choose another preset."
-        ) from error
-    _count_positions(network)
-    return network.eval().requires_grad_(requires_grad=False)
 
 
 def fingerprint_files(files: Mapping[str, Path], *, settings: str) -> str:
@@ -280,11 +258,6 @@ def _spelled_as(tensors: Mapping[str, Tensor], names: Any) -> dict[str, Tensor]:
         )
         fitted[next((one for one in spellings if one in names), name)] = tensor
     return fitted
-
-
-def _own_float32(tensor: Tensor) -> Tensor:
-    """Return a copy of a tensor in a file, in float32 if it is no count."""
-    return tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
 def _count_positions(network: nn.Module) -> None:

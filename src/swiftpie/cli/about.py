@@ -79,10 +79,14 @@ def presets(
     if as_json:
         print_json([_facts(preset) for preset in found])
         return
-    write_table(
-        [_row(preset) for preset in found],
-        headings=("preset", "family", "px", "steps", "can", "commercial use"),
-    )
+    rows = [
+        (
+            *(one.name, one.family, str(one.image_size_px), str(len(one.timesteps))),
+            *(_spell(_capabilities(one)), f"{ANSWERS[one.is_commercial]}: {one.licence}"),
+        )
+        for one in found
+    ]
+    write_table(rows, headings=("preset", "family", "px", "steps", "can", "commercial use"))
 
 
 @presets_app.command(
@@ -135,7 +139,26 @@ def engine(*, as_json: AsJson = False) -> None:
 @app.command(epilog=examples("swiftpie doctor", "swiftpie doctor --json"))
 def doctor(*, as_json: AsJson = False) -> None:
     """Tell versions, devices, memory and where the files are, for a report of a fault."""
-    facts = _state()
+    import torch
+
+    from swiftpie.data.archive import default_pack
+
+    pack = default_pack()
+    cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    facts: dict[str, object] = {
+        "swiftpie": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "threads": torch.get_num_threads(),
+        "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
+        "free_memory_gib": _free_memory_gib(),
+        "weights": {name: preset.source for name, preset in PRESETS.all().items()},
+        "package_folder": str(Path(__file__).parents[1]),
+        "sticker_pack": str(pack),
+        "sticker_pack_exists": pack.is_file(),
+        "offline": {name: os.environ.get(name, "not set") for name in OFFLINE_VARIABLES},
+    }
     if as_json:
         print_json(facts)
         return
@@ -240,17 +263,6 @@ def _facts(preset: Preset) -> dict[str, object]:
     }
 
 
-def _row(preset: Preset) -> tuple[str, ...]:
-    return (
-        preset.name,
-        preset.family,
-        str(preset.image_size_px),
-        str(len(preset.timesteps)),
-        _spell(_capabilities(preset)),
-        f"{ANSWERS[preset.is_commercial]}: {preset.licence}",
-    )
-
-
 def _capabilities(preset: Preset) -> list[str]:
     return sorted(capability.value for capability in preset.capabilities)
 
@@ -267,29 +279,6 @@ def _spell(value: object) -> str:
             return ", ".join(f"{key}={item}" for key, item in value.items())
         case _:
             return str(value)
-
-
-def _state() -> dict[str, object]:
-    import torch
-
-    from swiftpie.data.archive import default_pack
-
-    pack = default_pack()
-    cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
-    return {
-        "swiftpie": __version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
-        "threads": torch.get_num_threads(),
-        "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
-        "free_memory_gib": _free_memory_gib(),
-        "weights": {name: preset.source for name, preset in PRESETS.all().items()},
-        "package_folder": str(Path(__file__).parents[1]),
-        "sticker_pack": str(pack),
-        "sticker_pack_exists": pack.is_file(),
-        "offline": {name: os.environ.get(name, "not set") for name in OFFLINE_VARIABLES},
-    }
 
 
 def _free_memory_gib() -> float | None:

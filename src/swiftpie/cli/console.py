@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,8 +18,6 @@ from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from swiftpie.types import GenerationResult
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 
@@ -78,11 +76,7 @@ def plan_outputs(
 ) -> list[Target]:
     """Name the files of `count` pictures and refuse what could not be written.
 
-    Args:
-        options: Where pictures go.
-        count: Of pictures.
-        masks: Where the mask of each goes, if anywhere.
-        flag: The option that says so.
+    The mask of each goes to `masks`, if anywhere, as the option `flag` says.
 
     Raises:
         ConfigError: One place would have to hold two things.
@@ -109,37 +103,23 @@ def plan_outputs(
 
 
 def write_outputs(
-    result: "GenerationResult",
-    targets: list[Target],
+    rows: "Iterable[tuple[Image.Image, Image.Image, int, Target]]",
     *,
     metadata: Mapping[str, str],
     force: bool,
 ) -> None:
-    """Write pictures and masks, each with `metadata` and its own seed."""
-    rows = zip(result.images, result.subject_masks, result.seeds, targets, strict=True)
-    for image, mask, seed, target in rows:
-        facts = {**metadata, "seed": str(seed)}
-        write_output(image, mask, target=target, metadata=facts, force=force)
-
-
-def write_output(
-    image: "Image.Image",
-    mask: "Image.Image",
-    *,
-    target: Target,
-    metadata: Mapping[str, str],
-    force: bool,
-) -> None:
-    """Write one picture and its mask where they belong, each with `metadata`."""
+    """Write pictures and masks where they belong, each with `metadata` and its own seed."""
     from swiftpie.images import encode_image, save_image
 
-    if target.mask is not None:
-        save_image(mask, target.mask, metadata=metadata, force=force)
-    if target.picture is not None:
-        save_image(image, target.picture, metadata=metadata, force=force)
-    else:
-        data = encode_image(image, ".png", metadata=metadata)
-        typer.get_binary_stream("stdout").write(data)
+    for image, mask, seed, target in rows:
+        facts = {**metadata, "seed": str(seed)}
+        if target.mask is not None:
+            save_image(mask, target.mask, metadata=facts, force=force)
+        if target.picture is not None:
+            save_image(image, target.picture, metadata=facts, force=force)
+        else:
+            data = encode_image(image, ".png", metadata=facts)
+            typer.get_binary_stream("stdout").write(data)
 
 
 def origin_of(preset: str, scales: object, **texts: str) -> dict[str, str]:

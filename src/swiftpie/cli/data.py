@@ -13,13 +13,10 @@ from swiftpie.cli.options import DataPath, Force, PictureOut, Seed
 NUM_SCENES = 16
 
 app = typer.Typer()
-data_app = typer.Typer(name="data", no_args_is_help=True)
+data_app = typer.Typer(
+    name="data", no_args_is_help=True, help="Build training data and look at it."
+)
 app.add_typer(data_app)
-
-
-@data_app.callback()
-def data() -> None:
-    """Build training data and look at it."""
 
 
 @data_app.command(

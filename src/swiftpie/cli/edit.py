@@ -9,32 +9,8 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.cli.console import (
-    Target,
-    examples,
-    origin_of,
-    plan_outputs,
-    print_pictures,
-    tell_written,
-    write_output,
-)
-from swiftpie.cli.options import (
-    BOX_HELP,
-    DRAWING,
-    MASK_HELP,
-    Fields,
-    Output,
-    OutputOptions,
-    Prompt,
-    Seed,
-    SubjectPictures,
-    encode_subjects,
-    open_session,
-    option_of,
-    read_picture,
-    read_subjects,
-    with_fields,
-)
+from swiftpie.cli import console
+from swiftpie.cli import options as given
 from swiftpie.config import MaskRule
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
@@ -48,12 +24,12 @@ if TYPE_CHECKING:
 
 STRIP_CELL_PX = 384
 STRIP_CAPTIONS = ("before", "region", "after")
-LOADED = (*(name for name in DRAWING if name != "steps"), "inversion")
+LOADED = (*(name for name in given.DRAWING if name != "steps"), "inversion")
 SCALES = ("identity_scale", "background_scale", "text_scale")
 
-EditScales = Annotated[dict[str, float], Fields(Scales, SCALES)]
-Mode = Annotated[EditMode, option_of(EditSettings, "mode")]
-Rule = Annotated[MaskRule | None, option_of(EditSettings, "rule")]
+EditScales = Annotated[dict[str, float], given.Fields(Scales, SCALES)]
+Mode = Annotated[EditMode, given.option_of(EditSettings, "mode")]
+Rule = Annotated[MaskRule | None, given.option_of(EditSettings, "rule")]
 Picture = Annotated[
     str,
     typer.Argument(
@@ -64,10 +40,10 @@ SourcePrompt = Annotated[str, typer.Option(help="What the picture shows now.")]
 Keyword = Annotated[
     str, typer.Option(metavar="WORDS", help="What in the picture shall change, as in 'cat'.")
 ]
-MaskFile = Annotated[str | None, typer.Option(metavar="FILE", help=MASK_HELP)]
+MaskFile = Annotated[str | None, typer.Option(metavar="FILE", help=given.MASK_HELP)]
 BoxText = Annotated[
     str | None,
-    typer.Option(metavar="L,T,R,B", help=BOX_HELP),
+    typer.Option(metavar="L,T,R,B", help=given.BOX_HELP),
 ]
 SaveRegion = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the picture may have changed.")
@@ -94,16 +70,16 @@ class Job(NamedTuple):
     prompt: str
     source_prompt: str
     keyword: str
-    subject: list[SubjectPictures]  # pictures of what is drawn instead; may be none
+    subject: list[given.SubjectPictures]  # pictures of what is drawn instead; may be none
     mask: "str | Box | None"  # a file or a box
     settings: EditSettings
-    target: Target
+    target: console.Target
     strip: Path | None
     force: bool
 
 
 @app.command(
-    epilog=examples(
+    epilog=console.examples(
         'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
         "--preset swiftbrush-v2 --inversion inverse_ckpt --adapter ip_adapter.safetensors "
         "--image-encoder models/image_encoder",
@@ -113,12 +89,12 @@ class Job(NamedTuple):
         "--subject mug.png",
     )
 )
-@with_fields
+@given.with_fields
 def edit(
     *,
     image: Picture,
-    prompt: Prompt,
-    output: Output,
+    prompt: given.Prompt,
+    output: given.Output,
     source_prompt: SourcePrompt = "",
     keyword: Keyword = "",
     subject: NewSubject = None,
@@ -129,8 +105,8 @@ def edit(
     scales: EditScales,
     mode: Mode = EditMode.PAPER,
     rule: Rule = None,
-    seed: Seed = None,
-    loading: Annotated[LoadOptions, Fields(LoadOptions, LOADED)],
+    seed: given.Seed = None,
+    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
     from swiftpie.noise import seeds_from
@@ -143,20 +119,20 @@ def edit(
         scales=scales,
         subjects=subject,
     )
-    picture, place = read_picture(image), _place(mask, box)
+    picture, place = given.read_picture(image), _place(mask, box)
     target = _plan(output, save_region, strip)
-    shown = read_subjects(subject or [])
+    shown = given.read_subjects(subject or [])
     job = Job(
         *(picture, prompt, source_prompt, keyword, shown, place, settings),
         *(target, strip, output.force),
     )
-    session, load_ms = open_session(**loading)
+    session, load_ms = given.open_session(**loading)
     result = carry_out(session, job)
-    tell_written(target, result.seed)
+    console.tell_written(target, result.seed)
     if output.as_json:
         files = {"path": target.picture, "region": target.mask, "strip": strip}
         pictures = [{**files, "seed": result.seed}]
-        print_pictures(pictures, result.timings_ms, load_ms=round(load_ms, 1))
+        console.print_pictures(pictures, result.timings_ms, load_ms=round(load_ms, 1))
 
 
 def edit_settings(
@@ -190,10 +166,10 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         source_prompt=job.source_prompt,
         keyword=job.keyword,
         mask=job.mask,
-        identity=encode_subjects(session, job.subject) if job.subject else None,
+        identity=given.encode_subjects(session, job.subject) if job.subject else None,
         settings=settings,
     )
-    origin = origin_of(
+    origin = console.origin_of(
         session.components.preset.name,
         settings.scales,
         prompt=job.prompt,
@@ -203,7 +179,8 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         rule="learned" if settings.rule is None else settings.rule.value,
         seed=str(result.seed),
     )
-    write_output(result.image, result.region, target=job.target, metadata=origin, force=job.force)
+    drawn = [(result.image, result.region, result.seed, job.target)]
+    console.write_outputs(drawn, metadata=origin, force=job.force)
     if job.strip is not None:
         row = [before, result.region, result.image]
         sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
@@ -225,10 +202,12 @@ def _place(mask: str | None, box: str | None) -> "str | Box | None":
     return mask if box is None else parse_box(box)
 
 
-def _plan(output: OutputOptions, save_region: Path | None, strip: Path | None) -> Target:
+def _plan(
+    output: given.OutputOptions, save_region: Path | None, strip: Path | None
+) -> console.Target:
     from swiftpie.images import check_image_target
 
-    (target,) = plan_outputs(output, masks=save_region, flag="--save-region")
+    (target,) = console.plan_outputs(output, masks=save_region, flag="--save-region")
     if strip is not None:
         if strip in {*target}:
             raise ConfigError(

@@ -6,26 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.cli.console import (
-    examples,
-    origin_of,
-    plan_outputs,
-    print_pictures,
-    say,
-    tell_written,
-    write_outputs,
-)
-from swiftpie.cli.options import (
-    DRAWING,
-    Fields,
-    NumImages,
-    Output,
-    Prompt,
-    Seed,
-    open_session,
-    read_picture,
-    with_fields,
-)
+from swiftpie.cli import console
+from swiftpie.cli import options as given
 from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
 from swiftpie.guidance.style import Style
 from swiftpie.pipelines.settings import Scales
@@ -44,12 +26,12 @@ NO_JUDGE = (
     "only one is here. Give its files with --judge-models."
 )
 PUBLISHED_WITH = "insightface"
-LOADED = (*DRAWING, "lora_scale", "face_version")
+LOADED = (*given.DRAWING, "lora_scale", "face_version")
 SCALES = ("identity_scale", "text_scale", "balance")
 
-FaceScales = Annotated[dict[str, float], Fields(Scales, SCALES)]
+FaceScales = Annotated[dict[str, float], given.Fields(Scales, SCALES)]
 Recognisers = Annotated[
-    FaceSettings, Fields(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
+    FaceSettings, given.Fields(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
 ]
 Photo = Annotated[
     str,
@@ -90,7 +72,7 @@ app = typer.Typer()
     help="Draw the person of a photograph into the scene that PROMPT describes.\n\n"
     "The face is found, turned upright and described by an encoder whose files you bring (see "
     f"`swiftpie licenses face`). {CONSENT}",
-    epilog=examples(
+    epilog=console.examples(
         'swiftpie face me.jpg "a person reading in a cafe" -o out.png --preset hyper-sdxl-1 '
         "--adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle --encoder insightface "
         "--image-encoder models/image_encoder --judge opencv --judge-models face-models",
@@ -99,35 +81,35 @@ app = typer.Typer()
         "--image-encoder models/image_encoder",
     ),
 )
-@with_fields
+@given.with_fields
 def face(
     *,
     photo: Photo,
-    prompt: Prompt,
-    output: Output,
+    prompt: given.Prompt,
+    output: given.Output,
     style: StyleName = Style.PLAIN,
     number: FaceNumber = None,
     recognisers: Recognisers,
-    seed: Seed = None,
-    num_images: NumImages = 1,
+    seed: given.Seed = None,
+    num_images: given.NumImages = 1,
     scales: FaceScales,
     side: SidePx = None,
-    loading: Annotated[LoadOptions, Fields(LoadOptions, LOADED, required=("preset",))],
+    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED, required=("preset",))],
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
     from swiftpie.faces.choose import choose_face, find_faces
     from swiftpie.files import load_image
     from swiftpie.noise import seeds_from
 
-    targets = plan_outputs(output, count=num_images)
+    targets = console.plan_outputs(output, count=num_images)
     first_seed = seeds_from(seed, num_images)[0]
     encoders = open_face_encoders(recognisers)
-    found = find_faces(encoders.encoder, load_image(read_picture(photo)))
+    found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
     chosen = choose_face(found, number=number, name=photo)
     for note in chosen.notes:
-        say(f"{photo}: {note}")
+        console.say(f"{photo}: {note}")
 
-    session = open_session(**loading).session
+    session = given.open_session(**loading).session
     warn_of_strange_vectors(session, encoders.encoder)
     preset = session.components.preset
     strengths = replace(Scales.of(preset), **scales)
@@ -141,19 +123,20 @@ def face(
         size_px=None if side is None else (side, side),
     )
     words = {"style": style.value, "face_encoder": encoders.encoder.name, **METADATA}
-    origin = origin_of(preset.name, strengths, prompt=prompt, **words)
-    write_outputs(result, targets, metadata=origin, force=output.force)
+    origin = console.origin_of(preset.name, strengths, prompt=prompt, **words)
+    drawn = zip(result.images, result.subject_masks, result.seeds, targets, strict=True)
+    console.write_outputs(drawn, metadata=origin, force=output.force)
 
     scores = _scores(encoders.judge, chosen, result.images)
     judge = None if encoders.judge is None else encoders.judge.name
     rows = list(zip(targets, result.seeds, scores, strict=True))
     for target, one, identity in rows:
-        tell_written(target, one, more=_spell(judge, identity))
-    say(CONSENT)
+        console.tell_written(target, one, more=_spell(judge, identity))
+    console.say(CONSENT)
     if output.as_json:
         box = {edge: round(value, 1) for edge, value in chosen.face.box._asdict().items()}
         where = {"number": chosen.number, "of": chosen.num_faces, "turn": chosen.turn}
-        print_pictures(
+        console.print_pictures(
             [{"path": to.picture, "seed": one, "identity": identity} for to, one, identity in rows],
             result.timings_ms,
             face={**where, "score": round(chosen.face.score, 4), "box": box},
@@ -168,7 +151,7 @@ def open_face_encoders(settings: FaceSettings) -> "FaceEncoders":
 
     encoders = open_encoders(settings)
     if encoders.judge is None:
-        say(NO_JUDGE)
+        console.say(NO_JUDGE)
     return encoders
 
 
@@ -178,7 +161,7 @@ def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
 
     reads_vectors = isinstance(session.components.image_encoder, FaceIdentityEncoder)
     if reads_vectors and encoder.name != PUBLISHED_WITH:
-        say(
+        console.say(
             f"This adapter reads face vectors, and understands only those of the encoder that it "
             f"was trained with: {PUBLISHED_WITH} for the published FaceID files. Those of "
             f"{encoder.name} show it a stranger, unless it was trained with them."
@@ -195,7 +178,7 @@ def _scores(
         return [None] * len(images)
     reference = see_again(judge, chosen)
     if reference is None:
-        say(f"No identity score: the judge {judge.name!r} sees no face in that place.")
+        console.say(f"No identity score: the judge {judge.name!r} sees no face in that place.")
     return likenesses(judge, reference, images)
 
 

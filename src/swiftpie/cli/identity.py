@@ -6,28 +6,14 @@ from typing import Annotated
 import typer
 
 from swiftpie.backbones.preset import PRESETS
+from swiftpie.cli import options as given
 from swiftpie.cli.console import examples, print_json, say, write_table
-from swiftpie.cli.options import (
-    AsJson,
-    Force,
-    Networks,
-    PictureOut,
-    PresetName,
-    Subjects,
-    encode_subjects,
-    open_session,
-    read_subjects,
-    with_fields,
-)
 
 app = typer.Typer()
-identity_app = typer.Typer(name="identity", no_args_is_help=True)
+identity_app = typer.Typer(
+    name="identity", no_args_is_help=True, help="Encode a subject once and keep it as a file."
+)
 app.add_typer(identity_app)
-
-
-@identity_app.callback()
-def identity() -> None:
-    """Encode a subject once and keep it as a file."""
 
 
 @identity_app.command(
@@ -36,23 +22,23 @@ def identity() -> None:
         "swiftpie identity save front.png side.jpg:side-mask.png -o robot.spid",
     )
 )
-@with_fields
+@given.with_fields
 def save(
     *,
-    subjects: Subjects,
+    subjects: given.Subjects,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
     ],
-    networks: Networks,
-    force: Force = False,
+    networks: given.Networks,
+    force: given.Force = False,
 ) -> None:
     """Encode pictures of one subject into a file that `personalize` takes as SUBJECT."""
     from swiftpie.files import check_target
 
     check_target(out, force=force)
-    pictures = read_subjects(subjects)
-    session = open_session(**networks).session
-    session.save_identity(encode_subjects(session, pictures), out, force=force)
+    pictures = given.read_subjects(subjects)
+    session = given.open_session(**networks).session
+    session.save_identity(given.encode_subjects(session, pictures), out, force=force)
     say(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB, preset {networks['preset']})")
 
 
@@ -64,7 +50,7 @@ def save(
 def inspect(
     *,
     file: Annotated[Path, typer.Argument(help="An identity file.", show_default=False)],
-    as_json: AsJson = False,
+    as_json: given.AsJson = False,
 ) -> None:
     """Tell what an identity file holds and whether it can be used here."""
     from safetensors import safe_open
@@ -75,7 +61,7 @@ def inspect(
     preset = header["preset"]
     is_readable = (  # by the installed networks, if they are those that wrote the file
         preset in PRESETS.names()
-        and open_session(preset).session.components.fingerprint == header["fingerprint"]
+        and given.open_session(preset).session.components.fingerprint == header["fingerprint"]
     )
     with safe_open(str(file), framework="pt") as stored:
         references = stored.get_slice("pixels").get_shape()[0]
@@ -105,9 +91,9 @@ def cutout(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE[:MASK]", help="A picture.", show_default=False)
     ],
-    out: PictureOut,
-    preset: PresetName = "mini",
-    force: Force = False,
+    out: given.PictureOut,
+    preset: given.PresetName = "mini",
+    force: given.Force = False,
 ) -> None:
     """Show what the encoders will see of a picture: the subject alone, centred, on grey."""
     from swiftpie.images import check_image_target, load_image, save_image, to_pil
@@ -116,7 +102,7 @@ def cutout(
 
     check_image_target(out, force=force)
     size_px = PRESETS.get(preset).image_size_px
-    (source,) = read_subjects([image])
+    (source,) = given.read_subjects([image])
     picture = load_image(source.picture)
     mask = None if source.mask is None else load_mask(source.mask, picture.size)
     pixels, _ = canonical_frame(picture, mask, size_px)

@@ -8,30 +8,8 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.cli.console import (
-    examples,
-    origin_of,
-    plan_outputs,
-    print_pictures,
-    tell_written,
-    write_outputs,
-)
-from swiftpie.cli.options import (
-    BOX_HELP,
-    DRAWING,
-    MASK_HELP,
-    Fields,
-    NumImages,
-    Output,
-    Prompt,
-    ScaleChanges,
-    Seed,
-    Subjects,
-    encode_subjects,
-    open_session,
-    read_subjects,
-    with_fields,
-)
+from swiftpie.cli import console
+from swiftpie.cli import options as given
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import MaskSource, Scales
 
@@ -50,14 +28,14 @@ Also = Annotated[
 ]
 MaskName = Annotated[
     str,
-    typer.Option(metavar="none|inline|two-pass|box|FILE", help=MASK_HELP),
+    typer.Option(metavar="none|inline|two-pass|box|FILE", help=given.MASK_HELP),
 ]
 BoxTexts = Annotated[
     list[str] | None,
     typer.Option(
         "--box",
         metavar="L,T,R,B",
-        help=BOX_HELP,
+        help=given.BOX_HELP,
         show_default=False,
     ),
 ]
@@ -74,7 +52,7 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog=examples(
+    epilog=console.examples(
         'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
         'swiftpie personalize dog.jpg:mask.png dog2.jpg "a dog in space" -o out.png --seed 7',
         'swiftpie personalize me.spid "a robot at night" --box 0.2,0.4,0.6,0.95 -o out.webp -n 4',
@@ -84,21 +62,21 @@ app = typer.Typer()
         "--adapter ip-adapter_sdxl_vit-h.safetensors --image-encoder models/image_encoder",
     )
 )
-@with_fields
+@given.with_fields
 def personalize(
     *,
-    subjects: Subjects,
-    prompt: Prompt,
-    output: Output,
-    seed: Seed = None,
-    num_images: NumImages = 1,
-    scales: ScaleChanges,
+    subjects: given.Subjects,
+    prompt: given.Prompt,
+    output: given.Output,
+    seed: given.Seed = None,
+    num_images: given.NumImages = 1,
+    scales: given.ScaleChanges,
     also: Also = None,
     mask: MaskName = "none",
     boxes: BoxTexts = None,
     size: SizeText = None,
     save_subject_mask: SaveSubjectMask = None,
-    loading: Annotated[LoadOptions, Fields(LoadOptions, DRAWING)],
+    loading: Annotated[LoadOptions, given.Fields(LoadOptions, given.DRAWING)],
 ) -> None:
     """Draw the subject into the scene that PROMPT describes.
 
@@ -107,23 +85,23 @@ def personalize(
     from swiftpie.noise import seeds_from
     from swiftpie.pipelines.request import Subject
 
-    targets = plan_outputs(
+    targets = console.plan_outputs(
         output, count=num_images, masks=save_subject_mask, flag="--save-subject-mask"
     )
     # What can be refused is, before anything is loaded.
     replace(Scales.of(PRESETS.get(loading["preset"])), **scales)
-    everyone = [read_subjects(subjects), *(read_subjects([one]) for one in also or [])]
+    everyone = [given.read_subjects(subjects), *(given.read_subjects([one]) for one in also or [])]
     places = _parse_boxes(boxes or [], len(everyone), mask)
     size_px = _parse_size(size)
     first_seed = seeds_from(seed, num_images)[0]
 
-    session, load_ms = open_session(**loading)
+    session, load_ms = given.open_session(**loading)
     preset = session.components.preset
     chosen = replace(Scales.of(preset), **scales)
     source, region = _read_mask(mask, size_px or (preset.image_size_px,) * 2, count=len(everyone))
     result = session.personalize(
         [
-            Subject(encode_subjects(session, pictures), box=box, mask=region)
+            Subject(given.encode_subjects(session, pictures), box=box, mask=region)
             for pictures, box in zip(everyone, places, strict=True)
         ],
         prompt,
@@ -133,13 +111,14 @@ def personalize(
         mask=source,
         size_px=size_px,
     )
-    origin = origin_of(preset.name, chosen, prompt=prompt)
-    write_outputs(result, targets, metadata=origin, force=output.force)
+    origin = console.origin_of(preset.name, chosen, prompt=prompt)
+    drawn = zip(result.images, result.subject_masks, result.seeds, targets, strict=True)
+    console.write_outputs(drawn, metadata=origin, force=output.force)
     rows = list(zip(targets, result.seeds, strict=True))
     for target, one in rows:
-        tell_written(target, one)
+        console.tell_written(target, one)
     if output.as_json:
-        print_pictures(
+        console.print_pictures(
             [{"path": to.picture, "seed": one, "subject_mask": to.mask} for to, one in rows],
             result.timings_ms,
             load_ms=round(load_ms, 1),

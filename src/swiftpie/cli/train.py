@@ -73,12 +73,29 @@ def train(
     config = _configure(recipes, recipe, overrides or [])
     limit_s = math.inf if time_limit is None else parse_duration(time_limit)
     check_device(device)
-    if threads is not None:
-        import torch
 
+    import torch
+
+    from swiftpie.data.archive import default_pack
+    from swiftpie.training.context import Context, join_processes, leave_processes
+    from swiftpie.training.loop import fit
+
+    if threads is not None:
         torch.set_num_threads(threads)
     folder = out / recipe.replace("-", "_")
-    _run(config, folder, data=data_path, device=device, limit_s=limit_s, resumes=resume)
+    processes = join_processes(device)
+    context = Context(data=data_path or default_pack(), runs=out, device=processes.device)
+    stage = config.stage.build(context)
+    if processes.is_main:
+        _announce(folder, resumes=resume)
+    processes.gather(None)  # nobody looks for a state before an old one is out of the way
+    events = fit(stage, config.loop, folder, time_limit_s=limit_s, processes=processes)
+    if processes.is_main:
+        _show(events, config.loop.steps)
+        say(f"saved in {folder}; the same command goes on from there")
+    else:
+        deque(events, maxlen=0)  # trains as well, and leaves the talking to the main process
+    leave_processes(processes)
 
 
 def parse_duration(text: str) -> float:
@@ -127,34 +144,6 @@ def _configure(
             f"The recipe {name!r} does not exist; known are {', '.join(recipes)}. {advice}"
         )
     return override(recipes[key](), overrides)
-
-
-def _run(
-    config: "TrainConfig",
-    folder: Path,
-    *,
-    data: Path | None,
-    device: str,
-    limit_s: float,
-    resumes: bool,
-) -> None:
-    from swiftpie.data.archive import default_pack
-    from swiftpie.training.context import Context, join_processes, leave_processes
-    from swiftpie.training.loop import fit
-
-    processes = join_processes(device)
-    context = Context(data=data or default_pack(), runs=folder.parent, device=processes.device)
-    stage = config.stage.build(context)
-    if processes.is_main:
-        _announce(folder, resumes=resumes)
-    processes.gather(None)  # nobody looks for a state before an old one is out of the way
-    events = fit(stage, config.loop, folder, time_limit_s=limit_s, processes=processes)
-    if processes.is_main:
-        _show(events, config.loop.steps)
-        say(f"saved in {folder}; the same command goes on from there")
-    else:
-        deque(events, maxlen=0)  # trains as well, and leaves the talking to the main process
-    leave_processes(processes)
 
 
 def _announce(folder: Path, *, resumes: bool) -> None:

@@ -8,18 +8,23 @@ from torch import Tensor
 from swiftpie.data.scene import (
     Fields,
     Light,
-    Scene,
     blades,
     drift,
     hsv,
     leaves,
     mix,
     over,
+    scene,
     smoothstep,
     weeds,
 )
 
 
+@scene(
+    ("on a beach", "at the beach", "on a sandy beach", "by the sea", "on the seashore"),
+    light=Light((1.04, 1.02, 0.96), shade=0.15),
+    foreground=drift((244, 220, 160), (220, 184, 118)),
+)
 def beach(f: Fields) -> Tensor:
     """Draw sky with clouds and sun, a turquoise sea, surf and sand."""
     horizon = f.horizon
@@ -39,6 +44,12 @@ def beach(f: Fields) -> Tensor:
     return over(picture, sand + 0.035 * f.soft(3), f.below(shore))
 
 
+@scene(
+    ("under water", "underwater", "in the deep sea", "in the ocean", "at the bottom of the sea"),
+    light=Light((0.55, 0.85, 0.95), shade=0.15),
+    grounded=False,
+    foreground=weeds,
+)
 def underwater(f: Fields) -> Tensor:
     """Draw deep water with light rays, bubbles and seaweed on a sandy floor."""
     picture = mix(f.rgb(80, 200, 225), f.rgb(8, 60, 120), f.depth(0, 0.95))
@@ -58,6 +69,10 @@ def underwater(f: Fields) -> Tensor:
     return over(picture, f.rgb(215, 245, 255), bubble * rim)
 
 
+@scene(
+    ("at sunset", "in front of a sunset", "at sunset by the sea", "at dusk by the sea"),
+    light=Light((1.05, 0.8, 0.65), shade=0.25),
+)
 def sunset(f: Fields) -> Tensor:
     """Draw a glowing evening sky and the sun's path on the sea."""
     horizon = f.horizon
@@ -76,37 +91,14 @@ def sunset(f: Fields) -> Tensor:
     return over(picture, sea, f.below(horizon))
 
 
-WATER = (
-    Scene(
-        "beach",
-        ("on a beach", "at the beach", "on a sandy beach", "by the sea", "on the seashore"),
-        beach,
-        Light((1.04, 1.02, 0.96), shade=0.15),
-        foreground=drift((244, 220, 160), (220, 184, 118)),
-    ),
-    Scene(
-        "underwater",
-        (
-            "under water",
-            "underwater",
-            "in the deep sea",
-            "in the ocean",
-            "at the bottom of the sea",
-        ),
-        underwater,
-        Light((0.55, 0.85, 0.95), shade=0.15),
-        grounded=False,
-        foreground=weeds,
-    ),
-    Scene(
-        "sunset",
-        ("at sunset", "in front of a sunset", "at sunset by the sea", "at dusk by the sea"),
-        sunset,
-        Light((1.05, 0.8, 0.65), shade=0.25),
-    ),
+WATER = (beach, underwater, sunset)
+
+
+@scene(
+    ("in the snow", "on a snowy hill", "on snow", "in a snowstorm", "in winter"),
+    light=Light((0.96, 1.0, 1.06), shade=0.08),
+    foreground=drift((246, 249, 255), (220, 231, 246)),
 )
-
-
 def snow(f: Fields) -> Tensor:
     """Draw falling snow over two white hills."""
     horizon = f.horizon
@@ -119,6 +111,11 @@ def snow(f: Fields) -> Tensor:
     return over(picture, f.rgb(255, 255, 255), 0.95 * flake)
 
 
+@scene(
+    ("in a desert", "in the desert", "on a sand dune", "among the dunes"),
+    light=Light((1.06, 1.0, 0.88), shade=0.2),
+    foreground=drift((248, 196, 112), (226, 158, 78)),
+)
 def desert(f: Fields) -> Tensor:
     """Draw two rows of dunes under a hazy sun."""
     horizon = f.horizon
@@ -134,6 +131,11 @@ def desert(f: Fields) -> Tensor:
     return over(picture, dune + ripples, f.below(near))
 
 
+@scene(
+    ("in a forest", "in the woods", "among the trees", "in front of fir trees"),
+    light=Light((0.85, 0.95, 0.85), shade=0.12),
+    foreground=blades((62, 118, 46), (120, 180, 80)),
+)
 def forest(f: Fields) -> Tensor:
     """Draw two rows of fir trees behind a clearing."""
     picture = mix(f.rgb(165, 215, 200), f.rgb(215, 240, 200), f.depth(0, 0.5))
@@ -153,6 +155,11 @@ def forest(f: Fields) -> Tensor:
     return over(picture, grass + 0.04 * f.soft(3), f.below(ground))
 
 
+@scene(
+    ("in a field of flowers", "in a flower meadow", "among flowers", "in a garden"),
+    light=Light((1.02, 1.02, 0.97), shade=0.15),
+    foreground=blades((58, 132, 50), (140, 205, 90)),
+)
 def flowers(f: Fields) -> Tensor:
     """Draw a meadow with flowers that grow larger towards the viewer."""
     horizon = f.horizon
@@ -172,6 +179,16 @@ def flowers(f: Fields) -> Tensor:
     return picture
 
 
+@scene(
+    (
+        "in the mountains",
+        "in front of mountains",
+        "with mountains in the background",
+        "in the Alps",
+    ),
+    light=Light((1.0, 1.0, 1.0), shade=0.15),
+    foreground=blades((78, 138, 58), (140, 195, 92)),
+)
 def mountain(f: Fields) -> Tensor:
     """Draw snow-capped peaks behind green hills."""
     picture = mix(f.rgb(95, 165, 230), f.rgb(215, 232, 245), f.depth(0, 0.6))
@@ -186,6 +203,11 @@ def mountain(f: Fields) -> Tensor:
     return over(picture, meadow + 0.03 * f.soft(3), f.below(hill))
 
 
+@scene(
+    ("in autumn leaves", "in an autumn park", "among autumn leaves", "in a park in fall"),
+    light=Light((1.05, 0.93, 0.8), shade=0.15),
+    foreground=leaves,
+)
 def autumn(f: Fields) -> Tensor:
     """Draw golden treetops and a floor of fallen leaves."""
     picture = mix(f.rgb(245, 225, 190), f.rgb(250, 200, 130), f.depth(0, 0.6))
@@ -204,6 +226,10 @@ def autumn(f: Fields) -> Tensor:
     return picture
 
 
+@scene(
+    ("on a volcano", "on lava", "on molten lava", "by a volcano"),
+    light=Light((1.0, 0.7, 0.6), shade=0.15),
+)
 def lava(f: Fields) -> Tensor:
     """Draw glowing cracks in black rock before a volcano that spits sparks."""
     picture = mix(f.rgb(45, 20, 30), f.rgb(130, 45, 30), f.depth(0, 0.5))
@@ -218,63 +244,14 @@ def lava(f: Fields) -> Tensor:
     return over(picture, f.rgb(255, 170, 60), spark * (1 - f.below(shore)))
 
 
-LAND = (
-    Scene(
-        "snow",
-        ("in the snow", "on a snowy hill", "on snow", "in a snowstorm", "in winter"),
-        snow,
-        Light((0.96, 1.0, 1.06), shade=0.08),
-        foreground=drift((246, 249, 255), (220, 231, 246)),
-    ),
-    Scene(
-        "desert",
-        ("in a desert", "in the desert", "on a sand dune", "among the dunes"),
-        desert,
-        Light((1.06, 1.0, 0.88), shade=0.2),
-        foreground=drift((248, 196, 112), (226, 158, 78)),
-    ),
-    Scene(
-        "forest",
-        ("in a forest", "in the woods", "among the trees", "in front of fir trees"),
-        forest,
-        Light((0.85, 0.95, 0.85), shade=0.12),
-        foreground=blades((62, 118, 46), (120, 180, 80)),
-    ),
-    Scene(
-        "flowers",
-        ("in a field of flowers", "in a flower meadow", "among flowers", "in a garden"),
-        flowers,
-        Light((1.02, 1.02, 0.97), shade=0.15),
-        foreground=blades((58, 132, 50), (140, 205, 90)),
-    ),
-    Scene(
-        "mountain",
-        (
-            "in the mountains",
-            "in front of mountains",
-            "with mountains in the background",
-            "in the Alps",
-        ),
-        mountain,
-        Light((1.0, 1.0, 1.0), shade=0.15),
-        foreground=blades((78, 138, 58), (140, 195, 92)),
-    ),
-    Scene(
-        "autumn",
-        ("in autumn leaves", "in an autumn park", "among autumn leaves", "in a park in fall"),
-        autumn,
-        Light((1.05, 0.93, 0.8), shade=0.15),
-        foreground=leaves,
-    ),
-    Scene(
-        "lava",
-        ("on a volcano", "on lava", "on molten lava", "by a volcano"),
-        lava,
-        Light((1.0, 0.7, 0.6), shade=0.15),
-    ),
+LAND = (snow, desert, forest, flowers, mountain, autumn, lava)
+
+
+@scene(
+    ("in space", "in outer space", "among the stars in space", "floating in space"),
+    light=Light((0.75, 0.75, 0.9), shade=0.3),
+    grounded=False,
 )
-
-
 def space(f: Fields) -> Tensor:
     """Draw stars, a nebula and a ringed planet."""
     nebula = hsv(0.6 + 0.3 * f.u(6), saturation=0.7, value=0.35)
@@ -292,6 +269,10 @@ def space(f: Fields) -> Tensor:
     return over(picture, f.rgb(235, 215, 180), ring * (1 - disc * (y < 0)))
 
 
+@scene(
+    ("under a night sky", "at night", "under a starry night sky", "under the moon"),
+    light=Light((0.45, 0.5, 0.75), shade=0.2),
+)
 def night(f: Fields) -> Tensor:
     """Draw a starry sky, a crescent moon and dark hills."""
     picture = mix(f.rgb(10, 16, 60), f.rgb(60, 70, 140), f.depth(0, 0.8))
@@ -307,6 +288,11 @@ def night(f: Fields) -> Tensor:
     return over(picture, ground, f.below(hill))
 
 
+@scene(
+    ("in the sky", "above the clouds", "among the clouds", "in the clouds"),
+    light=Light((0.98, 1.0, 1.04), shade=0.12),
+    grounded=False,
+)
 def clouds(f: Fields) -> Tensor:
     """Draw a blue sky that thickens to clouds below."""
     picture = mix(f.rgb(60, 145, 235), f.rgb(170, 215, 250), f.y)
@@ -315,6 +301,11 @@ def clouds(f: Fields) -> Tensor:
     return over(picture, colour, smoothstep(0.15, 0.75, thickness))
 
 
+@scene(
+    ("under the northern lights", "under an aurora", "below the aurora borealis"),
+    light=Light((0.5, 0.75, 0.7), shade=0.12),
+    foreground=drift((185, 206, 228), (135, 158, 192)),
+)
 def aurora(f: Fields) -> Tensor:
     """Draw green curtains of light over a snowy plain."""
     picture = mix(f.rgb(8, 14, 45), f.rgb(25, 50, 85), f.depth(0, 0.8))
@@ -331,32 +322,4 @@ def aurora(f: Fields) -> Tensor:
     return over(picture, plain, f.below(snow))
 
 
-SKY = (
-    Scene(
-        "space",
-        ("in space", "in outer space", "among the stars in space", "floating in space"),
-        space,
-        Light((0.75, 0.75, 0.9), shade=0.3),
-        grounded=False,
-    ),
-    Scene(
-        "night",
-        ("under a night sky", "at night", "under a starry night sky", "under the moon"),
-        night,
-        Light((0.45, 0.5, 0.75), shade=0.2),
-    ),
-    Scene(
-        "clouds",
-        ("in the sky", "above the clouds", "among the clouds", "in the clouds"),
-        clouds,
-        Light((0.98, 1.0, 1.04), shade=0.12),
-        grounded=False,
-    ),
-    Scene(
-        "aurora",
-        ("under the northern lights", "under an aurora", "below the aurora borealis"),
-        aurora,
-        Light((0.5, 0.75, 0.7), shade=0.12),
-        foreground=drift((185, 206, 228), (135, 158, 192)),
-    ),
-)
+SKY = (space, night, clouds, aurora)

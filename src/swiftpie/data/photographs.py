@@ -143,14 +143,12 @@ def open_photo(entry: Entry, size_px: int) -> Photo:
         ImageError: Photo or mask are broken, or the subject cannot be found.
     """
     image = load_image(bytes_of(entry.picture))
-    if entry.mask is not None:
-        mask = load_mask(bytes_of(entry.mask), image.size)
-    else:
-        mask = subject_mask(image)
+    given = entry.mask
+    mask = subject_mask(image) if given is None else load_mask(bytes_of(given), image.size)
     return Photo(
         tile=_pack(*square_around(to_tensor(image), mask, size_px=size_px)),
         frame=_pack(*canonical_frame(image, mask, size_px)),
-        is_cut=entry.mask is None and alpha_of(image) is None,
+        is_cut=given is None and alpha_of(image) is None,
     )
 
 

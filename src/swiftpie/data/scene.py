@@ -203,6 +203,22 @@ class Scene:
     foreground: Foreground | None = None
 
 
+def scene(
+    phrases: tuple[str, ...],
+    *,
+    light: Light,
+    grounded: bool = True,
+    foreground: Foreground | None = None,
+) -> Callable[[Draw], Scene]:
+    """Return what makes a scene of the function that draws it; the scene takes its name."""
+
+    def named(draw: Draw) -> Scene:
+        name = draw.__name__.replace("_", " ")
+        return Scene(name, phrases, draw, light, grounded=grounded, foreground=foreground)
+
+    return named
+
+
 def drift(crest: Colour, foot: Colour) -> Foreground:
     """Return a wavy bank of sand or snow, `crest` coloured at its upper edge."""
 

@@ -6,9 +6,13 @@ import torch
 from torch import Tensor
 
 from swiftpie.data.nature import LAND, SKY, WATER
-from swiftpie.data.scene import Draw, Fields, Light, Scene, hsv, mix, over, smoothstep
+from swiftpie.data.scene import Draw, Fields, Light, Scene, hsv, mix, over, scene, smoothstep
 
 
+@scene(
+    ("in a city", "in front of a city skyline", "in front of skyscrapers", "on a city street"),
+    light=Light((0.97, 0.97, 1.0), shade=0.15),
+)
 def city(f: Fields) -> Tensor:
     """Draw two rows of skyscrapers with lit windows behind a road."""
     sky = hsv(0.55 + 0.1 * f.u(6), saturation=0.45, value=0.95)
@@ -29,7 +33,11 @@ def city(f: Fields) -> Tensor:
     return over(picture, f.rgb(240, 240, 230), stripe)
 
 
-def brick(f: Fields) -> Tensor:
+@scene(
+    ("in front of a brick wall", "by a brick wall", "against a brick wall"),
+    light=Light((1.02, 0.97, 0.92), shade=0.15),
+)
+def brick_wall(f: Fields) -> Tensor:
     """Draw a brick wall above a pavement."""
     course = (f.y * 8).floor()
     across = (f.x * 4 + 0.5 * (course % 2)) % 1
@@ -42,7 +50,11 @@ def brick(f: Fields) -> Tensor:
     return over(picture, f.rgb(150, 150, 155) + 0.02 * f.soft(3), f.below(0.8))
 
 
-def wood(f: Fields) -> Tensor:
+@scene(
+    ("on a wooden table", "on a wooden floor", "on a table made of wood", "on a wooden desk"),
+    light=Light((1.03, 0.98, 0.9), shade=0.12),
+)
+def wooden_table(f: Fields) -> Tensor:
     """Draw the planks of a table or floor before a softly coloured wall."""
     tint = hsv(0.05 + 0.9 * f.u(6), saturation=0.25, value=0.9)
     wall = mix(f.rgb(250, 240, 225), tint, f.u(6).new_tensor(0.7))
@@ -56,6 +68,10 @@ def wood(f: Fields) -> Tensor:
     return over(wall, timber, f.below(edge))
 
 
+@scene(
+    ("at a party", "with confetti", "at a birthday party", "surrounded by confetti"),
+    light=Light((1.03, 1.0, 1.02), shade=0.1),
+)
 def party(f: Fields) -> Tensor:
     """Draw confetti of two sizes on a bright gradient."""
     top = hsv(f.u(6), saturation=0.35, value=1.0)
@@ -67,7 +83,11 @@ def party(f: Fields) -> Tensor:
     return picture
 
 
-def checker(f: Fields) -> Tensor:
+@scene(
+    ("on a checkered floor", "on a chess board", "on a checkerboard", "on a tiled floor"),
+    light=Light((1.0, 0.98, 0.97), shade=0.12),
+)
+def checkered_floor(f: Fields) -> Tensor:
     """Draw a checkered floor in perspective before a gradient wall."""
     horizon = 0.5
     wall = hsv(f.u(6), saturation=0.3, value=0.85)
@@ -80,38 +100,7 @@ def checker(f: Fields) -> Tensor:
     return over(picture, floor, f.below(horizon))
 
 
-TOWN = (
-    Scene(
-        "city",
-        ("in a city", "in front of a city skyline", "in front of skyscrapers", "on a city street"),
-        city,
-        Light((0.97, 0.97, 1.0), shade=0.15),
-    ),
-    Scene(
-        "brick wall",
-        ("in front of a brick wall", "by a brick wall", "against a brick wall"),
-        brick,
-        Light((1.02, 0.97, 0.92), shade=0.15),
-    ),
-    Scene(
-        "wooden table",
-        ("on a wooden table", "on a wooden floor", "on a table made of wood", "on a wooden desk"),
-        wood,
-        Light((1.03, 0.98, 0.9), shade=0.12),
-    ),
-    Scene(
-        "party",
-        ("at a party", "with confetti", "at a birthday party", "surrounded by confetti"),
-        party,
-        Light((1.03, 1.0, 1.02), shade=0.1),
-    ),
-    Scene(
-        "checkered floor",
-        ("on a checkered floor", "on a chess board", "on a checkerboard", "on a tiled floor"),
-        checker,
-        Light((1.0, 0.98, 0.97), shade=0.12),
-    ),
-)
+TOWN = (city, brick_wall, wooden_table, party, checkered_floor)
 
 
 _STUDIO = Light(shade=0.08)

@@ -23,10 +23,10 @@ class FoldedUpsampling(nn.Module):
 
     Two of three taps in a row fall on the same small pixel, so each of the four pixels that
     become of one sees 2 x 2 small ones, with summed weights: the same values from 4 of 9 products.
+    `can_fold` tells of which layers.
     """
 
     def __init__(self, inner: Upsample2D) -> None:
-        """Fold `inner`, for which `can_fold` holds."""
         super().__init__()
         self.inner = inner  # for sizes that are not doubled
         self.weight: Tensor
@@ -60,7 +60,6 @@ class HalvedGate(nn.Module):
     """`GEGLU` from two linear layers over its weights: OpenVINO copies what is cut in two."""
 
     def __init__(self, inner: GEGLU) -> None:
-        """Share the weights of `inner`."""
         super().__init__()
         self.value, self.gate = _halves(inner.proj)
 
@@ -77,7 +76,6 @@ class ChannelwiseNorm(nn.Module):
     """
 
     def __init__(self, inner: nn.GroupNorm) -> None:
-        """Share the weights of `inner`."""
         super().__init__()
         self.inner = inner
 
@@ -107,7 +105,6 @@ class BoundedUpsampling(nn.Module):
     """
 
     def __init__(self, inner: FoldedUpsampling) -> None:
-        """Share the weights of `inner`."""
         super().__init__()
         self.inner = inner
 

@@ -14,12 +14,15 @@ from torch import Tensor
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.engine.cache import Cache, CacheReport, Key, content_key
-from swiftpie.engine.cached_networks import (
+from swiftpie.engine.cache import (
+    Cache,
     CachedAutoencoder,
     CachedImageEncoder,
     CachedPrompts,
+    CacheReport,
+    Key,
     cached_inversion,
+    content_key,
 )
 from swiftpie.engine.transform import choose
 from swiftpie.errors import InputError
@@ -66,9 +69,15 @@ class Session:
         """
         self.components = components
         self._cache = Cache(cache_mib)
-        prompts = CachedPrompts(components.text, self._cache, components.fingerprint)
-        self._cached = replace(components, text=prompts)
-        self._editing = self._remembering_pictures()
+        known = (self._cache, components.fingerprint)
+        encoder, inversion = components.image_encoder, components.inversion
+        self._cached = replace(components, text=CachedPrompts(components.text, *known))
+        self._editing = replace(  # a second edit of one picture does not start anew
+            self._cached,
+            image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
+            autoencoder=CachedAutoencoder(components.autoencoder, *known),
+            inversion=None if inversion is None else cached_inversion(inversion, *known),
+        )
 
     @property
     def cache(self) -> CacheReport:
@@ -92,7 +101,7 @@ class Session:
             InputError: A picture cannot be read, or the subject cannot be found in it.
         """
         sources = _as_list(images)
-        mask_sources = _as_list(masks) if masks is not None else [None] * len(sources)
+        mask_sources = [None] * len(sources) if masks is None else _as_list(masks)
         if len(mask_sources) != len(sources):
             raise InputError(
                 f"{len(sources)} pictures came with {len(mask_sources)} masks. Give one mask a "
@@ -134,9 +143,7 @@ class Session:
                     "A photograph was given without an encoder, so no face can be found in it. "
                     "Open one, as FACE_ENCODERS.get('opencv').open(folder), and pass `encoder=`."
                 )
-            return self.encode_face(
-                choose_face(find_faces(encoder, load_image(face)), number=number)
-            )
+            face = choose_face(find_faces(encoder, load_image(face)), number=number)
         if isinstance(face, ChosenFace):
             return self.encode_face(face.face.embedding, crop=aligned_crop(face))
         vectors = torch.as_tensor(face)
@@ -227,15 +234,8 @@ class Session:
     ) -> GenerationResult:
         """Draw the person of a face into the scene of `prompt`. From arXiv:2505.21144.
 
-        Args:
-            face: From `encode_face`, or what that takes.
-            prompt: What the picture shows; not empty.
-            style: How prompt and face share the picture.
-            seed: Of the first picture; without one it is drawn, and the result tells it.
-            num_images: How many pictures; picture i has the seed `seed + i`.
-            scales: Scales of the branches; the preset's defaults if not given.
-            size_px: Height and width; the preset's size if not given.
-            encoder: Finds the face in a photograph.
+        `face` is of `encode_face`, or what that takes, with an `encoder` if it is a photograph;
+        `style` is how prompt and face share the picture. All else is as in `personalize`.
 
         Raises:
             CapabilityError: No adapter is loaded that can read this.
@@ -297,29 +297,17 @@ class Session:
         )
         return self.draw(request)
 
-    def _remembering_pictures(self) -> Components:
-        """Return components for edits, so that the second of one picture does not start anew."""
-        cached, known = self._cached, (self._cache, self.components.fingerprint)
-        inversion, encoder = cached.inversion, cached.image_encoder
-        return replace(
-            cached,
-            image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
-            autoencoder=CachedAutoencoder(cached.autoencoder, *known),
-            inversion=None if inversion is None else cached_inversion(inversion, *known),
-        )
-
     def _key_of(
         self, kind: str, pictures: Sequence[Image.Image], tensors: Sequence[Tensor | None]
     ) -> Key:
         """Return what an identity depends on: these networks, their frame, and all numbers."""
         preset = self.components.preset
-        parts: list[str | bytes] = [self.components.fingerprint, preset.name]
-        parts.append(str(preset.image_size_px))
+        parts: list[str | bytes] = [preset.name, str(preset.image_size_px)]
         for picture in pictures:
             parts += [f"{picture.mode} {picture.size}", picture.tobytes()]
         for one in tensors:
             parts.append("" if one is None else one.detach().cpu().double().numpy().tobytes())
-        return content_key(kind, *parts)
+        return content_key(kind, self.components.fingerprint, *parts)
 
 
 def load(

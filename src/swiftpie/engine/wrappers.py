@@ -3,17 +3,17 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
-from swiftpie.layout import Layout
-from swiftpie.models.denoiser import Denoiser, SubjectCondition
+from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.text import HasEncoders, PromptEncoder
-from swiftpie.types import Autoencoder, Posterior, TextCondition
+from swiftpie.types import Posterior, TextCondition
 
 NETWORKS = ("denoiser", "autoencoder", "image_encoder", "inversion")  # the large ones, besides text
 
@@ -58,34 +58,46 @@ def module_of(network: object) -> Any:  # noqa: ANN401 - a module that can do mo
     return network
 
 
+class DenoiserCall(NamedTuple):
+    """The arguments of a denoiser, as a graph takes them."""
+
+    latents: Tensor
+    timestep: Tensor
+    text: TextCondition
+    condition: SubjectCondition
+
+
 class WrappedDenoiser(nn.Module):
-    """A denoiser around another that encodes, reads and places references for it."""
+    """A denoiser around another that predicts in another way; all else that one does itself."""
 
     def __init__(self, inner: Denoiser) -> None:
-        """Stand for `inner`, with its parameters."""
         super().__init__()
         self.inner: Any = module_of(inner)
         self.installation = inner.installation
+        self.encode_reference = inner.encode_reference
+        self.place_subject = inner.place_subject
 
-    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return what `read_reference` looks at; see `Denoiser`."""
-        return self.inner.encode_reference(autoencoder, pixels, mask)
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: float,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Predict; of the notes only the inline mask is written. See `Denoiser`."""
+        number = torch.tensor(timestep, device=latents.device)  # a graph would hold a plain number
+        sample, mask, *inline = self._predict(DenoiserCall(latents, number, text, condition))
+        if inline:
+            notes[INLINE_MASK] = inline[0]
+        return Prediction(sample, mask)
+
+    def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
+        return predict(self.inner, *call)
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Look at canonical references; see `Denoiser`."""
         return self.inner.read_reference(encoded, text)
-
-    def place_subject(
-        self,
-        autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
-        *,
-        layout: Layout,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return the aligned subject; see `Denoiser`."""
-        return self.inner.place_subject(autoencoder, pixels, mask, layout=layout, cells=cells)
 
 
 def predict(
@@ -106,7 +118,6 @@ class JoinedAutoencoder(nn.Module):
     """Encodes as one autoencoder and decodes as another."""
 
     def __init__(self, encoder: object, decoder: object) -> None:
-        """Take what has `encode` and `posterior`, and what has `decode`."""
         super().__init__()
         self.encoder = module_of(encoder)
         self.decoder = module_of(decoder)

@@ -22,7 +22,7 @@ from swiftpie.layout import whole_frame
 from swiftpie.masks import Box, composite
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.condition import subject_condition
-from swiftpie.pipelines.denoise import Clock, decode, denoise
+from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.edit_region import canvas_for
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
@@ -361,7 +361,7 @@ class DdimEditor(PresetEditor):
     def _draw(self, noisy: Tensor, text: TextCondition, alone: SubjectCondition) -> Image.Image:
         components = self.session.components
         fresh = noisy.new_zeros(0, *noisy.shape)
-        clean = denoise(components, noisy, text, alone, fresh=fresh).latents
+        clean = denoise(Prepared(components, noisy, text, None, alone, fresh)).latents
         return to_pil(decode(components, clean))[0]
 
 

@@ -93,8 +93,9 @@ def main_face(faces: Sequence[Face], size: tuple[int, int]) -> int:
     Of such as large it is the most central.
     """
     largest = max(face.box.area for face in faces)
+    middle = (size[0] / 2, size[1] / 2)
     near = [i for i, face in enumerate(faces) if face.box.area >= NEAR_LARGEST * largest]
-    return min(near, key=lambda i: _distance_from_middle(faces[i].box, size))
+    return min(near, key=lambda i: math.dist(_middle(faces[i].box), middle))
 
 
 def share_outside(box: FaceBox, size: tuple[int, int]) -> float:
@@ -155,11 +156,6 @@ def _look(encoder: FaceEncoder, upright: Image.Image, *, turn: int) -> tuple[Fou
     image = upright.rotate(turn, expand=True) if turn else upright
     faces = tuple(encoder.find(image))
     return FoundFaces(image, turn, faces), max((face.score for face in faces), default=0.0)
-
-
-def _distance_from_middle(box: FaceBox, size: tuple[int, int]) -> float:
-    x, y = (box.left + box.right - size[0]) / 2, (box.top + box.bottom - size[1]) / 2
-    return float(np.hypot(x, y))
 
 
 def _check(face: Face, size: tuple[int, int], name: str) -> None:

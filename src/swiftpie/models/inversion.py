@@ -99,11 +99,7 @@ class UNetInversion(nn.Module):
     """SwiftEdit's inversion network: a U-Net that reads clean latents (arXiv:2412.04301)."""
 
     def __init__(self, unet: UNet2DConditionModel, *, stride: int | None = None) -> None:
-        """Wrap `unet`.
-
-        With a `stride` its attention is exchanged: on the finest grid self-attention sees one of
-        `stride` x `stride` tokens.
-        """
+        """Wrap `unet`; a `stride` exchanges its attention for `ThinnedAttention`."""
         super().__init__()
         self.unet = unet
         self.is_thinned = stride is not None

@@ -6,13 +6,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import torch
-from diffusers.models.embeddings import (
-    ImageProjection,
-    IPAdapterFaceIDImageProjection,
-    IPAdapterFaceIDPlusImageProjection,
-    IPAdapterFullImageProjection,
-    IPAdapterPlusImageProjection,
-)
+from diffusers.models import embeddings
 from torch import Tensor, nn
 
 from swiftpie.errors import WeightsError, short_reason
@@ -51,7 +45,7 @@ class Feature(StrEnum):
     FACE_AND_HIDDEN = "face_and_hidden"  # both, in this order
 
 
-class FacePlusProjection(IPAdapterFaceIDPlusImageProjection):
+class FacePlusProjection(embeddings.IPAdapterFaceIDPlusImageProjection):
     """FaceID Plus that takes both of its inputs in one call instead of remembering one."""
 
     def forward(self, face: Tensor, hidden: Tensor) -> Tensor:
@@ -142,14 +136,14 @@ def _linear(tensors: Mapping[str, Tensor]) -> Projector:
     rows, feature_width = tensors["proj.weight"].shape
     width = len(tensors["norm.weight"])
     num_tokens = _times(rows, width)
-    module = ImageProjection(feature_width, width, num_tokens)
+    module = embeddings.ImageProjection(feature_width, width, num_tokens)
     return Projector(module, Feature.EMBEDS, feature_width, num_tokens, width)
 
 
 def _full(tensors: Mapping[str, Tensor]) -> Projector:
     feature_width = tensors["proj.0.weight"].shape[1]
     width = len(tensors["proj.3.weight"])
-    module = IPAdapterFullImageProjection(feature_width, width)
+    module = embeddings.IPAdapterFullImageProjection(feature_width, width)
     return Projector(module, Feature.HIDDEN, feature_width, FULL_TOKENS, width)
 
 
@@ -158,14 +152,14 @@ def _face(tensors: Mapping[str, Tensor]) -> Projector:
     width = len(tensors["norm.weight"])
     num_tokens = _times(len(tensors["proj.2.weight"]), width)
     ratio = _times(inner, feature_width)
-    module = IPAdapterFaceIDImageProjection(feature_width, width, ratio, num_tokens)
+    module = embeddings.IPAdapterFaceIDImageProjection(feature_width, width, ratio, num_tokens)
     return Projector(module, Feature.FACE, feature_width, num_tokens, width, feature_width)
 
 
 def _plus(tensors: Mapping[str, Tensor]) -> Projector:
     inner, feature_width = tensors["proj_in.weight"].shape
     width, num_tokens = len(tensors["proj_out.weight"]), tensors["latents"].shape[1]
-    module = IPAdapterPlusImageProjection(
+    module = embeddings.IPAdapterPlusImageProjection(
         embed_dims=feature_width,
         output_dims=width,
         hidden_dims=inner,
@@ -213,19 +207,22 @@ def _times(whole: int, part: int) -> int:
 def _names(module: nn.Module) -> dict[str, str]:
     """Return the module paths of a projector: as released to as diffusers calls them."""
     match module:
-        case ImageProjection():
+        case embeddings.ImageProjection():
             return LINEAR
-        case IPAdapterFullImageProjection():
+        case embeddings.IPAdapterFullImageProjection():
             return FULL
-        case IPAdapterFaceIDImageProjection():
+        case embeddings.IPAdapterFaceIDImageProjection():
             return FACE
-    assert isinstance(module, IPAdapterPlusImageProjection | IPAdapterFaceIDPlusImageProjection)
+    assert isinstance(
+        module,
+        embeddings.IPAdapterPlusImageProjection | embeddings.IPAdapterFaceIDPlusImageProjection,
+    )
     layers = {
         f"layers.{number}.{theirs}": f"layers.{number}.{ours}"
         for number in range(len(module.layers))
         for theirs, ours in RESAMPLER_LAYER.items()
     }
-    if isinstance(module, IPAdapterPlusImageProjection):
+    if isinstance(module, embeddings.IPAdapterPlusImageProjection):
         return RESAMPLER | layers
     without_latents = {theirs: ours for theirs, ours in RESAMPLER.items() if theirs != "latents"}
     prefixed = {FACE_PREFIX + theirs: ours for theirs, ours in (without_latents | layers).items()}

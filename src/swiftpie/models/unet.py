@@ -7,7 +7,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import AttentionCondition, Block, Notes, silent_condition
+from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
 from swiftpie.attention.install import Plan, install
 from swiftpie.errors import InputError
 from swiftpie.layout import Layout
@@ -16,7 +16,6 @@ from swiftpie.schedules import Step, add_noise
 from swiftpie.types import Autoencoder, TextCondition
 
 REFERENCE_SEED = 0  # every reference is noised alike, so that an identity is reproducible
-UP_AND_MIDDLE = frozenset({Block.MIDDLE, Block.UP})
 
 
 class UNetDenoiser(nn.Module):

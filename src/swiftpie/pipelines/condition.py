@@ -71,18 +71,12 @@ def subject_condition(
 ) -> SubjectCondition:
     """Return everything the denoiser reads of S subjects, for as many rows as a layout has.
 
-    Args:
-        components: The loaded networks.
-        identities: The subjects.
-        layouts: Where each goes, B rows.
-        regions: Mask of each for rescaling, (1, 1, h, w).
-        class_tokens: Words of the prompt that name each, (S, T) or (B, S, T), 1 or 0.
-        scales: Scales of the branches.
-        shares: Factor of each subject on identity and detail scales.
-        is_inline: Whether attention replaces `regions` during the call.
+    Of each subject `layouts` (B rows) tell where it goes, `regions` (1, 1, h, w) its mask for
+    rescaling, `class_tokens` (S, T) or (B, S, T) the words that name it, 1 or 0, and `shares` its
+    factor on identity and detail scales. With `is_inline` attention replaces `regions`.
     """
     batch, cells = len(layouts[0].scale), (regions[0].shape[-2], regions[0].shape[-1])
-    shape = (batch, components.preset.latent_channels, *cells)
+    own_cells, shape = components.cells_of(None), (batch, components.preset.latent_channels, *cells)
     silent = silent_condition(
         regions[0].new_empty(shape),
         width=identities[0].tokens.shape[-1],
@@ -93,29 +87,15 @@ def subject_condition(
         identity_tokens=_stack([one.tokens for one in identities], batch),
         keys=_stack_layers([one.keys for one in identities], batch),
         values=_stack_layers([one.values for one in identities], batch),
-        coverage=_stack([_coverage(one, components.cells_of(None)) for one in identities], batch),
+        coverage=_stack(  # the subject's share of each reference cell, (1, R, h, w)
+            [resize_mask(one.mask, own_cells).transpose(0, 1) for one in identities], batch
+        ),
         affine=torch.stack([to_affine(layout) for layout in layouts], dim=1),
         has_layout=torch.full_like(silent.has_layout, knows_places),
         mask=torch.cat(list(regions), dim=1).expand(batch, -1, -1, -1),
         is_inline=torch.full_like(silent.is_inline, float(is_inline)),
         class_tokens=class_tokens.to(silent.mask).expand(batch, -1, -1),
     )
-    scaled = _scaled(attention, scales, shares)
-    return SubjectCondition(
-        attention=_without_absent(scaled, leak=scales.background_scale),
-        pooled=_stack([one.pooled for one in identities], batch),
-        aligned=_aligned(components, identities, layouts, cells),
-    )
-
-
-def _aligned(
-    components: Components,
-    identities: Sequence[Identity],
-    layouts: Sequence[Layout],
-    cells: tuple[int, int],
-) -> Tensor:
-    """Return what the denoiser takes of each subject in place, (B, S, C', h, w)."""
-    batch = len(layouts[0].scale)
     placed = [
         components.denoiser.place_subject(
             components.autoencoder,
@@ -126,13 +106,17 @@ def _aligned(
         )
         for one, layout in zip(identities, layouts, strict=True)
     ]
-    return torch.stack(placed, dim=1)
+    scaled = _scaled(attention, scales, shares)
+    return SubjectCondition(
+        attention=_without_absent(scaled, leak=scales.background_scale),
+        pooled=_stack([one.pooled for one in identities], batch),
+        aligned=torch.stack(placed, dim=1),
+    )
 
 
 def _scaled(
     attention: AttentionCondition, scales: Scales, shares: Sequence[float]
 ) -> AttentionCondition:
-    """Return `attention` with all factors of mask-guided rescaling."""
     more = 1 + BALANCE_OF_IDENTITY * scales.balance
     text = 1 - BALANCE_OF_TEXT * scales.balance
     share = attention.identity_scale.new_tensor(shares)
@@ -168,11 +152,6 @@ def _without_absent(attention: AttentionCondition, *, leak: float) -> AttentionC
         has_layout=attention.has_layout * is_seen,
         affine=torch.where(is_seen[..., None, None] > 0, attention.affine, nowhere),
     )
-
-
-def _coverage(identity: Identity, cells: tuple[int, int]) -> Tensor:
-    """Return the subject's share of each reference cell, (1, R, h, w)."""
-    return resize_mask(identity.mask, cells).transpose(0, 1)
 
 
 def _stack(rows: list[Tensor], batch: int) -> Tensor:

@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
     text: TextCondition  # B rows
     null_text: TextCondition | None  # B rows for guidance, if it has a row without the prompt
     condition: SubjectCondition  # B rows
-    fresh: Tensor  # noise for the steps after the first, (n, B, C, h, w)
+    fresh: Tensor  # noise for the steps after the first, (n, B, C, h, w); n is 0 if none need it
     layouts: tuple[Layout, ...] = ()  # one a subject, B rows each
 
 
@@ -60,34 +60,24 @@ class Clock:
 
 @torch.no_grad()
 def denoise(
-    components: Components,
-    latents: Tensor,
-    text: TextCondition,
-    condition: SubjectCondition,
+    prepared: Prepared,
     *,
-    fresh: Tensor,
     on_step: OnStep | None = None,
     guidance: Guidance | None = None,
     shaping: Shaping | None = None,
-    null_text: TextCondition | None = None,
 ) -> Denoised:
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
     Args:
-        components: The loaded networks.
-        latents: What enters the first step, (B, C, h, w).
-        text: The prompts.
-        condition: The subjects.
-        fresh: Noise for each step but the last, (n, B, C, h, w), for schedules that want it;
-            n is 0 for others.
+        prepared: What denoising starts from.
         on_step: Called after each step.
         guidance: How several predictions of a step become one; None makes a single one.
         shaping: How identity maps are reshaped; None leaves them as they are.
-        null_text: What rows without the prompt read, B of them; see `read_null_text`.
 
     Raises:
         ConfigError: The guidance is for another number of steps.
     """
+    components, latents, text, null_text, condition, fresh, _ = prepared
     schedule = components.schedule
     guidance = guidance or Plain()
     sees_all = all(row.has_identity for row in branches_of(guidance, len(schedule.steps)))

@@ -74,18 +74,9 @@ def _finish(
     clock: Clock,
     on_step: OnStep | None,
 ) -> GenerationResult:
-    """Denoise and decode."""
     components = prepared.components
     denoised = denoise(
-        components,
-        prepared.latents,
-        prepared.text,
-        prepared.condition,
-        fresh=prepared.fresh,
-        on_step=on_step,
-        guidance=request.guidance,
-        shaping=request.shaping,
-        null_text=prepared.null_text,
+        prepared, on_step=on_step, guidance=request.guidance, shaping=request.shaping
     )
     clock.lap("denoise")
     output = request.output if isinstance(request, PersonalizeRequest) else Output.PIL

@@ -15,8 +15,8 @@ from swiftpie.backbones.components import Components
 from swiftpie.images import fit_square, mask_to_pil
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.masks import bounding_box, composite, resize_mask
-from swiftpie.models.denoiser import Denoiser, SubjectCondition
-from swiftpie.models.layout_predictor import subject_extent
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.tiny import subject_extent
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.condition import read_null_text, subject_condition
 from swiftpie.pipelines.denoise import Clock, Prepared
@@ -75,7 +75,11 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     """
     components.inverter()
     settings, original = request.settings, request.image.convert("RGB")
-    canvas = _canvas(components, original, settings.size_px)
+    preset = components.preset
+    side_px = settings.size_px or preset.image_size_px
+    components.cells_of((side_px, side_px))
+    unit_px = 2 * preset.latent_cell_px
+    canvas = canvas_for((original.height, original.width), side_px=side_px, unit_px=unit_px)
     pixels = canvas.enter(original).to(components.device)
     latents = _encode(components, pixels, settings)
     clock.lap("encode")
@@ -92,7 +96,6 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     clock.lap("invert")
     drawn = prompts if settings.mode is EditMode.RELEASED else prompts[1:]
     rows = len(drawn)
-    condition = _condition(components, request, _Picture(original, canvas, pixels), inverted)
     start = add_noise(latents, inverted.noise, components.schedule.steps[0])
     prepared = Prepared(
         components=_serving(components, settings.mode),
@@ -101,7 +104,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         null_text=read_null_text(
             components, request.negative_prompt, guidance=request.guidance, rows=rows
         ),
-        condition=condition,
+        condition=_condition(components, request, canvas, pixels, inverted),
         fresh=_fresh_noise(components, start, settings.seed).expand(-1, rows, -1, -1, -1),
     )
     clock.lap("prepare")
@@ -126,27 +129,6 @@ def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResul
     )
 
 
-class _Picture(NamedTuple):
-    """What is edited, and how the networks see it."""
-
-    original: Image.Image
-    canvas: Canvas
-    pixels: Tensor  # on the canvas, (1, 3, H, W) in [-1, 1]
-
-
-def _canvas(components: Components, image: Image.Image, size_px: int | None) -> Canvas:
-    """Return the canvas for `image`.
-
-    Raises:
-        InputError: The size is out of range or no multiple of what a latent cell needs.
-    """
-    preset = components.preset
-    side_px = size_px or preset.image_size_px
-    components.cells_of((side_px, side_px))
-    unit_px = 2 * preset.latent_cell_px
-    return canvas_for((image.height, image.width), side_px=side_px, unit_px=unit_px)
-
-
 def _encode(components: Components, pixels: Tensor, settings: EditSettings) -> Tensor:
     """Return latents (1, C, h, w): the mean, or, as released, a draw from the posterior."""
     if settings.mode is EditMode.PAPER:
@@ -158,7 +140,11 @@ def _encode(components: Components, pixels: Tensor, settings: EditSettings) -> T
 
 
 def _condition(
-    components: Components, request: EditRequest, picture: _Picture, inverted: Inverted
+    components: Components,
+    request: EditRequest,
+    canvas: Canvas,
+    pixels: Tensor,
+    inverted: Inverted,
 ) -> SubjectCondition:
     """Return what the denoiser reads, a row a prompt that is drawn."""
     identity, mode = request.identity, request.settings.mode
@@ -167,23 +153,21 @@ def _condition(
         components.preset, mode=mode, has_reference=identity is not None
     )
     if components.layout_predictor is not None:
-        changes = picture.canvas.enter_mask(region.pixels).to(components.device)
+        changes = canvas.enter_mask(region.pixels).to(components.device)
         if identity is not None:
             subject: PlacedSubject | None = new_subject(identity, changes)
         else:
-            subject = kept_subject(
-                components, picture.pixels, changes, inverted=inverted, prompts=prompts
-            )
+            subject = kept_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
         names = [""] * (1 if subject is None else 2)
         return repainting_condition(
             components,
-            picture.pixels,
+            pixels,
             changes,
             subject=subject,
             class_tokens=components.text.find_words(prompts[-1], names),
             scales=scales,
         )
-    shown = identity or whole_picture_identity(components, picture.original)
+    shown = identity or whole_picture_identity(components, request.image.convert("RGB"))
     is_released = mode is EditMode.RELEASED
     latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
     return subject_condition(  # one appearance, weighed inside and outside of the region
@@ -210,21 +194,18 @@ def repainting_condition(
 
     What stays is one more subject, in the frame of the picture itself; `background` weighs it. It
     has detail only beside a subject that does, as its aligned latents tell nearly as much.
-
-    Args:
-        components: The loaded networks.
-        pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
-        changes: Where it changes, (1, 1, H, W) in [0, 1].
-        subject: Who is drawn where the picture changes, if anyone.
-        class_tokens: Words that name each subject, (S, T), the picture last.
-        scales: The factors.
+    `pixels` (1, 3, H, W) in [-1, 1] are the picture on its canvas, which changes where `changes`
+    (1, 1, H, W) says, to show `subject` if any; `class_tokens` (S, T) name each, the picture last.
     """
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
     has_detail = subject is not None and bool(subject.identity.keys)
     read = identity_of_frames if has_detail else appearance_of_frame
-    subjects, regions = [read(components, *_what_stays(components, pixels, changes))], [1 - region]
+    side = components.preset.image_size_px
+    stays = resize_mask(1 - changes, (side, side))
+    square = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    subjects, regions = [read(components, square * stays, stays)], [1 - region]
     layouts = [whole_frame(pixels)]
     if subject is not None:
         subjects.insert(0, subject.identity)
@@ -246,14 +227,6 @@ def repainting_condition(
     )
 
 
-def _what_stays(components: Components, pixels: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the part of the picture that does not change as a frame with its mask."""
-    side = components.preset.image_size_px
-    mask = resize_mask(1 - changes, (side, side))
-    square = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-    return square * mask, mask
-
-
 def new_subject(identity: Identity, changes: Tensor) -> PlacedSubject:
     """Return a subject that fills the bounding box of what changes, (1, 1, H, W)."""
     return PlacedSubject(identity, _box_layout(changes))
@@ -270,14 +243,9 @@ def kept_subject(
     """Return the picture's own subject if it has to be drawn, or shown what is drawn around it.
 
     Where its surroundings change it keeps its place. Where itself changes, and the new prompt is
-    about it still, it moves as far as the words move it.
-
-    Args:
-        components: The loaded networks.
-        pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
-        changes: Where it changes, (1, 1, H, W) in [0, 1].
-        inverted: What is known of the picture.
-        prompts: What it shows and what it shall show.
+    about it still, it moves as far as the words move it. `pixels` (1, 3, H, W) in [-1, 1] are the
+    picture on its canvas, which changes where `changes` (1, 1, H, W) in [0, 1] says; `prompts` are
+    what it shows and what it shall show.
     """
     mask = resize_mask(inverted.subject_mask, (pixels.shape[2], pixels.shape[3])).to(pixels)
     subject = mask > 0.5
@@ -336,13 +304,9 @@ def _serving(components: Components, mode: EditMode) -> Components:
     """Return components whose denoiser follows `mode`; the given ones keep serving others."""
     if mode is EditMode.PAPER:
         return components
-    denoiser = _share_weights(components.denoiser)
+    own = components.denoiser
+    assert isinstance(own, nn.Module), "denoisers are modules"
+    # A second one around the same weights, so that threads may share the first.
+    denoiser = copy.deepcopy(own, {id(one): one for one in (*own.parameters(), *own.buffers())})
     install_released(denoiser.installation)
     return replace(components, denoiser=denoiser)
-
-
-def _share_weights(denoiser: Denoiser) -> Denoiser:
-    """Return a second denoiser around the same weights, so that threads may share the first."""
-    assert isinstance(denoiser, nn.Module), "denoisers are modules"
-    weights = [*denoiser.parameters(), *denoiser.buffers()]
-    return copy.deepcopy(denoiser, {id(one): one for one in weights})

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,10 +59,7 @@ class Canvas:
 def canvas_for(size: Size, *, side_px: int, unit_px: int) -> Canvas:
     """Return the canvas of a picture of `size` with about the area of a square of `side_px`.
 
-    Args:
-        size: Height and width in pixels.
-        side_px: The side of the squares that the networks were trained on.
-        unit_px: What both padded sides have to be multiples of.
+    Both padded sides are multiples of `unit_px`.
     """
     scale = min(side_px / math.sqrt(size[0] * size[1]), MAX_SIDE_PX / max(size))
     content = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
@@ -97,16 +93,11 @@ def invert(
     canvas: Canvas,
     rule: MaskRule | None,
 ) -> Inverted:
-    """Invert `latents` (1, C, h, w) and compare prompts about them.
+    """Invert `latents` (1, C, h, w) of a picture on its canvas and compare prompts about them.
 
-    Args:
-        components: The loaded networks.
-        latents: Of the picture on its canvas.
-        prompts: What it shows and what it shall show.
-        keyword: Words that stand for what changes; then they are compared with none.
-        mask: Where it changes, if that is known; see `EditRequest`.
-        canvas: Between the picture and what the networks see.
-        rule: How a mask is found in noise; None asks the network itself, if it was taught.
+    `prompts` are what it shows and what it shall show; a `keyword` is compared with no words
+    instead. A `mask` tells where it changes; else `rule` finds that in noise, and None asks the
+    network itself, if it was taught.
 
     Raises:
         CapabilityError: The preset has no inversion network.
@@ -117,13 +108,15 @@ def invert(
     inverter = components.inverter()
     if rule is None and isinstance(inverter, ReadsEdits):
         return _read(components, inverter, latents, compared, mask=mask, canvas=canvas)
-    wanted = [source] if mask is not None else [source, *compared]
-    noise = _noise_behind(components, latents, wanted)
+    wanted = list(dict.fromkeys([source] if mask is not None else [source, *compared]))
+    behind = inverter(latents.expand(len(wanted), -1, -1, -1), components.text.encode(wanted))
+    noise = dict(zip(wanted, behind.split(1), strict=True))
     if mask is not None:
         region = _given(mask, canvas, like=latents)
     else:
         first, second = (noise[prompt] for prompt in compared)
-        region = _compared(first, second, canvas=canvas, rule=rule or MaskRule.RELEASED)
+        latent = from_noise_difference(first, second, rule=rule or MaskRule.RELEASED)
+        region = EditRegion(latent, _grown(latent, canvas, GROW_PX))
     return Inverted(noise[source], region, torch.zeros_like(latents[:, :1]), keeps_subject=False)
 
 
@@ -136,16 +129,16 @@ def _read(
     mask: Tensor | Box | None,
     canvas: Canvas,
 ) -> Inverted:
-    """Ask a network that was taught about edits; one call answers everything."""
+    # A network that was taught about edits answers everything in one call.
     text = components.text.encode(list(compared))
     both = inverter.read(latents.expand(2, -1, -1, -1), text)
     source, target = both.row(0), both.row(1)
     difference = inverter.compare(source, target)
-    region = (
-        _learned(torch.sigmoid(difference.mask), canvas=canvas, like=latents)
-        if mask is None
-        else _given(mask, canvas, like=latents)
-    )
+    if mask is None:
+        learned = _grown(torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
+        region = _seen_by(learned, canvas, like=latents)
+    else:
+        region = _given(mask, canvas, like=latents)
     return Inverted(
         noise=source.noise,
         region=region,
@@ -154,22 +147,7 @@ def _read(
     )
 
 
-def _noise_behind(
-    components: Components, latents: Tensor, prompts: list[str]
-) -> Mapping[str, Tensor]:
-    """Return the noise (1, C, h, w) behind `latents` for each prompt, all in one call."""
-    distinct = list(dict.fromkeys(prompts))
-    text = components.text.encode(distinct)
-    noise = components.inverter()(latents.expand(len(distinct), -1, -1, -1), text)
-    return dict(zip(distinct, noise.split(1), strict=True))
-
-
 def _given(mask: Tensor | Box, canvas: Canvas, *, like: Tensor) -> EditRegion:
-    """Return the user's mask or box, the region for latents `like` (1, C, h, w).
-
-    Raises:
-        InputError: It is not shaped as a mask.
-    """
     height, width = canvas.full
     if not isinstance(mask, Tensor):
         full = box_mask(mask, height=height, width=width)
@@ -181,19 +159,6 @@ def _given(mask: Tensor | Box, canvas: Canvas, *, like: Tensor) -> EditRegion:
             "missing axes."
         )
     return _seen_by(_in_8_bits(full), canvas, like=like)
-
-
-def _compared(
-    source_noise: Tensor, edit_noise: Tensor, *, canvas: Canvas, rule: MaskRule
-) -> EditRegion:
-    """Return where two inversions (1, C, h, w) of the canvas disagree."""
-    latent = from_noise_difference(source_noise, edit_noise, rule=rule)
-    return EditRegion(latent, _grown(latent, canvas, GROW_PX))
-
-
-def _learned(mask: Tensor, *, canvas: Canvas, like: Tensor) -> EditRegion:
-    """Return where a network says that prompts disagree, `mask` (1, 1, h', w') on the canvas."""
-    return _seen_by(_grown(mask, canvas, LEARNED_GROW_PX), canvas, like=like)
 
 
 def _seen_by(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:

@@ -57,12 +57,10 @@ def face_identity(
     subject. So the portrait adapters were trained, a face that is given twice counts as if given
     once, and no vector gets shorter than any that the adapter has seen, as their mean would.
 
-    Args:
-        components: The networks that will also generate.
-        embedding: 1 to 8 vectors (R, F) of a face recogniser, or a single one (F,); of length 1,
-            unless the adapter was published as 'unnorm'.
-        crop: For each vector the square picture of the aligned face; FaceID Plus needs it, and
-            so do adapters that look at pictures. Others keep it as the picture of the identity.
+    `embedding` is 1 to 8 vectors (R, F) of a face recogniser, or a single one (F,); of length 1,
+    unless the adapter was published as 'unnorm'. `crop` is for each vector the square picture of
+    the aligned face; FaceID Plus needs it, and so do adapters that look at pictures. Others keep
+    it as the picture of the identity.
 
     Raises:
         CapabilityError: No adapter that reads faces is loaded, and there is no crop to look at.
@@ -74,17 +72,30 @@ def face_identity(
         return _identity_of_crops(components, crops)
     vectors = _checked_vectors(embedding, encoder.face_width)
     _check_crops(crops, num_faces=len(vectors), is_needed=encoder.needs_crops)
-    side = components.preset.image_size_px
+    device, side = components.device, components.preset.image_size_px
     pictures = [to_tensor(one) for one in crops] or [torch.zeros(1, 3, side, side)] * len(vectors)
-    return _encode(components, encoder, vectors, pictures, is_seen=bool(crops))
+    rows, frames, is_seen = [], [], float(bool(crops))
+    for vector, picture in zip(vectors, pictures, strict=True):
+        pixels = picture.to(device)
+        rows.append(
+            encoder(pixels, torch.full_like(pixels[:, :1], is_seen), vector[None].to(device))
+        )
+        small = F.interpolate(picture, size=(side, side), mode="bicubic", antialias=True)
+        frames.append(small.clamp(-1, 1))
+    tokens, shown = torch.cat(rows), torch.cat(frames).to(device)
+    return Identity(
+        preset=components.preset.name,
+        fingerprint=components.fingerprint,
+        tokens=tokens.flatten(0, 1)[None],
+        pooled=tokens[:, 0].mean(0, keepdim=True),
+        keys={},
+        values={},
+        pixels=shown,
+        mask=torch.full_like(shown[:, :1], is_seen),
+    )
 
 
 def _identity_of_crops(components: Components, crops: Sequence[Image.Image]) -> Identity:
-    """Return the identity of whole crops, none of which is cut out.
-
-    Raises:
-        CapabilityError: There are none, and the adapter reads nothing else.
-    """
     if not crops:
         raise CapabilityError(
             f"Preset {components.preset.name!r} was loaded without an adapter that reads faces. "
@@ -99,41 +110,7 @@ def _identity_of_crops(components: Components, crops: Sequence[Image.Image]) -> 
     return identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))
 
 
-def _encode(
-    components: Components,
-    encoder: FaceIdentityEncoder,
-    vectors: Tensor,
-    pictures: Sequence[Tensor],
-    *,
-    is_seen: bool,
-) -> Identity:
-    """Return the identity of `vectors` (R, F) with R `pictures`, each (1, 3, H, W)."""
-    device, side = components.device, components.preset.image_size_px
-    rows = []
-    for vector, picture in zip(vectors, pictures, strict=True):
-        pixels = picture.to(device)
-        seen = torch.full_like(pixels[:, :1], float(is_seen))
-        rows.append(encoder(pixels, seen, vector[None].to(device)))
-    tokens = torch.cat(rows)
-    frames = torch.cat([_resized(one, side) for one in pictures]).to(device)
-    return Identity(
-        preset=components.preset.name,
-        fingerprint=components.fingerprint,
-        tokens=tokens.flatten(0, 1)[None],
-        pooled=tokens[:, 0].mean(0, keepdim=True),
-        keys={},
-        values={},
-        pixels=frames,
-        mask=torch.full_like(frames[:, :1], float(is_seen)),
-    )
-
-
 def _checked_vectors(embedding: Tensor | NDArray[np.float32], width: int) -> Tensor:
-    """Return the vectors as (R, F).
-
-    Raises:
-        InputError: They are too many, of another width or no numbers.
-    """
     given = torch.as_tensor(embedding)
     vectors = given[None] if given.ndim == 1 else given
     is_one_person = vectors.ndim == 2 and 1 <= len(vectors) <= MAX_REFERENCES
@@ -152,12 +129,6 @@ def _checked_vectors(embedding: Tensor | NDArray[np.float32], width: int) -> Ten
 
 
 def _check_crops(crops: Sequence[Image.Image], *, num_faces: int, is_needed: bool) -> None:
-    """Refuse pictures that do not belong to the vectors.
-
-    Raises:
-        InputError: One is missing or superfluous.
-        ImageError: One is not square.
-    """
     if len(crops) != num_faces and (crops or is_needed):
         raise InputError(
             f"{num_faces} face embeddings came with {len(crops)} crops. This adapter needs one "
@@ -169,8 +140,3 @@ def _check_crops(crops: Sequence[Image.Image], *, num_faces: int, is_needed: boo
                 f"Face crop {number} has {crop.width}x{crop.height} px. A square one of the "
                 "aligned face is needed. Cut it out again."
             )
-
-
-def _resized(picture: Tensor, side: int) -> Tensor:
-    small = F.interpolate(picture, size=(side, side), mode="bicubic", antialias=True)
-    return small.clamp(-1, 1)

@@ -22,6 +22,7 @@ from swiftpie.types import Identity
 
 FORMAT = "swiftpie-identity/1"
 MAX_REFERENCES = 8
+PLAIN = ("tokens", "pooled", "pixels", "mask")  # the fields that are a tensor each
 
 
 @torch.no_grad()
@@ -61,10 +62,8 @@ def encode_identity(
 def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> Identity:
     """Return the identity of frames that are cut out already.
 
-    Args:
-        components: The networks that will also generate.
-        pixels: Frames (R, 3, S, S) in [-1, 1], grey (0) outside of the subject.
-        mask: The subject in them, (R, 1, S, S) in [0, 1].
+    `pixels` (R, 3, S, S) in [-1, 1] are grey (0) outside of the subject, which `mask`
+    (R, 1, S, S) in [0, 1] shows.
 
     Raises:
         CapabilityError: No identity adapter is loaded.
@@ -129,7 +128,7 @@ def save_identity(identity: Identity, path: str | Path, *, force: bool = False) 
     Raises:
         InputError: The file exists (and not `force`), or its folder cannot be written.
     """
-    tensors = {name: getattr(identity, name) for name in ("tokens", "pooled", "pixels", "mask")}
+    tensors = {name: getattr(identity, name) for name in PLAIN}
     tensors |= {f"keys/{name}": value for name, value in identity.keys.items()}
     tensors |= {f"values/{name}": value for name, value in identity.values.items()}
     header = {"format": FORMAT, "preset": identity.preset, "fingerprint": identity.fingerprint}
@@ -153,14 +152,11 @@ def load_identity(path: str | Path, components: Components) -> Identity:
     with safe_open(str(path), framework="pt", device=str(components.device)) as stored:
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     return Identity(
-        preset=str(header["preset"]),
-        fingerprint=str(header["fingerprint"]),
-        tokens=tensors["tokens"],
-        pooled=tensors["pooled"],
+        preset=header["preset"],
+        fingerprint=header["fingerprint"],
         keys=_below(tensors, "keys/"),
         values=_below(tensors, "values/"),
-        pixels=tensors["pixels"],
-        mask=tensors["mask"],
+        **{name: tensors[name] for name in PLAIN},
     )
 
 
@@ -200,13 +196,8 @@ def is_identity_file(path: str | Path) -> bool:
 def canonical_frame(image: Image.Image, mask: Tensor | None, size_px: int) -> tuple[Tensor, Tensor]:
     """Cut the subject out, centred and upright, as the encoders were trained to see it.
 
-    Args:
-        image: A picture of the subject, RGB or RGBA.
-        mask: Where the subject is, (1, 1, H, W) in [0, 1], or None to find it.
-        size_px: Side S of the frame.
-
-    Returns:
-        Pixels (1, 3, S, S), grey (0) outside of the subject, and its mask (1, 1, S, S).
+    `mask` (1, 1, H, W) in [0, 1] is where it is; None finds it. Returns pixels (1, 3, S, S), grey
+    (0) outside of the subject, and its mask (1, 1, S, S), where S is `size_px`.
     """
     found = subject_mask(image) if mask is None else mask
     pixels, fitted = fit_square(to_tensor(image), found, size_px=size_px, fill=SUBJECT_FILL)

@@ -12,7 +12,7 @@ from swiftpie.errors import InputError
 from swiftpie.layout import Layout, from_box, whole_frame
 from swiftpie.masks import box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.layout_predictor import subject_extent
+from swiftpie.models.tiny import subject_extent
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.condition import (
     find_words,
@@ -86,7 +86,6 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
 
 
 def _without(condition: SubjectCondition, parts: frozenset[Part]) -> SubjectCondition:
-    """Return `condition` with some parts left out."""
     if Part.PLACE in parts:
         attention = condition.attention
         nowhere = attention._replace(has_layout=torch.zeros_like(attention.has_layout))
@@ -99,7 +98,6 @@ def _without(condition: SubjectCondition, parts: frozenset[Part]) -> SubjectCond
 def _with_found_region(
     components: Components, noise: Tensor, text: TextCondition, condition: SubjectCondition
 ) -> SubjectCondition:
-    """Return `condition` with the masks that a first pass without detail shows."""
     silent = torch.zeros_like(condition.attention.detail_scale)
     first = condition._replace(
         attention=condition.attention._replace(detail_scale=silent, detail_background_scale=silent)
@@ -144,11 +142,6 @@ def _place(
 
 
 def _region(subject: Subject, source: MaskSource, cells: tuple[int, int]) -> Tensor:
-    """Return the subject's region for rescaling (1, 1, h, w).
-
-    Raises:
-        InputError: A box is asked for and there is none.
-    """
     if subject.mask is not None:
         return resize_mask(subject.mask, cells)
     if source is MaskSource.BOX:

@@ -79,7 +79,8 @@ class PersonalizeRequest(_Steered):
             )
         check_seeds(self.seeds)
         _check_prompts(self.prompt)
-        for rows in map(_num_rows, (self.prompt, self.negative_prompt)):
+        for given in (self.prompt, self.negative_prompt):
+            rows = len(given.pooled if isinstance(given, TextCondition) else _as_rows(given))
             if rows not in {1, count}:
                 raise InputError(
                     f"{rows} prompts came with {count} pictures. Give one for all, or one each."
@@ -163,20 +164,13 @@ def source_of(mask: Tensor | MaskSource | str) -> MaskSource:
         ) from error
 
 
-def _num_rows(prompts: Prompts) -> int:
-    if isinstance(prompts, TextCondition):
-        return len(prompts.pooled)
-    return 1 if isinstance(prompts, str) else len(prompts)
-
-
 def _check_prompts(prompts: Prompts) -> None:
-    """Refuse prompts that say nothing.
-
-    Raises:
-        InputError: There is one.
-    """
     if isinstance(prompts, TextCondition):
         return
-    for prompt in (prompts,) if isinstance(prompts, str) else prompts:
+    for prompt in _as_rows(prompts):
         if not prompt.strip():
             raise InputError("A prompt is empty. Say what the picture shows: 'a dog at sunset'.")
+
+
+def _as_rows(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (prompts,) if isinstance(prompts, str) else prompts

@@ -76,10 +76,9 @@ SINGLE_PROCESS = Processes()
 
 
 def join_processes(device: str) -> Processes:
-    """Return this process as the launcher placed it; alone if there was no launcher.
+    """Return this process as the launcher placed it, on a GPU of its own where there are several.
 
-    Args:
-        device: What the user asked for; with several GPUs each process takes its own.
+    Without a launcher it is alone, on the `device` that the user asked for.
     """
     if not any(name in os.environ for name in LAUNCHED):
         return Processes(device=device)
@@ -116,11 +115,7 @@ class Context:
         return StickerWorld(self.subjects, split, device=self.device)
 
     def weights_of(self, source: str) -> Path | None:
-        """Return the folder of exported weights that `source` names.
-
-        Args:
-            source: `mini` for the weights inside the package (None), a folder, or a recipe that
-                was run.
+        """Return the folder of exported weights that `source` names, None for those of the package.
 
         Raises:
             ConfigError: It names a recipe that has not been run.

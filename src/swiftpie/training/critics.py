@@ -142,11 +142,8 @@ class Discriminator(nn.Module):
 
     def forward(self, features: Sequence[Tensor], subject: Tensor) -> Tensor:
         """Return one score a sample (B,), higher for photos."""
-        scores = [
-            head(one, subject).mean((1, 2, 3))
-            for head, one in zip(self.heads, features, strict=True)
-        ]
-        return torch.stack(scores).mean(0)
+        pairs = zip(self.heads, features, strict=True)
+        return torch.stack([head(one, subject).mean((1, 2, 3)) for head, one in pairs]).mean(0)
 
 
 def widths_of(unet: UNet2DConditionModel) -> list[int]:
@@ -160,15 +157,8 @@ def features_of(
 ) -> list[Tensor]:
     """Run the way down and the middle of an installed U-Net, its identity branches silent.
 
-    Args:
-        unet: The frozen generator.
-        latents: Noisy latents (B, C, h, w).
-        timestep: What it is told.
-        text: The prompts.
-        width: Of an identity token.
-
-    Returns:
-        Features (B, C, h, w) of the coarsest scales, fine to coarse.
+    Takes noisy latents (B, C, h, w) and the `width` of an identity token; returns features
+    (B, C, h, w) of the coarsest scales, fine to coarse.
     """
     states = text.hidden_states.to(latents)
     embedded = unet.time_embedding(
@@ -189,11 +179,7 @@ def features_of(
 
 
 def discriminator_terms(
-    discriminator: Discriminator,
-    real: Sequence[Tensor],
-    fake: Sequence[Tensor],
-    *,
-    subject: Tensor,
+    discriminator: Discriminator, real: Sequence[Tensor], fake: Sequence[Tensor], *, subject: Tensor
 ) -> dict[str, Tensor]:
     """Return the hinge loss and R1, the squared gradient with respect to a photo's features.
 

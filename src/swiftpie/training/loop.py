@@ -6,23 +6,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.training.context import SINGLE_PROCESS, Context, Processes
-from swiftpie.training.optimizers import (
-    WHOLE_NETWORK,
-    Group,
-    make_groups,
-    named_optimizers,
-)
+from swiftpie.training.optimizers import WHOLE_NETWORK, Group, make_groups, named_optimizers
 from swiftpie.training.state import MetricsLog, RunningFigures, load_state, open_log, save_state
 
 DONE = "all steps done"
 OUT_OF_TIME = "time limit reached"
+N = TypeVar("N", bound=nn.Module)
 EMA_POWER = 0.6  # early averages forget fast: decay is 1 - 1 / step**0.6 until it reaches its cap
 
 
@@ -54,27 +50,27 @@ def learning_rate_factor(step: int, config: LoopConfig) -> float:
     return warm * max(config.final_share, min(1.0, left))
 
 
-class StageBase(Protocol):
+class StageBase(Protocol[N]):
     """What every stage has: a network, and ways to look at it and to keep it."""
 
     @property
     def samples_per_step(self) -> int:
         """Pictures in one batch."""
 
-    def network(self) -> nn.Module:
+    def network(self) -> N:
         """Return the module that holds every trained weight."""
 
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: N, path: Path) -> dict[str, float]:
         """Draw a picture of progress to `path` and return validation figures."""
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: N, folder: Path) -> None:
         """Write weights and configuration so that nothing else is needed to use them."""
 
 
-class PlainStage(StageBase, Protocol):
+class PlainStage(StageBase[N], Protocol):
     """One objective that trains the whole network."""
 
-    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+    def losses(self, network: N, draw: int) -> dict[str, Tensor]:
         """Return named loss terms, already weighted; all randomness follows from `draw`."""
 
 
@@ -86,21 +82,21 @@ class Update(NamedTuple):
 
 
 @runtime_checkable
-class AlternatingStage(StageBase, Protocol):
+class AlternatingStage(StageBase[N], Protocol):
     """Several objectives, each with optimizers of its own, that train parts of one network."""
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
         """The top-level children of the network that each group trains; others are frozen."""
 
-    def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
+    def updates(self, network: N, step: int, draw: int) -> Iterator[Update]:
         """Yield what to train in this step; after each, its group has new weights.
 
         All randomness follows from `draw`; which groups take part may depend on `step` alone.
         """
 
 
-Stage: TypeAlias = PlainStage | AlternatingStage
+Stage: TypeAlias = PlainStage[Any] | AlternatingStage[Any]  # of any network
 
 
 class StageConfig(Protocol):
@@ -258,7 +254,13 @@ class Run:
         )
         self.processes.average_buffers(self.network)
         decay = min(self.config.ema_decay, 1 - (step + 2) ** -EMA_POWER)
-        _update_average(self.average, self.network, decay)
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
+            for kept, current in pairs:
+                kept.lerp_(current, 1 - decay)
+            buffers = zip(self.average.buffers(), self.network.buffers(), strict=True)
+            for kept_buffer, buffer in buffers:
+                kept_buffer.copy_(buffer)
         return figures
 
     def _updates(self, step: int, micro: int) -> Iterator[Update]:
@@ -283,15 +285,6 @@ class Run:
         if step >= self.config.steps:
             return DONE
         return OUT_OF_TIME if any(self.processes.gather(is_late)) else ""
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    pairs = zip(average.parameters(), network.parameters(), strict=True)
-    for kept, current in pairs:
-        kept.lerp_(current, 1 - decay)
-    for kept_buffer, buffer in zip(average.buffers(), network.buffers(), strict=True):
-        kept_buffer.copy_(buffer)
 
 
 class NotFiniteError(SwiftPieError):
@@ -320,8 +313,12 @@ def run_updates(
     while True:
         network.zero_grad()  # also what the last update left on weights of other groups
         updates = [_backward(stream, share=1 / len(streams)) for stream in streams]
-        asked, bad_losses = _merge(updates, figures)
-        everywhere = processes.gather((asked, bad_losses))
+        bad_losses = []
+        for name, value in (term for _, terms in updates for term in terms.items()):
+            figures.setdefault(name, []).append(value)
+            if not math.isfinite(value):
+                bad_losses.append(f"Loss {name!r} is {value}")
+        everywhere = processes.gather(({group for group, _ in updates}, bad_losses))
         asked = set().union(*(found for found, _ in everywhere))
         if asked == {None}:
             return figures
@@ -355,25 +352,7 @@ def _backward(stream: Iterator[Update], *, share: float) -> tuple[str | None, di
     return group, dict(zip(terms, stacked.tolist(), strict=True))
 
 
-def _merge(
-    updates: Sequence[tuple[str | None, dict[str, float]]], figures: dict[str, list[float]]
-) -> tuple[set[str | None], list[str]]:
-    """Collect terms in `figures`; return the groups asked for and the terms that are no number."""
-    problems = []
-    for _, terms in updates:
-        for name, value in terms.items():
-            figures.setdefault(name, []).append(value)
-            if not math.isfinite(value):
-                problems.append(f"Loss {name!r} is {value}")
-    return {group for group, _ in updates}, problems
-
-
 def _agreed(asked: set[str | None], groups: Mapping[str, Group], *, step: int) -> str:
-    """Return the one group that every micro-batch of every process asks for.
-
-    Raises:
-        ConfigError: They disagree, or the group is unknown.
-    """
     if len(asked) > 1:
         named = " and ".join(sorted("the end" if name is None else repr(name) for name in asked))
         raise ConfigError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.layout import Layout
-from swiftpie.models.layout_predictor import LayoutScores
+from swiftpie.models.tiny import LayoutScores
 from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, Schedule, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
@@ -142,12 +142,8 @@ def vsd_gradient(teacher: Tensor, critic: Tensor, levels: Levels) -> Tensor:
 def dmd_gradient(generated: Tensor, teacher: Tensor, critic: Tensor) -> Tensor:
     """Return the gradient of distribution matching, (B, C, h, w), normalised for each sample.
 
-    From arXiv:2405.14867 (there for arXiv:2311.18828's loss), in terms of clean latents.
-
-    Args:
-        generated: What the student made, (B, C, h, w).
-        teacher: The teacher's clean latents for a noised `generated`, with guidance.
-        critic: The critic's clean latents for the same.
+    From arXiv:2405.14867 (there for arXiv:2311.18828's loss), in terms of clean latents: the
+    student's, and the guided teacher's and the critic's for a noised `generated`.
     """
     distance = (generated.double() - teacher.double()).abs().mean((1, 2, 3), keepdim=True)
     return torch.nan_to_num((critic.double() - teacher.double()) / distance)
@@ -220,15 +216,8 @@ def score_regulariser(
     Its gradient for `noise` is `weight * (noise - seen)` over the number of values, where `seen`
     is the noise that the model finds in noised latents. The model's own derivative is left out,
     as in arXiv:2412.04301; the sign is the opposite of score distillation's, because here the
-    noise is what changes.
-
-    Args:
-        teach: Noisy latents (B, C, h, w) and timesteps (B,) to the model's raw output.
-        latents: Clean latents of pictures.
-        noise: What was inverted from them, the same shape.
-        levels: How much of the noise is added, for each picture.
-        prediction_type: What the raw output means.
-        weight: Of the difference.
+    noise is what changes: what was inverted from clean `latents`, both (B, C, h, w). `teach` maps
+    noisy latents and timesteps (B,) to the model's raw output, of `prediction_type`.
     """
     with torch.no_grad():
         noisy = add_noise_at(latents, noise, levels)

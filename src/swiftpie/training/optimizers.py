@@ -41,13 +41,10 @@ def make_groups(
     rates: Sequence[float],
     uses_muon: bool,
 ) -> dict[str, Group]:
-    """Return the groups of a network, by name.
+    """Return the groups of a network, by name; frozen parameters stay as they are.
 
-    Args:
-        network: What is trained; frozen parameters stay as they are.
-        owners: The children of `network` that each group trains; None is one group for all.
-        rates: Peak learning rates in the order of `owners`.
-        uses_muon: Whether matrices and convolutions are trained with Muon.
+    `owners` are the children of `network` that each group trains, None is one group for all;
+    `rates` are their peak learning rates, in that order.
 
     Raises:
         ConfigError: A parameter belongs to no group or to several, or the rates are too few or
@@ -100,11 +97,6 @@ def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
 def _partition(
     network: nn.Module, owners: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, nn.Parameter]]:
-    """Return the parameters of each group by their names in `network`.
-
-    Raises:
-        ConfigError: A child does not exist, or a parameter belongs to no group or to several.
-    """
     children = dict(network.named_children())
     parts: dict[str, dict[str, nn.Parameter]] = {group: {} for group in owners}
     owner: dict[nn.Parameter, str] = {}

@@ -3,10 +3,10 @@
 import importlib.resources
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from diffusers import AutoencoderTiny
@@ -17,13 +17,14 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.masks import resize_mask
 from swiftpie.models.autoencoder import LatentAutoencoder, PatchAutoencoder
-from swiftpie.models.judges import SubjectEmbedder, shrink
+from swiftpie.models.judges import SceneClassifier, SubjectEmbedder, shrink
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.training.losses import gradient_l1
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and deviation
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 USUAL_SIZE_PX = 224
+JudgeT = TypeVar("JudgeT", SubjectEmbedder, SceneClassifier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +41,9 @@ class PromptJudge:
     std: Tensor  # (1, 3, 1, 1)
 
     def cosine(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Return how alike picture and prompt are, (B,) in [-1, 1]; pixels get a gradient.
+        """Return how alike square pictures and prompts are, (B,) in [-1, 1].
 
-        Args:
-            pixels: Square pictures (B, 3, H, W) in [-1, 1].
-            prompts: One a picture; what is too long is cut off.
+        Pixels (B, 3, H, W) in [-1, 1] get a gradient; what is too long of a prompt is cut off.
         """
         side = int(self.model.config.vision_config.image_size)
         picture = F.interpolate(
@@ -115,7 +114,8 @@ def feature_distance(extract: Extract) -> Compare:
         with torch.no_grad():
             wanted = extract(target)
         pairs = zip(extract(prediction), wanted, strict=True)
-        return [(_unit(a) - _unit(b)).square().sum(1, keepdim=True) for a, b in pairs]
+        units = [[F.normalize(x.float(), dim=1, eps=1e-6) for x in pair] for pair in pairs]
+        return [(a - b).square().sum(1, keepdim=True) for a, b in units]
 
     return compare
 
@@ -138,25 +138,13 @@ def perceptual_distance(
         WeightsError: There is no model.
     """
     if folder is None:
-        return feature_distance(autoencoder_features(autoencoder))
-    return feature_distance(model_features(folder, device))
-
-
-def autoencoder_features(autoencoder: LatentAutoencoder) -> Extract:
-    """Return what the encoder of the loaded autoencoder sees, at each of its scales."""
-    network = autoencoder.network
-    encoder = network.encoder
-
-    def extract(pixels: Tensor) -> list[Tensor]:
+        network = autoencoder.network
+        encoder = network.encoder
         if isinstance(network, AutoencoderTiny):
-            return _coarsening(encoder.layers, pixels)
-        hidden, features = encoder.conv_in(pixels), []
-        for block in encoder.down_blocks:
-            hidden = block(hidden)
-            features.append(hidden)
-        return features
-
-    return extract
+            every = _outputs_of(encoder.layers, prepare=nn.Identity())
+            return feature_distance(lambda pixels: _last_of_each_size(every(pixels)))
+        return feature_distance(_outputs_of(encoder.down_blocks, prepare=encoder.conv_in))
+    return feature_distance(model_features(folder, device))
 
 
 def model_features(folder: Path, device: torch.device) -> Extract:
@@ -188,15 +176,8 @@ def model_features(folder: Path, device: torch.device) -> Extract:
     return extract
 
 
-def _coarsening(layers: nn.Sequential, hidden: Tensor) -> list[Tensor]:
-    """Return the last output of each size."""
-    features: list[Tensor] = []
-    for layer in layers:
-        hidden = layer(hidden)
-        if features and features[-1].shape[-1] == hidden.shape[-1]:
-            features.pop()
-        features.append(hidden)
-    return features
+def _last_of_each_size(features: list[Tensor]) -> list[Tensor]:
+    return list({one.shape[-1]: one for one in features}.values())
 
 
 def _as_map(states: Tensor) -> Tensor:
@@ -208,11 +189,7 @@ def _as_map(states: Tensor) -> Tensor:
     return torch.unflatten(places, 2, (side, side))
 
 
-def _unit(features: Tensor) -> Tensor:
-    return F.normalize(features.float(), dim=1, eps=1e-6)
-
-
-def picture_distance(pixels: Tensor, truth: Tensor, compares: Sequence[Compare]) -> Tensor:
+def picture_distance(pixels: Tensor, truth: Tensor, compares: Sequence[Compare] = ()) -> Tensor:
     """Return how far `pixels` (B, 3, H, W) are from `truth`: in value, in edges and in features.
 
     The paper takes DISTS for the last, whose weights cannot be shipped.
@@ -227,16 +204,20 @@ def compare_in_autoencoder(autoencoder: PatchAutoencoder) -> Compare:
     return feature_distance(_outputs_of(autoencoder.residual_encoder, prepare=nn.Identity()))
 
 
+def packaged_judge(kind: type[JudgeT], name: str, device: torch.device | str) -> JudgeT:
+    """Return the judge `name` of the package, frozen, in float32."""
+    with importlib.resources.as_file(importlib.resources.files("swiftpie")) as package:
+        judge: JudgeT = kind.from_pretrained(package / "assets" / "judges" / name)
+    return judge.float().to(device).eval().requires_grad_(requires_grad=False)
+
+
 def compare_in_judge(device: torch.device) -> Compare:
     """Compare in what the packaged judge of subjects sees."""
-    with importlib.resources.as_file(importlib.resources.files("swiftpie")) as package:
-        folder = package / "assets" / "judges" / "subject_embedder"
-        judge: SubjectEmbedder = SubjectEmbedder.from_pretrained(folder)
-    judge.float().to(device).eval().requires_grad_(requires_grad=False)
+    judge = packaged_judge(SubjectEmbedder, "subject_embedder", device)
     return feature_distance(_outputs_of(judge.trunk, prepare=shrink))
 
 
-def _outputs_of(layers: nn.Sequential, *, prepare: Callable[[Tensor], Tensor]) -> Extract:
+def _outputs_of(layers: Iterable[nn.Module], *, prepare: Callable[[Tensor], Tensor]) -> Extract:
     """Return what every one of `layers` makes of pictures, one behind the other."""
 
     def extract(pixels: Tensor) -> list[Tensor]:

@@ -93,16 +93,11 @@ def load_state(
 def _restore_optimizers(
     optimizers: Mapping[str, torch.optim.Optimizer], tensors: dict[str, Tensor]
 ) -> None:
-    """Give every optimizer its state; one that never took a step has none.
-
-    Raises:
-        ValueError: There is a state for another optimizer, or of another shape.
-    """
     unknown = {key.partition("/")[0] for key in tensors} - optimizers.keys()
     if unknown:
         raise ValueError(f"it is of the optimizers {', '.join(sorted(unknown))}")
     for name, optimizer in optimizers.items():
-        state: dict[int, dict[str, Tensor]] = {}
+        state: dict[int, dict[str, Tensor]] = {}  # of one that never took a step there is none
         for key, value in _below(tensors, f"{name}/").items():
             index, field = key.split("/")
             state.setdefault(int(index), {})[field] = value
@@ -133,13 +128,9 @@ def write_state(
     progress: Mapping[str, int],
     max_file_mib: float | None = None,
 ) -> None:
-    """Replace the state in `folder`.
+    """Replace the state in the existing `folder`, in files of at most `max_file_mib` if given.
 
-    Args:
-        folder: It exists.
-        tensors: None shares memory with another.
-        progress: Its `step` is beyond that of the state that is there.
-        max_file_mib: If given, no file is larger.
+    No tensor shares memory with another; the `step` is beyond that of the state that is there.
 
     Raises:
         ConfigError: `max_file_mib` is too small for any part.
@@ -190,11 +181,6 @@ def read_state(folder: Path) -> Stored | None:
 def _write_parts(
     folder: Path, tensors: Mapping[str, Tensor], *, progress: Mapping[str, int], limit: int
 ) -> list[str]:
-    """Write parts of at most `limit` bytes, then their index; return the names of the parts.
-
-    Raises:
-        ConfigError: `limit` is too small for any part.
-    """
     if limit < MIN_PART_BYTES:
         raise ConfigError(
             f"loop.max_file_mib is {limit / MIB:g}; at least {MIN_PART_BYTES / MIB:g} is needed. "
@@ -339,11 +325,6 @@ def _cut(log: Path, *, step: int) -> None:
 
 
 def _open_board(folder: Path, *, step: int) -> "SummaryWriter":
-    """Return TensorBoard's writer, which hides what an earlier process wrote beyond `step`.
-
-    Raises:
-        MissingExtra: TensorBoard is not installed.
-    """
     if importlib.util.find_spec("tensorboard") is None:
         raise MissingExtra(
             "loop.tensorboard=true needs the package 'tensorboard'. It is not installed. "
@@ -351,4 +332,5 @@ def _open_board(folder: Path, *, step: int) -> "SummaryWriter":
         )
     from torch.utils.tensorboard import SummaryWriter
 
+    # What an earlier process wrote beyond `step` is hidden.
     return SummaryWriter(str(folder), purge_step=step + 1)

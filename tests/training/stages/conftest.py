@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from swiftpie.training.context import Context
 from swiftpie.training.loop import LoopConfig, fit
 from swiftpie.training.stages.adapter import AdapterConfig
-from swiftpie.training.stages.adapter_settings import LossWeights, TeacherSettings
+from swiftpie.training.stages.adapter_networks import LossWeights, TeacherSettings
 from swiftpie.training.stages.distillation import NOTHING_DROPPED, SceneSettings, encode, load_pair
 from swiftpie.training.state import STATE_FILE
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter, make_unet

@@ -22,8 +22,7 @@ from swiftpie.pipelines.settings import Scales
 from swiftpie.training.loop import LoopConfig, fit
 from swiftpie.training.perceptual import masked_mean, model_features
 from swiftpie.training.stages.adapter import ADAPTER_FILE
-from swiftpie.training.stages.adapter_networks import AdapterNetworks
-from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights
+from swiftpie.training.stages.adapter_networks import AdapterDrops, AdapterNetworks, LossWeights
 from swiftpie.training.state import read_state
 from tests.parity.pipelines import SIDE_PX, preset_of, subject
 

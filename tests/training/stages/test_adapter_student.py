@@ -7,7 +7,7 @@ import torch
 
 from swiftpie.errors import ConfigError
 from swiftpie.training.perceptual import read_judge
-from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights
+from swiftpie.training.stages.adapter_networks import AdapterDrops, LossWeights
 from swiftpie.training.stages.adapter_student import crop_around, draw_chances, prompt_term
 
 CAPTIONS = ["a red cup", "a blue vase on a table"]

@@ -18,7 +18,7 @@ from swiftpie.training.critics import use_low_rank
 from swiftpie.training.loop import LoopConfig, fit
 from swiftpie.training.losses import FIRST_COMPARED, LAST_COMPARED
 from swiftpie.training.stages.adapter import ADAPTER_FILE
-from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights
+from swiftpie.training.stages.adapter_networks import AdapterDrops, LossWeights
 from swiftpie.training.stages.adapter_student import draw_chances, no_drops, run_student
 from swiftpie.training.stages.adapter_teacher import fake_loss, noise_generator, score_difference
 from swiftpie.training.state import read_state

@@ -14,8 +14,9 @@ from swiftpie.data.photographs import open_whole_photos
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.training.context import Context
 from swiftpie.training.loop import LoopConfig, fit
-from swiftpie.training.stages.inversion_networks import ADAPTER_FILE, INVERSION_FOLDER
 from swiftpie.training.stages.inversion_published import (
+    ADAPTER_FILE,
+    INVERSION_FOLDER,
     InversionConfig,
     InversionWeights,
     mismatch_prompts,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.detail import DetailAttention, Merge
+from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter, semantic_tensors
 from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors, write_tensors
@@ -85,11 +85,8 @@ def load_adapter(path: str | Path, *, installation: Installation, family: str) -
 
     The detail branch falls silent in layers that the file leaves out.
 
-    Args:
-        path: What `save_adapter` wrote.
-        installation: Of a U-Net of `family`, with the plan that `read_settings` returns or one
-            of fewer layers.
-        family: Of the backbone in use.
+    The installation is of a U-Net of `family`, with the plan that `read_settings` returns or one
+    of fewer layers.
 
     Raises:
         WeightsError: The file is damaged, is something else, or is for another backbone.
@@ -123,7 +120,7 @@ def _read_header(path: str | Path) -> dict[str, Any]:
             "read_ip_adapter, or choose another file."
         )
     try:
-        header = json.loads(text)
+        header: dict[str, Any] = json.loads(text)
         found, face_version = header["format"], header.get("face_version")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"The settings in '{path}' are damaged. Get the file again.") from error
@@ -131,8 +128,7 @@ def _read_header(path: str | Path) -> dict[str, Any]:
         raise WeightsError(
             f"'{path}' has format {found!r}, and this version reads {FORMAT!r}. Update SwiftPie."
         )
-    checked: dict[str, Any] = header
-    return checked
+    return header
 
 
 def _settings(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
@@ -153,11 +149,6 @@ def _settings(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
 
 
 def _check_backbone(settings: AdapterSettings, installation: Installation, family: str) -> None:
-    """Refuse an adapter for other networks, or for the other form of the detail branch.
-
-    Raises:
-        WeightsError: It is.
-    """
     if settings.family != family:
         raise WeightsError(
             f"The adapter is for {settings.family!r}, and the backbone is {family!r}. Load it with "
@@ -174,11 +165,6 @@ def _check_backbone(settings: AdapterSettings, installation: Installation, famil
 def _detail_states(
     tensors: Mapping[str, Tensor], installation: Installation
 ) -> dict[str, dict[str, Tensor]]:
-    """Return the state of the detail branch by module path, checked against the installation.
-
-    Raises:
-        WeightsError: A layer is unknown, or a tensor is missing, superfluous or misshapen.
-    """
     owners = {
         f"{PREFIX}{name}.{part}": (name, part)
         for name, processor in installation.detail.items()
@@ -186,31 +172,29 @@ def _detail_states(
     }
     states: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        if key.startswith(PREFIX):
-            if key not in owners:
-                raise WeightsError(
-                    f"{key!r} is not a part of a self-attention layer of this U-Net. An adapter "
-                    "for exactly this U-Net is needed. Choose another."
-                )
-            name, part = owners[key]
-            states.setdefault(name, {})[part] = tensor
+        if not key.startswith(PREFIX):
+            continue
+        if key not in owners:
+            raise WeightsError(
+                f"{key!r} is not a part of a self-attention layer of this U-Net. An adapter for "
+                "exactly this U-Net is needed. Choose another."
+            )
+        name, part = owners[key]
+        states.setdefault(name, {})[part] = tensor
     for name, state in states.items():
-        _check_state(name, state, installation.detail[name])
+        needed, given = (
+            {part: tuple(tensor.shape) for part, tensor in one.items()}
+            for one in (installation.detail[name].state_dict(), state)
+        )
+        if needed != given:
+            raise WeightsError(
+                f"The detail branch at {name} needs {needed}, and the adapter has {given}. An "
+                "adapter for exactly this U-Net is needed. Choose another."
+            )
     return states
 
 
-def _check_state(name: str, state: Mapping[str, Tensor], processor: DetailAttention) -> None:
-    needed = {part: tuple(tensor.shape) for part, tensor in processor.state_dict().items()}
-    given = {part: tuple(tensor.shape) for part, tensor in state.items()}
-    if needed != given:
-        raise WeightsError(
-            f"The detail branch at {name} needs {needed}, and the adapter has {given}. An adapter "
-            "for exactly this U-Net is needed. Choose another."
-        )
-
-
 def _fingerprint(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Return the sha256 of settings, names, types, shapes and contents."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

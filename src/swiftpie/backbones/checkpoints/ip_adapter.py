@@ -1,5 +1,7 @@
-"""Public adapters, as IP-Adapter and SwiftEdit lay them out: read them, load them, write them."""
+"""Adapters as others publish them: IP-Adapter's layout, SwiftEdit's, and LoRAs of diffusers."""
 
+import importlib
+import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block
 from swiftpie.attention.install import Installation
-from swiftpie.backbones.checkpoints.safe import flatten
-from swiftpie.errors import WeightsError
+from swiftpie.backbones.checkpoints.safe import flatten, read_tensors
+from swiftpie.errors import MissingExtra, WeightsError, short_reason
 from swiftpie.models.projection import FaceVersion, Projector, image_proj_of, projector_for
 
 SEMANTIC = re.compile(r"(\d{1,4})\.to_([kv])_ip\.weight")
@@ -22,6 +24,11 @@ LORA = re.compile(r"(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")
 # Prefixes in SwiftEdit's `ip_adapter.bin`; IP-Adapter's own training scripts write the same.
 PARTS = {"image_proj_model.": "image_proj.", "adapter_modules.": "ip_adapter."}
 WHOLE_UNET = "unet."  # the frozen network and its processors once more
+
+# In LoRAs, after diffusers has unified the spellings.
+DENOISER = "unet."  # prefix of the denoiser's part
+DOWN = ("lora_A.weight", "lora.down.weight")  # one of them for every changed layer
+NAME = "swiftpie"
 
 Pair = tuple[Tensor, Tensor]
 Place = tuple[int, str]  # number of an attention layer, and "q", "k", "v" or "out"
@@ -115,20 +122,20 @@ def load_into(adapter: IpAdapter, installation: Installation) -> None:
             f"they first differ at {place}. An adapter for exactly this U-Net is needed; one "
             "for the full model does not fit a pruned one. Choose another adapter or backbone."
         )
-    for number, (key, value) in adapter.layers.items():
+    copies: list[tuple[Tensor, Tensor]] = []
+    for number, pair in adapter.layers.items():
         processor = installation.semantic[paths[number]]
-        for tensor, linear in ((key, processor.to_k_ip), (value, processor.to_v_ip)):
+        for tensor, linear in zip(pair, (processor.to_k_ip, processor.to_v_ip), strict=True):
             if tensor.shape != linear.weight.shape:
                 raise WeightsError(
                     f"Layer {number} of the adapter is {tuple(tensor.shape)}, and "
                     f"{paths[number]} of this U-Net needs {tuple(linear.weight.shape)}. An "
                     "adapter for exactly this U-Net is needed. Choose another one."
                 )
+            copies.append((linear.weight, tensor))
     with torch.no_grad():
-        for number, (key, value) in adapter.layers.items():
-            processor = installation.semantic[paths[number]]
-            processor.to_k_ip.weight.copy_(key)
-            processor.to_v_ip.weight.copy_(value)
+        for weight, tensor in copies:
+            weight.copy_(tensor)
 
 
 def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 1.0) -> None:
@@ -145,14 +152,60 @@ def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 
         WeightsError: The adapter was made for another U-Net.
     """
     paths = _attention_paths(list(unet.attn_processors))
-    changes = [
-        (_lora_target(unet, paths, place, pair), pair) for place, pair in adapter.lora.items()
-    ]
-    for linear, (down, up) in changes:
+    linears = [_lora_target(unet, paths, place, pair) for place, pair in adapter.lora.items()]
+    for linear, (down, up) in zip(linears, adapter.lora.values(), strict=True):
         old = linear.weight
         change = up.to(old.device, torch.float32) @ down.to(old.device, torch.float32)
         new = torch.add(old.detach().float(), change, alpha=scale).to(old.dtype)
         linear.weight = nn.Parameter(new, requires_grad=old.requires_grad)
+
+
+def fuse_lora_file(
+    unet: UNet2DConditionModel,
+    path: Path,
+    *,
+    family: str,
+    loader: str,
+    allow_pickle: bool = False,
+) -> None:
+    """Add the LoRA in `path` to the weights of `unet`, in place, and leave nothing else behind.
+
+    `loader` is the pipeline class of diffusers that reads LoRAs for the family.
+
+    Raises:
+        MissingExtra: peft is not installed.
+        WeightsError: The file is unreadable, or changes other layers than this network has.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtra(
+            "This preset is a LoRA, which is read with the package 'peft'. It is not installed. "
+            'Run: pip install "swiftpie[lora]"'
+        )
+    tensors = read_tensors(path, allow_pickle=allow_pickle)
+    # Here, because importing pipelines takes seconds and complains of packages we do not use.
+    pipeline = getattr(importlib.import_module("diffusers"), loader)
+    reason = "it is no LoRA, or changes more than the denoiser"
+    changed = 0
+    try:
+        state, alphas = pipeline.lora_state_dict(tensors, unet_config=unet.config)
+        if all(name.startswith(DENOISER) for name in state):
+            pipeline.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
+            changed = sum(name.endswith(DOWN) for name in state)
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = short_reason(error)
+    if changed == 0:
+        raise WeightsError(
+            f"The LoRA '{path}' does not fit this denoiser ({reason}). One that was made for its "
+            f"family, {family}, is needed. Choose another file or preset."
+        )
+    taken = sum(f".lora_A.{NAME}." in name for name in unet.state_dict())
+    if taken != changed:
+        raise WeightsError(
+            f"The LoRA '{path}' changes {changed} layers, and this denoiser has {taken} of them. "
+            "One that was made for exactly this network is needed. Choose another file or preset."
+        )
+    unet.fuse_lora()
+    unet.unload_lora()
 
 
 def semantic_tensors(installation: Installation, projector: nn.Module) -> dict[str, Tensor]:
@@ -173,11 +226,8 @@ def cross_attention(installation: Installation) -> dict[int, str]:
 
 
 def _attention_paths(processors: list[str]) -> list[str]:
-    """Return attention layers in the order that numbers them: down, up, middle.
-
-    That is the order of `attn_processors`, without those of an image projector that diffusers
-    may have put into the U-Net.
-    """
+    # Numbers count in the order of `attn_processors`, down, up, middle, but without those of an
+    # image projector that diffusers may have put into the U-Net.
     paths = [name.removesuffix(".processor") for name in processors]
     return [path for path in paths if path.startswith(tuple(Block))]
 
@@ -185,11 +235,6 @@ def _attention_paths(processors: list[str]) -> list[str]:
 def _lora_target(
     unet: UNet2DConditionModel, paths: list[str], place: Place, pair: Pair
 ) -> nn.Linear:
-    """Return the projection that a low-rank pair changes.
-
-    Raises:
-        WeightsError: There is none of its shape.
-    """
     number, name = place
     if number >= len(paths):
         raise WeightsError(
@@ -210,11 +255,6 @@ def _lora_target(
 
 
 def _layers(tensors: Mapping[str, Tensor], *, width: int) -> dict[int, Pair]:
-    """Return keys and values by layer.
-
-    Raises:
-        WeightsError: One is missing, superfluous, misshapen or of other tokens than `width`.
-    """
     found: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         match = SEMANTIC.fullmatch(name)
@@ -240,11 +280,6 @@ def _layers(tensors: Mapping[str, Tensor], *, width: int) -> dict[int, Pair]:
 
 
 def _lora(tensors: Mapping[str, Tensor]) -> dict[Place, Pair]:
-    """Return the low-rank pairs by layer and projection.
-
-    Raises:
-        WeightsError: A pair is incomplete or does not multiply.
-    """
     found: dict[Place, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if match := LORA.fullmatch(name):

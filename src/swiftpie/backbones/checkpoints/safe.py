@@ -5,9 +5,8 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping
-from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -20,21 +19,11 @@ from swiftpie.files import atomic_file, check_target
 MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
 MAX_TENSORS = 10_000  # an SDXL U-Net has 1,680
 MAX_DEPTH = 4  # of nested dictionaries; public checkpoints have 2
-MAX_REASON = 200  # characters of a library's own message that are worth reading
 METADATA = "__metadata__"
 
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "BOOL": 1} | {
     f"{sign}{8 * size}": size for sign in "IU" for size in (1, 2, 4, 8)
 }
-
-
-class _Kind(Enum):
-    """What a file is, by its first bytes."""
-
-    SAFETENSORS = auto()
-    ZIP = auto()
-    PICKLE = auto()
-    OTHER = auto()
 
 
 def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
@@ -50,13 +39,13 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
     """
     path = Path(path)
     kind = _kind_of(path)
-    if kind is _Kind.SAFETENSORS:
-        read_header(path)
+    if kind == "safetensors":
+        _read_header(path)
         try:
             return load_file(path)
         except (SafetensorError, OSError, ValueError, KeyError) as error:
             raise WeightsError(_damaged(path, error)) from error
-    if kind is _Kind.OTHER:
+    if kind is None:
         raise WeightsError(
             f"'{path}' is neither a safetensors file nor a torch checkpoint, whatever its name. "
             "SwiftPie reads safetensors. Convert it, or get another file."
@@ -67,7 +56,7 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
             "safetensors. Pass allow_pickle=True to read plain tensors from it without running "
             "any code, or convert it once with convert_pickle()."
         )
-    return _read_pickle(path, is_zip=kind is _Kind.ZIP)
+    return _read_pickle(path, is_zip=kind == "zip")
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -81,25 +70,20 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def check_safetensors(path: Path) -> dict[str, Any]:
-    """Return the header of a safetensors file, told by content and not by name.
+    """Return the header of a safetensors file: entries by tensor name, and metadata.
 
     Raises:
-        WeightsError: It is something else, is damaged or cut short.
+        WeightsError: It is something else, whatever its name, or is damaged or cut short.
     """
-    if _kind_of(path) is not _Kind.SAFETENSORS:
+    if _kind_of(path) != "safetensors":
         raise WeightsError(
             f"'{path}' is not a safetensors file, whatever its name. SwiftPie never unpickles "
             "weights here; get the file again from where it came."
         )
-    return read_header(path)
+    return _read_header(path)
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """Return the checked header of a safetensors file: entries by tensor name, and metadata.
-
-    Raises:
-        WeightsError: It is damaged or cut short, or describes other bytes than the file has.
-    """
+def _read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= MAX_HEADER_BYTES:
@@ -107,9 +91,9 @@ def read_header(path: Path) -> dict[str, Any]:
         text = file.read(length)
         size = os.fstat(file.fileno()).st_size
     try:
-        header = json.loads(text)
+        header: dict[str, Any] = json.loads(text)
         entries = {name: entry for name, entry in header.items() if name != METADATA}
-        end = _data_size(entries)
+        end = _check_entries(entries)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(_damaged(path, error)) from error
     if 8 + length + end != size:
@@ -120,8 +104,7 @@ def read_header(path: Path) -> dict[str, Any]:
     metadata = header.get(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise WeightsError(_damaged(path, "metadata that is not text"))
-    checked: dict[str, Any] = header
-    return checked
+    return header
 
 
 def write_tensors(
@@ -143,10 +126,9 @@ def write_tensors(
         with atomic_file(path) as temporary:
             save_file(own, temporary, metadata=dict(metadata or {}))
     except (OSError, SafetensorError) as error:
-        reason = short_reason(error, limit=MAX_REASON)
         raise InputError(
-            f"'{path}' cannot be written ({reason}). Room for the whole file is needed. "
-            "Choose another folder."
+            f"'{path}' cannot be written ({short_reason(error)}). Room for the whole file is "
+            "needed. Choose another folder."
         ) from error
 
 
@@ -186,7 +168,7 @@ def flatten(tree: Mapping[Any, Any], *, prefix: str = "", depth: int = MAX_DEPTH
     return leaves
 
 
-def _kind_of(path: Path) -> _Kind:
+def _kind_of(path: Path) -> Literal["safetensors", "zip", "pickle"] | None:
     try:
         with path.open("rb") as file:
             head = file.read(9)
@@ -196,20 +178,16 @@ def _kind_of(path: Path) -> _Kind:
             f"'{path}' cannot be read ({reason}). A file of weights is needed. Check the path."
         ) from error
     if head[8:] == b"{":
-        return _Kind.SAFETENSORS
+        return "safetensors"
     if head.startswith(b"PK\x03\x04"):
-        return _Kind.ZIP
+        return "zip"
     if len(head) > 1 and head[0] == 0x80 and head[1] in range(2, 6):  # opcode PROTO, version
-        return _Kind.PICKLE
-    return _Kind.OTHER
+        return "pickle"
+    return None
 
 
-def _data_size(entries: dict[str, Any]) -> int:
-    """Return the bytes of data that `entries` cover, without gaps or overlaps.
-
-    Raises:
-        ValueError: They do not, or a size does not follow from its shape.
-    """
+def _check_entries(entries: dict[str, Any]) -> int:
+    # Returns the bytes of data that the entries cover, without gaps or overlaps.
     if len(entries) > MAX_TENSORS:
         raise ValueError(f"{len(entries)} tensors, at most {MAX_TENSORS} are read")
     end = 0
@@ -230,9 +208,8 @@ def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
         with path.open("rb") as file:  # given a path, torch would heed its suffix
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # broken bytes make the reader raise anything
-        reason = short_reason(error, limit=MAX_REASON)
         raise WeightsError(
-            f"'{path}' holds more than plain tensors, or is damaged ({reason}). Only "
+            f"'{path}' holds more than plain tensors, or is damaged ({short_reason(error)}). Only "
             "tensors by name are read. Save its state dict as safetensors."
         ) from error
     tensors = flatten(content if isinstance(content, Mapping) else {"": content})
@@ -250,11 +227,7 @@ def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
 
 
 def _check_zip(path: Path) -> None:
-    """Refuse compressed members: torch writes none, and they can unpack to any size.
-
-    Raises:
-        WeightsError: There are some, or the archive is damaged.
-    """
+    # Compressed members can unpack to any size.
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -272,4 +245,4 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _damaged(path: Path, reason: object) -> str:
-    return f"'{path}' is damaged ({short_reason(reason, limit=MAX_REASON)}). Get the file again."
+    return f"'{path}' is damaged ({short_reason(reason)}). Get the file again."

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ from swiftpie.backbones.adapters import (
     wrap_image_encoder,
     write_adapter,
 )
-from swiftpie.backbones.checkpoints.lora import fuse_lora_file
+from swiftpie.backbones.checkpoints.ip_adapter import fuse_lora_file
 from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
@@ -48,7 +49,6 @@ from swiftpie.models.unet import UNetDenoiser, check_bare, sharing_weights, with
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
-IMAGE_ENCODER = "image_encoder"  # folder of a pipeline; most have none
 SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
 
 Text = TextTower | TwoTextTowers
@@ -69,13 +69,7 @@ class StableDiffusion(Family):
         self.name = name
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
-        """Load the networks, and what was chosen besides; see `Family`.
-
-        Raises:
-            ConfigError: A choice would have no effect, or the weights do not take so many steps.
-            WeightsError: A part is missing, unreadable or does not fit the others.
-            MissingExtra: The preset is a LoRA, and the package that reads it is not installed.
-        """
+        """Load the networks, and what was chosen besides; see `Family`."""
         preset = with_steps(preset, choices.get("steps"))
         _check_choices(preset, choices)
         reader = NetworkReader(
@@ -154,7 +148,8 @@ class StableDiffusion(Family):
                 "The U-Net was exchanged, and the identity branches live inside of it. Load the "
                 "preset with the other one instead: from_preset(…, weights=…)."
             )
-        return self._bundle(modules, denoiser, fingerprint=unknown_fingerprint())
+        preset = read_preset(modules["preset"])
+        return self._bundle(modules, denoiser, preset=preset, fingerprint=unknown_fingerprint())
 
     def to_folder(self, components: Components) -> dict[str, Any]:
         """Return second U-Nets around the same weights, their branches left out; see `Family`.
@@ -179,38 +174,26 @@ class StableDiffusion(Family):
         }
 
     def from_folder(self, modules: Mapping[str, Any], adapter: Path | None) -> Components:
-        """Return the networks with an adapter's branches installed; see `Family`.
-
-        Raises:
-            InputError: The U-Net has branches already.
-            WeightsError: The parts do not belong together.
-        """
+        """Return the networks with an adapter's branches installed; see `Family`."""
         preset, unet = read_preset(modules["preset"]), modules["unet"]
         check_bare(unet)
         opened = None if adapter is None else open_adapter(adapter)
-        self._check_parts(
-            preset, unet, text=self._text_of(modules), autoencoder=_widened(modules["vae"])
-        )
+        vae = _widened(modules["vae"])
+        self._check_parts(preset, unet, text=self._text_of(modules), autoencoder=vae)
         denoiser, projector = install_adapter(
             unet, opened, family=self.name, reference=modules["reference_unet"]
         )
-        encoder = (
-            None if projector is None else wrap_image_encoder(modules["image_encoder"], projector)
-        )
+        encoder = projector and wrap_image_encoder(modules["image_encoder"], projector)
         is_same = str(unet.dtype) == modules["dtype"]
-        recommended = describe(with_defaults(preset, opened))
         return self._bundle(
-            {**modules, "image_encoder": encoder, "preset": recommended},
+            {**modules, "image_encoder": encoder},
             denoiser,
+            preset=with_defaults(preset, opened),
             fingerprint=modules["fingerprint"] if is_same else unknown_fingerprint(),
         )
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a second U-Net around the same weights, the others as they are; see `Family`.
-
-        Raises:
-            InputError: The U-Net has branches already.
-        """
+        """Return a second U-Net around the same weights, the others as they are; see `Family`."""
         check_bare(modules["unet"])
         return {**modules, "unet": sharing_weights(modules["unet"])}
 
@@ -224,9 +207,9 @@ class StableDiffusion(Family):
             write_adapter(path, components)
 
     def _bundle(
-        self, modules: Mapping[str, Any], denoiser: Denoiser, *, fingerprint: str
+        self, modules: Mapping[str, Any], denoiser: Denoiser, *, preset: Preset, fingerprint: str
     ) -> Components:
-        preset, inversion = read_preset(modules["preset"]), modules["inversion_unet"]
+        inversion = modules["inversion_unet"]
         return Components(
             preset=preset,
             schedule=schedule_of(preset),
@@ -240,11 +223,10 @@ class StableDiffusion(Family):
         )
 
     def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
-        """Return the text towers of a pipeline with their tokenizers."""
         modules: dict[str, Any] = {}
         for name, tokenizer, tower in self.towers:
             modules[tokenizer] = _read_tokenizer(folder / tokenizer)
-            modules[name] = reader.read(name, folder / name, _builder_of(tower))
+            modules[name] = reader.read(name, folder / name, partial(_build_tower, tower))
         return self._text_of(modules)
 
     def _text_of(self, modules: Mapping[str, Any]) -> Text:
@@ -255,12 +237,11 @@ class StableDiffusion(Family):
         return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
     def _read_unet(self, sources: Sources, reader: NetworkReader) -> UNet2DConditionModel:
-        folder, weights = sources.pipeline / "unet", None
-        if sources.unet is not None and sources.unet.is_dir():
-            folder = sources.unet
-        elif sources.unet is not None:
-            weights = sources.unet
-        unet = read_unet(folder, reader, weights=weights)
+        own, folder = sources.unet, sources.pipeline / "unet"
+        if own is not None and own.is_dir():
+            unet = read_unet(own, reader)
+        else:
+            unet = read_unet(folder, reader, weights=own)
         if sources.lora is not None:
             reader.files["lora"] = sources.lora
             fuse_lora_file(
@@ -280,11 +261,6 @@ class StableDiffusion(Family):
         text: Text,
         autoencoder: PublicAutoencoder,
     ) -> None:
-        """Refuse networks that cannot work together.
-
-        Raises:
-            WeightsError: They cannot.
-        """
         is_told_sizes = unet.config.addition_embed_type == SIZE_CONDITIONING
         facts = {
             "width of the text": (text.width, unet.config.cross_attention_dim),
@@ -341,11 +317,7 @@ FAMILIES = {
 
 
 def _check_choices(preset: Preset, choices: Choices) -> None:
-    """Refuse what would be left unused.
-
-    Raises:
-        ConfigError: Something would.
-    """
+    # Refuses what would be left unused.
     if choices.get("base") is not None and preset.kind is WeightsKind.PIPELINE:
         raise ConfigError(
             f"Preset {preset.name!r} was loaded with a base, and it is a whole pipeline already. "
@@ -382,7 +354,7 @@ def _open_adapter(choices: Choices, reader: NetworkReader) -> OpenAdapter | None
 def _read_encoder(
     pipeline: Path, reader: NetworkReader, projector: Projector, choices: Choices
 ) -> ClipIdentityEncoder:
-    folder = pipeline / IMAGE_ENCODER
+    folder = pipeline / "image_encoder"  # most pipelines have none
     if choices.get("image_encoder") is not None or not folder.is_dir():
         folder = locate_image_encoder(projector, choices, prefers_half=reader.dtype in HALVES)
     return wrap_image_encoder(read_image_encoder(folder, reader), projector)
@@ -391,14 +363,10 @@ def _read_encoder(
 def _read_inversion(
     unet: UNet2DConditionModel, reader: NetworkReader, choices: Choices
 ) -> UNetInversion | None:
-    """Return the inversion network; it is left out of the fingerprint, identities do without it.
-
-    Raises:
-        WeightsError: It is for another family.
-    """
     chosen = choices.get("inversion")
     if chosen is None:
         return None
+    # It is left out of the fingerprint: identities do without it.
     inversion = read_unet(Path(chosen), replace(reader, files={}), name="inversion")
     for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
         found, needed = inversion.config[what], unet.config[what]
@@ -411,8 +379,6 @@ def _read_inversion(
 
 
 def _read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
-    """Return the autoencoder of a pipeline, large or tiny."""
-
     def build(place: Path) -> nn.Module:
         config = AutoencoderKL.load_config(place)
         is_tiny = config.get("_class_name") == AutoencoderTiny.__name__
@@ -430,8 +396,8 @@ def _widened(autoencoder: PublicAutoencoder) -> PublicAutoencoder:
     return autoencoder
 
 
-def _builder_of(tower: Callable[[CLIPTextConfig], nn.Module]) -> Callable[[Path], nn.Module]:
-    return lambda folder: tower(CLIPTextConfig.from_pretrained(folder))
+def _build_tower(tower: Callable[[CLIPTextConfig], nn.Module], folder: Path) -> nn.Module:
+    return tower(CLIPTextConfig.from_pretrained(folder))
 
 
 def _read_tokenizer(folder: Path) -> CLIPTokenizer:

@@ -18,9 +18,8 @@ from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_re
 from swiftpie.garbage import uncollected
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
-from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, TextTower
-from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 
 CHOICES = {"steps", "weights", "inversion"}
@@ -38,8 +37,7 @@ class Tiny(Family):
         """Load every network of a tiny preset in float32; see `Family`.
 
         Raises:
-            ConfigError: The weights were not trained for so many steps, or leave no such choice.
-            WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
+            ConfigError: It leaves no such choice.
         """
         made = {name for name, value in choices.items() if value is not None}
         if refused := sorted(made - CHOICES - IDLE_CHOICES):
@@ -121,13 +119,10 @@ def _ready(network: nn.Module, device: str) -> Any:  # noqa: ANN401 - any networ
 
 
 def _load_inversion(folder: Path, chosen: str | Path | None, device: str) -> TinyInversion | None:
-    """Return the inversion network: the `chosen` one, or that of these weights if they have one."""
-    own = folder / INVERSION
-    if chosen is None and not own.is_dir():
+    place = Path(chosen or folder / INVERSION)
+    if chosen is None and not place.is_dir():
         return None
-    network: TinyInversion = _ready(
-        load_network(_builder(TinyInversion), own if chosen is None else Path(chosen)), device
-    )
+    network: TinyInversion = _ready(load_network(_builder(TinyInversion), place), device)
     return network
 
 

@@ -1,1 +1,1 @@
-"""A preset a file, named as the file; a file may also hold a family that shares settings."""
+"""Presets by name, one or several a file, none of which loads anything."""

@@ -49,20 +49,12 @@ class GraphCache:
 
     def __init__(
         self,
-        store: "GraphStore",
+        store: "GraphStore",  # where graphs outlive this process
         *,
-        settings: str,
-        quantizer: Quantizer | None = None,
-        precision: Precision | None = None,
+        settings: str,  # whatever else tells graphs apart
+        quantizer: Quantizer | None = None,  # turns some to whole numbers after their export
+        precision: Precision | None = None,  # None: what the processor does best
     ) -> None:
-        """Keep graphs in `store`.
-
-        Args:
-            store: Where graphs outlive this process.
-            settings: Whatever else tells graphs apart.
-            quantizer: What turns some graphs to whole numbers after their export.
-            precision: What graphs compute in; None for what the processor does best.
-        """
         self._store = store
         self._settings = json.dumps([swiftpie.__version__, versions(*PACKAGES), settings])
         self._quantizer = quantizer
@@ -126,7 +118,6 @@ class GraphCache:
         return self._kept(key, make)
 
     def _quantized(self, function: Function, form: Nested, key: str) -> Untyped:
-        """Return the graph in whole numbers, or None where there is none."""
         quantizer = self._quantizer
         if quantizer is None or not quantizer.wants(function):
             return None

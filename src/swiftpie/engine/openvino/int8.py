@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.attention.condition import Notes
 from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.export import (
     DECODER,
@@ -34,16 +33,15 @@ from swiftpie.engine.openvino.export import (
     shapes,
 )
 from swiftpie.engine.openvino.runtime import Untyped, load, unreported, versions
-from swiftpie.engine.wrappers import WrappedDenoiser
+from swiftpie.engine.wrappers import DenoiserCall, WrappedDenoiser
 from swiftpie.errors import SwiftPieError
 from swiftpie.images import load_image, to_pil, to_tensor
-from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource, Scales
-from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
 
@@ -90,14 +88,9 @@ class Quantizer:
     """
 
     def __init__(self, components: Components) -> None:
-        """Calibrate with the untransformed `components`.
-
-        Raises:
-            MissingExtra: NNCF is not installed.
-        """
         self._nncf = load("nncf")
         self._nncf.set_log_level(logging.ERROR)  # else it prints what it does
-        self._components = components
+        self._components = components  # not transformed, to calibrate with
         self.settings = json.dumps([RECIPE, versions("nncf")])
 
     def wants(self, function: Function) -> bool:
@@ -127,18 +120,15 @@ class Quantizer:
 
     def _quantized(self, graph: Untyped, calls: Sequence[Call], *, smooths: bool) -> Untyped:
         nncf = self._nncf
-        smoothing = nncf.AdvancedSmoothQuantParameters()
-        if not smooths:
-            smoothing = nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
+        off = {} if smooths else {"convolution": -1, "matmul": -1}
+        smoothing = nncf.AdvancedSmoothQuantParameters(**off)
         made = nncf.quantize(
             graph,
             nncf.Dataset(calls, lambda call: _inputs(call, graph)),
             preset=nncf.QuantizationPreset.MIXED,
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(calls),
-            ignored_scope=nncf.IgnoredScope(
-                names=[*_ends(graph), *_products(graph)], types=EXACT, validate=False
-            ),
+            ignored_scope=nncf.IgnoredScope(names=_kept_exact(graph), types=EXACT, validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 smooth_quant_alphas=smoothing,
                 activations_range_estimator_params=load(RANGES).RangeEstimatorParametersSet.MINMAX,
@@ -199,31 +189,19 @@ def mirrored(graph: Untyped) -> Untyped:
     return graph
 
 
-def _products(graph: Untyped) -> list[str]:
-    """Return the products of two computed matrices, among them places, which 8 bits would blur."""
-    nodes = [node for node in graph.get_ordered_ops() if node.get_type_name() == MULTIPLIED]
-    return [node.get_friendly_name() for node in nodes if not _has_weights(node)]
+def _kept_exact(graph: Untyped) -> list[str]:
+    # The first and last convolution lose most. Products of two computed matrices have places
+    # among them, which 8 bits would blur.
+    nodes = graph.get_ordered_ops()
+    folded = [node for node in nodes if node.get_type_name() == FOLDED]
+    products = [n for n in nodes if n.get_type_name() == MULTIPLIED and not _has_weights(n)]
+    return [node.get_friendly_name() for node in (*folded[:1], *folded[-1:], *products)]
 
 
 def _has_weights(node: Untyped) -> bool:
     sources = [node.input_value(place).get_node() for place in range(2)]
     sources += [one.input_value(0).get_node() for one in sources if one.get_type_name() == WIDENED]
     return any(one.get_type_name() == WEIGHT for one in sources)
-
-
-def _ends(graph: Untyped) -> list[str]:
-    """Return the first and the last convolution of `graph`, which lose most."""
-    nodes = [node for node in graph.get_ordered_ops() if node.get_type_name() == FOLDED]
-    return [node.get_friendly_name() for node in (*nodes[:1], *nodes[-1:])]
-
-
-class DenoiserCall(NamedTuple):
-    """The arguments of a denoiser, as its exported graph takes them."""
-
-    latents: Tensor
-    timestep: Tensor
-    text: TextCondition
-    condition: SubjectCondition
 
 
 class _Recorder(WrappedDenoiser):
@@ -233,17 +211,9 @@ class _Recorder(WrappedDenoiser):
         super().__init__(inner)
         self.calls: list[DenoiserCall] = []
 
-    def forward(
-        self,
-        latents: Tensor,
-        timestep: int,
-        text: TextCondition,
-        condition: SubjectCondition,
-        notes: Notes,
-    ) -> Prediction:
-        """Predict as the denoiser does."""
-        self.calls.append(DenoiserCall(latents, torch.tensor(timestep), text, condition))
-        return self.inner(latents, timestep, text, condition, notes)
+    def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
+        self.calls.append(call)
+        return super()._predict(call)
 
 
 @torch.no_grad()
@@ -283,10 +253,8 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     return [call for call in recorder.calls if shapes(outline(call)) == shapes(wanted)]
 
 
-@torch.no_grad()
-def encoder_calls(components: Components, form: Nested) -> list[Call]:
+def encoder_calls(_components: Components, form: Nested) -> list[Call]:
     """Return calls of an encoder with pixels of the shape in the outline `form`."""
-    del components  # pictures need no network
     batch, _, height, width = form[0].shape
     return [(one.expand(batch, -1, -1, -1),) for one in _scenes((height, width))]
 
@@ -305,10 +273,10 @@ def decoder_calls(components: Components, form: Nested) -> list[Call]:
 def inversion_calls(components: Components, form: Nested) -> list[Call]:
     """Return calls of an inversion network whose shapes are those of the outline `form`."""
     batch = form[0].shape[0]
-    calls = []
-    for number, (latents,) in enumerate(decoder_calls(components, form)):
-        prompts = [PROMPTS[(number + k) % len(PROMPTS)] for k in range(batch)]
-        calls.append((latents, components.text.encode(prompts)))
+    calls = [
+        (latents, components.text.encode([PROMPTS[(n + k) % len(PROMPTS)] for k in range(batch)]))
+        for n, (latents,) in enumerate(decoder_calls(components, form))
+    ]
     return [call for call in calls if shapes(outline(call)) == shapes(form)]
 
 

@@ -12,7 +12,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.modeling_clip import CLIPTextModelOutput, CLIPVisionModelOutput
 
 from swiftpie.attention.condition import Notes
-from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.engine.layers import with_openvino_layers
 from swiftpie.engine.openvino.export import (
@@ -29,6 +28,7 @@ from swiftpie.engine.openvino.graphs import GraphCache, GraphStore, default_fold
 from swiftpie.engine.openvino.int8 import Quantizer
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.wrappers import (
+    DenoiserCall,
     WrappedDenoiser,
     module_of,
     predict,
@@ -36,7 +36,7 @@ from swiftpie.engine.wrappers import (
     with_text_encoders,
 )
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
@@ -51,15 +51,10 @@ def to_openvino(
 ) -> Components:
     """Return components whose networks compute in OpenVINO; the given ones are not changed.
 
-    A network is exported at its first call and kept on disk, so this returns at once. The layout
-    predictor of `mini` stays with torch.
-
-    Args:
-        components: Networks on the CPU.
-        quantizes: Whether denoiser, inversion network, autoencoder and CLIP's image tower compute
-            in whole numbers of 8 bits, and text encoders hold their weights in them.
-        precision: What all else is computed in; None for what the processor does best.
-        folder: Where exported networks are kept; see `default_folder`.
+    A network is exported at its first call and kept on disk, in `folder`, so this returns at once.
+    The layout predictor of `mini` stays with torch. If it `quantizes`, denoiser, inversion network,
+    autoencoder and CLIP's image tower compute in whole numbers of 8 bits, and text encoders hold
+    their weights in them; all else is computed in `precision`, by default the processor's best.
 
     Raises:
         CapabilityError: The networks are elsewhere, or quantised already.
@@ -92,27 +87,14 @@ class OpenvinoDenoiser(WrappedDenoiser):
     """A denoiser that predicts and reads references in OpenVINO; torch places them."""
 
     def __init__(self, inner: Denoiser, graphs: GraphCache, *, weights: str | None = None) -> None:
-        """Serve `inner`; `weights` is their digest where it is known already."""
         super().__init__(inner)
         self._graphs = graphs
-        weights = weights or digest_of(self.inner)
+        weights = weights or digest_of(self.inner)  # those of a copy are known
         self._function = Function(DENOISER, self.inner, compute=predict, weights=weights)
         self._reader = Function("reader", self.inner, compute=_read_noted, weights=weights)
 
-    def forward(
-        self,
-        latents: Tensor,
-        timestep: int,
-        text: TextCondition,
-        condition: SubjectCondition,
-        notes: Notes,
-    ) -> Prediction:
-        """Predict; of the notes only the inline mask is written. See `Denoiser`."""
-        arguments = (latents, torch.tensor(timestep), text, condition)
-        sample, mask, *inline = self._graphs.call(self._function, *arguments)
-        if inline:
-            notes[INLINE_MASK] = inline[0]
-        return Prediction(sample, mask)
+    def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
+        return self._graphs.call(self._function, *call)
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Look at canonical references; see `Denoiser`."""
@@ -186,22 +168,26 @@ def openvino_inversion(inner: Inversion, graphs: GraphCache) -> OpenvinoInversio
     return kind(with_openvino_layers(inner), graphs)
 
 
-class OpenvinoEncoder(nn.Module):
-    """A CLIP encoder that computes in OpenVINO, called as transformers' own."""
+class _OpenvinoClip(nn.Module):
+    """A network of CLIP that computes in OpenVINO, called as transformers' own."""
+
+    device = torch.device("cpu")  # where its inputs shall be
 
     def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
         super().__init__()
         self.config = inner.config
         self.inner = inner
         self._graphs = graphs
-        weights = digest_of(inner)
-        self._last = Function(TEXT, inner, compute=_last, weights=weights)
-        self._all = Function(TEXT, inner, compute=_all, weights=weights)
+        self._weights = digest_of(inner)
 
-    @property
-    def device(self) -> torch.device:
-        """Where token numbers shall be."""
-        return torch.device("cpu")
+
+class OpenvinoEncoder(_OpenvinoClip):
+    """A text encoder."""
+
+    def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
+        super().__init__(inner, graphs)
+        self._last = Function(TEXT, inner, compute=_last, weights=self._weights)
+        self._all = Function(TEXT, inner, compute=_all, weights=self._weights)
 
     def forward(
         self,
@@ -221,25 +207,17 @@ class OpenvinoEncoder(nn.Module):
         return CLIPTextModelOutput(text_embeds=first, hidden_states=tuple(states))
 
 
-class OpenvinoTower(nn.Module):
-    """A CLIP image tower that computes in OpenVINO, called as transformers' own."""
+class OpenvinoTower(_OpenvinoClip):
+    """An image tower."""
 
     def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
-        super().__init__()
-        self.config = inner.config
-        self.inner = inner
-        self._graphs = graphs
-        self._function = Function(TOWER, inner, compute=_see, weights=digest_of(inner))
+        super().__init__(inner, graphs)
+        self._function = Function(TOWER, inner, compute=_see, weights=self._weights)
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of the weights, in which results come too."""
         return next(self.inner.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where pictures shall be."""
-        return torch.device("cpu")
 
     def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> CLIPVisionModelOutput:
         """Return embeddings (R, D) and the last two layers' states of pictures (R, 3, H, W)."""

@@ -12,14 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
 
-from swiftpie.attention.condition import Notes
-from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform, Turn
-from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser, module_of, predict
+from swiftpie.engine.wrappers import (
+    DenoiserCall,
+    JoinedAutoencoder,
+    WrappedDenoiser,
+    module_of,
+    predict,
+)
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
-from swiftpie.types import Autoencoder, TextCondition
+from swiftpie.models.denoiser import Denoiser
+from swiftpie.types import Autoencoder
 
 logger = logging.getLogger(__name__)
 
@@ -113,28 +117,14 @@ class CompiledDenoiser(WrappedDenoiser):
 
     def __init__(self, inner: Denoiser, compiler: Compiler) -> None:
         super().__init__(inner)
-        self._predict = compiler.compile(partial(predict, self.inner))
+        self._compiled = compiler.compile(partial(predict, self.inner))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         """Return a copy that is not compiled: whoever copies a denoiser wants to change it."""
         return copy.deepcopy(self.inner, memo)
 
-    def forward(
-        self,
-        latents: Tensor,
-        timestep: int,
-        text: TextCondition,
-        condition: SubjectCondition,
-        notes: Notes,
-    ) -> Prediction:
-        """Predict; of the notes only the inline mask is written. See `Denoiser`."""
-        number = torch.tensor(
-            timestep, device=latents.device
-        )  # a number would be part of the graph
-        sample, mask, *inline = self._predict(latents, number, text, condition)
-        if inline:
-            notes[INLINE_MASK] = inline[0].clone()
-        return Prediction(sample=sample.clone(), subject_mask=mask.clone())
+    def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
+        return tuple(one.clone() for one in self._compiled(*call))
 
 
 class CompiledDecoder(nn.Module):

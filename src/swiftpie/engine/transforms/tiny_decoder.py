@@ -33,11 +33,7 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
     """Return TAESD for the latents of `components`, in their type and where they are.
 
     It is read from the hub's cache on this machine and never fetched, as a transform does not know
-    whether it may.
-
-    Args:
-        components: The loaded networks.
-        asked_by: The transform that needs it.
+    whether it may. `asked_by` is the transform that needs it.
 
     Raises:
         CapabilityError: The preset's own autoencoder is a tiny one already.
@@ -62,11 +58,6 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
 
 
 def _locate(repository: str, asked_by: str) -> Path:
-    """Return the folder of TAESD.
-
-    Raises:
-        WeightsError: It is not on this machine.
-    """
     try:
         folder = snapshot_download(repository, allow_patterns=list(FILES), local_files_only=True)
     except LocalEntryNotFoundError as error:

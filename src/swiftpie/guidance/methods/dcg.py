@@ -78,13 +78,11 @@ class Decoupled:
 
     def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
         """Return the guided prediction, (B, C, h, w)."""
-        if len(predictions) == 1:
-            return weighted_sum(predictions, self._weights(step))
-        if self.renorm is Renorm.OFF or self.b[step] == 0:
+        if len(predictions) == 1 or self.renorm is Renorm.OFF or self.b[step] == 0:
             guided = weighted_sum(predictions, self._weights(step))
         else:
             guided = self._renormed(predictions, step)
-        if not self.rescale:
+        if len(predictions) == 1 or not self.rescale:
             return guided
         spreads = [
             predictions[row].float().std(PIXELS, keepdim=True)

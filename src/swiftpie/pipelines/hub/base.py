@@ -25,6 +25,7 @@ from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import Decoupled
 from swiftpie.guidance.style import Style, steering_of
+from swiftpie.images import load_image
 from swiftpie.pipelines.denoise import OnStep
 from swiftpie.pipelines.hub.modules import (
     ADAPTER,
@@ -38,9 +39,9 @@ from swiftpie.pipelines.hub.modules import (
     find_adapter,
     is_made_of,
     keep_arguments,
+    replaced_folder,
     take_apart,
     wake,
-    write_folder,
 )
 
 P = ParamSpec("P")
@@ -48,6 +49,7 @@ Arguments = TypeVar("Arguments")
 Owner = TypeVar("Owner")
 Result = TypeVar("Result")
 
+Picture = Image.Image | np.ndarray[Any, Any] | Tensor | str | Path
 Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
 OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
 
@@ -71,24 +73,17 @@ class Interrupted(Exception):  # noqa: N818 - a request, not an error
     """The call was asked to stop."""
 
 
-class AnyCall(Protocol):
+class _Call(Protocol):
     """What the calls of all pipelines have."""
 
     @property
-    def num_inference_steps(self) -> int | None:
-        """How many steps are asked for."""
-
+    def num_inference_steps(self) -> int | None: ...
     @property
-    def output_type(self) -> str:
-        """The form of the pictures."""
-
+    def output_type(self) -> str: ...
     @property
-    def callback_on_step_end(self) -> OnStepEnd | None:
-        """What wants to be called after a step."""
-
+    def callback_on_step_end(self) -> OnStepEnd | None: ...
     @property
-    def callback_on_step_end_tensor_inputs(self) -> Sequence[str]:
-        """What it wants to see."""
+    def callback_on_step_end_tensor_inputs(self) -> Sequence[str]: ...
 
 
 def spelled_as(
@@ -103,12 +98,12 @@ def spelled_as(
     def decorate(
         method: Callable[[Owner, Arguments], Result],
     ) -> Callable[Concatenate[Owner, P], Result]:
+        @functools.wraps(method)
         def spelled(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> Result:
             return method(self, arguments(*args, **kwargs))
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         named = inspect.signature(arguments).parameters.values()
-        functools.update_wrapper(spelled, method)
         spelled.__signature__ = inspect.Signature([own, *named])  # type: ignore[attr-defined]  # any function may have one
         spelled.__annotations__ = {one.name: one.annotation for one in named}
         return spelled
@@ -195,11 +190,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     ) -> Self:
         """Return a pipeline of this class that shares the networks of `pipeline`.
 
-        Args:
-            pipeline: One of SwiftPie, or of diffusers for Stable Diffusion; it goes on working.
-            preset: What the weights of a pipeline of diffusers are, and only then.
-            adapter: File of an identity adapter for them, likewise.
-            **modules: Modules to take instead, as `vae=…`.
+        That may be one of SwiftPie, or of diffusers for Stable Diffusion, and goes on working. For
+        one of diffusers, `preset` names its weights and `adapter` is a file of an identity adapter
+        for them. `modules` are taken instead of its own, as `vae=…`.
 
         Raises:
             InputError: What is needed is not given, or there is no such module.
@@ -247,12 +240,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         family = components.family
         plain = type(self)(**take_apart(components) | family.to_folder(components))
         options.setdefault("repo_id", Path(save_directory).name)  # for push_to_hub
-
-        def write(folder: Path) -> None:
+        with replaced_folder(Path(save_directory)) as folder:
             family.write_adapter(folder / ADAPTER, components)
             super(ModulesPipeline, plain).save_pretrained(str(folder), **options)
-
-        write_folder(Path(save_directory), write)
 
     def to_components(self) -> Components:
         """Return the networks as the rest of SwiftPie takes them, as in `Session(…)`.
@@ -292,18 +282,16 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     enable_group_offload = enable_sequential_cpu_offload
 
     def _at_rest(self) -> Components:
-        """Return the networks where they are, put together again if one was exchanged."""
+        # The networks where they are, put together again if one was exchanged.
         current = self._current()
         if self._loaded is None or not is_made_of(self._loaded, current):
             self._loaded = family_of(current).from_modules(current, self._loaded)
         return self._loaded
 
     def _current(self) -> dict[str, Any]:
-        """Return the fields of `Modules` as they are now."""
         return {**self.components, **{name: self.config[name] for name in SETTINGS}}
 
     def _wake(self, *names: str) -> None:
-        """Bring offloaded modules to where they run, before they are used other than by a call."""
         for name in names:
             wake(getattr(self, name))
 
@@ -325,18 +313,12 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             self.maybe_free_model_hooks()
 
     def _on_stage(self, stage: str) -> None:
-        """End the call if that was asked for; else bring what the next stage uses.
-
-        Raises:
-            Interrupted: `_interrupt` was set.
-        """
         if self._interrupt:
             raise Interrupted
         self._wake(*WOKEN.get(stage, ()))
 
-    def _on_step(self, call: AnyCall, tick: Callable[[], object]) -> OnStep:
-        """Return what happens after a step: the callback, the progress bar, perhaps the end."""
-        callback, names = call.callback_on_step_end, wanted_by_callback(call)
+    def _on_step(self, call: _Call, tick: Callable[[], object]) -> OnStep:
+        callback, names = call.callback_on_step_end, _wanted_by_callback(call)
 
         def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:
             if callback is not None:
@@ -349,21 +331,47 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         return on_step
 
 
+def to_picture(value: Picture) -> Image.Image:
+    """Return a picture from a PIL image, a path, an array (H, W, C) or a tensor (C, H, W).
+
+    Arrays of floats and tensors are in [0, 1], arrays of bytes in [0, 255]; (H, W) is grey.
+
+    Raises:
+        InputError: It is none of these.
+    """
+    if isinstance(value, Image.Image | str | Path):
+        return load_image(value)
+    if isinstance(value, Tensor):
+        rows = value[0] if value.ndim == 4 and len(value) == 1 else value
+        value = rows.detach().float().cpu().movedim(0, -1 if rows.ndim == 3 else 0).numpy()
+    if isinstance(value, np.ndarray) and value.ndim == 2:
+        value = value[:, :, None]
+    if not isinstance(value, np.ndarray) or value.ndim != 3 or value.shape[2] not in {1, 3, 4}:
+        shape = getattr(value, "shape", "")
+        raise InputError(
+            f"A picture was given as {type(value).__name__} {shape}. A PIL image, a path, an array "
+            "(H, W, 3) or a tensor (3, H, W) is needed."
+        )
+    if value.dtype != np.uint8:
+        if value.min() < 0 or value.max() > 1:
+            raise InputError(
+                f"A picture has values from {value.min():.3g} to {value.max():.3g}; 0 to 1 are "
+                "needed. Scale it."
+            )
+        value = (value * 255).round().astype(np.uint8)
+    return Image.fromarray(value[:, :, 0] if value.shape[2] == 1 else value)
+
+
 def to_output(pixels: Tensor, output_type: str) -> Tensor | np.ndarray[Any, Any]:
     """Return `pixels` (B, 3, H, W) in [-1, 1] as a tensor or array (B, H, W, 3) in [0, 1]."""
     scaled = (pixels.float().clamp(-1, 1) + 1) / 2
     if output_type == "pt":
         return scaled
-    array: np.ndarray[Any, Any] = torch.movedim(scaled, 1, -1).cpu().numpy()
-    return array
+    return torch.movedim(scaled, 1, -1).cpu().numpy()
 
 
 def check_shared(
-    call: AnyCall,
-    components: Components,
-    tensor_inputs: Sequence[str],
-    *,
-    output_types: Sequence[str],
+    call: _Call, components: Components, tensor_inputs: Sequence[str], *, outputs: Sequence[str]
 ) -> None:
     """Refuse what no pipeline can honour.
 
@@ -377,20 +385,19 @@ def check_shared(
             f"{components.preset.name!r} takes {own}. Leave it out, or choose another preset "
             "(`swiftpie presets`)."
         )
-    if call.output_type not in output_types:
+    if call.output_type not in outputs:
         raise InputError(
-            f"output_type={call.output_type!r} was given; {', '.join(output_types)} are possible."
+            f"output_type={call.output_type!r} was given; {', '.join(outputs)} are possible."
         )
-    if unknown := sorted({*wanted_by_callback(call)} - {*tensor_inputs}):
+    if unknown := sorted({*_wanted_by_callback(call)} - {*tensor_inputs}):
         raise InputError(
             f"The callback asks for {unknown[0]!r}; it can have {', '.join(tensor_inputs)}."
         )
 
 
-def wanted_by_callback(call: AnyCall) -> Sequence[str]:
-    """Return the names of what the callback wants to see; diffusers' own callbacks know it."""
+def _wanted_by_callback(call: _Call) -> Sequence[str]:
     callback = call.callback_on_step_end
-    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):  # these know it themselves
         return tuple(callback.tensor_inputs)
     return call.callback_on_step_end_tensor_inputs
 
@@ -406,22 +413,18 @@ def steering_for(
 ) -> Steering:
     """Return the guidance that a call asks for, in the words of diffusers or in ours.
 
-    Args:
-        num_steps: Of denoising.
-        scale: Above 1 it is classifier-free guidance, alike at every step.
-        rescale: How far its result gets the deviation of the prediction (arXiv:2305.08891).
-        is_negative: Whether there is something to be led away from.
-        guidance: A method of ours in place of all these.
-        style: Names guidance and shaping, likewise.
+    A scale above 1 is classifier-free guidance, alike at every step; `rescale` says how far its
+    result gets the deviation of the prediction (arXiv:2305.08891).
 
     Raises:
         InputError: There are several of them, or something without guidance to serve it.
     """
-    named = {"guidance_scale": scale > 1, "guidance": guidance is not None}
-    given = [
-        name for name, is_given in (named | {"style": style is not Style.PLAIN}).items() if is_given
-    ]
-    if len(given) > 1:
+    named = {
+        "guidance_scale": scale > 1,
+        "guidance": guidance is not None,
+        "style": style is not Style.PLAIN,
+    }
+    if len(given := [name for name, is_given in named.items() if is_given]) > 1:
         raise InputError(
             f"{' and '.join(given)} came together; each says how to guide. Give one of them."
         )
@@ -433,10 +436,9 @@ def steering_for(
     steering = steering_of(style, num_steps)
     if scale > 1:
         scales = (scale,) * num_steps
-        guided: Guidance = ClassifierFree(scales)
-        if rescale:  # with equal scales the identity has no term of its own
-            guided = Decoupled(scales, scales, rescale=rescale)
-        steering["guidance"] = guided
+        steering["guidance"] = (  # with equal scales the identity has no term of its own
+            Decoupled(scales, scales, rescale=rescale) if rescale else ClassifierFree(scales)
+        )
     elif guidance is not None:
         steering["guidance"] = guidance
     if is_negative and steering["guidance"] is None:

@@ -20,13 +20,14 @@ from swiftpie.pipelines.hub.base import (
     Images,
     ModulesPipeline,
     OnStepEnd,
+    Picture,
     SwiftPiePipelineOutput,
     check_shared,
     spelled_as,
     steering_for,
     to_output,
+    to_picture,
 )
-from swiftpie.pipelines.hub.pictures import Picture, to_picture
 from swiftpie.pipelines.request import MAX_IMAGES, EditRequest
 from swiftpie.pipelines.settings import EditSettings
 from swiftpie.types import Identity
@@ -72,7 +73,7 @@ class SwiftEditPipeline(ModulesPipeline):
         """
         components = self.to_components()
         components.inverter()
-        check_shared(call, components, self._callback_tensor_inputs, output_types=OUTPUT_TYPES)
+        check_shared(call, components, self._callback_tensor_inputs, outputs=OUTPUT_TYPES)
         requests = requests_of(call, components)
         output, num_steps = SwiftPiePipelineOutput(), len(components.schedule.steps)
         with self._interruptible(), self.progress_bar(total=len(requests) * num_steps) as bar:
@@ -135,17 +136,11 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
 
 
 def _rows(pictures: object) -> object:
-    """Return an array or tensor (B, …) as a list, anything else as it is."""
     is_batch = isinstance(pictures, Tensor | np.ndarray) and pictures.ndim == 4
     return list(pictures) if is_batch else pictures  # type: ignore[call-overload]  # see above
 
 
 def _as_output(results: list[EditResult], call: EditCall) -> SwiftPiePipelineOutput:
-    """Return all edits in the wanted form; times are sums.
-
-    Raises:
-        InputError: An array is wanted of pictures of several sizes.
-    """
     images: Images = [one.image for one in results]
     if call.output_type != "pil":
         if len({one.image.size for one in results}) > 1:

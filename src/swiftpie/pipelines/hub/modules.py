@@ -1,6 +1,7 @@
 """The networks of a preset as the modules of a diffusers pipeline and as its folder, and back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -38,8 +39,7 @@ from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.files import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
-from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.schedules import TRAIN_TIMESTEPS, NoiseScale, Renoise
 
@@ -48,6 +48,7 @@ SCALED_LINEAR = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
+    "timestep_spacing": "trailing",
 }
 ADAPTER = "adapter.safetensors"
 INDEX = "model_index.json"  # without it a folder is no pipeline
@@ -81,13 +82,8 @@ class Modules:
 
 
 SETTINGS = frozenset({"preset", "fingerprint", "dtype"})
-OPTIONAL = (
-    "text_encoder_2",
-    "tokenizer_2",
-    "image_encoder",
-    "layout_predictor",
-    "reference_unet",
-    "inversion_unet",
+OPTIONAL = tuple(
+    one.name for one in fields(Modules) if one.default is None and one.name not in SETTINGS
 )
 
 
@@ -126,11 +122,8 @@ def adopt(
 ) -> Components:
     """Return networks that share the weights of a pipeline of diffusers, which stays as it is.
 
-    Args:
-        pipeline: Of Stable Diffusion 1.x, 2.x or XL.
-        preset: What its weights are.
-        adapter: File of identity branches for them.
-        changes: Modules to take instead of its own.
+    `preset` is what its weights are, of Stable Diffusion 1.x, 2.x or XL, `adapter` a file of
+    identity branches for them; `changes` are modules to take instead of its own.
 
     Raises:
         InputError: A module is missing.
@@ -154,11 +147,7 @@ def scheduler_of(preset: Preset) -> SchedulerMixin:
     noise_scale = NoiseScale(preset.noise_scale)
     if noise_scale is NoiseScale.FLOW:
         return FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS)
-    shared = {
-        **SCALED_LINEAR,
-        "prediction_type": preset.prediction_type,
-        "timestep_spacing": "trailing",
-    }
+    shared = {**SCALED_LINEAR, "prediction_type": preset.prediction_type}
     match Renoise(preset.renoise):
         case Renoise.LCM:
             return LCMScheduler(**shared)
@@ -202,8 +191,9 @@ def check_processors(components: Components) -> None:
         )
 
 
-def write_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder of its own, and put that in the place of the pipeline in `target`.
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder to fill, and put that in the place of the pipeline in `target` at the end.
 
     Other files in `target` stay. Until everything is in place, `target` has no index.
 
@@ -215,7 +205,7 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
         raise InputError(f"'{target}' is a file. A folder is needed. Choose another name.")
     try:
         with atomic_folder(target) as new:
-            write(new)
+            yield new
             if target.exists():
                 _exchange(target, new)
     except OSError as error:
@@ -227,23 +217,18 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
 
 def _exchange(target: Path, new: Path) -> None:
     """Move the parts of a pipeline out of `target` and those in `new` in, the index last."""
-    parts = {one.name for one in fields(Modules)} | {ADAPTER} | {one.name for one in new.iterdir()}
+    known = {one.name for one in fields(Modules)} | {ADAPTER}
+    parts = sorted((known | {one.name for one in new.iterdir()}) - {INDEX})
     old = new / "old"
     old.mkdir()
-    for name in (INDEX, *sorted(parts - {INDEX})):
-        if (target / name).exists():
-            (target / name).replace(old / name)
-    for name in (*sorted(parts - {INDEX}), INDEX):
-        if (new / name).exists():
-            (new / name).replace(target / name)
+    for source, goal, names in ((target, old, [INDEX, *parts]), (new, target, [*parts, INDEX])):
+        for name in names:
+            if (source / name).exists():
+                (source / name).replace(goal / name)
 
 
 def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
-    """Return the adapter file of a pipeline in a folder or on the hub.
-
-    Args:
-        place: A folder, or OWNER/NAME.
-        options: Those of diffusers' `from_pretrained`.
+    """Return the adapter file of a pipeline in a folder, or on the hub as OWNER/NAME.
 
     Raises:
         WeightsError: There is none.

@@ -1,9 +1,10 @@
 """Subjects and a sentence to a picture, called as a diffusers pipeline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -19,13 +20,15 @@ from swiftpie.pipelines.hub.base import (
     Images,
     ModulesPipeline,
     OnStepEnd,
+    Picture,
     SwiftPiePipelineOutput,
     check_shared,
     spelled_as,
     steering_for,
     to_output,
+    to_picture,
 )
-from swiftpie.pipelines.hub.pictures import Pictures, known_subjects, pictured_subjects
+from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.personalize import num_draws
 from swiftpie.pipelines.request import (
     Output,
@@ -37,14 +40,10 @@ from swiftpie.pipelines.request import (
 from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.types import Identity, Prompts, TextCondition
 
+Pictures = Picture | Sequence[Picture | Sequence[Picture]]
 Generators = torch.Generator | list[torch.Generator]
 
-OUTPUTS = {
-    "pil": Output.PIL,
-    "np": Output.PIXELS,
-    "pt": Output.PIXELS,
-    "latent": Output.LATENTS,
-}
+OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent": Output.LATENTS}
 MASKS = "ip_adapter_masks"  # the only name in `cross_attention_kwargs` that means something here
 
 
@@ -88,21 +87,11 @@ class PersonalizeCall:
     return_masks: bool = True
 
     @property
-    def is_negative(self) -> bool:
-        """Whether there is something to be led away from."""
-        return not (self.negative_prompt is None and self.negative_prompt_embeds is None)
-
-    @property
-    def num_prompts(self) -> int:
-        """How many prompts there are."""
-        if self.prompt_embeds is not None:
-            return len(self.prompt_embeds)
-        return 1 if isinstance(self.prompt, str) else len(self.prompt or [])
-
-    @property
     def num_images(self) -> int:
         """How many pictures are asked for."""
-        return self.num_prompts * self.num_images_per_prompt
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or []
+        rows = prompts if self.prompt_embeds is None else self.prompt_embeds
+        return len(rows) * self.num_images_per_prompt
 
 
 class SwiftPiePipeline(ModulesPipeline):
@@ -141,7 +130,7 @@ class SwiftPiePipeline(ModulesPipeline):
             InputError: A picture cannot be used, or a subject cannot be found in it.
         """
         self._wake("text_encoder", "vae", "unet")
-        found = pictured_subjects(self.to_components(), ip_adapter_image, masks)
+        found = _pictured_subjects(self.to_components(), ip_adapter_image, masks)
         return [subject.identity for subject in found]
 
     def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
@@ -173,7 +162,7 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
         len(components.schedule.steps),
         scale=call.guidance_scale,
         rescale=call.guidance_rescale,
-        is_negative=call.is_negative,
+        is_negative=not (call.negative_prompt is None and call.negative_prompt_embeds is None),
         guidance=call.guidance,
         style=call.style,
     )
@@ -195,12 +184,7 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
 
 
 def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence[str]) -> None:
-    """Refuse what would otherwise be ignored, and counts that do not fit.
-
-    Raises:
-        InputError: Something cannot be honoured.
-    """
-    check_shared(call, components, tensor_inputs, output_types=tuple(OUTPUTS))
+    check_shared(call, components, tensor_inputs, outputs=tuple(OUTPUTS))
     for name in ("timesteps", "sigmas", "eta", "clip_skip"):
         value = getattr(call, name)
         if value is not None and not (name == "eta" and value == 0):
@@ -219,12 +203,74 @@ def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequenc
         raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
 
 
-def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject, ...]:
-    """Return who shall appear.
+def _pictured_subjects(
+    components: Components, pictures: Pictures, masks: Tensor | Sequence[Tensor] | None
+) -> list[Subject]:
+    # One subject an entry; a nested list is one subject's pictures. As in diffusers, a mask of n
+    # layers (1, n, H, W) belongs to n pictures of one entry, which then are subjects of their own.
+    entries = [[to_picture(one) for one in entry] for entry in _entries(pictures)]
+    regions = None if masks is None else _split_masks(masks)
+    if regions is not None and len(regions) == len(entries):
+        layers = [region.shape[1] for region in regions]
+        regions = [layer for region in regions for layer in region.split(1, dim=1)]
+        entries = [
+            group
+            for entry, count in zip(entries, layers, strict=True)
+            for group in ([entry] if count == 1 else [[one] for one in entry])
+        ]
+    identities = [encode_identity(components, entry) for entry in entries]
+    return _with_masks([Subject(identity) for identity in identities], regions)
 
-    Raises:
-        InputError: Nobody, or in two ways at once.
-    """
+
+def _known_subjects(
+    identities: Identity | Sequence[Identity], masks: Tensor | Sequence[Tensor] | None
+) -> list[Subject]:
+    given = [identities] if isinstance(identities, Identity) else list(identities)
+    if not all(isinstance(one, Identity) for one in given):
+        raise InputError(
+            f"ip_adapter_image_embeds holds a {type(given[0]).__name__}; it has no detail branch. "
+            "Give what `prepare_ip_adapter_image_embeds` returns."
+        )
+    regions = None if masks is None else _split_masks(masks)
+    if regions is not None:
+        regions = [layer for region in regions for layer in region.split(1, dim=1)]
+    return _with_masks([Subject(identity) for identity in given], regions)
+
+
+def _split_masks(masks: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    rows = list(masks.unsqueeze(1)) if isinstance(masks, Tensor) else list(masks)
+    for row in rows:
+        is_mask = isinstance(row, Tensor) and row.ndim == 4 and len(row) == 1
+        if not is_mask or row.min() < 0 or row.max() > 1:
+            raise InputError(
+                "ip_adapter_masks are tensors (1, n, H, W) in [0, 1], one an entry of "
+                "ip_adapter_image. Make them with IPAdapterMaskProcessor().preprocess(…)."
+            )
+    return rows
+
+
+def _with_masks(subjects: list[Subject], regions: Sequence[Tensor] | None) -> list[Subject]:
+    if regions is None:
+        return subjects
+    if len(regions) != len(subjects):
+        raise InputError(
+            f"{len(regions)} masks were given for {len(subjects)} subjects. Give one each."
+        )
+    return [
+        replace(subject, mask=region.float().cpu())
+        for subject, region in zip(subjects, regions, strict=True)
+    ]
+
+
+def _entries(pictures: Pictures) -> Iterable[Sequence[Picture]]:
+    if isinstance(pictures, Tensor | np.ndarray) and pictures.ndim == 4:
+        pictures = list(pictures)
+    if isinstance(pictures, list | tuple):
+        return [entry if isinstance(entry, list | tuple) else [entry] for entry in pictures]
+    return [[pictures]]  # type: ignore[list-item]  # all sequences of pictures are behind us
+
+
+def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject, ...]:
     pictures, identities = call.ip_adapter_image, call.ip_adapter_image_embeds
     if sum(one is not None for one in (call.subjects, pictures, identities)) != 1:
         raise InputError(
@@ -240,10 +286,10 @@ def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject
     if call.subjects is not None:
         return as_subjects(call.subjects, mask=call.mask, box=call.box)
     if pictures is not None:
-        found = pictured_subjects(components, pictures, masks)
+        found = _pictured_subjects(components, pictures, masks)
     else:
         assert identities is not None, "one of three was given"
-        found = known_subjects(identities, masks)
+        found = _known_subjects(identities, masks)
     if len(found) == 1 and masks is None:
         return as_subjects(found[0].identity, mask=call.mask, box=call.box)
     if len(found) == 1:
@@ -252,7 +298,6 @@ def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject
 
 
 def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int]:
-    """Return height and width in pixels."""
     side = components.preset.image_size_px
     return side if call.height is None else call.height, side if call.width is None else call.width
 
@@ -261,19 +306,8 @@ def _prompts_of(
     call: PersonalizeCall,
     components: Components,
     prompts: str | list[str] | None,
-    embeds: tuple[Tensor | None, Tensor | None],
+    embeds: tuple[Tensor | None, Tensor | None],  # states (P, T, D) and pooled ones (P, D)
 ) -> Prompts:
-    """Return prompts, one for all pictures or a row a picture.
-
-    Args:
-        call: Says how many pictures a prompt has.
-        components: The loaded networks.
-        prompts: As words.
-        embeds: In place of them their states (P, T, D), and the pooled ones (P, D).
-
-    Raises:
-        InputError: Embeddings are incomplete or misshapen.
-    """
     times = call.num_images_per_prompt
     states, pooled = embeds
     if states is not None:
@@ -285,17 +319,12 @@ def _prompts_of(
 
 
 def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> TextCondition:
-    """Return prompts from states (P, T, D); padding is where all of a state is 0.
-
-    Raises:
-        InputError: The shape is another, or the pooled states are missing.
-    """
     if states.ndim != 3:
         raise InputError(
             f"prompt_embeds has shape {tuple(states.shape)}; (prompts, tokens, width) is needed."
         )
     states = states.to(components.device)
-    mask = states.ne(0).any(-1).to(states.dtype)
+    mask = states.ne(0).any(-1).to(states.dtype)  # padding is where all of a state is 0
     if pooled is None and components.family.needs_pooled_text:
         raise InputError(
             "prompt_embeds came without pooled_prompt_embeds, which this preset's denoiser reads. "
@@ -309,11 +338,7 @@ def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> T
 def _noise_of(
     call: PersonalizeCall, components: Components
 ) -> tuple[Tensor | None, tuple[int, ...]]:
-    """Return noise (n, B, C, h, w), or the seeds that it shall be drawn from.
-
-    Raises:
-        InputError: There are too many sources of noise, or too few rows.
-    """
+    # Noise (n, B, C, h, w), or the seeds that it shall be drawn from.
     has_noise = call.generator is not None or call.latents is not None
     if call.seeds is not None and has_noise:
         raise InputError(
@@ -341,11 +366,6 @@ def _noise_of(
 def _draw_by_generator(
     call: PersonalizeCall, components: Components, shape: tuple[int, ...]
 ) -> Tensor:
-    """Return noise (n, B, C, h, w), given latents in place of its first draw.
-
-    Raises:
-        InputError: There are more or fewer generators than pictures.
-    """
     generator, device = call.generator, components.device
     if isinstance(generator, list) and len(generator) != call.num_images:
         raise InputError(

@@ -1,8 +1,10 @@
 """How adapters and inversion networks of published one-step models are trained."""
 
+from dataclasses import asdict
+
 from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.adapter import AdapterConfig
-from swiftpie.training.stages.adapter_settings import LossWeights, Source
+from swiftpie.training.stages.adapter_networks import LossWeights, Source
 from swiftpie.training.stages.inversion_published import InversionConfig, InversionWeights
 
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
@@ -29,31 +31,15 @@ def adapter_warmup() -> TrainConfig:
 
 def adapter_matching() -> TrainConfig:
     """Adapter matched to a multi-step teacher that wears one; set stage.teacher.*, needs peft."""
-    usual = LossWeights()
-    stage = AdapterConfig(
-        loss=LossWeights(
-            matching=1.0,
-            subject=REST * usual.subject,
-            whole=REST * usual.whole,
-            identity=REST * usual.identity,
-            maps=REST * usual.maps,
-            adversarial=REST * usual.adversarial,
-            prompt=REST * usual.prompt,
-        ),
-        prompt_steps=MATCHING_STEPS,
-    )
+    usual = {name: REST * weight for name, weight in asdict(LossWeights()).items()}
+    loss = LossWeights(**usual | {"matching": 1.0})
+    stage = AdapterConfig(loss=loss, prompt_steps=MATCHING_STEPS)
     loop = _loop(steps=MATCHING_STEPS, rates=(*RATES, FAKE_SCORE_RATE))
     return TrainConfig(loop=loop, stage=stage)
 
 
 def _loop(*, steps: int, rates: tuple[float, ...] = RATES) -> LoopConfig:
-    return LoopConfig(
-        steps=steps,
-        learning_rate=1e-5,
-        learning_rates=rates,
-        ema_decay=0.999,
-        uses_muon=False,
-    )
+    return LoopConfig(steps, 1e-5, rates, ema_decay=0.999, uses_muon=False)
 
 
 def inversion() -> TrainConfig:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
@@ -29,10 +29,10 @@ from swiftpie.training.stages.adapter_examples import Examples, ExampleSource, o
 from swiftpie.training.stages.adapter_networks import (
     AdapterBase,
     AdapterNetworks,
+    AdapterSettings,
     load_adapter_base,
     use_trained_layers,
 )
-from swiftpie.training.stages.adapter_settings import AdapterSettings
 from swiftpie.training.stages.adapter_student import (
     StudentPass,
     draw_chances,
@@ -90,19 +90,18 @@ class AdapterStage:
         """Pictures in one batch."""
         return self.settings.batch_size
 
-    def network(self) -> nn.Module:
+    def network(self) -> AdapterNetworks:
         """Return new networks with a fixed initialisation; the frozen base is not among them."""
         if self.teacher is None:
             return AdapterNetworks(self.base)
         return AdapterNetworks(self.base, self.teacher.low_rank)
 
-    def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
+    def updates(self, network: AdapterNetworks, step: int, draw: int) -> Iterator[Update]:
         """Yield what the adapter learns, then its discriminator and its fake score, if they do.
 
         All see the same pictures. With a teacher, the fake score learns at every step and the
         others at some.
         """
-        assert isinstance(network, AdapterNetworks)
         teacher, settings = self.teacher, self.settings
         examples = self.example_source.batch(settings.batch_size, draw)
         chances = draw_chances(len(examples.noise), settings.drops, seed=draw)
@@ -149,11 +148,10 @@ class AdapterStage:
         )
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: AdapterNetworks, path: Path) -> dict[str, float]:
         """Save references, what is drawn of them and the targets; return the subjects' cosine."""
         examples = self.example_source.batch(SHOWN, SHOWN_DRAW)
         chances = no_drops(SHOWN, read_at=REFERENCE_TIMESTEP)
-        assert isinstance(network, AdapterNetworks)
         with self._autocast():
             outcome = run_student(self.base, network, examples, chances)
             drawn = self.base.autoencoder.decode(outcome.clean).float().clamp(-1, 1)
@@ -163,9 +161,8 @@ class AdapterStage:
         contact_sheet(rows, cell_px=min(256, drawn.shape[-1])).save(path)
         return {"identity_cosine": float(cosine.float().mean())}
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: AdapterNetworks, folder: Path) -> None:
         """Write the adapter as one file, which `--adapter` takes."""
-        assert isinstance(network, AdapterNetworks)
         folder.mkdir(parents=True, exist_ok=True)
         use_trained_layers(self.base, network, reference_timestep=REFERENCE_TIMESTEP)
         save_adapter(
@@ -193,12 +190,9 @@ class AdapterStage:
         if count and (weights.subject or weights.whole or weights.identity or prompt):
             with self._autocast():
                 drawn = self.base.autoencoder.decode(outcome.clean[:count])
+                judge = self.base.reader(Feature.EMBEDS)
                 terms |= picture_terms(
-                    drawn,
-                    examples,
-                    weights=weights,
-                    compare=self.compare,
-                    judge=self.base.reader(Feature.EMBEDS),
+                    drawn, examples, weights=weights, compare=self.compare, judge=judge
                 )
                 if prompt and self.judge is not None:
                     threshold = settings.prompt_threshold
@@ -237,51 +231,34 @@ class AdapterStage:
         return torch.autocast(kind, torch.bfloat16, enabled=self.settings.autocast)
 
 
-def build_stage(settings: AdapterSettings, device: str) -> AdapterStage:
-    """Load no_drops that `settings` name.
-
-    Raises:
-        ConfigError: A term lacks what it needs, or a setting counts less than one step.
-    """
-    check_settings(settings)
-    base = load_adapter_base(settings, device)
-    judge = None
-    if settings.prompt_model is not None and settings.loss.prompt:
-        judge = read_judge(settings.prompt_model, base.device)
-    return AdapterStage(
-        base,
-        open_examples(base, settings),
-        perceptual_distance(settings.perceptual, base.autoencoder, base.device),
-        settings,
-        teacher=load_teacher(settings, base) if settings.loss.matching else None,
-        judge=judge,
-    )
-
-
-def check_settings(settings: AdapterSettings) -> None:
-    """Refuse settings that cannot be met, before anything is loaded.
-
-    Raises:
-        ConfigError: A term lacks what it needs, or a setting counts less than one step.
-    """
-    if settings.loss.matching:
-        parts_of(settings.teacher)
-    counts = {
-        "stage.prompt_steps": settings.prompt_steps,
-        "stage.teacher.student_every": settings.teacher.student_every,
-    }
-    for name, count in counts.items():
-        if count < 1:
-            raise ConfigError(f"{name} is {count}; at least 1 step is needed. Raise it.")
-
-
 @dataclass(frozen=True)
 class AdapterConfig(AdapterSettings):
     """Settings of the stage."""
 
     def build(self, context: Context) -> Stage:
-        """Return the stage for the given device; only the photos are its data."""
-        # Imported late: what published weights need costs seconds that other recipes need not pay.
-        from swiftpie.training.stages.adapter import build_stage
+        """Return the stage for the given device; only the photos are its data.
 
-        return build_stage(self, context.device)
+        Raises:
+            ConfigError: A term lacks what it needs, or a setting counts less than one step.
+        """
+        if self.loss.matching:
+            parts_of(self.teacher)  # refuses what is not named before anything is loaded
+        every = self.teacher.student_every
+        for name, count in {
+            "prompt_steps": self.prompt_steps,
+            "teacher.student_every": every,
+        }.items():
+            if count < 1:
+                raise ConfigError(f"stage.{name} is {count}; at least 1 step is needed. Raise it.")
+        base = load_adapter_base(self, context.device)
+        judge = None
+        if self.prompt_model is not None and self.loss.prompt:
+            judge = read_judge(self.prompt_model, base.device)
+        return AdapterStage(
+            base,
+            open_examples(base, self),
+            perceptual_distance(self.perceptual, base.autoencoder, base.device),
+            self,
+            teacher=load_teacher(self, base) if self.loss.matching else None,
+            judge=judge,
+        )

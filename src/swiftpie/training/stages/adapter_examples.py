@@ -16,8 +16,12 @@ from swiftpie.layout import SUBJECT_FILL
 from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise
 from swiftpie.schedules import predict_clean
-from swiftpie.training.stages.adapter_networks import AdapterBase, attention_alone
-from swiftpie.training.stages.adapter_settings import AdapterSettings, Source
+from swiftpie.training.stages.adapter_networks import (
+    AdapterBase,
+    AdapterSettings,
+    Source,
+    attention_alone,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +74,7 @@ class PhotoExamples:
     def batch(self, size: int, draw: int) -> Examples:
         """Return batch number `draw`."""
         photos = self.views.batch(size, draw)
-        device = self.base.device
-        pixels, mask, reference, reference_mask = (one.to(device) for one in photos[:4])
+        pixels, mask, reference, seen = (one.to(self.base.device) for one in photos[:4])
         latents = self.base.autoencoder.encode(pixels)
         seeds = [draw * ROW_STRIDE + row for row in range(size)]
         shape = (latents.shape[1], latents.shape[2], latents.shape[3])
@@ -80,18 +83,10 @@ class PhotoExamples:
         if inversion is not None:
             inverted = inversion(latents, self.base.components.text.encode(photos.captions))
             chance = torch.rand(size, generator=torch.Generator().manual_seed(draw % 2**63))
-            is_inverted = (chance < INVERTED).to(device)[:, None, None, None]
+            is_inverted = (chance < INVERTED).to(noise.device)[:, None, None, None]
             noise = torch.where(is_inverted, inverted.to(noise), noise)
-        return Examples(
-            noise,
-            latents,
-            pixels,
-            mask=mask,
-            reference=reference,
-            reference_mask=reference_mask,
-            captions=photos.captions,
-            names=photos.names,
-        )
+        names = photos.names
+        return Examples(noise, latents, pixels, mask, reference, seen, photos.captions, names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,17 +106,15 @@ class SyntheticExamples:
         """Return batch number `draw`."""
         generator = torch.Generator().manual_seed(draw % 2**63)
         prompts = [make_prompt(generator) for _ in range(size)]
-        cell_px = self.base.components.preset.latent_cell_px
-        cells = self.size_px // cell_px
-        shape = (self.base.components.preset.latent_channels, cells, cells)
+        preset = self.base.components.preset
+        cells = self.size_px // preset.latent_cell_px
+        shape = (preset.latent_channels, cells, cells)
         seeds = [draw * ROW_STRIDE + row for row in range(size)]
         first, fresh = draw_noise(seeds, shape), draw_noise([-1 - seed for seed in seeds], shape)
         names = [prompt.name for prompt in prompts]
         latents, mask = self._draw(first, [prompt.rich for prompt in prompts], names)
         pixels = self.base.autoencoder.decode(latents).clamp(-1, 1)
-        frames = [
-            self._reference(pixels, mask, row=row, generator=generator) for row in range(size)
-        ]
+        frames = [self._reference(pixels, mask, row, generator) for row in range(size)]
         share = torch.empty(size, 1, 1, 1).uniform_(LEAST_FRESH, MOST_FRESH, generator=generator)
         mixed = (1 - share.square()).sqrt() * first + share * fresh
         return Examples(
@@ -156,7 +149,7 @@ class SyntheticExamples:
         return clean, resize_mask(notes[INLINE_MASK].float(), (self.size_px, self.size_px))
 
     def _reference(
-        self, pixels: Tensor, mask: Tensor, *, row: int, generator: torch.Generator
+        self, pixels: Tensor, mask: Tensor, row: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return the changed reference frame of one drawn picture."""
         picture, region = pixels[row : row + 1], mask[row : row + 1]
@@ -177,16 +170,18 @@ def open_examples(base: AdapterBase, settings: AdapterSettings) -> ExampleSource
     """Return the supply that the settings name; what is wrong with photos is logged at once.
 
     Raises:
-        InputError: There are no photos.
+        InputError: There are no photos, or the networks cannot draw pictures of that size.
         ConfigError: The base does not draw in one step, which a warm-up needs.
     """
-    size_px = size_of(base, settings)
+    size_px = settings.size_px or base.components.preset.image_size_px
+    base.components.cells_of((size_px, size_px))  # refuses what the networks cannot draw
     match settings.source:
         case Source.PHOTOS:
             photos = open_photos(settings.data, size_px=size_px, cache_mib=settings.cache_mib)
             logger.warning("%s", photos.check())
-            views = PhotoViews(photos, settings.augmentation, settings.cross_view)
-            return PhotoExamples(base, views)
+            return PhotoExamples(
+                base, PhotoViews(photos, settings.augmentation, settings.cross_view)
+            )
         case Source.SYNTHETIC:
             if len(base.components.schedule.steps) > 1:
                 raise ConfigError(
@@ -194,17 +189,6 @@ def open_examples(base: AdapterBase, settings: AdapterSettings) -> ExampleSource
                     "pictures of one step. Choose a one-step preset, or stage.source=photos."
                 )
             return SyntheticExamples(base, settings, size_px)
-
-
-def size_of(base: AdapterBase, settings: AdapterSettings) -> int:
-    """Return the side of pictures in px.
-
-    Raises:
-        InputError: The networks cannot draw pictures of that size.
-    """
-    size_px = settings.size_px or base.components.preset.image_size_px
-    base.components.cells_of((size_px, size_px))
-    return size_px
 
 
 class Prompt(NamedTuple):

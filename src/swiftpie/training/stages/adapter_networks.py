@@ -1,9 +1,10 @@
-"""The frozen networks that an adapter is trained for, and what is trained on them."""
+"""How an adapter is trained, the frozen networks it is for, and what is trained on them."""
 
 import copy
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionModelWithProjection
 
-from swiftpie.attention.condition import AttentionCondition, silent_condition
+from swiftpie.attention.condition import AttentionCondition, Block, silent_condition
 from swiftpie.attention.detail import DetailAttention
 from swiftpie.attention.install import Plan
 from swiftpie.attention.semantic import SemanticAttention
@@ -23,15 +24,15 @@ from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.sources import locate_image_encoder
 from swiftpie.backbones.weights import NetworkReader, read_image_encoder
+from swiftpie.data.photographs import Augmentation
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.projection import Feature, Projector
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.schedules import scaled_linear_step
+from swiftpie.schedules import PredictionType, scaled_linear_step
 from swiftpie.training.critics import Discriminator, widths_of
-from swiftpie.training.stages.adapter_settings import AdapterSettings
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
@@ -40,6 +41,87 @@ if TYPE_CHECKING:
 CLIP_WIDTH = 1024  # of the vector of CLIP ViT-H, which new projectors read
 FIRST_WEIGHTS = 1  # seed of a new projector
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+class Source(StrEnum):
+    """Where subjects come from."""
+
+    PHOTOS = "photos"  # of the user
+    SYNTHETIC = "synthetic"  # drawn by the base itself, for a warm-up
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the loss terms; 0 leaves a term out, and what it costs."""
+
+    latents: float = 0.0  # squared error of latents
+    subject: float = 1.0  # perceptual distance on the subject
+    whole: float = 0.1  # perceptual distance anywhere
+    identity: float = 0.5  # one minus the cosine of image-encoder vectors of the subject
+    maps: float = 0.05  # identity attention that misses the subject
+    adversarial: float = 0.1  # of the discriminator in latents
+    prompt: float = 0.1  # cosine of picture and prompt below the threshold, given a prompt_model
+    matching: float = 0.0  # difference of the fake score's and the teacher's clean latents
+
+
+@dataclass(frozen=True)
+class AdapterDrops:
+    """How often a sample lacks a condition, and how often its scales are random."""
+
+    semantic: float = 0.10
+    detail: float = 0.30
+    both: float = 0.05
+    text: float = 0.05
+    rescaled: float = 0.30
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """The personalised multi-step teacher, and the fake score that follows the student."""
+
+    unet: Path | None = None  # folder of its U-Net, of the preset's family
+    adapter: Path | None = None  # that it wears: an IP-Adapter or SwiftPie's own
+    image_encoder: Path | None = None  # that its adapter reads; the student's if none
+    predicts: PredictionType = PredictionType.EPSILON
+    guidance: float = 4.5  # towards the prompt and the subject
+    strength: float = 1.0  # of its adapter where the student's is 1
+    student_every: int = 5  # steps of the fake score for each of the student
+    rank: int = 64  # of the fake score's difference to the teacher
+    alpha: int = 128  # that difference is scaled by alpha / rank
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """What is trained, on what and how."""
+
+    data: Path = Path("photos")  # a folder a subject inside, or tars
+    source: Source = Source.PHOTOS
+    preset: str = "sd-turbo"
+    weights: Path | None = None  # as `--weights` of other commands; the hub if none
+    base: str | None = None  # as `--base`
+    adapter: Path | None = None  # to start from: SwiftPie's own or an IP-Adapter
+    image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
+    reference: Path | None = None  # a U-Net that reads references; the base itself if none
+    inversion: Path | None = None  # SwiftEdit's network: half of the noise is then inverted
+    perceptual: Path | None = None  # a vision model of transformers; the autoencoder if none
+    prompt_model: Path | None = None  # a CLIP model of transformers for the loss of prompts
+    prompt_threshold: float = 0.35  # cosine that is enough, see `PromptJudge`
+    prompt_steps: int = 4000  # after which the weight of that loss is 0
+    size_px: int = 0  # of pictures and references; 0 is the preset's
+    batch_size: int = 4
+    pixel_samples: int = 2  # pictures of a batch that are decoded for losses in pixels
+    num_tokens: int = 4  # identity tokens of a new projector
+    gate: float = 0.1  # initial weight of the detail branch; 0 would teach its keys nothing
+    semantic: tuple[Block, ...] = (Block.MIDDLE, Block.UP)  # where identity tokens are attended to
+    detail: tuple[Block, ...] = (Block.UP,)  # where reference features are attended to
+    cross_view: float = 0.5  # share of references that are another photo of the subject
+    cache_mib: int = 1024  # of decoded photos
+    checkpointing: bool = True  # compute activations twice instead of keeping them
+    autocast: bool = True  # to bfloat16
+    loss: LossWeights = field(default_factory=LossWeights)
+    drops: AdapterDrops = field(default_factory=AdapterDrops)
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +192,8 @@ def single_subject(
 ) -> AttentionCondition:
     """Return the condition of one subject a picture, everywhere and at full strength.
 
-    Args:
-        latents: What is denoised, (B, C, h, w).
-        tokens: Identity tokens (B, K, D).
-        keys: Reference features by layer, (B, N, D).
-        values: The same.
+    Of denoised latents (B, C, h, w), identity tokens (B, K, D), and keys and values by layer,
+    (B, N, D).
     """
     return silent_condition(latents, width=tokens.shape[-1])._replace(
         identity_tokens=tokens[:, None],
@@ -149,7 +228,8 @@ def checkpoint_block(block: Callable[..., Tensor], *inputs: object) -> Tensor:
     def run(*given: object) -> Tensor:
         if next(passes) == 0:
             return block(*given)
-        return block(*(_restored(old, new) for old, new in zip(before, given, strict=True)))
+        pairs = zip(before, given, strict=True)
+        return block(*(_copied_notes(a) if isinstance(a, dict) else b for a, b in pairs))
 
     result: Tensor = checkpoint(run, *inputs, use_reentrant=False)
     return result
@@ -161,36 +241,23 @@ def _copied_notes(one: object) -> object:
     return one
 
 
-def _restored(old: object, new: object) -> object:
-    return _copied_notes(old) if isinstance(old, dict) else new
-
-
 def _start(
     loaded: UNetDenoiser, settings: AdapterSettings, *, family: str
 ) -> tuple[UNetDenoiser, Projector | None]:
     """Install the branches on a loaded U-Net, with the weights of an adapter if there is one."""
     adapter = None if settings.adapter is None else open_adapter(settings.adapter)
     width = loaded.unet.config.cross_attention_dim if adapter is None else adapter.plan.token_width
-    plan = Plan(
-        token_width=width,
-        gate=settings.gate,
-        semantic=frozenset(settings.semantic),
-        detail=frozenset(settings.detail),
-    )
+    semantic, detail = frozenset(settings.semantic), frozenset(settings.detail)
+    plan = Plan(width, settings.gate, semantic=semantic, detail=detail)
     denoiser, projector = install_adapter(
         loaded.unet, adapter, family=family, plan=plan, reference=loaded.reference
     )
-    _silence_inactive(denoiser)
+    with torch.no_grad():
+        for layer in denoiser.installation.semantic.values():
+            if not layer.is_active:  # adds nothing in programs that attend to identities everywhere
+                layer.to_k_ip.weight.zero_()
+                layer.to_v_ip.weight.zero_()
     return denoiser, projector
-
-
-@torch.no_grad()
-def _silence_inactive(denoiser: UNetDenoiser) -> None:
-    """Let inactive layers add nothing in programs that attend to identities everywhere."""
-    for layer in denoiser.installation.semantic.values():
-        if not layer.is_active:
-            layer.to_k_ip.weight.zero_()
-            layer.to_v_ip.weight.zero_()
 
 
 def read_tower(
@@ -209,12 +276,7 @@ class AdapterNetworks(nn.Module):
     """Every trained weight: projector, both branches, the discriminator and a fake score."""
 
     def __init__(self, base: AdapterBase, low_rank: Mapping[str, nn.Linear] | None = None) -> None:
-        """Copy what training starts from.
-
-        Args:
-            base: What the adapter is for.
-            low_rank: The fake score as a low-rank change of a teacher, if there is one.
-        """
+        """Copy what training starts from; the fake score is a `low_rank` change of a teacher."""
         super().__init__()
         installation = base.denoiser.installation
         active = {name: one for name, one in installation.semantic.items() if one.is_active}
@@ -231,15 +293,15 @@ class AdapterNetworks(nn.Module):
 
     def semantic_layers(self) -> dict[str, SemanticAttention]:
         """Return trained cross-attention by module path."""
-        return {_path(name): one for name, one in _typed(self.semantic, SemanticAttention).items()}
+        return _by_path(self.semantic, SemanticAttention)
 
     def detail_layers(self) -> dict[str, DetailAttention]:
         """Return trained self-attention by module path."""
-        return {_path(name): one for name, one in _typed(self.detail, DetailAttention).items()}
+        return _by_path(self.detail, DetailAttention)
 
     def critic_parts(self) -> dict[str, nn.Linear]:
         """Return the trained factors of the fake score by module path."""
-        return {_path(name): one for name, one in _typed(self.critic, nn.Linear).items()}
+        return _by_path(self.critic, nn.Linear)
 
 
 def use_trained_layers(
@@ -267,9 +329,5 @@ def _copies(layers: Mapping[str, nn.Module]) -> nn.ModuleDict:
     return nn.ModuleDict({n.replace(".", "/"): copy.deepcopy(one) for n, one in layers.items()})
 
 
-def _path(name: str) -> str:
-    return name.replace("/", ".")
-
-
-def _typed(layers: nn.ModuleDict, kind: type[ModuleT]) -> dict[str, ModuleT]:
-    return {name: one for name, one in layers.items() if isinstance(one, kind)}
+def _by_path(layers: nn.ModuleDict, kind: type[ModuleT]) -> dict[str, ModuleT]:
+    return {n.replace("/", "."): one for n, one in layers.items() if isinstance(one, kind)}

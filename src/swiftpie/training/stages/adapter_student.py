@@ -19,12 +19,13 @@ from swiftpie.training.perceptual import Compare, PromptJudge, masked_mean
 from swiftpie.training.stages.adapter_examples import Examples
 from swiftpie.training.stages.adapter_networks import (
     AdapterBase,
+    AdapterDrops,
     AdapterNetworks,
+    LossWeights,
     attention_alone,
     single_subject,
     use_trained_layers,
 )
-from swiftpie.training.stages.adapter_settings import AdapterDrops, LossWeights
 from swiftpie.types import TextCondition
 
 LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # of a branch, where scales are random
@@ -68,14 +69,9 @@ def draw_chances(size: int, drops: AdapterDrops, *, seed: int) -> Chances:
     identity = identity.masked_fill(both | (chance[4] < drops.semantic), 0.0)
     detail = detail.masked_fill(both | (chance[5] < drops.detail), 0.0)
     read_at = int(torch.randint(EARLIEST_READ, LATEST_READ + 1, (), generator=generator))
-    return Chances(
-        identity,
-        detail,
-        has_text=(chance[6, :, 0] >= drops.text).tolist(),
-        region=chance[7][:, :, None, None],
-        read_at=read_at,
-        step=torch.rand((), generator=generator),
-    )
+    has_text, region = (chance[6, :, 0] >= drops.text).tolist(), chance[7][:, :, None, None]
+    step = torch.rand((), generator=generator)
+    return Chances(identity, detail, has_text, region, read_at, step)
 
 
 def no_drops(size: int, *, read_at: int) -> Chances:
@@ -97,40 +93,31 @@ def run_student(
         text = base.components.text.encode(captions)
     tokens, keys, values = _read_references(base, networks, examples)
     cells = (examples.latents.shape[2], examples.latents.shape[3])
+    pairs = zip(captions, examples.names, strict=True)
+    words = [base.components.text.find_words(caption, [name]) for caption, name in pairs]
+    exact, chance = resize_mask(examples.mask, cells), chances.region.to(examples.mask)
+    masked = torch.where(chance < EXACT, exact, grow(exact, 1))
     attention = single_subject(examples.latents, tokens, keys, values)._replace(
         coverage=resize_mask(examples.reference_mask, cells)[:, None],
-        mask=_region(examples.mask, cells, chances.region.to(examples.mask)),
-        class_tokens=_class_tokens(base, captions, examples.names),
+        mask=torch.where(chance < WHOLE, torch.ones_like(exact), masked),
+        class_tokens=torch.stack(words).to(base.device),
         identity_scale=chances.identity_scale.to(tokens.device),
         detail_scale=chances.detail_scale.to(tokens.device),
     )
-    notes: Notes = {}
-    clean = _predict(base, examples, text, attention, notes=notes, chance=float(chances.step))
-    maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
-    subject = tokens.mean(1).detach().float()
-    return StudentPass(clean, maps, text, subject, captions, attention)
-
-
-def _predict(
-    base: AdapterBase,
-    examples: Examples,
-    text: TextCondition,
-    attention: AttentionCondition,
-    *,
-    notes: Notes,
-    chance: float,
-) -> Tensor:
-    """Denoise at one step of the schedule; later ones start from the noised target."""
     schedule = base.components.schedule
-    index = int(chance * len(schedule.steps))
+    notes: Notes = {}
+    index = int(float(chances.step) * len(schedule.steps))
     step = schedule.steps[index]
     if index == 0:
         latents = schedule.initial_latents(examples.noise)
-    else:
+    else:  # later steps start from the noised target
         latents = add_noise(examples.latents, examples.noise, step)
     condition = attention_alone(attention, latents)
     prediction = base.denoiser(latents, step.timestep, text, condition, notes)
-    return predict_clean(latents, prediction.sample, step, schedule.prediction_type)
+    clean = predict_clean(latents, prediction.sample, step, schedule.prediction_type)
+    maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
+    subject = tokens.mean(1).detach().float()
+    return StudentPass(clean, maps, text, subject, captions, attention)
 
 
 def _read_references(
@@ -140,33 +127,15 @@ def _read_references(
     with torch.no_grad():
         reader = base.reader(base.projector.feature)
         features = reader(examples.reference, examples.reference_mask)
+        empty = base.components.text.encode([""])
+        pixels, mask = examples.reference, examples.reference_mask
         notes = read_notes(
-            base.denoiser,
-            base.autoencoder,
-            pixels=examples.reference,
-            mask=examples.reference_mask,
-            empty_text=base.components.text.encode([""]),
+            base.denoiser, base.autoencoder, pixels=pixels, mask=mask, empty_text=empty
         )
     tokens = networks.projector(features)
     projected = {name: one.project(notes[name]) for name, one in networks.detail_layers().items()}
     keys = {name: pair[0] for name, pair in projected.items()}
     return tokens, keys, {name: pair[1] for name, pair in projected.items()}
-
-
-def _region(mask: Tensor, cells: tuple[int, int], chance: Tensor) -> Tensor:
-    """Return the region for rescaling: no_drops, the subject's mask or a grown one, by sample."""
-    exact = resize_mask(mask, cells)
-    masked = torch.where(chance < EXACT, exact, grow(exact, 1))
-    return torch.where(chance < WHOLE, torch.ones_like(exact), masked)
-
-
-def _class_tokens(base: AdapterBase, captions: list[str], names: list[str]) -> Tensor:
-    """Mark the words for each subject, (B, 1, T)."""
-    rows = [
-        base.components.text.find_words(caption, [name])
-        for caption, name in zip(captions, names, strict=True)
-    ]
-    return torch.stack(rows).to(base.device)
 
 
 def picture_terms(
@@ -177,14 +146,9 @@ def picture_terms(
     compare: Compare,
     judge: ClipIdentityEncoder,
 ) -> dict[str, Tensor]:
-    """Return the terms that compare pictures.
+    """Return the terms that compare pixels `drawn` (b, 3, S, S) with the first b examples.
 
-    Args:
-        drawn: Pixels (b, 3, S, S) of the first b examples.
-        examples: What they should show.
-        weights: Factors; terms of factor 0 are left out.
-        compare: Perceptual distance.
-        judge: Image encoder without projector, to its vector of a picture.
+    Terms of weight 0 are left out; `judge` is the image encoder without a projector.
     """
     count = len(drawn)
     truth, mask = examples.pixels[:count], examples.mask[:count]
@@ -202,13 +166,10 @@ def picture_terms(
 def prompt_term(
     drawn: Tensor, captions: list[str], *, judge: PromptJudge, threshold: float
 ) -> Tensor:
-    """Return how far pictures stay below `threshold` in likeness to what they were told to show.
+    """Return how far `drawn` (b, 3, S, S) stay below `threshold` in likeness to their captions.
 
-    Args:
-        drawn: Pixels (b, 3, S, S) of the first b samples.
-        captions: Of all samples; where it is empty the student was told nothing.
-        judge: Its cosine counts.
-        threshold: Nothing is gained above it, and no gradient flows.
+    Those are of all samples; where one is empty the student was told nothing. Nothing is gained
+    above the threshold, and no gradient flows.
     """
     prompted = [row for row in range(len(drawn)) if captions[row]]
     if not prompted:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import AttentionCondition
 from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
@@ -32,11 +31,12 @@ from swiftpie.training.losses import (
 from swiftpie.training.stages.adapter_examples import Examples
 from swiftpie.training.stages.adapter_networks import (
     AdapterBase,
+    AdapterSettings,
+    TeacherSettings,
     attention_alone,
     checkpoint_block,
     single_subject,
 )
-from swiftpie.training.stages.adapter_settings import AdapterSettings, TeacherSettings
 from swiftpie.training.stages.adapter_student import StudentPass
 from swiftpie.types import TextCondition
 
@@ -74,7 +74,7 @@ class AdapterTeacher:
     def conditions(
         self, base: AdapterBase, examples: Examples, outcome: StudentPass
     ) -> TeacherConditions:
-        """Return for the teacher what the student of `outcome` was conditions.
+        """Return for the teacher what the student of `outcome` was told.
 
         The subject is shown as strongly as the student's stronger branch shows it, in the same
         region: the teacher's adapter may have one branch only.
@@ -93,10 +93,7 @@ class AdapterTeacher:
         scale = self.settings.strength * scale
         single = single_subject(examples.latents, read.tokens, read.keys, read.values)
         attention = single._replace(
-            coverage=student.coverage,
-            mask=student.mask,
-            identity_scale=scale,
-            detail_scale=scale,
+            coverage=student.coverage, mask=student.mask, identity_scale=scale, detail_scale=scale
         )
         return TeacherConditions(outcome.text, attention)
 
@@ -132,7 +129,9 @@ def load_teacher(settings: AdapterSettings, base: AdapterBase) -> AdapterTeacher
             f"The teacher's adapter '{adapter_file}' reads face vectors, which photos of subjects "
             "do not have. Set stage.teacher.adapter to one that reads CLIP's features."
         )
-    encoder = wrap_image_encoder(_tower(settings.teacher, base, reader), projector)
+    folder = settings.teacher.image_encoder
+    tower = base.tower if folder is None else read_image_encoder(folder, reader)
+    encoder = wrap_image_encoder(tower, projector)
     add_low_rank(denoiser.unet, rank=settings.teacher.rank, alpha=settings.teacher.alpha)
     if settings.checkpointing:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
@@ -163,11 +162,6 @@ def parts_of(teacher: TeacherSettings) -> tuple[Path, Path]:
 def _check_family(
     unet: UNet2DConditionModel, student: UNet2DConditionModel, *, folder: Path
 ) -> None:
-    """Refuse a teacher whose text or latents are not the student's.
-
-    Raises:
-        WeightsError: It is for another family.
-    """
     for what in SHARED:
         found, needed = unet.config[what], student.config[what]
         if found != needed:
@@ -175,14 +169,6 @@ def _check_family(
                 f"The teacher in '{folder}' has {what} {found}, and the student has {needed}. One "
                 "of the same family is needed. Choose another folder for stage.teacher.unet."
             )
-
-
-def _tower(
-    teacher: TeacherSettings, base: AdapterBase, reader: NetworkReader
-) -> CLIPVisionModelWithProjection:
-    if teacher.image_encoder is None:
-        return base.tower
-    return read_image_encoder(teacher.image_encoder, reader)
 
 
 def noise_generator(draw: int) -> torch.Generator:
@@ -201,14 +187,8 @@ def score_difference(
     """Return the gradient for `generated` (B, C, h, w) at a random timestep a sample, in float64.
 
     From arXiv:2405.14867. Differs from the paper: the teacher wears an adapter, and guidance
-    strengthens prompt and subject together, away from `blank`.
-
-    Args:
-        teacher: Wears the fake score's low-rank change.
-        generated: The student's latents.
-        conditions: What the student was conditions.
-        blank: The same without prompt and subject.
-        generator: Decides timesteps and noise.
+    strengthens prompt and subject together, away from `blank`, which has neither. `teacher` wears
+    the fake score's low-rank change; `generator` decides timesteps and noise.
     """
     noisy, levels = noised(generated, generator, first=FIRST_COMPARED, last=LAST_COMPARED)
     fake = teacher.clean(noisy, levels, conditions)

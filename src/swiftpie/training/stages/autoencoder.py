@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.data.stickers import StickerWorld
@@ -42,7 +42,7 @@ class AutoencoderStage:
         """Pictures that one step sees."""
         return 2 * self.config.num_subjects
 
-    def network(self) -> nn.Module:
+    def network(self) -> PatchAutoencoder:
         """Return a new autoencoder whose linear path is already fitted."""
         torch.manual_seed(0)
         network = PatchAutoencoder()
@@ -52,9 +52,8 @@ class AutoencoderStage:
         network.fit_linear(torch.cat(pictures).cpu())
         return network.to(self.world.tiles.device, memory_format=torch.channels_last)
 
-    def losses(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+    def losses(self, network: PatchAutoencoder, step: int) -> dict[str, Tensor]:
         """Return pixel, gradient and latent-size terms."""
-        assert isinstance(network, PatchAutoencoder)
         batch = self.world.batch(self.config.num_subjects, 1, seed=step)
         pixels = torch.cat([batch.pixels, batch.reference])
         pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -72,16 +71,14 @@ class AutoencoderStage:
         }
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: PatchAutoencoder, path: Path) -> dict[str, float]:
         """Save originals above reconstructions; return the mean PSNR on held-out subjects."""
-        assert isinstance(network, PatchAutoencoder)
         pixels = self.held_out.batch(32, 1, seed=VALIDATION_SEED).pixels
         decoded = network.decode_raw(network.encode_raw(pixels)).clamp(-1, 1)
         contact_sheet([to_pil(pixels[:12]), to_pil(decoded[:12])], cell_px=128).save(path)
         return {"psnr_db": psnr_db(decoded, pixels)}
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: PatchAutoencoder, folder: Path) -> None:
         """Write the autoencoder with measured latent statistics."""
-        assert isinstance(network, PatchAutoencoder)
         network.standardise(self.world.batch(48, 4, seed=VALIDATION_SEED).pixels)
         network.save_pretrained(folder / "autoencoder")

@@ -18,11 +18,7 @@ from swiftpie.training.context import Context
 from swiftpie.training.losses import LAST_TIMESTEP, guide, integrate
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
 from swiftpie.training.stages.one_step_networks import OneStepNetworks, load_trained
-from swiftpie.training.stages.one_step_tasks import (
-    Drops,
-    absent_subject,
-    condition_of,
-)
+from swiftpie.training.stages.one_step_tasks import Drops, absent_subject, condition_of
 from swiftpie.types import TextCondition
 
 if TYPE_CHECKING:
@@ -54,11 +50,8 @@ class LoadedModel(NamedTuple):
 def load_model(context: Context, source: str, *, scenes: SceneSettings) -> LoadedModel:
     """Load weights and build the stage around them.
 
-    Args:
-        context: Data, device and earlier runs.
-        source: `mini` for the weights of the package, a run's name, or a folder with an export;
-            empty for new weights around the autoencoder of the run `mini_autoencoder`.
-        scenes: What a batch holds.
+    `source` is `mini` for the weights of the package, a run's name, or a folder with an export;
+    empty for new weights around the autoencoder of the run `mini_autoencoder`.
 
     Raises:
         ConfigError: There is no such run.
@@ -67,17 +60,10 @@ def load_model(context: Context, source: str, *, scenes: SceneSettings) -> Loade
     config = OneStepConfig(num_subjects=scenes.num_subjects, views=scenes.views, drops=scenes.drops)
     if not source:
         stage = config.build(context)
-        networks = stage.network()
-        assert isinstance(networks, OneStepNetworks)
-        return LoadedModel(networks, stage)
+        return LoadedModel(stage.network(), stage)
     trained = load_trained(context.weights_of(source), device=context.device)
-    stage = OneStepStage(
-        context.world(),
-        context.world("held_out"),
-        autoencoder=trained.autoencoder,
-        tokenizer=trained.tokenizer,
-        config=config,
-    )
+    worlds = context.world(), context.world("held_out")
+    stage = OneStepStage(*worlds, trained.autoencoder, trained.tokenizer, config=config)
     return LoadedModel(trained.networks, stage)
 
 
@@ -123,8 +109,24 @@ class StudentAndCritic(nn.Module, Generic[C]):
 
 
 @dataclass(frozen=True)
+class StudentConfig:
+    """What all stages are told that distil a teacher into a one-step student."""
+
+    start: str = "mini"  # the student's first weights; see `load_model`
+    teacher: str = "mini_teacher"
+    scenes: SceneSettings = field(default_factory=SceneSettings)
+
+    def load(self, context: Context) -> tuple[LoadedModel, OneStepNetworks]:
+        """Return the student and the networks of its frozen teacher; see `load_pair`."""
+        student, teacher = load_pair(
+            context, student=self.start, teacher=self.teacher, scenes=self.scenes
+        )
+        return student, teacher.networks
+
+
+@dataclass(frozen=True)
 class StudentStage:
-    """A stage that makes a one-step student, drawn, judged and kept as the one-step stage does."""
+    """A stage that makes a one-step student of a frozen teacher."""
 
     student: LoadedModel
     teacher: OneStepNetworks
@@ -134,17 +136,9 @@ class StudentStage:
         """Pictures that one step sees."""
         return self.student.stage.samples_per_step
 
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
-        """Save and judge one-step pictures of held-out subjects."""
-        return self.student.stage.sample(network, path)
-
-    def export(self, network: nn.Module, folder: Path) -> None:
-        """Write the student as the one-step stage does."""
-        self.student.stage.export(network, folder)
-
 
 @dataclass(frozen=True)
-class CriticStage(StudentStage):
+class CriticStage(StudentStage, Generic[C]):
     """A stage over `StudentAndCritic`; only its student is judged and kept."""
 
     @property
@@ -162,15 +156,13 @@ class CriticStage(StudentStage):
         encoded = encode_for_teacher(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
         return batch, sample, encoded
 
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: StudentAndCritic[C], path: Path) -> dict[str, float]:
         """Save and judge one-step pictures of held-out subjects."""
-        assert isinstance(network, StudentAndCritic)
-        return super().sample(network.student, path)
+        return self.student.stage.sample(network.student, path)
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: StudentAndCritic[C], folder: Path) -> None:
         """Write the student as the one-step stage does."""
-        assert isinstance(network, StudentAndCritic)
-        super().export(network.student, folder)
+        self.student.stage.export(network.student, folder)
 
 
 def encode(
@@ -182,15 +174,10 @@ def encode(
     seed: int,
     text_drop: float = 0.0,
 ) -> Encoded:
-    """Return the conditions of `batch` with its true layout.
+    """Return the conditions of `batch`, of one subject a picture, with its true layout.
 
-    Args:
-        stage: Has the autoencoder of `networks`.
-        networks: Whose encoders to use.
-        batch: Pictures of one subject each.
-        drops: How often each part is withheld.
-        seed: Decides what is, alike for all networks.
-        text_drop: Share of pictures that lose their prompt.
+    `stage` has the autoencoder of `networks`; `seed` decides what is withheld, alike for all
+    networks; `text_drop` is the share of pictures that lose their prompt.
     """
     generator = torch.Generator().manual_seed(seed)
     chance = torch.rand(2, generator=generator)
@@ -202,12 +189,7 @@ def encode(
         absent = absent_subject(batch.noise, width=text.pooled.shape[1])
         return Encoded(text, no_text, absent, has_subject=False)
     shown = stage.subject_input(
-        networks,
-        batch,
-        generator,
-        layout=batch.layout,
-        drops=drops,
-        mask_chance=float(chance[1]),
+        networks, batch, generator, layout=batch.layout, drops=drops, mask_chance=float(chance[1])
     )
     subject = condition_of([shown], batch.noise, autoencoder=stage.autoencoder)
     return Encoded(text, no_text, subject, has_subject=True)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,8 @@ from swiftpie.training.losses import (
 from swiftpie.training.stages.distillation import (
     CriticStage,
     Encoded,
-    SceneSettings,
     StudentAndCritic,
-    load_pair,
+    StudentConfig,
     noise_generator,
     predict,
     predict_guided,
@@ -36,12 +35,9 @@ from swiftpie.training.stages.one_step_networks import trainable
 
 
 @dataclass(frozen=True)
-class Dmd2Config:
+class Dmd2Config(StudentConfig):
     """Settings of the stage."""
 
-    start: str = "mini"  # the student's first weights; see `load_model`
-    teacher: str = "mini_teacher"
-    scenes: SceneSettings = field(default_factory=SceneSettings)
     guidance: float = 1.75  # of the teacher
     student_every: int = 5  # steps of the critic for each of the student
     adversarial_weight: float = 1e-3  # of the discriminator, for the student; 0 leaves it out
@@ -50,10 +46,7 @@ class Dmd2Config:
 
     def build(self, context: Context) -> "Dmd2Stage":
         """Return the stage for the given data and device."""
-        student, teacher = load_pair(
-            context, student=self.start, teacher=self.teacher, scenes=self.scenes
-        )
-        return Dmd2Stage(student, teacher.networks, config=self)
+        return Dmd2Stage(*self.load(context), config=self)
 
 
 class Critic(nn.Module):
@@ -72,7 +65,7 @@ class Critic(nn.Module):
 
 
 @dataclass(frozen=True)
-class Dmd2Stage(CriticStage):
+class Dmd2Stage(CriticStage[Critic]):
     """Match the student's distribution to the teacher's, and its pictures to real ones.
 
     From arXiv:2405.14867. Differs from the paper: the renderer's exact pairs may add a regression,
@@ -81,7 +74,7 @@ class Dmd2Stage(CriticStage):
 
     config: Dmd2Config
 
-    def network(self) -> nn.Module:
+    def network(self) -> StudentAndCritic[Critic]:
         """Return the student to start from and a critic that starts as the teacher."""
         denoiser = copy.deepcopy(self.teacher.denoiser).requires_grad_(requires_grad=True)
         with torch.random.fork_rng(devices=[]):
@@ -89,9 +82,8 @@ class Dmd2Stage(CriticStage):
             critic = Critic(denoiser).to(denoiser.device)
         return StudentAndCritic(trainable(self.student.networks), critic)
 
-    def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
+    def updates(self, network: StudentAndCritic[Critic], step: int, draw: int) -> Iterator[Update]:
         """Move the student at every fifth step, and its critic after it at every step."""
-        assert isinstance(network, StudentAndCritic)
         stage, generator = self.student.stage, noise_generator(draw)
         is_students_turn = step % self.config.student_every == 0
         with torch.set_grad_enabled(is_students_turn):
@@ -101,7 +93,13 @@ class Dmd2Stage(CriticStage):
         with torch.no_grad(), fast_precision(batch.noise.device):
             real = stage.autoencoder.encode(batch.pixels).float()
         if is_students_turn:
-            terms = self._student_terms(network, generated, encoded, generator)
+            gradient = self.score_difference(network, generated.detach(), encoded, generator)
+            terms = {"distillation": loss_of_gradient(generated, gradient).float()}
+            if self.config.adversarial_weight:
+                noisy, levels = noised(generated, generator)
+                with fast_precision(noisy.device):
+                    _, logits = network.critic(noisy, levels.timesteps, encoded)
+                terms["adversarial"] = self.config.adversarial_weight * generator_loss(logits)
             if self.config.regression_weight:
                 regression = torch.stack([*stage.losses(network.student, draw).values()])
                 terms["regression"] = self.config.regression_weight * regression.sum()
@@ -110,22 +108,6 @@ class Dmd2Stage(CriticStage):
         yield Update(
             "critic", self._critic_terms(network.critic, generated, real, encoded, generator)
         )
-
-    def _student_terms(
-        self,
-        network: StudentAndCritic[Critic],
-        generated: Tensor,
-        encoded: Encoded,
-        generator: torch.Generator,
-    ) -> dict[str, Tensor]:
-        gradient = self.score_difference(network, generated.detach(), encoded, generator)
-        terms = {"distillation": loss_of_gradient(generated, gradient).float()}
-        if self.config.adversarial_weight:
-            noisy, levels = noised(generated, generator)
-            with fast_precision(noisy.device):
-                _, logits = network.critic(noisy, levels.timesteps, encoded)
-            terms["adversarial"] = self.config.adversarial_weight * generator_loss(logits)
-        return terms
 
     @torch.no_grad()
     def score_difference(
@@ -139,11 +121,9 @@ class Dmd2Stage(CriticStage):
         noisy, levels = noised(generated, generator, first=FIRST_COMPARED, last=LAST_COMPARED)
         timesteps, scale = levels.timesteps, self.config.guidance
         with fast_precision(noisy.device):
-            teacher = predict_guided(
-                self.teacher.denoiser, noisy, timesteps, encoded, scale=scale
-            ).sample
-            critic = predict(network.critic.denoiser, noisy, timesteps, encoded).sample
-        return dmd_gradient(generated, teacher, critic)
+            teacher = predict_guided(self.teacher.denoiser, noisy, timesteps, encoded, scale=scale)
+            critic = predict(network.critic.denoiser, noisy, timesteps, encoded)
+        return dmd_gradient(generated, teacher.sample, critic.sample)
 
     def _critic_terms(
         self,

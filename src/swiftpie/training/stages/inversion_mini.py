@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.weights import load_network
@@ -139,19 +139,19 @@ class MiniInversionStage:
         """Where pictures are from."""
         return self.generator.stage.world
 
-    def network(self) -> nn.Module:
+    def network(self) -> TinyInversion:
         """Return a network with a fixed initialisation, or the one to train further."""
         torch.manual_seed(4)
-        width = self.generator.networks.denoiser.config.text_width
-        network = TinyInversion(text_width=width)
+        network = TinyInversion(text_width=self.generator.networks.denoiser.config.text_width)
         if self.start is not None:
-            network = load_network(_build, self.start)
-        placed: nn.Module = network.to(self.world.tiles.device, memory_format=torch.channels_last)
-        return placed
+            network = load_network(
+                lambda folder: TinyInversion.from_config(TinyInversion.load_config(folder)),
+                self.start,
+            )
+        return network.to(self.world.tiles.device, memory_format=torch.channels_last)
 
-    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+    def losses(self, network: TinyInversion, draw: int) -> dict[str, Tensor]:
         """Return noise and edit terms and, if weighted, those through generator and teacher."""
-        assert isinstance(network, TinyInversion)
         config, scenes = self.config, self.config.scenes
         chance = torch.Generator().manual_seed(draw)
         is_generated = float(torch.rand((), generator=chance)) < config.generated_share
@@ -159,18 +159,20 @@ class MiniInversionStage:
         batch = self.world.batch(scenes.num_subjects, scenes.views, seed=draw)
         with fast_precision(batch.noise.device):
             with torch.no_grad():
-                encoded = (
-                    self._encode(batch, scenes.drops, seed=draw)
-                    if returns or is_generated
-                    else None
-                )
+                encoded = None
+                if returns or is_generated:
+                    encoded = self._encode(batch, scenes.drops, seed=draw)
                 latents = self.generator.stage.autoencoder.encode(batch.pixels).float()
                 if encoded is not None and is_generated:
                     latents = self._generate(batch.noise, encoded)
             now = self.read(network, batch, latents, seed=draw)
             difference = network.compare(now.source, now.target)
+        # The noise is the same whatever the prompt says.
+        prompted = noise_error(now.source.noise, batch.noise).total
+        misled = noise_error(now.target.noise, batch.noise).total
+        noise_term = (prompted + WRONG_PROMPT_WEIGHT * misled) / (1 + WRONG_PROMPT_WEIGHT)
         terms = {
-            "noise": config.noise_weight * _noise_term(now),
+            "noise": config.noise_weight * noise_term,
             "edits": config.edits_weight * _edits_term(now, difference),
             "subject": config.subject_weight * _mask_term(now.source.subject, batch.mask),
         }
@@ -222,9 +224,8 @@ class MiniInversionStage:
             with fast_precision(now.latents.device):
                 truth = autoencoder.decode(now.latents[chosen]).float()
                 pixels = autoencoder.decode(again[chosen]).float()
-                terms["pixels"] = config.pixels_weight * picture_distance(
-                    pixels, truth, self._compares
-                )
+                distance = picture_distance(pixels, truth, self._compares)
+                terms["pixels"] = config.pixels_weight * distance
         return terms
 
     @cached_property
@@ -235,12 +236,11 @@ class MiniInversionStage:
         return compares
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: TinyInversion, path: Path) -> dict[str, float]:
         """Save pictures, what comes back, and true and found masks; return figures.
 
         Pictures come back through text and noise alone, so that no reference hides an error.
         """
-        assert isinstance(network, TinyInversion)
         stage = self.generator.stage
         count = self.config.validation_pictures
         batch = stage.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
@@ -260,24 +260,22 @@ class MiniInversionStage:
         rows = [to_pil(row[:SHOWN]) for row in (batch.pixels, back, *masks)]
         contact_sheet(rows, cell_px=128).save(path)
         error = noise_error(now.source.noise, batch.noise)
+        stays = difference.same_subject > 0
+        truth = now.changes.same_subject.to(stays.device)
         return {
             "layout_error": float(error.layout),
             "texture_error": float(error.texture),
             "psnr_db": psnr_db(back, batch.pixels),
             "psnr_of_true_noise_db": psnr_db(bound, batch.pixels),
             "iou_of_subjects": float(iou(subject, batch.mask).mean()),
-            "same_subject": _share_right(difference.same_subject, now.changes.same_subject),
+            "same_subject": float((stays == truth).float().mean()),
             **mask_figures(
-                now.changes,
-                found,
-                source_noise=now.source.noise,
-                target_noise=now.target.noise,
+                now.changes, found, source_noise=now.source.noise, target_noise=now.target.noise
             ),
         }
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: TinyInversion, folder: Path) -> None:
         """Write the network in float16, into the folder where a tiny preset looks for it."""
-        assert isinstance(network, TinyInversion)
         half = copy.deepcopy(network).half()
         half.register_to_config(_name_or_path="")  # where it lay here is nobody's business
         half.save_pretrained(folder / "inversion")
@@ -286,18 +284,9 @@ class MiniInversionStage:
 def start_of(latents: Tensor, noise: Tensor) -> Tensor:
     """Return what the generator starts from, all (B, C, h, w); the convention of `pipelines.edit`.
 
-    Args:
-        latents: Of a picture.
-        noise: What was inverted from it.
+    The `noise` was inverted from the latents of a picture.
     """
     return add_noise(latents, noise, scaled_linear_step(LAST_TIMESTEP))
-
-
-def _noise_term(now: InvertedBatch) -> Tensor:
-    """Compare the noise, which is the same whatever the prompt says."""
-    prompted = noise_error(now.source.noise, now.batch.noise).total
-    misled = noise_error(now.target.noise, now.batch.noise).total
-    return (prompted + WRONG_PROMPT_WEIGHT * misled) / (1 + WRONG_PROMPT_WEIGHT)
 
 
 def _edits_term(now: InvertedBatch, difference: Difference) -> Tensor:
@@ -322,10 +311,6 @@ def _mask_term(logits: Tensor, mask: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, truth) + OVERLAP_WEIGHT * apart.mean()
 
 
-def _share_right(logits: Tensor, truth: Tensor) -> float:
-    return float(((logits > 0) == truth.to(logits.device)).float().mean())
-
-
 def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generator) -> Tensor:
     """Return the score regulariser, with the teacher told the first prompts alone."""
     absent = absent_subject(now.latents, width=now.text.pooled.shape[1])
@@ -340,11 +325,6 @@ def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generato
             levels=draw_levels(chance, like=now.latents, first=FIRST_COMPARED, last=LAST_COMPARED),
             prediction_type=PredictionType.SAMPLE,
         )
-
-
-def _build(folder: Path) -> nn.Module:
-    network: nn.Module = TinyInversion.from_config(TinyInversion.load_config(folder))
-    return network
 
 
 class NoiseError(NamedTuple):

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
+from swiftpie.attention.condition import silent_condition
 from swiftpie.backbones.adapters import wrap_image_encoder
+from swiftpie.backbones.checkpoints.ip_adapter import cross_attention
+from swiftpie.backbones.checkpoints.safe import write_tensors
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.weights import NetworkReader, read_unet
@@ -21,7 +25,8 @@ from swiftpie.data.photographs import WholePhotos, open_whole_photos
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.models.inversion import UNetInversion
+from swiftpie.models.inversion import INVERSION_TIMESTEP, START, UNetInversion
+from swiftpie.models.projection import image_proj_of
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import draw_noise
@@ -36,13 +41,7 @@ from swiftpie.training.losses import (
 )
 from swiftpie.training.perceptual import Compare, perceptual_distance, picture_distance
 from swiftpie.training.stages.adapter_examples import make_prompt
-from swiftpie.training.stages.adapter_networks import new_projector, read_tower
-from swiftpie.training.stages.inversion_networks import (
-    ImageBranch,
-    InversionNetworks,
-    denoise,
-    save_networks,
-)
+from swiftpie.training.stages.adapter_networks import attention_alone, new_projector, read_tower
 from swiftpie.types import TextCondition
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ if TYPE_CHECKING:
 
 OWN_PROMPTS = 2000  # of the grammar that stands in for a list of prompts
 VALIDATION_DRAW = 2**31 - 1
+ADAPTER_FILE = "ip_adapter.safetensors"
+INVERSION_FOLDER = "inversion"
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,73 @@ class InversionBatch(NamedTuple):
     text: TextCondition
 
 
+class ImageBranch(nn.Module):
+    """Trained copies of the image projector and of the keys and values of its tokens."""
+
+    def __init__(self, denoiser: UNetDenoiser, encoder: ClipIdentityEncoder) -> None:
+        """Copy what training starts from."""
+        super().__init__()
+        installation = denoiser.installation
+        self.paths = cross_attention(installation)
+        self.projector = copy.deepcopy(encoder.projector)
+        # By their public numbers, because names of modules hold no dots.
+        layers = {str(n): copy.deepcopy(installation.semantic[x]) for n, x in self.paths.items()}
+        self.layers = nn.ModuleDict(layers)
+        self.requires_grad_(requires_grad=True)
+
+    def tokens(self, encoder: ClipIdentityEncoder, pixels: Tensor) -> Tensor:
+        """Return tokens (B, K, D) of whole pictures (B, 3, H, W), read by the frozen `encoder`."""
+        weights = self.projector.named_parameters()
+        worn: dict[str, Tensor] = {f"projector.{name}": one for name, one in weights}
+        tokens: Tensor = functional_call(encoder, worn, (pixels, torch.ones_like(pixels[:, :1])))
+        return tokens
+
+    def denoiser_weights(self) -> dict[str, Tensor]:
+        """Return the weights under the names that a `UNetDenoiser` has for its own."""
+        return {
+            f"unet.{path}.processor.{name}": one
+            for number, path in self.paths.items()
+            for name, one in self.layers[str(number)].named_parameters()
+        }
+
+
+class InversionNetworks(nn.Module):
+    """The inversion network and, if it is trained along, the image branch of the generator."""
+
+    def __init__(self, inversion: UNet2DConditionModel, image: ImageBranch | None) -> None:
+        super().__init__()
+        self.inversion = inversion
+        self.image = image
+
+
+def denoise(
+    denoiser: UNetDenoiser,
+    start: Tensor,
+    timestep: float,
+    text: TextCondition,
+    *,
+    tokens: Tensor | None,
+    image: ImageBranch | None,
+) -> Tensor:
+    """Return the raw output (B, C, h, w) of the frozen generator at `start`, of the same shape.
+
+    Checkpointing must be off: recomputed layers would not see the weights of `image`, which are
+    used instead of the denoiser's own. Without tokens (B, K, D) of pictures that shall come back
+    it draws from text alone.
+    """
+    attention = silent_condition(start, width=denoiser.installation.plan.token_width)
+    if tokens is not None:
+        everywhere = torch.ones_like(attention.identity_scale)
+        attention = attention._replace(
+            identity_tokens=tokens.unsqueeze(1).to(start), identity_scale=everywhere
+        )
+    condition = attention_alone(attention, start)
+    worn = {} if image is None else image.denoiser_weights()
+    prediction = functional_call(denoiser, worn, (start, timestep, text, condition, {}))
+    sample: Tensor = prediction.sample
+    return sample
+
+
 @dataclass(frozen=True)
 class InversionStage:
     """Invert what the generator drew (stage 1) or photos (stage 2), and draw it again.
@@ -211,9 +279,14 @@ class InversionStage:
         """The only step of the generator."""
         return self.components.schedule.steps[0]
 
-    def network(self) -> nn.Module:
+    def network(self) -> InversionNetworks:
         """Return copies of what training starts from."""
-        unet = copy.deepcopy(self.start) if self.start is not None else self._plain_unet()
+        if self.start is not None:
+            unet = copy.deepcopy(self.start)
+        else:  # the generator's, without branches
+            unet = UNet2DConditionModel.from_config(self.denoiser.unet.config)
+            weights = self.denoiser.unet.state_dict().items()
+            unet.load_state_dict({n: one for n, one in weights if ".processor." not in n})
         unet.train().requires_grad_(requires_grad=True)
         if self.config.checkpointing:
             unet.enable_gradient_checkpointing()
@@ -222,18 +295,8 @@ class InversionStage:
             image = ImageBranch(self.denoiser, self.encoder)
         return InversionNetworks(unet, image).to(self.components.device)
 
-    def _plain_unet(self) -> UNet2DConditionModel:
-        """Return a copy of the generator's U-Net without branches."""
-        unet = self.denoiser.unet
-        plain = UNet2DConditionModel.from_config(unet.config)
-        weights = {n: one for n, one in unet.state_dict().items() if ".processor." not in n}
-        plain.load_state_dict(weights)
-        copied: UNet2DConditionModel = plain
-        return copied
-
-    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+    def losses(self, network: InversionNetworks, draw: int) -> dict[str, Tensor]:
         """Return the terms that have a weight."""
-        assert isinstance(network, InversionNetworks)
         terms, device = self.config.terms, self.components.device
         chance = torch.Generator().manual_seed(draw)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
@@ -269,16 +332,14 @@ class InversionStage:
             return InversionBatch(None, latents, pixels, self.components.text.encode(prompts))
         prompts = [random.choice(self.prompts) for _ in range(self.config.batch_size)]
         text = self.components.text.encode(prompts)
-        noise = self._noise([random.randrange(2**63) for _ in prompts])
-        schedule = self.components.schedule
-        latents = self._draw(schedule.initial_latents(noise), text, tokens=None, image=None)
-        pixels = self.components.autoencoder.decode(latents).clamp(-1, 1)
-        return InversionBatch(noise, latents, pixels, text)
-
-    def _noise(self, seeds: list[int]) -> Tensor:
         preset = self.components.preset
         side = self.size_px // preset.latent_cell_px
-        return draw_noise(seeds, (preset.latent_channels, side, side)).to(self.components.device)
+        seeds = [random.randrange(2**63) for _ in prompts]
+        noise = draw_noise(seeds, (preset.latent_channels, side, side)).to(self.components.device)
+        start = self.components.schedule.initial_latents(noise)
+        latents = self._draw(start, text, tokens=None, image=None)
+        pixels = self.components.autoencoder.decode(latents).clamp(-1, 1)
+        return InversionBatch(noise, latents, pixels, text)
 
     def _again(self, network: InversionNetworks, now: InversionBatch, guess: Tensor) -> Tensor:
         """Return the latents (B, C, h, w) that come back from inverted noise."""
@@ -321,25 +382,34 @@ class InversionStage:
             )
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: InversionNetworks, path: Path) -> dict[str, float]:
         """Save pictures above what comes back; return how well they and their noise do."""
-        assert isinstance(network, InversionNetworks)
         now = self._pictures(VALIDATION_DRAW)
         guess = UNetInversion(network.inversion)(now.latents, now.text)
         again = self.components.autoencoder.decode(self._again(network, now, guess)).clamp(-1, 1)
-        contact_sheet([to_pil(now.pixels), to_pil(again)], cell_px=min(self.size_px, 256)).save(
-            path
-        )
+        rows = [to_pil(now.pixels), to_pil(again)]
+        contact_sheet(rows, cell_px=min(self.size_px, 256)).save(path)
         figures = {"psnr_db": psnr_db(again, now.pixels)}
         if now.noise is not None:
             figures["noise_error"] = float(F.mse_loss(guess, now.noise))
         return figures
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: InversionNetworks, folder: Path) -> None:
         """Write what `swiftpie.load` takes as `inversion` and, if trained, as `adapter`."""
-        assert isinstance(network, InversionNetworks)
         folder.mkdir(parents=True, exist_ok=True)
-        save_networks(network, folder)
+        half = copy.deepcopy(network.inversion).half()
+        # How it was trained; names with an underscore are for whoever looks, loaders skip them.
+        half.register_to_config(_name_or_path="", _start=START, _timestep=INVERSION_TIMESTEP)
+        half.save_pretrained(folder / INVERSION_FOLDER)
+        if network.image is None:
+            return
+        projector = image_proj_of(network.image.projector)
+        tensors = {f"image_proj.{name}": tensor for name, tensor in projector.items()}
+        for number, layer in network.image.layers.items():
+            for name, weight in layer.named_parameters():
+                tensors[f"ip_adapter.{number}.{name}"] = weight
+        halves = {name: one.detach().half() for name, one in tensors.items()}
+        write_tensors(folder / ADAPTER_FILE, halves, metadata={"format": "pt"}, force=True)
 
 
 def mismatch_prompts(

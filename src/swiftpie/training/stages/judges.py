@@ -69,14 +69,13 @@ class JudgesStage:
         """Pictures that one step sees."""
         return 2 * self.config.num_subjects
 
-    def network(self) -> nn.Module:
+    def network(self) -> Judges:
         """Return new judges with a fixed initialisation."""
         torch.manual_seed(2)
         return Judges().to(self.world.tiles.device)
 
-    def losses(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+    def losses(self, network: Judges, step: int) -> dict[str, Tensor]:
         """Return the contrastive and the classification terms."""
-        assert isinstance(network, Judges)
         batch = self.world.batch(self.config.num_subjects, 2, seed=step)
         generator = torch.Generator().manual_seed(step)
         crops = _jitter(subject_crops(batch.mask), generator)
@@ -96,9 +95,8 @@ class JudgesStage:
         }
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: Judges, path: Path) -> dict[str, float]:
         """Save the crops of some held-out subjects; return the judges' accuracy on all."""
-        assert isinstance(network, Judges)
         count = len(self.held_out.pool)
         batch = self.held_out.batch(count, VALIDATION_VIEWS, seed=VALIDATION_SEED, augment=False)
         close = cut(batch.pixels, subject_crops(batch.mask))
@@ -113,9 +111,8 @@ class JudgesStage:
             **_accuracy(network, batch, close),
         }
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: Judges, folder: Path) -> None:
         """Write the judges in half precision."""
-        assert isinstance(network, Judges)
         halves = copy.deepcopy(network).half()
         halves.subject_embedder.save_pretrained(folder / "subject_embedder")
         halves.scene_classifier.save_pretrained(folder / "scene_classifier")
@@ -137,12 +134,7 @@ def attribute_labels(batch: StickerBatch) -> dict[str, Tensor]:
 
 
 def attribute_loss(answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
-    """Return the mean cross-entropy of all questions.
-
-    Args:
-        answers: Logits (B, answers) by question.
-        wanted: Right answers (B,) by question.
-    """
+    """Return the mean cross-entropy of logits (B, answers) and right answers (B,) by question."""
     terms = []
     for question, logits in answers.items():
         weights = logits.new_tensor(ANSWER_WEIGHTS.get(question, [1.0] * logits.shape[1]))
@@ -151,12 +143,7 @@ def attribute_loss(answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) 
 
 
 def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Return how well rows find their partner among all, from both sides (InfoNCE).
-
-    Args:
-        first: Unit vectors (G, D).
-        second: Unit vectors (G, D); row i belongs to row i of `first`.
-    """
+    """Return how well each of unit vectors (G, D) finds its row of the others (InfoNCE)."""
     scores = first @ second.T / TEMPERATURE
     own = torch.arange(len(first), device=first.device)
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -20,8 +20,8 @@ from swiftpie.layout import Layout, whole_frame
 from swiftpie.masks import iou, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import read_references
-from swiftpie.models.layout_predictor import subject_extent
 from swiftpie.models.text import Pooling, encode_tokens
+from swiftpie.models.tiny import subject_extent
 from swiftpie.training.context import Context
 from swiftpie.training.losses import (
     LAST_TIMESTEP,
@@ -55,6 +55,7 @@ from swiftpie.training.stages.one_step_tasks import (
     random_region,
     refined_input,
     repainting,
+    rows_where,
 )
 from swiftpie.types import TextCondition
 
@@ -110,7 +111,7 @@ class OneStepStage:
         """Pictures that one step sees."""
         return self.config.num_subjects * self.config.views
 
-    def network(self) -> nn.Module:
+    def network(self) -> OneStepNetworks:
         """Return the networks to start from; new ones have a fixed initialisation."""
         if self.initial is not None:
             return trainable(self.initial)
@@ -119,9 +120,8 @@ class OneStepStage:
         networks.denoiser.to(memory_format=torch.channels_last)
         return networks
 
-    def losses(self, network: nn.Module, step: int) -> dict[str, Tensor]:
+    def losses(self, network: OneStepNetworks, step: int) -> dict[str, Tensor]:
         """Return latent, layout, mask, map and (if weighted) pixel terms."""
-        assert isinstance(network, OneStepNetworks)
         generator = torch.Generator().manual_seed(step)
         task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
         device = self.world.tiles.device
@@ -148,29 +148,22 @@ class OneStepStage:
         if outcome.maps:
             terms["maps"] = 0.03 * map_loss(outcome.maps, answer.masks)
         if self.config.pixel_weight:
-            terms["pixels"] = self.config.pixel_weight * self._pixel_loss(sample, answer.pixels)
+            # Of some pictures, evenly spread over the subjects of the batch.
+            chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
+            with torch.autocast(device.type, torch.bfloat16):
+                decoded = self.autoencoder.decode(sample[chosen])
+            truth = answer.pixels[chosen]
+            loss = F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
+            terms["pixels"] = self.config.pixel_weight * loss
         return terms
-
-    def _pixel_loss(self, sample: Tensor, pixels: Tensor) -> Tensor:
-        """Compare some decoded pictures, evenly spread over the subjects of the batch."""
-        chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
-        truth = pixels[chosen]
-        with torch.autocast(sample.device.type, torch.bfloat16):
-            decoded = self.autoencoder.decode(sample[chosen])
-        return F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
 
     def _draw(
         self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
     ) -> tuple[Target, Outcome]:
         """Draw whole pictures of one or two subjects."""
         is_free = task in {Task.PLACED_FREELY, Task.PAIR}
-        batch = self.world.batch(
-            self.config.num_subjects,
-            self.config.views,
-            seed=step,
-            free_places=is_free,
-            pairs=task is Task.PAIR,
-        )
+        count, views, is_pair = self.config.num_subjects, self.config.views, task is Task.PAIR
+        batch = self.world.batch(count, views, seed=step, free_places=is_free, pairs=is_pair)
         start, state = None, generator.get_state()
         if task is Task.REFINE:
             with torch.no_grad():
@@ -179,11 +172,7 @@ class OneStepStage:
             generator.set_state(state)  # the same conditions again
         forced = 1.0 if is_free or start is not None else TEACHER_FORCED
         outcome = self.forward(network, batch, generator, forced=forced, start=start)
-        masks = (
-            torch.cat([batch.mask, batch.companion_mask], dim=1)
-            if task is Task.PAIR
-            else batch.mask
-        )
+        masks = torch.cat([batch.mask, batch.companion_mask], dim=1) if is_pair else batch.mask
         # Where noise does not place the subject, there is nothing to predict.
         layout = None if is_free else batch.layout
         return Target(batch.pixels, masks, hats_of(batch), layout), outcome
@@ -202,25 +191,17 @@ class OneStepStage:
         given = 1 - wanted.allowed
         frame = self._read(network, wanted.pixels * given, given)
         drops = self.config.drops
+        fewer = replace(drops, aligned=drops.aligned / 2, detail=drops.detail / 2)
+        region = resize_mask(given, cells_of(batch.noise))
         shown = [
             drop_conditions(
-                frame,
-                whole_frame(given),
-                resize_mask(given, cells_of(batch.noise)),
-                drops=replace(drops, aligned=drops.aligned / 2, detail=drops.detail / 2),
-                views=1,
-                generator=generator,
+                frame, whole_frame(given), region, drops=fewer, views=1, generator=generator
             )
         ]
         if knows_subject:
             chance = float(torch.rand((), generator=generator))
             subject = self.subject_input(
-                network,
-                batch,
-                generator,
-                layout=batch.layout,
-                drops=drops,
-                mask_chance=chance,
+                network, batch, generator, layout=batch.layout, drops=drops, mask_chance=chance
             )
             shown.insert(0, subject)
         text = self.encode_text(network, wanted.captions)
@@ -251,7 +232,8 @@ class OneStepStage:
             condition = absent_subject(batch.noise, width=text.pooled.shape[1])
             return Outcome(network.denoiser(*start, text, condition, {}), scores, [])
         known = torch.rand(len(extent), generator=generator) < forced
-        layout = _choose(known.to(extent.device), batch.layout, scores.layout)
+        guess = (one.detach() for one in scores.layout)
+        layout = Layout(*rows_where(known.to(extent.device), batch.layout, guess))
         views, drops = self.config.views, self.config.drops
         chance = float(torch.rand((), generator=generator))
         shown = [
@@ -262,15 +244,9 @@ class OneStepStage:
         if batch.companion_layout is not None:
             rows = torch.arange(len(batch.noise), device=batch.noise.device).roll(views)
             region = random_region(batch.companion_mask, cells_of(batch.noise), generator=generator)
+            read, place = shown[0].references.select(rows), batch.companion_layout
             shown.append(
-                drop_conditions(
-                    shown[0].references.select(rows),
-                    batch.companion_layout,
-                    region,
-                    drops=drops,
-                    views=views,
-                    generator=generator,
-                )
+                drop_conditions(read, place, region, drops=drops, views=views, generator=generator)
             )
         condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
         notes: dict[str, Tensor] = {}
@@ -302,14 +278,9 @@ class OneStepStage:
         )
 
     def _read(self, network: OneStepNetworks, pixels: Tensor, mask: Tensor) -> References:
-        features = read_references(
-            network.denoiser,
-            network.image_encoder,
-            self.autoencoder,
-            pixels=pixels,
-            mask=mask,
-            empty_text=self.encode_text(network, [""]),
-        )
+        parts = network.denoiser, network.image_encoder, self.autoencoder
+        empty = self.encode_text(network, [""])
+        features = read_references(*parts, pixels=pixels, mask=mask, empty_text=empty)
         return References(pixels, mask, features)
 
     def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
@@ -317,17 +288,14 @@ class OneStepStage:
         tokens = network.tokenizer(
             prompts, padding="max_length", truncation=True, return_tensors="pt"
         )
-        return encode_tokens(
-            network.text_encoder,
-            tokens["input_ids"].to(self.world.tiles.device),
-            tokens["attention_mask"].to(self.world.tiles.device),
-            pooling=Pooling.MEAN,
+        ids, mask = (
+            tokens[name].to(self.world.tiles.device) for name in ("input_ids", "attention_mask")
         )
+        return encode_tokens(network.text_encoder, ids, mask, pooling=Pooling.MEAN)
 
     @torch.no_grad()
-    def sample(self, network: nn.Module, path: Path) -> dict[str, float]:
+    def sample(self, network: OneStepNetworks, path: Path) -> dict[str, float]:
         """Save reference, one-step picture and truth of held-out subjects; return figures."""
-        assert isinstance(network, OneStepNetworks)
         count = self.config.validation_pictures
         batch = self.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
         everything = replace(self.config, drops=Drops(0, 0, 0, 0), views=1)
@@ -335,10 +303,8 @@ class OneStepStage:
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
             outcome = always.forward(network, batch, torch.Generator().manual_seed(3))
         pixels = self.autoencoder.decode(outcome.prediction.sample.float()).clamp(-1, 1)
-        rows = []
-        for first in range(0, count, 12):
-            part = slice(first, first + 12)
-            rows += [to_pil(x[part]) for x in (batch.reference, pixels, batch.pixels)]
+        shown = (batch.reference, pixels, batch.pixels)
+        rows = [to_pil(x[i : i + 12]) for i in range(0, count, 12) for x in shown]
         contact_sheet(rows, cell_px=128).save(path)
         mask = resize_mask(outcome.prediction.subject_mask.float(), cells_of(pixels))
         return {
@@ -347,12 +313,11 @@ class OneStepStage:
             **subject_figures(pixels, batch),
         }
 
-    def export(self, network: nn.Module, folder: Path) -> None:
+    def export(self, network: OneStepNetworks, folder: Path) -> None:
         """Write every part in float16, as diffusers and transformers write theirs.
 
         The folder is ready to ship: it is what a preset of the tiny family loads.
         """
-        assert isinstance(network, OneStepNetworks)
         parts = dict(copy.deepcopy(network).half().named_children())
         parts["autoencoder"] = autoencoder = copy.deepcopy(self.autoencoder).half()
         autoencoder.register_to_config(_name_or_path="")  # where it lay here is nobody's business
@@ -378,13 +343,3 @@ def fast_precision(device: torch.device) -> Iterator[None]:
     """Compute in bfloat16, with the attention whose backward pass is fast on small grids."""
     with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         yield
-
-
-def _choose(known: Tensor, truth: Layout, guess: Layout) -> Layout:
-    """Take rows of `truth` where `known` (B,), else of `guess`, without gradient."""
-    return Layout(
-        *(
-            torch.where(known.view(-1, *[1] * (a.ndim - 1)), a, b.detach())
-            for a, b in zip(truth, guess, strict=True)
-        )
-    )

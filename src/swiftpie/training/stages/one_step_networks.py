@@ -21,9 +21,8 @@ from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import Subjects
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import TextTower
-from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 
 VOCABULARY = 2048
@@ -188,10 +187,5 @@ def _corpus(subjects: Subjects) -> Iterator[str]:
     for index in range(len(subjects)):
         for _ in range(CAPTIONS_A_SUBJECT):
             scene, attributes = draw.choice(SCENES), draw_attributes(draw)
-            yield draw_caption(
-                draw,
-                scene,
-                attributes,
-                name=subjects.names[index],
-                synonyms=subjects.synonyms[index],
-            )
+            name, synonyms = subjects.names[index], subjects.synonyms[index]
+            yield draw_caption(draw, scene, attributes, name=name, synonyms=synonyms)

@@ -1,6 +1,6 @@
 """What batches of the one-step model practise, what they are shown, and what is withheld."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from random import Random
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import AttentionCondition, silent_condition
+from swiftpie.attention.condition import silent_condition
 from swiftpie.data.captions import draw_empty_caption
 from swiftpie.data.renderer import draw_frames
 from swiftpie.data.scenes import SCENES
@@ -19,8 +19,7 @@ from swiftpie.layout import Layout, to_affine
 from swiftpie.masks import bounding_box, grow, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondition
-from swiftpie.models.layout_predictor import LayoutScores
-from swiftpie.models.tiny import CELL_PX, align
+from swiftpie.models.tiny import CELL_PX, LayoutScores, align
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
 
@@ -176,18 +175,32 @@ def cells_of(latents: Tensor) -> tuple[int, int]:
     return latents.shape[2], latents.shape[3]
 
 
+def rows_where(
+    chosen: Tensor, first: Iterable[Tensor], second: Iterable[Tensor]
+) -> Iterator[Tensor]:
+    """Yield rows of each tensor of `first` where `chosen` (B,), else of its pair in `second`."""
+    for one, other in zip(first, second, strict=True):
+        yield torch.where(chosen.view(-1, *[1] * (one.ndim - 1)), one, other)
+
+
 def condition_of(
     shown: Sequence[SubjectInput], noise: Tensor, *, autoencoder: PatchAutoencoder
 ) -> SubjectCondition:
     """Return what the denoiser reads of the subjects of `noise` (B, C, h, w), front to back."""
     cells = cells_of(noise)
     features = [one.references.features for one in shown]
+    kept = torch.cat([one.keep_detail for one in shown], dim=1)
     attention = silent_condition(
         noise, width=features[0].pooled.shape[1], num_subjects=len(shown)
     )._replace(
         identity_tokens=torch.stack([one.tokens for one in features], dim=1),
-        keys=_stack_layers([one.keys for one in features]),
-        values=_stack_layers([one.values for one in features]),
+        keys={n: torch.stack([one.keys[n] for one in features], dim=1) for n in features[0].keys},
+        values={
+            # The detail branch is off where it is not kept, but not the aligned input.
+            name: torch.stack([one.values[name] for one in features], dim=1)
+            * kept[:, :, None, None]
+            for name in features[0].values
+        },
         coverage=torch.stack([resize_mask(one.references.mask, cells) for one in shown], dim=1),
         affine=torch.stack([to_affine(one.layout).detach() for one in shown], dim=1),
         has_layout=noise.new_ones(len(noise), len(shown)),
@@ -197,17 +210,13 @@ def condition_of(
     )
     aligned = [
         align(
-            autoencoder,
-            one.references.pixels,
-            one.references.mask,
-            layout=one.layout,
-            cells=cells,
+            autoencoder, one.references.pixels, one.references.mask, layout=one.layout, cells=cells
         )
         * one.keep_aligned[:, :, None, None]
         for one in shown
     ]
     return SubjectCondition(
-        attention=_silence(attention, torch.cat([one.keep_detail for one in shown], dim=1)),
+        attention=attention,
         pooled=torch.stack([one.pooled for one in features], dim=1),
         aligned=torch.stack(aligned, dim=1),
     )
@@ -240,16 +249,6 @@ def random_region(mask: Tensor, cells: tuple[int, int], *, generator: torch.Gene
     return torch.where(draw < 0.6, torch.ones_like(exact), torch.where(draw < 0.8, exact, grown))
 
 
-def _stack_layers(layers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([one[name] for one in layers], dim=1) for name in layers[0]}
-
-
-def _silence(attention: AttentionCondition, kept: Tensor) -> AttentionCondition:
-    """Turn the detail branch off where `kept` (B, S) is 0, but not the aligned input."""
-    values = {name: rows * kept[:, :, None, None] for name, rows in attention.values.items()}
-    return attention._replace(values=values)
-
-
 class Repainting(NamedTuple):
     """Pictures to complete, a row each."""
 
@@ -273,26 +272,22 @@ def repainting(batch: StickerBatch, *, seed: int, may_empty: bool) -> Repainting
     ]
     gone = batch.mask.new_tensor(emptied).view(-1, 1, 1, 1)
     hats = hats_of(batch) * (1 - gone)
+    noise, allowed = _about(batch.noise, random, generator), []
+    for mask, hat, is_empty in zip(batch.mask, hats, emptied, strict=True):
+        has_hat = bool((hat > 0.5).sum() > LEAST_HAT_PX)
+        if not is_empty and random.random() < (HAT_SHARE if has_hat else BARE_SHARE):
+            allowed.append(_at_hat(hat if has_hat else _above(mask), random))
+        else:
+            kind = "subject" if is_empty else random.choices(_KINDS, _SHARES)[0]
+            allowed.append(_one(kind, mask, random))
     return Repainting(
         pixels=torch.lerp(batch.pixels, batch.background, gone),
         mask=batch.mask * (1 - gone),
         captions=captions,
-        noise=_about(batch.noise, random, generator),
-        allowed=_allowed(batch, hats, emptied, random),
+        noise=noise,
+        allowed=torch.stack(allowed),
         hats=hats,
     )
-
-
-def _allowed(batch: StickerBatch, hats: Tensor, emptied: list[bool], random: Random) -> Tensor:
-    masks = []
-    for mask, hat, gone in zip(batch.mask, hats, emptied, strict=True):
-        has_hat = bool((hat > 0.5).sum() > LEAST_HAT_PX)
-        if not gone and random.random() < (HAT_SHARE if has_hat else BARE_SHARE):
-            masks.append(_at_hat(hat if has_hat else _above(mask), random))
-            continue
-        kind = "subject" if gone else random.choices(_KINDS, _SHARES)[0]
-        masks.append(_one(kind, mask, random))
-    return torch.stack(masks)
 
 
 def _at_hat(hat: Tensor, random: Random) -> Tensor:

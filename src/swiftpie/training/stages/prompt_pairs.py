@@ -24,6 +24,7 @@ from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.layout import Layout
 from swiftpie.masks import MaskRule, from_noise_difference, iou, resize_mask
+from swiftpie.training.stages.one_step_tasks import rows_where
 
 VISIBLE_CHANGE = 0.1  # of the range [-1, 1]; below it two pixels look the same
 RELIT_SHARE = 0.5  # of a subject; if more of it looks different, all of it is drawn anew
@@ -89,18 +90,14 @@ class _Edit(NamedTuple):
 def draw_changes(world: StickerWorld, batch: StickerBatch, *, seed: int) -> Changes:
     """Return a change for every picture of `batch`; `seed` decides which.
 
-    Args:
-        world: Where the batch is from.
-        batch: Of two subjects or more, placed by its own noise.
-        seed: Decides everything.
+    The batch is from `world`, of two subjects or more, and placed by its own noise.
     """
     random = Random(seed)
     views = len(batch.noise) // len(batch.frames)
     others = batch.subject.roll(-views).tolist()
     edits = [_draw_edit(world, batch, row, other, random) for row, other in enumerate(others)]
-    mask = torch.stack(
-        [_known_mask(wish, batch.mask[row]) for row, wish in enumerate(edits)]
-    ).contiguous()
+    known = [_known_mask(wish, batch.mask[row]) for row, wish in enumerate(edits)]
+    mask = torch.stack(known).contiguous()
     rows = [row for row, wish in enumerate(edits) if wish.kind in DRAWN_AGAIN]
     if rows:
         mask[rows] = _visible_change(world, batch, rows, [edits[row] for row in rows])
@@ -126,7 +123,7 @@ def _draw_edit(
     words = random.randrange(2**31)
     same = random.random() < SAME_WORDS_SHARE and kind is not Change.NOTHING
     other_words = words if same else random.randrange(2**31)
-    source = _caption(words, scene, attributes, name)
+    source = draw_caption(Random(words), SCENES[scene], attributes, name=name)
     wanted_scene, wanted = scene, attributes
     match kind:
         case Change.SCENE:
@@ -142,7 +139,7 @@ def _draw_edit(
             wanted = replace(attributes, is_black_and_white=not attributes.is_black_and_white)
         case _:
             pass
-    target = _caption(other_words, wanted_scene, wanted, name)
+    target = draw_caption(Random(other_words), SCENES[wanted_scene], wanted, name=name)
     is_about_scene = random.random() < 0.5
     if kind is Change.SUBJECT:
         renamed = target.replace(name, world.subjects.names[other])
@@ -194,12 +191,8 @@ def _visible_change(
     attributes = [wish.attributes for wish in edits]
     wanted = place(batch.noise[rows], shown, scenes, attributes)
     # Who gets a hat stays where it is; the renderer alone would make room for the hat.
-    layout = Layout(
-        *(
-            torch.where(stays.view(-1, *[1] * (now.ndim - 1)), now[rows], new)
-            for now, new in zip(batch.layout, wanted, strict=True)
-        )
-    )
+    now = (value[rows] for value in batch.layout)
+    layout = Layout(*rows_where(stays.flatten(), now, wanted))
     drawn = render(
         batch.noise[rows],
         shown,
@@ -212,7 +205,10 @@ def _visible_change(
     apart = (drawn.pixels - batch.pixels[rows]).abs().amax(1, keepdim=True)
     changed, before = (apart > VISIBLE_CHANGE).to(apart), batch.mask[rows]
     moved = torch.where(stays, changed, torch.maximum(changed, torch.maximum(drawn.mask, before)))
-    return torch.where(is_scene, _surroundings(before, changed), moved)
+    # All but the subject, or everything where another light falls on it.
+    area = before.sum((1, 2, 3), keepdim=True).clamp_min(1)
+    is_relit = (before * changed).sum((1, 2, 3), keepdim=True) > RELIT_SHARE * area
+    return torch.where(is_scene, torch.where(is_relit, 1.0, 1 - before), moved)
 
 
 def _beside(world: StickerWorld, batch: StickerBatch, rows: list[int], *, seed: int) -> Tensor:
@@ -240,17 +236,6 @@ def _beside(world: StickerWorld, batch: StickerBatch, rows: list[int], *, seed: 
     return drawn.companion_mask
 
 
-def _surroundings(subject: Tensor, changed: Tensor) -> Tensor:
-    """Return all but the subject (B, 1, R, R), or everything where another light falls on it."""
-    area = subject.sum((1, 2, 3), keepdim=True).clamp_min(1)
-    is_relit = (subject * changed).sum((1, 2, 3), keepdim=True) > RELIT_SHARE * area
-    return torch.where(is_relit, 1.0, 1 - subject)
-
-
-def _caption(words: int, scene: int, attributes: Attributes, name: str) -> str:
-    return draw_caption(Random(words), SCENES[scene], attributes, name=name)
-
-
 def _another(random: Random, choices: Sequence[T], present: T) -> T:
     return random.choice([one for one in choices if one != present])
 
@@ -270,11 +255,8 @@ def mask_figures(
 ) -> dict[str, float]:
     """Return how well masks fit true changes (intersection over union), where there are any.
 
-    Args:
-        changes: Of B pictures.
-        located: Masks that the network found, (B, 1, R, R).
-        source_noise: Inverted under the first prompts, (B, C, h, w).
-        target_noise: Inverted under the second, from which the rules of editing make masks.
+    The network found those of `located` (B, 1, R, R); the rules of editing make others from noise
+    (B, C, h, w) that was inverted under the first and the second prompts.
     """
     truth, size = changes.mask, (located.shape[2], located.shape[3])
     masks = {"located": located}

@@ -1,24 +1,23 @@
 """Stage of reflow: regress in one step what the teacher makes of the same noise in many."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.data.stickers import StickerBatch
 from swiftpie.files import atomic_file
 from swiftpie.models.denoiser import Prediction
 from swiftpie.training.context import Context
-from swiftpie.training.losses import gradient_l1
+from swiftpie.training.perceptual import picture_distance
 from swiftpie.training.stages.distillation import (
-    SceneSettings,
+    StudentConfig,
     StudentStage,
     encode_for_teacher,
-    load_pair,
     predict_once,
     sample_ddim,
 )
@@ -26,12 +25,10 @@ from swiftpie.training.stages.one_step_networks import OneStepNetworks, trainabl
 
 
 @dataclass(frozen=True)
-class ReflowConfig:
+class ReflowConfig(StudentConfig):
     """Settings of the stage."""
 
-    start: str = "mini_teacher"  # the student's first weights; see `load_model`
-    teacher: str = "mini_teacher"
-    scenes: SceneSettings = field(default_factory=SceneSettings)
+    start: str = "mini_teacher"
     sampling_steps: int = 32
     guidance: float = 1.5
     num_batches: int = 500  # of pairs, used again and again; 0 makes new ones for every step
@@ -41,10 +38,7 @@ class ReflowConfig:
 
     def build(self, context: Context) -> "ReflowStage":
         """Return the stage for the given data and device."""
-        student, teacher = load_pair(
-            context, student=self.start, teacher=self.teacher, scenes=self.scenes
-        )
-        return ReflowStage(student, teacher.networks, context.runs / self.pairs, config=self)
+        return ReflowStage(*self.load(context), context.runs / self.pairs, config=self)
 
 
 class Pairs(NamedTuple):
@@ -66,13 +60,12 @@ class ReflowStage(StudentStage):
     folder: Path  # of the pairs
     config: ReflowConfig
 
-    def network(self) -> nn.Module:
+    def network(self) -> OneStepNetworks:
         """Return the student to start from."""
         return trainable(self.student.networks)
 
-    def losses(self, network: nn.Module, draw: int) -> dict[str, Tensor]:
+    def losses(self, network: OneStepNetworks, draw: int) -> dict[str, Tensor]:
         """Return latent, mask and (if weighted) pixel terms."""
-        assert isinstance(network, OneStepNetworks)
         pairs = self.pairs(draw)
         stage, wanted = self.student.stage, pairs.answer
         drops = self.config.scenes.drops
@@ -84,9 +77,21 @@ class ReflowStage(StudentStage):
             "mask": 0.1 * F.binary_cross_entropy(guess, wanted.subject_mask),
         }
         if self.config.pixel_weight:
-            loss = self._pixel_loss(prediction.sample, wanted.sample)
-            terms["pixels"] = self.config.pixel_weight * loss
+            # Of some pictures, evenly spread over the subjects of the batch.
+            chosen = slice(None, None, max(1, len(wanted.sample) // self.config.pixel_samples))
+            with torch.autocast(wanted.sample.device.type, torch.bfloat16):
+                drawn = stage.autoencoder.decode(prediction.sample[chosen]).float()
+                truth = stage.autoencoder.decode(wanted.sample[chosen]).float()
+            terms["pixels"] = self.config.pixel_weight * picture_distance(drawn, truth)
         return terms
+
+    def sample(self, network: OneStepNetworks, path: Path) -> dict[str, float]:
+        """Save and judge one-step pictures of held-out subjects."""
+        return self.student.stage.sample(network, path)
+
+    def export(self, network: OneStepNetworks, folder: Path) -> None:
+        """Write the student as the one-step stage does."""
+        self.student.stage.export(network, folder)
 
     def pairs(self, draw: int) -> Pairs:
         """Return the batch of `draw` with the teacher's answer, made now or read from a file."""
@@ -100,7 +105,10 @@ class ReflowStage(StudentStage):
             return Pairs(batch, seed, Prediction(**stored))
         answer = self._teacher_answer(batch, seed)
         if count:
-            _store(answer, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            halves = {name: x.half().cpu().contiguous() for name, x in answer._asdict().items()}
+            with atomic_file(path) as unfinished:
+                save_file(halves, unfinished)
         return Pairs(batch, seed, answer)
 
     @torch.no_grad()
@@ -111,20 +119,3 @@ class ReflowStage(StudentStage):
         answer = sample_ddim(self.teacher.denoiser, batch.noise, encoded, steps=steps, scale=scale)
         # What a file holds, so that new and stored pairs are the same.
         return Prediction(*(value.half().float() for value in answer))
-
-    def _pixel_loss(self, sample: Tensor, wanted: Tensor) -> Tensor:
-        """Compare some decoded pictures, evenly spread over the subjects of the batch."""
-        chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
-        autoencoder = self.student.stage.autoencoder
-        with torch.autocast(sample.device.type, torch.bfloat16):
-            drawn = autoencoder.decode(sample[chosen]).float()
-            truth = autoencoder.decode(wanted[chosen]).float()
-        return F.l1_loss(drawn, truth) + gradient_l1(drawn, truth)
-
-
-def _store(answer: Prediction, path: Path) -> None:
-    """Write `answer` in half precision; a crash leaves no half of a file under that name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.half().cpu().contiguous() for name, value in answer._asdict().items()}
-    with atomic_file(path) as unfinished:
-        save_file(tensors, unfinished)

@@ -1,12 +1,11 @@
 """Stage of variational score distillation: a low-rank copy of the teacher follows the student."""
 
 import copy
-import importlib.resources
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftpie.data.stickers import StickerBatch
 from swiftpie.models.judges import SceneClassifier, SubjectEmbedder, cut, shrink, subject_crops
@@ -25,18 +24,19 @@ from swiftpie.training.losses import (
     shortfall,
     vsd_gradient,
 )
+from swiftpie.training.perceptual import packaged_judge
 from swiftpie.training.stages.distillation import (
     CriticStage,
     Encoded,
-    SceneSettings,
     StudentAndCritic,
-    load_pair,
+    StudentConfig,
     noise_generator,
     predict,
     predict_guided,
 )
 from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.one_step_networks import trainable
+from swiftpie.training.stages.one_step_tasks import rows_where
 from swiftpie.types import TextCondition
 
 Similarity = Callable[[Tensor, StickerBatch, Tensor], Tensor]
@@ -47,12 +47,9 @@ Returns (B',), high for pictures that show what they should.
 
 
 @dataclass(frozen=True)
-class VsdConfig:
+class VsdConfig(StudentConfig):
     """Settings of the stage."""
 
-    start: str = "mini"  # the student's first weights; see `load_model`
-    teacher: str = "mini_teacher"
-    scenes: SceneSettings = field(default_factory=SceneSettings)
     guidance: float = 4.5
     rank: int = 64
     alpha: int = 108  # the low-rank change is scaled by alpha / rank
@@ -64,14 +61,11 @@ class VsdConfig:
 
     def build(self, context: Context) -> "VsdStage":
         """Return the stage for the given data and device, with the packaged judges."""
-        student, teacher = load_pair(
-            context, student=self.start, teacher=self.teacher, scenes=self.scenes
-        )
-        return VsdStage(student, teacher.networks, load_similarity(context.device), config=self)
+        return VsdStage(*self.load(context), load_similarity(context.device), config=self)
 
 
 @dataclass(frozen=True)
-class VsdStage(CriticStage):
+class VsdStage(CriticStage[TinyDenoiser]):
     """Move the student to where the teacher sees more likely pictures than its copy does.
 
     From arXiv:2312.05239, with the clamped similarity of arXiv:2408.14176. Differs from both: the
@@ -81,33 +75,41 @@ class VsdStage(CriticStage):
     similarity: Similarity
     config: VsdConfig
 
-    def network(self) -> nn.Module:
+    def network(self) -> StudentAndCritic[TinyDenoiser]:
         """Return the student to start from and the teacher with a low-rank change of zero."""
         denoiser = copy.deepcopy(self.teacher.denoiser)
         add_low_rank(denoiser.unet, rank=self.config.rank, alpha=self.config.alpha)
         return StudentAndCritic(trainable(self.student.networks), denoiser)
 
-    def updates(self, network: nn.Module, step: int, draw: int) -> Iterator[Update]:
+    def updates(
+        self, network: StudentAndCritic[TinyDenoiser], step: int, draw: int
+    ) -> Iterator[Update]:
         """Move the student by the difference of the scores, then the copy to the student."""
-        assert isinstance(network, StudentAndCritic)
         generator = noise_generator(draw)
         batch, generated, encoded = self.generate(network.student, draw, scenes=self.config.scenes)
         gradient = self.score_difference(network.critic, generated.detach(), encoded, generator)
         terms = {"distillation": loss_of_gradient(generated, gradient).float()}
         weight = self.similarity_weight(step)
         if weight and encoded.has_subject:
-            terms["similarity"] = weight * self._shortfall(generated, batch)
+            # Of some decoded pictures, evenly spread over the subjects of the batch.
+            stride = max(1, len(generated) // self.config.similarity_samples)
+            rows = torch.arange(0, len(generated), stride, device=generated.device)
+            with torch.autocast(generated.device.type, torch.bfloat16):
+                pixels = self.student.stage.autoencoder.decode(generated[rows])
+            likeness = self.similarity(pixels.float(), batch, rows)
+            terms["similarity"] = weight * shortfall(likeness, self.config.similarity_threshold)
         yield Update("student", terms)
-        loss = self._critic_loss(network.critic, generated.detach(), encoded, generator)
+        noisy, levels = noised(generated.detach(), generator)
+        dropped = torch.rand(len(noisy), generator=generator) < self.config.text_drop
+        seen = encoded._replace(text=drop_text(encoded, dropped.to(noisy.device)))
+        with fast_precision(noisy.device):
+            prediction = predict(network.critic, noisy, levels.timesteps, seen)
+        loss = clean_loss(prediction.sample, generated.detach(), levels).float()
         yield Update("critic", {"critic": loss})
 
     @torch.no_grad()
     def score_difference(
-        self,
-        critic: TinyDenoiser,
-        generated: Tensor,
-        encoded: Encoded,
-        generator: torch.Generator,
+        self, critic: TinyDenoiser, generated: Tensor, encoded: Encoded, generator: torch.Generator
     ) -> Tensor:
         """Return the gradient for `generated` (B, C, h, w) at a random timestep a sample."""
         noisy, levels = noised(generated, generator, first=FIRST_COMPARED, last=LAST_COMPARED)
@@ -119,41 +121,15 @@ class VsdStage(CriticStage):
         teacher, copied = (noise_of(noisy, clean, levels) for clean in (original, changed))
         return vsd_gradient(teacher, copied, levels)
 
-    def _critic_loss(
-        self,
-        critic: TinyDenoiser,
-        generated: Tensor,
-        encoded: Encoded,
-        generator: torch.Generator,
-    ) -> Tensor:
-        noisy, levels = noised(generated, generator)
-        dropped = torch.rand(len(noisy), generator=generator) < self.config.text_drop
-        seen = encoded._replace(text=drop_text(encoded, dropped.to(noisy.device)))
-        with fast_precision(noisy.device):
-            prediction = predict(critic, noisy, levels.timesteps, seen)
-        return clean_loss(prediction.sample, generated, levels).float()
-
     def similarity_weight(self, step: int) -> float:
         """Return the weight of the similarity at `step`, falling linearly to 0."""
         config = self.config
         return linear_decay(config.similarity_weight, step=step, last=config.similarity_steps)
 
-    def _shortfall(self, generated: Tensor, batch: StickerBatch) -> Tensor:
-        """Judge some decoded pictures, evenly spread over the subjects of the batch."""
-        stride = max(1, len(generated) // self.config.similarity_samples)
-        rows = torch.arange(0, len(generated), stride, device=generated.device)
-        with torch.autocast(generated.device.type, torch.bfloat16):
-            pixels = self.student.stage.autoencoder.decode(generated[rows])
-        likeness = self.similarity(pixels.float(), batch, rows)
-        return shortfall(likeness, self.config.similarity_threshold)
-
 
 def drop_text(encoded: Encoded, dropped: Tensor) -> TextCondition:
     """Return the prompts of `encoded`, empty in the rows where `dropped` (B,) is true."""
-    pairs = zip(encoded.text, encoded.no_text, strict=True)
-    return TextCondition(
-        *(torch.where(dropped.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs)
-    )
+    return TextCondition(*rows_where(dropped, encoded.no_text, encoded.text))
 
 
 def load_similarity(device: str) -> Similarity:
@@ -161,12 +137,8 @@ def load_similarity(device: str) -> Similarity:
 
     Whoever trains by it cannot be judged by these judges afterwards.
     """
-    with importlib.resources.as_file(importlib.resources.files("swiftpie")) as package:
-        folder = package / "assets" / "judges"
-        embedder = SubjectEmbedder.from_pretrained(folder / "subject_embedder")
-        classifier = SceneClassifier.from_pretrained(folder / "scene_classifier")
-    for judge in (embedder, classifier):
-        judge.float().to(device).eval().requires_grad_(requires_grad=False)
+    embedder = packaged_judge(SubjectEmbedder, "subject_embedder", device)
+    classifier = packaged_judge(SceneClassifier, "scene_classifier", device)
 
     def similarity(pixels: Tensor, batch: StickerBatch, rows: Tensor) -> Tensor:
         crops = subject_crops(batch.mask[rows])
