@@ -4,9 +4,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 
 from swiftpie.evaluation.case import Row
-from swiftpie.evaluation.page import page_of, render, write_report
+from swiftpie.evaluation.page import labelled_sheet, page_of, render, write_report
 from swiftpie.evaluation.report import summarise
 from swiftpie.evaluation.run import score
 from tests.evaluation.conftest import NUM_CASES, NUM_EDITS, NUM_PAIRS
@@ -86,3 +87,19 @@ def test_scores_report_and_page_are_written_beside_the_pictures(
     assert [json.loads(line)["scores"] for line in lines] == [row.scores for row in rows]
     assert (tmp_path / "report.json").read_text() == report.to_json()
     assert (tmp_path / "index.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_sheet_has_pictures_and_labels_where_they_belong():
+    red, blue = (Image.new("RGB", (10, 10), colour) for colour in ("red", "blue"))
+    sheet = labelled_sheet([[red, blue]], columns=["", "a word"], names=["row"], cell_px=40)
+    assert sheet.width == 80
+    top = next(y for y in range(sheet.height) if sheet.getpixel((20, y)) == (255, 0, 0))
+    assert sheet.getpixel((60, top + 20)) == (0, 0, 255)
+    head = sheet.crop((40, 0, 80, top))
+    name = sheet.crop((0, top + 40, 80, sheet.height))
+    blank = sheet.crop((0, 0, 40, top))
+    assert [min(part.convert("L").getextrema()) < 100 for part in (head, name, blank)] == [
+        True,
+        True,
+        False,
+    ]

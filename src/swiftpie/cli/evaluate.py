@@ -156,7 +156,7 @@ def ablations(
         given.open_benchmark(data, seed=seed),
         num_cases=cases,
         root=out,
-        against={str(path): given.open_other(loading, weights=path) for path in against or []},
+        against={str(path): given.open_other(loading, {"weights": path}) for path in against or []},
     )
     given.carry_out_study(study, as_json=as_json)
 
@@ -185,7 +185,7 @@ def grid(
     The seed deals subjects and scenes, as for `stickers`, and nobody picks them. The first column
     shows the references. Picture i has the seed plus i.
     """
-    from swiftpie.evaluation.grid import draw_rows, labelled_sheet
+    from swiftpie.evaluation.page import labelled_sheet
     from swiftpie.images import check_image_target
 
     check_image_target(out, force=force)
@@ -193,7 +193,8 @@ def grid(
     scenes = benchmark.first_scenes(num_scenes)
     cases = benchmark.grid(num_subjects=num_subjects, scenes=scenes)
     session = open_session(**loading).session
-    rows = list(given.watched(draw_rows(session, benchmark, cases), "drawing", total=len(cases)))
+    drawn = benchmark.draw_rows(session, cases)
+    rows = list(given.watched(drawn, "drawing", total=len(cases)))
     sheet = labelled_sheet(
         rows,
         columns=["reference", *scenes],
@@ -240,8 +241,8 @@ def photos(
     from swiftpie.data.subjects import load_subjects, sample_subjects
     from swiftpie.evaluation.benchmarks import photos as kept
     from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
-    from swiftpie.evaluation.grid import labelled_sheet
     from swiftpie.evaluation.judges import shipped_judges
+    from swiftpie.evaluation.page import labelled_sheet
     from swiftpie.images import check_image_target
 
     check_image_target(out, force=force)
@@ -294,7 +295,7 @@ def edits(
     scales: EditScales,
     mode: Mode = EditMode.PAPER,
     rule: Rule = None,
-    lpips: given.LpipsFile = None,
+    files: given.EditNetworks,
     loading: given.LoadedToEdit,
     data: DataPath = None,
     seed: given.Seed = 0,
@@ -311,7 +312,7 @@ def edits(
     from swiftpie.evaluation.benchmarks.edits import EditBenchmark
     from swiftpie.evaluation.editors import EditDrawer, NaiveEditor, SwiftEditor
 
-    networks = given.open_networks(lpips=lpips)
+    networks = given.open_networks(files)
     benchmark = EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
     settings = edit_settings(loading["preset"], mode, rule, seed=0, scales=scales)
     if not scales:
@@ -357,8 +358,10 @@ def edit_ablations(
         EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed),
         num_cases=cases,
         root=out,
-        inversions={str(path): given.open_other(loading, inversion=path) for path in against or []},
-        teacher=None if teacher is None else given.open_other(loading, weights=teacher),
+        inversions={
+            str(path): given.open_other(loading, {"inversion": path}) for path in against or []
+        },
+        teacher=None if teacher is None else given.open_other(loading, {"weights": teacher}),
     )
     given.carry_out_study(study, as_json=as_json)
 
@@ -379,9 +382,7 @@ def pie(
     results: given.OtherResults = None,
     mask: given.MaskName = "found",
     cases: given.FirstCases = None,
-    clip: given.ClipFolder = None,
-    dino: given.DinoFolder = None,
-    lpips: given.LpipsFile = None,
+    files: given.PieNetworks,
     mode: Mode = EditMode.PAPER,
     rule: Rule = None,
     loading: given.LoadedPublished,
@@ -398,7 +399,7 @@ def pie(
     from swiftpie.evaluation.editors import EditDrawer, Editor
 
     benchmark = read_pie(dataset, limit=cases)
-    networks = given.open_networks(clip=clip, dino=dino, lpips=lpips, has_to_be_large=True)
+    networks = given.open_networks(files, has_to_be_large=True)
     settings = edit_settings(loading["preset"], mode, rule, seed=0, scales={})
     if results is None:
         chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
@@ -434,9 +435,7 @@ def fastface(
     identity_scale: IdentityScale = None,
     side: SidePx = None,
     recognisers: Recognisers,
-    clip: given.ClipFolder = None,
-    clip_small: given.SmallClipFolder = None,
-    aesthetic: given.AestheticFile = None,
+    files: given.FaceNetworks,
     seed: given.FirstSeed = RELEASED_SEED,
     loading: given.LoadedForFaces,
     out: given.Out = Path("out/evaluate-fastface"),
@@ -446,12 +445,7 @@ def fastface(
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
     from swiftpie.evaluation.benchmarks.fastface import FaceDrawer, read_faces
 
-    networks = given.open_networks(
-        clip=clip,
-        clip_small=clip_small,
-        aesthetic=aesthetic,
-        allow_pickle=loading.get("allow_pickle", False),
-    )
+    networks = given.open_networks(files, allow_pickle=loading.get("allow_pickle", False))
     encoder, judge = open_face_encoders(recognisers)
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
     cases = benchmark.cases()

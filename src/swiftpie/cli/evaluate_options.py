@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from swiftpie import __version__
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli.console import say
 from swiftpie.cli.options import Fields, open_session
+from swiftpie.config import Option
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Loaded = Annotated[LoadOptions, Fields(LoadOptions, ("preset", "weights", "device"))]
-LoadedInSteps = Annotated[
-    LoadOptions, Fields(LoadOptions, ("preset", "weights", "steps", "device"))
-]
-LoadedToEdit = Annotated[
-    LoadOptions, Fields(LoadOptions, ("preset", "weights", "inversion", "device"))
-]
+STEPS, EDITS = (
+    ("preset", "weights", "steps", "device"),
+    ("preset", "weights", "inversion", "device"),
+)
+LoadedInSteps = Annotated[LoadOptions, Fields(LoadOptions, STEPS)]
+LoadedToEdit = Annotated[LoadOptions, Fields(LoadOptions, EDITS)]
 PUBLISHED = ("preset", "weights", "base", "adapter", "image_encoder", "allow_pickle", "offline")
 LoadedPublished = Annotated[LoadOptions, Fields(LoadOptions, (*PUBLISHED, "inversion", "device"))]
 FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
@@ -53,15 +54,8 @@ Anew = Annotated[
     bool, typer.Option("--force", help="Draw all anew; otherwise pictures in DIR are kept.")
 ]
 NumCases = Annotated[int, typer.Option("--cases", min=1, metavar="N", help="How many to judge.")]
-SomeCases = Annotated[
-    int | None,
-    typer.Option(
-        "--cases",
-        min=1,
-        metavar="N",
-        help="How many to judge; by default every held-out subject twice.",
-    ),
-]
+TWICE = "How many to judge; by default every held-out subject twice."
+SomeCases = Annotated[int | None, typer.Option("--cases", min=1, metavar="N", help=TWICE)]
 FirstCases = Annotated[
     int | None, typer.Option("--cases", min=1, metavar="N", help="Only the first N.")
 ]
@@ -157,26 +151,21 @@ Prompts = Annotated[
     Path,
     typer.Option(metavar="FILE", help="One prompt a line; what stands before ';' is its style."),
 ]
-ClipFolder = Annotated[
-    Path | None,
-    typer.Option("--clip", metavar="DIR", help="CLIP ViT-L/14, for the figures that need it."),
-]
-SmallClipFolder = Annotated[
-    Path | None, typer.Option("--clip-small", metavar="DIR", help="CLIP ViT-B/32, likewise.")
-]
-DinoFolder = Annotated[
-    Path | None,
-    typer.Option("--dino", metavar="DIR", help="DINO ViT-B/8, for the structure distance."),
-]
-LpipsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--lpips", metavar="FILE", help="Weights of LPIPS with SqueezeNet, as safetensors."
-    ),
-]
-AestheticFile = Annotated[
-    Path | None, typer.Option("--aesthetic", metavar="FILE", help="LAION's aesthetic predictor.")
-]
+
+
+class NetworkFiles(TypedDict, total=False):
+    """Networks of the user's that judge; read by `open_networks`."""
+
+    clip: Annotated[Path, Option("CLIP ViT-L/14, for the figures that need it.", "DIR")]
+    clip_small: Annotated[Path, Option("CLIP ViT-B/32, likewise.", "DIR")]
+    dino: Annotated[Path, Option("DINO ViT-B/8, for the structure distance.", "DIR")]
+    lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
+    aesthetic: Annotated[Path, Option("LAION's aesthetic predictor.", "FILE")]
+
+
+EditNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("lpips",))]
+PieNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("clip", "dino", "lpips"))]
+FaceNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("clip", "clip_small", "aesthetic"))]
 
 
 def open_benchmark(data: Path | None, *, seed: int) -> "StickerBenchmark":
@@ -199,16 +188,10 @@ def count_of(cases: int | None, benchmark: "StickerBenchmark", *, full: bool) ->
     return benchmark.num_pairs() if full else cases
 
 
-def open_other(
-    loading: LoadOptions, *, weights: Path | None = None, inversion: Path | None = None
-) -> "Session":
+def open_other(loading: LoadOptions, changed: LoadOptions) -> "Session":
     """Load the same with other weights or another inversion network."""
-    changed: LoadOptions = {**loading}
-    if weights is not None:
-        changed["weights"] = weights
-    if inversion is not None:
-        changed["inversion"] = inversion
-    return open_session(**changed).session
+    merged: LoadOptions = {**loading, **changed}
+    return open_session(**merged).session
 
 
 def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:
@@ -264,9 +247,7 @@ def carry_out_study(study: "Study[C]", *, as_json: bool) -> None:
         typer.echo(ablations.to_json(), nl=False)
     else:
         tell(ablations.sentences, ablations.tables())
-        said = [describe_sweep(sweep) for sweep in ablations.sweeps]
-        said += [f"{one.group}, {one.title}: {one.reason}" for one in ablations.untried]
-        tell(said, {})
+        tell([describe_sweep(sweep) for sweep in ablations.sweeps], {})
     say(f"The pictures are in {study.root}; open {study.root / 'index.html'}.")
 
 
@@ -291,28 +272,23 @@ def save_sheet(sheet: "Image.Image", out: Path, *, preset: str, seed: int, force
 
 
 def open_networks(
-    *,
-    clip: Path | None = None,
-    clip_small: Path | None = None,
-    dino: Path | None = None,
-    lpips: Path | None = None,
-    aesthetic: Path | None = None,
-    has_to_be_large: bool = False,
-    allow_pickle: bool = False,
+    files: NetworkFiles, *, has_to_be_large: bool = False, allow_pickle: bool = False
 ) -> "Networks":
     """Read what users give to judge with."""
     from swiftpie.evaluation import judges
 
-    large = None if clip is None else judges.load_clip(clip, has_to_be_large=has_to_be_large)
-    predictor = None
-    if aesthetic is not None and large is not None:
-        predictor = judges.load_aesthetic(aesthetic, width=large.width, allow_pickle=allow_pickle)
+    clip = aesthetic = None
+    if "clip" in files:
+        clip = judges.load_clip(files["clip"], has_to_be_large=has_to_be_large)
+        if "aesthetic" in files:
+            path = files["aesthetic"]
+            aesthetic = judges.load_aesthetic(path, width=clip.width, allow_pickle=allow_pickle)
     return judges.Networks(
-        clip=large,
-        clip_small=None if clip_small is None else judges.load_clip(clip_small),
-        dino=None if dino is None else judges.load_dino(dino),
-        lpips=None if lpips is None else judges.load_lpips(lpips),
-        aesthetic=predictor,
+        clip=clip,
+        clip_small=judges.load_clip(files["clip_small"]) if "clip_small" in files else None,
+        dino=judges.load_dino(files["dino"]) if "dino" in files else None,
+        lpips=judges.load_lpips(files["lpips"]) if "lpips" in files else None,
+        aesthetic=aesthetic,
     )
 
 

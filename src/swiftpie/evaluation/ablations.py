@@ -18,7 +18,7 @@ from swiftpie.evaluation.case import METRICS
 from swiftpie.evaluation.editors import DdimEditor, EditDrawer, MaskChoice, SwiftEditor
 from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.page import Page, Section, Strip, picture_of
-from swiftpie.evaluation.report import Interval, Table, as_json, format_interval, interval, label
+from swiftpie.evaluation.report import Interval, Table, as_json, format_interval, interval
 from swiftpie.evaluation.run import Benchmark, C, Drawer, Results, draw, score
 from swiftpie.images import to_pil
 from swiftpie.masks import MaskRule
@@ -57,15 +57,6 @@ class Variant(Generic[C]):
 
 
 @dataclass(frozen=True)
-class Untried:
-    """A row that cannot be measured with one set of weights, and why."""
-
-    group: str
-    title: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Line:
     """One row of the table: means over cases with their intervals."""
 
@@ -99,7 +90,6 @@ class Ablations:
     columns: tuple[str, ...]  # metrics that tables have room for
     lines: tuple[Line, ...]
     sweeps: tuple[Sweep, ...]
-    untried: tuple[Untried, ...]
     sentences: tuple[str, ...]
 
     def to_json(self) -> str:
@@ -115,26 +105,16 @@ class Ablations:
             parts += [f"| {' | '.join(cells)} |" for cells in lines]
             parts += [f"\n{describe_sweep(one)}" for one in self.sweeps if one.group == group]
             parts.append("")
-        for one in self.untried:
-            parts += [f"## {one.group.capitalize()}", "", f"{one.title}: {one.reason}", ""]
         return "\n".join(parts)
 
     def tables(self) -> dict[str, Table]:
         """Return headings and cells by group."""
         metrics = {name: METRICS.get(name) for name in self.columns}
-        heads = [
-            "",
-            *(
-                label(one.title, one.unit, higher_is_better=one.higher_is_better)
-                for one in metrics.values()
-            ),
-        ]
+        heads = ["", *(metric.label for metric in metrics.values())]
         tables: dict[str, Table] = {}
         for line in self.lines:
             cells = [
-                format_interval(line.figures[name], unit=metric.unit)
-                if name in line.figures
-                else ""
+                format_interval(line.figures.get(name), unit=metric.unit)
                 for name, metric in metrics.items()
             ]
             tables.setdefault(line.group, (heads, []))[1].append([line.title, *cells])
@@ -153,7 +133,7 @@ class Study(Generic[C]):
     truth: Callable[[C], Image.Image]  # the exact answer, for the page
     columns: tuple[str, ...]
     sweeps: tuple[tuple[str, str], ...] = ()  # group and metric that a scale should raise
-    untried: tuple[Untried, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def data(self) -> str:
@@ -210,10 +190,10 @@ def tabulate(study: Study[C], lines: Sequence[Line]) -> Ablations:
         columns=tuple(name for name in study.columns if name in metrics),
         lines=tuple(lines),
         sweeps=tuple(_sweep(lines, group, metric) for group, metric in study.sweeps),
-        untried=study.untried,
         sentences=(
             f"{len(study.cases)} cases with subjects held out from training. All rows draw the "
             "same cases. Brackets hold 95 % bootstrap intervals over cases.",
+            *study.remarks,
         ),
     )
 
@@ -237,9 +217,6 @@ def page_of(study: Study[C], ablations: Ablations) -> Page:
     for group, table in ablations.tables().items():
         words = [describe_sweep(one) for one in ablations.sweeps if one.group == group]
         sections.append(Section(group, sentences=words, table=table))
-    sections += [
-        Section(one.group, sentences=[f"{one.title}: {one.reason}"]) for one in ablations.untried
-    ]
     cases = study.cases[:SHOWN_CASES]
     judged = next(iter(study.benchmark.candidates))
     strips = [_strip([study.truth(case) for case in cases], "truth")]
@@ -275,14 +252,9 @@ def edit_study(
     editors: list[tuple[str, str, SwiftEditor | DdimEditor]] = [
         ("everything", "as shipped", SwiftEditor(session)),
         *(("inversion", title, SwiftEditor(other)) for title, other in inversions.items()),
-        *(
-            ("mask", title, SwiftEditor(session, mask=choice))
-            for title, choice in (
-                ("found by keyword", MaskChoice.KEYWORD),
-                ("given", MaskChoice.TRUE),
-                ("none", MaskChoice.NONE),
-            )
-        ),
+        ("mask", "found by keyword", SwiftEditor(session, mask=MaskChoice.KEYWORD)),
+        ("mask", "given", SwiftEditor(session, mask=MaskChoice.TRUE)),
+        ("mask", "none", SwiftEditor(session, mask=MaskChoice.NONE)),
         *(
             ("mask", f"{rule} rule", SwiftEditor(session, settings=EditSettings(rule=rule)))
             for rule in MaskRule

@@ -1,7 +1,7 @@
 """What is judged: cases, the evidence about their pictures, and metrics that read it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -99,17 +99,38 @@ class Evidence:
         return None if self.mask is None else _large_enough((self.mask > 0).to(self.mask))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
+class Measure:
+    """How a number is read."""
+
+    title: str
+    unit: str  # "%" for shares in [0, 1], which are shown times 100
+    higher_is_better: bool | None  # None: neither is
+
+    @property
+    def label(self) -> str:
+        """How tables call it: with its unit and an arrow to the better side."""
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        return (f"{self.title}, {self.unit}" if self.unit else self.title) + arrow
+
+
+@dataclass(frozen=True)
 class Metric:
     """One number a candidate; averages belong to the report."""
 
     title: str
-    unit: str = ""  # "%" for shares in [0, 1], which are shown times 100
-    higher_is_better: bool | None = True  # None: neither is
     score: Callable[[Evidence], float | None]  # None where the evidence says nothing about it
+    unit: str = ""
+    _: KW_ONLY
+    higher_is_better: bool | None = True
     leaves_out: tuple[str, ...] = ()  # candidates that it would be wrong to judge
     needs: str = ""  # field of `Networks`
     is_relative: bool = False  # the report gives the mean as a share of the truth's mean
+
+    @property
+    def label(self) -> str:
+        """How tables call it."""
+        return Measure(self.title, self.unit, self.higher_is_better).label
 
 
 def of(score: Callable[..., float | None], *fields: str) -> Callable[[Evidence], float | None]:

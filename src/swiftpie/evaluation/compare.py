@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from swiftpie.errors import InputError
-from swiftpie.evaluation.report import Figure, Report, as_json, format_value, label
+from swiftpie.evaluation.case import Measure
+from swiftpie.evaluation.report import Figure, Report, as_json, format_value
 from swiftpie.evaluation.run import Run
 
 
@@ -18,13 +19,10 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Ratio:
+class Ratio(Measure):
     """One metric of both."""
 
     name: str
-    title: str
-    unit: str
-    higher_is_better: bool | None
     student: float
     teacher: float
     truth: float | None
@@ -33,19 +31,16 @@ class Ratio:
     @classmethod
     def of(cls, student: Figure, teacher: Figure) -> "Ratio":
         """Return student over teacher."""
-        return cls(
-            *(student.name, student.title, student.unit, student.higher_is_better),
-            *(student.value, teacher.value, student.truth),
-            ratio=student.value / teacher.value if teacher.value else None,
-        )
+        measure = (student.title, student.unit, student.higher_is_better)
+        ratio = student.value / teacher.value if teacher.value else None
+        return cls(*measure, student.name, student.value, teacher.value, student.truth, ratio)
 
     def cells(self) -> tuple[str, ...]:
         """Return a line of the table."""
-        name = label(self.title, self.unit, higher_is_better=self.higher_is_better)
         shown = [format_value(value, self.unit) for value in (self.student, self.teacher)]
         ratio = "" if self.ratio is None else f"{self.ratio:.3f}"
         truth = "" if self.truth is None else format_value(self.truth, self.unit)
-        return (name, *shown, ratio, truth)
+        return (self.label, *shown, ratio, truth)
 
 
 @dataclass(frozen=True)
@@ -107,11 +102,6 @@ def read_figures(path: Path) -> Figures:
 
 
 def _check_same_cases(student: Figures | Report, teacher: Figures | Report) -> None:
-    """Make sure that both reports judged the same cases.
-
-    Raises:
-        InputError: They did not.
-    """
     first, second = student.run, teacher.run
     pairs = [
         ("benchmark", first.benchmark, second.benchmark),

@@ -17,7 +17,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.evaluation.case import Case, Evidence
 from swiftpie.evaluation.run import FACTS, Benchmark, C, File, Maker, Results
-from swiftpie.images import to_pil, to_tensor
+from swiftpie.images import plane, to_pil, to_tensor
 from swiftpie.layout import whole_frame
 from swiftpie.masks import Box, composite
 from swiftpie.models.denoiser import SubjectCondition
@@ -245,7 +245,7 @@ class SwiftEditor(PresetEditor):
         )
         return Edited(
             result.image,
-            (to_tensor(result.region)[:, :1] + 1) / 2,
+            plane(result.region),
             result.timings_ms,
             result.reconstruction or self._reconstruct(task, appearance=1.0),
             self._reconstruct(task, appearance=0.0),

@@ -1,4 +1,4 @@
-"""A report as one web page that needs no other file."""
+"""What people look at: a report as one web page, and pictures as one sheet with labels."""
 
 import base64
 import importlib.resources
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jinja2
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from swiftpie.evaluation.case import Row
 from swiftpie.evaluation.judges import Networks
@@ -17,6 +17,11 @@ from swiftpie.evaluation.run import Benchmark, C, Results
 
 PICTURE_PX = 128  # of the longer side
 WEBP_QUALITY = 85
+
+LABEL_PX = 14  # size of the letters
+MARGIN_PX = 4
+MAX_LABEL_LINES = 2
+BLANK, INK = "white", "black"
 
 
 @dataclass(frozen=True)
@@ -92,61 +97,88 @@ def page_of(
     benchmark: Benchmark[C], report: Report, rows: Sequence[Row[C]], results: Results
 ) -> Page:
     """Return the page of a benchmark: figures, the worst and best cases, and a sample of all."""
-    ranked = [row for row in rows if min(_rank(benchmark, row)) < math.inf]
-    ranked.sort(key=lambda row: _rank(benchmark, row))
-    shown = benchmark.shown
+    judged, shown = next(iter(benchmark.candidates)), benchmark.shown
+
+    def rank(row: Row[C]) -> tuple[float, ...]:
+        """Return what the worst have least of; a missing score is no reason to be among them."""
+        return tuple(row.scores.get(name, {}).get(judged, math.inf) for name in benchmark.ranked_by)
+
+    ranked = sorted((row for row in rows if min(rank(row)) < math.inf), key=rank)
     chosen = {
         "Worst cases first": ranked[: shown.worst],
         "Best cases": ranked[::-1][: shown.best],
         "An even sample": rows[:: -(-len(rows) // shown.sample)] if shown.sample else [],
     }
-    sections = [
-        Section(sentences=report.sentences, table=table(benchmark, report.metrics)),
-        *(
-            Section(
-                f"{group.title}, {group.num_cases} cases",
-                table=table(benchmark, group.metrics),
-                is_folded=True,
-            )
-            for group in report.groups
-        ),
-        *(_strips(title, benchmark, some, results) for title, some in chosen.items() if some),
-    ]
+    sections = [Section(sentences=report.sentences, table=table(benchmark, report.metrics))]
+    for group in report.groups:
+        heading = f"{group.title}, {group.num_cases} cases"
+        sections.append(Section(heading, table=table(benchmark, group.metrics), is_folded=True))
+    sections += [_strips(title, benchmark, some, results) for title, some in chosen.items() if some]
     run = report.run
-    return Page(
-        f"{benchmark.title}: {run.preset}",
-        sections,
-        footer=[f"weights {run.weights}", f"data {run.data}", f"seed {run.seed}"],
-    )
+    footer = [f"weights {run.weights}", f"data {run.data}", f"seed {run.seed}"]
+    return Page(f"{benchmark.title}: {run.preset}", sections, footer)
 
 
-def _rank(benchmark: Benchmark[C], row: Row[C]) -> tuple[float, ...]:
-    """Return what the worst cases have least of; a missing score is no reason to be among them."""
-    judged = next(iter(benchmark.candidates))
-    return tuple(row.scores.get(name, {}).get(judged, math.inf) for name in benchmark.ranked_by)
+def labelled_sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    *,
+    columns: Sequence[str],
+    names: Sequence[str],
+    cell_px: int,
+) -> Image.Image:
+    """Return one white picture of square cells, transparency in `rows` shown as white.
+
+    Words of `columns` stand above, and those of `names` under the first picture of each row.
+    """
+    font = ImageFont.load_default(LABEL_PX)
+    line_px = LABEL_PX + MARGIN_PX
+    labels = [_wrapped(label, font, cell_px) for label in columns]
+    head_px = max(map(len, labels)) * line_px + MARGIN_PX
+    pitch = cell_px + line_px + 2 * MARGIN_PX
+    sheet = Image.new("RGB", (len(columns) * cell_px, head_px + len(rows) * pitch), BLANK)
+    draw = ImageDraw.Draw(sheet)
+    for column, lines in enumerate(labels):
+        for number, line in enumerate(lines):
+            draw.text((column * cell_px + MARGIN_PX, number * line_px), line, fill=INK, font=font)
+    for number, (images, name) in enumerate(zip(rows, names, strict=True)):
+        top = head_px + number * pitch
+        for column, image in enumerate(images):
+            square = (cell_px, cell_px)
+            cell = ImageOps.contain(image.convert("RGBA"), square, Image.Resampling.LANCZOS)
+            left = column * cell_px + (cell_px - cell.width) // 2
+            sheet.paste(cell, (left, top + (cell_px - cell.height) // 2), cell)
+        draw.text((MARGIN_PX, top + cell_px), name, fill=INK, font=font)
+    return sheet
+
+
+def _wrapped(
+    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
+    """Return `text` in at most two lines that fit into a cell; what is left over is cut."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width - 2 * MARGIN_PX:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines[:MAX_LABEL_LINES]
 
 
 def _strips(
     title: str, benchmark: Benchmark[C], rows: Sequence[Row[C]], results: Results
 ) -> Section:
-    kinds = [kind for kind in benchmark.strip if any(results.has(row.case, kind) for row in rows)]
-    strips = [
-        Strip(
-            [
-                picture_of(results.read(row.case, kind), title=benchmark.strip[kind])
-                if results.has(row.case, kind)
-                else None
-                for kind in kinds
-            ],
-            words=benchmark.words(row.case),
-            note=_note(benchmark, row),
-        )
-        for row in rows
-    ]
-    return Section(title, heads=[*(benchmark.strip[kind] for kind in kinds), ""], strips=strips)
-
-
-def _note(benchmark: Benchmark[C], row: Row[C]) -> str:
     judged = next(iter(benchmark.candidates))
-    scores = [f"{name} {some[judged]:.4g}" for name, some in row.scores.items() if judged in some]
-    return "; ".join([row.case.name, *scores])
+    kinds = [kind for kind in benchmark.strip if any(results.has(row.case, kind) for row in rows)]
+    strips = []
+    for row in rows:
+        pictures = [
+            picture_of(results.read(row.case, kind), title=benchmark.strip[kind])
+            if results.has(row.case, kind)
+            else None
+            for kind in kinds
+        ]
+        said = [f"{name} {some[judged]:.4g}" for name, some in row.scores.items() if judged in some]
+        note = "; ".join([row.case.name, *said])
+        strips.append(Strip(pictures, benchmark.words(row.case), note))
+    return Section(title, heads=[*(benchmark.strip[kind] for kind in kinds), ""], strips=strips)

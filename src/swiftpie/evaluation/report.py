@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftpie.evaluation.case import Metric, Row
+from swiftpie.evaluation.case import Measure, Row
 from swiftpie.evaluation.judges import NEEDED, Networks
 from swiftpie.evaluation.run import Benchmark, C, Run, metrics_of
 
@@ -34,28 +34,17 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class MetricSummary:
+class MetricSummary(Measure):
     """One metric for all candidates."""
 
-    title: str
-    unit: str
-    higher_is_better: bool | None
     candidates: Mapping[str, Interval]
-
-    @property
-    def label(self) -> str:
-        """How tables call it."""
-        return label(self.title, self.unit, higher_is_better=self.higher_is_better)
 
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(Measure):
     """One number of the candidate under test, what chance leaves it, and what the truth gets."""
 
     name: str  # of the metric
-    title: str
-    unit: str
-    higher_is_better: bool | None
     value: float
     low: float  # of the 95 % bootstrap interval
     high: float
@@ -102,14 +91,16 @@ def summarise(
     """Return the report on at least one row."""
     assert rows, "an evaluation has cases"
     metrics = _summaries(benchmark, rows)
+    facts: Mapping[str, object] = {"num_cases": len(rows), **benchmark.facts(rows)}
+    num_cases = facts["num_cases"]
+    assert isinstance(num_cases, int)
     not_computed = {
         name: NEEDED[metric.needs]
         for name, metric in metrics_of(benchmark).items()
         if metric.needs and getattr(networks, metric.needs, None) is None
     }
-    facts: Mapping[str, object] = {"num_cases": len(rows), **benchmark.facts(rows)}
-    num_cases = facts["num_cases"]
-    assert isinstance(num_cases, int)
+    missing = [f"Not computed: {name}; it {why}." for name, why in not_computed.items()]
+    groups = benchmark.groups(rows).items()
     return Report(
         run=run,
         num_cases=num_cases,
@@ -117,14 +108,10 @@ def summarise(
         figures=_figures(benchmark, metrics),
         metrics=metrics,
         groups=tuple(
-            Group(title, len(some), _summaries(benchmark, some))
-            for title, some in benchmark.groups(rows).items()
+            Group(title, len(some), _summaries(benchmark, some)) for title, some in groups
         ),
         not_computed=not_computed,
-        sentences=(
-            *benchmark.sentences(rows),
-            *(f"Not computed: {name}; it {why}." for name, why in not_computed.items()),
-        ),
+        sentences=(*benchmark.sentences(rows), *missing),
     )
 
 
@@ -161,63 +148,47 @@ def as_json(value: object) -> str:
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
-def label(title: str, unit: str, *, higher_is_better: bool | None) -> str:
-    """Return the name of a metric with its unit and an arrow to the better side."""
-    arrow = {True: " ↑", False: " ↓", None: ""}[higher_is_better]
-    return (f"{title}, {unit}" if unit else title) + arrow
-
-
 def format_value(value: float, unit: str = "") -> str:
     """Return a number as people read it; shares in [0, 1], whose unit is "%", times 100."""
     factor, digits = FORMATS.get(unit, (1, 2))
     return f"{factor * value:.{digits}f}"
 
 
-def format_interval(found: Interval, *, unit: str = "") -> str:
-    """Return a mean and its interval as people read them."""
+def format_interval(found: Interval | None, *, unit: str = "") -> str:
+    """Return a mean and its interval as people read them; nothing for None."""
+    if found is None:
+        return ""
     mean, low, high = (format_value(x, unit) for x in (found.mean, found.low, found.high))
     return f"{mean} [{low}, {high}]"
 
 
 def table(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> Table:
     """Return headings and cells: a line a metric, a column a candidate that any metric has."""
-    present = [
-        kind
-        for kind in benchmark.candidates
-        if any(kind in one.candidates for one in metrics.values())
-    ]
-    lines = [
-        [
-            one.label,
-            *(
-                format_interval(one.candidates[kind], unit=one.unit)
-                if kind in one.candidates
-                else ""
-                for kind in present
-            ),
-        ]
-        for one in metrics.values()
-    ]
-    return ["", *(benchmark.candidates[kind] for kind in present)], lines
+    judged = {kind for one in metrics.values() for kind in one.candidates}
+    titles = {kind: title for kind, title in benchmark.candidates.items() if kind in judged}
+    lines = []
+    for one in metrics.values():
+        found = (one.candidates.get(kind) for kind in titles)
+        lines.append([one.label, *(format_interval(each, unit=one.unit) for each in found)])
+    return ["", *titles.values()], lines
 
 
 def table_by_group(benchmark: Benchmark[C], report: Report) -> Table:
     """Return headings and cells: a line a group, with means of the candidate under test."""
     judged = next(iter(benchmark.candidates))
-    names = [
-        name
+    columns = {
+        name: report.metrics[name]
         for name in benchmark.headline
         if name in report.metrics and judged in report.metrics[name].candidates
-    ]
+    }
     lines = []
     for group in report.groups:
         cells = [f"{group.title} ({group.num_cases})"]
-        for name in names:
-            one = group.metrics.get(name)
-            mine = None if one is None else one.candidates.get(judged)
-            cells.append("" if mine is None else format_value(mine.mean, report.metrics[name].unit))
+        for name, column in columns.items():
+            mine = group.metrics[name].candidates.get(judged) if name in group.metrics else None
+            cells.append("" if mine is None else format_value(mine.mean, column.unit))
         lines.append(cells)
-    return ["", *(report.metrics[name].label for name in names)], lines
+    return ["", *(column.label for column in columns.values())], lines
 
 
 def _ends(means: Values) -> tuple[float, float]:
@@ -227,24 +198,20 @@ def _ends(means: Values) -> tuple[float, float]:
 
 
 def _summaries(benchmark: Benchmark[C], rows: Sequence[Row[C]]) -> dict[str, MetricSummary]:
-    summaries = {
-        name: _summary([row.scores[name] for row in rows if name in row.scores], metric, benchmark)
-        for name, metric in metrics_of(benchmark).items()
-    }
-    return {name: one for name, one in summaries.items() if one.candidates}
-
-
-def _summary(
-    scores: Sequence[Mapping[str, float]], metric: Metric, benchmark: Benchmark[C]
-) -> MetricSummary:
-    """Return what one metric says; a candidate that it never judged is absent."""
-    candidates = {}
-    for kind in benchmark.candidates:
-        some = [one for one in scores if kind in one]
-        if some:
-            wholes = [one[benchmark.bound] for one in some] if metric.is_relative else None
-            candidates[kind] = interval([one[kind] for one in some], wholes)
-    return MetricSummary(metric.title, metric.unit, metric.higher_is_better, candidates)
+    """Return what each metric says; a candidate that it never judged is absent."""
+    summaries = {}
+    for name, metric in metrics_of(benchmark).items():
+        scores = [row.scores[name] for row in rows if name in row.scores]
+        candidates = {}
+        for kind in benchmark.candidates:
+            some = [one for one in scores if kind in one]
+            if some:
+                wholes = [one[benchmark.bound] for one in some] if metric.is_relative else None
+                candidates[kind] = interval([one[kind] for one in some], wholes)
+        if candidates:
+            measure = (metric.title, metric.unit, metric.higher_is_better)
+            summaries[name] = MetricSummary(*measure, candidates)
+    return summaries
 
 
 def _figures(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> tuple[Figure, ...]:
@@ -253,17 +220,7 @@ def _figures(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> t
     for name, one in metrics.items():
         if judged in one.candidates:
             mine, bound = one.candidates[judged], one.candidates.get(benchmark.bound)
-            figures.append(
-                Figure(
-                    name=name,
-                    title=one.title,
-                    unit=one.unit,
-                    higher_is_better=one.higher_is_better,
-                    value=mine.mean,
-                    low=mine.low,
-                    high=mine.high,
-                    num_cases=mine.num_cases,
-                    truth=None if bound is None else bound.mean,
-                )
-            )
+            truth = None if bound is None else bound.mean
+            values = (mine.mean, mine.low, mine.high, mine.num_cases, truth)
+            figures.append(Figure(one.title, one.unit, one.higher_is_better, name, *values))
     return tuple(figures)

@@ -10,8 +10,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -21,7 +19,7 @@ from swiftpie.errors import InputError
 from swiftpie.evaluation.case import METRICS, Case, Evidence, Metric, Row
 from swiftpie.evaluation.judges import Networks
 from swiftpie.files import load_image, write_file
-from swiftpie.images import mask_to_pil
+from swiftpie.images import mask_to_pil, plane
 
 KINDS = (  # of pictures that a folder may hold; a name that ends in "mask" is one
     *("reference", "reference-mask", "truth", "truth-mask", "model", "model-mask"),
@@ -84,8 +82,7 @@ class Results:
 
     def read_mask(self, case: Case, kind: str) -> Tensor:
         """Return a mask (1, 1, H, W) in [0, 1]; it may be empty."""
-        levels = np.array(self.read(case, kind), dtype=np.float32)
-        return torch.from_numpy(levels)[None, None] / 255
+        return plane(self.read(case, kind))
 
     def read_facts(self, case: Case) -> dict[str, float] | None:
         """Return the milliseconds by stage, or None for a case that is not complete."""
@@ -240,7 +237,7 @@ class Drawer(Protocol[C_contra]):
         """Return the files that a complete case has."""
 
     def draw(self, case: C_contra, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield files by kind: those that are missing, and what else comes with them.
+        """Yield files by kind: those that are missing, and maybe what comes with them.
 
         Pictures are PIL images, masks tensors (1, 1, H, W), facts milliseconds by stage.
         """
@@ -285,10 +282,12 @@ def draw(
     )
     results.start(run, force=force)
     for case in cases:
-        missing = results.missing(case, drawer.kinds(case))
+        kinds = drawer.kinds(case)
+        missing = results.missing(case, kinds)
         if missing:
             for kind, file in drawer.draw(case, missing):
-                results.write(case, kind, file)
+                if kind in missing or kind not in kinds:
+                    results.write(case, kind, file)
         yield case
     results.write_lines("manifest.jsonl", (benchmark.as_json(case) for case in cases))
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -19,29 +20,20 @@ from swiftpie.data.placing import pose_subjects
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import draw_references
 from swiftpie.engine.session import Session
-from swiftpie.evaluation.ablations import Study, Untried, Variant
-from swiftpie.evaluation.benchmarks.scenes import SIZE_PX, StickerCase, check_noise, evidence_of
+from swiftpie.evaluation.ablations import Study, Variant
+from swiftpie.evaluation.benchmarks.scenes import SIZE_PX, StickerCase, check_noise
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
-from swiftpie.evaluation.case import Evidence
 from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.run import File, Maker, Results, maker_of
 from swiftpie.guidance.style import Style, steering_of
-from swiftpie.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
 from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource, Scales
 
 EVERYTHING = "everything"
-BRANCHES, PLACE, MERGE, MASKS, RESCALING, REFERENCES, STEPS, WEIGHTS = (
-    "branches",
-    "place",
-    "merge",
-    "masks",
-    "rescaling, true mask",
-    "references",
-    "steps",
-    "other weights",
-)
+BRANCHES, PLACE, STEPS, WEIGHTS = "branches", "place", "steps", "other weights"
+RESCALING = "rescaling, true mask"
 IDENTITY_SWEEP, DETAIL_SWEEP = "identity scale", "detail scale"
 STYLES, STYLES_ALONE = "style, 4 steps", "style, 4 steps, semantic branch alone"
 HALF_BRANCHES = "branches at half scale, no skip"  # where no single branch does everything
@@ -68,13 +60,10 @@ RAISED = ("subject-retrieval", "subject-psnr")  # what a scale should raise stea
 TURN = 0.15  # radians; about what people's second picture of an upright thing differs by
 VIEW_SEED = 2**41  # far from the seeds of cases and galleries
 
-UNTRIED = (
-    Untried(
-        MERGE,
-        "joint",
-        "Needs its own training: how reference keys meet a layer's own is part of the network, and "
-        "these weights were trained with a second softmax. 'decoupled' is the row 'everything'.",
-    ),
+REMARKS = (
+    "merge, joint: Needs its own training: how reference keys meet a layer's own is part of the "
+    "network, and these weights were trained with a second softmax. 'decoupled' is the row "
+    "'everything'.",
 )
 
 
@@ -149,32 +138,16 @@ class VariedScenes(StickerBenchmark):
         """
         key = (case.name, count)
         if key not in self._views:
-            pairs = [
-                self.reference(case),
-                *(self._other_view(case, number) for number in range(1, count)),
-            ]
+            others = (self._other_view(case, number) for number in range(1, count))
+            pairs = [self.reference(case), *others]
             self._views[key] = [View(to_pil(one)[0], mask_to_pil(mask)[0]) for one, mask in pairs]
         return self._views[key]
 
-    def evidence(
-        self, case: StickerCase, results: Results, networks: Networks
-    ) -> Iterator[tuple[str, Evidence]]:
-        """Yield the model's picture."""
+    def answers(self, case: StickerCase, results: Results) -> tuple[Tensor, list[Tensor]]:
+        """Return truth and mask, which the folders of variants do not hold."""
+        del results
         truth, mask = self.truth_of(case)
-        has_region = results.has(case, "region-mask")
-        yield (
-            "model",
-            evidence_of(
-                case,
-                case.code,
-                to_tensor(results.read(case, "model")),
-                truth,
-                mask,
-                results.read_mask(case, "model-mask"),
-                networks=networks,
-                region=results.read_mask(case, "region-mask") if has_region else None,
-            ),
-        )
+        return truth, [mask]
 
     def _other_view(self, case: StickerCase, number: int) -> tuple[Tensor, Tensor]:
         seed = case.seed + VIEW_SEED * number
@@ -219,8 +192,7 @@ class SettingDrawer:
         if setting.region is Region.TRUE:
             region = self.benchmark.truth_of(case)[1]
         if setting.region is Region.PREDICTED:
-            first = self.session.draw(self.request(case)).subject_masks[0]
-            region = (to_tensor(first)[:, :1] + 1) / 2
+            region = plane(self.session.draw(self.request(case)).subject_masks[0])
         result = self.session.draw(self.request(case, region=region))
         yield "model", result.images[0]
         yield "model-mask", result.subject_masks[0]
@@ -259,14 +231,9 @@ def scene_study(
     root: Path,
     against: Mapping[str, Session],
 ) -> Study[StickerCase]:
-    """Return the study of one set of weights on sticker scenes.
+    """Return the study of one set of weights on sticker scenes, all results below `root`.
 
-    Args:
-        session: The networks under test.
-        benchmark: Deals the cases.
-        num_cases: How many.
-        root: The folder for all results.
-        against: Other networks, by the name of their row.
+    Other networks, by the name of their row, are `against`.
 
     Raises:
         CapabilityError: The preset starts from other noise than the renderer.
@@ -274,12 +241,10 @@ def scene_study(
     check_noise(session.components)
     varied = VariedScenes(benchmark.subjects, seed=benchmark.seed)
     preset = session.components.preset
-    settings = all_settings(
-        Scales.of(preset), step_counts=preset.step_counts, against=list(against)
-    )
+    base, counts = Scales.of(preset), preset.step_counts
     sessions: dict[tuple[str, int | None], Session] = {}
     variants = []
-    for one in settings:
+    for one in all_settings(base, step_counts=counts, against=list(against)):
         key = (one.weights, one.num_steps)
         if key not in sessions:
             components = against.get(one.weights, session).components
@@ -293,12 +258,8 @@ def scene_study(
         root=root,
         truth=lambda case: varied.known(case)["truth"],
         columns=SCENE_COLUMNS,
-        sweeps=tuple(
-            (group, metric)
-            for group in (IDENTITY_SWEEP, DETAIL_SWEEP, BRANCH_SWEEP)
-            for metric in RAISED
-        ),
-        untried=UNTRIED,
+        sweeps=tuple(product((IDENTITY_SWEEP, DETAIL_SWEEP, BRANCH_SWEEP), RAISED)),
+        remarks=REMARKS,
     )
 
 
@@ -312,29 +273,25 @@ def all_settings(
         step_counts: How many steps the weights were trained to take.
         against: Names of other weights to compare with.
     """
-    return [
+    rows = [
         *_branches(base),
-        *(Setting(MASKS, region.value, base, region=region) for region in Region),
+        *(Setting("masks", region.value, base, region=region) for region in Region),
         *_rescaling(base),
-        *(
-            Setting(REFERENCES, str(count), base, num_references=count)
-            for count in (1, MANY_REFERENCES)
-        ),
+        *(Setting("references", str(n), base, num_references=n) for n in (1, MANY_REFERENCES)),
         *(Setting(IDENTITY_SWEEP, f"{x:g}", replace(base, identity_scale=x)) for x in SWEEP),
         *(Setting(DETAIL_SWEEP, f"{x:g}", replace(base, detail_scale=x)) for x in SWEEP),
-        *(
-            Setting(
-                BRANCH_SWEEP,
-                f"{x:g}",
-                replace(base, identity_scale=x, detail_scale=x),
-                has_aligned=False,
-            )
-            for x in SWEEP
-        ),
-        *(_styles(base) if STYLED_STEPS in step_counts else ()),
-        *(Setting(STEPS, str(count), base, num_steps=count) for count in step_counts),
-        *(Setting(WEIGHTS, name, base, weights=name) for name in against),
     ]
+    for x in SWEEP:
+        both = replace(base, identity_scale=x, detail_scale=x)
+        rows.append(Setting(BRANCH_SWEEP, f"{x:g}", both, has_aligned=False))
+    if STYLED_STEPS in step_counts:  # FastFace's styles, with all parts and with what they reshape
+        styled = [Setting(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style]
+        rows += styled
+        rows += [
+            replace(one, group=STYLES_ALONE, has_detail=False, has_aligned=False) for one in styled
+        ]
+    rows += [Setting(STEPS, str(count), base, num_steps=count) for count in step_counts]
+    return [*rows, *(Setting(WEIGHTS, name, base, weights=name) for name in against)]
 
 
 def _branches(base: Scales) -> list[Setting]:
@@ -359,47 +316,30 @@ def _branches(base: Scales) -> list[Setting]:
     ]
 
 
-def _styles(base: Scales) -> list[Setting]:
-    """Return FastFace's styles, with all that carries the subject and with what they reshape."""
-    styled = [Setting(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style]
-    alone = [
-        replace(one, group=STYLES_ALONE, has_detail=False, has_aligned=False) for one in styled
-    ]
-    return styled + alone
-
-
 def _rescaling(base: Scales) -> list[Setting]:
     """Return rows with the true mask, so that what a mask gets wrong does not count."""
-    wide = replace(base, text_background_scale=WIDE_TEXT)
     strong = replace(
         base,
         identity_scale=STRONG_SCALE * base.identity_scale,
         detail_scale=STRONG_SCALE * base.detail_scale,
     )
-    rows = [
-        *(Setting(RESCALING, name, one) for name, one in _off_and_on(base)),
-        Setting(RESCALING, f"text outside {WIDE_TEXT:g}", wide),
-        *(
-            Setting(RESCALING, f"background {x:g}", replace(base, background_scale=x))
-            for x in BACKGROUND_SCALES
-        ),
-        *(
-            Setting(UNCUT, name, one, has_aligned=False, is_cut_out=False)
-            for name, one in _off_and_on(base)
-        ),
-        *(Setting(STRONG, name, one, has_aligned=False) for name, one in _off_and_on(strong)),
+    scales = [
+        *_off_and_on(base),
+        (f"text outside {WIDE_TEXT:g}", replace(base, text_background_scale=WIDE_TEXT)),
+        *((f"background {x:g}", replace(base, background_scale=x)) for x in BACKGROUND_SCALES),
     ]
+    rows = [Setting(RESCALING, name, one) for name, one in scales]
+    uncut = Setting(UNCUT, "", base, has_aligned=False, is_cut_out=False)
+    rows += [replace(uncut, title=name, scales=one) for name, one in _off_and_on(base)]
+    rows += [Setting(STRONG, name, one, has_aligned=False) for name, one in _off_and_on(strong)]
     return [replace(one, region=Region.TRUE) for one in rows]
 
 
-def _off_and_on(base: Scales) -> tuple[tuple[str, Scales], tuple[str, Scales]]:
+def _off_and_on(base: Scales) -> tuple[tuple[str, Scales], ...]:
     """Return the same scales with the branches everywhere, and inside of the mask alone."""
-    return (
-        "off",
-        replace(
-            base, background_scale=base.identity_scale, text_scale=1.0, text_background_scale=1.0
-        ),
-    ), ("on", base)
+    everywhere = base.identity_scale
+    off = replace(base, background_scale=everywhere, text_scale=1.0, text_background_scale=1.0)
+    return ("off", off), ("on", base)
 
 
 def _stepped(components: Components, num_steps: int | None) -> Components:

@@ -105,3 +105,16 @@ def test_the_subject_is_kept_in_the_target_and_lost_in_noise(dealt_edits, answer
     assert len(kept) >= 10
     assert sum(kept) >= 0.8 * len(kept)
     assert sum(lost) <= 0.5 * len(lost)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("identity", None), ("face-ratio", None), ("face-shown", 0)]
+)
+def test_pictures_without_a_face_are_counted_and_not_averaged(name, value, evidence):
+    assert score(name, evidence) == value
+
+
+def test_every_metric_has_a_title_and_a_name_of_its_own():
+    metrics = METRICS.all()
+    assert len(metrics) == len({*metrics}) >= 40
+    assert all(metric.title for metric in metrics.values())

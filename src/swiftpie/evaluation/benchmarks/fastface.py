@@ -165,11 +165,9 @@ class FaceBenchmark(Benchmark[FaceCase]):
 
     def groups(self, rows: Sequence[Row[FaceCase]]) -> dict[str, list[Row[FaceCase]]]:
         """Return prompts without style and with one, where there are both."""
-        parts = {
-            PLAIN: [row for row in rows if not row.case.style],
-            STYLED: [row for row in rows if row.case.style],
-        }
-        return parts if all(parts.values()) else {}
+        plain = [row for row in rows if not row.case.style]
+        styled = [row for row in rows if row.case.style]
+        return {PLAIN: plain, STYLED: styled} if plain and styled else {}
 
     def facts(self, rows: Sequence[Row[FaceCase]]) -> dict[str, object]:
         """Return who judged, and how much failed."""
@@ -219,18 +217,18 @@ class FaceDrawer:
         return ("person", "drawn")
 
     def draw(self, case: FaceCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing."""
+        """Yield the face, and the picture where it is missing."""
         chosen = self.benchmark.people[case.person].chosen
-        if "person" in missing:
-            yield "person", chosen.face.crop
+        yield "person", chosen.face.crop
         if "drawn" in missing:
+            size = None if self.side_px is None else (self.side_px, self.side_px)
             result = self.session.face(
                 chosen,
                 case.prompt,
                 style=self.style,
                 seed=case.seed,
                 scales=self.scales,
-                size_px=None if self.side_px is None else (self.side_px, self.side_px),
+                size_px=size,
             )
             yield "drawn", result.images[0]
 
@@ -255,30 +253,21 @@ def read_faces(
     Raises:
         InputError: There are no photographs or no prompts.
     """
-    return FaceBenchmark(_photos(identities), _prompts(prompts), seed, encoder, judge)
-
-
-def _photos(folder: Path) -> tuple[Path, ...]:
-    files = folder.iterdir() if folder.is_dir() else ()
+    files = identities.iterdir() if identities.is_dir() else ()
     photos = tuple(sorted(path for path in files if path.suffix.lower() in SUFFIXES))
     if not photos:
         raise InputError(
-            f"'{folder}' holds no photographs. One a person is needed, as PNG, JPEG or WebP. Check "
-            "--identities."
+            f"'{identities}' holds no photographs. One a person is needed, as PNG, JPEG or WebP. "
+            "Check --identities."
         )
-    return photos
-
-
-def _prompts(file: Path) -> tuple[str, ...]:
     try:
-        data = file.read_bytes()[:MAX_PROMPT_BYTES]
-        lines = data.decode("utf-8").splitlines()
+        lines = prompts.read_bytes()[:MAX_PROMPT_BYTES].decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"'{file}' cannot be read ({error}). A text file with one prompt a line is needed. "
+            f"'{prompts}' cannot be read ({error}). A text file with one prompt a line is needed. "
             "Check --prompts."
         ) from error
-    prompts = tuple(line.strip().lower() for line in lines if line.strip())
-    if not prompts:
-        raise InputError(f"'{file}' is empty. One prompt a line is needed. Check --prompts.")
-    return prompts
+    asked = tuple(line.strip().lower() for line in lines if line.strip())
+    if not asked:
+        raise InputError(f"'{prompts}' is empty. One prompt a line is needed. Check --prompts.")
+    return FaceBenchmark(photos, asked, seed, encoder, judge)

@@ -16,9 +16,9 @@ from swiftpie.errors import ConfigError, ImageError, InputError
 from swiftpie.evaluation.benchmarks.scenes import PHRASE_OF
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
 from swiftpie.evaluation.report import Interval, Values, as_json, format_interval, interval, share
-from swiftpie.images import FORMAT_OF_SUFFIX, load_image, to_pil, to_tensor
+from swiftpie.images import FORMAT_OF_SUFFIX, load_image, plane, to_pil, to_tensor
 from swiftpie.models.judges import SubjectEmbedder, cut, subject_crops
-from swiftpie.types import GenerationResult, Identity
+from swiftpie.types import Identity
 
 MASK_SUFFIX = ".mask.png"  # NAME.mask.png is the mask of NAME.jpg
 
@@ -159,13 +159,8 @@ def draw_photos(
 ) -> Iterator[Portrait | LeftOut]:
     """Yield each subject when it is drawn, or why it cannot be.
 
-    Args:
-        session: The model under test.
-        embedder: The judge of subjects.
-        subjects: Their photographs.
-        scenes: Names in `SCENES`.
-        seed: Of the first picture; the others count up.
-        noun: What prompts call every subject; by default the name of its folder.
+    The first picture has `seed`, and the others count up. Prompts call every subject by `noun`, or
+    by the name of its folder.
     """
     for number, subject in enumerate(subjects):
         words = with_article(noun or subject.words)
@@ -176,8 +171,8 @@ def draw_photos(
         except ImageError as error:
             yield LeftOut(subject.name, str(error))
             continue
-        results = _draw(session, identity, prompts, seed=seed + number * len(scenes))
-        yield _portrait(subject.name, reference, identity, results, embedder=embedder)
+        first = seed + number * len(scenes)
+        yield _portrait(session, embedder, subject.name, reference, identity, prompts, seed=first)
 
 
 def draw_sprites(
@@ -194,34 +189,30 @@ def draw_sprites(
         known = benchmark.known(cases[0])
         identity = session.encode_identity(known["reference"], masks=known["reference-mask"])
         prompts = [case.prompt for case in cases]
-        results = _draw(session, identity, prompts, seed=cases[0].seed)
-        name = cases[0].subject
-        yield _portrait(name, known["reference"], identity, results, embedder=embedder)
-
-
-def _draw(
-    session: Session, identity: Identity, prompts: Sequence[str], *, seed: int
-) -> list[GenerationResult]:
-    return [
-        session.personalize(identity, prompt, seed=seed + number)
-        for number, prompt in enumerate(prompts)
-    ]
+        name, reference, seed = cases[0].subject, known["reference"], cases[0].seed
+        yield _portrait(session, embedder, name, reference, identity, prompts, seed=seed)
 
 
 @torch.no_grad()
 def _portrait(
+    session: Session,
+    embedder: SubjectEmbedder,
     name: str,
     reference: Image.Image,
     identity: Identity,
-    results: Sequence[GenerationResult],
+    prompts: Sequence[str],
     *,
-    embedder: SubjectEmbedder,
+    seed: int,
 ) -> Portrait:
-    """Look at the cut-out on white, and at each picture around the model's own mask."""
+    """Draw, and look at the cut-out on white and at each picture around the model's own mask."""
+    results = [
+        session.personalize(identity, prompt, seed=seed + number)
+        for number, prompt in enumerate(prompts)
+    ]
     mask = identity.mask[:1].cpu()
     cutout = identity.pixels[:1].cpu() + 1 - mask  # the frame is 0 outside of the subject
     seen = [
-        embedder(cut(to_tensor(one.images[0]), subject_crops(_mask(one.subject_masks[0]))))
+        embedder(cut(to_tensor(one.images[0]), subject_crops(plane(one.subject_masks[0]))))
         for one in results
     ]
     return Portrait(
@@ -232,11 +223,6 @@ def _portrait(
         wanted=embedder(cut(cutout, subject_crops(mask))),
         seen=torch.cat(seen),
     )
-
-
-def _mask(image: Image.Image) -> Tensor:
-    """Return a mask (1, 1, H, W) in [0, 1]; it may be empty."""
-    return (to_tensor(image)[:, :1] + 1) / 2
 
 
 def summarise(

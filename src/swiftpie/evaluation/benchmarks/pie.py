@@ -23,7 +23,6 @@ from swiftpie.images import to_tensor
 
 MAPPING, PICTURES = "mapping_file.json", "annotation_images"
 MAX_MAPPING_MIB = 256  # the published one has a few
-NUM_TYPES = 10
 
 TYPES: Mapping[int, str] = {
     0: "random",
@@ -175,7 +174,18 @@ def read_pie(root: Path, *, limit: int | None = None) -> PieBenchmark:
         InputError: The mapping is missing or broken, or names a picture that is not there.
     """
     path = root / MAPPING
-    data = _read(path)
+    try:
+        if path.stat().st_size > MAX_MAPPING_MIB << 20:
+            raise InputError(
+                f"'{path}' has more than {MAX_MAPPING_MIB} MiB; no mapping of PIE-Bench has. "
+                "Download it again."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"'{path}' cannot be read ({error.strerror}). PIE-Bench's folder with {MAPPING} and "
+            f"{PICTURES}/ is needed. Check the path."
+        ) from error
     try:
         mapping = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -188,8 +198,7 @@ def read_pie(root: Path, *, limit: int | None = None) -> PieBenchmark:
             f"'{path}' holds no entries. An object with one entry a picture is needed. Download "
             "it again."
         )
-    entries = list(mapping.items())[:limit]
-    cases = tuple(_case(root, name, entry) for name, entry in entries)
+    cases = tuple(_case(root, name, entry) for name, entry in list(mapping.items())[:limit])
     return PieBenchmark(root, cases, hashlib.sha256(data).hexdigest())
 
 
@@ -219,68 +228,53 @@ def decode_mask(runs: Sequence[int], *, height: int, width: int) -> Tensor:
     return mask
 
 
-def _read(path: Path) -> bytes:
-    """Return the mapping's bytes.
-
-    Raises:
-        InputError: It is not there, or too large to be one.
-    """
-    try:
-        if path.stat().st_size > MAX_MAPPING_MIB << 20:
-            raise InputError(
-                f"'{path}' has more than {MAX_MAPPING_MIB} MiB; no mapping of PIE-Bench has. "
-                "Download it again."
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"'{path}' cannot be read ({error.strerror}). PIE-Bench's folder with {MAPPING} and "
-            f"{PICTURES}/ is needed. Check the path."
-        ) from error
-
-
 def _case(root: Path, name: str, entry: object) -> PieCase:
-    """Check one entry.
-
-    Raises:
-        InputError: Something in it is missing or wrong.
-    """
     if not _NAME.fullmatch(name):
         raise InputError(
             f"The mapping has an entry called {name[:40]!r}. Letters, digits, - and _ are needed, "
             "since files are named after it. Rename the entry."
         )
     if not isinstance(entry, dict):
-        raise InputError(_wrong(name, "is no object", "one with picture, prompts, mask"))
-    blended = entry.get("blended_word", "")
+        raise _wrong(name, "is no object", "one with picture, prompts, mask")
+    texts: dict[str, str] = {}
+    for key in ("image_path", "original_prompt", "editing_prompt"):
+        text = entry.get(key)
+        if not isinstance(text, str) or not text.strip():
+            raise _wrong(name, f"has no {key}", "text")
+        texts[key] = text
+    source, target = (
+        re.sub(r"[\[\]]", "", texts[key])  # brackets mark what changes
+        for key in ("original_prompt", "editing_prompt")
+    )
+    blended, runs = entry.get("blended_word", ""), entry.get("mask")
+    if not isinstance(runs, list) or not _are_runs(runs):
+        raise _wrong(name, "has a broken mask", "a list of start and length by turns, 0 or more")
     words = blended.split() if isinstance(blended, str) else []
     return PieCase(
         name=name,
         type_id=_type_id(name, entry.get("editing_type_id")),
-        picture=_picture(root, name, _text(name, entry, "image_path")),
-        source_prompt=_prompt(name, entry, "original_prompt"),
-        target_prompt=_prompt(name, entry, "editing_prompt"),
+        picture=_picture(root, name, texts["image_path"]),
+        source_prompt=source,
+        target_prompt=target,
         keyword=words[0] if words else "",
-        runs=_runs(name, entry.get("mask")),
+        runs=tuple(runs),
     )
 
 
-def _picture(root: Path, name: str, relative: str) -> Path:
-    """Return the picture, which has to lie below the folder of pictures.
+def _are_runs(numbers: list[Any]) -> bool:
+    return len(numbers) % 2 == 0 and all(type(one) is int and one >= 0 for one in numbers)
 
-    Raises:
-        InputError: It does not, or it is not there.
-    """
+
+def _picture(root: Path, name: str, relative: str) -> Path:
     base = (root / PICTURES).resolve()
     try:
         path = (base / relative).resolve()
         is_there = path.is_file()
     except (OSError, ValueError) as error:
-        problem = f"has the image_path {relative[:80]!r}"
-        raise InputError(_wrong(name, problem, "a file name")) from error
+        raise _wrong(name, f"has the image_path {relative[:80]!r}", "a file name") from error
     if not path.is_relative_to(base):
         problem = f"leads out of {PICTURES}/ to {relative[:80]!r}"
-        raise InputError(_wrong(name, problem, "a path inside of it"))
+        raise _wrong(name, problem, "a path inside of it")
     if not is_there:
         raise InputError(
             f"Entry {name!r} needs '{path}', which does not exist. Every picture of the mapping is "
@@ -289,52 +283,17 @@ def _picture(root: Path, name: str, relative: str) -> Path:
     return path
 
 
-def _runs(name: str, mask: object) -> tuple[int, ...]:
-    """Return start and length by turns.
-
-    Raises:
-        InputError: They are something else.
-    """
-    numbers = mask if isinstance(mask, list) else [None]
-    if len(numbers) % 2 or not all(type(one) is int and one >= 0 for one in numbers):
-        needed = "a list of start and length by turns, 0 or more"
-        raise InputError(_wrong(name, "has a broken mask", needed))
-    return tuple(numbers)
-
-
 def _type_id(name: str, value: object) -> int:
-    """Return the number of the type.
-
-    Raises:
-        InputError: It is none.
-    """
     try:
         number = int(value) if isinstance(value, str | int) else -1
     except ValueError:
         number = -1
-    if not 0 <= number < NUM_TYPES:
-        raise InputError(_wrong(name, f"has the editing_type_id {str(value)[:20]!r}", "0 to 9"))
+    if number not in TYPES:
+        raise _wrong(name, f"has the editing_type_id {str(value)[:20]!r}", "0 to 9")
     return number
 
 
-def _prompt(name: str, entry: dict[str, Any], key: str) -> str:
-    """Return a prompt without the brackets that mark what changes."""
-    return _text(name, entry, key).replace("[", "").replace("]", "")
-
-
-def _text(name: str, entry: dict[str, Any], key: str) -> str:
-    """Return a text of the entry.
-
-    Raises:
-        InputError: It has none.
-    """
-    value = entry.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(_wrong(name, f"has no {key}", "text"))
-    return value
-
-
-def _wrong(name: str, problem: str, needed: str) -> str:
-    return (
+def _wrong(name: str, problem: str, needed: str) -> InputError:
+    return InputError(
         f"Entry {name!r} of the mapping {problem}. Needed: {needed}. Restore the published mapping."
     )

@@ -3,7 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -135,16 +135,23 @@ class SceneBenchmark(Benchmark[StickerCase]):
         self, case: StickerCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the model's picture, the truth and both bounds, once for each subject."""
-        truth = to_tensor(results.read(case, "truth"))
-        masks = [results.read_mask(case, kind) for kind in SUBJECT_MASKS[: len(case.codes)]]
+        truth, masks = self.answers(case, results)
         for candidate in self.candidates:
             picture = to_tensor(results.read(case, candidate))
             claimed = masks[0] if candidate == "truth" else None
+            region = None
             if candidate == "model":
                 claimed = results.read_mask(case, "model-mask")
+                if results.has(case, "region-mask"):
+                    region = results.read_mask(case, "region-mask")
             for code, mask in zip(case.codes, masks, strict=True):
                 one = evidence_of(case, code, picture, truth, mask, claimed, networks=networks)
-                yield candidate, one
+                yield candidate, replace(one, region=region)
+
+    def answers(self, case: StickerCase, results: Results) -> tuple[Tensor, list[Tensor]]:
+        """Return the truth (1, 3, H, W), and the mask (1, 1, H, W) of each subject in it."""
+        masks = [results.read_mask(case, kind) for kind in SUBJECT_MASKS[: len(case.codes)]]
+        return to_tensor(results.read(case, "truth")), masks
 
     def words(self, case: StickerCase) -> list[str]:
         """Return the prompt."""
@@ -176,12 +183,12 @@ class SceneBenchmark(Benchmark[StickerCase]):
         if advantage is None:
             return [*said, "No case was judged by its lighting."]
         verdict = "beats" if lighting.beats_paste else "does not reliably beat"
-        return [
-            *said,
+        said.append(
             f"In {advantage.num_cases} cases with coloured light the model {verdict} the naive "
             "paste; the paste's error minus the model's, in the mean colour of the subject, is "
-            f"{format_interval(advantage)} levels of 255.",
-        ]
+            f"{format_interval(advantage)} levels of 255."
+        )
+        return said
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +216,7 @@ class SubjectDrawer:
     def draw(self, case: StickerCase, missing: set[str]) -> Iterator[tuple[str, File]]:
         """Yield what is missing."""
         known = self.benchmark.known(case)
-        yield from ((kind, image) for kind, image in known.items() if kind in missing)
+        yield from known.items()
         if not missing & {"model", "model-mask", "text", "paste"}:
             return
         subjects = [
@@ -220,16 +227,14 @@ class SubjectDrawer:
             # A box keeps each of several subjects to its own place; a single one has all.
             source = MaskSource.BOX if len(subjects) > 1 else MaskSource.NONE
             result = self.session.personalize(subjects, case.prompt, seed=case.seed, mask=source)
-            drawn = {"model": result.images[0], "model-mask": result.subject_masks[0]}
-            yield from ((kind, image) for kind, image in drawn.items() if kind in missing)
+            yield "model", result.images[0]
+            yield "model-mask", result.subject_masks[0]
         if missing & {"text", "paste"}:
             plain = self.session.personalize(
                 subjects, case.prompt, seed=case.seed, scales=NO_SUBJECT
             ).images[0]
-            if "text" in missing:
-                yield "text", plain
-            if "paste" in missing:
-                yield "paste", self._paste(case, known, plain)
+            yield "text", plain
+            yield "paste", self._paste(case, known, plain)
 
     @torch.no_grad()
     def _paste(
@@ -267,7 +272,6 @@ def evidence_of(
     claimed: Tensor | None,
     *,
     networks: Networks,
-    region: Tensor | None = None,
 ) -> Evidence:
     """Return what there is to judge of one subject in a candidate.
 
@@ -279,7 +283,6 @@ def evidence_of(
         mask: The subject in it, (1, 1, H, W) in [0, 1].
         claimed: Where the candidate's maker says it is, likewise.
         networks: The judges.
-        region: That was found for rescaling, (1, 1, h, w).
     """
     if case.kind is CaseKind.ATTRIBUTED:
         expected = Expected(where=mask, attribute=case.attribute)
@@ -290,7 +293,6 @@ def evidence_of(
         truth=truth,
         mask=mask,
         claimed=claimed,
-        region=region,
         prompt=case.prompt,
         expected=Expected(where=mask, subject=code, others=others, scene=case.scene),
         networks=networks,

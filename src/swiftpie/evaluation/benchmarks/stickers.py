@@ -1,6 +1,6 @@
 """Sticker scenes: one held-out subject a picture, in every scene."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
@@ -16,6 +16,7 @@ from swiftpie.data.renderer import Rendering, render
 from swiftpie.data.scene import Scene
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE, StickerWorld, draw_references
+from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.evaluation.benchmarks.scenes import (
     INDEX_OF,
@@ -146,6 +147,16 @@ class StickerBenchmark(SceneBenchmark):
             ]
             for row, code in enumerate(codes)
         ]
+
+    def draw_rows(
+        self, session: Session, rows: Sequence[Sequence[StickerCase]]
+    ) -> Iterator[list[Image.Image]]:
+        """Yield each row of a grid when it is drawn: the reference, then a picture a case."""
+        for cases in rows:
+            known = self.known(cases[0])
+            identity = session.encode_identity(known["reference"], masks=known["reference-mask"])
+            drawn = [session.personalize(identity, case.prompt, seed=case.seed) for case in cases]
+            yield [known["reference"], *(result.images[0] for result in drawn)]
 
     def _case(self, number: int, subject: int, scene: int) -> StickerCase:
         code, name = self.subjects.codes[subject], self.subjects.names[subject]

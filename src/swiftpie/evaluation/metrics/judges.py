@@ -1,10 +1,11 @@
-"""What the judges of rendered scenes see: subjects, scenes, attributes, and whether edits came."""
+"""What judges see: subjects, scenes and attributes of rendered pictures, edits, and faces."""
 
 from torch import Tensor
 
 from swiftpie.data.scenes import SCENES
 from swiftpie.evaluation.case import Expected, Kept, Metric, of
 from swiftpie.evaluation.judges import Panel
+from swiftpie.faces.choose import face_ratio, likeness
 
 
 def retrieval(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
@@ -58,27 +59,35 @@ def identity_kept(panel: Panel, picture: Tensor, source: Tensor, kept: Kept) -> 
 SEEN = ("networks.panel", "picture", "expected")
 
 METRICS = {
-    "subject-retrieval": Metric(title="subject found", unit="%", score=of(retrieval, *SEEN)),
+    "subject-retrieval": Metric("subject found", of(retrieval, *SEEN), "%"),
     "leakage": Metric(
-        title="other subject found instead",
-        unit="%",
-        higher_is_better=False,
-        score=of(leakage, *SEEN),
+        "other subject found instead", of(leakage, *SEEN), "%", higher_is_better=False
     ),
-    "scene-accuracy": Metric(title="scene right", unit="%", score=of(scene, *SEEN)),
+    "scene-accuracy": Metric("scene right", of(scene, *SEEN), "%"),
     "attribute-accuracy": Metric(
-        title="attribute right",
-        unit="%",
-        score=of(attribute, *SEEN),
+        "attribute right",
+        of(attribute, *SEEN),
+        "%",
         leaves_out=("paste",),  # it lays the reference where the truth has it, as it is
     ),
-    "edit-success": Metric(title="edit succeeded", unit="%", score=of(success, *SEEN)),
-    "scene-attribute-success": Metric(
-        title="of scene or attribute", unit="%", score=of(success_in_words, *SEEN)
-    ),
+    "edit-success": Metric("edit succeeded", of(success, *SEEN), "%"),
+    "scene-attribute-success": Metric("of scene or attribute", of(success_in_words, *SEEN), "%"),
     "identity-kept": Metric(
-        title="subject kept",
-        unit="%",
-        score=of(identity_kept, "networks.panel", "picture", "source", "kept"),
+        "subject kept", of(identity_kept, "networks.panel", "picture", "source", "kept"), "%"
+    ),
+    "identity": Metric(
+        "identity: likeness to the person",
+        of(likeness, "person", "face"),
+        "cosine",
+        needs="face_judge",
+    ),
+    "face-shown": Metric(
+        "pictures with a face", lambda evidence: float(evidence.face is not None), "%"
+    ),
+    "face-ratio": Metric(
+        "face ratio: its share of the picture",
+        of(lambda face, image: face_ratio(face, image.size), "face", "image"),
+        "%",
+        higher_is_better=None,
     ),
 }

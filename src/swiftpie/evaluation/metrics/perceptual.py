@@ -68,58 +68,47 @@ SHOWN = ("networks.clip", "image", "prompt")
 
 METRICS = {
     "outside-lpips": Metric(
-        title="LPIPS outside",
-        unit="1e-3",
+        "LPIPS outside",
+        of(outside_lpips, "networks.lpips", "picture", "source", "outside"),
+        "1e-3",
         higher_is_better=False,
-        score=of(outside_lpips, "networks.lpips", "picture", "source", "outside"),
         needs="lpips",
     ),
     "unedited-lpips": Metric(
-        title="LPIPS, unedited part",
-        unit="1e-3",
+        "LPIPS, unedited part",
+        of(unedited_lpips, "networks.lpips", "source", "picture", "mask"),
+        "1e-3",
         higher_is_better=False,
-        score=of(unedited_lpips, "networks.lpips", "source", "picture", "mask"),
         needs="lpips",
     ),
     "structure-distance": Metric(
-        title="structure distance",
-        unit="1e-3",
+        "structure distance",
+        of(structure_distance, "networks.dino", "source", "image"),
+        "1e-3",
         higher_is_better=False,
-        score=of(structure_distance, "networks.dino", "source", "image"),
         needs="dino",
     ),
-    "clip-whole": Metric(
-        title="CLIP similarity, whole", score=of(clip_score, *SHOWN), needs="clip"
-    ),
+    "clip-whole": Metric("CLIP similarity, whole", of(clip_score, *SHOWN), needs="clip"),
     "clip-edited": Metric(
-        title="CLIP similarity, edited part",
-        score=of(clip_score_of_edit, *SHOWN, "mask"),
-        needs="clip",
+        "CLIP similarity, edited part", of(clip_score_of_edit, *SHOWN, "mask"), needs="clip"
     ),
-    "clip-large": Metric(
-        title="prompt: CLIP ViT-L/14",
-        unit="cosine",
-        score=of(cosine, *SHOWN),
-        needs="clip",
-    ),
+    "clip-large": Metric("prompt: CLIP ViT-L/14", of(cosine, *SHOWN), "cosine", needs="clip"),
     "clip-small": Metric(
-        title="prompt: CLIP ViT-B/32",
-        unit="cosine",
-        score=of(cosine, "networks.clip_small", "image", "prompt"),
+        "prompt: CLIP ViT-B/32",
+        of(cosine, "networks.clip_small", "image", "prompt"),
+        "cosine",
         needs="clip_small",
     ),
     "style": Metric(
-        title="style: CLIP ViT-L/14 of the face",
-        unit="cosine",
-        score=of(style_of_face, "networks.clip", "image", "style", "face"),
+        "style: CLIP ViT-L/14 of the face",
+        of(style_of_face, "networks.clip", "image", "style", "face"),
+        "cosine",
         needs="clip",
     ),
     "aesthetic": Metric(
-        title="image quality: LAION aesthetic score",
-        score=of(aesthetic, "networks.aesthetic", "networks.clip", "image"),
+        "image quality: LAION aesthetic score",
+        of(aesthetic, "networks.aesthetic", "networks.clip", "image"),
         needs="aesthetic",
     ),
-    "image-reward": Metric(
-        title="image quality: ImageReward", score=lambda _: None, needs="image_reward"
-    ),
+    "image-reward": Metric("image quality: ImageReward", lambda _: None, needs="image_reward"),
 }

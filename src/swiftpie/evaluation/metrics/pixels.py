@@ -184,68 +184,45 @@ SUBJECT, OUTSIDE = ("picture", "truth", "mask"), ("picture", "source", "outside"
 UNEDITED = ("source", "picture", "mask")
 
 METRICS = {
-    "psnr": Metric(title="PSNR", unit="dB", score=of(psnr, "picture", "truth")),
-    "subject-psnr": Metric(
-        title="PSNR of the subject", unit="dB", score=of(_subject_psnr, *SUBJECT)
-    ),
+    "psnr": Metric("PSNR", of(psnr, "picture", "truth"), "dB"),
+    "subject-psnr": Metric("PSNR of the subject", of(_subject_psnr, *SUBJECT), "dB"),
     "lighting-error": Metric(
-        title="lighting error",
-        unit="levels",
+        "lighting error",
+        of(_lighting_error, *SUBJECT, "expected"),
+        "levels",
         higher_is_better=False,
-        score=of(_lighting_error, *SUBJECT, "expected"),
         leaves_out=("text",),  # it shows another subject, if any
     ),
-    "sharpness": Metric(
-        title="sharpness", score=of(_sharpness, "picture", "truth"), is_relative=True
-    ),
-    "sharpness-subject": Metric(
-        title="sharpness of the subject", score=of(_sharpness_subject, *SUBJECT)
-    ),
+    "sharpness": Metric("sharpness", of(_sharpness, "picture", "truth"), is_relative=True),
+    "sharpness-subject": Metric("sharpness of the subject", of(_sharpness_subject, *SUBJECT)),
     "sharpness-background": Metric(
-        title="sharpness of the background", score=of(_sharpness_background, *SUBJECT)
+        "sharpness of the background", of(_sharpness_background, *SUBJECT)
     ),
-    "mask-iou": Metric(title="mask IoU", score=of(_mask_iou, "claimed", "mask")),
-    "region-iou": Metric(title="IoU of the found region", score=of(_mask_iou, "region", "mask")),
-    "inside-psnr": Metric(
-        title="PSNR inside", unit="dB", score=of(psnr, "picture", "truth", "inside")
-    ),
-    "outside-psnr": Metric(title="PSNR outside", unit="dB", score=of(psnr, *OUTSIDE)),
+    "mask-iou": Metric("mask IoU", of(_mask_iou, "claimed", "mask")),
+    "region-iou": Metric("IoU of the found region", of(_mask_iou, "region", "mask")),
+    "inside-psnr": Metric("PSNR inside", of(psnr, "picture", "truth", "inside"), "dB"),
+    "outside-psnr": Metric("PSNR outside", of(psnr, *OUTSIDE), "dB"),
     "outside-mse": Metric(
-        title="MSE outside", unit="1e-4", higher_is_better=False, score=of(_outside_mse, *OUTSIDE)
+        "MSE outside", of(_outside_mse, *OUTSIDE), "1e-4", higher_is_better=False
     ),
-    "outside-ssim": Metric(title="SSIM outside", score=of(_outside_ssim, *OUTSIDE)),
+    "outside-ssim": Metric("SSIM outside", of(_outside_ssim, *OUTSIDE)),
     "outside-psnr-drawn": Metric(
-        title="PSNR outside, before the composite",
-        unit="dB",
-        score=of(psnr, "uncomposed", "source", "outside"),
+        "PSNR outside, before the composite", of(psnr, "uncomposed", "source", "outside"), "dB"
     ),
     "reconstruction-psnr": Metric(
-        title="PSNR of the reconstruction", unit="dB", score=of(psnr, "reconstruction", "source")
+        "PSNR of the reconstruction", of(psnr, "reconstruction", "source"), "dB"
     ),
     "noise-psnr": Metric(
-        title="PSNR from noise and prompt alone", unit="dB", score=of(psnr, "from_noise", "source")
+        "PSNR from noise and prompt alone", of(psnr, "from_noise", "source"), "dB"
     ),
     "stray-pixels": Metric(
-        title="stray pixels",
-        higher_is_better=False,
-        score=of(_stray_pixels, "picture", "source", "claimed"),
+        "stray pixels", of(_stray_pixels, "picture", "source", "claimed"), higher_is_better=False
     ),
-    "unedited-psnr": Metric(
-        title="PSNR, unedited part", unit="dB", score=of(frame_psnr, *UNEDITED)
-    ),
+    "unedited-psnr": Metric("PSNR, unedited part", of(frame_psnr, *UNEDITED), "dB"),
     "unedited-mse": Metric(
-        title="MSE, unedited part",
-        unit="1e-4",
-        higher_is_better=False,
-        score=of(frame_mse, *UNEDITED),
+        "MSE, unedited part", of(frame_mse, *UNEDITED), "1e-4", higher_is_better=False
     ),
-    "unedited-ssim": Metric(
-        title="SSIM, unedited part", unit="1e-2", score=of(frame_ssim, *UNEDITED)
-    ),
-    "time": Metric(
-        title="time",
-        unit="ms",
-        higher_is_better=False,
-        score=of(float, "time_ms"),  # on whatever machine the editor ran
-    ),
+    "unedited-ssim": Metric("SSIM, unedited part", of(frame_ssim, *UNEDITED), "1e-2"),
+    # On whatever machine the editor ran.
+    "time": Metric("time", of(float, "time_ms"), "ms", higher_is_better=False),
 }
