@@ -16,14 +16,7 @@ from swiftpie.schedules import (
     predict_clean,
     scaled_linear_step,
 )
-from tests.parity.schedules import (
-    KEPT,
-    SHAPE,
-    STEP_COUNTS,
-    largest_difference,
-    round_trip,
-    rows,
-)
+from tests.parity.schedules import KEPT, SHAPE, STEP_COUNTS, largest_difference, round_trip, rows
 
 EPSILON = PredictionType.EPSILON
 FOUR = (999, 749, 499, 249)

@@ -231,7 +231,6 @@ def _parse(text: _Text, wanted: object) -> object:
 
 
 def _spell(wanted: object) -> str:
-    """Name a type the way a user would write a value for it."""
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin in (Union, types.UnionType):
         return " or ".join(_spell(member) for member in arguments)

@@ -244,7 +244,6 @@ def blur(field: Array, *, radius: int) -> Array:
 
 
 def _histogram(flat: Labels, weights: Array) -> NDArray[np.float64]:
-    """Return a normalised, blurred colour histogram, flattened."""
     counts = np.bincount(flat.ravel(), weights=weights.ravel(), minlength=NUM_COLOUR_BINS**3)
     cube = counts.reshape((NUM_COLOUR_BINS,) * 3)
     for axis in range(3):
@@ -267,7 +266,6 @@ def _edge_weights(lab: Array, *, axis: int) -> Array:
 
 
 def _group_means(values: Array, labels: Labels, count: int) -> Array:
-    """Return the mean of `values` (h, w, C) over each label, (count, C)."""
     flat = labels.ravel()
     sums = [
         np.bincount(flat, weights=v.ravel(), minlength=count) for v in np.moveaxis(values, -1, 0)

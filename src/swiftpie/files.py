@@ -248,7 +248,6 @@ def _too_large(name: str, found: str) -> str:
 
 
 def _to_upright(image: Image.Image) -> Image.Image:
-    """Turn the picture as its EXIF orientation asks; broken EXIF data is ignored."""
     try:
         return ImageOps.exif_transpose(image)
     except DECODER_ERRORS:
@@ -276,7 +275,6 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _to_plain(image: Image.Image) -> Image.Image:
-    """Return 8-bit RGB or RGBA without the file's metadata."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         image = Image.fromarray(_to_8_bit(np.asarray(image), image.mode))
     plain = image.convert("RGBA" if image.has_transparency_data else "RGB")

@@ -119,11 +119,7 @@ def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tu
 
 
 def save_image(
-    image: Image.Image,
-    path: str | Path,
-    *,
-    metadata: Mapping[str, str] | None,
-    force: bool = False,
+    image: Image.Image, path: str | Path, *, metadata: Mapping[str, str] | None, force: bool = False
 ) -> None:
     """Write a picture, a generated one with its origin; equal arguments give equal bytes.
 

@@ -275,7 +275,6 @@ def _largest_around(values: Tensor, radius_px: int, *, dim: int) -> Tensor:
 
 
 def _means(maps: Tensor) -> Tensor:
-    """Return the mean of each map (B, 1, h, w), as (B, 1, 1, 1)."""
     return maps.flatten(1).mean(dim=1)[:, None, None, None]
 
 

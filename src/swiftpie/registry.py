@@ -58,7 +58,6 @@ class Registry(Generic[T]):
         return tuple(sorted({*self._entry_points().names} - {*self._modules()}))
 
     def _modules(self) -> dict[str, str]:
-        """Map each name to the dotted name of the module that defines it."""
         modules: dict[str, str] = {}
         for name, module in self._files().items():
             family = self._family(module)
@@ -68,7 +67,6 @@ class Registry(Generic[T]):
         return modules
 
     def _files(self) -> dict[str, str]:
-        """Map the name of each file to the dotted name of its module."""
         spec = importlib.util.find_spec(self.package)
         assert spec is not None
         assert spec.submodule_search_locations is not None, f"{self.package} is not a folder"

@@ -225,7 +225,5 @@ def _trajectory(following: Step, eta: float) -> Transition:
     lowest = scaled_linear_step(math.floor((1 - eta) * following.timestep))
     ratio = following.alpha / lowest.alpha
     return Transition(
-        clean=following.alpha,
-        noise=ratio * lowest.sigma,
-        fresh=math.sqrt(1 - ratio**2),
+        clean=following.alpha, noise=ratio * lowest.sigma, fresh=math.sqrt(1 - ratio**2)
     )

@@ -7,12 +7,7 @@ import pytest
 import torch
 
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.scheduling import (
-    MAX_FILE_BYTES,
-    schedule_of,
-    with_steps,
-    with_stored_steps,
-)
+from swiftpie.backbones.scheduling import MAX_FILE_BYTES, schedule_of, with_steps, with_stored_steps
 from swiftpie.errors import ConfigError, WeightsError
 
 
@@ -24,11 +19,9 @@ def test_a_perfect_network_ends_at_the_clean_latents(name):
     latents = schedule.initial_latents(first)
     for index, step in enumerate(schedule.steps):
         noise = (latents - step.alpha * clean) / step.sigma
-        prediction = {
-            "epsilon": noise,
-            "sample": clean,
-            "flow": clean - noise,
-        }[schedule.prediction_type.value]
+        prediction = {"epsilon": noise, "sample": clean, "flow": clean - noise}[
+            schedule.prediction_type.value
+        ]
         latents = schedule.advance(
             latents, prediction, index, noise=fresh if schedule.needs_noise else None
         )

@@ -170,10 +170,7 @@ def test_a_mask_after_a_colon_decides_what_is_cut_out(call, tmp_path, photo):
     mask.save(tmp_path / "mask.png")
     odd = tmp_path / "a:b.jpg"  # a colon of its own
     odd.write_bytes(photo.read_bytes())
-    for name, subject in {
-        "masked": f"{odd}:{tmp_path / 'mask.png'}",
-        "found": odd,
-    }.items():
+    for name, subject in {"masked": f"{odd}:{tmp_path / 'mask.png'}", "found": odd}.items():
         result = call("cutout", subject, "-o", tmp_path / f"{name}.png")
         assert result.exit_code == 0, result.output
     assert not np.array_equal(pixels(tmp_path / "masked.png"), pixels(tmp_path / "found.png"))

@@ -28,8 +28,7 @@ SLOW = {"compile", "openvino", "openvino-int8"}  # they compile or export for a 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 
 drawing = pytest.mark.parametrize(
-    "name",
-    [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in LEAST_DB],
+    "name", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in LEAST_DB]
 )
 
 

@@ -259,11 +259,7 @@ PAIRS = {
     "side by side": {},
     "boxes": {"first": {"box": LEFT}, "second": {"box": RIGHT}},
     "one box": {"second": {"box": RIGHT, "scale": 0.6}},
-    "boxes as masks": {
-        "first": {"box": LEFT},
-        "second": {"box": RIGHT},
-        "mask": MaskSource.BOX,
-    },
+    "boxes as masks": {"first": {"box": LEFT}, "second": {"box": RIGHT}, "mask": MaskSource.BOX},
     "inline masks": {"first": {"box": LEFT}, "second": {"box": RIGHT}, "mask": MaskSource.INLINE},
 }
 GUIDANCE = {
@@ -304,11 +300,7 @@ AROUND = {"background_scale": 0.6, "text_background_scale": 0.5, "text_scale": 1
 RANDOM_SUBJECTS = {
     "one subject": {},
     "detail alone": {"scales": {"identity_scale": 0.0, "detail_scale": 1.0}},
-    "box as mask": {
-        "box": BOX,
-        "mask": MaskSource.BOX,
-        "scales": AROUND,
-    },
+    "box as mask": {"box": BOX, "mask": MaskSource.BOX, "scales": AROUND},
     "two subjects, inline masks, two steps": {
         "count": 2,
         "steps": 2,
@@ -318,10 +310,7 @@ RANDOM_SUBJECTS = {
 }
 RANDOM_EDITS = {
     "source prompt": {"source_prompt": "a dog on the grass"},
-    "smooth rule": {
-        "source_prompt": "a dog on the grass",
-        "settings": {"rule": MaskRule.SMOOTH},
-    },
+    "smooth rule": {"source_prompt": "a dog on the grass", "settings": {"rule": MaskRule.SMOOTH}},
     "keyword, seed 5": {"keyword": "dog", "settings": {"seed": 5}},
     "reference in a box": {"who": 1, "mask": BOX},
 }

@@ -84,10 +84,7 @@ def euler_ancestral(num_steps, prediction_type):
     kind = diffusers.EulerAncestralDiscreteScheduler
     theirs = euler_scheduler(kind, num_steps, prediction_type)
     return largest_difference(
-        theirs,
-        prediction_type,
-        noise_scale=NoiseScale.SIGMA,
-        renoise=Renoise.EULER_ANCESTRAL,
+        theirs, prediction_type, noise_scale=NoiseScale.SIGMA, renoise=Renoise.EULER_ANCESTRAL
     )
 
 

@@ -1,12 +1,7 @@
 """Requests spelled as calls, for tests without a session."""
 
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.request import (
-    EditRequest,
-    PersonalizeRequest,
-    as_subjects,
-    source_of,
-)
+from swiftpie.pipelines.request import EditRequest, PersonalizeRequest, as_subjects, source_of
 
 
 def personalize(components, subjects, prompt, *, mask="none", box=None, seeds=(0,), **asked):

@@ -33,10 +33,7 @@ STEERED = [
 def drawing(session, subjects, *, steps=4, **settings):
     """Latents, result, and the rows of each network call of a drawing."""
     schedule = build_schedule(trailing(steps), PredictionType.SAMPLE)
-    spy, recorder = (
-        Spy(session.components.denoiser),
-        Recorder(session.components.autoencoder),
-    )
+    spy, recorder = (Spy(session.components.denoiser), Recorder(session.components.autoencoder))
     components = replace(session.components, schedule=schedule, denoiser=spy, autoencoder=recorder)
     result = personalize(components, subjects, PROMPT, **settings)
     return recorder.last.latents, result, [len(latents) for latents, *_ in spy.calls]

@@ -248,12 +248,7 @@ def test_the_score_term_has_the_gradient_of_its_formula(weight):
         return torch.sin(noisy) * timesteps.view(-1, 1, 1, 1) / 1000
 
     score_regulariser(
-        teach,
-        latents,
-        noise,
-        levels=levels,
-        prediction_type=PredictionType.EPSILON,
-        weight=weight,
+        teach, latents, noise, levels=levels, prediction_type=PredictionType.EPSILON, weight=weight
     ).backward()
     seen = teach(levels.alpha * latents + levels.sigma * start, levels.timesteps)
     expected = weight * (start - seen) / start.numel()
@@ -271,10 +266,6 @@ def test_a_teacher_that_sees_the_very_noise_does_not_pull():
     }
     for kind, answer in kinds.items():
         pull = score_regulariser(
-            lambda *_, answer=answer: answer,
-            latents,
-            noise,
-            levels=levels,
-            prediction_type=kind,
+            lambda *_, answer=answer: answer, latents, noise, levels=levels, prediction_type=kind
         )
         assert pull < 1e-20

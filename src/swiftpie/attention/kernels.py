@@ -108,10 +108,7 @@ def attend_jointly(
     columns = torch.cat([offset, torch.ones_like(offset[:, :1])], dim=1).transpose(1, 2)
     belongs = torch.eye(subjects, dtype=offset.dtype, device=offset.device)
     rows = torch.cat(
-        [
-            belongs[None, :, None].expand(batch, subjects, count, subjects),
-            key_bias.unsqueeze(-1),
-        ],
+        [belongs[None, :, None].expand(batch, subjects, count, subjects), key_bias.unsqueeze(-1)],
         dim=-1,
     ).flatten(1, 2)
     rows = torch.cat([rows.new_zeros(batch, key.shape[2], subjects + 1), rows], dim=1)

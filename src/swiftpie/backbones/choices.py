@@ -44,8 +44,7 @@ class Choices(TypedDict, total=False):
         Option("Identity adapter: SwiftPie's own or an IP-Adapter.", "FILE", kind=Path),
     ]
     image_encoder: Annotated[
-        str | Path | None,
-        Option("The CLIP image encoder that --adapter reads.", "DIR", kind=Path),
+        str | Path | None, Option("The CLIP image encoder that --adapter reads.", "DIR", kind=Path)
     ]
     face_version: Annotated[
         "FaceVersion | None",
@@ -58,8 +57,7 @@ class Choices(TypedDict, total=False):
         Option("Strength of the LoRA inside of a FaceID adapter; by default 1.", least=0, most=2),
     ]
     inversion: Annotated[
-        str | Path | None,
-        Option("SwiftEdit's inversion network, for edits.", "DIR", kind=Path),
+        str | Path | None, Option("SwiftEdit's inversion network, for edits.", "DIR", kind=Path)
     ]
     reference: str | Path | None  # folder of a U-Net that reads references; None: the denoiser
     plan: "Plan | None"  # which layers get which branch; None: what the adapter was made for

@@ -51,10 +51,7 @@ def schedule_of(preset: Preset) -> Schedule:
 
 
 def with_steps(
-    preset: Preset,
-    steps: int | None,
-    *,
-    spaced: Callable[[int], tuple[float, ...]] = trailing,
+    preset: Preset, steps: int | None, *, spaced: Callable[[int], tuple[float, ...]] = trailing
 ) -> Preset:
     """Return `preset` with so many denoising steps; None leaves it its own.
 

@@ -85,12 +85,7 @@ class _Hub:
     allow_pickle: bool
 
     def networks(
-        self,
-        repository: str,
-        folders: Sequence[str],
-        *,
-        option: str,
-        small: Sequence[str] = SMALL,
+        self, repository: str, folders: Sequence[str], *, option: str, small: Sequence[str] = SMALL
     ) -> Path:
         """Return a folder with the weights of `folders` and files like `small`.
 

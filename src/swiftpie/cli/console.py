@@ -163,7 +163,6 @@ def _plain_line(text: str, *, style: str) -> None:
 
 
 def _numbered(path: Path, count: int) -> list[Path]:
-    """Return `path`, or with several pictures `path` with -1, -2 ... before the suffix."""
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]

@@ -113,7 +113,6 @@ def demo(
 
 
 def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":
-    """Encode every subject once and draw every scene, after one call that does not count."""
     identities = {name: session.encode_identity(image) for name, image in references.items()}
     session.personalize(identities[SCENES[0].source], SCENES[0].prompt)  # warms up
     return [

@@ -41,10 +41,7 @@ Keyword = Annotated[
     str, typer.Option(metavar="WORDS", help="What in the picture shall change, as in 'cat'.")
 ]
 MaskFile = Annotated[str | None, typer.Option(metavar="FILE", help=given.MASK_HELP)]
-BoxText = Annotated[
-    str | None,
-    typer.Option(metavar="L,T,R,B", help=given.BOX_HELP),
-]
+BoxText = Annotated[str | None, typer.Option(metavar="L,T,R,B", help=given.BOX_HELP)]
 SaveRegion = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the picture may have changed.")
 ]
@@ -112,12 +109,7 @@ def edit(
     from swiftpie.noise import seeds_from
 
     settings = edit_settings(
-        loading["preset"],
-        mode,
-        rule,
-        seed=seeds_from(seed, 1)[0],
-        scales=scales,
-        subjects=subject,
+        loading["preset"], mode, rule, seed=seeds_from(seed, 1)[0], scales=scales, subjects=subject
     )
     picture, place = given.read_picture(image), _place(mask, box)
     target = _plan(output, save_region, strip)

@@ -79,8 +79,7 @@ def stickers(
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate pairs",
-        "swiftpie evaluate pairs --cases 40 --out out/quick-pairs --json",
+        "swiftpie evaluate pairs", "swiftpie evaluate pairs --cases 40 --out out/quick-pairs --json"
     )
 )
 @with_fields

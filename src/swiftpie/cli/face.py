@@ -171,7 +171,6 @@ def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
 def _scores(
     judge: "FaceEncoder | None", chosen: "ChosenFace", images: "Sequence[Image.Image]"
 ) -> list[float | None]:
-    """Return how alike each picture and the photograph are to the judge, -1 to 1, if they are."""
     from swiftpie.faces.choose import likenesses, see_again
 
     if judge is None:

@@ -11,17 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.cli import (
-    about,
-    data,
-    demo,
-    edit,
-    evaluate,
-    face,
-    identity,
-    personalize,
-    train,
-)
+from swiftpie.cli import about, data, demo, edit, evaluate, face, identity, personalize, train
 from swiftpie.cli.console import complain, logs_on_stderr
 from swiftpie.errors import ConfigError, ImageError, InputError, SwiftPieError
 

@@ -83,7 +83,6 @@ def option_of(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer read
 
 
 def _parameter(fields: Fields, name: str, *, has_default: bool) -> inspect.Parameter:
-    """Return a parameter as Typer reads it; without a default of its own it may be left out."""
     option, kind = _described(fields.source, name)
     default: object = False if kind is bool else None
     if name in fields.required:
@@ -100,7 +99,6 @@ def _parameter(fields: Fields, name: str, *, has_default: bool) -> inspect.Param
 
 
 def _described(source: type, name: str) -> tuple[Option, Any]:
-    """Return what a field says of itself, and the type that users give."""
     annotation = source.__annotations__[name]
     (option,) = annotation.__metadata__
     assert isinstance(option, Option)
@@ -112,8 +110,7 @@ class OutputOptions:
     """Where the pictures of a call go."""
 
     out: Annotated[
-        str,
-        Option("Picture to write (.png, .jpg, .webp); - is stdout.", "FILE", ("-o", "--out")),
+        str, Option("Picture to write (.png, .jpg, .webp); - is stdout.", "FILE", ("-o", "--out"))
     ]
     as_json: Annotated[
         bool, Option("Write the result as JSON to standard output.", flags=("--json",))
@@ -125,8 +122,7 @@ Output = Annotated[OutputOptions, Fields(OutputOptions, ("out", "as_json", "forc
 AsJson = Annotated[bool, option_of(OutputOptions, "as_json")]
 Force = Annotated[bool, option_of(OutputOptions, "force")]
 PictureOut = Annotated[
-    Path,
-    typer.Option("-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp)."),
+    Path, typer.Option("-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp).")
 ]
 
 CommercialOnly = Annotated[

@@ -27,17 +27,11 @@ Also = Annotated[
     ),
 ]
 MaskName = Annotated[
-    str,
-    typer.Option(metavar="none|inline|two-pass|box|FILE", help=given.MASK_HELP),
+    str, typer.Option(metavar="none|inline|two-pass|box|FILE", help=given.MASK_HELP)
 ]
 BoxTexts = Annotated[
     list[str] | None,
-    typer.Option(
-        "--box",
-        metavar="L,T,R,B",
-        help=given.BOX_HELP,
-        show_default=False,
-    ),
+    typer.Option("--box", metavar="L,T,R,B", help=given.BOX_HELP, show_default=False),
 ]
 SizeText = Annotated[
     str | None,

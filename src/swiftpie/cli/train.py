@@ -114,7 +114,6 @@ def parse_duration(text: str) -> float:
 
 
 def _recipes() -> dict[str, "Callable[[], TrainConfig]"]:
-    """Return every public function of the recipe modules by its name with dashes."""
     from swiftpie.training import recipes
 
     modules = [
@@ -147,7 +146,6 @@ def _configure(
 
 
 def _announce(folder: Path, *, resumes: bool) -> None:
-    """Move an old run aside unless this one `resumes` it, and say what comes."""
     from swiftpie.training.state import find_state
 
     if not resumes and folder.exists():
@@ -160,7 +158,6 @@ def _announce(folder: Path, *, resumes: bool) -> None:
 
 
 def _show(events: "Iterable[Event]", steps: int) -> None:
-    """Show a bar on a terminal, and a line for each event anywhere."""
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -213,6 +213,5 @@ def _download(package: Package, folder: Path) -> Path:
 
 
 def _plain_words(text: str) -> str:
-    """Return `text` in lower case with letters, digits, apostrophes and single spaces only."""
     kept = re.sub(r"[^a-z0-9' -]", "", text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
     return " ".join(kept.replace("-", " ").split())

@@ -130,7 +130,6 @@ def _sorted(folder: Path) -> list[Path]:
 
 
 def _read_captions(path: Path, captions: dict[Path, str], skipped: dict[str, str]) -> None:
-    """Add the captions of one file; a line that says nothing is noted."""
     if not path.is_file():
         return
     with path.open("rb") as file:
@@ -167,7 +166,6 @@ def list_shards(path: Path) -> Listing:
 
 
 def _samples(tar: Path, skipped: dict[str, str]) -> dict[str, dict[str, TarMember]]:
-    """Return the files of each photo by their suffix; a broken end of the tar is noted."""
     samples: dict[str, dict[str, TarMember]] = {}
     try:
         with tarfile.open(tar, "r:") as archive:
@@ -189,7 +187,6 @@ def _samples(tar: Path, skipped: dict[str, str]) -> dict[str, dict[str, TarMembe
 
 
 def _entry_of_sample(name: str, key: str, sample: dict[str, TarMember]) -> Entry | str:
-    """Return the photo, or why there is none."""
     pictures = sorted(SUFFIXES & sample.keys())
     if not pictures:
         return f"it has no picture ({', '.join(sorted(SUFFIXES))})"

@@ -308,7 +308,6 @@ class PhotoViews(Dataset[PhotoBatch]):
     def _try(
         self, subjects: Mapping[str, list[int]], generator: torch.Generator
     ) -> tuple[int, Photo] | None:
-        """Draw a photo, each subject as often as every other, until one can be used."""
         names = list(subjects)
         for _ in range(MAX_TRIES):
             first, second = torch.randint(2**31, (2,), generator=generator).tolist()
@@ -369,13 +368,11 @@ def _pack(pixels: Tensor, mask: Tensor) -> Tensor:
 
 
 def _unpack(packed: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a packed picture (4, S, S) as pixels (1, 3, S, S) and mask (1, 1, S, S)."""
     values = packed[None].float()
     return values[:, :3] / 127.5 - 1, values[:, 3:] / 255
 
 
 def _start(places: Tensor, side: int, length: int) -> int:
-    """Return where a window of `side` starts whose middle is that of `places`."""
     middle = (int(places.min()) + int(places.max()) + 1) // 2
     return max(0, min(middle - side // 2, length - side))
 

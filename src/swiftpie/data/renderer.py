@@ -111,14 +111,12 @@ def draw_frames(frames: Tensor, layout: Layout, *, size_px: int) -> Tensor:
 def _stand(
     sprite: Tensor, picture: Tensor, subject: Placed, fields: Fields, scenes: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Return the pictures with a lit `sprite` and its shadow, and its alpha (B, 1, R, R)."""
     lit = light(sprite, fields, scenes, layout=subject.layout)
     shadow = contact_shadow(fields, scenes, layout=subject.layout, base=_lowest(subject))
     return paste(picture * (1 - shadow), lit), lit[:, 3:]
 
 
 def _lowest(subject: Placed) -> Tensor:
-    """Return the height of each subject's lowest point in the picture, (B, 1, 1, 1)."""
     below = lowest_point(subject.frames, subject.layout)
     return (subject.layout.centre[:, 1] + below).view(-1, 1, 1, 1)
 

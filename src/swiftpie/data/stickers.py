@@ -152,7 +152,6 @@ class StickerWorld:
 
 
 def _beside(attributes: Attributes) -> Attributes:
-    """Return the attributes of one of two subjects: on a side, of normal size, without a hat."""
     is_left = attributes.side == "left" or attributes.size == "tiny"
     return Attributes(
         side="left" if is_left else "right", is_black_and_white=attributes.is_black_and_white
@@ -162,7 +161,6 @@ def _beside(attributes: Attributes) -> Attributes:
 def _companion(
     noise: Tensor, frames: Tensor, scenes: list[int], attributes: tuple[Attributes, ...]
 ) -> Placed:
-    """Return second subjects across from those with `attributes`, placed by `noise`."""
     across = tuple(
         replace(one, side="right" if one.side == "left" else "left") for one in attributes
     )

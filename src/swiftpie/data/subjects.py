@@ -106,7 +106,6 @@ def _read(read: Callable[[str], bytes], path: Path) -> Subjects:
 
 
 def _decode(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return a premultiplied tile (4, 96, 96)."""
     with Image.open(BytesIO(data)) as image:
         tile = image.convert("RGBA").convert("RGBa")
     tile = tile.resize((TILE_PX, TILE_PX), Image.Resampling.BICUBIC)

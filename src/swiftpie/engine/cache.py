@@ -289,7 +289,6 @@ class CachedInversion:
     def _answers(
         self, kind: str, latents: Tensor, text: TextCondition, ask: Callable[..., Any]
     ) -> list[Any]:
-        """Return what `ask` answers to each row alone, or what is remembered of it."""
         prompts = map(TextCondition, *(part.split(1) for part in text))
         rows: list[Call] = list(zip(latents.split(1), prompts, strict=True))
         keys = [content_key(kind, self.fingerprint, one, *prompt) for one, prompt in rows]

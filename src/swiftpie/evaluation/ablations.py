@@ -288,7 +288,6 @@ def _strip(images: Sequence[Image.Image], title: str, group: str = "") -> Strip:
 
 
 def _means(rows: Sequence[Scores]) -> dict[str, Interval]:
-    """Return the mean of every metric over the rows that have it."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: interval([row[name] for row in rows if name in row]) for name in names}
 

@@ -404,7 +404,6 @@ def _readable(folder: Path, what: str) -> Iterator[None]:
 
 
 def _middle_square(image: Image.Image, *, side_px: int) -> Tensor:
-    """Return the middle square (1, 3, S, S) as CLIP's own preparation cuts it."""
     scale = side_px / min(image.size)
     size = (max(side_px, int(image.width * scale)), max(side_px, int(image.height * scale)))
     left, top = (size[0] - side_px) // 2, (size[1] - side_px) // 2
@@ -424,7 +423,6 @@ def _for_dino(image: Image.Image) -> Tensor:
 
 
 def _planes(image: Image.Image) -> Tensor:
-    """Return levels (1, 3, H, W), 0 to 255."""
     return torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)[None]
 
 
@@ -436,5 +434,4 @@ def _normalise(
 
 
 def _unit(features: Tensor) -> Tensor:
-    """Return features whose vector at each place has length 1."""
     return features / (features.square().sum(dim=1, keepdim=True).sqrt() + LPIPS_TINY)

@@ -154,7 +154,6 @@ def labelled_sheet(
 def _wrapped(
     text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> list[str]:
-    """Return `text` in at most two lines that fit into a cell; what is left over is cut."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

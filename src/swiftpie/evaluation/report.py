@@ -198,7 +198,6 @@ def _ends(means: Values) -> tuple[float, float]:
 
 
 def _summaries(benchmark: Benchmark[C], rows: Sequence[Row[C]]) -> dict[str, MetricSummary]:
-    """Return what each metric says; a candidate that it never judged is absent."""
     summaries = {}
     for name, metric in metrics_of(benchmark).items():
         scores = [row.scores[name] for row in rows if name in row.scores]

@@ -295,7 +295,6 @@ def all_settings(
 
 
 def _branches(base: Scales) -> list[Setting]:
-    """Return every choice of the three ways in which a subject reaches the picture."""
     plain = replace(base, identity_scale=0.0)  # without the semantic branch
     half = replace(base, identity_scale=base.identity_scale / 2, detail_scale=base.detail_scale / 2)
     half_semantic, half_detail = replace(half, detail_scale=0.0), replace(half, identity_scale=0.0)
@@ -336,13 +335,11 @@ def _rescaling(base: Scales) -> list[Setting]:
 
 
 def _off_and_on(base: Scales) -> tuple[tuple[str, Scales], ...]:
-    """Return the same scales with the branches everywhere, and inside of the mask alone."""
     everywhere = base.identity_scale
     off = replace(base, background_scale=everywhere, text_scale=1.0, text_background_scale=1.0)
     return ("off", off), ("on", base)
 
 
 def _stepped(components: Components, num_steps: int | None) -> Components:
-    """Return the same networks with so many steps; None: as many as they were loaded with."""
     preset = with_steps(components.preset, num_steps)
     return replace(components, preset=preset, schedule=schedule_of(preset))

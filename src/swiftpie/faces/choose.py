@@ -152,7 +152,6 @@ def likenesses(
 
 
 def _look(encoder: FaceEncoder, upright: Image.Image, *, turn: int) -> tuple[FoundFaces, float]:
-    """Return the faces of a picture turned to the left, and the score of the surest."""
     image = upright.rotate(turn, expand=True) if turn else upright
     faces = tuple(encoder.find(image))
     return FoundFaces(image, turn, faces), max((face.score for face in faces), default=0.0)

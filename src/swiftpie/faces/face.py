@@ -119,8 +119,7 @@ class FaceSettings:
         ),
     ] = "opencv"
     face_models: Annotated[
-        Path | None,
-        Option("Folder with the face encoder's files; nothing is fetched.", "DIR"),
+        Path | None, Option("Folder with the face encoder's files; nothing is fetched.", "DIR")
     ] = None
     judge: Annotated[
         str | None,
@@ -130,8 +129,7 @@ class FaceSettings:
         ),
     ] = None
     judge_models: Annotated[
-        Path | None,
-        Option("Folder with the judge's files; by default --face-models.", "DIR"),
+        Path | None, Option("Folder with the judge's files; by default --face-models.", "DIR")
     ] = None
 
 

@@ -58,9 +58,7 @@ class Steering(TypedDict, total=False):
 
 
 METHODS: Registry[Callable[[int], Guidance]] = Registry(
-    package="swiftpie.guidance.methods",
-    attribute="METHOD",
-    entry_point_group="swiftpie.guidance",
+    package="swiftpie.guidance.methods", attribute="METHOD", entry_point_group="swiftpie.guidance"
 )
 """One method a file, named as the file; each maps a number of steps to its default guidance."""
 

@@ -24,14 +24,6 @@ def steering_of(style: Style, num_steps: int) -> "Steering":
     from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
     from swiftpie.guidance.methods.dcg import for_steps
 
-    shapings = {
-        Style.AM1: AM1,
-        Style.AM2: AM2,
-        Style.DCG_AM1: AM1,
-        Style.DCG_AM2: STABLE_AM2,
-    }
+    shapings = {Style.AM1: AM1, Style.AM2: AM2, Style.DCG_AM1: AM1, Style.DCG_AM2: STABLE_AM2}
     has_dcg = style in {Style.DCG, Style.DCG_AM1, Style.DCG_AM2}
-    return {
-        "guidance": for_steps(num_steps) if has_dcg else None,
-        "shaping": shapings.get(style),
-    }
+    return {"guidance": for_steps(num_steps) if has_dcg else None, "shaping": shapings.get(style)}

@@ -167,7 +167,6 @@ class LatentAutoencoder(nn.Module):
         return decoded.float()
 
     def _scale(self) -> tuple[float, float]:
-        """Return what latents are multiplied by, after what is taken from them."""
         config = self.network.config
         return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0)
 

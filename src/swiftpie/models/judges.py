@@ -157,7 +157,6 @@ class _Block(nn.Module):
 
 
 def _trunk(widths: tuple[int, ...]) -> nn.Sequential:
-    """Return a network from 64 px pictures to 4 x 4 cells of the last width."""
     first, second, third, last = widths
     return nn.Sequential(
         nn.PixelUnshuffle(2),

@@ -11,13 +11,7 @@ from swiftpie.pipelines import edit, personalize
 from swiftpie.pipelines.denoise import Clock, OnStage, OnStep, Prepared, decode, denoise
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.face import as_personalize
-from swiftpie.pipelines.request import (
-    EditRequest,
-    FaceRequest,
-    Output,
-    PersonalizeRequest,
-    Request,
-)
+from swiftpie.pipelines.request import EditRequest, FaceRequest, Output, PersonalizeRequest, Request
 from swiftpie.types import GenerationResult
 
 

@@ -140,13 +140,8 @@ def _encode(components: Components, pixels: Tensor, settings: EditSettings) -> T
 
 
 def _condition(
-    components: Components,
-    request: EditRequest,
-    canvas: Canvas,
-    pixels: Tensor,
-    inverted: Inverted,
+    components: Components, request: EditRequest, canvas: Canvas, pixels: Tensor, inverted: Inverted
 ) -> SubjectCondition:
-    """Return what the denoiser reads, a row a prompt that is drawn."""
     identity, mode = request.identity, request.settings.mode
     prompts, region = (request.source_prompt, request.prompt), inverted.region
     scales = request.settings.scales or Scales.for_edit(
@@ -264,7 +259,6 @@ def kept_subject(
 
 
 def _frame_of(components: Components, pixels: Tensor, mask: Tensor) -> Identity:
-    """Return the part of the picture in `mask`, both (1, ?, H, W), as an identity."""
     side = components.preset.image_size_px
     frame, cut = fit_square(pixels.cpu(), mask.cpu(), size_px=side, fill=SUBJECT_FILL)
     frame, cut = frame.to(pixels), cut.to(pixels)
@@ -286,7 +280,6 @@ def _moved(
 
 
 def _box_layout(mask: Tensor) -> Layout:
-    """Return the layout that fills the bounding box of `mask` (1, 1, H, W)."""
     layout = from_box(bounding_box(mask))
     return Layout(*(value.to(mask) for value in layout))
 

@@ -168,7 +168,6 @@ def _seen_by(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
 
 
 def _grown(region: Tensor, canvas: Canvas, reach_px: int) -> Tensor:
-    """Return a region of the canvas, widened, as one of the given picture (1, 1, H, W)."""
     hard = (canvas.leave_mask(region.cpu()) > 0.5).float()
     if not hard.any():
         logger.warning(

@@ -14,12 +14,7 @@ from swiftpie.masks import box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.tiny import subject_extent
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.condition import (
-    find_words,
-    read_null_text,
-    read_prompts,
-    subject_condition,
-)
+from swiftpie.pipelines.condition import find_words, read_null_text, read_prompts, subject_condition
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource, Scales

@@ -264,7 +264,6 @@ class Run:
         return figures
 
     def _updates(self, step: int, micro: int) -> Iterator[Update]:
-        """Yield what one batch asks for; its number `draw` is unique in the whole run."""
         stage, processes = self.stage, self.processes
         draw = (step * self.config.accumulate + micro) * processes.count + processes.rank
         if isinstance(stage, AlternatingStage):

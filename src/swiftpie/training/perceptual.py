@@ -218,7 +218,6 @@ def compare_in_judge(device: torch.device) -> Compare:
 
 
 def _outputs_of(layers: Iterable[nn.Module], *, prepare: Callable[[Tensor], Tensor]) -> Extract:
-    """Return what every one of `layers` makes of pictures, one behind the other."""
 
     def extract(pixels: Tensor) -> list[Tensor]:
         hidden, features = prepare(pixels), []

@@ -199,7 +199,6 @@ def _write_parts(
 
 
 def _pack(tensors: Mapping[str, Tensor], *, limit: int) -> list[dict[str, Tensor]]:
-    """Fill parts one after the other with flat tensors, cut where a part is full."""
     parts: list[dict[str, Tensor]] = [{}]
     room = limit - HEADER_BYTES
     for name, value in tensors.items():

@@ -67,14 +67,7 @@ class JointAttention(SemanticAttention):
     """One softmax over picture and text; identities are added to what the picture reads."""
 
     def __call__(
-        self,
-        attn,
-        hidden_states,
-        encoder_hidden_states,
-        attention_mask=None,
-        *,
-        condition,
-        notes,
+        self, attn, hidden_states, encoder_hidden_states, attention_mask=None, *, condition, notes
     ):
         assert attention_mask is None
         own = [attn.to_q, attn.to_k, attn.to_v]

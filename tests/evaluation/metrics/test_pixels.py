@@ -173,18 +173,14 @@ def test_what_an_editor_does_not_tell_is_not_judged(edit_evidence):
 
 def test_what_was_drawn_is_judged_apart_from_what_was_put_back(edit_evidence):
     drawn = dataclasses.replace(
-        edit_evidence,
-        uncomposed=edit_evidence.source + 0.2 * (1 - edit_evidence.mask),
+        edit_evidence, uncomposed=edit_evidence.source + 0.2 * (1 - edit_evidence.mask)
     )
     assert score("outside-psnr-drawn", drawn) == pytest.approx(20, abs=1e-3)
     assert score("outside-psnr", drawn) == score("outside-psnr", edit_evidence)
 
 
 def test_what_comes_from_noise_alone_is_judged_apart(edit_evidence):
-    poor = dataclasses.replace(
-        edit_evidence,
-        from_noise=edit_evidence.source + 0.2,
-    )
+    poor = dataclasses.replace(edit_evidence, from_noise=edit_evidence.source + 0.2)
     assert score("noise-psnr", poor) == pytest.approx(20, abs=1e-3)
     assert score("reconstruction-psnr", poor) > 40
 

@@ -126,11 +126,7 @@ def test_both_pipelines_share_their_networks(pipe, sprite):
 
 def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
     drawn = Session(components).edit(
-        photo,
-        PROMPT,
-        mask=mask,
-        guidance=ClassifierFree((2.0,)),
-        negative_prompt="a cat",
+        photo, PROMPT, mask=mask, guidance=ClassifierFree((2.0,)), negative_prompt="a cat"
     )
     called = pipe(PROMPT, photo, mask, guidance_scale=2.0, negative_prompt="a cat")
     assert called.images[0].tobytes() == drawn.image.tobytes()

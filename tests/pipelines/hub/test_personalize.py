@@ -141,14 +141,7 @@ def test_a_callback_sees_the_step_and_can_change_the_latents(pipe, identity, exp
     watched = pipe(PROMPT, subjects=identity, seeds=[3], callback_on_step_end=watch)
     assert seen == [(True, 0, 999, (1, 32, 16, 16))]
     assert bytes_of(watched.images) == expected[:1]
-    erased = pipe(
-        PROMPT,
-        subjects=identity,
-        seeds=[
-            3,
-        ],
-        callback_on_step_end=erase,
-    )
+    erased = pipe(PROMPT, subjects=identity, seeds=[3], callback_on_step_end=erase)
     assert bytes_of(erased.images) != expected[:1]
     latents = pipe(
         PROMPT, subjects=identity, seeds=[3], callback_on_step_end=erase, output_type="latent"
@@ -221,11 +214,7 @@ def test_an_interrupt_while_text_is_read_stops_before_the_denoiser(pipe, identit
 def test_guidance_is_that_of_a_session(pipe, session, identity, expected, options, guidance):
     negative = options.get("negative_prompt", "")
     drawn = session.personalize(
-        identity,
-        PROMPT,
-        seed=3,
-        guidance=guidance or options["guidance"],
-        negative_prompt=negative,
+        identity, PROMPT, seed=3, guidance=guidance or options["guidance"], negative_prompt=negative
     )
     called = pipe(PROMPT, subjects=identity, seeds=[3], **options)
     assert bytes_of(called.images) == bytes_of(drawn.images) != expected[:1]

@@ -28,11 +28,7 @@ def test_one_seed_gives_and_withholds_the_same_of_student_and_teacher(models):
     drops = Drops(everything=0.0, semantic=0.5, detail=0.5, aligned=0.5)
     first, second, other = (
         encode(student.stage, networks, batch, drops=drops, seed=seed).subject
-        for networks, seed in (
-            (student.networks, 5),
-            (teacher.networks, 5),
-            (student.networks, 6),
-        )
+        for networks, seed in ((student.networks, 5), (teacher.networks, 5), (student.networks, 6))
     )
     assert torch.equal(first.aligned, second.aligned)
     assert torch.equal(first.attention.identity_scale, second.attention.identity_scale)

@@ -155,12 +155,7 @@ def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 
 
 
 def fuse_lora_file(
-    unet: UNet2DConditionModel,
-    path: Path,
-    *,
-    family: str,
-    loader: str,
-    allow_pickle: bool = False,
+    unet: UNet2DConditionModel, path: Path, *, family: str, loader: str, allow_pickle: bool = False
 ) -> None:
     """Add the LoRA in `path` to the weights of `unet`, in place, and leave nothing else behind.
 

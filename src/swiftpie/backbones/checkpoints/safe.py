@@ -236,7 +236,6 @@ def _check_zip(path: Path) -> None:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether `tensor` is dense and not larger than what it stores."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -73,9 +73,7 @@ class StableDiffusion(Family):
         preset = with_steps(preset, choices.get("steps"))
         _check_choices(preset, choices)
         reader = NetworkReader(
-            device=device,
-            dtype=dtype_of(choices),
-            allow_pickle=choices.get("allow_pickle", False),
+            device=device, dtype=dtype_of(choices), allow_pickle=choices.get("allow_pickle", False)
         )
         sources = locate(
             preset,

@@ -21,7 +21,6 @@ _for_xl = partial(
 
 
 def _lightning(num_steps: int) -> Preset:
-    """Return the one for so many steps, which has its own denoiser."""
     preset = partial(
         _for_xl,
         name=f"sdxl-lightning-{num_steps}",

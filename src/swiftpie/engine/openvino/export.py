@@ -173,7 +173,6 @@ def _mapped(change: Callable[[Any], Any], nested: Nested, kind: type) -> Nested:
 
 
 def _leaves(nested: Nested, kind: type) -> Iterator[Any]:
-    """Yield all that is of `kind` in `nested`, in the order of `_mapped`."""
     if isinstance(nested, kind):
         yield nested
     elif isinstance(nested, dict):

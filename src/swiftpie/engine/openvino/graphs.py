@@ -127,7 +127,6 @@ class GraphCache:
         )
 
     def _kept(self, key: str, make: Callable[[], Untyped]) -> Untyped:
-        """Return the graph of `key` from disk, after writing there what `make` returns."""
         graph = self._store.read(key, self._core)
         if graph is not None:
             return graph
@@ -231,7 +230,6 @@ class GraphStore:
             logger.warning("'%s' cannot keep an exported network (%s).", self.folder, error)
 
     def _shrink(self, *, keep: str) -> None:
-        """Remove graphs that were not used for longest until the rest fits."""
         graphs = [
             path.parent
             for path in self.folder.glob(f"*/{GRAPH}")

@@ -256,7 +256,6 @@ def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
 
 
 def _read_noted(denoiser: Any, encoded: Tensor, text: TextCondition) -> tuple[Tensor, ...]:  # noqa: ANN401 - see `predict`
-    """Return what `denoiser` notes of references for each of its detail layers, in their order."""
     notes: Notes = denoiser.read_reference(encoded, text)
     return tuple(notes[name] for name in denoiser.installation.detail_layers)
 

@@ -23,6 +23,5 @@ def _reordered(network: Any) -> Any:  # noqa: ANN401 - PyTorch does not declare 
 
 
 TRANSFORM = Transform(
-    summary="Convolutions with channels last in memory; quicker on many processors.",
-    apply=apply,
+    summary="Convolutions with channels last in memory; quicker on many processors.", apply=apply
 )

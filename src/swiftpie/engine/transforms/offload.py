@@ -116,7 +116,6 @@ class OffloadedText:
 
 
 def _offloaded(network: nn.Module, slot: DeviceSlot) -> nn.Module:
-    """Return `network` in main memory, to come whenever it or a part of it is called."""
     network = network.to(OFFLOAD_DEVICE)
     for name, part in network.named_modules():
         if name.count(".") < ENTRANCE_DEPTH:

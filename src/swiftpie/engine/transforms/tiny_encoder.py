@@ -23,6 +23,5 @@ def apply(components: Components) -> Components:
 
 
 TRANSFORM = Transform(
-    summary="Pictures encoded by TAESD, for edits: much quicker, and less exact.",
-    apply=apply,
+    summary="Pictures encoded by TAESD, for edits: much quicker, and less exact.", apply=apply
 )

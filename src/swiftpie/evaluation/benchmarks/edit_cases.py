@@ -163,7 +163,6 @@ def keyword_for(kind: EditKind, *, name: str, scene: Scene, before: str) -> str:
 
 
 def _alike(scene: Scene) -> list[Scene]:
-    """Return the other scenes whose light and ground leave a subject nearly as it is."""
     return [
         other
         for other in SCENES

@@ -29,12 +29,7 @@ from swiftpie.evaluation.benchmarks.edit_cases import (
     scenes_for,
 )
 from swiftpie.evaluation.benchmarks.scenes import INDEX_OF, SIZE_PX, StickerCase
-from swiftpie.evaluation.benchmarks.stickers import (
-    ASKED,
-    StickerBenchmark,
-    describe,
-    describe_both,
-)
+from swiftpie.evaluation.benchmarks.stickers import ASKED, StickerBenchmark, describe, describe_both
 from swiftpie.evaluation.case import Evidence, Expected, Kept, Row
 from swiftpie.evaluation.editors import EditTask, TaskBenchmark, with_edit
 from swiftpie.evaluation.judges import Networks
@@ -280,7 +275,6 @@ class EditBenchmark(TaskBenchmark[EditCase]):
         return self.subjects.names[self.subjects.index(code)]
 
     def _as_sticker(self, case: EditCase) -> StickerCase:
-        """Return the new subject of a case as the sticker benchmark knows cases."""
         return StickerCase(
             name=case.name,
             code=case.other_code,
@@ -312,7 +306,6 @@ class EditBenchmark(TaskBenchmark[EditCase]):
         )
 
     def _draw_both(self, case: EditCase, layout: Layout) -> Rendering:
-        """Draw the first subject where it is, and the second behind it on the other side."""
         frames = self.stickers.frames([case.other_code])
         noise = draw_noise([case.seed + OTHER_SEED], NOISE_SHAPE)
         across = ASKED["right" if case.before == "left" else "left"]
@@ -351,7 +344,6 @@ def _compare(kind: EditKind, before: Rendering, after: Rendering) -> Answer:
 
 
 def _levels(pixels: Tensor) -> Tensor:
-    """Return pixels as they are in a file, 0 to 255."""
     return ((pixels + 1) * 127.5).round()
 
 

@@ -138,7 +138,6 @@ class FaceBenchmark(Benchmark[FaceCase]):
 
     @cached_property
     def _references(self) -> dict[str, Face | None]:
-        """The people as the judge sees them."""
         return {
             name: None if self.judge is None else see_again(self.judge, person.chosen)
             for name, person in self.people.items()

@@ -89,7 +89,6 @@ class PairBenchmark(SceneBenchmark):
         )
 
     def _partner(self, number: int, first: StickerCase) -> str:
-        """Return the right subject: each comes as often as on the left, beside ever new ones."""
         lap, count = number // len(self.codes), len(self.codes)
         order = Random(self.seed).sample(range(count), count)
         place = order.index(self.codes.index(first.code))

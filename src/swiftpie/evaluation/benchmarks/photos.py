@@ -204,7 +204,6 @@ def _portrait(
     *,
     seed: int,
 ) -> Portrait:
-    """Draw, and look at the cut-out on white and at each picture around the model's own mask."""
     results = [
         session.personalize(identity, prompt, seed=seed + number)
         for number, prompt in enumerate(prompts)
@@ -277,7 +276,6 @@ def describe(found: Likeness) -> list[str]:
 
 
 def _similarities(portraits: Sequence[Portrait]) -> tuple[Values, Values]:
-    """Return each subject's mean similarity to its own reference and to those of the others."""
     wanted = torch.cat([one.wanted for one in portraits])
     to_all = np.array([(one.seen @ wanted.T).mean(0).double().tolist() for one in portraits])
     same = to_all.diagonal()

@@ -240,7 +240,6 @@ class SubjectDrawer:
     def _paste(
         self, case: StickerCase, known: Mapping[str, Image.Image], plain: Image.Image
     ) -> Image.Image:
-        """Lay every reference on the text-only picture, where it is in the truth."""
         pasted = to_tensor(plain)
         for kind, layout in zip(REFERENCES, self.benchmark.layouts(case), strict=False):
             reference = known[kind]

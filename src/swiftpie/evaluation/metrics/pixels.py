@@ -119,7 +119,6 @@ def _subject_psnr(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:
 def _lighting_error(
     pixels: Tensor, truth: Tensor, mask: Tensor, expected: Expected
 ) -> float | None:
-    """Return the mean absolute error of red, green and blue, in levels of 255."""
     region = inner(mask)
     if expected.scene not in lit_scenes() or not bool(region.any()):
         return None
@@ -164,12 +163,10 @@ def _outside_ssim(pixels: Tensor, source: Tensor, outside: Tensor) -> float:
 
 
 def _unedited(first: Tensor, second: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two pictures (1, 3, H, W) in [0, 1], black where `mask` is 1."""
     return (first + 1) / 2 * (1 - mask), (second + 1) / 2 * (1 - mask)
 
 
 def _blur(pixels: Tensor) -> Tensor:
-    """Return the Gaussian mean around each pixel of (B, C, H, W)."""
     places = torch.arange(-SSIM_RADIUS_PX, SSIM_RADIUS_PX + 1).to(pixels)
     line = torch.exp(-(places / SSIM_SIGMA).square() / 2)
     line = line / line.sum()

@@ -40,9 +40,7 @@ SFACE = ModelFile(
     source="github.com/opencv/opencv_zoo, models/face_recognition_sface",
 )
 ARCFACE = ModelFile(
-    "face_recognition_arcface.onnx",
-    licence="the licence of the file you bring",
-    is_commercial=None,
+    "face_recognition_arcface.onnx", licence="the licence of the file you bring", is_commercial=None
 )
 MIDDLE = 127.5  # of 0..255: ArcFace's networks see -1 to 1; SFace scales by itself
 QUIET = 3  # onnxruntime's log level for errors alone

@@ -6,10 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from accelerate.hooks import (  # type: ignore[import-untyped]  # accelerate is not annotated
-    CpuOffload,
-    add_hook_to_module,
-)
+from accelerate.hooks import CpuOffload, add_hook_to_module  # type: ignore[import-untyped]  # accelerate is not annotated
 from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,

@@ -30,13 +30,7 @@ from swiftpie.pipelines.hub.base import (
 )
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.personalize import num_draws
-from swiftpie.pipelines.request import (
-    Output,
-    PersonalizeRequest,
-    Subject,
-    as_subjects,
-    source_of,
-)
+from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject, as_subjects, source_of
 from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.types import Identity, Prompts, TextCondition
 

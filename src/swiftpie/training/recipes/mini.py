@@ -45,16 +45,14 @@ def mini_repainting() -> TrainConfig:
 def mini_teacher() -> TrainConfig:
     """Multi-step diffusion teacher of sticker scenes, from the packaged weights on."""
     return TrainConfig(
-        loop=LoopConfig(steps=3000, learning_rate=1e-3),
-        stage=TeacherConfig(scenes=SCENES),
+        loop=LoopConfig(steps=3000, learning_rate=1e-3), stage=TeacherConfig(scenes=SCENES)
     )
 
 
 def mini_reflow() -> TrainConfig:
     """One-step student of the teacher's own pairs of noise and picture, needs mini-teacher."""
     return TrainConfig(
-        loop=LoopConfig(steps=2000, learning_rate=1e-3),
-        stage=ReflowConfig(scenes=SCENES),
+        loop=LoopConfig(steps=2000, learning_rate=1e-3), stage=ReflowConfig(scenes=SCENES)
     )
 
 

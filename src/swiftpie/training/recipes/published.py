@@ -23,8 +23,7 @@ def adapter_warmup() -> TrainConfig:
     return TrainConfig(
         loop=_loop(steps=20_000),
         stage=AdapterConfig(
-            source=Source.SYNTHETIC,
-            loss=LossWeights(latents=1.0, identity=0.0, adversarial=0.0),
+            source=Source.SYNTHETIC, loss=LossWeights(latents=1.0, identity=0.0, adversarial=0.0)
         ),
     )
 

@@ -19,12 +19,7 @@ from swiftpie.training.context import Context
 from swiftpie.training.critics import discriminator_terms, features_of, use_low_rank
 from swiftpie.training.loop import Stage, Update
 from swiftpie.training.losses import linear_decay, loss_of_gradient, map_loss
-from swiftpie.training.perceptual import (
-    Compare,
-    PromptJudge,
-    perceptual_distance,
-    read_judge,
-)
+from swiftpie.training.perceptual import Compare, PromptJudge, perceptual_distance, read_judge
 from swiftpie.training.stages.adapter_examples import Examples, ExampleSource, open_examples
 from swiftpie.training.stages.adapter_networks import (
     AdapterBase,
@@ -132,7 +127,6 @@ class AdapterStage:
         *,
         draw: int,
     ) -> Iterator[Update]:
-        """Yield the adapter's `terms`, and the two sides of the adversarial one."""
         weights = self.settings.loss
         if not weights.adversarial:
             yield Update("adapter", terms)
@@ -176,7 +170,6 @@ class AdapterStage:
         )
 
     def _terms(self, outcome: StudentPass, examples: Examples, step: int) -> dict[str, Tensor]:
-        """Return the weighted terms of the adapter that need neither rival nor teacher."""
         settings, weights = self.settings, self.settings.loss
         terms: dict[str, Tensor] = {}
         if weights.latents:
@@ -216,7 +209,6 @@ class AdapterStage:
     def _discriminator_features(
         self, latents: Tensor, text: TextCondition, draw: int
     ) -> list[Tensor]:
-        """Return what the discriminator sees of clean latents: features of noised ones."""
         generator = torch.Generator().manual_seed(draw % 2**63)
         timestep = int(torch.randint(LATEST_JUDGED + 1, (), generator=generator))
         noise = torch.randn(latents.shape, generator=generator).to(latents)

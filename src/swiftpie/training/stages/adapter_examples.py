@@ -129,7 +129,6 @@ class SyntheticExamples:
         )
 
     def _draw(self, noise: Tensor, prompts: list[str], names: list[str]) -> tuple[Tensor, Tensor]:
-        """Return the base's latents and where attention to `names` sees the subjects."""
         base = self.base
         schedule = base.components.schedule
         text = base.components.text.encode(prompts)
@@ -151,7 +150,6 @@ class SyntheticExamples:
     def _reference(
         self, pixels: Tensor, mask: Tensor, row: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return the changed reference frame of one drawn picture."""
         picture, region = pixels[row : row + 1], mask[row : row + 1]
         try:
             frame, framed = fit_square(picture, region, size_px=self.size_px, fill=SUBJECT_FILL)

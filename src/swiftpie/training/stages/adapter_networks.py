@@ -244,7 +244,6 @@ def _copied_notes(one: object) -> object:
 def _start(
     loaded: UNetDenoiser, settings: AdapterSettings, *, family: str
 ) -> tuple[UNetDenoiser, Projector | None]:
-    """Install the branches on a loaded U-Net, with the weights of an adapter if there is one."""
     adapter = None if settings.adapter is None else open_adapter(settings.adapter)
     width = loaded.unet.config.cross_attention_dim if adapter is None else adapter.plan.token_width
     semantic, detail = frozenset(settings.semantic), frozenset(settings.detail)

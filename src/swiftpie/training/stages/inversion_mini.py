@@ -206,12 +206,10 @@ class MiniInversionStage:
         return encode(stage, networks, batch, drops=drops, seed=seed)
 
     def _generate(self, start: Tensor, encoded: Encoded) -> Tensor:
-        """Return the latents (B, C, h, w) that the generator draws."""
         denoiser = self.generator.networks.denoiser
         return predict(denoiser, start, LAST_TIMESTEP, encoded).sample
 
     def _reconstruction(self, now: InvertedBatch, encoded: Encoded) -> dict[str, Tensor]:
-        """Return the terms that compare pictures with what their inverted noise gives."""
         config, autoencoder = self.config, self.generator.stage.autoencoder
         terms: dict[str, Tensor] = {}
         with fast_precision(now.latents.device):
@@ -290,7 +288,6 @@ def start_of(latents: Tensor, noise: Tensor) -> Tensor:
 
 
 def _edits_term(now: InvertedBatch, difference: Difference) -> Tensor:
-    """Return how badly disagreement is told, between two prompts and within each noise."""
     mask, stays = now.changes.mask, now.changes.same_subject.to(difference.same_subject)
     doubt = torch.cat([now.source.doubt, now.target.doubt])
     within = _mask_term(doubt, torch.cat([torch.zeros_like(mask), mask]))
@@ -312,7 +309,6 @@ def _mask_term(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generator) -> Tensor:
-    """Return the score regulariser, with the teacher told the first prompts alone."""
     absent = absent_subject(now.latents, width=now.text.pooled.shape[1])
     encoded = Encoded(now.text, now.text, absent, has_subject=False)
     with fast_precision(now.latents.device):

@@ -135,7 +135,6 @@ class InversionConfig:
         return components
 
     def _encoder(self, components: Components, reader: NetworkReader) -> ClipIdentityEncoder | None:
-        """Return what reads the picture to keep: of the adapter, or new where it is trained."""
         if isinstance(components.image_encoder, ClipIdentityEncoder):
             return components.image_encoder
         if not self.trains_image_branch:
@@ -320,7 +319,6 @@ class InversionStage:
 
     @torch.no_grad()
     def _pictures(self, draw: int) -> InversionBatch:
-        """Return pictures and what they are told to show."""
         random = Random(draw)
         if self.photos is not None:
             pixels, captions = self.photos.batch(self.config.batch_size, draw)
@@ -342,7 +340,6 @@ class InversionStage:
         return InversionBatch(noise, latents, pixels, text)
 
     def _again(self, network: InversionNetworks, now: InversionBatch, guess: Tensor) -> Tensor:
-        """Return the latents (B, C, h, w) that come back from inverted noise."""
         tokens = None
         if self.encoder is not None and network.image is not None:
             tokens = network.image.tokens(self.encoder, now.pixels)

@@ -154,7 +154,6 @@ def _answers(question: str, words: list[str], *, like: Tensor) -> Tensor:
 
 
 def _accuracy(network: Judges, batch: StickerBatch, close: Tensor) -> dict[str, float]:
-    """Return how often scenes, and the answers to each question, are right."""
     whole = shrink(batch.pixels)
     said: dict[str, Tensor] = network.attribute_classifier(whole, close)
     rights = {
@@ -168,7 +167,6 @@ def _accuracy(network: Judges, batch: StickerBatch, close: Tensor) -> dict[str, 
 
 
 def _jitter(crops: Crops, generator: torch.Generator) -> Crops:
-    """Move and zoom crops a little."""
     number = 2 * torch.rand(len(crops.side), 3, generator=generator).to(crops.side) - 1
     return Crops(
         centre=crops.centre + CROP_SHIFT * crops.side[:, None] * number[:, :2],

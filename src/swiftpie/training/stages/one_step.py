@@ -160,7 +160,6 @@ class OneStepStage:
     def _draw(
         self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
     ) -> tuple[Target, Outcome]:
-        """Draw whole pictures of one or two subjects."""
         is_free = task in {Task.PLACED_FREELY, Task.PAIR}
         count, views, is_pair = self.config.num_subjects, self.config.views, task is Task.PAIR
         batch = self.world.batch(count, views, seed=step, free_places=is_free, pairs=is_pair)

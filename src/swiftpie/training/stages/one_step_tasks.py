@@ -291,7 +291,6 @@ def repainting(batch: StickerBatch, *, seed: int, may_empty: bool) -> Repainting
 
 
 def _at_hat(hat: Tensor, random: Random) -> Tensor:
-    """Return where a `hat` (1, R, R) is, with some room around it."""
     reach = random.randrange(2, GROW_PX + 1)
     around = grow(hat[None], reach)[0]
     chosen = (around > 0.1).to(hat)
@@ -299,7 +298,6 @@ def _at_hat(hat: Tensor, random: Random) -> Tensor:
 
 
 def _above(mask: Tensor) -> Tensor:
-    """Return about where the subject in `mask` (1, R, R) would wear a hat."""
     left, top, right, bottom = bounding_box(mask[None])
     side = mask.shape[-1]
     reach, middle = HAT_SIDE * max(right - left, bottom - top), (left + right) / 2
@@ -311,7 +309,6 @@ def _above(mask: Tensor) -> Tensor:
 
 
 def _one(kind: str, mask: Tensor, random: Random) -> Tensor:
-    """Return where one picture is to be drawn, (1, R, R), from its subject (1, R, R)."""
     side = mask.shape[-1]
     if kind == "subject":
         around = grow(mask[None], GROW_PX)[0]
@@ -335,7 +332,6 @@ def _coarse(mask: Tensor) -> Tensor:
 
 
 def _about(noise: Tensor, random: Random, generator: torch.Generator) -> Tensor:
-    """Return `noise` (B, C, h, w) with the faults that inverted noise has, in some rows."""
     rows = range(len(noise))
     share = [MOST_NOISY * random.random() * (random.random() < NOISY_SHARE) for _ in rows]
     foreign = noise.new_tensor(share).view(-1, 1, 1, 1)
