@@ -13,7 +13,7 @@ demo: .venv/.runtime  ## make a picture with the embedded model
 setup: .venv/.dev  ## install SwiftPie and the developer tools
 
 test: .venv/.dev  ## run what runs on any laptop, offline
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) -m "$(FAST)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "$(FAST)"
 
 test-all: .venv/.dev  ## run every test, also those that need a GPU or large weights
 	$(BIN)/python -m pytest -q
