@@ -108,7 +108,7 @@ def subject_condition(
     ]
     scaled = _scaled(attention, scales, shares)
     return SubjectCondition(
-        attention=_without_absent(scaled, leak=scales.background_scale),
+        attention=_without_absent(scaled, outside=scales.background_scale),
         pooled=_stack([one.pooled for one in identities], batch),
         aligned=torch.stack(placed, dim=1),
     )
@@ -138,12 +138,12 @@ def _scaled(
     )
 
 
-def _without_absent(attention: AttentionCondition, *, leak: float) -> AttentionCondition:
-    """Return `attention` in which subjects with an empty mask and no leak are nowhere at all.
+def _without_absent(attention: AttentionCondition, *, outside: float) -> AttentionCondition:
+    """Return `attention` in which subjects with an empty region and no scale outside are nowhere.
 
     Attention does not see them anyway; this keeps them out of what a denoiser takes besides.
     """
-    is_seen = (attention.mask.flatten(2).amax(-1) + leak > 0).to(attention.mask)
+    is_seen = (attention.mask.flatten(2).amax(-1) + outside > 0).to(attention.mask)
     nowhere = torch.zeros_like(attention.affine)
     nowhere[..., 2] = FAR
     return attention._replace(
