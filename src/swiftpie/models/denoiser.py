@@ -1,6 +1,7 @@
 """What every denoiser takes and returns, and how it reads references for both branches."""
 
-from typing import NamedTuple, Protocol
+import copy
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -8,6 +9,8 @@ from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.install import Installation
 from swiftpie.layout import Layout
 from swiftpie.types import Autoencoder, TextCondition
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class SubjectCondition(NamedTuple):
@@ -120,3 +123,9 @@ def read_notes(
         return {}
     encoded = denoiser.encode_reference(autoencoder, pixels, mask)
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
+
+
+def sharing_weights(network: Network) -> Network:
+    """Return a second network around the same weights, so that threads may share the first."""
+    weights = [*network.parameters(), *network.buffers()]
+    return copy.deepcopy(network, {id(one): one for one in weights})

@@ -1,7 +1,5 @@
 """Full-size denoisers: any diffusers U-Net whose attention reads the condition."""
 
-import copy
-
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
@@ -11,7 +9,7 @@ from swiftpie.attention.condition import AttentionCondition, Notes, silent_condi
 from swiftpie.attention.install import Plan, install
 from swiftpie.errors import InputError
 from swiftpie.layout import Layout
-from swiftpie.models.denoiser import Prediction, SubjectCondition
+from swiftpie.models.denoiser import Prediction, SubjectCondition, sharing_weights
 from swiftpie.schedules import Step, add_noise
 from swiftpie.types import Autoencoder, TextCondition
 
@@ -139,12 +137,6 @@ def added_conditions(
     row = [height, width, 0, 0, height, width]
     time_ids = torch.tensor([row] * len(latents), device=latents.device, dtype=unet.dtype)
     return {"text_embeds": text.pooled.to(unet.dtype), "time_ids": time_ids}
-
-
-def sharing_weights(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a second U-Net around the same weights."""
-    weights = [*unet.parameters(), *unet.buffers()]
-    return copy.deepcopy(unet, {id(one): one for one in weights})
 
 
 def without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:

@@ -1,6 +1,5 @@
 """SwiftEdit: how a picture and a sentence become what denoising starts from, and back."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.images import fit_square, mask_to_pil
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.masks import bounding_box, composite, resize_mask
-from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.denoiser import SubjectCondition, sharing_weights
 from swiftpie.models.tiny import subject_extent
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.condition import read_null_text, subject_condition
@@ -299,7 +298,6 @@ def _serving(components: Components, mode: EditMode) -> Components:
         return components
     own = components.denoiser
     assert isinstance(own, nn.Module), "denoisers are modules"
-    # A second one around the same weights, so that threads may share the first.
-    denoiser = copy.deepcopy(own, {id(one): one for one in (*own.parameters(), *own.buffers())})
+    denoiser = sharing_weights(own)
     install_released(denoiser.installation)
     return replace(components, denoiser=denoiser)

@@ -41,11 +41,11 @@ from swiftpie.backbones.weights import (
 )
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion, UNetInversion
 from swiftpie.models.projection import Projector
 from swiftpie.models.text import Pooling, PromptEncoder, TextTower, TwoTextTowers
-from swiftpie.models.unet import UNetDenoiser, check_bare, sharing_weights, without_branches
+from swiftpie.models.unet import UNetDenoiser, check_bare, without_branches
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
