@@ -16,12 +16,11 @@ from swiftpie.garbage import uncollected
 if TYPE_CHECKING:
     from swiftpie.config import MaskRule
     from swiftpie.engine.session import Session, load
-    from swiftpie.guidance.style import Style
     from swiftpie.pipelines.edit import EditResult
     from swiftpie.pipelines.hub.edit import SwiftEditPipeline
     from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
     from swiftpie.pipelines.request import EditRequest, FaceRequest, PersonalizeRequest, Subject
-    from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales
+    from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales, Style
     from swiftpie.types import GenerationResult, Identity
 
 __version__ = "0.1.0"
@@ -57,12 +56,11 @@ _HOMES = {
     for module, names in {
         "config": ["MaskRule"],
         "engine.session": ["Session", "load"],
-        "guidance.style": ["Style"],
         "pipelines.edit": ["EditResult"],
         "pipelines.hub.edit": ["SwiftEditPipeline"],
         "pipelines.hub.personalize": ["SwiftPiePipeline"],
         "pipelines.request": ["EditRequest", "FaceRequest", "PersonalizeRequest", "Subject"],
-        "pipelines.settings": ["EditMode", "EditSettings", "MaskSource", "Scales"],
+        "pipelines.settings": ["EditMode", "EditSettings", "MaskSource", "Scales", "Style"],
         "types": ["GenerationResult", "Identity"],
     }.items()
     for name in names

@@ -16,6 +16,7 @@ from swiftpie.images import alpha_of, extent_of, mask_to_pil, plane
 
 WORK_SIDE_PX = 192  # the subject is looked for at this size; the outline is refined afterwards
 MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range the search has found nothing usable
+VISIBLE = 0.3  # a row or column counts as touched by the subject above this coverage
 MAX_ASPECT_ERROR = 0.02  # between a mask file and its photo: more than rounding explains
 GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges this far
 GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
@@ -289,3 +290,9 @@ def _binomial_blur(maps: Tensor) -> Tensor:
     kernel = torch.tensor([0.25, 0.5, 0.25], device=maps.device, dtype=maps.dtype)
     padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")
     return F.conv2d(padded, (kernel[:, None] * kernel[None, :])[None, None])
+
+
+def subject_extent(mask: Tensor) -> Tensor:
+    """Return width and height of the subject in its frame (B, 1, H, W), as (B, 2) in [0, 1]."""
+    fullest = [mask[:, 0].amax(side) for side in (1, 2)]  # of each column, of each row
+    return torch.stack([(one > VISIBLE).float().mean(1) for one in fullest], dim=1)

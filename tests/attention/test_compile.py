@@ -67,7 +67,7 @@ def random_call(call, *, channels, width, aligned, keys):
         coverage=share(1, SUBJECTS, 1, 16, 16),
         affine=place.clone(),
         has_layout=torch.full((1, SUBJECTS), float(call % 2)),
-        mask=share(1, SUBJECTS, 16, 16),
+        region=share(1, SUBJECTS, 16, 16),
         is_inline=torch.full((1,), float(call % 2)),
         class_tokens=(share(1, SUBJECTS, TEXT_LENGTH) > 0.5).float(),
         text_scale=share(1),

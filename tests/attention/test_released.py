@@ -21,7 +21,7 @@ def rescaled(condition):
         name: torch.full_like(getattr(condition, name), value) for name, value in STRENGTHS.items()
     }
     tokens = condition.identity_tokens[:1].expand(2, -1, -1, -1)
-    return condition._replace(identity_tokens=tokens, keys={}, values={}, mask=mask, **scales)
+    return condition._replace(identity_tokens=tokens, keys={}, values={}, region=mask, **scales)
 
 
 def test_undo_restores_the_very_same_objects(unet, installation):
@@ -67,7 +67,7 @@ def test_strengths_never_touch_the_source_row(installation, predict, rescaled):
 @torch.no_grad()
 def test_the_background_of_an_edit_is_what_the_source_row_sees(installation, rescaled):
     """With an empty mask and equal prompts both rows are the same."""
-    same = {"mask": torch.zeros_like(rescaled.mask)}
+    same = {"region": torch.zeros_like(rescaled.region)}
     same |= {name: torch.ones_like(getattr(rescaled, name)) for name in STRENGTHS}
     with install_released(installation):
         unet = installation.network

@@ -50,7 +50,7 @@ def test_identity_stays_inside_its_mask():
     left = torch.zeros(2, 1, 8, 8)
     left[..., :4] = 1
     masked = condition_for(tokens, 1.0)._replace(
-        mask=left, identity_background_scale=torch.zeros(2, 1)
+        region=left, identity_background_scale=torch.zeros(2, 1)
     )
     got = ours(layer, states, text, condition=masked, notes={}).unflatten(1, (8, 8))
     plain = ours(layer, states, text, condition=condition_for(tokens, 0.0), notes={})

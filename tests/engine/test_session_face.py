@@ -6,7 +6,7 @@ import pytest
 import swiftpie
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import FACE_ENCODERS
-from swiftpie.guidance.style import Style
+from swiftpie.pipelines.settings import Style
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import FACE_ID, make_world
 

@@ -127,7 +127,7 @@ def random_condition(denoiser, *, subjects, views):
         values=rows_of(sizes),
         coverage=share(*ahead, views, *REFERENCE_CELLS).round(),
         affine=torch.stack([to_affine(random_layout(share)) for _ in range(subjects)], dim=1),
-        mask=share(*ahead, *CELLS),
+        region=share(*ahead, *CELLS),
         class_tokens=share(*ahead, TEXT_LENGTH).round(),
         text_scale=0.5 + share(BATCH),
         text_background_scale=0.5 + share(BATCH),
@@ -164,13 +164,13 @@ def run(denoiser, latents, text, attention):
 
 def whole(attention):
     """A condition for U-Nets, which read nothing else."""
-    nothing = attention.mask.new_zeros(BATCH, 1, 0)
+    nothing = attention.region.new_zeros(BATCH, 1, 0)
     return SubjectCondition(attention=attention, pooled=nothing, aligned=nothing)
 
 
 def only(condition, subject):
     """The condition of one subject of several."""
-    apart = ("identity_tokens", "coverage", "affine", "has_layout", "mask", "class_tokens")
+    apart = ("identity_tokens", "coverage", "affine", "has_layout", "region", "class_tokens")
     scales = (
         "identity_scale",
         "identity_background_scale",
@@ -310,11 +310,11 @@ def half(family, merge, dtype):
     condition = condition._replace(
         detail_background_scale=torch.zeros_like(condition.detail_background_scale)
     )
-    mask = condition.mask.round()  # parts where a joint merge sees no reference at all
+    mask = condition.region.round()  # parts where a joint merge sees no reference at all
     outputs = []
     for kind in (torch.float32, dtype):
         denoiser = build(family, merge=merge).to(kind)
-        outputs.append(run(denoiser, *inputs(denoiser), condition._replace(mask=mask))[0])
+        outputs.append(run(denoiser, *inputs(denoiser), condition._replace(region=mask))[0])
     return largest(outputs[1], outputs[0].double())
 
 

@@ -62,7 +62,7 @@ class DenseCall:
         """What each subject has of each token, S arrays (N,)."""
         grid, masks = self.grid(num_tokens), []
         is_inline = float(self.condition.is_inline[row])
-        for subject, mask in enumerate(self.condition.mask[row].double().numpy()):
+        for subject, mask in enumerate(self.condition.region[row].double().numpy()):
             known = mask
             if self.found is not None:
                 known = is_inline * self.found[row, subject] + (1 - is_inline) * mask

@@ -90,7 +90,7 @@ def condition_of(tokens, mask, scales):
 
     return silent._replace(
         identity_tokens=tokens[:, None],
-        mask=mask,
+        region=mask,
         identity_scale=filled(silent.identity_scale, scales.identity_scale),
         identity_background_scale=filled(silent.identity_background_scale, scales.background_scale),
         text_scale=filled(silent.text_scale, scales.text_scale),

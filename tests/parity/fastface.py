@@ -30,9 +30,8 @@ from swiftpie.attention.manipulate import (
 from swiftpie.attention.semantic import SemanticAttention
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.condition import read_null_text
 from swiftpie.pipelines.denoise import Clock, denoise
-from swiftpie.pipelines.personalize import prepare
+from swiftpie.pipelines.personalize import prepare, read_null_text
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.attention import build, inputs, random_condition, run
@@ -117,7 +116,7 @@ def layer(part, shaping, numbers, step):
     condition = silent_condition(draw(2, 4, *CELLS), width=16, num_subjects=2)._replace(
         identity_tokens=draw(2, 2, 8, 16),
         coverage=torch.ones(2, 2, 2, *CELLS),
-        mask=share(2, 2, *CELLS),
+        region=share(2, 2, *CELLS),
         identity_scale=0.5 + share(2, 2),
         identity_background_scale=share(2, 2),
         text_scale=0.5 + share(2),

@@ -15,9 +15,8 @@ from swiftpie.backbones.preset import PRESETS, trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import for_steps
-from swiftpie.pipelines.condition import read_null_text
 from swiftpie.pipelines.denoise import Clock, denoise
-from swiftpie.pipelines.personalize import prepare
+from swiftpie.pipelines.personalize import prepare, read_null_text
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.schedules import PredictionType
 from tests.parity.fastface import null_identity

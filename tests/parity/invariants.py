@@ -291,7 +291,7 @@ def later_layers(session, call, region):
     [last] = [i for i, (name, *_) in enumerate(seen) if is_last(branches[name])]
     assert 0 < last < len(seen) - 1
     attention = seen[-1][3]["condition"]
-    given = attention._replace(mask=region, is_inline=torch.zeros_like(attention.is_inline))
+    given = attention._replace(region=region, is_inline=torch.zeros_like(attention.is_inline))
     return max(
         difference(layer(*states, **keywords | {"condition": given, "notes": {}}), output)
         for _, layer, states, keywords, output in seen[last + 1 :]

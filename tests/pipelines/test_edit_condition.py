@@ -83,8 +83,8 @@ def test_what_changes_is_never_shown(components):
 def test_a_new_subject_fills_the_mask_in_front(components, session, sprite):
     identity = session.encode_identity(sprite)
     both = condition(components, centre(), identity)
-    assert both.attention.mask.shape[1] == 2
-    front, behind = both.attention.mask[0]
+    assert both.attention.region.shape[1] == 2
+    front, behind = both.attention.region[0]
     assert torch.allclose(front + behind, torch.ones_like(front))
     assert front[8, 8] == 1
     shape = both.aligned[0, 0, 32:].mean(dim=0)

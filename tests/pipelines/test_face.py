@@ -12,11 +12,10 @@ from swiftpie import CapabilityError, InputError
 from swiftpie.engine.session import Session
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import Face, FaceBox
-from swiftpie.guidance.style import Style, steering_of
 from swiftpie.pipelines.face import face_identity
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
 from swiftpie.pipelines.request import FaceRequest, Subject
-from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.settings import Scales, Style, steering_of
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.faces import nobody, open_face, someone
 from tests.parity.ip_adapter import FACE, WIDTHS

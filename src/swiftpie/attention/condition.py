@@ -49,7 +49,7 @@ class AttentionCondition(NamedTuple):
     """The one channel from a pipeline to every attention layer, for S subjects in each picture.
 
     The scales are the factors of mask-guided rescaling (arXiv:2605.01510): each branch has one
-    factor inside the subject's mask and one outside. A scale of 0 turns a branch off exactly.
+    factor inside the subject's region and one outside. A scale of 0 turns a branch off exactly.
     """
 
     identity_tokens: Tensor  # (B, S, K, D)
@@ -58,14 +58,14 @@ class AttentionCondition(NamedTuple):
     coverage: Tensor  # (B, S, R, h, w) subject share of each reference cell in [0, 1]
     affine: Tensor  # (B, S, 2, 3) picture to reference frame, see swiftpie.layout
     has_layout: Tensor  # (B, S) 1 = `affine` is known and guides the detail branch, else 0
-    mask: Tensor  # (B, S, h, w) where each subject goes in [0, 1]
-    is_inline: Tensor  # (B,) 1 = replace `mask` by the one found during the call, else 0
+    region: Tensor  # (B, S, h, w) where each subject goes in [0, 1]
+    is_inline: Tensor  # (B,) 1 = replace `region` by the one found during the call, else 0
     class_tokens: Tensor  # (B, S, T) 1 = text token that names the subject, else 0
-    identity_scale: Tensor  # (B, S) semantic branch inside the mask
+    identity_scale: Tensor  # (B, S) semantic branch inside the region
     identity_background_scale: Tensor  # (B, S) semantic branch outside
-    detail_scale: Tensor  # (B, S) detail branch inside the mask
+    detail_scale: Tensor  # (B, S) detail branch inside the region
     detail_background_scale: Tensor  # (B, S) detail branch outside
-    text_scale: Tensor  # (B,) text inside the union of all masks
+    text_scale: Tensor  # (B,) text inside the union of all regions
     text_background_scale: Tensor  # (B,) text outside
     energy_cap: Tensor  # (B,) a layer may grow a token's size by this factor; inf = no cap
     reshaping: dict[str, Reshaping]  # of identity maps, by part of the U-Net; empty changes nothing
@@ -90,7 +90,7 @@ def silent_condition(
         coverage=latents.new_zeros(batch, num_subjects, 1, rows, columns),
         affine=identity.expand(batch, num_subjects, 2, 3),
         has_layout=off,
-        mask=latents.new_ones(batch, num_subjects, rows, columns),
+        region=latents.new_ones(batch, num_subjects, rows, columns),
         is_inline=latents.new_zeros(batch),
         class_tokens=latents.new_zeros(batch, num_subjects, text_length),
         identity_scale=off,

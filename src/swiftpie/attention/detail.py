@@ -78,7 +78,7 @@ class DetailAttention(nn.Module):
         del encoder_hidden_states, attention_mask  # diffusers passes them to every processor
         notes[self.name] = hidden_states
         query = split_heads(attn.to_q(hidden_states), attn.heads)
-        rows, columns = condition.mask.shape[-2:]
+        rows, columns = condition.region.shape[-2:]
         seen = thin(hidden_states, (rows, columns), self.stride)
         key = split_heads(attn.to_k(seen), attn.heads)
         value = split_heads(attn.to_v(seen), attn.heads)
@@ -95,7 +95,7 @@ class DetailAttention(nn.Module):
 
     def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the rescaled sum over subjects, (B, N, D)."""
-        heads, subjects = query.shape[1], condition.mask.shape[1]
+        heads, subjects = query.shape[1], condition.region.shape[1]
         points, key_points, cells = self._places(query, condition)
         has_layout = condition.has_layout.flatten()
         attended = attend_near(
@@ -148,7 +148,7 @@ class DetailAttention(nn.Module):
         self, query: Tensor, condition: AttentionCondition
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (B*S, N, 2) and keys (R*M, 2) in the frame, and half its cells."""
-        grid = token_grid(query.shape[2], *condition.mask.shape[-2:])
+        grid = token_grid(query.shape[2], *condition.region.shape[-2:])
         rows, columns = self._key_grid(condition)
         affine = condition.affine.flatten(0, 1).float()
         points = to_reference(affine, cell_positions(*grid, like=affine))
@@ -165,4 +165,4 @@ class DetailAttention(nn.Module):
         # A thin subject may cover no cell by half; then the fullest ones stand for it.
         needed = coverage.flatten(1).amax(1).clamp_max(MIN_COVERAGE)[:, None, None, None]
         hidden = torch.where(coverage < needed, MASKED, 0.0)
-        return hidden.flatten(1).unflatten(0, condition.mask.shape[:2])
+        return hidden.flatten(1).unflatten(0, condition.region.shape[:2])

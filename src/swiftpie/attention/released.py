@@ -77,7 +77,7 @@ def _controlled(
 ) -> tuple[Tensor, Tensor]:
     """Return text and image attention (2B, N, D) after rescaling the second half of the rows."""
     half = len(text) // 2
-    mask = condition.mask[half:]  # to the layer without averaging, as released
+    mask = condition.region[half:]  # to the layer without averaging, as released
     grid = token_grid(text.shape[1], mask.shape[2], mask.shape[3])
     mask = F.interpolate(mask, size=grid, mode="nearest").flatten(2).transpose(1, 2)
     inside = condition.identity_scale[half:, :, None]

@@ -25,8 +25,8 @@ def region_scale(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
 
 def layer_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
     """Return the share of each subject in each token of a layer, (B, S, N); they sum to <= 1."""
-    rows, columns = token_grid(num_tokens, *condition.mask.shape[-2:])
-    mask = resize_mask(condition.mask, (rows, columns))
+    rows, columns = token_grid(num_tokens, *condition.region.shape[-2:])
+    mask = resize_mask(condition.region, (rows, columns))
     if INLINE_MASK in notes:
         found = resize_mask(notes[INLINE_MASK], (rows, columns)).to(mask.dtype)
         mask = torch.lerp(mask, found, condition.is_inline[:, None, None, None])

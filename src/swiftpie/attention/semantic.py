@@ -98,11 +98,11 @@ class SemanticAttention(nn.Module):
                 is_ours=condition.class_tokens,
                 num_views=condition.coverage.shape[2],
             )
-            grid = token_grid(query.shape[2], *condition.mask.shape[-2:])
+            grid = token_grid(query.shape[2], *condition.region.shape[-2:])
             notes[MAP_PREFIX + self.name] = mass.unflatten(2, grid)
         if self.mask_role is MaskRole.LAST:
             # At the grid of given masks, so that both reach all later layers in the same way.
-            size = (condition.mask.shape[2], condition.mask.shape[3])
+            size = (condition.region.shape[2], condition.region.shape[3])
             notes[INLINE_MASK] = resize_mask(masks_from_maps(notes), size)
         output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output

@@ -25,8 +25,7 @@ from swiftpie.cli.options import (
     with_fields,
 )
 from swiftpie.faces.face import CONSENT
-from swiftpie.guidance.style import Style
-from swiftpie.pipelines.settings import EditMode, Scales
+from swiftpie.pipelines.settings import EditMode, Scales, Style
 
 CELL_PX = 128  # of sheets; as the pictures of mini are drawn
 NUM_SCENES = 4  # of photographs, by default

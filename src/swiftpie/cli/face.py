@@ -9,8 +9,7 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli import console
 from swiftpie.cli import options as given
 from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
-from swiftpie.guidance.style import Style
-from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.settings import Scales, Style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

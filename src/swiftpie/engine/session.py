@@ -29,7 +29,6 @@ from swiftpie.errors import InputError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.guidance.base import Steering
-from swiftpie.guidance.style import Style
 from swiftpie.images import load_image
 from swiftpie.masks import Box, load_mask
 from swiftpie.noise import seeds_from
@@ -46,7 +45,7 @@ from swiftpie.pipelines.request import (
     as_subjects,
     source_of,
 )
-from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
+from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales, Style
 from swiftpie.types import GenerationResult, Identity
 
 Picture = str | Path | bytes | Image.Image

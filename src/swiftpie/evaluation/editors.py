@@ -21,10 +21,10 @@ from swiftpie.images import plane, to_pil, to_tensor
 from swiftpie.layout import whole_frame
 from swiftpie.masks import Box, composite
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.condition import subject_condition
 from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.edit_region import canvas_for
 from swiftpie.pipelines.identity import whole_picture_identity
+from swiftpie.pipelines.personalize import subject_condition
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition

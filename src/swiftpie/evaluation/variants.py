@@ -25,11 +25,10 @@ from swiftpie.evaluation.benchmarks.scenes import SIZE_PX, StickerCase, check_no
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
 from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.run import File, Maker, Results, maker_of
-from swiftpie.guidance.style import Style, steering_of
 from swiftpie.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
 from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import MaskSource, Scales
+from swiftpie.pipelines.settings import MaskSource, Scales, Style, steering_of
 
 EVERYTHING = "everything"
 BRANCHES, PLACE, STEPS, WEIGHTS = "branches", "place", "steps", "other weights"

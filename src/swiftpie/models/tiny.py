@@ -22,7 +22,6 @@ MASK_CELLS = 4  # mask pixels a side of a latent cell
 WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
 ANCHOR_CODES = 3 * 2 * len(WAVES)
 NUM_STATISTICS = 48  # 16 block means of the noise, each through erf, and sine and cosine of that
-VISIBLE = 0.3  # a row or column counts as touched by the subject above this coverage
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
 
 
@@ -128,8 +127,8 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
     def _places(self, condition: SubjectCondition) -> Tensor:
         """Return position codes in the picture and in the reference frame, (B, 41, h, w)."""
         attention = condition.attention
-        rows, columns = attention.mask.shape[-2:]
-        points = cell_positions(rows, columns, like=attention.mask)
+        rows, columns = attention.region.shape[-2:]
+        points = cell_positions(rows, columns, like=attention.region)
         subjects = attention.affine.shape[1]
         everywhere = to_reference(attention.affine.flatten(0, 1), points)
         frames = everywhere.unflatten(0, (-1, subjects))  # (B, S, N, 2)
@@ -220,12 +219,6 @@ def noise_statistics(noise: Tensor) -> Tensor:
     """Return what the layout depends on in `noise` (B, C, h, w), as (B, 48) in [-1, 1]."""
     uniform = torch.erf(block_normals(noise) / math.sqrt(2))
     return torch.cat([uniform, torch.sin(math.pi * uniform), torch.cos(math.pi * uniform)], dim=1)
-
-
-def subject_extent(mask: Tensor) -> Tensor:
-    """Return width and height of the subject in its frame (B, 1, H, W), as (B, 2) in [0, 1]."""
-    fullest = [mask[:, 0].amax(side) for side in (1, 2)]  # of each column, of each row
-    return torch.stack([(one > VISIBLE).float().mean(1) for one in fullest], dim=1)
 
 
 def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from swiftpie.masks import resize_mask
 from swiftpie.pipelines import edit, personalize
 from swiftpie.pipelines.denoise import Clock, OnStage, OnStep, Prepared, decode, denoise
 from swiftpie.pipelines.edit import EditResult
-from swiftpie.pipelines.face import as_personalize
 from swiftpie.pipelines.request import EditRequest, FaceRequest, Output, PersonalizeRequest, Request
 from swiftpie.types import GenerationResult
 
@@ -57,7 +56,7 @@ def draw(
         plan = edit.prepare(components, request, clock)
         return edit.put_back(_finish(plan.start, request, clock, on_step), plan, clock)
     if isinstance(request, FaceRequest):
-        request = as_personalize(components, request)
+        request = request.as_personalize(len(components.schedule.steps))
     prepared = personalize.prepare(components, request, clock)
     return _finish(prepared, request, clock, on_step)
 

@@ -13,11 +13,9 @@ from swiftpie.attention.released import install_released
 from swiftpie.backbones.components import Components
 from swiftpie.images import fit_square, mask_to_pil
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
-from swiftpie.masks import bounding_box, composite, resize_mask
+from swiftpie.masks import bounding_box, composite, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition, sharing_weights
-from swiftpie.models.tiny import subject_extent
 from swiftpie.noise import draw_noise, draw_step_noise
-from swiftpie.pipelines.condition import read_null_text, subject_condition
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.edit_region import Canvas, Inverted, canvas_for, invert
 from swiftpie.pipelines.identity import (
@@ -25,6 +23,7 @@ from swiftpie.pipelines.identity import (
     identity_of_frames,
     whole_picture_identity,
 )
+from swiftpie.pipelines.personalize import read_null_text, subject_condition
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.schedules import add_noise

@@ -1,4 +1,4 @@
-"""FastFace: a found face to an `Identity`, and a person in a new scene to a request."""
+"""FastFace: a found face to an `Identity`."""
 
 from collections.abc import Sequence
 
@@ -13,26 +13,12 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError
 from swiftpie.faces.align import align
 from swiftpie.faces.choose import ChosenFace
-from swiftpie.guidance.style import steering_of
 from swiftpie.images import to_tensor
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.identity import MAX_REFERENCES, identity_of_frames
-from swiftpie.pipelines.request import FaceRequest, PersonalizeRequest, Subject
 from swiftpie.types import Identity
 
 CROP_PX = 224  # what image encoders see of an aligned face
-
-
-def as_personalize(components: Components, request: FaceRequest) -> PersonalizeRequest:
-    """Return the same drawing as one of a subject, steered as its style is in so many steps."""
-    return PersonalizeRequest(
-        subjects=(Subject(request.identity),),
-        prompt=request.prompt,
-        seeds=request.seeds,
-        scales=request.scales,
-        size_px=request.size_px,
-        **steering_of(request.style, len(components.schedule.steps)),
-    )
 
 
 def aligned_crop(chosen: ChosenFace) -> Image.Image:

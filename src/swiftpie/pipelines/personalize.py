@@ -1,28 +1,31 @@
 """SwiftPie: how subjects and a sentence become what denoising starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.layout import Layout, from_box, whole_frame
-from swiftpie.masks import box_mask, resize_mask
+from swiftpie.guidance.base import Guidance, branches_of
+from swiftpie.guidance.methods.plain import Plain
+from swiftpie.layout import Layout, from_box, to_affine, whole_frame
+from swiftpie.masks import box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.tiny import subject_extent
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.condition import find_words, read_null_text, read_prompts, subject_condition
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource, Scales
-from swiftpie.types import TextCondition
+from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
 SPREAD_FILL = 0.84  # of its share of the width that one of several subjects fills
 SPREAD_FLOOR = 0.9  # where several subjects stand, 0 = top of the picture
+FAR = 100.0  # frame coordinate of every cell for a subject that is in none
+BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 
 
 def num_draws(components: Components) -> int:
@@ -102,7 +105,7 @@ def _with_found_region(
     latents = components.schedule.initial_latents(noise[0])
     components.denoiser(latents, step.timestep, text, first, notes)
     found = resize_mask(notes[INLINE_MASK], (noise.shape[3], noise.shape[4])).to(noise)
-    return condition._replace(attention=condition.attention._replace(mask=found))
+    return condition._replace(attention=condition.attention._replace(region=found))
 
 
 def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
@@ -144,3 +147,164 @@ def _region(subject: Subject, source: MaskSource, cells: tuple[int, int]) -> Ten
             raise InputError("mask='box' needs a box. Give one, as in 0.2,0.4,0.8,0.9.")
         return box_mask(subject.box, height=cells[0], width=cells[1], feather=BOX_FEATHER)
     return torch.ones(1, 1, *cells)
+
+
+def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> TextCondition:
+    """Return so many rows of text; equal prompts are encoded once."""
+    if isinstance(prompts, TextCondition):
+        return prompts if len(prompts.pooled) == rows else prompts.repeat(rows)
+    given = (prompts,) if isinstance(prompts, str) else prompts
+    distinct = list(dict.fromkeys(given))
+    text = components.text.encode(distinct)
+    if len(distinct) == 1:
+        return text.repeat(rows)
+    order = torch.tensor([distinct.index(one) for one in given], device=text.pooled.device)
+    return TextCondition(*(one[order] for one in text))
+
+
+def read_null_text(
+    components: Components, negative: Prompts, *, guidance: Guidance | None, rows: int
+) -> TextCondition | None:
+    """Return what guidance leads away from, or None where all of its rows have the prompt.
+
+    Raises:
+        ConfigError: The guidance is for another number of steps.
+    """
+    used = branches_of(guidance or Plain(), len(components.schedule.steps))
+    if all(branch.has_text for branch in used):
+        return None
+    if negative == "":  # not every model was trained to read an empty prompt there
+        return components.family.null_text(components.text).repeat(rows)
+    return read_prompts(components, negative, rows=rows)
+
+
+def find_words(components: Components, prompts: Prompts, names: Sequence[str]) -> Tensor:
+    """Mark the words that name each subject, (S, T) or (B, S, T), 1 or 0; none where encoded."""
+    if isinstance(prompts, TextCondition):
+        prompts = ""
+    if isinstance(prompts, str):
+        return components.text.find_words(prompts, names)
+    return torch.stack([components.text.find_words(one, names) for one in prompts])
+
+
+def subject_condition(
+    components: Components,
+    identities: Sequence[Identity],
+    layouts: Sequence[Layout],
+    *,
+    regions: Sequence[Tensor],
+    class_tokens: Tensor,
+    scales: Scales,
+    shares: Sequence[float],
+    is_inline: bool = False,
+) -> SubjectCondition:
+    """Return everything the denoiser reads of S subjects, for as many rows as a layout has.
+
+    Of each subject `layouts` (B rows) tell where it goes, `regions` (1, 1, h, w) its mask for
+    rescaling, `class_tokens` (S, T) or (B, S, T) the words that name it, 1 or 0, and `shares` its
+    factor on identity and detail scales. With `is_inline` attention replaces `regions`.
+    """
+    batch, cells = len(layouts[0].scale), (regions[0].shape[-2], regions[0].shape[-1])
+    own_cells, shape = components.cells_of(None), (batch, components.preset.latent_channels, *cells)
+    silent = silent_condition(
+        regions[0].new_empty(shape),
+        width=identities[0].tokens.shape[-1],
+        num_subjects=len(identities),
+    )
+    knows_places = float(components.layout_predictor is not None)
+    attention = silent._replace(
+        identity_tokens=_stack([one.tokens for one in identities], batch),
+        keys=_stack_layers([one.keys for one in identities], batch),
+        values=_stack_layers([one.values for one in identities], batch),
+        coverage=_stack(  # the subject's share of each reference cell, (1, R, h, w)
+            [resize_mask(one.mask, own_cells).transpose(0, 1) for one in identities], batch
+        ),
+        affine=torch.stack([to_affine(layout) for layout in layouts], dim=1),
+        has_layout=torch.full_like(silent.has_layout, knows_places),
+        region=torch.cat(list(regions), dim=1).expand(batch, -1, -1, -1),
+        is_inline=torch.full_like(silent.is_inline, float(is_inline)),
+        class_tokens=class_tokens.to(silent.region).expand(batch, -1, -1),
+    )
+    placed = [
+        components.denoiser.place_subject(
+            components.autoencoder,
+            one.pixels[:1].expand(batch, -1, -1, -1),
+            one.mask[:1].expand(batch, -1, -1, -1),
+            layout=layout,
+            cells=cells,
+        )
+        for one, layout in zip(identities, layouts, strict=True)
+    ]
+    scaled = _scaled(attention, scales, shares)
+    return SubjectCondition(
+        attention=_without_absent(scaled, outside=scales.background_scale),
+        pooled=_stack([one.pooled for one in identities], batch),
+        aligned=torch.stack(placed, dim=1),
+    )
+
+
+def _scaled(
+    attention: AttentionCondition, scales: Scales, shares: Sequence[float]
+) -> AttentionCondition:
+    more = 1 + BALANCE_OF_IDENTITY * scales.balance
+    text = 1 - BALANCE_OF_TEXT * scales.balance
+    share = attention.identity_scale.new_tensor(shares)
+
+    def filled(scale: float) -> Tensor:
+        return torch.full_like(attention.text_scale, scale)
+
+    def by_subject(scale: float) -> Tensor:
+        return torch.full_like(attention.identity_scale, scale) * share
+
+    return attention._replace(
+        identity_scale=by_subject(scales.identity_scale * more),
+        identity_background_scale=by_subject(scales.background_scale),
+        detail_scale=by_subject(scales.detail_scale * more),
+        detail_background_scale=by_subject(scales.background_scale),
+        text_scale=filled(scales.text_scale * text),
+        text_background_scale=filled(scales.text_background_scale),
+        energy_cap=filled(scales.energy_cap),
+    )
+
+
+def _without_absent(attention: AttentionCondition, *, outside: float) -> AttentionCondition:
+    """Return `attention` in which subjects with an empty region and no scale outside are nowhere.
+
+    Attention does not see them anyway; this keeps them out of what a denoiser takes besides.
+    """
+    is_seen = (attention.region.flatten(2).amax(-1) + outside > 0).to(attention.region)
+    nowhere = torch.zeros_like(attention.affine)
+    nowhere[..., 2] = FAR
+    return attention._replace(
+        identity_scale=attention.identity_scale * is_seen,
+        detail_scale=attention.detail_scale * is_seen,
+        has_layout=attention.has_layout * is_seen,
+        affine=torch.where(is_seen[..., None, None] > 0, attention.affine, nowhere),
+    )
+
+
+def _stack(rows: list[Tensor], batch: int) -> Tensor:
+    """Return single rows (1, n, …) as (B, S, n, …), shorter ones padded by repetition.
+
+    Attention is a weighted mean, so a token that appears twice counts as often as its copies;
+    subjects with fewer references repeat whole references, which changes nothing.
+    """
+    longest = max(one.shape[1] for one in rows)
+    same = [_repeat_to(one, longest).unsqueeze(1) for one in rows]
+    together = same[0] if len(same) == 1 else torch.cat(same, dim=1)  # one is not copied
+    return together.expand(batch, *[-1] * rows[0].ndim)
+
+
+def _repeat_to(row: Tensor, length: int) -> Tensor:
+    if row.shape[1] == length:
+        return row
+    if length % row.shape[1]:
+        raise InputError(
+            "Subjects of one picture need as many reference pictures each, or a multiple: "
+            f"{row.shape[1]} and {length} tokens do not match."
+        )
+    return row.repeat(1, length // row.shape[1], *[1] * (row.ndim - 2))
+
+
+def _stack_layers(layers: Sequence[Mapping[str, Tensor]], batch: int) -> dict[str, Tensor]:
+    return {name: _stack([one[name] for one in layers], batch) for name in layers[0]}

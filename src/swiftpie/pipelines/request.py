@@ -10,10 +10,16 @@ from torch import Tensor
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
-from swiftpie.guidance.style import Style
 from swiftpie.masks import Box
 from swiftpie.noise import check_seeds
-from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales
+from swiftpie.pipelines.settings import (
+    EditMode,
+    EditSettings,
+    MaskSource,
+    Scales,
+    Style,
+    steering_of,
+)
 from swiftpie.types import Identity, Prompts, TextCondition
 
 MAX_IMAGES = 64
@@ -97,6 +103,17 @@ class FaceRequest:
     style: Style = Style.PLAIN  # how prompt and face share the picture
     scales: Scales | None = None  # None: the preset's
     size_px: tuple[int, int] | None = None  # height and width; None: the preset's
+
+    def as_personalize(self, num_steps: int) -> PersonalizeRequest:
+        """Return the same drawing as one of a subject, steered as its style is in so many steps."""
+        return PersonalizeRequest(
+            subjects=(Subject(self.identity),),
+            prompt=self.prompt,
+            seeds=self.seeds,
+            scales=self.scales,
+            size_px=self.size_px,
+            **steering_of(self.style, num_steps),
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

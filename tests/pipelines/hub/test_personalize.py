@@ -16,9 +16,9 @@ from swiftpie.backbones.preset import trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.guidance.style import Style, steering_of
 from swiftpie.images import to_tensor
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
+from swiftpie.pipelines.settings import Style, steering_of
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"

@@ -47,7 +47,7 @@ def test_the_teacher_is_told_what_the_student_is(build_matching):
     ):
         outcome, told = told_with(stage, drops)
         assert told.attention.identity_scale.tolist() == [[scale], [scale]]
-        assert torch.equal(told.attention.mask, outcome.attention.mask)
+        assert torch.equal(told.attention.region, outcome.attention.region)
         assert told.text is outcome.text
         empty = stage.base.components.text.encode([""]).repeat(2)
         assert torch.equal(told.text.hidden_states, empty.hidden_states) == bool(drops.text)

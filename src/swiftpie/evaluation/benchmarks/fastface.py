@@ -15,9 +15,8 @@ from swiftpie.evaluation.run import Benchmark, File, Maker, Results, Shown, make
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, see_again, shown_face
 from swiftpie.faces.face import CONSENT, Face, FaceEncoder
 from swiftpie.files import load_image
-from swiftpie.guidance.style import Style
 from swiftpie.images import to_tensor
-from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.settings import Scales, Style
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 STYLE_END = ";"  # what stands before it in a prompt is its style

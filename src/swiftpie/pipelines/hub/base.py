@@ -24,7 +24,6 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.guidance.style import Style, steering_of
 from swiftpie.images import load_image
 from swiftpie.pipelines.denoise import OnStep
 from swiftpie.pipelines.hub.modules import (
@@ -43,6 +42,7 @@ from swiftpie.pipelines.hub.modules import (
     take_apart,
     wake,
 )
+from swiftpie.pipelines.settings import Style, steering_of
 
 P = ParamSpec("P")
 Arguments = TypeVar("Arguments")

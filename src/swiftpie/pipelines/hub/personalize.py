@@ -12,7 +12,6 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
-from swiftpie.guidance.style import Style
 from swiftpie.masks import Box
 from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.draw import draw
@@ -31,7 +30,7 @@ from swiftpie.pipelines.hub.base import (
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.personalize import num_draws
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject, as_subjects, source_of
-from swiftpie.pipelines.settings import MaskSource, Scales
+from swiftpie.pipelines.settings import MaskSource, Scales, Style
 from swiftpie.types import Identity, Prompts, TextCondition
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]

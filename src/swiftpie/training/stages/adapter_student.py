@@ -99,7 +99,7 @@ def run_student(
     masked = torch.where(chance < EXACT, exact, grow(exact, 1))
     attention = single_subject(examples.latents, tokens, keys, values)._replace(
         coverage=resize_mask(examples.reference_mask, cells)[:, None],
-        mask=torch.where(chance < WHOLE, torch.ones_like(exact), masked),
+        region=torch.where(chance < WHOLE, torch.ones_like(exact), masked),
         class_tokens=torch.stack(words).to(base.device),
         identity_scale=chances.identity_scale.to(tokens.device),
         detail_scale=chances.detail_scale.to(tokens.device),

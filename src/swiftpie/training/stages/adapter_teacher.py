@@ -93,7 +93,10 @@ class AdapterTeacher:
         scale = self.settings.strength * scale
         single = single_subject(examples.latents, read.tokens, read.keys, read.values)
         attention = single._replace(
-            coverage=student.coverage, mask=student.mask, identity_scale=scale, detail_scale=scale
+            coverage=student.coverage,
+            region=student.region,
+            identity_scale=scale,
+            detail_scale=scale,
         )
         return TeacherConditions(outcome.text, attention)
 

@@ -17,11 +17,10 @@ from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.data.stickers import StickerBatch, StickerWorld
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, whole_frame
-from swiftpie.masks import iou, resize_mask
+from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import read_references
 from swiftpie.models.text import Pooling, encode_tokens
-from swiftpie.models.tiny import subject_extent
 from swiftpie.training.context import Context
 from swiftpie.training.losses import (
     LAST_TIMESTEP,

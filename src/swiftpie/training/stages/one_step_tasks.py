@@ -206,7 +206,7 @@ def condition_of(
         has_layout=noise.new_ones(len(noise), len(shown)),
         identity_scale=torch.cat([one.keep_semantic for one in shown], dim=1),
         detail_scale=noise.new_ones(len(noise), len(shown)),
-        mask=torch.cat([one.region for one in shown], dim=1),
+        region=torch.cat([one.region for one in shown], dim=1),
     )
     aligned = [
         align(

@@ -13,7 +13,7 @@ from swiftpie.backbones.preset import trailing
 from swiftpie.backbones.scheduling import STEPS_FILE, StoredSteps
 from swiftpie.config import to_json
 from swiftpie.images import contact_sheet, to_pil
-from swiftpie.models.tiny import subject_extent
+from swiftpie.masks import subject_extent
 from swiftpie.training.context import Context
 from swiftpie.training.losses import clean_loss, layout_loss, map_loss, noised
 from swiftpie.training.stages.distillation import (
