@@ -1,0 +1,1 @@
+"""The larger world: places, light, looks and renditions that pictures are asked for."""
