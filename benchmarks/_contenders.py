@@ -116,6 +116,7 @@ class Ours:
                 picture,
                 prompt(number, ahead=ahead),
                 source_prompt=prompt(number),
+                seed=number,
                 settings=settings,
             )
             found[operation], _ = timed(change, self.scene.device)

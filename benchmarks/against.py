@@ -47,7 +47,9 @@ def edit(number):
     scene = scenes[number % len(scenes)]
     picture = session.personalize(who[number % len(who)], f"a thing {scene}", seed=number).images[0]
     started = time.perf_counter()
-    session.edit(picture, f"a thing at night, {number}", source_prompt=f"a thing {scene}")
+    session.edit(
+        picture, f"a thing at night, {number}", source_prompt=f"a thing {scene}", seed=number
+    )
     return time.perf_counter() - started
 
 print("ready", flush=True)

@@ -67,12 +67,12 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     identity = session.encode_identity(reference(options.side_px))
     stages["encode_identity"] = time.perf_counter() - started
     started = time.perf_counter()
-    result = session.personalize(identity, "a red cube on the moon", size_px=size)
+    result = session.personalize(identity, "a red cube on the moon", seed=0, size_px=size)
     stages["personalize"] = time.perf_counter() - started
     timings["personalize"] = dict(result.timings_ms)
     if can_edit:
         started = time.perf_counter()
-        edited = session.edit(result.images[0], "a blue cone", source_prompt="a red cube")
+        edited = session.edit(result.images[0], "a blue cone", source_prompt="a red cube", seed=0)
         stages["edit"] = time.perf_counter() - started
         timings["edit"] = dict(edited.timings_ms)
     unet = session.components.denoiser.installation.network

@@ -45,12 +45,12 @@ def personalized(session, subjects, prompt=PROMPT, *, seed=SEED, scales=None, **
     return [*drawn.images, *drawn.subject_masks, *planes(drawn.regions)]
 
 
-def edited(session, image, prompt, *, scales=None, settings=None, **request):
+def edited(session, image, prompt, *, seed=0, scales=None, settings=None, **request):
     """The picture, the drawing that is in it, where it may change, and the regions used."""
     settings = dict(settings or {})
     if scales is not None:
         settings["scales"] = replace(Scales.for_edit(), **scales)
-    drawn = session.edit(image, prompt, settings=EditSettings(**settings), **request)
+    drawn = session.edit(image, prompt, seed=seed, settings=EditSettings(**settings), **request)
     others = [] if drawn.reconstruction is None else [drawn.reconstruction]
     return [drawn.image, drawn.edited, drawn.region, *planes(drawn.latent_region), *others]
 
@@ -64,7 +64,8 @@ def piped(session, subjects, prompt=PROMPT, **settings):
 
 def piped_edit(session, image, prompt, **request):
     """The picture and mask of the editing pipeline in the manner of diffusers."""
-    drawn = quiet(SwiftEditPipeline.from_components(session.components))(prompt, image, **request)
+    pipeline = quiet(SwiftEditPipeline.from_components(session.components))
+    drawn = pipeline(prompt, image, seeds=[0], **request)
     return [*drawn.images, *drawn.masks]
 
 
@@ -285,7 +286,7 @@ EDITS = {
     "released rule": {**SOURCE, "settings": {"rule": MaskRule.RELEASED}},
     "larger": {**SOURCE, "settings": {"size_px": 192}},
     "wide picture": {**SOURCE, "size": (200, 120)},
-    "four steps, seed 5": {**SOURCE, "steps": 4, "settings": {"seed": 5}},
+    "four steps, seed 5": {**SOURCE, "steps": 4, "seed": 5},
     "strengths": {
         "mask": hard_mask(),
         "scales": {
@@ -311,7 +312,7 @@ RANDOM_SUBJECTS = {
 RANDOM_EDITS = {
     "source prompt": {"source_prompt": "a dog on the grass"},
     "smooth rule": {"source_prompt": "a dog on the grass", "settings": {"rule": MaskRule.SMOOTH}},
-    "keyword, seed 5": {"keyword": "dog", "settings": {"seed": 5}},
+    "keyword, seed 5": {"keyword": "dog", "seed": 5},
     "reference in a box": {"who": 1, "mask": BOX},
 }
 FACES = {"sd15": "ip-adapter-faceid_sd15", "sdxl": "ip-adapter-faceid_sdxl"}

@@ -319,8 +319,8 @@ def levels(image):
 def whole_edit(mode, scales):
     """Our result, and all pictures that the steps written out give."""
     components, image = tiny_editor(), photograph()
-    settings = EditSettings(mode=mode, seed=SEED, scales=scales)
-    ours = edit(components, image, PROMPT, source_prompt=SOURCE, settings=settings)
+    settings = EditSettings(mode=mode, scales=scales)
+    ours = edit(components, image, PROMPT, source_prompt=SOURCE, seed=SEED, settings=settings)
     is_released = mode is EditMode.RELEASED
     pixels = to_tensor(image)
     vae = components.autoencoder.network

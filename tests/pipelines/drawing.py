@@ -15,5 +15,5 @@ def personalize(components, subjects, prompt, *, mask="none", box=None, seeds=(0
     return draw(components, request)
 
 
-def edit(components, image, prompt, **asked):
-    return draw(components, EditRequest(image=image, prompt=prompt, **asked))
+def edit(components, image, prompt, *, seed=0, **asked):
+    return draw(components, EditRequest(image=image, prompt=prompt, seed=seed, **asked))

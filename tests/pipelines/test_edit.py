@@ -197,9 +197,18 @@ def test_a_keyword_decides_the_mask_and_not_the_noise(components, photo):
 def test_the_same_seed_gives_the_same_bytes(components, photo, settings):
     pair = [edit(components, photo, PROMPT, settings=settings) for _ in range(2)]
     assert pair[0].image.tobytes() == pair[1].image.tobytes()
-    other = edit(components, photo, PROMPT, settings=replace(settings, seed=1))
+    other = edit(components, photo, PROMPT, seed=1, settings=settings)
     # Only the released code draws latents from the posterior.
     assert (other.edited.tobytes() != pair[0].edited.tobytes()) == (settings is RELEASED)
+
+
+def test_without_a_seed_one_is_drawn_and_told(components, photo):
+    session, call = Session(components), {"mask": (0.2, 0.2, 0.8, 0.8), "settings": RELEASED}
+    first, other = (session.edit(photo, PROMPT, **call) for _ in range(2))
+    assert first.seed != other.seed
+    assert first.image.tobytes() != other.image.tobytes()
+    again = session.edit(photo, PROMPT, seed=first.seed, **call)
+    assert (again.seed, again.image.tobytes()) == (first.seed, first.image.tobytes())
 
 
 def test_neutral_strengths_do_not_see_the_mask(components, photo):
@@ -239,10 +248,7 @@ def test_the_released_mode_leaves_the_shared_networks_alone(components, photo):
 def test_schedules_of_several_steps_and_fresh_noise_edit_too(components, photo):
     preset = replace(PRESET, timesteps=(999, 749, 499), renoise="lcm")
     several = replace(components, preset=preset, schedule=schedule_of(preset))
-    edits = [
-        edit(several, photo, PROMPT, settings=EditSettings(seed=seed)).edited.tobytes()
-        for seed in (0, 0, 1)
-    ]
+    edits = [edit(several, photo, PROMPT, seed=seed).edited.tobytes() for seed in (0, 0, 1)]
     assert edits[0] == edits[1] != edits[2]
 
 
@@ -265,8 +271,7 @@ def test_an_autoencoder_that_knows_one_value_gives_it_in_both_modes(components, 
 
     sure = replace(components, autoencoder=MeanOnly())
     edits = [
-        edit(sure, photo, PROMPT, settings=replace(RELEASED, seed=seed)).edited.tobytes()
-        for seed in (0, 1)
+        edit(sure, photo, PROMPT, seed=seed, settings=RELEASED).edited.tobytes() for seed in (0, 1)
     ]
     assert edits[0] == edits[1]
 
@@ -293,7 +298,7 @@ def test_impossible_requests_are_refused(components, photo):
     with pytest.raises(InputError, match=r"text_scale is 4\.5"):
         replace(Scales.for_edit(), text_scale=4.5)
     with pytest.raises(InputError, match="seed is -1"):
-        EditSettings(seed=-1)
+        edit(components, photo, PROMPT, seed=-1)
     with pytest.raises(InputError, match="130x130 px"):
         edit(components, photo, PROMPT, settings=EditSettings(size_px=130))
     with pytest.raises(InputError, match=r"shape \(128, 128\)"):

@@ -69,6 +69,7 @@ class Job(NamedTuple):
     keyword: str
     subject: list[given.SubjectPictures]  # pictures of what is drawn instead; may be none
     mask: "str | Box | None"  # a file or a box
+    seed: int
     settings: EditSettings
     target: console.Target
     strip: Path | None
@@ -108,14 +109,12 @@ def edit(
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
     from swiftpie.noise import seeds_from
 
-    settings = edit_settings(
-        loading["preset"], mode, rule, seed=seeds_from(seed, 1)[0], scales=scales, subjects=subject
-    )
-    picture, place = given.read_picture(image), _place(mask, box)
+    settings = edit_settings(loading["preset"], mode, rule, scales=scales, subjects=subject)
+    picture, place, (drawn,) = given.read_picture(image), _place(mask, box), seeds_from(seed, 1)
     target = _plan(output, save_region, strip)
     shown = given.read_subjects(subject or [])
     job = Job(
-        *(picture, prompt, source_prompt, keyword, shown, place, settings),
+        *(picture, prompt, source_prompt, keyword, shown, place, drawn, settings),
         *(target, strip, output.force),
     )
     session, load_ms = given.open_session(**loading)
@@ -132,7 +131,6 @@ def edit_settings(
     mode: EditMode,
     rule: MaskRule | None,
     *,
-    seed: int,
     scales: Mapping[str, float],
     subjects: list[str] | None = None,
 ) -> EditSettings:
@@ -144,7 +142,7 @@ def edit_settings(
         ConfigError: There is no such preset.
     """
     own = Scales.for_edit(PRESETS.get(preset), mode=mode, has_reference=bool(subjects))
-    return EditSettings(mode=mode, rule=rule, scales=replace(own, **scales), seed=seed)
+    return EditSettings(mode=mode, rule=rule, scales=replace(own, **scales))
 
 
 def carry_out(session: "Session", job: Job) -> "EditResult":
@@ -159,6 +157,7 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         keyword=job.keyword,
         mask=job.mask,
         identity=given.encode_subjects(session, job.subject) if job.subject else None,
+        seed=job.seed,
         settings=settings,
     )
     origin = console.origin_of(

@@ -312,7 +312,7 @@ def edits(
 
     networks = given.open_networks(files)
     benchmark = EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
-    settings = edit_settings(loading["preset"], mode, rule, seed=0, scales=scales)
+    settings = edit_settings(loading["preset"], mode, rule, scales=scales)
     if not scales:
         settings = replace(settings, scales=None)  # with references it is another than without
     chosen = given.choose_editor(editor, loading, mask=mask, settings=settings)
@@ -398,7 +398,7 @@ def pie(
 
     benchmark = read_pie(dataset, limit=cases)
     networks = given.open_networks(files, has_to_be_large=True)
-    settings = edit_settings(loading["preset"], mode, rule, seed=0, scales={})
+    settings = edit_settings(loading["preset"], mode, rule, scales={})
     if results is None:
         chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
     else:

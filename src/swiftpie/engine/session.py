@@ -260,6 +260,7 @@ class Session:
         keyword: str = "",
         mask: Picture | Tensor | Box | None = None,
         identity: Identity | None = None,
+        seed: int | None = None,
         settings: EditSettings | None = None,
         **steering: Unpack[Steering],
     ) -> EditResult:
@@ -274,12 +275,13 @@ class Session:
             mask: Where to change it: a picture, (1, 1, H, W) in [0, 1] over the picture, or a box;
                 found if not given.
             identity: A subject that replaces the picture itself as image condition.
+            seed: Of all that is random; without one it is drawn, and the result tells it.
             settings: Everything else.
             **steering: As in `personalize`.
 
         Raises:
             CapabilityError: The preset has no inversion network or no image encoder.
-            InputError: The prompt is empty, or picture or mask cannot be used.
+            InputError: The prompt is empty, or picture, mask or seed cannot be used.
         """
         picture = load_image(image)
         if mask is not None and not isinstance(mask, Tensor | tuple):
@@ -287,6 +289,7 @@ class Session:
         request = EditRequest(
             image=picture,
             prompt=prompt,
+            seed=seeds_from(seed, 1)[0],
             source_prompt=source_prompt,
             keyword=keyword,
             mask=mask,

@@ -31,6 +31,7 @@ from swiftpie.types import TextCondition
 
 NO_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
+FRESH_SEED = 0  # of what an edit draws; a task's own seed would tell the answer's noise
 UNTOUCHED, EXACT = Maker("untouched source"), Maker("exact target")
 REDRAWN = ("reconstruction", "from-noise", "uncomposed")  # kinds of what `Edited` holds besides
 
@@ -241,6 +242,7 @@ class SwiftEditor(PresetEditor):
             keyword=task.keyword if self.mask is MaskChoice.KEYWORD else "",
             mask=self._place(task),
             identity=identity,
+            seed=FRESH_SEED,
             settings=settings,
         )
         return Edited(
@@ -286,6 +288,7 @@ class SwiftEditor(PresetEditor):
             task.source_prompt,
             source_prompt=task.source_prompt,
             mask=torch.zeros_like(task.mask) if appearance else EVERYWHERE,
+            seed=FRESH_SEED,
             settings=replace(
                 self.settings, mode=EditMode.PAPER, scales=outside, keeps_outside=False
             ),

@@ -25,7 +25,7 @@ from swiftpie.pipelines.identity import (
 )
 from swiftpie.pipelines.personalize import read_null_text, subject_condition
 from swiftpie.pipelines.request import EditRequest
-from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.settings import EditMode, Scales
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
 
@@ -53,7 +53,7 @@ class EditPlan(NamedTuple):
     canvas: Canvas
     region: Tensor  # (1, 1, H, W) where pixels of the original may change
     start: Prepared  # a row a prompt; the last is the edit
-    settings: EditSettings
+    request: EditRequest
 
 
 class PlacedSubject(NamedTuple):
@@ -79,7 +79,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     unit_px = 2 * preset.latent_cell_px
     canvas = canvas_for((original.height, original.width), side_px=side_px, unit_px=unit_px)
     pixels = canvas.enter(original).to(components.device)
-    latents = _encode(components, pixels, settings)
+    latents = _encode(components, pixels, request)
     clock.lap("encode")
     prompts = (request.source_prompt, request.prompt)
     inverted = invert(
@@ -103,17 +103,17 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
             components, request.negative_prompt, guidance=request.guidance, rows=rows
         ),
         condition=_condition(components, request, canvas, pixels, inverted),
-        fresh=_fresh_noise(components, start, settings.seed).expand(-1, rows, -1, -1, -1),
+        fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
     )
     clock.lap("prepare")
-    return EditPlan(original, canvas, inverted.region.pixels, prepared, settings)
+    return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
 
 
 def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
     """Return the finished edit: the last picture drawn, joined with the original."""
     *others, edited = (plan.canvas.leave(one) for one in drawn.images)
     joined = edited
-    if plan.settings.keeps_outside:
+    if plan.request.settings.keeps_outside:
         joined = composite(edited, plan.original, plan.region)
     clock.lap("join")
     return EditResult(
@@ -122,18 +122,18 @@ def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResul
         edited=edited,
         reconstruction=others[0] if others else None,
         latent_region=drawn.regions[-1:],
-        seed=plan.settings.seed,
+        seed=plan.request.seed,
         timings_ms=clock.timings(),
     )
 
 
-def _encode(components: Components, pixels: Tensor, settings: EditSettings) -> Tensor:
+def _encode(components: Components, pixels: Tensor, request: EditRequest) -> Tensor:
     """Return latents (1, C, h, w): the mean, or, as released, a draw from the posterior."""
-    if settings.mode is EditMode.PAPER:
+    if request.settings.mode is EditMode.PAPER:
         return components.autoencoder.encode(pixels)
     mean, deviation = components.autoencoder.posterior(pixels)
     _, channels, rows, columns = mean.shape
-    noise = draw_noise([settings.seed], (channels, rows, columns)).to(mean)
+    noise = draw_noise([request.seed], (channels, rows, columns)).to(mean)
     return mean + deviation * noise
 
 

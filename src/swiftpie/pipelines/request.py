@@ -122,6 +122,7 @@ class EditRequest(_Steered):
 
     image: Image.Image  # any shape; transparency is ignored
     prompt: str  # what the picture shall show
+    seed: int  # of all randomness: the released mode's latents, schedules with fresh noise
     source_prompt: str = ""  # what it shows now
     keyword: str = ""  # what in it shall change; compared with no words then
     mask: Tensor | Box | None = None  # (1, 1, H, W) in [0, 1], or a box; None: found
@@ -129,6 +130,7 @@ class EditRequest(_Steered):
     settings: EditSettings = field(default_factory=EditSettings)
 
     def __post_init__(self) -> None:
+        check_seeds([self.seed])
         _check_prompts(self.prompt)
         is_steered = self.guidance is not None or self.shaping is not None
         if is_steered and self.settings.mode is EditMode.RELEASED:

@@ -137,14 +137,8 @@ class EditSettings:
         Option("How a region is found in the noise: hard or soft. By default the best known."),
     ] = None
     scales: Scales | None = None  # None: what belongs to the mode
-    seed: int = 0  # of all randomness: the released mode's latents, schedules with fresh noise
     size_px: int | None = None  # side of a square as large as the working picture
     keeps_outside: bool = True  # pixels outside the region are the given picture's own
-
-    def __post_init__(self) -> None:
-        from swiftpie.noise import check_seeds
-
-        check_seeds([self.seed])
 
 
 def steering_of(style: Style, num_steps: int) -> "Steering":

@@ -93,10 +93,10 @@ def test_an_edit_as_released_runs_without_the_graph(sprite):
     counter = CompileCounter()
     plain = tiny_editor()
     made = Session(compiled(plain, Compiler(backend=counter)))
-    settings = EditSettings(mode=EditMode.RELEASED)
     arguments = (sprite.convert("RGB"), "a dog on the sofa")
-    found = made.edit(*arguments, source_prompt="a cat", settings=settings).image
-    expected = Session(plain).edit(*arguments, source_prompt="a cat", settings=settings).image
+    given = {"source_prompt": "a cat", "seed": 0, "settings": EditSettings(mode=EditMode.RELEASED)}
+    found = made.edit(*arguments, **given).image
+    expected = Session(plain).edit(*arguments, **given).image
     assert np.abs(np.int16(found) - np.int16(expected)).max() <= MAX_LEVELS
     assert counter.frame_count == 1  # the decoder
 

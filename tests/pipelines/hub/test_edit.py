@@ -45,7 +45,7 @@ def mask():
 
 def test_the_edit_is_that_of_the_function(pipe, components, photo):
     reference = edit(components, photo, PROMPT, source_prompt=SOURCE)
-    called = pipe(PROMPT, photo, source_prompt=SOURCE)
+    called = pipe(PROMPT, photo, source_prompt=SOURCE, seeds=[0])
     assert called.images[0].tobytes() == reference.image.tobytes()
     assert called.masks[0].tobytes() == reference.region.tobytes()
     assert called.timings.keys() == reference.timings_ms.keys()
@@ -58,11 +58,21 @@ def test_strengths_and_mode_arrive(pipe, components, photo):
     reference = edit(components, photo, PROMPT, mask=BOX, settings=settings)
     called = pipe(PROMPT, photo, box=BOX, settings=settings)
     assert called.images[0].tobytes() == reference.image.tobytes()
-    settings = EditSettings(mode=EditMode.RELEASED, seed=7)
-    released = edit(components, photo, PROMPT, mask=BOX, settings=settings)
-    for asked in (settings, EditSettings(mode=EditMode.RELEASED)):
-        called = pipe(PROMPT, photo, box=BOX, settings=asked, seeds=[7])
-        assert called.images[0].tobytes() == released.image.tobytes()
+    settings = EditSettings(mode=EditMode.RELEASED)
+    released = edit(components, photo, PROMPT, mask=BOX, seed=7, settings=settings)
+    called = pipe(PROMPT, photo, box=BOX, settings=settings, seeds=[7])
+    assert called.images[0].tobytes() == released.image.tobytes()
+
+
+def test_without_seeds_the_drawn_ones_are_told_and_repeat_the_pictures(pipe, photo):
+    call = {"image": photo, "box": BOX, "settings": EditSettings(mode=EditMode.RELEASED)}
+    torch.manual_seed(0)
+    first, other = (pipe([PROMPT] * 2, **call) for _ in range(2))
+    assert len({*first.seeds, *other.seeds}) == 4
+    for image, seed in zip(first.images, first.seeds, strict=True):
+        assert pipe(PROMPT, **call, seeds=[seed]).images[0].tobytes() == image.tobytes()
+    torch.manual_seed(0)
+    assert pipe([PROMPT] * 2, **call).seeds == first.seeds
 
 
 @pytest.mark.parametrize("form", ["pil", "array", "flat", "tensor"])

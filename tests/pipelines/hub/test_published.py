@@ -68,8 +68,8 @@ def drawn(pipe, **changes):
     """Everything that a call gives, to be compared in bits."""
     if isinstance(pipe, SwiftEditPipeline):
         box = (0.25, 0.25, 0.75, 0.75)
-        call = {"image": photo(), "source_prompt": SOURCE, "box": box, "output_type": "np"}
-        return pipe(PROMPT, **call | changes).images
+        call = {"image": photo(), "source_prompt": SOURCE, "box": box, "seeds": [3]}
+        return pipe(PROMPT, **call | {"output_type": "np"} | changes).images
     call = {"ip_adapter_image": subject(), "seeds": [3], "output_type": "pt"}
     return pipe(PROMPT, **call | changes).images.numpy()
 

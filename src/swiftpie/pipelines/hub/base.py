@@ -25,6 +25,7 @@ from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import Decoupled
 from swiftpie.images import load_image
+from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.denoise import OnStep
 from swiftpie.pipelines.hub.modules import (
     ADAPTER,
@@ -360,6 +361,12 @@ def to_picture(value: Picture) -> Image.Image:
             )
         value = (value * 255).round().astype(np.uint8)
     return Image.fromarray(value[:, :, 0] if value.shape[2] == 1 else value)
+
+
+def drawn_seeds(count: int) -> list[int]:
+    """Return seeds for a call without any, from what `torch.manual_seed` makes repeatable."""
+    seeds: list[int] = torch.randint(0, MAX_SEED, (count,)).tolist()
+    return seeds
 
 
 def to_output(pixels: Tensor, output_type: str) -> Tensor | np.ndarray[Any, Any]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from swiftpie.pipelines.hub.base import (
     Picture,
     SwiftPiePipelineOutput,
     check_shared,
+    drawn_seeds,
     spelled_as,
     steering_for,
     to_output,
@@ -55,7 +56,7 @@ class EditCall:
     box: Box | None = None  # in place of a mask
     identity: Identity | None = None  # who replaces the picture as image condition
     settings: EditSettings = field(default_factory=EditSettings)
-    seeds: Sequence[int] | None = None  # one an edit; None: that of the settings
+    seeds: Sequence[int] | None = None  # one an edit; None: they are drawn
     guidance: Guidance | None = None  # a method in place of `guidance_scale`
     return_masks: bool = True
 
@@ -106,7 +107,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
         "source_prompt": call.source_prompt,
         "mask_image": call.mask_image,
         "negative_prompt": call.negative_prompt or "",
-        "seed": call.settings.seed if call.seeds is None else list(call.seeds),
+        "seed": None if call.seeds is None else list(call.seeds),
     }
     lengths = {name: len(one) for name, one in columns.items() if isinstance(one, list)}
     count = max(lengths.values(), default=1)
@@ -116,11 +117,13 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
                 f"{name} has {length} entries, and {count} edits were asked for. Give one for all, "
                 f"or one each, 1 to {MAX_IMAGES}."
             )
+    if call.seeds is None:
+        columns["seed"] = drawn_seeds(count)
     rows = {name: one if isinstance(one, list) else [one] * count for name, one in columns.items()}
     requests = []
     for index in range(count):
         one = {name: row[index] for name, row in rows.items()}
-        image, mask, seed = to_picture(one.pop("image")), one.pop("mask_image"), one.pop("seed")
+        image, mask = to_picture(one.pop("image")), one.pop("mask_image")
         requests.append(
             EditRequest(
                 **one,
@@ -128,7 +131,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
                 keyword=call.keyword,
                 mask=call.box if mask is None else load_mask(to_picture(mask), image.size),
                 identity=call.identity,
-                settings=replace(call.settings, seed=seed),
+                settings=call.settings,
                 **steering,
             )
         )

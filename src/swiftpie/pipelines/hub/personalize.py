@@ -13,7 +13,6 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.masks import Box
-from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.hub.base import (
     Images,
@@ -22,6 +21,7 @@ from swiftpie.pipelines.hub.base import (
     Picture,
     SwiftPiePipelineOutput,
     check_shared,
+    drawn_seeds,
     spelled_as,
     steering_for,
     to_output,
@@ -352,8 +352,7 @@ def _noise_of(
         )
     if has_noise:
         return _draw_by_generator(call, components, shape), ()
-    # From the global state of PyTorch, so that torch.manual_seed makes a script repeatable.
-    return None, tuple(torch.randint(0, MAX_SEED, (call.num_images,)).tolist())
+    return None, tuple(drawn_seeds(call.num_images))
 
 
 def _draw_by_generator(
