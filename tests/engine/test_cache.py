@@ -221,6 +221,21 @@ def test_keys_tell_parts_kinds_and_order_apart():
         content_key("identity", "ab", "c"),
     ]
     assert len(set(keys)) == len(keys)
+    zeros = torch.zeros(4)
+    tensors = [
+        zeros[0],
+        zeros,
+        zeros[:0],
+        zeros.reshape(2, 2),
+        zeros.half(),
+        zeros + 1,
+        "",
+        b"\0" * 16,
+    ]
+    assert len({content_key("face", one) for one in tensors}) == len(tensors)
+    table = torch.arange(6.0).reshape(2, 3)
+    assert content_key("face", table.T) == content_key("face", table.T.contiguous())
+    assert content_key("face", table.T) != content_key("face", table.reshape(3, 2))
     assert content_key("prompt", "ä", b"c") == content_key("prompt", "ä".encode(), "c")
 
 

@@ -167,7 +167,9 @@ def content_key(kind: str, *parts: str | bytes | Tensor) -> Key:
         data = part.encode() if isinstance(part, str) else part
         if isinstance(data, Tensor):
             digest.update(f"{tuple(data.shape)} {data.dtype} ".encode())
-            data = data.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            # As a row, because a single number cannot be looked at as bytes.
+            row = data.detach().cpu().contiguous().reshape(-1)
+            data = row.view(torch.uint8).numpy().tobytes()
         digest.update(len(data).to_bytes(8, "little"))  # so that no two lists of parts run together
         digest.update(data)
     return Key(kind, digest.hexdigest())

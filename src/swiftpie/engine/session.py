@@ -307,9 +307,8 @@ class Session:
         parts: list[str | bytes] = [preset.name, str(preset.image_size_px)]
         for picture in pictures:
             parts += [f"{picture.mode} {picture.size}", picture.tobytes()]
-        for one in tensors:
-            parts.append("" if one is None else one.detach().cpu().double().numpy().tobytes())
-        return content_key(kind, self.components.fingerprint, *parts)
+        known = ("" if one is None else one for one in tensors)
+        return content_key(kind, self.components.fingerprint, *parts, *known)
 
 
 def load(
