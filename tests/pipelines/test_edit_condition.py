@@ -92,6 +92,12 @@ def test_a_new_subject_fills_the_mask_in_front(components, session, sprite):
     assert shape[:3].max() == 0
 
 
+def test_the_released_mode_is_refused_in_plain_words(session):
+    settings = EditSettings(mode=swiftpie.EditMode.RELEASED)
+    with pytest.raises(swiftpie.CapabilityError, match="--mode paper"):
+        session.edit(photograph(), "a dog on a beach", mask=BOX, settings=settings)
+
+
 def test_an_edit_changes_nothing_outside_its_box_and_something_inside(session):
     before = photograph(160, 96)
     after = session.edit(before, "a dog on a beach", mask=BOX).image

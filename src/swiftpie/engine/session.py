@@ -280,7 +280,7 @@ class Session:
             **steering: As in `personalize`.
 
         Raises:
-            CapabilityError: The preset has no inversion network or no image encoder.
+            CapabilityError: The preset has no inversion network, no image encoder or no such mode.
             InputError: The prompt is empty, or picture, mask or seed cannot be used.
         """
         picture = load_image(image)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from swiftpie.attention.released import install_released
 from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError
 from swiftpie.images import fit_square, mask_to_pil
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.masks import bounding_box, composite, resize_mask, subject_extent
@@ -68,12 +69,18 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     """Invert the picture and find where it shall change.
 
     Raises:
-        CapabilityError: The preset has no inversion network or no image encoder.
+        CapabilityError: The preset has no inversion network, no image encoder or no such mode.
         InputError: The size is not possible, or the mask is not shaped as one.
     """
     components.inverter()
     settings, original = request.settings, request.image.convert("RGB")
     preset = components.preset
+    if settings.mode is EditMode.RELEASED and components.layout_predictor is not None:
+        raise CapabilityError(
+            f"Preset {preset.name!r} was asked for an edit in the released mode, whose attention "
+            "cannot show it in place what stays of a picture. Use the paper's mode "
+            "(EditMode.PAPER, --mode paper), or a Stable Diffusion preset."
+        )
     side_px = settings.size_px or preset.image_size_px
     components.cells_of((side_px, side_px))
     unit_px = 2 * preset.latent_cell_px

@@ -69,7 +69,7 @@ class SwiftEditPipeline(ModulesPipeline):
         """Edit one picture for each prompt; see `EditCall` for the arguments.
 
         Raises:
-            CapabilityError: The preset has no inversion network or no image encoder.
+            CapabilityError: The preset has no inversion network, no image encoder or no such mode.
             InputError: Something is missing, does not fit, or cannot be honoured.
         """
         components = self.to_components()
