@@ -3,17 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 from torch import nn
 
+from swiftpie.attention.released import install_released
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.tiny import LayoutPredictor
@@ -53,6 +55,14 @@ class Components:
     def family(self) -> "Family":
         """What the networks have in common with those of other presets."""
         return FAMILIES.get(self.preset.family)
+
+    @cached_property
+    def released(self) -> "Components":
+        """The same weights with SwiftEdit's attention as released; these keep serving others."""
+        assert isinstance(self.denoiser, nn.Module), "denoisers are modules"
+        denoiser = sharing_weights(self.denoiser)  # takes a good part of an edit's time
+        install_released(denoiser.installation)
+        return replace(self, denoiser=denoiser)
 
     def cells_of(self, size_px: tuple[int, int] | None) -> tuple[int, int]:
         """Return latent rows and columns of a picture of (height, width); None = the preset's.

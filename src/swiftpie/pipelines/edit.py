@@ -6,16 +6,15 @@ from typing import NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.attention.released import install_released
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.images import fit_square, mask_to_pil
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.masks import bounding_box, composite, resize_mask, subject_extent
-from swiftpie.models.denoiser import SubjectCondition, sharing_weights
+from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.edit_region import Canvas, Inverted, canvas_for, invert
@@ -75,7 +74,8 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     components.inverter()
     settings, original = request.settings, request.image.convert("RGB")
     preset = components.preset
-    if settings.mode is EditMode.RELEASED and components.layout_predictor is not None:
+    is_released = settings.mode is EditMode.RELEASED
+    if is_released and components.layout_predictor is not None:
         raise CapabilityError(
             f"Preset {preset.name!r} was asked for an edit in the released mode, whose attention "
             "cannot show it in place what stays of a picture. Use the paper's mode "
@@ -99,11 +99,11 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         rule=settings.rule,
     )
     clock.lap("invert")
-    drawn = prompts if settings.mode is EditMode.RELEASED else prompts[1:]
+    drawn = prompts if is_released else prompts[1:]
     rows = len(drawn)
     start = add_noise(latents, inverted.noise, components.schedule.steps[0])
     prepared = Prepared(
-        components=_serving(components, settings.mode),
+        components=components.released if is_released else components,
         latents=start.expand(rows, -1, -1, -1),
         text=components.text.encode(list(drawn)),
         null_text=read_null_text(
@@ -296,14 +296,3 @@ def _fresh_noise(components: Components, latents: Tensor, seed: int) -> Tensor:
         return latents.new_zeros(0, 1, channels, height, width)
     count = len(components.schedule.steps) - 1
     return draw_step_noise([seed], (channels, height, width), count=count).to(latents)
-
-
-def _serving(components: Components, mode: EditMode) -> Components:
-    """Return components whose denoiser follows `mode`; the given ones keep serving others."""
-    if mode is EditMode.PAPER:
-        return components
-    own = components.denoiser
-    assert isinstance(own, nn.Module), "denoisers are modules"
-    denoiser = sharing_weights(own)
-    install_released(denoiser.installation)
-    return replace(components, denoiser=denoiser)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -221,6 +222,12 @@ def test_removed_identity_branches_are_noticed(large, sprite):
     large.enable_attention_slicing()
     with pytest.raises(InputError, match="attention processors"):
         large("a cat", ip_adapter_image=sprite, seeds=[1])
+
+
+def test_networks_that_run_elsewhere_go_on_doing_so(session):
+    elsewhere = replace(session.components, execution_device=torch.device("cpu", 0))
+    pipe = SwiftPiePipeline.from_components(elsewhere)
+    assert pipe.to_components().device == torch.device("cpu", 0)
 
 
 def test_taking_apart_copies_nothing(session):

@@ -152,6 +152,16 @@ def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family,
     assert drawn(SwiftPiePipeline.from_pipe(loaded)).shape == (1, 3, 64, 64)
 
 
+def test_a_change_to_the_network_reaches_the_next_edit_as_released(opened, place):
+    pipe = opened("sd21", kind=SwiftEditPipeline, inversion=place / "sd21" / "other")
+    settings = EditSettings(mode=EditMode.RELEASED)
+    before = drawn(pipe, settings=settings)
+    hook = pipe.unet.conv_out.register_forward_hook(lambda *given: 0.5 * given[-1])
+    assert not np.array_equal(drawn(pipe, settings=settings), before)
+    hook.remove()
+    assert np.array_equal(drawn(pipe, settings=settings), before)
+
+
 def test_half_precision_is_kept_where_it_is_asked_for(opened, tmp_path):
     pipe = opened("sd21", dtype=torch.bfloat16)
     pipe.save_pretrained(tmp_path)

@@ -256,9 +256,10 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         check_processors(loaded)
         check_scheduler(self.scheduler, loaded.preset)
         loaded.family.check_dtype(loaded.preset, self.unet.dtype)
-        if getattr(self, "_all_hooks", None):
-            return replace(loaded, execution_device=self._execution_device)
-        return loaded
+        is_offloaded = bool(getattr(self, "_all_hooks", None))
+        device = self._execution_device if is_offloaded else loaded.execution_device
+        # Without what was derived from the modules, as they may have changed since the last call.
+        return replace(loaded, execution_device=device)
 
     def enable_model_cpu_offload(
         self, gpu_id: int | None = None, device: torch.device | str | None = None
