@@ -82,6 +82,8 @@ class _Call(Protocol):
     @property
     def output_type(self) -> str: ...
     @property
+    def return_dict(self) -> bool: ...
+    @property
     def callback_on_step_end(self) -> OnStepEnd | None: ...
     @property
     def callback_on_step_end_tensor_inputs(self) -> Sequence[str]: ...
@@ -302,35 +304,40 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Whether the calls in progress shall end without a picture; set `_interrupt` to ask so."""
         return self._interrupt
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Do the work of a call inside of the block, unless and until it is interrupted."""
-        self._interrupt = False
+    def _answer(
+        self, call: _Call, draw: Callable[[], SwiftPiePipelineOutput]
+    ) -> SwiftPiePipelineOutput | tuple[object, ...]:
+        """Return what `draw` returns in the form that the call wants; empty if interrupted."""
+        self._interrupt, output = False, SwiftPiePipelineOutput()
         try:
             with torch.no_grad():
-                yield
+                output = draw()
         except Interrupted:
             pass
         finally:
             self.maybe_free_model_hooks()
+        return output if call.return_dict else output.to_tuple()
 
     def _on_stage(self, stage: str) -> None:
         if self._interrupt:
             raise Interrupted
         self._wake(*WOKEN.get(stage, ()))
 
-    def _on_step(self, call: _Call, tick: Callable[[], object]) -> OnStep:
+    @contextmanager
+    def _steps(self, call: _Call, count: int) -> Iterator[OnStep]:
+        """Yield what to do after each of `count` steps."""
         callback, names = call.callback_on_step_end, _wanted_by_callback(call)
 
         def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:
             if callback is not None:
                 changed = callback(self, index, timestep, dict.fromkeys(names, latents))
                 latents = changed.get("latents", latents)
-            tick()
+            bar.update()
             self._on_stage("step")
             return latents
 
-        return on_step
+        with self.progress_bar(total=count) as bar:
+            yield on_step
 
 
 def to_picture(value: Picture) -> Image.Image:
@@ -362,6 +369,12 @@ def to_picture(value: Picture) -> Image.Image:
             )
         value = (value * 255).round().astype(np.uint8)
     return Image.fromarray(value[:, :, 0] if value.shape[2] == 1 else value)
+
+
+def rows_of(pictures: Any) -> Any:  # noqa: ANN401 - one picture, or any nesting of them
+    """Return the pictures of a batch, an array or tensor of four dimensions, as a list."""
+    is_batch = isinstance(pictures, Tensor | np.ndarray) and pictures.ndim == 4
+    return list(pictures) if is_batch else pictures
 
 
 def drawn_seeds(count: int) -> list[int]:

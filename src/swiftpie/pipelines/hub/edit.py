@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
@@ -24,6 +22,7 @@ from swiftpie.pipelines.hub.base import (
     SwiftPiePipelineOutput,
     check_shared,
     drawn_seeds,
+    rows_of,
     spelled_as,
     steering_for,
     to_output,
@@ -76,15 +75,18 @@ class SwiftEditPipeline(ModulesPipeline):
         components.inverter()
         check_shared(call, components, self._callback_tensor_inputs, outputs=OUTPUT_TYPES)
         requests = requests_of(call, components)
-        output, num_steps = SwiftPiePipelineOutput(), len(components.schedule.steps)
-        with self._interruptible(), self.progress_bar(total=len(requests) * num_steps) as bar:
-            results, on_step = [], self._on_step(call, bar.update)
+        return self._answer(call, lambda: self._draw(call, components, requests))
+
+    def _draw(
+        self, call: EditCall, components: Components, requests: list[EditRequest]
+    ) -> SwiftPiePipelineOutput:
+        results = []
+        with self._steps(call, len(requests) * len(components.schedule.steps)) as on_step:
             for request in requests:
                 self._wake("text_encoder", "vae", "unet")
                 drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
                 results.append(drawn)
-            output = _as_output(results, call)
-        return output if call.return_dict else output.to_tuple()
+        return _as_output(results, call)
 
 
 def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
@@ -102,7 +104,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
         guidance=call.guidance,
     )
     columns: dict[str, Any] = {
-        "image": _rows(call.image),
+        "image": rows_of(call.image),
         "prompt": call.prompt,
         "source_prompt": call.source_prompt,
         "mask_image": call.mask_image,
@@ -136,11 +138,6 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
             )
         )
     return requests
-
-
-def _rows(pictures: object) -> object:
-    is_batch = isinstance(pictures, Tensor | np.ndarray) and pictures.ndim == 4
-    return list(pictures) if is_batch else pictures  # type: ignore[call-overload]  # see above
 
 
 def _as_output(results: list[EditResult], call: EditCall) -> SwiftPiePipelineOutput:

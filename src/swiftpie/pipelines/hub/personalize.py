@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -22,6 +21,7 @@ from swiftpie.pipelines.hub.base import (
     SwiftPiePipelineOutput,
     check_shared,
     drawn_seeds,
+    rows_of,
     spelled_as,
     steering_for,
     to_output,
@@ -102,10 +102,7 @@ class SwiftPiePipeline(ModulesPipeline):
         """
         components = self.to_components()
         _check(call, components, self._callback_tensor_inputs)
-        output = SwiftPiePipelineOutput()
-        with self._interruptible():
-            output = self._draw(call, components)
-        return output if call.return_dict else output.to_tuple()
+        return self._answer(call, lambda: self._draw(call, components))
 
     def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
         """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D)."""
@@ -131,8 +128,7 @@ class SwiftPiePipeline(ModulesPipeline):
             self._wake("text_encoder", "vae", "unet")
         request = request_of(call, components)
         self._wake("text_encoder")
-        with self.progress_bar(total=len(components.schedule.steps)) as bar:
-            on_step = self._on_step(call, bar.update)
+        with self._steps(call, len(components.schedule.steps)) as on_step:
             drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
         images: Images = list(drawn.images) if drawn.tensor is None else drawn.tensor
         if drawn.tensor is not None and request.output is Output.PIXELS:
@@ -256,11 +252,9 @@ def _with_masks(subjects: list[Subject], regions: Sequence[Tensor] | None) -> li
 
 
 def _entries(pictures: Pictures) -> Iterable[Sequence[Picture]]:
-    if isinstance(pictures, Tensor | np.ndarray) and pictures.ndim == 4:
-        pictures = list(pictures)
-    if isinstance(pictures, list | tuple):
-        return [entry if isinstance(entry, list | tuple) else [entry] for entry in pictures]
-    return [[pictures]]  # type: ignore[list-item]  # all sequences of pictures are behind us
+    rows = rows_of(pictures)
+    rows = rows if isinstance(rows, list | tuple) else [rows]
+    return [entry if isinstance(entry, list | tuple) else [entry] for entry in rows]
 
 
 def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject, ...]:
