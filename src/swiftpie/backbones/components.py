@@ -112,7 +112,8 @@ class Family(ABC):
 
     One object serves all presets that name the family, and holds no weights. The rest of SwiftPie
     asks it, and knows no family by name. `modules` are the parts of a diffusers pipeline by their
-    names there (`unet`, `vae`, …), with the preset as `swiftpie.backbones.preset.describe` has it.
+    names there (`unet` or `transformer`, `vae`, …), with the preset as
+    `swiftpie.backbones.preset.describe` has it.
     """
 
     name: str

@@ -6,11 +6,13 @@ found by entry points, and nothing else of SwiftPie knows them.
 
 import importlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
+from diffusers.models.attention_processor import JointAttnProcessor2_0
 from torch import nn
 from typer.testing import CliRunner
 
@@ -32,6 +34,7 @@ from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Prediction
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.noise import draw_noise
+from swiftpie.pipelines.hub.modules import KeepingOffload, take_apart
 from tests.pipelines.tiny_editor import WIDTH, text_tower
 
 NAME = "tiny-joint"
@@ -178,6 +181,21 @@ class JointFamily(Family):
             fingerprint="random",
             **networks,
         )
+
+    def to_modules(self, components):
+        return {
+            "transformer": components.denoiser.transformer,
+            "vae": components.autoencoder.network,
+            "text_encoder": components.text.encoder,
+            "tokenizer": components.text.tokenizer,
+            "image_encoder": components.image_encoder,
+        }
+
+    def from_modules(self, modules, loaded):
+        if loaded is None or loaded.denoiser.transformer is not modules["transformer"]:
+            raise InputError("The transformer was exchanged.")
+        vae = LatentAutoencoder(modules["vae"])
+        return replace(loaded, autoencoder=vae, image_encoder=modules["image_encoder"])
 
 
 def autoencoder():
@@ -343,9 +361,48 @@ def test_the_registry_and_the_preset_know_it_as_any_other():
     assert not math.isclose(PRESET.timesteps[0], 999)
 
 
+@pytest.fixture
+def pipe(joint):
+    made = SwiftPiePipeline.from_components(joint.components)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def test_the_pipeline_of_diffusers_draws_what_the_session_draws(joint, pipe, sprite):
+    drawn = joint.personalize(joint.encode_identity(sprite), PROMPT, seed=3).images[0]
+    call = {"prompt": PROMPT, "ip_adapter_image": sprite, "seeds": [3]}
+    assert pipe.unet is None
+    assert pipe(**call).images[0].tobytes() == drawn.tobytes()
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert np.abs(np.int16(pipe(**call).images[0]) - np.int16(drawn)).max() <= 1
+    assert isinstance(pipe.transformer._hf_hook, KeepingOffload)
+    pipe.remove_all_hooks()
+
+
+def test_the_pipeline_notices_what_was_exchanged(pipe, sprite):
+    call = {"prompt": PROMPT, "ip_adapter_image": sprite, "seeds": [3]}
+    before = pipe(**call).images[0]
+    pipe.vae = autoencoder().eval()
+    assert far_apart(pipe(**call).images[0], before)
+    pipe.transformer.set_attn_processor(JointAttnProcessor2_0())
+    with pytest.raises(InputError, match="attention processors of the denoiser"):
+        pipe(**call)
+    pipe.transformer = None
+    with pytest.raises(InputError, match="transformer was exchanged"):
+        pipe(**call)
+
+
+def test_a_pipeline_has_one_denoiser(joint):
+    modules = take_apart(joint.components)
+    with pytest.raises(InputError, match="one denoiser"):
+        SwiftPiePipeline(**modules | {"transformer": None})
+    with pytest.raises(InputError, match="one denoiser"):
+        SwiftPiePipeline(**modules, unet=modules["transformer"])
+
+
 def test_what_it_does_not_offer_says_so(joint, sprite):
     with pytest.raises(CapabilityError, match="pipeline of diffusers"):
-        SwiftPiePipeline.from_components(joint.components)
+        Family.to_modules(FAMILY, joint.components)
     with pytest.raises(CapabilityError, match="inversion"):
         joint.edit(sprite, PROMPT)
     with pytest.raises(InputError, match="multiples"):

@@ -54,8 +54,12 @@ Picture = Image.Image | np.ndarray[Any, Any] | Tensor | str | Path
 Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
 OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
 
-# What the stage after this one uses of networks other than by a call, so that hooks do not see it.
-WOKEN = {"text": ("vae", "unet"), "denoise": ("vae",)}
+DENOISERS = ("unet", "transformer")  # a pipeline has one of them
+
+# What the stage after this one uses of networks other than by a call, so that hooks do not see it,
+# and what encoding a picture so uses.
+WOKEN = {"text": ("vae", *DENOISERS), "denoise": ("vae",)}
+ENCODING = ("text_encoder", "vae", *DENOISERS)
 
 
 @dataclass
@@ -119,7 +123,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     model_cpu_offload_seq = (
         "text_encoder->text_encoder_2->layout_predictor->image_encoder->inversion_unet"
-        "->reference_unet->unet->vae"
+        "->reference_unet->unet->transformer->vae"
     )
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
@@ -251,13 +255,13 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Return the networks as the rest of SwiftPie takes them, as in `Session(…)`.
 
         Raises:
-            InputError: The scheduler was exchanged, or something of the U-Net.
+            InputError: The scheduler was exchanged, or something of the denoiser.
             CapabilityError: The networks were converted to a type that they cannot work in.
         """
         loaded = self._at_rest()
         check_processors(loaded)
         check_scheduler(self.scheduler, loaded.preset)
-        loaded.family.check_dtype(loaded.preset, self.unet.dtype)
+        loaded.family.check_dtype(loaded.preset, loaded.denoiser.installation.network.dtype)
         is_offloaded = bool(getattr(self, "_all_hooks", None))
         device = self._execution_device if is_offloaded else loaded.execution_device
         # Without what was derived from the modules, as they may have changed since the last call.
@@ -268,8 +272,8 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     ) -> None:
         """Keep networks in main memory while they do not run; arguments as in diffusers."""
         super().enable_model_cpu_offload(gpu_id, device)
-        for module in (self.unet, self.reference_unet):
-            if module is not None:
+        for name in (*DENOISERS, "reference_unet"):
+            if (module := getattr(self, name)) is not None:
                 keep_arguments(module)
 
     def enable_sequential_cpu_offload(self, *_: object, **__: object) -> None:

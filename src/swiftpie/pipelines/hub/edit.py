@@ -15,6 +15,7 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.hub.base import (
+    ENCODING,
     Images,
     ModulesPipeline,
     OnStepEnd,
@@ -83,7 +84,7 @@ class SwiftEditPipeline(ModulesPipeline):
         results = []
         with self._steps(call, len(requests) * len(components.schedule.steps)) as on_step:
             for request in requests:
-                self._wake("text_encoder", "vae", "unet")
+                self._wake(*ENCODING)
                 drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
                 results.append(drawn)
         return _as_output(results, call)

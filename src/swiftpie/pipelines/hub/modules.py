@@ -60,11 +60,12 @@ class Modules:
     is around it, as the identity branches are inside of the U-Net.
     """
 
-    unet: TinyDenoiser | UNet2DConditionModel
     vae: PatchAutoencoder | AutoencoderKL | AutoencoderTiny
     text_encoder: CLIPTextModel
     tokenizer: PreTrainedTokenizerBase
     scheduler: SchedulerMixin
+    unet: TinyDenoiser | UNet2DConditionModel | None = None
+    transformer: nn.Module | None = None  # the denoiser of a family without a U-Net
     text_encoder_2: CLIPTextModelWithProjection | None = None
     tokenizer_2: PreTrainedTokenizerBase | None = None
     image_encoder: ConvImageEncoder | ClipIdentityEncoder | CLIPVisionModelWithProjection | None = (
@@ -75,7 +76,11 @@ class Modules:
     inversion_unet: TinyInversion | UNet2DConditionModel | None = None
     preset: dict | None = None  # type: ignore[type-arg]  # diffusers compares plain classes
     fingerprint: str = ""
-    dtype: str = ""  # of the U-Net that the fingerprint is of, as "torch.float32"
+    dtype: str = ""  # of the denoiser that the fingerprint is of, as "torch.float32"
+
+    def __post_init__(self) -> None:
+        if (self.unet is None) == (self.transformer is None):
+            raise InputError("A pipeline needs one denoiser, `unet` or `transformer`. Pass one.")
 
 
 SETTINGS = frozenset({"preset", "fingerprint", "dtype"})
@@ -129,7 +134,7 @@ def adopt(
     names = {one.name for one in fields(Modules)}
     own = {name: module for name, module in pipeline.components.items() if name in names}
     modules = dict.fromkeys(names) | own | dict(changes) | {"preset": describe(preset)}
-    needed = names - {*OPTIONAL} - SETTINGS | ({"image_encoder"} if adapter else set())
+    needed = names - {*OPTIONAL} - SETTINGS | {"unet"} | ({"image_encoder"} if adapter else set())
     if lacking := sorted(name for name in needed if modules[name] is None):
         raise InputError(
             f"The {type(pipeline).__name__} has no {lacking[0]}. Pipelines of Stable Diffusion are "
@@ -174,7 +179,7 @@ def check_scheduler(scheduler: SchedulerMixin, preset: Preset) -> None:
 
 
 def check_processors(components: Components) -> None:
-    """Refuse a U-Net whose attention was exchanged, as slicing and xFormers do.
+    """Refuse a denoiser whose attention was exchanged, as slicing and xFormers do.
 
     Raises:
         InputError: Its identity branches are gone.
@@ -183,8 +188,8 @@ def check_processors(components: Components) -> None:
     branches = {id(one) for one in (*installation.semantic.values(), *installation.detail.values())}
     if {id(one) for one in installation.network.attn_processors.values()} != branches:
         raise InputError(
-            "The attention processors of the U-Net were exchanged, and the identity branches are "
-            "such processors. Load the pipeline again, without attention slicing or xFormers."
+            "The attention processors of the denoiser were exchanged, and the identity branches "
+            "are such processors. Load the pipeline again, without attention slicing or xFormers."
         )
 
 
@@ -268,7 +273,7 @@ def keep_arguments(module: nn.Module) -> None:
     add_hook_to_module(module, KeepingOffload(hook.execution_device, hook.prev_module_hook))
 
 
-def wake(module: nn.Module) -> None:
+def wake(module: nn.Module | None) -> None:
     """Bring an offloaded module to where it runs, before it is used other than by a call."""
     hook = getattr(module, "_hf_hook", None)
     if hook is not None:

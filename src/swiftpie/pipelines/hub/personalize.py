@@ -14,6 +14,7 @@ from swiftpie.guidance.base import Guidance
 from swiftpie.masks import Box
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.hub.base import (
+    ENCODING,
     Images,
     ModulesPipeline,
     OnStepEnd,
@@ -119,13 +120,13 @@ class SwiftPiePipeline(ModulesPipeline):
         Raises:
             InputError: A picture cannot be used, or a subject cannot be found in it.
         """
-        self._wake("text_encoder", "vae", "unet")
+        self._wake(*ENCODING)
         found = _pictured_subjects(self.to_components(), ip_adapter_image, masks)
         return [subject.identity for subject in found]
 
     def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
         if call.ip_adapter_image is not None:
-            self._wake("text_encoder", "vae", "unet")
+            self._wake(*ENCODING)
         request = request_of(call, components)
         self._wake("text_encoder")
         with self._steps(call, len(components.schedule.steps)) as on_step:
