@@ -135,6 +135,13 @@ class LatentAutoencoder(nn.Module):
         super().__init__()
         self.network = network
 
+    @property
+    def is_tiny(self) -> bool:
+        """Whether it is an `AutoencoderTiny`, of another build, which knows one value only."""
+        from diffusers import AutoencoderTiny
+
+        return isinstance(self.network, AutoencoderTiny)
+
     def encode(self, pixels: Tensor) -> Tensor:
         """Return scaled latents (B, C, h, w) of pixels (B, 3, H, W) in [-1, 1], in float32.
 
@@ -145,13 +152,11 @@ class LatentAutoencoder(nn.Module):
     def posterior(self, pixels: Tensor) -> Posterior:
         """Return the normal distribution of the latents of pixels (B, 3, H, W) in [-1, 1].
 
-        An `AutoencoderTiny` knows one value only; its deviation is 0.
+        The deviation of a tiny one is 0.
         """
-        from diffusers import AutoencoderTiny
-
         encoded = self.network.encode(pixels.to(self.network.dtype))
         scale, shift = self._scale()
-        if isinstance(self.network, AutoencoderTiny):
+        if self.is_tiny:
             latents = (encoded.latents * scale).float()
             return Posterior(latents, torch.zeros_like(latents))
         normal = encoded.latent_dist

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import torch
-from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -138,9 +137,8 @@ def perceptual_distance(
         WeightsError: There is no model.
     """
     if folder is None:
-        network = autoencoder.network
-        encoder = network.encoder
-        if isinstance(network, AutoencoderTiny):
+        encoder = autoencoder.network.encoder
+        if autoencoder.is_tiny:
             every = _outputs_of(encoder.layers, prepare=nn.Identity())
             return feature_distance(lambda pixels: _last_of_each_size(every(pixels)))
         return feature_distance(_outputs_of(encoder.down_blocks, prepare=encoder.conv_in))

@@ -41,8 +41,7 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
     """
     preset, autoencoder = components.preset, module_of(components.autoencoder)
     repository = components.family.tiny_autoencoder
-    is_tiny = isinstance(getattr(autoencoder, "network", None), AutoencoderTiny)
-    if repository is None or is_tiny:
+    if repository is None or getattr(autoencoder, "is_tiny", False):
         raise CapabilityError(
             f"Preset {preset.name!r} was loaded with {asked_by!r}, and its own autoencoder is a "
             "tiny one already. A preset with Stable Diffusion's is needed. Leave it out."

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from diffusers import AutoencoderKL
 from diffusers.models.embeddings import ImageProjection
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -176,7 +175,7 @@ def load_adapter_base(settings: AdapterSettings, device: str) -> AdapterBase:
     denoiser.eval().requires_grad_(requires_grad=False)
     if settings.checkpointing:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
-        if isinstance(components.autoencoder.network, AutoencoderKL):
+        if not components.autoencoder.is_tiny:
             components.autoencoder.network.enable_gradient_checkpointing()
     return AdapterBase(
         components,
