@@ -344,10 +344,10 @@ def stone(form: _Form) -> Tensor:
 def marble(form: _Form) -> Tensor:
     """Draw grey veins in white stone."""
     slant = form.x + 0.6 * form.y
-    warp = form.lattice(4, 4, 7) + 0.35 * form.lattice(12, 12, 8)
+    warp = form.lattice(4, 4, 107) + 0.35 * form.lattice(12, 12, 108)
     wide = torch.sin(7 * slant + 3.2 * warp).abs()
-    thin = torch.sin(16 * slant - 9 * form.y + 4 * form.lattice(6, 6, 9)).abs()
-    veins = 0.8 * smoothstep(0.16, 0.0, wide) + 0.3 * smoothstep(0.14, 0.0, thin)
+    thin = torch.sin(16 * slant - 9 * form.y + 4 * form.lattice(6, 6, 109)).abs()
+    veins = 0.8 * smoothstep(0.2, 0.0, wide) + 0.3 * smoothstep(0.14, 0.0, thin)
     cloud = smoothstep(0.8, 0.0, wide)
     tone = 0.5 - veins - 0.4 * cloud + 0.7 * form.tone + 1.4 * form.carving
     return _solid(form, tone, ((88, 92, 102), (214, 214, 216), (255, 254, 250)))
