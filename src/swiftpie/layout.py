@@ -49,7 +49,7 @@ def whole_frame(like: Tensor) -> Layout:
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:
     """Return pixel centres (height, width, 2) in [-1, 1], x first, on the device of `like`."""
-    x, y = _centres(width, like=like), _centres(height, like=like)
+    x, y = pixel_centres(width, like=like), pixel_centres(height, like=like)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
@@ -63,13 +63,13 @@ def to_reference(affine: Tensor, points: Tensor) -> Tensor:
 
 def warp(frame: Tensor, affine: Tensor, size: tuple[int, int]) -> Tensor:
     """Draw `frame` (B, C, H, W) into a picture of `size` (height, width); 0 outside the frame."""
-    y, x = (_centres(side, like=frame) for side in size)
+    y, x = (pixel_centres(side, like=frame) for side in size)
     across, down, offset = affine[..., None, None].unbind(2)  # (B, 2, 1, 1) each
     # `to_reference` of all pixels, with the products taken once a row and once a column.
     grid = (x * across + y[:, None] * down + offset).movedim(1, -1)
     return F.grid_sample(frame, grid.to(frame.dtype), align_corners=False, padding_mode="zeros")
 
 
-def _centres(count: int, *, like: Tensor) -> Tensor:
+def pixel_centres(count: int, *, like: Tensor) -> Tensor:
     """Return the centres of `count` pixels in a row, (count,) in [-1, 1]."""
     return (torch.arange(count, device=like.device, dtype=torch.float32) + 0.5) / count * 2 - 1
