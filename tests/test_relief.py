@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.layout import pixel_grid
-from swiftpie.relief import height, normals, turn
+from swiftpie.relief import follow, height, normals, turn
 
 SIDE_PX = 128
 POSES = {
@@ -233,6 +233,20 @@ def test_what_is_stretched_or_bent_stays_in_the_frame(shape, values):
     assert seen.sum() > 100
     border = torch.cat([seen[0], seen[-1], seen[:, 0], seen[:, -1]])
     assert border.max() < 0.01
+
+
+@pytest.mark.parametrize("values", [*POSES.values(), (0.5, -0.2, 0.3, 0.4)])
+def test_what_is_painted_on_a_point_is_seen_where_the_point_comes_to_lie(values):
+    relief = height(disc(0.7))
+    seen = turn(painted(disc(0.7)), relief, pose(*values)).frame
+    cells = [(24, 28), (32, 32), (40, 26), (28, 40)]  # of the relief, all on the near side
+    grid = pixel_grid(64, 64, like=relief)
+    points = torch.stack([torch.cat([grid[y, x], relief[0, 0, y, x, None]]) for x, y in cells])
+    rows = len(points)
+    moved = follow(points, relief.expand(rows, -1, -1, -1), pose(*values).expand(rows, -1))
+    found = torch.nn.functional.grid_sample(seen, moved[None, None, :, :2], align_corners=False)
+    assert torch.allclose(found[0, 3], torch.ones(1, rows), atol=0.02)
+    assert torch.allclose(found[0, :2, 0].T * 2 - 1, points[:, :2], atol=0.05)
 
 
 def test_an_empty_frame_stays_empty():
