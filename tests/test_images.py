@@ -93,6 +93,13 @@ def test_the_frame_warped_back_by_its_layout_hits_the_subject():
     assert (back - mask).abs().mean() < 0.01
 
 
+def test_a_box_may_be_seen_from_elsewhere():
+    plain, seen = (layout.from_box((0.1, 0.2, 0.5, 0.9), view=view) for view in ((0, 0), (90, -45)))
+    assert torch.equal(plain.pose, torch.zeros(1, 4))
+    assert torch.allclose(seen.pose, torch.pi * torch.tensor([[0.5, -0.25, 0, 0]]))
+    assert torch.equal(layout.to_affine(seen), layout.to_affine(plain))
+
+
 def test_a_warp_takes_each_pixel_from_where_the_layout_says():
     frame = torch.randn(2, 4, 32, 24, generator=torch.Generator().manual_seed(0))
     place = layout.Layout(
@@ -100,6 +107,7 @@ def test_a_warp_takes_each_pixel_from_where_the_layout_says():
         scale=torch.tensor([0.55, 1.4]),
         rotation=torch.tensor([0.1, -0.7]),
         flip=torch.tensor([0.0, 1.0]),
+        pose=torch.zeros(2, 4),
     )
     affine, size = layout.to_affine(place), (20, 36)
     points = layout.to_reference(affine, layout.pixel_grid(*size, like=frame))

@@ -1,10 +1,11 @@
-"""Where a subject goes in the picture: centre, scale, rotation and flip as one value.
+"""Where a subject goes in the picture: centre, scale, rotation, flip and pose as one value.
 
 Coordinates: the picture and the reference frame both span [-1, 1] in x (right) and y (down).
 The *reference frame* is the square picture of the subject that the encoders see: the subject's
 bounding box is centred and its longer side covers `SUBJECT_FILL` of the frame.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -15,16 +16,20 @@ SUBJECT_FILL = 0.9  # the rest is margin, so that soft edges and contact shadows
 
 
 class Layout(NamedTuple):
-    """Place of the reference frame in the picture, one row a sample."""
+    """Place of the reference frame in the picture, one row a sample.
+
+    The frame is turned, stretched and bent by its pose before it is flipped, rotated and placed.
+    """
 
     centre: Tensor  # (B, 2) x and y in [0, 1], 0 = left or top edge
     scale: Tensor  # (B,) side of the reference frame over the side of the picture, > 0
     rotation: Tensor  # (B,) radians, positive turns clockwise on screen
     flip: Tensor  # (B,) 1 mirrors the reference left to right, 0 keeps it
+    pose: Tensor  # (B, 4) yaw, pitch, stretch and bend as `relief.turn` takes them, 0 keeps it
 
 
 def to_affine(layout: Layout) -> Tensor:
-    """Return the map (B, 2, 3) from picture coordinates to reference-frame coordinates."""
+    """Return the map (B, 2, 3) from the picture to the reference frame as its pose shows it."""
     cos, sin = torch.cos(layout.rotation), torch.sin(layout.rotation)
     mirror = 1 - 2 * layout.flip
     rows = [mirror * cos, mirror * sin, -sin, cos]
@@ -33,18 +38,32 @@ def to_affine(layout: Layout) -> Tensor:
     return torch.cat([linear, offset], dim=-1)
 
 
-def from_box(box: tuple[float, float, float, float]) -> Layout:
-    """Return the upright layout whose subject fills `box` (left, top, right, bottom in [0, 1])."""
+def from_box(
+    box: tuple[float, float, float, float], *, view: tuple[float, float] = (0.0, 0.0)
+) -> Layout:
+    """Return the upright layout whose subject fills `box`.
+
+    Args:
+        box: left, top, right and bottom in [0, 1].
+        view: yaw and pitch in degrees, 0 as the reference shows the subject.
+    """
     left, top, right, bottom = box
     centre = torch.tensor([[(left + right) / 2, (top + bottom) / 2]])
     side = torch.tensor([max(right - left, bottom - top) / SUBJECT_FILL])
-    return Layout(centre, side, rotation=torch.zeros(1), flip=torch.zeros(1))
+    pose = torch.tensor([[*map(math.radians, view), 0.0, 0.0]])
+    return Layout(centre, side, rotation=torch.zeros(1), flip=torch.zeros(1), pose=pose)
 
 
 def whole_frame(like: Tensor) -> Layout:
     """Return the layout that fills the picture with the frame, for every row of `like`."""
     zeros = torch.zeros(len(like), device=like.device)
-    return Layout(zeros[:, None].expand(-1, 2) + 0.5, zeros + 1, rotation=zeros, flip=zeros)
+    return Layout(
+        centre=zeros[:, None].expand(-1, 2) + 0.5,
+        scale=zeros + 1,
+        rotation=zeros,
+        flip=zeros,
+        pose=zeros[:, None].expand(-1, 4),
+    )
 
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
     """Show subjects from elsewhere, or stretched or bent.
 
     Args:
-        frame: Premultiplied reference frames (B, 4, H, W).
+        frame: Premultiplied reference frames (B, 4, H, W); colours may have any range.
         height: Their relief (B, 1, h, w).
         pose: Yaw, pitch, stretch and bend, (B, 4). Yaw and pitch are radians below a right angle.
             A subject that faces us faces right at a positive yaw, and is seen from above at a

@@ -13,7 +13,7 @@ from swiftpie.data.renderer import (
 )
 from swiftpie.data.scene import read_fields
 from swiftpie.data.scenes import SCENES
-from swiftpie.layout import Layout
+from swiftpie.layout import whole_frame
 
 PLAIN = Attributes()
 NAMES = [scene.name for scene in SCENES]
@@ -82,7 +82,7 @@ def test_grounded_subjects_stand_and_floating_ones_do_not_cast_shadows(world, ba
 def test_night_is_darker_than_day(batch):
     frames = batch.frames
     fields = read_fields(draw_noise(6), size_px=64)
-    layout = Layout(torch.full((6, 2), 0.5), torch.full((6,), 0.6), torch.zeros(6), torch.zeros(6))
+    layout = whole_frame(frames)._replace(scale=torch.full((6,), 0.6))
     sprite = draw_frames(frames, layout, size_px=64)
     day = light(sprite, fields, [NAMES.index("beach")] * 6, layout=layout)
     night = light(sprite, fields, [NAMES.index("night")] * 6, layout=layout)

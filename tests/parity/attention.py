@@ -141,6 +141,7 @@ def random_layout(share):
         scale=0.5 + 0.5 * share(BATCH),
         rotation=share(BATCH),
         flip=share(BATCH).round(),
+        pose=torch.zeros(BATCH, 4),
     )
 
 

@@ -207,6 +207,7 @@ def augment(
         scale=settings.smallest + (settings.largest - settings.smallest) * draws[1:2],
         rotation=math.radians(settings.rotation_deg) * (2 * draws[0:1] - 1),
         flip=(draws[2:3] < settings.flip).float(),
+        pose=torch.zeros(1, 4),
     )
     size = (pixels.shape[2], pixels.shape[3])
     moved = warp(torch.cat([pixels, mask], dim=1), to_affine(layout), size)

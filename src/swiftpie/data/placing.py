@@ -37,7 +37,8 @@ def pose_subjects(tiles: Tensor, *, rotation: Tensor, flip: Tensor, hue: Tensor)
     sprites = tiles.float() / 255 if tiles.dtype == torch.uint8 else tiles
     sprites = _turn_hue(sprites, hue)
     middle = torch.full((len(rotation), 2), 0.5).to(rotation)
-    probe = Layout(middle, torch.full_like(rotation, _PROBE_SCALE), rotation=rotation, flip=flip)
+    scale, pose = torch.full_like(rotation, _PROBE_SCALE), rotation.new_zeros(len(rotation), 4)
+    probe = Layout(middle, scale, rotation=rotation, flip=flip, pose=pose)
     shadow = warp(sprites[:, 3:], to_affine(probe), (FRAME_PX, FRAME_PX))
     low, high = bounding_box(shadow)
     grow = 2 * SUBJECT_FILL / (high - low).amax(dim=1)
@@ -115,6 +116,7 @@ def place(
         scale=scale,
         rotation=(2 * u[:, 3] - 1) * tilt,
         flip=(u[:, 4] > 0.5).to(u.dtype),
+        pose=u.new_zeros(len(u), 4),
     )
     margin = _MARGIN * scale / 2
     standing = _FLOOR + _FLOOR_RANGE * u[:, 1] - lowest_point(frames, layout)

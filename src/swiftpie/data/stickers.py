@@ -194,7 +194,8 @@ def draw_references(
     signed = 2 * number - 1
     still = torch.zeros_like(number[:, 0])
     shifted, scaled = 0.5 + _JITTER * signed[:, :2], 1 + _JITTER * signed[:, 2]
-    layout = Layout(shifted, scaled, rotation=still, flip=still)
+    pose = number.new_zeros(len(number), 4)
+    layout = Layout(shifted, scaled, rotation=still, flip=still, pose=pose)
     sprite = draw_frames(frames, layout, size_px=size_px)
     alpha = sprite[:, 3:]
     warm = _WARMTH * signed[:, 4]

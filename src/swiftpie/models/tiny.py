@@ -15,6 +15,7 @@ from swiftpie.attention.kernels import cell_positions, sum_of_subjects
 from swiftpie.layout import Layout, to_affine, to_reference, warp, whole_frame
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.noise import COUPLED_CHANNELS, anchors, block_normals, layout_uniforms
+from swiftpie.relief import height, turn
 from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8  # pixels a side of a latent cell
@@ -180,6 +181,7 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
             scale=torch.exp(0.3 * raw[:, 2] - 0.6),
             rotation=0.2 * raw[:, 3],
             flip=(flip_logit > 0).float(),
+            pose=raw.new_zeros(len(raw), 4),  # a view is asked for, not guessed
         )
         return LayoutScores(layout=layout, flip_logit=flip_logit)
 
@@ -283,10 +285,14 @@ def align(
     """Return the subject's latents and its exact shape in place, (B, C + 64, h, w).
 
     Pixels are warped and then encoded, because shifts within a latent cell are not linear in the
-    latents. The shape keeps every pixel. Arguments are those of `Denoiser.place_subject`.
+    latents. The shape keeps every pixel. A pose turns the subject by the relief of its own mask.
+    Arguments are those of `Denoiser.place_subject`.
     """
     size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
-    placed = warp(torch.cat([pixels, mask], dim=1), to_affine(layout), size)
+    frame = torch.cat([pixels, mask], dim=1)
+    if bool(layout.pose.any()):
+        frame = turn(frame, height(mask), layout.pose).frame
+    placed = warp(frame, to_affine(layout), size)
     shape = placed[:, 3:]
     latents = autoencoder.encode(placed[:, :3])
     is_covered = F.max_pool2d(shape, CELL_PX) > 0

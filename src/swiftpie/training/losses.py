@@ -37,7 +37,10 @@ def gradient_l1(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def layout_loss(scores: LayoutScores, truth: Layout) -> Tensor:
-    """Return how far a predicted layout is from the true one, each part weighed by its effect."""
+    """Return how far a predicted layout is from the true one, each part weighed by its effect.
+
+    A pose is not predicted, so it counts for nothing.
+    """
     guess = scores.layout
     centre = guess.centre - truth.centre
     scale = guess.scale.log() - truth.scale.log()

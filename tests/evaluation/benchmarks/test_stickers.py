@@ -111,6 +111,7 @@ def test_a_paste_puts_the_subject_where_the_layout_says_and_keeps_its_colour():
         scale=torch.tensor([0.25 / SUBJECT_FILL]),  # the square becomes 16 of 64 pixels
         rotation=torch.zeros(1),
         flip=torch.zeros(1),
+        pose=torch.zeros(1, 4),
     )
     pasted = paste(reference, mask, scenery=scenery, layout=layout)
     assert float(pasted[..., 48, 16].mean()) == pytest.approx(0.5, abs=0.02)
