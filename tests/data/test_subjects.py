@@ -23,7 +23,7 @@ def test_split_depends_on_the_code_alone():
 
 
 def test_samples_have_names_and_visible_tiles(subjects):
-    assert subjects.tiles.shape == (14, 4, 96, 96)
+    assert subjects.tiles.shape == (21, 4, 96, 96)
     assert subjects.names[subjects.index(CROWN)] == "crown"
     assert (subjects.tiles[:, 3].amax(dim=(1, 2)) > 200).all()
     assert (subjects.tiles[:, :3] <= subjects.tiles[:, 3:]).all()

@@ -52,8 +52,8 @@ class Subjects:
         """
         if code not in self.codes:
             raise ConfigError(
-                f"The pack has no subject {code}; it needs the crown and the top hat to draw "
-                "accessories. Rebuild it with `swiftpie data prepare`."
+                f"The pack has no subject {code}; it needs the sprites of all accessories. "
+                "Rebuild it with `swiftpie data prepare`."
             )
         return self.codes.index(code)
 
@@ -85,7 +85,7 @@ def load_subjects(path: Path) -> Subjects:
 
 
 def sample_subjects() -> Subjects:
-    """Return the crown, the top hat and a dozen held-out subjects that ship with the package."""
+    """Return the accessories' sprites and a dozen held-out subjects that ship with the package."""
     samples = importlib.resources.files("swiftpie") / "assets" / "samples"
     with importlib.resources.as_file(samples) as folder:
         return load_subjects(folder)
