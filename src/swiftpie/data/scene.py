@@ -85,8 +85,8 @@ class Fields:
         """Return 0 at the height `line`, rising to 1 at `reach` below it."""
         return ((self.y - line) / reach).clamp(0, 1)
 
-    def select(self, rows: list[int]) -> "Fields":
-        """Return the fields of some pictures of the group."""
+    def select(self, rows: list[int] | slice) -> "Fields":
+        """Return the fields of some pictures of the group; of a slice they are views."""
         drawn = ("noise", "uniforms", "horizon", "sun_x", "planet_y")
         return replace(self, **{name: getattr(self, name)[rows] for name in drawn})
 
@@ -158,12 +158,16 @@ class Fields:
 
 
 def read_fields(noise: Tensor, *, size_px: int) -> Fields:
-    """Return what `noise` (B, 32, 16, 16) says, for pictures of `size_px` a side."""
+    """Return what `noise` (B, 32, h, w) says, for pictures of `size_px` a side.
+
+    Noise of larger pictures (h and w multiples of 16) is pooled to the same coarseness, so that a
+    scene has the same features at any size.
+    """
     uniforms = layout_uniforms(noise)
     horizon, sun_x, planet_y = anchors(uniforms).T[..., None, None, None]
     centres = (torch.arange(size_px, device=noise.device, dtype=noise.dtype) + 0.5) / size_px
     return Fields(
-        noise=grain(noise),
+        noise=_pool(grain(noise)),
         uniforms=uniforms,
         horizon=horizon,
         sun_x=sun_x,
@@ -171,6 +175,12 @@ def read_fields(noise: Tensor, *, size_px: int) -> Fields:
         x=centres.view(1, 1, 1, -1),
         y=centres.view(1, 1, -1, 1),
     )
+
+
+def _pool(field: Tensor) -> Tensor:
+    factor = field.shape[-1] // SIDE
+    # A mean of n normals has deviation 1 / sqrt(n).
+    return field if factor == 1 else F.avg_pool2d(field, factor) * factor
 
 
 Draw = Callable[[Fields], Tensor]
