@@ -1,7 +1,6 @@
-"""The pieces of the subject search do what they are named for."""
+"""A guess of the subject becomes its outline where colours tell."""
 
 import numpy as np
-import pytest
 
 from swiftpie import cutout
 
@@ -21,31 +20,6 @@ def test_connected_parts_follow_a_winding_path_and_not_corners():
     assert labels[0, 0] == labels[3, 0] != labels[4, 5]
 
 
-def test_close_bridges_a_narrow_gap_and_fills_what_it_encloses():
-    solid = np.zeros((40, 40), dtype=bool)
-    solid[5:35, 5:35] = True
-    solid[17:23, 17:23] = False
-    solid[19:21, 20:] = False
-    assert cutout.close(solid, radius=2)[20, 20]
-    assert not cutout.close(solid, radius=0)[20, 20]
-    assert not cutout.close(solid, radius=2)[:5].any()
-
-
-def test_blur_keeps_constants_and_spreads_a_point_evenly():
-    assert np.allclose(cutout.blur(np.full((9, 12), 0.3, np.float32), radius=3), 0.3)
-    point = np.zeros((15, 15), np.float32)
-    point[7, 7] = 1
-    spread = cutout.blur(point, radius=2)
-    assert spread.sum() == pytest.approx(1, abs=1e-5)
-    assert np.allclose(spread, spread[::-1])
-    assert np.allclose(spread, spread.T)
-
-
-def test_otsu_splits_two_groups():
-    field = np.concatenate([np.full(300, 0.1), np.full(50, 0.8)]).astype(np.float32)[None]
-    assert 0.1 < cutout.otsu(field) < 0.8
-
-
 def test_cut_removes_specks_and_keeps_the_body():
     truth = np.zeros((40, 40), dtype=bool)
     truth[10:30, 12:28] = True
@@ -56,10 +30,36 @@ def test_cut_removes_specks_and_keeps_the_body():
     assert ((share > 0.5) == truth).mean() > 0.98
 
 
-def test_superpixels_are_many_small_and_numbered_without_gaps():
-    lab = np.random.default_rng(0).normal(50, 5, (60, 90, 3)).astype(np.float32)
-    labels = cutout.superpixels(lab)
-    sizes = np.bincount(labels.ravel())
-    assert 150 < len(sizes) < 450
-    assert sizes.min() > 0
-    assert sizes.max() < 10 * sizes.mean()
+def test_small_holes_are_filled_and_wide_openings_stay():
+    solid = np.zeros((40, 40), dtype=bool)
+    solid[5:35, 5:35] = True
+    solid[8:10, 8:10] = solid[15:30, 15:30] = False
+    filled = cutout.fill_small_holes(solid)
+    assert filled[8, 8]
+    assert not filled[20, 20]
+    assert not filled[0, 0]
+
+
+def guess(low, high, side=48):
+    """A square that is taken for the subject, in log-odds."""
+    logits = np.full((side, side), -2.0, np.float32)
+    logits[low:high, low:high] = 2.0
+    return logits
+
+
+def test_colours_correct_a_guess_that_misses_a_part():
+    truth = np.zeros((48, 48), dtype=bool)
+    truth[10:38, 10:38] = True
+    rgb = np.where(truth[..., None], [0.8, 0.2, 0.1], [0.2, 0.4, 0.5]).astype(np.float32)
+    share = cutout.sharpen(guess(15, 38), rgb)
+    assert ((guess(15, 38) > 0) != truth).sum() > 10 * ((share > 0.5) != truth).sum()
+
+
+def test_a_flat_picture_leaves_the_guess_as_it_is():
+    share = cutout.sharpen(guess(12, 36), np.full((48, 48, 3), 0.5, np.float32))
+    assert ((share > 0.5) == (guess(12, 36) > 0)).mean() > 0.98
+
+
+def test_nothing_guessed_stays_nothing():
+    share = cutout.sharpen(np.full((20, 30), -9.0, np.float32), np.zeros((20, 30, 3), np.float32))
+    assert share.max() < 0.5

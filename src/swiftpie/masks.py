@@ -2,25 +2,18 @@
 
 from itertools import pairwise
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.config import MaskRule as MaskRule
-from swiftpie.cutout import find_subject
 from swiftpie.errors import ImageError, InputError
 from swiftpie.files import Source, describe, load_image
 from swiftpie.images import alpha_of, extent_of, mask_to_pil, plane
 
-WORK_SIDE_PX = 192  # the subject is looked for at this size; the outline is refined afterwards
-MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range the search has found nothing usable
 VISIBLE = 0.3  # a row or column counts as touched by the subject above this coverage
 MAX_ASPECT_ERROR = 0.02  # between a mask file and its photo: more than rounding explains
-GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges this far
-GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
-OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
 
 ATTENTION_CEILING = 3.0  # means; larger values are outliers of single tokens
 ATTENTION_LOW, ATTENTION_HIGH = 0.05, 0.95  # quantiles that become 0 and 1
@@ -34,27 +27,6 @@ FEATHER_SIDE_PX = 512  # of a picture with this longer side; wider in proportion
 
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
-
-
-def subject_mask(image: Image.Image) -> Tensor:
-    """Return where the subject is (1, 1, H, W): its transparency, or else a search by colour.
-
-    Args:
-        image: photo, mode RGB or RGBA. The search suits one subject on a fairly plain ground.
-
-    Raises:
-        ImageError: The search finds next to nothing or nearly everything.
-    """
-    alpha = alpha_of(image)
-    mask = _search(image.convert("RGB")) if alpha is None else alpha
-    share = mask.mean().item()
-    low, high = (0.0, 1.0) if alpha is not None else (MIN_SHARE, MAX_SHARE)
-    if share <= low or share > high:
-        raise ImageError(
-            f"The subject could not be told from its background: {share:.0%} of the picture was "
-            "found. A subject on a plain ground is needed. Supply a mask as IMAGE:MASK."
-        )
-    return mask
 
 
 def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
@@ -216,36 +188,6 @@ def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     soft = resize_mask(feather(resize_mask(mask, small)), size)
     return Image.composite(edited, original, mask_to_pil(torch.minimum(soft, mask))[0])
-
-
-def _search(photo: Image.Image) -> Tensor:
-    """Return the subject's mask (1, 1, H, W) found by colour at working size, at full size."""
-    scale = min(1.0, WORK_SIDE_PX / max(photo.size))
-    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    small = photo.resize(size, Image.Resampling.BOX)
-    coarse = torch.from_numpy(find_subject(np.array(small, dtype=np.float32) / np.float32(255)))
-    return _follow_edges(coarse[None, None], plane(small.convert("L")), plane(photo.convert("L")))
-
-
-def _follow_edges(mask: Tensor, guide: Tensor, full: Tensor) -> Tensor:
-    """Enlarge `mask` along the photo's edges (fast guided filter, He and Sun, 2015).
-
-    `guide` is the greyscale photo at the size of `mask` (1, 1, h, w), `full` at that of the result.
-    """
-    mean_mask, mean_guide = _box_mean(mask), _box_mean(guide)
-    variance = _box_mean(guide * guide) - mean_guide**2
-    slope = (_box_mean(guide * mask) - mean_guide * mean_mask) / (variance + GUIDE_SOFTNESS)
-    offset = mean_mask - slope * mean_guide
-    lines = torch.cat([_box_mean(slope), _box_mean(offset)], dim=1)
-    lines = F.interpolate(lines, size=full.shape[-2:], mode="bilinear", align_corners=False)
-    refined = lines[:, :1] * full + lines[:, 1:]
-    return ((refined - 0.5) * OUTLINE_CONTRAST + 0.5).clamp(0, 1)
-
-
-def _box_mean(field: Tensor) -> Tensor:
-    """Return the mean of `field` (1, 1, h, w) around each pixel, over the pixels that exist."""
-    reach = GUIDE_RADIUS_PX
-    return F.avg_pool2d(field, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
 
 
 def _ramp(low: float, high: float, *, count: int, feather: float) -> Tensor:

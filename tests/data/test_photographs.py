@@ -115,7 +115,7 @@ def test_a_subject_without_a_mask_is_cut_out_and_named(tmp_path):
     clear.putalpha(mask)
     clear.save(tmp_path / "cup" / "clear.png")
     photos = open_photos(tmp_path, size_px=SIDE)
-    assert "1 without a mask were cut out by colour (cup/plain.png)" in photos.check()
+    assert "1 without a mask were cut out automatically (cup/plain.png)" in photos.check()
     found, given = (photos.get(n).tile[3].float() for n in (1, 0))
     assert (found - given).abs().mean() < 10
 

@@ -104,7 +104,7 @@ def reference(name, view=0):
 
 
 def on_ground(name):
-    """A sprite on a plain ground, to be found by colour."""
+    """A sprite on a plain ground, whose outline has to be found."""
     ground = Image.new("RGB", (SIDE_PX, SIDE_PX), (36, 74, 58))
     shown = sample(name).resize((88, 88), Image.Resampling.BOX)
     ground.paste(shown, (20, 24), shown)

@@ -41,7 +41,7 @@ class Entry:
     name: str  # how messages call it
     subject: str
     picture: Place
-    mask: Place | None = None  # None: by transparency, or found by colour
+    mask: Place | None = None  # None: by transparency, or found
     caption: str = ""  # empty: made from the subject's name
 
 

@@ -27,7 +27,8 @@ from swiftpie.data.photo_listing import (
 from swiftpie.errors import ImageError, InputError, short_reason
 from swiftpie.images import alpha_of, load_image, to_tensor
 from swiftpie.layout import Layout, to_affine, warp
-from swiftpie.masks import grow, load_mask, subject_mask
+from swiftpie.masks import grow, load_mask
+from swiftpie.models.cutout import subject_mask
 from swiftpie.pipelines.identity import canonical_frame
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Photo(NamedTuple):
 
     tile: Tensor  # (4, S, S) uint8, the square of the photo around the subject
     frame: Tensor  # (4, S, S) uint8, the reference frame: subject centred, grey outside
-    is_cut: bool  # the mask was found by colour
+    is_cut: bool  # the mask was found, not given
 
 
 class Photos:
@@ -60,7 +61,7 @@ class Photos:
         self.size_px = size_px
         self.name = name
         self.skipped = dict(listing.skipped)
-        self.cut: set[str] = set()  # photos without a mask, whose subject was found by colour
+        self.cut: set[str] = set()  # photos without a mask, whose subject was found
         self._kept: OrderedDict[int, Photo] = OrderedDict()
         self._capacity = max(1, (cache_mib << 20) // (8 * size_px**2))
         self.subjects: dict[str, list[int]] = {}
@@ -105,7 +106,7 @@ class Photos:
             report += f", the first {looked_at} looked at"
         if self.cut:
             report += (
-                f"; {len(self.cut)} without a mask were cut out by colour ({_some(self.cut)}): "
+                f"; {len(self.cut)} without a mask were cut out automatically ({_some(self.cut)}): "
                 "look at them in samples.png"
             )
         if self.skipped:

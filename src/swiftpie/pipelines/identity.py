@@ -16,7 +16,7 @@ from swiftpie.errors import InputError, WeightsError
 from swiftpie.files import write_file
 from swiftpie.images import fit_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL
-from swiftpie.masks import subject_mask
+from swiftpie.models.cutout import subject_mask
 from swiftpie.models.denoiser import read_references
 from swiftpie.types import Identity
 

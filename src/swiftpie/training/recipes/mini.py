@@ -2,6 +2,7 @@
 
 from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.autoencoder import AutoencoderConfig
+from swiftpie.training.stages.cutout import CutoutConfig
 from swiftpie.training.stages.distillation import SceneSettings
 from swiftpie.training.stages.dmd2 import Dmd2Config
 from swiftpie.training.stages.inversion_mini import MiniInversionConfig
@@ -95,3 +96,9 @@ def mini_judges() -> TrainConfig:
         steps=1100, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=200
     )
     return TrainConfig(loop=loop, stage=JudgesConfig())
+
+
+def mini_cutout() -> TrainConfig:
+    """Network that cuts subjects out of photos, trained on sprites in pictures like them."""
+    loop = LoopConfig(steps=8000, learning_rate=2e-3, warmup_steps=100)
+    return TrainConfig(loop=loop, stage=CutoutConfig())

@@ -1,0 +1,131 @@
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+import swiftpie
+from swiftpie.data.snapshots import draw_snapshots
+from swiftpie.data.subjects import sample_subjects
+from swiftpie.data.textures import make_textures
+from swiftpie.errors import InputError
+from swiftpie.images import load_image, to_pil
+from swiftpie.masks import iou
+from swiftpie.models.cutout import CUTOUT_PX, CutoutNet, find, packaged, subject_mask
+from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star
+
+MAX_BYTES = 1.2 * 2**20
+
+
+def test_every_pixel_has_a_logit_and_samples_do_not_mix():
+    torch.manual_seed(0)
+    network, pixels = CutoutNet().eval(), torch.randn(3, 3, CUTOUT_PX, CUTOUT_PX)
+    with torch.no_grad():
+        logits, alone = network(pixels), network(pixels[1:2])
+    assert logits.shape == (3, 1, CUTOUT_PX, CUTOUT_PX)
+    torch.testing.assert_close(logits[1:2], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_every_pixel_sees_the_whole_picture():
+    torch.manual_seed(0)
+    network = CutoutNet().eval()
+    pixels = torch.randn(1, 3, CUTOUT_PX, CUTOUT_PX, requires_grad=True)
+    network(pixels)[0, 0, 0, 0].backward()
+    assert pixels.grad[0, :, -8:, -8:].abs().max() > 0
+
+
+def test_the_packaged_network_is_small_and_frozen():
+    network = packaged()
+    assert packaged() is network
+    assert 2 * sum(weights.numel() for weights in network.parameters()) <= MAX_BYTES
+    assert not any(weights.requires_grad for weights in network.parameters())
+    assert not network.training
+
+
+@pytest.mark.parametrize("size", [(300, 200), (64, 500), (1, 1), (1000, 3)])
+def test_the_mask_has_the_size_of_the_photo(size):
+    mask = find(Image.new("RGB", size, "white"))
+    assert mask.shape == (1, 1, size[1], size[0])
+    assert 0 <= mask.min() <= mask.max() <= 1
+
+
+def test_held_out_subjects_are_found_on_grounds_that_were_never_seen():
+    subjects = sample_subjects()
+    tiles = subjects.tiles[subjects.indices("held_out")]
+    textures = make_textures(40, tiles, [], seed=12345)
+    drawn = draw_snapshots(tiles, textures, count=24, seed=12345)
+    found = torch.cat([find(photo) for photo in to_pil(drawn.pixels)])
+    assert iou(found, drawn.mask).median() > 0.8
+
+
+@pytest.mark.parametrize("ground", ["white", "blue", "dark", "gradient", "vignette", "horizon"])
+@pytest.mark.parametrize("shape", [ellipse, star], ids=["ellipse", "star"])
+def test_subject_on_a_plain_ground_is_found(shape, ground):
+    mask = subject_mask(photo(shape(), ground))
+    assert mask.shape == (1, 1, HEIGHT, WIDTH)
+    assert 0 <= mask.min() <= mask.max() <= 1
+    assert iou(mask, as_mask(shape())).item() > 0.9
+
+
+@pytest.mark.parametrize("subject", [(120, 120, 125), (30, 30, 30), (205, 190, 170), (20, 140, 60)])
+def test_subject_of_any_colour_is_found_on_white(subject):
+    mask = subject_mask(photo(ellipse(), "white", subject=subject))
+    assert iou(mask, as_mask(ellipse())).item() > 0.9
+
+
+def test_a_small_spot_of_ground_colour_inside_is_filled():
+    image = photo(ellipse())
+    ImageDraw.Draw(image).ellipse((200, 100, 216, 116), fill="white")
+    assert subject_mask(image)[0, 0, 108, 208] > 0.9
+
+
+def test_two_parts_of_like_size_are_both_kept_and_specks_dropped():
+    truth = ellipse((80, 90, 180, 210))
+    ImageDraw.Draw(truth).ellipse((240, 90, 340, 210), fill=255)
+    image = photo(truth)
+    ImageDraw.Draw(image).ellipse((30, 250, 38, 258), fill=(190, 60, 40))
+    mask = subject_mask(image)
+    assert iou(mask, as_mask(truth)).item() > 0.9
+    assert mask[0, 0, 254, 34] < 0.1
+
+
+def test_the_same_photo_gives_the_same_mask():
+    image = photo(star(), "gradient")
+    assert torch.equal(subject_mask(image), subject_mask(image))
+
+
+def test_the_shipped_photo_is_cut_out():
+    folder = Path(swiftpie.__file__).parent / "assets" / "photos"
+    mask = subject_mask(load_image(folder / "dahlia.jpg"))[0, 0]
+    rows, columns = (mask > 0.5).any(dim=1).nonzero(), (mask > 0.5).any(dim=0).nonzero()
+    height = (rows.max() - rows.min()).item()
+    width = (columns.max() - columns.min()).item()
+    assert 0.85 < width / height < 1.2  # one round flower, without its neighbour
+    assert mask.mean().item() * mask.numel() / (width * height) == pytest.approx(0.785, abs=0.06)
+
+
+def test_a_large_photo_takes_well_under_a_second():
+    image = photo(star()).resize((1000, 714))
+    subject_mask(image)
+    start = time.perf_counter()
+    subject_mask(image)
+    assert time.perf_counter() - start < 1.0  # about 0.15 s on one idle core
+
+
+@pytest.mark.parametrize("size", [(300, 300), (1, 1), (2, 9), (40, 2)])
+@pytest.mark.parametrize("colour", ["white", "black"])
+def test_an_empty_picture_has_no_subject(size, colour):
+    with pytest.raises(InputError, match=r"% of the picture .* IMAGE:MASK"):
+        subject_mask(Image.new("RGB", size, colour))
+
+
+def test_transparency_wins_over_colours():
+    image = photo(star())
+    image.putalpha(ellipse())
+    assert torch.equal(subject_mask(image), as_mask(ellipse()))
+    image.putalpha(255)
+    assert iou(subject_mask(image), as_mask(star())).item() > 0.9
+    image.putalpha(0)
+    with pytest.raises(InputError, match="0% of the picture"):
+        subject_mask(image)
