@@ -1,0 +1,68 @@
+"""How the subjects of real photographs are found; these are measured on and never trained on."""
+
+import json
+import os
+import statistics
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.cutout import (
+    GOOD_IOU,
+    OUTLINES,
+    Outline,
+    agreement,
+    open_photo,
+    read_outlines,
+    summary,
+)
+from swiftpie.errors import InputError
+from swiftpie.models.cutout import find
+
+FOLDER = "SWIFTPIE_DREAMBENCH"
+SQUARE = [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]
+HOLE = [(0.375, 0.375), (0.625, 0.375), (0.625, 0.625), (0.375, 0.625)]
+
+
+def test_a_ring_within_a_ring_is_a_hole():
+    mask = Outline("", "", (80, 40), [SQUARE, HOLE]).mask()
+    assert mask.shape == (1, 1, 40, 80)
+    assert mask[0, 0, 12, 40] == 1
+    assert mask[0, 0, 20, 40] == mask[0, 0, 5, 40] == 0
+    assert mask.mean().item() == pytest.approx(1 / 4 - 1 / 16, abs=0.02)
+
+
+def test_every_outline_stays_in_its_photo_and_leaves_ground():
+    outlines = read_outlines()
+    assert len({outline.sha256 for outline in outlines}) == len(outlines) == 22
+    for outline in outlines:
+        assert all(0 <= x <= 1 and 0 <= y <= 1 for ring in outline.rings for x, y in ring)
+        assert max(map(len, outline.rings)) >= 25, outline.file
+        assert 0.02 < outline.mask().mean() < 0.7, outline.file
+
+
+def test_outlines_hold_no_picture():
+    assert {key for row in json.loads(OUTLINES.read_text()) for key in row} == {*Outline._fields}
+
+
+def test_another_photo_is_refused(tmp_path):
+    outline = read_outlines()[0]
+    path = tmp_path / outline.file
+    path.parent.mkdir()
+    Image.new("RGB", outline.size).save(path)
+    with pytest.raises(InputError, match="not the photograph that was outlined"):
+        open_photo(tmp_path, outline)
+
+
+def test_a_summary_counts_what_is_good():
+    assert summary([0.2, GOOD_IOU, 0.9]) == "median 0.850, 2 of 3 at least 0.85"
+
+
+@pytest.mark.skipif(
+    FOLDER not in os.environ, reason=f"{FOLDER} does not name the folder of the photographs"
+)
+def test_the_network_finds_most_subjects():
+    scores = [*agreement(Path(os.environ[FOLDER]), find).values()]
+    assert statistics.median(scores) > 0.8
+    assert sum(score >= GOOD_IOU for score in scores) >= 10
