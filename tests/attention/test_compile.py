@@ -82,6 +82,7 @@ def random_call(call, *, channels, width, aligned, keys):
         attention=attention,
         pooled=draw(1, SUBJECTS, width),
         aligned=share(1, SUBJECTS, aligned, 16, 16),
+        pose=torch.zeros(1, SUBJECTS, 4),
     )
     return latents, 999, text, condition
 

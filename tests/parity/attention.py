@@ -166,7 +166,7 @@ def run(denoiser, latents, text, attention):
 def whole(attention):
     """A condition for U-Nets, which read nothing else."""
     nothing = attention.region.new_zeros(BATCH, 1, 0)
-    return SubjectCondition(attention=attention, pooled=nothing, aligned=nothing)
+    return SubjectCondition(attention, pooled=nothing, aligned=nothing, pose=nothing)
 
 
 def only(condition, subject):

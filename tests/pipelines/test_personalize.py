@@ -53,6 +53,7 @@ def test_switched_off_identity_equals_the_bare_model(session, identity):
         attention=silent_condition(noise, width=width),
         pooled=torch.zeros(1, 1, width),
         aligned=torch.zeros(1, 1, 32 + 64, 16, 16),
+        pose=torch.zeros(1, 1, 4),
     )
     personalized = session.personalize(identity, PROMPT, seed=7, scales=OFF)
     placed = nobody.attention._replace(

@@ -59,7 +59,8 @@ def prepare(
 
 @data_app.command(
     epilog=examples(
-        "swiftpie data preview -o sheet.png", "swiftpie data preview -o sheet.png --seed 3"
+        "swiftpie data preview -o sheet.png",
+        "swiftpie data preview -o sheet.png --larger --size-px 256 --seed 3",
     )
 )
 def preview(
@@ -67,6 +68,9 @@ def preview(
     out: PictureOut,
     data_path: DataPath = None,
     seed: Seed = None,
+    larger: Annotated[
+        bool, typer.Option("--larger", help="Pictures of the larger world, not sticker scenes.")
+    ] = False,
     size_px: Annotated[int, typer.Option(min=32, max=512, help="Side of one scene.")] = 128,
     force: Force = False,
 ) -> None:
@@ -74,12 +78,14 @@ def preview(
     from swiftpie.data.archive import default_pack
     from swiftpie.data.stickers import StickerWorld, contact_sheet
     from swiftpie.data.subjects import load_subjects
+    from swiftpie.data.world.world import World
     from swiftpie.images import check_image_target, save_image
     from swiftpie.noise import seeds_from
 
     check_image_target(out, force=force)
     # Held out, because the sample pack that ships with the package has hardly any others.
-    world = StickerWorld(load_subjects(data_path or default_pack()), "held_out", size_px=size_px)
+    kind = World if larger else StickerWorld
+    world = kind(load_subjects(data_path or default_pack()), "held_out", size_px=size_px)
     (first_seed,) = seeds_from(seed, 1)
     batch = world.batch(NUM_SCENES, 1, seed=first_seed)
     save_image(contact_sheet(batch), out, metadata=None, force=force)

@@ -1,15 +1,24 @@
 """Batches of sticker scenes with references, captions and everything known of them."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from random import Random
+from typing import Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.data.captions import Attributes, draw_attributes, draw_caption, draw_pair_caption
+from swiftpie.data.captions import (
+    Attributes,
+    draw_attributes,
+    draw_caption,
+    draw_empty_caption,
+    draw_pair_caption,
+)
 from swiftpie.data.placing import place, pose_subjects
 from swiftpie.data.renderer import Placed, draw_frames, render
 from swiftpie.data.scene import mix, paste
@@ -19,6 +28,7 @@ from swiftpie.images import to_pil
 from swiftpie.layout import Layout
 
 NOISE_SHAPE = (32, 16, 16)  # latents of a 128 px picture
+CAPTIONS_A_SUBJECT = 8  # that a tokenizer learns from
 
 _TURN_SHARE, _MAX_TURN = 0.4, 0.2  # of the subjects, by up to so many radians
 _HUE_SHARE = 0.3
@@ -48,6 +58,38 @@ class StickerBatch:
     attributes: tuple[Attributes, ...]  # one a row
     companion_mask: Tensor  # (B, 1, R, R) in [0, 1], the second subject, 0 if there is none
     companion_layout: Layout | None  # its place; it is the subject of the V pictures before
+
+    @cached_property
+    def worn(self) -> Tensor:
+        """Return where hats stand out of the subjects they are on, (B, 1, R, R)."""
+        shown = self.frames.repeat_interleave(len(self.noise) // len(self.frames), dim=0)
+        bare = draw_frames(shown, self.layout, size_px=self.mask.shape[-1])
+        return (self.mask - bare[:, 3:]).clamp(min=0)
+
+    @property
+    def touched(self) -> Tensor:
+        """Return what has to be drawn anew where a subject comes or goes, (B, 1, R, R)."""
+        return self.mask
+
+    def empty_caption(self, random: Random, row: int) -> str:
+        """Describe the scene of a row with nobody in it."""
+        return draw_empty_caption(random, SCENES[int(self.scene[row])])
+
+
+class Drawn(Protocol):
+    """What a contact sheet shows of a batch of any world."""
+
+    @property
+    def pixels(self) -> Tensor:
+        """Pictures (B, 3, R, R) in [-1, 1]."""
+
+    @property
+    def mask(self) -> Tensor:
+        """The subjects in them, (B, 1, R, R) in [0, 1]."""
+
+    @property
+    def reference(self) -> Tensor:
+        """A picture of each subject, (G, 3, R, R) in [-1, 1]."""
 
 
 class StickerWorld:
@@ -129,6 +171,14 @@ class StickerWorld:
             companion_layout=companion and companion.layout,
             **rendering._asdict(),
         )
+
+    def corpus(self) -> Iterator[str]:
+        """Yield captions of all subjects, of both halves, for a tokenizer to learn from."""
+        random, subjects = Random(0), self.subjects
+        for name, synonyms in zip(subjects.names, subjects.synonyms, strict=True):
+            for _ in range(CAPTIONS_A_SUBJECT):
+                scene, attributes = random.choice(SCENES), draw_attributes(random)
+                yield draw_caption(random, scene, attributes, name=name, synonyms=synonyms)
 
     def _pose(self, chosen: list[int], generator: torch.Generator, *, augment: bool) -> Tensor:
         number = torch.rand(len(chosen), 5, generator=generator).to(self.tiles.device)
@@ -217,7 +267,7 @@ def draw_references(
     return paste(background, lit).clamp(0, 1) * 2 - 1, alpha
 
 
-def contact_sheet(batch: StickerBatch, columns: int = 4) -> Image.Image:
+def contact_sheet(batch: Drawn, columns: int = 4) -> Image.Image:
     """Show every row of `batch` as reference, picture and mask, `columns` of these a line."""
     views = len(batch.pixels) // len(batch.reference)
     reference = batch.reference.repeat_interleave(views, dim=0)

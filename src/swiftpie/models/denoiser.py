@@ -19,6 +19,7 @@ class SubjectCondition(NamedTuple):
     attention: AttentionCondition
     pooled: Tensor  # (B, S, D) one vector a subject
     aligned: Tensor  # (B, S, C', h, w) subjects in place; C' is 0 where a denoiser takes none
+    pose: Tensor  # (B, S, 4) as in `Layout`; 0 is as the reference shows the subject
 
 
 class Prediction(NamedTuple):

@@ -102,6 +102,47 @@ class AttributeClassifier(ModelMixin, ConfigMixin):
         }
 
 
+class PictureReader(ModelMixin, ConfigMixin):
+    """Answers questions about pictures of the larger world, and tells from where subjects are seen.
+
+    Places and skies need the whole picture; what a subject is made of, wears or does is looked for
+    in its crop beside its reference, which shows how it was before anything was asked of it.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        whole: Mapping[str, int],
+        close: Mapping[str, int],
+        widths: tuple[int, ...] = (32, 64, 96, 112),
+    ) -> None:
+        """Make an untrained judge of questions about whole and close pictures, by their answers."""
+        super().__init__()
+        self.scenery, self.subject = _trunk(widths, fold=4), _trunk(widths, channels=6)
+        cells = 16 * widths[-1]
+        self.seen_whole, self.seen_close = nn.Linear(cells, 128), nn.Linear(cells, 128)
+        self.whole_heads = nn.ModuleDict(
+            {name: nn.Linear(128, count) for name, count in whole.items()}
+        )
+        self.close_heads = nn.ModuleDict(
+            {name: nn.Linear(128, count) for name, count in close.items()}
+        )
+        self.view = nn.Linear(128, 2)
+
+    def forward(self, whole: Tensor, close: Tensor, reference: Tensor) -> dict[str, Tensor]:
+        """Return logits (B, answers) by question, and `view`, yaw and pitch (B, 2) in radians.
+
+        `whole` (B, 3, 128, 128) are pictures in [-1, 1], `close` (B, 3, 64, 64) their crops, and
+        `reference` (B, 3, 64, 64) those of the references.
+        """
+        scenery = F.silu(self.seen_whole(self.scenery(whole).flatten(1)))
+        both = torch.cat([close, reference], dim=1)
+        subject = F.silu(self.seen_close(self.subject(both).flatten(1)))
+        answers = {name: head(scenery).float() for name, head in self.whole_heads.items()}
+        answers |= {name: head(subject).float() for name, head in self.close_heads.items()}
+        return answers | {"view": self.view(subject).float()}
+
+
 def subject_crops(mask: Tensor) -> Crops:
     """Return the square around the subject of each mask (B, 1, H, W), with a margin.
 
@@ -131,9 +172,9 @@ def cut(pixels: Tensor, crops: Crops) -> Tensor:
     return F.grid_sample(pixels, points, align_corners=False, padding_mode="border")
 
 
-def shrink(pixels: Tensor) -> Tensor:
-    """Return whole pictures (B, 3, 64, 64) of `pixels` (B, 3, H, W)."""
-    size = (JUDGE_PX, JUDGE_PX)
+def shrink(pixels: Tensor, side_px: int = JUDGE_PX) -> Tensor:
+    """Return whole pictures (B, 3, S, S), 64 px unless said, of `pixels` (B, 3, H, W)."""
+    size = (side_px, side_px)
     return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
@@ -156,11 +197,12 @@ class _Block(nn.Module):
         return added
 
 
-def _trunk(widths: tuple[int, ...]) -> nn.Sequential:
+def _trunk(widths: tuple[int, ...], *, fold: int = 2, channels: int = 3) -> nn.Sequential:
+    # Of pictures of `fold` times 32 px a side, to 4 x 4 cells.
     first, second, third, last = widths
     return nn.Sequential(
-        nn.PixelUnshuffle(2),
-        nn.Conv2d(12, first, 3, padding=1),
+        nn.PixelUnshuffle(fold),
+        nn.Conv2d(channels * fold**2, first, 3, padding=1),
         nn.SiLU(),
         nn.Conv2d(first, second, 3, stride=2, padding=1),
         _Block(second),

@@ -22,6 +22,8 @@ CELL_PX = 8  # pixels a side of a latent cell
 MASK_CELLS = 4  # mask pixels a side of a latent cell
 WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
 ANCHOR_CODES = 3 * 2 * len(WAVES)
+POSE_NUMBERS = 4
+POSE_GAIN = 2.0  # radians and shares are small numbers beside the codes
 NUM_STATISTICS = 48  # 16 block means of the noise, each through erf, and sine and cosine of that
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
 
@@ -38,16 +40,28 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
     def __init__(
         self,
         latent_channels: int = 32,
-        widths: tuple[int, int] = (128, 160),
-        heads: tuple[int, int] = (2, 2),
+        widths: tuple[int, ...] = (128, 160),
+        heads: tuple[int, ...] = (2, 2),
         text_width: int = 160,
         embedding_width: int = 256,
+        knows_pose: bool = False,  # noqa: FBT001, FBT002 - a setting, given by name
     ) -> None:
+        """Make an untrained network.
+
+        Args:
+            latent_channels: Channels C of the latents.
+            widths: Channels of each level of the U-Net, the finest first.
+            heads: Attention heads of each level; 0 makes a level of convolutions alone.
+            text_width: Width of text and identity tokens.
+            embedding_width: Width of what all blocks are told.
+            knows_pose: Whether it reads from where a subject is seen and how it is bent.
+        """
         super().__init__()
         codes = 4 * len(WAVES)
         aligned = latent_channels + CELL_PX**2
         self.text_norm = nn.LayerNorm(text_width)
         told = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES
+        told += POSE_NUMBERS * knows_pose
         self.unet = tiny_unet(
             latent_channels + told,
             2 * latent_channels + MASK_CELLS**2,
@@ -109,6 +123,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             attention=attention._replace(detail_scale=latents.new_ones(count, 1)),
             pooled=latents.new_zeros(count, 1, self.config.text_width),
             aligned=encoded.unsqueeze(1),
+            pose=latents.new_zeros(count, 1, POSE_NUMBERS),
         )
         self(latents, 0, text, condition, notes)
         return {name: notes[name] for name in self.installation.detail}
@@ -143,6 +158,9 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             waves(inside.clamp(-FRAME_REACH, FRAME_REACH)) * known,
             is_near * known,
         ]
+        if self.config.knows_pose:
+            rows_of = nearest[..., None].expand(-1, -1, POSE_NUMBERS)
+            codes.append(POSE_GAIN * condition.pose.gather(1, rows_of) * is_near * known)
         return torch.cat(codes, dim=-1).transpose(1, 2).unflatten(2, (rows, columns))
 
 
@@ -157,7 +175,13 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
     """A three-layer perceptron over pooled conditions."""
 
     @register_to_config
-    def __init__(self, text_width: int = 160, hidden: int = 256) -> None:
+    def __init__(
+        self,
+        text_width: int = 160,
+        hidden: int = 256,
+        knows_pose: bool = False,  # noqa: FBT001, FBT002 - a setting, given by name
+    ) -> None:
+        """Make an untrained network; with `knows_pose` it tells the pose too, else that is 0."""
         super().__init__()
         self.text_norm = nn.LayerNorm(text_width)
         self.layers = nn.Sequential(
@@ -165,7 +189,7 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
             nn.SiLU(),
             nn.Linear(hidden, hidden // 2),
             nn.SiLU(),
-            nn.Linear(hidden // 2, 5),
+            nn.Linear(hidden // 2, 5 + POSE_NUMBERS * knows_pose),
         )
 
     def forward(self, noise: Tensor, text: Tensor, extent: Tensor) -> LayoutScores:
@@ -179,9 +203,10 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
         layout = Layout(
             centre=0.5 + 0.2 * raw[:, :2],
             scale=torch.exp(0.3 * raw[:, 2] - 0.6),
-            rotation=0.2 * raw[:, 3],
+            # Lying and upside down are far beyond the sway of what stands.
+            rotation=(math.pi / 2 if self.config.knows_pose else 0.2) * raw[:, 3],
             flip=(flip_logit > 0).float(),
-            pose=raw.new_zeros(len(raw), 4),  # a view is asked for, not guessed
+            pose=0.3 * raw[:, 5:] if self.config.knows_pose else raw.new_zeros(len(raw), 4),
         )
         return LayoutScores(layout=layout, flip_logit=flip_logit)
 
@@ -190,26 +215,28 @@ def tiny_unet(
     in_channels: int,
     out_channels: int,
     *,
-    widths: tuple[int, int],
-    heads: tuple[int, int],
+    widths: tuple[int, ...],
+    heads: tuple[int, ...],
     text_width: int,
     embedding_width: int,
     class_width: int,
 ) -> UNet2DConditionModel:
-    """Return a U-Net of two levels, each with its width and heads, whose blocks all read the text.
+    """Return a U-Net of a level for each of `widths`, whose blocks read the text where they attend.
 
-    All blocks read an embedding of the timestep and of a vector of `class_width`, too.
+    A level with 0 `heads` does not. All blocks read an embedding of the timestep and of a vector
+    of `class_width`, too.
     """
+    attends = ["CrossAttn" if count else "" for count in heads]
     return UNet2DConditionModel(
         in_channels=in_channels,
         out_channels=out_channels,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in attends),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(attends)),
         mid_block_type=None,
         block_out_channels=tuple(widths),
         layers_per_block=1,
         cross_attention_dim=text_width,
-        attention_head_dim=tuple(heads),  # diffusers reads the number of heads here
+        attention_head_dim=tuple(max(1, one) for one in heads),  # the number of heads, in diffusers
         norm_num_groups=8,
         time_embedding_dim=embedding_width,
         class_embed_type="projection",

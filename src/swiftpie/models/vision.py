@@ -16,14 +16,15 @@ from swiftpie.models.projection import Feature, Projector
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-GRID = 4  # tokens a side of the feature map, for a 128 px reference
+SIDE_PX = 128  # references are read at this size
 
 
 class ConvImageEncoder(ModelMixin, ConfigMixin):
     """Small convolutional encoder of a masked subject, trained together with the denoiser."""
 
     @register_to_config
-    def __init__(self, width: int = 160) -> None:
+    def __init__(self, width: int = 160, grid: int = 4, blocks: int = 0) -> None:
+        """Make an untrained network of `grid` x `grid` tokens (4 or 8) and residual `blocks`."""
         super().__init__()
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(4),
@@ -33,9 +34,10 @@ class ConvImageEncoder(ModelMixin, ConfigMixin):
             nn.SiLU(),
             nn.Conv2d(96, width, 3, stride=2, padding=1),
             nn.SiLU(),
-            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            nn.Conv2d(width, width, 3, stride=8 // grid, padding=1),
+            *(_Residual(width) for _ in range(blocks)),
         )
-        self.positions = nn.Parameter(torch.randn(1, GRID**2 + 1, width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(1, grid**2 + 1, width) * 0.02)
         self.project = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.LayerNorm(width)
         )
@@ -46,10 +48,34 @@ class ConvImageEncoder(ModelMixin, ConfigMixin):
         References are grey (0) outside the subject.
         The first token summarises the whole subject, the others follow the rows of the picture.
         """
-        features = self.stem(torch.cat([pixels, mask], dim=1)).flatten(2).transpose(1, 2)
+        seen = torch.cat([pixels, mask], dim=1)
+        if seen.shape[-1] != SIDE_PX:
+            seen = F.interpolate(seen, (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True)
+        features = self.stem(seen).flatten(2).transpose(1, 2)
         tokens = torch.cat([features.mean(1, keepdim=True), features], dim=1)
         identity: Tensor = self.project(tokens + self.positions)
         return identity
+
+
+class _Residual(nn.Module):
+    """Two convolutions added to their input, the second of them small at first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(width, width, 3, padding=1)
+        with torch.no_grad():
+            last.weight.mul_(0.3)
+        self.layers = nn.Sequential(
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.SiLU(),
+            last,
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        added: Tensor = hidden + self.layers(hidden)
+        return added
 
 
 @runtime_checkable

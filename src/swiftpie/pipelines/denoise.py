@@ -192,6 +192,7 @@ def join_conditions(parts: Sequence[SubjectCondition]) -> SubjectCondition:
         ),
         pooled=torch.cat([part.pooled for part in parts]),
         aligned=torch.cat([part.aligned for part in parts]),
+        pose=torch.cat([part.pose for part in parts]),
     )
 
 

@@ -240,6 +240,7 @@ def subject_condition(
         attention=_without_absent(scaled, outside=scales.background_scale),
         pooled=_stack([one.pooled for one in identities], batch),
         aligned=torch.stack(placed, dim=1),
+        pose=torch.stack([layout.pose for layout in layouts], dim=1),
     )
 
 

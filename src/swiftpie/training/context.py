@@ -12,6 +12,7 @@ from torch import distributed, nn
 
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.data.subjects import Split, Subjects, load_subjects
+from swiftpie.data.world.world import World
 from swiftpie.errors import ConfigError
 
 T = TypeVar("T")
@@ -111,8 +112,12 @@ class Context:
         return load_subjects(self.data)
 
     def world(self, split: Split = "train") -> StickerWorld:
-        """Return an endless supply of scenes with one half of the subjects."""
+        """Return an endless supply of sticker scenes with one half of the subjects."""
         return StickerWorld(self.subjects, split, device=self.device)
+
+    def larger_world(self, split: Split = "train", *, size_px: int = 128) -> World:
+        """Return an endless supply of pictures of the larger world, likewise."""
+        return World(self.subjects, split, size_px=size_px, device=self.device)
 
     def weights_of(self, source: str) -> Path | None:
         """Return the folder of exported weights that `source` names, None for those of the package.

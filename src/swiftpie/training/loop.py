@@ -30,6 +30,7 @@ class LoopConfig:
     learning_rate: float
     learning_rates: tuple[float, ...] = ()  # one a group in the stage's order, if they differ
     warmup_steps: int = 50
+    start_step: int = 0  # where a run without a state begins: its first weights had so many steps
     decay_share: float = 0.4  # of all steps, at the end, falling linearly to `final_share`
     final_share: float = 0.02
     max_gradient_norm: float = 1.0
@@ -45,7 +46,7 @@ class LoopConfig:
 
 def learning_rate_factor(step: int, config: LoopConfig) -> float:
     """Return the share of the peak learning rate at `step`: warm up, hold, decay linearly."""
-    warm = min(1.0, (step + 1) / config.warmup_steps)
+    warm = min(1.0, (step - config.start_step + 1) / config.warmup_steps)
     left = (config.steps - step) / max(1.0, config.decay_share * config.steps)
     return warm * max(config.final_share, min(1.0, left))
 
@@ -220,7 +221,7 @@ class Run:
         networks = {"network": self.network, "average": self.average}
         optimizers = named_optimizers(self.groups)
         progress = load_state(folder, networks=networks, optimizers=optimizers)
-        step = progress.get("step", 0)
+        step = progress.get("step", self.config.start_step)
         if len({*self.processes.gather(step)}) > 1:
             raise ConfigError(
                 f"The processes found different states in {folder}; all need the same one. "

@@ -44,9 +44,13 @@ def layout_loss(scores: LayoutScores, truth: Layout) -> Tensor:
     guess = scores.layout
     centre = guess.centre - truth.centre
     scale = guess.scale.log() - truth.scale.log()
-    rotation = guess.rotation - truth.rotation
+    turn = guess.rotation - truth.rotation
+    rotation = torch.atan2(turn.sin(), turn.cos())  # upside down is the same by either way
+    pose = guess.pose - truth.pose
     squared = 25 * centre.square().mean() + 5 * (scale.square() + rotation.square()).mean()
+    squared = squared + 5 * pose.square().sum(dim=1).mean()
     absolute = 2 * centre.abs().mean() + 0.5 * (scale.abs() + rotation.abs()).mean()
+    absolute = absolute + 0.5 * pose.abs().sum(dim=1).mean()
     flip = F.binary_cross_entropy_with_logits(scores.flip_logit, truth.flip)
     return squared + absolute + 0.2 * flip
 

@@ -137,7 +137,7 @@ def test_other_attention_is_another_graph(torch_denoiser, denoiser):
         keys={},
         values={},
     )
-    condition = SubjectCondition(one_subject, call[3].pooled[:, :1], call[3].aligned[:, :1])
+    condition = SubjectCondition(one_subject, *(part[:, :1] for part in call[3][1:]))
     arguments = (call[0], call[1], call[2], condition)
     before = denoiser(*arguments, {})
     other, plain_other = copy.deepcopy(denoiser), copy.deepcopy(torch_denoiser)

@@ -7,11 +7,12 @@ import torch
 
 import swiftpie
 from swiftpie.data.stickers import StickerWorld
+from swiftpie.data.world.world import World
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.training.loop import LoopConfig, fit
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
-from swiftpie.training.stages.one_step_networks import MAX_TOKENS, load_trained, train_tokenizer
-from swiftpie.training.stages.one_step_tasks import Drops
+from swiftpie.training.stages.one_step_networks import FIRST, Sizes, load_trained, train_tokenizer
+from swiftpie.training.stages.one_step_tasks import Drops, Task, Tasks
 
 CONFIG = OneStepConfig(
     num_subjects=2, views=1, pixel_weight=0.5, pixel_samples=1, validation_pictures=2
@@ -29,7 +30,7 @@ def stage(subjects):
         world,
         world,
         autoencoder=autoencoder.eval().requires_grad_(False),
-        tokenizer=train_tokenizer(subjects),
+        tokenizer=train_tokenizer(StickerWorld(subjects).corpus()),
         config=CONFIG,
     )
 
@@ -71,7 +72,9 @@ def test_an_export_loads_as_a_preset_and_draws(stage, tmp_path, sprite):
 
 
 def test_the_tokenizer_splits_unknown_words_and_keeps_the_length(stage):
-    tokens = stage.tokenizer("a zyzzyva-like Ünicode thing in the snow", max_length=MAX_TOKENS)
+    tokens = stage.tokenizer(
+        "a zyzzyva-like Ünicode thing in the snow", max_length=FIRST.text_length
+    )
     assert len(tokens["input_ids"]) > 8
     assert stage.tokenizer.unk_token is None
 
@@ -93,3 +96,37 @@ def test_training_goes_on_from_the_packaged_weights(stage):
         stage.world, stage.held_out, trained.autoencoder, trained.tokenizer, config=stage.config
     )
     assert further.losses(network, 3)["latents"] < 0.5 * new.losses(new.network(), 3)["latents"]
+
+
+LARGER = Sizes(
+    width=40, text_layers=1, text_length=40, widths=(16, 24), heads=(1, 1), knows_pose=True
+)
+
+
+@pytest.fixture(scope="module")
+def larger(subjects, stage):
+    world = World(subjects, "held_out")
+    config = replace(CONFIG, larger_world=True, sizes=LARGER)
+    tokenizer = train_tokenizer(world.corpus(), LARGER)
+    return replace(stage, world=world, held_out=world, tokenizer=tokenizer, config=config)
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_every_task_is_learned_in_the_larger_world(larger, task):
+    shares = dict.fromkeys(vars(Tasks()), 0.0) | (
+        {task.value: 1.0} if task.value in vars(Tasks()) else {}
+    )
+    only = replace(larger, config=replace(larger.config, tasks=Tasks(**shares)))
+    network = larger.network()
+    terms = only.losses(network, 1)
+    sum(terms.values()).backward()
+    assert all(torch.isfinite(one).all() for one in terms.values())
+    assert network.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
+
+
+def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_path, sprite):
+    larger.export(larger.network(), tmp_path)
+    session = swiftpie.load("mini", weights=tmp_path)
+    assert session.components.denoiser.config.knows_pose
+    result = session.personalize(session.encode_identity(sprite), "a robot by a lake", seed=1)
+    assert result.layouts[0].pose.abs().sum() > 0

@@ -14,7 +14,7 @@ from swiftpie.training.context import SINGLE_PROCESS
 from swiftpie.training.loop import LoopConfig, Run
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
 from swiftpie.training.stages.one_step_networks import (
-    MAX_TOKENS,
+    FIRST,
     OneStepNetworks,
     from_text,
     load_trained,
@@ -30,14 +30,14 @@ PROMPT = "a hamster with a crown on a beach"
 
 @pytest.fixture(scope="module")
 def tokenizer(subjects):
-    return train_tokenizer(subjects)
+    return train_tokenizer(StickerWorld(subjects).corpus())
 
 
 @pytest.fixture(scope="module")
 def other(subjects):
     """What the same subjects give after a change of the captions' grammar."""
     renamed = replace(subjects, names=tuple(f"quite another {name}" for name in subjects.names))
-    return train_tokenizer(renamed)
+    return train_tokenizer(StickerWorld(renamed).corpus())
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ PROMPTS = ["a hamster in the snow", "Ünicode zyzzyva"]
 
 
 def test_the_same_subjects_give_the_same_tokenizer(tokenizer, subjects):
-    assert to_text(train_tokenizer(subjects)) == to_text(tokenizer)
+    assert to_text(train_tokenizer(StickerWorld(subjects).corpus())) == to_text(tokenizer)
 
 
 def test_what_is_kept_does_not_depend_on_use(tokenizer):
@@ -120,7 +120,7 @@ def test_what_is_kept_does_not_depend_on_use(tokenizer):
 
 
 def test_a_kept_tokenizer_gives_the_same_ids(tokenizer):
-    again = from_text(to_text(tokenizer), length=MAX_TOKENS)
+    again = from_text(to_text(tokenizer), length=FIRST.text_length)
     ask = {"padding": "max_length", "truncation": True}
     assert again(PROMPTS, **ask)["input_ids"] == tokenizer(PROMPTS, **ask)["input_ids"]
     assert to_text(again) == to_text(tokenizer)
@@ -130,4 +130,4 @@ def test_a_kept_tokenizer_gives_the_same_ids(tokenizer):
 @pytest.mark.parametrize("text", ["", "{", json.dumps({"model": "none"})])
 def test_a_damaged_one_is_refused(text):
     with pytest.raises(WeightsError, match="stored tokenizer cannot be read"):
-        from_text(text, length=MAX_TOKENS)
+        from_text(text, length=FIRST.text_length)

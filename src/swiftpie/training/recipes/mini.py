@@ -8,12 +8,24 @@ from swiftpie.training.stages.dmd2 import Dmd2Config
 from swiftpie.training.stages.inversion_mini import MiniInversionConfig
 from swiftpie.training.stages.judges import JudgesConfig
 from swiftpie.training.stages.one_step import OneStepConfig
-from swiftpie.training.stages.one_step_tasks import Tasks
+from swiftpie.training.stages.one_step_networks import Sizes
+from swiftpie.training.stages.one_step_tasks import Drops, Tasks
 from swiftpie.training.stages.reflow import ReflowConfig
 from swiftpie.training.stages.teacher import TeacherConfig
 from swiftpie.training.stages.vsd import VsdConfig
+from swiftpie.training.stages.world_judges import WorldJudgesConfig
 
 SCENES = SceneSettings(num_subjects=6)
+LARGER = Sizes(
+    text_layers=3,
+    text_length=48,
+    vocabulary=3072,
+    widths=(128, 192),
+    heads=(2, 3),
+    identity_grid=8,
+    identity_blocks=1,
+    knows_pose=True,
+)
 
 
 def mini_autoencoder() -> TrainConfig:
@@ -88,6 +100,38 @@ def mini_inversion_pictures() -> TrainConfig:
         pixels_weight=1.0,
     )
     return TrainConfig(loop=loop, stage=stage)
+
+
+def world_autoencoder() -> TrainConfig:
+    """The packaged patch autoencoder, trained further on pictures of the larger world."""
+    loop = LoopConfig(
+        steps=700, learning_rate=1e-3, warmup_steps=50, decay_share=0.9, uses_muon=False
+    )
+    return TrainConfig(loop=loop, stage=AutoencoderConfig(larger_world=True, start="mini"))
+
+
+def mini_world() -> TrainConfig:
+    """The one-step model of the larger world: places, views, light, looks, art, accessories."""
+    stage = OneStepConfig(
+        autoencoder="world_autoencoder",
+        larger_world=True,
+        sizes=LARGER,
+        num_subjects=6,
+        pixel_weight=1.0,
+        pixel_samples=8,
+        # Withheld together often enough for the semantic branch to learn who is meant.
+        drops=Drops(semantic=0.08, detail=0.35, aligned=0.5),
+        tasks=Tasks(placed_freely=0.14, pair=0.10, repaint=0.22, refine=0.05),
+    )
+    return TrainConfig(loop=LoopConfig(steps=30_000, learning_rate=2e-3), stage=stage)
+
+
+def world_judges() -> TrainConfig:
+    """Judges of the larger world: who, where, when, how seen, made of what, drawn how."""
+    loop = LoopConfig(
+        steps=4000, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=250
+    )
+    return TrainConfig(loop=loop, stage=WorldJudgesConfig())
 
 
 def mini_judges() -> TrainConfig:

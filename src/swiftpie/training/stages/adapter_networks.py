@@ -204,7 +204,8 @@ def single_subject(
 def attention_alone(attention: AttentionCondition, latents: Tensor) -> SubjectCondition:
     """Return `attention` as a denoiser takes it that reads nothing else of subjects."""
     empty = latents.new_zeros(len(latents), 1, 0)
-    return SubjectCondition(attention, pooled=empty, aligned=empty)
+    as_it_is = latents.new_zeros(len(latents), 1, 4)
+    return SubjectCondition(attention, pooled=empty, aligned=empty, pose=as_it_is)
 
 
 def new_projector(feature_width: int, width: int, *, num_tokens: int) -> Projector:

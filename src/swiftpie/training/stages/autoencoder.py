@@ -1,5 +1,6 @@
 """Stage 1: the patch autoencoder, from principal components to visually lossless."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.data.stickers import StickerWorld
+from swiftpie.data.world.world import World
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.training.context import Context
@@ -23,19 +27,29 @@ class AutoencoderConfig:
     """Settings of the stage."""
 
     num_subjects: int = 8
+    larger_world: bool = False  # else sticker scenes
+    start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
 
     def build(self, context: Context) -> "AutoencoderStage":
         """Return the stage for the given data and device."""
-        return AutoencoderStage(context.world(), context.world("held_out"), config=self)
+        world = context.larger_world if self.larger_world else context.world
+        worlds = world("train"), world("held_out")
+        if not self.start:
+            return AutoencoderStage(*worlds, config=self)
+        weights = context.weights_of(self.start)
+        start = load_components(PRESET, device=context.device, weights=weights).autoencoder
+        assert isinstance(start, PatchAutoencoder), "the tiny family has no other"
+        return AutoencoderStage(*worlds, config=self, start=start)
 
 
 @dataclass(frozen=True)
 class AutoencoderStage:
     """Reconstruct pictures and references of the sticker world."""
 
-    world: StickerWorld
-    held_out: StickerWorld
+    world: StickerWorld | World
+    held_out: StickerWorld | World
     config: AutoencoderConfig
+    start: PatchAutoencoder | None = None
 
     @property
     def samples_per_step(self) -> int:
@@ -43,7 +57,10 @@ class AutoencoderStage:
         return 2 * self.config.num_subjects
 
     def network(self) -> PatchAutoencoder:
-        """Return a new autoencoder whose linear path is already fitted."""
+        """Return the one to go on from, or a new one whose linear path is already fitted."""
+        if self.start is not None:
+            network = copy.deepcopy(self.start).train().requires_grad_(requires_grad=True)
+            return network.to(memory_format=torch.channels_last)
         torch.manual_seed(0)
         network = PatchAutoencoder()
         pictures = [

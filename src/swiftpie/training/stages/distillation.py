@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.backbones.preset import trailing
-from swiftpie.data.stickers import StickerBatch
 from swiftpie.errors import ConfigError
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.tiny import TinyDenoiser
@@ -18,7 +17,7 @@ from swiftpie.training.context import Context
 from swiftpie.training.losses import LAST_TIMESTEP, guide, integrate
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
 from swiftpie.training.stages.one_step_networks import OneStepNetworks, load_trained
-from swiftpie.training.stages.one_step_tasks import Drops, absent_subject, condition_of
+from swiftpie.training.stages.one_step_tasks import Drops, SceneBatch, absent_subject, condition_of
 from swiftpie.types import TextCondition
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ class CriticStage(StudentStage, Generic[C]):
 
     def generate(
         self, student: OneStepNetworks, draw: int, *, scenes: SceneSettings
-    ) -> tuple[StickerBatch, Tensor, Encoded]:
+    ) -> tuple[SceneBatch, Tensor, Encoded]:
         """Return batch `draw`, the student's latents for it, and the conditions of its teacher."""
         stage = self.student.stage
         batch = stage.world.batch(scenes.num_subjects, scenes.views, seed=draw)
@@ -168,7 +167,7 @@ class CriticStage(StudentStage, Generic[C]):
 def encode(
     stage: OneStepStage,
     networks: OneStepNetworks,
-    batch: StickerBatch,
+    batch: SceneBatch,
     *,
     drops: Drops,
     seed: int,
@@ -219,7 +218,7 @@ def predict(
 
 
 def predict_once(
-    stage: OneStepStage, networks: OneStepNetworks, batch: StickerBatch, *, drops: Drops, seed: int
+    stage: OneStepStage, networks: OneStepNetworks, batch: SceneBatch, *, drops: Drops, seed: int
 ) -> Prediction:
     """Return what `networks` make of the batch's own noise in one step; see `encode`."""
     with fast_precision(batch.noise.device):
@@ -229,7 +228,7 @@ def predict_once(
 
 @torch.no_grad()
 def encode_for_teacher(
-    stage: OneStepStage, teacher: OneStepNetworks, batch: StickerBatch, *, drops: Drops, seed: int
+    stage: OneStepStage, teacher: OneStepNetworks, batch: SceneBatch, *, drops: Drops, seed: int
 ) -> Encoded:
     """Return the conditions of `batch` for networks that are not trained; see `encode`."""
     with fast_precision(batch.noise.device):

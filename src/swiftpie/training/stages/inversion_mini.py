@@ -136,8 +136,8 @@ class MiniInversionStage:
 
     @property
     def world(self) -> StickerWorld:
-        """Where pictures are from."""
-        return self.generator.stage.world
+        """Where pictures are from: edits are drawn in sticker scenes alone."""
+        return _stickers(self.generator.stage.world)
 
     def network(self) -> TinyInversion:
         """Return a network with a fixed initialisation, or the one to train further."""
@@ -241,7 +241,8 @@ class MiniInversionStage:
         """
         stage = self.generator.stage
         count = self.config.validation_pictures
-        batch = stage.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
+        held_out = _stickers(stage.held_out)
+        batch = held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
         latents = stage.autoencoder.encode(batch.pixels).float()
         now = self.read(network, batch, latents, seed=VALIDATION_SEED)
         difference = network.compare(now.source, now.target)
@@ -363,3 +364,8 @@ def window_means(noise: Tensor) -> list[Tensor]:
         # Two boxes make a pyramid, whose deviation is 2 / 3 of the inverse width.
         means.append(F.avg_pool2d(F.avg_pool2d(padded, width, 1), width, 1) * (1.5 * width))
     return means
+
+
+def _stickers(world: object) -> StickerWorld:
+    assert isinstance(world, StickerWorld), "generators of the larger world are not inverted yet"
+    return world

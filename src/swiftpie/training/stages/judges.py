@@ -78,7 +78,7 @@ class JudgesStage:
         """Return the contrastive and the classification terms."""
         batch = self.world.batch(self.config.num_subjects, 2, seed=step)
         generator = torch.Generator().manual_seed(step)
-        crops = _jitter(subject_crops(batch.mask), generator)
+        crops = jitter(subject_crops(batch.mask), generator)
         close, whole = cut(batch.pixels, crops), shrink(batch.pixels)
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
             vectors = network.subject_embedder(_channels_last(close))
@@ -166,7 +166,8 @@ def _accuracy(network: Judges, batch: StickerBatch, close: Tensor) -> dict[str, 
     }
 
 
-def _jitter(crops: Crops, generator: torch.Generator) -> Crops:
+def jitter(crops: Crops, generator: torch.Generator) -> Crops:
+    """Return crops a little off, as those of generated pictures are."""
     number = 2 * torch.rand(len(crops.side), 3, generator=generator).to(crops.side) - 1
     return Crops(
         centre=crops.centre + CROP_SHIFT * crops.side[:, None] * number[:, :2],

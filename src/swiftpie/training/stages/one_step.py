@@ -14,7 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from swiftpie.attention.rescale import MAP_PREFIX
-from swiftpie.data.stickers import StickerBatch, StickerWorld
+from swiftpie.data.stickers import StickerWorld
+from swiftpie.data.subjects import Split
+from swiftpie.data.world.world import World
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, whole_frame
 from swiftpie.masks import iou, resize_mask, subject_extent
@@ -31,7 +33,9 @@ from swiftpie.training.losses import (
     robust_and_squared,
 )
 from swiftpie.training.stages.one_step_networks import (
+    FIRST,
     OneStepNetworks,
+    Sizes,
     load_trained,
     train_tokenizer,
     trainable,
@@ -41,6 +45,7 @@ from swiftpie.training.stages.one_step_tasks import (
     Drops,
     Outcome,
     References,
+    SceneBatch,
     SubjectInput,
     Target,
     Task,
@@ -49,7 +54,6 @@ from swiftpie.training.stages.one_step_tasks import (
     cells_of,
     condition_of,
     drop_conditions,
-    hats_of,
     perturbed_mask,
     random_region,
     refined_input,
@@ -78,10 +82,13 @@ class OneStepConfig:
     validation_pictures: int = 36  # of held-out subjects, for figures and the picture of progress
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
+    larger_world: bool = False  # else sticker scenes
+    size_px: int = 128  # of the larger world's pictures
+    sizes: Sizes = FIRST  # of networks that start from nothing
 
     def build(self, context: Context) -> "OneStepStage":
         """Return the stage for the given data and device."""
-        worlds = context.world(), context.world("held_out")
+        worlds = self._world(context, "train"), self._world(context, "held_out")
         if self.start:
             networks, autoencoder, tokenizer = load_trained(
                 context.weights_of(self.start), device=context.device
@@ -91,15 +98,21 @@ class OneStepConfig:
             context.export_of(self.autoencoder) / "autoencoder"
         )
         frozen = autoencoder.to(context.device).eval().requires_grad_(False)
-        return OneStepStage(*worlds, frozen, train_tokenizer(context.subjects), config=self)
+        tokenizer = train_tokenizer(worlds[0].corpus(), self.sizes)
+        return OneStepStage(*worlds, frozen, tokenizer, config=self)
+
+    def _world(self, context: Context, split: Split) -> StickerWorld | World:
+        if self.larger_world:
+            return context.larger_world(split, size_px=self.size_px)
+        return context.world(split)
 
 
 @dataclass(frozen=True)
 class OneStepStage:
     """Regress the latents of the picture that the renderer draws from the same noise."""
 
-    world: StickerWorld
-    held_out: StickerWorld
+    world: StickerWorld | World
+    held_out: StickerWorld | World
     autoencoder: PatchAutoencoder
     tokenizer: PreTrainedTokenizerFast  # of new networks; a state and an export have their own
     config: OneStepConfig
@@ -115,7 +128,7 @@ class OneStepStage:
         if self.initial is not None:
             return trainable(self.initial)
         torch.manual_seed(1)
-        networks = OneStepNetworks(self.tokenizer).to(self.world.tiles.device)
+        networks = OneStepNetworks(self.tokenizer, self.config.sizes).to(self.world.tiles.device)
         networks.denoiser.to(memory_format=torch.channels_last)
         return networks
 
@@ -173,7 +186,7 @@ class OneStepStage:
         masks = torch.cat([batch.mask, batch.companion_mask], dim=1) if is_pair else batch.mask
         # Where noise does not place the subject, there is nothing to predict.
         layout = None if is_free else batch.layout
-        return Target(batch.pixels, masks, hats_of(batch), layout), outcome
+        return Target(batch.pixels, masks, batch.worn, layout), outcome
 
     def _repaint(
         self, network: OneStepNetworks, step: int, generator: torch.Generator
@@ -211,7 +224,7 @@ class OneStepStage:
     def forward(
         self,
         network: OneStepNetworks,
-        batch: StickerBatch,
+        batch: SceneBatch,
         generator: torch.Generator,
         *,
         forced: float = 0.0,
@@ -255,7 +268,7 @@ class OneStepStage:
     def subject_input(
         self,
         network: OneStepNetworks,
-        batch: StickerBatch,
+        batch: SceneBatch,
         generator: torch.Generator,
         *,
         layout: Layout,
@@ -325,7 +338,7 @@ class OneStepStage:
         network.tokenizer.save_pretrained(folder / "tokenizer")
 
 
-def subject_figures(pixels: Tensor, batch: StickerBatch) -> dict[str, float]:
+def subject_figures(pixels: Tensor, batch: SceneBatch) -> dict[str, float]:
     """Return how well pictures (B, 3, R, R) show the subjects of `batch`, and their sharpness."""
     error = ((pixels - batch.pixels).square() * batch.mask).sum((1, 2, 3)) / 4
     subject = error / (3 * batch.mask.sum((1, 2, 3)))

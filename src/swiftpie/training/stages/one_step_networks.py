@@ -2,8 +2,8 @@
 
 import copy
 import json
-import random
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,19 +16,31 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets.mini import PRESET
-from swiftpie.data.captions import draw_attributes, draw_caption
-from swiftpie.data.scenes import SCENES
-from swiftpie.data.subjects import Subjects
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 
-VOCABULARY = 2048
-MAX_TOKENS = 32
 START, END, PADDING = "<start>", "<end>", "<pad>"
-CAPTIONS_A_SUBJECT = 8
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the networks are; the defaults are those of the first world."""
+
+    width: int = 160  # of text and identity tokens
+    text_layers: int = 2
+    text_length: int = 32  # tokens of a prompt
+    vocabulary: int = 2048
+    widths: tuple[int, ...] = (128, 160)  # of the levels of the U-Net
+    heads: tuple[int, ...] = (2, 2)
+    identity_grid: int = 4  # identity tokens a side
+    identity_blocks: int = 0
+    knows_pose: bool = False
+
+
+FIRST = Sizes()
 
 
 class OneStepNetworks(nn.Module):
@@ -38,15 +50,16 @@ class OneStepNetworks(nn.Module):
     the captions that a new tokenizer would be learned from have changed since.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, width: int = 160) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, sizes: Sizes = FIRST) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        text_length = int(tokenizer.model_max_length)
+        text_length, width = int(tokenizer.model_max_length), sizes.width
         config = CLIPTextConfig(
-            vocab_size=max(VOCABULARY, len(tokenizer)),  # fits the tokenizer of any earlier run
+            # Fits the tokenizer of any earlier run.
+            vocab_size=max(sizes.vocabulary, len(tokenizer)),
             hidden_size=width,
             intermediate_size=2 * width,
-            num_hidden_layers=2,
+            num_hidden_layers=sizes.text_layers,
             num_attention_heads=5,
             max_position_embeddings=text_length,
             bos_token_id=0,
@@ -57,9 +70,13 @@ class OneStepNetworks(nn.Module):
         embedding = self.text_encoder.get_input_embeddings()
         assert isinstance(embedding, nn.Embedding)
         nn.init.normal_(embedding.weight, std=0.5)
-        self.image_encoder = ConvImageEncoder(width=width)
-        self.layout_predictor = LayoutPredictor(text_width=width)
-        self.denoiser = TinyDenoiser(text_width=width)
+        self.image_encoder = ConvImageEncoder(
+            width=width, grid=sizes.identity_grid, blocks=sizes.identity_blocks
+        )
+        self.layout_predictor = LayoutPredictor(text_width=width, knows_pose=sizes.knows_pose)
+        self.denoiser = TinyDenoiser(
+            widths=sizes.widths, heads=sizes.heads, text_width=width, knows_pose=sizes.knows_pose
+        )
 
     def get_extra_state(self) -> Tensor:
         """Return the tokenizer as bytes (N,), because states on disk hold tensors only."""
@@ -97,7 +114,7 @@ def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
     assert isinstance(loaded.autoencoder, PatchAutoencoder)
     tokenizer = loaded.text.tokenizer
     check_vocabulary(tokenizer, loaded.text.encoder)
-    networks = OneStepNetworks(tokenizer).to(device)
+    networks = OneStepNetworks(tokenizer).to(device)  # of any size: each part is exchanged
     parts = {
         "text_encoder": loaded.text.encoder,
         "image_encoder": loaded.image_encoder,
@@ -130,23 +147,23 @@ def trainable(networks: OneStepNetworks) -> OneStepNetworks:
     return copied
 
 
-def train_tokenizer(subjects: Subjects) -> PreTrainedTokenizerFast:
-    """Return a lower-casing tokenizer; the same subjects give the same vocabulary."""
+def train_tokenizer(captions: Iterable[str], sizes: Sizes = FIRST) -> PreTrainedTokenizerFast:
+    """Return a lower-casing tokenizer; the same captions give the same vocabulary."""
     tokenizer = Tokenizer(BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=sizes.vocabulary,
         special_tokens=[START, END, PADDING],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus(subjects), trainer)
+    tokenizer.train_from_iterator(captions, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(START, 0), (END, 1)]
     )
-    return _wrapped(tokenizer, length=MAX_TOKENS)
+    return _wrapped(tokenizer, length=sizes.text_length)
 
 
 def to_text(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -180,12 +197,3 @@ def _wrapped(tokenizer: Tokenizer, *, length: int) -> PreTrainedTokenizerFast:
         eos_token=END,
         pad_token=PADDING,
     )
-
-
-def _corpus(subjects: Subjects) -> Iterator[str]:
-    draw = random.Random(0)
-    for index in range(len(subjects)):
-        for _ in range(CAPTIONS_A_SUBJECT):
-            scene, attributes = draw.choice(SCENES), draw_attributes(draw)
-            name, synonyms = subjects.names[index], subjects.synonyms[index]
-            yield draw_caption(draw, scene, attributes, name=name, synonyms=synonyms)

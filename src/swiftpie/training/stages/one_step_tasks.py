@@ -4,17 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.data.captions import draw_empty_caption
-from swiftpie.data.renderer import draw_frames
-from swiftpie.data.scenes import SCENES
-from swiftpie.data.stickers import StickerBatch
 from swiftpie.layout import Layout, to_affine
 from swiftpie.masks import bounding_box, grow, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -36,6 +32,65 @@ LEAST_HAT_PX = 20  # pixels that stand out of the subject; fewer are an edge
 HAT_SIDE = 0.45  # of the subject's longer side, about the side of a hat
 _KINDS = ("subject", "surroundings", "box", "everything", "nothing")
 _SHARES = (0.35, 0.25, 0.15, 0.10, 0.15)
+
+
+class SceneBatch(Protocol):
+    """G subjects in V pictures each; rows i * V to (i + 1) * V of B show subject i."""
+
+    @property
+    def noise(self) -> Tensor:
+        """What the picture is a function of, (B, C, h, w)."""
+
+    @property
+    def pixels(self) -> Tensor:
+        """The pictures (B, 3, R, R) in [-1, 1]."""
+
+    @property
+    def background(self) -> Tensor:
+        """The pictures without their subjects (B, 3, R, R) in [-1, 1]."""
+
+    @property
+    def mask(self) -> Tensor:
+        """Subject and what it wears, (B, 1, R, R) in [0, 1]."""
+
+    @property
+    def worn(self) -> Tensor:
+        """What stands out of the subject, (B, 1, R, R) in [0, 1]."""
+
+    @property
+    def touched(self) -> Tensor:
+        """What has to be drawn anew where a subject comes or goes, (B, 1, R, R) in [0, 1]."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where the subjects are."""
+
+    @property
+    def captions(self) -> list[str]:
+        """What the pictures show."""
+
+    @property
+    def reference(self) -> Tensor:
+        """A picture of each subject, (G, 3, R, R) in [-1, 1]."""
+
+    @property
+    def reference_mask(self) -> Tensor:
+        """The subject in it, (G, 1, R, R) in [0, 1]."""
+
+    @property
+    def subject(self) -> Tensor:
+        """Which subject of the pack each row shows, (B,) long."""
+
+    @property
+    def companion_mask(self) -> Tensor:
+        """The second subject, (B, 1, R, R) in [0, 1]; 0 without one."""
+
+    @property
+    def companion_layout(self) -> Layout | None:
+        """Where it is; it is the subject of the V pictures before."""
+
+    def empty_caption(self, random: Random, row: int) -> str:
+        """Describe the place of a row with nobody in it."""
 
 
 class Task(StrEnum):
@@ -94,15 +149,6 @@ def refined_input(noise: Tensor, draft: Tensor, *, chance: int) -> DenoiserInput
     """Return what enters a later step: the draft (B, C, h, w) and the same noise, mixed."""
     step = scaled_linear_step(REFINING_TIMESTEPS[chance])
     return DenoiserInput(add_noise(draft.float(), noise, step), step.timestep)
-
-
-def hats_of(batch: StickerBatch) -> Tensor:
-    """Return where hats stand out of the subjects they are on, (B, 1, R, R)."""
-    views = len(batch.noise) // len(batch.frames)
-    bare = draw_frames(
-        batch.frames.repeat_interleave(views, dim=0), batch.layout, size_px=batch.mask.shape[-1]
-    )
-    return (batch.mask - bare[:, 3:]).clamp(min=0)
 
 
 @dataclass(frozen=True)
@@ -219,6 +265,7 @@ def condition_of(
         attention=attention,
         pooled=torch.stack([one.pooled for one in features], dim=1),
         aligned=torch.stack(aligned, dim=1),
+        pose=torch.stack([one.layout.pose.detach() for one in shown], dim=1),
     )
 
 
@@ -229,6 +276,7 @@ def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:
         attention=silent_condition(noise, width=width),
         pooled=noise.new_zeros(batch, 1, width),
         aligned=noise.new_zeros(batch, 1, channels + CELL_PX**2, rows, columns),
+        pose=noise.new_zeros(batch, 1, 4),
     )
 
 
@@ -260,26 +308,27 @@ class Repainting(NamedTuple):
     hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
 
 
-def repainting(batch: StickerBatch, *, seed: int, may_empty: bool) -> Repainting:
+def repainting(batch: SceneBatch, *, seed: int, may_empty: bool) -> Repainting:
     """Choose for each picture of `batch` what is given; `may_empty` lets subjects vanish."""
     random = Random(seed)
     generator = torch.Generator().manual_seed(seed + FOREIGN)  # not the numbers of the batch itself
     rows = len(batch.noise)
     emptied = [may_empty and random.random() < EMPTIED_SHARE for _ in range(rows)]
     captions = [
-        draw_empty_caption(random, SCENES[scene]) if gone else caption
-        for gone, scene, caption in zip(emptied, batch.scene.tolist(), batch.captions, strict=True)
+        batch.empty_caption(random, row) if gone else caption
+        for row, (gone, caption) in enumerate(zip(emptied, batch.captions, strict=True))
     ]
     gone = batch.mask.new_tensor(emptied).view(-1, 1, 1, 1)
-    hats = hats_of(batch) * (1 - gone)
+    hats = batch.worn * (1 - gone)
     noise, allowed = _about(batch.noise, random, generator), []
-    for mask, hat, is_empty in zip(batch.mask, hats, emptied, strict=True):
+    rows_of = zip(batch.mask, batch.touched, hats, emptied, strict=True)
+    for mask, touched, hat, is_empty in rows_of:
         has_hat = bool((hat > 0.5).sum() > LEAST_HAT_PX)
         if not is_empty and random.random() < (HAT_SHARE if has_hat else BARE_SHARE):
             allowed.append(_at_hat(hat if has_hat else _above(mask), random))
         else:
             kind = "subject" if is_empty else random.choices(_KINDS, _SHARES)[0]
-            allowed.append(_one(kind, mask, random))
+            allowed.append(_one(kind, touched if kind == "subject" else mask, random))
     return Repainting(
         pixels=torch.lerp(batch.pixels, batch.background, gone),
         mask=batch.mask * (1 - gone),

@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.data.stickers import StickerBatch
 from swiftpie.files import atomic_file
 from swiftpie.models.denoiser import Prediction
 from swiftpie.training.context import Context
@@ -22,6 +21,7 @@ from swiftpie.training.stages.distillation import (
     sample_ddim,
 )
 from swiftpie.training.stages.one_step_networks import OneStepNetworks, trainable
+from swiftpie.training.stages.one_step_tasks import SceneBatch
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ReflowConfig(StudentConfig):
 class Pairs(NamedTuple):
     """One batch with the teacher's answer to it."""
 
-    batch: StickerBatch
+    batch: SceneBatch
     seed: int  # of what is withheld
     answer: Prediction  # clean latents (B, C, h, w) and the teacher's mask
 
@@ -112,7 +112,7 @@ class ReflowStage(StudentStage):
         return Pairs(batch, seed, answer)
 
     @torch.no_grad()
-    def _teacher_answer(self, batch: StickerBatch, seed: int) -> Prediction:
+    def _teacher_answer(self, batch: SceneBatch, seed: int) -> Prediction:
         stage, drops = self.student.stage, self.config.scenes.drops
         encoded = encode_for_teacher(stage, self.teacher, batch, drops=drops, seed=seed)
         steps, scale = self.config.sampling_steps, self.config.guidance

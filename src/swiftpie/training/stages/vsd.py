@@ -36,10 +36,10 @@ from swiftpie.training.stages.distillation import (
 )
 from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.one_step_networks import trainable
-from swiftpie.training.stages.one_step_tasks import rows_where
+from swiftpie.training.stages.one_step_tasks import SceneBatch, rows_where
 from swiftpie.types import TextCondition
 
-Similarity = Callable[[Tensor, StickerBatch, Tensor], Tensor]
+Similarity = Callable[[Tensor, SceneBatch, Tensor], Tensor]
 """Takes pixels (B', 3, H, W) in [-1, 1], a batch and the rows of it that they are for, (B',).
 
 Returns (B',), high for pictures that show what they should.
@@ -140,7 +140,8 @@ def load_similarity(device: str) -> Similarity:
     embedder = packaged_judge(SubjectEmbedder, "subject_embedder", device)
     classifier = packaged_judge(SceneClassifier, "scene_classifier", device)
 
-    def similarity(pixels: Tensor, batch: StickerBatch, rows: Tensor) -> Tensor:
+    def similarity(pixels: Tensor, batch: SceneBatch, rows: Tensor) -> Tensor:
+        assert isinstance(batch, StickerBatch), "these judges know sticker scenes"
         crops = subject_crops(batch.mask[rows])
         subject = (embedder(cut(pixels, crops)) * embedder(cut(batch.pixels[rows], crops))).sum(1)
         scores = classifier(shrink(pixels)).softmax(dim=1)

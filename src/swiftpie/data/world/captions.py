@@ -1,0 +1,192 @@
+"""What can be asked of a picture of the larger world, and captions that say so."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from swiftpie.data.captions import GENERIC_NAMES
+from swiftpie.data.world.accessories import ACCESSORIES
+from swiftpie.data.world.air import (
+    SEASON_PHRASES,
+    SEASONS,
+    TIME_PHRASES,
+    TIMES,
+    WEATHER_PHRASES,
+    WEATHERS,
+    Setting,
+)
+from swiftpie.data.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.data.world.places import PLACES
+from swiftpie.data.world.renditions import RENDITION_PHRASES
+
+NONE = "none"
+SIZE_WORDS = {
+    "normal": ("",),
+    "tiny": ("tiny", "small", "little"),
+    "huge": ("huge", "big", "giant"),
+}
+SIDE_WORDS = {
+    NONE: ("",),
+    "left": ("on the left", "on the left side"),
+    "right": ("on the right", "on the right side"),
+}
+POSE_PHRASES = {
+    NONE: ("",),
+    "lying": ("lying down", "lying on its side", "lying"),
+    "upside down": ("upside down", "standing on its head", "turned upside down"),
+    "leaning": ("leaning to one side", "tilted", "leaning"),
+    "jumping": ("jumping", "in mid air", "jumping up"),
+    "squashed": ("squashed", "flattened", "squashed flat"),
+    "stretched": ("stretched", "tall and thin", "stretched tall"),
+    "bent": ("bending over", "bent", "bowing"),
+}
+ACCESSORY_PHRASES = {one.name: one.phrases for one in ACCESSORIES}
+VIEW_PHRASES = {
+    NONE: ("",),
+    "front": ("seen from the front", "facing the viewer"),
+    "left": ("seen from the left", "turned to the right", "facing right"),
+    "right": ("seen from the right", "turned to the left", "facing left"),
+    "above": ("seen from above", "viewed from above"),
+    "below": ("seen from below", "viewed from below"),
+}
+# Yaw and pitch in degrees that a view means: the smallest of each, and what the noise adds.
+VIEWS: Mapping[str, tuple[float, float, float, float]] = {
+    "front": (0, 0, 0, 0),
+    "left": (22, 23, -4, 12),
+    "right": (-22, -23, -4, 12),
+    "above": (-14, 28, 12, 8),
+    "below": (-14, 28, -12, -8),
+}
+# Each pose's rotation, stretch and bend: the smallest of each, and what the noise adds. The sign
+# of rotation and bend is the noise's.
+POSES: Mapping[str, tuple[float, float, float, float, float, float]] = {
+    NONE: (0, 0, 0, 0, 0, 0),
+    "lying": (math.pi / 2 - 0.15, 0.3, 0, 0, 0, 0),
+    "upside down": (math.pi - 0.2, 0.2, 0, 0, 0, 0),
+    "leaning": (0.3, 0.25, 0, 0, 0, 0),
+    "jumping": (0, 0.25, 0, 0, 0, 0),
+    "squashed": (0, 0.1, 0.2, 0.15, 0, 0),
+    "stretched": (0, 0.1, -0.2, -0.15, 0, 0),
+    "bent": (0, 0.1, 0, 0, 0.25, 0.2),
+}
+
+_GENERIC_SHARE, _SYNONYM_SHARE, _THE_SHARE = 0.2, 0.15, 0.2
+_BEFORE_SHARE = 0.5  # of the materials: a wooden cat, not a cat made of wood
+_ASKED = {  # how often each is asked for; several may come together
+    "size": 0.25,
+    "side": 0.25,
+    "pose": 0.22,
+    "view": 0.30,
+    "look": 0.24,  # a colour or a material
+    "accessory": 0.22,
+    "rendition": 0.18,
+}
+_PREFIXES = ("a photo of", "a picture of", "an image of", "")
+_EMPTY_PREFIXES = ("a photo of nothing", "nothing", "an empty scene", "nobody", "")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caption asks for besides the subject; `NONE` leaves it open."""
+
+    setting: Setting
+    size: str = "normal"
+    side: str = NONE
+    pose: str = NONE
+    view: str = NONE
+    colour: str = NONE
+    material: str = NONE
+    accessory: str = NONE
+    rendition: str = NONE
+
+
+def draw_asked(random: Random, setting: Setting) -> Asked:
+    """Draw what is asked for in a setting; about one picture in eight asks for nothing else."""
+
+    def one_of(kind: str, names: Sequence[str], *, otherwise: str = NONE) -> str:
+        is_asked = random.random() < _ASKED[kind]
+        return random.choice([n for n in names if n != otherwise]) if is_asked else otherwise
+
+    pose = one_of("pose", tuple(POSE_PHRASES))
+    look = one_of("look", ("colour", "material"))
+    return Asked(
+        setting=setting,
+        size=one_of("size", tuple(SIZE_WORDS), otherwise="normal"),
+        side=one_of("side", tuple(SIDE_WORDS)),
+        pose=pose,
+        view=one_of("view", tuple(VIEW_PHRASES)),
+        colour=random.choice(tuple(COLOUR_WORDS)) if look == "colour" else NONE,
+        material=random.choice(tuple(MATERIAL_PHRASES)) if look == "material" else NONE,
+        accessory=one_of("accessory", tuple(ACCESSORY_PHRASES)),
+        rendition=one_of("rendition", tuple(RENDITION_PHRASES)),
+    )
+
+
+def draw_caption(random: Random, asked: Asked, *, name: str, synonyms: tuple[str, ...] = ()) -> str:
+    """Describe a picture in one of many ways; all that is asked for is always said."""
+    noun = _draw_noun(random, name, synonyms)
+    look = "" if asked.colour == NONE else random.choice(COLOUR_WORDS[asked.colour])
+    is_made = asked.material != NONE
+    if said_before := is_made and random.random() < _BEFORE_SHARE:
+        look = random.choice(MATERIAL_WORDS[asked.material])
+    named = " ".join(w for w in (random.choice(SIZE_WORDS[asked.size]), look, noun) if w)
+    article = "the" if random.random() < _THE_SHARE else _article(named)
+    about = [
+        "" if said_before else _phrase(random, MATERIAL_PHRASES, asked.material),
+        _phrase(random, ACCESSORY_PHRASES, asked.accessory),
+        _phrase(random, POSE_PHRASES, asked.pose),
+        _phrase(random, VIEW_PHRASES, asked.view),
+    ]
+    random.shuffle(about)
+    where = [*where_words(random, asked.setting), random.choice(SIDE_WORDS[asked.side])]
+    parts = (_prefix(random, asked), article, named, *about, *where)
+    return " ".join(part for part in parts if part)
+
+
+def draw_pair_caption(random: Random, asked: Asked, *, names: tuple[str, str]) -> str:
+    """Describe a picture of two subjects; besides the setting only the rendition is said."""
+    nouns = [_draw_noun(random, name, ()) for name in names]
+    both = " and ".join(f"{_article(noun)} {noun}" for noun in nouns)
+    parts = (_prefix(random, asked), both, *where_words(random, asked.setting))
+    return " ".join(part for part in parts if part)
+
+
+def draw_empty_caption(random: Random, setting: Setting) -> str:
+    """Describe a place with nobody in it."""
+    parts = (random.choice(_EMPTY_PREFIXES), *where_words(random, setting))
+    return " ".join(part for part in parts if part)
+
+
+def where_words(random: Random, setting: Setting) -> list[str]:
+    """Say place, time, weather and season in one of many ways, the place first."""
+    place, words = PLACES[setting.place], []
+    if place.outdoors:
+        words.append(random.choice(TIME_PHRASES[TIMES[setting.time]]))
+        words.append(random.choice(WEATHER_PHRASES[WEATHERS[setting.weather]]))
+    if place.has_seasons:
+        words.append(random.choice(SEASON_PHRASES[SEASONS[setting.season]]))
+    random.shuffle(words)
+    return [random.choice(place.phrases), *words]
+
+
+def _prefix(random: Random, asked: Asked) -> str:
+    if asked.rendition == NONE:
+        return random.choice(_PREFIXES)
+    return random.choice(RENDITION_PHRASES[asked.rendition])
+
+
+def _phrase(random: Random, phrases: Mapping[str, tuple[str, ...]], name: str) -> str:
+    return "" if name == NONE else random.choice(phrases[name])
+
+
+def _draw_noun(random: Random, name: str, synonyms: tuple[str, ...]) -> str:
+    if random.random() < _GENERIC_SHARE:
+        return random.choice(GENERIC_NAMES)
+    if synonyms and random.random() < _SYNONYM_SHARE:
+        return random.choice(synonyms)
+    return name
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"

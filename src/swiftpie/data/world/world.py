@@ -1,0 +1,431 @@
+"""Batches of the larger world: pictures, references, captions and all that is known of them."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.data.placing import lowest_point, pose_subjects
+from swiftpie.data.renderer import draw_frames
+from swiftpie.data.scene import Fields, over, paste, read_fields, smoothstep
+from swiftpie.data.subjects import Split, Subjects
+from swiftpie.data.world.accessories import ACCESSORIES, Wardrobe, open_wardrobe, wear
+from swiftpie.data.world.air import Setting, veil
+from swiftpie.data.world.captions import (
+    NONE,
+    POSES,
+    VIEWS,
+    Asked,
+    draw_asked,
+    draw_caption,
+    draw_empty_caption,
+    draw_pair_caption,
+)
+from swiftpie.data.world.lighting import (
+    REFERENCE_NUMBERS,
+    Light,
+    cast_shadow,
+    relight_reference,
+    shade,
+)
+from swiftpie.data.world.looks import recolour, remake
+from swiftpie.data.world.places import (
+    PLACES,
+    Background,
+    draw_foregrounds,
+    draw_places,
+    is_held_out,
+    settings,
+)
+from swiftpie.data.world.renditions import render_as
+from swiftpie.errors import ConfigError
+from swiftpie.layout import Layout
+from swiftpie.noise import layout_uniforms
+from swiftpie.relief import Turned, height, normals, turn
+
+NOISE_CHANNELS = 32
+CELL_PX = 8  # of a picture, a side of a latent cell
+SMALLEST_PX = 128
+LEAST_RELIEF = 0.6  # of a subject's roundness: flat things are flat, and no outline tells
+# Smallest frame and what the noise adds, in sides of the picture.
+SCALES = {"normal": (0.44, 0.24), "tiny": (0.28, 0.07), "huge": (0.70, 0.14)}
+TILT_GROUNDED, TILT_FLOATING = 0.15, 0.4  # largest rotation that nobody asked for, radians
+UNASKED_YAW, UNASKED_PITCH = math.radians(22), math.radians(8)
+JUMP = 0.16  # of the side, how high a jump is
+MARGIN = 0.85  # how much of the frame must stay inside the picture
+TURN_SHARE, MAX_TURN, HUE_SHARE = 0.3, 0.15, 0.3  # of the subjects, before anything else
+LEAST_CHANGE = 0.06  # of the range [-1, 1]; below it two pixels look the same
+CAPTIONS_A_SUBJECT = 12  # that a tokenizer learns from
+FOREGROUND_SHARE = 0.35  # of the pictures whose place has a foreground
+COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground
+
+# Which layout numbers decide what; horizon, sun and planet have 5, 7 and 8.
+_X, _FLOOR, _SCALE, _ROTATION, _FLIP, _YAW, _PITCH, _POSE = 0, 1, 2, 3, 4, 13, 14, 15
+_GATE, _COVER = 11, 12
+_ROOM = {one.name: one.room for one in ACCESSORIES} | {NONE: 1.0}
+
+
+class Rendering(NamedTuple):
+    """Pictures with all that is known about them; pixels lie in [-1, 1]."""
+
+    pixels: Tensor  # (B, 3, R, R)
+    mask: Tensor  # (B, 1, R, R) visible share of subject and accessory, in [0, 1]
+    background: Tensor  # (B, 3, R, R) the same picture without subject, shadow and foreground
+    worn: Tensor  # (B, 1, R, R) what stands out of the subject
+    companion_mask: Tensor  # (B, 1, R, R) visible share of the second subject; 0 without one
+    light: Light
+
+
+@dataclass(frozen=True, eq=False)
+class WorldBatch:
+    """G subjects in V pictures each; rows i * V to (i + 1) * V of B show subject i."""
+
+    noise: Tensor  # (B, 32, R / 8, R / 8)
+    pixels: Tensor  # (B, 3, R, R) in [-1, 1]
+    mask: Tensor  # (B, 1, R, R) in [0, 1], visible subject and accessory
+    background: Tensor  # (B, 3, R, R) in [-1, 1], the picture without its subject
+    worn: Tensor  # (B, 1, R, R) in [0, 1], accessories where they stand out of the subject
+    layout: Layout
+    captions: list[str]
+    reference: Tensor  # (G, 3, R, R) in [-1, 1]
+    reference_mask: Tensor  # (G, 1, R, R) in [0, 1]
+    frames: Tensor  # (G, 4, 128, 128) subjects as they are, before anything is asked of them
+    subject: Tensor  # (B,) long, row of the subject in `Subjects`
+    asked: tuple[Asked, ...]  # one a row
+    light: Light
+    companion_mask: Tensor  # (B, 1, R, R) in [0, 1], the second subject, 0 if there is none
+    companion_layout: Layout | None  # its place; it is the subject of the V pictures before
+
+    @property
+    def touched(self) -> Tensor:
+        """Return what has to be drawn anew where a subject comes or goes, (B, 1, R, R).
+
+        Besides the subject that is its shadow, and all that a rendition draws otherwise for it.
+        """
+        change = (self.pixels - self.background).abs().amax(dim=1, keepdim=True)
+        return torch.maximum(self.mask, (change > LEAST_CHANGE).to(change))
+
+    def empty_caption(self, random: Random, row: int) -> str:
+        """Describe the place of a row with nobody in it."""
+        return draw_empty_caption(random, self.asked[row].setting)
+
+
+class World:
+    """Draws batches of one half of the subjects on one device."""
+
+    def __init__(
+        self,
+        subjects: Subjects,
+        split: Split = "train",
+        *,
+        size_px: int = 128,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Take one half of the subjects; training sees no held-out settings, the other all.
+
+        Raises:
+            ConfigError: The pack lacks an accessory, or noise cannot decide pictures of that size.
+        """
+        if size_px % SMALLEST_PX:
+            raise ConfigError(
+                f"Pictures of {size_px} px were asked for. The larger world is drawn from noise "
+                f"for {SMALLEST_PX} px and multiples of it. Choose one of them."
+            )
+        self.subjects = subjects
+        worn = {one.code for one in ACCESSORIES}
+        self.pool = [i for i in subjects.indices(split) if subjects.codes[i] not in worn]
+        self.size_px = size_px
+        self.tiles = subjects.tiles.to(device)
+        self.wardrobe = open_wardrobe(subjects, device)
+        kept = [one for one in settings() if split == "held_out" or not is_held_out(one)]
+        self._by_place = [
+            [one for one in kept if one.place == index] for index in range(len(PLACES))
+        ]
+
+    def batch(
+        self,
+        num_subjects: int,
+        views: int,
+        *,
+        seed: int,
+        augment: bool = True,
+        free_places: bool = False,
+        pairs: bool = False,
+        asked: Sequence[Asked] | None = None,
+    ) -> WorldBatch:
+        """Draw `views` pictures of each of `num_subjects`; the seed decides everything.
+
+        Args:
+            num_subjects: Distinct ones as long as the split has so many.
+            views: Pictures of each subject; they share one reference.
+            seed: The same seed gives the same batch, on devices of one kind.
+            augment: Turn, mirror and recolour subjects now and then.
+            free_places: Place subjects by other noise than the picture's own.
+            pairs: Put the subject of the pictures before beside each, both placed freely.
+            asked: What is asked of each picture; drawn if not given.
+        """
+        device = self.tiles.device
+        random, generator = Random(seed), torch.Generator(device).manual_seed(seed)
+        draw = random.sample if num_subjects <= len(self.pool) else random.choices
+        chosen, count = draw(self.pool, k=num_subjects), num_subjects * views
+        if asked is None:
+            asked = [draw_asked(random, one) for one in self._settings(random, count)]
+        if pairs:
+            asked = [Asked(one.setting, rendition=one.rendition) for one in asked]
+        cells = self.size_px // CELL_PX
+        shape = (3, count, NOISE_CHANNELS, cells, cells)
+        noise, other, third = torch.randn(shape, generator=generator, device=device)
+        numbers = torch.rand(num_subjects, 16, generator=generator, device=device)
+        frames = self._pose(chosen, numbers, augment=augment)
+        relief = height(frames[:, 3:]) * (1 - (1 - LEAST_RELIEF) * numbers[:, 3].view(-1, 1, 1, 1))
+        rows = torch.arange(num_subjects, device=noise.device).repeat_interleave(views)
+        shown, heights = frames[rows], relief[rows]
+        layout = place(other if free_places or pairs else noise, shown, asked)
+        subject, companion = _Subject(shown, heights, layout), None
+        if pairs:
+            layout, beside = side_by_side(layout, shown, asked, third)
+            subject = subject._replace(layout=layout)
+            companion = _Subject(shown.roll(views, 0), heights.roll(views, 0), beside)
+        rendering = render(
+            noise, subject, asked, self.wardrobe, size_px=self.size_px, companion=companion
+        )
+        reference, reference_mask = self._references(frames, relief, numbers)
+        names = [self.subjects.names[i] for i in chosen]
+        synonyms = [self.subjects.synonyms[i] for i in chosen]
+        captions = [
+            draw_pair_caption(random, one, names=(names[g], names[(g - 1) % num_subjects]))
+            if pairs
+            else draw_caption(random, one, name=names[g], synonyms=synonyms[g])
+            for g, one in zip(rows.tolist(), asked, strict=True)
+        ]
+        return WorldBatch(
+            noise=noise,
+            pixels=rendering.pixels,
+            mask=rendering.mask,
+            background=rendering.background,
+            worn=rendering.worn,
+            layout=subject.layout,
+            captions=captions,
+            reference=reference,
+            reference_mask=reference_mask,
+            frames=frames,
+            subject=torch.tensor(chosen, device=noise.device)[rows],
+            asked=tuple(asked),
+            light=rendering.light,
+            companion_mask=rendering.companion_mask,
+            companion_layout=None if companion is None else companion.layout,
+        )
+
+    def corpus(self) -> Iterator[str]:
+        """Yield captions of all subjects, of both halves, for a tokenizer to learn from."""
+        random, subjects = Random(0), self.subjects
+        for name, synonyms in zip(subjects.names, subjects.synonyms, strict=True):
+            for setting in self._settings(random, CAPTIONS_A_SUBJECT):
+                asked = draw_asked(random, setting)
+                yield draw_caption(random, asked, name=name, synonyms=synonyms)
+
+    def _settings(self, random: Random, count: int) -> list[Setting]:
+        # Half as many as pictures, so that rows are drawn together; every place equally often.
+        places: list[int] = []
+        while len(places) < count:
+            places += random.sample(range(len(PLACES)), len(PLACES))
+        half = places[: math.ceil(count / 2)]
+        return [random.choice(self._by_place[place]) for place in (half * 2)[:count]]
+
+    def _pose(self, chosen: Sequence[int], numbers: Tensor, *, augment: bool) -> Tensor:
+        still = torch.zeros_like(numbers[:, 0])
+        if not augment:
+            return pose_subjects(self.tiles[list(chosen)], rotation=still, flip=still, hue=still)
+        turned = (numbers[:, 4] < TURN_SHARE) * (2 * numbers[:, 5] - 1) * MAX_TURN
+        hue = (numbers[:, 7] < HUE_SHARE) * numbers[:, 8] * 2 * math.pi
+        flip = (numbers[:, 6] > 0.5).to(numbers)
+        return pose_subjects(self.tiles[list(chosen)], rotation=turned, flip=flip, hue=hue)
+
+    def _references(self, frames: Tensor, relief: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        plain = Turned(frames, relief, normals(relief))
+        lit = relight_reference(plain, numbers[:, -REFERENCE_NUMBERS:])
+        size = (self.size_px, self.size_px)
+        if lit.shape[-1] != self.size_px:
+            lit = F.interpolate(lit, size=size, mode="bilinear", align_corners=False)
+        backdrop = numbers[:, :3, None, None].expand(-1, -1, *size)
+        return paste(backdrop, lit).clamp(0, 1) * 2 - 1, lit[:, 3:]
+
+
+class _Subject(NamedTuple):
+    frames: Tensor  # (B, 4, 128, 128)
+    relief: Tensor  # (B, 1, h, w)
+    layout: Layout
+
+
+def place(noise: Tensor, frames: Tensor, asked: Sequence[Asked]) -> Layout:
+    """Return the layout, pose included, that belongs to `noise` (B, 32, h, w) and what is asked.
+
+    Subjects `frames` (B, 4, 128, 128) stand on their lowest point where the place has a floor.
+    """
+    u = layout_uniforms(noise)
+    signed = 2 * u - 1
+    spots = [PLACES[one.setting.place] for one in asked]
+    grounded = torch.tensor([one.grounded for one in spots], device=u.device)
+    ranges = u.new_tensor([SCALES[one.size] for one in asked])
+    room = u.new_tensor([_ROOM[one.accessory] for one in asked])
+    scale = (ranges[:, 0] + ranges[:, 1] * u[:, _SCALE]) * room
+    poses = u.new_tensor([POSES[one.pose] for one in asked])
+    side = torch.sign(signed[:, _ROTATION])
+    sway = signed[:, _ROTATION] * torch.where(grounded, TILT_GROUNDED, TILT_FLOATING)
+    is_turned = poses[:, 0] > 0
+    asked_turn = side * (poses[:, 0] + poses[:, 1] * u[:, _POSE])
+    rotation = torch.where(is_turned, asked_turn, sway)
+    views = u.new_tensor([VIEWS.get(one.view, (0, 0, 0, 0)) for one in asked]) * math.pi / 180
+    is_open = torch.tensor([one.view == NONE for one in asked], device=u.device)
+    yaw = torch.where(
+        is_open, UNASKED_YAW * signed[:, _YAW] ** 3, views[:, 0] + views[:, 1] * u[:, _YAW]
+    )
+    pitch = torch.where(
+        is_open, UNASKED_PITCH * signed[:, _PITCH] ** 3, views[:, 2] + views[:, 3] * u[:, _PITCH]
+    )
+    stretch = poses[:, 2] + poses[:, 3] * u[:, _POSE]
+    bend = side * (poses[:, 4] + poses[:, 5] * u[:, _POSE])
+    layout = Layout(
+        centre=torch.zeros_like(u[:, :2]),
+        scale=scale,
+        rotation=rotation,
+        flip=(u[:, _FLIP] > 0.5).to(u.dtype),
+        pose=torch.stack([yaw, pitch, stretch, bend], dim=1),
+    )
+    margin = MARGIN * scale / 2
+    floors = u.new_tensor([one.floor for one in spots])
+    jump = u.new_tensor([JUMP * (one.pose == "jumping") for one in asked])
+    floor = floors[:, 0] + (floors[:, 1] - floors[:, 0]) * u[:, _FLOOR]
+    standing = floor - lowest_point(frames, layout) - jump
+    floating = margin + (1 - 2 * margin) * u[:, _FLOOR]
+    wanted = u.new_tensor([{NONE: 0, "left": -1, "right": 1}[one.side] for one in asked])
+    near_edge = 0.4 * scale + 0.1 * u[:, _X]
+    x = torch.where(wanted < 0, near_edge, 1 - near_edge)
+    x = torch.where(wanted == 0, margin + (1 - 2 * margin) * u[:, _X], x)
+    y = torch.where(grounded, standing, floating)
+    return layout._replace(centre=torch.stack([x, y], dim=1))
+
+
+def side_by_side(
+    layout: Layout, frames: Tensor, asked: Sequence[Asked], noise: Tensor
+) -> tuple[Layout, Layout]:
+    """Return the layouts of two subjects beside each other, neither hiding most of the other."""
+    u = layout_uniforms(noise)
+    first_is_left = u[:, 0] > 0.5
+    near = 0.22 + 0.1 * u[:, 1]
+    share = layout.scale.clamp(max=0.52)
+    x = torch.where(first_is_left, near, 1 - near)
+    first = _at(layout._replace(scale=share), x, frames, asked)
+    other = place(noise, frames, asked)
+    second = _at(other._replace(scale=other.scale.clamp(max=0.52)), 1 - x, frames, asked)
+    return first, second
+
+
+def _at(layout: Layout, x: Tensor, frames: Tensor, asked: Sequence[Asked]) -> Layout:
+    # A smaller frame stands as low as the larger one did.
+    del frames, asked
+    return layout._replace(centre=torch.stack([x, layout.centre[:, 1]], dim=1))
+
+
+def render(
+    noise: Tensor,
+    subject: _Subject,
+    asked: Sequence[Asked],
+    wardrobe: Wardrobe,
+    *,
+    size_px: int,
+    companion: _Subject | None = None,
+) -> Rendering:
+    """Draw one picture a row; `companion` subjects stand behind the first, and plainly."""
+    fields = read_fields(noise, size_px=size_px)
+    places = [one.setting for one in asked]
+    background = draw_places(fields, places)
+    picture, companion_mask = background.pixels, torch.zeros_like(background.pixels[:, :1])
+    if companion is not None:
+        plain = [Asked(one.setting) for one in asked]
+        drawn = _stand(picture, companion, plain, wardrobe, background)
+        picture, companion_mask = drawn.picture, drawn.mask
+    drawn = _stand(picture, subject, asked, wardrobe, background)
+    picture, mask = drawn.picture, drawn.mask
+    worn = (mask - drawn.bare).clamp(min=0)
+    if companion is None:
+        colour, coverage = _foreground(fields, places, subject)
+        picture, mask = over(picture, colour, coverage), mask * (1 - coverage)
+    names = [one.rendition for one in asked]
+    picture = render_as(veil(picture, fields, places), fields, names, edges=mask)
+    empty = render_as(veil(background.pixels, fields, places), fields, names)
+    return Rendering(
+        pixels=picture.clamp(0, 1) * 2 - 1,
+        mask=mask,
+        background=empty.clamp(0, 1) * 2 - 1,
+        worn=worn,
+        companion_mask=companion_mask * (1 - mask),
+        light=background.light,
+    )
+
+
+class _Drawn(NamedTuple):
+    picture: Tensor  # (B, 3, R, R)
+    mask: Tensor  # (B, 1, R, R) subject and what it wears
+    bare: Tensor  # (B, 1, R, R) subject
+
+
+def _stand(
+    picture: Tensor,
+    subject: _Subject,
+    asked: Sequence[Asked],
+    wardrobe: Wardrobe,
+    background: Background,
+) -> _Drawn:
+    side, layout, light = picture.shape[-1], subject.layout, background.light
+    looked = recolour(subject.frames, [one.colour for one in asked])
+    surface = remake(looked, normals(subject.relief), [one.material for one in asked])
+    turned = turn(surface.frame, subject.relief, layout.pose)
+    sprite = draw_frames(shade(turned, light, layout, surface.gloss), layout, size_px=side)
+    shadow = cast_shadow(sprite[:, 3:], layout, _lowest(turned.frame, layout), light)
+    picture, whole = picture * (1 - shadow), sprite
+    kinds = [None if one.accessory == NONE else one.accessory for one in asked]
+    pieces = wear(subject.frames, subject.relief, layout, kinds, wardrobe)
+    worn = []
+    for piece in pieces:
+        own = Light(*(value[piece.rows] for value in light))
+        lit = shade(piece.turned, own, piece.layout, torch.zeros_like(own.strength))
+        worn.append((piece, draw_frames(lit, piece.layout, size_px=side)))
+    for piece, drawn in worn:
+        if piece.is_behind:
+            picture = _pasted(picture, drawn, piece.rows)
+            whole = whole.index_copy(0, _index(piece.rows, whole), paste(drawn, whole[piece.rows]))
+    picture = paste(picture, sprite)
+    for piece, drawn in worn:
+        if not piece.is_behind:
+            picture, whole = _pasted(picture, drawn, piece.rows), _pasted(whole, drawn, piece.rows)
+    return _Drawn(picture, whole[:, 3:], sprite[:, 3:])
+
+
+def _pasted(picture: Tensor, sprite: Tensor, rows: list[int]) -> Tensor:
+    return picture.index_copy(0, _index(rows, picture), paste(picture[rows], sprite))
+
+
+def _index(rows: list[int], like: Tensor) -> Tensor:
+    return torch.tensor(rows, device=like.device)
+
+
+def _foreground(
+    fields: Fields, places: Sequence[Setting], subject: _Subject
+) -> tuple[Tensor, Tensor]:
+    layout = subject.layout
+    base, scale = _lowest(subject.frames, layout), layout.scale.view(-1, 1, 1, 1)
+    edge = base - (COVER + COVER_RANGE * fields.u(_COVER)) * scale
+    colour, coverage = draw_foregrounds(fields, places, edge=edge, base=base)
+    has_one = (fields.u(_GATE) < FOREGROUND_SHARE).to(coverage)
+    away = (fields.x - layout.centre[:, 0].view(-1, 1, 1, 1)).abs() / scale
+    return colour, coverage * has_one * smoothstep(0.75, 0.55, away)  # ends beside the subject
+
+
+def _lowest(frames: Tensor, layout: Layout) -> Tensor:
+    return (layout.centre[:, 1] + lowest_point(frames, layout)).view(-1, 1, 1, 1)

@@ -1,0 +1,181 @@
+"""Judges of the larger world, trained on true renderings alone."""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.data.world.accessories import NAMES as ACCESSORIES
+from swiftpie.data.world.air import SEASONS, TIMES, WEATHERS
+from swiftpie.data.world.captions import NONE, POSE_PHRASES
+from swiftpie.data.world.looks import COLOURS, MATERIALS
+from swiftpie.data.world.places import PLACES
+from swiftpie.data.world.renditions import RENDITIONS
+from swiftpie.data.world.world import World, WorldBatch
+from swiftpie.images import contact_sheet, to_pil
+from swiftpie.models.judges import PictureReader, SubjectEmbedder, cut, shrink, subject_crops
+from swiftpie.training.context import Context
+from swiftpie.training.stages.judges import GALLERY_VIEWS, VALIDATION_SEED, contrastive_loss, jitter
+
+VALIDATION_VIEWS = 6  # the first four are the gallery
+WHOLE_PX = 128
+UNKNOWN = -100  # the label of a question that a picture does not answer
+VIEW_WEIGHT = 4.0
+LEAST_SEEN = 0.01  # of the picture: less of a subject answers nothing
+
+PLACE_NAMES = tuple(one.name for one in PLACES)
+WHOLE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
+    "place": PLACE_NAMES,
+    "time": TIMES,
+    "weather": WEATHERS,
+    "season": SEASONS,
+    "rendition": (NONE, *RENDITIONS),
+}
+CLOSE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
+    "colour": (NONE, *COLOURS),
+    "material": (NONE, *MATERIALS),
+    "accessory": (NONE, *ACCESSORIES),
+    "pose": tuple(POSE_PHRASES),
+}
+
+
+class WorldJudges(nn.Module):
+    """Who a crop shows, and all else that can be asked of a picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subject_embedder = SubjectEmbedder(dimensions=128, widths=(40, 80, 112, 128))
+        self.picture_reader = PictureReader(
+            whole={name: len(answers) for name, answers in WHOLE_QUESTIONS.items()},
+            close={name: len(answers) for name, answers in CLOSE_QUESTIONS.items()},
+        )
+
+
+@dataclass(frozen=True)
+class WorldJudgesConfig:
+    """Settings of the stage."""
+
+    num_subjects: int = 48  # each is told from all the others of its batch
+    size_px: int = 128
+
+    def build(self, context: Context) -> "WorldJudgesStage":
+        """Return the stage for the given data and device."""
+        world = context.larger_world("train", size_px=self.size_px)
+        held_out = context.larger_world("held_out", size_px=self.size_px)
+        return WorldJudgesStage(world, held_out, config=self)
+
+
+@dataclass(frozen=True)
+class WorldJudgesStage:
+    """Pull two pictures of one subject together; answer what captions ask for; tell the view."""
+
+    world: World
+    held_out: World
+    config: WorldJudgesConfig
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return 2 * self.config.num_subjects
+
+    def network(self) -> WorldJudges:
+        """Return new judges with a fixed initialisation."""
+        torch.manual_seed(2)
+        return WorldJudges().to(self.world.tiles.device)
+
+    def losses(self, network: WorldJudges, step: int) -> dict[str, Tensor]:
+        """Return the contrastive term, one for all questions, and that of the view."""
+        batch = self.world.batch(self.config.num_subjects, 2, seed=step)
+        generator = torch.Generator().manual_seed(step)
+        close = cut(batch.pixels, jitter(subject_crops(batch.mask), generator))
+        with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+            vectors = network.subject_embedder(close)
+            answers = network.picture_reader(
+                shrink(batch.pixels, WHOLE_PX), close, reference_crops(batch)
+            )
+        labels, view = labels_of(batch), answers.pop("view")
+        asked = [
+            F.cross_entropy(logits, labels[name], ignore_index=UNKNOWN, label_smoothing=0.02)
+            for name, logits in answers.items()
+            if bool((labels[name] != UNKNOWN).any())
+        ]
+        apart = (view - batch.layout.pose[:, :2]).abs() * _is_seen(batch)[:, None]
+        return {
+            "subject": contrastive_loss(vectors[0::2], vectors[1::2]),
+            "questions": torch.stack(asked).mean(),
+            "view": VIEW_WEIGHT * apart.mean(),
+        }
+
+    @torch.no_grad()
+    def sample(self, network: WorldJudges, path: Path) -> dict[str, float]:
+        """Save the crops of some held-out subjects; return the judges' figures on all."""
+        count = len(self.held_out.pool)
+        batch = self.held_out.batch(count, VALIDATION_VIEWS, seed=VALIDATION_SEED, augment=False)
+        close = cut(batch.pixels, subject_crops(batch.mask))
+        rows = [close[i * VALIDATION_VIEWS :][:VALIDATION_VIEWS] for i in range(min(count, 8))]
+        contact_sheet([to_pil(row) for row in rows], cell_px=64).save(path)
+        vectors = network.subject_embedder(close).unflatten(0, (count, VALIDATION_VIEWS))
+        gallery = F.normalize(vectors[:, :GALLERY_VIEWS].mean(1), dim=1)
+        nearest = (vectors[:, GALLERY_VIEWS:] @ gallery.T).argmax(-1)
+        own = torch.arange(count, device=nearest.device)[:, None]
+        answers = network.picture_reader(
+            shrink(batch.pixels, WHOLE_PX), close, reference_crops(batch)
+        )
+        view = answers.pop("view")
+        figures = {"retrieval": float((nearest == own).float().mean())}
+        for name, wanted in labels_of(batch).items():
+            known = wanted != UNKNOWN
+            right = answers[name].argmax(1)[known] == wanted[known]
+            figures[f"{name}_accuracy"] = float(right.float().mean())
+        seen = _is_seen(batch) > 0
+        apart = (view - batch.layout.pose[:, :2])[seen].abs() * 180 / math.pi
+        yaw, pitch = apart.median(dim=0).values.tolist()
+        return figures | {"yaw_error_degrees": yaw, "pitch_error_degrees": pitch}
+
+    def export(self, network: WorldJudges, folder: Path) -> None:
+        """Write the judges in half precision."""
+        halves = copy.deepcopy(network).half()
+        halves.subject_embedder.save_pretrained(folder / "subject_embedder")
+        halves.picture_reader.save_pretrained(folder / "picture_reader")
+
+
+def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
+    """Return the right answer to each question, (B,) long; `UNKNOWN` where none is to be seen."""
+
+    def answers(names: tuple[str, ...], wanted: list[str | None]) -> Tensor:
+        indices = [UNKNOWN if one is None else names.index(one) for one in wanted]
+        return torch.tensor(indices, device=batch.pixels.device)
+
+    spots = [PLACES[one.setting.place] for one in batch.asked]
+    pairs = list(zip(batch.asked, spots, strict=True))
+    seen = (_is_seen(batch) > 0).tolist()
+
+    def close(name: str) -> list[str | None]:
+        rows = zip(batch.asked, seen, strict=True)
+        return [getattr(one, name) if is_seen else None for one, is_seen in rows]
+
+    told: dict[str, list[str | None]] = {
+        "place": [spot.name for spot in spots],
+        "time": [TIMES[a.setting.time] if spot.outdoors else None for a, spot in pairs],
+        "weather": [WEATHERS[a.setting.weather] if spot.outdoors else None for a, spot in pairs],
+        "season": [SEASONS[a.setting.season] if spot.has_seasons else None for a, spot in pairs],
+        "rendition": [one.rendition for one in batch.asked],
+        **{name: close(name) for name in CLOSE_QUESTIONS},
+    }
+    questions = {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}
+    return {name: answers(questions[name], wanted) for name, wanted in told.items()}
+
+
+def reference_crops(batch: WorldBatch) -> Tensor:
+    """Return the reference of each row's subject, grey around it, (B, 3, 64, 64)."""
+    views = len(batch.noise) // len(batch.reference)
+    return shrink(batch.reference * batch.reference_mask).repeat_interleave(views, dim=0)
+
+
+def _is_seen(batch: WorldBatch) -> Tensor:
+    return (batch.mask.mean((1, 2, 3)) > LEAST_SEEN).to(batch.mask)

@@ -1,0 +1,160 @@
+"""Batches of the larger world: what is asked is what is drawn, and all of it follows from noise."""
+
+import math
+from dataclasses import replace
+from random import Random
+
+import pytest
+import torch
+
+from swiftpie import ConfigError
+from swiftpie.data.stickers import contact_sheet
+from swiftpie.data.world.accessories import ACCESSORIES
+from swiftpie.data.world.captions import NONE, POSE_PHRASES, VIEWS, Asked, draw_asked, draw_caption
+from swiftpie.data.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.data.world.places import PLACES, Setting, is_held_out, settings
+from swiftpie.data.world.renditions import RENDITION_PHRASES
+from swiftpie.data.world.world import LEAST_CHANGE, World, place
+
+GROUNDED = next(i for i, one in enumerate(PLACES) if not one.outdoors and one.grounded)
+PLAIN = Asked(Setting(GROUNDED))
+VIEWED = 12  # pictures of each way to ask
+
+
+@pytest.fixture(scope="module")
+def world(subjects):
+    return World(subjects, "held_out")
+
+
+@pytest.fixture(scope="module")
+def batch(world):
+    return world.batch(4, 3, seed=5)
+
+
+@pytest.fixture(scope="module")
+def asked_layout(frames):
+    """Return what gives the layouts of many noises for one way to ask."""
+    noise = torch.randn(VIEWED, 32, 16, 16, generator=torch.Generator().manual_seed(2))
+    rows = frames[:1].expand(VIEWED, -1, -1, -1)
+    return lambda asked: place(noise, rows, [asked] * VIEWED)
+
+
+def test_the_same_seed_gives_the_same_batch_and_another_seed_another(world, batch):
+    again, other = world.batch(4, 3, seed=5), world.batch(4, 3, seed=6)
+    assert again.captions == batch.captions
+    assert again.asked == batch.asked
+    assert other.captions != batch.captions
+    for name in ("noise", "pixels", "mask", "background", "reference", "frames", "worn"):
+        assert torch.equal(getattr(again, name), getattr(batch, name)), name
+        assert not torch.equal(getattr(other, name), getattr(batch, name)), name
+
+
+def test_batches_have_the_promised_shapes_and_ranges(batch):
+    assert batch.noise.shape == (12, 32, 16, 16)
+    assert batch.pixels.shape == batch.background.shape == (12, 3, 128, 128)
+    assert batch.reference.shape == (4, 3, 128, 128)
+    for pictures in (batch.pixels, batch.background, batch.reference):
+        assert torch.isfinite(pictures).all()
+        assert pictures.abs().max() <= 1
+    for masks in (batch.mask, batch.reference_mask, batch.worn, batch.touched):
+        assert masks.min() >= 0
+        assert masks.max() <= 1
+    assert contact_sheet(batch).width > 128
+
+
+def test_what_has_to_be_drawn_anew_is_all_that_differs_from_the_empty_place(batch):
+    apart = (batch.pixels - batch.background).abs().amax(dim=1, keepdim=True)
+    assert apart[batch.touched == 0].max() <= LEAST_CHANGE
+    assert (batch.touched >= batch.mask).all()
+    assert batch.touched.mean() > batch.mask.mean(), "shadows are not the subject"
+
+
+def test_the_picture_hangs_on_its_own_noise_alone(world):
+    settled = [draw_asked(Random(1), Setting(3)) for _ in range(4)]
+    two, one = (world.batch(2, 2, seed=9, asked=settled) for _ in range(2))
+    assert torch.equal(two.pixels, one.pixels)
+    large = World(world.subjects, "held_out", size_px=256).batch(2, 2, seed=9, asked=settled)
+    assert large.noise.shape[-2:] == (32, 32)
+    assert large.pixels.shape[-2:] == (256, 256)
+    with pytest.raises(ConfigError, match="100 px"):
+        World(world.subjects, "held_out", size_px=100)
+
+
+@pytest.mark.parametrize("view", sorted(VIEWS))
+def test_a_view_in_words_is_the_view_that_is_drawn(asked_layout, view):
+    yaw, more, pitch, above = VIEWS[view]
+    pose = asked_layout(replace(PLAIN, view=view)).pose[:, :2] * 180 / math.pi
+    for value, low, span in ((pose[:, 0], yaw, more), (pose[:, 1], pitch, above)):
+        first, last = sorted((low, low + span))
+        assert ((value >= first - 1e-3) & (value <= last + 1e-3)).all()
+
+
+def test_poses_turn_stretch_bend_and_lift(asked_layout):
+    plain = asked_layout(PLAIN)
+    layouts = {pose: asked_layout(replace(PLAIN, pose=pose)) for pose in POSE_PHRASES}
+    assert plain.rotation.abs().max() < 0.2
+    assert ((layouts["lying"].rotation.abs() - math.pi / 2).abs() < 0.2).all()
+    assert ((layouts["upside down"].rotation.abs() - math.pi).abs() < 0.21).all()
+    assert (layouts["squashed"].pose[:, 2] > 0.15).all()
+    assert (layouts["stretched"].pose[:, 2] < -0.15).all()
+    assert (layouts["bent"].pose[:, 3].abs() > 0.2).all()
+    assert torch.allclose(layouts["jumping"].centre[:, 1], plain.centre[:, 1] - 0.16)
+    assert {float(x) for x in layouts["bent"].pose[:, 3].sign()} == {-1.0, 1.0}
+
+
+def test_sides_are_kept(asked_layout):
+    left, right = (asked_layout(replace(PLAIN, side=side)) for side in ("left", "right"))
+    assert left.centre[:, 0].max() < 0.5 < right.centre[:, 0].min()
+
+
+def test_training_draws_no_held_out_setting_and_judging_does(subjects):
+    seen = {split: set() for split in ("train", "held_out")}
+    for split, found in seen.items():
+        world = World(subjects, split)
+        for _ in range(30):
+            found |= set(world._settings(Random(len(found)), 40))
+    assert not any(map(is_held_out, seen["train"]))
+    assert any(map(is_held_out, seen["held_out"]))
+    assert 0.05 < sum(map(is_held_out, settings())) / len(settings()) < 0.15
+
+
+def test_accessories_are_no_subjects(subjects):
+    codes = {one.code for one in ACCESSORIES}
+    for split in ("train", "held_out"):
+        pool = World(subjects, split).pool
+        assert pool == [i for i in subjects.indices(split) if subjects.codes[i] not in codes]
+
+
+def test_two_subjects_stand_apart_and_both_are_seen(world):
+    batch = world.batch(4, 2, seed=3, pairs=True)
+    assert (batch.mask.mean((1, 2, 3)) > 0.01).all()
+    assert (batch.companion_mask.mean((1, 2, 3)) > 0.005).all()
+    apart = (batch.layout.centre[:, 0] - batch.companion_layout.centre[:, 0]).abs()
+    assert apart.min() > 0.2
+    assert all(" and a" in caption for caption in batch.captions)
+
+
+def test_captions_say_all_that_is_asked_for():
+    random = Random(4)
+    said = {
+        "colour": COLOUR_WORDS,
+        "accessory": {one.name: one.phrases for one in ACCESSORIES},
+        "pose": POSE_PHRASES,
+        "rendition": RENDITION_PHRASES,
+        "material": {
+            name: (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]) for name in MATERIAL_WORDS
+        },
+    }
+    for setting in random.sample(settings(), 60):
+        asked = draw_asked(random, setting)
+        caption = draw_caption(random, asked, name="cat", synonyms=("kitten",))
+        assert any(phrase in caption for phrase in PLACES[setting.place].phrases), caption
+        for name, phrases in said.items():
+            wanted = getattr(asked, name)
+            assert wanted == NONE or any(one in caption for one in phrases[wanted]), caption
+
+
+def test_a_tokenizer_hears_of_every_subject(world):
+    captions = list(world.corpus())
+    assert len(captions) > len(world.subjects)
+    assert len(set(captions)) > 0.9 * len(captions)

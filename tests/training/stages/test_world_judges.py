@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from swiftpie.data.subjects import sample_subjects
+from swiftpie.data.world.captions import NONE, Asked
+from swiftpie.data.world.places import PLACES, Setting
+from swiftpie.data.world.world import World
+from swiftpie.models.judges import PictureReader, SubjectEmbedder
+from swiftpie.training.stages.world_judges import (
+    CLOSE_QUESTIONS,
+    UNKNOWN,
+    WHOLE_QUESTIONS,
+    WorldJudgesConfig,
+    WorldJudgesStage,
+    labels_of,
+)
+
+ROOM = next(i for i, one in enumerate(PLACES) if not one.outdoors)
+LAND = next(i for i, one in enumerate(PLACES) if one.has_seasons)
+
+
+@pytest.fixture(scope="module")
+def stage():
+    world = World(sample_subjects(), "held_out")
+    return WorldJudgesStage(world, world, config=WorldJudgesConfig(num_subjects=8))
+
+
+def test_labels_are_what_was_asked_and_unknown_where_nothing_tells(stage):
+    asked = [Asked(Setting(ROOM)), Asked(Setting(LAND, 2, 1, 3), colour="red", rendition="ink")]
+    labels = labels_of(stage.world.batch(2, 1, seed=1, asked=asked))
+    assert labels["time"].tolist() == [UNKNOWN, 2]
+    assert labels["weather"].tolist() == [UNKNOWN, 1]
+    assert labels["season"].tolist() == [UNKNOWN, 3]
+    assert labels["place"].tolist() == [ROOM, LAND]
+    assert labels["colour"].tolist() == [
+        CLOSE_QUESTIONS["colour"].index(name) for name in (NONE, "red")
+    ]
+    assert labels["rendition"].tolist() == [0, WHOLE_QUESTIONS["rendition"].index("ink")]
+
+
+def test_every_weight_learns_and_a_step_downhill_lowers_the_loss(stage):
+    network = stage.network()
+    before = sum(stage.losses(network, 5).values())
+    before.backward()
+    assert [name for name, one in network.named_parameters() if one.grad is None] == []
+    torch.optim.SGD(network.parameters(), lr=0.02).step()
+    assert sum(stage.losses(network, 5).values()).item() < before.item()
+
+
+def test_figures_are_told_for_every_question_and_the_export_loads(stage, tmp_path):
+    network = stage.network()
+    figures = stage.sample(network, tmp_path / "sheet.png")
+    assert {f"{name}_accuracy" for name in WHOLE_QUESTIONS | CLOSE_QUESTIONS} <= figures.keys()
+    assert {"retrieval", "yaw_error_degrees", "pitch_error_degrees"} <= figures.keys()
+    stage.export(network, tmp_path)
+    assert SubjectEmbedder.from_pretrained(tmp_path / "subject_embedder")
+    reader = PictureReader.from_pretrained(tmp_path / "picture_reader").float()
+    pictures = torch.zeros(2, 3, 128, 128), torch.zeros(2, 3, 64, 64), torch.zeros(2, 3, 64, 64)
+    answers = reader(*pictures)
+    assert answers["view"].shape == (2, 2)
+    assert answers["place"].shape == (2, len(PLACES))
