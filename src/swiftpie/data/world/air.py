@@ -8,8 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.data.scene import Colour, Fields, mix, over, smoothstep
+from swiftpie.data.scene import Colour, Fields, over
 from swiftpie.data.world.lighting import Light
+from swiftpie.data.world.shapes import (
+    below,
+    blend,
+    disc,
+    enlarge,
+    pool,
+    ramp,
+    scatter,
+    slopes,
+    texture,
+)
 
 TIMES = ("day", "sunset", "night", "dawn")
 WEATHERS = ("clear", "cloudy", "rain", "snowfall", "fog")
@@ -105,7 +116,7 @@ _TIME_TABLE = (
     _Time(
         zenith=(76, 70, 146),
         low=(255, 160, 88),
-        overcast=(168, 126, 128),
+        overcast=(164, 134, 138),
         disc=(255, 232, 160),
         cloud=(255, 176, 122),
         cloud_shade=(150, 88, 132),
@@ -122,11 +133,11 @@ _TIME_TABLE = (
     _Time(
         zenith=(8, 14, 46),
         low=(48, 66, 118),
-        overcast=(46, 54, 80),
+        overcast=(56, 64, 94),
         disc=(250, 246, 222),
         cloud=(74, 88, 130),
         cloud_shade=(30, 38, 72),
-        tone=(92, 110, 164),
+        tone=(106, 124, 178),
         rays=(190, 208, 255),
         height=0.7,
         glow=0.3,
@@ -168,7 +179,7 @@ class _Weather(NamedTuple):
 _WEATHER_TABLE = (
     _Weather(cover=0.34, grey=0.0, dim=1.0, mist=0.0, wet=0.0, direct=0.52),
     _Weather(cover=0.86, grey=0.7, dim=0.86, mist=0.12, wet=0.0, direct=0.22),
-    _Weather(cover=1.0, grey=0.92, dim=0.68, mist=0.34, wet=1.0, direct=0.16),
+    _Weather(cover=1.0, grey=0.9, dim=0.74, mist=0.34, wet=1.0, direct=0.16),
     _Weather(cover=0.94, grey=0.9, dim=0.9, mist=0.42, wet=0.0, direct=0.2),
     _Weather(cover=1.0, grey=0.96, dim=0.92, mist=1.0, wet=0.0, direct=0.12),
 )
@@ -201,6 +212,9 @@ class Air(NamedTuple):
     length: Tensor
     leafage: Tensor
     sky: Tensor  # (B, 3, R, R) what `draw_sky` draws; before it does, the colour of the zenith
+    clumps: Tensor  # (B, 1, R, R) a texture of about unit deviation; 0 before `spread`
+    lumps: Tensor  # how the light falls on it: > 0 on lit sides, < 0 behind; 0 before `spread`
+    turf: Tensor  # how it falls on rough ground; 0 before `spread`
 
     def select(self, rows: list[int] | slice) -> "Air":
         """Return the air of some pictures of the group."""
@@ -248,17 +262,17 @@ def read_air(fields: Fields, settings: Sequence[Setting], *, is_cold: Sequence[b
     cover, grey, dim, weather_mist, wet, direct = numbers.unbind(1)
     closed = overcast * (1 - 0.18 * wet)
     mean = tone.mean(dim=1, keepdim=True)
-    low = mix(low, 1.06 * closed, grey)
-    zenith = mix(zenith, 0.86 * closed, grey)
+    low = blend(low, 1.06 * closed, grey)
+    zenith = blend(zenith, 0.86 * closed, grey)
     return Air(
         season=torch.tensor(season, device=x.device),
         zenith=zenith,
         low=low,
         disc=disc,
-        cloud=mix(cloud, 1.1 * closed, grey),
-        cloud_shade=mix(cloud_shade, 0.82 * closed, grey),
-        haze=mix(low, zenith, 0.18 * (1 - grey)),
-        tone=mix(tone, mean, 0.6 * grey) * dim,
+        cloud=blend(cloud, 1.1 * closed, grey),
+        cloud_shade=blend(cloud_shade, 0.82 * closed, grey),
+        haze=blend(low, zenith, 0.18 * (1 - grey)),
+        tone=blend(tone, mean, 0.6 * grey) * dim,
         rays=rays,
         sun_y=fields.horizon * (1 - height),
         side=(3 * (fields.sun_x - 0.5)).clamp(-1, 1),
@@ -274,6 +288,9 @@ def read_air(fields: Fields, settings: Sequence[Setting], *, is_cold: Sequence[b
         length=length,
         leafage=x.new_tensor(_LEAFAGE)[season].view(-1, 1, 1, 1),
         sky=zenith,
+        clumps=zenith[:, :1] * 0,
+        lumps=zenith[:, :1] * 0,
+        turf=zenith[:, :1] * 0,
     )
 
 
@@ -283,36 +300,31 @@ def _paint_table(paints: tuple[Paint, ...]) -> Tensor:
     return torch.tensor(paints).transpose(0, 1) / 255
 
 
-def pool(field: Tensor, tall: int, wide: int) -> Tensor:
-    """Return box sums of `field` (B, 1, h, w), scaled to unit deviation where it is noise."""
-    if tall == wide == 1:
-        return field
-    padded = F.pad(field, (wide // 2, wide // 2, tall // 2, tall // 2), mode="reflect")
-    return F.avg_pool2d(padded, (tall, wide), 1) * (tall * wide) ** 0.5
-
-
-def enlarge(f: Fields, field: Tensor) -> Tensor:
-    """Return `field` (B, C, 32, 32) at the size of the picture."""
-    return F.interpolate(field, size=(f.size_px, f.size_px), mode="bilinear")
+def spread(f: Fields, air: Air) -> Air:
+    """Return the air with the textures that most places share, drawn for all of them at once."""
+    field = f.noise[:, :1]
+    clumps = pool(field, 3, 3)
+    rough = 0.5 * slopes(field, air.side) + pool(f.noise[:, 2:3], 3, 7)
+    textures = enlarge(f, torch.cat([clumps, slopes(clumps, air.side), rough], dim=1))
+    clumps, lumps, turf = textures.split(1, dim=1)
+    return air._replace(clumps=clumps, lumps=lumps, turf=turf)
 
 
 def draw_sky(f: Fields, air: Air) -> Tensor:
     """Draw the sky (B, 3, R, R): sun or moon with its glow, stars and clouds."""
     up = (1 - f.y / f.horizon).clamp(0, 1)
-    picture = mix(air.low, air.zenith, up.sqrt() * (0.4 + 0.6 * up))
+    picture = blend(air.low, air.zenith, up.sqrt() * (0.4 + 0.6 * up))
     near = torch.exp(-((f.x - f.sun_x) / 0.26).square())
     glow = near * (air.glow * torch.exp(-((f.y - air.sun_y) / 0.2).square()))
-    edge = 1 / f.size_px
-    distance = f.distance(f.sun_x, air.sun_y)
-    disc = smoothstep(air.radius + edge, air.radius - edge, distance)
     # At night the disc is a moon: part of it is dark, and the sky has stars.
-    bite = f.distance(f.sun_x + air.radius * (0.5 + f.u(10)), air.sun_y - 0.3 * air.radius)
-    dark = smoothstep(air.radius + edge, air.radius - edge, bite) * (air.stars > 0.5)
+    beside = f.sun_x + air.radius * (0.5 + f.u(10))
+    dark = disc(f, beside, air.sun_y - 0.3 * air.radius, air.radius) * air.stars.round()
+    moon = disc(f, f.sun_x, air.sun_y, air.radius) * (1 - dark)
     centre = (1 - 2.6 * (torch.frac(32 * f.x) - 0.5).abs()).clamp(0, 1)
     middle = (1 - 2.6 * (torch.frac(32 * f.y) - 0.5).abs()).clamp(0, 1)
     star = (f.cells(32, 2) - 1.2).clamp(0, 1) * (centre * (middle * air.stars))
-    lit = glow + (star + disc * (1 - dark)) * air.clear
-    picture = over(picture, air.disc, lit.clamp(0, 1))
+    lit = glow + (star + moon) * air.clear
+    picture = blend(picture, air.disc, lit.clamp_(0, 1))
     return _draw_clouds(f, air, picture)
 
 
@@ -325,14 +337,22 @@ def _draw_clouds(f: Fields, air: Air, picture: Tensor) -> Tensor:
     density = broad + 0.55 * billow * (1 - 0.5 * low) + 4.2 * (air.cover - 0.5) - 0.3 * low
     lit = F.pad(density, (0, 0, 0, 1), mode="replicate")[:, :, 1:] - density
     density, lit = enlarge(f, torch.cat([density, lit], dim=1)).split(1, dim=1)
-    colour = mix(air.cloud_shade, air.cloud, smoothstep(-0.7, 0.8, lit))
-    return over(picture, colour, 0.94 * smoothstep(0.1, 1.3, density))
+    colour = blend(air.cloud_shade, air.cloud, ramp(-0.7, 0.8, lit))
+    return over(picture, colour, 0.94 * ramp(0.1, 1.3, density))
+
+
+def drench(picture: Tensor, f: Fields, air: Air, floor: Tensor) -> Tensor:
+    """Return `picture` with wet ground, and from `floor` (B, 1, 1, 1) on puddles of sky."""
+    puddle = ramp(0.5, 1.0, texture(f, 1, 3, 9)) * ramp(floor - 0.06, floor + 0.06, f.y)
+    picture = picture * (1 - 0.16 * air.wet * below(f, f.horizon + 0.04, 0.04))
+    return over(picture, 0.9 * air.low, 0.6 * air.wet * puddle)
 
 
 def veil(picture: Tensor, f: Fields, settings: Sequence[Setting]) -> Tensor:
     """Return `picture` (B, 3, R, R) behind rain, flakes or fog, as `settings` say."""
     picture = picture.clone()
-    for index, draw in ((2, _draw_rain), (3, _draw_flakes), (4, _draw_fog)):
+    for name, draw in (("rain", _draw_rain), ("snowfall", _draw_flakes), ("fog", _draw_fog)):
+        index = WEATHERS.index(name)
         rows = [row for row, setting in enumerate(settings) if setting.weather == index]
         if rows:
             chosen = [settings[row] for row in rows]
@@ -346,19 +366,19 @@ def _draw_rain(picture: Tensor, f: Fields, air: Air) -> Tensor:
     slant = _RAIN_COLUMNS * (f.x + _RAIN_LEAN * f.y)
     falling = torch.frac(3 * f.y + torch.special.ndtr(f.cells(32, 0)) * 0.3 + 0.37 * slant.floor())
     across = (torch.frac(slant) - 0.5).abs()
-    streak = smoothstep(0.2, 0.05, across) * smoothstep(0.45, 0.9, falling)
+    streak = ramp(0.2, 0.05, across) * ramp(0.45, 0.9, falling)
     return over(picture, torch.lerp(air.low, air.disc, 0.35), 0.4 * streak)
 
 
 def _draw_flakes(picture: Tensor, f: Fields, air: Air) -> Tensor:
-    white = air.tone.clamp_min(0.5)
-    for count, channel, above, radius in ((16, 0, 0.0, 0.2), (8, 2, 0.35, 0.14)):
-        flake, *_ = f.dots(count, size=channel, place=1, above=above, radius=radius)
+    white = 0.4 + 0.6 * air.tone
+    for count, channel, above, radius in ((16, 0, -0.2, 0.24), (8, 2, -0.2, 0.17)):
+        flake, *_ = scatter(f, count, size=channel, place=1, above=above, radius=radius)
         picture = over(picture, white, 0.9 * flake)
     return picture
 
 
 def _draw_fog(picture: Tensor, f: Fields, air: Air) -> Tensor:
-    bands = enlarge(f, pool(pool(f.noise[:, 1:2], 3, 9), 3, 9)) * 0.08
-    away = smoothstep(1.0, 0.45, f.y)  # what is far stands higher in the picture
+    bands = enlarge(f, pool(pool(f.noise[:, 1:2], 3, 9), 3, 9)) * 0.03
+    away = ramp(1.0, 0.45, f.y)  # what is far stands higher in the picture
     return over(picture, air.haze, (0.1 + 0.3 * away + bands).clamp(0, 0.6))

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.data.scene import Fields, mix, over, smoothstep
-from swiftpie.data.world.air import Air, Paint, enlarge, plain, pool
+from swiftpie.data.scene import Fields, over
+from swiftpie.data.world.air import Air, Paint, plain
+from swiftpie.data.world.shapes import below, blend, depth, enlarge, pool, ramp, slopes, within
 
 GRASS = Paint((104, 160, 66), (166, 148, 78), (232, 238, 247), (118, 188, 76))
 GRASS_NEAR = Paint((66, 122, 48), (134, 112, 56), (206, 216, 232), (78, 152, 58))
@@ -91,37 +92,10 @@ def place(
     return named
 
 
-def texture(f: Fields, channel: int, tall: int = 1, wide: int = 1) -> Tensor:
-    """Return noise of about unit deviation (B, 1, R, R), drawn out to `tall` x `wide` cells."""
-    return enlarge(f, pool(f.noise[:, channel : channel + 1], tall, wide))
-
-
 def relief(f: Fields, air: Air, channel: int, smooth: int = 3) -> Tensor:
     """Return how the light falls on lumps (B, 1, R, R): > 0 on their lit sides, < 0 behind."""
     lumps = pool(f.noise[:, channel : channel + 1], smooth, smooth)
-    padded = F.pad(lumps, (0, 1, 0, 1), mode="replicate")
-    falling = padded[:, :, 1:, :-1] - lumps
-    return enlarge(f, falling - air.side * (padded[:, :, :-1, 1:] - lumps))
-
-
-def box(
-    f: Fields,
-    left: float | Tensor,
-    right: float | Tensor,
-    top: float | Tensor,
-    bottom: float | Tensor,
-) -> Tensor:
-    """Return an upright rectangle (B, 1, R, R) with soft edges."""
-    edge = 1 / f.size_px
-    across = smoothstep(left - edge, left + edge, f.x) * smoothstep(right + edge, right - edge, f.x)
-    down = smoothstep(top - edge, top + edge, f.y) * smoothstep(bottom + edge, bottom - edge, f.y)
-    return across * down
-
-
-def gaussian(f: Fields, x: float | Tensor, y: float | Tensor, wide: float, tall: float) -> Tensor:
-    """Return a soft spot (B, 1, R, R), 1 in its centre."""
-    across = torch.exp(-((f.x - x) / wide).square())
-    return across * torch.exp(-((f.y - y) / tall).square())
+    return enlarge(f, slopes(lumps, air.side))
 
 
 def ground(
@@ -134,16 +108,9 @@ def ground(
     rough: float = 0.05,
 ) -> Tensor:
     """Draw a plain from the height `line` on, coarser and richer in colour towards the viewer."""
-    depth = ((f.y - line) / (1 - line)).clamp(0, 1)
-    lumps = relief(f, air, 0, 1) * 0.5 + texture(f, 2, 3, 7)
-    colour = mix(far, near, depth.sqrt()) * (1 + rough * (0.3 + 1.2 * depth) * lumps)
-    return over(picture, wetted(f, air, colour), f.below(line))
-
-
-def wetted(f: Fields, air: Air, colour: Tensor) -> Tensor:
-    """Return ground of some `colour` with puddles that mirror the sky, where it rains."""
-    puddle = smoothstep(0.5, 1.0, texture(f, 1, 3, 9)) * smoothstep(0.55, 0.75, f.y)
-    return mix(colour * (1 - 0.2 * air.wet), 0.9 * air.low, 0.7 * air.wet * puddle)
+    nearness = ((f.y - line) / (1 - line)).clamp(0, 1)
+    colour = blend(far, near, nearness.sqrt()) * (1 + rough * (0.3 + 1.2 * nearness) * air.turf)
+    return over(picture, colour, below(f, line))
 
 
 def hazed(f: Fields, air: Air, picture: Tensor, line: Tensor, reach: float = 0.16) -> Tensor:
@@ -156,7 +123,7 @@ def hills(
     f: Fields, picture: Tensor, line: Tensor, crest: Tensor, foot: Tensor, reach: float = 0.2
 ) -> Tensor:
     """Draw a range with the outline `line` over x, from the colour of its crest to its foot's."""
-    return over(picture, mix(crest, foot, f.depth(line, reach)), f.below(line))
+    return over(picture, blend(crest, foot, depth(f, line, reach)), below(f, line))
 
 
 def peaks(f: Fields, count: int, which: int) -> tuple[Tensor, Tensor]:
@@ -177,7 +144,9 @@ def treeline(
     bump = 0.5 * bump + 0.5 * torch.tanh(0.6 * f.ridge(1, 1)) + 0.3
     crest = line - height * bump.clamp(0.15, 1.2)
     return over(
-        picture, mix(top, foot, f.depth(crest, height)), f.below(crest) * (1 - f.below(line + 0.01))
+        picture,
+        blend(top, foot, depth(f, crest, height)),
+        below(f, crest) * (1 - below(f, line + 0.01)),
     )
 
 
@@ -190,10 +159,10 @@ def crowns(
     """
     across = ((f.x - x) / wide).square().amin(dim=1, keepdim=True)
     down = (f.y - y) / tall
-    clumps = texture(f, 0, 3, 3)
+    clumps = air.clumps
     body = 1 - across - down.square() + 0.28 * clumps
-    light = 0.5 - 0.3 * down + 0.22 * relief(f, air, 0)
-    return smoothstep(0.0, 0.25, body) * air.leafage, light.clamp(0, 1)
+    light = 0.5 - 0.3 * down + 0.22 * air.lumps
+    return ramp(0.0, 0.25, body) * air.leafage, light.clamp(0, 1)
 
 
 def tree(
@@ -210,12 +179,12 @@ def tree(
     """Draw leafy trees at `x` (B, n, 1, 1) that stand at `foot` and are `size` tall."""
     bright, deep, bark = air.seen((leaf, far), (dark, far), (BARK, far))
     half = (f.x - x).abs().amin(dim=1, keepdim=True)
-    width = 0.035 * size * (1 + 0.6 * f.depth(foot - 0.12 * size, 0.12 * size))
-    trunk = smoothstep(width + 0.006, width - 0.006, half)
-    trunk = trunk * (f.below(foot - 0.6 * size) * (1 - f.below(foot)))
+    width = 0.035 * size * (1 + 0.6 * depth(f, foot - 0.12 * size, 0.12 * size))
+    trunk = within(half, width, 0.006)
+    trunk = trunk * (below(f, foot - 0.6 * size) * (1 - below(f, foot)))
     picture = over(picture, bark * (1 + 0.4 * (f.x - f.sun_x) * air.side), trunk)
     cover, light = crowns(f, air, x, foot - 0.66 * size, 0.34 * size, 0.36 * size)
-    return over(picture, mix(deep, bright, light), cover)
+    return over(picture, blend(deep, bright, light), cover)
 
 
 def firs(
@@ -237,10 +206,10 @@ def firs(
     tier = torch.frac(5 * down)
     width = (0.04 + 0.42 * down) * (0.72 + 0.28 * tier)
     edge = 1.2 * count / f.size_px
-    shape = smoothstep(width + edge, width - edge, across.abs())
-    shape = shape * smoothstep(0.0, 0.02, down) * (1 - f.below(foot))
+    shape = within(across.abs(), width, edge)
+    shape = shape * ramp(0.0, 0.02, down) * (1 - below(f, foot))
     light = 0.55 - 0.5 * tier + 1.1 * across * air.side
-    return over(picture, mix(deep, bright, light.clamp(0, 1)), shape)
+    return over(picture, blend(deep, bright, light.clamp(0, 1)), shape)
 
 
 def road(
@@ -254,7 +223,7 @@ def road(
     near = ((f.y - line) / (1 - line)).clamp_min(1e-3)
     across = (f.x - centre) / (wide * near)
     edge = 0.012 / near.clamp_min(0.05)
-    cover = smoothstep(1 + edge, 1 - edge, across.abs()) * f.below(line)
+    cover = within(across.abs(), 1, edge) * below(f, line)
     return cover, across, 1 / near.clamp_min(0.03)
 
 
@@ -267,9 +236,9 @@ def blades(root: Paint, tip: Paint) -> Foreground:
         height = 0.5 + 0.5 * torch.tanh(f.columns(count, 1))
         top = edge - 0.01 + 0.05 * (1 - height)
         across = (torch.frac(f.x * count) - 0.5).abs()
-        width = 0.1 + 0.5 * f.depth(top, 0.09)
-        coverage = smoothstep(width + 0.1, width - 0.1, across) * f.below(top)
-        colour = mix(high, low, f.depth(top, 0.1))
+        width = 0.1 + 0.5 * depth(f, top, 0.09)
+        coverage = within(across, width, 0.1) * below(f, top)
+        colour = blend(high, low, depth(f, top, 0.1))
         return colour * (0.9 + 0.2 * height), coverage * fade(f, base)
 
     return draw
@@ -281,8 +250,8 @@ def drift(crest: Paint, foot: Paint) -> Foreground:
     def draw(f: Fields, air: Air, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
         high, low = air.seen((crest, 0.0), (foot, 0.0))
         line = edge + 0.012 * f.ridge(3)
-        colour = mix(high, low, f.depth(line, 0.12)) * (1 + 0.05 * relief(f, air, 0))
-        return colour, f.below(line) * fade(f, base)
+        colour = blend(high, low, depth(f, line, 0.12)) * (1 + 0.05 * air.lumps)
+        return colour, below(f, line) * fade(f, base)
 
     return draw
 
@@ -293,14 +262,14 @@ def weeds(f: Fields, air: Air, edge: Tensor, base: Tensor) -> tuple[Tensor, Tens
     value = f.columns(count, 0)
     top = torch.minimum(edge, base - 0.02) + 0.06 * torch.tanh(value)
     sway = torch.frac(f.x * count) - 0.5 + 0.15 * torch.sin(8 * math.pi * f.y + value)
-    coverage = smoothstep(0.15, 0.08, sway.abs()) * f.below(top)
+    coverage = ramp(0.15, 0.08, sway.abs()) * below(f, top)
     tip, root = air.seen((plain(30, 145, 90), 0.0), (plain(10, 80, 70), 0.0))
-    return mix(tip, root, f.depth(top, 0.3)), coverage
+    return blend(tip, root, depth(f, top, 0.3)), coverage
 
 
 def fade(f: Fields, base: Tensor) -> Tensor:
     """Return 1 down to the subject's lowest point and 0 well below it."""
-    return 1 - f.below(base + 0.055, 0.025)
+    return 1 - below(f, base + 0.055, 0.025)
 
 
 GRASS_BLADES = blades(GRASS_NEAR, GRASS)

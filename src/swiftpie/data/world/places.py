@@ -18,7 +18,9 @@ from swiftpie.data.world.air import (
     Air,
     Setting,
     draw_sky,
+    drench,
     read_air,
+    spread,
 )
 from swiftpie.data.world.features import Place
 from swiftpie.data.world.lighting import Light
@@ -27,9 +29,11 @@ from swiftpie.data.world.places_room import BACKDROPS, ROOMS
 from swiftpie.data.world.places_town import TOWN
 from swiftpie.data.world.places_water import AFLOAT, WATER
 
+_ROWS_AT_ONCE = 8  # more do not fit in the cache of a core
 _HELD_OUT_OF = 10  # one in so many outdoor settings is kept from training
 _RAIN, _SNOWFALL = WEATHERS.index("rain"), WEATHERS.index("snowfall")
 
+# Those under the sky stand first, so that sorted rows of them lie side by side.
 PLACES: tuple[Place, ...] = (*LAND, *WATER, *TOWN, *AFLOAT, *ROOMS, *BACKDROPS)
 
 
@@ -64,26 +68,42 @@ def is_held_out(setting: Setting) -> bool:
 
 
 def draw_places(fields: Fields, settings: Sequence[Setting]) -> Background:
-    """Draw empty places; rows of one place are drawn together, and so are all skies."""
-    order = sorted(
-        range(len(settings)), key=lambda i: (not PLACES[settings[i].place].outdoors, settings[i])
-    )
-    sorted_fields, chosen = fields.select(order), [settings[row] for row in order]
-    air = _read(sorted_fields, chosen)
+    """Draw empty places; rows of one place are drawn together."""
+    order = sorted(range(len(settings)), key=lambda row: settings[row])
+    arranged, chosen = fields.select(order), [settings[row] for row in order]
+    air = _read(arranged, chosen)
     side = fields.size_px
     pictures = fields.noise.new_empty(len(order), 3, side, side)
-    under_sky = sum(PLACES[setting.place].outdoors for setting in chosen)
-    if under_sky:
-        part = slice(under_sky)
-        air = air._replace(sky=draw_sky(sorted_fields.select(part), air.select(part)))
-    for index, rows in _groups(chosen):
-        pictures[rows] = PLACES[index].draw(sorted_fields.select(rows), air.select(rows))
+    for first in range(0, len(order), _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        pictures[rows] = _draw(arranged.select(rows), air.select(rows), chosen[rows])
     back = torch.tensor(order, device=pictures.device).argsort()
     return Background(
         pixels=pictures[back].clamp_(0, 1),
-        light=Light(*(value[back] for value in _light(sorted_fields, air, chosen))),
+        light=Light(*(value[back] for value in _light(arranged, air, chosen))),
         horizon=fields.horizon,
     )
+
+
+def _draw(fields: Fields, bare: Air, settings: Sequence[Setting]) -> Tensor:
+    """Draw sorted `settings`, those under the sky first: one sky and one ground for all of them."""
+    places = [PLACES[setting.place] for setting in settings]
+    air = spread(fields, bare)
+    under_sky = slice(sum(place.outdoors for place in places))
+    if under_sky.stop:
+        sky = draw_sky(fields.select(under_sky), bare.select(under_sky))
+        air = air._replace(sky=sky)
+    picture = torch.cat(
+        [
+            PLACES[index].draw(fields.select(rows), air.select(rows))
+            for index, rows in _groups(settings)
+        ]
+    )
+    rainy = [row for row, setting in enumerate(settings) if setting.weather == _RAIN]
+    if rainy:
+        floor = fields.x.new_tensor([places[row].floor[0] for row in rainy]).view(-1, 1, 1, 1)
+        picture[rainy] = drench(picture[rainy], fields.select(rainy), bare.select(rainy), floor)
+    return picture
 
 
 def draw_foregrounds(
@@ -100,7 +120,7 @@ def draw_foregrounds(
     side = fields.size_px
     colour = fields.noise.new_zeros(len(settings), 3, side, side)
     coverage = fields.noise.new_zeros(len(settings), 1, side, side)
-    air = _read(fields, settings)
+    air = spread(fields, _read(fields, settings))
     for index in sorted({setting.place for setting in settings}):
         draw = PLACES[index].foreground
         if draw is None:

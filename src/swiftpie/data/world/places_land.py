@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from swiftpie.data.scene import Fields, mix, over, smoothstep
+from swiftpie.data.scene import Fields, over
 from swiftpie.data.world.air import Air, Paint, plain
 from swiftpie.data.world.features import (
     BARK,
@@ -22,10 +22,8 @@ from swiftpie.data.world.features import (
     ROCK_DARK,
     SNOW,
     SNOW_SHADE,
-    box,
     drift,
     firs,
-    gaussian,
     ground,
     hazed,
     hills,
@@ -33,15 +31,25 @@ from swiftpie.data.world.features import (
     place,
     relief,
     road,
-    texture,
     tree,
     treeline,
+)
+from swiftpie.data.world.shapes import (
+    below,
+    blend,
+    box,
+    depth,
+    gaussian,
+    ramp,
+    scatter,
+    texture,
+    within,
 )
 
 _FLOWERS = Paint((255, 220, 70), (206, 140, 70), (236, 240, 248), (250, 150, 190))
 _OTHER_FLOWERS = Paint((236, 74, 70), (170, 96, 60), (226, 232, 244), (255, 246, 236))
 _SAND = plain(236, 184, 112)
-_SAND_SHADE = plain(186, 118, 74)
+_SAND_SHADE = plain(190, 122, 80)
 
 
 @place(
@@ -72,13 +80,13 @@ def meadow(f: Fields, air: Air) -> Tensor:
     picture = hazed(f, air, picture, line)
     field = f.cells(32, 0)
     bump = (torch.frac(32 * f.x) - 0.5).square() + (torch.frac(32 * f.y) - 0.5).square()
-    small = smoothstep(0.2, 0.05, bump) * (field.abs() > 1.0) * f.depth(line + 0.05, 0.1)
-    picture = over(picture, mix(one, two, (field > 0).to(field.dtype)), 0.85 * small)
-    flower, kind, _, distance = f.dots(16, size=2, place=1, above=0.1, radius=0.34)
-    flower = flower * f.below(line + 0.18, 0.04)
-    petals = mix(one, two, smoothstep(0.45, 0.55, kind)) * (1.05 - 0.6 * distance)
+    small = ramp(0.2, 0.05, bump) * (field.abs() > 1.0) * depth(f, line + 0.05, 0.1)
+    picture = over(picture, blend(one, two, (field > 0).to(field.dtype)), 0.85 * small)
+    flower, kind, rim = scatter(f, 16, size=2, place=1, above=0.0, radius=0.34)
+    flower = flower * below(f, line + 0.18, 0.04)
+    petals = blend(one, two, ramp(0.45, 0.55, kind)) * (1.05 - 0.25 * rim)
     picture = over(picture, petals, flower)
-    return over(picture, 0.8 * one, flower * smoothstep(0.13, 0.07, distance))
+    return over(picture, 0.8 * one, flower * ramp(0.16, 0.05, rim))
 
 
 @place(
@@ -100,7 +108,7 @@ def forest(f: Fields, air: Air) -> Tensor:
     )
     line = f.horizon + 0.1
     clumps = texture(f, 2, 3, 3)
-    picture = mix(air.sky, mix(back, deep, smoothstep(-1, 1, clumps)), 0.72 * air.leafage)
+    picture = blend(air.sky, blend(back, deep, ramp(-1, 1, clumps)), 0.72 * air.leafage)
     light = gaussian(f, f.sun_x, f.horizon - 0.12, 0.24, 0.26)
     picture = over(picture, torch.lerp(air.low, air.disc, 0.5), (0.5 * light).clamp(0, 1))
     for which, (count, wide, far, foot) in enumerate(
@@ -110,20 +118,18 @@ def forest(f: Fields, air: Air) -> Tensor:
         number = f.columns(count, which % 2)
         across = torch.frac(count * f.x + 0.13 * which) - 0.5 - 0.22 * torch.tanh(number)
         half = wide * (1 + 0.35 * torch.tanh(2 * number))
-        half = half + 0.5 * wide * smoothstep(-0.08, 0.0, f.y - line - foot).square()
+        half = half + 0.5 * wide * ramp(-0.08, 0.0, f.y - line - foot).square()
         edge = 0.8 * count / f.size_px
-        trunk = smoothstep(half + edge, half - edge, across.abs()) * (1 - f.below(line + foot))
+        trunk = within(across.abs(), half, edge) * (1 - below(f, line + foot))
         shine = 1 + 0.35 * (across / half).clamp(-1, 1) * air.side
         picture = over(picture, bark * shine, trunk)
     height = 0.2 + 0.05 * f.ridge(2)
-    leaves = smoothstep(0.25, -0.25, f.y - height + 0.16 * texture(f, 0, 3, 3) * 0.6)
-    leaves = smoothstep(0.35, 0.65, leaves) * air.leafage
-    picture = over(
-        picture, mix(roof, bright, (0.45 + 0.25 * relief(f, air, 0)).clamp(0, 1)), leaves
-    )
+    leaves = ramp(0.25, -0.25, f.y - height + 0.16 * air.clumps * 0.6)
+    leaves = ramp(0.35, 0.65, leaves) * air.leafage
+    picture = over(picture, blend(roof, bright, (0.45 + 0.25 * air.lumps).clamp(0, 1)), leaves)
     picture = ground(f, air, picture, line + 0.008 * f.ridge(2), floor, near, 0.08)
-    spots = smoothstep(0.4, 1.6, texture(f, 1, 3, 5)) * air.direct
-    return hazed(f, air, picture + 0.22 * spots * f.below(line) * air.rays, line, 0.14)
+    spots = ramp(0.4, 1.6, texture(f, 1, 3, 5)) * air.direct
+    return hazed(f, air, picture + 0.22 * spots * below(f, line) * air.rays, line, 0.14)
 
 
 @place(
@@ -136,10 +142,10 @@ def forest(f: Fields, air: Air) -> Tensor:
 def mountains(f: Fields, air: Air) -> Tensor:
     """Draw two ranges of lit peaks with snow, dark firs, and an alpine meadow."""
     ridge, shade, snow, cold, base, meadow_far, meadow_near = air.seen(
-        (ROCK, 1.0),
-        (ROCK_DARK, 0.9),
-        (SNOW, 0.7),
-        (SNOW_SHADE, 0.7),
+        (ROCK, 0.45),
+        (ROCK_DARK, 0.45),
+        (SNOW, 0.2),
+        (SNOW_SHADE, 0.3),
         (FIR_DARK, 0.8),
         (GRASS, 0.3),
         (GRASS_NEAR, 0.0),
@@ -147,18 +153,18 @@ def mountains(f: Fields, air: Air) -> Tensor:
     line = f.horizon
     lumps = relief(f, air, 0, 3)
     picture = air.sky
-    for which, (count, top, sway, fade) in enumerate(((6, 0.24, 0.06, 0.35), (5, 0.14, 0.07, 0.0))):
+    for which, (count, top, sway, fade) in enumerate(((6, 0.27, 0.06, 0.16), (5, 0.15, 0.08, 0.0))):
         knots, slope = peaks(f, count, which)
         crest = line - top - sway * knots + 0.008 * f.ridge(1, 1 - which)
         # Each crest runs down to the viewer as a spur, so a face is lit or dark as a whole.
         spur = 0.6 * torch.tanh(0.9 * slope * air.side + 0.5 * texture(f, 2 - which, 3, 1))
-        light = (0.5 + spur * (0.4 + 0.4 * air.direct) + 0.16 * lumps).clamp(0, 1)
-        below = f.y - crest
-        cap = smoothstep(0.02, -0.02, below - 0.085 - 0.02 * texture(f, 0, 3, 1) + 0.03 * which)
-        colour = mix(mix(shade, ridge, light), mix(cold, snow, light), cap)
-        colour = mix(colour, base, smoothstep(0.12, 0.26, below))
-        picture = over(picture, torch.lerp(colour, air.haze, fade), f.below(crest))
-        picture = hazed(f, air, picture, line - 0.02 - 0.06 * (1 - which), 0.09)
+        light = (0.5 + spur * (0.5 + 0.5 * air.direct) + 0.12 * lumps).clamp(0, 1)
+        down = f.y - crest
+        cap = ramp(0.02, -0.02, down - 0.085 - 0.02 * texture(f, 0, 3, 1) + 0.03 * which)
+        colour = blend(blend(shade, ridge, light), blend(cold, snow, light), cap)
+        colour = blend(colour, base, ramp(0.12, 0.26, down))
+        picture = over(picture, torch.lerp(colour, air.haze, fade), below(f, crest))
+        picture = hazed(f, air, picture, line - 0.01 - 0.07 * (1 - which), 0.06)
     rise = line + 0.03 + 0.015 * f.ridge(4)
     picture = firs(f, air, picture, 16, 0, rise + 0.02, 0.09, 0.35)
     return ground(f, air, picture, rise, meadow_far, meadow_near)
@@ -184,11 +190,11 @@ def desert(f: Fields, air: Air) -> Tensor:
         winding = (
             f.y - crest - 0.05 - 0.07 * curve * air.side - 0.05 * torch.sin(9 * f.x + 6 * f.u(6))
         )
-        lit = smoothstep(-0.035, 0.05, winding + 0.02 * texture(f, 1, 3, 5))
-        lit = 0.25 + 0.75 * (1 - (0.3 + 0.9 * air.direct) * (1 - lit))
+        lit = ramp(-0.03, 0.04, winding + 0.012 * texture(f, 1, 3, 5))
+        lit = 1 - (0.35 + 1.15 * air.direct) * (1 - lit)
         ripple = torch.sin(150 * (f.y - 0.6 * crest) * (1.4 - f.y) + 2.0 * texture(f, 2, 3, 7))
-        ripple = ripple * (0.035 * f.depth(f.horizon, 0.45))
-        picture = over(picture, mix(dark, bright, lit) * (1 + ripple), f.below(crest))
+        ripple = ripple * (0.035 * depth(f, f.horizon, 0.45))
+        picture = over(picture, blend(dark, bright, lit) * (1 + ripple), below(f, crest))
     return hazed(f, air, picture, f.horizon, 0.1)
 
 
@@ -217,17 +223,17 @@ def farm_field(f: Fields, air: Air) -> Tensor:
     )
     line = f.horizon + 0.02
     picture = hills(f, air.sky, line - 0.08 + 0.03 * f.ridge(6), one, two, 0.07)
-    patch = smoothstep(-0.2, 0.2, torch.sin(14 * f.x + 40 * (f.y - line) + 5 * f.u(6)))
+    patch = ramp(-0.2, 0.2, torch.sin(14 * f.x + 40 * (f.y - line) + 5 * f.u(6)))
     rise = line - 0.03 + 0.015 * f.ridge(5, 1)
-    picture = over(picture, mix(two, three, 0.6 * patch), f.below(rise))
+    picture = over(picture, blend(two, three, 0.6 * patch), below(f, rise))
     picture = treeline(f, air, picture, line + 0.01, 0.035, 0.6)
     _, across, _ = road(f, line, 0.5 + 0.3 * (f.u(6) - 0.5), 0.11)
     wave = 0.5 + 0.5 * torch.cos(math.pi * across)
-    depth = f.depth(line, 1 - f.horizon)
-    wave = 0.6 + (wave - 0.6) * smoothstep(0.03, 0.3, depth)
-    lumps = 1 + (0.05 + 0.12 * depth) * relief(f, air, 0, 1)
-    field = mix(mix(far_soil, near_soil, depth), mix(far, near, depth), wave) * lumps
-    picture = over(picture, field, f.below(line))
+    nearness = depth(f, line, 1 - f.horizon)
+    wave = 0.6 + (wave - 0.6) * ramp(0.03, 0.3, nearness)
+    lumps = 1 + (0.04 + 0.06 * nearness) * air.lumps
+    field = blend(blend(far_soil, near_soil, nearness), blend(far, near, nearness), wave) * lumps
+    picture = over(picture, field, below(f, line))
     picture = hazed(f, air, picture, line)
     x, wide = 0.16 + 0.68 * (f.u(9) > 0.5), 0.11
     top, foot = line - 0.1, line + 0.03
@@ -237,12 +243,12 @@ def farm_field(f: Fields, air: Air) -> Tensor:
     shade = 1 + 0.2 * air.side * torch.sign(f.x - x)
     picture = over(picture, red * shade, box(f, x - wide, x + wide, top, foot))
     slope = top - 0.075 + 0.6 * (f.x - x).abs() * (1 + 0.4 * ((f.x - x).abs() > 0.6 * wide))
-    gable = f.below(slope, 0.008) * box(f, x - wide - 0.015, x + wide + 0.015, 0.0, top + 0.012)
+    gable = below(f, slope, 0.008) * box(f, x - wide - 0.015, x + wide + 0.015, 0.0, top + 0.012)
     picture = over(picture, roof * (1 - 0.12 * air.side * torch.sign(x - f.x)), gable)
     door = box(f, x - 0.04, x + 0.04, top + 0.04, foot)
     picture = over(picture, white, door)
     inner = box(f, x - 0.032, x + 0.032, top + 0.048, foot)
-    lit = mix(0.55 * red, f.rgb(255, 206, 120), air.lamps)
+    lit = blend(0.55 * red, f.rgb(255, 206, 120), air.lamps)
     return over(picture, lit, inner)
 
 
@@ -269,26 +275,24 @@ def garden(f: Fields, air: Air) -> Tensor:
     )
     line = f.horizon + 0.03
     wall = line - 0.12 + 0.008 * f.ridge(1)
-    picture = over(
-        air.sky, mix(deep, hedge, (0.5 + 0.3 * relief(f, air, 0)).clamp(0, 1)), f.below(wall)
-    )
+    picture = over(air.sky, blend(deep, hedge, (0.5 + 0.3 * air.lumps).clamp(0, 1)), below(f, wall))
     xs = torch.cat([0.1 + 0.1 * f.u(6), 0.82 + 0.1 * f.u(9)], dim=1)
     picture = tree(f, air, picture, xs, line + 0.02, 0.42, BLOSSOM, LEAF_DARK, 0.15)
     post = (torch.frac(16 * f.x) - 0.5).abs()
     pointed = line - 0.065 + 0.05 * post.clamp_min(0.12)
-    fence = smoothstep(0.3, 0.24, post) * f.below(pointed)
+    fence = ramp(0.3, 0.24, post) * below(f, pointed)
     rail = ((f.y - line + 0.02).abs() < 0.007) | ((f.y - line + 0.045).abs() < 0.007)
     picture = over(picture, white * (1 - 0.25 * post), torch.maximum(fence, rail.to(fence.dtype)))
     picture = ground(f, air, picture, line + 0.012, far, near)
     cover, across, _ = road(f, line, 0.5 + 0.2 * (f.u(13) - 0.5), 0.26)
-    stone = 1 + 0.07 * relief(f, air, 2, 1)
-    picture = over(picture, path * stone, cover * f.below(line + 0.015))
-    bed = smoothstep(1.2, 1.35, across.abs()) * smoothstep(2.9, 2.7, across.abs())
-    bed = bed * f.below(line + 0.03, 0.01)
-    picture = over(picture, mix(soil, bush, smoothstep(-0.8, 0.4, texture(f, 0))), bed)
-    flower, kind, _, distance = f.dots(16, size=2, place=1, above=-0.5, radius=0.4)
-    petals = mix(one, two, smoothstep(0.45, 0.55, kind)) * (1.1 - 0.8 * distance)
-    return over(picture, petals, flower * smoothstep(0.3, 0.8, bed))
+    stone = 1 + 0.05 * relief(f, air, 2)
+    picture = over(picture, path * stone, cover * below(f, line + 0.015))
+    bed = ramp(1.2, 1.35, across.abs()) * ramp(2.9, 2.7, across.abs())
+    bed = bed * below(f, line + 0.03, 0.01)
+    picture = over(picture, blend(soil, bush, ramp(-0.8, 0.4, texture(f, 0))), bed)
+    flower, kind, rim = scatter(f, 16, size=2, place=1, above=-0.7, radius=0.4)
+    petals = blend(one, two, ramp(0.45, 0.55, kind)) * (1.1 - 0.35 * rim)
+    return over(picture, petals, flower * ramp(0.3, 0.8, bed))
 
 
 @place(
@@ -315,12 +319,12 @@ def country_road(f: Fields, air: Air) -> Tensor:
     picture = ground(f, air, picture, line, far, near)
     cover, across, along = road(f, line, centre, 0.42)
     gloss = 1 + 0.05 * texture(f, 0, 1, 3) + 0.06 * across.square()
-    wet = mix(tar * gloss, air.low, 0.5 * air.wet * smoothstep(-0.5, 1, texture(f, 1, 5, 3)))
+    wet = blend(tar * gloss, air.low, 0.5 * air.wet * ramp(-0.5, 1, texture(f, 1, 5, 3)))
     picture = over(picture, wet, cover)
-    dash = smoothstep(0.5, 0.42, (torch.frac(1.4 * along) - 0.5).abs() * 1.7)
-    dash = dash * smoothstep(0.06, 0.04, across.abs())
-    rims = smoothstep(0.05, 0.03, (across.abs() - 0.9).abs())
-    picture = over(picture, line_white, torch.maximum(dash, rims) * f.below(line + 0.015) * cover)
+    dash = ramp(0.5, 0.42, (torch.frac(1.4 * along) - 0.5).abs() * 1.7)
+    dash = dash * ramp(0.06, 0.04, across.abs())
+    rims = ramp(0.05, 0.03, (across.abs() - 0.9).abs())
+    picture = over(picture, line_white, torch.maximum(dash, rims) * below(f, line + 0.015) * cover)
     picture = hazed(f, air, picture, line)
     for which, size in enumerate((0.14, 0.26, 0.5)):
         foot = line + 0.018 + 0.2 * size * which
@@ -348,8 +352,8 @@ def snowy_slope(f: Fields, air: Air) -> Tensor:
     crest = f.horizon - 0.15 - 0.06 * knots
     light = 0.5 + 0.5 * torch.tanh(slope * air.side + 0.4 * texture(f, 2, 3, 1))
     rock = air.seen((ROCK_DARK, 1.0))[0]
-    face = mix(mix(cold, peak, light), rock, 0.6 * smoothstep(0.6, 1.3, texture(f, 0, 3, 1)))
-    picture = over(air.sky, face, f.below(crest))
+    face = blend(blend(cold, peak, light), rock, 0.6 * ramp(0.6, 1.3, texture(f, 0, 3, 1)))
+    picture = over(air.sky, face, below(f, crest))
     picture = hazed(f, air, picture, f.horizon, 0.1)
     tilt = 0.16 * (f.u(6) - 0.5)
     line = f.horizon + tilt * (f.x - 0.5) + 0.012 * f.ridge(5)
@@ -357,13 +361,15 @@ def snowy_slope(f: Fields, air: Air) -> Tensor:
     picture = hills(f, picture, line, torch.lerp(shade, snow, 0.7), snow, 0.15)
     for low, width, which in ((0.1, 5, 1), (0.24, 4, 0)):
         bank = line + low + 0.025 * f.ridge(width, which)
-        colour = mix(snow, shade, (0.15 + 0.9 * f.depth(bank, 0.16)).clamp(0, 1) * (1 - f.y * 0.3))
-        glint = 1 + 0.025 * relief(f, air, 0) + 0.02 * texture(f, 2)
-        picture = over(picture, colour * glint, f.below(bank, 0.02))
+        colour = blend(
+            snow, shade, (0.15 + 0.9 * depth(f, bank, 0.16)).clamp(0, 1) * (1 - f.y * 0.3)
+        )
+        glint = 1 + 0.025 * air.lumps + 0.02 * texture(f, 2)
+        picture = over(picture, colour * glint, below(f, bank, 0.02))
         if low == 0.1:
-            keep = smoothstep(0.22, 0.34, (f.x - 0.5).abs())
+            keep = ramp(0.22, 0.34, (f.x - 0.5).abs())
             grown = firs(f, air, picture, 8, 0, bank + 0.03, 0.36, 0.05)
-            picture = mix(picture, grown, keep)
+            picture = blend(picture, grown, keep)
     return picture
 
 
@@ -387,30 +393,28 @@ def volcano(f: Fields, air: Air) -> Tensor:
     top = line - 0.3
     half = (f.x - x).abs()
     smoke = gaussian(f, x + 0.25 * (top - f.y) * air.side, top - 0.12, 0.13, 0.17)
-    smoke = smoothstep(0.15, 0.75, smoke + 0.16 * texture(f, 1, 3, 3))
-    plume = mix(
+    smoke = ramp(0.15, 0.75, smoke + 0.16 * texture(f, 1, 3, 3))
+    plume = blend(
         torch.lerp(air.cloud_shade, dark, 0.6), f.rgb(255, 120, 50), gaussian(f, x, top, 0.16, 0.1)
     )
     picture = over(air.sky, plume, 0.85 * smoke)
     slope = torch.maximum(top + 0.006 * f.ridge(1), line - 0.35 * torch.exp(-4.2 * half) + 0.01)
-    light = 0.5 + 0.5 * torch.tanh(6 * (f.x - x)) * air.side + 0.15 * relief(f, air, 0)
-    picture = over(picture, mix(dark, rock, light.clamp(0, 1)), f.below(slope))
-    run = (half - 0.03 * torch.sin(22 * f.y + 6 * f.u(9)) * f.depth(top, 0.2)).abs()
-    stream = smoothstep(0.04, 0.015, run - 0.03 * (1 - f.depth(top, 0.1)))
-    stream = stream * f.below(slope) * (1 - f.below(line))
+    light = 0.5 + 0.5 * torch.tanh(6 * (f.x - x)) * air.side + 0.15 * air.lumps
+    picture = over(picture, blend(dark, rock, light.clamp(0, 1)), below(f, slope))
+    run = (half - 0.03 * torch.sin(22 * f.y + 6 * f.u(9)) * depth(f, top, 0.2)).abs()
+    stream = ramp(0.04, 0.015, run - 0.03 * (1 - depth(f, top, 0.1)))
+    stream = stream * below(f, slope) * (1 - below(f, line))
     glow = gaussian(f, x, top + 0.02, 0.09, 0.06)
     picture = over(picture, f.rgb(255, 130, 40), (0.9 * stream + 0.7 * glow).clamp(0, 1))
     picture = hazed(f, air, picture, line)
     picture = ground(f, air, picture, line + 0.01 * f.ridge(3), near, black, 0.16)
-    depth = f.depth(line, 0.4)
-    crack = smoothstep(0.2, 0.02, (texture(f, 1, 3, 5) + 0.3 * texture(f, 0)).abs())
-    crack = crack * f.below(line + 0.05, 0.03) * smoothstep(-0.6, 0.5, texture(f, 2, 5, 5))
-    melt = mix(f.rgb(255, 84, 24), f.rgb(255, 220, 100), smoothstep(0.4, 1, crack))
-    picture = over(picture, melt, (0.4 + 0.6 * depth) * crack)
-    spark, *_ = f.dots(16, size=2, place=0, above=1.2, radius=0.16)
-    return over(
-        picture, f.rgb(255, 190, 90), spark * (1 - f.below(line)) * smoothstep(0.35, 0.1, half)
-    )
+    nearness = depth(f, line, 0.4)
+    crack = ramp(0.2, 0.02, (texture(f, 1, 3, 5) + 0.3 * texture(f, 0)).abs())
+    crack = crack * below(f, line + 0.05, 0.03) * ramp(-0.6, 0.5, texture(f, 2, 5, 5))
+    melt = blend(f.rgb(255, 84, 24), f.rgb(255, 220, 100), ramp(0.4, 1, crack))
+    picture = over(picture, melt, (0.4 + 0.6 * nearness) * crack)
+    spark, *_ = scatter(f, 16, size=2, place=0, above=0.9, radius=0.14)
+    return over(picture, f.rgb(255, 190, 90), spark * (1 - below(f, line)) * ramp(0.35, 0.1, half))
 
 
 @place(
@@ -443,14 +447,14 @@ def vineyard(f: Fields, air: Air) -> Tensor:
     )
     lit = box(f, x - 0.03, x - 0.005, f.horizon - 0.075, f.horizon - 0.045)
     lit = lit + box(f, x + 0.02, x + 0.042, f.horizon - 0.075, f.horizon - 0.045)
-    picture = over(picture, mix(0.4 * wall, f.rgb(255, 212, 120), air.lamps), lit)
-    eaves = f.below(f.horizon - 0.14 + 0.55 * (f.x - x).abs(), 0.006)
+    picture = over(picture, blend(0.4 * wall, f.rgb(255, 212, 120), air.lamps), lit)
+    eaves = below(f, f.horizon - 0.14 + 0.55 * (f.x - x).abs(), 0.006)
     picture = over(picture, roof, eaves * box(f, x - 0.072, x + 0.072, 0.0, f.horizon - 0.095))
     for shift, tall in ((-0.11, 0.15), (0.1, 0.17), (0.145, 0.13)):
         picture = over(
             picture,
             cypress,
-            smoothstep(
+            ramp(
                 1.0,
                 0.7,
                 ((f.x - x - shift) / 0.022).square()
@@ -461,12 +465,12 @@ def vineyard(f: Fields, air: Air) -> Tensor:
     centre = 0.5 + 0.2 * (f.u(13) - 0.5)
     _, across, _ = road(f, f.horizon - 0.06, centre, 0.3)
     row = (torch.frac(0.5 * across + 64.5) - 0.5).abs() * 2
-    depth = f.depth(line, 0.4)
-    ragged = 0.48 + 0.06 * texture(f, 0) * depth
-    cover = smoothstep(ragged + 0.16, ragged - 0.1, row) * f.below(line + 0.01)
+    nearness = depth(f, line, 0.4)
+    ragged = 0.48 + 0.06 * texture(f, 0) * nearness
+    cover = ramp(ragged + 0.16, ragged - 0.1, row) * below(f, line + 0.01)
     light = 0.5 + 0.4 * torch.sin(math.pi * across) * air.side + 0.25 * relief(f, air, 0, 1)
-    leaves = mix(deep, leaf, light.clamp(0, 1))
-    picture = over(picture, leaves, cover * (0.55 + 0.45 * air.leafage) * smoothstep(0, 0.1, depth))
+    leaves = blend(deep, leaf, light.clamp(0, 1))
+    picture = over(picture, leaves, cover * (0.55 + 0.45 * air.leafage) * ramp(0, 0.1, nearness))
     return hazed(f, air, picture, f.horizon)
 
 
@@ -486,24 +490,24 @@ def canyon(f: Fields, air: Air) -> Tensor:
             (plain(226, 128, 82), far), (plain(136, 66, 56), far), (plain(242, 178, 126), far)
         )
         number = f.columns(count, which)
-        height = top * smoothstep(-0.4, 1.2, number)
+        height = top * ramp(-0.4, 1.2, number)
         across = torch.frac(count * f.x) - 0.5
-        foot = smoothstep(0.5, 0.36, across.abs())
+        foot = ramp(0.5, 0.36, across.abs())
         crest = f.horizon + 0.03 - height * (0.55 + 0.45 * foot) * (0.8 + 0.2 * foot)
         layer = torch.sin(95 * f.y + 1.2 * texture(f, 1, 1, 7))
-        light = 0.5 + 1.1 * across * air.side + 0.2 * relief(f, air, 0) + 0.12 * texture(f, 2, 5, 1)
-        colour = mix(dark, bright, light.clamp(0, 1))
-        colour = mix(colour, band, 0.35 * smoothstep(0.2, 0.9, layer))
-        picture = over(picture, colour, f.below(crest))
+        light = 0.5 + 1.1 * across * air.side + 0.2 * air.lumps + 0.12 * texture(f, 2, 5, 1)
+        colour = blend(dark, bright, light.clamp(0, 1))
+        colour = blend(colour, band, 0.35 * ramp(0.2, 0.9, layer))
+        picture = over(picture, colour, below(f, crest))
     near, far_sand, shrub = air.seen(
         (plain(196, 102, 64), 0.0), (plain(230, 148, 98), 0.3), (plain(112, 122, 72), 0.0)
     )
     picture = hazed(f, air, picture, f.horizon)
     line = f.horizon + 0.035 + 0.006 * f.ridge(3)
     picture = ground(f, air, picture, line, far_sand, near, 0.08)
-    bush, _, up, distance = f.dots(16, size=2, place=0, above=0.9, radius=0.42)
-    light = 0.75 + 0.5 * up * smoothstep(0.4, 0.0, distance)
-    return over(picture, shrub * light, bush * f.below(line + 0.06, 0.01))
+    bush, tint, rim = scatter(f, 16, size=2, place=0, above=0.8, radius=0.4)
+    light = 1.1 + 0.3 * tint - 0.5 * rim
+    return over(picture, shrub * light, bush * below(f, line + 0.06, 0.01))
 
 
 @place(
@@ -538,13 +542,13 @@ def savanna(f: Fields, air: Air) -> Tensor:
         half = (f.x - x - bend).abs()
         up = (foot - f.y) / size
         fork = 0.42 * (up - 0.45).clamp_min(0) * size
-        trunk = smoothstep(0.006, -0.006, (half - fork).abs() - 0.026 * size)
-        trunk = trunk * (f.below(foot - 0.8 * size) * (1 - f.below(foot)))
+        trunk = ramp(0.006, -0.006, (half - fork).abs() - 0.026 * size)
+        trunk = trunk * (below(f, foot - 0.8 * size) * (1 - below(f, foot)))
         picture = over(picture, bark, trunk)
         flat = (f.y - foot + 0.8 * size) / (0.13 * size)
         body = 1 - ((f.x - x) / (0.52 * size)).square() - flat.square() + 0.25 * texture(f, 0, 1, 3)
-        light = (0.5 - 0.35 * flat + 0.2 * relief(f, air, 0)).clamp(0, 1)
-        picture = over(picture, mix(deep, leaf, light), smoothstep(0.0, 0.3, body))
+        light = (0.5 - 0.35 * flat + 0.2 * air.lumps).clamp(0, 1)
+        picture = over(picture, blend(deep, leaf, light), ramp(0.0, 0.3, body))
     return picture
 
 
@@ -576,25 +580,21 @@ def ruins(f: Fields, air: Air) -> Tensor:
     whole = (number > -0.3).to(f.x.dtype)
     top = line - (0.04 + 0.1 * torch.sigmoid(2 * number)).lerp(number.new_tensor(0.3), whole)
     across = torch.frac(8 * f.x) - 0.5
-    shaft = smoothstep(0.29, 0.25, across.abs()) * f.below(
-        top + 0.008 * texture(f, 0) * (1 - whole)
-    )
+    shaft = ramp(0.29, 0.25, across.abs()) * below(f, top + 0.008 * texture(f, 0) * (1 - whole))
     light = 0.62 + 1.5 * across * air.side + 0.12 * torch.cos(62 * across)
-    light = light + 0.1 * relief(f, air, 0)
-    picture = over(picture, mix(dark, stone, light.clamp(0, 1)), shaft * (1 - f.below(foot)))
+    light = light + 0.1 * air.lumps
+    picture = over(picture, blend(dark, stone, light.clamp(0, 1)), shaft * (1 - below(f, foot)))
     # Beams lie on neighbouring whole columns; a capital and a base widen each of them.
-    wide = smoothstep(0.46, 0.43, across.abs())
-    capital = wide * whole * f.below(line - 0.3) * (1 - f.below(line - 0.272))
-    lower = wide * f.below(foot - 0.022)
-    picture = over(picture, stone * 0.96, torch.maximum(capital, lower) * (1 - f.below(foot)))
-    beam = f.below(line - 0.36) * (1 - f.below(line - 0.302)) * whole
-    grooves = 1 - 0.12 * smoothstep(0.3, 0.5, (torch.frac(16 * f.x) - 0.5).abs())
+    wide = ramp(0.46, 0.43, across.abs())
+    capital = wide * whole * below(f, line - 0.3) * (1 - below(f, line - 0.272))
+    lower = wide * below(f, foot - 0.022)
+    picture = over(picture, stone * 0.96, torch.maximum(capital, lower) * (1 - below(f, foot)))
+    beam = below(f, line - 0.36) * (1 - below(f, line - 0.302)) * whole
+    grooves = 1 - 0.12 * ramp(0.3, 0.5, (torch.frac(16 * f.x) - 0.5).abs())
     picture = over(picture, stone * grooves * (0.92 + 0.05 * texture(f, 2)), beam)
-    step = f.below(foot) * (1 - f.below(foot + 0.07))
-    joint = smoothstep(0.02, 0.0, (torch.frac(6 * f.x + 0.5 * (f.y > foot + 0.035)) - 0.5).abs())
-    riser = 0.75 + 0.25 * smoothstep(
-        0.01, 0.0, torch.frac((f.y - foot + 1e-4) / 0.035) * 0.035 - 0.014
-    )
+    step = below(f, foot) * (1 - below(f, foot + 0.07))
+    joint = ramp(0.02, 0.0, (torch.frac(6 * f.x + 0.5 * (f.y > foot + 0.035)) - 0.5).abs())
+    riser = 0.75 + 0.25 * ramp(0.01, 0.0, torch.frac((f.y - foot + 1e-4) / 0.035) * 0.035 - 0.014)
     return over(picture, slab * riser * (1 - 0.2 * joint) * (1 + 0.05 * texture(f, 2)), step)
 
 

@@ -1,9 +1,11 @@
 """Places that people have built, under the open sky."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from swiftpie.data.scene import Fields, mix, over, smoothstep
+from swiftpie.data.scene import Fields, over
 from swiftpie.data.world.air import Air, plain
 from swiftpie.data.world.features import (
     BARK,
@@ -14,19 +16,26 @@ from swiftpie.data.world.features import (
     LEAF,
     LEAF_DARK,
     PATH,
-    box,
     firs,
-    gaussian,
     ground,
     hazed,
     hills,
     place,
     relief,
     road,
-    texture,
     tree,
     treeline,
-    wetted,
+)
+from swiftpie.data.world.shapes import (
+    below,
+    blend,
+    box,
+    depth,
+    disc,
+    gaussian,
+    ramp,
+    texture,
+    within,
 )
 
 _TAR = plain(98, 100, 108, snow=0.5)
@@ -35,10 +44,10 @@ _STONE = plain(204, 192, 172, snow=0.2)
 _STONE_DARK = plain(128, 116, 112, snow=0.1)
 
 
-def _panes(across: Tensor, down: Tensor, edge: Tensor | float) -> Tensor:
+def _panes(across: Tensor, down: Tensor, edge: float) -> Tensor:
     """Return one upright pane in each cell of a lattice, from coordinates in cells."""
-    wide = smoothstep(0.3 + edge, 0.3 - edge, (torch.frac(across) - 0.5).abs())
-    return wide * smoothstep(0.34 + edge, 0.34 - edge, (torch.frac(down) - 0.5).abs())
+    wide = within((torch.frac(across) - 0.5).abs(), 0.3, edge)
+    return wide * within((torch.frac(down) - 0.5).abs(), 0.34, edge)
 
 
 @place("on a city street", "in the city", "between tall buildings", "in a street downtown")
@@ -56,66 +65,55 @@ def city_street(f: Fields, air: Air) -> Tensor:
     line = f.horizon
     number, tint = f.columns(8, 0), f.columns(8, 1)
     skyline = line - 0.08 - 0.05 * torch.tanh(f.columns(32, 1)).clamp_min(-0.6)
-    picture = over(air.sky, far, f.below(skyline))
+    picture = over(air.sky, far, below(f, skyline))
     # A wall at the side of the street: its height shrinks with the distance from the middle.
     aside = (f.x - 0.5).abs()
-    beyond = smoothstep(0.03, 0.05, aside)
+    beyond = ramp(0.03, 0.05, aside)
     height = 1.15 + 0.5 * torch.tanh(number)
     roof = line - height * aside
     foot = line + 0.46 * aside
-    wall = f.below(roof) * (1 - f.below(foot)) * beyond
-    away = smoothstep(0.5, 0.02, aside)
+    wall = below(f, roof) * (1 - below(f, foot)) * beyond
+    away = ramp(0.5, 0.02, aside)
     sunny = 0.84 + 0.22 * air.side * torch.sign(0.5 - f.x)
-    colour = mix(one, two, torch.sigmoid(2.2 * tint)) * sunny
-    colour = mix(colour, air.haze, (0.25 + 0.9 * air.mist).clamp_max(0.9) * away)
+    colour = blend(one, two, torch.sigmoid(2.2 * tint)) * sunny
+    colour = blend(colour, air.haze, (0.25 + 0.9 * air.mist).clamp_max(0.9) * away)
     along, up = 1.1 / aside.clamp_min(0.03), (f.y - line) / aside.clamp_min(0.03)
-    pane = _panes(1.4 * along, 5.5 * up + 32.2, 0.06) * smoothstep(0.05, 0.16, aside)
-    pane = pane * smoothstep(0.02, 0.05, f.y - roof) * (up < 0.1)
-    lit = air.lamps * smoothstep(0.1, 0.4, f.cells(16, 2) + 0.3)
-    glass = mix(torch.lerp(dark, air.low, 0.3), f.rgb(255, 214, 130), lit)
+    pane = _panes(1.4 * along, 5.5 * up + 32.2, 0.06) * ramp(0.05, 0.16, aside)
+    pane = pane * ramp(0.02, 0.05, f.y - roof) * (up < 0.1)
+    lit = air.lamps * ramp(0.1, 0.4, f.cells(16, 2) + 0.3)
+    glass = blend(torch.lerp(dark, air.low, 0.3), f.rgb(255, 214, 130), lit)
     shop = box(f, -1, 2, line + 0.16 * aside, line + 0.42 * aside)
-    shop = shop * smoothstep(0.35, 0.25, (torch.frac(2.0 * along) - 0.5).abs())
-    glow = mix(torch.lerp(dark, air.low, 0.15), f.rgb(255, 226, 160), air.lamps)
-    edge = 1 - 0.3 * smoothstep(0.06, 0.0, torch.frac(8 * f.x))
+    shop = shop * ramp(0.35, 0.25, (torch.frac(2.0 * along) - 0.5).abs())
+    glow = blend(torch.lerp(dark, air.low, 0.15), f.rgb(255, 226, 160), air.lamps)
+    edge = 1 - 0.3 * ramp(0.06, 0.0, torch.frac(8 * f.x))
     picture = over(picture, colour * edge, wall)
     picture = over(picture, glass, 0.88 * pane * wall)
-    picture = over(picture, glow, 0.8 * shop * wall * smoothstep(0.06, 0.14, aside))
-    street = torch.maximum(f.below(foot) * beyond, f.below(line + 0.02) * (1 - beyond))
-    depth = f.depth(line, 0.5)
-    picture = over(picture, wetted(f, air, paving * (1 + 0.05 * texture(f, 2))), street)
+    picture = over(picture, glow, 0.8 * shop * wall * ramp(0.06, 0.14, aside))
+    street = torch.maximum(below(f, foot) * beyond, below(f, line + 0.02) * (1 - beyond))
+    nearness = depth(f, line, 0.5)
+    picture = over(picture, paving * (1 + 0.05 * texture(f, 2)), street)
     cover, across, into = road(f, line, 0.5, 0.72)
     gloss = tar * (1 + 0.06 * texture(f, 0, 1, 3))
-    mirror = mix(air.low, f.rgb(255, 214, 130), 0.5 * air.lamps)
-    shine = air.wet * (0.35 + 0.4 * smoothstep(0, 1.2, texture(f, 1, 7, 1)))
-    picture = over(picture, mix(gloss, mirror, shine), cover)
-    dash = smoothstep(0.05, 0.03, across.abs()) * smoothstep(
+    mirror = blend(air.low, f.rgb(255, 214, 130), 0.5 * air.lamps)
+    shine = air.wet * (0.35 + 0.4 * ramp(0, 1.2, texture(f, 1, 7, 1)))
+    picture = over(picture, blend(gloss, mirror, shine), cover)
+    dash = ramp(0.05, 0.03, across.abs()) * ramp(
         0.5, 0.42, 1.7 * (torch.frac(1.3 * into) - 0.5).abs()
     )
-    kerb = smoothstep(0.05, 0.02, (across.abs() - 0.98).abs())
-    picture = over(picture, white, (dash + 0.5 * kerb) * cover * depth)
+    kerb = ramp(0.05, 0.02, (across.abs() - 0.98).abs())
+    picture = over(picture, white, (dash + 0.5 * kerb) * cover * nearness)
     picture = hazed(f, air, picture, line, 0.1)
     for size in (0.18, 0.42):
         xs = f.x.new_tensor([0.5 - 0.88 * size, 0.5 + 0.88 * size]).view(1, 2, 1, 1)
         picture = tree(f, air, picture, xs, line + 0.43 * size, size, far=0.45 - size)
-    # Street lamps in two depths.
-    for size in (0.5, 0.22):
-        reach = 0.66 * size
-        for way in (-1, 1):
-            x = 0.5 + way * reach
-            post = box(
-                f, x - 0.012 * size, x + 0.012 * size, line - 0.55 * size, line + 0.42 * size
-            )
-            arm = box(
-                f,
-                min(x, x - way * 0.14 * size),
-                max(x, x - way * 0.14 * size),
-                line - 0.57 * size,
-                line - 0.54 * size,
-            )
-            picture = over(picture, 0.6 * dark, (post + arm).clamp(0, 1))
-            x = x - way * 0.13 * size
-            halo = gaussian(f, x, line - 0.54 * size, 0.16 * size, 0.16 * size)
-            picture = over(picture, f.rgb(255, 226, 150), halo * (0.85 * air.lamps))
+    for size in (0.5, 0.22):  # street lamps, the same on both sides
+        x, top = 0.66 * size, line - 0.57 * size
+        lamp = replace(f, x=aside)
+        post = box(lamp, x - 0.012 * size, x + 0.012 * size, top, line + 0.42 * size)
+        arm = box(lamp, x - 0.14 * size, x, top, top + 0.03 * size)
+        picture = over(picture, 0.6 * dark, torch.maximum(post, arm))
+        halo = gaussian(lamp, x - 0.13 * size, top + 0.03 * size, 0.16 * size, 0.16 * size)
+        picture = over(picture, f.rgb(255, 226, 150), halo * (0.85 * air.lamps))
     return picture
 
 
@@ -132,15 +130,15 @@ def park(f: Fields, air: Air) -> Tensor:
     line = f.horizon
     picture = treeline(f, air, air.sky, line + 0.015, 0.1, 0.8, 8)
     picture = ground(f, air, picture, line, far, near)
-    depth = f.depth(line, 0.55)
+    nearness = depth(f, line, 0.55)
     bend = (
         0.5
         + 0.3 * (f.u(13) - 0.5)
-        + 0.17 * torch.sin(5.2 * depth.sqrt() + 6 * f.u(6)) * (1 - depth)
+        + 0.17 * torch.sin(5.2 * nearness.sqrt() + 6 * f.u(6)) * (1 - nearness)
     )
-    wide = 0.015 + 0.3 * depth.square()
-    way = smoothstep(wide + 0.012, wide - 0.012, (f.x - bend).abs()) * f.below(line + 0.01)
-    picture = over(picture, wetted(f, air, path * (1 + 0.05 * relief(f, air, 2, 1))), way)
+    wide = 0.015 + 0.3 * nearness.square()
+    way = within((f.x - bend).abs(), wide, 0.012) * below(f, line + 0.01)
+    picture = over(picture, path * (1 + 0.045 * relief(f, air, 2)), way)
     picture = hazed(f, air, picture, line)
     side = (f.u(9) > 0.5).to(f.x.dtype)
     back = torch.cat([0.3 - 0.1 * f.u(13), 0.62 + 0.1 * f.u(6)], 1)
@@ -158,10 +156,10 @@ def park(f: Fields, air: Air) -> Tensor:
     lamp = x + 0.2 * (2 * side - 1)
     post = box(f, lamp - 0.008, lamp + 0.008, line - 0.2, line + 0.13)
     picture = over(picture, iron, post)
-    globe = smoothstep(0.032, 0.022, f.distance(lamp, line - 0.215))
+    globe = disc(f, lamp, line - 0.215, 0.027)
     halo = gaussian(f, lamp, line - 0.215, 0.12, 0.12) * (0.6 * air.lamps)
     picture = over(picture, f.rgb(255, 232, 170), halo)
-    white = mix(air.seen((plain(236, 236, 228), 0.0))[0], f.rgb(255, 246, 214), air.lamps)
+    white = blend(air.seen((plain(236, 236, 228), 0.0))[0], f.rgb(255, 246, 214), air.lamps)
     picture = over(picture, white, globe)
     return tree(f, air, picture, 0.08 + 0.84 * side, line + 0.2, 0.66, BLOSSOM, LEAF_DARK, 0.0)
 
@@ -191,9 +189,9 @@ def village(f: Fields, air: Air) -> Tensor:
     tower = box(f, x - 0.035, x + 0.035, line - 0.23, line)
     picture = over(picture, church * (1 + 0.2 * air.side * torch.sign(f.x - x)), tower)
     top = line - 0.36 + 3.2 * (f.x - x).abs()
-    picture = over(picture, spire, f.below(top) * (1 - f.below(line - 0.23)))
-    clock = smoothstep(0.02, 0.012, f.distance(x, line - 0.19))
-    picture = over(picture, mix(dark, f.rgb(255, 232, 160), air.lamps), clock)
+    picture = over(picture, spire, below(f, top) * (1 - below(f, line - 0.23)))
+    clock = disc(f, x, line - 0.19, 0.016)
+    picture = over(picture, blend(dark, f.rgb(255, 232, 160), air.lamps), clock)
     picture = treeline(f, air, picture, line, 0.07, 0.6, 8)
     picture = hazed(f, air, picture, line, 0.12)
     for count, which, tall, low, away in ((8, 0, 0.075, 0.0, 0.35), (4, 1, 0.14, 0.055, 0.12)):
@@ -201,8 +199,8 @@ def village(f: Fields, air: Air) -> Tensor:
         if count == 8:
             picture = ground(f, air, picture, line - 0.002, far, near)
     cover, _, _ = road(f, line, 0.5 + 0.2 * (f.u(13) - 0.5), 0.28)
-    lane = cover * f.below(line + 0.055)
-    return over(picture, wetted(f, air, path * (1 + 0.06 * relief(f, air, 2, 1))), lane)
+    lane = cover * below(f, line + 0.055)
+    return over(picture, path * (1 + 0.05 * relief(f, air, 2)), lane)
 
 
 def _houses(
@@ -227,24 +225,26 @@ def _houses(
     across = torch.frac(count * f.x) - 0.5
     there = (number > -0.9).to(f.x.dtype)
     if count == 4:
-        there = there * smoothstep(0.26, 0.27, (f.x - 0.5).abs())
+        there = there * ramp(0.26, 0.27, (f.x - 0.5).abs())
     top = foot - tall * (0.9 + 0.25 * torch.tanh(number))
     edge = 1.0 * count / f.size_px
-    body = smoothstep(0.36 + edge, 0.36 - edge, across.abs()) * (1 - f.below(foot)) * there
+    body = within(across.abs(), 0.36, edge) * (1 - below(f, foot)) * there
     gable = top - (0.4 / count) * (1 - across.abs() / 0.36)
     light = 1 + 0.12 * air.side * torch.sign(across)
-    picture = over(picture, mix(one, two, torch.sigmoid(2 * tint)) * light, body * f.below(gable))
+    picture = over(
+        picture, blend(one, two, torch.sigmoid(2 * tint)) * light, body * below(f, gable)
+    )
     panes = _panes(across * 4 + 8.5, (f.y - top) * 2.9 * count + 0.05, 0.1)
-    panes = panes * (across.abs() < 0.27) * f.below(top) * (1 - f.below(top + 0.345 / count))
-    lit = air.lamps * smoothstep(-0.5, -0.1, number + 0.6 * torch.sign(across))
-    glass = mix(wood * 0.6, f.rgb(255, 212, 124), lit)
+    panes = panes * (across.abs() < 0.27) * below(f, top) * (1 - below(f, top + 0.345 / count))
+    lit = air.lamps * ramp(-0.5, -0.1, number + 0.6 * torch.sign(across))
+    glass = blend(wood * 0.6, f.rgb(255, 212, 124), lit)
     picture = over(picture, glass, 0.95 * panes * body)
-    door = smoothstep(0.09, 0.07, (across - 0.12).abs()) * f.below(foot - 0.4 * tall) * body
+    door = ramp(0.09, 0.07, (across - 0.12).abs()) * below(f, foot - 0.4 * tall) * body
     picture = over(picture, wood, door * (count == 4))
-    eaves = smoothstep(0.44 + edge, 0.44 - edge, across.abs()) * there
+    eaves = within(across.abs(), 0.44, edge) * there
     upper = gable - 0.06 / count - 0.01
-    slab = smoothstep(0.0, 0.01, f.y - upper) * smoothstep(0.012, 0.0, f.y - gable - 0.035 / count)
-    roof = mix(roof_one, roof_two, (number > 0.4).to(f.x.dtype))
+    slab = ramp(0.0, 0.01, f.y - upper) * ramp(0.012, 0.0, f.y - gable - 0.035 / count)
+    roof = blend(roof_one, roof_two, (number > 0.4).to(f.x.dtype))
     return over(picture, roof * (1 - 0.15 * air.side * torch.sign(-across)), slab * eaves)
 
 
@@ -269,18 +269,18 @@ def bridge(f: Fields, air: Air) -> Tensor:
     )
     line = f.horizon
     picture = hills(f, air.sky, line - 0.07 + 0.035 * f.ridge(4), hill, hill, 0.1)
-    depth = f.depth(line, 0.5)
-    wave = 1 + 0.07 * torch.sin(8.0 / (depth + 0.07) + 2 * texture(f, 2, 1, 7)) * depth
-    sea = mix(mix(sea, near, depth), air.low, 0.35 - 0.2 * depth) * wave
-    picture = over(picture, sea, f.below(line))
+    nearness = depth(f, line, 0.5)
+    wave = 1 + 0.07 * torch.sin(8.0 / (nearness + 0.07) + 2 * texture(f, 2, 1, 7)) * nearness
+    sea = blend(blend(sea, near, nearness), air.low, 0.35 - 0.2 * nearness) * wave
+    picture = over(picture, sea, below(f, line))
     picture = hazed(f, air, picture, line, 0.12)
     side = (f.x - 0.5).abs()
     # Towers far and near; between them cables sag, and hangers hold the deck.
     for size, far in ((0.3, 0.55), (0.8, 0.0)):
         paint, dark = air.seen((plain(206, 74, 50), far), (plain(122, 44, 44), far))
         x, top, foot = 0.36 * size, line - 0.52 * size, line + 0.26 * size
-        leg = smoothstep(0.045 * size + 0.006, 0.045 * size - 0.006, (side - x).abs())
-        leg = leg * f.below(top) * (1 - f.below(foot))
+        leg = ramp(0.045 * size + 0.006, 0.045 * size - 0.006, (side - x).abs())
+        leg = leg * below(f, top) * (1 - below(f, foot))
         beams = box(f, 0.5 - x, 0.5 + x, top + 0.03 * size, top + 0.09 * size)
         beams = beams + box(f, 0.5 - x, 0.5 + x, top + 0.2 * size, top + 0.245 * size)
         light = 0.9 + 0.25 * air.side * torch.sign(f.x - 0.5) * torch.sign(side - x)
@@ -290,31 +290,29 @@ def bridge(f: Fields, air: Air) -> Tensor:
     reach = (side / 0.288).clamp_min(0)
     cable = line - 0.05 - 0.366 * reach.square()
     thick = 0.004 + 0.008 * reach
-    rope = smoothstep(thick + 0.006, thick - 0.002, (f.y - cable).abs()) * smoothstep(
-        0.03, 0.06, side
-    )
+    rope = ramp(thick + 0.006, thick - 0.002, (f.y - cable).abs()) * ramp(0.03, 0.06, side)
     beside = line + 0.28 * side
-    hanger = smoothstep(0.5, 0.44, (torch.frac(1.15 / side.clamp_min(0.04)) - 0.5).abs() + 0.36 * 1)
-    hanger = hanger * smoothstep(0.06, 0.12, side) * f.below(cable) * (1 - f.below(beside))
+    hanger = ramp(0.5, 0.44, (torch.frac(1.15 / side.clamp_min(0.04)) - 0.5).abs() + 0.36 * 1)
+    hanger = hanger * ramp(0.06, 0.12, side) * below(f, cable) * (1 - below(f, beside))
     picture = over(picture, shade, torch.maximum(rope, 0.8 * hanger))
-    deck = f.below(torch.maximum(beside + 0.1 * side, line + 0 * side))
+    deck = below(f, torch.maximum(beside + 0.1 * side, line + 0 * side))
     cover, across, along = road(f, line, 0.5, 1.5)
-    deck = cover * f.below(line + 0.004)
-    picture = over(picture, wetted(f, air, walk * (1 + 0.05 * texture(f, 2))), deck)
+    deck = cover * below(f, line + 0.004)
+    picture = over(picture, walk * (1 + 0.05 * texture(f, 2)), deck)
     cover, across, along = road(f, line, 0.5, 0.95)
     gloss = tar * (1 + 0.06 * texture(f, 0, 1, 3))
-    shine = air.wet * (0.3 + 0.3 * smoothstep(0, 1.2, texture(f, 1, 7, 1)))
-    picture = over(picture, mix(gloss, air.low, shine), cover)
-    dash = smoothstep(0.03, 0.018, across.abs()) * smoothstep(
+    shine = air.wet * (0.3 + 0.3 * ramp(0, 1.2, texture(f, 1, 7, 1)))
+    picture = over(picture, blend(gloss, air.low, shine), cover)
+    dash = ramp(0.03, 0.018, across.abs()) * ramp(
         0.5, 0.42, 1.7 * (torch.frac(1.3 * along) - 0.5).abs()
     )
-    rim = smoothstep(0.03, 0.018, (across.abs() - 0.94).abs())
-    picture = over(picture, white, (dash + rim).clamp(0, 1) * cover * f.below(line + 0.01))
+    rim = ramp(0.03, 0.018, (across.abs() - 0.94).abs())
+    picture = over(picture, white, (dash + rim).clamp(0, 1) * cover * below(f, line + 0.01))
     rail_top, rail_foot = line + 0.2 * side, line + 0.335 * side
-    rail = smoothstep(0.012, 0.004, (f.y - rail_top).abs() - 0.012 * side)
-    bars = smoothstep(0.3, 0.2, (torch.frac(3.2 / side.clamp_min(0.04)) - 0.5).abs())
-    bars = bars * f.below(rail_top) * (1 - f.below(rail_foot)) * smoothstep(0.08, 0.2, side)
-    return over(picture, red, torch.maximum(rail, bars) * smoothstep(0.02, 0.05, side))
+    rail = ramp(0.012, 0.004, (f.y - rail_top).abs() - 0.012 * side)
+    bars = ramp(0.3, 0.2, (torch.frac(3.2 / side.clamp_min(0.04)) - 0.5).abs())
+    bars = bars * below(f, rail_top) * (1 - below(f, rail_foot)) * ramp(0.08, 0.2, side)
+    return over(picture, red, torch.maximum(rail, bars) * ramp(0.02, 0.05, side))
 
 
 @place("on a playground", "at the playground", "by the swings", "next to a slide")
@@ -334,7 +332,7 @@ def playground(f: Fields, air: Air) -> Tensor:
     xs = torch.cat([0.3 + 0.1 * f.u(6), 0.56 + 0.1 * f.u(13)], dim=1)
     picture = treeline(f, air, air.sky, line, 0.12, 0.6, 8)
     picture = tree(f, air, picture, xs, line + 0.01, 0.36, LEAF, LEAF_DARK, 0.4)
-    fence = smoothstep(0.28, 0.2, (torch.frac(32 * f.x) - 0.5).abs()) * box(
+    fence = ramp(0.28, 0.2, (torch.frac(32 * f.x) - 0.5).abs()) * box(
         f, -1, 2, line - 0.06, line + 0.012
     )
     rail = box(f, -1, 2, line - 0.052, line - 0.042) + box(f, -1, 2, line - 0.018, line - 0.008)
@@ -342,77 +340,39 @@ def playground(f: Fields, air: Air) -> Tensor:
     picture = ground(f, air, picture, line + 0.01, far, near)
     picture = hazed(f, air, picture, line)
     pit = 1 - ((f.x - 0.5) / 0.5).square() - ((f.y - 0.9) / 0.13).square() + 0.04 * f.ridge(2)
-    rim = smoothstep(-0.03, 0.0, pit)
+    rim = ramp(-0.03, 0.0, pit)
     picture = over(picture, torch.lerp(wood, sand, 0.35), rim)
-    lumps = 1 + 0.06 * relief(f, air, 0, 1) + 0.05 * relief(f, air, 2)
-    picture = over(picture, wetted(f, air, sand * lumps), smoothstep(0.03, 0.07, pit))
+    lumps = 1 + 0.05 * air.lumps + 0.04 * relief(f, air, 2)
+    picture = over(picture, sand * lumps, ramp(0.03, 0.07, pit))
     side = 1 - 2 * (f.u(9) > 0.5).to(f.x.dtype)  # the slide stands on the left where it is 1
     x = (f.x - 0.5) * side + 0.5
-    here = _turned(f, x)
     top, foot = line - 0.22, line + 0.2
-    frame = _bar(here, 0.1, foot, 0.12, top, 0.011) + _bar(here, 0.2, foot, 0.19, top, 0.011)
-    rungs = _steps(f, here, top, foot)
-    picture = over(picture, blue, (frame + rungs).clamp(0, 1))
-    chute = _bar(here, 0.19, top + 0.03, 0.36, foot - 0.04, 0.026) + _bar(
-        here, 0.36, foot - 0.04, 0.43, foot - 0.03, 0.024
-    )
-    picture = over(picture, red, chute.clamp(0, 1))
-    inner = _bar(here, 0.19, top + 0.026, 0.36, foot - 0.046, 0.013)
-    picture = over(picture, torch.lerp(red, yellow, 0.55), inner)
-    roof = smoothstep(0.0, 0.012, f.y - top + 0.15 - 1.3 * (x - 0.15).abs()) * (
-        1 - f.below(top - 0.05)
-    )
+    tower = (x - 0.15).abs()
+    legs = _pole(f, tower - 0.04, 0.011, top - 0.06, foot)
+    rungs = ramp(0.25, 0.17, (torch.frac(18 * (f.y - top) + 18) - 0.5).abs())
+    rungs = rungs * _pole(f, tower, 0.04, top, foot)
+    picture = over(picture, blue, torch.maximum(legs, rungs))
+    chute = x - 0.2 - 0.17 / 0.36 * (f.y - top - 0.03)
+    picture = over(picture, red, _pole(f, chute, 0.034, top, foot - 0.02))
+    picture = over(picture, torch.lerp(red, yellow, 0.55), _pole(f, chute, 0.017, top, foot - 0.03))
+    roof = _pole(f, tower, (f.y - top + 0.15) / 1.3, top - 0.15, top - 0.05)
     picture = over(picture, yellow, roof)
-    posts = _bar(here, 0.11, top, 0.11, top - 0.06, 0.008) + _bar(
-        here, 0.19, top, 0.19, top - 0.06, 0.008
-    )
-    picture = over(picture, blue, posts)
+    # The swings stand on four legs; two fold onto the other two, and so do ropes and seats.
     beam = line - 0.17
-    legs = _bar(here, 0.62, foot - 0.02, 0.67, beam, 0.01) + _bar(
-        here, 0.72, foot - 0.02, 0.67, beam, 0.01
-    )
-    legs = (
-        legs
-        + _bar(here, 0.88, foot - 0.02, 0.93, beam, 0.01)
-        + _bar(here, 0.98, foot - 0.02, 0.93, beam, 0.01)
-    )
-    legs = legs + _bar(here, 0.66, beam, 0.94, beam, 0.013)
-    picture = over(picture, yellow, legs.clamp(0, 1))
-    for place_x, lean in ((0.745, 0.02), (0.85, -0.03)):
-        ropes = _bar(here, place_x - 0.02, beam, place_x - 0.02 + lean, line + 0.1, 0.004)
-        ropes = ropes + _bar(here, place_x + 0.02, beam, place_x + 0.02 + lean, line + 0.1, 0.004)
-        picture = over(picture, grey, ropes.clamp(0, 1))
-        seat = _bar(
-            here, place_x - 0.028 + lean, line + 0.1, place_x + 0.028 + lean, line + 0.1, 0.009
-        )
-        picture = over(picture, red, seat)
-    return picture
+    swing = (x - 0.8).abs()
+    splay = (swing - 0.13).abs() - 0.3 * (f.y - beam).clamp_min(0) * 0.42
+    frame = _pole(f, splay, 0.01, beam, foot - 0.02)
+    frame = torch.maximum(frame, _pole(f, swing, 0.14, beam - 0.012, beam + 0.012))
+    picture = over(picture, yellow, frame)
+    hanging = (swing - 0.054).abs()
+    picture = over(picture, grey, _pole(f, hanging - 0.022, 0.004, beam, line + 0.1))
+    return over(picture, red, _pole(f, hanging, 0.03, line + 0.092, line + 0.11))
 
 
-def _turned(f: Fields, x: Tensor) -> tuple[Tensor, Tensor, float]:
-    return x, f.y, 0.7 / f.size_px
-
-
-def _bar(
-    here: tuple[Tensor, Tensor, float], x0: float, y0: Tensor, x1: float, y1: Tensor, half: float
-) -> Tensor:
-    """Return a bar (B, 1, R, R) with round ends between two points, `half` thick to each side."""
-    x, y, edge = here
-    across, down = x1 - x0, y1 - y0
-    along = ((x - x0) * across + (y - y0) * down) / (across * across + down * down)
-    along = along.clamp(0, 1)
-    square = (x - x0 - along * across).square() + (y - y0 - along * down).square()
-    return smoothstep((half + edge) ** 2, max(half - edge, 0.0) ** 2, square)
-
-
-def _steps(f: Fields, here: tuple[Tensor, Tensor, float], top: Tensor, foot: Tensor) -> Tensor:
-    """Return the rungs of the ladder of a slide, and its platform."""
-    x = here[0]
-    between = ((x > 0.1) & (x < 0.2)).to(x.dtype)
-    rungs = smoothstep(
-        0.3, 0.22, (torch.frac(8 * (f.y - top) / (foot - top) + 8) - 0.5).abs() + 0.08
-    )
-    return between * rungs * f.below(top - 0.01) * (1 - f.below(foot))
+def _pole(f: Fields, across: Tensor, half: float | Tensor, top: Tensor, foot: Tensor) -> Tensor:
+    """Return what is at most `half` away from the line where `across` is 0, between two heights."""
+    wide = ((half - across.abs()) * (f.size_px / 2) + 0.5).clamp_(0, 1)
+    return wide * (below(f, top) * (1 - below(f, foot)))
 
 
 @place(
@@ -442,37 +402,35 @@ def castle(f: Fields, air: Air) -> Tensor:
     side = (f.x - x).abs()
     light = 1 + 0.15 * air.side * torch.sign(f.x - x)
     course = torch.frac(32 * f.y)
-    brick = 1 - 0.12 * smoothstep(0.12, 0.0, torch.minimum(course, 1 - course))
+    brick = 1 - 0.12 * ramp(0.12, 0.0, torch.minimum(course, 1 - course))
     brick = brick + 0.05 * f.cells(32, 0).clamp(-1.5, 1.5)
     notch = 0.022 * (torch.frac(24 * (f.x - x) + 12.25) < 0.5)
-    keep = smoothstep(0.145, 0.138, side) * f.below(line - 0.27 + notch)
+    keep = ramp(0.145, 0.138, side) * below(f, line - 0.27 + notch)
     picture = over(
-        picture, torch.lerp(stone, dark, 0.35) * brick * light, keep * (1 - f.below(line))
+        picture, torch.lerp(stone, dark, 0.35) * brick * light, keep * (1 - below(f, line))
     )
     for place_x, tall, half in ((0.0, 0.44, 0.045), (0.16, 0.34, 0.042), (0.31, 0.24, 0.04)):
         offset = side - place_x
-        shaft = smoothstep(half + 0.006, half - 0.006, offset.abs())
+        shaft = within(offset.abs(), half, 0.006)
         round_light = 1 + 0.3 * (offset / half).clamp(-1, 1) * air.side * torch.sign(f.x - x)
-        body = shaft * f.below(line - tall) * (1 - f.below(line + 0.01))
-        picture = over(picture, mix(dark, stone, (round_light - 0.35).clamp(0, 1)) * brick, body)
-        cone = smoothstep(0.0, 0.012, f.y - line + tall + 0.14 - 2.3 * offset.abs())
-        cone = cone * (1 - f.below(line - tall + 0.008))
+        body = shaft * below(f, line - tall) * (1 - below(f, line + 0.01))
+        picture = over(picture, blend(dark, stone, (round_light - 0.35).clamp(0, 1)) * brick, body)
+        cone = ramp(0.0, 0.012, f.y - line + tall + 0.14 - 2.3 * offset.abs())
+        cone = cone * (1 - below(f, line - tall + 0.008))
         picture = over(picture, roof * round_light, cone)
-        slit = smoothstep(0.012, 0.006, offset.abs()) * (
-            f.below(line - tall + 0.05) * (1 - f.below(line - tall + 0.09))
+        slit = ramp(0.012, 0.006, offset.abs()) * (
+            below(f, line - tall + 0.05) * (1 - below(f, line - tall + 0.09))
         )
-        picture = over(picture, mix(0.4 * dark, f.rgb(255, 214, 120), air.lamps), slit)
-    wall = (
-        smoothstep(0.31, 0.303, side) * f.below(line - 0.12 + notch) * (1 - f.below(line + 0.015))
-    )
+        picture = over(picture, blend(0.4 * dark, f.rgb(255, 214, 120), air.lamps), slit)
+    wall = ramp(0.31, 0.303, side) * below(f, line - 0.12 + notch) * (1 - below(f, line + 0.015))
     picture = over(picture, stone * brick * light, wall)
     arch = 1 - (side / 0.05).square() - ((line - 0.045 - f.y).clamp_min(0) / 0.05).square()
-    door = smoothstep(0.0, 0.12, arch) * (1 - f.below(line + 0.015))
-    picture = over(picture, mix(gate, f.rgb(255, 196, 110), 0.6 * air.lamps), door)
+    door = ramp(0.0, 0.12, arch) * (1 - below(f, line + 0.015))
+    picture = over(picture, blend(gate, f.rgb(255, 196, 110), 0.6 * air.lamps), door)
     picture = ground(f, air, picture, line + 0.012 + 0.006 * f.ridge(4), far, near)
     cover, _, _ = road(f, line - 0.06, x, 0.34)
-    lane = cover * f.below(line + 0.012)
-    return over(picture, wetted(f, air, path * (1 + 0.06 * relief(f, air, 2, 1))), lane)
+    lane = cover * below(f, line + 0.012)
+    return over(picture, path * (1 + 0.05 * relief(f, air, 2)), lane)
 
 
 @place(
@@ -498,38 +456,34 @@ def campsite(f: Fields, air: Air) -> Tensor:
     across = (f.x - x) * side
     up = ((foot - f.y) / (foot - top)).clamp(0, 1)
     front = (
-        smoothstep(0.006, -0.006, across.abs() - 0.17 * (1 - up) ** 0.9)
-        * (1 - f.below(foot))
-        * f.below(top)
+        ramp(0.006, -0.006, across.abs() - 0.17 * (1 - up) ** 0.9)
+        * (1 - below(f, foot))
+        * below(f, top)
     )
-    flank = smoothstep(
-        0.006, -0.006, (across - 0.12 * (1 - 0.35 * up)).abs() - 0.17 * (1 - up) ** 0.9
-    )
-    flank = flank * (1 - f.below(foot - 0.03)) * f.below(top + 0.02)
+    flank = ramp(0.006, -0.006, (across - 0.12 * (1 - 0.35 * up)).abs() - 0.17 * (1 - up) ** 0.9)
+    flank = flank * (1 - below(f, foot - 0.03)) * below(f, top + 0.02)
     warm = f.rgb(255, 206, 120)
-    picture = over(picture, mix(shade, warm * 0.8, 0.6 * air.lamps), flank)
-    picture = over(picture, mix(cloth, warm, 0.75 * air.lamps) * (0.9 + 0.2 * up), front)
+    picture = over(picture, blend(shade, warm * 0.8, 0.6 * air.lamps), flank)
+    picture = over(picture, blend(cloth, warm, 0.75 * air.lamps) * (0.9 + 0.2 * up), front)
     slit = (
-        smoothstep(0.006, -0.006, across.abs() - 0.075 * (1 - up / 0.75))
+        ramp(0.006, -0.006, across.abs() - 0.075 * (1 - up / 0.75))
         * (up < 0.75)
-        * (1 - f.below(foot))
+        * (1 - below(f, foot))
     )
-    picture = over(picture, mix(0.35 * shade, f.rgb(255, 232, 170), air.lamps), slit)
+    picture = over(picture, blend(0.35 * shade, f.rgb(255, 232, 170), air.lamps), slit)
     fire = 0.5 + 0.3 * side
     logs = gaussian(f, fire, foot + 0.1, 0.075, 0.02)
-    picture = over(
-        picture, stone, smoothstep(0.3, 0.5, gaussian(f, fire, foot + 0.105, 0.11, 0.035))
-    )
-    picture = over(picture, log, smoothstep(0.35, 0.55, logs))
+    picture = over(picture, stone, ramp(0.3, 0.5, gaussian(f, fire, foot + 0.105, 0.11, 0.035)))
+    picture = over(picture, log, ramp(0.35, 0.55, logs))
     lick = (f.x - fire + 0.012 * torch.sin(60 * f.y + 6 * f.u(6))) / 0.05
     rise = ((foot + 0.1 - f.y) / 0.13).clamp(0, 1)
-    flame = smoothstep(
+    flame = ramp(
         0.0, 0.3, (1 - rise) ** 1.4 * (rise > 0) + 0.12 * rise * (rise < 1) - lick.square()
     )
     heat = gaussian(f, fire, foot + 0.05, 0.2, 0.18) * (0.15 + 0.5 * air.lamps)
     picture = over(picture, f.rgb(255, 160, 60), heat)
     picture = over(picture, f.rgb(255, 140, 40), 0.9 * flame)
-    core = smoothstep(0.1, 0.5, (1 - 1.5 * rise) * (rise > 0) - 3 * lick.square())
+    core = ramp(0.1, 0.5, (1 - 1.5 * rise) * (rise > 0) - 3 * lick.square())
     return over(picture, f.rgb(255, 236, 150), core)
 
 
