@@ -207,6 +207,9 @@ def test_several_subjects_stand_in_their_boxes(call, tmp_path, hamster, samples)
     [
         (("--box", LEFT, "--box", RIGHT, "--box", LEFT), "3 boxes came with 2 subjects"),
         (("--box", LEFT, "--mask", "box"), "1 boxes came with 2 subjects"),
+        (("--view", "1,2", "--view", "3,4", "--view", "5,6"), "3 views came with 2 subjects"),
+        (("--view", "left"), "Yaw and pitch in degrees are needed"),
+        (("--view", "80,0"), "The yaw is 80.0 degrees"),
         (("--mask", "some.png"), "one file cannot tell them apart"),
     ],
 )

@@ -1,5 +1,6 @@
 """What every personalized picture promises, on the embedded model."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -175,3 +176,30 @@ def test_several_subjects_without_boxes_stand_side_by_side(session, sprite):
     assert left[1] == right[1]
     boxed = [Subject(identity, box=(0.1, 0.1, 0.6, 0.6)), Subject(identity)]
     assert side_by_side(boxed) is boxed
+
+
+def test_a_view_turns_the_subject_in_its_place(session, identity):
+    box = (0.2, 0.3, 0.8, 0.9)
+    plain, same, turned, mirrored = (
+        session.personalize(identity, PROMPT, seed=3, box=box, view=view)
+        for view in (None, (0, 0), (40, 0), (-40, 0))
+    )
+    assert plain.images[0].tobytes() == same.images[0].tobytes()
+    yaw = turned.layouts[0].pose[0, 0].item()
+    assert yaw == pytest.approx(math.radians(40))
+    pictures = [np.asarray(one.images[0], float) for one in (plain, turned, mirrored)]
+    assert all(np.abs(pictures[0] - other).mean() > 1 for other in pictures[1:])
+    assert np.abs(pictures[1] - pictures[2]).mean() > 1
+
+
+def test_a_view_without_a_box_keeps_the_place(session, identity):
+    plain = session.personalize(identity, PROMPT, seed=3).layouts[0]
+    turned = session.personalize(identity, PROMPT, seed=3, view=(-30, 15)).layouts[0]
+    assert torch.equal(plain.centre, turned.centre)
+    assert turned.pose[0, :2].tolist() == pytest.approx([math.radians(-30), math.radians(15)])
+
+
+@pytest.mark.parametrize("view", [(61, 0), (0, -31), (float("nan"), 0)])
+def test_a_view_of_what_nobody_saw_is_refused(identity, view):
+    with pytest.raises(InputError, match="degrees; it must lie between"):
+        Subject(identity, view=view)

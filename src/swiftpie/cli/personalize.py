@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from swiftpie.masks import Box
+    from swiftpie.pipelines.request import View
 
 Also = Annotated[
     list[str] | None,
@@ -32,6 +33,16 @@ MaskName = Annotated[
 BoxTexts = Annotated[
     list[str] | None,
     typer.Option("--box", metavar="L,T,R,B", help=given.BOX_HELP, show_default=False),
+]
+ViewTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--view",
+        metavar="YAW,PITCH",
+        help="Degrees by which the subject is turned to the right and seen from above; "
+        "may be repeated, one a subject.",
+        show_default=False,
+    ),
 ]
 SizeText = Annotated[
     str | None,
@@ -50,6 +61,7 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
         'swiftpie personalize dog.jpg:mask.png dog2.jpg "a dog in space" -o out.png --seed 7',
         'swiftpie personalize me.spid "a robot at night" --box 0.2,0.4,0.6,0.95 -o out.webp -n 4',
+        'swiftpie personalize car.png "a car in a desert" --view 35,10 -o turned.png',
         'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
         "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --preset sdxl-turbo '
@@ -68,6 +80,7 @@ def personalize(
     also: Also = None,
     mask: MaskName = "none",
     boxes: BoxTexts = None,
+    views: ViewTexts = None,
     size: SizeText = None,
     save_subject_mask: SaveSubjectMask = None,
     loading: Annotated[LoadOptions, given.Fields(LoadOptions, given.DRAWING)],
@@ -86,6 +99,7 @@ def personalize(
     replace(Scales.of(PRESETS.get(loading["preset"])), **scales)
     everyone = [given.read_subjects(subjects), *(given.read_subjects([one]) for one in also or [])]
     places = _parse_boxes(boxes or [], len(everyone), mask)
+    seen = _parse_views(views or [], len(everyone))
     size_px = _parse_size(size)
     first_seed = seeds_from(seed, num_images)[0]
 
@@ -95,8 +109,8 @@ def personalize(
     source, region = _read_mask(mask, size_px or (preset.image_size_px,) * 2, count=len(everyone))
     result = session.personalize(
         [
-            Subject(given.encode_subjects(session, pictures), box=box, mask=region)
-            for pictures, box in zip(everyone, places, strict=True)
+            Subject(given.encode_subjects(session, pictures), box=box, view=view, mask=region)
+            for pictures, box, view in zip(everyone, places, seen, strict=True)
         ],
         prompt,
         seed=first_seed,
@@ -144,6 +158,26 @@ def _parse_boxes(boxes: list[str], count: int, mask: str) -> "list[Box | None]":
             "and --mask box needs one for each. Write them as in --box 0.2,0.4,0.8,0.9."
         )
     return [parse_box(box) for box in boxes] + [None] * (count - len(boxes))
+
+
+def _parse_views(views: list[str], count: int) -> "list[View | None]":
+    from swiftpie.pipelines.request import check_view
+
+    if len(views) > count:
+        raise ConfigError(
+            f"{len(views)} views came with {count} subjects. Each takes one --view at most."
+        )
+    try:
+        pairs = [tuple(map(float, view.split(","))) for view in views]
+        found = [(yaw, pitch) for yaw, pitch in pairs]
+    except ValueError as error:
+        raise ConfigError(
+            f"--view is {', '.join(views)!r}. Yaw and pitch in degrees are needed, as in "
+            "--view 30,10."
+        ) from error
+    for view in found:
+        check_view(view)
+    return [*found, *[None] * (count - len(found))]
 
 
 def _read_mask(mask: str, size: Size, *, count: int) -> "tuple[MaskSource, Tensor | None]":

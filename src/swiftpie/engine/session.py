@@ -42,6 +42,7 @@ from swiftpie.pipelines.request import (
     PersonalizeRequest,
     Request,
     Subject,
+    View,
     as_subjects,
     source_of,
 )
@@ -186,6 +187,7 @@ class Session:
         scales: Scales | None = None,
         mask: Tensor | MaskSource = MaskSource.NONE,
         box: Box | None = None,
+        view: View | None = None,
         size_px: tuple[int, int] | None = None,
         **steering: Unpack[Steering],
     ) -> GenerationResult:
@@ -200,6 +202,7 @@ class Session:
             mask: Region of a single identity (1, 1, H, W) in [0, 1], or where all regions come
                 from.
             box: Left, top, right and bottom in [0, 1] that a single identity shall fill.
+            view: Yaw and pitch in degrees from where a single identity shall be seen.
             size_px: Height and width; the preset's size if not given.
             **steering: `guidance`, a method of `swiftpie.guidance`; `negative_prompt`, what it
                 leads away from; `shaping` of the identity's attention maps.
@@ -209,7 +212,7 @@ class Session:
             InputError: The prompt is empty or a number is out of range.
         """
         request = PersonalizeRequest(
-            subjects=as_subjects(subjects, mask=mask, box=box),
+            subjects=as_subjects(subjects, mask=mask, box=box, view=view),
             prompt=prompt,
             seeds=seeds_from(seed, num_images),
             scales=scales,

@@ -1,5 +1,6 @@
 """SwiftPie: how subjects and a sentence become what denoising starts from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
-from swiftpie.errors import InputError
+from swiftpie.errors import CapabilityError, InputError
 from swiftpie.guidance.base import Guidance, branches_of
 from swiftpie.guidance.methods.plain import Plain
 from swiftpie.layout import Layout, from_box, to_affine, whole_frame
@@ -39,6 +40,7 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
     """Read the prompts and place the subjects.
 
     Raises:
+        CapabilityError: A view is asked for, and the preset places no subjects.
         InputError: Regions shall be found although some are given, or the size is not possible.
     """
     subjects, source = request.subjects, request.mask
@@ -47,6 +49,11 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
         raise InputError(
             f"mask={source.value!r} finds the regions of all subjects, but some have a mask. Leave "
             "one of the two out."
+        )
+    if components.layout_predictor is None and any(one.view is not None for one in subjects):
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} cannot turn subjects. Say in the prompt from where "
+            "they are seen, or give a picture from there."
         )
     noise = request.noise
     if noise is None:
@@ -130,13 +137,16 @@ def _place(
     """Return the layout that the box, or else noise, prompt and shape of the subject ask for."""
     batch = len(noise)
     if subject.box is not None:
-        placed = from_box(subject.box)
+        placed = from_box(subject.box, view=subject.view or (0.0, 0.0))
         return Layout(*(one.expand(batch, *one.shape[1:]).to(noise) for one in placed))
     if components.layout_predictor is None:
         return whole_frame(noise)
     extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
     layout: Layout = components.layout_predictor(noise, text.pooled, extent).layout
-    return layout
+    if subject.view is None:
+        return layout
+    asked = layout.pose.new_tensor([math.radians(degrees) for degrees in subject.view])
+    return layout._replace(pose=torch.cat([asked.expand(batch, 2), layout.pose[:, 2:]], dim=1))
 
 
 def _region(subject: Subject, source: MaskSource, cells: tuple[int, int]) -> Tensor:

@@ -24,6 +24,11 @@ from swiftpie.types import Identity, Prompts, TextCondition
 
 MAX_IMAGES = 64
 MAX_SUBJECTS = 4
+MAX_VIEW = (60, 30)  # degrees of yaw and pitch
+
+View = tuple[float, float]
+"""Yaw and pitch in degrees: at a positive yaw the subject faces right, at a positive pitch it is
+seen from above; at 0, 0 it is seen as in its reference."""
 
 
 class Output(StrEnum):
@@ -47,9 +52,14 @@ class Subject:
 
     identity: Identity
     box: Box | None = None  # left, top, right, bottom in [0, 1]; None lets the model decide
+    view: View | None = None  # from where it is seen; None lets the model decide, 0, 0 with a box
     mask: Tensor | None = None  # region for rescaling (1, 1, H, W) in [0, 1]
     name: str = ""  # the words of the prompt that name it; sharpens inline masks
     scale: float = 1.0  # factor on the call's identity and detail scales
+
+    def __post_init__(self) -> None:
+        if self.view is not None:
+            check_view(self.view)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -143,24 +153,39 @@ class EditRequest(_Steered):
 Request = PersonalizeRequest | FaceRequest | EditRequest
 
 
+def check_view(view: View) -> None:
+    """Refuse to turn subjects further than a picture of one side allows.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+    for name, limit, degrees in zip(("yaw", "pitch"), MAX_VIEW, view, strict=True):
+        if not -limit <= degrees <= limit:
+            raise InputError(
+                f"The {name} is {degrees} degrees; it must lie between {-limit} and {limit}. "
+                "What a picture of one side hides cannot be drawn."
+            )
+
+
 def as_subjects(
     subjects: Identity | Sequence[Subject],
     *,
     mask: Tensor | MaskSource | str = MaskSource.NONE,
     box: Box | None = None,
+    view: View | None = None,
 ) -> tuple[Subject, ...]:
-    """Return the subjects of a picture, the only one with its mask and box.
+    """Return the subjects of a picture, the only one with its mask, box and view.
 
     Raises:
-        InputError: Mask or box come with several subjects.
+        InputError: One of the three comes with several subjects, or the view is out of range.
     """
     region = mask if isinstance(mask, Tensor) else None
     if isinstance(subjects, Identity):
-        return (Subject(subjects, box=box, mask=region),)
-    if region is not None or box is not None:
+        return (Subject(subjects, box=box, view=view, mask=region),)
+    if region is not None or box is not None or view is not None:
         raise InputError(
-            "`mask` and `box` belong to a single identity. With several subjects, give each its "
-            "own: Subject(identity, box=…, mask=…)."
+            "`mask`, `box` and `view` belong to a single identity. With several subjects, give "
+            "each its own: Subject(identity, box=…, view=…, mask=…)."
         )
     return tuple(subjects)
 

@@ -30,7 +30,14 @@ from swiftpie.pipelines.hub.base import (
 )
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.personalize import num_draws
-from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject, as_subjects, source_of
+from swiftpie.pipelines.request import (
+    Output,
+    PersonalizeRequest,
+    Subject,
+    View,
+    as_subjects,
+    source_of,
+)
 from swiftpie.pipelines.settings import MaskSource, Scales, Style
 from swiftpie.types import Identity, Prompts, TextCondition
 
@@ -72,6 +79,7 @@ class PersonalizeCall:
     subjects: Identity | Sequence[Subject] | None = None
     mask: Tensor | MaskSource = MaskSource.NONE
     box: Box | None = None
+    view: View | None = None  # yaw and pitch in degrees
     scales: Scales | None = None
     seeds: Sequence[int] | None = None  # one a picture
     guidance: Guidance | None = None  # a method in place of `guidance_scale`
@@ -272,17 +280,17 @@ def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject
             "Give one of them."
         )
     if call.subjects is not None:
-        return as_subjects(call.subjects, mask=call.mask, box=call.box)
+        return as_subjects(call.subjects, mask=call.mask, box=call.box, view=call.view)
     if pictures is not None:
         found = _pictured_subjects(components, pictures, masks)
     else:
         assert identities is not None, "one of three was given"
         found = _known_subjects(identities, masks)
     if len(found) == 1 and masks is None:
-        return as_subjects(found[0].identity, mask=call.mask, box=call.box)
+        return as_subjects(found[0].identity, mask=call.mask, box=call.box, view=call.view)
     if len(found) == 1:
-        return (replace(found[0], box=call.box),)
-    return as_subjects(found, mask=call.mask, box=call.box)
+        return (replace(found[0], box=call.box, view=call.view),)
+    return as_subjects(found, mask=call.mask, box=call.box, view=call.view)
 
 
 def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int]:
