@@ -1,11 +1,16 @@
 """Fixtures that every folder of tests may use."""
 
+import gc
+
 import pytest
 import torch
 from PIL import Image
 
 import swiftpie
+from swiftpie.cli.main import COLLECT_EVERY
 from swiftpie.data.subjects import sample_subjects
+
+gc.set_threshold(COLLECT_EVERY)  # as the command line; looking more often takes a tenth of all time
 
 SLOW_S = 1200  # for what takes minutes on a laptop, or loads large weights
 
