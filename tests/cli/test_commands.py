@@ -25,13 +25,16 @@ def run(*arguments, **options):
     )
 
 
-def test_the_module_runs_without_colours_where_none_are_wanted(tmp_path):
-    environment = os.environ | {"NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    arguments = ("cutout", "missing.png", "-o", "out.png")
-    result = run(*arguments, cwd=tmp_path, env=environment, text=True)
-    assert result.returncode == 3
-    assert result.stderr.startswith("error: 'missing.png' does not exist")
-    assert "\x1b" not in result.stderr
+def test_the_module_runs_without_colours_where_none_are_wanted():
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm"}
+    wanted, unwanted = (
+        run("presets", "show", "minni", env=os.environ | terminal | setting, text=True)
+        for setting in ({}, {"NO_COLOR": "1"})
+    )
+    assert wanted.returncode == unwanted.returncode == 2
+    assert wanted.stderr.startswith("\x1b[31merror: ")
+    assert unwanted.stderr.startswith("error: The preset 'minni' does not exist")
+    assert "\x1b" not in unwanted.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["presets", "--json"], ["--version"]])
@@ -136,15 +139,15 @@ def test_preparing_from_a_wrong_archive_is_refused(call, tmp_path):
 
 def test_training_goes_on_where_it_stopped(call, tmp_path, samples):
     options = ("--data", samples, "--out", tmp_path, "--set", "stage.num_subjects=2")
-    first = call("train", "mini-autoencoder", *options, "--set", "loop.steps=1")
+    first = call("train", "mini-judges", *options, "--set", "loop.steps=1")
     assert first.exit_code == 0, first.output
     assert "starting anew" in first.stderr
-    second = call("train", "mini-autoencoder", *options, "--set", "loop.steps=2")
+    second = call("train", "mini-judges", *options, "--set", "loop.steps=2")
     assert second.exit_code == 0, second.output
     assert "going on from" in second.stderr
     assert "step 2 " in second.stderr
     assert "step 1 " not in second.stderr
-    assert (tmp_path / "mini_autoencoder" / "export" / "autoencoder" / "config.json").is_file()
+    assert (tmp_path / "mini_judges" / "export" / "scene_classifier" / "config.json").is_file()
 
 
 @pytest.mark.parametrize(
