@@ -24,6 +24,7 @@ from swiftpie.training.stages.adapter_teacher import fake_loss, noise_generator,
 from swiftpie.training.state import read_state
 from tests.backbones.tiny_models import ADAPTERS, make_own_adapter, make_unet
 from tests.parity.ip_adapter import WIDTHS, adapter_tensors, projector_shapes, theirs, tiny_unet
+from tests.training.stages.conftest import unseen
 
 EVERY_TERM = LossWeights(latents=0.1, matching=1.0)
 
@@ -92,13 +93,15 @@ def test_all_terms_together_go_on_bit_for_bit(build_matching, place, tmp_path):
     loop = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, log_every=1, uses_muon=False)
 
     def stage():
-        return build_matching(
-            teacher={"student_every": 2},
-            loss=EVERY_TERM,
-            batch_size=1,
-            prompt_model=place / "clip",
-            prompt_threshold=1.0,
-            prompt_steps=3,
+        return unseen(
+            build_matching(
+                teacher={"student_every": 2},
+                loss=EVERY_TERM,
+                batch_size=1,
+                prompt_model=place / "clip",
+                prompt_threshold=1.0,
+                prompt_steps=3,
+            )
         )
 
     events = list(fit(stage(), loop, tmp_path / "whole"))
@@ -308,7 +311,7 @@ def test_the_fake_score_learns_the_students_pictures_and_the_teacher_stays(
             return sum(float(fake_loss(stage.teacher, outcome.clean, told, g)) for g in generators)
 
     first = error()
-    list(fit(stage, loop, tmp_path))
+    list(fit(unseen(stage), loop, tmp_path))
     state, prefix = read_state(tmp_path).tensors, "network/network/"
     trained = {n.removeprefix(prefix): one for n, one in state.items() if n.startswith(prefix)}
     network.load_state_dict(trained)

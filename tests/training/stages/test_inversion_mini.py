@@ -20,7 +20,7 @@ from swiftpie.training.stages.inversion_mini import (
 )
 from swiftpie.training.stages.one_step_tasks import Drops
 from swiftpie.training.state import STATE_FILE
-from tests.training.stages.conftest import Unseen
+from tests.training.stages.conftest import unseen
 
 LOOP = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, sample_every=100, warmup_steps=1)
 
@@ -88,9 +88,9 @@ def test_noise_and_masks_get_better(quick):
 
 
 def test_a_stopped_run_continues_bit_for_bit(quick, tmp_path):
-    list(fit(Unseen(quick), LOOP, tmp_path / "whole"))
-    list(fit(Unseen(quick), LOOP, tmp_path / "parts", time_limit_s=0.0))
-    list(fit(Unseen(quick), LOOP, tmp_path / "parts"))
+    list(fit(unseen(quick), LOOP, tmp_path / "whole"))
+    list(fit(unseen(quick), LOOP, tmp_path / "parts", time_limit_s=0.0))
+    list(fit(unseen(quick), LOOP, tmp_path / "parts"))
     whole, parts = (load_file(tmp_path / run / STATE_FILE) for run in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

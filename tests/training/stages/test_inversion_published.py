@@ -23,11 +23,17 @@ from swiftpie.training.stages.inversion_published import (
 )
 from swiftpie.training.state import STATE_FILE
 from tests.backbones.tiny_models import make_pipeline, make_unet
-from tests.training.stages.conftest import Unseen
+from tests.training.stages.conftest import unseen
 
 SIDE_PX = 64
 LOOP = LoopConfig(
-    steps=20, learning_rate=2e-3, log_every=1, save_every=5, sample_every=100, uses_muon=False
+    steps=10,
+    learning_rate=2e-3,
+    warmup_steps=1,
+    log_every=1,
+    save_every=100,
+    sample_every=100,
+    uses_muon=False,
 )
 EVERYTHING = InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0)
 
@@ -96,18 +102,18 @@ def assert_same(first, second):
 def test_the_first_stage_learns_and_leaves_the_generator_alone(stage, tmp_path):
     before = weights_of(stage)
     events = list(fit(stage, LOOP, tmp_path))
-    history = [sum(e.losses[name] for name in ("noise", "latents")) for e in events[:20]]
-    assert sum(history[-5:]) < 0.9 * sum(history[:5])
+    history = [sum(e.losses[name] for name in ("noise", "latents")) for e in events]
+    assert sum(history[-3:]) < 0.8 * sum(history[:3])
     for old, new in zip(before, weights_of(stage), strict=True):
         assert_same(old, new)
 
 
 def test_a_stopped_run_continues_bit_for_bit(stage, tmp_path):
     short = replace(LOOP, steps=2, save_every=1)
-    unseen = Unseen(stage)
-    list(fit(unseen, short, tmp_path / "whole"))
-    list(fit(unseen, short, tmp_path / "parts", time_limit_s=0.0))
-    assert len(list(fit(unseen, short, tmp_path / "parts"))) == 1
+    quiet = unseen(stage)
+    list(fit(quiet, short, tmp_path / "whole"))
+    list(fit(quiet, short, tmp_path / "parts", time_limit_s=0.0))
+    assert len(list(fit(quiet, short, tmp_path / "parts"))) == 1
     assert_same(*(load_file(tmp_path / run / STATE_FILE) for run in ("whole", "parts")))
 
 
@@ -122,7 +128,8 @@ def test_network_and_image_branch_are_all_that_is_trained(stage):
 def test_training_starts_as_the_generator_itself(stage):
     mine = stage.network().inversion.state_dict()
     assert not [name for name in mine if ".processor." in name]
-    assert_same(mine, {name: stage.denoiser.unet.state_dict()[name] for name in mine})
+    generator = stage.denoiser.unet.state_dict()
+    assert_same(mine, {name: generator[name] for name in mine})
 
 
 def test_the_second_stage_trains_the_network_alone_on_photos(on_photos):
