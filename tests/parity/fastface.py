@@ -179,12 +179,12 @@ def guidance_rows(family, forms=tuple(FORMS)):
     with tempfile.TemporaryDirectory() as folder:
         session = tiny_session(family, Path(folder))
     start, text, components = prepared_drawing(session)
-    compared = []
+    network, compared = copy.deepcopy(components.denoiser).double(), []
     for name, guidance in cases.items():
         without = read_null_text(components, "", guidance=guidance, rows=len(SEEDS))
         told_all = start._replace(text=text, null_text=without)
         found = denoise(told_all, guidance=guidance).latents
-        expected = guided_by_hand(components, start, text, guidance)
+        expected = guided_by_hand(network, components, start, text, guidance)
         compared.append((f"{family}: guidance of {name}", difference(found, expected), BOUND))
     return compared
 
@@ -204,9 +204,8 @@ def prepared_drawing(session):
     return start, text, components
 
 
-def guided_by_hand(components, start, text, guidance):
-    """The same drawing in float64, a network call a row, from the equations."""
-    network = copy.deepcopy(components.denoiser).double()
+def guided_by_hand(network, components, start, text, guidance):
+    """The same drawing in float64, a call of `network` a row, from the equations."""
     told, latents = {}, start.latents.double().numpy()
     for name in ("nothing", "text", "identity", "both"):
         has_text, has_identity = name in {"text", "both"}, name in {"identity", "both"}

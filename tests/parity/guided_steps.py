@@ -6,6 +6,7 @@ the other side each row of a step is a network call of its own.
 
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -93,18 +94,25 @@ def theirs(denoiser, preset, told, noise, kind):
     assert [int(time) for time in scheduler.timesteps] == list(preset.timesteps)
     for index, timestep in enumerate(scheduler.timesteps):
         shown = scheduler.scale_model_input(latents, timestep)
-        u, p, q = (denoiser(shown, int(timestep), *told[row], {}).sample for row in "upq")
-        prediction = guided(u, p, q, kind, is_edge=index in {0, count - 1})
+        ask = partial(predicted, denoiser, shown, int(timestep), told)
+        prediction = guided(ask, kind, is_edge=index in {0, count - 1})
         latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
     return latents
 
 
-def guided(u, p, q, kind, *, is_edge):
+def predicted(denoiser, latents, timestep, told, row):
+    return denoiser(latents, timestep, *told[row], {}).sample
+
+
+def guided(ask, kind, *, is_edge):
     """The equations; scales of decoupled guidance are 1 at the first and last step."""
+    q = ask("q")
+    if kind == "no" or (kind == "decoupled" and is_edge):
+        return q
+    u = ask("u")
     if kind == "plain":
         return u + 1.4 * (q - u)
-    if kind == "no" or is_edge:
-        return q
+    p = ask("p")
     mixed = u + 1.5 * (p - u) + 3 * (q - p)
     return mixed * (0.75 * (p.std() + q.std()) / (2 * mixed.std()) + 0.25)
 
