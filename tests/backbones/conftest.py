@@ -12,14 +12,18 @@ from tests.parity.pipelines import preset_of
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    """A folder a family; they are not to be changed."""
-    root = tmp_path_factory.mktemp("models")
+    """A folder a family; they are not to be changed.
+
+    SDXL's has one transformer layer where the model has up to ten: layers are told apart by number
+    alike, and files of all of them are compared with diffusers elsewhere.
+    """
+    root, few = tmp_path_factory.mktemp("models"), {"is_shallow": True}
     for family in tiny_models.ADAPTERS:
-        tiny_models.make_pipeline(root / family / "pipeline", family)
-        tiny_models.make_public_adapter(root / family / "public.safetensors", family)
-        tiny_models.make_own_adapter(root / family / "own.safetensors", family)
-        tiny_models.make_unet(root / family / "other_unet", family)
-        tiny_models.make_lora(root / family / "lora.safetensors", family)
+        tiny_models.make_pipeline(root / family / "pipeline", family, **few)
+        tiny_models.make_public_adapter(root / family / "public.safetensors", family, **few)
+        tiny_models.make_own_adapter(root / family / "own.safetensors", family, **few)
+        tiny_models.make_unet(root / family / "other_unet", family, **few)
+        tiny_models.make_lora(root / family / "lora.safetensors", family, **few)
     return root
 
 

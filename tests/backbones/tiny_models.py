@@ -121,11 +121,11 @@ def make_unet(folder, family, *, seed=5, is_shallow=False):
     return folder
 
 
-def make_lora(path, family, *, rank=2):
+def make_lora(path, family, *, rank=2, is_shallow=False):
     """Write a LoRA of queries and keys, spelled as published ones are, and return its path."""
     generator = torch.Generator().manual_seed(6)
     tensors = {}
-    for name, layer in tiny_unet(family).named_modules():
+    for name, layer in tiny_unet(family, is_shallow=is_shallow).named_modules():
         if name.endswith(("to_q", "to_k")):
             key = f"lora_unet_{name.replace('.', '_')}"
             down = torch.randn(rank, layer.in_features, generator=generator)

@@ -202,14 +202,15 @@ def test_the_half_precision_variant_is_read_for_half_precision(copied):
 
 def test_shards_are_joined_and_a_lost_one_is_named(place, opened, copied):
     shutil.rmtree(copied / "unet")
-    unet = opened("sd21", None).components.denoiser.unet
+    whole = opened("sd21", None).components.denoiser.unet.state_dict()
     original = place / "sd21" / "pipeline" / "unet"
     UNet2DConditionModel.from_pretrained(original).save_pretrained(
         copied / "unet", max_shard_size="200KB"
     )
     assert not (copied / "unet" / UNET_FILE).exists()
-    loaded = load_components(preset_of("sd21"), weights=copied).denoiser.unet
-    assert all(torch.equal(loaded.state_dict()[k], v) for k, v in unet.state_dict().items())
+    joined = load_components(preset_of("sd21"), weights=copied).denoiser.unet.state_dict()
+    assert joined.keys() == whole.keys()
+    assert all(torch.equal(joined[name], weight) for name, weight in whole.items())
     next((copied / "unet").glob("*-00002-of*")).unlink()
     with pytest.raises(WeightsError, match="00002-of"):
         load_components(preset_of("sd21"), weights=copied)
