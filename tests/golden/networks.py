@@ -1,5 +1,6 @@
 """What draws the golden pictures: the embedded model, and small random networks of each family."""
 
+import atexit
 import functools
 import json
 import tempfile
@@ -15,6 +16,7 @@ import swiftpie
 from swiftpie import Session
 from swiftpie.backbones.checkpoints import adapter_file
 from swiftpie.backbones.components import load_components
+from swiftpie.backbones.scheduling import schedule_of
 from tests.backbones.tiny_models import make_own_adapter, make_pipeline, make_unet
 from tests.parity.faces import face_adapter
 from tests.parity.pipelines import preset_of
@@ -34,24 +36,40 @@ def mini(steps=1):
 @functools.cache
 def random_networks(family, *, steps=1, face="", inverts=False):
     """A session with random networks, and our own adapter or the one of faces called `face`."""
-    preset = preset_of(family, image_size_px=SIDE_PX, timesteps=TIMESTEPS[steps])
+    components = random_components(family, face=face, inverts=inverts)
+    preset = replace(components.preset, timesteps=TIMESTEPS[steps])
+    return Session(replace(components, preset=preset, schedule=schedule_of(preset)))
+
+
+@functools.cache
+def random_components(family, *, face, inverts):
+    """What a session with random networks holds, at one step."""
+    folder, choices = pipeline_folder(family), {}
     with tempfile.TemporaryDirectory() as root, torch.random.fork_rng():
-        folder, choices = Path(root), {}
-        make_pipeline(folder / "pipeline", family)
-        own = folder / "adapter.safetensors"
+        place = Path(root)
+        own = place / "adapter.safetensors"
         if inverts:
-            choices["inversion"] = make_unet(folder / "inversion", family)
-        for path in folder.rglob("*.safetensors"):
-            refill(path)
-        adapter = face_adapter(folder, face) if face else refill(make_own_adapter(own, family))
-        components = load_components(
-            replace(preset, timesteps=TIMESTEPS[steps]),
+            choices["inversion"] = make_unet(place / "inversion", family)
+            refill(choices["inversion"] / "diffusion_pytorch_model.safetensors")
+        return load_components(
+            preset_of(family, image_size_px=SIDE_PX),
             weights=folder / "pipeline",
-            adapter=adapter,
+            adapter=face_adapter(place, face) if face else refill(make_own_adapter(own, family)),
             image_encoder=folder / "encoder",
             **choices,
         )
-    return Session(components)
+
+
+@functools.cache
+def pipeline_folder(family):
+    """A folder with a pipeline and an image encoder, for as long as this process lives."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    with torch.random.fork_rng():
+        make_pipeline(Path(folder.name) / "pipeline", family)
+    for path in Path(folder.name).rglob("*.safetensors"):
+        refill(path)
+    return Path(folder.name)
 
 
 def refill(path):
