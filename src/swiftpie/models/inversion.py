@@ -108,12 +108,11 @@ class UNetInversion(nn.Module):
 
     def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return the inverted noise in float32; see `Inversion`."""
-        dtype = self.unet.dtype
-        {"cells": tuple(latents.shape[-2:])} if self.is_thinned else None
+        latents = latents.to(self.unet.dtype)
         noise: Tensor = self.unet(
-            latents.to(dtype),
+            latents,
             INVERSION_TIMESTEP,
-            text.hidden_states.to(dtype),
+            text.hidden_states.to(latents.dtype),
             added_cond_kwargs=added_conditions(self.unet, latents, text),
             cross_attention_kwargs={"cells": tuple(latents.shape[-2:])}
             if self.is_thinned

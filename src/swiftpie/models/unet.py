@@ -108,14 +108,15 @@ def _run(
     condition: AttentionCondition,
     notes: Notes,
 ) -> Tensor:
-    dtype = unet.dtype
+    latents = latents.to(unet.dtype)
+    dtype = latents.dtype
     condition = condition._replace(  # what meets weights; masks and scales stay exact
         identity_tokens=condition.identity_tokens.to(dtype),
         keys={name: key.to(dtype) for name, key in condition.keys.items()},
         values={name: value.to(dtype) for name, value in condition.values.items()},
     )
     sample: Tensor = unet(
-        latents.to(dtype),
+        latents,
         timestep,
         text.hidden_states.to(dtype),
         added_cond_kwargs=added_conditions(unet, latents, text),
@@ -129,14 +130,15 @@ def added_conditions(
 ) -> dict[str, Tensor] | None:
     """Return what Stable Diffusion XL reads besides text states; None for other families.
 
-    Its `time_ids` (B, 6) are original size, crop corner and target size in pixels.
+    It has the type of `latents`. Its `time_ids` (B, 6) are original size, crop corner and target
+    size in pixels.
     """
     if unet.config.addition_embed_type != "text_time":
         return None
     height, width = (8 * side for side in latents.shape[-2:])  # its VAE shrinks eight times
     row = [height, width, 0, 0, height, width]
-    time_ids = torch.tensor([row] * len(latents), device=latents.device, dtype=unet.dtype)
-    return {"text_embeds": text.pooled.to(unet.dtype), "time_ids": time_ids}
+    time_ids = torch.tensor([row] * len(latents), device=latents.device, dtype=latents.dtype)
+    return {"text_embeds": text.pooled.to(latents.dtype), "time_ids": time_ids}
 
 
 def without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
