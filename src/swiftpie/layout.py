@@ -34,7 +34,8 @@ def to_affine(layout: Layout) -> Tensor:
     mirror = 1 - 2 * layout.flip
     rows = [mirror * cos, mirror * sin, -sin, cos]
     linear = torch.stack(rows, dim=-1).unflatten(-1, (2, 2)) / layout.scale[:, None, None]
-    offset = -linear @ (2 * layout.centre - 1).unsqueeze(-1)
+    # Not by matmul, which autocast would do in bfloat16: too coarse for places.
+    offset = -(linear * (2 * layout.centre - 1).unsqueeze(-2)).sum(dim=-1, keepdim=True)
     return torch.cat([linear, offset], dim=-1)
 
 

@@ -318,7 +318,8 @@ def align(
     size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
     frame = torch.cat([pixels, mask], dim=1)
     if bool(layout.pose.any()):
-        frame = turn(frame, height(mask), layout.pose).frame
+        with torch.autocast(frame.device.type, enabled=False):
+            frame = turn(frame.float(), height(mask), layout.pose).frame
     placed = warp(frame, to_affine(layout), size)
     shape = placed[:, 3:]
     latents = autoencoder.encode(placed[:, :3])

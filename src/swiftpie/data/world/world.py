@@ -169,6 +169,29 @@ class World:
             pairs: Put the subject of the pictures before beside each, both placed freely.
             asked: What is asked of each picture; drawn if not given.
         """
+        with torch.autocast(self.tiles.device.type, enabled=False):  # places need all their bits
+            return self._batch(
+                num_subjects,
+                views,
+                seed=seed,
+                augment=augment,
+                free_places=free_places,
+                pairs=pairs,
+                asked=asked,
+            )
+
+    @torch.no_grad()
+    def _batch(
+        self,
+        num_subjects: int,
+        views: int,
+        *,
+        seed: int,
+        augment: bool,
+        free_places: bool,
+        pairs: bool,
+        asked: Sequence[Asked] | None,
+    ) -> WorldBatch:
         device = self.tiles.device
         random, generator = Random(seed), torch.Generator(device).manual_seed(seed)
         draw = random.sample if num_subjects <= len(self.pool) else random.choices
