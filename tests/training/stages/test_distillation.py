@@ -16,7 +16,7 @@ from swiftpie.training.stages.distillation import (
     sample_ddim,
 )
 from swiftpie.training.stages.one_step import fast_precision
-from swiftpie.training.stages.one_step_networks import VOCABULARY, trainable
+from swiftpie.training.stages.one_step_networks import Sizes, trainable
 from swiftpie.training.stages.one_step_tasks import Drops
 from tests.training.stages.conftest import SCENES
 
@@ -127,5 +127,5 @@ def test_new_weights_are_built_around_a_trained_autoencoder(context, models):
     networks, stage = load_model(context, "", scenes=SCENES)
     assert torch.equal(stage.autoencoder.shift, student.stage.autoencoder.shift)
     assert networks.tokenizer is stage.tokenizer
-    assert networks.text_encoder.config.vocab_size == VOCABULARY
+    assert networks.text_encoder.config.vocab_size == Sizes().vocabulary
     assert stage.samples_per_step == 2
