@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from swiftpie.layout import pixel_grid
 
 JUDGE_PX = 64  # side of the pictures that judges look at
+WHOLE_PX = 128  # and of whole pictures of the larger world
 CROP_MARGIN = 0.1  # of the subject's longer side, so that its outline is inside the crop
 
 _SOLID = 0.5  # mask above which a pixel belongs to the subject

@@ -6,7 +6,13 @@ import torch
 from swiftpie import relief
 from swiftpie.data.placing import lowest_point
 from swiftpie.data.renderer import draw_frames
-from swiftpie.data.world.lighting import REFERENCE_NUMBERS, cast_shadow, relight_reference, shade
+from swiftpie.data.world.lighting import (
+    REFERENCE_NUMBERS,
+    cast_shadow,
+    opposite_numbers,
+    relight_reference,
+    shade,
+)
 from swiftpie.relief import Turned
 
 LEFT, RIGHT, ABOVE = (-0.8, -0.2, 0.5), (0.8, -0.2, 0.5), (0.0, -0.8, 0.5)
@@ -121,3 +127,17 @@ def test_references_are_lit_from_anywhere_or_not_at_all(turned):
     assert (lit[:, :3] - lit[:, 3:]).max() < 0.03
     numbers[:, 0] = 0.9
     assert torch.allclose(relight_reference(turned, numbers), turned.frame, atol=1e-5)
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("direction", "bright", "dark"), [(LEFT, "right", "left"), (RIGHT, "left", "right")]
+)
+def test_a_reference_can_be_lit_from_where_the_light_of_its_picture_does_not_come_from(
+    turned, make_light, make_layout, direction, bright, dark, flip
+):
+    layout = make_layout(flip=flip)
+    numbers = opposite_numbers(make_light(direction), layout)
+    assert numbers.shape[1] == REFERENCE_NUMBERS
+    lit = relight_reference(turned, numbers)
+    assert (gain(turned, lit, layout, bright) > 1.1 * gain(turned, lit, layout, dark)).all()

@@ -16,9 +16,15 @@ from swiftpie.data.world.air import (
     WEATHERS,
     Setting,
 )
-from swiftpie.data.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.data.world.looks import (
+    COLOUR_WORDS,
+    COLOURS,
+    MATERIAL_PHRASES,
+    MATERIAL_WORDS,
+    MATERIALS,
+)
 from swiftpie.data.world.places import PLACES
-from swiftpie.data.world.renditions import RENDITION_PHRASES
+from swiftpie.data.world.renditions import RENDITION_PHRASES, RENDITIONS
 
 NONE = "none"
 SIZE_WORDS = {
@@ -49,6 +55,20 @@ VIEW_PHRASES = {
     "right": ("seen from the right", "turned to the left", "facing left"),
     "above": ("seen from above", "viewed from above"),
     "below": ("seen from below", "viewed from below"),
+}
+# What judges are asked about a picture, with all answers: first what the whole of it tells.
+WHOLE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
+    "place": tuple(one.name for one in PLACES),
+    "time": TIMES,
+    "weather": WEATHERS,
+    "season": SEASONS,
+    "rendition": (NONE, *RENDITIONS),
+}
+CLOSE_QUESTIONS: Mapping[str, tuple[str, ...]] = {  # and what its subject tells
+    "colour": (NONE, *COLOURS),
+    "material": (NONE, *MATERIALS),
+    "accessory": (NONE, *ACCESSORY_PHRASES),
+    "pose": tuple(POSE_PHRASES),
 }
 # Yaw and pitch in degrees that a view means: the smallest of each, and what the noise adds.
 VIEWS: Mapping[str, tuple[float, float, float, float]] = {
@@ -99,6 +119,17 @@ class Asked:
     material: str = NONE
     accessory: str = NONE
     rendition: str = NONE
+
+
+def right_answers(asked: Asked) -> dict[str, str]:
+    """Return the right answer to each question; indoors the sky is not asked about."""
+    setting, place = asked.setting, PLACES[asked.setting.place]
+    answers = {"place": place.name}
+    if place.outdoors:
+        answers |= {"time": TIMES[setting.time], "weather": WEATHERS[setting.weather]}
+    if place.has_seasons:
+        answers["season"] = SEASONS[setting.season]
+    return answers | {name: getattr(asked, name) for name in ("rendition", *CLOSE_QUESTIONS)}
 
 
 def draw_asked(random: Random, setting: Setting) -> Asked:

@@ -113,6 +113,17 @@ def relight_reference(turned: Turned, numbers: Tensor) -> Tensor:
     return shade(turned, light, whole_frame(turned.frame), 0.3 * gloss)
 
 
+def opposite_numbers(light: Light, layout: Layout) -> Tensor:
+    """Return numbers (B, 6) for `relight_reference`: strong light from where `light` is not.
+
+    It comes from the other side of subjects that will stand as `layout` says.
+    """
+    x, y, _ = _in_frame(light.direction, layout).unbind(1)
+    angle = (torch.atan2(y, x) / (2 * math.pi) + 0.5) % 1
+    none, half = torch.zeros_like(angle), torch.full_like(angle, 0.5)
+    return torch.stack([none, angle, half, torch.ones_like(angle), half, none], dim=1)
+
+
 def _in_frame(direction: Tensor, layout: Layout) -> Tensor:
     """Turn directions (B, 3) of the picture into those of the frame, as `to_affine` does."""
     cos, sin = torch.cos(layout.rotation), torch.sin(layout.rotation)

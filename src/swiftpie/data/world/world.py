@@ -30,6 +30,7 @@ from swiftpie.data.world.lighting import (
     REFERENCE_NUMBERS,
     Light,
     cast_shadow,
+    opposite_numbers,
     relight_reference,
     shade,
 )
@@ -59,6 +60,7 @@ UNASKED_YAW, UNASKED_PITCH = math.radians(22), math.radians(8)
 JUMP = 0.16  # of the side, how high a jump is
 MARGIN = 0.85  # how much of the frame must stay inside the picture
 TURN_SHARE, MAX_TURN, HUE_SHARE = 0.3, 0.15, 0.3  # of the subjects, before anything else
+LEAST_SEEN = 0.01  # of the picture: less of a subject tells nothing
 LEAST_CHANGE = 0.06  # of the range [-1, 1]; below it two pixels look the same
 CAPTIONS_A_SUBJECT = 12  # that a tokenizer learns from
 FOREGROUND_SHARE = 0.35  # of the pictures whose place has a foreground
@@ -79,6 +81,15 @@ class Rendering(NamedTuple):
     worn: Tensor  # (B, 1, R, R) what stands out of the subject
     companion_mask: Tensor  # (B, 1, R, R) visible share of the second subject; 0 without one
     light: Light
+
+
+class Answer(NamedTuple):
+    """The one right picture of each noise, and the references that it is to be drawn from."""
+
+    rendering: Rendering
+    layout: Layout
+    reference: Tensor  # (B, 3, R, R) in [-1, 1]
+    reference_mask: Tensor  # (B, 1, R, R) in [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +216,7 @@ class World:
         noise, other, third = torch.randn(shape, generator=generator, device=device)
         numbers = torch.rand(num_subjects, 16, generator=generator, device=device)
         frames = self._pose(chosen, numbers, augment=augment)
-        relief = height(frames[:, 3:]) * (1 - (1 - LEAST_RELIEF) * numbers[:, 3].view(-1, 1, 1, 1))
+        relief = _relief(frames, numbers)
         rows = torch.arange(num_subjects, device=noise.device).repeat_interleave(views)
         shown, heights = frames[rows], relief[rows]
         layout = place(other if free_places or pairs else noise, shown, asked)
@@ -244,6 +255,33 @@ class World:
             companion_layout=None if companion is None else companion.layout,
         )
 
+    def answer(
+        self,
+        noise: Tensor,
+        chosen: Sequence[int],
+        asked: Sequence[Asked],
+        *,
+        numbers: Tensor,
+        opposed: bool = False,
+    ) -> Answer:
+        """Draw what belongs to given noise, each picture with a reference of its own.
+
+        Args:
+            noise: Standard normal, (B, 32, R / 8, R / 8).
+            chosen: Rows of the subjects, drawn as they are.
+            asked: What is asked of each picture.
+            numbers: Uniform in [0, 1], (B, 16): roundness, and the reference's wall and light.
+            opposed: Light references strongly from where the picture's light does not come from.
+        """
+        frames = self._pose(chosen, numbers, augment=False)
+        relief = _relief(frames, numbers)
+        subject = _Subject(frames, relief, place(noise, frames, asked))
+        rendering = render(noise, subject, asked, self.wardrobe, size_px=self.size_px)
+        if opposed:
+            against = opposite_numbers(rendering.light, subject.layout)
+            numbers = torch.cat([numbers[:, :-REFERENCE_NUMBERS], against], dim=1)
+        return Answer(rendering, subject.layout, *self._references(frames, relief, numbers))
+
     def corpus(self) -> Iterator[str]:
         """Yield captions of all subjects, of both halves, for a tokenizer to learn from."""
         random, subjects = Random(0), self.subjects
@@ -277,6 +315,10 @@ class World:
             lit = F.interpolate(lit, size=size, mode="bilinear", align_corners=False)
         backdrop = numbers[:, :3, None, None].expand(-1, -1, *size)
         return paste(backdrop, lit).clamp(0, 1) * 2 - 1, lit[:, 3:]
+
+
+def _relief(frames: Tensor, numbers: Tensor) -> Tensor:
+    return height(frames[:, 3:]) * (1 - (1 - LEAST_RELIEF) * numbers[:, 3].view(-1, 1, 1, 1))
 
 
 class _Subject(NamedTuple):

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,38 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.data.world.accessories import NAMES as ACCESSORIES
-from swiftpie.data.world.air import SEASONS, TIMES, WEATHERS
-from swiftpie.data.world.captions import NONE, POSE_PHRASES
-from swiftpie.data.world.looks import COLOURS, MATERIALS
-from swiftpie.data.world.places import PLACES
-from swiftpie.data.world.renditions import RENDITIONS
-from swiftpie.data.world.world import World, WorldBatch
+from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS, right_answers
+from swiftpie.data.world.world import LEAST_SEEN, World, WorldBatch
 from swiftpie.images import contact_sheet, to_pil
-from swiftpie.models.judges import PictureReader, SubjectEmbedder, cut, shrink, subject_crops
+from swiftpie.models.judges import (
+    WHOLE_PX,
+    PictureReader,
+    SubjectEmbedder,
+    cut,
+    shrink,
+    subject_crops,
+)
 from swiftpie.training.context import Context
 from swiftpie.training.stages.judges import GALLERY_VIEWS, VALIDATION_SEED, contrastive_loss, jitter
 
 VALIDATION_VIEWS = 6  # the first four are the gallery
-WHOLE_PX = 128
 UNKNOWN = -100  # the label of a question that a picture does not answer
 VIEW_WEIGHT = 4.0
-LEAST_SEEN = 0.01  # of the picture: less of a subject answers nothing
-
-PLACE_NAMES = tuple(one.name for one in PLACES)
-WHOLE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "place": PLACE_NAMES,
-    "time": TIMES,
-    "weather": WEATHERS,
-    "season": SEASONS,
-    "rendition": (NONE, *RENDITIONS),
-}
-CLOSE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "colour": (NONE, *COLOURS),
-    "material": (NONE, *MATERIALS),
-    "accessory": (NONE, *ACCESSORIES),
-    "pose": tuple(POSE_PHRASES),
-}
 
 
 class WorldJudges(nn.Module):
@@ -146,29 +130,14 @@ class WorldJudgesStage:
 
 def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
     """Return the right answer to each question, (B,) long; `UNKNOWN` where none is to be seen."""
-
-    def answers(names: tuple[str, ...], wanted: list[str | None]) -> Tensor:
-        indices = [UNKNOWN if one is None else names.index(one) for one in wanted]
-        return torch.tensor(indices, device=batch.pixels.device)
-
-    spots = [PLACES[one.setting.place] for one in batch.asked]
-    pairs = list(zip(batch.asked, spots, strict=True))
-    seen = (_is_seen(batch) > 0).tolist()
-
-    def close(name: str) -> list[str | None]:
-        rows = zip(batch.asked, seen, strict=True)
-        return [getattr(one, name) if is_seen else None for one, is_seen in rows]
-
-    told: dict[str, list[str | None]] = {
-        "place": [spot.name for spot in spots],
-        "time": [TIMES[a.setting.time] if spot.outdoors else None for a, spot in pairs],
-        "weather": [WEATHERS[a.setting.weather] if spot.outdoors else None for a, spot in pairs],
-        "season": [SEASONS[a.setting.season] if spot.has_seasons else None for a, spot in pairs],
-        "rendition": [one.rendition for one in batch.asked],
-        **{name: close(name) for name in CLOSE_QUESTIONS},
-    }
-    questions = {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}
-    return {name: answers(questions[name], wanted) for name, wanted in told.items()}
+    told = [right_answers(one) for one in batch.asked]
+    unseen = _is_seen(batch) == 0
+    labels = {}
+    for name, answers in {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}.items():
+        rows = [answers.index(one[name]) if name in one else UNKNOWN for one in told]
+        right = torch.tensor(rows, device=unseen.device)
+        labels[name] = right.masked_fill(unseen, UNKNOWN) if name in CLOSE_QUESTIONS else right
+    return labels
 
 
 def reference_crops(batch: WorldBatch) -> Tensor:
