@@ -110,6 +110,41 @@ def pairs(
 
 @app.command(
     epilog=examples(
+        "swiftpie evaluate world --judges runs/world_judges/export",
+        "swiftpie evaluate world --judges runs/world_judges/export --cases 4 "
+        "--weights runs/mini_world/export --out out/mine --json",
+    )
+)
+@with_fields
+def world(
+    *,
+    judges: given.WorldJudges = None,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.CasesAKind = 20,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-world"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge a preset on the larger world with subjects that it was not trained on.
+
+    Settings, also such as were never trained on, views in words and by value, light, looks, art,
+    accessories and poses: each picture has an exact answer, drawn from the same noise. An
+    interrupted run goes on where it stopped.
+    """
+    from swiftpie.evaluation.benchmarks.world import WorldBenchmark, WorldDrawer
+    from swiftpie.evaluation.judges import Networks
+
+    benchmark = WorldBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    networks = Networks(world=benchmark.panel(judges))
+    dealt = benchmark.cases(cases)
+    drawer = WorldDrawer(open_session(**loading).session, benchmark)
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
         "swiftpie evaluate compare out/one-step out/teacher",
         "swiftpie evaluate compare out/one-step/report.json out/four-steps/report.json --json",
     )

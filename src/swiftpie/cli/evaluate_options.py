@@ -56,6 +56,13 @@ Anew = Annotated[
 NumCases = Annotated[int, typer.Option("--cases", min=1, metavar="N", help="How many to judge.")]
 TWICE = "How many to judge; by default every held-out subject twice."
 SomeCases = Annotated[int | None, typer.Option("--cases", min=1, metavar="N", help=TWICE)]
+CasesAKind = Annotated[
+    int, typer.Option("--cases", min=1, metavar="N", help="How many of each kind to judge.")
+]
+WorldJudges = Annotated[
+    Path | None,
+    typer.Option("--judges", metavar="DIR", help="Export of `swiftpie train world-judges`."),
+]
 FirstCases = Annotated[
     int | None, typer.Option("--cases", min=1, metavar="N", help="Only the first N.")
 ]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.evaluation.judges import Networks
+from swiftpie.evaluation.judges import Networks, Reading
 from swiftpie.faces.face import Face
 from swiftpie.images import to_pil
 from swiftpie.registry import Registry
@@ -47,6 +47,9 @@ class Expected:
     gone: str = ""  # code of the subject that must no longer be there
     scene: str = ""
     attribute: str = ""
+    answers: Mapping[str, str] = field(default_factory=dict)  # by question about the larger world
+    view: tuple[float, float] | None = None  # yaw and pitch in degrees
+    is_lit: bool = False  # by nothing but the light of its place, which changes its colours
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,6 +81,7 @@ class Evidence:
     style: str = ""  # that the prompt asks for
     expected: Expected | None = None
     kept: Kept | None = None
+    reading: Reading | None = None  # what the judges of the larger world see in the candidate
     face: Face | None = None  # the main one that the candidate shows
     person: Face | None = None  # whose face it should be, as the judge of faces sees it
     time_ms: float | None = None
@@ -126,6 +130,7 @@ class Metric:
     leaves_out: tuple[str, ...] = ()  # candidates that it would be wrong to judge
     needs: str = ""  # field of `Networks`
     is_relative: bool = False  # the report gives the mean as a share of the truth's mean
+    is_median: bool = False  # and this where a few cases are far off: the median in its place
 
     @property
     def label(self) -> str:

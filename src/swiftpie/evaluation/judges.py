@@ -2,7 +2,7 @@
 
 import importlib.resources
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,14 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase, ViTModel
 
 from swiftpie.backbones.checkpoints.safe import read_tensors
+from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.models.judges import (
     ATTRIBUTES,
+    WHOLE_PX,
     AttributeClassifier,
+    PictureReader,
     SceneClassifier,
     SubjectEmbedder,
     cut,
@@ -58,6 +61,7 @@ LPIPS_WEIGHTS = (
     "the state of LPIPS(net='squeeze') of the package lpips, saved as safetensors, is read with "
     "--lpips FILE"
 )
+TRAIN_JUDGES = "Train them with `swiftpie train world-judges` and pass the folder of the export."
 NEEDED: Mapping[str, str] = {  # by field of `Networks`; ImageReward is none yet
     "lpips": f"needs weights: {LPIPS_WEIGHTS}",
     "clip": "needs CLIP ViT-L/14; give its folder with --clip DIR",
@@ -143,6 +147,81 @@ def load_judges(folder: Path) -> Judges:
     for judge in judges:
         judge.float().eval().requires_grad_(False)
     return judges
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a picture of the larger world shows, as its judges see it."""
+
+    subject: str  # code of the nearest one
+    answers: Mapping[str, str]  # by question
+    view: tuple[float, float]  # yaw and pitch in degrees
+
+
+@dataclass(frozen=True, eq=False)
+class WorldPanel:
+    """The judges of the larger world, with the gallery of all subjects they choose from."""
+
+    embedder: SubjectEmbedder
+    reader: PictureReader
+    codes: tuple[str, ...]  # the subject behind each row of the gallery
+    gallery: Tensor  # (S, D) unit vectors
+
+    @torch.no_grad()
+    def read(self, pixels: Tensor, mask: Tensor, reference: Tensor) -> Reading:
+        """Return what `pixels` (1, 3, H, W) show.
+
+        Args:
+            pixels: The picture, in [-1, 1].
+            mask: Where the subject and what it wears should be, (1, 1, H, W).
+            reference: The subject before anything was asked of it, grey around, (1, 3, H, W).
+        """
+        close = cut(pixels, subject_crops(mask))
+        said = self.reader(shrink(pixels, WHOLE_PX), close, shrink(reference))
+        yaw, pitch = torch.rad2deg(said.pop("view"))[0].tolist()
+        questions = {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}
+        return Reading(
+            subject=self.codes[nearest_row(self.embedder(close), self.gallery)],
+            answers={name: questions[name][int(one.argmax())] for name, one in said.items()},
+            view=(yaw, pitch),
+        )
+
+
+def load_world_panel(
+    folder: Path, codes: Sequence[str], gallery: Iterable[tuple[Tensor, Tensor]]
+) -> WorldPanel:
+    """Read the judges of the larger world and show them every subject.
+
+    Args:
+        folder: Where `swiftpie train world-judges` exported them.
+        codes: The subjects.
+        gallery: True pictures of each, (V, 3, H, W) in [-1, 1], and the subject in them.
+
+    Raises:
+        WeightsError: They are not there, or answer other questions.
+    """
+    try:
+        embedder = SubjectEmbedder.from_pretrained(
+            folder / "subject_embedder", local_files_only=True
+        )
+        reader = PictureReader.from_pretrained(folder / "picture_reader", local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"'{folder}' holds no judges of the larger world that can be read. The folders "
+            f"subject_embedder and picture_reader are needed. {TRAIN_JUDGES}"
+        ) from error
+    tables = {"whole": WHOLE_QUESTIONS, "close": CLOSE_QUESTIONS}
+    for kind, questions in tables.items():
+        if reader.config[kind] != {name: len(answers) for name, answers in questions.items()}:
+            raise WeightsError(
+                f"The judges in '{folder}' answer other questions than this version asks. "
+                f"Judges of this version are needed. {TRAIN_JUDGES}"
+            )
+    for judge in (embedder, reader):
+        judge.float().eval().requires_grad_(False)
+    with torch.no_grad():
+        vectors = [embedder(cut(views, subject_crops(mask))) for views, mask in gallery]
+    return WorldPanel(embedder, reader, tuple(codes), gallery_of(torch.stack(vectors)))
 
 
 def gallery_of(vectors: Tensor) -> Tensor:
@@ -288,6 +367,7 @@ class Networks:
     """What may judge; figures that need what is None are left out."""
 
     panel: Panel | None = None  # of rendered scenes
+    world: WorldPanel | None = None  # of the larger world
     lpips: Lpips | None = None
     clip: Clip | None = None
     clip_small: Clip | None = None

@@ -27,7 +27,7 @@ Table = tuple[list[str], list[list[str]]]
 class Interval:
     """A mean over cases and its 95 % bootstrap interval."""
 
-    mean: float
+    mean: float  # of medians, the median
     low: float
     high: float
     num_cases: int
@@ -115,7 +115,9 @@ def summarise(
     )
 
 
-def interval(values: Sequence[float], relative_to: Sequence[float] | None = None) -> Interval:
+def interval(
+    values: Sequence[float], relative_to: Sequence[float] | None = None, *, is_median: bool = False
+) -> Interval:
     """Return the mean of at least one value with its bootstrap interval; always the same.
 
     Ten lines instead of scipy's: the core does without scipy, and figures that were published
@@ -124,12 +126,14 @@ def interval(values: Sequence[float], relative_to: Sequence[float] | None = None
     Args:
         values: One a case.
         relative_to: As many; the mean is then given as a share of their mean.
+        is_median: Return the median instead.
     """
+    average = np.median if is_median else np.mean
     found = np.asarray(values, dtype=np.float64)
     whole = np.ones_like(found) if relative_to is None else np.asarray(relative_to)
     chosen = np.random.default_rng(0).integers(len(found), size=(NUM_RESAMPLES, len(found)))
-    low, high = _ends(found[chosen].mean(axis=1) / whole[chosen].mean(axis=1))
-    return Interval(float(found.mean() / whole.mean()), low, high, len(found))
+    low, high = _ends(average(found[chosen], axis=1) / average(whole[chosen], axis=1))
+    return Interval(float(average(found) / average(whole)), low, high, len(found))
 
 
 def share(part: Values, whole: Values) -> Interval:
@@ -206,7 +210,8 @@ def _summaries(benchmark: Benchmark[C], rows: Sequence[Row[C]]) -> dict[str, Met
             some = [one for one in scores if kind in one]
             if some:
                 wholes = [one[benchmark.bound] for one in some] if metric.is_relative else None
-                candidates[kind] = interval([one[kind] for one in some], wholes)
+                values = [one[kind] for one in some]
+                candidates[kind] = interval(values, wholes, is_median=metric.is_median)
         if candidates:
             measure = (metric.title, metric.unit, metric.higher_is_better)
             summaries[name] = MetricSummary(*measure, candidates)

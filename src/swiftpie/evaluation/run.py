@@ -25,6 +25,7 @@ KINDS = (  # of pictures that a folder may hold; a name that ends in "mask" is o
     *("reference", "reference-mask", "truth", "truth-mask", "model", "model-mask"),
     "text",  # the model without a subject: the lower bound
     "paste",  # the reference laid on the text-only picture: what the model has to beat
+    "turned",  # the same with the reference turned by its relief
     *("other-reference", "other-reference-mask", "other-truth-mask"),  # of the second of a pair
     "region-mask",  # that was found for rescaling
     *("source", "target", "mask", "before-mask", "kept-mask", "asked-mask"),

@@ -9,8 +9,8 @@ import torch
 from swiftpie.data.scenes import SCENES
 from swiftpie.evaluation.benchmarks.edit_cases import EditKind
 from swiftpie.evaluation.benchmarks.edits import expected_of
-from swiftpie.evaluation.case import METRICS, Evidence, Kept
-from swiftpie.evaluation.judges import Networks
+from swiftpie.evaluation.case import METRICS, Evidence, Expected, Kept
+from swiftpie.evaluation.judges import Networks, Reading
 
 SUCCESS, KEPT = METRICS.get("edit-success").score, METRICS.get("identity-kept").score
 
@@ -39,6 +39,29 @@ def test_an_attribute_is_right_if_it_is_among_the_answers(evidence):
     for answers, share in ({"tiny", "top hat"}, 1), ({"tiny", "crown"}, 0):
         networks = judges_that_say(attributes=answers)
         assert score("attribute-accuracy", evidence, expected=asked, networks=networks) == share
+
+
+def test_what_is_read_of_the_larger_world_is_right_where_it_is_what_was_asked(evidence):
+    asked = {"place": "park", "time": "night", "colour": "red"}
+    expected = Expected(where=evidence.mask, subject="1f980", answers=asked, view=(30.0, -5.0))
+    seen = {"place": "park", "time": "day", "colour": "red", "pose": "lying"}
+    reading = Reading(subject="1f980", answers=seen, view=(24.0, 5.0))
+    scores = {
+        "subject-recognition": 1,
+        "place-accuracy": 1,
+        "time-accuracy": 0,
+        "setting-accuracy": 0,
+        "wish-accuracy": 1,
+        "pose-accuracy": None,
+        "yaw-error": 6,
+        "pitch-error": 10,
+    }
+    given = {"expected": expected, "reading": reading}
+    assert {name: score(name, evidence, **given) for name in scores} == scores
+    nothing = Expected(where=evidence.mask)
+    for name in scores:
+        assert score(name, evidence, expected=nothing, reading=reading) is None
+        assert score(name, evidence, expected=expected) is None
 
 
 def test_leakage_is_finding_the_other_subject_of_the_pair_and_no_third(evidence):

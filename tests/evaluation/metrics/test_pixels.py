@@ -67,6 +67,8 @@ def test_lighting_error_is_the_error_of_the_mean_colour_in_levels(evidence):
 def test_lighting_is_judged_only_where_light_is_coloured(evidence):
     plain = dataclasses.replace(evidence.expected, scene="white")
     assert score("lighting-error", evidence, expected=plain) is None
+    lit = dataclasses.replace(plain, is_lit=True)
+    assert score("lighting-error", evidence, expected=lit) == 0
     assert {"night", "sunset", "underwater"} <= lit_scenes()
     assert lit_scenes().isdisjoint({"white", "pink", "city"})
 

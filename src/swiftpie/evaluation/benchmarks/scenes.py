@@ -27,6 +27,7 @@ from swiftpie.layout import SUBJECT_FILL, Layout, to_affine, warp
 from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import MaskSource, Scales
+from swiftpie.relief import height, turn
 
 SIZE_PX = 128
 INDEX_OF = {scene.name: index for index, scene in enumerate(SCENES)}
@@ -307,7 +308,9 @@ def lighting_of(rows: Sequence[Row[StickerCase]]) -> Lighting:
     return Lighting(advantage=advantage, beats_paste=advantage.low > 0)
 
 
-def paste(reference: Tensor, mask: Tensor, *, scenery: Tensor, layout: Layout) -> Tensor:
+def paste(
+    reference: Tensor, mask: Tensor, *, scenery: Tensor, layout: Layout, is_turned: bool = False
+) -> Tensor:
     """Lay the subject of `reference` on `scenery` as it is: right place, wrong light.
 
     Args:
@@ -315,8 +318,12 @@ def paste(reference: Tensor, mask: Tensor, *, scenery: Tensor, layout: Layout) -
         mask: Its subject, (1, 1, H, W) in [0, 1].
         scenery: Pixels (1, 3, H, W) in [-1, 1].
         layout: Where the subject goes.
+        is_turned: Turn it by its relief as the layout has it, instead of showing it as it is.
     """
     size = (scenery.shape[-2], scenery.shape[-1])
     frame, cover = fit_square(reference, mask, size_px=size[0], fill=SUBJECT_FILL)
-    drawn = warp(torch.cat([frame * cover, cover], dim=1), to_affine(layout), size)
+    sprite = torch.cat([frame * cover, cover], dim=1)
+    if is_turned:
+        sprite = turn(sprite, height(cover), layout.pose).frame
+    drawn = warp(sprite, to_affine(layout), size)
     return scenery * (1 - drawn[:, 3:]) + drawn[:, :3]

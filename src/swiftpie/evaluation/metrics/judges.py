@@ -1,10 +1,14 @@
 """What judges see: subjects, scenes and attributes of rendered pictures, edits, and faces."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from swiftpie.data.scenes import SCENES
+from swiftpie.data.world.air import Setting
+from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
 from swiftpie.evaluation.case import Expected, Kept, Metric, of
-from swiftpie.evaluation.judges import Panel
+from swiftpie.evaluation.judges import Panel, Reading
 from swiftpie.faces.choose import face_ratio, likeness
 
 
@@ -56,7 +60,38 @@ def identity_kept(panel: Panel, picture: Tensor, source: Tensor, kept: Kept) -> 
     return float(panel.nearest(picture, kept.after) == kept.code) if was_there else None
 
 
+def found(reading: Reading, expected: Expected) -> float | None:
+    """Return 1 if the right subject is the nearest of all held-out ones, else 0."""
+    return float(reading.subject == expected.subject) if expected.subject else None
+
+
+def right(*questions: str) -> Callable[[Reading, Expected], float | None]:
+    """Return what gives 1 if all of these that have a right answer get it, and else 0."""
+
+    def all_right(reading: Reading, expected: Expected) -> float | None:
+        asked = [name for name in questions if name in expected.answers]
+        if not asked:
+            return None
+        return float(all(reading.answers[name] == expected.answers[name] for name in asked))
+
+    return all_right
+
+
+def view_error(axis: int) -> Callable[[Reading, Expected], float | None]:
+    """Return what gives the degrees between the view that is seen and the right one."""
+
+    def degrees(reading: Reading, expected: Expected) -> float | None:
+        return None if expected.view is None else abs(reading.view[axis] - expected.view[axis])
+
+    return degrees
+
+
 SEEN = ("networks.panel", "picture", "expected")
+READ = ("reading", "expected")
+
+SETTING = Setting._fields
+WISHES = tuple(name for name in (*WHOLE_QUESTIONS, *CLOSE_QUESTIONS) if name not in SETTING)
+AS_IT_IS = ("paste",)  # it lays the reference where the truth has it, as it is
 
 METRICS = {
     "subject-retrieval": Metric("subject found", of(retrieval, *SEEN), "%"),
@@ -64,17 +99,35 @@ METRICS = {
         "other subject found instead", of(leakage, *SEEN), "%", higher_is_better=False
     ),
     "scene-accuracy": Metric("scene right", of(scene, *SEEN), "%"),
-    "attribute-accuracy": Metric(
-        "attribute right",
-        of(attribute, *SEEN),
-        "%",
-        leaves_out=("paste",),  # it lays the reference where the truth has it, as it is
-    ),
+    "attribute-accuracy": Metric("attribute right", of(attribute, *SEEN), "%", leaves_out=AS_IT_IS),
     "edit-success": Metric("edit succeeded", of(success, *SEEN), "%"),
     "scene-attribute-success": Metric("of scene or attribute", of(success_in_words, *SEEN), "%"),
     "identity-kept": Metric(
         "subject kept", of(identity_kept, "networks.panel", "picture", "source", "kept"), "%"
     ),
+    "subject-recognition": Metric("subject found", of(found, *READ), "%"),
+    "setting-accuracy": Metric(
+        "place, time, weather, season right", of(right(*SETTING), *READ), "%"
+    ),
+    "wish-accuracy": Metric(
+        "all else that is asked right", of(right(*WISHES), *READ), "%", leaves_out=AS_IT_IS
+    ),
+    **{
+        f"{name}-accuracy": Metric(
+            f"{name} right", of(right(name), *READ), "%", leaves_out=AS_IT_IS * (name in WISHES)
+        )
+        for name in (*SETTING, *WISHES)
+    },
+    **{
+        f"{angle}-error": Metric(
+            f"median error of {angle}",
+            of(view_error(axis), *READ),
+            "degrees",
+            higher_is_better=False,
+            is_median=True,
+        )
+        for axis, angle in enumerate(("yaw", "pitch"))
+    },
     "identity": Metric(
         "identity: likeness to the person",
         of(likeness, "person", "face"),

@@ -120,7 +120,8 @@ def _lighting_error(
     pixels: Tensor, truth: Tensor, mask: Tensor, expected: Expected
 ) -> float | None:
     region = inner(mask)
-    if expected.scene not in lit_scenes() or not bool(region.any()):
+    is_lit = expected.is_lit or expected.scene in lit_scenes()
+    if not is_lit or not bool(region.any()):
         return None
     error = mean_colour(pixels, region) - mean_colour(truth, region)
     return float(error.abs().mean()) * 127.5  # pixels span two units

@@ -1,0 +1,434 @@
+"""The larger world: held-out subjects in settings, views, light, looks, art, things worn, poses."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.data.stickers import NOISE_SHAPE
+from swiftpie.data.subjects import Subjects
+from swiftpie.data.world.air import SEASONS, TIMES, WEATHERS, Setting
+from swiftpie.data.world.captions import (
+    CLOSE_QUESTIONS,
+    POSE_PHRASES,
+    VIEWS,
+    WHOLE_QUESTIONS,
+    Asked,
+    draw_caption,
+    right_answers,
+)
+from swiftpie.data.world.places import PLACES, is_held_out, settings
+from swiftpie.data.world.world import LEAST_SEEN, Answer, World, place
+from swiftpie.engine.session import Session
+from swiftpie.errors import ConfigError
+from swiftpie.evaluation.benchmarks.scenes import NO_SUBJECT, SIZE_PX, check_noise, paste
+from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
+from swiftpie.evaluation.case import Evidence, Expected, Row
+from swiftpie.evaluation.judges import TRAIN_JUDGES, Networks, WorldPanel, load_world_panel
+from swiftpie.evaluation.run import Benchmark, File, Maker, Results, maker_of
+from swiftpie.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.masks import load_mask
+from swiftpie.noise import draw_noise
+
+CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
+# Distances of seeds, all below 2**32: of larger ones PyTorch's generator reads the low half alone.
+KIND_SEED = 2**24  # between two kinds
+NEXT_SEED = 2**16  # to the noise that is tried next, where the first gives too small a turn
+REFERENCE_SEED = 2**30  # what decides a reference is not what decides the picture
+GALLERY_SEED = 2**31  # far from all cases
+WIDE_YAW = 30.0  # degrees; turns by value are no smaller, where they are to a side
+
+BACKDROPS = ("white backdrop", "blue backdrop", "green backdrop", "pink backdrop")  # of the gallery
+PLACE_NAMES = tuple(one.name for one in PLACES)
+
+T = TypeVar("T")
+
+
+class WorldKind(StrEnum):
+    """What a case tries."""
+
+    PLAIN = "setting as in training"
+    COMPOSED = "setting never trained on"
+    VIEW = "view in words"
+    TURN = "view by value"
+    LIGHT = "reference lit from the other side"
+    LOOK = "colour or material"
+    ART = "rendition"
+    WORN = "accessory"
+    POSE = "pose"
+
+
+WISHES: Mapping[WorldKind, Sequence[tuple[str, str]]] = MappingProxyType(
+    {
+        **dict.fromkeys(WorldKind, (("", ""),)),
+        WorldKind.VIEW: [("view", one) for one in VIEWS],
+        WorldKind.TURN: [("view", one) for one in VIEWS if one != "front"],
+        WorldKind.LOOK: [
+            (name, one) for name in ("colour", "material") for one in CLOSE_QUESTIONS[name][1:]
+        ],
+        WorldKind.ART: [("rendition", one) for one in WHOLE_QUESTIONS["rendition"][1:]],
+        WorldKind.WORN: [("accessory", one) for one in CLOSE_QUESTIONS["accessory"][1:]],
+        WorldKind.POSE: [("pose", one) for one in tuple(POSE_PHRASES)[1:]],
+    }
+)
+"""What a case of each kind may ask for besides its setting, as question and answer."""
+
+
+@dataclass(frozen=True)
+class WorldCase:
+    """Subject, setting, at most one wish, and the seed: together they have one right picture."""
+
+    name: str
+    kind: WorldKind
+    code: str  # the subject in its pack
+    subject: str  # its name in words
+    prompt: str
+    seed: int
+    place: str
+    time: str  # as weather and season, said only where the place has any
+    weather: str
+    season: str
+    wish: str = ""  # a question
+    answer: str = ""  # what is wished
+    view: tuple[float, float] | None = None  # yaw and pitch in degrees that the wish comes to
+
+    @property
+    def asked(self) -> Asked:
+        """The same as the renderer takes it."""
+        setting = Setting(
+            PLACE_NAMES.index(self.place),
+            TIMES.index(self.time),
+            WEATHERS.index(self.weather),
+            SEASONS.index(self.season),
+        )
+        return Asked(setting, **({self.wish: self.answer} if self.wish else {}))
+
+    @property
+    def told_view(self) -> tuple[float, float] | None:
+        """The view that models are told as a value; None leaves it to words and noise."""
+        return self.view if self.kind is WorldKind.TURN else None
+
+
+@dataclass(frozen=True, eq=False)
+class WorldBenchmark(Benchmark[WorldCase]):
+    """Deals cases of every kind and draws their references and right answers."""
+
+    subjects: Subjects
+    seed: int = 0  # decides all cases
+
+    name = "world"
+    title = "The larger world"
+    metrics = (
+        "subject-recognition",
+        "setting-accuracy",
+        "wish-accuracy",
+        *(f"{name}-accuracy" for name in (*WHOLE_QUESTIONS, *CLOSE_QUESTIONS)),
+        "yaw-error",
+        "pitch-error",
+        "lighting-error",
+        "mask-iou",
+        "psnr",
+        "sharpness",
+        "sharpness-background",
+        "sharpness-subject",
+        "subject-psnr",
+    )
+    candidates = MappingProxyType(
+        {
+            "model": "model",
+            "truth": "truth",
+            "text": "text only",
+            "paste": "naive paste",
+            "turned": "turned paste",
+        }
+    )
+    bound = "truth"
+    strip = MappingProxyType({"reference": "reference", **candidates})
+    ranked_by = ("subject-psnr",)
+    headline = (
+        "subject-recognition",
+        "setting-accuracy",
+        "wish-accuracy",
+        "yaw-error",
+        "pitch-error",
+        "lighting-error",
+        "subject-psnr",
+    )
+
+    @cached_property
+    def world(self) -> World:
+        """The held-out half of the subjects."""
+        return World(self.subjects, "held_out", size_px=SIZE_PX)
+
+    @cached_property
+    def stickers(self) -> StickerBenchmark:
+        """The same subjects in sticker scenes."""
+        return StickerBenchmark(self.subjects, seed=self.seed)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 over names and sprites."""
+        return self.stickers.fingerprint
+
+    def cases(self, count: int = CASES_A_KIND) -> list[WorldCase]:
+        """Deal `count` cases of each kind; subjects, places and wishes come evenly.
+
+        Of each kind a longer list starts with the shorter one.
+        """
+        return [case for kind in WorldKind for case in self._deal(kind, count)]
+
+    def answer(self, case: WorldCase) -> Answer:
+        """Draw the picture that belongs to the seed of the case, and the reference."""
+        generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
+        return self.world.answer(
+            draw_noise([case.seed], NOISE_SHAPE),
+            [self.subjects.index(case.code)],
+            [case.asked],
+            numbers=torch.rand(1, 16, generator=generator),
+            opposed=case.kind is WorldKind.LIGHT,
+        )
+
+    def panel(self, folder: Path | None) -> WorldPanel:
+        """Read the judges in `folder` and show them every held-out subject before plain walls.
+
+        Raises:
+            ConfigError: No folder is given.
+            WeightsError: It holds other things.
+        """
+        if folder is None:
+            raise ConfigError(
+                "The judges of the larger world are not inside the package. A folder with them is "
+                f"needed (--judges DIR). {TRAIN_JUDGES}"
+            )
+        codes = [self.subjects.codes[row] for row in self.world.pool]
+        return load_world_panel(folder, codes, self.gallery())
+
+    def gallery(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield pictures (V, 3, H, W) and masks (V, 1, H, W) of each held-out subject."""
+        asked = [Asked(Setting(PLACE_NAMES.index(name))) for name in BACKDROPS]
+        views = len(asked)
+        for number, row in enumerate(self.world.pool):
+            seeds = [GALLERY_SEED + number * views + view for view in range(views)]
+            noise = draw_noise(seeds, NOISE_SHAPE)
+            generator = torch.Generator().manual_seed(seeds[0] + REFERENCE_SEED)
+            numbers = torch.rand(views, 16, generator=generator)
+            rendering = self.world.answer(noise, [row] * views, asked, numbers=numbers).rendering
+            yield rendering.pixels, rendering.mask
+
+    def evidence(
+        self, case: WorldCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield the model's picture, the truth and the bounds that the case has."""
+        truth, mask = to_tensor(results.read(case, "truth")), results.read_mask(case, "truth-mask")
+        shown = to_tensor(results.read(case, "reference"))
+        shown = shown * results.read_mask(case, "reference-mask")
+        expected = expected_of(case, mask)
+        claims = {"model": results.read_mask(case, "model-mask"), "truth": mask}
+        for candidate in self.candidates:
+            if not results.has(case, candidate):
+                continue
+            picture = to_tensor(results.read(case, candidate))
+            panel = networks.world
+            yield (
+                candidate,
+                Evidence(
+                    picture=picture,
+                    truth=truth,
+                    mask=mask,
+                    claimed=claims.get(candidate),
+                    prompt=case.prompt,
+                    expected=expected,
+                    reading=None if panel is None else panel.read(picture, mask, shown),
+                    networks=networks,
+                ),
+            )
+
+    def words(self, case: WorldCase) -> list[str]:
+        """Return the prompt, and the view where it is told as a value."""
+        view = case.told_view
+        return [
+            case.prompt,
+            *([] if view is None else [f"yaw {view[0]:.0f}°, pitch {view[1]:.0f}°"]),
+        ]
+
+    def groups(self, rows: Sequence[Row[WorldCase]]) -> dict[str, list[Row[WorldCase]]]:
+        """Return the cases by kind."""
+        kinds: defaultdict[str, list[Row[WorldCase]]] = defaultdict(list)
+        for row in rows:
+            kinds[row.case.kind.value].append(row)
+        return dict(kinds)
+
+    def facts(self, rows: Sequence[Row[WorldCase]]) -> dict[str, object]:
+        """Return what was counted."""
+        return {
+            "num_subjects": len({row.case.code for row in rows}),
+            "num_places": len({row.case.place for row in rows}),
+            "gallery_size": len(self.world.pool),  # subjects that the right one is one of
+        }
+
+    def sentences(self, rows: Sequence[Row[WorldCase]]) -> list[str]:
+        """Return what was judged."""
+        facts = self.facts(rows)
+        return [
+            f"{len(rows)} cases with {facts['num_subjects']} subjects held out from training in "
+            f"{facts['num_places']} places; the right subject is one of {facts['gallery_size']}. "
+            "Brackets hold 95 % bootstrap intervals over cases; arrows point to the better side."
+        ]
+
+    def _deal(self, kind: WorldKind, number: int) -> Iterator[WorldCase]:
+        random = Random(f"{self.seed}:{kind}")
+        by_place = defaultdict(list)
+        for setting in settings():
+            if _fits(kind, setting):
+                by_place[setting.place].append(setting)
+        subjects, places = (
+            random.sample(some, len(some)) for some in (self.world.pool, [*by_place])
+        )
+        wishes = random.sample(WISHES[kind], len(WISHES[kind]))
+        for i in range(number):
+            setting = random.choice(by_place[places[i % len(places)]])
+            yield self._case(kind, i, subjects[i % len(subjects)], setting, wishes[i % len(wishes)])
+
+    def _case(
+        self, kind: WorldKind, number: int, row: int, setting: Setting, wish: tuple[str, str]
+    ) -> WorldCase:
+        code, name = self.subjects.codes[row], self.subjects.names[row]
+        index = list(WorldKind).index(kind)
+        case = WorldCase(
+            name=f"{kind.name.lower()}-{number:04d}-{code}",
+            kind=kind,
+            code=code,
+            subject=name,
+            prompt="",
+            seed=self.seed + KIND_SEED * (1 + index) + number,
+            place=PLACE_NAMES[setting.place],
+            time=TIMES[setting.time],
+            weather=WEATHERS[setting.weather],
+            season=SEASONS[setting.season],
+            wish=wish[0],
+            answer=wish[1],
+        )
+        said = replace(case.asked, view=Asked.view) if kind is WorldKind.TURN else case.asked
+        case = replace(case, prompt=draw_caption(_FirstPhrase(), said, name=name))
+        return self._viewed(case) if case.wish == "view" else case
+
+    def _viewed(self, case: WorldCase) -> WorldCase:
+        """Return the case with the view that its noise gives, and noise that turns it enough."""
+        frames = self.stickers.frames([case.code])
+        is_wide = case.kind is WorldKind.TURN and case.answer in {"left", "right"}
+        for seed in count(case.seed, NEXT_SEED):
+            pose = place(draw_noise([seed], NOISE_SHAPE), frames, [case.asked]).pose
+            yaw, pitch = torch.rad2deg(pose[0, :2]).tolist()
+            if not is_wide or abs(yaw) >= WIDE_YAW:
+                break
+        return replace(case, seed=seed, view=(yaw, pitch))
+
+
+@dataclass(frozen=True, eq=False)
+class WorldDrawer:
+    """Draws cases with a session, and beside them what bounds its pictures."""
+
+    session: Session
+    benchmark: WorldBenchmark
+
+    def __post_init__(self) -> None:
+        check_noise(self.session.components)
+
+    @property
+    def maker(self) -> Maker:
+        """The preset."""
+        return maker_of(self.session)
+
+    def kinds(self, case: WorldCase) -> tuple[str, ...]:
+        """Return reference, answer and candidates, with their masks."""
+        known = ("reference", "reference-mask", "truth", "truth-mask")
+        drawn = ("model", "model-mask", "text", "paste")
+        return (*known, *drawn, *(["turned"] if case.view is not None else []))
+
+    def draw(self, case: WorldCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield what is missing; the model starts from the noise of the answer."""
+        answer = self.benchmark.answer(case)
+        known = {
+            "reference": to_pil(answer.reference)[0],
+            "reference-mask": mask_to_pil(answer.reference_mask)[0],
+            "truth": to_pil(answer.rendering.pixels)[0],
+            "truth-mask": mask_to_pil(answer.rendering.mask)[0],
+        }
+        yield from known.items()
+        if not missing - {*known}:
+            return
+        identity = self.session.encode_identity(known["reference"], masks=known["reference-mask"])
+        if missing & {"model", "model-mask"}:
+            result = self.session.personalize(
+                identity, case.prompt, seed=case.seed, view=case.told_view
+            )
+            yield "model", result.images[0]
+            yield "model-mask", result.subject_masks[0]
+        if missing & {"text", "paste", "turned"}:
+            plain = self.session.personalize(
+                identity, case.prompt, seed=case.seed, view=case.told_view, scales=NO_SUBJECT
+            ).images[0]
+            yield "text", plain
+            for kind in missing & {"paste", "turned"}:
+                yield kind, _pasted(known, plain, answer, is_turned=kind == "turned")
+
+
+def expected_of(case: WorldCase, mask: Tensor) -> Expected:
+    """Return what judges should see; a subject hidden by its place answers nothing.
+
+    Args:
+        case: What was asked for.
+        mask: The subject in the truth, (1, 1, H, W) in [0, 1].
+    """
+    is_seen = float(mask.mean()) > LEAST_SEEN
+    asked = {*Setting._fields, *({case.wish} if is_seen or case.wish in WHOLE_QUESTIONS else ())}
+    return Expected(
+        where=mask,
+        subject=case.code if is_seen else "",
+        answers={name: one for name, one in right_answers(case.asked).items() if name in asked},
+        view=case.view if is_seen else None,
+        is_lit=case.wish in {"", "view", "pose"},  # the others change colours by themselves
+    )
+
+
+@torch.no_grad()
+def _pasted(
+    known: Mapping[str, Image.Image], scenery: Image.Image, answer: Answer, *, is_turned: bool
+) -> Image.Image:
+    reference = known["reference"]
+    mask = load_mask(known["reference-mask"], reference.size)
+    pixels, behind = to_tensor(reference), to_tensor(scenery)
+    drawn = paste(pixels, mask, scenery=behind, layout=answer.layout, is_turned=is_turned)
+    return to_pil(drawn)[0]
+
+
+def _fits(kind: WorldKind, setting: Setting) -> bool:
+    if kind is WorldKind.LIGHT:  # under clouds it comes from everywhere
+        is_sunny = WEATHERS[setting.weather] == "clear"
+        return PLACES[setting.place].outdoors and is_sunny and not is_held_out(setting)
+    return is_held_out(setting) == (kind is WorldKind.COMPOSED)
+
+
+class _FirstPhrase(Random):
+    """Says everything by the first words of its table, the subject by its name, in one order."""
+
+    def random(self) -> float:
+        """Return what makes no rare choice."""
+        return 1.0
+
+    def choice(self, seq: Sequence[T]) -> T:  # type: ignore[override]
+        """Return the first that is not empty, if any."""
+        return next((one for one in seq if one), seq[0])
+
+    def shuffle(self, x: MutableSequence[object]) -> None:
+        """Leave the order."""
