@@ -57,12 +57,12 @@ T = TypeVar("T")
 class WorldKind(StrEnum):
     """What a case tries."""
 
-    PLAIN = "setting as in training"
-    COMPOSED = "setting never trained on"
+    PLAIN = "trained setting"
+    COMPOSED = "new setting"
     VIEW = "view in words"
     TURN = "view by value"
-    LIGHT = "reference lit from the other side"
-    LOOK = "colour or material"
+    LIGHT = "other light"
+    LOOK = "look"
     ART = "rendition"
     WORN = "accessory"
     POSE = "pose"
@@ -286,7 +286,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         ]
 
     def _deal(self, kind: WorldKind, number: int) -> Iterator[WorldCase]:
-        random = Random(f"{self.seed}:{kind}")
+        random = Random(f"{self.seed}:{kind.name}")
         by_place = defaultdict(list)
         for setting in settings():
             if _fits(kind, setting):

@@ -106,12 +106,8 @@ METRICS = {
         "subject kept", of(identity_kept, "networks.panel", "picture", "source", "kept"), "%"
     ),
     "subject-recognition": Metric("subject found", of(found, *READ), "%"),
-    "setting-accuracy": Metric(
-        "place, time, weather, season right", of(right(*SETTING), *READ), "%"
-    ),
-    "wish-accuracy": Metric(
-        "all else that is asked right", of(right(*WISHES), *READ), "%", leaves_out=AS_IT_IS
-    ),
+    "setting-accuracy": Metric("setting right", of(right(*SETTING), *READ), "%"),
+    "wish-accuracy": Metric("wish right", of(right(*WISHES), *READ), "%", leaves_out=AS_IT_IS),
     **{
         f"{name}-accuracy": Metric(
             f"{name} right", of(right(name), *READ), "%", leaves_out=AS_IT_IS * (name in WISHES)
