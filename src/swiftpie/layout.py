@@ -55,6 +55,12 @@ def from_box(
     return Layout(centre, side, rotation=torch.zeros(1), flip=torch.zeros(1), pose=pose)
 
 
+def seen_view(layout: Layout) -> Tensor:
+    """Return yaw and pitch as the picture shows them, (B, 2) in radians: a flip turns yaw round."""
+    yaw, pitch = layout.pose[:, 0], layout.pose[:, 1]
+    return torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)
+
+
 def whole_frame(like: Tensor) -> Layout:
     """Return the layout that fills the picture with the frame, for every row of `like`."""
     zeros = torch.zeros(len(like), device=like.device)

@@ -145,8 +145,9 @@ def _place(
     layout: Layout = components.layout_predictor(noise, text.pooled, extent).layout
     if subject.view is None:
         return layout
-    asked = layout.pose.new_tensor([math.radians(degrees) for degrees in subject.view])
-    return layout._replace(pose=torch.cat([asked.expand(batch, 2), layout.pose[:, 2:]], dim=1))
+    yaw, pitch = (torch.full_like(layout.flip, math.radians(one)) for one in subject.view)
+    view = torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)  # as `seen_view` reads it
+    return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
 
 
 def _region(subject: Subject, source: MaskSource, cells: tuple[int, int]) -> Tensor:

@@ -15,6 +15,7 @@ from swiftpie.data.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_W
 from swiftpie.data.world.places import PLACES, Setting, is_held_out, settings
 from swiftpie.data.world.renditions import RENDITION_PHRASES
 from swiftpie.data.world.world import LEAST_CHANGE, World, place
+from swiftpie.layout import seen_view
 
 GROUNDED = next(i for i, one in enumerate(PLACES) if not one.outdoors and one.grounded)
 PLAIN = Asked(Setting(GROUNDED))
@@ -83,7 +84,9 @@ def test_the_picture_hangs_on_its_own_noise_alone(world):
 @pytest.mark.parametrize("view", sorted(VIEWS))
 def test_a_view_in_words_is_the_view_that_is_drawn(asked_layout, view):
     yaw, more, pitch, above = VIEWS[view]
-    pose = asked_layout(replace(PLAIN, view=view)).pose[:, :2] * 180 / math.pi
+    layout = asked_layout(replace(PLAIN, view=view))
+    assert 0 < layout.flip.sum() < VIEWED, "mirrored subjects are among them"
+    pose = seen_view(layout) * 180 / math.pi
     for value, low, span in ((pose[:, 0], yaw, more), (pose[:, 1], pitch, above)):
         first, last = sorted((low, low + span))
         assert ((value >= first - 1e-3) & (value <= last + 1e-3)).all()

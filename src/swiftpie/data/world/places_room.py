@@ -533,14 +533,19 @@ _COLOURS = {
     "brown": (146, 102, 72),
 }
 
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
 BACKDROPS = tuple(
     Place(
         f"{name} backdrop",
         (
-            f"on a {name} background",
-            f"in front of a {name} wall",
+            f"on {_article(name)} {name} background",
+            f"in front of {_article(name)} {name} wall",
             f"on a plain {name} background",
-            f"with a {name} background",
+            f"with {_article(name)} {name} background",
         ),
         _backdrop(*colour),
         outdoors=False,

@@ -353,13 +353,15 @@ def place(noise: Tensor, frames: Tensor, asked: Sequence[Asked]) -> Layout:
     pitch = torch.where(
         is_open, UNASKED_PITCH * signed[:, _PITCH] ** 3, views[:, 2] + views[:, 3] * u[:, _PITCH]
     )
+    flip = (u[:, _FLIP] > 0.5).to(u.dtype)
+    yaw = yaw * (1 - 2 * flip)  # to the side that is meant, mirrored or not
     stretch = poses[:, 2] + poses[:, 3] * u[:, _POSE]
     bend = side * (poses[:, 4] + poses[:, 5] * u[:, _POSE])
     layout = Layout(
         centre=torch.zeros_like(u[:, :2]),
         scale=scale,
         rotation=rotation,
-        flip=(u[:, _FLIP] > 0.5).to(u.dtype),
+        flip=flip,
         pose=torch.stack([yaw, pitch, stretch, bend], dim=1),
     )
     margin = MARGIN * scale / 2

@@ -37,6 +37,7 @@ from swiftpie.evaluation.case import Evidence, Expected, Row
 from swiftpie.evaluation.judges import TRAIN_JUDGES, Networks, WorldPanel, load_world_panel
 from swiftpie.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.layout import seen_view
 from swiftpie.masks import load_mask
 from swiftpie.noise import draw_noise
 
@@ -327,8 +328,8 @@ class WorldBenchmark(Benchmark[WorldCase]):
         frames = self.stickers.frames([case.code])
         is_wide = case.kind is WorldKind.TURN and case.answer in {"left", "right"}
         for seed in count(case.seed, NEXT_SEED):
-            pose = place(draw_noise([seed], NOISE_SHAPE), frames, [case.asked]).pose
-            yaw, pitch = torch.rad2deg(pose[0, :2]).tolist()
+            layout = place(draw_noise([seed], NOISE_SHAPE), frames, [case.asked])
+            yaw, pitch = torch.rad2deg(seen_view(layout)[0]).tolist()
             if not is_wide or abs(yaw) >= WIDE_YAW:
                 break
         return replace(case, seed=seed, view=(yaw, pitch))

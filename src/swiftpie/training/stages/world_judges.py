@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS, right_answers
 from swiftpie.data.world.world import LEAST_SEEN, World, WorldBatch
 from swiftpie.images import contact_sheet, to_pil
+from swiftpie.layout import seen_view
 from swiftpie.models.judges import (
     WHOLE_PX,
     PictureReader,
@@ -88,7 +89,7 @@ class WorldJudgesStage:
             for name, logits in answers.items()
             if bool((labels[name] != UNKNOWN).any())
         ]
-        apart = (view - batch.layout.pose[:, :2]).abs() * _is_seen(batch)[:, None]
+        apart = (view - seen_view(batch.layout)).abs() * _is_seen(batch)[:, None]
         return {
             "subject": contrastive_loss(vectors[0::2], vectors[1::2]),
             "questions": torch.stack(asked).mean(),
@@ -117,7 +118,7 @@ class WorldJudgesStage:
             right = answers[name].argmax(1)[known] == wanted[known]
             figures[f"{name}_accuracy"] = float(right.float().mean())
         seen = _is_seen(batch) > 0
-        apart = (view - batch.layout.pose[:, :2])[seen].abs() * 180 / math.pi
+        apart = (view - seen_view(batch.layout))[seen].abs() * 180 / math.pi
         yaw, pitch = apart.median(dim=0).values.tolist()
         return figures | {"yaw_error_degrees": yaw, "pitch_error_degrees": pitch}
 
