@@ -34,8 +34,8 @@ from swiftpie.images import load_image
 threads, engine = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(threads)
 session = swiftpie.load("mini", engine=[] if engine == "eager" else engine.split("+"))
-samples = sorted(one for one in (files("swiftpie") / "assets" / "samples").iterdir()
-                 if one.name.endswith(".webp"))
+samples = [files("swiftpie") / "assets" / "samples" / f"{code}.webp"
+           for code in ("1f36a", "1f370", "1f3b2", "1f439", "1f916", "1f980")]
 who = [session.encode_identity(load_image(str(one))) for one in samples]
 scenes = ["on a beach", "in the snow", "in space", "in a city", "at sunset", "in a desert"]
 
@@ -47,9 +47,7 @@ def edit(number):
     scene = scenes[number % len(scenes)]
     picture = session.personalize(who[number % len(who)], f"a thing {scene}", seed=number).images[0]
     started = time.perf_counter()
-    session.edit(
-        picture, f"a thing at night, {number}", source_prompt=f"a thing {scene}", seed=number
-    )
+    session.edit(picture, f"a thing at night, {number}", source_prompt=f"a thing {scene}")
     return time.perf_counter() - started
 
 print("ready", flush=True)
