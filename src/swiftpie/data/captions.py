@@ -14,7 +14,7 @@ GENERIC_NAMES = ("subject", "object", "sticker", "thing")
 
 _GENERIC_SHARE = 0.2  # so that the reference, not the noun, carries identity
 _SYNONYM_SHARE = 0.15
-_THE_SHARE = 0.2
+THE_SHARE = 0.2
 _GREY_SHARE = 0.06
 _PREFIXES = ("a photo of", "a picture of", "an image of", "a 3d render of", "")
 _GREY_PREFIXES = ("a black and white photo of", "black and white photo of", "black and white")
@@ -67,8 +67,8 @@ def draw_caption(
     """Describe a picture in one of many ways; every attribute is always said."""
     prefix = random.choice(_GREY_PREFIXES if attributes.is_black_and_white else _PREFIXES)
     size = random.choice(_SIZE_WORDS[attributes.size])
-    noun = f"{size} {_draw_noun(random, name, synonyms)}".strip()
-    article = "the" if random.random() < _THE_SHARE else _article(noun)
+    noun = f"{size} {draw_noun(random, name, synonyms)}".strip()
+    article = "the" if random.random() < THE_SHARE else article_of(noun)
     parts = (
         prefix,
         article,
@@ -85,8 +85,8 @@ def draw_pair_caption(
 ) -> str:
     """Describe a picture of two subjects; of the attributes, only the colour is said."""
     prefix = random.choice(_GREY_PREFIXES if attributes.is_black_and_white else _PREFIXES)
-    nouns = [_draw_noun(random, name, ()) for name in names]
-    both = " and ".join(f"{_article(noun)} {noun}" for noun in nouns)
+    nouns = [draw_noun(random, name, ()) for name in names]
+    both = " and ".join(f"{article_of(noun)} {noun}" for noun in nouns)
     return f"{prefix} {both} {random.choice(scene.phrases)}".strip()
 
 
@@ -95,7 +95,8 @@ def draw_empty_caption(random: Random, scene: Scene) -> str:
     return f"{random.choice(_EMPTY_PREFIXES)} {random.choice(scene.phrases)}".strip()
 
 
-def _draw_noun(random: Random, name: str, synonyms: tuple[str, ...]) -> str:
+def draw_noun(random: Random, name: str, synonyms: tuple[str, ...]) -> str:
+    """Return the name of a subject, now and then a synonym of it or a word that fits any."""
     if random.random() < _GENERIC_SHARE:
         return random.choice(GENERIC_NAMES)
     if synonyms and random.random() < _SYNONYM_SHARE:
@@ -103,5 +104,6 @@ def _draw_noun(random: Random, name: str, synonyms: tuple[str, ...]) -> str:
     return name
 
 
-def _article(noun: str) -> str:
+def article_of(noun: str) -> str:
+    """Return "a" or "an", as it stands before `noun`."""
     return "an" if noun[0] in "aeiou" else "a"

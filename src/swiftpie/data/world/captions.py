@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from swiftpie.data.captions import GENERIC_NAMES
+from swiftpie.data.captions import THE_SHARE, article_of, draw_noun
 from swiftpie.data.world.accessories import ACCESSORIES
 from swiftpie.data.world.air import (
     SEASON_PHRASES,
@@ -91,7 +91,6 @@ POSES: Mapping[str, tuple[float, float, float, float, float, float]] = {
     "bent": (0, 0.1, 0, 0, 0.25, 0.2),
 }
 
-_GENERIC_SHARE, _SYNONYM_SHARE, _THE_SHARE = 0.2, 0.15, 0.2
 _BEFORE_SHARE = 0.5  # of the materials: a wooden cat, not a cat made of wood
 _ASKED = {  # how often each is asked for; several may come together
     "size": 0.25,
@@ -156,13 +155,13 @@ def draw_asked(random: Random, setting: Setting) -> Asked:
 
 def draw_caption(random: Random, asked: Asked, *, name: str, synonyms: tuple[str, ...] = ()) -> str:
     """Describe a picture in one of many ways; all that is asked for is always said."""
-    noun = _draw_noun(random, name, synonyms)
+    noun = draw_noun(random, name, synonyms)
     look = "" if asked.colour == NONE else random.choice(COLOUR_WORDS[asked.colour])
     is_made = asked.material != NONE
     if said_before := is_made and random.random() < _BEFORE_SHARE:
         look = random.choice(MATERIAL_WORDS[asked.material])
     named = " ".join(w for w in (random.choice(SIZE_WORDS[asked.size]), look, noun) if w)
-    article = "the" if random.random() < _THE_SHARE else _article(named)
+    article = "the" if random.random() < THE_SHARE else article_of(named)
     about = [
         "" if said_before else _phrase(random, MATERIAL_PHRASES, asked.material),
         _phrase(random, ACCESSORY_PHRASES, asked.accessory),
@@ -177,8 +176,8 @@ def draw_caption(random: Random, asked: Asked, *, name: str, synonyms: tuple[str
 
 def draw_pair_caption(random: Random, asked: Asked, *, names: tuple[str, str]) -> str:
     """Describe a picture of two subjects; besides the setting only the rendition is said."""
-    nouns = [_draw_noun(random, name, ()) for name in names]
-    both = " and ".join(f"{_article(noun)} {noun}" for noun in nouns)
+    nouns = [draw_noun(random, name, ()) for name in names]
+    both = " and ".join(f"{article_of(noun)} {noun}" for noun in nouns)
     parts = (_prefix(random, asked), both, *where_words(random, asked.setting))
     return " ".join(part for part in parts if part)
 
@@ -209,15 +208,3 @@ def _prefix(random: Random, asked: Asked) -> str:
 
 def _phrase(random: Random, phrases: Mapping[str, tuple[str, ...]], name: str) -> str:
     return "" if name == NONE else random.choice(phrases[name])
-
-
-def _draw_noun(random: Random, name: str, synonyms: tuple[str, ...]) -> str:
-    if random.random() < _GENERIC_SHARE:
-        return random.choice(GENERIC_NAMES)
-    if synonyms and random.random() < _SYNONYM_SHARE:
-        return random.choice(synonyms)
-    return name
-
-
-def _article(noun: str) -> str:
-    return "an" if noun[0] in "aeiou" else "a"

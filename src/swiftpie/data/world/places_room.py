@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from swiftpie.data.captions import article_of
 from swiftpie.data.scene import Fields, hsv, over
 from swiftpie.data.world.air import Air
 from swiftpie.data.world.features import Draw, Lamp, Place, place, relief
@@ -534,18 +535,14 @@ _COLOURS = {
 }
 
 
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
-
-
 BACKDROPS = tuple(
     Place(
         f"{name} backdrop",
         (
-            f"on {_article(name)} {name} background",
-            f"in front of {_article(name)} {name} wall",
+            f"on {article_of(name)} {name} background",
+            f"in front of {article_of(name)} {name} wall",
             f"on a plain {name} background",
-            f"with {_article(name)} {name} background",
+            f"with {article_of(name)} {name} background",
         ),
         _backdrop(*colour),
         outdoors=False,

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.data.captions import Attributes
+from swiftpie.data.captions import Attributes, article_of
 from swiftpie.data.renderer import Rendering, render
 from swiftpie.data.scene import Scene
 from swiftpie.data.scenes import SCENES
@@ -235,7 +235,7 @@ class StickerBenchmark(SceneBenchmark):
 
 def with_article(noun: str) -> str:
     """Return `noun` after "a" or "an"."""
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    return f"{article_of(noun)} {noun}"
 
 
 def describe(name: str, scene: Scene, attribute: str = "") -> str:

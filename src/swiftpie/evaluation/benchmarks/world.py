@@ -427,7 +427,7 @@ class _FirstPhrase(Random):
         """Return what makes no rare choice."""
         return 1.0
 
-    def choice(self, seq: Sequence[T]) -> T:  # type: ignore[override]
+    def choice(self, seq: Sequence[T]) -> T:  # type: ignore[override]  # of sequences alone
         """Return the first that is not empty, if any."""
         return next((one for one in seq if one), seq[0])
 
