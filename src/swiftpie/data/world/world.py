@@ -55,6 +55,7 @@ SMALLEST_PX = 128
 LEAST_RELIEF = 0.6  # of a subject's roundness: flat things are flat, and no outline tells
 # Smallest frame and what the noise adds, in sides of the picture.
 SCALES = {"normal": (0.44, 0.24), "tiny": (0.28, 0.07), "huge": (0.70, 0.14)}
+BESIDE_SCALE = 0.52  # largest frame of one of two subjects
 TILT_GROUNDED, TILT_FLOATING = 0.15, 0.4  # largest rotation that nobody asked for, radians
 UNASKED_YAW, UNASKED_PITCH = math.radians(22), math.radians(8)
 JUMP = 0.16  # of the side, how high a jump is
@@ -180,29 +181,6 @@ class World:
             pairs: Put the subject of the pictures before beside each, both placed freely.
             asked: What is asked of each picture; drawn if not given.
         """
-        with torch.autocast(self.tiles.device.type, enabled=False):  # places need all their bits
-            return self._batch(
-                num_subjects,
-                views,
-                seed=seed,
-                augment=augment,
-                free_places=free_places,
-                pairs=pairs,
-                asked=asked,
-            )
-
-    @torch.no_grad()
-    def _batch(
-        self,
-        num_subjects: int,
-        views: int,
-        *,
-        seed: int,
-        augment: bool,
-        free_places: bool,
-        pairs: bool,
-        asked: Sequence[Asked] | None,
-    ) -> WorldBatch:
         device = self.tiles.device
         random, generator = Random(seed), torch.Generator(device).manual_seed(seed)
         draw = random.sample if num_subjects <= len(self.pool) else random.choices
@@ -215,20 +193,21 @@ class World:
         shape = (3, count, NOISE_CHANNELS, cells, cells)
         noise, other, third = torch.randn(shape, generator=generator, device=device)
         numbers = torch.rand(num_subjects, 16, generator=generator, device=device)
-        frames = self._pose(chosen, numbers, augment=augment)
-        relief = _relief(frames, numbers)
-        rows = torch.arange(num_subjects, device=noise.device).repeat_interleave(views)
-        shown, heights = frames[rows], relief[rows]
-        layout = place(other if free_places or pairs else noise, shown, asked)
-        subject, companion = _Subject(shown, heights, layout), None
-        if pairs:
-            layout, beside = side_by_side(layout, shown, asked, third)
-            subject = subject._replace(layout=layout)
-            companion = _Subject(shown.roll(views, 0), heights.roll(views, 0), beside)
-        rendering = render(
-            noise, subject, asked, self.wardrobe, size_px=self.size_px, companion=companion
-        )
-        reference, reference_mask = self._references(frames, relief, numbers)
+        rows = torch.arange(num_subjects, device=device).repeat_interleave(views)
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):  # places need all bits
+            frames = self._pose(chosen, numbers, augment=augment)
+            relief = _relief(frames, numbers)
+            shown, heights = frames[rows], relief[rows]
+            layout = place(other if free_places or pairs else noise, shown, asked)
+            subject, companion = _Subject(shown, heights, layout), None
+            if pairs:
+                layout, beside = side_by_side(layout, shown, asked, third)
+                subject = subject._replace(layout=layout)
+                companion = _Subject(shown.roll(views, 0), heights.roll(views, 0), beside)
+            rendering = render(
+                noise, subject, asked, self.wardrobe, size_px=self.size_px, companion=companion
+            )
+            reference, reference_mask = self._references(frames, relief, numbers)
         names = [self.subjects.names[i] for i in chosen]
         synonyms = [self.subjects.synonyms[i] for i in chosen]
         captions = [
@@ -248,7 +227,7 @@ class World:
             reference=reference,
             reference_mask=reference_mask,
             frames=frames,
-            subject=torch.tensor(chosen, device=noise.device)[rows],
+            subject=torch.tensor(chosen, device=device)[rows],
             asked=tuple(asked),
             light=rendering.light,
             companion_mask=rendering.companion_mask,
@@ -383,20 +362,15 @@ def side_by_side(
 ) -> tuple[Layout, Layout]:
     """Return the layouts of two subjects beside each other, neither hiding most of the other."""
     u = layout_uniforms(noise)
-    first_is_left = u[:, 0] > 0.5
     near = 0.22 + 0.1 * u[:, 1]
-    share = layout.scale.clamp(max=0.52)
-    x = torch.where(first_is_left, near, 1 - near)
-    first = _at(layout._replace(scale=share), x, frames, asked)
-    other = place(noise, frames, asked)
-    second = _at(other._replace(scale=other.scale.clamp(max=0.52)), 1 - x, frames, asked)
-    return first, second
+    x = torch.where(u[:, 0] > 0.5, near, 1 - near)
 
+    def beside(one: Layout, x: Tensor) -> Layout:
+        # A smaller frame stands as low as the larger one did.
+        centre = torch.stack([x, one.centre[:, 1]], dim=1)
+        return one._replace(centre=centre, scale=one.scale.clamp(max=BESIDE_SCALE))
 
-def _at(layout: Layout, x: Tensor, frames: Tensor, asked: Sequence[Asked]) -> Layout:
-    # A smaller frame stands as low as the larger one did.
-    del frames, asked
-    return layout._replace(centre=torch.stack([x, layout.centre[:, 1]], dim=1))
+    return beside(layout, x), beside(place(noise, frames, asked), 1 - x)
 
 
 def render(
