@@ -103,13 +103,7 @@ class JudgesStage:
         rows = [close[i * VALIDATION_VIEWS :][:VALIDATION_VIEWS] for i in range(min(count, 8))]
         contact_sheet([to_pil(row) for row in rows], cell_px=64).save(path)
         vectors = network.subject_embedder(close).unflatten(0, (count, VALIDATION_VIEWS))
-        gallery = F.normalize(vectors[:, :GALLERY_VIEWS].mean(1), dim=1)
-        nearest = (vectors[:, GALLERY_VIEWS:] @ gallery.T).argmax(-1)
-        own = torch.arange(count, device=nearest.device)[:, None]
-        return {
-            "retrieval": float((nearest == own).float().mean()),
-            **_accuracy(network, batch, close),
-        }
+        return {"retrieval": retrieval(vectors), **_accuracy(network, batch, close)}
 
     def export(self, network: Judges, folder: Path) -> None:
         """Write the judges in half precision."""
@@ -147,6 +141,14 @@ def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
     scores = first @ second.T / TEMPERATURE
     own = torch.arange(len(first), device=first.device)
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+
+
+def retrieval(vectors: Tensor) -> float:
+    """Return how often the last views of unit vectors (S, V, D) find the subject of the first."""
+    gallery = F.normalize(vectors[:, :GALLERY_VIEWS].mean(1), dim=1)
+    nearest = (vectors[:, GALLERY_VIEWS:] @ gallery.T).argmax(-1)
+    own = torch.arange(len(vectors), device=nearest.device)[:, None]
+    return float((nearest == own).float().mean())
 
 
 def _answers(question: str, words: list[str], *, like: Tensor) -> Tensor:

@@ -22,9 +22,14 @@ from swiftpie.models.judges import (
     subject_crops,
 )
 from swiftpie.training.context import Context
-from swiftpie.training.stages.judges import GALLERY_VIEWS, VALIDATION_SEED, contrastive_loss, jitter
+from swiftpie.training.stages.judges import (
+    VALIDATION_SEED,
+    VALIDATION_VIEWS,
+    contrastive_loss,
+    jitter,
+    retrieval,
+)
 
-VALIDATION_VIEWS = 6  # the first four are the gallery
 UNKNOWN = -100  # the label of a question that a picture does not answer
 VIEW_WEIGHT = 4.0
 
@@ -80,9 +85,7 @@ class WorldJudgesStage:
         close = cut(batch.pixels, jitter(subject_crops(batch.mask), generator))
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
             vectors = network.subject_embedder(close)
-            answers = network.picture_reader(
-                shrink(batch.pixels, WHOLE_PX), close, reference_crops(batch)
-            )
+            answers = _read(network, batch, close)
         labels, view = labels_of(batch), answers.pop("view")
         asked = [
             F.cross_entropy(logits, labels[name], ignore_index=UNKNOWN, label_smoothing=0.02)
@@ -105,14 +108,9 @@ class WorldJudgesStage:
         rows = [close[i * VALIDATION_VIEWS :][:VALIDATION_VIEWS] for i in range(min(count, 8))]
         contact_sheet([to_pil(row) for row in rows], cell_px=64).save(path)
         vectors = network.subject_embedder(close).unflatten(0, (count, VALIDATION_VIEWS))
-        gallery = F.normalize(vectors[:, :GALLERY_VIEWS].mean(1), dim=1)
-        nearest = (vectors[:, GALLERY_VIEWS:] @ gallery.T).argmax(-1)
-        own = torch.arange(count, device=nearest.device)[:, None]
-        answers = network.picture_reader(
-            shrink(batch.pixels, WHOLE_PX), close, reference_crops(batch)
-        )
+        answers = _read(network, batch, close)
         view = answers.pop("view")
-        figures = {"retrieval": float((nearest == own).float().mean())}
+        figures = {"retrieval": retrieval(vectors)}
         for name, wanted in labels_of(batch).items():
             known = wanted != UNKNOWN
             right = answers[name].argmax(1)[known] == wanted[known]
@@ -139,6 +137,13 @@ def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
         right = torch.tensor(rows, device=unseen.device)
         labels[name] = right.masked_fill(unseen, UNKNOWN) if name in CLOSE_QUESTIONS else right
     return labels
+
+
+def _read(network: WorldJudges, batch: WorldBatch, close: Tensor) -> dict[str, Tensor]:
+    answers: dict[str, Tensor] = network.picture_reader(
+        shrink(batch.pixels, WHOLE_PX), close, reference_crops(batch)
+    )
+    return answers
 
 
 def reference_crops(batch: WorldBatch) -> Tensor:
