@@ -40,6 +40,65 @@ _SHARES = (0.40, 0.25, 0.10, 0.25)
 _GAP_PX = 2  # between the rows of a contact sheet
 
 
+class SceneBatch(Protocol):
+    """G subjects in V pictures each; rows i * V to (i + 1) * V of B show subject i."""
+
+    @property
+    def noise(self) -> Tensor:
+        """What the picture is a function of, (B, C, h, w)."""
+
+    @property
+    def pixels(self) -> Tensor:
+        """The pictures (B, 3, R, R) in [-1, 1]."""
+
+    @property
+    def background(self) -> Tensor:
+        """The pictures without their subjects (B, 3, R, R) in [-1, 1]."""
+
+    @property
+    def mask(self) -> Tensor:
+        """Subject and what it wears, (B, 1, R, R) in [0, 1]."""
+
+    @property
+    def worn(self) -> Tensor:
+        """What stands out of the subject, (B, 1, R, R) in [0, 1]."""
+
+    @property
+    def touched(self) -> Tensor:
+        """What has to be drawn anew where a subject comes or goes, (B, 1, R, R) in [0, 1]."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where the subjects are."""
+
+    @property
+    def captions(self) -> list[str]:
+        """What the pictures show."""
+
+    @property
+    def reference(self) -> Tensor:
+        """A picture of each subject, (G, 3, R, R) in [-1, 1]."""
+
+    @property
+    def reference_mask(self) -> Tensor:
+        """The subject in it, (G, 1, R, R) in [0, 1]."""
+
+    @property
+    def subject(self) -> Tensor:
+        """Which subject of the pack each row shows, (B,) long."""
+
+    @property
+    def companion_mask(self) -> Tensor:
+        """The second subject, (B, 1, R, R) in [0, 1]; 0 without one."""
+
+    @property
+    def companion_layout(self) -> Layout | None:
+        """Where it is; it is the subject of the V pictures before."""
+
+    def empty_caption(self, random: Random, row: int) -> str:
+        """Describe the place of a row with nobody in it."""
+
+
 @dataclass(frozen=True, eq=False)
 class StickerBatch:
     """G subjects in V pictures each; rows i * V to (i + 1) * V of B show subject i."""
@@ -74,22 +133,6 @@ class StickerBatch:
     def empty_caption(self, random: Random, row: int) -> str:
         """Describe the scene of a row with nobody in it."""
         return draw_empty_caption(random, SCENES[int(self.scene[row])])
-
-
-class Drawn(Protocol):
-    """What a contact sheet shows of a batch of any world."""
-
-    @property
-    def pixels(self) -> Tensor:
-        """Pictures (B, 3, R, R) in [-1, 1]."""
-
-    @property
-    def mask(self) -> Tensor:
-        """The subjects in them, (B, 1, R, R) in [0, 1]."""
-
-    @property
-    def reference(self) -> Tensor:
-        """A picture of each subject, (G, 3, R, R) in [-1, 1]."""
 
 
 class StickerWorld:
@@ -267,7 +310,7 @@ def draw_references(
     return paste(background, lit).clamp(0, 1) * 2 - 1, alpha
 
 
-def contact_sheet(batch: Drawn, columns: int = 4) -> Image.Image:
+def contact_sheet(batch: SceneBatch, columns: int = 4) -> Image.Image:
     """Show every row of `batch` as reference, picture and mask, `columns` of these a line."""
     views = len(batch.pixels) // len(batch.reference)
     reference = batch.reference.repeat_interleave(views, dim=0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.backbones.preset import trailing
+from swiftpie.data.stickers import SceneBatch
 from swiftpie.errors import ConfigError
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.tiny import TinyDenoiser
@@ -17,7 +18,7 @@ from swiftpie.training.context import Context
 from swiftpie.training.losses import LAST_TIMESTEP, guide, integrate
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
 from swiftpie.training.stages.one_step_networks import OneStepNetworks, load_trained
-from swiftpie.training.stages.one_step_tasks import Drops, SceneBatch, absent_subject, condition_of
+from swiftpie.training.stages.one_step_tasks import Drops, absent_subject, condition_of
 from swiftpie.types import TextCondition
 
 if TYPE_CHECKING:

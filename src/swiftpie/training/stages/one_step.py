@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from swiftpie.attention.rescale import MAP_PREFIX
-from swiftpie.data.stickers import StickerWorld
+from swiftpie.data.stickers import SceneBatch, StickerWorld
 from swiftpie.data.subjects import Split
 from swiftpie.data.world.world import World
 from swiftpie.images import contact_sheet, to_pil
@@ -45,7 +45,6 @@ from swiftpie.training.stages.one_step_tasks import (
     Drops,
     Outcome,
     References,
-    SceneBatch,
     SubjectInput,
     Target,
     Task,

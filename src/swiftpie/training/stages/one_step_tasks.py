@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import silent_condition
+from swiftpie.data.stickers import SceneBatch
 from swiftpie.layout import Layout, to_affine
 from swiftpie.masks import bounding_box, grow, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -32,65 +33,6 @@ LEAST_HAT_PX = 20  # pixels that stand out of the subject; fewer are an edge
 HAT_SIDE = 0.45  # of the subject's longer side, about the side of a hat
 _KINDS = ("subject", "surroundings", "box", "everything", "nothing")
 _SHARES = (0.35, 0.25, 0.15, 0.10, 0.15)
-
-
-class SceneBatch(Protocol):
-    """G subjects in V pictures each; rows i * V to (i + 1) * V of B show subject i."""
-
-    @property
-    def noise(self) -> Tensor:
-        """What the picture is a function of, (B, C, h, w)."""
-
-    @property
-    def pixels(self) -> Tensor:
-        """The pictures (B, 3, R, R) in [-1, 1]."""
-
-    @property
-    def background(self) -> Tensor:
-        """The pictures without their subjects (B, 3, R, R) in [-1, 1]."""
-
-    @property
-    def mask(self) -> Tensor:
-        """Subject and what it wears, (B, 1, R, R) in [0, 1]."""
-
-    @property
-    def worn(self) -> Tensor:
-        """What stands out of the subject, (B, 1, R, R) in [0, 1]."""
-
-    @property
-    def touched(self) -> Tensor:
-        """What has to be drawn anew where a subject comes or goes, (B, 1, R, R) in [0, 1]."""
-
-    @property
-    def layout(self) -> Layout:
-        """Where the subjects are."""
-
-    @property
-    def captions(self) -> list[str]:
-        """What the pictures show."""
-
-    @property
-    def reference(self) -> Tensor:
-        """A picture of each subject, (G, 3, R, R) in [-1, 1]."""
-
-    @property
-    def reference_mask(self) -> Tensor:
-        """The subject in it, (G, 1, R, R) in [0, 1]."""
-
-    @property
-    def subject(self) -> Tensor:
-        """Which subject of the pack each row shows, (B,) long."""
-
-    @property
-    def companion_mask(self) -> Tensor:
-        """The second subject, (B, 1, R, R) in [0, 1]; 0 without one."""
-
-    @property
-    def companion_layout(self) -> Layout | None:
-        """Where it is; it is the subject of the V pictures before."""
-
-    def empty_caption(self, random: Random, row: int) -> str:
-        """Describe the place of a row with nobody in it."""
 
 
 class Task(StrEnum):

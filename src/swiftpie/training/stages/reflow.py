@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.data.stickers import SceneBatch
 from swiftpie.files import atomic_file
 from swiftpie.models.denoiser import Prediction
 from swiftpie.training.context import Context
@@ -21,7 +22,6 @@ from swiftpie.training.stages.distillation import (
     sample_ddim,
 )
 from swiftpie.training.stages.one_step_networks import OneStepNetworks, trainable
-from swiftpie.training.stages.one_step_tasks import SceneBatch
 
 
 @dataclass(frozen=True)

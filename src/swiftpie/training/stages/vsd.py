@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from swiftpie.data.stickers import StickerBatch
+from swiftpie.data.stickers import SceneBatch, StickerBatch
 from swiftpie.models.judges import SceneClassifier, SubjectEmbedder, cut, shrink, subject_crops
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.training.context import Context
@@ -36,7 +36,7 @@ from swiftpie.training.stages.distillation import (
 )
 from swiftpie.training.stages.one_step import fast_precision
 from swiftpie.training.stages.one_step_networks import trainable
-from swiftpie.training.stages.one_step_tasks import SceneBatch, rows_where
+from swiftpie.training.stages.one_step_tasks import rows_where
 from swiftpie.types import TextCondition
 
 Similarity = Callable[[Tensor, SceneBatch, Tensor], Tensor]
