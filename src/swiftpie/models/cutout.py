@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from swiftpie.cutout import sharpen
 from swiftpie.errors import ImageError
 from swiftpie.images import alpha_of, plane, to_tensor
+from swiftpie.models.judges import ConvBlock
 
 ASSETS = "assets/cutout"
 CUTOUT_PX = 128  # side of the pictures that the network looks at
@@ -38,11 +39,11 @@ class CutoutNet(ModelMixin, ConfigMixin):
         super().__init__()
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1))
         levels = list(pairwise(widths))
-        self.encoders = nn.ModuleList(_Block(wide) for wide in widths[:-1])
+        self.encoders = nn.ModuleList(ConvBlock(wide, groups=4) for wide in widths[:-1])
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in levels)
-        self.middle = nn.Sequential(_Block(widths[-1]), _Attention(widths[-1]))
+        self.middle = nn.Sequential(ConvBlock(widths[-1], groups=4), _Attention(widths[-1]))
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in reversed(levels))
-        self.decoders = nn.ModuleList(_Block(wide) for wide in reversed(widths[:-1]))
+        self.decoders = nn.ModuleList(ConvBlock(wide, groups=4) for wide in reversed(widths[:-1]))
         self.head = nn.Sequential(
             nn.GroupNorm(4, widths[0]),
             nn.SiLU(),
@@ -138,25 +139,6 @@ def _box_mean(field: Tensor) -> Tensor:
     """Return the mean of `field` (1, 1, h, w) around each pixel, over the pixels that exist."""
     reach = GUIDE_RADIUS_PX
     return F.avg_pool2d(field, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
-
-
-class _Block(nn.Module):
-    """Two normalised 3 x 3 convolutions added to their input."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.GroupNorm(4, channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(4, channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        added: Tensor = hidden + self.layers(hidden)
-        return added
 
 
 class _Attention(nn.Module):

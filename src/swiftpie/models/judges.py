@@ -179,21 +179,22 @@ def shrink(pixels: Tensor, side_px: int = JUDGE_PX) -> Tensor:
     return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
-class _Block(nn.Module):
+class ConvBlock(nn.Module):
     """Two normalised 3 x 3 convolutions added to their input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int = 8) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.GroupNorm(8, channels),
+            nn.GroupNorm(groups, channels),
             nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(8, channels),
+            nn.GroupNorm(groups, channels),
             nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Map (B, C, h, w) to the same shape."""
         added: Tensor = hidden + self.layers(hidden)
         return added
 
@@ -206,9 +207,9 @@ def _trunk(widths: tuple[int, ...], *, fold: int = 2, channels: int = 3) -> nn.S
         nn.Conv2d(channels * fold**2, first, 3, padding=1),
         nn.SiLU(),
         nn.Conv2d(first, second, 3, stride=2, padding=1),
-        _Block(second),
+        ConvBlock(second),
         nn.Conv2d(second, third, 3, stride=2, padding=1),
-        _Block(third),
+        ConvBlock(third),
         nn.SiLU(),
         nn.Conv2d(third, last, 3, stride=2, padding=1),
         nn.GroupNorm(8, last),

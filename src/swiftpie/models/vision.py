@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.errors import CapabilityError
+from swiftpie.models.autoencoder import ResidualBlock
 from swiftpie.models.projection import Feature, Projector
 
 # Mean and deviation of CLIP's training pictures, per channel in [0, 1].
@@ -35,7 +36,7 @@ class ConvImageEncoder(ModelMixin, ConfigMixin):
             nn.Conv2d(96, width, 3, stride=2, padding=1),
             nn.SiLU(),
             nn.Conv2d(width, width, 3, stride=8 // grid, padding=1),
-            *(_Residual(width) for _ in range(blocks)),
+            *(ResidualBlock(width) for _ in range(blocks)),
         )
         self.positions = nn.Parameter(torch.randn(1, grid**2 + 1, width) * 0.02)
         self.project = nn.Sequential(
@@ -55,27 +56,6 @@ class ConvImageEncoder(ModelMixin, ConfigMixin):
         tokens = torch.cat([features.mean(1, keepdim=True), features], dim=1)
         identity: Tensor = self.project(tokens + self.positions)
         return identity
-
-
-class _Residual(nn.Module):
-    """Two convolutions added to their input, the second of them small at first."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        last = nn.Conv2d(width, width, 3, padding=1)
-        with torch.no_grad():
-            last.weight.mul_(0.3)
-        self.layers = nn.Sequential(
-            nn.GroupNorm(8, width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.SiLU(),
-            last,
-        )
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        added: Tensor = hidden + self.layers(hidden)
-        return added
 
 
 @runtime_checkable
