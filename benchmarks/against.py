@@ -1,10 +1,10 @@
 """Times the embedded model of this checkout against that of another one, in turns.
 
 Run `python -m benchmarks.against OTHER` in the folder of the repository, on a machine that does
-nothing else; OTHER is a checkout of this project. Each checkout has a process of its own, and they
-take turns call by call, so that a machine which slows down slows both. In its turn each draws twice
-and the second call counts. Caches of graphs are made anew. It fails if an engine became slower
-than `--allowed` times.
+nothing else; OTHER is a checkout of this project. Each checkout has processes of its own, started
+several times, and they take turns call by call, so that a machine which slows down slows both. In
+its turn each draws twice and the second call counts. Caches of graphs are made anew. It fails if
+an engine became slower than `--allowed` times at the median of the starts.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 ENGINES = "eager,channels-last,openvino,openvino-int8"
+KINDS = ("personalize", "edit")
 WARM_UPS = 3  # rounds before those that count
 HERE = Path(__file__).resolve().parents[1]
 
@@ -102,32 +103,56 @@ class Checkout:
         raise RuntimeError("A checkout stopped. Run its examples to see why.")
 
 
-def compare(other: Path, *, engine: str, rounds: int, threads: int) -> dict[str, dict[str, float]]:
-    """Return for each kind of call the medians of both and how many times longer this one takes."""
+def compare(
+    other: Path, *, engine: str, starts: int, rounds: int, threads: int
+) -> dict[str, dict[str, float]]:
+    """Return for each kind of call the medians of both and how many times longer this one takes.
+
+    Two processes of the same code differ too, by where their memory lies. So every start has a
+    second process of the other checkout, and its ratio to the first tells what a ratio is worth.
+    """
     with ExitStack() as stack:
-        homes = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(2)]
-        this, that = (
+        ours, theirs = (stack.enter_context(tempfile.TemporaryDirectory()) for _ in range(2))
+        sides = ((HERE, ours), (other, theirs), (other, theirs))
+        runs = [
+            _take_turns(sides, engine=engine, rounds=rounds, threads=threads) for _ in range(starts)
+        ]
+    return {kind: _spread([[times[kind] for times in run] for run in runs]) for kind in KINDS}
+
+
+def _take_turns(
+    sides: Sequence[tuple[Path, str]], *, engine: str, rounds: int, threads: int
+) -> list[dict[str, float]]:
+    """Start a process a side and return the median milliseconds of each kind of call."""
+    with ExitStack() as stack:
+        checkouts = [
             stack.enter_context(Checkout(root, engine=engine, threads=threads, home=home))
-            for root, home in zip((HERE, other), homes, strict=True)
-        )
-        pairs = []
+            for root, home in sides
+        ]
+        seen: list[list[dict[str, float]]] = [[] for _ in checkouts]
         for number in range(WARM_UPS + rounds):
-            order = (this, that) if number % 2 else (that, this)
-            times = {one: one.round(number) for one in order}
-            pairs.append((times[this], times[that]))
-    return {
-        kind: _spread([(a[kind], b[kind]) for a, b in pairs[WARM_UPS:]]) for kind in pairs[0][0]
-    }
+            first = number % len(checkouts)  # each comes first as often as the others
+            for at in (*range(first, len(checkouts)), *range(first)):
+                seen[at].append(checkouts[at].round(number))
+    return [
+        {kind: statistics.median(one[kind] for one in times[WARM_UPS:]) for kind in KINDS}
+        for times in seen
+    ]
 
 
-def _spread(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles([this / that for this, that in pairs], n=4)
+def _spread(medians: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Sum up rows of this checkout, the other and the other again, one row a start."""
+    ratios = [this / statistics.mean(others) for this, *others in medians]
+    control = [again / that for _, that, again in medians]
     return {
-        "this_ms": round(statistics.median(this for this, _ in pairs), 2),
-        "other_ms": round(statistics.median(that for _, that in pairs), 2),
-        "times_as_long": round(middle, 3),
-        "lower_quartile": round(low, 3),
-        "upper_quartile": round(high, 3),
+        "this_ms": round(statistics.median(this for this, *_ in medians), 2),
+        "other_ms": round(statistics.median(statistics.mean(rest) for _, *rest in medians), 2),
+        "times_as_long": round(statistics.median(ratios), 3),
+        "least": round(min(ratios), 3),
+        "most": round(max(ratios), 3),
+        "control": round(statistics.median(control), 3),
+        "control_least": round(min(control), 3),
+        "control_most": round(max(control), 3),
     }
 
 
@@ -136,14 +161,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("other", type=Path, help="a checkout of this project")
     parser.add_argument("--engines", default=ENGINES, help="joined by commas, + combines")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--starts", type=int, default=5, help="of each process")
+    parser.add_argument("--rounds", type=int, default=10, help="in each start")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--allowed", type=float, default=1.03, help="times as long as the other")
     options = parser.parse_args()
     found = {}
     for engine in options.engines.split(","):
         found[engine] = compare(
-            options.other.resolve(), engine=engine, rounds=options.rounds, threads=options.threads
+            options.other.resolve(),
+            engine=engine,
+            starts=options.starts,
+            rounds=options.rounds,
+            threads=options.threads,
         )
         sys.stderr.write(f"{engine}: {found[engine]}\n")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")

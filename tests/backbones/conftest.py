@@ -1,6 +1,7 @@
 """Folders of tiny random models of every Stable Diffusion family."""
 
 import shutil
+import sys
 
 import pytest
 
@@ -25,6 +26,32 @@ def place(tmp_path_factory):
         tiny_models.make_unet(root / family / "other_unet", family, **few)
         tiny_models.make_lora(root / family / "lora.safetensors", family, **few)
     return root
+
+
+@pytest.fixture(scope="session")
+def audited():
+    """Lists that each get the name of every global that a pickle looks up.
+
+    One hook for all tests: hooks stay as long as the process, and each slows it down.
+    """
+    listening = []
+
+    def note(event, arguments):
+        if listening and event == "pickle.find_class":
+            for one in listening:
+                one.append(arguments)
+
+    sys.addaudithook(note)
+    return listening
+
+
+@pytest.fixture
+def lookups(audited):
+    """The globals that pickles looked up in this test."""
+    seen = []
+    audited.append(seen)
+    yield seen
+    audited.remove(seen)
 
 
 @pytest.fixture
