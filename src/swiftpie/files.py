@@ -163,8 +163,8 @@ def check_target(path: str | Path, *, force: bool = False) -> None:
             raise InputError(f"'{path}' is a folder. A file name is needed. Add one to the path.")
         if path.exists() and not force:
             raise InputError(
-                f"'{path}' exists already. A new name is needed. Choose one, or allow overwriting "
-                "(force)."
+                f"'{path}' exists already. A new name is needed. Choose one, or replace it with "
+                "`force=True`."
             )
         if not path.parent.is_dir():
             raise InputError(_unwritable(path, "its folder does not exist"))

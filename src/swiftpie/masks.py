@@ -22,6 +22,7 @@ MIN_STRUCTURE = 0.5  # spread over mean below which a map points nowhere
 
 NOISE_CEILING = 3.0  # means; as SwiftEdit's released code has it
 NOISE_THRESHOLD = 0.5  # of the ceiling, likewise
+NOISE_ROUNDING = 1e-5  # mean difference up to which two noises of unit variance are the same
 FEATHER_PX = 6  # an edge fades over this width
 FEATHER_SIDE_PX = 512  # of a picture with this longer side; wider in proportion in larger ones
 
@@ -145,16 +146,17 @@ def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: Mas
     Args:
         source_noise: inverted noise (B, C, h, w) under the first prompt.
         edit_noise: under the second, the same shape.
-        rule: `SMOOTH` gives all ones where the prompts agree everywhere, `RELEASED` zeros.
+        rule: how the difference becomes a mask; where the prompts agree everywhere it is empty.
     """
     difference = (source_noise.float() - edit_noise.float()).abs().mean(dim=1, keepdim=True)
     match rule:
         case MaskRule.SMOOTH:
-            return attention_to_mask(difference)
+            found = attention_to_mask(difference)
         case MaskRule.RELEASED:
             ceiling = NOISE_CEILING * _means(difference)
             share = torch.minimum(difference, ceiling) / ceiling.clamp(min=1e-12)
-            return (share > NOISE_THRESHOLD).float()
+            found = (share > NOISE_THRESHOLD).float()
+    return found * (_means(difference) > NOISE_ROUNDING)
 
 
 def grow(mask: Tensor, radius_px: int) -> Tensor:

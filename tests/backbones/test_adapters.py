@@ -143,7 +143,7 @@ def test_an_image_encoder_with_other_hidden_states_is_refused(folder, tmp_path):
         wrap_image_encoder(tower, projector), FaceIdentityEncoder
     )  # it reads no vector of CLIP
     tower.config.hidden_size = HIDDEN + 4
-    with pytest.raises(WeightsError, match="--image-encoder"):
+    with pytest.raises(WeightsError, match="`image_encoder=`"):
         wrap_image_encoder(tower, projector)
 
 
@@ -181,5 +181,5 @@ def test_version_and_strength_are_chosen_when_a_preset_is_loaded(folder):
 
 @pytest.mark.parametrize("choice", [{"lora_scale": 0.5}, {"face_version": 2}])
 def test_how_to_load_an_adapter_is_refused_without_one(folder, choice):
-    with pytest.raises(ConfigError, match="--adapter"):
+    with pytest.raises(ConfigError, match="`adapter=`"):
         load_components(preset_of("sd15"), weights=folder / "pipeline", **choice)

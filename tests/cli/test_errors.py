@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 
+from swiftpie.cli.console import in_options
 from swiftpie.cli.main import ExitCode, exit_code_of
 from swiftpie.errors import (
     CapabilityError,
@@ -103,15 +104,18 @@ def test_a_subject_that_cannot_be_found_gives_three(call, tmp_path, on_white):
     [
         (["", "-o", "out.png"], "prompt is empty"),
         ([PROMPT, "-o", "out.png", "--preset", "minn"], "Did you mean mini?"),
-        ([PROMPT, "-o", "out.png", "--identity-scale", "9"], "identity_scale is 9.0"),
-        ([PROMPT, "-o", "out.png", "--background-scale", "nan"], "background_scale is nan"),
+        ([PROMPT, "-o", "out.png", "--identity-scale", "9"], "--identity-scale 9.0 was given"),
+        (
+            [PROMPT, "-o", "out.png", "--background-scale", "nan"],
+            "--background-scale nan was given",
+        ),
         ([PROMPT, "-o", "out.png", "--box", "1,0,0,1"], "is not a box"),
         ([PROMPT, "-o", "out.png", "--mask", "box"], "--mask box came without --box"),
         ([PROMPT, "-o", "out.png", "--device", "warp"], "'warp' cannot be used"),
         ([PROMPT, "-o", "out.png", "-n", "65"], "65 pictures"),
         ([PROMPT, "-o", "out.gif"], "known suffix"),
         ([PROMPT, "-o", "missing/out.png"], "folder does not exist"),
-        ([PROMPT, "-o", "there.png"], "exists already"),
+        ([PROMPT, "-o", "there.png"], "replace it with --force"),
         ([PROMPT, "-o", "there.png/out.png"], "cannot be written"),
         ([PROMPT, "-o", "."], "known suffix"),
         ([PROMPT, "-o", "-", "--json"], "Standard output"),
@@ -127,6 +131,37 @@ def test_bad_usage_gives_two_and_writes_nothing(
     (tmp_path / "there.png").write_bytes(b"precious")
     assert_refused(call("personalize", hamster, *options), ExitCode.USAGE, words)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"precious"]
+
+
+@pytest.mark.parametrize("command", ["personalize", "edit", "face"])
+@pytest.mark.parametrize(
+    "prompt", ["bear.png", "no/where.JPG", "me.spid", "notes", "a.png:b.webp "]
+)
+def test_a_file_in_place_of_a_prompt_is_told(call, tmp_path, monkeypatch, hamster, command, prompt):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes").write_text("words")
+    preset = ("--preset", "sd-turbo") if command == "face" else ()
+    result = call(command, hamster, prompt, "-o", "out.png", *preset)
+    assert_refused(result, ExitCode.USAGE, "names a file. A sentence is needed")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_a_file_in_place_of_what_a_picture_shows_now_is_told(call, tmp_path, hamster):
+    options = ("-o", tmp_path / "out.png", "--source-prompt", hamster)
+    assert_refused(call("edit", hamster, PROMPT, *options), ExitCode.USAGE, "names a file")
+
+
+def test_messages_speak_of_options_where_python_has_arguments():
+    said = {
+        "Pass `adapter=` too.": "Pass --adapter too.",
+        "Pass `allow_pickle=True` to": "Pass --allow-pickle to",
+        'Use `device="cpu"`.': "Use --device cpu.",
+        "Use (`mode=EditMode.PAPER`).": "Use (--mode paper).",
+        "`text_scale=9.5` was given": "--text-scale 9.5 was given",
+        "from 1 as `number=`": "from 1 as --face",
+        "a `plain` word": "a `plain` word",
+    }
+    assert {text: in_options(text) for text in said} == said
 
 
 def test_a_place_that_cannot_be_written_gives_two(call, hamster):

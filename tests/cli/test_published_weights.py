@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+import swiftpie
 from swiftpie.images import read_metadata
 from tests.backbones import tiny_models
 
@@ -45,15 +46,47 @@ def test_a_picture_is_drawn_at_the_size_asked_for(call, folder, tmp_path, hamste
     [
         (["--size", "big"], 2, "512x768"),
         (["--size", "65x64"], 2, "multiples of 16"),
-        (["--adapter", "nothing.safetensors"], 1, "nothing.safetensors"),
-        (["--image-encoder", "nothing"], 1, "nothing"),
+        (["--adapter", "nothing.safetensors"], 1, "of --adapter is needed"),
+        (["--image-encoder", "nothing"], 1, "of --image-encoder is needed"),
+        (["--weights", "nothing"], 1, "of --weights is needed"),
+        (["--preset", "instaflow"], 1, "family 'sd21', and preset 'instaflow' is of 'sd15'"),
+        (["--preset", "hyper-sd15-1", "--base", "nothing"], 1, "of --base is needed"),
+        (["--base", "some/where"], 2, "Pass --weights."),
     ],
 )
 def test_what_cannot_be_used_is_named(call, folder, tmp_path, hamster, options, code, message):
     result = personalize(call, folder, hamster, tmp_path / "out.png", *options)
     assert result.exit_code == code
     assert message in result.stderr
+    assert "=`" not in result.stderr
     assert not (tmp_path / "out.png").exists()
+
+
+def test_an_identity_is_saved_and_inspected_without_asking_for_the_weights_again(
+    call, folder, tmp_path, hamster
+):
+    chosen = ("--preset", "sd-turbo", "--weights", folder / "pipeline", "--offline")
+    parts = ("--adapter", folder / "own.safetensors", "--image-encoder", folder / "encoder")
+    saved, made = tmp_path / "saved.spid", tmp_path / "made.spid"
+    half = ("--dtype", "bfloat16", "--force")
+    for options in ((), half):
+        result = call("identity", "save", hamster, "-o", saved, *chosen, *parts, *options)
+        assert result.exit_code == 0, result.output
+    session = swiftpie.load(
+        "sd-turbo",
+        weights=folder / "pipeline",
+        adapter=folder / "own.safetensors",
+        image_encoder=folder / "encoder",
+        dtype="bfloat16",
+    )
+    session.save_identity(session.encode_identity(hamster), made)
+    assert made.read_bytes() == saved.read_bytes()
+    for file in (saved, made):
+        facts = json.loads(call("identity", "inspect", file, "--json").stdout)
+        assert (facts["preset"], facts["is_readable"]) == ("sd-turbo", None)
+        assert "networks can tell" in call("identity", "inspect", file).stdout
+    drawn = personalize(call, folder, saved, tmp_path / "out.png", "--dtype", "bfloat16")
+    assert drawn.exit_code == 0, drawn.output
 
 
 def test_mini_takes_no_adapter(call, folder, tmp_path, hamster):

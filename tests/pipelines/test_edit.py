@@ -27,6 +27,7 @@ NEUTRAL = replace(
     text_background_scale=1.0,
 )
 RELEASED = EditSettings(mode=EditMode.RELEASED)
+SMOOTH = EditSettings(rule=MaskRule.SMOOTH)
 MODES = [EditSettings(), RELEASED]
 
 
@@ -254,12 +255,32 @@ def test_schedules_of_several_steps_and_fresh_noise_edit_too(components, photo):
     assert edits[0] == edits[1] != edits[2]
 
 
-@pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
-def test_prompts_that_agree_change_nothing_and_say_so(components, photo, settings, caplog):
+@pytest.mark.parametrize("settings", [*MODES, SMOOTH], ids=["paper", "released", "smooth"])
+@pytest.mark.parametrize(
+    "asked", [{"source_prompt": PROMPT}, {"source_prompt": f" {PROMPT}\n"}, {"keyword": " "}]
+)
+def test_prompts_that_agree_change_nothing_and_say_so(components, photo, settings, asked, caplog):
     with caplog.at_level(logging.WARNING):
-        result = edit(components, photo, PROMPT, source_prompt=PROMPT, settings=settings)
-    assert "agree everywhere" in caplog.text
+        result = edit(components, photo, PROMPT, settings=settings, **asked)
+    assert caplog.text.count("agree everywhere") == 1
     assert result.image.tobytes() == photo.tobytes()
+    assert not np.any(result.region)
+
+
+def test_prompts_that_agree_leave_the_packaged_model_alone_too(session, photo, caplog):
+    for rule in (None, *MaskRule):
+        settings = EditSettings(rule=rule)
+        asked = {"source_prompt": "a dog on a beach", "settings": settings}
+        result = session.edit(photo, "a dog on a beach", **asked)
+        assert result.image.tobytes() == photo.tobytes(), rule
+    assert caplog.text.count("agree everywhere") == 3
+
+
+def test_noises_that_agree_give_an_empty_mask_by_every_rule():
+    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    rounded = noise + 1e-7 * noise.roll(1, dims=-1)
+    for rule in MaskRule:
+        assert not from_noise_difference(noise, rounded, rule=rule).any()
 
 
 def test_an_autoencoder_that_knows_one_value_gives_it_in_both_modes(components, photo):
@@ -297,7 +318,7 @@ def test_impossible_requests_are_refused(components, photo):
         edit(replace(components, inversion=None), photo, PROMPT)
     with pytest.raises(InputError, match="prompt is empty"):
         edit(components, photo, "  ")
-    with pytest.raises(InputError, match=r"text_scale is 4\.5"):
+    with pytest.raises(InputError, match=r"`text_scale=4\.5`"):
         replace(Scales.for_edit(), text_scale=4.5)
     with pytest.raises(InputError, match="seed is -1"):
         edit(components, photo, PROMPT, seed=-1)

@@ -94,7 +94,7 @@ def test_a_new_subject_fills_the_mask_in_front(components, session, sprite):
 
 def test_the_released_mode_is_refused_in_plain_words(session):
     settings = EditSettings(mode=swiftpie.EditMode.RELEASED)
-    with pytest.raises(swiftpie.CapabilityError, match="--mode paper"):
+    with pytest.raises(swiftpie.CapabilityError, match=r"`mode=EditMode\.PAPER`"):
         session.edit(photograph(), "a dog on a beach", mask=BOX, settings=settings)
 
 

@@ -99,8 +99,9 @@ def test_command_lines_on_a_page_parse(page):
     lines = [words for words in command_lines(page) if words[0] == "swiftpie"]
     for words in lines:
         context = parse(words)
-        if words[1] == "train" and context.params["recipe"]:
-            _configure(_recipes(), context.params["recipe"], context.params["overrides"] or [])
+        if words[1] == "train" and context.params["names"]:
+            for recipe in context.params["names"]:
+                _configure(_recipes(), recipe, context.params["overrides"] or [])
             assert parse_duration(context.params["time_limit"] or "1s") > 0
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusers import UNet2DConditionModel
+from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.install import Plan
@@ -58,11 +59,16 @@ class OpenAdapter:
         return Plan(token_width=self.public.projector.width, detail=frozenset())
 
     @property
+    def projector_module(self) -> nn.Module | None:
+        """What makes identity tokens, where the adapter has been read whole."""
+        return None if self.public is None else self.public.projector.module
+
+    @property
     def variant(self) -> str:
         """How the file was read, where it can be read in several ways; else nothing."""
         if self.public is None or not self.public.projector.face_width:
             return ""
-        shortcut = getattr(self.public.projector.module, "shortcut", None)
+        shortcut = getattr(self.projector_module, "shortcut", None)
         return f" shortcut={shortcut} lora_scale={self.lora_scale}"
 
 
@@ -96,18 +102,45 @@ def open_adapter(
         else:
             public = read_ip_adapter(tensors, face_version=face_version or version_in_name(path))
         opened = OpenAdapter(path, settings=None, public=public)
+    if face_version is not None and not hasattr(opened.projector_module, "shortcut"):
+        raise ConfigError(
+            f"`face_version={face_version}` was given, and the adapter '{path}' is no FaceID "
+            "Plus, which alone has versions. Leave it out, or choose such an adapter."
+        )
     if lora_scale is None:
         return opened
     if not 0 <= lora_scale <= MAX_LORA_SCALE:
         raise ConfigError(
-            f"The LoRA scale is {lora_scale}; it must lie between 0 (off) and {MAX_LORA_SCALE}."
+            f"`lora_scale={lora_scale}` was given; it must lie between 0 (off) and "
+            f"{MAX_LORA_SCALE}."
         )
     if opened.public is None or not opened.public.lora:
         raise ConfigError(
-            f"A LoRA scale was chosen, and the adapter '{path}' has no LoRA; FaceID adapters as "
-            "published have one. Leave the scale out, or choose such an adapter."
+            f"`lora_scale={lora_scale}` was given, and the adapter '{path}' has no LoRA; FaceID "
+            "adapters as published have one. Leave it out, or choose such an adapter."
         )
     return replace(opened, lora_scale=lora_scale)
+
+
+def check_family(adapter: OpenAdapter, *, family: str, width: int) -> None:
+    """Refuse an adapter for another family than `family`, whose text has `width` numbers a token.
+
+    Raises:
+        WeightsError: It is one.
+    """
+    if adapter.settings is not None and adapter.settings.family != family:
+        raise WeightsError(
+            f"The adapter '{adapter.path}' is for {adapter.settings.family!r}, and the backbone is "
+            f"{family!r}. Load it with its own backbone, or choose another `adapter=`."
+        )
+    # The layers of another family may well have the same shapes; only the tokens tell.
+    theirs = adapter.plan.token_width
+    if theirs != width:
+        raise WeightsError(
+            f"The adapter '{adapter.path}' makes tokens of width {theirs}, and this model reads "
+            f"text of width {width}: it is for another family. Choose one for this family as "
+            "`adapter=`."
+        )
 
 
 def install_adapter(
@@ -131,8 +164,9 @@ def install_adapter(
     if adapter is not None:
         plan = plan or adapter.plan
     public = None if adapter is None else adapter.public
+    if adapter is not None:
+        check_family(adapter, family=family, width=unet.config.cross_attention_dim)
     if adapter is not None and public is not None:
-        _check_family(adapter.path, public, unet)
         fuse_lora(public, unet, scale=adapter.lora_scale)
     settings = None if adapter is None else adapter.settings
     timestep = REFERENCE_TIMESTEP if settings is None else settings.t_ref
@@ -159,7 +193,7 @@ def wrap_image_encoder(
     Raises:
         WeightsError: The projector was trained on another tower.
     """
-    _check_image_encoder(projector, tower.config)
+    check_image_encoder(projector, tower.config)
     align_memory(projector.module.to(device=tower.device, dtype=tower.dtype))
     if projector.face_width:
         return FaceIdentityEncoder(tower, projector).to(tower.device).eval()
@@ -192,17 +226,12 @@ def write_adapter(path: Path, components: Components) -> None:
     )
 
 
-def _check_family(path: Path, adapter: IpAdapter, unet: UNet2DConditionModel) -> None:
-    # The layers of another family may well have the same shapes; only the tokens tell.
-    theirs, ours = adapter.projector.width, unet.config.cross_attention_dim
-    if theirs != ours:
-        raise WeightsError(
-            f"The adapter '{path}' makes tokens of width {theirs}, and this model reads text of "
-            f"width {ours}: it is for another family. Choose one for this family."
-        )
+def check_image_encoder(projector: Projector, config: CLIPVisionConfig) -> None:
+    """Refuse a tower with `config` where `projector` was trained on another.
 
-
-def _check_image_encoder(projector: Projector, config: CLIPVisionConfig) -> None:
+    Raises:
+        WeightsError: It was.
+    """
     hidden = dict.fromkeys((Feature.HIDDEN, Feature.FACE_AND_HIDDEN), config.hidden_size)
     widths = hidden | {Feature.EMBEDS: config.projection_dim}
     width = widths.get(projector.feature, projector.feature_width)
@@ -210,5 +239,5 @@ def _check_image_encoder(projector: Projector, config: CLIPVisionConfig) -> None
         raise WeightsError(
             f"The image encoder gives features of width {width}, and the adapter reads "
             f"{projector.feature_width}. IP-Adapters come for two encoders, ViT-H and ViT-bigG. "
-            "Pass the folder of the other one as `image_encoder=` (--image-encoder)."
+            "Pass the folder of the other one as `image_encoder=`."
         )

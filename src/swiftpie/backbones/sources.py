@@ -1,7 +1,7 @@
 """Where the networks of a published preset are: in folders of the user, or from the hub."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,33 +30,44 @@ class Sources:
 
 
 def locate(
-    preset: Preset, choices: Choices, *, folders: Sequence[str], prefers_half: bool
+    preset: Preset,
+    choices: Choices,
+    *,
+    folders: Sequence[str],
+    prefers_half: bool,
+    check: Callable[[Path, Path], None],
 ) -> Sources:
     """Find all parts of `preset`, and get from the hub what nobody chose.
 
     `folders` are those of the networks in a pipeline of the family, the denoiser's first;
-    `prefers_half` takes the half-precision variant where there are both.
+    `prefers_half` takes the half-precision variant where there are both. `check` refuses a pipeline
+    and a denoiser by what their small files say, before weights are fetched.
 
     Raises:
         WeightsError: A part is not there and cannot be had.
     """
     hub = _hub(choices, prefers_half=prefers_half)
     weights = choices.get("weights")
-    own = None if weights is None else _existing(weights, "weights")
-    if preset.kind is WeightsKind.PIPELINE:
-        return Sources(own or hub.networks(_repository(preset), folders, option="weights"))
+    own = None if weights is None else Path(weights)
     if own is None:
-        repository = _repository(preset)
-        if preset.needs_pickle and not hub.allow_pickle:
-            raise WeightsError(
-                f"Preset {preset.name!r} was published as a pickle only, and a pickle can run "
-                "code. Pass allow_pickle=True (--allow-pickle) to read plain tensors from it "
-                "without running any code."
-            )
-        assert preset.file is not None
-        own = hub.file(repository, preset.file)
+        _check_obtainable(preset, hub)
+    if preset.kind is WeightsKind.PIPELINE:
+        pipeline = own or hub.snapshot(_repository(preset), option="weights")
+        check(pipeline, pipeline / folders[0])
+        if own is None:
+            hub.complete(pipeline, _repository(preset), folders, option="weights")
+        return Sources(pipeline)
     is_lora = preset.kind is WeightsKind.LORA
-    pipeline = _base(preset, choices, hub, folders=folders if is_lora else folders[1:])
+    base = str(choices.get("base") or preset.base)
+    is_here = Path(base).is_dir() or not REPOSITORY.fullmatch(base)
+    pipeline = existing(base, "base") if is_here else hub.snapshot(base, option="base")
+    has_network = own is not None and own.is_dir() and not is_lora
+    check(pipeline, own if own is not None and has_network else pipeline / folders[0])
+    if own is None:
+        assert preset.file is not None
+        own = hub.file(_repository(preset), preset.file)
+    if not is_here:
+        hub.complete(pipeline, base, folders if is_lora else folders[1:], option="base")
     return Sources(pipeline, lora=own) if is_lora else Sources(pipeline, unet=own)
 
 
@@ -68,12 +79,27 @@ def locate_image_encoder(projector: Projector, choices: Choices, *, prefers_half
     """
     chosen = choices.get("image_encoder")
     if chosen is not None:
-        return _existing(chosen, "image_encoder")
+        return existing(chosen, "image_encoder")
     is_big = (projector.feature, projector.feature_width) == (Feature.EMBEDS, BIG_G)
     folder = "sdxl_models/image_encoder" if is_big else "models/image_encoder"
     hub = _hub(choices, prefers_half=prefers_half)
-    small = (f"{folder}/config.json",)
-    return hub.networks(ADAPTERS, [folder], small=small, option="image_encoder") / folder
+    found = hub.snapshot(ADAPTERS, [f"{folder}/config.json"], option="image_encoder")
+    hub.complete(found, ADAPTERS, [folder], option="image_encoder")
+    return found / folder
+
+
+def existing(path: str | Path, option: str) -> Path:
+    """Return the file or folder that `option` names.
+
+    Raises:
+        WeightsError: It does not exist.
+    """
+    found = Path(path)
+    if not found.exists():
+        raise WeightsError(
+            f"'{path}' does not exist. The folder or file of `{option}=` is needed. Check the path."
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -84,29 +110,41 @@ class _Hub:
     prefers_half: bool
     allow_pickle: bool
 
-    def networks(
-        self, repository: str, folders: Sequence[str], *, option: str, small: Sequence[str] = SMALL
-    ) -> Path:
-        """Return a folder with the weights of `folders` and files like `small`.
+    def snapshot(self, repository: str, patterns: Sequence[str] = SMALL, *, option: str) -> Path:
+        """Return the folder of a repository, with its files like `patterns`.
+
+        Raises:
+            WeightsError: It cannot be had; the message names the `option` to pass instead.
+        """
+        try:
+            folder = snapshot_download(
+                repository, allow_patterns=list(patterns), local_files_only=self.is_offline
+            )
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            raise WeightsError(_unreachable(repository, option, error)) from error
+        return Path(folder)
+
+    def complete(
+        self, snapshot: Path, repository: str, folders: Sequence[str], *, option: str
+    ) -> None:
+        """Get the weights of `folders` into a `snapshot` of the repository.
 
         Raises:
             WeightsError: They cannot be had; the message names the `option` to pass instead.
         """
-        folder = self._snapshot(repository, small, option)
-        lacking = self._lacking(folder, folders)
+        lacking = self._lacking(snapshot, folders)
         for names in self._variants():
             if lacking:
                 patterns = [f"{one}/{name}" for one in lacking for name in names]
-                folder = self._snapshot(repository, patterns, option)
-                lacking = self._lacking(folder, folders)
+                self.snapshot(repository, patterns, option=option)
+                lacking = self._lacking(snapshot, folders)
         if lacking:
             raise WeightsError(
                 f"The hub's repository {repository!r} gave no weights for '{lacking[0]}' that may "
                 f"be read{' (offline)' if self.is_offline else ''}. Safetensors in the layout of "
-                f"diffusers are needed. Download them and pass their folder {_as(option)}, or "
+                f"diffusers are needed. Download them and pass their folder as `{option}=`, or "
                 "allow pickles."
             )
-        return folder
 
     def file(self, repository: str, name: str) -> Path:
         """Return one file of a repository.
@@ -118,15 +156,6 @@ class _Hub:
             return Path(hf_hub_download(repository, name, local_files_only=self.is_offline))
         except (OSError, ValueError, HfHubHTTPError) as error:
             raise WeightsError(_unreachable(f"{repository}/{name}", "weights", error)) from error
-
-    def _snapshot(self, repository: str, patterns: Sequence[str], option: str) -> Path:
-        try:
-            folder = snapshot_download(
-                repository, allow_patterns=list(patterns), local_files_only=self.is_offline
-            )
-        except (OSError, ValueError, HfHubHTTPError) as error:
-            raise WeightsError(_unreachable(repository, option, error)) from error
-        return Path(folder)
 
     def _variants(self) -> list[list[str]]:
         # Names of weights to ask for, the best first.
@@ -148,30 +177,21 @@ class _Hub:
             return False
 
 
-def _base(preset: Preset, choices: Choices, hub: _Hub, *, folders: Sequence[str]) -> Path:
-    chosen = choices.get("base") or preset.base
-    assert chosen is not None
-    if Path(chosen).is_dir():
-        return Path(chosen)
-    if not REPOSITORY.fullmatch(str(chosen)):
-        return _existing(chosen, "base")
-    return hub.networks(str(chosen), folders, option="base")
-
-
-def _existing(path: str | Path, name: str) -> Path:
-    found = Path(path)
-    if not found.exists():
+def _check_obtainable(preset: Preset, hub: _Hub) -> None:
+    repository = _repository(preset)
+    if preset.needs_pickle and not hub.allow_pickle:
         raise WeightsError(
-            f"'{path}' does not exist. The folder or file of `{name}` is needed. Check the path."
+            f"Preset {preset.name!r} was published as a pickle only, in {repository!r}, and a "
+            "pickle can run code. Pass `allow_pickle=True` to read plain tensors from it without "
+            "running any code."
         )
-    return found
 
 
 def _repository(preset: Preset) -> str:
     if preset.repository is None:
         raise WeightsError(
             f"The weights of preset {preset.name!r} are not on the hub: {preset.summary} Get "
-            f"{preset.source.partition(':')[2]} and pass it with `weights=` (--weights)."
+            f"{preset.source.partition(':')[2]} and pass it as `weights=`."
         )
     return preset.repository
 
@@ -188,10 +208,5 @@ def _unreachable(what: str, option: str, error: Exception) -> str:
     return (
         f"'{what}' could not be had from the hub ({type(error).__name__}: {short_reason(error)}). "
         "Go online once, and accept its licence there if it has to be accepted, or download it "
-        f"yourself and pass the place {_as(option)}."
+        f"yourself and pass the place as `{option}=`."
     )
-
-
-def _as(option: str) -> str:
-    """Return how `option` is passed, in Python and on the command line."""
-    return f"as `{option}=` (--{option.replace('_', '-')})"

@@ -1,23 +1,26 @@
 """Reads network weights strictly and turns every way it can fail into a plain sentence."""
 
 import hashlib
+import inspect
 import json
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ConfigMixin, UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, PretrainedConfig
 
 from swiftpie.backbones.checkpoints.safe import check_safetensors, read_tensors
 from swiftpie.errors import WeightsError, short_reason
+
+Config = TypeVar("Config", bound=PretrainedConfig)
 
 HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
 STEMS = ("diffusion_pytorch_model", "model")  # of files, in diffusers and in transformers
@@ -61,11 +64,7 @@ class NetworkReader:
         Raises:
             WeightsError: A file is missing or unreadable, or does not fit the network exactly.
         """
-        if not (folder / "config.json").is_file():
-            raise WeightsError(
-                f"There is no config.json in '{folder}'. A folder in the layout of diffusers is "
-                f"needed for the network {name!r}. Check the path, or get it again."
-            )
+        check_config(folder, name)
         files = [] if weights is None else [weights]
         if weights is None:
             prefers_half = self.dtype in HALVES
@@ -94,6 +93,50 @@ class NetworkReader:
             ) from error
         _count_positions(network)
         return network.eval().requires_grad_(requires_grad=False)
+
+
+def check_config(folder: Path, name: str) -> None:
+    """Refuse a folder that is not of one network in the layout of diffusers.
+
+    Raises:
+        WeightsError: It has no config.json.
+    """
+    if not (folder / "config.json").is_file():
+        raise WeightsError(
+            f"There is no config.json in '{folder}'. A folder in the layout of diffusers is "
+            f"needed for the network {name!r}. Check the path, or get it again."
+        )
+
+
+def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str, Any]:
+    """Return the settings of a network of diffusers that is not loaded, defaults included.
+
+    Raises:
+        WeightsError: It has no config.json, or a broken one.
+    """
+    parameters = inspect.signature(network.__init__).parameters.values()
+    stored = _stored(folder, name, network.load_config)
+    return {one.name: one.default for one in parameters} | dict(stored)
+
+
+def read_clip_config(folder: Path, name: str, kind: type[Config]) -> Config:
+    """Return the settings of a network of transformers that is not loaded.
+
+    Raises:
+        WeightsError: It has no config.json, or a broken one.
+    """
+    config: Config = _stored(folder, name, kind.from_pretrained)
+    return config
+
+
+def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - as read
+    check_config(folder, name)
+    try:
+        return read(folder)
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"'{folder / 'config.json'}' is damaged ({short_reason(error)}). Get it again."
+        ) from error
 
 
 def read_unet(
@@ -195,7 +238,7 @@ def weight_files(
     if pickles:
         raise WeightsError(
             f"'{folder}' holds its weights as a pickle, '{pickles[0].name}', and a pickle can run "
-            "code. SwiftPie reads safetensors. Pass allow_pickle=True (--allow-pickle) to read "
+            "code. SwiftPie reads safetensors. Pass `allow_pickle=True` to read "
             "plain tensors from it without running any code."
         )
     raise WeightsError(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
+ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
+OPTION_NAMES = {"number": "face"}  # where the two have different names
 
 
 def say(text: str) -> None:
@@ -29,7 +32,20 @@ def say(text: str) -> None:
 
 def complain(text: str) -> None:
     """Write one red line that begins with `error:`."""
-    _plain_line(f"error: {text}", style="red")
+    _plain_line(f"error: {in_options(text)}", style="red")
+
+
+def in_options(text: str) -> str:
+    """Return a message in which arguments of Python, as `base=`, are options, as --base."""
+    return ARGUMENT.sub(_as_option, text)
+
+
+def _as_option(argument: re.Match[str]) -> str:
+    name, value = argument["name"], argument["value"].strip("\"'")
+    if value.partition(".")[0].isidentifier():  # of an enum, whose names users write small
+        value = value.rpartition(".")[2].lower()
+    option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
+    return option if value in {"", "true"} else f"{option} {value}"
 
 
 def print_json(value: object) -> None:
@@ -153,7 +169,8 @@ class _Echo(logging.Handler):
     """Writes to whatever standard error is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _plain_line(f"{record.levelname.lower()}: {record.getMessage()}", style="yellow")
+        message = in_options(record.getMessage())
+        _plain_line(f"{record.levelname.lower()}: {message}", style="yellow")
 
 
 def _plain_line(text: str, *, style: str) -> None:

@@ -36,7 +36,9 @@ Picture = Annotated[
         metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
     ),
 ]
-SourcePrompt = Annotated[str, typer.Option(help="What the picture shows now.")]
+SourcePrompt = Annotated[
+    str, typer.Option(help="What the picture shows now.", callback=given.check_prompt)
+]
 Keyword = Annotated[
     str, typer.Option(metavar="WORDS", help="What in the picture shall change, as in 'cat'.")
 ]

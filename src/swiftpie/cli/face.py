@@ -106,7 +106,7 @@ def face(
     found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
     chosen = choose_face(found, number=number, name=photo)
     for note in chosen.notes:
-        console.say(f"{photo}: {note}")
+        console.say(f"{photo}: {console.in_options(note)}")
 
     session = given.open_session(**loading).session
     warn_of_strange_vectors(session, encoders.encoder)

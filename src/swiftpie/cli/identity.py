@@ -9,6 +9,8 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli import options as given
 from swiftpie.cli.console import examples, print_json, say, write_table
 
+READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
+
 app = typer.Typer()
 identity_app = typer.Typer(
     name="identity", no_args_is_help=True, help="Encode a subject once and keep it as a file."
@@ -20,6 +22,8 @@ app.add_typer(identity_app)
     epilog=examples(
         "swiftpie identity save dog.jpg -o dog.spid",
         "swiftpie identity save front.png side.jpg:side-mask.png -o robot.spid",
+        "swiftpie identity save dog.jpg -o dog.spid --preset sd-turbo "
+        "--adapter ip-adapter_sd21.safetensors --image-encoder models/image_encoder",
     )
 )
 @given.with_fields
@@ -59,10 +63,6 @@ def inspect(
 
     header = read_identity_header(file)
     preset = header["preset"]
-    is_readable = (  # by the installed networks, if they are those that wrote the file
-        preset in PRESETS.names()
-        and given.open_session(preset).session.components.fingerprint == header["fingerprint"]
-    )
     with safe_open(str(file), framework="pt") as stored:
         references = stored.get_slice("pixels").get_shape()[0]
         tokens = stored.get_slice("tokens").get_shape()[1]
@@ -72,12 +72,27 @@ def inspect(
         "references": references,
         "tokens": tokens,
         "size_kib": round(file.stat().st_size / 1024, 1),
-        "is_readable": is_readable,
+        "is_readable": _is_readable(preset, header["fingerprint"]),
     }
     if as_json:
         print_json(facts)
-    else:
-        write_table([(name.replace("_", " "), str(value)) for name, value in facts.items()])
+        return
+    spelled = facts | {"is_readable": READABLE[facts["is_readable"]]}
+    write_table([(name.replace("_", " "), str(value)) for name, value in spelled.items()])
+
+
+def _is_readable(name: str, fingerprint: str) -> bool | None:
+    """Whether the networks in the package wrote a file; None where they are not in the package.
+
+    A file may name any networks, so none are loaded or fetched for its sake.
+    """
+    from swiftpie.backbones.components import FAMILIES
+
+    if name not in PRESETS.names():
+        return False
+    preset = PRESETS.get(name)
+    known = FAMILIES.get(preset.family).packaged_fingerprint(preset)
+    return None if known is None else known == fingerprint
 
 
 @app.command(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from swiftpie.types import Identity
 
 STREAM = "-"  # stands for standard input or output
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
 REQUIRED = inspect.Parameter.empty
 
 
@@ -133,16 +134,32 @@ BOX_HELP = "Where subject or change goes, as fractions from 0 to 1; once for eac
 
 PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
-Networks = Annotated[LoadOptions, Fields(LoadOptions, ("preset", "weights", "device"))]
-DRAWING = (
-    *("preset", "steps", "weights", "base", "adapter", "image_encoder"),
-    *("dtype", "allow_pickle", "offline", "device", "engine"),
+ENCODING = (
+    *("preset", "weights", "base", "adapter", "image_encoder"),
+    *("dtype", "allow_pickle", "offline", "device"),
 )
+DRAWING = ("preset", "steps", *ENCODING[1:], "engine")
+Networks = Annotated[LoadOptions, Fields(LoadOptions, ENCODING)]
 
 SCALES = ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance")
 ScaleChanges = Annotated[dict[str, float], Fields(Scales, SCALES)]
 
 IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
+
+
+def check_prompt(prompt: str) -> str:
+    """Return `prompt`, unless a file was given in its place.
+
+    Raises:
+        ConfigError: It is a file, or ends as pictures and identity files do.
+    """
+    if _is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
+        raise ConfigError(
+            f"The prompt is '{prompt}', which names a file. A sentence is needed there, after all "
+            'pictures. Write for example: swiftpie personalize front.png side.png "a dog at sea".'
+        )
+    return prompt
+
 
 DataPath = Annotated[
     Path | None,
@@ -157,7 +174,10 @@ Subjects = Annotated[
         show_default=False,
     ),
 ]
-Prompt = Annotated[str, typer.Argument(help="What the picture shall show.", show_default=False)]
+Prompt = Annotated[
+    str,
+    typer.Argument(help="What the picture shall show.", show_default=False, callback=check_prompt),
+]
 Seed = Annotated[
     int | None,
     typer.Option(min=0, help="Decides everything that is random; drawn and told if not given."),

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.preset import PRESETS, Capability, Preset
 from swiftpie.cli import console
 from swiftpie.cli import options as given
-from swiftpie.errors import ConfigError
+from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.pipelines.settings import MaskSource, Scales
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ def personalize(
         output, count=num_images, masks=save_subject_mask, flag="--save-subject-mask"
     )
     # What can be refused is, before anything is loaded.
-    replace(Scales.of(PRESETS.get(loading["preset"])), **scales)
+    known = PRESETS.get(loading["preset"])
+    replace(Scales.of(known), **scales)
+    _check_mask(save_subject_mask, known)
     everyone = [given.read_subjects(subjects), *(given.read_subjects([one]) for one in also or [])]
     places = _parse_boxes(boxes or [], len(everyone), mask)
     seen = _parse_views(views or [], len(everyone))
@@ -130,6 +132,15 @@ def personalize(
             [{"path": to.picture, "seed": one, "subject_mask": to.mask} for to, one in rows],
             result.timings_ms,
             load_ms=round(load_ms, 1),
+        )
+
+
+def _check_mask(target: Path | None, preset: Preset) -> None:
+    if target is not None and Capability.LAYOUT not in preset.capabilities:
+        raise CapabilityError(
+            f"--save-subject-mask was given, and preset {preset.name!r} does not tell where it "
+            "draws a subject. Leave it out, or choose a preset that can 'layout' (see `swiftpie "
+            "presets`)."
         )
 
 

@@ -7,6 +7,7 @@ import itertools
 import math
 import pkgutil
 import re
+import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +21,9 @@ from swiftpie.cli.options import DataPath, Device, check_device
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from swiftpie.training.context import Context
     from swiftpie.training.loop import Event, TrainConfig
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -32,15 +34,20 @@ app = typer.Typer()
 @app.command(
     epilog=examples(
         "swiftpie train --list",
-        "swiftpie train mini-autoencoder --time-limit 9m",
+        "swiftpie train mini-autoencoder mini-one-step --time-limit 9m",
         "swiftpie train mini-autoencoder --fresh",
         "swiftpie train mini-one-step --set loop.steps=2000 --set loop.learning_rate=1e-3",
     )
 )
 def train(
     *,
-    recipe: Annotated[
-        str | None, typer.Argument(help="One of `swiftpie train --list`.", show_default=False)
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE]...",
+            help="Of `swiftpie train --list`; several are trained one after the other.",
+            show_default=False,
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -65,12 +72,12 @@ def train(
         bool, typer.Option("--list", help="List the recipes and exit.")
     ] = False,
 ) -> None:
-    """Train a model; a run that stopped goes on from its folder."""
+    """Train a model, in one stage or several; a run that stopped goes on from its folder."""
     recipes = _recipes()
-    if list_recipes or recipe is None:
+    if list_recipes or not names:
         write_table([(name, inspect.getdoc(make) or "") for name, make in recipes.items()])
         return
-    config = _configure(recipes, recipe, overrides or [])
+    stages = {run_of(name): _configure(recipes, name, overrides or []) for name in names}
     limit_s = math.inf if time_limit is None else parse_duration(time_limit)
     check_device(device)
 
@@ -78,24 +85,94 @@ def train(
 
     from swiftpie.data.archive import default_pack
     from swiftpie.training.context import Context, join_processes, leave_processes
-    from swiftpie.training.loop import fit
+    from swiftpie.training.loop import DONE, fit
 
     if threads is not None:
         torch.set_num_threads(threads)
-    folder = out / recipe.replace("-", "_")
     processes = join_processes(device)
     context = Context(data=data_path or default_pack(), runs=out, device=processes.device)
-    stage = config.stage.build(context)
-    if processes.is_main:
-        _announce(folder, resumes=resume)
-    processes.gather(None)  # nobody looks for a state before an old one is out of the way
-    events = fit(stage, config.loop, folder, time_limit_s=limit_s, processes=processes)
-    if processes.is_main:
-        _show(events, config.loop.steps)
-        say(f"saved in {folder}; the same command goes on from there")
-    else:
-        deque(events, maxlen=0)  # trains as well, and leaves the talking to the main process
+    check_order(stages, recipes, context)
+    ends = time.monotonic() + limit_s
+    for run, config in stages.items():
+        stage = config.stage.build(context)
+        _check_data(data_path, context, run)
+        if processes.is_main:
+            _announce(out / run, resumes=resume)
+        processes.gather(None)  # nobody looks for a state before an old one is out of the way
+        left_s = ends - time.monotonic()
+        events = fit(stage, config.loop, out / run, time_limit_s=left_s, processes=processes)
+        if processes.is_main:
+            events = _shown(events, config.loop.steps)
+        (last,) = deque(events, maxlen=1)
+        if processes.is_main:
+            say(f"saved in {out / run}; the same command goes on from there")
+        if last.stopped != DONE:
+            break
     leave_processes(processes)
+
+
+def _check_data(path: Path | None, context: "Context", run: str) -> None:
+    if path is not None and not context.has_read_data:
+        raise ConfigError(
+            f"--data names a sticker pack, and {run.replace('_', '-')} reads none. Leave it out; "
+            "--set stage.data=DIR or stage.photos=DIR names photographs."
+        )
+
+
+def run_of(recipe: str) -> str:
+    """Return the name that the run of `recipe` has as a folder, and other runs read it by."""
+    return recipe.replace("-", "_")
+
+
+def check_order(
+    stages: "Mapping[str, TrainConfig]",
+    recipes: "Mapping[str, Callable[[], TrainConfig]]",
+    context: "Context",
+) -> None:
+    """Refuse `stages` of which one reads a run that is neither there nor trained before it.
+
+    Raises:
+        ConfigError: The message has a command that trains all that is missing, in order.
+    """
+    trained: list[str] = []
+    for run, config in stages.items():
+        if missing := [one for one in _reads(config, context) if one not in trained]:
+            order: list[str] = []
+            for one in (*trained, run):
+                _put_in_order(one, stages, recipes, context, order=order)
+            wanted = [one for one in stages if one not in order]
+            command = " ".join(one.replace("_", "-") for one in (*order, *wanted))
+            raise ConfigError(
+                f"{run.replace('_', '-')} goes on from {missing[0].replace('_', '-')}, of which "
+                f"there is no {context.runs / missing[0] / 'export'}. One command trains all in "
+                f"order: swiftpie train {command}"
+            )
+        trained.append(run)
+
+
+def _put_in_order(
+    run: str,
+    stages: "Mapping[str, TrainConfig]",
+    recipes: "Mapping[str, Callable[[], TrainConfig]]",
+    context: "Context",
+    *,
+    order: list[str],
+) -> None:
+    # Appends to `order` all that `run` reads and is not there, each after what it reads itself.
+    name = run.replace("_", "-")
+    if run in order or name not in recipes:
+        return
+    for one in _reads(stages.get(run) or recipes[name](), context):
+        _put_in_order(one, stages, recipes, context, order=order)
+    order.append(run)
+
+
+def _reads(config: "TrainConfig", context: "Context") -> list[str]:
+    from swiftpie.training.loop import ContinuesRuns
+
+    stage = config.stage
+    sources = stage.sources if isinstance(stage, ContinuesRuns) else ()
+    return [source for source in sources if context.lacks(source)]
 
 
 def parse_duration(text: str) -> float:
@@ -157,7 +234,7 @@ def _announce(folder: Path, *, resumes: bool) -> None:
     say(f"going on from {folder}" if found else f"starting anew in {folder}")
 
 
-def _show(events: "Iterable[Event]", steps: int) -> None:
+def _shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -169,3 +246,4 @@ def _show(events: "Iterable[Event]", steps: int) -> None:
             progress.update(task, completed=event.step, left=event.stopped or left)
             if event.stopped:
                 say(event.stopped)
+            yield event

@@ -290,7 +290,7 @@ class SwiftEditor(PresetEditor):
             mask=torch.zeros_like(task.mask) if appearance else EVERYWHERE,
             seed=FRESH_SEED,
             settings=replace(
-                self.settings, mode=EditMode.PAPER, scales=outside, keeps_outside=False
+                self.settings, mode=EditMode.PAPER, rule=None, scales=outside, keeps_outside=False
             ),
         ).image
 

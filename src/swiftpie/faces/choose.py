@@ -78,7 +78,7 @@ def choose_face(
     if number is not None and not 1 <= number <= len(faces):
         raise ImageError(
             f"Face {number} of '{name}' was asked for, which shows {len(faces)}. Count from the "
-            f"left. Pass --face 1{f' to {len(faces)}' if len(faces) > 1 else ''}."
+            f"left, from 1{f' to {len(faces)}' if len(faces) > 1 else ''}, as `number=`."
         )
     index = main_face(faces, size) if number is None else number - 1
     face = faces[index]
@@ -182,7 +182,7 @@ def _notes(found: FoundFaces, index: int, *, is_chosen: bool) -> tuple[str, ...]
     if len(found.faces) > 1 and not is_chosen:
         notes.append(
             f"{len(found.faces)} faces were found; number {index + 1} from the left was taken, the "
-            "largest or most central; choose with --face N"
+            "largest or most central; choose with `number=`"
         )
     if min(box.width, box.height) < CROP_PX:
         notes.append(

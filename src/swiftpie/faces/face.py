@@ -170,7 +170,7 @@ def open_judge(
         if judge.fingerprint == encoder.fingerprint:
             raise ConfigError(
                 f"The judge {name!r} has the same recogniser as {encoder.name!r}, which helps to "
-                "draw. A second one is needed to judge fairly. Choose another --judge."
+                "draw. A second one is needed to judge fairly. Choose another one as `judge=`."
             )
         return judge
     for choice in FACE_ENCODERS.all().values():

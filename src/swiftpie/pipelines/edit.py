@@ -79,7 +79,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         raise CapabilityError(
             f"Preset {preset.name!r} was asked for an edit in the released mode, whose attention "
             "cannot show it in place what stays of a picture. Use the paper's mode "
-            "(EditMode.PAPER, --mode paper), or a Stable Diffusion preset."
+            "(`mode=EditMode.PAPER`), or a Stable Diffusion preset."
         )
     side_px = settings.size_px or preset.image_size_px
     components.cells_of((side_px, side_px))

@@ -15,11 +15,19 @@ from swiftpie.errors import InputError
 from swiftpie.images import to_tensor
 from swiftpie.masks import Box, MaskRule, box_mask, from_noise_difference, grow, resize_mask
 from swiftpie.models.inversion import ReadsEdits
+from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
 
 GROW_PX = 8  # a found mask is widened by a latent cell, so that its soft edge lies around it
 LEARNED_GROW_PX = 5  # one that a network was taught is four times finer
+
+ROUNDING = 1e-5  # of a prompt's states, whose numbers are about 1
+
+UNCHANGED = (
+    "The prompts agree everywhere about this picture, so nothing of it will change. Give another "
+    "prompt, a keyword or a mask."
+)
 
 Size = tuple[int, int]  # height and width
 
@@ -106,6 +114,9 @@ def invert(
     source, _ = prompts
     compared = ("", keyword) if keyword else prompts
     inverter = components.inverter()
+    if mask is None and _agree(components.text.encode(list(compared))):
+        logger.warning(UNCHANGED)
+        mask = torch.zeros(1, 1, *canvas.full)
     if rule is None and isinstance(inverter, ReadsEdits):
         return _read(components, inverter, latents, compared, mask=mask, canvas=canvas)
     wanted = list(dict.fromkeys([source] if mask is not None else [source, *compared]))
@@ -167,13 +178,16 @@ def _seen_by(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
     return EditRegion(latent.to(like), pixels)
 
 
+def _agree(text: TextCondition) -> bool:
+    """Whether two prompts are the same to the model, whatever letters they are written in."""
+    states = text.hidden_states * text.attention_mask.to(text.hidden_states)[..., None]
+    return torch.allclose(states[0], states[1], atol=ROUNDING)
+
+
 def _grown(region: Tensor, canvas: Canvas, reach_px: int) -> Tensor:
     hard = (canvas.leave_mask(region.cpu()) > 0.5).float()
     if not hard.any():
-        logger.warning(
-            "The prompts agree everywhere about this picture, so nothing of it will change. "
-            "Give another prompt, a keyword or a mask."
-        )
+        logger.warning(UNCHANGED)
     return _in_8_bits(resize_mask(grow(hard, reach_px), canvas.full))
 
 

@@ -146,7 +146,8 @@ class EditRequest(_Steered):
         if is_steered and self.settings.mode is EditMode.RELEASED:
             raise InputError(
                 "Guidance or shaping was given with the released mode, whose attention is its own "
-                "and tells two rows apart by their order. Use EditMode.PAPER, or leave it out."
+                "and tells two rows apart by their order. Use `mode=EditMode.PAPER`, or leave "
+                "it out."
             )
 
 

@@ -89,11 +89,13 @@ class Scales:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if name.endswith("_scale") and not 0 <= value <= MAX_SCALE:
-                raise InputError(f"{name} is {value}; it must lie between 0 (off) and {MAX_SCALE}.")
+                raise InputError(
+                    f"`{name}={value}` was given; it must lie between 0 (off) and {MAX_SCALE}."
+                )
         if not -1 <= self.balance <= 1:
-            raise InputError(f"The balance is {self.balance}; it must lie between -1 and 1.")
+            raise InputError(f"`balance={self.balance}` was given; it must lie between -1 and 1.")
         if not self.energy_cap >= 1:
-            raise InputError(f"The energy cap is {self.energy_cap}; it must be 1 or more.")
+            raise InputError(f"`energy_cap={self.energy_cap}` was given; it must be 1 or more.")
 
     @classmethod
     def of(cls, preset: Preset) -> Self:

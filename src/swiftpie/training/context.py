@@ -111,6 +111,11 @@ class Context:
         """All subjects of the pack."""
         return load_subjects(self.data)
 
+    @property
+    def has_read_data(self) -> bool:
+        """Whether anything asked for the subjects."""
+        return "subjects" in vars(self)
+
     def world(self, split: Split = "train") -> StickerWorld:
         """Return an endless supply of sticker scenes with one half of the subjects."""
         return StickerWorld(self.subjects, split, device=self.device)
@@ -129,6 +134,11 @@ class Context:
             return None
         folder = Path(source)
         return folder if folder.is_dir() else self.export_of(source)
+
+    def lacks(self, source: str) -> bool:
+        """Whether `source` names neither weights that are there nor a run that has an export."""
+        has_own = source in {"", PACKAGED} or Path(source).is_dir()
+        return not has_own and not (self.runs / source / "export").is_dir()
 
     def export_of(self, recipe: str) -> Path:
         """Return the folder that the run of `recipe` exported to.

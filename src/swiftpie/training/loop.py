@@ -107,6 +107,15 @@ class StageConfig(Protocol):
         """Return the stage for the given data and device."""
 
 
+@runtime_checkable
+class ContinuesRuns(Protocol):
+    """Settings of a stage that reads what earlier runs exported."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What it reads, as `Context.weights_of` takes it."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A complete training run."""

@@ -1,5 +1,6 @@
 """Stable Diffusion presets, tiny and random: what is loaded, what is refused, what they draw."""
 
+import itertools
 import shutil
 from dataclasses import replace
 
@@ -168,7 +169,7 @@ def test_choices_without_effect_are_refused(place):
     weights = place / "sd21" / "pipeline"
     with pytest.raises(ConfigError, match="whole pipeline"):
         load_components(preset_of("sd21"), weights=weights, base=weights)
-    with pytest.raises(ConfigError, match="--adapter"):
+    with pytest.raises(ConfigError, match="`adapter=`"):
         load_components(preset_of("sd21"), weights=weights, image_encoder=place / "sd21/encoder")
 
 
@@ -333,7 +334,7 @@ def test_a_pickle_is_read_only_where_that_is_allowed(copied, opened):
     file = copied / "unet" / UNET_FILE
     torch.save(load_file(file), copied / "unet" / "diffusion_pytorch_model.bin")
     file.unlink()
-    with pytest.raises(WeightsError, match="--allow-pickle"):
+    with pytest.raises(WeightsError, match="`allow_pickle=True`"):
         load_components(preset_of("sd21"), weights=copied)
     loaded = load_components(preset_of("sd21"), weights=copied, allow_pickle=True)
     expected = unet_of(opened("sd21", None))
@@ -344,22 +345,24 @@ def test_a_pickle_is_read_only_where_that_is_allowed(copied, opened):
 
 def test_a_preset_that_is_a_pickle_says_so_before_it_is_downloaded():
     preset = unet_preset("sdxl", source=NOWHERE, needs_pickle=True)
-    with pytest.raises(WeightsError, match="--allow-pickle"):
+    with pytest.raises(WeightsError, match="`allow_pickle=True`"):
         load_components(preset, offline=True)
 
 
 @pytest.mark.parametrize("kind", list(WeightsKind))
 def test_offline_names_the_repository_and_the_way_out(kind):
     preset = preset_of("sd21", source=NOWHERE, kind=kind, file="x.safetensors", base="swiftpie/no")
-    with pytest.raises(WeightsError, match=r"there-is-no-such-repository.*weights="):
+    with pytest.raises(
+        WeightsError, match=r"there-is-no-such-repo.*`weights=`|swiftpie/no.*`base=`"
+    ):
         load_components(preset, offline=True)
 
 
 def test_a_base_that_is_not_here_is_named(place):
     weights = place / "sd21" / "other_unet"
-    with pytest.raises(WeightsError, match=r"swiftpie/nothing.*--base"):
+    with pytest.raises(WeightsError, match=r"swiftpie/nothing.*`base=`"):
         load_components(unet_preset("sd21"), weights=weights, offline=True)
-    with pytest.raises(WeightsError, match=r"does not exist.*`base`"):
+    with pytest.raises(WeightsError, match=r"does not exist.*`base=`"):
         load_components(unet_preset("sd21"), weights=weights, base=place / "no")
 
 
@@ -380,15 +383,49 @@ def test_an_adapter_of_another_family_is_refused(place, adapter):
         )
 
 
-def test_weights_of_another_family_are_refused(place):
-    for ours, theirs in (("sd21", "sdxl"), ("sdxl", "sd21")):
-        with pytest.raises(WeightsError):
-            load_components(preset_of(ours), weights=place / theirs / "pipeline")
+@pytest.fixture
+def unreadable(place, tmp_path):
+    """Copies of every family's pipeline whose weights are damaged, so nobody can have read them."""
+    copies = shutil.copytree(place, tmp_path / "unreadable")
+    for file in copies.glob("*/pipeline/*/*.safetensors"):
+        file.write_bytes(b"damaged")
+    return copies
+
+
+def test_weights_of_another_family_are_refused_before_they_are_read(unreadable):
+    for ours, theirs in itertools.permutations(NAMES, 2):
+        with pytest.raises(WeightsError, match=f"family '{theirs}', .* is of '{ours}'"):
+            load_components(preset_of(ours), weights=unreadable / theirs / "pipeline")
+        for preset in (unet_preset(ours), lora_of(ours)):
+            base, weights = unreadable / theirs / "pipeline", unreadable / ours / "lora.safetensors"
+            with pytest.raises(WeightsError, match=f"is of '{ours}'"):
+                load_components(preset, weights=weights, base=base)
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"adapter": "nowhere"}, "'nowhere' does not exist.*`adapter=`"),
+        ({"inversion": "nowhere"}, "'nowhere' does not exist.*`inversion=`"),
+        ({"reference": "nowhere"}, "'nowhere' does not exist.*`reference=`"),
+        ({"adapter": "sd15/public.safetensors"}, "another family.*`adapter=`"),
+        ({"adapter": "sd15/own.safetensors"}, "for 'sd15'.*`adapter=`"),
+        ({"adapter": "sd21/public.safetensors", "image_encoder": "no"}, "'no' does not exist"),
+        ({"adapter": "sd21/public.safetensors", "image_encoder": "sd21"}, "no config.json"),
+        ({"inversion": "sdxl/other_unet"}, "for the same family"),
+    ],
+)
+def test_what_is_missing_or_does_not_fit_is_said_before_weights_are_read(
+    unreadable, monkeypatch, choices, words
+):
+    monkeypatch.chdir(unreadable)
+    with pytest.raises(WeightsError, match=words):
+        load_components(preset_of("sd21"), weights="sd21/pipeline", **choices)
 
 
 def test_an_adapter_without_or_with_the_wrong_image_encoder_is_refused(place, opened, tmp_path):
     weights, adapter = place / "sd21" / "pipeline", place / "sd21" / "public.safetensors"
-    with pytest.raises(WeightsError, match="--image-encoder"):
+    with pytest.raises(WeightsError, match="`image_encoder=`"):
         load_components(preset_of("sd21"), weights=weights, adapter=adapter, offline=True)
     other = tiny_models.make_image_encoder(tmp_path / "other", features=EMBEDS + 5)
     with pytest.raises(WeightsError, match="ViT-H and ViT-bigG"):

@@ -165,11 +165,7 @@ def fuse_lora_file(
         MissingExtra: peft is not installed.
         WeightsError: The file is unreadable, or changes other layers than this network has.
     """
-    if importlib.util.find_spec("peft") is None:
-        raise MissingExtra(
-            "This preset is a LoRA, which is read with the package 'peft'. It is not installed. "
-            'Run: pip install "swiftpie[lora]"'
-        )
+    check_reads_lora()
     tensors = read_tensors(path, allow_pickle=allow_pickle)
     # Here, because importing pipelines takes seconds and complains of packages we do not use.
     pipeline = getattr(importlib.import_module("diffusers"), loader)
@@ -195,6 +191,19 @@ def fuse_lora_file(
         )
     unet.fuse_lora()
     unet.unload_lora()
+
+
+def check_reads_lora() -> None:
+    """Refuse LoRAs where what reads them is not installed.
+
+    Raises:
+        MissingExtra: It is not.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtra(
+            "This preset is a LoRA, which is read with the package 'peft'. It is not installed. "
+            'Run: pip install "swiftpie[lora]"'
+        )
 
 
 def semantic_tensors(installation: Installation, projector: nn.Module) -> dict[str, Tensor]:

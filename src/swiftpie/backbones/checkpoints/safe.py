@@ -51,7 +51,7 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
     if not allow_pickle:
         raise WeightsError(
             f"'{path}' is a pickle, whatever its name, and a pickle can run code. SwiftPie reads "
-            "safetensors. Pass allow_pickle=True to read plain tensors from it without running "
+            "safetensors. Pass `allow_pickle=True` to read plain tensors from it without running "
             "any code, or convert it once with convert_pickle()."
         )
     return _read_pickle(path, is_zip=kind == "zip")

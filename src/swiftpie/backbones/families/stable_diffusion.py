@@ -14,27 +14,32 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
 
 from swiftpie.backbones.adapters import (
     OpenAdapter,
+    check_family,
+    check_image_encoder,
     install_adapter,
     open_adapter,
     with_defaults,
     wrap_image_encoder,
     write_adapter,
 )
-from swiftpie.backbones.checkpoints.ip_adapter import fuse_lora_file
+from swiftpie.backbones.checkpoints.ip_adapter import check_reads_lora, fuse_lora_file
 from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.backbones.sources import Sources, locate, locate_image_encoder
+from swiftpie.backbones.sources import Sources, existing, locate, locate_image_encoder
 from swiftpie.backbones.weights import (
     HALVES,
     NetworkReader,
     fingerprint_files,
+    read_clip_config,
+    read_config,
     read_image_encoder,
     read_unet,
     unknown_fingerprint,
@@ -65,8 +70,9 @@ class StableDiffusion(Family):
     lora_loader = "StableDiffusionPipeline"  # class of diffusers that reads LoRAs for the family
     is_told_sizes = False  # whether the U-Net reads the picture's size besides the text
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, projects_linearly: bool) -> None:
         self.name = name
+        self.projects_linearly = projects_linearly  # around attention, where 1.x convolves
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load the networks, and what was chosen besides; see `Family`."""
@@ -75,17 +81,20 @@ class StableDiffusion(Family):
         reader = NetworkReader(
             device=device, dtype=dtype_of(choices), allow_pickle=choices.get("allow_pickle", False)
         )
+        adapter = _open_adapter(choices, reader)
+        _check_reference(choices, adapter)
         sources = locate(
             preset,
             choices,
             folders=("unet", "vae", *(name for name, *_ in self.towers)),
             prefers_half=reader.dtype in HALVES,
+            check=partial(self._check_folders, preset, choices=choices, adapter=adapter),
         )
-        adapter = _open_adapter(choices, reader)
+        if adapter is not None and adapter.public is not None:
+            _find_encoder(sources.pipeline, reader, adapter.public.projector, choices)
         unet = self._read_unet(sources, reader)
         text = self._read_text(sources.pipeline, reader)
         autoencoder = _read_autoencoder(sources.pipeline, reader)
-        self._check_parts(preset, unet, text=text, autoencoder=autoencoder)
         reference = choices.get("reference")
         if reference is not None:
             reference = read_unet(Path(reference), reader, name="reference")
@@ -106,7 +115,7 @@ class StableDiffusion(Family):
             autoencoder=LatentAutoencoder(autoencoder),
             denoiser=denoiser.eval().requires_grad_(False),
             layout_predictor=None,
-            inversion=_read_inversion(unet, reader, choices),
+            inversion=_read_inversion(reader, choices),
             fingerprint=fingerprint_files(reader.files, settings=settings),
         )
 
@@ -177,7 +186,12 @@ class StableDiffusion(Family):
         check_bare(unet)
         opened = None if adapter is None else open_adapter(adapter)
         vae = _widened(modules["vae"])
-        self._check_parts(preset, unet, text=self._text_of(modules), autoencoder=vae)
+        self._check_parts(
+            preset,
+            unet.config,
+            text_width=self._text_of(modules).width,
+            latent_channels=vae.config.latent_channels,
+        )
         denoiser, projector = install_adapter(
             unet, opened, family=self.name, reference=modules["reference_unet"]
         )
@@ -251,20 +265,48 @@ class StableDiffusion(Family):
             )
         return unet
 
-    def _check_parts(
+    def _check_folders(
         self,
         preset: Preset,
-        unet: UNet2DConditionModel,
+        pipeline: Path,
+        denoiser: Path,
         *,
-        text: Text,
-        autoencoder: PublicAutoencoder,
+        choices: Choices,
+        adapter: OpenAdapter | None,
     ) -> None:
-        is_told_sizes = unet.config.addition_embed_type == SIZE_CONDITIONING
+        # By their settings alone: weights may be large, or not here yet.
+        unet = read_config(denoiser, "unet", UNet2DConditionModel)
+        self._check_family(preset, unet)
+        vae = read_config(pipeline / "vae", "vae", AutoencoderKL)
+        widths = []
+        for name, tokenizer, _ in self.towers:
+            widths.append(read_clip_config(pipeline / name, name, CLIPTextConfig).hidden_size)
+            _check_tokenizer(pipeline / tokenizer)
+        self._check_parts(
+            preset, unet, text_width=sum(widths), latent_channels=vae["latent_channels"]
+        )
+        if adapter is not None:
+            check_family(adapter, family=self.name, width=unet["cross_attention_dim"])
+        if choices.get("inversion") is not None:
+            _check_inversion(Path(str(choices["inversion"])), unet)
+
+    def _check_family(self, preset: Preset, unet: Mapping[str, Any]) -> None:
+        found = _family_of(unet)
+        if found != self.name:
+            raise WeightsError(
+                f"The networks are of the family {found!r}, and preset {preset.name!r} is of "
+                f"{self.name!r}. Pass weights of the family {self.name!r}, or choose a preset of "
+                f"{found!r} (`swiftpie presets`)."
+            )
+
+    def _check_parts(
+        self, preset: Preset, unet: Mapping[str, Any], *, text_width: int, latent_channels: int
+    ) -> None:
+        self._check_family(preset, unet)
         facts = {
-            "width of the text": (text.width, unet.config.cross_attention_dim),
-            "latent channels": (autoencoder.config.latent_channels, preset.latent_channels),
-            "channels of the U-Net": (unet.config.in_channels, preset.latent_channels),
-            "size conditioning of SDXL": (is_told_sizes, self.is_told_sizes),
+            "width of the text": (text_width, unet["cross_attention_dim"]),
+            "latent channels": (latent_channels, preset.latent_channels),
+            "channels of the U-Net": (unet["in_channels"], preset.latent_channels),
         }
         for what, (given, needed) in facts.items():
             if given != needed:
@@ -310,30 +352,56 @@ class StableDiffusionXL(StableDiffusion):
 
 FAMILIES = {
     family.name: family
-    for family in (StableDiffusion("sd15"), StableDiffusion("sd21"), StableDiffusionXL("sdxl"))
+    for family in (
+        StableDiffusion("sd15", projects_linearly=False),
+        StableDiffusion("sd21", projects_linearly=True),
+        StableDiffusionXL("sdxl", projects_linearly=True),
+    )
 }
 
 
+def _family_of(unet: Mapping[str, Any]) -> str:
+    """Return which of the families a U-Net with these settings is of."""
+    is_told_sizes = unet["addition_embed_type"] == SIZE_CONDITIONING
+    projects_linearly = bool(unet["use_linear_projection"])
+    kinds = {(one.is_told_sizes, one.projects_linearly): one.name for one in FAMILIES.values()}
+    return kinds.get((is_told_sizes, projects_linearly), "none that is known")
+
+
 def _check_choices(preset: Preset, choices: Choices) -> None:
-    # Refuses what would be left unused.
+    # Refuses what is missing, and what would be left unused.
+    if preset.kind is WeightsKind.LORA:
+        check_reads_lora()
+    for name in ("weights", "adapter", "image_encoder", "inversion", "reference"):
+        if choices.get(name) is not None:
+            existing(str(choices.get(name)), name)
     if choices.get("base") is not None and preset.kind is WeightsKind.PIPELINE:
         raise ConfigError(
             f"Preset {preset.name!r} was loaded with a base, and it is a whole pipeline already. "
-            "Only presets that are a denoiser or a LoRA need one. Pass `weights=` (--weights)."
+            "Only presets that are a denoiser or a LoRA need one. Pass `weights=`."
         )
     if choices.get("adapter") is not None:
         return
     if choices.get("image_encoder") is not None:
         raise ConfigError(
             "An image encoder was chosen without the adapter that reads it. An adapter decides "
-            "which encoder is needed. Pass `adapter=` (--adapter) too."
+            "which encoder is needed. Pass `adapter=` too."
         )
     for name in ("face_version", "lora_scale"):
         if choices.get(name) is not None:
             raise ConfigError(
-                f"`{name}` was chosen without an adapter, and it says how to load one. Pass "
-                "`adapter=` (--adapter) too."
+                f"`{name}=` was chosen without an adapter, and it says how to load one. Pass "
+                "`adapter=` too."
             )
+
+
+def _check_reference(choices: Choices, adapter: OpenAdapter | None) -> None:
+    plan = choices.get("plan") or (adapter and adapter.plan)
+    if choices.get("reference") is not None and not (plan and plan.detail):
+        raise ConfigError(
+            "`reference=` was given without a detail branch, for which alone it reads references. "
+            "Pass an `adapter=` that has one, or leave it out."
+        )
 
 
 def _open_adapter(choices: Choices, reader: NetworkReader) -> OpenAdapter | None:
@@ -349,31 +417,41 @@ def _open_adapter(choices: Choices, reader: NetworkReader) -> OpenAdapter | None
     )
 
 
-def _read_encoder(
+def _find_encoder(
     pipeline: Path, reader: NetworkReader, projector: Projector, choices: Choices
-) -> ClipIdentityEncoder:
+) -> Path:
+    """Return the folder of the image encoder, one that `projector` can read."""
     folder = pipeline / "image_encoder"  # most pipelines have none
     if choices.get("image_encoder") is not None or not folder.is_dir():
         folder = locate_image_encoder(projector, choices, prefers_half=reader.dtype in HALVES)
+    check_image_encoder(projector, read_clip_config(folder, "image_encoder", CLIPVisionConfig))
+    return folder
+
+
+def _read_encoder(
+    pipeline: Path, reader: NetworkReader, projector: Projector, choices: Choices
+) -> ClipIdentityEncoder:
+    folder = _find_encoder(pipeline, reader, projector, choices)
     return wrap_image_encoder(read_image_encoder(folder, reader), projector)
 
 
-def _read_inversion(
-    unet: UNet2DConditionModel, reader: NetworkReader, choices: Choices
-) -> UNetInversion | None:
+def _check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
+    inversion = read_config(folder, "inversion", UNet2DConditionModel)
+    for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
+        found, needed = inversion[what], unet[what]
+        if found != needed:
+            raise WeightsError(
+                f"The inversion network in '{folder}' has {what} {found}, and the denoiser has "
+                f"{needed}. One for the same family is needed. Choose another folder."
+            )
+
+
+def _read_inversion(reader: NetworkReader, choices: Choices) -> UNetInversion | None:
     chosen = choices.get("inversion")
     if chosen is None:
         return None
     # It is left out of the fingerprint: identities do without it.
-    inversion = read_unet(Path(chosen), replace(reader, files={}), name="inversion")
-    for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
-        found, needed = inversion.config[what], unet.config[what]
-        if found != needed:
-            raise WeightsError(
-                f"The inversion network in '{chosen}' has {what} {found}, and the denoiser has "
-                f"{needed}. One for the same family is needed. Choose another folder."
-            )
-    return UNetInversion(inversion)
+    return UNetInversion(read_unet(Path(chosen), replace(reader, files={}), name="inversion"))
 
 
 def _read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
@@ -398,12 +476,16 @@ def _build_tower(tower: Callable[[CLIPTextConfig], nn.Module], folder: Path) -> 
     return tower(CLIPTextConfig.from_pretrained(folder))
 
 
-def _read_tokenizer(folder: Path) -> CLIPTokenizer:
+def _check_tokenizer(folder: Path) -> None:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise WeightsError(
             f"There is no vocab.json in '{folder}'. A tokenizer is needed to read prompts. Check "
             "the path, or get the folder again."
         )
+
+
+def _read_tokenizer(folder: Path) -> CLIPTokenizer:
+    _check_tokenizer(folder)
     try:
         return CLIPTokenizer.from_pretrained(folder)
     except (OSError, ValueError, LookupError, TypeError) as error:

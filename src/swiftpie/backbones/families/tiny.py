@@ -69,6 +69,10 @@ class Tiny(Family):
             **networks,
         )
 
+    def packaged_fingerprint(self, preset: Preset) -> str | None:
+        """Return the fingerprint of weights inside of the package; see `Family`."""
+        return fingerprint_of(_package_folder(preset), without=INVERSION)
+
     def check_dtype(self, preset: Preset, dtype: torch.dtype) -> None:
         """Refuse all types but float32; see `Family`.
 

@@ -63,7 +63,7 @@ def to_openvino(
     if components.device.type != "cpu":
         raise CapabilityError(
             f"The networks are on {components.device}, and SwiftPie uses OpenVINO on the CPU. Load "
-            "the preset with device='cpu'."
+            'the preset with `device="cpu"`.'
         )
     graphs = GraphCache(
         GraphStore(folder or default_folder()),

@@ -66,14 +66,14 @@ def _open(folder: Path | None) -> FaceEncoder:
         raise MissingExtra(
             f"The face encoder 'insightface' was asked for and is not installed. {TERMS}. If that "
             "fits your use, run: pip install insightface, and get its models; else choose another "
-            "--encoder."
+            "`encoder=`."
         ) from error
     # The package itself would fetch what is missing, so look first.
     root = folder or Path.home() / ".insightface"
     if missing := [one.name for one in FILES if not (root / one.name).is_file()]:
         raise WeightsError(
             f"'{root}' lacks {missing[0]}. {TERMS}, so they are never fetched for you. Get the "
-            f"pack {PACK} from {FILES[0].source}, or choose another --encoder."
+            f"pack {PACK} from {FILES[0].source}, or choose another `encoder=`."
         )
     analysis = package.FaceAnalysis(
         name=PACK, root=str(root), allowed_modules=["detection", "recognition"]

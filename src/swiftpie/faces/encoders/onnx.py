@@ -247,8 +247,8 @@ def open_model(folder: Path | None, file: ModelFile) -> OnnxModel:
     if folder is None or not path.is_file():
         raise WeightsError(
             f"Faces need the file {file.name} ({file.licence}), {where}. Get it from "
-            f"{file.source or 'its publisher'} and name its folder (--face-models DIR); it is "
-            "never fetched for you."
+            f"{file.source or 'its publisher'} and name its folder as `face_models=`; it is never "
+            "fetched for you."
         )
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()

@@ -30,6 +30,11 @@ class AutoencoderConfig:
     larger_world: bool = False  # else sticker scenes
     start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The run that it goes on from, if any."""
+        return (self.start,)
+
     def build(self, context: Context) -> "AutoencoderStage":
         """Return the stage for the given data and device."""
         world = context.larger_world if self.larger_world else context.world

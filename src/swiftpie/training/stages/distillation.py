@@ -116,6 +116,11 @@ class StudentConfig:
     teacher: str = "mini_teacher"
     scenes: SceneSettings = field(default_factory=SceneSettings)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The runs of student and teacher."""
+        return (self.start, self.teacher)
+
     def load(self, context: Context) -> tuple[LoadedModel, OneStepNetworks]:
         """Return the student and the networks of its frozen teacher; see `load_pair`."""
         student, teacher = load_pair(

@@ -91,6 +91,11 @@ class MiniInversionConfig:
         """Whether inverted noise is sent back through the generator."""
         return bool(self.latents_weight or self.pixels_weight)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The runs of the generator, of the network to go on from, and of the teacher."""
+        return (self.generator, self.start_from, self.teacher)
+
     def build(self, context: Context) -> "MiniInversionStage":
         """Return the stage for the given data and device."""
         teacher = None

@@ -85,6 +85,11 @@ class OneStepConfig:
     size_px: int = 128  # of the larger world's pictures
     sizes: Sizes = FIRST  # of networks that start from nothing
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The run that it goes on from, or whose autoencoder it uses."""
+        return (self.start or self.autoencoder,)
+
     def build(self, context: Context) -> "OneStepStage":
         """Return the stage for the given data and device."""
         worlds = self._world(context, "train"), self._world(context, "held_out")
