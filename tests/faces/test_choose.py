@@ -66,7 +66,7 @@ def test_of_several_the_most_central_of_the_largest_is_taken_and_it_is_said():
     assert (chosen.number, chosen.num_faces) == (2, 3)
     assert "3 faces" in chosen.notes[0]
     assert "number 2 from the left" in chosen.notes[0]
-    assert "--face" in chosen.notes[0]
+    assert "`number=`" in chosen.notes[0]
 
 
 def test_a_much_larger_face_wins_over_a_central_one():
