@@ -249,6 +249,8 @@ def test_the_report_reads_as_a_sentence():
 class Recorder:
     """A prompt encoder that tells what it was asked."""
 
+    vocabulary = None
+
     def __init__(self, encoder):
         self.encoder, self.asked = encoder, []
 

@@ -120,6 +120,7 @@ class Family(ABC):
     tiny_autoencoder: str | None = None  # hub repository of a small autoencoder for its latents
     needs_pooled_text: bool = False  # whether prompts given as embeddings need their vectors too
     takes_adapters: bool = False  # whether identity branches come as an adapter, from a file
+    knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
 
     @abstractmethod
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:

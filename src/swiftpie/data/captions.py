@@ -18,7 +18,7 @@ THE_SHARE = 0.2
 _GREY_SHARE = 0.06
 _PREFIXES = ("a photo of", "a picture of", "an image of", "a 3d render of", "")
 _GREY_PREFIXES = ("a black and white photo of", "black and white photo of", "black and white")
-_EMPTY_PREFIXES = ("a photo of nothing", "nothing", "an empty scene", "nobody", "")
+EMPTY_PREFIXES = ("a photo of nothing", "nothing", "an empty scene", "nobody", "")
 _SIZE_WORDS: dict[Size, tuple[str, ...]] = {
     "normal": ("",),
     "tiny": ("tiny", "tiny", "small", "little"),
@@ -92,7 +92,7 @@ def draw_pair_caption(
 
 def draw_empty_caption(random: Random, scene: Scene) -> str:
     """Describe a scene with nobody in it."""
-    return f"{random.choice(_EMPTY_PREFIXES)} {random.choice(scene.phrases)}".strip()
+    return f"{random.choice(EMPTY_PREFIXES)} {random.choice(scene.phrases)}".strip()
 
 
 def draw_noun(random: Random, name: str, synonyms: tuple[str, ...]) -> str:

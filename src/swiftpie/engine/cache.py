@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from swiftpie.errors import ConfigError
 from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
 from swiftpie.models.text import PromptEncoder
+from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
 MIB = 2**20
@@ -209,6 +210,11 @@ class CachedPrompts:
     encoder: PromptEncoder  # pads all prompts to one length
     cache: Cache
     fingerprint: str  # sha256 of the networks, `encoder` among them
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that the encoder was taught."""
+        return self.encoder.vocabulary
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> TextCondition:

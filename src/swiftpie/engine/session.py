@@ -33,6 +33,7 @@ from swiftpie.images import load_image
 from swiftpie.masks import Box, load_mask
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
+from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.face import aligned_crop, face_identity
@@ -173,6 +174,7 @@ class Session:
             ConfigError: The guidance is for another number of steps.
             InputError: A number is out of range, or things do not go together.
         """
+        advise(self.components, request)
         serving = self._editing if isinstance(request, EditRequest) else self._cached
         with self.components.scope():
             return draw(serving, request)

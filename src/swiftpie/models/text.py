@@ -4,15 +4,19 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
+from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
+
+TAUGHT = "taught"  # in the settings of our own tokenizers: the words of the captions behind them
 
 
 class Pooling(StrEnum):
@@ -24,6 +28,10 @@ class Pooling(StrEnum):
 
 class PromptEncoder(Protocol):
     """What pipelines need of a text tower."""
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that it was taught; None where these cannot be told."""
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""
@@ -57,6 +65,11 @@ class TextTower:
     def width(self) -> int:
         """Of a token's state."""
         return int(self.encoder.config.hidden_size)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that it was taught, if its tokenizer tells; CLIP's cannot be told."""
+        return Vocabulary.stored(self.tokenizer.init_kwargs.get(TAUGHT))
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
         """Return the same with its network changed."""
@@ -100,6 +113,11 @@ class TwoTextTowers:
     def width(self) -> int:
         """Of a token's state, both towers together."""
         return self.first.width + int(self.second.config.hidden_size)
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that both were taught; None where these cannot be told."""
+        return self.first.vocabulary
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
         """Return the same with both networks changed."""

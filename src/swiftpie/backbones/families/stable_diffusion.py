@@ -321,6 +321,7 @@ class StableDiffusionXL(StableDiffusion):
 
     tiny_autoencoder = "madebyollin/taesdxl"
     needs_pooled_text = True
+    knows_shapes = True
     towers = (
         *StableDiffusion.towers,
         ("text_encoder_2", "tokenizer_2", CLIPTextModelWithProjection),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from swiftpie.data.captions import THE_SHARE, article_of, draw_noun
+from swiftpie.data.captions import EMPTY_PREFIXES, THE_SHARE, article_of, draw_noun
 from swiftpie.data.world.accessories import ACCESSORIES
 from swiftpie.data.world.air import (
     SEASON_PHRASES,
@@ -102,7 +102,6 @@ _ASKED = {  # how often each is asked for; several may come together
     "rendition": 0.18,
 }
 _PREFIXES = ("a photo of", "a picture of", "an image of", "")
-_EMPTY_PREFIXES = ("a photo of nothing", "nothing", "an empty scene", "nobody", "")
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def draw_pair_caption(random: Random, asked: Asked, *, names: tuple[str, str]) -
 
 def draw_empty_caption(random: Random, setting: Setting) -> str:
     """Describe a place with nobody in it."""
-    parts = (random.choice(_EMPTY_PREFIXES), *where_words(random, setting))
+    parts = (random.choice(EMPTY_PREFIXES), *where_words(random, setting))
     return " ".join(part for part in parts if part)
 
 

@@ -18,6 +18,7 @@ from swiftpie.engine.transform import Transform, Turn
 from swiftpie.engine.wrappers import shared_copy, with_networks, with_text_encoders
 from swiftpie.errors import CapabilityError
 from swiftpie.models.text import PromptEncoder
+from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import TextCondition
 
 OFFLOAD_DEVICE = "cpu"
@@ -104,6 +105,11 @@ class OffloadedText:
     inner: PromptEncoder
     networks: nn.Module
     slot: DeviceSlot
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that the encoder was taught."""
+        return self.inner.vocabulary
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""

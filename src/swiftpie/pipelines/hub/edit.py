@@ -12,6 +12,7 @@ from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.images import to_tensor
 from swiftpie.masks import Box, load_mask
+from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.hub.base import (
@@ -85,6 +86,7 @@ class SwiftEditPipeline(ModulesPipeline):
         with self._steps(call, len(requests) * len(components.schedule.steps)) as on_step:
             for request in requests:
                 self._wake(*ENCODING)
+                advise(components, request)
                 drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
                 results.append(drawn)
         return _as_output(results, call)

@@ -12,6 +12,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.masks import Box
+from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.hub.base import (
     ENCODING,
@@ -136,6 +137,7 @@ class SwiftPiePipeline(ModulesPipeline):
         if call.ip_adapter_image is not None:
             self._wake(*ENCODING)
         request = request_of(call, components)
+        advise(components, request)
         self._wake("text_encoder")
         with self._steps(call, len(components.schedule.steps)) as on_step:
             drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)

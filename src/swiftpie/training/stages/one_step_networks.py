@@ -16,13 +16,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets.mini import PRESET
+from swiftpie.data.captions import EMPTY_PREFIXES, GENERIC_NAMES
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.text import TextTower
+from swiftpie.models.text import TAUGHT, TextTower
 from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
+from swiftpie.models.vocabulary import Vocabulary
 
 START, END, PADDING = "<start>", "<end>", "<pad>"
+EMPTY_WORDS = ("nothing", "nobody", "empty")  # in captions of scenes without a subject
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ def trainable(networks: OneStepNetworks) -> OneStepNetworks:
 
 def train_tokenizer(captions: Iterable[str], sizes: Sizes = FIRST) -> PreTrainedTokenizerFast:
     """Return a lower-casing tokenizer; the same captions give the same vocabulary."""
+    captions = list(captions)
     tokenizer = Tokenizer(BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -163,13 +167,15 @@ def train_tokenizer(captions: Iterable[str], sizes: Sizes = FIRST) -> PreTrained
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(START, 0), (END, 1)]
     )
-    return _wrapped(tokenizer, length=sizes.text_length)
+    taught = Vocabulary.of([*captions, *EMPTY_PREFIXES], generic=(*GENERIC_NAMES, *EMPTY_WORDS))
+    return _wrapped(tokenizer, length=sizes.text_length, taught=taught.to_json())
 
 
 def to_text(tokenizer: PreTrainedTokenizerFast) -> str:
     """Return everything that decides about token ids, as JSON; the same before and after use."""
     stored = json.loads(tokenizer.backend_tokenizer.to_str())
-    return json.dumps(stored | {"padding": None, "truncation": None}, ensure_ascii=False)
+    stored |= {"padding": None, "truncation": None, TAUGHT: tokenizer.init_kwargs.get(TAUGHT)}
+    return json.dumps(stored, ensure_ascii=False)
 
 
 def from_text(text: str, *, length: int) -> PreTrainedTokenizerFast:
@@ -179,21 +185,24 @@ def from_text(text: str, *, length: int) -> PreTrainedTokenizerFast:
         WeightsError: `text` is no such JSON.
     """
     try:
-        tokenizer = Tokenizer.from_str(text)
+        stored = json.loads(text)
+        taught = stored.pop(TAUGHT, None)
+        tokenizer = Tokenizer.from_str(json.dumps(stored, ensure_ascii=False))
     except Exception as error:  # the library raises nothing more precise
         raise WeightsError(
             f"The stored tokenizer cannot be read ({short_reason(error)}). Weights are of no use "
             "without the token ids that they were trained with. Copy the run's files again, or "
             "start anew with --fresh."
         ) from error
-    return _wrapped(tokenizer, length=length)
+    return _wrapped(tokenizer, length=length, taught=taught)
 
 
-def _wrapped(tokenizer: Tokenizer, *, length: int) -> PreTrainedTokenizerFast:
+def _wrapped(tokenizer: Tokenizer, *, length: int, taught: object) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=length,
         bos_token=START,
         eos_token=END,
         pad_token=PADDING,
+        **{TAUGHT: taught},
     )

@@ -1,0 +1,114 @@
+"""Which words a model was taught, and which of a prompt it cannot know."""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Self
+
+WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
+BEFORE_NAMES = ("of", "and", "")  # with article and size between; "" is the beginning
+ARTICLES_AND_SIZES = frozenset(
+    ("a", "an", "the", "tiny", "small", "little", "huge", "big", "giant")
+)
+NUM_NEAR = 2  # suggestions a word
+LEAST_LIKENESS = 0.7  # of a suggestion; below, words share letters by chance
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words of the captions that a model learned from, in lower case.
+
+    Subjects may be called anything, because pictures show what is meant. Words that say where a
+    subject is, what it wears or how it is drawn mean nothing unless they were taught as such.
+    """
+
+    words: frozenset[str]  # of captions that call their subject by a name that fits any
+    names: frozenset[str]  # what stood between them, of one word or several
+
+    @classmethod
+    def of(cls, captions: Sequence[str], *, generic: Collection[str]) -> Self:
+        """Return the words of `captions`, some of which give their subject a `generic` name."""
+        rows = [words_in(caption) for caption in captions]
+        words = {word for row in rows if not {*generic}.isdisjoint(row) for word in row}
+        names = {" ".join(run) for row in rows for _, run in _runs(row, words)}
+        return cls(frozenset(words), frozenset(names))
+
+    @classmethod
+    def stored(cls, value: object) -> Self | None:
+        """Return what `to_json` returned, or None where nothing was stored."""
+        if not isinstance(value, Mapping):
+            return None
+        return cls(*(frozenset(map(str, value.get(one, ()))) for one in ("words", "names")))
+
+    def to_json(self) -> dict[str, list[str]]:
+        """Return the words in lists, which are in order."""
+        return {"words": sorted(self.words), "names": sorted(self.names)}
+
+    def unknown_in(self, prompt: str, *, shown: Collection[str] | None = None) -> list[str]:
+        """Return the words of `prompt` that mean nothing to the model, in their order.
+
+        `shown` are names that pictures explain; None means that they explain every name.
+        """
+        found = words_in(prompt)
+        known = {
+            word
+            for word in self._names_in(found)
+            if shown is None or word in self.words_of_names or word in shown
+        }
+        return list(dict.fromkeys(one for one in found if one not in self.words | known))
+
+    def near(self, word: str) -> list[str]:
+        """Return taught words that are spelled like `word`, those that fit anywhere first."""
+        groups = (sorted(self.words), sorted(self.words_of_names - {word}))
+        near = [difflib.get_close_matches(word, one, NUM_NEAR, LEAST_LIKENESS) for one in groups]
+        return [*near[0], *near[1]][:NUM_NEAR]
+
+    @cached_property
+    def words_of_names(self) -> frozenset[str]:
+        """The words that names are made of."""
+        return frozenset(word for name in self.names for word in name.split())
+
+    def _names_in(self, found: Sequence[str]) -> Iterator[str]:
+        """Yield the words that name subjects, as far as the form of a prompt tells.
+
+        A name stands at the beginning, or after "of" or "and". It ends at a word that was taught,
+        or at a verb in -ing; one that no scene follows was itself taught.
+        """
+        for end, run in _runs(found, self.words):
+            if _may_name(found, end - len(run)):
+                if end == len(found):
+                    yield from (word for word in run if word in self.words_of_names)
+                elif found[end] != "of":  # as in "an oil painting of"
+                    yield from run[: self._verb_in(run)]
+
+    def _verb_in(self, run: Sequence[str]) -> int:
+        # Not the first word, which names whatever it ends in.
+        verbs = (place for place in range(1, len(run)) if run[place].endswith("ing"))
+        return len(run) if " ".join(run) in self.names else next(verbs, len(run))
+
+
+def _runs(found: Sequence[str], words: Collection[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """Yield what stands between `words`, each with the place behind it."""
+    place = 0
+    for is_word, group in groupby(found, key=lambda one: one in words):
+        run = list(group)
+        place += len(run)
+        if not is_word:
+            yield place, run
+
+
+def _may_name(found: Sequence[str], start: int) -> bool:
+    first = start
+    while first and found[first - 1] in ARTICLES_AND_SIZES:
+        first -= 1
+    before = found[first - 1] if first else ""
+    return before in BEFORE_NAMES or (before == "white" and first < start)  # "black and white a …"
+
+
+def words_in(text: str) -> list[str]:
+    """Return the words of `text` in lower case, without signs and numbers."""
+    return WORD.findall(unicodedata.normalize("NFKC", text).lower())

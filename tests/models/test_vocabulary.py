@@ -1,0 +1,88 @@
+"""Words that were taught, and names, which pictures explain."""
+
+import re
+
+import pytest
+
+from swiftpie.data.captions import EMPTY_PREFIXES
+from swiftpie.data.scenes import SCENES
+from swiftpie.data.stickers import StickerWorld
+from swiftpie.models.vocabulary import Vocabulary, words_in
+from tests.policy.project import ROOT
+
+CAPTIONS = [
+    *("a photo of a subject on a beach", "a tiny object wearing a crown in the snow"),
+    *("a fox on a beach", "a person standing in the snow on the left", "nothing on a beach"),
+]
+PAGE = (ROOT / "docs" / "quickstart.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def small():
+    return Vocabulary.of(CAPTIONS, generic=("subject", "object", "nothing"))
+
+
+@pytest.fixture(scope="module")
+def shipped(session):
+    return session.components.text.vocabulary
+
+
+def test_words_fit_anywhere_and_names_are_what_subjects_were_called(small):
+    assert {"beach", "crown", "snow", "nothing"} <= small.words
+    assert small.names == {"fox", "person standing", "left"}
+    assert small.unknown_in("a person standing on a beach") == []
+    assert small.unknown_in("a fox standing on a beach") == ["standing"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "unknown"),
+    [
+        ("a dog riding a bicycle", ["riding", "bicycle"]),
+        ("a fox in Paris", ["paris"]),
+        ("an oil painting of a dog on a beach", ["oil", "painting"]),
+        ("an oil painting", ["oil", "painting"]),
+        ("a fox in a box on a beach", ["box"]),
+        ("ein Hund am Strand", ["ein", "hund", "am", "strand"]),
+        ("a grey sloth plushie on a beach", []),
+        ("a photo of a tiny axolotl wearing a crown in the snow", []),
+        ("a dog and a cat on a beach", []),
+        ("A DOG, on a beach!", []),
+        ("", []),
+    ],
+)
+def test_words_beside_a_name_have_to_be_taught(shipped, prompt, unknown):
+    assert shipped.unknown_in(prompt) == unknown
+
+
+def test_a_name_that_no_picture_explains_has_to_be_taught_or_shown(shipped):
+    assert shipped.unknown_in("an axolotl on a beach", shown=()) == ["axolotl"]
+    assert shipped.unknown_in("an axolotl on a beach", shown=["axolotl"]) == []
+    assert shipped.unknown_in("a robot on a beach", shown=()) == []
+
+
+def test_near_words_are_spelled_alike(shipped):
+    assert "beach" in shipped.near("beaches")
+    assert "forest" in shipped.near("forrest")
+    assert shipped.near("zyzzyva") == []
+
+
+def test_every_phrase_that_the_quickstart_lists_is_known(shipped):
+    table = PAGE.partition("## What to write")[2]
+    phrases = [
+        cell.strip()
+        for row in re.findall(r"^\|(.+)\|$", table, re.M)
+        for cell in row.split("|")
+        if re.search(r"[a-z]", cell)
+    ]
+    assert len(phrases) == len(SCENES) == 24
+    assert [one for one in phrases if shipped.unknown_in(f"a subject {one}")] == []
+
+
+def test_every_caption_of_the_world_it_learned_from_is_known(shipped, subjects):
+    captions = [*StickerWorld(subjects).corpus(), *EMPTY_PREFIXES]
+    assert [one for one in captions if shipped.unknown_in(one, shown=words_in(one))] == []
+
+
+def test_what_is_stored_comes_back(small):
+    assert Vocabulary.stored(small.to_json()) == small
+    assert Vocabulary.stored(None) is None

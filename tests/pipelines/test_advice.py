@@ -1,0 +1,82 @@
+"""What a model was not made for is told by every surface, and nothing else is."""
+
+import logging
+
+import pytest
+from PIL import Image
+
+from swiftpie.engine.session import Session
+from swiftpie.engine.transform import transform
+from swiftpie.pipelines.hub.edit import SwiftEditPipeline
+from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
+from swiftpie.pipelines.settings import EditSettings
+
+STRANGE = "a dog riding a bicycle in Paris"
+
+
+def personalize(session, identity, prompt, **settings):
+    session.personalize(identity, prompt, seed=0, **settings)
+
+
+def edit(session, identity, prompt, **settings):
+    session.edit(grey(), prompt, identity=identity, seed=0, **settings)
+
+
+def draw_by_pipeline(session, identity, prompt):
+    SwiftPiePipeline.from_components(session.components)(prompt, subjects=identity, seeds=[0])
+
+
+def edit_by_pipeline(session, _, prompt):
+    SwiftEditPipeline.from_components(session.components)(prompt, image=grey())
+
+
+def grey():
+    return Image.new("RGB", (128, 128), "grey")
+
+
+def warnings_of(caplog):
+    return [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("call", [personalize, edit, draw_by_pipeline, edit_by_pipeline])
+def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, call, caplog):
+    call(session, identity, STRANGE)
+    told = [one for one in warnings_of(caplog) if "never taught" in one]
+    assert len(told) == 1
+    assert all(word in told[0] for word in ("'riding'", "'bicycle'", "'paris' (near: ", "'mini'"))
+
+
+def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session, caplog):
+    session.edit(grey(), "an axolotl on a beach", source_prompt="a dog on a beach", seed=0)
+    assert any("'axolotl'" in one for one in warnings_of(caplog))
+    caplog.clear()
+    session.edit(grey(), "a tiny gnu on a beach", source_prompt="a gnu on a beach", seed=0)
+    assert not any("taught" in one for one in warnings_of(caplog))
+
+
+@pytest.mark.parametrize("prompt", ["a gnu on a beach", "a photo of an axolotl in the snow"])
+def test_a_prompt_of_taught_words_and_any_name_is_drawn_without_a_word(
+    session, identity, prompt, caplog
+):
+    session.personalize(identity, prompt, seed=0)
+    assert warnings_of(caplog) == []
+
+
+def test_a_size_that_it_was_not_trained_for_is_told(session, identity, caplog):
+    session.personalize(identity, "a robot on a beach", seed=0, size_px=(128, 192))
+    (told,) = warnings_of(caplog)
+    assert "trained on pictures of 128x128 px and shall draw 192x128" in told
+    caplog.clear()
+    session.personalize(identity, "a robot on a beach", seed=0, size_px=(128, 128))
+    assert warnings_of(caplog) == []
+
+
+def test_so_is_that_of_an_edit(session, caplog):
+    session.edit(grey(), "a robot on a beach", seed=0, settings=EditSettings(size_px=192))
+    assert any("shall draw 192x192" in one for one in warnings_of(caplog))
+
+
+def test_engines_keep_the_words(session, identity, caplog):
+    quicker = Session(transform(session.components, "channels-last"))
+    quicker.personalize(identity, STRANGE, seed=0)
+    assert any("never taught" in one for one in warnings_of(caplog))
