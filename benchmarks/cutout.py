@@ -22,7 +22,7 @@ from swiftpie.errors import InputError
 from swiftpie.files import load_image
 from swiftpie.images import plane
 from swiftpie.masks import iou
-from swiftpie.models.cutout import find_with, load, packaged
+from swiftpie.models.cutout import DOUBTFUL, confidence_with, find_with, load, packaged
 
 OUTLINES = Path(__file__).parents[1] / "tests" / "cutout" / "outlines.json"
 GOOD_IOU = 0.85
@@ -85,6 +85,17 @@ def summary(scores: Sequence[float]) -> str:
     return f"median {statistics.median(scores):.3f}, {good} of {len(scores)} at least {GOOD_IOU}"
 
 
+def warnings(scores: Sequence[float], confidences: Sequence[float]) -> str:
+    """Return how many bad and good outlines a warning would come with, in words."""
+    doubts: dict[bool, list[bool]] = {is_good: [] for is_good in (False, True)}
+    for score, confidence in zip(scores, confidences, strict=True):
+        doubts[score >= GOOD_IOU].append(confidence < DOUBTFUL)
+    told = (
+        f"{sum(doubts[k])} of {len(doubts[k])} {n}" for k, n in ((False, "bad"), (True, "good"))
+    )
+    return f"confidence below {DOUBTFUL}: {' and '.join(told)}"
+
+
 def main() -> None:
     """Print how well each subject is found."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -94,9 +105,14 @@ def main() -> None:
     network = packaged() if options.weights is None else load(options.weights)
     torch.set_num_threads(1)
     scores = agreement(options.folder, functools.partial(find_with, network))
+    confidences = {
+        outline.file: confidence_with(network, open_photo(options.folder, outline))
+        for outline in read_outlines()
+    }
     for file, score in scores.items():
-        sys.stdout.write(f"{file:28}{score:.3f}\n")
-    sys.stdout.write(summary([*scores.values()]) + "\n")
+        sys.stdout.write(f"{file:28}{score:.3f}  confidence {confidences[file]:.3f}\n")
+    found = [*scores.values()]
+    sys.stdout.write(f"{summary(found)}\n{warnings(found, [*confidences.values()])}\n")
 
 
 if __name__ == "__main__":

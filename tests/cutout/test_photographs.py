@@ -16,9 +16,10 @@ from benchmarks.cutout import (
     open_photo,
     read_outlines,
     summary,
+    warnings,
 )
 from swiftpie.errors import InputError
-from swiftpie.models.cutout import find
+from swiftpie.models.cutout import DOUBTFUL, find
 
 FOLDER = "SWIFTPIE_DREAMBENCH"
 SQUARE = [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]
@@ -57,6 +58,11 @@ def test_another_photo_is_refused(tmp_path):
 
 def test_a_summary_counts_what_is_good():
     assert summary([0.2, GOOD_IOU, 0.9]) == "median 0.850, 2 of 3 at least 0.85"
+
+
+def test_warnings_are_counted_for_bad_and_good_outlines():
+    told = warnings([0.2, 0.3, 0.9, GOOD_IOU], [0.1, 0.9, 0.2, 0.9])
+    assert told == f"confidence below {DOUBTFUL}: 1 of 2 bad and 1 of 2 good"
 
 
 @pytest.mark.skipif(

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from torch.nn import functional as F
 
 import swiftpie
 from swiftpie.data.snapshots import draw_snapshots
@@ -11,7 +12,15 @@ from swiftpie.data.textures import make_textures
 from swiftpie.errors import InputError
 from swiftpie.images import load_image, to_pil
 from swiftpie.masks import iou
-from swiftpie.models.cutout import CUTOUT_PX, CutoutNet, find, packaged, subject_mask
+from swiftpie.models.cutout import (
+    CUTOUT_PX,
+    DOUBTFUL,
+    CutoutNet,
+    confidence_with,
+    find,
+    packaged,
+    subject_mask,
+)
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star
 
 MAX_BYTES = 1.2 * 2**20
@@ -120,3 +129,28 @@ def test_transparency_wins_over_colours():
     image.putalpha(0)
     with pytest.raises(InputError, match="0% of the picture"):
         subject_mask(image)
+
+
+def test_confidence_tells_bad_cutouts_from_good_ones():
+    subjects = sample_subjects()
+    tiles = subjects.tiles[subjects.indices("held_out")]
+    textures = make_textures(40, tiles, [], seed=12345)
+    drawn = draw_snapshots(tiles, textures, count=24, seed=777)
+    photos = to_pil(drawn.pixels)
+    sure = torch.tensor([confidence_with(packaged(), photo) for photo in photos])
+    is_good = iou(torch.cat([find(photo) for photo in photos]), drawn.mask) > 0.85
+    assert is_good.sum() >= 10
+    assert (~is_good).sum() >= 5
+    ordered = (sure[is_good][:, None] > sure[~is_good]).float().mean()
+    assert ordered > 0.7  # of all pairs; 0.5 is chance
+    assert (sure[is_good] < DOUBTFUL).float().mean() < 0.25
+
+
+def test_a_doubtful_cutout_is_told_with_the_way_out_and_a_sure_one_is_not(caplog):
+    subject_mask(photo(star(), "gradient"))
+    assert caplog.records == []
+    noise = torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    subject_mask(to_pil(F.interpolate(noise, (300, 400), mode="bilinear"))[0])
+    (told,) = {record.getMessage() for record in caplog.records}
+    assert "IMAGE:MASK" in told
+    assert "swiftpie cutout" in told

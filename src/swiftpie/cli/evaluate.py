@@ -304,6 +304,8 @@ def photos(
     given.save_sheet(sheet, out, preset=session.components.preset.name, seed=seed, force=force)
     for left_out in report.left_out:
         say(f"left out {left_out.name}: {left_out.reason}")
+    for doubt in report.doubtful:
+        say(f"doubtful cut-out: {doubt.name} (confidence {doubt.confidence:.2f})")
     if as_json:
         typer.echo(report.to_json(), nl=False)
     else:

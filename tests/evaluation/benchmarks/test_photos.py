@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from importlib.resources import as_file, files
 
 import pytest
@@ -19,6 +20,7 @@ from swiftpie.evaluation.benchmarks.photos import (
     find_subjects,
     summarise,
 )
+from swiftpie.images import load_image
 
 PICTURE = Image.new("RGB", (4, 4))
 SCENES = ["beach", "snow"]
@@ -91,6 +93,27 @@ def test_a_photograph_without_a_subject_is_left_out_and_told(session, embedder, 
     assert isinstance(left_out, LeftOut)
     assert "background" in left_out.reason
     assert found.name == "dahlia"
+
+
+def test_doubtful_cutouts_are_named_with_their_confidence(session):
+    sure, doubtful, masked = (
+        replace(one, confidence=confidence)
+        for one, confidence in zip(portraits(0.6), (0.97, 0.41, None), strict=True)
+    )
+    report = summarise(
+        session.components, [sure, doubtful, masked], portraits(0.8), scenes=SCENES, seed=0
+    )
+    assert [(one.name, one.confidence) for one in report.doubtful] == [(doubtful.name, 0.41)]
+    assert json.loads(report.to_json())["doubtful"] == [{"name": doubtful.name, "confidence": 0.41}]
+
+
+def test_the_confidence_is_that_of_cutouts_that_were_made_here(session, embedder, dahlia, tmp_path):
+    mask = tmp_path / "mask.png"
+    Image.new("L", load_image(dahlia.photo).size, 255).save(mask)
+    given = replace(dahlia, mask=mask)
+    found, known = draw_photos(session, embedder, [dahlia, given], scenes=["snow"], seed=0)
+    assert found.confidence > 0.9
+    assert known.confidence is None
 
 
 def test_sprites_are_held_out_and_as_many_as_there_are(session, embedder, benchmark):

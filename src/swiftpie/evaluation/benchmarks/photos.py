@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from swiftpie.errors import ConfigError, ImageError, InputError
 from swiftpie.evaluation.benchmarks.scenes import PHRASE_OF
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
 from swiftpie.evaluation.report import Interval, Values, as_json, format_interval, interval, share
-from swiftpie.images import FORMAT_OF_SUFFIX, load_image, plane, to_pil, to_tensor
+from swiftpie.images import FORMAT_OF_SUFFIX, alpha_of, load_image, plane, to_pil, to_tensor
+from swiftpie.models.cutout import DOUBTFUL, confidence_with, packaged
 from swiftpie.models.judges import SubjectEmbedder, cut, subject_crops
 from swiftpie.types import Identity
 
@@ -56,6 +57,7 @@ class Portrait:
     pictures: tuple[Image.Image, ...]  # one a scene
     wanted: Tensor  # (1, D) unit vector of the cut-out
     seen: Tensor  # (scenes, D) unit vectors of the subject as drawn
+    confidence: float | None = None  # of the cut-out, where it was made here
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,14 @@ class LeftOut:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A photograph whose subject may be cut out badly."""
+
+    name: str
+    confidence: float  # as `swiftpie.models.cutout` has it, in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ class PhotoReport:
     scenes: tuple[str, ...]
     subjects: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    doubtful: tuple[Doubt, ...]  # drawn all the same
     likeness: Likeness
     what_it_says: str = WHAT_IT_SAYS
 
@@ -172,7 +183,10 @@ def draw_photos(
             yield LeftOut(subject.name, str(error))
             continue
         first = seed + number * len(scenes)
-        yield _portrait(session, embedder, subject.name, reference, identity, prompts, seed=first)
+        drawn = _portrait(session, embedder, subject.name, reference, identity, prompts, seed=first)
+        is_found = subject.mask is None and alpha_of(reference) is None
+        sure = confidence_with(packaged(), reference) if is_found else None
+        yield replace(drawn, confidence=sure)
 
 
 def draw_sprites(
@@ -251,6 +265,11 @@ def summarise(
         scenes=tuple(scenes),
         subjects=tuple(one.name for one in portraits),
         left_out=tuple(one for one in drawn if isinstance(one, LeftOut)),
+        doubtful=tuple(
+            Doubt(one.name, round(one.confidence, 3))
+            for one in portraits
+            if one.confidence is not None and one.confidence < DOUBTFUL
+        ),
         likeness=compare(portraits, sprites),
     )
 
