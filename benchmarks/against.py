@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -67,15 +67,23 @@ for line in sys.stdin:
 class Checkout:
     """A process that draws with the code of one checkout."""
 
-    def __init__(self, root: Path, *, engine: str, threads: int, home: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(root / "src"), "SWIFTPIE_HOME": home}
+    def __init__(
+        self,
+        root: Path,
+        *,
+        engine: str,
+        threads: int,
+        home: str,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        own = {"PYTHONPATH": str(root / "src"), "SWIFTPIE_HOME": home}
         self._process = subprocess.Popen(
             [sys.executable, "-c", DRAW, str(threads), engine],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=environment,
+            env={**environment, **own},
             cwd=home,
         )
 

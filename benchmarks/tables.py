@@ -81,6 +81,16 @@ def memory(facts: Facts) -> list[str]:
     return [table(["Engine", *(kind.replace("_", " ") for kind in kinds)], rows)]
 
 
+def waiting(facts: Facts) -> list[str]:
+    """Return what a picture takes by how threads wait, alone and beside load."""
+    rows = [
+        [row["contender"], spread(row["ms"]), shown(row["ms"]["most"])]
+        for row in facts["beside_load"]["rows"]
+        if row["operation"] == "personalize"
+    ]
+    return [table(["Setting", "Picture, ms", "Longest"], rows)]
+
+
 def peers(facts: Facts) -> list[str]:
     """Return times and ratios of full-size models, a table for each group that took turns."""
     made = []
@@ -142,6 +152,7 @@ TELLERS: Mapping[str, Callable[[Facts], list[str]]] = {
     "pictures": pictures,
     "growth": growth,
     "memory": memory,
+    "beside_load": waiting,
     "batches": peers,
     "bars": bars,
     "seconds": seconds,
