@@ -1,9 +1,16 @@
 # SwiftPie needs git, make and Python 3.11 or newer; all else is installed into .venv.
 PYTHON ?= python3
 JOBS ?= 2
+TORCH ?=
+TORCH_NEEDED := $(shell sed -n 's|^  "\(torch>=[0-9.]*\)",|\1|p' pyproject.toml)
+TORCH_INDEX := https://download.pytorch.org/whl/$(TORCH)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FAST := not slow and not gpu and not weights
+
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
+endif
 
 .PHONY: demo setup test test-all golden parity check fix clean
 
@@ -37,6 +44,23 @@ fix: .venv/.dev  ## repair what a tool can repair
 clean:  ## remove everything that make created
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# An installed PyTorch that fits is kept, whichever build it is. Else PyPI's brings CUDA on Linux; say
+# so where nothing could use it, before anything is fetched.
+HAS_TORCH = PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(PIP) install --dry-run --no-index --no-deps \
+  "$(TORCH_NEEDED)" >/dev/null 2>&1
+HAS_NVIDIA = test -e /proc/driver/nvidia/version -o -e /dev/dxg || command -v nvidia-smi >/dev/null
+
+define choose-torch
+@if [ -z "$(TORCH)" ] && [ "$$(uname -s)" = Linux ] && ! { $(HAS_NVIDIA); } && ! $(HAS_TORCH); then \
+	  echo "no NVIDIA driver found; PyTorch as PyPI has it brings CUDA, and all takes 6.3 GB"; \
+	  echo "stop this and run 'make $(or $(MAKECMDGOALS),demo) TORCH=cpu' for 1.2 GB without CUDA"; \
+	fi
+endef
+
+define install-torch
+$(if $(TORCH),@$(PIP) install --no-deps --index-url $(TORCH_INDEX) "$(TORCH_NEEDED)")
+endef
+
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "SwiftPie needs Python 3.11 or newer, $(PYTHON) is not. Try: make PYTHON=python3.12"; \
@@ -45,11 +69,15 @@ clean:  ## remove everything that make created
 	@$(PYTHON) -m venv .venv
 
 .venv/.runtime: pyproject.toml | .venv/bin/python
+	$(choose-torch)
 	@echo "installing PyTorch and SwiftPie into .venv, about a minute (only the first time)"
+	$(install-torch)
 	@$(PIP) install -e .
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python
+	$(choose-torch)
 	@echo "installing PyTorch, SwiftPie and its test tools, about a minute (only the first time)"
+	$(install-torch)
 	@$(PIP) install -e ".[dev]"
 	@touch .venv/.runtime $@

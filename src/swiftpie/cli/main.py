@@ -13,7 +13,9 @@ from typer.core import TyperGroup
 from swiftpie import __version__
 from swiftpie.cli import about, data, demo, edit, evaluate, face, identity, personalize, train
 from swiftpie.cli.console import complain, logs_on_stderr
+from swiftpie.cli.panels import arrange
 from swiftpie.errors import ConfigError, ImageError, InputError, SwiftPieError
+from swiftpie.threads import wait_briefly
 
 # Importing PyTorch and its libraries makes over 600,000 objects; looking for cycles after every
 # 700, as Python does, takes an eighth of the time to the first picture.
@@ -42,6 +44,10 @@ def exit_code_of(error: Exception) -> ExitCode:
 
 class GuardedGroup(TyperGroup):
     """The top command; whatever goes wrong below it ends as one line on standard error."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the parent has it
+        super().__init__(*args, **kwargs)
+        arrange(self)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the parent has it
         """Run a command and exit."""
@@ -91,5 +97,6 @@ def swiftpie(
 
 def main() -> None:
     """Run the command line, in a process that is its own."""
+    wait_briefly()
     gc.set_threshold(COLLECT_EVERY)
     app()

@@ -1,0 +1,68 @@
+"""What `make` fetches, and what it says before: seen with a Python that only notes its calls."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.policy.project import ROOT
+
+NOTES = """#!/bin/sh
+echo "$@" >> calls.txt
+case "$*" in *--dry-run*) exit $HAS_NO_TORCH;; esac
+"""
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Runs a target's installation in a folder of its own; returns what was said and called."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("python", "swiftpie"):
+        (folder / name).write_text(NOTES)
+        (folder / name).chmod(0o755)
+
+    def run(*arguments, has_torch):
+        environment = os.environ | {"HAS_NO_TORCH": "0" if has_torch else "1"}
+        command = ["make", "HAS_NVIDIA=false", *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        calls = tmp_path / "calls.txt"
+        return done, calls.read_text() if calls.exists() else ""
+
+    return run
+
+
+def test_both_sizes_are_said_before_anything_is_fetched(made):
+    done, calls = made("demo", has_torch=False)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout
+    assert told.index("6.3 GB") < told.index("make demo TORCH=cpu") < told.index("1.2 GB")
+    assert told.index("1.2 GB") < told.index("installing")
+    assert "download.pytorch.org" not in calls
+
+
+def test_nothing_is_said_where_a_pytorch_that_fits_is_installed_or_a_card_could_use_cuda(made):
+    assert "GB" not in made("demo", has_torch=True)[0].stdout
+    assert "GB" not in made("demo", "HAS_NVIDIA=true", has_torch=False)[0].stdout
+
+
+@pytest.mark.parametrize("target", ["demo", "setup"])
+def test_without_cuda_pytorch_comes_first_and_from_its_own_index(made, target):
+    done, calls = made(target, "TORCH=cpu", has_torch=False)
+    assert done.returncode == 0, done.stderr
+    first, second = [line for line in calls.splitlines() if " install " in line]
+    assert first.endswith("--index-url https://download.pytorch.org/whl/cpu torch>=2.10")
+    assert "--upgrade" not in first  # so pip keeps what fits
+    assert "download.pytorch.org" not in second
+
+
+def test_another_build_is_refused_before_anything_is_called(made):
+    done, calls = made("demo", "TORCH=gpu", has_torch=False)
+    assert done.returncode != 0
+    assert "Choose TORCH=cpu" in done.stderr
+    assert calls == ""
