@@ -145,8 +145,9 @@ def test_training_goes_on_where_it_stopped(call, tmp_path, samples):
     second = call("train", "mini-judges", *options, "--set", "loop.steps=2")
     assert second.exit_code == 0, second.output
     assert "going on from" in second.stderr
-    assert "step 2 " in second.stderr
+    assert "step 2 of 2 " in second.stderr
     assert "step 1 " not in second.stderr
+    assert "all steps done" in second.stderr
     assert (tmp_path / "mini_judges" / "export" / "scene_classifier" / "config.json").is_file()
 
 

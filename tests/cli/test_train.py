@@ -1,10 +1,11 @@
-"""`swiftpie train` keeps old runs, and trains stages in their order."""
+"""`swiftpie train` keeps old runs, trains stages in order, and tells how long it will take."""
 
 import pytest
 
-from swiftpie.cli.train import _announce, _check_data
+from swiftpie.cli.train import _announce, _check_data, _shown, spell_duration
 from swiftpie.errors import ConfigError
 from swiftpie.training.context import Context
+from swiftpie.training.loop import Event
 
 
 def make_run(folder, text):
@@ -85,3 +86,13 @@ def test_a_sticker_pack_that_is_not_read_is_refused(tmp_path, samples):
         _check_data(samples, context, "adapter")
     context.world()
     _check_data(samples, context, "mini_judges")
+
+
+def test_every_line_tells_the_total_and_the_time_left(capsys):
+    list(_shown([Event(3, {"l1": 0.25}, samples_per_s=8.0, seconds_left=540)], steps=9))
+    assert capsys.readouterr().err.strip() == "step 3 of 9  l1 0.25  8.0 samples/s  9 min left"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (540, "9 min"), (5400, "1.5 h")])
+def test_times_are_told_as_they_are_given(seconds, text):
+    assert spell_duration(seconds) == text

@@ -20,6 +20,17 @@ from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
+OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
+    "openvino": "openvino",
+    "nncf": "openvino",
+    "onnxruntime": "faces",
+    "peft": "lora",
+    "torchao": "quantize",
+    "tensorboard": "train",
+}
+EIGHT_BITS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "i8mm", "dot")
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+CPU_INFO = Path("/proc/cpuinfo")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 FACTS = (  # of a preset, in the order that they are told
     *("name", "summary", "licence", "is_commercial", "family", "image_size_px", "steps"),
@@ -138,7 +149,7 @@ def engine(*, as_json: AsJson = False) -> None:
 
 @app.command(epilog=examples("swiftpie doctor", "swiftpie doctor --json"))
 def doctor(*, as_json: AsJson = False) -> None:
-    """Tell versions, devices, memory and where the files are, for a report of a fault."""
+    """Tell versions, processor, devices, memory and where files are, for a report of a fault."""
     import torch
 
     from swiftpie.data.archive import default_pack
@@ -150,10 +161,16 @@ def doctor(*, as_json: AsJson = False) -> None:
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
+        "optional_packages": {name: _version(name) for name in OPTIONAL_PACKAGES},
+        "processor": _processor(),
+        "instructions": _instructions(),
         "threads": torch.get_num_threads(),
         "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
         "free_memory_gib": _free_memory_gib(),
-        "weights": {name: preset.source for name, preset in PRESETS.all().items()},
+        "weights": {
+            name: {"source": preset.source, "is_on_disk": is_on_disk(preset)}
+            for name, preset in PRESETS.all().items()
+        },
         "package_folder": str(Path(__file__).parents[1]),
         "sticker_pack": str(pack),
         "sticker_pack_exists": pack.is_file(),
@@ -162,10 +179,15 @@ def doctor(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json(facts)
         return
+    facts["weights"] = {name: _place(preset) for name, preset in PRESETS.all().items()}
+    facts["optional_packages"] = {
+        name: _version(name) or f'not installed; pip install "swiftpie[{extra}]"'
+        for name, extra in OPTIONAL_PACKAGES.items()
+    }
     rows = []
     for name, value in facts.items():
         parts = value.items() if isinstance(value, dict) else [("", value)]
-        rows += [(f"{name} {part}".strip().replace("_", " "), str(one)) for part, one in parts]
+        rows += [(f"{name} {part}".strip().replace("_", " "), _spell(one)) for part, one in parts]
     write_table(rows)
 
 
@@ -243,6 +265,62 @@ def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
     return found + ([licences.OWN_JUDGES, licences.SPRITES] if command in RENDERED else [])
 
 
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    if CPU_INFO.is_file():
+        for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return f"{value.strip()} ({os.cpu_count()} cores)"
+    return f"{platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
+
+
+def _instructions() -> dict[str, list[str] | None]:
+    """Return the processor's instructions for short numbers, None where torch is too old."""
+    import torch
+
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return {"8-bit": None, "bfloat16": None}
+    known = torch.cpu.get_capabilities()
+    kinds = {"8-bit": EIGHT_BITS, "bfloat16": BFLOAT16}
+    return {kind: [name for name in names if known.get(name)] for kind, names in kinds.items()}
+
+
+def is_on_disk(preset: Preset) -> bool:
+    """Whether the weights of `preset` are on this machine: in the package, or of the hub's cache.
+
+    Those of its base count too. Weights that people get by hand are wherever they put them.
+    """
+    if preset.repository is None:
+        return preset.source.startswith("package:")
+    return _is_cached(preset.repository, preset.file) and (
+        preset.base is None or _is_cached(preset.base, None)
+    )
+
+
+def _is_cached(repository: str, file: str | None) -> bool:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return False
+    return (folder / file).is_file() if file else any(folder.glob("*/*.safetensors"))
+
+
+def _place(preset: Preset) -> str:
+    if preset.source.startswith("local:"):
+        return f"bring them with --weights: {preset.source.removeprefix('local:')}"
+    return f"{'on disk' if is_on_disk(preset) else 'not here'}, {preset.source}"
+
+
 def _check_commercial(preset: Preset) -> None:
     if preset.is_commercial:
         return
@@ -274,7 +352,7 @@ def _spell(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case list():
-            return ", ".join(str(item) for item in value)
+            return ", ".join(str(item) for item in value) or "none"
         case dict():
             return ", ".join(f"{key}={item}" for key, item in value.items())
         case _:

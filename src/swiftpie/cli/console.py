@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from swiftpie.pipelines.settings import Scales
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
@@ -70,14 +73,17 @@ def examples(*commands: str) -> str:
 
 @contextmanager
 def logs_on_stderr() -> Iterator[None]:
-    """Show warnings of SwiftPie on standard error inside of the block."""
-    handler = _Echo(logging.WARNING)
+    """Show warnings of SwiftPie, and what takes it long, on standard error inside of the block."""
+    handler = _Echo(logging.INFO)
     logger = logging.getLogger("swiftpie")
+    level = logger.level
+    logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 class Target(NamedTuple):
@@ -148,6 +154,17 @@ def origin_of(preset: str, scales: object, **texts: str) -> dict[str, str]:
     }
 
 
+def asked_of(
+    preset: str, scales: "Scales", image: "Image.Image", **texts: str
+) -> dict[str, object]:
+    """Return what was asked for, as JSON has it: words, preset, size and scales."""
+    strengths = {  # JSON knows no infinity, which is no bound
+        name: value if math.isfinite(value) else None for name, value in vars(scales).items()
+    }
+    size = {"width": image.width, "height": image.height}
+    return {**texts, "preset": preset, "size": size, "scales": strengths}
+
+
 def tell_written(target: Target, seed: int, *, more: str = "") -> None:
     """Tell where a picture went and by which seed it can be drawn again."""
     say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed}{more})")
@@ -170,7 +187,10 @@ class _Echo(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = in_options(record.getMessage())
-        _plain_line(f"{record.levelname.lower()}: {message}", style="yellow")
+        if record.levelno < logging.WARNING:
+            say(message)
+        else:
+            _plain_line(f"{record.levelname.lower()}: {message}", style="yellow")
 
 
 def _plain_line(text: str, *, style: str) -> None:

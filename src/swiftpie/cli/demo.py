@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from swiftpie import __version__
-from swiftpie.cli.console import examples, print_json, say
+from swiftpie.cli.console import asked_of, examples, print_json, say
 from swiftpie.cli.options import AsJson, Force, open_session
+from swiftpie.pipelines.settings import Scales
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,9 +108,11 @@ def demo(
             {"path": str(path)} | {name: getattr(scene, name) for name in TOLD}
             for path, scene in zip(paths, SCENES, strict=True)
         ]
-        machine = {"threads": threads, "torch": torch.__version__, "preset": PRESET}
+        machine = {"threads": threads, "torch": torch.__version__}
+        scales = Scales.of(session.components.preset)
+        asked = asked_of(PRESET, scales, pictures[0])
         timings = {"load_ms": round(load_ms, 1), "timings_ms": medians}
-        print_json({"picture": str(sheet), "pictures": told, **timings, **machine})
+        print_json({"picture": str(sheet), "pictures": told, **asked, **timings, **machine})
 
 
 def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":

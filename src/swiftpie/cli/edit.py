@@ -125,7 +125,10 @@ def edit(
     if output.as_json:
         files = {"path": target.picture, "region": target.mask, "strip": strip}
         pictures = [{**files, "seed": result.seed}]
-        console.print_pictures(pictures, result.timings_ms, load_ms=round(load_ms, 1))
+        words = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
+        assert settings.scales is not None, "`edit_settings` chose some"
+        asked = console.asked_of(loading["preset"], settings.scales, result.image, **words)
+        console.print_pictures(pictures, result.timings_ms, load_ms=round(load_ms, 1), **asked)
 
 
 def edit_settings(

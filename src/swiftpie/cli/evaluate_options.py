@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, TypeVar
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from swiftpie import __version__
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.settings import EditSettings
 
 T = TypeVar("T")
+BORDER = 3  # letters of a column of a table: a line and a space on both sides
+FIRST_COLUMN = 24  # letters that the first one has at least, if it can fill them
 
 Loaded = Annotated[LoadOptions, Fields(LoadOptions, ("preset", "weights", "device"))]
 STEPS, EDITS = (
@@ -264,10 +266,49 @@ def tell(sentences: Iterable[str], tables: "Mapping[str, ReportTable]") -> None:
     for sentence in sentences:
         console.print(Text(sentence))
     for title, (heads, lines) in tables.items():
-        shown = Table(Column(heads[0], no_wrap=True), *heads[1:], title=title.strip() or None)
-        for line in lines:
-            shown.add_row(*(Text(cell.replace(" [", "\n[")) for cell in line))
-        console.print(shown)
+        for widths in side_by_side(heads, lines, width=console.width):
+            shown = Table(title=title.strip() or None)
+            for column, letters in widths.items():
+                shown.add_column(heads[column], width=letters, overflow="fold")
+            for line in lines:
+                shown.add_row(*(Text("\n".join(_parts(line[column]))) for column in widths))
+            console.print(shown)
+
+
+def side_by_side(
+    heads: Sequence[str], lines: Sequence[Sequence[str]], *, width: int
+) -> list[dict[int, int]]:
+    """Return the columns of each table that fits into `width` letters, and how wide each is.
+
+    All tables begin with the first column, whose words may fill several lines. Neither a number
+    nor a word is broken anywhere.
+    """
+    least = [
+        max(
+            map(
+                len, (*head.split(), *(part for line in lines for part in _parts(line[column])), "")
+            )
+        )
+        for column, head in enumerate(heads)
+    ]
+    words = max((len(word) for line in lines for word in line[0].split()), default=0)
+    first = min(least[0], max(words, FIRST_COLUMN))
+    tables: list[dict[int, int]] = []
+    for column, letters in enumerate(least[1:], start=1):
+        if (
+            not tables
+            or sum(tables[-1].values(), letters) + BORDER * (len(tables[-1]) + 1) >= width
+        ):
+            tables.append({0: first})
+        tables[-1][column] = letters
+    for table in tables:
+        free = width - 1 - BORDER * len(table) - sum(table.values())
+        table[0] = min(least[0], first + max(0, free))
+    return tables or [{0: first}]
+
+
+def _parts(cell: str) -> list[str]:
+    return cell.replace(" [", "\n[").split("\n")  # a figure stands above its interval
 
 
 def save_sheet(sheet: "Image.Image", out: Path, *, preset: str, seed: int, force: bool) -> None:

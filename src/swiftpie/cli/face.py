@@ -141,6 +141,9 @@ def face(
             face={**where, "score": round(chosen.face.score, 4), "box": box},
             judge=judge,
             notes=list(chosen.notes),
+            **console.asked_of(
+                preset.name, strengths, result.images[0], prompt=prompt, style=style.value
+            ),
         )
 
 

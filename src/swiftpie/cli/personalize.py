@@ -132,6 +132,7 @@ def personalize(
             [{"path": to.picture, "seed": one, "subject_mask": to.mask} for to, one in rows],
             result.timings_ms,
             load_ms=round(load_ms, 1),
+            **console.asked_of(preset.name, chosen, result.images[0], prompt=prompt),
         )
 
 

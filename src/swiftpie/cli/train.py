@@ -190,6 +190,15 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * SECONDS[match[2]]
 
 
+def spell_duration(seconds: float) -> str:
+    """Return a time as people say it: 40 s, 9 min, 1.5 h."""
+    if seconds < SECONDS["m"]:
+        return f"{seconds:.0f} s"
+    if seconds < SECONDS["h"]:
+        return f"{seconds / SECONDS['m']:.0f} min"
+    return f"{seconds / SECONDS['h']:.1f} h"
+
+
 def _recipes() -> dict[str, "Callable[[], TrainConfig]"]:
     from swiftpie.training import recipes
 
@@ -241,9 +250,8 @@ def _shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
         task = progress.add_task("steps", total=steps, left="")
         for event in events:
             losses = "  ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
-            say(f"step {event.step}  {losses}  {event.samples_per_s:.1f} samples/s")
-            left = f"{event.seconds_left / SECONDS['m']:.1f} min left"
-            progress.update(task, completed=event.step, left=event.stopped or left)
-            if event.stopped:
-                say(event.stopped)
+            left = event.stopped or f"{spell_duration(event.seconds_left)} left"
+            rate = f"{event.samples_per_s:.1f} samples/s"
+            say(f"step {event.step} of {steps}  {losses}  {rate}  {left}")
+            progress.update(task, completed=event.step, left=left)
             yield event

@@ -47,7 +47,7 @@ class Ratio(Measure):
 class Comparison:
     """All metrics that both reports have."""
 
-    student: str  # name of its preset
+    student: str  # what tells it from the other
     teacher: str
     ratios: tuple[Ratio, ...]
 
@@ -80,7 +80,7 @@ def compare(student: Figures | Report, teacher: Figures | Report) -> Comparison:
             "The two reports have no metric in common. Both must come from the same benchmark. "
             "Evaluate both models again with this version."
         )
-    return Comparison(student.run.preset, teacher.run.preset, ratios)
+    return Comparison(*_names(student.run, teacher.run), ratios)
 
 
 def read_figures(path: Path) -> Figures:
@@ -101,22 +101,33 @@ def read_figures(path: Path) -> Figures:
         ) from error
 
 
+def _names(student: Run, teacher: Run) -> tuple[str, str]:
+    """Return the presets, with what tells two of one name apart."""
+    if student.preset != teacher.preset:
+        return student.preset, teacher.preset
+    if student.num_steps != teacher.num_steps:
+        both = (student.num_steps, teacher.num_steps)
+        first, second = (f"{student.preset}, {n} step{'s' if n > 1 else ''}" for n in both)
+        return first, second
+    return f"{student.preset}, student", f"{teacher.preset}, teacher"
+
+
 def _check_same_cases(student: Figures | Report, teacher: Figures | Report) -> None:
     first, second = student.run, teacher.run
-    pairs = [
-        ("benchmark", first.benchmark, second.benchmark),
-        ("subjects", first.data, second.data),
-        ("seed", first.seed, second.seed),
-    ]
+    words = ""
+    if first.benchmark != second.benchmark:
+        words = f"are of different benchmarks, {first.benchmark!r} and {second.benchmark!r}"
+    elif first.data != second.data:
+        words = "judged different subjects or pictures: of another pack, dataset or folder"
+    elif first.seed != second.seed:
+        words = f"drew different cases, by the seeds {first.seed} and {second.seed}"
     counts = {figure.name: figure.num_cases for figure in teacher.figures}
-    pairs += [
-        (f"number of cases in {figure.name!r}", figure.num_cases, counts[figure.name])
-        for figure in student.figures
-        if figure.name in counts
-    ]
-    for what, one, other in pairs:
-        if one != other:
-            raise InputError(
-                f"The {what} differs between the reports: {one} and {other}. Only the same cases "
-                "can be compared. Evaluate both models with the same options."
-            )
+    for figure in student.figures:
+        other = counts.get(figure.name, figure.num_cases)
+        if not words and other != figure.num_cases:
+            words = f"judged {figure.title!r} on {figure.num_cases} and {other} cases"
+    if words:
+        raise InputError(
+            f"The two reports {words}. Only the same cases can be compared. Evaluate both models "
+            "with the same options."
+        )

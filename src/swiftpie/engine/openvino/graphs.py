@@ -32,6 +32,7 @@ from swiftpie.files import TEMPORARY, atomic_folder
 
 logger = logging.getLogger(__name__)
 
+TELLING_S = 1.0  # work that takes longer is told when it is done, too
 MAX_OPEN = 12  # graphs in memory; each has weights of its own
 MOST_BYTES = 100 << 20  # of a network's weights that may be in memory twice
 PACKAGES = ("openvino", "torch", "diffusers", "transformers")  # that decide what a graph holds
@@ -107,12 +108,13 @@ class GraphCache:
         }
         ready = Graph(self._core.compile_model(graph, DEVICE, hints))
         spent = time.perf_counter() - started
-        logger.info("The %s was ready for OpenVINO after %.1f s.", function.name, spent)
+        if spent > TELLING_S:
+            logger.info("The %s is ready for OpenVINO after %.0f s.", function.name, spent)
         return ready
 
     def _exported(self, function: Function, form: Nested, key: str) -> Untyped:
         def make() -> Untyped:
-            logger.info("The %s meets a new kind of call and is exported.", function.name)
+            logger.info("The %s is exported to OpenVINO, once for calls like this.", function.name)
             return export(function, form)
 
         return self._kept(key, make)
@@ -121,10 +123,13 @@ class GraphCache:
         quantizer = self._quantizer
         if quantizer is None or not quantizer.wants(function):
             return None
-        return self._kept(
-            _digest([key, quantizer.settings]),
-            lambda: quantizer.quantize(function, form, self._exported(function, form, key)),
-        )
+
+        def make() -> Untyped:
+            graph = self._exported(function, form, key)
+            logger.info("The %s is turned to 8 bits.", function.name)
+            return quantizer.quantize(function, form, graph)
+
+        return self._kept(_digest([key, quantizer.settings]), make)
 
     def _kept(self, key: str, make: Callable[[], Untyped]) -> Untyped:
         graph = self._store.read(key, self._core)

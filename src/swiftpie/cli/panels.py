@@ -1,0 +1,41 @@
+"""The groups in which help pages show options, in one place for all commands."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "Picture": (
+        *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
+        *("keyword", "source_prompt", "mode", "rule"),
+    ),
+    "Place": ("mask", "box", "boxes", "views"),
+    "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),
+    "Face": ("number", "encoder", "face_models", "judge", "judge_models"),
+    "Model": (
+        *("preset", "steps", "weights", "base", "adapter", "image_encoder", "inversion"),
+        *("lora_scale", "face_version", "dtype", "allow_pickle", "offline"),
+    ),
+    "Computing": ("device", "engine", "threads"),
+    "Output": ("out", "as_json", "force", "save_subject_mask", "save_region", "strip"),
+    "Cases": (
+        *("cases", "full", "scenes", "limit", "noun", "data", "data_path", "num_subjects"),
+        *("num_scenes", "editor", "identities", "prompts", "results", "against", "teacher"),
+    ),
+    "Judges": ("clip", "clip_small", "dino", "lpips", "aesthetic", "judges"),
+    "Run": ("overrides", "time_limit", "resume"),
+}
+"""Names of options, as commands call them, by the title of their group."""
+
+
+def arrange(command: Any) -> None:  # noqa: ANN401 - Typer's own copy of Click has no public types
+    """Put the options of a command, and of those below it, into groups.
+
+    A flag has no value, so none is shown for it.
+    """
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
+    for one in command.params:
+        if one.param_type_name == "option":
+            one.rich_help_panel = panel_of.get(one.name)
+            one.metavar = "" if one.is_flag else one.metavar
+    for below in getattr(command, "commands", {}).values():
+        arrange(below)
