@@ -172,13 +172,13 @@ def check_image_target(path: str | Path, *, force: bool = False) -> None:
     check_target(path, force=force)
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
+def read_metadata(source: Source) -> dict[str, str]:
     """Return what `save_image` stored in a picture; empty for pictures of other origin.
 
     Raises:
         ImageError: The file is missing or not a picture.
     """
-    image = open_image(path)
+    image = open_image(source)
     try:
         if image.format == "PNG":
             text = str(image.info.get(METADATA_KEY, ""))

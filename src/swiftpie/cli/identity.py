@@ -1,5 +1,6 @@
 """`swiftpie identity` and `swiftpie cutout`: subjects as files and as the encoders see them."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,19 @@ import typer
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli import options as given
 from swiftpie.cli.console import examples, print_json, say, write_table
+from swiftpie.errors import ConfigError
 
+OPAQUE = (".jpg", ".jpeg")
 READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
+
+
+class CutoutForm(StrEnum):
+    """What a cut-out is written as."""
+
+    FRAME = "frame"
+    RGBA = "rgba"
+    MASK = "mask"
+
 
 app = typer.Typer()
 identity_app = typer.Typer(
@@ -99,6 +111,7 @@ def _is_readable(name: str, fingerprint: str) -> bool | None:
     epilog=examples(
         "swiftpie cutout dog.jpg -o seen.png",
         "swiftpie cutout dog.jpg:mask.png -o seen.png --force",
+        "swiftpie cutout dog.jpg -o dog.png --to rgba",
     )
 )
 def cutout(
@@ -107,19 +120,46 @@ def cutout(
         str, typer.Argument(metavar="IMAGE[:MASK]", help="A picture.", show_default=False)
     ],
     out: given.PictureOut,
+    to: Annotated[
+        CutoutForm,
+        typer.Option(
+            help="The frame that the encoders see; or, as large as the picture, the picture with "
+            "transparency around the subject, or the mask alone, white where the subject is."
+        ),
+    ] = CutoutForm.FRAME,
     preset: given.PresetName = "mini",
     force: given.Force = False,
 ) -> None:
-    """Show what the encoders will see of a picture: the subject alone, centred, on grey."""
-    from swiftpie.images import check_image_target, load_image, save_image, to_pil
+    """Show what the encoders will see of a picture: the subject alone, centred, on grey.
+
+    Or cut the subject out at full size, to look at, to correct and to give back.
+    """
+    from swiftpie.images import check_image_target, load_image, mask_to_pil, save_image, to_pil
     from swiftpie.masks import load_mask
+    from swiftpie.models.cutout import subject_mask
     from swiftpie.pipelines.identity import canonical_frame
 
     check_image_target(out, force=force)
+    _check_transparency(out, to)
     size_px = PRESETS.get(preset).image_size_px
     (source,) = given.read_subjects([image])
     picture = load_image(source.picture)
     mask = None if source.mask is None else load_mask(source.mask, picture.size)
-    pixels, _ = canonical_frame(picture, mask, size_px)
-    save_image(to_pil(pixels)[0], out, metadata=None, force=force)
-    say(f"wrote {out} ({size_px}x{size_px} px)")
+    if to is CutoutForm.FRAME:
+        pixels, _ = canonical_frame(picture, mask, size_px)
+        cut = to_pil(pixels)[0]
+    else:
+        (cut,) = mask_to_pil(subject_mask(picture) if mask is None else mask)
+    if to is CutoutForm.RGBA:
+        alpha, cut = cut, picture.convert("RGB")
+        cut.putalpha(alpha)
+    save_image(cut, out, metadata=None, force=force)
+    say(f"wrote {out} ({cut.width}x{cut.height} px)")
+
+
+def _check_transparency(out: Path, form: CutoutForm) -> None:
+    if form is CutoutForm.RGBA and out.suffix.lower() in OPAQUE:
+        raise ConfigError(
+            f"'{out}' would be a JPEG, which has no transparency. --to rgba needs it. Write a .png "
+            "or .webp."
+        )

@@ -1,0 +1,99 @@
+"""What cannot change a picture is said, and what can is drawn in silence."""
+
+import pytest
+from PIL import Image
+
+from swiftpie import Session
+from swiftpie.guidance.base import METHODS
+from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.masks import MaskRule
+from swiftpie.pipelines.request import FaceRequest
+from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales, Style
+from tests.parity.edit import photograph
+from tests.pipelines.tiny_editor import tiny_editor
+
+BOX = (0.2, 0.2, 0.8, 0.9)
+
+
+@pytest.fixture(scope="module")
+def published():
+    """A model of Stable Diffusion's shape, which places no subjects."""
+    return Session(tiny_editor())
+
+
+@pytest.fixture(scope="module")
+def whole(published):
+    return published.encode_identity(photograph(), masks=Image.new("L", (128, 128), 255))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"scales": Scales(detail_scale=0.5)}, "`detail_scale=0.5` has no effect"),
+        ({"scales": Scales(detail_scale=0.0)}, "`detail_scale=0.0` has no effect"),
+        ({"scales": Scales(background_scale=0.2)}, "`background_scale=0.2` has no effect"),
+        ({"scales": Scales(text_background_scale=0.0)}, "`text_background_scale=0.0`"),
+        ({"box": BOX}, "`box=` has no effect"),
+        ({"box": BOX, "mask": MaskSource.INLINE}, "`box=` has no effect"),
+        ({"negative_prompt": "blue"}, "`negative_prompt=` has no effect"),
+        ({"guidance": METHODS.get("dcg")(1)}, "Guidance has no effect in 1 steps"),
+        ({"guidance": METHODS.get("cfg")(1), "negative_prompt": "blue"}, "Guidance has no effect"),
+        ({}, ""),
+        ({"guidance": METHODS.get("plain")(1)}, ""),
+        ({"guidance": ClassifierFree((2.0,)), "negative_prompt": "blue"}, ""),
+        ({"box": BOX, "mask": MaskSource.BOX, "scales": Scales(background_scale=0.2)}, ""),
+    ],
+)
+def test_a_drawing_says_what_has_no_effect(published, whole, caplog, asked, said):
+    plain = {name: value for name, value in asked.items() if name in {"guidance", "mask"}}
+    public = whole.without_detail()  # as public adapters encode it
+    drawn = published.personalize(public, "a cat", seed=1, **asked).images[0]
+    assert said in caplog.text
+    assert len(caplog.records) == bool(said)
+    if said and "mask" not in asked:  # and it is true
+        left = {} if "guidance" in asked else plain
+        assert (
+            drawn.tobytes()
+            == published.personalize(public, "a cat", seed=1, **left).images[0].tobytes()
+        )
+
+
+def test_a_model_with_a_detail_branch_and_places_heeds_both(session, identity, published, caplog):
+    session.personalize(identity, "a dog", seed=1, scales=Scales(detail_scale=0.5), box=BOX)
+    encoded = published.encode_identity(photograph(), masks=Image.new("L", (128, 128), 255))
+    assert encoded.keys
+    published.personalize(encoded, "a cat", seed=1, scales=Scales(detail_scale=0.5))
+    assert caplog.text == ""
+
+
+def test_a_style_without_effect_in_so_few_steps_is_told(published, whole, caplog):
+    request = FaceRequest(identity=whole, prompt="a cat", seeds=(1,), style=Style.DCG)
+    published.draw(request)
+    assert "Guidance has no effect in 1 steps" in caplog.text
+
+
+RELEASED = EditSettings(mode=EditMode.RELEASED)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"mask": BOX, "keyword": "cat"}, '`keyword="cat"` has no effect'),
+        ({"mask": BOX, "settings": EditSettings(rule=MaskRule.SMOOTH)}, "`rule=smooth` has no"),
+        (
+            {"settings": EditSettings(scales=Scales(detail_scale=0.5))},
+            "`detail_scale=0.5` has no effect in an edit",
+        ),
+        (
+            {"settings": EditSettings(mode=EditMode.RELEASED, scales=Scales(energy_cap=2.0))},
+            "`energy_cap=2.0` has no effect in an edit in the released mode",
+        ),
+        ({"negative_prompt": "red"}, "`negative_prompt=` has no effect"),
+        ({"keyword": "cat", "settings": EditSettings(rule=MaskRule.SMOOTH)}, ""),
+        ({"mask": BOX, "settings": RELEASED}, ""),
+    ],
+)
+def test_an_edit_says_what_has_no_effect(published, caplog, asked, said):
+    published.edit(photograph(64, 48), "a dog", seed=1, **asked)
+    assert said in caplog.text
+    assert len(caplog.records) == bool(said)
