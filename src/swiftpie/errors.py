@@ -45,9 +45,14 @@ class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it
     """An optional package is needed; the message names the extra to install."""
 
 
+def printable(text: str) -> str:
+    """Return `text` with spaces for what controls a terminal, hides or turns other letters."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def short_reason(reason: object) -> str:
     """Return another library's message on one line, no longer than is worth reading."""
-    return " ".join(str(reason).split())[:300]
+    return " ".join(printable(str(reason)).split())[:300]
 
 
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from swiftpie import __version__
 from swiftpie.cli.options import STREAM, OutputOptions
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
 OPTION_NAMES = {"number": "face"}  # where the two have different names
+
+# What JSON leaves as it is, within strings, and a terminal may obey: controls, and directions.
+HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff]")
 
 
 def say(text: str) -> None:
@@ -53,7 +56,8 @@ def _as_option(argument: re.Match[str]) -> str:
 
 def print_json(value: object) -> None:
     """Write `value` as JSON on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    typer.echo(HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def write_table(rows: Sequence[Sequence[str]], *, headings: Sequence[str] = ()) -> None:
@@ -62,7 +66,7 @@ def write_table(rows: Sequence[Sequence[str]], *, headings: Sequence[str] = ()) 
     for heading in headings or rows[0]:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)
 
 
@@ -195,8 +199,8 @@ class _Echo(logging.Handler):
 
 def _plain_line(text: str, *, style: str) -> None:
     """Write one line; a file name in it can neither add lines nor control the terminal."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    Console(stderr=True).print(Text(line, style=style), soft_wrap=True, highlight=False)
+    line = Text(printable(text), style=style)
+    Console(stderr=True).print(line, soft_wrap=True, highlight=False)
 
 
 def _numbered(path: Path, count: int) -> list[Path]:

@@ -16,7 +16,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("lora_scale", "face_version", "dtype", "allow_pickle", "offline"),
     ),
     "Computing": ("device", "engine", "threads"),
-    "Output": ("out", "as_json", "force", "save_subject_mask", "save_region", "strip"),
+    "Output": ("out", "to", "as_json", "force", "save_subject_mask", "save_region", "strip"),
     "Cases": (
         *("cases", "full", "scenes", "limit", "noun", "data", "data_path", "num_subjects"),
         *("num_scenes", "editor", "identities", "prompts", "results", "against", "teacher"),
