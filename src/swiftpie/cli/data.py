@@ -1,7 +1,7 @@
 """`swiftpie data`: build the sticker pack and look at scenes made of it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,7 +10,11 @@ from rich.progress import Progress
 from swiftpie.cli.console import examples, say
 from swiftpie.cli.options import DataPath, Force, PictureOut, Seed
 
+if TYPE_CHECKING:
+    from swiftpie.data.stickers import SceneBatch
+
 NUM_SCENES = 16
+NUM_SURFACES = 64
 
 app = typer.Typer()
 data_app = typer.Typer(
@@ -61,6 +65,7 @@ def prepare(
     epilog=examples(
         "swiftpie data preview -o sheet.png",
         "swiftpie data preview -o sheet.png --larger --size-px 256 --seed 3",
+        "swiftpie data preview -o sheet.png --larger --unlike",
     )
 )
 def preview(
@@ -71,22 +76,46 @@ def preview(
     larger: Annotated[
         bool, typer.Option("--larger", help="Pictures of the larger world, not sticker scenes.")
     ] = False,
+    unlike: Annotated[
+        bool,
+        typer.Option("--unlike", help="With --larger: pictures like no place, to insert into."),
+    ] = False,
     size_px: Annotated[int, typer.Option(min=32, max=512, help="Side of one scene.")] = 128,
     force: Force = False,
 ) -> None:
     """Draw a sheet of random scenes: reference, picture and mask of each."""
-    from swiftpie.data.archive import default_pack
-    from swiftpie.data.stickers import StickerWorld, contact_sheet
-    from swiftpie.data.subjects import load_subjects
-    from swiftpie.data.world.world import World
+    from swiftpie.data.stickers import contact_sheet
     from swiftpie.images import check_image_target, save_image
     from swiftpie.noise import seeds_from
 
     check_image_target(out, force=force)
-    # Held out, because the sample pack that ships with the package has hardly any others.
-    kind = World if larger else StickerWorld
-    world = kind(load_subjects(data_path or default_pack()), "held_out", size_px=size_px)
     (first_seed,) = seeds_from(seed, 1)
-    batch = world.batch(NUM_SCENES, 1, seed=first_seed)
+    batch = _draw(data_path, first_seed, larger=larger, unlike=unlike, size_px=size_px)
     save_image(contact_sheet(batch), out, metadata=None, force=force)
     say(f"wrote {out} ({NUM_SCENES} scenes, seed {first_seed})")
+
+
+def _draw(
+    pack: Path | None, seed: int, *, larger: bool, unlike: bool, size_px: int
+) -> "SceneBatch":
+    """Draw scenes of held-out subjects: the sample pack of the package has hardly any others.
+
+    Raises:
+        ConfigError: Sticker scenes know no pictures unlike themselves.
+    """
+    from swiftpie.data.archive import default_pack
+    from swiftpie.data.stickers import StickerWorld
+    from swiftpie.data.subjects import load_subjects
+    from swiftpie.data.textures import make_textures
+    from swiftpie.data.world.world import World
+    from swiftpie.errors import ConfigError
+
+    if unlike and not larger:
+        raise ConfigError("Only the larger world draws pictures unlike itself. Add --larger.")
+    subjects = load_subjects(pack or default_pack())
+    if not larger:
+        stickers = StickerWorld(subjects, "held_out", size_px=size_px)
+        return stickers.batch(NUM_SCENES, 1, seed=seed)
+    surfaces = make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if unlike else None
+    world = World(subjects, "held_out", size_px=size_px, surfaces=surfaces)
+    return world.batch(NUM_SCENES, 1, seed=seed, unlike=unlike)

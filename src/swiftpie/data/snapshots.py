@@ -1,6 +1,7 @@
 """Pictures that are hard to cut out: subjects on busy grounds, as a camera would take them."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -50,7 +51,7 @@ def draw_snapshots(tiles: Tensor, textures: Tensor, *, count: int, seed: int) ->
         count: Number B of pictures.
         seed: The same seed gives the same pictures.
     """
-    draw = _Draw(tiles, textures, count, torch.Generator().manual_seed(seed))
+    draw = SnapshotParts(tiles, textures, count, torch.Generator().manual_seed(seed))
     size = draw.sizes()
     frames = draw.frames()
     layout = draw.place(size)
@@ -70,22 +71,30 @@ def draw_snapshots(tiles: Tensor, textures: Tensor, *, count: int, seed: int) ->
     return Snapshots(draw.photographed(picture) * 2 - 1, mask * (1 - cover))
 
 
-class _Draw:
-    """Draws the parts of one batch, one after the other, from one generator."""
+class SnapshotParts:
+    """Draws the parts of one batch, one after the other, from one generator, on its device."""
 
     def __init__(
-        self, tiles: Tensor, textures: Tensor, count: int, generator: torch.Generator
+        self,
+        tiles: Tensor,
+        textures: Tensor,
+        count: int,
+        generator: torch.Generator,
+        *,
+        size_px: int = SNAPSHOT_PX,
     ) -> None:
+        """Take sprites (S, 4, h, w) and surfaces (T, 3, t, t), in 8 bit, for `count` pictures."""
         self.tiles, self.textures = tiles, textures
-        self.count, self.generator = count, generator
-        grid = pixel_grid(SNAPSHOT_PX, SNAPSHOT_PX, like=torch.zeros(()))
+        self.count, self.generator, self.size_px = count, generator, size_px
+        grid = pixel_grid(size_px, size_px, like=torch.zeros((), device=generator.device))
         self.grid = grid  # (R, R, 2) in [-1, 1]
         self.x = (grid[..., 0] + 1)[None, None] / 2
         self.y = (grid[..., 1] + 1)[None, None] / 2
 
     def uniform(self, low: float = 0.0, high: float = 1.0, *shape: int) -> Tensor:
         """Return numbers (B, 1, 1, 1), or (B, *shape)."""
-        number = torch.rand(self.count, *(shape or (1, 1, 1)), generator=self.generator)
+        size, device = (self.count, *(shape or (1, 1, 1))), self.generator.device
+        number = torch.rand(size, generator=self.generator, device=device)
         return low + (high - low) * number
 
     def rows(self, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -93,14 +102,18 @@ class _Draw:
         return self.uniform(low, high, 1).flatten()
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.randn(self.count, *(shape or (1, 1, 1)), generator=self.generator)
+        """Return normal numbers (B, 1, 1, 1), or (B, *shape)."""
+        size, device = (self.count, *(shape or (1, 1, 1))), self.generator.device
+        return torch.randn(size, generator=self.generator, device=device)
 
     def chance(self, share: float) -> Tensor:
         """Return 1 in this share of rows and 0 in the others, (B, 1, 1, 1)."""
         return (self.uniform() < share).float()
 
     def chosen(self, count: int) -> Tensor:
-        return torch.randint(count, (self.count,), generator=self.generator)
+        """Return one of `count` numbers for each row, (B,)."""
+        generator = self.generator
+        return torch.randint(count, (self.count,), generator=generator, device=generator.device)
 
     # --- subjects -------------------------------------------------------------------------------
 
@@ -112,7 +125,7 @@ class _Draw:
 
     def frames(self) -> Tensor:
         """Return posed sprites (B, 4, 128, 128), bent and stretched."""
-        still = torch.zeros(self.count)
+        still = torch.zeros(self.count, device=self.generator.device)
         frames = pose_subjects(
             self.tiles[self.chosen(len(self.tiles))],
             rotation=self.normal(1).flatten() * 0.15,
@@ -182,6 +195,7 @@ class _Draw:
         return self.sampled(grid + self.uniform(-0.5, 0.5, 1, 1, 2))
 
     def sampled(self, grid: Tensor) -> Tensor:
+        """Return textures (B, 3, R, R) in [0, 1] at the places `grid` (B, R, R, 2)."""
         textures = self.textures[self.chosen(len(self.textures))] / 255.0
         return F.grid_sample(textures, grid, align_corners=False, padding_mode="reflection")
 
@@ -189,7 +203,7 @@ class _Draw:
         """Change contrast, brightness and colour, so that textures do not repeat."""
         mean = picture.mean(dim=(2, 3), keepdim=True)
         picture = mean + (picture - mean) * self.uniform(0.3, 1.3)
-        tint = torch.where(self.chance(0.4) > 0, 2 * self.tone(), torch.ones(1, 3, 1, 1))
+        tint = torch.where(self.chance(0.4) > 0, 2 * self.tone(), 1.0)
         return (picture * tint * self.uniform(0.5, 1.3) + self.uniform(-0.1, 0.2)).clamp(0, 1)
 
     def surface(self) -> Tensor:
@@ -232,6 +246,7 @@ class _Draw:
     # --- what else is in the picture ------------------------------------------------------------
 
     def with_pedestal(self, picture: Tensor, layout: Layout, base: Tensor) -> Tensor:
+        """Put something under the subject that is as rough as stone."""
         x, scale = _column(layout.centre[:, :1]), _column(layout.scale[:, None])
         top = base - scale * self.uniform(0.02, 0.25)
         texture = self.texture()
@@ -258,7 +273,7 @@ class _Draw:
     def with_backdrop(self, picture: Tensor, others: Tensor) -> Tensor:
         """Put something large and out of focus across an edge of the picture."""
         layout = self.at_edge(self.rows(0.5, 1.3))
-        sprite = draw_frames(others, layout, size_px=SNAPSHOT_PX)
+        sprite = draw_frames(others, layout, size_px=self.size_px)
         has_one = self.chance(_BACKDROP_SHARE)
         unsharp = _unsharp(sprite, self.rows(0.1, 1) * has_one.flatten())
         return paste(picture, unsharp * has_one)
@@ -268,7 +283,7 @@ class _Draw:
         for number in range(_NUM_DISTRACTORS):
             small = size.clamp_max(0.8) * self.rows(0.15, 0.55)
             frames = others.roll(number + 1, 0)
-            sprite = draw_frames(frames, self.at_edge(small), size_px=SNAPSHOT_PX)
+            sprite = draw_frames(frames, self.at_edge(small), size_px=self.size_px)
             has_one = self.chance(_DISTRACTOR_SHARE)
             sprite = _unsharp(sprite, self.rows(-0.5, 0.6) * has_one.flatten())
             picture = paste(picture, sprite * has_one)
@@ -311,29 +326,36 @@ class _Draw:
 
     # --- the camera -----------------------------------------------------------------------------
 
-    def photographed(self, picture: Tensor) -> Tensor:
-        """Add light, colour cast, blur, noise and compression of a camera."""
+    def camera(self, picture: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return what a camera set for `picture` makes of it: light, colour cast and blur."""
         fall = ((self.x - 0.5) ** 2 + (self.y - 0.5) ** 2) * self.uniform(-0.2, 0.9)
         side = self.uniform(-0.4, 0.4) * (self.x - 0.5)
-        exposure = self.uniform(0.25, 0.65) / picture.mean(dim=(1, 2, 3), keepdim=True).clamp_min(
-            0.05
-        )
+        brightness = picture.mean(dim=(1, 2, 3), keepdim=True).clamp_min(0.05)
+        exposure = self.uniform(0.25, 0.65) / brightness
         light = exposure.clamp(0.6, 3) * (1 - fall + side)
         warmth = self.uniform(-0.12, 0.12)
         cast = torch.cat([1 + warmth, 1 + self.uniform(-0.06, 0.06), 1 - warmth], dim=1)
-        picture = (picture * light * cast).clamp(1e-3, 1) ** torch.exp(self.uniform(-0.35, 0.35))
+        contrast = torch.exp(self.uniform(-0.35, 0.35))
         vivid = self.uniform(0.5, 1.3) * (1 - self.chance(_GREY_SHARE))
-        mean = picture.mean(dim=1, keepdim=True)
-        picture = mean + (picture - mean) * vivid
         blur = self.rows(0, 0.3) * self.chance(_BLUR_SHARE).flatten()
-        picture = _unsharp(picture, blur)
-        grain = self.normal(3, SNAPSHOT_PX, SNAPSHOT_PX)
+
+        def developed(seen: Tensor) -> Tensor:
+            seen = (seen * light * cast).clamp(1e-3, 1) ** contrast
+            mean = seen.mean(dim=1, keepdim=True)
+            return _unsharp(mean + (seen - mean) * vivid, blur)
+
+        return developed
+
+    def photographed(self, picture: Tensor) -> Tensor:
+        """Add what a camera does to a picture, its noise and its compression."""
+        picture = self.camera(picture)(picture)
+        grain = self.normal(3, self.size_px, self.size_px)
         picture = picture + grain * self.uniform(0, 0.05) * self.chance(_NOISE_SHARE)
         return self.compressed(picture).clamp(0, 1)
 
     def compressed(self, picture: Tensor) -> Tensor:
         """Round the cosine coefficients of 8 x 8 blocks, the high ones more, as JPEG does."""
-        index = torch.arange(8.0)
+        index = torch.arange(8.0, device=picture.device)
         dct = torch.cos(math.pi / 8 * (index + 0.5) * index[:, None]) / 2
         dct[0] /= math.sqrt(2)
         blocks = picture.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)
@@ -352,16 +374,15 @@ def _layout(centre: Tensor, size: Tensor, *, rotation: Tensor) -> Layout:
 
 def _unsharp(picture: Tensor, amount: Tensor) -> Tensor:
     """Blur each of `picture` (B, C, R, R) by `amount` (B,); 0 or less not at all, 1 very much."""
-    blurred = picture.clone()
+    blurred, full = picture.clone(), picture.shape[-1]
     for row, share in enumerate(amount.tolist()):
         if share > 0.02:
             sigma = 0.4 + 6 * share**1.5
             # The coarser the picture, the wider the blur: smooth at a third of sigma's scale.
-            side = max(12, round(SNAPSHOT_PX / max(1.0, 1.2 * sigma)))
+            side = max(12, round(full / max(1.0, 1.2 * sigma * full / SNAPSHOT_PX)))
             small = F.interpolate(
                 picture[row : row + 1], (side, side), mode="bilinear", antialias=True
             )
-            full = (SNAPSHOT_PX, SNAPSHOT_PX)
             blurred[row] = F.interpolate(small, full, mode="bicubic", align_corners=False)[0]
     return blurred.clamp(0, 1)
 

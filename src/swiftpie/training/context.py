@@ -12,6 +12,7 @@ from torch import distributed, nn
 
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.data.subjects import Split, Subjects, load_subjects
+from swiftpie.data.textures import load_photos, make_textures
 from swiftpie.data.world.world import World
 from swiftpie.errors import ConfigError
 
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 # What torchrun, accelerate and the MPI launchers tell the processes that they start.
 LAUNCHED = ("LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+# How many surfaces each half of the subjects is put on, and the seed of their drawing.
+SURFACES: dict[Split, tuple[int, int]] = {"train": (900, 0), "held_out": (120, 2**31 - 1)}
 PACKAGED = "mini"  # names the weights inside the package
 
 
@@ -120,9 +123,25 @@ class Context:
         """Return an endless supply of sticker scenes with one half of the subjects."""
         return StickerWorld(self.subjects, split, device=self.device)
 
-    def larger_world(self, split: Split = "train", *, size_px: int = 128) -> World:
-        """Return an endless supply of pictures of the larger world, likewise."""
-        return World(self.subjects, split, size_px=size_px, device=self.device)
+    def larger_world(
+        self,
+        split: Split = "train",
+        *,
+        size_px: int = 128,
+        has_surfaces: bool = False,
+        photos: str = "",
+    ) -> World:
+        """Return an endless supply of pictures of the larger world, likewise.
+
+        With surfaces it also draws pictures unlike itself; `photos` is a folder to cut some from.
+        """
+        surfaces = None
+        if has_surfaces:
+            shots = load_photos(Path(photos)) if photos else []
+            tiles = self.subjects.tiles[self.subjects.indices(split)]
+            count, seed = SURFACES[split]
+            surfaces = make_textures(count, tiles, shots, seed=seed)
+        return World(self.subjects, split, size_px=size_px, device=self.device, surfaces=surfaces)
 
     def weights_of(self, source: str) -> Path | None:
         """Return the folder of exported weights that `source` names, None for those of the package.

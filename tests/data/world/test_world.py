@@ -9,6 +9,7 @@ import torch
 
 from swiftpie import ConfigError
 from swiftpie.data.stickers import contact_sheet
+from swiftpie.data.textures import make_textures
 from swiftpie.data.world.accessories import ACCESSORIES
 from swiftpie.data.world.captions import NONE, POSE_PHRASES, VIEWS, Asked, draw_asked, draw_caption
 from swiftpie.data.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
@@ -161,3 +162,43 @@ def test_a_tokenizer_hears_of_every_subject(world):
     captions = list(world.corpus())
     assert len(captions) > len(world.subjects)
     assert len(set(captions)) > 0.9 * len(captions)
+
+
+@pytest.fixture(scope="module")
+def unlike(subjects):
+    """Pictures that look like no place."""
+    surfaces = make_textures(24, subjects.tiles, [], seed=0)
+    return World(subjects, "held_out", surfaces=surfaces).batch(12, 4, seed=3, unlike=True)
+
+
+def test_pictures_unlike_the_world_are_the_same_for_a_seed_and_change_where_the_subject_is(
+    subjects, unlike
+):
+    surfaces = make_textures(24, subjects.tiles, [], seed=0)
+    again = World(subjects, "held_out", surfaces=surfaces).batch(12, 4, seed=3, unlike=True)
+    assert torch.equal(again.pixels, unlike.pixels)
+    change = (unlike.pixels - unlike.background).abs().amax(dim=1, keepdim=True)
+    assert (change * (1 - unlike.touched)).max() <= LEAST_CHANGE
+    assert unlike.pixels.abs().max() <= 1
+    shown = unlike.mask.flatten(1).amax(dim=1) > 0.9
+    assert shown.float().mean() > 0.9
+
+
+def test_light_brightens_the_side_that_it_comes_from(unlike):
+    brightness = unlike.background.mean(dim=1)
+    lean = brightness[..., 64:].mean((1, 2)) - brightness[..., :64].mean((1, 2))
+    side = unlike.light.direction[:, 0] * unlike.light.strength
+    assert torch.corrcoef(torch.stack([lean, side]))[0, 1] > 0.2
+
+
+def test_captions_of_pictures_unlike_the_world_name_no_place(unlike):
+    phrases = {phrase for one in PLACES for phrase in one.phrases}
+    random = Random(0)
+    for row, caption in enumerate(unlike.captions):
+        assert not any(phrase in caption for phrase in phrases)
+        assert not any(phrase in unlike.empty_caption(random, row) for phrase in phrases)
+
+
+def test_without_surfaces_there_are_no_such_pictures(world):
+    with pytest.raises(ConfigError, match="surfaces"):
+        world.batch(1, 1, seed=0, unlike=True)

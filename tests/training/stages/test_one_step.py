@@ -6,9 +6,12 @@ import pytest
 import torch
 
 import swiftpie
+from swiftpie import ConfigError
 from swiftpie.data.stickers import StickerWorld
+from swiftpie.data.textures import make_textures
 from swiftpie.data.world.world import World
 from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.training.context import Context
 from swiftpie.training.loop import LoopConfig, fit
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
 from swiftpie.training.stages.one_step_networks import FIRST, Sizes, load_trained, train_tokenizer
@@ -105,7 +108,7 @@ LARGER = Sizes(
 
 @pytest.fixture(scope="module")
 def larger(subjects, stage):
-    world = World(subjects, "held_out")
+    world = World(subjects, "held_out", surfaces=make_textures(8, subjects.tiles, [], seed=0))
     config = replace(CONFIG, larger_world=True, sizes=LARGER)
     tokenizer = train_tokenizer(world.corpus(), LARGER)
     return replace(stage, world=world, held_out=world, tokenizer=tokenizer, config=config)
@@ -122,6 +125,12 @@ def test_every_task_is_learned_in_the_larger_world(larger, task):
     sum(terms.values()).backward()
     assert all(torch.isfinite(one).all() for one in terms.values())
     assert network.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
+
+
+def test_sticker_scenes_have_no_pictures_to_insert_into(tmp_path):
+    context = Context(data=tmp_path, runs=tmp_path, device="cpu")
+    with pytest.raises(ConfigError, match="larger_world=true"):
+        replace(CONFIG, tasks=Tasks(insert=0.1)).build(context)
 
 
 def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_path, sprite):

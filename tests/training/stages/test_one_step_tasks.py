@@ -4,6 +4,8 @@ import torch
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.data.subjects import sample_subjects
+from swiftpie.data.textures import make_textures
+from swiftpie.data.world.world import LEAST_CHANGE, World
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.training.stages.one_step_tasks import repainting
 
@@ -64,3 +66,19 @@ def test_some_noise_is_true_some_a_bit_off_and_some_silent(batch):
     off = torch.stack([(n[:, :COUPLED_CHANNELS] - true).square().mean((1, 2, 3)) for n in noises])
     assert 0.2 < (off < 1e-10).float().mean() < 0.8
     assert off.max() < 0.6
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_of_pictures_unlike_the_world_only_what_changes_is_drawn(seed, subjects):
+    surfaces = make_textures(8, subjects.tiles, [], seed=0)
+    world = World(subjects, "held_out", surfaces=surfaces)
+    unlike = world.batch(4, 2, seed=seed, unlike=True)
+    wanted = repainting(unlike, seed=seed, may_empty=True, is_unlike=True)
+    given = 1 - wanted.allowed
+    is_whole = wanted.allowed.amin(dim=(1, 2, 3)) == 1
+    assert is_whole.float().mean() < 0.5
+    # Whoever sees what is given sees the same picture, with the subject or without it.
+    untouched = (unlike.pixels - unlike.background).abs() * given
+    is_drawn = wanted.allowed.amax(dim=(1, 2, 3)) > 0
+    is_hat = wanted.hats.amax(dim=(1, 2, 3)) > 0.5
+    assert (untouched.amax(dim=(1, 2, 3))[is_drawn & ~is_hat] <= LEAST_CHANGE).float().mean() > 0.7

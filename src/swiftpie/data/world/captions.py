@@ -152,8 +152,18 @@ def draw_asked(random: Random, setting: Setting) -> Asked:
     )
 
 
-def draw_caption(random: Random, asked: Asked, *, name: str, synonyms: tuple[str, ...] = ()) -> str:
-    """Describe a picture in one of many ways; all that is asked for is always said."""
+def draw_caption(
+    random: Random,
+    asked: Asked,
+    *,
+    name: str,
+    synonyms: tuple[str, ...] = (),
+    says_where: bool = True,
+) -> str:
+    """Describe a picture in one of many ways; all that is asked for is always said.
+
+    Where it is goes without saying for pictures that exist already.
+    """
     noun = draw_noun(random, name, synonyms)
     look = "" if asked.colour == NONE else random.choice(COLOUR_WORDS[asked.colour])
     is_made = asked.material != NONE
@@ -168,7 +178,8 @@ def draw_caption(random: Random, asked: Asked, *, name: str, synonyms: tuple[str
         _phrase(random, VIEW_PHRASES, asked.view),
     ]
     random.shuffle(about)
-    where = [*where_words(random, asked.setting), random.choice(SIDE_WORDS[asked.side])]
+    where = where_words(random, asked.setting) if says_where else []
+    where.append(random.choice(SIDE_WORDS[asked.side]))
     parts = (_prefix(random, asked), article, named, *about, *where)
     return " ".join(part for part in parts if part)
 
@@ -181,9 +192,10 @@ def draw_pair_caption(random: Random, asked: Asked, *, names: tuple[str, str]) -
     return " ".join(part for part in parts if part)
 
 
-def draw_empty_caption(random: Random, setting: Setting) -> str:
-    """Describe a place with nobody in it."""
-    parts = (random.choice(EMPTY_PREFIXES), *where_words(random, setting))
+def draw_empty_caption(random: Random, setting: Setting | None) -> str:
+    """Describe a place with nobody in it; a picture that exists already says where it is."""
+    where = [] if setting is None else where_words(random, setting)
+    parts = (random.choice(EMPTY_PREFIXES), *where)
     return " ".join(part for part in parts if part)
 
 

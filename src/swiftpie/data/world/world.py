@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from swiftpie.data.world.captions import (
     draw_empty_caption,
     draw_pair_caption,
 )
+from swiftpie.data.world.grounds import Ground, draw_ground
 from swiftpie.data.world.lighting import (
     REFERENCE_NUMBERS,
     Light,
@@ -66,6 +67,9 @@ LEAST_CHANGE = 0.06  # of the range [-1, 1]; below it two pixels look the same
 CAPTIONS_A_SUBJECT = 12  # that a tokenizer learns from
 FOREGROUND_SHARE = 0.35  # of the pictures whose place has a foreground
 COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground
+NUM_BYSTANDERS = 2  # in pictures unlike the world; what light does to them tells the light
+BYSTANDER_SHARE, BYSTANDER_SCALE = 0.6, (0.15, 0.3)  # of the pictures have one; its size
+BYSTANDER_BACK = 0.12  # how much higher it may stand, in sides of the picture
 
 # Which layout numbers decide what; horizon, sun and planet have 5, 7 and 8.
 _X, _FLOOR, _SCALE, _ROTATION, _FLIP, _YAW, _PITCH, _POSE = 0, 1, 2, 3, 4, 13, 14, 15
@@ -112,6 +116,7 @@ class WorldBatch:
     light: Light
     companion_mask: Tensor  # (B, 1, R, R) in [0, 1], the second subject, 0 if there is none
     companion_layout: Layout | None  # its place; it is the subject of the V pictures before
+    is_unlike: bool = False  # the pictures look like no place
 
     @property
     def touched(self) -> Tensor:
@@ -124,7 +129,7 @@ class WorldBatch:
 
     def empty_caption(self, random: Random, row: int) -> str:
         """Describe the place of a row with nobody in it."""
-        return draw_empty_caption(random, self.asked[row].setting)
+        return draw_empty_caption(random, None if self.is_unlike else self.asked[row].setting)
 
 
 class World:
@@ -137,8 +142,16 @@ class World:
         *,
         size_px: int = 128,
         device: str | torch.device = "cpu",
+        surfaces: Tensor | None = None,
     ) -> None:
         """Take one half of the subjects; training sees no held-out settings, the other all.
+
+        Args:
+            subjects: The whole pack.
+            split: Which half.
+            size_px: Side of the pictures.
+            device: Where everything is drawn.
+            surfaces: Textures (T, 3, t, t) in 8 bit that pictures unlike the world are made of.
 
         Raises:
             ConfigError: The pack lacks an accessory, or noise cannot decide pictures of that size.
@@ -153,11 +166,13 @@ class World:
         self.pool = [i for i in subjects.indices(split) if subjects.codes[i] not in worn]
         self.size_px = size_px
         self.tiles = subjects.tiles.to(device)
+        self.surfaces = None if surfaces is None else surfaces.to(device)
         self.wardrobe = open_wardrobe(subjects, device)
         kept = [one for one in settings() if split == "held_out" or not is_held_out(one)]
         self._by_place = [
             [one for one in kept if one.place == index] for index in range(len(PLACES))
         ]
+        self._with_floor = [one for one in kept if PLACES[one.place].grounded]
 
     def batch(
         self,
@@ -168,6 +183,7 @@ class World:
         augment: bool = True,
         free_places: bool = False,
         pairs: bool = False,
+        unlike: bool = False,
         asked: Sequence[Asked] | None = None,
     ) -> WorldBatch:
         """Draw `views` pictures of each of `num_subjects`; the seed decides everything.
@@ -179,14 +195,22 @@ class World:
             augment: Turn, mirror and recolour subjects now and then.
             free_places: Place subjects by other noise than the picture's own.
             pairs: Put the subject of the pictures before beside each, both placed freely.
+            unlike: Draw pictures that look like no place and follow from no noise. Their settings
+                say nothing but how high subjects stand, and captions do not mention them.
             asked: What is asked of each picture; drawn if not given.
+
+        Raises:
+            ConfigError: Pictures unlike the world need surfaces, and there are none.
         """
         device = self.tiles.device
         random, generator = Random(seed), torch.Generator(device).manual_seed(seed)
         draw = random.sample if num_subjects <= len(self.pool) else random.choices
         chosen, count = draw(self.pool, k=num_subjects), num_subjects * views
         if asked is None:
-            asked = [draw_asked(random, one) for one in self._settings(random, count)]
+            places = self._settings(random, count, unlike=unlike)
+            asked = [draw_asked(random, one) for one in places]
+        if unlike:
+            asked = [replace(one, rendition=NONE) for one in asked]
         if pairs:
             asked = [Asked(one.setting, rendition=one.rendition) for one in asked]
         cells = self.size_px // CELL_PX
@@ -198,22 +222,29 @@ class World:
             frames = self._pose(chosen, numbers, augment=augment)
             relief = _relief(frames, numbers)
             shown, heights = frames[rows], relief[rows]
-            layout = place(other if free_places or pairs else noise, shown, asked)
+            layout = place(other if free_places or pairs or unlike else noise, shown, asked)
             subject, companion = _Subject(shown, heights, layout), None
             if pairs:
                 layout, beside = side_by_side(layout, shown, asked, third)
                 subject = subject._replace(layout=layout)
                 companion = _Subject(shown.roll(views, 0), heights.roll(views, 0), beside)
-            rendering = render(
-                noise, subject, asked, self.wardrobe, size_px=self.size_px, companion=companion
-            )
+            if unlike:
+                ground = self._ground(subject, seed)
+                others = _bystanders(subject, third, views)
+                rendering = render_on(ground, subject, asked, self.wardrobe, bystanders=others)
+            else:
+                rendering = render(
+                    noise, subject, asked, self.wardrobe, size_px=self.size_px, companion=companion
+                )
             reference, reference_mask = self._references(frames, relief, numbers)
         names = [self.subjects.names[i] for i in chosen]
         synonyms = [self.subjects.synonyms[i] for i in chosen]
         captions = [
             draw_pair_caption(random, one, names=(names[g], names[(g - 1) % num_subjects]))
             if pairs
-            else draw_caption(random, one, name=names[g], synonyms=synonyms[g])
+            else draw_caption(
+                random, one, name=names[g], synonyms=synonyms[g], says_where=not unlike
+            )
             for g, one in zip(rows.tolist(), asked, strict=True)
         ]
         return WorldBatch(
@@ -232,6 +263,7 @@ class World:
             light=rendering.light,
             companion_mask=rendering.companion_mask,
             companion_layout=None if companion is None else companion.layout,
+            is_unlike=unlike,
         )
 
     def answer(
@@ -269,7 +301,9 @@ class World:
                 asked = draw_asked(random, setting)
                 yield draw_caption(random, asked, name=name, synonyms=synonyms)
 
-    def _settings(self, random: Random, count: int) -> list[Setting]:
+    def _settings(self, random: Random, count: int, *, unlike: bool = False) -> list[Setting]:
+        if unlike:
+            return random.choices(self._with_floor, k=count)
         # Half as many as pictures, so that rows are drawn together; every place equally often.
         places: list[int] = []
         while len(places) < count:
@@ -285,6 +319,17 @@ class World:
         hue = (numbers[:, 7] < HUE_SHARE) * numbers[:, 8] * 2 * math.pi
         flip = (numbers[:, 6] > 0.5).to(numbers)
         return pose_subjects(self.tiles[list(chosen)], rotation=turned, flip=flip, hue=hue)
+
+    def _ground(self, subject: "_Subject", seed: int) -> Ground:
+        if self.surfaces is None:
+            raise ConfigError(
+                "Pictures unlike the world are made of surfaces, and this world has none. Give it "
+                "some: World(subjects, surfaces=make_textures(...))."
+            )
+        base, pool = _lowest(subject.frames, subject.layout), self.tiles[self.pool]
+        return draw_ground(
+            pool, self.surfaces, base=base, layout=subject.layout, size_px=self.size_px, seed=seed
+        )
 
     def _references(self, frames: Tensor, relief: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         plain = Turned(frames, relief, normals(relief))
@@ -408,6 +453,64 @@ def render(
         companion_mask=companion_mask * (1 - mask),
         light=background.light,
     )
+
+
+def render_on(
+    ground: Ground,
+    subject: _Subject,
+    asked: Sequence[Asked],
+    wardrobe: Wardrobe,
+    *,
+    bystanders: Sequence[_Subject] = (),
+) -> Rendering:
+    """Put subjects into pictures of their own, a row each; bystanders stand there already."""
+    background = ground.background
+    empty, plain = background.pixels, [Asked(one.setting) for one in asked]
+    for one in bystanders:
+        empty = _stand(empty, one, plain, wardrobe, background).picture
+    drawn = _stand(empty, subject, asked, wardrobe, background)
+    pixels, without = (ground.develop(one.clamp(0, 1)) for one in (drawn.picture, empty))
+    return Rendering(
+        pixels=pixels * 2 - 1,
+        mask=drawn.mask,
+        background=without * 2 - 1,
+        worn=(drawn.mask - drawn.bare).clamp(min=0),
+        companion_mask=torch.zeros_like(drawn.mask),
+        light=background.light,
+    )
+
+
+def _bystanders(subject: _Subject, noise: Tensor, views: int) -> list[_Subject]:
+    """Return other subjects of the batch, small, to the sides of this one and farther back.
+
+    None stands where the subject does: nobody could tell what it hides.
+    """
+    u, near = layout_uniforms(noise), subject.layout
+    foot, standing = _lowest(subject.frames, near).flatten(), []
+    for number in range(NUM_BYSTANDERS):
+        along, back, size, gate = u[:, 4 * number : 4 * number + 4].unbind(1)
+        frames, relief = (one.roll((number + 1) * views, 0) for one in subject[:2])
+        smallest, more = BYSTANDER_SCALE
+        scale = smallest + more * size
+        reach = (near.scale + scale) / 2
+        left = (near.centre[:, 0] - reach).clamp_min(0)
+        right = (1 - near.centre[:, 0] - reach).clamp_min(0)
+        way = along * (left + right)
+        is_there = (gate < BYSTANDER_SHARE) & (left + right > 0)
+        none = torch.zeros_like(way)
+        layout = Layout(
+            centre=torch.stack([torch.where(way < left, way, way + 2 * reach), none], dim=1),
+            scale=scale,
+            rotation=none,
+            flip=(size > 0.5).to(u),
+            pose=torch.zeros_like(near.pose),
+        )
+        # Those that are not there stand far below the picture.
+        stand = torch.where(is_there, foot - BYSTANDER_BACK * back, foot + 3)
+        height = stand - lowest_point(frames, layout)
+        centre = torch.stack([layout.centre[:, 0], height], dim=1)
+        standing.append(_Subject(frames, relief, layout._replace(centre=centre)))
+    return standing
 
 
 class _Drawn(NamedTuple):

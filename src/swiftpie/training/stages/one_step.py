@@ -17,6 +17,7 @@ from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.data.stickers import SceneBatch, StickerWorld
 from swiftpie.data.subjects import Split
 from swiftpie.data.world.world import World
+from swiftpie.errors import ConfigError
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, whole_frame
 from swiftpie.masks import iou, resize_mask, subject_extent
@@ -82,6 +83,7 @@ class OneStepConfig:
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
     larger_world: bool = False  # else sticker scenes
+    photos: str = ""  # a folder of photographs; a third of the surfaces to insert into are cut from
     size_px: int = 128  # of the larger world's pictures
     sizes: Sizes = FIRST  # of networks that start from nothing
 
@@ -91,7 +93,16 @@ class OneStepConfig:
         return (self.start or self.autoencoder,)
 
     def build(self, context: Context) -> "OneStepStage":
-        """Return the stage for the given data and device."""
+        """Return the stage for the given data and device.
+
+        Raises:
+            ConfigError: Subjects are to be inserted into pictures that sticker scenes do not have.
+        """
+        if self.tasks.insert and not self.larger_world:
+            raise ConfigError(
+                "`tasks.insert` needs pictures unlike the world, which only the larger world "
+                "draws. Set larger_world=true, or leave tasks.insert at 0."
+            )
         worlds = self._world(context, "train"), self._world(context, "held_out")
         if self.start:
             networks, autoencoder, tokenizer = load_trained(
@@ -107,7 +118,12 @@ class OneStepConfig:
 
     def _world(self, context: Context, split: Split) -> StickerWorld | World:
         if self.larger_world:
-            return context.larger_world(split, size_px=self.size_px)
+            return context.larger_world(
+                split,
+                size_px=self.size_px,
+                has_surfaces=bool(self.tasks.insert),
+                photos=self.photos,
+            )
         return context.world(split)
 
 
@@ -142,8 +158,8 @@ class OneStepStage:
         task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
         device = self.world.tiles.device
         with fast_precision(device):
-            if task is Task.REPAINT:
-                answer, outcome = self._repaint(network, step, generator)
+            if task in {Task.REPAINT, Task.INSERT}:
+                answer, outcome = self._repaint(network, step, task, generator=generator)
             else:
                 answer, outcome = self._draw(network, step, task, generator=generator)
             with torch.no_grad():
@@ -193,16 +209,16 @@ class OneStepStage:
         return Target(batch.pixels, masks, batch.worn, layout), outcome
 
     def _repaint(
-        self, network: OneStepNetworks, step: int, generator: torch.Generator
+        self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
     ) -> tuple[Target, Outcome]:
         """Complete pictures of which a part is given, with or without their subject's reference.
 
         The given part is one more subject, seen in the frame of the picture itself.
         """
         views = max(1, self.config.views // 2)  # each picture is read as a reference as well
-        batch = self.world.batch(self.config.num_subjects, views, seed=step, free_places=True)
+        batch, is_unlike = self._to_repaint(task, views, seed=step)
         knows_subject = bool(torch.rand((), generator=generator) < KNOWN_SUBJECTS)
-        wanted = repainting(batch, seed=step, may_empty=not knows_subject)
+        wanted = repainting(batch, seed=step, may_empty=not knows_subject, is_unlike=is_unlike)
         given = 1 - wanted.allowed
         frame = self._read(network, wanted.pixels * given, given)
         drops = self.config.drops
@@ -224,6 +240,13 @@ class OneStepStage:
         prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
         answer = Target(wanted.pixels, wanted.mask, wanted.hats, None)
         return answer, Outcome(prediction, None, [])
+
+    def _to_repaint(self, task: Task, views: int, *, seed: int) -> tuple[SceneBatch, bool]:
+        count = self.config.num_subjects
+        if task is Task.INSERT:
+            assert isinstance(self.world, World), "the settings were checked"
+            return self.world.batch(count, views, seed=seed, unlike=True), True
+        return self.world.batch(count, views, seed=seed, free_places=True), False
 
     def forward(
         self,

@@ -31,8 +31,12 @@ HAT_SHARE = 0.5  # of the pictures with a hat: only the hat is to be drawn
 BARE_SHARE = 0.12  # of those without: only the place of a hat is to be drawn
 LEAST_HAT_PX = 20  # pixels that stand out of the subject; fewer are an edge
 HAT_SIDE = 0.45  # of the subject's longer side, about the side of a hat
-_KINDS = ("subject", "surroundings", "box", "everything", "nothing")
-_SHARES = (0.35, 0.25, 0.15, 0.10, 0.15)
+_KINDS = {"subject": 0.35, "surroundings": 0.25, "box": 0.15, "everything": 0.10, "nothing": 0.15}
+# Of pictures that follow from no noise, what is not given must be the subject or its ground.
+_UNLIKE_KINDS = {"subject": 0.55, "around": 0.35, "nothing": 0.10}
+_EMPTIED_KINDS = {"subject": 0.6, "around": 0.4}
+UNLIKE_EMPTIED_SHARE = 0.5
+AROUND_PX = 14  # a user's box may be this much larger than what changes, on each side
 
 
 class Task(StrEnum):
@@ -43,6 +47,7 @@ class Task(StrEnum):
     PAIR = "pair"  # two subjects
     REPAINT = "repaint"  # a part of the picture is given, as in editing
     REFINE = "refine"  # a later step of several, on the model's own draft
+    INSERT = "insert"  # into a picture unlike the world, or out of it, as with photographs
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Tasks:
     pair: float = 0.13
     repaint: float = 0.15
     refine: float = 0.10
+    insert: float = 0.0  # the larger world's alone
 
     def choose(self, chance: float) -> Task:
         """Return the task that belongs to a number in [0, 1)."""
@@ -250,12 +256,20 @@ class Repainting(NamedTuple):
     hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
 
 
-def repainting(batch: SceneBatch, *, seed: int, may_empty: bool) -> Repainting:
-    """Choose for each picture of `batch` what is given; `may_empty` lets subjects vanish."""
+def repainting(
+    batch: SceneBatch, *, seed: int, may_empty: bool, is_unlike: bool = False
+) -> Repainting:
+    """Choose for each picture of `batch` what is given; `may_empty` lets subjects vanish.
+
+    Where pictures are unlike the world, subjects come and go and all else is given.
+    """
     random = Random(seed)
+    kinds = _UNLIKE_KINDS if is_unlike else _KINDS
+    emptied_kinds = _EMPTIED_KINDS if is_unlike else {"subject": 1.0}
+    share = UNLIKE_EMPTIED_SHARE if is_unlike else EMPTIED_SHARE
     generator = torch.Generator().manual_seed(seed + FOREIGN)  # not the numbers of the batch itself
     rows = len(batch.noise)
-    emptied = [may_empty and random.random() < EMPTIED_SHARE for _ in range(rows)]
+    emptied = [may_empty and random.random() < share for _ in range(rows)]
     captions = [
         batch.empty_caption(random, row) if gone else caption
         for row, (gone, caption) in enumerate(zip(emptied, batch.captions, strict=True))
@@ -269,8 +283,10 @@ def repainting(batch: SceneBatch, *, seed: int, may_empty: bool) -> Repainting:
         if not is_empty and random.random() < (HAT_SHARE if has_hat else BARE_SHARE):
             allowed.append(_at_hat(hat if has_hat else _above(mask), random))
         else:
-            kind = "subject" if is_empty else random.choices(_KINDS, _SHARES)[0]
-            allowed.append(_one(kind, touched if kind == "subject" else mask, random))
+            chances = emptied_kinds if is_empty else kinds
+            kind = random.choices(list(chances), list(chances.values()))[0]
+            changing = touched if kind in {"subject", "around"} else mask
+            allowed.append(_one(kind, changing, random))
     return Repainting(
         pixels=torch.lerp(batch.pixels, batch.background, gone),
         mask=batch.mask * (1 - gone),
@@ -306,6 +322,8 @@ def _one(kind: str, mask: Tensor, random: Random) -> Tensor:
         chosen = (around > 0.1).to(mask)
     elif kind == "surroundings":
         chosen = (mask < 0.5).to(mask)
+    elif kind == "around":
+        chosen = _box_around(mask, random)
     elif kind == "box":
         top, left = random.randrange(side * 3 // 4), random.randrange(side * 3 // 4)
         height, width = (random.randrange(side // 8, side * 3 // 4) for _ in range(2))
@@ -314,6 +332,16 @@ def _one(kind: str, mask: Tensor, random: Random) -> Tensor:
     else:
         return torch.full_like(mask, float(kind == "everything"))
     return _coarse(chosen) if random.random() < 0.5 else chosen
+
+
+def _box_around(mask: Tensor, random: Random) -> Tensor:
+    """Return a box (1, R, R) as a user would draw it around `mask`, now and then a tight one."""
+    side, chosen = mask.shape[-1], torch.zeros_like(mask)
+    left, top, right, bottom = (round(one * side) for one in bounding_box(mask[None]))
+    before = [random.randrange(1, AROUND_PX + 1) for _ in range(4)]
+    rows = slice(max(0, top - before[0]), bottom + before[1])
+    chosen[:, rows, max(0, left - before[2]) : right + before[3]] = 1
+    return chosen
 
 
 def _coarse(mask: Tensor) -> Tensor:
