@@ -1,7 +1,13 @@
 """Hostile and odd pictures are refused or made plain; a write happens fully or not at all."""
 
 import io
+import itertools
+import multiprocessing
+import os
+import stat
 import struct
+import threading
+import warnings
 import zlib
 
 import numpy as np
@@ -11,8 +17,18 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from swiftpie import files
-from swiftpie.errors import InputError
-from swiftpie.files import atomic_folder, load_image, write_file
+from swiftpie.errors import ImageError, InputError
+from swiftpie.files import (
+    LOCK,
+    TEMPORARY,
+    are_one_place,
+    atomic_file,
+    atomic_folder,
+    load_image,
+    remove_leftovers,
+    write_file,
+)
+from tests.fuzz import pictures
 
 
 def encoded(image, file_format="PNG", **options):
@@ -247,6 +263,103 @@ def test_one_pixel_is_a_picture():
     assert load_image(encoded(Image.new("1", (1, 1), 1))).getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_a_palette_with_more_transparencies_than_colours_is_read():
+    palette = bytes(v for i in range(256) for v in (i, 0, 0))
+    told = [(b"PLTE", palette), (b"tRNS", bytes([77]) * 300)]
+    loaded = load_image(pictures.png((4, 4), colour_type=3, chunks=told))
+    assert (loaded.mode, loaded.getpixel((0, 0))) == ("RGBA", (0, 0, 0, 77))
+    told[1] = (b"tRNS", b"\xff" * 299 + b"\0")  # clear is a colour that no palette has
+    assert load_image(pictures.png((4, 4), colour_type=3, chunks=told)).mode == "RGB"
+
+
+def test_colours_that_were_multiplied_by_transparency_are_divided_again():
+    grey = load_image(pictures.tiff(bytes([50, 100] * 24 * 16), samples=2, extra=1))
+    assert (grey.mode, grey.getpixel((3, 3))) == ("RGBA", (127, 127, 127, 100))
+    colour = load_image(pictures.tiff(bytes([50, 20, 0, 100] * 24 * 16), samples=4, extra=1))
+    assert (colour.mode, colour.getpixel((3, 3))) == ("RGBA", (127, 51, 0, 100))
+
+
+@pytest.mark.parametrize("make", pictures.HOSTILE, ids=lambda make: make.__name__.strip("_"))
+def test_costly_pictures_are_read_or_refused_in_a_sentence(make):
+    data = make()
+    if "strip" in make.__name__ or "bits" in make.__name__:
+        assert files.open_image(data).size  # at a limit; they are read elsewhere
+        return
+    try:
+        assert load_image(data).size == pictures.SIZE
+    except ImageError as error:
+        assert "is needed" in str(error) or "read" in str(error)  # noqa: PT017 - either is right
+
+
+def test_a_jpeg_may_have_as_many_scans_as_its_size_allows():
+    assert load_image(pictures.jpeg_of_scans((64, 64), 100)).size == (64, 64)
+    with pytest.raises(ImageError, match="200 scans"):
+        files.open_image(pictures.jpeg_of_scans((2_000, 2_000), 200))
+
+
+def test_a_jpeg_inside_a_tiff_is_counted_too(monkeypatch):
+    monkeypatch.setattr(files, "MAX_SCANNED_PIXELS", 20 * 24 * 16)
+    few, many = (pictures.jpeg_of_scans((24, 16), count) for count in (20, 21))
+    assert load_image(pictures.tiff(few, samples=1, t259=7, t279=len(few))).mode == "RGB"
+    with pytest.raises(ImageError, match="21 scans"):
+        files.open_image(pictures.tiff(many, samples=1, t259=7, t279=len(many)))
+    lengths = (len(few),) * 16
+    with pytest.raises(ImageError, match="overlap"):
+        files.open_image(
+            pictures.tiff(few, samples=1, t259=7, t278=1, t273=(0,) * 16, t279=lengths)
+        )
+
+
+def test_headers_are_read_in_bounded_steps(monkeypatch):
+    monkeypatch.setattr(files, "MAX_HEADER_READS", 20)
+    assert files.open_image(SAMPLES["PNG"]).size == (24, 16)
+    with pytest.raises(ImageError, match="more blocks"):
+        files.open_image(pictures.png((4, 4), chunks=((b"vpAg", b""),) * 20))
+
+
+def test_wide_grey_is_scaled_in_bands_as_at_once(monkeypatch):
+    values = np.random.default_rng(0).uniform(0, 300, (40, 30)).astype(np.float32)
+    whole = load_image(Image.fromarray(values)).tobytes()
+    monkeypatch.setattr(files, "BAND_PIXELS", 70)
+    assert load_image(Image.fromarray(values)).tobytes() == whole
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were():
+    before, errors = list(warnings.filters), []
+    truncated = encoded(gradient(), "TIFF")
+
+    def read():
+        try:
+            for _ in range(25):
+                load_image(truncated)
+        except Exception as error:  # noqa: BLE001 - told below
+            errors.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert (errors, warnings.filters) == ([], before)
+
+
+def test_samples_for_fuzzing_are_whole_pictures():
+    for name, data in pictures.samples().items():
+        assert load_image(data).mode in {"RGB", "RGBA"}, name
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fuzzed_pictures_are_read_or_refused(seed, capfd):
+    for _, data in itertools.islice(pictures.cases(seed), 100):
+        if len(data) > 100_000:
+            continue  # tested above
+        try:
+            assert load_image(data).mode in {"RGB", "RGBA"}
+        except ImageError as error:
+            assert str(error)  # noqa: PT017 - either outcome is right
+    capfd.readouterr()  # libtiff tells on standard error itself
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     name=st.sampled_from(sorted(SAMPLES)),
@@ -327,3 +440,84 @@ def test_what_is_written_has_the_permissions_of_any_new_file(tmp_path):
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
     assert modes["file"] == modes["plain"]
     assert modes["new"] == modes["folder"]
+
+
+def test_of_two_writers_without_force_one_succeeds(tmp_path):
+    path, outcomes, start = tmp_path / "out.bin", [], threading.Barrier(8)
+
+    def write(data):
+        start.wait()
+        try:
+            write_file(path, data)
+            outcomes.append(data)
+        except InputError as error:
+            assert "exists already" in str(error)  # noqa: PT017 - the others'
+
+    for _ in range(10):
+        writers = [threading.Thread(target=write, args=(bytes([i]) * 9,)) for i in range(8)]
+        for one in writers:
+            one.start()
+        for one in writers:
+            one.join()
+        assert outcomes == [path.read_bytes()]
+        outcomes.clear()
+        path.unlink()
+
+
+def test_a_name_that_is_taken_meanwhile_is_left_alone(tmp_path):
+    path = tmp_path / "out.bin"
+    writing = atomic_file(path, force=False)
+    writing.__enter__().write_bytes(b"mine")
+    path.write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):
+        writing.__exit__(None, None, None)
+    assert path.read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _write_until_killed(path, is_writing):
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(b"half")
+        is_writing.set()
+        threading.Event().wait()
+
+
+def test_what_a_kill_leaves_is_gone_after_the_next_run_and_nothing_in_use_is(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    is_writing = context.Event()
+    other = context.Process(target=_write_until_killed, args=(tmp_path / "a", is_writing))
+    other.start()
+    assert is_writing.wait(60)
+    (tmp_path / ".swiftpie-0.tmp").mkdir()  # not locked yet, so perhaps of somebody else
+    remove_leftovers.cache_clear()
+    write_file(tmp_path / "b", b"data")
+    assert len(list(tmp_path.glob(f"{TEMPORARY}/{LOCK}"))) == 1
+    other.kill()
+    other.join()
+    remove_leftovers.cache_clear()  # as in a new process
+    write_file(tmp_path / "c", b"data")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".swiftpie-0.tmp", "b", "c"]
+
+
+def test_files_that_libraries_write_for_their_owner_alone_are_for_all_that_the_umask_lets(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_file(tmp_path / "file") as temporary:
+            temporary.write_bytes(b"data")
+            temporary.chmod(0o600)
+        with atomic_folder(tmp_path / "folder") as new:
+            (new / "weights").write_bytes(b"data")
+            (new / "weights").chmod(0o600)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "file", tmp_path / "folder" / "weights"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_names_of_one_place_are_known_as_that(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert are_one_place(tmp_path / "a" / ".." / "o.png", tmp_path / "o.png")
+    assert are_one_place(tmp_path / "link", tmp_path / "file")
+    assert not are_one_place(tmp_path / "o.png", tmp_path / "p.png")

@@ -6,11 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie import layout
+from swiftpie import images, layout
 from swiftpie.errors import InputError
 from swiftpie.images import (
     alpha_of,
     contact_sheet,
+    cut_square,
     fit_square,
     load_image,
     mask_to_pil,
@@ -122,6 +123,39 @@ def test_pictures_are_what_rounding_each_channel_makes_of_pixels():
     assert list(first.getchannel("R").tobytes()) == [0, 0, 64, 128, 159, 255, 255]
     assert second.getpixel((0, 0)) == (0, 0, 255)
     assert pixels[0, 0, 0, 0] == -2  # what is given stays as it is
+
+
+@pytest.mark.parametrize("box", [(0, 0, 90, 40), (10, 5, 30, 35), (60, 0, 90, 20)])
+def test_a_square_is_cut_out_of_a_photo_as_out_of_its_pixels(box):
+    photo, mask = noise_image(90, 40), torch.zeros(1, 1, 40, 90)
+    mask[..., box[1] : box[3], box[0] : box[2]] = 1
+    whole = fit_square(to_tensor(photo), mask, size_px=32, fill=0.9)
+    cut = cut_square(photo, mask, size_px=32, fill=0.9)
+    assert all(torch.equal(*pair) for pair in zip(whole, cut, strict=True))
+
+
+def test_a_long_strip_is_shrunk_before_it_is_made_a_square(monkeypatch):
+    photo, mask = Image.new("RGB", (1_200, 60), "red"), torch.zeros(1, 1, 60, 1_200)
+    mask[..., 20:40, 100:1_100] = 1
+    whole = fit_square(to_tensor(photo), mask, size_px=32, fill=0.9)
+    held = []
+    monkeypatch.setattr(images, "MAX_FRAME_PX", 200)
+    monkeypatch.setattr(images, "to_tensor", lambda part: held.append(part.size) or to_tensor(part))
+    cut = cut_square(photo, mask, size_px=32, fill=0.9)
+    assert held == [(186, 10)]
+    for one, other in zip(whole, cut, strict=True):
+        assert (one - other).abs().mean() < 0.02
+    mask[..., 21:, :] = 0  # a line that shrinking makes faint
+    assert cut_square(photo, mask, size_px=32, fill=0.9)[1].max() > 0
+
+
+def test_masks_become_bytes_in_bands_as_at_once(monkeypatch):
+    mask = torch.rand(2, 1, 30, 20, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.1
+    whole = (mask.clamp(0, 1) * 255).round().to(torch.uint8)
+    monkeypatch.setattr(images, "BAND_PIXELS", 45)
+    assert torch.equal(images.in_8_bits(mask), whole)
+    assert images.in_8_bits(whole) is whole
+    assert torch.equal(images.in_8_bits(images.from_8_bits(whole)), whole)
 
 
 def test_fit_square_refuses_an_empty_mask():

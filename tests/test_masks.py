@@ -41,6 +41,24 @@ def test_nonsense_is_no_box(text):
         masks.parse_box(text)
 
 
+@pytest.mark.parametrize(
+    "box", [(float("nan"), 0, 1, 1), (0.5, 0, 0.5, 1), (0, 0, float("inf"), 1), (-0.1, 0, 1, 1)]
+)
+def test_boxes_of_numbers_that_are_none_are_refused_too(box):
+    with pytest.raises(InputError, match="is not a box"):
+        masks.box_mask(box, height=4, width=4)
+
+
+def test_masks_of_values_that_mean_nothing_are_refused():
+    for value in (float("nan"), float("inf"), -0.5, 255.0):
+        mask = torch.zeros(1, 1, 4, 4)
+        mask[..., 1, 2] = value
+        with pytest.raises(InputError, match="0 to 1 are needed"):
+            masks.check_mask(mask)
+    masks.check_mask(torch.ones(1, 1, 2, 2, dtype=torch.bool))
+    masks.check_mask(torch.zeros(1, 1, 0, 2))
+
+
 def test_box_mask_covers_its_share_and_fades_outside_only():
     box = (0.1, 0.25, 0.55, 0.75)
     hard = masks.box_mask(box, height=10, width=13)

@@ -2,19 +2,25 @@
 
 Reading decides by content, never by the file's name, and looks at the header before it decodes a
 pixel. What comes out is plain: upright, sRGB, 8 bit, RGB or RGBA, without the file's metadata.
+
+What decoding may cost is bounded by what a file says and by how often Pillow asks for more of it,
+never by a clock.
 """
 
+import functools
 import io
 import os
+import re
 import secrets
 import shutil
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +31,12 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401 - else Pillow imports forty formats to find this one
 )
 
-from swiftpie.errors import ImageError, InputError
+from swiftpie.errors import ImageError, InputError, short_reason
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 Source: TypeAlias = str | Path | bytes | Image.Image | BinaryIO
 
@@ -35,8 +46,23 @@ MAX_PIXELS = 40_000_000
 MAX_SIDE_PX = 12_000
 MAX_ASPECT = 20
 MAX_ICC_MIB = 4  # larger colour profiles are ignored
+MAX_EXIF_BYTES = 1 << 16  # as JPEG has it; entries may overlap, so that memory grows by the square
+MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of all scans of a JPEG together; usual ones have 1 or 10
+MAX_JPEG_SEGMENTS = 10_000
+MAX_HEADER_READS = 10_000  # Pillow joins some blocks of a header one by one, in quadratic time
+MAX_HEADER_BYTES = (MAX_ICC_MIB + 2) << 20
+MAX_READS = 400_000  # in all; those of run-length encoded BMPs are of a byte each
+LEAST_TILE_PIXELS = 1 << 20  # what a tile of a TIFF may have whatever the picture's size
+BAND_PIXELS = 1 << 20  # what goes over all pixels more than once does it in bands of so many
 
-TEMPORARY = ".swiftpie-*.tmp"  # what is being written; a crash may leave it
+TEMPORARY = ".swiftpie-*.tmp"  # a folder of what is being written; a kill leaves it
+LOCK = ".swiftpie-lock"  # in it, held while it is in use
+
+JPEG_START = b"\xff\xd8\xff"
+JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those with a length, and the end
+JPEG_SCAN, JPEG_END, JPEG_EXIF = 0xDA, 0xD9, 0xE1
+TIFF_TILE = (322, 323)  # tags: width and height
+TIFF_STRIPS, TIFF_TILES = (273, 279), (324, 325)  # where they begin, and how long they are
 
 DECODER_ERRORS = (  # everything Pillow's decoders raise on broken bytes
     ArithmeticError,
@@ -64,17 +90,12 @@ def load_image(source: Source) -> Image.Image:
     Raises:
         ImageError: It is missing, no picture, broken, or over one of the limits of this module.
     """
-    name = describe(source)
-    with warnings.catch_warnings(action="ignore"):  # what matters is raised as an error instead
-        image = open_image(source)
-        try:
-            image.load()
-        except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
-            raise ImageError(
-                f"{name} is broken or cut off ({error}). A complete picture is needed. "
-                "Download or export it again."
-            ) from error
-        return _to_plain(_to_srgb(_to_upright(image)))
+    image = open_image(source)
+    with decoding(describe(source)):
+        image.load()
+        image = _to_upright(image, is_ours=image is not source)
+        image = _to_srgb(_to_straight(image))  # each step lets go of the one before
+        return _to_plain(image)
 
 
 def open_image(source: Source) -> Image.Image:
@@ -88,18 +109,102 @@ def open_image(source: Source) -> Image.Image:
         _check_size(source.size, name=name)
         return source
     data = _read(source, name=name)
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Image.DecompressionBombError as error:
-            raise ImageError(_too_large(name, "far more")) from error
-        except DECODER_ERRORS as error:
-            raise ImageError(
-                f"{name} is not a readable picture. One of {', '.join(FORMATS)} is needed, "
-                "whatever the file is called. Convert it to PNG or JPEG."
-            ) from error
+    num_scans = _count_scans(data, 0, len(data), name=name) if _is_jpeg(data) else 0
+    file = _Metered(data, name=name)
+    try:
+        with QUIET:
+            image = Image.open(file, formats=FORMATS)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(_too_large(name, "far more")) from error
+    except DECODER_ERRORS as error:
+        raise ImageError(
+            f"{name} is not a readable picture. One of {', '.join(FORMATS)} is needed, "
+            "whatever the file is called. Convert it to PNG or JPEG."
+        ) from error
     _check_size(image.size, name=name)
+    if image.format == "TIFF":
+        with decoding(name):
+            num_scans = _check_tiff(image, data, name=name)
+    if num_scans * image.width * image.height > MAX_SCANNED_PIXELS:
+        raise ImageError(_too_slow(name, f"{num_scans} scans of all its pixels"))
+    _forget_large_exif(image)
+    file.allow_pixels()
     return image
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises inside of the block into a sentence about `name`.
+
+    Raises:
+        ImageError: Something went wrong.
+    """
+    try:
+        with QUIET:
+            yield
+    except ImageError:
+        raise
+    except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f"{name} is broken or cut off ({short_reason(error)}). A complete picture is needed. "
+            "Download or export it again."
+        ) from error
+
+
+class _Quiet:
+    """Ignores what Pillow warns of, while any thread reads a picture.
+
+    What matters is raised as an error instead. A process has one list of filters for all of its
+    threads, so the first to come changes it and the last to go puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._num_inside == 0:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._num_inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._num_inside -= 1
+            if self._num_inside == 0:
+                self._before.__exit__(None, None, None)
+
+
+QUIET = _Quiet()
+
+
+class _Metered(io.BytesIO):
+    """A file in memory that gives up on readers who come too often or read too much."""
+
+    def __init__(self, data: bytes, *, name: str) -> None:
+        super().__init__(data)
+        self._name, self._length = name, len(data)
+        self._reads_left = MAX_HEADER_READS
+        self._bytes_left = MAX_HEADER_BYTES
+
+    def allow_pixels(self) -> None:
+        """Allow for what pixels take, which are read once."""
+        self._reads_left = MAX_READS
+        self._bytes_left = MAX_HEADER_BYTES + 2 * self._length
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._reads_left -= 1
+        if size is not None and size >= 0:  # else a decoder of C gets the whole file at once
+            self._bytes_left -= len(data)
+        if self._reads_left < 0 or self._bytes_left < 0:
+            raise ImageError(_too_slow(self._name, "far more blocks than a picture needs"))
+        return data
 
 
 def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
@@ -111,27 +216,31 @@ def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
     path = Path(path)
     check_target(path, force=force)
     try:
-        with atomic_file(path) as temporary, temporary.open("xb") as file:
+        with atomic_file(path, force=force) as temporary, temporary.open("xb") as file:
             file.write(data)
+    except FileExistsError as error:  # another process was quicker
+        raise InputError(_taken(path)) from error
     except (OSError, ValueError) as error:
         raise InputError(_unwritable(path, _reason(error))) from error
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path`; what is written there replaces `path` at the end, in one step.
+def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
+    """Yield the name of a file to write, which becomes `path` at the end, in one step.
 
-    If the block fails, `path` stays as it was. Afterwards all bytes are on the disk.
+    If the block fails, `path` stays as it was; without `force` also if it exists by then, which
+    raises FileExistsError. Afterwards all bytes are on the disk, for whom new files are for.
     """
-    temporary = _temporary(path)
-    try:
+    with _workplace(path) as (folder, mode):
+        temporary = folder / path.name
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        temporary.chmod(mode)  # some libraries write for the owner alone
+        if force:
+            temporary.replace(path)
+        else:
+            _create(temporary, path)
 
 
 @contextmanager
@@ -141,14 +250,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     A `path` that exists by then stays as it is. What is left of the empty folder goes, also if the
     block fails.
     """
-    temporary = _temporary(path)
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if not path.exists():
-            temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _workplace(path) as (folder, mode):
+        new = folder / path.name
+        new.mkdir()
+        yield new
+        for file in new.rglob("*"):
+            if file.is_file():
+                file.chmod(mode | (file.stat().st_mode & 0o111))
+        if new.is_dir() and not path.exists():
+            new.rename(path)
 
 
 def check_target(path: str | Path, *, force: bool = False) -> None:
@@ -162,10 +273,7 @@ def check_target(path: str | Path, *, force: bool = False) -> None:
         if path.is_dir():
             raise InputError(f"'{path}' is a folder. A file name is needed. Add one to the path.")
         if path.exists() and not force:
-            raise InputError(
-                f"'{path}' exists already. A new name is needed. Choose one, or replace it with "
-                "`force=True`."
-            )
+            raise InputError(_taken(path))
         if not path.parent.is_dir():
             raise InputError(_unwritable(path, "its folder does not exist"))
         if not os.access(path.parent, os.W_OK):
@@ -184,8 +292,97 @@ def describe(source: Source) -> str:
     return f"'{name}'" if isinstance(name, str) and name else "The picture"
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
+def are_one_place(first: str | Path, second: str | Path) -> bool:
+    """Whether two names lead to one file, whether or not it exists."""
+    try:
+        if os.path.realpath(first) == os.path.realpath(second):
+            return True
+        return Path(first).samefile(second)
+    except (OSError, ValueError):
+        return False  # one of them does not exist
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` a folder that exists, with all above it.
+
+    Raises:
+        InputError: It is a file, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"'{path}' cannot be made a folder ({_reason(error)}). A folder is needed, or a name "
+            "for one. Choose another."
+        ) from error
+
+
+class _Workplace(NamedTuple):
+    folder: Path
+    mode: int  # the permissions of new files
+
+
+@contextmanager
+def _workplace(path: Path) -> Iterator[_Workplace]:
+    """Yield a new folder beside `path`, which goes at the end.
+
+    The system lets go of its lock with the process, which tells it from one that a kill left.
+    """
+    remove_leftovers(path.parent.absolute())
+    folder, lock = _new_locked_folder(path)
+    try:
+        yield _Workplace(folder, os.fstat(lock).st_mode & 0o777)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _new_locked_folder(path: Path) -> tuple[Path, int]:
+    while True:
+        folder = path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
+        folder.mkdir()
+        lock = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks; then nobody cleans up there
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / LOCK).exists():
+            return folder, lock
+        os.close(lock)  # another process took it for a leftover before it was locked
+
+
+@functools.lru_cache(maxsize=1024)  # once a run; folders may hold many files
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left in `folder` when they were writing there."""
+    for left in folder.glob(TEMPORARY) if fcntl is not None else ():
+        with suppress(OSError):
+            lock = os.open(left / LOCK, os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while it is in use
+                shutil.rmtree(left)
+            finally:
+                os.close(lock)
+
+
+def _create(temporary: Path, path: Path) -> None:
+    """Give `temporary` the name `path`.
+
+    Raises:
+        FileExistsError: Something has that name.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        temporary.replace(path)
+
+
+def _taken(path: Path) -> str:
+    return (
+        f"'{path}' exists already. A new name is needed. Choose one, or replace it with "
+        "`force=True`."
+    )
 
 
 def _unwritable(path: Path, reason: str) -> str:
@@ -247,11 +444,81 @@ def _too_large(name: str, found: str) -> str:
     )
 
 
-def _to_upright(image: Image.Image) -> Image.Image:
+def _too_slow(name: str, found: str) -> str:
+    return (
+        f"{name} has {found}, and reading it would take too long. A picture as cameras and "
+        "editors write it is needed. Save it anew, as PNG or plain JPEG."
+    )
+
+
+def _is_jpeg(data: bytes) -> bool:
+    return data.startswith(JPEG_START)
+
+
+def _count_scans(data: bytes, start: int, stop: int, *, name: str) -> int:
+    """Return how often a JPEG in `data[start:stop]` goes over its pixels.
+
+    Raises:
+        ImageError: It has too many segments, or EXIF data in several.
+    """
+    place, num_scans, exif_bytes = start + 2, 0, 0
+    for _ in range(MAX_JPEG_SEGMENTS):
+        found = JPEG_MARKER.search(data, place, stop)
+        if found is None or found[1][0] == JPEG_END:
+            return num_scans
+        length = int.from_bytes(data[found.end() : found.end() + 2])
+        place = found.end() + length
+        num_scans += found[1][0] == JPEG_SCAN
+        if found[1][0] == JPEG_EXIF and data.startswith(b"Exif", found.end() + 2):
+            exif_bytes += length
+        if exif_bytes > MAX_EXIF_BYTES:
+            break
+    raise ImageError(_too_slow(name, "more segments or EXIF data than a JPEG needs"))
+
+
+def _check_tiff(image: Image.Image, data: bytes, *, name: str) -> int:
+    """Refuse tiles far beyond the picture, and return how often JPEGs inside go over pixels.
+
+    Raises:
+        ImageError: A tile is too large, or strips of JPEG overlap.
+    """
+    tags = image.tag_v2  # type: ignore[attr-defined]  # as only a TIFF has them
+    width, height = (int(tags.get(tag, 0)) for tag in TIFF_TILE)
+    if width * height > max(LEAST_TILE_PIXELS, 4 * image.width * image.height):
+        raise ImageError(_too_slow(name, f"tiles of {width}x{height} px"))
+    if image.info.get("compression") not in {"jpeg", "tiff_jpeg"}:
+        return 1
+    starts, lengths = next(
+        ((tags[a], tags[b]) for a, b in (TIFF_STRIPS, TIFF_TILES) if a in tags and b in tags),
+        ((0,), (len(data),)),
+    )
+    if len(starts) != len(lengths) or sum(lengths) > len(data):
+        raise ImageError(_too_slow(name, "strips that overlap"))
+    places = zip(starts, lengths, strict=True)
+    return max(_count_scans(data, a, a + length, name=name) for a, length in places)
+
+
+def _forget_large_exif(image: Image.Image) -> None:
+    for key in ("exif", "Raw profile type exif"):
+        if len(image.info.get(key, b"")) > MAX_EXIF_BYTES:
+            del image.info[key]
+
+
+def _to_upright(image: Image.Image, *, is_ours: bool) -> Image.Image:
+    _forget_large_exif(image)  # of a PNG it may come last
     try:
-        return ImageOps.exif_transpose(image)
+        if not is_ours:
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except DECODER_ERRORS:
-        return image.copy()
+        return image if is_ours else image.copy()
+    return image
+
+
+def _to_straight(image: Image.Image) -> Image.Image:
+    """Divide colours by the transparency that they were multiplied with."""
+    straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
+    return image if straight is None else image.convert(straight)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
@@ -261,7 +528,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode not in {"RGB", "RGBA", "L", "LA", "CMYK"} or "transparency" in image.info:
         return image
-    colours = image.convert({"RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode))
+    opaque = {"RGBA": "RGB", "LA": "L"}.get(image.mode)
+    colours = image if opaque is None else image.convert(opaque)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         target = ImageCms.createProfile("sRGB")
@@ -277,10 +545,21 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 def _to_plain(image: Image.Image) -> Image.Image:
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         image = Image.fromarray(_to_8_bit(np.asarray(image), image.mode))
+    if image.mode == "P":
+        _fit_transparency(image)
     plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
     plain = plain.copy() if plain is image else plain
     plain.info = {}
     return plain
+
+
+def _fit_transparency(image: Image.Image) -> None:
+    """Leave out what is said about the transparency of colours that no palette has."""
+    transparency = image.info.get("transparency")
+    if isinstance(transparency, bytes):
+        image.info["transparency"] = transparency[:256]
+    elif isinstance(transparency, int) and transparency > 255:
+        del image.info["transparency"]
 
 
 def _to_8_bit(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
@@ -288,8 +567,16 @@ def _to_8_bit(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
 
     Mode `I;16` is 0..65535 by definition; `I` and `F` do not say, so the brightest pixel decides.
     """
-    clean = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0).clip(0)
-    brightest = clean.max()
+    rows = max(1, BAND_PIXELS // values.shape[1])
+    bands = [slice(first, first + rows) for first in range(0, values.shape[0], rows)]
+
+    def clean(band: slice) -> NDArray[np.float64]:
+        return np.nan_to_num(values[band].astype(np.float64), posinf=0, neginf=0).clip(0)
+
+    brightest = max(clean(band).max() for band in bands)
     ranges = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(mode, (65535.0,))
     top = next((limit for limit in ranges if brightest <= limit), brightest)
-    return np.rint(clean / top * 255).astype(np.uint8)
+    scaled = np.empty(values.shape, dtype=np.uint8)
+    for band in bands:
+        scaled[band] = np.rint(clean(band) / top * 255)
+    return scaled

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import ImageError, InputError
-from swiftpie.files import DECODER_ERRORS, check_target, open_image, write_file
+from swiftpie.files import BAND_PIXELS, DECODER_ERRORS, check_target, open_image, write_file
 from swiftpie.files import Source as Source
 from swiftpie.files import load_image as load_image
 
@@ -29,6 +30,7 @@ EXIF_BLOCK = 0x8769
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
 CAPTION_PX = 18
+MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
 XMP = (
     '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -56,7 +58,7 @@ def alpha_of(image: Image.Image) -> Tensor | None:
 
 def plane(image: Image.Image) -> Tensor:
     """Return a picture of one 8-bit channel as (1, 1, H, W) in [0, 1]."""
-    return torch.from_numpy(np.array(image, dtype=np.float32))[None, None] / 255
+    return torch.from_numpy(np.array(image, dtype=np.float32))[None, None].div_(255)
 
 
 def to_pil(pixels: Tensor) -> list[Image.Image]:
@@ -71,8 +73,23 @@ def to_pil(pixels: Tensor) -> list[Image.Image]:
 
 def mask_to_pil(mask: Tensor) -> list[Image.Image]:
     """Return one greyscale picture for each row of `mask` (B, 1, H, W) in [0, 1]."""
-    values = (mask.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return [Image.fromarray(v) for v in values[:, 0].contiguous().cpu().numpy()]
+    return [Image.fromarray(v) for v in in_8_bits(mask)[:, 0].contiguous().cpu().numpy()]
+
+
+def in_8_bits(mask: Tensor) -> Tensor:
+    """Return `mask` (B, 1, H, W) in [0, 1] as a picture file holds it, in 0..255."""
+    if mask.dtype == torch.uint8:
+        return mask
+    told = torch.empty_like(mask, dtype=torch.uint8)
+    rows = max(1, BAND_PIXELS // mask.shape[-1])  # a large mask fills memory and no cache
+    for given, written in zip(mask.split(rows, dim=-2), told.split(rows, dim=-2), strict=True):
+        written.copy_(given.detach().float().clamp(0, 1).mul_(255).round_())
+    return told
+
+
+def from_8_bits(mask: Tensor) -> Tensor:
+    """Return `mask` of bytes in [0, 1]; one of floats as it is."""
+    return mask.float().div_(255) if mask.dtype == torch.uint8 else mask
 
 
 def extent_of(mask: Tensor) -> tuple[int, int, int, int] | None:
@@ -100,22 +117,37 @@ def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tu
         ImageError: The mask is empty.
     """
     assert pixels.shape[-2:] == mask.shape[-2:], "photo and mask differ in size"
-    extent = extent_of(mask)
-    if extent is None:
-        raise ImageError(
-            "The mask shows no subject. It has to be white where the subject is. "
-            "Supply another mask, as in photo.jpg:mask.png."
-        )
-    left, top, right, bottom = extent
-    side = max(1, round(max(bottom - top, right - left) / fill))
-    start_y, start_x = (top + bottom - side) // 2, (left + right - side) // 2
+    left, top, right, bottom = _square_around(mask, fill)
     height, width = mask.shape[-2:]
-    pad = (-start_x, start_x + side - width, -start_y, start_y + side - height)
+    pad = (-left, right - width, -top, bottom - height)
     frame = F.pad(torch.cat([pixels, mask], dim=1), pad)  # negative padding crops
     frame = F.interpolate(
         frame, size=(size_px, size_px), mode="bilinear", align_corners=False, antialias=True
     )
     return frame[:, :3], frame[:, 3:]
+
+
+def cut_square(
+    photo: Image.Image, mask: Tensor, *, size_px: int, fill: float
+) -> tuple[Tensor, Tensor]:
+    """Return the `fit_square` of a photo of any size, of which no more is held than it takes.
+
+    A square that is larger than any encoder looks at is shrunk by a whole number first.
+
+    Raises:
+        ImageError: The mask is empty.
+    """
+    assert (photo.height, photo.width) == mask.shape[-2:], "photo and mask differ in size"
+    left, top, right, bottom = _square_around(mask, fill)
+    times = math.ceil((right - left) / MAX_FRAME_PX)
+    left, top = max(0, left), max(0, top)
+    right, bottom = min(photo.width, right), min(photo.height, bottom)
+    box, cover = (left, top, right, bottom), mask[..., top:bottom, left:right]
+    if times > 1:
+        part, cover = photo.reduce(times, box), _reduce(cover, times)
+    else:
+        part = photo.crop(box)
+    return fit_square(to_tensor(part), cover, size_px=size_px, fill=fill)
 
 
 def save_image(
@@ -214,6 +246,30 @@ def contact_sheet(
             margin_x, margin_y = (cell_px - cell.width) // 2, (cell_px - cell.height) // 2
             sheet.paste(cell, (x * cell_px + margin_x, header + y * cell_px + margin_y), cell)
     return sheet
+
+
+def _square_around(mask: Tensor, fill: float) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom in pixels, which may lie beyond the photo.
+
+    Raises:
+        ImageError: The mask is empty.
+    """
+    extent = extent_of(mask)
+    if extent is None:
+        raise ImageError(
+            "The mask shows no subject. It has to be white where the subject is. "
+            "Supply another mask, as in photo.jpg:mask.png."
+        )
+    left, top, right, bottom = extent
+    side = max(1, round(max(bottom - top, right - left) / fill))
+    top, left = (top + bottom - side) // 2, (left + right - side) // 2
+    return left, top, left + side, top + side
+
+
+def _reduce(mask: Tensor, times: int) -> Tensor:
+    """Shrink `mask` as Pillow's `reduce` does pictures; a line too thin for that stays whole."""
+    small = F.avg_pool2d(mask, times, ceil_mode=True)
+    return small if small.max() > 0.5 else F.max_pool2d(mask, times, ceil_mode=True)
 
 
 def _format_of(suffix: str, *, name: str) -> str:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from swiftpie.config import MaskRule as MaskRule
 from swiftpie.errors import ImageError, InputError
 from swiftpie.files import Source, describe, load_image
-from swiftpie.images import alpha_of, extent_of, mask_to_pil, plane
+from swiftpie.images import alpha_of, extent_of, from_8_bits, in_8_bits, plane
 
 VISIBLE = 0.3  # a row or column counts as touched by the subject above this coverage
 MAX_ASPECT_ERROR = 0.02  # between a mask file and its photo: more than rounding explains
@@ -67,13 +67,33 @@ def parse_box(text: str) -> Box:
     try:
         left, top, right, bottom = (float(part) for part in text.split(","))
     except ValueError:
-        left = top = right = bottom = float("nan")
-    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
-        return left, top, right, bottom
-    raise InputError(
-        f"'{text}' is not a box. Needed are left,top,right,bottom as fractions of the picture, "
-        "each from 0 to 1, left < right and top < bottom. Write for example 0.25,0.5,0.75,1."
-    )
+        raise InputError(_no_box(text)) from None
+    return check_box((left, top, right, bottom), name=text)
+
+
+def check_box(box: Box, *, name: str = "") -> Box:
+    """Return `box`, which messages call `name`.
+
+    Raises:
+        InputError: It is empty, or reaches beyond the picture.
+    """
+    left, top, right, bottom = box
+    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:  # and none is NaN
+        return box
+    raise InputError(_no_box(name or ",".join(map(str, box))))
+
+
+def check_mask(mask: Tensor) -> None:
+    """Refuse masks with values that mean nothing.
+
+    Raises:
+        InputError: A value is not in [0, 1], or is not a number.
+    """
+    low, high = mask.float().aminmax() if mask.numel() else (mask.new_zeros(()),) * 2
+    if not (low >= 0 and high <= 1):
+        raise InputError(
+            f"A mask has values from {low:.3g} to {high:.3g}; 0 to 1 are needed. Scale or clamp it."
+        )
 
 
 def box_mask(box: Box, *, height: int, width: int, feather: float = 0.0) -> Tensor:
@@ -85,7 +105,7 @@ def box_mask(box: Box, *, height: int, width: int, feather: float = 0.0) -> Tens
         width: columns of the mask.
         feather: share of the picture's side over which the mask fades out beyond the box, >= 0.
     """
-    left, top, right, bottom = box
+    left, top, right, bottom = check_box(box)
     rows = _ramp(top, bottom, count=height, feather=feather)
     columns = _ramp(left, right, count=width, feather=feather)
     return (rows[:, None] * columns[None, :])[None, None]
@@ -183,13 +203,28 @@ def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image
         original: RGB of the same size.
         mask: (1, 1, H, W) in [0, 1], as large; its edges are feathered inwards.
     """
-    size = (original.height, original.width)
     assert edited.size == original.size, "the pictures differ in size"
-    assert tuple(mask.shape) == (1, 1, *size), "picture and mask differ in size"
+    assert tuple(mask.shape[2:]) == original.size[::-1], "picture and mask differ in size"
+    return Image.composite(edited, original, blend_of(mask))
+
+
+def blend_of(mask: Tensor) -> Image.Image:
+    """Return how much of a change shows in each pixel, mode L, for a `mask` (1, 1, H, W).
+
+    It is in [0, 1], or of bytes.
+    """
+    size = (mask.shape[2], mask.shape[3])
     scale = min(1.0, FEATHER_SIDE_PX / max(size))
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    soft = resize_mask(feather(resize_mask(mask, small)), size)
-    return Image.composite(edited, original, mask_to_pil(torch.minimum(soft, mask))[0])
+    soft = in_8_bits(resize_mask(feather(resize_mask(from_8_bits(mask), small)), size))
+    return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
+
+
+def _no_box(text: str) -> str:
+    return (
+        f"'{text}' is not a box. Needed are left,top,right,bottom as fractions of the picture, "
+        "each from 0 to 1, left < right and top < bottom. Write for example 0.25,0.5,0.75,1."
+    )
 
 
 def _ramp(low: float, high: float, *, count: int, feather: float) -> Tensor:

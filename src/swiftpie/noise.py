@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from swiftpie.errors import InputError
 
+MAX_IMAGES = 64  # of one call
 MAX_SEED = 2**63 - 1
 DRAWN_SEEDS = 2**31  # those that are drawn are short enough to type again
 
@@ -28,12 +29,23 @@ def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
     """Return the seeds of pictures: they count up from `seed`, or from one that is drawn.
 
     Raises:
-        InputError: One of them is out of range.
+        InputError: One of them is out of range, or there are too many.
     """
+    check_count(num_images)
     first = secrets.randbelow(DRAWN_SEEDS) if seed is None else seed
     seeds = tuple(range(first, first + num_images))
     check_seeds(seeds)
     return seeds
+
+
+def check_count(num_images: int) -> None:
+    """Refuse a number of pictures before anything is made of that size.
+
+    Raises:
+        InputError: There are none, or too many.
+    """
+    if not 1 <= num_images <= MAX_IMAGES:
+        raise InputError(f"{num_images} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

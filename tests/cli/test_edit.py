@@ -19,6 +19,7 @@ from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a dog on the sofa"
+LONG = "\N{DOG FACE}" * 5_000  # each of these letters takes twelve bytes in a picture
 
 
 @pytest.fixture(scope="module")
@@ -169,12 +170,13 @@ def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, pictu
         (["--mask", "{picture}", "--box", "0,0,1,1"], 2, "--mask and --box"),
         (["--box", "1,0,0,1"], 2, "is not a box"),
         (["--mask", "nowhere.png"], 3, "nowhere.png"),
-        (["--strip", "{out}"], 2, "another output"),
+        (["--strip", "{out}"], 2, "both --out and --strip"),
         (["--save-region", "{out}"], 2, "--save-region"),
         (["--strip", "strip.tiff"], 2, "known suffix"),
         (["--text-scale", "9"], 2, "--text-scale 9.0 was given"),
         (["--mode", "fast"], 2, "paper"),
         (["--out", "-", "--json"], 2, "Standard output"),
+        (["--source-prompt", LONG, "--keyword", LONG], 2, "Shorten them"),
     ],
 )
 def test_mistakes_are_told_without_loading_a_model(call, picture, tmp_path, options, code, words):

@@ -1,6 +1,7 @@
 """Every way to go wrong ends with one red line, the promised exit code and no file."""
 
 import io
+import os
 import pickle
 import struct
 import zlib
@@ -113,6 +114,8 @@ def test_a_subject_that_cannot_be_found_gives_three(call, tmp_path, on_white):
         ([PROMPT, "-o", "out.png", "--mask", "box"], "--mask box came without --box"),
         ([PROMPT, "-o", "out.png", "--device", "warp"], "'warp' cannot be used"),
         ([PROMPT, "-o", "out.png", "-n", "65"], "65 pictures"),
+        ([PROMPT, "-o", "out.png", "-n", "100000000"], "100000000 pictures"),
+        ([PROMPT, "-o", "o.png", "--save-subject-mask", "a/../o.png"], "Two different files"),
         ([PROMPT, "-o", "out.gif"], "known suffix"),
         ([PROMPT, "-o", "missing/out.png"], "folder does not exist"),
         ([PROMPT, "-o", "there.png"], "replace it with --force"),
@@ -129,8 +132,16 @@ def test_bad_usage_gives_two_and_writes_nothing(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.png").write_bytes(b"precious")
+    (tmp_path / "a").mkdir()
     assert_refused(call("personalize", hamster, *options), ExitCode.USAGE, words)
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"precious"]
+    assert [path.read_bytes() for path in tmp_path.glob("**/*.*")] == [b"precious"]
+
+
+def test_a_pipe_is_no_subject_and_nobody_waits_for_it(call, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for command in (("personalize", tmp_path / "pipe", PROMPT), ("cutout", tmp_path / "pipe")):
+        result = call(*command, "-o", tmp_path / "out.png")
+        assert_refused(result, ExitCode.IMAGE, "is not a file")
 
 
 @pytest.mark.parametrize("command", ["personalize", "edit", "face"])

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from swiftpie import __version__
 from swiftpie.cli.options import STREAM, OutputOptions
-from swiftpie.errors import ConfigError, printable
+from swiftpie.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.settings import Scales
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
+MAX_FACTS_BYTES = 2000  # of what a picture says besides prompts
 ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
 OPTION_NAMES = {"number": "face"}  # where the two have different names
 
@@ -116,16 +117,46 @@ def plan_outputs(
             "Standard output was asked to hold more than one thing. It holds one picture and "
             "no JSON. Give a file name with -o."
         )
-    if masks == Path(out):
-        raise ConfigError(
-            f"'{out}' is both --out and {flag}. Two different files are needed. Rename one."
-        )
+    if masks is not None and out != STREAM:
+        check_apart(flag, masks, {"--out": Path(out)})
     pictures = [None] if out == STREAM else _numbered(Path(out), count)
     shapes = [None] * count if masks is None else _numbered(masks, count)
     for path in (*pictures, *shapes):
         if path is not None:
             check_image_target(path, force=options.force)
     return [Target(*pair) for pair in zip(pictures, shapes, strict=True)]
+
+
+def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> None:
+    """Refuse to write two things into one file, however its name is spelled.
+
+    Raises:
+        ConfigError: `path`, which the option `flag` named, is one of the others.
+    """
+    from swiftpie.files import are_one_place
+
+    for other_flag, other in others.items():
+        if other is not None and are_one_place(path, other):
+            raise ConfigError(
+                f"'{path}' is both {other_flag} and {flag}. Two different files are needed. "
+                "Rename one."
+            )
+
+
+def check_texts(**texts: str) -> None:
+    """Refuse prompts that pictures cannot keep, before anything is drawn.
+
+    Raises:
+        InputError: They are too long together.
+    """
+    from swiftpie.images import MAX_METADATA_BYTES
+
+    length, limit = len(json.dumps(_cut(texts))), MAX_METADATA_BYTES - MAX_FACTS_BYTES
+    if length > limit:
+        raise InputError(
+            f"The prompts take {length} bytes in a picture, where other letters than English ones "
+            f"take more. At most {limit} fit. Shorten them."
+        )
 
 
 def write_outputs(
@@ -151,7 +182,7 @@ def write_outputs(
 def origin_of(preset: str, scales: object, **texts: str) -> dict[str, str]:
     """Return what every picture says of its making: prompts and other words, preset and scales."""
     return {
-        **{name: text[:MAX_STORED_PROMPT] for name, text in texts.items()},
+        **_cut(texts),
         "preset": preset,
         "swiftpie": __version__,
         **{name: str(value) for name, value in vars(scales).items()},
@@ -201,6 +232,10 @@ def _plain_line(text: str, *, style: str) -> None:
     """Write one line; a file name in it can neither add lines nor control the terminal."""
     line = Text(printable(text), style=style)
     Console(stderr=True).print(line, soft_wrap=True, highlight=False)
+
+
+def _cut(texts: Mapping[str, str]) -> dict[str, str]:
+    return {name: text[:MAX_STORED_PROMPT] for name, text in texts.items()}
 
 
 def _numbered(path: Path, count: int) -> list[Path]:

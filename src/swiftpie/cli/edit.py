@@ -113,6 +113,7 @@ def edit(
 
     settings = edit_settings(loading["preset"], mode, rule, scales=scales, subjects=subject)
     picture, place, (drawn,) = given.read_picture(image), _place(mask, box), seeds_from(seed, 1)
+    console.check_texts(prompt=prompt, source_prompt=source_prompt, keyword=keyword)
     target = _plan(output, save_region, strip)
     shown = given.read_subjects(subject or [])
     job = Job(
@@ -154,9 +155,9 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
     """Edit the picture and write every file of `job`."""
     from swiftpie.images import contact_sheet, load_image, save_image
 
-    before, settings = load_image(job.picture), job.settings
+    settings = job.settings
     result = session.edit(
-        before,
+        job.picture,
         job.prompt,
         source_prompt=job.source_prompt,
         keyword=job.keyword,
@@ -178,7 +179,7 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
     drawn = [(result.image, result.region, result.seed, job.target)]
     console.write_outputs(drawn, metadata=origin, force=job.force)
     if job.strip is not None:
-        row = [before, result.region, result.image]
+        row = [load_image(job.picture), result.region, result.image]
         sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
         save_image(sheet, job.strip, metadata=origin, force=job.force)
     return result
@@ -205,10 +206,8 @@ def _plan(
 
     (target,) = console.plan_outputs(output, masks=save_region, flag="--save-region")
     if strip is not None:
-        if strip in {*target}:
-            raise ConfigError(
-                f"'{strip}' is --strip and another output. Two different files are needed. "
-                "Rename one."
-            )
+        console.check_apart(
+            "--strip", strip, {"--out": target.picture, "--save-region": target.mask}
+        )
         check_image_target(strip, force=output.force)
     return target

@@ -100,8 +100,9 @@ def face(
     from swiftpie.files import load_image
     from swiftpie.noise import seeds_from
 
-    targets = console.plan_outputs(output, count=num_images)
     first_seed = seeds_from(seed, num_images)[0]
+    console.check_texts(prompt=prompt)
+    targets = console.plan_outputs(output, count=num_images)
     encoders = open_face_encoders(recognisers)
     found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
     chosen = choose_face(found, number=number, name=photo)

@@ -92,10 +92,12 @@ def personalize(
     from swiftpie.noise import seeds_from
     from swiftpie.pipelines.request import Subject
 
+    # What can be refused is, before anything is loaded.
+    first_seed = seeds_from(seed, num_images)[0]
+    console.check_texts(prompt=prompt)
     targets = console.plan_outputs(
         output, count=num_images, masks=save_subject_mask, flag="--save-subject-mask"
     )
-    # What can be refused is, before anything is loaded.
     known = PRESETS.get(loading["preset"])
     replace(Scales.of(known), **scales)
     _check_mask(save_subject_mask, known)
@@ -103,7 +105,6 @@ def personalize(
     places = _parse_boxes(boxes or [], len(everyone), mask)
     seen = _parse_views(views or [], len(everyone))
     size_px = _parse_size(size)
-    first_seed = seeds_from(seed, num_images)[0]
 
     session, load_ms = given.open_session(**loading)
     preset = session.components.preset

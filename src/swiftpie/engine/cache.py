@@ -165,12 +165,12 @@ def content_key(kind: str, *parts: str | bytes | Tensor) -> Key:
     """Return the key of a value of `kind` that depends on `parts` alone, in their order."""
     digest = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data: Any = part.encode() if isinstance(part, str) else part
         if isinstance(data, Tensor):
             digest.update(f"{tuple(data.shape)} {data.dtype} ".encode())
             # As a row, because a single number cannot be looked at as bytes.
             row = data.detach().cpu().contiguous().reshape(-1)
-            data = row.view(torch.uint8).numpy().tobytes()
+            data = row.view(torch.uint8).numpy().data
         digest.update(len(data).to_bytes(8, "little"))  # so that no two lists of parts run together
         digest.update(data)
     return Key(kind, digest.hexdigest())

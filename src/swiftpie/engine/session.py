@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Unpack, overload
 
@@ -28,6 +29,7 @@ from swiftpie.engine.transform import choose
 from swiftpie.errors import InputError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
+from swiftpie.files import BAND_PIXELS
 from swiftpie.guidance.base import Steering
 from swiftpie.images import load_image
 from swiftpie.masks import Box, load_mask
@@ -311,7 +313,7 @@ class Session:
         preset = self.components.preset
         parts: list[str | bytes] = [preset.name, str(preset.image_size_px)]
         for picture in pictures:
-            parts += [f"{picture.mode} {picture.size}", picture.tobytes()]
+            parts += [f"{picture.mode} {picture.size}", _digest(picture)]
         known = ("" if one is None else one for one in tensors)
         return content_key(kind, self.components.fingerprint, *parts, *known)
 
@@ -348,6 +350,15 @@ def load(
     for one in transforms:
         components = one.apply(components)
     return Session(components, cache_mib=cache_mib)
+
+
+def _digest(picture: Image.Image) -> bytes:
+    """Return the sha256 of all pixels, which are not copied all at once."""
+    digest, rows = sha256(), max(1, BAND_PIXELS // picture.width)
+    for top in range(0, picture.height, rows):
+        bottom = min(top + rows, picture.height)
+        digest.update(picture.crop((0, top, picture.width, bottom)).tobytes())
+    return digest.digest()
 
 
 def _as_list(value: object) -> list[Picture]:

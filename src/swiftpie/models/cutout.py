@@ -3,6 +3,7 @@
 import functools
 import importlib.resources
 import logging
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 ASSETS = "assets/cutout"
 CUTOUT_PX = 128  # side of the pictures that the network looks at
 WORK_SIDE_PX = 160  # its guess is sharpened at this size; the outline is refined afterwards
+GUIDE_PIXELS = 2048**2  # the outline follows a photo with more of them in a smaller copy
 MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range nothing usable was found
 GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges this far
 GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
@@ -109,7 +111,7 @@ def find(image: Image.Image) -> Tensor:
 @torch.no_grad()
 def find_with(network: CutoutNet, image: Image.Image) -> Tensor:
     """Return the mask (1, 1, H, W) in [0, 1] of the subject that `network` finds in `image`."""
-    photo = image.convert("RGB")
+    photo = image if image.mode == "RGB" else image.convert("RGB")
     # The whole photo, squeezed to a square: what lies at its edges tells what the subject is.
     square = photo.resize((CUTOUT_PX, CUTOUT_PX), Image.Resampling.BOX)
     scale = min(1.0, WORK_SIDE_PX / max(photo.size))
@@ -118,7 +120,12 @@ def find_with(network: CutoutNet, image: Image.Image) -> Tensor:
     logits = F.interpolate(network(to_tensor(square)), size=size[::-1], mode="bilinear")
     colours = np.array(small, dtype=np.float32) / np.float32(255)
     coarse = torch.from_numpy(sharpen(logits[0, 0].numpy(), colours))
-    return _follow_edges(coarse[None, None], plane(small.convert("L")), plane(photo.convert("L")))
+    times = math.ceil(math.sqrt(photo.width * photo.height / GUIDE_PIXELS))
+    guide = photo if times < 2 else photo.reduce(times)
+    mask = _follow_edges(coarse[None, None], plane(small.convert("L")), plane(guide.convert("L")))
+    if guide is photo:
+        return mask
+    return F.interpolate(mask, size=photo.size[::-1], mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()
@@ -130,7 +137,8 @@ def confidence_with(network: CutoutNet, image: Image.Image) -> float:
     stays hidden.
     """
     side = 2 * CUTOUT_PX
-    square = to_tensor(image.convert("RGB").resize((side, side), Image.Resampling.BOX))
+    photo = image if image.mode == "RGB" else image.convert("RGB")
+    square = to_tensor(photo.resize((side, side), Image.Resampling.BOX))
     edge, cells = round(KEPT * side), round(KEPT * CUTOUT_PX)
     lower = square[..., -edge:, :]
     views = (square, square.flip(-1), lower[..., :edge], lower[..., -edge:])

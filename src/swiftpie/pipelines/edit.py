@@ -51,7 +51,7 @@ class EditPlan(NamedTuple):
 
     original: Image.Image
     canvas: Canvas
-    region: Tensor  # (1, 1, H, W) where pixels of the original may change
+    region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
     start: Prepared  # a row a prompt; the last is the edit
     request: EditRequest
 
@@ -72,7 +72,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         InputError: The size is not possible, or the mask is not shaped as one.
     """
     components.inverter()
-    settings, original = request.settings, request.image.convert("RGB")
+    settings, original = request.settings, _as_rgb(request.image)
     preset = components.preset
     is_released = settings.mode is EditMode.RELEASED
     if is_released and components.layout_predictor is not None:
@@ -134,6 +134,10 @@ def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResul
     )
 
 
+def _as_rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
 def _encode(components: Components, pixels: Tensor, request: EditRequest) -> Tensor:
     """Return latents (1, C, h, w): the mean, or, as released, a draw from the posterior."""
     if request.settings.mode is EditMode.PAPER:
@@ -167,7 +171,7 @@ def _condition(
             class_tokens=components.text.find_words(prompts[-1], names),
             scales=scales,
         )
-    shown = identity or whole_picture_identity(components, request.image.convert("RGB"))
+    shown = identity or whole_picture_identity(components, _as_rgb(request.image))
     is_released = mode is EditMode.RELEASED
     latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
     return subject_condition(  # one appearance, weighed inside and outside of the region

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
 from swiftpie.errors import InputError
-from swiftpie.images import to_tensor
+from swiftpie.images import from_8_bits, in_8_bits, to_tensor
 from swiftpie.masks import Box, MaskRule, box_mask, from_noise_difference, grow, resize_mask
 from swiftpie.models.inversion import ReadsEdits
 from swiftpie.types import TextCondition
@@ -46,8 +46,8 @@ class Canvas:
         return self._pad(to_tensor(image.resize((width, height), Image.Resampling.BICUBIC)))
 
     def enter_mask(self, mask: Tensor) -> Tensor:
-        """Return a mask (1, 1, H, W) of the picture at the padded size."""
-        return self._pad(resize_mask(mask, self.content))
+        """Return a mask (1, 1, H, W) of the picture, in [0, 1] or of bytes, at the padded size."""
+        return self._pad(resize_mask(from_8_bits(mask), self.content))
 
     def leave(self, image: Image.Image) -> Image.Image:
         """Return a picture of the padded size at that of the given one."""
@@ -79,7 +79,9 @@ class EditRegion(NamedTuple):
     """Where a picture may change."""
 
     latent: Tensor  # (1, 1, h, w) for attention, on the canvas
-    pixels: Tensor  # (1, 1, H, W) on the given picture
+    # (1, 1, H, W) on the given picture, of bytes as in a file, so that a mask that was saved gives
+    # the same edit again
+    pixels: Tensor
 
 
 class Inverted(NamedTuple):
@@ -169,7 +171,7 @@ def _given(mask: Tensor | Box, canvas: Canvas, *, like: Tensor) -> EditRegion:
             f"A mask of shape {tuple(mask.shape)} was given; (1, 1, H, W) is needed. Add the "
             "missing axes."
         )
-    return _seen_by(_in_8_bits(full), canvas, like=like)
+    return _seen_by(in_8_bits(full), canvas, like=like)
 
 
 def _seen_by(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
@@ -188,9 +190,4 @@ def _grown(region: Tensor, canvas: Canvas, reach_px: int) -> Tensor:
     hard = (canvas.leave_mask(region.cpu()) > 0.5).float()
     if not hard.any():
         logger.warning(UNCHANGED)
-    return _in_8_bits(resize_mask(grow(hard, reach_px), canvas.full))
-
-
-def _in_8_bits(mask: Tensor) -> Tensor:
-    """Round as a picture file would, so that a mask that was saved gives the same edit again."""
-    return (mask * 255).round() / 255
+    return in_8_bits(resize_mask(grow(hard, reach_px), canvas.full))

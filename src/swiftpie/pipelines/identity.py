@@ -14,8 +14,9 @@ from swiftpie.backbones.checkpoints.safe import MAX_HEADER_BYTES
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError, WeightsError
 from swiftpie.files import write_file
-from swiftpie.images import fit_square, to_tensor
+from swiftpie.images import cut_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL
+from swiftpie.masks import check_mask
 from swiftpie.models.cutout import subject_mask
 from swiftpie.models.denoiser import read_references
 from swiftpie.types import Identity
@@ -49,6 +50,9 @@ def encode_identity(
             f"{MAX_REFERENCES} of one subject."
         )
     given = masks if masks is not None else [None] * len(images)
+    for mask in given:
+        if mask is not None:
+            check_mask(mask)
     frames = [
         canonical_frame(image, mask, components.preset.image_size_px)
         for image, mask in zip(images, given, strict=True)
@@ -186,6 +190,8 @@ def read_identity_header(path: str | Path) -> dict[str, str]:
 def is_identity_file(path: str | Path) -> bool:
     """Whether `path` holds safetensors rather than a picture, told by its first bytes."""
     try:
+        if not Path(path).is_file():  # a pipe would wait for somebody to write
+            return False
         with Path(path).open("rb") as file:
             start = file.read(9)
     except (OSError, ValueError):
@@ -200,7 +206,7 @@ def canonical_frame(image: Image.Image, mask: Tensor | None, size_px: int) -> tu
     (0) outside of the subject, and its mask (1, 1, S, S), where S is `size_px`.
     """
     found = subject_mask(image) if mask is None else mask
-    pixels, fitted = fit_square(to_tensor(image), found, size_px=size_px, fill=SUBJECT_FILL)
+    pixels, fitted = cut_square(image, found, size_px=size_px, fill=SUBJECT_FILL)
     return pixels * fitted, fitted
 
 

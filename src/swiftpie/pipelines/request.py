@@ -10,8 +10,8 @@ from torch import Tensor
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
-from swiftpie.masks import Box
-from swiftpie.noise import check_seeds
+from swiftpie.masks import Box, check_box, check_mask
+from swiftpie.noise import check_count, check_seeds
 from swiftpie.pipelines.settings import (
     EditMode,
     EditSettings,
@@ -22,7 +22,6 @@ from swiftpie.pipelines.settings import (
 )
 from swiftpie.types import Identity, Prompts, TextCondition
 
-MAX_IMAGES = 64
 MAX_SUBJECTS = 4
 MAX_VIEW = (60, 30)  # degrees of yaw and pitch
 
@@ -60,6 +59,10 @@ class Subject:
     def __post_init__(self) -> None:
         if self.view is not None:
             check_view(self.view)
+        if self.box is not None:
+            check_box(self.box)
+        if self.mask is not None:
+            check_mask(self.mask)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,8 +90,7 @@ class PersonalizeRequest(_Steered):
 
     def __post_init__(self) -> None:
         count = len(self.seeds) if self.noise is None else self.noise.shape[1]
-        if not 1 <= count <= MAX_IMAGES:
-            raise InputError(f"{count} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
+        check_count(count)
         if not 1 <= len(self.subjects) <= MAX_SUBJECTS:
             raise InputError(
                 f"{len(self.subjects)} subjects were given; a picture can hold 1 to {MAX_SUBJECTS}."
@@ -142,6 +144,10 @@ class EditRequest(_Steered):
     def __post_init__(self) -> None:
         check_seeds([self.seed])
         _check_prompts(self.prompt)
+        if isinstance(self.mask, Tensor):
+            check_mask(self.mask)
+        elif self.mask is not None:
+            check_box(self.mask)
         is_steered = self.guidance is not None or self.shaping is not None
         if is_steered and self.settings.mode is EditMode.RELEASED:
             raise InputError(

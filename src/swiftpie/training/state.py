@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError, MissingExtra, WeightsError, short_reason
-from swiftpie.files import TEMPORARY, atomic_file, write_file
+from swiftpie.files import atomic_file, write_file
 from swiftpie.training.context import Processes
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def write_state(
     else:
         names = _write_parts(folder, tensors, progress=progress, limit=int(max_file_mib * MIB))
         (folder / STATE_FILE).unlink(missing_ok=True)
-    for path in (*folder.glob(PARTS), *folder.glob(TEMPORARY)):
+    for path in folder.glob(PARTS):
         if path.name not in names:
             path.unlink()
 

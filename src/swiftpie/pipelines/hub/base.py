@@ -366,7 +366,7 @@ def to_picture(value: Picture) -> Image.Image:
             "(H, W, 3) or a tensor (3, H, W) is needed."
         )
     if value.dtype != np.uint8:
-        if value.min() < 0 or value.max() > 1:
+        if not (value.min() >= 0 and value.max() <= 1):  # nor NaN
             raise InputError(
                 f"A picture has values from {value.min():.3g} to {value.max():.3g}; 0 to 1 are "
                 "needed. Scale it."

@@ -12,6 +12,7 @@ from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.images import to_tensor
 from swiftpie.masks import Box, load_mask
+from swiftpie.noise import MAX_IMAGES
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.edit import EditResult
@@ -30,7 +31,7 @@ from swiftpie.pipelines.hub.base import (
     to_output,
     to_picture,
 )
-from swiftpie.pipelines.request import MAX_IMAGES, EditRequest
+from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditSettings
 from swiftpie.types import Identity
 

@@ -12,6 +12,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.masks import Box
+from swiftpie.noise import check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.hub.base import (
@@ -201,6 +202,7 @@ def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequenc
         raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
     if call.negative_prompt is not None and call.negative_prompt_embeds is not None:
         raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
+    check_count(call.num_images)
 
 
 def _pictured_subjects(
