@@ -100,6 +100,7 @@ def test_grid_follows_the_halving_of_the_latents(num_tokens, latents, grid):
     assert token_grid(num_tokens, *latents) == grid
 
 
-def test_tokens_that_fit_no_grid_are_refused():
-    with pytest.raises(ValueError, match="63 tokens"):
-        token_grid(63, 16, 16)
+@pytest.mark.parametrize("num_tokens", [63, 0, -1])
+def test_tokens_that_fit_no_grid_are_refused(num_tokens):
+    with pytest.raises(ValueError, match=f"{num_tokens} tokens"):
+        token_grid(num_tokens, 16, 16)

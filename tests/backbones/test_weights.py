@@ -1,13 +1,16 @@
 """Weights that were read are those of the file, and the file may then change."""
 
+import shutil
 from importlib.resources import as_file, files
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from swiftpie import WeightsError
 from swiftpie.backbones.weights import ALIGNMENT_BYTES, fingerprint_of, load_network
 from swiftpie.models.tiny import LayoutPredictor
+from swiftpie.models.vision import ConvImageEncoder
 
 NAME = "diffusion_pytorch_model.safetensors"
 
@@ -58,3 +61,36 @@ def test_the_fingerprint_tells_contents_and_places_apart(tmp_path):
         assert fingerprint_of(root) == fingerprint_of(root)
         seen.add(fingerprint_of(root))
     assert len(seen) == 3
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    """Mini's image encoder, to be damaged."""
+    with as_file(files("swiftpie") / "assets" / "mini" / "image_encoder") as folder:
+        return shutil.copytree(folder, tmp_path / "image_encoder")
+
+
+def build_encoder(folder):
+    return ConvImageEncoder.from_config(ConvImageEncoder.load_config(folder))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *("", "[", "[]", "3", '"sd-turbo"', "null", "[" * 5000, '{"width": "x"}', '{"grid": 0}'),
+        *('{"width": -1}', '{"width": 1e400}', '{"blocks": 1000000000}'),
+    ],
+)
+def test_configs_of_a_wrong_kind_are_refused(encoder, config):
+    load_network(build_encoder, encoder)
+    (encoder / "config.json").write_text(config)
+    with pytest.raises(WeightsError, match="do not fit"):
+        load_network(build_encoder, encoder)
+
+
+def test_weights_that_are_no_numbers_are_not_loaded(encoder):
+    tensors = load_file(encoder / NAME)
+    name, tensor = tensors.popitem()
+    save_file(tensors | {name: torch.full_like(tensor, float("nan"))}, encoder / NAME)
+    with pytest.raises(WeightsError, match="finite"):
+        load_network(build_encoder, encoder)

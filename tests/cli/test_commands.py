@@ -6,14 +6,17 @@ import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.main import get_command
 
 from swiftpie import __version__
+from swiftpie.cli.console import complain, print_json, write_table
 from swiftpie.cli.main import app
 from swiftpie.cli.options import split_subject
 from swiftpie.cli.train import parse_duration
 from swiftpie.errors import ConfigError
 from swiftpie.images import load_image, read_metadata
+from swiftpie.pipelines.identity import FORMAT
 
 
 def run(*arguments, **options):
@@ -99,6 +102,30 @@ def test_an_identity_file_tells_what_it_is(call, tmp_path, samples):
     assert facts["size_kib"] == pytest.approx(path.stat().st_size / 1024, abs=0.1)
     assert call("identity", "save", samples / "1f439.webp", "-o", path).exit_code == 2
     assert call("identity", "inspect", samples / "1f439.webp").exit_code == 2
+
+
+@pytest.mark.parametrize(("preset", "answer"), [("sd-turbo", None), ("gone", False)])
+def test_inspecting_asks_nobody_for_the_networks_that_a_file_names(
+    call, tmp_path, samples, preset, answer
+):
+    path = tmp_path / "x.spid"
+    assert call("identity", "save", samples / "1f439.webp", "-o", path).exit_code == 0
+    facts = {"format": FORMAT, "preset": preset, "fingerprint": "0" * 64}
+    save_file(load_file(path), path, metadata={"swiftpie": json.dumps(facts)})
+    result = call("identity", "inspect", path, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["preset"], told["is_readable"]) == (preset, answer)
+
+
+def test_nothing_that_a_file_says_controls_the_terminal(capsys):
+    text = "\x1b[2J \x9b2J \x07 \u202ebackwards \ud800 \x7f"
+    write_table([("name", text)])
+    complain(text)
+    print_json({text: text})
+    written = capsys.readouterr()
+    assert json.loads(written.out.partition("\n")[2]) == {text: text}
+    assert not set(written.out + written.err) & set("\x1b\x9b\x07\u202e\ud800\x7f")
 
 
 def test_the_demo_draws_all_it_promises_and_repeats_only_by_force(call, tmp_path):

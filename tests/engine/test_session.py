@@ -227,6 +227,12 @@ def test_a_negative_bound_is_refused(session):
         Session(session.components, cache_mib=-1)
 
 
+@pytest.mark.parametrize("device", ["meta", "nowhere", "cuda:99"])
+def test_a_device_that_computes_nothing_is_refused(device):
+    with pytest.raises(ConfigError, match="cannot be used here"):
+        swiftpie.load("mini", device=device)
+
+
 def test_the_bound_can_be_given_when_a_preset_is_loaded(sprite):
     session = swiftpie.load("mini", cache_mib=0)
     session.encode_identity(sprite)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie import InputError, MaskSource, PersonalizeRequest, Subject
+from swiftpie import InputError, MaskSource, PersonalizeRequest, Subject, WeightsError
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.images import to_pil
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.request import Output, Part
+from swiftpie.pipelines.request import EditRequest, Output, Part
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
 
@@ -112,3 +112,34 @@ def test_a_request_that_makes_no_sense_is_refused(request_of_one, change, messag
 def test_a_box_as_region_is_refused_without_one(session, request_of_one):
     with pytest.raises(InputError, match="needs a box"):
         session.draw(replace(request_of_one, mask=MaskSource.BOX))
+
+
+@pytest.mark.parametrize("output", list(Output))
+def test_what_is_no_number_is_not_drawn(session, request_of_one, output):
+    subject = request_of_one.subjects[0]
+    tokens = torch.full_like(subject.identity.tokens, float("nan"))
+    broken = replace(subject, identity=replace(subject.identity, tokens=tokens))
+    request = replace(request_of_one, subjects=(broken,), output=output)
+    with pytest.raises(WeightsError, match="not a number"):
+        session.draw(request)
+
+
+HALF = "a \udcff dog"  # what Python makes of a byte that is no text
+
+
+@pytest.mark.parametrize("change", [{"prompt": HALF}, {"negative_prompt": ("", HALF)}])
+def test_half_a_letter_is_no_prompt(request_of_one, change):
+    with pytest.raises(InputError, match="half a letter"):
+        replace(request_of_one, **change)
+
+
+def test_half_a_letter_is_no_name(request_of_one):
+    with pytest.raises(InputError, match="half a letter"):
+        replace(request_of_one, subjects=(replace(request_of_one.subjects[0], name=HALF),))
+
+
+@pytest.mark.parametrize("name", ["prompt", "source_prompt", "keyword", "negative_prompt"])
+def test_half_a_letter_is_no_word_of_an_edit(sprite, name):
+    texts = {"prompt": "a dog", name: HALF}
+    with pytest.raises(InputError, match="half a letter"):
+        EditRequest(image=sprite, seed=0, **texts)

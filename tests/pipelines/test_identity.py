@@ -1,12 +1,16 @@
 """Identities: encoding, files, and what is refused."""
 
+import json
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from swiftpie import InputError, WeightsError
+from swiftpie.pipelines.identity import FORMAT, is_identity_file, read_identity_header
 
 PROMPT = "a photo of a subject in the snow"
 
@@ -87,3 +91,83 @@ def test_other_safetensors_are_refused(session, tmp_path):
 def test_a_missing_file_is_named(session, tmp_path):
     with pytest.raises(InputError, match=r"no file .*gone\.spid"):
         session.load_identity(tmp_path / "gone.spid")
+
+
+@pytest.fixture
+def parts(session, identity, tmp_path):
+    """Tensors and facts of a file, to be damaged."""
+    session.save_identity(identity, tmp_path / "right.spid")
+    facts = {"format": FORMAT, "preset": identity.preset, "fingerprint": identity.fingerprint}
+    return load_file(tmp_path / "right.spid"), facts
+
+
+def refused(session, path, tensors, facts, match="damaged"):
+    save_file(tensors, path, metadata={"swiftpie": json.dumps(facts)})
+    with pytest.raises(InputError, match=match):
+        session.load_identity(path)
+
+
+def with_nan(tensor):
+    return torch.full_like(tensor, float("nan"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor[:, :0].contiguous(),
+        lambda tensor: tensor[:0].contiguous(),
+        lambda tensor: tensor[..., :-1].contiguous(),
+        lambda tensor: tensor.flatten(),
+        lambda tensor: torch.cat([tensor, tensor], -1),
+        lambda tensor: tensor.double(),
+        lambda tensor: tensor.half(),
+        lambda tensor: tensor.to(torch.int64),
+        lambda tensor: tensor / 0,
+        with_nan,
+    ],
+)
+@pytest.mark.parametrize("name", ["tokens", "pooled", "pixels", "mask", "keys/", "values/"])
+def test_every_tensor_is_what_the_networks_make(session, parts, tmp_path, name, change):
+    tensors, facts = parts
+    whole = next(one for one in tensors if one.startswith(name))
+    refused(session, tmp_path / "x.spid", tensors | {whole: change(tensors[whole])}, facts)
+
+
+@pytest.mark.parametrize("name", ["tokens", "pooled", "pixels", "mask", "keys/", "values/"])
+def test_every_tensor_is_there_and_no_other(session, parts, tmp_path, name):
+    tensors, facts = parts
+    lost = next(one for one in tensors if one.startswith(name))
+    without = {one: tensor for one, tensor in tensors.items() if one != lost}
+    refused(session, tmp_path / "x.spid", without, facts)
+    refused(session, tmp_path / "x.spid", tensors | {f"{name}more": torch.zeros(1)}, facts)
+
+
+def test_keys_without_tokens_are_refused_everywhere(session, parts, tmp_path):
+    tensors, facts = parts
+    layers = [name for name in tensors if "/" in name]
+    empty = {name: tensors[name][:, :0].contiguous() for name in layers}
+    refused(session, tmp_path / "x.spid", tensors | empty, facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "match"),
+    [
+        ([], "not an identity file"),
+        (None, "not an identity file"),
+        ({"format": FORMAT}, "not an identity file"),
+        ({"format": []}, "not an identity file"),
+        ({"format": "swiftpie-identity/2", "preset": "", "fingerprint": ""}, "this version reads"),
+        ({"format": FORMAT, "preset": 3, "fingerprint": ""}, "no short text"),
+        ({"format": FORMAT, "preset": "\x1b[31m", "fingerprint": ""}, "no short text"),
+        ({"format": FORMAT, "preset": "mini", "fingerprint": "0" * 9999}, "no short text"),
+    ],
+)
+def test_facts_of_a_wrong_kind_are_refused(session, parts, tmp_path, facts, match):
+    refused(session, tmp_path / "x.spid", parts[0], facts, match)
+
+
+def test_a_pipe_is_no_identity_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_identity_file(tmp_path / "pipe")
+    with pytest.raises(InputError, match="no file"):
+        read_identity_header(tmp_path / "pipe")

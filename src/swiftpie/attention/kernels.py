@@ -167,7 +167,7 @@ def token_grid(num_tokens: int, height: int, width: int) -> tuple[int, int]:
         ValueError: No halving of the latents has so many cells.
     """
     rows, columns = height, width
-    while rows * columns > num_tokens:
+    while rows * columns > max(num_tokens, 1):  # one cell cannot be halved
         rows, columns = (rows + 1) // 2, (columns + 1) // 2
     if rows * columns != num_tokens:
         raise ValueError(f"{num_tokens} tokens do not fit latents of {height} x {width}")

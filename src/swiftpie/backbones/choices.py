@@ -100,3 +100,20 @@ def dtype_of(choices: Choices) -> "torch.dtype":
         )
     dtype: torch.dtype = getattr(torch, chosen)
     return dtype
+
+
+def check_device(name: str) -> None:
+    """Try a device.
+
+    Raises:
+        ConfigError: There is no such device here, or it computes nothing.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()  # `meta` knows shapes alone
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"The device {name!r} cannot be used here. A device that PyTorch knows, and that "
+            "computes, is needed. Choose cpu, or see `swiftpie doctor` for others."
+        ) from error

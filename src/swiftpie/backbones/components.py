@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from swiftpie.attention.released import install_released
-from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.choices import Choices, check_device
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser, sharing_weights
@@ -242,6 +242,7 @@ def load_components(
     """
     if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
         raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
+    check_device(device)
     return FAMILIES.get(preset.family).load(preset, device=device, choices=choices)
 
 

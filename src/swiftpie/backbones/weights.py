@@ -2,8 +2,10 @@
 
 import hashlib
 import inspect
+import itertools
 import json
 import re
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +14,12 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers import ConfigMixin, UNet2DConditionModel
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, PretrainedConfig
 
-from swiftpie.backbones.checkpoints.safe import check_safetensors, read_tensors
+from swiftpie.backbones.checkpoints.safe import check_finite, check_safetensors, read_tensors
 from swiftpie.errors import WeightsError, short_reason
 
 Config = TypeVar("Config", bound=PretrainedConfig)
@@ -33,6 +35,9 @@ POSITION_IDS = "position_ids"  # a count from 0 that older files store
 # Attention in autoencoders was spelled so when Stable Diffusion was published.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_ATTENTION_NAME = re.compile(r"\.(query|key|value|proj_attn)\.(weight|bias)$")
+
+MAX_CONFIG_BYTES = 1 << 20  # of a network's settings, which take a few KiB
+SPARE_WEIGHTS = 100  # that a network may have besides twice those of its file
 
 ALIGNMENT_BYTES = 64  # of all memory that PyTorch allocates itself
 
@@ -70,11 +75,13 @@ class NetworkReader:
             prefers_half = self.dtype in HALVES
             files = weight_files(folder, prefers_half=prefers_half, allow_pickle=self.allow_pickle)
         self.files.update({f"{name} {number}": file for number, file in enumerate(files)})
-        network = self._read(lambda: build(folder), files).to(self.device)
+        network = self._read(folder, build, files).to(self.device)
         align_memory(network)
         return network
 
-    def _read(self, build: Callable[[], nn.Module], files: Sequence[Path]) -> nn.Module:
+    def _read(
+        self, folder: Path, build: Callable[[Path], nn.Module], files: Sequence[Path]
+    ) -> nn.Module:
         # Weights that have the right type already stay in the file until they are used.
         tensors: dict[str, Tensor] = {}
         for file in files:
@@ -82,11 +89,10 @@ class NetworkReader:
         for name, tensor in tensors.items():
             tensors[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
         try:
-            with torch.device("meta"):
-                network = build()
+            network = _built(folder, build, most=len(tensors))
             fitted = _spelled_as(tensors, network.state_dict().keys())
             network.load_state_dict(fitted, strict=True, assign=True)
-        except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # a config that nobody checked makes networks raise anything
             raise WeightsError(
                 f"'{files[0]}' does not fit the network it is for ({short_reason(error)}). Weights "
                 "and config of one network are needed. Get both again, or choose another preset."
@@ -132,8 +138,9 @@ def read_clip_config(folder: Path, name: str, kind: type[Config]) -> Config:
 def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - as read
     check_config(folder, name)
     try:
+        _check_settings(folder)
         return read(folder)
-    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # settings that nobody checked make configs raise anything
         raise WeightsError(
             f"'{folder / 'config.json'}' is damaged ({short_reason(error)}). Get it again."
         ) from error
@@ -184,16 +191,44 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
             name: one.to(torch.float32 if one.is_floating_point() else one.dtype, copy=True)
             for name, one in load_file(files[0]).items()
         }
-        with torch.device("meta"):
-            network = build(folder)
+        network = _built(folder, build, most=len(tensors))
         network.load_state_dict(tensors, strict=True, assign=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a config that nobody checked makes networks raise anything
         raise WeightsError(
             f"The weights in {folder} do not fit this model: {short_reason(error)}. Reinstall "
             "SwiftPie, or point `weights=` to a folder that this version wrote."
         ) from error
+    check_finite(tensors, files[0])
     _count_positions(network)
     return network
+
+
+def _built(folder: Path, build: Callable[[Path], nn.Module], *, most: int) -> nn.Module:
+    """Return a network without numbers that has hardly more than `most` weights.
+
+    Raises:
+        ValueError: Its config says something else than settings, or of a network without end.
+    """
+    _check_settings(folder)
+    count, builder = itertools.count(), threading.get_ident()
+
+    def refuse_more(_module: nn.Module, _name: str, _weight: object) -> None:
+        if threading.get_ident() == builder and next(count) > 2 * most + SPARE_WEIGHTS:
+            raise ValueError(f"its config asks for more weights than the {most} that there are")
+
+    hook = register_module_parameter_registration_hook(refuse_more)
+    try:
+        with torch.device("meta"):
+            return build(folder)
+    finally:
+        hook.remove()
+
+
+def _check_settings(folder: Path) -> None:
+    with (folder / "config.json").open("rb") as file:
+        config = json.loads(file.read(MAX_CONFIG_BYTES))
+    if not isinstance(config, dict):  # diffusers takes text for a name on the hub
+        raise ValueError(f"config.json holds {type(config).__name__} in place of settings")
 
 
 def fingerprint_of(folder: Path, *, without: str = "") -> str:
@@ -277,8 +312,10 @@ def _shards(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         files = [index.parent / Path(name).name for name in names]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise WeightsError(f"'{index}' is damaged ({error}). Get the folder again.") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"'{index}' is damaged ({short_reason(error)}). Get the folder again."
+        ) from error
     if lost := [file.name for file in files if not file.is_file()]:
         raise WeightsError(
             f"'{index}' names {len(files)} files, and {', '.join(lost)} are not beside it. All "

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli import options as given
 from swiftpie.cli.console import examples, print_json, say, write_table
 from swiftpie.errors import ConfigError
+
+if TYPE_CHECKING:
+    from swiftpie.pipelines.identity import IdentityFile
 
 OPAQUE = (".jpg", ".jpeg")
 READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
@@ -69,42 +72,37 @@ def inspect(
     as_json: given.AsJson = False,
 ) -> None:
     """Tell what an identity file holds and whether it can be used here."""
-    from safetensors import safe_open
-
-    from swiftpie.pipelines.identity import read_identity_header
+    from swiftpie.pipelines.identity import FORMAT, read_identity_header
 
     header = read_identity_header(file)
-    preset = header["preset"]
-    with safe_open(str(file), framework="pt") as stored:
-        references = stored.get_slice("pixels").get_shape()[0]
-        tokens = stored.get_slice("tokens").get_shape()[1]
     facts = {
-        "format": header["format"],
-        "preset": preset,
-        "references": references,
-        "tokens": tokens,
+        "format": FORMAT,
+        "preset": header.preset,
+        "fingerprint": header.fingerprint,
+        "references": header.num_references,
+        "tokens": header.num_tokens,
         "size_kib": round(file.stat().st_size / 1024, 1),
-        "is_readable": _is_readable(preset, header["fingerprint"]),
     }
+    is_readable = _is_readable(header)
     if as_json:
-        print_json(facts)
-        return
-    spelled = facts | {"is_readable": READABLE[facts["is_readable"]]}
-    write_table([(name.replace("_", " "), str(value)) for name, value in spelled.items()])
+        print_json(facts | {"is_readable": is_readable})
+    else:
+        spelled = facts | {"is_readable": READABLE[is_readable]}
+        write_table([(name.replace("_", " "), str(value)) for name, value in spelled.items()])
 
 
-def _is_readable(name: str, fingerprint: str) -> bool | None:
+def _is_readable(header: "IdentityFile") -> bool | None:
     """Whether the networks in the package wrote a file; None where they are not in the package.
 
     A file may name any networks, so none are loaded or fetched for its sake.
     """
     from swiftpie.backbones.components import FAMILIES
 
-    if name not in PRESETS.names():
+    if header.preset not in PRESETS.names():
         return False
-    preset = PRESETS.get(name)
-    known = FAMILIES.get(preset.family).packaged_fingerprint(preset)
-    return None if known is None else known == fingerprint
+    preset = PRESETS.get(header.preset)
+    fingerprint = FAMILIES.get(preset.family).packaged_fingerprint(preset)
+    return None if fingerprint is None else fingerprint == header.fingerprint
 
 
 @app.command(

@@ -211,29 +211,11 @@ def open_session(
     """Load a preset as `swiftpie.load` does, where `engine` may name several, by commas."""
     import swiftpie
 
-    check_device(device)
     started = time.perf_counter()
     if isinstance(engine, str):
         engine = [name.strip() for name in engine.split(",") if name.strip()]
     session = swiftpie.load(preset, device=device, engine=engine, **choices)
     return Opened(session, (time.perf_counter() - started) * 1000)
-
-
-def check_device(name: str) -> None:
-    """Try a device.
-
-    Raises:
-        ConfigError: There is no such device here.
-    """
-    import torch
-
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(
-            f"The device {name!r} cannot be used here. A device that PyTorch knows is needed. "
-            "Choose cpu, or see `swiftpie doctor` for others."
-        ) from error
 
 
 def split_subject(text: str) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from typing import overload
 import torch
 
 from swiftpie.backbones.components import Components
+from swiftpie.errors import WeightsError
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.pipelines import edit, personalize
@@ -51,6 +52,7 @@ def draw(
         CapabilityError: The networks cannot do this.
         ConfigError: The guidance is for another number of steps.
         InputError: A number is out of range, or things do not go together.
+        WeightsError: What is drawn holds something that is not a number.
     """
     clock = Clock(on_stage)
     if isinstance(request, FaceRequest):
@@ -78,6 +80,11 @@ def _finish(
     tensor = denoised.latents
     if output is not Output.LATENTS:
         tensor = decode(components, tensor)
+    if not tensor.isfinite().all():  # as pixels it would be an even grey
+        raise WeightsError(
+            f"What preset {components.preset.name!r} drew holds infinity, or what is not a number. "
+            "Finite weights and inputs are needed. Get the weights again, or compute in float32."
+        )
     images = to_pil(tensor) if output is Output.PIL else []
     clock.lap("decode")
     cell_px = components.preset.latent_cell_px

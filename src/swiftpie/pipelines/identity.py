@@ -1,18 +1,25 @@
 """Pictures of a subject to an `Identity`, and identities as files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from swiftpie.backbones.checkpoints.safe import MAX_HEADER_BYTES
+from swiftpie.attention.kernels import token_grid
+from swiftpie.backbones.checkpoints.safe import (
+    MAX_HEADER_BYTES,
+    METADATA,
+    check_safetensors,
+    read_tensors,
+)
 from swiftpie.backbones.components import Components
-from swiftpie.errors import InputError, WeightsError
+from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.files import write_file
 from swiftpie.images import cut_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL
@@ -22,8 +29,14 @@ from swiftpie.models.denoiser import read_references
 from swiftpie.types import Identity
 
 FORMAT = "swiftpie-identity/1"
-MAX_REFERENCES = 8
+KEY = "swiftpie"  # of the facts, in the file's metadata
+KEYS, VALUES = "keys/", "values/"  # before the layers' names
 PLAIN = ("tokens", "pooled", "pixels", "mask")  # the fields that are a tensor each
+MAX_REFERENCES = 8
+MAX_TOKENS = 1024  # of a picture; the largest public projector makes 257
+MAX_TEXT = 200  # characters of a preset's name or of a fingerprint
+
+T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -133,66 +146,100 @@ def save_identity(identity: Identity, path: str | Path, *, force: bool = False) 
         InputError: The file exists (and not `force`), or its folder cannot be written.
     """
     tensors = {name: getattr(identity, name) for name in PLAIN}
-    tensors |= {f"keys/{name}": value for name, value in identity.keys.items()}
-    tensors |= {f"values/{name}": value for name, value in identity.values.items()}
+    tensors |= {f"{KEYS}{name}": value for name, value in identity.keys.items()}
+    tensors |= {f"{VALUES}{name}": value for name, value in identity.values.items()}
     header = {"format": FORMAT, "preset": identity.preset, "fingerprint": identity.fingerprint}
     whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    write_file(path, save(whole, metadata={"swiftpie": json.dumps(header)}), force=force)
+    write_file(path, save(whole, metadata={KEY: json.dumps(header)}), force=force)
+
+
+@dataclass(frozen=True)
+class IdentityFile:
+    """What an identity file says of itself, without any network to compare it with."""
+
+    preset: str  # printable, as all text from files
+    fingerprint: str
+    shapes: Mapping[str, tuple[int, ...]]  # by the tensor's name
+
+    @property
+    def num_references(self) -> int:
+        """Pictures of the subject."""
+        return self.shapes["pixels"][0]
+
+    @property
+    def num_tokens(self) -> int:
+        """Identity tokens, of all pictures together."""
+        return self.shapes["tokens"][1]
 
 
 def load_identity(path: str | Path, components: Components) -> Identity:
     """Read an identity file that the same networks wrote.
 
     Raises:
-        InputError: The file is missing or no identity file.
+        InputError: The file is missing, no identity file, or damaged.
         WeightsError: Other networks wrote it, so its features would mean nothing here.
     """
     header = read_identity_header(path)
-    if header["fingerprint"] != components.fingerprint:
+    if header.fingerprint != components.fingerprint:
         raise WeightsError(
-            f"{path} was encoded by other weights (preset {header['preset']!r}) than the ones "
+            f"{path} was encoded by other weights (preset {header.preset!r}) than the ones "
             f"loaded (preset {components.preset.name!r}). Encode the pictures again."
         )
-    with safe_open(str(path), framework="pt", device=str(components.device)) as stored:
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    try:
+        _check_shapes(header.shapes, components)
+        tensors = read_tensors(path)
+        _check_types(tensors, components)
+    except (WeightsError, ValueError) as error:
+        raise InputError(_damaged(path, error)) from error
+    tensors = {name: tensor.to(components.device) for name, tensor in tensors.items()}
     return Identity(
-        preset=header["preset"],
-        fingerprint=header["fingerprint"],
-        keys=_below(tensors, "keys/"),
-        values=_below(tensors, "values/"),
+        preset=header.preset,
+        fingerprint=header.fingerprint,
+        keys=_below(tensors, KEYS),
+        values=_below(tensors, VALUES),
         **{name: tensors[name] for name in PLAIN},
     )
 
 
-def read_identity_header(path: str | Path) -> dict[str, str]:
-    """Return format, preset and fingerprint of an identity file.
+def read_identity_header(path: str | Path) -> IdentityFile:
+    """Return what an identity file says of itself; no tensor is read.
 
     Raises:
-        InputError: The file is missing or no identity file.
+        InputError: The file is missing, no identity file, or damaged.
     """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}. Write one with `identity save`.")
     try:
-        with safe_open(str(path), framework="pt") as stored:
-            header: dict[str, str] = json.loads((stored.metadata() or {})["swiftpie"])
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}. Write one with `identity save`.") from error
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        entries = check_safetensors(path)
+        header = json.loads(entries.pop(METADATA)[KEY])
+        written = str(header["format"])
+        preset, fingerprint = (header[name] for name in ("preset", "fingerprint"))
+    except Exception as error:  # text that nobody checked has any type
+        reason = f"no {error}" if isinstance(error, KeyError) else short_reason(error)
         raise InputError(
-            f"{path} is not an identity file ({error}). Write one with `swiftpie identity save`."
+            f"{path} is not an identity file ({reason}). Write one with `swiftpie identity save`."
         ) from error
-    if header.get("format") != FORMAT:
+    if written != FORMAT:
         raise InputError(
-            f"{path} has format {header.get('format')!r}; this version reads {FORMAT!r}. "
+            f"{path} has format {short_reason(written)!r}; this version reads {FORMAT!r}. "
             "Encode the pictures again."
         )
-    return header
+    try:
+        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+        _check_form(shapes, preset, fingerprint)
+    except ValueError as error:
+        raise InputError(_damaged(path, error)) from error
+    return IdentityFile(preset, fingerprint, shapes)
 
 
 def is_identity_file(path: str | Path) -> bool:
     """Whether `path` holds safetensors rather than a picture, told by its first bytes."""
+    path = Path(path)
     try:
-        if not Path(path).is_file():  # a pipe would wait for somebody to write
+        if not path.is_file():  # a pipe would be waited for
             return False
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             start = file.read(9)
     except (OSError, ValueError):
         return False
@@ -210,5 +257,75 @@ def canonical_frame(image: Image.Image, mask: Tensor | None, size_px: int) -> tu
     return pixels * fitted, fitted
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerprint: object) -> None:
+    """Check what is alike in the identities of all networks.
+
+    Raises:
+        ValueError: It is not so.
+    """
+    for text in (preset, fingerprint):
+        if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
+            raise ValueError("its preset or fingerprint is no short text")
+    if missing := [name for name in PLAIN if name not in shapes]:
+        raise ValueError(f"it has no {missing[0]}")
+    match [shapes[name] for name in PLAIN]:
+        case (
+            [1, tokens, width],
+            [1, pooled_width],
+            [pictures, 3, height, side],
+            [masks, 1, mask_height, mask_side],
+        ):
+            is_plain = (
+                width == pooled_width
+                and pictures == masks
+                and len({height, side, mask_height, mask_side}) == 1
+                and 1 <= pictures <= MAX_REFERENCES
+                and 1 <= tokens <= MAX_TOKENS * pictures
+                and tokens % pictures == 0
+            )
+        case _:
+            is_plain = False
+    if not is_plain:
+        raise ValueError("its tokens, pixels and mask do not belong together")
+    keys, values = _below(shapes, KEYS), _below(shapes, VALUES)
+    if keys != values or len(shapes) != len(PLAIN) + 2 * len(keys):
+        raise ValueError("its keys and values do not belong together")
+
+
+def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components) -> None:
+    """Check what these networks make of their identities.
+
+    Raises:
+        ValueError: They make something else.
+    """
+    installation, preset = components.denoiser.installation, components.preset
+    pictures, side = shapes["pixels"][0], shapes["pixels"][-1]
+    cells = side // preset.latent_cell_px
+    if side != preset.image_size_px or shapes["tokens"][2] != installation.plan.token_width:
+        raise ValueError(f"its pictures or tokens are of other sizes than {preset.name!r} makes")
+    keys = _below(shapes, KEYS)
+    layers = installation.detail_layers
+    if keys and keys.keys() != layers.keys():
+        raise ValueError("its layers are not those of the denoiser")
+    for name, shape in keys.items():
+        if len(shape) != 3 or shape[0] != 1 or shape[2] != layers[name].to_k_ref.out_features:
+            raise ValueError(f"the keys of {name} have the shape {shape}")
+        num_cells, rest = divmod(shape[1], pictures)
+        if rest:
+            raise ValueError(f"the keys of {name} are not as many for each picture")
+        token_grid(num_cells, cells, cells)
+
+
+def _check_types(tensors: Mapping[str, Tensor], components: Components) -> None:
+    weight: Tensor = next(components.denoiser.installation.network.parameters())
+    usual = {torch.float32, weight.dtype}
+    if wrong := {tensor.dtype for tensor in tensors.values()} - usual:
+        raise ValueError(f"it holds {wrong.pop()}, which these networks do not compute in")
+
+
+def _damaged(path: str | Path, reason: object) -> str:
+    return f"{path} is damaged ({short_reason(reason)}). Encode the pictures again."
+
+
+def _below(values: Mapping[str, T], prefix: str) -> dict[str, T]:
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}

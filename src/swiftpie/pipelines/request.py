@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.attention.manipulate import Shaping
-from swiftpie.errors import InputError
+from swiftpie.errors import InputError, short_reason
 from swiftpie.guidance.base import Guidance
 from swiftpie.masks import Box, check_box, check_mask
 from swiftpie.noise import check_count, check_seeds
@@ -73,6 +73,10 @@ class _Steered:
     shaping: Shaping | None = None  # how identity maps are reshaped
     negative_prompt: Prompts = ""  # what guidance leads away from
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.negative_prompt, TextCondition):
+            check_text(*_as_rows(self.negative_prompt))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PersonalizeRequest(_Steered):
@@ -89,6 +93,7 @@ class PersonalizeRequest(_Steered):
     output: Output = Output.PIL
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         count = len(self.seeds) if self.noise is None else self.noise.shape[1]
         check_count(count)
         if not 1 <= len(self.subjects) <= MAX_SUBJECTS:
@@ -97,6 +102,7 @@ class PersonalizeRequest(_Steered):
             )
         check_seeds(self.seeds)
         _check_prompts(self.prompt)
+        check_text(*(subject.name for subject in self.subjects))
         for given in (self.prompt, self.negative_prompt):
             rows = len(given.pooled if isinstance(given, TextCondition) else _as_rows(given))
             if rows not in {1, count}:
@@ -142,8 +148,10 @@ class EditRequest(_Steered):
     settings: EditSettings = field(default_factory=EditSettings)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_seeds([self.seed])
         _check_prompts(self.prompt)
+        check_text(self.source_prompt, self.keyword)
         if isinstance(self.mask, Tensor):
             check_mask(self.mask)
         elif self.mask is not None:
@@ -172,6 +180,22 @@ def check_view(view: View) -> None:
                 f"The {name} is {degrees} degrees; it must lie between {-limit} and {limit}. "
                 "What a picture of one side hides cannot be drawn."
             )
+
+
+def check_text(*texts: str) -> None:
+    """Refuse what is no text: halves of letters, as names of files in other encodings have.
+
+    Raises:
+        InputError: There is one.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"The text {short_reason(text)!r} holds half a letter, which no file and no model "
+                "can read. Text in Unicode is needed. Type it again, or save its file as UTF-8."
+            ) from error
 
 
 def as_subjects(
@@ -218,6 +242,7 @@ def source_of(mask: Tensor | MaskSource | str) -> MaskSource:
 def _check_prompts(prompts: Prompts) -> None:
     if isinstance(prompts, TextCondition):
         return
+    check_text(*_as_rows(prompts))
     for prompt in _as_rows(prompts):
         if not prompt.strip():
             raise InputError("A prompt is empty. Say what the picture shows: 'a dog at sunset'.")

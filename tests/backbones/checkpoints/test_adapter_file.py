@@ -200,7 +200,14 @@ def test_every_changed_setting_or_tensor_is_noticed(path):
         ({"merge": "mixed"}, "damaged"),
         ({"sem_layers": ["mid_blocks"]}, "damaged"),
         ({"t_ref": None}, "damaged"),
+        ({"t_ref": float("inf")}, "damaged"),
+        ({"t_ref": 1000}, "damaged"),
+        ({"t_ref": -1}, "damaged"),
+        ({"token_width": float("inf")}, "damaged"),
+        ({"token_width": 10**400}, "damaged"),
         ({"defaults": 3}, "damaged"),
+        ({"defaults": {"identity_scale": float("nan")}}, "damaged"),
+        ({"defaults": {"identity_scale": 10**400}}, "damaged"),
     ],
 )
 def test_damaged_or_newer_settings_are_refused(path, header, match):
@@ -244,3 +251,10 @@ def test_a_truncated_file_is_refused(path):
     save(path)
     path.write_bytes(path.read_bytes()[:-1])
     refused(path, "cut short")
+
+
+def test_a_width_that_its_matrices_do_not_have_is_refused_before_it_is_installed(path):
+    save(path)
+    rewrite(path, token_width=WIDTHS["sd15"] + 1)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_settings(path)

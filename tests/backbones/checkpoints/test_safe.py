@@ -1,6 +1,7 @@
 """Reading what nobody vouches for: plain tensors come out, or an error; code never runs."""
 
 import json
+import os
 import pickle
 import struct
 import sys
@@ -250,3 +251,88 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
         write_tensors(tmp_path / name, dict(reversed(TENSORS.items())), metadata={"note": "x"})
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 2**63), (0, 2**62, 2**62), (1,) * 40, (0,) * 17, [int("9" * 4299)] * 900]
+)
+def test_shapes_that_no_tensor_has_are_refused_before_they_are_multiplied(tmp_path, shape):
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(WeightsError, match="damaged"):
+        read_tensors(raw(path, {"a": entry(shape=shape, offsets=(0, 0))}))
+
+
+def test_a_pipe_is_no_file_of_weights(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_tensors(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bad"),
+    [
+        (torch.float32, float("nan")),
+        (torch.float32, float("inf")),
+        (torch.bfloat16, float("-inf")),
+        (torch.float8_e4m3fn, float("nan")),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(tmp_path, dtype, bad):
+    weights = torch.full((3, 3), 1.0).to(dtype)
+    save_file({"a": weights, "b": torch.full((9,), 3e38)}, tmp_path / "right.safetensors")
+    assert read_tensors(tmp_path / "right.safetensors").keys() == {"a", "b"}
+    weights[1, 1] = bad
+    save_file({"a": weights}, tmp_path / "weights.safetensors")
+    torch.save({"a": weights}, tmp_path / "weights.bin")
+    for name in ("weights.safetensors", "weights.bin"):
+        with pytest.raises(WeightsError, match="finite number"):
+            read_tensors(tmp_path / name, allow_pickle=True)
+
+
+def shared(leaf, *, width, depth):
+    """Return dictionaries in which each holds the same one many times."""
+    for _ in range(depth):
+        leaf = dict.fromkeys(map(str, range(width)), leaf)
+    return leaf
+
+
+@pytest.mark.parametrize("leaf", [{}, torch.ones(1)])
+def test_dictionaries_that_share_others_are_counted_before_they_are_written_out(tmp_path, leaf):
+    path = tmp_path / "weights.bin"
+    torch.save(shared(leaf, width=1000, depth=3), path)
+    with pytest.raises(WeightsError, match="more than 10000"):
+        read_tensors(path, allow_pickle=True)
+
+
+def test_names_are_no_longer_than_names_are(tmp_path):
+    path = tmp_path / "weights.bin"
+    torch.save({"a" * 5000: torch.ones(1)}, path)
+    with pytest.raises(WeightsError, match="longer names"):
+        read_tensors(path, allow_pickle=True)
+
+
+def test_tuples_that_hold_each_other_are_not_looked_into(tmp_path):
+    path, nested = tmp_path / "weights.bin", (1, 2)
+    for _ in range(60):
+        nested = (nested, nested)
+    torch.save({"a": [nested]}, path)  # no name, which Python itself would never finish to write
+    with pytest.raises(WeightsError, match="a tuple twice"):
+        read_tensors(path, allow_pickle=True)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_storages_are_no_longer_than_what_is_stored(tmp_path, zipped):
+    path = tmp_path / "weights.bin"
+    torch.save({"a": torch.arange(10.0)}, path, _use_new_zipfile_serialization=zipped)
+    data = path.read_bytes()
+    assert data.count(b"K\n") >= 2  # ten numbers, in the storage and in the shape
+    path.write_bytes(data.replace(b"K\n", b"K\xff"))
+    with pytest.raises(WeightsError):
+        read_tensors(path, allow_pickle=True)
+
+
+def test_tensors_that_all_look_at_the_same_memory_are_refused(tmp_path):
+    path, one = tmp_path / "weights.bin", torch.ones(10_000)
+    torch.save({str(number): one for number in range(100)}, path)
+    with pytest.raises(WeightsError, match="share"):
+        read_tensors(path, allow_pickle=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,21 @@ from swiftpie.attention.condition import Block
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter, semantic_tensors
-from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors, write_tensors
+from swiftpie.backbones.checkpoints.safe import (
+    check_safetensors,
+    read_metadata,
+    read_tensors,
+    write_tensors,
+)
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import FacePlusProjection, FaceVersion, Projector
+from swiftpie.schedules import TRAIN_TIMESTEPS
 
 FORMAT = "swiftpie/1"
 KEY = "swiftpie"  # of the settings, in the file's metadata
 PREFIX = "ref."  # of the detail branch; programs that do not know it skip it
+SEMANTIC_PREFIX = "ip_adapter."  # of the semantic branch, whose matrices read tokens
+MAX_TOKEN_WIDTH = 1 << 16  # of an identity token; SDXL's have 2048
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,13 @@ def read_settings(path: str | Path) -> AdapterSettings:
     Raises:
         WeightsError: The file is damaged, or is something else.
     """
-    return _settings(_read_header(path), path)
+    settings = _settings(_read_header(path), path)
+    entries = check_safetensors(Path(path))
+    shapes = [one["shape"] for name, one in entries.items() if name.startswith(SEMANTIC_PREFIX)]
+    # The plan is installed before the weights are read, so a lie would cost its memory.
+    if not shapes or any(shape[1:] != [settings.plan.token_width] for shape in shapes):
+        raise WeightsError(_damaged(path))
+    return settings
 
 
 def load_adapter(path: str | Path, *, installation: Installation, family: str) -> Projector:
@@ -123,7 +138,7 @@ def _read_header(path: str | Path) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(text)
         found, face_version = header["format"], header.get("face_version")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"The settings in '{path}' are damaged. Get the file again.") from error
+        raise WeightsError(_damaged(path)) from error
     if found != FORMAT or face_version not in (None, *get_args(FaceVersion)):
         raise WeightsError(
             f"'{path}' has format {found!r}, and this version reads {FORMAT!r}. Update SwiftPie."
@@ -136,16 +151,32 @@ def _settings(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
         return AdapterSettings(
             family=str(header["backbone"]),
             plan=Plan(
-                token_width=int(header["token_width"]),
+                token_width=_whole(header["token_width"], most=MAX_TOKEN_WIDTH),
                 merge=Merge(header["merge"]),
                 semantic=frozenset(map(Block, header["sem_layers"])),
                 detail=frozenset(map(Block, header["ref_layers"])),
             ),
-            t_ref=int(header["t_ref"]),
-            defaults={str(name): float(value) for name, value in header["defaults"].items()},
+            t_ref=_whole(header["t_ref"], most=TRAIN_TIMESTEPS - 1),
+            defaults={str(name): _finite(value) for name, value in header["defaults"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"The settings in '{path}' are damaged. Get the file again.") from error
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(_damaged(path)) from error
+
+
+def _whole(value: object, *, most: int) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r} is no whole number up to {most}")
+    return value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _damaged(path: str | Path) -> str:
+    return f"The settings in '{path}' are damaged. Get the file again."
 
 
 def _check_backbone(settings: AdapterSettings, installation: Installation, family: str) -> None:

@@ -3,10 +3,13 @@
 import json
 import math
 import os
+import pickletools
+import re
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -19,7 +22,22 @@ from swiftpie.files import atomic_file, check_target
 MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
 MAX_TENSORS = 10_000  # an SDXL U-Net has 1,680
 MAX_DEPTH = 4  # of nested dictionaries; public checkpoints have 2
+MAX_NAME = 1000  # characters of a tensor's name, those of the dictionaries around it among them
+MAX_DIMENSIONS = 16  # of a tensor; weights of networks have up to five
+MAX_NUMBER_DIGITS = 20  # no size of a file has more, and multiplying longer ones takes minutes
+MAX_SIZE = 2**63 - 1  # PyTorch counts with 64 bits, signed
 METADATA = "__metadata__"
+
+MAX_CHECKED_BYTES = 1 << 30  # of weights that are looked at one by one when they are read
+MAX_PICKLE_BYTES = 4 << 20  # without the tensors' own, as of a header
+MAX_PICKLE_STEPS = 50 * MAX_TENSORS  # torch takes some 30 for a tensor
+MAX_SHARING = 4  # times the size of a file that its tensors may have together
+LEGACY_PICKLES = 5  # that older files begin with: three of their kind, the content, and its order
+PLAIN_GLOBALS = re.compile(  # of a pickle of plain tensors
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|tensor_v3|parameter)"
+    r"|torch\.nn\.parameter Parameter|torch \w*Storage|torch\.storage UntypedStorage"
+    r"|torch (b?float|u?int|complex|bool)\w*|torch Size"
+)
 
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "BOOL": 1} | {
     f"{sign}{8 * size}": size for sign in "IU" for size in (1, 2, 4, 8)
@@ -40,9 +58,11 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
     if kind == "safetensors":
         _read_header(path)
         try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            tensors: dict[str, Tensor] = load_file(path)
+        except Exception as error:  # what the header hides makes the reader raise anything
             raise WeightsError(_damaged(path, error)) from error
+        check_finite(tensors, path)
+        return tensors
     if kind is None:
         raise WeightsError(
             f"'{path}' is neither a safetensors file nor a torch checkpoint, whatever its name. "
@@ -89,7 +109,7 @@ def _read_header(path: Path) -> dict[str, Any]:
         text = file.read(length)
         size = os.fstat(file.fileno()).st_size
     try:
-        header: dict[str, Any] = json.loads(text)
+        header: dict[str, Any] = json.loads(text, parse_int=_short_number)
         entries = {name: entry for name, entry in header.items() if name != METADATA}
         end = _check_entries(entries)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -103,6 +123,12 @@ def _read_header(path: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise WeightsError(_damaged(path, "metadata that is not text"))
     return header
+
+
+def _short_number(digits: str) -> int:
+    if len(digits) > MAX_NUMBER_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def write_tensors(
@@ -147,27 +173,66 @@ def flatten(tree: Mapping[Any, Any], *, prefix: str = "", depth: int = MAX_DEPTH
     Raises:
         WeightsError: A name is not text, two leaves get one name, or the nesting is too deep.
     """
+    leaves: dict[str, Any] = {}
+    for number, (path, value) in enumerate(_walk(tree, prefix=prefix, depth=depth)):
+        # Dictionaries may share others, so that a small file has more names than atoms are there.
+        if number >= MAX_TENSORS or len(path) > MAX_NAME:
+            raise WeightsError(
+                f"There are more than {MAX_TENSORS} tensors or dictionaries, or longer names than "
+                f"{MAX_NAME} characters. Weights by name are needed. Save the state dict alone."
+            )
+        if path in leaves:
+            raise WeightsError(f"Two tensors are called {path!r}. One is needed. Save it anew.")
+        if not isinstance(value, Mapping):
+            leaves[path] = value
+    return leaves
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Refuse weights that are no numbers: whatever is computed with them is grey.
+
+    More than `MAX_CHECKED_BYTES` stay in their file until they are used, which would take longer
+    to read than to load; there the first drawing tells.
+
+    Raises:
+        WeightsError: One is infinite or not a number.
+    """
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if sum(tensor.nbytes for tensor in floats.values()) > MAX_CHECKED_BYTES:
+        return
+    for name, tensor in floats.items():
+        numbers = tensor if tensor.element_size() > 1 else tensor.float()
+        # The sum says it at once, unless it is too large itself.
+        if not numbers.sum().isfinite() and not numbers.isfinite().all():
+            raise WeightsError(
+                f"{name!r} in '{path}' holds infinity, or what is not a number. Every weight has "
+                "to be a finite number. Get the file again."
+            )
+
+
+def _walk(tree: Mapping[Any, Any], *, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield paths and values in nested dictionaries, the dictionaries before what is in them.
+
+    Raises:
+        WeightsError: A name is not text, or the nesting is too deep.
+    """
     if depth == 0:
         raise WeightsError(
             f"The dictionaries under {prefix!r} are nested more than {MAX_DEPTH} deep. Weights by "
             "name are needed. Save the state dict alone."
         )
-    leaves: dict[str, Any] = {}
     for name, value in tree.items():
         if not isinstance(name, str):
             raise WeightsError(f"The name {name!r} under {prefix!r} is not text. Save it by name.")
-        path = prefix + name
-        new = {path: value}
+        yield prefix + name, value
         if isinstance(value, Mapping):
-            new = flatten(value, prefix=f"{path}.", depth=depth - 1)
-        if new.keys() & leaves.keys():
-            raise WeightsError(f"Two tensors are called {path!r}. One is needed. Save it anew.")
-        leaves |= new
-    return leaves
+            yield from _walk(value, prefix=f"{prefix}{name}.", depth=depth - 1)
 
 
 def _kind_of(path: Path) -> Literal["safetensors", "zip", "pickle"] | None:
     try:
+        if path.is_fifo():
+            raise ValueError("it is a pipe")
         with path.open("rb") as file:
             head = file.read(9)
     except (OSError, ValueError) as error:
@@ -190,49 +255,87 @@ def _check_entries(entries: dict[str, Any]) -> int:
         raise ValueError(f"{len(entries)} tensors, at most {MAX_TENSORS} are read")
     end = 0
     for begin, stop, name in sorted((*entries[n]["data_offsets"], n) for n in entries):
-        shape = entries[name]["shape"]
+        shape, item_bytes = entries[name]["shape"], ITEM_BYTES[entries[name]["dtype"]]
+        if len(name) > MAX_NAME or type(shape) is not list or len(shape) > MAX_DIMENSIONS:
+            raise ValueError(f"the name or shape of {name[:MAX_NAME]!r}")
         if any(type(number) is not int or number < 0 for number in (begin, stop, *shape)):
             raise ValueError(f"the shape or place of {name!r}")
-        if begin != end or stop - begin != math.prod(shape) * ITEM_BYTES[entries[name]["dtype"]]:
+        # Steps through memory are counted also where there is nothing in it.
+        if math.prod(max(number, 1) for number in shape) * item_bytes > MAX_SIZE:
+            raise ValueError(f"the shape of {name!r}")
+        if begin != end or stop - begin != math.prod(shape) * item_bytes:
             raise ValueError(f"the size or place of {name!r}")
         end = stop
     return end
 
 
 def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
-    if is_zip:
-        _check_zip(path)
     try:
-        with path.open("rb") as file:  # given a path, torch would heed its suffix
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        check = _check_records if is_zip else _check_parts
+        check(path)
+        with tempfile.TemporaryDirectory() as folder:
+            plain_name = Path(folder) / "weights"  # of other names torch heeds the suffix
+            plain_name.symlink_to(path.resolve())
+            # Mapped, a storage ends with its file; copied, it is as long as the pickle says.
+            content = torch.load(plain_name, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # broken bytes make the reader raise anything
         raise WeightsError(
             f"'{path}' holds more than plain tensors, or is damaged ({short_reason(error)}). Only "
             "tensors by name are read. Save its state dict as safetensors."
         ) from error
     tensors = flatten(content if isinstance(content, Mapping) else {"": content})
-    if len(tensors) > MAX_TENSORS:
-        raise WeightsError(
-            _damaged(path, f"{len(tensors)} tensors, at most {MAX_TENSORS} are read")
-        )
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) or not name or not _is_plain(tensor):
             raise WeightsError(
                 f"'{path}' holds something other than a plain tensor at {name!r}. Only tensors "
                 "by name are read. Save its state dict as safetensors."
             )
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if total > MAX_SHARING * path.stat().st_size:  # each will have memory of its own
+        raise WeightsError(_damaged(path, f"{len(tensors)} tensors that share little memory"))
+    plain = {name: tensor.detach() for name, tensor in tensors.items()}
+    check_finite(plain, path)
+    return plain
 
 
-def _check_zip(path: Path) -> None:
-    # Compressed members can unpack to any size.
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise WeightsError(_damaged(path, error)) from error
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise WeightsError(_damaged(path, "compressed, which torch never writes"))
+def _check_records(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:  # those can unpack to any size
+                raise ValueError("it is compressed, which torch never writes")
+            if member.filename.lower().endswith("data.pkl"):
+                with archive.open(member) as file:
+                    _check_pickle(file)
+
+
+def _check_parts(path: Path) -> None:
+    with path.open("rb") as file:
+        for _ in range(LEGACY_PICKLES):
+            _check_pickle(file)
+
+
+def _check_pickle(file: IO[bytes]) -> None:
+    """Refuse a pickle that takes long or much memory, or names what plain tensors do not need.
+
+    A tuple that is used twice may hold another that is, and so on, until nothing can look at all
+    of it; torch's own are used once.
+
+    Raises:
+        ValueError: It is one.
+    """
+    tuples: set[int] = set()  # by place in the pickle's memory
+    before = ""
+    for step, (opcode, argument, position) in enumerate(pickletools.genops(file)):
+        if step > MAX_PICKLE_STEPS or (position or 0) > MAX_PICKLE_BYTES:
+            raise ValueError(f"a pickle of more than {step} steps")
+        match opcode.name:
+            case "GLOBAL" if not PLAIN_GLOBALS.fullmatch(str(argument)):
+                raise ValueError(f"it asks for {argument}")
+            case "BINPUT" | "LONG_BINPUT" if "TUPLE" in before:
+                tuples.add(int(argument or 0))
+            case "BINGET" | "LONG_BINGET" if argument in tuples:
+                raise ValueError("it uses a tuple twice")
+        before = opcode.name
 
 
 def _is_plain(tensor: Tensor) -> bool:
