@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, InputError
 from swiftpie.training.loop import NotFiniteError, fit, learning_rate_factor
 from swiftpie.training.state import STATE_FILE, read_state
 from tests.training.toy import CONFIG, ToyRivals, ToyStage
@@ -228,3 +228,49 @@ def test_learning_rate_warms_up_holds_and_decays():
     config = replace(CONFIG, steps=1000, warmup_steps=10, decay_share=0.5)
     factors = [learning_rate_factor(step, config) for step in (0, 9, 400, 750, 999)]
     assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, config.final_share], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": -1},
+        {"steps": 0},
+        {"save_every": 0},
+        {"log_every": 0},
+        {"sample_every": -5},
+        {"accumulate": 0},
+        {"warmup_steps": 0},
+        {"start_step": -1},
+        {"learning_rate": -1e-3},
+        {"learning_rate": 1e6},
+        {"learning_rate": float("nan")},
+        {"learning_rates": (1e-3, -1.0)},
+        {"ema_decay": 2.0},
+        {"ema_decay": -0.1},
+        {"decay_share": 1.5},
+        {"final_share": -1.0},
+        {"max_gradient_norm": 0.0},
+        {"max_file_mib": 0.0},
+    ],
+)
+def test_settings_that_train_nothing_are_refused_before_anything_is_built(changes):
+    (name,) = changes
+    with pytest.raises(ConfigError, match=rf"loop\.{name} is .* must lie between"):
+        replace(CONFIG, **changes)
+
+
+def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):
+    resource = pytest.importorskip("resource")
+    config = replace(CONFIG, steps=4)
+    run(tmp_path / "whole", config)
+    run(tmp_path / "parts", config, time_limit_s=0.0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(InputError, match="cannot be written"):
+            run(tmp_path / "parts", config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    run(tmp_path / "parts", config)
+    assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
+    assert len(losses(tmp_path / "parts")) == 4

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from swiftpie.errors import ConfigError, MissingExtra, WeightsError
+from swiftpie.errors import ConfigError, InputError, MissingExtra, WeightsError
 from swiftpie.training.context import SINGLE_PROCESS
 from swiftpie.training.state import (
     INDEX_FILE,
@@ -19,6 +19,7 @@ from swiftpie.training.state import (
     MetricsLog,
     RunningFigures,
     find_state,
+    kept_whole,
     load_state,
     open_log,
     read_state,
@@ -187,3 +188,79 @@ def test_without_tensorboard_the_error_names_the_extra(tmp_path, monkeypatch):
     with pytest.raises(MissingExtra, match=r"swiftpie\[train\]"):
         open_log(tmp_path, step=0, tensorboard=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "progress",
+    ["[]", "3", "null", "{}", '{"step": "1"}', '{"step": 1e400}', '{"step": -1}', '{"step": null}',
+     '{"step": [1]}', "[" * 5000, '{"step": 1, "more": {}}'],
+)  # fmt: skip
+def test_progress_of_a_wrong_kind_is_refused(tmp_path, tensors, progress):
+    save_file(tensors, tmp_path / STATE_FILE, metadata={"progress": progress})
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_state(tmp_path)
+
+
+def test_a_state_without_any_progress_is_refused(tmp_path, tensors):
+    save_file(tensors, tmp_path / STATE_FILE)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_state(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "index",
+    ["[]", "3", "{}", '{"progress": {"step": 1}, "parts": 3, "shapes": {}}', "[" * 5000,
+     '{"progress": {"step": 1}, "parts": [3], "shapes": {}}',
+     '{"progress": {"step": 1}, "parts": ["../x"], "shapes": {}}',
+     '{"progress": {"step": 1}, "parts": [], "shapes": [1]}',
+     '{"progress": {"step": 1}, "parts": [], "shapes": {"a": [1]}}'],
+)  # fmt: skip
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_an_index_of_a_wrong_kind_is_refused(tmp_path, tensors, index, is_beside):
+    if is_beside:  # as after a crash while the form changed
+        write_state(tmp_path, tensors, progress={"step": 0})
+    (tmp_path / INDEX_FILE).write_text(index)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_state(tmp_path)
+
+
+def test_a_full_disk_ends_a_save_in_a_sentence_and_keeps_the_state(tmp_path, tensors):
+    resource = pytest.importorskip("resource")
+    write_state(tmp_path, tensors, progress={"step": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(InputError, match="Room on the disk is needed"), kept_whole(tmp_path):
+            write_state(tmp_path, tensors, progress={"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_state(tmp_path, tensors, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [STATE_FILE]
+
+
+def whole_state(folder):
+    """Save a state after one step, and return its tensors with what is to be restored."""
+    networks, optimizers = parts()
+    networks["network"](torch.ones(1, 4)).sum().backward()
+    optimizers["adamw"].step()
+    save_state(folder, networks=networks, optimizers=optimizers, progress={"step": 1})
+    return read_state(folder).tensors, {"networks": networks, "optimizers": optimizers}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer/adamw/0/exp_avg": None},
+        {"optimizer/adamw/0/exp_avg": torch.ones(2, 4, dtype=torch.int64)},
+        {"optimizer/adamw/-1/step": torch.ones(())},
+        {"optimizer/adamw/x/step": torch.ones(())},
+        {"optimizer/adamw/0": torch.ones(())},
+        {"optimizer/adamw/0/more": torch.ones(())},
+    ],
+)
+def test_what_an_optimizer_does_not_remember_is_refused(tmp_path, changes):
+    tensors, restored = whole_state(tmp_path)
+    kept = {name: one for name, one in (tensors | changes).items() if one is not None}
+    write_state(tmp_path, kept, progress={"step": 1})
+    with pytest.raises(ConfigError, match="does not fit"):
+        load_state(tmp_path, **restored)

@@ -14,12 +14,30 @@ from torch import Tensor, nn
 from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.training.context import SINGLE_PROCESS, Context, Processes
 from swiftpie.training.optimizers import WHOLE_NETWORK, Group, make_groups, named_optimizers
-from swiftpie.training.state import MetricsLog, RunningFigures, load_state, open_log, save_state
+from swiftpie.training.state import (
+    MIB,
+    MIN_PART_BYTES,
+    MetricsLog,
+    RunningFigures,
+    kept_whole,
+    load_state,
+    open_log,
+    save_state,
+)
 
 DONE = "all steps done"
 OUT_OF_TIME = "time limit reached"
 N = TypeVar("N", bound=nn.Module)
 EMA_POWER = 0.6  # early averages forget fast: decay is 1 - 1 / step**0.6 until it reaches its cap
+
+
+RANGES = (  # of settings, beyond which a run would stop half way or learn nothing
+    ("steps warmup_steps accumulate log_every sample_every save_every", 1, 10**9),
+    ("start_step", 0, 10**9),
+    ("learning_rate learning_rates decay_share final_share ema_decay", 0, 1),
+    ("max_gradient_norm", 1e-9, 1e9),
+    ("max_file_mib", MIN_PART_BYTES / MIB, 1e9),
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,17 @@ class LoopConfig:
     uses_muon: bool = True
     tensorboard: bool = False
     max_file_mib: float | None = None  # the state is saved in files of at most this size
+
+    def __post_init__(self) -> None:
+        for names, least, most in RANGES:
+            for name in names.split():
+                value = getattr(self, name)
+                for one in value if isinstance(value, tuple) else (value,):
+                    if one is not None and not least <= one <= most:
+                        raise ConfigError(
+                            f"loop.{name} is {one}; it must lie between {least:g} and {most:g}. "
+                            f"Give a value in there, or leave it out for the recipe's own."
+                        )
 
 
 def learning_rate_factor(step: int, config: LoopConfig) -> float:
@@ -154,7 +183,8 @@ def fit(
         MissingExtra: TensorBoard is asked for and not installed.
     """
     began = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
+    with kept_whole(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     run = Run.start(stage, config, processes)
     first = step = run.load(folder)
     stopped = DONE if step >= config.steps else ""
@@ -241,13 +271,14 @@ class Run:
     def save(self, folder: Path, step: int) -> None:
         """Write the state from the main process."""
         if self.processes.is_main:
-            save_state(
-                folder,
-                networks={"network": self.network, "average": self.average},
-                optimizers=named_optimizers(self.groups),
-                progress={"step": step},
-                max_file_mib=self.config.max_file_mib,
-            )
+            with kept_whole(folder):
+                save_state(
+                    folder,
+                    networks={"network": self.network, "average": self.average},
+                    optimizers=named_optimizers(self.groups),
+                    progress={"step": step},
+                    max_file_mib=self.config.max_file_mib,
+                )
 
     def train(self, step: int) -> dict[str, list[float]]:
         """Take one step and return its figures."""
@@ -285,8 +316,9 @@ class Run:
         """Sample and export in the main process; return figures of the samples."""
         if not self.processes.is_main:
             return {}
-        figures = self.stage.sample(self.average, folder / "samples.png")
-        self.stage.export(self.average, folder / "export")
+        with kept_whole(folder):
+            figures = self.stage.sample(self.average, folder / "samples.png")
+            self.stage.export(self.average, folder / "export")
         return figures
 
     def reason_to_stop(self, step: int, *, is_late: bool) -> str:

@@ -72,6 +72,11 @@ def named_optimizers(groups: Mapping[str, Group]) -> dict[str, torch.optim.Optim
     }
 
 
+def state_fields(optimizer: torch.optim.Optimizer) -> set[str]:
+    """Return what an optimizer remembers of each weight that it has moved."""
+    return {"momentum"} if isinstance(optimizer, Muon) else {"step", "exp_avg", "exp_avg_sq"}
+
+
 def _make_group(parameters: Parameters, learning_rate: float, *, uses_muon: bool) -> Group:
     """Muon for hidden matrices and convolutions, AdamW for embeddings, biases and outputs."""
     matrices: list[nn.Parameter] = []

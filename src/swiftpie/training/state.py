@@ -21,9 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from swiftpie.errors import ConfigError, MissingExtra, WeightsError, short_reason
+from swiftpie.errors import ConfigError, InputError, MissingExtra, WeightsError, short_reason
 from swiftpie.files import atomic_file, write_file
 from swiftpie.training.context import Processes
+from swiftpie.training.optimizers import state_fields
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -35,6 +36,7 @@ PARTS = "state-step*-of-*.safetensors"
 HEADER_BYTES = 256  # more than safetensors writes about one tensor, besides its name
 MIN_PART_BYTES = 4096
 MIB = 2**20
+MAX_STEP = 10**12
 LOG_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -63,6 +65,23 @@ def save_state(
     write_state(folder, tensors, progress=progress, max_file_mib=max_file_mib)
 
 
+@contextmanager
+def kept_whole(folder: Path) -> Iterator[None]:
+    """Say in a sentence where something cannot be written; what was saved stays as it was.
+
+    Raises:
+        InputError: There is no room in `folder`, or it cannot be written to.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"The run in '{folder}' cannot be written ({short_reason(error)}). Room on the disk is "
+            "needed, in a folder that can be written to. The state that was saved last is intact: "
+            "make room, and the same command goes on from there."
+        ) from error
+
+
 def load_state(
     folder: Path,
     *,
@@ -82,7 +101,7 @@ def load_state(
         for name, network in networks.items():
             network.load_state_dict(_below(stored.tensors, f"network/{name}/"))
         _restore_optimizers(optimizers, _below(stored.tensors, "optimizer/"))
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # what a stranger wrote makes optimizers raise anything
         raise ConfigError(
             f"The training state in {folder} does not fit ({short_reason(error)}). It needs the "
             "settings that it was saved with. Give the same --set, or start anew with --fresh."
@@ -104,8 +123,12 @@ def _restore_optimizers(
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         for position, fields in state.items():
             shapes = {value.shape for value in fields.values() if value.ndim}
-            if position >= len(weights) or shapes - {weights[position].shape}:
+            if not 0 <= position < len(weights) or shapes - {weights[position].shape}:
                 raise ValueError(f"weight {position} of the optimizer {name} is another one")
+            if fields.keys() != state_fields(optimizer) or not all(
+                value.is_floating_point() for value in fields.values()
+            ):
+                raise ValueError(f"weight {position} of the optimizer {name} lacks something")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 
@@ -152,11 +175,15 @@ def find_state(folder: Path) -> Path | None:
     """Return the file that leads to the newest state in `folder`, if there is one.
 
     A crash while the form changes leaves both; the one with the later step is newer.
+
+    Raises:
+        WeightsError: There are both, and one is broken.
     """
     found = [path for name in (STATE_FILE, INDEX_FILE) if (path := folder / name).is_file()]
     if len(found) < 2:
         return found[0] if found else None
-    return max(found, key=lambda path: _progress(path)["step"])
+    with _read_whole(folder):
+        return max(found, key=lambda path: _progress(path)["step"])
 
 
 def read_state(folder: Path) -> Stored | None:
@@ -165,13 +192,19 @@ def read_state(folder: Path) -> Stored | None:
     Raises:
         WeightsError: A file is broken or missing.
     """
-    try:
-        path = find_state(folder)
-        if path is None:
-            return None
+    path = find_state(folder)
+    if path is None:
+        return None
+    with _read_whole(folder):
         tensors = _read_parts(path) if path.name == INDEX_FILE else _read(path)
         return Stored(tensors, _progress(path))
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+
+
+@contextmanager
+def _read_whole(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # text that nobody checked has any type
         raise WeightsError(
             f"The training state in {folder} cannot be read ({short_reason(error)}). All of its "
             "files are needed, unchanged. Copy them again, or start anew with --fresh."
@@ -238,7 +271,9 @@ def _progress(path: Path) -> dict[str, int]:
     else:
         with safe_open(path, framework="pt") as stored:
             found = json.loads(stored.metadata()["progress"])
-    return {name: int(value) for name, value in found.items()}
+    if any(type(value) is not int or not 0 <= value <= MAX_STEP for value in found.values()):
+        raise ValueError("its progress is not in whole numbers")
+    return {"step": found["step"], **found}
 
 
 class RunningFigures:
@@ -285,9 +320,13 @@ class MetricsLog(AbstractContextManager["MetricsLog"]):
             self._board.close()
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Add one row; it is on the disk when this returns."""
+        """Add one row; it is on the disk when this returns.
+
+        Raises:
+            InputError: There is no room for it.
+        """
         if self._log is not None:
-            with self._log.open("a", encoding="utf-8") as log:
+            with kept_whole(self._log.parent), self._log.open("a", encoding="utf-8") as log:
                 log.write(json.dumps({"step": step, **figures}) + "\n")
                 log.flush()
                 os.fsync(log.fileno())
