@@ -16,8 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from swiftpie.data.subjects import INDEX_NAME
-from swiftpie.errors import ConfigError
+from swiftpie.data.subjects import INDEX_NAME, MAX_MEMBER_BYTES
+from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.files import atomic_file
 from swiftpie.layout import SUBJECT_FILL
 
@@ -29,7 +29,6 @@ SPRITE_PX = 160
 _GROUPS = {0, 1, 3, 4, 5, 6, 7}  # faces, people, animals, food, places, activities, objects
 _VISIBLE_ALPHA = 8  # of 255; fainter pixels are the soft edge of a shadow
 _WEBP_QUALITY = 88  # the whole pack stays well below 20 MiB
-_MAX_MEMBER_BYTES = 16 * 2**20  # no sprite or table is larger; stops decompression bombs
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal sprites give an equal file
 
 
@@ -120,10 +119,10 @@ def read_members(archive: bytes, pattern: str) -> dict[str, bytes]:
         for member in tar:
             if not (member.isreg() and re.fullmatch(pattern, member.name)):
                 continue
-            if member.size > _MAX_MEMBER_BYTES:
+            if member.size > MAX_MEMBER_BYTES:
                 raise ConfigError(
                     f"{member.name} in the archive takes {member.size} bytes; at most "
-                    f"{_MAX_MEMBER_BYTES} are expected. Download the archive again."
+                    f"{MAX_MEMBER_BYTES} are expected. Download the archive again."
                 )
             stream = tar.extractfile(member)
             assert stream is not None, "a regular file has content"
@@ -167,14 +166,24 @@ def normalise(data: bytes) -> bytes:
 
 
 def write_pack(out: Path, files: dict[str, bytes]) -> None:
-    """Write `files` as the zip file `out`, which is whole at every moment."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_file(out) as unfinished,
-        zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as pack,
-    ):
-        for name, content in sorted(files.items()):
-            pack.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
+    """Write `files` as the zip file `out`, which is whole at every moment.
+
+    Raises:
+        InputError: There is no room for it, or its folder cannot be written to.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            atomic_file(out) as unfinished,
+            zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as pack,
+        ):
+            for name, content in sorted(files.items()):
+                pack.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
+    except OSError as error:
+        raise InputError(
+            f"The sticker pack {out} cannot be written ({short_reason(error)}). A folder with "
+            "20 MiB of room is needed. Choose another one."
+        ) from error
 
 
 def _obtain(package: Package, given: Path | None, folder: Path) -> bytes:
