@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from swiftpie.engine.openvino.graphs import GRAPH, GraphStore, default_folder
+from swiftpie.engine.openvino.graphs import GRAPH, SUMS, GraphStore, default_folder
 from swiftpie.engine.openvino.runtime import load
 from swiftpie.files import TEMPORARY
 
@@ -96,3 +96,28 @@ def test_the_folder_follows_the_environment(tmp_path, monkeypatch):
     assert default_folder() == tmp_path / "openvino"
     monkeypatch.delenv("SWIFTPIE_HOME")
     assert default_folder().parts[-3:] == (".cache", "swiftpie", "openvino")
+
+
+@pytest.mark.parametrize("place", [0, 17, -1])
+def test_a_flipped_bit_in_the_weights_is_noticed_and_the_graph_remade(
+    tmp_path, openvino, graph, caplog, place
+):
+    store, core = GraphStore(tmp_path), openvino.Core()
+    store.write("one", graph)
+    weights = tmp_path / "one" / GRAPH.replace(".xml", ".bin")
+    data = bytearray(weights.read_bytes())
+    data[place] ^= 1
+    weights.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        assert store.read("one", core) is None
+    assert "checksums" in caplog.text
+    store.write("one", graph)
+    assert store.read("one", core) is not None
+
+
+def test_a_graph_without_checksums_is_not_trusted(tmp_path, openvino, graph):
+    store = GraphStore(tmp_path)
+    store.write("one", graph)
+    (tmp_path / "one" / SUMS).unlink()
+    assert store.read("one", openvino.Core()) is None
+    assert names_in(tmp_path) == []

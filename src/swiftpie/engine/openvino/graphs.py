@@ -28,6 +28,7 @@ from swiftpie.engine.openvino.runtime import (
     preferred_precision,
     versions,
 )
+from swiftpie.errors import short_reason
 from swiftpie.files import TEMPORARY, atomic_folder
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ MOST_BYTES = 100 << 20  # of a network's weights that may be in memory twice
 PACKAGES = ("openvino", "torch", "diffusers", "transformers")  # that decide what a graph holds
 
 GRAPH = "graph.xml"  # OpenVINO writes the weights beside it, in graph.bin
+SUMS = "sha256sums.txt"  # of both
 MAX_BYTES = 20 << 30  # of a folder of graphs; those used longest ago are removed beyond
 
 
@@ -216,10 +218,16 @@ class GraphStore:
         path = self.folder / key / GRAPH
         if not path.is_file():
             return None
+        reason: object = "its checksums do not agree with its content"
+        graph = None
         try:
-            graph = core.read_model(path)
-        except RuntimeError as error:
-            logger.warning("'%s' is damaged (%s); the network is exported again.", path, error)
+            # A flipped bit in the weights is read without complaint, and draws other pictures.
+            if (path.parent / SUMS).read_text(encoding="utf-8") == _checksums(path.parent):
+                graph = core.read_model(path)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = short_reason(error)
+        if graph is None:
+            logger.warning("'%s' is damaged (%s); the network is exported again.", path, reason)
             shutil.rmtree(path.parent, ignore_errors=True)
             return None
         os.utime(path)
@@ -230,6 +238,7 @@ class GraphStore:
         try:
             with atomic_folder(self.folder / key) as new:  # another process may be quicker
                 load("openvino").save_model(graph, new / GRAPH, compress_to_fp16=False)
+                (new / SUMS).write_text(_checksums(new), encoding="utf-8")
             self._shrink(keep=key)
         except (OSError, RuntimeError) as error:
             logger.warning("'%s' cannot keep an exported network (%s).", self.folder, error)
@@ -249,6 +258,16 @@ class GraphStore:
             if place and total > self.max_bytes:
                 logger.info("'%s' is removed; the folder is full.", one)
                 shutil.rmtree(one, ignore_errors=True)
+
+
+def _checksums(folder: Path) -> str:
+    """Return the sha256 of every file in `folder` but the list of them, as `sha256sum` does."""
+    lines = []
+    for path in sorted(folder.iterdir()):
+        if path.name != SUMS:
+            with path.open("rb") as file:
+                lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
+    return "".join(lines)
 
 
 def _digest(facts: list[str]) -> str:
