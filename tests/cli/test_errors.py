@@ -1,14 +1,17 @@
 """Every way to go wrong ends with one red line, the promised exit code and no file."""
 
+import errno
 import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zlib
 
 import pytest
 
-from swiftpie.cli.console import in_options
+from swiftpie.cli.console import complain, in_options
 from swiftpie.cli.main import ExitCode, exit_code_of
 from swiftpie.errors import (
     CapabilityError,
@@ -135,6 +138,40 @@ def test_bad_usage_gives_two_and_writes_nothing(
     (tmp_path / "a").mkdir()
     assert_refused(call("personalize", hamster, *options), ExitCode.USAGE, words)
     assert [path.read_bytes() for path in tmp_path.glob("**/*.*")] == [b"precious"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_demo_goes_into_a_folder(call, tmp_path, place):
+    (tmp_path / "file").write_bytes(b"precious")
+    result = call("demo", "--out", tmp_path / place)
+    assert_refused(result, ExitCode.USAGE, "cannot be made a folder")
+    assert (tmp_path / "file").read_bytes() == b"precious"
+
+
+def in_a_shell(command):
+    """Run a command line as users do; what it prints, and how it ends."""
+    code = f"exec {sys.executable} -m swiftpie {command}"
+    return subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", ["presets --json", "--help"])
+@pytest.mark.parametrize("place", [">/dev/full", ">&-"])
+def test_standard_output_that_takes_nothing_is_an_error(command, place):
+    result = in_a_shell(f"{command} {place}")
+    assert result.returncode == ExitCode.USAGE, result.stderr
+    assert result.stderr.startswith("error: Standard output cannot be written")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_readers_may_leave_and_nobody_has_to_listen(monkeypatch):
+    assert in_a_shell("presets --json | head -c 1").stdout == "["
+    monkeypatch.setattr(sys, "stderr", Full())
+    complain("nobody hears this")
+
+
+class Full(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, text)
 
 
 def test_a_pipe_is_no_subject_and_nobody_waits_for_it(call, tmp_path):

@@ -1,13 +1,16 @@
 """What the command line says and writes: results on standard output or in files."""
 
+import io
 import json
 import logging
 import math
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -89,6 +92,46 @@ def logs_on_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+class Output(io.FileIO):
+    """Standard output, which tells of what it cannot take in a sentence, once."""
+
+    has_failed = False
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
+        """Write what it takes of `data`, and nothing after a failure.
+
+        Raises:
+            InputError: There is no room, or it is closed.
+            BrokenPipeError: The reader has seen enough, as `head` has.
+        """
+        if self.has_failed:
+            return len(data)  # Python tries once more at its end
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            self.has_failed = True
+            raise
+        except OSError as error:
+            self.has_failed = True
+            raise InputError(
+                f"Standard output cannot be written ({error.strerror}). A place with room is "
+                "needed. Send it elsewhere, or give a file name with -o."
+            ) from error
+
+
+def guard_output() -> None:
+    """Make `sys.stdout` an `Output`, in a process that is its own."""
+    known = sys.stdout or sys.__stderr__
+    # What cannot be written to stands for an output that the shell closed.
+    number = os.open(os.devnull, os.O_RDONLY) if sys.stdout is None else sys.stdout.fileno()
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(Output(number, "w", closefd=False)),
+        encoding=getattr(known, "encoding", None),
+        errors=getattr(known, "errors", None),
+        line_buffering=getattr(known, "line_buffering", False),
+    )
 
 
 class Target(NamedTuple):
@@ -231,7 +274,8 @@ class _Echo(logging.Handler):
 def _plain_line(text: str, *, style: str) -> None:
     """Write one line; a file name in it can neither add lines nor control the terminal."""
     line = Text(printable(text), style=style)
-    Console(stderr=True).print(line, soft_wrap=True, highlight=False)
+    with suppress(OSError):  # full or closed; then nobody can be told
+        Console(stderr=True).print(line, soft_wrap=True, highlight=False)
 
 
 def _cut(texts: Mapping[str, str]) -> dict[str, str]:

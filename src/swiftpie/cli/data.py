@@ -44,11 +44,11 @@ def prepare(
 ) -> None:
     """Build the sticker pack from two npm packages; npm fetches what is not given."""
     from swiftpie.data import archive as archives
-    from swiftpie.files import check_target
+    from swiftpie.files import check_target, make_folder
 
     target = out or archives.default_pack()
     if out is None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
     check_target(target, force=force)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("sprites", total=None)

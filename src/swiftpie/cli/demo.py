@@ -67,9 +67,10 @@ def demo(
     """Put four subjects into eight scenes, with the model inside the package and no network."""
     import torch
 
+    from swiftpie.files import make_folder
     from swiftpie.images import check_image_target, contact_sheet, load_image, save_image
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     sheet = out / "demo.png"
     paths = [out / f"{i}-{scene.subject}.png" for i, scene in enumerate(SCENES, start=1)]
     for path in [sheet, *paths]:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from swiftpie import __version__
 from swiftpie.cli import about, data, demo, edit, evaluate, face, identity, personalize, show, train
-from swiftpie.cli.console import complain, logs_on_stderr
+from swiftpie.cli.console import complain, guard_output, logs_on_stderr
 from swiftpie.cli.panels import arrange
 from swiftpie.errors import ConfigError, ImageError, InputError, SwiftPieError
 from swiftpie.threads import wait_briefly
@@ -53,10 +53,15 @@ class GuardedGroup(TyperGroup):
         """Run a command and exit."""
         try:
             with logs_on_stderr():
-                return super().main(*args, **kwargs)
+                try:
+                    return super().main(*args, **kwargs)
+                finally:
+                    sys.stdout.flush()
+        except BrokenPipeError as error:
+            failure: Exception = error
         except SwiftPieError as error:
             complain(str(error))
-            failure: Exception = error
+            failure = error
         except Exception as error:  # noqa: BLE001 - the last line of defence
             complain(
                 f"{type(error).__name__}: {error}. SwiftPie did not expect this. "
@@ -98,5 +103,6 @@ def swiftpie(
 def main() -> None:
     """Run the command line, in a process that is its own."""
     wait_briefly()
+    guard_output()
     gc.set_threshold(COLLECT_EVERY)
     app()
