@@ -202,3 +202,13 @@ def test_captions_of_pictures_unlike_the_world_name_no_place(unlike):
 def test_without_surfaces_there_are_no_such_pictures(world):
     with pytest.raises(ConfigError, match="surfaces"):
         world.batch(1, 1, seed=0, unlike=True)
+
+
+def test_second_references_show_the_subjects_from_another_side(world, batch):
+    pixels, mask = world.other_sides(batch, seed=1)
+    assert torch.equal(pixels, world.other_sides(batch, seed=1)[0])
+    assert pixels.shape == batch.reference.shape
+    assert mask.shape == batch.reference_mask.shape
+    overlap = (mask * batch.reference_mask).sum((1, 2, 3)) / batch.reference_mask.sum((1, 2, 3))
+    assert (overlap > 0.5).all()  # the same thing in the same frame,
+    assert ((mask - batch.reference_mask).abs().mean((1, 2, 3)) > 0.003).all()  # turned

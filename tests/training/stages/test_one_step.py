@@ -131,6 +131,27 @@ def test_sticker_scenes_have_no_pictures_to_insert_into(tmp_path):
     context = Context(data=tmp_path, runs=tmp_path, device="cpu")
     with pytest.raises(ConfigError, match="larger_world=true"):
         replace(CONFIG, tasks=Tasks(insert=0.1)).build(context)
+    with pytest.raises(ConfigError, match="larger_world=true"):
+        replace(CONFIG, other_sides=0.1).build(context)
+
+
+def test_a_reference_from_another_side_is_one_more_to_look_at(larger):
+    network, conditions = larger.network(), []
+    network.denoiser.register_forward_pre_hook(
+        lambda _, arguments: seen.append(arguments[3].attention)
+    )
+    placed = Tasks(placed_freely=1.0, pair=0.0, repaint=0.0, refine=0.0)
+    never = Drops(everything=0.0)
+    for share in (0.0, 1.0):
+        seen = []
+        config = replace(larger.config, tasks=placed, drops=never, other_sides=share)
+        terms = replace(larger, config=config).losses(network, 1)
+        assert all(torch.isfinite(one).all() for one in terms.values())
+        conditions.append(seen[-1])  # after references were read
+    one, two = conditions
+    assert (one.coverage.shape[2], two.coverage.shape[2]) == (1, 2)
+    assert two.identity_tokens.shape[2] == 2 * one.identity_tokens.shape[2]
+    assert all(two.keys[name].shape[2] == 2 * one.keys[name].shape[2] for name in one.keys)
 
 
 def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_path, sprite):

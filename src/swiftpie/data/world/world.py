@@ -59,6 +59,8 @@ SCALES = {"normal": (0.44, 0.24), "tiny": (0.28, 0.07), "huge": (0.70, 0.14)}
 BESIDE_SCALE = 0.52  # largest frame of one of two subjects
 TILT_GROUNDED, TILT_FLOATING = 0.15, 0.4  # largest rotation that nobody asked for, radians
 UNASKED_YAW, UNASKED_PITCH = math.radians(22), math.radians(8)
+OTHER_SIDE = (math.radians(20), math.radians(25))  # least yaw of a second reference, and more
+OTHER_PITCH = math.radians(15)
 JUMP = 0.16  # of the side, how high a jump is
 MARGIN = 0.85  # how much of the frame must stay inside the picture
 TURN_SHARE, MAX_TURN, HUE_SHARE = 0.3, 0.15, 0.3  # of the subjects, before anything else
@@ -111,6 +113,7 @@ class WorldBatch:
     reference: Tensor  # (G, 3, R, R) in [-1, 1]
     reference_mask: Tensor  # (G, 1, R, R) in [0, 1]
     frames: Tensor  # (G, 4, 128, 128) subjects as they are, before anything is asked of them
+    relief: Tensor  # (G, 1, h, w) their heights
     subject: Tensor  # (B,) long, row of the subject in `Subjects`
     asked: tuple[Asked, ...]  # one a row
     light: Light
@@ -258,6 +261,7 @@ class World:
             reference=reference,
             reference_mask=reference_mask,
             frames=frames,
+            relief=relief,
             subject=torch.tensor(chosen, device=device)[rows],
             asked=tuple(asked),
             light=rendering.light,
@@ -331,9 +335,25 @@ class World:
             pool, self.surfaces, base=base, layout=subject.layout, size_px=self.size_px, seed=seed
         )
 
+    def other_sides(self, batch: WorldBatch, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Return a second reference of each subject, from another side and in another light.
+
+        Pixels (G, 3, R, R) in [-1, 1] and masks (G, 1, R, R), as `batch` has the first ones.
+        """
+        generator = torch.Generator(self.tiles.device).manual_seed(seed)
+        size = (len(batch.frames), 16)
+        numbers = torch.rand(size, generator=generator, device=self.tiles.device)
+        signed, none = 2 * numbers[:, 4:6] - 1, torch.zeros_like(numbers[:, 0])
+        yaw = torch.sign(signed[:, 0]) * (OTHER_SIDE[0] + OTHER_SIDE[1] * signed[:, 0].abs())
+        pose = torch.stack([yaw, OTHER_PITCH * signed[:, 1], none, none], dim=1)
+        with torch.no_grad(), torch.autocast(self.tiles.device.type, enabled=False):
+            return self._dressed(turn(batch.frames, batch.relief, pose), numbers)
+
     def _references(self, frames: Tensor, relief: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        plain = Turned(frames, relief, normals(relief))
-        lit = relight_reference(plain, numbers[:, -REFERENCE_NUMBERS:])
+        return self._dressed(Turned(frames, relief, normals(relief)), numbers)
+
+    def _dressed(self, turned: Turned, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        lit = relight_reference(turned, numbers[:, -REFERENCE_NUMBERS:])
         size = (self.size_px, self.size_px)
         if lit.shape[-1] != self.size_px:
             lit = F.interpolate(lit, size=size, mode="bilinear", align_corners=False)

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.data.stickers import SceneBatch, StickerWorld
 from swiftpie.data.subjects import Split
-from swiftpie.data.world.world import World
+from swiftpie.data.world.world import World, WorldBatch
 from swiftpie.errors import ConfigError
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, whole_frame
@@ -83,6 +83,7 @@ class OneStepConfig:
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
     larger_world: bool = False  # else sticker scenes
+    other_sides: float = 0.0  # share of the larger world's batches that have two references
     photos: str = ""  # a folder of photographs; a third of the surfaces to insert into are cut from
     size_px: int = 128  # of the larger world's pictures
     sizes: Sizes = FIRST  # of networks that start from nothing
@@ -96,12 +97,13 @@ class OneStepConfig:
         """Return the stage for the given data and device.
 
         Raises:
-            ConfigError: Subjects are to be inserted into pictures that sticker scenes do not have.
+            ConfigError: The settings ask for what only the larger world draws.
         """
-        if self.tasks.insert and not self.larger_world:
+        if (self.tasks.insert or self.other_sides) and not self.larger_world:
             raise ConfigError(
-                "`tasks.insert` needs pictures unlike the world, which only the larger world "
-                "draws. Set larger_world=true, or leave tasks.insert at 0."
+                f"tasks.insert={self.tasks.insert} and other_sides={self.other_sides} need "
+                "pictures that only the larger world draws. Set larger_world=true, or leave both "
+                "at 0."
             )
         worlds = self._world(context, "train"), self._world(context, "held_out")
         if self.start:
@@ -276,7 +278,13 @@ class OneStepStage:
         chance = float(torch.rand((), generator=generator))
         shown = [
             self.subject_input(
-                network, batch, generator, layout=layout, drops=drops, mask_chance=chance
+                network,
+                batch,
+                generator,
+                layout=layout,
+                drops=drops,
+                mask_chance=chance,
+                other=self._other_sides(network, batch, generator),
             )
         ]
         if batch.companion_layout is not None:
@@ -301,19 +309,35 @@ class OneStepStage:
         layout: Layout,
         drops: Drops,
         mask_chance: float,
+        other: References | None = None,
     ) -> SubjectInput:
         """Return the subjects of `batch` as the denoiser reads them, with conditions dropped.
 
-        `mask_chance` in [0, 1) decides how imperfect the masks of references are.
+        `mask_chance` in [0, 1) decides how imperfect the masks of references are; `other` is a
+        second reference of each subject.
         """
         mask = perturbed_mask(batch.reference_mask, mask_chance)
         read = self._read(network, batch.reference * mask, mask)
+        if other is not None:
+            read = read.beside(other)
         views = len(batch.noise) // len(mask)
         rows = torch.arange(len(mask), device=mask.device).repeat_interleave(views)
         region = random_region(batch.mask, cells_of(batch.noise), generator=generator)
         return drop_conditions(
             read.select(rows), layout, region, drops=drops, views=views, generator=generator
         )
+
+    def _other_sides(
+        self, network: OneStepNetworks, batch: SceneBatch, generator: torch.Generator
+    ) -> References | None:
+        if not isinstance(batch, WorldBatch) or not self.config.other_sides:
+            return None
+        assert isinstance(self.world, World), "it drew the batch"
+        chance, seed = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        if chance >= self.config.other_sides:
+            return None
+        pixels, mask = self.world.other_sides(batch, seed=int(seed * 2**31))
+        return self._read(network, pixels * mask, mask)
 
     def _read(self, network: OneStepNetworks, pixels: Tensor, mask: Tensor) -> References:
         parts = network.denoiser, network.image_encoder, self.autoencoder
@@ -336,7 +360,7 @@ class OneStepStage:
         """Save reference, one-step picture and truth of held-out subjects; return figures."""
         count = self.config.validation_pictures
         batch = self.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
-        everything = replace(self.config, drops=Drops(0, 0, 0, 0), views=1)
+        everything = replace(self.config, drops=Drops(0, 0, 0, 0), views=1, other_sides=0.0)
         always = replace(self, config=everything)
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
             outcome = always.forward(network, batch, torch.Generator().manual_seed(3))

@@ -113,7 +113,7 @@ class References(NamedTuple):
     """The reference side of one subject in each picture, a row a picture."""
 
     pixels: Tensor  # (B, 3, H, W) grey outside the subject
-    mask: Tensor  # (B, 1, H, W)
+    mask: Tensor  # (B, V, H, W), of the pixels and of further references behind them
     features: ReferenceFeatures
 
     def select(self, rows: Tensor) -> "References":
@@ -126,6 +126,19 @@ class References(NamedTuple):
             values={name: one[rows] for name, one in values.items()},
         )
         return References(self.pixels[rows], self.mask[rows], features)
+
+    def beside(self, other: "References") -> "References":
+        """Return the subject with `other` as a further reference; the layout is of the first."""
+        tokens, pooled, keys, values = self.features
+        features = ReferenceFeatures(
+            tokens=torch.cat([tokens, other.features.tokens], dim=1),
+            pooled=(pooled + other.features.pooled) / 2,
+            keys={n: torch.cat([one, other.features.keys[n]], dim=1) for n, one in keys.items()},
+            values={
+                n: torch.cat([one, other.features.values[n]], dim=1) for n, one in values.items()
+            },
+        )
+        return References(self.pixels, torch.cat([self.mask, other.mask], dim=1), features)
 
 
 class SubjectInput(NamedTuple):
@@ -204,7 +217,11 @@ def condition_of(
     )
     aligned = [
         align(
-            autoencoder, one.references.pixels, one.references.mask, layout=one.layout, cells=cells
+            autoencoder,
+            one.references.pixels,
+            one.references.mask[:, :1],
+            layout=one.layout,
+            cells=cells,
         )
         * one.keep_aligned[:, :, None, None]
         for one in shown
