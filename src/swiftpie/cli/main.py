@@ -45,12 +45,9 @@ def exit_code_of(error: Exception) -> ExitCode:
 class GuardedGroup(TyperGroup):
     """The top command; whatever goes wrong below it ends as one line on standard error."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the parent has it
-        super().__init__(*args, **kwargs)
-        arrange(self)
-
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the parent has it
         """Run a command and exit."""
+        arrange(self)
         try:
             with logs_on_stderr():
                 try:

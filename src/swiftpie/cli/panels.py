@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import typer
+
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Picture": (
         *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
@@ -33,7 +35,7 @@ def arrange(command: Any) -> None:  # noqa: ANN401 - Typer's own copy of Click h
     A flag has no value, so none is shown for it.
     """
     panel_of = {name: panel for panel, names in PANELS.items() for name in names}
-    for one in command.params:
+    for one in command.get_params(typer.Context(command)):  # --help among them
         if one.param_type_name == "option":
             one.rich_help_panel = panel_of.get(one.name)
             one.metavar = "" if one.is_flag else one.metavar

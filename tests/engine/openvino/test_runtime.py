@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import logging
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,14 @@ import torch
 
 from swiftpie.engine.openvino.networks import to_openvino
 from swiftpie.engine.openvino.runtime import (
+    BUILDER,
     TELEMETRY,
     Precision,
     Threads,
     load,
     preferred_precision,
     unreported,
+    without_cuda_advice,
 )
 from swiftpie.errors import MissingExtra
 
@@ -47,6 +50,18 @@ def test_it_can_be_imported_by_others_afterwards():
             importlib.import_module(TELEMETRY)
         assert sys.modules[TELEMETRY] is None
     assert TELEMETRY not in sys.modules
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="nothing is missed where there is a card")
+def test_a_compiler_of_cuda_without_a_card_is_not_mentioned(caplog, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    builder = importlib.import_module(BUILDER)
+    monkeypatch.setattr(logging.getLogger(BUILDER), "handlers", [caplog.handler])
+    with without_cuda_advice():
+        builder._find_cuda_home()
+    assert caplog.records == []
+    builder._find_cuda_home()
+    assert "CUDA" in caplog.text
 
 
 def test_the_precision_is_one_that_the_processor_has():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from swiftpie.engine.openvino.runtime import Untyped, load, unreported
+from swiftpie.engine.openvino.runtime import Untyped, load, unreported, without_cuda_advice
 from swiftpie.errors import CapabilityError
 
 # Names of what is exported, by which a quantizer tells how.
@@ -112,7 +112,7 @@ def export(function: Function, form: Nested) -> Untyped:
     openvino = load("openvino")
     slots = [slot for slot in _leaves(form, Slot) if 0 not in slot.shape]
     samples = tuple(plain(torch.zeros(slot.shape, dtype=slot.dtype)) for slot in slots)
-    with warnings.catch_warnings(), unreported():
+    with warnings.catch_warnings(), unreported(), without_cuda_advice():
         warnings.simplefilter("ignore")  # of torch and OpenVINO about each other
         program = torch.export.export(_Flat(function, form), samples, strict=False)
         graph = openvino.convert_model(program)

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 TELEMETRY = "openvino_telemetry"  # the package that reports to Google Analytics
 DEVICE = "CPU"
+BUILDER = (
+    "torch.utils.cpp_extension"  # NNCF imports it, and it misses a CUDA that nobody needs here
+)
 OPENMP = "openmp"  # what torch spreads its work with, as threadpoolctl calls it
 
 Untyped = Any
@@ -53,6 +56,17 @@ def unreported() -> Iterator[None]:
         sys.modules.pop(TELEMETRY, None)
 
 
+@contextmanager
+def without_cuda_advice() -> Iterator[None]:
+    """Keep PyTorch from warning that it finds CUDA's compiler and no card, inside of the block."""
+    builder = logging.getLogger(BUILDER)
+    was_disabled, builder.disabled = builder.disabled, True
+    try:
+        yield
+    finally:
+        builder.disabled = was_disabled
+
+
 def load(package: str) -> Untyped:
     """Import `openvino` or `nncf`, or a part of them.
 
@@ -60,7 +74,7 @@ def load(package: str) -> Untyped:
         MissingExtra: It is not installed.
     """
     try:
-        with unreported():
+        with unreported(), without_cuda_advice():
             return importlib.import_module(package)
     except ImportError as error:
         raise MissingExtra(
