@@ -16,6 +16,8 @@ Every message says what was given, what is needed, and what to do.
 import difflib
 from collections.abc import Iterable
 
+REASON_LETTERS = 300  # of a message of another library that are worth reading
+
 
 class SwiftPieError(Exception):
     """Base of every error that SwiftPie raises on purpose."""
@@ -52,7 +54,10 @@ def printable(text: str) -> str:
 
 def short_reason(reason: object) -> str:
     """Return another library's message on one line, no longer than is worth reading."""
-    return " ".join(printable(str(reason)).split())[:300]
+    text = " ".join(printable(str(reason)).split())
+    if len(text) <= REASON_LETTERS:
+        return text
+    return f"{text[:REASON_LETTERS].rpartition(' ')[0] or text[:REASON_LETTERS]} …"
 
 
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:

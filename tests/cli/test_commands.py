@@ -6,10 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from typer.main import get_command
 
 from swiftpie import __version__
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.cli import about
 from swiftpie.cli.console import complain, print_json, write_table
 from swiftpie.cli.main import app
 from swiftpie.cli.options import split_subject
@@ -90,7 +93,39 @@ def test_doctor_knows_the_versions(call):
     facts = json.loads(call("doctor", "--json").stdout)
     assert facts["swiftpie"] == __version__
     assert facts["packages"]["torch"]
-    assert "swiftpie" in call("doctor").stdout
+    assert facts["optional_packages"]["openvino"]
+    assert set(facts["instructions"]) == {"8-bit", "bfloat16"}
+    assert "cores" in facts["processor"]
+    assert facts["weights"]["mini"] == {"source": "package:mini", "is_on_disk": True}
+
+
+def test_doctor_tells_what_is_there_and_how_to_have_the_rest(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setitem(about.OPTIONAL_PACKAGES, "no-such-package", "faces")
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = " ".join(call("doctor").stdout.split())
+    assert "weights mini on disk" in shown
+    assert "weights sd-turbo not here" in shown
+    assert 'no-such-package not installed; pip install "swiftpie[faces]"' in shown
+
+
+def test_a_preset_is_on_disk_when_its_own_files_and_those_of_its_base_are(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    preset = PRESETS.get("sdxl-lightning-4")
+
+    def cache(repository, name):
+        folder = tmp_path / f"models--{repository.replace('/', '--')}"
+        path = folder / "snapshots" / "1" / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text("1")
+
+    assert not about.is_on_disk(preset)
+    cache(preset.repository, preset.file)
+    assert not about.is_on_disk(preset)
+    cache(preset.base, "unet/diffusion_pytorch_model.safetensors")
+    assert about.is_on_disk(preset)
 
 
 def test_an_identity_file_tells_what_it_is(call, tmp_path, samples):

@@ -138,6 +138,10 @@ def test_published_weights_edit(call, weights_folder, picture, tmp_path, options
     told = json.loads(result.stdout)
     assert told["pictures"] == [{"path": str(out), "region": str(mask), "strip": None, "seed": 5}]
     assert {"encode", "invert", "denoise", "decode", "total"} <= {*told["timings_ms"]}
+    assert (told["prompt"], told["source_prompt"], told["preset"]) == (PROMPT, "", "sd-turbo")
+    width, height = load_image(picture).size
+    assert told["size"] == {"width": width, "height": height}
+    assert told["scales"]["background_scale"] == 1.0
     assert load_image(out).size == load_image(mask).size == load_image(picture).size
 
 

@@ -37,6 +37,9 @@ def test_a_photograph_is_found_encoded_drawn_and_judged(call, world, tmp_path, a
     assert (told["face"]["number"], told["face"]["of"], told["face"]["turn"]) == (1, 1, 0)
     assert np.allclose([*told["face"]["box"].values()], BOX, atol=0.1)
     assert told["judge"] == "arcface"
+    assert (told["prompt"], told["style"]) == ("a person on a beach", "plain")
+    assert told["size"] == {"width": 64, "height": 64}
+    assert told["scales"]["identity_scale"] > 0
     assert [one["seed"] for one in told["pictures"]] == [3, 4]
     assert all(-1 <= one["identity"] < 1 for one in told["pictures"])
     assert CONSENT[:40] in result.stderr

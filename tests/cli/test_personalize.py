@@ -53,7 +53,11 @@ def test_json_is_all_of_standard_output_and_a_random_seed_is_told(call, tmp_path
     out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
     result = call("personalize", hamster, PROMPT, "-o", out, "--save-subject-mask", mask, "--json")
     assert result.exit_code == 0, result.output
-    picture = json.loads(result.stdout)["pictures"][0]
+    told = json.loads(result.stdout, parse_constant=pytest.fail)  # no infinity, which is not JSON
+    assert (told["prompt"], told["preset"]) == (PROMPT, "mini")
+    assert told["size"] == {"width": 128, "height": 128}
+    assert (told["scales"]["identity_scale"], told["scales"]["energy_cap"]) == (1.0, None)
+    picture = told["pictures"][0]
     assert (picture["path"], picture["subject_mask"]) == (str(out), str(mask))
     assert f"(seed {picture['seed']})" in result.stderr
     assert read_metadata(out)["seed"] == str(picture["seed"])
@@ -219,3 +223,16 @@ def test_places_must_fit_the_number_of_subjects(call, tmp_path, hamster, options
     assert result.exit_code == 2
     assert reason in " ".join(result.stderr.split())
     assert not out.exists()
+
+
+def test_words_and_sizes_that_it_does_not_know_are_told_and_it_draws_all_the_same(
+    call, tmp_path, hamster
+):
+    out, prompt = tmp_path / "out.png", "a hamster riding a bicycle in Paris"
+    result = call("personalize", hamster, prompt, "-o", out, "--size", "192x128")
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.stderr.split())
+    assert "warning: Preset 'mini' was never taught 'riding'" in told
+    assert "'paris' (near: " in told
+    assert "trained on pictures of 128x128 px and shall draw 192x128" in told
+    assert load_image(out).size == (192, 128)

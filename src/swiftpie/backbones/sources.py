@@ -1,12 +1,21 @@
 """Where the networks of a published preset are: in folders of the user, or from the hub."""
 
+import errno
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.preset import Preset, WeightsKind
@@ -205,8 +214,29 @@ def _hub(choices: Choices, *, prefers_half: bool) -> _Hub:
 
 
 def _unreachable(what: str, option: str, error: Exception) -> str:
+    reason, remedy = _failure("/".join(what.split("/")[:2]), error)
     return (
-        f"'{what}' could not be had from the hub ({type(error).__name__}: {short_reason(error)}). "
-        "Go online once, and accept its licence there if it has to be accepted, or download it "
-        f"yourself and pass the place as `{option}=`."
+        f"'{what}' could not be had from the hub: {reason}. {remedy}, or download it yourself and "
+        f"pass the place as `{option}=`."
     )
+
+
+def _failure(repository: str, error: Exception) -> tuple[str, str]:
+    """Return why the hub gave nothing, and what to do; the more special errors come first."""
+    match error:
+        case GatedRepoError():
+            accept = f"Accept it on https://huggingface.co/{repository}"
+            return "its licence has to be accepted first", f"{accept}, run `hf auth login`"
+        case RepositoryNotFoundError():
+            return "there is no such repository, or a private one", "Check the name, log in if so"
+        case LocalEntryNotFoundError() | OfflineModeIsEnabled():
+            reason = "it is not on this machine, and the hub could not be asked"
+            return reason, "Go online once, without `offline=True` and HF_HUB_OFFLINE"
+        case EntryNotFoundError() | RevisionNotFoundError():
+            return "there is no such file or version in it", "Check the name"
+        case HfHubHTTPError():
+            return f"it answered with status {error.response.status_code}", "Try again later"
+        case OSError(errno=errno.ENOSPC):
+            return "the disk is full", "Make room where HF_HOME is"
+        case _:
+            return short_reason(error), "Try again"
