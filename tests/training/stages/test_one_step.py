@@ -154,6 +154,18 @@ def test_a_reference_from_another_side_is_one_more_to_look_at(larger):
     assert all(two.keys[name].shape[2] == 2 * one.keys[name].shape[2] for name in one.keys)
 
 
+def test_an_unturned_reference_differs_where_a_pose_is_asked_for(larger):
+    placed = Tasks(placed_freely=1.0, pair=0.0, repaint=0.0, refine=0.0)
+    drops, network, seen = Drops(0, 0, 0, 0), larger.network(), []
+    network.denoiser.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[3]))
+    for turns in (True, False):
+        config = replace(larger.config, tasks=placed, drops=drops, turns_reference=turns)
+        replace(larger, config=config).losses(network, 1)
+    turned, unturned = (one for one in seen if one.pose.any())
+    assert torch.equal(turned.pose, unturned.pose)
+    assert not torch.equal(turned.aligned, unturned.aligned)
+
+
 def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_path, sprite):
     larger.export(larger.network(), tmp_path)
     session = swiftpie.load("mini", weights=tmp_path)

@@ -1,6 +1,7 @@
 """Stage 2: the one-step model, by regression on the renderer's own noise-to-picture map."""
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import Layout, whole_frame
 from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.denoiser import read_references
+from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.training.context import Context
 from swiftpie.training.losses import (
@@ -66,6 +67,7 @@ VALIDATION_SEED = 2**31 - 1
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
 SUBJECT_WEIGHT = 2.0  # extra weight of latent cells that show the subject
+TURNED = math.radians(20)  # yaw or pitch beyond which the reference shows another side
 HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
 
 
@@ -83,6 +85,7 @@ class OneStepConfig:
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
     larger_world: bool = False  # else sticker scenes
+    turns_reference: bool = True  # by its relief before it is read; False for comparison
     other_sides: float = 0.0  # share of the larger world's batches that have two references
     photos: str = ""  # a folder of photographs; a third of the surfaces to insert into are cut from
     size_px: int = 128  # of the larger world's pictures
@@ -238,7 +241,7 @@ class OneStepStage:
             )
             shown.insert(0, subject)
         text = self.encode_text(network, wanted.captions)
-        condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
+        condition = self._condition_of(shown, batch.noise)
         prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
         answer = Target(wanted.pixels, wanted.mask, wanted.hats, None)
         return answer, Outcome(prediction, None, [])
@@ -294,7 +297,7 @@ class OneStepStage:
             shown.append(
                 drop_conditions(read, place, region, drops=drops, views=views, generator=generator)
             )
-        condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
+        condition = self._condition_of(shown, batch.noise)
         notes: dict[str, Tensor] = {}
         prediction = network.denoiser(*start, text, condition, notes)
         maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
@@ -326,6 +329,10 @@ class OneStepStage:
         return drop_conditions(
             read.select(rows), layout, region, drops=drops, views=views, generator=generator
         )
+
+    def _condition_of(self, shown: list[SubjectInput], noise: Tensor) -> SubjectCondition:
+        turns = self.config.turns_reference
+        return condition_of(shown, noise, autoencoder=self.autoencoder, turns_reference=turns)
 
     def _other_sides(
         self, network: OneStepNetworks, batch: SceneBatch, generator: torch.Generator
@@ -390,12 +397,18 @@ class OneStepStage:
 
 
 def subject_figures(pixels: Tensor, batch: SceneBatch) -> dict[str, float]:
-    """Return how well pictures (B, 3, R, R) show the subjects of `batch`, and their sharpness."""
+    """Return how well pictures (B, 3, R, R) show the subjects of `batch`, and their sharpness.
+
+    Those that are seen from another side than their reference count once more by themselves.
+    """
     error = ((pixels - batch.pixels).square() * batch.mask).sum((1, 2, 3)) / 4
-    subject = error / (3 * batch.mask.sum((1, 2, 3)))
+    subject = -10 * (error / (3 * batch.mask.sum((1, 2, 3)))).log10()
+    is_turned = batch.layout.pose[:, :2].abs().amax(dim=1) > TURNED
+    turned = {"turned_psnr_db": float(subject[is_turned].mean())} if is_turned.any() else {}
     steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())
     return {
-        "subject_psnr_db": float(-10 * subject.log10().mean()),
+        "subject_psnr_db": float(subject.mean()),
+        **turned,
         "sharpness": float(steps[0] / steps[1]),
     }
 

@@ -191,9 +191,17 @@ def rows_where(
 
 
 def condition_of(
-    shown: Sequence[SubjectInput], noise: Tensor, *, autoencoder: PatchAutoencoder
+    shown: Sequence[SubjectInput],
+    noise: Tensor,
+    *,
+    autoencoder: PatchAutoencoder,
+    turns_reference: bool = True,
 ) -> SubjectCondition:
-    """Return what the denoiser reads of the subjects of `noise` (B, C, h, w), front to back."""
+    """Return what the denoiser reads of the subjects of `noise` (B, C, h, w), front to back.
+
+    Without `turns_reference` the aligned reference stands in place as it was photographed, and the
+    pose is told by numbers alone; pipelines always turn it.
+    """
     cells = cells_of(noise)
     features = [one.references.features for one in shown]
     kept = torch.cat([one.keep_detail for one in shown], dim=1)
@@ -220,7 +228,7 @@ def condition_of(
             autoencoder,
             one.references.pixels,
             one.references.mask[:, :1],
-            layout=one.layout,
+            layout=one.layout if turns_reference else unturned(one.layout),
             cells=cells,
         )
         * one.keep_aligned[:, :, None, None]
@@ -232,6 +240,11 @@ def condition_of(
         aligned=torch.stack(aligned, dim=1),
         pose=torch.stack([one.layout.pose.detach() for one in shown], dim=1),
     )
+
+
+def unturned(layout: Layout) -> Layout:
+    """Return the same place without a pose."""
+    return layout._replace(pose=torch.zeros_like(layout.pose))
 
 
 def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:
