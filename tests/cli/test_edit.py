@@ -196,3 +196,47 @@ def test_a_picture_that_is_missing_is_an_image_error(call, tmp_path):
     result = call("edit", tmp_path / "none.png", PROMPT, "-o", tmp_path / "out.png")
     assert result.exit_code == 3
     assert "none.png" in result.stderr
+
+
+def test_several_edits_are_numbered_and_each_repeats_by_its_seed(call, picture, tmp_path):
+    options = ("--box", "0.2,0.2,0.8,0.9", "--variation", 0.8)
+    places = ("-o", tmp_path / "out.png", "--save-region", tmp_path / "where.png")
+    shown = ("--strip", tmp_path / "strip.png", "--seed", 7, "-n", 2, "--json")
+    result = call("edit", picture, "a photo at night", *places, *shown, *options)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["pictures"]
+    assert [one["seed"] for one in told] == [7, 8]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("before.png", "out-1.png", "out-2.png"),
+        *("where-1.png", "where-2.png", "strip-1.png", "strip-2.png"),
+    }
+    pictures = [np.asarray(load_image(one["path"])) for one in told]
+    assert np.any(pictures[0] != pictures[1])
+    again = ("-o", tmp_path / "again.png", "--seed", 8)
+    assert call("edit", picture, "a photo at night", *again, *options).exit_code == 0
+    assert np.array_equal(np.asarray(load_image(tmp_path / "again.png")), pictures[1])
+    assert read_metadata(tmp_path / "again.png")["variation"] == "0.8"
+
+
+def test_what_would_be_the_same_picture_several_times_is_refused(call, picture, tmp_path):
+    out = tmp_path / "out.png"
+    result = call("edit", picture, "a photo at night", "-o", out, "-n", 2)
+    assert result.exit_code == 2
+    assert "as in --variation 0.8" in result.stderr
+    assert not [*tmp_path.glob("out*")]
+    result = call("edit", picture, "a photo at night", "-o", out, "--seed", 2)
+    assert result.exit_code == 0
+    assert "warning: --seed has no effect" in result.stderr
+
+
+def test_every_prompt_of_a_file_gives_an_edit(call, picture, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a photo at night\n\n# later\na photo in the snow\n")
+    prompts = f"@{tmp_path / 'prompts.txt'}"
+    result = call("edit", picture, prompts, "-o", tmp_path / "out.png", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["pictures"]
+    assert [one["prompt"] for one in told] == ["a photo at night", "a photo in the snow"]
+    assert [read_metadata(one["path"])["prompt"] for one in told] == [
+        "a photo at night",
+        "a photo in the snow",
+    ]

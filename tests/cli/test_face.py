@@ -100,3 +100,16 @@ def test_an_embedding_of_another_width_is_refused_with_both_numbers(call, world,
     assert result.exit_code == 2
     assert "24" in result.stderr
     assert "16" in result.stderr
+
+
+def test_every_prompt_of_a_file_shows_the_person(call, world, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a person at sea\na person in space\n")
+    arguments = ["face", PHOTO, f"@{tmp_path / 'prompts.txt'}", "-o", tmp_path / "out.png"]
+    result = call(*arguments, "--seed", 3, "--json", *options(world))
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["pictures"]
+    assert [(one["prompt"], one["seed"]) for one in told] == [
+        ("a person at sea", 3),
+        ("a person in space", 3),
+    ]
+    assert not np.array_equal(*(pixels(one["path"]) for one in told))

@@ -236,3 +236,39 @@ def test_words_and_sizes_that_it_does_not_know_are_told_and_it_draws_all_the_sam
     assert "'paris' (near: " in told
     assert "trained on pictures of 128x128 px and shall draw 192x128" in told
     assert load_image(out).size == (192, 128)
+
+
+def test_every_prompt_of_a_file_is_drawn_with_the_same_seeds(call, tmp_path, hamster, drawn):
+    words = ["a hamster in space", PROMPT]
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(b"\xef\xbb\xbf# scenes\r\n" + "\r\n\r\n".join(words).encode())
+    result = draw(call, tmp_path / "out.png", hamster, f"@{file}", "-n", 2, "--json")
+    told = json.loads(result.stdout)["pictures"]
+    assert [(one["prompt"], one["seed"]) for one in told] == [
+        (prompt, seed) for prompt in words for seed in (7, 8)
+    ]
+    assert [one["path"] for one in told] == [str(tmp_path / f"out-{i}.png") for i in (1, 2, 3, 4)]
+    for one in told:
+        assert read_metadata(one["path"])["prompt"] == one["prompt"]
+    difference = pixels(tmp_path / "out-3.png").astype(int) - pixels(drawn)
+    assert np.abs(difference).max() <= 1  # batched arithmetic may round otherwise
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        (b"", "holds 0 prompts"),
+        (b"# only\n \n", "holds 0 prompts"),
+        (b"\xff\xfe\x00", "A text file in UTF-8"),
+        (b"a dog\n" * 1001, "holds 1001 prompts"),
+        (b"a" * (2 << 20), "at most 1048576 bytes"),
+    ],
+)
+def test_a_file_without_prompts_is_refused(call, tmp_path, hamster, content, words):
+    if content is not None:
+        (tmp_path / "prompts.txt").write_bytes(content)
+    prompts = f"@{tmp_path / 'prompts.txt'}"
+    result = call("personalize", hamster, prompts, "-o", tmp_path / "out.png")
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr

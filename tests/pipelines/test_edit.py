@@ -12,6 +12,7 @@ from PIL import Image
 from swiftpie import CapabilityError, InputError, Session
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.masks import MaskRule, composite, from_noise_difference
+from swiftpie.pipelines.edit import follows_seed
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.types import Posterior
 from tests.parity.edit import photograph, rows
@@ -268,12 +269,15 @@ def test_prompts_that_agree_change_nothing_and_say_so(components, photo, setting
 
 
 def test_prompts_that_agree_leave_the_packaged_model_alone_too(session, photo, caplog):
+    same = ["a dog on a beach", "A dog  on the Beach.", " the dog on a beach"]
     for rule in (None, *MaskRule):
-        settings = EditSettings(rule=rule)
-        asked = {"source_prompt": "a dog on a beach", "settings": settings}
-        result = session.edit(photo, "a dog on a beach", **asked)
-        assert result.image.tobytes() == photo.tobytes(), rule
-    assert caplog.text.count("agree everywhere") == 3
+        for said in same:
+            asked = {"source_prompt": said, "settings": EditSettings(rule=rule)}
+            result = session.edit(photo, same[0], **asked)
+            assert result.image.tobytes() == photo.tobytes(), (rule, said)
+    assert caplog.text.count("agree everywhere") == 9
+    changed_by = session.edit(photo, "a dog in the snow", source_prompt=same[0])
+    assert changed(changed_by, photo).any()
 
 
 def test_noises_that_agree_give_an_empty_mask_by_every_rule():
@@ -328,3 +332,29 @@ def test_impossible_requests_are_refused(components, photo):
         edit(components, photo, PROMPT, mask=torch.ones(128, 128))
     with pytest.raises(CapabilityError, match="without an identity adapter"):
         edit(replace(components, image_encoder=None), photo, PROMPT)
+
+
+@pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
+def test_variation_renews_the_noise_of_what_changes_and_nothing_else(components, photo, settings):
+    box = (0.25, 0.25, 0.75, 0.75)
+    asked = {"mask": box, "source_prompt": "a cat", "seed": 3}
+    plain = edit(components, photo, PROMPT, settings=settings, **asked)
+    again = edit(components, photo, PROMPT, settings=replace(settings, variation=0.0), **asked)
+    assert again.edited.tobytes() == plain.edited.tobytes()
+    varied = replace(settings, variation=0.5)
+    results = [
+        edit(components, photo, PROMPT, settings=varied, **{**asked, "seed": seed})
+        for seed in (3, 3, 4)
+    ]
+    assert results[0].edited.tobytes() == results[1].edited.tobytes()
+    assert len({one.edited.tobytes() for one in (plain, *results[1:])}) == 3
+    for one in results:
+        assert not (changed(one, photo) & (values(one.region) == 0)).any()
+    assert follows_seed(components, varied)
+    assert follows_seed(components, settings) == (settings is RELEASED)
+
+
+@pytest.mark.parametrize("variation", [-0.1, 1.5, float("nan")])
+def test_variation_is_a_share(variation):
+    with pytest.raises(InputError, match="`variation="):
+        EditSettings(variation=variation)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import typer
 from rich.console import Console
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from swiftpie.pipelines.settings import Scales
+
+T = TypeVar("T")
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 MAX_FACTS_BYTES = 2000  # of what a picture says besides prompts
@@ -43,6 +45,11 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Write one red line that begins with `error:`."""
     _plain_line(f"error: {in_options(text)}", style="red")
+
+
+def warn(text: str) -> None:
+    """Write one yellow line that begins with `warning:`."""
+    _plain_line(f"warning: {in_options(text)}", style="yellow")
 
 
 def in_options(text: str) -> str:
@@ -162,8 +169,8 @@ def plan_outputs(
         )
     if masks is not None and out != STREAM:
         check_apart(flag, masks, {"--out": Path(out)})
-    pictures = [None] if out == STREAM else _numbered(Path(out), count)
-    shapes = [None] * count if masks is None else _numbered(masks, count)
+    pictures = [None] if out == STREAM else numbered(Path(out), count)
+    shapes = [None] * count if masks is None else numbered(masks, count)
     for path in (*pictures, *shapes):
         if path is not None:
             check_image_target(path, force=options.force)
@@ -200,6 +207,15 @@ def check_texts(**texts: str) -> None:
             f"The prompts take {length} bytes in a picture, where other letters than English ones "
             f"take more. At most {limit} fit. Shorten them."
         )
+
+
+def shared_out(prompts: Sequence[str], targets: Sequence[T]) -> list[tuple[str, list[T]]]:
+    """Return each prompt with its own of the targets, as many for each."""
+    count = len(targets) // len(prompts)
+    return [
+        (prompt, list(targets[number * count : (number + 1) * count]))
+        for number, prompt in enumerate(prompts)
+    ]
 
 
 def write_outputs(
@@ -282,7 +298,8 @@ def _cut(texts: Mapping[str, str]) -> dict[str, str]:
     return {name: text[:MAX_STORED_PROMPT] for name, text in texts.items()}
 
 
-def _numbered(path: Path, count: int) -> list[Path]:
+def numbered(path: Path, count: int) -> list[Path]:
+    """Return names for so many files: `out-1.png` and so on for `out.png`."""
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]

@@ -1,5 +1,6 @@
 """`swiftpie edit`: a picture and a sentence to the edited picture."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ SCALES = ("identity_scale", "background_scale", "text_scale")
 
 EditScales = Annotated[dict[str, float], given.Fields(Scales, SCALES)]
 Mode = Annotated[EditMode, given.option_of(EditSettings, "mode")]
+Variation = Annotated[float, given.option_of(EditSettings, "variation")]
 Rule = Annotated[MaskRule | None, given.option_of(EditSettings, "rule")]
 Picture = Annotated[
     str,
@@ -84,6 +86,7 @@ class Job(NamedTuple):
         "--preset swiftbrush-v2 --inversion inverse_ckpt --adapter ip_adapter.safetensors "
         "--image-encoder models/image_encoder",
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
+        'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat -n 4 --variation 0.8',
         'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
         'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
         "--subject mug.png",
@@ -95,6 +98,7 @@ def edit(
     image: Picture,
     prompt: given.Prompt,
     output: given.Output,
+    num_images: given.NumImages = 1,
     source_prompt: SourcePrompt = "",
     keyword: Keyword = "",
     subject: NewSubject = None,
@@ -105,6 +109,7 @@ def edit(
     scales: EditScales,
     mode: Mode = EditMode.PAPER,
     rule: Rule = None,
+    variation: Variation = 0.0,
     seed: given.Seed = None,
     loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
 ) -> None:
@@ -112,24 +117,39 @@ def edit(
     from swiftpie.noise import seeds_from
 
     settings = edit_settings(loading["preset"], mode, rule, scales=scales, subjects=subject)
-    picture, place, (drawn,) = given.read_picture(image), _place(mask, box), seeds_from(seed, 1)
-    console.check_texts(prompt=prompt, source_prompt=source_prompt, keyword=keyword)
-    target = _plan(output, save_region, strip)
-    shown = given.read_subjects(subject or [])
-    job = Job(
-        *(picture, prompt, source_prompt, keyword, shown, place, drawn, settings),
-        *(target, strip, output.force),
+    settings = replace(settings, variation=variation)
+    picture, place, seeds = (
+        given.read_picture(image),
+        _place(mask, box),
+        seeds_from(seed, num_images),
     )
+    prompts = given.read_prompts(prompt)
+    for words in prompts:
+        console.check_texts(prompt=words, source_prompt=source_prompt, keyword=keyword)
+    targets = _plan(output, save_region, strip, count=num_images * len(prompts))
+    shown = given.read_subjects(subject or [])
+    jobs = [
+        Job(
+            *(picture, words, source_prompt, keyword, shown, place, one, settings),
+            *(target, row, output.force),
+        )
+        for words, own in console.shared_out(prompts, targets)
+        for one, (target, row) in zip(seeds, own, strict=True)
+    ]
     session, load_ms = given.open_session(**loading)
-    result = carry_out(session, job)
-    console.tell_written(target, result.seed)
+    _check_seeds(session, settings, num_images=num_images, is_seeded=seed is not None)
+    rows, timings = [], Counter[str]()
+    for job in jobs:
+        result = carry_out(session, job)
+        console.tell_written(job.target, result.seed)
+        files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
+        rows.append({**files, "seed": result.seed, "prompt": job.prompt})
+        timings.update(result.timings_ms)
     if output.as_json:
-        files = {"path": target.picture, "region": target.mask, "strip": strip}
-        pictures = [{**files, "seed": result.seed}]
-        words = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
+        said = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
         assert settings.scales is not None, "`edit_settings` chose some"
-        asked = console.asked_of(loading["preset"], settings.scales, result.image, **words)
-        console.print_pictures(pictures, result.timings_ms, load_ms=round(load_ms, 1), **asked)
+        asked = console.asked_of(loading["preset"], settings.scales, result.image, **said)
+        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
 
 
 def edit_settings(
@@ -174,6 +194,7 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         keyword=job.keyword,
         mode=settings.mode.value,
         rule="learned" if settings.rule is None else settings.rule.value,
+        variation=str(settings.variation),
         seed=str(result.seed),
     )
     drawn = [(result.image, result.region, result.seed, job.target)]
@@ -199,15 +220,33 @@ def _place(mask: str | None, box: str | None) -> "str | Box | None":
     return mask if box is None else parse_box(box)
 
 
+def _check_seeds(
+    session: "Session", settings: EditSettings, *, num_images: int, is_seeded: bool
+) -> None:
+    from swiftpie.pipelines.edit import follows_seed
+
+    if follows_seed(session.components, settings):
+        return
+    if num_images > 1:
+        raise ConfigError(
+            f"{num_images} pictures were asked for, and nothing of this edit is random, so all "
+            "would be the same. Say how much of them may differ, as in --variation 0.8."
+        )
+    if is_seeded:
+        console.warn("--seed has no effect: nothing of this edit is random without --variation.")
+
+
 def _plan(
-    output: given.OutputOptions, save_region: Path | None, strip: Path | None
-) -> console.Target:
+    output: given.OutputOptions, save_region: Path | None, strip: Path | None, *, count: int
+) -> "list[tuple[console.Target, Path | None]]":
     from swiftpie.images import check_image_target
 
-    (target,) = console.plan_outputs(output, masks=save_region, flag="--save-region")
+    targets = console.plan_outputs(output, count=count, masks=save_region, flag="--save-region")
+    rows = [None] * count if strip is None else console.numbered(strip, count)
     if strip is not None:
-        console.check_apart(
-            "--strip", strip, {"--out": target.picture, "--save-region": target.mask}
-        )
-        check_image_target(strip, force=output.force)
-    return target
+        out = None if output.out == given.STREAM else Path(output.out)
+        console.check_apart("--strip", strip, {"--out": out, "--save-region": save_region})
+    for row in rows:
+        if row is not None:
+            check_image_target(row, force=output.force)
+    return list(zip(targets, rows, strict=True))

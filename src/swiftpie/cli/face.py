@@ -1,5 +1,6 @@
 """`swiftpie face`: a photograph of a person and a sentence to new pictures."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,8 +102,10 @@ def face(
     from swiftpie.noise import seeds_from
 
     first_seed = seeds_from(seed, num_images)[0]
-    console.check_texts(prompt=prompt)
-    targets = console.plan_outputs(output, count=num_images)
+    prompts = given.read_prompts(prompt)
+    for words in prompts:
+        console.check_texts(prompt=words)
+    targets = console.plan_outputs(output, count=num_images * len(prompts))
     encoders = open_face_encoders(recognisers)
     found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
     chosen = choose_face(found, number=number, name=photo)
@@ -113,32 +116,35 @@ def face(
     warn_of_strange_vectors(session, encoders.encoder)
     preset = session.components.preset
     strengths = replace(Scales.of(preset), **scales)
-    result = session.face(
-        chosen,
-        prompt,
-        style=style,
-        seed=first_seed,
-        num_images=num_images,
-        scales=strengths,
-        size_px=None if side is None else (side, side),
-    )
-    words = {"style": style.value, "face_encoder": encoders.encoder.name, **METADATA}
-    origin = console.origin_of(preset.name, strengths, prompt=prompt, **words)
-    drawn = zip(result.images, result.subject_masks, result.seeds, targets, strict=True)
-    console.write_outputs(drawn, metadata=origin, force=output.force)
-
-    scores = _scores(encoders.judge, chosen, result.images)
     judge = None if encoders.judge is None else encoders.judge.name
-    rows = list(zip(targets, result.seeds, scores, strict=True))
-    for target, one, identity in rows:
-        console.tell_written(target, one, more=_spell(judge, identity))
+    about = {"style": style.value, "face_encoder": encoders.encoder.name, **METADATA}
+    rows, timings = [], Counter[str]()
+    for words, own in console.shared_out(prompts, targets):
+        result = session.face(
+            chosen,
+            words,
+            style=style,
+            seed=first_seed,
+            num_images=num_images,
+            scales=strengths,
+            size_px=None if side is None else (side, side),
+        )
+        origin = console.origin_of(preset.name, strengths, prompt=words, **about)
+        drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
+        console.write_outputs(drawn, metadata=origin, force=output.force)
+        scores = _scores(encoders.judge, chosen, result.images)
+        for target, one, identity in zip(own, result.seeds, scores, strict=True):
+            console.tell_written(target, one, more=_spell(judge, identity))
+            found_in = {"path": target.picture, "seed": one, "prompt": words}
+            rows.append({**found_in, "identity": identity})
+        timings.update(result.timings_ms)
     console.say(CONSENT)
     if output.as_json:
         box = {edge: round(value, 1) for edge, value in chosen.face.box._asdict().items()}
         where = {"number": chosen.number, "of": chosen.num_faces, "turn": chosen.turn}
         console.print_pictures(
-            [{"path": to.picture, "seed": one, "identity": identity} for to, one, identity in rows],
-            result.timings_ms,
+            rows,
+            timings,
             face={**where, "score": round(chosen.face.score, 4), "box": box},
             judge=judge,
             notes=list(chosen.notes),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 STREAM = "-"  # stands for standard input or output
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
+PROMPT_FILE = "@"  # begins the name of a file of prompts
+MAX_PROMPTS, MAX_PROMPT_BYTES = 1000, 1 << 20
 REQUIRED = inspect.Parameter.empty
 
 
@@ -156,9 +158,39 @@ def check_prompt(prompt: str) -> str:
     if _is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
         raise ConfigError(
             f"The prompt is '{prompt}', which names a file. A sentence is needed there, after all "
-            'pictures. Write for example: swiftpie personalize front.png side.png "a dog at sea".'
+            "pictures, or @FILE for a file of prompts. Write for example: swiftpie personalize "
+            'front.png side.png "a dog at sea".'
         )
     return prompt
+
+
+def read_prompts(prompt: str) -> list[str]:
+    """Return the prompts that PROMPT stands for: itself, or the lines of a file for @FILE.
+
+    Empty lines, and lines that begin with #, are left out.
+
+    Raises:
+        ConfigError: The file cannot be read, has no prompts, or too many.
+    """
+    if not prompt.startswith(PROMPT_FILE):
+        return [prompt]
+    name = prompt.removeprefix(PROMPT_FILE)
+    try:
+        with Path(name).open("rb") as file:
+            text = file.read(MAX_PROMPT_BYTES + 1).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"'{name}' cannot be read ({error}). A text file in UTF-8 is needed, one prompt a "
+            "line. Check the path, or leave out the @ if it begins a prompt."
+        ) from error
+    lines = [line.strip() for line in text.splitlines()]
+    prompts = [line for line in lines if line and not line.startswith("#")]
+    if not 1 <= len(prompts) <= MAX_PROMPTS or len(text) > MAX_PROMPT_BYTES:
+        raise ConfigError(
+            f"'{name}' holds {len(prompts)} prompts. 1 to {MAX_PROMPTS} are needed, one a line, in "
+            f"at most {MAX_PROMPT_BYTES} bytes. Split the file, or write prompts into it."
+        )
+    return prompts
 
 
 DataPath = Annotated[
@@ -176,7 +208,11 @@ Subjects = Annotated[
 ]
 Prompt = Annotated[
     str,
-    typer.Argument(help="What the picture shall show.", show_default=False, callback=check_prompt),
+    typer.Argument(
+        help="What the picture shall show; @FILE draws every line of a text file.",
+        show_default=False,
+        callback=check_prompt,
+    ),
 ]
 Seed = Annotated[
     int | None,

@@ -8,7 +8,7 @@ import typer
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Picture": (
         *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
-        *("keyword", "source_prompt", "mode", "rule"),
+        *("keyword", "source_prompt", "mode", "rule", "variation"),
     ),
     "Place": ("mask", "box", "boxes", "views"),
     "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),

@@ -1,5 +1,6 @@
 """`swiftpie personalize`: pictures of a subject and a sentence to new pictures."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,6 +62,7 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
         'swiftpie personalize dog.jpg:mask.png dog2.jpg "a dog in space" -o out.png --seed 7',
         'swiftpie personalize me.spid "a robot at night" --box 0.2,0.4,0.6,0.95 -o out.webp -n 4',
+        "swiftpie personalize dog.jpg @prompts.txt -o out.png --seed 7",
         'swiftpie personalize car.png "a car in a desert" --view 35,10 -o turned.png',
         'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
         "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
@@ -94,9 +96,12 @@ def personalize(
 
     # What can be refused is, before anything is loaded.
     first_seed = seeds_from(seed, num_images)[0]
-    console.check_texts(prompt=prompt)
+    prompts = given.read_prompts(prompt)
+    for words in prompts:
+        console.check_texts(prompt=words)
+    count = num_images * len(prompts)
     targets = console.plan_outputs(
-        output, count=num_images, masks=save_subject_mask, flag="--save-subject-mask"
+        output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
     )
     known = PRESETS.get(loading["preset"])
     replace(Scales.of(known), **scales)
@@ -110,31 +115,32 @@ def personalize(
     preset = session.components.preset
     chosen = replace(Scales.of(preset), **scales)
     source, region = _read_mask(mask, size_px or (preset.image_size_px,) * 2, count=len(everyone))
-    result = session.personalize(
-        [
-            Subject(given.encode_subjects(session, pictures), box=box, view=view, mask=region)
-            for pictures, box, view in zip(everyone, places, seen, strict=True)
-        ],
-        prompt,
-        seed=first_seed,
-        num_images=num_images,
-        scales=chosen,
-        mask=source,
-        size_px=size_px,
-    )
-    origin = console.origin_of(preset.name, chosen, prompt=prompt)
-    drawn = zip(result.images, result.subject_masks, result.seeds, targets, strict=True)
-    console.write_outputs(drawn, metadata=origin, force=output.force)
-    rows = list(zip(targets, result.seeds, strict=True))
-    for target, one in rows:
-        console.tell_written(target, one)
-    if output.as_json:
-        console.print_pictures(
-            [{"path": to.picture, "seed": one, "subject_mask": to.mask} for to, one in rows],
-            result.timings_ms,
-            load_ms=round(load_ms, 1),
-            **console.asked_of(preset.name, chosen, result.images[0], prompt=prompt),
+    shown = [
+        Subject(given.encode_subjects(session, pictures), box=box, view=view, mask=region)
+        for pictures, box, view in zip(everyone, places, seen, strict=True)
+    ]
+    rows, timings = [], Counter[str]()
+    for words, own in console.shared_out(prompts, targets):
+        result = session.personalize(
+            shown,
+            words,
+            seed=first_seed,
+            num_images=num_images,
+            scales=chosen,
+            mask=source,
+            size_px=size_px,
         )
+        origin = console.origin_of(preset.name, chosen, prompt=words)
+        drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
+        console.write_outputs(drawn, metadata=origin, force=output.force)
+        for target, one in zip(own, result.seeds, strict=True):
+            console.tell_written(target, one)
+            files = {"path": target.picture, "subject_mask": target.mask}
+            rows.append({**files, "seed": one, "prompt": words})
+        timings.update(result.timings_ms)
+    if output.as_json:
+        asked = console.asked_of(preset.name, chosen, result.images[0], prompt=prompt)
+        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:

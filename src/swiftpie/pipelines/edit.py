@@ -25,7 +25,7 @@ from swiftpie.pipelines.identity import (
 )
 from swiftpie.pipelines.personalize import read_null_text, subject_condition
 from swiftpie.pipelines.request import EditRequest
-from swiftpie.pipelines.settings import EditMode, Scales
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
 
@@ -101,7 +101,8 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     clock.lap("invert")
     drawn = prompts if is_released else prompts[1:]
     rows = len(drawn)
-    start = add_noise(latents, inverted.noise, components.schedule.steps[0])
+    noise = _varied(components, inverted, request)
+    start = add_noise(latents, noise, components.schedule.steps[0])
     prepared = Prepared(
         components=components.released if is_released else components,
         latents=start.expand(rows, -1, -1, -1),
@@ -114,6 +115,13 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     )
     clock.lap("prepare")
     return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
+
+
+def follows_seed(components: Components, settings: EditSettings) -> bool:
+    """Whether anything of an edit is random, so that another seed gives another picture."""
+    schedule = components.schedule
+    has_fresh = schedule.needs_noise and len(schedule.steps) > 1
+    return settings.variation > 0 or settings.mode is EditMode.RELEASED or has_fresh
 
 
 def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
@@ -291,6 +299,18 @@ def _moved(
 def _box_layout(mask: Tensor) -> Layout:
     layout = from_box(bounding_box(mask))
     return Layout(*(value.to(mask) for value in layout))
+
+
+def _varied(components: Components, inverted: Inverted, request: EditRequest) -> Tensor:
+    """Return the inverted noise, with new noise of the same variance in it where that is wanted."""
+    noise, share = inverted.noise, request.settings.variation * inverted.region.latent
+    if request.settings.variation == 0:
+        return noise
+    # The draws before this one are those of the posterior and of the steps.
+    count = len(components.schedule.steps) + 1
+    _, channels, rows, columns = noise.shape
+    new = draw_step_noise([request.seed], (channels, rows, columns), count=count)[-1].to(noise)
+    return (1 - share.square()).sqrt() * noise + share * new
 
 
 def _fresh_noise(components: Components, latents: Tensor, seed: int) -> Tensor:

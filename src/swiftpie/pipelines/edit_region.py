@@ -2,6 +2,7 @@
 
 import logging
 import math
+import string
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,13 +16,13 @@ from swiftpie.errors import InputError
 from swiftpie.images import from_8_bits, in_8_bits, to_tensor
 from swiftpie.masks import Box, MaskRule, box_mask, from_noise_difference, grow, resize_mask
 from swiftpie.models.inversion import ReadsEdits
-from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
 
 GROW_PX = 8  # a found mask is widened by a latent cell, so that its soft edge lies around it
 LEARNED_GROW_PX = 5  # one that a network was taught is four times finer
 
+ARTICLES = {"a", "an", "the"}
 ROUNDING = 1e-5  # of a prompt's states, whose numbers are about 1
 
 UNCHANGED = (
@@ -116,7 +117,7 @@ def invert(
     source, _ = prompts
     compared = ("", keyword) if keyword else prompts
     inverter = components.inverter()
-    if mask is None and _agree(components.text.encode(list(compared))):
+    if mask is None and _agree(components, compared):
         logger.warning(UNCHANGED)
         mask = torch.zeros(1, 1, *canvas.full)
     if rule is None and isinstance(inverter, ReadsEdits):
@@ -180,10 +181,20 @@ def _seen_by(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
     return EditRegion(latent.to(like), pixels)
 
 
-def _agree(text: TextCondition) -> bool:
-    """Whether two prompts are the same to the model, whatever letters they are written in."""
+def _agree(components: Components, prompts: tuple[str, str]) -> bool:
+    """Whether two prompts have the same words, or are the same to the model."""
+    first, second = (_words(prompt) for prompt in prompts)
+    if first == second:
+        return True
+    text = components.text.encode(list(prompts))
     states = text.hidden_states * text.attention_mask.to(text.hidden_states)[..., None]
     return torch.allclose(states[0], states[1], atol=ROUNDING)
+
+
+def _words(prompt: str) -> list[str]:
+    # Articles, capitals and punctuation tell nothing about a picture.
+    words = [word.strip(string.punctuation) for word in prompt.casefold().split()]
+    return [word for word in words if word and word not in ARTICLES]
 
 
 def _grown(region: Tensor, canvas: Canvas, reach_px: int) -> Tensor:

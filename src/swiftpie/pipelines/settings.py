@@ -140,7 +140,22 @@ class EditSettings:
     ] = None
     scales: Scales | None = None  # None: what belongs to the mode
     size_px: int | None = None  # side of a square as large as the working picture
+    variation: Annotated[
+        float,
+        Option(
+            "How much of the noise where the picture changes is new, by --seed: 0, the default, is "
+            "none, 1 is all of it.",
+            least=0,
+            most=1,
+        ),
+    ] = 0.0
     keeps_outside: bool = True  # pixels outside the region are the given picture's own
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.variation <= 1:
+            raise InputError(
+                f"`variation={self.variation}` was given; it must lie between 0 (off) and 1."
+            )
 
 
 def steering_of(style: Style, num_steps: int) -> "Steering":
