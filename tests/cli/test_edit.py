@@ -136,7 +136,8 @@ def test_published_weights_edit(call, weights_folder, picture, tmp_path, options
     )
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
-    assert told["pictures"] == [{"path": str(out), "region": str(mask), "strip": None, "seed": 5}]
+    files = {"path": str(out), "region": str(mask), "strip": None}
+    assert told["pictures"] == [{**files, "seed": 5, "prompt": PROMPT}]
     assert {"encode", "invert", "denoise", "decode", "total"} <= {*told["timings_ms"]}
     assert (told["prompt"], told["source_prompt"], told["preset"]) == (PROMPT, "", "sd-turbo")
     width, height = load_image(picture).size
