@@ -1,10 +1,13 @@
 """Presets say what their authors' instructions say."""
 
 import pytest
+from diffusers import LCMScheduler
 
 from swiftpie.backbones.preset import PRESETS, Capability, WeightsKind
+from swiftpie.backbones.scheduling import with_steps
 
 FOUR = (999, 749, 499, 249)
+LCM = (999, 759, 499, 259)
 EIGHT = (999, 874, 749, 624, 499, 374, 249, 124)
 
 # name: family, prediction, timesteps, first noise, between steps, side in pixels
@@ -30,8 +33,8 @@ FACTS = {
     "dmd2-sdxl-1": ("sdxl", "epsilon", (399,), "unit", "lcm", 1024),
     "dmd2-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "instaflow": ("sd15", "flow", (1000,), "flow", "ddim", 512),
-    "lcm-lora-sd15": ("sd15", "epsilon", (999,), "unit", "lcm", 512),
-    "lcm-lora-sdxl": ("sdxl", "epsilon", (999,), "unit", "lcm", 1024),
+    "lcm-lora-sd15": ("sd15", "epsilon", LCM, "unit", "lcm", 512),
+    "lcm-lora-sdxl": ("sdxl", "epsilon", LCM, "unit", "lcm", 1024),
 }
 
 
@@ -82,6 +85,16 @@ def test_a_preset_samples_as_its_authors_say(name):
 def test_a_preset_knows_its_file(name, repository, file, kind):
     one = PRESETS.get(name)
     assert (one.repository, one.file, one.kind.value) == (repository, file, kind)
+
+
+@pytest.mark.parametrize("name", ["lcm-lora-sd15", "lcm-lora-sdxl"])
+def test_steps_of_lcm_are_those_that_it_was_distilled_on(name):
+    preset = PRESETS.get(name)
+    assert preset.step_counts == (1, 2, 4)
+    for count in preset.step_counts:
+        scheduler = LCMScheduler(original_inference_steps=50)
+        scheduler.set_timesteps(count)
+        assert with_steps(preset, count).timesteps == tuple(scheduler.timesteps.tolist())
 
 
 def test_weights_that_are_in_no_repository_have_none():

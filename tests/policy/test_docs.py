@@ -1,19 +1,24 @@
 """What the README, the pages and the examples say works as they say it."""
 
 import ast
+import math
 import re
 import runpy
 import shlex
 import shutil
+from dataclasses import fields
 from importlib.resources import as_file, files
 
 import pytest
 import typer
 from typer.main import get_command
 
+from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli.main import app
 from swiftpie.cli.train import _configure, _recipes, parse_duration
+from swiftpie.engine.transform import TRANSFORMS
 from swiftpie.images import load_image
+from swiftpie.pipelines.settings import EditMode, Scales
 from tests.policy.project import ROOT, shown
 
 README = ROOT / "README.md"
@@ -147,6 +152,57 @@ def test_links_into_the_repository_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES[1:], ids=shown)
 def test_a_page_opens_with_what_its_reader_can_do_afterwards(page):
     assert page.read_text().split("\n\n")[1].startswith("After this page you ")
+
+
+def rows_of(page, heading):
+    """The cells of every line of the first table below a heading."""
+    below = page.read_text().partition(f"\n{heading}\n")[2]
+    table = re.search(r"(?:^\|.*\n)+", below, re.M)[0]
+    return [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+
+
+def test_scales_on_the_page_about_steering_are_those_of_the_program():
+    _, _, *rows = rows_of(ROOT / "docs" / "steering.md", "## Scales")
+    parameters = get_command(app).commands["personalize"].params
+    options = {flag: one.name for one in parameters for flag in one.opts}
+    own, preset = Scales(), Scales.of(PRESETS.get("mini"))
+    assert {name for _, name, *_ in rows} == {field.name for field in fields(Scales)}
+    for option, name, default, _ in rows:
+        assert options.get(option, name) == name
+        assert (option == "none") == (f"--{name.replace('_', '-')}" not in options)
+        told = math.inf if default == "none" else float(default.rpartition(" ")[2])
+        assert getattr(own, name) == getattr(preset, name) == told
+
+
+def test_scales_on_the_page_about_editing_are_those_of_the_program():
+    rows = rows_of(ROOT / "docs" / "editing.md", "## Two accounts of one method")
+    (line,) = (row for row in rows if row[0].startswith("default identity"))
+    paper, mini = re.fullmatch(r"(.*) \(`mini`: (.*)\)", line[1]).groups()
+    published = PRESETS.get("swiftbrush-v2")
+    for told, chosen in (
+        (paper, Scales.for_edit(published)),
+        (mini, Scales.for_edit(PRESETS.get("mini"))),
+        (line[2], Scales.for_edit(published, mode=EditMode.RELEASED)),
+    ):
+        found = (chosen.identity_scale, chosen.background_scale, chosen.text_scale)
+        assert tuple(map(float, told.split(", "))) == found
+
+
+def test_engines_on_the_page_about_performance_are_those_of_the_program():
+    named = [row[0] for row in rows_of(ROOT / "docs" / "performance.md", "## Engines")[2:]]
+    assert {*named} <= {*TRANSFORMS.names()}
+    assert {*TRANSFORMS.names()} - {*named} <= {"offload", "quantize"}  # not measured
+
+
+def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
+    known = session.components.text.vocabulary
+    strange = []
+    for page in (README, ROOT / "docs" / "quickstart.md", ROOT / "docs" / "steering.md"):
+        for words in command_lines(page):
+            if words[:2] == ["swiftpie", "personalize"] and "--preset" not in words:
+                prompt = parse(words).params["prompt"]
+                strange += known.unknown_in(prompt)
+    assert strange == []
 
 
 def test_the_readme_names_every_page():
