@@ -252,6 +252,8 @@ def whole_state(folder):
     [
         {"optimizer/adamw/0/exp_avg": None},
         {"optimizer/adamw/0/exp_avg": torch.ones(2, 4, dtype=torch.int64)},
+        {"optimizer/adamw/0/exp_avg": torch.ones(())},
+        {"optimizer/adamw/0/step": torch.ones(2, 4)},
         {"optimizer/adamw/-1/step": torch.ones(())},
         {"optimizer/adamw/x/step": torch.ones(())},
         {"optimizer/adamw/0": torch.ones(())},

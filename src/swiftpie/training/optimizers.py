@@ -72,9 +72,11 @@ def named_optimizers(groups: Mapping[str, Group]) -> dict[str, torch.optim.Optim
     }
 
 
-def state_fields(optimizer: torch.optim.Optimizer) -> set[str]:
-    """Return what an optimizer remembers of each weight that it has moved."""
-    return {"momentum"} if isinstance(optimizer, Muon) else {"step", "exp_avg", "exp_avg_sq"}
+def state_shapes(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, torch.Size]:
+    """Return the shapes of what an optimizer remembers of a weight that it has moved."""
+    if isinstance(optimizer, Muon):
+        return {"momentum": weight.shape}
+    return {"step": torch.Size(), "exp_avg": weight.shape, "exp_avg_sq": weight.shape}
 
 
 def _make_group(parameters: Parameters, learning_rate: float, *, uses_muon: bool) -> Group:

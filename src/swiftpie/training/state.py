@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from swiftpie.errors import ConfigError, InputError, MissingExtra, WeightsError, short_reason
 from swiftpie.files import atomic_file, write_file
 from swiftpie.training.context import Processes
-from swiftpie.training.optimizers import state_fields
+from swiftpie.training.optimizers import state_shapes
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -122,13 +122,13 @@ def _restore_optimizers(
             state.setdefault(int(index), {})[field] = value
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         for position, fields in state.items():
-            shapes = {value.shape for value in fields.values() if value.ndim}
-            if not 0 <= position < len(weights) or shapes - {weights[position].shape}:
-                raise ValueError(f"weight {position} of the optimizer {name} is another one")
-            if fields.keys() != state_fields(optimizer) or not all(
+            wanted = {}
+            if 0 <= position < len(weights):
+                wanted = state_shapes(optimizer, weights[position])
+            if wanted != {field: value.shape for field, value in fields.items()} or not all(
                 value.is_floating_point() for value in fields.values()
             ):
-                raise ValueError(f"weight {position} of the optimizer {name} lacks something")
+                raise ValueError(f"weight {position} of the optimizer {name} is another one")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 

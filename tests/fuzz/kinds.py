@@ -1,0 +1,435 @@
+"""What is fuzzed: for every kind of file its hostile cases by seed, and what reads it.
+
+`cases(seed)` yields names and contents; the same seed gives the same cases. `read` takes a content
+and an empty folder, and raises nothing but what SwiftPie raises on purpose.
+"""
+
+import functools
+import io
+import itertools
+import json
+import pickle
+import re
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load, save
+
+import swiftpie
+from swiftpie import PersonalizeRequest, Subject
+from swiftpie.attention.install import Plan, install
+from swiftpie.backbones.adapters import open_adapter
+from swiftpie.backbones.checkpoints import adapter_file
+from swiftpie.backbones.checkpoints.ip_adapter import load_into
+from swiftpie.backbones.checkpoints.safe import flatten, read_metadata, read_tensors
+from swiftpie.backbones.preset import PRESETS, describe, read_preset
+from swiftpie.backbones.scheduling import StoredSteps, with_stored_steps
+from swiftpie.backbones.weights import load_network
+from swiftpie.cli.train import parse_duration
+from swiftpie.config import from_json, override
+from swiftpie.data.subjects import load_subjects
+from swiftpie.images import load_image
+from swiftpie.models.vision import ConvImageEncoder
+from swiftpie.pipelines.identity import canonical_frame, is_identity_file, read_identity_header
+from swiftpie.pipelines.settings import EditSettings
+from swiftpie.training.loop import LoopConfig, TrainConfig, fit
+from swiftpie.training.recipes import mini
+from swiftpie.training.state import INDEX_FILE, STATE_FILE, find_state
+from tests.backbones.tiny_models import ADAPTERS, WIDTHS, make_own_adapter
+from tests.fuzz import pictures
+from tests.fuzz.damage import damaged, put_together, spelled, taken_apart, tampered, twisted
+from tests.parity.ip_adapter import adapter_tensors, tiny_unet
+from tests.training.toy import CONFIG, ToyStage
+
+CASES = 20  # of a seed
+SAMPLES = Path(swiftpie.__file__).parent / "assets" / "samples"
+ENCODER = Path(swiftpie.__file__).parent / "assets" / "mini" / "image_encoder"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+DRAWN = 16  # one in so many identities and pictures that can be read is also used
+
+
+class Kind(NamedTuple):
+    """One kind of files."""
+
+    cases: Callable[[int], Iterator[tuple[str, bytes]]]
+    read: Callable[[bytes, Path], object]
+
+
+def tensor_files(valid, seed, *, key=None, signed=None):
+    """Yield damaged safetensors files; those of `key` hold JSON there, which `signed` renews."""
+    random = Random(seed)
+    header, content = taken_apart(valid)
+    for number in range(CASES):
+        match random.randrange(4):
+            case 0:
+                yield f"{number} bytes", damaged(valid, random)
+            case 1:
+                yield f"{number} header", put_together(twisted(header, random), content)
+            case 2 if key is not None:
+                facts = twisted(json.loads(header["__metadata__"][key]), random)
+                metadata = {"__metadata__": {key: json.dumps(facts)}}
+                changed = put_together(header | metadata, content)
+                yield f"{number} facts", changed if signed is None else signed(changed, facts)
+            case _:
+                tensors = tampered(load(valid), random)
+                metadata = header.get("__metadata__")
+                changed = save({n: t.contiguous() for n, t in tensors.items()}, metadata)
+                facts = None if key is None else json.loads(metadata[key])
+                yield f"{number} tensors", changed if signed is None else signed(changed, facts)
+
+
+# --- identities ---------------------------------------------------------------------------------
+
+
+@functools.cache
+def session():
+    return swiftpie.load("mini")
+
+
+@functools.cache
+def identity_file():
+    from tempfile import TemporaryDirectory
+
+    identity = session().encode_identity(sorted(SAMPLES.glob("*.webp"))[0])
+    with TemporaryDirectory() as folder:
+        session().save_identity(identity, Path(folder) / "x.spid")
+        return (Path(folder) / "x.spid").read_bytes()
+
+
+def identities(seed):
+    return tensor_files(identity_file(), seed, key="swiftpie")
+
+
+def read_identity(data, folder):
+    path = folder / "x.spid"
+    path.write_bytes(data)
+    is_identity_file(path)
+    read_identity_header(path)
+    identity = session().load_identity(path)
+    if zlib.crc32(data) % DRAWN == 0:
+        session().personalize(identity, "a photo of a dog in the snow", seed=0)
+
+
+# --- weights ------------------------------------------------------------------------------------
+
+
+@functools.cache
+def adapter_files():
+    """Return an adapter of each layout, both for one tiny U-Net."""
+    from tempfile import TemporaryDirectory
+
+    torch.manual_seed(0)
+    public = save(flatten(adapter_tensors(ADAPTERS["sd15"], tiny_unet("sd15"))))
+    with TemporaryDirectory() as folder:
+        own = make_own_adapter(Path(folder) / "own.safetensors", "sd15").read_bytes()
+    return public, own
+
+
+@functools.cache
+def branches(plan):
+    return install(tiny_unet("sd15"), plan)
+
+
+def signed(data, facts):
+    """Return an adapter of our own with the right checksum, where it can have one."""
+    try:
+        header, content = taken_apart(data)
+        unsigned = {name: one for name, one in facts.items() if name != "sha256"}
+        unsigned["sha256"] = adapter_file._fingerprint(unsigned, load(data))
+        return put_together(header | {"__metadata__": {"swiftpie": json.dumps(unsigned)}}, content)
+    except Exception:  # noqa: BLE001 - what cannot be signed stays as it is
+        return data
+
+
+def adapters(seed):
+    public, own = adapter_files()
+    if seed % 2:
+        return tensor_files(public, seed)
+    return tensor_files(own, seed, key="swiftpie", signed=signed)
+
+
+def read_adapter(data, folder):
+    path = folder / "ip-adapter_sd15.safetensors"
+    path.write_bytes(data)
+    read_metadata(path)
+    opened = open_adapter(path)
+    if opened.settings is None:
+        load_into(opened.public, branches(Plan(token_width=WIDTHS["sd15"])))
+    else:
+        assert opened.settings.plan.token_width <= 4096
+        adapter_file.load_adapter(path, installation=branches(opened.plan), family="sd15")
+
+
+def pickles(seed):
+    random = Random(seed)
+    tensors = {"image_proj": {"a": torch.ones(2, 3)}, "ip_adapter": {"0.b": torch.zeros(4)}}
+    for number in range(CASES):
+        buffer = io.BytesIO()
+        match random.randrange(5):
+            case 0:
+                yield f"{number} shared", shared_dictionaries(random)
+            case 1:
+                torch.save(strange(random), buffer)
+                yield f"{number} strange", buffer.getvalue()
+            case 2:
+                torch.save(tensors, buffer)
+                yield f"{number} record", changed_records(buffer.getvalue(), random)
+            case _:
+                is_zip = random.random() < 0.5
+                torch.save(tensors, buffer, _use_new_zipfile_serialization=is_zip)
+                data = buffer.getvalue() if is_zip else renumbered(buffer.getvalue())
+                yield f"{number} bytes", damaged(data, random)
+
+
+def renumbered(data):
+    """Return an older torch file with counted storages in place of where they were in memory."""
+    found = list(dict.fromkeys(re.findall(rb"\d{9,}", data)))
+    for number, address in enumerate(found):
+        data = data.replace(address, b"%0*d" % (len(address), number))
+    return data
+
+
+def shared_dictionaries(random):
+    """Return a small file whose dictionaries hold each other again and again."""
+    width, depth = random.choice([(3, 3), (30, 4), (300, 3), (300, 4), (2, 40)])
+    leaf = random.choice([{}, {"a": torch.ones(1)}, [], ()])
+    for _ in range(depth):
+        many = [leaf] * width
+        leaf = dict(zip(map(str, range(width)), many, strict=True)) if leaf != () else tuple(many)
+        leaf = leaf if leaf else ((),)
+    buffer = io.BytesIO()
+    torch.save({leaf: 1} if depth == 2 else {"all": leaf}, buffer)
+    return buffer.getvalue()
+
+
+def strange(random):
+    """Return what no state dict holds."""
+    some = torch.ones(3)
+    return random.choice(
+        [
+            {("a", ("b",)): some},
+            {"a" * 100_000: {"b" * 100_000: some}},
+            OrderedDict((str(number), some) for number in range(2000)),
+            {str(number): some.expand(10**6, 3) for number in range(3)},
+            {"a": bytearray(1000), "b": {1, 2}, "c": 1j},
+            {"a": some.to(torch.complex64), "b": some.to_sparse()},
+            [some] * 5,
+            some,
+            None,
+        ]
+    )
+
+
+def changed_records(data, random):
+    """Return a torch file with some record damaged, longer, shorter, missing or repeated."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as given, zipfile.ZipFile(out, "w") as changed:
+        names = given.namelist()
+        chosen = random.choice(names)
+        for name in names:
+            content = given.read(name)
+            if name == chosen:
+                content = random.choice(
+                    [b"", content[:-1], content * 3, damaged(content, random) or b"x"]
+                )
+                if name.endswith("data.pkl") and random.random() < 0.5:
+                    content = pickle.dumps(random.choice([{"a": 1}, ["a"], "a", {1: {}}]), 2)
+            changed.writestr(zipfile.ZipInfo(name), content)
+    return out.getvalue()
+
+
+def read_pickle(data, folder):
+    path = folder / "weights.bin"
+    path.write_bytes(data)
+    for tensor in read_tensors(path, allow_pickle=True).values():
+        tensor.sum()
+
+
+def networks(seed):
+    """Yield configs of a network, whose weights are right."""
+    random = Random(seed)
+    config = (ENCODER / "config.json").read_bytes()
+    for number in range(CASES):
+        if random.random() < 0.3:
+            yield f"{number} bytes", damaged(config, random)
+        else:
+            yield f"{number} values", spelled(twisted(json.loads(config), random))
+
+
+def read_network(data, folder):
+    (folder / "config.json").write_bytes(data)
+    (folder / WEIGHTS).symlink_to(ENCODER / WEIGHTS)
+    load_network(
+        lambda place: ConvImageEncoder.from_config(ConvImageEncoder.load_config(place)), folder
+    )
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+@functools.cache
+def state_files():
+    """Return the files of a state, by name: whole, and in parts."""
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    found = {}
+    with TemporaryDirectory() as folder:
+        for number, limit in enumerate((None, 0.01)):
+            place = Path(folder) / str(number)
+            list(fit(ToyStage(), replace(CONFIG, steps=2, max_file_mib=limit), place))
+            files = place.glob("state*")
+            found[bool(limit)] = {path.name: path.read_bytes() for path in files}
+    return found
+
+
+def states(seed):
+    random = Random(seed)
+    files = state_files()
+    if seed % 3:
+        yield from tensor_files(files[False][STATE_FILE], seed, key="progress")
+        return
+    index = files[True][INDEX_FILE]
+    for number in range(CASES):
+        if random.random() < 0.3:
+            yield f"{number} index", damaged(index, random)
+        else:
+            yield f"{number} index", spelled(twisted(json.loads(index), random))
+
+
+def read_run(data, folder):
+    from dataclasses import replace
+
+    is_index = data[:1] == b"{"
+    if is_index:
+        for name, content in state_files()[True].items():
+            (folder / name).write_bytes(content)
+    (folder / (INDEX_FILE if is_index else STATE_FILE)).write_bytes(data)
+    find_state(folder)
+    list(fit(ToyStage(), replace(CONFIG, steps=3), folder))
+
+
+def settings(seed):
+    """Yield what users type after --set, and files of settings."""
+    random = Random(seed)
+    fields = list(vars(LoopConfig(steps=1, learning_rate=1e-3)))
+    values = ["-1", "0", "1e400", "nan", "inf", "2", "1e9", "none", "true", "", "1,2", "\ud800"]
+    texts = ["a dog", "\ud83d dog", "\x1b[31m", "\0", "x" * 20_000, "🐶" * 50, "\u202ea", "%s{}\\"]
+    for number in range(CASES):
+        match random.randrange(4):
+            case 0:
+                chosen = random.sample(fields, 3)
+                yield (
+                    f"{number} set",
+                    spelled([f"loop.{n}={random.choice(values)}" for n in chosen]),
+                )
+            case 1:
+                stored = {"timesteps": [999, 500], "noise_scale": "unit", "renoise": "lcm"}
+                yield f"{number} steps", spelled({"steps": twisted(stored, random)})
+            case 2:
+                yield f"{number} text", spelled({"text": random.choice(texts)})
+            case 3:
+                preset = twisted(describe(PRESETS.get("mini")), random)
+                yield f"{number} preset", spelled({"preset": preset})
+
+
+def read_settings(data, folder):
+    from dataclasses import replace
+
+    given = json.loads(data)
+    if isinstance(given, list):
+        config = override(TrainConfig(CONFIG, mini.mini_autoencoder().stage), given).loop
+        quick = replace(config, steps=2, start_step=0)
+        list(fit(ToyStage(), quick, folder, time_limit_s=1))
+    elif "steps" in given:
+        (folder / "schedule.json").write_text(json.dumps(given["steps"]))
+        with_stored_steps(PRESETS.get("mini"), folder)
+        from_json(StoredSteps, json.dumps(given["steps"]))
+    elif "preset" in given:
+        read_preset(given["preset"])
+    else:
+        text = given["text"]
+        subject = Subject(drawn_identity(), name=text)
+        request = PersonalizeRequest(subjects=(subject,), prompt=text, seeds=(0,))
+        if len(text) < 100:
+            session().draw(request)
+        from_json(EditSettings, text)
+        parse_duration(text)
+
+
+@functools.cache
+def drawn_identity():
+    return session().encode_identity(sorted(SAMPLES.glob("*.webp"))[0])
+
+
+# --- packs and pictures -------------------------------------------------------------------------
+
+
+@functools.cache
+def pack_files():
+    entries = json.loads((SAMPLES / "subjects.json").read_text())[:3]
+    sprites = {
+        f"{one['code']}.webp": (SAMPLES / f"{one['code']}.webp").read_bytes() for one in entries
+    }
+    return entries, sprites
+
+
+def packs(seed):
+    random = Random(seed)
+    entries, sprites = pack_files()
+    for number in range(CASES):
+        index, files = spelled(entries), dict(sprites)
+        kind = random.choice(["index", "text", "sprite", "lost", "archive"])
+        name = random.choice(list(files))
+        match kind:
+            case "index":
+                index = spelled(twisted(entries, random))
+            case "text":
+                index = damaged(index, random)
+            case "sprite":
+                others = [b"", *(data for _, data in itertools.islice(pictures.cases(seed), 3))]
+                files[name] = random.choice([damaged(files[name], random), *others])
+            case "lost":
+                del files[name]
+        out = io.BytesIO()
+        packing = random.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+        with zipfile.ZipFile(out, "w") as pack:
+            for one, data in {"subjects.json": index, **files}.items():
+                pack.writestr(zipfile.ZipInfo(one), data, packing)
+        data = out.getvalue()
+        yield f"{number} {kind}", damaged(data, random) if kind == "archive" else data
+
+
+def read_pack(data, folder):
+    path = folder / "stickers.zip"
+    path.write_bytes(data)
+    load_subjects(path)
+
+
+def some_pictures(seed):
+    return itertools.islice(pictures.cases(seed), CASES)
+
+
+def read_picture(data, folder):
+    del folder
+    picture = load_image(data)
+    if zlib.crc32(data) % DRAWN == 0:
+        canonical_frame(picture, None, 128)
+
+
+KINDS = {
+    "pictures": Kind(some_pictures, read_picture),
+    "identities": Kind(identities, read_identity),
+    "adapters": Kind(adapters, read_adapter),
+    "pickles": Kind(pickles, read_pickle),
+    "networks": Kind(networks, read_network),
+    "states": Kind(states, read_run),
+    "settings": Kind(settings, read_settings),
+    "packs": Kind(packs, read_pack),
+}
