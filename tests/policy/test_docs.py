@@ -201,7 +201,9 @@ def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
         for words in command_lines(page):
             if words[:2] == ["swiftpie", "personalize"] and "--preset" not in words:
                 prompt = parse(words).params["prompt"]
-                strange += known.unknown_in(prompt)
+                strange += (
+                    [] if prompt.startswith("@") else known.unknown_in(prompt)
+                )  # @ names a file
     assert strange == []
 
 
