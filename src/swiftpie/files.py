@@ -93,9 +93,9 @@ def load_image(source: Source) -> Image.Image:
     image = open_image(source)
     with decoding(describe(source)):
         image.load()
-        image = _to_upright(image, is_ours=image is not source)
-        image = _to_srgb(_to_straight(image))  # each step lets go of the one before
-        return _to_plain(image)
+        image = to_upright(image, is_ours=image is not source)
+        image = _to_srgb(to_straight(image))  # each step lets go of the one before
+        return to_plain(image)
 
 
 def open_image(source: Source) -> Image.Image:
@@ -108,7 +108,7 @@ def open_image(source: Source) -> Image.Image:
     if isinstance(source, Image.Image):
         _check_size(source.size, name=name)
         return source
-    data = _read(source, name=name)
+    data = read_bytes(source)
     num_scans = _count_scans(data, 0, len(data), name=name) if _is_jpeg(data) else 0
     file = _Metered(data, name=name)
     try:
@@ -397,7 +397,13 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _read(source: str | Path | bytes | BinaryIO, *, name: str) -> bytes:
+def read_bytes(source: str | Path | bytes | BinaryIO) -> bytes:
+    """Return an encoded picture, of which nothing is looked at.
+
+    Raises:
+        ImageError: It is missing, empty or too large.
+    """
+    name = describe(source)
     limit = MAX_ENCODED_MIB << 20
     if isinstance(source, str | Path):
         data = _read_path(Path(source), limit=limit, name=name)
@@ -504,7 +510,8 @@ def _forget_large_exif(image: Image.Image) -> None:
             del image.info[key]
 
 
-def _to_upright(image: Image.Image, *, is_ours: bool) -> Image.Image:
+def to_upright(image: Image.Image, *, is_ours: bool) -> Image.Image:
+    """Turn a picture as its EXIF data ask, itself if it `is_ours`, else a copy."""
     _forget_large_exif(image)  # of a PNG it may come last
     try:
         if not is_ours:
@@ -515,7 +522,19 @@ def _to_upright(image: Image.Image, *, is_ours: bool) -> Image.Image:
     return image
 
 
-def _to_straight(image: Image.Image) -> Image.Image:
+def colour_profile(image: Image.Image) -> bytes:
+    """Return the profile of a picture's red, green and blue; empty if there is none to be used."""
+    profile = image.info.get("icc_profile")
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= MAX_ICC_MIB << 20:
+        return b""
+    try:
+        space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space
+    except (*DECODER_ERRORS, ImageCms.PyCMSError):
+        return b""
+    return profile if space.strip() == "RGB" else b""
+
+
+def to_straight(image: Image.Image) -> Image.Image:
     """Divide colours by the transparency that they were multiplied with."""
     straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
     return image if straight is None else image.convert(straight)
@@ -542,7 +561,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     return converted
 
 
-def _to_plain(image: Image.Image) -> Image.Image:
+def to_plain(image: Image.Image) -> Image.Image:
+    """Return a copy in mode RGB, or RGBA where there is transparency, with nothing but pixels."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         image = Image.fromarray(_to_8_bit(np.asarray(image), image.mode))
     if image.mode == "P":

@@ -3,12 +3,15 @@
 import io
 import json
 import math
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,6 +32,8 @@ QUALITY: Mapping[str, Mapping[str, int]] = {
 EXIF_BLOCK = 0x8769
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_COLOURS = {3: 2, 4: 6}  # the type of a picture by its number of channels
 CAPTION_PX = 18
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
@@ -150,8 +155,20 @@ def cut_square(
     return fit_square(to_tensor(part), cover, size_px=size_px, fill=fill)
 
 
+class Stored(NamedTuple):
+    """A picture with what else of it a file can hold."""
+
+    pixels: Image.Image | NDArray[np.uint16]  # RGB or RGBA, or such of 16 bit (H, W, 3 or 4)
+    profile: bytes = b""  # ICC, of these colours; empty for sRGB
+    exif: bytes = b""
+
+
 def save_image(
-    image: Image.Image, path: str | Path, *, metadata: Mapping[str, str] | None, force: bool = False
+    image: Image.Image | Stored,
+    path: str | Path,
+    *,
+    metadata: Mapping[str, str] | None,
+    force: bool = False,
 ) -> None:
     """Write a picture, a generated one with its origin; equal arguments give equal bytes.
 
@@ -171,7 +188,7 @@ def save_image(
 
 
 def encode_image(
-    image: Image.Image,
+    image: Image.Image | Stored,
     suffix: str,
     *,
     metadata: Mapping[str, str] | None,
@@ -182,8 +199,14 @@ def encode_image(
     Raises:
         InputError: The suffix is unknown or the metadata is too long.
     """
-    file_format = _format_of(suffix, name=name)
-    notes = {} if metadata is None else _notes(metadata, file_format, name=name)
+    file_format = format_of(suffix, name=name)
+    pixels, profile, exif = image if isinstance(image, Stored) else Stored(image)
+    notes = _notes(metadata, file_format, exif=exif, name=name)
+    if profile:
+        notes["icc_profile"] = profile
+    if isinstance(pixels, np.ndarray) and file_format == "PNG":
+        return _deep_png(pixels, **notes)
+    image = _in_8_bits(pixels) if isinstance(pixels, np.ndarray) else pixels
     plain = image.copy() if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
     plain.info = {}  # nothing of the input may travel along
     if file_format == "JPEG" and plain.mode == "RGBA":
@@ -200,7 +223,7 @@ def check_image_target(path: str | Path, *, force: bool = False) -> None:
     Raises:
         InputError: The suffix is unknown, the file exists, or the folder cannot be written to.
     """
-    _format_of(Path(path).suffix, name=f"'{path}'")
+    format_of(Path(path).suffix, name=f"'{path}'")
     check_target(path, force=force)
 
 
@@ -272,7 +295,12 @@ def _reduce(mask: Tensor, times: int) -> Tensor:
     return small if small.max() > 0.5 else F.max_pool2d(mask, times, ceil_mode=True)
 
 
-def _format_of(suffix: str, *, name: str) -> str:
+def format_of(suffix: str, *, name: str = "The picture") -> str:
+    """Return Pillow's name of the format that a suffix chooses.
+
+    Raises:
+        InputError: It chooses none.
+    """
     file_format = FORMAT_OF_SUFFIX.get(suffix.lower())
     if file_format is None:
         raise InputError(
@@ -282,8 +310,12 @@ def _format_of(suffix: str, *, name: str) -> str:
     return file_format
 
 
-def _notes(metadata: Mapping[str, str], file_format: str, *, name: str) -> dict[str, Any]:
-    # These are Pillow's arguments that store `metadata` and the mark of origin.
+def _notes(
+    metadata: Mapping[str, str] | None, file_format: str, *, exif: bytes, name: str
+) -> dict[str, Any]:
+    # These are Pillow's arguments that store `metadata`, the mark of origin and EXIF data.
+    if metadata is None:
+        return {"exif": exif} if exif else {}
     text = json.dumps(dict(metadata), sort_keys=True)
     if len(text) > MAX_METADATA_BYTES:
         raise InputError(
@@ -294,7 +326,40 @@ def _notes(metadata: Mapping[str, str], file_format: str, *, name: str) -> dict[
         chunks = PngImagePlugin.PngInfo()
         chunks.add_itxt(METADATA_KEY, text)
         chunks.add_itxt("XML:com.adobe.xmp", XMP)
-        return {"pnginfo": chunks}
-    exif = Image.Exif()
-    exif.get_ifd(EXIF_BLOCK)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
-    return {"exif": exif, "xmp": XMP.encode()}
+        return {"pnginfo": chunks} | ({"exif": exif} if exif else {})
+    words = Image.Exif()
+    words.load(exif)
+    words.get_ifd(EXIF_BLOCK)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
+    return {"exif": words, "xmp": XMP.encode()}
+
+
+def _in_8_bits(values: NDArray[np.uint16]) -> Image.Image:
+    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def _deep_png(
+    values: NDArray[np.uint16],
+    *,
+    pnginfo: PngImagePlugin.PngInfo | None = None,
+    icc_profile: bytes = b"",
+    exif: bytes = b"",
+) -> bytes:
+    """Encode colours of 16 bit (H, W, 3 or 4), which Pillow cannot write; the rest is as there."""
+    height, width, channels = values.shape
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, PNG_COLOURS[channels], 0, 0, 0))]
+    if icc_profile:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)))
+    chunks += [(one[0], one[1]) for one in (pnginfo.chunks if pnginfo else ())]
+    if exif:
+        chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
+    packer, above = zlib.compressobj(), np.zeros(2 * width * channels, dtype=np.uint8)
+    rows = []
+    for row in values:
+        line = row.astype(">u2").view(np.uint8).ravel()
+        rows.append(packer.compress(b"\2" + (line - above).tobytes()))  # the difference to above
+        above = line
+    chunks += [(b"IDAT", b"".join(rows) + packer.flush()), (b"IEND", b"")]
+    return PNG_START + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from swiftpie import InputError, Session
 from swiftpie.backbones.preset import PRESETS
@@ -12,7 +12,8 @@ from swiftpie.cli.console import Target
 from swiftpie.cli.edit import Job, carry_out, edit_settings
 from swiftpie.config import MaskRule
 from swiftpie.errors import ImageError
-from swiftpie.images import load_image, read_metadata
+from swiftpie.images import Stored, encode_image, load_image, read_metadata
+from swiftpie.originals import read_original
 from swiftpie.pipelines.settings import EditMode, Scales
 from tests.backbones import tiny_models
 from tests.parity.edit import photograph
@@ -80,6 +81,34 @@ def test_a_saved_mask_repeats_the_edit(editor, job, tmp_path):
     again = carry_out(editor, job._replace(mask=str(job.target.mask), target=files, strip=None))
     assert again.image.tobytes() == first.image.tobytes()
     assert np.any(np.asarray(first.image) != np.asarray(load_image(job.picture)))
+
+
+def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
+    editor, job, picture, capsys
+):
+    values = np.asarray(load_image(picture)).astype(np.uint16) * 256 + 77
+    clear = np.full((*values.shape[:2], 1), 40_000, dtype=np.uint16)
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a camera", 1
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    stored = Stored(np.concatenate([values, clear], axis=-1), profile, exif.tobytes())
+    picture.write_bytes(encode_image(stored, ".png", metadata=None))
+    half = job._replace(mask=(0.0, 0.0, 0.5, 1.0), strip=None)
+    carry_out(editor, half)
+    after = read_original(job.target.picture).stored
+    same = (after.pixels == stored.pixels).all(axis=-1)
+    assert same[:, 81:].all()
+    assert not same[:, :60].all()
+    assert (after.pixels[..., 3] == 40_000).all()
+    assert after.profile == profile
+    with Image.open(job.target.picture) as opened:
+        assert (opened.getexif()[0x010F], 0x0112 in opened.getexif()) == ("a camera", False)
+    assert read_metadata(job.target.picture)["prompt"] == PROMPT
+    assert capsys.readouterr().err == ""
+    carry_out(editor, half._replace(target=Target(job.target.picture.with_suffix(".jpg"), None)))
+    told = " ".join(capsys.readouterr().err.split())
+    assert "does not keep its 16 bits, its transparency." in told
+    assert "JPEG stores all pixels anew" in told
 
 
 def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):

@@ -24,6 +24,7 @@ from swiftpie.errors import ConfigError, InputError, printable
 if TYPE_CHECKING:
     from PIL import Image
 
+    from swiftpie.images import Stored
     from swiftpie.pipelines.settings import Scales
 
 T = TypeVar("T")
@@ -219,7 +220,7 @@ def shared_out(prompts: Sequence[str], targets: Sequence[T]) -> list[tuple[str, 
 
 
 def write_outputs(
-    rows: "Iterable[tuple[Image.Image, Image.Image, int, Target]]",
+    rows: "Iterable[tuple[Image.Image | Stored, Image.Image, int, Target]]",
     *,
     metadata: Mapping[str, str],
     force: bool,

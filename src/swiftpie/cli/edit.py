@@ -17,10 +17,9 @@ from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from swiftpie.engine.session import Session
     from swiftpie.masks import Box
+    from swiftpie.originals import Original
     from swiftpie.pipelines.edit import EditResult
 
 STRIP_CELL_PX = 384
@@ -67,7 +66,7 @@ app = typer.Typer()
 class Job(NamedTuple):
     """One edit, checked, before anything is loaded."""
 
-    picture: "str | Image"
+    picture: str | bytes  # a path, or what standard input held
     prompt: str
     source_prompt: str
     keyword: str
@@ -174,6 +173,7 @@ def edit_settings(
 def carry_out(session: "Session", job: Job) -> "EditResult":
     """Edit the picture and write every file of `job`."""
     from swiftpie.images import contact_sheet, load_image, save_image
+    from swiftpie.originals import put_on, read_original
 
     settings = job.settings
     result = session.edit(
@@ -197,13 +197,31 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         variation=str(settings.variation),
         seed=str(result.seed),
     )
-    drawn = [(result.image, result.region, result.seed, job.target)]
+    original = read_original(job.picture)
+    finished = put_on(original, result.edited, result.blend)
+    drawn = [(finished, result.region, result.seed, job.target)]
     console.write_outputs(drawn, metadata=origin, force=job.force)
+    _tell_losses(original, job.target)
     if job.strip is not None:
         row = [load_image(job.picture), result.region, result.image]
         sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
         save_image(sheet, job.strip, metadata=origin, force=job.force)
     return result
+
+
+def _tell_losses(original: "Original", target: console.Target) -> None:
+    """Tell what of the picture the edit does not keep, and whether its pixels stay."""
+    from swiftpie.images import format_of
+    from swiftpie.originals import losses_in
+
+    suffix = ".png" if target.picture is None else target.picture.suffix
+    if losses := losses_in(original, suffix):
+        console.say(f"The edited picture does not keep {', '.join(losses)}.")
+    if format_of(suffix) != "PNG":
+        console.say(
+            f"{format_of(suffix)} stores all pixels anew, also outside of the region, where they "
+            "change a little. Give a name in .png to keep those bit for bit."
+        )
 
 
 def _place(mask: str | None, box: str | None) -> "str | Box | None":

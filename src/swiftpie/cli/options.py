@@ -19,8 +19,6 @@ from swiftpie.pipelines.settings import Scales
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PIL import Image
-
     from swiftpie.engine.session import Session
     from swiftpie.types import Identity
 
@@ -226,8 +224,8 @@ NumImages = Annotated[
 class SubjectPictures(NamedTuple):
     """A picture that can be read and its mask; an identity file is a `Path`."""
 
-    picture: "str | Path | Image.Image"
-    mask: "str | Image.Image | None"
+    picture: str | Path | bytes
+    mask: str | bytes | None
 
 
 class Opened(NamedTuple):
@@ -299,14 +297,13 @@ def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Ide
     )
 
 
-def read_picture(name: str) -> "str | Image.Image":
-    """Return standard input as a picture for `-`, any other name itself."""
-    from swiftpie.files import load_image, open_image
+def read_picture(name: str) -> str | bytes:
+    """Return what standard input holds for `-`, any other name itself, if it is a picture."""
+    from swiftpie.files import open_image, read_bytes
 
-    if name == STREAM:
-        return load_image(sys.stdin.buffer)
-    open_image(name)
-    return name
+    given = read_bytes(sys.stdin.buffer) if name == STREAM else name
+    open_image(given)
+    return given
 
 
 def _is_file(name: str) -> bool:

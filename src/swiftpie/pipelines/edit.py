@@ -13,7 +13,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.images import fit_square, mask_to_pil
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
-from swiftpie.masks import bounding_box, composite, resize_mask, subject_extent
+from swiftpie.masks import blend_of, bounding_box, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
@@ -41,6 +41,7 @@ class EditResult:
     region: Image.Image  # mode L, 255 = may change; 0 pixels are the given picture's own
     edited: Image.Image  # before pixels outside the mask are put back
     reconstruction: Image.Image | None  # the released mode's first row
+    blend: Image.Image  # mode L, how much of `edited` shows in each pixel of `image`
     latent_region: Tensor  # (1, 1, h, w) in [0, 1], the same as attention used it
     seed: int
     timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
@@ -127,15 +128,17 @@ def follows_seed(components: Components, settings: EditSettings) -> bool:
 def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
     """Return the finished edit: the last picture drawn, joined with the original."""
     *others, edited = (plan.canvas.leave(one) for one in drawn.images)
-    joined = edited
+    joined, blend = edited, Image.new("L", edited.size, 255)
     if plan.request.settings.keeps_outside:
-        joined = composite(edited, plan.original, plan.region)
+        blend = blend_of(plan.region)
+        joined = Image.composite(edited, plan.original, blend)
     clock.lap("join")
     return EditResult(
         image=joined,
         region=mask_to_pil(plan.region)[0],
         edited=edited,
         reconstruction=others[0] if others else None,
+        blend=blend,
         latent_region=drawn.regions[-1:],
         seed=plan.request.seed,
         timings_ms=clock.timings(),
