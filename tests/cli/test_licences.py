@@ -63,6 +63,12 @@ def test_what_does_not_exist_is_refused():
         terms_of("walk", Chosen())
 
 
+@pytest.mark.parametrize("what", ["", "mini", "opencv"])
+def test_a_choice_that_nothing_takes_is_refused(what):
+    with pytest.raises(ConfigError, match="--adapter was given without a command"):
+        terms_of(what, Chosen(adapter=Path("mine.safetensors")))
+
+
 def test_the_command_prints_json_and_leaves_out_what_is_not_commercial(call):
     result = call("licenses", "evaluate", "fastface", "--encoder", "insightface", "--json")
     assert result.exit_code == 0

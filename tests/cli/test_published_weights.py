@@ -94,4 +94,12 @@ def test_mini_takes_no_adapter(call, folder, tmp_path, hamster):
     adapter = folder / "own.safetensors"
     result = call("personalize", hamster, "a hamster", "-o", out, "--adapter", adapter)
     assert result.exit_code == 2
-    assert "'adapter'" in result.stderr
+    assert "was loaded with --adapter" in result.stderr
+
+
+def test_mini_takes_weights_of_its_own_family(call, folder, tmp_path, hamster):
+    out = tmp_path / "out.png"
+    for weights, said in (("nowhere", "of --weights is needed"), ("pipeline", "another family")):
+        chosen = ("--weights", folder / weights)
+        result = call("personalize", hamster, "a hamster", "-o", out, *chosen)
+        assert (result.exit_code, said in result.stderr) == (1, True), result.output

@@ -1,9 +1,13 @@
 """`Session.face` draws the person of a photograph."""
 
+from contextlib import contextmanager
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import swiftpie
+from swiftpie.engine.session import Session
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import FACE_ENCODERS
 from swiftpie.pipelines.settings import Style
@@ -46,3 +50,45 @@ def test_style_and_face_change_the_picture(session, chosen):
     face = type(chosen.face)(**{**vars(chosen.face), "embedding": turned})
     stranger = type(chosen)(**{**vars(chosen), "face": face})
     assert not np.array_equal(plain, drawn(session, stranger, Style.PLAIN))
+
+
+class Watched:
+    """A prompt encoder that notes what it is asked."""
+
+    def __init__(self, inner):
+        self.inner, self.asked = inner, []
+
+    def encode(self, prompts):
+        self.asked.append(tuple(prompts))
+        return self.inner.encode(prompts)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_faces_and_guidance_draw_in_the_scope_of_the_engine_and_from_the_caches(session, chosen):
+    is_inside, seen, encoded = [False], [], []
+
+    @contextmanager
+    def scope():
+        is_inside[0] = True
+        yield
+        is_inside[0] = False
+
+    components = session.components
+    watched = Watched(components.text)
+    own = Session(replace(components, scope=scope, text=watched))
+    hooks = [
+        components.denoiser.register_forward_hook(lambda *_: seen.append(is_inside[0])),
+        components.image_encoder.register_forward_hook(lambda *_: encoded.append(1)),
+    ]
+    try:
+        pictures = [drawn(own, chosen, Style.DCG_AM2) for _ in range(2)]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert np.array_equal(*pictures)
+    assert len(seen) == 2 * 4
+    assert all(seen)
+    assert len(encoded) == 1
+    assert sorted(watched.asked) == [("",), ("a person on a beach",)]

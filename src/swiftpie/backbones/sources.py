@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.preset import Preset, WeightsKind
-from swiftpie.backbones.weights import HALF, PICKLES, STEMS, weight_files
+from swiftpie.backbones.weights import HALF, PICKLES, STEMS, existing, weight_files
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.projection import Feature, Projector
 
@@ -95,20 +95,6 @@ def locate_image_encoder(projector: Projector, choices: Choices, *, prefers_half
     found = hub.snapshot(ADAPTERS, [f"{folder}/config.json"], option="image_encoder")
     hub.complete(found, ADAPTERS, [folder], option="image_encoder")
     return found / folder
-
-
-def existing(path: str | Path, option: str) -> Path:
-    """Return the file or folder that `option` names.
-
-    Raises:
-        WeightsError: It does not exist.
-    """
-    found = Path(path)
-    if not found.exists():
-        raise WeightsError(
-            f"'{path}' does not exist. The folder or file of `{option}=` is needed. Check the path."
-        )
-    return found
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,20 @@ class NetworkReader:
         return network.eval().requires_grad_(requires_grad=False)
 
 
+def existing(path: str | Path, option: str) -> Path:
+    """Return the file or folder that `option` names.
+
+    Raises:
+        WeightsError: It does not exist.
+    """
+    found = Path(path)
+    if not found.exists():
+        raise WeightsError(
+            f"'{path}' does not exist. The folder or file of `{option}=` is needed. Check the path."
+        )
+    return found
+
+
 def check_config(folder: Path, name: str) -> None:
     """Refuse a folder that is not of one network in the layout of diffusers.
 

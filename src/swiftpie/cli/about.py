@@ -226,12 +226,17 @@ def terms_of(what: str, chosen: Chosen) -> list[Terms]:
     """Return what the command, preset or face encoder `what` would load; all there is for "".
 
     Raises:
-        ConfigError: There is no such thing.
+        ConfigError: There is no such thing, or something was chosen for no command.
     """
-    if not what:
-        return licences.everything()
     if what in COMMANDS:
         return _command_terms(what, chosen)
+    if options := [name for name, value in chosen._asdict().items() if value is not None]:
+        raise ConfigError(
+            f"--{options[0]} was given without a command that would take it. Name one, as in "
+            "`swiftpie licenses face`, or leave it out."
+        )
+    if not what:
+        return licences.everything()
     if what in PRESETS.names():
         return licences.preset_terms(what)
     if what in FACE_ENCODERS.names():

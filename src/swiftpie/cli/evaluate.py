@@ -352,7 +352,7 @@ def edits(
     settings = edit_settings(loading["preset"], mode, rule, scales=scales)
     if not scales:
         settings = replace(settings, scales=None)  # with references it is another than without
-    chosen = given.choose_editor(editor, loading, mask=mask, settings=settings)
+    chosen = given.choose_editor(editor, loading, mask=mask, settings=settings, scales=scales)
     # Only an editor in one step draws with weights that can draw the paste as well.
     baseline = NaiveEditor(chosen.session) if isinstance(chosen, SwiftEditor) else None
     drawer = EditDrawer(chosen, benchmark, baseline)
@@ -439,6 +439,7 @@ def pie(
     if results is None:
         chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
     else:
+        given.check_unused("--results", mask=mask, settings=settings)
         chosen = ResultsEditor(results, benchmark)
     drawer = EditDrawer(chosen, benchmark)
     given.carry_out(

@@ -16,6 +16,7 @@ from swiftpie.cli.console import say
 from swiftpie.cli.options import Fields, open_session
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError
+from swiftpie.pipelines.settings import EditMode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -340,16 +341,50 @@ def open_networks(
     )
 
 
+def check_unused(
+    editor: str, *, mask: str, settings: "EditSettings", scales: Iterable[str] = ()
+) -> None:
+    """Refuse choices about edits where `editor` makes none of its own.
+
+    Raises:
+        ConfigError: One of them was made.
+    """
+    chosen = {
+        "--mask": mask != "found",
+        "--mode": settings.mode is not EditMode.PAPER,
+        "--rule": settings.rule is not None,
+        **{f"--{name.replace('_', '-')}": True for name in scales},
+    }
+    if given := [option for option, is_chosen in chosen.items() if is_chosen]:
+        raise ConfigError(
+            f"{given[0]} came with {editor}, which does not heed it. Leave one of them out."
+        )
+
+
 def choose_editor(
-    name: str, loading: LoadOptions, *, mask: str, settings: "EditSettings"
+    name: str,
+    loading: LoadOptions,
+    *,
+    mask: str,
+    settings: "EditSettings",
+    scales: Iterable[str] = (),
 ) -> "Editor":
     """Return the editor of this name; where it draws with a preset, that is loaded.
 
+    `scales` are those that users gave, by name.
+
     Raises:
         CapabilityError: The preset has no inversion network.
+        ConfigError: Something was chosen that this editor does not heed.
     """
     from swiftpie.evaluation import editors
 
+    if name != "swiftedit":
+        check_unused(f"--editor {name}", mask=mask, settings=settings, scales=scales)
+    elif mask in {"true", "none"} and settings.rule is not None:
+        raise ConfigError(
+            f"--rule came with --mask {mask}, where no region is looked for. Leave one of them out."
+        )
     if name in {"target", "source"}:
         return editors.TargetEditor() if name == "target" else editors.SourceEditor()
     session = open_session(**loading).session

@@ -334,9 +334,13 @@ class DdimEditor(PresetEditor):
         steps = len(components.schedule.steps)
         return f"DDIM inversion, {components.preset.name}: {steps} steps"
 
-    @torch.no_grad()
     def __call__(self, task: EditTask) -> Edited:
         """Invert once; generate the target and, outside of the clock, the source again."""
+        with self.session.components.scope():
+            return self._edited(task)
+
+    @torch.no_grad()
+    def _edited(self, task: EditTask) -> Edited:
         components, clock = self.session.components, Clock()
         preset = components.preset
         canvas = canvas_for(

@@ -150,3 +150,17 @@ def test_a_bound_is_judged_without_a_model_and_said_in_json_and_on_a_page(tmp_pa
     table = run("--cases", "2", "--out", str(out))
     for word in ("PSNR outside", "exact target", "Not computed"):
         assert word in table.stdout
+
+
+@pytest.mark.parametrize(
+    "options", [("--mask", "true"), ("--rule", "smooth"), ("--text-scale", "2")]
+)
+def test_choices_that_an_editor_does_not_heed_are_refused(tmp_path, options):
+    for editor in ("source", "naive"):
+        with pytest.raises(ConfigError, match=f"{options[0]} came with --editor {editor}"):
+            run("--editor", editor, *options, "--out", str(tmp_path / "out"))
+
+
+def test_a_rule_finds_nothing_where_the_true_mask_is_given(tmp_path):
+    with pytest.raises(ConfigError, match="--rule came with --mask true"):
+        run("--editor", "swiftedit", "--mask", "true", "--rule", "smooth", "--out", str(tmp_path))

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.cli.evaluate import app
-from swiftpie.errors import InputError
+from swiftpie.errors import ConfigError, InputError
 from swiftpie.evaluation.benchmarks.pie import ResultsEditor, decode_mask, last_square, read_pie
 from swiftpie.evaluation.editors import EditDrawer, SourceEditor
 from swiftpie.evaluation.judges import Networks
@@ -199,6 +199,12 @@ def test_results_of_others_are_judged_by_the_definitions(results, tmp_path):
     assert {*report["not_computed"]} == missing
     assert not missing & {*means}
     assert "--clip" in report["not_computed"]["clip-whole"]
+
+
+def test_choices_about_edits_are_refused_where_others_have_edited(results, tmp_path):
+    root, other = results
+    with pytest.raises(ConfigError, match="--mode came with --results"):
+        run(root, "--results", other, "--mode", "released", "--out", tmp_path / "out")
 
 
 def test_the_table_says_what_was_not_computed(write, mapping, tmp_path):

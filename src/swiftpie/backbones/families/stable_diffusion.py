@@ -33,10 +33,11 @@ from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.backbones.sources import Sources, existing, locate, locate_image_encoder
+from swiftpie.backbones.sources import Sources, locate, locate_image_encoder
 from swiftpie.backbones.weights import (
     HALVES,
     NetworkReader,
+    existing,
     fingerprint_files,
     read_clip_config,
     read_config,

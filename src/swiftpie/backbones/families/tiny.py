@@ -13,7 +13,7 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.preset import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
-from swiftpie.backbones.weights import fingerprint_of, load_network, unknown_fingerprint
+from swiftpie.backbones.weights import existing, fingerprint_of, load_network, unknown_fingerprint
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_reason
 from swiftpie.garbage import uncollected
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -25,6 +25,28 @@ from swiftpie.models.vision import ConvImageEncoder
 CHOICES = {"steps", "weights", "inversion"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
 INVERSION = "inversion"  # its folder; identities do not depend on it, so no fingerprint does
+
+
+def _build_text_encoder(folder: Path) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig.from_pretrained(folder))
+
+
+def _builder(network: Any) -> Callable[[Path], nn.Module]:  # noqa: ANN401 - a diffusers class
+    def build(folder: Path) -> nn.Module:
+        model: nn.Module = network.from_config(network.load_config(folder))
+        return model
+
+    return build
+
+
+NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
+    "text_encoder": _build_text_encoder,
+    "image_encoder": _builder(ConvImageEncoder),
+    "autoencoder": _builder(PatchAutoencoder),
+    "denoiser": _builder(TinyDenoiser),
+    "layout_predictor": _builder(LayoutPredictor),
+}
+"""How each network is made from its folder."""
 
 
 class Tiny(Family):
@@ -42,22 +64,18 @@ class Tiny(Family):
         made = {name for name, value in choices.items() if value is not None}
         if refused := sorted(made - CHOICES - IDLE_CHOICES):
             raise ConfigError(
-                f"Preset {preset.name!r} was loaded with {refused[0]!r}. All of its networks "
+                f"Preset {preset.name!r} was loaded with `{refused[0]}=`. All of its networks "
                 "belong together and come with SwiftPie. Leave it out, or choose a Stable "
                 "Diffusion preset."
             )
         weights = choices.get("weights")
-        folder = _package_folder(preset) if weights is None else Path(weights)
+        folder = _package_folder(preset) if weights is None else _own_folder(weights)
+        if choices.get("inversion") is not None:
+            existing(str(choices["inversion"]), "inversion")
         preset = with_steps(with_stored_steps(preset, folder), choices.get("steps"))
         networks = {
             name: _ready(load_network(build, folder / name), device)
-            for name, build in (
-                ("text_encoder", _build_text_encoder),
-                ("image_encoder", _builder(ConvImageEncoder)),
-                ("autoencoder", _builder(PatchAutoencoder)),
-                ("denoiser", _builder(TinyDenoiser)),
-                ("layout_predictor", _builder(LayoutPredictor)),
-            )
+            for name, build in NETWORKS.items()
         }
         text_encoder = networks.pop("text_encoder")
         return Components(
@@ -118,6 +136,16 @@ class Tiny(Family):
 FAMILY = Tiny()
 
 
+def _own_folder(weights: str | Path) -> Path:
+    folder = existing(weights, "weights")
+    if lacking := [name for name in NETWORKS if not (folder / name).is_dir()]:
+        raise WeightsError(
+            f"'{folder}' has no folder '{lacking[0]}', so its networks are of another family. One "
+            f"that `swiftpie train` exported is needed as `weights=`, for the family {Tiny.name!r}."
+        )
+    return folder
+
+
 def _ready(network: nn.Module, device: str) -> Any:  # noqa: ANN401 - any network
     return network.to(device).eval().requires_grad_(requires_grad=False)
 
@@ -139,18 +167,6 @@ def _package_folder(preset: Preset) -> Path:
             "Reinstall SwiftPie, or pass a folder with `weights=`."
         )
     return folder
-
-
-def _build_text_encoder(folder: Path) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig.from_pretrained(folder))
-
-
-def _builder(network: Any) -> Callable[[Path], nn.Module]:  # noqa: ANN401 - a diffusers class
-    def build(folder: Path) -> nn.Module:
-        model: nn.Module = network.from_config(network.load_config(folder))
-        return model
-
-    return build
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
