@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import CLIPVisionModelWithProjection
 
-from swiftpie import ConfigError, MaskSource, Scales, Subject
+from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping
 from swiftpie.backbones.preset import trailing
 from swiftpie.guidance.base import METHODS
@@ -16,7 +16,7 @@ from swiftpie.guidance.methods.dcg import Decoupled
 from swiftpie.guidance.methods.plain import Plain
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
-from swiftpie.pipelines.denoise import Clock, null_tokens, without_identity
+from swiftpie.pipelines.denoise import Clock, without_identity
 from swiftpie.pipelines.personalize import prepare
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.schedules import PredictionType, build_schedule
@@ -174,9 +174,9 @@ def encoder(request, tmp_path):
     return ClipIdentityEncoder(tower, projector.module, projector.feature).eval(), projector
 
 
-def test_zero_features_go_through_the_projector(encoder):
+def test_zero_features_go_through_the_projector(session, encoder):
     network, projector = encoder
-    tokens = null_tokens(network)
+    tokens = replace(session.components, image_encoder=network).null_tokens
     assert tokens.shape == (1, projector.num_tokens, projector.width)
     assert tokens.isfinite().all()
     assert tokens.abs().max() > 0.01
@@ -190,9 +190,15 @@ def test_zero_features_go_through_the_projector(encoder):
     assert torch.equal(tokens, projector.module(*vectors[projector.feature]))
 
 
-def test_an_encoder_that_knows_no_zero_has_no_tokens():
-    assert null_tokens(ConvImageEncoder(width=8)) is None
-    assert null_tokens(None) is None
+def test_an_encoder_that_knows_no_zero_has_no_tokens(session):
+    for encoder in (ConvImageEncoder(width=8), None):
+        assert replace(session.components, image_encoder=encoder).null_tokens is None
+
+
+def test_nobody_is_the_same_in_edits_of_a_session(session, encoder):
+    network, _ = encoder
+    components = replace(session.components, image_encoder=network)
+    assert torch.equal(Session(components)._editing.null_tokens, components.null_tokens)
 
 
 @pytest.mark.parametrize("has_tokens", [True, False])

@@ -19,6 +19,7 @@ from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.tiny import LayoutPredictor
+from swiftpie.models.vision import HasNullTokens
 from swiftpie.registry import Registry
 from swiftpie.schedules import Schedule
 from swiftpie.types import Autoencoder, TextCondition
@@ -63,6 +64,13 @@ class Components:
         denoiser = sharing_weights(self.denoiser)  # takes a good part of an edit's time
         install_released(denoiser.installation)
         return replace(self, denoiser=denoiser)
+
+    @cached_property
+    def null_tokens(self) -> torch.Tensor | None:
+        """The tokens (1, K, D) of nobody, None where zero image features mean nothing."""
+        encoder = self.image_encoder
+        with torch.no_grad():
+            return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
 
     def cells_of(self, size_px: tuple[int, int] | None) -> tuple[int, int]:
         """Return latent rows and columns of a picture of (height, width); None = the preset's.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from swiftpie.errors import ConfigError
 from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
 from swiftpie.models.text import PromptEncoder
+from swiftpie.models.vision import HasNullTokens
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
@@ -260,7 +261,7 @@ class CachedAutoencoder:
 
 
 class CachedImageEncoder(nn.Module):
-    """Encodes each reference with its mask once. It serves edits, where nobody is left out."""
+    """Encodes each reference with its mask once, for edits."""
 
     def __init__(self, inner: nn.Module, cache: Cache, fingerprint: str) -> None:
         super().__init__()
@@ -272,6 +273,21 @@ class CachedImageEncoder(nn.Module):
         """Return identity tokens (R, K, D) of references (R, 3, H, W) and masks (R, 1, H, W)."""
         key = content_key("appearance", self._fingerprint, pixels, mask)
         return self._cache.get_or_make(key, lambda: self.inner(pixels, mask))
+
+
+class CachedAdapterEncoder(CachedImageEncoder):
+    """The same for an encoder that knows what nobody looks like, which guidance asks for."""
+
+    def null_tokens(self) -> Tensor:
+        """Return the tokens (1, K, D) of nobody."""
+        assert isinstance(self.inner, HasNullTokens), "as `cached_image_encoder` chose"
+        return self.inner.null_tokens()
+
+
+def cached_image_encoder(inner: nn.Module, cache: Cache, fingerprint: str) -> CachedImageEncoder:
+    """Return `inner` so that each reference is encoded once."""
+    kind = CachedAdapterEncoder if isinstance(inner, HasNullTokens) else CachedImageEncoder
+    return kind(inner, cache, fingerprint)
 
 
 @runtime_checkable

@@ -18,10 +18,10 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.cache import (
     Cache,
     CachedAutoencoder,
-    CachedImageEncoder,
     CachedPrompts,
     CacheReport,
     Key,
+    cached_image_encoder,
     cached_inversion,
     content_key,
 )
@@ -77,7 +77,7 @@ class Session:
         self._cached = replace(components, text=CachedPrompts(components.text, *known))
         self._editing = replace(  # a second edit of one picture does not start anew
             self._cached,
-            image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
+            image_encoder=None if encoder is None else cached_image_encoder(encoder, *known),
             autoencoder=CachedAutoencoder(components.autoencoder, *known),
             inversion=None if inversion is None else cached_inversion(inversion, *known),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.manipulate import Shaping
@@ -17,7 +17,6 @@ from swiftpie.guidance.methods.plain import Plain
 from swiftpie.layout import Layout
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
-from swiftpie.models.vision import HasNullTokens
 from swiftpie.types import Denoised, TextCondition
 
 OnStep = Callable[[int, float, Tensor], Tensor]
@@ -89,7 +88,7 @@ def denoise(
         text=text,
         condition=condition,
         null_text=null_text,
-        null_tokens=None if sees_all else null_tokens(components.image_encoder),
+        null_tokens=None if sees_all else components.null_tokens,
     )
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
@@ -194,11 +193,6 @@ def join_conditions(parts: Sequence[SubjectCondition]) -> SubjectCondition:
         aligned=torch.cat([part.aligned for part in parts]),
         pose=torch.cat([part.pose for part in parts]),
     )
-
-
-def null_tokens(encoder: nn.Module | None) -> Tensor | None:
-    """Return the tokens (1, K, D) of nobody, None where zero image features mean nothing."""
-    return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
 
 
 def without_identity(condition: SubjectCondition, tokens: Tensor | None) -> SubjectCondition:
