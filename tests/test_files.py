@@ -26,6 +26,7 @@ from swiftpie.files import (
     atomic_folder,
     load_image,
     remove_leftovers,
+    updated_folder,
     write_file,
 )
 from tests.fuzz import pictures
@@ -505,13 +506,30 @@ def test_files_that_libraries_write_for_their_owner_alone_are_for_all_that_the_u
         with atomic_file(tmp_path / "file") as temporary:
             temporary.write_bytes(b"data")
             temporary.chmod(0o600)
-        with atomic_folder(tmp_path / "folder") as new:
-            (new / "weights").write_bytes(b"data")
-            (new / "weights").chmod(0o600)
+        for make in (atomic_folder, updated_folder):
+            with make(tmp_path / make.__name__) as new:
+                (new / "weights").write_bytes(b"data")
+                (new / "weights").chmod(0o600)
     finally:
         os.umask(before)
-    for path in (tmp_path / "file", tmp_path / "folder" / "weights"):
+    names = ("file", "atomic_folder/weights", "updated_folder/weights")
+    for path in (tmp_path / name for name in names):
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_folder_is_updated_file_by_file_and_only_by_a_block_that_ends(tmp_path):
+    path = tmp_path / "folder"
+    (path / "deep").mkdir(parents=True)
+    for name in ("deep/kept", "deep/new"):
+        (path / name).write_bytes(b"old")
+    with pytest.raises(FileNotFoundError), updated_folder(path) as new:
+        (new / "other").write_bytes((new / "missing").read_bytes())
+    with updated_folder(path) as new:
+        (new / "deep").mkdir()
+        (new / "deep" / "new").write_bytes(b"new")
+    found = {str(one.relative_to(path)): one.read_bytes() for one in path.glob("*/*")}
+    assert found == {"deep/kept": b"old", "deep/new": b"new"}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_names_of_one_place_are_known_as_that(tmp_path):

@@ -255,11 +255,34 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         new = folder / path.name
         new.mkdir()
         yield new
-        for file in new.rglob("*"):
-            if file.is_file():
-                file.chmod(mode | (file.stat().st_mode & 0o111))
+        _open_to_others(new, mode)
         if new.is_dir() and not path.exists():
             new.rename(path)
+
+
+@contextmanager
+def updated_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder whose files take their places in `path` at the end, one by one.
+
+    Others in `path` stay. If the block fails, all do.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _workplace(path) as (folder, mode):
+        new = folder / path.name
+        new.mkdir()
+        yield new
+        for file in _open_to_others(new, mode):
+            place = path / file.relative_to(new)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
+
+
+def _open_to_others(folder: Path, mode: int) -> list[Path]:
+    """Give all files below `folder` the permissions of new ones, and return them."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    for file in files:
+        file.chmod(mode | (file.stat().st_mode & 0o111))
+    return files
 
 
 def check_target(path: str | Path, *, force: bool = False) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError, SwiftPieError
+from swiftpie.files import updated_folder
 from swiftpie.training.context import SINGLE_PROCESS, Context, Processes
 from swiftpie.training.optimizers import WHOLE_NETWORK, Group, make_groups, named_optimizers
 from swiftpie.training.state import (
@@ -318,7 +319,8 @@ class Run:
             return {}
         with kept_whole(folder):
             figures = self.stage.sample(self.average, folder / "samples.png")
-            self.stage.export(self.average, folder / "export")
+            with updated_folder(folder / "export") as export:
+                self.stage.export(self.average, export)
         return figures
 
     def reason_to_stop(self, step: int, *, is_late: bool) -> str:
