@@ -2,11 +2,12 @@
 
 import os
 
-WAITING = {"GOMP_SPINCOUNT": "3000"}
+WAITING = {"GOMP_SPINCOUNT": "300"}
 """How often a thread looks again before it sleeps; GNU OpenMP alone, in wheels for Linux, reads it.
 
-Its own choice is milliseconds. A thread that spins keeps a core from whatever it waits for, so on
-a machine with other work a picture took ten times as long. `benchmarks.mini_speed` compares.
+Its own choice is milliseconds. A thread that spins keeps a core from whatever it waits for, so
+beside other work a picture took ten times as long. Of what `benchmarks.mini_speed` compares, this
+has the least product of the times alone and beside load.
 """
 DECIDED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # by whoever set one of these
 

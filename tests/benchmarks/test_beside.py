@@ -1,5 +1,6 @@
 from benchmarks._beside import SETTINGS, best_of
 from benchmarks._timing import Sample, row
+from swiftpie.threads import DECIDED, WAITING
 
 
 def rows_of(times):
@@ -17,3 +18,5 @@ def test_the_best_setting_is_good_alone_and_beside_load():
     times |= {"GOMP_SPINCOUNT=3000": (51.0, 148.0), "GOMP_SPINCOUNT=300": (68.0, 98.0)}
     times |= {"openvino": (19.0, 44.0)}  # is no setting of PyTorch
     assert best_of(rows_of(times)) == "GOMP_SPINCOUNT=300"
+    assert WAITING.keys() <= {*DECIDED}
+    assert f"GOMP_SPINCOUNT={WAITING['GOMP_SPINCOUNT']}" in {one.name for one in SETTINGS}
