@@ -13,6 +13,7 @@ from swiftpie import CapabilityError, InputError, Session
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.masks import MaskRule, composite, from_noise_difference
 from swiftpie.pipelines.edit import follows_seed
+from swiftpie.pipelines.request import EditRequest, Subject
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.types import Posterior
 from tests.parity.edit import photograph, rows
@@ -55,6 +56,29 @@ def calls_of(module):
     """A hook that counts rows of every call, and the list it fills."""
     seen = []
     return seen, module.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (float("nan"), 0.2, 0.7, 0.8),
+        (0.5, 0.2, 0.5, 0.8),
+        torch.full((1, 1, 8, 8), torch.nan),
+        torch.full((1, 1, 8, 8), 255.0),
+    ],
+    ids=["nan box", "empty box", "nan mask", "mask of bytes"],
+)
+def test_places_that_mean_nothing_are_refused_everywhere(photo, identity, place):
+    with pytest.raises(InputError, match=r"needed|Needed"):
+        EditRequest(image=photo, prompt=PROMPT, seed=1, mask=place)
+    given = {"mask" if isinstance(place, torch.Tensor) else "box": place}
+    with pytest.raises(InputError, match=r"needed|Needed"):
+        Subject(identity, **given)
+
+
+def test_no_call_makes_anything_of_the_size_of_a_count_beyond_all_bounds(session, identity):
+    with pytest.raises(InputError, match="1000000000 pictures"):
+        session.personalize(identity, PROMPT, num_images=10**9)
 
 
 def test_it_computes_what_paper_and_released_code_say():

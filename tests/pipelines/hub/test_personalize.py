@@ -342,6 +342,7 @@ def test_the_arguments_are_those_of_diffusers_in_their_order():
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, "'noise'"),
         ({"height": 100}, "multiples of"),
         ({"num_images_per_prompt": 0}, "0 pictures"),
+        ({"num_images_per_prompt": 10**9}, "1000000000 pictures"),
         ({"num_images_per_prompt": 65}, "65 pictures"),
         ({"seeds": [1, 2]}, "2 seeds"),
         ({"seeds": [-1]}, "seed is -1"),
