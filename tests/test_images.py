@@ -163,7 +163,7 @@ def test_fit_square_refuses_an_empty_mask():
         fit_square(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), size_px=8, fill=0.9)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".webp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".webp", ".tif"])
 def test_metadata_and_mark_of_origin_survive_and_bytes_repeat(tmp_path, suffix):
     first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
     save_image(noise_image(), first, metadata=METADATA)
@@ -174,10 +174,14 @@ def test_metadata_and_mark_of_origin_survive_and_bytes_repeat(tmp_path, suffix):
     assert load_image(first).size == (31, 17)
 
 
-def test_png_keeps_every_pixel_and_its_alpha(tmp_path):
-    image = noise_image(mode="RGBA")
-    save_image(image, tmp_path / "a.png", metadata={})
-    assert load_image(tmp_path / "a.png").tobytes() == image.tobytes()
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_png_and_tiff_keep_every_pixel_and_its_alpha(tmp_path, name, mode):
+    image = noise_image(mode=mode)
+    save_image(image, tmp_path / name, metadata={})
+    assert load_image(tmp_path / name).tobytes() == image.tobytes()
+    save_image(image.convert("L"), tmp_path / name, metadata=None, force=True)
+    assert load_image(tmp_path / name).tobytes() == image.convert("L").convert("RGB").tobytes()
 
 
 def test_jpeg_lays_transparency_on_white(tmp_path):
@@ -188,7 +192,7 @@ def test_jpeg_lays_transparency_on_white(tmp_path):
 def test_nothing_of_the_inputs_metadata_is_saved(tmp_path):
     image = noise_image()
     image.info.update({"comment": b"secret", "exif": b"Exif\0\0secret", "xmp": b"secret"})
-    for suffix in (".png", ".jpg", ".webp"):
+    for suffix in (".png", ".jpg", ".webp", ".tif"):
         path = tmp_path / f"a{suffix}"
         save_image(image, path, metadata={})
         assert b"secret" not in path.read_bytes()
@@ -206,7 +210,7 @@ def test_an_existing_file_is_kept_without_force(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "a.png.exe"])
 def test_unknown_suffixes_are_refused_by_name(tmp_path, name):
-    with pytest.raises(InputError, match=r"\.png, \.jpg, \.jpeg, \.webp"):
+    with pytest.raises(InputError, match=r"\.png, \.jpg, \.jpeg, \.webp, \.tif"):
         save_image(noise_image(), tmp_path / name, metadata={})
     assert list(tmp_path.iterdir()) == []
 

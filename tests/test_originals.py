@@ -39,6 +39,10 @@ def png_of(values):
     return encode_image(Stored(values), ".png", metadata={})
 
 
+def written_tiff(values):
+    return encode_image(Stored(values, PROFILE), ".tif", metadata={"seed": "1"})
+
+
 def tiff_of(values):
     channels = values.shape[2]
     data, extra = values.astype("<u2").tobytes(), 2 if channels == 4 else None
@@ -46,7 +50,7 @@ def tiff_of(values):
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-@pytest.mark.parametrize("make", [tiff_of, png_of])
+@pytest.mark.parametrize("make", [tiff_of, png_of, written_tiff])
 def test_colours_of_sixteen_bit_are_read_whole(make, channels):
     values = deep(channels)
     original = read_original(make(values))
@@ -107,7 +111,7 @@ def photo(**more):
     return encoded(Image.new("RGB", (24, 16)), "JPEG", exif=exif, icc_profile=PROFILE, **more)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 def test_exif_data_stay_but_for_which_way_is_up(suffix):
     original = read_original(photo())
     assert original.stored.pixels.size == (16, 24)
@@ -156,7 +160,7 @@ def test_maker_notes_and_much_exif_data_are_left_out_and_that_is_told():
 def test_a_plain_picture_is_written_as_any_other():
     plain = Image.fromarray((deep() >> 8).astype(np.uint8))
     original = read_original(encoded(plain))
-    for suffix in (".png", ".jpg", ".webp"):
+    for suffix in (".png", ".jpg", ".webp", ".tif"):
         stored = encode_image(original.stored, suffix, metadata={"seed": "1"})
         assert stored == encode_image(plain, suffix, metadata={"seed": "1"})
         assert losses_in(original, suffix) == ()

@@ -3,9 +3,7 @@
 import io
 import json
 import math
-import struct
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +14,20 @@ from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.deep import encode_png, encode_tiff
 from swiftpie.errors import ImageError, InputError
 from swiftpie.files import BAND_PIXELS, DECODER_ERRORS, check_target, open_image, write_file
 from swiftpie.files import Source as Source
 from swiftpie.files import load_image as load_image
 
-FORMAT_OF_SUFFIX = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+FORMAT_OF_SUFFIX = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
 METADATA_KEY = "swiftpie"
 MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
 QUALITY: Mapping[str, Mapping[str, int]] = {
@@ -32,8 +38,7 @@ QUALITY: Mapping[str, Mapping[str, int]] = {
 EXIF_BLOCK = 0x8769
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
-PNG_START = b"\x89PNG\r\n\x1a\n"
-PNG_COLOURS = {3: 2, 4: 6}  # the type of a picture by its number of channels
+DEEP: Mapping[str, Callable[..., bytes]] = {"PNG": encode_png, "TIFF": encode_tiff}  # 16 bit
 CAPTION_PX = 18
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
@@ -174,7 +179,7 @@ def save_image(
 
     Args:
         image: the picture; JPEG has no transparency, so it is laid on white there.
-        path: its suffix (.png, .jpg, .jpeg or .webp) chooses the format.
+        path: its suffix (.png, .jpg, .jpeg, .webp, .tif or .tiff) chooses the format.
         metadata: stored as JSON, and the file is marked as made by a trained model (IPTC); None
             for a picture that no model made, which gets neither.
         force: replace an existing file.
@@ -204,11 +209,13 @@ def encode_image(
     notes = _notes(metadata, file_format, exif=exif, name=name)
     if profile:
         notes["icc_profile"] = profile
-    if isinstance(pixels, np.ndarray) and file_format == "PNG":
-        return _deep_png(pixels, **notes)
+    if isinstance(pixels, np.ndarray) and file_format in DEEP:
+        return DEEP[file_format](pixels, **notes)
     image = _in_8_bits(pixels) if isinstance(pixels, np.ndarray) else pixels
     plain = image.copy() if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
     plain.info = {}  # nothing of the input may travel along
+    if file_format == "TIFF":
+        return encode_tiff(np.asarray(plain), **notes)
     if file_format == "JPEG" and plain.mode == "RGBA":
         ground = Image.new("RGBA", plain.size, "white")
         plain = Image.alpha_composite(ground, plain).convert("RGB")
@@ -335,31 +342,3 @@ def _notes(
 
 def _in_8_bits(values: NDArray[np.uint16]) -> Image.Image:
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
-
-
-def _deep_png(
-    values: NDArray[np.uint16],
-    *,
-    pnginfo: PngImagePlugin.PngInfo | None = None,
-    icc_profile: bytes = b"",
-    exif: bytes = b"",
-) -> bytes:
-    """Encode colours of 16 bit (H, W, 3 or 4), which Pillow cannot write; the rest is as there."""
-    height, width, channels = values.shape
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, PNG_COLOURS[channels], 0, 0, 0))]
-    if icc_profile:
-        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)))
-    chunks += [(one[0], one[1]) for one in (pnginfo.chunks if pnginfo else ())]
-    if exif:
-        chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
-    packer, above = zlib.compressobj(), np.zeros(2 * width * channels, dtype=np.uint8)
-    rows = []
-    for row in values:
-        line = row.astype(">u2").view(np.uint8).ravel()
-        rows.append(packer.compress(b"\2" + (line - above).tobytes()))  # the difference to above
-        above = line
-    chunks += [(b"IDAT", b"".join(rows) + packer.flush()), (b"IEND", b"")]
-    return PNG_START + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )

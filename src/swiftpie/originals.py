@@ -21,7 +21,7 @@ from swiftpie.files import (
     to_straight,
     to_upright,
 )
-from swiftpie.images import EXIF_BLOCK, USER_COMMENT, XMP, Stored, format_of
+from swiftpie.images import DEEP, EXIF_BLOCK, USER_COMMENT, XMP, Stored, format_of
 
 GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C
@@ -114,7 +114,7 @@ def losses_in(original: Original, suffix: str) -> tuple[str, ...]:
     (pixels, _, exif), losses = original.stored, list(original.losses)
     is_deep = not isinstance(pixels, Image.Image)
     file_format = format_of(suffix)
-    if is_deep and file_format != "PNG":
+    if is_deep and file_format not in DEEP:
         losses.append("its 16 bits")
     if file_format == "JPEG" and _is_clear(pixels):
         losses.append("its transparency")

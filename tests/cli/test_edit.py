@@ -206,7 +206,7 @@ def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, pictu
         (["--mask", "nowhere.png"], 3, "nowhere.png"),
         (["--strip", "{out}"], 2, "both --out and --strip"),
         (["--save-region", "{out}"], 2, "--save-region"),
-        (["--strip", "strip.tiff"], 2, "known suffix"),
+        (["--strip", "strip.gif"], 2, "known suffix"),
         (["--text-scale", "9"], 2, "--text-scale 9.0 was given"),
         (["--mode", "fast"], 2, "paper"),
         (["--out", "-", "--json"], 2, "Standard output"),

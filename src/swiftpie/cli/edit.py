@@ -211,16 +211,16 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
 
 def _tell_losses(original: "Original", target: console.Target) -> None:
     """Tell what of the picture the edit does not keep, and whether its pixels stay."""
-    from swiftpie.images import format_of
+    from swiftpie.images import DEEP, format_of
     from swiftpie.originals import losses_in
 
     suffix = ".png" if target.picture is None else target.picture.suffix
     if losses := losses_in(original, suffix):
         console.say(f"The edited picture does not keep {', '.join(losses)}.")
-    if format_of(suffix) != "PNG":
+    if format_of(suffix) not in DEEP:
         console.say(
             f"{format_of(suffix)} stores all pixels anew, also outside of the region, where they "
-            "change a little. Give a name in .png to keep those bit for bit."
+            "change a little. Give a name in .png or .tif to keep those bit for bit."
         )
 
 

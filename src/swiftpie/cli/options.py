@@ -111,7 +111,8 @@ class OutputOptions:
     """Where the pictures of a call go."""
 
     out: Annotated[
-        str, Option("Picture to write (.png, .jpg, .webp); - is stdout.", "FILE", ("-o", "--out"))
+        str,
+        Option("Picture to write (.png, .jpg, .webp, .tif); - is stdout.", "FILE", ("-o", "--out")),
     ]
     as_json: Annotated[
         bool, Option("Write the result as JSON to standard output.", flags=("--json",))
@@ -123,7 +124,8 @@ Output = Annotated[OutputOptions, Fields(OutputOptions, ("out", "as_json", "forc
 AsJson = Annotated[bool, option_of(OutputOptions, "as_json")]
 Force = Annotated[bool, option_of(OutputOptions, "force")]
 PictureOut = Annotated[
-    Path, typer.Option("-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp).")
+    Path,
+    typer.Option("-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp, .tif)."),
 ]
 
 CommercialOnly = Annotated[
