@@ -13,7 +13,7 @@ from typer.main import get_command
 from swiftpie import __version__
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli import about
-from swiftpie.cli.console import complain, print_json, write_table
+from swiftpie.cli.console import complain, print_json, print_text, write_table
 from swiftpie.cli.main import app
 from swiftpie.cli.options import split_subject
 from swiftpie.cli.train import parse_duration
@@ -156,10 +156,11 @@ def test_inspecting_asks_nobody_for_the_networks_that_a_file_names(
 def test_nothing_that_a_file_says_controls_the_terminal(capsys):
     text = "\x1b[2J \x9b2J \x07 \u202ebackwards \ud800 \x7f"
     write_table([("name", text)])
+    print_text(f"{text}\n")
     complain(text)
     print_json({text: text})
     written = capsys.readouterr()
-    assert json.loads(written.out.partition("\n")[2]) == {text: text}
+    assert json.loads(written.out.split("\n", 2)[2]) == {text: text}
     assert not set(written.out + written.err) & set("\x1b\x9b\x07\u202e\ud800\x7f")
 
 

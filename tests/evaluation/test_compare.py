@@ -92,6 +92,15 @@ def test_what_is_no_report_is_an_input_error(tmp_path, text):
         read_figures(tmp_path)
 
 
+def test_a_report_whose_values_have_other_types_is_none(tmp_path, student):
+    stored = json.loads(student.to_json())
+    for name, value in (("value", "high"), ("unit", 3), ("num_cases", None), ("title", ["x"])):
+        figures = [stored["figures"][0] | {name: value}, *stored["figures"][1:]]
+        (tmp_path / "report.json").write_text(json.dumps(stored | {"figures": figures}))
+        with pytest.raises(InputError, match="no figures"):
+            read_figures(tmp_path)
+
+
 def test_a_missing_report_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no figures"):
         read_figures(tmp_path / "nothing.json")

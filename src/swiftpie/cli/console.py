@@ -72,6 +72,11 @@ def print_json(value: object) -> None:
     typer.echo(HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
+def print_text(text: str) -> None:
+    """Write lines on standard output, without what controls a terminal."""
+    typer.echo("\n".join(map(printable, text.split("\n"))), nl=False)
+
+
 def write_table(rows: Sequence[Sequence[str]], *, headings: Sequence[str] = ()) -> None:
     """Write rows of text on standard output, under headings if there are any."""
     table = Table(box=None, show_header=bool(headings), pad_edge=False)

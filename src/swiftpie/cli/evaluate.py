@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from swiftpie.cli import evaluate_options as given
-from swiftpie.cli.console import examples, print_json, say
+from swiftpie.cli.console import examples, print_json, print_text, say
 from swiftpie.cli.edit import EditScales, Mode, Rule, edit_settings
 from swiftpie.cli.face import (
     Recognisers,
@@ -155,7 +155,7 @@ def compare(*, student: given.Student, teacher: given.Teacher, as_json: AsJson =
     from swiftpie.evaluation.compare import read_figures
 
     comparison = compared(read_figures(student), read_figures(teacher))
-    typer.echo(comparison.to_json() if as_json else comparison.to_markdown(), nl=False)
+    print_text(comparison.to_json() if as_json else comparison.to_markdown())
 
 
 @app.command(
@@ -307,7 +307,7 @@ def photos(
     for doubt in report.doubtful:
         say(f"doubtful cut-out: {doubt.name} (confidence {doubt.confidence:.2f})")
     if as_json:
-        typer.echo(report.to_json(), nl=False)
+        print_text(report.to_json())
     else:
         given.tell([*kept.describe(report.likeness), kept.WHAT_IT_SAYS], {})
     say(f"the picture is {out}")

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from swiftpie import __version__
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.cli.console import say
+from swiftpie.cli.console import print_text, say
 from swiftpie.cli.options import Fields, open_session
 from swiftpie.config import Option
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, printable
 from swiftpie.pipelines.settings import EditMode
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def carry_out(
     rows = list(watched(judged, "judging", total=len(cases)))
     report = write_report(benchmark, rows, results, networks)
     if as_json:
-        typer.echo(report.to_json(), nl=False)
+        print_text(report.to_json())
     else:
         tables = {"": table(benchmark, report.metrics)}
         if report.groups:
@@ -254,7 +254,7 @@ def carry_out_study(study: "Study[C]", *, as_json: bool) -> None:
     results.write_text("report.md", ablations.to_markdown())
     results.write_text("index.html", render(page_of(study, ablations)))
     if as_json:
-        typer.echo(ablations.to_json(), nl=False)
+        print_text(ablations.to_json())
     else:
         tell(ablations.sentences, ablations.tables())
         tell([describe_sweep(sweep) for sweep in ablations.sweeps], {})
@@ -265,14 +265,16 @@ def tell(sentences: Iterable[str], tables: "Mapping[str, ReportTable]") -> None:
     """Write sentences and tables, by title, on standard output."""
     console = Console()
     for sentence in sentences:
-        console.print(Text(sentence))
+        console.print(Text(printable(sentence)))
     for title, (heads, lines) in tables.items():
         for widths in side_by_side(heads, lines, width=console.width):
             shown = Table(title=title.strip() or None)
             for column, letters in widths.items():
                 shown.add_column(heads[column], width=letters, overflow="fold")
             for line in lines:
-                shown.add_row(*(Text("\n".join(_parts(line[column]))) for column in widths))
+                shown.add_row(
+                    *(Text("\n".join(map(printable, _parts(line[column])))) for column in widths)
+                )
             console.print(shown)
 
 

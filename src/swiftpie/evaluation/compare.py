@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from swiftpie.config import from_json
 from swiftpie.errors import InputError
 from swiftpie.evaluation.case import Measure
 from swiftpie.evaluation.report import Figure, Report, as_json, format_value
@@ -92,9 +93,9 @@ def read_figures(path: Path) -> Figures:
     file = path / "report.json" if path.is_dir() else path
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        figures = tuple(Figure(**figure) for figure in found["figures"])
-        return Figures(Run(**found["run"]), figures)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kept = {name: found[name] for name in ("run", "figures")}
+        return from_json(Figures, json.dumps(kept))  # of which every value has its type
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"'{file}' holds no figures of an evaluation. A report.json that `swiftpie evaluate` "
             "wrote is needed. Run the evaluation again, or check the path."
