@@ -4,6 +4,7 @@ import copy
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,20 +38,21 @@ HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @torch.no_grad()
-def rows(families=("mini", *FAMILIES)):
+def rows(families=("mini", *FAMILIES), *, is_shallow=False):
     """Every comparison as (name, largest difference, bound)."""
     compared = []
     for family in families:
         with tempfile.TemporaryDirectory() as folder:
-            found = family_rows(family, Path(folder))
+            found = family_rows(family, Path(folder), is_shallow=is_shallow)
         named = [(f"{family}: {name}", largest, bound) for name, largest, bound in found]
         compared += sorted(named, key=lambda row: int(row[0].split(": ")[1].split()[0]))
     return compared
 
 
-def family_rows(family, folder):
+def family_rows(family, folder, *, is_shallow):
     """Rows of one family, each name led by the number of its invariant."""
-    session = tiny_session(family, folder / "own")
+    opened = partial(tiny_session, family, is_shallow=is_shallow)
+    session = opened(folder / "own")
     one, other = (session.encode_identity(picture(number)) for number in (0, 1))
     shown = [draw(session, identity).latents for identity in (one, other)]
     assert difference(*shown) > 100 * BOUND  # else equality would say nothing
@@ -65,14 +67,14 @@ def family_rows(family, folder):
     ]
     if family == "mini":
         return compared + inline(session, one)
-    sharp = tiny_session(family, folder / "sharp", contrast=CONTRAST)
+    sharp = opened(folder / "sharp", contrast=CONTRAST)
     faint = replace(one, tokens=FAINTNESS * one.tokens)
-    joint = tiny_session(family, folder / "joint", merge=Merge.JOINT)
+    joint = opened(folder / "joint", merge=Merge.JOINT)
     return [
         *compared,
         *inline(sharp, faint),
         *joint_merge(joint, folder / "joint"),
-        *adapters(family, folder),
+        *adapters(family, folder, is_shallow=is_shallow),
         *half_precision(session, one),
         (
             "4 joint merge at scale 1, joined keys",
@@ -320,10 +322,11 @@ def joint_merge(session, folder):
     return compared + many
 
 
-def adapters(family, folder):
+def adapters(family, folder, *, is_shallow):
     """A mask of ones and leak as strong as identity, against diffusers' own IP-Adapter."""
-    whole = tiny_session(family, folder / "whole", semantic=EVERYWHERE)
-    public = make_public_adapter(folder / "whole" / "public.safetensors", family)
+    whole = tiny_session(family, folder / "whole", is_shallow=is_shallow, semantic=EVERYWHERE)
+    path = folder / "whole" / "public.safetensors"
+    public = make_public_adapter(path, family, is_shallow=is_shallow)
     compared = []
     for number, name in ((3, public.name), (14, "adapter.safetensors")):
         identity = whole.encode_identity(picture(0))

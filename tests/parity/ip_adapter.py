@@ -48,6 +48,7 @@ def tiny_unet(backbone, *, is_shallow=False):
         "cross_attention_dim": WIDTHS[backbone],
         "attention_head_dim": 4,
         "norm_num_groups": 8,
+        "layers_per_block": 1 if is_shallow else 2,
     }
     if backbone == "sd21":
         settings |= {"attention_head_dim": (2, 4, 4, 4), "use_linear_projection": True}

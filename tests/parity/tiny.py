@@ -64,15 +64,17 @@ def recording(session, **changes):
     return Session(components)
 
 
-def tiny_session(family, folder, *, contrast=1.0, **plan):
+def tiny_session(family, folder, *, contrast=1.0, is_shallow=False, **plan):
     """A session with an adapter of our own; `contrast` is for `sharpened`."""
     if family == "mini":
         return recording(swiftpie.load("mini"))
     sizes = {"family": family, "image_size_px": SIDE_PX}
     components = load_components(
         replace(PRESETS.get("sd-turbo"), **sizes),
-        weights=make_pipeline(folder / "pipeline", family),
-        adapter=make_own_adapter(folder / "adapter.safetensors", family, **plan),
+        weights=make_pipeline(folder / "pipeline", family, is_shallow=is_shallow),
+        adapter=make_own_adapter(
+            folder / "adapter.safetensors", family, is_shallow=is_shallow, **plan
+        ),
         image_encoder=folder / "encoder",
     )
     if contrast != 1.0:

@@ -185,7 +185,7 @@ def test_weights_of_a_lora_are_saved_as_a_whole(opened, place, tmp_path):
     preset = replace(
         preset_of("sd21"), kind=WeightsKind.LORA, file="x", base=str(place / "sd21" / "pipeline")
     )
-    lora = tiny_models.make_lora(tmp_path / "lora.safetensors", "sd21")
+    lora = tiny_models.make_lora(tmp_path / "lora.safetensors", "sd21", is_shallow=True)
     pipe = opened("sd21", preset=preset, weights=lora)
     before = drawn(pipe)
     assert not np.array_equal(before, drawn(opened("sd21")))
