@@ -19,7 +19,6 @@ from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.masks import Box
-    from swiftpie.originals import Original
     from swiftpie.pipelines.edit import EditResult
 
 STRIP_CELL_PX = 384
@@ -144,6 +143,7 @@ def edit(
         files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
         rows.append({**files, "seed": result.seed, "prompt": job.prompt})
         timings.update(result.timings_ms)
+    tell_losses(picture, jobs[0].target)
     if output.as_json:
         said = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
         assert settings.scales is not None, "`edit_settings` chose some"
@@ -197,11 +197,9 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         variation=str(settings.variation),
         seed=str(result.seed),
     )
-    original = read_original(job.picture)
-    finished = put_on(original, result.edited, result.blend)
+    finished = put_on(read_original(job.picture), result.edited, result.blend)
     drawn = [(finished, result.region, result.seed, job.target)]
     console.write_outputs(drawn, metadata=origin, force=job.force)
-    _tell_losses(original, job.target)
     if job.strip is not None:
         row = [load_image(job.picture), result.region, result.image]
         sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
@@ -209,13 +207,13 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
     return result
 
 
-def _tell_losses(original: "Original", target: console.Target) -> None:
-    """Tell what of the picture the edit does not keep, and whether its pixels stay."""
+def tell_losses(picture: str | bytes, target: console.Target) -> None:
+    """Tell what of a picture its edit does not keep, and whether its pixels stay."""
     from swiftpie.images import DEEP, format_of
-    from swiftpie.originals import losses_in
+    from swiftpie.originals import losses_in, read_original
 
     suffix = ".png" if target.picture is None else target.picture.suffix
-    if losses := losses_in(original, suffix):
+    if losses := losses_in(read_original(picture), suffix):
         console.say(f"The edited picture does not keep {', '.join(losses)}.")
     if format_of(suffix) not in DEEP:
         console.say(

@@ -147,7 +147,7 @@ def write_tensors(
     check_target(path, force=force)
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     try:
-        with atomic_file(path) as temporary:
+        with atomic_file(path, force=force) as temporary:
             save_file(own, temporary, metadata=dict(metadata or {}))
     except (OSError, SafetensorError) as error:
         raise InputError(
