@@ -32,13 +32,18 @@ class Transform:
     summary: str  # one line for people
     apply: "Callable[[Components], Components]"
     extra: str | None = None  # of SwiftPie, where it needs an optional package
-    package: str | None = None  # the package of this extra, as it is imported
+    packages: tuple[str, ...] = ()  # those of this extra, as they are imported
     turn: Turn = Turn.NETWORKS
 
     @property
     def is_installed(self) -> bool:
-        """Whether the package that it needs is there."""
-        return self.package is None or importlib.util.find_spec(self.package) is not None
+        """Whether all packages that it needs are there."""
+        return not self.missing
+
+    @property
+    def missing(self) -> list[str]:
+        """The packages that it needs and that are not there."""
+        return [one for one in self.packages if importlib.util.find_spec(one) is None]
 
 
 TRANSFORMS: Registry[Transform] = Registry(
@@ -59,9 +64,9 @@ def choose(names: str | Sequence[str]) -> list[Transform]:
     wanted = [names] if isinstance(names, str) else names
     chosen = {name: TRANSFORMS.get(name) for name in wanted}
     for name, one in chosen.items():
-        if not one.is_installed:
+        if missing := one.missing:
             raise MissingExtra(
-                f"The transform {name!r} needs the package {one.package!r}, which is not "
+                f"The transform {name!r} needs the package {missing[0]!r}, which is not "
                 f'installed. Run: pip install "swiftpie[{one.extra}]"'
             )
     callers = [name for name, one in chosen.items() if one.turn is Turn.CALLS]

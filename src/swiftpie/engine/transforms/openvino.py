@@ -8,5 +8,5 @@ TRANSFORM = Transform(
     apply=to_openvino,
     turn=Turn.CALLS,
     extra="openvino",
-    package="openvino",
+    packages=("openvino", "threadpoolctl"),
 )

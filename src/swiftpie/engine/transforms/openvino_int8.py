@@ -10,5 +10,5 @@ TRANSFORM = Transform(
     apply=partial(to_openvino, quantizes=True),
     turn=Turn.CALLS,
     extra="openvino",
-    package="nncf",
+    packages=("nncf", "openvino", "threadpoolctl"),
 )

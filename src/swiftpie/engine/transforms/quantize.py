@@ -64,5 +64,5 @@ TRANSFORM = Transform(
     summary="Linear layers in 8 bits: a quarter to half of their memory, not quicker by itself.",
     apply=apply,
     extra="quantize",
-    package="torchao",
+    packages=("torchao",),
 )

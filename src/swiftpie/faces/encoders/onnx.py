@@ -250,21 +250,25 @@ def open_model(folder: Path | None, file: ModelFile) -> OnnxModel:
             f"{file.source or 'its publisher'} and name its folder as `face_models=`; it is never "
             "fetched for you."
         )
+    runtime = _runtime()  # says what is missing before anything large is read
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if file.sha256 and digest != file.sha256:
         logger.warning("'%s' is not the published file: its sha256 begins %s", path, digest[:12])
-    return OnnxModel(_session(data, path), digest, path)
+    return OnnxModel(_session(runtime, data, path), digest, path)
 
 
-def _session(data: bytes, path: Path) -> Any:  # noqa: ANN401 - the package has no types
+def _runtime() -> Any:  # noqa: ANN401 - the package has no types
     try:
-        runtime: Any = importlib.import_module("onnxruntime")
+        return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise MissingExtra(
             "Faces were asked for, and onnxruntime, which finds them, is not installed. "
             'Install it: pip install "swiftpie[faces]".'
         ) from error
+
+
+def _session(runtime: Any, data: bytes, path: Path) -> Any:  # noqa: ANN401 - likewise
     options = runtime.SessionOptions()
     options.log_severity_level = QUIET
     try:
