@@ -318,17 +318,15 @@ def read_run(data, folder):
 def settings(seed):
     """Yield what users type after --set, and files of settings."""
     random = Random(seed)
-    fields = list(vars(LoopConfig(steps=1, learning_rate=1e-3)))
+    fields = [f"loop.{name}" for name in vars(LoopConfig(steps=1, learning_rate=1e-3))]
+    fields.append("stage.num_subjects")
     values = ["-1", "0", "1e400", "nan", "inf", "2", "1e9", "none", "true", "", "1,2", "\ud800"]
     texts = ["a dog", "\ud83d dog", "\x1b[31m", "\0", "x" * 20_000, "🐶" * 50, "\u202ea", "%s{}\\"]
     for number in range(CASES):
         match random.randrange(4):
             case 0:
                 chosen = random.sample(fields, 3)
-                yield (
-                    f"{number} set",
-                    spelled([f"loop.{n}={random.choice(values)}" for n in chosen]),
-                )
+                yield (f"{number} set", spelled([f"{n}={random.choice(values)}" for n in chosen]))
             case 1:
                 stored = {"timesteps": [999, 500], "noise_scale": "unit", "renoise": "lcm"}
                 yield f"{number} steps", spelled({"steps": twisted(stored, random)})

@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from swiftpie.config import override
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.training.loop import NotFiniteError, fit, learning_rate_factor
+from swiftpie.training.recipes import mini
 from swiftpie.training.state import STATE_FILE, read_state
 from tests.training.toy import CONFIG, ToyRivals, ToyStage
 
@@ -274,3 +276,20 @@ def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):
     run(tmp_path / "parts", config)
     assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
     assert len(losses(tmp_path / "parts")) == 4
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting"),
+    [
+        (mini.mini_autoencoder, "stage.num_subjects=0"),
+        (mini.mini_autoencoder, "stage.num_subjects=-1"),
+        (mini.mini_one_step, "stage.views=0"),
+        (mini.mini_one_step, "stage.pixel_weight=-1"),
+        (mini.mini_one_step, "stage.drops.aligned=-0.5"),
+        (mini.mini_dmd2, "stage.student_every=0"),
+        (mini.mini_cutout, "stage.batch_size=1000000000"),
+    ],
+)
+def test_settings_of_a_stage_that_train_nothing_are_refused(recipe, setting):
+    with pytest.raises(ConfigError, match=rf"{setting.partition('=')[0]} is .* must lie between"):
+        override(recipe(), [setting])

@@ -2,9 +2,10 @@
 
 import copy
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -39,6 +40,10 @@ RANGES = (  # of settings, beyond which a run would stop half way or learn nothi
     ("max_gradient_norm", 1e-9, 1e9),
     ("max_file_mib", MIN_PART_BYTES / MIB, 1e9),
 )
+
+
+COUNT = re.compile(r"\.num_\w+$|_every$|\.batch_size$|\.views$|\.rank$")  # of a stage: 1 or more
+MAX_SETTING = 10**6
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,24 @@ class TrainConfig:
 
     loop: LoopConfig
     stage: StageConfig
+
+    def __post_init__(self) -> None:
+        for path, value in _numbers(self.stage, "stage"):
+            least = int(COUNT.search(path) is not None)
+            if not least <= value <= MAX_SETTING:
+                raise ConfigError(
+                    f"{path} is {value}; it must lie between {least} and {MAX_SETTING:g}. Give a "
+                    "value in there, or leave it out for the recipe's own."
+                )
+
+
+def _numbers(settings: object, path: str) -> Iterator[tuple[str, float]]:
+    """Yield paths and values of all numbers in nested settings."""
+    if isinstance(settings, (int, float)) and not isinstance(settings, bool):
+        yield path, settings
+    elif is_dataclass(settings):
+        for one in fields(settings):
+            yield from _numbers(getattr(settings, one.name), f"{path}.{one.name}")
 
 
 @dataclass(frozen=True)
