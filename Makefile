@@ -52,8 +52,8 @@ HAS_NVIDIA = test -e /proc/driver/nvidia/version -o -e /dev/dxg || command -v nv
 
 define choose-torch
 @if [ -z "$(TORCH)" ] && [ "$$(uname -s)" = Linux ] && ! { $(HAS_NVIDIA); } && ! $(HAS_TORCH); then \
-	  echo "no NVIDIA driver found; PyTorch as PyPI has it brings CUDA, and all takes 6.3 GB"; \
-	  echo "stop this and run 'make $(or $(MAKECMDGOALS),demo) TORCH=cpu' for 1.2 GB without CUDA"; \
+	  echo "no NVIDIA driver found; PyTorch as PyPI has it brings CUDA, and all takes 6.1 GB"; \
+	  echo "stop this and run 'make $(or $(MAKECMDGOALS),demo) TORCH=cpu' for 1.3 GB without CUDA"; \
 	fi
 endef
 

@@ -136,7 +136,7 @@ def test_the_first_screen_needs_two_commands_that_make_knows():
     commands = [words for words in command_lines(README) if words[0] == "make"]
     assert commands == [["make", "demo"], ["make", "test"]]
     assert all(" ".join(words) in " ".join(first) for words in commands)
-    assert all(one in " ".join(first) for one in ("make demo TORCH=cpu", "1.2 GB", "6.3 GB"))
+    assert all(one in " ".join(first) for one in ("make demo TORCH=cpu", "1.3 GB", "6.1 GB"))
     makefile = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{words[1]}:", makefile, re.M) for words in commands)
 
