@@ -10,7 +10,12 @@ from transformers import AutoTokenizer, CLIPModel
 
 from swiftpie.errors import WeightsError
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
-from swiftpie.training.perceptual import feature_distance, masked_mean, read_judge
+from swiftpie.training.perceptual import (
+    feature_distance,
+    masked_mean,
+    read_judge,
+    read_normalisation,
+)
 from tests.backbones.tiny_models import make_image_encoder
 from tests.training.tiny_clip import SIDE_PX, make_clip
 
@@ -85,3 +90,12 @@ def test_only_places_under_the_mask_count():
     maps = distance(first, second)
     assert float(masked_mean(maps, left)) == pytest.approx(4)
     assert float(masked_mean(maps, 1 - left)) == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", '{"image_mean": "x"}', '{"image_std": [1]}', '{"image_mean": [[], 1]}']
+)
+def test_a_normalisation_of_a_wrong_kind_is_refused(tmp_path, text):
+    (tmp_path / "preprocessor_config.json").write_text(text)
+    with pytest.raises(WeightsError, match="is damaged"):
+        read_normalisation(tmp_path, CPU, usual=(CLIP_MEAN, CLIP_STD))

@@ -85,18 +85,27 @@ def read_judge(folder: Path, device: torch.device) -> PromptJudge:
     return PromptJudge(network, tokenizer, mean, std)
 
 
+NORMALISATION = ("image_mean", "image_std")  # in the file that says how pictures are prepared
+
+
 def read_normalisation(
     folder: Path, device: torch.device, *, usual: Normalisation
 ) -> tuple[Tensor, Tensor]:
     """Return mean and deviation (1, 3, 1, 1) that pictures of a vision model are brought to.
 
     `usual` is what holds where the folder does not say.
+
+    Raises:
+        WeightsError: The folder says something else.
     """
     path = folder / "preprocessor_config.json"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    mean = torch.tensor(stored.get("image_mean", usual[0]), device=device)
-    std = torch.tensor(stored.get("image_std", usual[1]), device=device)
-    return mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        said = [stored.get(name, one) for name, one in zip(NORMALISATION, usual, strict=True)]
+        mean, std = (torch.tensor(one, device=device).view(1, 3, 1, 1) for one in said)
+    except Exception as error:  # text that nobody checked has any type
+        raise WeightsError(f"'{path}' is damaged ({short_reason(error)}). Get it again.") from error
+    return mean, std
 
 
 Compare: TypeAlias = Callable[[Tensor, Tensor], list[Tensor]]

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import swiftpie
+from swiftpie import WeightsError
 from swiftpie.training.stages.distillation import NOTHING_DROPPED, encode, sample_ddim
 from swiftpie.training.stages.reflow import ReflowConfig, ReflowStage
 from tests.training.stages.conftest import SCENES
@@ -37,6 +39,18 @@ def test_pairs_are_made_once_and_read_back_the_same(stage):
     read = nobody.pairs(3)  # there are two batches, so draw 3 is draw 1 again
     assert torch.equal(made.batch.noise, read.batch.noise)
     assert all(torch.equal(*pair) for pair in zip(made.answer, read.answer, strict=True))
+
+
+def test_a_stored_answer_to_other_pictures_is_refused(stage):
+    made = stage.pairs(0).answer._asdict()
+    path = stage.folder / "000000.safetensors"
+    for damaged in ({"sample": made["sample"]}, made | {"sample": made["sample"][:, :1].clone()}):
+        save_file(damaged, path)
+        with pytest.raises(WeightsError, match="Remove it"):
+            stage.pairs(0)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="cut short"):
+        stage.pairs(0)
 
 
 def test_endless_pairs_leave_no_files(stage):

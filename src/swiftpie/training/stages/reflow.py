@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.backbones.checkpoints.safe import read_tensors
 from swiftpie.data.stickers import SceneBatch
+from swiftpie.errors import WeightsError
 from swiftpie.files import atomic_file
 from swiftpie.models.denoiser import Prediction
 from swiftpie.training.context import Context
@@ -94,15 +96,18 @@ class ReflowStage(StudentStage):
         self.student.stage.export(network, folder)
 
     def pairs(self, draw: int) -> Pairs:
-        """Return the batch of `draw` with the teacher's answer, made now or read from a file."""
+        """Return the batch of `draw` with the teacher's answer, made now or read from a file.
+
+        Raises:
+            WeightsError: The file is damaged, or of other pictures.
+        """
         count = self.config.num_batches
         seed = draw % count if count else draw
         scenes = self.config.scenes
         batch = self.student.stage.world.batch(scenes.num_subjects, scenes.views, seed=seed)
         path = self.folder / f"{seed:06d}.safetensors"
         if count and path.is_file():
-            stored = {name: value.to(batch.noise) for name, value in load_file(path).items()}
-            return Pairs(batch, seed, Prediction(**stored))
+            return Pairs(batch, seed, _stored_answer(path, batch))
         answer = self._teacher_answer(batch, seed)
         if count:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,3 +124,14 @@ class ReflowStage(StudentStage):
         answer = sample_ddim(self.teacher.denoiser, batch.noise, encoded, steps=steps, scale=scale)
         # What a file holds, so that new and stored pairs are the same.
         return Prediction(*(value.half().float() for value in answer))
+
+
+def _stored_answer(path: Path, batch: SceneBatch) -> Prediction:
+    stored = {name: value.to(batch.noise) for name, value in read_tensors(path).items()}
+    is_whole = stored.keys() == {*Prediction._fields}
+    if not is_whole or stored["sample"].shape != batch.noise.shape:
+        raise WeightsError(
+            f"'{path}' is no answer of the teacher to these pictures. One of the same settings is "
+            "needed. Remove it, and it is made anew."
+        )
+    return Prediction(**stored)
