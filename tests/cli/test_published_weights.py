@@ -52,6 +52,7 @@ def test_a_picture_is_drawn_at_the_size_asked_for(call, folder, tmp_path, hamste
         (["--preset", "instaflow"], 1, "family 'sd21', and preset 'instaflow' is of 'sd15'"),
         (["--preset", "hyper-sd15-1", "--base", "nothing"], 1, "of --base is needed"),
         (["--base", "some/where"], 2, "Pass --weights."),
+        (["--save-subject-mask", "mask.png"], 1, "does not tell where it draws"),
     ],
 )
 def test_what_cannot_be_used_is_named(call, folder, tmp_path, hamster, options, code, message):
@@ -87,6 +88,19 @@ def test_an_identity_is_saved_and_inspected_without_asking_for_the_weights_again
         assert "networks can tell" in call("identity", "inspect", file).stdout
     drawn = personalize(call, folder, saved, tmp_path / "out.png", "--dtype", "bfloat16")
     assert drawn.exit_code == 0, drawn.output
+
+
+def test_a_scale_without_effect_is_told_for_a_public_adapter(call, folder, tmp_path, hamster):
+    public = tiny_models.make_public_adapter(folder / "public.safetensors", "sd21")
+    out, small = tmp_path / "out.png", ("--size", "64x64")
+    result = personalize(
+        call, folder, hamster, out, "--adapter", public, "--detail-scale", 0.3, *small
+    )
+    assert result.exit_code == 0, result.output
+    assert "warning: --detail-scale 0.3 has no effect" in result.stderr
+    own = personalize(call, folder, hamster, tmp_path / "own.png", "--detail-scale", 0.3, *small)
+    assert own.exit_code == 0, own.output
+    assert "has no effect" not in own.stderr
 
 
 def test_mini_takes_no_adapter(call, folder, tmp_path, hamster):

@@ -171,6 +171,13 @@ def test_choices_without_effect_are_refused(place):
         load_components(preset_of("sd21"), weights=weights, base=weights)
     with pytest.raises(ConfigError, match="`adapter=`"):
         load_components(preset_of("sd21"), weights=weights, image_encoder=place / "sd21/encoder")
+    public = {"weights": weights, "adapter": place / "sd21" / "public.safetensors"}
+    with pytest.raises(ConfigError, match=r"`face_version=2` was given.*no FaceID Plus"):
+        load_components(preset_of("sd21"), **public, face_version=2)
+    for adapter in ({}, {"adapter": public["adapter"]}):
+        chosen = {"weights": weights, "reference": place / "sd21" / "other_unet", **adapter}
+        with pytest.raises(ConfigError, match="`reference=` was given without a detail branch"):
+            load_components(preset_of("sd21"), **chosen)
 
 
 def test_an_adapter_of_ours_brings_plan_strengths_and_timestep(opened):
