@@ -89,7 +89,9 @@ def personalize(
 ) -> None:
     """Draw the subject into the scene that PROMPT describes.
 
-    The subject is found by transparency or against a plain background; else give PICTURE:MASK.
+    The subject is found by transparency, or else by a network that warns where it is not sure.
+
+    Where it is wrong, give PICTURE:MASK.
     """
     from swiftpie.noise import seeds_from
     from swiftpie.pipelines.request import Subject

@@ -98,7 +98,7 @@ class Session:
         Args:
             images: One or several pictures of the subject: a path, bytes or a PIL image.
             masks: As many pictures, white where the subject is; None finds the subject by its
-                transparency or against a plain background.
+                transparency, or else by a network that warns where it is not sure.
 
         Raises:
             InputError: A picture cannot be read, or the subject cannot be found in it.

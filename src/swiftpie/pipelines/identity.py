@@ -52,7 +52,7 @@ def encode_identity(
         components: The networks that will also generate.
         images: 1 to 8 pictures of the subject, RGB or RGBA.
         masks: For each picture where the subject is, (1, 1, H, W) in [0, 1], or None to find it
-            by transparency or against a plain background.
+            by its transparency, or else by a network that warns where it is not sure.
 
     Raises:
         InputError: No picture, too many, or a subject that cannot be found.
