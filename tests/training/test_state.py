@@ -254,6 +254,8 @@ def whole_state(folder):
         {"optimizer/adamw/0/exp_avg": torch.ones(2, 4, dtype=torch.int64)},
         {"optimizer/adamw/0/exp_avg": torch.ones(())},
         {"optimizer/adamw/0/step": torch.ones(2, 4)},
+        {"optimizer/adamw/0/step": torch.tensor(-3.0)},
+        {"optimizer/adamw/0/step": torch.tensor(float("nan"))},
         {"optimizer/adamw/-1/step": torch.ones(())},
         {"optimizer/adamw/x/step": torch.ones(())},
         {"optimizer/adamw/0": torch.ones(())},

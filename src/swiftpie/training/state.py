@@ -129,6 +129,8 @@ def _restore_optimizers(
                 value.is_floating_point() for value in fields.values()
             ):
                 raise ValueError(f"weight {position} of the optimizer {name} is another one")
+            if not 0 <= float(fields.get("step", 0)) <= MAX_STEP:
+                raise ValueError(f"the optimizer {name} cannot have taken so many steps")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 
