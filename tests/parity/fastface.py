@@ -177,7 +177,7 @@ def guidance_rows(family, forms=tuple(FORMS)):
         for form in forms
     }
     with tempfile.TemporaryDirectory() as folder:
-        session = tiny_session(family, Path(folder))
+        session = tiny_session(family, Path(folder), is_shallow=True)
     start, text, components = prepared_drawing(session)
     network, compared = copy.deepcopy(components.denoiser).double(), []
     for name, guidance in cases.items():

@@ -43,7 +43,7 @@ FAMILIES = ("lcm", "hyper", "sdxl-lightning", "sdxl-turbo", "sd-turbo", "dmd2")
 def rows(names=None):
     """Every comparison as (name, largest difference, bound); `names` chooses some."""
     with tempfile.TemporaryDirectory() as folder:
-        session = tiny_session("sd15", Path(folder))
+        session = tiny_session("sd15", Path(folder), is_shallow=True)
     identity = session.encode_identity(picture(0))
     own = {name: preset for name, preset in PRESETS.all().items() if name.startswith(FAMILIES)}
     counted = {

@@ -55,7 +55,8 @@ def test_it_can_be_imported_by_others_afterwards():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="nothing is missed where there is a card")
 def test_a_compiler_of_cuda_without_a_card_is_not_mentioned(caplog, monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    builder = importlib.import_module(BUILDER)
+    builder = importlib.import_module(BUILDER)  # says it too where PyTorch was built for CUDA
+    caplog.clear()
     monkeypatch.setattr(logging.getLogger(BUILDER), "handlers", [caplog.handler])
     with without_cuda_advice():
         builder._find_cuda_home()
