@@ -233,16 +233,16 @@ def difference(first, second):
     return (first - second).abs().max().item()
 
 
-def compare(name):
+def compare(name, *, is_shallow=False):
     """Rows for one public file: projector, U-Net at each scale, and with less of its LoRA."""
     backbone, _, settings = FILES[name]
     version = settings.get("version", 0)
-    unet = tiny_unet(backbone)
+    unet = tiny_unet(backbone, is_shallow=is_shallow)
     tensors = adapter_tensors(name, unet)
     adapter = read_ip_adapter(tensors, face_version=version or None)
     features = features_for(adapter.projector)
     tokens = adapter.projector.module(*features)
-    pipeline = theirs(tiny_unet(backbone), tensors)
+    pipeline = theirs(tiny_unet(backbone, is_shallow=is_shallow), tensors)
     rows = [
         (f"{name}: tokens", difference(tokens, their_tokens(pipeline, features, version=version)))
     ]

@@ -73,10 +73,14 @@ def with_lora(tensors, unet, *, rank=3):
     return tensors | {"ip_adapter": tensors["ip_adapter"] | lora}
 
 
+# Layers are numbered alike in all files; those of one with a LoRA and one without are all compared.
+DEEP = {"ip-adapter_sd15", "ip-adapter_sdxl_vit-h", "ip-adapter-faceid_sdxl"}
+
+
 @pytest.mark.parametrize("name", FILES)
 @torch.no_grad()
 def test_every_public_file_gives_what_diffusers_gives(name):
-    rows = compare(name)
+    rows = compare(name, is_shallow=name not in DEEP)
     assert len(rows) == (4 if "rank" in FILES[name][2] else 3)
     assert [row for row in rows if not row[1] <= row[2]] == []
 
