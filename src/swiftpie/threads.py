@@ -2,7 +2,7 @@
 
 import os
 
-WAITING = {"GOMP_SPINCOUNT": "300"}
+WAITING = {"GOMP_SPINCOUNT": "3000"}
 """How often a thread looks again before it sleeps; GNU OpenMP alone, in wheels for Linux, reads it.
 
 Its own choice is milliseconds. A thread that spins keeps a core from whatever it waits for, so
