@@ -252,15 +252,19 @@ def read_pickle(data, folder):
         tensor.sum()
 
 
+def json_files(valid, random):
+    """Yield files of JSON with bytes or values damaged."""
+    for number in range(CASES):
+        if random.random() < 0.3:
+            yield f"{number} bytes", damaged(valid, random)
+        else:
+            yield f"{number} values", spelled(twisted(json.loads(valid), random))
+
+
 def networks(seed):
     """Yield configs of a network, whose weights are right."""
     random = Random(seed)
-    config = (ENCODER / "config.json").read_bytes()
-    for number in range(CASES):
-        if random.random() < 0.3:
-            yield f"{number} bytes", damaged(config, random)
-        else:
-            yield f"{number} values", spelled(twisted(json.loads(config), random))
+    yield from json_files((ENCODER / "config.json").read_bytes(), random)
 
 
 def read_network(data, folder):
@@ -296,12 +300,7 @@ def states(seed):
     if seed % 3:
         yield from tensor_files(files[False][STATE_FILE], seed, key="progress")
         return
-    index = files[True][INDEX_FILE]
-    for number in range(CASES):
-        if random.random() < 0.3:
-            yield f"{number} index", damaged(index, random)
-        else:
-            yield f"{number} index", spelled(twisted(json.loads(index), random))
+    yield from json_files(files[True][INDEX_FILE], random)
 
 
 def read_run(data, folder):

@@ -156,20 +156,22 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     pack = default_pack()
     cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    optional = {name: _version(name) for name in OPTIONAL_PACKAGES}
+    here = {name: is_on_disk(preset) for name, preset in PRESETS.all().items()}
     facts: dict[str, object] = {
         "swiftpie": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
-        "optional_packages": {name: _version(name) for name in OPTIONAL_PACKAGES},
+        "optional_packages": optional,
         "processor": _processor(),
         "instructions": _instructions(),
         "threads": torch.get_num_threads(),
         "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
         "free_memory_gib": _free_memory_gib(),
         "weights": {
-            name: {"source": preset.source, "is_on_disk": is_on_disk(preset)}
-            for name, preset in PRESETS.all().items()
+            name: {"source": PRESETS.get(name).source, "is_on_disk": is_here}
+            for name, is_here in here.items()
         },
         "package_folder": str(Path(__file__).parents[1]),
         "sticker_pack": str(pack),
@@ -179,10 +181,10 @@ def doctor(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json(facts)
         return
-    facts["weights"] = {name: _place(preset) for name, preset in PRESETS.all().items()}
+    facts["weights"] = {name: _place(PRESETS.get(name), is_here=one) for name, one in here.items()}
     facts["optional_packages"] = {
-        name: _version(name) or f'not installed; pip install "swiftpie[{extra}]"'
-        for name, extra in OPTIONAL_PACKAGES.items()
+        name: version or f'not installed; pip install "swiftpie[{OPTIONAL_PACKAGES[name]}]"'
+        for name, version in optional.items()
     }
     rows = []
     for name, value in facts.items():
@@ -320,10 +322,10 @@ def _is_cached(repository: str, file: str | None) -> bool:
     return (folder / file).is_file() if file else any(folder.glob("*/*.safetensors"))
 
 
-def _place(preset: Preset) -> str:
+def _place(preset: Preset, *, is_here: bool) -> str:
     if preset.source.startswith("local:"):
         return f"bring them with --weights: {preset.source.removeprefix('local:')}"
-    return f"{'on disk' if is_on_disk(preset) else 'not here'}, {preset.source}"
+    return f"{'on disk' if is_here else 'not here'}, {preset.source}"
 
 
 def _check_commercial(preset: Preset) -> None:

@@ -68,6 +68,10 @@ class SceneBatch(Protocol):
         """What has to be drawn anew where a subject comes or goes, (B, 1, R, R) in [0, 1]."""
 
     @property
+    def is_unlike(self) -> bool:
+        """Whether the pictures follow from no noise, so that all but the subject must be given."""
+
+    @property
     def layout(self) -> Layout:
         """Where the subjects are."""
 
@@ -117,6 +121,8 @@ class StickerBatch:
     attributes: tuple[Attributes, ...]  # one a row
     companion_mask: Tensor  # (B, 1, R, R) in [0, 1], the second subject, 0 if there is none
     companion_layout: Layout | None  # its place; it is the subject of the V pictures before
+
+    is_unlike = False  # noise decides every sticker scene
 
     @cached_property
     def worn(self) -> Tensor:

@@ -1,20 +1,28 @@
-"""What a model is asked for and was never made for: told before it draws, as a warning."""
+"""What users ask for in vain: told as warnings where a request comes in, before it is drawn."""
 
 import logging
 import math
+from collections.abc import Iterator
 
 from swiftpie.backbones.components import Components
+from swiftpie.guidance.base import Branch, branches_of
+from swiftpie.guidance.methods.plain import Plain
 from swiftpie.models.vocabulary import Vocabulary, words_in
-from swiftpie.pipelines.request import EditRequest, Request
+from swiftpie.pipelines.request import EditRequest, FaceRequest, PersonalizeRequest, Request
+from swiftpie.pipelines.settings import EditMode, MaskSource, Scales
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
 
+UNTOUCHED = Scales()
 SAME_AREA = 1.25  # times; shapes that a model was trained on are alike up to this
 
 
 def advise(components: Components, request: Request) -> None:
-    """Warn of words that the model was not taught, and of sizes that it was not trained for."""
+    """Warn of words and sizes that the model was not made for, and of what has no effect with it.
+
+    Requests of our own, as for calibration, are drawn without it.
+    """
     preset, vocabulary = components.preset, components.text.vocabulary
     if vocabulary is not None and (strange := strange_words(vocabulary, request)):
         logger.warning(
@@ -34,6 +42,14 @@ def advise(components: Components, request: Request) -> None:
             "may come out doubled, cut or blurred. Leave the size out for what it was made for.",
             *(preset.name, side, side, width, height),
         )
+    if isinstance(request, FaceRequest):
+        request = request.as_personalize(len(components.schedule.steps))
+    if isinstance(request, EditRequest):
+        idle = _idle_edit(request)
+    else:
+        idle = _idle_drawing(components, request)
+    for sentence in (*idle, *_idle_steering(components, request)):
+        logger.warning(sentence)
 
 
 def strange_words(vocabulary: Vocabulary, request: Request) -> list[str]:
@@ -64,3 +80,63 @@ def _size_of(request: Request) -> tuple[int, int] | None:
         side = request.settings.size_px
         return None if side is None else (side, side)
     return request.size_px
+
+
+def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterator[str]:
+    subjects, preset = request.subjects, components.preset
+    scales = request.scales or Scales.of(preset)
+    places = components.layout_predictor is not None
+    chosen = scales.detail_scale not in {UNTOUCHED.detail_scale, Scales.of(preset).detail_scale}
+    if chosen and not places and not any(one.identity.keys for one in subjects):
+        yield (
+            f"`detail_scale={scales.detail_scale}` has no effect: the adapter has no detail branch."
+        )
+    if request.mask is MaskSource.NONE and all(one.mask is None for one in subjects):
+        for name in ("background_scale", "text_background_scale"):
+            if (value := getattr(scales, name)) != getattr(UNTOUCHED, name):
+                yield (
+                    f"`{name}={value}` has no effect, as the region is the whole picture. Say "
+                    "where it is with `mask=`."
+                )
+    has_box = any(one.box is not None for one in subjects)
+    if has_box and not places and request.mask is not MaskSource.BOX:
+        yield (
+            f"`box=` has no effect: preset {preset.name!r} does not place subjects. With "
+            '`mask="box"` they act inside of it.'
+        )
+
+
+def _idle_edit(request: EditRequest) -> Iterator[str]:
+    settings, scales = request.settings, request.settings.scales
+    if request.mask is not None:
+        if request.keyword:
+            yield f'`keyword="{request.keyword}"` has no effect, as the region was given.'
+        if settings.rule is not None:
+            yield f"`rule={settings.rule}` has no effect, as the region was given."
+    if scales is None:
+        return
+    names = ["detail_scale"]
+    if settings.mode is EditMode.RELEASED:
+        names += ["text_background_scale", "energy_cap"]
+    for name in names:
+        value = getattr(scales, name)
+        if value not in {0.0, getattr(UNTOUCHED, name)}:
+            yield f"`{name}={value}` has no effect in an edit in the {settings.mode} mode."
+
+
+def _idle_steering(
+    components: Components, request: PersonalizeRequest | EditRequest
+) -> Iterator[str]:
+    guidance, num_steps = request.guidance or Plain(), len(components.schedule.steps)
+    used = branches_of(guidance, num_steps)
+    if used == {Branch.BOTH} and not isinstance(guidance, Plain):
+        yield (
+            f"Guidance has no effect in {num_steps} steps, as all of its scales are 1 there. "
+            "Choose a preset with more `steps=`."
+        )
+    elif all(branch.has_text for branch in used) and not _is_empty(request.negative_prompt):
+        yield "`negative_prompt=` has no effect without guidance, which alone reads it."
+
+
+def _is_empty(prompts: object) -> bool:
+    return prompts == "" or (isinstance(prompts, tuple) and not any(map(bool, prompts)))

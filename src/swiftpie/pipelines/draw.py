@@ -11,7 +11,6 @@ from swiftpie.masks import resize_mask
 from swiftpie.pipelines import edit, personalize
 from swiftpie.pipelines.denoise import Clock, OnStage, OnStep, Prepared, decode, denoise
 from swiftpie.pipelines.edit import EditResult
-from swiftpie.pipelines.idle import warn_of_idle
 from swiftpie.pipelines.request import EditRequest, FaceRequest, Output, PersonalizeRequest, Request
 from swiftpie.types import GenerationResult
 
@@ -57,7 +56,6 @@ def draw(
     clock = Clock(on_stage)
     if isinstance(request, FaceRequest):
         request = request.as_personalize(len(components.schedule.steps))
-    warn_of_idle(components, request)
     if isinstance(request, EditRequest):
         plan = edit.prepare(components, request, clock)
         return edit.put_back(_finish(plan.start, request, clock, on_step), plan, clock)

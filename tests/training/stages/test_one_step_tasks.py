@@ -73,7 +73,7 @@ def test_of_pictures_unlike_the_world_only_what_changes_is_drawn(seed, subjects)
     surfaces = make_textures(8, subjects.tiles, [], seed=0)
     world = World(subjects, "held_out", surfaces=surfaces)
     unlike = world.batch(4, 2, seed=seed, unlike=True)
-    wanted = repainting(unlike, seed=seed, may_empty=True, is_unlike=True)
+    wanted = repainting(unlike, seed=seed, may_empty=True)
     given = 1 - wanted.allowed
     is_whole = wanted.allowed.amin(dim=(1, 2, 3)) == 1
     assert is_whole.float().mean() < 0.5

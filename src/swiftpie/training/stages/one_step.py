@@ -221,9 +221,9 @@ class OneStepStage:
         The given part is one more subject, seen in the frame of the picture itself.
         """
         views = max(1, self.config.views // 2)  # each picture is read as a reference as well
-        batch, is_unlike = self._to_repaint(task, views, seed=step)
+        batch = self._to_repaint(task, views, seed=step)
         knows_subject = bool(torch.rand((), generator=generator) < KNOWN_SUBJECTS)
-        wanted = repainting(batch, seed=step, may_empty=not knows_subject, is_unlike=is_unlike)
+        wanted = repainting(batch, seed=step, may_empty=not knows_subject)
         given = 1 - wanted.allowed
         frame = self._read(network, wanted.pixels * given, given)
         drops = self.config.drops
@@ -246,12 +246,12 @@ class OneStepStage:
         answer = Target(wanted.pixels, wanted.mask, wanted.hats, None)
         return answer, Outcome(prediction, None, [])
 
-    def _to_repaint(self, task: Task, views: int, *, seed: int) -> tuple[SceneBatch, bool]:
+    def _to_repaint(self, task: Task, views: int, *, seed: int) -> SceneBatch:
         count = self.config.num_subjects
         if task is Task.INSERT:
             assert isinstance(self.world, World), "the settings were checked"
-            return self.world.batch(count, views, seed=seed, unlike=True), True
-        return self.world.batch(count, views, seed=seed, free_places=True), False
+            return self.world.batch(count, views, seed=seed, unlike=True)
+        return self.world.batch(count, views, seed=seed, free_places=True)
 
     def forward(
         self,

@@ -286,17 +286,15 @@ class Repainting(NamedTuple):
     hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
 
 
-def repainting(
-    batch: SceneBatch, *, seed: int, may_empty: bool, is_unlike: bool = False
-) -> Repainting:
+def repainting(batch: SceneBatch, *, seed: int, may_empty: bool) -> Repainting:
     """Choose for each picture of `batch` what is given; `may_empty` lets subjects vanish.
 
     Where pictures are unlike the world, subjects come and go and all else is given.
     """
     random = Random(seed)
-    kinds = _UNLIKE_KINDS if is_unlike else _KINDS
-    emptied_kinds = _EMPTIED_KINDS if is_unlike else {"subject": 1.0}
-    share = UNLIKE_EMPTIED_SHARE if is_unlike else EMPTIED_SHARE
+    kinds = _UNLIKE_KINDS if batch.is_unlike else _KINDS
+    emptied_kinds = _EMPTIED_KINDS if batch.is_unlike else {"subject": 1.0}
+    share = UNLIKE_EMPTIED_SHARE if batch.is_unlike else EMPTIED_SHARE
     generator = torch.Generator().manual_seed(seed + FOREIGN)  # not the numbers of the batch itself
     rows = len(batch.noise)
     emptied = [may_empty and random.random() < share for _ in range(rows)]
