@@ -1,0 +1,58 @@
+"""How parts of repositories are called."""
+
+import pytest
+
+from swiftpie.backbones.hub import Host, Reference, parse_reference
+
+NAMED = {
+    "stabilityai/sdxl-turbo": Reference("stabilityai/sdxl-turbo"),
+    "stabilityai/sdxl-turbo@71153311d3db": Reference(
+        "stabilityai/sdxl-turbo", revision="71153311d3db"
+    ),
+    "h94/IP-Adapter:sdxl_models/image_encoder": Reference(
+        "h94/IP-Adapter", "sdxl_models/image_encoder"
+    ),
+    "h94/IP-Adapter:models/ip-adapter_sd15.safetensors@refs/pr/1": Reference(
+        "h94/IP-Adapter", "models/ip-adapter_sd15.safetensors", "refs/pr/1"
+    ),
+    "github:owner/code:weights/unet_ema@v1.0": Reference(
+        "owner/code", "weights/unet_ema", "v1.0", Host.GITHUB
+    ),
+}
+
+
+@pytest.mark.parametrize("text", NAMED)
+def test_a_reference_is_read_and_spelled_alike(text):
+    assert parse_reference(text) == NAMED[text]
+    assert str(NAMED[text]) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("adapter.safetensors", "models/adapter.safetensors", "./owner/name", "/owner/name"),
+        *("a/b/c", "C:/weights/unet", "owner/name:", "owner/name:../up", "owner/name:a//b"),
+        *(
+            "owner/name:a\\b",
+            "owner/name:a:b",
+            "owner/name@",
+            "owner/n\u00e4me",
+            "hub:owner/name:x@",
+        ),
+    ],
+)
+def test_what_can_only_be_a_path_is_no_reference(text):
+    assert parse_reference(text) is None
+
+
+def test_a_path_that_exists_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse_reference("owner/name") == Reference("owner/name")
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    assert parse_reference("owner/name") is None
+
+
+def test_a_file_is_told_from_a_folder_by_its_suffix():
+    told = {one: parse_reference(f"a/b:{one}").is_file for one in ("sdxl/x.bin", "v1.5", "unet")}
+    assert told == {"sdxl/x.bin": True, "v1.5": False, "unet": False}
+    assert not Reference("a/b").is_file
