@@ -1,7 +1,7 @@
 """Presets say what their authors' instructions say."""
 
 import pytest
-from diffusers import LCMScheduler
+from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
 from swiftpie.backbones.preset import PRESETS, Capability, WeightsKind
 from swiftpie.backbones.scheduling import with_steps
@@ -32,6 +32,7 @@ FACTS = {
     "hyper-sdxl-8": ("sdxl", "epsilon", EIGHT, "unit", "ddim", 1024),
     "dmd2-sdxl-1": ("sdxl", "epsilon", (399,), "unit", "lcm", 1024),
     "dmd2-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
+    "dmd2-sdxl-4-lora": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "instaflow": ("sd15", "flow", (1000,), "flow", "ddim", 512),
     "lcm-lora-sd15": ("sd15", "epsilon", LCM, "unit", "lcm", 512),
     "lcm-lora-sdxl": ("sdxl", "epsilon", LCM, "unit", "lcm", 1024),
@@ -79,7 +80,8 @@ def test_a_preset_samples_as_its_authors_say(name):
         ("hyper-sdxl-4", "ByteDance/Hyper-SD", "Hyper-SDXL-4steps-lora.safetensors", "lora"),
         ("hyper-sd15-1", "ByteDance/Hyper-SD", "Hyper-SD15-1step-lora.safetensors", "lora"),
         ("dmd2-sdxl-1", "tianweiy/DMD2", "dmd2_sdxl_1step_unet_fp16.bin", "unet"),
-        ("dmd2-sdxl-4", "tianweiy/DMD2", "dmd2_sdxl_4step_lora_fp16.safetensors", "lora"),
+        ("dmd2-sdxl-4", "tianweiy/DMD2", "dmd2_sdxl_4step_unet_fp16.safetensors", "unet"),
+        ("dmd2-sdxl-4-lora", "tianweiy/DMD2", "dmd2_sdxl_4step_lora_fp16.safetensors", "lora"),
     ],
 )
 def test_a_preset_knows_its_file(name, repository, file, kind):
@@ -87,14 +89,30 @@ def test_a_preset_knows_its_file(name, repository, file, kind):
     assert (one.repository, one.file, one.kind.value) == (repository, file, kind)
 
 
-@pytest.mark.parametrize("name", ["lcm-lora-sd15", "lcm-lora-sdxl"])
-def test_steps_of_lcm_are_those_that_it_was_distilled_on(name):
+TO_EIGHT = tuple(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "scheduler"),
+    [
+        ("lcm-lora-sd15", TO_EIGHT, LCMScheduler()),
+        ("lcm-lora-sdxl", TO_EIGHT, LCMScheduler()),
+        ("hyper-sd15-1", TO_EIGHT, TCDScheduler()),  # the unified LoRAs
+        ("hyper-sdxl-1-lora", TO_EIGHT, TCDScheduler()),
+        ("sd-turbo", (1, 2, 3, 4), DDIMScheduler(timestep_spacing="trailing")),
+        ("sdxl-turbo", (1, 2, 3, 4), DDIMScheduler(timestep_spacing="trailing")),
+        ("hyper-sdxl-1", (1,), None),
+        ("sdxl-lightning-4", (4,), None),
+    ],
+)
+def test_other_counts_of_steps_lie_where_their_schedulers_have_them(name, counts, scheduler):
     preset = PRESETS.get(name)
-    assert preset.step_counts == (1, 2, 4)
-    for count in preset.step_counts:
-        scheduler = LCMScheduler(original_inference_steps=50)
+    assert preset.step_counts == counts
+    for count in counts if scheduler else ():
         scheduler.set_timesteps(count)
-        assert with_steps(preset, count).timesteps == tuple(scheduler.timesteps.tolist())
+        changed = with_steps(preset, count)
+        assert changed.timesteps == tuple(scheduler.timesteps.tolist())
+        assert changed.step_counts == counts
 
 
 def test_weights_that_are_in_no_repository_have_none():
@@ -121,9 +139,9 @@ def test_only_the_embedded_model_places_subjects_and_only_it_and_swiftedits_edit
 def test_non_commercial_licences_are_known_as_such():
     closed = {name for name, one in PRESETS.all().items() if one.is_commercial is False}
     conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
-    assert closed == {"dmd2-sdxl-1", "dmd2-sdxl-4", "instaflow", "sdxl-turbo", "swiftbrush-v1"}
-    hyper = {name for name in PRESETS.names() if name.startswith("hyper-")}
-    assert conditional == {"sd-turbo", "swiftbrush-v2"} | hyper
+    dmd2 = {"dmd2-sdxl-1", "dmd2-sdxl-4", "dmd2-sdxl-4-lora"}
+    assert closed == dmd2 | {"instaflow", "swiftbrush-v1"}
+    assert conditional == {"sd-turbo", "sdxl-turbo", "swiftbrush-v2"}
 
 
 def test_parts_are_for_the_base_of_their_family():

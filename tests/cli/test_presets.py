@@ -65,7 +65,7 @@ def test_only_presets_for_everyones_trade_are_listed_on_request(call):
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize(
-    ("name", "licence"), [("dmd2-sdxl-1", "CC-BY-NC-4.0"), ("sd-turbo", "Stability non-commercial")]
+    ("name", "licence"), [("dmd2-sdxl-1", "CC-BY-NC-4.0"), ("sd-turbo", "Stability AI Community")]
 )
 def test_showing_another_on_request_is_refused_by_its_licence(call, name, licence, before):
     flag = ["--commercial-only"]

@@ -1,6 +1,6 @@
 """What a preset says about a loadable model, without loading it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from swiftpie.registry import Registry
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 NoiseScale = Literal["unit", "sigma", "flow"]
 Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
+Spacing = Literal["trailing", "fiftieths"]
 
 # What lends text encoders, autoencoder and configuration to weights that are a denoiser alone.
 # The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
@@ -62,7 +63,8 @@ class Preset:
     noise_scale: NoiseScale = "unit"
     renoise: Renoise = "ddim"
     eta: float = 0.0  # share of fresh noise, for tcd
-    more_steps: tuple[int, ...] = ()  # counts of `trailing` steps that the weights can take as well
+    more_steps: tuple[int, ...] = ()  # counts of steps that the weights can take as well
+    spacing: Spacing = "trailing"  # and where those steps are
     needs_pickle: bool = False  # known to have no safetensors file; it has to be converted first
     defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
 
@@ -93,7 +95,20 @@ def by_name(*presets: Preset) -> dict[str, Preset]:
 
 def trailing(num_steps: int) -> tuple[int, ...]:
     """Return evenly spaced timesteps of 1000 from the last one down, such as 999, 749, 499, 249."""
-    return tuple(1000 - 1000 * index // num_steps - 1 for index in range(num_steps))
+    return tuple(round(1000 - 1000 * index / num_steps) - 1 for index in range(num_steps))
+
+
+def fiftieths(num_steps: int) -> tuple[int, ...]:
+    """Return some of the 50 timesteps 999, 979, … 19, such as 999, 759, 499, 259.
+
+    Consistency along whole trajectories was distilled on these, so for LCM and TCD.
+    """
+    return tuple(999 - 20 * (50 * index // num_steps) for index in range(num_steps))
+
+
+SPACINGS: Mapping[Spacing, Callable[[int], tuple[int, ...]]] = MappingProxyType(
+    {"trailing": trailing, "fiftieths": fiftieths}
+)
 
 
 def describe(preset: Preset) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from swiftpie.backbones import preset as presets
-from swiftpie.backbones.preset import Preset, trailing
+from swiftpie.backbones.preset import SPACINGS, Preset
 from swiftpie.config import from_json
 from swiftpie.errors import ConfigError, WeightsError, short_reason
 from swiftpie.schedules import (
@@ -51,11 +51,11 @@ def schedule_of(preset: Preset) -> Schedule:
 
 
 def with_steps(
-    preset: Preset, steps: int | None, *, spaced: Callable[[int], tuple[float, ...]] = trailing
+    preset: Preset, steps: int | None, *, spaced: Callable[[int], tuple[float, ...]] | None = None
 ) -> Preset:
     """Return `preset` with so many denoising steps; None leaves it its own.
 
-    `spaced` returns the timesteps of other counts.
+    `spaced` returns the timesteps of other counts; None is the preset's own spacing.
 
     Raises:
         ConfigError: The weights were not trained for so many.
@@ -69,7 +69,8 @@ def with_steps(
             f"{' or '.join(map(str, counts))}. Choose one of those, or a preset made for {steps}."
         )
     others = tuple(count for count in counts if count != steps)
-    return replace(preset, timesteps=spaced(steps), more_steps=others)
+    timesteps = (spaced or SPACINGS[preset.spacing])(steps)
+    return replace(preset, timesteps=timesteps, more_steps=others)
 
 
 def with_stored_steps(preset: Preset, folder: Path) -> Preset:

@@ -9,6 +9,7 @@ from swiftpie.backbones.preset import (
     Renoise,
     WeightsKind,
     by_name,
+    fiftieths,
     trailing,
 )
 
@@ -51,18 +52,22 @@ def _hyper(
     kind: WeightsKind = WeightsKind.LORA,
     renoise: Renoise = "tcd",
 ) -> Preset:
+    is_unified = renoise == "tcd"  # one LoRA for 1 to 8 steps, with a sampler of its own
     steps = "One step" if len(timesteps) == 1 else f"{len(timesteps)} steps"
     return (_for_15 if "sd15" in name else _for_xl)(
         name=name,
-        summary=f"{steps}, distilled from trajectories cut into segments.",
+        summary=f"{'1 to 8 steps' if is_unified else steps}, distilled from trajectories cut into "
+        "segments.",
         source="hub:ByteDance/Hyper-SD",
         file=f"Hyper-{file}.safetensors",
         kind=kind,
-        licence="own, see its LICENSE.md",
-        is_commercial=None,  # what its LICENSE.md says now was not to be read
+        licence="openrail++",  # in its LICENSE.md, for all but what is made for FLUX and SD3
+        is_commercial=True,  # openrail++ allows it, with limits on what for
         timesteps=timesteps,
+        more_steps=tuple(range(2, 9)) if is_unified else (),
+        spacing="fiftieths" if is_unified else "trailing",
         renoise=renoise,
-        eta=1.0 if renoise == "tcd" else 0.0,
+        eta=1.0 if is_unified else 0.0,
     )
 
 
@@ -97,10 +102,17 @@ PRESETS = by_name(
         renoise="lcm",
         needs_pickle=True,
     ),
-    # The LoRA, because the whole denoiser of 4 steps is a pickle too.
     _dmd2(
         name="dmd2-sdxl-4",
         summary="4 steps, fresh noise between them.",
+        file="dmd2_sdxl_4step_unet_fp16.safetensors",
+        kind=WeightsKind.UNET,
+        timesteps=trailing(4),
+        renoise="lcm",
+    ),
+    _dmd2(
+        name="dmd2-sdxl-4-lora",
+        summary="4 steps, fresh noise between them; fits most fine-tuned models.",
         file="dmd2_sdxl_4step_lora_fp16.safetensors",
         kind=WeightsKind.LORA,
         timesteps=trailing(4),
@@ -109,14 +121,15 @@ PRESETS = by_name(
     *(
         preset(
             name=f"lcm-lora-{preset.keywords['family']}",
-            summary="4 steps; fits most fine-tuned models; sharper with guidance of 1 to 2.",
+            summary="1 to 8 steps; fits most fine-tuned models; sharper with guidance of 1 to 2.",
             source=f"hub:latent-consistency/{repository}",
             file="pytorch_lora_weights.safetensors",  # as diffusers names a LoRA
             kind=WeightsKind.LORA,
             licence="openrail++",
             is_commercial=True,  # openrail++ allows it, with limits on what for
-            timesteps=(999, 759, 499, 259),  # of the 50 that it was distilled on, 19, 39, … 999
-            more_steps=(1, 2),
+            timesteps=fiftieths(4),
+            more_steps=(1, 2, 3, 5, 6, 7, 8),
+            spacing="fiftieths",
             renoise="lcm",
         )
         for preset, repository in ((_for_15, "lcm-lora-sdv1-5"), (_for_xl, "lcm-lora-sdxl"))

@@ -1,4 +1,7 @@
-"""SwiftBrush, SD-Turbo, SDXL-Turbo and InstaFlow: Stable Diffusion in one step, at 512 px."""
+"""SwiftBrush, SD-Turbo, SDXL-Turbo and InstaFlow: Stable Diffusion in one step, at 512 px.
+
+The Turbos take 1 to 4; every further step costs as much as the first.
+"""
 
 from functools import partial
 
@@ -6,6 +9,16 @@ from swiftpie.backbones.preset import SD21_BASE, Capability, Preset, WeightsKind
 
 _preset = partial(Preset, image_size_px=512)
 _of_version_2 = partial(_preset, family="sd21", timesteps=(999,), prediction_type="epsilon")
+_turbo = partial(
+    _preset,
+    # Free up to a yearly revenue of a million dollars, and registered; see their LICENSE.md.
+    licence="Stability AI Community License",
+    is_commercial=None,
+    timesteps=(999,),
+    more_steps=(2, 3, 4),
+    prediction_type="epsilon",
+    noise_scale="sigma",
+)
 
 PRESETS = by_name(
     # The authors' script rounds the share of signal at 999 to 0.0047; this is exact, 0.00466.
@@ -18,7 +31,7 @@ PRESETS = by_name(
     ),
     _of_version_2(
         name="swiftbrush-v2",
-        summary="One step, in the release of SwiftEdit; download it and pass its folder.",
+        summary="One step, in the release of SwiftEdit, which the recipe `swiftedit` gets.",
         source="local:swiftedit_weights/sbv2_0.5",
         # The code is BSD-3-Clause; the weights derive from SD-Turbo's.
         licence="as SD-Turbo",
@@ -27,26 +40,17 @@ PRESETS = by_name(
         kind=WeightsKind.UNET,
         base=SD21_BASE,
     ),
-    _of_version_2(
+    _turbo(
         name="sd-turbo",
-        summary="One step, distilled from Stable Diffusion 2.1 with a discriminator.",
+        summary="1 to 4 steps, distilled from Stable Diffusion 2.1 with a discriminator.",
         source="hub:stabilityai/sd-turbo",
-        # Non-commercial research first, Stability AI's community licence since; that one sets terms
-        # for commercial use.
-        licence="Stability non-commercial research / community",
-        is_commercial=None,
-        noise_scale="sigma",
+        family="sd21",
     ),
-    _preset(
+    _turbo(
         name="sdxl-turbo",
-        summary="One step, distilled from Stable Diffusion XL with a discriminator.",
+        summary="1 to 4 steps, distilled from Stable Diffusion XL with a discriminator.",
         source="hub:stabilityai/sdxl-turbo",
-        licence="sai-nc-community",
-        is_commercial=False,
         family="sdxl",
-        timesteps=(999,),
-        prediction_type="epsilon",
-        noise_scale="sigma",
         renoise="euler_ancestral",
     ),
     _preset(
