@@ -1,4 +1,4 @@
-"""Settings kept in frozen dataclasses: overrides, JSON, and how they appear as options.
+"""Settings in frozen dataclasses: overrides, JSON, how they appear as options; and our folder.
 
 A settings class may hold numbers, strings, `bool`, `Path`, `Literal`, `Enum`, `tuple`, unions of
 those, and further settings classes. Its annotations are read at run time, so the types they name
@@ -8,6 +8,7 @@ must be imported at run time too.
 import dataclasses
 import json
 import math
+import os
 import types
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -61,6 +62,15 @@ class _Text(str):
     """A value as a user types it; what it stands for depends on the annotation of its field."""
 
     __slots__ = ()
+
+
+def home_folder() -> Path:
+    """Return where SwiftPie keeps what it can make or get again: $SWIFTPIE_HOME.
+
+    By default that is ~/.cache/swiftpie.
+    """
+    home = os.environ.get("SWIFTPIE_HOME")
+    return Path(home) if home else Path.home() / ".cache" / "swiftpie"
 
 
 def override(config: ConfigT, assignments: Sequence[str]) -> ConfigT:

@@ -47,7 +47,7 @@ def job(tmp_path, picture):
         mask=None,
         seed=3,
         settings=edit_settings(
-            "sd-turbo", EditMode.RELEASED, MaskRule.SMOOTH, scales={"text_scale": 1.5}
+            PRESETS.get("sd-turbo"), EditMode.RELEASED, MaskRule.SMOOTH, scales={"text_scale": 1.5}
         ),
         target=Target(tmp_path / "out.png", tmp_path / "region.png"),
         strip=tmp_path / "strip.png",
@@ -121,15 +121,15 @@ def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
 @pytest.mark.parametrize("mode", EditMode)
 def test_strengths_that_are_not_given_belong_to_the_mode(mode):
     for name in ("sd-turbo", "mini"):
-        found = edit_settings(name, mode, MaskRule.SMOOTH, scales={}).scales
+        found = edit_settings(PRESETS.get(name), mode, MaskRule.SMOOTH, scales={}).scales
         assert found == Scales.for_edit(PRESETS.get(name), mode=mode)
 
 
 def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
     options = {"scales": {"text_scale": 1.5}, "subjects": ["cat.png"]}
-    settings = edit_settings("sd-turbo", EditMode.PAPER, None, **options)
+    settings = edit_settings(PRESETS.get("sd-turbo"), EditMode.PAPER, None, **options)
     assert settings.scales == Scales(identity_scale=1.0, detail_scale=0.0, text_scale=1.5)
-    placed = edit_settings("mini", EditMode.PAPER, None, **options).scales
+    placed = edit_settings(PRESETS.get("mini"), EditMode.PAPER, None, **options).scales
     assert (placed.identity_scale, placed.background_scale) == (
         0.0,
         1.0,
@@ -137,7 +137,7 @@ def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
 
 
 def test_the_mini_model_reads_its_prompt_as_it_was_trained_to():
-    settings = edit_settings("mini", EditMode.PAPER, None, scales={})
+    settings = edit_settings(PRESETS.get("mini"), EditMode.PAPER, None, scales={})
     assert settings.scales.text_scale == 1.0
 
 

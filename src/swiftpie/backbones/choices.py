@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from swiftpie.attention.install import Plan
+    from swiftpie.backbones.recipe import Recipe
     from swiftpie.models.projection import FaceVersion
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -72,7 +73,18 @@ class Choices(TypedDict, total=False):
 class LoadOptions(Choices, total=False):
     """Keywords of `swiftpie.load`."""
 
-    preset: Annotated[str, Option("One of `swiftpie presets`.", "NAME", default="mini")]
+    preset: Annotated[
+        str | None, Option("One of `swiftpie presets`; by default mini.", "NAME", kind=str)
+    ]
+    recipe: Annotated[
+        "str | Recipe | None",
+        Option(
+            "One of `swiftpie recipes`: a preset and all that goes with it; auto takes the best "
+            "that is here.",
+            "NAME|auto",
+            kind=str,
+        ),
+    ]
     device: Annotated[str, Option("Where to compute: cpu, cuda, mps.", "NAME", default="cpu")]
     engine: Annotated[
         "str | Sequence[str]",

@@ -6,7 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from swiftpie.backbones.hub import Reference
 from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
+from swiftpie.backbones.recipe import Recipe
 from swiftpie.faces.face import FACE_ENCODERS
 
 
@@ -29,6 +31,13 @@ BASES: Mapping[str, str] = MappingProxyType(
 FACE_ADAPTER = Terms("adapter", "ip-adapter-faceid*", "non-commercial research", False)
 ADAPTER = Terms("adapter", "ip-adapter*", "Apache-2.0", True)
 IMAGE_ENCODER = Terms("image encoder", "CLIP ViT-H or ViT-bigG (LAION)", "MIT", True)
+# SwiftEdit's code is BSD-3-Clause; its weights were made from SD-Turbo's.
+SWIFTEDIT = Terms("adapter", "SwiftEdit's release", "BSD-3-Clause; weights as SD-Turbo", None)
+AUTOENCODERS: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(
+        ("madebyollin/sdxl-vae-fp16-fix", "madebyollin/taesd", "madebyollin/taesdxl"), "MIT"
+    )
+)
 OWN_JUDGES = Terms("judges", "SwiftPie's, inside the package", "Apache-2.0", True)
 SPRITES = Terms("pictures", "Fluent Emoji sprites", "MIT", True)
 CLIP = Terms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
@@ -56,6 +65,32 @@ def preset_terms(name: str) -> list[Terms]:
         licence = BASES.get(preset.base)
         found.append(Terms("base", preset.base, licence or YOURS, licence is not None or None))
     return found
+
+
+def recipe_terms(recipe: Recipe) -> list[Terms]:
+    """Return all parts of a recipe, as far as their publishers are known here."""
+    published, found = recipe.references, preset_terms(recipe.preset)
+    if recipe.adapter is not None:
+        found.append(_adapter_at(published.get("adapter"), recipe.adapter))
+        found.append(IMAGE_ENCODER)
+    if recipe.inversion is not None:
+        found.append(_adapter_at(published.get("inversion"), recipe.inversion, "inversion"))
+    if recipe.autoencoder is not None:
+        place = published.get("autoencoder")
+        licence = None if place is None else AUTOENCODERS.get(place.repository)
+        name = recipe.autoencoder if place is None else place.repository
+        found.append(Terms("autoencoder", name, licence or YOURS, licence is not None or None))
+    if recipe.face_encoder is not None:
+        found += encoder_terms(recipe.face_encoder, part="face encoder")
+    return found
+
+
+def _adapter_at(place: Reference | None, name: str, part: str = "adapter") -> Terms:
+    if place is None or place.path is None:
+        return Terms(part, name, YOURS, None)
+    if place.repository == "Qualcomm-AI-research/SwiftEdit":
+        return SWIFTEDIT._replace(part=part)
+    return adapter_terms(Path(place.path))
 
 
 def encoder_terms(name: str, *, part: str) -> list[Terms]:

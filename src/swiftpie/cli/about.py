@@ -1,7 +1,8 @@
-"""`swiftpie presets`, `engine`, `licenses` and `doctor`: what there is, and on which terms."""
+"""`swiftpie recipes`, `presets`, `engine`, `licenses`, `doctor`: what there is, on which terms."""
 
 import os
 import platform
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +14,9 @@ from swiftpie.backbones import licences
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.licences import Terms
 from swiftpie.backbones.preset import PRESETS, Preset
-from swiftpie.cli.console import examples, print_json, write_table
+from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.settle import is_here
+from swiftpie.cli.console import examples, print_json, print_text, write_table
 from swiftpie.cli.options import AsJson, CommercialOnly, Fields, with_fields
 from swiftpie.engine.transform import TRANSFORMS
 from swiftpie.errors import CapabilityError, ConfigError
@@ -37,6 +40,14 @@ FACTS = (  # of a preset, in the order that they are told
     *("timesteps", "prediction_type", "noise_scale", "renoise", "capabilities", "defaults"),
     *("source", "repository", "file", "kind", "base", "needs_pickle"),
 )
+
+REVISION = 12  # letters of a commit that people are shown; --json has all
+COMMAND_OF = {
+    Use.PERSONALIZE: 'personalize dog.jpg "a dog on a beach" -o out.png',
+    Use.FACE: 'face me.jpg "a person on a beach" -o out.png',
+    Use.EDIT: 'edit cat.jpg "a dog on a sofa" -o out.png --source-prompt "a cat on a sofa"',
+}
+"""What to type, but for the recipe."""
 
 ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
@@ -70,6 +81,8 @@ What = Annotated[
 app = typer.Typer()
 presets_app = typer.Typer(name="presets")
 app.add_typer(presets_app)
+recipes_app = typer.Typer(name="recipes")
+app.add_typer(recipes_app)
 
 
 @presets_app.callback(
@@ -126,6 +139,69 @@ def show(
         return
     facts["is_commercial"] = ANSWERS[preset.is_commercial]
     write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
+
+
+@recipes_app.callback(
+    invoke_without_command=True,
+    epilog=examples(
+        "swiftpie recipes",
+        "swiftpie recipes --commercial-only --json",
+        "swiftpie recipes show sdxl-turbo",
+    ),
+)
+def recipes(
+    *, context: typer.Context, commercial_only: CommercialOnly = False, as_json: AsJson = False
+) -> None:
+    """List the recipes: a preset each, with all that it needs to draw your subject."""
+    if context.invoked_subcommand is not None:
+        return
+    facts = {name: _recipe_facts(one) for name, one in RECIPES.all().items()}
+    found = [one for one in facts.values() if one["is_commercial"] or not commercial_only]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            *(str(one["name"]), str(one["use"]), str(one["image_size_px"]), str(one["steps"])),
+            *(_spell(one["is_on_disk"]), _answer(one["is_commercial"])),
+        )
+        for one in found
+    ]
+    write_table(rows, headings=("recipe", "for", "px", "steps", "here", "commercial use"))
+
+
+@recipes_app.command(
+    name="show",
+    epilog=examples("swiftpie recipes show sdxl-turbo", "swiftpie recipes show face-plus --json"),
+)
+def show_recipe(
+    *,
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The recipe.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Tell all about one recipe: its parts, their versions and their licences."""
+    assert context.parent is not None  # `swiftpie recipes`, whose options count here too
+    facts = _recipe_facts(RECIPES.get(name))
+    if as_json or context.parent.params["as_json"]:
+        print_json(facts)
+        return
+    terms = facts.pop("licences")
+    parts = facts.pop("parts")
+    assert isinstance(terms, list)
+    assert isinstance(parts, list)
+    facts["is_commercial"] = _answer(facts["is_commercial"])
+    write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
+    print_text("\n")
+    write_table(
+        [(one["part"], one["place"], (one["revision"] or "newest")[:REVISION]) for one in parts],
+        headings=("part", "where it is published", "version"),
+    )
+    print_text("\n")
+    write_table(
+        [(one["part"], one["licence"], _answer(one["is_commercial"])) for one in terms],
+        headings=("part", "licence", "commercial"),
+    )
 
 
 @app.command(epilog=examples("swiftpie engine", "swiftpie engine --json"))
@@ -346,6 +422,49 @@ def _facts(preset: Preset) -> dict[str, object]:
         "defaults": dict(preset.defaults),
         "kind": preset.kind.value,
     }
+
+
+def _recipe_facts(recipe: Recipe) -> dict[str, object]:
+    """Return what is known of a recipe without asking anybody."""
+    preset = recipe.apply()
+    terms = licences.recipe_terms(recipe)
+    parts = [
+        {
+            "part": name.replace("_", " "),
+            "place": str(replace(one, revision=None)),
+            "revision": one.revision,
+        }
+        for name, one in recipe.references.items()
+    ]
+    return {
+        "name": recipe.name,
+        "summary": recipe.summary,
+        "use": recipe.use.value,
+        "command": f"swiftpie {COMMAND_OF[recipe.use]} --recipe {recipe.name}",
+        "is_on_disk": is_here(recipe),
+        "is_commercial": _together([one.is_commercial for one in terms]),
+        "preset": preset.name,
+        "image_size_px": preset.image_size_px,
+        "steps": recipe.steps or len(preset.timesteps),
+        "other_steps": [one for one in preset.step_counts if one != len(preset.timesteps)],
+        "scales": dict(preset.defaults),
+        "dtype": recipe.dtype or "auto",
+        "face_encoder": recipe.face_encoder,
+        "parts": parts,
+        "licences": [one._asdict() for one in terms],
+    }
+
+
+def _together(answers: list[bool | None]) -> bool | None:
+    """Return whether a whole may be used commercially, of whose parts these are the answers."""
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def _answer(is_commercial: object) -> str:
+    assert is_commercial is None or isinstance(is_commercial, bool)
+    return ANSWERS[is_commercial]
 
 
 def _capabilities(preset: Preset) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.recipe import Use
 from swiftpie.cli import console
 from swiftpie.cli import options as given
 from swiftpie.config import MaskRule
@@ -81,8 +82,7 @@ class Job(NamedTuple):
 @app.command(
     epilog=console.examples(
         'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
-        "--preset swiftbrush-v2 --inversion inverse_ckpt --adapter ip_adapter.safetensors "
-        "--image-encoder models/image_encoder",
+        "--recipe swiftedit",
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat -n 4 --variation 0.8',
         'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
@@ -114,7 +114,8 @@ def edit(
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
     from swiftpie.noise import seeds_from
 
-    settings = edit_settings(loading["preset"], mode, rule, scales=scales, subjects=subject)
+    loading, preset = given.settled(loading, use=Use.EDIT)
+    settings = edit_settings(preset, mode, rule, scales=scales, subjects=subject)
     settings = replace(settings, variation=variation)
     picture, place, seeds = (
         given.read_picture(image),
@@ -147,12 +148,12 @@ def edit(
     if output.as_json:
         said = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
         assert settings.scales is not None, "`edit_settings` chose some"
-        asked = console.asked_of(loading["preset"], settings.scales, result.image, **said)
+        asked = console.asked_of(preset.name, settings.scales, result.image, **said)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
 
 
 def edit_settings(
-    preset: str,
+    preset: Preset,
     mode: EditMode,
     rule: MaskRule | None,
     *,
@@ -162,11 +163,8 @@ def edit_settings(
     """Return the choices of an edit.
 
     Strengths that are not given follow from mode, preset and whether new `subjects` are shown.
-
-    Raises:
-        ConfigError: There is no such preset.
     """
-    own = Scales.for_edit(PRESETS.get(preset), mode=mode, has_reference=bool(subjects))
+    own = Scales.for_edit(preset, mode=mode, has_reference=bool(subjects))
     return EditSettings(mode=mode, rule=rule, scales=replace(own, **scales))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from swiftpie.backbones.recipe import Use
 from swiftpie.cli import evaluate_options as given
 from swiftpie.cli.console import examples, print_json, print_text, say
 from swiftpie.cli.edit import EditScales, Mode, Rule, edit_settings
@@ -22,6 +23,7 @@ from swiftpie.cli.options import (
     IdentityScale,
     PictureOut,
     open_session,
+    settled,
     with_fields,
 )
 from swiftpie.faces.face import CONSENT
@@ -349,7 +351,7 @@ def edits(
 
     networks = given.open_networks(files)
     benchmark = EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
-    settings = edit_settings(loading["preset"], mode, rule, scales=scales)
+    settings = edit_settings(settled(loading)[1], mode, rule, scales=scales)
     if not scales:
         settings = replace(settings, scales=None)  # with references it is another than without
     chosen = given.choose_editor(editor, loading, mask=mask, settings=settings, scales=scales)
@@ -403,9 +405,8 @@ def edit_ablations(
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate pie PIE-Bench_v1 --preset swiftbrush-v2 --weights sbv2 "
-        "--inversion inverse_ckpt --adapter ip_adapter.safetensors "
-        "--image-encoder models/image_encoder --clip clip-vit-large-patch14 --dino dino-vitb8",
+        "swiftpie evaluate pie PIE-Bench_v1 --recipe swiftedit --clip clip-vit-large-patch14 "
+        "--dino dino-vitb8",
         "swiftpie evaluate pie PIE-Bench_v1 --results other-method --out out/other-method",
     )
 )
@@ -435,7 +436,8 @@ def pie(
 
     benchmark = read_pie(dataset, limit=cases)
     networks = given.open_networks(files, has_to_be_large=True)
-    settings = edit_settings(loading["preset"], mode, rule, scales={})
+    loading, preset = settled(loading, use=Use.EDIT)
+    settings = edit_settings(preset, mode, rule, scales={})
     if results is None:
         chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
     else:
@@ -453,9 +455,8 @@ def pie(
     "without a face are counted. Figures whose networks you do not give are reported as not "
     f"computed. An interrupted run goes on where it stopped. {CONSENT}",
     epilog=examples(
-        "swiftpie evaluate fastface --identities people --prompts prompts.txt --preset "
-        "sdxl-lightning-4 --adapter ip-adapter-plus-face_sdxl_vit-h.safetensors "
-        "--image-encoder models/image_encoder --face-models face-models --clip clip-vit-l14",
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
+        "--recipe face-plus --clip clip-vit-l14",
         "swiftpie evaluate fastface --identities people --prompts prompts.txt "
         "--preset hyper-sdxl-4 --adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
         "--encoder insightface --judge opencv --judge-models face-models --style dcg+am2 "
@@ -481,6 +482,7 @@ def fastface(
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
     from swiftpie.evaluation.benchmarks.fastface import FaceDrawer, read_faces
 
+    loading, _ = settled(loading, use=Use.FACE)
     networks = given.open_networks(files, allow_pickle=loading.get("allow_pickle", False))
     encoder, judge = open_face_encoders(recognisers)
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)

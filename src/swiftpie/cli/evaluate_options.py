@@ -41,10 +41,13 @@ STEPS, EDITS = (
 )
 LoadedInSteps = Annotated[LoadOptions, Fields(LoadOptions, STEPS)]
 LoadedToEdit = Annotated[LoadOptions, Fields(LoadOptions, EDITS)]
-PUBLISHED = ("preset", "weights", "base", "adapter", "image_encoder", "allow_pickle", "offline")
+PUBLISHED = (
+    *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
+    *("allow_pickle", "offline"),
+)
 LoadedPublished = Annotated[LoadOptions, Fields(LoadOptions, (*PUBLISHED, "inversion", "device"))]
 FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
-LoadedForFaces = Annotated[LoadOptions, Fields(LoadOptions, FACES, required=("preset",))]
+LoadedForFaces = Annotated[LoadOptions, Fields(LoadOptions, FACES)]
 
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**31, help="Decides cases, noise and references.")

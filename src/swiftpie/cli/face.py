@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.recipe import Use
 from swiftpie.cli import console
 from swiftpie.cli import options as given
 from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
@@ -76,9 +77,7 @@ app = typer.Typer()
         'swiftpie face me.jpg "a person reading in a cafe" -o out.png --preset hyper-sdxl-1 '
         "--adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle --encoder insightface "
         "--image-encoder models/image_encoder --judge opencv --judge-models face-models",
-        'swiftpie face me.jpg "an oil painting" -o out.png --preset sdxl-lightning-4 --style dcg '
-        "--adapter ip-adapter-plus-face_sdxl_vit-h.safetensors --face-models face-models "
-        "--image-encoder models/image_encoder",
+        'swiftpie face me.jpg "an oil painting" -o out.png --recipe face-plus --style dcg',
     ),
 )
 @given.with_fields
@@ -94,7 +93,7 @@ def face(
     num_images: given.NumImages = 1,
     scales: FaceScales,
     side: SidePx = None,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED, required=("preset",))],
+    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
     from swiftpie.faces.choose import choose_face, find_faces
@@ -106,6 +105,7 @@ def face(
     for words in prompts:
         console.check_texts(prompt=words)
     targets = console.plan_outputs(output, count=num_images * len(prompts))
+    loading, _ = given.settled(loading, use=Use.FACE)
     encoders = open_face_encoders(recognisers)
     found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
     chosen = choose_face(found, number=number, name=photo)

@@ -37,8 +37,7 @@ app.add_typer(identity_app)
     epilog=examples(
         "swiftpie identity save dog.jpg -o dog.spid",
         "swiftpie identity save front.png side.jpg:side-mask.png -o robot.spid",
-        "swiftpie identity save dog.jpg -o dog.spid --preset sd-turbo "
-        "--adapter ip-adapter_sd21.safetensors --image-encoder models/image_encoder",
+        "swiftpie identity save dog.jpg -o dog.spid --recipe sdxl-turbo",
     )
 )
 @given.with_fields
@@ -56,9 +55,10 @@ def save(
 
     check_target(out, force=force)
     pictures = given.read_subjects(subjects)
+    networks, preset = given.settled(networks)
     session = given.open_session(**networks).session
     session.save_identity(given.encode_subjects(session, pictures), out, force=force)
-    say(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB, preset {networks['preset']})")
+    say(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB, preset {preset.name})")
 
 
 @identity_app.command(

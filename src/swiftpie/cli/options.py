@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack, get_origin
 import typer
 
 from swiftpie.backbones.choices import Choices, LoadOptions
+from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.recipe import AUTO, Use
+from swiftpie.backbones.settle import best_recipe, settle
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import Scales
@@ -19,6 +22,7 @@ from swiftpie.pipelines.settings import Scales
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from swiftpie.backbones.recipe import Recipe
     from swiftpie.engine.session import Session
     from swiftpie.types import Identity
 
@@ -137,10 +141,10 @@ BOX_HELP = "Where subject or change goes, as fractions from 0 to 1; once for eac
 PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
 ENCODING = (
-    *("preset", "weights", "base", "adapter", "image_encoder"),
+    *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
     *("dtype", "allow_pickle", "offline", "device"),
 )
-DRAWING = ("preset", "steps", *ENCODING[1:], "engine")
+DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")
 Networks = Annotated[LoadOptions, Fields(LoadOptions, ENCODING)]
 
 SCALES = ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance")
@@ -238,20 +242,39 @@ class Opened(NamedTuple):
 
 
 def open_session(
-    preset: str = "mini",
+    preset: str | None = None,
     *,
+    recipe: "str | Recipe | None" = None,
     device: str = "cpu",
     engine: "str | Sequence[str]" = "",
     **choices: Unpack[Choices],
 ) -> Opened:
-    """Load a preset as `swiftpie.load` does, where `engine` may name several, by commas."""
+    """Load a preset or recipe as `swiftpie.load` does; `engine` may name several, by commas."""
     import swiftpie
 
     started = time.perf_counter()
     if isinstance(engine, str):
         engine = [name.strip() for name in engine.split(",") if name.strip()]
-    session = swiftpie.load(preset, device=device, engine=engine, **choices)
+    session = swiftpie.load(preset, recipe=recipe, device=device, engine=engine, **choices)
     return Opened(session, (time.perf_counter() - started) * 1000)
+
+
+def settled(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOptions, Preset]:
+    """Return `loading` with what `--recipe auto` is for this use, and the preset it is about.
+
+    Raises:
+        ConfigError: There is no such preset or recipe, both are given, or neither where a face
+            shall be drawn.
+        WeightsError: No recipe is on this machine whole.
+    """
+    if use is Use.FACE and loading.get("recipe") is None and loading.get("preset") is None:
+        raise ConfigError(
+            "Neither --recipe nor --preset was given, and the embedded model draws no faces. A "
+            "full-size model is needed. Write --recipe face-plus, or see `swiftpie recipes`."
+        )
+    if loading.get("recipe") == AUTO:
+        loading = {**loading, "recipe": best_recipe(use)}
+    return loading, settle(loading.get("preset"), loading.get("recipe"), {})[0]
 
 
 def split_subject(text: str) -> tuple[str, str | None]:

@@ -14,7 +14,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),
     "Face": ("number", "encoder", "face_models", "judge", "judge_models"),
     "Model": (
-        *("preset", "steps", "weights", "base", "adapter", "image_encoder", "inversion"),
+        *("recipe", "preset", "steps", "weights", "base", "adapter", "image_encoder", "inversion"),
         *("lora_scale", "face_version", "dtype", "allow_pickle", "offline"),
     ),
     "Computing": ("device", "engine", "threads"),

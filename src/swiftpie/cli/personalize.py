@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import PRESETS, Capability, Preset
+from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.cli import console
 from swiftpie.cli import options as given
 from swiftpie.errors import CapabilityError, ConfigError
@@ -66,8 +66,7 @@ app = typer.Typer()
         'swiftpie personalize car.png "a car in a desert" --view 35,10 -o turned.png',
         'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
         "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
-        'swiftpie personalize dog.jpg "a dog at sea" -o out.png --preset sdxl-turbo '
-        "--adapter ip-adapter_sdxl_vit-h.safetensors --image-encoder models/image_encoder",
+        'swiftpie personalize dog.jpg "a dog at sea" -o out.png --recipe sdxl-turbo',
     )
 )
 @given.with_fields
@@ -105,7 +104,7 @@ def personalize(
     targets = console.plan_outputs(
         output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
     )
-    known = PRESETS.get(loading["preset"])
+    loading, known = given.settled(loading)
     replace(Scales.of(known), **scales)
     _check_mask(save_subject_mask, known)
     everyone = [given.read_subjects(subjects), *(given.read_subjects([one]) for one in also or [])]

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, load_components
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.recipe import Recipe
+from swiftpie.backbones.settle import settle
 from swiftpie.engine.cache import (
     Cache,
     CachedAutoencoder,
@@ -319,34 +320,38 @@ class Session:
 
 
 def load(
-    preset: str = "mini",
+    preset: str | None = None,
     *,
+    recipe: str | Recipe | None = None,
     device: str = "cpu",
     engine: str | Sequence[str] = (),
     cache_mib: float = CACHE_MIB,
     **choices: Unpack[Choices],
 ) -> Session:
-    """Load a preset by name.
+    """Load a preset by name, or a recipe; without either the embedded model, mini.
 
     Args:
         preset: One of `swiftpie presets`.
+        recipe: One of `swiftpie recipes`, or a `Recipe`, instead of a preset: it chooses one and
+            what goes with it. "auto" takes the best that is on this machine whole and fits it.
         device: A torch device, as "cpu" or "cuda".
         engine: Transforms that make it quicker or smaller, any of `swiftpie engine`.
         cache_mib: Bound of what is kept for later calls; see `Session`.
-        **choices: What to load instead of, or besides, the preset's own networks: `weights`,
+        **choices: What to load instead of, or besides, the networks chosen above: `weights`,
             `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
             `dtype`, `plan`, `face_version`, `lora_scale`, `allow_pickle` and `offline` say how.
             See `swiftpie.backbones.choices`.
 
     Raises:
-        ConfigError: No such preset or transform, the preset leaves no such choice, or the bound
-            of the cache is negative.
+        ConfigError: No such preset, recipe or transform, preset and recipe at once, the preset
+            leaves no such choice, or the bound of the cache is negative.
         CapabilityError: A transform cannot be applied to these networks.
         WeightsError: Weights are missing, damaged or do not fit.
         MissingExtra: The preset or a transform needs a package that is not installed.
     """
     transforms = choose(engine)  # complains before weights are read
-    components = load_components(PRESETS.get(preset), device=device, **choices)
+    known, merged = settle(preset, recipe, choices)
+    components = load_components(known, device=device, **merged)
     for one in transforms:
         components = one.apply(components)
     return Session(components, cache_mib=cache_mib)

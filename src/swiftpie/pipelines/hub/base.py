@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.recipe import Recipe
+from swiftpie.backbones.settle import settle
 from swiftpie.backbones.weights import align_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.guidance.base import Guidance, Steering
@@ -157,6 +159,19 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             WeightsError: Weights are missing, damaged or do not fit.
         """
         return cls.from_components(load_components(PRESETS.get(preset), device=device, **choices))
+
+    @classmethod
+    def from_recipe(
+        cls, recipe: str | Recipe, *, device: str = "cpu", **choices: Unpack[Choices]
+    ) -> Self:
+        """Load a recipe, by name or as a value; `choices` are taken instead of its own.
+
+        Raises:
+            ConfigError: No such recipe, or its preset leaves no such choice.
+            WeightsError: Weights are missing, damaged or do not fit.
+        """
+        preset, merged = settle(None, recipe, choices)
+        return cls.from_components(load_components(preset, device=device, **merged))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:  # noqa: ANN401 - diffusers' options

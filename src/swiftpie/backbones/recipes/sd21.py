@@ -1,0 +1,41 @@
+"""Stable Diffusion 2.1 in one step: SD-Turbo, and what SwiftEdit released."""
+
+from functools import partial
+
+from swiftpie.backbones.hub import Host, Reference
+from swiftpie.backbones.preset import SD21_BASE
+from swiftpie.backbones.recipe import Recipe, Use, named, published
+
+
+def _released(path: str) -> str:
+    """Return how a part of SwiftEdit's release is called: a place in the archive it comes as."""
+    place = f"swiftedit_weights/{path}"
+    return str(Reference("Qualcomm-AI-research/SwiftEdit", place, "v1.0", Host.GITHUB))
+
+
+# The only public adapter of this family, trained through SwiftBrush, which began as SD-Turbo.
+_recipe = partial(
+    Recipe,
+    adapter=_released("ip_adapter_ckpt-90k/ip_adapter.bin"),
+    image_encoder=published("h94/IP-Adapter", "models/image_encoder"),
+    allow_pickle=True,
+)
+
+RECIPES = named(
+    _recipe(
+        name="sd-turbo",
+        summary="512 px in one step, or up to 4, with the adapter of SwiftEdit's release.",
+        preset="sd-turbo",
+        weights=published("stabilityai/sd-turbo"),
+        scales={"identity_scale": 0.5},
+    ),
+    _recipe(
+        name="swiftedit",
+        summary="Edits of photographs by a sentence, 512 px in one step: SwiftEdit as released.",
+        preset="swiftbrush-v2",
+        use=Use.EDIT,
+        weights=_released("sbv2_0.5"),
+        base=published(SD21_BASE),
+        inversion=_released("inverse_ckpt-120k/unet_ema"),
+    ),
+)

@@ -1,0 +1,163 @@
+"""Recipes say what their publishers advise, and choices go before them."""
+
+import pytest
+
+import swiftpie
+from swiftpie.backbones import settle as settling
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.settle import best_recipe, is_here, settle, weight_files
+from swiftpie.errors import ConfigError, WeightsError
+
+# name: preset, what for, steps, strength of the identity, side in pixels
+FACTS = {
+    "sdxl-turbo": ("sdxl-turbo", "personalize", 1, 0.5, 512),
+    "sdxl-lightning-4": ("sdxl-lightning-4", "personalize", 4, 0.5, 1024),
+    "hyper-sdxl-1": ("hyper-sdxl-1-lora", "personalize", 1, 0.5, 1024),
+    "lcm-sdxl": ("lcm-lora-sdxl", "personalize", 4, 0.5, 1024),
+    "sd-turbo": ("sd-turbo", "personalize", 1, 0.5, 512),
+    "face-plus": ("sdxl-lightning-4", "face", 4, 0.8, 1024),
+    "swiftedit": ("swiftbrush-v2", "edit", 1, 1.0, 512),
+}
+
+
+def test_the_facts_are_about_every_recipe():
+    assert tuple(sorted(FACTS)) == RECIPES.names()
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_recipe_is_what_its_parts_are_advised_with(name):
+    recipe = RECIPES.get(name)
+    preset = recipe.apply()
+    steps = recipe.steps or len(preset.timesteps)
+    strength = preset.defaults["identity_scale"]
+    found = (preset.name, recipe.use.value, steps, strength, preset.image_size_px)
+    assert found == FACTS[name]
+
+
+def test_choices_go_before_the_recipe_and_the_recipe_before_the_preset():
+    recipe = Recipe(
+        name="mine",
+        summary="A recipe of somebody.",
+        preset="sdxl-turbo",
+        adapter="theirs.safetensors",
+        steps=2,
+        scales={"identity_scale": 0.3},
+    )
+    preset, choices = settle(None, recipe, {"adapter": "mine.safetensors", "base": None})
+    assert choices == {"adapter": "mine.safetensors", "steps": 2}
+    assert preset.defaults == {"identity_scale": 0.3, "detail_scale": 1.0}
+    assert settle("sdxl-turbo", None, {"steps": 4}) == (PRESETS.get("sdxl-turbo"), {"steps": 4})
+
+
+def test_neither_a_preset_nor_a_recipe_is_mini():
+    assert settle(None, None, {})[0] is PRESETS.get("mini")
+    assert swiftpie.load().components.preset.name == "mini"
+
+
+@pytest.mark.parametrize("recipe", ["sd-turbo", RECIPES.get("sd-turbo")])
+def test_a_preset_and_a_recipe_together_are_refused(recipe):
+    with pytest.raises(ConfigError, match="`preset=mini` and `recipe=sd-turbo` came together"):
+        swiftpie.load("mini", recipe=recipe)
+
+
+def test_a_recipe_of_another_name_is_refused_with_near_ones():
+    with pytest.raises(ConfigError, match="Did you mean sdxl-turbo"):
+        swiftpie.load(recipe="sdxl-turb")
+
+
+def test_a_recipe_that_is_a_value_loads_what_it_says():
+    small = Recipe(
+        name="small",
+        summary="The embedded model, quietly.",
+        preset="mini",
+        steps=2,
+        scales={"identity_scale": 0.7},
+    )
+    components = swiftpie.load(recipe=small).components
+    assert len(components.schedule.steps) == 2
+    assert components.preset.defaults["identity_scale"] == 0.7
+    assert len(swiftpie.load(recipe=small, steps=4).components.schedule.steps) == 4
+    pipeline = swiftpie.SwiftPiePipeline.from_recipe(small)
+    assert pipeline.to_components().preset.defaults == components.preset.defaults
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of the hub and of releases."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path / "home"))
+
+
+def put(recipe, *, but=(), size=10):
+    """Write files of `size` bytes where those of a recipe would be."""
+    for name, place in recipe.references.items():
+        root = settling._root(place)
+        path = root / (place.path or "")
+        networks = settling.NETWORKS if place.path is None and name != "autoencoder" else ("",)
+        files = [path] if place.is_file else [path / one / "model.safetensors" for one in networks]
+        for file in files:
+            if name not in but:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"0" * size)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("name", FACTS)
+def test_a_recipe_is_here_once_all_of_its_parts_are(name):
+    recipe = RECIPES.get(name)
+    assert not is_here(recipe)
+    last = list(recipe.references)[-1]
+    put(recipe, but=[last])
+    assert not is_here(recipe)
+    put(recipe)
+    assert is_here(recipe)
+    assert len(weight_files(recipe)) >= len(recipe.references)
+
+
+@pytest.mark.usefixtures("cache")
+def test_of_half_precision_and_whole_the_half_counts():
+    recipe = RECIPES.get("sdxl-turbo")
+    put(recipe)
+    (unet,) = [one for one in weight_files(recipe) if one.parent.name == "unet"]
+    half = unet.with_name("model.fp16.safetensors")
+    half.write_bytes(b"0")
+    assert half in weight_files(recipe)
+    assert unet not in weight_files(recipe)
+
+
+@pytest.mark.usefixtures("cache")
+def test_auto_is_the_largest_picture_and_the_most_steps_that_are_here_and_fit():
+    with pytest.raises(WeightsError, match=r"on this machine whole.*swiftpie fetch"):
+        best_recipe()
+    put(RECIPES.get("sdxl-turbo"))
+    assert best_recipe().name == "sdxl-turbo"
+    put(RECIPES.get("hyper-sdxl-1"))
+    assert best_recipe().name == "hyper-sdxl-1"
+    put(RECIPES.get("lcm-sdxl"))
+    assert best_recipe().name == "lcm-sdxl"
+    put(RECIPES.get("sdxl-lightning-4"))
+    assert best_recipe().name == "sdxl-lightning-4"
+    with pytest.raises(WeightsError, match="fits the memory that is free"):
+        best_recipe(free_bytes=9)
+    with pytest.raises(
+        WeightsError, match=r"recipes for face .face-plus. is on this machine whole"
+    ):
+        best_recipe(Use.FACE)
+
+
+@pytest.mark.usefixtures("cache")
+def test_auto_leaves_out_what_does_not_fit():
+    put(RECIPES.get("sdxl-lightning-4"), size=1000)
+    put(RECIPES.get("sd-turbo"), size=10)
+    small = sum(one.stat().st_size for one in weight_files(RECIPES.get("sd-turbo")))
+    assert best_recipe(free_bytes=10**6).name == "sdxl-lightning-4"
+    assert best_recipe(free_bytes=small).name == "sd-turbo"
+
+
+def test_free_memory_is_what_the_system_tells(tmp_path, monkeypatch):
+    told = tmp_path / "meminfo"
+    monkeypatch.setattr(settling, "MEMORY_INFO", told)
+    assert settling.free_memory() is None
+    told.write_text("MemTotal:  9 kB\nMemAvailable:    8 kB\n")
+    assert settling.free_memory() == 8192

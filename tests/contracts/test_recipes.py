@@ -1,0 +1,94 @@
+"""What every recipe has to be, whoever adds it."""
+
+import json
+import re
+from typing import get_args
+
+import pytest
+
+from swiftpie.backbones.choices import Choices, Precision
+from swiftpie.backbones.hub import Host
+from swiftpie.backbones.licences import recipe_terms
+from swiftpie.backbones.preset import Capability, WeightsKind
+from swiftpie.backbones.recipe import PINS, RECIPES, Recipe, Use
+from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.pipelines.settings import Scales
+from tests.policy.project import ROOT
+
+PUBLISHED = json.loads((ROOT / "tests" / "fixtures" / "published.json").read_text())
+
+
+@pytest.fixture(params=RECIPES.names())
+def recipe(request):
+    return RECIPES.get(request.param)
+
+
+def test_it_is_known_by_its_own_name(recipe):
+    assert isinstance(recipe, Recipe)
+    assert RECIPES.get(recipe.name) is recipe
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", recipe.name)
+
+
+def test_its_summary_is_a_sentence_that_fits_a_line(recipe):
+    assert recipe.summary.endswith(".")
+    assert 20 <= len(recipe.summary) <= 90
+
+
+def test_its_preset_takes_its_steps_and_can_do_what_it_is_for(recipe):
+    preset = recipe.apply()
+    assert recipe.steps is None or recipe.steps in preset.step_counts
+    assert recipe.use is not Use.EDIT or Capability.EDIT in preset.capabilities
+    assert recipe.use is not Use.EDIT or recipe.inversion is not None
+    assert recipe.use is not Use.FACE or recipe.face_encoder in FACE_ENCODERS.names()
+
+
+def test_its_choices_are_ones_that_can_be_made(recipe):
+    assert recipe.choices().keys() - {"autoencoder"} <= Choices.__annotations__.keys()
+    assert recipe.dtype is None or recipe.dtype in get_args(Precision)
+
+
+def test_its_strengths_are_the_defaults(recipe):
+    scales = Scales.of(recipe.apply())
+    assert {name: getattr(scales, name) for name in recipe.scales} == dict(recipe.scales)
+
+
+def test_all_that_a_part_of_a_model_lacks_is_named(recipe):
+    is_whole = recipe.apply().kind is WeightsKind.PIPELINE
+    assert recipe.weights is not None
+    assert (recipe.base is None) == is_whole
+    assert recipe.adapter is None or recipe.image_encoder is not None
+
+
+def test_its_parts_are_of_commits_that_are_known(recipe):
+    for place in recipe.references.values():
+        if place.host is Host.HUB:
+            assert re.fullmatch(r"[0-9a-f]{40}", place.revision)
+            assert place.revision == PINS[place.repository]
+        else:
+            assert place.revision == PUBLISHED["releases"][place.repository]["tag"]
+
+
+def test_its_parts_are_in_what_was_published(recipe):
+    for place in recipe.references.values():
+        if place.host is Host.GITHUB:
+            files = PUBLISHED["releases"][place.repository]["files"]
+        else:
+            listed = PUBLISHED["repositories"][place.repository]
+            files = listed["files"]
+            assert listed["revision"] == place.revision
+        path = place.path or ""
+        assert path in files if place.is_file else any(name.startswith(path) for name in files)
+
+
+def test_pickles_are_allowed_where_there_is_one_and_nowhere_else(recipe):
+    has_pickle = any(str(place.path).endswith(".bin") for place in recipe.references.values())
+    assert recipe.allow_pickle == has_pickle
+
+
+def test_the_terms_of_all_its_parts_are_known(recipe):
+    terms = recipe_terms(recipe)
+    assert {"preset"} <= {one.part for one in terms}
+    for part in ("base", "adapter", "image_encoder", "inversion", "autoencoder"):
+        has_it = getattr(recipe, part) is not None
+        assert (part.replace("_", " ") in {one.part for one in terms}) == has_it
+    assert all("bring" not in one.licence for one in terms)
