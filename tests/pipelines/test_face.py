@@ -9,6 +9,8 @@ import torch
 from PIL import Image, ImageChops
 
 from swiftpie import CapabilityError, InputError
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.session import Session
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import Face, FaceBox
@@ -160,6 +162,21 @@ def test_a_session_draws_a_face_as_the_subject_that_it_is(opened):
         assert drawn.seeds == (4, 5)
     request = FaceRequest(identity=identity, prompt=PROMPT, seeds=(4, 5), style=Style.AM2)
     assert session.draw(request).images[1].tobytes() == drawn.images[1].tobytes()
+
+
+@pytest.mark.parametrize("name", ["sdxl-turbo", "lcm-lora-sdxl"])
+def test_every_style_of_four_steps_draws_with_the_steps_of_turbo_and_of_consistency(opened, name):
+    steps = schedule_of(with_steps(PRESETS.get(name), 4))
+    components = replace(opened[PLAIN].components, schedule=steps)
+    session = Session(components)
+    vectors, _ = someone()
+    identity = face_identity(components, vectors)
+    pictures = {
+        style: session.face(identity, PROMPT, style=style, seed=0, size_px=(64, 64)).images[0]
+        for style in (Style.PLAIN, Style.DCG, Style.AM1, Style.DCG_AM2)
+    }
+    assert len({one.tobytes() for one in pictures.values()}) == len(pictures)
+    assert all(np.asarray(one).std() > 1 for one in pictures.values())
 
 
 def test_a_face_is_encoded_once(opened):
