@@ -1,8 +1,13 @@
-"""How parts of repositories are called."""
+"""How parts of repositories are called, and what is said where they cannot be had."""
+
+import errno
+from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import errors
 
-from swiftpie.backbones.hub import Host, Reference, parse_reference
+from swiftpie.backbones.hub import Host, Reference, explain, parse_reference
+from swiftpie.cli.console import in_options
 
 NAMED = {
     "stabilityai/sdxl-turbo": Reference("stabilityai/sdxl-turbo"),
@@ -56,3 +61,35 @@ def test_a_file_is_told_from_a_folder_by_its_suffix():
     told = {one: parse_reference(f"a/b:{one}").is_file for one in ("sdxl/x.bin", "v1.5", "unet")}
     assert told == {"sdxl/x.bin": True, "v1.5": False, "unet": False}
     assert not Reference("a/b").is_file
+
+
+def answered(status, kind=errors.HfHubHTTPError):
+    """What the hub's client raises where the hub says no."""
+    response = SimpleNamespace(status_code=status, headers={}, request=None)
+    return kind("401 Client Error. (Request ID: Root=1-2)", response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "remedy"),
+    [
+        (answered(403, errors.GatedRepoError), "licence has to be accepted", "huggingface.co/a/b,"),
+        (answered(401, errors.RepositoryNotFoundError), "no such repository", "Check the name"),
+        (answered(404, errors.RemoteEntryNotFoundError), "no such file", "Check the name"),
+        (answered(503), "status 503", "Try again later"),
+        (answered(401), "token was refused", "HF_TOKEN"),
+        (answered(403), "token does not allow it", "the right to read"),
+        (answered(429), "asked too often", "Try again later"),
+        (errors.LocalEntryNotFoundError("Got: [Errno -2]"), "not on this machine", "--offline"),
+        (errors.OfflineModeIsEnabled("offline"), "not on this machine", "HF_HUB_OFFLINE"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full", "HF_HOME"),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None,
+)
+def test_what_the_hub_refuses_is_said_in_our_words_with_what_to_do(error, reason, remedy):
+    told = in_options(explain(Reference("a/b", "c.safetensors"), "weights", error))
+    assert told.startswith("'a/b:c.safetensors' could not be had: ")
+    assert reason in told
+    assert remedy in told
+    assert told.endswith("or get it yourself and pass the place as --weights.")
+    assert "Error" not in told
+    assert "Request ID" not in told

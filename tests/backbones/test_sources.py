@@ -1,15 +1,10 @@
 """A preset by its public name, from the cache that hub downloads leave, without a network."""
 
-import errno
-from types import SimpleNamespace
-
 import pytest
-from huggingface_hub import constants, errors
+from huggingface_hub import constants
 from PIL import Image
 
 import swiftpie
-from swiftpie.backbones.sources import _unreachable
-from swiftpie.cli.console import in_options
 from swiftpie.errors import WeightsError, short_reason
 from tests.backbones import tiny_models
 
@@ -49,35 +44,6 @@ def test_without_a_cache_the_repository_is_named(root, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root / "empty" / "hub"))
     with pytest.raises(WeightsError, match="stabilityai/sd-turbo"):
         load(root, offline=True)
-
-
-def answered(status, kind=errors.HfHubHTTPError):
-    """What the hub's client raises where the hub says no."""
-    response = SimpleNamespace(status_code=status, headers={}, request=None)
-    return kind("401 Client Error. (Request ID: Root=1-2)", response=response)
-
-
-@pytest.mark.parametrize(
-    ("error", "reason", "remedy"),
-    [
-        (answered(403, errors.GatedRepoError), "licence has to be accepted", "huggingface.co/a/b,"),
-        (answered(401, errors.RepositoryNotFoundError), "no such repository", "Check the name"),
-        (answered(404, errors.RemoteEntryNotFoundError), "no such file", "Check the name"),
-        (answered(503), "status 503", "Try again later"),
-        (errors.LocalEntryNotFoundError("Got: [Errno -2]"), "not on this machine", "--offline"),
-        (errors.OfflineModeIsEnabled("offline"), "not on this machine", "HF_HUB_OFFLINE"),
-        (OSError(errno.ENOSPC, "No space left on device"), "disk is full", "HF_HOME"),
-    ],
-    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None,
-)
-def test_what_the_hub_refuses_is_said_in_our_words_with_what_to_do(error, reason, remedy):
-    told = in_options(_unreachable("a/b/c.safetensors", "weights", error))
-    assert told.startswith("'a/b/c.safetensors' could not be had from the hub: ")
-    assert reason in told
-    assert remedy in told
-    assert told.endswith("or download it yourself and pass the place as --weights.")
-    assert "Error" not in told
-    assert "Request ID" not in told
 
 
 def test_reasons_of_others_are_cut_between_words():

@@ -1,19 +1,25 @@
 """Identity adapters of any layout: what they were made for, into the denoiser and out again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.checkpoints.adapter_file import (
     KEY,
+    PREFIX,
     AdapterSettings,
+    face_version_in,
     load_adapter,
     read_settings,
     save_adapter,
+    settings_in,
 )
 from swiftpie.backbones.checkpoints.ip_adapter import (
     PARTS,
@@ -24,7 +30,7 @@ from swiftpie.backbones.checkpoints.ip_adapter import (
     read_swiftedit,
     version_in_name,
 )
-from swiftpie.backbones.checkpoints.safe import read_metadata, read_tensors
+from swiftpie.backbones.checkpoints.safe import METADATA, read_metadata, read_tensors, shapes_of
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.weights import align_memory
@@ -97,11 +103,49 @@ def open_adapter(
         opened = OpenAdapter(path, settings=read_settings(path), public=None)
     else:
         tensors = read_tensors(path, allow_pickle=allow_pickle)
-        if any(name.startswith(tuple(PARTS)) for name in tensors):
-            public = read_swiftedit(tensors)
-        else:
-            public = read_ip_adapter(tensors, face_version=face_version or version_in_name(path))
+        opened = OpenAdapter(path, settings=None, public=_read_public(tensors, path, face_version))
+    return _chosen(opened, face_version=face_version, lora_scale=lora_scale)
+
+
+def peek_adapter(
+    path: Path,
+    header: Mapping[str, Any],
+    *,
+    face_version: FaceVersion | None = None,
+    lora_scale: float | None = None,
+) -> tuple[OpenAdapter, Projector]:
+    """Recognise an adapter by the header of its file alone; its tensors have shapes, no numbers.
+
+    `path` is what it is called; see `open_adapter` for the rest. Also return its projector.
+
+    Raises:
+        WeightsError: It is of no known layout, or of an unknown version.
+        ConfigError: `lora_scale` is out of range, or the adapter has no LoRA.
+    """
+    tensors = shapes_of(header)
+    if KEY not in header.get(METADATA, {}):
+        public = _read_public(tensors, path, face_version)
         opened = OpenAdapter(path, settings=None, public=public)
+    else:
+        semantic = {name: one for name, one in tensors.items() if not name.startswith(PREFIX)}
+        public = read_ip_adapter(semantic, face_version=face_version_in(header, path))
+        opened = OpenAdapter(path, settings=settings_in(header, path), public=None)
+    chosen = _chosen(opened, face_version=face_version, lora_scale=lora_scale)
+    return chosen, public.projector
+
+
+def _read_public(
+    tensors: Mapping[str, Tensor], path: Path, face_version: FaceVersion | None
+) -> IpAdapter:
+    if any(name.startswith(tuple(PARTS)) for name in tensors):
+        return read_swiftedit(tensors)
+    return read_ip_adapter(tensors, face_version=face_version or version_in_name(path))
+
+
+def _chosen(
+    opened: OpenAdapter, *, face_version: FaceVersion | None, lora_scale: float | None
+) -> OpenAdapter:
+    path = opened.path
     if face_version is not None and not hasattr(opened.projector_module, "shortcut"):
         raise ConfigError(
             f"`face_version={face_version}` was given, and the adapter '{path}' is no FaceID "
@@ -141,6 +185,21 @@ def check_family(adapter: OpenAdapter, *, family: str, width: int) -> None:
             f"text of width {width}: it is for another family. Choose one for this family as "
             "`adapter=`."
         )
+
+
+def check_layout(
+    adapter: OpenAdapter, settings: Mapping[str, Any], *, family: str, plan: Plan | None = None
+) -> None:
+    """Refuse an adapter that does not fit a U-Net with `settings`; nothing is computed.
+
+    Raises:
+        WeightsError: It was made for another U-Net or plan.
+    """
+    if adapter.public is None:
+        return
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(settings)
+        install_adapter(unet, adapter, family=family, plan=plan)
 
 
 def install_adapter(

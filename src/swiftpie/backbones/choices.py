@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from swiftpie.backbones.recipe import Recipe
     from swiftpie.models.projection import FaceVersion
 
+PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -32,20 +33,36 @@ class Choices(TypedDict, total=False):
     ]
     weights: Annotated[  # a folder, or a file for presets that are one
         str | Path | None,
-        Option("A folder of weights instead of the preset's own.", "DIR", kind=Path),
+        Option(f"Weights instead of the preset's own: {PLACE}.", "PATH|REPO", kind=str),
     ]
     base: Annotated[  # lends the other networks
         str | Path | None,
-        Option(
-            "Folder, or name on the hub, of what the weights do not hold.", "DIR|NAME", kind=str
-        ),
+        Option("What lends all that the weights do not hold.", "DIR|REPO", kind=str),
     ]
     adapter: Annotated[  # or SwiftEdit's
         str | Path | None,
-        Option("Identity adapter: SwiftPie's own or an IP-Adapter.", "FILE", kind=Path),
+        Option(
+            "Identity adapter, SwiftPie's own or an IP-Adapter: a file, or OWNER/REPO:FILE of one "
+            "in a repository.",
+            "FILE|REPO:FILE",
+            kind=str,
+        ),
     ]
     image_encoder: Annotated[
-        str | Path | None, Option("The CLIP image encoder that --adapter reads.", "DIR", kind=Path)
+        str | Path | None,
+        Option(
+            "The CLIP image encoder that --adapter reads; by default the public one.",
+            "DIR|REPO:DIR",
+            kind=str,
+        ),
+    ]
+    autoencoder: Annotated[
+        str | Path | None,
+        Option(
+            "Another autoencoder for the same latents, as madebyollin/sdxl-vae-fp16-fix.",
+            "DIR|REPO",
+            kind=str,
+        ),
     ]
     face_version: Annotated[
         "FaceVersion | None",
@@ -58,7 +75,8 @@ class Choices(TypedDict, total=False):
         Option("Strength of the LoRA inside of a FaceID adapter; by default 1.", least=0, most=2),
     ]
     inversion: Annotated[
-        str | Path | None, Option("SwiftEdit's inversion network, for edits.", "DIR", kind=Path)
+        str | Path | None,
+        Option("SwiftEdit's inversion network, for edits.", "DIR|REPO:DIR", kind=str),
     ]
     reference: str | Path | None  # folder of a U-Net that reads references; None: the denoiser
     plan: "Plan | None"  # which layers get which branch; None: what the adapter was made for
@@ -92,6 +110,10 @@ class LoadOptions(Choices, total=False):
             "What makes it quicker or smaller: any of `swiftpie engine`.", "NAME[,NAME]", kind=str
         ),
     ]
+
+
+PLACES = ("weights", "adapter", "image_encoder", "autoencoder", "inversion", "reference")
+"""Choices that are paths or references, but for the base."""
 
 
 def dtype_of(choices: Choices) -> "torch.dtype":

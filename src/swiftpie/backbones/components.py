@@ -13,6 +13,7 @@ from torch import nn
 
 from swiftpie.attention.released import install_released
 from swiftpie.backbones.choices import Choices, check_device
+from swiftpie.backbones.download import Needs
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser, sharing_weights
@@ -139,6 +140,17 @@ class Family(ABC):
             WeightsError: A file is missing, unreadable, damaged or does not fit the others.
             MissingExtra: A package that reads such weights is not installed.
         """
+
+    def needs(self, preset: Preset, *, device: str, choices: Choices) -> Needs:
+        """Return what `load` needs and where it is or will be; fetch at most small files.
+
+        Raises:
+            ConfigError: The family does not leave such a choice.
+            WeightsError: Something cannot be had, or by its settings or header does not fit.
+            MissingExtra: A package that reads such weights is not installed.
+        """
+        del preset, device, choices
+        return Needs()  # comes with the package
 
     def packaged_fingerprint(self, preset: Preset) -> str | None:
         """Return the fingerprint of weights inside of the package, without loading them.

@@ -1,16 +1,45 @@
-"""What is published: how its parts are called, listed and got from a hub."""
+"""What others publish: how its parts are called, listed, read a piece of, and why that failed."""
 
+import difflib
+import errno
+import functools
+import importlib
+import json
+import os
 import re
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from swiftpie.errors import WeightsError, short_reason
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+T = TypeVar("T")
 
 FILE_SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".gz"))
+COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _REFERENCE = re.compile(
-    rf"(?P<host>github:)?(?P<repository>{_NAME}/{_NAME})(:(?P<path>[^:@\\]+))?(@(?P<revision>[\w./-]+))?",
+    rf"(?P<host>github:)?(?P<repository>{_NAME}/{_NAME})"
+    r"(:(?P<path>[^:@\\]+))?(@(?P<revision>[\w./-]+))?",
     re.ASCII,
 )
+
+ANSWER_S = 10.0  # that a server may take to begin an answer, or to go on with one
+TRIES = 5  # without a byte of progress between them
+FIRST_WAIT_S = 1.0  # before the second; doubled each time
+MAX_WAIT_S = 60.0  # that a server may ask for; whoever waits longer had better come back
+BUSY = frozenset((408, 429, 500, 502, 503, 504))
+CHUNK_BYTES = 1 << 20
+SHOWN = 5  # names in a message
+MAX_LISTED = 50_000  # files of a repository; those of weights have some dozens
+GITHUB_API = "https://api.github.com"
 
 
 class Host(StrEnum):
@@ -56,8 +85,295 @@ def parse_reference(text: str | Path) -> Reference | None:
         return None
     if path is not None:
         path = path.strip("/")
-        if not path or any(part in {"", ".", ".."} for part in path.split("/")):
+        if any(part in {"", ".", ".."} for part in path.split("/")):
             return None
-    return Reference(
-        repository, path, found["revision"], Host(found["host"][:-1]) if found["host"] else Host.HUB
+    host = Host.GITHUB if found["host"] else Host.HUB
+    return Reference(repository, path, found["revision"], host)
+
+
+class RemoteFile(NamedTuple):
+    """A file as its publisher lists it."""
+
+    path: str  # inside of the repository
+    size: int  # bytes
+    url: str
+    blob: str  # what the cache calls its content
+    sha256: str | None = None
+    git_sha1: str | None = None  # of small files, for which no sha256 is published
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """What a repository held at one commit, or a release has."""
+
+    repository: str
+    revision: str
+    files: Mapping[str, RemoteFile]
+    licence: str | None  # as the repository's card states it
+    is_gated: bool = False  # whether its licence has to be accepted by name
+    host: Host = Host.HUB
+
+    def find(self, path: str) -> RemoteFile:
+        """Return the file at `path`.
+
+        Raises:
+            WeightsError: There is none; the message names those that are called alike.
+        """
+        if path not in self.files:
+            raise WeightsError(
+                f"There is no file '{path}' in {self.repository!r} at {self.revision[:12]}; it may "
+                f"have been renamed. {_near(path, self.files)}"
+            )
+        return self.files[path]
+
+
+def list_files(reference: Reference) -> Listing:
+    """Return what the repository of `reference` holds at its revision, as its host says now.
+
+    What was listed holds for ten minutes of this process, so that files are of the commit that was
+    planned with.
+
+    Raises:
+        WeightsError: The host has no such repository or revision, does not show it, or is busy.
+        ConnectionError: It cannot be reached.
+    """
+    list_now = _list_release if reference.host is Host.GITHUB else _list_repository
+    moment = int(time.monotonic() // 600)
+    return list_now(reference.repository, reference.revision, _endpoint(reference.host), moment)
+
+
+def read_start(file: RemoteFile, count: int, *, host: Host = Host.HUB) -> bytes:
+    """Return the first `count` bytes of a file, or all if it is shorter.
+
+    Raises:
+        OSError: They cannot be had; see `explain`.
+    """
+
+    def ask() -> bytes:
+        with request(file.url, host=host, start=0, stop=count) as response:
+            taken = bytearray()
+            for chunk in response.iter_bytes(CHUNK_BYTES):
+                taken += chunk
+                if len(taken) >= count:  # a server may ignore the range
+                    break
+            return bytes(taken[:count])
+
+    return patiently(ask)
+
+
+@contextmanager
+def request(
+    url: str, *, host: Host, start: int = 0, stop: int | None = None
+) -> Iterator[Any]:  # httpx's response, under whichever name the hub's client imports it
+    """Yield the answer to a request for bytes of a file, with the token only for the hub.
+
+    Raises:
+        HfHubHTTPError: The server refuses.
+        HTTPError: The server cannot be reached.
+    """
+    client = hub_client()
+    headers = client.build_hf_headers(library_name="swiftpie") if host is Host.HUB else {}
+    headers["Accept-Encoding"] = "identity"  # else sizes and ranges are of something else
+    if start or stop is not None:
+        headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+    with client.get_session().stream("GET", url, headers=headers, timeout=ANSWER_S) as response:
+        client.hf_raise_for_status(response)
+        yield response
+
+
+def hub_client() -> Any:  # noqa: ANN401 - a module that does not say what it exports
+    """Return `huggingface_hub.utils`, which is slow to import."""
+    return importlib.import_module("huggingface_hub.utils")
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """Return what `ask` does, asked again while the server is busy, as long as it wants us to wait.
+
+    Raises:
+        HfHubHTTPError: It stays so, or wants us to wait for longer than a minute.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for trial in range(TRIES - 1):
+        try:
+            return ask()
+        except HfHubHTTPError as error:
+            wait = wait_after(error, trial)
+            if wait is None:
+                raise
+            time.sleep(wait)
+    return ask()
+
+
+def wait_after(error: "HfHubHTTPError", trial: int) -> float | None:
+    """Return how many seconds to wait before asking a busy server again; None: it is no use."""
+    if error.response.status_code not in BUSY:
+        return None
+    asked = error.response.headers.get("Retry-After", "")
+    if not asked.isdecimal():
+        return FIRST_WAIT_S * 2**trial
+    return float(asked) if float(asked) <= MAX_WAIT_S else None
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether nobody answered, or only to say that they are busy, so that a copy here may do."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code in BUSY
+    return isinstance(error, (transport_error(), OfflineModeIsEnabled))
+
+
+@functools.cache
+def transport_error() -> type[Exception]:
+    """Return the parent of what the hub's client raises where a connection fails."""
+    # Its errors have it as their first parent, whichever of httpx's names that version has.
+    from huggingface_hub.errors import HfHubHTTPError
+
+    parent: type[Exception] = HfHubHTTPError.__bases__[0]
+    return parent
+
+
+def explain(reference: Reference, option: str, error: BaseException) -> str:
+    """Return why something could not be had, and what to do.
+
+    `option` names a place for it on this machine.
+    """
+    reason, remedy = _failure(reference.repository, error)
+    return (
+        f"'{reference}' could not be had: {reason}. {remedy}, or get it yourself and pass the "
+        f"place as `{option}=`."
     )
+
+
+def _failure(repository: str, error: BaseException) -> tuple[str, str]:
+    """Return why the hub gave nothing, and what to do; the more special errors come first."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    match error:
+        case GatedRepoError():
+            accept = f"Accept it on https://huggingface.co/{repository}"
+            return "its licence has to be accepted first", f"{accept}, run `hf auth login`"
+        case RepositoryNotFoundError():
+            reason = "there is no such repository, or a private one"
+            return reason, "Check the name, run `hf auth login` if it is private"
+        case LocalEntryNotFoundError() | OfflineModeIsEnabled():
+            reason = "it is not on this machine, and the hub could not be asked"
+            return reason, "Go online once, without `offline=True` and HF_HUB_OFFLINE"
+        case EntryNotFoundError() | RevisionNotFoundError():
+            return "there is no such file or version in it", "Check the name"
+        case HfHubHTTPError():
+            return _refusal(error)
+        case OSError(errno=errno.ENOSPC):
+            return "the disk is full", "Make room where HF_HOME is, and run it again to go on"
+        case _ if isinstance(error, transport_error()):
+            reason = f"the connection failed ({short_reason(error)})"
+            return reason, "Check the network, and run it again to go on where it stopped"
+        case _:
+            return short_reason(error), "Try again"
+
+
+def _refusal(error: "HfHubHTTPError") -> tuple[str, str]:
+    status, again = error.response.status_code, "Try again later"
+    asked = error.response.headers.get("Retry-After", "")
+    if asked.isdecimal():
+        again = f"Try again in {asked} s"
+    match status:
+        case 401:
+            return "your token was refused", "Run `hf auth login`, or unset HF_TOKEN"
+        case 403:
+            return "your token does not allow it", "Give it the right to read such repositories"
+        case 429:
+            return "it was asked too often", again
+        case _:
+            return f"it answered with status {status}", again
+
+
+def _near(path: str, names: Collection[str]) -> str:
+    """Return advice for a path that is not among `names`: ones called alike, in any folder."""
+    by_name = {PurePosixPath(one).name: one for one in names}
+    near = difflib.get_close_matches(PurePosixPath(path).name, by_name, n=3)
+    if near:
+        return f"Did you mean {' or '.join(by_name[one] for one in near)}?"
+    alike = sorted(one for one in names if one.endswith(PurePosixPath(path).suffix))[:SHOWN]
+    return f"It holds {', '.join(alike) or 'no such files'}. Choose one of those."
+
+
+def _endpoint(host: Host) -> str:
+    if host is Host.GITHUB:
+        return os.environ.get("GITHUB_API_URL", GITHUB_API).rstrip("/")
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+@functools.lru_cache(maxsize=64)
+def _list_repository(repository: str, revision: str | None, endpoint: str, _moment: int) -> Listing:
+    from huggingface_hub import HfApi, hf_hub_url
+
+    api = HfApi(endpoint=endpoint, library_name="swiftpie")
+    info = patiently(
+        lambda: api.model_info(repository, revision=revision, files_metadata=True, timeout=ANSWER_S)
+    )
+    commit = info.sha
+    if commit is None or not COMMIT.fullmatch(commit) or len(info.siblings or ()) > MAX_LISTED:
+        raise ValueError("the hub lists no commit, or too many files")
+    if info.gated:
+        patiently(lambda: api.auth_check(repository))
+    files = {}
+    for one in info.siblings or ():
+        path = one.rfilename
+        if one.size is None or one.blob_id is None or not _is_inside(path):
+            continue
+        url = hf_hub_url(repository, path, revision=commit, endpoint=endpoint)
+        sha256 = one.lfs.sha256 if one.lfs else None
+        blob = sha256 or one.blob_id
+        if re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", blob):
+            git = None if sha256 else one.blob_id
+            files[path] = RemoteFile(path, one.size, url, blob, sha256, git)
+    card = info.card_data  # of a licence of their own, publishers write the name beside
+    licence = getattr(card, "license_name", None) or getattr(card, "license", None)
+    return Listing(repository, commit, files, _one(licence), bool(info.gated))
+
+
+@functools.lru_cache(maxsize=64)
+def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int) -> Listing:
+    which = "latest" if tag is None else f"tags/{tag}"
+    url = f"{endpoint}/repos/{repository}/releases/{which}"
+
+    def ask() -> bytes:
+        with request(url, host=Host.GITHUB) as response:
+            response.read()
+            content: bytes = response.content
+            return content
+
+    found = json.loads(patiently(ask))
+    files = {}
+    for asset in found["assets"][:MAX_LISTED]:
+        path = str(asset["name"])
+        digest = str(asset.get("digest") or "").removeprefix("sha256:")  # newer ones have it
+        sha256 = digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None
+        if _is_inside(path):
+            address = str(asset["browser_download_url"])
+            files[path] = RemoteFile(path, int(asset["size"]), address, path, sha256)
+    return Listing(repository, str(found["tag_name"]), files, None, host=Host.GITHUB)
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a name that a server gave stays below the folder that it is put into."""
+    parts = path.split("/")
+    return "\\" not in path and ":" not in path and not {"", ".", ".."} & {*parts}
+
+
+def _one(licence: object) -> str | None:
+    if isinstance(licence, list):
+        return ", ".join(map(str, licence))
+    return None if licence is None else str(licence)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import chain
-from pathlib import Path
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -57,6 +57,14 @@ def everything() -> list[Terms]:
     return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 
 
+def licence_of(reference: Reference, stated: str | None) -> str | None:
+    """Return the licence of what a repository holds: as its card states it, or as we know it."""
+    known = dict(BASES)
+    for preset in PRESETS.all().values():
+        known[preset.repository or ""] = preset.licence
+    return stated or known.get(reference.repository)
+
+
 def preset_terms(name: str) -> list[Terms]:
     """Return a preset's weights and the networks that it borrows."""
     preset = PRESETS.get(name)
@@ -90,7 +98,7 @@ def _adapter_at(place: Reference | None, name: str, part: str = "adapter") -> Te
         return Terms(part, name, YOURS, None)
     if place.repository == "Qualcomm-AI-research/SwiftEdit":
         return SWIFTEDIT._replace(part=part)
-    return adapter_terms(Path(place.path))
+    return adapter_terms(place.path)
 
 
 def encoder_terms(name: str, *, part: str) -> list[Terms]:
@@ -99,13 +107,13 @@ def encoder_terms(name: str, *, part: str) -> list[Terms]:
     return [Terms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in files]
 
 
-def adapter_terms(adapter: Path | None) -> Terms:
+def adapter_terms(adapter: str | None) -> Terms:
     """Return the terms of a published adapter, told by its name."""
     if adapter is None:
         return Terms("adapter", "of your choice", YOURS, None)
-    name = adapter.name.lower()
-    if name.startswith("ip-adapter-faceid"):
-        return FACE_ADAPTER._replace(name=adapter.name)
-    if name.startswith("ip-adapter"):
-        return ADAPTER._replace(name=adapter.name)
-    return Terms("adapter", adapter.name, YOURS, None)
+    name = PurePath(adapter).name
+    if name.lower().startswith("ip-adapter-faceid"):
+        return FACE_ADAPTER._replace(name=name)
+    if name.lower().startswith("ip-adapter"):
+        return ADAPTER._replace(name=name)
+    return Terms("adapter", name, YOURS, None)

@@ -1,180 +1,427 @@
-"""Where the networks of a published preset are: in folders of the user, or from the hub."""
+"""Where the networks of a published preset are: in folders of the user, or in a repository."""
 
-import errno
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
+from swiftpie.backbones.checkpoints.safe import (
+    check_kind,
+    check_safetensors,
+    header_length,
+    kind_of,
+    kind_of_file,
+    parse_header,
 )
-
 from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.download import Part
+from swiftpie.backbones.hub import (
+    COMMIT,
+    Host,
+    Listing,
+    Reference,
+    RemoteFile,
+    explain,
+    is_unreachable,
+    list_files,
+    parse_reference,
+    read_start,
+    transport_error,
+)
+from swiftpie.backbones.licences import licence_of
 from swiftpie.backbones.preset import Preset, WeightsKind
-from swiftpie.backbones.weights import HALF, PICKLES, STEMS, existing, weight_files
-from swiftpie.errors import WeightsError, short_reason
+from swiftpie.backbones.weights import HALF, PICKLES, STEMS, existing
+from swiftpie.config import home_folder
+from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.projection import Feature, Projector
 
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
-SMALL = ("model_index.json", "*/*config.json", "tokenizer*/*")  # of a pipeline
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+INDEX = "model_index.json"  # by which other programs know a pipeline
+CONFIG = "config.json"
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either is enough
+SHARD = r"-(\d{5})-of-(\d{5})"
+USUAL_HEADER_BYTES = 96 << 10  # in which that of most adapters fits
+PIECE = re.compile(r"(?P<archive>.+\.tar\.gz)(\.part-?\w+)?")  # of a release
+
+
+class Formats(NamedTuple):
+    """Which of several files with the same weights may be read, and which is the best."""
+
+    prefers_half: bool
+    allow_pickle: bool
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Folders and files on this machine."""
+class Wanted:
+    """Which files of a folder are needed; names are of folders below it, "" is itself."""
 
-    pipeline: Path  # every network, in the layout of diffusers
-    unet: Path | None = None  # folder or file in place of the pipeline's denoiser
-    lora: Path | None = None  # file to add to it
+    networks: tuple[str, ...] = ()  # their settings and weights
+    configs: tuple[str, ...] = ()  # their settings alone
+    tokenizers: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def select(self, names: Collection[str], formats: Formats) -> list[str]:
+        """Return those among `names` that are needed, the large ones last.
+
+        Raises:
+            LookupError: Something is lacking; it says what.
+        """
+        small = [INDEX] if INDEX in names and self.tokenizers else []
+        settings = (_below(folder, CONFIG) for folder in (*self.configs, *self.networks))
+        small += [_first([(one,)], names)[0] for one in settings]
+        for folder in self.tokenizers:
+            _first([tuple(_below(folder, one) for one in kind) for kind in VOCABULARIES], names)
+            small += sorted(
+                one
+                for one in names
+                if one.rpartition("/")[0] == folder and one.endswith((".json", ".txt"))
+            )
+        large = [one for folder in self.networks for one in _weights(folder, names, formats)]
+        return [*small, *large, *(_first([(one,)], names)[0] for one in self.files)]
 
 
-def locate(
+def plan_networks(
     preset: Preset,
     choices: Choices,
     *,
-    folders: Sequence[str],
-    prefers_half: bool,
-    check: Callable[[Path, Path], None],
-) -> Sources:
-    """Find all parts of `preset`, and get from the hub what nobody chose.
+    texts: Mapping[str, str],
+    formats: Formats,
+    denoiser: str = "unet",
+    autoencoder: str = "vae",
+) -> list[Part]:
+    """Return where the parts of `preset` are or will be: `pipeline`, `denoiser` or `lora`, others.
 
-    `folders` are those of the networks in a pipeline of the family, the denoiser's first;
-    `prefers_half` takes the half-precision variant where there are both. `check` refuses a pipeline
-    and a denoiser by what their small files say, before weights are fetched.
+    `texts` are the folders of text encoders in a pipeline of the family, with their tokenizers'.
+    Nothing large is fetched.
 
     Raises:
         WeightsError: A part is not there and cannot be had.
     """
-    hub = _hub(choices, prefers_half=prefers_half)
-    weights = choices.get("weights")
-    own = None if weights is None else Path(weights)
-    if own is None:
-        _check_obtainable(preset, hub)
+    weights, own_autoencoder = choices.get("weights"), choices.get("autoencoder")
+    finder = Finder(choices, formats)
+    if weights is None:
+        _check_obtainable(preset, formats)
+        weights = _published(preset)
+    others = (*texts, *(() if own_autoencoder else (autoencoder,)))
+    whole = Wanted(networks=(denoiser, *others), tokenizers=tuple(texts.values()))
     if preset.kind is WeightsKind.PIPELINE:
-        pipeline = own or hub.snapshot(_repository(preset), option="weights")
-        check(pipeline, pipeline / folders[0])
-        if own is None:
-            hub.complete(pipeline, _repository(preset), folders, option="weights")
-        return Sources(pipeline)
-    is_lora = preset.kind is WeightsKind.LORA
-    base = str(choices.get("base") or preset.base)
-    is_here = Path(base).is_dir() or not REPOSITORY.fullmatch(base)
-    pipeline = existing(base, "base") if is_here else hub.snapshot(base, option="base")
-    has_network = own is not None and own.is_dir() and not is_lora
-    check(pipeline, own if own is not None and has_network else pipeline / folders[0])
-    if own is None:
-        assert preset.file is not None
-        own = hub.file(_repository(preset), preset.file)
-    if not is_here:
-        hub.complete(pipeline, base, folders if is_lora else folders[1:], option="base")
-    return Sources(pipeline, lora=own) if is_lora else Sources(pipeline, unet=own)
+        parts = [finder.find("pipeline", "weights", weights, whole)]
+    else:
+        is_lora = preset.kind is WeightsKind.LORA
+        own = finder.find("lora" if is_lora else "denoiser", "weights", weights, Wanted(("",)))
+        lent = whole
+        if not is_lora:
+            settings = (denoiser,) if own.is_file else ()
+            lent = replace(whole, networks=others, configs=settings)
+        base = choices.get("base") or preset.base
+        assert base is not None, "presets that are a part say of what"
+        parts = [finder.find("pipeline", "base", base, lent), own]
+    for name in ("autoencoder", "inversion", "reference"):
+        chosen = choices.get(name)
+        if chosen is not None:
+            parts.append(finder.find(name, name, str(chosen), Wanted(("",))))
+    return parts
 
 
-def locate_image_encoder(projector: Projector, choices: Choices, *, prefers_half: bool) -> Path:
-    """Return the folder of the encoder that an adapter reads; the public one if none is chosen.
+def plan_adapter(choices: Choices, formats: Formats) -> Part | None:
+    """Return where the chosen adapter is or will be, if one was chosen; nothing is fetched.
 
     Raises:
         WeightsError: It is not there and cannot be had.
     """
-    chosen = choices.get("image_encoder")
-    if chosen is not None:
-        return existing(chosen, "image_encoder")
-    is_big = (projector.feature, projector.feature_width) == (Feature.EMBEDS, BIG_G)
+    chosen = choices.get("adapter")
+    if chosen is None:
+        return None
+    reference = parse_reference(chosen)
+    if reference is not None and not reference.is_file:
+        raise WeightsError(
+            f"The adapter is '{reference}', which is no file. One is needed, as in "
+            f"`adapter={ADAPTERS}:sdxl_models/ip-adapter_sdxl_vit-h.safetensors`. Add its path "
+            "behind a colon."
+        )
+    return Finder(choices, formats).find("adapter", "adapter", chosen, Wanted())
+
+
+def plan_image_encoder(projector: Projector | None, choices: Choices, formats: Formats) -> Part:
+    """Return where the encoder that an adapter reads is or will be, the public one by default.
+
+    Without a `projector`, of an adapter that is not here yet, it is the one that most read.
+
+    Raises:
+        WeightsError: It is not there and cannot be had.
+    """
+    reads = projector and (projector.feature, projector.feature_width)
+    is_big = reads == (Feature.EMBEDS, BIG_G)
     folder = "sdxl_models/image_encoder" if is_big else "models/image_encoder"
-    hub = _hub(choices, prefers_half=prefers_half)
-    found = hub.snapshot(ADAPTERS, [f"{folder}/config.json"], option="image_encoder")
-    hub.complete(found, ADAPTERS, [folder], option="image_encoder")
-    return found / folder
+    chosen = choices.get("image_encoder") or f"{ADAPTERS}:{folder}"
+    finder = Finder(choices, formats)
+    return finder.find("image_encoder", "image_encoder", chosen, Wanted(("",)))
 
 
 @dataclass(frozen=True)
-class _Hub:
-    """How files are had from the hub of Hugging Face."""
+class Finder:
+    """Finds parts for somebody's choices."""
 
-    is_offline: bool
-    prefers_half: bool
-    allow_pickle: bool
+    choices: Choices
+    formats: Formats
 
-    def snapshot(self, repository: str, patterns: Sequence[str] = SMALL, *, option: str) -> Path:
-        """Return the folder of a repository, with its files like `patterns`.
+    def find(self, name: str, option: str, chosen: str | Path, wanted: Wanted) -> Part:
+        """Return where the part `name` is or will be.
+
+        Args:
+            name: What it is for.
+            option: That names it.
+            chosen: A path or a reference.
+            wanted: What is needed below it, where it is no file.
 
         Raises:
-            WeightsError: It cannot be had; the message names the `option` to pass instead.
+            WeightsError: It is not there and cannot be had.
         """
+        reference = parse_reference(chosen)
+        if reference is None:
+            return self._own(name, option, existing(chosen, option), wanted)
         try:
-            folder = snapshot_download(
-                repository, allow_patterns=list(patterns), local_files_only=self.is_offline
-            )
-        except (OSError, ValueError, HfHubHTTPError) as error:
-            raise WeightsError(_unreachable(repository, option, error)) from error
-        return Path(folder)
+            return self._find(name, option, reference, wanted)
+        except (LookupError, OSError, transport_error()) as error:
+            raise WeightsError(explain(reference, option, error)) from error
 
-    def complete(
-        self, snapshot: Path, repository: str, folders: Sequence[str], *, option: str
-    ) -> None:
-        """Get the weights of `folders` into a `snapshot` of the repository.
+    def _own(self, name: str, option: str, path: Path, wanted: Wanted) -> Part:
+        """Return a part that the user keeps; whoever loads it says what is lacking."""
+        part = Part(name, option, None, root=path, path=path, licence="the one of your file")
+        if path.is_file():
+            return replace(part, root=path.parent, names=(path.name,))
+        with suppress(LookupError):
+            return replace(part, names=tuple(wanted.select(_names_below(path), self.formats)))
+        return part
+
+    def _find(self, name: str, option: str, reference: Reference, wanted: Wanted) -> Part:
+        wanted = _inside(reference, wanted)
+        is_pinned = COMMIT.fullmatch(reference.revision or "") is not None
+        listing = None if is_pinned or _is_settled(reference) else self._list(reference)
+        root = _root(reference, listing)
+        names = None if root is None else self._here(reference, root, wanted)
+        if names is None and listing is None:
+            listing = list_files(reference) if self._may_ask else _refuse_offline()
+        root = root or _root(reference, listing)
+        assert root is not None, "what is listed has a place"
+        files: tuple[RemoteFile, ...] = ()
+        if names is None:
+            assert listing is not None
+            names = self._needed(reference, listing, wanted)
+            files = tuple(listing.files[one] for one in names)
+        return Part(
+            name,
+            option,
+            reference,
+            root=root,
+            path=root / (reference.path or ""),
+            names=tuple(names),
+            listing=listing,
+            files=files,
+            licence=licence_of(reference, None if listing is None else listing.licence),
+        )
+
+    @property
+    def _may_ask(self) -> bool:
+        return not self.choices.get("offline", False)
+
+    def _list(self, reference: Reference) -> Listing | None:
+        """Return what is published now, None where it cannot be asked for and a copy may do.
 
         Raises:
-            WeightsError: They cannot be had; the message names the `option` to pass instead.
+            OSError: It cannot be asked for, and there is no copy; or another of the hub's errors.
         """
-        lacking = self._lacking(snapshot, folders)
-        for names in self._variants():
-            if lacking:
-                patterns = [f"{one}/{name}" for one in lacking for name in names]
-                self.snapshot(repository, patterns, option=option)
-                lacking = self._lacking(snapshot, folders)
-        if lacking:
+        if not self._may_ask:
+            return None
+        try:
+            return list_files(reference)
+        except (OSError, transport_error()) as error:
+            if not is_unreachable(error) or _root(reference, None) is None:
+                raise
+            return None
+
+    def _here(self, reference: Reference, root: Path, wanted: Wanted) -> list[str] | None:
+        """Return the names of what is needed if all of it is on this machine, else None.
+
+        Raises:
+            WeightsError: It is an archive that was unpacked and has no such part.
+        """
+        if reference.host is Host.GITHUB:
+            if root.exists() and not (root / (reference.path or "")).exists():
+                raise WeightsError(
+                    f"The release of '{reference}' is unpacked in '{root}', and holds no such "
+                    "folder or file. Look there for its name, or remove it to fetch it anew."
+                )
+            return [] if root.exists() else None
+        with suppress(LookupError):
+            return wanted.select(_names_below(root), self.formats)
+        return None
+
+    def _needed(self, reference: Reference, listing: Listing, wanted: Wanted) -> list[str]:
+        if reference.host is Host.GITHUB:
+            return _pieces(listing)
+        for path in wanted.files:
+            listing.find(path)  # names those that are called alike
+        try:
+            return wanted.select(listing.files, self.formats)
+        except LookupError as error:
             raise WeightsError(
-                f"The hub's repository {repository!r} gave no weights for '{lacking[0]}' that may "
-                f"be read{' (offline)' if self.is_offline else ''}. Safetensors in the layout of "
-                f"diffusers are needed. Download them and pass their folder as `{option}=`, or "
-                "allow pickles."
+                f"The repository {reference.repository!r} holds no {error.args[0]}. Safetensors "
+                "in the layout of diffusers are needed. Choose another one, or allow pickles."
+            ) from error
+
+
+def header_of(part: Part, *, allow_pickle: bool) -> dict[str, Any] | None:
+    """Return the header of a part that is one safetensors file; None if it is a pickle.
+
+    Of what is not here yet, the header alone is read.
+
+    Raises:
+        WeightsError: It is damaged, cannot be had, or is a pickle, and that was not allowed.
+    """
+    if not part.missing:
+        kind = kind_of_file(part.path)
+        check_kind(kind, part.path, allow_pickle=allow_pickle)
+        return check_safetensors(part.path) if kind == "safetensors" else None
+    assert part.reference is not None
+    file, name = part.files[0], Path(str(part.reference))
+    try:
+        head = read_start(file, USUAL_HEADER_BYTES)
+        kind = kind_of(head[:9])
+        check_kind(kind, name, allow_pickle=allow_pickle)
+        if kind != "safetensors":
+            return None
+        whole = 8 + header_length(head, name)
+        if whole > len(head):
+            head = read_start(file, whole)
+    except (OSError, transport_error()) as error:
+        raise WeightsError(explain(part.reference, part.option, error)) from error
+    return parse_header(head, name, size=file.size)
+
+
+def is_settings(file: RemoteFile) -> bool:
+    """Whether a file is the settings of a network, which are small and tell what it is."""
+    return file.path.rpartition("/")[2] == CONFIG
+
+
+def _names_below(root: Path) -> set[str]:
+    return {one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file()}
+
+
+def _refuse_offline() -> NoReturn:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    raise OfflineModeIsEnabled
+
+
+def _inside(reference: Reference, wanted: Wanted) -> Wanted:
+    """Return `wanted` with names as they are in the repository."""
+    if reference.is_file:
+        return Wanted(files=(reference.path or "",))
+    return Wanted(
+        *(
+            tuple(_below(reference.path or "", one).rstrip("/") for one in names)
+            for names in (wanted.networks, wanted.configs, wanted.tokenizers, wanted.files)
+        )
+    )
+
+
+def _is_settled(reference: Reference) -> bool:
+    """Whether what is on this machine cannot be out of date, as an unpacked release."""
+    root = _root(reference, None)
+    return reference.host is Host.GITHUB and root is not None and root.exists()
+
+
+def _root(reference: Reference, listing: Listing | None) -> Path | None:
+    """Return the folder of a repository at one commit; None if it is not known which.
+
+    Raises:
+        ConfigError: It is a release, and nobody said which.
+    """
+    if reference.host is Host.GITHUB:
+        if reference.revision is None:
+            raise ConfigError(
+                f"'{reference}' names no release. A tag is needed, as in {reference}@v1. Add it."
             )
+        name = f"{reference.repository}@{reference.revision}".replace("/", "--")
+        return home_folder() / "releases" / name
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
 
-    def file(self, repository: str, name: str) -> Path:
-        """Return one file of a repository.
-
-        Raises:
-            WeightsError: It cannot be had.
-        """
-        try:
-            return Path(hf_hub_download(repository, name, local_files_only=self.is_offline))
-        except (OSError, ValueError, HfHubHTTPError) as error:
-            raise WeightsError(_unreachable(f"{repository}/{name}", "weights", error)) from error
-
-    def _variants(self) -> list[list[str]]:
-        # Names of weights to ask for, the best first.
-        halves = (f"{HALF}*.safetensors", f"safetensors.index.{HALF}.json")
-        half = [f"{stem}.{end}" for stem in STEMS for end in halves]
-        wholes = (".safetensors", "-0*.safetensors", ".safetensors.index.json")
-        whole = [stem + end for stem in STEMS for end in wholes]
-        variants = [half, whole] if self.prefers_half else [whole, half]
-        return [*variants, list(PICKLES)] if self.allow_pickle else variants
-
-    def _lacking(self, root: Path, folders: Sequence[str]) -> list[str]:
-        return [folder for folder in folders if not self._has_weights(root / folder)]
-
-    def _has_weights(self, folder: Path) -> bool:
-        half, pickle = self.prefers_half, self.allow_pickle
-        try:
-            return bool(weight_files(folder, prefers_half=half, allow_pickle=pickle))
-        except WeightsError:
-            return False
+    name = repo_folder_name(repo_id=reference.repository, repo_type="model")
+    store = Path(constants.HF_HUB_CACHE).expanduser() / name
+    revision = reference.revision or "main"
+    note = store / "refs" / revision
+    if listing is not None:
+        revision = listing.revision
+    elif not COMMIT.fullmatch(revision):
+        if not note.is_file():
+            return None
+        revision = note.read_text(encoding="utf-8").strip()
+    return store / "snapshots" / revision if COMMIT.fullmatch(revision) else None
 
 
-def _check_obtainable(preset: Preset, hub: _Hub) -> None:
-    repository = _repository(preset)
-    if preset.needs_pickle and not hub.allow_pickle:
+def _pieces(listing: Listing) -> list[str]:
+    """Return the pieces of the one archive that a release has, in their order.
+
+    Raises:
+        LookupError: It has none, or several.
+    """
+    found = {one: PIECE.fullmatch(one) for one in listing.files}
+    archives = {match["archive"] for match in found.values() if match}
+    if len(archives) != 1:
+        raise LookupError(
+            f"the release holds {len(archives)} archives of the kind .tar.gz, and one is needed"
+        )
+    return sorted(one for one, match in found.items() if match)
+
+
+def _weights(folder: str, names: Collection[str], formats: Formats) -> list[str]:
+    """Return the files with the weights of a network, the best among what there is.
+
+    Raises:
+        LookupError: There are none that may be read.
+    """
+    below = {one.rpartition("/")[2] for one in names if one.rpartition("/")[0] == folder}
+    for variant in (HALF, "") if formats.prefers_half else ("", HALF):
+        for stem in STEMS:
+            infix = f".{variant}" if variant else ""
+            index = f"{stem}.safetensors.index{infix}.json"
+            if f"{stem}{infix}.safetensors" in below:
+                return [_below(folder, f"{stem}{infix}.safetensors")]
+            shard = re.compile(re.escape(f"{stem}{infix}") + SHARD + r"\.safetensors")
+            shards = {one: match for one in below if (match := shard.fullmatch(one))}
+            if index in below and shards and all(int(m[2]) == len(shards) for m in shards.values()):
+                return [_below(folder, one) for one in (index, *sorted(shards))]
+    pickles = [one for one in PICKLES if one in below] if formats.allow_pickle else []
+    if pickles:
+        return [_below(folder, pickles[0])]
+    raise LookupError(f"weights in '{folder or '.'}' that may be read")
+
+
+def _first(kinds: Iterable[tuple[str, ...]], names: Collection[str]) -> tuple[str, ...]:
+    """Return the first of several sets of files that is there as a whole.
+
+    Raises:
+        LookupError: None is.
+    """
+    tried = list(kinds)
+    for kind in tried:
+        if all(one in names for one in kind):
+            return kind
+    raise LookupError(f"'{tried[-1][0]}'")
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _check_obtainable(preset: Preset, formats: Formats) -> None:
+    repository = _published(preset).partition(":")[0]
+    if preset.needs_pickle and not formats.allow_pickle:
         raise WeightsError(
             f"Preset {preset.name!r} was published as a pickle only, in {repository!r}, and a "
             "pickle can run code. Pass `allow_pickle=True` to read plain tensors from it without "
@@ -182,47 +429,15 @@ def _check_obtainable(preset: Preset, hub: _Hub) -> None:
         )
 
 
-def _repository(preset: Preset) -> str:
+def _published(preset: Preset) -> str:
+    """Return the reference of the preset's own weights.
+
+    Raises:
+        WeightsError: They are in no repository.
+    """
     if preset.repository is None:
         raise WeightsError(
             f"The weights of preset {preset.name!r} are not on the hub: {preset.summary} Get "
             f"{preset.source.partition(':')[2]} and pass it as `weights=`."
         )
-    return preset.repository
-
-
-def _hub(choices: Choices, *, prefers_half: bool) -> _Hub:
-    return _Hub(
-        is_offline=choices.get("offline", False),
-        prefers_half=prefers_half,
-        allow_pickle=choices.get("allow_pickle", False),
-    )
-
-
-def _unreachable(what: str, option: str, error: Exception) -> str:
-    reason, remedy = _failure("/".join(what.split("/")[:2]), error)
-    return (
-        f"'{what}' could not be had from the hub: {reason}. {remedy}, or download it yourself and "
-        f"pass the place as `{option}=`."
-    )
-
-
-def _failure(repository: str, error: Exception) -> tuple[str, str]:
-    """Return why the hub gave nothing, and what to do; the more special errors come first."""
-    match error:
-        case GatedRepoError():
-            accept = f"Accept it on https://huggingface.co/{repository}"
-            return "its licence has to be accepted first", f"{accept}, run `hf auth login`"
-        case RepositoryNotFoundError():
-            return "there is no such repository, or a private one", "Check the name, log in if so"
-        case LocalEntryNotFoundError() | OfflineModeIsEnabled():
-            reason = "it is not on this machine, and the hub could not be asked"
-            return reason, "Go online once, without `offline=True` and HF_HUB_OFFLINE"
-        case EntryNotFoundError() | RevisionNotFoundError():
-            return "there is no such file or version in it", "Check the name"
-        case HfHubHTTPError():
-            return f"it answered with status {error.response.status_code}", "Try again later"
-        case OSError(errno=errno.ENOSPC):
-            return "the disk is full", "Make room where HF_HOME is"
-        case _:
-            return short_reason(error), "Try again"
+    return preset.repository + (f":{preset.file}" if preset.file else "")

@@ -64,7 +64,7 @@ class Chosen(NamedTuple):
     """What options would choose; None is what the command takes by itself."""
 
     preset: str | None = None
-    adapter: Path | None = None
+    adapter: str | None = None
     encoder: str | None = None
     judge: str | None = None
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from swiftpie.config import home_folder
 from swiftpie.data.subjects import INDEX_NAME, MAX_MEMBER_BYTES
 from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.files import atomic_file
@@ -60,8 +60,7 @@ NAMES = Package(
 
 def default_pack() -> Path:
     """Return where the pack is kept: $SWIFTPIE_HOME, or ~/.cache/swiftpie."""
-    home = os.environ.get("SWIFTPIE_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "swiftpie") / "stickers.zip"
+    return home_folder() / "stickers.zip"
 
 
 def prepare(

@@ -16,6 +16,7 @@ from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.backbones.checkpoints.ip_adapter import load_into, read_ip_adapter, semantic_tensors
 from swiftpie.backbones.checkpoints.safe import (
+    METADATA,
     check_safetensors,
     read_metadata,
     read_tensors,
@@ -86,13 +87,31 @@ def read_settings(path: str | Path) -> AdapterSettings:
     Raises:
         WeightsError: The file is damaged, or is something else.
     """
-    settings = _settings(_read_header(path), path)
-    entries = check_safetensors(Path(path))
-    shapes = [one["shape"] for name, one in entries.items() if name.startswith(SEMANTIC_PREFIX)]
+    return settings_in(check_safetensors(Path(path)), path)
+
+
+def settings_in(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
+    """Return what the adapter at `path` was trained for, by its header alone.
+
+    Raises:
+        WeightsError: It is damaged, or of something else.
+    """
+    settings = _settings(_own_header(header.get(METADATA, {}), path), path)
+    shapes = [one["shape"] for name, one in header.items() if name.startswith(SEMANTIC_PREFIX)]
     # The plan is installed before the weights are read, so a lie would cost its memory.
     if not shapes or any(shape[1:] != [settings.plan.token_width] for shape in shapes):
         raise WeightsError(_damaged(path))
     return settings
+
+
+def face_version_in(header: Mapping[str, Any], path: str | Path) -> FaceVersion | None:
+    """Return which version of FaceID Plus an adapter of ours is, if it is one.
+
+    Raises:
+        WeightsError: It is damaged, or of something else.
+    """
+    version: FaceVersion | None = _own_header(header.get(METADATA, {}), path).get("face_version")
+    return version
 
 
 def load_adapter(path: str | Path, *, installation: Installation, family: str) -> Projector:
@@ -128,7 +147,11 @@ def load_adapter(path: str | Path, *, installation: Installation, family: str) -
 
 
 def _read_header(path: str | Path) -> dict[str, Any]:
-    text = read_metadata(path).get(KEY)
+    return _own_header(read_metadata(path), path)
+
+
+def _own_header(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
+    text = metadata.get(KEY)
     if text is None:
         raise WeightsError(
             f"'{path}' is not an adapter that SwiftPie wrote. Read an IP-Adapter with "

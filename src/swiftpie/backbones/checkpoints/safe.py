@@ -19,6 +19,8 @@ from torch import Tensor
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.files import atomic_file, check_target
 
+Kind = Literal["safetensors", "zip", "pickle"]
+
 MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
 MAX_TENSORS = 10_000  # an SDXL U-Net has 1,680
 MAX_DEPTH = 4  # of nested dictionaries; public checkpoints have 2
@@ -42,6 +44,8 @@ PLAIN_GLOBALS = re.compile(  # of a pickle of plain tensors
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "BOOL": 1} | {
     f"{sign}{8 * size}": size for sign in "IU" for size in (1, 2, 4, 8)
 }
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+FLOATS |= {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 
 
 def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
@@ -54,7 +58,8 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
         WeightsError: The file is missing, is something else, is damaged or is over a limit.
     """
     path = Path(path)
-    kind = _kind_of(path)
+    kind = kind_of_file(path)
+    check_kind(kind, path, allow_pickle=allow_pickle)
     if kind == "safetensors":
         _read_header(path)
         try:
@@ -63,17 +68,6 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
             raise WeightsError(_damaged(path, error)) from error
         check_finite(tensors, path)
         return tensors
-    if kind is None:
-        raise WeightsError(
-            f"'{path}' is neither a safetensors file nor a torch checkpoint, whatever its name. "
-            "SwiftPie reads safetensors. Convert it, or get another file."
-        )
-    if not allow_pickle:
-        raise WeightsError(
-            f"'{path}' is a pickle, whatever its name, and a pickle can run code. SwiftPie reads "
-            "safetensors. Pass `allow_pickle=True` to read plain tensors from it without running "
-            "any code, or convert it once with convert_pickle()."
-        )
     return _read_pickle(path, is_zip=kind == "zip")
 
 
@@ -93,7 +87,7 @@ def check_safetensors(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: It is something else, whatever its name, or is damaged or cut short.
     """
-    if _kind_of(path) != "safetensors":
+    if kind_of_file(path) != "safetensors":
         raise WeightsError(
             f"'{path}' is not a safetensors file, whatever its name. SwiftPie never unpickles "
             "weights here; get the file again from where it came."
@@ -103,11 +97,32 @@ def check_safetensors(path: Path) -> dict[str, Any]:
 
 def _read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 0 < length <= MAX_HEADER_BYTES:
-            raise WeightsError(_damaged(path, f"a header of {length} bytes"))
-        text = file.read(length)
+        head = file.read(8)
+        head += file.read(min(header_length(head, path), MAX_HEADER_BYTES))
         size = os.fstat(file.fileno()).st_size
+    return parse_header(head, path, size=size)
+
+
+def header_length(head: bytes, path: Path) -> int:
+    """Return how long the header of a safetensors file is that begins with `head`.
+
+    Raises:
+        WeightsError: It is empty or longer than real ones.
+    """
+    length = int.from_bytes(head[:8], "little")
+    if not 0 < length <= MAX_HEADER_BYTES:
+        raise WeightsError(_damaged(path, f"a header of {length} bytes"))
+    return length
+
+
+def parse_header(head: bytes, path: Path, *, size: int) -> dict[str, Any]:
+    """Return the header of a safetensors file of `size` bytes that begins with `head`.
+
+    Raises:
+        WeightsError: It is damaged, or the file cut short.
+    """
+    length = header_length(head, path)
+    text = head[8 : 8 + length]
     try:
         header: dict[str, Any] = json.loads(text, parse_int=_short_number)
         entries = {name: entry for name, entry in header.items() if name != METADATA}
@@ -123,6 +138,17 @@ def _read_header(path: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise WeightsError(_damaged(path, "metadata that is not text"))
     return header
+
+
+def shapes_of(header: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors that a header tells of, without numbers."""
+    return {
+        name: torch.empty(
+            entry["shape"], dtype=FLOATS.get(entry["dtype"], torch.uint8), device="meta"
+        )
+        for name, entry in header.items()
+        if name != METADATA
+    }
 
 
 def _short_number(digits: str) -> int:
@@ -229,10 +255,15 @@ def _walk(tree: Mapping[Any, Any], *, prefix: str, depth: int) -> Iterator[tuple
             yield from _walk(value, prefix=f"{prefix}{name}.", depth=depth - 1)
 
 
-def _kind_of(path: Path) -> Literal["safetensors", "zip", "pickle"] | None:
+def kind_of_file(path: Path) -> Kind | None:
+    """Return what a file of weights is, by its content; None if it is none.
+
+    Raises:
+        WeightsError: It cannot be read.
+    """  # noqa: DOC501 - the other is caught
     try:
         if path.is_fifo():
-            raise ValueError("it is a pipe")
+            raise OSError("it is a pipe")
         with path.open("rb") as file:
             head = file.read(9)
     except (OSError, ValueError) as error:
@@ -240,13 +271,37 @@ def _kind_of(path: Path) -> Literal["safetensors", "zip", "pickle"] | None:
         raise WeightsError(
             f"'{path}' cannot be read ({reason}). A file of weights is needed. Check the path."
         ) from error
-    if head[8:] == b"{":
+    return kind_of(head)
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """Return what a file of weights is, by its first nine bytes; None if it is none."""
+    if head[8:9] == b"{":
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if len(head) > 1 and head[0] == 0x80 and head[1] in range(2, 6):  # opcode PROTO, version
         return "pickle"
     return None
+
+
+def check_kind(kind: Kind | None, path: Path, *, allow_pickle: bool) -> None:
+    """Refuse a file of weights that may not be read.
+
+    Raises:
+        WeightsError: It is something else, or a pickle, and that was not allowed.
+    """
+    if kind is None:
+        raise WeightsError(
+            f"'{path}' is neither a safetensors file nor a torch checkpoint, whatever its name. "
+            "SwiftPie reads safetensors. Convert it, or get another file."
+        )
+    if kind != "safetensors" and not allow_pickle:
+        raise WeightsError(
+            f"'{path}' is a pickle, whatever its name, and a pickle can run code. SwiftPie reads "
+            "safetensors. Pass `allow_pickle=True` to read plain tensors from it without running "
+            "any code, or convert it once with convert_pickle()."
+        )
 
 
 def _check_entries(entries: dict[str, Any]) -> int:

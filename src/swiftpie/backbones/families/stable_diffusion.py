@@ -22,18 +22,29 @@ from swiftpie.backbones.adapters import (
     OpenAdapter,
     check_family,
     check_image_encoder,
+    check_layout,
     install_adapter,
     open_adapter,
+    peek_adapter,
     with_defaults,
     wrap_image_encoder,
     write_adapter,
 )
 from swiftpie.backbones.checkpoints.ip_adapter import check_reads_lora, fuse_lora_file
-from swiftpie.backbones.choices import Choices, dtype_of
+from swiftpie.backbones.choices import PLACES, Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.download import Needs, Part
+from swiftpie.backbones.hub import parse_reference
 from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.backbones.sources import Sources, locate, locate_image_encoder
+from swiftpie.backbones.sources import (
+    Formats,
+    header_of,
+    is_settings,
+    plan_adapter,
+    plan_image_encoder,
+    plan_networks,
+)
 from swiftpie.backbones.weights import (
     HALVES,
     NetworkReader,
@@ -78,36 +89,34 @@ class StableDiffusion(Family):
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load the networks, and what was chosen besides; see `Family`."""
         preset = with_steps(preset, choices.get("steps"))
-        _check_choices(preset, choices)
+        needs = self.needs(preset, device=device, choices=choices)
+        while needs.missing:  # an archive tells what else is needed only when it is here
+            needs.fetch()
+            needs = self.needs(preset, device=device, choices=choices)
         reader = NetworkReader(
             device=device, dtype=dtype_of(choices), allow_pickle=choices.get("allow_pickle", False)
         )
-        adapter = _open_adapter(choices, reader)
-        _check_reference(choices, adapter)
-        sources = locate(
-            preset,
-            choices,
-            folders=("unet", "vae", *(name for name, *_ in self.towers)),
-            prefers_half=reader.dtype in HALVES,
-            check=partial(self._check_folders, preset, choices=choices, adapter=adapter),
-        )
-        if adapter is not None and adapter.public is not None:
-            _find_encoder(sources.pipeline, reader, adapter.public.projector, choices)
-        unet = self._read_unet(sources, reader)
-        text = self._read_text(sources.pipeline, reader)
-        autoencoder = _read_autoencoder(sources.pipeline, reader)
-        reference = choices.get("reference")
-        if reference is not None:
-            reference = read_unet(Path(reference), reader, name="reference")
+        pipeline = needs["pipeline"].path
+        adapter = _open_adapter(needs.path("adapter"), choices, reader)
+        unet = self._read_unet(needs, reader)
+        text = self._read_text(pipeline, reader)
+        own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
+        autoencoder = _read_autoencoder(own_autoencoder, reader)
+        reference = needs.path("reference")
         denoiser, projector = install_adapter(
-            unet, adapter, family=self.name, plan=choices.get("plan"), reference=reference
+            unet,
+            adapter,
+            family=self.name,
+            plan=choices.get("plan"),
+            reference=reference and read_unet(reference, reader, name="reference"),
         )
         image_encoder = None
         if projector is not None:
-            image_encoder = _read_encoder(sources.pipeline, reader, projector, choices)
-        plan = denoiser.installation.plan
+            tower = read_image_encoder(needs["image_encoder"].path, reader)
+            image_encoder = wrap_image_encoder(tower, projector)
+        branches = denoiser.installation.plan
         variant = "" if adapter is None else adapter.variant
-        settings = f"{reader.dtype} {plan.merge.value} {' '.join(sorted(plan.detail))}{variant}"
+        detail = " ".join(sorted(branches.detail))
         return Components(
             preset=with_defaults(preset, adapter),
             schedule=schedule_of(preset),
@@ -116,9 +125,38 @@ class StableDiffusion(Family):
             autoencoder=LatentAutoencoder(autoencoder),
             denoiser=denoiser.eval().requires_grad_(False),
             layout_predictor=None,
-            inversion=_read_inversion(reader, choices),
-            fingerprint=fingerprint_files(reader.files, settings=settings),
+            inversion=_read_inversion(reader, needs.path("inversion")),
+            fingerprint=fingerprint_files(
+                reader.files, settings=f"{reader.dtype} {branches.merge.value} {detail}{variant}"
+            ),
         )
+
+    def needs(self, preset: Preset, *, device: str, choices: Choices) -> Needs:
+        """Find everything, get the small files, and refuse by them what does not fit.
+
+        The header of an adapter tells its layout and family; it is read alone. See `Family`.
+        """
+        _check_choices(preset, choices)
+        dtype = dtype_of(choices)
+        formats = Formats(dtype in HALVES, choices.get("allow_pickle", False))
+        part = plan_adapter(choices, formats)
+        peeked, projector = (None, None) if part is None else _peek(part, choices)
+        _check_reference(choices, peeked, part)
+        texts = {name: tokenizer for name, tokenizer, _ in self.towers}
+        parts = plan_networks(preset, choices, texts=texts, formats=formats)
+        needs = Needs((*parts, *([] if part is None else [part])))
+        needs.fetch_only(is_settings)
+        self._check_folders(preset, needs, choices=choices, adapter=peeked)
+        if part is not None:
+            encoder = _find_encoder(needs["pipeline"].path, projector, choices, formats)
+            needs += Needs((encoder,))
+            needs.fetch_only(is_settings)
+            if projector is not None:
+                tower = read_clip_config(encoder.path, "image_encoder", CLIPVisionConfig)
+                check_image_encoder(projector, tower)
+        needs = needs.weighed(dtype.itemsize)
+        needs.check_space(device)
+        return needs
 
     def thin_inversion(
         self, inversion: Inversion, *, stride: int, copied: Callable[[Any], Any]
@@ -249,17 +287,18 @@ class StableDiffusion(Family):
         assert isinstance(text, TextTower), "prompts are read by CLIP"
         return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
-    def _read_unet(self, sources: Sources, reader: NetworkReader) -> UNet2DConditionModel:
-        own, folder = sources.unet, sources.pipeline / "unet"
+    def _read_unet(self, needs: Needs, reader: NetworkReader) -> UNet2DConditionModel:
+        own, lora = needs.path("denoiser"), needs.path("lora")
+        folder = needs["pipeline"].path / "unet"
         if own is not None and own.is_dir():
             unet = read_unet(own, reader)
         else:
             unet = read_unet(folder, reader, weights=own)
-        if sources.lora is not None:
-            reader.files["lora"] = sources.lora
+        if lora is not None:
+            reader.files["lora"] = lora
             fuse_lora_file(
                 unet,
-                sources.lora,
+                lora,
                 family=self.name,
                 loader=self.lora_loader,
                 allow_pickle=reader.allow_pickle,
@@ -267,29 +306,35 @@ class StableDiffusion(Family):
         return unet
 
     def _check_folders(
-        self,
-        preset: Preset,
-        pipeline: Path,
-        denoiser: Path,
-        *,
-        choices: Choices,
-        adapter: OpenAdapter | None,
+        self, preset: Preset, needs: Needs, *, choices: Choices, adapter: OpenAdapter | None
     ) -> None:
         # By their settings alone: weights may be large, or not here yet.
+        pipeline, own = needs["pipeline"], needs.part("denoiser")
+        if _is_away(pipeline) or (own is not None and _is_away(own)):
+            return
+        has_network = own is not None and own.path.is_dir()
+        denoiser = own.path if own and has_network else pipeline.path / "unet"
         unet = read_config(denoiser, "unet", UNet2DConditionModel)
         self._check_family(preset, unet)
-        vae = read_config(pipeline / "vae", "vae", AutoencoderKL)
+        autoencoder = needs.part("autoencoder")
         widths = []
         for name, tokenizer, _ in self.towers:
-            widths.append(read_clip_config(pipeline / name, name, CLIPTextConfig).hidden_size)
-            _check_tokenizer(pipeline / tokenizer)
+            folder = pipeline.path / name
+            widths.append(read_clip_config(folder, name, CLIPTextConfig).hidden_size)
+            if not pipeline.missing:
+                _check_tokenizer(pipeline.path / tokenizer)
+        folder = pipeline.path / "vae" if autoencoder is None else autoencoder.path
+        vae = read_config(folder, "vae", AutoencoderKL)
         self._check_parts(
             preset, unet, text_width=sum(widths), latent_channels=vae["latent_channels"]
         )
         if adapter is not None:
             check_family(adapter, family=self.name, width=unet["cross_attention_dim"])
-        if choices.get("inversion") is not None:
-            _check_inversion(Path(str(choices["inversion"])), unet)
+            if needs.missing:  # else it is looked at as a whole, at once
+                check_layout(adapter, unet, family=self.name, plan=choices.get("plan"))
+        inversion = needs.part("inversion")
+        if inversion is not None and not _is_away(inversion):
+            _check_inversion(inversion.path, unet)
 
     def _check_family(self, preset: Preset, unet: Mapping[str, Any]) -> None:
         found = _family_of(unet)
@@ -374,9 +419,10 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
     # Refuses what is missing, and what would be left unused.
     if preset.kind is WeightsKind.LORA:
         check_reads_lora()
-    for name in ("weights", "adapter", "image_encoder", "inversion", "reference"):
-        if choices.get(name) is not None:
-            existing(str(choices.get(name)), name)
+    for name in PLACES:
+        chosen = choices.get(name)
+        if chosen is not None and parse_reference(str(chosen)) is None:
+            existing(str(chosen), name)
     if choices.get("base") is not None and preset.kind is WeightsKind.PIPELINE:
         raise ConfigError(
             f"Preset {preset.name!r} was loaded with a base, and it is a whole pipeline already. "
@@ -397,22 +443,52 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             )
 
 
-def _check_reference(choices: Choices, adapter: OpenAdapter | None) -> None:
+def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: Part | None) -> None:
+    if choices.get("reference") is None or (part is not None and adapter is None):
+        return
     plan = choices.get("plan") or (adapter and adapter.plan)
-    if choices.get("reference") is not None and not (plan and plan.detail):
+    if not (plan and plan.detail):
         raise ConfigError(
             "`reference=` was given without a detail branch, for which alone it reads references. "
             "Pass an `adapter=` that has one, or leave it out."
         )
 
 
-def _open_adapter(choices: Choices, reader: NetworkReader) -> OpenAdapter | None:
-    chosen = choices.get("adapter")
-    if chosen is None:
+def _peek(part: Part, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
+    """Return what an adapter's header tells of it and of its projector.
+
+    None where nothing can be told before all of it is here: of archives and pickles.
+
+    Raises:
+        WeightsError: It may not be read, or is of no known layout.
+    """
+    version, scale = choices.get("face_version"), choices.get("lora_scale")
+    if _is_away(part):
+        return None, None
+    allow_pickle = choices.get("allow_pickle", False)
+    header = header_of(part, allow_pickle=allow_pickle)
+    if header is not None:
+        return peek_adapter(part.path, header, face_version=version, lora_scale=scale)
+    if part.missing:
+        return None, None
+    opened = open_adapter(
+        part.path, face_version=version, lora_scale=scale, allow_pickle=allow_pickle
+    )
+    assert opened.public is not None, "only safetensors are of our own layout"
+    return opened, opened.public.projector
+
+
+def _is_away(part: Part) -> bool:
+    """Whether nothing of it can be read yet, not even settings."""
+    return part.is_archive and bool(part.missing)
+
+
+def _open_adapter(path: Path | None, choices: Choices, reader: NetworkReader) -> OpenAdapter | None:
+    if path is None:
         return None
-    reader.files["adapter"] = Path(chosen)
+    reader.files["adapter"] = path
     return open_adapter(
-        Path(chosen),
+        path,
         face_version=choices.get("face_version"),
         lora_scale=choices.get("lora_scale"),
         allow_pickle=reader.allow_pickle,
@@ -420,21 +496,13 @@ def _open_adapter(choices: Choices, reader: NetworkReader) -> OpenAdapter | None
 
 
 def _find_encoder(
-    pipeline: Path, reader: NetworkReader, projector: Projector, choices: Choices
-) -> Path:
-    """Return the folder of the image encoder, one that `projector` can read."""
+    pipeline: Path, projector: Projector | None, choices: Choices, formats: Formats
+) -> Part:
+    """Return where the image encoder is or will be; most adapters read the same."""
     folder = pipeline / "image_encoder"  # most pipelines have none
-    if choices.get("image_encoder") is not None or not folder.is_dir():
-        folder = locate_image_encoder(projector, choices, prefers_half=reader.dtype in HALVES)
-    check_image_encoder(projector, read_clip_config(folder, "image_encoder", CLIPVisionConfig))
-    return folder
-
-
-def _read_encoder(
-    pipeline: Path, reader: NetworkReader, projector: Projector, choices: Choices
-) -> ClipIdentityEncoder:
-    folder = _find_encoder(pipeline, reader, projector, choices)
-    return wrap_image_encoder(read_image_encoder(folder, reader), projector)
+    if choices.get("image_encoder") is None and folder.is_dir():
+        return Part("image_encoder", "image_encoder", None, root=folder, path=folder)
+    return plan_image_encoder(projector, choices, formats)
 
 
 def _check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
@@ -448,12 +516,11 @@ def _check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
             )
 
 
-def _read_inversion(reader: NetworkReader, choices: Choices) -> UNetInversion | None:
-    chosen = choices.get("inversion")
-    if chosen is None:
+def _read_inversion(reader: NetworkReader, folder: Path | None) -> UNetInversion | None:
+    if folder is None:
         return None
     # It is left out of the fingerprint: identities do without it.
-    return UNetInversion(read_unet(Path(chosen), replace(reader, files={}), name="inversion"))
+    return UNetInversion(read_unet(folder, replace(reader, files={}), name="inversion"))
 
 
 def _read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
@@ -463,7 +530,7 @@ def _read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
         network: nn.Module = (AutoencoderTiny if is_tiny else AutoencoderKL).from_config(config)
         return network
 
-    autoencoder: PublicAutoencoder = reader.read("vae", folder / "vae", build)
+    autoencoder: PublicAutoencoder = reader.read("vae", folder, build)
     return _widened(autoencoder)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import swiftpie
+from swiftpie.config import home_folder
 from swiftpie.engine.openvino.export import Function, Nested, export, flatten, number_of, outline
 from swiftpie.engine.openvino.int8 import Quantizer
 from swiftpie.engine.openvino.runtime import (
@@ -202,8 +203,7 @@ class _Request:
 
 def default_folder() -> Path:
     """Return $SWIFTPIE_HOME/openvino, or ~/.cache/swiftpie/openvino."""
-    home = os.environ.get("SWIFTPIE_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "swiftpie") / "openvino"
+    return home_folder() / "openvino"
 
 
 @dataclass(frozen=True)

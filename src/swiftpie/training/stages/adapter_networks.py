@@ -20,8 +20,9 @@ from swiftpie.attention.install import Plan
 from swiftpie.attention.semantic import SemanticAttention
 from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
 from swiftpie.backbones.components import FAMILIES, Components, load_components
+from swiftpie.backbones.download import Needs
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.sources import locate_image_encoder
+from swiftpie.backbones.sources import Formats, plan_image_encoder
 from swiftpie.backbones.weights import NetworkReader, read_image_encoder
 from swiftpie.data.photographs import Augmentation
 from swiftpie.errors import CapabilityError
@@ -268,7 +269,9 @@ def read_tower(
     """
     reads = projector or new_projector(CLIP_WIDTH, 1, num_tokens=1)
     choices: Choices = {"image_encoder": folder}
-    return read_image_encoder(locate_image_encoder(reads, choices, prefers_half=False), reader)
+    part = plan_image_encoder(reads, choices, Formats(prefers_half=False, allow_pickle=False))
+    Needs((part,)).fetch()
+    return read_image_encoder(part.path, reader)
 
 
 class AdapterNetworks(nn.Module):
