@@ -4,6 +4,7 @@ import pytest
 
 import swiftpie
 from swiftpie.backbones import settle as settling
+from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
 from swiftpie.backbones.settle import best_recipe, is_here, settle, weight_files
@@ -92,7 +93,7 @@ def cache(tmp_path, monkeypatch):
 def put(recipe, *, but=(), size=10):
     """Write files of `size` bytes where those of a recipe would be."""
     for name, place in recipe.references.items():
-        root = settling._root(place)
+        root = root_of(place)
         path = root / (place.path or "")
         networks = settling.NETWORKS if place.path is None and name != "autoencoder" else ("",)
         files = [path] if place.is_file else [path / one / "model.safetensors" for one in networks]

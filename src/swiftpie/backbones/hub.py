@@ -15,7 +15,8 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from swiftpie.errors import WeightsError, short_reason
+from swiftpie.config import home_folder
+from swiftpie.errors import ConfigError, WeightsError, short_reason
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -125,6 +126,35 @@ class Listing:
                 f"have been renamed. {_near(path, self.files)}"
             )
         return self.files[path]
+
+
+def root_of(reference: Reference, listing: Listing | None = None) -> Path | None:
+    """Return the folder of a repository at one commit; None if it is not known which.
+
+    Raises:
+        ConfigError: It is a release, and nobody said which.
+    """
+    if reference.host is Host.GITHUB:
+        if reference.revision is None:
+            raise ConfigError(
+                f"'{reference}' names no release. A tag is needed, as in {reference}@v1. Add it."
+            )
+        name = f"{reference.repository}@{reference.revision}".replace("/", "--")
+        return home_folder() / "releases" / name
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    name = repo_folder_name(repo_id=reference.repository, repo_type="model")
+    store = Path(constants.HF_HUB_CACHE).expanduser() / name
+    revision = reference.revision or "main"
+    note = store / "refs" / revision
+    if listing is not None:
+        revision = listing.revision
+    elif not COMMIT.fullmatch(revision):
+        if not note.is_file():
+            return None
+        revision = note.read_text(encoding="utf-8").strip()
+    return store / "snapshots" / revision if COMMIT.fullmatch(revision) else None
 
 
 def list_files(reference: Reference) -> Listing:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import cast
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.hub import Host, Reference
+from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.preset import PRESETS, Preset, WeightsKind
 from swiftpie.backbones.recipe import AUTO, RECIPES, Recipe, Use
-from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, WeightsError
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def settle(
     elif isinstance(recipe, str):
         recipe = RECIPES.get(recipe)
     explicit = {name: one for name, one in choices.items() if one is not None}
-    own = {name: one for name, one in recipe.choices().items() if name in Choices.__annotations__}
+    own = recipe.choices()
     return recipe.apply(), cast("Choices", {**own, **explicit})
 
 
@@ -82,7 +81,7 @@ def weight_files(recipe: Recipe) -> list[Path]:
     """Return the files with all weights of `recipe`; none if a part is not on this machine."""
     kind, found = PRESETS.get(recipe.preset).kind, []
     for name, place in recipe.references.items():
-        root = _root(place)
+        root = root_of(place)
         path = None if root is None else root / (place.path or "")
         if path is None or not path.exists():
             return []
@@ -121,21 +120,6 @@ def _lent(recipe: Recipe, kind: WeightsKind) -> list[str]:
     if family != "sdxl":
         replaced.add("text_encoder_2")
     return [one for one in NETWORKS if one not in replaced]
-
-
-def _root(place: Reference) -> Path | None:
-    """Return the folder that a repository is in, or would be at a commit that is known."""
-    if place.host is Host.GITHUB:
-        name = f"{place.repository}@{place.revision}".replace("/", "--")
-        return home_folder() / "releases" / name
-    from huggingface_hub import constants
-
-    store = Path(constants.HF_HUB_CACHE) / f"models--{place.repository.replace('/', '--')}"
-    revision = place.revision or "main"
-    note = store / "refs" / revision
-    if note.is_file():
-        revision = note.read_text(encoding="utf-8").strip()
-    return store / "snapshots" / revision
 
 
 def _weights_in(folder: Path) -> list[Path]:

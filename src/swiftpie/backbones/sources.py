@@ -28,13 +28,13 @@ from swiftpie.backbones.hub import (
     list_files,
     parse_reference,
     read_start,
+    root_of,
     transport_error,
 )
 from swiftpie.backbones.licences import licence_of
 from swiftpie.backbones.preset import Preset, WeightsKind
 from swiftpie.backbones.weights import HALF, PICKLES, STEMS, existing
-from swiftpie.config import home_folder
-from swiftpie.errors import ConfigError, WeightsError
+from swiftpie.errors import WeightsError
 from swiftpie.models.projection import Feature, Projector
 
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
@@ -201,11 +201,11 @@ class Finder:
         wanted = _inside(reference, wanted)
         is_pinned = COMMIT.fullmatch(reference.revision or "") is not None
         listing = None if is_pinned or _is_settled(reference) else self._list(reference)
-        root = _root(reference, listing)
+        root = root_of(reference, listing)
         names = None if root is None else self._here(reference, root, wanted)
         if names is None and listing is None:
             listing = list_files(reference) if self._may_ask else _refuse_offline()
-        root = root or _root(reference, listing)
+        root = root or root_of(reference, listing)
         assert root is not None, "what is listed has a place"
         files: tuple[RemoteFile, ...] = ()
         if names is None:
@@ -239,7 +239,7 @@ class Finder:
         try:
             return list_files(reference)
         except (OSError, transport_error()) as error:
-            if not is_unreachable(error) or _root(reference, None) is None:
+            if not is_unreachable(error) or root_of(reference, None) is None:
                 raise
             return None
 
@@ -331,37 +331,8 @@ def _inside(reference: Reference, wanted: Wanted) -> Wanted:
 
 def _is_settled(reference: Reference) -> bool:
     """Whether what is on this machine cannot be out of date, as an unpacked release."""
-    root = _root(reference, None)
+    root = root_of(reference, None)
     return reference.host is Host.GITHUB and root is not None and root.exists()
-
-
-def _root(reference: Reference, listing: Listing | None) -> Path | None:
-    """Return the folder of a repository at one commit; None if it is not known which.
-
-    Raises:
-        ConfigError: It is a release, and nobody said which.
-    """
-    if reference.host is Host.GITHUB:
-        if reference.revision is None:
-            raise ConfigError(
-                f"'{reference}' names no release. A tag is needed, as in {reference}@v1. Add it."
-            )
-        name = f"{reference.repository}@{reference.revision}".replace("/", "--")
-        return home_folder() / "releases" / name
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    name = repo_folder_name(repo_id=reference.repository, repo_type="model")
-    store = Path(constants.HF_HUB_CACHE).expanduser() / name
-    revision = reference.revision or "main"
-    note = store / "refs" / revision
-    if listing is not None:
-        revision = listing.revision
-    elif not COMMIT.fullmatch(revision):
-        if not note.is_file():
-            return None
-        revision = note.read_text(encoding="utf-8").strip()
-    return store / "snapshots" / revision if COMMIT.fullmatch(revision) else None
 
 
 def _pieces(listing: Listing) -> list[str]:
