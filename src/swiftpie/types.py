@@ -7,6 +7,7 @@ Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` id
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import NamedTuple, Protocol, Self
 
 from PIL import Image
@@ -53,6 +54,15 @@ class Identity:
         return replace(self, keys={}, values={})
 
 
+class IdentityBranch(StrEnum):
+    """A way on which a subject reaches a picture."""
+
+    SEMANTIC = "semantic"  # cross-attention to identity tokens
+    DETAIL = "detail"  # self-attention to features of references, as trained
+    JOINT_DETAIL = "joint detail"  # the same in one softmax with the layer's own features
+    ALIGNED = "aligned detail"  # the subject in its place, as input of the denoiser
+
+
 class Denoised(NamedTuple):
     """The end of denoising."""
 
@@ -70,6 +80,7 @@ class GenerationResult:
     regions: Tensor  # (B, S, h, w) in [0, 1], what rescaling used for each subject
     seeds: tuple[int, ...]
     layouts: tuple[Layout, ...]  # where each subject was placed, one row a picture
+    branches: tuple[IdentityBranch, ...]  # those that spoke; a scale of another did nothing
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
     tensor: Tensor | None = None  # pixels (B, 3, H, W) or latents (B, C, h, w), if asked for
 

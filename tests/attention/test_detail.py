@@ -6,6 +6,7 @@ from diffusers.models.attention_processor import Attention
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.detail import DetailAttention, Merge
+from swiftpie.attention.rescale import INLINE_MASK, UNMASKED_SHARE
 from swiftpie.layout import from_box, to_affine
 
 
@@ -131,3 +132,95 @@ def test_coarser_grids_keep_all_keys(layer, processor):
     whole = processor(layer, coarse, condition=conditioned(), notes={})
     processor.stride = 2
     assert torch.equal(processor(layer, coarse, condition=conditioned(), notes={}), whole)
+
+
+@pytest.fixture
+def untrained():
+    """The joint form of public adapters: the layer reads references as it reads itself."""
+    return DetailAttention(
+        "x", width=24, heads=3, gate=0.0, merge=Merge.JOINT, own_projections=False
+    ).requires_grad_(False)
+
+
+def joined(layer, states, references, shares):
+    """One softmax over a token's own keys and those of all subjects, written out; (N, D).
+
+    `references` are inputs (R, N, D) of the layer for each subject, `shares` (N,) how much each
+    token heeds it, 0 for not at all.
+    """
+
+    def heads(linear, rows):
+        return linear(rows).double().unflatten(-1, (3, 8)).transpose(-3, -2)
+
+    query, key, value = (heads(one, states) for one in (layer.to_q, layer.to_k, layer.to_v))
+    keys, values, biases = [key], [value], [torch.zeros(64, 64).double()]
+    for inputs, share in zip(references, shares, strict=True):
+        rows = inputs.flatten(0, 1)
+        keys.append(heads(layer.to_k, rows))
+        values.append(heads(layer.to_v, rows))
+        biases.append((share.double() / len(inputs)).log()[:, None].expand(-1, len(rows)))
+    logits = query @ torch.cat(keys, dim=1).transpose(-1, -2) / 8**0.5 + torch.cat(biases, dim=1)
+    mixed = logits.softmax(-1) @ torch.cat(values, dim=1)
+    return layer.to_out[0](mixed.transpose(0, 1).flatten(1).float())
+
+
+def shown(layer, branch, references, **changes):
+    """The condition in which subjects, of inputs (R, N, D) each, are read by `layer` itself."""
+    silent = silent_condition(torch.zeros(1, 4, 8, 8), width=16, num_subjects=len(references))
+    pairs = [branch.project(layer, one) for one in references]
+    keys, values = ([pair[side].flatten(0, 1) for pair in pairs] for side in (0, 1))
+    return silent._replace(
+        keys={"x": torch.stack(keys)[None]},
+        values={"x": torch.stack(values)[None]},
+        coverage=torch.ones(1, len(references), len(references[0]), 8, 8),
+        **changes,
+    )
+
+
+def test_the_joint_form_without_training_is_reference_attention(layer, untrained):
+    views = torch.randn(2, 64, 24, generator=torch.Generator().manual_seed(4))
+    for scale in (0.3, 1.0, 4.0):
+        condition = shown(layer, untrained, [views], detail_scale=torch.tensor([[scale]]))
+        found = untrained(layer, STATES[:1], condition=condition, notes={})[0]
+        expected = joined(layer, STATES[0], [views], [torch.full((64,), scale)])
+        assert (found - expected).abs().max() < 1e-5
+
+
+def test_each_subject_is_joined_in_its_own_mask_and_nobody_beside_them(layer, untrained):
+    one, other = torch.randn(2, 1, 64, 24, generator=torch.Generator().manual_seed(5))
+    left, right, low = (torch.zeros(8, 8) for _ in range(3))
+    left[:, :3], right[:, 5:], low[4:] = 1, 1, 1
+    condition = shown(
+        layer,
+        untrained,
+        [one, other],
+        region=torch.stack([left, right])[None],
+        detail_mask=torch.stack([torch.ones(8, 8), low])[None],
+        detail_scale=torch.tensor([[1.0, 0.5]]),
+    )
+    found = untrained(layer, STATES[:1], condition=condition, notes={})[0]
+    shares = [left.flatten(), 0.5 * (right * low).flatten()]
+    assert (found - joined(layer, STATES[0], [one, other], shares)).abs().max() < 1e-5
+    alone = untrained(layer, STATES[:1], condition=condition._replace(keys={}), notes={})[0]
+    nobody = (shares[0] + shares[1] == 0).nonzero().flatten()
+    assert len(nobody) == 64 - 24 - 12
+    assert (found - alone)[nobody].abs().max() < 1e-6
+    assert (found - alone).abs().amax(-1)[shares[0] > 0].min() > 1e-3
+
+
+def test_a_found_mask_limits_detail_after_the_layer_that_finds_it(layer, untrained):
+    views = torch.randn(1, 64, 24, generator=torch.Generator().manual_seed(6))
+    condition = shown(
+        layer, untrained, [views], detail_scale=torch.ones(1, 1), detail_is_inline=torch.ones(1)
+    )
+    half = torch.zeros(1, 1, 8, 8)
+    half[..., :4] = 1
+    for notes, share in (({}, torch.full((8, 8), UNMASKED_SHARE)), ({INLINE_MASK: half}, half)):
+        found = untrained(layer, STATES[:1], condition=condition, notes=dict(notes))[0]
+        expected = joined(layer, STATES[0], [views], [share.flatten()])
+        assert (found - expected).abs().max() < 1e-5
+
+
+def test_the_joint_form_without_training_has_no_matrices(layer, untrained):
+    assert max(weights.ndim for weights in untrained.parameters()) == 1
+    assert untrained.projections(layer) == (layer.to_k, layer.to_v)

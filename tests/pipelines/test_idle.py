@@ -33,6 +33,7 @@ def whole(published):
         ({"scales": Scales(detail_scale=0.0)}, "`detail_scale=0.0` has no effect"),
         ({"scales": Scales(background_scale=0.2)}, "`background_scale=0.2` has no effect"),
         ({"scales": Scales(text_background_scale=0.0)}, "`text_background_scale=0.0`"),
+        ({"detail_mask": MaskSource.INLINE}, "`detail_mask=` has no effect"),
         ({"box": BOX}, "`box=` has no effect"),
         ({"box": BOX, "mask": MaskSource.INLINE}, "`box=` has no effect"),
         ({"negative_prompt": "blue"}, "`negative_prompt=` has no effect"),

@@ -13,8 +13,9 @@ from swiftpie.images import to_pil
 from swiftpie.layout import seen_view, to_affine
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.denoise import decode
-from swiftpie.pipelines.personalize import side_by_side
+from swiftpie.pipelines.denoise import Clock, decode
+from swiftpie.pipelines.personalize import prepare, side_by_side
+from swiftpie.pipelines.request import PersonalizeRequest
 
 PROMPT = "a photo of a subject on a beach"
 OFF = Scales(identity_scale=0.0, detail_scale=0.0)
@@ -165,6 +166,39 @@ def test_a_given_mask_and_a_found_one_are_not_mixed(session, identity):
     subjects = [Subject(identity, mask=torch.ones(1, 1, 16, 16)), Subject(identity)]
     with pytest.raises(InputError, match="but some have a mask"):
         session.personalize(subjects, PROMPT, mask=MaskSource.INLINE)
+
+
+@pytest.mark.parametrize("source", [MaskSource.INLINE, MaskSource.TWO_PASS])
+def test_detail_alone_is_kept_to_the_same_mask_as_everything_is(session, identity, source):
+    def condition_of(**where):
+        request = PersonalizeRequest(
+            subjects=(Subject(identity),), prompt=PROMPT, seeds=(3,), **where
+        )
+        return prepare(session.components, request, Clock()).condition.attention
+
+    both, detail = condition_of(mask=source), condition_of(detail_mask=source)
+    assert both.detail_mask.min() == detail.region.min() == 1
+    assert torch.equal(both.region, detail.detail_mask)
+    assert (both.is_inline, both.detail_is_inline) == (detail.detail_is_inline, detail.is_inline)
+    if source is MaskSource.TWO_PASS:
+        assert detail.detail_mask.min() < 0.1 < 0.9 < detail.detail_mask.max()
+    limited = session.personalize(identity, PROMPT, seed=3, detail_mask=source)
+    assert np.abs(pixels(limited) - pixels(session.personalize(identity, PROMPT, seed=3))).max() > 4
+
+
+def test_the_result_names_the_branches_that_spoke(session, identity):
+    spoken = {
+        Scales(): ["semantic", "detail", "aligned detail"],
+        Scales(detail_scale=0.0): ["semantic"],
+        Scales(identity_scale=0.0): ["detail", "aligned detail"],
+        OFF: [],
+    }
+    for scales, branches in spoken.items():
+        assert [*session.personalize(identity, PROMPT, seed=3, scales=scales).branches] == branches
+    nowhere = torch.zeros(1, 1, 128, 128)
+    assert session.personalize(identity, PROMPT, seed=3, mask=nowhere).branches == ()
+    semantic = session.personalize(identity.without_detail(), PROMPT, seed=3)
+    assert "detail" not in semantic.branches
 
 
 def test_several_subjects_without_boxes_stand_side_by_side(session, sprite):

@@ -60,6 +60,8 @@ class AttentionCondition(NamedTuple):
     has_layout: Tensor  # (B, S) 1 = `affine` is known and guides the detail branch, else 0
     region: Tensor  # (B, S, h, w) where each subject goes in [0, 1]
     is_inline: Tensor  # (B,) 1 = replace `region` by the one found during the call, else 0
+    detail_mask: Tensor  # (B, S, h, w) in [0, 1], where in its region the detail branch acts
+    detail_is_inline: Tensor  # (B,) 1 = replace `detail_mask` by the region found, else 0
     class_tokens: Tensor  # (B, S, T) 1 = text token that names the subject, else 0
     identity_scale: Tensor  # (B, S) semantic branch inside the region
     identity_background_scale: Tensor  # (B, S) semantic branch outside
@@ -92,6 +94,8 @@ def silent_condition(
         has_layout=off,
         region=latents.new_ones(batch, num_subjects, rows, columns),
         is_inline=latents.new_zeros(batch),
+        detail_mask=latents.new_ones(batch, num_subjects, rows, columns),
+        detail_is_inline=latents.new_zeros(batch),
         class_tokens=latents.new_zeros(batch, num_subjects, text_length),
         identity_scale=off,
         identity_background_scale=off,

@@ -19,7 +19,7 @@ from swiftpie.attention.kernels import (
     thin,
     token_grid,
 )
-from swiftpie.attention.rescale import cap_energy, caution, layer_masks, region_scale
+from swiftpie.attention.rescale import cap_energy, caution, detail_masks, region_scale
 from swiftpie.layout import to_reference
 from swiftpie.masks import resize_mask
 
@@ -43,26 +43,42 @@ class DetailAttention(nn.Module):
     between the query, mapped into the reference frame, and the key; one sharpness a head.
 
     Joint: `out = Attn(q, [k, k_s…], [v, v_s…])` with `log(detail_scale_s / R)` added to the logits
-    of subject s; one reference at scale 1 is plain reference attention.
+    of subject s; one reference at scale 1 is plain reference attention. It needs no training, and
+    then no projections of its own either: the layer reads references as it reads itself.
     """
 
     def __init__(
-        self, name: str, *, width: int, heads: int, gate: float, merge: Merge = Merge.DECOUPLED
+        self,
+        name: str,
+        *,
+        width: int,
+        heads: int,
+        gate: float,
+        merge: Merge = Merge.DECOUPLED,
+        own_projections: bool = True,
     ) -> None:
-        """Build the projections; `gate` is the initial weight of the decoupled branch."""
+        """Build the projections, if any; `gate` is the decoupled branch's initial weight."""
         super().__init__()
         self.name = name
+        self.width = width
         self.merge = merge
         self.stride = 1  # of the layer's own keys on the finest grid, along rows and columns
-        self.to_k_ref = nn.Linear(width, width, bias=False)
-        self.to_v_ref = nn.Linear(width, width, bias=False)
+        self.to_k_ref = nn.Linear(width, width, bias=False) if own_projections else None
+        self.to_v_ref = nn.Linear(width, width, bias=False) if own_projections else None
         self.gate = nn.Parameter(torch.full((heads,), gate))
         self.log_sharpness = nn.Parameter(torch.linspace(WIDEST, NARROWEST, heads))
 
-    def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return reference keys and values (R, N, D) of noted `hidden_states` (R, N, D)."""
-        noted = hidden_states.to(self.to_k_ref.weight.dtype)
-        return self.to_k_ref(noted), self.to_v_ref(noted)
+    def projections(self, attn: Attention) -> tuple[nn.Linear, nn.Linear]:
+        """Return what makes reference keys and values: the branch's own, or those of its layer."""
+        if self.to_k_ref is None or self.to_v_ref is None:
+            return attn.to_k, attn.to_v
+        return self.to_k_ref, self.to_v_ref
+
+    def project(self, attn: Attention, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return reference keys and values (R, N, D) of inputs (R, N, D) of its layer `attn`."""
+        to_key, to_value = self.projections(attn)
+        noted = hidden_states.to(to_key.weight.dtype)
+        return to_key(noted), to_value(noted)
 
     def __call__(
         self,
@@ -140,9 +156,10 @@ class DetailAttention(nn.Module):
 
     def _strength(self, num_tokens: int, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the factor of each subject on each token, (B, S, N, 1)."""
-        masks = layer_masks(condition, num_tokens, notes)
+        masks = detail_masks(condition, num_tokens, notes)
         scale = region_scale(condition.detail_scale, condition.detail_background_scale, masks)
-        return caution(condition, notes)[..., None, None] * scale
+        is_sought = torch.maximum(condition.is_inline, condition.detail_is_inline)
+        return caution(is_sought, notes)[..., None, None] * scale
 
     def _places(
         self, query: Tensor, condition: AttentionCondition

@@ -5,8 +5,9 @@ from typing import Self
 
 from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
+from torch import Tensor
 
-from swiftpie.attention.condition import Block
+from swiftpie.attention.condition import Block, Notes
 from swiftpie.attention.detail import DetailAttention, Merge
 from swiftpie.attention.semantic import MaskRole, SemanticAttention
 
@@ -22,6 +23,7 @@ class Plan:
     token_width: int  # of an identity token
     gate: float = 0.0  # initial weight of the decoupled detail branch; 0 changes nothing
     merge: Merge = Merge.DECOUPLED
+    own_projections: bool = True  # of the detail branch; else it reads through the layer's own
     semantic: frozenset[Block] = EVERYWHERE  # where identity tokens are attended to
     detail: frozenset[Block] = EVERYWHERE  # where reference features are attended to
 
@@ -40,6 +42,15 @@ class Installation:
     def detail_layers(self) -> dict[str, DetailAttention]:
         """The self-attention layers that the plan gives the detail branch."""
         return {n: p for n, p in self.detail.items() if block_of(n) in self.plan.detail}
+
+    def project(self, notes: Notes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return reference keys and values, each (R, N, D_layer), of noted inputs of the layers."""
+        pairs = {
+            name: branch.project(self.network.get_submodule(name), notes[name])
+            for name, branch in self.detail_layers.items()
+        }
+        keys = {name: key for name, (key, _) in pairs.items()}
+        return keys, {name: value for name, (_, value) in pairs.items()}
 
     def undo(self) -> None:
         """Put the replaced processors back, the very same objects."""
@@ -75,7 +86,12 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
             )
         else:
             detail[name] = DetailAttention(
-                name, width=layer.inner_dim, heads=layer.heads, gate=plan.gate, merge=plan.merge
+                name,
+                width=layer.inner_dim,
+                heads=layer.heads,
+                gate=plan.gate,
+                merge=plan.merge,
+                own_projections=plan.own_projections,
             )
     unet.set_attn_processor({f"{n}.processor": p for n, p in {**semantic, **detail}.items()})
     return Installation(unet, plan, originals=originals, semantic=semantic, detail=detail)

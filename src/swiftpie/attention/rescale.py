@@ -34,6 +34,17 @@ def layer_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) ->
     return mask.flatten(2)
 
 
+def detail_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
+    """Return the share of each subject's detail in each token of a layer, (B, S, N)."""
+    shares = layer_masks(condition, num_tokens, notes)
+    size = token_grid(num_tokens, *condition.region.shape[-2:])
+    own = resize_mask(condition.detail_mask, size)
+    if INLINE_MASK in notes:
+        found = resize_mask(notes[INLINE_MASK], size).to(own.dtype)
+        own = torch.lerp(own, found, condition.detail_is_inline[:, None, None, None])
+    return shares * own.flatten(2)
+
+
 def masks_from_maps(notes: Notes) -> Tensor:
     """Return the masks (B, S, h', w') that all noted identity maps together show."""
     maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
@@ -47,11 +58,14 @@ def masks_from_maps(notes: Notes) -> Tensor:
     return masks * (divided / divided.amax(dim=1, keepdim=True))
 
 
-def caution(condition: AttentionCondition, notes: Notes) -> Tensor:
-    """Return the factor (B, 1) on identity scales in a layer: less while a mask is sought."""
+def caution(is_sought: Tensor, notes: Notes) -> Tensor:
+    """Return the factor (B, 1) on a branch's scales in a layer: less while its mask is sought.
+
+    `is_sought` (B,) is 1 where one is, else 0.
+    """
     if INLINE_MASK in notes:
-        return torch.ones_like(condition.is_inline)[:, None]
-    return (1 - (1 - UNMASKED_SHARE) * condition.is_inline)[:, None]
+        return torch.ones_like(is_sought)[:, None]
+    return (1 - (1 - UNMASKED_SHARE) * is_sought)[:, None]
 
 
 def cap_energy(output: Tensor, base: Tensor, cap: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ class SemanticAttention(nn.Module):
         strength = region_scale(
             condition.identity_scale, condition.identity_background_scale, masks
         )
-        careful = caution(condition, notes)[..., None, None]
+        careful = caution(condition.is_inline, notes)[..., None, None]
         return sum_of_subjects(careful * strength * answers)
 
 

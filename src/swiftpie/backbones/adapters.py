@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from swiftpie.attention.condition import Block
+from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.checkpoints.adapter_file import (
     KEY,
@@ -31,6 +33,7 @@ from swiftpie.backbones.checkpoints.ip_adapter import (
     version_in_name,
 )
 from swiftpie.backbones.checkpoints.safe import METADATA, read_metadata, read_tensors, shapes_of
+from swiftpie.backbones.choices import DetailForm
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.weights import align_memory
@@ -166,6 +169,37 @@ def _chosen(
     return replace(opened, lora_scale=lora_scale)
 
 
+def plan_of(adapter: OpenAdapter, detail: DetailForm | None) -> Plan:
+    """Return which layers get which branch of `adapter` in this form of the detail branch.
+
+    Joint, self-attention of the up blocks reads references as it reads itself, without weights of
+    its own. There pictures get their surfaces, and coarse layers of the way down, which decide
+    what is where, stay the prompt's.
+
+    Raises:
+        ConfigError: There is no such form, or the adapter has a trained one.
+    """
+    own = adapter.plan
+    match detail:
+        case None | "adapter":
+            return own
+        case "none":
+            return replace(own, detail=frozenset())
+        case "joint" if own.detail and own.own_projections:
+            raise ConfigError(
+                f"`detail=\"joint\"` was given, and the adapter '{adapter.path}' was trained with "
+                "a detail branch. The form without training is for adapters that have none. Leave "
+                "it out."
+            )
+        case "joint":
+            ups = frozenset({Block.UP})
+            return replace(own, detail=ups, merge=Merge.JOINT, own_projections=False)
+    raise ConfigError(
+        f"`detail={detail!r}` was given; it is one of {', '.join(get_args(DetailForm))}. Leave it "
+        "out for what the adapter was trained with."
+    )
+
+
 def check_family(adapter: OpenAdapter, *, family: str, width: int) -> None:
     """Refuse an adapter for another family than `family`, whose text has `width` numbers a token.
 
@@ -259,11 +293,13 @@ def wrap_image_encoder(
     return ClipIdentityEncoder(tower, projector.module, projector.feature).to(tower.device).eval()
 
 
-def with_defaults(preset: Preset, adapter: OpenAdapter | None) -> Preset:
-    """Return `preset` with the strengths that the adapter recommends."""
-    if adapter is None or adapter.settings is None:
+def with_defaults(preset: Preset, adapter: OpenAdapter | None, plan: Plan) -> Preset:
+    """Return `preset` with the strengths that the adapter recommends, and none without effect."""
+    if adapter is None:
         return preset
-    return replace(preset, defaults={**preset.defaults, **adapter.settings.defaults})
+    recommended = {} if adapter.settings is None else adapter.settings.defaults
+    silent = {} if plan.detail else {"detail_scale": 0.0}
+    return replace(preset, defaults={**preset.defaults, **recommended, **silent})
 
 
 def write_adapter(path: Path, components: Components) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"
 Precision = Literal["float32", "bfloat16", "float16"]
+DetailForm = Literal["adapter", "joint", "none"]
 
 
 class Choices(TypedDict, total=False):
@@ -73,6 +74,14 @@ class Choices(TypedDict, total=False):
     lora_scale: Annotated[
         float | None,
         Option("Strength of the LoRA inside of a FaceID adapter; by default 1.", least=0, most=2),
+    ]
+    detail: Annotated[  # as `adapters.plan_of` reads it
+        "DetailForm | None",
+        Option(
+            "How pictures of the subject reach self-attention: by the detail branch that the "
+            "adapter was trained with, the default; `joint`, which needs no training; or none.",
+            kind=DetailForm,
+        ),
     ]
     inversion: Annotated[
         str | Path | None,

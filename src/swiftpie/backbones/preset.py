@@ -14,6 +14,7 @@ Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 NoiseScale = Literal["unit", "sigma", "flow"]
 Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
 Spacing = Literal["trailing", "fiftieths"]
+FoundMask = Literal["none", "inline", "two-pass"]
 
 # What lends text encoders, autoencoder and configuration to weights that are a denoiser alone.
 # The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
@@ -67,6 +68,8 @@ class Preset:
     spacing: Spacing = "trailing"  # and where those steps are
     needs_pickle: bool = False  # known to have no safetensors file; it has to be converted first
     defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
+    # Where the detail branch acts if nobody says where the subject is; None: as the others.
+    detail_mask: FoundMask | None = None
 
     @property
     def step_counts(self) -> tuple[int, ...]:

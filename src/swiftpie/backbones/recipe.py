@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from swiftpie.backbones.hub import Reference, parse_reference
-from swiftpie.backbones.preset import PRESETS, Preset
+from swiftpie.backbones.preset import PRESETS, FoundMask, Preset
 from swiftpie.registry import Registry
 
 # Commits that two independent public sources name at least. What is not here is had as it is now.
@@ -60,10 +60,12 @@ class Recipe:
     dtype: str | None = None  # None: what suits the device
     allow_pickle: bool = False  # where a part is published as nothing else
     scales: Mapping[str, float] = field(default_factory=dict)  # in place of the preset's defaults
+    detail: str | None = None  # form of the detail branch, as `Choices` has it
+    detail_mask: FoundMask | None = None  # where it acts, in place of the preset's
 
     def choices(self) -> dict[str, Any]:
         """Return what `load_components` is to be told besides the preset."""
-        made = {name: getattr(self, name) for name in (*PLACES, "steps", "dtype")}
+        made = {name: getattr(self, name) for name in (*PLACES, "steps", "dtype", "detail")}
         made["allow_pickle"] = self.allow_pickle or None
         return {name: one for name, one in made.items() if one is not None}
 
@@ -74,7 +76,11 @@ class Recipe:
             ConfigError: There is no such preset.
         """
         preset = preset or PRESETS.get(self.preset)
-        return replace(preset, defaults={**preset.defaults, **self.scales})
+        return replace(
+            preset,
+            defaults={**preset.defaults, **self.scales},
+            detail_mask=self.detail_mask or preset.detail_mask,
+        )
 
     @property
     def references(self) -> dict[str, Reference]:

@@ -149,6 +149,7 @@ def edit(
         said = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
         assert settings.scales is not None, "`edit_settings` chose some"
         asked = console.asked_of(preset.name, settings.scales, result.image, **said)
+        asked["branches"] = list(result.branches)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
 
 
@@ -193,6 +194,7 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         mode=settings.mode.value,
         rule="learned" if settings.rule is None else settings.rule.value,
         variation=str(settings.variation),
+        branches=", ".join(result.branches),
         seed=str(result.seed),
     )
     finished = put_on(read_original(job.picture), result.edited, result.blend)

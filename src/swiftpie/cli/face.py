@@ -129,6 +129,7 @@ def face(
             scales=strengths,
             size_px=None if side is None else (side, side),
         )
+        about["branches"] = ", ".join(result.branches)
         origin = console.origin_of(preset.name, strengths, prompt=words, **about)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
@@ -148,6 +149,7 @@ def face(
             face={**where, "score": round(chosen.face.score, 4), "box": box},
             judge=judge,
             notes=list(chosen.notes),
+            branches=list(result.branches),
             **console.asked_of(
                 preset.name, strengths, result.images[0], prompt=prompt, style=style.value
             ),

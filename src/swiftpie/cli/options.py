@@ -135,13 +135,17 @@ PictureOut = Annotated[
 CommercialOnly = Annotated[
     bool, typer.Option("--commercial-only", help="Only what everyone may use commercially.")
 ]
+DETAIL_MASK_HELP = (
+    "Where in its region the detail branch acts; a FILE is white there. By default what suits the "
+    "preset, or all of the region if there is a --mask."
+)
 MASK_HELP = "Region that may change; a FILE is white there."
 BOX_HELP = "Where subject or change goes, as fractions from 0 to 1; once for each subject."
 
 PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
 ENCODING = (
-    *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
+    *("recipe", "preset", "weights", "base", "adapter", "detail", "image_encoder"),
     *("dtype", "allow_pickle", "offline", "device"),
 )
 DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")

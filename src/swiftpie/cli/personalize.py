@@ -31,6 +31,9 @@ Also = Annotated[
 MaskName = Annotated[
     str, typer.Option(metavar="none|inline|two-pass|box|FILE", help=given.MASK_HELP)
 ]
+DetailMaskName = Annotated[
+    str | None, typer.Option(metavar="none|inline|two-pass|box|FILE", help=given.DETAIL_MASK_HELP)
+]
 BoxTexts = Annotated[
     list[str] | None,
     typer.Option("--box", metavar="L,T,R,B", help=given.BOX_HELP, show_default=False),
@@ -80,6 +83,7 @@ def personalize(
     scales: given.ScaleChanges,
     also: Also = None,
     mask: MaskName = "none",
+    detail_mask: DetailMaskName = None,
     boxes: BoxTexts = None,
     views: ViewTexts = None,
     size: SizeText = None,
@@ -108,16 +112,26 @@ def personalize(
     replace(Scales.of(known), **scales)
     _check_mask(save_subject_mask, known)
     everyone = [given.read_subjects(subjects), *(given.read_subjects([one]) for one in also or [])]
-    places = _parse_boxes(boxes or [], len(everyone), mask)
+    places = _parse_boxes(boxes or [], len(everyone), (mask, detail_mask))
     seen = _parse_views(views or [], len(everyone))
     size_px = _parse_size(size)
 
     session, load_ms = given.open_session(**loading)
     preset = session.components.preset
     chosen = replace(Scales.of(preset), **scales)
-    source, region = _read_mask(mask, size_px or (preset.image_size_px,) * 2, count=len(everyone))
+    size = size_px or (preset.image_size_px,) * 2
+    source, region = _read_mask(mask, size, count=len(everyone))
+    limited, limit = None, None
+    if detail_mask is not None:
+        limited, limit = _read_mask(detail_mask, size, count=len(everyone), flag="--detail-mask")
     shown = [
-        Subject(given.encode_subjects(session, pictures), box=box, view=view, mask=region)
+        Subject(
+            given.encode_subjects(session, pictures),
+            box=box,
+            view=view,
+            mask=region,
+            detail_mask=limit,
+        )
         for pictures, box, view in zip(everyone, places, seen, strict=True)
     ]
     rows, timings = [], Counter[str]()
@@ -129,9 +143,11 @@ def personalize(
             num_images=num_images,
             scales=chosen,
             mask=source,
+            detail_mask=limited,
             size_px=size_px,
         )
-        origin = console.origin_of(preset.name, chosen, prompt=words)
+        facts = {"prompt": words, "branches": ", ".join(result.branches)}
+        origin = console.origin_of(preset.name, chosen, **facts)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         for target, one in zip(own, result.seeds, strict=True):
@@ -141,6 +157,7 @@ def personalize(
         timings.update(result.timings_ms)
     if output.as_json:
         asked = console.asked_of(preset.name, chosen, result.images[0], prompt=prompt)
+        asked["branches"] = list(result.branches)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
 
 
@@ -164,15 +181,15 @@ def _parse_size(text: str | None) -> Size | None:
     return int(height), int(width)
 
 
-def _parse_boxes(boxes: list[str], count: int, mask: str) -> "list[Box | None]":
+def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) -> "list[Box | None]":
     from swiftpie.masks import parse_box
 
-    if mask == "box" and not boxes:
+    if "box" in masks and not boxes:
         raise ConfigError(
             "--mask box came without --box. The box is needed as the region. "
             "Add one, as in --box 0.2,0.4,0.8,0.9."
         )
-    if len(boxes) > count or (mask == "box" and len(boxes) < count):
+    if len(boxes) > count or ("box" in masks and len(boxes) < count):
         raise ConfigError(
             f"{len(boxes)} boxes came with {count} subjects. Each subject takes one --box at most, "
             "and --mask box needs one for each. Write them as in --box 0.2,0.4,0.8,0.9."
@@ -200,15 +217,17 @@ def _parse_views(views: list[str], count: int) -> "list[View | None]":
     return [*found, *[None] * (count - len(found))]
 
 
-def _read_mask(mask: str, size: Size, *, count: int) -> "tuple[MaskSource, Tensor | None]":
+def _read_mask(
+    mask: str, size: Size, *, count: int, flag: str = "--mask"
+) -> "tuple[MaskSource, Tensor | None]":
     from swiftpie.masks import load_mask
 
     if mask in {source.value for source in MaskSource}:
         return MaskSource(mask), None
     if count > 1:
         raise ConfigError(
-            f"--mask {mask} came with {count} subjects, and one file cannot tell them "
-            "apart. Give each a --box, and --mask box or inline."
+            f"{flag} {mask} came with {count} subjects, and one file cannot tell them "
+            f"apart. Give each a --box, and {flag} box or inline."
         )
     height, width = size
     return MaskSource.NONE, load_mask(mask, (width, height))

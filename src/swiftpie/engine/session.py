@@ -48,6 +48,7 @@ from swiftpie.pipelines.request import (
     Subject,
     View,
     as_subjects,
+    detail_source_of,
     source_of,
 )
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales, Style
@@ -191,6 +192,7 @@ class Session:
         num_images: int = 1,
         scales: Scales | None = None,
         mask: Tensor | MaskSource = MaskSource.NONE,
+        detail_mask: Tensor | MaskSource | None = None,
         box: Box | None = None,
         view: View | None = None,
         size_px: tuple[int, int] | None = None,
@@ -206,6 +208,8 @@ class Session:
             scales: Scales of the branches; the preset's defaults if not given.
             mask: Region of a single identity (1, 1, H, W) in [0, 1], or where all regions come
                 from.
+            detail_mask: The same of the detail branch alone, which acts where both let it; by
+                default the preset's, unless `mask` is given.
             box: Left, top, right and bottom in [0, 1] that a single identity shall fill.
             view: Yaw and pitch in degrees from where a single identity shall be seen.
             size_px: Height and width; the preset's size if not given.
@@ -217,11 +221,12 @@ class Session:
             InputError: The prompt is empty or a number is out of range.
         """
         request = PersonalizeRequest(
-            subjects=as_subjects(subjects, mask=mask, box=box, view=view),
+            subjects=as_subjects(subjects, mask=mask, detail_mask=detail_mask, box=box, view=view),
             prompt=prompt,
             seeds=seeds_from(seed, num_images),
             scales=scales,
             mask=source_of(mask),
+            detail_mask=detail_source_of(detail_mask),
             size_px=size_px,
             **steering,
         )

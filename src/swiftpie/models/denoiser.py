@@ -98,14 +98,8 @@ def read_references(
     """
     tokens = image_encoder(pixels, mask)
     notes = read_notes(denoiser, autoencoder, pixels=pixels, mask=mask, empty_text=empty_text)
-    layers = denoiser.installation.detail_layers
-    projected = {name: layer.project(notes[name]) for name, layer in layers.items()}
-    return ReferenceFeatures(
-        tokens=tokens,
-        pooled=tokens[:, 0],
-        keys={name: pair[0] for name, pair in projected.items()},
-        values={name: pair[1] for name, pair in projected.items()},
-    )
+    keys, values = denoiser.installation.project(notes)
+    return ReferenceFeatures(tokens=tokens, pooled=tokens[:, 0], keys=keys, values=values)
 
 
 def read_notes(

@@ -52,8 +52,9 @@ class UNetDenoiser(nn.Module):
                 cross.to_v_ip.weight.copy_(layer.to_v.weight)
         for name, own in self.installation.detail.items():
             layer = self.unet.get_submodule(name)
-            own.to_k_ref.weight.copy_(layer.to_k.weight)
-            own.to_v_ref.weight.copy_(layer.to_v.weight)
+            if own.to_k_ref is not None and own.to_v_ref is not None:
+                own.to_k_ref.weight.copy_(layer.to_k.weight)
+                own.to_v_ref.weight.copy_(layer.to_v.weight)
 
     def forward(
         self,

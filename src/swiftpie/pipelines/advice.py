@@ -87,10 +87,13 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
     scales = request.scales or Scales.of(preset)
     places = components.layout_predictor is not None
     chosen = scales.detail_scale not in {UNTOUCHED.detail_scale, Scales.of(preset).detail_scale}
-    if chosen and not places and not any(one.identity.keys for one in subjects):
-        yield (
-            f"`detail_scale={scales.detail_scale}` has no effect: the adapter has no detail branch."
-        )
+    has_detail = places or any(one.identity.keys for one in subjects)
+    if chosen and not has_detail:
+        yield f"`detail_scale={scales.detail_scale}` has no effect: {_why_no_detail(components)}"
+    limits = (request.detail_mask, *(one.detail_mask for one in subjects))
+    is_silent = not has_detail or scales.detail_scale == 0
+    if is_silent and any(one is not None for one in limits):
+        yield "`detail_mask=` has no effect, as the detail branch is silent."
     if request.mask is MaskSource.NONE and all(one.mask is None for one in subjects):
         for name in ("background_scale", "text_background_scale"):
             if (value := getattr(scales, name)) != getattr(UNTOUCHED, name):
@@ -104,6 +107,15 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
             f"`box=` has no effect: preset {preset.name!r} does not place subjects. With "
             '`mask="box"` they act inside of it.'
         )
+
+
+def _why_no_detail(components: Components) -> str:
+    if components.denoiser.installation.detail_layers:
+        return "nothing is known of the subject that the detail branch could read."
+    return (
+        'the adapter has no detail branch. Load it with `detail="joint"` for one that needs no '
+        "training."
+    )
 
 
 def _idle_edit(request: EditRequest) -> Iterator[str]:

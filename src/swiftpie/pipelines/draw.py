@@ -3,7 +3,10 @@
 from typing import overload
 
 import torch
+from torch import Tensor
 
+from swiftpie.attention.condition import AttentionCondition
+from swiftpie.attention.detail import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.errors import WeightsError
 from swiftpie.images import mask_to_pil, to_pil
@@ -12,7 +15,8 @@ from swiftpie.pipelines import edit, personalize
 from swiftpie.pipelines.denoise import Clock, OnStage, OnStep, Prepared, decode, denoise
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.request import EditRequest, FaceRequest, Output, PersonalizeRequest, Request
-from swiftpie.types import GenerationResult
+from swiftpie.pipelines.settings import EditMode
+from swiftpie.types import GenerationResult, IdentityBranch
 
 
 @overload
@@ -87,12 +91,39 @@ def _finish(
     clock.lap("decode")
     cell_px = components.preset.latent_cell_px
     size = (cell_px * denoised.latents.shape[2], cell_px * denoised.latents.shape[3])
+    # Most layers of the released code know no scale.
+    is_released = isinstance(request, EditRequest) and request.settings.mode is EditMode.RELEASED
     return GenerationResult(
         images=tuple(images),
         subject_masks=tuple(mask_to_pil(resize_mask(denoised.subject_mask, size))),
         regions=denoised.region,
         seeds=request.seeds if isinstance(request, PersonalizeRequest) else (),
         layouts=prepared.layouts,
+        branches=(IdentityBranch.SEMANTIC,) if is_released else _branches(prepared),
         timings_ms=clock.timings(),
         tensor=None if output is Output.PIL else tensor,
     )
+
+
+def _branches(prepared: Prepared) -> tuple[IdentityBranch, ...]:
+    """Return the branches that could change anything of the picture, whatever was asked of them."""
+    attention, aligned = prepared.condition.attention, prepared.condition.aligned
+    plan = prepared.components.denoiser.installation.plan
+    joint = plan.merge is Merge.JOINT
+    speaks = {
+        IdentityBranch.SEMANTIC: bool(plan.semantic)
+        and _reaches(attention.identity_scale, attention.identity_background_scale, attention),
+        IdentityBranch.JOINT_DETAIL if joint else IdentityBranch.DETAIL: bool(attention.keys)
+        and _reaches(attention.detail_scale, attention.detail_background_scale, attention),
+        IdentityBranch.ALIGNED: bool(aligned.any() and attention.detail_scale.any()),
+    }
+    return tuple(branch for branch, is_heard in speaks.items() if is_heard)
+
+
+def _reaches(inside: Tensor, outside: Tensor, attention: AttentionCondition) -> bool:
+    """Whether scales (B, S) within and without the subjects' regions weigh on any cell."""
+    region = attention.region.flatten(2)
+    is_inside, is_outside = region.amax(-1) > 0, region.amin(-1) < 1
+    is_open = (attention.is_inline > 0)[:, None]  # a region that is found may be anything
+    heard = (inside > 0) & (is_inside | is_open) | (outside > 0) & (is_outside | is_open)
+    return bool(heard.any())

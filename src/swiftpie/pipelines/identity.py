@@ -308,7 +308,7 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components)
     if keys and keys.keys() != layers.keys():
         raise ValueError("its layers are not those of the denoiser")
     for name, shape in keys.items():
-        if len(shape) != 3 or shape[0] != 1 or shape[2] != layers[name].to_k_ref.out_features:
+        if len(shape) != 3 or shape[0] != 1 or shape[2] != layers[name].width:
             raise ValueError(f"the keys of {name} have the shape {shape}")
         num_cells, rest = divmod(shape[1], pictures)
         if rest:

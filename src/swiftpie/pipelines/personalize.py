@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition, silent_condition
+from swiftpie.attention.detail import Merge
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.preset import Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.guidance.base import Guidance, branches_of
 from swiftpie.guidance.methods.plain import Plain
 from swiftpie.layout import Layout, from_box, to_affine, whole_frame
-from swiftpie.masks import box_mask, resize_mask, subject_extent
+from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
@@ -26,6 +28,7 @@ BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
 SPREAD_FILL = 0.84  # of its share of the width that one of several subjects fills
 SPREAD_FLOOR = 0.9  # where several subjects stand, 0 = top of the picture
 FAR = 100.0  # frame coordinate of every cell for a subject that is in none
+FOUND = frozenset({MaskSource.INLINE, MaskSource.TWO_PASS})  # by the denoiser itself
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 
 
@@ -44,12 +47,13 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
         InputError: Regions shall be found although some are given, or the size is not possible.
     """
     subjects, source = request.subjects, request.mask
-    finds = source in {MaskSource.INLINE, MaskSource.TWO_PASS}
-    if finds and any(subject.mask is not None for subject in subjects):
-        raise InputError(
-            f"mask={source.value!r} finds the regions of all subjects, but some have a mask. Leave "
-            "one of the two out."
-        )
+    detail_source = source_of_detail(request, components.preset)
+    for name, chosen in (("mask", source), ("detail_mask", detail_source)):
+        if chosen in FOUND and any(getattr(subject, name) is not None for subject in subjects):
+            raise InputError(
+                f"{name}={chosen.value!r} finds the regions of all subjects, but some have a mask. "
+                "Leave one of the two out."
+            )
     if components.layout_predictor is None and any(one.view is not None for one in subjects):
         raise CapabilityError(
             f"Preset {components.preset.name!r} cannot turn subjects. Say in the prompt from where "
@@ -74,14 +78,24 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
         components,
         [subject.identity for subject in subjects],
         layouts,
-        regions=[_region(subject, source, cells).to(noise) for subject in subjects],
+        regions=[_region(one.mask, one.box, source, cells).to(noise) for one in subjects],
+        detail_regions=[
+            _region(one.detail_mask, one.box, detail_source, cells).to(noise) for one in subjects
+        ],
         class_tokens=find_words(components, request.prompt, [subject.name for subject in subjects]),
         scales=request.scales or Scales.of(components.preset),
         shares=[subject.scale for subject in subjects],
         is_inline=source is MaskSource.INLINE,
+        detail_is_inline=detail_source is MaskSource.INLINE,
     )
-    if source is MaskSource.TWO_PASS:
-        condition = _with_found_region(components, noise, text, condition)
+    if MaskSource.TWO_PASS in {source, detail_source}:
+        found = _found_region(components, noise, text, condition)
+        attention = condition.attention
+        if source is MaskSource.TWO_PASS:
+            attention = attention._replace(region=found)
+        if detail_source is MaskSource.TWO_PASS:
+            attention = attention._replace(detail_mask=found)
+        condition = condition._replace(attention=attention)
     latents = components.schedule.initial_latents(noise[0])
     condition = _without(condition, request.without)
     clock.lap("place")
@@ -100,19 +114,30 @@ def _without(condition: SubjectCondition, parts: frozenset[Part]) -> SubjectCond
     return condition
 
 
-def _with_found_region(
-    components: Components, noise: Tensor, text: TextCondition, condition: SubjectCondition
-) -> SubjectCondition:
-    silent = torch.zeros_like(condition.attention.detail_scale)
-    first = condition._replace(
-        attention=condition.attention._replace(detail_scale=silent, detail_background_scale=silent)
+def source_of_detail(request: PersonalizeRequest, preset: Preset) -> MaskSource:
+    """Return where the detail branch's own masks come from.
+
+    The preset finds them only where nobody says where subjects are.
+    """
+    if request.detail_mask is not None:
+        return request.detail_mask
+    is_said = request.mask is not MaskSource.NONE or any(
+        one.mask is not None or one.detail_mask is not None for one in request.subjects
     )
+    return MaskSource.NONE if is_said else MaskSource(preset.detail_mask or MaskSource.NONE)
+
+
+def _found_region(
+    components: Components, noise: Tensor, text: TextCondition, condition: SubjectCondition
+) -> Tensor:
+    silent = torch.zeros_like(condition.attention.detail_scale)
+    quiet = condition.attention._replace(detail_scale=silent, detail_background_scale=silent)
+    first = condition._replace(attention=_without_silent_keys(quiet, components))
     notes: dict[str, Tensor] = {}
     step = components.schedule.steps[0]
     latents = components.schedule.initial_latents(noise[0])
     components.denoiser(latents, step.timestep, text, first, notes)
-    found = resize_mask(notes[INLINE_MASK], (noise.shape[3], noise.shape[4])).to(noise)
-    return condition._replace(attention=condition.attention._replace(region=found))
+    return resize_mask(notes[INLINE_MASK], (noise.shape[3], noise.shape[4])).to(noise)
 
 
 def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
@@ -150,13 +175,15 @@ def _place(
     return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
 
 
-def _region(subject: Subject, source: MaskSource, cells: tuple[int, int]) -> Tensor:
-    if subject.mask is not None:
-        return resize_mask(subject.mask, cells)
+def _region(
+    mask: Tensor | None, box: Box | None, source: MaskSource, cells: tuple[int, int]
+) -> Tensor:
+    if mask is not None:
+        return resize_mask(mask, cells)
     if source is MaskSource.BOX:
-        if subject.box is None:
+        if box is None:
             raise InputError("mask='box' needs a box. Give one, as in 0.2,0.4,0.8,0.9.")
-        return box_mask(subject.box, height=cells[0], width=cells[1], feather=BOX_FEATHER)
+        return box_mask(box, height=cells[0], width=cells[1], feather=BOX_FEATHER)
     return torch.ones(1, 1, *cells)
 
 
@@ -208,12 +235,16 @@ def subject_condition(
     scales: Scales,
     shares: Sequence[float],
     is_inline: bool = False,
+    detail_regions: Sequence[Tensor] = (),
+    detail_is_inline: bool = False,
 ) -> SubjectCondition:
     """Return everything the denoiser reads of S subjects, for as many rows as a layout has.
 
     Of each subject `layouts` (B rows) tell where it goes, `regions` (1, 1, h, w) its mask for
     rescaling, `class_tokens` (S, T) or (B, S, T) the words that name it, 1 or 0, and `shares` its
     factor on identity and detail scales. With `is_inline` attention replaces `regions`.
+    `detail_regions` (1, 1, h, w), everywhere if there are none, and `detail_is_inline` are the same
+    of the detail branch, which acts where both let it.
     """
     batch, cells = len(layouts[0].scale), (regions[0].shape[-2], regions[0].shape[-1])
     own_cells, shape = components.cells_of(None), (batch, components.preset.latent_channels, *cells)
@@ -234,6 +265,7 @@ def subject_condition(
         has_layout=torch.full_like(silent.has_layout, knows_places),
         region=torch.cat(list(regions), dim=1).expand(batch, -1, -1, -1),
         is_inline=torch.full_like(silent.is_inline, float(is_inline)),
+        detail_is_inline=torch.full_like(silent.is_inline, float(detail_is_inline)),
         class_tokens=class_tokens.to(silent.region).expand(batch, -1, -1),
     )
     placed = [
@@ -246,7 +278,10 @@ def subject_condition(
         )
         for one, layout in zip(identities, layouts, strict=True)
     ]
-    scaled = _scaled(attention, scales, shares)
+    if detail_regions:
+        limits = torch.cat(list(detail_regions), dim=1).expand(batch, -1, -1, -1)
+        attention = attention._replace(detail_mask=limits)
+    scaled = _without_silent_keys(_scaled(attention, scales, shares), components)
     return SubjectCondition(
         attention=_without_absent(scaled, outside=scales.background_scale),
         pooled=_stack([one.pooled for one in identities], batch),
@@ -277,6 +312,20 @@ def _scaled(
         text_background_scale=filled(scales.text_background_scale),
         energy_cap=filled(scales.energy_cap),
     )
+
+
+def _without_silent_keys(
+    attention: AttentionCondition, components: Components
+) -> AttentionCondition:
+    """Return `attention` without keys for a joint softmax in which they would weigh nothing.
+
+    Decoupled, a scale of 0 is exactly nothing; in one softmax it is nothing up to rounding.
+    """
+    scales = (attention.detail_scale, attention.detail_background_scale)
+    is_joint = components.denoiser.installation.plan.merge is Merge.JOINT
+    if not is_joint or any(bool(one.any()) for one in scales):
+        return attention
+    return attention._replace(keys={}, values={})
 
 
 def _without_absent(attention: AttentionCondition, *, outside: float) -> AttentionCondition:

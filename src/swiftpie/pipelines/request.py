@@ -53,6 +53,7 @@ class Subject:
     box: Box | None = None  # left, top, right, bottom in [0, 1]; None lets the model decide
     view: View | None = None  # from where it is seen; None lets the model decide, 0, 0 with a box
     mask: Tensor | None = None  # region for rescaling (1, 1, H, W) in [0, 1]
+    detail_mask: Tensor | None = None  # the same, of the detail branch within the region
     name: str = ""  # the words of the prompt that name it; sharpens inline masks
     scale: float = 1.0  # factor on the call's identity and detail scales
 
@@ -61,8 +62,9 @@ class Subject:
             check_view(self.view)
         if self.box is not None:
             check_box(self.box)
-        if self.mask is not None:
-            check_mask(self.mask)
+        for mask in (self.mask, self.detail_mask):
+            if mask is not None:
+                check_mask(mask)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -89,6 +91,9 @@ class PersonalizeRequest(_Steered):
     size_px: tuple[int, int] | None = None  # height and width; None: the preset's
     scales: Scales | None = None  # None: the preset's
     mask: MaskSource = MaskSource.NONE  # where regions of subjects without a mask come from
+    detail_mask: MaskSource | None = (
+        None  # the same of the detail branch; None: see `detail_source`
+    )
     without: frozenset[Part] = frozenset()
     output: Output = Output.PIL
 
@@ -120,6 +125,7 @@ class FaceRequest:
     seeds: tuple[int, ...]
     style: Style = Style.PLAIN  # how prompt and face share the picture
     scales: Scales | None = None  # None: the preset's
+    detail_mask: MaskSource | None = None  # as of `PersonalizeRequest`
     size_px: tuple[int, int] | None = None  # height and width; None: the preset's
 
     def as_personalize(self, num_steps: int) -> PersonalizeRequest:
@@ -129,6 +135,7 @@ class FaceRequest:
             prompt=self.prompt,
             seeds=self.seeds,
             scales=self.scales,
+            detail_mask=self.detail_mask,
             size_px=self.size_px,
             **steering_of(self.style, num_steps),
         )
@@ -202,21 +209,23 @@ def as_subjects(
     subjects: Identity | Sequence[Subject],
     *,
     mask: Tensor | MaskSource | str = MaskSource.NONE,
+    detail_mask: Tensor | MaskSource | str | None = None,
     box: Box | None = None,
     view: View | None = None,
 ) -> tuple[Subject, ...]:
-    """Return the subjects of a picture, the only one with its mask, box and view.
+    """Return the subjects of a picture, the only one with its masks, box and view.
 
     Raises:
-        InputError: One of the three comes with several subjects, or the view is out of range.
+        InputError: One of these comes with several subjects, or the view is out of range.
     """
     region = mask if isinstance(mask, Tensor) else None
+    detail = detail_mask if isinstance(detail_mask, Tensor) else None
     if isinstance(subjects, Identity):
-        return (Subject(subjects, box=box, view=view, mask=region),)
-    if region is not None or box is not None or view is not None:
+        return (Subject(subjects, box=box, view=view, mask=region, detail_mask=detail),)
+    if any(one is not None for one in (region, detail, box, view)):
         raise InputError(
-            "`mask`, `box` and `view` belong to a single identity. With several subjects, give "
-            "each its own: Subject(identity, box=…, view=…, mask=…)."
+            "`mask`, `detail_mask`, `box` and `view` belong to a single identity. With several "
+            "subjects, give each its own: Subject(identity, box=…, view=…, mask=…)."
         )
     return tuple(subjects)
 
@@ -237,6 +246,15 @@ def source_of(mask: Tensor | MaskSource | str) -> MaskSource:
             f"mask={mask!r} names no source of masks; there are {known}. Pass one of them, or a "
             "tensor (1, 1, H, W) in [0, 1]."
         ) from error
+
+
+def detail_source_of(mask: Tensor | MaskSource | str | None) -> MaskSource | None:
+    """Return what `source_of` does; nothing said leaves it to request and preset.
+
+    Raises:
+        InputError: There is no such source.
+    """
+    return None if mask is None else source_of(mask)
 
 
 def _check_prompts(prompts: Prompts) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import swiftpie
-from swiftpie import CapabilityError, ConfigError, WeightsError
+from swiftpie import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.components import FAMILIES, load_components
@@ -21,6 +21,7 @@ from swiftpie.backbones.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import MaskSource, Scales
+from swiftpie.types import IdentityBranch
 from tests.backbones import tiny_models
 from tests.parity import pipelines
 from tests.parity.ip_adapter import EMBEDS, WIDTHS
@@ -96,6 +97,72 @@ def test_joint_merging_shows_the_subject_without_training(opened):
     assert (
         drawn(session, identity, scales=Scales(detail_scale=1.0))[1] - without
     ).abs().max() > 1e-2
+
+
+def test_the_joint_form_joins_references_in_the_up_blocks_without_weights_of_its_own(opened):
+    plain, joint = (opened("sd21", "public", detail=detail) for detail in (None, "joint"))
+    networks = [one.components.denoiser for one in (plain, joint)]
+    matrices = [sum(w.numel() for w in one.parameters() if w.ndim == 2) for one in networks]
+    assert matrices[1] <= matrices[0]
+    identity = joint.encode_identity(subject())
+    assert identity.keys
+    assert all(name.startswith("up_blocks") for name in identity.keys)
+    pictures = {}
+    for scale in (0.0, 0.5, 4.0):
+        result, pictures[scale] = drawn(joint, identity, scales=Scales(detail_scale=scale))
+        detail = (IdentityBranch.JOINT_DETAIL,) if scale else ()
+        assert result.branches == (IdentityBranch.SEMANTIC, *detail)
+    without = drawn(plain, plain.encode_identity(subject()), scales=Scales(detail_scale=4.0))
+    assert without[0].branches == (IdentityBranch.SEMANTIC,)
+    assert torch.equal(without[1], pictures[0.0])
+    assert (pictures[0.5] - pictures[0.0]).abs().max() > 1e-2
+    assert (pictures[4.0] - pictures[0.5]).abs().max() > 1e-2
+    silent = drawn(joint, identity, scales=Scales(identity_scale=0.0))[0]
+    assert silent.branches == (IdentityBranch.JOINT_DETAIL,)
+
+
+def test_detail_has_a_mask_of_its_own_which_a_preset_may_find(opened):
+    session = opened("sd21", "public", detail="joint")
+    identity = session.encode_identity(subject())
+    everywhere, off = (
+        drawn(session, identity, scales=Scales(detail_scale=scale))[1] for scale in (1.0, 0.0)
+    )
+    nowhere = torch.zeros(1, 1, SIDE_PX, SIDE_PX)
+    masked = drawn(session, identity, detail_mask=nowhere)[1]
+    torch.testing.assert_close(masked, off, atol=1e-5, rtol=0)  # the semantic branch speaks
+    found = drawn(session, identity, detail_mask=MaskSource.INLINE)[1]
+    assert min((found - one).abs().max() for one in (everywhere, off)) > 1e-3
+    preset = preset_of("sd21", detail_mask="inline")
+    finds = opened("sd21", "public", detail="joint", preset=preset)
+    assert torch.equal(drawn(finds, identity)[1], found)
+    assert torch.equal(drawn(finds, identity, detail_mask=MaskSource.NONE)[1], everywhere)
+    whole = torch.ones(1, 1, SIDE_PX, SIDE_PX)
+    assert torch.equal(drawn(finds, identity, mask=whole)[1], everywhere)  # it is said where
+    masked = [Subject(identity, detail_mask=whole)]
+    with pytest.raises(InputError, match="detail_mask='inline' finds the regions"):
+        drawn(session, masked, detail_mask=MaskSource.INLINE)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "choices", "message"),
+    [
+        ("own", {"detail": "joint"}, "was trained with a detail branch"),
+        (None, {"detail": "joint"}, "`detail=` was chosen without an adapter"),
+        ("public", {"detail": "dual"}, "one of adapter, joint, none"),
+        ("public", {"detail": "joint", "plan": Plan(8)}, "came with `plan=`"),
+    ],
+)
+def test_a_form_of_detail_that_does_not_fit_is_refused(opened, adapter, choices, message):
+    with pytest.raises(ConfigError, match=message):
+        opened("sd21", adapter, **choices)
+
+
+def test_a_trained_detail_branch_can_be_left_out(opened):
+    session = opened("sd21", "own", detail="none")
+    identity = session.encode_identity(subject())
+    assert not identity.keys
+    assert session.components.preset.defaults["detail_scale"] == 0
+    assert drawn(session, identity)[0].branches == (IdentityBranch.SEMANTIC,)
 
 
 def test_a_reference_network_of_its_own_reads_the_references(opened, place):

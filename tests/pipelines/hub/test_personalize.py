@@ -120,12 +120,13 @@ def test_output_types_show_one_picture(pipe, identity, session):
 
 
 def test_a_tuple_and_no_masks_on_request(pipe, identity, expected):
-    images, seeds, timings = pipe(
+    images, seeds, timings, branches = pipe(
         PROMPT, subjects=identity, seeds=[3], return_dict=False, return_masks=False
     )
     assert bytes_of(images) == expected[:1]
     assert seeds == (3,)
     assert timings["total"] > 0
+    assert "semantic" in branches
 
 
 def test_a_callback_sees_the_step_and_can_change_the_latents(pipe, identity, expected):

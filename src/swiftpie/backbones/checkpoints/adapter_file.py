@@ -30,6 +30,7 @@ FORMAT = "swiftpie/1"
 KEY = "swiftpie"  # of the settings, in the file's metadata
 PREFIX = "ref."  # of the detail branch; programs that do not know it skip it
 SEMANTIC_PREFIX = "ip_adapter."  # of the semantic branch, whose matrices read tokens
+OF_LAYER = "layer"  # the detail branch reads through the projections of each layer
 MAX_TOKEN_WIDTH = 1 << 16  # of an identity token; SDXL's have 2048
 
 
@@ -75,6 +76,8 @@ def save_adapter(
         "merge": plan.merge,
         "defaults": dict(defaults),
     }
+    if not plan.own_projections:
+        header["ref_projections"] = OF_LAYER
     if isinstance(projector, FacePlusProjection):
         header["face_version"] = 2 if projector.shortcut else 1
     text = json.dumps(header | {"sha256": _fingerprint(header, tensors)}, sort_keys=True)
@@ -176,6 +179,7 @@ def _settings(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
             plan=Plan(
                 token_width=_whole(header["token_width"], most=MAX_TOKEN_WIDTH),
                 merge=Merge(header["merge"]),
+                own_projections=header.get("ref_projections") != OF_LAYER,
                 semantic=frozenset(map(Block, header["sem_layers"])),
                 detail=frozenset(map(Block, header["ref_layers"])),
             ),

@@ -18,6 +18,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from swiftpie.attention.install import Plan
 from swiftpie.backbones.adapters import (
     OpenAdapter,
     check_family,
@@ -26,6 +27,7 @@ from swiftpie.backbones.adapters import (
     install_adapter,
     open_adapter,
     peek_adapter,
+    plan_of,
     with_defaults,
     wrap_image_encoder,
     write_adapter,
@@ -107,7 +109,7 @@ class StableDiffusion(Family):
             unet,
             adapter,
             family=self.name,
-            plan=choices.get("plan"),
+            plan=_plan_of(choices, adapter),
             reference=reference and read_unet(reference, reader, name="reference"),
         )
         image_encoder = None
@@ -118,7 +120,7 @@ class StableDiffusion(Family):
         variant = "" if adapter is None else adapter.variant
         detail = " ".join(sorted(branches.detail))
         return Components(
-            preset=with_defaults(preset, adapter),
+            preset=with_defaults(preset, adapter, branches),
             schedule=schedule_of(preset),
             text=text,
             image_encoder=image_encoder,
@@ -239,7 +241,7 @@ class StableDiffusion(Family):
         return self._bundle(
             {**modules, "image_encoder": encoder},
             denoiser,
-            preset=with_defaults(preset, opened),
+            preset=with_defaults(preset, opened, denoiser.installation.plan),
             fingerprint=modules["fingerprint"] if is_same else unknown_fingerprint(),
         )
 
@@ -415,6 +417,15 @@ def _family_of(unet: Mapping[str, Any]) -> str:
     return kinds.get((is_told_sizes, projects_linearly), "none that is known")
 
 
+def _plan_of(choices: Choices, adapter: OpenAdapter | None) -> Plan | None:
+    plan, detail = choices.get("plan"), choices.get("detail")
+    if plan is not None and detail is not None:
+        raise ConfigError(
+            f'`detail="{detail}"` came with `plan=`, which says the same in full. Give one of them.'
+        )
+    return plan if adapter is None or plan is not None else plan_of(adapter, detail)
+
+
 def _check_choices(preset: Preset, choices: Choices) -> None:
     # Refuses what is missing, and what would be left unused.
     if preset.kind is WeightsKind.LORA:
@@ -435,7 +446,7 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             "An image encoder was chosen without the adapter that reads it. An adapter decides "
             "which encoder is needed. Pass `adapter=` too."
         )
-    for name in ("face_version", "lora_scale"):
+    for name in ("face_version", "lora_scale", "detail"):
         if choices.get(name) is not None:
             raise ConfigError(
                 f"`{name}=` was chosen without an adapter, and it says how to load one. Pass "
@@ -444,9 +455,9 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
 
 
 def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: Part | None) -> None:
+    plan = _plan_of(choices, adapter)
     if choices.get("reference") is None or (part is not None and adapter is None):
         return
-    plan = choices.get("plan") or (adapter and adapter.plan)
     if not (plan and plan.detail):
         raise ConfigError(
             "`reference=` was given without a detail branch, for which alone it reads references. "

@@ -28,6 +28,8 @@ RECIPES = named(
         preset="sd-turbo",
         weights=published("stabilityai/sd-turbo"),
         scales={"identity_scale": 0.5},
+        detail="joint",  # as of Stable Diffusion XL's recipes
+        detail_mask="inline",
     ),
     _recipe(
         name="swiftedit",

@@ -54,8 +54,9 @@ def offloaded(components: Components, device: torch.device) -> Components:
     text = OffloadedText(with_text_encoders(components.text, collected), encoders, slot)
     made = with_networks(components, lambda network: _offloaded(network, slot))
     denoiser: Any = made.denoiser
-    for detail in denoiser.installation.detail.values():  # references are projected from outside
-        for projection in (detail.to_k_ref, detail.to_v_ref):
+    installation = denoiser.installation
+    for name, detail in installation.detail_layers.items():  # references project from outside
+        for projection in detail.projections(installation.network.get_submodule(name)):
             _hook(denoiser, slot, before=projection)
     return replace(made, text=text, execution_device=device)
 

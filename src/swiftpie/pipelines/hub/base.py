@@ -46,6 +46,7 @@ from swiftpie.pipelines.hub.modules import (
     wake,
 )
 from swiftpie.pipelines.settings import Style, steering_of
+from swiftpie.types import IdentityBranch
 
 P = ParamSpec("P")
 Arguments = TypeVar("Arguments")
@@ -74,6 +75,7 @@ class SwiftPiePipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is 
     masks: list[Image.Image] | None = field(default_factory=list)
     seeds: tuple[int, ...] = ()  # empty where generators or latents were given
     timings: Mapping[str, float] = field(default_factory=dict)  # milliseconds by stage
+    branches: tuple[IdentityBranch, ...] = ()  # of subjects, those that spoke
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, not an error

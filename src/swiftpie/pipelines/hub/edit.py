@@ -162,4 +162,5 @@ def _as_output(results: list[EditResult], call: EditCall) -> SwiftPiePipelineOut
         masks=[one.region for one in results] if call.return_masks else None,
         seeds=tuple(one.seed for one in results),
         timings=dict(timings),
+        branches=tuple(dict.fromkeys(branch for one in results for branch in one.branches)),
     )

@@ -38,6 +38,7 @@ from swiftpie.pipelines.request import (
     Subject,
     View,
     as_subjects,
+    detail_source_of,
     source_of,
 )
 from swiftpie.pipelines.settings import MaskSource, Scales, Style
@@ -80,6 +81,7 @@ class PersonalizeCall:
     _: KW_ONLY
     subjects: Identity | Sequence[Subject] | None = None
     mask: Tensor | MaskSource = MaskSource.NONE
+    detail_mask: Tensor | MaskSource | None = None  # of the detail branch; None: the preset's
     box: Box | None = None
     view: View | None = None  # yaw and pitch in degrees
     scales: Scales | None = None
@@ -150,6 +152,7 @@ class SwiftPiePipeline(ModulesPipeline):
             masks=list(drawn.subject_masks) if call.return_masks else None,
             seeds=drawn.seeds,
             timings=drawn.timings_ms,
+            branches=drawn.branches,
         )
 
 
@@ -179,6 +182,7 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
         size_px=_size_of(call, components),
         scales=call.scales,
         mask=source_of(call.mask),
+        detail_mask=detail_source_of(call.detail_mask),
         output=OUTPUTS[call.output_type],
         **steering,
     )
@@ -283,18 +287,22 @@ def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject
             f"{MASKS} came with `mask` or `subjects`, which also say where the subjects act. "
             "Give one of them."
         )
+    places: dict[str, Any] = {
+        name: getattr(call, name) for name in ("mask", "detail_mask", "box", "view")
+    }
     if call.subjects is not None:
-        return as_subjects(call.subjects, mask=call.mask, box=call.box, view=call.view)
+        return as_subjects(call.subjects, **places)
     if pictures is not None:
         found = _pictured_subjects(components, pictures, masks)
     else:
         assert identities is not None, "one of three was given"
         found = _known_subjects(identities, masks)
     if len(found) == 1 and masks is None:
-        return as_subjects(found[0].identity, mask=call.mask, box=call.box, view=call.view)
+        return as_subjects(found[0].identity, **places)
     if len(found) == 1:
-        return (replace(found[0], box=call.box, view=call.view),)
-    return as_subjects(found, mask=call.mask, box=call.box, view=call.view)
+        (subject,) = as_subjects(found[0].identity, **places)
+        return (replace(subject, mask=found[0].mask),)
+    return as_subjects(found, **places)
 
 
 def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int]:

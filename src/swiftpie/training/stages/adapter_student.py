@@ -133,7 +133,11 @@ def _read_references(
             base.denoiser, base.autoencoder, pixels=pixels, mask=mask, empty_text=empty
         )
     tokens = networks.projector(features)
-    projected = {name: one.project(notes[name]) for name, one in networks.detail_layers().items()}
+    unet = base.denoiser.unet
+    projected = {
+        name: one.project(unet.get_submodule(name), notes[name])
+        for name, one in networks.detail_layers().items()
+    }
     keys = {name: pair[0] for name, pair in projected.items()}
     return tokens, keys, {name: pair[1] for name, pair in projected.items()}
 
