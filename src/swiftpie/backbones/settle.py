@@ -41,6 +41,8 @@ def settle(
         recipe = RECIPES.get(recipe)
     explicit = {name: one for name, one in choices.items() if one is not None}
     own = recipe.choices()
+    if explicit.keys() & {"adapter", "plan"}:
+        own.pop("detail", None)  # another adapter may have been trained with one of its own
     return recipe.apply(), cast("Choices", {**own, **explicit})
 
 

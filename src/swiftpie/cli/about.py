@@ -448,6 +448,8 @@ def _recipe_facts(recipe: Recipe) -> dict[str, object]:
         "steps": recipe.steps or len(preset.timesteps),
         "other_steps": [one for one in preset.step_counts if one != len(preset.timesteps)],
         "scales": dict(preset.defaults),
+        "detail": recipe.detail or "adapter",
+        "detail_mask": preset.detail_mask or "none",
         "dtype": recipe.dtype or "auto",
         "face_encoder": recipe.face_encoder,
         "parts": parts,
