@@ -119,11 +119,13 @@ def personalize(
     session, load_ms = given.open_session(**loading)
     preset = session.components.preset
     chosen = replace(Scales.of(preset), **scales)
-    size = size_px or (preset.image_size_px,) * 2
-    source, region = _read_mask(mask, size, count=len(everyone))
+    drawn_px = size_px or (preset.image_size_px,) * 2
+    source, region = _read_mask(mask, drawn_px, count=len(everyone))
     limited, limit = None, None
     if detail_mask is not None:
-        limited, limit = _read_mask(detail_mask, size, count=len(everyone), flag="--detail-mask")
+        limited, limit = _read_mask(
+            detail_mask, drawn_px, count=len(everyone), flag="--detail-mask"
+        )
     shown = [
         Subject(
             given.encode_subjects(session, pictures),

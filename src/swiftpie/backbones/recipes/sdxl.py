@@ -8,9 +8,6 @@ from swiftpie.backbones.recipe import Recipe, Use, named, published
 WITH_A_PROMPT = {"identity_scale": 0.5}  # what IP-Adapter's authors advise beside a prompt
 FOR_FACES = {"identity_scale": 0.8}  # what FastFace draws with
 
-# A public adapter has no detail branch. This one needs no training; nobody here saw what it draws.
-DUAL = {"detail": "joint", "detail_mask": "inline"}
-
 _recipe = partial(
     Recipe,
     adapter=published("h94/IP-Adapter", "sdxl_models/ip-adapter_sdxl_vit-h.safetensors"),
@@ -18,7 +15,9 @@ _recipe = partial(
     # XL's own overflows in float16; this one has the same latents and does not.
     autoencoder=published("madebyollin/sdxl-vae-fp16-fix"),
     scales=WITH_A_PROMPT,
-    **DUAL,
+    # A public adapter has no detail branch. This one needs no training; we never saw what it draws.
+    detail="joint",
+    detail_mask="inline",
 )
 _of_base = partial(_recipe, base=published(SDXL_BASE))
 
