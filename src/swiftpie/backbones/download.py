@@ -224,11 +224,13 @@ class Needs:
 
 def as_size(count: float) -> str:
     """Return a number of bytes as people read it."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for unit in ("kB", "MB"):
         count /= 1000
-    return f"{count:.1f} GB"
+        if count < 1000:
+            return f"{count:.{1 if count < 10 else 0}f} {unit}"
+    return f"{count / 1000:.1f} GB"
 
 
 def as_time(seconds: float) -> str:
@@ -332,7 +334,7 @@ def _append(file: RemoteFile, begun: Path, have: int, *, host: Host, advance: Ad
             out.truncate(0)
             advance(-have)
             have = 0
-        for chunk in response.iter_bytes(CHUNK_BYTES):
+        for chunk in response.iter_bytes():
             have += len(chunk)
             if have > file.size:
                 raise WeightsError(
@@ -390,8 +392,8 @@ def _unpack(part: Part) -> None:
         with atomic_folder(part.root) as folder, _Joined(pieces) as joined:
             _extract(joined, folder, most=MAX_UNPACKED * sum(one.size for one in part.files))
     except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError) as error:
-        for piece in pieces if getattr(error, "errno", None) != errno.ENOSPC else ():
-            piece.unlink(missing_ok=True)
+        if getattr(error, "errno", None) != errno.ENOSPC:  # then the pieces are not at fault
+            shutil.rmtree(pieces[0].parent, ignore_errors=True)
         raise WeightsError(
             f"The archive of '{part.reference}' cannot be unpacked ({short_reason(error)}). A "
             "whole one, with room beside it, is needed. Run it again to fetch it anew."

@@ -182,7 +182,7 @@ def read_start(file: RemoteFile, count: int, *, host: Host = Host.HUB) -> bytes:
     def ask() -> bytes:
         with request(file.url, host=host, start=0, stop=count) as response:
             taken = bytearray()
-            for chunk in response.iter_bytes(CHUNK_BYTES):
+            for chunk in response.iter_bytes():
                 taken += chunk
                 if len(taken) >= count:  # a server may ignore the range
                     break
