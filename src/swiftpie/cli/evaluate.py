@@ -484,7 +484,7 @@ def fastface(
 
     loading, _ = settled(loading, use=Use.FACE)
     networks = given.open_networks(files, allow_pickle=loading.get("allow_pickle", False))
-    encoder, judge = open_face_encoders(recognisers)
+    encoder, judge = open_face_encoders(recognisers, loading)
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
     cases = benchmark.cases()
     session = open_session(**loading).session

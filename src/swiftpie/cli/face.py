@@ -71,12 +71,12 @@ app = typer.Typer()
 
 @app.command(
     help="Draw the person of a photograph into the scene that PROMPT describes.\n\n"
-    "The face is found, turned upright and described by an encoder whose files you bring (see "
-    f"`swiftpie licenses face`). {CONSENT}",
+    "The face is found, turned upright and described by an encoder (for its files see `swiftpie "
+    f"licenses face`). {CONSENT}",
     epilog=console.examples(
         'swiftpie face me.jpg "a person reading in a cafe" -o out.png --preset hyper-sdxl-1 '
-        "--adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle --encoder insightface "
-        "--image-encoder models/image_encoder --judge opencv --judge-models face-models",
+        "--adapter h94/IP-Adapter-FaceID:ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
+        "--encoder insightface --judge opencv",
         'swiftpie face me.jpg "an oil painting" -o out.png --recipe face-plus --style dcg',
     ),
 )
@@ -106,7 +106,7 @@ def face(
         console.check_texts(prompt=words)
     targets = console.plan_outputs(output, count=num_images * len(prompts))
     loading, _ = given.settled(loading, use=Use.FACE)
-    encoders = open_face_encoders(recognisers)
+    encoders = open_face_encoders(recognisers, loading)
     found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
     chosen = choose_face(found, number=number, name=photo)
     for note in chosen.notes:
@@ -156,11 +156,13 @@ def face(
         )
 
 
-def open_face_encoders(settings: FaceSettings) -> "FaceEncoders":
-    """Open the encoder and the judge, and tell if there is none."""
+def open_face_encoders(settings: FaceSettings, loading: LoadOptions) -> "FaceEncoders":
+    """Open the encoder and the judge, fetched if they may be, and tell if there is no judge."""
+    from swiftpie.backbones.face_files import with_files
     from swiftpie.faces.face import open_encoders
 
-    encoders = open_encoders(settings)
+    offline = loading.get("offline", False)
+    encoders = open_encoders(with_files(settings, {"offline": offline}))
     if encoders.judge is None:
         console.say(NO_JUDGE)
     return encoders

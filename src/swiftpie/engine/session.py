@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components, load_components
+from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.recipe import Recipe
 from swiftpie.backbones.settle import settle
 from swiftpie.engine.cache import (
@@ -356,6 +356,9 @@ def load(
     """
     transforms = choose(engine)  # complains before weights are read
     known, merged = settle(preset, recipe, choices)
+    for one in transforms:
+        if one.needs is not None:
+            one.needs(FAMILIES.get(known.family), merged).fetch()
     components = load_components(known, device=device, **merged)
     for one in transforms:
         components = one.apply(components)

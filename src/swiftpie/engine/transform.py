@@ -10,7 +10,9 @@ from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.components import Components
+    from swiftpie.backbones.choices import Choices
+    from swiftpie.backbones.components import Components, Family
+    from swiftpie.backbones.download import Needs
 
 
 class Turn(IntEnum):
@@ -34,6 +36,7 @@ class Transform:
     extra: str | None = None  # of SwiftPie, where it needs an optional package
     packages: tuple[str, ...] = ()  # those of this extra, as they are imported
     turn: Turn = Turn.NETWORKS
+    needs: "Callable[[Family, Choices], Needs] | None" = None  # weights of its own
 
     @property
     def is_installed(self) -> bool:

@@ -76,13 +76,14 @@ class FaceEncoder(Protocol):
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file that the user brings."""
+    """A file of a face encoder."""
 
     name: str
     licence: str
     is_commercial: bool | None  # None: its publisher has to be asked
     sha256: str = ""  # of the published file; empty where any file will do
     source: str = ""  # where it is published
+    repository: str = ""  # on the hub, that has it at its root; empty: the user brings it
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class EncoderChoice:
     summary: str
     files: tuple[ModelFile, ...]  # below the folder that `open` takes
     open: Callable[[Path | None], FaceEncoder]
+
+    @property
+    def is_published(self) -> bool:
+        """Whether all of its files can be fetched."""
+        return all(one.repository for one in self.files)
 
     def is_in(self, folder: Path) -> bool:
         """Whether all of its files are there."""
@@ -119,7 +125,10 @@ class FaceSettings:
         ),
     ] = "opencv"
     face_models: Annotated[
-        Path | None, Option("Folder with the face encoder's files; nothing is fetched.", "DIR")
+        Path | None,
+        Option(
+            "Folder with the face encoder's files; by default those of opencv are fetched.", "DIR"
+        ),
     ] = None
     judge: Annotated[
         str | None,
@@ -129,7 +138,10 @@ class FaceSettings:
         ),
     ] = None
     judge_models: Annotated[
-        Path | None, Option("Folder with the judge's files; by default --face-models.", "DIR")
+        Path | None,
+        Option(
+            "Folder with the judge's files; by default --face-models, or as for the encoder.", "DIR"
+        ),
     ] = None
 
 

@@ -6,16 +6,19 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 
+import swiftpie
 from swiftpie.backbones.components import FAMILIES
+from swiftpie.backbones.recipe import PINS
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.errors import CapabilityError, WeightsError
+from tests.backbones.tiny_models import make_pipeline
+from tests.fixtures.mock_hub import Repository, clean_machine, serving
 from tests.pipelines.tiny_editor import tiny_editor
 
-TAESD = FAMILIES.get("sd15").tiny_autoencoder
+TAESD = FAMILIES.get("sd21").tiny_autoencoder
 
-REVISION = "0123456789abcdef0123456789abcdef01234567"
-TAESD = "madebyollin/taesd"
+REVISION = PINS[TAESD]
 WIDTHS = (8, 8, 8, 8)
 
 
@@ -30,8 +33,6 @@ def cache(tmp_path, monkeypatch):
 def tiny(cache):
     """A random tiny autoencoder, as a download would leave it."""
     repository = cache / f"models--{TAESD.replace('/', '--')}"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text(REVISION)
     torch.manual_seed(0)
     network = AutoencoderTiny(
         encoder_block_out_channels=WIDTHS,
@@ -101,3 +102,23 @@ def test_without_it_on_this_machine_the_remedy_is_named(name):
 def test_a_second_tiny_one_is_refused(session, name):
     with pytest.raises(CapabilityError, match="tiny one already"):
         transform(session.components, [name])
+
+
+def test_loading_fetches_it_where_it_may(tiny, tmp_path):
+    folder = tmp_path / f"models--{TAESD.replace('/', '--')}" / "snapshots" / REVISION
+    files = {one.name: one.read_bytes() for one in folder.iterdir()}
+    files["README.md"] = b"not this"
+    weights = tmp_path / "weights"
+    make_pipeline(weights, "sd21", is_shallow=True)
+    with (
+        serving({TAESD: Repository(files, revision=REVISION)}) as hub,
+        clean_machine(hub, tmp_path / "clean"),
+    ):
+        chosen = {"engine": "tiny-decoder", "weights": weights}
+        with pytest.raises(WeightsError, match="could not be had"):
+            swiftpie.load("sd-turbo", offline=True, **chosen)
+        made = swiftpie.load("sd-turbo", **chosen).components.autoencoder
+        assert hub.files == {f"{TAESD}:{one}" for one in files if one != "README.md"}
+        latents, _ = material()
+        assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
+        swiftpie.load("sd-turbo", offline=True, **chosen)

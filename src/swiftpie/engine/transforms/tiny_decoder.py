@@ -4,11 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffusers import AutoencoderTiny
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.download import Needs
+from swiftpie.backbones.hub import Reference
+from swiftpie.backbones.recipe import PINS
+from swiftpie.backbones.sources import Finder, Formats, Wanted
 from swiftpie.backbones.weights import NetworkReader
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
@@ -16,6 +19,7 @@ from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
 
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+PART = "tiny autoencoder"
 
 
 def apply(components: Components) -> Components:
@@ -23,21 +27,35 @@ def apply(components: Components) -> Components:
 
     Raises:
         CapabilityError: The preset's own decoder is a tiny one already.
-        WeightsError: TAESD is not in the cache, or damaged.
+        WeightsError: TAESD is not on this machine, or damaged.
     """
     tiny = tiny_autoencoder(components, asked_by="tiny-decoder")
     return replace(components, autoencoder=JoinedAutoencoder(components.autoencoder, tiny))
 
 
+def needs(family: Family, choices: Choices) -> Needs:
+    """Return where TAESD for the latents of `family` is or will be, at the commit that is known.
+
+    Raises:
+        WeightsError: It is not here and cannot be had.
+    """
+    repository = family.tiny_autoencoder
+    if repository is None:
+        return Needs()
+    finder = Finder(choices, Formats(prefers_half=False, allow_pickle=False))
+    place = Reference(repository, None, PINS.get(repository))
+    return Needs((finder.find(PART, "weights", str(place), Wanted(("",))),))
+
+
 def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoencoder:
     """Return TAESD for the latents of `components`, in their type and where they are.
 
-    It is read from the hub's cache on this machine and never fetched, as a transform does not know
-    whether it may. `asked_by` is the transform that needs it.
+    It has to be on this machine: whoever loads for a transform gets what it `needs` first.
+    `asked_by` is the transform.
 
     Raises:
         CapabilityError: The preset's own autoencoder is a tiny one already.
-        WeightsError: TAESD is not in the cache, or damaged.
+        WeightsError: TAESD is not on this machine, or damaged.
     """
     preset, autoencoder = components.preset, module_of(components.autoencoder)
     repository = components.family.tiny_autoencoder
@@ -52,22 +70,24 @@ def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoenco
     def build(folder: Path) -> nn.Module:
         return AutoencoderTiny.from_config(AutoencoderTiny.load_config(folder))
 
-    folder = _locate(repository, asked_by)
+    folder = _locate(components.family, asked_by)
     return LatentAutoencoder(reader.read("tiny autoencoder", folder, build))
 
 
-def _locate(repository: str, asked_by: str) -> Path:
+def _locate(family: Family, asked_by: str) -> Path:
     try:
-        folder = snapshot_download(repository, allow_patterns=list(FILES), local_files_only=True)
-    except LocalEntryNotFoundError as error:
+        return needs(family, {"offline": True})[PART].path
+    except WeightsError as error:
+        name = family.tiny_autoencoder or ""
         raise WeightsError(
-            f"{asked_by!r} needs {repository!r} (MIT licence), which is not in the hub's cache "
-            f"on this machine. Fetch it once: hf download {repository} {' '.join(FILES)}"
+            f"{asked_by!r} needs {name!r} (MIT licence), which is not on this machine. "
+            f"`swiftpie.load(engine={asked_by!r})` fetches it, or do it once: hf download {name} "
+            f"{' '.join(FILES)} --revision {PINS.get(name, 'main')}"
         ) from error
-    return Path(folder)
 
 
 TRANSFORM = Transform(
     summary="Stable Diffusion's latents decoded by TAESD: much quicker, slightly softer.",
     apply=apply,
+    needs=needs,
 )

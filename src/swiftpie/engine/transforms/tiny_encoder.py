@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transform import Transform
-from swiftpie.engine.transforms.tiny_decoder import tiny_autoencoder
+from swiftpie.engine.transforms.tiny_decoder import needs, tiny_autoencoder
 from swiftpie.engine.wrappers import JoinedAutoencoder
 
 
@@ -16,12 +16,14 @@ def apply(components: Components) -> Components:
 
     Raises:
         CapabilityError: The preset's own encoder is a tiny one already.
-        WeightsError: TAESD is not in the cache, or damaged.
+        WeightsError: TAESD is not on this machine, or damaged.
     """
     tiny = tiny_autoencoder(components, asked_by="tiny-encoder")
     return replace(components, autoencoder=JoinedAutoencoder(tiny, components.autoencoder))
 
 
 TRANSFORM = Transform(
-    summary="Pictures encoded by TAESD, for edits: much quicker, and less exact.", apply=apply
+    summary="Pictures encoded by TAESD, for edits: much quicker, and less exact.",
+    apply=apply,
+    needs=needs,
 )

@@ -31,6 +31,7 @@ YUNET = ModelFile(
     is_commercial=True,
     sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     source="github.com/opencv/opencv_zoo, models/face_detection_yunet",
+    repository="opencv/face_detection_yunet",
 )
 SFACE = ModelFile(
     "face_recognition_sface_2021dec.onnx",
@@ -38,6 +39,7 @@ SFACE = ModelFile(
     is_commercial=True,
     sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
     source="github.com/opencv/opencv_zoo, models/face_recognition_sface",
+    repository="opencv/face_recognition_sface",
 )
 ARCFACE = ModelFile(
     "face_recognition_arcface.onnx", licence="the licence of the file you bring", is_commercial=None
@@ -236,7 +238,7 @@ class OnnxFaceEncoder:
 
 
 def open_model(folder: Path | None, file: ModelFile) -> OnnxModel:
-    """Load a model file that the user brought; nothing is fetched.
+    """Load a model file; nothing is fetched here.
 
     Raises:
         WeightsError: It is missing or no ONNX model.
@@ -247,8 +249,7 @@ def open_model(folder: Path | None, file: ModelFile) -> OnnxModel:
     if folder is None or not path.is_file():
         raise WeightsError(
             f"Faces need the file {file.name} ({file.licence}), {where}. Get it from "
-            f"{file.source or 'its publisher'} and name its folder as `face_models=`; it is never "
-            "fetched for you."
+            f"{file.source or 'its publisher'} and name its folder as `face_models=`."
         )
     runtime = _runtime()  # says what is missing before anything large is read
     data = path.read_bytes()
