@@ -98,7 +98,9 @@ class Choices(TypedDict, total=False):
 
 
 class LoadOptions(Choices, total=False):
-    """Keywords of `swiftpie.load`."""
+    """Keywords of `swiftpie.load`, and what commands ask besides."""
+
+    yes: Annotated[bool, Option("Fetch what is missing without asking first.")]
 
     preset: Annotated[
         str | None, Option("One of `swiftpie presets`; by default mini.", "NAME", kind=str)

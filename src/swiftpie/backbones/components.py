@@ -266,6 +266,18 @@ def load_components(
     return FAMILIES.get(preset.family).load(preset, device=device, choices=choices)
 
 
+def needs_of(preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]) -> Needs:
+    """Return what `load_components` needs, where it is or will be; at most small files come.
+
+    Raises:
+        ConfigError: The preset's family is unknown, or does not leave this choice or so many steps.
+        WeightsError: Something cannot be had, or by its settings or header does not fit.
+        MissingExtra: A package that reads such weights is not installed.
+    """
+    check_device(device)
+    return FAMILIES.get(preset.family).needs(preset, device=device, choices=choices)
+
+
 def _no_pipeline(preset: Preset | Mapping[str, Any]) -> str:
     name = preset.name if isinstance(preset, Preset) else preset["name"]
     return (

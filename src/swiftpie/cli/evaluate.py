@@ -484,9 +484,10 @@ def fastface(
 
     loading, _ = settled(loading, use=Use.FACE)
     networks = given.open_networks(files, allow_pickle=loading.get("allow_pickle", False))
-    encoder, judge = open_face_encoders(recognisers, loading)
+    (encoder, judge), agreed = open_face_encoders(recognisers, loading)
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
     cases = benchmark.cases()
+    agreed.fetch()
     session = open_session(**loading).session
     warn_of_strange_vectors(session, encoder)
     scales = Scales.of(session.components.preset)

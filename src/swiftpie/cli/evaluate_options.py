@@ -43,7 +43,7 @@ LoadedInSteps = Annotated[LoadOptions, Fields(LoadOptions, STEPS)]
 LoadedToEdit = Annotated[LoadOptions, Fields(LoadOptions, EDITS)]
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
-    *("allow_pickle", "offline"),
+    *("allow_pickle", "offline", "yes"),
 )
 LoadedPublished = Annotated[LoadOptions, Fields(LoadOptions, (*PUBLISHED, "inversion", "device"))]
 FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")

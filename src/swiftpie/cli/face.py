@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.recipe import Use
 from swiftpie.cli import console
 from swiftpie.cli import options as given
+from swiftpie.cli.asking import ask
 from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
 from swiftpie.pipelines.settings import Scales, Style
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from swiftpie.backbones.download import Needs
     from swiftpie.engine.session import Session
     from swiftpie.faces.choose import ChosenFace
     from swiftpie.faces.face import FaceEncoder, FaceEncoders
@@ -106,12 +108,13 @@ def face(
         console.check_texts(prompt=words)
     targets = console.plan_outputs(output, count=num_images * len(prompts))
     loading, _ = given.settled(loading, use=Use.FACE)
-    encoders = open_face_encoders(recognisers, loading)
+    encoders, agreed = open_face_encoders(recognisers, loading)
     found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
     chosen = choose_face(found, number=number, name=photo)
     for note in chosen.notes:
         console.say(f"{photo}: {console.in_options(note)}")
 
+    agreed.fetch()
     session = given.open_session(**loading).session
     warn_of_strange_vectors(session, encoders.encoder)
     preset = session.components.preset
@@ -156,16 +159,30 @@ def face(
         )
 
 
-def open_face_encoders(settings: FaceSettings, loading: LoadOptions) -> "FaceEncoders":
-    """Open the encoder and the judge, fetched if they may be, and tell if there is no judge."""
-    from swiftpie.backbones.face_files import with_files
+def open_face_encoders(
+    settings: FaceSettings, loading: LoadOptions
+) -> "tuple[FaceEncoders, Needs]":
+    """Open the encoder and the judge, fetched if they may be, and tell if there is no judge.
+
+    Who is asked about their files is asked about those of all networks at once: also return what is
+    needed for these, to fetch when a face was found. It is nothing if nobody had to be asked yet.
+
+    Raises:
+        ConfigError: Something is missing, and nobody can be asked.
+    """
+    from swiftpie.backbones.download import Needs
+    from swiftpie.backbones.face_files import fetched, plan_faces, with_files
     from swiftpie.faces.face import open_encoders
 
-    offline = loading.get("offline", False)
-    encoders = open_encoders(with_files(settings, {"offline": offline}))
+    offline: Choices = {"offline": loading.get("offline", False)}
+    faces, agreed = plan_faces(fetched(settings), offline), Needs()
+    if faces.bytes_left:
+        agreed = given.needs_of(loading)
+        ask(faces + agreed, yes=loading.get("yes", False))
+    encoders = open_encoders(with_files(settings, offline))
     if encoders.judge is None:
         console.say(NO_JUDGE)
-    return encoders
+    return encoders, agreed
 
 
 def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:

@@ -11,7 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.cli import about, data, demo, edit, evaluate, face, identity, personalize, show, train
+from swiftpie.cli import (
+    about,
+    data,
+    demo,
+    edit,
+    evaluate,
+    face,
+    fetch,
+    identity,
+    personalize,
+    show,
+    train,
+)
 from swiftpie.cli.console import complain, guard_output, logs_on_stderr
 from swiftpie.cli.panels import arrange
 from swiftpie.errors import ConfigError, ImageError, InputError, SwiftPieError
@@ -73,7 +85,7 @@ class GuardedGroup(TyperGroup):
 app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for module in (demo, personalize, edit, face, identity, show, data, train, about):
+for module in (demo, personalize, edit, face, fetch, identity, show, data, train, about):
     app.add_typer(module.app)
 app.add_typer(evaluate.app, name="evaluate")
 

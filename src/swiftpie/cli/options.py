@@ -15,6 +15,7 @@ from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import AUTO, Use
 from swiftpie.backbones.settle import best_recipe, settle
+from swiftpie.cli.asking import ask
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import Scales
@@ -22,6 +23,7 @@ from swiftpie.pipelines.settings import Scales
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from swiftpie.backbones.download import Needs
     from swiftpie.backbones.recipe import Recipe
     from swiftpie.engine.session import Session
     from swiftpie.types import Identity
@@ -145,8 +147,8 @@ BOX_HELP = "Where subject or change goes, as fractions from 0 to 1; once for eac
 PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
 ENCODING = (
-    *("recipe", "preset", "weights", "base", "adapter", "detail", "image_encoder"),
-    *("dtype", "allow_pickle", "offline", "device"),
+    *("recipe", "preset", "weights", "base", "adapter", "detail", "image_encoder", "autoencoder"),
+    *("dtype", "allow_pickle", "offline", "yes", "device"),
 )
 DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")
 Networks = Annotated[LoadOptions, Fields(LoadOptions, ENCODING)]
@@ -251,16 +253,42 @@ def open_session(
     recipe: "str | Recipe | None" = None,
     device: str = "cpu",
     engine: "str | Sequence[str]" = "",
+    yes: bool = False,
     **choices: Unpack[Choices],
 ) -> Opened:
-    """Load a preset or recipe as `swiftpie.load` does; `engine` may name several, by commas."""
+    """Load a preset or recipe as `swiftpie.load` does; `engine` may name several, by commas.
+
+    What is missing is told, and fetched if people say so or `yes` was given.
+
+    Raises:
+        ConfigError: Something is missing, and nobody can be asked.
+    """
     import swiftpie
 
     started = time.perf_counter()
-    if isinstance(engine, str):
-        engine = [name.strip() for name in engine.split(",") if name.strip()]
+    engine = _names(engine)
+    loading: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
+    needs = needs_of({**loading, **choices})
+    ask(needs, yes=yes)
+    needs.fetch()
     session = swiftpie.load(preset, recipe=recipe, device=device, engine=engine, **choices)
     return Opened(session, (time.perf_counter() - started) * 1000)
+
+
+def needs_of(loading: LoadOptions) -> "Needs":
+    """Return what is to be fetched for what was chosen to be loaded."""
+    from swiftpie.engine.session import needs_of as session_needs
+
+    given: Any = {name: one for name, one in loading.items() if name != "yes"}
+    if "engine" in given:
+        given["engine"] = _names(given["engine"])
+    return session_needs(**given)
+
+
+def _names(engine: "str | Sequence[str]") -> "Sequence[str]":
+    if not isinstance(engine, str):
+        return engine
+    return [name.strip() for name in engine.split(",") if name.strip()]
 
 
 def settled(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOptions, Preset]:

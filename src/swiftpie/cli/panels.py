@@ -15,8 +15,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Face": ("number", "encoder", "face_models", "judge", "judge_models"),
     "Model": (
         *("recipe", "preset", "steps", "weights", "base", "adapter", "detail", "image_encoder"),
-        "inversion",
-        *("lora_scale", "face_version", "dtype", "allow_pickle", "offline"),
+        *("autoencoder", "inversion", "lora_scale", "face_version", "dtype", "allow_pickle"),
+        *("offline", "yes", "dry_run"),
     ),
     "Computing": ("device", "engine", "threads"),
     "Output": ("out", "to", "as_json", "force", "save_subject_mask", "save_region", "strip"),

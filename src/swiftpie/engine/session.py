@@ -14,6 +14,8 @@ from torch import Tensor
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import FAMILIES, Components, load_components
+from swiftpie.backbones.components import needs_of as backbone_needs
+from swiftpie.backbones.download import Needs
 from swiftpie.backbones.recipe import Recipe
 from swiftpie.backbones.settle import settle
 from swiftpie.engine.cache import (
@@ -363,6 +365,32 @@ def load(
     for one in transforms:
         components = one.apply(components)
     return Session(components, cache_mib=cache_mib)
+
+
+def needs_of(
+    preset: str | None = None,
+    *,
+    recipe: str | Recipe | None = None,
+    device: str = "cpu",
+    engine: str | Sequence[str] = (),
+    **choices: Unpack[Choices],
+) -> Needs:
+    """Return what `load` would fetch for the same arguments; only small files come.
+
+    Whatever settings and headers tell is checked, so what this returns for can be loaded.
+
+    Raises:
+        ConfigError: As of `load`.
+        WeightsError: Something cannot be had, or does not fit the rest.
+        MissingExtra: A package is needed that is not installed.
+    """
+    transforms = choose(engine)
+    known, merged = settle(preset, recipe, choices)
+    found = backbone_needs(known, device=device, **merged)
+    for one in transforms:
+        if one.needs is not None:
+            found += one.needs(FAMILIES.get(known.family), merged)
+    return found
 
 
 def _digest(picture: Image.Image) -> bytes:

@@ -138,7 +138,7 @@ class StableDiffusion(Family):
 
         The header of an adapter tells its layout and family; it is read alone. See `Family`.
         """
-        _check_choices(preset, choices)
+        _check_choices(with_steps(preset, choices.get("steps")), choices)
         dtype = dtype_of(choices)
         formats = Formats(dtype in HALVES, choices.get("allow_pickle", False))
         part = plan_adapter(choices, formats)
