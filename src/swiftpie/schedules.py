@@ -183,8 +183,9 @@ def scaled_linear_step(timestep: float) -> Step:
 
     Betas rise from 0.00085 to 0.012, linear in their square roots, over 1000 timesteps.
     """
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, TRAIN_TIMESTEPS, dtype=torch.float64).square()
-    kept = float(torch.cumprod(1 - betas, dim=0)[int(timestep)])
+    ends, float64 = (0.00085**0.5, 0.012**0.5), torch.float64
+    roots = torch.linspace(*ends, TRAIN_TIMESTEPS, dtype=float64, device="cpu")  # never on meta
+    kept = float(torch.cumprod(1 - roots.square(), dim=0)[int(timestep)])
     return Step(timestep=timestep, alpha=kept**0.5, sigma=(1 - kept) ** 0.5)
 
 

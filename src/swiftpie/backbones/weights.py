@@ -136,7 +136,8 @@ def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str
     """
     parameters = inspect.signature(network.__init__).parameters.values()
     stored = _stored(folder, name, network.load_config)
-    return {one.name: one.default for one in parameters} | dict(stored)
+    defaults = {one.name: one.default for one in parameters if one.name != "self"}
+    return defaults | dict(stored)
 
 
 def read_clip_config(folder: Path, name: str, kind: type[Config]) -> Config:
