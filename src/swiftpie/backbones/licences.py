@@ -22,6 +22,7 @@ class Terms(NamedTuple):
 
 
 YOURS = "the licence of the file you bring"
+ADAPTERS, RELEASE = "h94/IP-Adapter", "Qualcomm-AI-research/SwiftEdit"  # where they are published
 OPENRAIL = "creativeml-openrail-m"
 BASES: Mapping[str, str] = MappingProxyType(
     {SD15_BASE: OPENRAIL, SD21_BASE: "openrail++", SDXL_BASE: "openrail++"}
@@ -59,7 +60,7 @@ def everything() -> list[Terms]:
 
 def licence_of(reference: Reference, stated: str | None) -> str | None:
     """Return the licence of what a repository holds: as its card states it, or as we know it."""
-    known = dict(BASES)
+    known = {ADAPTERS: ADAPTER.licence, RELEASE: SWIFTEDIT.licence, **AUTOENCODERS, **BASES}
     for preset in PRESETS.all().values():
         known[preset.repository or ""] = preset.licence
     return stated or known.get(reference.repository)
@@ -96,7 +97,7 @@ def recipe_terms(recipe: Recipe) -> list[Terms]:
 def _adapter_at(place: Reference | None, name: str, part: str = "adapter") -> Terms:
     if place is None or place.path is None:
         return Terms(part, name, YOURS, None)
-    if place.repository == "Qualcomm-AI-research/SwiftEdit":
+    if place.repository == RELEASE:
         return SWIFTEDIT._replace(part=part)
     return adapter_terms(place.path)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack, get_origin, is_typeddict
 
 import typer
 
@@ -48,8 +48,9 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
 
     Of a parameter `settings: Annotated[EditSettings, Fields(EditSettings, ("mode", "rule"))]` users
     see `--mode` and `--rule`, and the command gets `EditSettings(mode=…, rule=…)`. What nobody
-    gave is left out, so that the class decides. With `Annotated[dict[str, float], …]` the command
-    gets what was given alone, for a value that is not known yet.
+    gave is left out, so that the class decides; of keywords also switches that are off, so that a
+    recipe may turn them on. With `Annotated[dict[str, float], …]` the command gets what was given
+    alone, for a value that is not known yet.
     """
     parameters: list[inspect.Parameter] = []
     values: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
@@ -68,7 +69,14 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     def run(**given: Any) -> None:  # noqa: ANN401 - whatever users may give
         for value, (make, names) in values.items():
             options = {name: given.pop(name) for name in names}
-            given[value] = make(**{name: one for name, one in options.items() if one is not None})
+            absent = (None, False) if is_typeddict(make) else (None,)
+            given[value] = make(
+                **{
+                    name: one
+                    for name, one in options.items()
+                    if not any(one is no for no in absent)
+                }
+            )
         command(**given)
 
     signature = inspect.Signature(parameters)

@@ -1,0 +1,84 @@
+"""Every recipe from an empty cache to a picture by one command, with tiny published weights."""
+
+from dataclasses import replace
+
+import pytest
+
+from swiftpie.backbones.face_files import plan_faces
+from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.settle import is_here
+from swiftpie.engine.session import needs_of
+from tests.faces.tiny_faces import PHOTO
+from tests.fixtures.mock_hub import clean_machine, serving
+from tests.fixtures.published_world import OTHER, published_world
+
+SIDE_PX = 64  # else most of the time goes into pixels
+HEADERS_BYTES = 150_000  # of adapters, which are looked at before the rest, and of settings
+HALF = ("--dtype", "bfloat16")
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    with serving(published_world(tmp_path_factory.mktemp("published"))) as hub:
+        yield hub
+
+
+@pytest.fixture
+def machine(hub, tmp_path, monkeypatch):
+    original = Recipe.apply
+    monkeypatch.setattr(
+        Recipe,
+        "apply",
+        lambda recipe, preset=None: replace(original(recipe, preset), image_size_px=SIDE_PX),
+    )
+    with clean_machine(hub, tmp_path) as home:
+        yield home
+
+
+@pytest.mark.parametrize("name", RECIPES.names())
+def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, hamster, name):
+    recipe = RECIPES.get(name)
+    if "lora" in recipe.preset:
+        pytest.importorskip("peft")
+    if recipe.use is Use.FACE:
+        pytest.importorskip("onnxruntime")
+    command = [*command_for(recipe, hamster), "--recipe", name, "--seed", 1, *HALF]
+
+    refused = call(*command, "-o", machine / "no.png")
+    assert (refused.exit_code, "Add --yes" in refused.stderr) == (2, True), refused.output
+    assert hub.sent < HEADERS_BYTES
+    assert not is_here(recipe)
+
+    needs = needs_of(recipe=recipe, dtype="bfloat16")
+    needs += plan_faces([recipe.face_encoder] if recipe.face_encoder else [], {})
+    planned = {f"{part.listing.repository}:{file.path}" for part, file in needs.missing}
+    hub.forget()
+    drawn = call(*command, "-o", machine / "out.png", "--yes")
+    assert drawn.exit_code == 0, drawn.output
+    asked = {content(hub, place) for place in hub.files}
+    assert asked == {content(hub, place) for place in planned}  # twins in two folders come once
+    assert OTHER not in asked
+    assert needs.bytes_left == 0
+    assert sum(map(len, asked)) <= hub.sent < sum(map(len, asked)) + HEADERS_BYTES
+    assert is_here(recipe)
+
+    hub.forget()
+    again = call(*command, "-o", machine / "again.png", "--offline")
+    assert again.exit_code == 0, again.output
+    assert (machine / "again.png").read_bytes() == (machine / "out.png").read_bytes()
+    assert not hub.asked
+
+
+def command_for(recipe, picture):
+    """Return what people type who want what the recipe was put together for."""
+    if recipe.use is Use.EDIT:
+        return ["edit", picture, "a dog", "--source-prompt", "a cat"]
+    if recipe.use is Use.FACE:
+        return ["face", PHOTO, "a person in watercolours"]
+    return ["personalize", picture, "a dog"]
+
+
+def content(hub, place):
+    """Return what a file holds, which is `OWNER/REPO:PATH`."""
+    repository, _, path = place.partition(":")
+    return hub.repositories[repository].files[path]
