@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from swiftpie.backbones.licences import BASES, everything
+from swiftpie.backbones.licences import BASES, everything, recipe_terms
 from swiftpie.backbones.preset import PRESETS, SDXL_BASE
+from swiftpie.backbones.recipe import RECIPES
 from swiftpie.cli.about import COMMANDS, Chosen, terms_of
 from swiftpie.errors import ConfigError
 from swiftpie.faces.face import FACE_ENCODERS
@@ -34,7 +35,7 @@ def test_every_command_states_terms_for_all_that_it_loads(command):
 
 
 def test_a_face_command_tells_what_options_choose():
-    chosen = Chosen("sdxl-lightning-4", FACE_ID, "insightface", "opencv")
+    chosen = Chosen(None, "sdxl-lightning-4", FACE_ID, "insightface", "opencv")
     found = terms_of("face", chosen)
     by_part = {}
     for one in found:
@@ -43,6 +44,19 @@ def test_a_face_command_tells_what_options_choose():
     assert by_part["adapter"][0][1:] == (FACE_ID.name, "non-commercial research", False)
     assert {one.is_commercial for one in by_part["face encoder"]} == {False}
     assert {one.is_commercial for one in by_part["judge"]} == {True}
+
+
+def test_a_recipe_tells_all_its_parts_but_those_that_options_replace():
+    found = terms_of("personalize", Chosen("sdxl-turbo"))
+    assert found == recipe_terms(RECIPES.get("sdxl-turbo"))
+    face = terms_of("face", Chosen("face-plus"))
+    assert set(recipe_terms(RECIPES.get("face-plus"))) < set(face)
+    assert len({one for one in face if one.part == "adapter"}) == 1
+    other = terms_of("face", Chosen("face-plus", adapter=FACE_ID, encoder="insightface"))
+    assert [one.name for one in other if one.part == "adapter"] == [FACE_ID.name]
+    assert {one.is_commercial for one in other if one.part == "face encoder"} == {False}
+    with pytest.raises(ConfigError, match="came together"):
+        terms_of("face", Chosen("face-plus", "sdxl-turbo"))
 
 
 def test_mini_alone_is_commercial():

@@ -1,6 +1,8 @@
 """Every recipe from an empty cache to a picture by one command, with tiny published weights."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +12,9 @@ from swiftpie.backbones.settle import is_here
 from swiftpie.engine.session import needs_of
 from tests.faces.tiny_faces import PHOTO
 from tests.fixtures.mock_hub import clean_machine, serving
-from tests.fixtures.published_world import OTHER, published_world
+from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world
 
+PAGE = Path(__file__).parents[2] / "docs" / "full-size.md"
 SIDE_PX = 64  # else most of the time goes into pixels
 HEADERS_BYTES = 150_000  # of adapters, which are looked at before the rest, and of settings
 HALF = ("--dtype", "bfloat16")
@@ -52,6 +55,8 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     needs = needs_of(recipe=recipe, dtype="bfloat16")
     needs += plan_faces([recipe.face_encoder] if recipe.face_encoder else [], {})
     planned = {f"{part.listing.repository}:{file.path}" for part, file in needs.missing}
+    check_page(name, planned)
+
     hub.forget()
     drawn = call(*command, "-o", machine / "out.png", "--yes")
     assert drawn.exit_code == 0, drawn.output
@@ -76,6 +81,24 @@ def command_for(recipe, picture):
     if recipe.use is Use.FACE:
         return ["face", PHOTO, "a person in watercolours"]
     return ["personalize", picture, "a dog"]
+
+
+def check_page(name, planned):
+    """Compare what the page says that a recipe costs with the published sizes of its files."""
+    (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+    told = row.split("|")[4].strip()
+    listed = [one.partition(":") for one in planned if not one.startswith(RELEASE)]
+    files = [PUBLISHED["repositories"][one]["files"][path] for one, _, path in listed]
+    weights = [
+        file["size"]
+        for file, (_, _, path) in zip(files, listed, strict=True)
+        if path.endswith((".safetensors", ".onnx"))
+    ]
+    known = sum(size for size in weights if size) / 1e9
+    number = float(re.search(r"[\d.]+", told)[0])
+    assert told.startswith("about ") == (None in weights)
+    assert ("release" in told) == any(one.startswith(RELEASE) for one in planned)
+    assert known < number if None in weights else round(known, 1) == number
 
 
 def content(hub, place):

@@ -15,7 +15,7 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.licences import Terms
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
-from swiftpie.backbones.settle import is_here
+from swiftpie.backbones.settle import is_here, settle
 from swiftpie.cli.console import examples, print_json, print_text, write_table
 from swiftpie.cli.options import AsJson, CommercialOnly, Fields, with_fields
 from swiftpie.engine.transform import TRANSFORMS
@@ -63,6 +63,7 @@ COMMANDS = (
 class Chosen(NamedTuple):
     """What options would choose; None is what the command takes by itself."""
 
+    recipe: str | None = None
     preset: str | None = None
     adapter: str | None = None
     encoder: str | None = None
@@ -273,6 +274,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     epilog=examples(
         "swiftpie licenses",
         "swiftpie licenses sdxl-turbo --json",
+        "swiftpie licenses personalize --recipe sdxl-turbo",
         "swiftpie licenses face --preset sdxl-lightning-4 --encoder insightface "
         "--adapter ip-adapter-faceid_sdxl.bin --judge opencv",
     )
@@ -281,7 +283,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 def licenses(
     *,
     what: What = None,
-    networks: Annotated[dict[str, Any], Fields(LoadOptions, ("preset", "adapter"))],
+    networks: Annotated[dict[str, Any], Fields(LoadOptions, ("recipe", "preset", "adapter"))],
     recognisers: Annotated[dict[str, Any], Fields(FaceSettings, ("encoder", "judge"))],
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
@@ -326,11 +328,19 @@ def terms_of(what: str, chosen: Chosen) -> list[Terms]:
 
 
 def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
-    found = licences.preset_terms(chosen.preset or "mini")
+    if chosen.recipe is not None and chosen.preset is not None:
+        settle(chosen.preset, chosen.recipe, {})  # says why one of them is enough
+    recipe = None if chosen.recipe is None else RECIPES.get(chosen.recipe)
     uses_faces = command in {"face", "evaluate fastface"}
-    if uses_faces and chosen.preset is None:
-        found = [Terms("preset", "of your choice", "give it with --preset", None)]
-    if uses_faces or chosen.adapter is not None:
+    if recipe is not None:
+        parts = ("adapter", "image encoder") if chosen.adapter else ()
+        found = [one for one in licences.recipe_terms(recipe) if one.part not in parts]
+        found = [one for one in found if one.part != "face encoder"]
+    elif uses_faces and chosen.preset is None:
+        found = [Terms("preset", "of your choice", "give it with --recipe or --preset", None)]
+    else:
+        found = licences.preset_terms(chosen.preset or "mini")
+    if chosen.adapter is not None or (uses_faces and recipe is None):
         found += [licences.adapter_terms(chosen.adapter), licences.IMAGE_ENCODER]
     if uses_faces:
         found += licences.encoder_terms(chosen.encoder or "opencv", part="face encoder")
