@@ -17,7 +17,6 @@ from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_
 PAGE = Path(__file__).parents[2] / "docs" / "full-size.md"
 SIDE_PX = 64  # else most of the time goes into pixels
 HEADERS_BYTES = 150_000  # of adapters, which are looked at before the rest, and of settings
-HALF = ("--dtype", "bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +44,22 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
         pytest.importorskip("peft")
     if recipe.use is Use.FACE:
         pytest.importorskip("onnxruntime")
-    command = [*command_for(recipe, hamster), "--recipe", name, "--seed", 1, *HALF]
+    command = [*command_for(recipe, hamster), "--recipe", name, "--seed", 1]
 
     refused = call(*command, "-o", machine / "no.png")
     assert (refused.exit_code, "Add --yes" in refused.stderr) == (2, True), refused.output
     assert hub.sent < HEADERS_BYTES
     assert not is_here(recipe)
 
-    needs = needs_of(recipe=recipe, dtype="bfloat16")
-    needs += plan_faces([recipe.face_encoder] if recipe.face_encoder else [], {})
-    planned = {f"{part.listing.repository}:{file.path}" for part, file in needs.missing}
-    check_page(name, planned)
+    check_page(name, files_of(planned(recipe, dtype="bfloat16")))
+    needs = planned(recipe)
+    wanted = files_of(needs)
 
     hub.forget()
     drawn = call(*command, "-o", machine / "out.png", "--yes")
     assert drawn.exit_code == 0, drawn.output
     asked = {content(hub, place) for place in hub.files}
-    assert asked == {content(hub, place) for place in planned}  # twins in two folders come once
+    assert asked == {content(hub, place) for place in wanted}  # twins in two folders come once
     assert OTHER not in asked
     assert needs.bytes_left == 0
     assert sum(map(len, asked)) <= hub.sent < sum(map(len, asked)) + HEADERS_BYTES
@@ -74,6 +72,17 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     assert not hub.asked
 
 
+def planned(recipe, **choices):
+    """Return all that a recipe needs."""
+    faces = [recipe.face_encoder] if recipe.face_encoder else []
+    return needs_of(recipe=recipe, **choices) + plan_faces(faces, {})
+
+
+def files_of(needs):
+    """Return what is missing, each as `OWNER/REPO:PATH`."""
+    return {f"{part.listing.repository}:{file.path}" for part, file in needs.missing}
+
+
 def command_for(recipe, picture):
     """Return what people type who want what the recipe was put together for."""
     if recipe.use is Use.EDIT:
@@ -83,11 +92,11 @@ def command_for(recipe, picture):
     return ["personalize", picture, "a dog"]
 
 
-def check_page(name, planned):
+def check_page(name, places):
     """Compare what the page says that a recipe costs with the published sizes of its files."""
     (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
     told = row.split("|")[4].strip()
-    listed = [one.partition(":") for one in planned if not one.startswith(RELEASE)]
+    listed = [one.partition(":") for one in places if not one.startswith(RELEASE)]
     files = [PUBLISHED["repositories"][one]["files"][path] for one, _, path in listed]
     weights = [
         file["size"]
@@ -97,7 +106,7 @@ def check_page(name, planned):
     known = sum(size for size in weights if size) / 1e9
     number = float(re.search(r"[\d.]+", told)[0])
     assert told.startswith("about ") == (None in weights)
-    assert ("release" in told) == any(one.startswith(RELEASE) for one in planned)
+    assert ("release" in told) == any(one.startswith(RELEASE) for one in places)
     assert known < number if None in weights else round(known, 1) == number
 
 
