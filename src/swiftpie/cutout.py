@@ -21,25 +21,28 @@ NUM_COLOUR_BINS = 20  # a Lab axis
 NUM_ROUNDS = 2  # colour models are refitted this often
 MAX_LOG_ODDS = 4.0  # of the guess, and of colour: neither overrules the other alone
 GUESS_WEIGHT = 0.7  # whoever guesses learned on drawn pictures and is too sure of photographs
+SEED_LOG_ODDS = 20.0  # of what is known; colours and guess together weigh less
 NUM_CUT_STEPS = 80
 CUT_SMOOTHNESS = 1.3  # cost of one pixel of outline on a flat colour, in log-odds
 SMALL_HOLE = 0.05  # holes below this share of the subject are filled: they are spots, not openings
 SMALL_PART = 0.1  # parts below this share of the largest part are dropped
 
 
-def sharpen(logits: Array, rgb: Array) -> Array:
+def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:
     """Return how much each pixel belongs to the subject (h, w), in [0, 1].
 
     Args:
         logits: log-odds (h, w) of the subject, as guessed.
         rgb: picture (h, w, 3) in [0, 1]; cost grows with its area, so shrink it first.
+        seeds: what is known (h, w): 1 is the subject, -1 is not, 0 is to be found.
     """
     lab = to_lab(rgb)
     guess = np.clip(GUESS_WEIGHT * logits, -MAX_LOG_ODDS, MAX_LOG_ODDS)
-    share = np.asarray(1 / (1 + np.exp(-guess)), dtype=np.float32)
+    known = np.zeros_like(guess) if seeds is None else SEED_LOG_ODDS * seeds
+    share = np.asarray(1 / (1 + np.exp(-guess - known)), dtype=np.float32)
     for _ in range(NUM_ROUNDS):
-        share = cut(guess + _colour_odds(lab, share), lab)
-    return main_parts(share)
+        share = cut(guess + known + _colour_odds(lab, share), lab)
+    return main_parts(share, seeds)
 
 
 def to_lab(rgb: Array) -> Array:
@@ -84,12 +87,20 @@ def cut(odds: Array, lab: Array) -> Array:
     return share
 
 
-def main_parts(share: Array) -> Array:
-    """Keep the largest connected part and those near its size, and fill their small holes."""
+def main_parts(share: Array, seeds: Array | None = None) -> Array:
+    """Keep the largest connected part and those near its size, and fill their small holes.
+
+    Where `seeds` (h, w) are 1 somewhere, the parts that they lie in are kept instead, if they are
+    more than specks.
+    """
     solid = share > 0.5
     labels = connected_parts(solid)
     sizes = np.bincount(labels[solid], minlength=labels.size + 1)
     keep = sizes > SMALL_PART * sizes.max()
+    if seeds is not None and (seeds > 0).any():
+        seeded = np.bincount(labels[solid & (seeds > 0)], minlength=labels.size + 1) > 0
+        # A speck around a point says less than what was found without it.
+        keep = seeded if sizes[seeded].sum() > SMALL_PART * sizes.max() else seeded | keep
     kept = solid & keep[labels]
     hole = fill_small_holes(kept) & ~kept
     return np.where(hole, 1, np.where(solid & ~kept, 0, share)).astype(np.float32)

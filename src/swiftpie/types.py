@@ -32,6 +32,16 @@ Prompts = str | tuple[str, ...] | TextCondition
 """One prompt for all pictures, one a picture, or such rows already encoded."""
 
 
+class Cutout(NamedTuple):
+    """How the subject was told from the rest of one reference picture."""
+
+    way: str  # one of `swiftpie.models.cutout.Way`, with the model's name for rembg
+    confidence: float | None  # in [0, 1]; None where nobody can say
+
+    def __str__(self) -> str:
+        return self.way if self.confidence is None else f"{self.way} {self.confidence:.2f}"
+
+
 @dataclass(frozen=True)
 class Identity:
     """One subject, encoded once and reusable for any number of pictures.
@@ -48,6 +58,7 @@ class Identity:
     values: Mapping[str, Tensor]  # each (1, R*N, D_layer)
     pixels: Tensor  # (R, 3, H, W) canonical reference frames, grey outside the subject
     mask: Tensor  # (R, 1, H, W) the subject in them
+    cutouts: tuple[Cutout, ...] = ()  # of each; none where they were not looked for in pictures
 
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""
@@ -81,6 +92,7 @@ class GenerationResult:
     seeds: tuple[int, ...]
     layouts: tuple[Layout, ...]  # where each subject was placed, one row a picture
     branches: tuple[IdentityBranch, ...]  # those that spoke; a scale of another did nothing
+    cutouts: tuple[tuple[Cutout, ...], ...]  # of each subject's pictures
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
     tensor: Tensor | None = None  # pixels (B, 3, H, W) or latents (B, C, h, w), if asked for
 

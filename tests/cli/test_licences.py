@@ -63,6 +63,25 @@ def test_mini_alone_is_commercial():
     assert {one.is_commercial for one in terms_of("personalize", Chosen())} == {True}
 
 
+def test_what_cuts_subjects_out_has_terms_of_its_own(call):
+    (own,) = [one for one in terms_of("personalize", Chosen()) if one.part == "cut-out"]
+    assert (own.licence, own.is_commercial) == ("Apache-2.0", True)
+    for model, is_commercial in (("birefnet-general", True), ("bria-rmbg", False)):
+        (one,) = [
+            one
+            for one in terms_of("cutout", Chosen(cutout=f"rembg:{model}"))
+            if one.part == "cut-out"
+        ]
+        assert (one.name, one.is_commercial) == (f"rembg: {model}", is_commercial)
+        assert one in everything()
+        told = call("licenses", "cutout", "--cutout", f"rembg:{model}", "--commercial-only")
+        assert told.exit_code == (0 if is_commercial else 2), told.output
+        assert ("CC BY-NC" in told.stderr) is not is_commercial
+    listed = json.loads(call("licenses", "--commercial-only", "--json").stdout)
+    assert "rembg: birefnet-general" in {one["name"] for one in listed}
+    assert "rembg: bria-rmbg" not in {one["name"] for one in listed}
+
+
 def test_an_adapter_of_unknown_origin_depends_on_its_publisher():
     (adapter,) = [
         one

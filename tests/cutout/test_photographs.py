@@ -10,16 +10,19 @@ from PIL import Image
 
 from benchmarks.cutout import (
     GOOD_IOU,
+    LOOSE,
     OUTLINES,
     Outline,
     agreement,
+    hint_of,
     open_photo,
     read_outlines,
     summary,
     warnings,
 )
 from swiftpie.errors import InputError
-from swiftpie.models.cutout import DOUBTFUL, find
+from swiftpie.masks import box_mask
+from swiftpie.models.cutout import DOUBTFUL, Search, find
 
 FOLDER = "SWIFTPIE_DREAMBENCH"
 SQUARE = [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]
@@ -41,6 +44,18 @@ def test_every_outline_stays_in_its_photo_and_leaves_ground():
         assert all(0 <= x <= 1 and 0 <= y <= 1 for ring in outline.rings for x, y in ring)
         assert max(map(len, outline.rings)) >= 25, outline.file
         assert 0.02 < outline.mask().mean() < 0.7, outline.file
+
+
+def test_hints_say_where_the_outline_is():
+    for outline in read_outlines()[::11]:
+        mask = outline.mask()
+        height, width = mask.shape[2:]
+        box, loose = (hint_of(outline, kind).box for kind in ("box", "loose"))
+        assert mask[box_mask(box, height=height, width=width) == 0].max() <= 0.5
+        assert 0 < max(abs(a - b) for a, b in zip(box, loose, strict=True)) <= LOOSE
+        ((x, y),) = hint_of(outline, "point").points
+        assert mask[0, 0, round(y * height), round(x * width)] > 0.5
+        assert hint_of(outline, None) == Search()
 
 
 def test_outlines_hold_no_picture():

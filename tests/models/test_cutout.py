@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -9,16 +10,21 @@ import swiftpie
 from swiftpie.data.snapshots import draw_snapshots
 from swiftpie.data.subjects import sample_subjects
 from swiftpie.data.textures import make_textures
-from swiftpie.errors import InputError
+from swiftpie.errors import ConfigError, InputError
 from swiftpie.images import load_image, to_pil
-from swiftpie.masks import iou
+from swiftpie.masks import box_mask, iou
 from swiftpie.models.cutout import (
     CUTOUT_PX,
     DOUBTFUL,
     CutoutNet,
+    Search,
+    Way,
     confidence_with,
+    cut_out,
     find,
+    find_with,
     packaged,
+    parse_search,
     subject_mask,
 )
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star
@@ -154,3 +160,113 @@ def test_a_doubtful_cutout_is_told_with_the_way_out_and_a_sure_one_is_not(caplog
     (told,) = {record.getMessage() for record in caplog.records}
     assert "IMAGE:MASK" in told
     assert "swiftpie cutout" in told
+
+
+def two_things():
+    """A photo of two things, and the mask of each."""
+    left, right = ellipse((30, 70, 190, 240)), ellipse((240, 90, 390, 230))
+    image = photo(left, subject=(190, 60, 40))
+    image.paste(photo(right, subject=(40, 80, 170)), mask=right)
+    return image, as_mask(left), as_mask(right)
+
+
+def test_a_box_says_which_of_two_things_is_the_subject():
+    image, left, right = two_things()
+    for mask, box in ((left, (0.05, 0.2, 0.48, 0.83)), (right, (0.55, 0.27, 0.95, 0.8))):
+        found = cut_out(image, Search(box=box))
+        assert iou(found.mask, mask).item() > 0.9
+        assert found.how.way == Way.NETWORK
+        outside = box_mask(box, height=HEIGHT, width=WIDTH) == 0
+        assert found.mask[outside].max() < 0.1
+
+
+def test_points_say_what_is_the_subject_and_what_is_not():
+    image, left, right = two_things()
+    on_left, on_right = (0.26, 0.6), (0.75, 0.62)
+    for mask, point, other in ((left, on_left, on_right), (right, on_right, on_left)):
+        found = cut_out(image, Search(points=(point,), beside=(other,)))
+        assert iou(found.mask, mask).item() > 0.85
+    both = cut_out(image, Search(points=(on_left, on_right)))
+    assert iou(both.mask, torch.maximum(left, right)).item() > 0.85
+
+
+def test_the_whole_picture_is_the_subject_on_request():
+    found = cut_out(photo(star()), Search(Way.NONE))
+    assert found.mask.min() == 1
+    assert found.how == (Way.NONE, None)
+
+
+def test_transparency_is_sure_and_hints_look_past_it():
+    image = photo(star())
+    image.putalpha(ellipse())
+    assert cut_out(image).how == (Way.TRANSPARENCY, 1.0)
+    found = cut_out(image, Search(box=(0.15, 0.05, 0.85, 0.95)))
+    assert found.how.way == Way.NETWORK
+    assert iou(found.mask, as_mask(star())).item() > 0.9
+
+
+def test_colour_is_the_last_resort_and_is_told(caplog):
+    values = np.random.default_rng(0).integers(90, 130, (300, 400, 3)).astype(np.uint8)
+    image, truth = Image.fromarray(values), Image.new("L", (400, 300))
+    for canvas, colour in ((image, (110, 150, 110)), (truth, 255)):
+        ImageDraw.Draw(canvas).rectangle((150, 100, 250, 200), fill=colour)
+    assert find(image).max() < 0.5  # the network sees nothing
+    caplog.clear()
+    found = cut_out(image)
+    assert found.how == (Way.COLOUR, None)
+    assert iou(found.mask, as_mask(truth)).item() > 0.9
+    assert "by colour alone" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "search"),
+    [
+        ("auto", Search()),
+        ("none", Search(Way.NONE)),
+        ("rembg", Search(Way.REMBG)),
+        ("rembg:u2netp", Search(Way.REMBG, model="u2netp")),
+        ("0.2,0.1,0.8,0.9", Search(box=(0.2, 0.1, 0.8, 0.9))),
+        ("rembg 0.2,0.1,0.8,0.9", Search(Way.REMBG, box=(0.2, 0.1, 0.8, 0.9))),
+        ("0.5,0.4 not:0.1,1", Search(points=((0.5, 0.4),), beside=((0.1, 1.0),))),
+        ("auto 0,0,1,1 0.5,0.5", Search(box=(0, 0, 1, 1), points=((0.5, 0.5),))),
+        ("mask.png", None),
+        ("rembg.png", None),
+        ("none:x", None),
+        ("", None),
+    ],
+)
+def test_ways_are_spelled_in_words(text, search):
+    assert parse_search(text) == search
+    if search is not None:
+        assert parse_search(str(search)) == search
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.2,0.1,0.8", "does not say where"),
+        ("auto dog.png", "does not say where"),
+        ("0,0,1,1 0,0,1,1", "does not say where"),
+        ("not:0,0,1,1", "does not say where"),
+        ("0.8,0.1,0.2,0.9", "is not a box"),
+        ("0.5,1.5", "lies beyond the picture"),
+        ("none 0.5,0.5", "which it does not read"),
+        ("rembg 0.5,0.5", "which it does not read"),
+        ("rembg:u2ntp", "Did you mean u2netp"),
+    ],
+)
+def test_ways_that_cannot_be_are_refused(text, message):
+    with pytest.raises((InputError, ConfigError), match=message):
+        parse_search(text)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 400), (300, 200)])
+@pytest.mark.parametrize(
+    "hint", ["0.2,0.1,0.8,0.9", "0.99,0.99", "0,0 not:1,1", "0.4,0.4,0.6,0.6 0.5,0.5"]
+)
+def test_hints_fit_pictures_of_any_size(size, hint):
+    search = parse_search(hint)
+    mask = find_with(packaged(), Image.new("RGB", size, "white"), search)
+    assert mask.shape == (1, 1, size[1], size[0])
+    assert 0 <= mask.min() <= mask.max() <= 1
+    assert 0 <= confidence_with(packaged(), Image.new("RGB", size), search) <= 1

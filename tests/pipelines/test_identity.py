@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from swiftpie import InputError, WeightsError
@@ -23,6 +24,42 @@ def test_a_saved_identity_gives_the_same_picture(session, identity, tmp_path):
     assert torch.equal(loaded.mask, identity.mask)
     pair = [session.personalize(one, PROMPT, seed=1).images[0] for one in (identity, loaded)]
     assert pair[0].tobytes() == pair[1].tobytes()
+
+
+def test_an_identity_keeps_how_it_was_cut_out_and_files_may_not_know(session, sprite, tmp_path):
+    on_white = Image.new("RGB", sprite.size, "white")
+    on_white.paste(sprite, mask=sprite.getchannel("A"))
+    ways = {"auto": "network", "none": "none", "0,0,0.6,1": "network"}
+    keys = set()
+    for way, found in ways.items():
+        identity = session.encode_identity([on_white, sprite], cutout=[way, "auto"])
+        assert [one.way for one in identity.cutouts] == [found, "transparency"]
+        keys.add(identity.pixels.sum().item())
+        assert session.personalize(identity, PROMPT, seed=1).cutouts == (identity.cutouts,)
+    assert len(keys) == 3  # and one way is not taken for another in the cache
+    session.save_identity(identity, tmp_path / "x.spid")
+    assert session.load_identity(tmp_path / "x.spid").cutouts == identity.cutouts
+    with pytest.raises(InputError, match="1 ways to cut them out"):
+        session.encode_identity([sprite, sprite], cutout=["auto"])
+    with pytest.raises(InputError, match="is no way to cut a subject out"):
+        session.encode_identity(sprite, cutout="mask.png")
+
+
+@pytest.mark.parametrize(
+    "cutouts", ["network", [["network"]], [[1, 2]], [["network", 2.0]], [["mask", 1.0]] * 2, {}]
+)
+def test_damaged_notes_of_cutouts_are_refused(session, identity, tmp_path, cutouts):
+    path = tmp_path / "x.spid"
+    session.save_identity(identity, path)
+    with safe_open(path, "pt") as opened:
+        header = json.loads(opened.metadata()["swiftpie"])
+    header["cutouts"] = cutouts
+    save_file(load_file(path), path, metadata={"swiftpie": json.dumps(header)})
+    with pytest.raises(InputError, match="how it was cut out"):
+        read_identity_header(path)
+    del header["cutouts"]
+    save_file(load_file(path), path, metadata={"swiftpie": json.dumps(header)})
+    assert read_identity_header(path).cutouts == ()
 
 
 def test_an_existing_file_is_kept(session, identity, tmp_path):

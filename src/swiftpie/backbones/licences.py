@@ -10,6 +10,7 @@ from swiftpie.backbones.hub import Reference
 from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
 from swiftpie.backbones.recipe import Recipe
 from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.models import rembg
 
 
 class Terms(NamedTuple):
@@ -39,6 +40,10 @@ AUTOENCODERS: Mapping[str, str] = MappingProxyType(
         ("madebyollin/sdxl-vae-fp16-fix", "madebyollin/taesd", "madebyollin/taesdxl"), "MIT"
     )
 )
+OWN_CUTOUT = Terms("cut-out", "SwiftPie's network, inside the package", "Apache-2.0", True)
+REMBG = tuple(
+    Terms("cut-out", f"rembg: {one.name}", one.licence, one.is_commercial) for one in rembg.MODELS
+)
 OWN_JUDGES = Terms("judges", "SwiftPie's, inside the package", "Apache-2.0", True)
 SPRITES = Terms("pictures", "Fluent Emoji sprites", "MIT", True)
 CLIP = Terms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
@@ -50,10 +55,10 @@ YOUR_PHOTOS = Terms("pictures", "photographs of people", "theirs to allow", None
 
 
 def everything() -> list[Terms]:
-    """Return all presets, what they borrow, all face encoders and all judges."""
+    """Return all presets, what they borrow, face encoders, what cuts subjects out, and judges."""
     presets = map(preset_terms, PRESETS.names())
     encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
-    others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_JUDGES, SPRITES)
+    others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, *REMBG, OWN_JUDGES, SPRITES)
     judges = (CLIP, AESTHETIC, DINO, LPIPS)
     return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 
@@ -106,6 +111,19 @@ def encoder_terms(name: str, *, part: str) -> list[Terms]:
     """Return the files of a face encoder."""
     files = FACE_ENCODERS.get(name).files
     return [Terms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in files]
+
+
+def cutout_terms(way: str | None) -> list[Terms]:
+    """Return what cuts subjects out as `--cutout` says, to begin with by default.
+
+    Raises:
+        ConfigError: rembg has no such model.
+    """
+    name, _, model = (way or "").partition(" ")[0].partition(":")
+    if name != "rembg":
+        return [] if name == "none" else [OWN_CUTOUT]
+    chosen = rembg.named(model or rembg.DEFAULT)
+    return [one for one in REMBG if one.name.endswith(f" {chosen.name}")]
 
 
 def adapter_terms(adapter: str | None) -> Terms:

@@ -58,6 +58,8 @@ COMMANDS = (
     *("evaluate photos", "evaluate edits", "evaluate pie", "evaluate fastface", "face", "train"),
 )
 """The commands that load something."""
+CUTTING = frozenset({"personalize", "identity", "cutout", "edit", "evaluate photos"})
+"""Those of them that look for subjects in pictures."""
 
 
 class Chosen(NamedTuple):
@@ -68,6 +70,7 @@ class Chosen(NamedTuple):
     adapter: str | None = None
     encoder: str | None = None
     judge: str | None = None
+    cutout: str | None = None
 
 
 What = Annotated[
@@ -277,6 +280,7 @@ def doctor(*, as_json: AsJson = False) -> None:
         "swiftpie licenses personalize --recipe sdxl-turbo",
         "swiftpie licenses face --preset sdxl-lightning-4 --encoder insightface "
         "--adapter ip-adapter-faceid_sdxl.bin --judge opencv",
+        "swiftpie licenses cutout --cutout rembg:birefnet-general --commercial-only",
     )
 )
 @with_fields
@@ -285,6 +289,10 @@ def licenses(
     what: What = None,
     networks: Annotated[dict[str, Any], Fields(LoadOptions, ("recipe", "preset", "adapter"))],
     recognisers: Annotated[dict[str, Any], Fields(FaceSettings, ("encoder", "judge"))],
+    cutout: Annotated[
+        str | None,
+        typer.Option(metavar="auto|rembg[:MODEL]|none", help="How subjects are to be cut out."),
+    ] = None,
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
@@ -293,13 +301,24 @@ def licenses(
     Licences are given as the publishers state them; read them before you rely on them. Your
     photographs, and the people in them, have rights of their own.
     """
-    found = terms_of(" ".join(what or []), Chosen(**networks, **recognisers))
+    found = terms_of(" ".join(what or []), Chosen(**networks, **recognisers, cutout=cutout))
+    if commercial_only and cutout is not None:
+        _check_terms(licences.cutout_terms(cutout))
     shown = [one for one in found if one.is_commercial or not commercial_only]
     if as_json:
         print_json([one._asdict() for one in shown])
         return
     rows = [(one.part, one.name, one.licence, ANSWERS[one.is_commercial]) for one in shown]
     write_table(rows, headings=("part", "name", "licence", "commercial"))
+
+
+def _check_terms(chosen: list[Terms]) -> None:
+    for one in chosen:
+        if not one.is_commercial:
+            raise ConfigError(
+                f"{one.name!r} was chosen with --commercial-only, and its licence is "
+                f"{one.licence}. Choose another one of `swiftpie licenses --commercial-only`."
+            )
 
 
 def terms_of(what: str, chosen: Chosen) -> list[Terms]:
@@ -340,6 +359,8 @@ def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
         found = [Terms("preset", "of your choice", "give it with --recipe or --preset", None)]
     else:
         found = licences.preset_terms(chosen.preset or "mini")
+    if command in CUTTING or chosen.cutout is not None:
+        found += licences.cutout_terms(chosen.cutout)
     if chosen.adapter is not None or (uses_faces and recipe is None):
         found += [licences.adapter_terms(chosen.adapter), licences.IMAGE_ENCODER]
     if uses_faces:

@@ -100,6 +100,7 @@ def edit(
     source_prompt: SourcePrompt = "",
     keyword: Keyword = "",
     subject: NewSubject = None,
+    cutouts: given.Cutouts = None,
     mask: MaskFile = None,
     box: BoxText = None,
     save_region: SaveRegion = None,
@@ -127,6 +128,7 @@ def edit(
         console.check_texts(prompt=words, source_prompt=source_prompt, keyword=keyword)
     targets = _plan(output, save_region, strip, count=num_images * len(prompts))
     shown = given.read_subjects(subject or [])
+    (shown,) = given.with_cutouts([shown], cutouts)
     jobs = [
         Job(
             *(picture, words, source_prompt, keyword, shown, place, one, settings),
@@ -150,6 +152,7 @@ def edit(
         assert settings.scales is not None, "`edit_settings` chose some"
         asked = console.asked_of(preset.name, settings.scales, result.image, **said)
         asked["branches"] = list(result.branches)
+        asked["cutouts"] = given.list_cutouts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
 
 
@@ -195,6 +198,7 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         rule="learned" if settings.rule is None else settings.rule.value,
         variation=str(settings.variation),
         branches=", ".join(result.branches),
+        **({"cutouts": given.spell_cutouts(result.cutouts)} if result.cutouts else {}),
         seed=str(result.seed),
     )
     finished = put_on(read_original(job.picture), result.edited, result.blend)

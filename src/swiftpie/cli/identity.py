@@ -47,6 +47,7 @@ def save(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
     ],
+    cutouts: given.Cutouts = None,
     networks: given.Networks,
     force: given.Force = False,
 ) -> None:
@@ -54,11 +55,13 @@ def save(
     from swiftpie.files import check_target
 
     check_target(out, force=force)
-    pictures = given.read_subjects(subjects)
+    (pictures,) = given.with_cutouts([given.read_subjects(subjects)], cutouts)
     networks, preset = given.settled(networks)
     session = given.open_session(**networks).session
-    session.save_identity(given.encode_subjects(session, pictures), out, force=force)
-    say(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB, preset {preset.name})")
+    identity = given.encode_subjects(session, pictures)
+    session.save_identity(identity, out, force=force)
+    size, how = f"{out.stat().st_size / 1024:.0f} KiB", given.spell_cutouts((identity.cutouts,))
+    say(f"wrote {out} ({size}, preset {preset.name}; cut out by {how})")
 
 
 @identity_app.command(
@@ -81,13 +84,15 @@ def inspect(
         "fingerprint": header.fingerprint,
         "references": header.num_references,
         "tokens": header.num_tokens,
+        "cutouts": [one._asdict() for one in header.cutouts],
         "size_kib": round(file.stat().st_size / 1024, 1),
     }
     is_readable = _is_readable(header)
     if as_json:
         print_json(facts | {"is_readable": is_readable})
     else:
-        spelled = facts | {"is_readable": READABLE[is_readable]}
+        cutouts = given.spell_cutouts((header.cutouts,))
+        spelled = facts | {"cutouts": cutouts, "is_readable": READABLE[is_readable]}
         write_table([(name.replace("_", " "), str(value)) for name, value in spelled.items()])
 
 
@@ -110,6 +115,9 @@ def _is_readable(header: "IdentityFile") -> bool | None:
         "swiftpie cutout dog.jpg -o seen.png",
         "swiftpie cutout dog.jpg:mask.png -o seen.png --force",
         "swiftpie cutout dog.jpg -o dog.png --to rgba",
+        "swiftpie cutout street.jpg -o seen.png --cutout 0.1,0.4,0.4,0.95",
+        "swiftpie cutout street.jpg -o seen.png --cutout '0.25,0.6 not:0.5,0.5'",
+        "swiftpie cutout dog.jpg -o seen.png --cutout rembg",
     )
 )
 def cutout(
@@ -125,7 +133,9 @@ def cutout(
             "transparency around the subject, or the mask alone, white where the subject is."
         ),
     ] = CutoutForm.FRAME,
+    cutouts: given.Cutouts = None,
     preset: given.PresetName = "mini",
+    as_json: given.AsJson = False,
     force: given.Force = False,
 ) -> None:
     """Show what the encoders will see of a picture: the subject alone, centred, on grey.
@@ -134,25 +144,30 @@ def cutout(
     """
     from swiftpie.images import check_image_target, load_image, mask_to_pil, save_image, to_pil
     from swiftpie.masks import load_mask
-    from swiftpie.models.cutout import subject_mask
-    from swiftpie.pipelines.identity import canonical_frame
+    from swiftpie.models.cutout import search_of
+    from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given
 
     check_image_target(out, force=force)
     _check_transparency(out, to)
     size_px = PRESETS.get(preset).image_size_px
-    (source,) = given.read_subjects([image])
+    ((source,),) = given.with_cutouts([given.read_subjects([image])], cutouts)
     picture = load_image(source.picture)
     mask = None if source.mask is None else load_mask(source.mask, picture.size)
+    search = search_of(source.cutout)
     if to is CutoutForm.FRAME:
-        pixels, _ = canonical_frame(picture, mask, size_px)
+        pixels, _, how = canonical_frame(picture, mask, size_px, search=search)
         cut = to_pil(pixels)[0]
     else:
-        (cut,) = mask_to_pil(subject_mask(picture) if mask is None else mask)
+        found, how = cut_out_or_given(picture, mask, search)
+        (cut,) = mask_to_pil(found)
     if to is CutoutForm.RGBA:
         alpha, cut = cut, picture.convert("RGB")
         cut.putalpha(alpha)
     save_image(cut, out, metadata=None, force=force)
-    say(f"wrote {out} ({cut.width}x{cut.height} px)")
+    say(f"wrote {out} ({cut.width}x{cut.height} px; cut out by {how})")
+    if as_json:
+        size = {"width": cut.width, "height": cut.height}
+        print_json({"path": str(out), "size": size, "cutout": how._asdict()})
 
 
 def _check_transparency(out: Path, form: CutoutForm) -> None:

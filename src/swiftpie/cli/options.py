@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from swiftpie.backbones.download import Needs
     from swiftpie.backbones.recipe import Recipe
     from swiftpie.engine.session import Session
-    from swiftpie.types import Identity
+    from swiftpie.types import Cutout, Identity
 
 STREAM = "-"  # stands for standard input or output
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
@@ -224,6 +224,17 @@ Subjects = Annotated[
         show_default=False,
     ),
 ]
+Cutouts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cutout",
+        metavar="auto|rembg[:MODEL]|none|PLACE|MASK",
+        help="How the subject is told from the rest of its picture: found by SwiftPie, or by the "
+        "library rembg; not at all; within a box L,T,R,B; around points 'X,Y not:X,Y'; or by a "
+        "file, white there. Once for all pictures, or once for each.",
+        show_default=False,
+    ),
+]
 Prompt = Annotated[
     str,
     typer.Argument(
@@ -242,10 +253,11 @@ NumImages = Annotated[
 
 
 class SubjectPictures(NamedTuple):
-    """A picture that can be read and its mask; an identity file is a `Path`."""
+    """A picture that can be read and where its subject is; an identity file is a `Path`."""
 
     picture: str | Path | bytes
     mask: str | bytes | None
+    cutout: str = "auto"  # how the subject is found without a mask
 
 
 class Opened(NamedTuple):
@@ -358,8 +370,74 @@ def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Ide
     if isinstance(only, Path):
         return session.load_identity(only)
     return session.encode_identity(
-        [one.picture for one in pictures], masks=[one.mask for one in pictures]
+        [one.picture for one in pictures],
+        masks=[one.mask for one in pictures],
+        cutout=[one.cutout for one in pictures],
     )
+
+
+def with_cutouts(
+    subjects: list[list[SubjectPictures]], cutouts: list[str] | None
+) -> list[list[SubjectPictures]]:
+    """Return the pictures of each subject with how they are cut out: one way for all, or one each.
+
+    Raises:
+        ConfigError: There are other numbers of both, or a way has no picture to act on.
+        InputError: A way cannot be read.
+    """
+    from swiftpie.models.cutout import parse_search
+
+    if not cutouts:
+        return subjects
+    open_ones = [
+        one for pictures in subjects for one in pictures if not isinstance(one.picture, Path)
+    ]
+    told = [one for one in cutouts if (search := parse_search(one)) is None or search.has_hints]
+    if len(cutouts) == 1 and len(open_ones) > 1 and told:
+        raise ConfigError(
+            f"--cutout {told[0]} came with {len(open_ones)} pictures, and one place does not fit "
+            "all. Give as many --cutout as pictures, auto for those that need none."
+        )
+    if not open_ones or len(cutouts) not in {1, len(open_ones)}:
+        raise ConfigError(
+            f"{len(cutouts)} --cutout came with {len(open_ones)} pictures to cut out; identity "
+            "files are cut out already. Give one for all, or one a picture, in their order."
+        )
+    each = iter(cutouts * len(open_ones) if len(cutouts) == 1 else cutouts)
+    changed = [
+        [one if isinstance(one.picture, Path) else _cut_as(one, next(each)) for one in pictures]
+        for pictures in subjects
+    ]
+    if changed == subjects and set(cutouts) != {"auto"}:
+        raise ConfigError(
+            f"--cutout {cutouts[0]} has no effect, as every picture came with its mask. Leave one "
+            "of them out."
+        )
+    return changed
+
+
+def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
+    from swiftpie.models import rembg
+    from swiftpie.models.cutout import Way, parse_search
+
+    if picture.mask is not None:
+        return picture  # it answers the question for its own picture
+    search = parse_search(way)
+    if search is None:
+        return picture._replace(mask=read_picture(way))
+    if search.way is Way.REMBG:
+        rembg.locate(search.model)  # a mistake shows before a model is loaded
+    return picture._replace(cutout=way)
+
+
+def spell_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> str:
+    """Return how the pictures of each subject were cut out, as files keep it."""
+    return "; ".join(", ".join(map(str, pictures)) or "unknown" for pictures in cutouts)
+
+
+def list_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:
+    """Return the same as JSON has it."""
+    return [[one._asdict() for one in pictures] for pictures in cutouts]
 
 
 def read_picture(name: str) -> str | bytes:

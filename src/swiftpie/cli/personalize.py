@@ -82,6 +82,7 @@ def personalize(
     num_images: given.NumImages = 1,
     scales: given.ScaleChanges,
     also: Also = None,
+    cutouts: given.Cutouts = None,
     mask: MaskName = "none",
     detail_mask: DetailMaskName = None,
     boxes: BoxTexts = None,
@@ -94,7 +95,7 @@ def personalize(
 
     The subject is found by transparency, or else by a network that warns where it is not sure.
 
-    Where it is wrong, give PICTURE:MASK.
+    Where it is wrong, say where the subject is with --cutout, or give PICTURE:MASK.
     """
     from swiftpie.noise import seeds_from
     from swiftpie.pipelines.request import Subject
@@ -112,6 +113,7 @@ def personalize(
     replace(Scales.of(known), **scales)
     _check_mask(save_subject_mask, known)
     everyone = [given.read_subjects(subjects), *(given.read_subjects([one]) for one in also or [])]
+    everyone = given.with_cutouts(everyone, cutouts)
     places = _parse_boxes(boxes or [], len(everyone), (mask, detail_mask))
     seen = _parse_views(views or [], len(everyone))
     size_px = _parse_size(size)
@@ -149,6 +151,7 @@ def personalize(
             size_px=size_px,
         )
         facts = {"prompt": words, "branches": ", ".join(result.branches)}
+        facts["cutouts"] = given.spell_cutouts(result.cutouts)
         origin = console.origin_of(preset.name, chosen, **facts)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
@@ -160,6 +163,7 @@ def personalize(
     if output.as_json:
         asked = console.asked_of(preset.name, chosen, result.images[0], prompt=prompt)
         asked["branches"] = list(result.branches)
+        asked["cutouts"] = given.list_cutouts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
 
 

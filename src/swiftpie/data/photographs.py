@@ -148,7 +148,7 @@ def open_photo(entry: Entry, size_px: int) -> Photo:
     mask = subject_mask(image) if given is None else load_mask(bytes_of(given), image.size)
     return Photo(
         tile=_pack(*square_around(to_tensor(image), mask, size_px=size_px)),
-        frame=_pack(*canonical_frame(image, mask, size_px)),
+        frame=_pack(*canonical_frame(image, mask, size_px)[:2]),
         is_cut=given is None and alpha_of(image) is None,
     )
 

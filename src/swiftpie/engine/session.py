@@ -36,6 +36,7 @@ from swiftpie.files import BAND_PIXELS
 from swiftpie.guidance.base import Steering
 from swiftpie.images import load_image
 from swiftpie.masks import Box, load_mask
+from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advise
@@ -96,13 +97,17 @@ class Session:
         images: Picture | Sequence[Picture],
         *,
         masks: Picture | Sequence[Picture | None] | None = None,
+        cutout: str | Search | Sequence[str | Search] = "auto",
     ) -> Identity:
         """Encode one subject once, for any number of pictures.
 
         Args:
             images: One or several pictures of the subject: a path, bytes or a PIL image.
-            masks: As many pictures, white where the subject is; None finds the subject by its
-                transparency, or else by a network that warns where it is not sure.
+            masks: As many pictures, white where the subject is; None finds the subject.
+            cutout: How, for all or for each: "auto" by its transparency, or else by a network
+                that warns where it is not sure; "rembg" or "rembg:MODEL" by a network of that
+                library; "none" takes whole pictures. "0.2,0.1,0.8,0.95" is a box around it,
+                "0.5,0.4 not:0.1,0.9" are points on and beside it.
 
         Raises:
             InputError: A picture cannot be read, or the subject cannot be found in it.
@@ -119,9 +124,12 @@ class Session:
             None if mask is None else load_mask(mask, picture.size)
             for picture, mask in zip(pictures, mask_sources, strict=True)
         ]
+        searches = _searches(cutout, len(pictures))
         return self._cache.get_or_make(
-            self._key_of("identity", pictures, regions),
-            lambda: identities.encode_identity(self._cached, pictures, masks=regions),
+            self._key_of("identity", pictures, regions, notes=[str(one) for one in searches]),
+            lambda: identities.encode_identity(
+                self._cached, pictures, masks=regions, searches=searches
+            ),
         )
 
     def encode_face(
@@ -315,11 +323,15 @@ class Session:
         return self.draw(request)
 
     def _key_of(
-        self, kind: str, pictures: Sequence[Image.Image], tensors: Sequence[Tensor | None]
+        self,
+        kind: str,
+        pictures: Sequence[Image.Image],
+        tensors: Sequence[Tensor | None],
+        notes: Sequence[str] = (),
     ) -> Key:
         """Return what an identity depends on: these networks, their frame, and all numbers."""
         preset = self.components.preset
-        parts: list[str | bytes] = [preset.name, str(preset.image_size_px)]
+        parts: list[str | bytes] = [preset.name, str(preset.image_size_px), *notes]
         for picture in pictures:
             parts += [f"{picture.mode} {picture.size}", _digest(picture)]
         known = ("" if one is None else one for one in tensors)
@@ -400,6 +412,16 @@ def _digest(picture: Image.Image) -> bytes:
         bottom = min(top + rows, picture.height)
         digest.update(picture.crop((0, top, picture.width, bottom)).tobytes())
     return digest.digest()
+
+
+def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list[Search]:
+    given = [cutout] * count if isinstance(cutout, str | Search) else list(cutout)
+    if len(given) != count:
+        raise InputError(
+            f"{count} pictures came with {len(given)} ways to cut them out. Give one for all, or "
+            'one a picture, as in `cutout=["auto", "none"]`.'
+        )
+    return [search_of(one) for one in given]
 
 
 def _as_list(value: object) -> list[Picture]:

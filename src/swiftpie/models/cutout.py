@@ -4,25 +4,35 @@ import functools
 import importlib.resources
 import logging
 import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.cutout import sharpen
-from swiftpie.errors import ImageError
+from swiftpie.errors import ImageError, InputError
 from swiftpie.images import alpha_of, plane, to_tensor
+from swiftpie.masks import Box, box_mask, check_box
+from swiftpie.models import rembg
 from swiftpie.models.judges import ConvBlock
+from swiftpie.types import Cutout
 
 logger = logging.getLogger(__name__)
 
 ASSETS = "assets/cutout"
+PLACE = re.compile(r"(?P<not>not:)?(?P<numbers>-?[\d.]+(?:,-?[\d.]+)+)")  # a box or a point
 CUTOUT_PX = 128  # side of the pictures that the network looks at
 WORK_SIDE_PX = 160  # its guess is sharpened at this size; the outline is refined afterwards
 GUIDE_PIXELS = 2048**2  # the outline follows a photo with more of them in a smaller copy
@@ -31,7 +41,14 @@ GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges th
 GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
 OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
 KEPT = 0.88  # of each side, in views of a photo's lower corners: things stand there
+MARGIN = 0.25  # around a box, in shares of its sides, that the network sees too
+VIEW_SHARES = (1.0, 0.75, 0.5)  # of each side of a photo, in views around points
+POINT_REACH = 0.03  # of a view's smaller side, within which all is as a point says
+BORDER, BORDER_GUESS = 0.92, 8.0  # beyond this share of the way out all is background
 DOUBTFUL = 0.72  # below lay 9 of 10 bad outlines of photos, and 2 of 12 good ones
+
+
+Area = tuple[int, int, int, int]  # left, top, right and bottom in pixels
 
 
 class CutoutNet(ModelMixin, ConfigMixin):
@@ -73,34 +90,170 @@ class CutoutNet(ModelMixin, ConfigMixin):
         return logits
 
 
+Point = tuple[float, float]
+"""Across and down, in [0, 1]."""
+
+
+class Way(StrEnum):
+    """How a subject was told from the rest of its picture."""
+
+    MASK = "mask"  # given
+    TRANSPARENCY = "transparency"  # of the picture itself
+    NETWORK = "network"  # ours, and then colours and edges
+    COLOUR = "colour"  # these alone, as the network saw no subject
+    REMBG = "rembg"  # a network of that library
+    NONE = "none"  # not at all: the whole picture is the subject
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to look for the subject of a picture that comes without a mask."""
+
+    way: Way | None = None  # REMBG, NONE, or None: transparency, else our network, else colour
+    model: str = rembg.DEFAULT  # of rembg
+    box: Box | None = None  # left, top, right and bottom in [0, 1]: the subject is inside of it
+    points: tuple[Point, ...] = ()  # on the subject
+    beside: tuple[Point, ...] = ()  # on what is not the subject
+
+    def __post_init__(self) -> None:
+        if self.box is not None:
+            check_box(self.box)
+        for point in (*self.points, *self.beside):
+            if not all(0 <= number <= 1 for number in point):
+                raise InputError(
+                    f"The point {point} lies beyond the picture. Needed are shares of its width "
+                    "and height from 0 to 1. Write for example 0.5,0.4."
+                )
+        has_points = bool(self.points or self.beside)
+        if (self.way is Way.NONE and self.has_hints) or (self.way is Way.REMBG and has_points):
+            raise InputError(
+                f"`cutout={self.way}` came with {'points' if has_points else 'a box'}, which it "
+                "does not read. Our own network reads both, and rembg a box. Leave one out."
+            )
+
+    @property
+    def has_hints(self) -> bool:
+        """Whether somebody says where the subject is."""
+        return self.box is not None or bool(self.points or self.beside)
+
+    def __str__(self) -> str:
+        way = {None: "auto", Way.REMBG: f"rembg:{self.model}"}.get(self.way, str(self.way))
+        places = [] if self.box is None else [self.box]
+        spelled = [",".join(map(str, place)) for place in (*places, *self.points)]
+        return " ".join([way, *spelled, *(f"not:{x},{y}" for x, y in self.beside)])
+
+
+ANYWHERE = Search()
+
+
+def parse_search(text: str) -> Search | None:
+    """Read "auto", "none", "rembg" or "rembg:MODEL", and then, or alone, where the subject is.
+
+    That is "left,top,right,bottom" for a box, "x,y" for a point on the subject and "not:x,y" for
+    one beside it, apart by spaces. Returns None for what begins like nothing of this.
+
+    Raises:
+        InputError: It begins so, and goes on in another way.
+    """
+    words = text.split()
+    way, _, model = words[0].partition(":") if words else ("", "", "")
+    known: dict[str, Way | None] = {"auto": None, "none": Way.NONE, "rembg": Way.REMBG}
+    if way in known and (way == "rembg" or not model):
+        words = words[1:]
+    elif not words or PLACE.fullmatch(words[0]) is None:
+        return None
+    else:
+        way = "auto"
+    boxes: list[Box] = []
+    points: dict[bool, list[Point]] = {True: [], False: []}
+    for word in words:
+        found = PLACE.fullmatch(word)
+        numbers = tuple(map(float, found["numbers"].split(","))) if found else ()
+        if found and len(numbers) == 2:
+            points[not found["not"]].append((numbers[0], numbers[1]))
+        elif found and len(numbers) == 4 and not found["not"] and not boxes:
+            boxes.append((numbers[0], numbers[1], numbers[2], numbers[3]))
+        else:
+            raise InputError(
+                f"{word!r} does not say where a subject is. Needed are one box L,T,R,B, points X,Y "
+                "on the subject, or not:X,Y beside it, in shares from 0 to 1. Write for example "
+                "'0.2,0.1,0.8,0.95' or '0.5,0.5 not:0.1,0.9'."
+            )
+    return Search(
+        known[way],
+        model=rembg.named(model or rembg.DEFAULT).name,
+        box=boxes[0] if boxes else None,
+        points=tuple(points[True]),
+        beside=tuple(points[False]),
+    )
+
+
+def search_of(text: str | Search) -> Search:
+    """Return the search that `text` is, or spells as `parse_search` reads it.
+
+    Raises:
+        InputError: It spells none.
+    """
+    search = text if isinstance(text, Search) else parse_search(text)
+    if search is None:
+        raise InputError(
+            f"cutout={text!r} is no way to cut a subject out. 'auto', 'rembg', 'none', a box or "
+            "points are needed, as in '0.2,0.1,0.8,0.95'. A mask goes into `masks=`."
+        )
+    return search
+
+
+class CutOut(NamedTuple):
+    """A subject in its picture."""
+
+    mask: Tensor  # (1, 1, H, W) in [0, 1]
+    how: Cutout
+
+
 def subject_mask(image: Image.Image) -> Tensor:
-    """Return where the subject is (1, 1, H, W): its transparency, or else what `find` finds.
-
-    A warning tells that what was found may be wrong.
-
-    Args:
-        image: photo, mode RGB or RGBA. One subject is looked for, large and near the middle.
+    """Return where the subject is (1, 1, H, W), looked for as `cut_out` does by default.
 
     Raises:
         ImageError: Next to nothing or nearly everything is found.
     """
-    alpha = alpha_of(image)
-    mask = find(image) if alpha is None else alpha
-    share = mask.mean().item()
-    low, high = (0.0, 1.0) if alpha is not None else (MIN_SHARE, MAX_SHARE)
-    if share <= low or share > high:
-        raise ImageError(
-            f"The subject could not be told from its background: {share:.0%} of the picture was "
-            "found. One subject that stands out is needed. Supply a mask as IMAGE:MASK."
-        )
-    if alpha is None and (confidence := confidence_with(packaged(), image)) < DOUBTFUL:
-        logger.warning(
-            "The subject may be cut out badly (confidence %.2f; below %.2f most are). Look at it "
-            "with `swiftpie cutout IMAGE`, and give a mask if it is wrong: IMAGE:MASK, or masks= "
-            "in Python.",
-            *(confidence, DOUBTFUL),
-        )
-    return mask
+    return cut_out(image).mask
+
+
+def cut_out(image: Image.Image, search: Search = ANYWHERE) -> CutOut:
+    """Return where the subject of `image` is, which way that was found, and how sure it is.
+
+    A warning tells that what was found may be wrong.
+
+    Args:
+        image: photo, mode RGB or RGBA. One subject is looked for, large and near the middle, or
+            where `search` says.
+        search: how to look for it.
+
+    Raises:
+        ImageError: Next to nothing or nearly everything is found.
+        MissingExtra: rembg is asked for and not installed.
+        WeightsError: rembg's model is not here.
+    """
+    if search.way is Way.NONE:
+        whole = torch.ones(1, 1, image.height, image.width)
+        return CutOut(whole, Cutout(Way.NONE, None))
+    alpha = None if search.way is Way.REMBG or search.has_hints else alpha_of(image)
+    if alpha is not None:
+        if not alpha.any():
+            raise ImageError(_not_found(0.0))
+        return CutOut(alpha, Cutout(Way.TRANSPARENCY, 1.0))
+    if search.way is Way.REMBG:
+        found = _by_rembg(image, search)
+    else:
+        mask = find_with(packaged(), image, search)
+        sure = confidence_with(packaged(), image, search)
+        found = CutOut(mask, Cutout(Way.NETWORK, round(sure, 4)))
+        if not _is_usable(mask, search):
+            found = CutOut(_by_colour(image, search), Cutout(Way.COLOUR, None))
+    if not _is_usable(found.mask, search):
+        raise ImageError(_not_found(found.mask.mean().item()))
+    _warn(found.how)
+    return found
 
 
 def find(image: Image.Image) -> Tensor:
@@ -109,36 +262,183 @@ def find(image: Image.Image) -> Tensor:
 
 
 @torch.no_grad()
-def find_with(network: CutoutNet, image: Image.Image) -> Tensor:
-    """Return the mask (1, 1, H, W) in [0, 1] of the subject that `network` finds in `image`."""
+def find_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> Tensor:
+    """Return the mask (1, 1, H, W) in [0, 1] of the subject that `network` finds in `image`.
+
+    A box is looked at with some of what is around it, and nothing beyond it is the subject. Around
+    points the network looks at larger and smaller views, and what it says of each place in them is
+    averaged, as nobody knows how large the subject is.
+    """
     photo = image if image.mode == "RGB" else image.convert("RGB")
-    # The whole photo, squeezed to a square: what lies at its edges tells what the subject is.
-    square = photo.resize((CUTOUT_PX, CUTOUT_PX), Image.Resampling.BOX)
-    scale = min(1.0, WORK_SIDE_PX / max(photo.size))
-    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    small = photo.resize(size, Image.Resampling.BOX)
-    logits = F.interpolate(network(to_tensor(square)), size=size[::-1], mode="bilinear")
+    views = _views(photo.size, search)
+    # Each view squeezed to a square: what lies at its edges tells what the subject is.
+    squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
+    logits = network(torch.cat([to_tensor(one) for one in squares]))
+    return _outlined(photo, views[0], _averaged(logits, views), search)
+
+
+def _by_colour(image: Image.Image, search: Search) -> Tensor:
+    """Return what lies within the picture, or the box, and differs in colour from its border."""
+    photo = image.convert("RGB")
+    area = _views(photo.size, search)[0]
+    rows = torch.linspace(-1, 1, CUTOUT_PX).abs()
+    reach = torch.maximum(rows[:, None], rows[None])  # 0 in the middle, 1 at the border
+    logits = -BORDER_GUESS * (reach > BORDER).float()  # within it, colours alone tell
+    return _outlined(photo, area, logits[None, None], search)
+
+
+def _by_rembg(image: Image.Image, search: Search) -> CutOut:
+    area = _views(image.size, search)[0]
+    seen = plane(rembg.find(image.convert("RGB").crop(area), search.model))
+    mask = torch.zeros(1, 1, image.height, image.width)
+    mask[..., area[1] : area[3], area[0] : area[2]] = seen
+    if search.box is not None:
+        mask *= box_mask(search.box, height=image.height, width=image.width)
+    solid = (mask > 0.5).float()  # what is clear-cut agrees with itself made hard
+    sure = torch.minimum(mask, solid).sum() / torch.maximum(mask, solid).sum().clamp_min(1e-6)
+    return CutOut(mask, Cutout(f"{Way.REMBG} {search.model}", round(sure.item(), 4)))
+
+
+def _outlined(photo: Image.Image, area: Area, logits: Tensor, search: Search) -> Tensor:
+    """Return the mask (1, 1, H, W) that colours and edges of `area` make of a guess about it."""
+    view = photo if area == (0, 0, *photo.size) else photo.crop(area)
+    scale = min(1.0, WORK_SIDE_PX / max(view.size))
+    size = (max(1, round(view.width * scale)), max(1, round(view.height * scale)))
+    small = view.resize(size, Image.Resampling.BOX)
+    guess = F.interpolate(logits, size=size[::-1], mode="bilinear")[0, 0].numpy()
     colours = np.array(small, dtype=np.float32) / np.float32(255)
-    coarse = torch.from_numpy(sharpen(logits[0, 0].numpy(), colours))
-    times = math.ceil(math.sqrt(photo.width * photo.height / GUIDE_PIXELS))
-    guide = photo if times < 2 else photo.reduce(times)
+    seeds = _seeds(photo.size, area, size, search) if search.has_hints else None
+    coarse = torch.from_numpy(sharpen(guess, colours, seeds))
+    times = math.ceil(math.sqrt(view.width * view.height / GUIDE_PIXELS))
+    guide = view if times < 2 else view.reduce(times)
     mask = _follow_edges(coarse[None, None], plane(small.convert("L")), plane(guide.convert("L")))
-    if guide is photo:
+    if guide is not view:
+        shape = (view.height, view.width)
+        mask = F.interpolate(mask, size=shape, mode="bilinear", align_corners=False)
+    if view is photo:
         return mask
-    return F.interpolate(mask, size=photo.size[::-1], mode="bilinear", align_corners=False)
+    left, top, right, bottom = area
+    return F.pad(mask, (left, photo.width - right, top, photo.height - bottom))
 
 
-@torch.no_grad()
-def confidence_with(network: CutoutNet, image: Image.Image) -> float:
+def _views(size: tuple[int, int], search: Search) -> list[Area]:
+    """Return what of a photo of (width, height) the network shall look at, in pixels."""
+    width, height = size
+    if search.box is not None:
+        left, top, right, bottom = search.box
+        across, down = MARGIN * (right - left), MARGIN * (bottom - top)
+        spans = ((left - across, right + across, width), (top - down, bottom + down, height))
+        return [_area(*spans)]
+    if not search.points:
+        return [(0, 0, width, height)]
+    x, y = (sum(numbers) / len(search.points) for numbers in zip(*search.points, strict=True))
+    views = []
+    for share in VIEW_SHARES:
+        starts = [min(max(0.0, one - share / 2), 1 - share) for one in (x, y)]
+        spans = tuple((one, one + share, side) for one, side in zip(starts, size, strict=True))
+        views.append(_area(*spans))
+    return views
+
+
+def _area(across: tuple[float, float, int], down: tuple[float, float, int]) -> Area:
+    """Return the pixels of two spans, each from, to and of how many; at least one pixel of each."""
+    (left, right), (top, bottom) = (
+        (min(side - 1, max(0, math.floor(low * side))), min(side, math.ceil(high * side)))
+        for low, high, side in (across, down)
+    )
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _averaged(logits: Tensor, views: Sequence[Area]) -> Tensor:
+    """Return the mean (1, 1, n, n) of guesses (V, 1, n, n) about views within the first."""
+    if len(views) == 1:
+        return logits
+    cells = logits.shape[-1]
+    total, count = logits[:1].clone(), torch.ones_like(logits[:1])
+    left, top, right, bottom = views[0]
+    scale = (cells / (right - left), cells / (bottom - top))
+    for guess, view in zip(logits[1:].split(1), views[1:], strict=True):
+        columns = slice(round((view[0] - left) * scale[0]), round((view[2] - left) * scale[0]))
+        rows = slice(round((view[1] - top) * scale[1]), round((view[3] - top) * scale[1]))
+        shape = total[..., rows, columns].shape[-2:]
+        if 0 not in shape:
+            total[..., rows, columns] += F.interpolate(guess, size=shape, mode="area")
+            count[..., rows, columns] += 1
+    return total / count
+
+
+def _seeds(
+    photo: tuple[int, int], area: Area, size: tuple[int, int], search: Search
+) -> NDArray[np.float32]:
+    """Return what is known of each pixel of `area` at `size`: 1 subject, -1 not, 0 to be found."""
+    left, top, right, bottom = area
+    across = ((np.arange(size[0]) + 0.5) / size[0] * (right - left) + left) / photo[0]
+    down = ((np.arange(size[1]) + 0.5) / size[1] * (bottom - top) + top) / photo[1]
+    seeds = np.zeros(size[::-1], dtype=np.float32)
+    if search.box is not None:
+        low_x, low_y, high_x, high_y = search.box
+        inside_x, inside_y = (
+            (across >= low_x) & (across <= high_x),
+            (down >= low_y) & (down <= high_y),
+        )
+        seeds[~(inside_y[:, None] & inside_x[None])] = -1
+    reach = POINT_REACH * min((right - left) / photo[0], (bottom - top) / photo[1])
+    for sign, points in ((1, search.points), (-1, search.beside)):
+        for x, y in points:
+            apart = np.hypot(across[None] - x, down[:, None] - y)
+            seeds[apart <= max(reach, float(apart.min()))] = sign
+    return seeds
+
+
+def _is_usable(mask: Tensor, search: Search) -> bool:
+    """Whether a mask is neither next to nothing nor nearly everything of where one looked."""
+    height, width = mask.shape[-2:]
+    left, top, right, bottom = _views((width, height), search)[-1]
+    share = mask[..., top:bottom, left:right].mean().item()
+    return MIN_SHARE < share <= (1 if search.has_hints else MAX_SHARE)
+
+
+def _not_found(share: float) -> str:
+    return (
+        f"The subject could not be told from its background: {share:.0%} of the picture was "
+        "found. One subject that stands out is needed. Supply a mask as IMAGE:MASK, or a box "
+        "around it, as in --cutout 0.2,0.1,0.8,0.95."
+    )
+
+
+def _warn(how: Cutout) -> None:
+    if how.way is Way.COLOUR:
+        logger.warning(
+            "The subject was cut out by colour alone, as the network saw none. Look at it with "
+            "`swiftpie cutout IMAGE`. If it is wrong, say where it is, as in "
+            "--cutout 0.2,0.1,0.8,0.95 or cutout= in Python, or give a mask: IMAGE:MASK, or masks=."
+        )
+    elif how.way is Way.NETWORK and how.confidence is not None and how.confidence < DOUBTFUL:
+        logger.warning(
+            "The subject may be cut out badly (confidence %.2f; below %.2f most are). Look at it "
+            "with `swiftpie cutout IMAGE`. If it is wrong, say where it is, as in "
+            "--cutout 0.2,0.1,0.8,0.95 or cutout= in Python, or give a mask: IMAGE:MASK or masks=.",
+            *(how.confidence, DOUBTFUL),
+        )
+
+
+def confidence_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> float:
     """Return how well guesses about several views of `image` agree about its subject, in [0, 1].
 
     The views are the mirrored picture and its lower corners. The least agreement with the guess
     about the whole counts, a soft intersection over union. What the network is wrongly sure of
-    stays hidden.
+    stays hidden. With a box the whole is what is around it; around points it is the mean of all
+    views that the network looks at.
     """
-    side = 2 * CUTOUT_PX
     photo = image if image.mode == "RGB" else image.convert("RGB")
-    square = to_tensor(photo.resize((side, side), Image.Resampling.BOX))
+    views = _views(photo.size, search)
+    return sum(_agreement(network, photo, view) for view in views) / len(views)
+
+
+@torch.no_grad()
+def _agreement(network: CutoutNet, photo: Image.Image, area: Area) -> float:
+    side = 2 * CUTOUT_PX
+    square = to_tensor(photo.resize((side, side), Image.Resampling.BOX, box=area))
     edge, cells = round(KEPT * side), round(KEPT * CUTOUT_PX)
     lower = square[..., -edge:, :]
     views = (square, square.flip(-1), lower[..., :edge], lower[..., -edge:])

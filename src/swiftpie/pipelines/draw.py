@@ -16,7 +16,7 @@ from swiftpie.pipelines.denoise import Clock, OnStage, OnStep, Prepared, decode,
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.request import EditRequest, FaceRequest, Output, PersonalizeRequest, Request
 from swiftpie.pipelines.settings import EditMode
-from swiftpie.types import GenerationResult, IdentityBranch
+from swiftpie.types import Cutout, GenerationResult, IdentityBranch
 
 
 @overload
@@ -100,9 +100,16 @@ def _finish(
         seeds=request.seeds if isinstance(request, PersonalizeRequest) else (),
         layouts=prepared.layouts,
         branches=(IdentityBranch.SEMANTIC,) if is_released else _branches(prepared),
+        cutouts=_cutouts(request),
         timings_ms=clock.timings(),
         tensor=None if output is Output.PIL else tensor,
     )
+
+
+def _cutouts(request: PersonalizeRequest | EditRequest) -> tuple[tuple[Cutout, ...], ...]:
+    if isinstance(request, EditRequest):
+        return () if request.identity is None else (request.identity.cutouts,)
+    return tuple(subject.identity.cutouts for subject in request.subjects)
 
 
 def _branches(prepared: Prepared) -> tuple[IdentityBranch, ...]:

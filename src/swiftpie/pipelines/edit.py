@@ -27,7 +27,7 @@ from swiftpie.pipelines.personalize import read_null_text, subject_condition
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.schedules import add_noise
-from swiftpie.types import GenerationResult, Identity, IdentityBranch
+from swiftpie.types import Cutout, GenerationResult, Identity, IdentityBranch
 
 SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
 LEAST_SUBJECT = 0.005  # of the picture; what is smaller is a mistake of the mask
@@ -44,6 +44,7 @@ class EditResult:
     blend: Image.Image  # mode L, how much of `edited` shows in each pixel of `image`
     latent_region: Tensor  # (1, 1, h, w) in [0, 1], the same as attention used it
     branches: tuple[IdentityBranch, ...]  # those that spoke; a scale of another did nothing
+    cutouts: tuple[tuple[Cutout, ...], ...]  # of the pictures of a new subject, if there is one
     seed: int
     timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
 
@@ -142,6 +143,7 @@ def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResul
         blend=blend,
         latent_region=drawn.regions[-1:],
         branches=drawn.branches,
+        cutouts=drawn.cutouts,
         seed=plan.request.seed,
         timings_ms=clock.timings(),
     )

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from PIL import Image
@@ -24,9 +24,9 @@ from swiftpie.files import write_file
 from swiftpie.images import cut_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL
 from swiftpie.masks import check_mask
-from swiftpie.models.cutout import subject_mask
+from swiftpie.models.cutout import ANYWHERE, CutOut, Search, Way, cut_out
 from swiftpie.models.denoiser import read_references
-from swiftpie.types import Identity
+from swiftpie.types import Cutout, Identity
 
 FORMAT = "swiftpie-identity/1"
 KEY = "swiftpie"  # of the facts, in the file's metadata
@@ -45,14 +45,16 @@ def encode_identity(
     images: Sequence[Image.Image],
     *,
     masks: Sequence[Tensor | None] | None = None,
+    searches: Sequence[Search] | None = None,
 ) -> Identity:
     """Return the identity of the one subject that all `images` show.
 
     Args:
         components: The networks that will also generate.
         images: 1 to 8 pictures of the subject, RGB or RGBA.
-        masks: For each picture where the subject is, (1, 1, H, W) in [0, 1], or None to find it
-            by its transparency, or else by a network that warns where it is not sure.
+        masks: For each picture where the subject is, (1, 1, H, W) in [0, 1], or None to find it.
+        searches: How, for each picture; by default by its transparency, or else by a network that
+            warns where it is not sure.
 
     Raises:
         InputError: No picture, too many, or a subject that cannot be found.
@@ -66,13 +68,15 @@ def encode_identity(
     for mask in given:
         if mask is not None:
             check_mask(mask)
+    how = searches if searches is not None else [ANYWHERE] * len(images)
     frames = [
-        canonical_frame(image, mask, components.preset.image_size_px)
-        for image, mask in zip(images, given, strict=True)
+        canonical_frame(image, mask, components.preset.image_size_px, search=search)
+        for image, mask, search in zip(images, given, how, strict=True)
     ]
-    pixels = torch.cat([frame[0] for frame in frames]).to(components.device)
-    mask = torch.cat([frame[1] for frame in frames]).to(components.device)
-    return identity_of_frames(components, pixels, mask)
+    pixels = torch.cat([frame.pixels for frame in frames]).to(components.device)
+    mask = torch.cat([frame.mask for frame in frames]).to(components.device)
+    cutouts = tuple(frame.how for frame in frames)
+    return replace(identity_of_frames(components, pixels, mask), cutouts=cutouts)
 
 
 @torch.no_grad()
@@ -148,7 +152,12 @@ def save_identity(identity: Identity, path: str | Path, *, force: bool = False) 
     tensors = {name: getattr(identity, name) for name in PLAIN}
     tensors |= {f"{KEYS}{name}": value for name, value in identity.keys.items()}
     tensors |= {f"{VALUES}{name}": value for name, value in identity.values.items()}
-    header = {"format": FORMAT, "preset": identity.preset, "fingerprint": identity.fingerprint}
+    header = {
+        "format": FORMAT,
+        "preset": identity.preset,
+        "fingerprint": identity.fingerprint,
+        "cutouts": [list(one) for one in identity.cutouts],
+    }
     whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     write_file(path, save(whole, metadata={KEY: json.dumps(header)}), force=force)
 
@@ -160,6 +169,7 @@ class IdentityFile:
     preset: str  # printable, as all text from files
     fingerprint: str
     shapes: Mapping[str, tuple[int, ...]]  # by the tensor's name
+    cutouts: tuple[Cutout, ...] = ()  # of each picture, if it is known
 
     @property
     def num_references(self) -> int:
@@ -195,6 +205,7 @@ def load_identity(path: str | Path, components: Components) -> Identity:
     return Identity(
         preset=header.preset,
         fingerprint=header.fingerprint,
+        cutouts=header.cutouts,
         keys=_below(tensors, KEYS),
         values=_below(tensors, VALUES),
         **{name: tensors[name] for name in PLAIN},
@@ -215,6 +226,7 @@ def read_identity_header(path: str | Path) -> IdentityFile:
         header = json.loads(entries.pop(METADATA)[KEY])
         written = str(header["format"])
         preset, fingerprint = (header[name] for name in ("preset", "fingerprint"))
+        stored = header.get("cutouts", [])
     except Exception as error:  # text that nobody checked has any type
         reason = f"no {error}" if isinstance(error, KeyError) else short_reason(error)
         raise InputError(
@@ -228,9 +240,10 @@ def read_identity_header(path: str | Path) -> IdentityFile:
     try:
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
         _check_form(shapes, preset, fingerprint)
+        cutouts = _read_cutouts(stored, pictures=shapes["pixels"][0])
     except ValueError as error:
         raise InputError(_damaged(path, error)) from error
-    return IdentityFile(preset, fingerprint, shapes)
+    return IdentityFile(preset, fingerprint, shapes, cutouts)
 
 
 def is_identity_file(path: str | Path) -> bool:
@@ -246,15 +259,31 @@ def is_identity_file(path: str | Path) -> bool:
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES
 
 
-def canonical_frame(image: Image.Image, mask: Tensor | None, size_px: int) -> tuple[Tensor, Tensor]:
-    """Cut the subject out, centred and upright, as the encoders were trained to see it.
+def cut_out_or_given(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> CutOut:
+    """Return the subject at `mask` (1, 1, H, W), or where `search` finds it if that is None."""
+    return cut_out(image, search) if mask is None else CutOut(mask, Cutout(Way.MASK, 1.0))
 
-    `mask` (1, 1, H, W) in [0, 1] is where it is; None finds it. Returns pixels (1, 3, S, S), grey
-    (0) outside of the subject, and its mask (1, 1, S, S), where S is `size_px`.
+
+class Frame(NamedTuple):
+    """A subject cut out, centred and upright, as the encoders were trained to see it."""
+
+    pixels: Tensor  # (1, 3, S, S) in [-1, 1], grey (0) outside of the subject
+    mask: Tensor  # (1, 1, S, S) in [0, 1]
+    how: Cutout
+
+
+def canonical_frame(
+    image: Image.Image, mask: Tensor | None, size_px: int, *, search: Search = ANYWHERE
+) -> Frame:
+    """Cut the subject out; a whole picture fills the frame instead, without any margin.
+
+    `mask` (1, 1, H, W) in [0, 1] is where it is; None finds it as `search` says. `size_px` is the
+    side of the frame.
     """
-    found = subject_mask(image) if mask is None else mask
-    pixels, fitted = cut_square(image, found, size_px=size_px, fill=SUBJECT_FILL)
-    return pixels * fitted, fitted
+    found = cut_out_or_given(image, mask, search)
+    fill = 1.0 if found.how.way is Way.NONE else SUBJECT_FILL
+    pixels, fitted = cut_square(image, found.mask, size_px=size_px, fill=fill)
+    return Frame(pixels * fitted, fitted, found.how)
 
 
 def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerprint: object) -> None:
@@ -290,6 +319,27 @@ def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerpri
     keys, values = _below(shapes, KEYS), _below(shapes, VALUES)
     if keys != values or len(shapes) != len(PLAIN) + 2 * len(keys):
         raise ValueError("its keys and values do not belong together")
+
+
+def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
+    """Return what a file says of how its subject was cut out of each picture.
+
+    Raises:
+        ValueError: It says something else.
+    """
+    found = []
+    for one in stored if isinstance(stored, list) else [None]:
+        match one:
+            case [str(way), (int() | float() | None) as sure]:
+                is_plain = len(way) <= MAX_TEXT and way.isprintable()
+                if not is_plain or not (sure is None or 0 <= sure <= 1):
+                    raise ValueError("how it was cut out cannot be read")
+                found.append(Cutout(way, sure))
+            case _:
+                raise ValueError("how it was cut out cannot be read")
+    if len(found) not in {0, pictures}:
+        raise ValueError("how it was cut out is not told of each picture")
+    return tuple(found)
 
 
 def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components) -> None:

@@ -12,6 +12,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.masks import Box
+from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
@@ -80,6 +81,7 @@ class PersonalizeCall:
     callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
     _: KW_ONLY
     subjects: Identity | Sequence[Subject] | None = None
+    cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out
     mask: Tensor | MaskSource = MaskSource.NONE
     detail_mask: Tensor | MaskSource | None = None  # of the detail branch; None: the preset's
     box: Box | None = None
@@ -125,7 +127,11 @@ class SwiftPiePipeline(ModulesPipeline):
         return text.hidden_states * text.attention_mask[..., None].to(text.pooled), text.pooled
 
     def prepare_ip_adapter_image_embeds(
-        self, ip_adapter_image: Pictures, *, masks: Tensor | list[Tensor] | None = None
+        self,
+        ip_adapter_image: Pictures,
+        *,
+        masks: Tensor | list[Tensor] | None = None,
+        cutout: str | Search = "auto",
     ) -> list[Identity]:
         """Return the subjects of `ip_adapter_image`, encoded once for any number of calls.
 
@@ -133,7 +139,7 @@ class SwiftPiePipeline(ModulesPipeline):
             InputError: A picture cannot be used, or a subject cannot be found in it.
         """
         self._wake(*ENCODING)
-        found = _pictured_subjects(self.to_components(), ip_adapter_image, masks)
+        found = _pictured_subjects(self.to_components(), ip_adapter_image, masks, cutout)
         return [subject.identity for subject in found]
 
     def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
@@ -210,7 +216,10 @@ def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequenc
 
 
 def _pictured_subjects(
-    components: Components, pictures: Pictures, masks: Tensor | Sequence[Tensor] | None
+    components: Components,
+    pictures: Pictures,
+    masks: Tensor | Sequence[Tensor] | None,
+    cutout: str | Search,
 ) -> list[Subject]:
     # One subject an entry; a nested list is one subject's pictures. As in diffusers, a mask of n
     # layers (1, n, H, W) belongs to n pictures of one entry, which then are subjects of their own.
@@ -224,7 +233,10 @@ def _pictured_subjects(
             for entry, count in zip(entries, layers, strict=True)
             for group in ([entry] if count == 1 else [[one] for one in entry])
         ]
-    identities = [encode_identity(components, entry) for entry in entries]
+    search = search_of(cutout)
+    identities = [
+        encode_identity(components, entry, searches=[search] * len(entry)) for entry in entries
+    ]
     return _with_masks([Subject(identity) for identity in identities], regions)
 
 
@@ -293,7 +305,7 @@ def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject
     if call.subjects is not None:
         return as_subjects(call.subjects, **places)
     if pictures is not None:
-        found = _pictured_subjects(components, pictures, masks)
+        found = _pictured_subjects(components, pictures, masks, call.cutout)
     else:
         assert identities is not None, "one of three was given"
         found = _known_subjects(identities, masks)

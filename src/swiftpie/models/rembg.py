@@ -1,0 +1,128 @@
+"""Networks of the library rembg, which find subjects in photographs, for those who install it."""
+
+import functools
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from swiftpie.errors import ConfigError, MissingExtra, WeightsError, did_you_mean, short_reason
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
+DEFAULT = "birefnet-general"
+
+
+class RembgModel(NamedTuple):
+    """One network, whose licence is not that of the library."""
+
+    name: str  # as rembg has it
+    file: str  # of its release
+    licence: str  # as those who trained it state it
+    is_commercial: bool
+
+
+_BIREFNET = "MIT (BiRefNet)"
+_U2NET = "Apache-2.0 (U-2-Net)"
+MODELS = (
+    RembgModel(DEFAULT, "BiRefNet-general-epoch_244.onnx", _BIREFNET, True),
+    RembgModel(
+        "birefnet-general-lite", "BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx", _BIREFNET, True
+    ),
+    RembgModel("birefnet-portrait", "BiRefNet-portrait-epoch_150.onnx", _BIREFNET, True),
+    RembgModel("isnet-general-use", "isnet-general-use.onnx", "Apache-2.0 (DIS)", True),
+    RembgModel("u2net", "u2net.onnx", _U2NET, True),
+    RembgModel("u2netp", "u2netp.onnx", _U2NET, True),
+    RembgModel("bria-rmbg", "bria-rmbg-2.0.onnx", "CC BY-NC 4.0 (BRIA RMBG-2.0)", False),
+)
+"""Those that compute here. The library has others that send pictures to somebody else."""
+
+
+def named(name: str) -> RembgModel:
+    """Return the model `name`.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    for model in MODELS:
+        if model.name == name:
+            return model
+    names = [model.name for model in MODELS]
+    hint = did_you_mean(name, names, otherwise=f"One of {', '.join(names)} is needed.")
+    raise ConfigError(f"rembg has no model {name!r} that computes on this machine. {hint}")
+
+
+def find(photo: "Image.Image", name: str = DEFAULT) -> "Image.Image":
+    """Return the mask, mode L and of the same size, of what stands in front in an RGB `photo`.
+
+    Raises:
+        MissingExtra: rembg is not installed.
+        WeightsError: The model's file is not on this machine, or damaged.
+    """
+    return _session(name, locate(name)).predict(photo)[0].convert("L")
+
+
+def locate(name: str = DEFAULT) -> Path:
+    """Return where the model's file is; nothing is fetched.
+
+    Raises:
+        ConfigError: There is no such model.
+        MissingExtra: rembg is not installed.
+        WeightsError: The file is not on this machine.
+    """
+    model, kind = named(name), _kind(name)
+    path = kind.resolve_existing(f"{name}.onnx")
+    if path is None:
+        raise WeightsError(_missing(model, Path(kind.model_dir())))
+    return Path(path)
+
+
+@functools.lru_cache(maxsize=1)  # they take up to a gigabyte
+def _session(name: str, path: Path) -> Any:  # noqa: ANN401 - the library has no types
+    runtime, kind = importlib.import_module("onnxruntime"), _kind(name)
+
+    class Here(kind):  # type: ignore[misc, valid-type]  # never fetches, whatever the library does
+        @classmethod
+        def download_models(cls, *_: object, **__: object) -> str:
+            return str(path)
+
+    try:
+        return Here(name, runtime.SessionOptions(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises what pybind makes of it
+        raise WeightsError(
+            f"'{path}' is not the model {name!r} ({short_reason(error)}). The published file is "
+            "needed. Remove it and get it again."
+        ) from error
+
+
+def _kind(name: str) -> Any:  # noqa: ANN401 - the library has no types
+    """Return rembg's class of sessions with this model.
+
+    Raises:
+        MissingExtra: rembg, or onnxruntime, is not installed, or too old.
+    """
+    # Without onnxruntime, importing rembg ends the process.
+    if any(importlib.util.find_spec(one) is None for one in ("onnxruntime", "rembg")):
+        raise MissingExtra(
+            "A subject was to be cut out by rembg, which is not installed. Install it: pip install "
+            '"swiftpie[cutout]".'
+        )
+    kinds = importlib.import_module("rembg.sessions").sessions_class
+    kind = next((one for one in kinds if one.name() == name), None)
+    if kind is None or not hasattr(kind, "resolve_existing"):
+        raise MissingExtra(
+            f"The installed rembg does not know the model {name!r}. A newer one is needed. Install "
+            'it: pip install -U "swiftpie[cutout]".'
+        )
+    return kind
+
+
+def _missing(model: RembgModel, folder: Path) -> str:
+    place = folder / f"{model.name}.onnx"
+    return (
+        f"rembg's model {model.name!r} is not on this machine. It is needed as '{place}'. Get it "
+        f'from {RELEASE}/{model.file}, or let rembg do so: python -c "from rembg import '
+        f'new_session; new_session({model.name!r})". Its licence: {model.licence}.'
+    )
