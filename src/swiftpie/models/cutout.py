@@ -334,9 +334,8 @@ def _views(size: tuple[int, int], search: Search) -> list[Area]:
     x, y = (sum(numbers) / len(search.points) for numbers in zip(*search.points, strict=True))
     views = []
     for share in VIEW_SHARES:
-        starts = [min(max(0.0, one - share / 2), 1 - share) for one in (x, y)]
-        spans = tuple((one, one + share, side) for one, side in zip(starts, size, strict=True))
-        views.append(_area(*spans))
+        left, top = (min(max(0.0, one - share / 2), 1 - share) for one in (x, y))
+        views.append(_area((left, left + share, width), (top, top + share, height)))
     return views
 
 
