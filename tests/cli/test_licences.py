@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftpie.backbones.licences import BASES, everything, recipe_terms
+from swiftpie.backbones.licences import BASES, OWN_CUTOUT, everything, recipe_terms
 from swiftpie.backbones.preset import PRESETS, SDXL_BASE
 from swiftpie.backbones.recipe import RECIPES
 from swiftpie.cli.about import COMMANDS, Chosen, terms_of
@@ -48,7 +48,7 @@ def test_a_face_command_tells_what_options_choose():
 
 def test_a_recipe_tells_all_its_parts_but_those_that_options_replace():
     found = terms_of("personalize", Chosen("sdxl-turbo"))
-    assert found == recipe_terms(RECIPES.get("sdxl-turbo"))
+    assert found == [*recipe_terms(RECIPES.get("sdxl-turbo")), OWN_CUTOUT]
     face = terms_of("face", Chosen("face-plus"))
     assert set(recipe_terms(RECIPES.get("face-plus"))) < set(face)
     assert len({one for one in face if one.part == "adapter"}) == 1

@@ -328,7 +328,8 @@ def terms_of(what: str, chosen: Chosen) -> list[Terms]:
         ConfigError: There is no such thing, or something was chosen for no command.
     """
     if what in COMMANDS:
-        return _command_terms(what, chosen)
+        cuts = what in CUTTING or chosen.cutout is not None
+        return _command_terms(what, chosen) + (licences.cutout_terms(chosen.cutout) if cuts else [])
     if options := [name for name, value in chosen._asdict().items() if value is not None]:
         raise ConfigError(
             f"--{options[0]} was given without a command that would take it. Name one, as in "
@@ -359,8 +360,6 @@ def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
         found = [Terms("preset", "of your choice", "give it with --recipe or --preset", None)]
     else:
         found = licences.preset_terms(chosen.preset or "mini")
-    if command in CUTTING or chosen.cutout is not None:
-        found += licences.cutout_terms(chosen.cutout)
     if chosen.adapter is not None or (uses_faces and recipe is None):
         found += [licences.adapter_terms(chosen.adapter), licences.IMAGE_ENCODER]
     if uses_faces:
