@@ -12,7 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import Block
 from swiftpie.attention.detail import Merge
-from swiftpie.attention.install import Plan
+from swiftpie.attention.install import Plan, install
 from swiftpie.backbones.checkpoints.adapter_file import (
     KEY,
     PREFIX,
@@ -221,19 +221,18 @@ def check_family(adapter: OpenAdapter, *, family: str, width: int) -> None:
         )
 
 
-def check_layout(
-    adapter: OpenAdapter, settings: Mapping[str, Any], *, family: str, plan: Plan | None = None
-) -> None:
+def check_layout(adapter: OpenAdapter, settings: Mapping[str, Any]) -> None:
     """Refuse an adapter that does not fit a U-Net with `settings`; nothing is computed.
 
     Raises:
-        WeightsError: It was made for another U-Net or plan.
+        WeightsError: It was made for another U-Net.
     """
     if adapter.public is None:
         return
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(settings)
-        install_adapter(unet, adapter, family=family, plan=plan)
+        load_into(adapter.public, install(unet, replace(adapter.plan, detail=frozenset())))
+        fuse_lora(adapter.public, unet)
 
 
 def install_adapter(

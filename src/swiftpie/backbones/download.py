@@ -125,7 +125,8 @@ class Needs:
     @property
     def folders(self) -> list[Path]:
         """Where it goes."""
-        return list(dict.fromkeys(part.root.parents[2] for part, _ in self.missing))
+        places = (part.root.parents[0 if part.is_archive else 2] for part, _ in self.missing)
+        return list(dict.fromkeys(places))
 
     @property
     def free_bytes(self) -> int:

@@ -268,9 +268,12 @@ class Finder:
         try:
             return wanted.select(listing.files, self.formats)
         except LookupError as error:
+            pickles = any(one.endswith(PICKLES) for one in listing.files)
+            advice = ", or allow pickles" if pickles and not self.formats.allow_pickle else ""
             raise WeightsError(
-                f"The repository {reference.repository!r} holds no {error.args[0]}. Safetensors "
-                "in the layout of diffusers are needed. Choose another one, or allow pickles."
+                f"The repository {reference.repository!r} holds no {error.args[0]}. One in the "
+                "layout of diffusers, for the preset's family and with safetensors, is needed. "
+                f"Choose another one{advice}."
             ) from error
 
 

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from swiftpie.errors import ConfigError, printable
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.download import Needs
+    from swiftpie.backbones.download import Needs, Part
+    from swiftpie.backbones.hub import RemoteFile
 
-NO_LICENCE = "not stated; ask its publisher"
+NO_LICENCE = "not stated, ask its publisher"
+SMALL_BYTES = 1 << 20
+SHOWN = 60  # letters of a repository with its commit
 
 
 def ask(needs: "Needs", *, yes: bool) -> None:
@@ -39,28 +41,42 @@ def ask(needs: "Needs", *, yes: bool) -> None:
 
 
 def tell(needs: "Needs") -> None:
-    """Tell on standard error what is missing: files, sizes, licences, place, memory and time."""
+    """Tell on standard error what is missing: parts, files, sizes, licences, place, memory, time.
+
+    Small files are counted, not named.
+    """
     from swiftpie.backbones.download import as_size, as_time
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("part", "file", "size", "licence"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
-    for part, file in needs.missing:
-        name = file.path if part.listing is None else f"{part.listing.repository}:{file.path}"
-        cells = (part.name.replace("_", " "), name, as_size(part.left(file)), part.licence)
-        table.add_row(*(Text(printable(cell or NO_LICENCE)) for cell in cells))
-    table.add_row("", "all together", as_size(needs.bytes_left), "")
-    seconds = needs.seconds
-    time = "unknown before the first" if seconds is None else as_time(seconds)
-    memory = "known then" if needs.memory_bytes is None else as_size(needs.memory_bytes)
-    facts = {
-        "to": ", ".join(map(str, needs.folders)) or "nothing is missing",
-        "free there": as_size(needs.free_bytes),
-        "time, at the rate of the last download": time,
-        "memory for the weights": memory,
-    }
+    lines = []
+    for part, files in _by_part(needs):
+        whence = (
+            "" if part.listing is None else f"{part.listing.repository}@{part.listing.revision}"
+        )
+        licence = part.licence or NO_LICENCE
+        lines.append(f"{part.name.replace('_', ' ')}: {whence[:SHOWN]} (licence: {licence})")
+        large = [one for one in files if one.size >= SMALL_BYTES]
+        lines += [f"  {as_size(part.left(one)):>9}  {one.path}" for one in large]
+        if small := [one for one in files if one.size < SMALL_BYTES]:
+            size = as_size(sum(map(part.left, small)))
+            lines.append(f"  {size:>9}  {len(small)} small file{'s' * (len(small) > 1)}")
+    seconds, memory = needs.seconds, needs.memory_bytes
+    weights = "unknown" if memory is None else as_size(memory)
+    time = "unknown" if seconds is None else as_time(seconds)
+    lines += [
+        f"  {as_size(needs.bytes_left):>9}  to fetch",
+        f"  {as_size(needs.free_bytes):>9}  free in {', '.join(map(str, needs.folders))}",
+        f"  {weights:>9}  of memory for all weights",
+        f"  {time:>9}  at the rate of the last download",
+    ]
     with suppress(OSError):  # closed; then nobody can be told
-        console = Console(stderr=True)
-        console.print(table)
-        for name, fact in facts.items():
-            console.print(Text(printable(f"{name}: {fact}")), soft_wrap=True, highlight=False)
+        for line in lines:
+            text = Text(printable(line))
+            Console(stderr=True).print(text, soft_wrap=True, highlight=False)
+
+
+def _by_part(needs: "Needs") -> "list[tuple[Part, list[RemoteFile]]]":
+    found: dict[Part, list[RemoteFile]] = {}
+    for part, file in needs.missing:
+        if part.left(file):
+            found.setdefault(part, []).append(file)
+    return list(found.items())

@@ -286,12 +286,11 @@ def open_session(
     import swiftpie
 
     started = time.perf_counter()
-    engine = _names(engine)
-    loading: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
-    needs = needs_of({**loading, **choices})
+    given: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
+    needs = needs_of({**given, **choices})
     ask(needs, yes=yes)
     needs.fetch()
-    session = swiftpie.load(preset, recipe=recipe, device=device, engine=engine, **choices)
+    session = swiftpie.load(**_as_given({**given, **choices}))
     return Opened(session, (time.perf_counter() - started) * 1000)
 
 
@@ -299,16 +298,16 @@ def needs_of(loading: LoadOptions) -> "Needs":
     """Return what is to be fetched for what was chosen to be loaded."""
     from swiftpie.engine.session import needs_of as session_needs
 
-    given: Any = {name: one for name, one in loading.items() if name != "yes"}
-    if "engine" in given:
-        given["engine"] = _names(given["engine"])
-    return session_needs(**given)
+    return session_needs(**_as_given(loading))
 
 
-def _names(engine: "str | Sequence[str]") -> "Sequence[str]":
-    if not isinstance(engine, str):
-        return engine
-    return [name.strip() for name in engine.split(",") if name.strip()]
+def _as_given(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
+    """Return what `swiftpie.load` takes of what people chose."""
+    given = {name: one for name, one in loading.items() if name != "yes"}
+    engine = given.get("engine")
+    if isinstance(engine, str):
+        given["engine"] = [name.strip() for name in engine.split(",") if name.strip()]
+    return given
 
 
 def settled(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOptions, Preset]:

@@ -148,7 +148,7 @@ class StableDiffusion(Family):
         parts = plan_networks(preset, choices, texts=texts, formats=formats)
         needs = Needs((*parts, *([] if part is None else [part])))
         needs.fetch_only(is_settings)
-        self._check_folders(preset, needs, choices=choices, adapter=peeked)
+        self._check_folders(preset, needs, adapter=peeked)
         if part is not None:
             encoder = _find_encoder(needs["pipeline"].path, projector, choices, formats)
             needs += Needs((encoder,))
@@ -307,9 +307,7 @@ class StableDiffusion(Family):
             )
         return unet
 
-    def _check_folders(
-        self, preset: Preset, needs: Needs, *, choices: Choices, adapter: OpenAdapter | None
-    ) -> None:
+    def _check_folders(self, preset: Preset, needs: Needs, *, adapter: OpenAdapter | None) -> None:
         # By their settings alone: weights may be large, or not here yet.
         pipeline, own = needs["pipeline"], needs.part("denoiser")
         if _is_away(pipeline) or (own is not None and _is_away(own)):
@@ -327,13 +325,14 @@ class StableDiffusion(Family):
                 _check_tokenizer(pipeline.path / tokenizer)
         folder = pipeline.path / "vae" if autoencoder is None else autoencoder.path
         vae = read_config(folder, "vae", AutoencoderKL)
+        _check_autoencoder(folder, vae)
         self._check_parts(
             preset, unet, text_width=sum(widths), latent_channels=vae["latent_channels"]
         )
         if adapter is not None:
             check_family(adapter, family=self.name, width=unet["cross_attention_dim"])
             if needs.missing:  # else it is looked at as a whole, at once
-                check_layout(adapter, unet, family=self.name, plan=choices.get("plan"))
+                check_layout(adapter, UNet2DConditionModel.load_config(denoiser))
         inversion = needs.part("inversion")
         if inversion is not None and not _is_away(inversion):
             _check_inversion(inversion.path, unet)
@@ -514,6 +513,15 @@ def _find_encoder(
     if choices.get("image_encoder") is None and folder.is_dir():
         return Part("image_encoder", "image_encoder", None, root=folder, path=folder)
     return plan_image_encoder(projector, choices, formats)
+
+
+def _check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
+    known = (AutoencoderKL.__name__, AutoencoderTiny.__name__)
+    if settings.get("_class_name") not in known:
+        raise WeightsError(
+            f"'{folder}' holds no autoencoder; its settings name {settings.get('_class_name')!r}. "
+            f"One of {', '.join(known)}, as diffusers has them, is needed. Choose another folder."
+        )
 
 
 def _check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
