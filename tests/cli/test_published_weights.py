@@ -98,6 +98,18 @@ def test_a_scale_without_effect_is_told_for_a_public_adapter(call, folder, tmp_p
     )
     assert result.exit_code == 0, result.output
     assert "warning: --detail-scale 0.3 has no effect" in result.stderr
+    assert "--detail joint" in result.stderr
+    whole = personalize(
+        call, folder, hamster, out, "--adapter", public, "--detail-scale", 1, *small, "--force"
+    )
+    assert "warning: --detail-scale 1.0 has no effect" in whole.stderr
+    joint = personalize(
+        *(call, folder, hamster, out, "--adapter", public, "--detail-scale", 0.3, *small),
+        *("--detail", "joint", "--json", "--force"),
+    )
+    assert joint.exit_code == 0, joint.output
+    assert "has no effect" not in joint.stderr
+    assert json.loads(joint.stdout)["branches"] == ["semantic", "joint detail"]
     own = personalize(call, folder, hamster, tmp_path / "own.png", "--detail-scale", 0.3, *small)
     assert own.exit_code == 0, own.output
     assert "has no effect" not in own.stderr

@@ -1,6 +1,7 @@
 """`swiftpie personalize`: pictures of a subject and a sentence to new pictures."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from swiftpie.pipelines.settings import MaskSource, Scales
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from swiftpie.engine.session import Session
     from swiftpie.masks import Box
     from swiftpie.pipelines.request import View
 
@@ -121,6 +123,7 @@ def personalize(
     session, load_ms = given.open_session(**loading)
     preset = session.components.preset
     chosen = replace(Scales.of(preset), **scales)
+    _tell_idle_detail(session, scales)
     drawn_px = size_px or (preset.image_size_px,) * 2
     source, region = _read_mask(mask, drawn_px, count=len(everyone))
     limited, limit = None, None
@@ -165,6 +168,16 @@ def personalize(
         asked["branches"] = list(result.branches)
         asked["cutouts"] = given.list_cutouts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
+
+
+def _tell_idle_detail(session: "Session", scales: Mapping[str, float]) -> None:
+    """Warn of the one strength that `advise` cannot tell from a default of Python's."""
+    from swiftpie.pipelines.advice import UNTOUCHED, why_no_detail
+
+    components, asked = session.components, scales.get("detail_scale")
+    has_detail = bool(components.denoiser.installation.detail_layers)
+    if asked == UNTOUCHED.detail_scale and not has_detail:
+        console.warn(f"`detail_scale={asked}` has no effect: {why_no_detail(components)}")
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:

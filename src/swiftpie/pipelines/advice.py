@@ -89,7 +89,7 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
     chosen = scales.detail_scale not in {UNTOUCHED.detail_scale, Scales.of(preset).detail_scale}
     has_detail = places or any(one.identity.keys for one in subjects)
     if chosen and not has_detail:
-        yield f"`detail_scale={scales.detail_scale}` has no effect: {_why_no_detail(components)}"
+        yield f"`detail_scale={scales.detail_scale}` has no effect: {why_no_detail(components)}"
     limits = (request.detail_mask, *(one.detail_mask for one in subjects))
     is_silent = not has_detail or scales.detail_scale == 0
     if is_silent and any(one is not None for one in limits):
@@ -109,7 +109,8 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
         )
 
 
-def _why_no_detail(components: Components) -> str:
+def why_no_detail(components: Components) -> str:
+    """Return why the detail branch is silent where no subject has features for it."""
     if components.denoiser.installation.detail_layers:
         return "nothing is known of the subject that the detail branch could read."
     return (

@@ -112,6 +112,18 @@ def test_a_round_trip_keeps_every_bit_of_the_pictures(opened, place, tmp_path, f
     check_published(tmp_path / "saved", place / family / "pipeline")
 
 
+def test_a_detail_branch_without_training_is_saved_with_where_it_acts(opened, tmp_path):
+    pipe = opened("sd21", "public", detail="joint", preset=preset_of("sd21", detail_mask="inline"))
+    before = drawn(pipe)
+    pipe.save_pretrained(tmp_path)
+    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path))
+    assert np.array_equal(drawn(loaded), before)
+    plans = [one.to_components().denoiser.installation.plan for one in (loaded, pipe)]
+    assert plans[0] == plans[1]
+    assert not plans[0].own_projections
+    assert not np.array_equal(before, drawn(pipe, scales=Scales(detail_scale=0.0)))
+
+
 def test_a_pipeline_without_an_adapter_is_saved_without_one(opened, place, tmp_path):
     pipe = opened("sd21", None)
     pipe.save_pretrained(tmp_path)
