@@ -174,10 +174,22 @@ def test_a_busy_hub_is_asked_again_when_it_says(hub):
     assert hub.sent == len(LARGE) + 2
 
 
-def test_nobody_waits_for_an_hour(hub):
-    hub.faults.append(Fault("/api/models", status=429, headers={"Retry-After": "3600"}))
+@pytest.mark.parametrize(
+    "headers",
+    [{"Retry-After": "3600"}, {"RateLimit": '"api";r=0;t=3600'}],
+    ids=lambda one: next(iter(one)),
+)
+def test_nobody_waits_for_an_hour(hub, headers):
+    hub.faults.append(Fault("/api/models", status=429, headers=headers))
     with pytest.raises(WeightsError, match=r"asked too often. Try again in 3600 s"):
         needed()
+
+
+def test_github_counts_who_asks(hub):
+    limit = {"X-RateLimit-Remaining": "0"}
+    hub.faults.append(Fault("/repos/", status=403, headers=limit))
+    with pytest.raises(WeightsError, match=r"asked too often. Try again in an hour"):
+        needed(PLACE)
 
 
 def test_what_is_here_will_do_while_the_hub_is_down(hub):
@@ -238,9 +250,8 @@ def test_a_full_disk_is_seen_first(hub, monkeypatch):
 def test_more_memory_than_there_is_is_seen_first(monkeypatch):
     needs = needed().weighed(2)
     monkeypatch.setattr("os.sysconf", lambda _: 1000)
-    with pytest.raises(WeightsError, match=r"take 3.1 MB of memory.*has 1.0 MB.*`dtype=bfloat16`"):
-        needs.check_space("cpu")
-    needs.check_space("cuda")
+    with pytest.raises(WeightsError, match=r"takes 3.1 MB of memory.*has 1.0 MB.*`dtype=bfloat16`"):
+        needs.check_space()
 
 
 def test_the_rate_is_kept_for_the_next_plan(hub):

@@ -12,7 +12,7 @@ import pytest
 from swiftpie.backbones.recipe import RECIPES
 from swiftpie.engine.session import needs_of
 from tests.fixtures.mock_hub import clean_machine, serving
-from tests.fixtures.published_world import published_world
+from tests.fixtures.published_world import TINY, published_world
 
 TOKENIZER = ["merges.txt", "vocab.json", "special_tokens_map.json", "tokenizer_config.json"]
 HALVES = ("--dtype", "bfloat16")
@@ -148,6 +148,15 @@ def test_what_a_header_or_settings_show_costs_nothing_large(
     result = call("personalize", hamster, "x", "-o", tmp_path / "out.png", *options, "--yes")
     assert (result.exit_code, reason in result.stderr) == (1, True), result.output
     assert all(path.endswith("config.json") for path in hub.files)
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_a_transform_needs_is_planned_with_the_rest(call):
+    planned = call("fetch", "sdxl-turbo", "--engine", "tiny-decoder", "--dry-run", "--json")
+    assert planned.exit_code == 0, planned.output
+    found = [one for one in json.loads(planned.stdout)["files"] if "taesdxl" in one["repository"]]
+    assert [one["part"] for one in found] == ["tiny autoencoder"] * 2
+    assert {one["file"] for one in found} == {*TINY}
 
 
 @pytest.mark.usefixtures("machine")

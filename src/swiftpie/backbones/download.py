@@ -11,6 +11,7 @@ import shutil
 import tarfile
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -103,10 +104,12 @@ class Needs:
 
     parts: tuple[Part, ...] = ()
     memory_bytes: int | None = None  # that all weights take in the type chosen; None: not known
+    largest_bytes: int = 0  # that the largest network takes, as far as known
 
     def __add__(self, other: "Needs") -> "Needs":
         known = [one for one in (self.memory_bytes, other.memory_bytes) if one is not None]
-        return Needs(self.parts + other.parts, sum(known) if known else None)
+        largest = max(self.largest_bytes, other.largest_bytes)
+        return Needs(self.parts + other.parts, sum(known) if known else None, largest)
 
     @property
     def missing(self) -> list[tuple[Part, RemoteFile]]:
@@ -164,20 +167,26 @@ class Needs:
             for name in part.names
             if name.endswith(WEIGHTS)
         }
-        return replace(self, memory_bytes=sum(found.values()))
+        networks = Counter[Path]()
+        for (root, name), count in found.items():
+            networks[(root / name).parent] += count  # of one in pieces all
+        largest = max(networks.values(), default=0)
+        return replace(self, memory_bytes=sum(found.values()), largest_bytes=largest)
 
-    def check_space(self, device: str = "") -> None:
-        """Refuse what the disk has no room for, or on a CPU the memory.
+    def check_space(self) -> None:
+        """Refuse what the disk has no room for, or main memory for the largest network.
+
+        Networks may take turns there, but one has to be in it as a whole.
 
         Raises:
             WeightsError: There is not enough.
         """
-        memory = total_memory() if device == "cpu" else None
-        if memory is not None and self.memory_bytes is not None and self.memory_bytes > memory:
+        memory = total_memory()
+        if memory is not None and self.largest_bytes > memory:
             raise WeightsError(
-                f"The weights take {as_size(self.memory_bytes)} of memory, and this machine has "
-                f"{as_size(memory)}. Fewer bytes a number are needed, or a smaller model. Choose "
-                "`dtype=bfloat16`, another preset, or another device."
+                f"The largest network takes {as_size(self.largest_bytes)} of memory, and this "
+                f"machine has {as_size(memory)}. Shorter numbers are needed, or a smaller model. "
+                "Choose `dtype=bfloat16`, or another preset."
             )
         needed = sum(
             part.left(file) * (ARCHIVE_ROOM if part.is_archive else 1)

@@ -239,10 +239,20 @@ def wait_after(error: "HfHubHTTPError", trial: int) -> float | None:
     """Return how many seconds to wait before asking a busy server again; None: it is no use."""
     if error.response.status_code not in BUSY:
         return None
-    asked = error.response.headers.get("Retry-After", "")
-    if not asked.isdecimal():
+    asked = _asked_wait(error)
+    if asked is None:
         return FIRST_WAIT_S * 2**trial
-    return float(asked) if float(asked) <= MAX_WAIT_S else None
+    return float(asked) if asked <= MAX_WAIT_S else None
+
+
+def _asked_wait(error: "HfHubHTTPError") -> int | None:
+    """Return how many seconds a server wants us to wait; None if it does not say."""
+    headers = error.response.headers
+    asked = str(headers.get("Retry-After", ""))
+    if not asked.isdecimal():  # the hub's own way to say it: "api";r=0;t=55
+        found = re.search(r"r=0;\s*t=(\d{1,6})", str(headers.get("RateLimit", "")))
+        asked = found[1] if found else ""
+    return int(asked) if asked else None
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -312,10 +322,10 @@ def _failure(repository: str, error: BaseException) -> tuple[str, str]:
 
 
 def _refusal(error: "HfHubHTTPError") -> tuple[str, str]:
-    status, again = error.response.status_code, "Try again later"
-    asked = error.response.headers.get("Retry-After", "")
-    if asked.isdecimal():
-        again = f"Try again in {asked} s"
+    status, asked = error.response.status_code, _asked_wait(error)
+    again = "Try again later" if asked is None else f"Try again in {asked} s"
+    if error.response.headers.get("X-RateLimit-Remaining") == "0":  # GitHub, to whom it is 403
+        return "it was asked too often", "Try again in an hour"
     match status:
         case 401:
             return "your token was refused", "Run `hf auth login`, or unset HF_TOKEN"

@@ -138,6 +138,7 @@ class StableDiffusion(Family):
 
         The header of an adapter tells its layout and family; it is read alone. See `Family`.
         """
+        del device  # the same files serve all
         _check_choices(with_steps(preset, choices.get("steps")), choices)
         dtype = dtype_of(choices)
         formats = Formats(dtype in HALVES, choices.get("allow_pickle", False))
@@ -157,7 +158,7 @@ class StableDiffusion(Family):
                 tower = read_clip_config(encoder.path, "image_encoder", CLIPVisionConfig)
                 check_image_encoder(projector, tower)
         needs = needs.weighed(dtype.itemsize)
-        needs.check_space(device)
+        needs.check_space()
         return needs
 
     def thin_inversion(
