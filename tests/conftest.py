@@ -1,14 +1,15 @@
-"""Fixtures that every folder of tests may use."""
+"""Fixtures that every folder of tests may use.
+
+Heavy libraries are imported where they are used: what shares tests out among processes reads this
+file as well, and would spend seconds on them before the first process starts.
+"""
 
 import gc
 
 import pytest
-import torch
-from PIL import Image
 
 import swiftpie
 from swiftpie.cli.main import COLLECT_EVERY
-from swiftpie.data.subjects import sample_subjects
 
 gc.set_threshold(COLLECT_EVERY)  # as the command line; looking more often takes a tenth of all time
 
@@ -32,12 +33,17 @@ def session():
 @pytest.fixture(scope="session")
 def subjects():
     """The sprites inside the package."""
+    from swiftpie.data.subjects import sample_subjects
+
     return sample_subjects()
 
 
 @pytest.fixture(scope="session")
 def sprite(subjects):
     """A held-out subject as an RGBA picture."""
+    import torch
+    from PIL import Image
+
     tile = subjects.tiles[subjects.indices("held_out")[0]].float() / 255
     colour = tile[:3] / tile[3:].clamp_min(1 / 255)
     values = (torch.cat([colour, tile[3:]]) * 255).round().to(torch.uint8).permute(1, 2, 0)
