@@ -4,6 +4,8 @@ import shutil
 import pytest
 from PIL import Image
 
+from swiftpie.evaluation import variants
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
@@ -86,6 +88,16 @@ def test_pairs_are_judged_with_leakage(evaluate, tmp_path):
     assert (tmp_path / "index.html").is_file()
 
 
+@pytest.fixture(params=["few", pytest.param("all", marks=pytest.mark.slow)])
+def _variants(request, monkeypatch):
+    """All variants, or the ends of each scale, and no styles, which take four steps each."""
+    if request.param == "few":
+        monkeypatch.setattr(variants, "SWEEP", (0.0, 1.0))
+        monkeypatch.setattr(variants, "BACKGROUND_SCALES", (0.5,))
+        monkeypatch.setattr(variants, "STYLED_STEPS", None)
+
+
+@pytest.mark.usefixtures("_variants")
 def test_ablations_write_table_page_and_json(evaluate, tmp_path):
     result = evaluate("ablations", "--cases", 1, "--out", tmp_path, "--json")
     assert result.exit_code == 0
