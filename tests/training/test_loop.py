@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,27 +98,21 @@ def test_two_processes_train_as_one_that_accumulates(tmp_path):
         probe.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
     command = [sys.executable, "-m", "tests.training.toy", str(tmp_path / "two")]
-    started = []
-    try:
-        for rank in range(2):
-            own = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            environment = ENVIRONMENT | place | own
-            started.append(
-                subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
-            )
-        printed = [one.communicate(timeout=LONGEST_S)[0].splitlines() for one in started]
-    finally:
-        for process in started:
-            process.kill()  # does nothing to one that has ended
-            process.wait()
-            process.stdout.close()
-    assert [process.returncode for process in started] == [0, 0]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT | place, start_new_session=True
+    ) as process:
+        try:
+            assert process.wait(LONGEST_S) == 0
+        finally:
+            with suppress(ProcessLookupError):  # both have ended
+                os.killpg(process.pid, signal.SIGKILL)
     run(tmp_path / "one", replace(CONFIG, accumulate=2))
     rows, wanted = (losses(tmp_path / name) for name in ("two", "one"))
     assert rows == pytest.approx(wanted, rel=1e-4)
-    assert len(printed[0]) == len(printed[1]) == len(rows) == CONFIG.steps
-    assert "norm" in json.loads(printed[0][-1])
-    assert "norm" not in json.loads(printed[1][-1])
+    events = [(tmp_path / f"events-{rank}").read_text().splitlines() for rank in range(2)]
+    assert len(events[0]) == len(events[1]) == len(rows) == CONFIG.steps
+    assert "norm" in json.loads(events[0][-1])
+    assert "norm" not in json.loads(events[1][-1])
     first, second = state(tmp_path / "two"), state(tmp_path / "one")
     weights = [name for name in first if name.endswith((".weight", ".bias"))]
     assert len(weights) == 8

@@ -1,6 +1,8 @@
-"""Stages small enough to train in a test; run as a script, one trains in launched processes."""
+"""Stages small enough to train in a test; run as a script, one trains in two processes."""
 
+import importlib
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,9 +74,21 @@ def draw_inputs(draw, width):
     return torch.randn(8, width, generator=torch.Generator().manual_seed(draw))
 
 
+def train_as(rank, folder):
+    """Train as one of two that a launcher placed, and keep every event beside `folder`."""
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    processes = join_processes("cpu")
+    with folder.with_name(f"events-{rank}").open("w") as file:
+        for event in fit(ToyStage(), CONFIG, folder, processes=processes):
+            file.write(f"{json.dumps(dict(event.losses))}\n")
+    leave_processes(processes)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    processes = join_processes("cpu")
-    for event in fit(ToyStage(), CONFIG, Path(sys.argv[1]), processes=processes):
-        sys.stdout.write(f"{json.dumps(dict(event.losses))}\n")
-    leave_processes(processes)
+    for name in ("accelerate", "torch._dynamo"):  # imported late, and each process would again
+        importlib.import_module(name)
+    if other := os.fork():
+        train_as(0, Path(sys.argv[1]))
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+    train_as(1, Path(sys.argv[1]))
