@@ -145,9 +145,9 @@ def test_the_mini_model_reads_its_prompt_as_it_was_trained_to():
 def weights_folder(tmp_path_factory):
     """Stable Diffusion 2.1's layout with a public adapter and an inversion network, all tiny."""
     root = tmp_path_factory.mktemp("published")
-    tiny_models.make_pipeline(root / "pipeline", "sd21")
-    tiny_models.make_public_adapter(root / "adapter.safetensors", "sd21")
-    tiny_models.make_unet(root / "inversion", "sd21")
+    tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
+    tiny_models.make_public_adapter(root / "adapter.safetensors", "sd21", is_shallow=True)
+    tiny_models.make_unet(root / "inversion", "sd21", is_shallow=True)
     return root
 
 

@@ -14,8 +14,8 @@ from tests.backbones import tiny_models
 def folder(tmp_path_factory):
     """A tiny model of SD-Turbo's family with an adapter and its image encoder."""
     root = tmp_path_factory.mktemp("published")
-    tiny_models.make_pipeline(root / "pipeline", "sd21")
-    tiny_models.make_own_adapter(root / "own.safetensors", "sd21")
+    tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
+    tiny_models.make_own_adapter(root / "own.safetensors", "sd21", is_shallow=True)
     return root
 
 
@@ -69,8 +69,7 @@ def test_an_identity_is_saved_and_inspected_without_asking_for_the_weights_again
     chosen = ("--preset", "sd-turbo", "--weights", folder / "pipeline", "--offline")
     parts = ("--adapter", folder / "own.safetensors", "--image-encoder", folder / "encoder")
     saved, made = tmp_path / "saved.spid", tmp_path / "made.spid"
-    half = ("--dtype", "bfloat16", "--force")
-    for options in ((), half):
+    for options in ((), ("--dtype", "bfloat16", "--force")):
         result = call("identity", "save", hamster, "-o", saved, *chosen, *parts, *options)
         assert result.exit_code == 0, result.output
     session = swiftpie.load(
@@ -86,12 +85,13 @@ def test_an_identity_is_saved_and_inspected_without_asking_for_the_weights_again
         facts = json.loads(call("identity", "inspect", file, "--json").stdout)
         assert (facts["preset"], facts["is_readable"]) == ("sd-turbo", None)
         assert "networks can tell" in call("identity", "inspect", file).stdout
-    drawn = personalize(call, folder, saved, tmp_path / "out.png", "--dtype", "bfloat16")
+    half = ("--dtype", "bfloat16", "--size", "64x64")
+    drawn = personalize(call, folder, saved, tmp_path / "out.png", *half)
     assert drawn.exit_code == 0, drawn.output
 
 
 def test_a_scale_without_effect_is_told_for_a_public_adapter(call, folder, tmp_path, hamster):
-    public = tiny_models.make_public_adapter(folder / "public.safetensors", "sd21")
+    public = tiny_models.make_public_adapter(folder / "public.safetensors", "sd21", is_shallow=True)
     out, small = tmp_path / "out.png", ("--size", "64x64")
     result = personalize(
         call, folder, hamster, out, "--adapter", public, "--detail-scale", 0.3, *small

@@ -43,7 +43,7 @@ def tiny_editor():
     """Every network, frozen, the same at each call."""
     with torch.random.fork_rng():
         denoiser = UNetDenoiser(
-            tiny_unet("sd21"),
+            tiny_unet("sd21", is_shallow=True),
             Plan(token_width=WIDTH, gate=1.0),
             reference_step=scaled_linear_step(1),
         )
@@ -51,7 +51,7 @@ def tiny_editor():
         for semantic in denoiser.installation.semantic.values():
             for weight in semantic.parameters():
                 torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
-        inverter = tiny_unet("sd21")
+        inverter = tiny_unet("sd21", is_shallow=True)
         torch.manual_seed(2)
         for weight in inverter.parameters():
             weight.add_(0.1 * weight.std(correction=0) * torch.randn_like(weight))

@@ -102,10 +102,10 @@ def _one_thread():
 def place(tmp_path_factory):
     """A folder with all that a stage may be built of; not to be changed."""
     root = tmp_path_factory.mktemp("adapter")
-    make_pipeline(root / "pipeline", "sd21")
+    make_pipeline(root / "pipeline", "sd21", is_shallow=True)
     make_folder(root / "photos", views=2)
-    make_unet(root / "teacher", "sd21")
-    make_public_adapter(root / "teacher.safetensors", "sd21")
+    make_unet(root / "teacher", "sd21", is_shallow=True)
+    make_public_adapter(root / "teacher.safetensors", "sd21", is_shallow=True)
     make_clip(root / "clip")
     return root
 

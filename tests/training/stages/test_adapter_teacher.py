@@ -64,7 +64,7 @@ def test_guidance_is_away_from_no_prompt_and_no_subject(build_matching):
 
 
 def test_a_teacher_with_both_branches_reads_references_itself(build_matching, tmp_path):
-    adapter = make_own_adapter(tmp_path / "own.safetensors", "sd21")
+    adapter = make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
     stage = build_matching(teacher={"adapter": adapter})
     _, told = told_with(stage, AdapterDrops(semantic=0, detail=0, both=0))
     assert told.attention.keys.keys() == stage.teacher.denoiser.installation.detail_layers.keys()
@@ -128,7 +128,7 @@ def test_what_cannot_be_a_teacher_is_refused(build_matching, tmp_path):
         build_matching(teacher={"student_every": 0})
     with pytest.raises(WeightsError, match="cross_attention_dim 24, and the student has 32"):
         build_matching(teacher={"unet": make_unet(tmp_path / "sd15", "sd15")})
-    tensors = adapter_tensors(ADAPTERS["sd21"], tiny_unet("sd21"))
+    tensors = adapter_tensors(ADAPTERS["sd21"], tiny_unet("sd21", is_shallow=True))
     shapes = projector_shapes("face", WIDTHS["sd21"])
     tensors["image_proj"] = {name: torch.ones(shape) for name, shape in shapes.items()}
     save_file(flatten(tensors), tmp_path / "face.safetensors")
@@ -197,7 +197,9 @@ class Dense:
                 layer = unet.get_submodule(path.partition(".lora_A")[0])
                 layer.weight.data += scale * up @ part.weight.detach().double()
         unet.requires_grad_(requires_grad=False)
-        self.pipeline = theirs(unet, adapter_tensors(ADAPTERS["sd21"], tiny_unet("sd21")))
+        self.pipeline = theirs(
+            unet, adapter_tensors(ADAPTERS["sd21"], tiny_unet("sd21", is_shallow=True))
+        )
         self.pipeline.unet.double()
 
     def noise(self, noisy, timesteps, text, embeds, *, strength):

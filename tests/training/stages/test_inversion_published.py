@@ -42,8 +42,8 @@ EVERYTHING = InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0)
 def place(tmp_path_factory):
     """A folder with a pipeline, its encoder, a teacher, prompts and photos."""
     folder = tmp_path_factory.mktemp("published")
-    make_pipeline(folder / "pipeline", "sd21")
-    make_unet(folder / "teacher", "sd21")
+    make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
+    make_unet(folder / "teacher", "sd21", is_shallow=True)
     (folder / "prompts.txt").write_text("a red cat\n\na dog on a sofa\n", encoding="utf-8")
     (folder / "photos").mkdir()
     for name, colour in {"one": "red", "two": "blue"}.items():
