@@ -33,10 +33,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def folder(tmp_path_factory):
     """A pipeline, an image encoder and every FaceID adapter of Stable Diffusion 1.5."""
     root = tmp_path_factory.mktemp("faces")
-    make_pipeline(root / "pipeline", "sd15")
+    make_pipeline(root / "pipeline", "sd15", is_shallow=True)
     for name in FACES:
         if name.endswith("sd15"):
-            face_adapter(root, name)
+            face_adapter(root, name, is_shallow=True)
     return root
 
 
@@ -51,14 +51,14 @@ def queries(unet):
 
 
 def fitted(adapter):
-    unet = tiny_unet("sd15")
+    unet = tiny_unet("sd15", is_shallow=True)
     install_adapter(unet, adapter, family="sd15")
     return unet
 
 
 @pytest.mark.parametrize("name", [PICKLED, PLUS])
 def test_pictures_of_faces_equal_those_of_diffusers(name):
-    rows = faces.rows([name])
+    rows = faces.rows([name], is_shallow=True)
     assert len(rows) == 8
     assert [row for row in rows if not is_within(row)] == []
 
@@ -86,7 +86,7 @@ def test_a_pickle_is_read_only_if_that_is_allowed(folder):
 
 
 def test_lora_is_added_to_the_denoiser_at_the_chosen_strength(folder):
-    path, plain = adapter_file(folder, PLUS), queries(tiny_unet("sd15"))
+    path, plain = adapter_file(folder, PLUS), queries(tiny_unet("sd15", is_shallow=True))
     changes = {
         scale: queries(fitted(open_adapter(path, lora_scale=scale))) - plain
         for scale in (None, 1.0, 0.5, 0.0)
@@ -98,7 +98,7 @@ def test_lora_is_added_to_the_denoiser_at_the_chosen_strength(folder):
 
 
 def test_a_network_that_shares_its_weights_is_left_alone(folder):
-    unet, other = tiny_unet("sd15"), tiny_unet("sd15")
+    unet, other = tiny_unet("sd15", is_shallow=True), tiny_unet("sd15", is_shallow=True)
     for name, weight in unet.named_parameters():
         path, _, leaf = name.rpartition(".")
         setattr(other.get_submodule(path), leaf, weight)
@@ -111,7 +111,7 @@ def test_a_network_that_shares_its_weights_is_left_alone(folder):
 
 
 def test_half_precision_keeps_its_type(folder):
-    unet = tiny_unet("sd15").to(torch.bfloat16)
+    unet = tiny_unet("sd15", is_shallow=True).to(torch.bfloat16)
     install_adapter(unet, open_adapter(adapter_file(folder, PLUS)), family="sd15")
     assert {weight.dtype for weight in unet.parameters()} == {torch.bfloat16}
     assert not any(weight.requires_grad for weight in (queries(unet),))
@@ -131,7 +131,7 @@ def test_a_strength_without_lora_is_refused(folder):
 def test_an_adapter_of_another_family_is_refused(folder):
     opened = open_adapter(adapter_file(folder, PLUS))
     with pytest.raises(WeightsError, match="another family"):
-        install_adapter(tiny_unet("sdxl"), opened, family="sdxl")
+        install_adapter(tiny_unet("sdxl", is_shallow=True), opened, family="sdxl")
 
 
 def test_an_image_encoder_with_other_hidden_states_is_refused(folder, tmp_path):
@@ -148,7 +148,7 @@ def test_an_image_encoder_with_other_hidden_states_is_refused(folder, tmp_path):
 
 
 def test_written_as_our_own_it_keeps_its_version_and_tokens(folder, tmp_path):
-    before = open_face(folder, PLUS).components
+    before = open_face(folder, PLUS, is_shallow=True).components
     own = tmp_path / "own.safetensors"
     write_adapter(own, before)
     after = load_components(
@@ -164,12 +164,12 @@ def test_written_as_our_own_it_keeps_its_version_and_tokens(folder, tmp_path):
 
 def test_version_and_strength_are_chosen_when_a_preset_is_loaded(folder):
     options = [{}, {"lora_scale": 0.5}, {"face_version": 1}]
-    loaded = [open_face(folder, PLUS, **one).components for one in options]
+    loaded = [open_face(folder, PLUS, is_shallow=True, **one).components for one in options]
     assert len({one.fingerprint for one in loaded}) == len(options)
     usual, weaker, first = loaded
-    same = open_face(folder, PLUS, face_version=2, lora_scale=1.0).components
+    same = open_face(folder, PLUS, is_shallow=True, face_version=2, lora_scale=1.0).components
     assert same.fingerprint == usual.fingerprint
-    plain = queries(tiny_unet("sd15"))
+    plain = queries(tiny_unet("sd15", is_shallow=True))
     full, half = (queries(one.denoiser.unet) - plain for one in (usual, weaker))
     torch.testing.assert_close(half, full / 2)
     vectors, crops = someone()

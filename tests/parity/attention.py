@@ -2,9 +2,11 @@
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.detail import Merge
@@ -32,14 +34,17 @@ HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @torch.no_grad()
-def rows(families=tuple(WIDTHS)):
+def rows(families=tuple(WIDTHS), *, is_shallow=False):
     """Every comparison as (name, largest difference, bound)."""
-    return [row for family in families for row in family_rows(family)] + mask_rows()
+    found = [
+        family_rows(family, partial(build, family, is_shallow=is_shallow)) for family in families
+    ]
+    return [row for some in found for row in some] + mask_rows()
 
 
-def family_rows(family):
-    """Rows of one backbone."""
-    decoupled, joint = build(family), build(family, merge=Merge.JOINT)
+def family_rows(family, make):
+    """Rows of one backbone, which `make` builds."""
+    decoupled, joint = make(), make(merge=Merge.JOINT)
     both = random_condition(decoupled, subjects=2, views=2)
     semantic = both._replace(keys={}, values={})
     detail = silent_semantics(both)
@@ -58,18 +63,19 @@ def family_rows(family):
     }
     return [
         *((f"{family}: {name}", whole_unet(*case), BOUND) for name, case in compared.items()),
-        *inline_rows(family),
-        (f"{family}: joint merge at scale 0, the bare U-Net", joint_off(family, joint), BOUND),
+        *inline_rows(family, make),
+        (f"{family}: joint merge at scale 0, the bare U-Net", joint_off(joint), BOUND),
         (f"{family}: joint merge at scale 1, joined keys", reference_only(joint), BOUND),
-        (f"{family}: gates 0, the semantic branch alone", gates_off(family, both), 0.0),
-        *half_rows(family, both),
+        (f"{family}: gates 0, the semantic branch alone", gates_off(make(), both), 0.0),
+        *half_rows(family, make, both),
     ]
 
 
-def build(family, *, merge=Merge.DECOUPLED, contrast=1.0):
+def build(family, *, merge=Merge.DECOUPLED, contrast=1.0, is_shallow=False):
     """A U-Net with random branches, the same at each call."""
     plan = Plan(token_width=WIDTHS[family], merge=merge)
-    denoiser = UNetDenoiser(tiny_unet(family), plan, reference_step=scaled_linear_step(1))
+    unet = tiny_unet(family, is_shallow=is_shallow)
+    denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(1))
     draws = torch.Generator().manual_seed(7)
     branches = [*denoiser.installation.semantic.items(), *denoiser.installation.detail.items()]
     for name, branch in branches:
@@ -214,9 +220,9 @@ def whole_unet(denoiser, condition):
     return largest(found, expected)
 
 
-def inline_rows(family):
+def inline_rows(family, make):
     """The mask that a call finds for its second row, and the output that depends on it."""
-    denoiser = build(family, contrast=CONTRAST).double()  # sharp attention enlarges rounding
+    denoiser = make(contrast=CONTRAST).double()  # sharp attention enlarges rounding
     latents, text = inputs(denoiser)
     latents = CONTRAST * latents  # so that places differ by more than the timestep says of all
     condition = random_condition(denoiser, subjects=2, views=2)
@@ -243,7 +249,7 @@ def inline_rows(family):
     return compared
 
 
-def joint_off(family, denoiser):
+def joint_off(denoiser):
     """Scale 0 against the bare U-Net of diffusers."""
     condition = silent_semantics(random_condition(denoiser, subjects=2, views=2))
     zero = torch.zeros_like(condition.detail_scale)
@@ -251,11 +257,12 @@ def joint_off(family, denoiser):
     silent = condition._replace(detail_scale=zero, detail_background_scale=zero)
     found, _ = run(denoiser, latents, text, silent)
     added = None
-    if family == "sdxl":
+    unet = UNet2DConditionModel.from_config(denoiser.unet.config).eval()
+    unet.load_state_dict({name: denoiser.unet.state_dict()[name] for name in unet.state_dict()})
+    if unet.config.addition_embed_type == "text_time":
         sides = [8 * side for side in CELLS]
         ids = torch.tensor([[*sides, 0, 0, *sides]] * BATCH).float()
         added = {"text_embeds": text.pooled, "time_ids": ids}
-    unet = tiny_unet(family)
     bare = unet(latents, 999, text.hidden_states, added_cond_kwargs=added).sample
     return largest(found, bare.double())
 
@@ -287,9 +294,8 @@ def reference_only(denoiser):
     return largest(found, expected)
 
 
-def gates_off(family, condition):
+def gates_off(denoiser, condition):
     """All gates 0, whatever the scales are, against no detail at all."""
-    denoiser = build(family)
     for branch in denoiser.installation.detail.values():
         branch.gate.zero_()
     latents, text = inputs(denoiser)
@@ -298,13 +304,13 @@ def gates_off(family, condition):
     return largest(found, without.double())
 
 
-def half_rows(family, condition):
+def half_rows(family, make, condition):
     """Half precision against float32, in parts where a joint merge sees no reference at all."""
     outside = torch.zeros_like(condition.detail_background_scale)
     shown = condition._replace(detail_background_scale=outside, region=condition.region.round())
     compared = []
     for merge in Merge:
-        denoiser = build(family, merge=merge)
+        denoiser = make(merge=merge)
         expected = run(denoiser, *inputs(denoiser), shown)[0].double()
         for name, dtype in HALVES.items():
             found, _ = run(copy.deepcopy(denoiser).to(dtype), *inputs(denoiser), shown)

@@ -37,9 +37,9 @@ SCALES = (0.4, 1.0)
 SHOWN = {0: "nobody", 1: "one face", 2: "two faces"}
 
 
-def face_adapter(folder, name):
+def face_adapter(folder, name, *, is_shallow=False):
     """Write the adapter called `name` into `folder` and return its path."""
-    tensors = adapter_tensors(name, tiny_unet(FACES[name][0]))
+    tensors = adapter_tensors(name, tiny_unet(FACES[name][0], is_shallow=is_shallow))
     if name in PICKLED:
         path = folder / f"{name}.bin"
         torch.save(tensors, path)
@@ -49,12 +49,12 @@ def face_adapter(folder, name):
     return path
 
 
-def open_face(folder, name, **choices):
+def open_face(folder, name, *, is_shallow=False, **choices):
     """A session of the family in `folder`, with the adapter called `name`."""
     components = load_components(
         preset_of(FACES[name][0]),
         weights=folder / "pipeline",
-        adapter=face_adapter(folder, name),
+        adapter=face_adapter(folder, name, is_shallow=is_shallow),
         image_encoder=folder / "encoder",
         allow_pickle=name in PICKLED,
         **choices,
@@ -106,7 +106,7 @@ def pictures(folder, name, session):
     """Ours and theirs by what they show."""
     pipeline = PIPELINES[FACES[name][0]].from_pretrained(folder / "pipeline")
     pipeline.set_progress_bar_config(disable=True)
-    file = face_adapter(folder, name).name
+    [file] = (path.name for path in folder.glob(f"{name}.*"))
     pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=file, image_encoder_folder=None)
     [projection] = pipeline.unet.encoder_hid_proj.image_projection_layers
     version = FACES[name][2].get("version")
@@ -129,9 +129,9 @@ def pictures(folder, name, session):
     return found
 
 
-def compare(folder, name):
+def compare(folder, name, *, is_shallow):
     """Rows for one adapter: one face at each scale, two, and nobody."""
-    found = pictures(folder, name, open_face(folder, name))
+    found = pictures(folder, name, open_face(folder, name, is_shallow=is_shallow))
     pairs = itertools.combinations([theirs[1] for _, theirs in found.values()], 2)
     apart = min(difference(*pair) for pair in pairs)
     assert apart > 10 * BOUND_PIXELS, "two pictures are alike"  # else equality would say nothing
@@ -145,14 +145,14 @@ def compare(folder, name):
 
 
 @torch.no_grad()
-def rows(names=tuple(FACES)):
+def rows(names=tuple(FACES), *, is_shallow=False):
     """Every comparison as (name, largest difference, bound)."""
     found = []
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as root:
         # diffusers' schedulers hand tensors to numpy in a way that numpy 2 complains of.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         for family in sorted({FACES[name][0] for name in names}):
-            make_pipeline(Path(root) / family / "pipeline", family)
+            make_pipeline(Path(root) / family / "pipeline", family, is_shallow=is_shallow)
         for name in names:
-            found += compare(Path(root) / FACES[name][0], name)
+            found += compare(Path(root) / FACES[name][0], name, is_shallow=is_shallow)
     return found

@@ -59,6 +59,11 @@ FORMS = {  # settings of guidance beside its scales
     "renormed": {"renorm": Renorm.SAMPLE},
     "renormed over the batch": {"renorm": Renorm.BATCH, "rescale": 0.0},
 }
+GUIDED = {
+    f"type {way.value}, {form}": Decoupled(A, B, path=way, **settings)
+    for way in GuidancePath
+    for form, settings in FORMS.items()
+}
 AM1_NUMBERS = {
     "down_blocks": [("power", 1.3, 0), ("scale", 1.55, 0)],
     "up_blocks": [("power", 1.3, 0), ("scale", 1.45, 0)],
@@ -169,18 +174,14 @@ def presets():
 
 
 @torch.no_grad()
-def guidance_rows(family, forms=tuple(FORMS)):
+def guidance_rows(family, names=tuple(GUIDED)):
     """Four steps of a whole drawing."""
-    cases = {
-        f"type {way.value}, {form}": Decoupled(A, B, path=way, **FORMS[form])
-        for way in GuidancePath
-        for form in forms
-    }
     with tempfile.TemporaryDirectory() as folder:
         session = tiny_session(family, Path(folder), is_shallow=True)
     start, text, components = prepared_drawing(session)
     network, compared = copy.deepcopy(components.denoiser).double(), []
-    for name, guidance in cases.items():
+    for name in names:
+        guidance = GUIDED[name]
         without = read_null_text(components, "", guidance=guidance, rows=len(SEEDS))
         told_all = start._replace(text=text, null_text=without)
         found = denoise(told_all, guidance=guidance).latents

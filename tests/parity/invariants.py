@@ -155,16 +155,16 @@ def threads(session, identity):
 
     alone = [run(number) for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(torch.no_grad()(run), [*range(8)] * 2))
-    return max(map(difference, together, alone * 2))
+        together = list(pool.map(torch.no_grad()(run), range(8)))
+    return max(map(difference, together, alone))
 
 
 def batches(session, identity):
     """Rows of a batch against the same seeds alone."""
     compared = []
     for source in (MaskSource.NONE, MaskSource.INLINE, MaskSource.TWO_PASS):
-        together = draw(session, identity, num_images=3, mask=source)
-        alone = [draw(session, identity, seed=seed, mask=source) for seed in range(3)]
+        together = draw(session, identity, num_images=2, mask=source)
+        alone = [draw(session, identity, seed=seed, mask=source) for seed in range(2)]
         latents = torch.cat([one.latents for one in alone])
         regions = torch.cat([one.result.regions for one in alone])
         largest = max(
@@ -330,21 +330,28 @@ def adapters(family, folder, *, is_shallow):
     compared = []
     for number, name in ((3, public.name), (14, "adapter.safetensors")):
         identity = whole.encode_identity(picture(0))
+        pipeline = their_pipeline(family, folder / "whole", name)
         for scale in (0.6, 1.0):
             scales = Scales(identity_scale=scale, background_scale=scale, detail_scale=0.0)
             ours = draw(whole, replace(identity, keys={}, values={}), scales=scales, mask=FULL)
-            theirs = their_latents(family, folder / "whole", identity, name=name, scale=scale)
+            features = pipelines.their_features(folder / "whole" / "encoder", identity)
+            theirs = their_latents(pipeline, features, scale=scale)
             file = "public adapter" if number == 3 else "our adapter file"
             named = f"{number} {file} in diffusers at scale {scale}"
             compared.append((named, difference(ours.latents, theirs), BOUND))
     return compared
 
 
-def their_latents(family, folder, identity, *, name, scale):
-    """Latents of diffusers' pipeline with an adapter file, at seed 0."""
+def their_pipeline(family, folder, name):
+    """Diffusers' pipeline with the adapter file called `name`."""
     pipeline = pipelines.PIPELINES[family].from_pretrained(folder / "pipeline")
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=name, image_encoder_folder=None)
+    return pipeline
+
+
+def their_latents(pipeline, features, *, scale):
+    """Latents of diffusers' pipeline at seed 0."""
     pipeline.set_ip_adapter_scale(scale)
     return pipeline(
         PROMPT,
@@ -354,7 +361,7 @@ def their_latents(family, folder, identity, *, name, scale):
         guidance_scale=0.0,
         latents=draw_noise([0], (4, 16, 16)),
         output_type="latent",
-        ip_adapter_image_embeds=[pipelines.their_features(folder / "encoder", identity)],
+        ip_adapter_image_embeds=[features],
     ).images
 
 

@@ -123,10 +123,11 @@ def their_features(encoder, identity):
     return tower(small).image_embeds[:, None]
 
 
-def compare(family, folder):
+def compare(family, folder, *, is_shallow):
     """Rows for one family: text only, and an adapter at each scale."""
-    pipeline_folder = make_pipeline(folder / "pipeline", family)
-    adapter = make_public_adapter(folder / "adapter.safetensors", family)
+    pipeline_folder = make_pipeline(folder / "pipeline", family, is_shallow=is_shallow)
+    path = folder / "adapter.safetensors"
+    adapter = make_public_adapter(path, family, is_shallow=is_shallow)
     session = Session(
         load_components(
             preset_of(family),
@@ -172,7 +173,7 @@ def difference(first, second):
 
 
 @torch.no_grad()
-def rows(families=tuple(PIPELINES)):
+def rows(families=tuple(PIPELINES), *, is_shallow=False):
     """Every comparison as (name, largest difference, bound)."""
     found = []
     with warnings.catch_warnings():
@@ -180,5 +181,5 @@ def rows(families=tuple(PIPELINES)):
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         for family in families:
             with tempfile.TemporaryDirectory() as folder:
-                found += compare(family, Path(folder))
+                found += compare(family, Path(folder), is_shallow=is_shallow)
     return found

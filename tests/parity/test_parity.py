@@ -27,7 +27,7 @@ def test_fast_comparisons_keep_their_bounds(name):
 
 
 def test_attention_keeps_its_bounds_in_a_small_unet():
-    assert failures(attention.rows(["sd15"])) == []
+    assert failures(attention.rows(["sd15"], is_shallow=True)) == []
 
 
 def test_reshaped_maps_keep_their_bounds_in_a_layer():
@@ -35,7 +35,8 @@ def test_reshaped_maps_keep_their_bounds_in_a_layer():
 
 
 def test_guidance_keeps_its_bounds_in_a_small_unet():
-    assert failures(fastface.guidance_rows("sd15", ["rescaled", "renormed"])) == []
+    names = ["type 3, rescaled", *(f"type {number}, renormed" for number in (1, 2, 3))]
+    assert failures(fastface.guidance_rows("sd15", names)) == []
 
 
 def test_guided_steps_keep_their_bounds_for_each_sampler():

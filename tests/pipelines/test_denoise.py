@@ -53,21 +53,19 @@ def drawing(session, subjects, *, steps=4, **settings):
     return recorder.last.latents, result, [len(latents) for latents, *_ in spy.calls]
 
 
-@pytest.mark.parametrize("steps", [1, 4])
-@pytest.mark.parametrize(
-    "steering",
-    [
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_steers_nothing_gives_the_same_bits(session, identity, steps):
+    plain, _, calls = drawing(session, identity, steps=steps)
+    assert calls == [1] * steps
+    for steering in (
         {"guidance": None, "shaping": None},
         {"guidance": Plain()},
         {"shaping": Shaping({})},
         {"shaping": replace(AM1, steps=frozenset())},
-    ],
-)
-def test_what_steers_nothing_gives_the_same_bits(session, identity, steps, steering):
-    plain, _, calls = drawing(session, identity, steps=steps)
-    found, _, rows = drawing(session, identity, steps=steps, **steering)
-    assert torch.equal(found, plain)
-    assert rows == calls == [1] * steps
+    ):
+        found, _, rows = drawing(session, identity, steps=steps, **steering)
+        assert torch.equal(found, plain), steering
+        assert rows == calls, steering
 
 
 @pytest.mark.parametrize(
@@ -80,6 +78,12 @@ def test_scales_of_1_at_one_step_are_the_plain_call_at_no_cost(session, identity
     assert rows == calls == [2]
 
 
+@pytest.fixture(scope="module")
+def plain(session, identity):
+    """Latents of two pictures in four steps."""
+    return drawing(session, identity, seeds=(1, 2))[0]
+
+
 @pytest.mark.parametrize(
     ("guidance", "rows"),
     [
@@ -90,8 +94,7 @@ def test_scales_of_1_at_one_step_are_the_plain_call_at_no_cost(session, identity
     ],
     ids=str,
 )
-def test_a_step_is_one_call_with_the_rows_that_count(session, identity, guidance, rows):
-    plain, _, _ = drawing(session, identity, seeds=(1, 2))
+def test_a_step_is_one_call_with_the_rows_that_count(session, identity, plain, guidance, rows):
     found, _, calls = drawing(session, identity, seeds=(1, 2), guidance=guidance)
     assert calls == rows
     assert (found - plain).abs().max() > 0.01
@@ -99,8 +102,8 @@ def test_a_step_is_one_call_with_the_rows_that_count(session, identity, guidance
 
 @pytest.mark.parametrize("steering", STEERED, ids=["guidance", "shaping", "both", "other"])
 def test_a_picture_does_not_depend_on_its_batch(session, identity, steering):
-    together, _, _ = drawing(session, identity, steps=2, seeds=(4, 5, 6), **steering)
-    for row, seed in enumerate((4, 5, 6)):
+    together, _, _ = drawing(session, identity, steps=2, seeds=(4, 5), **steering)
+    for row, seed in enumerate((4, 5)):
         alone, _, _ = drawing(session, identity, steps=2, seeds=(seed,), **steering)
         assert (together[row] - alone[0]).abs().max() / alone.abs().max() < TOLERANCE
 

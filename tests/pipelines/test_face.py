@@ -31,8 +31,8 @@ PROMPT = "a chef"
 def opened(tmp_path_factory):
     """Sessions with one of the adapters each."""
     folder = tmp_path_factory.mktemp("faces")
-    make_pipeline(folder / "pipeline", "sd15")
-    return {name: open_face(folder, name) for name in (PLAIN, PLUS, PORTRAIT)}
+    make_pipeline(folder / "pipeline", "sd15", is_shallow=True)
+    return {name: open_face(folder, name, is_shallow=True) for name in (PLAIN, PLUS, PORTRAIT)}
 
 
 def picture(session, identity, *, scale=1.0):

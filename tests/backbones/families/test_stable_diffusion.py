@@ -72,9 +72,8 @@ def test_every_family_draws_two_subjects_in_a_wide_picture(opened, family):
 
 
 @pytest.mark.parametrize("renoise", ["ddim", "lcm", "euler_ancestral", "tcd"])
-@pytest.mark.parametrize("num_steps", [2, 4])
-def test_few_steps_repeat_by_seed(opened, renoise, num_steps):
-    changes = {"timesteps": trailing(num_steps), "renoise": renoise, "eta": 0.3}
+def test_few_steps_repeat_by_seed(opened, renoise):
+    changes = {"timesteps": trailing(3), "renoise": renoise, "eta": 0.3}
     session = opened("sd15", preset=preset_of("sd15", **changes))
     identity = session.encode_identity(subject())
     both = drawn(session, identity, seed=4, num_images=2)[1]
@@ -85,7 +84,7 @@ def test_few_steps_repeat_by_seed(opened, renoise, num_steps):
 
 @pytest.mark.parametrize("family", NAMES)
 def test_pictures_equal_those_of_diffusers(family):
-    for name, largest, bound in pipelines.rows([family]):
+    for name, largest, bound in pipelines.rows([family], is_shallow=True):
         assert largest <= bound, name
 
 
