@@ -113,6 +113,13 @@ def test_what_is_pinned_and_here_is_not_asked_for(hub):
     assert hub.asked == []
 
 
+def test_offline_the_only_commit_that_is_here_is_taken_for_the_newest(hub):
+    needed(f"an/owner@{hub.repositories['an/owner'].revision}").fetch()
+    assert not needed(offline=True).missing
+    with pytest.raises(WeightsError, match="not on this machine"):
+        needed("an/owner@v2", offline=True)
+
+
 def test_a_newer_commit_costs_only_what_changed(hub):
     needed().fetch()
     changed = FILES | {"config.json": b'{"newer": 1}'}

@@ -1,6 +1,8 @@
 """A preset by its public name, from the cache that hub downloads leave, without a network."""
 
 import pytest
+import torch
+from diffusers import AutoencoderKL
 from huggingface_hub import constants
 from PIL import Image
 
@@ -38,6 +40,23 @@ def test_a_cached_repository_loads_by_its_name_offline(root, monkeypatch):
         result = session.personalize(identity, "a red cube", seed=3, size_px=(64, 64))
         pictures.append(result.images[0].tobytes())
     assert pictures[0] == pictures[1]
+
+
+def test_another_autoencoder_takes_the_place_of_the_pipelines_own(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root / "home" / "hub"))
+    torch.manual_seed(5)
+    tiny_models.tiny_autoencoder().save_pretrained(tmp_path / "other")
+    found = load(root, offline=True, autoencoder=tmp_path / "other").components
+    own = load(root, offline=True).components
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    expected = AutoencoderKL.from_pretrained(tmp_path / "other")
+    pixels = found.autoencoder.decode(latents)
+    scale = expected.config.scaling_factor
+    assert torch.equal(pixels, expected.decode(latents / scale).sample)
+    assert not torch.equal(pixels, own.autoencoder.decode(latents))
+    assert found.fingerprint != own.fingerprint
+    with pytest.raises(WeightsError, match="no autoencoder"):
+        load(root, offline=True, autoencoder=root / "encoder")
 
 
 def test_without_a_cache_the_repository_is_named(root, monkeypatch):

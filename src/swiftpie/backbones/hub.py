@@ -131,6 +131,8 @@ class Listing:
 def root_of(reference: Reference, listing: Listing | None = None) -> Path | None:
     """Return the folder of a repository at one commit; None if it is not known which.
 
+    Where nobody says which, and no newest one was noted, it is the only one that is here.
+
     Raises:
         ConfigError: It is a release, and nobody said which.
     """
@@ -150,10 +152,11 @@ def root_of(reference: Reference, listing: Listing | None = None) -> Path | None
     note = store / "refs" / revision
     if listing is not None:
         revision = listing.revision
-    elif not COMMIT.fullmatch(revision):
-        if not note.is_file():
-            return None
+    elif note.is_file():
         revision = note.read_text(encoding="utf-8").strip()
+    elif reference.revision is None:
+        here = [one.name for one in store.glob("snapshots/*")]
+        revision = here[0] if len(here) == 1 else ""
     return store / "snapshots" / revision if COMMIT.fullmatch(revision) else None
 
 
