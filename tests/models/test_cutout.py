@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +65,17 @@ def test_the_mask_has_the_size_of_the_photo(size):
     assert 0 <= mask.min() <= mask.max() <= 1
 
 
-def test_held_out_subjects_are_found_on_grounds_that_were_never_seen():
+@pytest.fixture(scope="module")
+def snapshots():
+    """Draws pictures of held-out subjects on grounds that were never seen."""
     subjects = sample_subjects()
     tiles = subjects.tiles[subjects.indices("held_out")]
     textures = make_textures(40, tiles, [], seed=12345)
-    drawn = draw_snapshots(tiles, textures, count=24, seed=12345)
+    return partial(draw_snapshots, tiles, textures, count=24)
+
+
+def test_held_out_subjects_are_found_on_grounds_that_were_never_seen(snapshots):
+    drawn = snapshots(seed=12345)
     found = torch.cat([find(photo) for photo in to_pil(drawn.pixels)])
     assert iou(found, drawn.mask).median() > 0.8
 
@@ -137,11 +144,8 @@ def test_transparency_wins_over_colours():
         subject_mask(image)
 
 
-def test_confidence_tells_bad_cutouts_from_good_ones():
-    subjects = sample_subjects()
-    tiles = subjects.tiles[subjects.indices("held_out")]
-    textures = make_textures(40, tiles, [], seed=12345)
-    drawn = draw_snapshots(tiles, textures, count=24, seed=777)
+def test_confidence_tells_bad_cutouts_from_good_ones(snapshots):
+    drawn = snapshots(seed=777)
     photos = to_pil(drawn.pixels)
     sure = torch.tensor([confidence_with(packaged(), photo) for photo in photos])
     is_good = iou(torch.cat([find(photo) for photo in photos]), drawn.mask) > 0.85
