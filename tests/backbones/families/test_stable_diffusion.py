@@ -28,6 +28,7 @@ from tests.parity.ip_adapter import EMBEDS, WIDTHS
 from tests.parity.pipelines import SIDE_PX, preset_of, subject
 
 NAMES = ("sd15", "sd21", "sdxl")
+ENOUGH = {("own", "sd15"), ("public", "sd21"), ("own", "sdxl")}  # each family, each adapter
 PROMPT = "a red cube and a blue cone"
 
 
@@ -40,8 +41,13 @@ def drawn(session, subjects, **changes):
     return result, recorder.pixels
 
 
-@pytest.mark.parametrize("family", NAMES)
-@pytest.mark.parametrize("adapter", ["own", "public"])
+@pytest.mark.parametrize(
+    ("adapter", "family"),
+    [
+        pytest.param(*pair, marks=[] if pair in ENOUGH else pytest.mark.slow)
+        for pair in itertools.product(("own", "public"), NAMES)
+    ],
+)
 def test_every_family_draws_with_every_source_of_masks(opened, family, adapter):
     session = opened(family, adapter)
     identity = session.encode_identity([subject(), subject()])
