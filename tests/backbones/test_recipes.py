@@ -51,7 +51,7 @@ def test_choices_go_before_the_recipe_and_the_recipe_before_the_preset():
     assert settle("sdxl-turbo", None, {"steps": 4}) == (PRESETS.get("sdxl-turbo"), {"steps": 4})
 
 
-def test_recipes_that_personalize_are_dual_and_other_adapters_bring_their_own_detail():
+def test_recipes_that_personalize_are_dual_with_any_public_adapter():
     for recipe in RECIPES.all().values():
         is_dual = recipe.use is Use.PERSONALIZE
         assert recipe.choices().get("detail") == ("joint" if is_dual else None), recipe.name
@@ -59,8 +59,8 @@ def test_recipes_that_personalize_are_dual_and_other_adapters_bring_their_own_de
     recipe = RECIPES.get("sdxl-turbo")
     assert settle(None, recipe, {"dtype": "float16"})[1]["detail"] == "joint"
     assert settle(None, recipe, {"detail": "none"})[1]["detail"] == "none"
-    for other in ({"adapter": "mine.safetensors"}, {"plan": object()}):
-        assert "detail" not in settle(None, recipe, other)[1]
+    assert settle(None, recipe, {"adapter": "plus.safetensors"})[1]["detail"] == "joint"
+    assert "detail" not in settle(None, recipe, {"plan": object()})[1]
 
 
 def test_neither_a_preset_nor_a_recipe_is_mini():

@@ -177,7 +177,7 @@ def plan_of(adapter: OpenAdapter, detail: DetailForm | None) -> Plan:
     what is where, stay the prompt's.
 
     Raises:
-        ConfigError: There is no such form, or the adapter has a trained one.
+        ConfigError: There is no such form.
     """
     own = adapter.plan
     match detail:
@@ -185,12 +185,8 @@ def plan_of(adapter: OpenAdapter, detail: DetailForm | None) -> Plan:
             return own
         case "none":
             return replace(own, detail=frozenset())
-        case "joint" if own.detail and own.own_projections:
-            raise ConfigError(
-                f"`detail=\"joint\"` was given, and the adapter '{adapter.path}' was trained with "
-                "a detail branch. The form without training is for adapters that have none. Leave "
-                "it out."
-            )
+        case "joint" if own.detail:
+            return own  # what was trained goes before what was not
         case "joint":
             ups = frozenset({Block.UP})
             return replace(own, detail=ups, merge=Merge.JOINT, own_projections=False)

@@ -41,8 +41,8 @@ def settle(
         recipe = RECIPES.get(recipe)
     explicit = {name: one for name, one in choices.items() if one is not None}
     own = recipe.choices()
-    if explicit.keys() & {"adapter", "plan"}:
-        own.pop("detail", None)  # another adapter may have been trained with one of its own
+    if "plan" in explicit:
+        own.pop("detail", None)  # it says the same in full
     return recipe.apply(), cast("Choices", {**own, **explicit})
 
 

@@ -28,6 +28,7 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "nncf": "openvino",
     "onnxruntime": "faces",
     "peft": "lora",
+    "rembg": "cutout",
     "torchao": "quantize",
     "tensorboard": "train",
 }

@@ -151,7 +151,6 @@ def test_detail_has_a_mask_of_its_own_which_a_preset_may_find(opened):
 @pytest.mark.parametrize(
     ("adapter", "choices", "message"),
     [
-        ("own", {"detail": "joint"}, "was trained with a detail branch"),
         (None, {"detail": "joint"}, "`detail=` was chosen without an adapter"),
         ("public", {"detail": "dual"}, "one of adapter, joint, none"),
         ("public", {"detail": "joint", "plan": Plan(8)}, "came with `plan=`"),
@@ -160,6 +159,16 @@ def test_detail_has_a_mask_of_its_own_which_a_preset_may_find(opened):
 def test_a_form_of_detail_that_does_not_fit_is_refused(opened, adapter, choices, message):
     with pytest.raises(ConfigError, match=message):
         opened("sd21", adapter, **choices)
+
+
+def test_a_trained_detail_branch_goes_before_the_joint_form_which_is_told(opened, caplog):
+    trained = opened("sd21", "own")
+    assert "has no effect" not in caplog.text
+    session = opened("sd21", "own", detail="joint")
+    assert '`detail="joint"` has no effect' in caplog.text
+    assert session.components.fingerprint == trained.components.fingerprint
+    identity = session.encode_identity(subject())
+    assert drawn(session, identity)[0].branches == (IdentityBranch.SEMANTIC, IdentityBranch.DETAIL)
 
 
 def test_a_trained_detail_branch_can_be_left_out(opened):

@@ -1,5 +1,6 @@
 """Stable Diffusion 1.x, 2.x and XL: networks of others in the layout of diffusers."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -68,6 +69,8 @@ from swiftpie.models.unet import UNetDenoiser, check_bare, without_branches
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
+logger = logging.getLogger(__name__)
+
 SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
 
 Text = TextTower | TwoTextTowers
@@ -117,6 +120,11 @@ class StableDiffusion(Family):
             tower = read_image_encoder(needs["image_encoder"].path, reader)
             image_encoder = wrap_image_encoder(tower, projector)
         branches = denoiser.installation.plan
+        if choices.get("detail") == "joint" and branches.own_projections:
+            logger.warning(
+                '`detail="joint"` has no effect: the adapter was trained with a detail branch, '
+                "which speaks instead."
+            )
         variant = "" if adapter is None else adapter.variant
         detail = " ".join(sorted(branches.detail))
         return Components(
