@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NO_LICENCE = "not stated, ask its publisher"
 SMALL_BYTES = 1 << 20
-SHOWN = 60  # letters of a repository with its commit
+SHOWN = 12  # letters of a commit
 
 
 def ask(needs: "Needs", *, yes: bool) -> None:
@@ -49,11 +49,10 @@ def tell(needs: "Needs") -> None:
 
     lines = []
     for part, files in _by_part(needs):
-        whence = (
-            "" if part.listing is None else f"{part.listing.repository}@{part.listing.revision}"
-        )
+        listing = part.listing
+        whence = "" if listing is None else f"{listing.repository}@{listing.revision[:SHOWN]}"
         licence = part.licence or NO_LICENCE
-        lines.append(f"{part.name.replace('_', ' ')}: {whence[:SHOWN]} (licence: {licence})")
+        lines.append(f"{part.name.replace('_', ' ')}: {whence} (licence: {licence})")
         large = [one for one in files if one.size >= SMALL_BYTES]
         lines += [f"  {as_size(part.left(one)):>9}  {one.path}" for one in large]
         if small := [one for one in files if one.size < SMALL_BYTES]:
