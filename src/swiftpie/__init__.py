@@ -8,6 +8,7 @@ from swiftpie.errors import (
     ConfigError,
     InputError,
     MissingExtra,
+    OutOfMemory,
     SwiftPieError,
     WeightsError,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "MaskRule",
     "MaskSource",
     "MissingExtra",
+    "OutOfMemory",
     "PersonalizeRequest",
     "Scales",
     "Session",

@@ -7,6 +7,7 @@ SwiftPieError
 ├── ConfigError (ValueError)      an unknown preset or a bad setting
 ├── CapabilityError               the preset cannot do this operation
 ├── WeightsError                  weights are missing, corrupt or of the wrong shape
+├── OutOfMemory (MemoryError)     a single picture does not fit into memory
 └── MissingExtra (ImportError)    an optional package is not installed
 ```
 
@@ -41,6 +42,10 @@ class CapabilityError(SwiftPieError):
 
 class WeightsError(SwiftPieError):
     """Weights are missing, corrupt, unsafe or of the wrong shape."""
+
+
+class OutOfMemory(SwiftPieError, MemoryError):  # noqa: N818 - reads as what it is
+    """A single picture does not fit into the memory that is free."""
 
 
 class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it is

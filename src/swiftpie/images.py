@@ -1,5 +1,6 @@
 """Pictures: PIL outside, pixels (B, 3, H, W) in [-1, 1] inside, and files with their origin."""
 
+import importlib.resources
 import io
 import json
 import math
@@ -342,3 +343,9 @@ def _notes(
 
 def _in_8_bits(values: NDArray[np.uint16]) -> Image.Image:
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def sample_pictures(count: int) -> list[Path]:
+    """Return the first pictures of subjects in the package."""
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
+    return sorted(folder.glob("*.webp"))[:count]

@@ -1,15 +1,32 @@
 import pytest
 import torch
 
-from swiftpie.backbones.choices import dtype_of
+from swiftpie.backbones.choices import device_of, dtype_of
+from swiftpie.backbones.machine import BFLOAT16, best_device, best_dtype, instructions
 from swiftpie.errors import ConfigError
 
 
 def test_a_type_of_numbers_may_be_given_by_its_name():
-    assert dtype_of({"dtype": "bfloat16"}) is dtype_of({"dtype": torch.bfloat16}) is torch.bfloat16
-    assert dtype_of({}) is dtype_of({"dtype": None}) is torch.float32
+    by_name = dtype_of({"dtype": "bfloat16"}, "cpu")
+    assert by_name is dtype_of({"dtype": torch.bfloat16}, "cpu") is torch.bfloat16
+    assert dtype_of({}, "cpu") is dtype_of({"dtype": None}, "cpu") is torch.float32
 
 
 def test_a_name_that_no_type_has_is_refused():
     with pytest.raises(ConfigError, match="'float8' does not exist"):
-        dtype_of({"dtype": "float8"})
+        dtype_of({"dtype": "float8"}, "cpu")
+
+
+def test_the_processor_is_given_short_numbers_only_where_it_computes_in_them():
+    is_quick = bool(instructions(BFLOAT16))
+    assert dtype_of({"dtype": "auto"}, "cpu") is (torch.bfloat16 if is_quick else torch.float32)
+    assert best_dtype("cpu") is dtype_of({"dtype": "auto"}, "cpu")
+
+
+def test_apples_accelerator_is_given_the_type_that_all_of_them_know():
+    assert best_dtype("mps") is torch.float16
+
+
+def test_small_networks_stay_with_the_processor():
+    assert device_of("auto", is_large=False) == "cpu"
+    assert device_of("auto") == best_device()

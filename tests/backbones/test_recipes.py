@@ -166,11 +166,3 @@ def test_auto_leaves_out_what_does_not_fit():
     small = sum(one.stat().st_size for one in weight_files(RECIPES.get("sd-turbo")))
     assert best_recipe(free_bytes=10**6).name == "sdxl-lightning-4"
     assert best_recipe(free_bytes=small).name == "sd-turbo"
-
-
-def test_free_memory_is_what_the_system_tells(tmp_path, monkeypatch):
-    told = tmp_path / "meminfo"
-    monkeypatch.setattr(settling, "MEMORY_INFO", told)
-    assert settling.free_memory() is None
-    told.write_text("MemTotal:  9 kB\nMemAvailable:    8 kB\n")
-    assert settling.free_memory() == 8192

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
-from swiftpie import InputError, MaskSource, PersonalizeRequest, Subject, WeightsError
+from swiftpie import InputError, MaskSource, OutOfMemory, PersonalizeRequest, Subject, WeightsError
+from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.images import to_pil
 from swiftpie.noise import draw_step_noise
@@ -143,3 +145,82 @@ def test_half_a_letter_is_no_word_of_an_edit(sprite, name):
     texts = {"prompt": "a dog", name: HALF}
     with pytest.raises(InputError, match="half a letter"):
         EditRequest(image=sprite, seed=0, **texts)
+
+
+class Cramped(WrappedDenoiser):
+    """A denoiser whose memory ends beyond so many rows, as CUDA's does or as the processor's."""
+
+    def __init__(self, inner, room, error):
+        super().__init__(inner)
+        self.room, self.error, self.drawn = room, error, []
+
+    def _predict(self, call):
+        if len(call.latents) > self.room:
+            raise self.error
+        self.drawn.append(len(call.latents))
+        return super()._predict(call)
+
+
+NO_ROOM = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+]
+
+
+@pytest.mark.parametrize("error", NO_ROOM, ids=["accelerator", "processor"])
+def test_what_does_not_fit_at_once_is_drawn_in_parts(session, request_of_one, caplog, error):
+    three = replace(
+        request_of_one,
+        seeds=(3, 4, 5),
+        prompt=(PROMPT, OTHER, PROMPT),
+        guidance=ClassifierFree((2.0,)),
+        output=Output.PIXELS,
+    )
+    denoiser = Cramped(session.components.denoiser, 4, error)  # two rows a picture
+    made = draw(replace(session.components, denoiser=denoiser), three)
+    expected = draw(session.components, three)
+    assert denoiser.drawn == [2, 4]
+    assert "2 are drawn at a time" in caplog.text
+    assert torch.allclose(made.tensor, expected.tensor, atol=1e-4)
+    assert made.regions.shape == expected.regions.shape
+    assert len(made.subject_masks) == 3
+
+
+def test_a_picture_that_does_not_fit_alone_says_what_to_try(session, request_of_one):
+    tight = replace(
+        session.components, denoiser=Cramped(session.components.denoiser, 0, NO_ROOM[0])
+    )
+    with pytest.raises(OutOfMemory, match="engine='offload'"):
+        draw(tight, request_of_one)
+
+
+def test_other_failures_are_not_taken_for_want_of_memory(session, request_of_one):
+    other = Cramped(session.components.denoiser, 0, RuntimeError("shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        draw(replace(session.components, denoiser=other), request_of_one)
+
+
+class Painted(nn.Module):
+    """An autoencoder that decodes to one colour, as one does that overflows."""
+
+    def __init__(self, inner, colour):
+        super().__init__()
+        self.inner, self.colour = inner, colour
+        self.encode = inner.encode
+
+    def decode(self, latents):
+        return torch.full_like(self.inner.decode(latents), self.colour)
+
+
+@pytest.mark.parametrize(
+    ("colour", "what"), [(-1.0, "is black all over"), (float("nan"), "not a number")]
+)
+def test_a_decoder_that_overflows_is_named_with_what_to_try(session, request_of_one, colour, what):
+    painted = Painted(session.components.autoencoder, colour)
+    with pytest.raises(WeightsError, match=f"{what}.*the decoder is in float32.*dtype="):
+        draw(replace(session.components, autoencoder=painted), request_of_one)
+
+
+def test_a_dark_picture_is_a_picture(session, request_of_one):
+    painted = Painted(session.components.autoencoder, -0.99)
+    assert len(draw(replace(session.components, autoencoder=painted), request_of_one).images) == 2

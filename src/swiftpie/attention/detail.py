@@ -1,4 +1,4 @@
-"""Detail branch: self-attention plus attention to the features of reference pictures."""
+"""Self-attention, alone or with the detail branch, which attends to features of references."""
 
 from enum import StrEnum
 
@@ -35,7 +35,46 @@ class Merge(StrEnum):
     JOINT = "joint"  # one softmax over both; needs no training
 
 
-class DetailAttention(nn.Module):
+class SelfAttention(nn.Module):
+    """Self-attention as the network has it, for layers that the plan gives no detail branch."""
+
+    def __init__(self) -> None:
+        """Attend to every token."""
+        super().__init__()
+        self.stride = 1  # of the layer's own keys on the finest grid, along rows and columns
+
+    # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        condition: AttentionCondition,
+        notes: Notes,
+    ) -> Tensor:
+        """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
+        del encoder_hidden_states, attention_mask, notes  # every processor gets them
+        result = merge_heads(attend(*self.project_own(attn, hidden_states, condition)))
+        output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
+        return output
+
+    def project_own(
+        self, attn: Attention, hidden_states: Tensor, condition: AttentionCondition
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the layer's own queries (B, heads, N, d), keys and values (B, heads, n, d)."""
+        query = split_heads(attn.to_q(hidden_states), attn.heads)
+        rows, columns = condition.region.shape[-2:]
+        seen = thin(hidden_states, (rows, columns), self.stride)
+        return (
+            query,
+            split_heads(attn.to_k(seen), attn.heads),
+            split_heads(attn.to_v(seen), attn.heads),
+        )
+
+
+class DetailAttention(SelfAttention):
     """Second half of dual-branch identity injection (arXiv:2605.01510).
 
     Decoupled: `out = Attn(q, k, v) + Σ_s gate * detail_scale_s * Attn(q, k_s, v_s)`. Where the
@@ -62,7 +101,6 @@ class DetailAttention(nn.Module):
         self.name = name
         self.width = width
         self.merge = merge
-        self.stride = 1  # of the layer's own keys on the finest grid, along rows and columns
         self.to_k_ref = nn.Linear(width, width, bias=False) if own_projections else None
         self.to_v_ref = nn.Linear(width, width, bias=False) if own_projections else None
         self.gate = nn.Parameter(torch.full((heads,), gate))
@@ -93,11 +131,7 @@ class DetailAttention(nn.Module):
         """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
         del encoder_hidden_states, attention_mask  # diffusers passes them to every processor
         notes[self.name] = hidden_states
-        query = split_heads(attn.to_q(hidden_states), attn.heads)
-        rows, columns = condition.region.shape[-2:]
-        seen = thin(hidden_states, (rows, columns), self.stride)
-        key = split_heads(attn.to_k(seen), attn.heads)
-        value = split_heads(attn.to_v(seen), attn.heads)
+        query, key, value = self.project_own(attn, hidden_states, condition)
         if self.name not in condition.keys:
             result = merge_heads(attend(query, key, value))
         elif self.merge is Merge.JOINT:

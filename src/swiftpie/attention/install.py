@@ -1,14 +1,14 @@
-"""Installs the two processors on a U-Net, once, and takes them off again exactly."""
+"""Installs the processors on a U-Net, once, and takes them off again exactly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
+from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block, Notes
-from swiftpie.attention.detail import DetailAttention, Merge
+from swiftpie.attention.detail import DetailAttention, Merge, SelfAttention
 from swiftpie.attention.semantic import MaskRole, SemanticAttention
 
 MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
@@ -36,18 +36,19 @@ class Installation:
     plan: Plan
     originals: dict[str, object]
     semantic: dict[str, SemanticAttention]  # by module path, every layer that reads the text
-    detail: dict[str, DetailAttention]  # by module path, every self-attention
+    detail: dict[str, DetailAttention]  # by module path, self-attention as the plan chooses it
+    plain: dict[str, SelfAttention] = field(default_factory=dict)  # all other self-attention
 
     @property
-    def detail_layers(self) -> dict[str, DetailAttention]:
-        """The self-attention layers that the plan gives the detail branch."""
-        return {n: p for n, p in self.detail.items() if block_of(n) in self.plan.detail}
+    def processors(self) -> dict[str, nn.Module]:
+        """What attends in the network, by module path."""
+        return {**self.semantic, **self.detail, **self.plain}
 
     def project(self, notes: Notes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return reference keys and values, each (R, N, D_layer), of noted inputs of the layers."""
         pairs = {
             name: branch.project(self.network.get_submodule(name), notes[name])
-            for name, branch in self.detail_layers.items()
+            for name, branch in self.detail.items()
         }
         keys = {name: key for name, (key, _) in pairs.items()}
         return keys, {name: value for name, (_, value) in pairs.items()}
@@ -74,6 +75,7 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
     roles = dict.fromkeys(mappers, MaskRole.NOTES) | dict.fromkeys(mappers[-1:], MaskRole.LAST)
     semantic: dict[str, SemanticAttention] = {}
     detail: dict[str, DetailAttention] = {}
+    plain: dict[str, SelfAttention] = {}
     for name, layer in layers.items():
         assert isinstance(layer, Attention)
         if layer.is_cross_attention:
@@ -84,6 +86,8 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
                 is_active=block_of(name) in plan.semantic,
                 mask_role=roles.get(name, MaskRole.NONE),
             )
+        elif block_of(name) not in plan.detail:
+            plain[name] = SelfAttention()  # projections would be a tenth of SDXL's U-Net
         else:
             detail[name] = DetailAttention(
                 name,
@@ -93,8 +97,9 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
                 merge=plan.merge,
                 own_projections=plan.own_projections,
             )
-    unet.set_attn_processor({f"{n}.processor": p for n, p in {**semantic, **detail}.items()})
-    return Installation(unet, plan, originals=originals, semantic=semantic, detail=detail)
+    made = Installation(unet, plan, originals, semantic=semantic, detail=detail, plain=plain)
+    unet.set_attn_processor({f"{name}.processor": one for name, one in made.processors.items()})
+    return made
 
 
 def block_of(name: str) -> Block:

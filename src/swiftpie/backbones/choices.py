@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, get_args
 
+from swiftpie.backbones.machine import AUTO, best_device, best_dtype
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from swiftpie.models.projection import FaceVersion
 
 PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DetailForm = Literal["adapter", "joint", "none"]
 
 
@@ -91,8 +92,14 @@ class Choices(TypedDict, total=False):
     plan: "Plan | None"  # which layers get which branch; None: what the adapter was made for
     dtype: Annotated[  # of networks of others; the mini model is float32 always
         "torch.dtype | Precision | None",
-        Option("Numbers to compute with; by default float32.", kind=Precision),
+        Option(
+            "Numbers to compute with; by default the shortest that the device is quick in.",
+            kind=Precision,
+        ),
     ]
+    # Whether weights rest in main memory, or encoders in their files if it is the processor that
+    # computes; auto: only where there is too little room. Somebody has to bring them back then.
+    offloads: bool | Literal["auto"]
     allow_pickle: Annotated[bool, Option("Read plain tensors from pickles; runs no code.")]
     offline: Annotated[bool, Option("Use only weights that are on this machine already.")]
 
@@ -114,11 +121,13 @@ class LoadOptions(Choices, total=False):
             kind=str,
         ),
     ]
-    device: Annotated[str, Option("Where to compute: cpu, cuda, mps.", "NAME", default="cpu")]
+    device: Annotated[str, Option("Where to compute: auto, cpu, cuda, mps.", "NAME", default=AUTO)]
     engine: Annotated[
         "str | Sequence[str]",
         Option(
-            "What makes it quicker or smaller: any of `swiftpie engine`.", "NAME[,NAME]", kind=str
+            "What makes it quicker or smaller: auto, or any of `swiftpie engine`.",
+            "NAME[,NAME]",
+            kind=str,
         ),
     ]
 
@@ -127,8 +136,8 @@ PLACES = ("weights", "adapter", "image_encoder", "autoencoder", "inversion", "re
 """Choices that are paths or references, but for the base."""
 
 
-def dtype_of(choices: Choices) -> "torch.dtype":
-    """Return the type of numbers to compute with.
+def dtype_of(choices: Choices, device: str) -> "torch.dtype":
+    """Return the type of numbers to compute with on `device`, float32 where none is chosen.
 
     Raises:
         ConfigError: It is called by a name that it does not have.
@@ -136,25 +145,31 @@ def dtype_of(choices: Choices) -> "torch.dtype":
     import torch
 
     chosen = choices.get("dtype")
+    if chosen == AUTO:
+        return best_dtype(device)
     if not isinstance(chosen, str):
         return chosen or torch.float32
     if chosen not in get_args(Precision):
         raise ConfigError(
             f"The dtype {chosen!r} does not exist. One of {', '.join(get_args(Precision))} is "
-            "needed. Leave it out for float32."
+            "needed. Choose auto for the best of this machine."
         )
     dtype: torch.dtype = getattr(torch, chosen)
     return dtype
 
 
-def check_device(name: str) -> None:
-    """Try a device.
+def device_of(name: str, *, is_large: bool = True) -> str:
+    """Return the device of this name, after a trial; for auto the best one for the model here.
+
+    One that is not large has drawn on the processor before an accelerator is ready.
 
     Raises:
         ConfigError: There is no such device here, or it computes nothing.
     """
     import torch
 
+    if name == AUTO:
+        name = best_device() if is_large else "cpu"
     try:
         torch.zeros(1, device=name).item()  # `meta` knows shapes alone
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -162,3 +177,4 @@ def check_device(name: str) -> None:
             f"The device {name!r} cannot be used here. A device that PyTorch knows, and that "
             "computes, is needed. Choose cpu, or see `swiftpie doctor` for others."
         ) from error
+    return name

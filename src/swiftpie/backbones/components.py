@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from swiftpie.attention.released import install_released
-from swiftpie.backbones.choices import Choices, check_device
+from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.download import Needs
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
@@ -129,6 +129,7 @@ class Family(ABC):
     tiny_autoencoder: str | None = None  # hub repository of a small autoencoder for its latents
     needs_pooled_text: bool = False  # whether prompts given as embeddings need their vectors too
     takes_adapters: bool = False  # whether identity branches come as an adapter, from a file
+    is_large: bool = False  # whether accelerators, short numbers and offloading are worth while
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
 
     @abstractmethod
@@ -255,6 +256,8 @@ def load_components(
 ) -> Components:
     """Load every network of `preset` to a torch device; `choices` are those of `Choices`.
 
+    The device may be auto, as may the dtype; unless that is chosen, networks are float32.
+
     Raises:
         TypeError: There is no such choice.
         ConfigError: The preset's family is unknown, or does not leave this choice or so many steps.
@@ -262,8 +265,9 @@ def load_components(
     """
     if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
         raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
-    check_device(device)
-    return FAMILIES.get(preset.family).load(preset, device=device, choices=choices)
+    family = FAMILIES.get(preset.family)
+    device = device_of(device, is_large=family.is_large)
+    return family.load(preset, device=device, choices=choices)
 
 
 def needs_of(preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]) -> Needs:
@@ -274,8 +278,9 @@ def needs_of(preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices])
         WeightsError: Something cannot be had, or by its settings or header does not fit.
         MissingExtra: A package that reads such weights is not installed.
     """
-    check_device(device)
-    return FAMILIES.get(preset.family).needs(preset, device=device, choices=choices)
+    family = FAMILIES.get(preset.family)
+    device = device_of(device, is_large=family.is_large)
+    return family.needs(preset, device=device, choices=choices)
 
 
 def _no_pipeline(preset: Preset | Mapping[str, Any]) -> str:

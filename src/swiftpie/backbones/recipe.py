@@ -28,7 +28,6 @@ PINS: Mapping[str, str] = MappingProxyType(
         "stabilityai/stable-diffusion-xl-base-1.0": "462165984030d82259a11f4367a4eed129e94a7b",
     }
 )
-AUTO = "auto"
 PLACES = ("weights", "base", "adapter", "image_encoder", "inversion", "autoencoder")
 
 

@@ -6,15 +6,15 @@ from typing import cast
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.hub import root_of
+from swiftpie.backbones.machine import AUTO, free_main_memory
 from swiftpie.backbones.preset import PRESETS, Preset, WeightsKind
-from swiftpie.backbones.recipe import AUTO, RECIPES, Recipe, Use
+from swiftpie.backbones.recipe import RECIPES, Recipe, Use
 from swiftpie.errors import ConfigError, WeightsError
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = (".safetensors", ".bin")
 NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")  # of a pipeline, by their folders
-MEMORY_INFO = Path("/proc/meminfo")
 
 
 def settle(
@@ -60,8 +60,8 @@ def best_recipe(use: Use = Use.PERSONALIZE, *, free_bytes: int | None = None) ->
     known = [one for one in RECIPES.all().values() if one.use is use]
     here = {one.name: weight_files(one) for one in known}
     whole = [one for one in known if here[one.name]]
-    room = free_memory() if free_bytes is None else free_bytes
-    fitting = [one for one in whole if room is None or _bytes_of(here[one.name]) <= room]
+    room = free_main_memory() if free_bytes is None else free_bytes
+    fitting = [one for one in whole if _bytes_of(here[one.name]) <= room]
     if not fitting:
         names = ", ".join(one.name for one in (whole or known))
         reason = "fits the memory that is free" if whole else "is on this machine whole"
@@ -95,16 +95,6 @@ def weight_files(recipe: Recipe) -> list[Path]:
                 return []
             found += files
     return found
-
-
-def free_memory() -> int | None:
-    """Return the bytes of main memory that programs may take; None where nothing tells them."""
-    try:
-        lines = MEMORY_INFO.read_text(encoding="ascii").splitlines()
-        facts = dict(line.split(":", 1) for line in lines)
-        return int(facts["MemAvailable"].split()[0]) << 10
-    except (OSError, ValueError, LookupError):
-        return None
 
 
 def _rank(recipe: Recipe) -> tuple[int, int, bool]:

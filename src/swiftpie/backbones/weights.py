@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import math
 import re
 import threading
 import uuid
@@ -21,7 +22,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, PretrainedConfig
 
-from swiftpie.backbones.checkpoints.safe import check_finite, check_safetensors, read_tensors
+from swiftpie.backbones.checkpoints.safe import check_finite, check_safetensors, read_as
 from swiftpie.errors import WeightsError, short_reason
 
 Config = TypeVar("Config", bound=PretrainedConfig)
@@ -46,6 +47,8 @@ FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_)
 
 ALIGNMENT_BYTES = 64  # of all memory that PyTorch allocates itself
 
+STORED = "stored_weights"  # the attribute of a network that tells where its weights are
+
 WHOLE_BYTES = 256 << 20  # files up to this size are hashed whole; larger ones at SAMPLES places
 SAMPLES, SAMPLE_BYTES = 256, 64 << 10
 
@@ -57,6 +60,7 @@ class NetworkReader:
     device: str
     dtype: torch.dtype
     allow_pickle: bool
+    lets_go: bool = False  # of encoders, whose weights are then read whenever they run
     files: dict[str, Path] = field(default_factory=dict)
 
     def read(
@@ -84,15 +88,20 @@ class NetworkReader:
         align_memory(network)
         return network
 
+    def rest(self, network: nn.Module, name: str) -> None:
+        """Let go of the weights of the network `name`, which was read, if that is wished."""
+        if self.lets_go:
+            files = [file for key, file in self.files.items() if key.rpartition(" ")[0] == name]
+            stored = StoredWeights(files, self.dtype, self.allow_pickle)
+            stored.leave(network)
+            network.__dict__[STORED] = stored
+
     def _read(
         self, folder: Path, build: Callable[[Path], nn.Module], files: Sequence[Path]
     ) -> nn.Module:
-        # Weights that have the right type already stay in the file until they are used.
         tensors: dict[str, Tensor] = {}
         for file in files:
-            tensors |= read_tensors(file, allow_pickle=self.allow_pickle)
-        for name, tensor in tensors.items():
-            tensors[name] = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+            tensors |= read_as(file, self.dtype, allow_pickle=self.allow_pickle)
         try:
             network = _built(folder, build, most=len(tensors))
             fitted = _spelled_as(tensors, network.state_dict().keys())
@@ -104,6 +113,44 @@ class NetworkReader:
             ) from error
         _count_positions(network)
         return network.eval().requires_grad_(requires_grad=False)
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """Where the weights of a network are that has none in memory while it does not run."""
+
+    files: Sequence[Path]
+    dtype: torch.dtype
+    allow_pickle: bool
+
+    def arrive(self, network: nn.Module) -> None:
+        """Read them.
+
+        Raises:
+            WeightsError: A file has changed since it was read first.
+        """
+        tensors: dict[str, Tensor] = {}
+        for file in self.files:
+            tensors |= read_as(file, self.dtype, allow_pickle=self.allow_pickle)
+        try:
+            fitted = _spelled_as(tensors, network.state_dict().keys())
+            network.load_state_dict(fitted, strict=True, assign=True)
+        except RuntimeError as error:
+            raise WeightsError(
+                f"'{self.files[0]}' has changed since it was loaded ({short_reason(error)}). The "
+                "same weights are needed each time. Load the preset again."
+            ) from error
+        network.requires_grad_(requires_grad=False)
+        align_memory(network)
+
+    def leave(self, network: nn.Module) -> None:
+        """Let go of them; what stands for each has its shape, device and type, and is no number."""
+        nothing = {
+            name: one.new_full((), math.nan).expand(one.shape)
+            for name, one in network.state_dict().items()
+        }
+        network.load_state_dict(nothing, strict=True, assign=True)
+        network.requires_grad_(requires_grad=False)
 
 
 def existing(path: str | Path, option: str) -> Path:

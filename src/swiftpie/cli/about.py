@@ -1,4 +1,4 @@
-"""`swiftpie recipes`, `presets`, `engine`, `licenses`, `doctor`: what there is, on which terms."""
+"""`swiftpie recipes`, `presets`, `licenses`, `doctor`: what there is, on which terms."""
 
 import os
 import platform
@@ -13,12 +13,12 @@ from swiftpie import __version__
 from swiftpie.backbones import licences
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.licences import Terms
+from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
 from swiftpie.backbones.settle import is_here, settle
 from swiftpie.cli.console import examples, print_json, print_text, write_table
 from swiftpie.cli.options import AsJson, CommercialOnly, Fields, with_fields
-from swiftpie.engine.transform import TRANSFORMS
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
 
@@ -33,7 +33,6 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "tensorboard": "train",
 }
 EIGHT_BITS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "i8mm", "dot")
-BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 CPU_INFO = Path("/proc/cpuinfo")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 FACTS = (  # of a preset, in the order that they are told
@@ -209,25 +208,6 @@ def show_recipe(
     )
 
 
-@app.command(epilog=examples("swiftpie engine", "swiftpie engine --json"))
-def engine(*, as_json: AsJson = False) -> None:
-    """List the transforms that make models quicker or smaller, for --engine."""
-    facts = [
-        {
-            "name": name,
-            **{fact: getattr(one, fact) for fact in ("summary", "is_installed", "extra")},
-        }
-        for name, one in TRANSFORMS.all().items()
-    ]
-    if as_json:
-        print_json(facts)
-        return
-    write_table(
-        [(str(one["name"]), _spell(one["is_installed"]), str(one["summary"])) for one in facts],
-        headings=("transform", "installed", "what it does"),
-    )
-
-
 @app.command(epilog=examples("swiftpie doctor", "swiftpie doctor --json"))
 def doctor(*, as_json: AsJson = False) -> None:
     """Tell versions, processor, devices, memory and where files are, for a report of a fault."""
@@ -246,10 +226,10 @@ def doctor(*, as_json: AsJson = False) -> None:
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "optional_packages": optional,
         "processor": _processor(),
-        "instructions": _instructions(),
+        "instructions": {"8-bit": instructions(EIGHT_BITS), "bfloat16": instructions(BFLOAT16)},
         "threads": torch.get_num_threads(),
         "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
-        "free_memory_gib": _free_memory_gib(),
+        "free_memory_gib": round(free_main_memory() / 2**30, 2),
         "weights": {
             name: {"source": PRESETS.get(name).source, "is_on_disk": is_here}
             for name, is_here in here.items()
@@ -395,17 +375,6 @@ def _processor() -> str:
     return f"{platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
 
 
-def _instructions() -> dict[str, list[str] | None]:
-    """Return the processor's instructions for short numbers, None where torch is too old."""
-    import torch
-
-    if not hasattr(torch.cpu, "get_capabilities"):
-        return {"8-bit": None, "bfloat16": None}
-    known = torch.cpu.get_capabilities()
-    kinds = {"8-bit": EIGHT_BITS, "bfloat16": BFLOAT16}
-    return {kind: [name for name in names if known.get(name)] for kind, names in kinds.items()}
-
-
 def is_on_disk(preset: Preset) -> bool:
     """Whether the weights of `preset` are on this machine: in the package, or of the hub's cache.
 
@@ -516,12 +485,3 @@ def _spell(value: object) -> str:
             return ", ".join(f"{key}={item}" for key, item in value.items())
         case _:
             return str(value)
-
-
-def _free_memory_gib() -> float | None:
-    """Return the free main memory, or None where the system does not tell it this way."""
-    try:
-        pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-    return round(pages / 2**30, 2)

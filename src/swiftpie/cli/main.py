@@ -16,6 +16,7 @@ from swiftpie.cli import (
     data,
     demo,
     edit,
+    engine,
     evaluate,
     face,
     fetch,
@@ -85,7 +86,7 @@ class GuardedGroup(TyperGroup):
 app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for module in (demo, personalize, edit, face, fetch, identity, show, data, train, about):
+for module in (demo, personalize, edit, face, fetch, identity, show, data, train, about, engine):
     app.add_typer(module.app)
 app.add_typer(evaluate.app, name="evaluate")
 

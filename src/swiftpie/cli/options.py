@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack, get_origin
 import typer
 
 from swiftpie.backbones.choices import Choices, LoadOptions
+from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.recipe import AUTO, Use
+from swiftpie.backbones.recipe import Use
 from swiftpie.backbones.settle import best_recipe, settle
 from swiftpie.cli.asking import ask
 from swiftpie.config import Option
@@ -271,7 +272,7 @@ def open_session(
     preset: str | None = None,
     *,
     recipe: "str | Recipe | None" = None,
-    device: str = "cpu",
+    device: str = AUTO,
     engine: "str | Sequence[str]" = "",
     yes: bool = False,
     **choices: Unpack[Choices],

@@ -118,7 +118,7 @@ def personalize(
     everyone = given.with_cutouts(everyone, cutouts)
     places = _parse_boxes(boxes or [], len(everyone), (mask, detail_mask))
     seen = _parse_views(views or [], len(everyone))
-    size_px = _parse_size(size)
+    size_px = parse_size(size)
 
     session, load_ms = given.open_session(**loading)
     preset = session.components.preset
@@ -175,7 +175,7 @@ def _tell_idle_detail(session: "Session", scales: Mapping[str, float]) -> None:
     from swiftpie.pipelines.advice import UNTOUCHED, why_no_detail
 
     components, asked = session.components, scales.get("detail_scale")
-    has_detail = bool(components.denoiser.installation.detail_layers)
+    has_detail = bool(components.denoiser.installation.detail)
     if asked == UNTOUCHED.detail_scale and not has_detail:
         console.warn(f"`detail_scale={asked}` has no effect: {why_no_detail(components)}")
 
@@ -189,7 +189,12 @@ def _check_mask(target: Path | None, preset: Preset) -> None:
         )
 
 
-def _parse_size(text: str | None) -> Size | None:
+def parse_size(text: str | None) -> Size | None:
+    """Return height and width of WxH.
+
+    Raises:
+        ConfigError: It is something else.
+    """
     if text is None:
         return None
     width, _, height = text.lower().partition("x")

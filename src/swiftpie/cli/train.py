@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from swiftpie.backbones.choices import check_device
+from swiftpie.backbones.choices import device_of
 from swiftpie.cli.console import examples, say, write_table
 from swiftpie.cli.options import DataPath, Device
 from swiftpie.errors import ConfigError
@@ -80,7 +80,7 @@ def train(
         return
     stages = {run_of(name): _configure(recipes, name, overrides or []) for name in names}
     limit_s = math.inf if time_limit is None else parse_duration(time_limit)
-    check_device(device)
+    device = device_of(device)
 
     import torch
 

@@ -1,5 +1,6 @@
 """A loaded preset: the object that users, the command line and servers talk to."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.components import needs_of as backbone_needs
 from swiftpie.backbones.download import Needs
+from swiftpie.backbones.machine import AUTO
+from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Recipe
 from swiftpie.backbones.settle import settle
 from swiftpie.engine.cache import (
@@ -28,8 +31,9 @@ from swiftpie.engine.cache import (
     cached_inversion,
     content_key,
 )
-from swiftpie.engine.transform import choose
-from swiftpie.errors import InputError
+from swiftpie.engine.transform import TRANSFORMS, Transform, choose
+from swiftpie.engine.transforms.offload import can_offload, offloaded
+from swiftpie.errors import InputError, OutOfMemory
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.files import BAND_PIXELS
@@ -40,6 +44,7 @@ from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advise
+from swiftpie.pipelines.denoise import make_room
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.face import aligned_crop, face_identity
@@ -56,6 +61,8 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales, Style
 from swiftpie.types import GenerationResult, Identity
+
+logger = logging.getLogger(__name__)
 
 Picture = str | Path | bytes | Image.Image
 CACHE_MIB = 256.0  # some 200 subjects of `mini`, one picture each
@@ -75,8 +82,11 @@ class Session:
         Raises:
             ConfigError: The bound is negative.
         """
-        self.components = components
         self._cache = Cache(cache_mib)
+        self._serve(components)
+
+    def _serve(self, components: Components) -> None:
+        self.components = components
         known = (self._cache, components.fingerprint)
         encoder, inversion = components.image_encoder, components.inversion
         self._cached = replace(components, text=CachedPrompts(components.text, *known))
@@ -187,8 +197,21 @@ class Session:
             CapabilityError: The networks cannot do this.
             ConfigError: The guidance is for another number of steps.
             InputError: A number is out of range, or things do not go together.
+            OutOfMemory: Memory is too little for one picture even with networks taking turns.
         """
         advise(self.components, request)
+        try:
+            return self._draw(request)
+        except OutOfMemory as error:
+            device = self.components.device
+            if not can_offload(self.components):
+                raise
+            logger.warning("%s From now on networks take turns on %s.", error, device)
+        self._serve(offloaded(self.components, device))
+        make_room()
+        return self._draw(request)
+
+    def _draw(self, request: Request) -> GenerationResult | EditResult:
         serving = self._editing if isinstance(request, EditRequest) else self._cached
         with self.components.scope():
             return draw(serving, request)
@@ -342,7 +365,7 @@ def load(
     preset: str | None = None,
     *,
     recipe: str | Recipe | None = None,
-    device: str = "cpu",
+    device: str = AUTO,
     engine: str | Sequence[str] = (),
     cache_mib: float = CACHE_MIB,
     **choices: Unpack[Choices],
@@ -353,8 +376,12 @@ def load(
         preset: One of `swiftpie presets`.
         recipe: One of `swiftpie recipes`, or a `Recipe`, instead of a preset: it chooses one and
             what goes with it. "auto" takes the best that is on this machine whole and fits it.
-        device: A torch device, as "cpu" or "cuda".
-        engine: Transforms that make it quicker or smaller, any of `swiftpie engine`.
+        device: A torch device, as "cpu" or "cuda"; auto is the best one of this machine, and the
+            processor for networks as small as those of mini.
+        engine: Transforms that make it quicker or smaller, any of `swiftpie engine`, or auto. By
+            default there are none, so that the first picture waits for no export, and pictures
+            are the same to the last bit whatever is installed. Networks that are too large for
+            their device are offloaded anyway, which changes no picture.
         cache_mib: Bound of what is kept for later calls; see `Session`.
         **choices: What to load instead of, or besides, the networks chosen above: `weights`,
             `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
@@ -368,12 +395,15 @@ def load(
         WeightsError: Weights are missing, damaged or do not fit.
         MissingExtra: The preset or a transform needs a package that is not installed.
     """
-    transforms = choose(engine)  # complains before weights are read
-    known, merged = settle(preset, recipe, choices)
+    known, device, transforms, merged = _understood(preset, recipe, device, engine, choices)
     for one in transforms:
         if one.needs is not None:
             one.needs(FAMILIES.get(known.family), merged).fetch()
     components = load_components(known, device=device, **merged)
+    offload = TRANSFORMS.get("offload")
+    if components.execution_device is not None and offload not in transforms:
+        logger.info("%s has too little room for all networks at once; they take turns.", device)
+        transforms = sorted([*transforms, offload], key=lambda one: one.turn)
     for one in transforms:
         components = one.apply(components)
     return Session(components, cache_mib=cache_mib)
@@ -383,7 +413,7 @@ def needs_of(
     preset: str | None = None,
     *,
     recipe: str | Recipe | None = None,
-    device: str = "cpu",
+    device: str = AUTO,
     engine: str | Sequence[str] = (),
     **choices: Unpack[Choices],
 ) -> Needs:
@@ -396,13 +426,33 @@ def needs_of(
         WeightsError: Something cannot be had, or does not fit the rest.
         MissingExtra: A package is needed that is not installed.
     """
-    transforms = choose(engine)
-    known, merged = settle(preset, recipe, choices)
+    known, device, transforms, merged = _understood(preset, recipe, device, engine, choices)
     found = backbone_needs(known, device=device, **merged)
     for one in transforms:
         if one.needs is not None:
             found += one.needs(FAMILIES.get(known.family), merged)
     return found
+
+
+def _understood(
+    preset: str | None,
+    recipe: str | Recipe | None,
+    device: str,
+    engine: str | Sequence[str],
+    choices: Choices,
+) -> tuple[Preset, str, list[Transform], Choices]:
+    """Return what is to be loaded, where, with which transforms, and all choices.
+
+    It complains before weights are read.
+    """
+    known, merged = settle(preset, recipe, choices)
+    is_large = FAMILIES.get(known.family).is_large
+    device = device_of(device, is_large=is_large)
+    transforms = choose(engine, device=device)
+    if is_large:
+        merged["dtype"] = merged.get("dtype") or "auto"
+        merged["offloads"] = TRANSFORMS.get("offload") in transforms or "auto"
+    return known, device, transforms, merged
 
 
 def _digest(picture: Image.Image) -> bytes:

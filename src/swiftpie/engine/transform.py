@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from swiftpie.backbones.machine import AUTO
 from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.registry import Registry
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
     from swiftpie.backbones.components import Components, Family
     from swiftpie.backbones.download import Needs
+
+
+OPENVINO = "openvino"  # the quickest on processors whose pictures hardly differ
 
 
 class Turn(IntEnum):
@@ -57,14 +61,21 @@ TRANSFORMS: Registry[Transform] = Registry(
 """One transform a file, named as the file."""
 
 
-def choose(names: str | Sequence[str]) -> list[Transform]:
+def choose(names: str | Sequence[str], *, device: str = "cpu") -> list[Transform]:
     """Return the transforms of these names, each once, in the order that they are applied in.
+
+    The name auto stands for OpenVINO on processors, where it is installed. Elsewhere it stands for
+    nothing: what a compiler gains is only worth its minutes to those who draw many pictures.
 
     Raises:
         ConfigError: There is no such transform, or several that exclude each other.
         MissingExtra: One of them needs a package that is not installed.
     """
     wanted = [names] if isinstance(names, str) else names
+    if AUTO in wanted:
+        is_here = device == "cpu" and TRANSFORMS.get(OPENVINO).is_installed
+        automatic = [OPENVINO] if is_here else []
+        wanted = [*automatic, *(name for name in wanted if name != AUTO)]
     chosen = {name: TRANSFORMS.get(name) for name in wanted}
     for name, one in chosen.items():
         if missing := one.missing:

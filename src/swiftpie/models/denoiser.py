@@ -114,7 +114,7 @@ def read_notes(
 
     Nothing is computed for denoisers without such a layer.
     """
-    if not denoiser.installation.detail_layers:
+    if not denoiser.installation.detail:
         return {}
     encoded = denoiser.encode_reference(autoencoder, pixels, mask)
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))

@@ -84,7 +84,7 @@ class UNetDenoiser(nn.Module):
         unet = self.unet if self.reference is None else self.reference
         step = self.reference_step.timestep
         _run(unet, encoded, step, text=text, condition=silent, notes=notes)
-        return {name: notes[name] for name in self.installation.detail_layers}
+        return {name: notes[name] for name in self.installation.detail}
 
     def place_subject(
         self,

@@ -88,8 +88,8 @@ class ClipIdentityEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
-        return self.tower.device
+        """Where it is; the tower's weights may be elsewhere while it does not run."""
+        return self.mean.device
 
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Encode with the background at CLIP's mean colour, which it sees as nothing.

@@ -111,7 +111,7 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
 
 def why_no_detail(components: Components) -> str:
     """Return why the detail branch is silent where no subject has features for it."""
-    if components.denoiser.installation.detail_layers:
+    if components.denoiser.installation.detail:
         return "nothing is known of the subject that the detail branch could read."
     return (
         'the adapter has no detail branch. Load it with `detail="joint"` for one that needs no '

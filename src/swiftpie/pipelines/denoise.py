@@ -1,9 +1,12 @@
 """The only sampling loop, from noise to clean latents, the rows of its calls, and decoding."""
 
+import gc
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +15,7 @@ from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
+from swiftpie.errors import OutOfMemory, short_reason
 from swiftpie.guidance.base import Branch, Guidance, branches_of
 from swiftpie.guidance.methods.plain import Plain
 from swiftpie.layout import Layout
@@ -19,8 +23,15 @@ from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.types import Denoised, TextCondition
 
+logger = logging.getLogger(__name__)
+
+# What allocators say; only CUDA's raises an error of a class of its own.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
+
 OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes the step's number, its timestep and the latents after it; returns those to go on with."""
+
+Part = TypeVar("Part")
 
 OnStage = Callable[[str], object]
 """Takes the name of each stage when it has ended."""
@@ -36,6 +47,22 @@ class Prepared(NamedTuple):
     condition: SubjectCondition  # B rows
     fresh: Tensor  # noise for the steps after the first, (n, B, C, h, w); n is 0 if none need it
     layouts: tuple[Layout, ...] = ()  # one a subject, B rows each
+
+    def rows(self, first: int, end: int) -> Self:
+        """Return the same for those rows alone."""
+        kept = slice(first, end)
+
+        def of(text: TextCondition) -> TextCondition:
+            return TextCondition(*(one[kept] for one in text))
+
+        return self._replace(
+            latents=self.latents[kept],
+            text=of(self.text),
+            null_text=None if self.null_text is None else of(self.null_text),
+            condition=_rows_of(self.condition, kept),
+            fresh=self.fresh[:, kept],
+            layouts=tuple(Layout(*(one[kept] for one in layout)) for layout in self.layouts),
+        )
 
 
 class Clock:
@@ -114,6 +141,84 @@ def denoise(
 def decode(components: Components, latents: Tensor) -> Tensor:
     """Return pixels (B, 3, H, W) in [-1, 1] of clean `latents` (B, C, h, w)."""
     return components.autoencoder.decode(latents).clamp(-1, 1)
+
+
+def in_parts(
+    compute: Callable[[int, int], Part], count: int, *, can_split: bool = True
+) -> list[Part]:
+    """Return what `compute` makes of rows from one to before another: all, or as many as fit.
+
+    Raises:
+        RuntimeError: It failed, with the memory for a single row or in another way.
+        MemoryError: The same.
+    """
+    try:
+        return [compute(0, count)]
+    except (RuntimeError, MemoryError) as error:  # whose frames hold tensors until the block ends
+        if count == 1 or not can_split or not is_out_of_memory(error):
+            raise
+    make_room()
+    half = count // 2
+    logger.warning(
+        "There is too little memory for %d pictures at once; %d are drawn at a time.",
+        count,
+        count - half,
+    )
+    earlier = in_parts(compute, half)
+    return [*earlier, *in_parts(lambda a, b: compute(half + a, half + b), count - half)]
+
+
+@contextmanager
+def telling_of_memory() -> Iterator[None]:
+    """Say what to do where an allocator fails inside of the block.
+
+    Raises:
+        OutOfMemory: It has.
+        RuntimeError: As inside of the block.
+        MemoryError: As inside of the block.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"There is too little memory to draw a picture ({short_reason(error)}). Room for what "
+            "is computed is needed beside the weights. Close other programs, draw fewer pixels, "
+            "or load with `dtype='auto'`, `engine='offload'` or `engine='tiny-decoder'`."
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator has failed, on the processor or on an accelerator."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(text in str(error).lower() for text in OUT_OF_MEMORY)
+
+
+def make_room() -> None:
+    """Give back what accelerators keep for later calls."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def _rows_of(condition: SubjectCondition, kept: slice) -> SubjectCondition:
+    attention = condition.attention
+    by_layer: dict[str, Any] = {
+        name: {layer: one[kept] for layer, one in getattr(attention, name).items()}
+        for name in ("keys", "values")
+    }
+    rows = {
+        name: getattr(attention, name)[kept]
+        for name in AttentionCondition._fields
+        if name not in {"keys", "values", "reshaping"}
+    }
+    return SubjectCondition(
+        attention._replace(**rows, **by_layer), *(one[kept] for one in condition[1:])
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,9 @@
 """The one path from a request to its pictures: prepare, denoise, decode."""
 
-from typing import overload
+from typing import Any, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.detail import Merge
@@ -12,11 +12,22 @@ from swiftpie.errors import WeightsError
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.pipelines import edit, personalize
-from swiftpie.pipelines.denoise import Clock, OnStage, OnStep, Prepared, decode, denoise
+from swiftpie.pipelines.denoise import (
+    Clock,
+    OnStage,
+    OnStep,
+    Prepared,
+    decode,
+    denoise,
+    in_parts,
+    telling_of_memory,
+)
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.request import EditRequest, FaceRequest, Output, PersonalizeRequest, Request
 from swiftpie.pipelines.settings import EditMode
-from swiftpie.types import Cutout, GenerationResult, IdentityBranch
+from swiftpie.types import Cutout, Denoised, GenerationResult, IdentityBranch
+
+BLACK = -1 + 1 / 255  # the lightest that 8 bits call black
 
 
 @overload
@@ -55,16 +66,33 @@ def draw(
         CapabilityError: The networks cannot do this.
         ConfigError: The guidance is for another number of steps.
         InputError: A number is out of range, or things do not go together.
-        WeightsError: What is drawn holds something that is not a number.
+        WeightsError: What is drawn holds something that is not a number, or is all black.
+        OutOfMemory: A single picture is too large.
     """
     clock = Clock(on_stage)
     if isinstance(request, FaceRequest):
         request = request.as_personalize(len(components.schedule.steps))
-    if isinstance(request, EditRequest):
-        plan = edit.prepare(components, request, clock)
-        return edit.put_back(_finish(plan.start, request, clock, on_step), plan, clock)
-    prepared = personalize.prepare(components, request, clock)
-    return _finish(prepared, request, clock, on_step)
+    with telling_of_memory():
+        if isinstance(request, EditRequest):
+            plan = edit.prepare(components, request, clock)
+            return edit.put_back(_finish(plan.start, request, clock, on_step), plan, clock)
+        prepared = personalize.prepare(components, request, clock)
+        return _finish(prepared, request, clock, on_step)
+
+
+def _denoised(
+    prepared: Prepared, request: PersonalizeRequest | EditRequest, on_step: OnStep | None
+) -> Denoised:
+    """Return all rows denoised, in parts where not all fit into memory and none reads others."""
+
+    def compute(first: int, end: int) -> Denoised:
+        part = prepared if end - first == count else prepared.rows(first, end)
+        return denoise(part, on_step=on_step, guidance=request.guidance, shaping=request.shaping)
+
+    count = len(prepared.latents)
+    reads_all = on_step is not None or isinstance(request, EditRequest)
+    parts = in_parts(compute, count, can_split=not reads_all)
+    return parts[0] if len(parts) == 1 else Denoised(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def _finish(
@@ -74,19 +102,16 @@ def _finish(
     on_step: OnStep | None,
 ) -> GenerationResult:
     components = prepared.components
-    denoised = denoise(
-        prepared, on_step=on_step, guidance=request.guidance, shaping=request.shaping
-    )
+    denoised = _denoised(prepared, request, on_step)
     clock.lap("denoise")
     output = request.output if isinstance(request, PersonalizeRequest) else Output.PIL
     tensor = denoised.latents
+    check_numbers(components, tensor)
     if output is not Output.LATENTS:
-        tensor = decode(components, tensor)
-    if not tensor.isfinite().all():  # as pixels it would be an even grey
-        raise WeightsError(
-            f"What preset {components.preset.name!r} drew holds infinity, or what is not a number. "
-            "Finite weights and inputs are needed. Get the weights again, or compute in float32."
-        )
+        latents = tensor
+        parts = in_parts(lambda first, end: decode(components, latents[first:end]), len(latents))
+        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+        check_pixels(components, tensor)
     images = to_pil(tensor) if output is Output.PIL else []
     clock.lap("decode")
     cell_px = components.preset.latent_cell_px
@@ -134,3 +159,45 @@ def _reaches(inside: Tensor, outside: Tensor, attention: AttentionCondition) -> 
     is_open = (attention.is_inline > 0)[:, None]  # a region that is found may be anything
     heard = (inside > 0) & (is_inside | is_open) | (outside > 0) & (is_outside | is_open)
     return bool(heard.any())
+
+
+def check_numbers(components: Components, latents: Tensor) -> None:
+    """Refuse latents that no decoder can show.
+
+    Raises:
+        WeightsError: They hold infinity, or what is not a number.
+    """
+    if latents.isfinite().all():
+        return
+    raise WeightsError(
+        f"What preset {components.preset.name!r} drew holds infinity, or what is not a number. "
+        f"Finite weights are needed, and numbers that do not overflow; {_types_of(components)}. "
+        "Load with `dtype='bfloat16'` or `dtype='float32'`; if that does not help, get the weights "
+        "again."
+    )
+
+
+def check_pixels(components: Components, pixels: Tensor) -> None:
+    """Refuse pictures of a decoder that overflowed.
+
+    Raises:
+        WeightsError: One holds what is not a number, which would be an even grey, or is all black.
+    """
+    is_black = (pixels <= BLACK).flatten(1).all(dim=1).any()
+    if pixels.isfinite().all() and not is_black:
+        return
+    what = "is black all over" if is_black else "holds infinity, or what is not a number"
+    raise WeightsError(
+        f"A picture that preset {components.preset.name!r} drew {what}, and its latents are finite "
+        f"numbers. A decoder that does not overflow is needed; {_types_of(components)}. Load with "
+        "`dtype='bfloat16'` or `dtype='float32'`, or with an autoencoder made for float16."
+    )
+
+
+def _types_of(components: Components) -> str:
+    network: Any = components.autoencoder
+    decoder = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    denoiser = next(components.denoiser.installation.network.parameters())
+    parts = {"the denoiser": denoiser, "the decoder": decoder}
+    told = [f"{name} is in {one.dtype}" for name, one in parts.items() if one is not None]
+    return " and ".join(told).replace("torch.", "")

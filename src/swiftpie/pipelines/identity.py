@@ -354,7 +354,7 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components)
     if side != preset.image_size_px or shapes["tokens"][2] != installation.plan.token_width:
         raise ValueError(f"its pictures or tokens are of other sizes than {preset.name!r} makes")
     keys = _below(shapes, KEYS)
-    layers = installation.detail_layers
+    layers = installation.detail
     if keys and keys.keys() != layers.keys():
         raise ValueError("its layers are not those of the denoiser")
     for name, shape in keys.items():

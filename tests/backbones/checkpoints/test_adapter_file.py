@@ -59,7 +59,7 @@ def save(path, *, name="ip-adapter_sd15", **changes):
     """Write a random adapter for `installed()`; return the installation and projector."""
     installation = installed()
     with torch.no_grad():
-        for processor in installation.detail_layers.values():
+        for processor in installation.detail.values():
             for parameter in processor.parameters():
                 parameter.copy_(torch.randn_like(parameter))
     adapter = read_ip_adapter(

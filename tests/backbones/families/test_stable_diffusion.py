@@ -265,7 +265,7 @@ def test_an_adapter_of_ours_brings_plan_strengths_and_timestep(opened):
     components = opened("sd21").components
     assert components.preset.defaults == {"identity_scale": 0.8, "detail_scale": 0.6}
     assert components.denoiser.reference_step.timestep == 100
-    layers = components.denoiser.installation.detail_layers
+    layers = components.denoiser.installation.detail
     assert layers
     assert not any(name.startswith("down") for name in layers)
     assert all(float(layer.gate.min()) == 0.5 for layer in layers.values())

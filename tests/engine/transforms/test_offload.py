@@ -5,13 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+import swiftpie
+from swiftpie.backbones.families import stable_diffusion
+from swiftpie.backbones.weights import StoredWeights
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.engine.transforms.offload import DeviceSlot, offloaded
-from swiftpie.errors import CapabilityError
+from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.pipelines.settings import EditMode, EditSettings
+from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 from tests.pipelines.tiny_editor import tiny_editor
 
 CPU = torch.device("cpu")
@@ -82,10 +87,65 @@ def test_offloaded_networks_are_not_compiled(session):
         transform(offloaded(session.components, CPU), ["compile"])
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Loads a tiny SDXL with a public adapter, whose weights are in half precision."""
+    root = tmp_path_factory.mktemp("stored")
+    make_pipeline(root / "pipeline", "sdxl", is_shallow=True)
+    make_public_adapter(root / "public.safetensors", "sdxl", is_shallow=True)
+
+    def load(**choices):
+        return swiftpie.load(
+            "sdxl-turbo",
+            weights=root / "pipeline",
+            adapter=root / "public.safetensors",
+            image_encoder=root / "encoder",
+            offline=True,
+            device="cpu",
+            **choices,
+        )
+
+    return load
+
+
+def held(network):
+    """Bytes that the weights of `network` really take."""
+    return sum(one.untyped_storage().nbytes() for one in network.parameters())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_encoders_rest_in_their_files_on_the_processor(stored, sprite, dtype):
+    plain, resting = stored(dtype=dtype), stored(dtype=dtype, engine="offload")
+    text, tower = resting.components.text, resting.components.image_encoder.tower
+    networks = [text.first.encoder, text.second, tower]
+    names = [sum(1 for _ in one.parameters()) for one in networks]
+    assert all(held(one) <= 4 * count for one, count in zip(networks, names, strict=True))
+    drawn = []
+    for session in (resting, plain, resting):  # the second time from the cache
+        identity = session.encode_identity(sprite)
+        drawn.append(session.personalize(identity, PROMPT, seed=3).images[0].tobytes())
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert [held(one) > 4 * count for one, count in zip(networks, names, strict=True)] == [
+        *(False, True, False)  # the last that ran is still there
+    ]
+
+
+def test_without_room_encoders_rest_by_themselves(stored, monkeypatch):
+    monkeypatch.setattr(stable_diffusion, "NUMBERS_A_PIXEL", 1 << 40)  # of a picture without end
+    assert stored().components.execution_device == CPU
+    monkeypatch.undo()
+    assert stored().components.execution_device is None
+
+
+def test_weights_that_change_meanwhile_are_refused(tmp_path):
+    network, other = nn.Linear(2, 3), tmp_path / "other.safetensors"
+    save_file({"weight": torch.ones(3, 1), "bias": torch.ones(3)}, other)
+    with pytest.raises(WeightsError, match="has changed since it was loaded"):
+        StoredWeights([other], torch.float32, allow_pickle=False).arrive(network)
+
+
 @pytest.mark.gpu
 def test_networks_rest_in_main_memory(sprite):
-    import swiftpie
-
     session = swiftpie.load("mini", device="cuda", engine=["offload"])
     identity = session.encode_identity(sprite)
     session.personalize(identity, PROMPT)

@@ -114,7 +114,7 @@ def test_loading_fetches_it_where_it_may(tiny, tmp_path):
         serving({TAESD: Repository(files, revision=REVISION)}) as hub,
         clean_machine(hub, tmp_path / "clean"),
     ):
-        chosen = {"engine": "tiny-decoder", "weights": weights}
+        chosen = {"engine": "tiny-decoder", "weights": weights, "dtype": "float32"}
         with pytest.raises(WeightsError, match="could not be had"):
             swiftpie.load("sd-turbo", offline=True, **chosen)
         made = swiftpie.load("sd-turbo", **chosen).components.autoencoder

@@ -67,7 +67,7 @@ def test_a_teacher_with_both_branches_reads_references_itself(build_matching, tm
     adapter = make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
     stage = build_matching(teacher={"adapter": adapter})
     _, told = told_with(stage, AdapterDrops(semantic=0, detail=0, both=0))
-    assert told.attention.keys.keys() == stage.teacher.denoiser.installation.detail_layers.keys()
+    assert told.attention.keys.keys() == stage.teacher.denoiser.installation.detail.keys()
     assert len(told.attention.keys) > 0
     update = list(stage.updates(stage.network(), 1, 5))[-1]
     assert torch.isfinite(update.terms["critic"])

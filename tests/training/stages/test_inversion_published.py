@@ -167,6 +167,7 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
         adapter=tmp_path / ADAPTER_FILE,
         image_encoder=place / "encoder",
         inversion=tmp_path / INVERSION_FOLDER,
+        dtype="float32",
     )
     loaded = session.components
     half = {name: one.half().float() for name, one in network.inversion.state_dict().items()}

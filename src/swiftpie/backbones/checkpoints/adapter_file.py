@@ -62,7 +62,7 @@ def save_adapter(
         InputError: `path` exists and `force` is not set, or its folder cannot be written to.
     """
     tensors = semantic_tensors(installation, projector)
-    for name, processor in installation.detail_layers.items():
+    for name, processor in installation.detail.items():
         for part, tensor in processor.state_dict().items():
             tensors[f"{PREFIX}{name}.{part}"] = tensor
     plan = installation.plan
@@ -228,9 +228,10 @@ def _detail_states(
         for name, processor in installation.detail.items()
         for part in processor.state_dict()
     }
+    left_out = tuple(f"{PREFIX}{name}." for name in installation.plain)  # by the plan
     states: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        if not key.startswith(PREFIX):
+        if not key.startswith(PREFIX) or key.startswith(left_out):
             continue
         if key not in owners:
             raise WeightsError(

@@ -47,6 +47,20 @@ ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 FLOATS |= {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 
+TYPES = {  # of PyTorch, for those of its types that hold weights
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "BOOL": torch.bool,
+} | {
+    f"{sign}{8 * size}": getattr(torch, f"{kind}{8 * size}")
+    for sign, kind in {"I": "int", "U": "uint"}.items()
+    for size in (1, 2, 4, 8)
+}
+
 
 def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
     """Return every tensor of a safetensors file, or of a torch pickle where that is allowed.
@@ -69,6 +83,43 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
         check_finite(tensors, path)
         return tensors
     return _read_pickle(path, is_zip=kind == "zip")
+
+
+def read_as(
+    path: str | Path, dtype: torch.dtype, *, allow_pickle: bool = False
+) -> dict[str, Tensor]:
+    """Return what `read_tensors` does, every floating-point number as `dtype`.
+
+    Tensors of that type stay in their file until they are used; others are converted one after the
+    other, so that nothing is in memory twice.
+
+    Raises:
+        WeightsError: As of `read_tensors`.
+    """
+    path = Path(path)
+    if kind_of_file(path) != "safetensors":
+        tensors = read_tensors(path, allow_pickle=allow_pickle)
+        return {name: _as(tensor, dtype) for name, tensor in tensors.items()}
+    header = _read_header(path)
+    entries = {name: entry for name, entry in header.items() if name != METADATA}
+    types = {TYPES[entry["dtype"]] for entry in entries.values()}
+    if all(one is dtype for one in types if one.is_floating_point):
+        return read_tensors(path)
+    converted: dict[str, Tensor] = {}
+    with path.open("rb") as file:
+        begin = 8 + int.from_bytes(file.read(8), "little")
+        for name, entry in entries.items():
+            first, end = entry["data_offsets"]
+            raw = torch.empty(end - first, dtype=torch.uint8)
+            file.seek(begin + first)
+            file.readinto(raw.numpy().data)
+            converted[name] = _as(raw.view(TYPES[entry["dtype"]]).reshape(entry["shape"]), dtype)
+    check_finite(converted, path)
+    return converted
+
+
+def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -38,6 +38,7 @@ from swiftpie.backbones.choices import PLACES, Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.download import Needs, Part
 from swiftpie.backbones.hub import parse_reference
+from swiftpie.backbones.machine import AUTO, free_memory
 from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.backbones.sources import (
@@ -70,6 +71,8 @@ from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
+# What drawing a picture takes besides weights, most of it for the decoder's last layers.
+NUMBERS_A_PIXEL = 1536
 
 SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
 
@@ -83,6 +86,7 @@ class StableDiffusion(Family):
 
     tiny_autoencoder = "madebyollin/taesd"
     takes_adapters = True
+    is_large = True
     towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
     lora_loader = "StableDiffusionPipeline"  # class of diffusers that reads LoRAs for the family
     is_told_sizes = False  # whether the U-Net reads the picture's size besides the text
@@ -98,8 +102,15 @@ class StableDiffusion(Family):
         while needs.missing:  # an archive tells what else is needed only when it is here
             needs.fetch()
             needs = self.needs(preset, device=device, choices=choices)
+        dtype = dtype_of(choices, device)
+        offloads = choices.get("offloads", False)
+        if offloads == AUTO:
+            offloads = not _fits(needs, preset, device=device, dtype=dtype)
         reader = NetworkReader(
-            device=device, dtype=dtype_of(choices), allow_pickle=choices.get("allow_pickle", False)
+            device="cpu" if offloads else device,
+            dtype=dtype,
+            allow_pickle=choices.get("allow_pickle", False),
+            lets_go=offloads and device == "cpu",
         )
         pipeline = needs["pipeline"].path
         adapter = _open_adapter(needs.path("adapter"), choices, reader)
@@ -119,6 +130,7 @@ class StableDiffusion(Family):
         if projector is not None:
             tower = read_image_encoder(needs["image_encoder"].path, reader)
             image_encoder = wrap_image_encoder(tower, projector)
+            reader.rest(tower, "image_encoder")
         branches = denoiser.installation.plan
         if choices.get("detail") == "joint" and branches.own_projections:
             logger.warning(
@@ -139,6 +151,7 @@ class StableDiffusion(Family):
             fingerprint=fingerprint_files(
                 reader.files, settings=f"{reader.dtype} {branches.merge.value} {detail}{variant}"
             ),
+            execution_device=torch.device(device) if offloads else None,
         )
 
     def needs(self, preset: Preset, *, device: str, choices: Choices) -> Needs:
@@ -146,9 +159,8 @@ class StableDiffusion(Family):
 
         The header of an adapter tells its layout and family; it is read alone. See `Family`.
         """
-        del device  # the same files serve all
         _check_choices(with_steps(preset, choices.get("steps")), choices)
-        dtype = dtype_of(choices)
+        dtype = dtype_of(choices, device)
         formats = Formats(dtype in HALVES, choices.get("allow_pickle", False))
         part = plan_adapter(choices, formats)
         peeked, projector = (None, None) if part is None else _peek(part, choices)
@@ -289,6 +301,7 @@ class StableDiffusion(Family):
         for name, tokenizer, tower in self.towers:
             modules[tokenizer] = _read_tokenizer(folder / tokenizer)
             modules[name] = reader.read(name, folder / name, partial(_build_tower, tower))
+            reader.rest(modules[name], name)
         return self._text_of(modules)
 
     def _text_of(self, modules: Mapping[str, Any]) -> Text:
@@ -531,6 +544,14 @@ def _check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
             f"'{folder}' holds no autoencoder; its settings name {settings.get('_class_name')!r}. "
             f"One of {', '.join(known)}, as diffusers has them, is needed. Choose another folder."
         )
+
+
+def _fits(needs: Needs, preset: Preset, *, device: str, dtype: torch.dtype) -> bool:
+    """Whether there is room for all weights at once, and for what is computed of them."""
+    if needs.memory_bytes is None:
+        return True  # drawing will tell
+    working = NUMBERS_A_PIXEL * preset.image_size_px**2 * dtype.itemsize
+    return needs.memory_bytes + working <= free_memory(torch.device(device))
 
 
 def _check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.backbones.weights import existing, fingerprint_of, load_network, unknown_fingerprint
@@ -61,7 +62,7 @@ class Tiny(Family):
         Raises:
             ConfigError: It leaves no such choice.
         """
-        made = {name for name, value in choices.items() if value is not None}
+        made = {name for name, value in choices.items() if value not in (None, AUTO)}
         if refused := sorted(made - CHOICES - IDLE_CHOICES):
             raise ConfigError(
                 f"Preset {preset.name!r} was loaded with `{refused[0]}=`. All of its networks "

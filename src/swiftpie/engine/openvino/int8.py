@@ -1,13 +1,11 @@
 """Networks in whole numbers of 8 bits, by NNCF, calibrated on pictures in the package."""
 
 import contextlib
-import importlib.resources
 import io
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,6 @@ from swiftpie.engine.openvino.export import (
     ENCODER,
     INVERSION,
     TEXT,
-    TOWER,
     Function,
     Nested,
     flatten,
@@ -35,9 +32,8 @@ from swiftpie.engine.openvino.export import (
 from swiftpie.engine.openvino.runtime import Untyped, load, unreported, versions
 from swiftpie.engine.wrappers import DenoiserCall, WrappedDenoiser
 from swiftpie.errors import SwiftPieError
-from swiftpie.images import load_image, to_pil, to_tensor
+from swiftpie.images import load_image, sample_pictures, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser
-from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
@@ -45,17 +41,16 @@ from swiftpie.pipelines.settings import MaskSource, Scales
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 4  # changes with what is quantised, so that older graphs are not used
+RECIPE = 5  # changes with what is quantised, so that older graphs are not used
 FOLDED, MULTIPLIED = "Convolution", "MatMul"
 UNFOLDED, ROUNDED = "ConvolutionBackpropData", "FakeQuantize"
 LEVELS = 256  # of 8 bits, of which a range around 0 leaves one on the negative side alone
 EXACT = ["ScaledDotProductAttention"]  # 8 bits blur attention, whose keys have places
 RANGES = "nncf.quantization.range_estimator"
 WEIGHT, WIDENED = "Constant", "Convert"
-SMOOTHED = {TOWER}  # few channels of CLIP's states are far larger than all others
 NARROWED = {TEXT}  # weights alone: with 8-bit states, single pictures fell to 33 dB
 
-MOST_CALLS, LEAST_CALLS = 24, 6  # statistics of ranges change little beyond
+MOST_CALLS, LEAST_CALLS = 24, 3  # statistics of ranges change little beyond
 NUM_CELLS = 24 * 256  # that are seen where pictures are small
 NUM_IDENTITIES = 6
 PROMPTS = (
@@ -75,6 +70,7 @@ PROMPTS = (
 SCALES = (0.6, 0.8, 1.0, 1.2, 1.5)  # of either branch, in turns
 MASK_SOURCES = (MaskSource.NONE, MaskSource.INLINE)
 NUM_PICTURES = 8  # each holds thousands of cells, whose ranges change little beyond
+MOST_BYTES = 100 << 20  # of weights whose biases are corrected: layer by layer, for minutes beyond
 GRAIN = 0.05  # of the grounds, so that these have something fine in them
 
 Call = tuple[Any, ...]  # nested tensors, as an exported graph takes them
@@ -83,14 +79,15 @@ Call = tuple[Any, ...]  # nested tensors, as an exported graph takes them
 class Quantizer:
     """Turns convolutions and linear layers of exported networks to whole numbers.
 
-    What smooths activations into weights is for transformers that need it alone, and no value is
-    cut as an outlier: with either, single pictures of the embedded model fell from 40 dB to 21.
+    Activations are not smoothed into weights, and no value is cut as an outlier: with either,
+    single pictures of the embedded model fell from 40 dB to 21. CLIP's image tower, which would
+    need the former, stays as it is: it runs once a reference, and took longer than all the others.
     """
 
     def __init__(self, components: Components) -> None:
         self._nncf = load("nncf")
         self._nncf.set_log_level(logging.ERROR)  # else it prints what it does
-        self._components = components  # not transformed, to calibrate with
+        self.components = components  # to calibrate with, as exact as they were
         self.settings = json.dumps([RECIPE, versions("nncf")])
 
     def wants(self, function: Function) -> bool:
@@ -109,19 +106,18 @@ class Quantizer:
         reason = "the pictures in the package make no call like this"
         calls: Sequence[Call] = ()
         try:
-            calls = CALLS[function.name](self._components, form)
+            calls = CALLS[function.name](self.components, form)
         except SwiftPieError as error:
             reason = str(error)
         if not calls:
             logger.warning("A call of the %s is not quantised: %s", function.name, reason)
             return None
         with _quietly():
-            return self._quantized(in_single(graph), calls, smooths=function.name in SMOOTHED)
+            is_small = function.num_bytes <= MOST_BYTES
+            return self._quantized(in_single(graph), calls, corrects=is_small)
 
-    def _quantized(self, graph: Untyped, calls: Sequence[Call], *, smooths: bool) -> Untyped:
+    def _quantized(self, graph: Untyped, calls: Sequence[Call], *, corrects: bool) -> Untyped:
         nncf = self._nncf
-        off = {} if smooths else {"convolution": -1, "matmul": -1}
-        smoothing = nncf.AdvancedSmoothQuantParameters(**off)
         made = nncf.quantize(
             graph,
             nncf.Dataset(calls, lambda call: _inputs(call, graph)),
@@ -130,7 +126,8 @@ class Quantizer:
             subset_size=len(calls),
             ignored_scope=nncf.IgnoredScope(names=_kept_exact(graph), types=EXACT, validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                smooth_quant_alphas=smoothing,
+                disable_bias_correction=not corrects,
+                smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1),
                 activations_range_estimator_params=load(RANGES).RangeEstimatorParametersSet.MINMAX,
             ),
         )
@@ -205,14 +202,19 @@ def _has_weights(node: Untyped) -> bool:
 
 
 class _Recorder(WrappedDenoiser):
-    """A denoiser that remembers what it was asked."""
+    """A denoiser that remembers what it was asked, and answers where more questions follow."""
 
-    def __init__(self, inner: Denoiser) -> None:
+    def __init__(self, inner: Denoiser, last: float) -> None:
         super().__init__(inner)
         self.calls: list[DenoiserCall] = []
+        self._last = last  # timestep, after which nobody looks at the answer
 
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
         self.calls.append(call)
+        if float(call.timestep) == self._last:
+            return torch.zeros_like(call.latents), call.latents.new_zeros(
+                len(call.latents), 1, 1, 1
+            )
         return super()._predict(call)
 
 
@@ -232,7 +234,7 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     identities = [encode_identity(components, [one] * num_views) for one in pictures]
     if not wanted.condition.attention.keys:
         identities = [one.without_detail() for one in identities]
-    recorder = _Recorder(components.denoiser)
+    recorder = _Recorder(components.denoiser, components.schedule.steps[-1].timestep)
     cell_px = components.preset.latent_cell_px
     for number in range(max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))):
         first = number * batch  # its first seed decides about everything else
@@ -280,21 +282,6 @@ def inversion_calls(components: Components, form: Nested) -> list[Call]:
     return [call for call in calls if shapes(outline(call)) == shapes(form)]
 
 
-@torch.no_grad()
-def tower_calls(components: Components, form: Nested) -> list[Call]:
-    """Return calls of a CLIP tower with normalised pictures of the shape in `form`."""
-    encoder = components.image_encoder
-    assert isinstance(encoder, ClipIdentityEncoder), "no other encoder has such a graph"
-    calls = encoder_calls(components, form)
-    return [((pixels / 2 + 0.5 - encoder.mean) / encoder.std,) for (pixels,) in calls]
-
-
-def sample_pictures(count: int) -> list[Path]:
-    """Return the first pictures of subjects in the package."""
-    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
-    return sorted(folder.glob("*.webp"))[:count]
-
-
 def _scenes(size: tuple[int, int]) -> list[Tensor]:
     """Return pictures (1, 3, H, W) of subjects on shaded, grainy grounds, always the same."""
     pictures = []
@@ -314,6 +301,5 @@ CALLS: Mapping[str, Callable[[Components, Nested], Sequence[Call]]] = {
     INVERSION: inversion_calls,
     ENCODER: encoder_calls,
     DECODER: decoder_calls,
-    TOWER: tower_calls,
 }
 """Where calls of a network come from that computes in 8 bits."""

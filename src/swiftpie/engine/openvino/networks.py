@@ -65,19 +65,23 @@ def to_openvino(
             f"The networks are on {components.device}, and SwiftPie uses OpenVINO on the CPU. Load "
             'the preset with `device="cpu"`.'
         )
+    quantizer = Quantizer(components) if quantizes else None
     graphs = GraphCache(
         GraphStore(folder or default_folder()),
         settings=components.fingerprint,
-        quantizer=Quantizer(components) if quantizes else None,
+        quantizer=quantizer,
         precision=precision,
     )
     encoder, inversion = components.image_encoder, components.inversion
+    encoder = None if encoder is None else openvino_image_encoder(encoder, graphs)
+    if quantizer is not None and isinstance(encoder, ClipIdentityEncoder):
+        quantizer.components = replace(components, image_encoder=encoder)  # sees sooner than torch
     return replace(
         components,
         text=with_text_encoders(components.text, lambda one: OpenvinoEncoder(one, graphs)),
         autoencoder=OpenvinoAutoencoder(with_openvino_layers(components.autoencoder), graphs),
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
-        image_encoder=None if encoder is None else openvino_image_encoder(encoder, graphs),
+        image_encoder=encoder,
         inversion=None if inversion is None else openvino_inversion(inversion, graphs),
         scope=graphs.threads.for_openvino,
     )
@@ -99,7 +103,7 @@ class OpenvinoDenoiser(WrappedDenoiser):
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Look at canonical references; see `Denoiser`."""
         noted = self._graphs.call(self._reader, encoded, text)
-        return dict(zip(self.installation.detail_layers, noted, strict=True))
+        return dict(zip(self.installation.detail, noted, strict=True))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return a shared copy whose attention may be changed; graphs are found in one place."""
@@ -257,7 +261,7 @@ def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
 
 def _read_noted(denoiser: Any, encoded: Tensor, text: TextCondition) -> tuple[Tensor, ...]:  # noqa: ANN401 - see `predict`
     notes: Notes = denoiser.read_reference(encoded, text)
-    return tuple(notes[name] for name in denoiser.installation.detail_layers)
+    return tuple(notes[name] for name in denoiser.installation.detail)
 
 
 def _encode(autoencoder: Autoencoder, pixels: Tensor) -> tuple[Tensor, ...]:

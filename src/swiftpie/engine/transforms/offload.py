@@ -1,4 +1,4 @@
-"""Networks in main memory that come to the graphics card one at a time.
+"""Networks in main memory, or encoders on the disk, that come where they compute one at a time.
 
 Pipelines offload by accelerate's hooks, in one fixed order. Sessions serve threads, whose networks
 follow each other in any order, and accelerate neither locks nor cleans up after an error.
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.weights import STORED, StoredWeights
 from swiftpie.engine.transform import Transform, Turn
-from swiftpie.engine.wrappers import shared_copy, with_networks, with_text_encoders
+from swiftpie.engine.wrappers import WrappedDenoiser, shared_copy, with_networks, with_text_encoders
 from swiftpie.errors import CapabilityError
 from swiftpie.models.text import PromptEncoder
+from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import TextCondition
 
@@ -28,15 +30,31 @@ ENTRANCE_DEPTH = 2  # pipelines call networks, or parts of autoencoders one leve
 def apply(components: Components) -> Components:
     """Return components whose networks are on their device only while they run.
 
+    On the processor itself these are the text and image encoders, which run once for a prompt and
+    a reference; they are read from their files each time.
+
     Raises:
-        CapabilityError: The networks are in main memory anyway.
+        CapabilityError: The networks are in main memory, and from no files that can be read again.
     """
-    if components.device.type == "cpu":
+    if components.device.type != "cpu":
+        return offloaded(components, components.device)
+    encoders = [one for one in _encoders_of(components) if _place_of(one) is not None]
+    if not encoders:
         raise CapabilityError(
-            "'offload' was asked for on the CPU, where networks are in main memory anyway. It "
-            "needs a graphics card. Load with device='cuda', or leave it out."
+            f"'offload' was asked for on the CPU, where the networks of preset "
+            f"{components.preset.name!r} are in main memory anyway. It needs a graphics card, or "
+            "the large encoders of Stable Diffusion. Load with device='cuda', or leave it out."
         )
-    return offloaded(components, components.device)
+    slot = DeviceSlot(components.device)
+    for encoder in encoders:
+        _hook(encoder, slot, before=encoder)
+    return components
+
+
+def can_offload(components: Components) -> bool:
+    """Whether networks rest on an accelerator, where nothing holds on to their place."""
+    is_away = components.execution_device is not None or components.device.type == "cpu"
+    return not is_away and not isinstance(components.denoiser, WrappedDenoiser)
 
 
 def offloaded(components: Components, device: torch.device) -> Components:
@@ -55,7 +73,7 @@ def offloaded(components: Components, device: torch.device) -> Components:
     made = with_networks(components, lambda network: _offloaded(network, slot))
     denoiser: Any = made.denoiser
     installation = denoiser.installation
-    for name, detail in installation.detail_layers.items():  # references project from outside
+    for name, detail in installation.detail.items():  # references project from outside
         for projection in detail.projections(installation.network.get_submodule(name)):
             _hook(denoiser, slot, before=projection)
     return replace(made, text=text, execution_device=device)
@@ -93,9 +111,13 @@ class DeviceSlot:
         if self._network is network:
             return
         if self._network is not None:
-            self._network.to(OFFLOAD_DEVICE)
+            _leave(self._network)
         self._network = None  # should the device have too little memory
-        network.to(self.device)
+        place = _place_of(network)
+        if place is None:
+            network.to(self.device)
+        else:
+            place.arrive(network)
         self._network = network
 
 
@@ -120,6 +142,33 @@ class OffloadedText:
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
         return self.inner.find_words(prompt, names)
+
+
+def _place_of(network: nn.Module) -> StoredWeights | None:
+    """Return where the weights of `network` are while it does not run, None for main memory."""
+    place: StoredWeights | None = network.__dict__.get(STORED)
+    return place
+
+
+def _leave(network: nn.Module) -> None:
+    place = _place_of(network)
+    if place is None:
+        network.to(OFFLOAD_DEVICE)
+    else:
+        place.leave(network)
+
+
+def _encoders_of(components: Components) -> list[nn.Module]:
+    found: list[nn.Module] = []
+
+    def noted(encoder: nn.Module) -> nn.Module:
+        found.append(encoder)
+        return encoder
+
+    with_text_encoders(components.text, noted)
+    if isinstance(components.image_encoder, ClipIdentityEncoder):
+        found.append(components.image_encoder.tower)
+    return found
 
 
 def _offloaded(network: nn.Module, slot: DeviceSlot) -> nn.Module:

@@ -23,32 +23,37 @@ def apply(components: Components) -> Components:
     On the CPU this saves memory, and uncompiled it takes longer.
     Convolutions and everything else are shared with the given components.
     """
-    quantized = with_networks(components, _quantized, ("denoiser", "image_encoder", "inversion"))
-    text = with_text_encoders(components.text, lambda one: _quantized(shared_copy(one)))
+    device = components.device  # networks that are offloaded later are not there yet
+
+    def changed(network: nn.Module) -> nn.Module:
+        return _quantized(network, device)
+
+    quantized = with_networks(components, changed, ("denoiser", "image_encoder", "inversion"))
+    text = with_text_encoders(components.text, lambda one: changed(shared_copy(one)))
     return replace(quantized, text=text)
 
 
-def _quantized(network: nn.Module) -> nn.Module:
+def _quantized(network: nn.Module, device: torch.device) -> nn.Module:
     from torchao.quantization import quantize_
 
-    quantize_(network, _scheme(next(network.parameters())), filter_fn=_is_wide)
+    quantize_(network, _scheme(next(network.parameters()), device), filter_fn=_is_wide)
     return network
 
 
-def _scheme(weight: torch.Tensor) -> Any:  # noqa: ANN401 - torchao is not annotated
-    """Return what torchao does to weights of the type of `weight` on its device."""
+def _scheme(weight: torch.Tensor, device: torch.device) -> Any:  # noqa: ANN401 - torchao is not annotated
+    """Return what torchao does to weights of the type of `weight` that compute on `device`."""
     from torchao.quantization import (
         Float8DynamicActivationFloat8WeightConfig,
         Int8DynamicActivationInt8WeightConfig,
         Int8WeightOnlyConfig,
     )
 
-    if weight.device.type == "cpu":
+    if device.type == "cpu":
         return Int8DynamicActivationInt8WeightConfig()
     has_float8 = (
-        weight.device.type == "cuda"
+        device.type == "cuda"
         and weight.dtype is torch.bfloat16
-        and torch.cuda.get_device_capability(weight.device) >= FLOAT8_CAPABILITY
+        and torch.cuda.get_device_capability(device) >= FLOAT8_CAPABILITY
     )
     return Float8DynamicActivationFloat8WeightConfig() if has_float8 else Int8WeightOnlyConfig()
 

@@ -18,7 +18,8 @@ def apply(components: Components) -> Components:
     with the given components.
     """
     denoiser = shared_copy(module_of(components.denoiser))
-    for attention in denoiser.installation.detail.values():
+    installed = denoiser.installation
+    for attention in (*installed.detail.values(), *installed.plain.values()):
         attention.stride = STRIDE
     inversion = components.inversion
     if inversion is not None:

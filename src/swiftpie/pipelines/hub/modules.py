@@ -185,7 +185,7 @@ def check_processors(components: Components) -> None:
         InputError: Its identity branches are gone.
     """
     installation = components.denoiser.installation
-    branches = {id(one) for one in (*installation.semantic.values(), *installation.detail.values())}
+    branches = {id(one) for one in installation.processors.values()}
     if {id(one) for one in installation.network.attn_processors.values()} != branches:
         raise InputError(
             "The attention processors of the denoiser were exchanged, and the identity branches "

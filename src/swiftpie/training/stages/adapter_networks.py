@@ -284,7 +284,7 @@ class AdapterNetworks(nn.Module):
         active = {name: one for name, one in installation.semantic.items() if one.is_active}
         self.projector = copy.deepcopy(base.projector.module).to(base.device).train()
         self.semantic = _copies(active)
-        self.detail = _copies(installation.detail_layers)
+        self.detail = _copies(installation.detail)
         if low_rank is not None:
             self.critic = _copies(low_rank)
         self.requires_grad_(requires_grad=True)
@@ -320,8 +320,8 @@ def use_trained_layers(
         semantic=before.semantic | networks.semantic_layers(),
         detail=before.detail | networks.detail_layers(),
     )
-    worn = {**after.semantic, **after.detail}
-    denoiser.unet.set_attn_processor({f"{name}.processor": one for name, one in worn.items()})
+    worn = {f"{name}.processor": one for name, one in after.processors.items()}
+    denoiser.unet.set_attn_processor(worn)
     denoiser.installation = after
     denoiser.reference_step = scaled_linear_step(reference_timestep)
 

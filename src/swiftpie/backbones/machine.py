@@ -1,0 +1,87 @@
+"""What this machine computes with, in which numbers, and how much of its memory is free."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+AUTO = "auto"  # what leaves a choice to the functions here
+
+# What torch.cpu calls instructions for bfloat16; without them it is slower than float32.
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+
+GROUP = Path("/sys/fs/cgroup")  # limits of a container, as Linux tells them inside of it
+PROCESS = Path("/proc/self")
+UNIT_KIB = 1024
+
+
+def best_device() -> str:
+    """Return the accelerator that PyTorch finds, as cuda or mps, else cpu."""
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if found is None else found.type
+
+
+def best_dtype(device: str) -> "torch.dtype":
+    """Return the shortest floating-point numbers that `device` is quick in.
+
+    That is bfloat16 rather than float16 where there are both: nothing overflows in it, and large
+    networks, decoders above all, overflow in float16.
+    """
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cuda":
+        has_both = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_both else torch.float16
+    if kind != "cpu":
+        return torch.float16
+    return torch.bfloat16 if instructions(BFLOAT16) else torch.float32
+
+
+def instructions(names: tuple[str, ...]) -> list[str] | None:
+    """Return which of `names` the processor has, None where this PyTorch cannot tell."""
+    import torch
+
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return None
+    known = torch.cpu.get_capabilities()
+    return [name for name in names if known.get(name)]
+
+
+def free_memory(device: "torch.device") -> int:
+    """Return how many bytes this process may still take on `device`, as far as anything tells."""
+    import torch
+
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device)  # of it some is not in use
+        allowed = int(total * torch.cuda.get_per_process_memory_fraction(device)) - held
+        return max(0, min(free, allowed)) + held - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return free_main_memory()
+
+
+def free_main_memory() -> int:
+    """Return how many bytes the system, a container and the limit on a process's data leave."""
+    import psutil  # type: ignore[import-untyped]  # has no types
+
+    found = [int(psutil.virtual_memory().available)]
+    try:
+        used, limit = (int((GROUP / f"memory.{name}").read_text()) for name in ("current", "max"))
+        stored = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
+        found.append(limit - used + int(stored["inactive_file"]))  # which it can give back
+    except (OSError, ValueError, KeyError):  # no container, or one without a limit
+        pass
+    try:
+        limits = (PROCESS / "limits").read_text()
+        (most,) = [line.split()[3] for line in limits.splitlines() if "Max data size" in line]
+        status = (PROCESS / "status").read_text()
+        (taken,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmData")]
+        found.append(int(most) - UNIT_KIB * int(taken))
+    except (OSError, ValueError):  # another system, or no limit
+        pass
+    return max(0, min(found))

@@ -1,0 +1,53 @@
+"""How much memory is free, by whoever limits it."""
+
+import pytest
+import torch
+
+from swiftpie.backbones import machine
+from swiftpie.backbones.machine import free_main_memory, free_memory
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """Folders in which the system would tell limits; they are empty."""
+    for name in ("GROUP", "PROCESS"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(machine, name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("told")
+def test_the_system_tells_what_is_free():
+    assert MIB < free_main_memory() < 1 << 50
+    assert free_memory(torch.device("cpu")) > MIB
+
+
+def test_a_container_leaves_less(told):
+    for name, text in {"max": 9 * MIB, "current": 7 * MIB, "stat": f"inactive_file {MIB}"}.items():
+        (told / "GROUP" / f"memory.{name}").write_text(f"{text}\n")
+    assert free_main_memory() == 3 * MIB
+    (told / "GROUP" / "memory.max").write_text("max\n")
+    assert free_main_memory() > 9 * MIB
+
+
+def test_a_limit_on_the_data_of_a_process_leaves_less(told):
+    (told / "PROCESS" / "limits").write_text(f"Max data size  {5 * MIB}  unlimited  bytes\n")
+    (told / "PROCESS" / "status").write_text("VmSize: 9000 kB\nVmData: 1024 kB\n")
+    assert free_main_memory() == 4 * MIB
+    (told / "PROCESS" / "limits").write_text("Max data size  unlimited  unlimited  bytes\n")
+    assert free_main_memory() > 5 * MIB
+
+
+@pytest.mark.gpu
+def test_what_other_programs_and_limits_leave_of_an_accelerator_counts():
+    device = torch.device("cuda")
+    before = free_memory(device)
+    held = torch.empty(1 << 28, dtype=torch.uint8, device=device)
+    assert before - free_memory(device) >= len(held)
+    torch.cuda.set_per_process_memory_fraction(0.01)
+    try:
+        assert free_memory(device) < 0.01 * torch.cuda.mem_get_info(device)[1]
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
