@@ -30,3 +30,17 @@ def test_a_wrong_name_is_told_with_its_neighbours(call, hamster, photo, tmp_path
         assert result.exit_code == 2
         assert "channels-last" in result.output
     assert not out.exists()
+
+
+def test_the_command_tells_how_long_each_stage_took(call):
+    result = call("engine", "prepare", "--engine", "channels-last", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert [*told["seconds"]] == ["subject", "picture", "edit"]
+    assert told["load_s"] > 0
+
+
+def test_without_an_engine_there_is_nothing_to_prepare(call):
+    result = call("engine", "prepare")
+    assert result.exit_code == 2
+    assert "--engine" in result.output

@@ -10,7 +10,6 @@ from swiftpie.cli import console
 from swiftpie.cli import options as given
 from swiftpie.cli.personalize import SizeText, parse_size
 from swiftpie.engine.transform import TRANSFORMS
-from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
@@ -68,13 +67,8 @@ def prepare(
 
     Sizes are fixed: a later picture has the same --size, subjects and references, one of each
     here, and what is loaded and the engine are given in the same way.
-    """  # noqa: DOC501 - help pages show all of it
+    """
     size_px = parse_size(size)
-    if not loading["engine"]:
-        raise ConfigError(
-            "No engine was named, and plain PyTorch needs no preparation. One is needed. Write "
-            "--engine openvino, or see `swiftpie engine`."
-        )
     loading, _ = given.settled(loading)
     session, load_ms = given.open_session(**loading)
     seconds = _prepared(session, size_px)

@@ -113,9 +113,9 @@ class StableDiffusion(Family):
             lets_go=offloads and device == "cpu",
         )
         pipeline = needs["pipeline"].path
+        text = self._read_text(pipeline, reader)  # first: what rests leaves room for the rest
         adapter = _open_adapter(needs.path("adapter"), choices, reader)
         unet = self._read_unet(needs, reader)
-        text = self._read_text(pipeline, reader)
         own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
         autoencoder = _read_autoencoder(own_autoencoder, reader)
         reference = needs.path("reference")

@@ -1,0 +1,59 @@
+"""SDXL with an adapter, of full size with random weights, in 8 GB that an allocator enforces."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import swiftpie
+from benchmarks._models import ADAPTER, make_elsewhere, reference
+
+GIB = 1 << 30
+LIMIT_GIB = 8
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with networks of full size, 8.3 GB."""
+    folder = tmp_path_factory.mktemp("sdxl")
+    make_elsewhere(folder, family="sdxl", dtype="float16")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(sys.platform != "linux", reason="others count memory in another way")
+def test_a_processor_draws_within_a_limit_on_data(made):
+    options = ["--family", "sdxl", "--no-edit", "--no-detail", "--limit-gib", str(LIMIT_GIB)]
+    command = [sys.executable, "-m", "benchmarks.full_size", "--made", str(made), *options]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    facts = json.loads(done.stdout)
+    assert facts["limit_gib"] == LIMIT_GIB
+    assert facts["seconds"]["personalize"] > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(3600)
+def test_a_card_draws_within_a_fraction_of_it(made):
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    torch.cuda.set_per_process_memory_fraction(LIMIT_GIB * GIB / total)
+    try:
+        session = swiftpie.load(
+            "sdxl-turbo",
+            device="cuda",
+            weights=made / "pipeline",
+            adapter=made / ADAPTER,
+            image_encoder=made / "image_encoder",
+            offline=True,
+        )
+        assert session.components.execution_device == torch.device("cuda")
+        identity = session.encode_identity(reference(512))
+        result = session.personalize(identity, "a red cube", seed=0, num_images=2)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert len(result.images) == 2
+    assert torch.cuda.max_memory_reserved() <= LIMIT_GIB * GIB

@@ -1,0 +1,24 @@
+"""What an engine does once can be done before anybody waits for it."""
+
+from dataclasses import replace
+
+import pytest
+
+from swiftpie.engine.prepare import prepare, stages_of
+from swiftpie.engine.session import Session
+from swiftpie.errors import CapabilityError
+
+
+def test_everything_that_a_model_can_is_done_once(session):
+    fresh = Session(session.components)
+    stages = list(prepare(fresh, size_px=(96, 64)))
+    assert stages == list(stages_of(fresh)) == ["subject", "picture", "edit"]
+    asked = fresh.cache.misses
+    assert asked["identity"] == 1
+    assert asked["inversion"] + asked["reading"] > 0
+
+
+def test_a_model_that_can_draw_nobody_says_what_is_missing(session):
+    plain = Session(replace(session.components, image_encoder=None, inversion=None))
+    with pytest.raises(CapabilityError, match="adapter"):
+        list(prepare(plain))
