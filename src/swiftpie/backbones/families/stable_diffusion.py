@@ -113,7 +113,11 @@ class StableDiffusion(Family):
             lets_go=offloads and device == "cpu",
         )
         pipeline = needs["pipeline"].path
-        text = self._read_text(pipeline, reader)  # first: what rests leaves room for the rest
+        text = self._read_text(pipeline, reader)  # first, as encoders may leave their room again
+        tower = None
+        if (place := needs.path("image_encoder")) is not None:
+            tower = read_image_encoder(place, reader)
+            reader.rest(tower, "image_encoder")
         adapter = _open_adapter(needs.path("adapter"), choices, reader)
         unet = self._read_unet(needs, reader)
         own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
@@ -128,9 +132,8 @@ class StableDiffusion(Family):
         )
         image_encoder = None
         if projector is not None:
-            tower = read_image_encoder(needs["image_encoder"].path, reader)
+            assert tower is not None, "an adapter needs one"
             image_encoder = wrap_image_encoder(tower, projector)
-            reader.rest(tower, "image_encoder")
         branches = denoiser.installation.plan
         if choices.get("detail") == "joint" and branches.own_projections:
             logger.warning(
