@@ -85,7 +85,7 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
                 token_width=plan.token_width,
                 is_active=block_of(name) in plan.semantic,
                 mask_role=roles.get(name, MaskRole.NONE),
-            )
+            ).to(unet.dtype)  # at once, as all of them would take twice their memory meanwhile
         elif block_of(name) not in plan.detail:
             plain[name] = SelfAttention()  # projections would be a tenth of SDXL's U-Net
         else:
@@ -96,7 +96,7 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
                 gate=plan.gate,
                 merge=plan.merge,
                 own_projections=plan.own_projections,
-            )
+            ).to(unet.dtype)
     made = Installation(unet, plan, originals, semantic=semantic, detail=detail, plain=plain)
     unet.set_attn_processor({f"{name}.processor": one for name, one in made.processors.items()})
     return made
