@@ -166,3 +166,16 @@ def test_auto_leaves_out_what_does_not_fit():
     small = sum(one.stat().st_size for one in weight_files(RECIPES.get("sd-turbo")))
     assert best_recipe(free_bytes=10**6).name == "sdxl-lightning-4"
     assert best_recipe(free_bytes=small).name == "sd-turbo"
+
+
+@pytest.mark.usefixtures("cache")
+def test_auto_counts_weights_in_the_numbers_that_are_computed_with():
+    recipe = RECIPES.get("sd-turbo")
+    put(recipe)
+    for file in weight_files(recipe):
+        file.write_bytes(b'{"dtype":"F16"}'.ljust(100))
+    size = 100 * len(weight_files(recipe))
+    assert best_recipe(item_bytes=2, free_bytes=size) is recipe
+    with pytest.raises(WeightsError, match="fits the memory"):
+        best_recipe(item_bytes=4, free_bytes=size)
+    assert best_recipe(item_bytes=4, free_bytes=2 * size) is recipe

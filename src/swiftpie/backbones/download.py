@@ -490,18 +490,25 @@ def _weight_bytes(part: Part, name: str, item_bytes: int) -> int:
     """
     here = part.root / name
     if here.exists():
-        size = here.stat().st_size
-        with here.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    else:
-        assert part.listing is not None
-        assert part.reference is not None
-        listed = part.listing.files[name]
-        size = listed.size
-        try:
-            head = read_start(listed, HEAD_BYTES)
-        except (OSError, transport_error()) as error:
-            raise WeightsError(explain(part.reference, part.option, error)) from error
+        return memory_of(here, item_bytes)
+    assert part.listing is not None
+    assert part.reference is not None
+    listed = part.listing.files[name]
+    try:
+        head = read_start(listed, HEAD_BYTES)
+    except (OSError, transport_error()) as error:
+        raise WeightsError(explain(part.reference, part.option, error)) from error
+    return _in_memory(listed.size, head, item_bytes)
+
+
+def memory_of(path: Path, item_bytes: int) -> int:
+    """Return what the weights in a file take in numbers of so many bytes."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return _in_memory(path.stat().st_size, head, item_bytes)
+
+
+def _in_memory(size: int, head: bytes, item_bytes: int) -> int:
     stored = BITS.search(head)  # of a pickle nothing is told
     return size if stored is None else size * 8 * item_bytes // int(stored[1])
 

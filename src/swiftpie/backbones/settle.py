@@ -6,7 +6,7 @@ from typing import cast
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.hub import root_of
-from swiftpie.backbones.machine import AUTO, free_main_memory
+from swiftpie.backbones.machine import AUTO, best_device, best_dtype, free_main_memory
 from swiftpie.backbones.preset import PRESETS, Preset, WeightsKind
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
 from swiftpie.errors import ConfigError, WeightsError
@@ -46,13 +46,16 @@ def settle(
     return recipe.apply(), cast("Choices", {**own, **explicit})
 
 
-def best_recipe(use: Use = Use.PERSONALIZE, *, free_bytes: int | None = None) -> Recipe:
+def best_recipe(
+    use: Use = Use.PERSONALIZE, *, item_bytes: int | None = None, free_bytes: int | None = None
+) -> Recipe:
     """Return the best recipe for this use, of those that are on this machine whole and fit it.
 
     A recipe fits if `free_bytes` of main memory, by default those that are free, hold all of its
-    weights: accelerators get theirs from there, and only those that compute. Of several the one
-    with the largest pictures is best, then with more steps, then with a whole denoiser in place of
-    a LoRA.
+    weights in numbers of `item_bytes`, by default those that the best device here is quick in:
+    accelerators get theirs from main memory, and only those that compute. Of several the one with
+    the largest pictures is best, then with more steps, then with a whole denoiser in place of a
+    LoRA.
 
     Raises:
         WeightsError: None is; the message tells the command that gets one.
@@ -61,7 +64,9 @@ def best_recipe(use: Use = Use.PERSONALIZE, *, free_bytes: int | None = None) ->
     here = {one.name: weight_files(one) for one in known}
     whole = [one for one in known if here[one.name]]
     room = free_main_memory() if free_bytes is None else free_bytes
-    fitting = [one for one in whole if _bytes_of(here[one.name]) <= room]
+    if whole and item_bytes is None:
+        item_bytes = best_dtype(best_device()).itemsize
+    fitting = [one for one in whole if _bytes_of(here[one.name], item_bytes or 0) <= room]
     if not fitting:
         names = ", ".join(one.name for one in (whole or known))
         reason = "fits the memory that is free" if whole else "is on this machine whole"
@@ -121,5 +126,7 @@ def _weights_in(folder: Path) -> list[Path]:
     return halves or files
 
 
-def _bytes_of(files: list[Path]) -> int:
-    return sum(one.stat().st_size for one in files)
+def _bytes_of(files: list[Path], item_bytes: int) -> int:
+    from swiftpie.backbones.download import memory_of  # what lists recipes needs nothing of it
+
+    return sum(memory_of(one, item_bytes) for one in files)
