@@ -12,7 +12,7 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-all golden parity check fix clean
+.PHONY: demo setup test test-all golden parity page check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
@@ -31,6 +31,9 @@ golden: .venv/.dev  ## renew the thumbnails that tests compare pictures with; ch
 parity: .venv/.dev  ## compare with other implementations and print the differences
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.report
 
+page:  ## build the page of `swiftpie serve` from web/; needs npm, which nobody else does
+	cd web && npm ci --no-audit --no-fund && npm run check && npm run build
+
 check: .venv/.dev  ## look for faults, edit nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -42,7 +45,7 @@ fix: .venv/.dev  ## repair what a tool can repair
 	$(BIN)/ruff format .
 
 clean:  ## remove everything that make created
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv web/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # An installed PyTorch that fits is kept, whichever build it is. Else PyPI's brings CUDA on Linux; say
 # so where nothing could use it, before anything is fetched.

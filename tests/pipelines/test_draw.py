@@ -224,3 +224,33 @@ def test_a_decoder_that_overflows_is_named_with_what_to_try(session, request_of_
 def test_a_dark_picture_is_a_picture(session, request_of_one):
     painted = Painted(session.components.autoencoder, -0.99)
     assert len(draw(replace(session.components, autoencoder=painted), request_of_one).images) == 2
+
+
+def test_requests_drawn_together_give_what_each_gives_alone(session, identity, sprite):
+    calls = []
+
+    def counting(stage):
+        calls.append(stage)
+
+    other = session.encode_identity(sprite.rotate(90))
+    photo = session.personalize(identity, PROMPT, seed=9).images[0]
+    drawn = [
+        PersonalizeRequest(subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4)),
+        EditRequest(image=photo, prompt=OTHER, source_prompt=PROMPT, seed=1),
+        PersonalizeRequest(
+            subjects=(Subject(other, box=(0.1, 0.2, 0.6, 0.8)),), prompt=OTHER, seeds=(7,)
+        ),
+        PersonalizeRequest(subjects=(Subject(identity), Subject(other)), prompt=PROMPT, seeds=(5,)),
+        EditRequest(image=photo.rotate(90), prompt=OTHER, source_prompt=PROMPT, seed=1),
+    ]
+    together = session.draw_together(drawn, on_stage=counting)
+    assert calls.count("denoise") == 3  # one subject, two subjects, edits
+    for request, result in zip(drawn, together, strict=True):
+        alone = session.draw(request)
+        if isinstance(request, EditRequest):
+            assert result.image.tobytes() == alone.image.tobytes()
+            assert result.seed == alone.seed
+        else:
+            assert bytes_of(result) == bytes_of(alone)
+            assert result.seeds == alone.seeds
+            assert len(result.subject_masks) == len(request.seeds)

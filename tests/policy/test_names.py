@@ -13,7 +13,7 @@ OPEN_TASK = re.compile(r"\b(?:TODO|FIXME|XXX)\b(?!\(#\d+\): \S)")
 BANNED_WORDS = re.compile(
     "|".join(
         [
-            r"\bimg\d*",
+            r"\bimg(?!-src\b)\d*",  # a directive of content policies is called so
             r"\bip_(?:tokens|scale|image)",
             r"\b(?:x0_hat|pred_x0|model_pred|inverted_code)\b",
             r"\b(?:src_p|edit_p)\b",

@@ -30,6 +30,8 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "peft": "lora",
     "rembg": "cutout",
     "torchao": "quantize",
+    "fastapi": "serve",
+    "uvicorn": "serve",
     "tensorboard": "train",
 }
 EIGHT_BITS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "i8mm", "dot")

@@ -22,6 +22,7 @@ from swiftpie.cli import (
     fetch,
     identity,
     personalize,
+    serve,
     show,
     train,
 )
@@ -86,7 +87,10 @@ class GuardedGroup(TyperGroup):
 app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for module in (demo, personalize, edit, face, fetch, identity, show, data, train, about, engine):
+for module in (
+    *(demo, personalize, edit, face, fetch, identity, serve),
+    *(show, data, train, about, engine),
+):
     app.add_typer(module.app)
 app.add_typer(evaluate.app, name="evaluate")
 

@@ -1,11 +1,11 @@
 """A loaded preset: the object that users, the command line and servers talk to."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Unpack, overload
+from typing import TypeVar, Unpack, overload
 
 import numpy as np
 import torch
@@ -43,9 +43,9 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.advice import advise
-from swiftpie.pipelines.denoise import make_room
-from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.advice import advice_on, advise
+from swiftpie.pipelines.denoise import OnStage, make_room
+from swiftpie.pipelines.draw import draw, draw_together
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.face import aligned_crop, face_identity
 from swiftpie.pipelines.request import (
@@ -63,6 +63,8 @@ from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales, Style
 from swiftpie.types import GenerationResult, Identity
 
 logger = logging.getLogger(__name__)
+
+Drawn = TypeVar("Drawn")
 
 Picture = str | Path | bytes | Image.Image
 CACHE_MIB = 256.0  # some 200 subjects of `mini`, one picture each
@@ -200,8 +202,46 @@ class Session:
             OutOfMemory: Memory is too little for one picture even with networks taking turns.
         """
         advise(self.components, request)
+
+        def compute() -> GenerationResult | EditResult:
+            with self.components.scope():
+                return draw(self._serving(request), request)
+
+        return self._with_room(compute)
+
+    def draw_together(
+        self, requests: Sequence[Request], *, on_stage: OnStage | None = None
+    ) -> list[GenerationResult | EditResult]:
+        """Draw requests of several people, those of one kind and shape in one pass.
+
+        `on_stage` is called with the name of each stage when it has ended, and may raise to stop
+        all. The errors are those of `draw`. Nothing is logged, as logs are not for what strangers
+        write; see `advice_on`.
+        """
+        kinds: dict[int, list[int]] = {}
+        for number, request in enumerate(requests):
+            kinds.setdefault(id(self._serving(request)), []).append(number)
+        results: dict[int, GenerationResult | EditResult] = {}
+        for numbers in kinds.values():
+            together = [requests[number] for number in numbers]
+
+            def compute(
+                together: Sequence[Request] = together,
+            ) -> list[GenerationResult | EditResult]:
+                with self.components.scope():
+                    return draw_together(self._serving(together[0]), together, on_stage=on_stage)
+
+            results.update(zip(numbers, self._with_room(compute), strict=True))
+        return [results[number] for number in range(len(requests))]
+
+    def _with_room(self, compute: Callable[[], Drawn]) -> Drawn:
+        """Return what `compute` returns, with networks that take turns where memory is short.
+
+        Raises:
+            OutOfMemory: It is too short even so.
+        """
         try:
-            return self._draw(request)
+            return compute()
         except OutOfMemory as error:
             device = self.components.device
             if not can_offload(self.components):
@@ -209,12 +249,14 @@ class Session:
             logger.warning("%s From now on networks take turns on %s.", error, device)
         self._serve(offloaded(self.components, device))
         make_room()
-        return self._draw(request)
+        return compute()
 
-    def _draw(self, request: Request) -> GenerationResult | EditResult:
-        serving = self._editing if isinstance(request, EditRequest) else self._cached
-        with self.components.scope():
-            return draw(serving, request)
+    def advice_on(self, request: Request) -> list[str]:
+        """Return what `draw` would warn of."""
+        return list(advice_on(self.components, request))
+
+    def _serving(self, request: Request) -> Components:
+        return self._editing if isinstance(request, EditRequest) else self._cached
 
     def personalize(
         self,

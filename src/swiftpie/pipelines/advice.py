@@ -19,17 +19,20 @@ SAME_AREA = 1.25  # times; shapes that a model was trained on are alike up to th
 
 
 def advise(components: Components, request: Request) -> None:
-    """Warn of words and sizes that the model was not made for, and of what has no effect with it.
+    """Warn of all that `advice_on` says. Requests of our own are drawn without it."""
+    for sentence in advice_on(components, request):
+        logger.warning(sentence)
 
-    Requests of our own, as for calibration, are drawn without it.
-    """
+
+def advice_on(components: Components, request: Request) -> Iterator[str]:
+    """Yield words and sizes that the model was not made for, and what has no effect with it."""
     preset, vocabulary = components.preset, components.text.vocabulary
     if vocabulary is not None and (strange := strange_words(vocabulary, request)):
-        logger.warning(
-            "Preset %r was never taught %s. Such words change nothing, or turn the picture into "
-            "haze. Use words that it knows: see docs/quickstart.md, 'What to write'.",
-            preset.name,
-            ", ".join(_beside_near(vocabulary, word) for word in strange),
+        told = ", ".join(_beside_near(vocabulary, word) for word in strange)
+        yield (
+            f"Preset {preset.name!r} was never taught {told}. Such words change nothing, or turn "
+            "the picture into haze. Use words that it knows: see docs/quickstart.md, 'What to "
+            "write'."
         )
     side = preset.image_size_px
     height, width = _size_of(request) or (side, side)
@@ -37,10 +40,10 @@ def advise(components: Components, request: Request) -> None:
     if components.family.knows_shapes:
         is_other = abs(math.log(max(1, height * width) / side**2)) > math.log(SAME_AREA)
     if is_other:
-        logger.warning(
-            "Preset %r was trained on pictures of %sx%s px and shall draw %sx%s. Subject and scene "
-            "may come out doubled, cut or blurred. Leave the size out for what it was made for.",
-            *(preset.name, side, side, width, height),
+        yield (
+            f"Preset {preset.name!r} was trained on pictures of {side}x{side} px and shall draw "
+            f"{width}x{height}. Subject and scene may come out doubled, cut or blurred. Leave the "
+            "size out for what it was made for."
         )
     if isinstance(request, FaceRequest):
         request = request.as_personalize(len(components.schedule.steps))
@@ -48,8 +51,7 @@ def advise(components: Components, request: Request) -> None:
         idle = _idle_edit(request)
     else:
         idle = _idle_drawing(components, request)
-    for sentence in (*idle, *_idle_steering(components, request)):
-        logger.warning(sentence)
+    yield from (*idle, *_idle_steering(components, request))
 
 
 def strange_words(vocabulary: Vocabulary, request: Request) -> list[str]:

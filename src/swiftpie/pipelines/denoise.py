@@ -76,7 +76,7 @@ class Clock:
     def lap(self, name: str) -> None:
         """End the stage `name`."""
         now = time.perf_counter()
-        self._laps[name] = (now - self._last) * 1000
+        self._laps[name] = self._laps.get(name, 0.0) + (now - self._last) * 1000
         self._last = now
         if self._on_stage is not None:
             self._on_stage(name)
@@ -268,6 +268,31 @@ class Reader:
         if branch.has_identity:
             return self.condition
         return without_identity(self.condition, self.null_tokens)
+
+
+def shape_of(prepared: Prepared) -> tuple[object, ...]:
+    """Return what has to be equal for `join_prepared`: the networks, and all sizes but of rows."""
+    attention = prepared.condition.attention
+    rows = [*prepared.text, *(prepared.null_text or ()), *prepared.condition[1:]]
+    for one in attention:
+        rows += one.values() if isinstance(one, dict) else [one]
+    sizes = tuple(tuple(one.shape[1:]) for one in rows if isinstance(one, Tensor))
+    fresh = (len(prepared.fresh), *prepared.latents.shape[1:])
+    return (id(prepared.components.denoiser), fresh, prepared.null_text is None, sizes)
+
+
+def join_prepared(parts: Sequence[Prepared]) -> Prepared:
+    """Return all rows of `parts`, which have one `shape_of`; a single part as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    nulls = [one.null_text for one in parts if one.null_text is not None]
+    return parts[0]._replace(
+        latents=torch.cat([one.latents for one in parts]),
+        text=join_text([one.text for one in parts]),
+        null_text=join_text(nulls) if nulls else None,
+        condition=join_conditions([one.condition for one in parts]),
+        fresh=torch.cat([one.fresh for one in parts], dim=1),
+    )
 
 
 def join_text(parts: Sequence[TextCondition]) -> TextCondition:

@@ -1,6 +1,7 @@
 """The one path from a request to its pictures: prepare, denoise, decode."""
 
-from typing import Any, overload
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,11 @@ from swiftpie.pipelines.denoise import (
     decode,
     denoise,
     in_parts,
+    join_prepared,
+    shape_of,
     telling_of_memory,
 )
-from swiftpie.pipelines.edit import EditResult
+from swiftpie.pipelines.edit import EditPlan, EditResult
 from swiftpie.pipelines.request import EditRequest, FaceRequest, Output, PersonalizeRequest, Request
 from swiftpie.pipelines.settings import EditMode
 from swiftpie.types import Cutout, Denoised, GenerationResult, IdentityBranch
@@ -69,15 +72,61 @@ def draw(
         WeightsError: What is drawn holds something that is not a number, or is all black.
         OutOfMemory: A single picture is too large.
     """
+    return draw_together(components, [request], on_stage=on_stage, on_step=on_step)[0]
+
+
+class _Ready(NamedTuple):
+    """A request whose denoising may begin."""
+
+    request: PersonalizeRequest | EditRequest
+    start: Prepared
+    plan: EditPlan | None  # of edits
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """What requests have in common that are drawn in one pass."""
+        own = self.request
+        is_released = isinstance(own, EditRequest) and own.settings.mode is EditMode.RELEASED
+        is_steered = own.guidance is not None or own.shaping is not None
+        alone = (id(own),) if is_steered or is_released else ()  # released rows read each other
+        return (type(own), getattr(own, "output", None), *alone, *shape_of(self.start))
+
+
+@torch.no_grad()
+def draw_together(
+    components: Components,
+    requests: Sequence[Request],
+    *,
+    on_stage: OnStage | None = None,
+    on_step: OnStep | None = None,
+) -> list[GenerationResult | EditResult]:
+    """Draw several requests, those of one shape in one pass, and return what came of each.
+
+    Steered requests, and edits as released, have passes of their own. Arguments and errors are
+    those of `draw`; an error of one request is one of all.
+    """
     clock = Clock(on_stage)
+    results: dict[int, GenerationResult | EditResult] = {}
+    with telling_of_memory():
+        ready = [_prepare(components, request, clock) for request in requests]
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for number, one in enumerate(ready):
+            alike.setdefault(one.alike, []).append(number)
+        for numbers in alike.values():
+            together = [ready[number] for number in numbers]
+            for number, drawn in zip(numbers, _finish(together, clock, on_step), strict=True):
+                plan = ready[number].plan
+                results[number] = drawn if plan is None else edit.put_back(drawn, plan, clock)
+    return [results[number] for number in range(len(ready))]
+
+
+def _prepare(components: Components, request: Request, clock: Clock) -> _Ready:
     if isinstance(request, FaceRequest):
         request = request.as_personalize(len(components.schedule.steps))
-    with telling_of_memory():
-        if isinstance(request, EditRequest):
-            plan = edit.prepare(components, request, clock)
-            return edit.put_back(_finish(plan.start, request, clock, on_step), plan, clock)
-        prepared = personalize.prepare(components, request, clock)
-        return _finish(prepared, request, clock, on_step)
+    if isinstance(request, EditRequest):
+        plan = edit.prepare(components, request, clock)
+        return _Ready(request, plan.start, plan)
+    return _Ready(request, personalize.prepare(components, request, clock), None)
 
 
 def _denoised(
@@ -96,13 +145,11 @@ def _denoised(
 
 
 def _finish(
-    prepared: Prepared,
-    request: PersonalizeRequest | EditRequest,
-    clock: Clock,
-    on_step: OnStep | None,
-) -> GenerationResult:
-    components = prepared.components
-    denoised = _denoised(prepared, request, on_step)
+    ready: Sequence[_Ready], clock: Clock, on_step: OnStep | None
+) -> Iterator[GenerationResult]:
+    request, start = ready[0].request, join_prepared([one.start for one in ready])
+    components = start.components
+    denoised = _denoised(start, request, on_step)
     clock.lap("denoise")
     output = request.output if isinstance(request, PersonalizeRequest) else Output.PIL
     tensor = denoised.latents
@@ -116,19 +163,23 @@ def _finish(
     clock.lap("decode")
     cell_px = components.preset.latent_cell_px
     size = (cell_px * denoised.latents.shape[2], cell_px * denoised.latents.shape[3])
+    masks = mask_to_pil(resize_mask(denoised.subject_mask, size))
     # Most layers of the released code know no scale.
     is_released = isinstance(request, EditRequest) and request.settings.mode is EditMode.RELEASED
-    return GenerationResult(
-        images=tuple(images),
-        subject_masks=tuple(mask_to_pil(resize_mask(denoised.subject_mask, size))),
-        regions=denoised.region,
-        seeds=request.seeds if isinstance(request, PersonalizeRequest) else (),
-        layouts=prepared.layouts,
-        branches=(IdentityBranch.SEMANTIC,) if is_released else _branches(prepared),
-        cutouts=_cutouts(request),
-        timings_ms=clock.timings(),
-        tensor=None if output is Output.PIL else tensor,
-    )
+    first = 0
+    for one in ready:
+        own = slice(first, first := first + len(one.start.latents))
+        yield GenerationResult(
+            images=tuple(images[own]),
+            subject_masks=tuple(masks[own]),
+            regions=denoised.region[own],
+            seeds=one.request.seeds if isinstance(one.request, PersonalizeRequest) else (),
+            layouts=one.start.layouts,
+            branches=(IdentityBranch.SEMANTIC,) if is_released else _branches(one.start),
+            cutouts=_cutouts(one.request),
+            timings_ms=clock.timings(),
+            tensor=None if output is Output.PIL else tensor[own],
+        )
 
 
 def _cutouts(request: PersonalizeRequest | EditRequest) -> tuple[tuple[Cutout, ...], ...]:

@@ -1,0 +1,308 @@
+"""Tells what `swiftpie serve` does under load: rates, delays, refusals, fairness, live pictures.
+
+Run `python -m benchmarks.serving` in the folder of the repository, on a machine that does nothing
+else. A server is started as users start it; clients and server share this machine. Requests come
+at moments that were drawn before (an open loop), so a slow answer delays no other request, and
+times are counted from the moment at which a request should have been sent.
+"""
+
+import argparse
+import asyncio
+import http.client
+import json
+import os
+import random
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil  # type: ignore[import-untyped]
+import torch
+import websockets
+
+from benchmarks._machine import machine
+
+SAMPLES = ("1f36a", "1f370", "1f3b2", "1f439")
+SCENES = ("on a beach", "in the snow", "in space", "in a city", "at sunset", "in a desert")
+SHARES = (0.25, 0.5, 0.75, 0.9, 10.0)  # of the capacity
+TOKEN = "of this benchmark"
+KNOWN = {"Authorization": f"Bearer {TOKEN}"}  # who holds it may ask for several users
+
+
+class Answer(NamedTuple):
+    """What came of one request."""
+
+    status: int
+    milliseconds: float  # since it should have been sent
+    answer_ms: float  # since it was sent
+    has_retry_after: bool
+
+
+class Running:
+    """A server process and how to ask it."""
+
+    def __init__(self, port: int, process: subprocess.Popen[str]) -> None:
+        self.port = port
+        self.process = process
+        self.identities = [self._encode(one) for one in SAMPLES]
+
+    def _encode(self, code: str) -> str:
+        data = (files("swiftpie") / "assets" / "samples" / f"{code}.webp").read_bytes()
+        head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.webp"\r\n\r\n'
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        kind = {"Content-Type": "multipart/form-data; boundary=x", **KNOWN}
+        connection.request("POST", "/v1/identities", head + data + b"\r\n--x--\r\n", kind)
+        return str(json.loads(connection.getresponse().read())["id"])
+
+    def body(self, number: int) -> dict[str, Any]:
+        """Return a request that no other one is alike."""
+        who = self.identities[number % len(self.identities)]
+        return {
+            "prompt": f"a thing {SCENES[number % len(SCENES)]}",
+            "seed": number,
+            "output_format": "jpeg",
+            "swiftpie": {"subjects": [{"identity_id": who}]},
+        }
+
+    def resident_mib(self) -> float:
+        """Return what the server holds in memory."""
+        return psutil.Process(self.process.pid).memory_info().rss / 2**20
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[Running]:
+    """Start `swiftpie serve` on a free port, and stop it in the end.
+
+    Raises:
+        RuntimeError: It does not start.
+    """
+    with ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory())
+        process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", "swiftpie", "serve", "--port", "0", *options],
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=home,
+                env={**os.environ, "SWIFTPIE_TOKEN": TOKEN},
+            )
+        )
+        stack.callback(process.terminate)
+        assert process.stderr is not None
+        while "serving on" not in (line := process.stderr.readline()):
+            if not line:
+                raise RuntimeError("The server did not start. Run `swiftpie serve` to see why.")
+        port = int(line.rpartition(":")[2])
+        while not is_ready(port):
+            time.sleep(0.1)
+        yield Running(port, process)
+
+
+def is_ready(port: int) -> bool:
+    """Whether pictures may be asked for."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/health/ready")
+    return connection.getresponse().status == 200
+
+
+async def ask(port: int, body: Mapping[str, Any], *, due: float, user: str = "") -> Answer:
+    """Send one request on a connection of its own."""
+    data = json.dumps(body).encode()
+    began = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        f"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nX-SwiftPie-User: {user}\r\n"
+        f"Authorization: Bearer {TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+        "Connection: close\r\n\r\n".encode()
+        + data
+    )
+    answer = await reader.read()
+    now = time.perf_counter()
+    writer.close()
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+    status = int(head.split()[1]) if head else 0
+    times = ((now - due) * 1000, (now - began) * 1000)
+    return Answer(status, *times, b"retry-after:" in head)
+
+
+async def open_loop(
+    running: Running, *, rate: float, seconds: float, seed: int, user: str = ""
+) -> list[Answer]:
+    """Send requests at moments of a Poisson process."""
+    drawn, moments, moment = random.Random(seed), [], 0.0
+    while (moment := moment + drawn.expovariate(rate)) < seconds:
+        moments.append(moment)
+    start = time.perf_counter()
+
+    async def one(number: int, moment: float) -> Answer:
+        due = start + moment
+        await asyncio.sleep(due - time.perf_counter())
+        body = running.body(seed * 100_000 + number)
+        return await ask(running.port, body, due=due, user=user or f"u{number}")
+
+    return list(await asyncio.gather(*(one(*pair) for pair in enumerate(moments))))
+
+
+async def closed_loop(running: Running, *, clients: int, seconds: float, seed: int) -> float:
+    """Return answers a second where every client sends its next request after an answer."""
+    end, counted = time.perf_counter() + seconds, 0
+
+    async def one(client: int) -> None:
+        nonlocal counted
+        number = 0
+        while time.perf_counter() < end:
+            body = running.body(seed * 100_000 + client * 1000 + number)
+            found = await ask(running.port, body, due=time.perf_counter(), user=f"c{client}")
+            counted += found.status == 200
+            number += 1
+
+    await asyncio.gather(*map(one, range(clients)))
+    return counted / seconds
+
+
+def summary(answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
+    """Return percentiles of what was drawn, and what became of the rest."""
+    drawn = sorted(one.milliseconds for one in answers if one.status == 200)
+    refused = [one for one in answers if one.status == 429]
+    return {
+        "sent": len(answers),
+        "drawn": len(drawn),
+        "drawn_a_second": round(len(drawn) / seconds, 2),
+        **{f"p{p}_ms": percentile(drawn, p) for p in (50, 95, 99)},
+        "refused": len(refused),
+        "refused_p95_ms": percentile(sorted(one.answer_ms for one in refused), 95),
+        "refused_with_retry_after": sum(one.has_retry_after for one in refused),
+        "others": sum(one.status not in {200, 429} for one in answers),
+    }
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    """Return a percentile of sorted values."""
+    if not values:
+        return None
+    return round(values[min(len(values) - 1, len(values) * percent // 100)], 1)
+
+
+async def live(running: Running, *, seconds: float) -> dict[str, Any]:
+    """Type for some seconds, a letter every 40 ms, over one live connection."""
+    sent: dict[int, float] = {}
+    times: list[float] = []
+    text = "a thing on a beach at sunset in the snow "
+    address = f"ws://127.0.0.1:{running.port}/v1/live"
+    async with websockets.connect(address, additional_headers=KNOWN) as socket:
+
+        async def hear() -> None:
+            while True:
+                message = await socket.recv()
+                if isinstance(message, bytes):
+                    (length,) = struct.unpack(">I", message[:4])
+                    number = json.loads(message[4 : 4 + length])["id"]
+                    times.append((time.perf_counter() - sent[number]) * 1000)
+
+        hearing = asyncio.ensure_future(hear())
+        start, number = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            own = running.body(0)["swiftpie"]
+            prompt = text[: 7 + number % (len(text) - 7)]
+            sent[number] = time.perf_counter()
+            asked = {"type": "draw", "id": number, "prompt": prompt, "swiftpie": own}
+            await socket.send(json.dumps(asked))
+            number += 1
+            await asyncio.sleep(max(0, start + number * 0.04 - time.perf_counter()))
+        await asyncio.sleep(0.5)
+        hearing.cancel()
+    times.sort()
+    return {
+        "pictures_a_second": round(len(times) / seconds, 1),
+        **{f"p{p}_ms": percentile(times, p) for p in (50, 95, 99)},
+        "keystrokes": number,
+    }
+
+
+async def fairness(running: Running, *, capacity: float, seconds: float) -> dict[str, Any]:
+    """Return the delays of a user at a tenth of the capacity, alone and beside one at 10 times."""
+    rate = capacity / 10
+    alone = await open_loop(running, rate=rate, seconds=seconds, seed=71, user="victim")
+    both = await asyncio.gather(
+        open_loop(running, rate=rate, seconds=seconds, seed=72, user="victim"),
+        open_loop(running, rate=capacity * 10, seconds=seconds, seed=73, user="flood"),
+    )
+    solo, beside = summary(alone, seconds), summary(both[0], seconds)
+    return {"alone": solo, "beside_a_flood": beside, "times": beside["p95_ms"] / solo["p95_ms"]}
+
+
+def measure(engine: str, *, seconds: float) -> dict[str, Any]:
+    """Return all figures of one engine."""
+    options = ["--engine", engine] if engine else []
+    with serving(*options) as running:
+        asyncio.run(closed_loop(running, clients=8, seconds=5, seed=1))  # warms up
+        capacity = asyncio.run(closed_loop(running, clients=8, seconds=seconds, seed=2))
+        found: dict[str, Any] = {"capacity_a_second": round(capacity, 2), "load": {}}
+        say(f"{engine or 'eager'}: {capacity:.1f} pictures a second")
+        for number, share in enumerate(SHARES):
+            answers = asyncio.run(
+                open_loop(running, rate=capacity * share, seconds=seconds, seed=10 + number)
+            )
+            found["load"][str(share)] = summary(answers, seconds)
+            say(f"{share} of it: {found['load'][str(share)]}")
+        found["fairness"] = asyncio.run(fairness(running, capacity=capacity, seconds=seconds))
+        say(f"fairness: {found['fairness']['times']:.2f} times")
+        found["live"] = asyncio.run(live(running, seconds=seconds))
+        say(f"live: {found['live']}")
+        found["resident_mib"] = round(running.resident_mib())
+    return found
+
+
+def compare_batches(engine: str, *, seconds: float, rounds: int) -> dict[str, Any]:
+    """Return how much more is drawn with batches of 4 than one by one, in turns."""
+    options = ["--engine", engine] if engine else []
+    ratios = []
+    with serving(*options, "--batch", "4") as several, serving(*options, "--batch", "1") as single:
+        for number in range(rounds + 1):
+            rates = [
+                asyncio.run(closed_loop(one, clients=8, seconds=seconds, seed=number))
+                for one in (several, single)
+            ]
+            if number:  # the first warms up
+                ratios.append(rates[0] / rates[1])
+    spread = {"least": min(ratios), "median": statistics.median(ratios), "most": max(ratios)}
+    return {name: round(one, 3) for name, one in spread.items()}
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    sys.stderr.write(text + "\n")
+
+
+def main() -> None:
+    """Measure, and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", default=",openvino", help="joined by commas; empty: eager")
+    parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    parser.add_argument("--rounds", type=int, default=5, help="of batches against none")
+    parser.add_argument("--out", type=Path, help="a file instead of standard output")
+    options = parser.parse_args()
+    found: dict[str, Any] = {"machine": machine(torch.device("cpu")), "engines": {}}
+    for engine in options.engines.split(","):
+        figures = measure(engine, seconds=options.seconds)
+        batches = compare_batches(engine, seconds=options.seconds / 4, rounds=options.rounds)
+        say(f"batches of 4 against none: {batches}")
+        found["engines"][engine or "eager"] = {**figures, "batches": batches}
+    text = json.dumps(found, indent=2) + "\n"
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

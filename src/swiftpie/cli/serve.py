@@ -1,0 +1,199 @@
+"""`swiftpie serve`: the page and the interface for other programs."""
+
+import importlib.util
+import os
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.cli import console
+from swiftpie.cli import options as given
+from swiftpie.errors import ConfigError, MissingExtra
+from swiftpie.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from swiftpie.serve.guard import Guard
+    from swiftpie.serve.store import Offer
+
+PACKAGES = ("fastapi", "uvicorn", "websockets", "multipart", "prometheus_client")
+TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
+DRAIN_S = 30
+KEEP_ALIVE_S = 75
+MAX_MESSAGE_BYTES = 2 << 20  # over a WebSocket
+MAX_HEADER_BYTES = 64 << 10
+MAX_CONNECTIONS = 512
+
+LIMITS = ("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib")
+
+app = typer.Typer()
+
+Presets = Annotated[
+    list[str] | None,
+    typer.Option("--preset", metavar="NAME", help="A model to offer, the default first; repeat."),
+]
+HostName = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help=f"Holds the token that callers must send; or set {TOKEN_VARIABLE}. Needed on any "
+        "address that others can reach.",
+    ),
+]
+AllowHosts = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="A name under which it is reached; repeat."),
+]
+MemoryMib = Annotated[
+    float | None, typer.Option(min=1, help="What loaded models may take together, in MiB.")
+]
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie serve",
+        "swiftpie serve --port 9000 --engine openvino",
+        "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
+    )
+)
+@given.with_fields
+def serve(
+    *,
+    presets: Presets = None,
+    host: HostName = "127.0.0.1",
+    port: Port = 8000,
+    token_file: TokenFile = None,
+    allow_hosts: AllowHosts = None,
+    memory_mib: MemoryMib = None,
+    limits: Annotated[Limits, given.Fields(Limits, LIMITS)],
+    loading: Annotated[
+        LoadOptions, given.Fields(LoadOptions, tuple(n for n in given.DRAWING if n != "preset"))
+    ],
+) -> None:
+    """Serve a page to draw on, and OpenAI's Images API.
+
+    Pages of other sites cannot use it. Without a token only this machine can.
+    """
+    _check_packages()
+    from swiftpie.serve.app import make_app
+    from swiftpie.serve.guard import loopback_names
+    from swiftpie.serve.store import Models
+    from swiftpie.serve.worker import Worker
+
+    token = _read_token(token_file, host)
+    offers = {name: _offer(name, loading) for name in presets or ["mini"]}
+    worker = Worker(Models(offers, bound_mib=memory_mib), limits=limits)
+    names = loopback_names(host, allow_hosts or ())
+    guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
+
+    _run(guard, host=host, port=port)
+
+
+def _run(guard: "Guard", *, host: str, port: int) -> None:
+    """Serve until a signal comes; what was accepted until then is still drawn."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Says where it listens, and tells the guard that it is about to stop."""
+
+        def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401
+            guard.is_draining = True
+            super().handle_exit(sig, frame)
+
+        async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401
+            await super().startup(sockets)
+            for server in self.servers:
+                for socket in server.sockets:
+                    console.say(f"serving on {_address(*socket.getsockname()[:2])}")
+
+    config = uvicorn.Config(
+        guard,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="on",
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # pictures are compressed already
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )
+    server = Server(config)
+    server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+def _check_packages() -> None:
+    """Refuse before anything is loaded.
+
+    Raises:
+        MissingExtra: A package for servers is not installed.
+    """
+    for name in PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtra(
+                f"`swiftpie serve` needs the package {name}, which is not installed. Install the "
+                "extra: pip install 'swiftpie[serve]'"
+            )
+
+
+def _offer(name: str, loading: LoadOptions) -> "Offer":
+    from swiftpie.serve.store import Offer
+
+    def load() -> Any:  # noqa: ANN401 - a session
+        choices: LoadOptions = {**loading, "preset": name}
+        return given.open_session(**choices).session
+
+    return Offer(load, describe(PRESETS.get(name)))
+
+
+def _read_token(path: Path | None, host: str) -> str | None:
+    """Return the token that callers must send, if they must.
+
+    Raises:
+        ConfigError: It cannot be read, or others could reach the server and there is none.
+    """
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if path is not None:
+        try:
+            token = path.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"--token-file '{path}' cannot be read ({error}). A text file with the token is "
+                "needed. Check the path."
+            ) from error
+    token = token.strip()
+    if path is not None and not token:
+        raise ConfigError(f"--token-file '{path}' is empty. A token is needed. Write one into it.")
+    if not token and not is_loopback(host):
+        raise ConfigError(
+            f"--host {host} can be reached by others, and no token was given. Write a long random "
+            f"one into a file for --token-file, or set {TOKEN_VARIABLE}."
+        )
+    return token or None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

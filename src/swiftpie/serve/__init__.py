@@ -1,0 +1,1 @@
+"""The server: an HTTP interface, live drawing, and a page, around sessions of the library."""

@@ -1,0 +1,522 @@
+"""The routes: OpenAI's Images API, identities, pictures and jobs, health and metrics."""
+
+import asyncio
+import base64
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, File, Form, Request, Response, UploadFile, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from swiftpie import __version__
+from swiftpie.errors import SwiftPieError
+from swiftpie.models.cutout import search_of
+from swiftpie.serve.guard import Guard, overload_refusal, retry_headers
+from swiftpie.serve.jobs import Expired, Overloaded, State
+from swiftpie.serve.limits import Limits
+from swiftpie.serve.live import Live
+from swiftpie.serve.schemas import (
+    MAX_IMAGES,
+    Drawing,
+    EditBody,
+    RequestError,
+    bytes_of_url,
+    problem_body,
+    spelled,
+)
+from swiftpie.serve.worker import Drawn, Work, Worker
+
+logger = logging.getLogger(__name__)
+
+MAX_IMAGE_BYTES = 20 << 20  # encoded
+FORM_PARTS = 64
+PART = "#/components/schemas/{model}"  # of the description of all routes
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "Pictures; with `stream` as events."}
+}
+ANSWERS = {
+    "400": "Something in the request is wrong; the message says what.",
+    "401": "A token is needed.",
+    "403": "The request comes from a page of another site, or by another name.",
+    "404": "What it names is not here.",
+    "408": "The request took too long to arrive.",
+    "413": "The request is too large.",
+    "415": "It was sent in a way that is not read.",
+    "429": "Too much waits already; Retry-After says when to come back.",
+    "503": "The server is not ready, or about to stop.",
+    "504": "The picture was not drawn within its time.",
+}
+ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+Result = TypeVar("Result")
+
+
+def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits: Limits) -> Guard:
+    """Return the application: all routes behind the guard."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with worker:
+            yield
+            guard.is_draining = True
+            await worker.scheduler.drain(limits.deadline_s)
+
+    app = FastAPI(
+        title="SwiftPie",
+        version=__version__,
+        description=__doc__,
+        lifespan=lifespan,
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+    )
+    guard = Guard(
+        app,
+        hosts=hosts,
+        token=token,
+        limits=limits,
+        check_room=worker.check_room,
+        count=worker.metrics.count,
+    )
+    _add_errors(app)
+    _add_images(app, worker)
+    _add_things(app, worker)
+    _add_jobs(app, worker)
+    _add_models(app, worker)
+    _add_service(app, worker, guard)
+    _describe_errors(app)
+    return guard
+
+
+def _add_images(app: FastAPI, worker: Worker) -> None:
+    @app.post("/v1/images/generations", tags=["images"], responses=STREAMED)
+    async def generations(body: Drawing, request: Request) -> Response:
+        """Draw subjects that are known as identities into the scene of a prompt."""
+        return await _answer(worker, request, body, kind="image_generation")
+
+    @app.post(
+        "/v1/images/edits",
+        tags=["images"],
+        responses=STREAMED,
+        openapi_extra={"requestBody": _edit_body()},
+    )
+    async def edits(request: Request) -> Response:
+        """Change a picture; or, with `swiftpie.task` "personalize", draw the pictures' subject."""
+        body, pictures, mask = await _read_edit(request)
+        images = await worker.decode_all(pictures, name="image")
+        shape = None if mask is None else await worker.decode(mask, name="mask")
+        return await _answer(worker, request, body, kind="image_edit", images=images, mask=shape)
+
+
+async def _answer(
+    worker: Worker,
+    request: Request,
+    body: Drawing,
+    *,
+    kind: str,
+    **given: Any,  # noqa: ANN401
+) -> Response:
+    work = await worker.plan(body, key=key_of(request, body), **given)
+    if body.stream:
+        return StreamingResponse(_events(worker, work, body, kind), media_type="text/event-stream")
+    drawn = await _while_connected(request, worker.draw(work))
+    headers = {"server-timing": f"draw;dur={drawn[0].milliseconds:.1f}"}
+    return JSONResponse(_images_body(body, drawn), headers=headers)
+
+
+def key_of(request: Request, body: Drawing) -> str:
+    """Return whose share a request takes; users are told apart by callers who hold the token."""
+    key: str = request.state.key
+    return f"{key} {body.user}" if request.state.tells_users else key
+
+
+async def _events(worker: Worker, work: Work, body: Drawing, kind: str) -> AsyncIterator[str]:
+    """Yield one event a picture as OpenAI's streams have it; a single step has nothing partial."""
+    try:
+        async for one in worker.draw_each(work):
+            event = {
+                "type": f"{kind}.completed",
+                "b64_json": base64.b64encode(one.data).decode(),
+                **_facts(body, one),
+                "usage": _usage(body),
+            }
+            yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+    except (SwiftPieError, RequestError, Expired) as error:
+        status, message, code, param = spelled(error)
+        told = problem_body(message, status=status, code=code, param=param)
+        yield f"event: error\ndata: {json.dumps({'type': 'error', **told})}\n\n"
+
+
+def _images_body(body: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
+    data = [{"b64_json": base64.b64encode(one.data).decode()} for one in drawn]
+    own: dict[str, Any] = {
+        "seeds": [one.seed for one in drawn],
+        "model": drawn[0].model,
+        "timings_ms": drawn[0].timings_ms,
+        "warnings": list(drawn[0].warnings),
+    }
+    if body.swiftpie.return_mask:
+        own["masks_b64"] = [base64.b64encode(one.mask).decode() for one in drawn]
+    return {**_facts(body, drawn[0]), "data": data, "usage": _usage(body), "swiftpie": own}
+
+
+def _facts(body: Drawing, one: Drawn) -> dict[str, Any]:
+    return {
+        "created": int(time.time()),
+        "created_at": int(time.time()),
+        "background": "opaque",
+        "output_format": body.output_format,
+        "quality": "auto",
+        "size": f"{one.size[0]}x{one.size[1]}",
+    }
+
+
+def _usage(body: Drawing) -> dict[str, Any]:
+    """Return what clients expect to find; nothing is charged, so words stand for tokens."""
+    text = len(body.prompt.split())
+    details = {"image_tokens": 0, "text_tokens": text}
+    return {
+        "input_tokens": text,
+        "input_tokens_details": details,
+        "output_tokens": 0,
+        "total_tokens": text,
+    }
+
+
+async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | None]:
+    """Return the settings, the pictures and the mask of an edit, whichever way they were sent.
+
+    Raises:
+        RequestError: There is no picture, or it was sent in another way.
+        RequestValidationError: A setting is wrong.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        try:
+            whole = EditBody.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+        pictures = [bytes_of_url(one.image_url, param="images") for one in whole.images]
+        mask = whole.mask and bytes_of_url(whole.mask.image_url, param="mask")
+        return whole, pictures, mask or None
+    if kind != "multipart/form-data":
+        raise RequestError(
+            f"The content type is {kind!r}. multipart/form-data or application/json is needed.",
+            status=415,
+            code="unsupported_media_type",
+        )
+    async with request.form(
+        max_files=MAX_IMAGES + 1, max_fields=FORM_PARTS, max_part_size=1 << 20
+    ) as form:
+        uploads = [*form.getlist("image"), *form.getlist("image[]")]
+        pictures = [await _read_upload(one, param="image") for one in uploads]
+        masks = [await _read_upload(one, param="mask") for one in form.getlist("mask")]
+        texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    if not pictures:
+        raise RequestError("No picture was sent. Send one as 'image'.", param="image")
+    try:
+        body = Drawing.model_validate(texts)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+    return body, pictures, masks[0] if masks else None
+
+
+async def _read_upload(upload: object, *, param: str) -> bytes:
+    if isinstance(upload, str):
+        raise RequestError(
+            f"'{param}' is text. A file is needed.", param=param, code="invalid_image"
+        )
+    size = getattr(upload, "size", None) or 0
+    if size > MAX_IMAGE_BYTES:
+        raise RequestError(
+            f"'{param}' has {size} bytes; at most {MAX_IMAGE_BYTES} are read. Send a smaller one.",
+            status=413,
+            code="image_file_too_large",
+            param=param,
+        )
+    data: bytes = await upload.read()  # type: ignore[attr-defined]
+    if not data:
+        raise RequestError(f"'{param}' is empty.", code="empty_image_file", param=param)
+    return data
+
+
+def _edit_body() -> dict[str, Any]:
+    """Return how both ways to send an edit are described; the parts are in the schema's own."""
+    form = Drawing.model_json_schema(ref_template=PART)
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    form["properties"] |= {
+        "swiftpie": {"type": "string", "description": "As in JSON, written as text."},
+        "image": file,
+        "image[]": {"type": "array", "items": file, "maxItems": MAX_IMAGES},
+        "mask": file,
+    }
+    form.pop("$defs")
+    whole = {"$ref": PART.format(model=EditBody.__name__)}
+    content = {"application/json": {"schema": whole}, "multipart/form-data": {"schema": form}}
+    return {"required": True, "content": content}
+
+
+def _describe_errors(app: FastAPI) -> None:
+    """Describe what every route may answer besides, and the parts that one reads by itself."""
+    schema = app.openapi()
+    parts = schema["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        parts.pop(name, None)
+    edit = EditBody.model_json_schema(ref_template=PART)
+    parts |= edit.pop("$defs") | {EditBody.__name__: edit}
+    parts["Error"] = ERROR_SCHEMA
+    answer = {"application/json": {"schema": {"$ref": PART.format(model="Error")}}}
+    for routes in schema["paths"].values():
+        for route in routes.values():
+            route["responses"].pop("422", None)
+            for status, meaning in ANSWERS.items():
+                told = {"description": meaning, "content": answer}
+                route["responses"].setdefault(status, told)
+
+
+Uploads = Annotated[list[UploadFile], File(description="Pictures of one subject.")]
+
+
+def _add_things(app: FastAPI, worker: Worker) -> None:
+    @app.post("/v1/identities", tags=["identities"], status_code=201)
+    async def encode(
+        request: Request,
+        image: Uploads,
+        mask: Annotated[list[UploadFile] | None, File(description="White = subject.")] = None,
+        name: Annotated[str, Form(max_length=200)] = "",
+        model: Annotated[str | None, Form(max_length=200)] = None,
+    ) -> Response:
+        """Encode a subject once; later requests name it by its id.
+
+        Raises:
+            RequestError: Pictures and masks do not fit.
+        """
+        if len(image) > MAX_IMAGES or len(mask or ()) not in {0, len(image)}:
+            raise RequestError(
+                f"{len(image)} pictures came with {len(mask or ())} masks. Send up to "
+                f"{MAX_IMAGES}, with a mask each or with none.",
+                param="image",
+            )
+        pictures = [await _read_upload(one, param="image") for one in image]
+        shapes = [await _read_upload(one, param="mask") for one in mask or ()]
+        found = worker.add_identity(
+            await worker.decode_all(pictures, name="image"),
+            await worker.decode_all(shapes, name="mask"),
+            name=name,
+            model=model,
+            key=request.state.key,
+        )
+        return JSONResponse(await _while_connected(request, found), 201)
+
+    @app.get("/v1/identities", tags=["identities"])
+    async def identities() -> dict[str, Any]:
+        """List the subjects that are known."""
+        known = worker.identities.items()
+        return {"object": "list", "data": [worker.describe_identity(*one) for one in known]}
+
+    @app.get("/v1/identities/{identity_id}/thumbnail", tags=["identities"])
+    async def thumbnail(identity_id: str) -> Response:
+        """Return what the encoder saw, as a picture."""
+        return Response(worker.identity(identity_id).thumbnail, media_type="image/png")
+
+    @app.delete("/v1/identities/{identity_id}", tags=["identities"])
+    async def forget(identity_id: str) -> dict[str, Any]:
+        """Forget a subject."""
+        worker.identity(identity_id)
+        worker.identities.drop(identity_id)
+        return {"id": identity_id, "object": "identity", "deleted": True}
+
+    @app.post("/v1/pictures", tags=["live"], status_code=201)
+    async def keep_picture(image: UploadFile) -> Response:
+        """Keep a picture for live edits; tell what made it, if it says so."""
+        return JSONResponse(await worker.add_picture(await _read_upload(image, param="image")), 201)
+
+    @app.post("/v1/cutouts", tags=["identities"])
+    async def cut_out(
+        image: UploadFile,
+        cutout: Annotated[
+            str,
+            Form(
+                description="Where to look: 'auto', or a box L,T,R,B around the subject, points "
+                "X,Y on it and not:X,Y beside it, apart by spaces, in shares from 0 to 1.",
+                max_length=4_000,
+            ),
+        ] = "auto",
+    ) -> dict[str, Any]:
+        """Find the subject of a picture, and keep nothing.
+
+        The mask is a PNG as large as the picture, white where the subject is, ready to be corrected
+        and sent with the picture to /v1/identities.
+
+        Raises:
+            RequestError: It shall be found by what others may not choose on this machine.
+        """
+        search = search_of(cutout)
+        if search.way is not None:
+            raise RequestError(
+                f"cutout={cutout[:40]!r} names a way to look. 'auto', a box or points are needed.",
+                param="cutout",
+            )
+        picture = await worker.decode(await _read_upload(image, param="image"), name="image")
+        mask, how = await worker.cut_out(picture, search)
+        return {"mask_b64": base64.b64encode(mask).decode(), **how._asdict()}
+
+
+def _add_jobs(app: FastAPI, worker: Worker) -> None:
+    @app.post("/v1/jobs", tags=["jobs"], status_code=202)
+    async def start(body: Drawing, request: Request) -> Response:
+        """Draw as /v1/images/generations does, and ask for the pictures later."""
+        work = await worker.plan(body, key=key_of(request, body))
+        return JSONResponse({"id": worker.start(work, body), "status": State.QUEUED}, 202)
+
+    @app.get("/v1/jobs/{job_id}", tags=["jobs"])
+    async def look(job_id: str) -> dict[str, Any]:
+        """Tell how far a job is; its pictures once they are there."""
+        task = worker.job(job_id)
+        answer: dict[str, Any] = {"id": job_id, "status": task.state}
+        if task.state is State.DONE:
+            answer["result"] = _images_body(task.body, task.drawn)
+        elif task.state is State.FAILED and task.error is not None:
+            status, message, code, param = spelled(task.error)
+            answer |= problem_body(message, status=status, code=code, param=param)
+        return answer
+
+    @app.delete("/v1/jobs/{job_id}", tags=["jobs"])
+    async def cancel(job_id: str) -> dict[str, Any]:
+        """Stop a job, even while it is drawn."""
+        task = worker.job(job_id)
+        task.cancel()
+        worker.jobs.drop(job_id)
+        return {"id": job_id, "status": State.CANCELLED}
+
+
+def _add_models(app: FastAPI, worker: Worker) -> None:
+    @app.get("/v1/models", tags=["models"])
+    async def models() -> dict[str, Any]:
+        """List what can be asked for, with what each can do."""
+        return {"object": "list", "data": worker.describe_models()}
+
+    @app.get("/v1/models/{model}", tags=["models"])
+    async def one_model(model: str) -> dict[str, Any]:
+        """Tell about one model."""
+        for known in worker.describe_models():
+            if known["id"] == model:
+                return known
+        raise worker.no_such_model(model)
+
+    @app.get("/v1/models/{model}/vocabulary", tags=["models"])
+    async def vocabulary(model: str) -> dict[str, Any]:
+        """Return the words that a small model was taught; `null` for those that read anything."""
+        return {"vocabulary": await worker.vocabulary(model)}
+
+    @app.websocket("/v1/live")
+    async def live(socket: WebSocket) -> None:
+        await Live(worker, socket).serve()
+
+
+def _add_service(app: FastAPI, worker: Worker, guard: Guard) -> None:
+    @app.get("/health/live", tags=["health"])
+    async def alive() -> dict[str, str]:
+        """Answer that the process runs."""
+        return {"status": "ok"}
+
+    @app.get("/health/ready", tags=["health"])
+    async def ready() -> Response:
+        """Answer whether pictures can be asked for now."""
+        if guard.is_draining or not worker.is_ready:
+            seconds = worker.scheduler.retry_after_s()
+            return JSONResponse({"status": "not ready"}, 503, headers=retry_headers(seconds))
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/version", tags=["health"])
+    async def version() -> dict[str, str]:
+        """Return the version of SwiftPie."""
+        return {"version": __version__}
+
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Return counters and times as Prometheus reads them."""
+        return worker.metrics.response()
+
+    static = files("swiftpie") / "serve" / "static"
+    app.mount("/static", StaticFiles(directory=str(static)), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return Response((static / "index.html").read_bytes(), media_type="text/html")
+
+
+async def _while_connected(request: Request, work: Awaitable[Result]) -> Result:
+    """Return what comes of `work`, which is cancelled when whoever asked has left.
+
+    Raises:
+        HTTPException: They have.
+    """
+    task = asyncio.ensure_future(work)
+    left = asyncio.ensure_future(_until_left(request))
+    try:
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise HTTPException(499, "The client left.")
+        return task.result()
+    finally:
+        left.cancel()
+        task.cancel()
+
+
+async def _until_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(one) for one in first["loc"] if one != "body")
+        message = f"{where or 'The request'}: {first['msg']}."
+        body = problem_body(message, status=400, code="invalid_value", param=where or None)
+        return JSONResponse(body, 400)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        body = problem_body(str(error.detail), status=error.status_code)
+        return JSONResponse(body, error.status_code, headers=error.headers)
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(_: Request, error: Overloaded) -> Response:
+        refusal = overload_refusal(error)
+        body = problem_body(refusal.message, status=refusal.status, code=refusal.code)
+        return JSONResponse(body, refusal.status, headers=retry_headers(refusal.retry_after_s))
+
+    @app.exception_handler(SwiftPieError)
+    @app.exception_handler(RequestError)
+    @app.exception_handler(Expired)
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> Response:
+        status, message, code, param = spelled(error)
+        if status >= 500:
+            logger.error("a request failed: %s", type(error).__name__, exc_info=error)
+        return JSONResponse(problem_body(message, status=status, code=code, param=param), status)

@@ -1,0 +1,21 @@
+"""What one request, and all that wait, may take; loads no package of the server."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from swiftpie.config import Option
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a server."""
+
+    body_mib: Annotated[float, Option("Largest request, in MiB.", least=0)] = 64.0
+    body_s: Annotated[float, Option("Seconds that a request may take to arrive.", least=0)] = 30.0
+    deadline_s: Annotated[
+        float, Option("Seconds after which a picture is no longer drawn.", least=0)
+    ] = 30.0
+    queue: Annotated[int, Option("Pictures that may wait.", least=1)] = 64
+    queue_per_key: Annotated[int, Option("Pictures of one user that may wait.", least=1)] = 8
+    batch: Annotated[int, Option("Pictures drawn together at most.", least=1)] = 4
+    cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 256.0

@@ -1,0 +1,243 @@
+"""What requests look like over HTTP: OpenAI's fields, and our values as the library has them."""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+
+from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
+from swiftpie.config import Option
+from swiftpie.errors import CapabilityError, ConfigError, ImageError, InputError
+from swiftpie.noise import MAX_SEED
+from swiftpie.pipelines.request import MAX_SUBJECTS
+from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
+from swiftpie.serve.jobs import Expired
+
+MAX_PROMPT = 4_000  # letters
+MAX_PICTURES = 10  # of one request
+MAX_IMAGES = 16  # that one request may bring
+SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
+
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+Words = Annotated[str, Field(max_length=MAX_PROMPT)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """A part of a request in which nothing unknown may stand."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+def model_of(source: type, *, without: Sequence[str] = ()) -> type[BaseModel]:
+    """Return a model with the fields of a settings class, each optional, told as its options are.
+
+    What is left out keeps the default of the class, which also checks what ranges do not tell.
+    """
+    fields: dict[str, Any] = {}
+    for name, annotation in get_type_hints(source, include_extras=True).items():
+        if name in without:
+            continue
+        known = [one for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Option)]
+        option = known[0] if known else Option("")
+        kind = annotation.__origin__ if known else annotation
+        facts: Any = {"description": option.help or None, "ge": option.least, "le": option.most}
+        fields[name] = (kind | None, Field(None, **facts))
+    return create_model(f"{source.__name__}In", __base__=Strict, **fields)
+
+
+if TYPE_CHECKING:  # no type checker follows `model_of`
+
+    class ScalesIn(BaseModel):
+        """Changes of `Scales`."""
+
+    class EditSettingsIn(BaseModel):
+        """Changes of `EditSettings`."""
+
+else:
+    ScalesIn = model_of(Scales)
+    EditSettingsIn = model_of(EditSettings, without=("scales",))
+
+
+class SubjectIn(Strict):
+    """One subject of a picture."""
+
+    identity_id: Annotated[str, Field(description="Of POST /v1/identities.", max_length=64)]
+    box: Annotated[
+        tuple[Share, Share, Share, Share] | None,
+        Field(None, description="Left, top, right, bottom that it shall fill, in 0 to 1."),
+    ] = None
+    view: Annotated[
+        tuple[float, float] | None,
+        Field(None, description="Yaw and pitch in degrees from where it shall be seen."),
+    ] = None
+    name: Words = ""
+    scale: Annotated[float, Field(ge=0, le=4)] = 1.0
+
+
+class Own(Strict):
+    """What OpenAI's fields have no place for."""
+
+    task: Annotated[
+        Literal["edit", "personalize"],
+        Field(
+            description="What the pictures of an edit are: first the one to change, or subjects."
+        ),
+    ] = "edit"
+    subjects: Annotated[list[SubjectIn], Field(max_length=MAX_SUBJECTS)] = []
+    scales: ScalesIn = ScalesIn()
+    edit: EditSettingsIn = EditSettingsIn()
+    mask: Annotated[MaskSource, Field(description="Where regions of subjects come from.")] = (
+        MaskSource.NONE
+    )
+    mask_mode: Annotated[
+        Literal["alpha", "white"],
+        Field(description="A mask marks what changes by transparency, as OpenAI's, or in white."),
+    ] = "alpha"
+    box: tuple[Share, Share, Share, Share] | None = None
+    source_prompt: Words = ""
+    keyword: Words = ""
+    return_mask: bool = False
+
+
+class Drawing(BaseModel):
+    """What generations and edits share. Fields of OpenAI's that change nothing here are ignored."""
+
+    prompt: Prompt
+    model: Annotated[str | None, Field(max_length=200)] = None
+    n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
+    size: str = "auto"
+    seed: Annotated[int | None, Field(ge=0, le=MAX_SEED)] = None
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    output_compression: Annotated[int | None, Field(ge=0, le=100)] = None
+    response_format: Literal["b64_json"] | None = None
+    stream: bool = False
+    partial_images: Annotated[int, Field(ge=0, le=3)] = 0
+    user: Annotated[str, Field(max_length=200)] = ""
+    negative_prompt: Words = ""
+    swiftpie: Own = Own()
+
+    @field_validator("swiftpie", mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        """Read JSON, which forms carry as text."""
+        if isinstance(value, str):
+            return Own.model_validate_json(value)
+        return value
+
+    @field_validator("size")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        """Take what OpenAI's names for sizes and our bounds have in common.
+
+        Raises:
+            ValueError: It is no size, or out of our bounds.
+        """
+        if value == "auto":
+            return value
+        found = SIZE.fullmatch(value)
+        if not found or not all(MIN_SIDE_PX <= int(one) <= MAX_SIDE_PX for one in found.groups()):
+            raise ValueError(
+                f"'auto' or WIDTHxHEIGHT is needed, both from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
+            )
+        return value
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Height and width, None for the model's own."""
+        found = SIZE.fullmatch(self.size)
+        return None if found is None else (int(found[2]), int(found[1]))
+
+
+class ImageIn(BaseModel):
+    """A picture inside of JSON; addresses are never fetched."""
+
+    image_url: Annotated[str, Field(description="data:image/…;base64,…")]
+
+
+class EditBody(Drawing):
+    """An edit with its pictures in JSON."""
+
+    images: Annotated[list[ImageIn], Field(min_length=1, max_length=MAX_IMAGES)]
+    mask: ImageIn | None = None
+
+
+class LiveDraw(Strict):
+    """One drawing over a live connection; the newest replaces those that wait."""
+
+    type: Literal["draw", "edit"]
+    id: int
+    model: Annotated[str | None, Field(max_length=200)] = None
+    prompt: Prompt
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    size: str = "auto"
+    picture_id: Annotated[str, Field(max_length=64)] = ""
+    mask_id: Annotated[str, Field(max_length=64)] = ""
+    output_format: Literal["png", "jpeg", "webp"] = "jpeg"
+    swiftpie: Own = Own()
+
+    def as_drawing(self) -> Drawing:
+        """Return the same as one request."""
+        fields = self.model_dump(include={"model", "prompt", "seed", "size", "output_format"})
+        return Drawing(**fields, swiftpie=self.swiftpie)
+
+
+class RequestError(Exception):
+    """What is wrong with a request, as OpenAI's interface spells it."""
+
+    def __init__(
+        self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.param = status, code, param
+
+    def body(self) -> dict[str, object]:
+        """Return what is sent."""
+        return problem_body(str(self), status=self.status, code=self.code, param=self.param)
+
+
+def problem_body(
+    message: str, *, status: int, code: str | None = None, param: str | None = None
+) -> dict[str, object]:
+    """Return an error as OpenAI's clients read it."""
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
+    """Return status, message, code and parameter of an error."""
+    match error:
+        case RequestError():
+            return error.status, str(error), error.code, error.param
+        case Expired():
+            return 504, "The picture was not drawn within its time. Ask again.", "timeout", None
+        case ImageError():
+            return 400, str(error), "invalid_image", "image"
+        case InputError() | ConfigError() | CapabilityError():
+            return 400, str(error), None, None
+        case _:
+            return 500, "The picture could not be drawn. The server's log says why.", None, None
+
+
+def bytes_of_url(url: str, *, param: str) -> bytes:
+    """Return the picture inside of a data URL.
+
+    Raises:
+        RequestError: It is an address, or no base64.
+    """
+    head, _, text = url.partition(",")
+    try:
+        if head.startswith("data:image/") and head.endswith(";base64"):
+            return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        pass  # as any other text that is none
+    raise RequestError(
+        f"'{param}' is not a data URL with a picture in base64. Addresses are never fetched. Send "
+        "data:image/png;base64,… or use a form.",
+        code="invalid_image_url",
+        param=param,
+    )

@@ -1,0 +1,124 @@
+"""A server on a free port of the loopback interface, around the embedded model."""
+
+import http.client
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+uvicorn = pytest.importorskip("uvicorn", reason="needs swiftpie[serve]")
+
+from swiftpie.backbones.preset import PRESETS, describe  # noqa: E402
+from swiftpie.serve.app import make_app  # noqa: E402 - these need the packages too
+from swiftpie.serve.guard import loopback_names  # noqa: E402
+from swiftpie.serve.limits import Limits  # noqa: E402
+from swiftpie.serve.store import Models, Offer  # noqa: E402
+from swiftpie.serve.worker import Worker  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loopback():
+    """Skip where no process can talk to another one."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)):
+            pass
+    except OSError as error:
+        pytest.skip(f"the loopback interface cannot be used: {error}")
+
+
+class Running:
+    """A server in a thread of this process."""
+
+    def __init__(self, session, *, limits, token):
+        facts = describe(PRESETS.get("mini"))
+        self.worker = Worker(Models({"mini": Offer(lambda: session, facts)}), limits=limits)
+        self.guard = make_app(
+            self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
+        )
+        config = uvicorn.Config(
+            self.guard, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio"
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+            assert self.thread.is_alive()
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+        while self.ask("GET", "/health/ready").status != 200:
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_):
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method, path, *, body=None, headers=None):
+        """Send one request as given; the answer has `status`, `headers` and `json`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        given = {"content-type": "application/json", **(headers or {})}
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        connection.request(method, path, body=data, headers=given)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        try:
+            answer.json = json.loads(content)
+        except ValueError:
+            answer.json = None
+        answer.content = content
+        return answer
+
+
+@contextmanager
+def serving(session, *, token=None, **limits):
+    with Running(session, limits=Limits(**limits), token=token) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server(session):
+    with serving(session) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def picture_bytes(sprite):
+    return to_png(sprite)
+
+
+@pytest.fixture(scope="session")
+def identity_id(server, picture_bytes):
+    body, kind = form(image=("dog.png", picture_bytes), name="dog")
+    answer = server.ask("POST", "/v1/identities", body=body, headers={"content-type": kind})
+    assert answer.status == 201, answer.json
+    return answer.json["id"]
+
+
+def to_png(image):
+    import io
+
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def form(**fields):
+    """Return a form with texts and files, and its content type."""
+    parts = []
+    for name, value in fields.items():
+        file, data = value if isinstance(value, tuple) else (None, value.encode())
+        place = f'; filename="{file}"\r\nContent-Type: application/octet-stream' if file else ""
+        head = f'--swift\r\nContent-Disposition: form-data; name="{name}"{place}\r\n\r\n'
+        parts += [head.encode(), data, b"\r\n"]
+    return b"".join([*parts, b"--swift--\r\n"]), "multipart/form-data; boundary=swift"

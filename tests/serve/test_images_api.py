@@ -1,0 +1,304 @@
+"""OpenAI's own client against our server, and what the API adds to it."""
+
+import asyncio
+import base64
+import io
+import threading
+
+import pytest
+from PIL import Image, ImageChops, ImageDraw
+
+from swiftpie.images import read_metadata
+from swiftpie.serve.schemas import Drawing
+from tests.policy.test_docs import SERVING, blocks
+from tests.serve.conftest import form, serving, to_png
+
+openai = pytest.importorskip("openai")
+
+PROMPT = "a dog on a beach"
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def own(identity_id):
+    return {"swiftpie": {"subjects": [{"identity_id": identity_id}]}}
+
+
+@pytest.fixture(scope="module")
+def photo(session, identity):
+    return session.personalize(identity, PROMPT, seed=3).images[0]
+
+
+def picture_of(one):
+    return Image.open(io.BytesIO(base64.b64decode(one.b64_json)))
+
+
+def alike(one, other):
+    """Whether two pictures are the same up to the rounding of batches of another size."""
+    return max(high for _, high in ImageChops.difference(one, other).getextrema()) <= 1
+
+
+def test_generations_are_what_the_library_draws(client, own, session, identity):
+    answer = client.images.generate(
+        model="mini", prompt=PROMPT, n=4, extra_body={**own, "seed": 11}
+    )
+    drawn = session.personalize(identity, PROMPT, seed=11, num_images=4)
+    for one, image in zip(answer.data, drawn.images, strict=True):
+        assert alike(picture_of(one), image)
+    assert answer.size == "128x128"
+    assert answer.output_format == "png"
+    assert answer.model_extra["swiftpie"]["seeds"] == [11, 12, 13, 14]
+    first = base64.b64decode(answer.data[0].b64_json)
+    assert read_metadata(first)["prompt"] == PROMPT
+
+
+def test_settings_are_the_librarys_own(client, identity_id, session, identity):
+    from swiftpie import Scales, Subject
+
+    asked = {
+        "subjects": [{"identity_id": identity_id, "box": [0.1, 0.2, 0.6, 0.9], "view": [20, 5]}],
+        "scales": {"identity_scale": 0.7, "balance": 0.5},
+        "return_mask": True,
+    }
+    answer = client.images.generate(
+        prompt=PROMPT, size="160x128", extra_body={"swiftpie": asked, "seed": 2}
+    )
+    scales = Scales(identity_scale=0.7, balance=0.5, detail_scale=1.0)
+    drawn = session.personalize(
+        [Subject(identity, box=(0.1, 0.2, 0.6, 0.9), view=(20.0, 5.0))],
+        *(PROMPT,),
+        seed=2,
+        scales=scales,
+        size_px=(128, 160),
+    )
+    assert picture_of(answer.data[0]).tobytes() == drawn.images[0].tobytes()
+    mask = base64.b64decode(answer.model_extra["swiftpie"]["masks_b64"][0])
+    assert Image.open(io.BytesIO(mask)).tobytes() == drawn.subject_masks[0].tobytes()
+
+
+def test_edits_keep_what_the_mask_does_not_show(client, photo):
+    mask = Image.new("RGBA", photo.size, "black")
+    ImageDraw.Draw(mask).rectangle((20, 20, 80, 80), fill=(0, 0, 0, 0))
+    answer = client.images.edit(
+        image=("photo.png", to_png(photo)),
+        mask=("mask.png", to_png(mask)),
+        prompt="a dog in the snow",
+        extra_body={"seed": 5, "swiftpie": f'{{"source_prompt": "{PROMPT}"}}'},
+    )
+    edited = picture_of(answer.data[0])
+    assert edited.size == photo.size
+    kept = mask.getchannel("A").point(lambda one: 255 if one else 0)
+    black = Image.new("RGB", photo.size)
+    outside = [Image.composite(one, black, kept).tobytes() for one in (edited, photo)]
+    assert outside[0] == outside[1]
+    assert edited.tobytes() != photo.tobytes()
+
+
+def test_edits_come_as_json_too_and_several_differ(server, photo):
+    url = "data:image/png;base64," + base64.b64encode(to_png(photo)).decode()
+    body = {"prompt": "a dog at night", "images": [{"image_url": url}], "n": 2, "seed": 1}
+    answer = server.ask("POST", "/v1/images/edits", body=body)
+    assert answer.status == 200, answer.json
+    first, second = (one["b64_json"] for one in answer.json["data"])
+    assert first != second
+    assert "variation" in answer.json["swiftpie"]["warnings"][0]
+
+
+def test_pictures_of_a_subject_are_drawn_without_an_identity(client, picture_bytes):
+    answer = client.images.edit(
+        image=[("one.png", picture_bytes)],
+        prompt=PROMPT,
+        extra_body={"swiftpie": '{"task": "personalize"}', "seed": 7},
+    )
+    assert picture_of(answer.data[0]).size == (128, 128)
+
+
+def test_streams_give_each_picture_as_it_is_done(client, own):
+    events = list(
+        client.images.generate(prompt=PROMPT, n=2, stream=True, extra_body={**own, "seed": 1})
+    )
+    assert [one.type for one in events] == ["image_generation.completed"] * 2
+    assert picture_of(events[0]).size == (128, 128)
+
+
+def test_the_asynchronous_client_works_too(server, own):
+    async def run():
+        url = f"{server.url}/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as one:
+            return await one.images.generate(prompt=PROMPT, extra_body=own)
+
+    assert len(asyncio.run(run()).data) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"prompt": ""}, openai.BadRequestError, "prompt"),
+        ({"prompt": "x" * 4001}, openai.BadRequestError, "prompt"),
+        ({"model": "dall-e-9"}, openai.NotFoundError, "not served here"),
+        ({"n": 11}, openai.BadRequestError, "n: "),
+        ({"size": "9x9"}, openai.BadRequestError, "size"),
+        ({"extra_body": {}}, openai.BadRequestError, "No subject was given"),
+        ({"extra_body": {"seed": -1}}, openai.BadRequestError, "seed"),
+        ({"extra_body": {"swiftpie": {"nonsense": 1}}}, openai.BadRequestError, "nonsense"),
+        (
+            {"extra_body": {"swiftpie": {"subjects": [{"identity_id": "id_nobody"}]}}},
+            openai.NotFoundError,
+            "is not known here",
+        ),
+        (
+            {"extra_body": {"swiftpie": {"scales": {"identity_scale": 9}}}},
+            openai.BadRequestError,
+            "identity_scale",
+        ),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told_as_clients_read_them(client, own, change, kind, said):
+    body = change.pop("extra_body", own)
+    if "scales" in body.get("swiftpie", {}):
+        body = {"swiftpie": {**own["swiftpie"], **body["swiftpie"]}}
+    with pytest.raises(kind) as error:
+        client.images.generate(**{"prompt": PROMPT, "extra_body": body, **change})
+    assert said in error.value.message
+    assert set(error.value.body) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"image": ("a.png", b"")}, 400, "empty_image_file"),
+        ({"image": ("a.png", b"no picture")}, 400, "invalid_image"),
+        ({"image": "text"}, 400, "invalid_image"),
+        ({}, 400, None),
+    ],
+    ids=str,
+)
+def test_broken_uploads_are_told(server, fields, status, code):
+    body, kind = form(prompt=PROMPT, **fields)
+    answer = server.ask("POST", "/v1/images/edits", body=body, headers={"content-type": kind})
+    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1/a.png", "https://[::1]/a.png", "file:///etc/passwd", "gopher://x/"),
+        *("http://169.254.169.254/latest", "//evil.example/a.png", "data:text/html;base64,AA=="),
+        "data:image/png;base64,!!",
+    ],
+)
+def test_addresses_are_never_fetched(server, url):
+    body = {"prompt": PROMPT, "images": [{"image_url": url}]}
+    answer = server.ask("POST", "/v1/images/edits", body=body)
+    assert (answer.status, answer.json["error"]["code"]) == (400, "invalid_image_url")
+
+
+def test_jobs_are_asked_for_later_and_can_be_deleted(server, own):
+    started = server.ask("POST", "/v1/jobs", body={"prompt": PROMPT, **own})
+    place = f"/v1/jobs/{started.json['id']}"
+    while (told := server.ask("GET", place).json)["status"] in {"queued", "running"}:
+        pass
+    assert told["status"] == "completed"
+    assert told["result"]["data"][0]["b64_json"]
+    assert server.ask("DELETE", place).json["status"] == "cancelled"
+    assert server.ask("GET", place).status == 404
+
+
+def test_identities_are_listed_shown_and_forgotten(server, picture_bytes):
+    body, kind = form(image=("dog.png", picture_bytes), name="mug")
+    made = server.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
+    listed = server.ask("GET", "/v1/identities").json["data"]
+    assert made in listed
+    seen = Image.open(io.BytesIO(server.ask("GET", made["thumbnail"]).content))
+    assert seen.size == (128, 128)
+    assert server.ask("DELETE", f"/v1/identities/{made['id']}").json["deleted"]
+    assert server.ask("GET", made["thumbnail"]).status == 404
+
+
+def test_a_full_queue_says_when_to_come_back(session, picture_bytes):
+    with serving(session, queue=2, queue_per_key=2) as small:
+        body, kind = form(image=("dog.png", picture_bytes))
+        made = small.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
+        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": made["id"]}]}}
+        gate, original = threading.Event(), small.worker.scheduler.draw
+
+        def slow(work, check):
+            assert gate.wait(20)
+            return original(work, check)
+
+        small.worker.scheduler.draw = slow
+        for _ in range(3):  # one is drawn, two wait
+            assert small.ask("POST", "/v1/jobs", body=asked).status == 202
+            while small.worker.scheduler.num_queued and not small.worker.scheduler._running:
+                pass
+        refused = small.ask("POST", "/v1/images/generations", body=asked)
+        gate.set()
+        assert refused.status == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert float(refused.headers["retry-after-ms"]) > 0
+
+
+def test_a_client_that_leaves_is_not_drawn_for(session, picture_bytes):
+    import socket
+
+    with serving(session) as alone:
+        body, kind = form(image=("dog.png", picture_bytes))
+        made = alone.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
+        gate, begun, stopped = threading.Event(), threading.Event(), threading.Event()
+        original = alone.worker.scheduler.draw
+
+        def slow(work, check):
+            begun.set()
+            assert gate.wait(20)
+            try:
+                return original(work, check)
+            except BaseException:
+                stopped.set()
+                raise
+
+        alone.worker.scheduler.draw = slow
+        text = (
+            f'{{"prompt": "{PROMPT}", "swiftpie": {{"subjects": [{{"identity_id": '
+            f'"{made["id"]}"}}]}}}}'
+        ).encode()
+        with socket.create_connection(("127.0.0.1", alone.port)) as raw:
+            raw.sendall(
+                b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(text), text)
+            )
+            assert begun.wait(20)
+        while not alone.worker.scheduler._running[0].is_cancelled.is_set():
+            pass
+        gate.set()
+        assert stopped.wait(20)
+
+
+@pytest.mark.usefixtures("identity_id")
+def test_health_models_and_metrics(server):
+    assert server.ask("GET", "/health/ready").json == {"status": "ready"}
+    listed = server.ask("GET", "/v1/models").json["data"]
+    assert [one["id"] for one in listed] == ["mini"]
+    assert server.ask("GET", "/v1/models/mini").json == listed[0]
+    assert server.ask("GET", "/v1/models/none").status == 404
+    words = server.ask("GET", "/v1/models/mini/vocabulary").json["vocabulary"]["words"]
+    assert "beach" in words
+    text = server.ask("GET", "/metrics").content.decode()
+    assert 'swiftpie_requests_total{code="201",route="/v1/identities"}' in text
+
+
+def test_the_pages_programs_run(server, sprite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sprite.save("dog.png")
+    (program,) = blocks(SERVING, "python")
+    exec(program.replace("http://127.0.0.1:8000", server.url), {})
+    with Image.open("beach.png") as drawn:
+        assert drawn.size == (128, 128)
+    (asked,) = blocks(SERVING, "json")
+    assert Drawing.model_validate_json(asked).n == 2

@@ -1,0 +1,183 @@
+"""The queue: order, fairness, deadlines, and that nobody draws for those who left."""
+
+import asyncio
+import threading
+
+import pytest
+
+from swiftpie.serve.jobs import Expired, Overloaded, Scheduler, State, Stopped, whole_seconds
+
+
+class Drawer:
+    """Draws by noting; waits at the gate while that is shut."""
+
+    def __init__(self):
+        self.batches = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.begun = threading.Event()
+
+    def __call__(self, work, check):
+        self.batches.append(list(work))
+        self.begun.set()
+        assert self.gate.wait(10)
+        check("denoise")
+        return [ValueError(one) if str(one).startswith("bad") else f"drawn {one}" for one in work]
+
+
+def running(test):
+    """Run a coroutine with a scheduler whose loop ends with it."""
+
+    def run():
+        async def body():
+            draw = Drawer()
+            scheduler = Scheduler(draw, max_queued=6, max_per_key=4, max_batch=3)
+            loop = asyncio.ensure_future(scheduler.run())
+            try:
+                await asyncio.wait_for(test(scheduler, draw), 20)
+            finally:
+                draw.gate.set()
+                loop.cancel()
+                scheduler.close()
+
+        asyncio.run(body())
+
+    run.__name__ = test.__name__
+    return run
+
+
+async def busy(scheduler, draw):
+    """Occupy the thread with one job; others queue behind it until the gate opens."""
+    draw.gate.clear()
+    first = scheduler.submit("first", group="x", key="other", deadline_s=20)
+    while not draw.begun.is_set():
+        await asyncio.sleep(0.001)
+    return first
+
+
+@running
+async def test_alike_jobs_of_several_keys_are_drawn_together_in_turns(scheduler, draw):
+    await busy(scheduler, draw)
+    for number in range(3):
+        scheduler.submit(f"a{number}", group="g", key="a", deadline_s=20)
+    jobs = [scheduler.submit(f"b{n}", group="g", key="b", deadline_s=20) for n in range(2)]
+    draw.gate.set()
+    assert await scheduler.result(jobs[-1]) == "drawn b1"
+    assert draw.batches == [["first"], ["a0", "b0", "a1"], ["b1", "a2"]]
+
+
+@running
+async def test_other_groups_wait_for_a_batch_of_their_own(scheduler, draw):
+    await busy(scheduler, draw)
+    wanted = [("a", "small"), ("b", "large"), ("c", "small")]
+    jobs = [scheduler.submit(key, group=group, key=key, deadline_s=20) for key, group in wanted]
+    draw.gate.set()
+    assert [await scheduler.result(job) for job in jobs] == ["drawn a", "drawn b", "drawn c"]
+    assert draw.batches == [["first"], ["a", "c"], ["b"]]
+
+
+@running
+async def test_a_full_queue_and_a_greedy_key_are_refused(scheduler, draw):
+    await busy(scheduler, draw)
+    for number in range(4):
+        scheduler.submit(number, group="g", key="a", deadline_s=20)
+    with pytest.raises(Overloaded) as of_key:
+        scheduler.submit(5, group="g", key="a", deadline_s=20)
+    scheduler.submit(6, group="g", key="b", deadline_s=20)
+    scheduler.submit(7, group="g", key="b", deadline_s=20)
+    with pytest.raises(Overloaded) as of_all:
+        scheduler.submit(8, group="g", key="c", deadline_s=20)
+    assert of_key.value.of_key
+    assert not of_all.value.of_key
+    assert of_all.value.retry_after_s == pytest.approx(7 * scheduler.job_s)
+
+
+@running
+async def test_cancelled_in_the_queue_is_never_drawn(scheduler, draw):
+    first = await busy(scheduler, draw)
+    job = scheduler.submit("gone", group="g", key="a", deadline_s=20)
+    scheduler.cancel(job)
+    assert scheduler.num_queued == 0
+    draw.gate.set()
+    await scheduler.result(first)
+    await scheduler.drain(5)
+    assert draw.batches == [["first"]]
+    assert job.state is State.CANCELLED
+
+
+@running
+async def test_a_drawing_that_nobody_waits_for_stops_at_its_next_stage(scheduler, draw):
+    seen = []
+    original = scheduler.draw
+
+    def watched(work, check):
+        try:
+            return original(work, check)
+        except Stopped:
+            seen.append(work)
+            raise
+
+    scheduler.draw = watched
+    first = await busy(scheduler, draw)
+    waiting = asyncio.ensure_future(scheduler.result(first))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    draw.gate.set()
+    await scheduler.drain(5)
+    while not seen:
+        await asyncio.sleep(0.001)
+    assert seen == [["first"]]
+
+
+@running
+async def test_a_batch_goes_on_for_those_who_stay(scheduler, draw):
+    await busy(scheduler, draw)
+    gone, stays = (scheduler.submit(k, group="g", key=k, deadline_s=20) for k in "ab")
+    draw.begun.clear()
+    draw.gate.set()
+    while not draw.begun.is_set():
+        await asyncio.sleep(0.001)
+    scheduler.cancel(gone)
+    assert await scheduler.result(stays) == "drawn b"
+
+
+@running
+async def test_deadlines_hold_in_the_queue(scheduler, draw):
+    await busy(scheduler, draw)
+    late = scheduler.submit("late", group="g", key="a", deadline_s=0.02)
+    with pytest.raises(Expired):
+        await scheduler.result(late)
+    draw.gate.set()
+    await scheduler.drain(5)
+    assert draw.batches == [["first"]]
+
+
+@running
+async def test_an_error_is_its_own_jobs_alone(scheduler, draw):
+    await busy(scheduler, draw)
+    bad = scheduler.submit("bad", group="g", key="a", deadline_s=20)
+    good = scheduler.submit("good", group="g", key="b", deadline_s=20)
+    draw.gate.set()
+    with pytest.raises(ValueError, match="bad"):
+        await scheduler.result(bad)
+    assert await scheduler.result(good) == "drawn good"
+    assert bad.state is State.FAILED
+
+
+@running
+async def test_an_error_of_the_drawer_reaches_everyone(scheduler, draw):
+    def broken(work, check):
+        draw(work, check)
+        raise RuntimeError("no memory")
+
+    scheduler.draw = broken
+    jobs = [scheduler.submit(k, group="g", key=k, deadline_s=20) for k in "ab"]
+    for job in jobs:
+        with pytest.raises(RuntimeError, match="no memory"):
+            await scheduler.result(job)
+
+
+def test_retry_after_is_never_zero():
+    assert [whole_seconds(one) for one in (0, 0.2, 1, 1.01)] == [1, 1, 1, 2]

@@ -1,0 +1,841 @@
+"""The page in a real browser: what a visitor does, by mouse, touch and keys, and what goes wrong.
+
+Screenshots are left in out/page, to be looked at.
+"""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.images import read_metadata
+from swiftpie.models.vocabulary import Vocabulary
+from swiftpie.serve.limits import Limits
+from tests.policy.project import ROOT
+from tests.serve.conftest import Running, serving, to_png
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+SCREENSHOTS = ROOT / "out" / "page"
+STATIC = ROOT / "src" / "swiftpie" / "serve" / "static"
+PATIENCE_MS = 30_000
+DESKTOP = {"width": 1280, "height": 860}
+PHONE = {"width": 360, "height": 740}
+PROMPT = "What shall the picture show?"
+CHANGE = "What shall it show?"
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium, as `apt install chromium`"
+)
+slow = pytest.mark.slow
+expect = sync_api.expect
+
+REPORTS = """
+window.reports = [];
+addEventListener("securitypolicyviolation",
+  (event) => reports.push(`${event.violatedDirective} ${event.blockedURI}`), true);
+"""
+GIVE = """
+([kind, files]) => {
+  const given = new DataTransfer();
+  for (const [name, type, text] of files) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    given.items.add(new File([bytes], name, { type }));
+  }
+  const more = kind === "paste" ? { clipboardData: given } : { dataTransfer: given };
+  const Made = kind === "paste" ? ClipboardEvent : DragEvent;
+  for (const name of kind === "paste" ? ["paste"] : ["dragenter", "dragover", "drop"]) {
+    document.body.dispatchEvent(new Made(name, { bubbles: true, cancelable: true, ...more }));
+  }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--use-fake-device-for-media-stream"]
+        )
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """One visitor with a page of their own."""
+
+    def __init__(self, page, url):
+        self.page, self.url = page, url
+        self.foreign, self.faults, self.sent = [], [], []
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_init_script(REPORTS)
+        page.on("request", lambda request: self._look_at(request.url))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", self._hear)
+        page.on("websocket", self._listen)
+
+    def _look_at(self, url):
+        if not url.startswith((self.url, "blob:", "data:")):
+            self.foreign.append(url)
+
+    def _hear(self, told):
+        is_refusal = told.text.startswith("Failed to load resource")  # the page tells it in words
+        if told.type == "error" and not is_refusal:
+            self.faults.append(told.text)
+
+    def _listen(self, socket):
+        assert socket.url.startswith(self.url.replace("http", "ws"))
+        socket.on("framesent", lambda text: self.sent.append(json.loads(text)))
+
+    def open(self, path="/"):
+        self.page.goto(self.url + path)
+        return self
+
+    def first_picture(self):
+        expect(self.picture).to_be_visible()
+        self.settled()
+        return self
+
+    @property
+    def picture(self):
+        return self.page.locator("img.drawn")
+
+    @property
+    def prompt(self):
+        return self.page.get_by_label(PROMPT)
+
+    def settled(self):
+        """Wait until the picture is the newest one's."""
+        stage = self.page.locator("section[aria-label=Picture]")
+        expect(stage).to_have_attribute("aria-busy", "false")
+
+    def kept(self):
+        """Wait until the draft is a step of the history."""
+        self.settled()
+        current = self.page.locator("ol button[aria-current=true]")
+        expect(current.locator("img")).to_have_attribute("src", self.picture.get_attribute("src"))
+
+    def strip_drawn(self):
+        """Wait until the small pictures are of this draft."""
+        expect(self.page.locator(".strip")).to_have_attribute("aria-busy", "false")
+        expect(self.page.locator(".strip img")).to_have_count(6)
+
+    def after(self, act):
+        """Do something and return the picture that comes of it."""
+        before = self.picture.get_attribute("src")
+        act()
+        expect(self.picture).not_to_have_attribute("src", before)
+        self.settled()
+        return self.pixels()
+
+    def pixels(self):
+        source = self.picture.get_attribute("src")
+        text = self.page.evaluate(
+            """async (url) => {
+              const image = new Image(); image.src = url; await image.decode();
+              const sheet = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+              const paper = sheet.getContext("2d"); paper.drawImage(image, 0, 0);
+              const { data } = paper.getImageData(0, 0, sheet.width, sheet.height);
+              return [sheet.height, sheet.width, [...data]];
+            }""",
+            source,
+        )
+        return np.array(text[2], dtype=np.uint8).reshape(text[0], text[1], 4)[..., :3]
+
+    def give(self, kind, *files):
+        told = [(name, type_, base64.b64encode(data).decode()) for name, type_, data in files]
+        self.page.evaluate(GIVE, [kind, told])
+
+    def subject(self, name):
+        return self.page.locator("section[aria-labelledby=subjects]").get_by_role(
+            "button", name=name, exact=True
+        )
+
+    def newest(self):
+        return self.sent[-1]
+
+    def screenshot(self, name, *, full_page=False):
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)
+
+    def check_quiet(self):
+        assert self.page.evaluate("window.reports ?? []") == []
+        assert self.foreign == []
+        assert self.faults == []
+
+
+@contextmanager
+def visiting(browser, url, **options):
+    context = browser.new_context(**{"viewport": DESKTOP, **options})
+    visit = Visit(context.new_page(), url)
+    try:
+        yield visit
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def visit(browser, server):
+    """A visitor of a server that knows nobody; nothing they do may be reported by the browser."""
+    forget_all(server)
+    with visiting(browser, server.url) as one:
+        yield one.open()
+        one.check_quiet()
+
+
+@pytest.fixture(scope="module")
+def robot():
+    return ("robot.webp", "image/webp", sample("1f916"))
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A yellow and red ball on a blue ground, with a name as cameras give them."""
+    y, x = np.mgrid[:240, :320]
+    inside = (x - 190) ** 2 + (y - 120) ** 2 < 70**2
+    ball = np.where(y[..., None] < 130, (240, 200, 40), (200, 50, 40))
+    pixels = np.where(inside[..., None], ball, (40, 70, 160)).astype(np.uint8)
+    return ("IMG_2041.png", "image/png", to_png(Image.fromarray(pixels)))
+
+
+def forget_all(server):
+    shelf = server.worker.identities
+    while known := shelf.items():
+        shelf.drop(known[0][0])
+
+
+def sample(code):
+    return (ROOT / f"src/swiftpie/assets/samples/{code}.webp").read_bytes()
+
+
+def differs(one, other):
+    return np.abs(one.astype(int) - other.astype(int)).mean() > 1
+
+
+def test_a_first_visit_shows_a_picture(visit):
+    visit.first_picture()
+    assert visit.pixels().std() > 10
+    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
+    expect(visit.page.locator(".state")).to_have_text(re.compile(r"\d+ ms"))
+    visit.screenshot("first-visit")
+
+
+@slow
+def test_a_dropped_subject_is_drawn_while_somebody_types(visit, robot):
+    first = visit.first_picture().pixels()
+    dropped = visit.after(lambda: visit.give("drop", robot))
+    assert differs(first, dropped)
+    expect(visit.subject("robot")).to_have_attribute("aria-pressed", "true")
+    expect(visit.prompt).to_have_value("a photo of a robot on a beach")
+    visit.sent.clear()
+    visit.prompt.fill("")
+    visit.prompt.press_sequentially("a robot in space", delay=40)
+    visit.settled()
+    prompts = [one["prompt"] for one in visit.sent]
+    assert len(prompts) > 8  # nearly every keystroke asks
+    assert prompts[-1] == "a robot in space"
+    assert differs(dropped, visit.pixels())
+    visit.screenshot("typed")
+
+
+@slow
+def test_a_subject_may_be_pasted_or_photographed(visit, robot):
+    visit.first_picture()
+    visit.after(lambda: visit.give("paste", robot))
+    visit.page.context.grant_permissions(["camera"])
+    visit.page.get_by_role("button", name="Take a photograph").click()
+    shoot = visit.page.get_by_role("button", name="Take the picture")
+    expect(shoot).to_be_enabled()
+    visit.screenshot("camera")
+    shoot.click()
+    # The browser's own test picture has no clear subject, so both answers are right.
+    taken = visit.subject("object").or_(visit.page.get_by_text("No subject could be told"))
+    expect(taken.first).to_be_visible()
+
+
+@slow
+def test_without_a_camera_a_picture_may_be_chosen(browser, server, robot):
+    with visiting(browser, server.url, permissions=[]) as visit:
+        visit.open().first_picture()
+        visit.page.evaluate("delete Navigator.prototype.mediaDevices")
+        visit.page.get_by_role("button", name="Take a photograph").click()
+        expect(visit.page.get_by_role("alert")).to_contain_text("No camera can be used")
+        visit.page.get_by_label("Photograph", exact=True).set_input_files(
+            {"name": "robot.webp", "mimeType": robot[1], "buffer": robot[2]}
+        )
+        expect(visit.subject("robot")).to_be_visible()
+        visit.check_quiet()
+
+
+@slow
+def test_several_pictures_are_one_subject_or_several(visit, robot, server):
+    visit.first_picture()
+    both = (robot, ("crab.webp", "image/webp", sample("1f980")))
+    visit.give("drop", *both)
+    visit.page.get_by_role("button", name="2 subjects").click()
+    expect(visit.subject("crab")).to_be_visible()
+    visit.give("drop", robot, ("robot side.webp", "image/webp", sample("1f916")))
+    visit.page.get_by_role("button", name="one subject").click()
+    expect(visit.subject("robot")).to_have_count(2)
+    assert server.worker.identities.items()[-1][1].num_pictures == 2
+
+
+@slow
+@pytest.mark.parametrize("tool", ["Brush", "Eraser", "Box", "Add by a point", "Remove by a point"])
+def test_a_cut_out_is_corrected(visit, photo, tool, server):
+    visit.first_picture()
+    visit.give("drop", photo)
+    expect(visit.subject("object")).to_be_visible()
+    visit.page.get_by_role("button", name="Cut-out and pictures of object").click()
+    dialog = visit.page.get_by_role("dialog")
+    seen = dialog.get_by_alt_text("The subject as the encoder sees it")
+    before = seen.get_attribute("src")
+    sheet = dialog.get_by_role("application")
+    dialog.get_by_text(tool, exact=True).click()
+    place = sheet.bounding_box()
+
+    def point(x, y):
+        return place["x"] + x * place["width"], place["y"] + y * place["height"]
+
+    start, end = ((0.3, 0.1), (0.9, 0.9)) if tool == "Box" else ((0.45, 0.3), (0.75, 0.75))
+    if tool == "Remove by a point":
+        start = end = (0.1, 0.1)  # on the ground
+    visit.page.mouse.move(*point(*start))
+    visit.page.mouse.down()
+    visit.page.mouse.move(*point(*end), steps=6)
+    visit.page.mouse.up()
+    expect(seen).not_to_have_attribute("src", before)
+    visit.screenshot(f"cut-out-{tool.lower().replace(' ', '-')}")
+    known = len(server.worker.identities.items())
+    dialog.get_by_role("button", name="Use this").click()
+    expect(dialog).to_be_hidden()
+    expect(visit.subject("object")).to_have_count(1)
+    visit.settled()
+    # What was tried on the way is not kept.
+    for _ in range(50):
+        if len(server.worker.identities.items()) < known:
+            break
+        time.sleep(0.1)
+    assert len(server.worker.identities.items()) == known - 1
+
+
+@slow
+def test_the_cut_out_may_be_painted_with_keys(visit, photo):
+    visit.first_picture()
+    visit.give("drop", photo)
+    visit.page.get_by_role("button", name="Cut-out and pictures of object").click()
+    dialog = visit.page.get_by_role("dialog")
+    seen = dialog.get_by_alt_text("The subject as the encoder sees it")
+    before = seen.get_attribute("src")
+    sheet = dialog.get_by_role("application")
+    sheet.focus()
+    for key in ("ArrowLeft", "Shift+ArrowUp", " "):
+        visit.page.keyboard.press(key)
+    expect(seen).not_to_have_attribute("src", before)
+    dialog.get_by_role("button", name="Undo the last stroke").click()
+    visit.page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+@slow
+def test_what_cannot_be_cut_out_may_be_marked_by_hand(visit):
+    visit.first_picture()
+    flat = to_png(Image.new("RGB", (160, 120), (90, 90, 90)))
+    visit.give("drop", ("wall.png", "image/png", flat))
+    visit.page.get_by_role("button", name="Mark it yourself").click()
+    dialog = visit.page.get_by_role("dialog")
+    sheet = dialog.get_by_role("application")
+    expect(sheet).to_be_visible()
+    place = sheet.bounding_box()
+    visit.page.mouse.move(place["x"] + place["width"] / 3, place["y"] + place["height"] / 2)
+    visit.page.mouse.down()
+    visit.page.mouse.move(
+        place["x"] + place["width"] / 2, place["y"] + place["height"] / 2, steps=4
+    )
+    visit.page.mouse.up()
+    expect(dialog.get_by_alt_text("The subject as the encoder sees it")).to_be_visible()
+    dialog.get_by_role("button", name="Use this").click()
+    expect(visit.subject("wall")).to_be_visible()
+
+
+@slow
+def test_a_box_places_the_subject_by_mouse_and_by_keys(visit):
+    visit.first_picture()
+    place = visit.page.locator(".layer").bounding_box()
+
+    def point(x, y):
+        return place["x"] + x * place["width"], place["y"] + y * place["height"]
+
+    visit.page.mouse.move(*point(0.1, 0.5))
+    visit.page.mouse.down()
+    visit.page.mouse.move(*point(0.5, 0.9), steps=5)
+    visit.page.mouse.up()
+    visit.kept()
+    assert visit.newest()["swiftpie"]["subjects"][0]["box"] == pytest.approx(
+        [0.1, 0.5, 0.5, 0.9], abs=0.01
+    )
+    on_the_left = visit.pixels()
+    visit.screenshot("box")
+    body = visit.page.get_by_role("button", name="Move hamster")
+    body.hover()
+    visit.page.mouse.down()
+    visit.page.mouse.move(*point(0.7, 0.7), steps=5)
+    visit.page.mouse.up()
+    visit.settled()
+    assert visit.newest()["swiftpie"]["subjects"][0]["box"][0] == pytest.approx(0.5, abs=0.02)
+    assert differs(on_the_left, visit.pixels())
+    corner = visit.page.get_by_role("button", name="Size of hamster, top left corner")
+    visit.after(lambda: corner.press("Shift+ArrowUp"))
+    box = visit.newest()["swiftpie"]["subjects"][0]["box"]
+    assert box[3] - box[1] == pytest.approx(0.5, abs=0.01)
+    visit.after(lambda: body.press("ArrowLeft"))
+    assert visit.newest()["swiftpie"]["subjects"][0]["box"][0] == pytest.approx(box[0] - 0.02)
+    visit.after(lambda: body.press("Delete"))
+    assert "box" not in visit.newest()["swiftpie"]["subjects"][0]
+
+
+@slow
+def test_a_box_is_moved_by_touch(browser, server):
+    with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
+        visit.open().first_picture()
+        visit.page.get_by_role("button", name="Place hamster by a box").tap()
+        visit.settled()
+        visit.page.locator(".layer").scroll_into_view_if_needed()
+        body = visit.page.get_by_role("button", name="Move hamster").bounding_box()
+        x, y = body["x"] + body["width"] / 2, body["y"] + body["height"] / 2
+        fingers = visit.page.context.new_cdp_session(visit.page)
+        for kind, at in (("touchStart", (x, y)), ("touchMove", (x - 40, y)), ("touchEnd", None)):
+            points = [{"x": at[0], "y": at[1]}] if at else []
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        visit.settled()
+        assert visit.newest()["swiftpie"]["subjects"][0]["box"][0] < 0.2
+        visit.screenshot("phone-box")
+        visit.check_quiet()
+
+
+@slow
+def test_two_subjects_share_a_picture(visit, robot):
+    one = visit.first_picture().pixels()
+    visit.give("drop", robot)
+    expect(visit.subject("robot")).to_have_attribute("aria-pressed", "true")
+    visit.subject("hamster").hover()
+    visit.page.get_by_role("button", name="Add hamster to the picture").click()
+    visit.kept()
+    expect(visit.prompt).to_have_value("a photo of a robot and a hamster on a beach")
+    placed = visit.newest()["swiftpie"]["subjects"]
+    assert [len(subject["box"]) for subject in placed] == [4, 4]
+    assert differs(one, visit.pixels())
+    visit.after(visit.page.get_by_role("button", name="in space").click)
+    expect(visit.prompt).to_have_value("a photo of a robot and a hamster in space")
+    visit.kept()
+    visit.strip_drawn()
+    visit.page.locator(".layer").hover(position={"x": 10, "y": 10})
+    visit.page.wait_for_timeout(300)  # boxes come slowly
+    visit.screenshot("two-subjects")
+    visit.after(visit.page.get_by_role("button", name="Leave out robot").click)
+    expect(visit.prompt).to_have_value("a photo of a hamster in space")
+    assert len(visit.newest()["swiftpie"]["subjects"]) == 1
+
+
+@slow
+def test_strengths_and_seeds_change_the_picture(visit):
+    visit.first_picture()
+    visit.kept()
+    for name in ("Identity", "Detail", "Balance"):
+        visit.after(lambda name=name: visit.page.get_by_label(name, exact=True).fill("0.5"))
+    scales = visit.newest()["swiftpie"]["scales"]
+    assert scales == {"identity_scale": 0.5, "detail_scale": 0.5, "balance": 0.5}
+    visit.strip_drawn()
+    third = visit.page.locator(".strip img").nth(2)
+    visit.after(third.click)
+    assert visit.newest()["seed"] == 3
+    visit.after(visit.page.get_by_role("button", name="More").click)
+    assert visit.newest()["seed"] == 7
+
+
+@slow
+def test_history_is_walked_back_and_forth(visit):
+    visit.first_picture()
+    visit.kept()
+    first = visit.pixels()
+    visit.prompt.fill("a hamster in space")
+    visit.kept()
+    second = visit.pixels()
+    visit.page.keyboard.press("Control+z")
+    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
+    assert not differs(first, visit.pixels())
+    visit.page.keyboard.press("Control+Shift+z")
+    expect(visit.prompt).to_have_value("a hamster in space")
+    assert not differs(second, visit.pixels())
+    visit.page.get_by_role("button", name="Step 1:").click()
+    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
+    visit.prompt.fill("a hamster on a volcano")
+    visit.kept()
+    expect(visit.page.locator("ol button")).to_have_count(2)  # what was undone is gone
+
+
+@slow
+def test_a_picture_is_edited_within_a_mask_that_may_be_painted(visit):
+    drawn = visit.first_picture().pixels()
+    visit.kept()
+    visit.page.get_by_role("button", name="Edit this").click()
+    words = visit.page.get_by_label(CHANGE)
+    expect(words).to_have_value("a photo of a hamster on a beach")
+    visit.after(lambda: words.fill("a photo of a hamster in the snow"))
+    edited = visit.pixels()
+    assert differs(drawn, edited)
+    visit.page.emulate_media(color_scheme="dark")
+    visit.after(lambda: words.fill("a photo of a hamster wearing a crown on a beach"))
+    visit.page.get_by_role("button", name="Show what may change").click()
+    expect(visit.page.locator(".mask")).to_be_visible()
+    visit.page.get_by_label("Before and after").fill("30")
+    expect(visit.page.locator(".line")).to_be_visible()
+    visit.kept()
+    visit.screenshot("edit")
+    visit.page.emulate_media(color_scheme="light")
+    visit.page.get_by_role("button", name="Paint it").click()
+    sheet = visit.page.get_by_role("application")
+    place = sheet.bounding_box()
+    visit.page.get_by_role("button", name="Clear").click()
+    visit.settled()
+    visit.page.mouse.move(place["x"] + 20, place["y"] + 20)
+    visit.page.mouse.down()
+    visit.page.mouse.move(place["x"] + place["width"] / 2, place["y"] + 30, steps=6)
+    visit.page.mouse.up()
+    expect(visit.page.get_by_role("button", name="Find it again")).to_be_visible()
+    visit.kept()
+    visit.screenshot("edit-paint")
+    assert visit.newest()["mask_id"].startswith("pic_")
+    visit.page.get_by_role("button", name="Done").click()
+    visit.settled()
+    # What was not painted is as it was, but for what JPEG makes of it.
+    below = slice(visit.pixels().shape[0] // 2, None)
+    assert np.abs(visit.pixels()[below].astype(int) - drawn[below]).mean() < 6
+    visit.after(visit.page.get_by_role("button", name="Find it again").click)
+    assert "mask_id" not in visit.newest()
+
+
+@slow
+def test_a_download_says_what_made_it_and_may_be_used_again(visit):
+    visit.first_picture()
+    visit.page.get_by_role("button", name="Place hamster by a box").click()
+    visit.page.get_by_label("Balance", exact=True).fill("0.3")
+    visit.kept()
+    with visit.page.expect_download() as download:
+        visit.page.keyboard.press("Control+s")
+    assert download.value.suggested_filename == "a-photo-of-a-hamster-on-a-beach-1.png"
+    data = Path(download.value.path()).read_bytes()
+    told = read_metadata(data)
+    assert told["prompt"] == "a photo of a hamster on a beach"
+    assert float(told["balance"]) == pytest.approx(0.3)
+    visit.prompt.fill("a hamster in space")
+    visit.page.get_by_label("Balance", exact=True).fill("0")
+    visit.page.get_by_role("button", name="Place hamster by a box").click()
+    visit.kept()
+    visit.give("drop", ("found.png", "image/png", data))
+    expect(visit.page.get_by_role("heading", name="What made this picture")).to_be_visible()
+    visit.screenshot("what-made-it")
+    visit.page.get_by_role("button", name="Use these settings").click()
+    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
+    visit.settled()
+    again = visit.newest()["swiftpie"]
+    assert again["scales"]["balance"] == pytest.approx(0.3)
+    assert again["subjects"][0]["box"] == [0.25, 0.35, 0.75, 0.85]
+    drawn = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.abs(visit.pixels().astype(int) - drawn).mean() < 6  # JPEG here, PNG there
+
+
+@slow
+def test_a_download_of_an_edit_keeps_what_was_not_painted(visit, photo):
+    visit.first_picture()
+    visit.page.get_by_text("Edit", exact=True).click()
+    visit.page.get_by_label("A picture to edit").set_input_files(
+        {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
+    )
+    expect(visit.page.get_by_alt_text("The picture to edit")).to_be_visible()
+    visit.page.get_by_label("What does it show now?").fill("a ball on a blue background")
+    visit.page.get_by_label(CHANGE).fill("a ball on a beach")
+    expect(visit.picture).to_be_visible()
+    visit.settled()
+    with visit.page.expect_download() as download:
+        visit.page.get_by_role("button", name="Download").click()
+    data = Path(download.value.path()).read_bytes()
+    assert Image.open(io.BytesIO(data)).size == (320, 240)
+    assert read_metadata(data)["source_prompt"] == "a ball on a blue background"
+
+
+@slow
+def test_words_that_the_model_does_not_know_are_marked_with_near_ones(visit):
+    visit.first_picture()
+    visit.prompt.fill("a hamster on a beech")
+    expect(visit.page.locator(".marks .unknown")).to_have_text("beech")
+    visit.screenshot("unknown-word")
+    visit.page.locator("#words").get_by_role("button", name="beach").click()
+    expect(visit.prompt).to_have_value("a hamster on a beach")
+    expect(visit.page.locator(".marks .unknown")).to_have_count(0)
+
+
+PARTS = (
+    ["", "a photo of ", "a black and white photo of ", "an oil painting of ", "Photo: "],
+    [
+        "a dog",
+        "a tiny unicorn",
+        "the huge Ärger-Bär",
+        "an acorn and a robot",
+        "two ½ cats",
+        "object",
+    ],
+    ["", " wearing a crown", " riding a bicycle", " sleeping", " wearing a sombrero"],
+    [" on a beach", " in Paris", " under water", "", " of gold", " in the snows", " on the left!"],
+)
+
+
+@slow
+def test_the_page_marks_the_words_that_python_warns_of(visit, session):
+    visit.first_picture()
+    words = session.components.text.vocabulary
+    assert isinstance(words, Vocabulary)
+    prompts = [
+        a + b + c + d for a in PARTS[0] for b in PARTS[1] for c in PARTS[2] for d in PARTS[3]
+    ]
+    found = visit.page.evaluate(
+        """async ([words, prompts]) => {
+          const { Vocabulary } = await import("/static/vocabulary.js");
+          const known = new Vocabulary(words);
+          return prompts.map((one) => {
+            const unknown = known.unknownIn(one);
+            return [unknown, known.unknownIn(one, ["unicorn"]), unknown.map((w) => known.near(w))];
+          });
+        }""",
+        [words.to_json(), prompts],
+    )
+    for prompt, (unknown, shown, near) in zip(prompts, found, strict=True):
+        assert unknown == words.unknown_in(prompt), prompt
+        assert shown == words.unknown_in(prompt, shown=["unicorn"]), prompt
+        assert near == [words.near(word) for word in unknown], prompt
+    assert sum(bool(unknown) for unknown, *_ in found) > 100
+
+
+@slow
+def test_errors_stand_where_they_belong(visit):
+    visit.first_picture()
+    subjects = visit.page.locator("section[aria-labelledby=subjects]").get_by_role("alert")
+    visit.give("drop", ("notes.txt", "text/plain", b"no picture"))
+    expect(subjects).to_contain_text("A picture is needed")
+    visit.give("drop", ("broken.png", "image/png", b"\x89PNG\r\n\x1a\nbroken"))
+    expect(subjects).to_contain_text("This picture of 14 bytes is not a readable picture")
+    visit.screenshot("error-subject")
+    visit.prompt.fill("")
+    expect(visit.page.get_by_text("Write what you want to see")).to_be_visible()
+    visit.prompt.fill("x" * 4000)
+    visit.settled()
+    visit.page.get_by_label("A picture that says what made it").set_input_files(
+        {"name": "plain.png", "mimeType": "image/png", "buffer": to_png(Image.new("RGB", (64, 64)))}
+    )
+    place = visit.page.locator("section[aria-label=Picture]").get_by_role("alert")
+    expect(place).to_have_text("This picture does not say what made it.")
+
+
+@slow
+def test_a_subject_that_the_server_forgot_is_sent_again(visit, server):
+    visit.first_picture()
+    forget_all(server)
+    visit.after(lambda: visit.prompt.fill("a hamster in space"))
+    assert len(server.worker.identities.items()) == 1
+    expect(visit.page.get_by_role("alert")).to_have_count(0)
+
+
+@slow
+def test_deleting_a_subject_tells_the_server(visit, server):
+    visit.first_picture()
+    visit.subject("hamster").hover()
+    visit.page.get_by_role("button", name="Delete hamster").click()
+    expect(visit.page.get_by_text("No subject yet.")).to_be_visible()
+    for _ in range(50):
+        if not server.worker.identities.items():
+            break
+        time.sleep(0.1)
+    assert server.worker.identities.items() == []
+
+
+@slow
+def test_a_lost_connection_is_told_and_mended(browser, session):
+    with visiting(browser, "") as visit:
+        with serving(session) as first:
+            visit.url = first.url
+            visit.open().first_picture()
+            visit.kept()
+        expect(visit.page.locator(".state")).to_have_text("no connection")
+        expect(visit.page.get_by_text("The server does not answer. Trying again")).to_be_visible()
+        visit.screenshot("no-connection")
+        second = Running(session, limits=Limits(), token=None)
+        second.server.config.port = first.port
+        with second:
+            expect(visit.page.locator(".state")).not_to_have_text("no connection")
+            # A server that was started anew knows nobody; the page tells it again.
+            visit.after(lambda: visit.prompt.fill("a hamster in space"))
+            expect(visit.page.get_by_role("alert")).to_have_count(0)
+
+
+@slow
+def test_a_busy_server_is_asked_again(visit):
+    visit.first_picture()
+    visit.kept()
+    visit.strip_drawn()
+    body = {"error": {"message": "Too many.", "type": "", "param": None, "code": "rate"}}
+    answers = []
+
+    def refuse_once(route):
+        answers.append(route.request.url)
+        if len(answers) == 1:
+            headers = {"retry-after": "1", "retry-after-ms": "300"}
+            route.fulfill(status=429, json=body, headers=headers)
+        else:
+            route.continue_()
+
+    visit.page.route("**/v1/images/generations", refuse_once)
+    before = visit.page.locator(".strip img").first.get_attribute("src")
+    visit.prompt.fill("a hamster in space")
+    expect(visit.page.locator(".strip img").first).not_to_have_attribute("src", before)
+    assert len(answers) == 2
+
+
+@slow
+def test_a_token_is_asked_for_where_one_is_needed(browser, session):
+    with serving(session, token="a long word") as running, visiting(browser, running.url) as visit:
+        visit.open()
+        field = visit.page.get_by_label("Token")
+        field.fill("a wrong word")
+        visit.page.get_by_role("button", name="Continue").click()
+        expect(visit.page.get_by_role("alert")).to_contain_text("does not know this token")
+        visit.screenshot("token")
+        field.fill("a long word")
+        field.press("Enter")
+        visit.first_picture()
+        assert differs(visit.pixels(), visit.after(lambda: visit.prompt.fill("a hamster in space")))
+
+
+@slow
+def test_a_phone_shows_everything_without_scrolling_sideways(browser, server):
+    forget_all(server)
+    with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
+        visit.open().first_picture()
+        visit.kept()
+        wide = "document.documentElement.scrollWidth"
+        assert visit.page.evaluate(wide) == PHONE["width"]
+        assert visit.page.evaluate("scrollY") == 0  # nothing pulls the picture out of sight
+        visit.screenshot("phone", full_page=True)
+        visit.page.get_by_role("button", name="Edit this").tap()
+        visit.page.get_by_label(CHANGE).fill("a photo of a hamster in the snow")
+        expect(visit.page.get_by_role("button", name="Paint it")).to_be_enabled()
+        assert visit.page.evaluate(wide) == PHONE["width"]
+        visit.screenshot("phone-edit", full_page=True)
+        visit.check_quiet()
+
+
+@slow
+def test_keys_alone_are_enough(visit):
+    visit.first_picture()
+    keyboard = visit.page.keyboard
+    keyboard.press("Tab")
+    expect(visit.page.get_by_text("To the prompt")).to_be_focused()
+    keyboard.press("Enter")
+    expect(visit.prompt).to_be_focused()
+    keyboard.press("Control+a")
+    visit.after(lambda: keyboard.type("a hamster in the snow", delay=20))
+
+    def tab_to(locator):
+        for _ in range(150):
+            if locator.evaluate("(one) => one === document.activeElement"):
+                outline = "(one) => getComputedStyle(one).outlineStyle"
+                assert locator.evaluate(outline) != "none"
+                return
+            keyboard.press("Tab")
+        raise AssertionError(f"{locator} is not reached")
+
+    tab_to(visit.page.get_by_role("button", name="Place hamster by a box"))
+    visit.after(lambda: keyboard.press("Enter"))
+    tab_to(visit.page.get_by_role("button", name="Move hamster"))
+    visit.after(lambda: keyboard.press("ArrowLeft"))
+    visit.kept()
+    visit.screenshot("keys")
+    tab_to(visit.page.get_by_label("Balance", exact=True))
+    visit.after(lambda: keyboard.press("ArrowRight"))
+    visit.kept()
+    visit.after(lambda: keyboard.press("Control+z"))
+    tab_to(visit.subject("robot, a sample"))
+    visit.after(lambda: keyboard.press("Enter"))
+    expect(visit.prompt).to_have_value("a robot in the snow")
+
+
+@slow
+def test_what_comes_is_told_to_those_who_listen(visit):
+    visit.first_picture()
+    visit.kept()
+    told = visit.page.locator("p[aria-live=polite]").first
+    expect(told).to_contain_text("Picture ready: a photo of a hamster on a beach, seed 1")
+    expect(visit.picture).to_have_attribute("alt", "a photo of a hamster on a beach")
+
+
+@slow
+@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: run `make page`")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, server, scheme, photo):
+    forget_all(server)
+    with visiting(browser, server.url, color_scheme=scheme) as visit:
+        visit.open().first_picture()
+        page = visit.page
+        page.get_by_role("button", name="Place hamster by a box").click()
+        visit.prompt.fill("a hamster on a beech")
+        visit.kept()
+        page.evaluate(AXE.read_text())
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+
+        def check(state):
+            found = page.evaluate("async () => (await axe.run()).violations")
+            told = [(one["id"], one["nodes"][0]["html"], one["impact"]) for one in found]
+            assert not [one for one in told if one[2] in {"serious", "critical"}], state
+            (SCREENSHOTS / f"axe-{scheme}-{state}.json").write_text(json.dumps(told, indent=1))
+
+        check("draw")
+        visit.screenshot(f"draw-{scheme}")
+        visit.give("drop", photo)
+        page.get_by_role("button", name="Cut-out and pictures of object").click()
+        expect(page.get_by_role("application")).to_be_visible()
+        check("cut-out")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Edit this").click()
+        page.get_by_label(CHANGE).fill("an object in the snow")
+        expect(page.get_by_role("button", name="Show what may change")).to_be_enabled()
+        check("edit")
+        visit.screenshot(f"edit-{scheme}")
+        visit.check_quiet()
+
+
+@slow
+def test_reduced_motion_is_honoured(browser, server):
+    with visiting(browser, server.url, reduced_motion="reduce") as visit:
+        visit.open().first_picture()
+        moving = "(one) => parseFloat(getComputedStyle(one).transitionDuration)"
+        assert visit.page.get_by_role("button", name="More").evaluate(moving) < 0.001
+
+
+@slow
+@pytest.mark.skipif(not AXE.exists(), reason="needs what `make page` installs")
+def test_the_built_files_are_those_of_the_sources(tmp_path):
+    built = tmp_path / "static"
+    command = ["npx", "vite", "build", "--outDir", str(built), "--logLevel", "error"]
+    subprocess.run(command, cwd=ROOT / "web", check=True, timeout=300)
+    files = {path.relative_to(built) for path in built.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(STATIC) for path in STATIC.rglob("*") if path.is_file()}
+    assert all((built / one).read_bytes() == (STATIC / one).read_bytes() for one in files)

@@ -1,0 +1,61 @@
+/** Boxes in a picture, in shares of its width and height. */
+
+import type { Box } from "./server";
+
+export const CORNERS = ["top left", "top right", "bottom left", "bottom right"] as const;
+export type Corner = (typeof CORNERS)[number];
+
+const LEAST = 0.08; // a side; nothing could be seen of a smaller subject
+
+const within = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));
+const tidy = (value: number) => Math.round(value * 1000) / 1000;
+
+/** Return the box moved as far as it stays inside of the picture. */
+export function moved([left, top, right, bottom]: Box, across: number, down: number): Box {
+  const x = within(across, -left, 1 - right);
+  const y = within(down, -top, 1 - bottom);
+  return [tidy(left + x), tidy(top + y), tidy(right + x), tidy(bottom + y)];
+}
+
+/** Return the box with one corner moved; its opposite stays. */
+export function resized(box: Box, corner: Corner, across: number, down: number): Box {
+  let [left, top, right, bottom] = box;
+  if (corner.endsWith("left")) left = within(left + across, 0, right - LEAST);
+  else right = within(right + across, left + LEAST, 1);
+  if (corner.startsWith("top")) top = within(top + down, 0, bottom - LEAST);
+  else bottom = within(bottom + down, top + LEAST, 1);
+  return [tidy(left), tidy(top), tidy(right), tidy(bottom)];
+}
+
+/** Return the box between two points, null where that is hardly more than a click. */
+export function between(a: readonly [number, number], b: readonly [number, number]): Box | null {
+  const [left, right] = [Math.min(a[0], b[0]), Math.max(a[0], b[0])];
+  const [top, bottom] = [Math.min(a[1], b[1]), Math.max(a[1], b[1])];
+  if (right - left < LEAST || bottom - top < LEAST) return null;
+  return [tidy(left), tidy(top), tidy(right), tidy(bottom)];
+}
+
+export function described([left, top, right, bottom]: Box): string {
+  const percent = (value: number) => `${Math.round(value * 100)} %`;
+  return (
+    `left ${percent(left)}, top ${percent(top)}, ` +
+    `width ${percent(right - left)}, height ${percent(bottom - top)}`
+  );
+}
+
+/** Return how far an arrow key moves, null for any other key. */
+export function arrowOf(event: KeyboardEvent): readonly [number, number] | null {
+  const step = event.shiftKey ? 0.1 : 0.02;
+  switch (event.key) {
+    case "ArrowLeft":
+      return [-step, 0];
+    case "ArrowRight":
+      return [step, 0];
+    case "ArrowUp":
+      return [0, -step];
+    case "ArrowDown":
+      return [0, step];
+    default:
+      return null;
+  }
+}

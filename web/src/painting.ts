@@ -1,0 +1,108 @@
+/** A mask that somebody paints: a canvas that is opaque where it is on. */
+
+import type { Box } from "./server";
+
+const MOST_UNDO = 30;
+const MOST_PX = 640; // of the longer side; outlines of masks are no finer
+const TINT = [240, 96, 32] as const;
+
+export class Painting {
+  readonly #paper: CanvasRenderingContext2D;
+  readonly #undo: ImageData[] = [];
+
+  constructor(readonly canvas: HTMLCanvasElement) {
+    this.#paper = canvas.getContext("2d", { willReadFrequently: true })!;
+  }
+
+  /** Return the size of a mask for a picture of this size. */
+  static sizeFor(width: number, height: number): [number, number] {
+    const scale = Math.min(1, MOST_PX / Math.max(width, height));
+    return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+  }
+
+  get #size(): [number, number] {
+    return [this.canvas.width, this.canvas.height];
+  }
+
+  get canUndo(): boolean {
+    return this.#undo.length > 0;
+  }
+
+  /** Remember how it is, so that `undo` returns here. */
+  begin(): void {
+    this.#undo.push(this.#paper.getImageData(0, 0, ...this.#size));
+    if (this.#undo.length > MOST_UNDO) this.#undo.shift();
+  }
+
+  undo(): void {
+    const last = this.#undo.pop();
+    if (last) this.#paper.putImageData(last, 0, 0);
+  }
+
+  clear(): void {
+    this.#paper.clearRect(0, 0, ...this.#size);
+  }
+
+  /** Show a mask that is white where it is on. */
+  async load(url: string | null): Promise<void> {
+    this.clear();
+    if (!url) return;
+    const pixels = (await readPicture(url, ...this.#size)).data;
+    const on = this.#paper.createImageData(...this.#size);
+    for (let i = 0; i < pixels.length; i += 4) on.data.set([...TINT, pixels[i]!], i);
+    this.#paper.putImageData(on, 0, 0);
+  }
+
+  /** Draw a round stroke between two points, in pixels of the mask. */
+  stroke(from: Point, to: Point, width: number, isOn: boolean): void {
+    const paper = this.#paper;
+    paper.globalCompositeOperation = isOn ? "source-over" : "destination-out";
+    paper.strokeStyle = `rgb(${TINT.join()})`;
+    paper.lineWidth = width;
+    paper.lineCap = "round";
+    paper.beginPath();
+    paper.moveTo(...from);
+    paper.lineTo(...to);
+    paper.stroke();
+    paper.globalCompositeOperation = "source-over";
+  }
+
+  rectangle([left, top, right, bottom]: Box): void {
+    const [width, height] = this.#size;
+    this.#paper.fillStyle = `rgb(${TINT.join()})`;
+    this.#paper.fillRect(
+      ...[left * width, top * height, (right - left) * width, (bottom - top) * height] as const,
+    );
+  }
+
+  /** Return the mask as the server reads it: white on black. */
+  async file(): Promise<Blob> {
+    const [width, height] = this.#size;
+    const sheet = new OffscreenCanvas(width, height);
+    const paper = sheet.getContext("2d")!;
+    paper.fillStyle = "#fff";
+    paper.drawImage(this.canvas, 0, 0);
+    paper.globalCompositeOperation = "source-in";
+    paper.fillRect(0, 0, width, height);
+    paper.globalCompositeOperation = "destination-over";
+    paper.fillStyle = "#000";
+    paper.fillRect(0, 0, width, height);
+    return sheet.convertToBlob({ type: "image/png" });
+  }
+
+  get isEmpty(): boolean {
+    const { data } = this.#paper.getImageData(0, 0, ...this.#size);
+    return !data.some((value, i) => i % 4 === 3 && value > 127);
+  }
+}
+
+export type Point = readonly [x: number, y: number];
+
+async function readPicture(url: string, width: number, height: number): Promise<ImageData> {
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  const paper = new OffscreenCanvas(width, height).getContext("2d")!;
+  paper.drawImage(image, 0, 0, width, height);
+  return paper.getImageData(0, 0, width, height);
+}

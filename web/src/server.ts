@@ -1,0 +1,271 @@
+/** The server as the page sees it: calls that answer once, and the live connection. */
+
+export type Box = readonly [left: number, top: number, right: number, bottom: number];
+
+export interface Model {
+  id: string;
+  swiftpie: {
+    capabilities: string[];
+    image_size_px: number;
+    defaults: Record<string, number>;
+    summary?: string;
+  };
+}
+
+export interface KnownIdentity {
+  id: string;
+  name: string;
+  model: string;
+  num_pictures: number;
+  thumbnail: string;
+  warnings: string[];
+}
+
+/** What made a picture, as its file tells; every value is text. */
+export type Origin = Readonly<Record<string, string>>;
+
+export interface KeptPicture {
+  id: string;
+  width: number;
+  height: number;
+  origin: Origin;
+}
+
+export interface Words {
+  words: string[];
+  names: string[];
+}
+
+/** What the server says about one live picture; its bytes come with it. */
+export interface Header {
+  id: number;
+  seed: number;
+  width: number;
+  height: number;
+  mime: string;
+  milliseconds: number;
+  warnings: string[];
+  mask_b64: string | null;
+}
+
+interface ProblemBody {
+  message: string;
+  param: string | null;
+  code: string | null;
+}
+
+/** A refusal, in words that the server chose for people. */
+export class Refused extends Error {
+  constructor(
+    message: string,
+    readonly status = 0,
+    readonly param: string | null = null,
+    readonly code: string | null = null,
+    readonly retryAfterS: number | null = null,
+  ) {
+    super(message);
+  }
+}
+
+const TOKEN = "swiftpie token";
+const UNREACHABLE = "The server does not answer. Is `swiftpie serve` still running?";
+const KEY_LETTERS = /^[\x20-\x7e]+$/; // other letters cannot be sent in a header
+
+export function setToken(token: string): void {
+  if (!KEY_LETTERS.test(token)) {
+    throw new Refused("A token has letters, digits and signs of ASCII only.");
+  }
+  sessionStorage.setItem(TOKEN, token);
+}
+
+function authorization(): Record<string, string> {
+  const token = sessionStorage.getItem(TOKEN);
+  return token ? { authorization: `Bearer ${token}` } : {};
+}
+
+/** Send a request; whatever is no success is thrown as `Refused`. */
+async function answerTo(path: string, init: RequestInit = {}): Promise<Response> {
+  let answer: Response;
+  try {
+    answer = await fetch(path, { ...init, headers: { ...init.headers, ...authorization() } });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new Refused(UNREACHABLE);
+  }
+  if (answer.ok) return answer;
+  const body: { error?: ProblemBody } = await answer.json().catch(() => ({}));
+  const retry = Number(answer.headers.get("retry-after-ms")) / 1000;
+  const { message, param, code } = body.error ?? {
+    message: `The server answered with status ${answer.status}.`,
+    param: null,
+    code: null,
+  };
+  throw new Refused(message, answer.status, param, code, retry || null);
+}
+
+async function read<T>(path: string, init?: RequestInit): Promise<T> {
+  return (await answerTo(path, init)).json() as Promise<T>;
+}
+
+type Field = string | Blob | readonly Blob[] | null;
+
+/** Return a form with all `fields` that are not null. */
+function form(fields: Record<string, Field>): RequestInit {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    if (value === null) continue;
+    for (const one of Array.isArray(value) ? value : [value]) body.append(name, one);
+  }
+  return { method: "POST", body };
+}
+
+function json(value: unknown, signal?: AbortSignal): RequestInit {
+  const headers = { "content-type": "application/json" };
+  return { method: "POST", headers, body: JSON.stringify(value), signal };
+}
+
+interface Images {
+  data: { b64_json: string }[];
+  swiftpie: { seeds: number[] };
+}
+
+export const server = {
+  models: async () => (await read<{ data: Model[] }>("/v1/models")).data,
+
+  vocabulary: async (model: string) =>
+    (await read<{ vocabulary: Words | null }>(`/v1/models/${encodeURIComponent(model)}/vocabulary`))
+      .vocabulary,
+
+  identities: async () => (await read<{ data: KnownIdentity[] }>("/v1/identities")).data,
+
+  /** Pictures on this server may need a token, which no `<img src>` sends. */
+  picture: async (path: string) => (await answerTo(path)).blob(),
+
+  encode: (pictures: Blob[], masks: Blob[], name: string, model: string) =>
+    read<KnownIdentity>("/v1/identities", form({ image: pictures, mask: masks, name, model })),
+
+  forget: (id: string) => answerTo(`/v1/identities/${id}`, { method: "DELETE" }),
+
+  keep: (picture: Blob) => read<KeptPicture>("/v1/pictures", form({ image: picture })),
+
+  /** Return a mask, white where a picture's subject is; `cutout` is "auto", a box or points. */
+  cutOut: async (picture: Blob, cutout = "auto") => {
+    const sent = form({ image: picture, cutout });
+    return blobOf((await read<{ mask_b64: string }>("/v1/cutouts", sent)).mask_b64, "image/png");
+  },
+
+  draw: async (body: object, signal?: AbortSignal) => {
+    const { data, swiftpie } = await read<Images>("/v1/images/generations", json(body, signal));
+    return data.map((one, i) => ({ seed: swiftpie.seeds[i]!, b64: one.b64_json }));
+  },
+
+  edit: async (picture: Blob, mask: Blob | null, fields: Record<string, string>) => {
+    const sent = form({ ...fields, image: picture, mask });
+    const { data } = await read<Images>("/v1/images/edits", sent);
+    return data[0]!.b64_json;
+  },
+};
+
+export function blobOf(b64: string, type: string): Blob {
+  const text = atob(b64);
+  return new Blob([Uint8Array.from(text, (letter) => letter.charCodeAt(0))], { type });
+}
+
+export type Connection = "connecting" | "open" | "lost";
+
+export interface LiveHandlers {
+  connection(state: Connection, retryInS: number): void;
+  picture(header: Header, file: Blob): void;
+  problem(id: number | null, problem: Refused): void;
+}
+
+const FIRST_WAIT_MS = 250;
+const LONGEST_WAIT_MS = 8_000;
+
+/**
+ * The WebSocket on which pictures come while somebody types.
+ *
+ * Only the newest request counts: the server drops those that wait, this end what comes too late.
+ * A lost connection is opened again, sooner at first, and asks for the newest once more.
+ */
+export class Live {
+  #socket: WebSocket | null = null;
+  #newest: { id: number; request: object } | null = null;
+  #number = 0;
+  #seen = 0; // no picture with this number or a lower one is shown any more
+  #failures = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly handlers: LiveHandlers) {
+    addEventListener("online", () => this.#socket ?? this.connect());
+  }
+
+  connect(): void {
+    clearTimeout(this.#timer);
+    this.#socket?.close();
+    const token = sessionStorage.getItem(TOKEN);
+    const protocols = token ? ["swiftpie", `swiftpie.token.${base64url(token)}`] : ["swiftpie"];
+    const socket = new WebSocket(new URL("/v1/live", location.href.replace(/^http/, "ws")), protocols);
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+    this.handlers.connection("connecting", 0);
+    socket.onopen = () => {
+      this.#failures = 0;
+      this.handlers.connection("open", 0);
+      if (this.#newest) this.#send(this.#newest);
+    };
+    socket.onmessage = ({ data }) => this.#take(data as ArrayBuffer | string);
+    socket.onclose = () => {
+      if (socket === this.#socket) this.#retry();
+    };
+  }
+
+  /** Ask for a picture; the number that is returned comes back with it. */
+  ask(request: object): number {
+    const newest = { id: ++this.#number, request };
+    this.#newest = newest;
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#send(newest);
+    return newest.id;
+  }
+
+  /** Whatever still comes is of no interest. */
+  forget(): void {
+    this.#newest = null;
+    this.#seen = this.#number;
+  }
+
+  #send({ id, request }: { id: number; request: object }): void {
+    this.#socket?.send(JSON.stringify({ id, ...request }));
+  }
+
+  #retry(): void {
+    this.#socket = null;
+    const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures++);
+    const waitMs = wait * (0.75 + Math.random() / 2); // so that many pages do not come back as one
+    this.handlers.connection("lost", waitMs / 1000);
+    this.#timer = setTimeout(() => this.connect(), waitMs);
+  }
+
+  #take(data: ArrayBuffer | string): void {
+    if (typeof data === "string") {
+      const told = JSON.parse(data) as { type: string; id: number | null; error?: ProblemBody };
+      if (told.type !== "error" || !told.error) return;
+      if (told.id !== null && told.id !== this.#number) return;
+      const { message, param, code } = told.error;
+      this.#newest = null;
+      this.handlers.problem(told.id, new Refused(message, 0, param, code));
+      return;
+    }
+    const length = new DataView(data).getUint32(0);
+    const text = new TextDecoder().decode(new Uint8Array(data, 4, length));
+    const header = JSON.parse(text) as Header;
+    if (header.id <= this.#seen) return;
+    this.#seen = header.id;
+    if (this.#newest?.id === header.id) this.#newest = null;
+    this.handlers.picture(header, new Blob([new Uint8Array(data, 4 + length)], { type: header.mime }));
+  }
+}
+
+function base64url(text: string): string {
+  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}

@@ -1,0 +1,930 @@
+/** What the page is about: one draft, its picture, its history, and the subjects to choose from. */
+
+import { blobOf, Live, Refused, server, setToken } from "./server";
+import type { Box, Connection, Header, Model, Origin } from "./server";
+import { SAMPLES, type Sample } from "./samples";
+import { Vocabulary } from "./vocabulary";
+
+export const MAX_SUBJECTS = 4;
+export const NUM_SEEDS = 6;
+const SETTLED_MS = 700; // after the last change, a draft is one to come back to
+const FRAME_MS = 16; // changes sooner than this are one change
+const MAX_HISTORY = 60;
+const ABOUT_WORDS = /was never taught/;
+const LEFT: Box = [0.04, 0.4, 0.48, 0.84]; // square, as what the encoder sees
+const RIGHT: Box = [0.52, 0.4, 0.96, 0.84];
+
+/** One picture of a subject as it was given, with the cut-out that somebody corrected. */
+export interface Source {
+  file: Blob;
+  mask: Blob | null;
+}
+
+/** A subject of the library. Its key stays when better pictures make another identity of it. */
+export interface Subject {
+  key: number;
+  id: string;
+  name: string;
+  thumbnail: string;
+  numPictures: number;
+  warnings: string[];
+  sources: Source[]; // empty where an earlier visit sent them
+  sample: Sample | null;
+}
+
+/** A subject in the picture. */
+export interface Placed {
+  key: number;
+  box: Box | null; // null: the model finds the place
+  yaw: number | null; // degrees, null: the model decides
+}
+
+/** A picture to edit. */
+export interface Photo {
+  id: string;
+  file: Blob;
+  url: string;
+  width: number;
+  height: number;
+}
+
+export interface PaintedMask {
+  id: string;
+  file: Blob;
+}
+
+export type Mode = "draw" | "edit";
+
+/** Everything that decides what the picture looks like; never changed, only replaced. */
+export interface Draft {
+  mode: Mode;
+  prompt: string;
+  placed: readonly Placed[];
+  seed: number;
+  firstSeed: number; // of the strip
+  identity: number;
+  detail: number;
+  balance: number;
+  photo: Photo | null;
+  change: string; // the prompt of an edit
+  source: string; // what the photo shows now
+  mask: PaintedMask | null;
+  newcomer: number | null; // key of a subject that is put into the photo
+  variation: number;
+  textScale: number;
+  ownLook: number;
+}
+
+export interface Shown {
+  url: string;
+  file: Blob;
+  width: number;
+  height: number;
+  mask: string | null; // URL of what an edit could change
+  photo: string | null; // id of what was edited
+  warnings: readonly string[];
+}
+
+export interface Moment {
+  draft: Draft;
+  shown: Shown;
+}
+
+export type Place = "subject" | "prompt" | "picture" | "settings" | "seeds" | "mask";
+
+/** A picture that was dropped and says what made it. */
+export interface Found {
+  file: Blob;
+  url: string;
+  origin: Origin;
+}
+
+/** Pictures whose cut-outs somebody looks at; of a subject, or of what shall become one. */
+export interface Correcting {
+  key: number | null;
+  name: string;
+  sources: readonly Source[];
+}
+
+const FIRST: Draft = {
+  mode: "draw",
+  prompt: "",
+  placed: [],
+  seed: 1,
+  firstSeed: 1,
+  identity: 1,
+  detail: 1,
+  balance: 0,
+  photo: null,
+  change: "",
+  source: "",
+  mask: null,
+  newcomer: null,
+  variation: 0,
+  textScale: 1,
+  ownLook: 0,
+};
+
+class Studio {
+  draft = $state.raw<Draft>(FIRST);
+  shown = $state.raw<Shown | null>(null);
+  subjects = $state.raw<readonly Subject[]>([]);
+  active = $state(0); // index into draft.placed
+  models = $state.raw<readonly Model[]>([]);
+  model = $state("");
+  vocabulary = $state.raw<Vocabulary | null>(null);
+  connection = $state<Connection>("connecting");
+  retryInS = $state(0);
+  latencyMs = $state<number | null>(null);
+  isDrawing = $state(false);
+  isBusy = $state<string | null>(null); // what is being done with a picture that was given
+  needsToken = $state(false);
+  tokenProblem = $state("");
+  problems = $state<Partial<Record<Place, string>>>({});
+  seeds = $state.raw<readonly { seed: number; url: string }[]>([]);
+  seedsAreDue = $state(true); // those that are shown are of another draft
+  history = $state.raw<readonly Moment[]>([]);
+  at = $state(-1);
+  found = $state.raw<Found | null>(null);
+  several = $state.raw<readonly File[]>([]); // pictures of which nobody has said what they show
+  correcting = $state.raw<Correcting | null>(null);
+  doubtful = $state.raw<Correcting | null>(null); // whose cut-out failed, or may be bad
+  said = $state(""); // to whoever listens instead of looking
+
+  #live = new Live({
+    connection: (state, retryInS) => this.#connected(state, retryInS),
+    picture: (header, file) => void this.#took(header, file),
+    problem: (_, problem) => this.#refused(problem),
+  });
+  #asked = 0;
+  #visit = 0; // counts returns to a moment of the history, before which nothing counts that was asked
+  #changedAt = 0;
+  #sentAt = 0;
+  #later: ReturnType<typeof setTimeout> | undefined;
+  #settling: ReturnType<typeof setTimeout> | undefined;
+  #strip: AbortController | null = null;
+  #stripOf = ""; // what was asked for last
+  #stripShown = "";
+  #lastKey = 0;
+
+  get facts(): Model["swiftpie"] | null {
+    return this.models.find((one) => one.id === this.model)?.swiftpie ?? null;
+  }
+
+  get canPlace(): boolean {
+    return this.facts?.capabilities.includes("layout") ?? false;
+  }
+
+  get canEdit(): boolean {
+    return this.facts?.capabilities.includes("edit") ?? false;
+  }
+
+  /** The words of the prompt that the model does not know. */
+  get unknown(): string[] {
+    const { mode, prompt, change, source, newcomer } = this.draft;
+    if (!this.vocabulary) return [];
+    if (mode === "draw") return this.vocabulary.unknownIn(prompt);
+    const shown = newcomer === null ? (source.toLowerCase().match(/[\p{L}'-]+/gu) ?? []) : null;
+    return this.vocabulary.unknownIn(change, shown);
+  }
+
+  subject(key: number | null): Subject | undefined {
+    return this.subjects.find((one) => one.key === key);
+  }
+
+  // Coming and going
+
+  /** Ask the server what it has, and draw the first picture. */
+  async open(): Promise<void> {
+    try {
+      this.models = await server.models();
+      this.needsToken = false;
+      await this.#choose(this.models[0]!.id);
+      this.#live.connect();
+      await this.#list();
+      if (!this.draft.prompt) await this.#begin();
+    } catch (error) {
+      if (error instanceof Refused && error.status === 401) {
+        const given = this.needsToken;
+        this.needsToken = true;
+        if (given) this.tokenProblem = "The server does not know this token.";
+      } else if (error instanceof Refused && error.status === 0) {
+        this.connection = "lost";
+        this.retryInS = 2;
+        setTimeout(() => void this.open(), 2_000);
+      } else this.#tell("picture", error);
+    }
+  }
+
+  async logIn(token: string): Promise<void> {
+    this.tokenProblem = "";
+    try {
+      setToken(token);
+    } catch (error) {
+      this.tokenProblem = (error as Refused).message;
+      return;
+    }
+    await this.open();
+  }
+
+  async #choose(model: string): Promise<void> {
+    this.model = model;
+    this.vocabulary = null;
+    const defaults = this.facts?.defaults ?? {};
+    this.draft = {
+      ...this.draft,
+      identity: defaults["identity_scale"] ?? FIRST.identity,
+      detail: defaults["detail_scale"] ?? FIRST.detail,
+      textScale: defaults["edit_text_scale"] ?? FIRST.textScale,
+    };
+    const words = await server.vocabulary(model);
+    if (model === this.model && words) this.vocabulary = new Vocabulary(words);
+  }
+
+  /** Go on with another model, which has to look at the subjects itself. */
+  async switchTo(model: string): Promise<void> {
+    await this.#doing("subject", `Getting ${model} ready`, async () => {
+      await this.#choose(model);
+      await this.#encodeAgain(this.subjects);
+      this.set({});
+    });
+  }
+
+  async #list(): Promise<void> {
+    const known = (await server.identities()).filter((one) => one.model === this.model);
+    this.subjects = await Promise.all(
+      known.map(async (one) => ({
+        key: ++this.#lastKey,
+        id: one.id,
+        name: one.name,
+        thumbnail: URL.createObjectURL(await server.picture(one.thumbnail)),
+        numPictures: one.num_pictures,
+        warnings: one.warnings,
+        sources: [],
+        sample: SAMPLES.find((sample) => sample.name === one.name) ?? null,
+      })),
+    );
+  }
+
+  async #begin(): Promise<void> {
+    this.draft = { ...this.draft, prompt: "a photo of a hamster on a beach" };
+    await this.useSample(SAMPLES[0]!);
+  }
+
+  // The draft
+
+  /** Change the draft, and ask for its picture. */
+  set(part: Partial<Draft>): void {
+    this.draft = { ...this.draft, ...part };
+    this.problems = {};
+    this.seedsAreDue ||= Object.keys(part).some((name) => name !== "seed");
+    this.#changedAt = performance.now();
+    this.#soon();
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(() => this.#settle(), SETTLED_MS);
+  }
+
+  #soon(): void {
+    clearTimeout(this.#later);
+    this.isDrawing = this.request(this.draft) !== null;
+    const since = performance.now() - this.#sentAt;
+    if (since >= FRAME_MS) this.#ask();
+    else this.#later = setTimeout(() => this.#ask(), FRAME_MS - since);
+  }
+
+  #ask(): void {
+    this.#sentAt = performance.now();
+    const request = this.request(this.draft);
+    if (request) this.#asked = this.#live.ask({ ...request, output_format: "jpeg" });
+    else this.#live.forget();
+  }
+
+  /** Return what is asked of the server, null for a draft in which something is still missing. */
+  request(draft: Draft): Record<string, unknown> | null {
+    const common = { model: this.model, seed: draft.seed };
+    if (draft.mode === "draw") {
+      const placed = draft.placed.flatMap((one) => {
+        const subject = this.subject(one.key);
+        return subject ? [{ one, subject }] : [];
+      });
+      if (!placed.length || !draft.prompt.trim()) return null;
+      const has = placed.some(({ one }) => one.box);
+      const { identity, detail, balance } = draft;
+      return {
+        ...common,
+        type: "draw",
+        prompt: draft.prompt,
+        swiftpie: {
+          subjects: placed.map(({ one, subject }) => ({
+            identity_id: subject.id,
+            name: subject.name,
+            ...(one.box && { box: one.box }),
+            ...(one.yaw !== null && { view: [one.yaw, 0] }),
+          })),
+          scales: { identity_scale: identity, detail_scale: detail, balance },
+          ...(has && placed.every(({ one }) => one.box) && !this.canPlace && { mask: "box" }),
+        },
+      };
+    }
+    if (!draft.photo || !draft.change.trim()) return null;
+    const newcomer = this.subject(draft.newcomer);
+    const usual = this.facts?.defaults["edit_text_scale"] ?? FIRST.textScale;
+    const scales = {
+      ...(draft.textScale !== usual && { text_scale: draft.textScale }),
+      ...(draft.ownLook !== FIRST.ownLook && { identity_scale: draft.ownLook }),
+      ...(draft.balance !== 0 && { balance: draft.balance }),
+    };
+    return {
+      ...common,
+      type: "edit",
+      prompt: draft.change,
+      picture_id: draft.photo.id,
+      ...(draft.mask && { mask_id: draft.mask.id }),
+      swiftpie: {
+        source_prompt: draft.source,
+        mask_mode: "white",
+        return_mask: true,
+        edit: { variation: draft.variation },
+        scales,
+        subjects: newcomer ? [{ identity_id: newcomer.id }] : [],
+      },
+    };
+  }
+
+  async #took(header: Header, file: Blob): Promise<void> {
+    const visit = this.#visit;
+    const url = URL.createObjectURL(file);
+    const image = new Image();
+    image.src = url;
+    await image.decode(); // so that one picture follows the other without a gap
+    if (visit !== this.#visit) {
+      URL.revokeObjectURL(url);
+      return;
+    }
+    const isNewest = header.id === this.#asked;
+    if (isNewest) {
+      this.isDrawing = false;
+      this.latencyMs = Math.round(performance.now() - this.#changedAt);
+    }
+    const mask = header.mask_b64 && URL.createObjectURL(blobOf(header.mask_b64, "image/png"));
+    const photo = mask ? (this.draft.photo?.id ?? null) : null;
+    // What it says of words is marked where they are typed.
+    const warnings = header.warnings.filter((one) => !this.vocabulary || !ABOUT_WORDS.test(one));
+    const { width, height } = header;
+    this.#show({ url, file, width, height, mask, photo, warnings });
+    if (isNewest) this.#settle();
+  }
+
+  #show(next: Shown): void {
+    const last = this.shown;
+    this.shown = next;
+    if (last && !this.history.some((moment) => moment.shown === last)) release(last);
+  }
+
+  /** Keep a draft that nobody changes any more, with its picture. */
+  #settle(): void {
+    const isQuiet = performance.now() - this.#changedAt >= SETTLED_MS - FRAME_MS;
+    if (!isQuiet || this.isDrawing || !this.shown || !this.request(this.draft)) return;
+    this.#keep();
+    void this.#drawSeeds();
+    const words = this.draft.mode === "draw" ? this.draft.prompt : this.draft.change;
+    this.said = `Picture ready: ${words}, seed ${this.draft.seed}.`;
+  }
+
+  #keep(): void {
+    const { draft, shown } = this;
+    if (!shown || this.isDrawing || !this.request(draft)) return;
+    if (this.history[this.at]?.draft === draft) return;
+    const kept = [...this.history.slice(0, this.at + 1), { draft, shown }];
+    for (const gone of this.history) {
+      if (!kept.slice(-MAX_HISTORY).includes(gone) && gone.shown !== shown) release(gone.shown);
+    }
+    this.history = kept.slice(-MAX_HISTORY);
+    this.at = this.history.length - 1;
+  }
+
+  get canUndo(): boolean {
+    return this.at > 0 || (this.at === 0 && this.history[0]!.draft !== this.draft);
+  }
+
+  get canRedo(): boolean {
+    return this.at < this.history.length - 1;
+  }
+
+  undo(): void {
+    this.#keep();
+    if (this.history[this.at]?.draft !== this.draft) this.goTo(this.at);
+    else if (this.at > 0) this.goTo(this.at - 1);
+  }
+
+  redo(): void {
+    if (this.canRedo) this.goTo(this.at + 1);
+  }
+
+  /** Return to a moment of the history, whose picture is still here. */
+  goTo(index: number): void {
+    const moment = this.history[index];
+    if (!moment) return;
+    clearTimeout(this.#later);
+    clearTimeout(this.#settling);
+    this.#live.forget();
+    this.#visit++;
+    this.isDrawing = false;
+    this.problems = {};
+    this.at = index;
+    this.draft = moment.draft;
+    this.#show(moment.shown);
+    this.active = Math.min(this.active, Math.max(0, this.draft.placed.length - 1));
+    void this.#drawSeeds();
+    this.said = `Step ${index + 1} of ${this.history.length}.`;
+  }
+
+  // Seeds
+
+  async #drawSeeds(): Promise<void> {
+    const { draft } = this;
+    const request = draft.mode === "draw" ? this.request(draft) : null;
+    if (!request) return;
+    const { type, seed, ...rest } = request;
+    const what = JSON.stringify([type, rest, draft.firstSeed]);
+    this.seedsAreDue = what !== this.#stripShown;
+    if (what === this.#stripOf) return;
+    this.#strip?.abort();
+    this.#strip = new AbortController();
+    this.#stripOf = what;
+    try {
+      const body = { ...rest, seed: draft.firstSeed, n: NUM_SEEDS, output_format: "jpeg" };
+      const drawn = await server.draw(body, this.#strip.signal);
+      for (const one of this.seeds) URL.revokeObjectURL(one.url);
+      this.seeds = drawn.map((one) => ({
+        seed: one.seed,
+        url: URL.createObjectURL(blobOf(one.b64, "image/jpeg")),
+      }));
+      this.#stripShown = what;
+      this.seedsAreDue = false;
+    } catch (error) {
+      if (error instanceof DOMException) return; // a newer strip is on its way
+      this.#stripOf = "";
+      if (error instanceof Refused && error.retryAfterS) {
+        setTimeout(() => void this.#drawSeeds(), error.retryAfterS * 1000);
+      } else this.#tell("seeds", error);
+    }
+  }
+
+  moreSeeds(): void {
+    const firstSeed = this.draft.firstSeed + NUM_SEEDS;
+    this.set({ firstSeed, seed: firstSeed });
+  }
+
+  // Subjects
+
+  /** Take pictures that were dropped, pasted, chosen or photographed. */
+  async take(files: readonly File[], isSubject = this.draft.mode === "draw"): Promise<void> {
+    const pictures = files.filter((one) => one.type.startsWith("image/"));
+    if (!pictures.length) {
+      if (files.length) {
+        const kind = files[0]!.type || "of an unknown kind";
+        this.#fail("subject", `“${files[0]!.name}” is ${kind}. A picture is needed.`);
+      }
+      return;
+    }
+    if (!isSubject) await this.openPhoto(pictures[0]!);
+    else if (pictures.length > 1) this.several = pictures;
+    else await this.#lookAt(pictures[0]!);
+  }
+
+  async #lookAt(file: File): Promise<void> {
+    await this.#doing("subject", "Looking at the picture", async () => {
+      const { origin } = await server.keep(file);
+      if (origin["prompt"]) this.found = { file, url: URL.createObjectURL(file), origin };
+      else await this.#addSubject([file], nameOf(file.name), null);
+    });
+  }
+
+  /** Say what made a picture, or that it does not tell. */
+  async lookUp(file: File): Promise<void> {
+    await this.#doing("picture", "Looking at the picture", async () => {
+      const { origin } = await server.keep(file);
+      if (!origin["prompt"]) {
+        this.#fail("picture", "This picture does not say what made it.");
+        return;
+      }
+      this.found = { file, url: URL.createObjectURL(file), origin };
+    });
+  }
+
+  /** Take the pictures that were waiting, as one subject or as one each. */
+  async resolveSeveral(asOne: boolean): Promise<void> {
+    const files = this.several;
+    this.several = [];
+    await this.#doing("subject", "Looking at the pictures", async () => {
+      if (asOne) await this.#addSubject(files, nameOf(files[0]!.name), null);
+      else {
+        for (const file of files) await this.#addSubject([file], nameOf(file.name), null);
+      }
+    });
+  }
+
+  async useFoundAs(use: "settings" | "subject" | "photo"): Promise<void> {
+    const found = this.found;
+    this.closeFound();
+    if (!found) return;
+    if (use === "settings") this.#restore(found.origin);
+    else if (use === "photo") {
+      this.set({ mode: "edit" });
+      await this.openPhoto(found.file);
+    } else {
+      await this.#doing("subject", "Looking at the picture", () =>
+        this.#addSubject([found.file], "object", null),
+      );
+    }
+  }
+
+  closeFound(): void {
+    if (this.found) URL.revokeObjectURL(this.found.url);
+    this.found = null;
+  }
+
+  #restore(origin: Origin): void {
+    const number = (name: string, usual: number) => {
+      const value = Number(origin[name] ?? Number.NaN);
+      return Number.isFinite(value) ? value : usual;
+    };
+    const { draft } = this;
+    const seed = Math.max(0, Math.round(number("seed", draft.seed)));
+    const boxes = placesIn(origin["subjects"]);
+    this.set({
+      mode: "draw",
+      prompt: origin["prompt"] ?? draft.prompt,
+      seed,
+      firstSeed: seed,
+      identity: number("identity_scale", draft.identity),
+      detail: number("detail_scale", draft.detail),
+      balance: number("balance", 0),
+      placed: draft.placed.map((one, i) => ({ ...one, ...boxes[i] })),
+    });
+    const preset = origin["preset"];
+    if (preset && preset !== this.model && this.models.some((one) => one.id === preset)) {
+      void this.switchTo(preset);
+    }
+  }
+
+  async #addSubject(files: readonly Blob[], name: string, sample: Sample | null): Promise<void> {
+    const sources = files.map((file) => ({ file, mask: null }));
+    try {
+      await this.addCut(sources, name, sample);
+    } catch (error) {
+      // What was a picture for /v1/pictures and is none here shows nothing that could be found.
+      if (!(error instanceof Refused && error.code === "invalid_image")) throw error;
+      this.doubtful = { key: null, name, sources };
+    }
+  }
+
+  /** Add a subject to the library, and to the picture. */
+  async addCut(sources: Source[], name: string, sample: Sample | null = null): Promise<void> {
+    const subject = await this.#encode(++this.#lastKey, sources, name, sample);
+    this.subjects = [...this.subjects, subject];
+    this.use(subject.key);
+    if (subject.warnings.length) this.doubtful = subject;
+  }
+
+  /** Open the cut-out for correction. */
+  correct(what: Correcting): void {
+    this.doubtful = null;
+    this.correcting = what;
+  }
+
+  async #encode(
+    key: number,
+    sources: Source[],
+    name: string,
+    sample: Sample | null,
+  ): Promise<Subject> {
+    const masks = sources.some((one) => one.mask)
+      ? await Promise.all(sources.map(({ file, mask }) => mask ?? server.cutOut(file)))
+      : [];
+    const files = sources.map((one) => one.file);
+    const known = await server.encode(files, masks, name, this.model);
+    return {
+      key,
+      id: known.id,
+      name,
+      thumbnail: URL.createObjectURL(await server.picture(known.thumbnail)),
+      numPictures: known.num_pictures,
+      warnings: known.warnings,
+      sources,
+      sample,
+    };
+  }
+
+  /** Encode a subject again, of other pictures or with other cut-outs. */
+  async recut(key: number, sources: Source[], name: string): Promise<void> {
+    const old = this.subject(key);
+    if (!old) return;
+    const next = await this.#encode(key, sources, name, null);
+    this.subjects = this.subjects.map((one) => (one.key === key ? next : one));
+    URL.revokeObjectURL(old.thumbnail);
+    const { prompt } = this.draft;
+    this.set({ prompt: name === old.name ? prompt : renamed(prompt, old.name, name) });
+    await server.forget(old.id).catch(() => undefined); // it may have fallen off the shelf
+  }
+
+  async useSample(sample: Sample): Promise<void> {
+    const known = this.subjects.find((one) => one.sample === sample);
+    if (known) {
+      this.use(known.key);
+      return;
+    }
+    await this.#doing("subject", `Looking at the ${sample.name}`, async () => {
+      const file = await (await fetch(sample.url)).blob();
+      await this.#addSubject([file], sample.name, sample);
+    });
+  }
+
+  /** Draw this subject in place of the active one. */
+  use(key: number): void {
+    const { draft } = this;
+    const next = this.subject(key)!;
+    if (draft.mode === "edit") {
+      this.set({ newcomer: draft.newcomer === key ? null : key });
+      return;
+    }
+    const there = draft.placed.findIndex((one) => one.key === key);
+    if (there >= 0) {
+      this.active = there;
+      return;
+    }
+    const old = draft.placed[this.active];
+    const last = old ? this.subject(old.key)?.name : undefined;
+    const placed = old
+      ? draft.placed.map((one) => (one === old ? { ...one, key, yaw: null } : one))
+      : [{ key, box: null, yaw: null }];
+    this.set({ placed, prompt: last ? renamed(draft.prompt, last, next.name) : draft.prompt });
+  }
+
+  /** Draw this subject beside those that are there. */
+  add(key: number): void {
+    const { draft } = this;
+    if (draft.placed.length >= MAX_SUBJECTS || draft.placed.some((one) => one.key === key)) return;
+    const last = this.subject(draft.placed.at(-1)?.key ?? null);
+    const next = this.subject(key)!;
+    let placed = [...draft.placed, { key, box: null as Box | null, yaw: null }];
+    if (placed.length === 2 && placed.every((one) => !one.box)) {
+      placed = placed.map((one, i) => ({ ...one, box: i ? RIGHT : LEFT }));
+    } else if (placed.some((one) => one.box)) {
+      placed = placed.map((one) => ({ ...one, box: one.box ?? [0.3, 0.3, 0.7, 0.7] }));
+    }
+    this.active = placed.length - 1;
+    const prompt = last ? joined(draft.prompt, last.name, next.name) : draft.prompt;
+    this.set({ placed, prompt });
+  }
+
+  /** Leave a subject out of the picture; the library keeps it. */
+  leaveOut(index: number): void {
+    const { draft } = this;
+    const name = this.subject(draft.placed[index]?.key ?? null)?.name ?? "";
+    let placed = draft.placed.filter((_, i) => i !== index);
+    if (placed.length === 1) placed = placed.map((one) => ({ ...one, box: null }));
+    this.active = Math.max(0, Math.min(this.active, placed.length - 1));
+    this.set({ placed, prompt: placed.length ? without(draft.prompt, name) : draft.prompt });
+  }
+
+  place(index: number, part: Partial<Placed>): void {
+    const placed = this.draft.placed.map((one, i) => (i === index ? { ...one, ...part } : one));
+    this.set({ placed });
+  }
+
+  async remove(key: number): Promise<void> {
+    const subject = this.subject(key);
+    if (!subject) return;
+    const index = this.draft.placed.findIndex((one) => one.key === key);
+    if (index >= 0) this.leaveOut(index);
+    if (this.draft.newcomer === key) this.set({ newcomer: null });
+    this.subjects = this.subjects.filter((one) => one.key !== key);
+    try {
+      await server.forget(subject.id);
+      this.said = `${subject.name} was deleted.`;
+    } catch (error) {
+      if (!(error instanceof Refused && error.status === 404)) this.#tell("subject", error);
+    }
+  }
+
+  // Editing
+
+  async openPhoto(file: Blob): Promise<void> {
+    await this.#doing("picture", "Opening the picture", async () => {
+      const { id, width, height, origin } = await server.keep(file);
+      const photo = { id, file, url: URL.createObjectURL(file), width, height };
+      const source = origin["prompt"] ?? "";
+      this.set({ photo, mask: null, source, change: source });
+    });
+  }
+
+  /** Edit what was drawn. */
+  async editThis(): Promise<void> {
+    const { shown, draft } = this;
+    if (!shown) return;
+    const file = draft.mode === "edit" ? shown.file : await this.finished();
+    await this.#doing("picture", "Opening the picture", async () => {
+      const { id, width, height } = await server.keep(file);
+      const photo = { id, file, url: URL.createObjectURL(file), width, height };
+      const source = draft.mode === "edit" ? draft.change : draft.prompt;
+      this.set({ mode: "edit", photo, mask: null, source, change: source });
+    });
+  }
+
+  async paint(mask: Blob | null): Promise<void> {
+    if (!mask) {
+      this.set({ mask: null });
+      return;
+    }
+    await this.#doing("mask", "", async () => {
+      const { id } = await server.keep(mask);
+      this.set({ mask: { id, file: mask } });
+    });
+  }
+
+  /** Let what is found by points in the photo be what may change; `show` is given it as a URL. */
+  async mark(cutout: string, show: (url: string) => Promise<void>): Promise<void> {
+    await this.#doing("mask", "Looking for it", async () => {
+      const mask = await server.cutOut(this.draft.photo!.file, cutout);
+      const url = URL.createObjectURL(mask);
+      await show(url);
+      URL.revokeObjectURL(url);
+      await this.paint(mask);
+    });
+  }
+
+  /** Return the picture as a PNG that says what made it. */
+  async finished(): Promise<Blob> {
+    const { draft } = this;
+    const request = this.request(draft);
+    if (!request) throw new Refused("There is no picture yet.");
+    if (draft.mode === "draw") {
+      const { type: _, ...body } = request;
+      const [one] = await server.draw({ ...body, output_format: "png" });
+      return blobOf(one!.b64, "image/png");
+    }
+    const fields = {
+      model: this.model,
+      prompt: draft.change,
+      seed: String(draft.seed),
+      output_format: "png",
+      swiftpie: JSON.stringify(request["swiftpie"]),
+    };
+    return blobOf(await server.edit(draft.photo!.file, draft.mask?.file ?? null, fields), "image/png");
+  }
+
+  async download(): Promise<void> {
+    await this.#doing("picture", "Writing the file", async () => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(await this.finished());
+      const words = this.draft.mode === "draw" ? this.draft.prompt : this.draft.change;
+      const name = words.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60);
+      link.download = `${name.replaceAll(/^-|-$/g, "") || "picture"}-${this.draft.seed}.png`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      this.said = "The picture was saved, and says what made it.";
+    });
+  }
+
+  // What goes wrong
+
+  #connected(state: Connection, retryInS: number): void {
+    const was = this.connection;
+    this.connection = state;
+    this.retryInS = Math.max(1, Math.round(retryInS));
+    if (state === "lost" && was === "open") this.said = "The connection is lost. Trying again.";
+    if (state === "open" && was !== "open" && this.draft.placed.length) this.#soon();
+  }
+
+  #refused(problem: Refused): void {
+    this.isDrawing = false;
+    if (problem.code === "identity_not_found") void this.#revive();
+    else if (problem.param === "picture_id") void this.#keepAgain();
+    else if (problem.retryAfterS) setTimeout(() => this.#ask(), problem.retryAfterS * 1000);
+    else this.#fail(placeOf(problem), problem.message);
+  }
+
+  /** Encode again what a server that was started anew does not know any more. */
+  async #revive(): Promise<void> {
+    await this.#doing("subject", "Looking at the subjects again", async () => {
+      const known = new Set((await server.identities()).map((one) => one.id));
+      await this.#encodeAgain(this.subjects.filter((one) => !known.has(one.id)));
+      this.#ask();
+    });
+  }
+
+  async #encodeAgain(subjects: readonly Subject[]): Promise<void> {
+    for (const old of subjects) {
+      if (!old.sources.length) {
+        this.subjects = this.subjects.filter((one) => one !== old);
+        this.#fail("subject", `The server has forgotten “${old.name}”. Add its pictures again.`);
+        continue;
+      }
+      const next = await this.#encode(old.key, old.sources, old.name, old.sample);
+      this.subjects = this.subjects.map((one) => (one.key === old.key ? next : one));
+    }
+  }
+
+  async #keepAgain(): Promise<void> {
+    await this.#doing("picture", "Opening the picture again", async () => {
+      const { photo, mask } = this.draft;
+      if (!photo) return;
+      const again = { ...photo, id: (await server.keep(photo.file)).id };
+      this.set({ photo: again, mask: mask && { ...mask, id: (await server.keep(mask.file)).id } });
+    });
+  }
+
+  async #doing(place: Place, what: string, work: () => Promise<unknown>): Promise<void> {
+    this.isBusy = what;
+    this.doubtful = null;
+    this.problems = { ...this.problems, [place]: undefined };
+    try {
+      await work();
+    } catch (error) {
+      this.#tell(place, error);
+    } finally {
+      this.isBusy = null;
+    }
+  }
+
+  #tell(place: Place, error: unknown): void {
+    if (error instanceof Refused && error.status === 401) {
+      this.needsToken = true;
+      return;
+    }
+    if (!(error instanceof Refused)) throw error;
+    const wait = error.retryAfterS ? ` Free again in about ${Math.ceil(error.retryAfterS)} s.` : "";
+    this.#fail(place, error.message + wait);
+  }
+
+  #fail(place: Place, message: string): void {
+    const plain = message.replace(/^'image'/, "This picture"); // the field it was sent in
+    this.problems = { ...this.problems, [place]: plain };
+  }
+}
+
+export const studio = new Studio();
+
+function release(shown: Shown): void {
+  URL.revokeObjectURL(shown.url);
+  if (shown.mask) URL.revokeObjectURL(shown.mask);
+}
+
+function placeOf({ param, code }: Refused): Place {
+  if (param === "prompt") return "prompt";
+  if (param === "mask" || param === "mask_id") return "mask";
+  if (param === "identity_id" || param === "swiftpie.subjects" || code === "invalid_image") {
+    return "subject";
+  }
+  return param?.startsWith("swiftpie") ? "settings" : "picture";
+}
+
+const NO_NAME = /^(img|dsc|dscf|pxl|image|photo|picture|screenshot|untitled|paste[d]?|camera|file)\b|\d{3}/i;
+
+/** Return what to call a subject by the name of its file; cameras number theirs. */
+export function nameOf(file: string): string {
+  const words = file.replace(/\.[^.]*$/, "").replaceAll(/[^\p{L}\p{N}]+/gu, " ").trim();
+  const isName = words && !NO_NAME.test(words) && words.split(" ").length <= 3;
+  return isName ? words.toLowerCase() : "object";
+}
+
+export function article(name: string): string {
+  return /^[aeiou]/i.test(name) ? "an" : "a";
+}
+
+function pattern(name: string): RegExp {
+  const letters = name.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  return new RegExp(`(?:\\b(an?) )?(?<![\\p{L}-])${letters}(?![\\p{L}-])`, "iu");
+}
+
+/** Return the prompt with another name for a subject, article and all. */
+export function renamed(prompt: string, last: string, next: string): string {
+  if (!last) return prompt;
+  return prompt.replace(pattern(last), (_, before?: string) =>
+    before ? `${article(next)} ${next}` : next,
+  );
+}
+
+function joined(prompt: string, last: string, next: string): string {
+  return last ? prompt.replace(pattern(last), (all) => `${all} and ${article(next)} ${next}`) : prompt;
+}
+
+function without(prompt: string, name: string): string {
+  if (!name) return prompt;
+  const { source } = pattern(name);
+  const behind = new RegExp(` and ${source}`, "iu");
+  const before = new RegExp(`${source} and `, "iu");
+  return behind.test(prompt) ? prompt.replace(behind, "") : prompt.replace(before, "");
+}
+
+/** Return boxes and views as a picture's file tells them. */
+function placesIn(text: string | undefined): Partial<Placed>[] {
+  try {
+    const told = JSON.parse(text ?? "[]") as { box?: Box | null; view?: [number, number] | null }[];
+    return told.map(({ box, view }) => ({ box: box ?? null, yaw: view?.[0] ?? null }));
+  } catch {
+    return []; // a file of an older version
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * Which words of a prompt a small model was never taught, while they are typed.
+ *
+ * The rule is that of src/swiftpie/models/vocabulary.py, which tells why it is so; the tests compare
+ * the two.
+ */
+
+import type { Words } from "./server";
+
+const WORD = /[\p{L}\p{Nl}\p{No}]+(?:['-][\p{L}\p{Nl}\p{No}]+)*/gu;
+const BEFORE_NAMES = new Set(["of", "and", ""]);
+const ARTICLES_AND_SIZES = new Set([
+  ...["a", "an", "the", "tiny", "small", "little", "huge", "big", "giant"],
+]);
+const NUM_NEAR = 2;
+const LEAST_LIKENESS = 0.7;
+
+export class Vocabulary {
+  readonly words: ReadonlySet<string>;
+  readonly names: ReadonlySet<string>;
+  readonly wordsOfNames: ReadonlySet<string>;
+
+  constructor({ words, names }: Words) {
+    this.words = new Set(words);
+    this.names = new Set(names);
+    this.wordsOfNames = new Set(names.flatMap((name) => name.split(" ")));
+  }
+
+  /**
+   * Return the words of `prompt` that mean nothing to the model, in their order. `shown` are names
+   * that pictures explain; null means that they explain every name.
+   */
+  unknownIn(prompt: string, shown: readonly string[] | null = null): string[] {
+    const found = wordsIn(prompt);
+    const known = new Set(
+      [...this.#namesIn(found)].filter(
+        (word) => shown === null || this.wordsOfNames.has(word) || shown.includes(word),
+      ),
+    );
+    return [...new Set(found.filter((one) => !this.words.has(one) && !known.has(one)))];
+  }
+
+  /** Return taught words that are spelled like `word`, those that fit anywhere first. */
+  near(word: string): string[] {
+    const names = [...this.wordsOfNames].filter((one) => one !== word);
+    return [...closeMatches(word, this.words), ...closeMatches(word, names)].slice(0, NUM_NEAR);
+  }
+
+  *#namesIn(found: readonly string[]): Generator<string> {
+    for (const { end, run } of runsBetween(found, this.words)) {
+      if (!mayName(found, end - run.length)) continue;
+      if (end === found.length) yield* run.filter((word) => this.wordsOfNames.has(word));
+      else if (found[end] !== "of") yield* run.slice(0, this.#verbIn(run));
+    }
+  }
+
+  #verbIn(run: readonly string[]): number {
+    if (this.names.has(run.join(" "))) return run.length;
+    const verb = run.findIndex((word, place) => place > 0 && word.endsWith("ing"));
+    return verb < 0 ? run.length : verb;
+  }
+}
+
+function* runsBetween(found: readonly string[], words: ReadonlySet<string>) {
+  let run: string[] = [];
+  for (const [place, word] of found.entries()) {
+    if (!words.has(word)) run.push(word);
+    else if (run.length) {
+      yield { end: place, run };
+      run = [];
+    }
+  }
+  if (run.length) yield { end: found.length, run };
+}
+
+function mayName(found: readonly string[], start: number): boolean {
+  let first = start;
+  while (first && ARTICLES_AND_SIZES.has(found[first - 1]!)) first--;
+  const before = first ? found[first - 1]! : "";
+  return BEFORE_NAMES.has(before) || (before === "white" && first < start);
+}
+
+export function wordsIn(text: string): string[] {
+  return text.normalize("NFKC").toLowerCase().match(WORD) ?? [];
+}
+
+/** Split `text` into pieces as it was typed; `word` is what the rule above calls the piece. */
+export function pieces(text: string): { text: string; word: string | null }[] {
+  const found: { text: string; word: string | null }[] = [];
+  let end = 0;
+  for (const match of text.matchAll(WORD)) {
+    if (match.index > end) found.push({ text: text.slice(end, match.index), word: null });
+    found.push({ text: match[0], word: wordsIn(match[0])[0] ?? null });
+    end = match.index + match[0].length;
+  }
+  if (end < text.length) found.push({ text: text.slice(end), word: null });
+  return found;
+}
+
+/** As `difflib.get_close_matches` of Python, whose ties go to the word that sorts last. */
+function closeMatches(word: string, words: Iterable<string>): string[] {
+  return [...words]
+    .map((one) => ({ one, likeness: likeness(one, word) }))
+    .filter(({ likeness }) => likeness >= LEAST_LIKENESS)
+    .sort((a, b) => b.likeness - a.likeness || (a.one < b.one ? 1 : -1))
+    .slice(0, NUM_NEAR)
+    .map(({ one }) => one);
+}
+
+function likeness(a: string, b: string): number {
+  const [one, other] = [[...a], [...b]];
+  const most = (2 * Math.min(one.length, other.length)) / (one.length + other.length);
+  if (most < LEAST_LIKENESS) return most; // far too long or short, whatever its letters
+  return (2 * matching(one, other)) / (one.length + other.length);
+}
+
+/** Letters that two words share, by their longest common part and what lies to its sides. */
+function matching(a: readonly string[], b: readonly string[]): number {
+  let [start, from, size] = [0, 0, 0];
+  let lengths: number[] = [];
+  for (const [i, letter] of a.entries()) {
+    const next: number[] = [];
+    for (const [j, other] of b.entries()) {
+      if (letter !== other) continue;
+      const length = (lengths[j - 1] ?? 0) + 1;
+      next[j] = length;
+      if (length > size) [start, from, size] = [i - length + 1, j - length + 1, length];
+    }
+    lengths = next;
+  }
+  if (!size) return 0;
+  const left = matching(a.slice(0, start), b.slice(0, from));
+  return size + left + matching(a.slice(start + size), b.slice(from + size));
+}
