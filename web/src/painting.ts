@@ -71,7 +71,7 @@ export class Painting {
     const [width, height] = this.#size;
     this.#paper.fillStyle = `rgb(${TINT.join()})`;
     this.#paper.fillRect(
-      ...[left * width, top * height, (right - left) * width, (bottom - top) * height] as const,
+      ...([left * width, top * height, (right - left) * width, (bottom - top) * height] as const),
     );
   }
 

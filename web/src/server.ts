@@ -205,7 +205,10 @@ export class Live {
     this.#socket?.close();
     const token = sessionStorage.getItem(TOKEN);
     const protocols = token ? ["swiftpie", `swiftpie.token.${base64url(token)}`] : ["swiftpie"];
-    const socket = new WebSocket(new URL("/v1/live", location.href.replace(/^http/, "ws")), protocols);
+    const socket = new WebSocket(
+      new URL("/v1/live", location.href.replace(/^http/, "ws")),
+      protocols,
+    );
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     this.handlers.connection("connecting", 0);
@@ -262,7 +265,10 @@ export class Live {
     if (header.id <= this.#seen) return;
     this.#seen = header.id;
     if (this.#newest?.id === header.id) this.#newest = null;
-    this.handlers.picture(header, new Blob([new Uint8Array(data, 4 + length)], { type: header.mime }));
+    this.handlers.picture(
+      header,
+      new Blob([new Uint8Array(data, 4 + length)], { type: header.mime }),
+    );
   }
 }
 

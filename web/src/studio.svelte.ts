@@ -1,5 +1,8 @@
 /** What the page is about: one draft, its picture, its history, and the subjects to choose from. */
 
+import { canPlace, FIRST, placesIn, requestOf } from "./draft";
+import type { Draft, Placed, Source, Subject } from "./draft";
+import { joined, nameOf, renamed, without } from "./naming";
 import { blobOf, Live, Refused, server, setToken } from "./server";
 import type { Box, Connection, Header, Model, Origin } from "./server";
 import { SAMPLES, type Sample } from "./samples";
@@ -13,67 +16,6 @@ const MAX_HISTORY = 60;
 const ABOUT_WORDS = /was never taught/;
 const LEFT: Box = [0.04, 0.4, 0.48, 0.84]; // square, as what the encoder sees
 const RIGHT: Box = [0.52, 0.4, 0.96, 0.84];
-
-/** One picture of a subject as it was given, with the cut-out that somebody corrected. */
-export interface Source {
-  file: Blob;
-  mask: Blob | null;
-}
-
-/** A subject of the library. Its key stays when better pictures make another identity of it. */
-export interface Subject {
-  key: number;
-  id: string;
-  name: string;
-  thumbnail: string;
-  numPictures: number;
-  warnings: string[];
-  sources: Source[]; // empty where an earlier visit sent them
-  sample: Sample | null;
-}
-
-/** A subject in the picture. */
-export interface Placed {
-  key: number;
-  box: Box | null; // null: the model finds the place
-  yaw: number | null; // degrees, null: the model decides
-}
-
-/** A picture to edit. */
-export interface Photo {
-  id: string;
-  file: Blob;
-  url: string;
-  width: number;
-  height: number;
-}
-
-export interface PaintedMask {
-  id: string;
-  file: Blob;
-}
-
-export type Mode = "draw" | "edit";
-
-/** Everything that decides what the picture looks like; never changed, only replaced. */
-export interface Draft {
-  mode: Mode;
-  prompt: string;
-  placed: readonly Placed[];
-  seed: number;
-  firstSeed: number; // of the strip
-  identity: number;
-  detail: number;
-  balance: number;
-  photo: Photo | null;
-  change: string; // the prompt of an edit
-  source: string; // what the photo shows now
-  mask: PaintedMask | null;
-  newcomer: number | null; // key of a subject that is put into the photo
-  variation: number;
-  textScale: number;
-  ownLook: number;
-}
 
 export interface Shown {
   url: string;
@@ -105,25 +47,6 @@ export interface Correcting {
   name: string;
   sources: readonly Source[];
 }
-
-const FIRST: Draft = {
-  mode: "draw",
-  prompt: "",
-  placed: [],
-  seed: 1,
-  firstSeed: 1,
-  identity: 1,
-  detail: 1,
-  balance: 0,
-  photo: null,
-  change: "",
-  source: "",
-  mask: null,
-  newcomer: null,
-  variation: 0,
-  textScale: 1,
-  ownLook: 0,
-};
 
 class Studio {
   draft = $state.raw<Draft>(FIRST);
@@ -172,7 +95,7 @@ class Studio {
   }
 
   get canPlace(): boolean {
-    return this.facts?.capabilities.includes("layout") ?? false;
+    return canPlace(this.facts);
   }
 
   get canEdit(): boolean {
@@ -299,56 +222,9 @@ class Studio {
     else this.#live.forget();
   }
 
-  /** Return what is asked of the server, null for a draft in which something is still missing. */
+  /** Return what a draft asks of the server, null where something is still missing. */
   request(draft: Draft): Record<string, unknown> | null {
-    const common = { model: this.model, seed: draft.seed };
-    if (draft.mode === "draw") {
-      const placed = draft.placed.flatMap((one) => {
-        const subject = this.subject(one.key);
-        return subject ? [{ one, subject }] : [];
-      });
-      if (!placed.length || !draft.prompt.trim()) return null;
-      const has = placed.some(({ one }) => one.box);
-      const { identity, detail, balance } = draft;
-      return {
-        ...common,
-        type: "draw",
-        prompt: draft.prompt,
-        swiftpie: {
-          subjects: placed.map(({ one, subject }) => ({
-            identity_id: subject.id,
-            name: subject.name,
-            ...(one.box && { box: one.box }),
-            ...(one.yaw !== null && { view: [one.yaw, 0] }),
-          })),
-          scales: { identity_scale: identity, detail_scale: detail, balance },
-          ...(has && placed.every(({ one }) => one.box) && !this.canPlace && { mask: "box" }),
-        },
-      };
-    }
-    if (!draft.photo || !draft.change.trim()) return null;
-    const newcomer = this.subject(draft.newcomer);
-    const usual = this.facts?.defaults["edit_text_scale"] ?? FIRST.textScale;
-    const scales = {
-      ...(draft.textScale !== usual && { text_scale: draft.textScale }),
-      ...(draft.ownLook !== FIRST.ownLook && { identity_scale: draft.ownLook }),
-      ...(draft.balance !== 0 && { balance: draft.balance }),
-    };
-    return {
-      ...common,
-      type: "edit",
-      prompt: draft.change,
-      picture_id: draft.photo.id,
-      ...(draft.mask && { mask_id: draft.mask.id }),
-      swiftpie: {
-        source_prompt: draft.source,
-        mask_mode: "white",
-        return_mask: true,
-        edit: { variation: draft.variation },
-        scales,
-        subjects: newcomer ? [{ identity_id: newcomer.id }] : [],
-      },
-    };
+    return requestOf(draft, { model: this.model, facts: this.facts, subjects: this.subjects });
   }
 
   async #took(header: Header, file: Blob): Promise<void> {
@@ -772,7 +648,10 @@ class Studio {
       output_format: "png",
       swiftpie: JSON.stringify(request["swiftpie"]),
     };
-    return blobOf(await server.edit(draft.photo!.file, draft.mask?.file ?? null, fields), "image/png");
+    return blobOf(
+      await server.edit(draft.photo!.file, draft.mask?.file ?? null, fields),
+      "image/png",
+    );
   }
 
   async download(): Promise<void> {
@@ -780,7 +659,10 @@ class Studio {
       const link = document.createElement("a");
       link.href = URL.createObjectURL(await this.finished());
       const words = this.draft.mode === "draw" ? this.draft.prompt : this.draft.change;
-      const name = words.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60);
+      const name = words
+        .toLowerCase()
+        .replaceAll(/[^\p{L}\p{N}]+/gu, "-")
+        .slice(0, 60);
       link.download = `${name.replaceAll(/^-|-$/g, "") || "picture"}-${this.draft.seed}.png`;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
@@ -879,52 +761,4 @@ function placeOf({ param, code }: Refused): Place {
     return "subject";
   }
   return param?.startsWith("swiftpie") ? "settings" : "picture";
-}
-
-const NO_NAME = /^(img|dsc|dscf|pxl|image|photo|picture|screenshot|untitled|paste[d]?|camera|file)\b|\d{3}/i;
-
-/** Return what to call a subject by the name of its file; cameras number theirs. */
-export function nameOf(file: string): string {
-  const words = file.replace(/\.[^.]*$/, "").replaceAll(/[^\p{L}\p{N}]+/gu, " ").trim();
-  const isName = words && !NO_NAME.test(words) && words.split(" ").length <= 3;
-  return isName ? words.toLowerCase() : "object";
-}
-
-export function article(name: string): string {
-  return /^[aeiou]/i.test(name) ? "an" : "a";
-}
-
-function pattern(name: string): RegExp {
-  const letters = name.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(`(?:\\b(an?) )?(?<![\\p{L}-])${letters}(?![\\p{L}-])`, "iu");
-}
-
-/** Return the prompt with another name for a subject, article and all. */
-export function renamed(prompt: string, last: string, next: string): string {
-  if (!last) return prompt;
-  return prompt.replace(pattern(last), (_, before?: string) =>
-    before ? `${article(next)} ${next}` : next,
-  );
-}
-
-function joined(prompt: string, last: string, next: string): string {
-  return last ? prompt.replace(pattern(last), (all) => `${all} and ${article(next)} ${next}`) : prompt;
-}
-
-function without(prompt: string, name: string): string {
-  if (!name) return prompt;
-  const { source } = pattern(name);
-  const behind = new RegExp(` and ${source}`, "iu");
-  const before = new RegExp(`${source} and `, "iu");
-  return behind.test(prompt) ? prompt.replace(behind, "") : prompt.replace(before, "");
-}
-
-/** Return boxes and views as a picture's file tells them. */
-function placesIn(text: string | undefined): Partial<Placed>[] {
-  try {
-    const told = JSON.parse(text ?? "[]") as { box?: Box | null; view?: [number, number] | null }[];
-    return told.map(({ box, view }) => ({ box: box ?? null, yaw: view?.[0] ?? null }));
-  } catch {
-    return []; // a file of an older version
-  }
 }
