@@ -18,7 +18,7 @@ from swiftpie.cli.options import Fields, with_fields
 from swiftpie.cli.panels import PANELS, arrange
 from swiftpie.config import Option
 
-OWN_WORDS = {"--out", "-o/--out"}  # a picture, a pack, a folder of runs
+OWN_WORDS = {"--out", "-o/--out", "--cutout"}  # a picture, a pack, a folder of runs; a way, a model
 
 
 @dataclass(frozen=True)

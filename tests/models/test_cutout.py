@@ -227,6 +227,7 @@ def test_colour_is_the_last_resort_and_is_told(caplog):
     [
         ("auto", Search()),
         ("none", Search(Way.NONE)),
+        ("not:0.1,0.2 0.5,0.5", Search(points=((0.5, 0.5),), beside=((0.1, 0.2),))),
         ("rembg", Search(Way.REMBG)),
         ("rembg:u2netp", Search(Way.REMBG, model="u2netp")),
         ("0.2,0.1,0.8,0.9", Search(box=(0.2, 0.1, 0.8, 0.9))),

@@ -163,7 +163,7 @@ def parse_search(text: str) -> Search | None:
     elif not words or PLACE.fullmatch(words[0]) is None:
         return None
     else:
-        way = "auto"
+        way, model = "auto", ""  # "not:" begins a point
     boxes: list[Box] = []
     points: dict[bool, list[Point]] = {True: [], False: []}
     for word in words:

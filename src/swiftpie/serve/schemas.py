@@ -14,7 +14,7 @@ from swiftpie.errors import CapabilityError, ConfigError, ImageError, InputError
 from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.request import MAX_SUBJECTS
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
-from swiftpie.serve.jobs import Expired
+from swiftpie.serve.jobs import Expired, Overloaded
 
 MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
@@ -213,6 +213,9 @@ def spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
     match error:
         case RequestError():
             return error.status, str(error), error.code, error.param
+        case Overloaded():
+            message = "Too much waits already. Ask again a little later."
+            return 429, message, "rate_limit_exceeded", None
         case Expired():
             return 504, "The picture was not drawn within its time. Ask again.", "timeout", None
         case ImageError():
