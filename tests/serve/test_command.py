@@ -30,7 +30,7 @@ def run(*options, **variables):
         (["--host", "0.0.0.0"], "no token was given"),
         (["--host", "192.0.2.1"], "no token was given"),
         (["--token-file", "missing.txt"], "'missing.txt' cannot be read"),
-        (["--preset", "none-such"], "none-such"),
+        (["--model", "none-such"], "none-such"),
         (["--queue", "0"], "--queue"),
     ],
     ids=str,

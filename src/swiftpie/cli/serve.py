@@ -11,8 +11,10 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.recipe import RECIPES
 from swiftpie.cli import console
 from swiftpie.cli import options as given
+from swiftpie.cli.asking import ask
 from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.serve.limits import Limits
 
@@ -28,13 +30,19 @@ MAX_MESSAGE_BYTES = 2 << 20  # over a WebSocket
 MAX_HEADER_BYTES = 64 << 10
 MAX_CONNECTIONS = 512
 
+LOADING = tuple(name for name in given.DRAWING if name not in {"recipe", "preset"})
 LIMITS = ("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib")
 
 app = typer.Typer()
 
-Presets = Annotated[
+Models = Annotated[
     list[str] | None,
-    typer.Option("--preset", metavar="NAME", help="A model to offer, the default first; repeat."),
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="What to offer, by default mini: a recipe, or a preset where no recipe is called so. "
+        "The first is the default; repeat.",
+    ),
 ]
 HostName = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
@@ -59,22 +67,21 @@ MemoryMib = Annotated[
     epilog=console.examples(
         "swiftpie serve",
         "swiftpie serve --port 9000 --engine openvino",
+        "swiftpie serve --model sdxl-turbo --model mini --memory-mib 16000",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
     )
 )
 @given.with_fields
 def serve(
     *,
-    presets: Presets = None,
+    models: Models = None,
     host: HostName = "127.0.0.1",
     port: Port = 8000,
     token_file: TokenFile = None,
     allow_hosts: AllowHosts = None,
     memory_mib: MemoryMib = None,
     limits: Annotated[Limits, given.Fields(Limits, LIMITS)],
-    loading: Annotated[
-        LoadOptions, given.Fields(LoadOptions, tuple(n for n in given.DRAWING if n != "preset"))
-    ],
+    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADING)],
 ) -> None:
     """Serve a page to draw on, and OpenAI's Images API.
 
@@ -87,7 +94,7 @@ def serve(
     from swiftpie.serve.worker import Worker
 
     token = _read_token(token_file, host)
-    offers = {name: _offer(name, loading) for name in presets or ["mini"]}
+    offers = {name: _offer(name, loading) for name in models or ["mini"]}
     worker = Worker(Models(offers, bound_mib=memory_mib), limits=limits)
     names = loopback_names(host, allow_hosts or ())
     guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
@@ -150,13 +157,22 @@ def _check_packages() -> None:
 
 
 def _offer(name: str, loading: LoadOptions) -> "Offer":
+    """Return how a model is loaded when it is asked for; what it needs is fetched now.
+
+    Raises:
+        ConfigError: There is nothing of this name, or something is missing and nobody can be asked.
+    """
     from swiftpie.serve.store import Offer
 
-    def load() -> Any:  # noqa: ANN401 - a session
-        choices: LoadOptions = {**loading, "preset": name}
-        return given.open_session(**choices).session
-
-    return Offer(load, describe(PRESETS.get(name)))
+    is_recipe = name in RECIPES.names()
+    preset = RECIPES.get(name).apply() if is_recipe else PRESETS.get(name)
+    choices: LoadOptions = {**loading, "preset": None if is_recipe else name}
+    if is_recipe:
+        choices["recipe"] = name
+    needs = given.needs_of(choices)
+    ask(needs, yes=choices.get("yes", False))
+    needs.fetch()
+    return Offer(lambda: given.open_session(**choices).session, describe(preset))
 
 
 def _read_token(path: Path | None, host: str) -> str | None:
