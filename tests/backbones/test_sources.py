@@ -29,7 +29,7 @@ def root(tmp_path_factory):
 
 def load(root, **options):
     parts = {"adapter": root / "own.safetensors", "image_encoder": root / "encoder"}
-    return swiftpie.load("sd-turbo", **parts, **options)
+    return swiftpie.load("sd-turbo", dtype="float32", **parts, **options)
 
 
 def test_a_cached_repository_loads_by_its_name_offline(root, monkeypatch):

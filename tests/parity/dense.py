@@ -24,10 +24,15 @@ def dense_output(denoiser, latents, timestep, text, condition, *, self_attention
         latents, text, condition = latents.double(), _double(text), _double(condition)
     network.unet.set_attn_processor(
         {f"{name}.processor": DenseCross(call, name) for name in installation.semantic}
-        | {f"{name}.processor": self_attention(call, name) for name in installation.detail}
+        | {f"{name}.processor": self_attention(call, name) for name in self_layers(installation)}
     )
     output = network(latents, timestep, text, condition, {})
     return output.sample, call
+
+
+def self_layers(installation):
+    """Names of all self-attention, with a detail branch or without."""
+    return [*installation.detail, *installation.plain]
 
 
 def _double(value):
@@ -159,7 +164,7 @@ class DenseSelf:
     """Own and reference cells, with every bias as a whole matrix."""
 
     def __init__(self, call, name):
-        self.call, self.name, self.ours = call, name, call.installation.detail[name]
+        self.call, self.name, self.ours = call, name, call.installation.detail.get(name)
 
     def __call__(
         self,

@@ -31,7 +31,10 @@ def shaped_output(denoiser, latents, text, condition, numbers):
     call = dense.DenseCall(installation, condition, cells=tuple(latents.shape[2:]))
     network.unet.set_attn_processor(
         {f"{name}.processor": ShapedCross(call, name, numbers) for name in installation.semantic}
-        | {f"{name}.processor": dense.DenseSelf(call, name) for name in installation.detail}
+        | {
+            f"{name}.processor": dense.DenseSelf(call, name)
+            for name in dense.self_layers(installation)
+        }
     )
     attention = condition._replace(identity_tokens=condition.identity_tokens.double())
     return network(latents.double(), 999, text, whole(attention), {}).sample
