@@ -117,6 +117,7 @@ def assert_one_graph(denoiser, backend, **sizes):
     assert all((outputs[0] - other).abs().max() > 0.01 for other in outputs[1:])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_full_size_unet_is_one_graph_for_all_calls():
     denoiser = full_size(**TWO_LEVELS)

@@ -19,6 +19,9 @@ SIDE_PX = 64  # else most of the time goes into pixels
 HEADERS_BYTES = 150_000  # of adapters, which are looked at before the rest, and of settings
 
 
+QUICK = {"sdxl-turbo", "swiftedit", "face-plus"}  # a pipeline, a release, a base with faces
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     with serving(published_world(tmp_path_factory.mktemp("published"))) as hub:
@@ -37,7 +40,10 @@ def machine(hub, tmp_path, monkeypatch):
         yield home
 
 
-@pytest.mark.parametrize("name", RECIPES.names())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in RECIPES.names()],
+)
 def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, hamster, name):
     recipe = RECIPES.get(name)
     if "lora" in recipe.preset:
