@@ -6,13 +6,13 @@ TORCH_NEEDED := $(shell sed -n 's|^  "\(torch>=[0-9.]*\)",|\1|p' pyproject.toml)
 TORCH_INDEX := https://download.pytorch.org/whl/$(TORCH)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-FAST := not slow and not gpu and not weights
+FAST := not slow and not thorough and not gpu and not weights
 
 ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-all golden parity page check fix clean
+.PHONY: demo setup test test-thorough test-all golden parity page check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
@@ -21,6 +21,9 @@ setup: .venv/.dev  ## install SwiftPie and the developer tools
 
 test: .venv/.dev  ## run what runs on any laptop, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "$(FAST)"
+
+test-thorough: .venv/.dev  ## run what takes some seconds each and `test` leaves out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m thorough
 
 test-all: .venv/.dev  ## run every test, also those that need a GPU or large weights
 	$(BIN)/python -m pytest -q

@@ -55,6 +55,7 @@ def test_answers_that_need_no_network_load_no_tensor_library(arguments):
     assert result.stdout
 
 
+@pytest.mark.thorough
 def test_a_picture_travels_through_a_real_pipe(tmp_path, hamster):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     arguments = ("personalize", "-", "a hamster in space", "-o", "-", "--seed", 3)

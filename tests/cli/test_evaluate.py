@@ -53,7 +53,7 @@ def test_two_numbers_of_cases_are_refused(evaluate, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_steps_make_another_run_which_can_be_compared(evaluate, call, out):
     one, two = out / "one", out / "two"
     evaluate("stickers", "--cases", 2, "--out", one)
@@ -89,7 +89,12 @@ def test_pairs_are_judged_with_leakage(evaluate, tmp_path):
     assert (tmp_path / "index.html").is_file()
 
 
-@pytest.fixture(params=["few", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[
+        pytest.param("few", marks=pytest.mark.thorough),
+        pytest.param("all", marks=pytest.mark.slow),
+    ]
+)
 def _variants(request, monkeypatch):
     """All variants, or the ends of each scale, and no styles, which take four steps each."""
     if request.param == "few":

@@ -42,7 +42,10 @@ def machine(hub, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in RECIPES.names()],
+    [
+        pytest.param(one, marks=[] if one in QUICK else pytest.mark.thorough)
+        for one in RECIPES.names()
+    ],
 )
 def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, hamster, name):
     recipe = RECIPES.get(name)

@@ -26,7 +26,7 @@ def test_fast_comparisons_keep_their_bounds(name):
     assert failures(report.modules()[name].rows()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_attention_keeps_its_bounds_in_a_small_unet():
     assert failures(attention.rows(["sd15"], is_shallow=True)) == []
 
@@ -35,19 +35,19 @@ def test_reshaped_maps_keep_their_bounds_in_a_layer():
     assert failures(fastface.transform_rows()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_guidance_keeps_its_bounds_in_a_small_unet():
     names = ["type 3, rescaled", *(f"type {number}, renormed" for number in (1, 2, 3))]
     assert failures(fastface.guidance_rows("sd15", names)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_guided_steps_keep_their_bounds_for_each_sampler():
     names = [f"{sampler}, 2 steps" for sampler in guided_steps.SAMPLERS]
     assert failures(guided_steps.rows([*names, "hyper-sd15-4"])) == []
 
 
-@pytest.mark.parametrize("family", [pytest.param("mini", marks=pytest.mark.slow), "sd15"])
+@pytest.mark.parametrize("family", [pytest.param("mini", marks=pytest.mark.thorough), "sd15"])
 def test_invariants_hold(family):
     assert failures(invariants.rows([family], is_shallow=True)) == []
 

@@ -87,6 +87,7 @@ def module_names():
     return sorted(name for name in names if not name.endswith("__main__"))
 
 
+@pytest.mark.thorough
 def test_no_module_does_work_at_import(tmp_path):
     names = module_names()
     assert "swiftpie.config" in names

@@ -41,6 +41,7 @@ def test_what_is_unsafe_or_wrong_is_refused(options, said):
     assert said in ended.stderr
 
 
+@pytest.mark.thorough
 def test_a_terminated_server_still_draws_what_it_accepted(picture_bytes):
     server = run("--port", "0")
     line = server.stderr.readline()

@@ -65,6 +65,7 @@ def base_state(stage):
     return frozen
 
 
+@pytest.mark.thorough
 def test_losses_fall_on_one_subject_and_the_base_stays_as_it_was(build, place, tmp_path):
     stage = build(data=place / "photos" / "red_cup", drops=NEVER)
     before, started = base_state(stage), stage.network()
@@ -93,6 +94,7 @@ def test_losses_fall_on_one_subject_and_the_base_stays_as_it_was(build, place, t
     assert parts == {"projector", "semantic", "detail", "discriminator"}
 
 
+@pytest.mark.thorough
 def test_a_stopped_run_goes_on_bit_for_bit(build, tmp_path):
     loop = LoopConfig(steps=3, learning_rate=1e-3, save_every=1, log_every=1, uses_muon=False)
     changes = {"checkpointing": True, "autocast": True, "pixel_samples": 1}

@@ -69,6 +69,7 @@ def test_a_student_that_agrees_with_the_teacher_has_nothing_to_learn(stage):
     assert float(guided["latents"]) > 1e-3
 
 
+@pytest.mark.thorough
 def test_a_trained_student_is_saved_and_loads_as_a_preset(stage, train, sprite):
     events, folder = train(stage)
     assert {"latents", "mask", "pixels", "psnr_db"} <= events[-1].losses.keys()

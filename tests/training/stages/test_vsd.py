@@ -104,6 +104,7 @@ def test_prompts_are_dropped_row_by_row(encoded):
         assert torch.equal(found[1], kept[1])
 
 
+@pytest.mark.thorough
 def test_each_group_trains_what_it_owns_and_the_student_loads_as_a_preset(stage, train, sprite):
     config = replace(LOOP, learning_rates=(1e-4, 1e-2))
     events, folder = train(stage, config)
