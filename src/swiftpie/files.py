@@ -9,6 +9,7 @@ never by a clock.
 
 import functools
 import io
+import json
 import os
 import re
 import secrets
@@ -57,6 +58,11 @@ BAND_PIXELS = 1 << 20  # what goes over all pixels more than once does it in ban
 
 TEMPORARY = ".swiftpie-*.tmp"  # a folder of what is being written; a kill leaves it
 LOCK = ".swiftpie-lock"  # in it, held while it is in use
+
+METADATA_KEY = "swiftpie"
+EXIF_BLOCK = 0x8769
+USER_COMMENT = 0x9286
+ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
 
 JPEG_START = b"\xff\xd8\xff"
 JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those with a length, and the end
@@ -132,6 +138,25 @@ def open_image(source: Source) -> Image.Image:
     _forget_large_exif(image)
     file.allow_pixels()
     return image
+
+
+def read_metadata(source: Source) -> dict[str, str]:
+    """Return what `save_image` stored in a picture; empty for pictures of other origin.
+
+    Raises:
+        ImageError: The file is missing or not a picture.
+    """
+    image = open_image(source)
+    try:
+        if image.format == "PNG":
+            text = str(image.info.get(METADATA_KEY, ""))
+        else:
+            comment = image.getexif().get_ifd(EXIF_BLOCK).get(USER_COMMENT, b"")
+            text = bytes(comment).removeprefix(ASCII_COMMENT).decode("ascii")
+        stored = json.loads(text)
+    except DECODER_ERRORS:
+        return {}
+    return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
 
 
 @contextmanager

@@ -17,9 +17,18 @@ from torch.nn import functional as F
 
 from swiftpie.deep import encode_png, encode_tiff
 from swiftpie.errors import ImageError, InputError
-from swiftpie.files import BAND_PIXELS, DECODER_ERRORS, check_target, open_image, write_file
+from swiftpie.files import (
+    ASCII_COMMENT,
+    BAND_PIXELS,
+    EXIF_BLOCK,
+    METADATA_KEY,
+    USER_COMMENT,
+    check_target,
+    write_file,
+)
 from swiftpie.files import Source as Source
 from swiftpie.files import load_image as load_image
+from swiftpie.files import read_metadata as read_metadata
 
 FORMAT_OF_SUFFIX = {
     ".png": "PNG",
@@ -29,16 +38,12 @@ FORMAT_OF_SUFFIX = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-METADATA_KEY = "swiftpie"
 MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
 QUALITY: Mapping[str, Mapping[str, int]] = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 92},
 }
-EXIF_BLOCK = 0x8769
-USER_COMMENT = 0x9286
-ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
 DEEP: Mapping[str, Callable[..., bytes]] = {"PNG": encode_png, "TIFF": encode_tiff}  # 16 bit
 CAPTION_PX = 18
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
@@ -237,25 +242,6 @@ def check_image_target(path: str | Path, *, force: bool = False) -> None:
     """
     format_of(Path(path).suffix, name=f"'{path}'")
     check_target(path, force=force)
-
-
-def read_metadata(source: Source) -> dict[str, str]:
-    """Return what `save_image` stored in a picture; empty for pictures of other origin.
-
-    Raises:
-        ImageError: The file is missing or not a picture.
-    """
-    image = open_image(source)
-    try:
-        if image.format == "PNG":
-            text = str(image.info.get(METADATA_KEY, ""))
-        else:
-            comment = image.getexif().get_ifd(EXIF_BLOCK).get(USER_COMMENT, b"")
-            text = bytes(comment).removeprefix(ASCII_COMMENT).decode("ascii")
-        stored = json.loads(text)
-    except DECODER_ERRORS:
-        return {}
-    return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
 
 
 def contact_sheet(

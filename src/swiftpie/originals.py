@@ -12,6 +12,8 @@ from PIL import Image, ImageCms
 from swiftpie.files import (
     BAND_PIXELS,
     DECODER_ERRORS,
+    EXIF_BLOCK,
+    USER_COMMENT,
     colour_profile,
     decoding,
     describe,
@@ -21,7 +23,7 @@ from swiftpie.files import (
     to_straight,
     to_upright,
 )
-from swiftpie.images import DEEP, EXIF_BLOCK, USER_COMMENT, XMP, Stored, format_of
+from swiftpie.images import DEEP, XMP, Stored, format_of
 
 GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C

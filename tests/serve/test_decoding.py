@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import ImageError
+from swiftpie.images import encode_image
 from swiftpie.serve import decoding
 from swiftpie.serve.decoding import Decoders
 
@@ -23,7 +24,7 @@ def decode(*pictures):
         async with Decoders(1) as decoders:
             for data in pictures:
                 try:
-                    found.append(await decoders.decode(data, name="'image'"))
+                    found.append((await decoders.decode(data, name="'image'")).image)
                 except ImageError as error:
                     found.append(error)
         return found
@@ -42,6 +43,17 @@ def test_pixels_arrive_as_they_are(sprite):
     clear, opaque = decode(encoded(sprite, "PNG"), encoded(photo, "PNG"))
     assert (clear.mode, clear.tobytes()) == ("RGBA", sprite.tobytes())
     assert (opaque.mode, opaque.tobytes()) == ("RGB", photo.tobytes())
+
+
+def test_what_made_a_picture_is_read_in_the_same_process(sprite):
+    data = encode_image(sprite, ".png", metadata={"prompt": "a dog"})
+
+    async def run():
+        async with Decoders(1) as decoders:
+            return await decoders.decode(data), await decoders.decode(encoded(sprite, "PNG"))
+
+    ours, other = asyncio.run(run())
+    assert (ours.origin, other.origin) == ({"prompt": "a dog"}, {})
 
 
 def test_broken_pictures_are_told_and_the_next_one_is_read(sprite):
@@ -70,7 +82,7 @@ def test_a_process_that_dies_or_hangs_is_replaced(sprite, monkeypatch, what):
                 with pytest.raises(ImageError, match="takes more than"):
                     await decoders.decode(good)
             assert not decoders._all
-            return await decoders.decode(good)
+            return (await decoders.decode(good)).image
 
     assert asyncio.run(run()).size == sprite.size
 
@@ -84,7 +96,7 @@ def test_whoever_leaves_in_the_midst_stops_the_decoder(sprite):
             with pytest.raises(asyncio.CancelledError):
                 await asked
             assert not decoders._all
-            return await decoders.decode(encoded(sprite, "PNG"))
+            return (await decoders.decode(encoded(sprite, "PNG"))).image
 
     assert asyncio.run(run()).size == sprite.size
 

@@ -10,13 +10,15 @@ import json
 import os
 import struct
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import BinaryIO, NamedTuple, Self
 
 from PIL import Image
 
 from swiftpie.errors import ImageError, short_reason
-from swiftpie.files import load_image
+from swiftpie.files import load_image, read_metadata
 
 MAX_SECONDS = 5  # of a processor, for one picture
 MAX_MIB = 1024
@@ -41,7 +43,7 @@ class Decoders:
         for child in list(self._all):
             await self._stop(child)
 
-    async def decode(self, data: bytes, *, name: str = "The picture") -> Image.Image:
+    async def decode(self, data: bytes, *, name: str = "The picture") -> "Decoded":
         """Return the picture in `data` as upright sRGB; `name` is what messages call it.
 
         Raises:
@@ -67,7 +69,8 @@ class Decoders:
             self._free.put_nowait(child)
         if answer.error:
             raise ImageError(f"{name}{answer.error}")
-        return Image.frombytes(answer.mode, answer.size, answer.pixels)
+        image = Image.frombytes(answer.mode, answer.size, answer.pixels)
+        return Decoded(image, answer.origin)
 
     async def _start(self) -> "_Child":
         child = _Child(
@@ -88,6 +91,13 @@ class Decoders:
             await child.end()
 
 
+class Decoded(NamedTuple):
+    """A picture of a stranger."""
+
+    image: Image.Image
+    origin: Mapping[str, str]  # what made it, if it is one of ours
+
+
 class Answer(NamedTuple):
     """What a process says of a picture."""
 
@@ -95,6 +105,7 @@ class Answer(NamedTuple):
     mode: str
     size: tuple[int, int]
     pixels: bytes
+    origin: Mapping[str, str] = MappingProxyType({})
 
 
 class _Child:
@@ -110,7 +121,8 @@ class _Child:
         (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
         head = json.loads(await stdout.readexactly(length))
         (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
-        return Answer(head["error"], head["mode"], tuple(head["size"]), await _all(stdout, length))
+        pixels = await _all(stdout, length)
+        return Answer(head["error"], head["mode"], tuple(head["size"]), pixels, head["origin"])
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -139,7 +151,7 @@ async def _all(stream: asyncio.StreamReader, length: int) -> bytes:
 def answer_to(data: bytes) -> Answer:
     """Decode one picture."""
     try:
-        image = load_image(data)
+        image, origin = load_image(data), read_metadata(data)
     except ImageError as error:
         return Answer(_without_name(str(error)), "", (0, 0), b"")
     except MemoryError:
@@ -147,7 +159,7 @@ def answer_to(data: bytes) -> Answer:
             f" takes more than {MAX_MIB} MiB to decode. A smaller picture is needed. Shrink it.",
             *("", (0, 0), b""),
         )
-    return Answer("", image.mode, image.size, image.tobytes())
+    return Answer("", image.mode, image.size, image.tobytes(), origin)
 
 
 def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
@@ -156,7 +168,8 @@ def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
         (length,) = LENGTH.unpack(start)
         _limit_time()
         answer = answer_to(stdin.read(length))
-        head = json.dumps({"error": answer.error, "mode": answer.mode, "size": answer.size})
+        told = {"error": answer.error, "mode": answer.mode, "size": answer.size}
+        head = json.dumps({**told, "origin": dict(answer.origin)})
         for part in (head.encode(), answer.pixels):
             stdout.write(LENGTH.pack(len(part)))
             stdout.write(part)

@@ -174,11 +174,7 @@ class Guard:
 
 def overload_refusal(error: Overloaded) -> Refusal:
     """Return what is said to whoever comes at a bad time."""
-    if error.of_key:
-        message = "Too many of your pictures wait already. Ask again when some are done."
-        return Refusal(429, "rate_limit_exceeded", message, error.retry_after_s)
-    message = "Too many pictures wait already. Ask again a little later."
-    return Refusal(429, "rate_limit_exceeded", message, error.retry_after_s)
+    return Refusal(429, "rate_limit_exceeded", str(error), error.retry_after_s)
 
 
 def retry_headers(seconds: float | None) -> dict[str, str]:

@@ -31,7 +31,11 @@ class Overloaded(Exception):  # noqa: N818 - a state, whose remedy is to wait
     """The queue is full, or full of this key's own."""
 
     def __init__(self, retry_after_s: float, *, of_key: bool) -> None:
-        super().__init__()
+        super().__init__(
+            "Too many of your pictures wait already. Ask again when some are done."
+            if of_key
+            else "Too many pictures wait already. Ask again a little later."
+        )
         self.retry_after_s = retry_after_s
         self.of_key = of_key
 

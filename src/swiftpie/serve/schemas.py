@@ -214,8 +214,7 @@ def spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
         case RequestError():
             return error.status, str(error), error.code, error.param
         case Overloaded():
-            message = "Too much waits already. Ask again a little later."
-            return 429, message, "rate_limit_exceeded", None
+            return 429, str(error), "rate_limit_exceeded", None
         case Expired():
             return 504, "The picture was not drawn within its time. Ask again.", "timeout", None
         case ImageError():

@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 from swiftpie import __version__
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
-from swiftpie.images import encode_image, mask_to_pil, read_metadata, to_pil
+from swiftpie.images import encode_image, mask_to_pil, to_pil
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import DOUBTFUL, Search, Way, cut_out
 from swiftpie.noise import seeds_from
@@ -83,7 +83,6 @@ class Task:
 
     body: Drawing
     running: "asyncio.Task[list[Drawn]]"
-    is_cancelled: bool = False
 
     @property
     def state(self) -> State:
@@ -154,7 +153,7 @@ class Worker:
 
     async def decode(self, data: bytes, *, name: str) -> Image.Image:
         """Return a picture that somebody sent, decoded in a process of its own."""
-        return await self._decoders.decode(data, name=f"'{name}'")
+        return (await self._decoders.decode(data, name=f"'{name}'")).image
 
     async def decode_all(self, given: Sequence[bytes], *, name: str) -> list[Image.Image]:
         """Return all pictures that somebody sent."""
@@ -433,8 +432,7 @@ class Worker:
 
     async def add_picture(self, data: bytes) -> dict[str, Any]:
         """Keep a picture; return its name, its size and what made it."""
-        image = await self.decode(data, name="image")
-        origin = await asyncio.to_thread(read_metadata, data)
+        image, origin = await self._decoders.decode(data, name="'image'")
         number = self.pictures.put(Picture(image, origin))
         return {"id": number, "width": image.width, "height": image.height, "origin": origin}
 
