@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swiftpie import __version__
 from swiftpie.cli.options import STREAM, OutputOptions
 from swiftpie.errors import ConfigError, InputError, printable
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_STORED_PROMPT = 4000  # characters; no model reads as many
-MAX_FACTS_BYTES = 2000  # of what a picture says besides prompts
 ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
 OPTION_NAMES = {"number": "face"}  # where the two have different names
 
@@ -199,22 +196,6 @@ def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> Non
             )
 
 
-def check_texts(**texts: str) -> None:
-    """Refuse prompts that pictures cannot keep, before anything is drawn.
-
-    Raises:
-        InputError: They are too long together.
-    """
-    from swiftpie.images import MAX_METADATA_BYTES
-
-    length, limit = len(json.dumps(_cut(texts))), MAX_METADATA_BYTES - MAX_FACTS_BYTES
-    if length > limit:
-        raise InputError(
-            f"The prompts take {length} bytes in a picture, where other letters than English ones "
-            f"take more. At most {limit} fit. Shorten them."
-        )
-
-
 def shared_out(prompts: Sequence[str], targets: Sequence[T]) -> list[tuple[str, list[T]]]:
     """Return each prompt with its own of the targets, as many for each."""
     count = len(targets) // len(prompts)
@@ -242,16 +223,6 @@ def write_outputs(
         else:
             data = encode_image(image, ".png", metadata=facts)
             typer.get_binary_stream("stdout").write(data)
-
-
-def origin_of(preset: str, scales: object, **texts: str) -> dict[str, str]:
-    """Return what every picture says of its making: prompts and other words, preset and scales."""
-    return {
-        **_cut(texts),
-        "preset": preset,
-        "swiftpie": __version__,
-        **{name: str(value) for name, value in vars(scales).items()},
-    }
 
 
 def asked_of(
@@ -298,10 +269,6 @@ def _plain_line(text: str, *, style: str) -> None:
     line = Text(printable(text), style=style)
     with suppress(OSError):  # full or closed; then nobody can be told
         Console(stderr=True).print(line, soft_wrap=True, highlight=False)
-
-
-def _cut(texts: Mapping[str, str]) -> dict[str, str]:
-    return {name: text[:MAX_STORED_PROMPT] for name, text in texts.items()}
 
 
 def numbered(path: Path, count: int) -> list[Path]:

@@ -14,6 +14,7 @@ from swiftpie.backbones.recipe import Use
 from swiftpie.cli import console
 from swiftpie.cli import options as given
 from swiftpie.config import MaskRule
+from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 
@@ -125,7 +126,7 @@ def edit(
     )
     prompts = given.read_prompts(prompt)
     for words in prompts:
-        console.check_texts(prompt=words, source_prompt=source_prompt, keyword=keyword)
+        check_texts(prompt=words, source_prompt=source_prompt, keyword=keyword)
     targets = _plan(output, save_region, strip, count=num_images * len(prompts))
     shown = given.read_subjects(subject or [])
     (shown,) = given.with_cutouts([shown], cutouts)
@@ -188,18 +189,13 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         seed=job.seed,
         settings=settings,
     )
-    origin = console.origin_of(
+    origin = origin_of_edit(
         session.components.preset.name,
-        settings.scales,
+        settings,
+        result,
         prompt=job.prompt,
         source_prompt=job.source_prompt,
         keyword=job.keyword,
-        mode=settings.mode.value,
-        rule="learned" if settings.rule is None else settings.rule.value,
-        variation=str(settings.variation),
-        branches=", ".join(result.branches),
-        **({"cutouts": given.spell_cutouts(result.cutouts)} if result.cutouts else {}),
-        seed=str(result.seed),
     )
     finished = put_on(read_original(job.picture), result.edited, result.blend)
     drawn = [(finished, result.region, result.seed, job.target)]

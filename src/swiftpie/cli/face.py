@@ -11,6 +11,7 @@ from swiftpie.backbones.recipe import Use
 from swiftpie.cli import console
 from swiftpie.cli import options as given
 from swiftpie.cli.asking import ask
+from swiftpie.engine.origin import check_texts, origin_of
 from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
 from swiftpie.pipelines.settings import Scales, Style
 
@@ -105,7 +106,7 @@ def face(
     first_seed = seeds_from(seed, num_images)[0]
     prompts = given.read_prompts(prompt)
     for words in prompts:
-        console.check_texts(prompt=words)
+        check_texts(prompt=words)
     targets = console.plan_outputs(output, count=num_images * len(prompts))
     loading, _ = given.settled(loading, use=Use.FACE)
     encoders, agreed = open_face_encoders(recognisers, loading)
@@ -133,7 +134,7 @@ def face(
             size_px=None if side is None else (side, side),
         )
         about["branches"] = ", ".join(result.branches)
-        origin = console.origin_of(preset.name, strengths, prompt=words, **about)
+        origin = origin_of(preset.name, strengths, prompt=words, **about)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         scores = _scores(encoders.judge, chosen, result.images)

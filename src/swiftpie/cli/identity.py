@@ -9,6 +9,7 @@ import typer
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.cli import options as given
 from swiftpie.cli.console import examples, print_json, say, write_table
+from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def save(
     session = given.open_session(**networks).session
     identity = given.encode_subjects(session, pictures)
     session.save_identity(identity, out, force=force)
-    size, how = f"{out.stat().st_size / 1024:.0f} KiB", given.spell_cutouts((identity.cutouts,))
+    size, how = f"{out.stat().st_size / 1024:.0f} KiB", spell_cutouts((identity.cutouts,))
     say(f"wrote {out} ({size}, preset {preset.name}; cut out by {how})")
 
 
@@ -91,7 +92,7 @@ def inspect(
     if as_json:
         print_json(facts | {"is_readable": is_readable})
     else:
-        cutouts = given.spell_cutouts((header.cutouts,))
+        cutouts = spell_cutouts((header.cutouts,))
         spelled = facts | {"cutouts": cutouts, "is_readable": READABLE[is_readable]}
         write_table([(name.replace("_", " "), str(value)) for name, value in spelled.items()])
 

@@ -16,6 +16,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Use
 from swiftpie.backbones.settle import best_recipe, settle
+from swiftpie.batch.lists import read_prompts as read_prompts
 from swiftpie.cli.asking import ask
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 STREAM = "-"  # stands for standard input or output
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
-PROMPT_FILE = "@"  # begins the name of a file of prompts
-MAX_PROMPTS, MAX_PROMPT_BYTES = 1000, 1 << 20
 REQUIRED = inspect.Parameter.empty
 
 
@@ -181,35 +180,6 @@ def check_prompt(prompt: str) -> str:
             'front.png side.png "a dog at sea".'
         )
     return prompt
-
-
-def read_prompts(prompt: str) -> list[str]:
-    """Return the prompts that PROMPT stands for: itself, or the lines of a file for @FILE.
-
-    Empty lines, and lines that begin with #, are left out.
-
-    Raises:
-        ConfigError: The file cannot be read, has no prompts, or too many.
-    """
-    if not prompt.startswith(PROMPT_FILE):
-        return [prompt]
-    name = prompt.removeprefix(PROMPT_FILE)
-    try:
-        with Path(name).open("rb") as file:
-            text = file.read(MAX_PROMPT_BYTES + 1).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"'{name}' cannot be read ({error}). A text file in UTF-8 is needed, one prompt a "
-            "line. Check the path, or leave out the @ if it begins a prompt."
-        ) from error
-    lines = [line.strip() for line in text.splitlines()]
-    prompts = [line for line in lines if line and not line.startswith("#")]
-    if not 1 <= len(prompts) <= MAX_PROMPTS or len(text) > MAX_PROMPT_BYTES:
-        raise ConfigError(
-            f"'{name}' holds {len(prompts)} prompts. 1 to {MAX_PROMPTS} are needed, one a line, in "
-            f"at most {MAX_PROMPT_BYTES} bytes. Split the file, or write prompts into it."
-        )
-    return prompts
 
 
 DataPath = Annotated[
@@ -430,13 +400,8 @@ def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
     return picture._replace(cutout=way)
 
 
-def spell_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> str:
-    """Return how the pictures of each subject were cut out, as files keep it."""
-    return "; ".join(", ".join(map(str, pictures)) or "unknown" for pictures in cutouts)
-
-
 def list_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:
-    """Return the same as JSON has it."""
+    """Return how the pictures of each subject were cut out, as JSON has it."""
     return [[one._asdict() for one in pictures] for pictures in cutouts]
 
 

@@ -12,6 +12,7 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.cli import console
 from swiftpie.cli import options as given
+from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.pipelines.settings import MaskSource, Scales
 
@@ -106,7 +107,7 @@ def personalize(
     first_seed = seeds_from(seed, num_images)[0]
     prompts = given.read_prompts(prompt)
     for words in prompts:
-        console.check_texts(prompt=words)
+        check_texts(prompt=words)
     count = num_images * len(prompts)
     targets = console.plan_outputs(
         output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
@@ -153,9 +154,7 @@ def personalize(
             detail_mask=limited,
             size_px=size_px,
         )
-        facts = {"prompt": words, "branches": ", ".join(result.branches)}
-        facts["cutouts"] = given.spell_cutouts(result.cutouts)
-        origin = console.origin_of(preset.name, chosen, **facts)
+        origin = origin_of_drawing(preset.name, chosen, result, prompt=words)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         for target, one in zip(own, result.seeds, strict=True):

@@ -1,0 +1,84 @@
+"""What a file says of the making of its picture."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from swiftpie import __version__
+from swiftpie.errors import InputError
+
+if TYPE_CHECKING:
+    from swiftpie.pipelines.edit import EditResult
+    from swiftpie.pipelines.settings import EditSettings, Scales
+    from swiftpie.types import Cutout, GenerationResult
+
+MAX_STORED_PROMPT = 4000  # characters; no model reads as many
+MAX_FACTS_BYTES = 2000  # of what a picture says besides prompts
+
+
+def check_texts(**texts: str) -> None:
+    """Refuse prompts that pictures cannot keep, before anything is drawn.
+
+    Raises:
+        InputError: They are too long together.
+    """
+    from swiftpie.images import MAX_METADATA_BYTES
+
+    length, limit = len(json.dumps(_cut(texts))), MAX_METADATA_BYTES - MAX_FACTS_BYTES
+    if length > limit:
+        raise InputError(
+            f"The prompts take {length} bytes in a picture, where other letters than English ones "
+            f"take more. At most {limit} fit. Shorten them."
+        )
+
+
+def origin_of(preset: str, scales: object, **texts: str) -> dict[str, str]:
+    """Return what every picture says of its making: prompts and other words, preset and scales."""
+    return {
+        **_cut(texts),
+        "preset": preset,
+        "swiftpie": __version__,
+        **{name: str(value) for name, value in vars(scales).items()},
+    }
+
+
+def origin_of_drawing(
+    preset: str, scales: "Scales", result: "GenerationResult", *, prompt: str
+) -> dict[str, str]:
+    """Return what the pictures of a drawing say, all but their seeds."""
+    branches, cutouts = ", ".join(result.branches), spell_cutouts(result.cutouts)
+    return origin_of(preset, scales, prompt=prompt, branches=branches, cutouts=cutouts)
+
+
+def origin_of_edit(
+    preset: str,
+    settings: "EditSettings",
+    result: "EditResult",
+    *,
+    prompt: str,
+    source_prompt: str,
+    keyword: str,
+) -> dict[str, str]:
+    """Return what an edited picture says."""
+    return origin_of(
+        preset,
+        settings.scales,
+        prompt=prompt,
+        source_prompt=source_prompt,
+        keyword=keyword,
+        mode=settings.mode.value,
+        rule="learned" if settings.rule is None else settings.rule.value,
+        variation=str(settings.variation),
+        branches=", ".join(result.branches),
+        **({"cutouts": spell_cutouts(result.cutouts)} if result.cutouts else {}),
+        seed=str(result.seed),
+    )
+
+
+def spell_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> str:
+    """Return how the pictures of each subject were cut out, as files keep it."""
+    return "; ".join(", ".join(map(str, pictures)) or "unknown" for pictures in cutouts)
+
+
+def _cut(texts: Mapping[str, str]) -> dict[str, str]:
+    return {name: text[:MAX_STORED_PROMPT] for name, text in texts.items()}
