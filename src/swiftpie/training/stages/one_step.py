@@ -416,5 +416,10 @@ def subject_figures(pixels: Tensor, batch: SceneBatch) -> dict[str, float]:
 @contextmanager
 def fast_precision(device: torch.device) -> Iterator[None]:
     """Compute in bfloat16, with the attention whose backward pass is fast on small grids."""
+    kept = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
     with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-        yield
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # else it counts in float32
+        try:
+            yield
+        finally:
+            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(kept)
