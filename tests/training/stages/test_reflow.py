@@ -28,7 +28,8 @@ def test_a_pair_is_noise_and_what_the_teacher_makes_of_it(stage):
             stage.student.stage, stage.teacher, pairs.batch, drops=NOTHING_DROPPED, seed=0
         )
     answer = sample_ddim(stage.teacher.denoiser, pairs.batch.noise, told, steps=1, scale=2.0)
-    torch.testing.assert_close(pairs.answer.sample, answer.sample, atol=0.1, rtol=0.1)
+    apart = pairs.answer.sample - answer.sample  # as bfloat16 and float32 are
+    assert apart.square().mean().sqrt() < 0.03 * answer.sample.std()
     assert float(pairs.answer.sample.std()) > 0.3
 
 
