@@ -52,6 +52,7 @@ MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of all scans of a JPEG together; usual o
 MAX_JPEG_SEGMENTS = 10_000
 MAX_HEADER_READS = 10_000  # Pillow joins some blocks of a header one by one, in quadratic time
 MAX_HEADER_BYTES = (MAX_ICC_MIB + 2) << 20
+MAX_TENSOR_HEADER_BYTES = 4 << 20  # a real one is a few hundred KiB; a huge one is an attack
 MAX_READS = 400_000  # in all; those of run-length encoded BMPs are of a byte each
 LEAST_TILE_PIXELS = 1 << 20  # what a tile of a TIFF may have whatever the picture's size
 BAND_PIXELS = 1 << 20  # what goes over all pixels more than once does it in bands of so many
@@ -648,3 +649,16 @@ def _to_8_bit(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
     for band in bands:
         scaled[band] = np.rint(clean(band) / top * 255)
     return scaled
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether `path` holds safetensors rather than a picture, told by its first bytes."""
+    path = Path(path)
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            start = file.read(9)
+    except (OSError, ValueError):
+        return False
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_TENSOR_HEADER_BYTES

@@ -7,6 +7,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.asked import Box as Box
+from swiftpie.asked import check_box as check_box
+from swiftpie.asked import parse_box as parse_box
 from swiftpie.config import MaskRule as MaskRule
 from swiftpie.errors import ImageError, InputError
 from swiftpie.files import Source, describe, load_image
@@ -25,9 +28,6 @@ NOISE_THRESHOLD = 0.5  # of the ceiling, likewise
 NOISE_ROUNDING = 1e-5  # mean difference up to which two noises of unit variance are the same
 FEATHER_PX = 6  # an edge fades over this width
 FEATHER_SIDE_PX = 512  # of a picture with this longer side; wider in proportion in larger ones
-
-
-Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
 
 
 def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
@@ -56,31 +56,6 @@ def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
             "Invert it or draw the subject in white."
         )
     return resize_mask(mask, (size[1], size[0]))
-
-
-def parse_box(text: str) -> Box:
-    """Read "left,top,right,bottom" as fractions of the picture.
-
-    Raises:
-        InputError: They are not four numbers in [0, 1] with left < right and top < bottom.
-    """
-    try:
-        left, top, right, bottom = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(_no_box(text)) from None
-    return check_box((left, top, right, bottom), name=text)
-
-
-def check_box(box: Box, *, name: str = "") -> Box:
-    """Return `box`, which messages call `name`.
-
-    Raises:
-        InputError: It is empty, or reaches beyond the picture.
-    """
-    left, top, right, bottom = box
-    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:  # and none is NaN
-        return box
-    raise InputError(_no_box(name or ",".join(map(str, box))))
 
 
 def check_mask(mask: Tensor) -> None:
@@ -218,13 +193,6 @@ def blend_of(mask: Tensor) -> Image.Image:
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     soft = in_8_bits(resize_mask(feather(resize_mask(from_8_bits(mask), small)), size))
     return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
-
-
-def _no_box(text: str) -> str:
-    return (
-        f"'{text}' is not a box. Needed are left,top,right,bottom as fractions of the picture, "
-        "each from 0 to 1, left < right and top < bottom. Write for example 0.25,0.5,0.75,1."
-    )
 
 
 def _ramp(low: float, high: float, *, count: int, feather: float) -> Tensor:

@@ -1,62 +1,27 @@
-"""Noise: one seed a picture, how it is drawn, and the statistics that carry layout and texture.
+"""Noise: how it is drawn by seeds, and the statistics that carry layout and texture.
 
 The mini model is trained on pictures that are a deterministic function of their noise, so the
 renderer that draws them and the network that imitates it read the same numbers from here.
 """
 
 import math
-import secrets
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.errors import InputError
-
-MAX_IMAGES = 64  # of one call
-MAX_SEED = 2**63 - 1
-DRAWN_SEEDS = 2**31  # those that are drawn are short enough to type again
+from swiftpie.asked import MAX_IMAGES as MAX_IMAGES
+from swiftpie.asked import MAX_SEED as MAX_SEED
+from swiftpie.asked import check_count as check_count
+from swiftpie.asked import check_seeds as check_seeds
+from swiftpie.asked import seeds_from as seeds_from
 
 COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
 _LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
 _BLOCKS_A_SIDE = 4
 _ANCHOR_NUMBERS = [5, 7, 8]  # which layout numbers place the horizon, the sun and a planet
 _ANCHORS = [(0.42, 0.16), (0.15, 0.70), (0.10, 0.25)]  # smallest value, and what the number adds
-
-
-def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
-    """Return the seeds of pictures: they count up from `seed`, or from one that is drawn.
-
-    Raises:
-        InputError: One of them is out of range, or there are too many.
-    """
-    check_count(num_images)
-    first = secrets.randbelow(DRAWN_SEEDS) if seed is None else seed
-    seeds = tuple(range(first, first + num_images))
-    check_seeds(seeds)
-    return seeds
-
-
-def check_count(num_images: int) -> None:
-    """Refuse a number of pictures before anything is made of that size.
-
-    Raises:
-        InputError: There are none, or too many.
-    """
-    if not 1 <= num_images <= MAX_IMAGES:
-        raise InputError(f"{num_images} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
-
-
-def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse seeds that no generator takes.
-
-    Raises:
-        InputError: There is one.
-    """
-    for seed in seeds:
-        if not 0 <= seed <= MAX_SEED:
-            raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
 
 
 def grain(noise: Tensor) -> Tensor:

@@ -8,20 +8,22 @@ Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` id
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from PIL import Image
-from torch import Tensor
 
-from swiftpie.layout import Layout
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swiftpie.layout import Layout
 
 
 class TextCondition(NamedTuple):
     """A batch of encoded prompts."""
 
-    hidden_states: Tensor  # (B, T, D)
-    attention_mask: Tensor  # (B, T) 1 = token, 0 = padding
-    pooled: Tensor  # (B, D) one vector a prompt
+    hidden_states: "Tensor"  # (B, T, D)
+    attention_mask: "Tensor"  # (B, T) 1 = token, 0 = padding
+    pooled: "Tensor"  # (B, D) one vector a prompt
 
     def repeat(self, batch: int) -> Self:
         """Return a single prompt as `batch` rows."""
@@ -52,12 +54,12 @@ class Identity:
 
     preset: str  # the preset whose networks encoded it
     fingerprint: str  # sha256 over the networks, the pictures and their masks
-    tokens: Tensor  # (1, K, D) semantic branch
-    pooled: Tensor  # (1, D)
-    keys: Mapping[str, Tensor]  # each (1, R*N, D_layer)
-    values: Mapping[str, Tensor]  # each (1, R*N, D_layer)
-    pixels: Tensor  # (R, 3, H, W) canonical reference frames, grey outside the subject
-    mask: Tensor  # (R, 1, H, W) the subject in them
+    tokens: "Tensor"  # (1, K, D) semantic branch
+    pooled: "Tensor"  # (1, D)
+    keys: "Mapping[str, Tensor]"  # each (1, R*N, D_layer)
+    values: "Mapping[str, Tensor]"  # each (1, R*N, D_layer)
+    pixels: "Tensor"  # (R, 3, H, W) canonical reference frames, grey outside the subject
+    mask: "Tensor"  # (R, 1, H, W) the subject in them
     cutouts: tuple[Cutout, ...] = ()  # of each; none where they were not looked for in pictures
 
     def without_detail(self) -> Self:
@@ -77,9 +79,9 @@ class IdentityBranch(StrEnum):
 class Denoised(NamedTuple):
     """The end of denoising."""
 
-    latents: Tensor  # (B, C, h, w) clean
-    subject_mask: Tensor  # (B, 1, h', w') in [0, 1], where the denoiser sees subjects
-    region: Tensor  # (B, S, h, w) in [0, 1], what rescaling used in the end
+    latents: "Tensor"  # (B, C, h, w) clean
+    subject_mask: "Tensor"  # (B, 1, h', w') in [0, 1], where the denoiser sees subjects
+    region: "Tensor"  # (B, S, h, w) in [0, 1], what rescaling used in the end
 
 
 @dataclass(frozen=True)
@@ -88,30 +90,30 @@ class GenerationResult:
 
     images: tuple[Image.Image, ...]  # empty if a tensor was asked for
     subject_masks: tuple[Image.Image, ...]  # mode L, 255 = subject, same size as the pictures
-    regions: Tensor  # (B, S, h, w) in [0, 1], what rescaling used for each subject
+    regions: "Tensor"  # (B, S, h, w) in [0, 1], what rescaling used for each subject
     seeds: tuple[int, ...]
-    layouts: tuple[Layout, ...]  # where each subject was placed, one row a picture
+    layouts: "tuple[Layout, ...]"  # where each subject was placed, one row a picture
     branches: tuple[IdentityBranch, ...]  # those that spoke; a scale of another did nothing
     cutouts: tuple[tuple[Cutout, ...], ...]  # of each subject's pictures
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
-    tensor: Tensor | None = None  # pixels (B, 3, H, W) or latents (B, C, h, w), if asked for
+    tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w), if asked for
 
 
 class Posterior(NamedTuple):
     """What an encoder says about the scaled latents of pictures, each (B, C, h, w)."""
 
-    mean: Tensor
-    deviation: Tensor  # 0 where an encoder knows one value only
+    mean: "Tensor"
+    deviation: "Tensor"  # 0 where an encoder knows one value only
 
 
 class Autoencoder(Protocol):
     """Pixels to latents and back."""
 
-    def posterior(self, pixels: Tensor) -> Posterior:
+    def posterior(self, pixels: "Tensor") -> Posterior:
         """Return the normal distribution of the latents of `pixels` (B, 3, H, W)."""
 
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(self, pixels: "Tensor") -> "Tensor":
         """Return scaled latents (B, C, h, w) of `pixels` (B, 3, H, W)."""
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: "Tensor") -> "Tensor":
         """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""

@@ -34,9 +34,10 @@ from swiftpie.backbones.weights import load_network
 from swiftpie.cli.train import parse_duration
 from swiftpie.config import from_json, override
 from swiftpie.data.subjects import load_subjects
+from swiftpie.files import is_safetensors
 from swiftpie.images import load_image
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.pipelines.identity import canonical_frame, is_identity_file, read_identity_header
+from swiftpie.pipelines.identity import canonical_frame, read_identity_header
 from swiftpie.pipelines.settings import EditSettings
 from swiftpie.training.loop import LoopConfig, TrainConfig, fit
 from swiftpie.training.recipes import mini
@@ -109,7 +110,7 @@ def identities(seed):
 def read_identity(data, folder):
     path = folder / "x.spid"
     path.write_bytes(data)
-    is_identity_file(path)
+    is_safetensors(path)
     read_identity_header(path)
     identity = session().load_identity(path)
     if zlib.crc32(data) % DRAWN == 0:

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from swiftpie import InputError, WeightsError
-from swiftpie.pipelines.identity import FORMAT, is_identity_file, read_identity_header
+from swiftpie.files import is_safetensors
+from swiftpie.pipelines.identity import FORMAT, read_identity_header
 
 PROMPT = "a photo of a subject in the snow"
 
@@ -205,6 +206,6 @@ def test_facts_of_a_wrong_kind_are_refused(session, parts, tmp_path, facts, matc
 
 def test_a_pipe_is_no_identity_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert not is_identity_file(tmp_path / "pipe")
+    assert not is_safetensors(tmp_path / "pipe")
     with pytest.raises(InputError, match="no file"):
         read_identity_header(tmp_path / "pipe")

@@ -23,8 +23,8 @@ from swiftpie.errors import ConfigError, InputError, printable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from swiftpie.images import Stored
     from swiftpie.pipelines.settings import Scales
+    from swiftpie.writing import Stored
 
 T = TypeVar("T")
 
@@ -162,7 +162,7 @@ def plan_outputs(
         ConfigError: One place would have to hold two things.
         InputError: A file exists or cannot be written.
     """
-    from swiftpie.images import check_image_target
+    from swiftpie.writing import check_image_target
 
     out = options.out
     if out == STREAM and (count > 1 or options.as_json):
@@ -212,7 +212,7 @@ def write_outputs(
     force: bool,
 ) -> None:
     """Write pictures and masks where they belong, each with `metadata` and its own seed."""
-    from swiftpie.images import encode_image, save_image
+    from swiftpie.writing import encode_image, save_image
 
     for image, mask, seed, target in rows:
         facts = {**metadata, "seed": str(seed)}

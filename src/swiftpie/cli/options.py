@@ -318,10 +318,10 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
         ImageError: A picture or mask cannot be read.
         ConfigError: An identity file came with anything else.
     """
-    from swiftpie.pipelines.identity import is_identity_file
+    from swiftpie.files import is_safetensors
 
     paths = [split_subject(text) for text in texts]
-    if any(is_identity_file(picture) for picture, _ in paths):
+    if any(is_safetensors(picture) for picture, _ in paths):
         if len(paths) > 1 or paths[0][1] is not None:
             raise ConfigError(
                 "An identity file came with other pictures or a mask. It already is a whole "

@@ -22,7 +22,7 @@ def check_texts(**texts: str) -> None:
     Raises:
         InputError: They are too long together.
     """
-    from swiftpie.images import MAX_METADATA_BYTES
+    from swiftpie.writing import MAX_METADATA_BYTES
 
     length, limit = len(json.dumps(_cut(texts))), MAX_METADATA_BYTES - MAX_FACTS_BYTES
     if length > limit:

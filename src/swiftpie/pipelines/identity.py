@@ -12,12 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from swiftpie.attention.kernels import token_grid
-from swiftpie.backbones.checkpoints.safe import (
-    MAX_HEADER_BYTES,
-    METADATA,
-    check_safetensors,
-    read_tensors,
-)
+from swiftpie.backbones.checkpoints.safe import METADATA, check_safetensors, read_tensors
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.files import write_file
@@ -244,19 +239,6 @@ def read_identity_header(path: str | Path) -> IdentityFile:
     except ValueError as error:
         raise InputError(_damaged(path, error)) from error
     return IdentityFile(preset, fingerprint, shapes, cutouts)
-
-
-def is_identity_file(path: str | Path) -> bool:
-    """Whether `path` holds safetensors rather than a picture, told by its first bytes."""
-    path = Path(path)
-    try:
-        if not path.is_file():  # a pipe would be waited for
-            return False
-        with path.open("rb") as file:
-            start = file.read(9)
-    except (OSError, ValueError):
-        return False
-    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES
 
 
 def cut_out_or_given(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> CutOut:

@@ -7,8 +7,9 @@ from enum import StrEnum
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.asked import check_prompts, check_text
 from swiftpie.attention.manipulate import Shaping
-from swiftpie.errors import InputError, short_reason
+from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.masks import Box, check_box, check_mask
 from swiftpie.noise import check_count, check_seeds
@@ -189,22 +190,6 @@ def check_view(view: View) -> None:
             )
 
 
-def check_text(*texts: str) -> None:
-    """Refuse what is no text: halves of letters, as names of files in other encodings have.
-
-    Raises:
-        InputError: There is one.
-    """
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"The text {short_reason(text)!r} holds half a letter, which no file and no model "
-                "can read. Text in Unicode is needed. Type it again, or save its file as UTF-8."
-            ) from error
-
-
 def as_subjects(
     subjects: Identity | Sequence[Subject],
     *,
@@ -257,14 +242,10 @@ def detail_source_of(mask: Tensor | MaskSource | str | None) -> MaskSource | Non
     return None if mask is None else source_of(mask)
 
 
-def _check_prompts(prompts: Prompts) -> None:
-    if isinstance(prompts, TextCondition):
-        return
-    check_text(*_as_rows(prompts))
-    for prompt in _as_rows(prompts):
-        if not prompt.strip():
-            raise InputError("A prompt is empty. Say what the picture shows: 'a dog at sunset'.")
-
-
 def _as_rows(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
     return (prompts,) if isinstance(prompts, str) else prompts
+
+
+def _check_prompts(prompts: Prompts) -> None:
+    if not isinstance(prompts, TextCondition):
+        check_prompts(*_as_rows(prompts))

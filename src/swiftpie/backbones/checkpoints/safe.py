@@ -17,11 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from swiftpie.errors import InputError, WeightsError, short_reason
-from swiftpie.files import atomic_file, check_target
+from swiftpie.files import MAX_TENSOR_HEADER_BYTES, atomic_file, check_target
 
 Kind = Literal["safetensors", "zip", "pickle"]
 
-MAX_HEADER_BYTES = 4 << 20  # a real header is a few hundred KiB; a huge one is an attack
 MAX_TENSORS = 10_000  # an SDXL U-Net has 1,680
 MAX_DEPTH = 4  # of nested dictionaries; public checkpoints have 2
 MAX_NAME = 1000  # characters of a tensor's name, those of the dictionaries around it among them
@@ -149,7 +148,7 @@ def check_safetensors(path: Path) -> dict[str, Any]:
 def _read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         head = file.read(8)
-        head += file.read(min(header_length(head, path), MAX_HEADER_BYTES))
+        head += file.read(min(header_length(head, path), MAX_TENSOR_HEADER_BYTES))
         size = os.fstat(file.fileno()).st_size
     return parse_header(head, path, size=size)
 
@@ -161,7 +160,7 @@ def header_length(head: bytes, path: Path) -> int:
         WeightsError: It is empty or longer than real ones.
     """
     length = int.from_bytes(head[:8], "little")
-    if not 0 < length <= MAX_HEADER_BYTES:
+    if not 0 < length <= MAX_TENSOR_HEADER_BYTES:
         raise WeightsError(_damaged(path, f"a header of {length} bytes"))
     return length
 

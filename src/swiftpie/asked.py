@@ -1,0 +1,106 @@
+"""What people ask for in numbers and words, checked before anything heavy is loaded."""
+
+import secrets
+from collections.abc import Sequence
+
+from swiftpie.errors import InputError, short_reason
+
+MAX_IMAGES = 64  # of one call
+MAX_SEED = 2**63 - 1
+DRAWN_SEEDS = 2**31  # those that are drawn are short enough to type again
+
+Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
+
+
+def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
+    """Return the seeds of pictures: they count up from `seed`, or from one that is drawn.
+
+    Raises:
+        InputError: One of them is out of range, or there are too many.
+    """
+    check_count(num_images)
+    first = secrets.randbelow(DRAWN_SEEDS) if seed is None else seed
+    seeds = tuple(range(first, first + num_images))
+    check_seeds(seeds)
+    return seeds
+
+
+def check_count(num_images: int) -> None:
+    """Refuse a number of pictures before anything is made of that size.
+
+    Raises:
+        InputError: There are none, or too many.
+    """
+    if not 1 <= num_images <= MAX_IMAGES:
+        raise InputError(f"{num_images} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that no generator takes.
+
+    Raises:
+        InputError: There is one.
+    """
+    for seed in seeds:
+        if not 0 <= seed <= MAX_SEED:
+            raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
+
+
+def parse_box(text: str) -> Box:
+    """Read "left,top,right,bottom" as fractions of the picture.
+
+    Raises:
+        InputError: They are not four numbers in [0, 1] with left < right and top < bottom.
+    """
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(_no_box(text)) from None
+    return check_box((left, top, right, bottom), name=text)
+
+
+def check_box(box: Box, *, name: str = "") -> Box:
+    """Return `box`, which messages call `name`.
+
+    Raises:
+        InputError: It is empty, or reaches beyond the picture.
+    """
+    left, top, right, bottom = box
+    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:  # and none is NaN
+        return box
+    raise InputError(_no_box(name or ",".join(map(str, box))))
+
+
+def check_text(*texts: str) -> None:
+    """Refuse what is no text: halves of letters, as names of files in other encodings have.
+
+    Raises:
+        InputError: There is one.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"The text {short_reason(text)!r} holds half a letter, which no file and no model "
+                "can read. Text in Unicode is needed. Type it again, or save its file as UTF-8."
+            ) from error
+
+
+def check_prompts(*prompts: str) -> None:
+    """Refuse prompts that say nothing, or that are no text.
+
+    Raises:
+        InputError: There is one.
+    """
+    check_text(*prompts)
+    for prompt in prompts:
+        if not prompt.strip():
+            raise InputError("A prompt is empty. Say what the picture shows: 'a dog at sunset'.")
+
+
+def _no_box(text: str) -> str:
+    return (
+        f"'{text}' is not a box. Needed are left,top,right,bottom as fractions of the picture, "
+        "each from 0 to 1, left < right and top < bottom. Write for example 0.25,0.5,0.75,1."
+    )
