@@ -18,6 +18,14 @@ def test_everything_that_a_model_can_is_done_once(session):
     assert asked["inversion"] + asked["reading"] > 0
 
 
+def test_servers_prepare_for_several_at_once(session):
+    fresh = Session(replace(session.components, has_fixed_sizes=True))
+    stages = list(prepare(fresh, size_px=(64, 64), together=(1, 2)))
+    assert stages == list(stages_of(fresh, together=(1, 2)))
+    assert stages[3:5] == ["2 pictures", "two subjects"]
+    assert list(fresh._shared.values()) == [{1, 2}]
+
+
 def test_a_model_that_can_draw_nobody_says_what_is_missing(session):
     plain = Session(replace(session.components, image_encoder=None, inversion=None))
     with pytest.raises(CapabilityError, match="adapter"):

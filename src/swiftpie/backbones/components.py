@@ -44,6 +44,8 @@ class Components:
     # What a session draws in, as whoever computes wants it.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
     execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
+    # Whether pictures of another size, or more at once, cost who asks first an export or the like.
+    has_fixed_sizes: bool = field(default=False, kw_only=True)
 
     @property
     def device(self) -> torch.device:

@@ -95,7 +95,7 @@ def serve(
 
     token = _read_token(token_file, host)
     offers = {name: _offer(name, loading) for name in models or ["mini"]}
-    worker = Worker(Models(offers, bound_mib=memory_mib), limits=limits)
+    worker = Worker(Models(offers, bound_mib=memory_mib), limits=limits, tell=console.say)
     names = loopback_names(host, allow_hosts or ())
     guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
 

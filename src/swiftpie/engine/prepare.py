@@ -1,6 +1,6 @@
 """What engines do once for all later pictures, done before anybody waits for one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -8,34 +8,51 @@ from PIL import Image
 from swiftpie.engine.session import Session
 from swiftpie.images import load_image, sample_pictures
 from swiftpie.models.vision import FaceIdentityEncoder
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.types import Identity
 
 PROMPT, SOURCE_PROMPT = "a photo of a subject on a beach", "a photo of a subject in the snow"
+LATER_PROMPT = "a photo of a subject at night"
 SEED = 0
+KINDS_OF_EDITS = ("edit of a place", "edit with a new subject")  # besides one with its own
+CORNER = (0.0, 0.0, 0.2, 0.2)
 
 
-def stages_of(session: Session) -> tuple[str, ...]:
+def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, ...]:
     """Return what `prepare` will do, by name and in order."""
-    can_edit = session.components.inversion is not None
-    is_blind = session.components.image_encoder is None
-    subject = () if is_blind else ("subject", "picture")
-    return (*subject, *(("edit",) if can_edit else ()))
+    components = session.components
+    can_edit = components.inversion is not None
+    is_blind = components.image_encoder is None
+    names = [] if is_blind else ["subject", "picture"]
+    names += ["edit"] if can_edit else []
+    if together and not is_blind:
+        names += [*(f"{count} pictures" for count in together if count > 1), "two subjects"]
+        knows_places = components.layout_predictor is not None
+        names += KINDS_OF_EDITS if can_edit and knows_places else []
+    return tuple(names)
 
 
-def prepare(session: Session, *, size_px: tuple[int, int] | None = None) -> Iterator[str]:
+def prepare(
+    session: Session, *, size_px: tuple[int, int] | None = None, together: Sequence[int] = ()
+) -> Iterator[str]:
     """Draw and edit once what the package has, and tell the name of each stage before it.
 
     Graphs are of fixed sizes: later calls with as many pictures, subjects and references of this
-    size find theirs ready, on the disk in later processes too.
+    size find theirs ready, on the disk in later processes too. Servers name all numbers of pictures
+    that shall be drawn `together` in one pass; two subjects and all kinds of edits are made ready
+    then, too, one picture a pass.
 
     Raises:
         CapabilityError: The networks can neither draw subjects nor edit.
         InputError: The size is not possible.
     """
-    stages = stages_of(session)
+    stages = stages_of(session, together=together)
     if not stages:
         session.components.encoder_of_identity()  # which says what is missing
     picture = load_image(sample_pictures(1)[0])
+    side = session.components.preset.image_size_px
+    height, width = size_px or (side, side)
+    scene = picture.convert("RGB").resize((width, height))
     if "subject" in stages:
         yield "subject"
         identity = _encoded(session, picture)
@@ -43,10 +60,43 @@ def prepare(session: Session, *, size_px: tuple[int, int] | None = None) -> Iter
         session.personalize(identity, PROMPT, seed=SEED, size_px=size_px)
     if "edit" in stages:
         yield "edit"
-        side = session.components.preset.image_size_px
-        height, width = size_px or (side, side)
-        scene = picture.convert("RGB").resize((width, height))
         session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, seed=SEED)
+    if "two subjects" not in stages:
+        return
+    for count in together:
+        if count > 1:
+            yield f"{count} pictures"
+            session.draw_together(_drawings(identity, count, size_px=size_px), makes_ready=True)
+    yield "two subjects"
+    session.draw_together(_drawings(identity, 1, size_px=size_px, num_subjects=2))
+    if KINDS_OF_EDITS[0] in stages:
+        yield from _kinds_of_edits(session, identity, scene)
+
+
+def _drawings(
+    identity: Identity, count: int, *, size_px: tuple[int, int] | None, num_subjects: int = 1
+) -> list[PersonalizeRequest]:
+    subjects = (Subject(identity),) * num_subjects
+    return [
+        PersonalizeRequest(subjects=subjects, prompt=PROMPT, seeds=(seed,), size_px=size_px)
+        for seed in range(SEED, SEED + count)
+    ]
+
+
+def _kinds_of_edits(session: Session, identity: Identity, scene: Image.Image) -> Iterator[str]:
+    """Edit so that a denoiser that knows places is shown what stays alone, and a new subject.
+
+    The picture was inverted before, so the inversion of one prompt becomes ready as well.
+    """
+    for name, subject in zip(KINDS_OF_EDITS, (None, identity), strict=True):
+        yield name
+        session.edit(
+            *(scene, LATER_PROMPT),
+            source_prompt=SOURCE_PROMPT,
+            mask=CORNER,
+            identity=subject,
+            seed=SEED,
+        )
 
 
 def _encoded(session: Session, picture: Image.Image) -> Identity:

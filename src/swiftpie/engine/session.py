@@ -1,7 +1,7 @@
 """A loaded preset: the object that users, the command line and servers talk to."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -85,6 +85,7 @@ class Session:
             ConfigError: The bound is negative.
         """
         self._cache = Cache(cache_mib)
+        self._shared: dict[Hashable, set[int]] = {}  # how many of a kind have shared a pass
         self._serve(components)
 
     def _serve(self, components: Components) -> None:
@@ -210,14 +211,22 @@ class Session:
         return self._with_room(compute)
 
     def draw_together(
-        self, requests: Sequence[Request], *, on_stage: OnStage | None = None
+        self,
+        requests: Sequence[Request],
+        *,
+        on_stage: OnStage | None = None,
+        makes_ready: bool = False,
     ) -> list[GenerationResult | EditResult]:
         """Draw requests of several people, those of one kind and shape in one pass.
+
+        Networks of fixed sizes would make people wait for each new number of requests. Only as many
+        share a pass as did before in a call that `makes_ready`; else each has its own.
 
         `on_stage` is called with the name of each stage when it has ended, and may raise to stop
         all. The errors are those of `draw`. Nothing is logged, as logs are not for what strangers
         write; see `advice_on`.
         """
+        split = self._learn if makes_ready else self._known_parts
         kinds: dict[int, list[int]] = {}
         for number, request in enumerate(requests):
             kinds.setdefault(id(self._serving(request)), []).append(number)
@@ -229,10 +238,24 @@ class Session:
                 together: Sequence[Request] = together,
             ) -> list[GenerationResult | EditResult]:
                 with self.components.scope():
-                    return draw_together(self._serving(together[0]), together, on_stage=on_stage)
+                    serving = self._serving(together[0])
+                    return draw_together(serving, together, on_stage=on_stage, split=split)
 
             results.update(zip(numbers, self._with_room(compute), strict=True))
         return [results[number] for number in range(len(requests))]
+
+    def _learn(self, kind: Hashable, count: int) -> Sequence[int]:
+        self._shared.setdefault(kind, {1}).add(count)
+        return [count]
+
+    def _known_parts(self, kind: Hashable, count: int) -> Sequence[int]:
+        if not self.components.has_fixed_sizes:
+            return [count]
+        known, parts = self._shared.get(kind, {1}), []
+        while count:
+            parts.append(max(one for one in known if one <= count))
+            count -= parts[-1]
+        return parts
 
     def _with_room(self, compute: Callable[[], Drawn]) -> Drawn:
         """Return what `compute` returns, with networks that take turns where memory is short.

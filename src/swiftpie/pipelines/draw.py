@@ -1,6 +1,7 @@
 """The one path from a request to its pictures: prepare, denoise, decode."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, overload
 
 import torch
@@ -31,6 +32,9 @@ from swiftpie.pipelines.settings import EditMode
 from swiftpie.types import Cutout, Denoised, GenerationResult, IdentityBranch
 
 BLACK = -1 + 1 / 255  # the lightest that 8 bits call black
+
+Split = Callable[[Hashable, int], Sequence[int]]
+"""Takes a kind of requests and how many of it there are; returns how many share each pass."""
 
 
 @overload
@@ -99,11 +103,13 @@ def draw_together(
     *,
     on_stage: OnStage | None = None,
     on_step: OnStep | None = None,
+    split: Split | None = None,
 ) -> list[GenerationResult | EditResult]:
     """Draw several requests, those of one shape in one pass, and return what came of each.
 
-    Steered requests, and edits as released, have passes of their own. Arguments and errors are
-    those of `draw`; an error of one request is one of all.
+    Steered requests, and edits as released, have passes of their own; `split` makes more of a pass
+    that would hold too many. Other arguments and errors are those of `draw`; an error of one
+    request is one of all.
     """
     clock = Clock(on_stage)
     results: dict[int, GenerationResult | EditResult] = {}
@@ -112,12 +118,21 @@ def draw_together(
         alike: dict[tuple[object, ...], list[int]] = {}
         for number, one in enumerate(ready):
             alike.setdefault(one.alike, []).append(number)
-        for numbers in alike.values():
+        for numbers in _passes(alike, split):
             together = [ready[number] for number in numbers]
             for number, drawn in zip(numbers, _finish(together, clock, on_step), strict=True):
                 plan = ready[number].plan
                 results[number] = drawn if plan is None else edit.put_back(drawn, plan, clock)
     return [results[number] for number in range(len(ready))]
+
+
+def _passes(
+    alike: Mapping[tuple[object, ...], Sequence[int]], split: Split | None
+) -> Iterator[Sequence[int]]:
+    for kind, numbers in alike.items():
+        rest = iter(numbers)
+        for size in split(kind, len(numbers)) if split else [len(numbers)]:
+            yield list(islice(rest, size))
 
 
 def _prepare(components: Components, request: Request, clock: Clock) -> _Ready:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from PIL import Image, ImageChops
 
 from swiftpie import __version__
+from swiftpie.engine.prepare import prepare, stages_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
 from swiftpie.images import encode_image, mask_to_pil, to_pil
@@ -109,12 +110,25 @@ class Task:
         self.running.cancel()
 
 
+def batch_sizes(most: int) -> tuple[int, ...]:
+    """Return how many pictures are drawn together by networks of fixed sizes: powers of two."""
+    return tuple(2**power for power in range(most.bit_length()))
+
+
 class Worker:
     """Models, the queue before them, and what users left here. All belongs to one event loop."""
 
-    def __init__(self, models: Models, *, limits: Limits, decoders: int = 1) -> None:
+    def __init__(
+        self,
+        models: Models,
+        *,
+        limits: Limits,
+        decoders: int = 1,
+        tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
+    ) -> None:
         self.models = models
         self.limits = limits
+        self._tell = tell
         self.metrics = Metrics()
         self.scheduler = Scheduler(
             self._draw,
@@ -132,22 +146,43 @@ class Worker:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Start everything; the first model is loaded and has drawn nothing yet."""
+        """Start everything; until `is_ready` the first model is loaded and made quick."""
         await self._stack.enter_async_context(self._decoders)
         self._loop = asyncio.ensure_future(self.scheduler.run())
-        self._warm = asyncio.ensure_future(self._load_first())
+        self.getting_ready = asyncio.ensure_future(self._get_ready())
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for task in (self._loop, self._warm):
+        for task in (self._loop, self.getting_ready):
             task.cancel()
         self.scheduler.close()
         await self._stack.aclose()
 
-    async def _load_first(self) -> None:
-        name = self.models.names[0]
-        await self.scheduler.in_turn(lambda: self.models.get(name))
+    async def _get_ready(self) -> None:
+        """Load the first model and draw what people may ask it for, so that nobody waits for that.
+
+        Networks of fixed sizes need seconds for each new one, so it is told how far they are. What
+        is asked for meanwhile is drawn in between.
+        """
+        name, call = self.models.names[0], self.scheduler.in_turn
+        try:
+            session: Session = await call(lambda: self.models.get(name))
+            is_slow = session.components.has_fixed_sizes
+            sizes = batch_sizes(self.limits.batch) if is_slow else ()
+            stages = prepare(session, together=sizes)
+            names = stages_of(session, together=sizes)
+            await call(lambda: next(stages))  # comes to the first, which the next call does
+            for number, stage in enumerate(names, start=1):
+                if is_slow:
+                    self._tell(f"getting ready, {number} of {len(names)}: {stage}")
+                await call(lambda: next(stages, None))
+        except Exception as error:
+            logger.exception("the model could not be made ready")
+            self._tell(f"error: {error}")
+            raise
         self.is_ready = True
+        if is_slow:
+            self._tell("ready")
 
     # What comes in
 

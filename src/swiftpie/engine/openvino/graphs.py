@@ -35,7 +35,8 @@ from swiftpie.files import TEMPORARY, atomic_folder
 logger = logging.getLogger(__name__)
 
 TELLING_S = 1.0  # work that takes longer is told when it is done, too
-MAX_OPEN = 12  # graphs in memory; each has weights of its own
+MAX_OPEN = 12  # graphs in memory, each with weights of its own, or more if these take
+MOST_OPEN_BYTES = 2 << 30  # together no more than so much
 MOST_BYTES = 100 << 20  # of a network's weights that may be in memory twice
 PACKAGES = ("openvino", "torch", "diffusers", "transformers")  # that decide what a graph holds
 
@@ -95,10 +96,15 @@ class GraphCache:
             opened = (key, streams)
             if opened not in self._open:
                 self._open[opened] = self._ready(function, form, key, streams)
-                while len(self._open) > MAX_OPEN:
-                    self._open.popitem(last=False)
+                self._close_some()
             self._open.move_to_end(opened)
             return self._open[opened]
+
+    def _close_some(self) -> None:
+        while len(self._open) > MAX_OPEN:
+            if sum(one.num_bytes for one in self._open.values()) <= MOST_OPEN_BYTES:
+                break
+            self._open.popitem(last=False)
 
     def _ready(self, function: Function, form: Nested, key: str, streams: int) -> "Graph":
         started = time.perf_counter()
@@ -109,7 +115,7 @@ class GraphCache:
             "INFERENCE_NUM_THREADS": self.threads.count,
             "NUM_STREAMS": streams,  # calls at a time that share these threads
         }
-        ready = Graph(self._core.compile_model(graph, DEVICE, hints))
+        ready = Graph(self._core.compile_model(graph, DEVICE, hints), function.num_bytes)
         spent = time.perf_counter() - started
         if spent > TELLING_S:
             logger.info("The %s is ready for OpenVINO after %.0f s.", function.name, spent)
@@ -157,8 +163,9 @@ class GraphCache:
 class Graph:
     """A network's computation, ready for this processor."""
 
-    def __init__(self, compiled: Untyped) -> None:
+    def __init__(self, compiled: Untyped, num_bytes: int) -> None:
         self._compiled = compiled
+        self.num_bytes = num_bytes  # of the weights, before they were compiled
         self._order = [number_of(place) for place in compiled.inputs]
         self._idle: deque[_Request] = deque()  # a call has one of its own while it lasts
 

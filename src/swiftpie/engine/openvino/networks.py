@@ -84,6 +84,7 @@ def to_openvino(
         image_encoder=encoder,
         inversion=None if inversion is None else openvino_inversion(inversion, graphs),
         scope=graphs.threads.for_openvino,
+        has_fixed_sizes=True,
     )
 
 

@@ -57,6 +57,7 @@ def compiled(components: Components, compiler: "Compiler") -> Components:
         components,
         denoiser=CompiledDenoiser(components.denoiser, compiler),
         autoencoder=JoinedAutoencoder(autoencoder, CompiledDecoder(autoencoder, compiler)),
+        has_fixed_sizes=True,
     )
 
 
