@@ -12,7 +12,7 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-thorough test-all golden parity page check fix clean
+.PHONY: demo setup test test-thorough test-all golden parity page check-page test-page check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
@@ -34,8 +34,15 @@ golden: .venv/.dev  ## renew the thumbnails that tests compare pictures with; ch
 parity: .venv/.dev  ## compare with other implementations and print the differences
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.report
 
-page:  ## build the page of `swiftpie serve` from web/; needs npm, which nobody else does
-	cd web && npm ci --no-audit --no-fund && npm run check && npm run build
+page: check-page  ## build the page of `swiftpie serve` from web/; needs npm, which nobody else does
+	cd web && npm run build
+
+check-page: web/node_modules/.package-lock.json  ## look for faults in the page's sources, edit nothing
+	cd web && npm run check
+
+test-page: check-page .venv/.page  ## drive the page in Chromium, as `apt install chromium` brings it
+	@command -v chromium || command -v google-chrome || { echo "no Chromium found"; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/serve/test_page.py
 
 check: .venv/.dev  ## look for faults, edit nothing
 	$(BIN)/ruff format --check .
@@ -87,3 +94,11 @@ endef
 	$(install-torch)
 	@$(PIP) install -e ".[dev]"
 	@touch .venv/.runtime $@
+
+.venv/.page: .venv/.dev
+	@$(PIP) install "playwright>=1.50"
+	@touch $@
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@

@@ -1,4 +1,6 @@
-import { copyFileSync, mkdirSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vite";
 
@@ -21,9 +23,33 @@ function licences(): Plugin {
   };
 }
 
+const SOURCES = ["index.html", "package-lock.json", "public", "src", "svelte.config.js"];
+
+/** Write down of which sources the page was built; tests compare without Node. */
+function fingerprint(): Plugin {
+  const files = SOURCES.flatMap((name) =>
+    name.includes(".")
+      ? [name]
+      : readdirSync(name, { recursive: true, withFileTypes: true })
+          .filter((one) => one.isFile())
+          .map((one) => join(one.parentPath, one.name)),
+  );
+  const hash = createHash("sha256");
+  for (const name of [...files, "tsconfig.json", "vite.config.ts"].sort()) {
+    hash.update(`${name}\0`).update(readFileSync(name));
+  }
+  const content = hash.digest("hex");
+  return {
+    name: "fingerprint",
+    transformIndexHtml: () => [
+      { tag: "meta", attrs: { name: "sources", content }, injectTo: "head" },
+    ],
+  };
+}
+
 export default defineConfig({
   base: "/static/",
-  plugins: [svelte(), licences()],
+  plugins: [svelte(), licences(), fingerprint()],
   build: {
     outDir: STATIC,
     emptyOutDir: true,

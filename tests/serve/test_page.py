@@ -29,10 +29,11 @@ AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / "out" / "page"
 STATIC = ROOT / "src" / "swiftpie" / "serve" / "static"
 PATIENCE_MS = 30_000
+FIRST_PICTURE_MS = 1_000  # after the page has come
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
-PROMPT = "What shall the picture show?"
-CHANGE = "What shall it show?"
+PROMPT = "What should the picture show?"
+CHANGE = "What should it show?"
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium, as `apt install chromium`"
@@ -139,7 +140,10 @@ class Visit:
         return self.pixels()
 
     def pixels(self):
-        source = self.picture.get_attribute("src")
+        return self.pixels_of(self.picture)
+
+    def pixels_of(self, shown):
+        source = shown.get_attribute("src")
         text = self.page.evaluate(
             """async (url) => {
               const image = new Image(); image.src = url; await image.decode();
@@ -160,6 +164,24 @@ class Visit:
         return self.page.locator("section[aria-labelledby=subjects]").get_by_role(
             "button", name=name, exact=True
         )
+
+    def touch(self, sheet, start, end):
+        """Draw with a finger over an element, between points in shares of it."""
+        sheet.scroll_into_view_if_needed()
+        place = sheet.bounding_box()
+        fingers = self.page.context.new_cdp_session(self.page)
+
+        def send(kind, *points):
+            told = [
+                {"x": place["x"] + x * place["width"], "y": place["y"] + y * place["height"]}
+                for x, y in points
+            ]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": told})
+
+        send("touchStart", start)
+        for share in (0.25, 0.5, 0.75, 1):
+            send("touchMove", [a + (b - a) * share for a, b in zip(start, end, strict=True)])
+        send("touchEnd")
 
     def newest(self):
         return self.sent[-1]
@@ -222,7 +244,8 @@ def differs(one, other):
     return np.abs(one.astype(int) - other.astype(int)).mean() > 1
 
 
-def test_a_first_visit_shows_a_picture(visit):
+def test_a_first_visit_shows_a_picture_at_once(visit):
+    expect(visit.page.locator(".picture img")).to_be_visible(timeout=FIRST_PICTURE_MS)
     visit.first_picture()
     assert visit.pixels().std() > 10
     expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
@@ -291,7 +314,7 @@ def test_several_pictures_are_one_subject_or_several(visit, robot, server):
 
 
 @slow
-@pytest.mark.parametrize("tool", ["Brush", "Eraser", "Box", "Add by a point", "Remove by a point"])
+@pytest.mark.parametrize("tool", ["Brush", "Eraser", "Box", "Point on it", "Point off it"])
 def test_a_cut_out_is_corrected(visit, photo, tool, server):
     visit.first_picture()
     visit.give("drop", photo)
@@ -308,7 +331,7 @@ def test_a_cut_out_is_corrected(visit, photo, tool, server):
         return place["x"] + x * place["width"], place["y"] + y * place["height"]
 
     start, end = ((0.3, 0.1), (0.9, 0.9)) if tool == "Box" else ((0.45, 0.3), (0.75, 0.75))
-    if tool == "Remove by a point":
+    if tool == "Point off it":
         start = end = (0.1, 0.1)  # on the ground
     visit.page.mouse.move(*point(*start))
     visit.page.mouse.down()
@@ -405,22 +428,54 @@ def test_a_box_places_the_subject_by_mouse_and_by_keys(visit):
 
 
 @slow
-def test_a_box_is_moved_by_touch(browser, server):
+def test_a_box_is_drawn_and_moved_by_touch(browser, server):
+    forget_all(server)
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
+        layer = visit.page.locator(".layer")
+        visit.touch(layer, (0.1, 0.9), (0.5, 0.3))
+        assert all("box" not in one["swiftpie"]["subjects"][0] for one in visit.sent)  # it scrolls
         visit.page.get_by_role("button", name="Place hamster by a box").tap()
         visit.settled()
-        visit.page.locator(".layer").scroll_into_view_if_needed()
-        body = visit.page.get_by_role("button", name="Move hamster").bounding_box()
-        x, y = body["x"] + body["width"] / 2, body["y"] + body["height"] / 2
-        fingers = visit.page.context.new_cdp_session(visit.page)
-        for kind, at in (("touchStart", (x, y)), ("touchMove", (x - 40, y)), ("touchEnd", None)):
-            points = [{"x": at[0], "y": at[1]}] if at else []
-            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        visit.touch(layer, (0.05, 0.1), (0.55, 0.3))
         visit.settled()
-        assert visit.newest()["swiftpie"]["subjects"][0]["box"][0] < 0.2
+        box = visit.newest()["swiftpie"]["subjects"][0]["box"]
+        assert box == pytest.approx([0.05, 0.1, 0.55, 0.3], abs=0.02)
+        visit.touch(layer, (0.3, 0.2), (0.7, 0.6))
+        visit.settled()
+        moved = visit.newest()["swiftpie"]["subjects"][0]["box"]
+        assert moved == pytest.approx([0.45, 0.5, 0.95, 0.7], abs=0.03)
         visit.screenshot("phone-box")
         visit.check_quiet()
+
+
+@slow
+def test_a_cut_out_is_painted_by_touch(browser, server, photo):
+    forget_all(server)
+    with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
+        visit.open().first_picture()
+        visit.give("drop", photo)
+        visit.page.get_by_role("button", name="Cut-out and pictures of object").tap()
+        dialog = visit.page.get_by_role("dialog")
+        seen = dialog.get_by_alt_text("The subject as the encoder sees it")
+        before = seen.get_attribute("src")
+        visit.touch(dialog.get_by_role("application"), (0.05, 0.2), (0.3, 0.2))
+        expect(seen).not_to_have_attribute("src", before)
+        visit.screenshot("phone-cut-out")
+        visit.check_quiet()
+
+
+@slow
+def test_a_sample_is_added_by_one_click(visit):
+    visit.first_picture()
+    visit.subject("robot, a sample").hover()
+    visit.page.get_by_role("button", name="Add robot to the picture").click()
+    visit.kept()
+    expect(visit.prompt).to_have_value("a photo of a hamster and a robot on a beach")
+    assert len(visit.newest()["swiftpie"]["subjects"]) == 2
+    visit.page.reload()
+    visit.first_picture()
+    expect(visit.subject("robot")).to_have_count(1)  # still a sample, not another one of them
 
 
 @slow
@@ -459,7 +514,7 @@ def test_strengths_and_seeds_change_the_picture(visit):
     third = visit.page.locator(".strip img").nth(2)
     visit.after(third.click)
     assert visit.newest()["seed"] == 3
-    visit.after(visit.page.get_by_role("button", name="More").click)
+    visit.after(visit.page.get_by_role("button", name="More variations").click)
     assert visit.newest()["seed"] == 7
 
 
@@ -496,14 +551,14 @@ def test_a_picture_is_edited_within_a_mask_that_may_be_painted(visit):
     assert differs(drawn, edited)
     visit.page.emulate_media(color_scheme="dark")
     visit.after(lambda: words.fill("a photo of a hamster wearing a crown on a beach"))
-    visit.page.get_by_role("button", name="Show what may change").click()
+    visit.page.get_by_role("button", name="Mask", exact=True).click()
     expect(visit.page.locator(".mask")).to_be_visible()
     visit.page.get_by_label("Before and after").fill("30")
     expect(visit.page.locator(".line")).to_be_visible()
     visit.kept()
     visit.screenshot("edit")
     visit.page.emulate_media(color_scheme="light")
-    visit.page.get_by_role("button", name="Paint it").click()
+    visit.page.get_by_role("button", name="Paint the mask").click()
     sheet = visit.page.get_by_role("application")
     place = sheet.bounding_box()
     visit.page.get_by_role("button", name="Clear").click()
@@ -523,6 +578,33 @@ def test_a_picture_is_edited_within_a_mask_that_may_be_painted(visit):
     assert np.abs(visit.pixels()[below].astype(int) - drawn[below]).mean() < 6
     visit.after(visit.page.get_by_role("button", name="Find it again").click)
     assert "mask_id" not in visit.newest()
+
+
+@slow
+def test_an_edit_has_variations_and_is_compared_by_a_drag(visit):
+    visit.first_picture()
+    visit.kept()
+    visit.page.get_by_role("button", name="Edit this").click()
+    words = visit.page.get_by_label(CHANGE)
+    visit.after(lambda: words.fill("a photo of a hamster in the snow"))
+    visit.kept()
+    visit.strip_drawn()
+    assert visit.newest()["swiftpie"]["edit"]["variation"] == 0
+    visit.after(visit.page.locator(".strip img").nth(1).click)
+    assert visit.newest()["seed"] == 2
+    assert visit.newest()["swiftpie"]["edit"]["variation"] == pytest.approx(0.5)
+    visit.kept()
+    small = np.asarray(Image.fromarray(visit.pixels()).resize((16, 16)), dtype=float)
+    drawn = visit.pixels_of(visit.page.locator(".strip img").nth(1))
+    assert np.abs(np.asarray(Image.fromarray(drawn).resize((16, 16))) - small).mean() < 6
+    place = visit.page.locator(".layer").bounding_box()
+    across, y = place["width"], place["y"] + place["height"] / 2
+    visit.page.mouse.move(place["x"] + across / 4, y)
+    visit.page.mouse.down()
+    visit.page.mouse.move(place["x"] + across / 2, y, steps=4)
+    visit.page.mouse.up()
+    expect(visit.page.get_by_label("Before and after")).to_have_value("50")
+    visit.screenshot("edit-compared")
 
 
 @slow
@@ -658,8 +740,9 @@ def test_a_subject_that_the_server_forgot_is_sent_again(visit, server):
 @slow
 def test_deleting_a_subject_tells_the_server(visit, server):
     visit.first_picture()
-    visit.subject("hamster").hover()
+    visit.page.get_by_role("button", name="Cut-out and pictures of hamster").click()
     visit.page.get_by_role("button", name="Delete hamster").click()
+    expect(visit.page.get_by_role("button", name="Add your subject")).to_be_focused()
     expect(visit.page.get_by_text("No subject yet.")).to_be_visible()
     for _ in range(50):
         if not server.worker.identities.items():
@@ -726,6 +809,26 @@ def test_a_token_is_asked_for_where_one_is_needed(browser, session):
 
 
 @slow
+def test_a_token_that_changes_is_asked_for_and_work_goes_on(browser, session):
+    with visiting(browser, "") as visit:
+        with serving(session, token="a long word") as first:
+            visit.url = first.url
+            visit.open().page.get_by_label("Token").fill("a long word")
+            visit.page.get_by_role("button", name="Continue").click()
+            visit.first_picture()
+            visit.after(lambda: visit.prompt.fill("a hamster in space"))
+        second = Running(session, limits=Limits(), token="another word")
+        second.server.config.port = first.port
+        with second:
+            field = visit.page.get_by_label("Token")
+            expect(visit.page.get_by_role("alert")).to_contain_text("does not know this token")
+            field.fill("another word")
+            field.press("Enter")
+            expect(visit.prompt).to_have_value("a hamster in space")
+            visit.after(lambda: visit.prompt.fill("a hamster on a volcano"))
+
+
+@slow
 def test_a_phone_shows_everything_without_scrolling_sideways(browser, server):
     forget_all(server)
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
@@ -737,7 +840,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser, server):
         visit.screenshot("phone", full_page=True)
         visit.page.get_by_role("button", name="Edit this").tap()
         visit.page.get_by_label(CHANGE).fill("a photo of a hamster in the snow")
-        expect(visit.page.get_by_role("button", name="Paint it")).to_be_enabled()
+        expect(visit.page.get_by_role("button", name="Paint the mask")).to_be_enabled()
         assert visit.page.evaluate(wide) == PHONE["width"]
         visit.screenshot("phone-edit", full_page=True)
         visit.check_quiet()
@@ -816,7 +919,7 @@ def test_axe_finds_nothing_serious(browser, server, scheme, photo):
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Edit this").click()
         page.get_by_label(CHANGE).fill("an object in the snow")
-        expect(page.get_by_role("button", name="Show what may change")).to_be_enabled()
+        expect(page.get_by_role("button", name="Mask", exact=True)).to_be_enabled()
         check("edit")
         visit.screenshot(f"edit-{scheme}")
         visit.check_quiet()
@@ -827,7 +930,7 @@ def test_reduced_motion_is_honoured(browser, server):
     with visiting(browser, server.url, reduced_motion="reduce") as visit:
         visit.open().first_picture()
         moving = "(one) => parseFloat(getComputedStyle(one).transitionDuration)"
-        assert visit.page.get_by_role("button", name="More").evaluate(moving) < 0.001
+        assert visit.page.get_by_role("button", name="More variations").evaluate(moving) < 0.001
 
 
 @slow

@@ -1,17 +1,32 @@
-/** A mask that somebody paints: a canvas that is opaque where it is on. */
+/** A mask that somebody paints: a canvas that tints what is on, or veils what is off. */
 
 import type { Box } from "./server";
 
 const MOST_UNDO = 30;
 const MOST_PX = 640; // of the longer side; outlines of masks are no finer
-const TINT = [240, 96, 32] as const;
+const TINT = [240, 96, 32] as const; // over what may change
+const VEIL = [128, 128, 128] as const; // over what the encoder does not see, in the grey it gets
+
+export type Look = "tint" | "veil";
 
 export class Painting {
   readonly #paper: CanvasRenderingContext2D;
   readonly #undo: ImageData[] = [];
 
-  constructor(readonly canvas: HTMLCanvasElement) {
+  constructor(
+    readonly canvas: HTMLCanvasElement,
+    readonly look: Look,
+  ) {
     this.#paper = canvas.getContext("2d", { willReadFrequently: true })!;
+  }
+
+  get #color(): readonly [number, number, number] {
+    return this.look === "tint" ? TINT : VEIL;
+  }
+
+  /** Whether the canvas is opaque where the mask is as told. */
+  #isOpaque(isOn: boolean): boolean {
+    return isOn === (this.look === "tint");
   }
 
   /** Return the size of a mask for a picture of this size. */
@@ -40,7 +55,20 @@ export class Painting {
   }
 
   clear(): void {
-    this.#paper.clearRect(0, 0, ...this.#size);
+    this.#fill([0, 0, 1, 1], false);
+  }
+
+  rectangle(box: Box): void {
+    this.#fill(box, true);
+  }
+
+  #fill([left, top, right, bottom]: Box, isOn: boolean): void {
+    const [width, height] = this.#size;
+    const area = [left * width, top * height, (right - left) * width, (bottom - top) * height];
+    const [x, y, across, down] = area as [number, number, number, number];
+    this.#paper.fillStyle = `rgb(${this.#color.join()})`;
+    if (this.#isOpaque(isOn)) this.#paper.fillRect(x, y, across, down);
+    else this.#paper.clearRect(x, y, across, down);
   }
 
   /** Show a mask that is white where it is on. */
@@ -49,15 +77,17 @@ export class Painting {
     if (!url) return;
     const pixels = (await readPicture(url, ...this.#size)).data;
     const on = this.#paper.createImageData(...this.#size);
-    for (let i = 0; i < pixels.length; i += 4) on.data.set([...TINT, pixels[i]!], i);
+    for (let i = 0; i < pixels.length; i += 4) {
+      on.data.set([...this.#color, this.#isOpaque(true) ? pixels[i]! : 255 - pixels[i]!], i);
+    }
     this.#paper.putImageData(on, 0, 0);
   }
 
   /** Draw a round stroke between two points, in pixels of the mask. */
   stroke(from: Point, to: Point, width: number, isOn: boolean): void {
     const paper = this.#paper;
-    paper.globalCompositeOperation = isOn ? "source-over" : "destination-out";
-    paper.strokeStyle = `rgb(${TINT.join()})`;
+    paper.globalCompositeOperation = this.#isOpaque(isOn) ? "source-over" : "destination-out";
+    paper.strokeStyle = `rgb(${this.#color.join()})`;
     paper.lineWidth = width;
     paper.lineCap = "round";
     paper.beginPath();
@@ -67,32 +97,25 @@ export class Painting {
     paper.globalCompositeOperation = "source-over";
   }
 
-  rectangle([left, top, right, bottom]: Box): void {
-    const [width, height] = this.#size;
-    this.#paper.fillStyle = `rgb(${TINT.join()})`;
-    this.#paper.fillRect(
-      ...([left * width, top * height, (right - left) * width, (bottom - top) * height] as const),
-    );
-  }
-
   /** Return the mask as the server reads it: white on black. */
   async file(): Promise<Blob> {
     const [width, height] = this.#size;
     const sheet = new OffscreenCanvas(width, height);
     const paper = sheet.getContext("2d")!;
-    paper.fillStyle = "#fff";
+    const [opaque, clear] = this.#isOpaque(true) ? ["#fff", "#000"] : ["#000", "#fff"];
+    paper.fillStyle = opaque;
     paper.drawImage(this.canvas, 0, 0);
     paper.globalCompositeOperation = "source-in";
     paper.fillRect(0, 0, width, height);
     paper.globalCompositeOperation = "destination-over";
-    paper.fillStyle = "#000";
+    paper.fillStyle = clear;
     paper.fillRect(0, 0, width, height);
     return sheet.convertToBlob({ type: "image/png" });
   }
 
   get isEmpty(): boolean {
     const { data } = this.#paper.getImageData(0, 0, ...this.#size);
-    return !data.some((value, i) => i % 4 === 3 && value > 127);
+    return !data.some((value, i) => i % 4 === 3 && this.#isOpaque(value > 127));
   }
 }
 

@@ -20,6 +20,24 @@ export const SAMPLES: readonly Sample[] = known
   })
   .sort((a, b) => Number(b.name === FIRST) - Number(a.name === FIRST));
 
+const MET = "swiftpie samples";
+
+/** Return the identities that are samples, as far as this browser made them. */
+export function samplesMet(): Record<string, Sample | undefined> {
+  const met = JSON.parse(localStorage.getItem(MET) ?? "{}") as Record<string, string>;
+  const of = (name: string) => SAMPLES.find((sample) => sample.name === name);
+  return Object.fromEntries(Object.entries(met).map(([id, name]) => [id, of(name)]));
+}
+
+/** Know an identity as a sample when the page is opened again. */
+export function remember(id: string, { name }: Sample): void {
+  const met = JSON.parse(localStorage.getItem(MET) ?? "{}") as Record<string, string>;
+  const newest = Object.entries({ ...met, [id]: name }).slice(-100);
+  localStorage.setItem(MET, JSON.stringify(Object.fromEntries(newest)));
+}
+
+export const fileOf = async ({ url }: Sample): Promise<Blob> => (await fetch(url)).blob();
+
 /** Scenes of which `mini` has learned; any other model knows them as well. */
 export const SCENES = [
   ...["on a beach", "in the snow", "in space", "under water", "at sunset", "in a forest"],

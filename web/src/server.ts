@@ -78,6 +78,8 @@ export function setToken(token: string): void {
   sessionStorage.setItem(TOKEN, token);
 }
 
+export const hasToken = (): boolean => sessionStorage.getItem(TOKEN) !== null;
+
 function authorization(): Record<string, string> {
   const token = sessionStorage.getItem(TOKEN);
   return token ? { authorization: `Bearer ${token}` } : {};
@@ -129,6 +131,10 @@ interface Images {
   swiftpie: { seeds: number[] };
 }
 
+function drawnIn({ data, swiftpie }: Images): { seed: number; b64: string }[] {
+  return data.map((one, i) => ({ seed: swiftpie.seeds[i]!, b64: one.b64_json }));
+}
+
 export const server = {
   models: async () => (await read<{ data: Model[] }>("/v1/models")).data,
 
@@ -154,15 +160,21 @@ export const server = {
     return blobOf((await read<{ mask_b64: string }>("/v1/cutouts", sent)).mask_b64, "image/png");
   },
 
-  draw: async (body: object, signal?: AbortSignal) => {
-    const { data, swiftpie } = await read<Images>("/v1/images/generations", json(body, signal));
-    return data.map((one, i) => ({ seed: swiftpie.seeds[i]!, b64: one.b64_json }));
-  },
+  draw: async (body: object, signal?: AbortSignal) =>
+    drawnIn(await read<Images>("/v1/images/generations", json(body, signal))),
 
-  edit: async (picture: Blob, mask: Blob | null, fields: Record<string, string>) => {
-    const sent = form({ ...fields, image: picture, mask });
-    const { data } = await read<Images>("/v1/images/edits", sent);
-    return data[0]!.b64_json;
+  /** Edit a picture as a live request says, whose pictures are sent along here. */
+  edit: async (
+    picture: Blob,
+    mask: Blob | null,
+    request: Record<string, unknown>,
+    signal?: AbortSignal,
+  ) => {
+    const { type: _, picture_id: __, mask_id: ___, swiftpie, ...rest } = request;
+    const texts = Object.entries(rest).map(([name, value]) => [name, String(value)]);
+    const fields = { ...Object.fromEntries(texts), swiftpie: JSON.stringify(swiftpie) };
+    const sent = { ...form({ ...fields, image: picture, mask }), signal };
+    return drawnIn(await read<Images>("/v1/images/edits", sent));
   },
 };
 

@@ -3,14 +3,15 @@
 import { canPlace, FIRST, placesIn, requestOf } from "./draft";
 import type { Draft, Placed, Source, Subject } from "./draft";
 import { joined, nameOf, renamed, without } from "./naming";
-import { blobOf, Live, Refused, server, setToken } from "./server";
+import { blobOf, hasToken, Live, Refused, server, setToken } from "./server";
 import type { Box, Connection, Header, Model, Origin } from "./server";
-import { SAMPLES, type Sample } from "./samples";
+import { fileOf, remember, SAMPLES, samplesMet, type Sample } from "./samples";
 import { Vocabulary } from "./vocabulary";
 
 export const MAX_SUBJECTS = 4;
 export const NUM_SEEDS = 6;
 const SETTLED_MS = 700; // after the last change, a draft is one to come back to
+const USUAL_VARIATION = 0.5; // of an edit whose noise was all found, once somebody asks for others
 const FRAME_MS = 16; // changes sooner than this are one change
 const MAX_HISTORY = 60;
 const ABOUT_WORDS = /was never taught/;
@@ -89,6 +90,7 @@ class Studio {
   #stripOf = ""; // what was asked for last
   #stripShown = "";
   #lastKey = 0;
+  #isReviving = false;
 
   get facts(): Model["swiftpie"] | null {
     return this.models.find((one) => one.id === this.model)?.swiftpie ?? null;
@@ -122,21 +124,24 @@ class Studio {
     try {
       this.models = await server.models();
       this.needsToken = false;
-      await this.#choose(this.models[0]!.id);
       this.#live.connect();
+      if (this.draft.prompt) return; // a token was asked for while somebody was at work
+      await this.#choose(this.models[0]!.id);
       await this.#list();
-      if (!this.draft.prompt) await this.#begin();
+      await this.#begin();
     } catch (error) {
-      if (error instanceof Refused && error.status === 401) {
-        const given = this.needsToken;
-        this.needsToken = true;
-        if (given) this.tokenProblem = "The server does not know this token.";
-      } else if (error instanceof Refused && error.status === 0) {
+      if (error instanceof Refused && error.status === 401) this.#askForToken();
+      else if (error instanceof Refused && error.status === 0) {
         this.connection = "lost";
         this.retryInS = 2;
         setTimeout(() => void this.open(), 2_000);
       } else this.#tell("picture", error);
     }
+  }
+
+  #askForToken(): void {
+    if (hasToken()) this.tokenProblem = "The server does not know this token.";
+    this.needsToken = true;
   }
 
   async logIn(token: string): Promise<void> {
@@ -175,6 +180,7 @@ class Studio {
 
   async #list(): Promise<void> {
     const known = (await server.identities()).filter((one) => one.model === this.model);
+    const samples = samplesMet();
     this.subjects = await Promise.all(
       known.map(async (one) => ({
         key: ++this.#lastKey,
@@ -183,8 +189,8 @@ class Studio {
         thumbnail: URL.createObjectURL(await server.picture(one.thumbnail)),
         numPictures: one.num_pictures,
         warnings: one.warnings,
-        sources: [],
-        sample: SAMPLES.find((sample) => sample.name === one.name) ?? null,
+        sources: samples[one.id] ? [{ file: await fileOf(samples[one.id]!), mask: null }] : [],
+        sample: samples[one.id] ?? null,
       })),
     );
   }
@@ -319,7 +325,7 @@ class Studio {
 
   async #drawSeeds(): Promise<void> {
     const { draft } = this;
-    const request = draft.mode === "draw" ? this.request(draft) : null;
+    const request = this.request({ ...draft, variation: draft.variation || USUAL_VARIATION });
     if (!request) return;
     const { type, seed, ...rest } = request;
     const what = JSON.stringify([type, rest, draft.firstSeed]);
@@ -330,7 +336,10 @@ class Studio {
     this.#stripOf = what;
     try {
       const body = { ...rest, seed: draft.firstSeed, n: NUM_SEEDS, output_format: "jpeg" };
-      const drawn = await server.draw(body, this.#strip.signal);
+      const { signal } = this.#strip;
+      const drawn = await (type === "draw"
+        ? server.draw(body, signal)
+        : server.edit(draft.photo!.file, draft.mask?.file ?? null, body, signal));
       for (const one of this.seeds) URL.revokeObjectURL(one.url);
       this.seeds = drawn.map((one) => ({
         seed: one.seed,
@@ -341,15 +350,23 @@ class Studio {
     } catch (error) {
       if (error instanceof DOMException) return; // a newer strip is on its way
       this.#stripOf = "";
-      if (error instanceof Refused && error.retryAfterS) {
+      if (error instanceof Refused && error.code === "identity_not_found") void this.#revive();
+      else if (error instanceof Refused && error.retryAfterS) {
         setTimeout(() => void this.#drawSeeds(), error.retryAfterS * 1000);
       } else this.#tell("seeds", error);
     }
   }
 
+  /** Draw with another seed; an edit takes some of its noise from it. */
+  vary(seed: number): void {
+    const { mode, variation } = this.draft;
+    this.set(mode === "draw" || variation ? { seed } : { seed, variation: USUAL_VARIATION });
+  }
+
   moreSeeds(): void {
     const firstSeed = this.draft.firstSeed + NUM_SEEDS;
-    this.set({ firstSeed, seed: firstSeed });
+    this.set({ firstSeed });
+    this.vary(firstSeed);
   }
 
   // Subjects
@@ -373,7 +390,7 @@ class Studio {
     await this.#doing("subject", "Looking at the picture", async () => {
       const { origin } = await server.keep(file);
       if (origin["prompt"]) this.found = { file, url: URL.createObjectURL(file), origin };
-      else await this.#addSubject([file], nameOf(file.name), null);
+      else await this.#addSubject([file], nameOf(file.name));
     });
   }
 
@@ -394,9 +411,9 @@ class Studio {
     const files = this.several;
     this.several = [];
     await this.#doing("subject", "Looking at the pictures", async () => {
-      if (asOne) await this.#addSubject(files, nameOf(files[0]!.name), null);
+      if (asOne) await this.#addSubject(files, nameOf(files[0]!.name));
       else {
-        for (const file of files) await this.#addSubject([file], nameOf(file.name), null);
+        for (const file of files) await this.#addSubject([file], nameOf(file.name));
       }
     });
   }
@@ -411,7 +428,7 @@ class Studio {
       await this.openPhoto(found.file);
     } else {
       await this.#doing("subject", "Looking at the picture", () =>
-        this.#addSubject([found.file], "object", null),
+        this.#addSubject([found.file], "object"),
       );
     }
   }
@@ -445,10 +462,10 @@ class Studio {
     }
   }
 
-  async #addSubject(files: readonly Blob[], name: string, sample: Sample | null): Promise<void> {
+  async #addSubject(files: readonly Blob[], name: string): Promise<void> {
     const sources = files.map((file) => ({ file, mask: null }));
     try {
-      await this.addCut(sources, name, sample);
+      await this.addCut(sources, name);
     } catch (error) {
       // What was a picture for /v1/pictures and is none here shows nothing that could be found.
       if (!(error instanceof Refused && error.code === "invalid_image")) throw error;
@@ -457,8 +474,8 @@ class Studio {
   }
 
   /** Add a subject to the library, and to the picture. */
-  async addCut(sources: Source[], name: string, sample: Sample | null = null): Promise<void> {
-    const subject = await this.#encode(++this.#lastKey, sources, name, sample);
+  async addCut(sources: Source[], name: string): Promise<void> {
+    const subject = await this.#encode(++this.#lastKey, sources, name, null);
     this.subjects = [...this.subjects, subject];
     this.use(subject.key);
     if (subject.warnings.length) this.doubtful = subject;
@@ -481,6 +498,7 @@ class Studio {
       : [];
     const files = sources.map((one) => one.file);
     const known = await server.encode(files, masks, name, this.model);
+    if (sample) remember(known.id, sample);
     return {
       key,
       id: known.id,
@@ -506,15 +524,26 @@ class Studio {
   }
 
   async useSample(sample: Sample): Promise<void> {
-    const known = this.subjects.find((one) => one.sample === sample);
-    if (known) {
-      this.use(known.key);
-      return;
+    const key = await this.#meet(sample);
+    if (key !== undefined) this.use(key);
+  }
+
+  async addSample(sample: Sample): Promise<void> {
+    const key = await this.#meet(sample);
+    if (key !== undefined) this.add(key);
+  }
+
+  /** Return the key of a sample, which is encoded the first time that it is wanted. */
+  async #meet(sample: Sample): Promise<number | undefined> {
+    const known = () => this.subjects.find((one) => one.sample === sample)?.key;
+    if (known() === undefined) {
+      await this.#doing("subject", `Looking at the ${sample.name}`, async () => {
+        const sources = [{ file: await fileOf(sample), mask: null }];
+        const subject = await this.#encode(++this.#lastKey, sources, sample.name, sample);
+        this.subjects = [...this.subjects, subject];
+      });
     }
-    await this.#doing("subject", `Looking at the ${sample.name}`, async () => {
-      const file = await (await fetch(sample.url)).blob();
-      await this.#addSubject([file], sample.name, sample);
-    });
+    return known();
   }
 
   /** Draw this subject in place of the active one. */
@@ -641,17 +670,11 @@ class Studio {
       const [one] = await server.draw({ ...body, output_format: "png" });
       return blobOf(one!.b64, "image/png");
     }
-    const fields = {
-      model: this.model,
-      prompt: draft.change,
-      seed: String(draft.seed),
+    const [one] = await server.edit(draft.photo!.file, draft.mask?.file ?? null, {
+      ...request,
       output_format: "png",
-      swiftpie: JSON.stringify(request["swiftpie"]),
-    };
-    return blobOf(
-      await server.edit(draft.photo!.file, draft.mask?.file ?? null, fields),
-      "image/png",
-    );
+    });
+    return blobOf(one!.b64, "image/png");
   }
 
   async download(): Promise<void> {
@@ -677,7 +700,13 @@ class Studio {
     this.connection = state;
     this.retryInS = Math.max(1, Math.round(retryInS));
     if (state === "lost" && was === "open") this.said = "The connection is lost. Trying again.";
+    if (state === "lost") void this.#checkToken();
     if (state === "open" && was !== "open" && this.draft.placed.length) this.#soon();
+  }
+
+  /** A browser does not tell why a live connection was refused; any other request does. */
+  async #checkToken(): Promise<void> {
+    await server.models().catch((error: Refused) => error.status === 401 && this.#askForToken());
   }
 
   #refused(problem: Refused): void {
@@ -690,11 +719,14 @@ class Studio {
 
   /** Encode again what a server that was started anew does not know any more. */
   async #revive(): Promise<void> {
+    if (this.#isReviving) return; // picture and strip may both have found out
+    this.#isReviving = true;
     await this.#doing("subject", "Looking at the subjects again", async () => {
       const known = new Set((await server.identities()).map((one) => one.id));
       await this.#encodeAgain(this.subjects.filter((one) => !known.has(one.id)));
       this.#ask();
     });
+    this.#isReviving = false;
   }
 
   async #encodeAgain(subjects: readonly Subject[]): Promise<void> {
@@ -733,7 +765,7 @@ class Studio {
 
   #tell(place: Place, error: unknown): void {
     if (error instanceof Refused && error.status === 401) {
-      this.needsToken = true;
+      this.#askForToken();
       return;
     }
     if (!(error instanceof Refused)) throw error;
