@@ -3,7 +3,8 @@
 ```
 SwiftPieError
 ├── InputError (ValueError)       an image, mask or prompt cannot be used
-│   └── ImageError                a picture or mask file is missing, broken or shows no subject
+│   └── ImageError                a picture or mask file is missing or broken
+│       └── NoSubject             it shows no subject
 ├── ConfigError (ValueError)      an unknown preset or a bad setting
 ├── CapabilityError               the preset cannot do this operation
 ├── WeightsError                  weights are missing, corrupt or of the wrong shape
@@ -30,6 +31,21 @@ class InputError(SwiftPieError, ValueError):
 
 class ImageError(InputError):
     """A picture or mask is missing, broken, too large, or shows no subject."""
+
+
+class NoSubject(ImageError):  # noqa: N818 - reads as what it is
+    """A picture or mask shows no subject.
+
+    `found` says what it shows, and `remedy` what to do in Python or on the command line; whoever
+    offers other ways, as a server, tells their own.
+    """
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(found, remedy)
+        self.found, self.remedy = found, remedy
+
+    def __str__(self) -> str:
+        return f"{self.found} {self.remedy}"
 
 
 class ConfigError(SwiftPieError, ValueError):

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.errors import ImageError
+from swiftpie.errors import NoSubject
 from swiftpie.files import BAND_PIXELS
 from swiftpie.files import Source as Source
 from swiftpie.files import load_image as load_image
@@ -100,7 +100,7 @@ def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tu
         Pixels (1, 3, S, S), grey (0) beyond the photo, and mask (1, 1, S, S), 0 beyond it.
 
     Raises:
-        ImageError: The mask is empty.
+        NoSubject: The mask is empty.
     """
     assert pixels.shape[-2:] == mask.shape[-2:], "photo and mask differ in size"
     left, top, right, bottom = _square_around(mask, fill)
@@ -121,7 +121,7 @@ def cut_square(
     A square that is larger than any encoder looks at is shrunk by a whole number first.
 
     Raises:
-        ImageError: The mask is empty.
+        NoSubject: The mask is empty.
     """
     assert (photo.height, photo.width) == mask.shape[-2:], "photo and mask differ in size"
     left, top, right, bottom = _square_around(mask, fill)
@@ -165,13 +165,13 @@ def _square_around(mask: Tensor, fill: float) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom in pixels, which may lie beyond the photo.
 
     Raises:
-        ImageError: The mask is empty.
+        NoSubject: The mask is empty.
     """
     extent = extent_of(mask)
     if extent is None:
-        raise ImageError(
-            "The mask shows no subject. It has to be white where the subject is. "
-            "Supply another mask, as in photo.jpg:mask.png."
+        raise NoSubject(
+            "The mask shows no subject. It has to be white where the subject is.",
+            "Supply another mask, as in photo.jpg:mask.png.",
         )
     left, top, right, bottom = extent
     side = max(1, round(max(bottom - top, right - left) / fill))

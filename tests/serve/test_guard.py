@@ -135,7 +135,7 @@ def test_answers_carry_what_protects_them(server):
         assert headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
-        assert headers["cache-control"] == "no-store"
+        assert headers["cache-control"] == ("no-cache" if path == "/" else "no-store")
         assert headers["x-request-id"] == "mine-1"
     strange = server.ask("GET", "/health/live", headers={"x-request-id": "a b<script>"})
     assert strange.headers["x-request-id"].isalnum()

@@ -210,17 +210,6 @@ def test_jobs_are_asked_for_later_and_can_be_deleted(server, own):
     assert server.ask("GET", place).status == 404
 
 
-def test_identities_are_listed_shown_and_forgotten(server, picture_bytes):
-    body, kind = form(image=("dog.png", picture_bytes), name="mug")
-    made = server.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
-    listed = server.ask("GET", "/v1/identities").json["data"]
-    assert made in listed
-    seen = Image.open(io.BytesIO(server.ask("GET", made["thumbnail"]).content))
-    assert seen.size == (128, 128)
-    assert server.ask("DELETE", f"/v1/identities/{made['id']}").json["deleted"]
-    assert server.ask("GET", made["thumbnail"]).status == 404
-
-
 def test_a_full_queue_says_when_to_come_back(session, picture_bytes):
     with serving(session, queue=2, queue_per_key=2) as small:
         body, kind = form(image=("dog.png", picture_bytes))

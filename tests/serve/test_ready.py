@@ -16,7 +16,7 @@ from swiftpie.errors import WeightsError
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.schemas import Drawing
 from swiftpie.serve.store import Known, Models, Offer
-from swiftpie.serve.worker import Worker, batch_sizes
+from swiftpie.serve.worker import Caller, Worker, batch_sizes
 
 PROMPT = "a dog on a beach"
 
@@ -78,13 +78,13 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
         async with working(lambda: sized, told) as worker:
             await worker.getting_ready
             ready = frozenset(forms)
-            who = worker.identities.put(Known(identity, "mini", "", b"", 1, ()))
+            who = worker.identities.put(Known(identity, "mini", "", b"", (), ()), owner="me")
             one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
             photo = Image.effect_noise((128, 128), 60).convert("RGB")
             for own, images, counts in [(one, [], [2, 3, 5]), (two, [], [2]), ({}, [photo], [2])]:
                 for count in counts:
                     body = Drawing(prompt=PROMPT, seed=count, n=count, swiftpie=own)
-                    work = await worker.plan(body, key="somebody", images=images)
+                    work = await worker.plan(body, caller=Caller("key", "me"), images=images)
                     assert len(await worker.draw(work)) == count
                     assert forms == ready, (own, count)
             return worker.scheduler.batches

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.cutout import sharpen
-from swiftpie.errors import ImageError, InputError
+from swiftpie.errors import InputError, NoSubject
 from swiftpie.images import alpha_of, plane, to_tensor
 from swiftpie.masks import Box, box_mask, check_box
 from swiftpie.models import rembg
@@ -214,7 +214,7 @@ def subject_mask(image: Image.Image) -> Tensor:
     """Return where the subject is (1, 1, H, W), looked for as `cut_out` does by default.
 
     Raises:
-        ImageError: Next to nothing or nearly everything is found.
+        NoSubject: Next to nothing or nearly everything is found.
     """
     return cut_out(image).mask
 
@@ -230,7 +230,7 @@ def cut_out(image: Image.Image, search: Search = ANYWHERE) -> CutOut:
         search: how to look for it.
 
     Raises:
-        ImageError: Next to nothing or nearly everything is found.
+        NoSubject: Next to nothing or nearly everything is found.
         MissingExtra: rembg is asked for and not installed.
         WeightsError: rembg's model is not here.
     """
@@ -240,7 +240,7 @@ def cut_out(image: Image.Image, search: Search = ANYWHERE) -> CutOut:
     alpha = None if search.way is Way.REMBG or search.has_hints else alpha_of(image)
     if alpha is not None:
         if not alpha.any():
-            raise ImageError(_not_found(0.0))
+            raise NoSubject(*_not_found(0.0))
         return CutOut(alpha, Cutout(Way.TRANSPARENCY, 1.0))
     if search.way is Way.REMBG:
         found = _by_rembg(image, search)
@@ -251,7 +251,7 @@ def cut_out(image: Image.Image, search: Search = ANYWHERE) -> CutOut:
         if not _is_usable(mask, search):
             found = CutOut(_by_colour(image, search), Cutout(Way.COLOUR, None))
     if not _is_usable(found.mask, search):
-        raise ImageError(_not_found(found.mask.mean().item()))
+        raise NoSubject(*_not_found(found.mask.mean().item()))
     _warn(found.how)
     return found
 
@@ -397,11 +397,11 @@ def _is_usable(mask: Tensor, search: Search) -> bool:
     return MIN_SHARE < share <= (1 if search.has_hints else MAX_SHARE)
 
 
-def _not_found(share: float) -> str:
+def _not_found(share: float) -> tuple[str, str]:
     return (
         f"The subject could not be told from its background: {share:.0%} of the picture was "
-        "found. One subject that stands out is needed. Supply a mask as IMAGE:MASK, or a box "
-        "around it, as in --cutout 0.2,0.1,0.8,0.95."
+        "found. One subject that stands out is needed.",
+        "Supply a mask as IMAGE:MASK, or a box around it, as in --cutout 0.2,0.1,0.8,0.95.",
     )
 
 

@@ -33,8 +33,10 @@ OnStep = Callable[[int, float, Tensor], Tensor]
 
 Part = TypeVar("Part")
 
+STEP = "step"  # of several in the stage "denoise"
+
 OnStage = Callable[[str], object]
-"""Takes the name of each stage when it has ended."""
+"""Takes the name of each stage, and of each step in it, when it has ended."""
 
 
 class Prepared(NamedTuple):
@@ -80,6 +82,12 @@ class Clock:
         self._last = now
         if self._on_stage is not None:
             self._on_stage(name)
+
+    def after_step(self, _number: int, _timestep: float, latents: Tensor) -> Tensor:
+        """Let whoever listens stop between two steps; an `OnStep` that changes nothing."""
+        if self._on_stage is not None:
+            self._on_stage(STEP)
+        return latents
 
     def timings(self) -> dict[str, float]:
         """Return all stages and their total."""

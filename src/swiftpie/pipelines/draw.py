@@ -145,13 +145,17 @@ def _prepare(components: Components, request: Request, clock: Clock) -> _Ready:
 
 
 def _denoised(
-    prepared: Prepared, request: PersonalizeRequest | EditRequest, on_step: OnStep | None
+    prepared: Prepared,
+    request: PersonalizeRequest | EditRequest,
+    clock: Clock,
+    on_step: OnStep | None,
 ) -> Denoised:
     """Return all rows denoised, in parts where not all fit into memory and none reads others."""
 
     def compute(first: int, end: int) -> Denoised:
         part = prepared if end - first == count else prepared.rows(first, end)
-        return denoise(part, on_step=on_step, guidance=request.guidance, shaping=request.shaping)
+        listening = on_step or clock.after_step
+        return denoise(part, on_step=listening, guidance=request.guidance, shaping=request.shaping)
 
     count = len(prepared.latents)
     reads_all = on_step is not None or isinstance(request, EditRequest)
@@ -164,7 +168,7 @@ def _finish(
 ) -> Iterator[GenerationResult]:
     request, start = ready[0].request, join_prepared([one.start for one in ready])
     components = start.components
-    denoised = _denoised(start, request, on_step)
+    denoised = _denoised(start, request, clock, on_step)
     clock.lap("denoise")
     output = request.output if isinstance(request, PersonalizeRequest) else Output.PIL
     tensor = denoised.latents

@@ -13,27 +13,33 @@ from typing import Annotated, Any, TypeVar
 from fastapi import FastAPI, File, Form, Request, Response, UploadFile, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from PIL import Image
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from swiftpie import __version__
 from swiftpie.errors import SwiftPieError
 from swiftpie.models.cutout import search_of
-from swiftpie.serve.guard import Guard, overload_refusal, retry_headers
+from swiftpie.serve.guard import Guard, new_visitor, overload_refusal, retry_headers, visitor_of
 from swiftpie.serve.jobs import Expired, Overloaded, State
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.live import Live
 from swiftpie.serve.schemas import (
     MAX_IMAGES,
+    MAX_NAME,
     Drawing,
     EditBody,
+    Rename,
     RequestError,
     bytes_of_url,
     problem_body,
     spelled,
 )
-from swiftpie.serve.worker import Drawn, Work, Worker
+from swiftpie.serve.store import Source
+from swiftpie.serve.worker import Caller, Drawn, Work, Worker
+from swiftpie.types import Cutout
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +108,8 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
     )
     _add_errors(app)
     _add_images(app, worker)
-    _add_things(app, worker)
+    _add_uploads(app, worker)
+    _add_identities(app, worker)
     _add_jobs(app, worker)
     _add_models(app, worker)
     _add_service(app, worker, guard)
@@ -125,8 +132,12 @@ def _add_images(app: FastAPI, worker: Worker) -> None:
     async def edits(request: Request) -> Response:
         """Change a picture; or, with `swiftpie.task` "personalize", draw the pictures' subject."""
         body, pictures, mask = await _read_edit(request)
-        images = await worker.decode_all(pictures, name="image")
-        shape = None if mask is None else await worker.decode(mask, name="mask")
+
+        async def decoded() -> tuple[list[Image.Image], Image.Image | None]:
+            images = await worker.decode_all(pictures, name="image")
+            return images, None if mask is None else await worker.decode(mask, name="mask")
+
+        images, shape = await _while_connected(request, decoded())
         return await _answer(worker, request, body, kind="image_edit", images=images, mask=shape)
 
 
@@ -138,7 +149,7 @@ async def _answer(
     kind: str,
     **given: Any,  # noqa: ANN401
 ) -> Response:
-    work = await worker.plan(body, key=key_of(request, body), **given)
+    work = await worker.plan(body, caller=caller_of(request, body), **given)
     if body.stream:
         return StreamingResponse(_events(worker, work, body, kind), media_type="text/event-stream")
     drawn = await _while_connected(request, worker.draw(work))
@@ -146,10 +157,12 @@ async def _answer(
     return JSONResponse(_images_body(body, drawn), headers=headers)
 
 
-def key_of(request: Request, body: Drawing) -> str:
-    """Return whose share a request takes; users are told apart by callers who hold the token."""
+def caller_of(request: Request, body: Drawing | None = None) -> Caller:
+    """Return who asks; callers who hold the token tell users apart in the body, too."""
     key: str = request.state.key
-    return f"{key} {body.user}" if request.state.tells_users else key
+    if body is not None and request.state.tells_users:
+        key = f"{key} {body.user}"
+    return Caller(key, request.state.owner)
 
 
 async def _events(worker: Worker, work: Work, body: Drawing, kind: str) -> AsyncIterator[str]:
@@ -299,14 +312,14 @@ def _describe_errors(app: FastAPI) -> None:
 Uploads = Annotated[list[UploadFile], File(description="Pictures of one subject.")]
 
 
-def _add_things(app: FastAPI, worker: Worker) -> None:
+def _add_uploads(app: FastAPI, worker: Worker) -> None:
     @app.post("/v1/identities", tags=["identities"], status_code=201)
     async def encode(
         request: Request,
         image: Uploads,
         mask: Annotated[list[UploadFile] | None, File(description="White = subject.")] = None,
-        name: Annotated[str, Form(max_length=200)] = "",
-        model: Annotated[str | None, Form(max_length=200)] = None,
+        name: Annotated[str, Form(max_length=MAX_NAME)] = "",
+        model: Annotated[str | None, Form(max_length=MAX_NAME)] = None,
     ) -> Response:
         """Encode a subject once; later requests name it by its id.
 
@@ -321,40 +334,28 @@ def _add_things(app: FastAPI, worker: Worker) -> None:
             )
         pictures = [await _read_upload(one, param="image") for one in image]
         shapes = [await _read_upload(one, param="mask") for one in mask or ()]
-        found = worker.add_identity(
-            await worker.decode_all(pictures, name="image"),
-            await worker.decode_all(shapes, name="mask"),
-            name=name,
-            model=model,
-            key=request.state.key,
-        )
-        return JSONResponse(await _while_connected(request, found), 201)
 
-    @app.get("/v1/identities", tags=["identities"])
-    async def identities() -> dict[str, Any]:
-        """List the subjects that are known."""
-        known = worker.identities.items()
-        return {"object": "list", "data": [worker.describe_identity(*one) for one in known]}
+        async def added() -> dict[str, Any]:
+            return await worker.add_identity(
+                await worker.decode_all(pictures, name="image"),
+                await worker.decode_all(shapes, name="mask"),
+                name=name,
+                model=model,
+                caller=caller_of(request),
+            )
 
-    @app.get("/v1/identities/{identity_id}/thumbnail", tags=["identities"])
-    async def thumbnail(identity_id: str) -> Response:
-        """Return what the encoder saw, as a picture."""
-        return Response(worker.identity(identity_id).thumbnail, media_type="image/png")
-
-    @app.delete("/v1/identities/{identity_id}", tags=["identities"])
-    async def forget(identity_id: str) -> dict[str, Any]:
-        """Forget a subject."""
-        worker.identity(identity_id)
-        worker.identities.drop(identity_id)
-        return {"id": identity_id, "object": "identity", "deleted": True}
+        return JSONResponse(await _while_connected(request, added()), 201)
 
     @app.post("/v1/pictures", tags=["live"], status_code=201)
-    async def keep_picture(image: UploadFile) -> Response:
+    async def keep_picture(image: UploadFile, request: Request) -> Response:
         """Keep a picture for live edits; tell what made it, if it says so."""
-        return JSONResponse(await worker.add_picture(await _read_upload(image, param="image")), 201)
+        data = await _read_upload(image, param="image")
+        kept = worker.add_picture(data, owner=request.state.owner)
+        return JSONResponse(await _while_connected(request, kept), 201)
 
     @app.post("/v1/cutouts", tags=["identities"])
     async def cut_out(
+        request: Request,
         image: UploadFile,
         cutout: Annotated[
             str,
@@ -379,22 +380,90 @@ def _add_things(app: FastAPI, worker: Worker) -> None:
                 f"cutout={cutout[:40]!r} names a way to look. 'auto', a box or points are needed.",
                 param="cutout",
             )
-        picture = await worker.decode(await _read_upload(image, param="image"), name="image")
-        mask, how = await worker.cut_out(picture, search)
+        data = await _read_upload(image, param="image")
+
+        async def found() -> tuple[bytes, Cutout]:
+            picture = await worker.decode(data, name="image")
+            return await worker.cut_out(picture, search, caller=caller_of(request))
+
+        mask, how = await _while_connected(request, found())
         return {"mask_b64": base64.b64encode(mask).decode(), **how._asdict()}
+
+
+def _add_identities(app: FastAPI, worker: Worker) -> None:
+    def source_of(identity_id: str, number: int, request: Request) -> Source:
+        """Return a picture of somebody's own subject.
+
+        Raises:
+            RequestError: There is none.
+        """
+        sources = worker.identities.find(identity_id, owner=request.state.owner).sources
+        if not 0 <= number < len(sources):
+            raise RequestError(
+                f"There are {len(sources)} pictures, counted from 0, of this identity.",
+                status=404,
+                code="picture_not_found",
+            )
+        return sources[number]
+
+    @app.get("/v1/identities", tags=["identities"])
+    async def identities(request: Request) -> dict[str, Any]:
+        """List the subjects that whoever asks has sent."""
+        known = worker.identities.items(owner=request.state.owner)
+        return {"object": "list", "data": [worker.describe_identity(*one) for one in known]}
+
+    @app.get("/v1/identities/{identity_id}/thumbnail", tags=["identities"])
+    async def thumbnail(identity_id: str, request: Request) -> Response:
+        """Return what the encoder saw, as a picture."""
+        known = worker.identities.find(identity_id, owner=request.state.owner)
+        return Response(known.thumbnail, media_type="image/png")
+
+    @app.get("/v1/identities/{identity_id}/pictures/{number}", tags=["identities"])
+    async def source(identity_id: str, number: int, request: Request) -> Response:
+        """Return a picture of a subject, drawn anew and no larger than is of use."""
+        return Response(source_of(identity_id, number, request).picture, media_type="image/webp")
+
+    @app.get("/v1/identities/{identity_id}/masks/{number}", tags=["identities"])
+    async def source_mask(identity_id: str, number: int, request: Request) -> Response:
+        """Return the mask that came with a picture; POST /v1/cutouts finds one where none did.
+
+        Raises:
+            RequestError: None did.
+        """
+        mask = source_of(identity_id, number, request).mask
+        if mask is None:
+            raise RequestError(
+                "No mask was sent with this picture. Send the picture to POST /v1/cutouts.",
+                status=404,
+                code="mask_not_found",
+            )
+        return Response(mask, media_type="image/png")
+
+    @app.patch("/v1/identities/{identity_id}", tags=["identities"])
+    async def rename(identity_id: str, body: Rename, request: Request) -> dict[str, Any]:
+        """Give a subject another name."""
+        return worker.rename_identity(identity_id, body.name, owner=request.state.owner)
+
+    @app.delete("/v1/identities/{identity_id}", tags=["identities"])
+    async def forget(identity_id: str, request: Request) -> dict[str, Any]:
+        """Forget a subject."""
+        worker.identities.drop(identity_id, owner=request.state.owner)
+        return {"id": identity_id, "object": "identity", "deleted": True}
 
 
 def _add_jobs(app: FastAPI, worker: Worker) -> None:
     @app.post("/v1/jobs", tags=["jobs"], status_code=202)
     async def start(body: Drawing, request: Request) -> Response:
         """Draw as /v1/images/generations does, and ask for the pictures later."""
-        work = await worker.plan(body, key=key_of(request, body))
-        return JSONResponse({"id": worker.start(work, body), "status": State.QUEUED}, 202)
+        caller = caller_of(request, body)
+        work = await worker.plan(body, caller=caller)
+        number = worker.start(work, body, owner=caller.owner)
+        return JSONResponse({"id": number, "status": State.QUEUED}, 202)
 
     @app.get("/v1/jobs/{job_id}", tags=["jobs"])
-    async def look(job_id: str) -> dict[str, Any]:
+    async def look(job_id: str, request: Request) -> dict[str, Any]:
         """Tell how far a job is; its pictures once they are there."""
-        task = worker.job(job_id)
+        task = worker.jobs.find(job_id, owner=request.state.owner)
         answer: dict[str, Any] = {"id": job_id, "status": task.state}
         if task.state is State.DONE:
             answer["result"] = _images_body(task.body, task.drawn)
@@ -404,11 +473,10 @@ def _add_jobs(app: FastAPI, worker: Worker) -> None:
         return answer
 
     @app.delete("/v1/jobs/{job_id}", tags=["jobs"])
-    async def cancel(job_id: str) -> dict[str, Any]:
+    async def cancel(job_id: str, request: Request) -> dict[str, Any]:
         """Stop a job, even while it is drawn."""
-        task = worker.job(job_id)
-        task.cancel()
-        worker.jobs.drop(job_id)
+        worker.jobs.find(job_id, owner=request.state.owner).cancel()
+        worker.jobs.drop(job_id, owner=request.state.owner)
         return {"id": job_id, "status": State.CANCELLED}
 
 
@@ -427,9 +495,9 @@ def _add_models(app: FastAPI, worker: Worker) -> None:
         raise worker.no_such_model(model)
 
     @app.get("/v1/models/{model}/vocabulary", tags=["models"])
-    async def vocabulary(model: str) -> dict[str, Any]:
+    async def vocabulary(model: str, request: Request) -> dict[str, Any]:
         """Return the words that a small model was taught; `null` for those that read anything."""
-        return {"vocabulary": await worker.vocabulary(model)}
+        return {"vocabulary": await worker.vocabulary(model, caller=caller_of(request))}
 
     @app.websocket("/v1/live")
     async def live(socket: WebSocket) -> None:
@@ -460,12 +528,25 @@ def _add_service(app: FastAPI, worker: Worker, guard: Guard) -> None:
         """Return counters and times as Prometheus reads them."""
         return worker.metrics.response()
 
-    static = files("swiftpie") / "serve" / "static"
-    app.mount("/static", StaticFiles(directory=str(static)), name="static")
+    static = _Static(directory=str(files("swiftpie") / "serve" / "static"))
+    app.mount("/static", static, name="static")
 
     @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return Response((static / "index.html").read_bytes(), media_type="text/html")
+    async def page(request: Request) -> Response:
+        answer = await static.get_response("index.html", request.scope)
+        if visitor_of(request.headers) is None:
+            cookie = new_visitor(is_secure=request.url.scheme == "https")
+            answer.headers["set-cookie"] = cookie
+        return answer
+
+
+class _Static(StaticFiles):
+    """Files of the page, which browsers keep and ask about each time: 304 where they are as old."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        answer = await super().get_response(path, scope)
+        answer.headers["cache-control"] = "no-cache"
+        return answer
 
 
 async def _while_connected(request: Request, work: Awaitable[Result]) -> Result:

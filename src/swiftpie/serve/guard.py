@@ -33,6 +33,10 @@ OPEN_TO_ALL = ("/health/live", "/health/ready")
 PAGE = ("/", "/static/")  # files of ours, which hold no secret
 USER_HEADER = "x-swiftpie-user"  # whom a caller asks for, so that each gets a share
 MAX_USER = 64  # letters
+COOKIE = "swiftpie_visitor"
+VISITOR = re.compile(rf"(?:^|;\s*){COOKIE}=([A-Za-z0-9_-]{{20,64}})(?:;|$)")
+VISITOR_BYTES = 24
+VISIT_S = 365 * 24 * 3600
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TOKEN_PROTOCOL = "swiftpie.token."
 CONTENT_POLICY = (
@@ -91,7 +95,9 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         number = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        scope.setdefault("state", {})["key"] = self._key_of(scope, headers)
+        user = headers.get(USER_HEADER, "")[:MAX_USER] if self._token is not None else ""
+        scope.setdefault("state", {})["key"] = f"{_address(scope)} {user}"
+        scope["state"]["owner"] = f"{user} {visitor_of(headers) or ''}"
         scope["state"]["tells_users"] = self._token is not None
         sending = _Sending(send, number, started=time.perf_counter())
         refusal = self._refusal(scope, headers)
@@ -149,13 +155,6 @@ class Guard:
             return hmac.compare_digest(given[7:].strip().encode(), self._token.encode())
         offered = token_in(scope.get("subprotocols", ()))
         return offered is not None and hmac.compare_digest(offered, self._token.encode())
-
-    def _key_of(self, scope: Scope, headers: Headers) -> str:
-        """Return who has a fair share: an address, or a user of whoever holds the token."""
-        client = scope.get("client")
-        address = client[0] if client else "local"
-        user = headers.get(USER_HEADER, "") if self._token is not None else ""
-        return f"{address} {user[:MAX_USER]}"
 
     async def _refuse(
         self, refusal: Refusal, scope: Scope, receive: Receive, send: "_Sending"
@@ -225,6 +224,28 @@ def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:
         message = "Pages of other sites may not use this server."
         return Refusal(403, "forbidden_origin", message)
     return None
+
+
+def visitor_of(headers: Headers) -> str | None:
+    """Return the name that a browser was given with the page; None for programs.
+
+    It opens nothing that the token does not, but keeps visitors' things apart. Pages of other
+    sites gain nothing by its being sent along: they are refused before, and it is never sent there.
+    """
+    found = VISITOR.search(headers.get("cookie", ""))
+    return found and found[1]
+
+
+def new_visitor(*, is_secure: bool) -> str:
+    """Return the cookie by which a browser shall be known."""
+    name = secrets.token_urlsafe(VISITOR_BYTES)
+    parts = [f"{COOKIE}={name}", "Path=/", f"Max-Age={VISIT_S}", "HttpOnly", "SameSite=Strict"]
+    return "; ".join([*parts, *(["Secure"] if is_secure else [])])
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else "local"
 
 
 def _without_port(host: str) -> str:

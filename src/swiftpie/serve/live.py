@@ -12,12 +12,13 @@ import struct
 from contextlib import suppress
 
 from fastapi import WebSocket, WebSocketDisconnect
+from PIL import Image
 from pydantic import ValidationError
 
 from swiftpie.errors import SwiftPieError
 from swiftpie.serve.jobs import Expired, Overloaded
 from swiftpie.serve.schemas import LiveDraw, RequestError, problem_body, spelled
-from swiftpie.serve.worker import Drawn, Worker
+from swiftpie.serve.worker import Caller, Drawn, Worker
 
 LENGTH = struct.Struct(">I")
 PROTOCOL = "swiftpie"
@@ -29,7 +30,7 @@ class Live:
     def __init__(self, worker: Worker, socket: WebSocket) -> None:
         self._worker = worker
         self._socket = socket
-        self._key = f"{socket.state.key} live"
+        self._caller = Caller(f"{socket.state.key} live", socket.state.owner)
         self._newest: LiveDraw | None = None
         self._came = asyncio.Event()
 
@@ -96,7 +97,10 @@ class Live:
     async def _drawn(self, asked: LiveDraw) -> Drawn:
         worker, images, mask = self._worker, [], None
         if asked.type == "edit":
-            images = [worker.picture(asked.picture_id)]
-            mask = worker.picture(asked.mask_id) if asked.mask_id else None
-        work = await worker.plan(asked.as_drawing(), key=self._key, images=images, mask=mask)
+            images = [self._picture(asked.picture_id)]
+            mask = self._picture(asked.mask_id) if asked.mask_id else None
+        work = await worker.plan(asked.as_drawing(), caller=self._caller, images=images, mask=mask)
         return (await worker.draw(work))[0]
+
+    def _picture(self, name: str) -> Image.Image:
+        return self._worker.pictures.find(name, owner=self._caller.owner).image

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
 from swiftpie.config import Option
-from swiftpie.errors import CapabilityError, ConfigError, ImageError, InputError
+from swiftpie.errors import CapabilityError, ConfigError, ImageError, InputError, NoSubject
 from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.request import MAX_SUBJECTS
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
@@ -19,6 +19,7 @@ from swiftpie.serve.jobs import Expired, Overloaded
 MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
 MAX_IMAGES = 16  # that one request may bring
+MAX_NAME = 200  # letters of an identity's or a model's name
 SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
@@ -152,6 +153,12 @@ class Drawing(BaseModel):
         return None if found is None else (int(found[2]), int(found[1]))
 
 
+class Rename(Strict):
+    """What of an identity can be changed."""
+
+    name: Annotated[str, Field(max_length=MAX_NAME)]
+
+
 class ImageIn(BaseModel):
     """A picture inside of JSON; addresses are never fetched."""
 
@@ -217,6 +224,12 @@ def spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
             return 429, str(error), "rate_limit_exceeded", None
         case Expired():
             return 504, "The picture was not drawn within its time. Ask again.", "timeout", None
+        case NoSubject():
+            message = (
+                f"{error.found} Send a mask with the picture; POST /v1/cutouts gives one to start "
+                "from, and looks where a box or points say."
+            )
+            return 400, message, "subject_not_found", "image"
         case ImageError():
             return 400, str(error), "invalid_image", "image"
         case InputError() | ConfigError() | CapabilityError():

@@ -1,10 +1,10 @@
 """Loaded models within a bound of memory, and what users left here for later requests."""
 
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from PIL import Image
 from torch import nn
@@ -13,9 +13,11 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.engine.wrappers import NETWORKS, with_text_encoders
 from swiftpie.errors import ConfigError
+from swiftpie.serve.schemas import RequestError
 from swiftpie.types import Identity
 
 MIB = 1 << 20
+SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
 Thing = TypeVar("Thing")
 
 
@@ -37,6 +39,7 @@ class Models:
         self._offers = offers
         self._bound_mib = bound_mib
         self._loaded: OrderedDict[str, Session] = OrderedDict()
+        self.vocabularies: dict[str, Any] = {}  # as JSON, of all that were ever loaded
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,6 +55,11 @@ class Models:
         """Those that are in memory."""
         return self._loaded
 
+    @property
+    def latest(self) -> str:
+        """The one used last, else the default."""
+        return next(reversed(self._loaded), self.names[0])
+
     def get(self, name: str) -> Session:
         """Return the session of a model, loaded if it has to be.
 
@@ -60,7 +68,9 @@ class Models:
             SwiftPieError: It cannot be loaded.
         """
         if name not in self._loaded:
-            self._loaded[name] = self._offers[name].load()
+            loaded = self._loaded[name] = self._offers[name].load()
+            words = loaded.components.text.vocabulary
+            self.vocabularies[name] = None if words is None else words.to_json()
             self._make_room(name)
         self._loaded.move_to_end(name)
         return self._loaded[name]
@@ -95,6 +105,13 @@ def weights_bytes(components: Components) -> int:
     return sum(one.numel() * one.element_size() for one in weights.values())
 
 
+class Source(NamedTuple):
+    """A picture of a subject as somebody may want to cut it out again."""
+
+    picture: bytes  # WebP, with sides of at most SOURCE_PX
+    mask: bytes | None  # PNG of the same size, white = subject; None where it was found
+
+
 @dataclass(frozen=True)
 class Known:
     """A subject that was encoded once."""
@@ -103,7 +120,7 @@ class Known:
     model: str
     name: str
     thumbnail: bytes  # PNG of what the encoder sees
-    num_pictures: int
+    sources: tuple[Source, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -112,7 +129,9 @@ class Known:
         one = self.identity
         tensors = (one.tokens, one.pooled, one.pixels, one.mask)
         layers = (*one.keys.values(), *one.values.values())
-        return sum(t.numel() * t.element_size() for t in (*tensors, *layers))
+        files = [self.thumbnail, *(one or b"" for source in self.sources for one in source)]
+        held = sum(t.numel() * t.element_size() for t in (*tensors, *layers))
+        return held + sum(map(len, files))
 
 
 @dataclass(frozen=True)
@@ -129,37 +148,73 @@ class Picture:
 
 
 class Shelf(Generic[Thing]):
-    """Things by unguessable names; the least recently used fall off where room is needed."""
+    """Things by unguessable names, each for its owner alone.
 
-    def __init__(self, prefix: str, *, limit_mib: float, size: Callable[[Thing], int]) -> None:
-        self._prefix = prefix
+    Where room is needed, whoever holds most loses what they used least recently.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        prefix: str,
+        limit_mib: float,
+        size: Callable[[Thing], int],
+        remedy: str = "",
+    ) -> None:
+        self._kind, self._prefix, self._remedy = kind, prefix, remedy
         self._limit = limit_mib * MIB
         self._size = size
-        self._things: OrderedDict[str, Thing] = OrderedDict()
-        self._held = 0
+        self._things: OrderedDict[str, tuple[str, Thing]] = OrderedDict()  # with their owners
+        self._held: Counter[str] = Counter()  # bytes by owner
 
-    def put(self, thing: Thing) -> str:
+    def put(self, thing: Thing, *, owner: str) -> str:
         """Keep a thing; return its name."""
         name = f"{self._prefix}_{secrets.token_urlsafe(16)}"
-        self._things[name] = thing
-        self._held += self._size(thing)
-        while self._held > self._limit and len(self._things) > 1:
-            self.drop(next(iter(self._things)))
+        self._keep(name, thing, owner)
+        while self._held.total() > self._limit and len(self._things) > 1:
+            (heaviest, _), *_ = self._held.most_common(1)
+            others = [one for one in self._things if one != name]
+            own = [one for one in others if self._things[one][0] == heaviest]
+            self._forget((own or others)[0])
         return name
 
-    def get(self, name: str) -> Thing | None:
-        """Return a thing, or None where it is not known or has fallen off."""
-        if name in self._things:
-            self._things.move_to_end(name)
-        return self._things.get(name)
+    def find(self, name: str, *, owner: str) -> Thing:
+        """Return a thing.
 
-    def drop(self, name: str) -> bool:
-        """Forget a thing; return whether it was there."""
-        thing = self._things.pop(name, None)
-        if thing is not None:
-            self._held -= self._size(thing)
-        return thing is not None
+        Raises:
+            RequestError: There is none of this name, not any more, or it is somebody else's.
+        """
+        if name not in self._things or self._things[name][0] != owner:
+            raise RequestError(
+                f"The {self._kind} {name[:64]!r} is not known here, or not any more.{self._remedy}",
+                status=404,
+                code=f"{self._kind}_not_found",
+                param=f"{self._kind}_id",
+            )
+        self._things.move_to_end(name)
+        return self._things[name][1]
 
-    def items(self) -> list[tuple[str, Thing]]:
-        """Return all, the least recently used first."""
-        return list(self._things.items())
+    def replace(self, name: str, thing: Thing, *, owner: str) -> None:
+        """Exchange a thing for another; the errors are those of `find`."""
+        self.drop(name, owner=owner)
+        self._keep(name, thing, owner)
+
+    def drop(self, name: str, *, owner: str) -> None:
+        """Forget a thing; the errors are those of `find`."""
+        self.find(name, owner=owner)
+        self._forget(name)
+
+    def items(self, *, owner: str) -> list[tuple[str, Thing]]:
+        """Return all that one owner has, the least recently used first."""
+        return [(name, one) for name, (whose, one) in self._things.items() if whose == owner]
+
+    def _keep(self, name: str, thing: Thing, owner: str) -> None:
+        self._things[name] = (owner, thing)
+        self._held[owner] += self._size(thing)
+
+    def _forget(self, name: str) -> None:
+        owner, thing = self._things.pop(name)
+        self._held[owner] -= self._size(thing)
+        if self._held[owner] <= 0:
+            del self._held[owner]

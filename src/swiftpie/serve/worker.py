@@ -6,17 +6,18 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from PIL import Image, ImageChops
+from torch import Tensor
 
 from swiftpie import __version__
 from swiftpie.engine.prepare import prepare, stages_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
 from swiftpie.images import encode_image, mask_to_pil, to_pil
-from swiftpie.masks import load_mask
-from swiftpie.models.cutout import DOUBTFUL, Search, Way, cut_out
+from swiftpie.masks import Box, load_mask
+from swiftpie.models.cutout import DOUBTFUL, CutOut, Search, Way, cut_out
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.edit import EditResult, follows_seed
 from swiftpie.pipelines.request import EditRequest, PersonalizeRequest, Request, Subject
@@ -26,8 +27,8 @@ from swiftpie.serve.jobs import Job, Scheduler, State
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.metrics import Metrics
 from swiftpie.serve.schemas import Drawing, RequestError, SubjectIn
-from swiftpie.serve.store import Known, Models, Picture, Shelf
-from swiftpie.types import Cutout, GenerationResult
+from swiftpie.serve.store import SOURCE_PX, Known, Models, Picture, Shelf, Source
+from swiftpie.types import Cutout, GenerationResult, Identity
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,18 @@ MAX_JOBS = 256  # that are remembered
 
 @dataclass(frozen=True)
 class Ask:
-    """Something for the thread that draws: a request, or what becomes of a session otherwise."""
+    """Something for the thread that draws: a request, or what else is made of the models."""
 
     model: str
     make: Callable[[Session], Any]
     is_request: bool = True
+
+
+class Caller(NamedTuple):
+    """Who asks."""
+
+    key: str  # whose share of the queue it takes
+    owner: str  # whose identities, pictures and jobs are found
 
 
 @dataclass(frozen=True)
@@ -138,9 +146,23 @@ class Worker:
             on_batch=self.metrics.batch,
         )
         third = limits.cache_mib / 3
-        self.identities: Shelf[Known] = Shelf("id", limit_mib=third, size=lambda one: one.num_bytes)
-        self.pictures: Shelf[Picture] = Shelf("pic", limit_mib=third, size=lambda o: o.num_bytes)
-        self.jobs: Shelf[Task] = Shelf("job", limit_mib=MAX_JOBS / (1 << 20), size=lambda _: 1)
+        self.identities: Shelf[Known] = Shelf(
+            "identity",
+            prefix="id",
+            limit_mib=third,
+            size=lambda one: one.num_bytes,
+            remedy=" Send its pictures to POST /v1/identities.",
+        )
+        self.pictures: Shelf[Picture] = Shelf(
+            "picture",
+            prefix="pic",
+            limit_mib=third,
+            size=lambda one: one.num_bytes,
+            remedy=" Send it to POST /v1/pictures again.",
+        )
+        self.jobs: Shelf[Task] = Shelf(
+            "job", prefix="job", limit_mib=MAX_JOBS / (1 << 20), size=lambda _: 1
+        )
         self.is_ready = False
         self._decoders = Decoders(decoders)
         self._stack = AsyncExitStack()
@@ -206,7 +228,7 @@ class Worker:
         self,
         body: Drawing,
         *,
-        key: str,
+        caller: Caller,
         images: Sequence[Image.Image] = (),
         mask: Image.Image | None = None,
     ) -> Work:
@@ -216,32 +238,34 @@ class Worker:
             RequestError: It asks for what is not there, or for things that do not go together.
         """
         own, model = body.swiftpie, self.model_named(body.model)
-        self._check_known(own.subjects, model)
-        seeds = seeds_from(body.seed, body.n)
-        is_edit = bool(images) and own.task == "edit"
-        if not (images or own.subjects):
+        subjects = self._known(own.subjects, model, owner=caller.owner)
+        if not (images or subjects):
             raise RequestError(
                 "No subject was given. Send its pictures to POST /v1/identities and name it in "
                 "swiftpie.subjects, or send them to POST /v1/images/edits with swiftpie.task "
                 "'personalize'.",
                 param="swiftpie.subjects",
             )
+        is_edit = bool(images) and own.task == "edit"
         size = None if is_edit else body.size_px
-        group = (model, is_edit, size, len(own.subjects), len(images))
-        warnings: list[str] = []
-        makers = []
-        for number, seed in enumerate(seeds):
-            if is_edit:
-                makers.append(self._edit_maker(body, images, mask, seed, is_first=number == 0))
-            else:
-                makers.append(self._personalize_maker(body, images, seed))
-        if is_edit and body.n > 1 and "variation" not in own.edit.model_dump(exclude_none=True):
-            warnings.append(
-                f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
-                "they would be one picture else. Set swiftpie.edit.variation."
-            )
+        group = (model, is_edit, size, len(subjects), len(images))
+        warnings: tuple[str, ...] = ()
+        seeds = seeds_from(body.seed, body.n)
+        if is_edit:
+            region = await asyncio.to_thread(_region, body, images[0], mask)
+            makers = [
+                _edit_maker(body, images, region, subjects, seed, is_first=number == 0)
+                for number, seed in enumerate(seeds)
+            ]
+            if body.n > 1 and "variation" not in own.edit.model_dump(exclude_none=True):
+                warnings = (
+                    f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
+                    "they would be one picture else. Set swiftpie.edit.variation.",
+                )
+        else:
+            makers = [_personalize_maker(body, images, subjects, seed) for seed in seeds]
         asks = tuple(Ask(model, make) for make in makers)
-        return Work(key, asks, group, body, tuple(warnings))
+        return Work(caller.key, asks, group, body, warnings)
 
     def model_named(self, name: str | None) -> str:
         """Return the model to use.
@@ -265,125 +289,27 @@ class Worker:
             param="model",
         )
 
-    def identity(self, name: str) -> Known:
-        """Return a known subject.
+    def _known(
+        self, subjects: Sequence[SubjectIn], model: str, *, owner: str
+    ) -> tuple[Subject, ...]:
+        """Return the subjects of a picture.
 
         Raises:
-            RequestError: It is not known.
+            RequestError: One is not known, or another model encoded it.
         """
-        known = self.identities.get(name)
-        if known is None:
-            raise RequestError(
-                f"The identity {name[:64]!r} is not known here, or not any more. Send its pictures "
-                "to POST /v1/identities.",
-                status=404,
-                code="identity_not_found",
-                param="identity_id",
-            )
-        return known
-
-    def job(self, name: str) -> Task:
-        """Return a job.
-
-        Raises:
-            RequestError: It is not known.
-        """
-        task = self.jobs.get(name)
-        if task is None:
-            raise RequestError(f"The job {name[:64]!r} is not known here.", status=404)
-        return task
-
-    def _check_known(self, subjects: Sequence[SubjectIn], model: str) -> None:
+        found = []
         for one in subjects:
-            known = self.identity(one.identity_id)
+            known = self.identities.find(one.identity_id, owner=owner)
             if known.model != model:
                 raise RequestError(
                     f"The identity {one.identity_id} was encoded by {known.model!r}, and "
                     f"{model!r} shall draw it. Encode its pictures with that model.",
                     param="identity_id",
                 )
-
-    def _subjects(
-        self, session: Session, body: Drawing, images: Sequence[Image.Image]
-    ) -> tuple[Subject, ...]:
-        own = body.swiftpie
-        found = [
-            Subject(
-                self.identity(one.identity_id).identity,
-                box=one.box,
-                view=one.view,
-                name=one.name,
-                scale=one.scale,
+            found.append(
+                Subject(known.identity, box=one.box, view=one.view, name=one.name, scale=one.scale)
             )
-            for one in own.subjects
-        ]
-        if images:
-            found.insert(0, Subject(session.encode_identity(list(images)), box=own.box))
         return tuple(found)
-
-    def _personalize_maker(
-        self, body: Drawing, images: Sequence[Image.Image], seed: int
-    ) -> Callable[[Session], Request]:
-        def make(session: Session) -> Request:
-            return PersonalizeRequest(
-                subjects=self._subjects(session, body, images),
-                prompt=body.prompt,
-                seeds=(seed,),
-                scales=_scales(body, Scales.of(session.components.preset)),
-                mask=body.swiftpie.mask,
-                size_px=body.size_px,
-                negative_prompt=body.negative_prompt,
-            )
-
-        return make
-
-    def _edit_maker(
-        self,
-        body: Drawing,
-        images: Sequence[Image.Image],
-        mask: Image.Image | None,
-        seed: int,
-        *,
-        is_first: bool,
-    ) -> Callable[[Session], Request]:
-        own, (image, *references) = body.swiftpie, images
-        given = own.edit.model_dump(exclude_none=True)
-        shape = None if mask is None else change_of(mask, mode=own.mask_mode)
-        if shape is not None and own.box is not None:
-            raise RequestError("A mask and a box were given. Send one of the two.", param="mask")
-        if body.size != "auto":
-            raise RequestError(
-                "An edit is as large as its picture. Leave `size` out.", param="size"
-            )
-
-        def make(session: Session) -> Request:
-            settings = EditSettings(**given)
-            if not is_first and not follows_seed(session.components, settings):
-                settings = replace(settings, variation=OTHERS_VARIATION)
-            identity = None
-            if references or own.subjects:
-                identity = self._subjects(session, body, references)[0].identity
-            has_scales = bool(own.scales.model_dump(exclude_none=True))
-            if has_scales:
-                usual = Scales.for_edit(
-                    session.components.preset,
-                    mode=settings.mode,
-                    has_reference=identity is not None,
-                )
-                settings = replace(settings, scales=_scales(body, usual))
-            return EditRequest(
-                image=image,
-                prompt=body.prompt,
-                seed=seed,
-                source_prompt=own.source_prompt,
-                keyword=own.keyword,
-                mask=own.box if shape is None else load_mask(shape, image.size),
-                identity=identity,
-                settings=settings,
-                negative_prompt=body.negative_prompt,
-            )
-
-        return make
 
     # What goes out
 
@@ -406,9 +332,10 @@ class Worker:
                     self.metrics.cancelled.inc()
                 self.scheduler.cancel(job)
 
-    def start(self, work: Work, body: Drawing) -> str:
+    def start(self, work: Work, body: Drawing, *, owner: str) -> str:
         """Draw in the background; return the job's name."""
-        return self.jobs.put(Task(body, asyncio.ensure_future(self.draw(work))))
+        task = Task(body, asyncio.ensure_future(self.draw(work)))
+        return self.jobs.put(task, owner=owner)
 
     def _submit(self, work: Work) -> list[Job]:
         self.scheduler.check_room(work.key, len(work.asks))
@@ -418,6 +345,15 @@ class Worker:
             for ask in work.asks
         ]
 
+    async def _ask(self, model: str, make: Callable[[Session], Any], *, caller: Caller) -> Any:  # noqa: ANN401 - whatever is made
+        job = self.scheduler.submit(
+            Ask(model, make, is_request=False),
+            group=object(),  # which no other has
+            key=caller.key,
+            deadline_s=self.limits.deadline_s,
+        )
+        return await self.scheduler.result(job)
+
     async def add_identity(
         self,
         images: Sequence[Image.Image],
@@ -425,67 +361,70 @@ class Worker:
         *,
         name: str,
         model: str | None,
-        key: str,
+        caller: Caller,
     ) -> dict[str, Any]:
         """Encode a subject and keep it; return what is told of it."""
         chosen = self.model_named(model)
-        ask = Ask(
+        identity: Identity = await self._ask(
             chosen,
             lambda session: session.encode_identity(list(images), masks=list(masks) or None),
-            is_request=False,
+            caller=caller,
         )
-        job = self.scheduler.submit(ask, group=object(), key=key, deadline_s=self.limits.deadline_s)
-        identity = await self.scheduler.result(job)
-        seen = to_pil(identity.pixels[:1].cpu())[0]
+        shapes: Sequence[Image.Image | None] = masks or [None] * len(images)
+        pairs = zip(images, shapes, strict=True)
         known = Known(
             identity,
             chosen,
             name,
-            thumbnail=encode_image(seen, ".png", metadata=None),
-            num_pictures=len(images),
+            thumbnail=encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None),
+            sources=await asyncio.to_thread(lambda: tuple(_source(*pair) for pair in pairs)),
             warnings=tuple(_doubts(identity.cutouts)),
         )
-        number = self.identities.put(known)
+        return self.describe_identity(self.identities.put(known, owner=caller.owner), known)
+
+    def rename_identity(self, number: str, name: str, *, owner: str) -> dict[str, Any]:
+        """Give an identity another name; return what is told of it."""
+        known = replace(self.identities.find(number, owner=owner), name=name)
+        self.identities.replace(number, known, owner=owner)
         return self.describe_identity(number, known)
 
-    async def cut_out(self, image: Image.Image, search: Search) -> tuple[bytes, Cutout]:
+    async def cut_out(
+        self, image: Image.Image, search: Search, *, caller: Caller
+    ) -> tuple[bytes, Cutout]:
         """Return a PNG as large as `image`, white where its subject is, and how that was found."""
-        found = await self.scheduler.in_turn(lambda: cut_out(image, search))
-        return encode_image(mask_to_pil(found.mask)[0], ".png", metadata=None), found.how
+        found: CutOut = await self._ask(
+            self.models.latest, lambda _: cut_out(image, search), caller=caller
+        )
+        shape = await asyncio.to_thread(
+            lambda: encode_image(mask_to_pil(found.mask)[0], ".png", metadata=None)
+        )
+        return shape, found.how
 
     def describe_identity(self, number: str, known: Known) -> dict[str, Any]:
         """Return what is told of a subject."""
+        place = f"/v1/identities/{number}"
         return {
             "id": number,
             "object": "identity",
             "name": known.name,
             "model": known.model,
-            "num_pictures": known.num_pictures,
-            "thumbnail": f"/v1/identities/{number}/thumbnail",
+            "num_pictures": len(known.sources),
+            "thumbnail": f"{place}/thumbnail",
+            "pictures": [
+                {
+                    "source": f"{place}/pictures/{at}",
+                    "mask": None if one.mask is None else f"{place}/masks/{at}",
+                }
+                for at, one in enumerate(known.sources)
+            ],
             "warnings": list(known.warnings),
         }
 
-    async def add_picture(self, data: bytes) -> dict[str, Any]:
+    async def add_picture(self, data: bytes, *, owner: str) -> dict[str, Any]:
         """Keep a picture; return its name, its size and what made it."""
         image, origin = await self._decoders.decode(data, name="'image'")
-        number = self.pictures.put(Picture(image, origin))
+        number = self.pictures.put(Picture(image, origin), owner=owner)
         return {"id": number, "width": image.width, "height": image.height, "origin": origin}
-
-    def picture(self, name: str) -> Image.Image:
-        """Return a picture that was kept.
-
-        Raises:
-            RequestError: It is not known.
-        """
-        kept = self.pictures.get(name)
-        if kept is None:
-            raise RequestError(
-                f"The picture {name[:64]!r} is not known here, or not any more. Send it to POST "
-                "/v1/pictures again.",
-                status=404,
-                param="picture_id",
-            )
-        return kept.image
 
     def describe_models(self) -> list[dict[str, Any]]:
         """Return what is told of every model."""
@@ -501,18 +440,21 @@ class Worker:
             for name in self.models.names
         ]
 
-    async def vocabulary(self, model: str) -> dict[str, list[str]] | None:
+    async def vocabulary(self, model: str, *, caller: Caller) -> Mapping[str, Sequence[str]] | None:
         """Return the words that a model was taught, None for one that reads anything."""
         name = self.model_named(model)
-        session: Session = await self.scheduler.in_turn(lambda: self.models.get(name))
-        words = session.components.text.vocabulary
-        return None if words is None else words.to_json()
+        if name not in self.models.vocabularies:
+            await self._ask(name, lambda _: None, caller=caller)  # loads it
+        return self.models.vocabularies[name]
 
     # In the thread that draws
 
     def _draw(self, asks: Sequence[Ask], check: Callable[[str], None]) -> list[Any]:
         session = self.models.get(asks[0].model)
-        made = [_tried(ask, session) for ask in asks]
+        made = []
+        for ask in asks:
+            made.append(_tried(ask, session))
+            check("encode")
         at = [
             number
             for number, ask in enumerate(asks)
@@ -555,6 +497,99 @@ def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:
                 f"The subject of picture {number} may be cut out badly. Look at the thumbnail, and "
                 "send a mask where it is wrong: POST /v1/cutouts gives one to start from."
             )
+
+
+def _source(image: Image.Image, mask: Image.Image | None) -> Source:
+    size = (SOURCE_PX, SOURCE_PX)
+    picture = image.copy()
+    shape = None if mask is None else mask_to_pil(load_mask(mask, image.size))[0]
+    for one in (picture, *([] if shape is None else [shape])):
+        one.thumbnail(size)
+    return Source(
+        encode_image(picture, ".webp", metadata=None),
+        None if shape is None else encode_image(shape, ".png", metadata=None),
+    )
+
+
+def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:
+    """Return where an edit may change its picture, None where that shall be found.
+
+    Raises:
+        RequestError: Mask, box and size do not go together.
+    """
+    own = body.swiftpie
+    if body.size != "auto":
+        raise RequestError("An edit is as large as its picture. Leave `size` out.", param="size")
+    if mask is None:
+        return own.box
+    if own.box is not None:
+        raise RequestError("A mask and a box were given. Send one of the two.", param="mask")
+    return load_mask(change_of(mask, mode=own.mask_mode), image.size)
+
+
+def _personalize_maker(
+    body: Drawing, images: Sequence[Image.Image], subjects: tuple[Subject, ...], seed: int
+) -> Callable[[Session], Request]:
+    def make(session: Session) -> Request:
+        return PersonalizeRequest(
+            subjects=_with_pictured(session, subjects, images, body),
+            prompt=body.prompt,
+            seeds=(seed,),
+            scales=_scales(body, Scales.of(session.components.preset)),
+            mask=body.swiftpie.mask,
+            size_px=body.size_px,
+            negative_prompt=body.negative_prompt,
+        )
+
+    return make
+
+
+def _edit_maker(
+    body: Drawing,
+    images: Sequence[Image.Image],
+    region: Tensor | Box | None,
+    subjects: tuple[Subject, ...],
+    seed: int,
+    *,
+    is_first: bool,
+) -> Callable[[Session], Request]:
+    own, (image, *references) = body.swiftpie, images
+    given = own.edit.model_dump(exclude_none=True)
+
+    def make(session: Session) -> Request:
+        settings = EditSettings(**given)
+        if not is_first and not follows_seed(session.components, settings):
+            settings = replace(settings, variation=OTHERS_VARIATION)
+        new, *_ = (*_with_pictured(session, subjects, references, body), None)
+        identity = None if new is None else new.identity
+        if own.scales.model_dump(exclude_none=True):
+            usual = Scales.for_edit(
+                session.components.preset, mode=settings.mode, has_reference=identity is not None
+            )
+            settings = replace(settings, scales=_scales(body, usual))
+        return EditRequest(
+            image=image,
+            prompt=body.prompt,
+            seed=seed,
+            source_prompt=own.source_prompt,
+            keyword=own.keyword,
+            mask=region,
+            identity=identity,
+            settings=settings,
+            negative_prompt=body.negative_prompt,
+        )
+
+    return make
+
+
+def _with_pictured(
+    session: Session, subjects: tuple[Subject, ...], images: Sequence[Image.Image], body: Drawing
+) -> tuple[Subject, ...]:
+    """Return the subjects, that of `images` first if they were sent with the request."""
+    if not images:
+        return subjects
+    pictured = session.encode_identity(list(images))
+    return (Subject(pictured, box=body.swiftpie.box), *subjects)
 
 
 def _scales(body: Drawing, usual: Scales) -> Scales:
