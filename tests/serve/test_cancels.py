@@ -1,0 +1,339 @@
+"""Whoever leaves, deletes or is late stops the work where it is, and nobody else notices.
+
+Stages: a picture is decoded, a subject encoded; a drawing is queued, in a batch, drawn, coded as a
+file, sent. Ways: the connection ends, the job is deleted, the deadline passes.
+"""
+
+import asyncio
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.serve.app import make_app
+from swiftpie.serve.jobs import Stopped
+from swiftpie.serve.limits import Limits
+from swiftpie.serve.store import Known, Models, Offer
+from swiftpie.serve.worker import Worker
+from tests.serve.conftest import form
+
+PROMPT = "a dog on a beach"
+thorough = pytest.mark.thorough
+STAGES = [  # of a drawing, after which it may stop
+    *("batched", "step", "decode"),
+    *(pytest.param(one, marks=thorough) for one in ("encode", "text", "place", "denoise")),
+]
+LATE_S = 0.3
+VISITOR = "v" * 32
+OWNER = f" {VISITOR}"
+
+
+class Gate:
+    """Stops the thread that draws once it has ended a stage, until it is opened."""
+
+    def __init__(self, worker):
+        self.stage = None
+        self.reached, self.opened = threading.Event(), threading.Event()
+        self.stages = []  # ended since the gate was reached
+        self.stopped = threading.Event()
+        self._draw, worker.scheduler.draw = worker.scheduler.draw, self
+
+    def __call__(self, work, check):
+        def passed(stage):
+            if self.reached.is_set():
+                self.stages.append(stage)
+            if stage == self.stage and not self.reached.is_set():
+                self.reached.set()
+                assert self.opened.wait(20)
+            check(stage)
+
+        try:
+            passed("batched")
+            return self._draw(work, passed)
+        except Stopped:
+            self.stopped.set()
+            raise
+
+
+class Call:
+    """One request to the application itself, whose other end may leave at any moment."""
+
+    def __init__(self, app, method, path, body=b"", *, kind="application/json"):
+        self.left = asyncio.Event()
+        self.came = asyncio.Event()  # the first piece of the answer
+        self.status, self.content = None, b""
+        self._body = [json.dumps(body).encode() if isinstance(body, dict) else body]
+        headers = {"host": "localhost", "content-type": kind}
+        headers["cookie"] = f"swiftpie_visitor={VISITOR}"
+        scope = {
+            "type": "http",
+            "asgi": {"spec_version": "2.3"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        self.done = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    async def _receive(self):
+        if self._body:
+            return {"type": "http.request", "body": self._body.pop()}
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.content += message.get("body", b"")
+        if self.content:
+            self.came.set()
+
+    async def answer(self):
+        await asyncio.wait_for(self.done, 20)
+        return json.loads(self.content)
+
+
+class Server:
+    """The application and what is behind it, in this process and without a network."""
+
+    def __init__(self, app, worker, asked):
+        self.app, self.worker, self.asked = app, worker, asked
+        self.gate = Gate(worker)
+
+    def draw(self, seed, **more):
+        return Call(
+            self.app, "POST", "/v1/images/generations", {**self.asked, "seed": seed, **more}
+        )
+
+    async def at(self, stage, seed=1, **more):
+        """Return a drawing that has just ended a stage, and stays there."""
+        self.gate.stage = stage
+        call = self.draw(seed, **more)
+        await reached(self.gate.reached)
+        return call
+
+    def open(self):
+        self.gate.opened.set()
+
+    async def is_free(self):
+        """Draw for somebody else: nothing of what was stopped is in the way."""
+        self.open()
+        drawn = await self.draw(9).answer()
+        scheduler = self.worker.scheduler
+        assert not scheduler.num_queued
+        assert not scheduler._running
+        return len(drawn["data"]) == 1
+
+
+async def reached(event):
+    assert await asyncio.get_running_loop().run_in_executor(None, event.wait, 20)
+
+
+@pytest.fixture(scope="module")
+def loop():
+    one = asyncio.new_event_loop()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def worker(session, loop):
+    """What stands behind the application, ready in `loop`."""
+    offer = Offer(lambda: session, describe(PRESETS.get("mini")))
+    one = Worker(Models({"mini": offer}), limits=Limits())
+    loop.run_until_complete(one.__aenter__())
+    loop.run_until_complete(one.getting_ready)
+    yield one
+    loop.run_until_complete(one.__aexit__())
+
+
+@pytest.fixture
+def running(worker, loop, identity):
+    """Run a test with a server; `limits` are its own."""
+    draw = worker.scheduler.draw
+
+    def run(test, **limits):
+        worker.limits = Limits(**limits)
+        worker.identities.put(Known(identity, "mini", "", b"", (), ()), owner=OWNER)
+        ((who, _), *_) = worker.identities.items(owner=OWNER)
+        app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
+        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": who}]}}
+        server = Server(app, worker, asked)
+        try:
+            loop.run_until_complete(asyncio.wait_for(test(server), 60))
+        finally:
+            server.open()
+            worker.scheduler.draw = draw
+
+    return run
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_drawing_stops_at_its_next_stage_when_whoever_asked_leaves(running, stage):
+    async def test(server):
+        call = await server.at(stage)
+        call.left.set()
+        await call.done
+        assert call.status == 499
+        server.open()
+        await reached(server.gate.stopped)
+        assert server.gate.stages == []  # not one more
+        assert await server.is_free()
+
+    running(test)
+
+
+@pytest.mark.parametrize("stage", ["batched", "step"])
+def test_a_deleted_job_stops(running, stage):
+    async def test(server):
+        server.gate.stage = stage
+        job = await Call(server.app, "POST", "/v1/jobs", server.asked).answer()
+        await reached(server.gate.reached)
+        place = f"/v1/jobs/{job['id']}"
+        assert (await Call(server.app, "DELETE", place).answer())["status"] == "cancelled"
+        server.open()
+        await reached(server.gate.stopped)
+        assert server.gate.stages == []
+        assert await server.is_free()
+
+    running(test)
+
+
+def test_a_job_that_waits_is_deleted_and_never_drawn(running):
+    async def test(server):
+        before = server.worker.scheduler.batches
+        first = await server.at("batched")
+        job = await Call(server.app, "POST", "/v1/jobs", {**server.asked, "n": 2}).answer()
+        while server.worker.scheduler.num_queued < 2:
+            await asyncio.sleep(0)
+        await Call(server.app, "DELETE", f"/v1/jobs/{job['id']}").answer()
+        while server.worker.scheduler.num_queued:
+            await asyncio.sleep(0)
+        server.open()
+        assert len((await first.answer())["data"]) == 1
+        assert await server.is_free()
+        assert server.worker.scheduler.batches == before + 2  # the first, and whoever came last
+
+    running(test)
+
+
+@pytest.mark.parametrize("stage", ["batched", "step"])
+def test_a_drawing_that_is_late_stops(running, stage):
+    async def test(server):
+        call = await server.at(stage)
+        assert (await call.answer())["error"]["code"] == "timeout"
+        assert call.status == 504
+        server.open()
+        await reached(server.gate.stopped)
+        assert server.gate.stages == []
+
+    running(test, deadline_s=LATE_S)
+
+
+def test_those_who_leave_or_are_late_in_the_queue_are_never_drawn(running):
+    async def test(server):
+        before = server.worker.scheduler.batches
+        first = await server.at("batched")
+        leaves, late = server.draw(2), server.draw(3)
+        while server.worker.scheduler.num_queued < 2:
+            await asyncio.sleep(0)
+        leaves.left.set()
+        await leaves.done
+        assert server.worker.scheduler.num_queued == 1
+        for call in (late, first):
+            await call.done
+        assert (leaves.status, late.status, first.status) == (499, 504, 504)
+        server.open()
+        await server.worker.scheduler.drain(20)
+        assert server.worker.scheduler.batches == before + 1
+
+    running(test, deadline_s=LATE_S)
+
+
+@pytest.mark.parametrize("stage", ["step", pytest.param("batched", marks=thorough)])
+def test_neighbours_in_a_batch_get_the_same_picture(running, stage):
+    async def test(server):
+        async def together(leaves):
+            server.gate.reached.clear()
+            server.gate.opened.clear()
+            first = await server.at("batched", seed=1)
+            calls = [server.draw(seed) for seed in (2, 3)]
+            while server.worker.scheduler.num_queued < 2:
+                await asyncio.sleep(0)
+            server.gate.reached.clear()  # of the second batch, which these two are
+            server.gate.stage = stage
+            server.open()
+            await first.done
+            server.gate.opened.clear()
+            await reached(server.gate.reached)
+            if leaves:
+                calls[0].left.set()
+                await calls[0].done
+            server.open()
+            return (await calls[1].answer())["data"]
+
+        assert await together(leaves=True) == await together(leaves=False)
+        assert await server.is_free()
+
+    running(test)
+
+
+def test_pictures_that_are_decoded_or_encoded_are_given_up(running, picture_bytes):
+    body, kind = form(image=("dog.png", picture_bytes), prompt=PROMPT)
+
+    async def decoding(server):
+        free = server.worker._decoders._free
+        child = await free.get()  # so that everyone waits for one
+        for path in ("/v1/images/edits", "/v1/identities", "/v1/cutouts", "/v1/pictures"):
+            call = Call(server.app, "POST", path, body, kind=kind)
+            while not free._getters:
+                await asyncio.sleep(0)
+            call.left.set()
+            await call.done
+            assert call.status == 499
+            assert all(one.done() for one in free._getters)
+        free.put_nowait(child)
+
+    async def encoding(server):
+        known = server.worker.identities.items(owner=OWNER)
+        server.gate.stage = "batched"
+        call = Call(server.app, "POST", "/v1/identities", body, kind=kind)
+        await reached(server.gate.reached)
+        call.left.set()
+        await call.done
+        server.open()
+        await reached(server.gate.stopped)
+        assert server.worker.identities.items(owner=OWNER) == known
+        assert await server.is_free()
+
+    running(decoding)
+    running(encoding)
+
+
+def test_whoever_leaves_while_files_are_made_or_sent_stops_the_rest(running):
+    async def test(server):
+        pool, shut = ThreadPoolExecutor(1), threading.Event()
+        stream = server.draw(1, n=4, stream=True)
+        await asyncio.wait_for(stream.came.wait(), 20)
+        asyncio.get_running_loop().set_default_executor(pool)  # which makes files from now on
+        blocked = asyncio.get_running_loop().run_in_executor(pool, shut.wait, 20)
+        call = server.draw(2)
+        while pool._work_queue.empty():
+            await asyncio.sleep(0)
+        for one in (stream, call):
+            one.left.set()
+            await one.done
+        assert call.status == 499
+        shut.set()
+        await blocked
+        assert stream.content.count(b"completed") < 2 * 4  # each names it twice
+        assert await server.is_free()
+
+    running(test)
