@@ -130,6 +130,7 @@ class Family(ABC):
     name: str
     tiny_autoencoder: str | None = None  # hub repository of a small autoencoder for its latents
     needs_pooled_text: bool = False  # whether prompts given as embeddings need their vectors too
+    lora_loader: str | None = None  # class of diffusers that reads LoRAs for it, if there are any
     takes_adapters: bool = False  # whether identity branches come as an adapter, from a file
     is_large: bool = False  # whether accelerators, short numbers and offloading are worth while
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size

@@ -219,7 +219,7 @@ def test_another_autoencoder_is_taken_and_another_denoiser_is_not(large, sprite)
 
 
 def test_removed_identity_branches_are_noticed(large, sprite):
-    large.enable_attention_slicing()
+    large.unet.set_attention_slice("auto")
     with pytest.raises(InputError, match="attention processors"):
         large("a cat", ip_adapter_image=sprite, seeds=[1])
 

@@ -28,6 +28,7 @@ WHOLE_UNET = "unet."  # the frozen network and its processors once more
 # In LoRAs, after diffusers has unified the spellings.
 DENOISER = "unet."  # prefix of the denoiser's part
 DOWN = ("lora_A.weight", "lora.down.weight")  # one of them for every changed layer
+BASE = ".base_layer.weight"  # what peft calls the weight of a layer that it wraps
 NAME = "swiftpie"
 
 Pair = tuple[Tensor, Tensor]
@@ -155,10 +156,17 @@ def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 
 
 
 def fuse_lora_file(
-    unet: UNet2DConditionModel, path: Path, *, family: str, loader: str, allow_pickle: bool = False
+    unet: UNet2DConditionModel,
+    path: Path,
+    *,
+    family: str,
+    loader: str,
+    scale: float = 1.0,
+    allow_pickle: bool = False,
 ) -> None:
-    """Add the LoRA in `path` to the weights of `unet`, in place, and leave nothing else behind.
+    """Add the LoRA in `path` to the weights of `unet`, and leave nothing else behind.
 
+    The layers get new weights, so that another network which shares the old ones keeps them.
     `loader` is the pipeline class of diffusers that reads LoRAs for the family.
 
     Raises:
@@ -189,7 +197,11 @@ def fuse_lora_file(
             f"The LoRA '{path}' changes {changed} layers, and this denoiser has {taken} of them. "
             "One that was made for exactly this network is needed. Choose another file or preset."
         )
-    unet.fuse_lora()
+    for name, weight in list(unet.named_parameters()):
+        if name.endswith(BASE):
+            layer = unet.get_submodule(name.rpartition(".")[0])
+            layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
+    unet.fuse_lora(lora_scale=scale)
     unet.unload_lora()
 
 

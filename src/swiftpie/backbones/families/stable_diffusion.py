@@ -88,7 +88,7 @@ class StableDiffusion(Family):
     takes_adapters = True
     is_large = True
     towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
-    lora_loader = "StableDiffusionPipeline"  # class of diffusers that reads LoRAs for the family
+    lora_loader: str = "StableDiffusionPipeline"
     is_told_sizes = False  # whether the U-Net reads the picture's size besides the text
 
     def __init__(self, name: str, *, projects_linearly: bool) -> None:

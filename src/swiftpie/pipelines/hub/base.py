@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.recipe import Recipe
+from swiftpie.backbones.recipe import RECIPES, Recipe
 from swiftpie.backbones.settle import settle
 from swiftpie.backbones.weights import align_memory, unknown_fingerprint
 from swiftpie.errors import CapabilityError, InputError
@@ -29,6 +30,7 @@ from swiftpie.guidance.methods.dcg import Decoupled
 from swiftpie.images import load_image
 from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.denoise import OnStep
+from swiftpie.pipelines.hub.habits import LOADING, METHODS, refuse
 from swiftpie.pipelines.hub.modules import (
     ADAPTER,
     OPTIONAL,
@@ -54,10 +56,13 @@ Owner = TypeVar("Owner")
 Result = TypeVar("Result")
 
 Picture = Image.Image | np.ndarray[Any, Any] | Tensor | str | Path
+Generators = torch.Generator | list[torch.Generator]
 Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
 OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
 
 DENOISERS = ("unet", "transformer")  # a pipeline has one of them
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # What the stage after this one uses of networks other than by a call, so that hooks do not see it,
 # and what encoding a picture so uses.
@@ -98,12 +103,12 @@ class _Call(Protocol):
 
 
 def spelled_as(
-    arguments: Callable[P, Arguments],
+    arguments: Callable[P, Arguments], *, instead: Mapping[str, str] = NOTHING
 ) -> Callable[[Callable[[Owner, Arguments], Result]], Callable[Concatenate[Owner, P], Result]]:
     """Let a method be called with the fields of the dataclass `arguments`, in their order.
 
     diffusers reads signatures to know a pipeline's modules and options, and so do people; the
-    method itself gets one value.
+    method itself gets one value. `instead` says what to use for arguments that it does not take.
     """
 
     def decorate(
@@ -111,6 +116,7 @@ def spelled_as(
     ) -> Callable[Concatenate[Owner, P], Result]:
         @functools.wraps(method)
         def spelled(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+            refuse(kwargs, instead)
             return method(self, arguments(*args, **kwargs))
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -131,6 +137,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     )
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
+    _instead: ClassVar[Mapping[str, str]] = METHODS
     _interrupt = False
 
     @spelled_as(Modules)
@@ -158,8 +165,10 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
         Raises:
             ConfigError: No such preset, or it leaves no such choice.
+            InputError: diffusers has such an option, and this does not.
             WeightsError: Weights are missing, damaged or do not fit.
         """
+        refuse(choices, LOADING)
         return cls.from_components(load_components(PRESETS.get(preset), device=device, **choices))
 
     @classmethod
@@ -170,8 +179,10 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
         Raises:
             ConfigError: No such recipe, or its preset leaves no such choice.
+            InputError: diffusers has such an option, and this does not.
             WeightsError: Weights are missing, damaged or do not fit.
         """
+        refuse(choices, LOADING)
         preset, merged = settle(None, recipe, choices)
         return cls.from_components(load_components(preset, device=device, **merged))
 
@@ -180,7 +191,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Load a folder that `save_pretrained` wrote; `options` are those of diffusers.
 
         Raises:
-            InputError: Other files than safetensors are asked for.
+            InputError: Other files than safetensors are asked for, or a preset or recipe is named.
             ConfigError: Another program wrote the folder.
             WeightsError: The adapter is missing, or parts do not belong together.
         """
@@ -188,6 +199,13 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             raise InputError(
                 "use_safetensors=False was given; SwiftPie never unpickles weights. Leave it out."
             )
+        name = str(pretrained_model_name_or_path)
+        for method, known in (("preset", PRESETS), ("recipe", RECIPES)):
+            if name in known.names() and not Path(name).exists():
+                raise InputError(
+                    f"{name!r} is a {method}, and no folder of that name is here. Call "
+                    f"{cls.__name__}.from_{method}({name!r})."
+                )
         if options.keys() & {one.name for one in fields(Modules)} - SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
         pipeline: Self = super().from_pretrained(pretrained_model_name_or_path, **options)
@@ -202,6 +220,19 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         pipeline.image_encoder = pipeline._loaded.image_encoder
         pipeline.to_components()  # complains now rather than at the first call
         return pipeline
+
+    @classmethod
+    def from_single_file(cls, pretrained_model_link_or_path: str | Path, **_: object) -> Self:
+        """Refuse: such a file does not say which preset its weights are.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            f"'{pretrained_model_link_or_path}' is one file, and its networks are needed by name. "
+            f"Open it with a pipeline of diffusers, and pass that to {cls.__name__}.from_pipe(…, "
+            "preset=…); a U-Net alone is from_preset(…, weights=…)."
+        )
 
     @classmethod
     def from_pipe(
@@ -306,6 +337,44 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     enable_group_offload = enable_sequential_cpu_offload
 
+    def set_attention_slice(self, slice_size: str | int | None) -> None:
+        """Refuse: such attention has no identity branches; None leaves what is not sliced.
+
+        Raises:
+            CapabilityError: It is asked for.
+        """
+        if slice_size is not None:
+            self.set_use_memory_efficient_attention_xformers(valid=True)
+
+    def set_use_memory_efficient_attention_xformers(
+        self,
+        valid: bool,  # noqa: FBT001 - diffusers' order
+        attention_op: object = None,
+    ) -> None:
+        """Refuse: such attention has no identity branches; False leaves what is none.
+
+        Raises:
+            CapabilityError: It is asked for.
+        """
+        del attention_op
+        if valid:
+            raise CapabilityError(
+                "Attention slicing and xFormers put other processors in the place of the identity "
+                "branches, whose attention is as short of memory as PyTorch has it. For less "
+                "memory call enable_model_cpu_offload() or, where it has that, "
+                "pipe.vae.enable_tiling()."
+            )
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute
+        """Say what to use in place of a method of diffusers' pipelines that is not here.
+
+        Raises:
+            AttributeError: It is one, or nothing at all; so `hasattr` tells the truth.
+        """
+        if name in self._instead:
+            raise AttributeError(f"{type(self).__name__} has no {name}(). {self._instead[name]}")
+        return super().__getattr__(name)
+
     def _at_rest(self) -> Components:
         # The networks where they are, put together again if one was exchanged.
         current = self._current()
@@ -352,7 +421,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:
             if callback is not None:
                 changed = callback(self, index, timestep, dict.fromkeys(names, latents))
-                latents = changed.get("latents", latents)
+                latents = _changed_by_callback(changed, latents)
             bar.update()
             self._on_stage("step")
             return latents
@@ -398,9 +467,24 @@ def rows_of(pictures: Any) -> Any:  # noqa: ANN401 - one picture, or any nesting
     return list(pictures) if is_batch else pictures
 
 
-def drawn_seeds(count: int) -> list[int]:
-    """Return seeds for a call without any, from what `torch.manual_seed` makes repeatable."""
-    seeds: list[int] = torch.randint(0, MAX_SEED, (count,)).tolist()
+def drawn_seeds(count: int, generator: Generators | None = None) -> list[int]:
+    """Return seeds for a call without any, from a generator, or one each.
+
+    Without, they are from the one that `torch.manual_seed` makes repeatable.
+
+    Raises:
+        InputError: There are generators, and not as many.
+    """
+    if isinstance(generator, list):
+        if len(generator) != count:
+            raise InputError(
+                f"{len(generator)} generators were given for {count} pictures. Give one, or one a "
+                "picture."
+            )
+        return [seed for one in generator for seed in drawn_seeds(1, one)]
+    device = None if generator is None else generator.device
+    drawn = torch.randint(0, MAX_SEED, (count,), generator=generator, device=device)
+    seeds: list[int] = drawn.tolist()
     return seeds
 
 
@@ -442,6 +526,31 @@ def _wanted_by_callback(call: _Call) -> Sequence[str]:
     if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):  # these know it themselves
         return tuple(callback.tensor_inputs)
     return call.callback_on_step_end_tensor_inputs
+
+
+def _changed_by_callback(values: object, latents: Tensor) -> Tensor:
+    """Return the latents that go on after a callback answered with `values`.
+
+    Raises:
+        InputError: It answered with something else than diffusers' callbacks do.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"The callback returned {type(values).__name__}; a dict is needed, empty if nothing "
+            "changed. Let it return its last argument."
+        )
+    if unread := sorted({*values} - {"latents"}):
+        raise InputError(
+            f"The callback returned {unread[0]!r}; nothing but 'latents' is read. Leave it out."
+        )
+    changed = values.get("latents", latents)
+    if not isinstance(changed, Tensor) or changed.shape != latents.shape:
+        shape = tuple(getattr(changed, "shape", ()))
+        raise InputError(
+            f"The callback returned latents as {type(changed).__name__} {shape}; a tensor "
+            f"{tuple(latents.shape)} is needed. Change the one that it was given."
+        )
+    return changed.to(latents)
 
 
 def steering_for(

@@ -12,14 +12,15 @@ from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.images import to_tensor
 from swiftpie.masks import Box, load_mask
-from swiftpie.noise import MAX_IMAGES
+from swiftpie.noise import MAX_IMAGES, check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.edit import EditResult
+from swiftpie.pipelines.hub.adapters import AdaptedPipeline
 from swiftpie.pipelines.hub.base import (
     ENCODING,
+    Generators,
     Images,
-    ModulesPipeline,
     OnStepEnd,
     Picture,
     SwiftPiePipelineOutput,
@@ -31,6 +32,8 @@ from swiftpie.pipelines.hub.base import (
     to_output,
     to_picture,
 )
+from swiftpie.pipelines.hub.habits import EDIT_METHODS, EDITS
+from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditSettings
 from swiftpie.types import Identity
@@ -48,6 +51,10 @@ class EditCall:
     num_inference_steps: int | None = None  # None: as many as the preset has
     guidance_scale: float = 1.0  # more than 1 is classifier-free guidance
     negative_prompt: str | list[str] | None = None  # what guidance leads away from
+    num_images_per_prompt: int = 1  # alike, but where `settings.variation` asks for new noise
+    generator: Generators | None = None  # of seeds: one, or one an edit
+    ip_adapter_image: Picture | list[Picture] | None = None  # who replaces the picture's own look
+    ip_adapter_image_embeds: Identity | list[Identity] | None = None  # likewise, encoded
     output_type: str = "pil"
     return_dict: bool = True
     callback_on_step_end: OnStepEnd | None = None
@@ -63,10 +70,12 @@ class EditCall:
     return_masks: bool = True
 
 
-class SwiftEditPipeline(ModulesPipeline):
+class SwiftEditPipeline(AdaptedPipeline):
     """Changes pictures by text in one step and leaves the rest alone (arXiv:2412.04301)."""
 
-    @spelled_as(EditCall)
+    _instead = EDIT_METHODS
+
+    @spelled_as(EditCall, instead=EDITS)
     def __call__(self, call: EditCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Edit one picture for each prompt; see `EditCall` for the arguments.
 
@@ -77,6 +86,8 @@ class SwiftEditPipeline(ModulesPipeline):
         components = self.to_components()
         components.inverter()
         check_shared(call, components, self._callback_tensor_inputs, outputs=OUTPUT_TYPES)
+        if call.ip_adapter_image is not None:
+            self._wake(*ENCODING)
         requests = requests_of(call, components)
         return self._answer(call, lambda: self._draw(call, components, requests))
 
@@ -107,25 +118,31 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
         is_negative=call.negative_prompt is not None,
         guidance=call.guidance,
     )
+    if call.seeds is not None and call.generator is not None:
+        raise InputError("seeds came with a generator; both say what is random. Give one.")
+    identity = _identity_of(call, components)
     columns: dict[str, Any] = {
         "image": rows_of(call.image),
         "prompt": call.prompt,
         "source_prompt": call.source_prompt,
         "mask_image": call.mask_image,
         "negative_prompt": call.negative_prompt or "",
-        "seed": None if call.seeds is None else list(call.seeds),
+        "seeds": None if call.seeds is None or call.num_images_per_prompt > 1 else list(call.seeds),
     }
     lengths = {name: len(one) for name, one in columns.items() if isinstance(one, list)}
     count = max(lengths.values(), default=1)
+    times = call.num_images_per_prompt
     for name, length in lengths.items():
         if length != count or not 1 <= count <= MAX_IMAGES:
             raise InputError(
                 f"{name} has {length} entries, and {count} edits were asked for. Give one for all, "
                 f"or one each, 1 to {MAX_IMAGES}."
             )
-    if call.seeds is None:
-        columns["seed"] = drawn_seeds(count)
+    check_count(count * times)
     rows = {name: one if isinstance(one, list) else [one] * count for name, one in columns.items()}
+    rows = {name: [one for one in row for _ in range(times)] for name, row in rows.items()}
+    count *= times
+    rows["seed"], _ = _seeds_of(call, count), rows.pop("seeds")
     requests = []
     for index in range(count):
         one = {name: row[index] for name, row in rows.items()}
@@ -136,12 +153,46 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
                 image=image,
                 keyword=call.keyword,
                 mask=call.box if mask is None else load_mask(to_picture(mask), image.size),
-                identity=call.identity,
+                identity=identity,
                 settings=call.settings,
                 **steering,
             )
         )
     return requests
+
+
+def _seeds_of(call: EditCall, count: int) -> list[int]:
+    if call.seeds is None:
+        return drawn_seeds(count, call.generator)
+    if len(call.seeds) != count:
+        raise InputError(f"{len(call.seeds)} seeds were given for {count} edits. Give one each.")
+    return list(call.seeds)
+
+
+def _identity_of(call: EditCall, components: Components) -> Identity | None:
+    """Return who replaces the picture's own look, if anybody does; pictures are encoded.
+
+    Raises:
+        InputError: Several subjects are given, or one in several ways.
+    """
+    pictures, embeds = call.ip_adapter_image, call.ip_adapter_image_embeds
+    given = [one for one in (call.identity, pictures, embeds) if one is not None]
+    if len(given) > 1 or (isinstance(embeds, list) and len(embeds) != 1):
+        raise InputError(
+            "An edit takes one subject, in one way: `identity`, `ip_adapter_image` or "
+            "`ip_adapter_image_embeds`. Give one of them."
+        )
+    if pictures is not None:
+        rows = rows_of(pictures)
+        entries = rows if isinstance(rows, list) else [rows]
+        return encode_identity(components, [to_picture(one) for one in entries])
+    known = embeds[0] if isinstance(embeds, list) else embeds or call.identity
+    if not isinstance(known, Identity | None):
+        raise InputError(
+            f"A subject was given as {type(known).__name__}; it is an Identity, as "
+            "SwiftPiePipeline.prepare_ip_adapter_image_embeds() returns them. Give that."
+        )
+    return known
 
 
 def _as_output(results: list[EditResult], call: EditCall) -> SwiftPiePipelineOutput:

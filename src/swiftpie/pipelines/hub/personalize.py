@@ -16,10 +16,11 @@ from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.hub.adapters import AdaptedPipeline
 from swiftpie.pipelines.hub.base import (
     ENCODING,
+    Generators,
     Images,
-    ModulesPipeline,
     OnStepEnd,
     Picture,
     SwiftPiePipelineOutput,
@@ -31,6 +32,7 @@ from swiftpie.pipelines.hub.base import (
     to_output,
     to_picture,
 )
+from swiftpie.pipelines.hub.habits import ENCODING_OPTIONS, TEXT_TO_IMAGE, refuse
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.personalize import num_draws
 from swiftpie.pipelines.request import (
@@ -42,11 +44,10 @@ from swiftpie.pipelines.request import (
     detail_source_of,
     source_of,
 )
-from swiftpie.pipelines.settings import MaskSource, Scales, Style
+from swiftpie.pipelines.settings import MAX_SCALE, MaskSource, Scales, Style
 from swiftpie.types import Identity, Prompts, TextCondition
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
-Generators = torch.Generator | list[torch.Generator]
 
 OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent": Output.LATENTS}
 MASKS = "ip_adapter_masks"  # the only name in `cross_attention_kwargs` that means something here
@@ -102,10 +103,12 @@ class PersonalizeCall:
         return len(rows) * self.num_images_per_prompt
 
 
-class SwiftPiePipeline(ModulesPipeline):
+class SwiftPiePipeline(AdaptedPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
-    @spelled_as(PersonalizeCall)
+    _subject_scales: float | tuple[float, ...] = 1.0
+
+    @spelled_as(PersonalizeCall, instead=TEXT_TO_IMAGE)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Draw `num_images_per_prompt` pictures a prompt; see `PersonalizeCall` for the arguments.
 
@@ -119,8 +122,38 @@ class SwiftPiePipeline(ModulesPipeline):
         _check(call, components, self._callback_tensor_inputs)
         return self._answer(call, lambda: self._draw(call, components))
 
-    def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
-        """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D)."""
+    def set_ip_adapter_scale(self, scale: float | Sequence[float]) -> None:
+        """Set how strong the subjects of the calls to come are: one number for all, or one each.
+
+        It is a factor on their identity and detail; 1 is the preset's own strength and 0 nothing.
+
+        Raises:
+            InputError: It is something else than numbers of 0 or more.
+        """
+        scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
+        for one in scales:
+            if (
+                isinstance(one, bool)
+                or not isinstance(one, int | float)
+                or not 0 <= one <= MAX_SCALE
+            ):
+                raise InputError(
+                    f"set_ip_adapter_scale() got {one!r}; a number from 0 to {MAX_SCALE} is "
+                    "needed, or a list of one for each subject. Which blocks a subject reaches is "
+                    "chosen when loading: from_preset(…, plan=Plan(…))."
+                )
+        self._subject_scales = scales if isinstance(scale, Sequence) else scale
+
+    def encode_prompt(
+        self, prompt: str | list[str], *of_diffusers: object, **options: object
+    ) -> tuple[Tensor, Tensor]:
+        """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D).
+
+        Raises:
+            InputError: More is given, as diffusers' own take it.
+        """
+        refuse([*options, *(["device"] if of_diffusers else [])], ENCODING_OPTIONS)
+        _take_no(options)
         self._wake("text_encoder")
         with torch.no_grad():
             text = self.to_components().text.encode([prompt] if isinstance(prompt, str) else prompt)
@@ -132,12 +165,16 @@ class SwiftPiePipeline(ModulesPipeline):
         *,
         masks: Tensor | list[Tensor] | None = None,
         cutout: str | Search = "auto",
+        **options: object,
     ) -> list[Identity]:
         """Return the subjects of `ip_adapter_image`, encoded once for any number of calls.
 
         Raises:
-            InputError: A picture cannot be used, or a subject cannot be found in it.
+            InputError: A picture cannot be used, a subject cannot be found in it, or more is given,
+                as diffusers' own takes it.
         """
+        refuse(options, ENCODING_OPTIONS)
+        _take_no(options)
         self._wake(*ENCODING)
         found = _pictured_subjects(self.to_components(), ip_adapter_image, masks, cutout)
         return [subject.identity for subject in found]
@@ -145,7 +182,7 @@ class SwiftPiePipeline(ModulesPipeline):
     def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
         if call.ip_adapter_image is not None:
             self._wake(*ENCODING)
-        request = request_of(call, components)
+        request = self._scaled(request_of(call, components))
         advise(components, request)
         self._wake("text_encoder")
         with self._steps(call, len(components.schedule.steps)) as on_step:
@@ -160,6 +197,25 @@ class SwiftPiePipeline(ModulesPipeline):
             timings=drawn.timings_ms,
             branches=drawn.branches,
         )
+
+    def _scaled(self, request: PersonalizeRequest) -> PersonalizeRequest:
+        """Return the request with the strengths that `set_ip_adapter_scale` was told.
+
+        Raises:
+            InputError: There are as many as there are no subjects.
+        """
+        given, count = self._subject_scales, len(request.subjects)
+        scales = given if isinstance(given, tuple) else (given,) * count
+        if len(scales) != count:
+            raise InputError(
+                f"set_ip_adapter_scale() got {len(scales)} numbers, and the call has {count} "
+                "subjects. Give one number for all, or one each."
+            )
+        if all(scale == 1 for scale in scales):
+            return request
+        pairs = zip(request.subjects, scales, strict=True)
+        subjects = tuple(replace(one, scale=one.scale * scale) for one, scale in pairs)
+        return replace(request, subjects=subjects)
 
 
 def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequest:
@@ -194,9 +250,24 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
     )
 
 
+def _take_no(options: Mapping[str, object]) -> None:
+    """Refuse names that nobody knows.
+
+    Raises:
+        TypeError: There is one.
+    """
+    for name in options:
+        raise TypeError(f"there is no argument {name!r}")
+
+
 def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence[str]) -> None:
     check_shared(call, components, tensor_inputs, outputs=tuple(OUTPUTS))
-    for name in ("timesteps", "sigmas", "eta", "clip_skip"):
+    if call.clip_skip is not None:
+        raise InputError(
+            f"clip_skip={call.clip_skip} was given; preset {components.preset.name!r} reads "
+            "prompts as its weights were trained with. Leave it out."
+        )
+    for name in ("timesteps", "sigmas", "eta"):
         value = getattr(call, name)
         if value is not None and not (name == "eta" and value == 0):
             raise InputError(
@@ -206,7 +277,7 @@ def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequenc
     if unknown := sorted({*(call.cross_attention_kwargs or {})} - {MASKS}):
         raise InputError(
             f"cross_attention_kwargs has {unknown[0]!r}; only {MASKS!r} means something here. "
-            "Scales go into `scales`."
+            "Strengths of subjects go into `scales=`, those of LoRAs into set_adapters()."
         )
     if (call.prompt is None) == (call.prompt_embeds is None):
         raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
