@@ -12,7 +12,7 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-thorough test-all golden parity page check-page test-page check fix clean
+.PHONY: demo setup test test-thorough test-all golden light parity page check-page test-page check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
@@ -30,6 +30,9 @@ test-all: .venv/.dev  ## run every test, also those that need a GPU or large wei
 
 golden: .venv/.dev  ## renew the thumbnails that tests compare pictures with; checks nothing
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden.renew
+
+light: .venv/.dev  ## renew the graphs by which mini draws without PyTorch, after its weights
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.light.renew
 
 parity: .venv/.dev  ## compare with other implementations and print the differences
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.report

@@ -16,7 +16,8 @@ from swiftpie.garbage import uncollected
 
 if TYPE_CHECKING:
     from swiftpie.config import MaskRule
-    from swiftpie.engine.session import Session, load
+    from swiftpie.engine.session import Session
+    from swiftpie.light.session import load
     from swiftpie.pipelines.edit import EditResult
     from swiftpie.pipelines.hub.edit import SwiftEditPipeline
     from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
@@ -57,7 +58,8 @@ _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
         "config": ["MaskRule"],
-        "engine.session": ["Session", "load"],
+        "engine.session": ["Session"],
+        "light.session": ["load"],
         "pipelines.edit": ["EditResult"],
         "pipelines.hub.edit": ["SwiftEditPipeline"],
         "pipelines.hub.personalize": ["SwiftPiePipeline"],

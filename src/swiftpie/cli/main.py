@@ -18,6 +18,7 @@ from swiftpie.cli import (
     edit,
     engine,
     evaluate,
+    export,
     face,
     fetch,
     identity,
@@ -89,7 +90,7 @@ app = typer.Typer(
 )
 for module in (
     *(demo, personalize, edit, face, fetch, identity, serve),
-    *(show, data, train, about, engine),
+    *(show, data, train, about, engine, export),
 ):
     app.add_typer(module.app)
 app.add_typer(evaluate.app, name="evaluate")

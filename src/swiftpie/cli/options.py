@@ -254,14 +254,14 @@ def open_session(
     Raises:
         ConfigError: Something is missing, and nobody can be asked.
     """
-    import swiftpie
+    from swiftpie.engine.session import load
 
     started = time.perf_counter()
     given: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
     needs = needs_of({**given, **choices})
     ask(needs, yes=yes)
     needs.fetch()
-    session = swiftpie.load(**_as_given({**given, **choices}))
+    session = load(**_as_given({**given, **choices}))
     return Opened(session, (time.perf_counter() - started) * 1000)
 
 

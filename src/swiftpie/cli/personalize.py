@@ -1,14 +1,17 @@
 """`swiftpie personalize`: pictures of a subject and a sentence to new pictures."""
 
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.cli import console
 from swiftpie.cli import options as given
@@ -19,9 +22,10 @@ from swiftpie.pipelines.settings import MaskSource, Scales
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from swiftpie.asked import Box
     from swiftpie.engine.session import Session
-    from swiftpie.masks import Box
     from swiftpie.pipelines.request import View
+    from swiftpie.types import GenerationResult
 
 Also = Annotated[
     list[str] | None,
@@ -100,8 +104,7 @@ def personalize(
 
     Where it is wrong, say where the subject is with --cutout, or give PICTURE:MASK.
     """
-    from swiftpie.noise import seeds_from
-    from swiftpie.pipelines.request import Subject
+    from swiftpie.asked import seeds_from
 
     # What can be refused is, before anything is loaded.
     first_seed = seeds_from(seed, num_images)[0]
@@ -116,45 +119,22 @@ def personalize(
     replace(Scales.of(known), **scales)
     _check_mask(save_subject_mask, known)
     everyone = [given.read_subjects(subjects), *(given.read_subjects([one]) for one in also or [])]
-    everyone = given.with_cutouts(everyone, cutouts)
     places = _parse_boxes(boxes or [], len(everyone), (mask, detail_mask))
-    seen = _parse_views(views or [], len(everyone))
     size_px = parse_size(size)
+    asks_more = (also, views, size, detail_mask, scales.get("background_scale"))
+    way = None
+    if mask == "none" and all(one is None for one in asks_more) and _is_light(loading):
+        way = _light_way(everyone[0], cutouts, places[0], scales)
+    if way is None:
+        everyone = given.with_cutouts(everyone, cutouts)
+        seen = _parse_views(views or [], len(everyone))
+        pairs = zip(everyone, places, seen, strict=True)
+        way = _usual_way(loading, list(pairs), scales, (mask, detail_mask), size_px)
 
-    session, load_ms = given.open_session(**loading)
-    preset = session.components.preset
-    chosen = replace(Scales.of(preset), **scales)
-    _tell_idle_detail(session, scales)
-    drawn_px = size_px or (preset.image_size_px,) * 2
-    source, region = _read_mask(mask, drawn_px, count=len(everyone))
-    limited, limit = None, None
-    if detail_mask is not None:
-        limited, limit = _read_mask(
-            detail_mask, drawn_px, count=len(everyone), flag="--detail-mask"
-        )
-    shown = [
-        Subject(
-            given.encode_subjects(session, pictures),
-            box=box,
-            view=view,
-            mask=region,
-            detail_mask=limit,
-        )
-        for pictures, box, view in zip(everyone, places, seen, strict=True)
-    ]
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
-        result = session.personalize(
-            shown,
-            words,
-            seed=first_seed,
-            num_images=num_images,
-            scales=chosen,
-            mask=source,
-            detail_mask=limited,
-            size_px=size_px,
-        )
-        origin = origin_of_drawing(preset.name, chosen, result, prompt=words)
+        result = way.draw(words, seed=first_seed, num_images=num_images, scales=way.scales)
+        origin = origin_of_drawing(way.preset.name, way.scales, result, prompt=words)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         for target, one in zip(own, result.seeds, strict=True):
@@ -163,10 +143,89 @@ def personalize(
             rows.append({**files, "seed": one, "prompt": words})
         timings.update(result.timings_ms)
     if output.as_json:
-        asked = console.asked_of(preset.name, chosen, result.images[0], prompt=prompt)
+        asked = console.asked_of(way.preset.name, way.scales, result.images[0], prompt=prompt)
+        asked["engine"] = way.engine
         asked["branches"] = list(result.branches)
         asked["cutouts"] = given.list_cutouts(result.cutouts)
-        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
+        console.print_pictures(rows, timings, load_ms=round(way.load_ms, 1), **asked)
+
+
+class _Way(NamedTuple):
+    """What draws, and with which strengths."""
+
+    draw: Callable[..., "GenerationResult"]  # of a prompt, with seed, num_images and scales
+    preset: Preset
+    scales: Scales
+    load_ms: float
+    engine: str
+
+
+def _is_light(loading: LoadOptions) -> bool:
+    """Whether nothing was chosen but what the package draws without PyTorch."""
+    from swiftpie.light.session import is_light
+
+    chosen = {name: one for name, one in loading.items() if name not in {"preset", "engine", "yes"}}
+    return is_light(loading.get("preset"), loading.get("engine") or AUTO, **chosen)
+
+
+def _light_way(
+    pictures: list[given.SubjectPictures],
+    cutouts: list[str] | None,
+    box: "Box | None",
+    changes: Mapping[str, float],
+) -> _Way | None:
+    """Return how one picture's subject is drawn without PyTorch, or None where that cannot be."""
+    from swiftpie.light.draw import packaged
+
+    picture, mask, _ = pictures[0]
+    cutout = ("auto", *(cutouts or []))[-1]
+    if len(pictures) > 1 or isinstance(picture, Path) or mask is not None:
+        return None
+    if len(cutouts or []) > 1 or cutout not in {"auto", "none"}:
+        return None
+    started = time.perf_counter()
+    model = packaged()
+    model.open_soon()
+    load_ms = (time.perf_counter() - started) * 1000
+    identity = model.encode_identity(picture, whole=cutout == "none")
+    if identity is None:
+        return None
+    scales = replace(Scales.of(model.preset), **changes)
+    draw = cast("Any", partial(model.personalize, identity, box=box))
+    return _Way(draw, model.preset, scales, load_ms, model.graphs.runtime)
+
+
+def _usual_way(
+    loading: LoadOptions,
+    everyone: "list[tuple[list[given.SubjectPictures], Box | None, View | None]]",
+    changes: Mapping[str, float],
+    masks: tuple[str, str | None],
+    size_px: Size | None,
+) -> _Way:
+    """Return how subjects with their boxes and views are drawn by a session."""
+    from swiftpie.pipelines.request import Subject
+
+    session, load_ms = given.open_session(**loading)
+    preset = session.components.preset
+    _tell_idle_detail(session, changes)
+    drawn_px = size_px or (preset.image_size_px,) * 2
+    source, region = _read_mask(masks[0], drawn_px, count=len(everyone))
+    limited, limit = None, None
+    if masks[1] is not None:
+        limited, limit = _read_mask(masks[1], drawn_px, count=len(everyone), flag="--detail-mask")
+    shown = [
+        Subject(
+            given.encode_subjects(session, pictures),
+            box=box,
+            view=view,
+            mask=region,
+            detail_mask=limit,
+        )
+        for pictures, box, view in everyone
+    ]
+    draw = partial(session.personalize, shown, mask=source, detail_mask=limited, size_px=size_px)
+    scales = replace(Scales.of(preset), **changes)
+    return _Way(draw, preset, scales, load_ms, engine=str(loading.get("engine") or "torch"))
 
 
 def _tell_idle_detail(session: "Session", scales: Mapping[str, float]) -> None:
@@ -205,7 +264,7 @@ def parse_size(text: str | None) -> Size | None:
 
 
 def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) -> "list[Box | None]":
-    from swiftpie.masks import parse_box
+    from swiftpie.asked import parse_box
 
     if "box" in masks and not boxes:
         raise ConfigError(

@@ -21,7 +21,19 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.cutout import sharpen
+from swiftpie.cutout import (
+    CUTOUT_PX,
+    GUIDE_PIXELS,
+    GUIDE_RADIUS_PX,
+    GUIDE_SOFTNESS,
+    KEPT,
+    MAX_SHARE,
+    MIN_SHARE,
+    OUTLINE_CONTRAST,
+    WORK_SIDE_PX,
+    sharpen,
+)
+from swiftpie.cutout import DOUBTFUL as DOUBTFUL
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.images import alpha_of, plane, to_tensor
 from swiftpie.masks import Box, box_mask, check_box
@@ -33,19 +45,10 @@ logger = logging.getLogger(__name__)
 
 ASSETS = "assets/cutout"
 PLACE = re.compile(r"(?P<not>not:)?(?P<numbers>-?[\d.]+(?:,-?[\d.]+)+)")  # a box or a point
-CUTOUT_PX = 128  # side of the pictures that the network looks at
-WORK_SIDE_PX = 160  # its guess is sharpened at this size; the outline is refined afterwards
-GUIDE_PIXELS = 2048**2  # the outline follows a photo with more of them in a smaller copy
-MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range nothing usable was found
-GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges this far
-GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
-OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
-KEPT = 0.88  # of each side, in views of a photo's lower corners: things stand there
 MARGIN = 0.25  # around a box, in shares of its sides, that the network sees too
 VIEW_SHARES = (1.0, 0.75, 0.5)  # of each side of a photo, in views around points
 POINT_REACH = 0.03  # of a view's smaller side, within which all is as a point says
 BORDER, BORDER_GUESS = 0.92, 8.0  # beyond this share of the way out all is background
-DOUBTFUL = 0.72  # below lay 9 of 10 bad outlines of photos, and 2 of 12 good ones
 
 
 Area = tuple[int, int, int, int]  # left, top, right and bottom in pixels

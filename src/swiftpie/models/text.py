@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
-from swiftpie.models.vocabulary import Vocabulary
+from swiftpie.models.vocabulary import CUT, Vocabulary
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,14 @@ class TextTower:
 
         Shapes: states (B, T, D), mask (B, T), pooled (B, D), with T the tower's fixed length.
         """
-        ids, mask = _tokenize(self.tokenizer, prompts, self.length)
+        return self.read(*self.tokenize(prompts))
+
+    def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
+        """Return ids and mask of the tokens of `prompts`, (B, T) each."""
+        return _tokenize(self.tokenizer, prompts, self.length)
+
+    def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
+        """Return the states of what `tokenize` returned."""
         device = self.encoder.device
         return encode_tokens(self.encoder, ids.to(device), mask.to(device), pooling=self.pooling)
 
@@ -128,14 +135,19 @@ class TwoTextTowers:
 
         States are those before the last layer, as the U-Net was trained with.
         """
+        return self.read(*self.tokenize(prompts))
+
+    def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
+        """Return the ids of tokens for both towers, and the second's mask, (B, T) each."""
+        ids, _ = _tokenize(self.first.tokenizer, prompts, self.first.length)
+        return ids, *_tokenize(self.second_tokenizer, prompts, self.first.length)
+
+    def read(self, ids: Tensor, second_ids: Tensor, mask: Tensor) -> TextCondition:
+        """Return the states of what `tokenize` returned."""
         states = []
         pooled = torch.empty(0)
-        for tokenizer, encoder in (
-            (self.first.tokenizer, self.first.encoder),
-            (self.second_tokenizer, self.second),
-        ):
-            ids, mask = _tokenize(tokenizer, prompts, self.first.length)
-            output = encoder(input_ids=ids.to(encoder.device), output_hidden_states=True)
+        for encoder, own in ((self.first.encoder, ids), (self.second, second_ids)):
+            output = encoder(input_ids=own.to(encoder.device), output_hidden_states=True)
             states.append(output.hidden_states[-2])
             pooled = output[0]
         joined = torch.cat(states, dim=-1)
@@ -171,5 +183,5 @@ def _tokenize(
 ) -> tuple[Tensor, Tensor]:
     tokens = tokenizer(prompts, padding="max_length", truncation=True, max_length=length)
     if any(row[-1] for row in tokens["attention_mask"]):
-        logger.warning("A prompt was cut to %s tokens, all that this model reads.", length)
+        logger.warning(CUT, length)
     return torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])

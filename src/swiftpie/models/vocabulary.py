@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Self
 
+CUT = "A prompt was cut to %s tokens, all that this model reads."
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 BEFORE_NAMES = ("of", "and", "")  # with article and size between; "" is the beginning
 ARTICLES_AND_SIZES = frozenset(
@@ -66,6 +67,19 @@ class Vocabulary:
         groups = (sorted(self.words), sorted(self.words_of_names - {word}))
         near = [difflib.get_close_matches(word, one, NUM_NEAR, LEAST_LIKENESS) for one in groups]
         return [*near[0], *near[1]][:NUM_NEAR]
+
+    def advice_on(self, strange: Sequence[str], *, preset: str) -> str:
+        """Return what to tell those who used words that the model of `preset` does not know."""
+        told = ", ".join(self._beside_near(word) for word in strange)
+        return (
+            f"Preset {preset!r} was never taught {told}. Such words change nothing, or turn "
+            "the picture into haze. Use words that it knows: see docs/quickstart.md, 'What to "
+            "write'."
+        )
+
+    def _beside_near(self, word: str) -> str:
+        near = self.near(word)
+        return f"{word!r} (near: {', '.join(near)})" if near else repr(word)
 
     @cached_property
     def words_of_names(self) -> frozenset[str]:

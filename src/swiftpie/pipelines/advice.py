@@ -28,12 +28,7 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     """Yield words and sizes that the model was not made for, and what has no effect with it."""
     preset, vocabulary = components.preset, components.text.vocabulary
     if vocabulary is not None and (strange := strange_words(vocabulary, request)):
-        told = ", ".join(_beside_near(vocabulary, word) for word in strange)
-        yield (
-            f"Preset {preset.name!r} was never taught {told}. Such words change nothing, or turn "
-            "the picture into haze. Use words that it knows: see docs/quickstart.md, 'What to "
-            "write'."
-        )
+        yield vocabulary.advice_on(strange, preset=preset.name)
     side = preset.image_size_px
     height, width = _size_of(request) or (side, side)
     is_other = (height, width) != (side, side)
@@ -70,11 +65,6 @@ def strange_words(vocabulary: Vocabulary, request: Request) -> list[str]:
         each = (prompts,) if isinstance(prompts, str) else prompts
         found = [word for prompt in each for word in vocabulary.unknown_in(prompt)]
     return list(dict.fromkeys(found))
-
-
-def _beside_near(vocabulary: Vocabulary, word: str) -> str:
-    near = vocabulary.near(word)
-    return f"{word!r} (near: {', '.join(near)})" if near else repr(word)
 
 
 def _size_of(request: Request) -> tuple[int, int] | None:

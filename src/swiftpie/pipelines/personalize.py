@@ -21,7 +21,7 @@ from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import MaskSource, Scales
+from swiftpie.pipelines.settings import BALANCE_OF_IDENTITY, BALANCE_OF_TEXT, MaskSource, Scales
 from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
@@ -29,7 +29,6 @@ SPREAD_FILL = 0.84  # of its share of the width that one of several subjects fil
 SPREAD_FLOOR = 0.9  # where several subjects stand, 0 = top of the picture
 FAR = 100.0  # frame coordinate of every cell for a subject that is in none
 FOUND = frozenset({MaskSource.INLINE, MaskSource.TWO_PASS})  # by the denoiser itself
-BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 
 
 def num_draws(components: Components) -> int:
@@ -297,11 +296,12 @@ def _scaled(
     text = 1 - BALANCE_OF_TEXT * scales.balance
     share = attention.identity_scale.new_tensor(shares)
 
+    # Multiplied, not filled: an exported graph takes scales as tensors.
     def filled(scale: float) -> Tensor:
-        return torch.full_like(attention.text_scale, scale)
+        return torch.ones_like(attention.text_scale) * scale
 
     def by_subject(scale: float) -> Tensor:
-        return torch.full_like(attention.identity_scale, scale) * share
+        return torch.ones_like(attention.identity_scale) * scale * share
 
     return attention._replace(
         identity_scale=by_subject(scales.identity_scale * more),

@@ -12,6 +12,7 @@ from swiftpie.errors import InputError
 if TYPE_CHECKING:
     from swiftpie.guidance.base import Steering
 
+BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
 
 
