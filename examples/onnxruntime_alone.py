@@ -19,10 +19,7 @@ PROMPT = "a dog on a beach"
 SEED = 7
 FILL = 0.9  # of the frame's side that the subject's longer side takes
 
-package = find_spec("swiftpie")
-assert package is not None
-assert package.origin is not None
-packaged = Path(package.origin).parent / "assets" / "mini"
+packaged = Path(find_spec("swiftpie").origin).parent / "assets" / "mini"
 folder = EXPORTED if EXPORTED.is_dir() else packaged
 sheet = json.loads((folder / "swiftpie.json").read_text())
 
