@@ -34,7 +34,12 @@ def onnx(*, folder: Folder, loading: Loading, size: SizeText = None) -> None:
     _export("onnxruntime", folder, loading, size)
 
 
-@export_app.command(epilog=console.examples("swiftpie export openvino mini-openvino"))
+@export_app.command(
+    epilog=console.examples(
+        "swiftpie export openvino mini-openvino",
+        "swiftpie export openvino small-openvino --size 64x64",
+    )
+)
 @given.with_fields
 def openvino(*, folder: Folder, loading: Loading, size: SizeText = None) -> None:
     """Write graphs of OpenVINO, and compare a picture."""
