@@ -1,5 +1,6 @@
 """A server on a free port of the loopback interface, around the embedded model."""
 
+import asyncio
 import http.client
 import json
 import socket
@@ -9,14 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 
-uvicorn = pytest.importorskip("uvicorn", reason="needs swiftpie[serve]")
+pytest.importorskip("uvicorn", reason="needs swiftpie[serve]")
 
-from swiftpie.backbones.preset import PRESETS, describe  # noqa: E402
-from swiftpie.serve.app import make_app  # noqa: E402 - these need the packages too
-from swiftpie.serve.guard import loopback_names  # noqa: E402
-from swiftpie.serve.limits import Limits  # noqa: E402
-from swiftpie.serve.store import Models, Offer  # noqa: E402
-from swiftpie.serve.worker import Worker  # noqa: E402
+from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.serve.app import make_app
+from swiftpie.serve.guard import loopback_names
+from swiftpie.serve.limits import Limits
+from swiftpie.serve.listening import Server
+from swiftpie.serve.store import Models, Offer
+from swiftpie.serve.worker import Worker
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,10 +40,7 @@ class Running:
         self.guard = make_app(
             self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
         )
-        config = uvicorn.Config(
-            self.guard, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio"
-        )
-        self.server = uvicorn.Server(config)
+        self.server = Server(self.guard, host="127.0.0.1", port=0, limits=limits, tell=str)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 
     def __enter__(self):
@@ -103,6 +102,49 @@ def identity_id(server, picture_bytes):
     answer = server.ask("POST", "/v1/identities", body=body, headers={"content-type": kind})
     assert answer.status == 201, answer.json
     return answer.json["id"]
+
+
+class Call:
+    """One request to the application itself, whose other end may leave at any moment."""
+
+    def __init__(self, app, method, path, body=b"", *, headers=None, query=b""):
+        self.left = asyncio.Event()
+        self.came = asyncio.Event()  # the first piece of the answer
+        self.status, self.headers, self.content = None, {}, b""
+        self._body = [json.dumps(body).encode() if isinstance(body, dict) else body]
+        given = {"host": "localhost", "content-type": "application/json", **(headers or {})}
+        scope = {
+            "type": "http",
+            "asgi": {"spec_version": "2.3"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode("utf-8", "surrogateescape"),
+            "query_string": query,
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        self.done = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    async def _receive(self):
+        if self._body:
+            return {"type": "http.request", "body": self._body.pop()}
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        self.content += message.get("body", b"")
+        if self.content:
+            self.came.set()
+
+    async def answer(self):
+        await asyncio.wait_for(self.done, 20)
+        return json.loads(self.content)
 
 
 def to_png(image):

@@ -5,7 +5,6 @@ file, sent. Ways: the connection ends, the job is deleted, the deadline passes.
 """
 
 import asyncio
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +16,7 @@ from swiftpie.serve.jobs import Stopped
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.store import Known, Models, Offer
 from swiftpie.serve.worker import Worker
-from tests.serve.conftest import form
+from tests.serve.conftest import Call, form
 
 PROMPT = "a dog on a beach"
 thorough = pytest.mark.thorough
@@ -57,49 +56,6 @@ class Gate:
             raise
 
 
-class Call:
-    """One request to the application itself, whose other end may leave at any moment."""
-
-    def __init__(self, app, method, path, body=b"", *, kind="application/json"):
-        self.left = asyncio.Event()
-        self.came = asyncio.Event()  # the first piece of the answer
-        self.status, self.content = None, b""
-        self._body = [json.dumps(body).encode() if isinstance(body, dict) else body]
-        headers = {"host": "localhost", "content-type": kind}
-        headers["cookie"] = f"swiftpie_visitor={VISITOR}"
-        scope = {
-            "type": "http",
-            "asgi": {"spec_version": "2.3"},
-            "http_version": "1.1",
-            "scheme": "http",
-            "method": method,
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 80),
-        }
-        self.done = asyncio.ensure_future(app(scope, self._receive, self._send))
-
-    async def _receive(self):
-        if self._body:
-            return {"type": "http.request", "body": self._body.pop()}
-        await self.left.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message):
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        self.content += message.get("body", b"")
-        if self.content:
-            self.came.set()
-
-    async def answer(self):
-        await asyncio.wait_for(self.done, 20)
-        return json.loads(self.content)
-
-
 class Server:
     """The application and what is behind it, in this process and without a network."""
 
@@ -107,10 +63,13 @@ class Server:
         self.app, self.worker, self.asked = app, worker, asked
         self.gate = Gate(worker)
 
+    def call(self, method, path, body=b"", kind="application/json"):
+        headers = {"cookie": f"swiftpie_visitor={VISITOR}", "content-type": kind}
+        return Call(self.app, method, path, body, headers=headers)
+
     def draw(self, seed, **more):
-        return Call(
-            self.app, "POST", "/v1/images/generations", {**self.asked, "seed": seed, **more}
-        )
+        asked = {**self.asked, "seed": seed, **more}
+        return self.call("POST", "/v1/images/generations", asked)
 
     async def at(self, stage, seed=1, **more):
         """Return a drawing that has just ended a stage, and stays there."""
@@ -194,10 +153,10 @@ def test_a_drawing_stops_at_its_next_stage_when_whoever_asked_leaves(running, st
 def test_a_deleted_job_stops(running, stage):
     async def test(server):
         server.gate.stage = stage
-        job = await Call(server.app, "POST", "/v1/jobs", server.asked).answer()
+        job = await server.call("POST", "/v1/jobs", server.asked).answer()
         await reached(server.gate.reached)
         place = f"/v1/jobs/{job['id']}"
-        assert (await Call(server.app, "DELETE", place).answer())["status"] == "cancelled"
+        assert (await server.call("DELETE", place).answer())["status"] == "cancelled"
         server.open()
         await reached(server.gate.stopped)
         assert server.gate.stages == []
@@ -210,10 +169,10 @@ def test_a_job_that_waits_is_deleted_and_never_drawn(running):
     async def test(server):
         before = server.worker.scheduler.batches
         first = await server.at("batched")
-        job = await Call(server.app, "POST", "/v1/jobs", {**server.asked, "n": 2}).answer()
+        job = await server.call("POST", "/v1/jobs", {**server.asked, "n": 2}).answer()
         while server.worker.scheduler.num_queued < 2:
             await asyncio.sleep(0)
-        await Call(server.app, "DELETE", f"/v1/jobs/{job['id']}").answer()
+        await server.call("DELETE", f"/v1/jobs/{job['id']}").answer()
         while server.worker.scheduler.num_queued:
             await asyncio.sleep(0)
         server.open()
@@ -292,7 +251,7 @@ def test_pictures_that_are_decoded_or_encoded_are_given_up(running, picture_byte
         free = server.worker._decoders._free
         child = await free.get()  # so that everyone waits for one
         for path in ("/v1/images/edits", "/v1/identities", "/v1/cutouts", "/v1/pictures"):
-            call = Call(server.app, "POST", path, body, kind=kind)
+            call = server.call("POST", path, body, kind)
             while not free._getters:
                 await asyncio.sleep(0)
             call.left.set()
@@ -304,7 +263,7 @@ def test_pictures_that_are_decoded_or_encoded_are_given_up(running, picture_byte
     async def encoding(server):
         known = server.worker.identities.items(owner=OWNER)
         server.gate.stage = "batched"
-        call = Call(server.app, "POST", "/v1/identities", body, kind=kind)
+        call = server.call("POST", "/v1/identities", body, kind)
         await reached(server.gate.reached)
         call.left.set()
         await call.done

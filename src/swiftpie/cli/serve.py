@@ -5,7 +5,7 @@ import os
 import sys
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,16 +19,10 @@ from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.serve.limits import Limits
 
 if TYPE_CHECKING:
-    from swiftpie.serve.guard import Guard
     from swiftpie.serve.store import Offer
 
 PACKAGES = ("fastapi", "uvicorn", "websockets", "multipart", "prometheus_client")
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
-DRAIN_S = 30
-KEEP_ALIVE_S = 75
-MAX_MESSAGE_BYTES = 2 << 20  # over a WebSocket
-MAX_HEADER_BYTES = 64 << 10
-MAX_CONNECTIONS = 512
 
 LOADING = tuple(name for name in given.DRAWING if name not in {"recipe", "preset"})
 LIMITS = ("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib")
@@ -90,6 +84,7 @@ def serve(
     _check_packages()
     from swiftpie.serve.app import make_app
     from swiftpie.serve.guard import loopback_names
+    from swiftpie.serve.listening import Server
     from swiftpie.serve.store import Models
     from swiftpie.serve.worker import Worker
 
@@ -98,45 +93,7 @@ def serve(
     worker = Worker(Models(offers, bound_mib=memory_mib), limits=limits, tell=console.say)
     names = loopback_names(host, allow_hosts or ())
     guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
-
-    _run(guard, host=host, port=port)
-
-
-def _run(guard: "Guard", *, host: str, port: int) -> None:
-    """Serve until a signal comes; what was accepted until then is still drawn."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """Says where it listens, and tells the guard that it is about to stop."""
-
-        def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401
-            guard.is_draining = True
-            super().handle_exit(sig, frame)
-
-        async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401
-            await super().startup(sockets)
-            for server in self.servers:
-                for socket in server.sockets:
-                    console.say(f"serving on {_address(*socket.getsockname()[:2])}")
-
-    config = uvicorn.Config(
-        guard,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        lifespan="on",
-        ws="websockets-sansio",
-        ws_max_size=MAX_MESSAGE_BYTES,
-        ws_per_message_deflate=False,  # pictures are compressed already
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-    )
-    server = Server(config)
+    server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
     server.run()
     if not server.started:
         sys.exit(1)
@@ -209,7 +166,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -58,6 +58,7 @@ ANSWERS = {
     "413": "The request is too large.",
     "415": "It was sent in a way that is not read.",
     "429": "Too much waits already; Retry-After says when to come back.",
+    "431": "It has too many headers.",
     "503": "The server is not ready, or about to stop.",
     "504": "The picture was not drawn within its time.",
 }
@@ -528,7 +529,7 @@ def _add_service(app: FastAPI, worker: Worker, guard: Guard) -> None:
         """Return counters and times as Prometheus reads them."""
         return worker.metrics.response()
 
-    static = _Static(directory=str(files("swiftpie") / "serve" / "static"))
+    static = StaticFolder(directory=str(files("swiftpie") / "serve" / "static"))
     app.mount("/static", static, name="static")
 
     @app.get("/", include_in_schema=False)
@@ -540,10 +541,11 @@ def _add_service(app: FastAPI, worker: Worker, guard: Guard) -> None:
         return answer
 
 
-class _Static(StaticFiles):
+class StaticFolder(StaticFiles):
     """Files of the page, which browsers keep and ask about each time: 304 where they are as old."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return a file, or that nothing has changed."""
         answer = await super().get_response(path, scope)
         answer.headers["cache-control"] = "no-cache"
         return answer

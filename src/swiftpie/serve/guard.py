@@ -33,6 +33,7 @@ OPEN_TO_ALL = ("/health/live", "/health/ready")
 PAGE = ("/", "/static/")  # files of ours, which hold no secret
 USER_HEADER = "x-swiftpie-user"  # whom a caller asks for, so that each gets a share
 MAX_USER = 64  # letters
+MAX_HEADERS = 128  # browsers and proxies send some thirty
 COOKIE = "swiftpie_visitor"
 VISITOR = re.compile(rf"(?:^|;\s*){COOKIE}=([A-Za-z0-9_-]{{20,64}})(?:;|$)")
 VISITOR_BYTES = 24
@@ -115,6 +116,8 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         path = scope["path"]
+        if len(headers) > MAX_HEADERS:
+            return Refusal(431, "too_many_headers", f"At most {MAX_HEADERS} headers are read.")
         host = headers.get("host", "").lower()
         if _without_port(host) not in self._hosts:
             return Refusal(
@@ -129,6 +132,8 @@ class Guard:
             return Refusal(
                 401, "invalid_api_key", "A token is needed: send 'Authorization: Bearer …'."
             )
+        if "content-length" in headers and "transfer-encoding" in headers:  # proxies may differ
+            return Refusal(400, "ambiguous_length", "The request tells its length in two ways.")
         if headers.get("content-encoding", "identity").lower() != "identity":
             return Refusal(415, "unsupported_encoding", "Compressed requests are not read.")
         if _length(headers) > self._limits.body_mib * MIB:

@@ -1,0 +1,110 @@
+"""uvicorn as we run it: within bounds that hold before a request is one, and told when to stop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from swiftpie.serve.guard import Guard
+from swiftpie.serve.limits import Limits
+
+DRAIN_S = 30
+KEEP_ALIVE_S = 75
+MAX_MESSAGE_BYTES = 2 << 20  # over a WebSocket
+MAX_HEADER_BYTES = 64 << 10
+MAX_CONNECTIONS = 512
+
+
+class Patient(H11Protocol):
+    """uvicorn's protocol, which waits for the head of a request so long and no longer.
+
+    uvicorn itself waits for ever, so that a few hundred connections that send a letter now and then
+    would keep everyone else out.
+    """
+
+    head_s = 30.0
+    timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._look()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; wait no more where a request has begun."""
+        super().data_received(data)
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._forget_timer()
+
+    def _look(self) -> None:
+        is_upgraded = self.transport.get_protocol() is not self
+        is_answered = self.cycle is not None and not self.cycle.response_complete
+        if is_upgraded or is_answered:
+            self._forget_timer()
+        elif self.timer is None:
+            self.timer = self.loop.call_later(self.head_s, self._end)
+
+    def _end(self) -> None:
+        self.timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+    def _forget_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Server(uvicorn.Server):
+    """Tells where it listens, and the guard that it is about to stop."""
+
+    def __init__(
+        self, guard: Guard, *, host: str, port: int, limits: Limits, tell: Callable[[str], None]
+    ) -> None:
+        self._guard, self._tell = guard, tell
+
+        class Own(Patient):
+            head_s = limits.body_s
+
+        super().__init__(
+            uvicorn.Config(
+                guard,
+                host=host,
+                port=port,
+                http=Own,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                lifespan="on",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # pictures are compressed already
+                limit_concurrency=MAX_CONNECTIONS,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=DRAIN_S,
+                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            )
+        )
+
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Stop; what was accepted until now is still drawn."""
+        self._guard.is_draining = True
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Listen, and tell where."""
+        await super().startup(sockets)
+        for server in self.servers:
+            for socket in server.sockets:
+                self._tell(f"serving on {_address(*socket.getsockname()[:2])}")
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
