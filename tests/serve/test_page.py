@@ -183,6 +183,17 @@ class Visit:
             send("touchMove", [a + (b - a) * share for a, b in zip(start, end, strict=True)])
         send("touchEnd")
 
+    def library(self):
+        """Return what the server knows of this visitor's subjects."""
+        return self.page.evaluate("async () => (await (await fetch('/v1/identities')).json()).data")
+
+    def forget(self):
+        """Let the server forget all subjects, and tell the page nothing."""
+        for one in self.library():
+            self.page.evaluate(
+                "(id) => fetch(`/v1/identities/${id}`, { method: 'DELETE' })", one["id"]
+            )
+
     def newest(self):
         return self.sent[-1]
 
@@ -208,8 +219,7 @@ def visiting(browser, url, **options):
 
 @pytest.fixture
 def visit(browser, server):
-    """A visitor of a server that knows nobody; nothing they do may be reported by the browser."""
-    forget_all(server)
+    """A visitor whom the server does not know; nothing they do may be reported by the browser."""
     with visiting(browser, server.url) as one:
         yield one.open()
         one.check_quiet()
@@ -228,12 +238,6 @@ def photo():
     ball = np.where(y[..., None] < 130, (240, 200, 40), (200, 50, 40))
     pixels = np.where(inside[..., None], ball, (40, 70, 160)).astype(np.uint8)
     return ("IMG_2041.png", "image/png", to_png(Image.fromarray(pixels)))
-
-
-def forget_all(server):
-    shelf = server.worker.identities
-    while known := shelf.items():
-        shelf.drop(known[0][0])
 
 
 def sample(code):
@@ -301,7 +305,7 @@ def test_without_a_camera_a_picture_may_be_chosen(browser, server, robot):
 
 
 @slow
-def test_several_pictures_are_one_subject_or_several(visit, robot, server):
+def test_several_pictures_are_one_subject_or_several(visit, robot):
     visit.first_picture()
     both = (robot, ("crab.webp", "image/webp", sample("1f980")))
     visit.give("drop", *both)
@@ -310,12 +314,12 @@ def test_several_pictures_are_one_subject_or_several(visit, robot, server):
     visit.give("drop", robot, ("robot side.webp", "image/webp", sample("1f916")))
     visit.page.get_by_role("button", name="one subject").click()
     expect(visit.subject("robot")).to_have_count(2)
-    assert server.worker.identities.items()[-1][1].num_pictures == 2
+    assert 2 in {one["num_pictures"] for one in visit.library()}
 
 
 @slow
 @pytest.mark.parametrize("tool", ["Brush", "Eraser", "Box", "Point on it", "Point off it"])
-def test_a_cut_out_is_corrected(visit, photo, tool, server):
+def test_a_cut_out_is_corrected(visit, photo, tool):
     visit.first_picture()
     visit.give("drop", photo)
     expect(visit.subject("object")).to_be_visible()
@@ -339,17 +343,17 @@ def test_a_cut_out_is_corrected(visit, photo, tool, server):
     visit.page.mouse.up()
     expect(seen).not_to_have_attribute("src", before)
     visit.screenshot(f"cut-out-{tool.lower().replace(' ', '-')}")
-    known = len(server.worker.identities.items())
+    known = len(visit.library())
     dialog.get_by_role("button", name="Use this").click()
     expect(dialog).to_be_hidden()
     expect(visit.subject("object")).to_have_count(1)
     visit.settled()
     # What was tried on the way is not kept.
     for _ in range(50):
-        if len(server.worker.identities.items()) < known:
+        if len(visit.library()) < known:
             break
         time.sleep(0.1)
-    assert len(server.worker.identities.items()) == known - 1
+    assert len(visit.library()) == known - 1
 
 
 @slow
@@ -368,6 +372,48 @@ def test_the_cut_out_may_be_painted_with_keys(visit, photo):
     dialog.get_by_role("button", name="Undo the last stroke").click()
     visit.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+
+
+@slow
+def test_a_subject_of_an_earlier_visit_is_renamed_and_its_cut_out_opened_again(visit, photo):
+    visit.first_picture()
+    visit.give("drop", photo)
+    expect(visit.subject("object")).to_be_visible()
+    visit.page.reload()
+    visit.first_picture()
+    visit.page.get_by_role("button", name="Cut-out and pictures of object").click()
+    dialog = visit.page.get_by_role("dialog")
+    expect(dialog.get_by_role("application")).to_be_visible()
+    dialog.get_by_label("Name").fill("ball")
+    dialog.get_by_role("button", name="Use this").click()
+    expect(visit.subject("ball")).to_be_visible()
+    assert "ball" in {one["name"] for one in visit.library()}
+    visit.page.get_by_role("button", name="Cut-out and pictures of ball").click()
+    seen = dialog.get_by_alt_text("The subject as the encoder sees it")
+    before = seen.get_attribute("src")
+    place = dialog.get_by_role("application").bounding_box()
+    visit.page.mouse.move(place["x"] + 20, place["y"] + 20)
+    visit.page.mouse.down()
+    visit.page.mouse.move(place["x"] + 80, place["y"] + 20, steps=3)
+    visit.page.mouse.up()
+    expect(seen).not_to_have_attribute("src", before)
+    dialog.get_by_role("button", name="Use this").click()
+    expect(dialog).to_be_hidden()
+    visit.page.reload()
+    visit.first_picture()
+    visit.page.get_by_role("button", name="Cut-out and pictures of ball").click()
+    expect(dialog.get_by_role("application")).to_be_visible()  # its mask was kept with it
+    visit.screenshot("cut-out-again")
+
+
+@slow
+def test_a_server_that_loads_its_model_is_waited_for(visit):
+    visit.page.route("**/health/ready", lambda route: route.fulfill(status=503, json={}))
+    visit.page.reload()
+    expect(visit.page.locator(".state")).to_have_text("getting ready")
+    expect(visit.page.get_by_text("the model is being loaded")).to_be_visible()
+    visit.page.unroute("**/health/ready")
+    visit.first_picture()
 
 
 @slow
@@ -429,7 +475,6 @@ def test_a_box_places_the_subject_by_mouse_and_by_keys(visit):
 
 @slow
 def test_a_box_is_drawn_and_moved_by_touch(browser, server):
-    forget_all(server)
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
         layer = visit.page.locator(".layer")
@@ -451,7 +496,6 @@ def test_a_box_is_drawn_and_moved_by_touch(browser, server):
 
 @slow
 def test_a_cut_out_is_painted_by_touch(browser, server, photo):
-    forget_all(server)
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
         visit.give("drop", photo)
@@ -729,26 +773,26 @@ def test_errors_stand_where_they_belong(visit):
 
 
 @slow
-def test_a_subject_that_the_server_forgot_is_sent_again(visit, server):
+def test_a_subject_that_the_server_forgot_is_sent_again(visit):
     visit.first_picture()
-    forget_all(server)
+    visit.forget()
     visit.after(lambda: visit.prompt.fill("a hamster in space"))
-    assert len(server.worker.identities.items()) == 1
+    assert len(visit.library()) == 1
     expect(visit.page.get_by_role("alert")).to_have_count(0)
 
 
 @slow
-def test_deleting_a_subject_tells_the_server(visit, server):
+def test_deleting_a_subject_tells_the_server(visit):
     visit.first_picture()
     visit.page.get_by_role("button", name="Cut-out and pictures of hamster").click()
     visit.page.get_by_role("button", name="Delete hamster").click()
     expect(visit.page.get_by_role("button", name="Add your subject")).to_be_focused()
     expect(visit.page.get_by_text("No subject yet.")).to_be_visible()
     for _ in range(50):
-        if not server.worker.identities.items():
+        if not visit.library():
             break
         time.sleep(0.1)
-    assert server.worker.identities.items() == []
+    assert visit.library() == []
 
 
 @slow
@@ -830,7 +874,6 @@ def test_a_token_that_changes_is_asked_for_and_work_goes_on(browser, session):
 
 @slow
 def test_a_phone_shows_everything_without_scrolling_sideways(browser, server):
-    forget_all(server)
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
         visit.kept()
@@ -894,7 +937,6 @@ def test_what_comes_is_told_to_those_who_listen(visit):
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: run `make page`")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser, server, scheme, photo):
-    forget_all(server)
     with visiting(browser, server.url, color_scheme=scheme) as visit:
         visit.open().first_picture()
         page = visit.page

@@ -1,7 +1,7 @@
 /** A draft: everything that decides what a picture looks like, as a value, and what it asks for. */
 
 import type { Sample } from "./samples";
-import type { Box, Model } from "./server";
+import type { Box, KeptSource, Model } from "./server";
 
 /** One picture of a subject as it was given, with the cut-out that somebody corrected. */
 export interface Source {
@@ -17,7 +17,8 @@ export interface Subject {
   thumbnail: string;
   numPictures: number;
   warnings: string[];
-  sources: Source[]; // empty where an earlier visit sent them
+  sources: readonly Source[]; // empty until they are asked for, where an earlier visit sent them
+  kept: readonly KeptSource[];
   sample: Sample | null;
 }
 

@@ -19,6 +19,13 @@ export interface KnownIdentity {
   num_pictures: number;
   thumbnail: string;
   warnings: string[];
+  pictures: KeptSource[];
+}
+
+/** Where the server keeps a picture of a subject, and its mask if one was sent with it. */
+export interface KeptSource {
+  source: string;
+  mask: string | null;
 }
 
 /** What made a picture, as its file tells; every value is text. */
@@ -136,6 +143,16 @@ function drawnIn({ data, swiftpie }: Images): { seed: number; b64: string }[] {
 }
 
 export const server = {
+  /** Whether it draws already: a model may take long to load. */
+  isReady: () =>
+    answerTo("/health/ready").then(
+      () => true,
+      (error: Refused) => {
+        if (error.status === 503) return false;
+        throw error;
+      },
+    ),
+
   models: async () => (await read<{ data: Model[] }>("/v1/models")).data,
 
   vocabulary: async (model: string) =>
@@ -149,6 +166,9 @@ export const server = {
 
   encode: (pictures: Blob[], masks: Blob[], name: string, model: string) =>
     read<KnownIdentity>("/v1/identities", form({ image: pictures, mask: masks, name, model })),
+
+  rename: (id: string, name: string) =>
+    read<KnownIdentity>(`/v1/identities/${id}`, { ...json({ name }), method: "PATCH" }),
 
   forget: (id: string) => answerTo(`/v1/identities/${id}`, { method: "DELETE" }),
 

@@ -58,6 +58,7 @@ class Studio {
   model = $state("");
   vocabulary = $state.raw<Vocabulary | null>(null);
   connection = $state<Connection>("connecting");
+  isStarting = $state(false); // the server, whose model is not ready yet
   retryInS = $state(0);
   latencyMs = $state<number | null>(null);
   isDrawing = $state(false);
@@ -124,6 +125,11 @@ class Studio {
     try {
       this.models = await server.models();
       this.needsToken = false;
+      while (!(await server.isReady())) {
+        this.isStarting = true;
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
+      }
+      this.isStarting = false;
       this.#live.connect();
       if (this.draft.prompt) return; // a token was asked for while somebody was at work
       await this.#choose(this.models[0]!.id);
@@ -189,7 +195,8 @@ class Studio {
         thumbnail: URL.createObjectURL(await server.picture(one.thumbnail)),
         numPictures: one.num_pictures,
         warnings: one.warnings,
-        sources: samples[one.id] ? [{ file: await fileOf(samples[one.id]!), mask: null }] : [],
+        sources: [],
+        kept: one.pictures,
         sample: samples[one.id] ?? null,
       })),
     );
@@ -467,14 +474,13 @@ class Studio {
     try {
       await this.addCut(sources, name);
     } catch (error) {
-      // What was a picture for /v1/pictures and is none here shows nothing that could be found.
-      if (!(error instanceof Refused && error.code === "invalid_image")) throw error;
+      if (!(error instanceof Refused && error.code === "subject_not_found")) throw error;
       this.doubtful = { key: null, name, sources };
     }
   }
 
   /** Add a subject to the library, and to the picture. */
-  async addCut(sources: Source[], name: string): Promise<void> {
+  async addCut(sources: readonly Source[], name: string): Promise<void> {
     const subject = await this.#encode(++this.#lastKey, sources, name, null);
     this.subjects = [...this.subjects, subject];
     this.use(subject.key);
@@ -489,7 +495,7 @@ class Studio {
 
   async #encode(
     key: number,
-    sources: Source[],
+    sources: readonly Source[],
     name: string,
     sample: Sample | null,
   ): Promise<Subject> {
@@ -507,16 +513,43 @@ class Studio {
       numPictures: known.num_pictures,
       warnings: known.warnings,
       sources,
+      kept: known.pictures,
       sample,
     };
   }
 
+  /** Return the pictures of a subject; those of an earlier visit are with the server. */
+  async sourcesOf(key: number): Promise<readonly Source[]> {
+    const subject = this.subject(key)!;
+    if (subject.sources.length) return subject.sources;
+    const sources = await Promise.all(
+      subject.kept.map(async ({ source, mask }) => ({
+        file: await server.picture(source),
+        mask: mask === null ? null : await server.picture(mask),
+      })),
+    );
+    this.#put({ ...subject, sources });
+    return sources;
+  }
+
+  /** Put a subject in the place of the one with its key. */
+  #put(next: Subject): void {
+    this.subjects = this.subjects.map((one) => (one.key === next.key ? next : one));
+  }
+
+  /** Call a subject otherwise, in the prompt too. */
+  async rename(key: number, name: string): Promise<void> {
+    const old = this.subject(key)!;
+    await server.rename(old.id, name);
+    this.#put({ ...old, name });
+    this.set({ prompt: renamed(this.draft.prompt, old.name, name) });
+  }
+
   /** Encode a subject again, of other pictures or with other cut-outs. */
-  async recut(key: number, sources: Source[], name: string): Promise<void> {
+  async recut(key: number, sources: readonly Source[], name: string): Promise<void> {
     const old = this.subject(key);
     if (!old) return;
-    const next = await this.#encode(key, sources, name, null);
-    this.subjects = this.subjects.map((one) => (one.key === key ? next : one));
+    this.#put(await this.#encode(key, sources, name, null));
     URL.revokeObjectURL(old.thumbnail);
     const { prompt } = this.draft;
     this.set({ prompt: name === old.name ? prompt : renamed(prompt, old.name, name) });
@@ -731,13 +764,14 @@ class Studio {
 
   async #encodeAgain(subjects: readonly Subject[]): Promise<void> {
     for (const old of subjects) {
-      if (!old.sources.length) {
-        this.subjects = this.subjects.filter((one) => one !== old);
+      try {
+        const sources = await this.sourcesOf(old.key);
+        this.#put(await this.#encode(old.key, sources, old.name, old.sample));
+      } catch (error) {
+        if (!(error instanceof Refused && error.status === 404)) throw error;
+        this.subjects = this.subjects.filter((one) => one.key !== old.key);
         this.#fail("subject", `The server has forgotten “${old.name}”. Add its pictures again.`);
-        continue;
       }
-      const next = await this.#encode(old.key, old.sources, old.name, old.sample);
-      this.subjects = this.subjects.map((one) => (one.key === old.key ? next : one));
     }
   }
 
@@ -789,7 +823,7 @@ function release(shown: Shown): void {
 function placeOf({ param, code }: Refused): Place {
   if (param === "prompt") return "prompt";
   if (param === "mask" || param === "mask_id") return "mask";
-  if (param === "identity_id" || param === "swiftpie.subjects" || code === "invalid_image") {
+  if (param === "identity_id" || param === "swiftpie.subjects" || code === "subject_not_found") {
     return "subject";
   }
   return param?.startsWith("swiftpie") ? "settings" : "picture";
