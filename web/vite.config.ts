@@ -60,7 +60,7 @@ export default defineConfig({
       input: { page: "index.html", vocabulary: "src/vocabulary.ts" },
       preserveEntrySignatures: "exports-only",
       output: {
-        // The server sends no copy from a cache, so names may stay as they are between builds.
+        // Browsers ask whether a file has changed, so names may stay as they are between builds.
         entryFileNames: "[name].js",
         chunkFileNames: "[name].js",
         assetFileNames: ({ names }) =>

@@ -581,6 +581,10 @@ def test_history_is_walked_back_and_forth(visit):
     visit.prompt.fill("a hamster on a volcano")
     visit.kept()
     expect(visit.page.locator("ol button")).to_have_count(2)  # what was undone is gone
+    visit.prompt.fill("a hamster on a volcan")
+    visit.prompt.fill("a hamster on a volcano")
+    visit.kept()
+    expect(visit.page.locator("ol button")).to_have_count(2)  # nothing new
 
 
 @slow

@@ -136,6 +136,7 @@ class Studio {
       await this.#list();
       await this.#begin();
     } catch (error) {
+      this.isStarting = false;
       if (error instanceof Refused && error.status === 401) this.#askForToken();
       else if (error instanceof Refused && error.status === 0) {
         this.connection = "lost";
@@ -283,13 +284,24 @@ class Studio {
   #keep(): void {
     const { draft, shown } = this;
     if (!shown || this.isDrawing || !this.request(draft)) return;
-    if (this.history[this.at]?.draft === draft) return;
-    const kept = [...this.history.slice(0, this.at + 1), { draft, shown }];
+    const last = this.history[this.at];
+    if (last?.draft === draft) return;
+    const moment = { draft, shown };
+    if (last && this.#asks(last.draft) === this.#asks(draft)) {
+      this.history = this.history.map((one) => (one === last ? moment : one)); // as it was before
+      if (last.shown !== shown) release(last.shown);
+      return;
+    }
+    const kept = [...this.history.slice(0, this.at + 1), moment];
     for (const gone of this.history) {
       if (!kept.slice(-MAX_HISTORY).includes(gone) && gone.shown !== shown) release(gone.shown);
     }
     this.history = kept.slice(-MAX_HISTORY);
     this.at = this.history.length - 1;
+  }
+
+  #asks(draft: Draft): string {
+    return JSON.stringify(this.request(draft));
   }
 
   get canUndo(): boolean {
