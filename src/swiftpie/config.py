@@ -16,6 +16,7 @@ from enum import Enum, StrEnum
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
+    Any,
     Literal,
     NamedTuple,
     NoReturn,
@@ -112,6 +113,24 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
             "Write it with to_json()."
         ) from error
     return _decode_config(data, cls, cls.__name__)
+
+
+def read_fields(
+    cls: "type[DataclassInstance]", data: Mapping[str, object], *, is_text: bool = False
+) -> dict[str, Any]:
+    """Return those of `data` that are fields of `cls`, each as its annotation says.
+
+    With `is_text` they are given as a user types them, else as JSON has them.
+
+    Raises:
+        ConfigError: One has the wrong type.
+    """
+    kinds = _field_types(cls)
+    return {
+        name: _decode(_Text(item) if is_text else item, kinds[name], name)
+        for name, item in data.items()
+        if name in kinds
+    }
 
 
 def _assign(config: ConfigT, keys: list[str], text: _Text, path: str) -> ConfigT:

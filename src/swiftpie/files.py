@@ -390,13 +390,32 @@ def _new_locked_folder(path: Path) -> tuple[Path, int]:
     while True:
         folder = path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
         folder.mkdir()
-        lock = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        try:
+            lock = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        except FileNotFoundError:  # another process took it for a leftover
+            continue
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks; then nobody cleans up there
                 fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / LOCK).exists():
             return folder, lock
-        os.close(lock)  # another process took it for a leftover before it was locked
+        os.close(lock)  # the same, before it was locked
+
+
+def take_lock(file: int) -> bool:
+    """Take the lock of an open file until it is closed; return whether it was free.
+
+    Where there are no locks, as on Windows, it always is.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 @functools.lru_cache(maxsize=1024)  # once a run; folders may hold many files
@@ -404,6 +423,9 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left in `folder` when they were writing there."""
     for left in folder.glob(TEMPORARY) if fcntl is not None else ():
         with suppress(OSError):
+            if not (left / LOCK).exists():
+                left.rmdir()  # whoever made it was killed at once, or makes another one
+                continue
             lock = os.open(left / LOCK, os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while it is in use

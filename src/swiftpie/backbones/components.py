@@ -28,6 +28,23 @@ from swiftpie.types import Autoencoder, TextCondition
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
 
 
+def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]:
+    """Return what `Components.cells_of` does, before anything is loaded.
+
+    Raises:
+        InputError: The size is out of range or no multiple of what a latent cell needs.
+    """
+    side = preset.image_size_px
+    height, width = size_px or (side, side)
+    unit = 2 * preset.latent_cell_px  # so that the grid can be halved once
+    if any(one % unit or not MIN_SIDE_PX <= one <= MAX_SIDE_PX for one in (height, width)):
+        raise InputError(
+            f"A picture of {width}x{height} px was asked for; sides must be multiples of "
+            f"{unit} from {MIN_SIDE_PX} to {MAX_SIDE_PX}."
+        )
+    return height // preset.latent_cell_px, width // preset.latent_cell_px
+
+
 @dataclass(frozen=True, eq=False)
 class Components:
     """Loaded networks with the settings that belong to them."""
@@ -81,15 +98,7 @@ class Components:
         Raises:
             InputError: The size is out of range or no multiple of what a latent cell needs.
         """
-        side = self.preset.image_size_px
-        height, width = size_px or (side, side)
-        unit = 2 * self.preset.latent_cell_px  # so that the grid can be halved once
-        if any(one % unit or not MIN_SIDE_PX <= one <= MAX_SIDE_PX for one in (height, width)):
-            raise InputError(
-                f"A picture of {width}x{height} px was asked for; sides must be multiples of "
-                f"{unit} from {MIN_SIDE_PX} to {MAX_SIDE_PX}."
-            )
-        return height // self.preset.latent_cell_px, width // self.preset.latent_cell_px
+        return cells_of(self.preset, size_px)
 
     def inverter(self) -> Inversion:
         """Return the inversion network.

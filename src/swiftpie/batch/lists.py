@@ -1,17 +1,37 @@
-"""Lists as people write them: prompts in a file, seeds as ranges."""
+"""Lists as people write them: prompts, seeds, lines of JSON, tables, and folders of subjects."""
 
+import csv
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, short_reason
 
 PROMPT_FILE = "@"  # begins the name of a file of prompts
 MAX_PROMPTS, MAX_PROMPT_BYTES = 1000, 1 << 20
+MAX_SEEDS = 10_000
+MAX_LINE_BYTES = 1 << 20
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # of a folder
+IDENTITY = ".spid"
+NAME = "{name}"  # in a prompt for a folder of subjects
+RANGE = re.compile(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?")
 
 
-def read_prompts(prompt: str) -> list[str]:
+class Asked(NamedTuple):
+    """What somebody wrote in one place, or why it could not be read."""
+
+    place: str
+    row: Mapping[str, object] | Exception
+    is_text: bool = False  # as tables have it
+
+
+def read_prompts(prompt: str, *, folder: Path = Path()) -> list[str]:
     """Return the prompts that PROMPT stands for: itself, or the lines of a file for @FILE.
 
-    Empty lines, and lines that begin with #, are left out.
+    Empty lines, and lines that begin with #, are left out. `folder` is where names begin.
 
     Raises:
         ConfigError: The file cannot be read, has no prompts, or too many.
@@ -20,7 +40,7 @@ def read_prompts(prompt: str) -> list[str]:
         return [prompt]
     name = prompt.removeprefix(PROMPT_FILE)
     try:
-        with Path(name).open("rb") as file:
+        with (folder / name).open("rb") as file:
             text = file.read(MAX_PROMPT_BYTES + 1).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise ConfigError(
@@ -35,3 +55,149 @@ def read_prompts(prompt: str) -> list[str]:
             f"at most {MAX_PROMPT_BYTES} bytes. Split the file, or write prompts into it."
         )
     return prompts
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds of "7", "1-8" or "1-8,42", in that order.
+
+    Raises:
+        ConfigError: It is none of these, goes backwards, repeats itself, or is too long.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = RANGE.fullmatch(part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not 0 <= last - first < MAX_SEEDS - len(seeds):
+            raise ConfigError(
+                f"The seeds are {short_reason(text)!r}. Whole numbers and ranges are needed, in "
+                f"all at most {MAX_SEEDS}. Write for example 7, or 1-8, or 1-8,42."
+            )
+        seeds += range(first, last + 1)
+    if len({*seeds}) < len(seeds):
+        raise ConfigError(
+            f"The seeds {short_reason(text)!r} name one twice, which would be the same picture. "
+            "Leave one out."
+        )
+    return tuple(seeds)
+
+
+def read_lines(path: Path) -> Iterator[Asked]:
+    """Yield every line of a file of JSON objects, or every row of a table (.csv).
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    try:
+        if path.suffix.lower() == ".csv":
+            yield from _read_table(path)
+        else:
+            yield from _read_objects(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"'{path}' cannot be read ({short_reason(error)}). One JSON object a line, or a table "
+            "in .csv, is needed, in UTF-8. Check the path."
+        ) from error
+
+
+def grid(subjects: Path, prompts: Iterable[str]) -> Iterator[Asked]:
+    """Yield every prompt for every subject of a folder; {name} in it is what the file is called.
+
+    Each picture, identity file, or folder of pictures in `subjects` is a subject. A single file is
+    one as well.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    places = [subjects] if subjects.is_file() else _subjects_in(subjects)
+    for one, (number, prompt) in itertools.product(places, enumerate(prompts, start=1)):
+        words = re.sub(r"[\W_]+", " ", one.stem).strip()
+        row = {"subject": one.name, "prompt": prompt.replace(NAME, words)}
+        yield Asked(f"{one.name}, prompt {number}", row)
+
+
+def _read_objects(path: Path) -> Iterator[Asked]:
+    with path.open("rb") as file:
+        for number in itertools.count(1):
+            line = file.readline(MAX_LINE_BYTES)
+            if not line:
+                return
+            place = f"{path.name}, line {number}"
+            if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+                while not (rest := file.readline(MAX_LINE_BYTES)).endswith(b"\n") and rest:
+                    pass
+                yield Asked(place, ConfigError(f"It has more than {MAX_LINE_BYTES} bytes."))
+            elif line.strip():
+                yield Asked(place, _object_of(line, is_first=number == 1))
+
+
+def _object_of(line: bytes, *, is_first: bool) -> Mapping[str, object] | Exception:
+    def without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a name stands in it twice")
+        return found
+
+    def refuse(text: str) -> object:
+        raise ValueError(f"{text} is no number")
+
+    try:
+        text = line.decode("utf-8-sig" if is_first else "utf-8")
+        row = json.loads(text, object_pairs_hook=without_doubles, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        return ConfigError(
+            f"It is not JSON ({short_reason(error)}). An object a line is needed, as in "
+            '{"subject": "dog.jpg", "prompt": "a dog on a beach"}.'
+        )
+    if not isinstance(row, dict):
+        return ConfigError('It is no object. Write {"subject": …, "prompt": …} on one line.')
+    return row
+
+
+def _read_table(path: Path) -> Iterator[Asked]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        head = file.readline(MAX_LINE_BYTES)
+        file.seek(0)
+        # What a spreadsheet writes depends on its language; no field has any of these in its name.
+        delimiter = max(",;\t", key=head.count)
+        rows = csv.reader(file, delimiter=delimiter, strict=True)
+        names = [name.strip() for name in next(rows, [])]
+        if len({*names}) < len(names):
+            raise ValueError("two columns have one name")
+        while True:
+            first = rows.line_num + 1
+            place = f"{path.name}, line {first}"
+            try:
+                cells = next(rows, None)
+            except csv.Error as error:
+                yield Asked(place, ConfigError(f"It is no row of a table ({error})."))
+                continue
+            if cells is None:
+                return
+            if any(cell.strip() for cell in cells):
+                yield Asked(place, _row_of(names, cells), is_text=True)
+
+
+def _row_of(names: list[str], cells: list[str]) -> Mapping[str, object] | Exception:
+    if len(cells) > len(names):
+        return ConfigError(
+            f"It has {len(cells)} cells, and the table has {len(names)} columns. Put quotes around "
+            "a cell with commas in it."
+        )
+    pairs = zip(names, (cell.strip() for cell in cells), strict=False)
+    return {name: cell for name, cell in pairs if cell}
+
+
+def _subjects_in(folder: Path) -> list[Path]:
+    try:
+        here = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+    except OSError as error:
+        raise ConfigError(
+            f"--subjects '{folder}' cannot be read ({short_reason(error)}). A folder of pictures, "
+            "or one picture, is needed. Check the path."
+        ) from error
+    known = [one for one in here if one.is_dir() or one.suffix.lower() in (*PICTURES, IDENTITY)]
+    if not known:
+        raise ConfigError(
+            f"--subjects '{folder}' holds no pictures. Files in {', '.join(PICTURES)} are needed, "
+            "or folders of those. Choose another folder."
+        )
+    return known

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from swiftpie import __version__
 from swiftpie.cli import (
     about,
+    batch,
     data,
     demo,
     edit,
@@ -89,7 +90,7 @@ app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
 for module in (
-    *(demo, personalize, edit, face, fetch, identity, serve),
+    *(demo, personalize, edit, batch, face, fetch, identity, serve),
     *(show, data, train, about, engine, export),
 ):
     app.add_typer(module.app)

@@ -261,7 +261,7 @@ def open_session(
     needs = needs_of({**given, **choices})
     ask(needs, yes=yes)
     needs.fetch()
-    session = load(**_as_given({**given, **choices}))
+    session = load(**as_given({**given, **choices}))
     return Opened(session, (time.perf_counter() - started) * 1000)
 
 
@@ -269,10 +269,10 @@ def needs_of(loading: LoadOptions) -> "Needs":
     """Return what is to be fetched for what was chosen to be loaded."""
     from swiftpie.engine.session import needs_of as session_needs
 
-    return session_needs(**_as_given(loading))
+    return session_needs(**as_given(loading))
 
 
-def _as_given(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
+def as_given(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
     """Return what `swiftpie.load` takes of what people chose."""
     given = {name: one for name, one in loading.items() if name != "yes"}
     engine = given.get("engine")

@@ -19,13 +19,20 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("offline", "yes", "dry_run"),
     ),
     "Computing": ("device", "engine", "threads"),
-    "Output": ("out", "to", "as_json", "force", "save_subject_mask", "save_region", "strip"),
+    "Output": (
+        *("out", "to", "file_format", "as_json", "force", "save_subject_mask", "save_region"),
+        *("strip", "sheet"),
+    ),
     "Cases": (
         *("cases", "full", "scenes", "limit", "noun", "data", "data_path", "num_subjects"),
         *("num_scenes", "editor", "identities", "prompts", "results", "against", "teacher"),
     ),
     "Judges": ("clip", "clip_small", "dino", "lpips", "aesthetic", "judges"),
-    "Run": ("overrides", "time_limit", "resume"),
+    "Run": (
+        *("overrides", "time_limit", "resume", "processes", "batch_size", "strict", "update"),
+        *("only_checks", "uses_ray"),
+    ),
+    "Jobs": ("subject_folder", "prompt_file", "seeds"),
 }
 """Names of options, as commands call them, by the title of their group."""
 

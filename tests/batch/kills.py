@@ -1,0 +1,130 @@
+"""Kills a run of many jobs at random until enough were killed; as a script, it reports as JSON.
+
+    python -m tests.batch.kills FOLDER [KILLS] [JOBS]
+
+One process loads the model and forks the runs, so that each starts at once. A run that is killed
+goes on in the same folder, and in the end every file is compared with an undisturbed run's.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import swiftpie
+from swiftpie.batch.draw import Work
+from swiftpie.batch.jobs import THE_DEFAULT, Defaults, collect
+from swiftpie.batch.lists import grid
+from swiftpie.batch.report import REPORT
+from swiftpie.batch.run import draw, opened
+from swiftpie.files import TEMPORARY
+from swiftpie.images import sample_pictures
+
+PROMPTS = [
+    f"a {size}animal {place}" for size in ("", "tiny ") for place in ("on a beach", "at night")
+]
+SIDE_PX = 64  # the smallest that there is
+BATCH = 4
+MOST_JOBS = 8  # that a process finishes before it is killed
+LONGEST_S = 0.3  # after that
+AIMED = 0.5  # of the kills wait until a file is being written
+
+
+def main(folder, num_kills=200, num_jobs=1000):
+    torch.set_num_threads(1)
+    session = swiftpie.load("mini")
+    jobs = jobs_of(folder / "subjects", num_jobs)
+    draw_random = random.Random(0)
+    started = time.monotonic()
+    assert run(jobs, session, folder / "whole") == 0
+    whole_s = time.monotonic() - started
+    report = {"jobs": len(jobs.jobs), "kills": 0, "while_writing": 0, "runs": 0, "finished": 0}
+    killed = folder / "killed"
+    while report["kills"] < num_kills:
+        code = run(jobs, session, killed, draw_random)
+        report["runs"] += 1
+        report["finished"] += code == 0
+        report["kills"] += code != 0
+        report["while_writing"] += any(killed.glob(TEMPORARY))
+        if code == 0:  # all is drawn before enough were killed: once more, elsewhere
+            report["differing"] = report.get("differing", []) + differing(folder, jobs)
+            killed.rename(folder / f"killed{report['runs']}")
+    run(jobs, session, killed)
+    report["differing"] = report.get("differing", []) + differing(folder, jobs)
+    report["undisturbed_s"] = round(whole_s, 1)
+    report["seconds"] = round(time.monotonic() - started, 1)
+    sys.stdout.write(json.dumps(report))
+
+
+def jobs_of(folder, count):
+    """Return so many jobs, of a few subjects."""
+    folder.mkdir(parents=True)
+    samples = sample_pictures(4)
+    for one in samples:
+        (folder / one.name).write_bytes(one.read_bytes())
+    seeds = tuple(range(-(-count // (len(samples) * len(PROMPTS)))))
+    asked = (
+        one._replace(row={**one.row, "size": f"{SIDE_PX}x{SIDE_PX}"})
+        for one in grid(folder, PROMPTS)
+    )
+    found = collect(asked, root=folder, defaults=Defaults(seeds=seeds))
+    return found._replace(jobs=found.jobs[:count])
+
+
+def run(jobs, session, folder, chance=None):
+    """Draw in a process of its own, which `chance` kills; return its exit code."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        work = Work(jobs.root, folder, ".png", {THE_DEFAULT: {}}, load=lambda: session)
+        with opened(jobs, work, batch=BATCH, settings={}) as begun:
+            for _ in draw(begun, work):
+                os.write(writer, b".")
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb", buffering=0) as events:
+        if chance is not None:
+            wait_for_a_moment(events, folder, chance)
+            os.kill(process, signal.SIGKILL)
+        while events.read(64):
+            pass
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def wait_for_a_moment(events, folder, chance):
+    """Wait for some jobs and a random time, then perhaps until a file is being written."""
+    num_jobs, pause_s, aims = (
+        chance.randint(0, MOST_JOBS),
+        chance.uniform(0, LONGEST_S),
+        chance.random() < AIMED,
+    )
+    for _ in range(num_jobs):
+        events.read(1)
+    time.sleep(pause_s)
+    deadline = time.monotonic() + 1
+    while aims and not any(folder.glob(TEMPORARY)) and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
+def differing(folder, jobs):
+    """Return what is not as in the undisturbed run: files, and jobs without exactly one line."""
+    whole, killed = folder / "whole", folder / "killed"
+    names = {path.name for one in (whole, killed) for path in one.iterdir()} - {REPORT}
+    found = [
+        name
+        for name in sorted(names)
+        if not ((whole / name).exists() and (killed / name).exists())
+        or (whole / name).read_bytes() != (killed / name).read_bytes()
+    ]
+    lines = [json.loads(line) for line in (killed / REPORT).read_text().splitlines()]
+    told = [(row["id"], row["status"]) for row in lines]
+    return found + [one for one in [told] if one != [(job.id, "done") for job in jobs.jobs]]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
