@@ -44,7 +44,7 @@ from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on, advise
-from swiftpie.pipelines.denoise import OnStage, make_room
+from swiftpie.pipelines.denoise import OnStage, OnStep, make_room
 from swiftpie.pipelines.draw import draw, draw_together
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.face import aligned_crop, face_identity
@@ -190,11 +190,31 @@ class Session:
         return identities.load_identity(path, self.components)
 
     @overload
-    def draw(self, request: EditRequest) -> EditResult: ...
+    def draw(
+        self,
+        request: EditRequest,
+        *,
+        on_stage: OnStage | None = None,
+        on_step: OnStep | None = None,
+    ) -> EditResult: ...
     @overload
-    def draw(self, request: PersonalizeRequest | FaceRequest) -> GenerationResult: ...
-    def draw(self, request: Request) -> GenerationResult | EditResult:
+    def draw(
+        self,
+        request: PersonalizeRequest | FaceRequest,
+        *,
+        on_stage: OnStage | None = None,
+        on_step: OnStep | None = None,
+    ) -> GenerationResult: ...
+    def draw(
+        self, request: Request, *, on_stage: OnStage | None = None, on_step: OnStep | None = None
+    ) -> GenerationResult | EditResult:
         """Draw what is asked for; `personalize`, `face` and `edit` spell requests as calls.
+
+        Args:
+            request: What to draw.
+            on_stage: Called with the name of each stage when it has ended; may raise to stop.
+            on_step: Called after each step, as `pipelines.denoise.OnStep` says; may raise to stop.
+                All pictures of the request are then drawn at once, whatever the memory.
 
         Raises:
             CapabilityError: The networks cannot do this.
@@ -206,7 +226,7 @@ class Session:
 
         def compute() -> GenerationResult | EditResult:
             with self.components.scope():
-                return draw(self._serving(request), request)
+                return draw(self._serving(request), request, on_stage=on_stage, on_step=on_step)
 
         return self._with_room(compute)
 
