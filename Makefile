@@ -12,7 +12,7 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-thorough test-all golden light parity page check-page test-page check fix clean
+.PHONY: demo setup test test-thorough test-all test-comfyui golden light parity page check-page test-page check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
@@ -27,6 +27,10 @@ test-thorough: .venv/.dev  ## run what takes some seconds each and `test` leaves
 
 test-all: .venv/.dev  ## run every test, also those that need a GPU or large weights
 	$(BIN)/python -m pytest -q
+
+test-comfyui: .venv/.dev  ## run the nodes in the copy of ComfyUI that COMFYUI names, by COMFYUI_PYTHON
+	@test -n "$(COMFYUI)" || { echo "name a copy of ComfyUI: make test-comfyui COMFYUI=PATH"; exit 2; }
+	COMFYUI="$(COMFYUI)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/python -m pytest -q -s tests/comfyui
 
 golden: .venv/.dev  ## renew the thumbnails that tests compare pictures with; checks nothing
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden.renew

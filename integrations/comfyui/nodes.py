@@ -1,0 +1,697 @@
+"""The nodes: each says what a call of SwiftPie takes, converts pictures, and makes that call.
+
+Nodes keep nothing. What they return lives in ComfyUI's cache of outputs, so what frees that frees
+our networks. An IMAGE is (B, H, W, C) and a MASK (B, H, W), both in [0, 1].
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import numpy as np
+import torch
+from comfy_api.latest import ComfyExtension, io, ui
+from PIL import Image
+from torch import Tensor
+
+import swiftpie
+from swiftpie import (
+    EditRequest,
+    EditResult,
+    EditSettings,
+    GenerationResult,
+    Identity,
+    InputError,
+    MaskSource,
+    PersonalizeRequest,
+    Scales,
+    Session,
+    Subject,
+)
+from swiftpie.backbones.recipe import RECIPES, Use
+from swiftpie.backbones.settle import is_here
+from swiftpie.images import mask_to_pil, plane
+from swiftpie.masks import Box, bounding_box, check_box, load_mask
+from swiftpie.models.cutout import cut_out, search_of
+from swiftpie.noise import MAX_IMAGES, MAX_SEED
+from swiftpie.pipelines.identity import save_identity
+from swiftpie.pipelines.request import Request
+from swiftpie.pipelines.settings import MAX_SCALE
+
+EMBEDDED = "mini"
+MAX_SIDE_PX = 4096
+CATEGORY = "SwiftPie"
+
+SessionType = io.Custom("SWIFTPIE_SESSION")
+SubjectType = io.Custom("SWIFTPIE_SUBJECT")  # a tuple of `Subject`, so that nodes can add to it
+BoxType = io.Custom("SWIFTPIE_BOX")
+ScalesType = io.Custom("SWIFTPIE_SCALES")
+
+Subjects = tuple[Subject, ...]
+
+
+class LoadRecipe(io.ComfyNode):
+    """A session, on the device that ComfyUI computes on."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        recipes = [name for name, one in RECIPES.all().items() if one.use is not Use.FACE]
+        return io.Schema(
+            node_id="SwiftPieLoadRecipe",
+            display_name="Load SwiftPie recipe",
+            category=CATEGORY,
+            description="Loads the networks of a recipe. 'mini' is inside the package: 128 px.",
+            inputs=[
+                io.Combo.Input("recipe", options=[EMBEDDED, *recipes], default=EMBEDDED),
+                io.Boolean.Input(
+                    "download",
+                    default=False,
+                    tooltip="Fetch what is missing, gigabytes for all but mini. Look first what "
+                    "that is: swiftpie fetch NAME --dry-run",
+                ),
+                io.String.Input(
+                    "engine",
+                    default="",
+                    advanced=True,
+                    tooltip="What makes it quicker or smaller, as 'offload,tiny-decoder'; "
+                    "'swiftpie engine' lists all.",
+                ),
+            ],
+            outputs=[SessionType.Output("session")],
+        )
+
+    @classmethod
+    def execute(cls, recipe: str, *, download: bool, engine: str = "") -> io.NodeOutput:
+        """Load it; ComfyUI's own models make room on an accelerator first.
+
+        Raises:
+            InputError: It is not on this machine, and not to be fetched.
+        """
+        if not (recipe == EMBEDDED or download or is_here(RECIPES.get(recipe))):
+            raise InputError(
+                f"Recipe {recipe!r} is not on this machine, or not whole. Look what it takes by "
+                f"`swiftpie fetch {recipe} --dry-run`; then leave out `--dry-run`, or switch "
+                "`download` on."
+            )
+        is_cpu = comfy.model_management.get_torch_device().type == "cpu"
+        if not is_cpu:  # what is free decides whether networks have to take turns
+            comfy.model_management.unload_all_models()
+            comfy.model_management.soft_empty_cache()
+        session = swiftpie.load(
+            recipe=None if recipe == EMBEDDED else recipe,
+            device="cpu" if is_cpu else "auto",
+            engine=[name for one in engine.split(",") if (name := one.strip())],
+            offline=not download,
+        )
+        return io.NodeOutput(session)
+
+
+class EncodeIdentity(io.ComfyNode):
+    """Pictures of one subject to a subject that can be drawn."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        return io.Schema(
+            node_id="SwiftPieEncodeIdentity",
+            display_name="Encode identity",
+            category=CATEGORY,
+            description="Encodes one subject from 1 to 8 pictures, and shows what is seen of it.",
+            inputs=[
+                SessionType.Input("session"),
+                io.Image.Input("image", tooltip="A batch is several pictures of one subject."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="1 is the subject, one mask a picture."
+                ),
+                _cutout_input(),
+                _box_input("Where in the pictures to look for the subject."),
+            ],
+            outputs=[
+                SubjectType.Output("subject"),
+                io.Image.Output("seen", tooltip="The subject alone, as the encoders see it."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        session: Session,
+        image: Tensor,
+        cutout: str,
+        mask: Tensor | None = None,
+        box: Box | None = None,
+    ) -> io.NodeOutput:
+        """Encode it."""
+        identity = session.encode_identity(
+            pictures_of(image),
+            masks=None if mask is None else masks_of(mask),
+            cutout=_search(cutout, box),
+        )
+        return _shown_subject(identity)
+
+
+class LoadIdentity(io.ComfyNode):
+    """A subject from a file, encoded by the same networks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives; files are those there are now."""
+        folder = Path(folder_paths.get_input_directory())
+        return io.Schema(
+            node_id="SwiftPieLoadIdentity",
+            display_name="Load identity",
+            category=CATEGORY,
+            description="Reads a .spid file from ComfyUI's folder 'input'.",
+            inputs=[
+                SessionType.Input("session"),
+                io.Combo.Input("file", options=sorted(one.name for one in folder.glob("*.spid"))),
+            ],
+            outputs=[SubjectType.Output("subject"), io.Image.Output("seen")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, **_: object) -> str:
+        """Return what changes when the file does."""
+        return sha256(Path(folder_paths.get_annotated_filepath(file)).read_bytes()).hexdigest()
+
+    @classmethod
+    def execute(cls, session: Session, file: str) -> io.NodeOutput:
+        """Read it."""
+        return _shown_subject(session.load_identity(folder_paths.get_annotated_filepath(file)))
+
+
+class SaveIdentity(io.ComfyNode):
+    """A subject to a file, for later and for other ways to use SwiftPie."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes."""
+        return io.Schema(
+            node_id="SwiftPieSaveIdentity",
+            display_name="Save identity",
+            category=CATEGORY,
+            description="Writes a .spid file into ComfyUI's folder 'output'. It holds the cut-out "
+            "pictures.",
+            is_output_node=True,
+            inputs=[
+                SubjectType.Input("subject"),
+                io.String.Input("filename_prefix", default="swiftpie/subject"),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, subject: Subjects, filename_prefix: str) -> io.NodeOutput:
+        """Write it; no file is replaced."""
+        folder, name, counter, *_ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory()
+        )
+        path = Path(folder) / f"{name}_{counter:05}_.spid"
+        save_identity(_only(subject).identity, path)
+        return io.NodeOutput(ui=ui.PreviewText(str(path)))
+
+
+class PlaceSubject(io.ComfyNode):
+    """Where one subject shall stand and how strongly, and who is there besides."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        return io.Schema(
+            node_id="SwiftPiePlaceSubject",
+            display_name="Place subject",
+            category=CATEGORY,
+            description="Puts a subject into a box, and beside others: chain up to four.",
+            inputs=[
+                SubjectType.Input("subject"),
+                SubjectType.Input(
+                    "others", optional=True, tooltip="Who is in the same picture besides."
+                ),
+                _box_input("What the subject shall fill."),
+                io.Mask.Input("mask", optional=True, tooltip="Where the subject may act at all."),
+                io.String.Input(
+                    "name", default="", tooltip="The words of the prompt that mean it, as 'cat'."
+                ),
+                _scale_input("scale", 1.0, "Strength of this subject beside others."),
+            ],
+            outputs=[SubjectType.Output("subjects")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        subject: Subjects,
+        name: str,
+        scale: float,
+        others: Subjects = (),
+        box: Box | None = None,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        """Add it to the others."""
+        region = None if mask is None else _some(mask)[:1, None].float().cpu()
+        placed = replace(_only(subject), box=box, mask=region, name=name, scale=scale)
+        return io.NodeOutput((*(others or ()), placed))
+
+
+class MakeBox(io.ComfyNode):
+    """A box in shares of the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        return io.Schema(
+            node_id="SwiftPieBox",
+            display_name="Box",
+            category=CATEGORY,
+            description="A place in a picture: four shares of its width and height.",
+            inputs=[
+                _share_input("left", 0.25),
+                _share_input("top", 0.25),
+                _share_input("right", 0.75),
+                _share_input("bottom", 0.75),
+                io.Mask.Input(
+                    "around",
+                    optional=True,
+                    tooltip="The box just around this mask, in place of the four numbers.",
+                ),
+            ],
+            outputs=[BoxType.Output("box")],
+        )
+
+    @classmethod
+    def execute(
+        cls, left: float, top: float, right: float, bottom: float, around: Tensor | None = None
+    ) -> io.NodeOutput:
+        """Return left, top, right and bottom."""
+        if around is not None:
+            return io.NodeOutput(bounding_box(_some(around)[:1, None]))
+        return io.NodeOutput(check_box((left, top, right, bottom)))
+
+
+class MakeScales(io.ComfyNode):
+    """Strengths, in place of the recipe's own."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        return io.Schema(
+            node_id="SwiftPieScales",
+            display_name="Scales",
+            category=CATEGORY,
+            description="How strong subject and prompt are. Without it, the recipe's own strengths "
+            "are used.",
+            inputs=[
+                _scale_input("identity_scale", 1.0, "What the subject is; 0 is off."),
+                _scale_input("detail_scale", 1.0, "How the subject looks in detail; 0 is off."),
+                _scale_input("background_scale", 0.0, "Both, outside of the subject's region."),
+                _scale_input("text_scale", 1.0, "The prompt, inside of the region."),
+                io.Float.Input(
+                    "balance",
+                    default=0.0,
+                    min=-1.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="1 favours the subject, -1 the prompt.",
+                ),
+            ],
+            outputs=[ScalesType.Output("scales")],
+        )
+
+    @classmethod
+    def execute(cls, **numbers: float) -> io.NodeOutput:
+        """Return them as one value."""
+        return io.NodeOutput(Scales(**numbers))
+
+
+class Personalize(io.ComfyNode):
+    """Subjects in a new scene."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        return io.Schema(
+            node_id="SwiftPiePersonalize",
+            display_name="Personalize",
+            category=CATEGORY,
+            description="Draws the subjects into the scene of the prompt.",
+            inputs=[
+                SessionType.Input("session"),
+                SubjectType.Input("subject"),
+                io.String.Input("prompt", multiline=True, default="a dog on a beach"),
+                _seed_input("Of the first picture; the next has the next seed."),
+                io.Int.Input("num_images", default=1, min=1, max=MAX_IMAGES),
+                ScalesType.Input("scales", optional=True),
+                io.Combo.Input(
+                    "region",
+                    options=[one.value for one in MaskSource],
+                    default=MaskSource.NONE.value,
+                    advanced=True,
+                    tooltip="Where subjects without a mask act: everywhere, where they are found "
+                    "in one or two passes, or in their box.",
+                ),
+                _side_input("width"),
+                _side_input("height"),
+            ],
+            outputs=[
+                io.Image.Output("image"),
+                io.Mask.Output("subject_mask", tooltip="Where the model drew the subjects."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        session: Session,
+        subject: Subjects,
+        prompt: str,
+        seed: int,
+        num_images: int,
+        scales: Scales | None = None,
+        region: str = MaskSource.NONE.value,
+        width: int = 0,
+        height: int = 0,
+    ) -> io.NodeOutput:
+        """Draw the pictures one after the other, each of which is shown when it is finished.
+
+        Raises:
+            InputError: One side is given alone, or what is drawn does not go together.
+        """
+        if (width == 0) != (height == 0):
+            raise InputError(
+                f"Width {width} and height {height} were given. Both are needed, or 0 for both, "
+                "which is the recipe's own size."
+            )
+        requests = [
+            PersonalizeRequest(
+                subjects=subject,
+                prompt=prompt,
+                seeds=(seed + number,),
+                scales=scales,
+                mask=MaskSource(region),
+                size_px=(height, width) if width else None,
+            )
+            for number in range(num_images)
+        ]
+        drawn = list(draw_each(session, requests))
+        return io.NodeOutput(
+            image_of([one.images[0] for one in drawn]),
+            mask_of([one.subject_masks[0] for one in drawn]),
+        )
+
+
+class Edit(io.ComfyNode):
+    """Pictures that fit a new prompt."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        return io.Schema(
+            node_id="SwiftPieEdit",
+            display_name="Edit",
+            category=CATEGORY,
+            description="Changes pictures so that they fit the prompt, and tells where. Outside of "
+            "that mask they stay as they are, bit for bit.",
+            inputs=[
+                SessionType.Input("session"),
+                io.Image.Input("image"),
+                io.String.Input("prompt", multiline=True, default="a dog in the snow"),
+                io.String.Input(
+                    "source_prompt",
+                    multiline=True,
+                    default="",
+                    tooltip="What the picture shows now, as 'a dog on a beach'.",
+                ),
+                _seed_input("Of all that is random; the next picture has the next seed."),
+                io.Float.Input(
+                    "variation",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much of what changes is new by the seed; 0 is none.",
+                ),
+                io.String.Input(
+                    "keyword",
+                    default="",
+                    advanced=True,
+                    tooltip="What shall change, as 'cat'; else the two prompts tell.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="Where to change it, 1 = change."),
+                _box_input("Where to change it, in place of a mask."),
+                SubjectType.Input(
+                    "subject", optional=True, tooltip="Who shall be put in there instead."
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image"),
+                io.Mask.Output("mask", tooltip="Where the picture changed."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        session: Session,
+        image: Tensor,
+        prompt: str,
+        source_prompt: str,
+        seed: int,
+        variation: float,
+        keyword: str = "",
+        mask: Tensor | None = None,
+        box: Box | None = None,
+        subject: Subjects | None = None,
+    ) -> io.NodeOutput:
+        """Edit each picture of the batch.
+
+        Raises:
+            InputError: Mask and box are given, or what is drawn does not go together.
+        """
+        if mask is not None and box is not None:
+            raise InputError("Mask and box were given, and both say where. Unlink one of them.")
+        photos = pictures_of(image[..., :3])
+        request = EditRequest(
+            image=photos[0],
+            prompt=prompt,
+            seed=seed,
+            source_prompt=source_prompt,
+            keyword=keyword,
+            identity=None if subject is None else _only(subject).identity,
+            settings=EditSettings(variation=variation),
+        )
+        places = [box] * len(photos) if mask is None else _regions(mask, photos)
+        requests = [
+            replace(request, image=photo, mask=place, seed=seed + number)
+            for number, (photo, place) in enumerate(zip(photos, places, strict=True))
+        ]
+        drawn = list(draw_each(session, requests))
+        # ComfyUI's pictures may be finer than 8 bits; those of files come back as they were.
+        changes = mask_of([one.blend for one in drawn])[..., None] > 0
+        edited = image_of([one.image for one in drawn])
+        return io.NodeOutput(
+            torch.where(changes, edited, image[..., :3].to(edited)),
+            mask_of([one.region for one in drawn]),
+        )
+
+
+class CutOut(io.ComfyNode):
+    """The subject of each picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        return io.Schema(
+            node_id="SwiftPieCutOut",
+            display_name="Cut out",
+            category=CATEGORY,
+            description="Finds the one subject of each picture; needs no recipe.",
+            inputs=[
+                io.Image.Input("image"),
+                _cutout_input(),
+                _box_input("Where in the pictures to look for the subject."),
+            ],
+            outputs=[
+                io.Image.Output("cut_out", tooltip="With transparency around the subject."),
+                io.Mask.Output("mask", tooltip="1 is the subject."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, cutout: str, box: Box | None = None) -> io.NodeOutput:
+        """Find them one after the other."""
+        photos, found = pictures_of(image), []
+        bar = comfy.utils.ProgressBar(len(photos))
+        for photo in photos:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            found.append(cut_out(photo, search_of(_search(cutout, box))).mask[:, 0])
+            bar.update(1)
+        mask = torch.cat(found)
+        cut = torch.cat([image[..., :3].to(mask), mask[..., None]], dim=-1)
+        return io.NodeOutput(cut, mask, ui=ui.PreviewImage(cut, cls=cls))
+
+
+class SwiftPieExtension(ComfyExtension):
+    """All nodes of this folder."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Return them in the order of a workflow."""
+        return [
+            LoadRecipe,
+            EncodeIdentity,
+            LoadIdentity,
+            SaveIdentity,
+            PlaceSubject,
+            MakeBox,
+            MakeScales,
+            Personalize,
+            Edit,
+            CutOut,
+        ]
+
+
+async def comfy_entrypoint() -> SwiftPieExtension:
+    """Return what ComfyUI asks this folder for."""
+    return SwiftPieExtension()
+
+
+def draw_each(
+    session: Session, requests: Sequence[Request]
+) -> Iterator[GenerationResult | EditResult]:
+    """Draw requests one after the other: the bar moves by steps, and finished pictures are shown.
+
+    Where somebody cancelled, ComfyUI's exception ends it after the step that is computed.
+    """
+    stop_if_cancelled = comfy.model_management.throw_exception_if_processing_interrupted
+    bar = comfy.utils.ProgressBar(len(requests) * (len(session.components.schedule.steps) + 1))
+
+    def on_stage(_: str) -> None:
+        stop_if_cancelled()
+
+    def on_step(_: int, __: float, latents: Tensor) -> Tensor:
+        stop_if_cancelled()
+        bar.update(1)
+        return latents
+
+    for request in requests:
+        drawn = session.draw(request, on_stage=on_stage, on_step=on_step)
+        finished = drawn.image if isinstance(drawn, EditResult) else drawn.images[0]
+        bar.update_absolute(bar.current + 1, preview=("JPEG", finished, None))
+        yield drawn
+
+
+def pictures_of(image: Tensor) -> list[Image.Image]:
+    """Return an IMAGE as pictures, RGB or RGBA as it is."""
+    values = image.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+    return [Image.fromarray(one) for one in values]
+
+
+def masks_of(mask: Tensor) -> list[Image.Image]:
+    """Return a MASK as pictures, white = 1."""
+    return mask_to_pil(_some(mask)[:, None])
+
+
+def image_of(pictures: Sequence[Image.Image]) -> Tensor:
+    """Return RGB pictures of one size as an IMAGE."""
+    values = np.stack([np.array(one, dtype=np.float32) for one in pictures])
+    return torch.from_numpy(values).div(255)
+
+
+def mask_of(masks: Sequence[Image.Image]) -> Tensor:
+    """Return greyscale pictures of one size as a MASK."""
+    return torch.cat([plane(one)[0] for one in masks])
+
+
+def _shown_subject(identity: Identity) -> io.NodeOutput:
+    seen = identity.pixels.float().cpu().add(1).div(2).clamp(0, 1).movedim(1, -1)
+    return io.NodeOutput((Subject(identity),), seen, ui=ui.PreviewImage(seen))
+
+
+def _only(subjects: Subjects) -> Subject:
+    if len(subjects) != 1:
+        raise InputError(
+            f"{len(subjects)} subjects came where one is needed. Link one of Encode identity or "
+            "Load identity; others come in by the input `others` of Place subject."
+        )
+    return subjects[0]
+
+
+def _some(mask: Tensor) -> Tensor:
+    """Return `mask`, unless it is what Load Image gives where nothing was painted.
+
+    Raises:
+        InputError: It is.
+    """
+    if mask.max() <= 0:
+        raise InputError(
+            "The mask is empty, as that of Load Image is where nothing is painted or transparent. "
+            "Paint over the place in the mask editor, or take the link to the mask away."
+        )
+    return mask
+
+
+def _regions(mask: Tensor, photos: Sequence[Image.Image]) -> list[Tensor]:
+    """Return where each photo shall change: one mask for all, or one each.
+
+    Raises:
+        InputError: There are more masks, or fewer.
+    """
+    masks = masks_of(mask)
+    if len(masks) not in {1, len(photos)}:
+        raise InputError(
+            f"{len(photos)} pictures came with {len(masks)} masks. Give one for all, or one each."
+        )
+    each = masks * len(photos) if len(masks) == 1 else masks
+    return [load_mask(one, photo.size) for one, photo in zip(each, photos, strict=True)]
+
+
+def _search(cutout: str, box: Box | None) -> str:
+    return cutout if box is None else " ".join([cutout, ",".join(map(str, box))])
+
+
+def _cutout_input() -> io.Input:
+    return io.String.Input(
+        "cutout",
+        default="auto",
+        tooltip="How the subject is found: auto, none (the whole picture), rembg, rembg:MODEL, a "
+        "box '0.1,0.1,0.9,0.9', or points '0.5,0.6 not:0.1,0.1'.",
+    )
+
+
+def _box_input(tooltip: str) -> io.Input:
+    return BoxType.Input("box", optional=True, tooltip=tooltip)
+
+
+def _share_input(name: str, default: float) -> io.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01)
+
+
+def _scale_input(name: str, default: float, tooltip: str) -> io.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=MAX_SCALE, step=0.05, tooltip=tooltip)
+
+
+def _seed_input(tooltip: str) -> io.Input:
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=MAX_SEED - MAX_IMAGES,  # the last picture of a batch has a seed as well
+        control_after_generate=True,
+        tooltip=tooltip,
+    )
+
+
+def _side_input(name: str) -> io.Input:
+    return io.Int.Input(
+        name,
+        default=0,
+        min=0,
+        max=MAX_SIDE_PX,
+        step=8,
+        advanced=True,
+        tooltip="In pixels; 0 is the recipe's own size.",
+    )

@@ -1,0 +1,230 @@
+"""What the nodes give is what the library gives, in ComfyUI's kinds of pictures."""
+
+import asyncio
+import gc
+import json
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import swiftpie
+from swiftpie.models.cutout import Search, cut_out
+from tests.comfyui.interface import NODES, Cancelled, load_nodes, shape_of
+
+WORKFLOWS = sorted((NODES / "workflows").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comfyui")
+    (folder / "input").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        package, switches = load_nodes(folder, patch)
+        extension = asyncio.run(package.comfy_entrypoint())
+        nodes = {one.__name__: one for one in asyncio.run(extension.get_node_list())}
+        yield nodes, switches, folder
+
+
+@pytest.fixture
+def nodes(loaded):
+    return loaded[0]
+
+
+@pytest.fixture(scope="module")
+def subject(loaded, session, sprite):
+    nodes, *_ = loaded
+    image = as_image(sprite)
+    (subject, seen) = nodes["EncodeIdentity"].execute(session, image, "auto").args
+    return subject, seen
+
+
+@pytest.fixture(scope="module")
+def drawn(loaded, session, subject):
+    nodes, switches, _ = loaded
+    (image, mask) = nodes["Personalize"].execute(session, subject[0], "a dog on a beach", 3, 2).args
+    return image, mask, switches.bars[-1]
+
+
+def as_image(picture):
+    return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)[None]
+
+
+def same(image, picture):
+    return torch.equal(image, as_image(picture)[0])
+
+
+def test_there_are_ten_nodes_at_most_and_their_names_are_ours(nodes):
+    schemas = [one.define_schema() for one in nodes.values()]
+    assert len({one.node_id for one in schemas}) == len(schemas) <= 10
+    assert all(one.node_id.startswith("SwiftPie") and one.description for one in schemas)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_name_the_inputs_that_there_are_and_link_what_fits(nodes, path):
+    known = {one.define_schema().node_id: shape_of(one.define_schema()) for one in nodes.values()}
+    graph = json.loads(path.read_text())
+    ours = [one for one in graph.values() if one["class_type"] in known]
+    assert len(ours) >= 3
+    for one in ours:
+        shape, given = known[one["class_type"]], one["inputs"]
+        takes = shape["required"] | shape["optional"]
+        assert shape["required"].keys() <= given.keys() <= takes.keys()
+        for name, value in given.items():
+            if isinstance(value, list) and graph[value[0]]["class_type"] in known:
+                source = known[graph[value[0]]["class_type"]]
+                assert source["outputs"][value[1]] == takes[name]
+
+
+def test_a_recipe_is_loaded_where_comfyui_computes_and_goes_with_what_it_keeps(nodes, subject):
+    (session,) = nodes["LoadRecipe"].execute("mini", download=False).args
+    assert session.components.preset.name == "mini"
+    assert session.components.device.type == "cpu"
+    nodes["Personalize"].execute(session, subject[0], "a dog on a beach", 3, 1)
+    known = weakref.ref(session)
+    del session
+    gc.collect()
+    assert known() is None
+
+
+def test_what_is_not_here_is_not_fetched_unasked(nodes, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(swiftpie.InputError, match="swiftpie fetch sdxl-turbo --dry-run"):
+        nodes["LoadRecipe"].execute("sdxl-turbo", download=False)
+
+
+def test_an_unknown_engine_is_told(nodes):
+    with pytest.raises(swiftpie.ConfigError, match="warp"):
+        nodes["LoadRecipe"].execute("mini", download=False, engine="warp")
+
+
+def test_an_identity_is_the_librarys_and_is_shown(subject, session, sprite):
+    (one,), seen = subject
+    expected = session.encode_identity(sprite)
+    assert torch.equal(one.identity.tokens, expected.tokens)
+    assert seen.shape == (1, 128, 128, 3)
+    assert torch.allclose(seen[0], (expected.pixels[0] + 1).movedim(0, -1) / 2)
+
+
+def test_a_mask_says_where_the_subject_is(nodes, session, sprite):
+    image = as_image(sprite)
+    alpha = image[..., 3]
+    (one, *_), _ = nodes["EncodeIdentity"].execute(session, image[..., :3], "auto", alpha).args
+    assert one.identity.cutouts[0].way == "mask"
+
+
+def test_an_empty_mask_is_told_in_comfyuis_words(nodes, session, sprite):
+    with pytest.raises(swiftpie.InputError, match="mask editor"):
+        nodes["EncodeIdentity"].execute(
+            session, as_image(sprite)[..., :3], "auto", torch.zeros(1, 64, 64)
+        )
+
+
+def test_pictures_are_those_of_their_seeds(drawn, subject, session):
+    image, mask, _ = drawn
+    assert image.shape == (2, 128, 128, 3)
+    assert mask.shape == (2, 128, 128)
+    alone = session.personalize(subject[0], "a dog on a beach", seed=4)
+    assert same(image[1], alone.images[0])
+    assert same(mask[1], alone.subject_masks[0])
+
+
+def test_the_bar_moves_and_finished_pictures_are_shown(drawn):
+    image, _, bar = drawn
+    assert bar.current == bar.total == 4
+    assert [same(one, shown) for one, shown in zip(image, bar.previews, strict=True)] == [True] * 2
+
+
+def test_a_cancelled_drawing_ends_within_a_picture(loaded, session, subject):
+    nodes, switches, _ = loaded
+    switches.is_cancelled = lambda: len(switches.bars[-1].previews) == 1
+    try:
+        with pytest.raises(Cancelled):
+            nodes["Personalize"].execute(session, subject[0], "a dog on a beach", 3, 64)
+    finally:
+        switches.is_cancelled = lambda: False
+    assert len(switches.bars[-1].previews) == 1
+
+
+def test_subjects_are_chained_each_in_its_box(nodes, subject):
+    place = nodes["PlaceSubject"].execute
+    (left,) = nodes["MakeBox"].execute(0.0, 0.3, 0.5, 0.9).args
+    (first,) = place(subject[0], "dog", 1.0, box=left).args
+    (both,) = place(subject[0], "", 0.5, others=first).args
+    assert [(one.name, one.scale, one.box) for one in both] == [("dog", 1.0, left), ("", 0.5, None)]
+    with pytest.raises(swiftpie.InputError, match="2 subjects"):
+        place(both, "", 1.0)
+
+
+def test_a_box_may_be_drawn_as_a_mask(nodes):
+    mask = torch.zeros(1, 8, 8)
+    mask[:, 2:6, 4:] = 1
+    assert nodes["MakeBox"].execute(0.0, 0.0, 1.0, 1.0, mask).args == ((0.5, 0.25, 1.0, 0.75),)
+
+
+def test_scales_reach_the_picture(nodes, session, subject, drawn):
+    words = {"detail_scale": 1.0, "background_scale": 0.0, "text_scale": 1.0, "balance": 0.0}
+    (scales,) = nodes["MakeScales"].execute(identity_scale=0.0, **words).args
+    (image, _) = (
+        nodes["Personalize"].execute(session, subject[0], "a dog on a beach", 3, 1, scales).args
+    )
+    assert not torch.equal(image[0], drawn[0][0])
+
+
+def test_half_a_size_is_refused(nodes, session, subject):
+    with pytest.raises(swiftpie.InputError, match="Both are needed"):
+        nodes["Personalize"].execute(session, subject[0], "a dog", 3, 1, width=128)
+
+
+def test_an_edit_keeps_all_else_to_the_last_bit_and_tells_where(nodes, session, drawn):
+    given = (drawn[0] * 0.999).clamp(0, 1)  # finer than the 8 bits of a file
+    prompts = ("a dog wearing a top hat on a beach", "a dog on a beach")
+    image, mask = nodes["Edit"].execute(session, given, *prompts, 5, 0.0).args
+    assert image.shape == given.shape
+    for number in range(2):
+        outside = mask[number] == 0
+        assert 0.5 < outside.float().mean() < 1
+        assert torch.equal(image[number][outside], given[number][outside])
+    photo = Image.fromarray((given[0] * 255).round().byte().numpy())
+    alone = session.edit(photo, prompts[0], source_prompt=prompts[1], seed=5)
+    assert same(mask[0], alone.region)
+    changed = as_image(alone.blend)[0] > 0
+    assert torch.equal(image[0][changed], as_image(alone.image)[0][changed])
+
+
+def test_mask_and_box_at_once_are_refused(nodes, session, drawn):
+    with pytest.raises(swiftpie.InputError, match="Unlink one"):
+        nodes["Edit"].execute(
+            session, drawn[0], "a dog", "", 5, 0.0, mask=drawn[1], box=(0, 0, 1, 1)
+        )
+
+
+def test_three_masks_for_two_pictures_are_refused(nodes, session, drawn):
+    with pytest.raises(swiftpie.InputError, match="3 masks"):
+        nodes["Edit"].execute(session, drawn[0], "a dog", "", 5, 0.0, mask=torch.ones(3, 8, 8))
+
+
+def test_a_cut_out_is_the_librarys(nodes, drawn):
+    cut, mask = nodes["CutOut"].execute(drawn[0][:1], "auto", (0.1, 0.1, 0.9, 0.95)).args
+    photo = Image.fromarray((drawn[0][0] * 255).round().byte().numpy())
+    assert cut.shape == (1, 128, 128, 4)
+    assert torch.equal(cut[..., 3], mask)
+    expected = cut_out(photo, Search(box=(0.1, 0.1, 0.9, 0.95))).mask
+    assert torch.equal(mask[0], expected[0, 0])
+
+
+def test_a_saved_identity_comes_back_and_a_new_file_is_read_anew(loaded, session, subject):
+    nodes, _, folder = loaded
+    told = nodes["SaveIdentity"].execute(subject[0], "swiftpie/dog").ui
+    written = folder / "output" / "swiftpie" / "dog_00001_.spid"
+    assert str(written) == told
+    written.rename(folder / "input" / "dog.spid")
+    load = nodes["LoadIdentity"]
+    assert load.define_schema().inputs[1].options == ["dog.spid"]
+    ((again,), _) = load.execute(session, "dog.spid").args
+    assert torch.equal(again.identity.tokens, subject[0][0].identity.tokens)
+    before = load.fingerprint_inputs(file="dog.spid")
+    (folder / "input" / "dog.spid").write_bytes(b"another")
+    assert load.fingerprint_inputs(file="dog.spid") != before

@@ -1,0 +1,254 @@
+"""Real ComfyUI, headless: `make test-comfyui` names a copy of it and the Python it runs in."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from websockets.sync.client import connect
+
+from tests.comfyui.interface import NODES, load_nodes, shape_of
+from tests.policy.project import ROOT
+
+pytestmark = [
+    pytest.mark.skipif("COMFYUI" not in os.environ, reason="COMFYUI names no copy of ComfyUI"),
+    pytest.mark.timeout(600),
+]
+START_S, ANSWER_S = 240, 120
+PREVIEW = 4  # kind of a binary message: a picture with the node it belongs to
+LEVELS = 3  # of 255, between builds of PyTorch
+WORKFLOWS = {
+    path.stem: json.loads(path.read_text()) for path in (NODES / "workflows").glob("*.json")
+}
+
+
+class Server:
+    def __init__(self, url):
+        self.url = url
+
+    def ask(self, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://{self.url}{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+            return answer.read()
+
+    @contextmanager
+    def running(self, graph):
+        """All messages of one run, to its end: a name with what was told, or a preview."""
+        client = uuid.uuid4().hex
+        with connect(f"ws://{self.url}/ws?clientId={client}", max_size=None) as socket_:
+            flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
+            socket_.send(json.dumps(flags))
+            self.ask("/prompt", {"prompt": graph, "client_id": client})
+            yield self._messages(socket_)
+
+    def _messages(self, socket_):
+        while True:
+            told = socket_.recv(timeout=ANSWER_S)
+            if isinstance(told, bytes):
+                if int.from_bytes(told[:4], "big") == PREVIEW:
+                    length = int.from_bytes(told[4:8], "big")
+                    yield "preview", Image.open(BytesIO(told[8 + length :])).convert("RGB")
+                continue
+            message = json.loads(told)
+            yield message["type"], message["data"]
+            if message["type"].startswith("execution_") and message["type"].rpartition("_")[2] in {
+                "success",
+                "error",
+                "interrupted",
+            }:
+                return
+
+    def run(self, graph):
+        with self.running(graph) as messages:
+            return list(messages)
+
+    def pictures(self, messages, node):
+        (told,) = [data for name, data in messages if name == "executed" and data["node"] == node]
+        found = []
+        for one in told["output"]["images"]:
+            query = urllib.parse.urlencode(one)
+            found.append(np.array(Image.open(BytesIO(self.ask(f"/view?{query}")))))
+        return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    base = tmp_path_factory.mktemp("base")
+    shutil.copytree(NODES, base / "custom_nodes" / "swiftpie")
+    (base / "input").mkdir()
+    for picture in (NODES / "workflows").glob("swiftpie-*.png"):
+        shutil.copy(picture, base / "input")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [os.environ.get("COMFYUI_PYTHON") or sys.executable, "main.py", "--cpu"]
+    command += ["--port", str(port), "--base-directory", str(base), "--disable-api-nodes"]
+    paths = [str(ROOT / "src"), os.environ.get("COMFYUI_PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    log = base / "log.txt"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=os.environ["COMFYUI"], env=environment, stdout=file, stderr=file
+        )
+    try:
+        started = Server(f"127.0.0.1:{port}")
+        end = time.monotonic() + START_S
+        while True:
+            try:
+                version = json.loads(started.ask("/system_stats"))["system"]["comfyui_version"]
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert process.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < end, log.read_text()[-3000:]
+                time.sleep(1)
+        sys.stdout.write(f"ComfyUI {version}\n")
+        started.base = base
+        assert b"SwiftPiePersonalize" in started.ask("/object_info"), log.read_text()[-3000:]
+        yield started
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def runs(server):
+    return {name: server.run(graph) for name, graph in WORKFLOWS.items()}
+
+
+def test_what_comfyui_tells_of_the_nodes_is_what_the_written_interface_makes_of_them(
+    server, tmp_path
+):
+    told = json.loads(server.ask("/object_info"))
+    with pytest.MonkeyPatch.context() as patch:
+        package, _ = load_nodes(tmp_path, patch)
+        nodes = asyncio.run(asyncio.run(package.comfy_entrypoint()).get_node_list())
+        schemas = {one.define_schema().node_id: one.define_schema() for one in nodes}
+    assert {name for name in told if name.startswith("SwiftPie")} == schemas.keys()
+    for name, schema in schemas.items():
+        real, ours = told[name], shape_of(schema)
+        for kind in ("required", "optional"):
+            types = {
+                key: "COMBO" if isinstance(one[0], list) else one[0]
+                for key, one in real["input"].get(kind, {}).items()
+            }
+            assert types == ours[kind], name
+        assert real["output"] == ours["outputs"]
+    seed = told["SwiftPiePersonalize"]["input"]["required"]["seed"][1]
+    assert seed["control_after_generate"] is True
+
+
+@pytest.mark.parametrize("name", sorted(WORKFLOWS))
+def test_a_workflow_runs_to_its_end(runs, name):
+    kinds = [kind for kind, _ in runs[name]]
+    assert kinds[-1] == "execution_success", runs[name][-1]
+    assert kinds.count("preview") == {"two-subjects": 4, "edit": 1}[name]
+
+
+def test_the_bar_goes_from_step_to_step(runs):
+    steps = [data for kind, data in runs["two-subjects"] if kind == "progress"]
+    assert all(one["node"] == "12" and one["max"] == 8 for one in steps)
+    values = [one["value"] for one in steps]
+    assert values == sorted(values)
+    assert {2, 4, 6, 8} <= {*values}
+
+
+def test_pictures_are_the_librarys_and_were_shown_before(server, runs, session):
+    from swiftpie.pipelines.request import Subject
+
+    saved = server.pictures(runs["two-subjects"], "13")
+    shown = [np.array(one) for kind, one in runs["two-subjects"] if kind == "preview"]
+    boxes = {"hamster": (0.05, 0.4, 0.45, 0.9), "robot": (0.55, 0.4, 0.95, 0.9)}
+    folder = NODES / "workflows"
+    subjects = [
+        Subject(session.encode_identity(folder / f"swiftpie-{name}.png"), box=box)
+        for name, box in boxes.items()
+    ]
+    prompt = WORKFLOWS["two-subjects"]["12"]["inputs"]["prompt"]
+    for number, (one, preview) in enumerate(zip(saved, shown, strict=True)):
+        alone = session.personalize(subjects, prompt, seed=7 + number).images[0]
+        assert np.abs(one.astype(int) - np.array(alone)).max() <= LEVELS
+        assert np.abs(one.astype(int) - preview).mean() < 5  # a preview is a JPEG
+
+
+def test_an_edit_gives_its_mask_and_keeps_the_rest(server, runs):
+    (edited,) = server.pictures(runs["edit"], "4")
+    (mask,) = server.pictures(runs["edit"], "6")
+    given = np.array(Image.open(NODES / "workflows" / "swiftpie-beach.png").convert("RGB"))
+    outside = mask[..., 0] == 0
+    assert 0.5 < outside.mean() < 1
+    assert (edited[outside] == given[outside]).all()
+    assert (edited[~outside] != given[~outside]).any()
+    (cut,) = server.pictures(runs["edit"], "8")
+    assert cut.shape == (128, 128, 4)
+    assert 0.05 < (cut[..., 3] > 127).mean() < 0.6
+
+
+def with_inputs(graph, node, **inputs):
+    return graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | inputs}}
+
+
+def test_cancelling_ends_a_batch_and_nothing_else(server):
+    graph = with_inputs(WORKFLOWS["two-subjects"], "12", num_images=64, seed=100)
+    previews = 0
+    with server.running(graph) as messages:
+        for kind, _ in messages:
+            last = kind
+            previews += kind == "preview"
+            if kind == "preview" and previews == 1:
+                server.ask("/interrupt", {})
+    assert last == "execution_interrupted"
+    assert 1 <= previews < 32
+    again = server.run(with_inputs(WORKFLOWS["two-subjects"], "12", num_images=1, seed=200))
+    assert again[-1][0] == "execution_success"
+
+
+def test_a_fault_is_told_in_plain_words(server):
+    graph = with_inputs(WORKFLOWS["edit"], "3", prompt="  ")
+    kind, told = server.run(graph)[-1]
+    assert kind == "execution_error"
+    assert told["node_id"] == "3"
+    assert "A prompt is empty" in told["exception_message"]
+
+
+def test_an_identity_goes_to_a_file_and_comes_back(server):
+    two = WORKFLOWS["two-subjects"]
+    save = {"subject": ["4", 0], "filename_prefix": "swiftpie/hamster"}
+    graph = {key: two[key] for key in "1234"} | {
+        "5": {"class_type": "SwiftPieSaveIdentity", "inputs": save}
+    }
+    assert server.run(graph)[-1][0] == "execution_success"
+    (written,) = (server.base / "output" / "swiftpie").glob("hamster_*.spid")
+    written.rename(server.base / "input" / "hamster.spid")
+    load = {"session": ["1", 0], "file": "hamster.spid"}
+    graph = {"1": two["1"], "2": {"class_type": "SwiftPieLoadIdentity", "inputs": load}}
+    graph["3"] = {"class_type": "PreviewImage", "inputs": {"images": ["2", 1]}}
+    run = server.run(graph)
+    assert run[-1][0] == "execution_success", run[-1]
+    assert server.pictures(run, "3")[0].shape == (128, 128, 3)
+
+
+def test_networks_stay_until_memory_is_freed(server):
+    def kept():
+        graph = with_inputs(WORKFLOWS["edit"], "3", seed=int(time.time() * 1000))
+        (told,) = [data for kind, data in server.run(graph) if kind == "execution_cached"]
+        return "1" in told["nodes"]
+
+    kept()
+    assert kept()
+    server.ask("/free", {"unload_models": True, "free_memory": True})
+    time.sleep(3)
+    assert not kept()
