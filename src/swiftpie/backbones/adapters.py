@@ -73,6 +73,11 @@ class OpenAdapter:
         return None if self.public is None else self.public.projector.module
 
     @property
+    def has_lora(self) -> bool:
+        """Whether it changes weights of the denoiser, as FaceID adapters do."""
+        return self.public is not None and bool(self.public.lora)
+
+    @property
     def variant(self) -> str:
         """How the file was read, where it can be read in several ways; else nothing."""
         if self.public is None or not self.public.projector.face_width:
@@ -161,7 +166,7 @@ def _chosen(
             f"`lora_scale={lora_scale}` was given; it must lie between 0 (off) and "
             f"{MAX_LORA_SCALE}."
         )
-    if opened.public is None or not opened.public.lora:
+    if not opened.has_lora:
         raise ConfigError(
             f"`lora_scale={lora_scale}` was given, and the adapter '{path}' has no LoRA; FaceID "
             "adapters as published have one. Leave it out, or choose such an adapter."

@@ -11,6 +11,11 @@ AUTO = "auto"  # what leaves a choice to the functions here
 # What torch.cpu calls instructions for bfloat16; without them it is slower than float32.
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
+# What drawing a picture takes besides weights, most of it for a decoder's last layers.
+NUMBERS_A_PIXEL = 1536
+
+SPARE_BYTES = 512 << 20  # that a network computes in besides its weights, and the system keeps
+
 GROUP = Path("/sys/fs/cgroup")  # limits of a container, as Linux tells them inside of it
 PROCESS = Path("/proc/self")
 UNIT_KIB = 1024

@@ -9,9 +9,10 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from diffusers import ConfigMixin, UNet2DConditionModel
@@ -22,7 +23,14 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, PretrainedConfig
 
-from swiftpie.backbones.checkpoints.safe import check_finite, check_safetensors, read_as
+from swiftpie.backbones.checkpoints.safe import (
+    ALIGNMENT_BYTES,
+    check_finite,
+    check_safetensors,
+    kind_of_file,
+    read_as,
+    shapes_of,
+)
 from swiftpie.errors import WeightsError, short_reason
 
 Config = TypeVar("Config", bound=PretrainedConfig)
@@ -45,8 +53,6 @@ SPARE_WEIGHTS = 100  # that a network may have besides twice those of its file
 # What layers fill their weights with when they are made.
 FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_)
 
-ALIGNMENT_BYTES = 64  # of all memory that PyTorch allocates itself
-
 STORED = "stored_weights"  # the attribute of a network that tells where its weights are
 
 WHOLE_BYTES = 256 << 20  # files up to this size are hashed whole; larger ones at SAMPLES places
@@ -60,7 +66,8 @@ class NetworkReader:
     device: str
     dtype: torch.dtype
     allow_pickle: bool
-    lets_go: bool = False  # of encoders, whose weights are then read whenever they run
+    lets_go: bool = False  # of weights, which are then read again whenever their network runs
+    waits: bool = False  # with reading them at all until it runs for the first time
     files: dict[str, Path] = field(default_factory=dict)
 
     def read(
@@ -88,20 +95,26 @@ class NetworkReader:
         align_memory(network)
         return network
 
-    def rest(self, network: nn.Module, name: str) -> None:
-        """Let go of the weights of the network `name`, which was read, if that is wished."""
+    def rest(
+        self, network: nn.Module, read: "Callable[[NetworkReader], nn.Module]", *, stays: bool
+    ) -> None:
+        """Let go of the weights of `network` if that is wished, until it runs; `read` reads again.
+
+        Those that stay are kept while there is room for the others that come.
+        """
         if self.lets_go:
-            files = [file for key, file in self.files.items() if key.rpartition(" ")[0] == name]
-            stored = StoredWeights(files, self.dtype, self.allow_pickle)
-            stored.leave(network)
+            again = replace(self, files={}, waits=False)
+            stored = StoredWeights.of(network, partial(read, again), stays=stays)
             network.__dict__[STORED] = stored
+            if not stays:
+                stored.leave(network)
 
     def _read(
         self, folder: Path, build: Callable[[Path], nn.Module], files: Sequence[Path]
     ) -> nn.Module:
         tensors: dict[str, Tensor] = {}
         for file in files:
-            tensors |= read_as(file, self.dtype, allow_pickle=self.allow_pickle)
+            tensors |= self._tensors_of(file)
         try:
             network = _built(folder, build, most=len(tensors))
             fitted = _spelled_as(tensors, network.state_dict().keys())
@@ -114,14 +127,51 @@ class NetworkReader:
         _count_positions(network)
         return network.eval().requires_grad_(requires_grad=False)
 
+    def _tensors_of(self, file: Path) -> dict[str, Tensor]:
+        if self.waits and kind_of_file(file) == "safetensors":
+            found = shapes_of(check_safetensors(file))
+            kinds = {n: self.dtype if t.is_floating_point() else t.dtype for n, t in found.items()}
+            return {name: _nothing(one.shape, kinds[name]) for name, one in found.items()}
+        return read_as(
+            file,
+            self.dtype,
+            allow_pickle=self.allow_pickle,
+            maps=self.device != "cpu",  # there most would be copied; see `align_memory`
+            as_block=self.lets_go,
+        )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class StoredWeights:
-    """Where the weights of a network are that has none in memory while it does not run."""
+    """How the weights of a network come back that has none in memory while it does not run."""
 
-    files: Sequence[Path]
-    dtype: torch.dtype
-    allow_pickle: bool
+    read: Callable[[], nn.Module]  # returns a network with the same weights
+    shapes: Mapping[str, torch.Size]
+    num_bytes: int
+    stays: bool  # whether they are kept while there is room for other networks
+
+    @classmethod
+    def of(cls, network: nn.Module, read: Callable[[], nn.Module], *, stays: bool) -> Self:
+        """Return how the weights come back that `network` has."""
+        tensors = network.state_dict()
+        shapes = {name: one.shape for name, one in tensors.items()}
+        return cls(read, shapes, sum(one.nbytes for one in tensors.values()), stays)
+
+    def fits(self, network: nn.Module) -> bool:
+        """Whether `network` still has the weights that can be read, and has not been rebuilt."""
+        found = _weights_of(network)
+        return all(
+            name in found
+            and type(found[name].data) is Tensor  # no quantised one
+            and found[name].shape == shape
+            and (self.is_away(network) or found[name].is_contiguous())
+            for name, shape in self.shapes.items()
+        )
+
+    def is_away(self, network: nn.Module) -> bool:
+        """Whether `network` has none in memory."""
+        first = _weights_of(network)[next(iter(self.shapes))]
+        return first.untyped_storage().nbytes() < first.nbytes
 
     def arrive(self, network: nn.Module) -> None:
         """Read them.
@@ -129,28 +179,40 @@ class StoredWeights:
         Raises:
             WeightsError: A file has changed since it was read first.
         """
-        tensors: dict[str, Tensor] = {}
-        for file in self.files:
-            tensors |= read_as(file, self.dtype, allow_pickle=self.allow_pickle)
-        try:
-            fitted = _spelled_as(tensors, network.state_dict().keys())
-            network.load_state_dict(fitted, strict=True, assign=True)
-        except RuntimeError as error:
+        found = self.read().state_dict()
+        shapes = {name: one.shape for name, one in found.items()}
+        if shapes != self.shapes:
             raise WeightsError(
-                f"'{self.files[0]}' has changed since it was loaded ({short_reason(error)}). The "
-                "same weights are needed each time. Load the preset again."
-            ) from error
-        network.requires_grad_(requires_grad=False)
-        align_memory(network)
+                "The files of a network have changed since it was loaded. The same weights are "
+                "needed each time. Load the preset again."
+            )
+        own = _weights_of(network)
+        for name, tensor in found.items():
+            own[name].data = tensor  # in place: other networks may be around the same weights
 
     def leave(self, network: nn.Module) -> None:
         """Let go of them; what stands for each has its shape, device and type, and is no number."""
-        nothing = {
-            name: one.new_full((), math.nan).expand(one.shape)
-            for name, one in network.state_dict().items()
-        }
-        network.load_state_dict(nothing, strict=True, assign=True)
-        network.requires_grad_(requires_grad=False)
+        own = _weights_of(network)
+        for name, shape in self.shapes.items():
+            own[name].data = _nothing(shape, own[name].dtype)
+
+
+def bring_all(network: nn.Module) -> None:
+    """Read the weights of all parts of `network` that are away, for good."""
+    for part in network.modules():
+        place: StoredWeights | None = part.__dict__.get(STORED)
+        if place is not None and place.is_away(part):
+            place.arrive(part)
+
+
+def _nothing(shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """Return what stands for weights that are away."""
+    value = math.nan if dtype.is_floating_point else 0
+    return torch.full((), value, dtype=dtype).expand(shape)
+
+
+def _weights_of(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_buffers()), **dict(network.named_parameters())}
 
 
 def existing(path: str | Path, option: str) -> Path:

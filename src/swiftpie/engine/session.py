@@ -31,7 +31,7 @@ from swiftpie.engine.cache import (
     cached_inversion,
     content_key,
 )
-from swiftpie.engine.transform import TRANSFORMS, Transform, choose
+from swiftpie.engine.transform import TRANSFORMS, Transform, Turn, choose
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import InputError, OutOfMemory
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
@@ -536,7 +536,8 @@ def _understood(
     transforms = choose(engine, device=device)
     if is_large:
         merged["dtype"] = merged.get("dtype") or "auto"
-        merged["offloads"] = TRANSFORMS.get("offload") in transforms or "auto"
+        stay = any(one.turn is Turn.CALLS for one in transforms)  # graphs need their weights there
+        merged["offloads"] = TRANSFORMS.get("offload") in transforms or (False if stay else "auto")
     return known, device, transforms, merged
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.weights import bring_all
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.models.text import HasEncoders, PromptEncoder
 from swiftpie.types import Posterior, TextCondition
@@ -24,8 +25,10 @@ def shared_copy(network: Network) -> Network:
     """Return a copy of `network` with parameters of its own over the same memory.
 
     A parameter of the copy may be moved, reordered or replaced; only writing into its values
-    would reach the original.
+    would reach the original. Weights that wait in their files are read: what is made of them shall
+    be of numbers.
     """
+    bring_all(network)
     weights = {
         id(one): nn.Parameter(one.detach(), requires_grad=one.requires_grad)
         for one in network.parameters()

@@ -89,7 +89,7 @@ def read_references(
     *,
     pixels: Tensor,
     mask: Tensor,
-    empty_text: TextCondition,
+    empty_text: TextCondition | None,
 ) -> ReferenceFeatures:
     """Run both encoders over canonical references, see `encode_reference`; one row of empty text.
 
@@ -108,14 +108,15 @@ def read_notes(
     *,
     pixels: Tensor,
     mask: Tensor,
-    empty_text: TextCondition,
+    empty_text: TextCondition | None,
 ) -> Notes:
     """Return what the detail branch projects, (R, N, D_layer) by layer; see `read_references`.
 
-    Nothing is computed for denoisers without such a layer.
+    Nothing is computed for denoisers without such a layer, which need no text either.
     """
     if not denoiser.installation.detail:
         return {}
+    assert empty_text is not None, "references are read with it"
     encoded = denoiser.encode_reference(autoencoder, pixels, mask)
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
 

@@ -84,13 +84,14 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
     Raises:
         CapabilityError: No identity adapter is loaded.
     """
+    reads = bool(components.denoiser.installation.detail)  # else text would be encoded for nothing
     features = read_references(
         components.denoiser,
         components.encoder_of_identity(),
         components.autoencoder,
         pixels=pixels,
         mask=mask,
-        empty_text=components.text.encode([""]),
+        empty_text=components.text.encode([""]) if reads else None,
     )
     return Identity(
         preset=components.preset.name,

@@ -1,5 +1,6 @@
 """Tensor files at the border: the content decides what a file is, and no code in it ever runs."""
 
+import itertools
 import json
 import math
 import os
@@ -29,6 +30,7 @@ MAX_NUMBER_DIGITS = 20  # no size of a file has more, and multiplying longer one
 MAX_SIZE = 2**63 - 1  # PyTorch counts with 64 bits, signed
 METADATA = "__metadata__"
 
+ALIGNMENT_BYTES = 64  # of all memory that PyTorch allocates itself
 MAX_CHECKED_BYTES = 1 << 30  # of weights that are looked at one by one when they are read
 MAX_PICKLE_BYTES = 4 << 20  # without the tensors' own, as of a header
 MAX_PICKLE_STEPS = 50 * MAX_TENSORS  # torch takes some 30 for a tensor
@@ -85,12 +87,19 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
 
 
 def read_as(
-    path: str | Path, dtype: torch.dtype, *, allow_pickle: bool = False
+    path: str | Path,
+    dtype: torch.dtype,
+    *,
+    allow_pickle: bool = False,
+    maps: bool = True,
+    as_block: bool = False,
 ) -> dict[str, Tensor]:
     """Return what `read_tensors` does, every floating-point number as `dtype`.
 
-    Tensors of that type stay in their file until they are used; others are converted one after the
-    other, so that nothing is in memory twice.
+    Tensors of that type stay in their file until they are used, where it `maps`; others are read
+    and converted one after the other, so that nothing is in memory twice. `as_block` all of them
+    share one piece of it: the system gets that back as soon as the last is gone, where pieces as
+    small as one weight would be kept for later ones of their size.
 
     Raises:
         WeightsError: As of `read_tensors`.
@@ -102,19 +111,38 @@ def read_as(
     header = _read_header(path)
     entries = {name: entry for name, entry in header.items() if name != METADATA}
     types = {TYPES[entry["dtype"]] for entry in entries.values()}
-    if all(one is dtype for one in types if one.is_floating_point):
+    if maps and all(one is dtype for one in types if one.is_floating_point):
         return read_tensors(path)
-    converted: dict[str, Tensor] = {}
+    read = _places(entries, dtype, as_block=as_block)
     with path.open("rb") as file:
         begin = 8 + int.from_bytes(file.read(8), "little")
         for name, entry in entries.items():
-            first, end = entry["data_offsets"]
-            raw = torch.empty(end - first, dtype=torch.uint8)
-            file.seek(begin + first)
-            file.readinto(raw.numpy().data)
-            converted[name] = _as(raw.view(TYPES[entry["dtype"]]).reshape(entry["shape"]), dtype)
-    check_finite(converted, path)
-    return converted
+            place, stored = read[name], TYPES[entry["dtype"]]
+            raw = place if stored is place.dtype else torch.empty(place.shape, dtype=stored)
+            file.seek(begin + entry["data_offsets"][0])
+            file.readinto(raw.flatten().view(torch.uint8).numpy().data)
+            if raw is not place:
+                place.copy_(raw)
+    check_finite(read, path)
+    return read
+
+
+def _places(entries: Mapping[str, Any], dtype: torch.dtype, *, as_block: bool) -> dict[str, Tensor]:
+    """Return memory for what a header tells of, floating-point numbers as `dtype`."""
+    kinds = {}
+    for name, entry in entries.items():
+        stored = TYPES[entry["dtype"]]
+        kinds[name] = (entry["shape"], dtype if stored.is_floating_point else stored)
+    if not as_block:
+        return {name: torch.empty(shape, dtype=kind) for name, (shape, kind) in kinds.items()}
+    sizes = {name: math.prod(shape) * kind.itemsize for name, (shape, kind) in kinds.items()}
+    steps = [math.ceil(size / ALIGNMENT_BYTES) * ALIGNMENT_BYTES for size in sizes.values()]
+    starts = dict(zip(sizes, itertools.accumulate([0, *steps]), strict=False))
+    block = torch.empty(sum(steps), dtype=torch.uint8)
+    return {
+        name: block[starts[name] :][: sizes[name]].view(kind).reshape(shape)
+        for name, (shape, kind) in kinds.items()
+    }
 
 
 def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -33,12 +33,12 @@ from swiftpie.backbones.adapters import (
     wrap_image_encoder,
     write_adapter,
 )
-from swiftpie.backbones.checkpoints.ip_adapter import check_reads_lora, fuse_lora_file
+from swiftpie.backbones.checkpoints.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
 from swiftpie.backbones.choices import PLACES, Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.download import Needs, Part
 from swiftpie.backbones.hub import parse_reference
-from swiftpie.backbones.machine import AUTO, free_memory
+from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, free_memory
 from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.backbones.sources import (
@@ -71,8 +71,6 @@ from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
-# What drawing a picture takes besides weights, most of it for the decoder's last layers.
-NUMBERS_A_PIXEL = 1536
 
 SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
 
@@ -112,23 +110,27 @@ class StableDiffusion(Family):
             allow_pickle=choices.get("allow_pickle", False),
             lets_go=offloads and device == "cpu",
         )
+        waiting = replace(reader, waits=reader.lets_go)
         pipeline = needs["pipeline"].path
-        text = self._read_text(pipeline, reader)  # first, as encoders may leave their room again
+        text = self._read_text(pipeline, waiting)
         tower = None
         if (place := needs.path("image_encoder")) is not None:
-            tower = read_image_encoder(place, reader)
-            reader.rest(tower, "image_encoder")
+            tower = read_image_encoder(place, waiting)
+            reader.rest(tower, partial(read_image_encoder, place), stays=False)
         adapter = _open_adapter(needs.path("adapter"), choices, reader)
-        unet = self._read_unet(needs, reader)
+        can_wait = needs.part("lora") is None and _leaves_weights(choices, adapter)
+        unet = self._read_unet(needs, waiting if can_wait else reader)
+        has_lora = adapter is not None and adapter.has_lora
+        again = partial(self._read_fused, needs, choices) if has_lora else None
+        reader.rest(unet, again or partial(self._read_unet, needs), stays=True)
         own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
         autoencoder = _read_autoencoder(own_autoencoder, reader)
-        reference = needs.path("reference")
         denoiser, projector = install_adapter(
             unet,
             adapter,
             family=self.name,
             plan=_plan_of(choices, adapter),
-            reference=reference and read_unet(reference, reader, name="reference"),
+            reference=_read_second_unet(waiting, needs.path("reference"), "reference"),
         )
         image_encoder = None
         if projector is not None:
@@ -140,6 +142,9 @@ class StableDiffusion(Family):
                 '`detail="joint"` has no effect: the adapter was trained with a detail branch, '
                 "which speaks instead."
             )
+        # It is left out of the fingerprint: identities do without it.
+        aside = replace(waiting, files={})
+        inversion = _read_second_unet(aside, needs.path("inversion"), "inversion")
         variant = "" if adapter is None else adapter.variant
         detail = " ".join(sorted(branches.detail))
         return Components(
@@ -150,7 +155,7 @@ class StableDiffusion(Family):
             autoencoder=LatentAutoencoder(autoencoder),
             denoiser=denoiser.eval().requires_grad_(False),
             layout_predictor=None,
-            inversion=_read_inversion(reader, needs.path("inversion")),
+            inversion=inversion and UNetInversion(inversion),
             fingerprint=fingerprint_files(
                 reader.files, settings=f"{reader.dtype} {branches.merge.value} {detail}{variant}"
             ),
@@ -303,8 +308,14 @@ class StableDiffusion(Family):
         modules: dict[str, Any] = {}
         for name, tokenizer, tower in self.towers:
             modules[tokenizer] = _read_tokenizer(folder / tokenizer)
-            modules[name] = reader.read(name, folder / name, partial(_build_tower, tower))
-            reader.rest(modules[name], name)
+            read = partial(
+                NetworkReader.read,
+                name=name,
+                folder=folder / name,
+                build=partial(_build_tower, tower),
+            )
+            modules[name] = read(reader)
+            reader.rest(modules[name], read, stays=False)
         return self._text_of(modules)
 
     def _text_of(self, modules: Mapping[str, Any]) -> Text:
@@ -330,6 +341,17 @@ class StableDiffusion(Family):
                 loader=self.lora_loader,
                 allow_pickle=reader.allow_pickle,
             )
+        return unet
+
+    def _read_fused(
+        self, needs: Needs, choices: Choices, reader: NetworkReader
+    ) -> UNet2DConditionModel:
+        """Return the U-Net with the LoRA that a FaceID adapter has."""
+        unet = self._read_unet(needs, reader)
+        adapter = _open_adapter(needs.path("adapter"), choices, reader)
+        assert adapter is not None
+        assert adapter.public is not None
+        fuse_lora(adapter.public, unet, scale=adapter.lora_scale)
         return unet
 
     def _check_folders(self, preset: Preset, needs: Needs, *, adapter: OpenAdapter | None) -> None:
@@ -450,6 +472,15 @@ def _plan_of(choices: Choices, adapter: OpenAdapter | None) -> Plan | None:
     return plan if adapter is None or plan is not None else plan_of(adapter, detail)
 
 
+def _leaves_weights(choices: Choices, adapter: OpenAdapter | None) -> bool:
+    """Whether installing `adapter` neither changes nor copies a weight of the U-Net."""
+    plan = _plan_of(choices, adapter)
+    if adapter is None or adapter.public is None or adapter.has_lora:
+        return False
+    assert plan is not None, "adapters have one"
+    return not (plan.detail and plan.own_projections)
+
+
 def _check_choices(preset: Preset, choices: Choices) -> None:
     # Refuses what is missing, and what would be left unused.
     if preset.kind is WeightsKind.LORA:
@@ -568,11 +599,14 @@ def _check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
             )
 
 
-def _read_inversion(reader: NetworkReader, folder: Path | None) -> UNetInversion | None:
+def _read_second_unet(
+    reader: NetworkReader, folder: Path | None, name: str
+) -> UNet2DConditionModel | None:
     if folder is None:
         return None
-    # It is left out of the fingerprint: identities do without it.
-    return UNetInversion(read_unet(folder, replace(reader, files={}), name="inversion"))
+    unet = read_unet(folder, reader, name=name)
+    reader.rest(unet, partial(read_unet, folder, name=name), stays=True)
+    return unet
 
 
 def _read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:

@@ -57,13 +57,18 @@ def to_openvino(
     their weights in them; all else is computed in `precision`, by default the processor's best.
 
     Raises:
-        CapabilityError: The networks are elsewhere, or quantised already.
+        CapabilityError: The networks are elsewhere, offloaded, or quantised already.
         MissingExtra: OpenVINO, or NNCF for whole numbers, is not installed.
     """
     if components.device.type != "cpu":
         raise CapabilityError(
             f"The networks are on {components.device}, and SwiftPie uses OpenVINO on the CPU. Load "
             'the preset with `device="cpu"`.'
+        )
+    if components.execution_device is not None:
+        raise CapabilityError(
+            "OpenVINO and 'offload' were asked for together. Its graphs are made of weights that "
+            "stay where they are. Leave one of the two out."
         )
     quantizer = Quantizer(components) if quantizes else None
     graphs = GraphCache(

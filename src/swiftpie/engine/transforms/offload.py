@@ -11,14 +11,25 @@ from threading import RLock
 from typing import Any, Self
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.weights import STORED, StoredWeights
 from swiftpie.engine.transform import Transform, Turn
-from swiftpie.engine.wrappers import WrappedDenoiser, shared_copy, with_networks, with_text_encoders
+from swiftpie.engine.wrappers import (
+    WrappedDenoiser,
+    module_of,
+    shared_copy,
+    with_networks,
+    with_text_encoders,
+)
 from swiftpie.errors import CapabilityError
+from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.text import PromptEncoder
+from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import TextCondition
@@ -30,24 +41,33 @@ ENTRANCE_DEPTH = 2  # pipelines call networks, or parts of autoencoders one leve
 def apply(components: Components) -> Components:
     """Return components whose networks are on their device only while they run.
 
-    On the processor itself these are the text and image encoders, which run once for a prompt and
-    a reference; they are read from their files each time.
+    On the processor itself they are read from their files again when they run: text and image
+    encoders, which run once for a prompt and a reference, each time; U-Nets only if there was too
+    little room for what came meanwhile. One that an engine has rebuilt stays.
 
     Raises:
         CapabilityError: The networks are in main memory, and from no files that can be read again.
     """
     if components.device.type != "cpu":
         return offloaded(components, components.device)
-    encoders = [one for one in _encoders_of(components) if _place_of(one) is not None]
-    if not encoders:
+    found = [one for one in _networks_of(components) if _place_of(one) is not None]
+    if not found:
         raise CapabilityError(
             f"'offload' was asked for on the CPU, where the networks of preset "
             f"{components.preset.name!r} are in main memory anyway. It needs a graphics card, or "
             "the large encoders of Stable Diffusion. Load with device='cuda', or leave it out."
         )
     slot = DeviceSlot(components.device)
-    for encoder in encoders:
-        _hook(encoder, slot, before=encoder)
+    for network in found:
+        place = _place_of(network)
+        if place is not None and place.fits(network):
+            _hook(network, slot, before=network)
+            slot.note(network, place)
+    denoiser: Any = components.denoiser
+    _hook_projections(denoiser, slot, network=getattr(denoiser, "unet", denoiser))
+    for part in module_of(components.autoencoder).modules():
+        if isinstance(part, AutoencoderKL):
+            _hook_room(part, slot)
     return components
 
 
@@ -71,21 +91,21 @@ def offloaded(components: Components, device: torch.device) -> Components:
 
     text = OffloadedText(with_text_encoders(components.text, collected), encoders, slot)
     made = with_networks(components, lambda network: _offloaded(network, slot))
-    denoiser: Any = made.denoiser
-    installation = denoiser.installation
-    for name, detail in installation.detail.items():  # references project from outside
-        for projection in detail.projections(installation.network.get_submodule(name)):
-            _hook(denoiser, slot, before=projection)
+    _hook_projections(made.denoiser, slot, network=module_of(made.denoiser))
     return replace(made, text=text, execution_device=device)
 
 
 class DeviceSlot:
-    """The room for one network on the device, which goes back when the next one comes."""
+    """The room for one network on the device, which goes back when the next one comes.
+
+    Networks that can be read from their files again share what room is left: of them, those that
+    stay leave only where the next has too little.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._lock = RLock()  # held while a network runs: threads take turns too
-        self._network: nn.Module | None = None
+        self._here: list[nn.Module] = []  # the one that ran last is the last
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return itself: a copy of a network around the same weights takes turns with it."""
@@ -107,18 +127,45 @@ class DeviceSlot:
         """Let the next network have its turn."""
         self._lock.release()
 
-    def _bring(self, network: nn.Module) -> None:
-        if self._network is network:
+    def note(self, network: nn.Module, place: StoredWeights) -> None:
+        """Take `network` in, whose weights can be read again, if it stays and is here."""
+        if place.is_away(network):
             return
-        if self._network is not None:
-            _leave(self._network)
-        self._network = None  # should the device have too little memory
+        if place.stays:
+            self._here.append(network)
+        else:
+            place.leave(network)
+
+    def make_room(self, num_bytes: int) -> None:
+        """Let networks go, those that ran longest ago first, until there is so much room."""
+        with self._lock:
+            while self._here and free_memory(self.device) < num_bytes:
+                self._leave(self._here[0])
+
+    def _bring(self, network: nn.Module) -> None:
+        for other in [one for one in self._here if one is not network and not _stays(one)]:
+            self._leave(other)
+        if network in self._here:
+            self._here.remove(network)
+        else:
+            self._arrive(network)
+        self._here.append(network)
+
+    def _arrive(self, network: nn.Module) -> None:
         place = _place_of(network)
         if place is None:
             network.to(self.device)
         else:
+            self.make_room(place.num_bytes + SPARE_BYTES)
             place.arrive(network)
-        self._network = network
+
+    def _leave(self, network: nn.Module) -> None:
+        self._here.remove(network)  # should the next one find too little memory
+        place = _place_of(network)
+        if place is None:
+            network.to(OFFLOAD_DEVICE)
+        else:
+            place.leave(network)
 
 
 @dataclass(frozen=True)
@@ -150,15 +197,13 @@ def _place_of(network: nn.Module) -> StoredWeights | None:
     return place
 
 
-def _leave(network: nn.Module) -> None:
+def _stays(network: nn.Module) -> bool:
     place = _place_of(network)
-    if place is None:
-        network.to(OFFLOAD_DEVICE)
-    else:
-        place.leave(network)
+    return place is not None and place.stays
 
 
-def _encoders_of(components: Components) -> list[nn.Module]:
+def _networks_of(components: Components) -> list[nn.Module]:
+    """Return the networks whose weights may be in files, encoders first."""
     found: list[nn.Module] = []
 
     def noted(encoder: nn.Module) -> nn.Module:
@@ -168,7 +213,33 @@ def _encoders_of(components: Components) -> list[nn.Module]:
     with_text_encoders(components.text, noted)
     if isinstance(components.image_encoder, ClipIdentityEncoder):
         found.append(components.image_encoder.tower)
+    if isinstance(components.denoiser, UNetDenoiser):
+        second = components.denoiser.reference
+        found += [components.denoiser.unet, *([] if second is None else [second])]
+    if isinstance(components.inversion, UNetInversion):
+        found.append(components.inversion.unet)
     return found
+
+
+def _hook_projections(denoiser: Denoiser, slot: DeviceSlot, *, network: nn.Module) -> None:
+    """Keep `network` on the device while references are projected, which is done from outside."""
+    installation = denoiser.installation
+    for name, detail in installation.detail.items():
+        for projection in detail.projections(installation.network.get_submodule(name)):
+            _hook(network, slot, before=projection)
+
+
+def _hook_room(autoencoder: AutoencoderKL, slot: DeviceSlot) -> None:
+    """Make room for what is computed in an autoencoder, which is much more than its weights."""
+    shrinks = 2 ** (len(autoencoder.config.block_out_channels) - 1)
+    for part, side in ((autoencoder.encoder, 1), (autoencoder.decoder, shrinks)):
+
+        def make_room(_: nn.Module, arguments: tuple[Any, ...], *, side: int = side) -> None:
+            rows, _, height, width = arguments[0].shape
+            num_pixels = rows * height * width * side**2
+            slot.make_room(NUMBERS_A_PIXEL * num_pixels * arguments[0].element_size())
+
+        part.register_forward_pre_hook(make_room)
 
 
 def _offloaded(network: nn.Module, slot: DeviceSlot) -> nn.Module:
