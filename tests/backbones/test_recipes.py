@@ -7,7 +7,7 @@ from swiftpie.backbones import settle as settling
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
-from swiftpie.backbones.settle import best_recipe, is_here, settle, weight_files
+from swiftpie.backbones.settle import best_recipe, is_here, network_files, settle
 from swiftpie.errors import ConfigError, WeightsError
 
 # name: preset, what for, steps, strength of the identity, side in pixels
@@ -107,12 +107,28 @@ def put(recipe, *, but=(), size=10):
     for name, place in recipe.references.items():
         root = root_of(place)
         path = root / (place.path or "")
-        networks = settling.NETWORKS if place.path is None and name != "autoencoder" else ("",)
+        is_pipeline = place.path is None and name != "autoencoder"
+        networks = settling.NETWORKS if is_pipeline else ("",)
         files = [path] if place.is_file else [path / one / "model.safetensors" for one in networks]
         for file in files:
             if name not in but:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(b"0" * size)
+                put_settings(file.parent, is_text=file.parent.name in settling.TOKENIZERS)
+
+
+def put_settings(folder, *, is_text):
+    """Write what a network has besides its weights."""
+    (folder / "config.json").write_text("{}")
+    if is_text:
+        tokenizer = folder.with_name(settling.TOKENIZERS[folder.name])
+        tokenizer.mkdir(exist_ok=True)
+        (tokenizer / "tokenizer.json").write_text("{}")
+
+
+def weight_files(recipe):
+    """All files of weights of a recipe."""
+    return [file for files in network_files(recipe).values() for file in files]
 
 
 @pytest.mark.usefixtures("cache")
@@ -160,22 +176,64 @@ def test_auto_is_the_largest_picture_and_the_most_steps_that_are_here_and_fit():
 
 
 @pytest.mark.usefixtures("cache")
+def test_auto_takes_nothing_that_lacks_settings_a_tokenizer_or_a_piece():
+    recipe = RECIPES.get("sdxl-turbo")
+    put(recipe)
+    files = network_files(recipe)
+    text = files["text_encoder_2"][0]
+    for lacking in (text.with_name("config.json"), text.parents[1] / "tokenizer_2/tokenizer.json"):
+        content = lacking.read_text()
+        lacking.unlink()
+        assert not is_here(recipe)
+        lacking.write_text(content)
+    piece = text.with_name("model-00001-of-00002.safetensors")
+    text.rename(piece)
+    assert not is_here(recipe)
+    piece.with_name("model-00002-of-00002.safetensors").write_bytes(b"0")
+    assert is_here(recipe)
+
+
+@pytest.fixture
+def nothing_computed(monkeypatch):
+    """As if pictures took no memory, so that files of some bytes count."""
+    for name in ("NUMBERS_A_PIXEL", "SPARE_BYTES"):
+        monkeypatch.setattr(settling, name, 0)
+    monkeypatch.setattr(settling, "best_device", lambda: "cpu")
+
+
+@pytest.mark.usefixtures("cache", "nothing_computed")
+def test_auto_judges_by_the_largest_network_where_they_take_turns(monkeypatch):
+    recipe = RECIPES.get("sdxl-turbo")
+    put(recipe, size=10)
+    network_files(recipe)["text_encoder_2"][0].write_bytes(b"0" * 100)
+    assert best_recipe(free_bytes=100) is recipe
+    with pytest.raises(WeightsError, match="fits the memory that is free"):
+        best_recipe(free_bytes=99)
+    monkeypatch.setattr(settling, "SPARE_BYTES", 7)
+    with pytest.raises(WeightsError, match="fits the memory that is free"):
+        best_recipe(free_bytes=106)
+    monkeypatch.setattr(settling, "best_device", lambda: "cuda")  # where all rest in main memory
+    with pytest.raises(WeightsError, match="fits the memory that is free"):
+        best_recipe(free_bytes=107, item_bytes=2)
+    assert best_recipe(free_bytes=10 * len(network_files(recipe)) + 90, item_bytes=2) is recipe
+
+
+@pytest.mark.usefixtures("cache", "nothing_computed")
 def test_auto_leaves_out_what_does_not_fit():
     put(RECIPES.get("sdxl-lightning-4"), size=1000)
     put(RECIPES.get("sd-turbo"), size=10)
-    small = sum(one.stat().st_size for one in weight_files(RECIPES.get("sd-turbo")))
     assert best_recipe(free_bytes=10**6).name == "sdxl-lightning-4"
-    assert best_recipe(free_bytes=small).name == "sd-turbo"
+    assert best_recipe(free_bytes=100).name == "sd-turbo"
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("cache", "nothing_computed")
 def test_auto_counts_weights_in_the_numbers_that_are_computed_with():
     recipe = RECIPES.get("sd-turbo")
     put(recipe)
     for file in weight_files(recipe):
         file.write_bytes(b'{"dtype":"F16"}'.ljust(100))
-    size = 100 * len(weight_files(recipe))
-    assert best_recipe(item_bytes=2, free_bytes=size) is recipe
+    drawing = 100 * len(network_files(recipe).keys() & set(settling.DRAWING))
+    assert best_recipe(item_bytes=2, free_bytes=drawing) is recipe
     with pytest.raises(WeightsError, match="fits the memory"):
-        best_recipe(item_bytes=4, free_bytes=size)
-    assert best_recipe(item_bytes=4, free_bytes=2 * size) is recipe
+        best_recipe(item_bytes=4, free_bytes=drawing)
+    assert best_recipe(item_bytes=4, free_bytes=2 * drawing) is recipe

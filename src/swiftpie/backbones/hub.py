@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CONFIG = "config.json"  # the settings of a network, beside its weights
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either is enough
 FILE_SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".gz"))
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = r"[A-Za-z0-9][\w.-]*"

@@ -1,12 +1,20 @@
 """What is loaded for a preset or a recipe, and which recipe suits this machine best."""
 
 import logging
+import re
 from pathlib import Path
 from typing import cast
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.hub import root_of
-from swiftpie.backbones.machine import AUTO, best_device, best_dtype, free_main_memory
+from swiftpie.backbones.hub import CONFIG, VOCABULARIES, root_of
+from swiftpie.backbones.machine import (
+    AUTO,
+    NUMBERS_A_PIXEL,
+    SPARE_BYTES,
+    best_device,
+    best_dtype,
+    free_main_memory,
+)
 from swiftpie.backbones.preset import PRESETS, Preset, WeightsKind
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
 from swiftpie.errors import ConfigError, WeightsError
@@ -15,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = (".safetensors", ".bin")
 NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")  # of a pipeline, by their folders
+TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+DRAWING = ("unet", "adapter", "lora", "vae")  # what is in memory at once while the U-Net draws
+PIECE = re.compile(r"-\d{5}-of-(\d{5})\.")  # of a network in several files
 
 
 def settle(
@@ -51,22 +62,35 @@ def best_recipe(
 ) -> Recipe:
     """Return the best recipe for this use, of those that are on this machine whole and fit it.
 
-    A recipe fits if `free_bytes` of main memory, by default those that are free, hold all of its
-    weights in numbers of `item_bytes`, by default those that the best device here is quick in:
-    accelerators get theirs from main memory, and only those that compute. Of several the one with
-    the largest pictures is best, then with more steps, then with a whole denoiser in place of a
-    LoRA.
+    A recipe fits if `free_bytes` of main memory, by default those that are free, are enough in
+    numbers of `item_bytes`, by default those that the best device here is quick in. On processors
+    networks take turns, so that is for the largest and what it computes; accelerators get theirs
+    from main memory, where all of them rest. Of several the one with the largest pictures is best,
+    then with more steps, then with a whole denoiser in place of a LoRA.
 
     Raises:
         WeightsError: None is; the message tells the command that gets one.
     """
     known = [one for one in RECIPES.all().values() if one.use is use]
-    here = {one.name: weight_files(one) for one in known}
+    here = {one.name: network_files(one) for one in known}
     whole = [one for one in known if here[one.name]]
     room = free_main_memory() if free_bytes is None else free_bytes
+    device = best_device() if whole else ""
     if whole and item_bytes is None:
-        item_bytes = best_dtype(best_device()).itemsize
-    fitting = [one for one in whole if _bytes_of(here[one.name], item_bytes or 0) <= room]
+        item_bytes = best_dtype(device).itemsize
+
+    def needed(recipe: Recipe) -> int:
+        sizes = {
+            name: _bytes_of(files, item_bytes or 0) for name, files in here[recipe.name].items()
+        }
+        if device != "cpu":
+            return sum(sizes.values())
+        side = PRESETS.get(recipe.preset).image_size_px
+        decoding = sizes.get("vae", 0) + NUMBERS_A_PIXEL * side**2 * (item_bytes or 0)
+        drawing = sum(sizes.get(one, 0) for one in DRAWING)
+        return max(drawing, decoding, *sizes.values()) + SPARE_BYTES
+
+    fitting = [one for one in whole if needed(one) <= room]
     if not fitting:
         names = ", ".join(one.name for one in (whole or known))
         reason = "fits the memory that is free" if whole else "is on this machine whole"
@@ -81,25 +105,29 @@ def best_recipe(
 
 def is_here(recipe: Recipe) -> bool:
     """Whether all parts of `recipe` are on this machine."""
-    return bool(weight_files(recipe))
+    return bool(network_files(recipe))
 
 
-def weight_files(recipe: Recipe) -> list[Path]:
-    """Return the files with all weights of `recipe`; none if a part is not on this machine."""
-    kind, found = PRESETS.get(recipe.preset).kind, []
-    for name, place in recipe.references.items():
+def network_files(recipe: Recipe) -> dict[str, list[Path]]:
+    """Return the files with the weights of each network of `recipe`, by what it is.
+
+    There are none unless all of it is on this machine: settings and tokenizers too.
+    """
+    kind = PRESETS.get(recipe.preset).kind
+    called = {"weights": "lora" if kind is WeightsKind.LORA else "unet", "autoencoder": "vae"}
+    found: dict[str, list[Path]] = {}
+    for option, place in recipe.references.items():
         root = root_of(place)
         path = None if root is None else root / (place.path or "")
         if path is None or not path.exists():
-            return []
-        is_pipeline = name == "base" or (name == "weights" and kind is WeightsKind.PIPELINE)
-        folders = [path / one for one in _lent(recipe, kind)] if is_pipeline else [path]
-        for folder in folders:
-            files = [folder] if folder.is_file() else _weights_in(folder)
-            if not files:
-                return []
-            found += files
-    return found
+            return {}
+        lends = option == "base" or (option == "weights" and kind is WeightsKind.PIPELINE)
+        if lends and not _has_settings(path, _lent(recipe, kind)):
+            return {}
+        for folder in _lent(recipe, kind) if lends else [""]:
+            name = folder or called.get(option, option)
+            found[name] = [path] if path.is_file() else _weights_in(path / folder)
+    return found if all(found.values()) else {}
 
 
 def _rank(recipe: Recipe) -> tuple[int, int, bool]:
@@ -119,11 +147,26 @@ def _lent(recipe: Recipe, kind: WeightsKind) -> list[str]:
     return [one for one in NETWORKS if one not in replaced]
 
 
+def _has_settings(pipeline: Path, networks: list[str]) -> bool:
+    """Whether a pipeline has what reads prompts, and the settings of a denoiser from elsewhere."""
+    folders = [pipeline / TOKENIZERS[one] for one in networks if one in TOKENIZERS]
+    reads = (
+        any(all((one / n).is_file() for n in kind) for kind in VOCABULARIES) for one in folders
+    )
+    return all(reads) and (pipeline / "unet" / CONFIG).is_file()
+
+
 def _weights_in(folder: Path) -> list[Path]:
-    """Return the weights in a folder, in half precision if that is there too."""
-    files = sorted(one for one in folder.glob("*") if one.suffix in WEIGHTS)
-    halves = [one for one in files if ".fp16." in one.name]
-    return halves or files
+    """Return the weights in a folder, in half precision if that is there too.
+
+    There are none where a piece of them or the settings of the network are lacking.
+    """
+    files = sorted(one for one in folder.glob("*") if one.suffix == WEIGHTS[0])
+    files = files or [one for one in folder.glob("*") if one.suffix == WEIGHTS[1]]
+    files = [one for one in files if ".fp16" in one.name] or files
+    pieces = [match for one in files if (match := PIECE.search(one.name))]
+    is_whole = all(int(match[1]) == len(pieces) for match in pieces)
+    return files if is_whole and (folder / CONFIG).is_file() else []
 
 
 def _bytes_of(files: list[Path], item_bytes: int) -> int:

@@ -19,6 +19,8 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.download import Part
 from swiftpie.backbones.hub import (
     COMMIT,
+    CONFIG,
+    VOCABULARIES,
     Host,
     Listing,
     Reference,
@@ -40,8 +42,6 @@ from swiftpie.models.projection import Feature, Projector
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
 INDEX = "model_index.json"  # by which other programs know a pipeline
-CONFIG = "config.json"
-VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either is enough
 SHARD = r"-(\d{5})-of-(\d{5})"
 USUAL_HEADER_BYTES = 96 << 10  # in which that of most adapters fits
 PIECE = re.compile(r"(?P<archive>.+\.tar\.gz)(\.part-?\w+)?")  # of a release
