@@ -88,6 +88,7 @@ def test_a_recipe_that_is_a_value_loads_what_it_says():
         scales={"identity_scale": 0.7},
     )
     components = swiftpie.load(recipe=small).components
+    assert components.origin == {"recipe": "small"}
     assert len(components.schedule.steps) == 2
     assert components.preset.defaults["identity_scale"] == 0.7
     assert len(swiftpie.load(recipe=small, steps=4).components.schedule.steps) == 4

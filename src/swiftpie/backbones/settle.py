@@ -122,7 +122,9 @@ def network_files(recipe: Recipe) -> dict[str, list[Path]]:
         if path is None or not path.exists():
             return {}
         lends = option == "base" or (option == "weights" and kind is WeightsKind.PIPELINE)
-        if lends and not _has_settings(path, _lent(recipe, kind)):
+        own = recipe.references.get("weights")
+        lends_unet = kind is WeightsKind.UNET and own is not None and own.is_file
+        if lends and not _has_settings(path, _lent(recipe, kind), lends_unet=lends_unet):
             return {}
         for folder in _lent(recipe, kind) if lends else [""]:
             name = folder or called.get(option, option)
@@ -147,13 +149,13 @@ def _lent(recipe: Recipe, kind: WeightsKind) -> list[str]:
     return [one for one in NETWORKS if one not in replaced]
 
 
-def _has_settings(pipeline: Path, networks: list[str]) -> bool:
-    """Whether a pipeline has what reads prompts, and the settings of a denoiser from elsewhere."""
+def _has_settings(pipeline: Path, networks: list[str], *, lends_unet: bool) -> bool:
+    """Whether a pipeline has what reads prompts, and the settings of a U-Net if it lends those."""
     folders = [pipeline / TOKENIZERS[one] for one in networks if one in TOKENIZERS]
     reads = (
         any(all((one / n).is_file() for n in kind) for kind in VOCABULARIES) for one in folders
     )
-    return all(reads) and (pipeline / "unet" / CONFIG).is_file()
+    return all(reads) and (not lends_unet or (pipeline / "unet" / CONFIG).is_file())
 
 
 def _weights_in(folder: Path) -> list[Path]:
