@@ -689,6 +689,7 @@ def test_a_download_says_what_made_it_and_may_be_used_again(visit):
 def test_a_download_of_an_edit_keeps_what_was_not_painted(visit, photo):
     visit.first_picture()
     visit.page.get_by_text("Edit", exact=True).click()
+    expect(visit.page.get_by_label(CHANGE)).to_have_count(0)  # first a picture, then its words
     visit.page.get_by_label("A picture to edit").set_input_files(
         {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
     )
