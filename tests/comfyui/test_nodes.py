@@ -78,13 +78,17 @@ def test_workflows_name_the_inputs_that_there_are_and_link_what_fits(nodes, path
                 assert source["outputs"][value[1]] == takes[name]
 
 
-def test_a_recipe_is_loaded_where_comfyui_computes_and_goes_with_what_it_keeps(nodes, subject):
-    (session,) = nodes["LoadRecipe"].execute("mini", download=False).args
-    assert session.components.preset.name == "mini"
-    assert session.components.device.type == "cpu"
-    nodes["Personalize"].execute(session, subject[0], "a dog on a beach", 3, 1)
-    known = weakref.ref(session)
-    del session
+def test_a_recipe_is_loaded_where_comfyui_computes(nodes):
+    (loaded,) = nodes["LoadRecipe"].execute("mini", download=False).args
+    assert loaded.components.preset.name == "mini"
+    assert loaded.components.device.type == "cpu"
+
+
+def test_nothing_holds_a_session_that_comfyui_has_let_go(nodes, session, subject):
+    own = swiftpie.Session(session.components)
+    nodes["Personalize"].execute(own, subject[0], "a dog on a beach", 3, 1)
+    known = weakref.ref(own)
+    del own
     gc.collect()
     assert known() is None
 
