@@ -33,6 +33,9 @@ from benchmarks._machine import machine
 SAMPLES = ("1f36a", "1f370", "1f3b2", "1f439")
 SCENES = ("on a beach", "in the snow", "in space", "in a city", "at sunset", "in a desert")
 SHARES = (0.25, 0.5, 0.75, 0.9, 10.0)  # of the capacity
+PARTS = ("load", "fairness", "live", "batches")
+LEAVING = 0.05  # of those who ask while it is watched for long
+LOOKING_S = 5
 TOKEN = "of this benchmark"
 KNOWN = {"Authorization": f"Bearer {TOKEN}"}  # who holds it may ask for several users
 
@@ -72,9 +75,11 @@ class Running:
             "swiftpie": {"subjects": [{"identity_id": who}]},
         }
 
-    def resident_mib(self) -> float:
-        """Return what the server holds in memory."""
-        return psutil.Process(self.process.pid).memory_info().rss / 2**20
+    def resident_mib(self) -> dict[str, float]:
+        """Return what the server holds in memory, and what those hold that decode pictures."""
+        server = psutil.Process(self.process.pid)
+        held = {"server": server, **{f"decoder {n}": p for n, p in enumerate(server.children())}}
+        return {name: one.memory_info().rss / 2**20 for name, one in held.items()}
 
 
 @contextmanager
@@ -113,18 +118,29 @@ def is_ready(port: int) -> bool:
     return connection.getresponse().status == 200
 
 
-async def ask(port: int, body: Mapping[str, Any], *, due: float, user: str = "") -> Answer:
-    """Send one request on a connection of its own."""
-    data = json.dumps(body).encode()
+async def ask(
+    port: int,
+    body: Mapping[str, Any],
+    *,
+    due: float,
+    user: str = "",
+    leaves_after: float | None = None,
+) -> Answer:
+    """Send one request on a connection of its own, whose end `leaves_after` some seconds."""
+    data = json.dumps({**body, "user": user}).encode()
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
-        f"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\nX-SwiftPie-User: {user}\r\n"
+        f"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         f"Authorization: Bearer {TOKEN}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
         "Connection: close\r\n\r\n".encode()
         + data
     )
+    if leaves_after is not None:
+        await asyncio.sleep(leaves_after)
+        writer.close()
+        return Answer(0, 0.0, 0.0, has_retry_after=False)
     answer = await reader.read()
     now = time.perf_counter()
     writer.close()
@@ -237,28 +253,92 @@ async def fairness(running: Running, *, capacity: float, seconds: float) -> dict
         open_loop(running, rate=capacity * 10, seconds=seconds, seed=73, user="flood"),
     )
     solo, beside = summary(alone, seconds), summary(both[0], seconds)
-    return {"alone": solo, "beside_a_flood": beside, "times": beside["p95_ms"] / solo["p95_ms"]}
+    times = (
+        round(beside["p95_ms"] / solo["p95_ms"], 2) if beside["drawn"] and solo["drawn"] else None
+    )
+    return {"alone": solo, "beside_a_flood": beside, "times": times}
 
 
-def measure(engine: str, *, seconds: float) -> dict[str, Any]:
-    """Return all figures of one engine."""
-    options = ["--engine", engine] if engine else []
+async def soak(running: Running, *, capacity: float, minutes: float) -> dict[str, Any]:
+    """Return how memory grows at half of the capacity, where a twentieth leaves before an answer.
+
+    Slopes are fitted to the second half, when caches are full.
+    """
+    drawn, end = random.Random(91), time.perf_counter() + minutes * 60
+    rows: list[tuple[float, dict[str, float]]] = []
+    answers: list[Answer] = []
+
+    async def one(number: int) -> None:
+        leaves = drawn.uniform(0, 0.2) if drawn.random() < LEAVING else None
+        begun = time.perf_counter()
+        body = running.body(9_000_000 + number)
+        user = f"s{number % 50}"
+        answers.append(await ask(running.port, body, due=begun, user=user, leaves_after=leaves))
+
+    async def looking() -> None:
+        while time.perf_counter() < end:
+            rows.append((time.perf_counter(), running.resident_mib()))
+            await asyncio.sleep(LOOKING_S)
+
+    looks, asked = asyncio.ensure_future(looking()), []
+    while time.perf_counter() < end:
+        asked.append(asyncio.ensure_future(one(len(asked))))
+        await asyncio.sleep(drawn.expovariate(capacity / 2))
+    await asyncio.gather(looks, *asked)
+    half = rows[len(rows) // 2 :]
+    slopes = {
+        name: round(3600 * slope([(moment, held[name]) for moment, held in half]), 2)
+        for name in rows[-1][1]
+        if all(name in held for _, held in half)
+    }
+    return {
+        "minutes": minutes,
+        "drawn": sum(one.status == 200 for one in answers),
+        "left": sum(one.status == 0 for one in answers),
+        "others": sum(one.status not in {0, 200, 429} for one in answers),
+        "first_mib": rows[0][1],
+        "last_mib": rows[-1][1],
+        "mib_an_hour": slopes,
+    }
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return by how much the second number grows with the first, by least squares."""
+    if len(points) < 2:
+        return 0.0
+    return statistics.linear_regression(*zip(*points, strict=True)).slope
+
+
+def measure(
+    engine: str, *, seconds: float, parts: Sequence[str], soak_minutes: float, batch: int
+) -> dict[str, Any]:
+    """Return the figures of one engine."""
+    options = ["--batch", str(batch), *(["--engine", engine] if engine else [])]
+    began = time.perf_counter()
     with serving(*options) as running:
+        ready_s = time.perf_counter() - began
+        say(f"{engine or 'eager'}: ready after {ready_s:.1f} s")
         asyncio.run(closed_loop(running, clients=8, seconds=5, seed=1))  # warms up
         capacity = asyncio.run(closed_loop(running, clients=8, seconds=seconds, seed=2))
-        found: dict[str, Any] = {"capacity_a_second": round(capacity, 2), "load": {}}
+        found: dict[str, Any] = {"ready_s": round(ready_s, 1)}
+        found |= {"capacity_a_second": round(capacity, 2), "load": {}}
         say(f"{engine or 'eager'}: {capacity:.1f} pictures a second")
-        for number, share in enumerate(SHARES):
+        for number, share in enumerate(SHARES if "load" in parts else ()):
             answers = asyncio.run(
                 open_loop(running, rate=capacity * share, seconds=seconds, seed=10 + number)
             )
             found["load"][str(share)] = summary(answers, seconds)
             say(f"{share} of it: {found['load'][str(share)]}")
-        found["fairness"] = asyncio.run(fairness(running, capacity=capacity, seconds=seconds))
-        say(f"fairness: {found['fairness']['times']:.2f} times")
-        found["live"] = asyncio.run(live(running, seconds=seconds))
-        say(f"live: {found['live']}")
-        found["resident_mib"] = round(running.resident_mib())
+        if "fairness" in parts:
+            found["fairness"] = asyncio.run(fairness(running, capacity=capacity, seconds=seconds))
+            say(f"fairness: {found['fairness']}")
+        if "live" in parts:
+            found["live"] = asyncio.run(live(running, seconds=seconds))
+            say(f"live: {found['live']}")
+        if soak_minutes:
+            found["soak"] = asyncio.run(soak(running, capacity=capacity, minutes=soak_minutes))
+            say(f"soak: {found['soak']}")
+        found["resident_mib"] = running.resident_mib()
     return found
 
 
@@ -289,14 +369,28 @@ def main() -> None:
     parser.add_argument("--engines", default=",openvino", help="joined by commas; empty: eager")
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
     parser.add_argument("--rounds", type=int, default=5, help="of batches against none")
+    parser.add_argument("--parts", default=",".join(PARTS), help="joined by commas")
+    parser.add_argument("--batch", type=int, default=0, help="as of `swiftpie serve`")
+    parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="0: none")
     parser.add_argument("--out", type=Path, help="a file instead of standard output")
     options = parser.parse_args()
+    parts = options.parts.split(",")
+    if unknown := set(parts) - {*PARTS, ""}:
+        parser.error(f"--parts {', '.join(sorted(unknown))}: some of {', '.join(PARTS)} are known")
     found: dict[str, Any] = {"machine": machine(torch.device("cpu")), "engines": {}}
     for engine in options.engines.split(","):
-        figures = measure(engine, seconds=options.seconds)
-        batches = compare_batches(engine, seconds=options.seconds / 4, rounds=options.rounds)
-        say(f"batches of 4 against none: {batches}")
-        found["engines"][engine or "eager"] = {**figures, "batches": batches}
+        figures = measure(
+            engine,
+            seconds=options.seconds,
+            parts=parts,
+            soak_minutes=options.soak,
+            batch=options.batch,
+        )
+        if "batches" in parts:
+            seconds = options.seconds / 4
+            figures["batches"] = compare_batches(engine, seconds=seconds, rounds=options.rounds)
+            say(f"batches of 4 against none: {figures['batches']}")
+        found["engines"][engine or "eager"] = figures
     text = json.dumps(found, indent=2) + "\n"
     if options.out is None:
         sys.stdout.write(text)

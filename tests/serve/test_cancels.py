@@ -106,7 +106,7 @@ def loop():
 def worker(session, loop):
     """What stands behind the application, ready in `loop`."""
     offer = Offer(lambda: session, describe(PRESETS.get("mini")))
-    one = Worker(Models({"mini": offer}), limits=Limits())
+    one = Worker(Models({"mini": offer}), limits=Limits(batch=2))
     loop.run_until_complete(one.__aenter__())
     loop.run_until_complete(one.getting_ready)
     yield one

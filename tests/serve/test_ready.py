@@ -75,7 +75,7 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
     told = []
 
     async def run():
-        async with working(lambda: sized, told) as worker:
+        async with working(lambda: sized, told, batch=4) as worker:
             await worker.getting_ready
             ready = frozenset(forms)
             who = worker.identities.put(Known(identity, "mini", "", b"", (), ()), owner="me")

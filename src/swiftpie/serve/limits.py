@@ -17,5 +17,12 @@ class Limits:
     ] = 30.0
     queue: Annotated[int, Option("Pictures that may wait.", least=1)] = 64
     queue_per_key: Annotated[int, Option("Pictures of one user that may wait.", least=1)] = 8
-    batch: Annotated[int, Option("Pictures drawn together at most.", least=1)] = 4
+    batch: Annotated[
+        int,
+        Option(
+            "Pictures drawn together at most; 0, the default, is 4 on accelerators. On processors "
+            "it is 1, as several at once are hardly quicker there and everybody waits longer.",
+            least=0,
+        ),
+    ] = 0
     cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 256.0

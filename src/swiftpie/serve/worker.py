@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 OTHERS_VARIATION = 0.5  # of the second and further edits, which would all be one picture else
 MAX_JOBS = 256  # that are remembered
+TOGETHER = 4  # pictures in a pass of an accelerator
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Worker:
             self._draw,
             max_queued=limits.queue,
             max_per_key=limits.queue_per_key,
-            max_batch=limits.batch,
+            max_batch=limits.batch or 1,
             on_batch=self.metrics.batch,
         )
         third = limits.cache_mib / 3
@@ -190,7 +191,10 @@ class Worker:
         try:
             session: Session = await call(lambda: self.models.get(name))
             is_slow = session.components.has_fixed_sizes
-            sizes = batch_sizes(self.limits.batch) if is_slow else ()
+            is_quick_together = session.components.device.type != "cpu"
+            most = self.limits.batch or (TOGETHER if is_quick_together else 1)
+            self.scheduler.max_batch = most
+            sizes = batch_sizes(most) if is_slow else ()
             stages = prepare(session, together=sizes)
             names = stages_of(session, together=sizes)
             await call(lambda: next(stages))  # comes to the first, which the next call does
