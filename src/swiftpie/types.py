@@ -96,6 +96,7 @@ class GenerationResult:
     branches: tuple[IdentityBranch, ...]  # those that spoke; a scale of another did nothing
     cutouts: tuple[tuple[Cutout, ...], ...]  # of each subject's pictures
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
+    origin: Mapping[str, str]  # the recipe if there was one, and a decoder that nobody asked for
     tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w), if asked for
 
 

@@ -10,6 +10,7 @@ from swiftpie.backbones.face_files import plan_faces
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
 from swiftpie.backbones.settle import is_here
 from swiftpie.engine.session import needs_of
+from swiftpie.images import read_metadata
 from tests.faces.tiny_faces import PHOTO
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world
@@ -73,6 +74,7 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     assert needs.bytes_left == 0
     assert sum(map(len, asked)) <= hub.sent < sum(map(len, asked)) + HEADERS_BYTES
     assert is_here(recipe)
+    assert read_metadata(machine / "out.png")["recipe"] == name
 
     hub.forget()
     again = call(*command, "-o", machine / "again.png", "--offline")

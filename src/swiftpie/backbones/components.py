@@ -63,6 +63,8 @@ class Components:
     execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
     # Whether pictures of another size, or more at once, cost who asks first an export or the like.
     has_fixed_sizes: bool = field(default=False, kw_only=True)
+    # What else made their pictures: a recipe, a decoder that was not asked for.
+    origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
     def device(self) -> torch.device:

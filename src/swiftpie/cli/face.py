@@ -133,7 +133,7 @@ def face(
             scales=strengths,
             size_px=None if side is None else (side, side),
         )
-        about["branches"] = ", ".join(result.branches)
+        about |= {"branches": ", ".join(result.branches), **result.origin}
         origin = origin_of(preset.name, strengths, prompt=words, **about)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)

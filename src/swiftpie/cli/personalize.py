@@ -145,6 +145,7 @@ def personalize(
     if output.as_json:
         asked = console.asked_of(way.preset.name, way.scales, result.images[0], prompt=prompt)
         asked["engine"] = way.engine
+        asked |= result.origin
         asked["branches"] = list(result.branches)
         asked["cutouts"] = given.list_cutouts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(way.load_ms, 1), **asked)

@@ -8,7 +8,7 @@ from swiftpie.cli.console import examples, print_json, write_table
 from swiftpie.cli.options import STREAM, AsJson
 from swiftpie.errors import InputError
 
-FIRST = ("prompt", "source_prompt", "keyword", "preset", "seed")  # what people look for
+FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed")  # what people look for
 
 app = typer.Typer()
 
@@ -24,7 +24,7 @@ def show(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Tell what made a picture: prompts, preset, seed, scales and version, as its file says."""
+    """Tell what made a picture: prompts, recipe, preset, seed and more, as its file says."""
     stored = read_origin(file)
     facts = {name: stored[name] for name in FIRST if name in stored} | stored
     if as_json:

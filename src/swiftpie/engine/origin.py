@@ -47,7 +47,8 @@ def origin_of_drawing(
 ) -> dict[str, str]:
     """Return what the pictures of a drawing say, all but their seeds."""
     branches, cutouts = ", ".join(result.branches), spell_cutouts(result.cutouts)
-    return origin_of(preset, scales, prompt=prompt, branches=branches, cutouts=cutouts)
+    told = {"prompt": prompt, "branches": branches, "cutouts": cutouts, **result.origin}
+    return origin_of(preset, scales, **told)
 
 
 def origin_of_edit(
@@ -72,6 +73,7 @@ def origin_of_edit(
         branches=", ".join(result.branches),
         **({"cutouts": spell_cutouts(result.cutouts)} if result.cutouts else {}),
         seed=str(result.seed),
+        **result.origin,
     )
 
 

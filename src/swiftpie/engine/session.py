@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar, Unpack, overload
+from typing import NamedTuple, TypeVar, Unpack, overload
 
 import numpy as np
 import torch
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.choices import Choices, device_of
-from swiftpie.backbones.components import FAMILIES, Components, load_components
+from swiftpie.backbones.choices import Choices, device_of, dtype_of
+from swiftpie.backbones.components import FAMILIES, Components, Family, load_components
 from swiftpie.backbones.components import needs_of as backbone_needs
 from swiftpie.backbones.download import Needs
-from swiftpie.backbones.machine import AUTO
+from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Recipe
-from swiftpie.backbones.settle import settle
+from swiftpie.backbones.settle import best_recipe, settle
 from swiftpie.engine.cache import (
     Cache,
     CachedAutoencoder,
@@ -33,7 +33,7 @@ from swiftpie.engine.cache import (
 )
 from swiftpie.engine.transform import TRANSFORMS, Transform, Turn, choose
 from swiftpie.engine.transforms.offload import can_offload, offloaded
-from swiftpie.errors import InputError, OutOfMemory
+from swiftpie.errors import InputError, OutOfMemory, WeightsError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.files import BAND_PIXELS
@@ -66,8 +66,26 @@ logger = logging.getLogger(__name__)
 
 Drawn = TypeVar("Drawn")
 
+TINY = "tiny-decoder"
+DECODER = "decoder"  # what results call the one that memory chose
+TOO_LITTLE = (
+    "There is too little memory on %s for what the preset's own decoder computes. TAESD decodes "
+    "instead, slightly softer, and results say so. Free some, or choose a decoder yourself by "
+    "`autoencoder=`."
+)
+
 Picture = str | Path | bytes | Image.Image
 CACHE_MIB = 256.0  # some 200 subjects of `mini`, one picture each
+
+
+class _Understood(NamedTuple):
+    """What the arguments of `load` come to."""
+
+    preset: Preset
+    device: str
+    transforms: list[Transform]
+    choices: Choices
+    origin: dict[str, str]  # what results say of it
 
 
 class Session:
@@ -480,17 +498,23 @@ def load(
         WeightsError: Weights are missing, damaged or do not fit.
         MissingExtra: The preset or a transform needs a package that is not installed.
     """
-    known, device, transforms, merged = _understood(preset, recipe, device, engine, choices)
+    known, device, transforms, merged, origin = _understood(preset, recipe, device, engine, choices)
     for one in transforms:
         if one.needs is not None:
             one.needs(FAMILIES.get(known.family), merged).fetch()
     components = load_components(known, device=device, **merged)
+    if DECODER in origin and getattr(components.autoencoder, "is_tiny", False):
+        transforms.remove(TRANSFORMS.get(TINY))
+        del origin[DECODER]
+    elif DECODER in origin:
+        logger.warning(TOO_LITTLE, device)
     offload = TRANSFORMS.get("offload")
     if components.execution_device is not None and offload not in transforms:
         logger.info("%s has too little room for all networks at once; they take turns.", device)
         transforms = sorted([*transforms, offload], key=lambda one: one.turn)
     for one in transforms:
         components = one.apply(components)
+    components = replace(components, origin=origin)
     return Session(components, cache_mib=cache_mib)
 
 
@@ -511,7 +535,7 @@ def needs_of(
         WeightsError: Something cannot be had, or does not fit the rest.
         MissingExtra: A package is needed that is not installed.
     """
-    known, device, transforms, merged = _understood(preset, recipe, device, engine, choices)
+    known, device, transforms, merged, _ = _understood(preset, recipe, device, engine, choices)
     found = backbone_needs(known, device=device, **merged)
     for one in transforms:
         if one.needs is not None:
@@ -525,20 +549,50 @@ def _understood(
     device: str,
     engine: str | Sequence[str],
     choices: Choices,
-) -> tuple[Preset, str, list[Transform], Choices]:
+) -> _Understood:
     """Return what is to be loaded, where, with which transforms, and all choices.
 
     It complains before weights are read.
     """
+    if recipe == AUTO and preset is None:
+        recipe = best_recipe()
     known, merged = settle(preset, recipe, choices)
     is_large = FAMILIES.get(known.family).is_large
     device = device_of(device, is_large=is_large)
     transforms = choose(engine, device=device)
+    origin = {} if recipe is None else {"recipe": getattr(recipe, "name", str(recipe))}
     if is_large:
         merged["dtype"] = merged.get("dtype") or "auto"
         stay = any(one.turn is Turn.CALLS for one in transforms)  # graphs need their weights there
         merged["offloads"] = TRANSFORMS.get("offload") in transforms or (False if stay else "auto")
-    return known, device, transforms, merged
+        if choices.get("autoencoder") is None and not _can_decode(known, device, merged):
+            found = _tiny_decoder(FAMILIES.get(known.family), transforms, merged)
+            transforms += found
+            transforms.sort(key=lambda one: one.turn)
+            origin |= dict.fromkeys([DECODER] if found else [], "TAESD, for lack of memory")
+    return _Understood(known, device, transforms, merged, origin)
+
+
+def _can_decode(preset: Preset, device: str, choices: Choices) -> bool:
+    """Whether there is room for what the preset's own decoder computes, with nothing else there."""
+    numbers = NUMBERS_A_PIXEL * preset.image_size_px**2
+    free = free_memory(torch.device(device))
+    return numbers * dtype_of(choices, device).itemsize + SPARE_BYTES <= free
+
+
+def _tiny_decoder(
+    family: Family, transforms: Sequence[Transform], choices: Choices
+) -> list[Transform]:
+    """Return the tiny decoder for `family`; none where it was chosen already or cannot be had."""
+    tiny = TRANSFORMS.get(TINY)
+    if family.tiny_autoencoder is None or tiny in transforms or tiny.needs is None:
+        return []
+    try:
+        tiny.needs(family, choices)
+    except WeightsError as error:
+        logger.warning("There may be too little memory to decode a picture. %s", error)
+        return []
+    return [tiny]
 
 
 def _digest(picture: Image.Image) -> bytes:

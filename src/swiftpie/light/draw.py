@@ -60,6 +60,11 @@ class LightResult:
     tensor: None = None
 
     @property
+    def origin(self) -> dict[str, str]:
+        """Nothing: no recipe is this light, and its decoder is its own."""
+        return {}
+
+    @property
     def regions(self) -> "Tensor":
         """What rescaling used, (B, 1, h, w): everywhere, as nobody said where the subject is."""
         import torch

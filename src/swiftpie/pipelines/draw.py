@@ -198,6 +198,7 @@ def _finish(
             branches=(IdentityBranch.SEMANTIC,) if is_released else _branches(one.start),
             cutouts=_cutouts(one.request),
             timings_ms=clock.timings(),
+            origin=components.origin,
             tensor=None if output is Output.PIL else tensor[own],
         )
 

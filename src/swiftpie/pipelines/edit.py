@@ -47,6 +47,7 @@ class EditResult:
     cutouts: tuple[tuple[Cutout, ...], ...]  # of the pictures of a new subject, if there is one
     seed: int
     timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
+    origin: Mapping[str, str]  # the recipe if there was one, and a decoder that nobody asked for
 
 
 class EditPlan(NamedTuple):
@@ -146,6 +147,7 @@ def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResul
         cutouts=drawn.cutouts,
         seed=plan.request.seed,
         timings_ms=clock.timings(),
+        origin=drawn.origin,
     )
 
 

@@ -623,7 +623,7 @@ def _as_files(made: Made, work: Work, milliseconds: float) -> Drawn:
         image, mask, seed = drawn.image, drawn.region, drawn.seed
     else:
         image, mask, seed = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0]
-    facts = _origin(body, ask.model) | {"seed": str(seed)}
+    facts = _origin(body, ask.model) | {**drawn.origin, "seed": str(seed)}
     suffix = SUFFIXES[body.output_format]
     return Drawn(
         data=encode_image(image, suffix, metadata=facts, quality=body.output_compression),

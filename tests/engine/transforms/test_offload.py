@@ -1,6 +1,7 @@
 """Networks that take turns draw what they draw together."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.engine.transforms import offload
 from swiftpie.engine.transforms.offload import DeviceSlot, offloaded
+from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.pipelines.settings import EditMode, EditSettings
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
@@ -82,6 +84,20 @@ def test_edits_are_the_same(sprite, mode):
     settings = {"source_prompt": "a cat", "seed": 0, "settings": EditSettings(mode=mode)}
     ours = Session(offloaded(plain, CPU)).edit(*arguments, **settings).image
     assert np.array_equal(ours, Session(plain).edit(*arguments, **settings).image)
+
+
+@torch.no_grad()
+def test_decoders_and_encoders_that_were_joined_come_too():
+    plain = tiny_editor()
+    joined = JoinedAutoencoder(plain.autoencoder, plain.autoencoder)
+    made = offloaded(replace(plain, autoencoder=joined), CPU)
+    latents, pixels = torch.zeros(1, 4, 8, 8), torch.zeros(1, 3, 64, 64)
+    for compute, given in ((joined.decode, latents), (joined.encode, pixels)):
+        other = Watched()
+        with made.text.slot.hold(other):
+            pass
+        assert torch.equal(getattr(made.autoencoder, compute.__name__)(given), compute(given))
+        assert other.sent == ["cpu", "cpu"]  # it left again
 
 
 def test_offloaded_networks_are_not_compiled(session):

@@ -9,6 +9,7 @@ from diffusers import AutoencoderTiny
 import swiftpie
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.recipe import PINS
+from swiftpie.engine import session as sessions
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.errors import CapabilityError, WeightsError
@@ -122,3 +123,32 @@ def test_loading_fetches_it_where_it_may(tiny, tmp_path):
         latents, _ = material()
         assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
         swiftpie.load("sd-turbo", offline=True, **chosen)
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """A tiny pipeline in a folder."""
+    make_pipeline(tmp_path / "weights", "sd21", is_shallow=True)
+    return {"weights": tmp_path / "weights", "dtype": "float32", "offline": True}
+
+
+@torch.no_grad()
+def test_without_memory_for_another_it_decodes_and_results_say_so(
+    tiny, pipeline, monkeypatch, caplog
+):
+    assert swiftpie.load("sd-turbo", **pipeline).components.origin == {}
+    monkeypatch.setattr(sessions, "free_memory", lambda _: 0)
+    loaded = swiftpie.load("sd-turbo", **pipeline).components
+    assert loaded.origin == {"decoder": "TAESD, for lack of memory"}
+    assert "TAESD decodes instead" in caplog.text
+    latents, _ = material()
+    assert torch.equal(loaded.autoencoder.decode(latents), tiny.decode(latents).sample)
+
+
+@pytest.mark.usefixtures("cache")
+def test_without_memory_and_without_it_the_presets_own_decodes(pipeline, monkeypatch, caplog):
+    monkeypatch.setattr(sessions, "free_memory", lambda _: 0)
+    loaded = swiftpie.load("sd-turbo", **pipeline).components
+    assert loaded.origin == {}
+    assert not loaded.autoencoder.is_tiny
+    assert "may be too little memory" in caplog.text

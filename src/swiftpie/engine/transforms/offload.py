@@ -19,6 +19,7 @@ from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.weights import STORED, StoredWeights
 from swiftpie.engine.transform import Transform, Turn
 from swiftpie.engine.wrappers import (
+    JoinedAutoencoder,
     WrappedDenoiser,
     module_of,
     shared_copy,
@@ -244,8 +245,9 @@ def _hook_room(autoencoder: AutoencoderKL, slot: DeviceSlot) -> None:
 
 def _offloaded(network: nn.Module, slot: DeviceSlot) -> nn.Module:
     network = network.to(OFFLOAD_DEVICE)
+    depth = ENTRANCE_DEPTH + isinstance(network, JoinedAutoencoder)  # of two, each one further in
     for name, part in network.named_modules():
-        if name.count(".") < ENTRANCE_DEPTH:
+        if name.count(".") < depth:
             _hook(network, slot, before=part)
     return network
 
