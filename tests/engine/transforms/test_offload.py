@@ -111,12 +111,15 @@ def stored(tmp_path_factory):
     root = tmp_path_factory.mktemp("stored")
     make_pipeline(root / "pipeline", "sdxl", is_shallow=True)
     make_public_adapter(root / "public.safetensors", "sdxl", is_shallow=True)
+    make_public_adapter(
+        root / "face.safetensors", "sdxl", name="ip-adapter-faceid_sdxl", is_shallow=True
+    )
 
-    def load(**choices):
+    def load(*, adapter="public.safetensors", **choices):
         return swiftpie.load(
             "sdxl-turbo",
             weights=root / "pipeline",
-            adapter=root / "public.safetensors",
+            adapter=root / adapter,
             image_encoder=root / "encoder",
             offline=True,
             device="cpu",
@@ -197,6 +200,16 @@ def test_an_engine_that_rebuilds_a_unet_finds_its_weights(stored, sprite):
         for one in (rebuilt, plain)
     ]
     assert drawn[0] == drawn[1]
+
+
+def test_a_unet_comes_back_with_what_was_fused_into_it(stored):
+    face = "face.safetensors"  # which has a LoRA
+    plain, resting = stored(adapter=face), stored(adapter=face, engine="offload")
+    unet = resting.components.denoiser.unet
+    unet.stored_weights.leave(unet)
+    unet.stored_weights.arrive(unet)
+    found, expected = unet.state_dict(), plain.components.denoiser.unet.state_dict()
+    assert all(torch.equal(found[name], one) for name, one in expected.items())
 
 
 def test_openvino_is_no_engine_for_networks_that_take_turns(stored):
