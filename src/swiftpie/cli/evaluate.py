@@ -461,6 +461,11 @@ def pie(
         "--preset hyper-sdxl-4 --adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
         "--encoder insightface --judge opencv --judge-models face-models --style dcg+am2 "
         "--out out/dcg-am2 --json",
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
+        "--preset sdxl-lightning-4 --weights models/sdxl_lightning_4step_unet.safetensors "
+        "--base models/sdxl-base-1.0 --image-encoder models/image_encoder "
+        "--adapter models/ip-adapter-plus-face_sdxl_vit-h.safetensors "
+        "--face-models models/faces --offline",
     ),
 )
 @with_fields
