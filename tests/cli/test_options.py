@@ -18,7 +18,11 @@ from swiftpie.cli.options import Fields, with_fields
 from swiftpie.cli.panels import PANELS, arrange
 from swiftpie.config import Option
 
-OWN_WORDS = {"--out", "-o/--out", "--cutout"}  # a picture, a pack, a folder of runs; a way, a model
+OWN_WORDS = {
+    *("--out", "-o/--out"),  # a picture, a pack, a folder of runs
+    "--cutout",  # a way, a model
+    *("--yes", "--dry-run"),  # to fetch, to publish
+}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from swiftpie.cli import (
     fetch,
     identity,
     personalize,
+    push,
     serve,
     show,
     train,
@@ -90,7 +91,7 @@ app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
 for module in (
-    *(demo, personalize, edit, batch, face, fetch, identity, serve),
+    *(demo, personalize, edit, batch, face, fetch, identity, push, serve),
     *(show, data, train, about, engine, export),
 ):
     app.add_typer(module.app)

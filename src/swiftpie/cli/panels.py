@@ -23,6 +23,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("out", "to", "file_format", "as_json", "force", "save_subject_mask", "save_region"),
         *("strip", "sheet"),
     ),
+    "Publishing": ("private", "licence", "with_pictures"),
     "Cases": (
         *("cases", "full", "scenes", "limit", "noun", "data", "data_path", "num_subjects"),
         *("num_scenes", "editor", "identities", "prompts", "results", "against", "teacher"),
