@@ -25,7 +25,7 @@ Loading = Annotated[LoadOptions, given.Fields(LoadOptions, CHOSEN)]
 @export_app.command(
     epilog=console.examples(
         "swiftpie export onnx mini-onnx",
-        "swiftpie export onnx turbo-onnx --recipe sd-turbo --size 512x512",
+        "swiftpie export onnx own-onnx --weights runs/mini_one_step/export",
     )
 )
 @given.with_fields

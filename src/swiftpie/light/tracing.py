@@ -53,7 +53,7 @@ def trace(
                 input_names=list(samples),
                 output_names=list(outputs),
             )
-        except torch.onnx.errors.UnsupportedOperatorError as error:
+        except torch.onnx.errors.OnnxExporterError as error:
             raise CapabilityError(
                 f"{path.stem!r} cannot be exported: {str(error).splitlines()[0]} Only networks of "
                 "operators that ONNX knows can be. Leave out what adds it, or use another preset."

@@ -1,0 +1,48 @@
+"""Exported graphs are those that are shipped, and draw what the networks draw."""
+
+from dataclasses import replace
+
+import pytest
+
+import swiftpie
+from swiftpie.errors import CapabilityError, WeightsError
+from swiftpie.light.draw import ASSETS
+from swiftpie.light.export import check, export_openvino, parts_of
+from swiftpie.light.sheet import SHEET, read_sheet
+from tests.light.renew import renew
+
+
+@pytest.mark.slow
+def test_openvino_has_graphs_of_its_own(tmp_path):
+    components = swiftpie.load("mini").components
+    export_openvino(components, tmp_path)
+    assert check(components, tmp_path, runtime="openvino") > 60
+
+
+def test_a_first_pass_is_named_as_what_cannot_be_exported(session):
+    preset = replace(session.components.preset, detail_mask="two-pass")
+    with pytest.raises(CapabilityError, match="first pass"):
+        parts_of(replace(session.components, preset=preset))
+
+
+@pytest.mark.thorough
+def test_the_shipped_graphs_are_what_make_light_writes(tmp_path):
+    """Other versions of the exporter number nodes otherwise, which changes no picture."""
+    for name in ("mini", "cutout"):
+        (tmp_path / name).mkdir()
+        for file in (ASSETS / name).iterdir():
+            if not file.name.endswith((".onnx", SHEET)):
+                (tmp_path / name / file.name).symlink_to(file)
+    renew(tmp_path / "mini", tmp_path / "cutout")
+    shipped, made = (read_sheet(folder / "mini") for folder in (ASSETS, tmp_path))
+    assert replace(shipped, made_with={}) == replace(made, made_with={})
+    if shipped.made_with == made.made_with:
+        for graph in [*(f"mini/{one}.onnx" for one in made.graphs), "cutout/cutout.onnx"]:
+            assert (ASSETS / graph).read_bytes() == (tmp_path / graph).read_bytes(), graph
+
+
+def test_a_sheet_of_another_format_is_refused(tmp_path):
+    text = (ASSETS / "mini" / SHEET).read_text()
+    (tmp_path / SHEET).write_text(text.replace("swiftpie-graphs/1", "swiftpie-graphs/0"))
+    with pytest.raises(WeightsError, match="its format is 'swiftpie-graphs/0'"):
+        read_sheet(tmp_path)
