@@ -21,6 +21,7 @@ from swiftpie.config import Option
 OWN_WORDS = {
     *("--out", "-o/--out"),  # a picture, a pack, a folder of runs
     "--cutout",  # a way, a model
+    "--batch",  # of a list, or of a server, which chooses by its device
     *("--yes", "--dry-run"),  # to fetch, to publish
 }
 
