@@ -6,6 +6,7 @@ must be imported at run time too.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -151,6 +152,7 @@ def _assign(config: ConfigT, keys: list[str], text: _Text, path: str) -> ConfigT
     return dataclasses.replace(config, **{key: value})
 
 
+@functools.cache
 def _field_types(cls: "type[DataclassInstance]") -> dict[str, object]:
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
