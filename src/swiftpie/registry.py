@@ -6,11 +6,27 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from swiftpie.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
+
+
+class Named(Protocol):
+    """What knows its own name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+
+OneNamed = TypeVar("OneNamed", bound=Named)
+
+
+def by_name(*members: OneNamed) -> dict[str, OneNamed]:
+    """Return a family of objects as a module of a registry defines it."""
+    return {one.name: one for one in members}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,11 +91,6 @@ PRESETS: Registry[Preset] = Registry(
 """One preset a file, named as the file, or a family a file, by name in a mapping `PRESETS`."""
 
 
-def by_name(*presets: Preset) -> dict[str, Preset]:
-    """Return what a file that holds a family calls `PRESETS`."""
-    return {preset.name: preset for preset in presets}
-
-
 def trailing(num_steps: int) -> tuple[int, ...]:
     """Return evenly spaced timesteps of 1000 from the last one down, such as 999, 749, 499, 249."""
     return tuple(round(1000 - 1000 * index / num_steps) - 1 for index in range(num_steps))

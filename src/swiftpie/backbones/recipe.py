@@ -98,11 +98,6 @@ RECIPES: Registry[Recipe] = Registry(
 """One recipe a file, named as the file, or several a file, by name in a mapping `RECIPES`."""
 
 
-def named(*recipes: Recipe) -> dict[str, Recipe]:
-    """Return what a file that holds several recipes calls `RECIPES`."""
-    return {recipe.name: recipe for recipe in recipes}
-
-
 def published(repository: str, path: str | None = None) -> str:
     """Return how a part of a repository on the hub is called, at the commit that is known."""
     return str(Reference(repository, path, PINS.get(repository)))

@@ -8,10 +8,10 @@ from swiftpie.backbones.preset import (
     Preset,
     Renoise,
     WeightsKind,
-    by_name,
     fiftieths,
     trailing,
 )
+from swiftpie.registry import by_name
 
 _for_15 = partial(
     Preset, family="sd15", base=SD15_BASE, image_size_px=512, prediction_type="epsilon"

@@ -5,7 +5,8 @@ The Turbos take 1 to 4; every further step costs as much as the first.
 
 from functools import partial
 
-from swiftpie.backbones.preset import SD21_BASE, Capability, Preset, WeightsKind, by_name
+from swiftpie.backbones.preset import SD21_BASE, Capability, Preset, WeightsKind
+from swiftpie.registry import by_name
 
 _preset = partial(Preset, image_size_px=512)
 _of_version_2 = partial(_preset, family="sd21", timesteps=(999,), prediction_type="epsilon")

@@ -4,7 +4,8 @@ from functools import partial
 
 from swiftpie.backbones.hub import Host, Reference
 from swiftpie.backbones.preset import SD21_BASE
-from swiftpie.backbones.recipe import Recipe, Use, named, published
+from swiftpie.backbones.recipe import Recipe, Use, published
+from swiftpie.registry import by_name
 
 
 def _released(path: str) -> str:
@@ -21,7 +22,7 @@ _recipe = partial(
     allow_pickle=True,
 )
 
-RECIPES = named(
+RECIPES = by_name(
     _recipe(
         name="sd-turbo",
         summary="512 px in one step, or up to 4, with the adapter of SwiftEdit's release.",

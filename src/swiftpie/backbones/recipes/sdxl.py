@@ -3,7 +3,8 @@
 from functools import partial
 
 from swiftpie.backbones.preset import SDXL_BASE
-from swiftpie.backbones.recipe import Recipe, Use, named, published
+from swiftpie.backbones.recipe import Recipe, Use, published
+from swiftpie.registry import by_name
 
 WITH_A_PROMPT = {"identity_scale": 0.5}  # what IP-Adapter's authors advise beside a prompt
 FOR_FACES = {"identity_scale": 0.8}  # what FastFace draws with
@@ -21,7 +22,7 @@ _recipe = partial(
 )
 _of_base = partial(_recipe, base=published(SDXL_BASE))
 
-RECIPES = named(
+RECIPES = by_name(
     _recipe(
         name="sdxl-turbo",
         summary="512 px in one step, or up to 4; the one to try first.",
