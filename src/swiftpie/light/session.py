@@ -23,7 +23,7 @@ PLAIN_CUTOUTS = ("auto", "none")
 def is_light(preset: str | None, engine: str | Sequence[str], **choices: object) -> bool:
     """Whether a session of this kind can stand for what was asked to be loaded."""
     named = [engine] if isinstance(engine, str) else list(engine)
-    is_plain = all(one in {None, False, AUTO} for one in choices.values())
+    is_plain = all(one in (None, False, AUTO) for one in choices.values())
     return named == [AUTO] and preset in {None, MINI} and is_plain and bool(installed_runtime())
 
 
