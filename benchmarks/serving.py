@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import random
+import re
 import statistics
 import struct
 import subprocess
@@ -52,7 +53,7 @@ class Answer(NamedTuple):
 class Running:
     """A server process and how to ask it."""
 
-    def __init__(self, port: int, process: subprocess.Popen[str]) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.port = port
         self.process = process
         self.identities = [self._encode(one) for one in SAMPLES]
@@ -90,22 +91,22 @@ def serving(*options: str) -> Iterator[Running]:
         RuntimeError: It does not start.
     """
     with ExitStack() as stack:
-        home = stack.enter_context(tempfile.TemporaryDirectory())
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        told = home / "told.txt"  # a pipe that nobody reads would stop the server
         process = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "swiftpie", "serve", "--port", "0", *options],
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=stack.enter_context(told.open("w")),
                 cwd=home,
                 env={**os.environ, "SWIFTPIE_TOKEN": TOKEN},
             )
         )
         stack.callback(process.terminate)
-        assert process.stderr is not None
-        while "serving on" not in (line := process.stderr.readline()):
-            if not line:
+        while not (found := re.search(r"serving on \S+:(\d+)", told.read_text())):
+            if process.poll() is not None:
                 raise RuntimeError("The server did not start. Run `swiftpie serve` to see why.")
-        port = int(line.rpartition(":")[2])
+            time.sleep(0.1)
+        port = int(found[1])
         while not is_ready(port):
             time.sleep(0.1)
         yield Running(port, process)
