@@ -128,12 +128,12 @@ async def ask(
     leaves_after: float | None = None,
 ) -> Answer:
     """Send one request on a connection of its own, whose end `leaves_after` some seconds."""
-    data = json.dumps({**body, "user": user}).encode()
+    data = json.dumps(body).encode()
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         f"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Authorization: Bearer {TOKEN}\r\n"
+        f"Authorization: Bearer {TOKEN}\r\nX-SwiftPie-User: {user}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
         "Connection: close\r\n\r\n".encode()
         + data

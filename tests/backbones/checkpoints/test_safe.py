@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 
 from swiftpie import InputError, WeightsError
 from swiftpie.backbones.checkpoints.safe import (
-    MAX_HEADER_BYTES,
     MAX_TENSORS,
     convert_pickle,
     read_metadata,
     read_tensors,
     write_tensors,
 )
+from swiftpie.files import MAX_TENSOR_HEADER_BYTES
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
 
@@ -192,7 +192,7 @@ def test_compressed_archives_are_refused(tmp_path):
         b"{" + b'"a":[' * 100_000,
         b'{"a": ' + b"9" * 5000 + b"}",
         b"{\xff}",
-        b"{" + b" " * MAX_HEADER_BYTES,
+        b"{" + b" " * MAX_TENSOR_HEADER_BYTES,
     ],
 )
 def test_lying_headers_are_refused(tmp_path, header):
