@@ -38,6 +38,8 @@ PARTS = ("load", "fairness", "live", "batches")
 LEAVING = 0.05  # of those who ask while it is watched for long
 LOOKING_S = 5
 TOKEN = "of this benchmark"
+USER = "X-SwiftPie-User"
+NUM_USERS = 50
 KNOWN = {"Authorization": f"Bearer {TOKEN}"}  # who holds it may ask for several users
 
 
@@ -51,29 +53,32 @@ class Answer(NamedTuple):
 
 
 class Running:
-    """A server process and how to ask it."""
+    """A server process and how to ask it, by several users with a subject each."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.port = port
         self.process = process
-        self.identities = [self._encode(one) for one in SAMPLES]
+        self._identities: dict[str, str] = {}
 
-    def _encode(self, code: str) -> str:
+    def meet(self, user: str) -> None:
+        """Encode the subject of a user who has none yet."""
+        if user in self._identities:
+            return
+        code = SAMPLES[len(self._identities) % len(SAMPLES)]
         data = (files("swiftpie") / "assets" / "samples" / f"{code}.webp").read_bytes()
         head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.webp"\r\n\r\n'
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        kind = {"Content-Type": "multipart/form-data; boundary=x", **KNOWN}
+        kind = {"Content-Type": "multipart/form-data; boundary=x", **KNOWN, USER: user}
         connection.request("POST", "/v1/identities", head + data + b"\r\n--x--\r\n", kind)
-        return str(json.loads(connection.getresponse().read())["id"])
+        self._identities[user] = str(json.loads(connection.getresponse().read())["id"])
 
-    def body(self, number: int) -> dict[str, Any]:
+    def body(self, number: int, user: str) -> dict[str, Any]:
         """Return a request that no other one is alike."""
-        who = self.identities[number % len(self.identities)]
         return {
             "prompt": f"a thing {SCENES[number % len(SCENES)]}",
             "seed": number,
             "output_format": "jpeg",
-            "swiftpie": {"subjects": [{"identity_id": who}]},
+            "swiftpie": {"subjects": [{"identity_id": self._identities[user]}]},
         }
 
     def resident_mib(self) -> dict[str, float]:
@@ -133,7 +138,7 @@ async def ask(
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         f"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Authorization: Bearer {TOKEN}\r\nX-SwiftPie-User: {user}\r\n"
+        f"Authorization: Bearer {TOKEN}\r\n{USER}: {user}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
         "Connection: close\r\n\r\n".encode()
         + data
@@ -158,26 +163,32 @@ async def open_loop(
     drawn, moments, moment = random.Random(seed), [], 0.0
     while (moment := moment + drawn.expovariate(rate)) < seconds:
         moments.append(moment)
+    users = [user] if user else [f"u{number}" for number in range(NUM_USERS)]
+    for name in users:
+        running.meet(name)
     start = time.perf_counter()
 
     async def one(number: int, moment: float) -> Answer:
         due = start + moment
         await asyncio.sleep(due - time.perf_counter())
-        body = running.body(seed * 100_000 + number)
-        return await ask(running.port, body, due=due, user=user or f"u{number}")
+        name = users[number % len(users)]
+        body = running.body(seed * 100_000 + number, name)
+        return await ask(running.port, body, due=due, user=name)
 
     return list(await asyncio.gather(*(one(*pair) for pair in enumerate(moments))))
 
 
 async def closed_loop(running: Running, *, clients: int, seconds: float, seed: int) -> float:
     """Return answers a second where every client sends its next request after an answer."""
+    for client in range(clients):
+        running.meet(f"c{client}")
     end, counted = time.perf_counter() + seconds, 0
 
     async def one(client: int) -> None:
         nonlocal counted
         number = 0
         while time.perf_counter() < end:
-            body = running.body(seed * 100_000 + client * 1000 + number)
+            body = running.body(seed * 100_000 + client * 1000 + number, f"c{client}")
             found = await ask(running.port, body, due=time.perf_counter(), user=f"c{client}")
             counted += found.status == 200
             number += 1
@@ -215,7 +226,9 @@ async def live(running: Running, *, seconds: float) -> dict[str, Any]:
     times: list[float] = []
     text = "a thing on a beach at sunset in the snow "
     address = f"ws://127.0.0.1:{running.port}/v1/live"
-    async with websockets.connect(address, additional_headers=KNOWN) as socket:
+    running.meet("typist")
+    kind = {**KNOWN, USER: "typist"}
+    async with websockets.connect(address, additional_headers=kind) as socket:
 
         async def hear() -> None:
             while True:
@@ -228,7 +241,7 @@ async def live(running: Running, *, seconds: float) -> dict[str, Any]:
         hearing = asyncio.ensure_future(hear())
         start, number = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
-            own = running.body(0)["swiftpie"]
+            own = running.body(0, "typist")["swiftpie"]
             prompt = text[: 7 + number % (len(text) - 7)]
             sent[number] = time.perf_counter()
             asked = {"type": "draw", "id": number, "prompt": prompt, "swiftpie": own}
@@ -265,15 +278,16 @@ async def soak(running: Running, *, capacity: float, minutes: float) -> dict[str
 
     Slopes are fitted to the second half, when caches are full.
     """
+    for number in range(NUM_USERS):
+        running.meet(f"u{number}")
     drawn, end = random.Random(91), time.perf_counter() + minutes * 60
     rows: list[tuple[float, dict[str, float]]] = []
     answers: list[Answer] = []
 
     async def one(number: int) -> None:
         leaves = drawn.uniform(0, 0.2) if drawn.random() < LEAVING else None
-        begun = time.perf_counter()
-        body = running.body(9_000_000 + number)
-        user = f"s{number % 50}"
+        begun, user = time.perf_counter(), f"u{number % NUM_USERS}"
+        body = running.body(9_000_000 + number, user)
         answers.append(await ask(running.port, body, due=begun, user=user, leaves_after=leaves))
 
     async def looking() -> None:

@@ -77,6 +77,16 @@ async def test_other_groups_wait_for_a_batch_of_their_own(scheduler, draw):
 
 
 @running
+async def test_who_comes_while_another_is_drawn_goes_before_that_ones_next(scheduler, draw):
+    await busy(scheduler, draw)
+    own = scheduler.submit("next", group="x", key="other", deadline_s=20)
+    scheduler.submit("newcomer", group="y", key="new", deadline_s=20)
+    draw.gate.set()
+    await scheduler.result(own)
+    assert draw.batches == [["first"], ["newcomer"], ["next"]]
+
+
+@running
 async def test_a_full_queue_and_a_greedy_key_are_refused(scheduler, draw):
     await busy(scheduler, draw)
     for number in range(4):

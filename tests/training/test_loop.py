@@ -67,6 +67,7 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path):
     assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
 
 
+@pytest.mark.thorough
 def test_killed_runs_continue_bit_for_bit_and_log_every_step_once(tmp_path):
     command = [sys.executable, "-m", "tests.training.kills", str(tmp_path), str(KILLS)]
     done = subprocess.run(

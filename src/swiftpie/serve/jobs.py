@@ -5,7 +5,7 @@ import itertools
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -75,8 +75,9 @@ returns a result or an exception for each. Runs in a thread."""
 class Scheduler:
     """One thread that draws, and those who wait for it. All methods belong to one event loop.
 
-    Keys take turns, so that one with a long queue delays the others by no more than a batch. A
-    batch takes jobs of the first one's group, of as many keys as there are.
+    Keys take turns, so that one with a long queue delays the others by no more than a batch: who
+    comes while another is drawn goes before that one's next. A batch takes jobs of the first one's
+    group, of as many keys as there are.
     """
 
     def __init__(
@@ -93,7 +94,8 @@ class Scheduler:
         self.max_queued, self.max_per_key, self.max_batch = max_queued, max_per_key, max_batch
         self.job_s = FIRST_GUESS_S  # a job's share of its batch, smoothed
         self.batches = 0
-        self._queues: OrderedDict[str, deque[Job]] = OrderedDict()  # the next key comes first
+        self._queues: dict[str, deque[Job]] = {}
+        self._turns: dict[str, int] = {}  # the batch that each key waits for, the least comes first
         self._running: list[Job] = []
         self._came = asyncio.Event()
         self._idle = asyncio.Event()
@@ -131,6 +133,8 @@ class Scheduler:
         done = asyncio.get_running_loop().create_future()
         job = Job(work, group, key, deadline=time.monotonic() + deadline_s, done=done)
         self._queues.setdefault(key, deque()).append(job)
+        is_drawn = any(one.key == key for one in self._running)
+        self._turns.setdefault(key, self.batches + is_drawn)
         self._idle.clear()
         self._came.set()
         return job
@@ -203,14 +207,16 @@ class Scheduler:
             batch.append(job)
             if len(batch) == self.max_batch:
                 break
-        for job in batch:  # those who were served come last
+        for job in batch:  # those who were served come after whoever comes meanwhile
             if job.key in self._queues:
-                self._queues.move_to_end(job.key)
+                self._turns[job.key] = self.batches + 1
+                self._queues[job.key] = self._queues.pop(job.key)
         return batch
 
     def _in_turns(self) -> Iterator[Job]:
         """Yield the first of every key, then the second, and so on."""
-        waiting = [list(queue) for queue in self._queues.values()]
+        keys = sorted(self._queues, key=self._turns.__getitem__)
+        waiting = [list(self._queues[key]) for key in keys]
         for row in itertools.zip_longest(*waiting):
             yield from (job for job in row if job is not None)
 
@@ -220,7 +226,7 @@ class Scheduler:
 
     def _drop_empty(self, key: str) -> None:
         if not self._queues[key]:
-            del self._queues[key]
+            del self._queues[key], self._turns[key]
 
     async def _finish(self, batch: list[Job]) -> None:
         def check(_: str) -> None:

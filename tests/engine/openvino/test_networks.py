@@ -126,6 +126,7 @@ def test_one_exported_denoiser_serves_all_values(torch_denoiser, denoiser, caplo
     assert all((samples[0] - other).abs().max() > 0.01 for other in samples[1:])
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_the_next_process_exports_nothing(torch_denoiser, denoiser, folder, caplog):
     call = call_of(torch_denoiser, 5)
@@ -223,6 +224,7 @@ def test_calls_that_share_the_processor_are_answered_as_if_alone(
     assert reader.call_all([]) == []
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_calls_of_several_shapes_are_answered_too(folder):
     graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
