@@ -117,7 +117,7 @@ def assert_one_graph(denoiser, backend, **sizes):
     assert all((outputs[0] - other).abs().max() > 0.01 for other in outputs[1:])
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_full_size_unet_is_one_graph_for_all_calls():
     denoiser = full_size(**TWO_LEVELS)
@@ -131,7 +131,7 @@ def test_the_graph_has_no_hidden_side_effects():
     assert_one_graph(full_size(), backend, channels=4, width=WIDTH, aligned=0)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_small_denoiser_is_one_graph_for_all_calls():
     denoiser = swiftpie.load("mini").components.denoiser

@@ -129,7 +129,7 @@ def test_killed_runs_lose_and_double_nothing(tmp_path):
     assert report["differing"] == []
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_several_processes_draw_the_same_and_one_that_dies_is_replaced(jobs, working, run, folder):
     run(jobs, "whole", batch=1)
     work = replace(working(), load=swiftpie.load)  # which other processes can call

@@ -53,7 +53,7 @@ def test_two_numbers_of_cases_are_refused(evaluate, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_steps_make_another_run_which_can_be_compared(evaluate, call, out):
     one, two = out / "one", out / "two"
     evaluate("stickers", "--cases", 2, "--out", one)

@@ -66,7 +66,7 @@ def test_a_folder_of_weights_stands_for_a_run(call, tmp_path):
     assert "no sticker pack" in result.stderr
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_one_command_trains_several_stages_and_goes_on_with_each(
     call, tmp_path, samples, monkeypatch
 ):

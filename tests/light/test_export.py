@@ -25,7 +25,7 @@ def test_a_first_pass_is_named_as_what_cannot_be_exported(session):
         parts_of(replace(session.components, preset=preset))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_the_shipped_graphs_are_what_make_light_writes(tmp_path):
     """Other versions of the exporter number nodes otherwise, which changes no picture."""
     for name in ("mini", "cutout"):

@@ -92,7 +92,7 @@ def why_processes_cannot_meet():
     return ""
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_two_processes_train_as_one_that_accumulates(tmp_path):
     if reason := why_processes_cannot_meet():
         pytest.skip(reason)

@@ -109,7 +109,7 @@ def repeated(value, batch):
     return type(value)(*(repeated(one, batch) for one in value))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @torch.no_grad()
 def test_one_exported_denoiser_serves_all_values(torch_denoiser, denoiser, caplog):
     samples = []

@@ -78,7 +78,7 @@ def test_the_discriminator_reaches_the_student_through_the_denoiser(network, enc
     assert float(network.critic.denoiser.unet.conv_in.weight.grad.abs().sum()) > 0
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_each_group_trains_what_it_owns_and_the_student_loads_as_a_preset(stage, train, sprite):
     config = replace(LOOP, steps=3, sample_every=3, learning_rates=(1e-4, 0.0))
     events, folder = train(stage, config)

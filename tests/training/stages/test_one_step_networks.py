@@ -60,7 +60,7 @@ def train(stage, folder, *, until):
     return run
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_resumed_run_reads_prompts_as_before_though_the_grammar_changed(
     make_stage, tokenizer, other, tmp_path
 ):
