@@ -78,7 +78,7 @@ define choose-torch
 endef
 
 define install-torch
-$(if $(TORCH),@$(PIP) install --no-compile --no-deps --index-url $(TORCH_INDEX) "$(TORCH_NEEDED)")
+$(if $(TORCH),@$(PIP) install --no-deps --index-url $(TORCH_INDEX) "$(TORCH_NEEDED)")
 endef
 
 .venv/bin/python:
@@ -92,14 +92,14 @@ endef
 	$(choose-torch)
 	@echo "installing PyTorch and SwiftPie into .venv, about a minute (only the first time)"
 	$(install-torch)
-	@$(PIP) install --no-compile -e .
+	@$(PIP) install -e .
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python
 	$(choose-torch)
 	@echo "installing PyTorch, SwiftPie and its test tools, about a minute (only the first time)"
 	$(install-torch)
-	@$(PIP) install --no-compile -e ".[dev]"
+	@$(PIP) install -e ".[dev]"
 	@touch .venv/.runtime $@
 
 .venv/.page: .venv/.dev
