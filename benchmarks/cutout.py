@@ -17,11 +17,12 @@ import torch
 from PIL import Image, ImageChops, ImageDraw
 from torch import Tensor
 
+from swiftpie.cutout import DOUBTFUL
 from swiftpie.errors import InputError
 from swiftpie.files import load_image
 from swiftpie.images import plane
 from swiftpie.masks import bounding_box, grow, iou
-from swiftpie.models.cutout import DOUBTFUL, Search, confidence_with, find_with, load, packaged
+from swiftpie.models.cutout import Search, confidence_with, find_with, load, packaged
 
 OUTLINES = Path(__file__).parents[1] / "tests" / "cutout" / "outlines.json"
 GOOD_IOU = 0.85

@@ -26,6 +26,7 @@ GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignor
 OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
 KEPT = 0.88  # of each side, in views of a photo's lower corners: things stand there
 DOUBTFUL = 0.72  # below lay 9 of 10 bad outlines of photos, and 2 of 12 good ones
+MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
 NUM_COLOUR_BINS = 20  # a Lab axis
 NUM_ROUNDS = 2  # colour models are refitted this often

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.cutout import MAX_FRAME_PX as MAX_FRAME_PX
 from swiftpie.errors import NoSubject
 from swiftpie.files import BAND_PIXELS
 from swiftpie.files import Source as Source
@@ -27,7 +28,6 @@ from swiftpie.writing import format_of as format_of
 from swiftpie.writing import save_image as save_image
 
 CAPTION_PX = 18
-MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -20,9 +20,10 @@ from benchmarks.cutout import (
     summary,
     warnings,
 )
+from swiftpie.cutout import DOUBTFUL
 from swiftpie.errors import InputError
 from swiftpie.masks import box_mask
-from swiftpie.models.cutout import DOUBTFUL, Search, find
+from swiftpie.models.cutout import Search, find
 
 FOLDER = "SWIFTPIE_DREAMBENCH"
 SQUARE = [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]

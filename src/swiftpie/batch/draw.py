@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,14 @@ from torch import Tensor
 from swiftpie.batch.jobs import Job, JobSubject, Model, is_mask_file
 from swiftpie.batch.plan import Batch
 from swiftpie.batch.report import DONE, FAILED, Outcome
+from swiftpie.cutout import DOUBTFUL
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
-from swiftpie.engine.session import Session, load
+from swiftpie.engine.session import Session, draw_apart, load
 from swiftpie.errors import InputError, SwiftPieError, short_reason
 from swiftpie.files import is_safetensors, write_file
 from swiftpie.images import Stored, encode_image, load_image
 from swiftpie.masks import load_mask
-from swiftpie.models.cutout import DOUBTFUL, Way
+from swiftpie.models.cutout import Way
 from swiftpie.originals import put_on, read_original
 from swiftpie.pipelines.edit import EditResult, follows_seed
 from swiftpie.pipelines.request import EditRequest, PersonalizeRequest, Request, Subject
@@ -79,7 +80,8 @@ class Drawer:
         made: dict[str, Any] = {job.id: _tried(self._request, session, job) for job in batch.jobs}
         ready = [job for job in batch.jobs if not isinstance(made[job.id], Exception)]
         requests = [made[job.id] for job in ready]
-        made.update(zip([job.id for job in ready], _drawn(session, requests), strict=True))
+        drawn = draw_apart(session, requests, failures=Exception)
+        made.update(zip([job.id for job in ready], drawn, strict=True))
         spent = (time.perf_counter() - started) * 1000 / len(batch.jobs)
         asked = dict(zip([job.id for job in ready], requests, strict=True))
         outcomes: list[Outcome] = []
@@ -235,18 +237,6 @@ def _tried(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: AN
         return function(*arguments)
     except Exception as error:  # noqa: BLE001 - the report tells whatever it is
         return error
-
-
-def _drawn(session: Session, requests: Sequence[Request]) -> list[Any]:
-    """Draw together; where that fails, draw one by one, so that nobody pays for another's."""
-    if not requests:
-        return []
-    together = _tried(session.draw_together, requests)
-    if not isinstance(together, Exception):
-        return list(together)
-    if len(requests) == 1:
-        return [together]
-    return [_drawn(session, [one])[0] for one in requests]
 
 
 def _doubts(drawn: GenerationResult | EditResult) -> list[str]:

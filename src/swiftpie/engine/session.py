@@ -33,7 +33,7 @@ from swiftpie.engine.cache import (
 )
 from swiftpie.engine.transform import TRANSFORMS, Transform, Turn, choose
 from swiftpie.engine.transforms.offload import can_offload, offloaded
-from swiftpie.errors import InputError, OutOfMemory, WeightsError
+from swiftpie.errors import InputError, OutOfMemory, SwiftPieError, WeightsError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.files import BAND_PIXELS
@@ -462,6 +462,28 @@ class Session:
             parts += [f"{picture.mode} {picture.size}", _digest(picture)]
         known = ("" if one is None else one for one in tensors)
         return content_key(kind, self.components.fingerprint, *parts, *known)
+
+
+def draw_apart(
+    session: Session,
+    requests: Sequence[Request],
+    *,
+    failures: type[Exception] = SwiftPieError,
+    on_stage: OnStage | None = None,
+) -> list[GenerationResult | EditResult | Exception]:
+    """Draw together; where that fails, draw one by one, so that nobody pays for another's.
+
+    `failures` stand where the result of a request that raised one would; others are raised.
+    """
+    if not requests:
+        return []
+    try:
+        return list(session.draw_together(requests, on_stage=on_stage))
+    except failures as error:
+        if len(requests) == 1:
+            return [error]
+        apart = ([one] for one in requests)
+        return [draw_apart(session, one, failures=failures, on_stage=on_stage)[0] for one in apart]
 
 
 def load(

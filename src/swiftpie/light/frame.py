@@ -19,6 +19,7 @@ from swiftpie.cutout import (
     GUIDE_RADIUS_PX,
     GUIDE_SOFTNESS,
     KEPT,
+    MAX_FRAME_PX,
     MAX_SHARE,
     MIN_SHARE,
     OUTLINE_CONTRAST,
@@ -31,7 +32,6 @@ Guess = Callable[[Array], Array]
 """Maps views (5, 3, n, n) in [-1, 1] to logits (5, 1, n, n) of where the subject is."""
 
 SUBJECT_FILL = 0.9  # as of swiftpie.layout
-MAX_FRAME_PX = 2048  # as of swiftpie.images
 
 
 class Found(NamedTuple):

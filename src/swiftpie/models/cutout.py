@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from swiftpie.cutout import (
     CUTOUT_PX,
+    DOUBTFUL,
     GUIDE_PIXELS,
     GUIDE_RADIUS_PX,
     GUIDE_SOFTNESS,
@@ -33,7 +34,6 @@ from swiftpie.cutout import (
     WORK_SIDE_PX,
     sharpen,
 )
-from swiftpie.cutout import DOUBTFUL as DOUBTFUL
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.images import alpha_of, plane, to_tensor
 from swiftpie.masks import Box, box_mask, check_box

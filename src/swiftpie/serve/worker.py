@@ -12,12 +12,13 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie import __version__
+from swiftpie.cutout import DOUBTFUL
 from swiftpie.engine.prepare import prepare, stages_of
-from swiftpie.engine.session import Session
+from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import SwiftPieError
 from swiftpie.images import encode_image, mask_to_pil, to_pil
 from swiftpie.masks import Box, load_mask
-from swiftpie.models.cutout import DOUBTFUL, CutOut, Search, Way, cut_out
+from swiftpie.models.cutout import CutOut, Search, Way, cut_out
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.edit import EditResult, follows_seed
 from swiftpie.pipelines.request import EditRequest, PersonalizeRequest, Request, Subject
@@ -464,27 +465,13 @@ class Worker:
             for number, ask in enumerate(asks)
             if ask.is_request and not isinstance(made[number], Exception)
         ]
-        if at:
-            drawn = _drawn(session, [made[number] for number in at], check)
-            for number, one in zip(at, drawn, strict=True):
+        drawn = draw_apart(session, [made[number] for number in at], on_stage=check)
+        for number, one in zip(at, drawn, strict=True):
+            if isinstance(one, Exception):
                 made[number] = one
+            else:
+                made[number] = Made(one, tuple(session.advice_on(made[number])))
         return made
-
-
-def _drawn(
-    session: Session, requests: Sequence[Request], check: Callable[[str], None]
-) -> Sequence[Any]:
-    """Draw together; where that fails, draw one by one, so that nobody pays for another's."""
-    try:
-        drawn = session.draw_together(requests, on_stage=check)
-        return [
-            Made(one, tuple(session.advice_on(asked)))
-            for one, asked in zip(drawn, requests, strict=True)
-        ]
-    except SwiftPieError as error:
-        if len(requests) == 1:
-            return [error]
-        return [_drawn(session, [one], check)[0] for one in requests]
 
 
 def _tried(ask: Ask, session: Session) -> Any:  # noqa: ANN401 - a request, an identity, an error

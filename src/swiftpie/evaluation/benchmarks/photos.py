@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
+from swiftpie.cutout import DOUBTFUL
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, ImageError, InputError
 from swiftpie.evaluation.benchmarks.scenes import PHRASE_OF
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
 from swiftpie.evaluation.report import Interval, Values, as_json, format_interval, interval, share
 from swiftpie.images import FORMAT_OF_SUFFIX, alpha_of, load_image, plane, to_pil, to_tensor
-from swiftpie.models.cutout import DOUBTFUL, confidence_with, packaged
+from swiftpie.models.cutout import confidence_with, packaged
 from swiftpie.models.judges import SubjectEmbedder, cut, subject_crops
 from swiftpie.types import Identity
 
