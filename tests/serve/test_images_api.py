@@ -210,11 +210,14 @@ def test_jobs_are_asked_for_later_and_can_be_deleted(server, own):
     assert server.ask("GET", place).status == 404
 
 
-def test_a_full_queue_says_when_to_come_back(session, picture_bytes):
-    with serving(session, queue=2, queue_per_key=2) as small:
+def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session, picture_bytes):
+    with serving(session, queue=8, queue_per_key=2, token="a long random token") as small:
+        known = {"authorization": "Bearer a long random token", "x-swiftpie-user": "anna"}
         body, kind = form(image=("dog.png", picture_bytes))
-        made = small.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
-        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": made["id"]}]}}
+        sent = small.ask(
+            "POST", "/v1/identities", body=body, headers={**known, "content-type": kind}
+        )
+        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": sent.json["id"]}]}}
         gate, original = threading.Event(), small.worker.scheduler.draw
 
         def slow(work, check):
@@ -223,14 +226,17 @@ def test_a_full_queue_says_when_to_come_back(session, picture_bytes):
 
         small.worker.scheduler.draw = slow
         for _ in range(3):  # one is drawn, two wait
-            assert small.ask("POST", "/v1/jobs", body=asked).status == 202
+            assert small.ask("POST", "/v1/jobs", body=asked, headers=known).status == 202
             while small.worker.scheduler.num_queued and not small.worker.scheduler._running:
                 pass
-        refused = small.ask("POST", "/v1/images/generations", body=asked)
+        unread = {**known, "content-type": "application/json"}
+        refused = small.ask("POST", "/v1/images/generations", body=b"no JSON", headers=unread)
+        other = small.ask("POST", "/v1/jobs", body=asked, headers={**known, "x-swiftpie-user": "b"})
         gate.set()
         assert refused.status == 429
         assert int(refused.headers["retry-after"]) >= 1
         assert float(refused.headers["retry-after-ms"]) > 0
+        assert other.status != 429
 
 
 def test_a_client_that_leaves_is_not_drawn_for(session, picture_bytes):

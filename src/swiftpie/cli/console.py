@@ -266,9 +266,12 @@ class _Echo(logging.Handler):
 
 def _plain_line(text: str, *, style: str) -> None:
     """Write one line; a file name in it can neither add lines nor control the terminal."""
-    line = Text(printable(text), style=style)
+    line = printable(text)
     with suppress(OSError):  # full or closed; then nobody can be told
-        Console(stderr=True).print(line, soft_wrap=True, highlight=False)
+        if style:
+            Console(stderr=True).print(Text(line, style=style), soft_wrap=True, highlight=False)
+        else:  # a server says a line a request, and a console costs as much as all the rest of one
+            sys.stderr.write(f"{line}\n")
 
 
 def numbered(path: Path, count: int) -> list[Path]:

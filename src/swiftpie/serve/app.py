@@ -161,7 +161,7 @@ async def _answer(
 def caller_of(request: Request, body: Drawing | None = None) -> Caller:
     """Return who asks; callers who hold the token tell users apart in the body, too."""
     key: str = request.state.key
-    if body is not None and request.state.tells_users:
+    if body is not None and body.user and request.state.tells_users:
         key = f"{key} {body.user}"
     return Caller(key, request.state.owner)
 
