@@ -1,15 +1,18 @@
 """What people ask for in numbers and words, checked before anything heavy is loaded."""
 
+import re
 import secrets
 from collections.abc import Sequence
 
-from swiftpie.errors import InputError, short_reason
+from swiftpie.errors import ConfigError, InputError, short_reason
 
 MAX_IMAGES = 64  # of one call
 MAX_SEED = 2**63 - 1
 DRAWN_SEEDS = 2**31  # those that are drawn are short enough to type again
+SIZE = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)  # int() refuses thousands of digits
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
+Size = tuple[int, int]  # height and width in pixels
 
 
 def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
@@ -44,6 +47,21 @@ def check_seeds(seeds: Sequence[int]) -> None:
     for seed in seeds:
         if not 0 <= seed <= MAX_SEED:
             raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
+
+
+def parse_size(text: str) -> Size:
+    """Read "WIDTHxHEIGHT" in pixels; what draws knows which sizes it can.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    found = SIZE.fullmatch(text.strip().lower())
+    if found is None:
+        raise ConfigError(
+            f"The size is {short_reason(text)!r}. Width and height in pixels are needed. Write "
+            "them as in 512x768."
+        )
+    return int(found[2]), int(found[1])
 
 
 def parse_box(text: str) -> Box:

@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from swiftpie.asked import Box, check_box, check_prompts, check_seeds, check_text
+from swiftpie.asked import Box, check_box, check_prompts, check_seeds, check_text, parse_size
 from swiftpie.backbones.components import cells_of
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.settle import settle
 from swiftpie.batch.lists import PICTURES, Asked, read_prompts, read_seeds
 from swiftpie.batch.report import SHEET
 from swiftpie.config import read_fields
+from swiftpie.cutout import Way
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import (
     ConfigError,
@@ -33,7 +34,7 @@ from swiftpie.errors import (
 )
 from swiftpie.files import is_safetensors, open_image
 from swiftpie.models import rembg
-from swiftpie.models.cutout import Way, parse_search
+from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.identity import read_identity_header
 from swiftpie.pipelines.request import MAX_SUBJECTS, Subject, check_view
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
@@ -41,7 +42,6 @@ from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 MAX_JOBS = 200_000
 MAX_ID_BYTES = 180  # a file system takes 255 for a name, with its suffix and while it is written
 MAX_PICTURES = 64  # of one subject
-SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 ID = re.compile(r"\w[\w .,+=@()-]*")
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)  # no names of files on Windows
 
@@ -238,7 +238,7 @@ def _read(
         model=_model_of(own, defaults),
         image=own.image,
         subjects=_subjects_of(own, row, {} if is_edit else placed, root=root),
-        size_px=_size_of(own.size),
+        size_px=None if own.size is None else parse_size(own.size),
         mask=own.mask,
         detail_mask=own.detail_mask,
         box=placed.get("box") if is_edit else None,
@@ -291,15 +291,6 @@ def _model_of(own: _Row, defaults: Defaults) -> Model:
     if own.recipe is None and own.preset is None:
         return defaults.model
     return Model(own.recipe, own.preset)
-
-
-def _size_of(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    found = SIZE.fullmatch(text.lower().strip())
-    if found is None:
-        raise ConfigError(f"The size is {text!r}. Write width and height as in 512x768.")
-    return int(found[2]), int(found[1])
 
 
 def _subjects_of(

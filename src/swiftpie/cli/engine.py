@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swiftpie.asked import parse_size
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli import console
 from swiftpie.cli import options as given
-from swiftpie.cli.personalize import SizeText, parse_size
+from swiftpie.cli.personalize import SizeText
 from swiftpie.engine.transform import TRANSFORMS
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def prepare(
     Sizes are fixed: a later picture has the same --size, subjects and references, one of each
     here, and what is loaded and the engine are given in the same way.
     """
-    size_px = parse_size(size)
+    size_px = None if size is None else parse_size(size)
     loading, _ = given.settled(loading)
     session, load_ms = given.open_session(**loading)
     seconds = _prepared(session, size_px)

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from swiftpie.asked import parse_size
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli import console
 from swiftpie.cli import options as given
-from swiftpie.cli.personalize import SizeText, parse_size
+from swiftpie.cli.personalize import SizeText
 from swiftpie.errors import InputError
 
 app = typer.Typer()
@@ -51,7 +52,7 @@ def _export(runtime: str, folder: Path, loading: LoadOptions, size: str | None) 
 
     if folder.exists():
         raise InputError(f"'{folder}' exists. The name of a new folder is needed. Give another.")
-    size_px = parse_size(size)
+    size_px = None if size is None else parse_size(size)
     loading, known = given.settled(loading)
     loading = {**loading, "device": "cpu"}
     if known.family != "tiny":  # which computes in nothing else

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
+from swiftpie.asked import Size, parse_box, parse_size
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Capability, Preset
@@ -62,7 +63,6 @@ SizeText = Annotated[
 SaveSubjectMask = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
 ]
-Size = tuple[int, int]  # height and width
 
 app = typer.Typer()
 
@@ -120,7 +120,7 @@ def personalize(
     _check_mask(save_subject_mask, known)
     everyone = [given.read_subjects(subjects), *(given.read_subjects([one]) for one in also or [])]
     places = _parse_boxes(boxes or [], len(everyone), (mask, detail_mask))
-    size_px = parse_size(size)
+    size_px = None if size is None else parse_size(size)
     asks_more = (also, views, size, detail_mask, scales.get("background_scale"))
     way = None
     if mask == "none" and all(one is None for one in asks_more) and _is_light(loading):
@@ -248,25 +248,7 @@ def _check_mask(target: Path | None, preset: Preset) -> None:
         )
 
 
-def parse_size(text: str | None) -> Size | None:
-    """Return height and width of WxH.
-
-    Raises:
-        ConfigError: It is something else.
-    """
-    if text is None:
-        return None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise ConfigError(
-            f"--size is {text!r}. Width and height in pixels are needed. Write it as in 512x768."
-        )
-    return int(height), int(width)
-
-
 def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) -> "list[Box | None]":
-    from swiftpie.asked import parse_box
-
     if "box" in masks and not boxes:
         raise ConfigError(
             "--mask box came without --box. The box is needed as the region. "

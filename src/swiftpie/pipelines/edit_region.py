@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.asked import Size
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
 from swiftpie.errors import InputError
 from swiftpie.images import from_8_bits, in_8_bits, to_tensor
@@ -29,8 +30,6 @@ UNCHANGED = (
     "The prompts agree everywhere about this picture, so nothing of it will change. Give another "
     "prompt, a keyword or a mask."
 )
-
-Size = tuple[int, int]  # height and width
 
 
 @dataclass(frozen=True)

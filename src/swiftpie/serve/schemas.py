@@ -2,12 +2,12 @@
 
 import base64
 import binascii
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
+from swiftpie.asked import parse_size
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
 from swiftpie.config import Option
 from swiftpie.errors import CapabilityError, ConfigError, ImageError, InputError, NoSubject
@@ -20,7 +20,6 @@ MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
 MAX_IMAGES = 16  # that one request may bring
 MAX_NAME = 200  # letters of an identity's or a model's name
-SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 Words = Annotated[str, Field(max_length=MAX_PROMPT)]
@@ -139,8 +138,7 @@ class Drawing(BaseModel):
         """
         if value == "auto":
             return value
-        found = SIZE.fullmatch(value)
-        if not found or not all(MIN_SIDE_PX <= int(one) <= MAX_SIDE_PX for one in found.groups()):
+        if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in parse_size(value)):
             raise ValueError(
                 f"'auto' or WIDTHxHEIGHT is needed, both from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
             )
@@ -149,8 +147,7 @@ class Drawing(BaseModel):
     @property
     def size_px(self) -> tuple[int, int] | None:
         """Height and width, None for the model's own."""
-        found = SIZE.fullmatch(self.size)
-        return None if found is None else (int(found[2]), int(found[1]))
+        return None if self.size == "auto" else parse_size(self.size)
 
 
 class Rename(Strict):
