@@ -10,6 +10,8 @@ Two steps, on a picture of a few hundred pixels a side:
 Arrays are float32; a picture is (h, w, 3), a field (h, w).
 """
 
+from enum import StrEnum
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +39,17 @@ NUM_CUT_STEPS = 80
 CUT_SMOOTHNESS = 1.3  # cost of one pixel of outline on a flat colour, in log-odds
 SMALL_HOLE = 0.05  # holes below this share of the subject are filled: they are spots, not openings
 SMALL_PART = 0.1  # parts below this share of the largest part are dropped
+
+
+class Way(StrEnum):
+    """How a subject was told from the rest of its picture."""
+
+    MASK = "mask"  # given
+    TRANSPARENCY = "transparency"  # of the picture itself
+    NETWORK = "network"  # ours, and then colours and edges
+    COLOUR = "colour"  # these alone, as the network saw no subject
+    REMBG = "rembg"  # a network of that library
+    NONE = "none"  # not at all: the whole picture is the subject
 
 
 def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:

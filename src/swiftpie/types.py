@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from PIL import Image
 
+from swiftpie.cutout import DOUBTFUL, Way
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -37,11 +39,17 @@ Prompts = str | tuple[str, ...] | TextCondition
 class Cutout(NamedTuple):
     """How the subject was told from the rest of one reference picture."""
 
-    way: str  # one of `swiftpie.models.cutout.Way`, with the model's name for rembg
+    way: str  # one of `swiftpie.cutout.Way`, with the model's name for rembg
     confidence: float | None  # in [0, 1]; None where nobody can say
 
     def __str__(self) -> str:
         return self.way if self.confidence is None else f"{self.way} {self.confidence:.2f}"
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether most found this way are bad; of other networks than ours nobody measured it."""
+        is_unsure = self.confidence is not None and self.confidence < DOUBTFUL
+        return self.way == Way.COLOUR or (self.way == Way.NETWORK and is_unsure)
 
 
 @dataclass(frozen=True)

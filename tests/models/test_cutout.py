@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from torch.nn import functional as F
 
 import swiftpie
+from swiftpie.cutout import Way
 from swiftpie.data.snapshots import draw_snapshots
 from swiftpie.data.subjects import sample_subjects
 from swiftpie.data.textures import make_textures
@@ -19,7 +20,6 @@ from swiftpie.models.cutout import (
     DOUBTFUL,
     CutoutNet,
     Search,
-    Way,
     confidence_with,
     cut_out,
     find,
@@ -28,6 +28,7 @@ from swiftpie.models.cutout import (
     parse_search,
     subject_mask,
 )
+from swiftpie.types import Cutout
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star
 
 MAX_BYTES = 1.2 * 2**20
@@ -164,6 +165,23 @@ def test_a_doubtful_cutout_is_told_with_the_way_out_and_a_sure_one_is_not(caplog
     (told,) = {record.getMessage() for record in caplog.records}
     assert "IMAGE:MASK" in told
     assert "swiftpie cutout" in told
+
+
+@pytest.mark.parametrize(
+    ("way", "confidence", "is_doubtful"),
+    [
+        (Way.NETWORK, DOUBTFUL - 0.01, True),
+        (Way.NETWORK, DOUBTFUL, False),
+        (Way.COLOUR, None, True),
+        (f"{Way.REMBG} u2netp", 0.1, False),  # on a scale of its own
+        (Way.MASK, 1.0, False),
+        (Way.NONE, None, False),
+    ],
+)
+def test_what_is_doubtful_is_the_same_for_the_library_batches_and_the_server(
+    way, confidence, is_doubtful
+):
+    assert Cutout(way, confidence).is_doubtful == is_doubtful
 
 
 def two_things():

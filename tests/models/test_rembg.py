@@ -6,10 +6,11 @@ import shutil
 import pytest
 from PIL import Image
 
+from swiftpie.cutout import Way
 from swiftpie.errors import ConfigError, MissingExtra, WeightsError
 from swiftpie.masks import box_mask, iou
 from swiftpie.models import rembg
-from swiftpie.models.cutout import Search, Way, cut_out
+from swiftpie.models.cutout import Search, cut_out
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star
 
 IS_INSTALLED = importlib.util.find_spec("rembg") is not None

@@ -12,14 +12,12 @@ from torch import Tensor
 from swiftpie.batch.jobs import Job, JobSubject, Model, is_mask_file
 from swiftpie.batch.plan import Batch
 from swiftpie.batch.report import DONE, FAILED, Outcome
-from swiftpie.cutout import DOUBTFUL
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
 from swiftpie.engine.session import Session, draw_apart, load
 from swiftpie.errors import InputError, SwiftPieError, short_reason
 from swiftpie.files import is_safetensors, write_file
 from swiftpie.images import Stored, encode_image, load_image
 from swiftpie.masks import load_mask
-from swiftpie.models.cutout import Way
 from swiftpie.originals import put_on, read_original
 from swiftpie.pipelines.edit import EditResult, follows_seed
 from swiftpie.pipelines.request import EditRequest, PersonalizeRequest, Request, Subject
@@ -244,6 +242,6 @@ def _doubts(drawn: GenerationResult | EditResult) -> list[str]:
         f"The subject of picture {number} may be cut out badly. Say where it is by 'cutout': a box "
         "as 0.2,0.1,0.8,0.95, or a mask."
         for pictures in drawn.cutouts
-        for number, (way, sure) in enumerate(pictures, start=1)
-        if way == Way.COLOUR or (way == Way.NETWORK and sure is not None and sure < DOUBTFUL)
+        for number, one in enumerate(pictures, start=1)
+        if one.is_doubtful
     ]

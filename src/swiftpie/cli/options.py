@@ -387,8 +387,9 @@ def with_cutouts(
 
 
 def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
+    from swiftpie.cutout import Way
     from swiftpie.models import rembg
-    from swiftpie.models.cutout import Way, parse_search
+    from swiftpie.models.cutout import parse_search
 
     if picture.mask is not None:
         return picture  # it answers the question for its own picture

@@ -14,6 +14,7 @@ from PIL import Image
 
 from swiftpie.asked import Box, check_box, check_prompts, seeds_from
 from swiftpie.backbones.preset import PRESETS, Preset
+from swiftpie.cutout import Way
 from swiftpie.errors import WeightsError
 from swiftpie.files import Source, load_image
 from swiftpie.light import frame
@@ -109,7 +110,7 @@ class LightModel:
         image = load_image(picture)
         found: frame.Found | None = None
         if whole:
-            found = frame.Found(np.ones((image.height, image.width), np.float32), "none", None)
+            found = frame.Found(np.ones((image.height, image.width), np.float32), Way.NONE, None)
         else:
             found = frame.find(image, lambda views: self._cutout({"views": views})["logits"])
         if found is None or not (found.mask > 0.5).any():

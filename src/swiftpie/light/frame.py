@@ -24,6 +24,7 @@ from swiftpie.cutout import (
     MIN_SHARE,
     OUTLINE_CONTRAST,
     WORK_SIDE_PX,
+    Way,
     sharpen,
 )
 
@@ -38,7 +39,7 @@ class Found(NamedTuple):
     """Where the subject of a picture is, and how that was told."""
 
     mask: Array  # (H, W) in [0, 1]
-    way: str  # as of swiftpie.models.cutout.Way
+    way: Way
     confidence: float | None
 
 
@@ -47,13 +48,13 @@ def find(image: Image.Image, guess: Guess) -> Found | None:
     if "A" in image.getbands():
         alpha = _plane(image.getchannel("A"))
         if alpha.min() < 1:
-            return Found(alpha, "transparency", 1.0) if alpha.any() else None
+            return Found(alpha, Way.TRANSPARENCY, 1.0) if alpha.any() else None
     photo = image if image.mode == "RGB" else image.convert("RGB")
     small = photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX)
     logits = guess(np.stack([to_pixels(small), *_views(photo)]))[:, 0]
     mask, sure = _outlined(photo, logits[0]), round(_agreement(logits[1:]), 4)
     is_clear = sure >= DOUBTFUL and MIN_SHARE < mask.mean() <= MAX_SHARE
-    return Found(mask, "network", sure) if is_clear else None
+    return Found(mask, Way.NETWORK, sure) if is_clear else None
 
 
 def fit(

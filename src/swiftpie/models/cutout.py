@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +31,7 @@ from swiftpie.cutout import (
     MIN_SHARE,
     OUTLINE_CONTRAST,
     WORK_SIDE_PX,
+    Way,
     sharpen,
 )
 from swiftpie.errors import InputError, NoSubject
@@ -95,17 +95,6 @@ class CutoutNet(ModelMixin, ConfigMixin):
 
 Point = tuple[float, float]
 """Across and down, in [0, 1]."""
-
-
-class Way(StrEnum):
-    """How a subject was told from the rest of its picture."""
-
-    MASK = "mask"  # given
-    TRANSPARENCY = "transparency"  # of the picture itself
-    NETWORK = "network"  # ours, and then colours and edges
-    COLOUR = "colour"  # these alone, as the network saw no subject
-    REMBG = "rembg"  # a network of that library
-    NONE = "none"  # not at all: the whole picture is the subject
 
 
 @dataclass(frozen=True)
@@ -409,13 +398,13 @@ def _not_found(share: float) -> tuple[str, str]:
 
 
 def _warn(how: Cutout) -> None:
-    if how.way is Way.COLOUR:
+    if how.way == Way.COLOUR:
         logger.warning(
             "The subject was cut out by colour alone, as the network saw none. Look at it with "
             "`swiftpie cutout IMAGE`. If it is wrong, say where it is, as in "
             "--cutout 0.2,0.1,0.8,0.95 or cutout= in Python, or give a mask: IMAGE:MASK, or masks=."
         )
-    elif how.way is Way.NETWORK and how.confidence is not None and how.confidence < DOUBTFUL:
+    elif how.is_doubtful:
         logger.warning(
             "The subject may be cut out badly (confidence %.2f; below %.2f most are). Look at it "
             "with `swiftpie cutout IMAGE`. If it is wrong, say where it is, as in "

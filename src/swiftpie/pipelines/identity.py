@@ -14,12 +14,13 @@ from torch import Tensor
 from swiftpie.attention.kernels import token_grid
 from swiftpie.backbones.checkpoints.safe import METADATA, check_safetensors, read_tensors
 from swiftpie.backbones.components import Components
+from swiftpie.cutout import Way
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.files import write_file
 from swiftpie.images import cut_square, to_tensor
 from swiftpie.layout import SUBJECT_FILL
 from swiftpie.masks import check_mask
-from swiftpie.models.cutout import ANYWHERE, CutOut, Search, Way, cut_out
+from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
 from swiftpie.models.denoiser import read_references
 from swiftpie.types import Cutout, Identity
 

@@ -12,13 +12,12 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie import __version__
-from swiftpie.cutout import DOUBTFUL
 from swiftpie.engine.prepare import prepare, stages_of
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import SwiftPieError
 from swiftpie.images import encode_image, mask_to_pil, to_pil
 from swiftpie.masks import Box, load_mask
-from swiftpie.models.cutout import CutOut, Search, Way, cut_out
+from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.edit import EditResult, follows_seed
 from swiftpie.pipelines.request import EditRequest, PersonalizeRequest, Request, Subject
@@ -482,8 +481,8 @@ def _tried(ask: Ask, session: Session) -> Any:  # noqa: ANN401 - a request, an i
 
 
 def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:
-    for number, (way, sure) in enumerate(cutouts, start=1):
-        if way == Way.COLOUR or (sure is not None and sure < DOUBTFUL):
+    for number, one in enumerate(cutouts, start=1):
+        if one.is_doubtful:
             yield (
                 f"The subject of picture {number} may be cut out badly. Look at the thumbnail, and "
                 "send a mask where it is wrong: POST /v1/cutouts gives one to start from."
