@@ -15,6 +15,7 @@ from PIL import Image
 from swiftpie.cutout import DOUBTFUL, Way
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from swiftpie.layout import Layout
@@ -73,6 +74,18 @@ class Identity:
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""
         return replace(self, keys={}, values={})
+
+    def to(self, device: "torch.device | str") -> Self:
+        """Return the same subject with its tensors on a device."""
+        return replace(
+            self,
+            tokens=self.tokens.to(device),
+            pooled=self.pooled.to(device),
+            keys={name: one.to(device) for name, one in self.keys.items()},
+            values={name: one.to(device) for name, one in self.values.items()},
+            pixels=self.pixels.to(device),
+            mask=self.mask.to(device),
+        )
 
 
 class IdentityBranch(StrEnum):

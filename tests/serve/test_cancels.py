@@ -12,7 +12,7 @@ import pytest
 
 from swiftpie.backbones.preset import PRESETS, describe
 from swiftpie.serve.app import make_app
-from swiftpie.serve.jobs import Stopped
+from swiftpie.serve.drawing import Stopped
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.store import Known, Models, Offer
 from swiftpie.serve.worker import Worker
@@ -37,7 +37,7 @@ class Gate:
         self.reached, self.opened = threading.Event(), threading.Event()
         self.stages = []  # ended since the gate was reached
         self.stopped = threading.Event()
-        self._draw, worker.scheduler.draw = worker.scheduler.draw, self
+        self._draw, worker.studio.answer = worker.studio.answer, self
 
     def __call__(self, work, check):
         def passed(stage):
@@ -81,6 +81,12 @@ class Server:
     def open(self):
         self.gate.opened.set()
 
+    async def go_on(self):
+        """Open the gate once the thread can have heard that nobody waits: turns of the loop."""
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.open()
+
     async def is_free(self):
         """Draw for somebody else: nothing of what was stopped is in the way."""
         self.open()
@@ -116,7 +122,7 @@ def worker(session, loop):
 @pytest.fixture
 def running(worker, loop, identity):
     """Run a test with a server; `limits` are its own."""
-    draw = worker.scheduler.draw
+    draw = worker.studio.answer
 
     def run(test, **limits):
         worker.limits = Limits(**limits)
@@ -129,7 +135,7 @@ def running(worker, loop, identity):
             loop.run_until_complete(asyncio.wait_for(test(server), 60))
         finally:
             server.open()
-            worker.scheduler.draw = draw
+            worker.studio.answer = draw
 
     return run
 
@@ -141,7 +147,7 @@ def test_a_drawing_stops_at_its_next_stage_when_whoever_asked_leaves(running, st
         call.left.set()
         await call.done
         assert call.status == 499
-        server.open()
+        await server.go_on()
         await reached(server.gate.stopped)
         assert server.gate.stages == []  # not one more
         assert await server.is_free()
@@ -157,7 +163,7 @@ def test_a_deleted_job_stops(running, stage):
         await reached(server.gate.reached)
         place = f"/v1/jobs/{job['id']}"
         assert (await server.call("DELETE", place).answer())["status"] == "cancelled"
-        server.open()
+        await server.go_on()
         await reached(server.gate.stopped)
         assert server.gate.stages == []
         assert await server.is_free()
@@ -189,7 +195,7 @@ def test_a_drawing_that_is_late_stops(running, stage):
         call = await server.at(stage)
         assert (await call.answer())["error"]["code"] == "timeout"
         assert call.status == 504
-        server.open()
+        await server.go_on()
         await reached(server.gate.stopped)
         assert server.gate.stages == []
 
@@ -267,7 +273,7 @@ def test_pictures_that_are_decoded_or_encoded_are_given_up(running, picture_byte
         await reached(server.gate.reached)
         call.left.set()
         await call.done
-        server.open()
+        await server.go_on()
         await reached(server.gate.stopped)
         assert server.worker.identities.items(owner=OWNER) == known
         assert await server.is_free()

@@ -133,14 +133,14 @@ def test_a_picture_without_a_subject_has_a_code_and_a_remedy_of_http(server):
 
 def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
     with serving(session, queue=1) as small:
-        gate, begun, original = threading.Event(), threading.Event(), small.worker.scheduler.draw
+        gate, begun, original = threading.Event(), threading.Event(), small.worker.studio.answer
 
         def slow(work, check):
             begun.set()
             assert gate.wait(20)
             return original(work, check)
 
-        small.worker.scheduler.draw = slow
+        small.worker.studio.answer = slow
         answers = []
         picture = {"image": ("a.png", to_png(sprite))}
         asking = [

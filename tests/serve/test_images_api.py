@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageChops, ImageDraw
 
 from swiftpie.images import read_metadata
+from swiftpie.serve.jobs import State
 from swiftpie.serve.schemas import Drawing
 from tests.policy.test_docs import SERVING, blocks
 from tests.serve.conftest import form, serving, to_png
@@ -218,13 +219,13 @@ def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session, picture_
             "POST", "/v1/identities", body=body, headers={**known, "content-type": kind}
         )
         asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": sent.json["id"]}]}}
-        gate, original = threading.Event(), small.worker.scheduler.draw
+        gate, original = threading.Event(), small.worker.studio.answer
 
         def slow(work, check):
             assert gate.wait(20)
             return original(work, check)
 
-        small.worker.scheduler.draw = slow
+        small.worker.studio.answer = slow
         for _ in range(3):  # one is drawn, two wait
             assert small.ask("POST", "/v1/jobs", body=asked, headers=known).status == 202
             while small.worker.scheduler.num_queued and not small.worker.scheduler._running:
@@ -246,7 +247,7 @@ def test_a_client_that_leaves_is_not_drawn_for(session, picture_bytes):
         body, kind = form(image=("dog.png", picture_bytes))
         made = alone.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
         gate, begun, stopped = threading.Event(), threading.Event(), threading.Event()
-        original = alone.worker.scheduler.draw
+        original = alone.worker.studio.answer
 
         def slow(work, check):
             begun.set()
@@ -257,7 +258,7 @@ def test_a_client_that_leaves_is_not_drawn_for(session, picture_bytes):
                 stopped.set()
                 raise
 
-        alone.worker.scheduler.draw = slow
+        alone.worker.studio.answer = slow
         text = (
             f'{{"prompt": "{PROMPT}", "swiftpie": {{"subjects": [{{"identity_id": '
             f'"{made["id"]}"}}]}}}}'
@@ -269,7 +270,8 @@ def test_a_client_that_leaves_is_not_drawn_for(session, picture_bytes):
                 % (len(text), text)
             )
             assert begun.wait(20)
-        while not alone.worker.scheduler._running[0].is_cancelled.is_set():
+        (job,) = alone.worker.scheduler._running
+        while job.state is not State.CANCELLED:
             pass
         gate.set()
         assert stopped.wait(20)

@@ -1,11 +1,10 @@
 """The queue: order, fairness, deadlines, and that nobody draws for those who left."""
 
 import asyncio
-import threading
 
 import pytest
 
-from swiftpie.serve.jobs import Expired, Overloaded, Scheduler, State, Stopped, whole_seconds
+from swiftpie.serve.jobs import Expired, Overloaded, Scheduler, State, whole_seconds
 
 
 class Drawer:
@@ -13,15 +12,19 @@ class Drawer:
 
     def __init__(self):
         self.batches = []
-        self.gate = threading.Event()
+        self.gate = asyncio.Event()
         self.gate.set()
-        self.begun = threading.Event()
+        self.begun = asyncio.Event()
+        self.stopped = []
 
-    def __call__(self, work, check):
+    async def __call__(self, work):
         self.batches.append(list(work))
         self.begun.set()
-        assert self.gate.wait(10)
-        check("denoise")
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.stopped.append(list(work))
+            raise
         return [ValueError(one) if str(one).startswith("bad") else f"drawn {one}" for one in work]
 
 
@@ -50,8 +53,7 @@ async def busy(scheduler, draw):
     """Occupy the thread with one job; others queue behind it until the gate opens."""
     draw.gate.clear()
     first = scheduler.submit("first", group="x", key="other", deadline_s=20)
-    while not draw.begun.is_set():
-        await asyncio.sleep(0.001)
+    await draw.begun.wait()
     return first
 
 
@@ -117,28 +119,15 @@ async def test_cancelled_in_the_queue_is_never_drawn(scheduler, draw):
 
 @running
 async def test_a_drawing_that_nobody_waits_for_stops_at_its_next_stage(scheduler, draw):
-    seen = []
-    original = scheduler.draw
-
-    def watched(work, check):
-        try:
-            return original(work, check)
-        except Stopped:
-            seen.append(work)
-            raise
-
-    scheduler.draw = watched
     first = await busy(scheduler, draw)
     waiting = asyncio.ensure_future(scheduler.result(first))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    draw.gate.set()
     await scheduler.drain(5)
-    while not seen:
-        await asyncio.sleep(0.001)
-    assert seen == [["first"]]
+    assert draw.stopped == [["first"]]
+    assert first.state is State.CANCELLED
 
 
 @running
@@ -147,8 +136,7 @@ async def test_a_batch_goes_on_for_those_who_stay(scheduler, draw):
     gone, stays = (scheduler.submit(k, group="g", key=k, deadline_s=20) for k in "ab")
     draw.begun.clear()
     draw.gate.set()
-    while not draw.begun.is_set():
-        await asyncio.sleep(0.001)
+    await draw.begun.wait()
     scheduler.cancel(gone)
     assert await scheduler.result(stays) == "drawn b"
 
@@ -178,8 +166,8 @@ async def test_an_error_is_its_own_jobs_alone(scheduler, draw):
 
 @running
 async def test_an_error_of_the_drawer_reaches_everyone(scheduler, draw):
-    def broken(work, check):
-        draw(work, check)
+    async def broken(work):
+        await draw(work)
         raise RuntimeError("no memory")
 
     scheduler.draw = broken
@@ -187,6 +175,42 @@ async def test_an_error_of_the_drawer_reaches_everyone(scheduler, draw):
     for job in jobs:
         with pytest.raises(RuntimeError, match="no memory"):
             await scheduler.result(job)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_lanes_hold_so_many_batches_and_do_not_wait_for_each_other(lanes):
+    async def run():
+        draw = Drawer()
+        draw.gate.clear()
+        scheduler = Scheduler(draw, lanes={"draw": lanes, "encode": 1}, max_batch=1)
+        loop = asyncio.ensure_future(scheduler.run())
+        jobs = [
+            scheduler.submit(name, group="g", key=name, deadline_s=20, lane=lane)
+            for name, lane in [("a", "draw"), ("b", "draw"), ("c", "draw"), ("d", "encode")]
+        ]
+        while len(draw.batches) < lanes + 1:
+            await asyncio.sleep(0)
+        begun = [one for (one,) in draw.batches]
+        draw.gate.set()
+        drawn = [await scheduler.result(one) for one in jobs]
+        await scheduler.drain(5)
+        loop.cancel()
+        return begun, drawn, scheduler.num_queued
+
+    begun, drawn, left = asyncio.run(run())
+    assert begun == [*"abc"[:lanes], "d"]
+    assert drawn == [f"drawn {one}" for one in "abcd"]
+    assert left == 0
+
+
+@running
+async def test_whoever_is_late_stops_the_drawing_though_nobody_listens(scheduler, draw):
+    draw.gate.clear()
+    job = scheduler.submit("slow", group="x", key="a", deadline_s=0.02)
+    await scheduler.drain(5)
+    assert draw.stopped == [["slow"]]
+    with pytest.raises(Expired):
+        await scheduler.result(job)
 
 
 def test_retry_after_is_never_zero():

@@ -45,14 +45,14 @@ def test_a_prompt_gives_its_picture(live, identity_id, session, identity):
 
 
 def test_the_newest_replaces_those_that_wait(server, live, identity_id):
-    gate, begun, original = threading.Event(), threading.Event(), server.worker.scheduler.draw
+    gate, begun, original = threading.Event(), threading.Event(), server.worker.studio.answer
 
     def slow(work, check):
         begun.set()
         assert gate.wait(20)
         return original(work, check)
 
-    server.worker.scheduler.draw = slow
+    server.worker.studio.answer = slow
     try:
         send(live, 1, identity_id)
         assert begun.wait(20)
@@ -63,7 +63,7 @@ def test_the_newest_replaces_those_that_wait(server, live, identity_id):
         drawn = [receive(live)[0] for _ in range(2)]
     finally:
         gate.set()
-        server.worker.scheduler.draw = original
+        server.worker.studio.answer = original
     assert [(one["type"], one["id"]) for one in dropped] == [("dropped", 2), ("dropped", 3)]
     assert [(one["type"], one["id"]) for one in drawn] == [("picture", 1), ("picture", 4)]
 

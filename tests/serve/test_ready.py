@@ -13,10 +13,11 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms.compile import form_of
 from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser
 from swiftpie.errors import WeightsError
+from swiftpie.serve.drawing import batch_sizes
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.schemas import Drawing
 from swiftpie.serve.store import Known, Models, Offer
-from swiftpie.serve.worker import Caller, Worker, batch_sizes
+from swiftpie.serve.worker import Caller, Worker
 
 PROMPT = "a dog on a beach"
 

@@ -26,6 +26,7 @@ from swiftpie.serve.guard import Guard, new_visitor, overload_refusal, retry_hea
 from swiftpie.serve.jobs import Expired, Overloaded, State
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.live import Live
+from swiftpie.serve.pictures import Drawn
 from swiftpie.serve.schemas import (
     MAX_IMAGES,
     MAX_NAME,
@@ -38,7 +39,7 @@ from swiftpie.serve.schemas import (
     spelled,
 )
 from swiftpie.serve.store import Source
-from swiftpie.serve.worker import Caller, Drawn, Work, Worker
+from swiftpie.serve.worker import Caller, Work, Worker
 from swiftpie.types import Cutout
 
 logger = logging.getLogger(__name__)

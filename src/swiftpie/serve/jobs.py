@@ -3,14 +3,13 @@
 import asyncio
 import itertools
 import math
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 FIRST_GUESS_S = 0.5  # a job's time before any was measured
@@ -44,36 +43,24 @@ class Expired(Exception):  # noqa: N818 - not a fault of anybody
     """The deadline passed before the picture was there."""
 
 
-class Stopped(BaseException):
-    """Raised inside of a drawing that nobody waits for any more; nothing else may catch it."""
-
-
 @dataclass(eq=False)
 class Job:
     """Something to draw for one caller."""
 
     work: Any
     group: Hashable  # jobs of one group may be drawn together
+    lane: str  # which holds so many batches at once; a group has one
     key: str  # whose it is
-    deadline: float  # by time.monotonic()
     done: asyncio.Future[Any]
-    submitted: float = field(default_factory=time.monotonic)
     state: State = State.QUEUED
-    is_cancelled: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anybody still waits for it."""
-        return not self.is_cancelled.is_set() and time.monotonic() < self.deadline
 
 
-Draw = Callable[[Sequence[Any], Callable[[str], None]], Sequence[Any]]
-"""Takes the work of some jobs and what to call after each stage, which may raise `Stopped`;
-returns a result or an exception for each. Runs in a thread."""
+Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+"""Takes the work of some jobs; returns a result or an exception for each. Stops if cancelled."""
 
 
 class Scheduler:
-    """One thread that draws, and those who wait for it. All methods belong to one event loop.
+    """Those who wait to be drawn. All methods belong to one event loop.
 
     Keys take turns, so that one with a long queue delays the others by no more than a batch: who
     comes while another is drawn goes before that one's next. A batch takes jobs of the first one's
@@ -84,23 +71,25 @@ class Scheduler:
         self,
         draw: Draw,
         *,
+        lanes: Mapping[str, int] | None = None,  # how many batches at once; by default one
         max_queued: int = 64,
         max_per_key: int = 8,
         max_batch: int = 4,
         on_batch: Callable[[int, float], object] | None = None,  # its size and seconds
     ) -> None:
         self.draw = draw
+        self.lanes = {"": 1} if lanes is None else lanes
         self.on_batch = on_batch
         self.max_queued, self.max_per_key, self.max_batch = max_queued, max_per_key, max_batch
         self.job_s = FIRST_GUESS_S  # a job's share of its batch, smoothed
-        self.batches = 0
+        self.batches = 0  # that ended
         self._queues: dict[str, deque[Job]] = {}
         self._turns: dict[str, int] = {}  # the batch that each key waits for, the least comes first
-        self._running: list[Job] = []
+        self._running: dict[Job, asyncio.Future[Sequence[Any]]] = {}  # with what draws their batch
+        self._busy: Counter[str] = Counter()  # batches by lane
         self._came = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="swiftpie-draw")
 
     @property
     def num_queued(self) -> int:
@@ -109,7 +98,11 @@ class Scheduler:
 
     def retry_after_s(self) -> float:
         """Return in how many seconds what is here now will have been drawn."""
-        return max(0.05, (self.num_queued + len(self._running)) * self.job_s)
+        return max(0.05, (self.num_queued + len(self._running)) * self._turn_s)
+
+    @property
+    def _turn_s(self) -> float:
+        return self.job_s / max(self.lanes.values())
 
     def check_room(self, key: str, count: int = 1) -> None:
         """Refuse what would not fit.
@@ -121,17 +114,21 @@ class Scheduler:
             raise Overloaded(self.retry_after_s(), of_key=False)
         own = len(self._queues.get(key, ()))
         if own + count > self.max_per_key:
-            raise Overloaded(own * self.job_s, of_key=True)
+            raise Overloaded(own * self._turn_s, of_key=True)
 
-    def submit(self, work: object, *, group: Hashable, key: str, deadline_s: float) -> Job:
+    def submit(
+        self, work: object, *, group: Hashable, key: str, deadline_s: float, lane: str = ""
+    ) -> Job:
         """Put something into the queue.
 
         Raises:
             Overloaded: It does not fit.
         """
         self.check_room(key)
-        done = asyncio.get_running_loop().create_future()
-        job = Job(work, group, key, deadline=time.monotonic() + deadline_s, done=done)
+        loop = asyncio.get_running_loop()
+        job = Job(work, group, lane, key, loop.create_future())
+        timer = loop.call_later(deadline_s, self._expire, job)
+        job.done.add_done_callback(lambda _: timer.cancel())
         self._queues.setdefault(key, deque()).append(job)
         is_drawn = any(one.key == key for one in self._running)
         self._turns.setdefault(key, self.batches + is_drawn)
@@ -141,14 +138,9 @@ class Scheduler:
 
     def cancel(self, job: Job) -> None:
         """Forget a job: out of the queue at once, out of a drawing by its next stage."""
-        if job.done.done():
-            return
-        job.is_cancelled.set()
-        with suppress(KeyError, ValueError):
-            self._queues[job.key].remove(job)
-            self._drop_empty(job.key)
-        job.state = State.CANCELLED
-        job.done.cancel()
+        if not job.done.done():
+            job.done.cancel()
+            self._give_up(job, State.CANCELLED)
 
     async def result(self, job: Job) -> Any:  # noqa: ANN401 - whatever was drawn
         """Wait for a job; whoever is cancelled while waiting cancels it.
@@ -158,13 +150,7 @@ class Scheduler:
             Expired: Its deadline passed.
         """
         try:
-            async with asyncio.timeout_at(
-                asyncio.get_running_loop().time() + job.deadline - time.monotonic()
-            ):
-                return await asyncio.shield(job.done)
-        except TimeoutError:
-            self.cancel(job)
-            raise Expired from None
+            return await asyncio.shield(job.done)
         except asyncio.CancelledError:
             self.cancel(job)
             raise
@@ -173,12 +159,11 @@ class Scheduler:
         """Draw for ever."""
         while True:
             await self._came.wait()
-            batch = self._next_batch()
-            if not batch:
-                self._came.clear()
+            self._came.clear()
+            while batch := self._next_batch():
+                self._begin(batch)
+            if not self._queues and not self._running:
                 self._idle.set()
-                continue
-            await self._finish(batch)
 
     async def drain(self, seconds: float) -> None:
         """Wait until all is drawn that was accepted, but no longer than `seconds`."""
@@ -189,19 +174,27 @@ class Scheduler:
         """Let go of what is left."""
         for job in [*itertools.chain(*self._queues.values()), *self._running]:
             self.cancel(job)
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def in_turn(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """Call something between two batches, in the thread that draws."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+    def _expire(self, job: Job) -> None:
+        if not job.done.done():
+            job.done.set_exception(Expired())
+            job.done.exception()  # heard, whether anybody waits or not
+            self._give_up(job, State.FAILED)
+
+    def _give_up(self, job: Job, state: State) -> None:
+        job.state = state
+        with suppress(KeyError, ValueError):
+            self._take(job)
+        drawing = self._running.get(job)
+        if drawing is not None and all(
+            one.done.done() for one, its in self._running.items() if its is drawing
+        ):
+            drawing.cancel()
 
     def _next_batch(self) -> list[Job]:
         batch: list[Job] = []
         for job in self._in_turns():
-            if not job.is_wanted:
-                self._take(job)
-                continue  # its own deadline tells whoever waits
-            if batch and job.group != batch[0].group:
+            if job.group != batch[0].group if batch else not self._has_room(job.lane):
                 continue
             self._take(job)
             batch.append(job)
@@ -212,6 +205,9 @@ class Scheduler:
                 self._turns[job.key] = self.batches + 1
                 self._queues[job.key] = self._queues.pop(job.key)
         return batch
+
+    def _has_room(self, lane: str) -> bool:
+        return self._busy[lane] < self.lanes[lane]
 
     def _in_turns(self) -> Iterator[Job]:
         """Yield the first of every key, then the second, and so on."""
@@ -228,41 +224,38 @@ class Scheduler:
         if not self._queues[key]:
             del self._queues[key], self._turns[key]
 
-    async def _finish(self, batch: list[Job]) -> None:
-        def check(_: str) -> None:
-            if not any(job.is_wanted for job in batch):
-                raise Stopped
-
+    def _begin(self, batch: list[Job]) -> None:
+        drawing = asyncio.ensure_future(self.draw([job.work for job in batch]))
         for job in batch:
             job.state = State.RUNNING
-        self._running = batch
-        started = time.monotonic()
-        try:
-            drawn = await self.in_turn(lambda: _caught(self.draw, [j.work for j in batch], check))
-        finally:
-            self._running = []
+            self._running[job] = drawing
+        self._busy[batch[0].lane] += 1
+        drawing.add_done_callback(partial(self._finish, batch, time.monotonic()))
+
+    def _finish(
+        self, batch: list[Job], started: float, drawing: asyncio.Future[Sequence[Any]]
+    ) -> None:
+        for job in batch:
+            del self._running[job]
+        self._busy[batch[0].lane] -= 1
+        self._came.set()
+        self.batches += 1
         seconds = time.monotonic() - started
         self.job_s += MEMORY * (seconds / len(batch) - self.job_s)
-        self.batches += 1
         if self.on_batch is not None:
             self.on_batch(len(batch), seconds)
+        error = Expired() if drawing.cancelled() else drawing.exception()
+        drawn = drawing.result() if error is None else [error] * len(batch)
         for job, one in zip(batch, drawn, strict=True):
             if job.done.done():
                 continue
             if isinstance(one, BaseException):
                 job.state = State.FAILED
-                job.done.set_exception(Expired() if isinstance(one, Stopped) else one)
+                job.done.set_exception(one)
                 job.done.exception()  # heard, whether anybody waits or not
             else:
                 job.state = State.DONE
                 job.done.set_result(one)
-
-
-def _caught(draw: Draw, work: list[Any], check: Callable[[str], None]) -> Sequence[Any]:
-    try:
-        return draw(work, check)
-    except (Exception, Stopped) as error:  # noqa: BLE001 - everyone who waits is told
-        return [error] * len(work)
 
 
 def whole_seconds(seconds: float) -> int:

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from swiftpie.errors import SwiftPieError
 from swiftpie.serve.jobs import Expired, Overloaded
+from swiftpie.serve.pictures import Drawn
 from swiftpie.serve.schemas import LiveDraw, RequestError, problem_body, spelled
-from swiftpie.serve.worker import Caller, Drawn, Worker
+from swiftpie.serve.worker import Caller, Worker
 
 LENGTH = struct.Struct(">I")
 PROTOCOL = "swiftpie"

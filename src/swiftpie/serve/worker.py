@@ -1,50 +1,33 @@
-"""What routes ask for: requests made of what came in, drawn in turn, and turned into files."""
+"""What routes ask for: planned, drawn in turn, and kept where somebody comes back for it."""
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Self
 
-from PIL import Image, ImageChops
-from torch import Tensor
+from PIL import Image
 
-from swiftpie import __version__
-from swiftpie.engine.prepare import prepare, stages_of
-from swiftpie.engine.session import Session, draw_apart
-from swiftpie.errors import SwiftPieError
 from swiftpie.images import encode_image, mask_to_pil, to_pil
-from swiftpie.masks import Box, load_mask
-from swiftpie.models.cutout import CutOut, Search, cut_out
-from swiftpie.noise import seeds_from
-from swiftpie.pipelines.edit import EditResult, follows_seed
-from swiftpie.pipelines.request import EditRequest, PersonalizeRequest, Request, Subject
-from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.masks import load_mask
+from swiftpie.models.cutout import CutOut, Search
+from swiftpie.pipelines.request import Subject
+from swiftpie.serve.asks import OTHERS_VARIATION, Ask, Draw, Encode, Find, Words, asks_of, is_edit
 from swiftpie.serve.decoding import Decoders
+from swiftpie.serve.drawing import Drawer, Studio
 from swiftpie.serve.jobs import Job, Scheduler, State
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.metrics import Metrics
+from swiftpie.serve.pictures import Drawn, as_file
 from swiftpie.serve.schemas import Drawing, RequestError, SubjectIn
 from swiftpie.serve.store import SOURCE_PX, Known, Models, Picture, Shelf, Source
-from swiftpie.types import Cutout, GenerationResult, Identity
+from swiftpie.types import Cutout, Identity
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-OTHERS_VARIATION = 0.5  # of the second and further edits, which would all be one picture else
 MAX_JOBS = 256  # that are remembered
-TOGETHER = 4  # pictures in a pass of an accelerator
-
-
-@dataclass(frozen=True)
-class Ask:
-    """Something for the thread that draws: a request, or what else is made of the models."""
-
-    model: str
-    make: Callable[[Session], Any]
-    is_request: bool = True
 
 
 class Caller(NamedTuple):
@@ -59,32 +42,10 @@ class Work:
     """All pictures of one call."""
 
     key: str
-    asks: tuple[Ask, ...]
+    asks: tuple[Draw, ...]
     group: object
     body: Drawing
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Made:
-    """A picture as the library made it."""
-
-    result: GenerationResult | EditResult
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One picture as a file, with what is told of it."""
-
-    data: bytes
-    mask: bytes  # PNG: where the subject is, or what an edit could change
-    seed: int
-    model: str
-    size: tuple[int, int]  # width and height
-    timings_ms: Mapping[str, float]
-    milliseconds: float  # from the call to here
-    warnings: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -119,11 +80,6 @@ class Task:
         self.running.cancel()
 
 
-def batch_sizes(most: int) -> tuple[int, ...]:
-    """Return how many pictures are drawn together by networks of fixed sizes: powers of two."""
-    return tuple(2**power for power in range(most.bit_length()))
-
-
 class Worker:
     """Models, the queue before them, and what users left here. All belongs to one event loop."""
 
@@ -132,6 +88,7 @@ class Worker:
         models: Models,
         *,
         limits: Limits,
+        studio: Studio | None = None,  # who draws; by default a thread of this process
         decoders: int = 1,
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
     ) -> None:
@@ -139,8 +96,10 @@ class Worker:
         self.limits = limits
         self._tell = tell
         self.metrics = Metrics()
+        self.studio = Drawer(models) if studio is None else studio
         self.scheduler = Scheduler(
-            self._draw,
+            self.studio.draw,
+            lanes=self.studio.lanes,
             max_queued=limits.queue,
             max_per_key=limits.queue_per_key,
             max_batch=limits.batch or 1,
@@ -179,36 +138,18 @@ class Worker:
         for task in (self._loop, self.getting_ready):
             task.cancel()
         self.scheduler.close()
+        await self.studio.close()
         await self._stack.aclose()
 
     async def _get_ready(self) -> None:
-        """Load the first model and draw what people may ask it for, so that nobody waits for that.
-
-        Networks of fixed sizes need seconds for each new one, so it is told how far they are. What
-        is asked for meanwhile is drawn in between.
-        """
-        name, call = self.models.names[0], self.scheduler.in_turn
         try:
-            session: Session = await call(lambda: self.models.get(name))
-            is_slow = session.components.has_fixed_sizes
-            is_quick_together = session.components.device.type != "cpu"
-            most = self.limits.batch or (TOGETHER if is_quick_together else 1)
-            self.scheduler.max_batch = most
-            sizes = batch_sizes(most) if is_slow else ()
-            stages = prepare(session, together=sizes)
-            names = stages_of(session, together=sizes)
-            await call(lambda: next(stages))  # comes to the first, which the next call does
-            for number, stage in enumerate(names, start=1):
-                if is_slow:
-                    self._tell(f"getting ready, {number} of {len(names)}: {stage}")
-                await call(lambda: next(stages, None))
+            most = await self.studio.get_ready(self.limits.batch, self._tell)
         except Exception as error:
             logger.exception("the model could not be made ready")
             self._tell(f"error: {error}")
             raise
+        self.scheduler.max_batch = most
         self.is_ready = True
-        if is_slow:
-            self._tell("ready")
 
     # What comes in
 
@@ -250,25 +191,17 @@ class Worker:
                 "'personalize'.",
                 param="swiftpie.subjects",
             )
-        is_edit = bool(images) and own.task == "edit"
-        size = None if is_edit else body.size_px
-        group = (model, is_edit, size, len(subjects), len(images))
+        changes = is_edit(body, images)
+        asking = partial(asks_of, body, model=model, subjects=subjects, images=images, mask=mask)
+        asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
+        size = None if changes else body.size_px
+        group = (model, changes, size, len(subjects), len(images))
         warnings: tuple[str, ...] = ()
-        seeds = seeds_from(body.seed, body.n)
-        if is_edit:
-            region = await asyncio.to_thread(_region, body, images[0], mask)
-            makers = [
-                _edit_maker(body, images, region, subjects, seed, is_first=number == 0)
-                for number, seed in enumerate(seeds)
-            ]
-            if body.n > 1 and "variation" not in own.edit.model_dump(exclude_none=True):
-                warnings = (
-                    f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
-                    "they would be one picture else. Set swiftpie.edit.variation.",
-                )
-        else:
-            makers = [_personalize_maker(body, images, subjects, seed) for seed in seeds]
-        asks = tuple(Ask(model, make) for make in makers)
+        if changes and body.n > 1 and "variation" not in own.edit.model_dump(exclude_none=True):
+            warnings = (
+                f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
+                "they would be one picture else. Set swiftpie.edit.variation.",
+            )
         return Work(caller.key, asks, group, body, warnings)
 
     def model_named(self, name: str | None) -> str:
@@ -329,7 +262,10 @@ class Worker:
             for job in jobs:
                 made = await self.scheduler.result(job)
                 spent = (asyncio.get_running_loop().time() - started) * 1000
-                yield await asyncio.to_thread(_as_files, made, work, spent)
+                told = replace(made, warnings=(*work.warnings, *made.warnings))
+                yield await asyncio.to_thread(
+                    as_file, told, work.body, model=job.work.model, milliseconds=spent
+                )
         finally:
             for job in jobs:
                 if not job.done.done():
@@ -343,19 +279,19 @@ class Worker:
 
     def _submit(self, work: Work) -> list[Job]:
         self.scheduler.check_room(work.key, len(work.asks))
-        deadline = self.limits.deadline_s
-        return [
-            self.scheduler.submit(ask, group=work.group, key=work.key, deadline_s=deadline)
-            for ask in work.asks
-        ]
+        return [self._put(ask, group=work.group, key=work.key) for ask in work.asks]
 
-    async def _ask(self, model: str, make: Callable[[Session], Any], *, caller: Caller) -> Any:  # noqa: ANN401 - whatever is made
-        job = self.scheduler.submit(
-            Ask(model, make, is_request=False),
-            group=object(),  # which no other has
-            key=caller.key,
+    def _put(self, ask: Ask, *, group: object, key: str) -> Job:
+        return self.scheduler.submit(
+            ask,
+            group=group,
+            key=key,
             deadline_s=self.limits.deadline_s,
+            lane=self.studio.lane_of(ask),
         )
+
+    async def _ask(self, ask: Ask, *, caller: Caller) -> Any:  # noqa: ANN401 - whatever is made
+        job = self._put(ask, group=object(), key=caller.key)  # which no other shares
         return await self.scheduler.result(job)
 
     async def add_identity(
@@ -370,9 +306,7 @@ class Worker:
         """Encode a subject and keep it; return what is told of it."""
         chosen = self.model_named(model)
         identity: Identity = await self._ask(
-            chosen,
-            lambda session: session.encode_identity(list(images), masks=list(masks) or None),
-            caller=caller,
+            Encode(model=chosen, images=tuple(images), masks=tuple(masks)), caller=caller
         )
         shapes: Sequence[Image.Image | None] = masks or [None] * len(images)
         pairs = zip(images, shapes, strict=True)
@@ -396,9 +330,7 @@ class Worker:
         self, image: Image.Image, search: Search, *, caller: Caller
     ) -> tuple[bytes, Cutout]:
         """Return a PNG as large as `image`, white where its subject is, and how that was found."""
-        found: CutOut = await self._ask(
-            self.models.latest, lambda _: cut_out(image, search), caller=caller
-        )
+        found: CutOut = await self._ask(Find(image=image, search=search), caller=caller)
         shape = await asyncio.to_thread(
             lambda: encode_image(mask_to_pil(found.mask)[0], ".png", metadata=None)
         )
@@ -432,7 +364,7 @@ class Worker:
 
     def describe_models(self) -> list[dict[str, Any]]:
         """Return what is told of every model."""
-        loaded = self.models.loaded
+        loaded = self.studio.loaded
         return [
             {
                 "id": name,
@@ -447,37 +379,10 @@ class Worker:
     async def vocabulary(self, model: str, *, caller: Caller) -> Mapping[str, Sequence[str]] | None:
         """Return the words that a model was taught, None for one that reads anything."""
         name = self.model_named(model)
-        if name not in self.models.vocabularies:
-            await self._ask(name, lambda _: None, caller=caller)  # loads it
-        return self.models.vocabularies[name]
-
-    # In the thread that draws
-
-    def _draw(self, asks: Sequence[Ask], check: Callable[[str], None]) -> list[Any]:
-        session = self.models.get(asks[0].model)
-        made = []
-        for ask in asks:
-            made.append(_tried(ask, session))
-            check("encode")
-        at = [
-            number
-            for number, ask in enumerate(asks)
-            if ask.is_request and not isinstance(made[number], Exception)
-        ]
-        drawn = draw_apart(session, [made[number] for number in at], on_stage=check)
-        for number, one in zip(at, drawn, strict=True):
-            if isinstance(one, Exception):
-                made[number] = one
-            else:
-                made[number] = Made(one, tuple(session.advice_on(made[number])))
-        return made
-
-
-def _tried(ask: Ask, session: Session) -> Any:  # noqa: ANN401 - a request, an identity, an error
-    try:
-        return ask.make(session)
-    except (SwiftPieError, RequestError) as error:
-        return error
+        known = self.studio.vocabularies
+        if name in known:
+            return known[name]
+        return await self._ask(Words(model=name), caller=caller)
 
 
 def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:
@@ -499,139 +404,3 @@ def _source(image: Image.Image, mask: Image.Image | None) -> Source:
         encode_image(picture, ".webp", metadata=None),
         None if shape is None else encode_image(shape, ".png", metadata=None),
     )
-
-
-def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:
-    """Return where an edit may change its picture, None where that shall be found.
-
-    Raises:
-        RequestError: Mask, box and size do not go together.
-    """
-    own = body.swiftpie
-    if body.size != "auto":
-        raise RequestError("An edit is as large as its picture. Leave `size` out.", param="size")
-    if mask is None:
-        return own.box
-    if own.box is not None:
-        raise RequestError("A mask and a box were given. Send one of the two.", param="mask")
-    return load_mask(change_of(mask, mode=own.mask_mode), image.size)
-
-
-def _personalize_maker(
-    body: Drawing, images: Sequence[Image.Image], subjects: tuple[Subject, ...], seed: int
-) -> Callable[[Session], Request]:
-    def make(session: Session) -> Request:
-        return PersonalizeRequest(
-            subjects=_with_pictured(session, subjects, images, body),
-            prompt=body.prompt,
-            seeds=(seed,),
-            scales=_scales(body, Scales.of(session.components.preset)),
-            mask=body.swiftpie.mask,
-            size_px=body.size_px,
-            negative_prompt=body.negative_prompt,
-        )
-
-    return make
-
-
-def _edit_maker(
-    body: Drawing,
-    images: Sequence[Image.Image],
-    region: Tensor | Box | None,
-    subjects: tuple[Subject, ...],
-    seed: int,
-    *,
-    is_first: bool,
-) -> Callable[[Session], Request]:
-    own, (image, *references) = body.swiftpie, images
-    given = own.edit.model_dump(exclude_none=True)
-
-    def make(session: Session) -> Request:
-        settings = EditSettings(**given)
-        if not is_first and not follows_seed(session.components, settings):
-            settings = replace(settings, variation=OTHERS_VARIATION)
-        new, *_ = (*_with_pictured(session, subjects, references, body), None)
-        identity = None if new is None else new.identity
-        if own.scales.model_dump(exclude_none=True):
-            usual = Scales.for_edit(
-                session.components.preset, mode=settings.mode, has_reference=identity is not None
-            )
-            settings = replace(settings, scales=_scales(body, usual))
-        return EditRequest(
-            image=image,
-            prompt=body.prompt,
-            seed=seed,
-            source_prompt=own.source_prompt,
-            keyword=own.keyword,
-            mask=region,
-            identity=identity,
-            settings=settings,
-            negative_prompt=body.negative_prompt,
-        )
-
-    return make
-
-
-def _with_pictured(
-    session: Session, subjects: tuple[Subject, ...], images: Sequence[Image.Image], body: Drawing
-) -> tuple[Subject, ...]:
-    """Return the subjects, that of `images` first if they were sent with the request."""
-    if not images:
-        return subjects
-    pictured = session.encode_identity(list(images))
-    return (Subject(pictured, box=body.swiftpie.box), *subjects)
-
-
-def _scales(body: Drawing, usual: Scales) -> Scales:
-    return replace(usual, **body.swiftpie.scales.model_dump(exclude_none=True))
-
-
-def change_of(mask: Image.Image, *, mode: str) -> Image.Image:
-    """Return a mask, mode L, that is white where a picture shall change.
-
-    Raises:
-        RequestError: It has no transparency, by which OpenAI's masks mark what changes.
-    """
-    if mode == "white":
-        return mask.convert("RGB").convert("L")
-    if mask.mode != "RGBA":
-        raise RequestError(
-            "The mask has no transparency, which marks what shall change. Send one that is "
-            "transparent there, or say swiftpie.mask_mode 'white'.",
-            param="mask",
-        )
-    return ImageChops.invert(mask.getchannel("A"))
-
-
-def _as_files(made: Made, work: Work, milliseconds: float) -> Drawn:
-    body, ask, drawn = work.body, work.asks[0], made.result
-    if isinstance(drawn, EditResult):
-        image, mask, seed = drawn.image, drawn.region, drawn.seed
-    else:
-        image, mask, seed = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0]
-    facts = _origin(body, ask.model) | {**drawn.origin, "seed": str(seed)}
-    suffix = SUFFIXES[body.output_format]
-    return Drawn(
-        data=encode_image(image, suffix, metadata=facts, quality=body.output_compression),
-        mask=encode_image(mask, ".png", metadata=None) if body.swiftpie.return_mask else b"",
-        seed=seed,
-        model=ask.model,
-        size=image.size,
-        timings_ms={name: round(spent, 2) for name, spent in drawn.timings_ms.items()},
-        milliseconds=milliseconds,
-        warnings=(*work.warnings, *made.warnings),
-    )
-
-
-def _origin(body: Drawing, model: str) -> dict[str, str]:
-    """Return what a file says of its making, as the command line's files do, and places besides."""
-    own = body.swiftpie
-    places = [one.model_dump(include={"box", "view"}) for one in own.subjects]
-    return {
-        "prompt": body.prompt,
-        **({"source_prompt": own.source_prompt} if own.source_prompt else {}),
-        "preset": model,
-        "swiftpie": __version__,
-        **{name: str(value) for name, value in own.scales.model_dump(exclude_none=True).items()},
-        "subjects": json.dumps(places),
-    }

@@ -1,0 +1,226 @@
+"""What is asked of models: values without an open end, so that any process answers them alike."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from PIL import Image, ImageChops
+from torch import Tensor
+
+from swiftpie.engine.session import Session
+from swiftpie.masks import Box, load_mask
+from swiftpie.models.cutout import CutOut, Search, cut_out
+from swiftpie.noise import seeds_from
+from swiftpie.pipelines.edit import follows_seed
+from swiftpie.pipelines.request import EditRequest, PersonalizeRequest, Request, Subject
+from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
+from swiftpie.serve.schemas import Drawing, RequestError
+from swiftpie.types import Identity
+
+OTHERS_VARIATION = 0.5  # of the second and further edits, which would all be one picture else
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ask(ABC):
+    """Something to make of a model."""
+
+    model: str  # empty: whichever was used last
+
+    @abstractmethod
+    def make(self, session: Session) -> Any:  # noqa: ANN401 - of each kind its own
+        """Return what is asked for, or the request that shall be drawn for it."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Encode(Ask):
+    """A subject for later pictures."""
+
+    images: tuple[Image.Image, ...]
+    masks: tuple[Image.Image, ...]  # one each, or none at all
+
+    def make(self, session: Session) -> Identity:
+        """Return the subject."""
+        return session.encode_identity(list(self.images), masks=list(self.masks) or None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Find(Ask):
+    """Where the subject of a picture is."""
+
+    model: str = ""  # as none of them looks
+    image: Image.Image
+    search: Search
+
+    def make(self, session: Session) -> CutOut:  # noqa: ARG002 - as all asks
+        """Return its mask, and how that was found."""
+        return cut_out(self.image, self.search)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Words(Ask):
+    """The words that a model was taught."""
+
+    def make(self, session: Session) -> Any:  # noqa: ANN401 - JSON
+        """Return them as JSON; None for a model that reads anything."""
+        words = session.components.text.vocabulary
+        return None if words is None else words.to_json()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Draw(Ask):
+    """One picture."""
+
+    prompt: str
+    seed: int
+    subjects: tuple[Subject, ...]
+    references: tuple[Image.Image, ...] = ()  # of one more subject, which comes first
+    box: Box | None = None  # where that one shall be
+    scales: Mapping[str, float] = field(default_factory=dict)  # that differ from the usual ones
+    negative_prompt: str = ""
+
+    @abstractmethod
+    def make(self, session: Session) -> Request:
+        """Return what is to be drawn."""
+
+    def all_subjects(self, session: Session) -> tuple[Subject, ...]:
+        """Return the subjects where the networks are, with that of the references, encoded."""
+        device = session.components.device
+        known = [replace(one, identity=one.identity.to(device)) for one in self.subjects]
+        if not self.references:
+            return tuple(known)
+        pictured = session.encode_identity(list(self.references))
+        return (Subject(pictured, box=self.box), *known)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Personalize(Draw):
+    """Subjects in a new scene."""
+
+    mask: MaskSource
+    size_px: tuple[int, int] | None
+
+    def make(self, session: Session) -> Request:
+        """Return what is to be drawn."""
+        return PersonalizeRequest(
+            subjects=self.all_subjects(session),
+            prompt=self.prompt,
+            seeds=(self.seed,),
+            scales=replace(Scales.of(session.components.preset), **self.scales),
+            mask=self.mask,
+            size_px=self.size_px,
+            negative_prompt=self.negative_prompt,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Edit(Draw):
+    """A picture changed by words."""
+
+    image: Image.Image
+    region: Tensor | Box | None  # that may change; None: found
+    source_prompt: str
+    keyword: str
+    settings: EditSettings
+    is_first: bool  # of its call
+
+    def make(self, session: Session) -> Request:
+        """Return what is to be drawn."""
+        settings = self.settings
+        if not self.is_first and not follows_seed(session.components, settings):
+            settings = replace(settings, variation=OTHERS_VARIATION)
+        new, *_ = (*self.all_subjects(session), None)
+        identity = None if new is None else new.identity
+        if self.scales:
+            usual = Scales.for_edit(
+                session.components.preset, mode=settings.mode, has_reference=identity is not None
+            )
+            settings = replace(settings, scales=replace(usual, **self.scales))
+        return EditRequest(
+            image=self.image,
+            prompt=self.prompt,
+            seed=self.seed,
+            source_prompt=self.source_prompt,
+            keyword=self.keyword,
+            mask=self.region,
+            identity=identity,
+            settings=settings,
+            negative_prompt=self.negative_prompt,
+        )
+
+
+def asks_of(
+    body: Drawing,
+    *,
+    model: str,
+    subjects: tuple[Subject, ...],
+    images: Sequence[Image.Image],
+    mask: Image.Image | None,
+) -> tuple[Draw, ...]:
+    """Return what a call asks for, a picture each.
+
+    Raises:
+        InputError: A setting is out of range.
+        RequestError: Mask, box and size do not go together.
+    """
+    own = body.swiftpie
+    seeds = seeds_from(body.seed, body.n)
+    shared: dict[str, Any] = {
+        "model": model,
+        "prompt": body.prompt,
+        "negative_prompt": body.negative_prompt,
+        "subjects": subjects,
+        "box": own.box,
+        "scales": own.scales.model_dump(exclude_none=True),
+    }
+    if not is_edit(body, images):
+        shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}
+        return tuple(Personalize(seed=seed, **shared) for seed in seeds)
+    image, *references = images
+    shared |= {
+        "image": image,
+        "references": tuple(references),
+        "region": _region(body, image, mask),
+        "source_prompt": own.source_prompt,
+        "keyword": own.keyword,
+        "settings": EditSettings(**own.edit.model_dump(exclude_none=True)),
+    }
+    return tuple(Edit(seed=seed, is_first=not at, **shared) for at, seed in enumerate(seeds))
+
+
+def is_edit(body: Drawing, images: Sequence[Image.Image]) -> bool:
+    """Whether a call changes its first picture."""
+    return bool(images) and body.swiftpie.task == "edit"
+
+
+def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:
+    """Return where an edit may change its picture, None where that shall be found.
+
+    Raises:
+        RequestError: Mask, box and size do not go together.
+    """
+    own = body.swiftpie
+    if body.size != "auto":
+        raise RequestError("An edit is as large as its picture. Leave `size` out.", param="size")
+    if mask is None:
+        return own.box
+    if own.box is not None:
+        raise RequestError("A mask and a box were given. Send one of the two.", param="mask")
+    return load_mask(_change_of(mask, mode=own.mask_mode), image.size)
+
+
+def _change_of(mask: Image.Image, *, mode: str) -> Image.Image:
+    """Return a mask, mode L, that is white where a picture shall change.
+
+    Raises:
+        RequestError: It has no transparency, by which OpenAI's masks mark what changes.
+    """
+    if mode == "white":
+        return mask.convert("RGB").convert("L")
+    if mask.mode != "RGBA":
+        raise RequestError(
+            "The mask has no transparency, which marks what shall change. Send one that is "
+            "transparent there, or say swiftpie.mask_mode 'white'.",
+            param="mask",
+        )
+    return ImageChops.invert(mask.getchannel("A"))
