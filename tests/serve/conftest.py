@@ -34,9 +34,9 @@ def loopback():
 class Running:
     """A server in a thread of this process."""
 
-    def __init__(self, session, *, limits, token):
-        facts = describe(PRESETS.get("mini"))
-        self.worker = Worker(Models({"mini": Offer(lambda: session, facts)}), limits=limits)
+    def __init__(self, session, *, limits, token, identities):
+        offer = Offer(lambda: session, describe(PRESETS.get("mini")))
+        self.worker = Worker(Models({"mini": offer}), limits=limits, identities=identities)
         self.guard = make_app(
             self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
         )
@@ -80,8 +80,8 @@ class Running:
 
 
 @contextmanager
-def serving(session, *, token=None, **limits):
-    with Running(session, limits=Limits(**limits), token=token) as running:
+def serving(session, *, token=None, identities=None, **limits):
+    with Running(session, limits=Limits(**limits), token=token, identities=identities) as running:
         yield running
 
 

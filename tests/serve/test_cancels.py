@@ -13,8 +13,9 @@ import pytest
 from swiftpie.backbones.preset import PRESETS, describe
 from swiftpie.serve.app import make_app
 from swiftpie.serve.drawing import Stopped
+from swiftpie.serve.identities import Known, Told
 from swiftpie.serve.limits import Limits
-from swiftpie.serve.store import Known, Models, Offer
+from swiftpie.serve.store import Models, Offer
 from swiftpie.serve.worker import Worker
 from tests.serve.conftest import Call, form
 
@@ -126,8 +127,8 @@ def running(worker, loop, identity):
 
     def run(test, **limits):
         worker.limits = Limits(**limits)
-        worker.identities.put(Known(identity, "mini", "", b"", (), ()), owner=OWNER)
-        ((who, _), *_) = worker.identities.items(owner=OWNER)
+        known = Known(Told("", "mini", (), ()), identity, {})
+        who = loop.run_until_complete(worker.identities.put(known, owner=OWNER))
         app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
         asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": who}]}}
         server = Server(app, worker, asked)
@@ -267,7 +268,7 @@ def test_pictures_that_are_decoded_or_encoded_are_given_up(running, picture_byte
         free.put_nowait(child)
 
     async def encoding(server):
-        known = server.worker.identities.items(owner=OWNER)
+        known = await server.worker.identities.items(owner=OWNER)
         server.gate.stage = "batched"
         call = server.call("POST", "/v1/identities", body, kind)
         await reached(server.gate.reached)
@@ -275,7 +276,7 @@ def test_pictures_that_are_decoded_or_encoded_are_given_up(running, picture_byte
         await call.done
         await server.go_on()
         await reached(server.gate.stopped)
-        assert server.worker.identities.items(owner=OWNER) == known
+        assert await server.worker.identities.items(owner=OWNER) == known
         assert await server.is_free()
 
     running(decoding)

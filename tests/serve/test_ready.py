@@ -14,9 +14,10 @@ from swiftpie.engine.transforms.compile import form_of
 from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser
 from swiftpie.errors import WeightsError
 from swiftpie.serve.drawing import batch_sizes
+from swiftpie.serve.identities import Known, Told
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.schemas import Drawing
-from swiftpie.serve.store import Known, Models, Offer
+from swiftpie.serve.store import Models, Offer
 from swiftpie.serve.worker import Caller, Worker
 
 PROMPT = "a dog on a beach"
@@ -79,7 +80,8 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
         async with working(lambda: sized, told, batch=4) as worker:
             await worker.getting_ready
             ready = frozenset(forms)
-            who = worker.identities.put(Known(identity, "mini", "", b"", (), ()), owner="me")
+            known = Known(Told("", "mini", (), ()), identity, {})
+            who = await worker.identities.put(known, owner="me")
             one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
             photo = Image.effect_noise((128, 128), 60).convert("RGB")
             for own, images, counts in [(one, [], [2, 3, 5]), (two, [], [2]), ({}, [photo], [2])]:

@@ -19,13 +19,17 @@ from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.serve.limits import Limits
 
 if TYPE_CHECKING:
+    from swiftpie.serve.shared import SharedIdentities
     from swiftpie.serve.store import Offer
 
-PACKAGES = ("fastapi", "uvicorn", "websockets", "multipart", "prometheus_client")
+PACKAGES = ("fastapi", "uvicorn", "websockets", "multipart", "prometheus_client", "fsspec")
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 
 LOADING = tuple(name for name in given.DRAWING if name not in {"recipe", "preset"})
-LIMITS = ("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib")
+LIMITS = (
+    *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
+    "identities_mib",
+)
 
 app = typer.Typer()
 
@@ -56,6 +60,16 @@ MemoryMib = Annotated[
     float | None, typer.Option(min=1, help="What loaded models may take together, in MiB.")
 ]
 
+IdentitiesAt = Annotated[
+    str | None,
+    typer.Option(
+        "--identities",
+        metavar="ADDRESS",
+        help="Where identities are kept, for other servers too: a folder, s3://BUCKET/PATH or "
+        "another address of fsspec. In memory by default, until the server stops.",
+    ),
+]
+
 
 @app.command(
     epilog=console.examples(
@@ -63,6 +77,7 @@ MemoryMib = Annotated[
         "swiftpie serve --port 9000 --engine openvino",
         "swiftpie serve --model sdxl-turbo --model mini --memory-mib 16000",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
+        "swiftpie serve --identities s3://pictures/identities",
     )
 )
 @given.with_fields
@@ -74,6 +89,7 @@ def serve(
     token_file: TokenFile = None,
     allow_hosts: AllowHosts = None,
     memory_mib: MemoryMib = None,
+    identities_at: IdentitiesAt = None,
     limits: Annotated[Limits, given.Fields(Limits, LIMITS)],
     loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADING)],
 ) -> None:
@@ -90,7 +106,12 @@ def serve(
 
     token = _read_token(token_file, host)
     offers = {name: _offer(name, loading) for name in models or ["mini"]}
-    worker = Worker(Models(offers, bound_mib=memory_mib), limits=limits, tell=console.say)
+    worker = Worker(
+        Models(offers, bound_mib=memory_mib),
+        limits=limits,
+        identities=None if identities_at is None else _shared(identities_at, limits),
+        tell=console.say,
+    )
     names = loopback_names(host, allow_hosts or ())
     guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
     server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
@@ -111,6 +132,13 @@ def _check_packages() -> None:
                 f"`swiftpie serve` needs the package {name}, which is not installed. Install the "
                 "extra: pip install 'swiftpie[serve]'"
             )
+
+
+def _shared(address: str, limits: Limits) -> "SharedIdentities":
+    from swiftpie.serve.shared import SharedIdentities
+
+    cache_mib = limits.cache_mib / 3
+    return SharedIdentities(address, cache_mib=cache_mib, owner_mib=limits.identities_mib)
 
 
 def _offer(name: str, loading: LoadOptions) -> "Offer":

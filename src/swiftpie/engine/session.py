@@ -207,6 +207,10 @@ class Session:
         """Read an identity that this preset's networks encoded."""
         return identities.load_identity(path, self.components)
 
+    def fitted(self, identity: Identity, *, name: str) -> Identity:
+        """Return an identity from elsewhere, checked and on this device; see `identity.fitted`."""
+        return identities.fitted(identity, self.components, name=name)
+
     @overload
     def draw(
         self,

@@ -1,10 +1,11 @@
 """Pictures of a subject to an `Identity`, and identities as files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from PIL import Image
@@ -12,7 +13,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from swiftpie.attention.kernels import token_grid
-from swiftpie.backbones.checkpoints.safe import METADATA, check_safetensors, read_tensors
+from swiftpie.backbones.checkpoints.safe import (
+    METADATA,
+    check_safetensors,
+    parse_header,
+    read_tensors,
+    tensors_in,
+)
 from swiftpie.backbones.components import Components
 from swiftpie.cutout import Way
 from swiftpie.errors import InputError, WeightsError, short_reason
@@ -146,17 +153,19 @@ def save_identity(identity: Identity, path: str | Path, *, force: bool = False) 
     Raises:
         InputError: The file exists (and not `force`), or its folder cannot be written.
     """
-    tensors = {name: getattr(identity, name) for name in PLAIN}
-    tensors |= {f"{KEYS}{name}": value for name, value in identity.keys.items()}
-    tensors |= {f"{VALUES}{name}": value for name, value in identity.values.items()}
+    write_file(path, identity_bytes(identity), force=force)
+
+
+def identity_bytes(identity: Identity) -> bytes:
+    """Return what `save_identity` writes."""
     header = {
         "format": FORMAT,
         "preset": identity.preset,
         "fingerprint": identity.fingerprint,
         "cutouts": [list(one) for one in identity.cutouts],
     }
-    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    write_file(path, save(whole, metadata={KEY: json.dumps(header)}), force=force)
+    whole = {name: tensor.cpu().contiguous() for name, tensor in _tensors_of(identity).items()}
+    return save(whole, metadata={KEY: json.dumps(header)})
 
 
 @dataclass(frozen=True)
@@ -187,26 +196,46 @@ def load_identity(path: str | Path, components: Components) -> Identity:
         WeightsError: Other networks wrote it, so its features would mean nothing here.
     """
     header = read_identity_header(path)
-    if header.fingerprint != components.fingerprint:
-        raise WeightsError(
-            f"{path} was encoded by other weights (preset {header.preset!r}) than the ones "
-            f"loaded (preset {components.preset.name!r}). Encode the pictures again."
-        )
+    _check_weights(header, components, name=str(path))
     try:
         _check_shapes(header.shapes, components)
         tensors = read_tensors(path)
         _check_types(tensors, components)
     except (WeightsError, ValueError) as error:
         raise InputError(_damaged(path, error)) from error
-    tensors = {name: tensor.to(components.device) for name, tensor in tensors.items()}
-    return Identity(
-        preset=header.preset,
-        fingerprint=header.fingerprint,
-        cutouts=header.cutouts,
-        keys=_below(tensors, KEYS),
-        values=_below(tensors, VALUES),
-        **{name: tensors[name] for name in PLAIN},
-    )
+    return _identity_of(header, tensors).to(components.device)
+
+
+def read_identity(data: bytes, name: str) -> Identity:
+    """Return the identity in a file's bytes, which messages call `name`.
+
+    Nothing compares it with networks; whoever has them does by `fitted`.
+
+    Raises:
+        InputError: It is no identity file, or damaged.
+    """
+    header = _header(partial(parse_header, data, Path(name), size=len(data)), name)
+    try:
+        return _identity_of(header, tensors_in(data, name))
+    except WeightsError as error:
+        raise InputError(_damaged(name, error)) from error
+
+
+def fitted(identity: Identity, components: Components, *, name: str) -> Identity:
+    """Return an identity from elsewhere, which messages call `name`, where its networks are.
+
+    Raises:
+        InputError: It is none that they make.
+        WeightsError: Other networks made it, so its features would mean nothing here.
+    """
+    tensors = _tensors_of(identity)
+    _check_weights(identity, components, name=name)
+    try:
+        _check_shapes({n: tuple(tensor.shape) for n, tensor in tensors.items()}, components)
+        _check_types(tensors, components)
+    except ValueError as error:
+        raise InputError(_damaged(name, error)) from error
+    return identity.to(components.device)
 
 
 def read_identity_header(path: str | Path) -> IdentityFile:
@@ -218,8 +247,17 @@ def read_identity_header(path: str | Path) -> IdentityFile:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}. Write one with `identity save`.")
+    return _header(partial(check_safetensors, path), path)
+
+
+def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFile:
+    """Return what is in the header that `read` returns.
+
+    Raises:
+        InputError: It is not that of an identity, or damaged.
+    """
     try:
-        entries = check_safetensors(path)
+        entries = read()
         header = json.loads(entries.pop(METADATA)[KEY])
         written = str(header["format"])
         preset, fingerprint = (header[name] for name in ("preset", "fingerprint"))
@@ -268,6 +306,36 @@ def canonical_frame(
     fill = 1.0 if found.how.way is Way.NONE else SUBJECT_FILL
     pixels, fitted = cut_square(image, found.mask, size_px=size_px, fill=fill)
     return Frame(pixels * fitted, fitted, found.how)
+
+
+def _tensors_of(identity: Identity) -> dict[str, Tensor]:
+    tensors = {name: getattr(identity, name) for name in PLAIN}
+    tensors |= {f"{KEYS}{name}": rows for name, rows in identity.keys.items()}
+    return tensors | {f"{VALUES}{name}": rows for name, rows in identity.values.items()}
+
+
+def _identity_of(told: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
+    return Identity(
+        preset=told.preset,
+        fingerprint=told.fingerprint,
+        cutouts=told.cutouts,
+        keys=_below(tensors, KEYS),
+        values=_below(tensors, VALUES),
+        **{name: tensors[name] for name in PLAIN},
+    )
+
+
+def _check_weights(told: IdentityFile | Identity, components: Components, *, name: str) -> None:
+    """Check that these networks wrote an identity.
+
+    Raises:
+        WeightsError: Others did.
+    """
+    if told.fingerprint != components.fingerprint:
+        raise WeightsError(
+            f"{name} was encoded by other weights (preset {told.preset!r}) than the ones "
+            f"loaded (preset {components.preset.name!r}). Encode the pictures again."
+        )
 
 
 def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerprint: object) -> None:

@@ -23,6 +23,7 @@ from swiftpie import __version__
 from swiftpie.errors import SwiftPieError
 from swiftpie.models.cutout import search_of
 from swiftpie.serve.guard import Guard, new_visitor, overload_refusal, retry_headers, visitor_of
+from swiftpie.serve.identities import THUMBNAIL
 from swiftpie.serve.jobs import Expired, Overloaded, State
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.live import Live
@@ -38,8 +39,7 @@ from swiftpie.serve.schemas import (
     problem_body,
     spelled,
 )
-from swiftpie.serve.store import Source
-from swiftpie.serve.worker import Caller, Work, Worker
+from swiftpie.serve.worker import Caller, Work, Worker, describe_identity
 from swiftpie.types import Cutout
 
 logger = logging.getLogger(__name__)
@@ -393,63 +393,63 @@ def _add_uploads(app: FastAPI, worker: Worker) -> None:
 
 
 def _add_identities(app: FastAPI, worker: Worker) -> None:
-    def source_of(identity_id: str, number: int, request: Request) -> Source:
-        """Return a picture of somebody's own subject.
+    async def source_of(identity_id: str, kind: str, number: int, request: Request) -> bytes:
+        """Return a picture of somebody's own subject, or the mask that came with it.
 
         Raises:
             RequestError: There is none.
         """
-        sources = worker.identities.find(identity_id, owner=request.state.owner).sources
-        if not 0 <= number < len(sources):
+        owner = request.state.owner
+        if data := await worker.identity_file(identity_id, f"{kind}/{number}", owner=owner):
+            return data
+        count = (await worker.identities.told(identity_id, owner=owner)).num_pictures
+        if not 0 <= number < count:
             raise RequestError(
-                f"There are {len(sources)} pictures, counted from 0, of this identity.",
+                f"There are {count} pictures, counted from 0, of this identity.",
                 status=404,
                 code="picture_not_found",
             )
-        return sources[number]
+        raise RequestError(
+            "No mask was sent with this picture. Send the picture to POST /v1/cutouts.",
+            status=404,
+            code="mask_not_found",
+        )
 
     @app.get("/v1/identities", tags=["identities"])
     async def identities(request: Request) -> dict[str, Any]:
         """List the subjects that whoever asks has sent."""
-        known = worker.identities.items(owner=request.state.owner)
-        return {"object": "list", "data": [worker.describe_identity(*one) for one in known]}
+        known = await worker.identities.items(owner=request.state.owner)
+        return {"object": "list", "data": [describe_identity(*one) for one in known]}
 
     @app.get("/v1/identities/{identity_id}/thumbnail", tags=["identities"])
     async def thumbnail(identity_id: str, request: Request) -> Response:
         """Return what the encoder saw, as a picture."""
-        known = worker.identities.find(identity_id, owner=request.state.owner)
-        return Response(known.thumbnail, media_type="image/png")
+        data = await worker.identity_file(identity_id, THUMBNAIL, owner=request.state.owner)
+        return Response(data, media_type="image/png")
 
     @app.get("/v1/identities/{identity_id}/pictures/{number}", tags=["identities"])
     async def source(identity_id: str, number: int, request: Request) -> Response:
         """Return a picture of a subject, drawn anew and no larger than is of use."""
-        return Response(source_of(identity_id, number, request).picture, media_type="image/webp")
+        data = await source_of(identity_id, "pictures", number, request)
+        return Response(data, media_type="image/webp")
 
     @app.get("/v1/identities/{identity_id}/masks/{number}", tags=["identities"])
     async def source_mask(identity_id: str, number: int, request: Request) -> Response:
-        """Return the mask that came with a picture; POST /v1/cutouts finds one where none did.
-
-        Raises:
-            RequestError: None did.
-        """
-        mask = source_of(identity_id, number, request).mask
-        if mask is None:
-            raise RequestError(
-                "No mask was sent with this picture. Send the picture to POST /v1/cutouts.",
-                status=404,
-                code="mask_not_found",
-            )
-        return Response(mask, media_type="image/png")
+        """Return the mask that came with a picture; POST /v1/cutouts finds one where none did."""
+        data = await source_of(identity_id, "masks", number, request)
+        return Response(data, media_type="image/png")
 
     @app.patch("/v1/identities/{identity_id}", tags=["identities"])
     async def rename(identity_id: str, body: Rename, request: Request) -> dict[str, Any]:
         """Give a subject another name."""
-        return worker.rename_identity(identity_id, body.name, owner=request.state.owner)
+        owner = request.state.owner
+        told = await worker.identities.rename(identity_id, body.name, owner=owner)
+        return describe_identity(identity_id, told)
 
     @app.delete("/v1/identities/{identity_id}", tags=["identities"])
     async def forget(identity_id: str, request: Request) -> dict[str, Any]:
         """Forget a subject."""
-        worker.identities.drop(identity_id, owner=request.state.owner)
+        await worker.identities.drop(identity_id, owner=request.state.owner)
         return {"id": identity_id, "object": "identity", "deleted": True}
 
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie.engine.session import Session
+from swiftpie.errors import InputError, WeightsError
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
@@ -85,8 +86,7 @@ class Draw(Ask):
 
     def all_subjects(self, session: Session) -> tuple[Subject, ...]:
         """Return the subjects where the networks are, with that of the references, encoded."""
-        device = session.components.device
-        known = [replace(one, identity=one.identity.to(device)) for one in self.subjects]
+        known = [_fitted(session, one) for one in self.subjects]
         if not self.references:
             return tuple(known)
         pictured = session.encode_identity(list(self.references))
@@ -147,6 +147,19 @@ class Edit(Draw):
             settings=settings,
             negative_prompt=self.negative_prompt,
         )
+
+
+def _fitted(session: Session, subject: Subject) -> Subject:
+    """Return a subject whose identity comes from wherever it was kept.
+
+    Raises:
+        RequestError: The networks cannot use it.
+    """
+    try:
+        identity = session.fitted(subject.identity, name="The identity")
+    except (InputError, WeightsError) as error:
+        raise RequestError(str(error), code="identity_of_others", param="identity_id") from error
+    return replace(subject, identity=identity)
 
 
 def asks_of(

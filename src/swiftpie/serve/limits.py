@@ -26,3 +26,6 @@ class Limits:
         ),
     ] = 0
     cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 256.0
+    identities_mib: Annotated[
+        float, Option("Of identities that one user keeps at --identities, in MiB.", least=0)
+    ] = 256.0

@@ -4,7 +4,7 @@ import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from PIL import Image
 from torch import nn
@@ -14,10 +14,8 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.wrappers import NETWORKS, with_text_encoders
 from swiftpie.errors import ConfigError
 from swiftpie.serve.schemas import RequestError
-from swiftpie.types import Identity
 
 MIB = 1 << 20
-SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
 Thing = TypeVar("Thing")
 
 
@@ -105,35 +103,6 @@ def weights_bytes(components: Components) -> int:
     return sum(one.numel() * one.element_size() for one in weights.values())
 
 
-class Source(NamedTuple):
-    """A picture of a subject as somebody may want to cut it out again."""
-
-    picture: bytes  # WebP, with sides of at most SOURCE_PX
-    mask: bytes | None  # PNG of the same size, white = subject; None where it was found
-
-
-@dataclass(frozen=True)
-class Known:
-    """A subject that was encoded once."""
-
-    identity: Identity
-    model: str
-    name: str
-    thumbnail: bytes  # PNG of what the encoder sees
-    sources: tuple[Source, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def num_bytes(self) -> int:
-        """What it takes in memory."""
-        one = self.identity
-        tensors = (one.tokens, one.pooled, one.pixels, one.mask)
-        layers = (*one.keys.values(), *one.values.values())
-        files = [self.thumbnail, *(one or b"" for source in self.sources for one in source)]
-        held = sum(t.numel() * t.element_size() for t in (*tensors, *layers))
-        return held + sum(map(len, files))
-
-
 @dataclass(frozen=True)
 class Picture:
     """A picture that was sent once, for live edits."""
@@ -145,6 +114,18 @@ class Picture:
     def num_bytes(self) -> int:
         """What it takes in memory."""
         return self.image.width * self.image.height * len(self.image.getbands())
+
+
+class NotFound(RequestError):  # noqa: N818 - reads as what it is
+    """A thing is not there, not any more, or somebody else's."""
+
+    def __init__(self, kind: str, name: str, *, remedy: str) -> None:
+        super().__init__(
+            f"The {kind} {name[:64]!r} is not known here, or not any more.{remedy}",
+            status=404,
+            code=f"{kind}_not_found",
+            param=f"{kind}_id",
+        )
 
 
 class Shelf(Generic[Thing]):
@@ -183,15 +164,10 @@ class Shelf(Generic[Thing]):
         """Return a thing.
 
         Raises:
-            RequestError: There is none of this name, not any more, or it is somebody else's.
+            NotFound: There is none of this name, not any more, or it is somebody else's.
         """
         if name not in self._things or self._things[name][0] != owner:
-            raise RequestError(
-                f"The {self._kind} {name[:64]!r} is not known here, or not any more.{self._remedy}",
-                status=404,
-                code=f"{self._kind}_not_found",
-                param=f"{self._kind}_id",
-            )
+            raise NotFound(self._kind, name, remedy=self._remedy)
         self._things.move_to_end(name)
         return self._things[name][1]
 

@@ -17,17 +17,19 @@ from swiftpie.pipelines.request import Subject
 from swiftpie.serve.asks import OTHERS_VARIATION, Ask, Draw, Encode, Find, Words, asks_of, is_edit
 from swiftpie.serve.decoding import Decoders
 from swiftpie.serve.drawing import Drawer, Studio
+from swiftpie.serve.identities import THUMBNAIL, Identities, Known, OwnIdentities, Told
 from swiftpie.serve.jobs import Job, Scheduler, State
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.metrics import Metrics
 from swiftpie.serve.pictures import Drawn, as_file
 from swiftpie.serve.schemas import Drawing, RequestError, SubjectIn
-from swiftpie.serve.store import SOURCE_PX, Known, Models, Picture, Shelf, Source
+from swiftpie.serve.store import Models, Picture, Shelf
 from swiftpie.types import Cutout, Identity
 
 logger = logging.getLogger(__name__)
 
 MAX_JOBS = 256  # that are remembered
+SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
 
 
 class Caller(NamedTuple):
@@ -90,6 +92,7 @@ class Worker:
         limits: Limits,
         studio: Studio | None = None,  # who draws; by default a thread of this process
         decoders: int = 1,
+        identities: Identities | None = None,  # None: this process keeps them itself
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
     ) -> None:
         self.models = models
@@ -106,13 +109,7 @@ class Worker:
             on_batch=self.metrics.batch,
         )
         third = limits.cache_mib / 3
-        self.identities: Shelf[Known] = Shelf(
-            "identity",
-            prefix="id",
-            limit_mib=third,
-            size=lambda one: one.num_bytes,
-            remedy=" Send its pictures to POST /v1/identities.",
-        )
+        self.identities = identities or OwnIdentities(limit_mib=third)
         self.pictures: Shelf[Picture] = Shelf(
             "picture",
             prefix="pic",
@@ -183,7 +180,7 @@ class Worker:
             RequestError: It asks for what is not there, or for things that do not go together.
         """
         own, model = body.swiftpie, self.model_named(body.model)
-        subjects = self._known(own.subjects, model, owner=caller.owner)
+        subjects = await self._known(own.subjects, model, owner=caller.owner)
         if not (images or subjects):
             raise RequestError(
                 "No subject was given. Send its pictures to POST /v1/identities and name it in "
@@ -226,7 +223,7 @@ class Worker:
             param="model",
         )
 
-    def _known(
+    async def _known(
         self, subjects: Sequence[SubjectIn], model: str, *, owner: str
     ) -> tuple[Subject, ...]:
         """Return the subjects of a picture.
@@ -236,15 +233,15 @@ class Worker:
         """
         found = []
         for one in subjects:
-            known = self.identities.find(one.identity_id, owner=owner)
-            if known.model != model:
+            told, identity = await self.identities.find(one.identity_id, owner=owner)
+            if told.model != model:
                 raise RequestError(
-                    f"The identity {one.identity_id} was encoded by {known.model!r}, and "
+                    f"The identity {one.identity_id} was encoded by {told.model!r}, and "
                     f"{model!r} shall draw it. Encode its pictures with that model.",
                     param="identity_id",
                 )
             found.append(
-                Subject(known.identity, box=one.box, view=one.view, name=one.name, scale=one.scale)
+                Subject(identity, box=one.box, view=one.view, name=one.name, scale=one.scale)
             )
         return tuple(found)
 
@@ -308,23 +305,24 @@ class Worker:
         identity: Identity = await self._ask(
             Encode(model=chosen, images=tuple(images), masks=tuple(masks)), caller=caller
         )
-        shapes: Sequence[Image.Image | None] = masks or [None] * len(images)
-        pairs = zip(images, shapes, strict=True)
-        known = Known(
-            identity,
-            chosen,
-            name,
-            thumbnail=encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None),
-            sources=await asyncio.to_thread(lambda: tuple(_source(*pair) for pair in pairs)),
-            warnings=tuple(_doubts(identity.cutouts)),
-        )
-        return self.describe_identity(self.identities.put(known, owner=caller.owner), known)
+        thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
+        files = {THUMBNAIL: thumbnail, **await asyncio.to_thread(_sources, images, masks)}
+        told = Told(name, chosen, tuple(files), tuple(_doubts(identity.cutouts)))
+        number = await self.identities.put(Known(told, identity, files), owner=caller.owner)
+        return describe_identity(number, told)
 
-    def rename_identity(self, number: str, name: str, *, owner: str) -> dict[str, Any]:
-        """Give an identity another name; return what is told of it."""
-        known = replace(self.identities.find(number, owner=owner), name=name)
-        self.identities.replace(number, known, owner=owner)
-        return self.describe_identity(number, known)
+    async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
+        """Return a file of an identity, None if it has none of this name.
+
+        One of a shared store may be anybody's, so it is drawn anew, as what is sent is.
+        """
+        data = await self.identities.file(number, name, owner=owner)
+        if data is None or not self.identities.is_shared:
+            return data
+        image = await self.decode(data, name=name)
+        suffix = ".webp" if name.startswith("pictures/") else ".png"
+        shown = image.convert("L") if name.startswith("masks/") else image
+        return await asyncio.to_thread(encode_image, shown, suffix, metadata=None)
 
     async def cut_out(
         self, image: Image.Image, search: Search, *, caller: Caller
@@ -335,26 +333,6 @@ class Worker:
             lambda: encode_image(mask_to_pil(found.mask)[0], ".png", metadata=None)
         )
         return shape, found.how
-
-    def describe_identity(self, number: str, known: Known) -> dict[str, Any]:
-        """Return what is told of a subject."""
-        place = f"/v1/identities/{number}"
-        return {
-            "id": number,
-            "object": "identity",
-            "name": known.name,
-            "model": known.model,
-            "num_pictures": len(known.sources),
-            "thumbnail": f"{place}/thumbnail",
-            "pictures": [
-                {
-                    "source": f"{place}/pictures/{at}",
-                    "mask": None if one.mask is None else f"{place}/masks/{at}",
-                }
-                for at, one in enumerate(known.sources)
-            ],
-            "warnings": list(known.warnings),
-        }
 
     async def add_picture(self, data: bytes, *, owner: str) -> dict[str, Any]:
         """Keep a picture; return its name, its size and what made it."""
@@ -394,13 +372,37 @@ def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:
             )
 
 
-def _source(image: Image.Image, mask: Image.Image | None) -> Source:
-    size = (SOURCE_PX, SOURCE_PX)
-    picture = image.copy()
-    shape = None if mask is None else mask_to_pil(load_mask(mask, image.size))[0]
-    for one in (picture, *([] if shape is None else [shape])):
-        one.thumbnail(size)
-    return Source(
-        encode_image(picture, ".webp", metadata=None),
-        None if shape is None else encode_image(shape, ".png", metadata=None),
-    )
+def describe_identity(number: str, told: Told) -> dict[str, Any]:
+    """Return what is told of a subject over HTTP."""
+    place = f"/v1/identities/{number}"
+    masks = (f"masks/{at}" for at in range(told.num_pictures))
+    return {
+        "id": number,
+        "object": "identity",
+        "name": told.name,
+        "model": told.model,
+        "num_pictures": told.num_pictures,
+        "thumbnail": f"{place}/{THUMBNAIL}",
+        "pictures": [
+            {
+                "source": f"{place}/pictures/{at}",
+                "mask": f"{place}/{mask}" if mask in told.files else None,
+            }
+            for at, mask in enumerate(masks)
+        ],
+        "warnings": list(told.warnings),
+    }
+
+
+def _sources(images: Sequence[Image.Image], masks: Sequence[Image.Image]) -> dict[str, bytes]:
+    """Return pictures of a subject, with their masks if they came, to be cut out again."""
+    files = {}
+    for at, image in enumerate(images):
+        picture = image.copy()
+        picture.thumbnail((SOURCE_PX, SOURCE_PX))
+        files[f"pictures/{at}"] = encode_image(picture, ".webp", metadata=None)
+        if masks:
+            shape = mask_to_pil(load_mask(masks[at], image.size))[0]
+            shape.thumbnail((SOURCE_PX, SOURCE_PX))
+            files[f"masks/{at}"] = encode_image(shape, ".png", metadata=None)
+    return files

@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
 from swiftpie.errors import InputError, WeightsError, short_reason
@@ -84,6 +84,21 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
         check_finite(tensors, path)
         return tensors
     return _read_pickle(path, is_zip=kind == "zip")
+
+
+def tensors_in(data: bytes, name: str) -> dict[str, Tensor]:
+    """Return every tensor of a safetensors file's bytes, which messages call `name`.
+
+    Raises:
+        WeightsError: They are something else, or damaged.
+    """
+    parse_header(data, Path(name), size=len(data))
+    try:
+        tensors: dict[str, Tensor] = load(data)
+    except Exception as error:  # as of `read_tensors`
+        raise WeightsError(_damaged(Path(name), error)) from error
+    check_finite(tensors, name)
+    return tensors
 
 
 def read_as(
