@@ -107,10 +107,11 @@ def identity_id(server, picture_bytes):
 class Call:
     """One request to the application itself, whose other end may leave at any moment."""
 
-    def __init__(self, app, method, path, body=b"", *, headers=None, query=b""):
+    def __init__(self, app, method, path, body=b"", *, headers=None, query=b"", is_whole=True):
         self.left = asyncio.Event()
         self.came = asyncio.Event()  # the first piece of the answer
         self.status, self.headers, self.content = None, {}, b""
+        self._is_whole = is_whole
         self._body = [json.dumps(body).encode() if isinstance(body, dict) else body]
         given = {"host": "localhost", "content-type": "application/json", **(headers or {})}
         scope = {
@@ -130,7 +131,8 @@ class Call:
 
     async def _receive(self):
         if self._body:
-            return {"type": "http.request", "body": self._body.pop()}
+            more = not self._is_whole
+            return {"type": "http.request", "body": self._body.pop(), "more_body": more}
         await self.left.wait()
         return {"type": "http.disconnect"}
 

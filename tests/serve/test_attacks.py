@@ -341,6 +341,21 @@ def test_a_second_slow_head_ends_too(guarded):
     assert spoken(guarded.port, whole, b"GET").count(b"HTTP/1.1 200") == 1
 
 
+def test_whoever_does_not_take_an_answer_is_hung_up_on(guarded):
+    head = f"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", guarded.port))
+        raw.sendall(head.encode() * 500)  # more than any buffer between the two holds
+        held = guarded.server.server_state.connections
+        began = time.monotonic()
+        while not held:
+            assert time.monotonic() < began + 10
+        while held:
+            time.sleep(0.01)
+            assert time.monotonic() < began + 10
+
+
 @pytest.mark.thorough
 def test_others_are_answered_meanwhile(guarded):
     slow = [socket.create_connection(("127.0.0.1", guarded.port)) for _ in range(200)]

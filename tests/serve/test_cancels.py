@@ -1,11 +1,26 @@
 """Whoever leaves, deletes or is late stops the work where it is, and nobody else notices.
 
-Stages: a picture is decoded, a subject encoded; a drawing is queued, in a batch, drawn, coded as a
-file, sent. Ways: the connection ends, the job is deleted, the deadline passes.
+| | leaves | late | job deleted | live one hangs up | newer live one | SIGTERM |
+|---|---|---|---|---|---|---|
+| upload is read | ends | 408 | | | | goes on |
+| pictures are decoded | ends | ends | | | | goes on |
+| subject is encoded | ends | ends | | | | goes on |
+| queued | ends | ends | ends | ends | ends | goes on, a job ends |
+| batched, drawn, any step | ends | ends | ends | ends | goes on | goes on, a job ends |
+| made a file | ends | ends | ends | ends | goes on | goes on, a job ends |
+| answer is sent | ends | ends | | ends | goes on | goes on |
+
+An empty cell cannot be: jobs bring no pictures and send none. What is drawn live is not ended by
+the next one, as whoever types quicker than it draws would never see a picture. Jobs end with the
+server, where nobody can ask for them any more; a second SIGTERM ends everything at once.
 """
 
 import asyncio
+import json
+import os
+import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,7 +32,7 @@ from swiftpie.serve.identities import Known, Told
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.store import Models, Offer
 from swiftpie.serve.worker import Worker
-from tests.serve.conftest import Call, form
+from tests.serve.conftest import Call, form, serving
 
 PROMPT = "a dog on a beach"
 thorough = pytest.mark.thorough
@@ -303,3 +318,202 @@ def test_whoever_leaves_while_files_are_made_or_sent_stops_the_rest(running):
         assert await server.is_free()
 
     running(test)
+
+
+UPLOADS = ("/v1/images/edits", "/v1/identities", "/v1/cutouts", "/v1/pictures")
+
+
+@pytest.mark.parametrize("path", UPLOADS)
+def test_whoever_leaves_amid_an_upload_is_forgotten(running, caplog, path):
+    body, kind = form(image=("dog.png", bytes(5000)), prompt=PROMPT)
+
+    async def test(server):
+        decoders = server.worker._decoders
+        call = Call(
+            server.app, "POST", path, body[:4000], headers={"content-type": kind}, is_whole=False
+        )
+        while call._body:
+            await asyncio.sleep(0)
+        call.left.set()
+        await call.done
+        assert call.status == 499
+        assert decoders._free.qsize() == len(decoders._all)
+        assert not server.worker.scheduler.num_queued
+
+    running(test)
+    assert "failed" not in caplog.text
+
+
+def test_pictures_that_are_not_decoded_in_time_are_given_up(running, picture_bytes):
+    body, kind = form(image=("dog.png", picture_bytes), prompt=PROMPT)
+
+    async def test(server):
+        free = server.worker._decoders._free
+        child = await free.get()  # so that everyone waits for one
+        calls = [server.call("POST", path, body, kind) for path in UPLOADS]
+        for call in calls:
+            assert (await call.answer())["error"]["code"] == "timeout"
+            assert call.status == 504
+        assert all(one.done() for one in free._getters)
+        free.put_nowait(child)
+
+    running(test, deadline_s=LATE_S)
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["leaves", "late"])
+def test_a_picture_that_is_being_decoded_is_given_up(running, picture_bytes, is_late):
+    body, kind = form(image=("dog.png", picture_bytes))
+
+    async def test(server):
+        decoders = server.worker._decoders
+        (child,) = decoders._all
+        os.kill(child._process.pid, signal.SIGSTOP)  # in the midst of it, for ever
+        call = server.call("POST", "/v1/pictures", body, kind)
+        while not decoders._free.empty():
+            await asyncio.sleep(0)
+        if not is_late:
+            call.left.set()
+        await call.done
+        assert call.status == (504 if is_late else 499)
+        server.worker.limits = Limits()  # as a new process takes its time
+        assert (await server.call("POST", "/v1/pictures", body, kind).answer())["id"]
+        assert child._process.returncode == -signal.SIGKILL
+        assert child not in decoders._all
+
+    running(test, **({"deadline_s": LATE_S} if is_late else {}))
+
+
+@pytest.mark.parametrize("way", ["late", "deleted"])
+def test_files_that_nobody_waits_for_are_not_made(running, way):
+    async def test(server):
+        pool, shut = ThreadPoolExecutor(1), threading.Event()
+        asyncio.get_running_loop().set_default_executor(pool)  # which makes the files
+        blocked = asyncio.get_running_loop().run_in_executor(pool, shut.wait, 20)
+        try:
+            seconds = LATE_S
+            while pool._work_queue.empty():
+                if way == "late":
+                    server.worker.limits = Limits(deadline_s=seconds)
+                    call = server.draw(1)
+                    await call.done
+                    assert call.status == 504
+                    seconds *= 2  # as drawing may take longer than that
+                else:
+                    job = await server.call("POST", "/v1/jobs", server.asked).answer()
+                    while pool._work_queue.empty():
+                        await asyncio.sleep(0)
+                    await server.call("DELETE", f"/v1/jobs/{job['id']}").answer()
+            await asyncio.sleep(0)
+            assert pool._work_queue.get_nowait().future.cancelled()
+            server.worker.limits = Limits()
+        finally:
+            shut.set()
+            await blocked
+        assert await server.is_free()
+
+    running(test)
+
+
+class Talk:
+    """A live connection to the application itself."""
+
+    def __init__(self, server):
+        self._sent, self.got = asyncio.Queue(), []
+        self.say({"type": "websocket.connect"})
+        scope = {
+            "type": "websocket",
+            "path": "/v1/live",
+            "raw_path": b"/v1/live",
+            "query_string": b"",
+            "scheme": "ws",
+            "subprotocols": [],
+            "headers": [
+                (b"host", b"localhost"),
+                (b"cookie", f"swiftpie_visitor={VISITOR}".encode()),
+            ],
+            "client": ("127.0.0.1", 1),
+        }
+        self._asked = server.asked
+        self.done = asyncio.ensure_future(server.app(scope, self._sent.get, self._hear))
+
+    async def _hear(self, message):
+        self.got.append(message)
+
+    def say(self, message):
+        self._sent.put_nowait(message)
+
+    def draw(self, number):
+        asked = {"type": "draw", "id": number, "seed": number, **self._asked}
+        self.say({"type": "websocket.receive", "text": json.dumps(asked)})
+
+    def hang_up(self):
+        self.say({"type": "websocket.disconnect", "code": 1001})
+
+
+@pytest.mark.parametrize("stage", ["batched", "step"])
+def test_a_live_drawing_stops_when_whoever_asked_hangs_up(running, stage):
+    async def test(server):
+        server.gate.stage = stage
+        talk = Talk(server)
+        talk.draw(1)
+        await reached(server.gate.reached)
+        talk.hang_up()
+        await server.go_on()
+        await talk.done
+        await reached(server.gate.stopped)
+        assert server.gate.stages == []
+        assert await server.is_free()
+
+    running(test)
+
+
+def test_what_waits_is_never_drawn_for_who_hangs_up_live(running):
+    async def test(server):
+        before = server.worker.scheduler.batches
+        first, talk = await server.at("batched"), Talk(server)
+        talk.draw(1)
+        while server.worker.scheduler.num_queued < 1:
+            await asyncio.sleep(0)
+        talk.hang_up()
+        await talk.done
+        assert not server.worker.scheduler.num_queued
+        server.open()
+        assert len((await first.answer())["data"]) == 1
+        assert server.worker.scheduler.batches == before + 1
+
+    running(test)
+
+
+@pytest.mark.parametrize("stage", ["batched", "step"])
+def test_a_server_that_is_to_stop_draws_what_it_accepted_and_no_more(running, stage):
+    async def test(server):
+        call = await server.at(stage)
+        server.app.is_draining = True  # as of SIGTERM
+        refused = server.draw(2)
+        assert (await refused.answer())["error"]["code"] == "draining"
+        assert refused.status == 503
+        assert int(refused.headers["retry-after"]) > 0
+        server.open()
+        assert len((await call.answer())["data"]) == 1
+
+    running(test)
+
+
+def test_jobs_end_with_the_server(session, identity):
+    with serving(session) as alone:
+        worker = alone.worker
+        who = worker.identities.put(Known(identity, "mini", "", b"", (), ()), owner=" ")
+        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": who}]}}
+        gate = Gate(worker)
+        gate.stage = "step"
+        job = alone.ask("POST", "/v1/jobs", body={**asked, "n": 3}).json["id"]
+        assert gate.reached.wait(20)
+        task = worker.jobs.find(job, owner=" ").running
+        alone.server.should_exit = True
+        while not task.done():
+            assert alone.thread.is_alive()
+            time.sleep(0.01)
+        gate.opened.set()
+        assert gate.stopped.wait(20)
+    assert task.cancelled()
+    assert worker.scheduler.batches <= 1

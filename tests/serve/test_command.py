@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -64,6 +65,31 @@ def test_a_terminated_server_still_draws_what_it_accepted(picture_bytes):
     asking.join(60)
     assert len(answers[0]["data"]) == 8
     assert server.wait(30) in {0, -signal.SIGTERM}
+    server.stderr.close()
+
+
+@pytest.mark.thorough
+def test_a_server_that_is_told_twice_ends_at_once(picture_bytes):
+    server = run("--port", "0", "--queue-per-key", "64")
+    port = int(server.stderr.readline().rpartition(":")[2])
+    body, kind = form(image=("dog.png", picture_bytes), name="dog")
+    made = ask(port, "/v1/identities", body, kind)
+    subjects = {"subjects": [{"identity_id": made["id"]}]}
+    asked = json.dumps({"prompt": "a dog on a beach", "n": 10, "swiftpie": subjects}).encode()
+    calls = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(6)]
+    for call in calls:
+        call.request("POST", "/v1/images/generations", asked, {"Content-Type": "application/json"})
+    while not busy(port):
+        pass
+    server.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert server.poll() is None  # it draws for them yet
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(3) in {0, -signal.SIGTERM}
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        calls[-1].getresponse()
+    for call in calls:
+        call.close()
     server.stderr.close()
 
 

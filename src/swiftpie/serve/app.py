@@ -22,7 +22,14 @@ from starlette.types import Scope
 from swiftpie import __version__
 from swiftpie.errors import SwiftPieError
 from swiftpie.models.cutout import search_of
-from swiftpie.serve.guard import Guard, new_visitor, overload_refusal, retry_headers, visitor_of
+from swiftpie.serve.guard import (
+    LEFT,
+    Guard,
+    new_visitor,
+    overload_refusal,
+    retry_headers,
+    visitor_of,
+)
 from swiftpie.serve.identities import THUMBNAIL
 from swiftpie.serve.jobs import Expired, Overloaded, State
 from swiftpie.serve.limits import Limits
@@ -89,8 +96,7 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with worker:
             yield
-            guard.is_draining = True
-            await worker.scheduler.drain(limits.deadline_s)
+            guard.is_draining = True  # all were answered; for jobs nobody can ask any more
 
     app = FastAPI(
         title="SwiftPie",
@@ -123,7 +129,7 @@ def _add_images(app: FastAPI, worker: Worker) -> None:
     @app.post("/v1/images/generations", tags=["images"], responses=STREAMED)
     async def generations(body: Drawing, request: Request) -> Response:
         """Draw subjects that are known as identities into the scene of a prompt."""
-        return await _answer(worker, request, body, kind="image_generation")
+        return await _answer(worker, request, body, _until(worker), kind="image_generation")
 
     @app.post(
         "/v1/images/edits",
@@ -134,19 +140,22 @@ def _add_images(app: FastAPI, worker: Worker) -> None:
     async def edits(request: Request) -> Response:
         """Change a picture; or, with `swiftpie.task` "personalize", draw the pictures' subject."""
         body, pictures, mask = await _read_edit(request)
+        until = _until(worker)
 
         async def decoded() -> tuple[list[Image.Image], Image.Image | None]:
             images = await worker.decode_all(pictures, name="image")
             return images, None if mask is None else await worker.decode(mask, name="mask")
 
-        images, shape = await _while_connected(request, decoded())
-        return await _answer(worker, request, body, kind="image_edit", images=images, mask=shape)
+        images, shape = await _while_wanted(request, decoded(), until)
+        given = {"images": images, "mask": shape}
+        return await _answer(worker, request, body, until, kind="image_edit", **given)
 
 
 async def _answer(
     worker: Worker,
     request: Request,
     body: Drawing,
+    until: float,
     *,
     kind: str,
     **given: Any,  # noqa: ANN401
@@ -154,7 +163,7 @@ async def _answer(
     work = await worker.plan(body, caller=caller_of(request, body), **given)
     if body.stream:
         return StreamingResponse(_events(worker, work, body, kind), media_type="text/event-stream")
-    drawn = await _while_connected(request, worker.draw(work))
+    drawn = await _while_wanted(request, worker.draw(work), until)
     headers = {"server-timing": f"draw;dur={drawn[0].milliseconds:.1f}"}
     return JSONResponse(_images_body(body, drawn), headers=headers)
 
@@ -346,14 +355,14 @@ def _add_uploads(app: FastAPI, worker: Worker) -> None:
                 caller=caller_of(request),
             )
 
-        return JSONResponse(await _while_connected(request, added()), 201)
+        return JSONResponse(await _while_wanted(request, added(), _until(worker)), 201)
 
     @app.post("/v1/pictures", tags=["live"], status_code=201)
     async def keep_picture(image: UploadFile, request: Request) -> Response:
         """Keep a picture for live edits; tell what made it, if it says so."""
         data = await _read_upload(image, param="image")
         kept = worker.add_picture(data, owner=request.state.owner)
-        return JSONResponse(await _while_connected(request, kept), 201)
+        return JSONResponse(await _while_wanted(request, kept, _until(worker)), 201)
 
     @app.post("/v1/cutouts", tags=["identities"])
     async def cut_out(
@@ -388,8 +397,14 @@ def _add_uploads(app: FastAPI, worker: Worker) -> None:
             picture = await worker.decode(data, name="image")
             return await worker.cut_out(picture, search, caller=caller_of(request))
 
-        mask, how = await _while_connected(request, found())
+        mask, how = await _while_wanted(request, found(), _until(worker))
         return {"mask_b64": base64.b64encode(mask).decode(), **how._asdict()}
+
+
+def _pictured(kind: str) -> dict[str, Any]:
+    """Return how a route is described that answers with a picture."""
+    told = {"content": {f"image/{kind}": {}}, "description": "The picture."}
+    return {"response_class": Response, "responses": {200: told}}
 
 
 def _add_identities(app: FastAPI, worker: Worker) -> None:
@@ -421,19 +436,21 @@ def _add_identities(app: FastAPI, worker: Worker) -> None:
         known = await worker.identities.items(owner=request.state.owner)
         return {"object": "list", "data": [describe_identity(*one) for one in known]}
 
-    @app.get("/v1/identities/{identity_id}/thumbnail", tags=["identities"])
+    @app.get("/v1/identities/{identity_id}/thumbnail", tags=["identities"], **_pictured("png"))
     async def thumbnail(identity_id: str, request: Request) -> Response:
         """Return what the encoder saw, as a picture."""
         data = await worker.identity_file(identity_id, THUMBNAIL, owner=request.state.owner)
         return Response(data, media_type="image/png")
 
-    @app.get("/v1/identities/{identity_id}/pictures/{number}", tags=["identities"])
+    @app.get(
+        "/v1/identities/{identity_id}/pictures/{number}", tags=["identities"], **_pictured("webp")
+    )
     async def source(identity_id: str, number: int, request: Request) -> Response:
         """Return a picture of a subject, drawn anew and no larger than is of use."""
         data = await source_of(identity_id, "pictures", number, request)
         return Response(data, media_type="image/webp")
 
-    @app.get("/v1/identities/{identity_id}/masks/{number}", tags=["identities"])
+    @app.get("/v1/identities/{identity_id}/masks/{number}", tags=["identities"], **_pictured("png"))
     async def source_mask(identity_id: str, number: int, request: Request) -> Response:
         """Return the mask that came with a picture; POST /v1/cutouts finds one where none did."""
         data = await source_of(identity_id, "masks", number, request)
@@ -499,7 +516,8 @@ def _add_models(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/models/{model}/vocabulary", tags=["models"])
     async def vocabulary(model: str, request: Request) -> dict[str, Any]:
         """Return the words that a small model was taught; `null` for those that read anything."""
-        return {"vocabulary": await worker.vocabulary(model, caller=caller_of(request))}
+        words = worker.vocabulary(model, caller=caller_of(request))
+        return {"vocabulary": await _while_wanted(request, words, _until(worker))}
 
     @app.websocket("/v1/live")
     async def live(socket: WebSocket) -> None:
@@ -552,19 +570,28 @@ class StaticFolder(StaticFiles):
         return answer
 
 
-async def _while_connected(request: Request, work: Awaitable[Result]) -> Result:
-    """Return what comes of `work`, which is cancelled when whoever asked has left.
+def _until(worker: Worker) -> float:
+    """Return when a request that is whole by now has taken too long, by the loop's clock."""
+    return asyncio.get_running_loop().time() + worker.limits.deadline_s
+
+
+async def _while_wanted(request: Request, work: Awaitable[Result], until: float) -> Result:
+    """Return what comes of `work`, which is cancelled when whoever asked has left, or is late.
 
     Raises:
-        HTTPException: They have.
+        HTTPException: They have left.
+        Expired: It is later than `until`.
     """
     task = asyncio.ensure_future(work)
     left = asyncio.ensure_future(_until_left(request))
+    seconds = until - asyncio.get_running_loop().time()
     try:
-        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise HTTPException(499, "The client left.")
-        return task.result()
+        await asyncio.wait({task, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if left.done():
+            raise HTTPException(499, LEFT)
+        raise Expired
     finally:
         left.cancel()
         task.cancel()

@@ -28,6 +28,7 @@ from swiftpie.serve.schemas import problem_body
 logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
+LEFT = "The client left."
 READING = ("GET", "HEAD", "OPTIONS")
 OPEN_TO_ALL = ("/health/live", "/health/ready")
 PAGE = ("/", "/static/")  # files of ours, which hold no secret
@@ -288,6 +289,8 @@ class _Counted:
         except TimeoutError:
             text = f"The request took more than {self._limits.body_s:g} s to arrive."
             raise HTTPException(408, text, headers={"connection": "close"}) from None
+        if message["type"] == "http.disconnect":
+            raise HTTPException(499, LEFT)
         self._bytes += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
         if self._bytes > self._limits.body_mib * MIB:

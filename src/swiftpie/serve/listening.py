@@ -1,6 +1,7 @@
 """uvicorn as we run it: within bounds that hold before a request is one, and told when to stop."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from swiftpie.serve.guard import Guard
 from swiftpie.serve.limits import Limits
 
-DRAIN_S = 30
 KEEP_ALIVE_S = 75
 MAX_MESSAGE_BYTES = 2 << 20  # over a WebSocket
 MAX_HEADER_BYTES = 64 << 10
@@ -21,11 +21,12 @@ class Patient(H11Protocol):
     """uvicorn's protocol, which waits for the head of a request so long and no longer.
 
     uvicorn itself waits for ever, so that a few hundred connections that send a letter now and then
-    would keep everyone else out.
+    would keep everyone else out. As long it waits for whoever does not take an answer.
     """
 
     head_s = 30.0
     timer: asyncio.TimerHandle | None = None
+    taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
@@ -41,6 +42,18 @@ class Patient(H11Protocol):
         """Wait no more."""
         super().connection_lost(exc)
         self._forget_timer()
+        self._forget_taking()
+
+    def pause_writing(self) -> None:
+        """Begin to wait until the other side has taken what was sent."""
+        super().pause_writing()
+        self._forget_taking()
+        self.taking = self.loop.call_later(self.head_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Send on."""
+        super().resume_writing()
+        self._forget_taking()
 
     def _look(self) -> None:
         is_upgraded = self.transport.get_protocol() is not self
@@ -59,6 +72,11 @@ class Patient(H11Protocol):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+    def _forget_taking(self) -> None:
+        if self.taking is not None:
+            self.taking.cancel()
+            self.taking = None
 
 
 class Server(uvicorn.Server):
@@ -88,14 +106,16 @@ class Server(uvicorn.Server):
                 ws_per_message_deflate=False,  # pictures are compressed already
                 limit_concurrency=MAX_CONNECTIONS,
                 timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=DRAIN_S,
+                # By then whatever was accepted has been answered, or has taken too long.
+                timeout_graceful_shutdown=math.ceil(limits.body_s + limits.deadline_s),
                 h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             )
         )
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - as uvicorn has it
-        """Stop; what was accepted until now is still drawn."""
+        """Stop; what was accepted until now is still drawn, unless told a second time."""
         self._guard.is_draining = True
+        self.force_exit = self.should_exit
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - as uvicorn has it
