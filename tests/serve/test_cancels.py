@@ -499,11 +499,13 @@ def test_a_server_that_is_to_stop_draws_what_it_accepted_and_no_more(running, st
     running(test)
 
 
-def test_jobs_end_with_the_server(session, identity):
+def test_jobs_end_with_the_server(session, picture_bytes):
+    body, kind = form(image=("dog.png", picture_bytes))
     with serving(session) as alone:
         worker = alone.worker
-        who = worker.identities.put(Known(identity, "mini", "", b"", (), ()), owner=" ")
-        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": who}]}}
+        made = alone.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
+        before = worker.scheduler.batches
+        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": made["id"]}]}}
         gate = Gate(worker)
         gate.stage = "step"
         job = alone.ask("POST", "/v1/jobs", body={**asked, "n": 3}).json["id"]
@@ -516,4 +518,4 @@ def test_jobs_end_with_the_server(session, identity):
         gate.opened.set()
         assert gate.stopped.wait(20)
     assert task.cancelled()
-    assert worker.scheduler.batches <= 1
+    assert worker.scheduler.batches <= before + 1
