@@ -7,6 +7,9 @@ TORCH_INDEX := https://download.pytorch.org/whl/$(TORCH)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FAST := not slow and not thorough and not gpu and not weights
+# Workers and the processes that tests start read the same sources: they are compiled once, even
+# where the shell says that Python shall not.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
@@ -20,10 +23,10 @@ demo: .venv/.runtime  ## make a picture with the embedded model
 setup: .venv/.dev  ## install SwiftPie and the developer tools
 
 test: .venv/.dev  ## run what runs on any laptop, offline
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "$(FAST)"
+	$(PYTEST) -m "$(FAST)"
 
 test-thorough: .venv/.dev  ## run what takes some seconds each and `test` leaves out
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m thorough
+	$(PYTEST) -m thorough
 
 test-all: .venv/.dev  ## run every test, also those that need a GPU or large weights
 	$(BIN)/python -m pytest -q
@@ -63,6 +66,7 @@ fix: .venv/.dev  ## repair what a tool can repair
 
 clean:  ## remove everything that make created
 	rm -rf .venv web/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # An installed PyTorch that fits is kept, whichever build it is. Else PyPI's brings CUDA on Linux; say
 # so where nothing could use it, before anything is fetched.
