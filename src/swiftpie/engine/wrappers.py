@@ -1,6 +1,5 @@
 """What transforms build on: copies over the same weights, and networks around others."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +11,7 @@ from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.weights import bring_all
-from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition, copy_around
 from swiftpie.models.text import HasEncoders, PromptEncoder
 from swiftpie.types import Posterior, TextCondition
 
@@ -34,7 +33,7 @@ def shared_copy(network: Network) -> Network:
         for one in network.parameters()
     }
     buffers = {id(one): one for one in network.buffers()}
-    return copy.deepcopy(network, {**weights, **buffers})
+    return copy_around(network, {**weights, **buffers})
 
 
 def with_networks(
