@@ -499,31 +499,7 @@ def load(
     cache_mib: float = CACHE_MIB,
     **choices: Unpack[Choices],
 ) -> Session:
-    """Load a preset by name, or a recipe; without either the embedded model, mini.
-
-    Args:
-        preset: One of `swiftpie presets`.
-        recipe: One of `swiftpie recipes`, or a `Recipe`, instead of a preset: it chooses one and
-            what goes with it. "auto" takes the best that is on this machine whole and fits it.
-        device: A torch device, as "cpu" or "cuda"; auto is the best one of this machine, and the
-            processor for networks as small as those of mini.
-        engine: Transforms that make it quicker or smaller, any of `swiftpie engine`, or auto. By
-            default there are none, so that the first picture waits for no export, and pictures
-            are the same to the last bit whatever is installed. Networks that are too large for
-            their device are offloaded anyway, which changes no picture.
-        cache_mib: Bound of what is kept for later calls; see `Session`.
-        **choices: What to load instead of, or besides, the networks chosen above: `weights`,
-            `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
-            `dtype`, `plan`, `face_version`, `lora_scale`, `allow_pickle` and `offline` say how.
-            See `swiftpie.backbones.choices`.
-
-    Raises:
-        ConfigError: No such preset, recipe or transform, preset and recipe at once, the preset
-            leaves no such choice, or the bound of the cache is negative.
-        CapabilityError: A transform cannot be applied to these networks.
-        WeightsError: Weights are missing, damaged or do not fit.
-        MissingExtra: The preset or a transform needs a package that is not installed.
-    """
+    """Load what `swiftpie.load` describes, by the same arguments, and draw with PyTorch."""
     known, device, transforms, merged, origin = _understood(preset, recipe, device, engine, choices)
     for one in transforms:
         if one.needs is not None:
