@@ -7,9 +7,7 @@ goes on in the same folder, and in the end every file is compared with an undist
 """
 
 import json
-import os
 import random
-import signal
 import sys
 import time
 from pathlib import Path
@@ -24,6 +22,7 @@ from swiftpie.batch.report import REPORT
 from swiftpie.batch.run import draw, opened
 from swiftpie.files import TEMPORARY
 from swiftpie.images import sample_pictures
+from tests.kills import Moments, finishes
 
 PROMPTS = [
     f"a {size}animal {place}" for size in ("", "tiny ") for place in ("on a beach", "at night")
@@ -39,19 +38,19 @@ def main(folder, num_kills=200, num_jobs=1000):
     torch.set_num_threads(1)
     session = swiftpie.load("mini")
     jobs = jobs_of(folder / "subjects", num_jobs)
-    draw_random = random.Random(0)
+    chance = random.Random(0)
     started = time.monotonic()
-    assert run(jobs, session, folder / "whole") == 0
+    assert run(jobs, session, folder / "whole")
     whole_s = time.monotonic() - started
     report = {"jobs": len(jobs.jobs), "kills": 0, "while_writing": 0, "runs": 0, "finished": 0}
     killed = folder / "killed"
     while report["kills"] < num_kills:
-        code = run(jobs, session, killed, draw_random)
+        is_whole = run(jobs, session, killed, chance)
         report["runs"] += 1
-        report["finished"] += code == 0
-        report["kills"] += code != 0
-        report["while_writing"] += any(killed.glob(TEMPORARY))
-        if code == 0:  # all is drawn before enough were killed: once more, elsewhere
+        report["finished"] += is_whole
+        report["kills"] += not is_whole
+        report["while_writing"] += is_writing(killed)
+        if is_whole:  # all is drawn before enough were killed: once more, elsewhere
             report["differing"] = report.get("differing", []) + differing(folder, jobs)
             killed.rename(folder / f"killed{report['runs']}")
     run(jobs, session, killed)
@@ -77,38 +76,21 @@ def jobs_of(folder, count):
 
 
 def run(jobs, session, folder, chance=None):
-    """Draw in a process of its own, which `chance` kills; return its exit code."""
-    reader, writer = os.pipe()
-    process = os.fork()
-    if process == 0:
-        work = Work(jobs.root, folder, ".png", {THE_DEFAULT: {}}, load=lambda: session)
-        with opened(jobs, work, batch=BATCH, settings={}) as begun:
-            for _ in draw(begun, work):
-                os.write(writer, b".")
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb", buffering=0) as events:
-        if chance is not None:
-            wait_for_a_moment(events, folder, chance)
-            os.kill(process, signal.SIGKILL)
-        while events.read(64):
-            pass
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    """Draw in a process of its own, which `chance` kills; tell whether it finished."""
+
+    def work():
+        drawing = Work(jobs.root, folder, ".png", {THE_DEFAULT: {}}, load=lambda: session)
+        with opened(jobs, drawing, batch=BATCH, settings={}) as begun:
+            yield from draw(begun, drawing)
+
+    if chance is None:
+        return finishes(work)
+    return finishes(work, Moments(chance, MOST_JOBS, LONGEST_S, AIMED, lambda: is_writing(folder)))
 
 
-def wait_for_a_moment(events, folder, chance):
-    """Wait for some jobs and a random time, then perhaps until a file is being written."""
-    num_jobs, pause_s, aims = (
-        chance.randint(0, MOST_JOBS),
-        chance.uniform(0, LONGEST_S),
-        chance.random() < AIMED,
-    )
-    for _ in range(num_jobs):
-        events.read(1)
-    time.sleep(pause_s)
-    deadline = time.monotonic() + 1
-    while aims and not any(folder.glob(TEMPORARY)) and time.monotonic() < deadline:
-        time.sleep(0.0005)
+def is_writing(folder):
+    """Whether there is a file that nobody has finished."""
+    return any(folder.glob(TEMPORARY))
 
 
 def differing(folder, jobs):

@@ -5,11 +5,8 @@ saves in one file or in parts, by chance, so the form changes within a run.
 """
 
 import json
-import os
 import random
-import signal
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,24 +16,26 @@ import torch._dynamo  # noqa: F401 - optimizers import it late, and every fork w
 from swiftpie.files import TEMPORARY
 from swiftpie.training.loop import fit
 from swiftpie.training.state import INDEX_FILE, read_state
+from tests.kills import Moments, finishes
 from tests.training.toy import CONFIG, ToyStage
 
 STAGE = ToyStage(width=128)
 FORMS = (None, 0.2)  # MiB a file; a state has about 0.3
 MOST_STEPS = 3  # of a process before it is killed
 LONGEST_S = 0.03  # after such a step
+AIMED = 1.0  # of the kills wait until the run saves
 
 
 def main(folder, num_kills):
     torch.set_num_threads(1)
-    draw = random.Random(0)
+    chance = random.Random(0)
     train(folder / "whole")
     whole = read_state(folder / "whole")
     report = {"kills": 0, "while_saving": 0, "runs": 0, "differing": [], "broken_logs": []}
     while report["kills"] < num_kills:
         run = folder / f"run{report['runs']}"
         report["runs"] += 1
-        while report["kills"] < num_kills and not train(run, draw):
+        while report["kills"] < num_kills and not train(run, chance):
             report["kills"] += 1
             report["while_saving"] += is_saving(run)
         train(run)
@@ -47,40 +46,13 @@ def main(folder, num_kills):
     sys.stdout.write(json.dumps(report))
 
 
-def train(run, draw=None):
-    """Train in a process of its own, which `draw` kills at random; tell whether it finished."""
-    config = CONFIG if draw is None else replace(CONFIG, max_file_mib=draw.choice(FORMS))
-    reader, writer = os.pipe()
-    process = os.fork()
-    if process == 0:
-        for _ in fit(STAGE, config, run):
-            os.write(writer, b".")
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb", buffering=0) as events:
-        if draw is not None:
-            wait_for_a_moment(events, run, draw)
-            os.kill(process, signal.SIGKILL)
-        while events.read(64):
-            pass
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    assert code in {0, -signal.SIGKILL}
-    return code == 0
-
-
-def wait_for_a_moment(events, run, draw):
-    """Wait for some steps and a random time, then perhaps until the run saves."""
-    num_steps, pause_s, aims = (
-        draw.randint(0, MOST_STEPS),
-        draw.uniform(0, LONGEST_S),
-        draw.random(),
-    )
-    for _ in range(num_steps):
-        events.read(1)
-    time.sleep(pause_s)
-    deadline = time.monotonic() + 1
-    while aims and not is_saving(run) and time.monotonic() < deadline:
-        time.sleep(0.0002)
+def train(run, chance=None):
+    """Train in a process of its own, which `chance` kills; tell whether it finished."""
+    if chance is None:
+        return finishes(lambda: fit(STAGE, CONFIG, run))
+    config = replace(CONFIG, max_file_mib=chance.choice(FORMS))
+    moments = Moments(chance, MOST_STEPS, LONGEST_S, AIMED, lambda: is_saving(run))
+    return finishes(lambda: fit(STAGE, config, run), moments)
 
 
 def is_saving(run):
