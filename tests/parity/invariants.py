@@ -58,7 +58,7 @@ def family_rows(family, folder, *, is_shallow):
     assert difference(*shown) > 100 * BOUND  # else equality would say nothing
     compared = [
         *switched_off(session, one, folder),
-        *same_identity(session, one, folder),
+        *same_identity(session, one, folder, num_threads=4 if is_shallow else 8),
         *batches(session, one),
         *two_subjects(session, one, other),
         *views(session, one),
@@ -127,7 +127,7 @@ def switched_off(session, identity, folder):
     ]
 
 
-def same_identity(session, identity, folder):
+def same_identity(session, identity, folder, *, num_threads):
     expected = draw(session, identity).latents
     session.save_identity(identity, folder / "one.safetensors")
     loaded = session.load_identity(folder / "one.safetensors")
@@ -136,11 +136,15 @@ def same_identity(session, identity, folder):
         ("5 identity from a file", difference(draw(session, loaded).latents, expected), EXACT),
         ("5 identity encoded anew", difference(draw(session, again).latents, expected), EXACT),
         ("12 the same seed again", difference(draw(session, identity).latents, expected), EXACT),
-        ("12 eight threads at a time, as alone", threads(session, identity), BOUND),
+        (
+            f"12 {num_threads} threads at a time, as alone",
+            threads(session, identity, num_threads),
+            BOUND,
+        ),
     ]
 
 
-def threads(session, identity):
+def threads(session, identity, count):
     """Calls that differ in scales, mask, seed and identity."""
     other = session.encode_identity(picture(2))
 
@@ -149,13 +153,13 @@ def threads(session, identity):
             session,
             (identity, other)[number % 2],
             seed=number,
-            scales=Scales(identity_scale=number / 8, detail_scale=1 - number / 8),
+            scales=Scales(identity_scale=number / count, detail_scale=1 - number / count),
             mask=(LEFT, MaskSource.INLINE, MaskSource.TWO_PASS)[number % 3],
         ).latents
 
-    alone = [run(number) for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(torch.no_grad()(run), range(8)))
+    alone = [run(number) for number in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        together = list(pool.map(torch.no_grad()(run), range(count)))
     return max(map(difference, together, alone))
 
 

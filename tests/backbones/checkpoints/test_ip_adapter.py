@@ -80,14 +80,22 @@ def with_lora(tensors, unet, *, rank=3):
     return tensors | {"ip_adapter": tensors["ip_adapter"] | lora}
 
 
-# Layers are numbered alike in all files; of one without a LoRA and one with it all are compared.
-DEEP = {"ip-adapter_sd15", "ip-adapter-faceid_sdxl"}
-
-
 @pytest.mark.parametrize("name", FILES)
 @torch.no_grad()
 def test_every_public_file_gives_what_diffusers_gives(name):
-    rows = compare(name, is_shallow=name not in DEEP)
+    check(name, is_shallow=True)
+
+
+# Layers are numbered alike in all files; of one without a LoRA and one with it all are compared.
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["ip-adapter_sd15", "ip-adapter-faceid_sdxl"])
+@torch.no_grad()
+def test_it_does_so_in_as_many_layers_as_a_model_has(name):
+    check(name, is_shallow=False)
+
+
+def check(name, *, is_shallow):
+    rows = compare(name, is_shallow=is_shallow)
     assert len(rows) == (4 if "rank" in FILES[name][2] else 3)
     assert [row for row in rows if not row[1] <= row[2]] == []
 
