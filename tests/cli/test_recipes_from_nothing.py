@@ -51,9 +51,9 @@ def machine(hub, tmp_path, monkeypatch):
 def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, hamster, name):
     recipe = RECIPES.get(name)
     if "lora" in recipe.preset:
-        pytest.importorskip("peft")
+        pytest.importorskip("peft", reason="needs swiftpie[lora]")
     if recipe.use is Use.FACE:
-        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxruntime", reason="needs swiftpie[faces]")
     command = [*command_for(recipe, hamster), "--recipe", name, "--seed", 1]
 
     refused = call(*command, "-o", machine / "no.png")

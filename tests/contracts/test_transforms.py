@@ -103,7 +103,7 @@ def test_what_cannot_help_is_refused(session, name):
 
 def test_transforms_compose(session, identity):
     plain = draw(session.components, identity)
-    pytest.importorskip("torchao")
+    pytest.importorskip("torchao", reason="needs swiftpie[quantize]")
     both = transform(session.components, ["quantize", "channels-last"])
     picture = draw(both, identity)
     assert likeness_db(picture, plain) >= LEAST_DB["quantize"]

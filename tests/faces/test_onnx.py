@@ -85,7 +85,7 @@ def opened(face_models):
 @pytest.fixture
 def theirs(face_models):
     """OpenCV's own code for SFace with the same file."""
-    cv2 = pytest.importorskip("cv2")
+    cv2 = pytest.importorskip("cv2", reason="needs `pip install opencv-python`")
     return cv2.FaceRecognizerSF.create(str(face_models / SFACE.name), "")
 
 

@@ -68,7 +68,7 @@ def published(request):
 
 
 def test_our_decoder_agrees_with_opencv(detector, crowd):
-    cv2 = pytest.importorskip("cv2")
+    cv2 = pytest.importorskip("cv2", reason="needs `pip install opencv-python`")
     other = cv2.FaceDetectorYN.create(
         str(FOLDER / YUNET.name), "", (SIDE, SIDE), MIN_SCORE, MAX_OVERLAP, MAX_CANDIDATES
     )

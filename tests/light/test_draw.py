@@ -163,7 +163,7 @@ def test_the_command_line_draws_without_pytorch(tmp_path, session):
 
 @pytest.mark.thorough
 def test_openvino_draws_it_too(model, light):
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino", reason="needs swiftpie[openvino]")
     other = Graphs(ASSETS / "mini", runtime="openvino")
     inputs = {**other.defaults(), **light.features, **model.graphs.read(PROMPT)}
     inputs["noise"] = np.zeros(other.sheet.graphs["draw"].inputs["noise"].shape, np.float32)

@@ -31,7 +31,7 @@ def home(tmp_path, monkeypatch):
 
 def write_model(home, name):
     """A network that finds what is red: the first channel less the third, as logits."""
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="needs swiftpie[export]")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     side = SIDE_PX[name]
     weights = helper.make_tensor("weights", kind, (1, 3, 1, 1), [4.0, 0.0, -4.0])

@@ -14,7 +14,7 @@ from swiftpie.serve.schemas import Drawing
 from tests.policy.test_docs import SERVING, blocks
 from tests.serve.conftest import form, serving, to_png
 
-openai = pytest.importorskip("openai")
+openai = pytest.importorskip("openai", reason="needs `pip install openai`")
 
 PROMPT = "a dog on a beach"
 

@@ -260,7 +260,7 @@ def test_settings_that_train_nothing_are_refused_before_anything_is_built(change
 
 
 def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="limits of processes are of Unix")
     config = replace(CONFIG, steps=4)
     run(tmp_path / "whole", config)
     run(tmp_path / "parts", config, time_limit_s=0.0)

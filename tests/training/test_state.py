@@ -225,7 +225,7 @@ def test_an_index_of_a_wrong_kind_is_refused(tmp_path, tensors, index, is_beside
 
 
 def test_a_full_disk_ends_a_save_in_a_sentence_and_keeps_the_state(tmp_path, tensors):
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="limits of processes are of Unix")
     write_state(tmp_path, tensors, progress={"step": 1})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))

@@ -234,7 +234,7 @@ def test_a_failed_conversion_leaves_nothing_behind(tmp_path):
 
 
 def test_a_failed_write_keeps_what_was_there(file):
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="limits of processes are of Unix")
     before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
     try:

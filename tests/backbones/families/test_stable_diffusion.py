@@ -318,7 +318,7 @@ def test_a_unet_file_or_folder_replaces_that_of_the_base(place, opened):
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_a_lora_is_added_to_the_weights_of_the_base(place, opened, family):
-    pytest.importorskip("peft")
+    pytest.importorskip("peft", reason="needs swiftpie[lora]")
     file = place / family / "lora.safetensors"
     base = place / family / "pipeline"
     query = SDXL_QUERY if family == "sdxl" else QUERY
@@ -335,7 +335,7 @@ def test_a_lora_is_added_to_the_weights_of_the_base(place, opened, family):
 
 
 def test_a_lora_of_another_network_is_refused(place):
-    pytest.importorskip("peft")
+    pytest.importorskip("peft", reason="needs swiftpie[lora]")
     for family in ("sd15", "sdxl"):
         weights = place / family / "lora.safetensors"
         with pytest.raises(WeightsError, match="LoRA"):
