@@ -34,9 +34,9 @@ def loopback():
 class Running:
     """A server in a thread of this process."""
 
-    def __init__(self, session, *, limits, token, identities):
-        offer = Offer(lambda: session, describe(PRESETS.get("mini")))
-        self.worker = Worker(Models({"mini": offer}), limits=limits, identities=identities)
+    def __init__(self, session, *, limits, token, **more):
+        models = Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))})
+        self.worker = Worker(models, limits=limits, **more)
         self.guard = make_app(
             self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
         )
@@ -64,7 +64,7 @@ class Running:
 
     def ask(self, method, path, *, body=None, headers=None):
         """Send one request as given; the answer has `status`, `headers` and `json`."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         given = {"content-type": "application/json", **(headers or {})}
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         connection.request(method, path, body=data, headers=given)
@@ -80,8 +80,9 @@ class Running:
 
 
 @contextmanager
-def serving(session, *, token=None, identities=None, **limits):
-    with Running(session, limits=Limits(**limits), token=token, identities=identities) as running:
+def serving(session, *, token=None, identities=None, studio=None, metrics=None, **limits):
+    given = {"identities": identities, "studio": studio, "metrics": metrics}
+    with Running(session, limits=Limits(**limits), token=token, **given) as running:
         yield running
 
 

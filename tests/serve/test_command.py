@@ -33,6 +33,8 @@ def run(*options, **variables):
         (["--token-file", "missing.txt"], "'missing.txt' cannot be read"),
         (["--model", "none-such"], "none-such"),
         (["--queue", "0"], "--queue"),
+        (["--replicas", "4-1", "--ray"], "--replicas"),
+        (["--replicas", "2"], "--ray"),
     ],
     ids=str,
 )

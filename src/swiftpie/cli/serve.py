@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import sys
+from contextlib import nullcontext
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +18,10 @@ from swiftpie.cli import console
 from swiftpie.cli import options as given
 from swiftpie.cli.asking import ask
 from swiftpie.errors import ConfigError, MissingExtra
-from swiftpie.serve.limits import Limits
+from swiftpie.serve.limits import Fleet, Limits
 
 if TYPE_CHECKING:
+    from swiftpie.engine.session import Session
     from swiftpie.serve.shared import SharedIdentities
     from swiftpie.serve.store import Offer
 
@@ -30,6 +33,7 @@ LIMITS = (
     *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
     "identities_mib",
 )
+FLEET = ("replicas", "replica_cpus", "replica_gpus")
 
 app = typer.Typer()
 
@@ -70,6 +74,11 @@ IdentitiesAt = Annotated[
     ),
 ]
 
+UsesRay = Annotated[
+    bool,
+    typer.Option("--ray", help="Draw by Ray Serve, here or on the cluster that RAY_ADDRESS names."),
+]
+
 
 @app.command(
     epilog=console.examples(
@@ -78,6 +87,7 @@ IdentitiesAt = Annotated[
         "swiftpie serve --model sdxl-turbo --model mini --memory-mib 16000",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
         "swiftpie serve --identities s3://pictures/identities",
+        "swiftpie serve --ray --replicas 1-4",
     )
 )
 @given.with_fields
@@ -90,32 +100,47 @@ def serve(
     allow_hosts: AllowHosts = None,
     memory_mib: MemoryMib = None,
     identities_at: IdentitiesAt = None,
+    uses_ray: UsesRay = False,
+    fleet: Annotated[Fleet, given.Fields(Fleet, FLEET)],
     limits: Annotated[Limits, given.Fields(Limits, LIMITS)],
     loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADING)],
 ) -> None:
     """Serve a page to draw on, and OpenAI's Images API.
 
     Pages of other sites cannot use it. Without a token only this machine can.
+
+    Raises:
+        ConfigError: Options do not go together.
     """
     _check_packages()
+    if fleet != Fleet() and not uses_ray:
+        raise ConfigError("Replicas were asked for without --ray, which starts them. Add it.")
     from swiftpie.serve.app import make_app
     from swiftpie.serve.guard import loopback_names
     from swiftpie.serve.listening import Server
+    from swiftpie.serve.metrics import Metrics
+    from swiftpie.serve.ray import on_ray
     from swiftpie.serve.store import Models
     from swiftpie.serve.worker import Worker
 
     token = _read_token(token_file, host)
     offers = {name: _offer(name, loading) for name in models or ["mini"]}
-    worker = Worker(
-        Models(offers, bound_mib=memory_mib),
-        limits=limits,
-        identities=None if identities_at is None else _shared(identities_at, limits),
-        tell=console.say,
-    )
-    names = loopback_names(host, allow_hosts or ())
-    guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
-    server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
-    server.run()
+    load, metrics = partial(Models, offers, bound_mib=memory_mib), Metrics()
+    retried = metrics.retried.inc
+    drawing = on_ray(load, fleet, drain_s=limits.deadline_s, on_retry=retried)
+    with drawing if uses_ray else nullcontext() as studio:
+        worker = Worker(
+            load(),
+            limits=limits,
+            studio=studio,
+            metrics=metrics,
+            identities=None if identities_at is None else _shared(identities_at, limits),
+            tell=console.say,
+        )
+        names = loopback_names(host, allow_hosts or ())
+        guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
+        server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
+        server.run()
     if not server.started:
         sys.exit(1)
 
@@ -157,7 +182,11 @@ def _offer(name: str, loading: LoadOptions) -> "Offer":
     needs = given.needs_of(choices)
     ask(needs, yes=choices.get("yes", False))
     needs.fetch()
-    return Offer(lambda: given.open_session(**choices).session, describe(preset))
+    return Offer(partial(_load, choices), describe(preset))
+
+
+def _load(choices: LoadOptions) -> "Session":
+    return given.open_session(**choices).session
 
 
 def _read_token(path: Path | None, host: str) -> str | None:

@@ -31,6 +31,7 @@ class Metrics:
         )
         self.cancelled = Counter("cancelled", "Pictures that nobody waited for.", **named)
         self.rejected = Counter("rejected", "Requests refused as the queue was full.", **named)
+        self.retried = Counter("retried", "Batches drawn again: a replica was lost.", **named)
 
     def count(self, route: str, status: int) -> None:
         """Count an answer."""

@@ -91,6 +91,7 @@ class Worker:
         *,
         limits: Limits,
         studio: Studio | None = None,  # who draws; by default a thread of this process
+        metrics: Metrics | None = None,
         decoders: int = 1,
         identities: Identities | None = None,  # None: this process keeps them itself
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
@@ -98,7 +99,7 @@ class Worker:
         self.models = models
         self.limits = limits
         self._tell = tell
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.studio = Drawer(models) if studio is None else studio
         self.scheduler = Scheduler(
             self.studio.draw,
