@@ -83,6 +83,12 @@ class Running:
             "swiftpie": {"subjects": [{"identity_id": self._identities[user]}]},
         }
 
+    def metrics(self) -> str:
+        """Return what the server counts, as Prometheus reads it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", "/metrics", headers=KNOWN)
+        return connection.getresponse().read().decode()
+
     def resident_mib(self) -> dict[str, float]:
         """Return what the server holds in memory, and what those hold that decode pictures."""
         server = psutil.Process(self.process.pid)
