@@ -7,7 +7,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from swiftpie import CapabilityError
 from swiftpie.models.projection import projector_for
 from swiftpie.models.vision import FaceIdentityEncoder
-from tests.parity.ip_adapter import FACE, FILES, HIDDEN, WIDTHS, adapter_tensors, tiny_unet
+from tests.parity.ip_adapter import FACE, FILES, HIDDEN, WIDTHS, projector_tensors
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
 SIDE_PX = 48  # another than the tower's
@@ -28,7 +28,7 @@ def encoders():
     tower = CLIPVisionModelWithProjection(config).eval()
     found = {}
     for name in (PLAIN, PLUS):
-        tensors = adapter_tensors(name, tiny_unet("sd15"))["image_proj"]
+        tensors = projector_tensors(name)
         projector = projector_for(tensors, face_version=FILES[name][2].get("version"))
         found[name] = FaceIdentityEncoder(tower, projector).requires_grad_(False)
     return found

@@ -69,7 +69,7 @@ def tiny_unet(backbone, *, is_shallow=False):
 
 def adapter_tensors(name, unet):
     """The file called `name` in small, random, as nested dictionaries."""
-    backbone, family, settings = FILES[name]
+    backbone, _, settings = FILES[name]
     generator = torch.Generator().manual_seed(len(name))
     shapes = {}
     paths = [path.removesuffix(".processor") for path in unet.attn_processors]
@@ -82,9 +82,16 @@ def adapter_tensors(name, unet):
         if "rank" in settings:
             shapes |= lora_shapes(number, layer, rank=settings["rank"])
     return {
-        "image_proj": _random(projector_shapes(family, WIDTHS[backbone], **settings), generator),
+        "image_proj": projector_tensors(name, generator),
         "ip_adapter": _random(shapes, generator),
     }
+
+
+def projector_tensors(name, generator=None):
+    """What of that file makes identity tokens; none of it depends on a U-Net."""
+    backbone, family, settings = FILES[name]
+    drawn_by = generator or torch.Generator().manual_seed(len(name))
+    return _random(projector_shapes(family, WIDTHS[backbone], **settings), drawn_by)
 
 
 def lora_shapes(number, layer, *, rank):

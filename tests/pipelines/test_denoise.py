@@ -21,7 +21,7 @@ from swiftpie.pipelines.personalize import prepare
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.backbones.tiny_models import make_image_encoder
-from tests.parity.ip_adapter import EMBEDS, FACE, adapter_tensors, tiny_unet
+from tests.parity.ip_adapter import EMBEDS, FACE, projector_tensors
 from tests.parity.tiny import Recorder, Spy
 from tests.pipelines.drawing import personalize
 
@@ -168,7 +168,7 @@ def encoder(request, tmp_path):
     """An image encoder with a small random projector of a public family."""
     make_image_encoder(tmp_path / "encoder")
     tower = CLIPVisionModelWithProjection.from_pretrained(tmp_path / "encoder")
-    tensors = adapter_tensors(ADAPTERS[request.param], tiny_unet("sd15"))["image_proj"]
+    tensors = projector_tensors(ADAPTERS[request.param])
     version = 2 if request.param is Feature.FACE_AND_HIDDEN else None
     projector = projector_for(tensors, face_version=version)
     assert projector.feature is request.param

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from swiftpie import InputError, WeightsError
@@ -25,6 +26,7 @@ from tests.parity.ip_adapter import (
     difference,
     features_for,
     our_output,
+    projector_tensors,
     their_output,
     theirs,
     tiny_unet,
@@ -154,7 +156,7 @@ def test_released_numbers_follow_the_order_of_the_layers():
 
 
 def test_layers_of_a_pruned_network_are_refused_and_nothing_changes(adapter):
-    pruned = type(tiny_unet("sd15"))(
+    pruned = UNet2DConditionModel(
         block_out_channels=(16, 32, 32),
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
@@ -211,7 +213,7 @@ def test_what_does_not_belong_is_named(tensors, name, tensor):
 
 
 def test_parts_of_two_files_are_refused(tensors):
-    tensors["image_proj"] = adapter_tensors("ip-adapter_sdxl", tiny_unet("sd15"))["image_proj"]
+    tensors["image_proj"] = projector_tensors("ip-adapter_sdxl")
     with pytest.raises(WeightsError, match="parts of two files"):
         read_ip_adapter(tensors)
 
@@ -244,7 +246,7 @@ def test_fused_lora_equals_lora_beside_every_projection(unet, tensors):
 
 def test_lora_for_another_network_is_refused_and_nothing_changes(unet, tensors):
     adapter = read_ip_adapter(with_lora(tensors, unet))
-    other = tiny_unet("sdxl")
+    other = tiny_unet("sdxl", is_shallow=True)
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(WeightsError, match="LoRA"):
         fuse_lora(adapter, other)
@@ -281,7 +283,7 @@ SWIFTEDIT = "swiftedit ip_adapter.bin"
 @pytest.fixture
 def released():
     """The same adapter twice: in the public layout, and as the module that SwiftEdit saved."""
-    unet = tiny_unet("sd21")
+    unet = tiny_unet("sd21", is_shallow=True)
     public = adapter_tensors(SWIFTEDIT, unet)
     saved = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
     paths = list(unet.attn_processors)
@@ -302,10 +304,10 @@ def test_the_released_file_gives_what_diffusers_gives_for_the_public_layout(tmp_
     with pytest.raises(WeightsError, match="allow_pickle=True"):
         read_tensors(path)
     adapter = read_swiftedit(read_tensors(path, allow_pickle=True))
-    unet = tiny_unet("sd21")
+    unet = tiny_unet("sd21", is_shallow=True)
     load_into(adapter, install(unet, Plan(token_width=WIDTHS["sd21"])))
     features = features_for(adapter.projector)
-    expected = their_output(theirs(tiny_unet("sd21"), public), features, scale=1.0)
+    expected = their_output(theirs(tiny_unet("sd21", is_shallow=True), public), features, scale=1.0)
     tokens = adapter.projector.module(*features)
     assert difference(our_output(unet, tokens, scale=1.0), expected) <= BOUND
 
@@ -323,7 +325,7 @@ def test_layouts_are_not_mixed_up(released):
 @pytest.mark.parametrize("is_pickle", [True, False])
 @torch.no_grad()
 def test_a_network_is_read_from_its_folder(tmp_path, is_pickle):
-    unet = tiny_unet("sd21")
+    unet = tiny_unet("sd21", is_shallow=True)
     unet.save_pretrained(tmp_path, safe_serialization=not is_pickle)
     again = read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=is_pickle))
     call, _ = unet_inputs(unet)
@@ -334,7 +336,7 @@ def test_a_network_is_read_from_its_folder(tmp_path, is_pickle):
 def test_a_folder_without_one_complete_network_is_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"no config\.json"):
         read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
-    unet = tiny_unet("sd21")
+    unet = tiny_unet("sd21", is_shallow=True)
     unet.save_config(tmp_path)
     tensors = unet.state_dict()
     tensors.pop("conv_out.bias")
