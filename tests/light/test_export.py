@@ -5,11 +5,14 @@ from dataclasses import replace
 import pytest
 
 import swiftpie
+from swiftpie.backbones.components import load_components
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.light.draw import ASSETS
-from swiftpie.light.export import check, export_openvino, parts_of
+from swiftpie.light.export import check, export_onnx, export_openvino, parts_of
 from swiftpie.light.sheet import SHEET, read_sheet
+from tests.backbones import tiny_models
 from tests.light.renew import renew
+from tests.parity.pipelines import preset_of
 
 
 @pytest.mark.slow
@@ -17,6 +20,23 @@ def test_openvino_has_graphs_of_its_own(tmp_path):
     components = swiftpie.load("mini").components
     export_openvino(components, tmp_path)
     assert check(components, tmp_path, runtime="openvino") > 60
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("family", "adapter"), [("sd15", "public"), ("sd21", "own"), ("sdxl", "own")]
+)
+def test_models_of_stable_diffusion_are_exported_with_their_adapters(tmp_path, family, adapter):
+    pipeline = tiny_models.make_pipeline(tmp_path / "pipeline", family, is_shallow=True)
+    make = getattr(tiny_models, f"make_{adapter}_adapter")
+    file = make(tmp_path / "adapter.safetensors", family, is_shallow=True)
+    components = load_components(
+        preset_of(family), weights=pipeline, adapter=file, image_encoder=tmp_path / "encoder"
+    )
+    (tmp_path / "graphs").mkdir()
+    sheet = export_onnx(components, tmp_path / "graphs")
+    assert len(sheet.tokenizers) == 1 + (family == "sdxl")
+    assert check(components, tmp_path / "graphs", runtime="onnxruntime") > 60
 
 
 def test_a_first_pass_is_named_as_what_cannot_be_exported(session):

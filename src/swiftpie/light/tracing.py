@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from swiftpie.engine.openvino.runtime import Untyped
 from swiftpie.errors import CapabilityError, MissingExtra
@@ -39,7 +40,7 @@ def trace(
     """
     onnx = _load("onnx")
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), _symbolics(), _constant_noise():
+    with warnings.catch_warnings(), _symbolics(), _constant_noise(), _FixedShapes():
         warnings.simplefilter("ignore")  # of tracing: shapes are fixed on purpose
         try:
             torch.onnx.export(
@@ -158,6 +159,23 @@ def _constant_noise() -> Iterator[None]:
         torch.randn = drawn
 
 
+class _FixedShapes(TorchFunctionMode):
+    """Keep sizes of tensors as numbers, not as questions to the graph, which some operators bar."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - as all functions of PyTorch
+        """Call one of them."""
+        made = func(*args, **(kwargs or {}))
+        if func is Tensor.size or func == Tensor.shape.__get__:  # type: ignore[attr-defined]
+            return torch.Size(map(int, made)) if isinstance(made, tuple) else int(made)
+        return made
+
+
 @contextmanager
 def _symbolics() -> Iterator[None]:
     """Let the exporter know operators that it lacks, inside of the block."""
@@ -167,6 +185,7 @@ def _symbolics() -> Iterator[None]:
         "hypot": _hypot,
         "_upsample_bicubic2d_aa": _smooth("cubic"),
         "_upsample_bilinear2d_aa": _smooth("linear"),
+        "upsample_bilinear2d": _linear,
     }
     exporter: Any = torch.onnx
     for name, symbolic in made.items():
@@ -227,6 +246,22 @@ def _smooth(mode: str) -> Callable[..., Any]:
         )
 
     return resize
+
+
+@torch.onnx.symbolic_helper.parse_args("v", "is", "b", "v", "v")
+def _linear(graph: Untyped, values: Untyped, size: Sequence[int], *more: object) -> Untyped:
+    """Resize (B, C, H, W) between neighbours, and tell the size, which pooling asks for."""
+    kept = graph.op("Shape", values, start_i=0, end_i=2)
+    sizes = graph.op("Concat", kept, _constant(graph, list(size)), axis_i=0)
+    nothing = graph.op("Constant", value_t=torch.empty(0))
+    made = graph.op(
+        "Resize",
+        *(values, nothing, nothing, sizes),
+        mode_s="linear",
+        coordinate_transformation_mode_s="align_corners" if more[0] else "half_pixel",
+    )
+    made.setType(values.type().with_sizes([None, None, *size]))
+    return made
 
 
 def _load(package: str) -> Untyped:
