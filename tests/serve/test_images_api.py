@@ -127,13 +127,39 @@ def test_streams_give_each_picture_as_it_is_done(client, own):
     assert picture_of(events[0]).size == (128, 128)
 
 
-def test_the_asynchronous_client_works_too(server, own):
+def test_edits_are_streamed_as_well(client, photo):
+    more = {"seed": 1, "swiftpie": f'{{"source_prompt": "{PROMPT}"}}'}
+    asked = {"image": ("photo.png", to_png(photo)), "prompt": "a dog at night", "n": 2}
+    events = list(client.images.edit(**asked, stream=True, extra_body=more))
+    assert [one.type for one in events] == ["image_edit.completed"] * 2
+    whole = client.images.edit(**asked, extra_body=more).data
+    for one, other in zip(events, whole, strict=True):
+        assert alike(picture_of(one), picture_of(other))
+
+
+def test_the_asynchronous_client_gets_the_same(server, client, own, photo):
+    drawing = {"prompt": PROMPT, "extra_body": {**own, "seed": 4}}
+    hole = Image.new("RGBA", photo.size, (0, 0, 0, 0))
+    editing = {"prompt": "a dog in the snow", "extra_body": {"seed": 5}}
+    editing |= {"image": ("photo.png", to_png(photo)), "mask": ("mask.png", to_png(hole))}
+
     async def run():
         url = f"{server.url}/v1"
         async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as one:
-            return await one.images.generate(prompt=PROMPT, extra_body=own)
+            drawn = await one.images.generate(**drawing)
+            edited = await one.images.edit(**editing)
+            stream = await one.images.generate(**drawing, n=2, stream=True)
+            events = [event async for event in stream]
+            with pytest.raises(openai.NotFoundError) as error:
+                await one.images.generate(**drawing, model="dall-e-9")
+        return drawn, edited, events, error.value
 
-    assert len(asyncio.run(run()).data) == 1
+    drawn, edited, events, error = asyncio.run(run())
+    assert alike(picture_of(drawn.data[0]), picture_of(client.images.generate(**drawing).data[0]))
+    assert alike(picture_of(edited.data[0]), picture_of(client.images.edit(**editing).data[0]))
+    assert [one.type for one in events] == ["image_generation.completed"] * 2
+    assert alike(picture_of(events[0]), picture_of(drawn.data[0]))
+    assert error.code == "model_not_found"
 
 
 @pytest.mark.parametrize(
