@@ -5,14 +5,15 @@
 | upload is read | ends | 408 | | | | goes on |
 | pictures are decoded | ends | ends | | | | goes on |
 | subject is encoded | ends | ends | | | | goes on |
-| queued | ends | ends | ends | ends | ends | goes on, a job ends |
+| queued | ends | ends | ends | ends | goes on | goes on, a job ends |
 | batched, drawn, any step | ends | ends | ends | ends | goes on | goes on, a job ends |
 | made a file | ends | ends | ends | ends | goes on | goes on, a job ends |
 | answer is sent | ends | ends | | ends | goes on | goes on |
 
-An empty cell cannot be: jobs bring no pictures and send none. What is drawn live is not ended by
-the next one, as whoever types quicker than it draws would never see a picture. Jobs end with the
-server, where nobody can ask for them any more; a second SIGTERM ends everything at once.
+An empty cell cannot be: jobs bring no pictures and send none. A live connection has one picture in
+the queue or drawn, which the next one does not end: whoever types quicker than it draws would never
+see any. Of those that come meanwhile only the newest is drawn. Jobs end with the server, where nobody
+can ask for them any more; a second SIGTERM ends everything at once.
 """
 
 import asyncio
@@ -296,6 +297,24 @@ def test_pictures_that_are_decoded_or_encoded_are_given_up(running, picture_byte
 
     running(decoding)
     running(encoding)
+
+
+def test_a_subject_that_is_encoded_too_late_is_not_kept(running, picture_bytes):
+    body, kind = form(image=("dog.png", picture_bytes))
+
+    async def test(server):
+        known = await server.worker.identities.items(owner=OWNER)
+        server.gate.stage, seconds = "batched", LATE_S
+        while not server.gate.reached.is_set():
+            server.worker.limits = Limits(deadline_s=seconds)
+            call = server.call("POST", "/v1/identities", body, kind)
+            assert (await call.answer())["error"]["code"] == "timeout"
+            seconds *= 2  # as decoding may take longer than that
+        await server.go_on()
+        await reached(server.gate.stopped)
+        assert await server.worker.identities.items(owner=OWNER) == known
+
+    running(test)
 
 
 def test_whoever_leaves_while_files_are_made_or_sent_stops_the_rest(running):
