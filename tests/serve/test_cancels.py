@@ -12,8 +12,8 @@
 
 An empty cell cannot be: jobs bring no pictures and send none. A live connection has one picture in
 the queue or drawn, which the next one does not end: whoever types quicker than it draws would never
-see any. Of those that come meanwhile only the newest is drawn. Jobs end with the server, where nobody
-can ask for them any more; a second SIGTERM ends everything at once.
+see any. Of those that come meanwhile only the newest is drawn. Jobs end with the server, where
+nobody can ask for them any more; a second SIGTERM ends everything at once.
 """
 
 import asyncio
