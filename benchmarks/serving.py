@@ -164,13 +164,19 @@ async def ask(
     return Answer(status, *times, b"retry-after:" in head)
 
 
+def moments(*, rate: float, seconds: float, seed: int) -> list[float]:
+    """Return when requests of a Poisson process come."""
+    drawn, found, moment = random.Random(seed), [], 0.0
+    while (moment := moment + drawn.expovariate(rate)) < seconds:
+        found.append(moment)
+    return found
+
+
 async def open_loop(
     running: Running, *, rate: float, seconds: float, seed: int, user: str = ""
 ) -> list[Answer]:
-    """Send requests at moments of a Poisson process."""
-    drawn, moments, moment = random.Random(seed), [], 0.0
-    while (moment := moment + drawn.expovariate(rate)) < seconds:
-        moments.append(moment)
+    """Send requests at the `moments` of a Poisson process."""
+    when = moments(rate=rate, seconds=seconds, seed=seed)
     users = [user] if user else [f"u{number}" for number in range(NUM_USERS)]
     for name in users:
         running.meet(name)
@@ -183,7 +189,7 @@ async def open_loop(
         body = running.body(seed * 100_000 + number, name)
         return await ask(running.port, body, due=due, user=name)
 
-    return list(await asyncio.gather(*(one(*pair) for pair in enumerate(moments))))
+    return list(await asyncio.gather(*(one(*pair) for pair in enumerate(when))))
 
 
 async def closed_loop(running: Running, *, clients: int, seconds: float, seed: int) -> float:
