@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from swiftpie.serve import jobs
 from swiftpie.serve.jobs import Expired, Overloaded, Scheduler, State, whole_seconds
 
 
@@ -52,6 +53,7 @@ def running(test):
 async def busy(scheduler, draw):
     """Occupy the thread with one job; others queue behind it until the gate opens."""
     draw.gate.clear()
+    draw.begun.clear()
     first = scheduler.submit("first", group="x", key="other", deadline_s=20)
     await draw.begun.wait()
     return first
@@ -86,6 +88,37 @@ async def test_who_comes_while_another_is_drawn_goes_before_that_ones_next(sched
     draw.gate.set()
     await scheduler.result(own)
     assert draw.batches == [["first"], ["newcomer"], ["next"]]
+
+
+@running
+async def test_who_was_given_little_waits_for_nobody_who_was_given_much(scheduler, draw):
+    draw.gate.set()
+    for number in range(6):
+        last = scheduler.submit(f"much{number}", group=number, key="much", deadline_s=20)
+        await scheduler.result(last)
+    await busy(scheduler, draw)
+    waiting = [scheduler.submit("queued", group="q", key="much", deadline_s=20)]
+    waiting += [scheduler.submit(n, group=n, key="little", deadline_s=20) for n in "abc"]
+    draw.gate.set()
+    await asyncio.gather(*map(scheduler.result, waiting))
+    assert draw.batches[-4:] == [["a"], ["b"], ["c"], ["queued"]]
+
+
+@running
+async def test_what_was_given_fades(scheduler, draw):
+    draw.gate.set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "FADING_S", 0.01)
+        for number in range(8):
+            await scheduler.result(scheduler.submit(number, group="g", key="much", deadline_s=20))
+        await asyncio.sleep(0.1)
+        await scheduler.result(scheduler.submit("one", group="g", key="little", deadline_s=20))
+        await busy(scheduler, draw)
+        late = scheduler.submit("of little", group="x", key="little", deadline_s=20)
+        scheduler.submit("of much", group="y", key="much", deadline_s=20)
+        draw.gate.set()
+        await scheduler.result(late)
+    assert draw.batches[-2:] == [["of much"], ["of little"]]
 
 
 @running

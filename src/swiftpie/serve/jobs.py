@@ -14,6 +14,9 @@ from typing import Any
 
 FIRST_GUESS_S = 0.5  # a job's time before any was measured
 MEMORY = 0.2  # weight of the newest measurement
+FADING_S = 1.0  # after which a picture that a key was given counts half
+FORGOTTEN_S = 20 * FADING_S  # after which it counts nothing
+MOST_REMEMBERED = 1_000  # keys, beyond which those are dropped that count nothing
 
 
 class State(StrEnum):
@@ -62,9 +65,9 @@ Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 class Scheduler:
     """Those who wait to be drawn. All methods belong to one event loop.
 
-    Keys take turns, so that one with a long queue delays the others by no more than a batch: who
-    comes while another is drawn goes before that one's next. A batch takes jobs of the first one's
-    group, of as many keys as there are.
+    Whoever was given least of late comes first, so that a key with a long queue delays the others
+    by no more than the batch that is being drawn, and keys that ask for as much take turns. A batch
+    takes jobs of the first one's group, of as many keys as there are.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Scheduler:
         self.job_s = FIRST_GUESS_S  # a job's share of its batch, smoothed
         self.batches = 0  # that ended
         self._queues: dict[str, deque[Job]] = {}
-        self._turns: dict[str, int] = {}  # the batch that each key waits for, the least comes first
+        self._given: dict[str, float] = {}  # to each key of late, see `_remember`
         self._running: dict[Job, asyncio.Future[Sequence[Any]]] = {}  # with what draws their batch
         self._busy: Counter[str] = Counter()  # batches by lane
         self._came = asyncio.Event()
@@ -130,8 +133,6 @@ class Scheduler:
         timer = loop.call_later(deadline_s, self._expire, job)
         job.done.add_done_callback(lambda _: timer.cancel())
         self._queues.setdefault(key, deque()).append(job)
-        is_drawn = any(one.key == key for one in self._running)
-        self._turns.setdefault(key, self.batches + is_drawn)
         self._idle.clear()
         self._came.set()
         return job
@@ -200,18 +201,29 @@ class Scheduler:
             batch.append(job)
             if len(batch) == self.max_batch:
                 break
-        for job in batch:  # those who were served come after whoever comes meanwhile
-            if job.key in self._queues:
-                self._turns[job.key] = self.batches + 1
-                self._queues[job.key] = self._queues.pop(job.key)
+        for job in batch:
+            self._remember(job.key)
         return batch
+
+    def _remember(self, key: str) -> None:
+        """Count one more picture of a key.
+
+        It is worth twice as much as one of a second ago, so that what was given fades, and numbers
+        of all keys compare, with no need to go through them as time passes: the logarithm is kept.
+        """
+        now = time.monotonic() / FADING_S
+        known = self._given.get(key, -math.inf)
+        self._given[key] = now + math.log2(1 + 2.0 ** (known - now))
+        if len(self._given) > MOST_REMEMBERED:
+            least = now - FORGOTTEN_S / FADING_S
+            self._given = {one: given for one, given in self._given.items() if given > least}
 
     def _has_room(self, lane: str) -> bool:
         return self._busy[lane] < self.lanes[lane]
 
     def _in_turns(self) -> Iterator[Job]:
         """Yield the first of every key, then the second, and so on."""
-        keys = sorted(self._queues, key=self._turns.__getitem__)
+        keys = sorted(self._queues, key=lambda key: self._given.get(key, -math.inf))
         waiting = [list(self._queues[key]) for key in keys]
         for row in itertools.zip_longest(*waiting):
             yield from (job for job in row if job is not None)
@@ -222,7 +234,7 @@ class Scheduler:
 
     def _drop_empty(self, key: str) -> None:
         if not self._queues[key]:
-            del self._queues[key], self._turns[key]
+            del self._queues[key]
 
     def _begin(self, batch: list[Job]) -> None:
         drawing = asyncio.ensure_future(self.draw([job.work for job in batch]))
