@@ -96,8 +96,8 @@ class Scheduler:
 
     @property
     def num_queued(self) -> int:
-        """Jobs that wait."""
-        return sum(map(len, self._queues.values()))
+        """Jobs that wait; the one thing that other threads may ask."""
+        return sum(map(len, list(self._queues.values())))
 
     def retry_after_s(self) -> float:
         """Return in how many seconds what is here now will have been drawn."""
