@@ -18,22 +18,20 @@ The JSON holds `machine`, and for `plain` (a server without Ray) and each number
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import re
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # it has none
 import ray
 import torch
 from ray import serve
 
-from benchmarks._machine import machine
+from benchmarks._machine import machine, write_report
 from benchmarks.serving import (
     Running,
     ask,
@@ -217,11 +215,7 @@ def main() -> None:
             patience_s=options.patience,
         )
     ray.shutdown()
-    text = json.dumps(found, indent=2) + "\n"
-    if options.out is None:
-        sys.stdout.write(text)
-    else:
-        options.out.write_text(text, encoding="utf-8")
+    write_report(found, options.out)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # it has none
 import torch
 import websockets
 
-from benchmarks._machine import machine
+from benchmarks._machine import machine, write_report
 
 SAMPLES = ("1f36a", "1f370", "1f3b2", "1f439")
 SCENES = ("on a beach", "in the snow", "in space", "in a city", "at sunset", "in a desert")
@@ -434,11 +434,7 @@ def main() -> None:
             figures["batches"] = compare_batches(engine, seconds=seconds, rounds=options.rounds)
             say(f"batches of 4 against none: {figures['batches']}")
         found["engines"][engine or "eager"] = figures
-    text = json.dumps(found, indent=2) + "\n"
-    if options.out is None:
-        sys.stdout.write(text)
-    else:
-        options.out.write_text(text, encoding="utf-8")
+    write_report(found, options.out)
 
 
 if __name__ == "__main__":

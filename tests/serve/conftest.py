@@ -150,6 +150,13 @@ class Call:
         return json.loads(self.content)
 
 
+async def drained(scheduler):
+    """Wait until nothing waits and nothing is drawn."""
+    async with asyncio.timeout(20):
+        while scheduler.num_queued or scheduler._running:
+            await asyncio.sleep(0.01)
+
+
 def to_png(image):
     import io
 

@@ -33,7 +33,7 @@ from swiftpie.serve.identities import Known, Told
 from swiftpie.serve.limits import Limits
 from swiftpie.serve.store import Models, Offer
 from swiftpie.serve.worker import Worker
-from tests.serve.conftest import Call, form, serving
+from tests.serve.conftest import Call, drained, form, serving
 
 PROMPT = "a dog on a beach"
 thorough = pytest.mark.thorough
@@ -233,7 +233,7 @@ def test_those_who_leave_or_are_late_in_the_queue_are_never_drawn(running):
             await call.done
         assert (leaves.status, late.status, first.status) == (499, 504, 504)
         server.open()
-        await server.worker.scheduler.drain(20)
+        await drained(server.worker.scheduler)
         assert server.worker.scheduler.batches == before + 1
 
     running(test, deadline_s=LATE_S)

@@ -6,6 +6,7 @@ import pytest
 
 from swiftpie.serve import jobs
 from swiftpie.serve.jobs import Expired, Overloaded, Scheduler, State, whole_seconds
+from tests.serve.conftest import drained
 
 
 class Drawer:
@@ -145,7 +146,7 @@ async def test_cancelled_in_the_queue_is_never_drawn(scheduler, draw):
     assert scheduler.num_queued == 0
     draw.gate.set()
     await scheduler.result(first)
-    await scheduler.drain(5)
+    await drained(scheduler)
     assert draw.batches == [["first"]]
     assert job.state is State.CANCELLED
 
@@ -158,7 +159,7 @@ async def test_a_drawing_that_nobody_waits_for_stops_at_its_next_stage(scheduler
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    await scheduler.drain(5)
+    await drained(scheduler)
     assert draw.stopped == [["first"]]
     assert first.state is State.CANCELLED
 
@@ -181,7 +182,7 @@ async def test_deadlines_hold_in_the_queue(scheduler, draw):
     with pytest.raises(Expired):
         await scheduler.result(late)
     draw.gate.set()
-    await scheduler.drain(5)
+    await drained(scheduler)
     assert draw.batches == [["first"]]
 
 
@@ -226,7 +227,7 @@ def test_lanes_hold_so_many_batches_and_do_not_wait_for_each_other(lanes):
         begun = [one for (one,) in draw.batches]
         draw.gate.set()
         drawn = [await scheduler.result(one) for one in jobs]
-        await scheduler.drain(5)
+        await drained(scheduler)
         loop.cancel()
         return begun, drawn, scheduler.num_queued
 
@@ -240,7 +241,7 @@ def test_lanes_hold_so_many_batches_and_do_not_wait_for_each_other(lanes):
 async def test_whoever_is_late_stops_the_drawing_though_nobody_listens(scheduler, draw):
     draw.gate.clear()
     job = scheduler.submit("slow", group="x", key="a", deadline_s=0.02)
-    await scheduler.drain(5)
+    await drained(scheduler)
     assert draw.stopped == [["slow"]]
     with pytest.raises(Expired):
         await scheduler.result(job)

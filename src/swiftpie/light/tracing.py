@@ -171,7 +171,7 @@ class _FixedShapes(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - as all functions of PyTorch
         """Call one of them."""
         made = func(*args, **(kwargs or {}))
-        if func is Tensor.size or func == Tensor.shape.__get__:  # type: ignore[attr-defined]
+        if func is Tensor.size or func == Tensor.shape.__get__:  # type: ignore[attr-defined]  # a descriptor
             return torch.Size(map(int, made)) if isinstance(made, tuple) else int(made)
         return made
 

@@ -91,8 +91,6 @@ class Scheduler:
         self._running: dict[Job, asyncio.Future[Sequence[Any]]] = {}  # with what draws their batch
         self._busy: Counter[str] = Counter()  # batches by lane
         self._came = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     @property
     def num_queued(self) -> int:
@@ -133,7 +131,6 @@ class Scheduler:
         timer = loop.call_later(deadline_s, self._expire, job)
         job.done.add_done_callback(lambda _: timer.cancel())
         self._queues.setdefault(key, deque()).append(job)
-        self._idle.clear()
         self._came.set()
         return job
 
@@ -163,13 +160,6 @@ class Scheduler:
             self._came.clear()
             while batch := self._next_batch():
                 self._begin(batch)
-            if not self._queues and not self._running:
-                self._idle.set()
-
-    async def drain(self, seconds: float) -> None:
-        """Wait until all is drawn that was accepted, but no longer than `seconds`."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
 
     def close(self) -> None:
         """Let go of what is left."""
