@@ -38,7 +38,7 @@ SHARES = (0.25, 0.5, 0.75, 0.9, 10.0)  # of the capacity
 PARTS = ("load", "fairness", "live", "batches")
 LEAVING = 0.05  # of those who ask while it is watched for long
 LOOKING_S = 5
-MIN_ANSWERS = 120  # that a 95th percentile is told by
+MIN_ANSWERS = 200  # that a 95th percentile is told by
 TOKEN = "of this benchmark"
 USER = "X-SwiftPie-User"
 NUM_USERS = 50
@@ -287,7 +287,7 @@ async def fairness(running: Running, *, capacity: float, seconds: float) -> dict
         target=_flood, args=(running,), kwargs={"rate": capacity * 10, "seconds": seconds}
     )
     flood.start()
-    found = await open_loop(running, rate=rate, seconds=seconds, seed=72, user="victim")
+    found = await open_loop(running, rate=rate, seconds=seconds, seed=71, user="victim")
     flood.join()
     solo, beside = summary(alone, seconds), summary(found, seconds)
     times = (

@@ -110,6 +110,7 @@ class Call:
 
     def __init__(self, app, method, path, body=b"", *, headers=None, query=b"", is_whole=True):
         self.left = asyncio.Event()
+        self._more = asyncio.Event()
         self.came = asyncio.Event()  # the first piece of the answer
         self.status, self.headers, self.content = None, {}, b""
         self._is_whole = is_whole
@@ -134,8 +135,20 @@ class Call:
         if self._body:
             more = not self._is_whole
             return {"type": "http.request", "body": self._body.pop(), "more_body": more}
+        if not self._is_whole:
+            leaving, more = map(asyncio.ensure_future, (self.left.wait(), self._more.wait()))
+            await asyncio.wait([leaving, more], return_when=asyncio.FIRST_COMPLETED)
+            leaving.cancel()
+            more.cancel()
+            if self._body:
+                return await self._receive()
         await self.left.wait()
         return {"type": "http.disconnect"}
+
+    def send_rest(self, body):
+        """Send the rest of a request that was not whole."""
+        self._body, self._is_whole = [body], True
+        self._more.set()
 
     async def _send(self, message):
         if message["type"] == "http.response.start":

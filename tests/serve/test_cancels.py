@@ -503,6 +503,50 @@ def test_what_waits_is_never_drawn_for_who_hangs_up_live(running):
     running(test)
 
 
+def test_who_hangs_up_live_while_the_file_is_made_gets_none(running):
+    async def test(server):
+        pool, shut = ThreadPoolExecutor(1), threading.Event()
+        asyncio.get_running_loop().set_default_executor(pool)  # which makes the files
+        blocked = asyncio.get_running_loop().run_in_executor(pool, shut.wait, 20)
+        talk = Talk(server)
+        talk.draw(1)
+        while pool._work_queue.empty():
+            await asyncio.sleep(0)
+        talk.hang_up()
+        await talk.done
+        assert pool._work_queue.get_nowait().future.cancelled()
+        shut.set()
+        await blocked
+        assert [message["type"] for message in talk.got] == ["websocket.accept"]
+        assert await server.is_free()
+
+    running(test)
+
+
+@pytest.mark.parametrize("path", UPLOADS)
+def test_a_server_that_is_to_stop_reads_and_decodes_what_is_on_its_way(
+    running, picture_bytes, path
+):
+    body, kind = form(image=("dog.png", picture_bytes), prompt=PROMPT, source_prompt=PROMPT)
+
+    async def test(server):
+        free = server.worker._decoders._free
+        child = await free.get()  # so that it can be decoded only once this is given back
+        headers = {"cookie": f"swiftpie_visitor={VISITOR}", "content-type": kind}
+        call = Call(server.app, "POST", path, body[:4000], headers=headers, is_whole=False)
+        while call._body:
+            await asyncio.sleep(0)
+        server.app.is_draining = True  # as of SIGTERM
+        call.send_rest(body[4000:])
+        while not free._getters:
+            await asyncio.sleep(0)
+        free.put_nowait(child)
+        await call.done
+        assert call.status in {200, 201}, call.content
+
+    running(test)
+
+
 @pytest.mark.parametrize("stage", ["batched", "step"])
 def test_a_server_that_is_to_stop_draws_what_it_accepted_and_no_more(running, stage):
     async def test(server):

@@ -106,6 +106,70 @@ async def test_who_was_given_little_waits_for_nobody_who_was_given_much(schedule
 
 
 @running
+async def test_a_drawing_of_a_key_with_many_more_gives_way_once(scheduler, draw):
+    first = await busy(scheduler, draw)
+    more = [scheduler.submit(n, group="x", key="other", deadline_s=20) for n in ("2", "3")]
+    urgent = scheduler.submit("urgent", group="y", key="guest", deadline_s=20)
+    while draw.stopped != [["first"]]:
+        await asyncio.sleep(0)
+    another = scheduler.submit("another", group="y", key="third", deadline_s=20)
+    draw.gate.set()
+    assert await scheduler.result(urgent) == "drawn urgent"
+    await asyncio.gather(*map(scheduler.result, (first, *more, another)))
+    assert draw.batches == [["first"], ["urgent", "another"], ["first", "2", "3"]]
+    assert first.state is State.DONE
+
+
+@running
+async def test_what_gave_way_once_is_drawn_to_its_end(scheduler, draw):
+    first = await busy(scheduler, draw)
+    more = [scheduler.submit(n, group="x", key="other", deadline_s=20) for n in ("2", "3")]
+    guest = scheduler.submit("guest", group="y", key="guest", deadline_s=20)
+    while draw.batches[-1] != ["guest"]:
+        await asyncio.sleep(0)
+    draw.gate.set()
+    await scheduler.result(guest)
+    draw.gate.clear()
+    while draw.batches[-1][0] != "first":
+        await asyncio.sleep(0)
+    scheduler.submit("late", group="y", key="third", deadline_s=20)
+    await asyncio.sleep(0.01)
+    draw.gate.set()
+    await asyncio.gather(*map(scheduler.result, (first, *more)))
+    assert draw.stopped == [["first"]]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_few_pictures_and_a_key_that_has_some_here_break_nothing_off(others):
+    @running
+    async def test(scheduler, draw):
+        first = await busy(scheduler, draw)
+        waiting = [
+            scheduler.submit(n, group="x", key="other", deadline_s=20) for n in range(1 + others)
+        ]
+        key = "other" if others else "guest"
+        waiting.append(scheduler.submit("late", group="y", key=key, deadline_s=20))
+        await asyncio.sleep(0.01)
+        draw.gate.set()
+        await asyncio.gather(*map(scheduler.result, (first, *waiting)))
+        assert not draw.stopped
+
+    test()
+
+
+@running
+async def test_what_gives_way_can_still_be_cancelled(scheduler, draw):
+    first = await busy(scheduler, draw)
+    more = [scheduler.submit(n, group="x", key="other", deadline_s=20) for n in ("2", "3")]
+    guest = scheduler.submit("guest", group="y", key="guest", deadline_s=20)
+    scheduler.cancel(first)
+    draw.gate.set()
+    await asyncio.gather(*map(scheduler.result, (guest, *more)))
+    assert first.state is State.CANCELLED
+    assert draw.batches.count(["first"]) == 1
+
+
+@running
 async def test_what_was_given_fades(scheduler, draw):
     draw.gate.set()
     with pytest.MonkeyPatch.context() as patch:

@@ -56,6 +56,7 @@ class Job:
     key: str  # whose it is
     done: asyncio.Future[Any]
     state: State = State.QUEUED
+    gave_way: bool = False  # its drawing was broken off for somebody else's
 
 
 Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
@@ -65,9 +66,10 @@ Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 class Scheduler:
     """Those who wait to be drawn. All methods belong to one event loop.
 
-    Whoever was given least of late comes first, so that a key with a long queue delays the others
-    by no more than the batch that is being drawn, and keys that ask for as much take turns. A batch
-    takes jobs of the first one's group, of as many keys as there are.
+    Whoever was given least of late comes first, so that keys that ask for as much take turns. A key
+    with a long queue delays one that has nothing here by a stage of its drawing, which is broken
+    off and begun again later, each job once at most. A batch takes jobs of the first one's group,
+    of as many keys as there are.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Scheduler:
         self._queues: dict[str, deque[Job]] = {}
         self._given: dict[str, float] = {}  # to each key of late, see `_remember`
         self._running: dict[Job, asyncio.Future[Sequence[Any]]] = {}  # with what draws their batch
+        self._giving_way: set[asyncio.Future[Sequence[Any]]] = set()
         self._busy: Counter[str] = Counter()  # batches by lane
         self._came = asyncio.Event()
 
@@ -132,6 +135,8 @@ class Scheduler:
         job.done.add_done_callback(lambda _: timer.cancel())
         self._queues.setdefault(key, deque()).append(job)
         self._came.set()
+        if not self._has_room(lane):
+            self._make_way(job)
         return job
 
     def cancel(self, job: Job) -> None:
@@ -208,6 +213,23 @@ class Scheduler:
             least = now - FORGOTTEN_S / FADING_S
             self._given = {one: given for one, given in self._given.items() if given > least}
 
+    def _make_way(self, newcomer: Job) -> None:
+        """Break off a batch of keys with long queues, for a key of which there is nothing else."""
+        key, running = newcomer.key, list(self._running.items())
+        if len(self._queues[key]) > 1 or any(job.key == key for job, _ in running):
+            return
+        for drawing in dict.fromkeys(self._running.values()):
+            batch = [job for job, its in running if its is drawing]
+            if all(job.lane == newcomer.lane and self._can_wait(job) for job in batch):
+                for job in batch:
+                    job.gave_way = True
+                self._giving_way.add(drawing)
+                drawing.cancel()
+                return
+
+    def _can_wait(self, job: Job) -> bool:
+        return not job.gave_way and 2 * len(self._queues.get(job.key, ())) >= self.max_per_key
+
     def _has_room(self, lane: str) -> bool:
         return self._busy[lane] < self.lanes[lane]
 
@@ -241,6 +263,11 @@ class Scheduler:
             del self._running[job]
         self._busy[batch[0].lane] -= 1
         self._came.set()
+        gave_way = drawing in self._giving_way
+        self._giving_way.discard(drawing)
+        if gave_way and drawing.cancelled():
+            self._queue_again(batch)
+            return
         self.batches += 1
         seconds = time.monotonic() - started
         self.job_s += MEMORY * (seconds / len(batch) - self.job_s)
@@ -258,6 +285,12 @@ class Scheduler:
             else:
                 job.state = State.DONE
                 job.done.set_result(one)
+
+    def _queue_again(self, batch: list[Job]) -> None:
+        for job in reversed(batch):
+            if not job.done.done():
+                job.state = State.QUEUED
+                self._queues.setdefault(job.key, deque()).appendleft(job)
 
 
 def whole_seconds(seconds: float) -> int:
