@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
@@ -223,8 +224,13 @@ def summary(answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
         "refused": len(refused),
         "refused_p95_ms": percentile(sorted(one.answer_ms for one in refused), 95),
         "refused_with_retry_after": sum(one.has_retry_after for one in refused),
-        "others": sum(one.status not in {200, 429} for one in answers),
+        "others": counted(answers, known=(200, 429)),
     }
+
+
+def counted(answers: Sequence[Answer], *, known: Sequence[int]) -> dict[int, int]:
+    """Return how many answers had each status that is none of `known`."""
+    return dict(Counter(one.status for one in answers if one.status not in known))
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:
@@ -338,7 +344,8 @@ async def soak(running: Running, *, capacity: float, minutes: float) -> dict[str
         "minutes": minutes,
         "drawn": sum(one.status == 200 for one in answers),
         "left": sum(one.status == 0 for one in answers),
-        "others": sum(one.status not in {0, 200, 429} for one in answers),
+        "refused": sum(one.status == 429 for one in answers),
+        "others": counted(answers, known=(0, 200, 429)),
         "first_mib": rows[0][1],
         "last_mib": rows[-1][1],
         "mib_an_hour": slopes,

@@ -106,6 +106,13 @@ class GraphCache:
                 break
             self._open.popitem(last=False)
 
+    def _make_room(self, num_bytes: int) -> None:
+        """Close graphs, which open again in seconds, until `num_bytes` fit beside the others."""
+        while self._open:
+            if num_bytes + sum(one.num_bytes for one in self._open.values()) <= MOST_OPEN_BYTES:
+                break
+            self._open.popitem(last=False)
+
     def _ready(self, function: Function, form: Nested, key: str, streams: int) -> "Graph":
         started = time.perf_counter()
         with self.threads.for_torch():
@@ -136,7 +143,9 @@ class GraphCache:
         def make() -> Untyped:
             graph = self._exported(function, form, key)
             logger.info("The %s is turned to 8 bits.", function.name)
-            return quantizer.quantize(function, form, graph)
+            calls = quantizer.calls(function, form)  # for which other networks are opened
+            self._make_room(2 * function.num_bytes)  # it is computed in float32
+            return quantizer.quantize(function, graph, calls)
 
         return self._kept(_digest([key, quantizer.settings]), make)
 

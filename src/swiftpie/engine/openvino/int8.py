@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,7 +42,7 @@ from swiftpie.pipelines.settings import MaskSource, Scales
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 5  # changes with what is quantised, so that older graphs are not used
+RECIPE = 6  # changes with what is quantised, so that older graphs are not used
 FOLDED, MULTIPLIED = "Convolution", "MatMul"
 UNFOLDED, ROUNDED = "ConvolutionBackpropData", "FakeQuantize"
 LEVELS = 256  # of 8 bits, of which a range around 0 leaves one on the negative side alone
@@ -50,8 +51,8 @@ RANGES = "nncf.quantization.range_estimator"
 WEIGHT, WIDENED = "Constant", "Convert"
 NARROWED = {TEXT}  # weights alone: with 8-bit states, single pictures fell to 33 dB
 
-MOST_CALLS, LEAST_CALLS = 24, 3  # statistics of ranges change little beyond
-NUM_CELLS = 24 * 256  # that are seen where pictures are small
+MOST_CALLS, LEAST_CALLS = 24, 2  # one for each source of a mask at least
+NUM_CELLS = 24 * 256  # of latents; statistics of ranges change little beyond
 NUM_IDENTITIES = 6
 PROMPTS = (
     "a photo of a subject on a beach",
@@ -69,7 +70,8 @@ PROMPTS = (
 )
 SCALES = (0.6, 0.8, 1.0, 1.2, 1.5)  # of either branch, in turns
 MASK_SOURCES = (MaskSource.NONE, MaskSource.INLINE)
-NUM_PICTURES = 8  # each holds thousands of cells, whose ranges change little beyond
+MOST_PICTURES, LEAST_PICTURES = 8, 2
+NUM_PIXELS = 8 * 256 * 256  # of these pictures, likewise
 MOST_BYTES = 100 << 20  # of weights whose biases are corrected: layer by layer, for minutes beyond
 GRAIN = 0.05  # of the grounds, so that these have something fine in them
 
@@ -94,15 +96,13 @@ class Quantizer:
         """Tell whether graphs of `function` are quantised."""
         return function.name in CALLS or function.name in NARROWED
 
-    def quantize(self, function: Function, form: Nested, graph: Untyped) -> Untyped:
-        """Return `graph` quantised, or None, with a warning, where nothing can calibrate it.
+    def calls(self, function: Function, form: Nested) -> Sequence[Call]:
+        """Return calls to calibrate `function` with, for arguments whose outline is `form`.
 
-        `graph` is of `function`, for arguments whose outline is `form`, and is written into.
+        None where weights alone are quantised, or, with a warning, where none can be made.
         """
         if function.name in NARROWED:
-            mode = self._nncf.CompressWeightsMode.INT8_ASYM
-            with _quietly():
-                return self._nncf.compress_weights(in_single(graph), mode=mode)
+            return ()
         reason = "the pictures in the package make no call like this"
         calls: Sequence[Call] = ()
         try:
@@ -111,10 +111,16 @@ class Quantizer:
             reason = str(error)
         if not calls:
             logger.warning("A call of the %s is not quantised: %s", function.name, reason)
-            return None
+        return calls
+
+    def quantize(self, function: Function, graph: Untyped, calls: Sequence[Call]) -> Untyped:
+        """Return `graph`, which is written into, quantised by `calls`, or None where these lack."""
+        is_small = function.num_bytes <= MOST_BYTES
         with _quietly():
-            is_small = function.num_bytes <= MOST_BYTES
-            return self._quantized(in_single(graph), calls, corrects=is_small)
+            if function.name in NARROWED:
+                mode = self._nncf.CompressWeightsMode.INT8_ASYM
+                return self._nncf.compress_weights(in_single(graph), mode=mode)
+            return self._quantized(in_single(graph), calls, corrects=is_small) if calls else None
 
     def _quantized(self, graph: Untyped, calls: Sequence[Call], *, corrects: bool) -> Untyped:
         nncf = self._nncf
@@ -230,13 +236,15 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     wanted = DenoiserCall(*form)
     batch, _, rows, columns = wanted.latents.shape
     num_subjects, num_views = wanted.condition.attention.coverage.shape[1:3]
-    pictures = [load_image(one) for one in sample_pictures(NUM_IDENTITIES)]
+    num_calls = max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))
+    num_shown = min(NUM_IDENTITIES, num_calls + num_subjects - 1)  # CLIP takes seconds for each
+    pictures = [load_image(one) for one in sample_pictures(num_shown)]
     identities = [encode_identity(components, [one] * num_views) for one in pictures]
     if not wanted.condition.attention.keys:
         identities = [one.without_detail() for one in identities]
     recorder = _Recorder(components.denoiser, components.schedule.steps[-1].timestep)
     cell_px = components.preset.latent_cell_px
-    for number in range(max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))):
+    for number in range(num_calls):
         first = number * batch  # its first seed decides about everything else
         shown = [identities[(number + k) % len(identities)] for k in range(num_subjects)]
         request = PersonalizeRequest(
@@ -285,7 +293,8 @@ def inversion_calls(components: Components, form: Nested) -> list[Call]:
 def _scenes(size: tuple[int, int]) -> list[Tensor]:
     """Return pictures (1, 3, H, W) of subjects on shaded, grainy grounds, always the same."""
     pictures = []
-    for number, path in enumerate(sample_pictures(NUM_PICTURES)):
+    count = max(LEAST_PICTURES, min(MOST_PICTURES, NUM_PIXELS // math.prod(size)))
+    for number, path in enumerate(sample_pictures(count)):
         generator = torch.Generator().manual_seed(number)
         top, bottom = (2 * torch.rand(2, 3, 1, 1, generator=generator) - 1).unbind()
         shade = torch.lerp(top, bottom, torch.linspace(0, 1, size[0])[:, None])
