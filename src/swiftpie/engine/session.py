@@ -52,6 +52,7 @@ from swiftpie.pipelines.request import (
     EditRequest,
     FaceRequest,
     PersonalizeRequest,
+    RepaintRequest,
     Request,
     Subject,
     View,
@@ -214,7 +215,7 @@ class Session:
     @overload
     def draw(
         self,
-        request: EditRequest,
+        request: EditRequest | RepaintRequest,
         *,
         on_stage: OnStage | None = None,
         on_step: OnStep | None = None,
@@ -230,7 +231,7 @@ class Session:
     def draw(
         self, request: Request, *, on_stage: OnStage | None = None, on_step: OnStep | None = None
     ) -> GenerationResult | EditResult:
-        """Draw what is asked for; `personalize`, `face` and `edit` spell requests as calls.
+        """Draw what is asked for; the methods below spell requests as calls.
 
         Args:
             request: What to draw.
@@ -321,7 +322,8 @@ class Session:
         return list(advice_on(self.components, request))
 
     def _serving(self, request: Request) -> Components:
-        return self._editing if isinstance(request, EditRequest) else self._cached
+        is_edit = isinstance(request, EditRequest | RepaintRequest)
+        return self._editing if is_edit else self._cached
 
     def personalize(
         self,
@@ -437,18 +439,79 @@ class Session:
             InputError: The prompt is empty, or picture, mask or seed cannot be used.
         """
         picture = load_image(image)
-        if mask is not None and not isinstance(mask, Tensor | tuple):
-            mask = load_mask(mask, picture.size)
         request = EditRequest(
             image=picture,
             prompt=prompt,
             seed=seeds_from(seed, 1)[0],
             source_prompt=source_prompt,
             keyword=keyword,
-            mask=mask,
+            mask=None if mask is None else _place_of(mask, picture),
             identity=identity,
             settings=settings or EditSettings(),
             **steering,
+        )
+        return self.draw(request)
+
+    def insert(
+        self,
+        photo: Picture,
+        identity: Identity,
+        *,
+        prompt: str = "",
+        box: Box | None = None,
+        view: View | None = None,
+        seed: int | None = None,
+    ) -> EditResult:
+        """Put a subject into a photograph, in its light, at its own size.
+
+        Args:
+            photo: Any shape and size; transparency is ignored.
+            identity: Who comes, of `encode_identity`.
+            prompt: What it is, as in "a photo of a dog"; may be empty.
+            box: Left, top, right and bottom in [0, 1] that it fills, feet at the bottom; proposed
+                if not given.
+            view: Yaw and pitch in degrees from where it is seen.
+            seed: Of all that is random; without one it is drawn, and the result tells it.
+
+        Raises:
+            CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.
+            InputError: The picture, the box or a number cannot be used.
+        """
+        request = RepaintRequest(
+            image=load_image(photo),
+            seed=seeds_from(seed, 1)[0],
+            identity=identity,
+            prompt=prompt,
+            box=box,
+            view=view,
+        )
+        return self.draw(request)
+
+    def remove(
+        self, photo: Picture, *, mask: Picture | Tensor | Box, seed: int | None = None
+    ) -> EditResult:
+        """Take what `mask` covers out of a photograph; all else is as in `insert` and `edit`."""
+        picture = load_image(photo)
+        place = _place_of(mask, picture)
+        return self.draw(RepaintRequest(image=picture, seed=seeds_from(seed, 1)[0], mask=place))
+
+    def replace(
+        self,
+        photo: Picture,
+        identity: Identity,
+        *,
+        prompt: str = "",
+        mask: Picture | Tensor | Box,
+        seed: int | None = None,
+    ) -> EditResult:
+        """Put a subject in the place of what `mask` covers; see `insert` and `remove`."""
+        picture = load_image(photo)
+        request = RepaintRequest(
+            image=picture,
+            seed=seeds_from(seed, 1)[0],
+            identity=identity,
+            prompt=prompt,
+            mask=_place_of(mask, picture),
         )
         return self.draw(request)
 
@@ -604,6 +667,10 @@ def _digest(picture: Image.Image) -> bytes:
         bottom = min(top + rows, picture.height)
         digest.update(picture.crop((0, top, picture.width, bottom)).tobytes())
     return digest.digest()
+
+
+def _place_of(mask: Picture | Tensor | Box, picture: Image.Image) -> Tensor | Box:
+    return mask if isinstance(mask, Tensor | tuple) else load_mask(mask, picture.size)
 
 
 def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list[Search]:

@@ -8,7 +8,13 @@ from swiftpie.backbones.components import Components
 from swiftpie.guidance.base import Branch, branches_of
 from swiftpie.guidance.methods.plain import Plain
 from swiftpie.models.vocabulary import Vocabulary, words_in
-from swiftpie.pipelines.request import EditRequest, FaceRequest, PersonalizeRequest, Request
+from swiftpie.pipelines.request import (
+    EditRequest,
+    FaceRequest,
+    PersonalizeRequest,
+    RepaintRequest,
+    Request,
+)
 from swiftpie.pipelines.settings import EditMode, MaskSource, Scales
 from swiftpie.types import TextCondition
 
@@ -42,7 +48,9 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
         )
     if isinstance(request, FaceRequest):
         request = request.as_personalize(len(components.schedule.steps))
-    if isinstance(request, EditRequest):
+    if isinstance(request, RepaintRequest):
+        idle: Iterator[str] = iter(())
+    elif isinstance(request, EditRequest):
         idle = _idle_edit(request)
     else:
         idle = _idle_drawing(components, request)
@@ -71,7 +79,7 @@ def _size_of(request: Request) -> tuple[int, int] | None:
     if isinstance(request, EditRequest):
         side = request.settings.size_px
         return None if side is None else (side, side)
-    return request.size_px
+    return None if isinstance(request, RepaintRequest) else request.size_px
 
 
 def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterator[str]:
@@ -130,7 +138,7 @@ def _idle_edit(request: EditRequest) -> Iterator[str]:
 
 
 def _idle_steering(
-    components: Components, request: PersonalizeRequest | EditRequest
+    components: Components, request: PersonalizeRequest | EditRequest | RepaintRequest
 ) -> Iterator[str]:
     guidance, num_steps = request.guidance or Plain(), len(components.schedule.steps)
     used = branches_of(guidance, num_steps)

@@ -13,7 +13,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import WeightsError
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
-from swiftpie.pipelines import edit, personalize
+from swiftpie.pipelines import edit, personalize, repaint
 from swiftpie.pipelines.denoise import (
     Clock,
     OnStage,
@@ -27,9 +27,20 @@ from swiftpie.pipelines.denoise import (
     telling_of_memory,
 )
 from swiftpie.pipelines.edit import EditPlan, EditResult
-from swiftpie.pipelines.request import EditRequest, FaceRequest, Output, PersonalizeRequest, Request
+from swiftpie.pipelines.repaint import RepaintPlan
+from swiftpie.pipelines.request import (
+    EditRequest,
+    FaceRequest,
+    Output,
+    PersonalizeRequest,
+    RepaintRequest,
+    Request,
+)
 from swiftpie.pipelines.settings import EditMode
 from swiftpie.types import Cutout, Denoised, GenerationResult, IdentityBranch
+
+Drawable = PersonalizeRequest | EditRequest | RepaintRequest
+"""A request as it is drawn; one of a face is one of a subject then."""
 
 BLACK = -1 + 1 / 255  # the lightest that 8 bits call black
 
@@ -40,7 +51,7 @@ Split = Callable[[Hashable, int], Sequence[int]]
 @overload
 def draw(
     components: Components,
-    request: EditRequest,
+    request: EditRequest | RepaintRequest,
     *,
     on_stage: OnStage | None = None,
     on_step: OnStep | None = None,
@@ -83,9 +94,9 @@ def draw(
 class _Ready(NamedTuple):
     """A request whose denoising may begin."""
 
-    request: PersonalizeRequest | EditRequest
+    request: Drawable
     start: Prepared
-    plan: EditPlan | None  # of edits
+    plan: EditPlan | RepaintPlan | None  # of what is put back into a picture
 
     @property
     def alike(self) -> tuple[object, ...]:
@@ -122,8 +133,13 @@ def draw_together(
         for numbers in _passes(alike, split):
             together = [ready[number] for number in numbers]
             for number, drawn in zip(numbers, _finish(together, clock, on_step), strict=True):
-                plan = ready[number].plan
-                results[number] = drawn if plan is None else edit.put_back(drawn, plan, clock)
+                match ready[number].plan:
+                    case None:
+                        results[number] = drawn
+                    case EditPlan() as plan:
+                        results[number] = edit.put_back(drawn, plan, clock)
+                    case plan:
+                        results[number] = repaint.put_back(drawn, plan, clock)
     return [results[number] for number in range(len(ready))]
 
 
@@ -142,14 +158,14 @@ def _prepare(components: Components, request: Request, clock: Clock) -> _Ready:
     if isinstance(request, EditRequest):
         plan = edit.prepare(components, request, clock)
         return _Ready(request, plan.start, plan)
+    if isinstance(request, RepaintRequest):
+        repainted = repaint.prepare(components, request, clock)
+        return _Ready(request, repainted.start, repainted)
     return _Ready(request, personalize.prepare(components, request, clock), None)
 
 
 def _denoised(
-    prepared: Prepared,
-    request: PersonalizeRequest | EditRequest,
-    clock: Clock,
-    on_step: OnStep | None,
+    prepared: Prepared, request: Drawable, clock: Clock, on_step: OnStep | None
 ) -> Denoised:
     """Return all rows denoised, in parts where not all fit into memory and none reads others."""
 
@@ -203,8 +219,8 @@ def _finish(
         )
 
 
-def _cutouts(request: PersonalizeRequest | EditRequest) -> tuple[tuple[Cutout, ...], ...]:
-    if isinstance(request, EditRequest):
+def _cutouts(request: Drawable) -> tuple[tuple[Cutout, ...], ...]:
+    if isinstance(request, EditRequest | RepaintRequest):
         return () if request.identity is None else (request.identity.cutouts,)
     return tuple(subject.identity.cutouts for subject in request.subjects)
 

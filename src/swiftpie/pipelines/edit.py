@@ -17,7 +17,7 @@ from swiftpie.masks import blend_of, bounding_box, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.edit_region import Canvas, Inverted, canvas_for, invert
+from swiftpie.pipelines.edit_region import Canvas, Inverted, canvas_for, given_mask, invert, touched
 from swiftpie.pipelines.identity import (
     appearance_of_frame,
     identity_of_frames,
@@ -64,7 +64,8 @@ class PlacedSubject(NamedTuple):
     """A subject that is drawn where a picture changes."""
 
     identity: Identity
-    layout: Layout
+    layout: Layout  # a row for each of `shows`
+    shows: tuple[float, ...] = (1.0,)  # by row of the drawing, 1 with the subject and 0 without it
 
 
 @torch.no_grad()
@@ -88,7 +89,10 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     side_px = settings.size_px or preset.image_size_px
     components.cells_of((side_px, side_px))
     unit_px = 2 * preset.latent_cell_px
-    canvas = canvas_for((original.height, original.width), side_px=side_px, unit_px=unit_px)
+    size = (original.height, original.width)
+    mask = None if request.mask is None else given_mask(request.mask, size)
+    changes = None if mask is None else touched(mask)
+    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
     pixels = canvas.enter(original).to(components.device)
     latents = _encode(components, pixels, request)
     clock.lap("encode")
@@ -98,7 +102,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         latents,
         prompts,
         keyword=request.keyword,
-        mask=request.mask,
+        mask=mask,
         canvas=canvas,
         rule=settings.rule,
     )
@@ -130,11 +134,12 @@ def follows_seed(components: Components, settings: EditSettings) -> bool:
 
 def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
     """Return the finished edit: the last picture drawn, joined with the original."""
-    *others, edited = (plan.canvas.leave(one) for one in drawn.images)
+    canvas, original = plan.canvas, plan.original
+    *others, edited = (canvas.leave_onto(original, canvas.leave(one)) for one in drawn.images)
     joined, blend = edited, Image.new("L", edited.size, 255)
     if plan.request.settings.keeps_outside:
         blend = blend_of(plan.region)
-        joined = Image.composite(edited, plan.original, blend)
+        joined = Image.composite(edited, original, blend)
     clock.lap("join")
     return EditResult(
         image=joined,
@@ -226,12 +231,13 @@ def repainting_condition(
     side = components.preset.image_size_px
     stays = resize_mask(1 - changes, (side, side))
     square = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-    subjects, regions = [read(components, square * stays, stays)], [1 - region]
-    layouts = [whole_frame(pixels)]
+    shows = region.new_tensor((0.0,) if subject is None else subject.shows).view(-1, 1, 1, 1)
+    subjects = [read(components, square * stays, stays)]
+    regions, layouts = [(1 - region).expand(len(shows), -1, -1, -1)], [whole_frame(shows)]
     if subject is not None:
         subjects.insert(0, subject.identity)
         layouts.insert(0, subject.layout)
-        regions.insert(0, region)
+        regions.insert(0, region * shows)
     return subject_condition(
         components,
         subjects,

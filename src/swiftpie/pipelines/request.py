@@ -173,7 +173,38 @@ class EditRequest(_Steered):
             )
 
 
-Request = PersonalizeRequest | FaceRequest | EditRequest
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RepaintRequest(_Steered):
+    """A photograph into which a subject comes, from which something goes, or both."""
+
+    image: Image.Image  # any shape; transparency is ignored
+    seed: int
+    identity: Identity | None = None  # who comes; None: nobody
+    prompt: str = ""  # what it is; may be empty
+    box: Box | None = None  # where it comes; None: where something goes, or proposed
+    view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
+    mask: Tensor | Box | None = None  # (1, 1, H, W) in [0, 1], or a box: what goes; None: nothing
+    scales: Scales | None = None  # None: those of an edit with a reference
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seeds([self.seed])
+        check_text(self.prompt)
+        if self.identity is None and self.mask is None:
+            raise InputError(
+                "Nobody shall come into the photograph and nothing shall go. Give an identity, or "
+                "a mask of what goes."
+            )
+        for place in (self.box, self.mask):
+            if isinstance(place, Tensor):
+                check_mask(place)
+            elif place is not None:
+                check_box(place)
+        if self.view is not None:
+            check_view(self.view)
+
+
+Request = PersonalizeRequest | FaceRequest | EditRequest | RepaintRequest
 
 
 def check_view(view: View) -> None:
