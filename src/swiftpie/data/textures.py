@@ -1,5 +1,6 @@
 """Surfaces to put behind and on subjects: drawn ones, sprites magnified, and pieces of photos."""
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from swiftpie.data.renderer import draw_backgrounds
 from swiftpie.data.scene import read_fields
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE
+from swiftpie.data.subjects import Split
 
 TEXTURE_PX = 160
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _PHOTO_PX = 512  # the shorter side of a photo as it is kept
+_KEPT_SHARE, _KEPT_REST = 5, 1  # a photo in five is kept from training, the package's own is one
 _MIN_PIECE = 0.12  # of a photo's shorter side
 
 
@@ -51,17 +54,28 @@ def make_textures(count: int, tiles: Tensor, photos: Sequence[Tensor], *, seed: 
     return textures
 
 
-def load_photos(folder: Path) -> list[Tensor]:
-    """Return the photos of `folder`, by name, as (3, H, W) in 8 bit with a short side of 512 px."""
+def is_photo_held_out(data: bytes) -> bool:
+    """Tell the side of the split from a photo's file alone, so that it never changes."""
+    return int(hashlib.sha256(data).hexdigest(), 16) % _KEPT_SHARE == _KEPT_REST
+
+
+def load_photos(folder: Path, split: Split) -> list[Tensor]:
+    """Return the photos of one side of the split, by name, 8 bit with a short side of 512 px.
+
+    Each is (3, H, W). What training cuts surfaces from is no place to judge its models in.
+    """
     photos = []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PHOTO_SUFFIXES:
-            with Image.open(path) as opened:
-                photo = ImageOps.exif_transpose(opened).convert("RGB")
-            zoom = _PHOTO_PX / min(photo.size)
-            photo = photo.resize((round(photo.width * zoom), round(photo.height * zoom)))
-            data = torch.frombuffer(bytearray(photo.tobytes()), dtype=torch.uint8)
-            photos.append(data.view(photo.height, photo.width, 3).movedim(2, 0))
+        if path.suffix.lower() not in PHOTO_SUFFIXES:
+            continue
+        if is_photo_held_out(path.read_bytes()) != (split == "held_out"):
+            continue
+        with Image.open(path) as opened:
+            photo = ImageOps.exif_transpose(opened).convert("RGB")
+        zoom = _PHOTO_PX / min(photo.size)
+        photo = photo.resize((round(photo.width * zoom), round(photo.height * zoom)))
+        data = torch.frombuffer(bytearray(photo.tobytes()), dtype=torch.uint8)
+        photos.append(data.view(photo.height, photo.width, 3).movedim(2, 0))
     return photos
 
 

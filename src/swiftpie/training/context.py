@@ -137,7 +137,7 @@ class Context:
         """
         surfaces = None
         if has_surfaces:
-            shots = load_photos(Path(photos)) if photos else []
+            shots = load_photos(Path(photos), split) if photos else []
             tiles = self.subjects.tiles[self.subjects.indices(split)]
             count, seed = SURFACES[split]
             surfaces = make_textures(count, tiles, shots, seed=seed)

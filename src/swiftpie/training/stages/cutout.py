@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.data.snapshots import Snapshots, draw_snapshots
+from swiftpie.data.subjects import Split
 from swiftpie.data.textures import load_photos, make_textures
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.masks import iou
@@ -33,16 +34,14 @@ class CutoutConfig:
 
     def build(self, context: Context) -> "CutoutStage":
         """Return the stage for the given data and device."""
-        photos = load_photos(Path(self.photos)) if self.photos else []
-        tiles = context.subjects.tiles
-        train, held_out = (
-            Material(own, make_textures(count, own, photos, seed=seed))
-            for own, count, seed in (
-                (tiles[context.subjects.indices("train")], self.num_textures, 0),
-                (tiles[context.subjects.indices("held_out")], VALIDATION_COUNT, VALIDATION_SEED),
-            )
-        )
+        train = self._material(context, "train", self.num_textures, seed=0)
+        held_out = self._material(context, "held_out", VALIDATION_COUNT, seed=VALIDATION_SEED)
         return CutoutStage(train, held_out, config=self, device=context.device)
+
+    def _material(self, context: Context, split: Split, count: int, *, seed: int) -> "Material":
+        photos = load_photos(Path(self.photos), split) if self.photos else []
+        tiles = context.subjects.tiles[context.subjects.indices(split)]
+        return Material(tiles, make_textures(count, tiles, photos, seed=seed))
 
 
 class Material(NamedTuple):
