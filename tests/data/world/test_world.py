@@ -16,7 +16,7 @@ from swiftpie.data.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_W
 from swiftpie.data.world.places import PLACES, Setting, is_held_out, settings
 from swiftpie.data.world.renditions import RENDITION_PHRASES
 from swiftpie.data.world.world import LEAST_CHANGE, World, place
-from swiftpie.layout import seen_view
+from swiftpie.layout import seen_view, to_affine, warp
 
 GROUNDED = next(i for i, one in enumerate(PLACES) if not one.outdoors and one.grounded)
 PLAIN = Asked(Setting(GROUNDED))
@@ -212,3 +212,56 @@ def test_second_references_show_the_subjects_from_another_side(world, batch):
     overlap = (mask * batch.reference_mask).sum((1, 2, 3)) / batch.reference_mask.sum((1, 2, 3))
     assert (overlap > 0.5).all()  # the same thing in the same frame,
     assert ((mask - batch.reference_mask).abs().mean((1, 2, 3)) > 0.003).all()  # turned
+
+
+@pytest.fixture(scope="module")
+def insertions(subjects):
+    """Subjects in grey photographs of 128 px, by seed."""
+    world = World(subjects, "held_out")
+    photo = torch.full((1, 3, 128, 128), 0.5)
+    return [world.insert(photo, world.pool[seed : seed + 3], seed=seed) for seed in range(6)]
+
+
+def test_an_insertion_changes_a_photograph_by_subject_and_shadow_alone(insertions):
+    for inserted in insertions:
+        shown, layout = inserted.answer.rendering, inserted.answer.layout
+        change = shown.pixels - shown.background
+        ground = change * (shown.mask == 0)
+        assert ground.max() <= 1e-6  # a shadow only darkens
+        assert ground.min() < -0.05
+        assert (change.abs() * (shown.mask > 0.9)).max() > 0.2
+        # Upright, as a whole, and as the reference shows it.
+        assert not layout.rotation.any()
+        assert not layout.flip.any()
+        assert not layout.pose.any()
+        border = torch.ones_like(shown.mask)
+        border[..., 1:-1, 1:-1] = 0
+        assert (shown.mask * border).max() < 0.5
+        assert ((inserted.unlit > 0).any(dim=1, keepdim=True) <= (shown.mask > 0)).all()
+
+
+def test_somebody_stands_in_the_photograph_already_and_tells_the_light(insertions):
+    for inserted in insertions:
+        # Of a grey photograph alone light leaves a slope, which has no edges.
+        background = inserted.answer.rendering.background
+        assert background.diff(dim=-1).abs().max() > 0.1
+
+
+def slope(drawn, unlit, solid):
+    """Return how much brighter than without light a subject becomes across and down."""
+    rows, columns = torch.nonzero(solid, as_tuple=True)
+    there = unlit[0].mean(0)[solid]
+    across, down = ((one - one.float().mean()) / one.float().std() for one in (columns, rows))
+    basis = torch.stack([there, there * across, there * down], dim=1)
+    return torch.linalg.lstsq(basis, drawn[0].mean(0)[solid][:, None]).solution[1:, 0]
+
+
+def test_the_reference_of_an_insertion_is_lit_from_the_other_side(insertions):
+    for inserted in insertions:
+        answer = inserted.answer
+        solid = answer.rendering.mask[0, 0] > 0.95
+        placed = warp(answer.reference, to_affine(answer.layout), (128, 128))
+        right, wrong = (
+            slope((one + 1) / 2, inserted.unlit, solid) for one in (answer.rendering.pixels, placed)
+        )
+        assert torch.cosine_similarity(right, wrong, dim=0) < -0.5

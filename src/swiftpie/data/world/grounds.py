@@ -52,12 +52,35 @@ def draw_ground(
     light = _draw_light(parts)
     picture = parts.with_furniture(parts.surroundings(base, layout.scale * SUBJECT_FILL))
     picture = parts.with_backdrop(picture, parts.frames())
+    picture = _lit(picture, light, parts)
+    return Ground(Background(picture, light, base), parts.camera(picture))
+
+
+def photographed_ground(photos: Tensor, *, base: Tensor, seed: int) -> Ground:
+    """Take photographs as grounds, in a light of their own as `draw_ground` does.
+
+    Whatever light they were taken in, they get another one on top, and what stands in them is lit
+    and shaded by that alone. It shows no more of them than before: their camera is not known.
+
+    Args:
+        photos: Pictures (B, 3, R, R) in [0, 1].
+        base: Where the subjects stand, (B, 1, 1, 1) in sides of the picture.
+        seed: Decides the light.
+    """
+    generator = torch.Generator(photos.device).manual_seed(seed)
+    nothing = photos.new_zeros(0)
+    parts = SnapshotParts(nothing, nothing, len(photos), generator, size_px=photos.shape[-1])
+    light = _draw_light(parts)
+    return Ground(Background(_lit(photos, light, parts), light, base), lambda seen: seen)
+
+
+def _lit(picture: Tensor, light: Light, parts: SnapshotParts) -> Tensor:
+    """Make the side of `picture` brighter that the light comes from, and tint all of it."""
     x, y, _ = (one.view(-1, 1, 1, 1) for one in light.direction.unbind(1))
     share = light.strength.view(-1, 1, 1, 1)
     side = 1 + _FALL * share * (x * (parts.x - 0.5) + y * (parts.y - 0.5))
     tint = light.ambient + _FRONT * light.strength[:, None] * light.colour
-    picture = (picture * side * tint[..., None, None]).clamp(0, 1)
-    return Ground(Background(picture, light, base), parts.camera(picture))
+    return (picture * side * tint[..., None, None]).clamp(0, 1)
 
 
 def _draw_light(parts: SnapshotParts) -> Light:

@@ -26,7 +26,7 @@ from swiftpie.data.world.captions import (
     draw_empty_caption,
     draw_pair_caption,
 )
-from swiftpie.data.world.grounds import Ground, draw_ground
+from swiftpie.data.world.grounds import Ground, draw_ground, photographed_ground
 from swiftpie.data.world.lighting import (
     REFERENCE_NUMBERS,
     Light,
@@ -46,11 +46,11 @@ from swiftpie.data.world.places import (
 )
 from swiftpie.data.world.renditions import render_as
 from swiftpie.errors import ConfigError
-from swiftpie.layout import Layout
+from swiftpie.layout import SUBJECT_FILL, Layout
 from swiftpie.noise import layout_uniforms
 from swiftpie.relief import Turned, height, normals, turn
 
-NOISE_CHANNELS = 32
+NOISE_CHANNELS, NOISE_CELLS = 32, (16, 16)  # as models of 128 px read it
 CELL_PX = 8  # of a picture, a side of a latent cell
 SMALLEST_PX = 128
 LEAST_RELIEF = 0.6  # of a subject's roundness: flat things are flat, and no outline tells
@@ -72,6 +72,7 @@ COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the fore
 NUM_BYSTANDERS = 2  # in pictures unlike the world; what light does to them tells the light
 BYSTANDER_SHARE, BYSTANDER_SCALE = 0.6, (0.15, 0.3)  # of the pictures have one; its size
 BYSTANDER_BACK = 0.12  # how much higher it may stand, in sides of the picture
+PHOTO_FLOOR = (0.74, 0.18)  # where subjects stand in photographs, and how much lower at most
 
 # Which layout numbers decide what; horizon, sun and planet have 5, 7 and 8.
 _X, _FLOOR, _SCALE, _ROTATION, _FLIP, _YAW, _PITCH, _POSE = 0, 1, 2, 3, 4, 13, 14, 15
@@ -97,6 +98,13 @@ class Answer(NamedTuple):
     layout: Layout
     reference: Tensor  # (B, 3, R, R) in [-1, 1]
     reference_mask: Tensor  # (B, 1, R, R) in [0, 1]
+
+
+class Insertion(NamedTuple):
+    """A subject in a photograph, and all that decides how it looks there."""
+
+    answer: Answer  # the reference is lit strongly from where the light does not come from
+    unlit: Tensor  # (B, 3, R, R) in [0, 1], the subject in its place before any light; 0 around
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,6 +305,36 @@ class World:
             numbers = torch.cat([numbers[:, :-REFERENCE_NUMBERS], against], dim=1)
         return Answer(rendering, subject.layout, *self._references(frames, relief, numbers))
 
+    def insert(self, photo: Tensor, chosen: Sequence[int], *, seed: int) -> Insertion:
+        """Put one subject into a photograph, upright, as a whole and seen as in its reference.
+
+        Others stand beside it already, smaller: what light does to them tells the light.
+
+        Args:
+            photo: The picture (1, 3, R, R) in [0, 1].
+            chosen: Rows of the subject and of those beside it.
+            seed: Decides place, light, roundness and reference.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        noise, other = torch.randn(2, 1, NOISE_CHANNELS, *NOISE_CELLS, generator=generator)
+        numbers = torch.rand(len(chosen), 16, generator=generator)
+        frames = self._pose(chosen, numbers, augment=False)
+        relief = _relief(frames, numbers)
+        layout = Layout(*(one.expand(len(chosen), *one.shape[1:]) for one in _stood(noise, frames)))
+        everyone = _Subject(frames, relief, layout)
+        others = other.expand(len(chosen), -1, -1, -1)
+        # The first row has each of the others beside it; the other rows are not looked at.
+        beside = [_first_of(one) for one in _bystanders(everyone, others, 1, share=1.0)]
+        subject = _first_of(everyone)
+        ground = photographed_ground(photo, base=_lowest(subject.frames, subject.layout), seed=seed)
+        plain = [Asked(self._with_floor[0])]
+        rendering = render_on(ground, subject, plain, self.wardrobe, bystanders=beside)
+        against = opposite_numbers(rendering.light, subject.layout)
+        numbers = torch.cat([numbers[:1, :-REFERENCE_NUMBERS], against], dim=1)
+        reference = self._references(subject.frames, subject.relief, numbers)
+        unlit = draw_frames(subject.frames, subject.layout, size_px=photo.shape[-1])[:, :3]
+        return Insertion(Answer(rendering, subject.layout, *reference), unlit)
+
     def corpus(self) -> Iterator[str]:
         """Yield captions of all subjects, of both halves, for a tokenizer to learn from."""
         random, subjects = Random(0), self.subjects
@@ -348,6 +386,15 @@ class World:
         pose = torch.stack([yaw, OTHER_PITCH * signed[:, 1], none, none], dim=1)
         with torch.no_grad(), torch.autocast(self.tiles.device.type, enabled=False):
             return self._dressed(turn(batch.frames, batch.relief, pose), numbers)
+
+    def references(self, chosen: Sequence[int], numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a reference of each row of `chosen`: pixels (B, 3, R, R) and masks (B, 1, R, R).
+
+        Roundness, wall and light follow from `numbers`, uniform in [0, 1], (B, 16).
+        """
+        frames = self._pose(chosen, numbers, augment=False)
+        with torch.no_grad():
+            return self._references(frames, _relief(frames, numbers), numbers)
 
     def _references(self, frames: Tensor, relief: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         return self._dressed(Turned(frames, relief, normals(relief)), numbers)
@@ -500,10 +547,13 @@ def render_on(
     )
 
 
-def _bystanders(subject: _Subject, noise: Tensor, views: int) -> list[_Subject]:
+def _bystanders(
+    subject: _Subject, noise: Tensor, views: int, *, share: float = BYSTANDER_SHARE
+) -> list[_Subject]:
     """Return other subjects of the batch, small, to the sides of this one and farther back.
 
-    None stands where the subject does: nobody could tell what it hides.
+    Each is there in a `share` of the pictures that have room. None stands where the subject does:
+    nobody could tell what it hides.
     """
     u, near = layout_uniforms(noise), subject.layout
     foot, standing = _lowest(subject.frames, near).flatten(), []
@@ -516,7 +566,7 @@ def _bystanders(subject: _Subject, noise: Tensor, views: int) -> list[_Subject]:
         left = (near.centre[:, 0] - reach).clamp_min(0)
         right = (1 - near.centre[:, 0] - reach).clamp_min(0)
         way = along * (left + right)
-        is_there = (gate < BYSTANDER_SHARE) & (left + right > 0)
+        is_there = (gate < share) & (left + right > 0)
         none = torch.zeros_like(way)
         layout = Layout(
             centre=torch.stack([torch.where(way < left, way, way + 2 * reach), none], dim=1),
@@ -531,6 +581,23 @@ def _bystanders(subject: _Subject, noise: Tensor, views: int) -> list[_Subject]:
         centre = torch.stack([layout.centre[:, 0], height], dim=1)
         standing.append(_Subject(frames, relief, layout._replace(centre=centre)))
     return standing
+
+
+def _stood(noise: Tensor, frames: Tensor) -> Layout:
+    """Return where one subject stands in a photograph, upright and whole."""
+    u = layout_uniforms(noise)
+    smallest, more = SCALES["normal"]
+    scale = smallest + more * u[:, _SCALE]
+    none, half = torch.zeros_like(scale), SUBJECT_FILL * scale / 2
+    layout = Layout(u[:, :2], scale, rotation=none, flip=none, pose=u.new_zeros(1, 4))
+    x = half + (1 - 2 * half) * u[:, _X]
+    y = PHOTO_FLOOR[0] + PHOTO_FLOOR[1] * u[:, _FLOOR] - lowest_point(frames[:1], layout)
+    return layout._replace(centre=torch.stack([x, y], dim=1))
+
+
+def _first_of(subject: _Subject) -> _Subject:
+    layout = Layout(*(value[:1] for value in subject.layout))
+    return _Subject(subject.frames[:1], subject.relief[:1], layout)
 
 
 class _Drawn(NamedTuple):
