@@ -147,6 +147,86 @@ def world(
 
 @app.command(
     epilog=examples(
+        "swiftpie evaluate insertions --photos my-photos",
+        "swiftpie evaluate insertions --photos my-photos --cases 24 "
+        "--weights runs/mini_world/export --out out/mine --json",
+    )
+)
+@with_fields
+def insertions(
+    *,
+    photos: given.Backgrounds = None,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.NumCases = 48,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-insertions"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge how a preset puts subjects into photographs, with exact answers.
+
+    Subjects that no model was trained on are rendered into photographs that training does not use,
+    in a known light. Beside the model's picture, the truth, a naive paste and OpenCV's Poisson
+    blending are judged. An interrupted run goes on where it stopped.
+    """
+    from swiftpie.evaluation.benchmarks.insertions import (
+        InsertionBenchmark,
+        InsertionDrawer,
+        open_backgrounds,
+    )
+    from swiftpie.evaluation.judges import Networks
+
+    subjects = given.open_benchmark(data, seed=seed).subjects
+    benchmark = InsertionBenchmark(subjects, open_backgrounds(photos), seed=seed)
+    dealt = benchmark.cases(cases)
+    drawer = InsertionDrawer(open_session(**loading).session, benchmark)
+    networks = Networks(panel=benchmark.panel())
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate removals --photos my-photos",
+        "swiftpie evaluate removals --photos my-photos --cases 24 "
+        "--weights runs/mini_world/export --out out/mine --json",
+    )
+)
+@with_fields
+def removals(
+    *,
+    photos: given.Backgrounds = None,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.NumCases = 48,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-removals"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge how a preset takes subjects and their shadows out of photographs, with exact answers.
+
+    The cases are those of `insertions`, after and before. Beside the model's picture, the truth,
+    OpenCV's inpainting and the untouched picture are judged. An interrupted run goes on where it
+    stopped.
+    """
+    from swiftpie.evaluation.benchmarks.insertions import (
+        RemovalBenchmark,
+        RemovalDrawer,
+        open_backgrounds,
+    )
+    from swiftpie.evaluation.judges import Networks
+
+    subjects = given.open_benchmark(data, seed=seed).subjects
+    benchmark = RemovalBenchmark(subjects, open_backgrounds(photos), seed=seed)
+    dealt = benchmark.cases(cases)
+    drawer = RemovalDrawer(open_session(**loading).session, benchmark)
+    networks = Networks(panel=benchmark.panel())
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
         "swiftpie evaluate compare out/one-step out/teacher",
         "swiftpie evaluate compare out/one-step/report.json out/four-steps/report.json --json",
     )

@@ -111,6 +111,15 @@ Photos = Annotated[
         "beside NAME.jpg is its mask.",
     ),
 ]
+Backgrounds = Annotated[
+    Path | None,
+    typer.Option(
+        "--photos",
+        metavar="DIR",
+        help="Photographs to use, of which training leaves one in five alone; by default the one "
+        "inside the package.",
+    ),
+]
 SceneNames = Annotated[
     str | None,
     typer.Option(

@@ -71,6 +71,7 @@ class Evidence:
     picture: Tensor  # the candidate
     truth: Tensor | None = None  # the exact answer
     source: Tensor | None = None  # what was edited
+    unlit: Tensor | None = None  # the subject of the truth before light falls on it, black around
     mask: Tensor | None = None  # the subject in the truth, or where an edit changes the picture
     claimed: Tensor | None = None  # the same as the candidate's maker says
     region: Tensor | None = None  # that was found for rescaling, (1, 1, h, w)

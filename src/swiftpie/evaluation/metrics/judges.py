@@ -38,6 +38,11 @@ def attribute(panel: Panel, picture: Tensor, expected: Expected) -> float | None
     return float(expected.attribute in panel.attributes(picture, expected.where))
 
 
+def remains(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
+    """Return 1 if the judge still finds the subject that was to go, else 0."""
+    return float(panel.nearest(picture, expected.where) == expected.gone) if expected.gone else None
+
+
 def success(panel: Panel, picture: Tensor, expected: Expected) -> float:
     """Return 1 if judges see all that is asked for, else 0."""
     seen = [ask(panel, picture, expected) for ask in (retrieval, scene, attribute)]
@@ -95,6 +100,9 @@ AS_IT_IS = ("paste",)  # it lays the reference where the truth has it, as it is
 
 METRICS = {
     "subject-retrieval": Metric("subject found", of(retrieval, *SEEN), "%"),
+    "subject-remains": Metric(
+        "removed subject found", of(remains, *SEEN), "%", higher_is_better=False
+    ),
     "leakage": Metric(
         "other subject found instead", of(leakage, *SEEN), "%", higher_is_better=False
     ),
