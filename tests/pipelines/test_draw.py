@@ -165,10 +165,11 @@ class Cramped(WrappedDenoiser):
 NO_ROOM = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    RuntimeError("Check 'ptr' failed at cpu_memory.cpp:257:\nFailed to allocate 3276800 bytes"),
 ]
 
 
-@pytest.mark.parametrize("error", NO_ROOM, ids=["accelerator", "processor"])
+@pytest.mark.parametrize("error", NO_ROOM, ids=["accelerator", "processor", "openvino"])
 def test_what_does_not_fit_at_once_is_drawn_in_parts(session, request_of_one, caplog, error):
     three = replace(
         request_of_one,

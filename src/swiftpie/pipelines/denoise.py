@@ -26,7 +26,10 @@ from swiftpie.types import Denoised, TextCondition
 logger = logging.getLogger(__name__)
 
 # What allocators say; only CUDA's raises an error of a class of its own.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
+OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "bad allocation"),
+    "failed to allocate",  # OpenVINO
+)
 
 OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes the step's number, its timestep and the latents after it; returns those to go on with."""
