@@ -89,6 +89,21 @@ def test_pairs_are_judged_with_leakage(evaluate, tmp_path):
     assert (tmp_path / "index.html").is_file()
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("command", ["insertions", "removals"])
+def test_subjects_in_photographs_are_judged_beside_opencv(evaluate, command, tmp_path):
+    pytest.importorskip("cv2", reason="needs swiftpie[evaluate]")
+    empty = evaluate(command, "--photos", tmp_path, "--out", tmp_path / "out")
+    assert empty.exit_code == 2
+    assert "one in five" in empty.stderr
+    result = evaluate(command, "--cases", 1, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    rival = {"insertions": "poisson", "removals": "inpainted"}[command]
+    assert {"model", "truth", rival} <= report["metrics"]["seam"]["candidates"].keys()
+    assert report["num_photos"] == 1
+
+
 @pytest.fixture(
     params=[
         pytest.param("few", marks=pytest.mark.thorough),
