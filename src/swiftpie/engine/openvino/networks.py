@@ -52,9 +52,9 @@ def to_openvino(
     """Return components whose networks compute in OpenVINO; the given ones are not changed.
 
     A network is exported at its first call and kept on disk, in `folder`, so this returns at once.
-    The layout predictor of `mini` stays with torch. If it `quantizes`, denoiser, inversion network and
-    autoencoder compute in whole numbers of 8 bits, and text encoders hold their weights in them;
-    all else is computed in `precision`, by default the processor's best.
+    The layout predictor of `mini` stays with torch. If it `quantizes`, denoiser, inversion network
+    and autoencoder compute in whole numbers of 8 bits, and text encoders hold their weights in
+    them; all else is computed in `precision`, by default the processor's best.
 
     Raises:
         CapabilityError: The networks are elsewhere, offloaded, or quantised already.
