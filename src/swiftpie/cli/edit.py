@@ -121,13 +121,13 @@ def edit(
     settings = replace(settings, variation=variation)
     picture, place, seeds = (
         given.read_picture(image),
-        _place(mask, box),
+        read_place(mask, box),
         seeds_from(seed, num_images),
     )
     prompts = given.read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words, source_prompt=source_prompt, keyword=keyword)
-    targets = _plan(output, save_region, strip, count=num_images * len(prompts))
+    targets = plan_targets(output, save_region, strip, count=num_images * len(prompts))
     shown = given.read_subjects(subject or [])
     (shown,) = given.with_cutouts([shown], cutouts)
     jobs = [
@@ -175,9 +175,6 @@ def edit_settings(
 
 def carry_out(session: "Session", job: Job) -> "EditResult":
     """Edit the picture and write every file of `job`."""
-    from swiftpie.images import contact_sheet, load_image, save_image
-    from swiftpie.originals import put_on, read_original
-
     settings = job.settings
     result = session.edit(
         job.picture,
@@ -197,14 +194,30 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         source_prompt=job.source_prompt,
         keyword=job.keyword,
     )
-    finished = put_on(read_original(job.picture), result.edited, result.blend)
-    drawn = [(finished, result.region, result.seed, job.target)]
-    console.write_outputs(drawn, metadata=origin, force=job.force)
-    if job.strip is not None:
-        row = [load_image(job.picture), result.region, result.image]
-        sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
-        save_image(sheet, job.strip, metadata=origin, force=job.force)
+    write_result(*(result, job.picture, job.target, job.strip), metadata=origin, force=job.force)
     return result
+
+
+def write_result(
+    result: "EditResult",
+    picture: str | bytes,
+    target: console.Target,
+    strip: Path | None,
+    *,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write what came of a picture, with the bits of its file where nothing changed."""
+    from swiftpie.images import contact_sheet, load_image, save_image
+    from swiftpie.originals import put_on, read_original
+
+    finished = put_on(read_original(picture), result.edited, result.blend)
+    drawn = [(finished, result.region, result.seed, target)]
+    console.write_outputs(drawn, metadata=metadata, force=force)
+    if strip is not None:
+        row = [load_image(picture), result.region, result.image]
+        sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
+        save_image(sheet, strip, metadata=metadata, force=force)
 
 
 def tell_losses(picture: str | bytes, target: console.Target) -> None:
@@ -222,7 +235,14 @@ def tell_losses(picture: str | bytes, target: console.Target) -> None:
         )
 
 
-def _place(mask: str | None, box: str | None) -> "str | Box | None":
+def read_place(mask: str | None, box: str | None) -> "str | Box | None":
+    """Return the file or the box that says where; None if nothing does.
+
+    Raises:
+        ConfigError: Both came.
+        ImageError: The file cannot be read.
+        InputError: The box cannot.
+    """
     from swiftpie.files import open_image
     from swiftpie.masks import parse_box
 
@@ -252,9 +272,15 @@ def _check_seeds(
         console.warn("--seed has no effect: nothing of this edit is random without --variation.")
 
 
-def _plan(
+def plan_targets(
     output: given.OutputOptions, save_region: Path | None, strip: Path | None, *, count: int
 ) -> "list[tuple[console.Target, Path | None]]":
+    """Name the files of `count` pictures, each with its strip; see `console.plan_outputs`.
+
+    Raises:
+        ConfigError: One place would have to hold two things.
+        InputError: A file exists or cannot be written.
+    """
     from swiftpie.images import check_image_target
 
     targets = console.plan_outputs(output, count=count, masks=save_region, flag="--save-region")

@@ -23,6 +23,7 @@ from swiftpie.cli import (
     face,
     fetch,
     identity,
+    insert,
     personalize,
     push,
     serve,
@@ -91,7 +92,7 @@ app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
 for module in (
-    *(demo, personalize, edit, batch, face, fetch, identity, push, serve),
+    *(demo, personalize, edit, insert, batch, face, fetch, identity, push, serve),
     *(show, data, train, about, engine, export),
 ):
     app.add_typer(module.app)

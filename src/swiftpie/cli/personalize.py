@@ -127,7 +127,7 @@ def personalize(
         way = _light_way(everyone[0], cutouts, places[0], scales)
     if way is None:
         everyone = given.with_cutouts(everyone, cutouts)
-        seen = _parse_views(views or [], len(everyone))
+        seen = parse_views(views or [], len(everyone))
         pairs = zip(everyone, places, seen, strict=True)
         way = _usual_way(loading, list(pairs), scales, (mask, detail_mask), size_px)
 
@@ -262,7 +262,13 @@ def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) ->
     return [parse_box(box) for box in boxes] + [None] * (count - len(boxes))
 
 
-def _parse_views(views: list[str], count: int) -> "list[View | None]":
+def parse_views(views: list[str], count: int) -> "list[View | None]":
+    """Return the views of so many subjects, None where none is said.
+
+    Raises:
+        ConfigError: One cannot be read, or there are too many.
+        InputError: One is out of range.
+    """
     from swiftpie.pipelines.request import check_view
 
     if len(views) > count:

@@ -77,6 +77,19 @@ def origin_of_edit(
     )
 
 
+def origin_of_repainting(preset: str, result: "EditResult", *, prompt: str) -> dict[str, str]:
+    """Return what a photograph says into which something came, or from which it went."""
+    return {
+        **_cut({"prompt": prompt}),
+        "preset": preset,
+        "swiftpie": __version__,
+        "branches": ", ".join(result.branches),
+        **({"cutouts": spell_cutouts(result.cutouts)} if result.cutouts else {}),
+        "seed": str(result.seed),
+        **result.origin,
+    }
+
+
 def spell_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> str:
     """Return how the pictures of each subject were cut out, as files keep it."""
     return "; ".join(", ".join(map(str, pictures)) or "unknown" for pictures in cutouts)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.layout import Layout, to_affine, warp
+from swiftpie.masks import grow
 from swiftpie.relief import height, turn
 
 DARKEST = 0.03  # added to both sides of a ratio of colours, so that black is no infinity
@@ -25,6 +26,8 @@ MOST_DARKENING, MOST_LIGHTENING = 1.6, 0.5  # of the ground, natural logarithms
 MOST_RELIGHTING = 1.0  # of the subject, likewise
 SHADE_PX, LIGHT_PX, FAULT_PX = 1.2, 3.0, 4.0  # deviations of blurs, on the canvas
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
+MOST_GRAIN = 2.0  # medians; what stands out further is an edge
+BORDER_PX = 2  # of what is drawn for what went, compared with its surroundings
 LUMA = (0.299, 0.587, 0.114)
 SURE = 1e-3  # weight below which a pixel knows nothing
 WELL_KNOWN = 0.05  # share of a blur's weight that has to be known
@@ -68,7 +71,7 @@ def joined(
         unknown = _enlarged(drawing.changes, place, size).clamp(0, 1)
         cell_px = size[1] / (drawing.alone.shape[3] * (place[2] - place[0]))
         texture = grain_like(patch, 1 - unknown, num_octaves=_octaves(cell_px), seed=seed)
-        filled = _enlarged(drawing.alone, place, size) + texture
+        filled = _enlarged(_fitted(drawing), place, size) + texture
         ground = torch.lerp(patch, filled, _enlarged(drawing.gone, place, size).clamp(0, 1))
     if reference is not None:
         ground = ground * _enlarged(_shade(drawing), place, size).exp()
@@ -95,14 +98,18 @@ def continued(values: Tensor, weight: Tensor) -> Tensor:
 def grain_like(patch: Tensor, known: Tensor, *, num_octaves: int, seed: int) -> Tensor:
     """Return texture (1, 1, H, W) as fine and as strong as that of `patch` where it is `known`.
 
-    It is random by `seed`: in each octave noise with the spread found nearby.
+    It is random by `seed`: in each octave noise with the spread found nearby, to which edges count
+    no more than what is usual.
     """
     generator = torch.Generator().manual_seed(seed % 2**63)
     luma = _luma(patch)
     texture, size = torch.zeros_like(luma), luma.shape[-2:]
     for _ in range(num_octaves):
         band, luma = _split(luma)
-        spread = continued(band.square(), known).clamp_min(0).sqrt()
+        if not (known > 0.5).any():
+            break  # all of it is to be drawn
+        usual = MOST_GRAIN * float(band.abs()[known > 0.5].median())
+        spread = continued(band.clamp(-usual, usual).square(), known).clamp_min(0).sqrt()
         noise, _ = _split(torch.randn(band.shape, generator=generator))
         noise = spread * noise / noise.std().clamp_min(SURE)
         texture += F.interpolate(noise, size, mode="bilinear", align_corners=False)
@@ -122,6 +129,20 @@ def _without_fault(drawing: Drawing) -> Drawing:
         return ((pixels + DARKEST) * (-fault).exp() - DARKEST).clamp(0, 1)
 
     return drawing._replace(after=mended(drawing.after), alone=mended(drawing.alone))
+
+
+def _fitted(drawing: Drawing) -> Tensor:
+    """Return the drawing without the subject, in tone with what is around where something went.
+
+    Colours around are carried on inwards, and so are those of its own border: by their ratio it is
+    changed, as in blending by a membrane (https://doi.org/10.1145/882262.882269).
+    """
+    is_gone = (drawing.gone > 0.5).to(drawing.gone)
+    border = is_gone * grow(1 - is_gone, BORDER_PX)
+    around = continued(drawing.before, 1 - is_gone) + DARKEST
+    own = continued(drawing.alone, border) + DARKEST
+    ratio = _blurred((around / own).log(), SHADE_PX).clamp(-MOST_DARKENING, MOST_DARKENING)
+    return ((drawing.alone + DARKEST) * ratio.exp() - DARKEST).clamp(0, 1)
 
 
 def _shade(drawing: Drawing) -> Tensor:
@@ -194,7 +215,7 @@ def _split(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _octaves(cell_px: float) -> int:
     """Return how many octaves of the photograph are finer than the canvas."""
-    return max(0, math.ceil(math.log2(max(1.0, cell_px)))) + 1
+    return round(math.log2(max(1.0, cell_px))) + 1
 
 
 def _luma(pixels: Tensor) -> Tensor:

@@ -1,0 +1,71 @@
+"""Tells what changing photographs takes: `python -m benchmarks.photographs`.
+
+Each size has a process of its own, which inserts a subject into a photograph of noise, a third of
+its shorter side tall, and takes the same place out again. The first round of each is not counted.
+Memory is the most that the process took beyond what it held with the model and the photograph.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from importlib.resources import as_file, files
+
+import numpy as np
+from PIL import Image
+
+import swiftpie
+from benchmarks._machine import held_memory_mib, machine, peak_memory_mib, tell, write_report
+
+SAMPLE = "1f439.webp"
+SIZES = ("640x480", "2000x1500", "4000x3000")
+BOX = (0.4, 0.55, 0.65, 0.88)
+
+
+def main() -> None:
+    """Measure every size in a process of its own and write JSON to standard output."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", metavar="WxH", help="measure this size, here")
+    options = parser.parse_args()
+    if options.only is not None:
+        write_report(measured(options.only, options.rounds))
+        return
+    rows = []
+    for size in SIZES:
+        tell(size)
+        command = [sys.executable, "-m", "benchmarks.photographs", "--only", size]
+        told = subprocess.run(
+            [*command, "--rounds", str(options.rounds)], check=True, capture_output=True, text=True
+        )
+        rows.append(json.loads(told.stdout))
+    session = swiftpie.load("mini")
+    write_report({"machine": machine(session.components.device), "sizes": rows})
+
+
+def measured(size: str, rounds: int) -> dict[str, object]:
+    """Return milliseconds of each stage, medians of `rounds`, and the memory that they took."""
+    width, height = map(int, size.split("x"))
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    photo = Image.fromarray(values)
+    session = swiftpie.load("mini")
+    with as_file(files("swiftpie") / "assets" / "samples" / SAMPLE) as picture:
+        identity = session.encode_identity(picture)
+    held = held_memory_mib()
+    facts: dict[str, object] = {"size": size}
+    for name, draw in (
+        ("insert", lambda seed: session.insert(photo, identity, box=BOX, seed=seed)),
+        ("remove", lambda seed: session.remove(photo, mask=BOX, seed=seed)),
+    ):
+        timings = [draw(seed).timings_ms for seed in range(rounds + 1)][1:]
+        stages = {
+            stage: round(statistics.median(one[stage] for one in timings), 1)
+            for stage in timings[0]
+        }
+        facts[f"{name}_ms"] = stages
+    return {**facts, "more_memory_mib": round(peak_memory_mib() - held)}
+
+
+if __name__ == "__main__":
+    main()
