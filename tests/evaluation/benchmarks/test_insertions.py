@@ -228,7 +228,7 @@ def test_reports_tell_whether_the_model_is_better_than_its_rivals(
 ):
     networks = Networks(panel=benchmark.panel())
     for one, folder, better in (
-        (benchmark, results, {"light-error of paste", "light-error of poisson"}),
+        (benchmark, results, {"light-error of paste", "subject-psnr of poisson"}),
         (removals, removed, {"ghost of inpainted"}),
     ):
         rows = list(score(one, one.cases(NUM_DRAWN), folder, networks))

@@ -25,7 +25,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.evaluation.benchmarks.scenes import paste
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
-from swiftpie.evaluation.case import Evidence, Expected, Row
+from swiftpie.evaluation.case import METRICS, Evidence, Expected, Row
 from swiftpie.evaluation.judges import Networks, Panel, load_panel
 from swiftpie.evaluation.metrics.insertions import changed
 from swiftpie.evaluation.report import Interval, format_interval, interval
@@ -83,6 +83,8 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
     strip = MappingProxyType({"reference": "reference", "source": "before", **candidates})
     ranked_by = ("subject-psnr",)
     rivals: ClassVar[tuple[tuple[str, str], ...]] = (  # metric and who is to be beaten in it
+        ("subject-psnr", "paste"),
+        ("subject-psnr", "poisson"),
         ("light-error", "paste"),
         ("light-error", "poisson"),
         ("shadow-error", "paste"),
@@ -180,7 +182,7 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
         return {
             "num_subjects": len({row.case.code for row in rows}),
             "num_photos": len({row.case.photo for row in rows}),
-            "gallery_size": len(self.subjects.indices("held_out")),
+            "gallery_size": len(self.world.pool),
             "better": {
                 f"{metric} of {rival}": found
                 for metric, rival in self.rivals
@@ -197,7 +199,7 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
             "cases; arrows point to the better side.",
             *(
                 f"In {format_interval(found, unit='%')} % of {found.num_cases} cases the model's "
-                f"{metric.replace('-', ' ')} is below that of the {self.candidates[rival]}."
+                f"{METRICS.get(metric).title} is better than that of the {self.candidates[rival]}."
                 for metric, rival in self.rivals
                 if (found := won(rows, metric, rival)) is not None
             ),
@@ -377,9 +379,11 @@ def touched(inserted: Insertion) -> Tensor:
 
 
 def won(rows: Sequence[Row[InsertionCase]], metric: str, rival: str) -> Interval | None:
-    """Return the share of cases in which the model has less of `metric` than `rival`."""
+    """Return the share of cases in which the model is better than `rival` by `metric`."""
+    sign = 1 if METRICS.get(metric).higher_is_better else -1
     pairs = [row.scores[metric] for row in rows if metric in row.scores]
-    return interval([float(one["model"] < one[rival]) for one in pairs]) if pairs else None
+    better = [float(sign * (one["model"] - one[rival]) > 0) for one in pairs]
+    return interval(better) if better else None
 
 
 @torch.no_grad()
