@@ -91,7 +91,9 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     unit_px = 2 * preset.latent_cell_px
     size = (original.height, original.width)
     mask = None if request.mask is None else given_mask(request.mask, size)
-    changes = None if mask is None else touched(mask)
+    # A model that places things composes whole pictures: in a window it would draw one more.
+    composes = components.layout_predictor is not None
+    changes = None if mask is None or composes else touched(mask)
     canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
     pixels = canvas.enter(original).to(components.device)
     latents = _encode(components, pixels, request)

@@ -22,12 +22,18 @@ from swiftpie.masks import grow
 from swiftpie.relief import height, turn
 
 DARKEST = 0.03  # added to both sides of a ratio of colours, so that black is no infinity
-MOST_DARKENING, MOST_LIGHTENING = 1.6, 0.5  # of the ground, natural logarithms
+MOST_DARKENING = 1.6  # of the ground, natural logarithms
+MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
+MOST_TINT = 0.05  # likewise, of a colour beside the others
 MOST_RELIGHTING = 1.0  # of the subject, likewise
-SHADE_PX, LIGHT_PX, FAULT_PX = 1.2, 3.0, 4.0  # deviations of blurs, on the canvas
+SHADE_PX, EDGE_PX, LIGHT_PX, FAULT_PX = 1.2, 2.0, 3.0, 4.0  # deviations of blurs, on the canvas
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 MOST_GRAIN = 2.0  # medians; what stands out further is an edge
 BORDER_PX = 2  # of what is drawn for what went, compared with its surroundings
+SEEN_OCTAVES = 2  # in which cameras differ by focus and grain
+PLAIN_PX, PLAINEST = 8, 0.05  # side of a block, and the share of the blocks that are plain
+MOST_NOISE = 0.008  # deviation of a camera's noise; more is texture, where all is textured
+DEVIATION = 1.25  # of a normal distribution over the mean size of its values
 LUMA = (0.299, 0.587, 0.114)
 SURE = 1e-3  # weight below which a pixel knows nothing
 WELL_KNOWN = 0.05  # share of a blur's weight that has to be known
@@ -76,6 +82,10 @@ def joined(
     if reference is not None:
         ground = ground * _enlarged(_shade(drawing), place, size).exp()
         alpha, colours = _subject(drawing, reference, place=place, size=size)
+        colours = as_sharp_as(patch, colours, alpha, num_octaves=SEEN_OCTAVES)
+        colours += grain_like(
+            patch, torch.ones_like(alpha), num_octaves=SEEN_OCTAVES, seed=seed, is_even=True
+        )
         ground = torch.lerp(ground, colours, alpha)
     return ground.clamp(0, 1)
 
@@ -95,11 +105,14 @@ def continued(values: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(around, values, weight)
 
 
-def grain_like(patch: Tensor, known: Tensor, *, num_octaves: int, seed: int) -> Tensor:
+def grain_like(
+    patch: Tensor, known: Tensor, *, num_octaves: int, seed: int, is_even: bool = False
+) -> Tensor:
     """Return texture (1, 1, H, W) as fine and as strong as that of `patch` where it is `known`.
 
     It is random by `seed`: in each octave noise with the spread found nearby, to which edges count
-    no more than what is usual.
+    no more than what is usual. If it `is_even`, the spread is that of the plainest places: what the
+    camera adds everywhere.
     """
     generator = torch.Generator().manual_seed(seed % 2**63)
     luma = _luma(patch)
@@ -108,8 +121,13 @@ def grain_like(patch: Tensor, known: Tensor, *, num_octaves: int, seed: int) -> 
         band, luma = _split(luma)
         if not (known > 0.5).any():
             break  # all of it is to be drawn
-        usual = MOST_GRAIN * float(band.abs()[known > 0.5].median())
-        spread = continued(band.clamp(-usual, usual).square(), known).clamp_min(0).sqrt()
+        if is_even:
+            blocks = F.avg_pool2d(band.abs(), PLAIN_PX, ceil_mode=True, count_include_pad=False)
+            plain = DEVIATION * blocks.flatten().sort().values[int(PLAINEST * blocks.numel())]
+            spread = plain.clamp(max=MOST_NOISE)
+        else:
+            usual = MOST_GRAIN * float(band.abs()[known > 0.5].median())
+            spread = continued(band.clamp(-usual, usual).square(), known).clamp_min(0).sqrt()
         noise, _ = _split(torch.randn(band.shape, generator=generator))
         noise = spread * noise / noise.std().clamp_min(SURE)
         texture += F.interpolate(noise, size, mode="bilinear", align_corners=False)
@@ -118,6 +136,34 @@ def grain_like(patch: Tensor, known: Tensor, *, num_octaves: int, seed: int) -> 
         if min(luma.shape[-2:]) < 2:
             break
     return texture
+
+
+def as_sharp_as(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: int) -> Tensor:
+    """Return `colours` (1, 3, H, W), of which what is `inside` counts, no sharper than `photo`.
+
+    Where nothing is out of focus, octaves are about equally strong. As much as one is weaker in the
+    photograph beside the next coarser one than it is in the colours, it is weakened in these.
+    """
+    low, rest = colours, photo
+    bands, strengths = [], []
+    for _ in range(num_octaves + 1):
+        if min(low.shape[-2:]) < 4:
+            break
+        band, low = _split(low)
+        other, rest = _split(rest)
+        weight = inside / inside.mean().clamp_min(SURE)
+        strengths.append(((band.square() * weight).mean().sqrt(), other.square().mean().sqrt()))
+        inside = F.avg_pool2d(inside, 2, ceil_mode=True, count_include_pad=False)
+        bands.append(band)
+    gain, coarser = 1.0, None
+    for band, (own, given) in zip(reversed(bands), reversed(strengths), strict=True):
+        if coarser is not None:
+            wanted = float(given / coarser[1].clamp_min(SURE**2))
+            gain = min(1.0, gain * wanted / max(float(own / coarser[0].clamp_min(SURE**2)), SURE))
+        size = (band.shape[2], band.shape[3])
+        low = F.interpolate(low, size, mode="bilinear", align_corners=False) + gain * band
+        coarser = own, given
+    return low
 
 
 def _without_fault(drawing: Drawing) -> Drawing:
@@ -152,8 +198,10 @@ def _shade(drawing: Drawing) -> Tensor:
     """
     ground = (1 - 2 * _blurred(drawing.subject, SHADE_PX)).clamp(0, 1)
     shade = _log_ratio(drawing.after, drawing.alone, ground, SHADE_PX)
-    inner = (2 * _blurred(drawing.changes, FAULT_PX) - 1).clamp(0, 1)
-    return shade.clamp(-MOST_DARKENING, MOST_LIGHTENING) * inner
+    inner = (2 * _blurred(drawing.changes, EDGE_PX) - 1).clamp(0, 1)
+    grey = shade.mean(dim=1, keepdim=True)
+    tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
+    return (grey.clamp(-MOST_DARKENING, MOST_LIGHTENING) + tint) * inner
 
 
 def _subject(
@@ -168,6 +216,7 @@ def _subject(
     large = warp(frame, _within(affine, place), size)
     low, high = INSIDE
     inside = ((small[:, 3:] - low) / (high - low)).clamp(0, 1)
+    inside = inside * _blurred(inside, LIGHT_PX).square()  # thin parts are drawn with the ground
     light = _log_ratio(drawing.after, _colours(small), inside, LIGHT_PX)
     light = light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING)
     return large[:, 3:], _colours(large) * _enlarged(light, place, size).exp()
@@ -187,7 +236,7 @@ def _log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float
     weight = _blurred(known, deviation_px)
     sums = [_blurred(one * known, deviation_px) + DARKEST * weight for one in (first, second)]
     ratio = (sums[0].clamp_min(SURE**2) / sums[1].clamp_min(SURE**2)).log()
-    return continued(ratio, (weight > WELL_KNOWN).to(weight))
+    return continued(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
 
 
 def _enlarged(canvas: Tensor, place: Area, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,110 @@
+"""How drawings become parts of photographs: tone, light, shadow, grain and sharpness."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from swiftpie.layout import from_box
+from swiftpie.pipelines.joining import (
+    Drawing,
+    Reference,
+    as_sharp_as,
+    continued,
+    grain_like,
+    joined,
+)
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+CELLS, SIDE = 64, 256
+
+
+def texture(seed, side=SIDE, deviation=0.1):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(1, 1, side, side, generator=generator)
+    return (0.5 + deviation * noise).expand(1, 3, -1, -1).clamp(0, 1)
+
+
+def box(left, top, right, bottom, side=CELLS):
+    mask = torch.zeros(1, 1, side, side)
+    mask[..., top:bottom, left:right] = 1
+    return mask
+
+
+def flat(value, side=CELLS):
+    return torch.full((1, 3, side, side), value)
+
+
+def drawing(**parts):
+    none = torch.zeros(1, 1, CELLS, CELLS)
+    same = {"before": flat(0.5), "after": flat(0.5), "alone": flat(0.5)}
+    masks = {"changes": box(16, 16, 48, 48), "gone": none, "subject": none}
+    return Drawing(**{**same, **masks, **parts})
+
+
+@pytest.fixture
+def ball():
+    mask = box(3, 3, 61, 61)
+    return Reference(flat(0.8) * mask, mask, from_box((0.4, 0.4, 0.6, 0.6)))
+
+
+def test_what_is_known_stays_and_is_carried_on_smoothly():
+    values, known = torch.rand(1, 2, 33, 20), (torch.rand(1, 1, 33, 20) > 0.5).float()
+    found = continued(values, known)
+    assert torch.equal(found * known, values * known)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert torch.allclose(continued(flat(0.3), box(3, 3, 6, 6)), flat(0.3), atol=1e-3)
+
+
+def test_the_ground_keeps_its_texture_and_takes_the_shadow(ball):
+    photo, shadow = texture(1), box(36, 36, 46, 46)
+    seen = drawing(after=flat(0.5) * (1 - 0.5 * shadow), subject=box(24, 24, 40, 40))
+    result = joined(photo, seen, ball, place=WHOLE, seed=1)
+    beside = result[..., 164:172, 164:172] / photo[..., 164:172, 164:172]
+    assert beside.std() < 0.06
+    assert 0.4 < beside.mean() < 0.65
+    lit = joined(photo, drawing(subject=box(24, 24, 40, 40)), ball, place=WHOLE, seed=1)
+    assert torch.allclose(lit[..., 164:172, 164:172], photo[..., 164:172, 164:172], atol=1e-3)
+
+
+def test_a_subject_takes_the_light_of_the_drawing(ball):
+    inside = box(26, 26, 38, 38)
+    light = torch.linspace(0.5, 1.0, CELLS).view(1, 1, 1, -1)
+    after = torch.lerp(flat(0.5), flat(0.8) * light, box(25, 25, 39, 39))
+    seen = drawing(after=after, subject=inside)
+    result = joined(flat(0.5, SIDE), seen, ball, place=WHOLE, seed=1)
+    row = result[0, 0, SIDE // 2, 112:145:16]
+    wanted = 0.8 * F.interpolate(light[0], SIDE, mode="linear")[0, 0, 112:145:16]
+    assert torch.allclose(row, wanted, atol=0.05)
+
+
+def test_a_fault_of_the_model_is_taken_off_where_something_goes():
+    photo = flat(0.4, SIDE)
+    seen = drawing(before=flat(0.4), after=flat(0.6), alone=flat(0.6), gone=box(20, 20, 44, 44))
+    result = joined(photo, seen, None, place=WHOLE, seed=1)
+    assert torch.allclose(result, photo, atol=0.01)
+
+
+def test_grain_is_as_strong_as_around_and_edges_are_none():
+    photo, known = texture(2, deviation=0.05), 1 - box(64, 64, 192, 192, SIDE)
+    grain = grain_like(photo, known, num_octaves=3, seed=1)
+    inside = grain[..., 80:176, 80:176]
+    high = photo - F.avg_pool2d(photo, 9, stride=1, padding=4, count_include_pad=False)
+    assert 0.6 < float(inside.std() / high[:, :1].std()) < 1.4
+    step = flat(0.2, SIDE)
+    step[..., SIDE // 2 :] = 0.9
+    assert grain_like(step, known, num_octaves=3, seed=1).abs().max() < 1e-3
+    again = grain_like(photo, known, num_octaves=3, seed=1)
+    assert torch.equal(grain, again)
+
+
+def test_a_subject_is_as_soft_as_its_photograph_and_no_softer():
+    sharp, inside = texture(3), torch.ones(1, 1, SIDE, SIDE)
+    kept = as_sharp_as(texture(4), sharp, inside, num_octaves=2)
+    assert float((kept - sharp).abs().mean() / sharp.std()) < 0.1
+    soft = F.avg_pool2d(texture(4), 7, stride=1, padding=3, count_include_pad=False)
+    found = as_sharp_as(soft, sharp, inside, num_octaves=2)
+    steps = [float(one.diff(dim=-1).abs().mean()) for one in (found, sharp)]
+    assert steps[0] < 0.5 * steps[1]
+    assert np.isclose(float(found.mean()), float(sharp.mean()), atol=1e-2)
