@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import json
 import threading
 
 import pytest
@@ -108,6 +109,47 @@ def test_edits_come_as_json_too_and_several_differ(server, photo):
     first, second = (one["b64_json"] for one in answer.json["data"])
     assert first != second
     assert "variation" in answer.json["swiftpie"]["warnings"][0]
+
+
+def test_subjects_come_into_photographs_and_go(client, identity_id, identity, session, photo):
+    def asked(task, *more_images, mask=None, **own):
+        extra = {"seed": 5, "swiftpie": json.dumps({"task": task, "mask_mode": "white", **own})}
+        pictures = [("photo.png", to_png(one)) for one in (photo, *more_images)]
+        masked = {} if mask is None else {"mask": ("mask.png", to_png(mask))}
+        answer = client.images.edit(image=pictures, prompt="a dog", extra_body=extra, **masked)
+        return picture_of(answer.data[0]).tobytes()
+
+    box, subjects = (0.5, 0.4, 0.9, 0.9), [{"identity_id": identity_id}]
+    place = {"box": box, "view": (10, 0)}
+    inserted = session.insert(photo, identity, prompt="a dog", seed=5, **place)
+    assert asked("insert", subjects=[{**subjects[0], **place}]) == inserted.image.tobytes()
+    assert asked("remove", box=box) == session.remove(photo, mask=box, seed=5).image.tobytes()
+    mask = Image.new("L", photo.size)
+    ImageDraw.Draw(mask).ellipse((30, 40, 80, 100), fill=255)
+    replaced = session.replace(photo, identity, prompt="a dog", mask=mask, seed=5)
+    assert asked("replace", mask=mask, subjects=subjects) == replaced.image.tobytes()
+    assert asked("insert", photo, box=box) != photo.tobytes()  # of a picture, not of an identity
+
+
+@pytest.mark.parametrize(
+    ("task", "own", "num_pictures", "has_mask", "said"),
+    [
+        ("insert", {}, 1, False, "given 0 subjects, and takes 1"),
+        ("insert", {}, 2, True, "nothing goes"),
+        ("remove", {"box": (0, 0, 1, 1)}, 2, False, "given 1 subjects, and takes 0"),
+        ("remove", {}, 1, False, "not told what goes"),
+        ("replace", {}, 2, False, "not told what goes"),
+    ],
+)
+def test_what_a_task_lacks_is_told(client, photo, task, own, num_pictures, has_mask, said):
+    masked = {"mask": ("mask.png", to_png(Image.new("RGBA", photo.size)))} if has_mask else {}
+    with pytest.raises(openai.BadRequestError, match=said):
+        client.images.edit(
+            image=[("photo.png", to_png(photo))] * num_pictures,
+            prompt="a dog",
+            extra_body={"swiftpie": json.dumps({"task": task, **own})},
+            **masked,
+        )
 
 
 def test_pictures_of_a_subject_are_drawn_without_an_identity(client, picture_bytes):

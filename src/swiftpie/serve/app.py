@@ -138,7 +138,7 @@ def _add_images(app: FastAPI, worker: Worker) -> None:
         openapi_extra={"requestBody": _edit_body()},
     )
     async def edits(request: Request) -> Response:
-        """Change a picture; or, with `swiftpie.task` "personalize", draw the pictures' subject."""
+        """Change a picture by words, or as `swiftpie.task` says: subjects come into it, or go."""
         body, pictures, mask = await _read_edit(request)
         until = _until(worker)
 

@@ -14,8 +14,14 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.edit import follows_seed
-from swiftpie.pipelines.request import EditRequest, PersonalizeRequest, Request, Subject
-from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
+from swiftpie.pipelines.request import (
+    EditRequest,
+    PersonalizeRequest,
+    RepaintRequest,
+    Request,
+    Subject,
+)
+from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales
 from swiftpie.serve.schemas import Drawing, RequestError
 from swiftpie.types import Identity
 
@@ -149,6 +155,33 @@ class Edit(Draw):
         )
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Repaint(Draw):
+    """A photograph into which a subject comes, from which something goes, or both."""
+
+    image: Image.Image
+    gone: Tensor | Box | None
+
+    def make(self, session: Session) -> Request:
+        """Return what is to be drawn."""
+        newcomers = self.all_subjects(session)
+        comes = newcomers[0] if newcomers else None
+        usual = Scales.for_edit(
+            session.components.preset, mode=EditMode.PAPER, has_reference=comes is not None
+        )
+        return RepaintRequest(
+            image=self.image,
+            seed=self.seed,
+            identity=None if comes is None else comes.identity,
+            prompt="" if comes is None else self.prompt,
+            box=None if comes is None else comes.box,
+            view=None if comes is None else comes.view,
+            mask=self.gone,
+            scales=replace(usual, **self.scales) if self.scales else None,
+            negative_prompt=self.negative_prompt,
+        )
+
+
 def _fitted(session: Session, subject: Subject) -> Subject:
     """Return a subject whose identity comes from wherever it was kept.
 
@@ -190,10 +223,13 @@ def asks_of(
         shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}
         return tuple(Personalize(seed=seed, **shared) for seed in seeds)
     image, *references = images
+    shared |= {"image": image, "references": tuple(references)}
+    region = _region(body, image, mask)
+    if own.task != "edit":
+        shared |= _repainting(body, region, num_newcomers=len(subjects) + bool(references))
+        return tuple(Repaint(seed=seed, **shared) for seed in seeds)
     shared |= {
-        "image": image,
-        "references": tuple(references),
-        "region": _region(body, image, mask),
+        "region": region,
         "source_prompt": own.source_prompt,
         "keyword": own.keyword,
         "settings": EditSettings(**own.edit.model_dump(exclude_none=True)),
@@ -203,7 +239,38 @@ def asks_of(
 
 def is_edit(body: Drawing, images: Sequence[Image.Image]) -> bool:
     """Whether a call changes its first picture."""
-    return bool(images) and body.swiftpie.task == "edit"
+    return bool(images) and body.swiftpie.task != "personalize"
+
+
+def _repainting(
+    body: Drawing, region: Tensor | Box | None, *, num_newcomers: int
+) -> dict[str, Any]:
+    """Return where of a photograph something goes, and where a subject comes.
+
+    Raises:
+        RequestError: The task needs another number of subjects, or another place.
+    """
+    task = body.swiftpie.task
+    wanted = 0 if task == "remove" else 1
+    if num_newcomers != wanted:
+        raise RequestError(
+            f"The task {task!r} was given {num_newcomers} subjects, and takes {wanted}. Send "
+            "pictures of one subject after the photograph, or name one in swiftpie.subjects.",
+            param="swiftpie.subjects",
+        )
+    if task == "insert":
+        if isinstance(region, Tensor):
+            raise RequestError(
+                "The task 'insert' was given a mask, and nothing goes. Say where the subject "
+                "comes by swiftpie.box, or ask for 'replace'.",
+                param="mask",
+            )
+        return {"gone": None}
+    if region is None:
+        raise RequestError(
+            f"The task {task!r} was not told what goes. Send a mask, or swiftpie.box.", param="mask"
+        )
+    return {"gone": region, "box": None}
 
 
 def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:

@@ -82,9 +82,12 @@ class Own(Strict):
     """What OpenAI's fields have no place for."""
 
     task: Annotated[
-        Literal["edit", "personalize"],
+        Literal["edit", "insert", "remove", "replace", "personalize"],
         Field(
-            description="What the pictures of an edit are: first the one to change, or subjects."
+            description="What is done to the first picture of an edit, into which more pictures or "
+            "a subject of `subjects` may come; with 'personalize' all pictures are of a subject. "
+            "'insert' puts it where `box` says, or proposes a place; 'remove' takes out what mask "
+            "or `box` cover, whatever the prompt is; 'replace' puts it there."
         ),
     ] = "edit"
     subjects: Annotated[list[SubjectIn], Field(max_length=MAX_SUBJECTS)] = []

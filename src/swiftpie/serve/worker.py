@@ -193,9 +193,10 @@ class Worker:
         asking = partial(asks_of, body, model=model, subjects=subjects, images=images, mask=mask)
         asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
         size = None if changes else body.size_px
-        group = (model, changes, size, len(subjects), len(images))
+        group = (model, changes and own.task, size, len(subjects), len(images))
         warnings: tuple[str, ...] = ()
-        if changes and body.n > 1 and "variation" not in own.edit.model_dump(exclude_none=True):
+        is_varied = "variation" in own.edit.model_dump(exclude_none=True)
+        if changes and own.task == "edit" and body.n > 1 and not is_varied:
             warnings = (
                 f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
                 "they would be one picture else. Set swiftpie.edit.variation.",
