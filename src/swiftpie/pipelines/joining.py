@@ -24,9 +24,10 @@ from swiftpie.relief import height, turn
 DARKEST = 0.03  # added to both sides of a ratio of colours, so that black is no infinity
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
+LEAST_SHADE = 0.1  # likewise: two drawings differ by as much without any shadow
 MOST_TINT = 0.05  # likewise, of a colour beside the others
 MOST_RELIGHTING = 1.0  # of the subject, likewise
-SHADE_PX, EDGE_PX, LIGHT_PX, FAULT_PX = 1.2, 2.0, 3.0, 4.0  # deviations of blurs, on the canvas
+SHADE_PX, EDGE_PX, LIGHT_PX, FAULT_PX = 1.2, 2.0, 2.0, 4.0  # deviations of blurs, on the canvas
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 MOST_GRAIN = 2.0  # medians; what stands out further is an edge
 BORDER_PX = 2  # of what is drawn for what went, compared with its surroundings
@@ -201,7 +202,8 @@ def _shade(drawing: Drawing) -> Tensor:
     inner = (2 * _blurred(drawing.changes, EDGE_PX) - 1).clamp(0, 1)
     grey = shade.mean(dim=1, keepdim=True)
     tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
-    return (grey.clamp(-MOST_DARKENING, MOST_LIGHTENING) + tint) * inner
+    told = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING) + tint
+    return F.softshrink(told, LEAST_SHADE) * inner
 
 
 def _subject(
