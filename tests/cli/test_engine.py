@@ -37,7 +37,7 @@ def test_the_command_tells_how_long_each_stage_took(call):
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert [*told["seconds"]] == ["subject", "picture", "edit"]
-    assert told["load_s"] > 0
+    assert min(told["load_s"], *told["seconds"].values()) > 0
 
 
 def test_without_an_engine_there_is_nothing_to_prepare(call):

@@ -1,6 +1,7 @@
 """`swiftpie engine`: what makes models quicker or smaller, and all that it does only once."""
 
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,7 +93,7 @@ def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, 
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task("preparing", total=len(stages_of(session)))
         running, started = "", time.perf_counter()
-        for stage in (*prepare(session, size_px=size_px), ""):
+        for stage in chain(prepare(session, size_px=size_px), [""]):
             now = time.perf_counter()
             if running:
                 seconds[running] = round(now - started, 2)
