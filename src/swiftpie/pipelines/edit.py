@@ -77,7 +77,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         InputError: The size is not possible, or the mask is not shaped as one.
     """
     components.inverter()
-    settings, original = request.settings, _as_rgb(request.image)
+    settings, original = request.settings, as_rgb(request.image)
     preset = components.preset
     is_released = settings.mode is EditMode.RELEASED
     if is_released and components.layout_predictor is not None:
@@ -158,7 +158,8 @@ def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResul
     )
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture without transparency, as networks see it."""
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -195,7 +196,7 @@ def _condition(
             class_tokens=components.text.find_words(prompts[-1], names),
             scales=scales,
         )
-    shown = identity or whole_picture_identity(components, _as_rgb(request.image))
+    shown = identity or whole_picture_identity(components, as_rgb(request.image))
     is_released = mode is EditMode.RELEASED
     latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
     return subject_condition(  # one appearance, weighed inside and outside of the region

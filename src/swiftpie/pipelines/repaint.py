@@ -15,7 +15,7 @@ from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.masks import Box, blend_of, grow, resize_mask, subject_extent
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.edit import EditResult, PlacedSubject, repainting_condition
+from swiftpie.pipelines.edit import EditResult, PlacedSubject, as_rgb, repainting_condition
 from swiftpie.pipelines.edit_region import Canvas, PixelBox, given_mask, square_around, touched
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.joining import Drawing, Reference, continued, joined
@@ -65,7 +65,7 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
             f"Preset {preset.name!r} cannot turn subjects. Say in the prompt from where they are "
             "seen, or give a picture from there."
         )
-    original = request.image if request.image.mode == "RGB" else request.image.convert("RGB")
+    original = as_rgb(request.image)
     size = (original.height, original.width)
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:

@@ -21,7 +21,7 @@ from swiftpie.pipelines.request import (
     Request,
     Subject,
 )
-from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales
+from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 from swiftpie.serve.schemas import Drawing, RequestError
 from swiftpie.types import Identity
 
@@ -166,9 +166,7 @@ class Repaint(Draw):
         """Return what is to be drawn."""
         newcomers = self.all_subjects(session)
         comes = newcomers[0] if newcomers else None
-        usual = Scales.for_edit(
-            session.components.preset, mode=EditMode.PAPER, has_reference=comes is not None
-        )
+        usual = Scales.for_edit(session.components.preset, has_reference=True)
         return RepaintRequest(
             image=self.image,
             seed=self.seed,

@@ -195,8 +195,8 @@ class Worker:
         size = None if changes else body.size_px
         group = (model, changes and own.task, size, len(subjects), len(images))
         warnings: tuple[str, ...] = ()
-        is_varied = "variation" in own.edit.model_dump(exclude_none=True)
-        if changes and own.task == "edit" and body.n > 1 and not is_varied:
+        repeats = changes and own.task == "edit" and body.n > 1
+        if repeats and "variation" not in own.edit.model_dump(exclude_none=True):
             warnings = (
                 f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
                 "they would be one picture else. Set swiftpie.edit.variation.",

@@ -202,8 +202,12 @@ def test_a_soft_shadow_is_better_than_none_one_too_dark_or_one_on_the_wrong_side
 
 
 def test_what_shows_through_is_a_ghost_and_a_wrong_ground_has_no_imprint(removal_evidence):
-    half = lambda one: replace(one, picture=(one.source + one.truth) / 2)  # noqa: E731
-    nothing = lambda one: replace(one, picture=one.source)  # noqa: E731
+    def half(one):
+        return replace(one, picture=(one.source + one.truth) / 2)
+
+    def nothing(one):
+        return replace(one, picture=one.source)
+
     assert values("ghost", removal_evidence, half) == pytest.approx([0.5] * NUM_DRAWN, abs=1e-4)
     assert values("ghost", removal_evidence, nothing) == pytest.approx([1] * NUM_DRAWN)
     assert values("imprint", removal_evidence, half) == pytest.approx([0.5] * NUM_DRAWN, abs=1e-4)

@@ -100,16 +100,11 @@ class GraphCache:
             self._open.move_to_end(opened)
             return self._open[opened]
 
-    def _close_some(self) -> None:
-        while len(self._open) > MAX_OPEN:
-            if sum(one.num_bytes for one in self._open.values()) <= MOST_OPEN_BYTES:
-                break
-            self._open.popitem(last=False)
-
-    def _make_room(self, num_bytes: int) -> None:
-        """Close graphs, which open again in seconds, until `num_bytes` fit beside the others."""
-        while self._open:
-            if num_bytes + sum(one.num_bytes for one in self._open.values()) <= MOST_OPEN_BYTES:
+    def _close_some(self, *, left: int = MAX_OPEN, coming_bytes: int = 0) -> None:
+        """Close the graphs beyond `left` until all fit, beside what is coming; they open again."""
+        while len(self._open) > left:
+            held = sum(one.num_bytes for one in self._open.values())
+            if coming_bytes + held <= MOST_OPEN_BYTES:
                 break
             self._open.popitem(last=False)
 
@@ -144,7 +139,7 @@ class GraphCache:
             graph = self._exported(function, form, key)
             logger.info("The %s is turned to 8 bits.", function.name)
             calls = quantizer.calls(function, form)  # for which other networks are opened
-            self._make_room(2 * function.num_bytes)  # it is computed in float32
+            self._close_some(left=0, coming_bytes=2 * function.num_bytes)  # computed in float32
             return quantizer.quantize(function, graph, calls)
 
         return self._kept(_digest([key, quantizer.settings]), make)
