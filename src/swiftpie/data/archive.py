@@ -23,6 +23,8 @@ from swiftpie.layout import SUBJECT_FILL
 
 Progress = Callable[[int, int], None]
 """Is told how many sprites are done, and of how many."""
+Build = Callable[[bytes, bytes, Progress | None], dict[str, bytes]]
+"""Takes the archives of sprites and of names; returns files by name."""
 
 SPRITE_PX = 160
 
@@ -65,15 +67,17 @@ def default_pack() -> Path:
 
 def prepare(
     out: Path,
+    build: Build,
     *,
     sprites: Path | None = None,
     names: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the sticker pack to `out` and return its path.
+    """Write a pack to `out` and return its path.
 
     Args:
         out: The zip file to write; replaced in one step when it is complete.
+        build: Makes it of the two archives.
         sprites: The archive of `SPRITES`; by default npm downloads it.
         names: The archive of `NAMES`; by default npm downloads it.
         progress: Called after each sprite.
@@ -84,16 +88,23 @@ def prepare(
     with tempfile.TemporaryDirectory() as folder:
         sprite_data = _obtain(SPRITES, sprites, Path(folder))
         name_data = _obtain(NAMES, names, Path(folder))
-    write_pack(out, build_pack(sprite_data, name_data, progress=progress))
+    write_pack(out, build(sprite_data, name_data, progress))
     return out
 
 
+def read_archives(
+    sprite_data: bytes, name_data: bytes
+) -> tuple[list[dict[str, object]], dict[str, bytes]]:
+    """Return the table of names, and the sprites by name of their files."""
+    table = json.loads(read_members(name_data, r"package/en/data\.json")["data.json"])
+    return table, read_members(sprite_data, r"package/assets/[0-9a-f-]+\.webp")
+
+
 def build_pack(
-    sprite_data: bytes, name_data: bytes, *, progress: Progress | None = None
+    sprite_data: bytes, name_data: bytes, progress: Progress | None = None
 ) -> dict[str, bytes]:
     """Return the files of the pack, made from the two archives."""
-    table = json.loads(read_members(name_data, r"package/en/data\.json")["data.json"])
-    images = read_members(sprite_data, r"package/assets/[0-9a-f-]+\.webp")
+    table, images = read_archives(sprite_data, name_data)
     entries = [entry for entry in list_subjects(table) if f"{entry['code']}.webp" in images]
     packed = {}
     for done, entry in enumerate(entries, start=1):
@@ -148,16 +159,16 @@ def list_subjects(table: list[dict[str, object]]) -> list[dict[str, object]]:
     return sorted(entries, key=lambda entry: str(entry["code"]))
 
 
-def normalise(data: bytes) -> bytes:
-    """Crop a sprite to what is visible, centre it in a 160 px tile and encode it as WebP."""
+def normalise(data: bytes, *, side_px: int = SPRITE_PX) -> bytes:
+    """Crop a sprite to what is visible, centre it in a tile and encode it as WebP."""
     with Image.open(BytesIO(data)) as opened:
         image = opened.convert("RGBA")
     box = image.getchannel("A").point(lambda alpha: 255 * (alpha > _VISIBLE_ALPHA)).getbbox()
     image = image.crop(box)
-    zoom = SUBJECT_FILL * SPRITE_PX / max(image.size)
+    zoom = SUBJECT_FILL * side_px / max(image.size)
     width, height = (max(1, round(side * zoom)) for side in image.size)
-    tile = Image.new("RGBA", (SPRITE_PX, SPRITE_PX))
-    corner = ((SPRITE_PX - width) // 2, (SPRITE_PX - height) // 2)
+    tile = Image.new("RGBA", (side_px, side_px))
+    corner = ((side_px - width) // 2, (side_px - height) // 2)
     tile.paste(image.resize((width, height), Image.Resampling.LANCZOS), corner)
     buffer = BytesIO()
     tile.save(buffer, "WEBP", quality=_WEBP_QUALITY, method=4)

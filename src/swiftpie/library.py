@@ -1,0 +1,196 @@
+"""Identities by name: sprites for whoever says what shall be drawn and has no picture of it."""
+
+import difflib
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from swiftpie.errors import NobodyNamed, short_reason
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ASSETS = Path(__file__).parent / "assets" / "library"
+PACK, INDEX, LICENCE = "subjects.zip", "subjects.json", "LICENSE.txt"
+CREDIT = "Fluent Emoji by Microsoft, packed by LobeHub, names by emojibase; MIT License"
+NUM_NEAR = 5  # names that are offered
+LEAST_LIKENESS = 0.75  # of an offered name that is only spelled alike
+SHORT, LEAST_LIKENESS_SHORT = 4, 0.66  # of up to so many letters one makes all the difference
+FACES = 0  # the group of round yellow faces, which are rarely meant
+
+
+class Entry(NamedTuple):
+    """A subject of the library."""
+
+    name: str
+    code: str  # names its sprite
+    group: int  # of emojibase
+    synonyms: tuple[str, ...] = ()
+    meant: tuple[str, ...] = ()  # everyday words that many share, and that mean this one first
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All words besides its name that find it."""
+        return tuple(dict.fromkeys((*self.meant, *self.synonyms)))
+
+
+class Named(NamedTuple):
+    """Who was meant by a word."""
+
+    word: str  # as it was said
+    name: str  # of the library
+    near: tuple[str, ...]  # others that the word may mean
+
+    def __str__(self) -> str:
+        return self.name if self.word == self.name else f"{self.name} (for {self.word!r})"
+
+
+def origin_of(named: Sequence[Named]) -> dict[str, str]:
+    """Return what a picture says of those in it who are of the library."""
+    return {"library": "; ".join(map(str, named))} if named else {}
+
+
+class Library:
+    """Subjects by name, each with a picture. Nothing changes, so threads may share one."""
+
+    def __init__(self, entries: Iterable[Entry], pack: Path) -> None:
+        """Take `entries`, whose sprites are in the zip file `pack`."""
+        self.entries = tuple(sorted(entries))
+        self._pack = pack
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names, sorted."""
+        return tuple(one.name for one in self.entries)
+
+    def find(self, word: str) -> Named:
+        """Return who is meant by a name, a synonym or a plural.
+
+        Raises:
+            NobodyNamed: Nobody; the message offers names that are near.
+        """
+        found = self.meant_by(word)
+        if found is None:
+            near = self.near(word)
+            told = f" Near are {', '.join(near)}." if near else ""
+            raise NobodyNamed(f"The library knows nobody called {short_reason(word)!r}.{told}")
+        return found
+
+    def meant_by(self, word: str) -> Named | None:
+        """Return what `find` does, or None."""
+        entry = next((one for key in _keys(word) if (one := self._meant(key))), None)
+        return None if entry is None else Named(word, entry.name, self.near(word, but=entry.name))
+
+    def is_name(self, word: str) -> bool:
+        """Whether a word is a name, or an everyday word for one subject above all others."""
+        return any(key in self._first for key in _keys(word))
+
+    def near(self, word: str, *, but: str = "") -> tuple[str, ...]:
+        """Return names that share a word with `word`; never the name `but`.
+
+        Of a word that means nobody they are spelled alike, or share its last part.
+        """
+        key = _key(word)
+        found = [one.name for other in _keys(word) for one in self._tagged.get(other, ())]
+        if key and not found and not but:
+            for known in (self._first, self._tagged):
+                least = LEAST_LIKENESS if len(key) > SHORT else LEAST_LIKENESS_SHORT
+                alike = difflib.get_close_matches(key, known, NUM_NEAR, least)
+                found += [one.name for other in alike if (one := self._meant(other))]
+            found += [one for one in self.names() if key in _key(one)]
+            last = word.split()[-1]
+            found = found or ([] if last == word else [*self.near(last)])
+        return tuple(dict.fromkeys(name for name in found if name != but))[:NUM_NEAR]
+
+    def matching(self, query: str) -> tuple[str, ...]:
+        """Return the names that a query finds: who is meant first, then all that are near."""
+        if not query:
+            return self.names()
+        found, key = self.meant_by(query), _key(query)
+        first = [] if found is None else [found.name]
+        tagged = [one.name for one in self._tagged.get(key, ())]
+        spelled = [one for one in self.names() if key and key in _key(one)]
+        return tuple(dict.fromkeys([*first, *tagged, *spelled])) or self.near(query)
+
+    def entry(self, name: str) -> Entry:
+        """Return what is known of a subject by its own name.
+
+        Raises:
+            NobodyNamed: There is none.
+        """
+        known = self._by_name.get(name)
+        if known is None:
+            return self.entry(self.find(name).name)
+        return known
+
+    def picture(self, name: str) -> bytes:
+        """Return the sprite of a subject by its own name: WebP with transparency.
+
+        Raises:
+            NobodyNamed: There is none.
+        """
+        with zipfile.ZipFile(self._pack) as pack:
+            return pack.read(f"{self.entry(name).code}.webp")
+
+    def image(self, name: str) -> "Image.Image":
+        """Return what `picture` does, decoded."""
+        from swiftpie.files import load_image  # here, as names are asked for without pictures
+
+        return load_image(self.picture(name))
+
+    def _meant(self, key: str) -> Entry | None:
+        return self._first.get(key) or next(iter(self._tagged.get(key, ())), None)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Entry]:
+        return {one.name: one for one in self.entries}
+
+    @cached_property
+    def _first(self) -> dict[str, Entry]:
+        everyday = {_key(word): one for one in self.entries for word in one.meant}
+        return everyday | {_key(one.name): one for one in self.entries}
+
+    @cached_property
+    def _tagged(self) -> dict[str, Sequence[Entry]]:
+        """All subjects by synonym and by the last word of a name, the likeliest first."""
+        found: dict[str, list[Entry]] = {}
+        for one in self.entries:
+            for word in {*one.synonyms, one.name.split()[-1]}:
+                found.setdefault(_key(word), []).append(one)
+        return {key: sorted(group, key=lambda one: _rank(one, key)) for key, group in found.items()}
+
+
+@cache
+def packaged() -> Library:
+    """Return the library that the package holds."""
+    with zipfile.ZipFile(ASSETS / PACK) as pack:
+        rows = json.loads(pack.read(INDEX))
+    words = ("synonyms", "meant")
+    entries = (Entry(**{**row, **{name: tuple(row[name]) for name in words}}) for row in rows)
+    return Library(entries, ASSETS / PACK)
+
+
+def _key(text: str) -> str:
+    """Return a word by which it is found: "T-Rex" is "t rex" and "light bulb" is "lightbulb"."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _keys(text: str) -> Sequence[str]:
+    """Return the key of a word, and those that it has if it is a plural or names a pair."""
+    key = _key(text)
+    endings = (("ies", "y"), ("es", ""), ("s", ""))
+    single = [key.removesuffix(end) + put for end, put in endings if key.endswith(end)]
+    return [key, *single, f"{key}s"] if key else []
+
+
+def _rank(entry: Entry, key: str) -> tuple[bool, bool, bool, int, str]:
+    """Return how unlikely a word means an entry that it is a synonym or the last word of."""
+    words = entry.name.split()
+    is_head = _key(words[-1]) == key
+    return entry.group == FACES, len(words) > 2, not is_head, len(words), entry.name

@@ -1,0 +1,74 @@
+import importlib.resources
+import zipfile
+
+import pytest
+
+from swiftpie.errors import InputError
+from swiftpie.library import ASSETS, LICENCE, PACK, Named, packaged
+
+MAX_MIB = 8  # what the package may grow by
+
+
+def test_it_is_small_and_brings_its_licence():
+    folder = importlib.resources.files("swiftpie") / "assets" / "library"
+    assert sum(file.stat().st_size for file in ASSETS.iterdir()) < MAX_MIB << 20
+    with zipfile.ZipFile(ASSETS / PACK) as pack:
+        assert pack.read(LICENCE) == (folder / LICENCE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        *(("cat", "cat"), ("kitten", "cat"), ("Cats", "cat"), ("car", "automobile")),
+        *(("T-Rex", "t rex"), ("lightbulb", "light bulb"), ("cherry", "cherries")),
+        *(("tree", "deciduous tree"), ("bike", "bicycle"), ("mans shoe", "man's shoe")),
+    ],
+)
+def test_names_synonyms_and_plurals_find_one_subject(word, name):
+    assert packaged().find(word).name == name
+
+
+def test_who_is_found_comes_with_others_that_are_near():
+    found = packaged().find("kitten")
+    assert found == Named("kitten", "cat", ("cat face",))
+    assert str(found) == "cat (for 'kitten')"
+    assert str(packaged().find("cat")) == "cat"
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("kiten", "cat"),
+        ("elefant", "elephant"),
+        ("blue elefant", "elephant"),
+        ("hippopo", "hippo"),
+        ("dgo", "dog"),
+    ],
+)
+def test_who_is_not_found_is_told_with_names_that_are_near(word, near):
+    assert packaged().meant_by(word) is None
+    with pytest.raises(InputError, match=rf"{word}.* Near are .*{near}"):
+        packaged().find(word)
+
+
+def test_words_like_nothing_are_told_with_where_to_look():
+    for word in ("xqzw", "", "!"):
+        with pytest.raises(InputError, match="swiftpie library"):
+            packaged().find(word)
+
+
+def test_a_query_finds_the_meant_first_and_then_what_is_near():
+    assert packaged().matching("kitten") == ("cat", "cat face")
+    assert packaged().matching("rhino") == ("rhinoceros",)
+    assert packaged().matching("") == packaged().names()
+    assert packaged().matching("xqzw") == packaged().matching("!") == ()
+
+
+def test_every_subject_has_a_picture_with_transparency():
+    library = packaged()
+    with zipfile.ZipFile(ASSETS / PACK) as pack:
+        assert {f"{one.code}.webp" for one in library.entries} < {*pack.namelist()}
+    shown = library.image("cat")
+    assert shown.mode == "RGBA"
+    assert shown.getchannel("A").getextrema() == (0, 255)
+    assert len(set(library.names())) == len(library) > 1300
