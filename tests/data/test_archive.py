@@ -71,7 +71,7 @@ def test_archives_become_a_pack_that_can_be_read_back(tmp_path):
     sprites = archive({f"package/assets/{code}.webp": sprite() for code in codes})
     names = archive({"package/en/data.json": json.dumps(TABLE).encode()})
     done = []
-    files = build_pack(sprites, names, progress=lambda *counts: done.append(counts))
+    files = build_pack(sprites, names, lambda *counts: done.append(counts))
     assert done == [(1, 3), (2, 3), (3, 3)]
     pack = tmp_path / "deep" / "stickers.zip"
     write_pack(pack, files)
@@ -93,20 +93,20 @@ def test_wrong_checksum_names_both_and_the_remedy(tmp_path):
     given = tmp_path / "sprites.tgz"
     given.write_bytes(archive({"package/assets/1f451.webp": sprite()}))
     with pytest.raises(ConfigError, match=r"checksum(.|\n)*npm pack") as caught:
-        prepare(tmp_path / "out.zip", sprites=given, names=given)
+        prepare(tmp_path / "out.zip", build_pack, sprites=given, names=given)
     assert SPRITES.sha256 in str(caught.value)
     assert not (tmp_path / "out.zip").exists()
 
 
 def test_absent_archive_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.tgz"):
-        prepare(tmp_path / "out.zip", sprites=tmp_path / "absent.tgz")
+        prepare(tmp_path / "out.zip", build_pack, sprites=tmp_path / "absent.tgz")
 
 
 def test_without_npm_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="--archive"):
-        prepare(tmp_path / "out.zip")
+        prepare(tmp_path / "out.zip", build_pack)
 
 
 def test_paths_that_leave_the_archive_are_ignored(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from swiftpie.data.subjects import sample_subjects
+from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
 from swiftpie.evaluation.benchmarks.edit_cases import DEAL_SIZE
 from swiftpie.evaluation.benchmarks.edits import EditBenchmark
 from swiftpie.evaluation.benchmarks.pairs import PairBenchmark
@@ -11,6 +12,7 @@ from swiftpie.evaluation.case import Evidence, Expected
 from swiftpie.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
 from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.run import Results, Run, draw
+from swiftpie.models.judges import PictureReader, SubjectEmbedder
 
 NUM_CASES, NUM_ATTRIBUTED, NUM_PAIRS, NUM_EDITS = 3, 2, 2, 6
 
@@ -76,6 +78,19 @@ def drawn_edits(edits, tmp_path_factory):
     drawer = EditDrawer(TargetEditor(), edits, SourceEditor())
     list(draw(edits, edits.cases(NUM_EDITS), drawer, results=results))
     return results
+
+
+@pytest.fixture(scope="package")
+def world_judges(tmp_path_factory):
+    """Judges of the larger world that have learned nothing."""
+    folder, widths = tmp_path_factory.mktemp("judges"), (8, 8, 8, 8)
+    counts = [
+        {name: len(answers) for name, answers in questions.items()}
+        for questions in (WHOLE_QUESTIONS, CLOSE_QUESTIONS)
+    ]
+    SubjectEmbedder(8, widths).save_pretrained(folder / "subject_embedder")
+    PictureReader(*counts, widths).save_pretrained(folder / "picture_reader")
+    return folder
 
 
 @pytest.fixture

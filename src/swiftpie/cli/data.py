@@ -1,4 +1,4 @@
-"""`swiftpie data`: build the sticker pack and look at scenes made of it."""
+"""`swiftpie data`: build the sticker pack and the library, and look at scenes made of it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +11,16 @@ from swiftpie.cli.console import examples, say
 from swiftpie.cli.options import DataPath, Force, PictureOut, Seed
 
 if TYPE_CHECKING:
+    from swiftpie.data.archive import Build
     from swiftpie.data.stickers import SceneBatch
 
+Archive = Annotated[
+    Path | None, typer.Option(metavar="TGZ", help="The sprites, if already downloaded.")
+]
+NamesArchive = Annotated[
+    Path | None, typer.Option(metavar="TGZ", help="Their names, if already downloaded.")
+]
+PackOut = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the pack goes.")]
 NUM_SCENES = 16
 NUM_SURFACES = 64
 
@@ -31,31 +39,51 @@ app.add_typer(data_app)
 )
 def prepare(
     *,
-    archive: Annotated[
-        Path | None, typer.Option(metavar="TGZ", help="The sprites, if already downloaded.")
-    ] = None,
-    names_archive: Annotated[
-        Path | None, typer.Option(metavar="TGZ", help="Their names, if already downloaded.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where the pack goes.")
-    ] = None,
+    archive: Archive = None,
+    names_archive: NamesArchive = None,
+    out: PackOut = None,
     force: Force = False,
 ) -> None:
     """Build the sticker pack from two npm packages; npm fetches what is not given."""
-    from swiftpie.data import archive as archives
-    from swiftpie.files import check_target, make_folder
+    from swiftpie.data.archive import build_pack, default_pack
+    from swiftpie.files import make_folder
 
-    target = out or archives.default_pack()
     if out is None:
-        make_folder(target.parent)
+        make_folder(default_pack().parent)
+    _build(build_pack, out or default_pack(), archive, names_archive, force=force)
+
+
+@data_app.command(
+    epilog=examples("swiftpie data library --out subjects.zip", "swiftpie data library --force")
+)
+def library(
+    *,
+    archive: Archive = None,
+    names_archive: NamesArchive = None,
+    out: PackOut = None,
+    force: Force = False,
+) -> None:
+    """Build the library of subjects by name from the same packages, by default where it is read."""
+    from swiftpie.data.library import build_library
+    from swiftpie.library import ASSETS, PACK
+
+    _build(build_library, out or ASSETS / PACK, archive, names_archive, force=force)
+
+
+def _build(
+    build: "Build", target: Path, archive: Path | None, names: Path | None, *, force: bool
+) -> None:
+    from swiftpie.data.archive import prepare
+    from swiftpie.files import check_target
+
     check_target(target, force=force)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("sprites", total=None)
-        archives.prepare(
+        prepare(
             target,
+            build,
             sprites=archive,
-            names=names_archive,
+            names=names,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     say(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")

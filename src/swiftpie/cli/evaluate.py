@@ -1,10 +1,13 @@
 """The commands under `swiftpie evaluate`: how good a preset is, in numbers and pictures."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipe import Use
 from swiftpie.cli import evaluate_options as given
 from swiftpie.cli.console import examples, print_json, print_text, say
@@ -26,8 +29,13 @@ from swiftpie.cli.options import (
     settled,
     with_fields,
 )
+from swiftpie.config import MaskRule
 from swiftpie.faces.face import CONSENT
-from swiftpie.pipelines.settings import EditMode, Scales, Style
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales, Style
+
+if TYPE_CHECKING:
+    from swiftpie.evaluation.editors import EditDrawer, Editor, TaskBenchmark
+    from swiftpie.evaluation.run import C
 
 CELL_PX = 128  # of sheets; as the pictures of mini are drawn
 NUM_SCENES = 4  # of photographs, by default
@@ -408,6 +416,7 @@ def edits(
     *,
     editor: given.EditorName = "swiftedit",
     mask: given.MaskName = "found",
+    by_name: given.ByName = False,
     cases: given.NumCases = 700,
     scales: EditScales,
     mode: Mode = EditMode.PAPER,
@@ -427,20 +436,79 @@ def edits(
     where it stopped.
     """
     from swiftpie.evaluation.benchmarks.edits import EditBenchmark
-    from swiftpie.evaluation.editors import EditDrawer, NaiveEditor, SwiftEditor
 
     networks = given.open_networks(files)
     benchmark = EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
-    settings = edit_settings(settled(loading)[1], mode, rule, scales=scales)
-    if not scales:
-        settings = replace(settings, scales=None)  # with references it is another than without
-    chosen = given.choose_editor(editor, loading, mask=mask, settings=settings, scales=scales)
-    # Only an editor in one step draws with weights that can draw the paste as well.
-    baseline = NaiveEditor(chosen.session) if isinstance(chosen, SwiftEditor) else None
-    drawer = EditDrawer(chosen, benchmark, baseline)
+    settings = _settings_of_each(loading, mode, rule, scales)
+    chosen = given.choose_editor(
+        editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
+    )
+    drawer = _beside_naive(chosen, benchmark)
     networks = replace(networks, panel=benchmark.stickers.panel())
     dealt = benchmark.cases(cases)
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate world-edits --judges runs/world_judges/export "
+        "--weights runs/mini_world/export --inversion runs/world_inversion/export/inversion",
+        "swiftpie evaluate world-edits --judges runs/world_judges/export --editor source --cases 4 "
+        "--out out/world-edits-bounds --json",
+    )
+)
+@with_fields
+def world_edits(
+    *,
+    judges: given.WorldJudges = None,
+    editor: given.EditorName = "swiftedit",
+    mask: given.MaskName = "found",
+    by_name: given.ByName = False,
+    cases: given.CasesAKind = 20,
+    scales: EditScales,
+    mode: Mode = EditMode.PAPER,
+    rule: Rule = None,
+    files: given.EditNetworks,
+    loading: given.LoadedToEdit,
+    data: DataPath = None,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-world-edits"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge edits of the larger world with subjects that no model was trained on.
+
+    Restyled, relit, turned, recoloured, added, removed, replaced: one noise is drawn twice, before
+    and after, so the answer and its mask are exact. Bounds and going on are those of `edits`.
+    """
+    from swiftpie.evaluation.benchmarks.world_edits import WorldEditBenchmark
+
+    networks = given.open_networks(files)
+    benchmark = WorldEditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    networks = replace(networks, world=benchmark.panel(judges))
+    settings = _settings_of_each(loading, mode, rule, scales)
+    chosen = given.choose_editor(
+        editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
+    )
+    drawer = _beside_naive(chosen, benchmark)
+    dealt = benchmark.cases(cases)
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+def _settings_of_each(
+    loading: LoadOptions, mode: EditMode, rule: MaskRule | None, scales: Mapping[str, float]
+) -> EditSettings:
+    settings = edit_settings(settled(loading)[1], mode, rule, scales=scales)
+    # Those of edits with a reference are others than those of edits without, unless given.
+    return settings if scales else replace(settings, scales=None)
+
+
+def _beside_naive(editor: "Editor", benchmark: "TaskBenchmark[C]") -> "EditDrawer[C]":
+    from swiftpie.evaluation.editors import EditDrawer, NaiveEditor, SwiftEditor
+
+    # Only an editor in one step draws with weights that can draw the paste as well.
+    baseline = NaiveEditor(editor.session) if isinstance(editor, SwiftEditor) else None
+    return EditDrawer(editor, benchmark, baseline)
 
 
 @app.command(

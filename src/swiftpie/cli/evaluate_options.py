@@ -153,6 +153,14 @@ MaskName = Annotated[
         "mask, or everywhere.",
     ),
 ]
+ByName = Annotated[
+    bool,
+    typer.Option(
+        "--by-name",
+        help="Take whom a prompt names from the library, as edits of users do, whereas else words "
+        "alone tell who comes. It holds the held-out subjects, too.",
+    ),
+]
 Dataset = Annotated[
     Path,
     typer.Argument(
@@ -382,6 +390,7 @@ def choose_editor(
     mask: str,
     settings: "EditSettings",
     scales: Iterable[str] = (),
+    by_name: bool = False,
 ) -> "Editor":
     """Return the editor of this name; where it draws with a preset, that is loaded.
 
@@ -394,7 +403,8 @@ def choose_editor(
     from swiftpie.evaluation import editors
 
     if name != "swiftedit":
-        check_unused(f"--editor {name}", mask=mask, settings=settings, scales=scales)
+        given = [*scales, *(["by_name"] if by_name else [])]
+        check_unused(f"--editor {name}", mask=mask, settings=settings, scales=given)
     elif mask in {"true", "none"} and settings.rule is not None:
         raise ConfigError(
             f"--rule came with --mask {mask}, where no region is looked for. Leave one of them out."
@@ -406,4 +416,5 @@ def choose_editor(
         return editors.NaiveEditor(session)
     if name == "ddim":
         return editors.DdimEditor(session)
-    return editors.SwiftEditor(session, mask=editors.MaskChoice(mask), settings=settings)
+    choice = editors.MaskChoice(mask)
+    return editors.SwiftEditor(session, mask=choice, settings=settings, uses_library=by_name)

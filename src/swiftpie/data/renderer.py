@@ -19,6 +19,8 @@ _LIGHT_NUMBER = 7  # the layout number that places the sun or the moon
 _GATE_NUMBER, _COVER_NUMBER = 11, 12
 _COVER, _COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground
 _SHADOW = 0.45
+MIN_CHANGE_LEVELS = 4  # of 255: less is invisible, and files and autoencoders change as much
+GROW_PX = 2  # of what changes: closes gaps where two renderings happen to agree
 
 
 class Rendering(NamedTuple):
@@ -84,6 +86,12 @@ def render(
         layout=layout,
         companion_mask=companion_mask * (1 - mask),
     )
+
+
+def visible_change(before: Tensor, after: Tensor) -> Tensor:
+    """Return where pictures (B, 3, R, R) in [-1, 1] differ as files of 8 bits, (B, 1, R, R)."""
+    first, second = (((one + 1) * 127.5).round() for one in (before, after))
+    return ((first - second).abs().amax(dim=1, keepdim=True) > MIN_CHANGE_LEVELS).to(before)
 
 
 def draw_backgrounds(fields: Fields, scenes: Sequence[int]) -> Tensor:

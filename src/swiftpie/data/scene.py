@@ -167,7 +167,7 @@ def read_fields(noise: Tensor, *, size_px: int) -> Fields:
     horizon, sun_x, planet_y = anchors(uniforms).T[..., None, None, None]
     centres = (torch.arange(size_px, device=noise.device, dtype=noise.dtype) + 0.5) / size_px
     return Fields(
-        noise=_pool(grain(noise)),
+        noise=coarse_grain(noise),
         uniforms=uniforms,
         horizon=horizon,
         sun_x=sun_x,
@@ -177,7 +177,9 @@ def read_fields(noise: Tensor, *, size_px: int) -> Fields:
     )
 
 
-def _pool(field: Tensor) -> Tensor:
+def coarse_grain(noise: Tensor) -> Tensor:
+    """Return the fields (B, 4, 32, 32) that pictures are drawn from, whatever their size."""
+    field = grain(noise)
     factor = field.shape[-1] // SIDE
     # A mean of n normals has deviation 1 / sqrt(n).
     return field if factor == 1 else F.avg_pool2d(field, factor) * factor

@@ -25,6 +25,7 @@ from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.edit_region import canvas_for
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.personalize import subject_condition
+from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition
@@ -216,6 +217,7 @@ class SwiftEditor(PresetEditor):
 
     mask: MaskChoice = MaskChoice.FOUND
     settings: EditSettings = field(default_factory=EditSettings)
+    uses_library: bool = False  # else words alone tell who comes, as the model knows them
 
     def __post_init__(self) -> None:
         self.session.components.inverter()  # says at once if the preset cannot edit
@@ -228,6 +230,7 @@ class SwiftEditor(PresetEditor):
         return (
             f"SwiftEdit, {self.session.components.preset.name}: {settings.mode} mode, mask "
             f"{self.mask} ({settings.rule}), {scales}"
+            f"{', subjects by name from the library' if self.uses_library else ''}"
         )
 
     def __call__(self, task: EditTask) -> Edited:
@@ -235,15 +238,18 @@ class SwiftEditor(PresetEditor):
         settings, identity = self.settings, None
         if task.reference is not None:
             identity = self.session.encode_identity(task.reference, masks=task.reference_mask)
-        result = self.session.edit(
-            task.source,
-            task.target_prompt,
+        request = EditRequest(
+            image=task.source,
+            prompt=task.target_prompt,
+            seed=FRESH_SEED,
             source_prompt=task.source_prompt,
             keyword=task.keyword if self.mask is MaskChoice.KEYWORD else "",
             mask=self._place(task),
             identity=identity,
-            seed=FRESH_SEED,
             settings=settings,
+        )
+        result = self.session.draw(
+            self.session.with_newcomer(request) if self.uses_library else request
         )
         return Edited(
             result.image,

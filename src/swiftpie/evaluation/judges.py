@@ -168,6 +168,11 @@ class WorldPanel:
     gallery: Tensor  # (S, D) unit vectors
 
     @torch.no_grad()
+    def nearest(self, pixels: Tensor, mask: Tensor) -> str:
+        """Return the code of the subject seen in `pixels` (1, 3, H, W) around `mask`."""
+        return self._nearest(cut(pixels, subject_crops(mask)))
+
+    @torch.no_grad()
     def read(self, pixels: Tensor, mask: Tensor, reference: Tensor) -> Reading:
         """Return what `pixels` (1, 3, H, W) show.
 
@@ -181,10 +186,13 @@ class WorldPanel:
         yaw, pitch = torch.rad2deg(said.pop("view"))[0].tolist()
         questions = {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}
         return Reading(
-            subject=self.codes[nearest_row(self.embedder(close), self.gallery)],
+            subject=self._nearest(close),
             answers={name: questions[name][int(one.argmax())] for name, one in said.items()},
             view=(yaw, pitch),
         )
+
+    def _nearest(self, close: Tensor) -> str:
+        return self.codes[nearest_row(self.embedder(close), self.gallery)]
 
 
 def load_world_panel(

@@ -6,11 +6,12 @@ import torch
 from typer.testing import CliRunner
 
 from swiftpie.cli.evaluate import app
+from swiftpie.data.renderer import MIN_CHANGE_LEVELS
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import is_held_out
 from swiftpie.errors import ConfigError
 from swiftpie.evaluation.benchmarks.edit_cases import EditKind
-from swiftpie.evaluation.benchmarks.edits import MIN_CHANGE_LEVELS, NUM_CASES, EditBenchmark
+from swiftpie.evaluation.benchmarks.edits import NUM_CASES, EditBenchmark
 from swiftpie.images import to_tensor
 
 # From one level of a file to the next, in pixels of [-1, 1].

@@ -54,21 +54,8 @@ def dealt(benchmark):
 
 
 @pytest.fixture(scope="module")
-def judges(tmp_path_factory):
-    """Judges that have learned nothing."""
-    folder, widths = tmp_path_factory.mktemp("judges"), (8, 8, 8, 8)
-    counts = [
-        {name: len(answers) for name, answers in questions.items()}
-        for questions in (WHOLE_QUESTIONS, CLOSE_QUESTIONS)
-    ]
-    SubjectEmbedder(8, widths).save_pretrained(folder / "subject_embedder")
-    PictureReader(*counts, widths).save_pretrained(folder / "picture_reader")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def networks(benchmark, judges):
-    return Networks(world=benchmark.panel(judges))
+def networks(benchmark, world_judges):
+    return Networks(world=benchmark.panel(world_judges))
 
 
 @pytest.fixture(scope="module")

@@ -141,3 +141,32 @@ def test_every_metric_has_a_title_and_a_name_of_its_own():
     metrics = METRICS.all()
     assert len(metrics) == len({*metrics}) >= 40
     assert all(metric.title for metric in metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("asked", "right", "wrong"),
+    [
+        ({"subject": "1f980"}, {}, {"subject": "1f439"}),
+        ({"gone": "1f439"}, {}, {"subject": "1f439"}),
+        ({"answers": {"material": "glass"}}, {}, {"answers": {"material": "wood"}}),
+        ({"view": (26.0, 5.0)}, {"view": (38.0, -6.0)}, {"view": (8.0, 1.0)}),
+        ({"view": (0.0, 16.0)}, {"view": (3.0, 12.0)}, {"view": (3.0, -12.0)}),
+        ({"gone": "1f439", "answers": {"place": "park"}}, {}, {"answers": {"place": "beach"}}),
+    ],
+)
+def test_an_edit_of_the_larger_world_succeeds_where_all_that_is_asked_is_read(
+    evidence, asked, right, wrong
+):
+    plain = Reading("1f980", {"material": "glass", "place": "park"}, view=(0.0, 0.0))
+    expected = Expected(where=evidence.mask, **asked)
+    for seen, share in (right, 1), (wrong, 0):
+        given = {"expected": expected, "reading": dataclasses.replace(plain, **seen)}
+        assert score("wish-success", evidence, **given) == share
+        in_words = None if "subject" in asked else share
+        assert score("wish-success-in-words", evidence, **given) == in_words
+
+
+def test_where_nothing_can_be_seen_no_edit_succeeds_or_fails(evidence):
+    reading = Reading("1f980", {}, view=(0.0, 0.0))
+    given = {"expected": Expected(where=evidence.mask), "reading": reading}
+    assert score("wish-success", evidence, **given) is None

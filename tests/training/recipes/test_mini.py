@@ -7,10 +7,13 @@ from swiftpie.training.recipes.mini import (
     mini_reflow,
     mini_teacher,
     mini_vsd,
+    world_inversion,
 )
 
 
-@pytest.mark.parametrize("recipe", [mini_teacher, mini_reflow, mini_vsd, mini_dmd2])
+@pytest.mark.parametrize(
+    "recipe", [mini_teacher, mini_reflow, mini_vsd, mini_dmd2, world_inversion]
+)
 def test_settings_can_be_overridden_and_stored(recipe):
     config = override(recipe(), ["stage.scenes.num_subjects=2", "loop.steps=3"])
     assert (config.stage.scenes.num_subjects, config.loop.steps) == (2, 3)

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn.functional import avg_pool2d, pixel_unshuffle
 
 import swiftpie
+from swiftpie.data.world.world import Figure, World, place
 from swiftpie.models.inversion import TinyInversion
-from swiftpie.noise import COUPLED_CHANNELS, draw_noise
+from swiftpie.noise import COUPLED_CHANNELS, LAYOUT_FIELD, draw_noise, grain
 from swiftpie.training.loop import LoopConfig, fit
 from swiftpie.training.stages.distillation import SceneSettings
 from swiftpie.training.stages.inversion_mini import (
@@ -135,3 +137,56 @@ def test_channels_that_no_picture_depends_on_do_not_count(noise):
     other = noise.clone()
     other[:, COUPLED_CHANNELS:] = 7
     assert noise_error(other, noise).total == 0
+
+
+@pytest.fixture(scope="module")
+def larger(models, subjects):
+    """The stage in the larger world; the generator has yet to see it."""
+    world = World(subjects, "held_out")
+    inner = replace(models[1].stage, world=world, held_out=world)
+    scenes = SceneSettings(num_subjects=2, views=2, drops=Drops(everything=0.5), larger_world=True)
+    config = MiniInversionConfig(scenes=scenes, reconstruct_every=1, validation_pictures=4)
+    return MiniInversionStage(models[1]._replace(stage=inner), config=config)
+
+
+def test_generators_of_the_larger_world_are_inverted_by_the_same_stage(larger, tmp_path):
+    network = larger.network()
+    terms = larger.losses(network, 5)
+    assert terms.keys() == {"noise", "edits", "subject", "latents"}
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
+    figures = larger.sample(network, tmp_path / "samples.png")
+    assert {"layout_error", "psnr_db", "iou_located", "same_subject"} <= set(figures)
+    assert (tmp_path / "samples.png").is_file()
+
+
+def test_pictures_of_the_larger_world_depend_on_no_fourth_field_but_its_blocks(larger):
+    """Which values of the noise the figures leave out, the renderer leaves out too."""
+    world = larger.world
+    batch = world.batch(2, 2, seed=3)
+    fields = grain(batch.noise)
+    fields[:, LAYOUT_FIELD] = block_means(fields[:, LAYOUT_FIELD])
+    noise = torch.cat([pixel_unshuffle(fields, 2), torch.zeros_like(batch.noise[:, 16:])], dim=1)
+    rows = torch.tensor([0, 0, 1, 1])
+    figure = Figure(
+        batch.frames[rows], batch.relief[rows], place(noise, batch.frames[rows], batch.asked)
+    )
+    drawn = world.draw(noise, figure, batch.asked)
+    assert (drawn.pixels - batch.pixels).abs().max() < 1e-3
+    error = larger.noise_error(noise, batch.noise)
+    assert error.texture == error.raw == 0
+    assert error.layout < 1e-6
+
+
+def block_means(field):
+    """Replace each of the sixteen blocks of a field (B, 32, 32) by its mean."""
+    return avg_pool2d(field[:, None], 8).repeat_interleave(8, 2).repeat_interleave(8, 3)[:, 0]
+
+
+def test_noise_of_larger_pictures_is_compared_as_pictures_are_drawn_from_it(noise):
+    coarse = draw_noise(range(8), (32, 32, 32))
+    assert noise_error(coarse, coarse, is_larger=True).total == 0
+    guess = noise_error(torch.zeros_like(noise), noise, is_larger=True)
+    assert [float(one) for one in guess] == pytest.approx([1, 1, 1], abs=0.2)
+    deviations = [float(means.std()) for means in window_means(coarse, is_larger=True)]
+    assert deviations == pytest.approx([1.0] * len(deviations), abs=0.25)

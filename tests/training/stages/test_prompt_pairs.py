@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from swiftpie.data.stickers import StickerWorld
-from swiftpie.training.stages.prompt_pairs import Change, draw_changes
+from swiftpie.data.world.captions import Asked
+from swiftpie.data.world.changes import WorldChange
+from swiftpie.data.world.world import World
+from swiftpie.training.stages.prompt_pairs import WORLD_SHARES, Change, draw_changes
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +91,42 @@ def test_a_bare_word_stands_for_what_it_names(rows):
         assert source == ""
         assert target
         assert torch.equal(mask, subject) or torch.equal(mask, 1 - subject)
+
+
+@pytest.fixture(scope="module")
+def larger(subjects):
+    """Pictures of the larger world, half of which ask for nothing but their place, and changes."""
+    world = World(subjects, "held_out")
+    drawn = world.batch(3, 4, seed=5)
+    asked = [Asked(one.setting) if row % 2 else one for row, one in enumerate(drawn.asked)]
+    batch = world.batch(3, 4, seed=5, asked=asked)
+    return world, batch, [draw_changes(world, batch, seed=seed) for seed in range(3)]
+
+
+def test_every_kind_of_change_has_a_share_in_the_larger_world(larger):
+    assert set(WORLD_SHARES) == set(WorldChange)
+    assert sum(WORLD_SHARES.values()) > 0
+    _, _, drawn = larger
+    assert len({kind for changes in drawn for kind in changes.kinds}) > 8
+
+
+def test_changes_of_the_larger_world_repeat_and_say_what_they_change(larger):
+    world, batch, drawn = larger
+    again = draw_changes(world, batch, seed=1)
+    assert again[:3] == drawn[1][:3]
+    assert torch.equal(again.mask, drawn[1].mask)
+    others = {"subject", "removal", "word"}
+    for changes in drawn:
+        for row, kind in enumerate(changes.kinds):
+            assert bool(changes.same_subject[row]) == (kind not in others)
+            assert changes.target[row] == changes.target[row].strip()
+            changed = kind is not WorldChange.NOTHING
+            assert bool(changes.mask[row].any()) == changed or kind is WorldChange.WORD
+            if changed:
+                assert changes.source[row] != changes.target[row]
+            if kind is WorldChange.WORD:
+                mask = batch.mask[row]
+                assert changes.source[row] == ""
+                assert torch.equal(changes.mask[row], mask) ^ torch.equal(
+                    changes.mask[row], 1 - mask
+                )

@@ -80,6 +80,14 @@ _GATE, _COVER = 11, 12
 _ROOM = {one.name: one.room for one in ACCESSORIES} | {NONE: 1.0}
 
 
+class Figure(NamedTuple):
+    """A subject in each picture, before anything is asked of it, and its place."""
+
+    frames: Tensor  # (B, 4, 128, 128)
+    relief: Tensor  # (B, 1, h, w) its heights
+    layout: Layout
+
+
 class Rendering(NamedTuple):
     """Pictures with all that is known about them; pixels lie in [-1, 1]."""
 
@@ -179,11 +187,11 @@ class World:
         self.tiles = subjects.tiles.to(device)
         self.surfaces = None if surfaces is None else surfaces.to(device)
         self.wardrobe = open_wardrobe(subjects, device)
-        kept = [one for one in settings() if split == "held_out" or not is_held_out(one)]
+        self.settings = [one for one in settings() if split == "held_out" or not is_held_out(one)]
         self._by_place = [
-            [one for one in kept if one.place == index] for index in range(len(PLACES))
+            [one for one in self.settings if one.place == index] for index in range(len(PLACES))
         ]
-        self._with_floor = [one for one in kept if PLACES[one.place].grounded]
+        self._with_floor = [one for one in self.settings if PLACES[one.place].grounded]
 
     def batch(
         self,
@@ -234,19 +242,17 @@ class World:
             relief = _relief(frames, numbers)
             shown, heights = frames[rows], relief[rows]
             layout = place(other if free_places or pairs or unlike else noise, shown, asked)
-            subject, companion = _Subject(shown, heights, layout), None
+            subject, companion = Figure(shown, heights, layout), None
             if pairs:
                 layout, beside = side_by_side(layout, shown, asked, third)
                 subject = subject._replace(layout=layout)
-                companion = _Subject(shown.roll(views, 0), heights.roll(views, 0), beside)
+                companion = Figure(shown.roll(views, 0), heights.roll(views, 0), beside)
             if unlike:
                 ground = self._ground(subject, seed)
                 others = _bystanders(subject, third, views)
                 rendering = render_on(ground, subject, asked, self.wardrobe, bystanders=others)
             else:
-                rendering = render(
-                    noise, subject, asked, self.wardrobe, size_px=self.size_px, companion=companion
-                )
+                rendering = self.draw(noise, subject, asked, companion=companion)
             reference, reference_mask = self._references(frames, relief, numbers)
         names = [self.subjects.names[i] for i in chosen]
         synonyms = [self.subjects.synonyms[i] for i in chosen]
@@ -296,14 +302,34 @@ class World:
             numbers: Uniform in [0, 1], (B, 16): roundness, and the reference's wall and light.
             opposed: Light references strongly from where the picture's light does not come from.
         """
-        frames = self._pose(chosen, numbers, augment=False)
-        relief = _relief(frames, numbers)
-        subject = _Subject(frames, relief, place(noise, frames, asked))
-        rendering = render(noise, subject, asked, self.wardrobe, size_px=self.size_px)
+        subject = self.figures(noise, chosen, asked, numbers=numbers)
+        rendering = self.draw(noise, subject, asked)
         if opposed:
             against = opposite_numbers(rendering.light, subject.layout)
             numbers = torch.cat([numbers[:, :-REFERENCE_NUMBERS], against], dim=1)
-        return Answer(rendering, subject.layout, *self._references(frames, relief, numbers))
+        reference = self._references(subject.frames, subject.relief, numbers)
+        return Answer(rendering, subject.layout, *reference)
+
+    def figures(
+        self, noise: Tensor, chosen: Sequence[int], asked: Sequence[Asked], *, numbers: Tensor
+    ) -> Figure:
+        """Return subjects as they are, where `noise` places them; see `answer`."""
+        frames = self._pose(chosen, numbers, augment=False)
+        return Figure(frames, _relief(frames, numbers), place(noise, frames, asked))
+
+    def draw(
+        self,
+        noise: Tensor,
+        subject: Figure,
+        asked: Sequence[Asked],
+        *,
+        companion: Figure | None = None,
+    ) -> Rendering:
+        """Draw one picture a row, the subject where it is told to be; see `render`."""
+        with torch.no_grad(), torch.autocast(noise.device.type, enabled=False):
+            return render(
+                noise, subject, asked, self.wardrobe, size_px=self.size_px, companion=companion
+            )
 
     def insert(self, photo: Tensor, chosen: Sequence[int], *, seed: int) -> Insertion:
         """Put one subject into a photograph, upright, as a whole and seen as in its reference.
@@ -321,7 +347,7 @@ class World:
         frames = self._pose(chosen, numbers, augment=False)
         relief = _relief(frames, numbers)
         layout = Layout(*(one.expand(len(chosen), *one.shape[1:]) for one in _stood(noise, frames)))
-        everyone = _Subject(frames, relief, layout)
+        everyone = Figure(frames, relief, layout)
         others = other.expand(len(chosen), -1, -1, -1)
         # The first row has each of the others beside it; the other rows are not looked at.
         beside = [_first_of(one) for one in _bystanders(everyone, others, 1, share=1.0)]
@@ -362,7 +388,7 @@ class World:
         flip = (numbers[:, 6] > 0.5).to(numbers)
         return pose_subjects(self.tiles[list(chosen)], rotation=turned, flip=flip, hue=hue)
 
-    def _ground(self, subject: "_Subject", seed: int) -> Ground:
+    def _ground(self, subject: Figure, seed: int) -> Ground:
         if self.surfaces is None:
             raise ConfigError(
                 "Pictures unlike the world are made of surfaces, and this world has none. Give it "
@@ -410,12 +436,6 @@ class World:
 
 def _relief(frames: Tensor, numbers: Tensor) -> Tensor:
     return height(frames[:, 3:]) * (1 - (1 - LEAST_RELIEF) * numbers[:, 3].view(-1, 1, 1, 1))
-
-
-class _Subject(NamedTuple):
-    frames: Tensor  # (B, 4, 128, 128)
-    relief: Tensor  # (B, 1, h, w)
-    layout: Layout
 
 
 def place(noise: Tensor, frames: Tensor, asked: Sequence[Asked]) -> Layout:
@@ -487,12 +507,12 @@ def side_by_side(
 
 def render(
     noise: Tensor,
-    subject: _Subject,
+    subject: Figure,
     asked: Sequence[Asked],
     wardrobe: Wardrobe,
     *,
     size_px: int,
-    companion: _Subject | None = None,
+    companion: Figure | None = None,
 ) -> Rendering:
     """Draw one picture a row; `companion` subjects stand behind the first, and plainly."""
     fields = read_fields(noise, size_px=size_px)
@@ -524,11 +544,11 @@ def render(
 
 def render_on(
     ground: Ground,
-    subject: _Subject,
+    subject: Figure,
     asked: Sequence[Asked],
     wardrobe: Wardrobe,
     *,
-    bystanders: Sequence[_Subject] = (),
+    bystanders: Sequence[Figure] = (),
 ) -> Rendering:
     """Put subjects into pictures of their own, a row each; bystanders stand there already."""
     background = ground.background
@@ -548,8 +568,8 @@ def render_on(
 
 
 def _bystanders(
-    subject: _Subject, noise: Tensor, views: int, *, share: float = BYSTANDER_SHARE
-) -> list[_Subject]:
+    subject: Figure, noise: Tensor, views: int, *, share: float = BYSTANDER_SHARE
+) -> list[Figure]:
     """Return other subjects of the batch, small, to the sides of this one and farther back.
 
     Each is there in a `share` of the pictures that have room. None stands where the subject does:
@@ -579,7 +599,7 @@ def _bystanders(
         stand = torch.where(is_there, foot - BYSTANDER_BACK * back, foot + 3)
         height = stand - lowest_point(frames, layout)
         centre = torch.stack([layout.centre[:, 0], height], dim=1)
-        standing.append(_Subject(frames, relief, layout._replace(centre=centre)))
+        standing.append(Figure(frames, relief, layout._replace(centre=centre)))
     return standing
 
 
@@ -595,9 +615,9 @@ def _stood(noise: Tensor, frames: Tensor) -> Layout:
     return layout._replace(centre=torch.stack([x, y], dim=1))
 
 
-def _first_of(subject: _Subject) -> _Subject:
+def _first_of(subject: Figure) -> Figure:
     layout = Layout(*(value[:1] for value in subject.layout))
-    return _Subject(subject.frames[:1], subject.relief[:1], layout)
+    return Figure(subject.frames[:1], subject.relief[:1], layout)
 
 
 class _Drawn(NamedTuple):
@@ -608,7 +628,7 @@ class _Drawn(NamedTuple):
 
 def _stand(
     picture: Tensor,
-    subject: _Subject,
+    subject: Figure,
     asked: Sequence[Asked],
     wardrobe: Wardrobe,
     background: Background,
@@ -647,7 +667,7 @@ def _index(rows: list[int], like: Tensor) -> Tensor:
 
 
 def _foreground(
-    fields: Fields, places: Sequence[Setting], subject: _Subject
+    fields: Fields, places: Sequence[Setting], subject: Figure
 ) -> tuple[Tensor, Tensor]:
     layout = subject.layout
     base, scale = _lowest(subject.frames, layout), layout.scale.view(-1, 1, 1, 1)

@@ -1,17 +1,18 @@
 """Rendered edits: one noise drawn twice, so that answer and mask are exact."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from swiftpie.data.placing import place
-from swiftpie.data.renderer import Placed, Rendering, render
+from swiftpie.data.renderer import GROW_PX, Placed, Rendering, render, visible_change
 from swiftpie.data.scene import Scene
 from swiftpie.data.stickers import NOISE_SHAPE
 from swiftpie.data.subjects import Subjects
@@ -30,7 +31,7 @@ from swiftpie.evaluation.benchmarks.edit_cases import (
 )
 from swiftpie.evaluation.benchmarks.scenes import INDEX_OF, SIZE_PX, StickerCase
 from swiftpie.evaluation.benchmarks.stickers import ASKED, StickerBenchmark, describe, describe_both
-from swiftpie.evaluation.case import Evidence, Expected, Kept, Row
+from swiftpie.evaluation.case import Case, Evidence, Expected, Kept, Row
 from swiftpie.evaluation.editors import EditTask, TaskBenchmark, with_edit
 from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.run import File, Results, Shown
@@ -42,8 +43,6 @@ from swiftpie.noise import draw_noise
 NUM_CASES = 700  # by default, as many as PIE-Bench has
 EDIT_SEED = 2**39  # their noise is that of no case of another benchmark
 OTHER_SEED = 2**35  # added for what places the second subject
-MIN_CHANGE_LEVELS = 4  # of 255: less is invisible, and files and autoencoders change as much
-GROW_PX = 2  # closes gaps where both renderings happen to agree
 
 
 class Answer(NamedTuple):
@@ -57,8 +56,145 @@ class Answer(NamedTuple):
     asked: Tensor  # (1, 1, H, W) where the judge looks for what was asked
 
 
+class RenderedEdit(Case, Protocol):
+    """An edit whose answer is rendered."""
+
+    @property
+    def code(self) -> str:
+        """The subject before."""
+
+    @property
+    def seed(self) -> int:
+        """Decides the noise of both renderings."""
+
+    @property
+    def source_prompt(self) -> str:
+        """What the picture shows."""
+
+    @property
+    def target_prompt(self) -> str:
+        """What it shall show."""
+
+    @property
+    def keyword(self) -> str:
+        """The words of the source prompt that shall change; empty where there are none."""
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether a picture of the new subject is given."""
+
+
+E = TypeVar("E", bound=RenderedEdit)
+
+
+class RenderedEdits(TaskBenchmark[E]):
+    """What benchmarks of edits share whose noise is drawn twice."""
+
+    candidates = MappingProxyType(
+        {
+            "edit": "edit",
+            "naive": "naive paste",
+            "target": "exact target",
+            "source": "untouched source",
+        }
+    )
+    bound = "target"
+    strip = MappingProxyType(
+        {
+            "source": "before",
+            "edit": "after",
+            "target": "target",
+            "mask": "true mask",
+            "edit-mask": "used mask",
+            "naive": "naive paste",
+            "reference": "reference",
+        }
+    )
+    shown = Shown(worst=48, best=0, sample=48)
+
+    @abstractmethod
+    def answer(self, case: E) -> Answer:
+        """Draw the case before and after."""
+
+    @abstractmethod
+    def reference(self, case: E) -> tuple[Tensor, Tensor]:
+        """Return a picture (1, 3, H, W) of the subject that judges look for, and its mask."""
+
+    @abstractmethod
+    def expected(self, case: E, *, asked: Tensor, kept: Tensor) -> Expected:
+        """Return what judges should see after an edit.
+
+        Args:
+            case: The edit.
+            asked: Where a subject should come or go, (1, 1, H, W).
+            kept: Where the first subject is afterwards, (1, 1, H, W).
+        """
+
+    def task(self, case: E) -> EditTask:
+        """Return the case as editors get it, through 8 bits as files are."""
+        answer = self.answer(case)
+        reference = mask = None
+        if case.has_reference:
+            pixels, cover = self.reference(case)
+            reference, mask = to_pil(pixels)[0], mask_to_pil(cover)[0]
+        return EditTask(
+            name=case.name,
+            source=to_pil(answer.source)[0],
+            source_prompt=case.source_prompt,
+            target_prompt=case.target_prompt,
+            keyword=case.keyword,
+            mask=answer.mask,
+            seed=case.seed,
+            reference=reference,
+            reference_mask=mask,
+            target=to_pil(answer.target)[0],
+        )
+
+    def known(self, case: E, task: EditTask) -> Iterator[tuple[str, File]]:
+        """Yield pictures before and after, their masks, and the reference if there is one."""
+        answer = self.answer(case)
+        assert task.target is not None, "rendered edits have an answer"
+        yield "source", task.source
+        yield "target", task.target
+        yield "mask", answer.mask
+        yield "before-mask", answer.before
+        yield "kept-mask", answer.kept
+        yield "asked-mask", answer.asked
+        if task.reference is not None:
+            yield "reference", task.reference
+
+    def evidence(
+        self, case: E, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield the edit and its bounds."""
+        source, target = (to_tensor(results.read(case, kind)) for kind in ("source", "target"))
+        mask, before, kept, asked = (
+            results.read_mask(case, kind)
+            for kind in ("mask", "before-mask", "kept-mask", "asked-mask")
+        )
+        known = Evidence(
+            picture=source,
+            truth=target,
+            source=source,
+            mask=mask,
+            prompt=case.target_prompt,
+            expected=self.expected(case, asked=asked, kept=kept),
+            kept=Kept(code=case.code, before=before, after=kept),
+            networks=networks,
+        )
+        for candidate in self.candidates:
+            if candidate == "edit":
+                yield candidate, with_edit(known, case, results)
+            elif results.has(case, candidate):
+                yield candidate, replace(known, picture=to_tensor(results.read(case, candidate)))
+
+    def words(self, case: E) -> list[str]:
+        """Return both prompts."""
+        return [case.source_prompt, f"→ {case.target_prompt}"]
+
+
 @dataclass(frozen=True, eq=False)
-class EditBenchmark(TaskBenchmark[EditCase]):
+class EditBenchmark(RenderedEdits[EditCase]):
     """Deals edits of held-out subjects and draws them."""
 
     subjects: Subjects
@@ -82,27 +218,6 @@ class EditBenchmark(TaskBenchmark[EditCase]):
         "stray-pixels",
         "time",
     )
-    candidates = MappingProxyType(
-        {
-            "edit": "edit",
-            "naive": "naive paste",
-            "target": "exact target",
-            "source": "untouched source",
-        }
-    )
-    bound = "target"
-    strip = MappingProxyType(
-        {
-            "source": "before",
-            "edit": "after",
-            "target": "target",
-            "mask": "true mask",
-            "edit-mask": "used mask",
-            "naive": "naive paste",
-            "reference": "reference",
-        }
-    )
-    shown = Shown(worst=48, best=0, sample=48)
     ranked_by = ("edit-success", "inside-psnr")
     headline = ("edit-success", "identity-kept", "inside-psnr", "outside-psnr")
 
@@ -134,67 +249,13 @@ class EditBenchmark(TaskBenchmark[EditCase]):
             for number in range(count)
         ]
 
-    def task(self, case: EditCase) -> EditTask:
-        """Return the case as editors get it, through 8 bits as files are."""
-        answer = self.answer(case)
-        reference = mask = None
-        if case.has_reference:
-            pixels, cover = self.stickers.reference(self._as_sticker(case))
-            reference, mask = to_pil(pixels)[0], mask_to_pil(cover)[0]
-        return EditTask(
-            name=case.name,
-            source=to_pil(answer.source)[0],
-            source_prompt=case.source_prompt,
-            target_prompt=case.target_prompt,
-            keyword=case.keyword,
-            mask=answer.mask,
-            seed=case.seed,
-            reference=reference,
-            reference_mask=mask,
-            target=to_pil(answer.target)[0],
-        )
+    def reference(self, case: EditCase) -> tuple[Tensor, Tensor]:
+        """Return a picture of the subject that comes, and its mask."""
+        return self.stickers.reference(self._as_sticker(case))
 
-    def known(self, case: EditCase, task: EditTask) -> Iterator[tuple[str, File]]:
-        """Yield pictures before and after, their masks, and the reference if there is one."""
-        answer = self.answer(case)
-        assert task.target is not None, "rendered edits have an answer"
-        yield "source", task.source
-        yield "target", task.target
-        yield "mask", answer.mask
-        yield "before-mask", answer.before
-        yield "kept-mask", answer.kept
-        yield "asked-mask", answer.asked
-        if task.reference is not None:
-            yield "reference", task.reference
-
-    def evidence(
-        self, case: EditCase, results: Results, networks: Networks
-    ) -> Iterator[tuple[str, Evidence]]:
-        """Yield the edit and its bounds."""
-        source, target = (to_tensor(results.read(case, kind)) for kind in ("source", "target"))
-        mask, before, kept, asked = (
-            results.read_mask(case, kind)
-            for kind in ("mask", "before-mask", "kept-mask", "asked-mask")
-        )
-        known = Evidence(
-            picture=source,
-            truth=target,
-            source=source,
-            mask=mask,
-            prompt=case.target_prompt,
-            expected=expected_of(case, asked=asked, kept=kept),
-            kept=Kept(code=case.code, before=before, after=kept),
-            networks=networks,
-        )
-        for candidate in self.candidates:
-            if candidate == "edit":
-                yield candidate, with_edit(known, case, results)
-            elif results.has(case, candidate):
-                yield candidate, replace(known, picture=to_tensor(results.read(case, candidate)))
-
-    def words(self, case: EditCase) -> list[str]:
-        """Return both prompts."""
-        return [case.source_prompt, f"→ {case.target_prompt}"]
+    def expected(self, case: EditCase, *, asked: Tensor, kept: Tensor) -> Expected:
+        """Return what judges should see after an edit."""
+        return expected_of(case, asked=asked, kept=kept)
 
     def groups(self, rows: Sequence[Row[EditCase]]) -> dict[str, list[Row[EditCase]]]:
         """Return the cases by type."""
@@ -321,8 +382,7 @@ def _said(attribute: str) -> str:
 
 
 def _compare(kind: EditKind, before: Rendering, after: Rendering) -> Answer:
-    levels = (_levels(before.pixels) - _levels(after.pixels)).abs().amax(dim=1, keepdim=True)
-    changed = levels > MIN_CHANGE_LEVELS
+    changed = visible_change(before.pixels, after.pixels) > 0
     if kind in {EditKind.OBJECT, EditKind.DELETE, EditKind.SIZE, EditKind.SIDE}:
         changed |= (before.mask > 0) | (after.mask > 0)
     if kind is EditKind.SECOND:
@@ -341,10 +401,6 @@ def _compare(kind: EditKind, before: Rendering, after: Rendering) -> Answer:
         kept=torch.zeros_like(after.mask) if gone else after.mask,
         asked=asked.get(kind, torch.zeros_like(after.mask)),
     )
-
-
-def _levels(pixels: Tensor) -> Tensor:
-    return ((pixels + 1) * 127.5).round()
 
 
 def expected_of(case: EditCase, *, asked: Tensor, kept: Tensor) -> Expected:

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -85,6 +85,36 @@ WISHES: Mapping[WorldKind, Sequence[tuple[str, str]]] = MappingProxyType(
 """What a case of each kind may ask for besides its setting, as question and answer."""
 
 
+class Somewhere(Protocol):
+    """A case that says its setting in words."""
+
+    @property
+    def place(self) -> str:
+        """One of `PLACES` by name."""
+
+    @property
+    def time(self) -> str:
+        """One of `TIMES`."""
+
+    @property
+    def weather(self) -> str:
+        """One of `WEATHERS`."""
+
+    @property
+    def season(self) -> str:
+        """One of `SEASONS`."""
+
+
+def setting_of(case: Somewhere) -> Setting:
+    """Return the setting of a case as the renderer takes it."""
+    return Setting(
+        PLACE_NAMES.index(case.place),
+        TIMES.index(case.time),
+        WEATHERS.index(case.weather),
+        SEASONS.index(case.season),
+    )
+
+
 @dataclass(frozen=True)
 class WorldCase:
     """Subject, setting, at most one wish, and the seed: together they have one right picture."""
@@ -106,12 +136,7 @@ class WorldCase:
     @property
     def asked(self) -> Asked:
         """The same as the renderer takes it."""
-        setting = Setting(
-            PLACE_NAMES.index(self.place),
-            TIMES.index(self.time),
-            WEATHERS.index(self.weather),
-            SEASONS.index(self.season),
-        )
+        setting = setting_of(self)
         return Asked(setting, **({self.wish: self.answer} if self.wish else {}))
 
     @property
@@ -288,17 +313,11 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     def _deal(self, kind: WorldKind, number: int) -> Iterator[WorldCase]:
         random = Random(f"{self.seed}:{kind.name}")
-        by_place = defaultdict(list)
-        for setting in settings():
-            if _fits(kind, setting):
-                by_place[setting.place].append(setting)
-        subjects, places = (
-            random.sample(some, len(some)) for some in (self.world.pool, [*by_place])
-        )
+        fitting = [one for one in settings() if _fits(kind, one)]
+        order = deal_evenly(random, self.world.pool, fitting)
         wishes = random.sample(WISHES[kind], len(WISHES[kind]))
-        for i in range(number):
-            setting = random.choice(by_place[places[i % len(places)]])
-            yield self._case(kind, i, subjects[i % len(subjects)], setting, wishes[i % len(wishes)])
+        for i, (subject, setting) in zip(range(number), order, strict=False):
+            yield self._case(kind, i, subject, setting, wishes[i % len(wishes)])
 
     def _case(
         self, kind: WorldKind, number: int, row: int, setting: Setting, wish: tuple[str, str]
@@ -320,7 +339,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
             answer=wish[1],
         )
         said = replace(case.asked, view=Asked.view) if kind is WorldKind.TURN else case.asked
-        case = replace(case, prompt=draw_caption(_FirstPhrase(), said, name=name))
+        case = replace(case, prompt=draw_caption(FirstPhrase(), said, name=name))
         return self._viewed(case) if case.wish == "view" else case
 
     def _viewed(self, case: WorldCase) -> WorldCase:
@@ -420,7 +439,20 @@ def _fits(kind: WorldKind, setting: Setting) -> bool:
     return is_held_out(setting) == (kind is WorldKind.COMPOSED)
 
 
-class _FirstPhrase(Random):
+def deal_evenly(
+    random: Random, subjects: Sequence[int], chosen: Sequence[Setting]
+) -> Iterator[tuple[int, Setting]]:
+    """Return subjects in settings without end; every subject and every place comes as often."""
+    by_place = defaultdict(list)
+    for setting in chosen:
+        by_place[setting.place].append(setting)
+    first, second = (random.sample(some, len(some)) for some in (subjects, [*by_place]))
+    return (
+        (first[i % len(first)], random.choice(by_place[second[i % len(second)]])) for i in count()
+    )
+
+
+class FirstPhrase(Random):
     """Says everything by the first words of its table, the subject by its name, in one order."""
 
     def random(self) -> float:

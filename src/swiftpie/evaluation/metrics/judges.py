@@ -1,14 +1,15 @@
 """What judges see: subjects, scenes and attributes of rendered pictures, edits, and faces."""
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
 
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.world.air import Setting
-from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
+from swiftpie.data.world.captions import CLOSE_QUESTIONS, VIEWS, WHOLE_QUESTIONS
 from swiftpie.evaluation.case import Expected, Kept, Metric, of
-from swiftpie.evaluation.judges import Panel, Reading
+from swiftpie.evaluation.judges import Panel, Reading, WorldPanel
 from swiftpie.faces.choose import face_ratio, likeness
 
 
@@ -59,7 +60,9 @@ def success_in_words(panel: Panel, picture: Tensor, expected: Expected) -> float
     return None if expected.subject else success(panel, picture, expected)
 
 
-def identity_kept(panel: Panel, picture: Tensor, source: Tensor, kept: Kept) -> float | None:
+def identity_kept(
+    panel: Panel | WorldPanel, picture: Tensor, source: Tensor, kept: Kept
+) -> float | None:
     """Return 1 if the subject that was to stay is found where it belongs; None if it never was."""
     was_there = bool((kept.after > 0).any()) and panel.nearest(source, kept.before) == kept.code
     return float(panel.nearest(picture, kept.after) == kept.code) if was_there else None
@@ -80,6 +83,35 @@ def right(*questions: str) -> Callable[[Reading, Expected], float | None]:
         return float(all(reading.answers[name] == expected.answers[name] for name in asked))
 
     return all_right
+
+
+def fulfilled(reading: Reading, expected: Expected) -> float | None:
+    """Return 1 if judges of the larger world see all that is asked for, else 0.
+
+    A subject is turned as asked if no other view that words can ask for is nearer.
+    """
+    seen = [found(reading, expected), right(*expected.answers)(reading, expected)]
+    if expected.gone:
+        seen.append(float(reading.subject != expected.gone))
+    if expected.view is not None:
+        seen.append(float(view_named(reading.view) == view_named(expected.view)))
+    asked = [one for one in seen if one is not None]
+    return float(all(asked)) if asked else None
+
+
+def fulfilled_in_words(reading: Reading, expected: Expected) -> float | None:
+    """Return the same; None where a new subject is asked for, as in `success_in_words`."""
+    return None if expected.subject else fulfilled(reading, expected)
+
+
+def view_named(view: tuple[float, float]) -> str:
+    """Return the view in words whose middle is nearest to yaw and pitch in degrees."""
+
+    def apart(name: str) -> float:
+        yaw, more, pitch, above = VIEWS[name]
+        return math.dist(view, (yaw + more / 2, pitch + above / 2))
+
+    return min(VIEWS, key=apart)
 
 
 def view_error(axis: int) -> Callable[[Reading, Expected], float | None]:
@@ -112,6 +144,11 @@ METRICS = {
     "scene-attribute-success": Metric("of scene or attribute", of(success_in_words, *SEEN), "%"),
     "identity-kept": Metric(
         "subject kept", of(identity_kept, "networks.panel", "picture", "source", "kept"), "%"
+    ),
+    "wish-success": Metric("edit succeeded", of(fulfilled, *READ), "%"),
+    "wish-success-in-words": Metric("of what words tell", of(fulfilled_in_words, *READ), "%"),
+    "recognition-kept": Metric(
+        "subject kept", of(identity_kept, "networks.world", "picture", "source", "kept"), "%"
     ),
     "subject-recognition": Metric("subject found", of(found, *READ), "%"),
     "setting-accuracy": Metric("setting right", of(right(*SETTING), *READ), "%"),

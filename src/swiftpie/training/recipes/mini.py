@@ -5,7 +5,7 @@ from swiftpie.training.stages.autoencoder import AutoencoderConfig
 from swiftpie.training.stages.cutout import CutoutConfig
 from swiftpie.training.stages.distillation import SceneSettings
 from swiftpie.training.stages.dmd2 import Dmd2Config
-from swiftpie.training.stages.inversion_mini import MiniInversionConfig
+from swiftpie.training.stages.inversion_mini import DROPS, MiniInversionConfig
 from swiftpie.training.stages.judges import JudgesConfig
 from swiftpie.training.stages.one_step import OneStepConfig
 from swiftpie.training.stages.one_step_networks import Sizes
@@ -125,6 +125,13 @@ def mini_world() -> TrainConfig:
         other_sides=0.2,
     )
     return TrainConfig(loop=LoopConfig(steps=30_000, learning_rate=2e-3), stage=stage)
+
+
+def world_inversion() -> TrainConfig:
+    """Inversion network of the larger world's model, with edits of every kind that it draws."""
+    scenes = SceneSettings(num_subjects=6, drops=DROPS, larger_world=True)
+    loop = LoopConfig(steps=6000, learning_rate=2e-3, ema_decay=0.998)
+    return TrainConfig(loop=loop, stage=MiniInversionConfig(generator="mini_world", scenes=scenes))
 
 
 def world_judges() -> TrainConfig:

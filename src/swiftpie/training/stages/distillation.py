@@ -33,11 +33,18 @@ C = TypeVar("C", bound=nn.Module)
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """How the pictures of a batch are drawn, in all stages that distil."""
+    """How the pictures of a batch are drawn, in all stages that distil or invert."""
 
     num_subjects: int = 8
     views: int = 4  # pictures that share one reference
     drops: Drops = field(default_factory=Drops)
+    larger_world: bool = False  # else sticker scenes; the one that the weights were trained in
+    size_px: int = 128  # of the larger world's pictures
+
+    @property
+    def autoencoder(self) -> str:
+        """The run whose autoencoder knows such pictures."""
+        return "world_autoencoder" if self.larger_world else "mini_autoencoder"
 
 
 class LoadedModel(NamedTuple):
@@ -51,18 +58,25 @@ def load_model(context: Context, source: str, *, scenes: SceneSettings) -> Loade
     """Load weights and build the stage around them.
 
     `source` is `mini` for the weights of the package, a run's name, or a folder with an export;
-    empty for new weights around the autoencoder of the run `mini_autoencoder`.
+    empty for new weights around the autoencoder of the run that `scenes` name.
 
     Raises:
         ConfigError: There is no such run.
         WeightsError: The files there are no export of a tiny model.
     """
-    config = OneStepConfig(num_subjects=scenes.num_subjects, views=scenes.views, drops=scenes.drops)
+    config = OneStepConfig(
+        autoencoder=scenes.autoencoder,
+        num_subjects=scenes.num_subjects,
+        views=scenes.views,
+        drops=scenes.drops,
+        larger_world=scenes.larger_world,
+        size_px=scenes.size_px,
+    )
     if not source:
         stage = config.build(context)
         return LoadedModel(stage.network(), stage)
     trained = load_trained(context.weights_of(source), device=context.device)
-    worlds = context.world(), context.world("held_out")
+    worlds = config.world(context, "train"), config.world(context, "held_out")
     stage = OneStepStage(*worlds, trained.autoencoder, trained.tokenizer, config=config)
     return LoadedModel(trained.networks, stage)
 

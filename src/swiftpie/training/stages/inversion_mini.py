@@ -13,11 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.weights import load_network
-from swiftpie.data.stickers import StickerBatch, StickerWorld
+from swiftpie.data.scene import coarse_grain
+from swiftpie.data.stickers import SceneBatch, StickerWorld
+from swiftpie.data.world.shapes import pool
+from swiftpie.data.world.world import World
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask
 from swiftpie.models.inversion import Difference, Reading, TinyInversion
-from swiftpie.noise import COUPLED_CHANNELS, grain, layout_uniforms
+from swiftpie.noise import LAYOUT_FIELD, layout_uniforms
 from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
 from swiftpie.training.context import Context
 from swiftpie.training.losses import (
@@ -60,6 +63,8 @@ SAME_WEIGHT = 0.2  # of telling whether the subject stays
 OVERLAP_WEIGHT = 0.5  # of what found and true masks share, beside cell by cell
 SOFT_WIDTHS = (3, 5, 7)  # of the windows that clouds and hills are read from, in grain cells
 LATTICES = (2, 4, 8)  # grain cells a side of the flat cells that stars and flowers are read from
+# Height and width of the boxes that the larger world reads its textures from, often drawn out.
+WORLD_WINDOWS = ((3, 3), (3, 5), (3, 7), (3, 9), (1, 5), (1, 9), (5, 1), (9, 1))
 UNIFORM_VARIANCE = 1 / 12
 RAW_WEIGHT = 0.25  # single values of noise hardly show in a picture
 
@@ -110,10 +115,23 @@ class MiniInversionConfig:
         return MiniInversionStage(generator, config=self, start=start, teacher=teacher)
 
 
+class NoiseError(NamedTuple):
+    """How far inverted noise is from the true one; 1 is no better than guessing its mean."""
+
+    layout: Tensor  # numbers that place things
+    texture: Tensor  # means over the windows that textures are read from
+    raw: Tensor  # single values
+
+    @property
+    def total(self) -> Tensor:
+        """All three, weighed by how much of each can be seen in a picture."""
+        return self.layout + self.texture + RAW_WEIGHT * self.raw
+
+
 class InvertedBatch(NamedTuple):
     """A batch of pictures and what the network reads in them."""
 
-    batch: StickerBatch
+    batch: SceneBatch
     changes: Changes
     latents: Tensor  # (B, C, h, w) of the pictures
     text: TextCondition  # of the first prompts
@@ -140,9 +158,9 @@ class MiniInversionStage:
         return self.config.scenes.num_subjects * self.config.scenes.views
 
     @property
-    def world(self) -> StickerWorld:
-        """Where pictures are from: edits are drawn in sticker scenes alone."""
-        return _stickers(self.generator.stage.world)
+    def world(self) -> StickerWorld | World:
+        """Where pictures are from: the world that the generator draws."""
+        return self.generator.stage.world
 
     def network(self) -> TinyInversion:
         """Return a network with a fixed initialisation, or the one to train further."""
@@ -173,8 +191,8 @@ class MiniInversionStage:
             now = self.read(network, batch, latents, seed=draw)
             difference = network.compare(now.source, now.target)
         # The noise is the same whatever the prompt says.
-        prompted = noise_error(now.source.noise, batch.noise).total
-        misled = noise_error(now.target.noise, batch.noise).total
+        prompted = self.noise_error(now.source.noise, batch.noise).total
+        misled = self.noise_error(now.target.noise, batch.noise).total
         noise_term = (prompted + WRONG_PROMPT_WEIGHT * misled) / (1 + WRONG_PROMPT_WEIGHT)
         terms = {
             "noise": config.noise_weight * noise_term,
@@ -189,7 +207,7 @@ class MiniInversionStage:
         return terms
 
     def read(
-        self, network: TinyInversion, batch: StickerBatch, latents: Tensor, *, seed: int
+        self, network: TinyInversion, batch: SceneBatch, latents: Tensor, *, seed: int
     ) -> InvertedBatch:
         """Read pictures, given as `latents` (B, C, h, w), under two prompts each."""
         stage, networks = self.generator.stage, self.generator.networks
@@ -206,7 +224,11 @@ class MiniInversionStage:
             target=Reading(*(part[count:] for part in reading)),
         )
 
-    def _encode(self, batch: StickerBatch, drops: Drops, *, seed: int) -> Encoded:
+    def noise_error(self, guess: Tensor, truth: Tensor) -> NoiseError:
+        """Compare what pictures of the generator's world are drawn from; see `noise_error`."""
+        return noise_error(guess, truth, is_larger=isinstance(self.world, World))
+
+    def _encode(self, batch: SceneBatch, drops: Drops, *, seed: int) -> Encoded:
         stage, networks = self.generator.stage, self.generator.networks
         return encode(stage, networks, batch, drops=drops, seed=seed)
 
@@ -246,8 +268,7 @@ class MiniInversionStage:
         """
         stage = self.generator.stage
         count = self.config.validation_pictures
-        held_out = _stickers(stage.held_out)
-        batch = held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
+        batch = stage.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
         latents = stage.autoencoder.encode(batch.pixels).float()
         now = self.read(network, batch, latents, seed=VALIDATION_SEED)
         difference = network.compare(now.source, now.target)
@@ -263,7 +284,7 @@ class MiniInversionStage:
         masks = [2 * mask.expand_as(back) - 1 for mask in (now.changes.mask, found, subject)]
         rows = [to_pil(row[:SHOWN]) for row in (batch.pixels, back, *masks)]
         contact_sheet(rows, cell_px=128).save(path)
-        error = noise_error(now.source.noise, batch.noise)
+        error = self.noise_error(now.source.noise, batch.noise)
         stays = difference.same_subject > 0
         truth = now.changes.same_subject.to(stays.device)
         return {
@@ -329,41 +350,32 @@ def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generato
         )
 
 
-class NoiseError(NamedTuple):
-    """How far inverted noise is from the true one; 1 is no better than guessing its mean."""
-
-    layout: Tensor  # numbers that place things
-    texture: Tensor  # means over the windows that textures are read from
-    raw: Tensor  # single values
-
-    @property
-    def total(self) -> Tensor:
-        """All three, weighed by how much of each can be seen in a picture."""
-        return self.layout + self.texture + RAW_WEIGHT * self.raw
-
-
-def noise_error(guess: Tensor, truth: Tensor) -> NoiseError:
+def noise_error(guess: Tensor, truth: Tensor, *, is_larger: bool = False) -> NoiseError:
     """Compare what pictures are drawn from in two batches of noise (B, 32, h, w).
 
-    Channels that no picture depends on are left out.
+    Channels that no picture depends on are left out, and fields that nothing is read from in the
+    larger world.
     """
-    pairs = zip(window_means(guess), window_means(truth), strict=True)
+    pairs = (window_means(one, is_larger=is_larger) for one in (guess, truth))
+    first, second = (_textures(one, is_larger=is_larger) for one in (guess, truth))
     layout = F.mse_loss(layout_uniforms(guess), layout_uniforms(truth)) / UNIFORM_VARIANCE
     return NoiseError(
         layout=layout,
-        texture=torch.stack([F.mse_loss(a, b) for a, b in pairs]).mean(),
-        raw=F.mse_loss(guess[:, :COUPLED_CHANNELS], truth[:, :COUPLED_CHANNELS]),
+        texture=torch.stack([F.mse_loss(a, b) for a, b in zip(*pairs, strict=True)]).mean(),
+        raw=F.mse_loss(first, second),
     )
 
 
-def window_means(noise: Tensor) -> list[Tensor]:
+def window_means(noise: Tensor, *, is_larger: bool = False) -> list[Tensor]:
     """Return means of the grain of `noise` (B, 32, h, w) over many windows.
 
     Their variance is about 1; windows over the edge see some values twice, so it is 1.2 there.
     """
-    fields = grain(noise)
+    fields = _textures(noise, is_larger=is_larger)
     means = [fields.mean(dim) * math.sqrt(fields.shape[dim]) for dim in (2, 3)]
     means += [F.avg_pool2d(fields, side) * side for side in LATTICES]
+    if is_larger:
+        return means + [pool(fields, *window) for window in WORLD_WINDOWS]
     for width in SOFT_WIDTHS:
         padded = F.pad(fields, (width - 1,) * 4, mode="reflect")
         # Two boxes make a pyramid, whose deviation is 2 / 3 of the inverse width.
@@ -371,6 +383,7 @@ def window_means(noise: Tensor) -> list[Tensor]:
     return means
 
 
-def _stickers(world: object) -> StickerWorld:
-    assert isinstance(world, StickerWorld), "generators of the larger world are not inverted yet"
-    return world
+def _textures(noise: Tensor, *, is_larger: bool) -> Tensor:
+    """Return the grain (B, 3 or 4, 32, 32) that textures are read from."""
+    fields = coarse_grain(noise)
+    return fields[:, :LAYOUT_FIELD] if is_larger else fields

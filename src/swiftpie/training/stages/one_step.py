@@ -108,7 +108,7 @@ class OneStepConfig:
                 "pictures that only the larger world draws. Set larger_world=true, or leave both "
                 "at 0."
             )
-        worlds = self._world(context, "train"), self._world(context, "held_out")
+        worlds = self.world(context, "train"), self.world(context, "held_out")
         if self.start:
             networks, autoencoder, tokenizer = load_trained(
                 context.weights_of(self.start), device=context.device
@@ -121,7 +121,8 @@ class OneStepConfig:
         tokenizer = train_tokenizer(worlds[0].corpus(), self.sizes)
         return OneStepStage(*worlds, frozen, tokenizer, config=self)
 
-    def _world(self, context: Context, split: Split) -> StickerWorld | World:
+    def world(self, context: Context, split: Split) -> StickerWorld | World:
+        """Return what draws the pictures of one half of the subjects."""
         if self.larger_world:
             return context.larger_world(
                 split,

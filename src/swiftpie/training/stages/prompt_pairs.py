@@ -1,6 +1,6 @@
 """Pairs of prompts for one picture, and where following the second would change it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from random import Random
@@ -21,7 +21,18 @@ from swiftpie.data.captions import (
 from swiftpie.data.placing import place
 from swiftpie.data.renderer import Placed, render
 from swiftpie.data.scenes import SCENES
-from swiftpie.data.stickers import StickerBatch, StickerWorld
+from swiftpie.data.stickers import SceneBatch, StickerBatch, StickerWorld
+from swiftpie.data.world import captions as world_captions
+from swiftpie.data.world.changes import (
+    SameWords,
+    Wish,
+    WorldChange,
+    alternatives,
+    redraw,
+    stand_aside,
+)
+from swiftpie.data.world.places import PLACES
+from swiftpie.data.world.world import Figure, Rendering, World, WorldBatch
 from swiftpie.layout import Layout
 from swiftpie.masks import MaskRule, from_noise_difference, iou, resize_mask
 from swiftpie.training.stages.one_step_tasks import rows_where
@@ -35,7 +46,7 @@ T = TypeVar("T")
 
 
 class Change(StrEnum):
-    """What the second prompt asks for."""
+    """What the second prompt asks for in sticker scenes."""
 
     NOTHING = "nothing"  # the same in other words
     SCENE = "scene"
@@ -61,15 +72,36 @@ SHARES = {
     Change.COLOUR: 0.04,
     Change.WORD: 0.11,
 }
+WORLD_SHARES: Mapping[WorldChange, float] = {  # of those that a picture leaves a way for
+    WorldChange.NOTHING: 0.06,
+    WorldChange.PLACE: 0.10,
+    WorldChange.TIME: 0.08,
+    WorldChange.WEATHER: 0.07,
+    WorldChange.SEASON: 0.06,
+    WorldChange.RENDITION: 0.07,
+    WorldChange.COLOUR: 0.06,
+    WorldChange.MATERIAL: 0.06,
+    WorldChange.PUT_ON: 0.08,
+    WorldChange.TAKE_OFF: 0.05,
+    WorldChange.VIEW: 0.06,
+    WorldChange.POSE: 0.05,
+    WorldChange.SIZE: 0.03,
+    WorldChange.SIDE: 0.03,
+    WorldChange.SUBJECT: 0.10,
+    WorldChange.REMOVAL: 0.08,
+    WorldChange.SECOND: 0.10,  # few pictures leave a way for it
+    WorldChange.WORD: 0.09,
+}
 DRAWN_AGAIN = frozenset({Change.SCENE, Change.SUBJECT, Change.ACCESSORY, Change.SIZE, Change.SIDE})
 STAYS_IN_PLACE = frozenset({Change.SCENE, Change.ACCESSORY})
 OTHERS = frozenset({Change.SUBJECT, Change.REMOVAL, Change.WORD})  # lose the subject there was
+WORLD_OTHERS = frozenset({WorldChange.SUBJECT, WorldChange.REMOVAL, WorldChange.WORD})
 
 
 class Changes(NamedTuple):
     """Two prompts for each picture of a batch."""
 
-    kinds: list[Change]
+    kinds: Sequence[StrEnum]  # of either world
     source: list[str]  # says what is there, or nothing
     target: list[str]
     mask: Tensor  # (B, 1, R, R) in [0, 1], 1 = differs from the picture of the second prompt
@@ -87,11 +119,19 @@ class _Edit(NamedTuple):
     is_about_scene: bool  # of bare words: whether the word is for the background
 
 
-def draw_changes(world: StickerWorld, batch: StickerBatch, *, seed: int) -> Changes:
+def draw_changes(world: StickerWorld | World, batch: SceneBatch, *, seed: int) -> Changes:
     """Return a change for every picture of `batch`; `seed` decides which.
 
     The batch is from `world`, of two subjects or more, and placed by its own noise.
     """
+    if isinstance(world, World):
+        assert isinstance(batch, WorldBatch), "it is from this world"
+        return _changes_of_world(world, batch, seed=seed)
+    assert isinstance(batch, StickerBatch), "it is from this world"
+    return _changes_of_stickers(world, batch, seed=seed)
+
+
+def _changes_of_stickers(world: StickerWorld, batch: StickerBatch, *, seed: int) -> Changes:
     random = Random(seed)
     views = len(batch.noise) // len(batch.frames)
     others = batch.subject.roll(-views).tolist()
@@ -236,17 +276,111 @@ def _beside(world: StickerWorld, batch: StickerBatch, rows: list[int], *, seed: 
     return drawn.companion_mask
 
 
+class _Pair(NamedTuple):
+    """One row of the larger world."""
+
+    wish: Wish
+    source: str
+    target: str
+    is_about_place: bool  # of bare words: whether the word is for the background
+
+
+def _changes_of_world(world: World, batch: WorldBatch, *, seed: int) -> Changes:
+    random, generator = Random(seed), torch.Generator().manual_seed(seed)
+    views = len(batch.noise) // len(batch.frames)
+    names = batch.subject.roll(-views).tolist()
+    pairs = [_draw_pair(world, batch, row, other, random) for row, other in enumerate(names)]
+    rows = torch.arange(len(batch.frames), device=batch.noise.device).repeat_interleave(views)
+    subject = Figure(batch.frames[rows], batch.relief[rows], batch.layout)
+    after = rows.roll(-views)
+    others = Figure(batch.frames[after], batch.relief[after], batch.layout)
+    free = torch.randn(batch.noise.shape, generator=generator).to(batch.noise)
+    first = Rendering(
+        pixels=batch.pixels,
+        mask=batch.mask,
+        background=batch.background,
+        worn=batch.worn,
+        companion_mask=batch.companion_mask,
+        light=batch.light,
+    )
+    mask = redraw(
+        world,
+        batch.noise,
+        first,
+        subject,
+        [one.wish for one in pairs],
+        others=stand_aside(free, subject, others, batch.asked),
+    ).mask
+    for row, one in enumerate(pairs):
+        if one.wish.change is WorldChange.WORD:
+            mask[row] = 1 - batch.mask[row] if one.is_about_place else batch.mask[row]
+    return Changes(
+        kinds=[one.wish.change for one in pairs],
+        source=[one.source for one in pairs],
+        target=[one.target for one in pairs],
+        mask=mask,
+        same_subject=torch.tensor([one.wish.change not in WORLD_OTHERS for one in pairs]),
+    )
+
+
+def _draw_pair(world: World, batch: WorldBatch, row: int, other: int, random: Random) -> _Pair:
+    """Choose what shall change in picture `row`; subject `other` may take its subject's place."""
+    asked, subject = batch.asked[row], int(batch.subject[row])
+    change, wishes = WorldChange.NOTHING, [asked]
+    ways = dict(WORLD_SHARES)
+    while ways:  # until one of them can be gone; nothing is one that always can
+        change = random.choices(list(ways), list(ways.values()))[0]
+        if wishes := alternatives(asked, change, world.settings):
+            break
+        del ways[change]
+    wanted = random.choice(wishes)
+    words = random.randrange(2**31)
+    is_alike = random.random() < SAME_WORDS_SHARE and change is not WorldChange.NOTHING
+    other_words = words if is_alike else random.randrange(2**31)
+
+    def caption(words: int, asked: world_captions.Asked, who: int) -> str:
+        name, synonyms = world.subjects.names[who], world.subjects.synonyms[who]
+        return world_captions.draw_caption(SameWords(words), asked, name=name, synonyms=synonyms)
+
+    source, target = caption(words, asked, subject), caption(other_words, wanted, subject)
+    name, is_about_place = world.subjects.names[subject], random.random() < 0.5
+    match change:
+        case WorldChange.SUBJECT:
+            renamed = caption(other_words, wanted, other)
+            # A prompt that names its subject by no name of its own agrees with every subject.
+            change = change if renamed != target else WorldChange.NOTHING
+            target = renamed
+        case WorldChange.WORD:
+            phrases = PLACES[asked.setting.place].phrases
+            target = random.choice(phrases) if is_about_place else name
+        case WorldChange.SECOND:
+            names = (name, world.subjects.names[other])
+            target = world_captions.draw_pair_caption(SameWords(other_words), wanted, names=names)
+        case WorldChange.REMOVAL:
+            target = world_captions.draw_empty_caption(SameWords(other_words), wanted.setting)
+        case _:
+            pass
+    is_silent = change is WorldChange.WORD or random.random() < EMPTY_SHARE
+    return _Pair(Wish(change, wanted), "" if is_silent else source, target, is_about_place)
+
+
 def _another(random: Random, choices: Sequence[T], present: T) -> T:
     return random.choice([one for one in choices if one != present])
 
 
-SHOWN_KINDS = (
+SHOWN_KINDS: tuple[str, ...] = (  # those of one name are one
     Change.SCENE,
     Change.SUBJECT,
     Change.ACCESSORY,
     Change.SIDE,
     Change.REMOVAL,
     Change.WORD,
+    WorldChange.PLACE,
+    WorldChange.TIME,
+    WorldChange.RENDITION,
+    WorldChange.MATERIAL,
+    WorldChange.PUT_ON,
+    WorldChange.VIEW,
 )
 
 
@@ -263,12 +397,12 @@ def mask_figures(
     for rule in MaskRule:
         mask = from_noise_difference(source_noise, target_noise, rule=rule)
         masks[rule.value] = resize_mask(mask, size)
-    due = [row for row, kind in enumerate(changes.kinds) if kind is not Change.NOTHING]
+    due = [row for row, kind in enumerate(changes.kinds) if kind != Change.NOTHING]
     figures = {
         f"iou_{name}": float(iou(mask[due], truth[due]).mean()) for name, mask in masks.items()
     }
     for kind in SHOWN_KINDS:
-        rows = [row for row in due if changes.kinds[row] is kind]
+        rows = [row for row in due if changes.kinds[row] == kind]
         if rows:
             figures[f"iou_of_{kind}"] = float(iou(located[rows], truth[rows]).mean())
     return figures

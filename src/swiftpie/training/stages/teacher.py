@@ -26,7 +26,7 @@ from swiftpie.training.stages.distillation import (
     predict,
     sample_ddim,
 )
-from swiftpie.training.stages.one_step import OneStepConfig, fast_precision, subject_figures
+from swiftpie.training.stages.one_step import fast_precision, subject_figures
 from swiftpie.training.stages.one_step_networks import OneStepNetworks, trainable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class TeacherConfig:
     @property
     def sources(self) -> tuple[str, ...]:
         """The run that it goes on from, or whose autoencoder it uses."""
-        return (self.start or OneStepConfig().autoencoder,)
+        return (self.start or self.scenes.autoencoder,)
 
     def build(self, context: Context) -> "TeacherStage":
         """Return the stage for the given data and device."""
