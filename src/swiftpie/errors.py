@@ -48,6 +48,23 @@ class NoSubject(ImageError):  # noqa: N818 - reads as what it is
         return f"{self.found} {self.remedy}"
 
 
+class NobodyNamed(InputError):  # noqa: N818 - reads as what it is
+    """A word or a sentence names nobody of the library, and there is no picture.
+
+    `found` says so, with names that are near, and `remedy` what to do in Python or on the command
+    line; whoever offers other ways, as a server, tells their own.
+    """
+
+    def __init__(
+        self, found: str, remedy: str = "Choose a name of `swiftpie library`, or give a picture."
+    ) -> None:
+        super().__init__(found, remedy)
+        self.found, self.remedy = found, remedy
+
+    def __str__(self) -> str:
+        return f"{self.found} {self.remedy}"
+
+
 class ConfigError(SwiftPieError, ValueError):
     """A preset, recipe or setting does not exist or has a bad value."""
 

@@ -18,7 +18,7 @@ from swiftpie.asked import check_seeds as check_seeds
 from swiftpie.asked import seeds_from as seeds_from
 
 COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
-_LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
+LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
 _BLOCKS_A_SIDE = 4
 _ANCHOR_NUMBERS = [5, 7, 8]  # which layout numbers place the horizon, the sun and a planet
 _ANCHORS = [(0.42, 0.16), (0.15, 0.70), (0.10, 0.25)]  # smallest value, and what the number adds
@@ -35,7 +35,7 @@ def block_normals(noise: Tensor) -> Tensor:
     Args:
         noise: Standard normal latents, (B, 32, h, w) with h and w even.
     """
-    field = grain(noise)[:, _LAYOUT_FIELD]
+    field = grain(noise)[:, LAYOUT_FIELD]
     height, width = (side // _BLOCKS_A_SIDE for side in field.shape[1:])
     blocks = field.reshape(-1, _BLOCKS_A_SIDE, height, _BLOCKS_A_SIDE, width)
     means = blocks.mean(dim=(2, 4)).flatten(1)

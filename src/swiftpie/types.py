@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from swiftpie.layout import Layout
+    from swiftpie.library import Named
 
 
 class TextCondition(NamedTuple):
@@ -70,6 +71,7 @@ class Identity:
     pixels: "Tensor"  # (R, 3, H, W) canonical reference frames, grey outside the subject
     mask: "Tensor"  # (R, 1, H, W) the subject in them
     cutouts: tuple[Cutout, ...] = ()  # of each; none where they were not looked for in pictures
+    named: "Named | None" = None  # by which word it was taken from the library, if it was
 
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""
@@ -117,8 +119,9 @@ class GenerationResult:
     branches: tuple[IdentityBranch, ...]  # those that spoke; a scale of another did nothing
     cutouts: tuple[tuple[Cutout, ...], ...]  # of each subject's pictures
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
-    origin: Mapping[str, str]  # the recipe if there was one, and a decoder that nobody asked for
+    origin: Mapping[str, str]  # a recipe, a decoder that nobody asked for, names of the library
     tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w), if asked for
+    named: "tuple[Named, ...]" = ()  # those subjects that are of the library
 
 
 class Posterior(NamedTuple):

@@ -47,6 +47,22 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
     assert load_image(folder / "out" / told["4"]["file"]).size == (160, 160)
 
 
+def test_sentences_name_subjects_that_have_no_pictures(collected, run, folder):
+    jobs = collected(
+        {"prompt": "a kitten on a beach"},
+        {**SMALL, "prompt": "a dog and a kitten on a beach"},
+        {"prompt": "an elefant on a beach"},
+        {"prompt": "a kitten on a beach", "box": [0, 0, 1, 1]},
+    )
+    told = run(jobs)
+    for number in "12":
+        assert [who["name"] for who in told[number]["named"]] == ["cat"]
+        stored = read_metadata(folder / "out" / told[number]["file"])
+        assert stored["library"] == "cat (for 'kitten')"
+    assert "Near are elephant" in told["3"]["reason"]
+    assert "belongs to one" in told["4"]["reason"]
+
+
 def test_a_job_that_fails_is_told_and_the_others_are_drawn(collected, run, folder):
     whole = (folder / "mask.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])

@@ -89,7 +89,7 @@ def test_every_strength_of_the_library_can_be_said():
         ({"prompt": "\ud800"}, "half a letter"),
         ({"prompt": "ß" * 100_000, "negative_prompt": 3}, "negative_prompt"),
         ({"prompt": "@absent.txt"}, "absent.txt"),
-        ({"subject": None}, "subject"),
+        ({"subject": None, "prompt": "at sea"}, "names no subject"),
         ({"subject": "absent.png"}, "does not exist"),
         ({"subject": "jobs.jsonl"}, "not a readable picture"),
         ({"subject": "a\0b"}, "A picture file is needed"),

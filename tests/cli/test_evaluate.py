@@ -168,16 +168,18 @@ def test_photos_of_nothing_end_as_a_sentence_about_pictures(call, tmp_path):
     assert unknown.exit_code == 2
 
 
-def test_the_larger_world_says_how_to_get_its_judges(evaluate, tmp_path):
+@pytest.mark.parametrize("command", ["world", "world-edits"])
+def test_the_larger_world_says_how_to_get_its_judges(evaluate, command, tmp_path):
     for options, code in ((), 2), (("--judges", tmp_path), 1):
-        result = evaluate("world", "--out", tmp_path / "out", *options)
+        result = evaluate(command, "--out", tmp_path / "out", *options)
         assert result.exit_code == code
         assert "swiftpie train world-judges" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    "command", ["stickers", "world", "pairs", "compare", "ablations", "grid", "photos"]
+    "command",
+    ["stickers", "world", "world-edits", "pairs", "compare", "ablations", "grid", "photos"],
 )
 def test_help_shows_examples(call, command):
     result = call("evaluate", command, "--help")

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from swiftpie import (
     EditMode,
+    EditRequest,
     EditSettings,
     MaskRule,
     MaskSource,
@@ -21,6 +22,7 @@ from swiftpie import (
 from swiftpie.guidance.base import METHODS
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.images import load_image, mask_to_pil
+from swiftpie.masks import load_mask
 from swiftpie.pipelines.face import face_identity
 from swiftpie.pipelines.settings import Style, steering_of
 from tests.golden.networks import SIDE_PX, mini, random_networks
@@ -50,7 +52,10 @@ def edited(session, image, prompt, *, seed=0, scales=None, settings=None, **requ
     settings = dict(settings or {})
     if scales is not None:
         settings["scales"] = replace(Scales.for_edit(), **scales)
-    drawn = session.edit(image, prompt, seed=seed, settings=EditSettings(**settings), **request)
+    if isinstance(request.get("mask"), Image.Image):
+        request["mask"] = load_mask(request["mask"], image.size)
+    asked = {"image": image, "prompt": prompt, "seed": seed, **request}
+    drawn = session.draw(EditRequest(settings=EditSettings(**settings), **asked))
     others = [] if drawn.reconstruction is None else [drawn.reconstruction]
     return [drawn.image, drawn.edited, drawn.region, *planes(drawn.latent_region), *others]
 

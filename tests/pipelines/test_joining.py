@@ -6,14 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from swiftpie.layout import from_box
-from swiftpie.pipelines.joining import (
-    Drawing,
-    Reference,
-    as_sharp_as,
-    continued,
-    grain_like,
-    joined,
-)
+from swiftpie.pipelines.joining import Drawing, Reference, as_sharp_as, grain_like, joined
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 CELLS, SIDE = 64, 256
@@ -38,8 +31,21 @@ def flat(value, side=CELLS):
 def drawing(**parts):
     none = torch.zeros(1, 1, CELLS, CELLS)
     same = {"before": flat(0.5), "after": flat(0.5), "alone": flat(0.5)}
-    masks = {"changes": box(16, 16, 48, 48), "gone": none, "subject": none}
+    masks = {"changes": box(16, 16, 48, 48), "subject": none}
     return Drawing(**{**same, **masks, **parts})
+
+
+def join(photo, seen, reference=None, *, gone=None, is_trusted=False):
+    nothing = torch.zeros_like(photo[:, :1])
+    return joined(
+        photo,
+        seen,
+        reference,
+        gone=nothing if gone is None else gone,
+        place=WHOLE,
+        seed=1,
+        is_trusted=is_trusted,
+    )
 
 
 @pytest.fixture
@@ -48,23 +54,14 @@ def ball():
     return Reference(flat(0.8) * mask, mask, from_box((0.4, 0.4, 0.6, 0.6)))
 
 
-def test_what_is_known_stays_and_is_carried_on_smoothly():
-    values, known = torch.rand(1, 2, 33, 20), (torch.rand(1, 1, 33, 20) > 0.5).float()
-    found = continued(values, known)
-    assert torch.equal(found * known, values * known)
-    assert found.min() >= 0
-    assert found.max() <= 1
-    assert torch.allclose(continued(flat(0.3), box(3, 3, 6, 6)), flat(0.3), atol=1e-3)
-
-
 def test_the_ground_keeps_its_texture_and_takes_the_shadow(ball):
     photo, shadow = texture(1), box(36, 36, 46, 46)
     seen = drawing(after=flat(0.5) * (1 - 0.5 * shadow), subject=box(24, 24, 40, 40))
-    result = joined(photo, seen, ball, place=WHOLE, seed=1)
+    result = join(photo, seen, ball)
     beside = result[..., 164:172, 164:172] / photo[..., 164:172, 164:172]
     assert beside.std() < 0.06
     assert 0.4 < beside.mean() < 0.65
-    lit = joined(photo, drawing(subject=box(24, 24, 40, 40)), ball, place=WHOLE, seed=1)
+    lit = join(photo, drawing(subject=box(24, 24, 40, 40)), ball)
     assert torch.allclose(lit[..., 164:172, 164:172], photo[..., 164:172, 164:172], atol=1e-3)
 
 
@@ -73,16 +70,17 @@ def test_a_subject_takes_the_light_of_the_drawing(ball):
     light = torch.linspace(0.5, 1.0, CELLS).view(1, 1, 1, -1)
     after = torch.lerp(flat(0.5), flat(0.8) * light, box(25, 25, 39, 39))
     seen = drawing(after=after, subject=inside)
-    result = joined(flat(0.5, SIDE), seen, ball, place=WHOLE, seed=1)
+    result = join(flat(0.5, SIDE), seen, ball)
     row = result[0, 0, SIDE // 2, 112:145:16]
     wanted = 0.8 * F.interpolate(light[0], SIDE, mode="linear")[0, 0, 112:145:16]
     assert torch.allclose(row, wanted, atol=0.05)
 
 
-def test_a_fault_of_the_model_is_taken_off_where_something_goes():
-    photo = flat(0.4, SIDE)
-    seen = drawing(before=flat(0.4), after=flat(0.6), alone=flat(0.6), gone=box(20, 20, 44, 44))
-    result = joined(photo, seen, None, place=WHOLE, seed=1)
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_a_fault_of_the_model_is_taken_off_where_something_goes(is_trusted):
+    photo, gone = flat(0.4, SIDE), box(80, 80, 176, 176, SIDE)
+    seen = drawing(before=flat(0.4), after=flat(0.6), alone=flat(0.6))
+    result = join(photo, seen, gone=gone, is_trusted=is_trusted)
     assert torch.allclose(result, photo, atol=0.01)
 
 

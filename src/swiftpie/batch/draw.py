@@ -113,11 +113,10 @@ class Drawer:
         limited, limit = None, None
         if job.detail_mask is not None:
             limited, limit = self._mask(job.detail_mask, (width, height))
+        given = [Subject(self._identity(session, one), **one.shown) for one in job.subjects]
+        everyone = session.with_named(job.prompt, given)
         return PersonalizeRequest(
-            subjects=tuple(
-                Subject(self._identity(session, one), mask=region, detail_mask=limit, **one.shown)
-                for one in job.subjects
-            ),
+            subjects=tuple(replace(one, mask=region, detail_mask=limit) for one in everyone),
             prompt=job.prompt,
             seeds=(job.seed,),
             scales=replace(Scales.of(preset), **job.scales),
@@ -135,7 +134,7 @@ class Drawer:
         preset = session.components.preset
         usual = Scales.for_edit(preset, mode=settings.mode, has_reference=identity is not None)
         is_file = job.mask not in {*MaskSource}
-        return EditRequest(
+        request = EditRequest(
             image=image,
             prompt=job.prompt,
             seed=job.seed,
@@ -144,6 +143,7 @@ class Drawer:
             settings=replace(settings, scales=replace(usual, **job.scales)),
             **job.texts,
         )
+        return session.with_newcomer(request)
 
     def _mask(self, mask: str, size: tuple[int, int]) -> tuple[MaskSource, Tensor | None]:
         if mask in {*MaskSource}:
@@ -215,6 +215,7 @@ class Drawer:
             "preset": preset,
             "branches": list(drawn.branches),
             "cutouts": [[one._asdict() for one in pictures] for pictures in drawn.cutouts],
+            **({"named": [one._asdict() for one in drawn.named]} if drawn.named else {}),
             "warnings": warnings,
         }
 

@@ -36,6 +36,7 @@ from swiftpie.files import is_safetensors, open_image
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.identity import read_identity_header
+from swiftpie.pipelines.naming import newcomers, words_taught_to
 from swiftpie.pipelines.request import MAX_SUBJECTS, Subject, check_view
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 
@@ -301,9 +302,12 @@ def _subjects_of(
         raise ConfigError("'subject' and 'subjects' came together. Give one of them.")
     if not several:
         if not own.subject:
-            if own.image is not None:
-                return ()
-            raise ConfigError("It has neither a 'subject' to draw nor an 'image' to edit.")
+            if placed:
+                raise ConfigError(
+                    f"{next(iter(placed))!r} came without a 'subject', and belongs to one. Give "
+                    "its pictures, or leave it out."
+                )
+            return ()  # whom the prompt names
         return (_subject(own.subject, own.cutout, placed, root),)
     if not isinstance(several, list) or not all(isinstance(one, dict) for one in several):
         raise ConfigError('\'subjects\' is no list of objects. Write [{"pictures": "dog.jpg"}, …].')
@@ -440,6 +444,9 @@ def _check(job: Job, inputs: _Inputs) -> None:
     _check_masks(job)
     for name in job.files:
         inputs.look(name)
+    if job.image is None:
+        names = [one.shown.get("name", "") for one in job.subjects]
+        newcomers(job.prompt, words_taught_to(preset), given=names)  # complains if that is nobody
 
 
 def _check_id(name: str) -> None:

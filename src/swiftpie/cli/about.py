@@ -62,6 +62,8 @@ COMMANDS = (
 """The commands that load something."""
 CUTTING = frozenset({"personalize", "identity", "cutout", "edit", "evaluate photos"})
 """Those of them that look for subjects in pictures."""
+NAMING = frozenset({"personalize", "identity", "edit"})
+"""Those that take subjects by name from the library, with a model that knows no other."""
 
 
 class Chosen(NamedTuple):
@@ -312,7 +314,10 @@ def terms_of(what: str, chosen: Chosen) -> list[Terms]:
     """
     if what in COMMANDS:
         cuts = what in CUTTING or chosen.cutout is not None
-        return _command_terms(what, chosen) + (licences.cutout_terms(chosen.cutout) if cuts else [])
+        found = _command_terms(what, chosen)
+        found += licences.cutout_terms(chosen.cutout) if cuts else []
+        names = what in NAMING and chosen.recipe is None and chosen.preset in {None, "mini"}
+        return found + ([licences.SPRITES] if names else [])
     if options := [name for name, value in chosen._asdict().items() if value is not None]:
         raise ConfigError(
             f"--{options[0]} was given without a command that would take it. Name one, as in "

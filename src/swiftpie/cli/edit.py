@@ -57,7 +57,8 @@ NewSubject = Annotated[
     typer.Option(
         "--subject",
         metavar="PICTURE[:MASK]",
-        help="What to draw where the picture changes; repeat for more views of it.",
+        help="What to draw where the picture changes; repeat for more views of it. Without one it "
+        "is whom PROMPT names, from `swiftpie library`.",
     ),
 ]
 
@@ -145,7 +146,8 @@ def edit(
         result = carry_out(session, job)
         console.tell_written(job.target, result.seed)
         files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
-        rows.append({**files, "seed": result.seed, "prompt": job.prompt})
+        told = {"prompt": job.prompt, **given.told_named(result.named)}
+        rows.append({**files, "seed": result.seed, **told})
         timings.update(result.timings_ms)
     tell_losses(picture, jobs[0].target)
     if output.as_json:

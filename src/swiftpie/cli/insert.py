@@ -19,6 +19,7 @@ from swiftpie.errors import ConfigError
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.masks import Box
+    from swiftpie.models.cutout import Search
     from swiftpie.pipelines.edit import EditResult
     from swiftpie.pipelines.request import View
 
@@ -50,8 +51,8 @@ Newcomer = Annotated[
     str,
     typer.Argument(
         metavar="SUBJECT",
-        help="A picture of the subject, PICTURE or PICTURE:MASK, or an identity file; - reads "
-        "standard input.",
+        help="A picture of the subject, PICTURE or PICTURE:MASK, or an identity file, or a name of "
+        "`swiftpie library`; - reads standard input.",
         show_default=False,
     ),
 ]
@@ -64,6 +65,17 @@ Photo = Annotated[
 Words = Annotated[
     str, typer.Option(help="What comes, as in 'a photo of a dog'.", callback=given.check_prompt)
 ]
+PointTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--point",
+        metavar="X,Y",
+        help="A place on the thing that goes, whose outline and shadow are then found, with --box "
+        "only inside of it; repeat for more, or write not:X,Y for what stays. A --box alone goes "
+        "as a whole.",
+        show_default=False,
+    ),
+]
 app = typer.Typer()
 
 
@@ -75,12 +87,13 @@ class Change(NamedTuple):
     prompt: str = ""
     box: "Box | None" = None  # where who comes stands; None: where something goes, or proposed
     view: "View | None" = None
-    gone: "str | Box | None" = None  # a file or a box; None where nothing goes
+    gone: "str | Box | Search | None" = None  # a file, a box, what to look for; None: nothing goes
 
 
 @app.command(
     epilog=console.examples(
         "swiftpie insert dog.jpg meadow.jpg -o out.png",
+        "swiftpie insert cat meadow.jpg -o out.png",
         "swiftpie insert dog.jpg meadow.jpg -o out.png --box 0.55,0.5,0.85,0.9 --view 30,0",
         'swiftpie insert mug.jpg:mask.png desk.tif -o out.tif --prompt "a photo of a mug"',
     )
@@ -114,7 +127,7 @@ def insert(
 @app.command(
     epilog=console.examples(
         "swiftpie remove photo.jpg --mask what.png -o out.png",
-        "swiftpie remove photo.jpg --box 0.1,0.5,0.3,0.8 -o out.png --strip strip.png",
+        "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --strip strip.png",
     )
 )
 @given.with_fields
@@ -124,11 +137,12 @@ def remove(
     output: given.Output,
     mask: MaskFile = None,
     box: BoxText = None,
+    points: PointTexts = None,
     written: Written,
     loading: Loading,
 ) -> None:
-    """Take what a mask or a box covers out of PHOTO."""
-    change = Change(given.read_picture(photo), [], gone=_what_goes(mask, box))
+    """Take what a mask or a box covers, or the thing at a point, out of PHOTO."""
+    change = Change(given.read_picture(photo), [], gone=_what_goes(mask, box, points))
     _carry_out(change, output, written, loading)
 
 
@@ -148,15 +162,16 @@ def replace(
     cutouts: given.Cutouts = None,
     mask: MaskFile = None,
     box: BoxText = None,
+    points: PointTexts = None,
     written: Written,
     loading: Loading,
 ) -> None:
-    """Put SUBJECT in the place of what a mask or a box covers in PHOTO."""
+    """Put SUBJECT in the place of what a mask or a box covers, or of the thing at a point."""
     change = Change(
         given.read_picture(photo),
         _read_subject(subject, cutouts),
         prompt,
-        gone=_what_goes(mask, box),
+        gone=_what_goes(mask, box, points),
     )
     _carry_out(change, output, written, loading)
 
@@ -166,12 +181,21 @@ def _read_subject(subject: str, cutouts: list[str] | None) -> list[given.Subject
     return pictures
 
 
-def _what_goes(mask: str | None, box: str | None) -> "str | Box":
+def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "str | Box | Search":
+    from swiftpie.models.cutout import search_of
+
     gone = read_place(mask, box)
+    if points:
+        if mask is not None:
+            raise ConfigError(
+                "--mask and --point came together. A mask says all that goes, and points look for "
+                "it. Leave one out."
+            )
+        return search_of(" ".join([*([] if box is None else [box]), *points]))
     if gone is None:
         raise ConfigError(
-            "Nothing says what shall go. A mask or a box is needed. Write --mask FILE, white where "
-            "it is, or --box 0.1,0.5,0.3,0.8."
+            "Nothing says what shall go. A mask, a box or a point is needed. Write --mask FILE, "
+            "white where it is, --box 0.1,0.5,0.3,0.8 or --point 0.2,0.65."
         )
     return gone
 
@@ -194,7 +218,7 @@ def _carry_out(
         write_result(*(result, change.photo, target, strip), metadata=origin, force=output.force)
         console.tell_written(target, seed)
         files = {"path": target.picture, "region": target.mask, "strip": strip}
-        rows.append({**files, "seed": seed})
+        rows.append({**files, **given.told_named(result.named), "seed": seed})
         timings.update(result.timings_ms)
     tell_losses(change.photo, planned[0][0])
     if output.as_json:

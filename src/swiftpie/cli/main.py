@@ -24,6 +24,7 @@ from swiftpie.cli import (
     fetch,
     identity,
     insert,
+    library,
     personalize,
     push,
     serve,
@@ -92,7 +93,7 @@ app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
 for module in (
-    *(demo, personalize, edit, insert, batch, face, fetch, identity, push, serve),
+    *(demo, personalize, library, edit, insert, batch, face, fetch, identity, push, serve),
     *(show, data, train, about, engine, export),
 ):
     app.add_typer(module.app)

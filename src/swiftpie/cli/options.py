@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from swiftpie.backbones.settle import best_recipe, settle
 from swiftpie.batch.lists import read_prompts as read_prompts
 from swiftpie.cli.asking import ask
 from swiftpie.config import Option
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, NobodyNamed
+from swiftpie.pipelines.naming import tell
 from swiftpie.pipelines.settings import Scales
 
 if TYPE_CHECKING:
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
     from swiftpie.backbones.download import Needs
     from swiftpie.backbones.recipe import Recipe
     from swiftpie.engine.session import Session
+    from swiftpie.library import Named
     from swiftpie.types import Cutout, Identity
 
+NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name of the library, and hardly a file's
 STREAM = "-"  # stands for standard input or output
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
 REQUIRED = inspect.Parameter.empty
@@ -190,8 +194,8 @@ Subjects = Annotated[
     list[str],
     typer.Argument(
         metavar="SUBJECT...",
-        help="Pictures of one subject, each PICTURE or PICTURE:MASK, or one identity file; "
-        "- reads standard input.",
+        help="Pictures of one subject, each PICTURE or PICTURE:MASK, or one identity file, or a "
+        "name of `swiftpie library`; - reads standard input.",
         show_default=False,
     ),
 ]
@@ -229,6 +233,12 @@ class SubjectPictures(NamedTuple):
     picture: str | Path | bytes
     mask: str | bytes | None
     cutout: str = "auto"  # how the subject is found without a mask
+    named: "Named | None" = None  # whose picture it is, if it is of the library
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether nobody has to look for the subject in it."""
+        return self.named is not None or isinstance(self.picture, Path)
 
 
 class Opened(NamedTuple):
@@ -316,10 +326,20 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
 
     Raises:
         ImageError: A picture or mask cannot be read.
-        ConfigError: An identity file came with anything else.
+        ConfigError: An identity file or a name came with anything else.
+        NobodyNamed: It is no file, and nearly a name of the library.
     """
     from swiftpie.files import is_safetensors
+    from swiftpie.library import packaged
 
+    named = [who for text in texts if (who := _named(text)) is not None]
+    if named and len(texts) > 1:
+        raise ConfigError(
+            f"The name {named[0].word!r} came with other pictures, and already is a whole subject. "
+            "Give it alone, or one more subject with --also."
+        )
+    if named:
+        return [SubjectPictures(packaged().picture(named[0].name), None, named=named[0])]
     paths = [split_subject(text) for text in texts]
     if any(is_safetensors(picture) for picture, _ in paths):
         if len(paths) > 1 or paths[0][1] is not None:
@@ -336,6 +356,9 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
 
 def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Identity":
     """Return the identity of the one subject that all `pictures` show."""
+    if pictures[0].named is not None:
+        tell([pictures[0].named])
+        return session.named(pictures[0].named.word)
     only = pictures[0].picture
     if isinstance(only, Path):
         return session.load_identity(only)
@@ -359,9 +382,7 @@ def with_cutouts(
 
     if not cutouts:
         return subjects
-    open_ones = [
-        one for pictures in subjects for one in pictures if not isinstance(one.picture, Path)
-    ]
+    open_ones = [one for pictures in subjects for one in pictures if not one.is_cut]
     told = [one for one in cutouts if (search := parse_search(one)) is None or search.has_hints]
     if len(cutouts) == 1 and len(open_ones) > 1 and told:
         raise ConfigError(
@@ -371,11 +392,12 @@ def with_cutouts(
     if not open_ones or len(cutouts) not in {1, len(open_ones)}:
         raise ConfigError(
             f"{len(cutouts)} --cutout came with {len(open_ones)} pictures to cut out; identity "
-            "files are cut out already. Give one for all, or one a picture, in their order."
+            "files and the library are cut out already. Give one for all, or one a picture, in "
+            "their order."
         )
     each = iter(cutouts * len(open_ones) if len(cutouts) == 1 else cutouts)
     changed = [
-        [one if isinstance(one.picture, Path) else _cut_as(one, next(each)) for one in pictures]
+        [one if one.is_cut else _cut_as(one, next(each)) for one in pictures]
         for pictures in subjects
     ]
     if changed == subjects and set(cutouts) != {"auto"}:
@@ -399,6 +421,30 @@ def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
     if search.way is Way.REMBG:
         rembg.locate(search.model)  # a mistake shows before a model is loaded
     return picture._replace(cutout=way)
+
+
+def _named(text: str) -> "Named | None":
+    """Return whom of the library a SUBJECT argument names, None where it looks like a file.
+
+    Raises:
+        NobodyNamed: It is no file, and nearly a name.
+    """
+    from swiftpie.library import packaged
+
+    if _is_file(text) or not NAME.fullmatch(text):
+        return None
+    found = packaged().meant_by(text)
+    if found is None and (near := packaged().near(text)):
+        raise NobodyNamed(
+            f"There is no file {text!r}, and nobody in the library has that name. Near are "
+            f"{', '.join(near)}."
+        )
+    return found
+
+
+def told_named(named: "Sequence[Named]") -> dict[str, Any]:
+    """Return who in a picture is of the library, as JSON has it; nothing if nobody is."""
+    return {"named": [one._asdict() for one in named]} if named else {}
 
 
 def list_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:

@@ -8,7 +8,7 @@ import typer
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Picture": (
         *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
-        *("keyword", "source_prompt", "prompt", "mode", "rule", "variation"),
+        *("keyword", "source_prompt", "prompt", "mode", "rule", "variation", "by_name"),
     ),
     "Place": ("cutout", "cutouts", "mask", "detail_mask", "box", "boxes", "views"),
     "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
@@ -18,6 +17,7 @@ from swiftpie.cli import console
 from swiftpie.cli import options as given
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
+from swiftpie.pipelines.naming import newcomers, tell, words_taught_to
 from swiftpie.pipelines.settings import MaskSource, Scales
 
 if TYPE_CHECKING:
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
     from swiftpie.asked import Box
     from swiftpie.engine.session import Session
+    from swiftpie.library import Named
     from swiftpie.pipelines.request import View
     from swiftpie.types import GenerationResult
 
+ByName = Mapping[str, "tuple[Named, ...]"]
+"""Those of the library whom each prompt names."""
 Also = Annotated[
     list[str] | None,
     typer.Option(
@@ -70,6 +73,7 @@ app = typer.Typer()
 @app.command(
     epilog=console.examples(
         'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
+        'swiftpie personalize "a kitten on a beach" -o out.png',
         'swiftpie personalize dog.jpg:mask.png dog2.jpg "a dog in space" -o out.png --seed 7',
         'swiftpie personalize me.spid "a robot at night" --box 0.2,0.4,0.6,0.95 -o out.webp -n 4',
         "swiftpie personalize dog.jpg @prompts.txt -o out.png --seed 7",
@@ -82,7 +86,7 @@ app = typer.Typer()
 @given.with_fields
 def personalize(
     *,
-    subjects: given.Subjects,
+    subjects: given.Subjects = [],  # noqa: B006 - Typer makes a new list for each call
     prompt: given.Prompt,
     output: given.Output,
     seed: given.Seed = None,
@@ -99,6 +103,8 @@ def personalize(
     loading: Annotated[LoadOptions, given.Fields(LoadOptions, given.DRAWING)],
 ) -> None:
     """Draw the subject into the scene that PROMPT describes.
+
+    Whom PROMPT names and no picture shows comes from the library, see `swiftpie library`.
 
     The subject is found by transparency, or else by a network that warns where it is not sure.
 
@@ -118,18 +124,20 @@ def personalize(
     loading, known = given.settled(loading)
     replace(Scales.of(known), **scales)
     _check_mask(save_subject_mask, known)
-    everyone = [given.read_subjects(subjects), *(given.read_subjects([one]) for one in also or [])]
-    places = _parse_boxes(boxes or [], len(everyone), (mask, detail_mask))
+    everyone = [given.read_subjects(subjects)] if subjects else []
+    everyone += [given.read_subjects([one]) for one in also or []]
+    named = _named_in(prompts, everyone, known)
+    most = len(everyone) + max(map(len, named.values()))
+    places = _parse_boxes(boxes or [], most, (mask, detail_mask))
     size_px = None if size is None else parse_size(size)
     asks_more = (also, views, size, detail_mask, scales.get("background_scale"))
     way = None
     if mask == "none" and all(one is None for one in asks_more) and _is_light(loading):
-        way = _light_way(everyone[0], cutouts, places[0], scales)
+        way = _light_way(everyone, named, cutouts, places[0], scales)
     if way is None:
         everyone = given.with_cutouts(everyone, cutouts)
-        seen = parse_views(views or [], len(everyone))
-        pairs = zip(everyone, places, seen, strict=True)
-        way = _usual_way(loading, list(pairs), scales, (mask, detail_mask), size_px)
+        placed = list(zip(places, parse_views(views or [], most), strict=True))
+        way = _usual_way(loading, everyone, named, placed, scales, (mask, detail_mask), size_px)
 
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
@@ -140,7 +148,8 @@ def personalize(
         for target, one in zip(own, result.seeds, strict=True):
             console.tell_written(target, one)
             files = {"path": target.picture, "subject_mask": target.mask}
-            rows.append({**files, "seed": one, "prompt": words})
+            told = {"prompt": words, **given.told_named(result.named)}
+            rows.append({**files, "seed": one, **told})
         timings.update(result.timings_ms)
     if output.as_json:
         asked = console.asked_of(way.preset.name, way.scales, result.images[0], prompt=prompt)
@@ -169,8 +178,24 @@ def _is_light(loading: LoadOptions) -> bool:
     return is_light(loading.get("preset"), loading.get("engine") or AUTO, **chosen)
 
 
+def _named_in(
+    prompts: list[str], everyone: list[list[given.SubjectPictures]], preset: Preset
+) -> "ByName":
+    """Return whom each prompt names besides those who are given, and tell so.
+
+    Raises:
+        NobodyNamed: A prompt names nobody, and nobody is given.
+    """
+    taught = words_taught_to(preset)
+    names = ["" if one[0].named is None else one[0].named.word for one in everyone]
+    named = {words: newcomers(words, taught, given=names).known for words in prompts}
+    tell(dict.fromkeys(who for one in named.values() for who in one))
+    return named
+
+
 def _light_way(
-    pictures: list[given.SubjectPictures],
+    everyone: list[list[given.SubjectPictures]],
+    named: "ByName",
     cutouts: list[str] | None,
     box: "Box | None",
     changes: Mapping[str, float],
@@ -178,53 +203,69 @@ def _light_way(
     """Return how one picture's subject is drawn without PyTorch, or None where that cannot be."""
     from swiftpie.light.draw import packaged
 
-    picture, mask, _ = pictures[0]
-    cutout = ("auto", *(cutouts or []))[-1]
-    if len(pictures) > 1 or isinstance(picture, Path) or mask is not None:
+    if any(len(everyone) + len(one) != 1 for one in named.values()):
         return None
+    if cutouts and (not everyone or everyone[0][0].named):
+        return None  # for who is of the library is cut out
+    cutout = ("auto", *(cutouts or []))[-1]
     if len(cutouts or []) > 1 or cutout not in {"auto", "none"}:
+        return None
+    if any(len(one) > 1 or isinstance(one[0].picture, Path) or one[0].mask for one in everyone):
         return None
     started = time.perf_counter()
     model = packaged()
     model.open_soon()
     load_ms = (time.perf_counter() - started) * 1000
-    identity = model.encode_identity(picture, whole=cutout == "none")
-    if identity is None:
-        return None
+    if not everyone:
+        shown = {words: model.named(one.word) for words, (one,) in named.items()}
+    elif (only := everyone[0][0]).named is not None:
+        tell([only.named])
+        shown = dict.fromkeys(named, model.named(only.named.word))
+    else:
+        identity = model.encode_identity(cast("Any", only.picture), whole=cutout == "none")
+        if identity is None:
+            return None
+        shown = dict.fromkeys(named, identity)
+
+    def draw(words: str, **asked: Any) -> Any:  # noqa: ANN401 - as of `LightModel`
+        return model.personalize(shown[words], words, box=box, **asked)
+
     scales = replace(Scales.of(model.preset), **changes)
-    draw = cast("Any", partial(model.personalize, identity, box=box))
     return _Way(draw, model.preset, scales, load_ms, model.graphs.runtime)
 
 
 def _usual_way(
     loading: LoadOptions,
-    everyone: "list[tuple[list[given.SubjectPictures], Box | None, View | None]]",
+    everyone: list[list[given.SubjectPictures]],
+    named: "ByName",
+    placed: "list[tuple[Box | None, View | None]]",
     changes: Mapping[str, float],
     masks: tuple[str, str | None],
     size_px: Size | None,
 ) -> _Way:
-    """Return how subjects with their boxes and views are drawn by a session."""
+    """Return how subjects are drawn by a session, where and as seen as `placed` says in order."""
     from swiftpie.pipelines.request import Subject
 
     session, load_ms = given.open_session(**loading)
     preset = session.components.preset
     _tell_idle_detail(session, changes)
     drawn_px = size_px or (preset.image_size_px,) * 2
-    source, region = _read_mask(masks[0], drawn_px, count=len(everyone))
+    source, region = _read_mask(masks[0], drawn_px, count=len(placed))
     limited, limit = None, None
     if masks[1] is not None:
-        limited, limit = _read_mask(masks[1], drawn_px, count=len(everyone), flag="--detail-mask")
-    shown = [
-        Subject(
-            given.encode_subjects(session, pictures),
-            box=box,
-            view=view,
-            mask=region,
-            detail_mask=limit,
+        limited, limit = _read_mask(masks[1], drawn_px, count=len(placed), flag="--detail-mask")
+    shown = [given.encode_subjects(session, pictures) for pictures in everyone]
+
+    def draw(words: str, **asked: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
+        everybody = [*shown, *(session.named(one.word) for one in named[words])]
+        subjects = [
+            Subject(one, box=box, view=view, mask=region, detail_mask=limit)
+            for one, (box, view) in zip(everybody, placed, strict=False)  # others name fewer
+        ]
+        return session.personalize(
+            subjects, words, mask=source, detail_mask=limited, size_px=size_px, **asked
         )
-        for pictures, box, view in everyone
-    ]
-    draw = partial(session.personalize, shown, mask=source, detail_mask=limited, size_px=size_px)
+
     scales = replace(Scales.of(preset), **changes)
     return _Way(draw, preset, scales, load_ms, engine=str(loading.get("engine") or "torch"))
 

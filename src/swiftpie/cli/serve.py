@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from swiftpie.serve.shared import SharedIdentities
     from swiftpie.serve.store import Offer
 
-PACKAGES = ("fastapi", "uvicorn", "websockets", "multipart", "prometheus_client", "fsspec")
+PACKAGES = (
+    *("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client", "fsspec"),
+)
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 
 LOADING = tuple(name for name in given.DRAWING if name not in {"recipe", "preset"})

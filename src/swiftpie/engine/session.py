@@ -39,8 +39,9 @@ from swiftpie.faces.face import FaceEncoder
 from swiftpie.files import BAND_PIXELS
 from swiftpie.guidance.base import Steering
 from swiftpie.images import load_image
+from swiftpie.library import Library, packaged
 from swiftpie.masks import Box, load_mask
-from swiftpie.models.cutout import Search, search_of
+from swiftpie.models.cutout import Point, Search, search_of
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on, advise
@@ -48,6 +49,7 @@ from swiftpie.pipelines.denoise import OnStage, OnStep, make_room
 from swiftpie.pipelines.draw import draw, draw_together
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.face import aligned_crop, face_identity
+from swiftpie.pipelines.naming import newcomer_of_edit, newcomers, tell
 from swiftpie.pipelines.request import (
     EditRequest,
     FaceRequest,
@@ -207,6 +209,36 @@ class Session:
     def load_identity(self, path: str | Path) -> Identity:
         """Read an identity that this preset's networks encoded."""
         return identities.load_identity(path, self.components)
+
+    @property
+    def library(self) -> Library:
+        """Subjects by name, for whom nobody has to give a picture."""
+        return packaged()
+
+    def named(self, word: str) -> Identity:
+        """Return the library's subject of this name, encoded; a synonym or plural will do.
+
+        Raises:
+            NobodyNamed: There is none; the message offers names that are near.
+        """
+        who = self.library.find(word)
+        return replace(self.encode_identity(self.library.image(who.name)), named=who)
+
+    def with_named(
+        self, prompt: str, subjects: Identity | Sequence[Subject] = ()
+    ) -> tuple[Subject, ...]:
+        """Return `subjects` and, behind them, those of the library whom `prompt` names besides.
+
+        A subject without a name of its own is the first in the sentence that nobody else is. Models
+        that read any word take nobody from the library.
+
+        Raises:
+            NobodyNamed: There is nobody at all.
+        """
+        given = as_subjects(subjects)
+        vocabulary = self.components.text.vocabulary
+        others = newcomers(prompt, vocabulary, given=[one.name for one in given])
+        return (*given, *(Subject(self.named(one.word), name=one.word) for one in others.known))
 
     def fitted(self, identity: Identity, *, name: str) -> Identity:
         """Return an identity from elsewhere, checked and on this device; see `identity.fitted`."""
@@ -374,6 +406,41 @@ class Session:
         )
         return self.draw(request)
 
+    def generate(
+        self,
+        prompt: str,
+        *,
+        subjects: Identity | Sequence[Subject] = (),
+        seed: int | None = None,
+        num_images: int = 1,
+        scales: Scales | None = None,
+        mask: MaskSource = MaskSource.NONE,
+        size_px: tuple[int, int] | None = None,
+        **steering: Unpack[Steering],
+    ) -> GenerationResult:
+        """Draw the scene of `prompt` with those whom it names, from the library unless given.
+
+        So "a kitten on a beach" shows the library's cat, as `named` of the result tells. `subjects`
+        are as in `with_named`, all else as in `personalize`.
+
+        Raises:
+            InputError: As of `personalize`.
+            NobodyNamed: The sentence names nobody of the library and no subject was given; the
+                message offers names that are near.
+        """
+        everyone = self.with_named(prompt, subjects)
+        tell(one.identity.named for one in everyone)
+        return self.personalize(
+            everyone,
+            prompt,
+            seed=seed,
+            num_images=num_images,
+            scales=scales,
+            mask=mask,
+            size_px=size_px,
+            **steering,
+        )
+
     def face(
         self,
         face: Identity | Picture | ChosenFace | Tensor | NDArray[np.float32],
@@ -414,12 +481,15 @@ class Session:
         source_prompt: str = "",
         keyword: str = "",
         mask: Picture | Tensor | Box | None = None,
-        identity: Identity | None = None,
+        identity: Identity | str | None = None,
         seed: int | None = None,
         settings: EditSettings | None = None,
         **steering: Unpack[Steering],
     ) -> EditResult:
         """Change a picture so that it fits `prompt`.
+
+        Whom the sentence names and the picture does not show comes from the library, for models
+        that know no picture by a word. `draw` takes an `EditRequest` as it stands, without that.
 
         Args:
             image: Any shape; transparency is ignored.
@@ -429,7 +499,8 @@ class Session:
                 this word and no words, instead of between the two prompts.
             mask: Where to change it: a picture, (1, 1, H, W) in [0, 1] over the picture, or a box;
                 found if not given.
-            identity: A subject that replaces the picture itself as image condition.
+            identity: A subject that replaces the picture itself as image condition; a word takes it
+                from the library.
             seed: Of all that is random; without one it is drawn, and the result tells it.
             settings: Everything else.
             **steering: As in `personalize`.
@@ -446,16 +517,34 @@ class Session:
             source_prompt=source_prompt,
             keyword=keyword,
             mask=None if mask is None else _place_of(mask, picture),
-            identity=identity,
+            identity=self._shown(identity),
             settings=settings or EditSettings(),
             **steering,
         )
+        request = self.with_newcomer(request)
+        tell(one.named for one in (request.identity, request.newcomer) if one is not None)
         return self.draw(request)
+
+    def with_newcomer(self, request: EditRequest) -> EditRequest:
+        """Return an edit with the subject of the library that its sentence brings, if any.
+
+        It is the identity where words say that it is not in the picture. Where they leave that
+        open it is the newcomer, who comes if the picture's own subject does not stay.
+        """
+        if request.identity is not None or request.newcomer is not None:
+            return request
+        texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
+        brought = newcomer_of_edit(request.prompt, self.components.text.vocabulary, **texts)
+        if brought is None:
+            return request
+        who = self.named(brought.word)
+        is_sure = any(texts.values())
+        return replace(request, identity=who) if is_sure else replace(request, newcomer=who)
 
     def insert(
         self,
         photo: Picture,
-        identity: Identity,
+        identity: Identity | str,
         *,
         prompt: str = "",
         box: Box | None = None,
@@ -466,7 +555,7 @@ class Session:
 
         Args:
             photo: Any shape and size; transparency is ignored.
-            identity: Who comes, of `encode_identity`.
+            identity: Who comes, of `encode_identity`, or a name of the library.
             prompt: What it is, as in "a photo of a dog"; may be empty.
             box: Left, top, right and bottom in [0, 1] that it fills, feet at the bottom; proposed
                 if not given.
@@ -480,7 +569,7 @@ class Session:
         request = RepaintRequest(
             image=load_image(photo),
             seed=seeds_from(seed, 1)[0],
-            identity=identity,
+            identity=self._shown(identity),
             prompt=prompt,
             box=box,
             view=view,
@@ -488,32 +577,54 @@ class Session:
         return self.draw(request)
 
     def remove(
-        self, photo: Picture, *, mask: Picture | Tensor | Box, seed: int | None = None
+        self,
+        photo: Picture,
+        *,
+        mask: Picture | Tensor | Box | Search | None = None,
+        points: Sequence[Point] = (),
+        seed: int | None = None,
     ) -> EditResult:
-        """Take what `mask` covers out of a photograph; all else is as in `insert` and `edit`."""
+        """Take something out of a photograph; all else is as in `insert` and `edit`.
+
+        Args:
+            photo: Any shape and size; transparency is ignored.
+            mask: All that goes: a picture, (1, 1, H, W) in [0, 1] over the photograph, or a box;
+                or a search for it.
+            points: Instead, shares of width and height on the thing that goes. Its outline and the
+                shadow at its foot are found, with a box only inside of it.
+            seed: Of all that is random; without one it is drawn, and the result tells it.
+
+        Raises:
+            InputError: Nothing says what goes, or a place cannot be used.
+            NoSubject: Nothing that stands out is at the points.
+        """
         picture = load_image(photo)
-        place = _place_of(mask, picture)
+        place = _goes_of(mask, points, picture)
         return self.draw(RepaintRequest(image=picture, seed=seeds_from(seed, 1)[0], mask=place))
 
     def replace(
         self,
         photo: Picture,
-        identity: Identity,
+        identity: Identity | str,
         *,
         prompt: str = "",
-        mask: Picture | Tensor | Box,
+        mask: Picture | Tensor | Box | Search | None = None,
+        points: Sequence[Point] = (),
         seed: int | None = None,
     ) -> EditResult:
-        """Put a subject in the place of what `mask` covers; see `insert` and `remove`."""
+        """Put a subject in the place of what goes; see `insert` and `remove`."""
         picture = load_image(photo)
         request = RepaintRequest(
             image=picture,
             seed=seeds_from(seed, 1)[0],
-            identity=identity,
+            identity=self._shown(identity),
             prompt=prompt,
-            mask=_place_of(mask, picture),
+            mask=_goes_of(mask, points, picture),
         )
         return self.draw(request)
+
+    def _shown(self, identity: Identity | str | None) -> Identity | None:
+        return self.named(identity) if isinstance(identity, str) else identity
 
     def _key_of(
         self,
@@ -671,6 +782,24 @@ def _digest(picture: Image.Image) -> bytes:
 
 def _place_of(mask: Picture | Tensor | Box, picture: Image.Image) -> Tensor | Box:
     return mask if isinstance(mask, Tensor | tuple) else load_mask(mask, picture.size)
+
+
+def _goes_of(
+    mask: Picture | Tensor | Box | Search | None, points: Sequence[Point], picture: Image.Image
+) -> Tensor | Box | Search:
+    if points:
+        if mask is not None and not isinstance(mask, tuple):
+            raise InputError(
+                "A mask and points came together. A mask says all that goes, and points look for "
+                "it. Leave one out."
+            )
+        return Search(box=mask, points=tuple(points))
+    if mask is None:
+        raise InputError(
+            "Nothing says what shall go. A mask, a box or points are needed. Write for example "
+            "points=[(0.4, 0.6)]."
+        )
+    return mask if isinstance(mask, Search) else _place_of(mask, picture)
 
 
 def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list[Search]:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.cutout import Way
 from swiftpie.errors import WeightsError
 from swiftpie.files import Source, load_image
+from swiftpie.library import Named, origin_of
+from swiftpie.library import packaged as packaged_library
 from swiftpie.light import frame
 from swiftpie.light.graphs import Graph, Graphs
 from swiftpie.light.noise import draw_noise
@@ -43,6 +45,7 @@ class LightIdentity:
 
     features: Mapping[str, Array]  # by the names of the graphs' tensors
     cutouts: tuple[Cutout, ...]
+    named: Named | None = None  # by which word it was taken from the library, if it was
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +61,13 @@ class LightResult:
     cutouts: tuple[tuple[Cutout, ...], ...]
     timings_ms: Mapping[str, float]
     engine: str  # which runtime drew them
+    named: tuple[Named, ...] = ()
     tensor: None = None
 
     @property
     def origin(self) -> dict[str, str]:
-        """Nothing: no recipe is this light, and its decoder is its own."""
-        return {}
+        """Names of the library alone: no recipe is this light, and the decoder is the model's."""
+        return origin_of(self.named)
 
     @property
     def regions(self) -> "Tensor":
@@ -125,6 +129,18 @@ class LightModel:
         features = {**frames, **self.graphs[IDENTITY](frames)}
         return LightIdentity(features, (Cutout(found.way, found.confidence),))
 
+    def named(self, word: str) -> LightIdentity:
+        """Return a subject of the library; see `Session.named`.
+
+        Raises:
+            NobodyNamed: There is none of this name.
+        """
+        library = packaged_library()
+        who = library.find(word)
+        identity = self.encode_identity(library.image(who.name))
+        assert identity is not None, "sprites are cut out"
+        return replace(identity, named=who)
+
     def personalize(
         self,
         identity: LightIdentity,
@@ -178,6 +194,7 @@ class LightModel:
             cutouts=(identity.cutouts,),
             timings_ms=clock.timings(),
             engine=self.graphs.runtime,
+            named=() if identity.named is None else (identity.named,),
         )
 
 

@@ -9,6 +9,7 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.machine import AUTO
 from swiftpie.light.draw import MINI, LightIdentity, LightModel, LightResult, packaged
 from swiftpie.light.graphs import installed_runtime
+from swiftpie.pipelines.naming import newcomers, tell
 from swiftpie.pipelines.settings import Scales
 
 if TYPE_CHECKING:
@@ -89,6 +90,30 @@ class LightSession:
         known = cast("Any", self._known(subjects))
         return self.full.personalize(known, prompt, box=box, **asked, **others)
 
+    def named(self, word: str) -> "LightIdentity | Identity":
+        """Return the library's subject of this name; see `Session.named`."""
+        return self._model.named(word)
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        subjects: Any = (),  # noqa: ANN401 - as of `Session`
+        **settings: Any,  # noqa: ANN401
+    ) -> "LightResult | GenerationResult":
+        """Draw the scene of `prompt` with those whom it names; see `Session.generate`.
+
+        Raises:
+            InputError: As of `personalize`.
+            NobodyNamed: Nobody is named or given.
+        """
+        others = () if subjects else newcomers(prompt, self._model.vocabulary).known
+        if len(others) != 1:
+            given = cast("Any", self._known(subjects))
+            return self.full.generate(prompt, subjects=given, **settings)
+        tell(others)
+        return self.personalize(self._model.named(others[0].word), prompt, **settings)
+
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all that a `Session` has
         """Return what the full session calls so, which takes identities of this one, too."""
         found = getattr(self.full, name)
@@ -130,6 +155,7 @@ def _as_identity(light: LightIdentity, session: "Session") -> "Identity":
         keys=below("keys/"),
         values=below("values/"),
         cutouts=light.cutouts,
+        named=light.named,
         **{name: tensors[name] for name in ("tokens", "pooled", "pixels", "mask")},
     )
 

@@ -8,6 +8,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.guidance.base import Branch, branches_of
 from swiftpie.guidance.methods.plain import Plain
 from swiftpie.models.vocabulary import Vocabulary, words_in
+from swiftpie.pipelines.naming import advice_on_strangers, newcomers
 from swiftpie.pipelines.request import (
     EditRequest,
     FaceRequest,
@@ -35,6 +36,8 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     preset, vocabulary = components.preset, components.text.vocabulary
     if vocabulary is not None and (strange := strange_words(vocabulary, request)):
         yield vocabulary.advice_on(strange, preset=preset.name)
+    if vocabulary is not None and isinstance(request, PersonalizeRequest):
+        yield from _nobody(vocabulary, request)
     side = preset.image_size_px
     height, width = _size_of(request) or (side, side)
     is_other = (height, width) != (side, side)
@@ -73,6 +76,23 @@ def strange_words(vocabulary: Vocabulary, request: Request) -> list[str]:
         each = (prompts,) if isinstance(prompts, str) else prompts
         found = [word for prompt in each for word in vocabulary.unknown_in(prompt)]
     return list(dict.fromkeys(found))
+
+
+def _nobody(vocabulary: Vocabulary, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield whom a sentence names besides its subjects, so that nobody knows how they look."""
+    given = [one.name for one in request.subjects]
+    prompts = () if isinstance(request.prompt, TextCondition) else request.prompt
+    for prompt in (prompts,) if isinstance(prompts, str) else prompts:
+        if " and " in prompt:  # else there is room for one, who is given
+            named, unknown = newcomers(prompt, vocabulary, given=given)
+            if unknown:
+                yield advice_on_strangers(unknown)
+            if named:
+                told = ", ".join(repr(one.word) for one in named)
+                yield (
+                    f"There is no picture of {told}, so words alone draw that, mostly as a blur. "
+                    "`session.generate` takes the library's, or give a picture."
+                )
 
 
 def _size_of(request: Request) -> tuple[int, int] | None:

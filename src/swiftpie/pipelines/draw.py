@@ -12,6 +12,7 @@ from swiftpie.attention.detail import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.errors import WeightsError
 from swiftpie.images import mask_to_pil, to_pil
+from swiftpie.library import origin_of
 from swiftpie.masks import resize_mask
 from swiftpie.pipelines import edit, personalize, repaint
 from swiftpie.pipelines.denoise import (
@@ -37,7 +38,7 @@ from swiftpie.pipelines.request import (
     Request,
 )
 from swiftpie.pipelines.settings import EditMode
-from swiftpie.types import Cutout, Denoised, GenerationResult, IdentityBranch
+from swiftpie.types import Denoised, GenerationResult, Identity, IdentityBranch
 
 Drawable = PersonalizeRequest | EditRequest | RepaintRequest
 """A request as it is drawn; one of a face is one of a subject then."""
@@ -157,7 +158,7 @@ def _prepare(components: Components, request: Request, clock: Clock) -> _Ready:
         request = request.as_personalize(len(components.schedule.steps))
     if isinstance(request, EditRequest):
         plan = edit.prepare(components, request, clock)
-        return _Ready(request, plan.start, plan)
+        return _Ready(plan.request, plan.start, plan)
     if isinstance(request, RepaintRequest):
         repainted = repaint.prepare(components, request, clock)
         return _Ready(request, repainted.start, repainted)
@@ -205,6 +206,8 @@ def _finish(
     first = 0
     for one in ready:
         own = slice(first, first := first + len(one.start.latents))
+        shown = _identities(one.request)
+        named = tuple(who.named for who in shown if who.named is not None)
         yield GenerationResult(
             images=tuple(images[own]),
             subject_masks=tuple(masks[own]),
@@ -212,17 +215,18 @@ def _finish(
             seeds=one.request.seeds if isinstance(one.request, PersonalizeRequest) else (),
             layouts=one.start.layouts,
             branches=(IdentityBranch.SEMANTIC,) if is_released else _branches(one.start),
-            cutouts=_cutouts(one.request),
+            cutouts=tuple(who.cutouts for who in shown),
             timings_ms=clock.timings(),
-            origin=components.origin,
+            origin={**components.origin, **origin_of(named)},
             tensor=None if output is Output.PIL else tensor[own],
+            named=named,
         )
 
 
-def _cutouts(request: Drawable) -> tuple[tuple[Cutout, ...], ...]:
+def _identities(request: Drawable) -> tuple[Identity, ...]:
     if isinstance(request, EditRequest | RepaintRequest):
-        return () if request.identity is None else (request.identity.cutouts,)
-    return tuple(subject.identity.cutouts for subject in request.subjects)
+        return () if request.identity is None else (request.identity,)
+    return tuple(subject.identity for subject in request.subjects)
 
 
 def _branches(prepared: Prepared) -> tuple[IdentityBranch, ...]:

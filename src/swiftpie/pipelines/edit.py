@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from PIL import Image
@@ -13,7 +13,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.images import fit_square, mask_to_pil
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
-from swiftpie.masks import blend_of, bounding_box, resize_mask, subject_extent
+from swiftpie.masks import Box, blend_of, bounding_box, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
@@ -28,6 +28,9 @@ from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.schedules import add_noise
 from swiftpie.types import Cutout, GenerationResult, Identity, IdentityBranch
+
+if TYPE_CHECKING:
+    from swiftpie.library import Named
 
 SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
 LEAST_SUBJECT = 0.005  # of the picture; what is smaller is a mistake of the mask
@@ -47,7 +50,9 @@ class EditResult:
     cutouts: tuple[tuple[Cutout, ...], ...]  # of the pictures of a new subject, if there is one
     seed: int
     timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
-    origin: Mapping[str, str]  # the recipe if there was one, and a decoder that nobody asked for
+    origin: Mapping[str, str]  # a recipe, a decoder that nobody asked for, names of the library
+    named: "tuple[Named, ...]" = ()  # a new subject that is of the library
+    box: Box | None = None  # where in a photograph a subject was put; None: nobody came
 
 
 class EditPlan(NamedTuple):
@@ -57,7 +62,7 @@ class EditPlan(NamedTuple):
     canvas: Canvas
     region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
     start: Prepared  # a row a prompt; the last is the edit
-    request: EditRequest
+    request: EditRequest  # with the newcomer as its identity where that comes
 
 
 class PlacedSubject(NamedTuple):
@@ -109,6 +114,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         rule=settings.rule,
     )
     clock.lap("invert")
+    request, condition = _condition(components, request, canvas, pixels, inverted)
     drawn = prompts if is_released else prompts[1:]
     rows = len(drawn)
     noise = _varied(components, inverted, request)
@@ -120,7 +126,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         null_text=read_null_text(
             components, request.negative_prompt, guidance=request.guidance, rows=rows
         ),
-        condition=_condition(components, request, canvas, pixels, inverted),
+        condition=condition,
         fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
     )
     clock.lap("prepare")
@@ -152,6 +158,7 @@ def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResul
         latent_region=drawn.regions[-1:],
         branches=drawn.branches,
         cutouts=drawn.cutouts,
+        named=drawn.named,
         seed=plan.request.seed,
         timings_ms=clock.timings(),
         origin=drawn.origin,
@@ -175,39 +182,69 @@ def _encode(components: Components, pixels: Tensor, request: EditRequest) -> Ten
 
 def _condition(
     components: Components, request: EditRequest, canvas: Canvas, pixels: Tensor, inverted: Inverted
-) -> SubjectCondition:
-    identity, mode = request.identity, request.settings.mode
-    prompts, region = (request.source_prompt, request.prompt), inverted.region
-    scales = request.settings.scales or Scales.for_edit(
-        components.preset, mode=mode, has_reference=identity is not None
-    )
+) -> tuple[EditRequest, SubjectCondition]:
+    """Return the request, whose newcomer is its identity if it comes, and its condition."""
+    region, mode = inverted.region, request.settings.mode
     if components.layout_predictor is not None:
         changes = canvas.enter_mask(region.pixels).to(components.device)
-        if identity is not None:
-            subject: PlacedSubject | None = new_subject(identity, changes)
-        else:
-            subject = kept_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
+        request, subject = _cast(components, request, pixels, changes, inverted)
         names = [""] * (1 if subject is None else 2)
-        return repainting_condition(
+        return request, repainting_condition(
             components,
             pixels,
             changes,
             subject=subject,
-            class_tokens=components.text.find_words(prompts[-1], names),
-            scales=scales,
+            class_tokens=components.text.find_words(request.prompt, names),
+            scales=_scales_of(components, request),
         )
-    shown = identity or whole_picture_identity(components, as_rgb(request.image))
+    shown = request.identity or whole_picture_identity(components, as_rgb(request.image))
     is_released = mode is EditMode.RELEASED
     latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
-    return subject_condition(  # one appearance, weighed inside and outside of the region
+    return request, subject_condition(  # one appearance, weighed inside and outside of the region
         components,
         [shown.without_detail()],
         [whole_frame(latent.expand(2 if is_released else 1, -1, -1, -1))],
         regions=[latent],
-        class_tokens=components.text.find_words(prompts[-1], [""]),
-        scales=scales,
+        class_tokens=components.text.find_words(request.prompt, [""]),
+        scales=_scales_of(components, request),
         shares=[1.0],
     )
+
+
+def _scales_of(components: Components, request: EditRequest) -> Scales:
+    settings, has_reference = request.settings, request.identity is not None
+    return settings.scales or Scales.for_edit(
+        components.preset, mode=settings.mode, has_reference=has_reference
+    )
+
+
+def _cast(
+    components: Components,
+    request: EditRequest,
+    pixels: Tensor,
+    changes: Tensor,
+    inverted: Inverted,
+) -> "tuple[EditRequest, PlacedSubject | None]":
+    """Return who is drawn, and the request with the newcomer as its identity if that is who."""
+    identity = request.identity
+    if identity is None:
+        prompts = (request.source_prompt, request.prompt)
+        kept = kept_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
+        # Around a subject that stays as it is nobody comes, unless the place was given.
+        has_room = request.mask is not None or _is_drawn(inverted, changes) is not False
+        if kept is not None or request.newcomer is None or not (has_room and changes.any()):
+            return request, kept
+        identity = request.newcomer
+    return replace(request, identity=identity), new_subject(identity, changes)
+
+
+def _is_drawn(inverted: Inverted, changes: Tensor) -> bool | None:
+    """Whether most of the picture's subject changes; None where it shows none."""
+    mask = resize_mask(inverted.subject_mask, (changes.shape[2], changes.shape[3])).to(changes)
+    subject = mask > 0.5
+    if subject.float().mean() < LEAST_SUBJECT:
+        return None
+    return bool(changes[subject].mean() > 0.5)
 
 
 def repainting_condition(
@@ -278,10 +315,9 @@ def kept_subject(
     what it shows and what it shall show.
     """
     mask = resize_mask(inverted.subject_mask, (pixels.shape[2], pixels.shape[3])).to(pixels)
-    subject = mask > 0.5
-    if subject.float().mean() < LEAST_SUBJECT:
+    is_drawn = _is_drawn(inverted, changes)
+    if is_drawn is None:
         return None
-    is_drawn = bool(changes[subject].mean() > 0.5)
     if is_drawn and inverted.keeps_subject:
         frame = _frame_of(components, pixels, mask)
         layout = _moved(

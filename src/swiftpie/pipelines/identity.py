@@ -319,6 +319,7 @@ def _identity_of(told: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
         preset=told.preset,
         fingerprint=told.fingerprint,
         cutouts=told.cutouts,
+        named=None,  # a file is its owner's name for whoever is in it
         keys=_below(tensors, KEYS),
         values=_below(tensors, VALUES),
         **{name: tensors[name] for name in PLAIN},

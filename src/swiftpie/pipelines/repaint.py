@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie.asked import Size
@@ -12,14 +12,17 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, whole_frame
-from swiftpie.masks import Box, blend_of, grow, resize_mask, subject_extent
+from swiftpie.masks import Box, blend_of, resize_mask, subject_extent
+from swiftpie.models.cutout import Search
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.edit import EditResult, PlacedSubject, as_rgb, repainting_condition
 from swiftpie.pipelines.edit_region import Canvas, PixelBox, given_mask, square_around, touched
+from swiftpie.pipelines.filling import continued
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.joining import Drawing, Reference, continued, joined
+from swiftpie.pipelines.joining import Drawing, Reference, joined
 from swiftpie.pipelines.personalize import num_draws, read_null_text, subject_condition
+from swiftpie.pipelines.removal import found_to_go
 from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.settings import Scales
 from swiftpie.schedules import add_noise
@@ -27,12 +30,10 @@ from swiftpie.types import GenerationResult, Identity
 
 ANYTHING = "a photo of a subject"  # the prompt of who says nothing; every model knows the words
 ROOM = (0.3, 0.1, 0.3, 0.25)  # left, above, right and below a subject, in its longer side: shadows
-EDGE = 0.04  # of the longer side of what goes: as far around it nothing may stay of it
 PROPOSED_SIDE = 0.4  # of the picture's shorter side
 PROPOSED_FLOOR = 0.94  # of the picture's height, where a subject stands that nobody placed
 CANDIDATES = (0.5, 0.4, 0.6, 0.3, 0.7)  # of the width, the first where none has freer ground
 CLUTTER_PX = 64  # side of the picture in which free ground is looked for
-LEAST_EDGE_PX = 2
 LEAST_EXTENT = 0.05  # of a frame, so that a mask of a line has a size
 MARGIN = 0.15  # of the longer side of what changes: seen around it when it is joined
 
@@ -43,9 +44,10 @@ class RepaintPlan(NamedTuple):
     original: Image.Image
     canvas: Canvas
     region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
+    box: Box | None  # where a subject comes
     pixels: Tensor  # (1, 3, h, w) in [-1, 1], the window on the canvas
     changes: Tensor  # (1, 1, h, w) in [0, 1], the region on the canvas
-    gone: Tensor  # (1, 1, h, w) in [0, 1], of it where nothing may stay
+    gone: Tensor  # (1, 1, H, W) of bytes, of the region where nothing may stay
     start: Prepared
     request: RepaintRequest
 
@@ -69,8 +71,8 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
     size = (original.height, original.width)
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
-        gone = _without_edge(given_mask(request.mask, size))
-    region, layout, box = gone.clone(), None, _where(request, original)
+        gone = _what_goes(request.mask, original)
+    region, layout, box = gone.clone(), None, _where(request, gone, original)
     if box is not None:
         left, top, right, bottom = _room_for(box, size)
         region[..., top:bottom, left:right] = 255
@@ -83,8 +85,9 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
     clock.lap("window")
     start = _start(components, request, pixels, changes=changes, goes=goes, layout=layout)
     clock.lap("prepare")
-    goes = goes if layout is not None or request.identity is None else changes
-    return RepaintPlan(original, canvas, region, pixels, changes, goes, start, request)
+    if request.identity is not None and layout is None:
+        gone = region  # all of it is drawn
+    return RepaintPlan(original, canvas, region, box, pixels, changes, gone, start, request)
 
 
 def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResult:
@@ -102,20 +105,27 @@ def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditRe
         _in_unit(plan.pixels).float().cpu(),
         after,
         alone[0] if alone else after,
-        *(one.float().cpu() for one in (plan.changes, plan.gone, subject)),
+        *(one.float().cpu() for one in (plan.changes, subject)),
     )
-    patch = _around(touched(plan.region), canvas)
+    goes = bool(plan.gone.any())
+    patch = canvas.window if goes else _around(touched(plan.region), canvas)
+    left, top, right, bottom = patch
     finished = joined(
         _in_unit(to_tensor(original.crop(patch))),
         drawing,
         reference,
+        gone=(plan.gone[..., top:bottom, left:right] > 0).float(),
         place=canvas.shares_of(patch),
         seed=request.seed,
+        is_trusted=plan.start.components.layout_predictor is None,
     )
     rows, columns = drawn.regions.shape[-2:]
     edited, blend = original.copy(), blend_of(plan.region)
-    edited.paste(to_pil(2 * finished - 1)[0], patch[:2])
-    result = Image.composite(edited, original, blend)
+    if goes:  # what fills it has no step at the border, and nothing below may shine through
+        blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
+    inner, result = to_pil(2 * finished - 1)[0], original.copy()
+    edited.paste(inner, patch[:2])
+    result.paste(inner, patch[:2], blend.crop(patch))
     clock.lap("join")
     return EditResult(
         image=result,
@@ -126,9 +136,11 @@ def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditRe
         latent_region=resize_mask(plan.changes, (rows, columns)),
         branches=drawn.branches,
         cutouts=drawn.cutouts,
+        named=drawn.named,
         seed=request.seed,
         timings_ms=clock.timings(),
         origin=drawn.origin,
+        box=plan.box,
     )
 
 
@@ -240,24 +252,22 @@ def _noisy(
     )
 
 
-def _without_edge(mask: Tensor) -> Tensor:
-    """Return a mask (1, 1, H, W) of bytes grown until nothing of an edge stays.
+def _what_goes(place: Tensor | Box | Search, original: Image.Image) -> Tensor:
+    """Return what goes from a photograph, (1, 1, H, W) of bytes; soft edges go as a whole.
 
     Raises:
-        InputError: It is empty.
+        InputError: A mask is empty.
+        NoSubject: Nothing that stands out is where it is looked for.
     """
+    if isinstance(place, Search):
+        return found_to_go(original, place)
+    mask = given_mask(place, (original.height, original.width))
     if not mask.any():
         raise InputError("The mask is black. White is needed where something shall go.")
-    left, top, right, bottom = touched(mask)
-    reach = math.ceil(EDGE * max(right - left, bottom - top)) + LEAST_EDGE_PX
-    rows, columns = (slice(max(0, a - reach), b + reach) for a, b in ((top, bottom), (left, right)))
-    gone = torch.zeros_like(mask)
-    solid = (mask[..., rows, columns] > 0).float()
-    gone[..., rows, columns] = 255 * grow(solid, reach).to(torch.uint8)
-    return gone
+    return 255 * (mask > 0).to(torch.uint8)
 
 
-def _where(request: RepaintRequest, original: Image.Image) -> Box | None:
+def _where(request: RepaintRequest, gone: Tensor, original: Image.Image) -> Box | None:
     """Return the box of the subject that comes; None if nobody does."""
     if request.identity is None:
         return None
@@ -265,10 +275,10 @@ def _where(request: RepaintRequest, original: Image.Image) -> Box | None:
         return request.box
     if request.mask is None:
         return proposed_box(original, request.identity)
-    if not isinstance(request.mask, Tensor):
+    if isinstance(request.mask, tuple):
         return request.mask
     width, height = original.size
-    left, top, right, bottom = touched(given_mask(request.mask, (height, width)))
+    left, top, right, bottom = touched(gone)
     return left / width, top / height, right / width, bottom / height
 
 

@@ -12,6 +12,7 @@ from swiftpie.attention.manipulate import Shaping
 from swiftpie.errors import InputError
 from swiftpie.guidance.base import Guidance
 from swiftpie.masks import Box, check_box, check_mask
+from swiftpie.models.cutout import Search
 from swiftpie.noise import check_count, check_seeds
 from swiftpie.pipelines.settings import (
     EditMode,
@@ -153,6 +154,7 @@ class EditRequest(_Steered):
     keyword: str = ""  # what in it shall change; compared with no words then
     mask: Tensor | Box | None = None  # (1, 1, H, W) in [0, 1], or a box; None: found
     identity: Identity | None = None  # a subject that replaces the picture as image condition
+    newcomer: Identity | None = None  # the same if the picture's own subject does not stay
     settings: EditSettings = field(default_factory=EditSettings)
 
     def __post_init__(self) -> None:
@@ -183,7 +185,8 @@ class RepaintRequest(_Steered):
     prompt: str = ""  # what it is; may be empty
     box: Box | None = None  # where it comes; None: where something goes, or proposed
     view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
-    mask: Tensor | Box | None = None  # (1, 1, H, W) in [0, 1], or a box: what goes; None: nothing
+    # What goes: (1, 1, H, W) in [0, 1], all of a box, or a thing that is looked for; None: nothing
+    mask: Tensor | Box | Search | None = None
     scales: Scales | None = None  # None: those of an edit with a reference
 
     def __post_init__(self) -> None:
@@ -198,7 +201,7 @@ class RepaintRequest(_Steered):
         for place in (self.box, self.mask):
             if isinstance(place, Tensor):
                 check_mask(place)
-            elif place is not None:
+            elif place is not None and not isinstance(place, Search):
                 check_box(place)
         if self.view is not None:
             check_view(self.view)

@@ -7,7 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie import CapabilityError, EditMode, EditSettings, InputError, Scales, Session
+from swiftpie import (
+    CapabilityError,
+    EditMode,
+    EditRequest,
+    EditSettings,
+    InputError,
+    Scales,
+    Session,
+)
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.pipelines.hub.edit import SwiftEditPipeline
 from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
@@ -183,4 +191,5 @@ def test_networks_without_inversion_say_so(session, photo):
 
 def test_the_packaged_model_edits_as_its_session_does(session, photo):
     drawn = SwiftEditPipeline.from_components(session.components)(PROMPT, photo, seeds=[0])
-    assert drawn.images[0].tobytes() == session.edit(photo, PROMPT).image.tobytes()
+    request = EditRequest(image=photo, prompt=PROMPT, seed=0)  # nobody of the library comes
+    assert drawn.images[0].tobytes() == session.draw(request).image.tobytes()

@@ -1,0 +1,98 @@
+"""What goes from a photograph with a thing that somebody points at: thing, edge and shadow.
+
+Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W), 0 or 1.
+"""
+
+import math
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.images import extent_of, to_tensor
+from swiftpie.masks import grow
+from swiftpie.models.cutout import Search, cut_out
+from swiftpie.pipelines.filling import SURE, blurred, continued, resized
+
+LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
+EDGE = 0.02  # of the thing's longer side: as far around it its edge is taken to reach
+LOOK_PX = 128  # longer side of what shadows are looked for in
+AROUND = 1.0  # of the thing's longer side: ground on each side that is looked at
+SIDEWAYS, BELOW = 0.7, 0.25  # likewise: so far from the thing a shadow may reach
+FOOT = 0.5  # of the thing's height: shadows lie beside the lower part
+DARKER = (
+    0.12,
+    2.5,
+)  # natural logarithms by which a shadow darkens its ground, at least and at most
+TINT = 0.35  # likewise, of a colour beside the others; another surface differs more
+DARKEST = 0.05  # of [0, 1], added to both sides of the ratio: noise in the dark is no colour
+SMOOTH_PX = 2.0  # of ground: texture casts no shadow
+MOST_SHADOW = 1.5  # of the thing's area; what is larger is another ground
+
+
+def found_to_go(photograph: Image.Image, search: Search) -> Tensor:
+    """Return what goes with the thing that `search` points at, (1, 1, H, W) of bytes.
+
+    Raises:
+        NoSubject: Nothing that stands out is there.
+    """
+    thing = (cut_out(photograph, search).mask > LEAST_THERE).to(torch.uint8)
+    extent = extent_of(thing)
+    assert extent is not None, "a subject was found"
+    left, top, right, bottom = extent
+    side = max(right - left, bottom - top)
+    room = math.ceil(AROUND * side)
+    crop = (
+        max(0, left - room),
+        max(0, top - room),
+        min(photograph.width, right + room),
+        min(photograph.height, bottom + room),
+    )
+    here = (..., slice(crop[1], crop[3]), slice(crop[0], crop[2]))
+    solid = thing[here].float()
+    size = (solid.shape[2], solid.shape[3])
+    scale = min(1.0, LOOK_PX / max(size))
+    small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    pixels = (to_tensor(photograph.crop(crop).convert("RGB")) + 1) / 2
+    seen = (resized(solid, small) > 0).float()
+    shadow = shadow_of(resized(pixels, small), grow(seen, math.ceil(EDGE * scale * side) + 1))
+    edge = grow(solid, math.ceil(EDGE * side) + 1)
+    gone = torch.zeros_like(thing)
+    gone[here] = 255 * torch.maximum(edge, (resized(shadow, size) > 0).float()).to(torch.uint8)
+    return gone
+
+
+def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
+    """Return where the ground at a thing's foot is darker for its sake; nowhere if none is seen.
+
+    The ground beyond what a shadow may reach tells how light it is without one. A shadow is darker
+    in all colours alike, hangs together with the foot, and is no larger than such a thing casts.
+    """
+    extent = extent_of(thing)
+    if extent is None:
+        return torch.zeros_like(thing)
+    left, top, right, bottom = extent
+    side = max(right - left, bottom - top)
+    within, ground = torch.zeros_like(thing), torch.zeros_like(thing)
+    rows = slice(round(bottom - FOOT * (bottom - top)), round(bottom + BELOW * side))
+    within[..., rows, max(0, round(left - SIDEWAYS * side)) : round(right + SIDEWAYS * side)] = 1
+    ground[..., rows.start :, :] = 1
+    ground = ground * (1 - within)
+    if not bool(ground.any()):
+        return torch.zeros_like(thing)
+    known = 1 - thing
+    smooth = blurred(pixels * known, SMOOTH_PX) / blurred(known, SMOOTH_PX).clamp_min(SURE)
+    usual = blurred(continued(pixels, ground), SIDEWAYS * side / 4)
+    change = ((smooth + DARKEST) / (usual + DARKEST)).log()
+    darker = -change.mean(dim=1, keepdim=True)
+    is_grey = (change + darker).abs().amax(dim=1, keepdim=True) < TINT
+    least, most = DARKER
+    may_be = ((darker > least) & (darker < most) & is_grey & (within > 0)).float() * known
+    reached, count = thing, -1.0
+    while float(reached.sum()) > count:  # until no more hangs together
+        count = float(reached.sum())
+        reached = torch.maximum(reached, grow(reached, 1) * may_be)
+    shadow = reached * known
+    if not 0 < float(shadow.sum()) <= MOST_SHADOW * float(thing.sum()):
+        return torch.zeros_like(thing)
+    return grow(shadow, 2) * known

@@ -1,0 +1,94 @@
+"""Pictures of those whom a sentence names, from the library."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from swiftpie import EditRequest, InputError, Subject
+from swiftpie.library import packaged
+from swiftpie.light.draw import MINI
+from tests.engine.test_cache import photograph
+
+BEACH, SNOW = "a kitten on a beach", "a robot in the snow"
+BOX = (0.3, 0.4, 0.8, 0.95)
+
+
+def pixels(result):
+    return np.asarray(getattr(result, "image", None) or result.images[0]).astype(int)
+
+
+@pytest.fixture(scope="module")
+def cat(session):
+    return session.encode_identity(packaged().image("cat"))
+
+
+@pytest.fixture(scope="module")
+def robots(session):
+    """A picture that shows a robot."""
+    return session.generate(SNOW, seed=1).images[0]
+
+
+def test_a_sentence_draws_whom_it_names_and_tells_so(session, cat, caplog):
+    with caplog.at_level(logging.INFO, "swiftpie"):
+        drawn = session.generate(BEACH, seed=3)
+    assert np.array_equal(pixels(drawn), pixels(session.personalize(cat, BEACH, seed=3)))
+    (who,) = drawn.named
+    assert (who.word, who.name) == ("kitten", "cat")
+    assert drawn.origin["library"] == "cat (for 'kitten')"
+    assert "'kitten' is drawn from the library as 'cat'; near: cat face." in caplog.messages
+
+
+def test_a_second_subject_comes_by_name_beside_one_that_is_given(session, cat):
+    drawn = session.generate("Tom and a dog on a beach", subjects=cat, seed=3)
+    assert [who.name for who in drawn.named] == ["dog"]
+    dog = session.named("dog")
+    both = session.personalize([Subject(cat), Subject(dog)], "Tom and a dog on a beach", seed=3)
+    assert np.array_equal(pixels(drawn), pixels(both))
+    assert session.generate("Tom on a beach", subjects=cat, seed=3).named == ()
+
+
+def test_nobody_is_refused_with_names_that_are_near(session):
+    with pytest.raises(InputError, match=r"Near are .*elephant"):
+        session.generate("an elefant on a beach")
+    with pytest.raises(InputError, match=r"Near are .*elephant"):
+        session.insert(photograph(), "elefant")
+
+
+def test_an_edit_by_name_is_the_one_by_reference(session, robots, cat):
+    said = {"source_prompt": SNOW, "seed": 0}
+    named = session.edit(robots, "a kitten in the snow", **said)
+    given = session.edit(robots, "a kitten in the snow", identity=cat, **said)
+    assert np.array_equal(pixels(named), pixels(given))
+    assert [who.name for who in named.named] == ["cat"]
+    assert given.named == ()
+    request = EditRequest(image=robots, prompt="a kitten in the snow", **said)
+    assert session.draw(request).named == ()  # requests are drawn as they stand
+
+
+def test_without_words_about_the_picture_a_newcomer_comes_only_where_there_is_room(session, robots):
+    stays = session.edit(robots, "a robot on a beach", seed=0)
+    assert stays.named == ()
+    placed = session.edit(robots, "a robot and a cat in the snow", mask=(0.0, 0.6, 0.3, 0.95))
+    assert [who.name for who in placed.named] == ["cat"]
+
+
+def test_insertions_take_names(session, cat):
+    photo = photograph()
+    named = session.insert(photo, "kitten", box=BOX, seed=0)
+    given = session.insert(photo, cat, box=BOX, seed=0)
+    assert np.array_equal(pixels(named), pixels(given))
+    assert named.origin["library"] == "cat (for 'kitten')"
+
+
+def test_the_light_session_draws_the_same_without_pytorch(session):
+    pytest.importorskip("onnxruntime")
+    import swiftpie
+
+    light = swiftpie.load(MINI, engine="auto")
+    drawn = light.generate(BEACH, seed=3)
+    assert "full" not in vars(light)  # which would have loaded it
+    assert [who.name for who in drawn.named] == ["cat"]
+    assert drawn.origin == {"library": "cat (for 'kitten')"}
+    expected = session.generate(BEACH, seed=3)
+    assert np.abs(pixels(drawn) - pixels(expected)).max() <= 2

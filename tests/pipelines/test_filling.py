@@ -1,0 +1,84 @@
+"""What fills the place of something that went: tone, edges and texture of what is around."""
+
+import pytest
+import torch
+
+from swiftpie.pipelines.filling import continued, filled, membrane, tied
+
+SIDE = 160
+
+
+def box(left, top, right, bottom, side=SIDE):
+    mask = torch.zeros(1, 1, side, side)
+    mask[..., top:bottom, left:right] = 1
+    return mask
+
+
+def flat(value, side=SIDE):
+    return torch.full((1, 3, side, side), value)
+
+
+def textured(value, deviation, seed=1):
+    noise = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+    return (value + deviation * noise).expand(1, 3, -1, -1)
+
+
+@pytest.fixture
+def hole():
+    return box(50, 60, 100, 110)
+
+
+@pytest.mark.parametrize("carry_on", [continued, membrane])
+def test_what_is_known_stays_and_is_carried_on_smoothly(carry_on):
+    generator = torch.Generator().manual_seed(1)
+    values = torch.rand(1, 2, 33, 20, generator=generator)
+    known = (torch.rand(1, 1, 33, 20, generator=generator) > 0.5).float()
+    found = carry_on(values, known)
+    assert torch.equal(found * known, values * known)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    plain = carry_on(flat(0.3, 64), box(3, 3, 6, 6, side=64))
+    assert torch.allclose(plain, flat(0.3, 64), atol=1e-3)
+
+
+def test_a_membrane_over_a_slope_is_that_slope(hole):
+    slope = torch.linspace(0, 1, SIDE).expand(1, 3, SIDE, -1)
+    assert torch.allclose(membrane(slope * (1 - hole), 1 - hole), slope, atol=0.02)
+
+
+def test_what_fills_has_no_step_at_its_border(hole):
+    photo = torch.linspace(0.2, 0.8, SIDE).expand(1, 3, SIDE, -1)
+    result = tied(flat(0.9), photo, hole)
+    assert torch.equal(result * (1 - hole), photo * (1 - hole))
+    assert (result - photo).abs().max() < 0.1
+
+
+def test_nothing_of_what_goes_stays_whatever_was_drawn(hole):
+    photo = torch.lerp(flat(0.5), flat(0.0), hole)
+    for drawn in (0.0, 0.5, 1.0):
+        result = filled(photo, hole, flat(drawn, 40))
+        assert torch.allclose(result, flat(0.5), atol=0.02)
+
+
+def test_an_edge_goes_on_behind_what_went(hole):
+    photo = torch.lerp(flat(0.2), flat(0.8), box(0, 0, SIDE, 85))
+    result = filled(torch.lerp(photo, flat(0.5), hole), hole, flat(0.5, 40))
+    across = result[0, 0, :, 75]
+    assert across[60:75].min() > 0.65
+    assert across[95:110].max() < 0.35
+
+
+def test_texture_is_borrowed_as_strong_as_it_is_around(hole):
+    photo, inside = textured(0.5, 0.05), (..., slice(65, 105), slice(55, 95))
+    result = filled(torch.lerp(photo, flat(0.9), hole), hole, flat(0.5, 40))
+    assert torch.equal(result * (1 - hole), photo * (1 - hole))
+    assert 0.6 < float(result[inside].std() / photo[inside].std()) < 1.4
+    plain = filled(torch.lerp(flat(0.5), flat(0.9), hole), hole, flat(0.5, 40))
+    assert float(plain[inside].std()) < 1e-3
+
+
+def test_where_nothing_is_known_the_drawing_stands():
+    everything = torch.ones(1, 1, SIDE, SIDE)
+    assert torch.allclose(filled(flat(0.1), everything, flat(0.7, 40)), flat(0.7), atol=1e-3)
+    known = box(0, 0, 1, 1)
+    assert bool(filled(flat(0.1), 1 - known, flat(0.7, 40)).isfinite().all())

@@ -1,0 +1,99 @@
+"""Sentences and whom they name, in the grammar that mini was taught."""
+
+import pytest
+
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.errors import InputError
+from swiftpie.pipelines.naming import (
+    MOST_MENTIONS,
+    MOST_WORDS,
+    mentions,
+    newcomer_of_edit,
+    newcomers,
+    words_taught_to,
+)
+
+TAUGHT = words_taught_to(PRESETS.get("mini"))
+
+
+def test_words_are_those_that_the_model_knows(session):
+    assert session.components.text.vocabulary == TAUGHT
+    assert words_taught_to(PRESETS.get("sd-turbo")) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "names"),
+    [
+        ("a cat on the beach", ["cat"]),
+        ("Kitten in the snow", ["cat"]),
+        ("a photo of a tiny car at night", ["automobile"]),
+        ("a black and white photo of a dog", ["dog"]),
+        ("a dog and a cat on a beach", ["dog", "cat"]),
+        ("a black cat and a white dog in the snow", ["black cat", "dog"]),
+        ("a cute orange kitten sleeping on a sofa", ["cat"]),
+        ("a small airplane above a city", ["small airplane"]),
+        ("a pot of food in space", ["pot of food"]),
+        ("an oil painting of a dog", ["dog"]),
+        ("a gryphon on a beach", [None]),
+        ("a dog and a gryphon on a beach", ["dog", None]),
+        ("a dog wearing a crown and a top hat", ["dog"]),
+        ("a volcano at night", ["volcano"]),
+        *((prompt, []) for prompt in ("in the snow", "nothing on a beach", "an empty beach", "")),
+    ],
+)
+def test_sentences_name_subjects_where_captions_do(prompt, names):
+    found = mentions(prompt, TAUGHT.words)
+    assert [one.who and one.who.name for one in found] == names
+
+
+def test_of_sentences_without_end_no_more_is_read_than_can_name_somebody():
+    assert mentions("gryphon " * 2000, TAUGHT.words)[0].words.count(" ") == MOST_WORDS - 1
+    names = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}qx" for n in range(300)]
+    assert len(mentions(" and a ".join(names), TAUGHT.words)) == MOST_MENTIONS
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "unknown"),
+    [
+        ((), ["dog", "cat"], ["gryphon"]),
+        (("",), ["cat"], ["gryphon"]),  # whoever it is, it is named first
+        (("cat",), ["dog"], ["gryphon"]),
+        (("the gryphon",), ["dog", "cat"], []),
+        (("", "", ""), [], []),
+    ],
+)
+def test_subjects_that_are_given_take_their_names(given, known, unknown):
+    found = newcomers("a dog and a cat and a gryphon on a beach", TAUGHT, given=given)
+    assert [one.name for one in found.known] == known
+    assert list(found.unknown) == unknown
+
+
+def test_somebody_has_to_be_given_or_named():
+    with pytest.raises(InputError, match=r"'elefant'.* Near are .*elephant"):
+        newcomers("an elefant on a beach", TAUGHT)
+    with pytest.raises(InputError, match="names no subject"):
+        newcomers("in the snow", TAUGHT)
+    with pytest.raises(InputError, match="Give a picture"):
+        newcomers("a cat on a beach", None)
+    assert newcomers("a cat and a dog", None, given=[""]) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("source", "keyword", "prompt", "name"),
+    [
+        ("a dog on a beach", "", "a cat on a beach", "cat"),
+        ("a dog on a beach", "", "a dog and a cat on a beach", "cat"),
+        ("a puppy on a beach", "", "a dog in the snow", None),
+        ("a gryphon on a beach", "", "a gryphon in the snow", None),
+        ("a dog on a beach", "", "a dog wearing a crown on a beach", None),
+        ("a dog on a beach", "", "an empty beach", None),
+        ("", "cat", "a dog on a sofa", "dog"),
+        ("", "hat", "a dog wearing a crown", None),
+        ("", "", "a robot in space", "robot"),
+        ("", "", "a robot and a cat in space", "cat"),
+    ],
+)
+def test_an_edit_brings_whom_its_picture_does_not_show(source, keyword, prompt, name):
+    found = newcomer_of_edit(prompt, TAUGHT, source_prompt=source, keyword=keyword)
+    assert (found and found.name) == name
+    assert newcomer_of_edit(prompt, None, source_prompt=source, keyword=keyword) is None
