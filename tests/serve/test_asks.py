@@ -29,7 +29,10 @@ def photo(session, identity):
 
 
 def answers(drawer, *asks):
-    return asyncio.run(drawer.draw(asks))
+    async def drawn():
+        return await drawer.draw(asks)
+
+    return asyncio.run(drawn())
 
 
 def moved(thing):

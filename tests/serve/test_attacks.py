@@ -14,7 +14,9 @@ Paths out of their folder, in every parameter that may name a thing:
     `test_no_name_leads_to_a_file`, `test_no_link_leads_out`
 Slow heads and bodies, pieces without end, lengths that lie, compressed bodies, many headers, two
 requests in one:
-    `test_what_is_no_plain_request_ends`, `test_a_slow_head_ends`,
+    `test_what_is_no_plain_request_ends`, `test_a_path_without_end_ends`,
+    `test_requests_far_ahead_of_their_answers_end`, `test_what_follows_a_body_is_no_header`,
+    `test_a_slow_head_ends`,
     `test_a_second_slow_head_ends_too`, `test_others_are_answered_meanwhile`;
     `test_slow_requests_end`, `test_bytes_are_counted_while_they_come` in `test_guard.py`
 Secrets in logs, metrics and errors:
@@ -39,6 +41,7 @@ from starlette.exceptions import HTTPException
 from swiftpie.backbones.preset import PRESETS, describe
 from swiftpie.serve.app import StaticFolder, make_app
 from swiftpie.serve.limits import Limits
+from swiftpie.serve.listening import MAX_AHEAD
 from swiftpie.serve.store import Models, Offer
 from swiftpie.serve.worker import Worker
 from tests.serve.conftest import Call, form, serving, to_png
@@ -299,6 +302,10 @@ NO_PLAIN = {
     "no host but ours": "Host: other.example\r\nContent-Length: 2\r\n\r\n{{}}{hidden}",
     "a length that is too large": "Content-Length: 99999999999999999999\r\n\r\n{{}}",
     "a length that is not reached": "Content-Length: 40\r\n\r\n{{}}",
+    "two hosts": "Host: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{{}}",
+    "a header without end": "X-Long: {long}",
+    "a trailer without end": "Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\nX-Long: {long}",
+    "a piece with a word without end": "Transfer-Encoding: chunked\r\n\r\n2;word={long}",
 }
 
 
@@ -312,6 +319,22 @@ def test_what_is_no_plain_request_ends(guarded, name):
     assert answer.count(b"HTTP/1.1 ") == 1  # one answer, and the end
     assert 400 <= int(answer.split()[1]) < 500
     assert b'"version"' not in answer
+
+
+def test_a_path_without_end_ends(guarded):
+    assert spoken(guarded.port, b"GET /" + b"x" * (1 << 20)).startswith(b"HTTP/1.1 400 ")
+
+
+def test_requests_far_ahead_of_their_answers_end(guarded):
+    whole = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert spoken(guarded.port, (MAX_AHEAD * whole) + b"GET").count(b"HTTP/1.1 200") == MAX_AHEAD
+    assert spoken(guarded.port, 1000 * whole).count(b"HTTP/1.1 200") == 0
+
+
+def test_what_follows_a_body_is_no_header(guarded):
+    head = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = spoken(guarded.port, f"{head}0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 401")
 
 
 def spoken(port, *pieces):
@@ -347,14 +370,15 @@ def test_whoever_does_not_take_an_answer_is_hung_up_on(guarded):
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", guarded.port))
-        raw.sendall(head.encode() * 500)  # more than any buffer between the two holds
-        held = guarded.server.server_state.connections
-        began = time.monotonic()
-        while not held:
+        state, answered, began = guarded.server.server_state, -1, time.monotonic()
+        while not state.connections:
             assert time.monotonic() < began + 10
-        while held:
-            time.sleep(0.01)
-            assert time.monotonic() < began + 10
+        while state.connections:  # more is asked for until buffers between the two hold no more
+            if answered < state.total_requests:
+                answered = state.total_requests
+                raw.sendall(head.encode())
+            time.sleep(0.001)
+            assert time.monotonic() < began + 20
 
 
 @pytest.mark.thorough

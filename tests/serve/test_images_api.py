@@ -124,6 +124,9 @@ def test_subjects_come_into_photographs_and_go(client, identity_id, identity, se
     inserted = session.insert(photo, identity, prompt="a dog", seed=5, **place)
     assert asked("insert", subjects=[{**subjects[0], **place}]) == inserted.image.tobytes()
     assert asked("remove", box=box) == session.remove(photo, mask=box, seed=5).image.tobytes()
+    points = [(0.5, 0.5)]
+    found = session.remove(photo, mask=box, points=points, seed=5).image.tobytes()
+    assert asked("remove", box=box, points=points) == found
     mask = Image.new("L", photo.size)
     ImageDraw.Draw(mask).ellipse((30, 40, 80, 100), fill=255)
     replaced = session.replace(photo, identity, prompt="a dog", mask=mask, seed=5)
@@ -134,11 +137,11 @@ def test_subjects_come_into_photographs_and_go(client, identity_id, identity, se
 @pytest.mark.parametrize(
     ("task", "own", "num_pictures", "has_mask", "said"),
     [
-        ("insert", {}, 1, False, "given 0 subjects, and takes 1"),
         ("insert", {}, 2, True, "nothing goes"),
         ("remove", {"box": (0, 0, 1, 1)}, 2, False, "given 1 subjects, and takes 0"),
         ("remove", {}, 1, False, "not told what goes"),
         ("replace", {}, 2, False, "not told what goes"),
+        ("remove", {"points": [(0.5, 0.5)]}, 1, True, "Send one of the two"),
     ],
 )
 def test_what_a_task_lacks_is_told(client, photo, task, own, num_pictures, has_mask, said):
@@ -167,6 +170,13 @@ def test_streams_give_each_picture_as_it_is_done(client, own):
     )
     assert [one.type for one in events] == ["image_generation.completed"] * 2
     assert picture_of(events[0]).size == (128, 128)
+
+
+def test_a_stream_of_more_than_fits_is_refused_before_it_begins(client, server, own):
+    count = server.worker.limits.queue_per_key + 1
+    with pytest.raises(openai.RateLimitError) as refused:
+        client.images.generate(prompt=PROMPT, n=count, stream=True, extra_body=own)
+    assert int(refused.value.response.headers["retry-after"]) > 0
 
 
 def test_edits_are_streamed_as_well(client, photo):
@@ -212,7 +222,12 @@ def test_the_asynchronous_client_gets_the_same(server, client, own, photo):
         ({"model": "dall-e-9"}, openai.NotFoundError, "not served here"),
         ({"n": 11}, openai.BadRequestError, "n: "),
         ({"size": "9x9"}, openai.BadRequestError, "size"),
-        ({"extra_body": {}}, openai.BadRequestError, "No subject was given"),
+        ({"extra_body": {}, "prompt": "an elefant on a beach"}, openai.BadRequestError, "Near are"),
+        (
+            {"extra_body": {"swiftpie": {"subjects": [{"name": "dog"}]}}},
+            openai.BadRequestError,
+            "one of 'identity_id' and 'library'",
+        ),
         ({"extra_body": {"seed": -1}}, openai.BadRequestError, "seed"),
         ({"extra_body": {"swiftpie": {"nonsense": 1}}}, openai.BadRequestError, "nonsense"),
         (

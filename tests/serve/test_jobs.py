@@ -37,12 +37,10 @@ def running(test):
         async def body():
             draw = Drawer()
             scheduler = Scheduler(draw, max_queued=6, max_per_key=4, max_batch=3)
-            loop = asyncio.ensure_future(scheduler.run())
             try:
                 await asyncio.wait_for(test(scheduler, draw), 20)
             finally:
                 draw.gate.set()
-                loop.cancel()
                 scheduler.close()
 
         asyncio.run(body())
@@ -281,7 +279,6 @@ def test_lanes_hold_so_many_batches_and_do_not_wait_for_each_other(lanes):
         draw = Drawer()
         draw.gate.clear()
         scheduler = Scheduler(draw, lanes={"draw": lanes, "encode": 1}, max_batch=1)
-        loop = asyncio.ensure_future(scheduler.run())
         jobs = [
             scheduler.submit(name, group="g", key=name, deadline_s=20, lane=lane)
             for name, lane in [("a", "draw"), ("b", "draw"), ("c", "draw"), ("d", "encode")]
@@ -292,7 +289,6 @@ def test_lanes_hold_so_many_batches_and_do_not_wait_for_each_other(lanes):
         draw.gate.set()
         drawn = [await scheduler.result(one) for one in jobs]
         await drained(scheduler)
-        loop.cancel()
         return begun, drawn, scheduler.num_queued
 
     begun, drawn, left = asyncio.run(run())

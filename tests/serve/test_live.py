@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from websockets.sync.client import connect
 
+from swiftpie.images import read_metadata
 from tests.serve.conftest import form, to_png
 
 PROMPT = "a dog on a beach"
@@ -68,10 +69,18 @@ def test_the_newest_replaces_those_that_wait(server, live, identity_id):
     assert [(one["type"], one["id"]) for one in drawn] == [("picture", 1), ("picture", 4)]
 
 
-def test_edits_are_live_too(server, live, session, identity):
-    photo = session.personalize(identity, PROMPT, seed=3).images[0]
+@pytest.fixture(scope="module")
+def photo(session, identity):
+    return session.personalize(identity, PROMPT, seed=3).images[0]
+
+
+@pytest.fixture(scope="module")
+def kept(server, photo):
     body, kind = form(image=("photo.png", to_png(photo)))
-    kept = server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind}).json
+    return server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind}).json
+
+
+def test_edits_are_live_too(live, session, photo, kept):
     assert (kept["width"], kept["height"], kept["origin"]) == (128, 128, {})
     asked = {"type": "edit", "id": 1, "prompt": "a dog at night", "picture_id": kept["id"]}
     own = {"source_prompt": PROMPT, "return_mask": True}
@@ -82,12 +91,25 @@ def test_edits_are_live_too(server, live, session, identity):
     assert picture.tobytes() == edited.image.tobytes()
 
 
+def test_a_place_that_nobody_chose_is_told(live, session, identity, identity_id, photo, kept):
+    own = {"task": "insert", "subjects": [{"identity_id": identity_id}], "return_mask": True}
+    asked = {"type": "edit", "id": 1, "prompt": "a dog", "picture_id": kept["id"], "swiftpie": own}
+    live.send(json.dumps({**asked, "output_format": "png"}))
+    header, picture = receive(live)
+    assert header["type"] == "picture", header
+    told = read_metadata(picture)
+    assert told["task"] == "insert"
+    assert json.loads(told["subjects"])[0]["box"] == header["box"]
+    again = session.insert(photo, identity, prompt="a dog", box=tuple(header["box"]), seed=0)
+    assert picture.tobytes() == again.image.tobytes()
+
+
 @pytest.mark.parametrize(
     ("message", "said"),
     [
         ("no json", "JSON"),
         ('{"type": "draw", "id": 1}', "prompt"),
-        ('{"type": "draw", "id": 1, "prompt": "a dog"}', "No subject"),
+        ('{"type": "draw", "id": 1, "prompt": "in the snow"}', "names no subject"),
         ('{"type": "edit", "id": 1, "prompt": "a dog", "picture_id": "x"}', "is not known here"),
         ('{"type": "draw", "id": 1, "prompt": "a", "model": "x"}', "not served here"),
     ],

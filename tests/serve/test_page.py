@@ -34,6 +34,8 @@ DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
 PROMPT = "What should the picture show?"
 CHANGE = "What should it show?"
+BLOCK = np.ones((4, 4, 1), dtype=np.uint8)
+SIDES = (("x", "width"), ("y", "height"))
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium, as `apt install chromium`"
@@ -190,6 +192,35 @@ class Visit:
             send("touchMove", [a + (b - a) * share for a, b in zip(start, end, strict=True)])
         send("touchEnd")
 
+    def drag(self, sheet, start, end):
+        """Draw with the mouse over an element, between points in shares of it."""
+        sheet.scroll_into_view_if_needed()
+        place = sheet.bounding_box()
+
+        def go(to, **more):
+            x, y = (place[a] + to[i] * place[b] for i, (a, b) in enumerate(SIDES))
+            self.page.mouse.move(x, y, **more)
+
+        go(start)
+        self.page.mouse.down()
+        go(end, steps=5)
+        self.page.mouse.up()
+
+    def photograph(self, photo, task):
+        """Open a picture to do something with it."""
+        self.page.get_by_text("Edit", exact=True).click()
+        self.page.get_by_label("A picture to edit").set_input_files(
+            {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
+        )
+        expect(self.page.get_by_alt_text("The picture to edit")).to_be_visible()
+        self.page.get_by_label(task, exact=True).check(force=True)  # what is seen is its label
+
+    def saved(self, button):
+        """Return what a button writes to a file, and its name."""
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name=button).click()
+        return Path(download.value.path()).read_bytes(), download.value.suggested_filename
+
     def library(self):
         """Return what the server knows of this visitor's subjects."""
         return self.page.evaluate("async () => (await (await fetch('/v1/identities')).json()).data")
@@ -245,6 +276,14 @@ def photo():
     ball = np.where(y[..., None] < 130, (240, 200, 40), (200, 50, 40))
     pixels = np.where(inside[..., None], ball, (40, 70, 160)).astype(np.uint8)
     return ("IMG_2041.png", "image/png", to_png(Image.fromarray(pixels)))
+
+
+@pytest.fixture(scope="module")
+def large(photo):
+    """The same in more pixels than are sent while somebody works on it, each block of its own."""
+    drawn = np.asarray(Image.open(io.BytesIO(photo[2])))
+    grain = np.random.default_rng(1).integers(0, 12, (960, 1280, 1), dtype=np.uint8)
+    return (photo[0], photo[1], to_png(Image.fromarray(np.kron(drawn, BLOCK) + grain)))
 
 
 def sample(code):
@@ -713,6 +752,117 @@ def test_a_download_of_an_edit_keeps_what_was_not_painted(visit, photo):
 
 
 @slow
+def test_a_subject_is_put_into_a_photograph_where_somebody_drags_it(visit, large):
+    visit.first_picture()
+    visit.photograph(large, "Insert")
+    visit.subject("robot, a sample").click()
+    body = visit.page.get_by_role("button", name="Move robot")
+    expect(body).to_have_text("robot, proposed")
+    visit.kept()
+    told = visit.page.locator("p[aria-live=polite]").first
+    expect(told).to_contain_text("a robot in the photograph, seed 1. The place is proposed: left")
+    (proposed,) = visit.newest()["swiftpie"]["subjects"]
+    assert visit.newest()["swiftpie"]["task"] == "insert"
+    assert "box" not in proposed
+    middle = (0.5, 0.5)
+    visit.after(lambda: visit.drag(body, middle, (0.5, -0.1)))
+    expect(body).to_have_text("robot")
+    higher = visit.newest()["swiftpie"]["subjects"][0]["box"]
+    visit.after(lambda: body.press("ArrowLeft"))
+    visit.after(lambda: visit.page.get_by_label("Turn").fill("30"))
+    visit.after(lambda: visit.page.get_by_label("Tilt").fill("-10"))
+    (placed,) = visit.newest()["swiftpie"]["subjects"]
+    assert placed["view"] == [30, -10]
+    assert placed["box"][0] == pytest.approx(higher[0] - 0.02, abs=0.001)
+    visit.kept()
+    visit.strip_drawn()
+    visit.after(visit.page.locator(".strip img").nth(1).click)
+    assert visit.newest()["seed"] == 2
+    visit.drag(visit.page.locator(".layer"), (0.01, 0.5), (0.5, 0.5))
+    expect(visit.page.get_by_label("Before and after")).to_have_value("50")
+    assert visit.newest()["swiftpie"]["subjects"][0]["box"] == placed["box"]  # no box was drawn
+    visit.screenshot("insert")
+    visit.page.get_by_role("button", name="Mask", exact=True).click()
+    region, name = visit.saved("Save region")
+    assert name == "a-robot-in-the-photograph-region.png"
+    data, name = visit.saved("Download")
+    assert name == "a-robot-in-the-photograph-2.png"
+    before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (large[2], data))
+    kept = np.asarray(Image.open(io.BytesIO(region))) == 0
+    assert after.shape == before.shape  # not of the copy that is worked on
+    assert 0.2 < kept.mean() < 0.95
+    assert (after[kept] == before[kept]).all()
+    facts = read_metadata(data)
+    assert (facts["task"], facts["seed"]) == ("insert", "2")
+    assert json.loads(facts["subjects"]) == [{"box": placed["box"], "view": [30, -10]}]
+    visit.page.get_by_role("button", name="Auto place").click()
+    expect(body).to_have_text("robot, proposed")
+    visit.kept()
+    visit.page.keyboard.press("Control+z")
+    expect(body).to_have_text("robot")
+
+
+@slow
+def test_what_is_painted_goes_and_a_subject_may_come_in_its_place(visit, photo):
+    visit.first_picture()
+    visit.photograph(photo, "Remove")
+    expect(visit.page.get_by_text("What is behind it is guessed")).to_be_visible()
+    done = visit.page.get_by_role("button", name="Done")
+    expect(done).to_be_disabled()
+    sheet = visit.page.get_by_role("application")
+    visit.drag(sheet, (0.45, 0.4), (0.7, 0.6))
+    expect(visit.picture).to_have_attribute("alt", "the photograph without it")
+    visit.settled()
+    assert visit.newest()["swiftpie"] == {
+        "task": "remove",
+        "mask_mode": "white",
+        "return_mask": True,
+        "subjects": [],
+    }
+    visit.screenshot("remove")
+    first = visit.newest()["mask_id"]
+    visit.page.get_by_text("Box", exact=True).click()
+    visit.after(lambda: visit.drag(sheet, (0.3, 0.1), (0.9, 0.9)))
+    assert visit.newest()["mask_id"] != first
+    without = visit.pixels()
+    visit.kept()
+    visit.subject("robot, a sample").click()
+    expect(visit.page.get_by_label("Replace", exact=True)).to_be_checked()
+    expect(visit.picture).to_have_attribute("alt", "a robot in its place")
+    visit.settled()
+    assert differs(without, visit.pixels())
+    assert visit.newest()["swiftpie"]["task"] == "replace"
+    done.click()
+    visit.kept()
+    visit.screenshot("replace")
+    visit.page.keyboard.press("Control+z")  # to the removal, whose mask can be painted on
+    expect(visit.page.get_by_label("Remove", exact=True)).to_be_checked()
+    data, _ = visit.saved("Download")
+    assert read_metadata(data)["task"] == "remove"
+
+
+@slow
+def test_a_box_in_a_photograph_is_moved_by_touch(browser, server, photo):
+    with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
+        visit.open().first_picture()
+        visit.photograph(photo, "Insert")
+        visit.page.get_by_role("button", name="robot, a sample").tap()
+        body = visit.page.get_by_role("button", name="Move robot")
+        expect(body).to_have_text("robot, proposed")
+        visit.settled()
+        visit.after(lambda: visit.touch(body, (0.5, 0.5), (0.5, 0.1)))
+        expect(body).to_have_text("robot")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        visit.screenshot("phone-insert", full_page=True)
+        visit.page.get_by_label("Remove", exact=True).check(force=True)
+        visit.touch(visit.page.get_by_role("application"), (0.45, 0.4), (0.7, 0.6))
+        expect(visit.picture).to_have_attribute("alt", "the photograph without it")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        visit.screenshot("phone-remove", full_page=True)
+        visit.check_quiet()
+
+
+@slow
 def test_words_that_the_model_does_not_know_are_marked_with_near_ones(visit):
     visit.first_picture()
     visit.prompt.fill("a hamster on a beech")
@@ -976,6 +1126,16 @@ def test_axe_finds_nothing_serious(browser, server, scheme, photo):
         expect(page.get_by_role("button", name="Mask", exact=True)).to_be_enabled()
         check("edit")
         visit.screenshot(f"edit-{scheme}")
+        page.get_by_label("Insert", exact=True).check(force=True)
+        visit.subject("robot, a sample").click()
+        expect(page.get_by_role("button", name="Move robot")).to_be_visible()
+        visit.settled()
+        check("insert")
+        visit.screenshot(f"insert-{scheme}")
+        page.get_by_label("Remove", exact=True).check(force=True)
+        expect(page.get_by_role("application")).to_be_visible()
+        check("remove")
+        visit.screenshot(f"remove-{scheme}")
         visit.check_quiet()
 
 

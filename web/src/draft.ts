@@ -1,5 +1,6 @@
 /** A draft: everything that decides what a picture looks like, as a value, and what it asks for. */
 
+import { article } from "./naming";
 import type { Sample } from "./samples";
 import type { Box, KeptSource, Model } from "./server";
 
@@ -29,11 +30,12 @@ export interface Placed {
   yaw: number | null; // degrees, null: the model decides
 }
 
-/** A picture to edit. */
+/** A picture to edit. What is saved is drawn into it; until then a copy, no larger than a screen. */
 export interface Photo {
-  id: string;
+  id: string; // of the copy
   file: Blob;
-  url: string;
+  copy: Blob;
+  url: string; // of the copy
   width: number;
   height: number;
 }
@@ -41,9 +43,13 @@ export interface Photo {
 export interface PaintedMask {
   id: string;
   file: Blob;
+  url: string;
 }
 
 export type Mode = "draw" | "edit";
+
+/** What is done to a photo: words change it, a subject comes, something goes, or both. */
+export type Task = "edit" | "insert" | "remove" | "replace";
 
 /** Everything that decides what the picture looks like; never changed, only replaced. */
 export interface Draft {
@@ -59,7 +65,11 @@ export interface Draft {
   change: string; // the prompt of an edit
   source: string; // what the photo shows now
   mask: PaintedMask | null;
+  task: Task;
   newcomer: number | null; // key of a subject that is put into the photo
+  box: Box | null; // where it is put; null: a place is proposed
+  yaw: number | null; // degrees by which it is turned; null: as it was pictured
+  pitch: number | null;
   variation: number;
   textScale: number;
   ownLook: number;
@@ -78,7 +88,11 @@ export const FIRST: Draft = {
   change: "",
   source: "",
   mask: null,
+  task: "edit",
   newcomer: null,
+  box: null,
+  yaw: null,
+  pitch: null,
   variation: 0,
   textScale: 1,
   ownLook: 0,
@@ -94,6 +108,16 @@ interface Known {
 export function canPlace(facts: Model["swiftpie"] | null): boolean {
   return facts?.capabilities.includes("layout") ?? false;
 }
+
+/** Whether something goes from the photo, which somebody has to mark. */
+export const takesOut = ({ task }: Draft): boolean => task === "remove" || task === "replace";
+
+/** Whether one subject is put into the photo. */
+export const putsIn = ({ task }: Draft): boolean => task === "insert" || task === "replace";
+
+/** Whether another seed gives another picture; an edit by words finds its noise in the photo. */
+export const followsSeed = ({ mode, task, variation }: Draft): boolean =>
+  mode === "draw" || task !== "edit" || variation > 0;
 
 /** Return what is asked of the server, null for a draft in which something is still missing. */
 export function requestOf(draft: Draft, known: Known): Record<string, unknown> | null {
@@ -124,8 +148,17 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
       },
     };
   }
-  if (!draft.photo || !draft.change.trim()) return null;
-  const newcomer = subjectOf(draft.newcomer);
+  const newcomer = subjectOf(draft.newcomer) ?? null;
+  const asked =
+    draft.task === "edit" ? edit(draft, newcomer, facts) : repaint(draft, newcomer, facts);
+  return draft.photo && asked && { ...common, type: "edit", picture_id: draft.photo.id, ...asked };
+}
+
+type Part = Record<string, unknown> | null;
+
+/** Return what is asked where words change a photo. */
+function edit(draft: Draft, newcomer: Subject | null, facts: Known["facts"]): Part {
+  if (!draft.change.trim()) return null;
   const usual = facts?.defaults["edit_text_scale"] ?? FIRST.textScale;
   const scales = {
     ...(draft.textScale !== usual && { text_scale: draft.textScale }),
@@ -133,10 +166,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
     ...(draft.balance !== 0 && { balance: draft.balance }),
   };
   return {
-    ...common,
-    type: "edit",
     prompt: draft.change,
-    picture_id: draft.photo.id,
     ...(draft.mask && { mask_id: draft.mask.id }),
     swiftpie: {
       source_prompt: draft.source,
@@ -145,6 +175,32 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
       edit: { variation: draft.variation },
       scales,
       subjects: newcomer ? [{ identity_id: newcomer.id }] : [],
+    },
+  };
+}
+
+/** Return what is asked where a subject comes into a photo, or something goes. */
+function repaint(draft: Draft, newcomer: Subject | null, facts: Known["facts"]): Part {
+  const { task, mask, box, yaw, pitch } = draft;
+  const comes = putsIn(draft) ? newcomer : null;
+  if ((takesOut(draft) && !mask) || (putsIn(draft) && !comes)) return null;
+  const isTurned = canPlace(facts) && (yaw !== null || pitch !== null);
+  return {
+    prompt: comes ? `a photo of ${article(comes.name)} ${comes.name}` : task,
+    ...(takesOut(draft) && { mask_id: mask!.id }),
+    swiftpie: {
+      task,
+      mask_mode: "white",
+      return_mask: true,
+      subjects: comes
+        ? [
+            {
+              identity_id: comes.id,
+              ...(task === "insert" && box && { box }),
+              ...(isTurned && { view: [yaw ?? 0, pitch ?? 0] }),
+            },
+          ]
+        : [],
     },
   };
 }

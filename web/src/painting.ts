@@ -31,8 +31,7 @@ export class Painting {
 
   /** Return the size of a mask for a picture of this size. */
   static sizeFor(width: number, height: number): [number, number] {
-    const scale = Math.min(1, MOST_PX / Math.max(width, height));
-    return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+    return sizeWithin(MOST_PX, width, height);
   }
 
   get #size(): [number, number] {
@@ -117,6 +116,23 @@ export class Painting {
     const { data } = this.#paper.getImageData(0, 0, ...this.#size);
     return !data.some((value, i) => i % 4 === 3 && this.#isOpaque(value > 127));
   }
+}
+
+/** Return a size of the same shape whose longer side is at most so long. */
+export function sizeWithin(most: number, width: number, height: number): [number, number] {
+  const scale = Math.min(1, most / Math.max(width, height));
+  return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+}
+
+/** Return a picture at another size, turned as its file says. */
+export async function smaller(file: Blob, [width, height]: [number, number]): Promise<Blob> {
+  const image = await createImageBitmap(file);
+  const sheet = new OffscreenCanvas(width, height);
+  const paper = sheet.getContext("2d")!;
+  paper.imageSmoothingQuality = "high";
+  paper.drawImage(image, 0, 0, width, height);
+  image.close();
+  return sheet.convertToBlob({ type: "image/jpeg", quality: 0.95 });
 }
 
 export type Point = readonly [x: number, y: number];

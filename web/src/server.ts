@@ -52,6 +52,7 @@ export interface Header {
   mime: string;
   milliseconds: number;
   warnings: string[];
+  box: Box | null; // where in a photo a subject was put
   mask_b64: string | null;
 }
 
@@ -135,11 +136,22 @@ function json(value: unknown, signal?: AbortSignal): RequestInit {
 
 interface Images {
   data: { b64_json: string }[];
-  swiftpie: { seeds: number[] };
+  swiftpie: { seeds: number[]; masks_b64?: string[] };
 }
 
-function drawnIn({ data, swiftpie }: Images): { seed: number; b64: string }[] {
-  return data.map((one, i) => ({ seed: swiftpie.seeds[i]!, b64: one.b64_json }));
+/** One picture of an answer, with what an edit could change. */
+export interface Drawn {
+  seed: number;
+  b64: string;
+  mask: string;
+}
+
+function drawnIn({ data, swiftpie }: Images): Drawn[] {
+  return data.map((one, i) => ({
+    seed: swiftpie.seeds[i]!,
+    b64: one.b64_json,
+    mask: swiftpie.masks_b64?.[i] ?? "",
+  }));
 }
 
 export const server = {

@@ -1,10 +1,12 @@
 /** What the page is about: one draft, its picture, its history, and the subjects to choose from. */
 
-import { canPlace, FIRST, placesIn, requestOf } from "./draft";
-import type { Draft, Placed, Source, Subject } from "./draft";
-import { joined, nameOf, renamed, without } from "./naming";
+import { described } from "./box";
+import { canPlace, FIRST, followsSeed, placesIn, requestOf } from "./draft";
+import type { Draft, Photo, Placed, Source, Subject, Task } from "./draft";
+import { article, joined, nameOf, renamed, without } from "./naming";
+import { sizeWithin, smaller } from "./painting";
 import { blobOf, hasToken, Live, Refused, server, setToken } from "./server";
-import type { Box, Connection, Header, Model, Origin } from "./server";
+import type { Box, Connection, Drawn, Header, KeptPicture, Model, Origin } from "./server";
 import { fileOf, remember, SAMPLES, samplesMet, type Sample } from "./samples";
 import { Vocabulary } from "./vocabulary";
 
@@ -13,8 +15,11 @@ export const NUM_SEEDS = 6;
 const SETTLED_MS = 700; // after the last change, a draft is one to come back to
 const USUAL_VARIATION = 0.5; // of an edit whose noise was all found, once somebody asks for others
 const FRAME_MS = 16; // changes sooner than this are one change
+const LIVE_MS = 300; // a picture that takes longer is asked for when whoever drags lets go
+const COPY_PX = 768; // of a photo's longer side, while it is worked on
 const MAX_HISTORY = 60;
 const ABOUT_WORDS = /was never taught/;
+const NOTHING_YET = { mask: null, box: null, yaw: null, pitch: null } as const; // in a new photo
 const LEFT: Box = [0.04, 0.4, 0.48, 0.84]; // square, as what the encoder sees
 const RIGHT: Box = [0.52, 0.4, 0.96, 0.84];
 
@@ -25,6 +30,8 @@ export interface Shown {
   height: number;
   mask: string | null; // URL of what an edit could change
   photo: string | null; // id of what was edited
+  task: Task; // that was done to it
+  box: Box | null; // where a subject was put into it
   warnings: readonly string[];
 }
 
@@ -74,6 +81,7 @@ class Studio {
   several = $state.raw<readonly File[]>([]); // pictures of which nobody has said what they show
   correcting = $state.raw<Correcting | null>(null);
   doubtful = $state.raw<Correcting | null>(null); // whose cut-out failed, or may be bad
+  visit = $state(0); // counts returns to a moment of the history; what was asked before is void
   said = $state(""); // to whoever listens instead of looking
 
   #live = new Live({
@@ -82,7 +90,9 @@ class Studio {
     problem: (_, problem) => this.#refused(problem),
   });
   #asked = 0;
-  #visit = 0; // counts returns to a moment of the history, before which nothing counts that was asked
+  #isHeld = false; // a mouse or a finger is down
+  #isDue = false; // a picture was not asked for because of that
+  #frameMs = 0; // that the last picture took
   #changedAt = 0;
   #sentAt = 0;
   #later: ReturnType<typeof setTimeout> | undefined;
@@ -101,6 +111,7 @@ class Studio {
     return canPlace(this.facts);
   }
 
+  /** Whether words can change a picture; subjects come and go with any model. */
   get canEdit(): boolean {
     return this.facts?.capabilities.includes("edit") ?? false;
   }
@@ -171,6 +182,7 @@ class Studio {
       identity: defaults["identity_scale"] ?? FIRST.identity,
       detail: defaults["detail_scale"] ?? FIRST.detail,
       textScale: defaults["edit_text_scale"] ?? FIRST.textScale,
+      ...(!this.canEdit && this.draft.task === "edit" && { task: "insert" }),
     };
     const words = await server.vocabulary(model);
     if (model === this.model && words) this.vocabulary = new Vocabulary(words);
@@ -229,7 +241,15 @@ class Studio {
     else this.#later = setTimeout(() => this.#ask(), FRAME_MS - since);
   }
 
+  /** Wait with slow pictures until whoever drags something lets go. */
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
+    if (!isHeld && this.#isDue) this.#ask();
+  }
+
   #ask(): void {
+    this.#isDue = this.#isHeld && this.#frameMs > LIVE_MS;
+    if (this.#isDue) return;
     this.#sentAt = performance.now();
     const request = this.request(this.draft);
     if (request) this.#asked = this.#live.ask({ ...request, output_format: "jpeg" });
@@ -242,15 +262,16 @@ class Studio {
   }
 
   async #took(header: Header, file: Blob): Promise<void> {
-    const visit = this.#visit;
+    const visit = this.visit;
     const url = URL.createObjectURL(file);
     const image = new Image();
     image.src = url;
     await image.decode(); // so that one picture follows the other without a gap
-    if (visit !== this.#visit) {
+    if (visit !== this.visit) {
       URL.revokeObjectURL(url);
       return;
     }
+    this.#frameMs = header.milliseconds;
     const isNewest = header.id === this.#asked;
     if (isNewest) {
       this.isDrawing = false;
@@ -260,8 +281,9 @@ class Studio {
     const photo = mask ? (this.draft.photo?.id ?? null) : null;
     // What it says of words is marked where they are typed.
     const warnings = header.warnings.filter((one) => !this.vocabulary || !ABOUT_WORDS.test(one));
-    const { width, height } = header;
-    this.#show({ url, file, width, height, mask, photo, warnings });
+    const { width, height, box } = header;
+    const { task } = this.draft;
+    this.#show({ url, file, width, height, mask, photo, task, box, warnings });
     if (isNewest) this.#settle();
   }
 
@@ -277,8 +299,20 @@ class Studio {
     if (!isQuiet || this.isDrawing || !this.shown || !this.request(this.draft)) return;
     this.#keep();
     void this.#drawSeeds();
-    const words = this.draft.mode === "draw" ? this.draft.prompt : this.draft.change;
-    this.said = `Picture ready: ${words}, seed ${this.draft.seed}.`;
+    const { draft, shown } = this;
+    const isProposed = draft.mode === "edit" && draft.task === "insert" && !draft.box && shown.box;
+    const place = isProposed ? ` The place is proposed: ${described(isProposed)}.` : "";
+    this.said = `Picture ready: ${this.caption(draft)}, seed ${draft.seed}.${place}`;
+  }
+
+  /** Say what a draft shows. */
+  caption({ mode, prompt, task, change, newcomer }: Draft): string {
+    if (mode === "draw") return prompt;
+    if (task === "edit") return change;
+    const name = this.subject(newcomer)?.name ?? "subject";
+    const who = `${article(name)} ${name}`;
+    if (task === "insert") return `${who} in the photograph`;
+    return task === "remove" ? "the photograph without it" : `${who} in its place`;
   }
 
   #keep(): void {
@@ -329,7 +363,8 @@ class Studio {
     clearTimeout(this.#later);
     clearTimeout(this.#settling);
     this.#live.forget();
-    this.#visit++;
+    this.visit++;
+    this.#isDue = false;
     this.isDrawing = false;
     this.problems = {};
     this.at = index;
@@ -358,7 +393,7 @@ class Studio {
       const { signal } = this.#strip;
       const drawn = await (type === "draw"
         ? server.draw(body, signal)
-        : server.edit(draft.photo!.file, draft.mask?.file ?? null, body, signal));
+        : this.#edited(draft, draft.photo!.copy, body, signal));
       for (const one of this.seeds) URL.revokeObjectURL(one.url);
       this.seeds = drawn.map((one) => ({
         seed: one.seed,
@@ -376,10 +411,15 @@ class Studio {
     }
   }
 
-  /** Draw with another seed; an edit takes some of its noise from it. */
+  /** Return pictures that are asked for with the photo itself, as live ones are by its name. */
+  #edited(draft: Draft, photo: Blob, body: Record<string, unknown>, signal?: AbortSignal) {
+    const mask = "mask_id" in body ? draft.mask!.file : null;
+    return server.edit(photo, mask, body, signal);
+  }
+
+  /** Draw with another seed; an edit by words takes some of its noise from it. */
   vary(seed: number): void {
-    const { mode, variation } = this.draft;
-    this.set(mode === "draw" || variation ? { seed } : { seed, variation: USUAL_VARIATION });
+    this.set(followsSeed(this.draft) ? { seed } : { seed, variation: USUAL_VARIATION });
   }
 
   moreSeeds(): void {
@@ -596,7 +636,7 @@ class Studio {
     const { draft } = this;
     const next = this.subject(key)!;
     if (draft.mode === "edit") {
-      this.set({ newcomer: draft.newcomer === key ? null : key });
+      this.#invite(key);
       return;
     }
     const there = draft.placed.findIndex((one) => one.key === key);
@@ -610,6 +650,17 @@ class Studio {
       ? draft.placed.map((one) => (one === old ? { ...one, key, yaw: null } : one))
       : [{ key, box: null, yaw: null }];
     this.set({ placed, prompt: last ? renamed(draft.prompt, last, next.name) : draft.prompt });
+  }
+
+  /** Put this subject into the photo; where something goes already, in its place. */
+  #invite(key: number): void {
+    const { task, newcomer } = this.draft;
+    const isThere = newcomer === key && task !== "remove";
+    if (isThere && task === "edit") this.set({ newcomer: null });
+    else if (!isThere) {
+      const next = task === "remove" ? "replace" : task;
+      this.set({ task: next, newcomer: key, yaw: null, pitch: null });
+    }
   }
 
   /** Draw this subject beside those that are there. */
@@ -663,23 +714,29 @@ class Studio {
 
   async openPhoto(file: Blob): Promise<void> {
     await this.#doing("picture", "Opening the picture", async () => {
-      const { id, width, height, origin } = await server.keep(file);
-      const photo = { id, file, url: URL.createObjectURL(file), width, height };
-      const source = origin["prompt"] ?? "";
-      this.set({ photo, mask: null, source, change: source });
+      const kept = await server.keep(file);
+      const { prompt = "", task } = kept.origin;
+      const source = task ? "" : prompt; // of the subject alone that was put into a photo
+      this.set({ photo: await this.#workOn(file, kept), ...NOTHING_YET, source, change: source });
     });
+  }
+
+  async #workOn(file: Blob, { id, width, height }: KeptPicture): Promise<Photo> {
+    const size = sizeWithin(COPY_PX, width, height);
+    const copy = size[0] === width ? file : await smaller(file, size);
+    const name = copy === file ? id : (await server.keep(copy)).id;
+    return { id: name, file, copy, url: URL.createObjectURL(copy), width, height };
   }
 
   /** Edit what was drawn. */
   async editThis(): Promise<void> {
-    const { shown, draft } = this;
-    if (!shown) return;
-    const file = draft.mode === "edit" ? shown.file : await this.finished();
+    const { draft } = this;
     await this.#doing("picture", "Opening the picture", async () => {
-      const { id, width, height } = await server.keep(file);
-      const photo = { id, file, url: URL.createObjectURL(file), width, height };
-      const source = draft.mode === "edit" ? draft.change : draft.prompt;
-      this.set({ mode: "edit", photo, mask: null, source, change: source });
+      const file = blobOf((await this.#finished()).b64, "image/png");
+      const photo = await this.#workOn(file, await server.keep(file));
+      const { mode, task, prompt, change } = draft;
+      const source = mode === "draw" ? prompt : task === "edit" ? change : draft.source;
+      this.set({ mode: "edit", photo, ...NOTHING_YET, newcomer: null, source, change: source });
     });
   }
 
@@ -690,14 +747,14 @@ class Studio {
     }
     await this.#doing("mask", "", async () => {
       const { id } = await server.keep(mask);
-      this.set({ mask: { id, file: mask } });
+      this.set({ mask: { id, file: mask, url: URL.createObjectURL(mask) } });
     });
   }
 
   /** Let what is found by points in the photo be what may change; `show` is given it as a URL. */
   async mark(cutout: string, show: (url: string) => Promise<void>): Promise<void> {
     await this.#doing("mask", "Looking for it", async () => {
-      const mask = await server.cutOut(this.draft.photo!.file, cutout);
+      const mask = await server.cutOut(this.draft.photo!.copy, cutout);
       const url = URL.createObjectURL(mask);
       await show(url);
       URL.revokeObjectURL(url);
@@ -705,36 +762,40 @@ class Studio {
     });
   }
 
-  /** Return the picture as a PNG that says what made it. */
-  async finished(): Promise<Blob> {
+  /** Return the picture as a PNG that says what made it, at the size of the photo. */
+  async #finished(): Promise<Drawn> {
     const { draft } = this;
     const request = this.request(draft);
     if (!request) throw new Refused("There is no picture yet.");
-    if (draft.mode === "draw") {
-      const { type: _, ...body } = request;
-      const [one] = await server.draw({ ...body, output_format: "png" });
-      return blobOf(one!.b64, "image/png");
-    }
-    const [one] = await server.edit(draft.photo!.file, draft.mask?.file ?? null, {
-      ...request,
-      output_format: "png",
-    });
-    return blobOf(one!.b64, "image/png");
+    const { type, ...rest } = request;
+    const body = { ...rest, output_format: "png" };
+    const [one] = await (type === "draw"
+      ? server.draw(body)
+      : this.#edited(draft, draft.photo!.file, body));
+    return one!;
   }
 
   async download(): Promise<void> {
+    await this.#save(this.draft.seed, (one) => one.b64);
+  }
+
+  /** Write what could change of the photo: white on black. */
+  async saveRegion(): Promise<void> {
+    await this.#save("region", (one) => one.mask);
+  }
+
+  async #save(ending: string | number, part: (drawn: Drawn) => string): Promise<void> {
     await this.#doing("picture", "Writing the file", async () => {
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(await this.finished());
-      const words = this.draft.mode === "draw" ? this.draft.prompt : this.draft.change;
-      const name = words
+      link.href = URL.createObjectURL(blobOf(part(await this.#finished()), "image/png"));
+      const name = this.caption(this.draft)
         .toLowerCase()
         .replaceAll(/[^\p{L}\p{N}]+/gu, "-")
         .slice(0, 60);
-      link.download = `${name.replaceAll(/^-|-$/g, "") || "picture"}-${this.draft.seed}.png`;
+      link.download = `${name.replaceAll(/^-|-$/g, "") || "picture"}-${ending}.png`;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-      this.said = "The picture was saved, and says what made it.";
+      this.said = `${link.download} was saved.`;
     });
   }
 
@@ -791,7 +852,7 @@ class Studio {
     await this.#doing("picture", "Opening the picture again", async () => {
       const { photo, mask } = this.draft;
       if (!photo) return;
-      const again = { ...photo, id: (await server.keep(photo.file)).id };
+      const again = { ...photo, id: (await server.keep(photo.copy)).id };
       this.set({ photo: again, mask: mask && { ...mask, id: (await server.keep(mask.file)).id } });
     });
   }

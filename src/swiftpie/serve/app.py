@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
-from fastapi import FastAPI, File, Form, Request, Response, UploadFile, WebSocket
+from fastapi import FastAPI, File, Form, Query, Request, Response, UploadFile, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from PIL import Image
@@ -21,6 +22,7 @@ from starlette.types import Scope
 
 from swiftpie import __version__
 from swiftpie.errors import SwiftPieError
+from swiftpie.library import CREDIT, packaged
 from swiftpie.models.cutout import search_of
 from swiftpie.serve.guard import (
     LEFT,
@@ -53,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 MAX_IMAGE_BYTES = 20 << 20  # encoded
 FORM_PARTS = 64
+MAX_NAMES = 2_000  # of the library, in one answer
 PART = "#/components/schemas/{model}"  # of the description of all routes
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "Pictures; with `stream` as events."}
@@ -118,6 +121,7 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
     _add_images(app, worker)
     _add_uploads(app, worker)
     _add_identities(app, worker)
+    _add_library(app)
     _add_jobs(app, worker)
     _add_models(app, worker)
     _add_service(app, worker, guard)
@@ -162,6 +166,7 @@ async def _answer(
 ) -> Response:
     work = await worker.plan(body, caller=caller_of(request, body), **given)
     if body.stream:
+        worker.scheduler.check_room(work.key, len(work.asks))  # while a status can still tell
         return StreamingResponse(_events(worker, work, body, kind), media_type="text/event-stream")
     drawn = await _while_wanted(request, worker.draw(work), until)
     headers = {"server-timing": f"draw;dur={drawn[0].milliseconds:.1f}"}
@@ -187,7 +192,7 @@ async def _events(worker: Worker, work: Work, body: Drawing, kind: str) -> Async
                 "usage": _usage(body),
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
-    except (SwiftPieError, RequestError, Expired) as error:
+    except (SwiftPieError, RequestError, Expired, Overloaded) as error:
         status, message, code, param = spelled(error)
         told = problem_body(message, status=status, code=code, param=param)
         yield f"event: error\ndata: {json.dumps({'type': 'error', **told})}\n\n"
@@ -201,6 +206,10 @@ def _images_body(body: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
         "timings_ms": drawn[0].timings_ms,
         "warnings": list(drawn[0].warnings),
     }
+    if drawn[0].named:
+        own["named"] = [one._asdict() for one in drawn[0].named]
+    if drawn[0].box is not None:
+        own["box"] = drawn[0].box
     if body.swiftpie.return_mask:
         own["masks_b64"] = [base64.b64encode(one.mask).decode() for one in drawn]
     return {**_facts(body, drawn[0]), "data": data, "usage": _usage(body), "swiftpie": own}
@@ -468,6 +477,45 @@ def _add_identities(app: FastAPI, worker: Worker) -> None:
         """Forget a subject."""
         await worker.identities.drop(identity_id, owner=request.state.owner)
         return {"id": identity_id, "object": "identity", "deleted": True}
+
+
+def _add_library(app: FastAPI) -> None:
+    @app.get("/v1/library", tags=["library"])
+    async def library(
+        query: Annotated[str, Query(max_length=MAX_NAME)] = "",
+        limit: Annotated[int, Query(ge=1, le=MAX_NAMES)] = MAX_NAMES,
+    ) -> dict[str, Any]:
+        """List subjects that need no picture: all, or whom a word means and who is near."""
+        known = await asyncio.to_thread(packaged)
+        found = await asyncio.to_thread(known.matching, query)
+        data = [
+            {
+                "object": "library.subject",
+                "name": one.name,
+                "words": one.words,
+                "picture": f"/v1/library/{quote(one.name)}/picture",
+            }
+            for one in map(known.entry, found[:limit])
+        ]
+        return {"object": "list", "data": data, "total": len(found), "credit": CREDIT}
+
+    @app.get("/v1/library/{name}/picture", tags=["library"], **_pictured("webp"))
+    async def sprite(name: str) -> Response:
+        """Return the picture of a subject of the library, which stays the same.
+
+        Raises:
+            RequestError: There is none.
+        """
+        if name not in packaged().names():
+            raise RequestError(
+                "The library has no subject of this name. See GET /v1/library.",
+                status=404,
+                code="subject_not_named",
+                param="name",
+            )
+        data = await asyncio.to_thread(packaged().picture, name)
+        headers = {"cache-control": "private, max-age=86400"}
+        return Response(data, media_type="image/webp", headers=headers)
 
 
 def _add_jobs(app: FastAPI, worker: Worker) -> None:

@@ -74,13 +74,21 @@ class Words(Ask):
         return None if words is None else words.to_json()
 
 
+@dataclass(frozen=True)
+class ByName:
+    """A subject of the library, of which every process has its own copy."""
+
+    word: str
+    placed: Mapping[str, Any]  # the other fields of its `Subject`
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Draw(Ask):
     """One picture."""
 
     prompt: str
     seed: int
-    subjects: tuple[Subject, ...]
+    subjects: tuple[Subject | ByName, ...]
     references: tuple[Image.Image, ...] = ()  # of one more subject, which comes first
     box: Box | None = None  # where that one shall be
     scales: Mapping[str, float] = field(default_factory=dict)  # that differ from the usual ones
@@ -92,7 +100,12 @@ class Draw(Ask):
 
     def all_subjects(self, session: Session) -> tuple[Subject, ...]:
         """Return the subjects where the networks are, with that of the references, encoded."""
-        known = [_fitted(session, one) for one in self.subjects]
+        known = [
+            Subject(session.named(one.word), **one.placed)
+            if isinstance(one, ByName)
+            else _fitted(session, one)
+            for one in self.subjects
+        ]
         if not self.references:
             return tuple(known)
         pictured = session.encode_identity(list(self.references))
@@ -109,7 +122,7 @@ class Personalize(Draw):
     def make(self, session: Session) -> Request:
         """Return what is to be drawn."""
         return PersonalizeRequest(
-            subjects=self.all_subjects(session),
+            subjects=session.with_named(self.prompt, self.all_subjects(session)),
             prompt=self.prompt,
             seeds=(self.seed,),
             scales=replace(Scales.of(session.components.preset), **self.scales),
@@ -142,7 +155,7 @@ class Edit(Draw):
                 session.components.preset, mode=settings.mode, has_reference=identity is not None
             )
             settings = replace(settings, scales=replace(usual, **self.scales))
-        return EditRequest(
+        request = EditRequest(
             image=self.image,
             prompt=self.prompt,
             seed=self.seed,
@@ -153,6 +166,7 @@ class Edit(Draw):
             settings=settings,
             negative_prompt=self.negative_prompt,
         )
+        return session.with_newcomer(request)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -160,11 +174,15 @@ class Repaint(Draw):
     """A photograph into which a subject comes, from which something goes, or both."""
 
     image: Image.Image
-    gone: Tensor | Box | None
+    gone: Tensor | Box | Search | None
+    brings: bool  # a subject
 
     def make(self, session: Session) -> Request:
         """Return what is to be drawn."""
         newcomers = self.all_subjects(session)
+        if self.brings and not newcomers:
+            (named, *_) = session.with_named(self.prompt)
+            newcomers = (replace(named, box=self.box),)
         comes = newcomers[0] if newcomers else None
         usual = Scales.for_edit(session.components.preset, has_reference=True)
         return RepaintRequest(
@@ -197,7 +215,7 @@ def asks_of(
     body: Drawing,
     *,
     model: str,
-    subjects: tuple[Subject, ...],
+    subjects: tuple[Subject | ByName, ...],
     images: Sequence[Image.Image],
     mask: Image.Image | None,
 ) -> tuple[Draw, ...]:
@@ -250,7 +268,7 @@ def _repainting(
     """
     task = body.swiftpie.task
     wanted = 0 if task == "remove" else 1
-    if num_newcomers != wanted:
+    if num_newcomers > wanted:
         raise RequestError(
             f"The task {task!r} was given {num_newcomers} subjects, and takes {wanted}. Send "
             "pictures of one subject after the photograph, or name one in swiftpie.subjects.",
@@ -263,12 +281,21 @@ def _repainting(
                 "comes by swiftpie.box, or ask for 'replace'.",
                 param="mask",
             )
-        return {"gone": None}
-    if region is None:
+        return {"gone": None, "brings": True}
+    gone: Tensor | Box | Search | None = region
+    if points := body.swiftpie.points:
+        if isinstance(region, Tensor):
+            raise RequestError(
+                "A mask and swiftpie.points were given. Send one of the two.", param="mask"
+            )
+        gone = Search(box=region, points=tuple(points))
+    if gone is None:
         raise RequestError(
-            f"The task {task!r} was not told what goes. Send a mask, or swiftpie.box.", param="mask"
+            f"The task {task!r} was not told what goes. Send a mask, swiftpie.box or "
+            "swiftpie.points.",
+            param="mask",
         )
-    return {"gone": region, "box": None}
+    return {"gone": gone, "box": None, "brings": bool(wanted)}
 
 
 def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +12,8 @@ from PIL import Image
 from swiftpie.engine.prepare import prepare, stages_of
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import SwiftPieError
+from swiftpie.library import Named
+from swiftpie.masks import Box
 from swiftpie.pipelines.edit import EditResult
 from swiftpie.pipelines.request import Request
 from swiftpie.serve.asks import Ask
@@ -36,6 +38,8 @@ class Made:
     timings_ms: Mapping[str, float]
     origin: Mapping[str, str]
     warnings: tuple[str, ...]
+    box: Box | None = None  # where in a photograph a subject was put
+    named: tuple[Named, ...] = ()  # who in it is of the library
 
 
 class Studio(Protocol):
@@ -62,7 +66,7 @@ class Studio(Protocol):
         Returns how many pictures are drawn together; a `batch` of 0 leaves that to the device.
         """
 
-    async def draw(self, asks: Sequence[Ask]) -> Sequence[Any]:
+    def draw(self, asks: Sequence[Ask]) -> Awaitable[Sequence[Any]]:
         """Return what was made, or an error, for each of some asks of one model and lane.
 
         Whoever cancels this stops the work at its next stage.
@@ -123,11 +127,10 @@ class Drawer:
             yield f"getting ready, {number} of {count}: {stage}" if is_slow else ""
         yield "ready" if is_slow else ""
 
-    async def draw(self, asks: Sequence[Ask]) -> Sequence[Any]:
+    def draw(self, asks: Sequence[Ask]) -> Awaitable[Sequence[Any]]:
         """Return what was made, or an error, for each; see `Studio.draw`.
 
-        Raises:
-            CancelledError: Whoever waited has left.
+        The thread is given its work at once: a loop with much to do would let it wait else.
         """
         stop = threading.Event()
 
@@ -143,12 +146,9 @@ class Drawer:
                 return [error] * len(asks)
 
         running = asyncio.get_running_loop().run_in_executor(self._thread, run)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait([running])  # who comes next finds the thread free
-            raise
+        drawing = asyncio.ensure_future(_unless_left(running, stop))
+        drawing.add_done_callback(lambda _: stop.set())  # if it never came to its first step
+        return drawing
 
     def answer(self, asks: Sequence[Ask], check: Callable[[str], None]) -> list[Any]:
         """Return what was made, or an error, for each; `check` may raise `Stopped`. Blocks."""
@@ -171,6 +171,17 @@ class Drawer:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
+async def _unless_left(
+    running: asyncio.Future[Sequence[Any]], stop: threading.Event
+) -> Sequence[Any]:
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([running])  # who comes next finds the thread free
+        raise
+
+
 def batch_sizes(most: int) -> tuple[int, ...]:
     """Return how many pictures are drawn together by networks of fixed sizes: powers of two."""
     return tuple(2**power for power in range(most.bit_length()))
@@ -185,7 +196,8 @@ def _tried(ask: Ask, session: Session) -> Any:  # noqa: ANN401 - a request, an i
 
 def _made(drawn: GenerationResult | EditResult, warnings: Sequence[str]) -> Made:
     if isinstance(drawn, EditResult):
-        image, mask, seed = drawn.image, drawn.region, drawn.seed
+        image, mask, seed, box = drawn.image, drawn.region, drawn.seed, drawn.box
     else:
-        image, mask, seed = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0]
-    return Made(image, mask, seed, drawn.timings_ms, drawn.origin, tuple(warnings))
+        image, mask, seed, box = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0], None
+    told = (drawn.timings_ms, drawn.origin, tuple(warnings), box, drawn.named)
+    return Made(image, mask, seed, *told)

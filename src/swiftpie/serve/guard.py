@@ -119,6 +119,8 @@ class Guard:
         path = scope["path"]
         if len(headers) > MAX_HEADERS:
             return Refusal(431, "too_many_headers", f"At most {MAX_HEADERS} headers are read.")
+        if len(headers.getlist("host")) > 1:  # proxies may go by the other one
+            return Refusal(400, "ambiguous_host", "The request names two hosts.")
         host = headers.get("host", "").lower()
         if _without_port(host) not in self._hosts:
             return Refusal(

@@ -93,7 +93,6 @@ class Scheduler:
         self._running: dict[Job, asyncio.Future[Sequence[Any]]] = {}  # with what draws their batch
         self._giving_way: set[asyncio.Future[Sequence[Any]]] = set()
         self._busy: Counter[str] = Counter()  # batches by lane
-        self._came = asyncio.Event()
 
     @property
     def num_queued(self) -> int:
@@ -134,8 +133,9 @@ class Scheduler:
         timer = loop.call_later(deadline_s, self._expire, job)
         job.done.add_done_callback(lambda _: timer.cancel())
         self._queues.setdefault(key, deque()).append(job)
-        self._came.set()
-        if not self._has_room(lane):
+        if self._has_room(lane):
+            loop.call_soon(self._fill)  # when others of its call are here, too
+        else:
             self._make_way(job)
         return job
 
@@ -158,14 +158,6 @@ class Scheduler:
             self.cancel(job)
             raise
 
-    async def run(self) -> None:
-        """Draw for ever."""
-        while True:
-            await self._came.wait()
-            self._came.clear()
-            while batch := self._next_batch():
-                self._begin(batch)
-
     def close(self) -> None:
         """Let go of what is left."""
         for job in [*itertools.chain(*self._queues.values()), *self._running]:
@@ -186,6 +178,10 @@ class Scheduler:
             one.done.done() for one, its in self._running.items() if its is drawing
         ):
             drawing.cancel()
+
+    def _fill(self) -> None:
+        while batch := self._next_batch():
+            self._begin(batch)
 
     def _next_batch(self) -> list[Job]:
         batch: list[Job] = []
@@ -262,11 +258,12 @@ class Scheduler:
         for job in batch:
             del self._running[job]
         self._busy[batch[0].lane] -= 1
-        self._came.set()
-        gave_way = drawing in self._giving_way
+        gave_way = drawing in self._giving_way and drawing.cancelled()
         self._giving_way.discard(drawing)
-        if gave_way and drawing.cancelled():
+        if gave_way:
             self._queue_again(batch)
+        self._fill()  # before anybody is told, so that whoever draws waits for nothing
+        if gave_way:
             return
         self.batches += 1
         seconds = time.monotonic() - started

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from swiftpie.serve.guard import Guard
 from swiftpie.serve.limits import Limits
@@ -14,19 +14,28 @@ from swiftpie.serve.limits import Limits
 KEEP_ALIVE_S = 75
 MAX_MESSAGE_BYTES = 2 << 20  # over a WebSocket
 MAX_HEADER_BYTES = 64 << 10
+MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
 MAX_CONNECTIONS = 512
 
 
-class Patient(H11Protocol):
+class TooMuch(Exception):  # noqa: N818 - uvicorn answers that it is no request
+    """More than anybody sends who means well."""
+
+
+class Patient(HttpToolsProtocol):
     """uvicorn's protocol, which waits for the head of a request so long and no longer.
 
     uvicorn itself waits for ever, so that a few hundred connections that send a letter now and then
-    would keep everyone else out. As long it waits for whoever does not take an answer.
+    would keep everyone else out. As long it waits for whoever does not take an answer. It keeps
+    whatever is sent of a head, of what follows a body, and of requests ahead of their answers: here
+    each has an end.
     """
 
     head_s = 30.0
     timer: asyncio.TimerHandle | None = None
     taking: asyncio.TimerHandle | None = None
+    is_in_head = False
+    idle_bytes = 0  # that came since anything was made of them
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
@@ -35,8 +44,44 @@ class Patient(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; wait no more where a request has begun."""
+        self.idle_bytes += len(data)
         super().data_received(data)
+        if self.idle_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+            self.send_400_response("Invalid HTTP request received.")
         self._look()
+
+    def on_message_begin(self) -> None:
+        """Begin to read a head."""
+        super().on_message_begin()
+        self.is_in_head, self.idle_bytes = True, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. What comes after a body is nobody's."""
+        if self.is_in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer.
+
+        Raises:
+            TooMuch: The head is too long, or too many requests wait.
+        """
+        self.is_in_head, self.idle_bytes = False, 0
+        length = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if length > MAX_HEADER_BYTES or len(self.pipeline) >= MAX_AHEAD:
+            raise TooMuch
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, of which a part may be here."""
+        super().on_response_complete()
+        if self.is_in_head:
+            self._look()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self.idle_bytes = 0
+        super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -108,7 +153,6 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=KEEP_ALIVE_S,
                 # By then whatever was accepted has been answered, or has taken too long.
                 timeout_graceful_shutdown=math.ceil(limits.body_s + limits.deadline_s),
-                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             )
         )
 

@@ -90,6 +90,8 @@ class Live:
             "milliseconds": round(drawn.milliseconds, 1),
             "timings_ms": drawn.timings_ms,
             "warnings": drawn.warnings,
+            "box": drawn.box,
+            "named": [one._asdict() for one in drawn.named],
             "mask_b64": base64.b64encode(drawn.mask).decode() or None,
         }
         head = json.dumps(header).encode()

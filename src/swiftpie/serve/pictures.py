@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from swiftpie import __version__
 from swiftpie.images import encode_image
+from swiftpie.library import Named
+from swiftpie.masks import Box
 from swiftpie.serve.drawing import Made
 from swiftpie.serve.schemas import Drawing
 
@@ -24,11 +26,13 @@ class Drawn:
     timings_ms: Mapping[str, float]
     milliseconds: float  # from the call to here
     warnings: tuple[str, ...]
+    box: Box | None  # where in a photograph a subject was put
+    named: tuple[Named, ...]  # who in it is of the library
 
 
 def as_file(made: Made, body: Drawing, *, model: str, milliseconds: float) -> Drawn:
     """Return a picture as its caller asked for it."""
-    facts = _origin(body, model) | {**made.origin, "seed": str(made.seed)}
+    facts = _origin(body, model, box=made.box) | {**made.origin, "seed": str(made.seed)}
     suffix = SUFFIXES[body.output_format]
     return Drawn(
         data=encode_image(made.image, suffix, metadata=facts, quality=body.output_compression),
@@ -39,15 +43,20 @@ def as_file(made: Made, body: Drawing, *, model: str, milliseconds: float) -> Dr
         timings_ms={name: round(spent, 2) for name, spent in made.timings_ms.items()},
         milliseconds=milliseconds,
         warnings=made.warnings,
+        box=made.box,
+        named=made.named,
     )
 
 
-def _origin(body: Drawing, model: str) -> dict[str, str]:
+def _origin(body: Drawing, model: str, *, box: Box | None) -> dict[str, str]:
     """Return what a file says of its making, as the command line's files do, and places besides."""
     own = body.swiftpie
     places = [one.model_dump(include={"box", "view"}) for one in own.subjects]
+    if box is not None:  # proposed, if nobody said it
+        places = [{**one, "box": box} for one in places]
     return {
         "prompt": body.prompt,
+        **({"task": own.task} if own.task in {"insert", "remove", "replace"} else {}),
         **({"source_prompt": own.source_prompt} if own.source_prompt else {}),
         "preset": model,
         "swiftpie": __version__,

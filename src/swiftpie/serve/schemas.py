@@ -3,14 +3,21 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from swiftpie.asked import parse_size
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
 from swiftpie.config import Option
-from swiftpie.errors import CapabilityError, ConfigError, ImageError, InputError, NoSubject
+from swiftpie.errors import (
+    CapabilityError,
+    ConfigError,
+    ImageError,
+    InputError,
+    NobodyNamed,
+    NoSubject,
+)
 from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.request import MAX_SUBJECTS
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
@@ -65,7 +72,10 @@ else:
 class SubjectIn(Strict):
     """One subject of a picture."""
 
-    identity_id: Annotated[str, Field(description="Of POST /v1/identities.", max_length=64)]
+    identity_id: Annotated[str, Field(description="Of POST /v1/identities.", max_length=64)] = ""
+    library: Annotated[
+        str, Field(description="Instead, a name of GET /v1/library.", max_length=MAX_NAME)
+    ] = ""
     box: Annotated[
         tuple[Share, Share, Share, Share] | None,
         Field(None, description="Left, top, right, bottom that it shall fill, in 0 to 1."),
@@ -76,6 +86,17 @@ class SubjectIn(Strict):
     ] = None
     name: Words = ""
     scale: Annotated[float, Field(ge=0, le=4)] = 1.0
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        """Take an identity or a name.
+
+        Raises:
+            ValueError: Both came, or none.
+        """
+        if bool(self.identity_id) == bool(self.library):
+            raise ValueError("one of 'identity_id' and 'library' is needed")
+        return self
 
 
 class Own(Strict):
@@ -101,6 +122,14 @@ class Own(Strict):
         Field(description="A mask marks what changes by transparency, as OpenAI's, or in white."),
     ] = "alpha"
     box: tuple[Share, Share, Share, Share] | None = None
+    points: Annotated[
+        list[tuple[Share, Share]],
+        Field(
+            max_length=16,
+            description="Places on a thing that 'remove' or 'replace' takes out. Its outline and "
+            "its shadow are found, with `box` only inside of it; a box alone goes as a whole.",
+        ),
+    ] = []
     source_prompt: Words = ""
     keyword: Words = ""
     return_mask: bool = False
@@ -230,6 +259,12 @@ def spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
                 "from, and looks where a box or points say."
             )
             return 400, message, "subject_not_found", "image"
+        case NobodyNamed():
+            message = (
+                f"{error.found} Choose a name of GET /v1/library, or send pictures to POST "
+                "/v1/identities and name that in swiftpie.subjects."
+            )
+            return 400, message, "subject_not_named", "prompt"
         case ImageError():
             return 400, str(error), "invalid_image", "image"
         case InputError() | ConfigError() | CapabilityError():

@@ -14,7 +14,17 @@ from swiftpie.images import encode_image, mask_to_pil, to_pil
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import CutOut, Search
 from swiftpie.pipelines.request import Subject
-from swiftpie.serve.asks import OTHERS_VARIATION, Ask, Draw, Encode, Find, Words, asks_of, is_edit
+from swiftpie.serve.asks import (
+    OTHERS_VARIATION,
+    Ask,
+    ByName,
+    Draw,
+    Encode,
+    Find,
+    Words,
+    asks_of,
+    is_edit,
+)
 from swiftpie.serve.decoding import Decoders
 from swiftpie.serve.drawing import Drawer, Studio
 from swiftpie.serve.identities import THUMBNAIL, Identities, Known, OwnIdentities, Told
@@ -128,13 +138,11 @@ class Worker:
     async def __aenter__(self) -> Self:
         """Start everything; until `is_ready` the first model is loaded and made quick."""
         await self._stack.enter_async_context(self._decoders)
-        self._loop = asyncio.ensure_future(self.scheduler.run())
         self.getting_ready = asyncio.ensure_future(self._get_ready())
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for task in (self._loop, self.getting_ready):
-            task.cancel()
+        self.getting_ready.cancel()
         self.scheduler.close()
         await self.studio.close()
         await self._stack.aclose()
@@ -182,13 +190,6 @@ class Worker:
         """
         own, model = body.swiftpie, self.model_named(body.model)
         subjects = await self._known(own.subjects, model, owner=caller.owner)
-        if not (images or subjects):
-            raise RequestError(
-                "No subject was given. Send its pictures to POST /v1/identities and name it in "
-                "swiftpie.subjects, or send them to POST /v1/images/edits with swiftpie.task "
-                "'personalize'.",
-                param="swiftpie.subjects",
-            )
         changes = is_edit(body, images)
         asking = partial(asks_of, body, model=model, subjects=subjects, images=images, mask=mask)
         asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
@@ -227,14 +228,18 @@ class Worker:
 
     async def _known(
         self, subjects: Sequence[SubjectIn], model: str, *, owner: str
-    ) -> tuple[Subject, ...]:
+    ) -> tuple[Subject | ByName, ...]:
         """Return the subjects of a picture.
 
         Raises:
             RequestError: One is not known, or another model encoded it.
         """
-        found = []
+        found: list[Subject | ByName] = []
         for one in subjects:
+            placed: dict[str, Any] = one.model_dump(include={"box", "view", "name", "scale"})
+            if one.library:
+                found.append(ByName(one.library, placed | {"name": one.name or one.library}))
+                continue
             told, identity = await self.identities.find(one.identity_id, owner=owner)
             if told.model != model:
                 raise RequestError(
@@ -242,9 +247,7 @@ class Worker:
                     f"{model!r} shall draw it. Encode its pictures with that model.",
                     param="identity_id",
                 )
-            found.append(
-                Subject(identity, box=one.box, view=one.view, name=one.name, scale=one.scale)
-            )
+            found.append(Subject(identity, **placed))
         return tuple(found)
 
     # What goes out
