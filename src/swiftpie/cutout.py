@@ -52,6 +52,12 @@ class Way(StrEnum):
     NONE = "none"  # not at all: the whole picture is the subject
 
 
+def shrunk_to(side: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Return `size` with its longer side at most `side`, in its shape, no side below one pixel."""
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:
     """Return how much each pixel belongs to the subject (h, w), in [0, 1].
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.cutout import MAX_FRAME_PX as MAX_FRAME_PX
+from swiftpie.cutout import shrunk_to as shrunk_to
 from swiftpie.errors import NoSubject
 from swiftpie.files import BAND_PIXELS
 from swiftpie.files import Source as Source

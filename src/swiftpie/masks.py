@@ -13,7 +13,7 @@ from swiftpie.asked import parse_box as parse_box
 from swiftpie.config import MaskRule as MaskRule
 from swiftpie.errors import ImageError, InputError
 from swiftpie.files import Source, describe, load_image
-from swiftpie.images import alpha_of, extent_of, from_8_bits, in_8_bits, plane
+from swiftpie.images import alpha_of, extent_of, from_8_bits, in_8_bits, plane, shrunk_to
 
 VISIBLE = 0.3  # a row or column counts as touched by the subject above this coverage
 MAX_ASPECT_ERROR = 0.02  # between a mask file and its photo: more than rounding explains
@@ -189,8 +189,7 @@ def blend_of(mask: Tensor) -> Image.Image:
     It is in [0, 1], or of bytes.
     """
     size = (mask.shape[2], mask.shape[3])
-    scale = min(1.0, FEATHER_SIDE_PX / max(size))
-    small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    small = shrunk_to(FEATHER_SIDE_PX, size)
     soft = in_8_bits(resize_mask(feather(resize_mask(from_8_bits(mask), small)), size))
     return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
 

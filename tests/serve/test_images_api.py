@@ -172,11 +172,13 @@ def test_streams_give_each_picture_as_it_is_done(client, own):
     assert picture_of(events[0]).size == (128, 128)
 
 
-def test_a_stream_of_more_than_fits_is_refused_before_it_begins(client, server, own):
-    count = server.worker.limits.queue_per_key + 1
-    with pytest.raises(openai.RateLimitError) as refused:
-        client.images.generate(prompt=PROMPT, n=count, stream=True, extra_body=own)
-    assert int(refused.value.response.headers["retry-after"]) > 0
+@pytest.mark.parametrize("stream", [False, True])
+def test_more_than_ever_fits_is_refused_for_good_and_before_a_stream_begins(
+    client, server, own, stream
+):
+    most = server.worker.limits.queue_per_key
+    with pytest.raises(openai.BadRequestError, match=f"n is {most + 1}.* {most} pictures"):
+        client.images.generate(prompt=PROMPT, n=most + 1, stream=stream, extra_body=own)
 
 
 def test_edits_are_streamed_as_well(client, photo):

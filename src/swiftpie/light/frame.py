@@ -26,6 +26,7 @@ from swiftpie.cutout import (
     WORK_SIDE_PX,
     Way,
     sharpen,
+    shrunk_to,
 )
 
 Array = NDArray[np.float32]
@@ -114,8 +115,7 @@ def _agreement(logits: Array) -> float:
 
 def _outlined(photo: Image.Image, logits: Array) -> Array:
     """Return the mask (H, W) that colours and edges of a photo make of a guess (n, n) about it."""
-    scale = min(1.0, WORK_SIDE_PX / max(photo.size))
-    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    size = shrunk_to(WORK_SIDE_PX, photo.size)
     small = photo.resize(size, Image.Resampling.BOX)
     guess = _resized(logits, size[::-1], _lines)
     coarse = sharpen(guess, np.array(small, dtype=np.float32) / np.float32(255))

@@ -33,6 +33,7 @@ from swiftpie.cutout import (
     WORK_SIDE_PX,
     Way,
     sharpen,
+    shrunk_to,
 )
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.images import alpha_of, plane, to_tensor
@@ -294,8 +295,7 @@ def _by_rembg(image: Image.Image, search: Search) -> CutOut:
 def _outlined(photo: Image.Image, area: Area, logits: Tensor, search: Search) -> Tensor:
     """Return the mask (1, 1, H, W) that colours and edges of `area` make of a guess about it."""
     view = photo if area == (0, 0, *photo.size) else photo.crop(area)
-    scale = min(1.0, WORK_SIDE_PX / max(view.size))
-    size = (max(1, round(view.width * scale)), max(1, round(view.height * scale)))
+    size = shrunk_to(WORK_SIDE_PX, view.size)
     small = view.resize(size, Image.Resampling.BOX)
     guess = F.interpolate(logits, size=size[::-1], mode="bilinear")[0, 0].numpy()
     colours = np.array(small, dtype=np.float32) / np.float32(255)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.images import extent_of
+from swiftpie.images import extent_of, shrunk_to
 from swiftpie.masks import grow
 
 LUMA = (0.299, 0.587, 0.114)
@@ -91,8 +91,8 @@ def continued(values: Tensor, weight: Tensor) -> Tensor:
     rows, columns = values.shape[-2:]
     if rows == columns == 1:
         return values
-    known = _halved(weight)
-    coarse = continued(_halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
+    known = halved(weight)
+    coarse = continued(halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
     return torch.lerp(resized(coarse, (rows, columns), mode="bilinear"), values, weight)
 
 
@@ -101,8 +101,8 @@ def membrane(values: Tensor, known: Tensor) -> Tensor:
     rows, columns = values.shape[-2:]
     if min(rows, columns) <= 2 or not bool((known <= 0).any()):
         return continued(values, known)
-    weight = _halved(known)
-    coarse = membrane(_halved(values * known) / weight.clamp_min(SURE), (weight > SURE).to(known))
+    weight = halved(known)
+    coarse = membrane(halved(values * known) / weight.clamp_min(SURE), (weight > SURE).to(known))
     found = torch.where(known > 0, values, resized(coarse, (rows, columns), mode="bilinear"))
     for _ in range(SWEEPS):
         wide = F.pad(found, (1,) * 4, mode="replicate")
@@ -136,9 +136,13 @@ def resized(values: Tensor, size: Size, *, mode: str = "bicubic") -> Tensor:
     return F.interpolate(values, size, mode=mode, align_corners=False)
 
 
+def halved(values: Tensor) -> Tensor:
+    """Return the means of 2 x 2 pixels; an odd last row or column stands for itself."""
+    return F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
+
+
 def _shrunk(patch: Tensor, gone: Tensor, side: int) -> _Known:
-    scale = min(1.0, side / max(_size(patch)))
-    size = (max(1, round(patch.shape[2] * scale)), max(1, round(patch.shape[3] * scale)))
+    size = shrunk_to(side, _size(patch))
     weight = resized(1 - gone, size)
     pixels = resized(patch * (1 - gone), size) / weight.clamp_min(SURE)
     return _Known(pixels, (weight > 1 - SURE).to(weight))
@@ -213,8 +217,7 @@ def _shifts(tone: Tensor, strength: Tensor, known: Tensor) -> tuple[Tensor, Tens
     The latter is (1, K, h, w), 0 or 1. A shift costs as much as tone and strength of the texture
     differ between a place and where it leads.
     """
-    scale = min(1.0, SEARCH_PX / max(_size(tone)))
-    size = (max(1, round(tone.shape[2] * scale)), max(1, round(tone.shape[3] * scale)))
+    size = shrunk_to(SEARCH_PX, _size(tone))
     known = (resized(known, size) > 1 - SURE).to(known)
     strength = continued(resized(strength, size), known)
     wanted = torch.cat([resized(tone, size), strength], dim=1)
@@ -254,10 +257,6 @@ def _borrowed(fine: Tensor, gone: Tensor, shifts: Tensor, shares: Tensor) -> Ten
             weight = resized(share, size, mode="bilinear")[..., rows, columns]
             texture[..., rows, columns] += weight * source
     return texture * gone
-
-
-def _halved(values: Tensor) -> Tensor:
-    return F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
 
 
 def _size(values: Tensor) -> Size:

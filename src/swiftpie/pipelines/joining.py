@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from swiftpie.images import extent_of
 from swiftpie.layout import Layout, to_affine, warp
-from swiftpie.pipelines.filling import SURE, blurred, brightness, continued, filled, tied
+from swiftpie.pipelines.filling import SURE, blurred, brightness, continued, filled, halved, tied
 from swiftpie.relief import height, turn
 
 DARKEST = 0.03  # added to both sides of a ratio of colours, so that black is no infinity
@@ -134,8 +134,7 @@ def grain_like(
         noise, _ = _split(torch.randn(band.shape, generator=generator))
         noise = spread * noise / noise.std().clamp_min(SURE)
         texture += F.interpolate(noise, size, mode="bilinear", align_corners=False)
-        known = F.avg_pool2d(known, 2, ceil_mode=True, count_include_pad=False)
-        known = (known > 1 - SURE).to(known)
+        known = (halved(known) > 1 - SURE).to(known)
         if min(luma.shape[-2:]) < 2:
             break
     return texture
@@ -156,7 +155,7 @@ def as_sharp_as(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: 
         other, rest = _split(rest)
         weight = inside / inside.mean().clamp_min(SURE)
         strengths.append(((band.square() * weight).mean().sqrt(), other.square().mean().sqrt()))
-        inside = F.avg_pool2d(inside, 2, ceil_mode=True, count_include_pad=False)
+        inside = halved(inside)
         bands.append(band)
     gain, coarser = 1.0, None
     for band, (own, given) in zip(reversed(bands), reversed(strengths), strict=True):
@@ -243,17 +242,20 @@ def _sides(
         return None
     left, top, right, bottom = extent
     more = 1 + AROUND * max(right - left, bottom - top)
-    rows, columns = (
-        (
-            max(0, math.floor(((first - more) / side - low) / (high - low) * count)),
-            min(count, math.ceil(((last + more) / side - low) / (high - low) * count)),
-        )
-        for first, last, side, low, high, count in (
-            (top, bottom, alpha.shape[2], place[1], place[3], size[0]),
-            (left, right, alpha.shape[3], place[0], place[2], size[1]),
-        )
-    )
+    height, width = alpha.shape[2:]
+    across = ((left - more) / width, (right + more) / width)
+    down = ((top - more) / height, (bottom + more) / height)
+    columns = _pixels(across, within=(place[0], place[2]), count=size[1])
+    rows = _pixels(down, within=(place[1], place[3]), count=size[0])
     return (rows, columns) if rows[0] < rows[1] and columns[0] < columns[1] else None
+
+
+def _pixels(
+    span: tuple[float, float], *, within: tuple[float, float], count: int
+) -> tuple[int, int]:
+    """Return first and last of `count` pixels, which lie `within` shares of a side, in a `span`."""
+    low, high = ((one - within[0]) / (within[1] - within[0]) * count for one in span)
+    return max(0, math.floor(low)), min(count, math.ceil(high))
 
 
 def _colours(frame: Tensor) -> Tensor:
@@ -309,7 +311,7 @@ def _within(affine: Tensor, place: Area) -> Tensor:
 
 def _split(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the finest octave of `values`, and the rest at half the size."""
-    half = F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
+    half = halved(values)
     size = (values.shape[2], values.shape[3])
     return values - F.interpolate(half, size, mode="bilinear", align_corners=False), half
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.images import extent_of, to_tensor
+from swiftpie.images import extent_of, shrunk_to, to_tensor
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out
 from swiftpie.pipelines.filling import SURE, blurred, continued, resized
@@ -20,10 +20,7 @@ LOOK_PX = 128  # longer side of what shadows are looked for in
 AROUND = 1.0  # of the thing's longer side: ground on each side that is looked at
 SIDEWAYS, BELOW = 0.7, 0.25  # likewise: so far from the thing a shadow may reach
 FOOT = 0.5  # of the thing's height: shadows lie beside the lower part
-DARKER = (
-    0.12,
-    2.5,
-)  # natural logarithms by which a shadow darkens its ground, at least and at most
+DARKER = (0.12, 2.5)  # least and most that a shadow darkens its ground, natural logarithms
 TINT = 0.35  # likewise, of a colour beside the others; another surface differs more
 DARKEST = 0.05  # of [0, 1], added to both sides of the ratio: noise in the dark is no colour
 SMOOTH_PX = 2.0  # of ground: texture casts no shadow
@@ -51,8 +48,8 @@ def found_to_go(photograph: Image.Image, search: Search) -> Tensor:
     here = (..., slice(crop[1], crop[3]), slice(crop[0], crop[2]))
     solid = thing[here].float()
     size = (solid.shape[2], solid.shape[3])
-    scale = min(1.0, LOOK_PX / max(size))
-    small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    small = shrunk_to(LOOK_PX, size)
+    scale = max(small) / max(size)
     pixels = (to_tensor(photograph.crop(crop).convert("RGB")) + 1) / 2
     seen = (resized(solid, small) > 0).float()
     shadow = shadow_of(resized(pixels, small), grow(seen, math.ceil(EDGE * scale * side) + 1))

@@ -262,9 +262,9 @@ class Scheduler:
         self._giving_way.discard(drawing)
         if gave_way:
             self._queue_again(batch)
-        self._fill()  # before anybody is told, so that whoever draws waits for nothing
-        if gave_way:
+            self._fill()
             return
+        self._fill()  # before anybody is told, so that whoever draws waits for nothing
         self.batches += 1
         seconds = time.monotonic() - started
         self.job_s += MEMORY * (seconds / len(batch) - self.job_s)

@@ -167,10 +167,21 @@ class Worker:
         """Return all pictures that somebody sent."""
         return [await self.decode(data, name=name) for data in given]
 
-    def check_room(self, key: str) -> None:
-        """Refuse a key that must not draw now; see `Scheduler.check_room`."""
+    def check_room(self, key: str, count: int = 1) -> None:
+        """Refuse a key that must not draw as many pictures now; see `Scheduler.check_room`.
+
+        Raises:
+            RequestError: They are more than a key may ever have waiting.
+        """
+        most = self.scheduler.max_per_key
+        if count > most:
+            raise RequestError(
+                f"n is {count}; no more than {most} pictures of one caller wait at a time here. "
+                "Ask for fewer.",
+                param="n",
+            )
         try:
-            self.scheduler.check_room(key)
+            self.scheduler.check_room(key, count)
         except Exception:
             self.metrics.rejected.inc()
             raise
@@ -280,7 +291,7 @@ class Worker:
         return self.jobs.put(task, owner=owner)
 
     def _submit(self, work: Work) -> list[Job]:
-        self.scheduler.check_room(work.key, len(work.asks))
+        self.check_room(work.key, len(work.asks))
         return [self._put(ask, group=work.group, key=work.key) for ask in work.asks]
 
     def _put(self, ask: Ask, *, group: object, key: str) -> Job:
