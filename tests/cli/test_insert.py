@@ -127,8 +127,13 @@ def test_every_format_keeps_its_bits_outside(session, identity, tmp_path, name):
 CHUNKS, IN_A_CHUNK = 10, 50
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(0, marks=pytest.mark.thorough),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in range(1, CHUNKS)),
+    ],
+)
 def test_odd_sizes_in_every_format_keep_their_bits_outside(session, identity, tmp_path, chunk):
     draw = Random(chunk)
     for number in range(IN_A_CHUNK):
