@@ -21,6 +21,7 @@ NUM_NEAR = 5  # names that are offered
 LEAST_LIKENESS = 0.75  # of an offered name that is only spelled alike
 SHORT, LEAST_LIKENESS_SHORT = 4, 0.66  # of up to so many letters one makes all the difference
 FACES = 0  # the group of round yellow faces, which are rarely meant
+NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name, and hardly a file's
 
 
 class Entry(NamedTuple):
@@ -174,6 +175,23 @@ def packaged() -> Library:
     words = ("synonyms", "meant")
     entries = (Entry(**{**row, **{name: tuple(row[name]) for name in words}}) for row in rows)
     return Library(entries, ASSETS / PACK)
+
+
+def named_by(text: str) -> Named | None:
+    """Return whom a text names that is no file, None where it looks like one.
+
+    Raises:
+        NobodyNamed: It is nearly a name.
+    """
+    if not NAME.fullmatch(text):
+        return None
+    found = packaged().meant_by(text)
+    if found is None and (near := packaged().near(text)):
+        raise NobodyNamed(
+            f"There is no file {text!r}, and nobody in the library has that name. Near are "
+            f"{', '.join(near)}."
+        )
+    return found
 
 
 def _key(text: str) -> str:

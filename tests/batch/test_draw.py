@@ -63,6 +63,27 @@ def test_sentences_name_subjects_that_have_no_pictures(collected, run, folder):
     assert "belongs to one" in told["4"]["reason"]
 
 
+def test_a_name_is_a_subject_unless_a_file_has_it(collected, run, folder, session):
+    (folder / "kitten").write_bytes((folder / "dog.webp").read_bytes())
+    lamp = {"pictures": "lamp", "box": [0.5, 0.4, 0.9, 0.9]}
+    jobs = collected(
+        {**SMALL, "subject": "robot", "prompt": "a robot on a beach"},
+        {**SMALL, "subject": "kitten", "prompt": "a kitten on a beach"},
+        {"image": "dog.webp", "prompt": "a robot", "subject": "robot", "size_px": 64},
+        {"subjects": [{"pictures": "dog.webp"}, lamp], "prompt": "a dog and a lamp"},
+    )
+    told = run(jobs)
+    assert {row["status"] for row in told.values()} == {"done"}, told
+    names = {n: [one["name"] for one in row.get("named", [])] for n, row in told.items()}
+    meant = session.library.find("lamp").name
+    assert names == {"1": ["robot"], "2": [], "3": ["robot"], "4": [meant]}
+    drawn = session.personalize(
+        session.named("robot"), "a robot on a beach", seed=0, size_px=(64, 64)
+    )
+    stored = load_image(folder / "out" / told["1"]["file"])
+    assert np.abs(np.subtract(stored, drawn.images[0], dtype=int)).max() <= 1
+
+
 def test_a_job_that_fails_is_told_and_the_others_are_drawn(collected, run, folder):
     whole = (folder / "mask.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])

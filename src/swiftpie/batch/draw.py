@@ -151,12 +151,14 @@ class Drawer:
         return MaskSource.NONE, load_mask(self._path(mask), size)
 
     def _identity(self, session: Session, subject: JobSubject) -> Identity:
-        known = (subject.pictures, subject.cutouts)
+        known = (subject.pictures, subject.cutouts, subject.word)
         if known in self._identities:
             self._identities.move_to_end(known)
             return self._identities[known]
         pictures = [self._path(one) for one in subject.pictures]
-        if is_safetensors(pictures[0]):
+        if subject.word:
+            identity = session.named(subject.word)
+        elif is_safetensors(pictures[0]):
             identity = session.load_identity(pictures[0])
         else:
             cutouts = subject.cutouts * (len(pictures) if len(subject.cutouts) == 1 else 1)

@@ -33,6 +33,7 @@ from swiftpie.errors import (
     short_reason,
 )
 from swiftpie.files import is_safetensors, open_image
+from swiftpie.library import named_by
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.identity import read_identity_header
@@ -70,8 +71,9 @@ THE_DEFAULT = Model()
 class JobSubject:
     """A subject as files have it; the rest are fields of `Subject`."""
 
-    pictures: tuple[str, ...]  # or one identity file
+    pictures: tuple[str, ...] = ()  # or one identity file
     cutouts: tuple[str, ...] = ("auto",)  # one for all or one each, a file among them is a mask
+    word: str = ""  # names who is of the library instead
     shown: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -96,9 +98,7 @@ class Job:
 
     def asked(self) -> dict[str, Any]:
         """Return what decides about the picture, as JSON has it, without what is not said."""
-        told = {name: one for name, one in asdict(self).items() if one not in (None, "", {}, ())}
-        for name in ("id", "place"):
-            told.pop(name, None)
+        told = asdict(replace(self, id="", place=""), dict_factory=_said)
         return dict(json.loads(json.dumps(told)))
 
     @property
@@ -331,14 +331,22 @@ def _subject(
     root: Path,
 ) -> JobSubject:
     named = [pictures] if isinstance(pictures, str) else list(pictures)
-    if len(named) == 1 and _is_folder(root / named[0]):
+    cutouts = (cutout,) if isinstance(cutout, str) else cutout
+    for one in named:
+        if not _is_there(root / one) and (who := named_by(one)):
+            if len(named) > 1 or cutouts != ("auto",):
+                raise ConfigError(
+                    f"{who.word!r} is of the library, which is a whole subject, cut out already. "
+                    "Give it alone."
+                )
+            return JobSubject(word=who.word, shown={"name": who.word, **shown})
+    if len(named) == 1 and _is_there(root / named[0]) and (root / named[0]).is_dir():
         here = sorted(one.name for one in (root / named[0]).iterdir())
         named = [
             (Path(named[0]) / one).as_posix()
             for one in here
             if one.lower().endswith(PICTURES) and not one.startswith(".")
         ]
-    cutouts = (cutout,) if isinstance(cutout, str) else cutout
     if not 1 <= len(named) <= MAX_PICTURES or len(cutouts) not in {1, len(named)}:
         raise ConfigError(
             f"A subject has {len(named)} pictures and {len(cutouts)} ways to cut them out. 1 to "
@@ -347,17 +355,22 @@ def _subject(
     return JobSubject(pictures=tuple(named), cutouts=cutouts, shown=shown)
 
 
-def _is_folder(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
     try:
-        return path.is_dir()
+        return path.exists()
     except (OSError, ValueError):
-        return False
+        return False  # the name cannot exist; reading it will say why
+
+
+def _said(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    return {name: one for name, one in pairs if one not in (None, "", {}, ())}
 
 
 def _name_of(job: Job) -> str:
     """Return a name that people can read, and that no other job has."""
     digest = hashlib.sha256(json.dumps(job.asked(), sort_keys=True).encode()).hexdigest()
-    shown = [job.image] if job.image is not None else [one.pictures[0] for one in job.subjects]
+    told = [one.word or one.pictures[0] for one in job.subjects]
+    shown = told if job.image is None else [job.image]
     parts = [*(_slug(Path(one).stem, 24) for one in shown[:2]), _slug(job.prompt, 40)]
     return "-".join([one for one in parts if one] + [f"s{job.seed}", digest[:8]])
 
@@ -469,7 +482,8 @@ def _check_subject(subject: JobSubject, inputs: _Inputs) -> None:
         search = parse_search(cutout)
         if search is not None and search.way is Way.REMBG:
             rembg.locate(search.model)  # a mistake shows before a model is loaded
-    inputs.look(subject.pictures[0])
+    for one in subject.pictures[:1]:
+        inputs.look(one)
     if len(subject.pictures) > 1 or subject.cutouts != ("auto",):
         for one in subject.pictures:
             if inputs.is_identity(one):

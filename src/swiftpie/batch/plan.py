@@ -129,7 +129,7 @@ def _alike(job: Job, jobs: Jobs) -> object:
 
 
 def _shown(job: Job) -> object:
-    return (job.image, tuple((one.pictures, one.cutouts) for one in job.subjects))
+    return (job.image, tuple((one.pictures, one.cutouts, one.word) for one in job.subjects))
 
 
 def _fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from swiftpie.backbones.settle import best_recipe, settle
 from swiftpie.batch.lists import read_prompts as read_prompts
 from swiftpie.cli.asking import ask
 from swiftpie.config import Option
-from swiftpie.errors import ConfigError, NobodyNamed
+from swiftpie.errors import ConfigError
 from swiftpie.pipelines.naming import tell
 from swiftpie.pipelines.settings import Scales
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from swiftpie.library import Named
     from swiftpie.types import Cutout, Identity
 
-NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name of the library, and hardly a file's
 STREAM = "-"  # stands for standard input or output
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
 REQUIRED = inspect.Parameter.empty
@@ -330,9 +328,9 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
         NobodyNamed: It is no file, and nearly a name of the library.
     """
     from swiftpie.files import is_safetensors
-    from swiftpie.library import packaged
+    from swiftpie.library import named_by, packaged
 
-    named = [who for text in texts if (who := _named(text)) is not None]
+    named = [who for one in texts if not _is_file(one) and (who := named_by(one))]
     if named and len(texts) > 1:
         raise ConfigError(
             f"The name {named[0].word!r} came with other pictures, and already is a whole subject. "
@@ -421,25 +419,6 @@ def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
     if search.way is Way.REMBG:
         rembg.locate(search.model)  # a mistake shows before a model is loaded
     return picture._replace(cutout=way)
-
-
-def _named(text: str) -> "Named | None":
-    """Return whom of the library a SUBJECT argument names, None where it looks like a file.
-
-    Raises:
-        NobodyNamed: It is no file, and nearly a name.
-    """
-    from swiftpie.library import packaged
-
-    if _is_file(text) or not NAME.fullmatch(text):
-        return None
-    found = packaged().meant_by(text)
-    if found is None and (near := packaged().near(text)):
-        raise NobodyNamed(
-            f"There is no file {text!r}, and nobody in the library has that name. Near are "
-            f"{', '.join(near)}."
-        )
-    return found
 
 
 def told_named(named: "Sequence[Named]") -> dict[str, Any]:
