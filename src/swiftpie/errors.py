@@ -16,7 +16,7 @@ Every message says what was given, what is needed, and what to do.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 REASON_LETTERS = 300  # of a message of another library that are worth reading
 
@@ -52,14 +52,21 @@ class NobodyNamed(InputError):  # noqa: N818 - reads as what it is
     """A word or a sentence names nobody of the library, and there is no picture.
 
     `found` says so, with names that are near, and `remedy` what to do in Python or on the command
-    line; whoever offers other ways, as a server, tells their own.
+    line; whoever offers other ways, as a server, tells their own. `word` is who was asked for, ""
+    where a sentence names nobody.
     """
 
     def __init__(
-        self, found: str, remedy: str = "Choose a name of `swiftpie library`, or give a picture."
+        self,
+        found: str,
+        remedy: str = "Choose a name of `swiftpie library`, or give a picture.",
+        *,
+        word: str = "",
+        near: Sequence[str] = (),
     ) -> None:
         super().__init__(found, remedy)
         self.found, self.remedy = found, remedy
+        self.word, self.near = word, near
 
     def __str__(self) -> str:
         return f"{self.found} {self.remedy}"

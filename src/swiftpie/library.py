@@ -1,6 +1,7 @@
 """Identities by name: sprites for whoever says what shall be drawn and has no picture of it."""
 
 import difflib
+import io
 import json
 import re
 import zipfile
@@ -80,7 +81,11 @@ class Library:
         if found is None:
             near = self.near(word)
             told = f" Near are {', '.join(near)}." if near else ""
-            raise NobodyNamed(f"The library knows nobody called {short_reason(word)!r}.{told}")
+            raise NobodyNamed(
+                f"The library knows nobody called {short_reason(word)!r}.{told}",
+                word=word,
+                near=near,
+            )
         return found
 
     def meant_by(self, word: str) -> Named | None:
@@ -136,14 +141,17 @@ class Library:
         Raises:
             NobodyNamed: There is none.
         """
-        with zipfile.ZipFile(self._pack) as pack:
-            return pack.read(f"{self.entry(name).code}.webp")
+        return self._opened.read(f"{self.entry(name).code}.webp")
 
     def image(self, name: str) -> "Image.Image":
         """Return what `picture` does, decoded."""
         from swiftpie.files import load_image  # here, as names are asked for without pictures
 
         return load_image(self.picture(name))
+
+    @cached_property
+    def _opened(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(io.BytesIO(self._pack.read_bytes()))  # which threads may share
 
     def _meant(self, key: str) -> Entry | None:
         return self._first.get(key) or next(iter(self._tagged.get(key, ())), None)
@@ -189,7 +197,9 @@ def named_by(text: str) -> Named | None:
     if found is None and (near := packaged().near(text)):
         raise NobodyNamed(
             f"There is no file {text!r}, and nobody in the library has that name. Near are "
-            f"{', '.join(near)}."
+            f"{', '.join(near)}.",
+            word=text,
+            near=near,
         )
     return found
 

@@ -6,12 +6,12 @@ import pickle
 import pytest
 
 from swiftpie.backbones.preset import PRESETS, describe
-from swiftpie.errors import ConfigError, ImageError, InputError, NoSubject
+from swiftpie.errors import ConfigError, ImageError, InputError, NobodyNamed, NoSubject
 from swiftpie.models.cutout import search_of
 from swiftpie.pipelines.request import Subject
 from swiftpie.serve.asks import Edit, Encode, Find, Personalize, Words, asks_of
 from swiftpie.serve.drawing import Drawer
-from swiftpie.serve.schemas import Drawing, RequestError, spelled
+from swiftpie.serve.schemas import Drawing, RequestError, problem_of
 from swiftpie.serve.store import Models, Offer
 
 PROMPT = "a dog on a beach"
@@ -86,6 +86,7 @@ def test_an_identity_moves_with_all_its_tensors(identity):
     [
         RequestError("gone", status=404, code="identity_not_found", param="identity_id"),
         NoSubject("Grey everywhere.", "Use --mask."),
+        NobodyNamed("Nobody.", word="elefant", near=("elephant",)),
         ImageError("broken"),
         InputError("too long"),
         ConfigError("no such"),
@@ -95,4 +96,4 @@ def test_an_identity_moves_with_all_its_tensors(identity):
 def test_a_moved_error_is_told_alike(error):
     there = moved(error)
     assert type(there) is type(error)
-    assert (str(there), spelled(there)) == (str(error), spelled(error))
+    assert (str(there), problem_of(there)) == (str(error), problem_of(error))

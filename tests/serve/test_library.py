@@ -68,6 +68,7 @@ def test_who_is_not_in_the_library_is_told_with_what_is_near(server):
         "prompt",
     )
     assert "Near are elephant" in problem["message"]
+    assert (problem["word"], problem["near"][0]) == ("elefant", "elephant")
     assert "GET /v1/library" in problem["message"]
 
 
@@ -77,7 +78,8 @@ def test_the_library_is_listed_and_searched(server):
     assert whole["credit"] == CREDIT
     few = server.ask("GET", "/v1/library?query=kitten&limit=1").json
     (cat,) = few["data"]
-    assert (cat["name"], few["total"]) == ("cat", 2)
+    assert (cat["name"], few["total"], few["meant"]) == ("cat", 2, "cat")
+    assert server.ask("GET", "/v1/library?query=elefant").json["meant"] is None
     assert "kitten" in cat["words"]
     answer = server.ask("GET", cat["picture"])
     assert answer.headers["content-type"] == "image/webp"

@@ -873,6 +873,61 @@ def test_words_that_the_model_does_not_know_are_marked_with_near_ones(visit):
     expect(visit.page.locator(".marks .unknown")).to_have_count(0)
 
 
+@slow
+def test_the_library_is_searched_and_who_is_found_is_drawn_or_added(visit):
+    first = visit.first_picture().pixels()
+    search = visit.page.get_by_label("Search the library")
+    told = visit.page.get_by_role("search").get_by_role("status")
+    search.fill("kitten")
+    expect(told).to_contain_text("“kitten” means cat")
+    cat = visit.subject("cat, of the library")
+    expect(cat.locator("img")).to_be_visible()
+    assert differs(first, visit.after(cat.click))
+    expect(visit.prompt).to_have_value("a photo of a cat on a beach")
+    (cat_asked,) = visit.newest()["swiftpie"]["subjects"]
+    assert (cat_asked["library"], "identity_id" in cat_asked) == ("cat", False)
+    search.fill("elefant")
+    expect(told).to_contain_text("Nobody is called “elefant”")
+    visit.screenshot("library")
+    visit.subject("elephant, of the library").hover()
+    visit.after(visit.page.get_by_role("button", name="Add elephant to the picture").click)
+    expect(visit.prompt).to_have_value("a photo of a cat and an elephant on a beach")
+    search.fill("")
+    expect(visit.subject("robot, a sample")).to_be_visible()
+    expect(visit.subject("cat, of the library")).to_have_attribute("aria-pressed", "true")
+    visit.page.get_by_role("button", name="All of the library").click()
+    expect(told).to_contain_text("MIT License")
+    visit.page.get_by_role("button", name="More of them").click()
+    expect(visit.page.locator("ul.found li")).to_have_count(72)
+    search.fill("teapot")
+    visit.after(lambda: search.press("Enter"))
+    expect(visit.prompt).to_have_value("a photo of a cat and a teapot on a beach")
+
+
+@slow
+def test_whom_a_prompt_names_is_drawn_and_told_and_near_names_are_offered(visit):
+    visit.first_picture()
+    visit.page.get_by_role("button", name="Leave out hamster").click()
+    visit.after(lambda: visit.prompt.fill("a kitten on a beach"))
+    assert visit.newest()["swiftpie"]["subjects"] == []
+    note = visit.page.get_by_text("“kitten” is drawn from the library as its cat.")
+    expect(note).to_be_visible()
+    visit.screenshot("named")
+    visit.after(note.get_by_role("button", name="cat face").click)
+    expect(visit.prompt).to_have_value("a cat face on a beach")
+    visit.kept()
+    visit.prompt.fill("an elefant on a beach")
+    words = visit.page.locator("#words")
+    expect(words).to_contain_text("Nobody in the library is called elefant")
+    visit.screenshot("nobody")
+    visit.after(words.get_by_role("button", name="elephant").click)
+    expect(visit.prompt).to_have_value("an elephant on a beach")
+    visit.kept()
+    expect(visit.page.locator("ol button")).to_have_count(3)  # of "elefant" there is no picture
+    visit.after(visit.subject("robot, a sample").click)
+    expect(visit.prompt).to_have_value("a robot on a beach")
+
+
 PARTS = (
     ["", "a photo of ", "a black and white photo of ", "an oil painting of ", "Photo: "],
     [
@@ -1116,6 +1171,11 @@ def test_axe_finds_nothing_serious(browser, server, scheme, photo):
 
         check("draw")
         visit.screenshot(f"draw-{scheme}")
+        search = page.get_by_label("Search the library")
+        search.fill("kitten")
+        expect(visit.subject("cat, of the library").locator("img")).to_be_visible()
+        check("library")
+        search.fill("")
         visit.give("drop", photo)
         page.get_by_role("button", name="Cut-out and pictures of object").click()
         expect(page.get_by_role("application")).to_be_visible()

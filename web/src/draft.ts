@@ -10,10 +10,11 @@ export interface Source {
   mask: Blob | null;
 }
 
-/** A subject of the library. Its key stays when better pictures make another identity of it. */
+/** A subject on the shelf. Its key stays when better pictures make another identity of it. */
 export interface Subject {
   key: number;
-  id: string;
+  id: string; // of an identity, or a name of the library
+  isNamed: boolean; // it is of the library
   name: string;
   thumbnail: string;
   numPictures: number;
@@ -103,7 +104,11 @@ interface Known {
   model: string;
   facts: Model["swiftpie"] | null;
   subjects: readonly Subject[];
+  drawsNamed: boolean; // whom a prompt names, though nobody was chosen
 }
+
+/** Return how the server is told of a subject. */
+const pointer = ({ id, isNamed }: Subject) => (isNamed ? { library: id } : { identity_id: id });
 
 export function canPlace(facts: Model["swiftpie"] | null): boolean {
   return facts?.capabilities.includes("layout") ?? false;
@@ -129,7 +134,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
       const subject = subjectOf(one.key);
       return subject ? [{ one, subject }] : [];
     });
-    if (!placed.length || !draft.prompt.trim()) return null;
+    if (!(placed.length || known.drawsNamed) || !draft.prompt.trim()) return null;
     const has = placed.some(({ one }) => one.box);
     const { identity, detail, balance } = draft;
     return {
@@ -138,7 +143,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
       prompt: draft.prompt,
       swiftpie: {
         subjects: placed.map(({ one, subject }) => ({
-          identity_id: subject.id,
+          ...pointer(subject),
           name: subject.name,
           ...(one.box && { box: one.box }),
           ...(one.yaw !== null && { view: [one.yaw, 0] }),
@@ -174,7 +179,7 @@ function edit(draft: Draft, newcomer: Subject | null, facts: Known["facts"]): Pa
       return_mask: true,
       edit: { variation: draft.variation },
       scales,
-      subjects: newcomer ? [{ identity_id: newcomer.id }] : [],
+      subjects: newcomer ? [pointer(newcomer)] : [],
     },
   };
 }
@@ -195,7 +200,7 @@ function repaint(draft: Draft, newcomer: Subject | null, facts: Known["facts"]):
       subjects: comes
         ? [
             {
-              identity_id: comes.id,
+              ...pointer(comes),
               ...(task === "insert" && box && { box }),
               ...(isTurned && { view: [yaw ?? 0, pitch ?? 0] }),
             },

@@ -28,6 +28,28 @@ export interface KeptSource {
   mask: string | null;
 }
 
+/** A subject of the library. */
+export interface Entry {
+  name: string;
+  words: string[]; // that find it as well
+  picture: string; // its address
+}
+
+/** Whom of the library a query finds. */
+export interface Listing {
+  data: Entry[];
+  total: number;
+  meant: string | null; // by the query; else all are only near
+  credit: string;
+}
+
+/** Who of the library was drawn for which word of a prompt. */
+export interface Named {
+  word: string;
+  name: string;
+  near: string[];
+}
+
 /** What made a picture, as its file tells; every value is text. */
 export type Origin = Readonly<Record<string, string>>;
 
@@ -53,6 +75,7 @@ export interface Header {
   milliseconds: number;
   warnings: string[];
   box: Box | null; // where in a photo a subject was put
+  named: Named[];
   mask_b64: string | null;
 }
 
@@ -60,6 +83,8 @@ interface ProblemBody {
   message: string;
   param: string | null;
   code: string | null;
+  word?: string;
+  near?: string[];
 }
 
 /** A refusal, in words that the server chose for people. */
@@ -70,6 +95,8 @@ export class Refused extends Error {
     readonly param: string | null = null,
     readonly code: string | null = null,
     readonly retryAfterS: number | null = null,
+    readonly word = "", // that a prompt names and the library does not know
+    readonly near: readonly string[] = [],
   ) {
     super(message);
   }
@@ -105,12 +132,12 @@ async function answerTo(path: string, init: RequestInit = {}): Promise<Response>
   if (answer.ok) return answer;
   const body: { error?: ProblemBody } = await answer.json().catch(() => ({}));
   const retry = Number(answer.headers.get("retry-after-ms")) / 1000;
-  const { message, param, code } = body.error ?? {
+  const { message, param, code, word, near }: ProblemBody = body.error ?? {
     message: `The server answered with status ${answer.status}.`,
     param: null,
     code: null,
   };
-  throw new Refused(message, answer.status, param, code, retry || null);
+  throw new Refused(message, answer.status, param, code, retry || null, word, near);
 }
 
 async function read<T>(path: string, init?: RequestInit): Promise<T> {
@@ -183,6 +210,9 @@ export const server = {
     read<KnownIdentity>(`/v1/identities/${id}`, { ...json({ name }), method: "PATCH" }),
 
   forget: (id: string) => answerTo(`/v1/identities/${id}`, { method: "DELETE" }),
+
+  library: (query: string, limit: number, signal?: AbortSignal) =>
+    read<Listing>(`/v1/library?${new URLSearchParams({ query, limit: `${limit}` })}`, { signal }),
 
   keep: (picture: Blob) => read<KeptPicture>("/v1/pictures", form({ image: picture })),
 
@@ -298,9 +328,9 @@ export class Live {
       const told = JSON.parse(data) as { type: string; id: number | null; error?: ProblemBody };
       if (told.type !== "error" || !told.error) return;
       if (told.id !== null && told.id !== this.#number) return;
-      const { message, param, code } = told.error;
+      const { message, param, code, word, near } = told.error;
       this.#newest = null;
-      this.handlers.problem(told.id, new Refused(message, 0, param, code));
+      this.handlers.problem(told.id, new Refused(message, 0, param, code, null, word, near));
       return;
     }
     const length = new DataView(data).getUint32(0);

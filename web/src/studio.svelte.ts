@@ -6,7 +6,18 @@ import type { Draft, Photo, Placed, Source, Subject, Task } from "./draft";
 import { article, joined, nameOf, renamed, without } from "./naming";
 import { sizeWithin, smaller } from "./painting";
 import { blobOf, hasToken, Live, Refused, server, setToken } from "./server";
-import type { Box, Connection, Drawn, Header, KeptPicture, Model, Origin } from "./server";
+import type {
+  Box,
+  Connection,
+  Drawn,
+  Entry,
+  Header,
+  KeptPicture,
+  Listing,
+  Model,
+  Named,
+  Origin,
+} from "./server";
 import { fileOf, remember, SAMPLES, samplesMet, type Sample } from "./samples";
 import { Vocabulary } from "./vocabulary";
 
@@ -32,6 +43,7 @@ export interface Shown {
   photo: string | null; // id of what was edited
   task: Task; // that was done to it
   box: Box | null; // where a subject was put into it
+  named: readonly Named[]; // who is of the library, besides those who were chosen
   warnings: readonly string[];
 }
 
@@ -73,6 +85,7 @@ class Studio {
   needsToken = $state(false);
   tokenProblem = $state("");
   problems = $state<Partial<Record<Place, string>>>({});
+  nobody = $state.raw<Pick<Named, "word" | "near"> | null>(null); // whom a prompt names
   seeds = $state.raw<readonly { seed: number; url: string }[]>([]);
   seedsAreDue = $state(true); // those that are shown are of another draft
   history = $state.raw<readonly Moment[]>([]);
@@ -102,6 +115,7 @@ class Studio {
   #stripShown = "";
   #lastKey = 0;
   #isReviving = false;
+  #sprites = new Map<string, Promise<string>>(); // URLs of pictures of the library
 
   get facts(): Model["swiftpie"] | null {
     return this.models.find((one) => one.id === this.model)?.swiftpie ?? null;
@@ -204,6 +218,7 @@ class Studio {
       known.map(async (one) => ({
         key: ++this.#lastKey,
         id: one.id,
+        isNamed: false,
         name: one.name,
         thumbnail: URL.createObjectURL(await server.picture(one.thumbnail)),
         numPictures: one.num_pictures,
@@ -217,7 +232,8 @@ class Studio {
 
   async #begin(): Promise<void> {
     this.draft = { ...this.draft, prompt: "a photo of a hamster on a beach" };
-    await this.useSample(SAMPLES[0]!);
+    const key = await this.meet(SAMPLES[0]!);
+    if (key !== undefined) this.use(key);
   }
 
   // The draft
@@ -226,6 +242,7 @@ class Studio {
   set(part: Partial<Draft>): void {
     this.draft = { ...this.draft, ...part };
     this.problems = {};
+    this.nobody = null;
     this.seedsAreDue ||= Object.keys(part).some((name) => name !== "seed");
     this.#changedAt = performance.now();
     this.#soon();
@@ -258,7 +275,8 @@ class Studio {
 
   /** Return what a draft asks of the server, null where something is still missing. */
   request(draft: Draft): Record<string, unknown> | null {
-    return requestOf(draft, { model: this.model, facts: this.facts, subjects: this.subjects });
+    const { model, facts, subjects } = this;
+    return requestOf(draft, { model, facts, subjects, drawsNamed: this.vocabulary !== null });
   }
 
   async #took(header: Header, file: Blob): Promise<void> {
@@ -282,8 +300,12 @@ class Studio {
     // What it says of words is marked where they are typed.
     const warnings = header.warnings.filter((one) => !this.vocabulary || !ABOUT_WORDS.test(one));
     const { width, height, box } = header;
-    const { task } = this.draft;
-    this.#show({ url, file, width, height, mask, photo, task, box, warnings });
+    const { task, placed, newcomer } = this.draft;
+    const chosen = [...placed.map((one) => one.key), newcomer].map((key) => this.subject(key));
+    const named = header.named.filter(
+      ({ word }) => !chosen.some((one) => one?.isNamed && one.id === word),
+    );
+    this.#show({ url, file, width, height, mask, photo, task, box, named, warnings });
     if (isNewest) this.#settle();
   }
 
@@ -297,12 +319,14 @@ class Studio {
   #settle(): void {
     const isQuiet = performance.now() - this.#changedAt >= SETTLED_MS - FRAME_MS;
     if (!isQuiet || this.isDrawing || !this.shown || !this.request(this.draft)) return;
+    if (this.nobody || this.problems.prompt || this.problems.picture) return; // it shows the last
     this.#keep();
     void this.#drawSeeds();
     const { draft, shown } = this;
     const isProposed = draft.mode === "edit" && draft.task === "insert" && !draft.box && shown.box;
     const place = isProposed ? ` The place is proposed: ${described(isProposed)}.` : "";
-    this.said = `Picture ready: ${this.caption(draft)}, seed ${draft.seed}.${place}`;
+    const named = shown.named.map((one) => ` “${one.word}” is the library's ${one.name}.`).join("");
+    this.said = `Picture ready: ${this.caption(draft)}, seed ${draft.seed}.${place}${named}`;
   }
 
   /** Say what a draft shows. */
@@ -367,6 +391,7 @@ class Studio {
     this.#isDue = false;
     this.isDrawing = false;
     this.problems = {};
+    this.nobody = null;
     this.at = index;
     this.draft = moment.draft;
     this.#show(moment.shown);
@@ -531,7 +556,7 @@ class Studio {
     }
   }
 
-  /** Add a subject to the library, and to the picture. */
+  /** Add a subject to the shelf, and to the picture. */
   async addCut(sources: readonly Source[], name: string): Promise<void> {
     const subject = await this.#encode(++this.#lastKey, sources, name, null);
     this.subjects = [...this.subjects, subject];
@@ -560,6 +585,7 @@ class Studio {
     return {
       key,
       id: known.id,
+      isNamed: false,
       name,
       thumbnail: URL.createObjectURL(await server.picture(known.thumbnail)),
       numPictures: known.num_pictures,
@@ -608,27 +634,62 @@ class Studio {
     await server.forget(old.id).catch(() => undefined); // it may have fallen off the shelf
   }
 
-  async useSample(sample: Sample): Promise<void> {
-    const key = await this.#meet(sample);
-    if (key !== undefined) this.use(key);
+  /** Return the subject that a sample or an entry of the library has become, if it was wanted. */
+  known(offered: Sample | Entry): Subject | undefined {
+    return this.subjects.find((one) =>
+      "words" in offered ? one.isNamed && one.id === offered.name : one.sample === offered,
+    );
   }
 
-  async addSample(sample: Sample): Promise<void> {
-    const key = await this.#meet(sample);
-    if (key !== undefined) this.add(key);
-  }
-
-  /** Return the key of a sample, which is encoded the first time that it is wanted. */
-  async #meet(sample: Sample): Promise<number | undefined> {
-    const known = () => this.subjects.find((one) => one.sample === sample)?.key;
-    if (known() === undefined) {
-      await this.#doing("subject", `Looking at the ${sample.name}`, async () => {
-        const sources = [{ file: await fileOf(sample), mask: null }];
-        const subject = await this.#encode(++this.#lastKey, sources, sample.name, sample);
+  /** Return the key of a sample, which is encoded when it is first wanted, or of an entry. */
+  async meet(offered: Sample | Entry): Promise<number | undefined> {
+    if (!this.known(offered)) {
+      await this.#doing("subject", `Looking at the ${offered.name}`, async () => {
+        const subject =
+          "words" in offered ? await this.#fetched(offered) : await this.#encoded(offered);
         this.subjects = [...this.subjects, subject];
       });
     }
-    return known();
+    return this.known(offered)?.key;
+  }
+
+  async #encoded(sample: Sample): Promise<Subject> {
+    const sources = [{ file: await fileOf(sample), mask: null }];
+    return this.#encode(++this.#lastKey, sources, sample.name, sample);
+  }
+
+  async #fetched(entry: Entry): Promise<Subject> {
+    const { name } = entry;
+    const thumbnail = await this.sprite(entry);
+    const facts = { numPictures: 1, warnings: [], sources: [], kept: [], sample: null };
+    return { key: ++this.#lastKey, id: name, isNamed: true, name, thumbnail, ...facts };
+  }
+
+  /** Return the picture of an entry of the library, fetched once. */
+  sprite({ picture }: Entry): Promise<string> {
+    const known = this.#sprites.get(picture);
+    if (known) return known;
+    const url = server.picture(picture).then((blob) => URL.createObjectURL(blob));
+    this.#sprites.set(picture, url);
+    url.catch(() => this.#sprites.delete(picture)); // it may come next time
+    return url;
+  }
+
+  /** Return whom of the library a query finds; null if nobody waits for it any more. */
+  async search(query: string, limit: number, signal?: AbortSignal): Promise<Listing | null> {
+    try {
+      return await server.library(query, limit, signal);
+    } catch (error) {
+      if (!(error instanceof DOMException)) this.#tell("subject", error);
+      return null;
+    }
+  }
+
+  /** Put another name into what is said of the picture. */
+  callOtherwise(word: string, name: string): void {
+    const { mode, prompt, change } = this.draft;
+    if (mode === "draw") this.set({ prompt: renamed(prompt, word, name) });
+    else this.set({ change: renamed(change, word, name) });
   }
 
   /** Draw this subject in place of the active one. */
@@ -645,7 +706,7 @@ class Studio {
       return;
     }
     const old = draft.placed[this.active];
-    const last = old ? this.subject(old.key)?.name : undefined;
+    const last = old ? this.subject(old.key)?.name : this.shown?.named[0]?.word;
     const placed = old
       ? draft.placed.map((one) => (one === old ? { ...one, key, yaw: null } : one))
       : [{ key, box: null, yaw: null }];
@@ -680,7 +741,7 @@ class Studio {
     this.set({ placed, prompt });
   }
 
-  /** Leave a subject out of the picture; the library keeps it. */
+  /** Leave a subject out of the picture; it stays on the shelf. */
   leaveOut(index: number): void {
     const { draft } = this;
     const name = this.subject(draft.placed[index]?.key ?? null)?.name ?? "";
@@ -818,7 +879,9 @@ class Studio {
   #refused(problem: Refused): void {
     this.isDrawing = false;
     if (problem.code === "identity_not_found") void this.#revive();
-    else if (problem.param === "picture_id") void this.#keepAgain();
+    else if (problem.code === "subject_not_named") {
+      this.nobody = { word: problem.word, near: [...problem.near] };
+    } else if (problem.param === "picture_id") void this.#keepAgain();
     else if (problem.retryAfterS) setTimeout(() => this.#ask(), problem.retryAfterS * 1000);
     else this.#fail(placeOf(problem), problem.message);
   }
@@ -837,6 +900,7 @@ class Studio {
 
   async #encodeAgain(subjects: readonly Subject[]): Promise<void> {
     for (const old of subjects) {
+      if (old.isNamed) continue; // the server looks at it itself
       try {
         const sources = await this.sourcesOf(old.key);
         this.#put(await this.#encode(old.key, sources, old.name, old.sample));

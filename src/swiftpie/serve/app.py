@@ -46,7 +46,7 @@ from swiftpie.serve.schemas import (
     RequestError,
     bytes_of_url,
     problem_body,
-    spelled,
+    problem_of,
 )
 from swiftpie.serve.worker import Caller, Work, Worker, describe_identity
 from swiftpie.types import Cutout
@@ -85,6 +85,8 @@ ERROR_SCHEMA = {
                 "type": {"type": "string"},
                 "param": {"type": ["string", "null"]},
                 "code": {"type": ["string", "null"]},
+                "word": {"type": "string", "description": "Whom a sentence names, and nobody is."},
+                "near": {"type": "array", "items": {"type": "string"}},
             },
         }
     },
@@ -193,8 +195,7 @@ async def _events(worker: Worker, work: Work, body: Drawing, kind: str) -> Async
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
     except (SwiftPieError, RequestError, Expired, Overloaded) as error:
-        status, message, code, param = spelled(error)
-        told = problem_body(message, status=status, code=code, param=param)
+        _, told = problem_of(error)
         yield f"event: error\ndata: {json.dumps({'type': 'error', **told})}\n\n"
 
 
@@ -488,6 +489,7 @@ def _add_library(app: FastAPI) -> None:
         """List subjects that need no picture: all, or whom a word means and who is near."""
         known = await asyncio.to_thread(packaged)
         found = await asyncio.to_thread(known.matching, query)
+        meant = await asyncio.to_thread(known.meant_by, query)
         data = [
             {
                 "object": "library.subject",
@@ -497,7 +499,13 @@ def _add_library(app: FastAPI) -> None:
             }
             for one in map(known.entry, found[:limit])
         ]
-        return {"object": "list", "data": data, "total": len(found), "credit": CREDIT}
+        return {
+            "object": "list",
+            "data": data,
+            "total": len(found),
+            "meant": None if meant is None else meant.name,  # else all are only near
+            "credit": CREDIT,
+        }
 
     @app.get("/v1/library/{name}/picture", tags=["library"], **_pictured("webp"))
     async def sprite(name: str) -> Response:
@@ -535,8 +543,7 @@ def _add_jobs(app: FastAPI, worker: Worker) -> None:
         if task.state is State.DONE:
             answer["result"] = _images_body(task.body, task.drawn)
         elif task.state is State.FAILED and task.error is not None:
-            status, message, code, param = spelled(task.error)
-            answer |= problem_body(message, status=status, code=code, param=param)
+            answer |= problem_of(task.error)[1]
         return answer
 
     @app.delete("/v1/jobs/{job_id}", tags=["jobs"])
@@ -675,7 +682,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Expired)
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
-        status, message, code, param = spelled(error)
+        status, told = problem_of(error)
         if status >= 500:
             logger.error("a request failed: %s", type(error).__name__, exc_info=error)
-        return JSONResponse(problem_body(message, status=status, code=code, param=param), status)
+        return JSONResponse(told, status)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from swiftpie.errors import SwiftPieError
 from swiftpie.serve.jobs import Expired, Overloaded
 from swiftpie.serve.pictures import Drawn
-from swiftpie.serve.schemas import LiveDraw, RequestError, problem_body, spelled
+from swiftpie.serve.schemas import LiveDraw, RequestError, problem_body, problem_of
 from swiftpie.serve.worker import Caller, Worker
 
 LENGTH = struct.Struct(">I")
@@ -76,8 +76,7 @@ class Live:
         try:
             drawn = await self._drawn(asked)
         except (SwiftPieError, RequestError, Expired, Overloaded) as error:
-            status, message, code, param = spelled(error)
-            told = problem_body(message, status=status, code=code, param=param)
+            _, told = problem_of(error)
             await self._socket.send_json({"type": "error", "id": asked.id, **told})
             return
         header = {

@@ -236,16 +236,25 @@ class RequestError(Exception):
 
 
 def problem_body(
-    message: str, *, status: int, code: str | None = None, param: str | None = None
+    message: str, *, status: int, code: str | None = None, param: str | None = None, **more: object
 ) -> dict[str, object]:
-    """Return an error as OpenAI's clients read it."""
+    """Return an error as OpenAI's clients read it, and what else is told of it."""
     kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return {"error": {"message": message, "type": kind, "param": param, "code": code, **more}}
 
 
-def spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
-    """Return status, message, code and parameter of an error."""
+def problem_of(error: Exception) -> tuple[int, dict[str, object]]:
+    """Return the status of an error, and its body."""
+    status, message, code, param = _spelled(error)
+    more: dict[str, object] = {}
+    if isinstance(error, NobodyNamed):
+        more = {"word": error.word, "near": list(error.near)}
+    return status, problem_body(message, status=status, code=code, param=param, **more)
+
+
+def _spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
+    """Return status, message, code and parameter."""
     match error:
         case RequestError():
             return error.status, str(error), error.code, error.param
