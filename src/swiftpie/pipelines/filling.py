@@ -2,11 +2,10 @@
 
 *Tone*, which is what is left of a picture of a hundred pixels, is the mean of two guesses that err
 in different ways: colours carried on along the edges that lead there, as in inpainting by coherence
-transport (https://doi.org/10.1007/s10851-007-0017-6), and what a model drew, moved to the tone of
-its border, as in Poisson blending (https://doi.org/10.1145/882262.882269). *Texture* is all that is
-finer. It is borrowed from nearby by the few shifts that fit in most places, as in completion by
-statistics of patch offsets (https://doi.org/10.1109/TPAMI.2014.2330611), and so it has the grain
-and the focus of the photograph.
+transport (https://doi.org/10.1007/s10851-007-0017-6), and a membrane stretched over its border.
+*Texture* is all that is finer. It is borrowed from nearby by the few shifts that fit in most
+places, as in completion by statistics of patch offsets (https://doi.org/10.1109/TPAMI.2014.2330611),
+and so it has the grain and the focus of the photograph.
 
 Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W), 0 or 1.
 """
@@ -22,7 +21,6 @@ from swiftpie.images import extent_of, shrunk_to
 from swiftpie.masks import grow
 
 LUMA = (0.299, 0.587, 0.114)
-DRAWN = 0.25  # share of the drawing's gradients in the membrane: more errs more, as yet
 SURE = 1e-3  # weight below which a pixel knows nothing
 TONE_PX, SEARCH_PX = 128, 64  # longer side of what tones are found in, and shifts
 SWEEPS = 20  # over each size of a membrane
@@ -49,23 +47,14 @@ class _Known(NamedTuple):
     known: Tensor  # (1, 1, h, w)
 
 
-def filled(patch: Tensor, gone: Tensor, drawn: Tensor) -> Tensor:
-    """Return `patch` with something else where it is `gone`.
-
-    Args:
-        patch: A part of the photograph with what is around.
-        gone: Where nothing of it may stay.
-        drawn: What a model drew for it, (1, 3, h, w) of any size.
-    """
-    size = _size(patch)
+def filled(patch: Tensor, gone: Tensor) -> Tensor:
+    """Return a `patch` of a photograph with something else where it is `gone`; some of it stays."""
     small = _shrunk(patch, gone, TONE_PX)
-    drawn = resized(drawn, _size(small.pixels))
     if not bool(small.known.any()):
-        return torch.where(gone > 0, resized(drawn, size), patch)
-    carried = _carried_on(small)
-    fitted = DRAWN * drawn + membrane(small.pixels - DRAWN * drawn, small.known)
-    tone = torch.where(small.known > 0, small.pixels, (carried + fitted) / 2)
-    return tied(resized(tone, size) + _texture(patch, gone, small, tone), patch, gone)
+        return continued(patch, 1 - gone)
+    guess = (_carried_on(small) + membrane(small.pixels, small.known)) / 2
+    tone = torch.where(small.known > 0, small.pixels, guess)
+    return tied(resized(tone, _size(patch)) + _texture(patch, gone, small, tone), patch, gone)
 
 
 def tied(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 The ground keeps the photograph's pixels: it is darkened and lightened as one drawing with the
 subject differs from another without it, which shares the noise. The subject keeps the pixels of its
 reference, in the light that the drawing shows it in. Where something went, nothing of the
-photograph can stay: there the drawing is given the grain of its surroundings.
+photograph can stay: it is filled from around, or with the drawing of a model that was trained on
+photographs, in the tone and with the grain of its surroundings.
 
 All pictures here are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W) in [0, 1]. A *canvas* is what
 the model is shown, a window of the photograph in its own size; a *patch* is a part of the
@@ -26,7 +27,7 @@ from swiftpie.relief import height, turn
 DARKEST = 0.03  # added to both sides of a ratio of colours, so that black is no infinity
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
-LEAST_SHADE = 0.1  # likewise: two drawings differ by as much without any shadow
+NO_SHADE = 0.1  # likewise: two drawings differ by as much without any shadow
 MOST_TINT = 0.05  # likewise, of a colour beside the others
 MOST_RELIGHTING = 1.0  # of the subject, likewise
 SHADE_PX, EDGE_PX, LIGHT_PX, FAULT_PX = 1.2, 2.0, 2.0, 4.0  # deviations of blurs, on the canvas
@@ -86,16 +87,13 @@ def joined(
     drawing = _without_fault(drawing)
     ground = patch
     if bool(gone.any()):
-        if is_trusted:
+        if is_trusted or bool(gone.all()):
             alone = _enlarged(drawing.alone, place, size)
             cell_px = size[1] / (drawing.alone.shape[3] * (place[2] - place[0]))
             texture = grain_like(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)
             ground = tied(alone + texture, patch, gone)
         else:
-            canvas = (drawing.alone.shape[2], drawing.alone.shape[3])
-            shares = (place[3] - place[1], place[2] - place[0])
-            cells = (max(1, round(canvas[0] * shares[0])), max(1, round(canvas[1] * shares[1])))
-            ground = filled(patch, gone, _enlarged(drawing.alone, place, cells))
+            ground = filled(patch, gone)
     if reference is not None:
         ground = ground * _enlarged(_shade(drawing).exp(), place, size)
         subject = _subject(drawing, reference, place=place, size=size)
@@ -190,7 +188,8 @@ def _shade(drawing: Drawing) -> Tensor:
     grey = shade.mean(dim=1, keepdim=True)
     tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
     told = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING) + tint
-    return F.softshrink(told, LEAST_SHADE) * inner
+    # Strong shade is kept as it is: by the garrote (https://doi.org/10.1080/00401706.1995.10484371).
+    return told * (1 - (NO_SHADE / told.abs().clamp_min(NO_SHADE)).square()) * inner
 
 
 class _Subject(NamedTuple):

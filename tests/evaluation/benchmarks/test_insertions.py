@@ -14,6 +14,7 @@ from swiftpie.evaluation.benchmarks.insertions import (
     InsertionDrawer,
     RemovalBenchmark,
     RemovalDrawer,
+    exactly_drawn,
     inpainted,
     open_backgrounds,
     poisson_blended,
@@ -22,11 +23,13 @@ from swiftpie.evaluation.benchmarks.insertions import (
 from swiftpie.evaluation.benchmarks.scenes import paste
 from swiftpie.evaluation.case import METRICS
 from swiftpie.evaluation.judges import Networks
+from swiftpie.evaluation.metrics.insertions import light_error
 from swiftpie.evaluation.page import write_report
 from swiftpie.evaluation.run import Maker, Results, draw, score
-from swiftpie.images import to_pil, to_tensor
+from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.layout import from_box
 from swiftpie.masks import bounding_box
+from swiftpie.pipelines.request import RepaintRequest
 
 NUM_DRAWN = 2
 NEEDS_OPENCV = "needs swiftpie[evaluate]"
@@ -262,6 +265,23 @@ def test_a_session_and_its_rivals_draw_complete_cases(session, benchmark, remova
         source, model = (to_tensor(folder.read(case, kind)) for kind in ("source", "model"))
         kept = folder.read_mask(case, "model-mask") == 0
         assert torch.equal((model * kept), (source * kept))
+
+
+def test_joining_keeps_the_light_of_an_exact_drawing(session, benchmark, inserted):
+    for case, (answer, unlit) in zip(benchmark.cases(NUM_DRAWN), inserted, strict=True):
+        shown = answer.rendering
+        identity = session.encode_identity(
+            to_pil(answer.reference)[0], masks=mask_to_pil(answer.reference_mask)[0]
+        )
+        request = RepaintRequest(
+            image=to_pil(shown.background)[0],
+            identity=identity,
+            box=bounding_box(shown.mask),
+            seed=case.seed,
+        )
+        joined = to_tensor(exactly_drawn(session, request, shown))
+        found = light_error(joined, shown.pixels, 2 * unlit - 1, shown.mask)
+        assert found is None or found < 0.5
 
 
 def test_poisson_blending_changes_the_subject_alone_and_keeps_it_in_its_place(inserted):

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from swiftpie.data.subjects import Subjects
 from swiftpie.data.textures import load_photos
-from swiftpie.data.world.world import Insertion, World
+from swiftpie.data.world.world import Insertion, Rendering, World
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.evaluation.benchmarks.scenes import paste
@@ -33,6 +33,10 @@ from swiftpie.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie.images import fit_square, mask_to_pil, to_pil, to_tensor
 from swiftpie.layout import SUBJECT_FILL, Layout, from_box, to_affine, warp
 from swiftpie.masks import bounding_box, grow
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.repaint import prepare, put_back
+from swiftpie.pipelines.request import RepaintRequest
+from swiftpie.types import GenerationResult
 
 NUM_CASES = 48  # by default; some minutes on a laptop
 PHOTO_PX = 256  # twice what `mini` draws: what comes back has to be as sharp as what was there
@@ -77,7 +81,13 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
         "subject-retrieval",
     )
     candidates = MappingProxyType(
-        {"model": "model", "truth": "truth", "paste": "naive paste", "poisson": "Poisson blending"}
+        {
+            "model": "model",
+            "exact": "exact drawing",
+            "truth": "truth",
+            "paste": "naive paste",
+            "poisson": "Poisson blending",
+        }
     )
     bound = "truth"
     strip = MappingProxyType({"reference": "reference", "source": "before", **candidates})
@@ -235,7 +245,7 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
     ) -> Iterator[tuple[str, Evidence]]:
         for candidate in self.candidates:
             one = replace(known, picture=to_tensor(results.read(case, candidate)))
-            if candidate == "model":
+            if candidate in {"model", "exact"}:
                 one = replace(one, claimed=results.read_mask(case, "model-mask"))
             yield candidate, one
 
@@ -307,7 +317,7 @@ class InsertionDrawer:
         """Return reference, answer and candidates, with their masks."""
         del case
         known = ("reference", "reference-mask", "source", "truth", "truth-mask", "unlit")
-        return (*known, "model", "model-mask", "paste", "poisson")
+        return (*known, "model", "model-mask", "exact", "paste", "poisson")
 
     def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
         """Yield what is missing; everyone is told the box that the subject fills in the truth."""
@@ -316,13 +326,15 @@ class InsertionDrawer:
         answer = inserted.answer
         photo, box = to_pil(answer.rendering.background)[0], bounding_box(answer.rendering.mask)
         reference, cover = answer.reference, answer.reference_mask
-        if missing & {"model", "model-mask"}:
+        if missing & {"model", "model-mask", "exact"}:
             identity = self.session.encode_identity(
                 to_pil(reference)[0], masks=mask_to_pil(cover)[0]
             )
             result = self.session.insert(photo, identity, box=box, seed=case.seed)
             yield "model", result.image
             yield "model-mask", result.region
+            request = RepaintRequest(image=photo, identity=identity, box=box, seed=case.seed)
+            yield "exact", exactly_drawn(self.session, request, answer.rendering)
         if missing & {"paste", "poisson"}:
             layout, scenery = from_box(box), to_tensor(photo)
             pasted = paste(reference, cover, scenery=scenery, layout=layout)
@@ -384,6 +396,30 @@ def won(rows: Sequence[Row[InsertionCase]], metric: str, rival: str) -> Interval
     pairs = [row.scores[metric] for row in rows if metric in row.scores]
     better = [float(sign * (one["model"] - one[rival]) > 0) for one in pairs]
     return interval(better) if better else None
+
+
+@torch.no_grad()
+def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -> Image.Image:
+    """Return what `request` would become, did the model draw the truth: what joining makes of it.
+
+    `truth` (1, 3, H, W) is as large as the photograph.
+    """
+    plan = prepare(session.components, request, Clock())
+    canvas = plan.canvas
+    after, before = canvas.enter(to_pil(truth.pixels)[0]), canvas.enter(request.image)
+    mask = canvas.enter_mask((255 * truth.mask).to(torch.uint8))
+    drawn = GenerationResult(
+        images=(*to_pil(after), *to_pil(before)),
+        subject_masks=tuple(mask_to_pil(mask)),
+        regions=plan.changes,
+        seeds=(request.seed,),
+        layouts=plan.start.layouts,
+        branches=(),
+        cutouts=(),
+        timings_ms={},
+        origin={},
+    )
+    return put_back(drawn, plan, Clock()).image
 
 
 @torch.no_grad()
