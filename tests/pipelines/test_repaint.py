@@ -59,9 +59,11 @@ def test_a_replacement_stands_where_the_mask_is(session, identity):
     assert not changed(result, photo)[~region].any()
 
 
-def test_a_seed_repeats_a_picture_and_another_differs(session):
+def test_a_seed_repeats_a_picture_and_another_differs(session, identity):
     photo = photograph(160, 160)
-    first, again, other = (session.remove(photo, mask=SPOT, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        session.insert(photo, identity, box=SPOT, seed=seed) for seed in (1, 1, 2)
+    )
     assert np.array_equal(values(first.image), values(again.image))
     assert not np.array_equal(values(first.image), values(other.image))
 
