@@ -39,6 +39,7 @@ from swiftpie.masks import Box, bounding_box, check_box, load_mask
 from swiftpie.models.cutout import cut_out, search_of
 from swiftpie.noise import MAX_IMAGES, MAX_SEED
 from swiftpie.pipelines.identity import save_identity
+from swiftpie.pipelines.naming import tell
 from swiftpie.pipelines.request import Request
 from swiftpie.pipelines.settings import MAX_SCALE
 
@@ -121,15 +122,25 @@ class EncodeIdentity(io.ComfyNode):
             node_id="SwiftPieEncodeIdentity",
             display_name="Encode identity",
             category=CATEGORY,
-            description="Encodes one subject from 1 to 8 pictures, and shows what is seen of it.",
+            description="Encodes one subject from 1 to 8 pictures, or by a name of the library, "
+            "and shows what is seen of it.",
             inputs=[
                 SessionType.Input("session"),
-                io.Image.Input("image", tooltip="A batch is several pictures of one subject."),
+                io.Image.Input(
+                    "image", optional=True, tooltip="A batch is several pictures of one subject."
+                ),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="1 is the subject, one mask a picture."
                 ),
                 _cutout_input(),
                 _box_input("Where in the pictures to look for the subject."),
+                io.String.Input(
+                    "name",
+                    default="",
+                    optional=True,
+                    tooltip="Whom to take from the library in place of a picture, as 'kitten'; "
+                    "'swiftpie library' lists all.",
+                ),
             ],
             outputs=[
                 SubjectType.Output("subject"),
@@ -141,12 +152,31 @@ class EncodeIdentity(io.ComfyNode):
     def execute(
         cls,
         session: Session,
-        image: Tensor,
-        cutout: str,
+        image: Tensor | None = None,
+        cutout: str = "auto",
         mask: Tensor | None = None,
         box: Box | None = None,
+        name: str = "",
     ) -> io.NodeOutput:
-        """Encode it."""
+        """Encode it.
+
+        Raises:
+            InputError: Picture and name are given, or neither, or it shows or names nobody.
+        """
+        if word := name.strip():
+            if any(one is not None for one in (image, mask, box)):
+                raise InputError(
+                    f"The name {word!r} came with a picture, a mask or a box, and already is a "
+                    "whole subject. Unlink them, or empty the name."
+                )
+            identity = session.named(word)
+            tell([identity.named])
+            return _shown_subject(identity, name=word)
+        if image is None:
+            raise InputError(
+                "Neither a picture nor a name was given. Link a picture of the subject, or write a "
+                "name of `swiftpie library`."
+            )
         identity = session.encode_identity(
             pictures_of(image),
             masks=None if mask is None else masks_of(mask),
@@ -254,7 +284,8 @@ class PlaceSubject(io.ComfyNode):
     ) -> io.NodeOutput:
         """Add it to the others."""
         region = None if mask is None else _some(mask)[:1, None].float().cpu()
-        placed = replace(_only(subject), box=box, mask=region, name=name, scale=scale)
+        one = _only(subject)
+        placed = replace(one, box=box, mask=region, name=name or one.name, scale=scale)
         return io.NodeOutput((*(others or ()), placed))
 
 
@@ -338,10 +369,13 @@ class Personalize(io.ComfyNode):
             node_id="SwiftPiePersonalize",
             display_name="Personalize",
             category=CATEGORY,
-            description="Draws the subjects into the scene of the prompt.",
+            description="Draws the subjects into the scene of the prompt; 'mini' also draws whom "
+            "it names, from the library.",
             inputs=[
                 SessionType.Input("session"),
-                SubjectType.Input("subject"),
+                SubjectType.Input(
+                    "subject", optional=True, tooltip="Without it, whom the prompt names."
+                ),
                 io.String.Input("prompt", multiline=True, default="a dog on a beach"),
                 _seed_input("Of the first picture; the next has the next seed."),
                 io.Int.Input("num_images", default=1, min=1, max=MAX_IMAGES),
@@ -367,10 +401,10 @@ class Personalize(io.ComfyNode):
     def execute(
         cls,
         session: Session,
-        subject: Subjects,
         prompt: str,
         seed: int,
         num_images: int,
+        subject: Subjects = (),
         scales: Scales | None = None,
         region: str = MaskSource.NONE.value,
         width: int = 0,
@@ -379,16 +413,19 @@ class Personalize(io.ComfyNode):
         """Draw the pictures one after the other, each of which is shown when it is finished.
 
         Raises:
-            InputError: One side is given alone, or what is drawn does not go together.
+            InputError: One side is given alone, the prompt names nobody and nobody is given, or
+                what is drawn does not go together.
         """
         if (width == 0) != (height == 0):
             raise InputError(
                 f"Width {width} and height {height} were given. Both are needed, or 0 for both, "
                 "which is the recipe's own size."
             )
+        everyone = session.with_named(prompt, subject)
+        tell(one.identity.named for one in everyone[len(subject) :])
         requests = [
             PersonalizeRequest(
-                subjects=subject,
+                subjects=everyone,
                 prompt=prompt,
                 seeds=(seed + number,),
                 scales=scales,
@@ -444,7 +481,10 @@ class Edit(io.ComfyNode):
                 io.Mask.Input("mask", optional=True, tooltip="Where to change it, 1 = change."),
                 _box_input("Where to change it, in place of a mask."),
                 SubjectType.Input(
-                    "subject", optional=True, tooltip="Who shall be put in there instead."
+                    "subject",
+                    optional=True,
+                    tooltip="Who shall be put in there instead. Without it 'mini' takes whom the "
+                    "prompt names from the library.",
                 ),
             ],
             outputs=[
@@ -484,6 +524,9 @@ class Edit(io.ComfyNode):
             identity=None if subject is None else _only(subject).identity,
             settings=EditSettings(variation=variation),
         )
+        if subject is None:
+            request = session.with_newcomer(request)
+            tell(one.named for one in (request.identity, request.newcomer) if one is not None)
         places = [box] * len(photos) if mask is None else _regions(mask, photos)
         requests = [
             replace(request, image=photo, mask=place, seed=seed + number)
@@ -606,9 +649,9 @@ def mask_of(masks: Sequence[Image.Image]) -> Tensor:
     return torch.cat([plane(one)[0] for one in masks])
 
 
-def _shown_subject(identity: Identity) -> io.NodeOutput:
+def _shown_subject(identity: Identity, *, name: str = "") -> io.NodeOutput:
     seen = identity.pixels.float().cpu().add(1).div(2).clamp(0, 1).movedim(1, -1)
-    return io.NodeOutput((Subject(identity),), seen, ui=ui.PreviewImage(seen))
+    return io.NodeOutput((Subject(identity, name=name),), seen, ui=ui.PreviewImage(seen))
 
 
 def _only(subjects: Subjects) -> Subject:

@@ -44,7 +44,7 @@ def subject(loaded, session, sprite):
 @pytest.fixture(scope="module")
 def drawn(loaded, session, subject):
     nodes, switches, _ = loaded
-    (image, mask) = nodes["Personalize"].execute(session, subject[0], "a dog on a beach", 3, 2).args
+    (image, mask) = nodes["Personalize"].execute(session, "a dog on a beach", 3, 2, subject[0]).args
     return image, mask, switches.bars[-1]
 
 
@@ -86,7 +86,7 @@ def test_a_recipe_is_loaded_where_comfyui_computes(nodes):
 
 def test_nothing_holds_a_session_that_comfyui_has_let_go(nodes, session, subject):
     own = swiftpie.Session(session.components)
-    nodes["Personalize"].execute(own, subject[0], "a dog on a beach", 3, 1)
+    nodes["Personalize"].execute(own, "a dog on a beach", 3, 1, subject[0])
     known = weakref.ref(own)
     del own
     gc.collect()
@@ -110,6 +110,37 @@ def test_an_identity_is_the_librarys_and_is_shown(subject, session, sprite):
     assert torch.equal(one.identity.tokens, expected.tokens)
     assert seen.shape == (1, 128, 128, 3)
     assert torch.allclose(seen[0], (expected.pixels[0] + 1).movedim(0, -1) / 2)
+
+
+def test_a_name_is_a_subject_and_a_sentence_names_one(nodes, session):
+    encode, personalize = nodes["EncodeIdentity"].execute, nodes["Personalize"].execute
+    (one,), seen = encode(session, name="kitten").args
+    assert (one.name, one.identity.named.name, seen.shape) == ("kitten", "cat", (1, 128, 128, 3))
+    (placed,) = nodes["PlaceSubject"].execute((one,), "", 1.0).args
+    assert placed[0].name == "kitten"
+    prompt = "a kitten on a beach"
+    expected = session.generate(prompt, seed=3).images[0]
+    for given in ((), placed):
+        assert same(personalize(session, prompt, 3, 1, given).args[0][0], expected)
+
+
+def test_an_edit_by_name_is_the_librarys(nodes, session, drawn):
+    texts = ("a lion on a beach", "a dog on a beach")
+    (_, mask) = nodes["Edit"].execute(session, drawn[0][:1], *texts, 5, 0.0).args
+    photo = Image.fromarray((drawn[0][0] * 255).round().byte().numpy())
+    alone = session.edit(photo, texts[0], source_prompt=texts[1], seed=5)
+    assert [one.name for one in alone.named] == ["lion"]
+    assert same(mask[0], alone.region)
+
+
+def test_who_is_nobody_or_two_at_once_is_refused(nodes, session, sprite):
+    encode = nodes["EncodeIdentity"].execute
+    with pytest.raises(swiftpie.InputError, match="Near are elephant"):
+        encode(session, name="elefant")
+    with pytest.raises(swiftpie.InputError, match="empty the name"):
+        encode(session, as_image(sprite), name="cat")
+    with pytest.raises(swiftpie.InputError, match="Neither a picture nor a name"):
+        encode(session)
 
 
 def test_a_mask_says_where_the_subject_is(nodes, session, sprite):
@@ -146,7 +177,7 @@ def test_a_cancelled_drawing_ends_within_a_picture(loaded, session, subject):
     switches.is_cancelled = lambda: len(switches.bars[-1].previews) == 1
     try:
         with pytest.raises(Cancelled):
-            nodes["Personalize"].execute(session, subject[0], "a dog on a beach", 3, 64)
+            nodes["Personalize"].execute(session, "a dog on a beach", 3, 64, subject[0])
     finally:
         switches.is_cancelled = lambda: False
     assert len(switches.bars[-1].previews) == 1
@@ -172,14 +203,14 @@ def test_scales_reach_the_picture(nodes, session, subject, drawn):
     words = {"detail_scale": 1.0, "background_scale": 0.0, "text_scale": 1.0, "balance": 0.0}
     (scales,) = nodes["MakeScales"].execute(identity_scale=0.0, **words).args
     (image, _) = (
-        nodes["Personalize"].execute(session, subject[0], "a dog on a beach", 3, 1, scales).args
+        nodes["Personalize"].execute(session, "a dog on a beach", 3, 1, subject[0], scales).args
     )
     assert not torch.equal(image[0], drawn[0][0])
 
 
 def test_half_a_size_is_refused(nodes, session, subject):
     with pytest.raises(swiftpie.InputError, match="Both are needed"):
-        nodes["Personalize"].execute(session, subject[0], "a dog", 3, 1, width=128)
+        nodes["Personalize"].execute(session, "a dog", 3, 1, subject[0], width=128)
 
 
 def test_an_edit_keeps_all_else_to_the_last_bit_and_tells_where(nodes, session, drawn):

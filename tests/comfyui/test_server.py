@@ -241,6 +241,26 @@ def test_an_identity_goes_to_a_file_and_comes_back(server):
     assert server.pictures(run, "3")[0].shape == (128, 128, 3)
 
 
+def test_a_sentence_and_a_name_need_no_picture(server, session):
+    two, prompt = WORKFLOWS["two-subjects"], "a kitten on a beach"
+    drawn = {"session": ["1", 0], "prompt": prompt, "seed": 3, "num_images": 1}
+    graph = {
+        "1": two["1"],
+        "2": {"class_type": "SwiftPieEncodeIdentity", "inputs": {"session": ["1", 0]}},
+        "3": {"class_type": "SwiftPiePersonalize", "inputs": drawn},
+        "4": {"class_type": "SwiftPiePersonalize", "inputs": drawn | {"subject": ["2", 0]}},
+    }
+    graph["2"]["inputs"] |= {"cutout": "auto", "name": "kitten"}
+    for node, shown in (("5", "3"), ("6", "4")):
+        graph[node] = {"class_type": "PreviewImage", "inputs": {"images": [shown, 0]}}
+    run = server.run(graph)
+    assert run[-1][0] == "execution_success", run[-1]
+    expected = np.array(session.generate(prompt, seed=3).images[0]).astype(int)
+    for node in "56":
+        (one,) = server.pictures(run, node)
+        assert np.abs(one - expected).max() <= LEVELS
+
+
 def test_networks_stay_until_memory_is_freed(server):
     def kept():
         graph = with_inputs(WORKFLOWS["edit"], "3", seed=int(time.time() * 1000))
