@@ -37,7 +37,8 @@ def test_a_shadow_at_the_foot_is_found_and_little_else(ground, thing, light):
     found = shadow_of(torch.lerp(ground, light * ground, shadow), thing)
     assert float((found * shadow).sum() / shadow.sum()) > 0.9
     assert not bool((found * (1 - grow(shadow, 7))).any())
-    assert not bool((found * thing).any())
+    assert bool(found[..., 52:60, 55].all()), "nothing stays between shadow and thing"
+    assert not bool((found * box(36, 30, 54, 50)).any())
 
 
 def test_what_is_dark_for_other_reasons_stays(ground, thing):
@@ -50,6 +51,8 @@ def test_what_is_dark_for_other_reasons_stays(ground, thing):
     assert not bool((rug * box(64, 48, 78, 72)).any())
     carpet = torch.lerp(ground, 0.5 * ground, box(0, 40, 94, SIDE))
     assert torch.equal(shadow_of(carpet, thing), none)
+    edge_of_a_table = torch.lerp(ground, 0.5 * ground, box(0, 54, SIDE, 62))
+    assert torch.equal(shadow_of(edge_of_a_table, thing), none)
 
 
 @pytest.fixture(scope="module")

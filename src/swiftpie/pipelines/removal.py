@@ -23,6 +23,7 @@ FOOT = 0.5  # of the thing's height: shadows lie beside the lower part
 DARKER = (0.12, 2.5)  # least and most that a shadow darkens its ground, natural logarithms
 TINT = 0.35  # likewise, of a colour beside the others; another surface differs more
 DARKEST = 0.05  # of [0, 1], added to both sides of the ratio: noise in the dark is no colour
+RIM_PX = 2  # by which a shadow is taken to be larger
 SMOOTH_PX = 2.0  # of ground: texture casts no shadow
 MOST_SHADOW = 1.5  # of the thing's area; what is larger is another ground
 
@@ -64,6 +65,8 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
 
     The ground beyond what a shadow may reach tells how light it is without one. A shadow is darker
     in all colours alike, hangs together with the foot, and is no larger than such a thing casts.
+    What is darker as far as a shadow may reach to both sides is another ground. What is returned
+    goes on below the rim of the thing, so that nothing is left between them.
     """
     extent = extent_of(thing)
     if extent is None:
@@ -72,7 +75,9 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
     side = max(right - left, bottom - top)
     within, ground = torch.zeros_like(thing), torch.zeros_like(thing)
     rows = slice(round(bottom - FOOT * (bottom - top)), round(bottom + BELOW * side))
-    within[..., rows, max(0, round(left - SIDEWAYS * side)) : round(right + SIDEWAYS * side)] = 1
+    first = max(0, round(left - SIDEWAYS * side))
+    last = min(thing.shape[3], round(right + SIDEWAYS * side)) - 1
+    within[..., rows, first : last + 1] = 1
     ground[..., rows.start :, :] = 1
     ground = ground * (1 - within)
     if not bool(ground.any()):
@@ -90,6 +95,7 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
         count = float(reached.sum())
         reached = torch.maximum(reached, grow(reached, 1) * may_be)
     shadow = reached * known
-    if not 0 < float(shadow.sum()) <= MOST_SHADOW * float(thing.sum()):
+    goes_on = all(bool(shadow[..., column].any()) for column in (first, last))
+    if goes_on or not 0 < float(shadow.sum()) <= MOST_SHADOW * float(thing.sum()):
         return torch.zeros_like(thing)
-    return grow(shadow, 2) * known
+    return grow(shadow, RIM_PX)
