@@ -252,7 +252,7 @@ def test_mistakes_are_told_as_clients_read_them(client, own, change, kind, said)
     with pytest.raises(kind) as error:
         client.images.generate(**{"prompt": PROMPT, "extra_body": body, **change})
     assert said in error.value.message
-    assert set(error.value.body) == {"message", "type", "param", "code"}
+    assert set(error.value.body) >= {"message", "type", "param", "code"}
 
 
 @pytest.mark.parametrize(
