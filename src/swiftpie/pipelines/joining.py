@@ -80,8 +80,8 @@ def joined(
 ) -> Tensor:
     """Return a `patch` of the photograph, which lies at `place`, with what was drawn there.
 
-    Where it is `gone`, (1, 1, H, W) 0 or 1, nothing of the photograph stays. If the model
-    `is_trusted`, what it drew stands there instead.
+    Where it is `gone`, (1, 1, H, W) 0 or 1, nothing of the photograph stays. It is filled from
+    around, or shows what was drawn, if the model `is_trusted` or nothing is around.
     """
     size = (patch.shape[2], patch.shape[3])
     drawing = _without_fault(drawing)

@@ -330,10 +330,10 @@ class InsertionDrawer:
             identity = self.session.encode_identity(
                 to_pil(reference)[0], masks=mask_to_pil(cover)[0]
             )
-            result = self.session.insert(photo, identity, box=box, seed=case.seed)
+            request = RepaintRequest(image=photo, identity=identity, box=box, seed=case.seed)
+            result = self.session.draw(request)
             yield "model", result.image
             yield "model-mask", result.region
-            request = RepaintRequest(image=photo, identity=identity, box=box, seed=case.seed)
             yield "exact", exactly_drawn(self.session, request, answer.rendering)
         if missing & {"paste", "poisson"}:
             layout, scenery = from_box(box), to_tensor(photo)
