@@ -111,7 +111,14 @@ def follow(points: Tensor, height: Tensor, pose: Tensor) -> Tensor:
     bent_y = feet - zoom / bow * radius * turned.sin()
     is_bent = pose[:, 2:].any(dim=1)
     bent = torch.stack([torch.where(is_bent, bent_x, x), torch.where(is_bent, bent_y, y), z], dim=1)
-    return (_rotation(pose[:, 0], pose[:, 1]) @ bent[..., None])[..., 0]
+    return (rotation_of(pose[:, 0], pose[:, 1]) @ bent[..., None])[..., 0]
+
+
+def rotation_of(yaw: Tensor, pitch: Tensor) -> Tensor:
+    """Return the rotation (B, 3, 3) that turns by `yaw` to the right and then tips by `pitch`."""
+    (c, s), (cp, sp) = ((angle.cos(), angle.sin()) for angle in (yaw, pitch))
+    entries = [c, torch.zeros_like(c), s, -s * sp, cp, c * sp, -s * cp, -sp, c * cp]
+    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
 
 
 def _bump(inside: Tensor) -> Tensor:
@@ -140,7 +147,7 @@ def _turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
     if deform is not None:
         cells = pixel_grid(*height.shape[-2:], like=height).movedim(-1, 0)
         squared = _sample(squared, deform(cells[None]))
-    rotation = _rotation(pose[:, 0], pose[:, 1])
+    rotation = rotation_of(pose[:, 0], pose[:, 1])
     peak = squared.amax((1, 2, 3), keepdim=True).clamp_min(1e-8).sqrt()
     solid = _lowered(squared, peak), peak
     coarse = _rays(height.shape[-2:], *solid, rotation)
@@ -307,13 +314,6 @@ def _extent(height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     half = (x.abs() * columns).amax(1) + 1 / len(x)
     feet, top = torch.where(rows, y, -1).amax(1), torch.where(rows, y, 1).amin(1)
     return half.clamp_min(_SMALLEST), torch.minimum(top, feet - _SMALLEST), feet
-
-
-def _rotation(yaw: Tensor, pitch: Tensor) -> Tensor:
-    """Return the rotation (B, 3, 3) that turns by `yaw` to the right and then tips by `pitch`."""
-    (c, s), (cp, sp) = ((angle.cos(), angle.sin()) for angle in (yaw, pitch))
-    entries = [c, torch.zeros_like(c), s, -s * sp, cp, c * sp, -s * cp, -sp, c * cp]
-    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
 
 
 def _rotated(rotation: Tensor, vectors: Tensor) -> Tensor:

@@ -216,15 +216,22 @@ def _magnified(random: Random, tiles: Tensor) -> Tensor:
     return F.interpolate(part[None], size, mode="bicubic", align_corners=False)[0]
 
 
-def _piece(random: Random, photos: Sequence[Tensor]) -> Tensor:
-    """Cut a square from a photo, from nearly all of it down to a detail, and turn it."""
-    photo = random.choice(photos)
-    short = min(photo.shape[1:])
-    side = round(short * _MIN_PIECE ** random.random())
+def cut_square(photo: Tensor, random: Random, *, share: float, size_px: int) -> Tensor:
+    """Return a square (3, S, S) in [0, 1] from anywhere in a photo (3, H, W) in 8 bit.
+
+    Its side is a `share` of the photo's shorter one.
+    """
+    side = round(share * min(photo.shape[1:]))
     top, left = (random.randint(0, extent - side) for extent in photo.shape[1:])
     piece = photo[:, top : top + side, left : left + side][None] / 255.0
-    size = (TEXTURE_PX, TEXTURE_PX)
-    piece = F.interpolate(piece, size, mode="bilinear", align_corners=False, antialias=True)[0]
+    size = (size_px, size_px)
+    return F.interpolate(piece, size, mode="bilinear", align_corners=False, antialias=True)[0]
+
+
+def _piece(random: Random, photos: Sequence[Tensor]) -> Tensor:
+    """Cut a square from a photo, from nearly all of it down to a detail, and turn it."""
+    photo, share = random.choice(photos), _MIN_PIECE ** random.random()
+    piece = cut_square(photo, random, share=share, size_px=TEXTURE_PX)
     piece = piece.rot90(random.choice([0, 0, 1, 2, 3]), (1, 2))
     piece = piece.flip(2) if random.random() < 0.5 else piece
     order = random.choice([[0, 1, 2], [0, 1, 2], [2, 1, 0], [1, 2, 0]])

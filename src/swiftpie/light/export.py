@@ -46,7 +46,7 @@ from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Prepared, decode, denoise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
-from swiftpie.pipelines.personalize import num_draws, source_of_detail, subject_condition
+from swiftpie.pipelines.personalize import light_on, num_draws, source_of_detail, subject_condition
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.types import Identity, TextCondition
@@ -301,6 +301,7 @@ class _Cutout(nn.Module):
     def __init__(self, network: CutoutNet) -> None:
         super().__init__()
         self.network = network
+        self.eval()  # tracing gives every part of it back in the mode of the whole
 
     def forward(self, views: Tensor) -> tuple[Tensor, ...]:
         return (self.network(views),)
@@ -315,6 +316,7 @@ class _Networks(nn.Module):
         self.layers = layers
         for name, network in networks_of(components).items():
             setattr(self, name, network)
+        self.eval()  # tracing gives every part of it back in the mode of the whole
 
 
 class _Text(_Networks):
@@ -357,6 +359,7 @@ class _Draw(_Networks):
             components,
             [identity],
             [layout],
+            lights=[light_on(components, identity, noise[0], text)],
             regions=[region],
             detail_regions=[detail_region],
             class_tokens=torch.zeros(1, states.shape[1]),

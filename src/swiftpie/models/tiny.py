@@ -14,8 +14,10 @@ from swiftpie.attention.install import Plan, install
 from swiftpie.attention.kernels import cell_positions, sum_of_subjects
 from swiftpie.layout import Layout, to_affine, to_reference, warp, whole_frame
 from swiftpie.models.denoiser import Prediction, SubjectCondition
+from swiftpie.models.lighting import LightReader
 from swiftpie.noise import COUPLED_CHANNELS, anchors, block_normals, layout_uniforms
 from swiftpie.relief import height, turn
+from swiftpie.shading import Lighting
 from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8  # pixels a side of a latent cell
@@ -172,7 +174,7 @@ class LayoutScores(NamedTuple):
 
 
 class LayoutPredictor(ModelMixin, ConfigMixin):
-    """A three-layer perceptron over pooled conditions."""
+    """A three-layer perceptron over pooled conditions, and what tells the light there."""
 
     @register_to_config
     def __init__(
@@ -180,8 +182,12 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
         text_width: int = 160,
         hidden: int = 256,
         knows_pose: bool = False,  # noqa: FBT001, FBT002 - a setting, given by name
+        knows_light: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
-        """Make an untrained network; with `knows_pose` it tells the pose too, else that is 0."""
+        """Make an untrained network.
+
+        With `knows_pose` it tells the pose too, else that is 0; with `knows_light` also the light.
+        """
         super().__init__()
         self.text_norm = nn.LayerNorm(text_width)
         self.layers = nn.Sequential(
@@ -191,6 +197,7 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
             nn.SiLU(),
             nn.Linear(hidden // 2, 5 + POSE_NUMBERS * knows_pose),
         )
+        self.light_reader = LightReader(NUM_STATISTICS + text_width) if knows_light else None
 
     def forward(self, noise: Tensor, text: Tensor, extent: Tensor) -> LayoutScores:
         """Return a layout a row for noise (B, C, h, w) and the pooled prompt (B, D).
@@ -209,6 +216,20 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
             pose=0.3 * raw[:, 5:] if self.config.knows_pose else raw.new_zeros(len(raw), 4),
         )
         return LayoutScores(layout=layout, flip_logit=flip_logit)
+
+    def light(
+        self, noise: Tensor, text: Tensor, *, pixels: Tensor, mask: Tensor, given: Tensor | None
+    ) -> Lighting | None:
+        """Return the light on references and where they come to; None if it knows no light.
+
+        `noise` and `text` are those of the layout; see `LightReader` for what is seen. `given` may
+        be None for pictures of which nothing is.
+        """
+        if self.light_reader is None:
+            return None
+        told = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
+        lighting: Lighting = self.light_reader(told, pixels, mask, given)
+        return lighting
 
 
 def tiny_unet(

@@ -23,14 +23,15 @@ from swiftpie.pipelines.identity import (
     identity_of_frames,
     whole_picture_identity,
 )
-from swiftpie.pipelines.personalize import read_null_text, subject_condition
+from swiftpie.pipelines.personalize import light_on, read_null_text, subject_condition
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.schedules import add_noise
-from swiftpie.types import Cutout, GenerationResult, Identity, IdentityBranch
+from swiftpie.types import Cutout, GenerationResult, Identity, IdentityBranch, TextCondition
 
 if TYPE_CHECKING:
     from swiftpie.library import Named
+    from swiftpie.shading import Lighting
 
 SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
 LEAST_SUBJECT = 0.005  # of the picture; what is smaller is a mistake of the mask
@@ -114,15 +115,15 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         rule=settings.rule,
     )
     clock.lap("invert")
-    request, condition = _condition(components, request, canvas, pixels, inverted)
     drawn = prompts if is_released else prompts[1:]
-    rows = len(drawn)
+    text, rows = components.text.encode(list(drawn)), len(drawn)
+    request, condition = _condition(components, request, canvas, pixels, inverted, text)
     noise = _varied(components, inverted, request)
     start = add_noise(latents, noise, components.schedule.steps[0])
     prepared = Prepared(
         components=components.released if is_released else components,
         latents=start.expand(rows, -1, -1, -1),
-        text=components.text.encode(list(drawn)),
+        text=text,
         null_text=read_null_text(
             components, request.negative_prompt, guidance=request.guidance, rows=rows
         ),
@@ -181,7 +182,12 @@ def _encode(components: Components, pixels: Tensor, request: EditRequest) -> Ten
 
 
 def _condition(
-    components: Components, request: EditRequest, canvas: Canvas, pixels: Tensor, inverted: Inverted
+    components: Components,
+    request: EditRequest,
+    canvas: Canvas,
+    pixels: Tensor,
+    inverted: Inverted,
+    text: TextCondition,
 ) -> tuple[EditRequest, SubjectCondition]:
     """Return the request, whose newcomer is its identity if it comes, and its condition."""
     region, mode = inverted.region, request.settings.mode
@@ -194,6 +200,8 @@ def _condition(
             pixels,
             changes,
             subject=subject,
+            noise=inverted.noise,
+            text=text,
             class_tokens=components.text.find_words(request.prompt, names),
             scales=_scales_of(components, request),
         )
@@ -253,6 +261,8 @@ def repainting_condition(
     changes: Tensor,
     *,
     subject: PlacedSubject | None,
+    noise: Tensor,
+    text: TextCondition,
     class_tokens: Tensor,
     scales: Scales,
 ) -> SubjectCondition:
@@ -261,7 +271,8 @@ def repainting_condition(
     What stays is one more subject, in the frame of the picture itself; `background` weighs it. It
     has detail only beside a subject that does, as its aligned latents tell nearly as much.
     `pixels` (1, 3, H, W) in [-1, 1] are the picture on its canvas, which changes where `changes`
-    (1, 1, H, W) says, to show `subject` if any; `class_tokens` (S, T) name each, the picture last.
+    (1, 1, H, W) says, to show `subject` if any, in the light that it tells beside `noise` and
+    `text`, a row for each of the subject's; `class_tokens` (S, T) name each, the picture last.
     """
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
@@ -274,7 +285,10 @@ def repainting_condition(
     shows = region.new_tensor((0.0,) if subject is None else subject.shows).view(-1, 1, 1, 1)
     subjects = [read(components, square * stays, stays)]
     regions, layouts = [(1 - region).expand(len(shows), -1, -1, -1)], [whole_frame(shows)]
+    lights: list[Lighting | None] = [None]
     if subject is not None:
+        given = torch.cat([square * stays, stays], dim=1)
+        lights.insert(0, light_on(components, subject.identity, noise, text, given=given))
         subjects.insert(0, subject.identity)
         layouts.insert(0, subject.layout)
         regions.insert(0, region * shows)
@@ -283,6 +297,7 @@ def repainting_condition(
         subjects,
         layouts,
         regions=regions,
+        lights=lights,
         class_tokens=class_tokens,
         scales=replace(
             scales,

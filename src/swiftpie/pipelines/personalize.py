@@ -22,6 +22,7 @@ from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import BALANCE_OF_IDENTITY, BALANCE_OF_TEXT, MaskSource, Scales
+from swiftpie.shading import Lighting, relit
 from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
@@ -77,6 +78,7 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
         components,
         [subject.identity for subject in subjects],
         layouts,
+        lights=[light_on(components, one.identity, noise[0], text) for one in subjects],
         regions=[_region(one.mask, one.box, source, cells).to(noise) for one in subjects],
         detail_regions=[
             _region(one.detail_mask, one.box, detail_source, cells).to(noise) for one in subjects
@@ -174,6 +176,29 @@ def _place(
     return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
 
 
+def light_on(
+    components: Components,
+    identity: Identity,
+    noise: Tensor,
+    text: TextCondition,
+    *,
+    given: Tensor | None = None,
+) -> Lighting | None:
+    """Return the light on a subject and where it comes to, in B rows as `noise` (B, C, h, w) has.
+
+    None where the model knows no light. `given` (1, 4, H, W) is what stays of a picture, and where.
+    """
+    if components.layout_predictor is None:
+        return None
+    rows = len(noise)
+    pixels, mask = (one[:1].expand(rows, -1, -1, -1) for one in (identity.pixels, identity.mask))
+    if given is not None:
+        given = given.expand(rows, -1, -1, -1)
+    return components.layout_predictor.light(
+        noise, text.pooled, pixels=pixels, mask=mask, given=given
+    )
+
+
 def _region(
     mask: Tensor | None, box: Box | None, source: MaskSource, cells: tuple[int, int]
 ) -> Tensor:
@@ -236,6 +261,7 @@ def subject_condition(
     is_inline: bool = False,
     detail_regions: Sequence[Tensor] = (),
     detail_is_inline: bool = False,
+    lights: Sequence[Lighting | None] = (),
 ) -> SubjectCondition:
     """Return everything the denoiser reads of S subjects, for as many rows as a layout has.
 
@@ -243,7 +269,8 @@ def subject_condition(
     rescaling, `class_tokens` (S, T) or (B, S, T) the words that name it, 1 or 0, and `shares` its
     factor on identity and detail scales. With `is_inline` attention replaces `regions`.
     `detail_regions` (1, 1, h, w), everywhere if there are none, and `detail_is_inline` are the same
-    of the detail branch, which acts where both let it.
+    of the detail branch, which acts where both let it. `lights` tell how each is to be lit anew
+    before it is placed, None for those that stay as they are.
     """
     batch, cells = len(layouts[0].scale), (regions[0].shape[-2], regions[0].shape[-1])
     own_cells, shape = components.cells_of(None), (batch, components.preset.latent_channels, *cells)
@@ -267,16 +294,18 @@ def subject_condition(
         detail_is_inline=torch.full_like(silent.is_inline, float(detail_is_inline)),
         class_tokens=class_tokens.to(silent.region).expand(batch, -1, -1),
     )
-    placed = [
-        components.denoiser.place_subject(
-            components.autoencoder,
-            one.pixels[:1].expand(batch, -1, -1, -1),
-            one.mask[:1].expand(batch, -1, -1, -1),
-            layout=layout,
-            cells=cells,
+    placed = []
+    for one, layout, lighting in zip(
+        identities, layouts, lights or [None] * len(layouts), strict=True
+    ):
+        pixels, mask = (x[:1].expand(batch, -1, -1, -1) for x in (one.pixels, one.mask))
+        if lighting is not None:
+            pixels = relit(pixels, mask, lighting, layout)
+        placed.append(
+            components.denoiser.place_subject(
+                components.autoencoder, pixels, mask, layout=layout, cells=cells
+            )
         )
-        for one, layout in zip(identities, layouts, strict=True)
-    ]
     if detail_regions:
         limits = torch.cat(list(detail_regions), dim=1).expand(batch, -1, -1, -1)
         attention = attention._replace(detail_mask=limits)

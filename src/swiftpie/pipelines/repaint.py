@@ -199,19 +199,23 @@ def _start(
         prompts = [prompt, ""]
         layout = Layout(*(one.expand(2, *one.shape[1:]) for one in layout))
         placed = PlacedSubject(request.identity, layout, shows=(1.0, 0.0))
+    text = components.text.encode(prompts)
+    rows = len(prompts)
+    start = components.schedule.initial_latents(noise[0]).expand(rows, -1, -1, -1)
     condition = repainting_condition(
         components,
         pixels,
         changes,
         subject=placed,
+        noise=start,
+        text=text,
         class_tokens=components.text.find_words(prompt, [""] * (1 if placed is None else 2)),
         scales=request.scales or Scales.for_edit(components.preset, has_reference=True),
     )
-    rows = len(prompts)
     return Prepared(
         components,
-        components.schedule.initial_latents(noise[0]).expand(rows, -1, -1, -1),
-        components.text.encode(prompts),
+        start,
+        text,
         read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=rows),
         condition,
         fresh=noise[1:].expand(-1, rows, -1, -1, -1),

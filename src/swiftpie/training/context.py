@@ -133,15 +133,22 @@ class Context:
     ) -> World:
         """Return an endless supply of pictures of the larger world, likewise.
 
-        With surfaces it also draws pictures unlike itself; `photos` is a folder to cut some from.
+        With surfaces it also draws pictures unlike itself; `photos` is a folder to cut some from,
+        which are grounds of such pictures, too.
         """
-        surfaces = None
+        surfaces, shots = None, load_photos(Path(photos), split) if photos else []
         if has_surfaces:
-            shots = load_photos(Path(photos), split) if photos else []
             tiles = self.subjects.tiles[self.subjects.indices(split)]
             count, seed = SURFACES[split]
             surfaces = make_textures(count, tiles, shots, seed=seed)
-        return World(self.subjects, split, size_px=size_px, device=self.device, surfaces=surfaces)
+        return World(
+            self.subjects,
+            split,
+            size_px=size_px,
+            device=self.device,
+            surfaces=surfaces,
+            photos=shots,
+        )
 
     def weights_of(self, source: str) -> Path | None:
         """Return the folder of exported weights that `source` names, None for those of the package.

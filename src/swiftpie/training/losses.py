@@ -11,13 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.layout import Layout
+from swiftpie.layout import Layout, pixel_grid
+from swiftpie.masks import resize_mask
+from swiftpie.models.lighting import Votes, illumination
 from swiftpie.models.tiny import LayoutScores
 from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, Schedule, scaled_linear_step
+from swiftpie.shading import Illumination, Lighting, brightness
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
 FIRST_COMPARED, LAST_COMPARED = 20, 980  # timesteps where scores are compared; arXiv:2312.05239
 MAX_SNR = 5.0  # above this signal-to-noise ratio a timestep weighs no more; arXiv:2303.09556
+LEAST_BRIGHTNESS = 0.15  # of a surface; references are not lightened by more than its inverse
+COVERED = 0.4  # share of a cell that a thing has to cover to tell the light there
+BALL_CELLS, BALL_EDGE = 8, 0.97  # surfaces that face aside by more are hardly seen
 CHARBONNIER = 1e-3  # squared width of the quadratic bottom of the robust loss
 
 
@@ -53,6 +59,45 @@ def layout_loss(scores: LayoutScores, truth: Layout) -> Tensor:
     absolute = absolute + 0.5 * pose.abs().sum(dim=1).mean()
     flip = F.binary_cross_entropy_with_logits(scores.flip_logit, truth.flip)
     return squared + absolute + 0.2 * flip
+
+
+def light_loss(found: Lighting, truth: Lighting) -> Tensor:
+    """Return how far lights are off in what they do to surfaces that face anywhere in front.
+
+    A reference's own light is divided by, so its error counts as a share of it.
+    """
+    normal = _hemisphere(like=truth.scene.ambient)
+    scene, right = (brightness(normal, one) for one in (found.scene, truth.scene))
+    own, taken = (
+        brightness(normal, one).clamp_min(LEAST_BRIGHTNESS).log() for one in (found.own, truth.own)
+    )
+    return (scene - right).abs().mean() + (own - taken).abs().mean()
+
+
+def vote_loss(votes: Votes, truth: Illumination, shows: Tensor) -> Tensor:
+    """Return how wrong cells are about the light `truth` of pictures, where they can know it.
+
+    `shows` (B, 1, H, W) in [0, 1] are things in that light: whoever covers one is to be right and
+    sure, and nobody else.
+    """
+    covered = resize_mask(shows, (votes.numbers.shape[2], votes.numbers.shape[3]))
+    can_know = covered[:, 0] > COVERED
+    doubt = F.binary_cross_entropy_with_logits(votes.confidence[:, 0], can_know.float())
+    rows = can_know.nonzero()[:, 0]
+    if len(rows) == 0:
+        return doubt
+    found = illumination(votes.numbers.movedim(1, -1)[can_know])
+    right = Illumination(*(one[rows] for one in truth))
+    normal = _hemisphere(like=shows)
+    return doubt + (brightness(normal, found) - brightness(normal, right)).abs().mean()
+
+
+def _hemisphere(like: Tensor) -> Tensor:
+    """Return normals (1, 3, n, n) of all that is seen of a ball, as dense as it is seen."""
+    points = pixel_grid(BALL_CELLS, BALL_CELLS, like=like).movedim(-1, 0)
+    flat = points * BALL_EDGE / points.norm(dim=0).clamp_min(BALL_EDGE)  # corners lie on the rim
+    front = (1 - flat.square().sum(dim=0, keepdim=True)).sqrt()
+    return torch.cat([flat, front])[None]
 
 
 def map_loss(maps: list[Tensor], mask: Tensor) -> Tensor:

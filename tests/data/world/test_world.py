@@ -15,8 +15,8 @@ from swiftpie.data.world.captions import NONE, POSE_PHRASES, VIEWS, Asked, draw_
 from swiftpie.data.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.data.world.places import PLACES, Setting, is_held_out, settings
 from swiftpie.data.world.renditions import RENDITION_PHRASES
-from swiftpie.data.world.world import LEAST_CHANGE, World, place
-from swiftpie.layout import seen_view, to_affine, warp
+from swiftpie.data.world.world import LEAST_CHANGE, Figure, World, _bystanders, place
+from swiftpie.layout import SUBJECT_FILL, seen_view, to_affine, warp
 
 GROUNDED = next(i for i, one in enumerate(PLACES) if not one.outdoors and one.grounded)
 PLAIN = Asked(Setting(GROUNDED))
@@ -189,6 +189,47 @@ def test_light_brightens_the_side_that_it_comes_from(unlike):
     lean = brightness[..., 64:].mean((1, 2)) - brightness[..., :64].mean((1, 2))
     side = unlike.light.direction[:, 0] * unlike.light.strength
     assert torch.corrcoef(torch.stack([lean, side]))[0, 1] > 0.2
+
+
+def test_photographs_are_grounds_of_half_the_batches(subjects):
+    surfaces = torch.zeros(2, 3, 160, 160, dtype=torch.uint8)
+    green = torch.zeros(3, 200, 300, dtype=torch.uint8)
+    green[1] = 200
+    world = World(subjects, "held_out", surfaces=surfaces, photos=[green])
+    pictures = [world.batch(2, 2, seed=seed, unlike=True).background for seed in range(12)]
+    greenness = torch.stack([(one[:, 1] - one[:, ::2].amax(dim=1)).mean() for one in pictures])
+    assert 3 <= int((greenness > 0.5).sum()) <= 9
+
+
+def test_sceneries_hide_where_the_subject_comes_and_show_who_stands_beside(world, subjects):
+    with pytest.raises(ConfigError, match="surfaces"):
+        world.scenery(2, seed=0)
+    surfaces = make_textures(4, subjects.tiles, [], seed=0)
+    seen = World(subjects, "held_out", surfaces=surfaces).scenery(8, seed=1)
+    pixels, given = seen.given[:, :3], seen.given[:, 3:]
+    assert set(given.unique().tolist()) == {0.0, 1.0}
+    assert (pixels * (1 - given)).abs().max() == 0
+    assert (seen.shows * (1 - given)).max() == 0
+    assert (seen.shows.flatten(1).amax(1) > 0.9).sum() >= 3
+    again = World(subjects, "held_out", surfaces=surfaces).scenery(8, seed=1)
+    assert torch.equal(again.given, seen.given)
+
+
+def test_bystanders_stand_whole_beside_the_subject(unlike):
+    figure = Figure(unlike.frames, unlike.relief, unlike.layout)
+    rows = torch.arange(len(unlike.frames)).repeat_interleave(4)
+    figure = figure._replace(frames=unlike.frames[rows], relief=unlike.relief[rows])
+    reach = SUBJECT_FILL / 2 * unlike.layout.scale
+    for one in _bystanders(figure, unlike.noise, 4, share=1.0):
+        away = (one.layout.centre[:, 0] - unlike.layout.centre[:, 0]).abs()
+        is_there = one.layout.centre[:, 1] < 1.5
+        half = SUBJECT_FILL / 2 * one.layout.scale
+        inside = (one.layout.centre[:, 0] - half > -1e-5) & (
+            one.layout.centre[:, 0] + half < 1.00001
+        )
+        assert is_there.any()
+        assert inside[is_there].all()
+        assert (away >= reach + half - 1e-5)[is_there].all()
 
 
 def test_captions_of_pictures_unlike_the_world_name_no_place(unlike):

@@ -102,7 +102,13 @@ def test_training_goes_on_from_the_packaged_weights(stage):
 
 
 LARGER = Sizes(
-    width=40, text_layers=1, text_length=40, widths=(16, 24), heads=(1, 1), knows_pose=True
+    width=40,
+    text_layers=1,
+    text_length=40,
+    widths=(16, 24),
+    heads=(1, 1),
+    knows_pose=True,
+    knows_light=True,
 )
 
 
@@ -127,12 +133,59 @@ def test_every_task_is_learned_in_the_larger_world(larger, task):
     assert network.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
 
 
+def test_lights_are_learned_from_what_is_shown(larger):
+    always = Tasks(placed_freely=0.0, pair=0.0, repaint=0.0, refine=0.0)
+    config = replace(larger.config, tasks=always, drops=Drops(everything=0.0), num_subjects=6)
+    stage, network = replace(larger, config=config), larger.network()
+    reader = network.layout_predictor.light_reader
+    optimizer = torch.optim.Adam(reader.parameters(), lr=3e-3)
+    found = []
+    for _ in range(12):
+        loss = stage.losses(network, 1)["light"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(float(loss.detach()))
+    assert found[-1] < 0.7 * found[0]
+
+
+def test_lights_are_learned_from_sceneries(larger):
+    stage = replace(larger, config=replace(larger.config, sceneries=4))
+    network, found = larger.network(), []
+    reader = network.layout_predictor.light_reader
+    optimizer = torch.optim.Adam(reader.parameters(), lr=3e-3)
+    for _ in range(12):
+        loss = stage.losses(network, 1)["votes"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(float(loss.detach()))
+    assert found[-1] < 0.7 * found[0]
+
+
+def test_lit_references_reach_the_denoiser(larger):
+    always = Tasks(placed_freely=0.0, pair=1.0, repaint=0.0, refine=0.0)
+    config = replace(larger.config, tasks=always, drops=Drops(0, 0, 0, 0))
+    stage, network, seen = replace(larger, config=config), larger.network(), []
+    network.denoiser.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[3]))
+    with torch.no_grad():
+        stage.losses(network, 1)
+        network.layout_predictor.light_reader.told[2].bias[3:6] = -1.0  # a dark place
+        stage.losses(network, 1)
+    placed = [one.aligned for one in seen if one.aligned.shape[1] == 2]
+    assert len(placed) == 2
+    assert (placed[0] - placed[1])[:, :, :32].abs().amax(dim=(0, 2, 3, 4)).min() > 0.1
+    assert torch.equal(placed[0][:, :, 32:], placed[1][:, :, 32:])  # outlines stay
+
+
 def test_sticker_scenes_have_no_pictures_to_insert_into(tmp_path):
     context = Context(data=tmp_path, runs=tmp_path, device="cpu")
     with pytest.raises(ConfigError, match="larger_world=true"):
         replace(CONFIG, tasks=Tasks(insert=0.1)).build(context)
     with pytest.raises(ConfigError, match="larger_world=true"):
         replace(CONFIG, other_sides=0.1).build(context)
+    with pytest.raises(ConfigError, match="larger_world=true"):
+        replace(CONFIG, sceneries=4).build(context)
 
 
 def test_a_reference_from_another_side_is_one_more_to_look_at(larger):
@@ -170,5 +223,6 @@ def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_p
     larger.export(larger.network(), tmp_path)
     session = swiftpie.load("mini", weights=tmp_path)
     assert session.components.denoiser.config.knows_pose
+    assert session.components.layout_predictor.config.knows_light
     result = session.personalize(session.encode_identity(sprite), "a robot by a lake", seed=1)
     assert result.layouts[0].pose.abs().sum() > 0

@@ -10,13 +10,10 @@ from torch.nn import functional as F
 from swiftpie.data.scene import smoothstep
 from swiftpie.layout import Layout, warp, whole_frame
 from swiftpie.relief import Turned
+from swiftpie.shading import LEVEL, WRAP, Illumination, brightness, gains, in_frame, soften
 
 REFERENCE_NUMBERS = 6  # what `relight_reference` reads for each reference
 
-_WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furry things
-_LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
-_RELIEF = 0.85  # the relief is steep at the outline: its slopes count for less than its front
-_LIFT = 0.5  # how far what is lit brighter than the sprite moves towards white
 _SHINE = 24  # exponent of the highlight
 _CONTACT = 1.5  # the shadow that touches the feet is darker than the one that is thrown
 _CONTACT_WIDTH, _CONTACT_HEIGHT = 0.36, 0.065  # of the frame's side
@@ -38,6 +35,10 @@ class Light(NamedTuple):
     shadow: Tensor  # (B,) darkness of the cast shadow, 0 to 0.5
     length: Tensor  # (B,) of the shadow over the height of what casts it
 
+    def illumination(self) -> Illumination:
+        """Return how subjects are lit, without their shadows."""
+        return Illumination(self.ambient, self.colour * self.strength[:, None], self.direction)
+
 
 def shade(turned: Turned, light: Light, layout: Layout, gloss: Tensor) -> Tensor:
     """Return the frames (B, 4, H, W) as the light of their pictures shows them.
@@ -51,17 +52,14 @@ def shade(turned: Turned, light: Light, layout: Layout, gloss: Tensor) -> Tensor
         layout: Where the frames will stand; its rotation and flip turn the light.
         gloss: Strength of the highlight, (B,).
     """
-    direction = _in_frame(light.direction, layout)
-    normals = _soften(turned.normals)
-    lambert = _dot(normals, direction)
+    direction = in_frame(light.direction, layout)
+    normals = soften(turned.normals)
+    shown = light.illumination()._replace(direction=direction)
     halfway = F.normalize(direction + direction.new_tensor([0.0, 0.0, 1.0]), dim=1)
-    highlight = _dot(normals, halfway).clamp_min(0) ** _SHINE * gloss.view(-1, 1, 1, 1)
-    colour = (light.colour * light.strength[:, None])[..., None, None]
-    wrapped = (lambert + _WRAP).clamp_min(0) / (_LEVEL + _WRAP)
-    factor = light.ambient[..., None, None] + colour * wrapped
-    lift = (_LIFT * (factor - 1).clamp_min(0) + colour * highlight).clamp(max=1)
+    facing = (normals * halfway[..., None, None]).sum(dim=1, keepdim=True).clamp_min(0)
+    highlight = facing**_SHINE * gloss.view(-1, 1, 1, 1) * shown.colour[..., None, None]
     # Both maps are smooth: a quarter of the size, enlarged at the end, shows all of them.
-    maps = torch.cat([factor.clamp(max=1) * (1 - lift), lift], dim=1)
+    maps = torch.cat(gains(brightness(normals, shown), highlight), dim=1)
     maps = F.interpolate(maps, size=turned.frame.shape[-2:], mode="bilinear")
     colours, alpha = turned.frame[:, :3], turned.frame[:, 3:]
     return torch.cat([torch.addcmul(colours * maps[:, :3], alpha, maps[:, 3:]), alpha], dim=1)
@@ -91,26 +89,33 @@ def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, light: Light) -> Te
     )
 
 
-def relight_reference(turned: Turned, numbers: Tensor) -> Tensor:
-    """Return reference frames (G, 4, H, W) lit from anywhere in front of them, or not at all.
+def light_of_reference(numbers: Tensor) -> Light:
+    """Return the light that references are photographed in: from anywhere in front, or none.
 
     References are photographed in all sorts of light, which a model must learn to take off.
-
-    Args:
-        turned: Reference frames with their normals; not turned, as a rule.
-        numbers: Uniform in [0, 1], (G, 6).
+    `numbers` are uniform in [0, 1], (G, 6), of which the last is for `relight_reference`.
     """
-    lit, angle, height, strength, warmth, gloss = numbers.unbind(1)
+    lit, angle, height, strength, warmth, _ = numbers.unbind(1)
     strength = (_WEAK + (_STRONG - _WEAK) * strength) * (lit < _LIT_SHARE)
     angle, depth = 2 * math.pi * angle, 0.15 + 0.75 * height
     flat = (1 - depth.square()).sqrt()
     direction = torch.stack([flat * torch.cos(angle), flat * torch.sin(angle), depth], dim=1)
     tint = numbers.new_tensor([1.0, 0.0, -1.0]) * (_TINT * (2 * warmth[:, None] - 1))
     # A front keeps its brightness: what the ambient light loses, the other gives back.
-    ambient = 1 - strength * (depth + _WRAP) / (_LEVEL + _WRAP)
+    ambient = 1 - strength * (depth + WRAP) / (LEVEL + WRAP)
     none = torch.zeros_like(strength)
-    light = Light(direction, 1 + tint, ambient[:, None].expand(-1, 3), strength, none, none)
-    return shade(turned, light, whole_frame(turned.frame), 0.3 * gloss)
+    return Light(direction, 1 + tint, ambient[:, None].expand(-1, 3), strength, none, none)
+
+
+def relight_reference(turned: Turned, numbers: Tensor) -> Tensor:
+    """Return reference frames (G, 4, H, W) in the light of `numbers` (G, 6).
+
+    Args:
+        turned: Reference frames with their normals; not turned, as a rule.
+        numbers: See `light_of_reference`; the last tells how glossy the subject is.
+    """
+    light = light_of_reference(numbers)
+    return shade(turned, light, whole_frame(turned.frame), 0.3 * numbers[:, 5])
 
 
 def opposite_numbers(light: Light, layout: Layout) -> Tensor:
@@ -118,27 +123,10 @@ def opposite_numbers(light: Light, layout: Layout) -> Tensor:
 
     It comes from the other side of subjects that will stand as `layout` says.
     """
-    x, y, _ = _in_frame(light.direction, layout).unbind(1)
+    x, y, _ = in_frame(light.direction, layout).unbind(1)
     angle = (torch.atan2(y, x) / (2 * math.pi) + 0.5) % 1
     none, half = torch.zeros_like(angle), torch.full_like(angle, 0.5)
     return torch.stack([none, angle, half, torch.ones_like(angle), half, none], dim=1)
-
-
-def _in_frame(direction: Tensor, layout: Layout) -> Tensor:
-    """Turn directions (B, 3) of the picture into those of the frame, as `to_affine` does."""
-    cos, sin = torch.cos(layout.rotation), torch.sin(layout.rotation)
-    x, y, z = direction.unbind(1)
-    return torch.stack([(1 - 2 * layout.flip) * (cos * x + sin * y), cos * y - sin * x, z], dim=1)
-
-
-def _soften(normals: Tensor) -> Tensor:
-    slopes = F.avg_pool2d(normals[:, :2], 2) * _RELIEF
-    front = (1 - slopes.square().sum(dim=1, keepdim=True)).clamp_min(0).sqrt()
-    return torch.cat([slopes, front], dim=1)
-
-
-def _dot(normals: Tensor, direction: Tensor) -> Tensor:
-    return (normals * direction[..., None, None]).sum(dim=1, keepdim=True)
 
 
 def _thrown(alpha: Tensor, base: Tensor, light: Light, wide: Tensor, y: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from swiftpie.data.placing import lowest_point, pose_subjects
 from swiftpie.data.renderer import draw_frames
 from swiftpie.data.scene import Fields, over, paste, read_fields, smoothstep
 from swiftpie.data.subjects import Split, Subjects
+from swiftpie.data.textures import cut_square
 from swiftpie.data.world.accessories import ACCESSORIES, Wardrobe, open_wardrobe, wear
 from swiftpie.data.world.air import Setting, veil
 from swiftpie.data.world.captions import (
@@ -31,6 +32,7 @@ from swiftpie.data.world.lighting import (
     REFERENCE_NUMBERS,
     Light,
     cast_shadow,
+    light_of_reference,
     opposite_numbers,
     relight_reference,
     shade,
@@ -46,7 +48,7 @@ from swiftpie.data.world.places import (
 )
 from swiftpie.data.world.renditions import render_as
 from swiftpie.errors import ConfigError
-from swiftpie.layout import SUBJECT_FILL, Layout
+from swiftpie.layout import SUBJECT_FILL, Layout, pixel_grid
 from swiftpie.noise import layout_uniforms
 from swiftpie.relief import Turned, height, normals, turn
 
@@ -69,9 +71,13 @@ LEAST_CHANGE = 0.06  # of the range [-1, 1]; below it two pixels look the same
 CAPTIONS_A_SUBJECT = 12  # that a tokenizer learns from
 FOREGROUND_SHARE = 0.35  # of the pictures whose place has a foreground
 COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground
-NUM_BYSTANDERS = 2  # in pictures unlike the world; what light does to them tells the light
-BYSTANDER_SHARE, BYSTANDER_SCALE = 0.6, (0.15, 0.3)  # of the pictures have one; its size
+# In pictures unlike the world others stand beside; what light does to them tells the light.
+BYSTANDER_SHARE = 0.8  # of the sides that have room
+BYSTANDER_SCALE, LEAST_BYSTANDER = (0.2, 0.18), 0.1  # smallest frame and how much more; if cramped
 BYSTANDER_BACK = 0.12  # how much higher it may stand, in sides of the picture
+PHOTO_SHARE, PHOTO_CUT = 0.5, (0.4, 1.0)  # of the batches; of a photograph's shorter side
+PHOTO_SCALE = (0.34, 0.2)  # smallest frame in photographs and what is added: others have room
+GAP_ROOM = 0.4  # of a subject's side, how much more may be hidden around where it comes
 PHOTO_FLOOR = (0.74, 0.18)  # where subjects stand in photographs, and how much lower at most
 
 # Which layout numbers decide what; horizon, sun and planet have 5, 7 and 8.
@@ -115,6 +121,14 @@ class Insertion(NamedTuple):
     unlit: Tensor  # (B, 3, R, R) in [0, 1], the subject in its place before any light; 0 around
 
 
+class Scenery(NamedTuple):
+    """Pictures unlike the world with a gap for a subject, and what tells their light."""
+
+    given: Tensor  # (B, 4, R, R) pixels in [-1, 1], 0 in the gap, and 1 around it
+    shows: Tensor  # (B, 1, R, R) in [0, 1], things that stand in the light, as far as given
+    light: Light
+
+
 @dataclass(frozen=True, eq=False)
 class WorldBatch:
     """G subjects in V pictures each; rows i * V to (i + 1) * V of B show subject i."""
@@ -133,6 +147,7 @@ class WorldBatch:
     subject: Tensor  # (B,) long, row of the subject in `Subjects`
     asked: tuple[Asked, ...]  # one a row
     light: Light
+    reference_light: Light  # of the references, (G, …)
     companion_mask: Tensor  # (B, 1, R, R) in [0, 1], the second subject, 0 if there is none
     companion_layout: Layout | None  # its place; it is the subject of the V pictures before
     is_unlike: bool = False  # the pictures look like no place
@@ -162,6 +177,7 @@ class World:
         size_px: int = 128,
         device: str | torch.device = "cpu",
         surfaces: Tensor | None = None,
+        photos: Sequence[Tensor] = (),
     ) -> None:
         """Take one half of the subjects; training sees no held-out settings, the other all.
 
@@ -171,6 +187,7 @@ class World:
             size_px: Side of the pictures.
             device: Where everything is drawn.
             surfaces: Textures (T, 3, t, t) in 8 bit that pictures unlike the world are made of.
+            photos: Photographs (3, H, W) in 8 bit, to be the ground of half of such pictures.
 
         Raises:
             ConfigError: The pack lacks an accessory, or noise cannot decide pictures of that size.
@@ -186,6 +203,7 @@ class World:
         self.size_px = size_px
         self.tiles = subjects.tiles.to(device)
         self.surfaces = None if surfaces is None else surfaces.to(device)
+        self.photos = [one.to(device) for one in photos]
         self.wardrobe = open_wardrobe(subjects, device)
         self.settings = [one for one in settings() if split == "held_out" or not is_held_out(one)]
         self._by_place = [
@@ -279,6 +297,7 @@ class World:
             subject=torch.tensor(chosen, device=device)[rows],
             asked=tuple(asked),
             light=rendering.light,
+            reference_light=light_of_reference(numbers[:, -REFERENCE_NUMBERS:]),
             companion_mask=rendering.companion_mask,
             companion_layout=None if companion is None else companion.layout,
             is_unlike=unlike,
@@ -361,6 +380,40 @@ class World:
         unlit = draw_frames(subject.frames, subject.layout, size_px=photo.shape[-1])[:, :3]
         return Insertion(Answer(rendering, subject.layout, *reference), unlit)
 
+    def scenery(self, count: int, *, seed: int) -> Scenery:
+        """Draw pictures unlike the world without their subjects, of which only others are seen.
+
+        Args:
+            count: How many.
+            seed: The same seed gives the same pictures, on devices of one kind.
+
+        Raises:
+            ConfigError: As of `batch`.
+        """
+        random, device = Random(seed), self.tiles.device
+        generator = torch.Generator(device).manual_seed(seed)
+        asked = [Asked(one) for one in self._settings(random, count, unlike=True)]
+        shape = (2, count, NOISE_CHANNELS, *NOISE_CELLS)
+        noise, other = torch.randn(shape, generator=generator, device=device)
+        numbers = torch.rand(count, 16, generator=generator, device=device)
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            frames = self._pose(random.choices(self.pool, k=count), numbers, augment=True)
+            relief = _relief(frames, numbers)
+            subject = Figure(frames, relief, place(noise, frames, asked))
+            ground = self._ground(subject, seed)
+            picture = ground.background.pixels
+            shows = torch.zeros_like(picture[:, :1])
+            for one in _bystanders(subject, other, 1):
+                drawn = _stand(picture, one, asked, self.wardrobe, ground.background)
+                picture, shows = drawn.picture, torch.maximum(shows, drawn.mask)
+            grid = pixel_grid(self.size_px, self.size_px, like=picture).movedim(-1, 0)
+            away = (grid - (2 * subject.layout.centre - 1)[..., None, None]).abs().amax(1)
+            gap = SUBJECT_FILL * subject.layout.scale * (1 + GAP_ROOM * numbers[:, 9])
+            is_given = (away > gap[:, None, None]).to(picture)[:, None]
+            pixels = 2 * ground.develop(picture.clamp(0, 1)) - 1
+            given = torch.cat([pixels * is_given, is_given], dim=1)
+        return Scenery(given, shows * is_given, ground.background.light)
+
     def corpus(self) -> Iterator[str]:
         """Yield captions of all subjects, of both halves, for a tokenizer to learn from."""
         random, subjects = Random(0), self.subjects
@@ -394,7 +447,16 @@ class World:
                 "Pictures unlike the world are made of surfaces, and this world has none. Give it "
                 "some: World(subjects, surfaces=make_textures(...))."
             )
-        base, pool = _lowest(subject.frames, subject.layout), self.tiles[self.pool]
+        base, random = _lowest(subject.frames, subject.layout), Random(seed)
+        if self.photos and random.random() < PHOTO_SHARE:
+            chosen = random.choices(self.photos, k=len(base))
+            shares = [random.uniform(*PHOTO_CUT) for _ in chosen]
+            cuts = [
+                cut_square(photo, random, share=share, size_px=self.size_px)
+                for photo, share in zip(chosen, shares, strict=True)
+            ]
+            return photographed_ground(torch.stack(cuts), base=base, seed=seed)
+        pool = self.tiles[self.pool]
         return draw_ground(
             pool, self.surfaces, base=base, layout=subject.layout, size_px=self.size_px, seed=seed
         )
@@ -570,26 +632,27 @@ def render_on(
 def _bystanders(
     subject: Figure, noise: Tensor, views: int, *, share: float = BYSTANDER_SHARE
 ) -> list[Figure]:
-    """Return other subjects of the batch, small, to the sides of this one and farther back.
+    """Return other subjects of the batch, small and whole, one on each side of this one.
 
     Each is there in a `share` of the pictures that have room. None stands where the subject does:
     nobody could tell what it hides.
     """
     u, near = layout_uniforms(noise), subject.layout
-    foot, standing = _lowest(subject.frames, near).flatten(), []
-    for number in range(NUM_BYSTANDERS):
+    foot, half = _lowest(subject.frames, near).flatten(), SUBJECT_FILL * near.scale / 2
+    rooms = (near.centre[:, 0] - half, 1 - near.centre[:, 0] - half)
+    none, standing = torch.zeros_like(half), []
+    for number, room in enumerate(rooms):
         along, back, size, gate = u[:, 4 * number : 4 * number + 4].unbind(1)
         frames, relief = (one.roll((number + 1) * views, 0) for one in subject[:2])
         smallest, more = BYSTANDER_SCALE
-        scale = smallest + more * size
-        reach = (near.scale + scale) / 2
-        left = (near.centre[:, 0] - reach).clamp_min(0)
-        right = (1 - near.centre[:, 0] - reach).clamp_min(0)
-        way = along * (left + right)
-        is_there = (gate < share) & (left + right > 0)
-        none = torch.zeros_like(way)
+        scale = torch.minimum(smallest + more * size, room.clamp_min(0) / SUBJECT_FILL)
+        is_there = (gate < share) & (scale > LEAST_BYSTANDER)
+        scale = scale.clamp_min(LEAST_BYSTANDER)
+        free = (room - SUBJECT_FILL * scale).clamp_min(0)
+        away = half + SUBJECT_FILL * scale / 2 + free * along
+        across = near.centre[:, 0] + (away if number else -away)
         layout = Layout(
-            centre=torch.stack([torch.where(way < left, way, way + 2 * reach), none], dim=1),
+            centre=torch.stack([across, none], dim=1),
             scale=scale,
             rotation=none,
             flip=(size > 0.5).to(u),
@@ -606,7 +669,7 @@ def _bystanders(
 def _stood(noise: Tensor, frames: Tensor) -> Layout:
     """Return where one subject stands in a photograph, upright and whole."""
     u = layout_uniforms(noise)
-    smallest, more = SCALES["normal"]
+    smallest, more = PHOTO_SCALE
     scale = smallest + more * u[:, _SCALE]
     none, half = torch.zeros_like(scale), SUBJECT_FILL * scale / 2
     layout = Layout(u[:, :2], scale, rotation=none, flip=none, pose=u.new_zeros(1, 4))

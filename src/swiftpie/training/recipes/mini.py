@@ -25,6 +25,7 @@ LARGER = Sizes(
     identity_grid=8,
     identity_blocks=1,
     knows_pose=True,
+    knows_light=True,
 )
 
 
@@ -121,8 +122,9 @@ def mini_world() -> TrainConfig:
         pixel_samples=8,
         # Withheld together often enough for the semantic branch to learn who is meant.
         drops=Drops(semantic=0.08, detail=0.35, aligned=0.5),
-        tasks=Tasks(placed_freely=0.14, pair=0.10, repaint=0.16, refine=0.05, insert=0.12),
+        tasks=Tasks(placed_freely=0.12, pair=0.10, repaint=0.14, refine=0.05, insert=0.16),
         other_sides=0.2,
+        sceneries=16,
     )
     return TrainConfig(loop=LoopConfig(steps=30_000, learning_rate=2e-3), stage=stage)
 

@@ -208,7 +208,14 @@ def encode(
         absent = absent_subject(batch.noise, width=text.pooled.shape[1])
         return Encoded(text, no_text, absent, has_subject=False)
     shown = stage.subject_input(
-        networks, batch, generator, layout=batch.layout, drops=drops, mask_chance=float(chance[1])
+        networks,
+        batch,
+        generator,
+        text=text,
+        noise=batch.noise,
+        layout=batch.layout,
+        drops=drops,
+        mask_chance=float(chance[1]),
     )
     subject = condition_of([shown], batch.noise, autoencoder=stage.autoencoder)
     return Encoded(text, no_text, subject, has_subject=True)

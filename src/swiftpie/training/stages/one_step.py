@@ -25,14 +25,17 @@ from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.models.text import Pooling, encode_tokens
+from swiftpie.shading import Illumination, Lighting
 from swiftpie.training.context import Context
 from swiftpie.training.losses import (
     LAST_TIMESTEP,
     gradient_l1,
     layout_loss,
+    light_loss,
     map_loss,
     psnr_db,
     robust_and_squared,
+    vote_loss,
 )
 from swiftpie.training.stages.one_step_networks import (
     FIRST,
@@ -64,10 +67,12 @@ from swiftpie.training.stages.one_step_tasks import (
 from swiftpie.types import TextCondition
 
 VALIDATION_SEED = 2**31 - 1
+SCENERY_SEED = 2**29  # between the seeds of a step's batch and of its sceneries
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
 SUBJECT_WEIGHT = 2.0  # extra weight of latent cells that show the subject
 TURNED = math.radians(20)  # yaw or pitch beyond which the reference shows another side
+LIGHT_WEIGHT = 0.3
 HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
 
 
@@ -87,7 +92,8 @@ class OneStepConfig:
     larger_world: bool = False  # else sticker scenes
     turns_reference: bool = True  # by its relief before it is read; False for comparison
     other_sides: float = 0.0  # share of the larger world's batches that have two references
-    photos: str = ""  # a folder of photographs; a third of the surfaces to insert into are cut from
+    sceneries: int = 0  # pictures unlike the world a step, from which only their light is told
+    photos: str = ""  # a folder of photographs: half of the pictures unlike the world are such
     size_px: int = 128  # of the larger world's pictures
     sizes: Sizes = FIRST  # of networks that start from nothing
 
@@ -102,17 +108,22 @@ class OneStepConfig:
         Raises:
             ConfigError: The settings ask for what only the larger world draws.
         """
-        if (self.tasks.insert or self.other_sides) and not self.larger_world:
+        if (self.tasks.insert or self.other_sides or self.sceneries) and not self.larger_world:
             raise ConfigError(
-                f"tasks.insert={self.tasks.insert} and other_sides={self.other_sides} need "
-                "pictures that only the larger world draws. Set larger_world=true, or leave both "
-                "at 0."
+                f"tasks.insert={self.tasks.insert}, other_sides={self.other_sides} and "
+                f"sceneries={self.sceneries} need pictures that only the larger world draws. Set "
+                "larger_world=true, or leave all of them at 0."
             )
         worlds = self.world(context, "train"), self.world(context, "held_out")
         if self.start:
             networks, autoencoder, tokenizer = load_trained(
                 context.weights_of(self.start), device=context.device
             )
+            if self.sceneries and networks.layout_predictor.light_reader is None:
+                raise ConfigError(
+                    f"The weights of {self.start!r} know no light, and sceneries={self.sceneries} "
+                    "teach it. Start from others, or set sceneries=0."
+                )
             return OneStepStage(*worlds, autoencoder, tokenizer, config=self, initial=networks)
         autoencoder = PatchAutoencoder.from_pretrained(
             context.export_of(self.autoencoder) / "autoencoder"
@@ -127,7 +138,7 @@ class OneStepConfig:
             return context.larger_world(
                 split,
                 size_px=self.size_px,
-                has_surfaces=bool(self.tasks.insert),
+                has_surfaces=bool(self.tasks.insert or self.sceneries),
                 photos=self.photos,
             )
         return context.world(split)
@@ -185,6 +196,10 @@ class OneStepStage:
             terms["layout"] = 0.3 * layout_loss(outcome.scores, answer.layout)
         if outcome.maps:
             terms["maps"] = 0.03 * map_loss(outcome.maps, answer.masks)
+        if outcome.lighting is not None and answer.lighting is not None:
+            terms["light"] = LIGHT_WEIGHT * light_loss(outcome.lighting, answer.lighting)
+        if self.config.sceneries:
+            terms["votes"] = LIGHT_WEIGHT * self._votes(network, step)
         if self.config.pixel_weight:
             # Of some pictures, evenly spread over the subjects of the batch.
             chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
@@ -194,6 +209,16 @@ class OneStepStage:
             loss = F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
             terms["pixels"] = self.config.pixel_weight * loss
         return terms
+
+    def _votes(self, network: OneStepNetworks, step: int) -> Tensor:
+        """Return how wrong cells are about the light, of pictures that are not drawn at all."""
+        reader = network.layout_predictor.light_reader
+        assert isinstance(self.world, World), "the settings were checked"
+        assert reader is not None, "the networks were checked"
+        scenery = self.world.scenery(self.config.sceneries, seed=step + SCENERY_SEED)
+        with fast_precision(scenery.given.device):
+            votes = reader.votes(scenery.given)
+        return vote_loss(votes, scenery.light.illumination(), scenery.shows)
 
     def _draw(
         self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
@@ -212,7 +237,7 @@ class OneStepStage:
         masks = torch.cat([batch.mask, batch.companion_mask], dim=1) if is_pair else batch.mask
         # Where noise does not place the subject, there is nothing to predict.
         layout = None if is_free else batch.layout
-        return Target(batch.pixels, masks, batch.worn, layout), outcome
+        return Target(batch.pixels, masks, batch.worn, layout, true_lighting(batch)), outcome
 
     def _repaint(
         self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
@@ -225,7 +250,7 @@ class OneStepStage:
         batch = self._to_repaint(task, views, seed=step)
         knows_subject = bool(torch.rand((), generator=generator) < KNOWN_SUBJECTS)
         wanted = repainting(batch, seed=step, may_empty=not knows_subject)
-        given = 1 - wanted.allowed
+        given, text = 1 - wanted.allowed, self.encode_text(network, wanted.captions)
         frame = self._read(network, wanted.pixels * given, given)
         drops = self.config.drops
         fewer = replace(drops, aligned=drops.aligned / 2, detail=drops.detail / 2)
@@ -238,14 +263,22 @@ class OneStepStage:
         if knows_subject:
             chance = float(torch.rand((), generator=generator))
             subject = self.subject_input(
-                network, batch, generator, layout=batch.layout, drops=drops, mask_chance=chance
+                network,
+                batch,
+                generator,
+                text=text,
+                noise=wanted.noise,
+                layout=batch.layout,
+                drops=drops,
+                mask_chance=chance,
+                given=torch.cat([wanted.pixels * given, given], dim=1),
             )
             shown.insert(0, subject)
-        text = self.encode_text(network, wanted.captions)
         condition = self._condition_of(shown, batch.noise)
         prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
-        answer = Target(wanted.pixels, wanted.mask, wanted.hats, None)
-        return answer, Outcome(prediction, None, [])
+        lighting = true_lighting(batch)
+        answer = Target(wanted.pixels, wanted.mask, wanted.hats, None, lighting)
+        return answer, Outcome(prediction, None, [], shown[0].lighting)
 
     def _to_repaint(self, task: Task, views: int, *, seed: int) -> SceneBatch:
         count = self.config.num_subjects
@@ -274,7 +307,7 @@ class OneStepStage:
         scores = network.layout_predictor(batch.noise, text.pooled, extent)
         if float(torch.rand((), generator=generator)) < self.config.drops.everything:
             condition = absent_subject(batch.noise, width=text.pooled.shape[1])
-            return Outcome(network.denoiser(*start, text, condition, {}), scores, [])
+            return Outcome(network.denoiser(*start, text, condition, {}), scores, [], None)
         known = torch.rand(len(extent), generator=generator) < forced
         guess = (one.detach() for one in scores.layout)
         layout = Layout(*rows_where(known.to(extent.device), batch.layout, guess))
@@ -285,6 +318,8 @@ class OneStepStage:
                 network,
                 batch,
                 generator,
+                text=text,
+                noise=batch.noise,
                 layout=layout,
                 drops=drops,
                 mask_chance=chance,
@@ -295,14 +330,25 @@ class OneStepStage:
             rows = torch.arange(len(batch.noise), device=batch.noise.device).roll(views)
             region = random_region(batch.companion_mask, cells_of(batch.noise), generator=generator)
             read, place = shown[0].references.select(rows), batch.companion_layout
+            lighting = shown[0].lighting
+            if lighting is not None:  # their own light comes with them
+                lighting = lighting._replace(own=lighting.select(rows).own)
             shown.append(
-                drop_conditions(read, place, region, drops=drops, views=views, generator=generator)
+                drop_conditions(
+                    read,
+                    place,
+                    region,
+                    drops=drops,
+                    views=views,
+                    generator=generator,
+                    lighting=lighting,
+                )
             )
         condition = self._condition_of(shown, batch.noise)
         notes: dict[str, Tensor] = {}
         prediction = network.denoiser(*start, text, condition, notes)
         maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
-        return Outcome(prediction, scores, maps)
+        return Outcome(prediction, scores, maps, shown[0].lighting)
 
     def subject_input(
         self,
@@ -310,15 +356,19 @@ class OneStepStage:
         batch: SceneBatch,
         generator: torch.Generator,
         *,
+        text: TextCondition,
+        noise: Tensor,
         layout: Layout,
         drops: Drops,
         mask_chance: float,
         other: References | None = None,
+        given: Tensor | None = None,
     ) -> SubjectInput:
         """Return the subjects of `batch` as the denoiser reads them, with conditions dropped.
 
-        `mask_chance` in [0, 1) decides how imperfect the masks of references are; `other` is a
-        second reference of each subject.
+        `text` and `noise` (B rows) tell the light that they come to, beside what is `given` of the
+        pictures, (B, 4, R, R). `mask_chance` in [0, 1) decides how imperfect the masks of
+        references are; `other` is a second reference of each subject.
         """
         mask = perturbed_mask(batch.reference_mask, mask_chance)
         read = self._read(network, batch.reference * mask, mask)
@@ -327,8 +377,12 @@ class OneStepStage:
         views = len(batch.noise) // len(mask)
         rows = torch.arange(len(mask), device=mask.device).repeat_interleave(views)
         region = random_region(batch.mask, cells_of(batch.noise), generator=generator)
+        chosen = read.select(rows)
+        lighting = network.layout_predictor.light(
+            noise, text.pooled, pixels=chosen.pixels, mask=chosen.mask[:, :1], given=given
+        )
         return drop_conditions(
-            read.select(rows), layout, region, drops=drops, views=views, generator=generator
+            chosen, layout, region, drops=drops, views=views, generator=generator, lighting=lighting
         )
 
     def _condition_of(self, shown: list[SubjectInput], noise: Tensor) -> SubjectCondition:
@@ -395,6 +449,16 @@ class OneStepStage:
             assert isinstance(part, (PreTrainedModel, ModelMixin))
             part.save_pretrained(folder / name)
         network.tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def true_lighting(batch: SceneBatch) -> Lighting | None:
+    """Return the lights that the pictures of `batch` were drawn in; None in sticker scenes."""
+    if not isinstance(batch, WorldBatch):
+        return None
+    own = batch.reference_light.illumination()
+    views = len(batch.noise) // len(batch.reference)
+    repeated = Illumination(*(one.repeat_interleave(views, dim=0) for one in own))
+    return Lighting(repeated, batch.light.illumination())
 
 
 def subject_figures(pixels: Tensor, batch: SceneBatch) -> dict[str, float]:

@@ -41,6 +41,7 @@ class Sizes:
     identity_grid: int = 4  # identity tokens a side
     identity_blocks: int = 0
     knows_pose: bool = False
+    knows_light: bool = False
 
 
 FIRST = Sizes()
@@ -76,7 +77,9 @@ class OneStepNetworks(nn.Module):
         self.image_encoder = ConvImageEncoder(
             width=width, grid=sizes.identity_grid, blocks=sizes.identity_blocks
         )
-        self.layout_predictor = LayoutPredictor(text_width=width, knows_pose=sizes.knows_pose)
+        self.layout_predictor = LayoutPredictor(
+            text_width=width, knows_pose=sizes.knows_pose, knows_light=sizes.knows_light
+        )
         self.denoiser = TinyDenoiser(
             widths=sizes.widths, heads=sizes.heads, text_width=width, knows_pose=sizes.knows_pose
         )

@@ -19,6 +19,7 @@ from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondi
 from swiftpie.models.tiny import CELL_PX, LayoutScores, align
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
+from swiftpie.shading import Lighting, relit
 
 REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four
 EMPTIED_SHARE = 0.3  # of the pictures without a reference of their subject: the subject goes
@@ -83,6 +84,7 @@ class Target(NamedTuple):
     masks: Tensor  # (B, S, R, R) in [0, 1], a subject each
     hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
     layout: Layout | None  # None where it cannot be told from the noise
+    lighting: Lighting | None  # None where nobody knows it
 
 
 class Outcome(NamedTuple):
@@ -91,6 +93,7 @@ class Outcome(NamedTuple):
     prediction: Prediction
     scores: LayoutScores | None
     maps: list[Tensor]  # identity attention maps (B, S, h, w); none without a reference
+    lighting: Lighting | None  # of the first subject; None without a reference
 
 
 def refined_input(noise: Tensor, draft: Tensor, *, chance: int) -> DenoiserInput:
@@ -150,6 +153,7 @@ class SubjectInput(NamedTuple):
     keep_semantic: Tensor  # (B, 1), 0 withholds the branch
     keep_detail: Tensor  # (B, 1)
     keep_aligned: Tensor  # (B, 1)
+    lighting: Lighting | None  # the light that it is placed in; None leaves it as it is
 
 
 def drop_conditions(
@@ -160,6 +164,7 @@ def drop_conditions(
     drops: Drops,
     views: int,
     generator: torch.Generator,
+    lighting: Lighting | None = None,
 ) -> SubjectInput:
     """Return a subject with conditions dropped by chance, alike for the views of a subject."""
 
@@ -174,6 +179,7 @@ def drop_conditions(
         keep_semantic=keep(drops.semantic),
         keep_detail=keep(drops.detail),
         keep_aligned=keep(drops.aligned),
+        lighting=lighting,
     )
 
 
@@ -226,7 +232,7 @@ def condition_of(
     aligned = [
         align(
             autoencoder,
-            one.references.pixels,
+            _as_lit(one),
             one.references.mask[:, :1],
             layout=one.layout if turns_reference else unturned(one.layout),
             cells=cells,
@@ -240,6 +246,15 @@ def condition_of(
         aligned=torch.stack(aligned, dim=1),
         pose=torch.stack([one.layout.pose.detach() for one in shown], dim=1),
     )
+
+
+@torch.no_grad()
+def _as_lit(subject: SubjectInput) -> Tensor:
+    pixels, mask = subject.references.pixels, subject.references.mask[:, :1]
+    if subject.lighting is None:
+        return pixels
+    with torch.autocast(pixels.device.type, enabled=False):
+        return relit(pixels.float(), mask.float(), subject.lighting, subject.layout)
 
 
 def unturned(layout: Layout) -> Layout:

@@ -1,0 +1,133 @@
+"""The network that tells the light on a reference and the light of the place it comes to."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.layout import pixel_grid
+from swiftpie.masks import resize_mask
+from swiftpie.relief import height, normals
+from swiftpie.shading import Illumination, Lighting
+
+REFERENCE_PX, SCENERY_PX = 64, 128  # sides at which pictures are read
+NUMBERS = 9  # of a light: where it comes from, and the colours of both of its parts
+AMBIENT_GAIN, TINT_GAIN = 0.5, 0.3
+LEAST_AMBIENT = 0.02
+CALM = 0.05  # a light from one side as weak as this is about none, from wherever it comes
+DOUBT = 0.5  # cells that must be sure of what they say before they count as much as all else
+
+
+class Votes(NamedTuple):
+    """What each cell of a picture says about its light."""
+
+    numbers: Tensor  # (B, 9, 16, 16)
+    confidence: Tensor  # (B, 1, 16, 16) logits: whether something is there that shows the light
+
+
+class LightReader(nn.Module):
+    """Reads the light of a reference from how its relief is lit, that of a place from all we know.
+
+    That is the prompt, the noise, which places the sun, and what is given of a picture, where cells
+    that show things vote. Untrained it finds the same even light in both.
+    """
+
+    def __init__(self, told_width: int, *, width: int = 128) -> None:
+        """Make an untrained network; `told_width` is that of noise and prompt together."""
+        super().__init__()
+        self.reference = _reference_trunk(7, (32, 48, 64, 96), width)
+        self.own = nn.Linear(width, NUMBERS)
+        self.told = nn.Sequential(
+            nn.Linear(told_width, width), nn.SiLU(), nn.Linear(width, NUMBERS)
+        )
+        self.scenery = _scenery_trunk(24, (48, 64, 96))  # of blocks of two by two pixels
+        self.mood = nn.Linear(96, NUMBERS)
+        self.vote = nn.Conv2d(96, NUMBERS + 1, 1)
+        with torch.no_grad():
+            for last in (self.own, self.told[2], self.mood, self.vote):
+                assert isinstance(last, nn.Linear | nn.Conv2d)
+                assert last.bias is not None
+                last.weight.mul_(0.1)
+                last.bias.zero_()
+
+    def forward(self, told: Tensor, pixels: Tensor, mask: Tensor, given: Tensor | None) -> Lighting:
+        """Return the lights of B pictures.
+
+        Args:
+            told: What is known of each besides pictures, (B, D).
+            pixels: Reference frames (B, 3, H, W) in [-1, 1], grey (0) outside of the subject.
+            mask: The subject in them, (B, 1, H, W).
+            given: What is given of the pictures, (B, 4, H, W): pixels in [-1, 1], grey where they
+                are to be drawn, and 1 where they are given. None if nothing is.
+        """
+        seen = _at(torch.cat([pixels, mask], dim=1), REFERENCE_PX)
+        own = self.own(self.reference(torch.cat([seen, normals(height(mask))], dim=1)))
+        scene = self.told(told)
+        if given is not None:
+            features, votes = self._look(given)
+            sure = torch.sigmoid(votes.confidence)
+            sure = sure * resize_mask(given[:, 3:], (sure.shape[2], sure.shape[3]))
+            said = (sure * votes.numbers).sum((2, 3)) / (sure.sum((2, 3)) + DOUBT)
+            scene = scene + self.mood(features.mean((2, 3))) + said
+        return Lighting(illumination(own.float()), illumination(scene.float()))
+
+    def votes(self, given: Tensor) -> Votes:
+        """Return what each cell of given pictures (B, 4, H, W) says, see `forward`."""
+        return self._look(given)[1]
+
+    def _look(self, given: Tensor) -> tuple[Tensor, Votes]:
+        places = pixel_grid(SCENERY_PX, SCENERY_PX, like=given).movedim(-1, 0)
+        seen = torch.cat([_at(given, SCENERY_PX), places.expand(len(given), -1, -1, -1)], dim=1)
+        features = self.scenery(F.pixel_unshuffle(seen, 2))
+        numbers, confidence = self.vote(features).float().split((NUMBERS, 1), dim=1)
+        return features, Votes(numbers, confidence)
+
+
+def illumination(numbers: Tensor) -> Illumination:
+    """Return lights that networks describe by numbers (B, 9); zeros are an even light."""
+    towards, ambient, tint = numbers.split(3, dim=1)
+    strength = (towards.square().sum(dim=1, keepdim=True) + CALM**2).sqrt()
+    return Illumination(
+        ambient=(1 + AMBIENT_GAIN * ambient - strength).clamp_min(LEAST_AMBIENT),
+        colour=(strength * (1 + TINT_GAIN * tint)).clamp_min(0),
+        direction=towards / strength,
+    )
+
+
+def _at(pixels: Tensor, side: int) -> Tensor:
+    if pixels.shape[-2:] == (side, side):
+        return pixels
+    return F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+
+
+def _reference_trunk(channels: int, widths: tuple[int, ...], out: int) -> nn.Sequential:
+    """Return what reads pictures of 64 px a side as a whole."""
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [
+            nn.Conv2d(channels, width, 3, stride=2, padding=1),
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.SiLU(),
+        ]
+        channels = width
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels, out), nn.SiLU())
+
+
+def _scenery_trunk(channels: int, widths: tuple[int, ...]) -> nn.Sequential:
+    """Return what reads pictures of 64 px a side cell by cell, of which there are 16 a side."""
+    layers: list[nn.Module] = []
+    for number, width in enumerate(widths):
+        layers += [
+            nn.Conv2d(channels, width, 3, stride=2 if number else 1, padding=1),
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+        ]
+        channels = width
+    last = [nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU()]
+    return nn.Sequential(*layers, *last, nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU())

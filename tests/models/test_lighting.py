@@ -1,0 +1,55 @@
+"""The light reader: what it finds before it is trained, and where it is."""
+
+import torch
+
+from swiftpie.layout import whole_frame
+from swiftpie.models.tiny import LayoutPredictor
+from swiftpie.shading import relit
+
+ROWS = 3
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.zeros(ROWS, 1, 128, 128)
+    mask[..., 32:96, 40:88] = 1
+    noise = torch.randn(ROWS, 32, 16, 16, generator=generator)
+    return noise, (2 * torch.rand(ROWS, 3, 128, 128, generator=generator) - 1) * mask, mask
+
+
+def predictor(**known):
+    torch.manual_seed(0)
+    return LayoutPredictor(text_width=8, hidden=16, **known)
+
+
+def test_an_untrained_reader_leaves_subjects_as_they_are():
+    noise, pixels, mask = inputs()
+    with torch.no_grad():
+        found = predictor(knows_light=True).light(
+            noise, torch.zeros(ROWS, 8), pixels=pixels, mask=mask, given=None
+        )
+    lit = relit(pixels, mask, found, whole_frame(pixels))
+    assert (lit - pixels).abs().max() < 0.1
+
+
+def test_only_cells_that_are_given_say_something():
+    noise, pixels, mask = inputs()
+    reader, text = predictor(knows_light=True), torch.zeros(ROWS, 8)
+    with torch.no_grad():
+        reader.light_reader.vote.bias[9] = 5.0  # all are sure
+        reader.light_reader.vote.bias[3] = -0.5  # that it is dark
+        known = torch.zeros(ROWS, 4, 128, 128)
+        hidden = reader.light(noise, text, pixels=pixels, mask=mask, given=known)
+        seen = reader.light(noise, text, pixels=pixels, mask=mask, given=known + 1)
+        none = reader.light(noise, text, pixels=pixels, mask=mask, given=None)
+    assert (hidden.scene.ambient - none.scene.ambient).abs().max() < 0.1
+    assert (hidden.scene.ambient - seen.scene.ambient)[:, 0].min() > 0.1
+    assert torch.equal(hidden.own.ambient, seen.own.ambient)
+
+
+def test_a_predictor_that_knows_no_light_has_no_weights_for_it():
+    noise, pixels, mask = inputs()
+    plain = predictor()
+    given = {"pixels": pixels, "mask": mask, "given": None}
+    assert plain.light(noise, torch.zeros(ROWS, 8), **given) is None
+    assert not any("light" in name for name in plain.state_dict())
