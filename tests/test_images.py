@@ -11,7 +11,7 @@ from swiftpie.errors import InputError
 from swiftpie.images import (
     alpha_of,
     contact_sheet,
-    cut_square,
+    crop_square,
     fit_square,
     load_image,
     mask_to_pil,
@@ -130,7 +130,7 @@ def test_a_square_is_cut_out_of_a_photo_as_out_of_its_pixels(box):
     photo, mask = noise_image(90, 40), torch.zeros(1, 1, 40, 90)
     mask[..., box[1] : box[3], box[0] : box[2]] = 1
     whole = fit_square(to_tensor(photo), mask, size_px=32, fill=0.9)
-    cut = cut_square(photo, mask, size_px=32, fill=0.9)
+    cut = fit_square(*crop_square(photo, mask, fill=0.9), size_px=32, fill=0.9)
     assert all(torch.equal(*pair) for pair in zip(whole, cut, strict=True))
 
 
@@ -141,12 +141,12 @@ def test_a_long_strip_is_shrunk_before_it_is_made_a_square(monkeypatch):
     held = []
     monkeypatch.setattr(images, "MAX_FRAME_PX", 200)
     monkeypatch.setattr(images, "to_tensor", lambda part: held.append(part.size) or to_tensor(part))
-    cut = cut_square(photo, mask, size_px=32, fill=0.9)
+    cut = fit_square(*crop_square(photo, mask, fill=0.9), size_px=32, fill=0.9)
     assert held == [(186, 10)]
     for one, other in zip(whole, cut, strict=True):
         assert (one - other).abs().mean() < 0.02
     mask[..., 21:, :] = 0  # a line that shrinking makes faint
-    assert cut_square(photo, mask, size_px=32, fill=0.9)[1].max() > 0
+    assert crop_square(photo, mask, fill=0.9)[1].max() > 0
 
 
 def test_masks_become_bytes_in_bands_as_at_once(monkeypatch):

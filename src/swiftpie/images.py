@@ -114,12 +114,20 @@ def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tu
     return frame[:, :3], frame[:, 3:]
 
 
-def cut_square(
-    photo: Image.Image, mask: Tensor, *, size_px: int, fill: float
-) -> tuple[Tensor, Tensor]:
-    """Return the `fit_square` of a photo of any size, of which no more is held than it takes.
+def side_px(mask: Tensor, fill: float) -> int:
+    """Return the side of the square around the subject, in pixels of `mask` (1, 1, H, W).
 
-    A square that is larger than any encoder looks at is shrunk by a whole number first.
+    Raises:
+        NoSubject: The mask is empty.
+    """
+    left, _, right, _ = _square_around(mask, fill)
+    return right - left
+
+
+def crop_square(photo: Image.Image, mask: Tensor, *, fill: float) -> tuple[Tensor, Tensor]:
+    """Return all of a photo of any size that its `fit_square` shows: pixels and mask.
+
+    A square that is larger than any encoder looks at is shrunk by a whole number.
 
     Raises:
         NoSubject: The mask is empty.
@@ -134,7 +142,7 @@ def cut_square(
         part, cover = photo.reduce(times, box), _reduce(cover, times)
     else:
         part = photo.crop(box)
-    return fit_square(to_tensor(part), cover, size_px=size_px, fill=fill)
+    return to_tensor(part), cover
 
 
 def contact_sheet(

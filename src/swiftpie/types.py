@@ -72,13 +72,16 @@ class Identity:
     mask: "Tensor"  # (R, 1, H, W) the subject in them
     cutouts: tuple[Cutout, ...] = ()  # of each; none where they were not looked for in pictures
     named: "Named | None" = None  # by which word it was taken from the library, if it was
+    large: "Tensor | None" = None  # (1, 4, S', S') in 8 bit, on the processor: the first frame,
+    # premultiplied over black, as large as its picture shows it; None if that is no larger than
+    # `pixels`, or the preset places no subjects
 
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""
         return replace(self, keys={}, values={})
 
     def to(self, device: "torch.device | str") -> Self:
-        """Return the same subject with its tensors on a device."""
+        """Return the same subject with the tensors that networks read on a device."""
         return replace(
             self,
             tokens=self.tokens.to(device),

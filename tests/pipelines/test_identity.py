@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,20 +10,25 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 
 from swiftpie import InputError, WeightsError
 from swiftpie.files import is_safetensors
-from swiftpie.pipelines.identity import FORMAT, read_identity_header
+from swiftpie.pipelines import identity as identities
+from swiftpie.pipelines.identity import FORMAT, LARGE_PX, encode_identity, read_identity_header
+from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject in the snow"
 
 
-def test_a_saved_identity_gives_the_same_picture(session, identity, tmp_path):
+def test_a_saved_identity_gives_the_same_picture(session, sprite, tmp_path):
+    identity = session.encode_identity(sprite.resize((200, 200)))
     session.save_identity(identity, tmp_path / "x.spid")
     loaded = session.load_identity(tmp_path / "x.spid")
     assert loaded.fingerprint == identity.fingerprint
     assert torch.equal(loaded.pixels, identity.pixels)
     assert torch.equal(loaded.mask, identity.mask)
+    assert torch.equal(loaded.large, identity.large)
     pair = [session.personalize(one, PROMPT, seed=1).images[0] for one in (identity, loaded)]
     assert pair[0].tobytes() == pair[1].tobytes()
 
@@ -61,6 +67,71 @@ def test_damaged_notes_of_cutouts_are_refused(session, identity, tmp_path, cutou
     del header["cutouts"]
     save_file(load_file(path), path, metadata={"swiftpie": json.dumps(header)})
     assert read_identity_header(path).cutouts == ()
+
+
+@pytest.mark.parametrize("side", [200, 600])
+def test_the_first_picture_is_kept_large_in_the_frame_that_is_read(
+    session, sprite, monkeypatch, side
+):
+    looked, find = [], identities.cut_out_or_given
+    monkeypatch.setattr(
+        identities, "cut_out_or_given", lambda *given: looked.append(given) or find(*given)
+    )
+    identity = session.encode_identity([sprite.resize((side, side)), sprite])
+    assert len(looked) == 2  # at each picture once
+    large = identity.large
+    assert large.dtype == torch.uint8
+    assert large.shape == (1, 4, min(side, LARGE_PX), min(side, LARGE_PX))
+    assert (large[:, :3] <= large[:, 3:]).all()
+    mask = identity.mask[:1]
+    read = torch.cat([(identity.pixels[:1] + mask) / 2, mask], dim=1)
+    shrunk = F.interpolate(large / 255, read.shape[-2:], mode="bilinear", antialias=True)
+    assert (shrunk - read).abs().mean() < 0.003
+    assert (shrunk - read.roll(2, dims=-1)).abs().mean() > 0.01
+    assert identity.without_detail().to("cpu").large is large
+
+
+def test_no_picture_is_kept_larger_than_it_is_or_for_models_that_place_none(session, sprite):
+    small = sprite.resize((100, 100))
+    cover = Image.new("L", (400, 400), 0)
+    cover.paste(255, (20, 30, 136, 90))  # 116 px are nine tenths of 129
+    assert session.encode_identity([small, sprite.resize((400, 400))]).large is None
+    assert session.encode_identity(sprite.resize((128, 90)), cutout="none").large is None
+    one = session.encode_identity(sprite.resize((400, 400)), masks=cover)
+    assert one.large.shape[-1] == 129
+    assert encode_identity(tiny_editor(), [sprite.resize((400, 400))]).large is None
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (1, 4, 513, 513), (1, 4, 128, 128), (1, 4, 200, 201), (2, 4, 200, 200)]
+)
+def test_large_frames_of_other_shapes_are_refused_before_they_are_read(
+    session, parts, tmp_path, shape
+):
+    tensors, facts = parts
+    large = {"large": torch.zeros(shape, dtype=torch.uint8)}
+    refused(session, tmp_path / "x.spid", tensors | large, facts, match="its large frame has")
+    with pytest.raises(InputError, match="its large frame has"):
+        read_identity_header(tmp_path / "x.spid")
+
+
+def test_large_frames_are_bytes_for_models_that_place_subjects(session, parts, tmp_path, sprite):
+    tensors, facts = parts
+    for kind in (torch.float32, torch.int8, torch.float64):
+        other = tensors | {"large": torch.zeros(1, 4, 200, 200, dtype=kind)}
+        refused(session, tmp_path / "x.spid", other, facts, match=f"{kind} instead of bytes")
+    plain = tiny_editor()
+    one = encode_identity(plain, [sprite])
+    large = torch.zeros(1, 4, one.pixels.shape[-1] + 1, one.pixels.shape[-1] + 1).byte()
+    with pytest.raises(InputError, match="makes no large frames"):
+        identities.fitted(replace(one, large=large), plain, name="x")
+
+
+def test_files_without_a_large_frame_are_read(session, parts, identity, tmp_path):
+    assert "large" not in parts[0]
+    loaded = session.load_identity(tmp_path / "right.spid")
+    assert loaded.large is None
+    assert torch.equal(loaded.tokens, identity.tokens)
 
 
 def test_an_existing_file_is_kept(session, identity, tmp_path):

@@ -42,7 +42,8 @@ def call(coroutine):
 
 
 @pytest.fixture(scope="module")
-def known(identity):
+def known(session, sprite):
+    identity = session.encode_identity(sprite.resize((200, 200)))
     files = {"thumbnail": to_png(Image.new("RGB", (8, 8), "red")), "pictures/0": b"webp"}
     return Known(Told("mug", "mini", tuple(files), ("a warning",)), identity, files)
 

@@ -78,7 +78,7 @@ TOO_LITTLE = (
 )
 
 Picture = str | Path | bytes | Image.Image
-CACHE_MIB = 256.0  # some 200 subjects of `mini`, one picture each
+CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
 
 class _Understood(NamedTuple):

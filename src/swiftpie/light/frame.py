@@ -1,7 +1,7 @@
 """Cuts a subject out of its picture and fits it into its frame, in numpy.
 
-What `swiftpie.models.cutout` and `swiftpie.images.cut_square` do for a whole picture without hints,
-to rounding. Resizing is linear along each axis, so it is a matrix on either side.
+What `swiftpie.models.cutout` and `swiftpie.images` do for a whole picture without hints, but for
+rounding. Resizing is linear along each axis, so it is a matrix on either side.
 """
 
 import math

@@ -24,7 +24,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.cutout import Way
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.files import write_file
-from swiftpie.images import cut_square, to_tensor
+from swiftpie.images import crop_square, fit_square, in_8_bits, side_px, to_tensor
 from swiftpie.layout import SUBJECT_FILL
 from swiftpie.masks import check_mask
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
@@ -35,6 +35,8 @@ FORMAT = "swiftpie-identity/1"
 KEY = "swiftpie"  # of the facts, in the file's metadata
 KEYS, VALUES = "keys/", "values/"  # before the layers' names
 PLAIN = ("tokens", "pooled", "pixels", "mask")  # the fields that are a tensor each
+LARGE = "large"  # the one more that an identity may have
+LARGE_PX = 512  # its longest side; a megabyte, where twice the detail would take four
 MAX_REFERENCES = 8
 MAX_TOKENS = 1024  # of a picture; the largest public projector makes 257
 MAX_TEXT = 200  # characters of a preset's name or of a fingerprint
@@ -72,14 +74,17 @@ def encode_identity(
         if mask is not None:
             check_mask(mask)
     how = searches if searches is not None else [ANYWHERE] * len(images)
-    frames = [
-        canonical_frame(image, mask, components.preset.image_size_px, search=search)
-        for image, mask, search in zip(images, given, how, strict=True)
-    ]
+    size_px, large = components.preset.image_size_px, None
+    frames: list[Frame] = []
+    for image, mask, search in zip(images, given, how, strict=True):
+        found = found_square(image, mask, search)
+        if not frames and components.layout_predictor is not None:  # others place no pixels
+            large = large_frame(found, size_px)
+        frames.append(framed(found, size_px))
     pixels = torch.cat([frame.pixels for frame in frames]).to(components.device)
     mask = torch.cat([frame.mask for frame in frames]).to(components.device)
     cutouts = tuple(frame.how for frame in frames)
-    return replace(identity_of_frames(components, pixels, mask), cutouts=cutouts)
+    return replace(identity_of_frames(components, pixels, mask), cutouts=cutouts, large=large)
 
 
 @torch.no_grad()
@@ -294,22 +299,51 @@ class Frame(NamedTuple):
     how: Cutout
 
 
+class Found(NamedTuple):
+    """A subject in the part of its picture that its frame shows."""
+
+    pixels: Tensor  # (1, 3, H, W) in [-1, 1]
+    mask: Tensor  # (1, 1, H, W) in [0, 1]
+    fill: float  # share of the frame's side that the subject covers
+    how: Cutout
+
+
+def found_square(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> Found:
+    """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
+    found = cut_out_or_given(image, mask, search)
+    fill = 1.0 if found.how.way is Way.NONE else SUBJECT_FILL
+    return Found(*crop_square(image, found.mask, fill=fill), fill, found.how)
+
+
+def framed(found: Found, size_px: int) -> Frame:
+    """Cut the subject out; a whole picture fills the frame instead, without any margin."""
+    pixels, mask = fit_square(found.pixels, found.mask, size_px=size_px, fill=found.fill)
+    return Frame(pixels * mask, mask, found.how)
+
+
 def canonical_frame(
     image: Image.Image, mask: Tensor | None, size_px: int, *, search: Search = ANYWHERE
 ) -> Frame:
-    """Cut the subject out; a whole picture fills the frame instead, without any margin.
+    """Return the frame, `size_px` a side, of what `found_square` finds."""
+    return framed(found_square(image, mask, search), size_px)
 
-    `mask` (1, 1, H, W) in [0, 1] is where it is; None finds it as `search` says. `size_px` is the
-    side of the frame.
+
+def large_frame(found: Found, size_px: int) -> Tensor | None:
+    """Return the frame (1, 4, S', S') in 8 bit, premultiplied, as large as the picture shows it.
+
+    None if that is no larger than `size_px`.
     """
-    found = cut_out_or_given(image, mask, search)
-    fill = 1.0 if found.how.way is Way.NONE else SUBJECT_FILL
-    pixels, fitted = cut_square(image, found.mask, size_px=size_px, fill=fill)
-    return Frame(pixels * fitted, fitted, found.how)
+    side = min(side_px(found.mask, found.fill), LARGE_PX)
+    if side <= size_px:
+        return None
+    lit = (found.pixels + 1) / 2 * found.mask  # before it is shrunk, or the ground would shine in
+    return in_8_bits(torch.cat(fit_square(lit, found.mask, size_px=side, fill=found.fill), dim=1))
 
 
 def _tensors_of(identity: Identity) -> dict[str, Tensor]:
     tensors = {name: getattr(identity, name) for name in PLAIN}
+    if identity.large is not None:
+        tensors[LARGE] = identity.large
     tensors |= {f"{KEYS}{name}": rows for name, rows in identity.keys.items()}
     return tensors | {f"{VALUES}{name}": rows for name, rows in identity.values.items()}
 
@@ -323,6 +357,7 @@ def _identity_of(told: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
         keys=_below(tensors, KEYS),
         values=_below(tensors, VALUES),
         **{name: tensors[name] for name in PLAIN},
+        large=tensors.get(LARGE),
     )
 
 
@@ -369,8 +404,15 @@ def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerpri
             is_plain = False
     if not is_plain:
         raise ValueError("its tokens, pixels and mask do not belong together")
+    match shapes.get(LARGE):
+        case None:
+            pass
+        case [1, 4, height, side] if height == side and shapes["pixels"][-1] < side <= LARGE_PX:
+            pass
+        case other:
+            raise ValueError(f"its large frame has the shape {other}")
     keys, values = _below(shapes, KEYS), _below(shapes, VALUES)
-    if keys != values or len(shapes) != len(PLAIN) + 2 * len(keys):
+    if keys != values or len(shapes) != len(PLAIN) + (LARGE in shapes) + 2 * len(keys):
         raise ValueError("its keys and values do not belong together")
 
 
@@ -406,6 +448,8 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components)
     cells = side // preset.latent_cell_px
     if side != preset.image_size_px or shapes["tokens"][2] != installation.plan.token_width:
         raise ValueError(f"its pictures or tokens are of other sizes than {preset.name!r} makes")
+    if LARGE in shapes and components.layout_predictor is None:
+        raise ValueError(f"{preset.name!r} makes no large frames")
     keys = _below(shapes, KEYS)
     layers = installation.detail
     if keys and keys.keys() != layers.keys():
@@ -422,8 +466,10 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components)
 def _check_types(tensors: Mapping[str, Tensor], components: Components) -> None:
     weight: Tensor = next(components.denoiser.installation.network.parameters())
     usual = {torch.float32, weight.dtype}
-    if wrong := {tensor.dtype for tensor in tensors.values()} - usual:
+    if wrong := {one.dtype for name, one in tensors.items() if name != LARGE} - usual:
         raise ValueError(f"it holds {wrong.pop()}, which these networks do not compute in")
+    if LARGE in tensors and tensors[LARGE].dtype is not torch.uint8:
+        raise ValueError(f"its large frame holds {tensors[LARGE].dtype} instead of bytes")
 
 
 def _damaged(path: str | Path, reason: object) -> str:

@@ -44,7 +44,8 @@ def size_of(identity: Identity) -> int:
     """Return what an identity takes in memory."""
     tensors = (identity.tokens, identity.pooled, identity.pixels, identity.mask)
     layers = (*identity.keys.values(), *identity.values.values())
-    return sum(tensor.nbytes for tensor in (*tensors, *layers))
+    large = () if identity.large is None else (identity.large,)
+    return sum(tensor.nbytes for tensor in (*tensors, *layers, *large))
 
 
 class Identities(Protocol):
