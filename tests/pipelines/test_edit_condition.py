@@ -47,8 +47,6 @@ def condition(components, changes, identity=None):
         pixels(),
         changes,
         subject=None if identity is None else new_subject(identity, changes),
-        noise=torch.zeros(1, 32, 16, 16),
-        text=components.text.encode(["a dog on a beach"]),
         class_tokens=components.text.find_words("a dog on a beach", names),
         scales=STRENGTH,
     )
@@ -74,8 +72,6 @@ def test_what_changes_is_never_shown(components):
         other,
         centre(),
         subject=None,
-        noise=torch.zeros(1, 32, 16, 16),
-        text=components.text.encode(["a dog on a beach"]),
         class_tokens=components.text.find_words("a dog on a beach", [""]),
         scales=STRENGTH,
     )

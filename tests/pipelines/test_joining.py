@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie.layout import from_box
+from swiftpie.layout import from_box, to_affine, warp
 from swiftpie.pipelines.joining import Drawing, Reference, as_sharp_as, grain_like, joined
+from swiftpie.shading import Illumination, Lighting
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 CELLS, SIDE = 64, 256
@@ -51,7 +52,18 @@ def join(photo, seen, reference=None, *, gone=None, is_trusted=False):
 @pytest.fixture
 def ball():
     mask = box(3, 3, 61, 61)
-    return Reference(flat(0.8) * mask, mask, from_box((0.4, 0.4, 0.6, 0.6)))
+    layout = from_box((0.4, 0.4, 0.6, 0.6))
+    return Reference(flat(0.6) * mask, mask, large=None, layout=layout, lighting=None)
+
+
+@pytest.fixture
+def lit_ball(ball):
+    """The same in a light from the left."""
+    even = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
+    left = Illumination(
+        torch.full((1, 3), 0.3), torch.full((1, 3), 0.7), torch.tensor([[-0.8, -0.6, 0.0]])
+    )
+    return ball._replace(lighting=Lighting(even, left))
 
 
 def test_the_ground_keeps_its_texture_and_takes_the_shadow(ball):
@@ -74,6 +86,38 @@ def test_a_subject_takes_the_light_of_the_drawing(ball):
     row = result[0, 0, SIDE // 2, 112:145:16]
     wanted = 0.8 * F.interpolate(light[0], SIDE, mode="linear")[0, 0, 112:145:16]
     assert torch.allclose(row, wanted, atol=0.05)
+
+
+def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(ball, lit_ball):
+    photo, subject = flat(0.5, SIDE), box(25, 25, 39, 39)
+    shown = warp(lit_ball.placed().small, to_affine(ball.layout), (CELLS, CELLS))
+    alike = torch.lerp(flat(0.5), shown[:, :3] / shown[:, 3:].clamp_min(0.01), subject)
+    result = join(photo, drawing(after=alike, subject=subject), lit_ball)
+    row = result[0, 0, SIDE // 2]
+    assert row[110:120].mean() > row[136:146].mean() + 0.1  # lit from the left
+    assert result[0, 0, 155, 128] < 0.45  # and it casts a shadow at its feet
+    assert torch.allclose(join(photo, drawing(), ball)[0, 0, 155, 128], photo[0, 0, 155, 128])
+    dark = join(photo, drawing(after=0.3 * alike, subject=subject), lit_ball)
+    assert dark[0, 0, 128, 128] < 0.6 * result[0, 0, 128, 128]
+
+
+def test_a_subject_is_as_fine_as_its_larger_frame(ball):
+    stripes = 100 + 155 * (torch.arange(4 * CELLS) // 8 % 2)
+    opacity = F.interpolate(ball.mask, scale_factor=4)
+    large = torch.cat([stripes.expand(1, 3, 4 * CELLS, -1) * opacity, 255 * opacity], dim=1)
+    middle = (2 * stripes / 255 - 1).mean()
+    coarse = ball._replace(pixels=middle.expand_as(ball.pixels) * ball.mask)
+    fine = coarse._replace(large=large.to(torch.uint8), layout=from_box((0.1, 0.1, 0.9, 0.9)))
+    coarse = fine._replace(large=None)
+    everywhere = box(0, 0, CELLS, CELLS)
+    shown = torch.lerp(flat(0.5), flat(float(middle + 1) / 2), box(6, 6, 58, 58))
+    seen = drawing(after=shown, subject=box(6, 6, 58, 58), changes=everywhere)
+    photo = texture(2)
+    steps = [
+        join(photo, seen, one)[0, 0, 100:156, 60:196].diff(dim=1).abs().mean()
+        for one in (fine, coarse)
+    ]
+    assert steps[0] > 3 * steps[1]
 
 
 @pytest.mark.parametrize("is_trusted", [False, True])

@@ -72,6 +72,7 @@ class PlacedSubject(NamedTuple):
     identity: Identity
     layout: Layout  # a row for each of `shows`
     shows: tuple[float, ...] = (1.0,)  # by row of the drawing, 1 with the subject and 0 without it
+    lighting: "Lighting | None" = None  # in as many rows; None leaves it in its own light
 
 
 @torch.no_grad()
@@ -194,14 +195,16 @@ def _condition(
     if components.layout_predictor is not None:
         changes = canvas.enter_mask(region.pixels).to(components.device)
         request, subject = _cast(components, request, pixels, changes, inverted)
+        if subject is not None:
+            given = given_part(components, pixels, changes)
+            lighting = light_on(components, subject.identity, inverted.noise, text, given=given)
+            subject = subject._replace(lighting=lighting)
         names = [""] * (1 if subject is None else 2)
         return request, repainting_condition(
             components,
             pixels,
             changes,
             subject=subject,
-            noise=inverted.noise,
-            text=text,
             class_tokens=components.text.find_words(request.prompt, names),
             scales=_scales_of(components, request),
         )
@@ -261,8 +264,6 @@ def repainting_condition(
     changes: Tensor,
     *,
     subject: PlacedSubject | None,
-    noise: Tensor,
-    text: TextCondition,
     class_tokens: Tensor,
     scales: Scales,
 ) -> SubjectCondition:
@@ -271,24 +272,20 @@ def repainting_condition(
     What stays is one more subject, in the frame of the picture itself; `background` weighs it. It
     has detail only beside a subject that does, as its aligned latents tell nearly as much.
     `pixels` (1, 3, H, W) in [-1, 1] are the picture on its canvas, which changes where `changes`
-    (1, 1, H, W) says, to show `subject` if any, in the light that it tells beside `noise` and
-    `text`, a row for each of the subject's; `class_tokens` (S, T) name each, the picture last.
+    (1, 1, H, W) says, to show `subject` if any; `class_tokens` (S, T) name each, the picture last.
     """
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
     has_detail = subject is not None and bool(subject.identity.keys)
     read = identity_of_frames if has_detail else appearance_of_frame
-    side = components.preset.image_size_px
-    stays = resize_mask(1 - changes, (side, side))
-    square = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    square, stays = given_part(components, pixels, changes).split((3, 1), dim=1)
     shows = region.new_tensor((0.0,) if subject is None else subject.shows).view(-1, 1, 1, 1)
-    subjects = [read(components, square * stays, stays)]
+    subjects = [read(components, square, stays)]
     regions, layouts = [(1 - region).expand(len(shows), -1, -1, -1)], [whole_frame(shows)]
     lights: list[Lighting | None] = [None]
     if subject is not None:
-        given = torch.cat([square * stays, stays], dim=1)
-        lights.insert(0, light_on(components, subject.identity, noise, text, given=given))
+        lights.insert(0, subject.lighting)
         subjects.insert(0, subject.identity)
         layouts.insert(0, subject.layout)
         regions.insert(0, region * shows)
@@ -307,6 +304,17 @@ def repainting_condition(
         ),
         shares=[1.0] * len(subjects),
     )
+
+
+def given_part(components: Components, pixels: Tensor, changes: Tensor) -> Tensor:
+    """Return what stays of a picture as one more reference frame, (1, 4, S, S), and where.
+
+    `pixels` (1, 3, H, W) in [-1, 1], which are 0 where `changes` (1, 1, H, W) says.
+    """
+    size = (components.preset.image_size_px,) * 2
+    stays = resize_mask(1 - changes, size)
+    square = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return torch.cat([square * stays, stays], dim=1)
 
 
 def new_subject(identity: Identity, changes: Tensor) -> PlacedSubject:

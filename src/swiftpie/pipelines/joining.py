@@ -2,9 +2,10 @@
 
 The ground keeps the photograph's pixels: it is darkened and lightened as one drawing with the
 subject differs from another without it, which shares the noise. The subject keeps the pixels of its
-reference, in the light that the drawing shows it in. Where something went, nothing of the
-photograph can stay: it is filled from around, or with the drawing of a model that was trained on
-photographs, in the tone and with the grain of its surroundings.
+reference, in the light that the drawing shows it in. A model that tells the light as a value is
+believed in that first: the drawing counts for light and shadow where it clearly differs. Where
+something went, nothing of the photograph can stay: it is filled from around, or with the drawing of
+a model that was trained on photographs, in the tone and with the grain of its surroundings.
 
 All pictures here are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W) in [0, 1]. A *canvas* is what
 the model is shown, a window of the photograph in its own size; a *patch* is a part of the
@@ -23,11 +24,15 @@ from swiftpie.images import extent_of
 from swiftpie.layout import Layout, to_affine, warp
 from swiftpie.pipelines.filling import SURE, blurred, brightness, continued, filled, halved, tied
 from swiftpie.relief import height, turn
+from swiftpie.shading import Lighting, cast_shadow, relit, usual_shadow
 
 DARKEST = 0.03  # added to both sides of a ratio of colours, so that black is no infinity
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
 NO_SHADE = 0.1  # likewise: two drawings differ by as much without any shadow
+UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: so far values of light are trusted first
+FEET = 0.5  # opacity of the lowest row of a subject
+SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
 MOST_TINT = 0.05  # likewise, of a colour beside the others
 MOST_RELIGHTING = 1.0  # of the subject, likewise
 SHADE_PX, EDGE_PX, LIGHT_PX, FAULT_PX = 1.2, 2.0, 2.0, 4.0  # deviations of blurs, on the canvas
@@ -56,16 +61,42 @@ class Drawing(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A subject as its reference frame shows it, and its place on the canvas."""
+    """A subject as its reference frame shows it, its place on the canvas, and the light there."""
 
-    pixels: Tensor  # (1, 3, S, S), black outside of the subject
+    pixels: Tensor  # (1, 3, S, S) in [-1, 1], grey (0) outside of the subject
     mask: Tensor  # (1, 1, S, S)
+    large: Tensor | None  # (1, 4, S', S') of bytes, both as large as they came; see `Identity`
     layout: Layout
+    lighting: Lighting | None  # None where nobody knows the light
 
-    def on_cpu(self) -> "Reference":
-        """Return the same on the processor, in float32."""
+    def placed(self) -> "Placed":
+        """Return the subject as it will be seen and lit, on the processor."""
         layout = Layout(*(one.float().cpu() for one in self.layout))
-        return Reference(self.pixels.float().cpu(), self.mask.float().cpu(), layout)
+        pixels, mask = self.pixels.float().cpu(), self.mask.float().cpu()
+        large = None if self.large is None else self.large.float().cpu() / 255
+        lighting = None if self.lighting is None else self.lighting.on_cpu()
+        relief = height(mask)
+
+        def shown(pixels: Tensor, mask: Tensor) -> Tensor:
+            if lighting is not None:
+                pixels = relit(pixels, mask, lighting, layout)
+            frame = torch.cat([(pixels + mask) / 2, mask], dim=1)
+            return turn(frame, relief, layout.pose).frame
+
+        small = shown(pixels, mask)
+        if large is None:
+            return Placed(small, small, layout, lighting)
+        colours, opacity = large[:, :3], large[:, 3:]
+        return Placed(small, shown(2 * colours - opacity, opacity), layout, lighting)
+
+
+class Placed(NamedTuple):
+    """A subject as it will be seen; frames are premultiplied, in [0, 1]."""
+
+    small: Tensor  # (1, 4, S, S) as the model reads it
+    large: Tensor  # (1, 4, S', S') as finely as it is known
+    layout: Layout
+    lighting: Lighting | None
 
 
 def joined(
@@ -95,8 +126,9 @@ def joined(
         else:
             ground = filled(patch, gone)
     if reference is not None:
-        ground = ground * _enlarged(_shade(drawing).exp(), place, size)
-        subject = _subject(drawing, reference, place=place, size=size)
+        placed = reference.placed()
+        ground = ground * _enlarged(_shade(drawing, placed).exp(), place, size)
+        subject = _subject(drawing, placed, place=place, size=size)
         if subject is not None:
             around = patch[subject.where]
             colours = as_sharp_as(around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES)
@@ -177,10 +209,11 @@ def _without_fault(drawing: Drawing) -> Drawing:
     return drawing._replace(after=mended(drawing.after), alone=mended(drawing.alone))
 
 
-def _shade(drawing: Drawing) -> Tensor:
-    """Return by which logarithms the ground is drawn lighter for the subject's sake, (1, 3, h, w).
+def _shade(drawing: Drawing, placed: Placed) -> Tensor:
+    """Return by which logarithms the ground gets lighter for the subject's sake, (1, 3, h, w).
 
-    That is nothing at the edge of what may change.
+    It is what was drawn, or what the light lets expect where the drawing does not clearly differ;
+    and nothing at the edge of what may change.
     """
     ground = (1 - 2 * blurred(drawing.subject, SHADE_PX)).clamp(0, 1)
     shade = _log_ratio(drawing.after, drawing.alone, ground, SHADE_PX)
@@ -188,8 +221,29 @@ def _shade(drawing: Drawing) -> Tensor:
     grey = shade.mean(dim=1, keepdim=True)
     tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
     told = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING) + tint
-    # Strong shade is kept as it is: by the garrote (https://doi.org/10.1080/00401706.1995.10484371).
-    return told * (1 - (NO_SHADE / told.abs().clamp_min(NO_SHADE)).square()) * inner
+    expected = _expected_shade(placed, (shade.shape[2], shade.shape[3]))
+    if expected is None:
+        return _clear(told, NO_SHADE) * inner
+    return (expected + _clear(told - expected, UNEXPECTED_SHADE)) * inner
+
+
+def _expected_shade(placed: Placed, size: tuple[int, int]) -> Tensor | None:
+    """Return the shadow that the light casts on flat ground, in logarithms; None without light."""
+    if placed.lighting is None:
+        return None
+    opacity = warp(placed.small, to_affine(placed.layout), size)[:, 3:]
+    rows = (opacity > FEET).any(dim=3).flatten().nonzero()
+    base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
+    shadow = usual_shadow(placed.lighting.scene)
+    return (1 - cast_shadow(opacity, placed.layout, base.view(1, 1, 1, 1), shadow)).log()
+
+
+def _clear(difference: Tensor, doubt: float) -> Tensor:
+    """Return a difference of logarithms without what is no larger than `doubt`.
+
+    What is strong is kept as it is: the garrote (https://doi.org/10.1080/00401706.1995.10484371).
+    """
+    return difference * (1 - (doubt / difference.abs().clamp_min(doubt)).square())
 
 
 class _Subject(NamedTuple):
@@ -201,14 +255,11 @@ class _Subject(NamedTuple):
 
 
 def _subject(
-    drawing: Drawing, reference: Reference, *, place: Area, size: tuple[int, int]
+    drawing: Drawing, placed: Placed, *, place: Area, size: tuple[int, int]
 ) -> _Subject | None:
     """Return the subject of a patch of `size` that lies at `place`; None if it shows nothing."""
-    frame = torch.cat([reference.pixels * reference.mask, reference.mask], dim=1)
-    if bool(reference.layout.pose.any()):
-        frame = turn(frame, height(reference.mask), reference.layout.pose).frame
-    affine = to_affine(reference.layout)
-    small = warp(frame, affine, (drawing.after.shape[2], drawing.after.shape[3]))
+    affine = to_affine(placed.layout)
+    small = warp(placed.small, affine, (drawing.after.shape[2], drawing.after.shape[3]))
     sides = _sides(small[:, 3:], place, size)
     if sides is None:
         return None
@@ -217,6 +268,8 @@ def _subject(
     inside = inside * blurred(inside, LIGHT_PX).square()  # thin parts are drawn with the ground
     light = _log_ratio(drawing.after, _colours(small), inside, LIGHT_PX)
     light = light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING)
+    if placed.lighting is not None:
+        light = _clear(light, UNEXPECTED_LIGHT)
     (top, bottom), (left, right) = sides
     wide, tall = (place[2] - place[0]) / size[1], (place[3] - place[1]) / size[0]
     place = (
@@ -224,12 +277,21 @@ def _subject(
         *(place[0] + right * wide, place[1] + bottom * tall),
     )
     size = (bottom - top, right - left)
-    large = warp(frame, _within(affine, place), size)
+    large = _shrunk_into(placed.large, affine, place=place, size=size)
     return _Subject(
         (..., slice(top, bottom), slice(left, right)),
         large[:, 3:],
         _colours(large) * _enlarged(light.exp(), place, size),
     )
+
+
+def _shrunk_into(frame: Tensor, affine: Tensor, *, place: Area, size: tuple[int, int]) -> Tensor:
+    """Return a frame (1, 4, S, S) in a patch, without steps where it is shown smaller."""
+    within = _within(affine, place)
+    pixels = float(within[0, :, :2].norm(dim=0).amax()) * frame.shape[-1] / max(size)
+    while pixels > SHARPEST:
+        frame, pixels = halved(frame), pixels / 2
+    return warp(frame, within, size)
 
 
 def _sides(

@@ -16,16 +16,23 @@ from swiftpie.masks import Box, blend_of, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.edit import EditResult, PlacedSubject, as_rgb, repainting_condition
+from swiftpie.pipelines.edit import (
+    EditResult,
+    PlacedSubject,
+    as_rgb,
+    given_part,
+    repainting_condition,
+)
 from swiftpie.pipelines.edit_region import Canvas, PixelBox, given_mask, square_around, touched
 from swiftpie.pipelines.filling import continued
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.joining import Drawing, Reference, joined
-from swiftpie.pipelines.personalize import num_draws, read_null_text, subject_condition
+from swiftpie.pipelines.personalize import light_on, num_draws, read_null_text, subject_condition
 from swiftpie.pipelines.removal import found_to_go
 from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.settings import Scales
 from swiftpie.schedules import add_noise
+from swiftpie.shading import Lighting
 from swiftpie.types import GenerationResult, Identity
 
 ANYTHING = "a photo of a subject"  # the prompt of who says nothing; every model knows the words
@@ -49,6 +56,7 @@ class RepaintPlan(NamedTuple):
     changes: Tensor  # (1, 1, h, w) in [0, 1], the region on the canvas
     gone: Tensor  # (1, 1, H, W) of bytes, of the region where nothing may stay
     start: Prepared
+    lighting: Lighting | None  # of the subject that comes, a row; None where nobody knows it
     request: RepaintRequest
 
 
@@ -83,11 +91,13 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
         layout = _standing(request.identity, box, canvas, view=request.view or (0.0, 0.0))
         layout = Layout(*(one.to(pixels) for one in layout))
     clock.lap("window")
-    start = _start(components, request, pixels, changes=changes, goes=goes, layout=layout)
+    start, lighting = _start(components, request, pixels, changes=changes, goes=goes, layout=layout)
     clock.lap("prepare")
     if request.identity is not None and layout is None:
         gone = region  # all of it is drawn
-    return RepaintPlan(original, canvas, region, box, pixels, changes, gone, start, request)
+    return RepaintPlan(
+        original, canvas, region, box, pixels, changes, gone, start, lighting, request
+    )
 
 
 def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResult:
@@ -100,7 +110,7 @@ def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditRe
         subject = plane(drawn.subject_masks[0])
         one = request.identity
         layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
-        reference = Reference(_in_unit(one.pixels[:1]), one.mask[:1], layout).on_cpu()
+        reference = Reference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
     drawing = Drawing(
         _in_unit(plan.pixels).float().cpu(),
         after,
@@ -183,8 +193,8 @@ def _start(
     changes: Tensor,
     goes: Tensor,
     layout: Layout | None,
-) -> Prepared:
-    """Return what denoising starts from: noise by seed, and what stays of `pixels`.
+) -> tuple[Prepared, Lighting | None]:
+    """Return what denoising starts from: noise by seed, what stays of `pixels`, and the light.
 
     A model that knows places is shown that as one more subject, and was trained to complete it. It
     draws once with the subject that comes and, in the same call, once without.
@@ -193,26 +203,26 @@ def _start(
     noise = draw_step_noise([request.seed], shape, count=num_draws(components)).to(pixels)
     prompt = request.prompt or ("" if request.identity is None else ANYTHING)
     if components.layout_predictor is None:
-        return _noisy(components, request, pixels, changes, goes, noise, prompt)
-    prompts, placed = [prompt], None
-    if request.identity is not None and layout is not None:
-        prompts = [prompt, ""]
-        layout = Layout(*(one.expand(2, *one.shape[1:]) for one in layout))
-        placed = PlacedSubject(request.identity, layout, shows=(1.0, 0.0))
-    text = components.text.encode(prompts)
-    rows = len(prompts)
+        return _noisy(components, request, pixels, changes, goes, noise, prompt), None
+    is_placed = request.identity is not None and layout is not None
+    prompts = [prompt, ""] if is_placed else [prompt]
+    text, rows = components.text.encode(prompts), len(prompts)
     start = components.schedule.initial_latents(noise[0]).expand(rows, -1, -1, -1)
+    placed, lighting = None, None
+    if request.identity is not None and layout is not None:
+        given = given_part(components, pixels, changes)
+        lighting = light_on(components, request.identity, start, text, given=given)
+        layout = Layout(*(one.expand(2, *one.shape[1:]) for one in layout))
+        placed = PlacedSubject(request.identity, layout, shows=(1.0, 0.0), lighting=lighting)
     condition = repainting_condition(
         components,
         pixels,
         changes,
         subject=placed,
-        noise=start,
-        text=text,
         class_tokens=components.text.find_words(prompt, [""] * (1 if placed is None else 2)),
         scales=request.scales or Scales.for_edit(components.preset, has_reference=True),
     )
-    return Prepared(
+    prepared = Prepared(
         components,
         start,
         text,
@@ -221,6 +231,7 @@ def _start(
         fresh=noise[1:].expand(-1, rows, -1, -1, -1),
         layouts=() if layout is None else (layout,),
     )
+    return prepared, None if lighting is None else lighting.select(slice(1))
 
 
 def _noisy(

@@ -8,12 +8,12 @@ from swiftpie.data.placing import lowest_point
 from swiftpie.data.renderer import draw_frames
 from swiftpie.data.world.lighting import (
     REFERENCE_NUMBERS,
-    cast_shadow,
     opposite_numbers,
     relight_reference,
     shade,
 )
 from swiftpie.relief import Turned
+from swiftpie.shading import cast_shadow
 
 LEFT, RIGHT, ABOVE = (-0.8, -0.2, 0.5), (0.8, -0.2, 0.5), (0.0, -0.8, 0.5)
 
@@ -88,7 +88,7 @@ def test_gloss_adds_a_highlight(turned, make_layout, make_light):
 def stand(turned, layout, light):
     alpha = draw_frames(turned.frame, layout, size_px=64)[:, 3:]
     base = (layout.centre[:, 1] + lowest_point(turned.frame, layout)).view(-1, 1, 1, 1)
-    return alpha, base, cast_shadow(alpha, layout, base, light)
+    return alpha, base, cast_shadow(alpha, layout, base, light.cast())
 
 
 @pytest.mark.parametrize("direction", [LEFT, RIGHT])

@@ -31,7 +31,6 @@ from swiftpie.data.world.grounds import Ground, draw_ground, photographed_ground
 from swiftpie.data.world.lighting import (
     REFERENCE_NUMBERS,
     Light,
-    cast_shadow,
     light_of_reference,
     opposite_numbers,
     relight_reference,
@@ -51,6 +50,7 @@ from swiftpie.errors import ConfigError
 from swiftpie.layout import SUBJECT_FILL, Layout, pixel_grid
 from swiftpie.noise import layout_uniforms
 from swiftpie.relief import Turned, height, normals, turn
+from swiftpie.shading import cast_shadow
 
 NOISE_CHANNELS, NOISE_CELLS = 32, (16, 16)  # as models of 128 px read it
 CELL_PX = 8  # of a picture, a side of a latent cell
@@ -701,7 +701,7 @@ def _stand(
     surface = remake(looked, normals(subject.relief), [one.material for one in asked])
     turned = turn(surface.frame, subject.relief, layout.pose)
     sprite = draw_frames(shade(turned, light, layout, surface.gloss), layout, size_px=side)
-    shadow = cast_shadow(sprite[:, 3:], layout, _lowest(turned.frame, layout), light)
+    shadow = cast_shadow(sprite[:, 3:], layout, _lowest(turned.frame, layout), light.cast())
     picture, whole = picture * (1 - shadow), sprite
     kinds = [None if one.accessory == NONE else one.accessory for one in asked]
     pieces = wear(subject.frames, subject.relief, layout, kinds, wardrobe)
