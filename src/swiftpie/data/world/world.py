@@ -422,6 +422,11 @@ class World:
                 asked = draw_asked(random, setting)
                 yield draw_caption(random, asked, name=name, synonyms=synonyms)
 
+    def ask(self, count: int, *, seed: int) -> list[Asked]:
+        """Draw what is asked of `count` pictures, as `batch` does by itself."""
+        random = Random(seed)
+        return [draw_asked(random, one) for one in self._settings(random, count)]
+
     def _settings(self, random: Random, count: int, *, unlike: bool = False) -> list[Setting]:
         if unlike:
             return random.choices(self._with_floor, k=count)

@@ -2,14 +2,23 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS, right_answers
+from swiftpie.data.world.captions import (
+    CLOSE_QUESTIONS,
+    NONE,
+    POSE_PHRASES,
+    VIEW_PHRASES,
+    WHOLE_QUESTIONS,
+    Asked,
+    right_answers,
+)
 from swiftpie.data.world.world import LEAST_SEEN, World, WorldBatch
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.layout import seen_view
@@ -31,7 +40,8 @@ from swiftpie.training.stages.judges import (
 )
 
 UNKNOWN = -100  # the label of a question that a picture does not answer
-VIEW_WEIGHT = 4.0
+VIEW_WEIGHT, SQUARED_VIEW = 4.0, 4.0
+VIEW_SHARE, POSE_SHARE = 0.5, 0.35  # of the pictures, besides those whose captions ask for one
 
 
 class WorldJudges(nn.Module):
@@ -80,7 +90,10 @@ class WorldJudgesStage:
 
     def losses(self, network: WorldJudges, step: int) -> dict[str, Tensor]:
         """Return the contrastive term, one for all questions, and that of the view."""
-        batch = self.world.batch(self.config.num_subjects, 2, seed=step)
+        asked = self.world.ask(self.samples_per_step, seed=step)
+        random = Random(step)
+        asked = [_moved(one, random) for one in asked]
+        batch = self.world.batch(self.config.num_subjects, 2, seed=step, asked=asked)
         generator = torch.Generator().manual_seed(step)
         close = cut(batch.pixels, jitter(subject_crops(batch.mask), generator))
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
@@ -92,11 +105,12 @@ class WorldJudgesStage:
             for name, logits in answers.items()
             if bool((labels[name] != UNKNOWN).any())
         ]
-        apart = (view - seen_view(batch.layout)).abs() * _is_seen(batch)[:, None]
+        apart = (view - seen_view(batch.layout)) * _is_seen(batch)[:, None]
         return {
             "subject": contrastive_loss(vectors[0::2], vectors[1::2]),
             "questions": torch.stack(asked).mean(),
-            "view": VIEW_WEIGHT * apart.mean(),
+            # Most views are nearly none, which alone would be the best guess of the first term.
+            "view": VIEW_WEIGHT * (apart.abs() + SQUARED_VIEW * apart.square()).mean(),
         }
 
     @torch.no_grad()
@@ -115,7 +129,7 @@ class WorldJudgesStage:
             known = wanted != UNKNOWN
             right = answers[name].argmax(1)[known] == wanted[known]
             figures[f"{name}_accuracy"] = float(right.float().mean())
-        seen = _is_seen(batch) > 0
+        seen = (_is_seen(batch) > 0) & has_view(batch)
         apart = (view - seen_view(batch.layout))[seen].abs() * 180 / math.pi
         yaw, pitch = apart.median(dim=0).values.tolist()
         return figures | {"yaw_error_degrees": yaw, "pitch_error_degrees": pitch}
@@ -125,6 +139,20 @@ class WorldJudgesStage:
         halves = copy.deepcopy(network).half()
         halves.subject_embedder.save_pretrained(folder / "subject_embedder")
         halves.picture_reader.save_pretrained(folder / "picture_reader")
+
+
+def has_view(batch: WorldBatch) -> Tensor:
+    """Tell of which pictures a view is asked, (B,)."""
+    return torch.tensor([one.view != NONE for one in batch.asked], device=batch.mask.device)
+
+
+def _moved(asked: Asked, random: Random) -> Asked:
+    """Ask for views and poses more often than captions do: they are the hardest to tell."""
+    if random.random() < VIEW_SHARE:
+        asked = replace(asked, view=random.choice(tuple(VIEW_PHRASES)))
+    if random.random() < POSE_SHARE:
+        asked = replace(asked, pose=random.choice(tuple(POSE_PHRASES)))
+    return asked
 
 
 def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
