@@ -2,8 +2,8 @@
 
 FOLDER holds the photographs of DreamBench, a folder a subject. Subjects come from those that were
 outlined by hand (`benchmarks.cutout`), cut out by that outline, so that what is seen is how they
-were put in and not how they were found. Who goes is clicked at. Beside each insertion and replacement stands the naive
-paste, beside each removal the photograph before.
+were put in and not how they were found. Who goes is clicked at. Beside each insertion and
+replacement stands the naive paste, beside each removal the photograph before.
 """
 
 import argparse

@@ -90,10 +90,9 @@ class WorldJudgesStage:
 
     def losses(self, network: WorldJudges, step: int) -> dict[str, Tensor]:
         """Return the contrastive term, one for all questions, and that of the view."""
-        asked = self.world.ask(self.samples_per_step, seed=step)
         random = Random(step)
-        asked = [_moved(one, random) for one in asked]
-        batch = self.world.batch(self.config.num_subjects, 2, seed=step, asked=asked)
+        wanted = [_moved(one, random) for one in self.world.ask(self.samples_per_step, seed=step)]
+        batch = self.world.batch(self.config.num_subjects, 2, seed=step, asked=wanted)
         generator = torch.Generator().manual_seed(step)
         close = cut(batch.pixels, jitter(subject_crops(batch.mask), generator))
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
