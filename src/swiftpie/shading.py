@@ -19,6 +19,8 @@ _RELIEF = 0.85  # the relief is steep at the outline: its slopes count for less 
 _LIFT = 0.5  # how far what is lit brighter than the sprite moves towards white
 _CONTACT = 1.5  # the shadow that touches the feet is darker than the one that is thrown
 _CONTACT_WIDTH, _CONTACT_HEIGHT = 0.36, 0.065  # of the frame's side
+_OCCLUSION, _MOST_OCCLUDED = 3.0, 0.5  # where it touches the ground: of the darkness; at most
+_STANDING, _CLOSE = 0.15, 0.07  # of the frame's side: what is so low stands; the ground's reach
 _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a standing height
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
 _FADE = 0.6  # share of the darkness that the far end of the shadow has lost
@@ -137,9 +139,10 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
 
 
 def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Tensor:
-    """Return how much of the ground's light the subject takes, (B, 1, R, R) in [0, 0.75].
+    """Return how much of the ground's light the subject takes, (B, 1, R, R) in [0, 0.9].
 
-    A dark patch where it stands, and its outline laid on the ground away from the light.
+    Its outline laid on the ground away from the light, a dark patch where it stands, and hardly any
+    light where it touches the ground.
 
     Args:
         alpha: Coverage of what stands there, in the picture, (B, 1, R, R).
@@ -150,14 +153,24 @@ def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Te
     half = alpha.shape[-1] // 2  # shadows are soft: half the size shows all of them
     centres = (torch.arange(half, device=alpha.device) + 0.5) / half
     x, y = centres.view(1, 1, 1, -1), centres.view(1, 1, -1, 1)
-    wide = layout.scale.view(-1, 1, 1, 1)
+    wide, darkness = (one.view(-1, 1, 1, 1) for one in (layout.scale, cast.darkness))
     across = ((x - layout.centre[:, 0].view(-1, 1, 1, 1)) / (_CONTACT_WIDTH * wide)).square()
     down = ((y - base) / (_CONTACT_HEIGHT * wide)).square()
     contact = torch.exp(-((across + down) ** 1.5))
-    shadow = torch.maximum(_CONTACT * contact, _thrown(alpha, base, cast, wide, y))
-    return F.interpolate(
-        shadow * cast.darkness.view(-1, 1, 1, 1), size=alpha.shape[-2:], mode="bilinear"
-    )
+    shadow = torch.maximum(_CONTACT * contact, _thrown(alpha, base, cast, wide, y)) * darkness
+    touched = _touching(alpha, base, wide, y) * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
+    lost = 1 - (1 - shadow) * (1 - touched)
+    return F.interpolate(lost, size=alpha.shape[-2:], mode="bilinear")
+
+
+def _touching(alpha: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> Tensor:
+    """Return where the ground is close to what stands on it, (B, 1, h, h) in [0, 1]."""
+    sharp = F.avg_pool2d(alpha, 2)
+    lowest = (y * (sharp > 0.5)).amax(dim=2, keepdim=True)  # of each column
+    stands = _eased(1 - (base - lowest) / (_STANDING * wide)) * (lowest > 0)
+    gap = (y - lowest) / (_CLOSE * wide)
+    near = stands * torch.exp(-gap.square())
+    return F.avg_pool2d(F.avg_pool2d(near, 3, stride=1, padding=1), 3, stride=1, padding=1)
 
 
 def _thrown(alpha: Tensor, base: Tensor, cast: Shadow, wide: Tensor, y: Tensor) -> Tensor:

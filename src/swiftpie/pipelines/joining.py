@@ -31,6 +31,7 @@ MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
 NO_SHADE = 0.1  # likewise: two drawings differ by as much without any shadow
 UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: so far values of light are trusted first
+FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
 FEET = 0.5  # opacity of the lowest row of a subject
 SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
 MOST_TINT = 0.05  # likewise, of a colour beside the others
@@ -210,10 +211,10 @@ def _without_fault(drawing: Drawing) -> Drawing:
 
 
 def _shade(drawing: Drawing, placed: Placed) -> Tensor:
-    """Return by which logarithms the ground gets lighter for the subject's sake, (1, 3, h, w).
+    """Return by which logarithms the ground gets lighter for the subject's sake, (1, 3, H, W).
 
     It is what was drawn, or what the light lets expect where the drawing does not clearly differ;
-    and nothing at the edge of what may change.
+    and nothing at the edge of what may change. It covers the canvas, as finely as it is known.
     """
     ground = (1 - 2 * blurred(drawing.subject, SHADE_PX)).clamp(0, 1)
     shade = _log_ratio(drawing.after, drawing.alone, ground, SHADE_PX)
@@ -221,21 +222,25 @@ def _shade(drawing: Drawing, placed: Placed) -> Tensor:
     grey = shade.mean(dim=1, keepdim=True)
     tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
     told = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING) + tint
-    expected = _expected_shade(placed, (shade.shape[2], shade.shape[3]))
-    if expected is None:
-        return _clear(told, NO_SHADE) * inner
-    return (expected + _clear(told - expected, UNEXPECTED_SHADE)) * inner
-
-
-def _expected_shade(placed: Placed, size: tuple[int, int]) -> Tensor | None:
-    """Return the shadow that the light casts on flat ground, in logarithms; None without light."""
     if placed.lighting is None:
-        return None
-    opacity = warp(placed.small, to_affine(placed.layout), size)[:, 3:]
+        return _clear(told, NO_SHADE) * inner
+    size = (shade.shape[2], shade.shape[3])
+    expected = _cast_shade(placed, placed.lighting, (FINER * size[0], FINER * size[1]))
+    differs = _clear(told - F.avg_pool2d(expected, FINER), UNEXPECTED_SHADE)
+    return expected * _finer(inner) + _finer(differs * inner)
+
+
+def _cast_shade(placed: Placed, lighting: Lighting, size: tuple[int, int]) -> Tensor:
+    """Return the shadow that the light casts on flat ground, in logarithms, on the canvas."""
+    opacity = warp(placed.large, to_affine(placed.layout), size)[:, 3:]
     rows = (opacity > FEET).any(dim=3).flatten().nonzero()
     base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
-    shadow = usual_shadow(placed.lighting.scene)
+    shadow = usual_shadow(lighting.scene)
     return (1 - cast_shadow(opacity, placed.layout, base.view(1, 1, 1, 1), shadow)).log()
+
+
+def _finer(canvas: Tensor) -> Tensor:
+    return F.interpolate(canvas, scale_factor=FINER, mode="bilinear", align_corners=False)
 
 
 def _clear(difference: Tensor, doubt: float) -> Tensor:
