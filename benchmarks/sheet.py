@@ -17,7 +17,7 @@ from rich.progress import track
 
 import swiftpie
 from benchmarks.cutout import Outline, open_photo, read_outlines
-from swiftpie.errors import InputError, SwiftPieError
+from swiftpie.errors import SwiftPieError
 from swiftpie.files import load_image
 from swiftpie.images import mask_to_pil
 from swiftpie.masks import Box
@@ -98,7 +98,7 @@ def pairs(session: swiftpie.Session, folder: Path) -> Iterator[Pair]:
     """
     outlines = {Path(one.file).parent.name: one for one in read_outlines()}
     for subject, place, box in INSERTIONS:
-        photo, identity = _opened(folder / place), _identity(session, folder, outlines[subject])
+        photo, identity = load_image(folder / place), _identity(session, folder, outlines[subject])
         result = session.insert(photo, identity, box=box, seed=1)
         pasted = _pasted(photo, folder, outlines[subject], box)
         yield Pair(f"{subject} into {place}", pasted, result.image)
@@ -139,16 +139,8 @@ def _identity(session: swiftpie.Session, folder: Path, outline: Outline) -> Iden
 
 def _middle(outline: Outline) -> tuple[float, float]:
     """Return where somebody would click: the middle of the subject, in shares of the sides."""
-    rows, columns = (outline.mask()[0, 0] > 0).nonzero(as_tuple=True)
-    return float(columns.float().mean()) / outline.size[0], float(
-        rows.float().mean()
-    ) / outline.size[1]
-
-
-def _opened(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise InputError(f"There is no {path}. The photographs of DreamBench are needed.")
-    return load_image(path)
+    middle = (outline.mask()[0, 0] > 0).nonzero().float().mean(dim=0)
+    return float(middle[1]) / outline.size[0], float(middle[0]) / outline.size[1]
 
 
 def _pasted(photo: Image.Image, folder: Path, outline: Outline, box: Box) -> Image.Image:

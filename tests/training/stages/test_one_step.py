@@ -133,33 +133,29 @@ def test_every_task_is_learned_in_the_larger_world(larger, task):
     assert network.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
 
 
-def test_lights_are_learned_from_what_is_shown(larger):
-    always = Tasks(placed_freely=0.0, pair=0.0, repaint=0.0, refine=0.0)
-    config = replace(larger.config, tasks=always, drops=Drops(everything=0.0), num_subjects=6)
-    stage, network = replace(larger, config=config), larger.network()
+def trained_reader(stage, term):
+    """Return how a term of the first step's loss goes as the light reader learns it."""
+    network, found = stage.network(), []
     reader = network.layout_predictor.light_reader
     optimizer = torch.optim.Adam(reader.parameters(), lr=3e-3)
-    found = []
     for _ in range(12):
-        loss = stage.losses(network, 1)["light"]
+        loss = stage.losses(network, 1)[term]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         found.append(float(loss.detach()))
+    return found
+
+
+def test_lights_are_learned_from_what_is_shown(larger):
+    always = Tasks(placed_freely=0.0, pair=0.0, repaint=0.0, refine=0.0)
+    config = replace(larger.config, tasks=always, drops=Drops(everything=0.0), num_subjects=6)
+    found = trained_reader(replace(larger, config=config), "light")
     assert found[-1] < 0.7 * found[0]
 
 
 def test_lights_are_learned_from_sceneries(larger):
-    stage = replace(larger, config=replace(larger.config, sceneries=4))
-    network, found = larger.network(), []
-    reader = network.layout_predictor.light_reader
-    optimizer = torch.optim.Adam(reader.parameters(), lr=3e-3)
-    for _ in range(12):
-        loss = stage.losses(network, 1)["votes"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        found.append(float(loss.detach()))
+    found = trained_reader(replace(larger, config=replace(larger.config, sceneries=4)), "votes")
     assert found[-1] < 0.7 * found[0]
 
 

@@ -128,7 +128,7 @@ class WorldJudgesStage:
             known = wanted != UNKNOWN
             right = answers[name].argmax(1)[known] == wanted[known]
             figures[f"{name}_accuracy"] = float(right.float().mean())
-        seen = (_is_seen(batch) > 0) & has_view(batch)
+        seen = (_is_seen(batch) > 0) & _has_view(batch)
         apart = (view - seen_view(batch.layout))[seen].abs() * 180 / math.pi
         yaw, pitch = apart.median(dim=0).values.tolist()
         return figures | {"yaw_error_degrees": yaw, "pitch_error_degrees": pitch}
@@ -140,7 +140,7 @@ class WorldJudgesStage:
         halves.picture_reader.save_pretrained(folder / "picture_reader")
 
 
-def has_view(batch: WorldBatch) -> Tensor:
+def _has_view(batch: WorldBatch) -> Tensor:
     """Tell of which pictures a view is asked, (B,)."""
     return torch.tensor([one.view != NONE for one in batch.asked], device=batch.mask.device)
 
