@@ -51,6 +51,11 @@ class Expected:
     view: tuple[float, float] | None = None  # yaw and pitch in degrees
     is_lit: bool = False  # by nothing but the light of its place, which changes its colours
 
+    @property
+    def has_pose(self) -> bool:
+        """Whether a view or a pose is asked for."""
+        return self.view is not None or "pose" in self.answers
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Kept:

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase, ViTModel
 
 from swiftpie.backbones.checkpoints.safe import read_tensors
-from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
+from swiftpie.data.world.captions import CLOSE_QUESTIONS, NONE, WHOLE_QUESTIONS
 from swiftpie.errors import WeightsError, short_reason
+from swiftpie.evaluation.posing import find_pose
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.models.judges import (
     ATTRIBUTES,
@@ -26,6 +27,7 @@ from swiftpie.models.judges import (
     PictureReader,
     SceneClassifier,
     SubjectEmbedder,
+    close_and_around,
     cut,
     shrink,
     subject_crops,
@@ -154,8 +156,8 @@ class Reading:
     """What a picture of the larger world shows, as its judges see it."""
 
     subject: str  # code of the nearest one
-    answers: Mapping[str, str]  # by question
-    view: tuple[float, float]  # yaw and pitch in degrees
+    answers: Mapping[str, str]  # by question; no pose unless it was looked for
+    view: tuple[float, float] | None = None  # yaw and pitch in degrees, found with the pose
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,23 +175,29 @@ class WorldPanel:
         return self._nearest(cut(pixels, subject_crops(mask)))
 
     @torch.no_grad()
-    def read(self, pixels: Tensor, mask: Tensor, reference: Tensor) -> Reading:
+    def read(
+        self, pixels: Tensor, mask: Tensor, reference: Tensor, *, finds_pose: bool = True
+    ) -> Reading:
         """Return what `pixels` (1, 3, H, W) show.
 
         Args:
             pixels: The picture, in [-1, 1].
             mask: Where the subject and what it wears should be, (1, 1, H, W).
-            reference: The subject before anything was asked of it, grey around, (1, 3, H, W).
+            reference: The subject before anything was asked of it, premultiplied, (1, 4, H, W) in
+                [0, 1].
+            finds_pose: Look for pose and view, which takes a second and needs a subject as it is.
         """
-        close = cut(pixels, subject_crops(mask))
-        said = self.reader(shrink(pixels, WHOLE_PX), close, shrink(reference))
-        yaw, pitch = torch.rad2deg(said.pop("view"))[0].tolist()
+        crops, colours = subject_crops(mask), 2 * reference[:, :3] - reference[:, 3:]
+        close = close_and_around(pixels, crops)
+        said = self.reader(shrink(pixels, WHOLE_PX), close, shrink(colours))
         questions = {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}
-        return Reading(
-            subject=self._nearest(close),
-            answers={name: questions[name][int(one.argmax())] for name, one in said.items()},
-            view=(yaw, pitch),
-        )
+        answers = {name: questions[name][int(one.argmax())] for name, one in said.items()}
+        subject = self._nearest(cut(pixels, crops))
+        if not finds_pose:
+            return Reading(subject, answers)
+        seen = find_pose(pixels, mask, reference)
+        pose = answers["jump"] if seen.name == NONE else seen.name
+        return Reading(subject, {**answers, "pose": pose}, seen.view)
 
     def _nearest(self, close: Tensor) -> str:
         return self.codes[nearest_row(self.embedder(close), self.gallery)]

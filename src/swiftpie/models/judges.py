@@ -17,6 +17,7 @@ WHOLE_PX = 128  # and of whole pictures of the larger world
 CROP_MARGIN = 0.1  # of the subject's longer side, so that its outline is inside the crop
 
 _SOLID = 0.5  # mask above which a pixel belongs to the subject
+_WIDER = 1.8  # than a subject is what lies around it
 _MIN_SIDE = 0.1  # of the picture: a nearly hidden subject still gives a crop worth looking at
 
 
@@ -104,10 +105,10 @@ class AttributeClassifier(ModelMixin, ConfigMixin):
 
 
 class PictureReader(ModelMixin, ConfigMixin):
-    """Answers questions about pictures of the larger world, and tells from where subjects are seen.
+    """Answers questions about pictures of the larger world.
 
     Places and skies need the whole picture; what a subject is made of, wears or does is looked for
-    in its crop beside its reference, which shows how it was before anything was asked of it.
+    in its crop and around, beside its reference, which shows how it was before anything was asked.
     """
 
     @register_to_config
@@ -119,7 +120,7 @@ class PictureReader(ModelMixin, ConfigMixin):
     ) -> None:
         """Make an untrained judge of questions about whole and close pictures, by their answers."""
         super().__init__()
-        self.scenery, self.subject = _trunk(widths, fold=4), _trunk(widths, channels=6)
+        self.scenery, self.subject = _trunk(widths, fold=4), _trunk(widths, channels=9)
         cells = 16 * widths[-1]
         self.seen_whole, self.seen_close = nn.Linear(cells, 128), nn.Linear(cells, 128)
         self.whole_heads = nn.ModuleDict(
@@ -128,20 +129,18 @@ class PictureReader(ModelMixin, ConfigMixin):
         self.close_heads = nn.ModuleDict(
             {name: nn.Linear(128, count) for name, count in close.items()}
         )
-        self.view = nn.Linear(128, 2)
 
     def forward(self, whole: Tensor, close: Tensor, reference: Tensor) -> dict[str, Tensor]:
-        """Return logits (B, answers) by question, and `view`, yaw and pitch (B, 2) in radians.
+        """Return logits (B, answers) by question.
 
-        `whole` (B, 3, 128, 128) are pictures in [-1, 1], `close` (B, 3, 64, 64) their crops, and
-        `reference` (B, 3, 64, 64) those of the references.
+        `whole` (B, 3, 128, 128) are pictures in [-1, 1], `close` (B, 6, 64, 64) crops of them as
+        `close_and_around` makes them, and `reference` (B, 3, 64, 64) those of the references.
         """
         scenery = F.silu(self.seen_whole(self.scenery(whole).flatten(1)))
-        both = torch.cat([close, reference], dim=1)
-        subject = F.silu(self.seen_close(self.subject(both).flatten(1)))
+        beside = torch.cat([close, reference], dim=1)
+        subject = F.silu(self.seen_close(self.subject(beside).flatten(1)))
         answers = {name: head(scenery).float() for name, head in self.whole_heads.items()}
-        answers |= {name: head(subject).float() for name, head in self.close_heads.items()}
-        return answers | {"view": self.view(subject).float()}
+        return answers | {name: head(subject).float() for name, head in self.close_heads.items()}
 
 
 def subject_crops(mask: Tensor) -> Crops:
@@ -171,6 +170,15 @@ def cut(pixels: Tensor, crops: Crops) -> Tensor:
     grid = pixel_grid(JUDGE_PX, JUDGE_PX, like=pixels)
     points = crops.centre[:, None, None] + grid * (crops.side / 2)[:, None, None, None]
     return F.grid_sample(pixels, points, align_corners=False, padding_mode="border")
+
+
+def close_and_around(pixels: Tensor, crops: Crops) -> Tensor:
+    """Return the crops (B, 6, 64, 64) of `pixels` (B, 3, H, W), and wider ones behind them.
+
+    In these, what lies below and beside the subject tells whether it stands there.
+    """
+    wider = Crops(crops.centre, crops.side * _WIDER)
+    return torch.cat([cut(pixels, crops), cut(pixels, wider)], dim=1)
 
 
 def shrink(pixels: Tensor, side_px: int = JUDGE_PX) -> Tensor:

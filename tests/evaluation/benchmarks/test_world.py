@@ -28,6 +28,7 @@ from swiftpie.evaluation.benchmarks.world import (
     WorldDrawer,
     WorldKind,
     expected_of,
+    shown_reference,
 )
 from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.page import write_report
@@ -230,11 +231,11 @@ def test_the_report_has_every_kind_and_what_judges_see(benchmark, networks, draw
     reading = networks.world.read(
         to_tensor(drawn.read(tried[0], "model")),
         drawn.read_mask(tried[0], "truth-mask"),
-        to_tensor(drawn.read(tried[0], "reference")) * drawn.read_mask(tried[0], "reference-mask"),
+        shown_reference(tried[0], drawn),
     )
     wrong = abs(reading.view[0] - tried[0].view[0])
     assert turned["yaw-error"].candidates["model"].mean == pytest.approx(wrong, rel=1e-4)
-    assert reading.answers.keys() == {*WHOLE_QUESTIONS, *CLOSE_QUESTIONS}
+    assert reading.answers.keys() == {*WHOLE_QUESTIONS, *CLOSE_QUESTIONS, "pose"}
     assert (drawn.root / "index.html").stat().st_size > 0
 
 

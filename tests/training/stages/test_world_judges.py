@@ -38,6 +38,18 @@ def test_labels_are_what_was_asked_and_unknown_where_nothing_tells(stage):
     assert labels["rendition"].tolist() == [0, WHOLE_QUESTIONS["rendition"].index("ink")]
 
 
+def test_a_jump_is_told_only_where_there_is_ground_to_leave(stage):
+    floor = next(i for i, one in enumerate(PLACES) if one.grounded)
+    sky = next(i for i, one in enumerate(PLACES) if not one.grounded)
+    poses = [(floor, "jumping"), (floor, "lying"), (sky, "jumping")]
+    asked = [Asked(Setting(place), size="huge", pose=pose) for place, pose in poses]
+    assert labels_of(stage.world.batch(3, 1, seed=1, asked=asked))["jump"].tolist() == [
+        CLOSE_QUESTIONS["jump"].index("jumping"),
+        CLOSE_QUESTIONS["jump"].index(NONE),
+        UNKNOWN,
+    ]
+
+
 def test_every_weight_learns_and_a_step_downhill_lowers_the_loss(stage):
     network = stage.network()
     before = sum(stage.losses(network, 5).values())
@@ -51,11 +63,10 @@ def test_figures_are_told_for_every_question_and_the_export_loads(stage, tmp_pat
     network = stage.network()
     figures = stage.sample(network, tmp_path / "sheet.png")
     assert {f"{name}_accuracy" for name in WHOLE_QUESTIONS | CLOSE_QUESTIONS} <= figures.keys()
-    assert {"retrieval", "yaw_error_degrees", "pitch_error_degrees"} <= figures.keys()
+    assert "retrieval" in figures
     stage.export(network, tmp_path)
     assert SubjectEmbedder.from_pretrained(tmp_path / "subject_embedder")
     reader = PictureReader.from_pretrained(tmp_path / "picture_reader").float()
-    pictures = torch.zeros(2, 3, 128, 128), torch.zeros(2, 3, 64, 64), torch.zeros(2, 3, 64, 64)
+    pictures = torch.zeros(2, 3, 128, 128), torch.zeros(2, 6, 64, 64), torch.zeros(2, 3, 64, 64)
     answers = reader(*pictures)
-    assert answers["view"].shape == (2, 2)
     assert answers["place"].shape == (2, len(PLACES))

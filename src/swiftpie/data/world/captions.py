@@ -68,8 +68,10 @@ CLOSE_QUESTIONS: Mapping[str, tuple[str, ...]] = {  # and what its subject tells
     "colour": (NONE, *COLOURS),
     "material": (NONE, *MATERIALS),
     "accessory": (NONE, *ACCESSORY_PHRASES),
-    "pose": tuple(POSE_PHRASES),
+    "jump": (NONE, "jumping"),  # only where there is ground to leave
 }
+# What may be wished for besides a setting and a view; poses but a jump are told by drawing them.
+WISH_QUESTIONS = ("rendition", "colour", "material", "accessory", "pose")
 # Yaw and pitch in degrees that a view means: the smallest of each, and what the noise adds.
 VIEWS: Mapping[str, tuple[float, float, float, float]] = {
     "front": (0, 0, 0, 0),
@@ -120,14 +122,19 @@ class Asked:
 
 
 def right_answers(asked: Asked) -> dict[str, str]:
-    """Return the right answer to each question; indoors the sky is not asked about."""
+    """Return the right answer to each question; indoors the sky is not asked about.
+
+    Nor whether something jumps where nothing stands.
+    """
     setting, place = asked.setting, PLACES[asked.setting.place]
     answers = {"place": place.name}
     if place.outdoors:
         answers |= {"time": TIMES[setting.time], "weather": WEATHERS[setting.weather]}
     if place.has_seasons:
         answers["season"] = SEASONS[setting.season]
-    return answers | {name: getattr(asked, name) for name in ("rendition", *CLOSE_QUESTIONS)}
+    if place.grounded:
+        answers["jump"] = "jumping" if asked.pose == "jumping" else NONE
+    return answers | {name: getattr(asked, name) for name in WISH_QUESTIONS}
 
 
 def draw_asked(random: Random, setting: Setting) -> Asked:

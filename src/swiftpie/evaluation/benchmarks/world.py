@@ -23,6 +23,7 @@ from swiftpie.data.world.captions import (
     POSE_PHRASES,
     VIEWS,
     WHOLE_QUESTIONS,
+    WISH_QUESTIONS,
     Asked,
     draw_caption,
     right_answers,
@@ -33,8 +34,8 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.evaluation.benchmarks.scenes import NO_SUBJECT, SIZE_PX, check_noise, paste
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
-from swiftpie.evaluation.case import Evidence, Expected, Row
-from swiftpie.evaluation.judges import TRAIN_JUDGES, Networks, WorldPanel, load_world_panel
+from swiftpie.evaluation.case import Case, Evidence, Expected, Row
+from swiftpie.evaluation.judges import TRAIN_JUDGES, Networks, Reading, WorldPanel, load_world_panel
 from swiftpie.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.layout import seen_view
@@ -158,7 +159,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         "subject-recognition",
         "setting-accuracy",
         "wish-accuracy",
-        *(f"{name}-accuracy" for name in (*WHOLE_QUESTIONS, *CLOSE_QUESTIONS)),
+        *(f"{name}-accuracy" for name in (*Setting._fields, *WISH_QUESTIONS)),
         "yaw-error",
         "pitch-error",
         "lighting-error",
@@ -256,15 +257,14 @@ class WorldBenchmark(Benchmark[WorldCase]):
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the model's picture, the truth and the bounds that the case has."""
         truth, mask = to_tensor(results.read(case, "truth")), results.read_mask(case, "truth-mask")
-        shown = to_tensor(results.read(case, "reference"))
-        shown = shown * results.read_mask(case, "reference-mask")
+        shown = shown_reference(case, results)
         expected = expected_of(case, mask)
         claims = {"model": results.read_mask(case, "model-mask"), "truth": mask}
         for candidate in self.candidates:
             if not results.has(case, candidate):
                 continue
             picture = to_tensor(results.read(case, candidate))
-            panel = networks.world
+            reading = read_by(networks.world, picture, expected, reference=shown)
             yield (
                 candidate,
                 Evidence(
@@ -274,7 +274,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
                     claimed=claims.get(candidate),
                     prompt=case.prompt,
                     expected=expected,
-                    reading=None if panel is None else panel.read(picture, mask, shown),
+                    reading=reading,
                     networks=networks,
                 ),
             )
@@ -401,6 +401,22 @@ class WorldDrawer:
             yield "text", plain
             for kind in missing & {"paste", "turned"}:
                 yield kind, _pasted(known, plain, answer, is_turned=kind == "turned")
+
+
+def shown_reference(case: Case, results: Results) -> Tensor:
+    """Return the reference of a case as judges read it, premultiplied, (1, 4, H, W) in [0, 1]."""
+    mask = results.read_mask(case, "reference-mask")
+    pixels = to_tensor(results.read(case, "reference")) / 2 + 0.5
+    return torch.cat([pixels * mask, mask], dim=1)
+
+
+def read_by(
+    panel: WorldPanel | None, picture: Tensor, expected: Expected, *, reference: Tensor
+) -> Reading | None:
+    """Return what the judges, if there are any, see where the subject should be."""
+    if panel is None:
+        return None
+    return panel.read(picture, expected.where, reference, finds_pose=expected.has_pose)
 
 
 def expected_of(case: WorldCase, mask: Tensor) -> Expected:

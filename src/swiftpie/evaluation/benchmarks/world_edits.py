@@ -10,7 +10,6 @@ from random import Random
 from types import MappingProxyType
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from swiftpie.data.stickers import NOISE_SHAPE
@@ -53,13 +52,15 @@ from swiftpie.evaluation.benchmarks.world import (
     FirstPhrase,
     WorldBenchmark,
     deal_evenly,
+    read_by,
     setting_of,
+    shown_reference,
 )
 from swiftpie.evaluation.case import Evidence, Expected, Row
 from swiftpie.evaluation.editors import EditTask
 from swiftpie.evaluation.judges import Networks, WorldPanel
 from swiftpie.evaluation.run import File, Results
-from swiftpie.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.layout import Layout, seen_view
 from swiftpie.noise import draw_noise
 
@@ -250,11 +251,10 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
         self, case: WorldEditCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the edit and its bounds, as the judges read them."""
-        shown = _cut_out(results.read(case, "reference"), results.read_mask(case, "reference-mask"))
+        shown = shown_reference(case, results)
         for candidate, known in super().evidence(case, results, networks):
             assert known.expected is not None, "every case asks for something"
-            panel, where = networks.world, known.expected.where
-            reading = None if panel is None else panel.read(known.picture, where, shown)
+            reading = read_by(networks.world, known.picture, known.expected, reference=shown)
             yield candidate, replace(known, reading=reading)
 
     def expected(self, case: WorldEditCase, *, asked: Tensor, kept: Tensor) -> Expected:
@@ -410,7 +410,3 @@ def _keyword(kind: WorldChange, name: str, before: str) -> str:
 def _numbers(case: WorldEditCase) -> Tensor:
     """Return what decides roundness, and the reference's wall and light, (1, 16)."""
     return torch.rand(1, 16, generator=torch.Generator().manual_seed(case.seed + REFERENCE_SEED))
-
-
-def _cut_out(reference: Image.Image, mask: Tensor) -> Tensor:
-    return to_tensor(reference) * mask

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.world.air import Setting
-from swiftpie.data.world.captions import CLOSE_QUESTIONS, VIEWS, WHOLE_QUESTIONS
+from swiftpie.data.world.captions import VIEWS, WISH_QUESTIONS
 from swiftpie.evaluation.case import Expected, Kept, Metric, of
 from swiftpie.evaluation.judges import Panel, Reading, WorldPanel
 from swiftpie.faces.choose import face_ratio, likeness
@@ -94,7 +94,7 @@ def fulfilled(reading: Reading, expected: Expected) -> float | None:
     if expected.gone:
         seen.append(float(reading.subject != expected.gone))
     if expected.view is not None:
-        seen.append(float(view_named(reading.view) == view_named(expected.view)))
+        seen.append(float(view_named(view_of(reading)) == view_named(expected.view)))
     asked = [one for one in seen if one is not None]
     return float(all(asked)) if asked else None
 
@@ -102,6 +102,12 @@ def fulfilled(reading: Reading, expected: Expected) -> float | None:
 def fulfilled_in_words(reading: Reading, expected: Expected) -> float | None:
     """Return the same; None where a new subject is asked for, as in `success_in_words`."""
     return None if expected.subject else fulfilled(reading, expected)
+
+
+def view_of(reading: Reading) -> tuple[float, float]:
+    """Return yaw and pitch in degrees of a reading that looked for them."""
+    assert reading.view is not None, "it was looked for where a view is asked for"
+    return reading.view
 
 
 def view_named(view: tuple[float, float]) -> str:
@@ -118,7 +124,9 @@ def view_error(axis: int) -> Callable[[Reading, Expected], float | None]:
     """Return what gives the degrees between the view that is seen and the right one."""
 
     def degrees(reading: Reading, expected: Expected) -> float | None:
-        return None if expected.view is None else abs(reading.view[axis] - expected.view[axis])
+        if expected.view is None:
+            return None
+        return abs(view_of(reading)[axis] - expected.view[axis])
 
     return degrees
 
@@ -127,7 +135,6 @@ SEEN = ("networks.panel", "picture", "expected")
 READ = ("reading", "expected")
 
 SETTING = Setting._fields
-WISHES = tuple(name for name in (*WHOLE_QUESTIONS, *CLOSE_QUESTIONS) if name not in SETTING)
 AS_IT_IS = ("paste",)  # it lays the reference where the truth has it, as it is
 
 METRICS = {
@@ -152,12 +159,17 @@ METRICS = {
     ),
     "subject-recognition": Metric("subject found", of(found, *READ), "%"),
     "setting-accuracy": Metric("setting right", of(right(*SETTING), *READ), "%"),
-    "wish-accuracy": Metric("wish right", of(right(*WISHES), *READ), "%", leaves_out=AS_IT_IS),
+    "wish-accuracy": Metric(
+        "wish right", of(right(*WISH_QUESTIONS), *READ), "%", leaves_out=AS_IT_IS
+    ),
     **{
         f"{name}-accuracy": Metric(
-            f"{name} right", of(right(name), *READ), "%", leaves_out=AS_IT_IS * (name in WISHES)
+            f"{name} right",
+            of(right(name), *READ),
+            "%",
+            leaves_out=AS_IT_IS * (name in WISH_QUESTIONS),
         )
-        for name in (*SETTING, *WISHES)
+        for name in (*SETTING, *WISH_QUESTIONS)
     },
     **{
         f"{angle}-error": Metric(

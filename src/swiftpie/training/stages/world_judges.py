@@ -1,7 +1,6 @@
 """Judges of the larger world, trained on true renderings alone."""
 
 import copy
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -10,22 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.data.world.captions import (
-    CLOSE_QUESTIONS,
-    NONE,
-    POSE_PHRASES,
-    VIEW_PHRASES,
-    WHOLE_QUESTIONS,
-    Asked,
-    right_answers,
-)
+from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS, right_answers
 from swiftpie.data.world.world import LEAST_SEEN, World, WorldBatch
 from swiftpie.images import contact_sheet, to_pil
-from swiftpie.layout import seen_view
 from swiftpie.models.judges import (
     WHOLE_PX,
+    Crops,
     PictureReader,
     SubjectEmbedder,
+    close_and_around,
     cut,
     shrink,
     subject_crops,
@@ -40,8 +32,7 @@ from swiftpie.training.stages.judges import (
 )
 
 UNKNOWN = -100  # the label of a question that a picture does not answer
-VIEW_WEIGHT, SQUARED_VIEW = 4.0, 4.0
-VIEW_SHARE, POSE_SHARE = 0.5, 0.35  # of the pictures, besides those whose captions ask for one
+JUMP_SHARE = 0.25  # of the pictures, besides those whose captions ask for it
 
 
 class WorldJudges(nn.Module):
@@ -72,7 +63,7 @@ class WorldJudgesConfig:
 
 @dataclass(frozen=True)
 class WorldJudgesStage:
-    """Pull two pictures of one subject together; answer what captions ask for; tell the view."""
+    """Pull two pictures of one subject together; answer what captions ask for."""
 
     world: World
     held_out: World
@@ -89,27 +80,27 @@ class WorldJudgesStage:
         return WorldJudges().to(self.world.tiles.device)
 
     def losses(self, network: WorldJudges, step: int) -> dict[str, Tensor]:
-        """Return the contrastive term, one for all questions, and that of the view."""
+        """Return the contrastive term, and one for all questions."""
         random = Random(step)
-        wanted = [_moved(one, random) for one in self.world.ask(self.samples_per_step, seed=step)]
+        asked = self.world.ask(self.samples_per_step, seed=step)
+        wanted = [
+            replace(one, pose="jumping") if random.random() < JUMP_SHARE else one for one in asked
+        ]
         batch = self.world.batch(self.config.num_subjects, 2, seed=step, asked=wanted)
         generator = torch.Generator().manual_seed(step)
-        close = cut(batch.pixels, jitter(subject_crops(batch.mask), generator))
+        crops = jitter(subject_crops(batch.mask), generator)
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
-            vectors = network.subject_embedder(close)
-            answers = _read(network, batch, close)
-        labels, view = labels_of(batch), answers.pop("view")
-        asked = [
+            vectors = network.subject_embedder(cut(batch.pixels, crops))
+            answers = _read(network, batch, crops)
+        labels = labels_of(batch)
+        terms = [
             F.cross_entropy(logits, labels[name], ignore_index=UNKNOWN, label_smoothing=0.02)
             for name, logits in answers.items()
             if bool((labels[name] != UNKNOWN).any())
         ]
-        apart = (view - seen_view(batch.layout)) * _is_seen(batch)[:, None]
         return {
             "subject": contrastive_loss(vectors[0::2], vectors[1::2]),
-            "questions": torch.stack(asked).mean(),
-            # Most views are nearly none, which alone would be the best guess of the first term.
-            "view": VIEW_WEIGHT * (apart.abs() + SQUARED_VIEW * apart.square()).mean(),
+            "questions": torch.stack(terms).mean(),
         }
 
     @torch.no_grad()
@@ -117,21 +108,18 @@ class WorldJudgesStage:
         """Save the crops of some held-out subjects; return the judges' figures on all."""
         count = len(self.held_out.pool)
         batch = self.held_out.batch(count, VALIDATION_VIEWS, seed=VALIDATION_SEED, augment=False)
-        close = cut(batch.pixels, subject_crops(batch.mask))
+        crops = subject_crops(batch.mask)
+        close = cut(batch.pixels, crops)
         rows = [close[i * VALIDATION_VIEWS :][:VALIDATION_VIEWS] for i in range(min(count, 8))]
         contact_sheet([to_pil(row) for row in rows], cell_px=64).save(path)
         vectors = network.subject_embedder(close).unflatten(0, (count, VALIDATION_VIEWS))
-        answers = _read(network, batch, close)
-        view = answers.pop("view")
+        answers = _read(network, batch, crops)
         figures = {"retrieval": retrieval(vectors)}
         for name, wanted in labels_of(batch).items():
             known = wanted != UNKNOWN
             right = answers[name].argmax(1)[known] == wanted[known]
             figures[f"{name}_accuracy"] = float(right.float().mean())
-        seen = (_is_seen(batch) > 0) & _has_view(batch)
-        apart = (view - seen_view(batch.layout))[seen].abs() * 180 / math.pi
-        yaw, pitch = apart.median(dim=0).values.tolist()
-        return figures | {"yaw_error_degrees": yaw, "pitch_error_degrees": pitch}
+        return figures
 
     def export(self, network: WorldJudges, folder: Path) -> None:
         """Write the judges in half precision."""
@@ -140,24 +128,10 @@ class WorldJudgesStage:
         halves.picture_reader.save_pretrained(folder / "picture_reader")
 
 
-def _has_view(batch: WorldBatch) -> Tensor:
-    """Tell of which pictures a view is asked, (B,)."""
-    return torch.tensor([one.view != NONE for one in batch.asked], device=batch.mask.device)
-
-
-def _moved(asked: Asked, random: Random) -> Asked:
-    """Ask for views and poses more often than captions do: they are the hardest to tell."""
-    if random.random() < VIEW_SHARE:
-        asked = replace(asked, view=random.choice(tuple(VIEW_PHRASES)))
-    if random.random() < POSE_SHARE:
-        asked = replace(asked, pose=random.choice(tuple(POSE_PHRASES)))
-    return asked
-
-
 def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
     """Return the right answer to each question, (B,) long; `UNKNOWN` where none is to be seen."""
     told = [right_answers(one) for one in batch.asked]
-    unseen = _is_seen(batch) == 0
+    unseen = batch.mask.mean((1, 2, 3)) <= LEAST_SEEN
     labels = {}
     for name, answers in {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}.items():
         rows = [answers.index(one[name]) if name in one else UNKNOWN for one in told]
@@ -166,9 +140,11 @@ def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
     return labels
 
 
-def _read(network: WorldJudges, batch: WorldBatch, close: Tensor) -> dict[str, Tensor]:
+def _read(network: WorldJudges, batch: WorldBatch, crops: Crops) -> dict[str, Tensor]:
     answers: dict[str, Tensor] = network.picture_reader(
-        shrink(batch.pixels, WHOLE_PX), close, reference_crops(batch)
+        shrink(batch.pixels, WHOLE_PX),
+        close_and_around(batch.pixels, crops),
+        reference_crops(batch),
     )
     return answers
 
@@ -177,7 +153,3 @@ def reference_crops(batch: WorldBatch) -> Tensor:
     """Return the reference of each row's subject, grey around it, (B, 3, 64, 64)."""
     views = len(batch.noise) // len(batch.reference)
     return shrink(batch.reference * batch.reference_mask).repeat_interleave(views, dim=0)
-
-
-def _is_seen(batch: WorldBatch) -> Tensor:
-    return (batch.mask.mean((1, 2, 3)) > LEAST_SEEN).to(batch.mask)
