@@ -7,6 +7,7 @@ from swiftpie.training.stages.distillation import SceneSettings
 from swiftpie.training.stages.dmd2 import Dmd2Config
 from swiftpie.training.stages.inversion_mini import DROPS, MiniInversionConfig
 from swiftpie.training.stages.judges import JudgesConfig
+from swiftpie.training.stages.light import LightConfig
 from swiftpie.training.stages.one_step import OneStepConfig
 from swiftpie.training.stages.one_step_networks import Sizes
 from swiftpie.training.stages.one_step_tasks import Drops, Tasks
@@ -127,6 +128,15 @@ def mini_world() -> TrainConfig:
         sceneries=16,
     )
     return TrainConfig(loop=LoopConfig(steps=30_000, learning_rate=2e-3), stage=stage)
+
+
+def world_light() -> TrainConfig:
+    """What tells the light in photographs, trained further by itself; the last step of mini-world.
+
+    It is a small part that learns more slowly than the rest, and costs little without it.
+    """
+    loop = LoopConfig(steps=600, learning_rate=1.5e-3, warmup_steps=20, decay_share=0.7)
+    return TrainConfig(loop=loop, stage=LightConfig())
 
 
 def world_inversion() -> TrainConfig:
