@@ -29,6 +29,7 @@ from swiftpie.models.judges import (
     SubjectEmbedder,
     close_and_around,
     cut,
+    load_world_judges,
     shrink,
     subject_crops,
 )
@@ -63,7 +64,6 @@ LPIPS_WEIGHTS = (
     "the state of LPIPS(net='squeeze') of the package lpips, saved as safetensors, is read with "
     "--lpips FILE"
 )
-TRAIN_JUDGES = "Train them with `swiftpie train world-judges` and pass the folder of the export."
 NEEDED: Mapping[str, str] = {  # by field of `Networks`; ImageReward is none yet
     "lpips": f"needs weights: {LPIPS_WEIGHTS}",
     "clip": "needs CLIP ViT-L/14; give its folder with --clip DIR",
@@ -216,25 +216,9 @@ def load_world_panel(
     Raises:
         WeightsError: They are not there, or answer other questions.
     """
-    try:
-        embedder = SubjectEmbedder.from_pretrained(
-            folder / "subject_embedder", local_files_only=True
-        )
-        reader = PictureReader.from_pretrained(folder / "picture_reader", local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WeightsError(
-            f"'{folder}' holds no judges of the larger world that can be read. The folders "
-            f"subject_embedder and picture_reader are needed. {TRAIN_JUDGES}"
-        ) from error
-    tables = {"whole": WHOLE_QUESTIONS, "close": CLOSE_QUESTIONS}
-    for kind, questions in tables.items():
-        if reader.config[kind] != {name: len(answers) for name, answers in questions.items()}:
-            raise WeightsError(
-                f"The judges in '{folder}' answer other questions than this version asks. "
-                f"Judges of this version are needed. {TRAIN_JUDGES}"
-            )
+    embedder, reader = load_world_judges(folder, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
     for judge in (embedder, reader):
-        judge.float().eval().requires_grad_(False)
+        judge.eval().requires_grad_(False)
     with torch.no_grad():
         vectors = [embedder(cut(views, subject_crops(mask))) for views, mask in gallery]
     return WorldPanel(embedder, reader, tuple(codes), gallery_of(torch.stack(vectors)))

@@ -1,6 +1,7 @@
 """Judges of sticker scenes: which subject, scene and attributes a picture shows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swiftpie.errors import WeightsError
 from swiftpie.layout import pixel_grid
 
 JUDGE_PX = 64  # side of the pictures that judges look at
@@ -21,6 +23,7 @@ _WIDER = 1.8  # than a subject is what lies around it
 _MIN_SIDE = 0.1  # of the picture: a nearly hidden subject still gives a crop worth looking at
 
 
+TRAIN_JUDGES = "Train them with `swiftpie train world-judges` and pass the folder of the export."
 # Each question with its answers; captions ask for answers by these words.
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -141,6 +144,38 @@ class PictureReader(ModelMixin, ConfigMixin):
         subject = F.silu(self.seen_close(self.subject(beside).flatten(1)))
         answers = {name: head(scenery).float() for name, head in self.whole_heads.items()}
         return answers | {name: head(subject).float() for name, head in self.close_heads.items()}
+
+
+def load_world_judges(
+    folder: Path, whole: Mapping[str, Sequence[str]], close: Mapping[str, Sequence[str]]
+) -> tuple[SubjectEmbedder, PictureReader]:
+    """Read judges of the larger world, in full precision.
+
+    Args:
+        folder: Where they were exported to.
+        whole: The questions about whole pictures that they are to answer, with all answers.
+        close: Those about their subjects.
+
+    Raises:
+        WeightsError: They are not there, or answer other questions.
+    """
+    try:
+        embedder = SubjectEmbedder.from_pretrained(
+            folder / "subject_embedder", local_files_only=True
+        )
+        reader = PictureReader.from_pretrained(folder / "picture_reader", local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"'{folder}' holds no judges of the larger world that can be read. The folders "
+            f"subject_embedder and picture_reader are needed. {TRAIN_JUDGES}"
+        ) from error
+    for kind, questions in {"whole": whole, "close": close}.items():
+        if reader.config[kind] != {name: len(answers) for name, answers in questions.items()}:
+            raise WeightsError(
+                f"The judges in '{folder}' answer other questions than this version asks. "
+                f"Judges of this version are needed. {TRAIN_JUDGES}"
+            )
+    return embedder.float(), reader.float()
 
 
 def subject_crops(mask: Tensor) -> Crops:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -65,7 +67,11 @@ def test_figures_are_told_for_every_question_and_the_export_loads(stage, tmp_pat
     assert {f"{name}_accuracy" for name in WHOLE_QUESTIONS | CLOSE_QUESTIONS} <= figures.keys()
     assert "retrieval" in figures
     stage.export(network, tmp_path)
-    assert SubjectEmbedder.from_pretrained(tmp_path / "subject_embedder")
+    again = replace(stage, start=tmp_path).network()
+    assert isinstance(again.subject_embedder, SubjectEmbedder)
+    for name, one in network.named_parameters():
+        torch.testing.assert_close(one, again.get_parameter(name), atol=1e-3, rtol=1e-3)
+        assert again.get_parameter(name).requires_grad
     reader = PictureReader.from_pretrained(tmp_path / "picture_reader").float()
     pictures = torch.zeros(2, 3, 128, 128), torch.zeros(2, 6, 64, 64), torch.zeros(2, 3, 64, 64)
     answers = reader(*pictures)

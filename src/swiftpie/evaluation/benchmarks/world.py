@@ -35,11 +35,12 @@ from swiftpie.errors import ConfigError
 from swiftpie.evaluation.benchmarks.scenes import NO_SUBJECT, SIZE_PX, check_noise, paste
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
 from swiftpie.evaluation.case import Case, Evidence, Expected, Row
-from swiftpie.evaluation.judges import TRAIN_JUDGES, Networks, Reading, WorldPanel, load_world_panel
+from swiftpie.evaluation.judges import Networks, Reading, WorldPanel, load_world_panel
 from swiftpie.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.layout import seen_view
 from swiftpie.masks import load_mask
+from swiftpie.models.judges import TRAIN_JUDGES
 from swiftpie.noise import draw_noise
 
 CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop

@@ -19,6 +19,7 @@ from swiftpie.models.judges import (
     SubjectEmbedder,
     close_and_around,
     cut,
+    load_world_judges,
     shrink,
     subject_crops,
 )
@@ -51,14 +52,21 @@ class WorldJudges(nn.Module):
 class WorldJudgesConfig:
     """Settings of the stage."""
 
+    start: str = ""  # go on from a run or a folder of exported judges; else from nothing
     num_subjects: int = 48  # each is told from all the others of its batch
     size_px: int = 128
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The run that it goes on from, if any."""
+        return (self.start,)
 
     def build(self, context: Context) -> "WorldJudgesStage":
         """Return the stage for the given data and device."""
         world = context.larger_world("train", size_px=self.size_px)
         held_out = context.larger_world("held_out", size_px=self.size_px)
-        return WorldJudgesStage(world, held_out, config=self)
+        start = context.weights_of(self.start) if self.start else None
+        return WorldJudgesStage(world, held_out, config=self, start=start)
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class WorldJudgesStage:
     world: World
     held_out: World
     config: WorldJudgesConfig
+    start: Path | None = None
 
     @property
     def samples_per_step(self) -> int:
@@ -75,9 +84,19 @@ class WorldJudgesStage:
         return 2 * self.config.num_subjects
 
     def network(self) -> WorldJudges:
-        """Return new judges with a fixed initialisation."""
+        """Return the judges to go on from; new ones have a fixed initialisation.
+
+        Raises:
+            WeightsError: What is to be gone on from are no judges of this version.
+        """
         torch.manual_seed(2)
-        return WorldJudges().to(self.world.tiles.device)
+        judges = WorldJudges()
+        if self.start is not None:
+            judges.subject_embedder, judges.picture_reader = load_world_judges(
+                self.start, WHOLE_QUESTIONS, CLOSE_QUESTIONS
+            )
+            judges.train().requires_grad_(requires_grad=True)
+        return judges.to(self.world.tiles.device)
 
     def losses(self, network: WorldJudges, step: int) -> dict[str, Tensor]:
         """Return the contrastive term, and one for all questions."""
