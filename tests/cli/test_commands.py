@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from huggingface_hub import constants
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.main import get_command
 
@@ -138,6 +139,15 @@ def test_an_identity_file_tells_what_it_is(call, tmp_path, samples):
     assert facts["size_kib"] == pytest.approx(path.stat().st_size / 1024, abs=0.1)
     assert call("identity", "save", samples / "1f439.webp", "-o", path).exit_code == 2
     assert call("identity", "inspect", samples / "1f439.webp").exit_code == 2
+
+
+@pytest.mark.parametrize(("side", "kept"), [(64, 128), (900, 512)])
+def test_an_identity_file_tells_how_large_a_picture_is_in_it(call, tmp_path, samples, side, kept):
+    picture, path = tmp_path / "hamster.png", tmp_path / "hamster.spid"
+    with Image.open(samples / "1f439.webp") as hamster:
+        hamster.resize((side, side)).save(picture)
+    assert call("identity", "save", picture, "-o", path).exit_code == 0
+    assert json.loads(call("identity", "inspect", path, "--json").stdout)["picture_px"] == kept
 
 
 @pytest.mark.parametrize(("preset", "answer"), [("sd-turbo", None), ("gone", False)])

@@ -85,6 +85,7 @@ def inspect(
         "fingerprint": header.fingerprint,
         "references": header.num_references,
         "tokens": header.num_tokens,
+        "picture_px": header.picture_px,
         "cutouts": [one._asdict() for one in header.cutouts],
         "size_kib": round(file.stat().st_size / 1024, 1),
     }

@@ -192,6 +192,11 @@ class IdentityFile:
         """Identity tokens, of all pictures together."""
         return self.shapes["tokens"][1]
 
+    @property
+    def picture_px(self) -> int:
+        """Side of the largest picture of the subject in it: who has the file can look at that."""
+        return self.shapes.get(LARGE, self.shapes["pixels"])[-1]
+
 
 def load_identity(path: str | Path, components: Components) -> Identity:
     """Read an identity file that the same networks wrote.
