@@ -76,6 +76,18 @@ def test_texture_is_borrowed_as_strong_as_it_is_around(hole):
     assert float(plain[inside].std()) < 1e-3
 
 
+def test_texture_has_colours_and_reaches_every_part_of_what_went():
+    hole = torch.maximum(box(20, 30, 90, 130), box(80, 80, SIDE, 120))
+    generator = torch.Generator().manual_seed(1)
+    photo = 0.5 + 0.05 * torch.randn(1, 3, SIDE, SIDE, generator=generator)
+    result = filled(torch.lerp(photo, flat(0.9), hole), hole)
+    for inside in ((..., slice(60, 100), slice(40, 70)), (..., slice(92, 108), slice(130, SIDE))):
+        kept = result[inside].std(dim=(2, 3)) / photo[inside].std(dim=(2, 3))
+        assert 0.6 < float(kept.min()) <= float(kept.max()) < 1.4
+        red, green, _ = (result[inside] - 0.5)[0].flatten(1)
+        assert float(torch.corrcoef(torch.stack([red, green]))[0, 1].abs()) < 0.3
+
+
 def test_a_single_pixel_that_stays_fills_everything():
     known = box(0, 0, 1, 1)
     photo = torch.lerp(flat(0.9), flat(0.1), known)

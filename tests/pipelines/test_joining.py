@@ -99,6 +99,10 @@ def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(ball
     assert torch.allclose(join(photo, drawing(), ball)[0, 0, 155, 128], photo[0, 0, 155, 128])
     dark = join(photo, drawing(after=0.3 * alike, subject=subject), lit_ball)
     assert dark[0, 0, 128, 128] < 0.6 * result[0, 0, 128, 128]
+    red_and_dark = alike * torch.tensor([0.5, 0.3, 0.3]).view(1, 3, 1, 1)
+    ground = join(photo, drawing(after=red_and_dark, subject=subject), lit_ball)[0, :, 128, 80]
+    assert float(ground.max()) < 0.3
+    assert float(ground.max() - ground.min()) < 0.01  # shadows have no colour of their own
 
 
 def test_a_subject_is_as_fine_as_its_larger_frame(ball):

@@ -9,7 +9,7 @@ from swiftpie import InputError
 from swiftpie.errors import NoSubject
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search
-from swiftpie.pipelines.removal import found_to_go, shadow_of
+from swiftpie.pipelines.removal import closed, found_to_go, shadow_of
 
 SIDE = 96
 
@@ -53,6 +53,16 @@ def test_what_is_dark_for_other_reasons_stays(ground, thing):
     assert torch.equal(shadow_of(carpet, thing), none)
     edge_of_a_table = torch.lerp(ground, 0.5 * ground, box(0, 54, SIDE, 62))
     assert torch.equal(shadow_of(edge_of_a_table, thing), none)
+
+
+def test_gaps_go_and_what_lies_around_stays():
+    comb = torch.maximum(box(20, 20, 76, 40), box(20, 40, 30, 70))
+    comb = torch.maximum(comb, box(36, 40, 46, 70))
+    found = closed(comb, 4)
+    assert torch.equal(found * comb, comb)
+    assert bool(found[..., 40:68, 30:36].all()), "between the teeth"
+    assert not bool((found * (1 - grow(comb, 4))).any())
+    assert not bool(found[..., 44:, 50:].any()), "what is wider stays"
 
 
 @pytest.fixture(scope="module")

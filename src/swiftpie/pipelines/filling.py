@@ -31,7 +31,7 @@ STRAIGHTNESS = 25.0  # how strictly edges are followed where there are some
 FLAT = 1e-4  # of squared gradients: less has no direction
 FINE_PX = 1.5  # deviation of the blur that parts tone and texture, in pixels of the tone
 AROUND_PX = 8  # likewise, how wide a ring tells what is usual
-MOST_TEXTURE = 2.5  # means; what stands out further is an edge
+MOST_TEXTURE = 6.0  # means; what stands out further is an edge
 STEP, NEAREST, FARTHEST = 2, 6, 24  # of shifts, in pixels of the search
 FIRST_PX, SECOND_PX = 2.0, 4.0  # likewise, deviations of blurs of what shifts cost
 NUM_SHIFTS = 8
@@ -185,11 +185,11 @@ def _edges(small: _Known) -> tuple[Tensor, Tensor]:
 
 
 def _texture(patch: Tensor, gone: Tensor, small: _Known, tone: Tensor) -> Tensor:
-    """Return what is finer than the tone, (1, 1, H, W), 0 where it is not `gone`."""
+    """Return what is finer than the tone, (1, 3, H, W), 0 where it is not `gone`."""
     pixels, known = small
     coarse = blurred(pixels * known, FINE_PX) / blurred(known, FINE_PX).clamp_min(SURE)
-    fine = (brightness(patch) - resized(brightness(coarse), _size(patch))) * (1 - gone)
-    strength = resized(fine.abs(), _size(pixels))
+    fine = (patch - resized(coarse, _size(patch))) * (1 - gone)
+    strength = resized(brightness(fine.abs()), _size(pixels))
     around = (grow(1 - known, AROUND_PX) * known) > 0
     if not bool(around.any()):
         return torch.zeros_like(gone)
@@ -222,17 +222,27 @@ def _shifts(tone: Tensor, strength: Tensor, known: Tensor) -> tuple[Tensor, Tens
     difference = (seen[:4] - wanted[here][0, :, None]).abs()
     costs = torch.where(seen[4] > 0, difference[:3].mean(dim=0) + difference[3], UNFIT)[None]
     costs = costs * (1 - known[here])
-    nearby = blurred(costs, FIRST_PX)[0].argmin(dim=0)[known[here][0, 0] <= 0]
-    votes = torch.bincount(nearby, minlength=costs.shape[1])
-    best = votes.topk(min(NUM_SHIFTS, len(votes))).indices
+    best = _that_serve(blurred(costs, FIRST_PX)[0, :, known[here][0, 0] <= 0])
     chosen = blurred(costs[:, best], SECOND_PX).argmin(dim=1)
     shares = tone.new_zeros(1, len(best), *size)
     shares[here] = F.one_hot(chosen, len(best)).movedim(-1, 1).to(tone)
     return every[allowed][best] / torch.tensor(size, device=tone.device), shares
 
 
+def _that_serve(costs: Tensor) -> Tensor:
+    """Return the few shifts, (K,), that leave the least of `costs` (S, pixels), each by the best.
+
+    They are found one after the other, each for what the ones before it leave.
+    """
+    left, best = costs.new_full(costs.shape[1:], UNFIT), []
+    for _ in range(min(NUM_SHIFTS, len(costs))):
+        best.append((left - costs).clamp_min(0).sum(dim=1).argmax())
+        left = torch.minimum(left, costs[best[-1]])
+    return torch.stack(best)
+
+
 def _borrowed(fine: Tensor, gone: Tensor, shifts: Tensor, shares: Tensor) -> Tensor:
-    """Return `fine` (1, 1, H, W) as shifts bring it to where it is `gone`."""
+    """Return `fine` (1, 3, H, W) as shifts bring it to where it is `gone`."""
     texture, size, extent = torch.zeros_like(fine), _size(fine), extent_of(gone)
     assert extent is not None, "something is gone"
     left, top, right, bottom = extent

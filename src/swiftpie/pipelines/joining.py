@@ -211,19 +211,20 @@ def _without_fault(drawing: Drawing) -> Drawing:
 
 
 def _shade(drawing: Drawing, placed: Placed) -> Tensor:
-    """Return by which logarithms the ground gets lighter for the subject's sake, (1, 3, H, W).
+    """Return by which logarithms the ground gets lighter for the subject's sake, (1, 1 or 3, H, W).
 
-    It is what was drawn, or what the light lets expect where the drawing does not clearly differ;
-    and nothing at the edge of what may change. It covers the canvas, as finely as it is known.
+    It is what was drawn, or the shadow that the light lets expect where the drawing is not clearly
+    darker or lighter; and nothing at the edge of what may change. It covers the canvas, as finely
+    as it is known.
     """
     ground = (1 - 2 * blurred(drawing.subject, SHADE_PX)).clamp(0, 1)
     shade = _log_ratio(drawing.after, drawing.alone, ground, SHADE_PX)
     inner = (2 * blurred(drawing.changes, EDGE_PX) - 1).clamp(0, 1)
     grey = shade.mean(dim=1, keepdim=True)
-    tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
-    told = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING) + tint
+    told = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING)
     if placed.lighting is None:
-        return _clear(told, NO_SHADE) * inner
+        tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
+        return _clear(told + tint, NO_SHADE) * inner
     size = (shade.shape[2], shade.shape[3])
     expected = _cast_shade(placed, placed.lighting, (FINER * size[0], FINER * size[1]))
     differs = _clear(told - F.avg_pool2d(expected, FINER), UNEXPECTED_SHADE)

@@ -8,6 +8,7 @@ import math
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.images import extent_of, shrunk_to, to_tensor
 from swiftpie.masks import grow
@@ -16,6 +17,7 @@ from swiftpie.pipelines.filling import SURE, blurred, continued, resized
 
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
 EDGE = 0.02  # of the thing's longer side: as far around it its edge is taken to reach
+GAP = 0.06  # likewise: half of the width of gaps in what goes that go, too
 LOOK_PX = 128  # longer side of what shadows are looked for in
 AROUND = 1.0  # of the thing's longer side: ground on each side that is looked at
 SIDEWAYS, BELOW = 0.7, 0.25  # likewise: so far from the thing a shadow may reach
@@ -55,9 +57,19 @@ def found_to_go(photograph: Image.Image, search: Search) -> Tensor:
     seen = (resized(solid, small) > 0).float()
     shadow = shadow_of(resized(pixels, small), grow(seen, math.ceil(EDGE * scale * side) + 1))
     edge = grow(solid, math.ceil(EDGE * side) + 1)
+    goes = torch.maximum(edge, (resized(shadow, size) > 0).float())
+    whole = closed((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
     gone = torch.zeros_like(thing)
-    gone[here] = 255 * torch.maximum(edge, (resized(shadow, size) > 0).float()).to(torch.uint8)
+    gone[here] = 255 * torch.maximum(goes, (resized(whole, size) > 0.5).float()).to(torch.uint8)
     return gone
+
+
+def closed(mask: Tensor, radius_px: int) -> Tensor:
+    """Return `mask` (1, 1, H, W) without the gaps that are narrower than twice `radius_px`."""
+    wide = F.pad(mask, (2 * radius_px,) * 4, mode="replicate")
+    shrunk = -grow(-grow(wide, radius_px), radius_px)
+    rows, columns = (slice(2 * radius_px, 2 * radius_px + side) for side in mask.shape[2:])
+    return torch.maximum(mask, shrunk[..., rows, columns])
 
 
 def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
