@@ -22,6 +22,7 @@ from swiftpie.data.world.places import PLACES, is_held_out
 from swiftpie.data.world.renditions import RENDITION_PHRASES
 from swiftpie.evaluation.benchmarks.scenes import paste
 from swiftpie.evaluation.benchmarks.world import (
+    BRANCHES,
     WIDE_YAW,
     WISHES,
     WorldBenchmark,
@@ -32,14 +33,16 @@ from swiftpie.evaluation.benchmarks.world import (
 )
 from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.page import write_report
+from swiftpie.evaluation.posing import find_pose
 from swiftpie.evaluation.run import Results, draw, score
 from swiftpie.images import to_pil, to_tensor
+from swiftpie.masks import bounding_box
 from swiftpie.models.judges import PictureReader, SubjectEmbedder
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
 
 MANY = 40  # of each kind, dealt and not drawn
-TRIED = (WorldKind.TURN, WorldKind.LOOK)  # that are drawn by the model
+TRIED = (WorldKind.PLAIN, WorldKind.TURN, WorldKind.LOOK, WorldKind.PAIR)  # what the model draws
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +64,13 @@ def networks(benchmark, world_judges):
 
 @pytest.fixture(scope="module")
 def tried(dealt):
-    return [dealt[kind][0] for kind in TRIED]
+    turned = next(case for case in dealt[WorldKind.TURN] if case.is_seen_from_aside)
+    return [turned if kind is WorldKind.TURN else dealt[kind][0] for kind in TRIED]
 
 
 @pytest.fixture(scope="module")
 def drawn(session, benchmark, tried, tmp_path_factory):
-    """A folder with all pictures of two cases; do not change it."""
+    """A folder with all pictures of a few cases; do not change it."""
     results = Results(tmp_path_factory.mktemp("world"))
     list(draw(benchmark, tried, WorldDrawer(session, benchmark), results=results))
     return results
@@ -114,6 +118,8 @@ def test_prompts_say_all_that_is_asked_in_the_first_words_of_each_table(dealt):
         for name, table in tables.items():
             if place.has_seasons if name == "season" else place.outdoors:
                 said.append(next(filter(None, table[getattr(case, name)])))
+        if case.other_code:
+            said.append(case.other_subject)
         if case.wish not in {"", "view"}:
             said.append(wished[case.answer][0])
         assert [words for words in said if words not in case.prompt] == []
@@ -160,7 +166,7 @@ def test_where_light_is_tried_the_reference_alone_is_lit_otherwise(benchmark, de
 
 
 def test_the_model_starts_from_the_noise_of_the_answer(session, benchmark, drawn, tried):
-    case = tried[0]
+    case = tried[1]
     identity = session.encode_identity(
         drawn.read(case, "reference"), masks=drawn.read(case, "reference-mask")
     )
@@ -181,9 +187,40 @@ def test_a_folder_is_complete_and_views_have_a_turned_paste(benchmark, session, 
     for case in tried:
         assert not drawn.missing(case, drawer.kinds(case))
         assert drawn.has(case, "turned") == (case.kind is WorldKind.TURN)
-    assert {kind for kind, _ in drawer.draw(tried[0], {"turned"})} >= {"turned", "reference"}
-    pictures = {kind: drawn.read(tried[0], kind).tobytes() for kind in ("text", "paste", "turned")}
-    assert len({*pictures.values()}) == 3
+    turned = tried[1]
+    assert {kind for kind, _ in drawer.draw(turned, {"turned"})} >= {"turned", "reference"}
+    for case, kinds in (turned, ("text", "paste", "turned")), (tried[0], ("model", *BRANCHES)):
+        assert len({drawn.read(case, kind).tobytes() for kind in kinds}) == 3
+
+
+def test_a_second_reference_shows_the_side_that_is_asked_for(benchmark, dealt, drawn, tried):
+    cases = [case for case in dealt[WorldKind.TURN] if case.is_seen_from_aside]
+    assert {case.answer for case in cases} == {"left", "right"}
+    right_sides = []
+    for case in cases[:4]:
+        answer, (pixels, mask) = benchmark.answer(case), benchmark.aside(case)
+        shown = (answer.reference + 1) / 2 * answer.reference_mask
+        reference = torch.cat([shown, answer.reference_mask], dim=1)
+        yaw = find_pose(pixels, mask, reference).view[0]
+        right_sides.append(yaw * float(answer.layout.pose[0, 0]) > 0)
+    assert sum(right_sides) >= 3  # of what looks alike from both sides nobody can tell
+    assert not [case for case in dealt[WorldKind.VIEW] if case.is_seen_from_aside]
+    assert drawn.read(tried[1], "sides").tobytes() != drawn.read(tried[1], "model").tobytes()
+
+
+def test_two_subjects_stand_side_by_side_and_both_are_judged(benchmark, networks, drawn, tried):
+    case = tried[-1]
+    pair, known = benchmark.pair(case), benchmark.known(case)
+    masks = (pair.rendering.mask, pair.rendering.companion_mask)
+    left, right = (bounding_box(one) for one in masks)
+    assert left[2] <= right[0]
+    for box, shown in zip(pair.boxes, (left, right), strict=True):
+        assert box[0] < (shown[0] + shown[2]) / 2 < box[2]
+    assert known["reference"].tobytes() != known["other-reference"].tobytes()
+    judged = [one for kind, one in benchmark.evidence(case, drawn, networks) if kind == "truth"]
+    codes = [one.expected.subject for one in judged]
+    assert codes == [case.code, case.other_code]
+    assert [one.expected.others for one in judged] == [{codes[1]}, {codes[0]}]
 
 
 def test_turning_the_paste_brings_it_closer_to_the_truth(benchmark, dealt):
@@ -202,17 +239,19 @@ def test_turning_the_paste_brings_it_closer_to_the_truth(benchmark, dealt):
 def test_judges_are_asked_for_what_the_case_asks_and_shows(dealt):
     seen, hidden = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
     worn = dealt[WorldKind.WORN][0]
-    expected = expected_of(worn, seen)
+    expected = expected_of(worn, seen, worn.code)
+    assert (expected.subject, expected.others) == (worn.code, frozenset())
     assert expected.answers["accessory"] == worn.answer
     assert expected.answers["place"] == worn.place
     assert not {"colour", "material", "pose", "rendition"} & {*expected.answers}
     assert not expected.is_lit
-    assert expected_of(worn, hidden).subject == ""
-    assert "accessory" not in expected_of(worn, hidden).answers
+    assert expected_of(worn, hidden, worn.code).subject == ""
+    assert "accessory" not in expected_of(worn, hidden, worn.code).answers
     turned = dealt[WorldKind.TURN][0]
-    assert (expected_of(turned, seen).view, expected_of(turned, hidden).view) == (turned.view, None)
+    views = [expected_of(turned, mask, turned.code).view for mask in (seen, hidden)]
+    assert views == [turned.view, None]
     indoors = next(c for c in dealt[WorldKind.PLAIN] if not PLACES[c.asked.setting.place].outdoors)
-    assert {*expected_of(indoors, seen).answers} == {"place"}
+    assert {*expected_of(indoors, seen, indoors.code).answers} == {"place"}
 
 
 def test_the_report_has_every_kind_and_what_judges_see(benchmark, networks, drawn, tried):
@@ -220,20 +259,21 @@ def test_the_report_has_every_kind_and_what_judges_see(benchmark, networks, draw
     report = write_report(benchmark, rows, drawn, networks)
     assert [group.title for group in report.groups] == [kind.value for kind in TRIED]
     assert report.metrics["psnr"].candidates["truth"].mean == 60
-    assert {"model", "truth", "text", "paste", "turned"} == {
-        *report.metrics["subject-psnr"].candidates
-    }
-    turned, look = (group.metrics for group in report.groups)
+    assert {*report.metrics["subject-psnr"].candidates} == {*benchmark.candidates}
+    plain, turned, look, pair = (group.metrics for group in report.groups)
+    assert {*BRANCHES} <= plain["subject-recognition"].candidates.keys()
+    assert "subject-mistaken" in pair
+    assert "subject-mistaken" not in plain
     assert "yaw-error" in turned
     assert "yaw-error" not in look
     assert "wish-accuracy" in look
     assert "paste" not in look["wish-accuracy"].candidates
     reading = networks.world.read(
-        to_tensor(drawn.read(tried[0], "model")),
-        drawn.read_mask(tried[0], "truth-mask"),
-        shown_reference(tried[0], drawn),
+        to_tensor(drawn.read(tried[1], "model")),
+        drawn.read_mask(tried[1], "truth-mask"),
+        shown_reference(tried[1], drawn),
     )
-    wrong = abs(reading.view[0] - tried[0].view[0])
+    wrong = abs(reading.view[0] - tried[1].view[0])
     assert turned["yaw-error"].candidates["model"].mean == pytest.approx(wrong, rel=1e-4)
     assert reading.answers.keys() == {*WHOLE_QUESTIONS, *CLOSE_QUESTIONS, "pose"}
     assert (drawn.root / "index.html").stat().st_size > 0

@@ -478,7 +478,13 @@ class World:
         yaw = torch.sign(signed[:, 0]) * (OTHER_SIDE[0] + OTHER_SIDE[1] * signed[:, 0].abs())
         pose = torch.stack([yaw, OTHER_PITCH * signed[:, 1], none, none], dim=1)
         with torch.no_grad(), torch.autocast(self.tiles.device.type, enabled=False):
-            return self._dressed(turn(batch.frames, batch.relief, pose), numbers)
+            return self.seen_in(pose, batch.frames, batch.relief, numbers)
+
+    def seen_in(
+        self, pose: Tensor, frames: Tensor, relief: Tensor, numbers: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return references, see `references`, of subjects that are turned to a `pose` (B, 4)."""
+        return self._dressed(turn(frames, relief, pose), numbers)
 
     def references(self, chosen: Sequence[int], numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Return a reference of each row of `chosen`: pixels (B, 3, R, R) and masks (B, 1, R, R).

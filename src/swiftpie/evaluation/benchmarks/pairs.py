@@ -130,16 +130,26 @@ class PairBenchmark(SceneBenchmark):
 
     def boxes(self, case: StickerCase) -> tuple[Box, ...]:
         """Return one box on the left and one on the right; grounded subjects stand."""
-        random, half = Random(case.seed), SIDE / 2
-        frames = self.frames(case.codes)
-        boxes = []
-        for row, centre in enumerate(CENTRES):
-            x = centre + SHIFT * random.uniform(-1, 1)
-            height = random.random()
-            y = HEIGHT + HEIGHT_RANGE * height
-            if SCENES[INDEX_OF[case.scene]].grounded:
-                upright = from_box((x - half, 0.0, x + half, SIDE))
-                reach = float(lowest_point(frames[row : row + 1], upright))
-                y = min(FLOOR + FLOOR_RANGE * height - reach, 1 - half)
-            boxes.append((x - half, y - half, x + half, y + half))
-        return tuple(boxes)
+        is_grounded = SCENES[INDEX_OF[case.scene]].grounded
+        floor = (FLOOR, FLOOR + FLOOR_RANGE) if is_grounded else None
+        return boxes_beside(self.frames(case.codes), Random(case.seed), floor=floor)
+
+
+def boxes_beside(
+    frames: Tensor, random: Random, *, floor: tuple[float, float] | None
+) -> tuple[Box, ...]:
+    """Return boxes beside each other, for as many subjects `frames` (2, 4, H, W).
+
+    Subjects stand between the ends of the `floor`; without one they float.
+    """
+    half, boxes = SIDE / 2, []
+    for row, centre in enumerate(CENTRES):
+        x = centre + SHIFT * random.uniform(-1, 1)
+        height = random.random()
+        y = HEIGHT + HEIGHT_RANGE * height
+        if floor is not None:
+            upright = from_box((x - half, 0.0, x + half, SIDE))
+            reach = float(lowest_point(frames[row : row + 1], upright))
+            y = min(floor[0] + (floor[1] - floor[0]) * height - reach, 1 - half)
+        boxes.append((x - half, y - half, x + half, y + half))
+    return tuple(boxes)

@@ -1,4 +1,4 @@
-"""The larger world: held-out subjects in settings, views, light, looks, art, things worn, poses."""
+"""The larger world: held-out subjects in settings, views, light, looks, art, poses and pairs."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -26,22 +26,42 @@ from swiftpie.data.world.captions import (
     WISH_QUESTIONS,
     Asked,
     draw_caption,
+    draw_pair_caption,
     right_answers,
 )
 from swiftpie.data.world.places import PLACES, is_held_out, settings
-from swiftpie.data.world.world import LEAST_SEEN, Answer, World, place
+from swiftpie.data.world.world import (
+    LEAST_SEEN,
+    OTHER_PITCH,
+    OTHER_SIDE,
+    Answer,
+    Figure,
+    Rendering,
+    World,
+    place,
+)
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
-from swiftpie.evaluation.benchmarks.scenes import NO_SUBJECT, SIZE_PX, check_noise, paste
+from swiftpie.evaluation.benchmarks.pairs import boxes_beside
+from swiftpie.evaluation.benchmarks.scenes import (
+    NO_SUBJECT,
+    REFERENCES,
+    SIZE_PX,
+    SUBJECT_MASKS,
+    check_noise,
+    paste,
+)
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
 from swiftpie.evaluation.case import Case, Evidence, Expected, Row
 from swiftpie.evaluation.judges import Networks, Reading, WorldPanel, load_world_panel
 from swiftpie.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.layout import seen_view
-from swiftpie.masks import load_mask
+from swiftpie.layout import Layout, from_box, seen_view
+from swiftpie.masks import Box, load_mask
 from swiftpie.models.judges import TRAIN_JUDGES
 from swiftpie.noise import draw_noise
+from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import MaskSource
 
 CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
 # Distances of seeds, all below 2**32: of larger ones PyTorch's generator reads the low half alone.
@@ -50,6 +70,9 @@ NEXT_SEED = 2**16  # to the noise that is tried next, where the first gives too 
 REFERENCE_SEED = 2**30  # what decides a reference is not what decides the picture
 GALLERY_SEED = 2**31  # far from all cases
 WIDE_YAW = 30.0  # degrees; turns by value are no smaller, where they are to a side
+
+ASIDE = "side-reference"  # a second one, from the side that is asked for
+BRANCHES = ("semantic", "unaligned")  # what draws trained settings with less
 
 BACKDROPS = ("white backdrop", "blue backdrop", "green backdrop", "pink backdrop")  # of the gallery
 PLACE_NAMES = tuple(one.name for one in PLACES)
@@ -69,6 +92,7 @@ class WorldKind(StrEnum):
     ART = "rendition"
     WORN = "accessory"
     POSE = "pose"
+    PAIR = "two subjects"
 
 
 WISHES: Mapping[WorldKind, Sequence[tuple[str, str]]] = MappingProxyType(
@@ -134,6 +158,18 @@ class WorldCase:
     wish: str = ""  # a question
     answer: str = ""  # what is wished
     view: tuple[float, float] | None = None  # yaw and pitch in degrees that the wish comes to
+    other_code: str = ""  # the right one of two subjects
+    other_subject: str = ""
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The subjects, from left to right."""
+        return (self.code, self.other_code) if self.other_code else (self.code,)
+
+    @property
+    def is_seen_from_aside(self) -> bool:
+        """Whether a second picture, from the side that is asked for, would tell more."""
+        return self.told_view is not None and abs(self.told_view[0]) >= WIDE_YAW
 
     @property
     def asked(self) -> Asked:
@@ -147,6 +183,15 @@ class WorldCase:
         return self.view if self.kind is WorldKind.TURN else None
 
 
+class Pair(NamedTuple):
+    """The one right picture of two subjects side by side, and what it is to be drawn from."""
+
+    rendering: Rendering
+    boxes: tuple[Box, ...]  # where the two are, from left to right
+    pixels: Tensor  # (2, 3, H, W) references in [-1, 1]
+    mask: Tensor  # (2, 1, H, W)
+
+
 @dataclass(frozen=True, eq=False)
 class WorldBenchmark(Benchmark[WorldCase]):
     """Deals cases of every kind and draws their references and right answers."""
@@ -158,6 +203,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
     title = "The larger world"
     metrics = (
         "subject-recognition",
+        "subject-mistaken",
         "setting-accuracy",
         "wish-accuracy",
         *(f"{name}-accuracy" for name in (*Setting._fields, *WISH_QUESTIONS)),
@@ -178,6 +224,9 @@ class WorldBenchmark(Benchmark[WorldCase]):
             "text": "text only",
             "paste": "naive paste",
             "turned": "turned paste",
+            "sides": "two references",
+            "semantic": "semantic branch",
+            "unaligned": "not aligned",
         }
     )
     bound = "truth"
@@ -226,6 +275,63 @@ class WorldBenchmark(Benchmark[WorldCase]):
             opposed=case.kind is WorldKind.LIGHT,
         )
 
+    def pair(self, case: WorldCase) -> "Pair":
+        """Draw two subjects side by side, and what belongs to them."""
+        noise = draw_noise([case.seed], NOISE_SHAPE)
+        generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
+        numbers = torch.rand(2, 16, generator=generator)
+        rows, spot = (
+            [self.subjects.index(code) for code in case.codes],
+            PLACES[case.asked.setting.place],
+        )
+        both = self.world.figures(
+            noise.expand(2, -1, -1, -1), rows, [case.asked] * 2, numbers=numbers
+        )
+        floor = spot.floor if spot.grounded else None
+        boxes = boxes_beside(both.frames, Random(case.seed), floor=floor)
+        left, right = (
+            Figure(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
+            for i, box in enumerate(boxes)
+        )
+        rendering = self.world.draw(noise, left, [case.asked], companion=right)
+        return Pair(rendering, boxes, *self.world.references(rows, numbers))
+
+    def aside(self, case: WorldCase) -> tuple[Tensor, Tensor]:
+        """Return a second reference, from the side that is asked for and in another light.
+
+        Pixels (1, 3, H, W) in [-1, 1] and a mask (1, 1, H, W).
+        """
+        generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
+        numbers = torch.rand(1, 16, generator=generator)
+        rows, noise = [self.subjects.index(case.code)], draw_noise([case.seed], NOISE_SHAPE)
+        subject = self.world.figures(noise, rows, [case.asked], numbers=numbers)
+        other = torch.rand(1, 16, generator=generator)
+        yaw = torch.sign(subject.layout.pose[:, 0]) * (OTHER_SIDE[0] + OTHER_SIDE[1] * other[:, 4])
+        pitch, none = OTHER_PITCH * (2 * other[:, 5] - 1), torch.zeros(1)
+        pose = torch.stack([yaw, pitch, none, none], dim=1)
+        return self.world.seen_in(pose, subject.frames, subject.relief, other)
+
+    def known(self, case: WorldCase) -> dict[str, Image.Image]:
+        """Return references, truth and their masks by kind of picture."""
+        if case.other_code:
+            pair = self.pair(case)
+            truth = pair.rendering
+            shown = [(pair.pixels[i : i + 1], pair.mask[i : i + 1]) for i in range(2)]
+        else:
+            answer = self.answer(case)
+            truth, shown = answer.rendering, [(answer.reference, answer.reference_mask)]
+        masks = zip(SUBJECT_MASKS, (truth.mask, truth.companion_mask)[: len(shown)], strict=False)
+        pictures = {"truth": to_pil(truth.pixels)[0]}
+        pictures |= {kind: mask_to_pil(mask)[0] for kind, mask in masks}
+        kinds = [*REFERENCES[: len(shown)]]
+        if case.is_seen_from_aside:
+            kinds.append(ASIDE)
+            shown.append(self.aside(case))
+        for kind, (pixels, mask) in zip(kinds, shown, strict=True):
+            pictures[kind] = to_pil(pixels)[0]
+            pictures[f"{kind}-mask"] = mask_to_pil(mask)[0]
+        return pictures
+
     def panel(self, folder: Path | None) -> WorldPanel:
         """Read the judges in `folder` and show them every held-out subject before plain walls.
 
@@ -257,28 +363,31 @@ class WorldBenchmark(Benchmark[WorldCase]):
         self, case: WorldCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the model's picture, the truth and the bounds that the case has."""
-        truth, mask = to_tensor(results.read(case, "truth")), results.read_mask(case, "truth-mask")
-        shown = shown_reference(case, results)
-        expected = expected_of(case, mask)
-        claims = {"model": results.read_mask(case, "model-mask"), "truth": mask}
-        for candidate in self.candidates:
-            if not results.has(case, candidate):
-                continue
-            picture = to_tensor(results.read(case, candidate))
-            reading = read_by(networks.world, picture, expected, reference=shown)
-            yield (
-                candidate,
-                Evidence(
-                    picture=picture,
-                    truth=truth,
-                    mask=mask,
-                    claimed=claims.get(candidate),
-                    prompt=case.prompt,
-                    expected=expected,
-                    reading=reading,
-                    networks=networks,
-                ),
-            )
+        truth = to_tensor(results.read(case, "truth"))
+        for code, kind, mask_kind in zip(case.codes, REFERENCES, SUBJECT_MASKS, strict=False):
+            mask, shown = results.read_mask(case, mask_kind), shown_reference(case, results, kind)
+            expected = expected_of(case, mask, code)
+            claims = {}
+            if not case.other_code:  # the model's mask is of the first of two
+                claims = {"model": results.read_mask(case, "model-mask"), "truth": mask}
+            for candidate in self.candidates:
+                if not results.has(case, candidate):
+                    continue
+                picture = to_tensor(results.read(case, candidate))
+                reading = read_by(networks.world, picture, expected, reference=shown)
+                yield (
+                    candidate,
+                    Evidence(
+                        picture=picture,
+                        truth=truth,
+                        mask=mask,
+                        claimed=claims.get(candidate),
+                        prompt=case.prompt,
+                        expected=expected,
+                        reading=reading,
+                        networks=networks,
+                    ),
+                )
 
     def words(self, case: WorldCase) -> list[str]:
         """Return the prompt, and the view where it is told as a value."""
@@ -298,7 +407,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
     def facts(self, rows: Sequence[Row[WorldCase]]) -> dict[str, object]:
         """Return what was counted."""
         return {
-            "num_subjects": len({row.case.code for row in rows}),
+            "num_subjects": len({code for row in rows for code in row.case.codes}),
             "num_places": len({row.case.place for row in rows}),
             "gallery_size": len(self.world.pool),  # subjects that the right one is one of
         }
@@ -339,9 +448,22 @@ class WorldBenchmark(Benchmark[WorldCase]):
             wish=wish[0],
             answer=wish[1],
         )
+        if kind is WorldKind.PAIR:
+            return self._beside_another(case, number)
         said = replace(case.asked, view=Asked.view) if kind is WorldKind.TURN else case.asked
         case = replace(case, prompt=draw_caption(FirstPhrase(), said, name=name))
         return self._viewed(case) if case.wish == "view" else case
+
+    def _beside_another(self, case: WorldCase, number: int) -> WorldCase:
+        """Return the case with a second subject, each time another one."""
+        pool = self.world.pool
+        first, lap = pool.index(self.subjects.index(case.code)), number // len(pool)
+        row = pool[(first + 1 + lap % (len(pool) - 1)) % len(pool)]
+        code, names = self.subjects.codes[row], (case.subject, self.subjects.names[row])
+        prompt = draw_pair_caption(FirstPhrase(), case.asked, names=names)
+        return replace(
+            case, name=f"{case.name}-{code}", prompt=prompt, other_code=code, other_subject=names[1]
+        )
 
     def _viewed(self, case: WorldCase) -> WorldCase:
         """Return the case with the view that its noise gives, and noise that turns it enough."""
@@ -371,43 +493,96 @@ class WorldDrawer:
         return maker_of(self.session)
 
     def kinds(self, case: WorldCase) -> tuple[str, ...]:
-        """Return reference, answer and candidates, with their masks."""
-        known = ("reference", "reference-mask", "truth", "truth-mask")
-        drawn = ("model", "model-mask", "text", "paste")
-        return (*known, *drawn, *(["turned"] if case.view is not None else []))
+        """Return references, answer and candidates, with their masks."""
+        references = [*REFERENCES[: len(case.codes)], *([ASIDE] if case.is_seen_from_aside else [])]
+        masks = [*SUBJECT_MASKS[: len(case.codes)], *(f"{kind}-mask" for kind in references)]
+        drawn = ["model", "model-mask", "text", "paste"]
+        if case.kind is WorldKind.PLAIN:
+            drawn += BRANCHES
+        if case.is_seen_from_aside:
+            drawn.append("sides")
+        if case.view is not None:
+            drawn.append("turned")
+        return (*references, "truth", *masks, *drawn)
 
     def draw(self, case: WorldCase, missing: set[str]) -> Iterator[tuple[str, File]]:
         """Yield what is missing; the model starts from the noise of the answer."""
-        answer = self.benchmark.answer(case)
-        known = {
-            "reference": to_pil(answer.reference)[0],
-            "reference-mask": mask_to_pil(answer.reference_mask)[0],
-            "truth": to_pil(answer.rendering.pixels)[0],
-            "truth-mask": mask_to_pil(answer.rendering.mask)[0],
-        }
+        known = self.benchmark.known(case)
         yield from known.items()
         if not missing - {*known}:
             return
-        identity = self.session.encode_identity(known["reference"], masks=known["reference-mask"])
+        subjects = self._subjects(case, known)
         if missing & {"model", "model-mask"}:
-            result = self.session.personalize(
-                identity, case.prompt, seed=case.seed, view=case.told_view
-            )
+            # A box keeps each of two subjects to its own place; a single one has all.
+            source = MaskSource.BOX if case.other_code else MaskSource.NONE
+            result = self.session.personalize(subjects, case.prompt, seed=case.seed, mask=source)
             yield "model", result.images[0]
             yield "model-mask", result.subject_masks[0]
+        if "sides" in missing:
+            kinds = (REFERENCES[0], ASIDE)
+            both = self.session.encode_identity(
+                [known[kind] for kind in kinds], masks=[known[f"{kind}-mask"] for kind in kinds]
+            )
+            shown = [Subject(both, view=case.told_view)]
+            yield "sides", self.session.personalize(shown, case.prompt, seed=case.seed).images[0]
+        for kind in missing & {*BRANCHES}:
+            identity = subjects[0].identity
+            request = PersonalizeRequest(
+                subjects=(Subject(identity.without_detail() if kind == "semantic" else identity),),
+                prompt=case.prompt,
+                seeds=(case.seed,),
+                without=frozenset({Part.ALIGNED}),
+            )
+            yield kind, self.session.draw(request).images[0]
         if missing & {"text", "paste", "turned"}:
             plain = self.session.personalize(
-                identity, case.prompt, seed=case.seed, view=case.told_view, scales=NO_SUBJECT
+                subjects, case.prompt, seed=case.seed, scales=NO_SUBJECT
             ).images[0]
             yield "text", plain
             for kind in missing & {"paste", "turned"}:
-                yield kind, _pasted(known, plain, answer, is_turned=kind == "turned")
+                yield kind, self._pasted(case, known, plain, is_turned=kind == "turned")
+
+    def _subjects(self, case: WorldCase, known: Mapping[str, Image.Image]) -> list[Subject]:
+        boxes: tuple[Box | None, ...] = (None,)
+        if case.other_code:
+            boxes = self.benchmark.pair(case).boxes
+        return [
+            Subject(
+                self.session.encode_identity(known[kind], masks=known[f"{kind}-mask"]),
+                box=box,
+                view=case.told_view,
+            )
+            for kind, box in zip(REFERENCES, boxes, strict=False)
+        ]
+
+    @torch.no_grad()
+    def _pasted(
+        self,
+        case: WorldCase,
+        known: Mapping[str, Image.Image],
+        scenery: Image.Image,
+        *,
+        is_turned: bool,
+    ) -> Image.Image:
+        layouts: tuple[Layout, ...]
+        if case.other_code:
+            layouts = tuple(from_box(box) for box in self.benchmark.pair(case).boxes)
+        else:
+            layouts = (self.benchmark.answer(case).layout,)
+        drawn = to_tensor(scenery)
+        for kind, layout in reversed([*zip(REFERENCES, layouts, strict=False)]):
+            reference = known[kind]
+            mask = load_mask(known[f"{kind}-mask"], reference.size)
+            drawn = paste(
+                to_tensor(reference), mask, scenery=drawn, layout=layout, is_turned=is_turned
+            )
+        return to_pil(drawn)[0]
 
 
-def shown_reference(case: Case, results: Results) -> Tensor:
+def shown_reference(case: Case, results: Results, kind: str = REFERENCES[0]) -> Tensor:
     """Return the reference of a case as judges read it, premultiplied, (1, 4, H, W) in [0, 1]."""
-    mask = results.read_mask(case, "reference-mask")
-    pixels = to_tensor(results.read(case, "reference")) / 2 + 0.5
+    mask = results.read_mask(case, f"{kind}-mask")
+    pixels = to_tensor(results.read(case, kind)) / 2 + 0.5
     return torch.cat([pixels * mask, mask], dim=1)
 
 
@@ -420,33 +595,24 @@ def read_by(
     return panel.read(picture, expected.where, reference, finds_pose=expected.has_pose)
 
 
-def expected_of(case: WorldCase, mask: Tensor) -> Expected:
-    """Return what judges should see; a subject hidden by its place answers nothing.
+def expected_of(case: WorldCase, mask: Tensor, code: str) -> Expected:
+    """Return what judges should see of one subject; one hidden by its place answers nothing.
 
     Args:
         case: What was asked for.
         mask: The subject in the truth, (1, 1, H, W) in [0, 1].
+        code: The subject.
     """
     is_seen = float(mask.mean()) > LEAST_SEEN
     asked = {*Setting._fields, *({case.wish} if is_seen or case.wish in WHOLE_QUESTIONS else ())}
     return Expected(
         where=mask,
-        subject=case.code if is_seen else "",
+        subject=code if is_seen else "",
+        others=frozenset(case.codes) - {code} if is_seen else frozenset(),
         answers={name: one for name, one in right_answers(case.asked).items() if name in asked},
         view=case.view if is_seen else None,
         is_lit=case.wish in {"", "view", "pose"},  # the others change colours by themselves
     )
-
-
-@torch.no_grad()
-def _pasted(
-    known: Mapping[str, Image.Image], scenery: Image.Image, answer: Answer, *, is_turned: bool
-) -> Image.Image:
-    reference = known["reference"]
-    mask = load_mask(known["reference-mask"], reference.size)
-    pixels, behind = to_tensor(reference), to_tensor(scenery)
-    drawn = paste(pixels, mask, scenery=behind, layout=answer.layout, is_turned=is_turned)
-    return to_pil(drawn)[0]
 
 
 def _fits(kind: WorldKind, setting: Setting) -> bool:

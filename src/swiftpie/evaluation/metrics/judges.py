@@ -73,6 +73,11 @@ def found(reading: Reading, expected: Expected) -> float | None:
     return float(reading.subject == expected.subject) if expected.subject else None
 
 
+def mistaken(reading: Reading, expected: Expected) -> float | None:
+    """Return 1 if another subject of the picture is found where this one belongs, else 0."""
+    return float(reading.subject in expected.others) if expected.others else None
+
+
 def right(*questions: str) -> Callable[[Reading, Expected], float | None]:
     """Return what gives 1 if all of these that have a right answer get it, and else 0."""
 
@@ -158,6 +163,9 @@ METRICS = {
         "subject kept", of(identity_kept, "networks.world", "picture", "source", "kept"), "%"
     ),
     "subject-recognition": Metric("subject found", of(found, *READ), "%"),
+    "subject-mistaken": Metric(
+        "other subject found instead", of(mistaken, *READ), "%", higher_is_better=False
+    ),
     "setting-accuracy": Metric("setting right", of(right(*SETTING), *READ), "%"),
     "wish-accuracy": Metric(
         "wish right", of(right(*WISH_QUESTIONS), *READ), "%", leaves_out=AS_IT_IS
