@@ -29,28 +29,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", metavar="WxH", help="measure this size, here")
+    parser.add_argument("--weights", help="an export, in place of those in the package")
     options = parser.parse_args()
     if options.only is not None:
-        write_report(measured(options.only, options.rounds))
+        write_report(measured(options.only, options.rounds, options.weights))
         return
+    weights = [] if options.weights is None else ["--weights", options.weights]
     rows = []
     for size in SIZES:
         tell(size)
         command = [sys.executable, "-m", "benchmarks.photographs", "--only", size]
         told = subprocess.run(
-            [*command, "--rounds", str(options.rounds)], check=True, capture_output=True, text=True
+            [*command, "--rounds", str(options.rounds), *weights],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         rows.append(json.loads(told.stdout))
-    session = swiftpie.load("mini")
+    session = swiftpie.load("mini", weights=options.weights)
     write_report({"machine": machine(session.components.device), "sizes": rows})
 
 
-def measured(size: str, rounds: int) -> dict[str, object]:
+def measured(size: str, rounds: int, weights: str | None) -> dict[str, object]:
     """Return milliseconds of each stage, medians of `rounds`, and the memory that they took."""
     width, height = map(int, size.split("x"))
     values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     photo = Image.fromarray(values)
-    session = swiftpie.load("mini")
+    session = swiftpie.load("mini", weights=weights)
     with as_file(files("swiftpie") / "assets" / "samples" / SAMPLE) as picture:
         identity = session.encode_identity(picture)
     held = held_memory_mib()
