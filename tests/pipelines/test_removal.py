@@ -1,5 +1,7 @@
 """What goes with a thing that somebody points at: its edge, and the shadow at its foot alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ from PIL import Image, ImageDraw
 
 from swiftpie import InputError
 from swiftpie.errors import NoSubject
+from swiftpie.images import extent_of
 from swiftpie.masks import grow
-from swiftpie.models.cutout import Search
-from swiftpie.pipelines.removal import closed, found_to_go, shadow_of
+from swiftpie.models.cutout import Search, cut_out, find_with, packaged
+from swiftpie.pipelines.removal import LEAST_THERE, closed, found_to_go, shadow_of
 
 SIDE = 96
 
@@ -81,6 +84,18 @@ def test_the_thing_at_a_point_goes_to_its_edge_and_no_other(photo, box):
     assert gone[red].all()
     assert not gone[blue].any()
     assert gone.sum() < 2 * red.sum()
+
+
+def test_what_a_closer_look_finds_goes_too(photo):
+    click = Search(points=((0.3, 0.52),))
+    whole = cut_out(photo, click).mask > LEAST_THERE
+    left, top, right, bottom = extent_of(whole)
+    box = ((left - 7) / 320, (top - 9) / 240, (right + 7) / 320, (bottom + 9) / 240)
+    closer = find_with(packaged(), photo, replace(click, box=box)) > LEAST_THERE
+    assert not torch.equal(closer, whole)
+    gone = found_to_go(photo, click) > 0
+    assert gone[closer].all()
+    assert gone[whole].all()
 
 
 def test_points_reach_the_picture_and_refusals_are_plain(session, photo):
