@@ -1,8 +1,10 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
+from swiftpie import ConfigError
 from swiftpie.data.subjects import sample_subjects
 from swiftpie.data.textures import make_textures
 from swiftpie.data.world.world import World
@@ -53,6 +55,23 @@ def test_the_same_step_has_the_same_losses_and_another_step_others(stage):
     first, again, other = (stage.losses(network, step) for step in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["light"], other["light"])
+
+
+def test_a_reader_that_was_trained_meanwhile_is_taken_over(stage):
+    reader = OneStepNetworks(stage.model.tokenizer, SIZES).layout_predictor.light_reader
+    with torch.no_grad():
+        for one in reader.parameters():
+            one.add_(0.1)
+    mine = LightStage(
+        replace(stage.model, initial=copy.deepcopy(stage.model.initial)), stage.config
+    )
+    mine.take_over(reader, name="other")
+    taken, before = (one.network().light_reader for one in (mine, stage))
+    for name in reader.state_dict():
+        theirs = before if name.startswith("told.") else reader
+        assert torch.equal(taken.state_dict()[name], theirs.state_dict()[name]), name
+    with pytest.raises(ConfigError, match="'blind' know no light"):
+        mine.take_over(None, name="blind")
 
 
 def test_a_mirror_turns_pictures_and_lights_together(stage):

@@ -12,14 +12,18 @@ from torch import Tensor
 from swiftpie.data.subjects import Split
 from swiftpie.data.world.lighting import REFERENCE_NUMBERS, light_of_reference
 from swiftpie.data.world.world import NOISE_CELLS, NOISE_CHANNELS, World
+from swiftpie.errors import ConfigError
 from swiftpie.images import contact_sheet, to_pil
+from swiftpie.models.lighting import LightReader
 from swiftpie.models.tiny import LayoutPredictor
 from swiftpie.shading import Illumination, Lighting
 from swiftpie.training.context import Context
 from swiftpie.training.losses import light_loss, vote_loss
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
+from swiftpie.training.stages.one_step_networks import load_trained
 
 VALIDATION_SEED = 2**31 - 1
+LOOKS = ("reference", "own", "scenery", "mood", "vote")  # parts of a reader that look at pictures
 PROMPT = "a photo of a subject"  # all that is said of pictures that exist already
 MIRRORED_SHARE = 0.5
 CALM = 0.1  # a light from one side that is weaker may come from anywhere
@@ -30,14 +34,15 @@ class LightConfig:
     """Settings of the stage."""
 
     start: str = "mini_world"  # the run or the folder of exported weights whose reader it is
+    reader: str = ""  # whose reader is taken over, if not that of `start`: one trained meanwhile
     num_pictures: int = 48  # a step, and as many references
     validation_pictures: int = 192
     photos: str = ""  # a folder of photographs: half of the pictures are such
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The run that it goes on from."""
-        return (self.start,)
+        """The runs that it goes on from."""
+        return (self.start, *([self.reader] if self.reader else []))
 
     def build(self, context: Context) -> "LightStage":
         """Return the stage for the given data and device.
@@ -48,7 +53,11 @@ class LightConfig:
         config = OneStepConfig(
             start=self.start, larger_world=True, sceneries=self.num_pictures, photos=self.photos
         )
-        return LightStage(config.build(context), self)
+        stage = LightStage(config.build(context), self)
+        if self.reader:
+            other, *_ = load_trained(context.weights_of(self.reader), device=context.device)
+            stage.take_over(other.layout_predictor.light_reader, name=self.reader)
+        return stage
 
 
 class Seen(NamedTuple):
@@ -85,14 +94,31 @@ class LightStage:
         """Pictures that one step sees."""
         return self.config.num_pictures
 
+    def take_over(self, reader: LightReader | None, *, name: str) -> None:
+        """Begin with what another reader of this form has learned of pictures.
+
+        Raises:
+            ConfigError: There is none in those weights.
+        """
+        assert self.model.initial is not None, "it starts from weights"
+        own = self.model.initial.layout_predictor.light_reader
+        assert own is not None, "the weights were checked"
+        if reader is None:
+            raise ConfigError(
+                f"The weights of {name!r} know no light, and reader={name!r} takes over what tells "
+                "it. Name others, or leave it out."
+            )
+        for part in LOOKS:
+            getattr(own, part).load_state_dict(getattr(reader, part).state_dict())
+
     def network(self) -> LayoutPredictor:
         """Return the predictor as it is; of it only what looks at pictures is trained."""
         assert self.model.initial is not None, "it starts from weights"
         predictor = copy.deepcopy(self.model.initial.layout_predictor).train()
         assert predictor.light_reader is not None, "the weights were checked"
         predictor.requires_grad_(requires_grad=False)
-        predictor.light_reader.requires_grad_(requires_grad=True)
-        predictor.light_reader.told.requires_grad_(requires_grad=False)
+        for part in LOOKS:
+            getattr(predictor.light_reader, part).requires_grad_(requires_grad=True)
         return predictor
 
     def losses(self, network: LayoutPredictor, step: int) -> dict[str, Tensor]:
