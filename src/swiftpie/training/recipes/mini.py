@@ -1,5 +1,7 @@
 """How the mini model is trained, distilled, inverted and judged."""
 
+from dataclasses import replace
+
 from swiftpie.training.loop import LoopConfig, TrainConfig
 from swiftpie.training.stages.autoencoder import AutoencoderConfig
 from swiftpie.training.stages.cutout import CutoutConfig
@@ -17,6 +19,16 @@ from swiftpie.training.stages.vsd import VsdConfig
 from swiftpie.training.stages.world_judges import WorldJudgesConfig
 
 SCENES = SceneSettings(num_subjects=6)
+WORLD_SCENES = SceneSettings(num_subjects=6, drops=DROPS, larger_world=True)
+ON_PICTURES = MiniInversionConfig(  # the second stage of inversion
+    start_from="mini_inversion",
+    generated_share=0.0,
+    reconstruct_every=1,
+    edits_weight=1.5,
+    latents_weight=0.0,
+    pixels_weight=1.0,
+)
+ON_PICTURES_LOOP = LoopConfig(steps=400, learning_rate=5e-4, decay_share=0.7, ema_decay=0.998)
 LARGER = Sizes(
     text_layers=3,
     text_length=48,
@@ -92,16 +104,7 @@ def mini_inversion() -> TrainConfig:
 
 def mini_inversion_pictures() -> TrainConfig:
     """The same network trained further on pictures that the generator did not make."""
-    loop = LoopConfig(steps=400, learning_rate=5e-4, decay_share=0.7, ema_decay=0.998)
-    stage = MiniInversionConfig(
-        start_from="mini_inversion",
-        generated_share=0.0,
-        reconstruct_every=1,
-        edits_weight=1.5,
-        latents_weight=0.0,
-        pixels_weight=1.0,
-    )
-    return TrainConfig(loop=loop, stage=stage)
+    return TrainConfig(loop=ON_PICTURES_LOOP, stage=ON_PICTURES)
 
 
 def world_autoencoder() -> TrainConfig:
@@ -141,9 +144,17 @@ def world_light() -> TrainConfig:
 
 def world_inversion() -> TrainConfig:
     """Inversion network of the larger world's model, with edits of every kind that it draws."""
-    scenes = SceneSettings(num_subjects=6, drops=DROPS, larger_world=True)
     loop = LoopConfig(steps=6000, learning_rate=2e-3, ema_decay=0.998)
-    return TrainConfig(loop=loop, stage=MiniInversionConfig(generator="mini_world", scenes=scenes))
+    stage = MiniInversionConfig(generator="mini_world", scenes=WORLD_SCENES)
+    return TrainConfig(loop=loop, stage=stage)
+
+
+def world_inversion_pictures() -> TrainConfig:
+    """The same network trained further on pictures that the generator did not make."""
+    stage = replace(
+        ON_PICTURES, generator="mini_world", scenes=WORLD_SCENES, start_from="world_inversion"
+    )
+    return TrainConfig(loop=ON_PICTURES_LOOP, stage=stage)
 
 
 def world_judges() -> TrainConfig:
