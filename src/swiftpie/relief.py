@@ -54,7 +54,7 @@ def height(alpha: Tensor) -> Tensor:
     outside, scaled to a third of the root of the subject's area, in half sides of the frame. What
     is long and thin stays round: it is no deeper than wide.
     """
-    cover = F.interpolate(alpha.float(), size=RELIEF_CELLS, mode="area")
+    cover = _means(alpha.float(), RELIEF_CELLS)
     inside = ((cover - _FAINT) / (_SOLID - _FAINT)).clamp(0, 1)
     bump = _bump(inside)
     share = inside.mean((1, 2, 3), keepdim=True)
@@ -83,9 +83,13 @@ def turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
             height, at the same area: squashed above 0, tall and thin below. Bend in [-0.5, 0.5]
             bows the subject by twice as many radians, to the right above 0. Both leave the feet
             where they are and shrink what would not fit into the frame. Rows of zeros stay as
-            they are, and nothing is computed for them.
+            they are, and nothing is computed for them. A trace follows all poses, if its sample
+            has one.
     """
     turned = Turned(frame, height, normals(height))
+    if _is_traced() and bool(pose.any()):  # a graph computes all rows, and then picks
+        moved = _turn(frame, height.float(), pose.float())
+        return Turned(*(_where_posed(pose, *both) for both in zip(moved, turned, strict=True)))
     is_moved, is_deformed = pose.any(dim=1), pose[:, 2:].any(dim=1)
     for chosen in (is_moved & ~is_deformed, is_deformed):
         rows = chosen.nonzero().flatten()
@@ -129,7 +133,7 @@ def _bump(inside: Tensor) -> Tensor:
     """
     solution = inside.new_zeros(len(inside), 1, 1, 1)
     for cells, sweeps, radius in _SWEEPS:
-        weight = F.interpolate(inside, size=cells, mode="area")
+        weight = _means(inside, cells)
         before = solution = F.interpolate(solution, size=cells, mode="bilinear") * weight
         omega = 1.0
         for sweep in range(sweeps):
@@ -142,7 +146,8 @@ def _bump(inside: Tensor) -> Tensor:
 
 def _turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
     """Look along a ray from each pixel for the first point of the solid."""
-    deform = _deformation(height, pose) if bool(pose[:, 2:].any()) else None
+    may_be_deformed = _is_traced() or bool(pose[:, 2:].any())
+    deform = _deformation(height, pose) if may_be_deformed else None
     squared = height.square()
     if deform is not None:
         cells = pixel_grid(*height.shape[-2:], like=height).movedim(-1, 0)
@@ -262,7 +267,7 @@ def _paint(
 
 def _continued(frame: Tensor) -> Tensor:
     """Return the colours of frames (B, 4, H, W) carried on past the rim, not premultiplied."""
-    sums = F.interpolate(frame, size=_CELLS_OF_COLOUR, mode="area")
+    sums = _means(frame, _CELLS_OF_COLOUR)
     sums = sums + _neighbours(sums)
     sums = sums + 0.01 * _neighbours(sums)  # further out only where there is nothing nearer
     return sums[:, :3] / sums[:, 3:].clamp_min(1e-4)
@@ -283,7 +288,8 @@ def _bows(height: Tensor, pose: Tensor) -> _Bow:
     half, tall = half * factor, (feet - top) / factor
     angle = torch.minimum(2 * pose[:, 3].abs(), _BENT_WIDTH * tall / half)
     # A bow of infinite radius is none: the formulas want a little.
-    bow = torch.copysign((angle / tall).clamp_min(_STRAIGHTEST), pose[:, 3])  # 1 / radius
+    bow = (angle / tall).clamp_min(_STRAIGHTEST)  # 1 / radius
+    bow = torch.where(pose[:, 3] < 0, -bow, bow)
 
     # The sides of the bent box from its feet to its top, to see what does not fit into the frame.
     radii = 1 - bow[:, None] * torch.stack([-half, half], dim=1)
@@ -302,9 +308,20 @@ def _deformation(height: Tensor, pose: Tensor) -> Deformation:
         x, y = places.unbind(1)
         across, up = 1 - bow * x / zoom, bow * (feet - y) / zoom
         radius, turned = torch.hypot(across, up), torch.atan2(up, across)
-        return torch.stack([(1 - radius) / (bow * factor), feet - factor * turned / bow], dim=1)
+        bent = torch.stack([(1 - radius) / (bow * factor), feet - factor * turned / bow], dim=1)
+        return _where_posed(pose[:, 2:], bent, places) if _is_traced() else bent
 
     return deform
+
+
+def _is_traced() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
+def _where_posed(pose: Tensor, moved: Tensor, still: Tensor) -> Tensor:
+    """Return rows (B, ...) of what is `moved`, and `still` ones where a pose (B, n) is all 0."""
+    is_moved = (pose != 0).any(dim=1).view(-1, *[1] * (still.ndim - 1))
+    return torch.where(is_moved, moved.to(still), still)
 
 
 def _extent(height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -353,6 +370,14 @@ def _steepness(field: Tensor) -> Tensor:
     across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     return torch.hypot(across, down) / 2
+
+
+def _means(field: Tensor, cells: int) -> Tensor:
+    """Return the means of a field (B, C, H, W) over as many cells a side."""
+    height, width = field.shape[-2:]
+    if height % cells == width % cells == 0:  # as graphs can say it, which do not know sizes
+        return F.avg_pool2d(field, (height // cells, width // cells))
+    return F.interpolate(field, size=cells, mode="area")
 
 
 def _neighbours(field: Tensor) -> Tensor:
