@@ -189,15 +189,17 @@ def _texture(patch: Tensor, gone: Tensor, small: _Known, tone: Tensor) -> Tensor
     pixels, known = small
     coarse = blurred(pixels * known, FINE_PX) / blurred(known, FINE_PX).clamp_min(SURE)
     fine = (patch - resized(coarse, _size(patch))) * (1 - gone)
-    strength = resized(brightness(fine.abs()), _size(pixels))
-    around = (grow(1 - known, AROUND_PX) * known) > 0
+    around = ((grow(1 - known, AROUND_PX) * known) > 0)[0, 0]
     if not bool(around.any()):
         return torch.zeros_like(gone)
-    usual = MOST_TEXTURE * strength[around].median() + SURE
-    fine = usual * (fine / usual).tanh()
+    grey, kept = brightness(fine), torch.zeros_like(fine)
+    strength = resized(grey.abs(), _size(pixels))
+    for part in grey, fine - grey:  # apart: a red sign stands out of grey stones by its colour
+        usual = MOST_TEXTURE * resized(part.abs(), _size(pixels))[0, :, around].median() + SURE
+        kept = kept + usual * (part / usual).tanh()
     shown = torch.where(known > 0, coarse, tone)
     shifts, shares = _shifts(shown, strength, known)
-    return _borrowed(fine, gone, shifts, shares)
+    return _borrowed(kept, gone, shifts, shares)
 
 
 def _shifts(tone: Tensor, strength: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
