@@ -1,9 +1,10 @@
-"""Insertions, removals and replacements to look at: `python -m benchmarks.sheet FOLDER -o SHEET`.
+"""Pictures to look at: `python -m benchmarks.sheet DREAMBENCH BACKGROUNDS -o SHEET`.
 
-FOLDER holds the photographs of DreamBench, a folder a subject. Subjects come from those that were
-outlined by hand (`benchmarks.cutout`), cut out by that outline, so that what is seen is how they
-were put in and not how they were found. Who goes is clicked at. Beside each insertion and
-replacement stands the naive paste, beside each removal the photograph before.
+24 insertions, 8 removals and 8 replacements. DREAMBENCH holds its photographs, a folder a subject,
+BACKGROUNDS those of free packages, as `benchmarks.backgrounds` collects them. Subjects come from
+those that were outlined by hand (`benchmarks.cutout`), cut out by that outline, so that what is
+seen is how they were put in and not how they were found. Who goes is clicked at. Beside each
+insertion and replacement stands the naive paste, beside each removal the photograph before.
 """
 
 import argparse
@@ -30,7 +31,7 @@ class Insertion(NamedTuple):
     """A subject, by the folder of its outlined photograph, into a photograph."""
 
     subject: str
-    photo: str  # below the folder
+    photo: str  # below the folder of DreamBench, or one of the backgrounds
     box: Box
 
 
@@ -53,12 +54,14 @@ INSERTIONS = (
     Insertion("can", "poop_emoji/01.jpg", (0.65, 0.35, 0.9, 0.8)),
     Insertion("duck_toy", "colorful_sneaker/03.jpg", (0.55, 0.6, 0.9, 0.9)),
     Insertion("bear_plushie", "dog7/02.jpg", (0.62, 0.55, 0.95, 0.95)),
-    Insertion("rc_car", "grey_sloth_plushie/02.jpg", (0.65, 0.6, 0.98, 0.95)),
-    Insertion("robot_toy", "poop_emoji/00.jpg", (0.6, 0.4, 0.95, 0.9)),
-    Insertion("candle", "robot_toy/02.jpg", (0.05, 0.7, 0.3, 0.92)),
-    Insertion("poop_emoji", "shiny_sneaker/01.jpg", (0.05, 0.55, 0.35, 0.85)),
-    Insertion("grey_sloth_plushie", "rc_car/02.jpg", (0.65, 0.5, 0.97, 0.9)),
-    Insertion("dog2", "colorful_sneaker/02.jpg", (0.62, 0.15, 0.98, 0.7)),
+    Insertion("rc_car", "mate-Wood.jpg", (0.38, 0.5, 0.66, 0.8)),
+    Insertion("robot_toy", "stellarium-hurricane2.png", (0.5, 0.55, 0.75, 0.97)),
+    Insertion("candle", "skimage-coffee.png", (0.0, 0.62, 0.2, 0.95)),
+    Insertion("poop_emoji", "lomiri-Picture_0B_by_freespace.jpg", (0.03, 0.62, 0.25, 0.95)),
+    Insertion(
+        "bear_plushie", "lomiri-picosdeeuropa_by_Aitzol_Berasategi.jpg", (0.5, 0.6, 0.72, 0.92)
+    ),
+    Insertion("dog2", "stellarium-guereins1.png", (0.3, 0.45, 0.6, 0.92)),
 )
 REMOVALS = (
     "bear_plushie",
@@ -90,7 +93,7 @@ class Pair(NamedTuple):
     ours: Image.Image
 
 
-def pairs(session: swiftpie.Session, folder: Path) -> Iterator[Pair]:
+def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterator[Pair]:
     """Yield every pair, insertions first.
 
     Raises:
@@ -98,7 +101,8 @@ def pairs(session: swiftpie.Session, folder: Path) -> Iterator[Pair]:
     """
     outlines = {Path(one.file).parent.name: one for one in read_outlines()}
     for subject, place, box in INSERTIONS:
-        photo, identity = load_image(folder / place), _identity(session, folder, outlines[subject])
+        photo = load_image((folder if "/" in place else backgrounds) / place)
+        identity = _identity(session, folder, outlines[subject])
         result = session.insert(photo, identity, box=box, seed=1)
         pasted = _pasted(photo, folder, outlines[subject], box)
         yield Pair(f"{subject} into {place}", pasted, result.image)
@@ -163,6 +167,7 @@ def main() -> None:
     """Draw the sheet, and each pair at its full size beside it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="DreamBench's photographs")
+    parser.add_argument("backgrounds", type=Path, help="photographs of free packages")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, a PNG")
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")
@@ -170,7 +175,9 @@ def main() -> None:
     given = parser.parse_args()
     total, found = len(INSERTIONS) + len(REMOVALS) + len(REPLACEMENTS), []
     session = swiftpie.load(given.preset, weights=given.weights)
-    for pair in track(pairs(session, given.folder), total=total, description="pairs"):
+    for pair in track(
+        pairs(session, given.folder, given.backgrounds), total=total, description="pairs"
+    ):
         found.append(pair)
         if given.each is not None:
             given.each.mkdir(parents=True, exist_ok=True)
