@@ -24,13 +24,14 @@ from swiftpie.pipelines.edit import (
     repainting_condition,
 )
 from swiftpie.pipelines.edit_region import Canvas, PixelBox, given_mask, square_around, touched
-from swiftpie.pipelines.filling import continued
+from swiftpie.pipelines.filling import continued, resized
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.joining import Drawing, Reference, joined
 from swiftpie.pipelines.personalize import light_on, num_draws, read_null_text, subject_condition
 from swiftpie.pipelines.removal import found_to_go
 from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.tiles import in_tiles, num_tiles
 from swiftpie.schedules import add_noise
 from swiftpie.shading import Lighting
 from swiftpie.types import GenerationResult, Identity
@@ -111,12 +112,16 @@ def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditRe
         one = request.identity
         layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
         reference = Reference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
-    drawing = Drawing(
-        _in_unit(plan.pixels).float().cpu(),
-        after,
-        alone[0] if alone else after,
-        *(one.float().cpu() for one in (plan.changes, subject)),
-    )
+    before = _in_unit(plan.pixels).float().cpu()
+    masks = [one.float().cpu() for one in (plan.changes, subject)]
+    is_whole = plan.start.components.layout_predictor is None  # the region is drawn as it is
+    if is_whole:
+        after = _with_detail(after, plan)
+        size = (after.shape[2], after.shape[3])
+        if size != (before.shape[2], before.shape[3]):
+            before, masks = resized(before, size), [resize_mask(one, size) for one in masks]
+            clock.lap("tiles")
+    drawing = Drawing(before, after, alone[0] if alone else after, *masks)
     goes = bool(plan.gone.any())
     patch = canvas.window if goes else _around(touched(plan.region), canvas)
     left, top, right, bottom = patch
@@ -127,7 +132,7 @@ def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditRe
         gone=(plan.gone[..., top:bottom, left:right] > 0).float(),
         place=canvas.shares_of(patch),
         seed=request.seed,
-        is_trusted=plan.start.components.layout_predictor is None,
+        is_trusted=is_whole,
     )
     rows, columns = drawn.regions.shape[-2:]
     edited, blend = original.copy(), blend_of(plan.region)
@@ -151,6 +156,19 @@ def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditRe
         timings_ms=clock.timings(),
         origin=drawn.origin,
         box=plan.box,
+    )
+
+
+def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
+    """Return what was drawn, larger and finer where the photograph shows it larger."""
+    left, top, right, bottom = plan.canvas.window
+    shown = max((right - left) / plan.canvas.content[1], (bottom - top) / plan.canvas.content[0])
+    count = num_tiles(plan.start.components, times=shown)
+    if count == 1:
+        return after
+    seed = plan.request.seed
+    return _in_unit(
+        in_tiles(plan.start, 2 * after - 1, plan.changes.float().cpu(), count=count, seed=seed)
     )
 
 
