@@ -275,15 +275,13 @@ class WorldBenchmark(Benchmark[WorldCase]):
             opposed=case.kind is WorldKind.LIGHT,
         )
 
-    def pair(self, case: WorldCase) -> "Pair":
+    def pair(self, case: WorldCase) -> Pair:
         """Draw two subjects side by side, and what belongs to them."""
         noise = draw_noise([case.seed], NOISE_SHAPE)
         generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
         numbers = torch.rand(2, 16, generator=generator)
-        rows, spot = (
-            [self.subjects.index(code) for code in case.codes],
-            PLACES[case.asked.setting.place],
-        )
+        rows = [self.subjects.index(code) for code in case.codes]
+        spot = PLACES[case.asked.setting.place]
         both = self.world.figures(
             noise.expand(2, -1, -1, -1), rows, [case.asked] * 2, numbers=numbers
         )
