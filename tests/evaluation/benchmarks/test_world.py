@@ -214,7 +214,7 @@ def test_two_subjects_stand_side_by_side_and_both_are_judged(benchmark, networks
     masks = (pair.rendering.mask, pair.rendering.companion_mask)
     left, right = (bounding_box(one) for one in masks)
     assert left[2] <= right[0]
-    for box, shown in zip(pair.boxes, (left, right), strict=True):
+    for box, shown in zip(benchmark.boxes(case), (left, right), strict=True):
         assert box[0] < (shown[0] + shown[2]) / 2 < box[2]
     assert known["reference"].tobytes() != known["other-reference"].tobytes()
     judged = [one for kind, one in benchmark.evidence(case, drawn, networks) if kind == "truth"]

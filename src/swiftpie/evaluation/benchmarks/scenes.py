@@ -235,18 +235,7 @@ class SubjectDrawer:
                 subjects, case.prompt, seed=case.seed, scales=NO_SUBJECT
             ).images[0]
             yield "text", plain
-            yield "paste", self._paste(case, known, plain)
-
-    @torch.no_grad()
-    def _paste(
-        self, case: StickerCase, known: Mapping[str, Image.Image], plain: Image.Image
-    ) -> Image.Image:
-        pasted = to_tensor(plain)
-        for kind, layout in zip(REFERENCES, self.benchmark.layouts(case), strict=False):
-            reference = known[kind]
-            mask = load_mask(known[f"{kind}-mask"], reference.size)
-            pasted = paste(to_tensor(reference), mask, scenery=pasted, layout=layout)
-        return to_pil(pasted)[0]
+            yield "paste", paste_all(known, self.benchmark.layouts(case), scenery=plain)
 
 
 def check_noise(components: Components) -> None:
@@ -327,3 +316,22 @@ def paste(
         sprite = turn(sprite, height(cover), layout.pose).frame
     drawn = warp(sprite, to_affine(layout), size)
     return scenery * (1 - drawn[:, 3:]) + drawn[:, :3]
+
+
+@torch.no_grad()
+def paste_all(
+    known: Mapping[str, Image.Image],
+    layouts: Sequence[Layout],
+    *,
+    scenery: Image.Image,
+    is_turned: bool = False,
+) -> Image.Image:
+    """Lay the references among pictures by kind, as many as there are layouts, on `scenery`."""
+    pasted = to_tensor(scenery)
+    for kind, layout in zip(REFERENCES, layouts, strict=False):
+        reference = known[kind]
+        mask = load_mask(known[f"{kind}-mask"], reference.size)
+        pasted = paste(
+            to_tensor(reference), mask, scenery=pasted, layout=layout, is_turned=is_turned
+        )
+    return to_pil(pasted)[0]

@@ -49,7 +49,7 @@ from swiftpie.evaluation.benchmarks.scenes import (
     SIZE_PX,
     SUBJECT_MASKS,
     check_noise,
-    paste,
+    paste_all,
 )
 from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
 from swiftpie.evaluation.case import Case, Evidence, Expected, Row
@@ -57,7 +57,7 @@ from swiftpie.evaluation.judges import Networks, Reading, WorldPanel, load_world
 from swiftpie.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.layout import Layout, from_box, seen_view
-from swiftpie.masks import Box, load_mask
+from swiftpie.masks import Box
 from swiftpie.models.judges import TRAIN_JUDGES
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
@@ -187,7 +187,6 @@ class Pair(NamedTuple):
     """The one right picture of two subjects side by side, and what it is to be drawn from."""
 
     rendering: Rendering
-    boxes: tuple[Box, ...]  # where the two are, from left to right
     pixels: Tensor  # (2, 3, H, W) references in [-1, 1]
     mask: Tensor  # (2, 1, H, W)
 
@@ -266,48 +265,67 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     def answer(self, case: WorldCase) -> Answer:
         """Draw the picture that belongs to the seed of the case, and the reference."""
-        generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
         return self.world.answer(
             draw_noise([case.seed], NOISE_SHAPE),
             [self.subjects.index(case.code)],
             [case.asked],
-            numbers=torch.rand(1, 16, generator=generator),
+            numbers=self._numbers(case, 1),
             opposed=case.kind is WorldKind.LIGHT,
         )
 
+    def boxes(self, case: WorldCase) -> tuple[Box | None, ...]:
+        """Return where the model is told to draw each subject; one alone it places itself."""
+        if not case.other_code:
+            return (None,)
+        return self._boxes_beside(case, self._figures(case)[0])
+
+    def layouts(self, case: WorldCase) -> tuple[Layout, ...]:
+        """Return where each subject is in the truth."""
+        figures, _ = self._figures(case)
+        if not case.other_code:
+            return (figures.layout,)
+        return tuple(from_box(box) for box in self._boxes_beside(case, figures))
+
     def pair(self, case: WorldCase) -> Pair:
         """Draw two subjects side by side, and what belongs to them."""
-        noise = draw_noise([case.seed], NOISE_SHAPE)
-        generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
-        numbers = torch.rand(2, 16, generator=generator)
-        rows = [self.subjects.index(code) for code in case.codes]
-        spot = PLACES[case.asked.setting.place]
-        both = self.world.figures(
-            noise.expand(2, -1, -1, -1), rows, [case.asked] * 2, numbers=numbers
-        )
-        floor = spot.floor if spot.grounded else None
-        boxes = boxes_beside(both.frames, Random(case.seed), floor=floor)
+        both, numbers = self._figures(case)
         left, right = (
             Figure(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
-            for i, box in enumerate(boxes)
+            for i, box in enumerate(self._boxes_beside(case, both))
         )
+        noise = draw_noise([case.seed], NOISE_SHAPE)
         rendering = self.world.draw(noise, left, [case.asked], companion=right)
-        return Pair(rendering, boxes, *self.world.references(rows, numbers))
+        rows = [self.subjects.index(code) for code in case.codes]
+        return Pair(rendering, *self.world.references(rows, numbers))
 
     def aside(self, case: WorldCase) -> tuple[Tensor, Tensor]:
         """Return a second reference, from the side that is asked for and in another light.
 
         Pixels (1, 3, H, W) in [-1, 1] and a mask (1, 1, H, W).
         """
-        generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
-        numbers = torch.rand(1, 16, generator=generator)
-        rows, noise = [self.subjects.index(case.code)], draw_noise([case.seed], NOISE_SHAPE)
-        subject = self.world.figures(noise, rows, [case.asked], numbers=numbers)
-        other = torch.rand(1, 16, generator=generator)
+        subject, _ = self._figures(case)
+        other = self._numbers(case, 2)[1:]
         yaw = torch.sign(subject.layout.pose[:, 0]) * (OTHER_SIDE[0] + OTHER_SIDE[1] * other[:, 4])
         pitch, none = OTHER_PITCH * (2 * other[:, 5] - 1), torch.zeros(1)
         pose = torch.stack([yaw, pitch, none, none], dim=1)
         return self.world.seen_in(pose, subject.frames, subject.relief, other)
+
+    def _numbers(self, case: WorldCase, count: int) -> Tensor:
+        """Return what decides roundness, and the wall and light of references, (count, 16)."""
+        generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
+        return torch.rand(count, 16, generator=generator)
+
+    def _figures(self, case: WorldCase) -> tuple[Figure, Tensor]:
+        """Return the subjects of a case where its noise places them, and their numbers."""
+        count, numbers = len(case.codes), self._numbers(case, len(case.codes))
+        rows = [self.subjects.index(code) for code in case.codes]
+        noise = draw_noise([case.seed], NOISE_SHAPE).expand(count, -1, -1, -1)
+        return self.world.figures(noise, rows, [case.asked] * count, numbers=numbers), numbers
+
+    def _boxes_beside(self, case: WorldCase, figures: Figure) -> tuple[Box, ...]:
+        spot = PLACES[case.asked.setting.place]
+        floor = spot.floor if spot.grounded else None
+        return boxes_beside(figures.frames, Random(case.seed), floor=floor)
 
     def known(self, case: WorldCase) -> dict[str, Image.Image]:
         """Return references, truth and their masks by kind of picture."""
@@ -509,7 +527,14 @@ class WorldDrawer:
         yield from known.items()
         if not missing - {*known}:
             return
-        subjects = self._subjects(case, known)
+        subjects = [
+            Subject(
+                self.session.encode_identity(known[kind], masks=known[f"{kind}-mask"]),
+                box=box,
+                view=case.told_view,
+            )
+            for kind, box in zip(REFERENCES, self.benchmark.boxes(case), strict=False)
+        ]
         if missing & {"model", "model-mask"}:
             # A box keeps each of two subjects to its own place; a single one has all.
             source = MaskSource.BOX if case.other_code else MaskSource.NONE
@@ -537,44 +562,9 @@ class WorldDrawer:
                 subjects, case.prompt, seed=case.seed, scales=NO_SUBJECT
             ).images[0]
             yield "text", plain
+            layouts = self.benchmark.layouts(case)
             for kind in missing & {"paste", "turned"}:
-                yield kind, self._pasted(case, known, plain, is_turned=kind == "turned")
-
-    def _subjects(self, case: WorldCase, known: Mapping[str, Image.Image]) -> list[Subject]:
-        boxes: tuple[Box | None, ...] = (None,)
-        if case.other_code:
-            boxes = self.benchmark.pair(case).boxes
-        return [
-            Subject(
-                self.session.encode_identity(known[kind], masks=known[f"{kind}-mask"]),
-                box=box,
-                view=case.told_view,
-            )
-            for kind, box in zip(REFERENCES, boxes, strict=False)
-        ]
-
-    @torch.no_grad()
-    def _pasted(
-        self,
-        case: WorldCase,
-        known: Mapping[str, Image.Image],
-        scenery: Image.Image,
-        *,
-        is_turned: bool,
-    ) -> Image.Image:
-        layouts: tuple[Layout, ...]
-        if case.other_code:
-            layouts = tuple(from_box(box) for box in self.benchmark.pair(case).boxes)
-        else:
-            layouts = (self.benchmark.answer(case).layout,)
-        drawn = to_tensor(scenery)
-        for kind, layout in reversed([*zip(REFERENCES, layouts, strict=False)]):
-            reference = known[kind]
-            mask = load_mask(known[f"{kind}-mask"], reference.size)
-            drawn = paste(
-                to_tensor(reference), mask, scenery=drawn, layout=layout, is_turned=is_turned
-            )
-        return to_pil(drawn)[0]
+                yield kind, paste_all(known, layouts, scenery=plain, is_turned=kind == "turned")
 
 
 def shown_reference(case: Case, results: Results, kind: str = REFERENCES[0]) -> Tensor:
