@@ -23,6 +23,7 @@ from swiftpie.masks import grow
 LUMA = (0.299, 0.587, 0.114)
 SURE = 1e-3  # weight below which a pixel knows nothing
 TONE_PX, SEARCH_PX = 128, 64  # longer side of what tones are found in, and shifts
+SAMPLED = 8  # a side, pixels in one of the tone's that tell how strong texture is
 SWEEPS = 20  # over each size of a membrane
 NEAR = 1 / 16  # of the longer side of what goes: as far around it a step is looked at
 REACH_PX = 3  # from how far colours are carried on
@@ -38,6 +39,7 @@ NUM_SHIFTS = 8
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
 
 Size = tuple[int, int]
+Part = tuple[slice, slice]  # rows and columns of a picture
 
 
 class _Known(NamedTuple):
@@ -54,18 +56,17 @@ def filled(patch: Tensor, gone: Tensor) -> Tensor:
         return continued(patch, 1 - gone)
     guess = (_carried_on(small) + membrane(small.pixels, small.known)) / 2
     tone = torch.where(small.known > 0, small.pixels, guess)
-    return tied(resized(tone, _size(patch)) + _texture(patch, gone, small, tone), patch, gone)
+    inner = patch.clone()
+    there = _near(gone)
+    inner[..., *there] = enlarged(tone, _size(patch), there) + _texture(patch, gone, small, tone)
+    return tied(inner, patch, gone)
 
 
 def tied(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:
     """Return `patch` with `inner` where it is `gone`, so moved in tone that there is no step."""
-    extent = extent_of(gone)
-    if extent is None:
+    if extent_of(gone) is None:
         return patch
-    left, top, right, bottom = extent
-    margin = math.ceil(NEAR * max(right - left, bottom - top))
-    rows = slice(max(0, top - margin), bottom + margin)
-    near = (..., rows, slice(max(0, left - margin), right + margin))
+    near = (..., *_near(gone))
     inner, around, goes = inner[near], patch[near], gone[near]
     result = patch.clone()
     result[near] = torch.where(goes > 0, inner + continued(around - inner, 1 - goes), around)
@@ -123,6 +124,18 @@ def resized(values: Tensor, size: Size, *, mode: str = "bicubic") -> Tensor:
     if size[0] <= values.shape[2] and size[1] <= values.shape[3]:
         return F.interpolate(values, size, mode="area")
     return F.interpolate(values, size, mode=mode, align_corners=False)
+
+
+def enlarged(values: Tensor, size: Size, there: Part, *, mode: str = "bicubic") -> Tensor:
+    """Return the part `there` of `values` (1, C, h, w) enlarged to `size`, and not the rest."""
+    # Enlarging is linear, along columns and along rows: its weights are enlarged unit vectors.
+    down, across = (
+        resized(torch.eye(few).expand(1, 1, few, few), (many, few), mode=mode)[0, 0, part].to(
+            values
+        )
+        for few, many, part in zip(_size(values), size, there, strict=True)
+    )
+    return down @ values @ across.T
 
 
 def halved(values: Tensor) -> Tensor:
@@ -185,21 +198,28 @@ def _edges(small: _Known) -> tuple[Tensor, Tensor]:
 
 
 def _texture(patch: Tensor, gone: Tensor, small: _Known, tone: Tensor) -> Tensor:
-    """Return what is finer than the tone, (1, 3, H, W), 0 where it is not `gone`."""
+    """Return what is finer than the tone near what is `gone`, (1, 3, h, w)."""
     pixels, known = small
     coarse = blurred(pixels * known, FINE_PX) / blurred(known, FINE_PX).clamp_min(SURE)
-    fine = (patch - resized(coarse, _size(patch))) * (1 - gone)
+    fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
     around = ((grow(1 - known, AROUND_PX) * known) > 0)[0, 0]
     if not bool(around.any()):
-        return torch.zeros_like(gone)
-    grey, kept = brightness(fine), torch.zeros_like(fine)
-    strength = resized(grey.abs(), _size(pixels))
-    for part in grey, fine - grey:  # apart: a red sign stands out of grey stones by its colour
-        usual = MOST_TEXTURE * resized(part.abs(), _size(pixels))[0, :, around].median() + SURE
-        kept = kept + usual * (part / usual).tanh()
+        return fine.new_zeros(1)
+    every = max(1, max(_size(patch)) // (SAMPLED * TONE_PX))
+    grey, colour = _by_brightness(fine[..., ::every, ::every])
+    strengths = [resized(part.abs(), _size(pixels)) for part in (grey, colour)]
     shown = torch.where(known > 0, coarse, tone)
-    shifts, shares = _shifts(shown, strength, known)
-    return _borrowed(kept, gone, shifts, shares)
+    shifts, shares = _shifts(shown, strengths[0], known)
+    # Apart, as a red sign stands out of grey stones by its colour.
+    parts = _by_brightness(_borrowed(fine, gone, shifts, shares))
+    most = [MOST_TEXTURE * strength[0, :, around].median() + SURE for strength in strengths]
+    grey, colour = (limit * (part / limit).tanh() for part, limit in zip(parts, most, strict=True))
+    return grey + colour
+
+
+def _by_brightness(fine: Tensor) -> tuple[Tensor, Tensor]:
+    grey = brightness(fine)
+    return grey, fine - grey
 
 
 def _shifts(tone: Tensor, strength: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,20 +264,28 @@ def _that_serve(costs: Tensor) -> Tensor:
 
 
 def _borrowed(fine: Tensor, gone: Tensor, shifts: Tensor, shares: Tensor) -> Tensor:
-    """Return `fine` (1, 3, H, W) as shifts bring it to where it is `gone`."""
-    texture, size, extent = torch.zeros_like(fine), _size(fine), extent_of(gone)
-    assert extent is not None, "something is gone"
-    left, top, right, bottom = extent
-    for shift, share in zip(shifts.tolist(), shares.split(1, dim=1), strict=True):
+    """Return `fine` (1, 3, H, W) as shifts bring it near to what is `gone`."""
+    size, there = _size(fine), _near(gone)
+    top, left = (part.start for part in there)
+    weights = enlarged(shares, size, there, mode="bilinear") * gone[..., *there]
+    texture = torch.zeros_like(fine[..., *there])
+    for shift, weight in zip(shifts.tolist(), weights.split(1, dim=1), strict=True):
         down, across = (round(part * side) for part, side in zip(shift, size, strict=True))
-        rows = slice(max(top, -down), min(bottom, size[0] - down))
-        columns = slice(max(left, -across), min(right, size[1] - across))
-        if rows.start < rows.stop and columns.start < columns.stop:
-            source = fine[..., rows.start + down : rows.stop + down, :]
-            source = source[..., columns.start + across : columns.stop + across]
-            weight = resized(share, size, mode="bilinear")[..., rows, columns]
-            texture[..., rows, columns] += weight * source
-    return texture * gone
+        first, last = max(top, -down), min(there[0].stop, size[0] - down)
+        start, end = max(left, -across), min(there[1].stop, size[1] - across)
+        if first < last and start < end:
+            source = fine[..., first + down : last + down, start + across : end + across]
+            here = (..., slice(first - top, last - top), slice(start - left, end - left))
+            texture[here].addcmul_(weight[here], source)
+    return texture
+
+
+def _near(gone: Tensor) -> Part:
+    """Return what is looked at of a picture where something is `gone`: its extent and around it."""
+    left, top, right, bottom = extent_of(gone) or (0, 0, 0, 0)
+    margin = math.ceil(NEAR * max(right - left, bottom - top))
+    rows = slice(max(0, top - margin), min(gone.shape[2], bottom + margin))
+    return rows, slice(max(0, left - margin), min(gone.shape[3], right + margin))
 
 
 def _size(values: Tensor) -> Size:

@@ -1,6 +1,7 @@
 """Judges of the larger world, trained on true renderings alone."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -9,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.data.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS, right_answers
+from swiftpie.data.world.air import Setting
+from swiftpie.data.world.captions import (
+    CLOSE_QUESTIONS,
+    NONE,
+    WHOLE_QUESTIONS,
+    Asked,
+    right_answers,
+)
+from swiftpie.data.world.places import PLACES
+from swiftpie.data.world.places_room import BACKDROPS
 from swiftpie.data.world.world import LEAST_SEEN, World, WorldBatch
 from swiftpie.images import contact_sheet, to_pil
 from swiftpie.models.judges import (
@@ -25,15 +35,18 @@ from swiftpie.models.judges import (
 )
 from swiftpie.training.context import Context
 from swiftpie.training.stages.judges import (
+    GALLERY_VIEWS,
     VALIDATION_SEED,
     VALIDATION_VIEWS,
     contrastive_loss,
     jitter,
-    retrieval,
 )
 
+WALLS = [Asked(Setting(PLACES.index(one))) for one in BACKDROPS[:GALLERY_VIEWS]]
 UNKNOWN = -100  # the label of a question that a picture does not answer
-JUMP_SHARE = 0.25  # of the pictures, besides those whose captions ask for it
+# Of the pictures, besides those whose captions ask for it: every answer has to be seen often, or
+# a judge in doubt says that nothing was asked for.
+LOOK_SHARE, ACCESSORY_SHARE, JUMP_SHARE = 0.5, 0.4, 0.2
 
 
 class WorldJudges(nn.Module):
@@ -102,10 +115,8 @@ class WorldJudgesStage:
         """Return the contrastive term, and one for all questions."""
         random = Random(step)
         asked = self.world.ask(self.samples_per_step, seed=step)
-        wanted = [
-            replace(one, pose="jumping") if random.random() < JUMP_SHARE else one for one in asked
-        ]
-        batch = self.world.batch(self.config.num_subjects, 2, seed=step, asked=wanted)
+        more = [_ask_more(random, one) for one in asked]
+        batch = self.world.batch(self.config.num_subjects, 2, seed=step, asked=more)
         generator = torch.Generator().manual_seed(step)
         crops = jitter(subject_crops(batch.mask), generator)
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
@@ -124,27 +135,65 @@ class WorldJudgesStage:
 
     @torch.no_grad()
     def sample(self, network: WorldJudges, path: Path) -> dict[str, float]:
-        """Save the crops of some held-out subjects; return the judges' figures on all."""
+        """Save crops of some held-out subjects; return the judges' figures on all.
+
+        Subjects are looked for among pictures of them before plain walls, as in the evaluation.
+        Whatever is asked of one hides it, so those of whom nothing is asked are counted besides;
+        and most pictures ask nothing, so answers are counted besides where something is asked.
+        """
         count = len(self.held_out.pool)
-        batch = self.held_out.batch(count, VALIDATION_VIEWS, seed=VALIDATION_SEED, augment=False)
+        shown = self._held_out(len(WALLS), asked=WALLS * count)
+        batch = self._held_out(VALIDATION_VIEWS)
         crops = subject_crops(batch.mask)
         close = cut(batch.pixels, crops)
         rows = [close[i * VALIDATION_VIEWS :][:VALIDATION_VIEWS] for i in range(min(count, 8))]
         contact_sheet([to_pil(row) for row in rows], cell_px=64).save(path)
-        vectors = network.subject_embedder(close).unflatten(0, (count, VALIDATION_VIEWS))
+        walled = network.subject_embedder(cut(shown.pixels, subject_crops(shown.mask)))
+        gallery = F.normalize(walled.unflatten(0, (count, -1)).mean(1), dim=1)
+        nearest = (network.subject_embedder(close) @ gallery.T).argmax(1)
+        found = nearest == torch.arange(count, device=nearest.device).repeat_interleave(
+            VALIDATION_VIEWS
+        )
+        is_plain = [one == Asked(one.setting, one.size, one.side) for one in batch.asked]
+        figures = {
+            "retrieval": _share(found),
+            "retrieval_plain": _share(found[torch.tensor(is_plain, device=found.device)]),
+        }
         answers = _read(network, batch, crops)
-        figures = {"retrieval": retrieval(vectors)}
         for name, wanted in labels_of(batch).items():
-            known = wanted != UNKNOWN
-            right = answers[name].argmax(1)[known] == wanted[known]
-            figures[f"{name}_accuracy"] = float(right.float().mean())
+            right = answers[name].argmax(1) == wanted
+            figures[f"{name}_accuracy"] = _share(right[wanted != UNKNOWN])
+            if name in CLOSE_QUESTIONS:  # whose first answer is that nothing was asked for
+                figures[f"{name}_asked_accuracy"] = _share(right[wanted > 0])
         return figures
+
+    def _held_out(self, views: int, asked: Sequence[Asked] | None = None) -> WorldBatch:
+        count = len(self.held_out.pool)
+        return self.held_out.batch(count, views, seed=VALIDATION_SEED, augment=False, asked=asked)
 
     def export(self, network: WorldJudges, folder: Path) -> None:
         """Write the judges in half precision."""
         halves = copy.deepcopy(network).half()
         halves.subject_embedder.save_pretrained(folder / "subject_embedder")
         halves.picture_reader.save_pretrained(folder / "picture_reader")
+
+
+def _share(right: Tensor) -> float:
+    return float(right.float().mean())
+
+
+def _ask_more(random: Random, asked: Asked) -> Asked:
+    if random.random() < LOOK_SHARE:
+        kind, other = random.sample(("colour", "material"), 2)
+        looks = {kind: _answer(random, kind), other: NONE}
+        asked = replace(asked, colour=looks["colour"], material=looks["material"])
+    if random.random() < ACCESSORY_SHARE:
+        asked = replace(asked, accessory=_answer(random, "accessory"))
+    return replace(asked, pose="jumping") if random.random() < JUMP_SHARE else asked
+
+
+def _answer(random: Random, question: str) -> str:
+    return random.choice([one for one in CLOSE_QUESTIONS[question] if one != NONE])
 
 
 def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
