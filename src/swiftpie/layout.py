@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Size = tuple[int, int]  # height and width
+SQUARE: Size = (1, 1)
 SUBJECT_FILL = 0.9  # the rest is margin, so that soft edges and contact shadows stay inside
 
 
@@ -22,7 +24,8 @@ class Layout(NamedTuple):
     """
 
     centre: Tensor  # (B, 2) x and y in [0, 1], 0 = left or top edge
-    scale: Tensor  # (B,) side of the reference frame over the side of the picture, > 0
+    scale: Tensor  # (B,) side of the reference frame over that of the picture, > 0; or over its
+    # width and height, (B, 2), so that subjects keep their shape in pictures that are not square
     rotation: Tensor  # (B,) radians, positive turns clockwise on screen
     flip: Tensor  # (B,) 1 mirrors the reference left to right, 0 keeps it
     pose: Tensor  # (B, 4) yaw, pitch, stretch and bend as `relief.turn` takes them, 0 keeps it
@@ -33,26 +36,64 @@ def to_affine(layout: Layout) -> Tensor:
     cos, sin = torch.cos(layout.rotation), torch.sin(layout.rotation)
     mirror = 1 - 2 * layout.flip
     rows = [mirror * cos, mirror * sin, -sin, cos]
-    linear = torch.stack(rows, dim=-1).unflatten(-1, (2, 2)) / layout.scale[:, None, None]
+    scale = layout.scale.view(len(layout.scale), 1, -1)
+    linear = torch.stack(rows, dim=-1).unflatten(-1, (2, 2)) / scale
     # Not by matmul, which autocast would do in bfloat16: too coarse for places.
     offset = -(linear * (2 * layout.centre - 1).unsqueeze(-2)).sum(dim=-1, keepdim=True)
     return torch.cat([linear, offset], dim=-1)
 
 
 def from_box(
-    box: tuple[float, float, float, float], *, view: tuple[float, float] = (0.0, 0.0)
+    box: tuple[float, float, float, float],
+    *,
+    size: Size = SQUARE,
+    view: tuple[float, float] = (0.0, 0.0),
 ) -> Layout:
-    """Return the upright layout whose subject fills `box`.
+    """Return the upright layout whose subject fills `box` along its longer side.
 
     Args:
         box: left, top, right and bottom in [0, 1].
+        size: height and width of the picture, in any unit.
         view: yaw and pitch in degrees, 0 as the reference shows the subject.
     """
     left, top, right, bottom = box
     centre = torch.tensor([[(left + right) / 2, (top + bottom) / 2]])
-    side = torch.tensor([max(right - left, bottom - top) / SUBJECT_FILL])
+    scale = scale_to_fill(torch.tensor([[right - left, bottom - top]]), size)
     pose = torch.tensor([[*map(math.radians, view), 0.0, 0.0]])
-    return Layout(centre, side, rotation=torch.zeros(1), flip=torch.zeros(1), pose=pose)
+    return Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=pose)
+
+
+def scale_to_fill(sides: Tensor, size: Size) -> Tensor:
+    """Return the scale of a `Layout` whose subject is as long as the longer side of its box.
+
+    Args:
+        sides: width and height of boxes as shares of the picture's, (B, 2).
+        size: height and width of the picture, in any unit.
+    """
+    height, width = size
+    scale = (sides * sides.new_tensor([width, height])).amax(dim=1) / SUBJECT_FILL / min(size)
+    return _kept_in_shape(scale, size)
+
+
+def fitted(layout: Layout, size: Size) -> Layout:
+    """Return the `layout` of a subject in a square picture for one of another shape.
+
+    It is as large beside the shorter side as it was, and its feet stay at the same height.
+
+    Args:
+        layout: Made for a square picture; its scale is (B,).
+        size: Height and width of the picture, in any unit.
+    """
+    lifted = SUBJECT_FILL / 2 * layout.scale * (1 - min(size) / size[0])
+    down = torch.stack([torch.zeros_like(lifted), lifted], dim=1)
+    return layout._replace(centre=layout.centre + down, scale=_kept_in_shape(layout.scale, size))
+
+
+def _kept_in_shape(scale: Tensor, size: Size) -> Tensor:
+    height, width = size
+    if height == width:
+        return scale
+    return scale[:, None] * min(size) / scale.new_tensor([width, height])
 
 
 def seen_view(layout: Layout) -> Tensor:

@@ -91,6 +91,18 @@ def test_a_box_places_the_subject(session, identity):
     assert columns[0] / totals[0] + 25 < columns[1] / totals[1]
 
 
+@pytest.mark.parametrize("size_px", [(128, 256), (256, 128)])
+def test_subjects_keep_their_shape_in_pictures_that_are_not_square(session, identity, size_px):
+    box, shapes = (0.2, 0.3, 0.8, 0.7), []
+    for size in ((128, 128), size_px):
+        result = session.personalize(identity, PROMPT, seed=3, box=box, size_px=size)
+        left, top, right, bottom = (
+            result.subject_masks[0].point(lambda v: 255 * (v > 127)).getbbox()
+        )
+        shapes.append((right - left) / (bottom - top))
+    assert shapes[1] == pytest.approx(shapes[0], rel=0.12)
+
+
 @pytest.mark.parametrize("source", [MaskSource.NONE, MaskSource.INLINE])
 def test_masks_without_input_need_one_call_and_give_a_picture(session, identity, source):
     calls = []

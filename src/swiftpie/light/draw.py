@@ -84,7 +84,9 @@ class LightResult:
         from swiftpie.layout import Layout
 
         rows = torch.from_numpy(self.places)
-        return (Layout(rows[:, :2], rows[:, 2], rows[:, 3], rows[:, 4], rows[:, 5:]),)
+        centre, scale, rotation, flip, pose = rows.split((2, rows.shape[1] - 8, 1, 1, 4), dim=1)
+        scale = scale if scale.shape[1] == 2 else scale[:, 0]
+        return (Layout(centre, scale, rotation[:, 0], flip[:, 0], pose),)
 
 
 class LightModel:

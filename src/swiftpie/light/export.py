@@ -23,7 +23,7 @@ from swiftpie.cutout import CUTOUT_PX
 from swiftpie.engine.openvino.runtime import load
 from swiftpie.errors import CapabilityError
 from swiftpie.images import load_image, sample_pictures
-from swiftpie.layout import SUBJECT_FILL, Layout, whole_frame
+from swiftpie.layout import Layout, fitted, scale_to_fill, whole_frame
 from swiftpie.light.graphs import Graphs
 from swiftpie.light.noise import draw_noise
 from swiftpie.light.sheet import (
@@ -383,7 +383,7 @@ class _Draw(_Networks):
         outputs = pixels, resize_mask(denoised.subject_mask, shape)
         if components.layout_predictor is None:
             return outputs
-        columns = [one[:, None] for one in layout[1:4]]
+        columns = [one.view(len(one), -1) for one in layout[1:4]]
         return *outputs, torch.cat([layout.centre, *columns, layout.pose], dim=1)
 
     def _place(self, identity: Identity, noise: Tensor, text: TextCondition, rest: Any) -> Layout:  # noqa: ANN401 - an iterator
@@ -391,13 +391,14 @@ class _Draw(_Networks):
         if predictor is None:
             return whole_frame(noise)
         box, has_box = next(rest), next(rest)
-        found = predictor(noise, text.pooled, subject_extent(identity.mask[:1])).layout
+        size = (noise.shape[2], noise.shape[3])
+        extent = subject_extent(identity.mask[:1])
+        found = fitted(predictor(noise, text.pooled, extent).layout, size)
         if not predictor.config.knows_pose:  # nothing is turned, so no graph need know how
             found = found._replace(pose=torch.zeros(1, 4))
-        sides = box[:, 2:] - box[:, :2]
         boxed = Layout(
             centre=(box[:, :2] + box[:, 2:]) / 2,
-            scale=sides.amax(dim=1) / SUBJECT_FILL,
+            scale=scale_to_fill(box[:, 2:] - box[:, :2], size),
             rotation=torch.zeros(1),
             flip=torch.zeros(1),
             pose=torch.zeros(1, 4),

@@ -367,14 +367,14 @@ def _moved(
     assert predict is not None, "only a model that knows places moves subjects"
     text, extent = components.text.encode(list(prompts)), subject_extent(cut)
     both: Layout = predict(noise.expand(2, -1, -1, -1), text.pooled, extent.expand(2, -1)).layout
-    growth = both.scale[1:] / both.scale[:1]
+    growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
     return layout._replace(
         centre=layout.centre + both.centre[1:] - both.centre[:1], scale=layout.scale * growth
     )
 
 
 def _box_layout(mask: Tensor) -> Layout:
-    layout = from_box(bounding_box(mask))
+    layout = from_box(bounding_box(mask), size=(mask.shape[2], mask.shape[3]))
     return Layout(*(value.to(mask) for value in layout))
 
 

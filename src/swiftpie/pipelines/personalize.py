@@ -15,7 +15,7 @@ from swiftpie.backbones.preset import Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.guidance.base import Guidance, branches_of
 from swiftpie.guidance.methods.plain import Plain
-from swiftpie.layout import Layout, from_box, to_affine, whole_frame
+from swiftpie.layout import Layout, fitted, from_box, to_affine, whole_frame
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
@@ -161,14 +161,14 @@ def _place(
     components: Components, subject: Subject, noise: Tensor, *, text: TextCondition
 ) -> Layout:
     """Return the layout that the box, or else noise, prompt and shape of the subject ask for."""
-    batch = len(noise)
+    batch, cells = len(noise), (noise.shape[2], noise.shape[3])
     if subject.box is not None:
-        placed = from_box(subject.box, view=subject.view or (0.0, 0.0))
+        placed = from_box(subject.box, size=cells, view=subject.view or (0.0, 0.0))
         return Layout(*(one.expand(batch, *one.shape[1:]).to(noise) for one in placed))
     if components.layout_predictor is None:
         return whole_frame(noise)
     extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
-    layout: Layout = components.layout_predictor(noise, text.pooled, extent).layout
+    layout = fitted(components.layout_predictor(noise, text.pooled, extent).layout, cells)
     if subject.view is None:
         return layout
     yaw, pitch = (torch.full_like(layout.flip, math.radians(one)) for one in subject.view)

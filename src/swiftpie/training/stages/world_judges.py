@@ -197,8 +197,17 @@ def _answer(random: Random, question: str) -> str:
 
 
 def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
-    """Return the right answer to each question, (B,) long; `UNKNOWN` where none is to be seen."""
+    """Return the right answer to each question, (B,) long; `UNKNOWN` where none is to be seen.
+
+    What is made of something is not asked its colour, nor what is dyed its material: silver is
+    grey, and who knows only one of the two words is not wrong.
+    """
     told = [right_answers(one) for one in batch.asked]
+    for known in told:
+        if known["material"] != NONE:
+            del known["colour"]
+        elif known["colour"] != NONE:
+            del known["material"]
     unseen = batch.mask.mean((1, 2, 3)) <= LEAST_SEEN
     labels = {}
     for name, answers in {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}.items():
