@@ -182,6 +182,8 @@ def test_sticker_scenes_have_no_pictures_to_insert_into(tmp_path):
         replace(CONFIG, other_sides=0.1).build(context)
     with pytest.raises(ConfigError, match="larger_world=true"):
         replace(CONFIG, sceneries=4).build(context)
+    with pytest.raises(ConfigError, match="larger_world=true"):
+        replace(CONFIG, grown_share=0.2).build(context)
 
 
 def test_a_reference_from_another_side_is_one_more_to_look_at(larger):
@@ -222,3 +224,26 @@ def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_p
     assert session.components.layout_predictor.config.knows_light
     result = session.personalize(session.encode_identity(sprite), "a robot by a lake", seed=1)
     assert result.layouts[0].pose.abs().sum() > 0
+
+
+def test_some_batches_are_of_larger_pictures(subjects, larger):
+    world = World(subjects, "held_out", size_px=2 * larger.world.size_px)
+    grown = replace(larger, world=world, held_out=world)
+    config = replace(larger.config, grown_share=0.5)
+    both, network = replace(larger, grown=grown, config=config), larger.network()
+    one, other = larger.losses(network, 1)["latents"], grown.losses(network, 1)["latents"]
+    chosen = [both.losses(network, step)["latents"] for step in (1, 2)]
+    assert torch.equal(chosen[0], other)
+    assert torch.equal(chosen[1], larger.losses(network, 2)["latents"])
+    assert not torch.equal(one, other)
+
+
+def test_figures_are_told_of_both_sizes(subjects, larger, tmp_path):
+    world = World(subjects, "held_out", size_px=2 * larger.world.size_px)
+    config = replace(larger.config, validation_pictures=2)
+    grown = replace(larger, world=world, held_out=world, config=config)
+    figures = replace(larger, grown=grown, config=config).sample(
+        larger.network(), tmp_path / "samples.png"
+    )
+    assert figures["grown_psnr_db"] != figures["psnr_db"]
+    assert (tmp_path / "samples_grown.png").exists()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 
 import torch
 from diffusers import ModelMixin
@@ -95,6 +96,7 @@ class OneStepConfig:
     sceneries: int = 0  # pictures unlike the world a step, from which only their light is told
     photos: str = ""  # a folder of photographs: half of the pictures unlike the world are such
     size_px: int = 128  # of the larger world's pictures
+    grown_share: float = 0.0  # of the batches, whose pictures have twice that size
     sizes: Sizes = FIRST  # of networks that start from nothing
 
     @property
@@ -108,12 +110,23 @@ class OneStepConfig:
         Raises:
             ConfigError: The settings ask for what only the larger world draws.
         """
-        if (self.tasks.insert or self.other_sides or self.sceneries) and not self.larger_world:
+        needed = (self.tasks.insert, self.other_sides, self.sceneries, self.grown_share)
+        if any(needed) and not self.larger_world:
             raise ConfigError(
-                f"tasks.insert={self.tasks.insert}, other_sides={self.other_sides} and "
-                f"sceneries={self.sceneries} need pictures that only the larger world draws. Set "
-                "larger_world=true, or leave all of them at 0."
+                f"tasks.insert={self.tasks.insert}, other_sides={self.other_sides}, "
+                f"sceneries={self.sceneries} and grown_share={self.grown_share} need pictures that "
+                "only the larger world draws. Set larger_world=true, or leave all of them at 0."
             )
+        stage = self._stage(context)
+        if not self.grown_share:
+            return stage
+        config = replace(self, size_px=2 * self.size_px, grown_share=0.0)
+        worlds = config.world(context, "train"), config.world(context, "held_out")
+        return replace(
+            stage, grown=replace(stage, world=worlds[0], held_out=worlds[1], config=config)
+        )
+
+    def _stage(self, context: Context) -> "OneStepStage":
         worlds = self.world(context, "train"), self.world(context, "held_out")
         if self.start:
             networks, autoencoder, tokenizer = load_trained(
@@ -154,6 +167,7 @@ class OneStepStage:
     tokenizer: PreTrainedTokenizerFast  # of new networks; a state and an export have their own
     config: OneStepConfig
     initial: OneStepNetworks | None = None  # what training starts from, if not from nothing
+    grown: "OneStepStage | None" = None  # the same, of larger pictures
 
     @property
     def samples_per_step(self) -> int:
@@ -171,6 +185,8 @@ class OneStepStage:
 
     def losses(self, network: OneStepNetworks, step: int) -> dict[str, Tensor]:
         """Return latent, layout, mask, map and (if weighted) pixel terms."""
+        if self.grown is not None and Random(step).random() < self.config.grown_share:
+            return self.grown.losses(network, step)
         generator = torch.Generator().manual_seed(step)
         task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
         device = self.world.tiles.device
@@ -431,11 +447,15 @@ class OneStepStage:
         rows = [to_pil(x[i : i + 12]) for i in range(0, count, 12) for x in shown]
         contact_sheet(rows, cell_px=128).save(path)
         mask = resize_mask(outcome.prediction.subject_mask.float(), cells_of(pixels))
-        return {
+        figures = {
             "psnr_db": psnr_db(pixels, batch.pixels),
             "mask_iou": float(iou(mask, batch.mask).mean()),
             **subject_figures(pixels, batch),
         }
+        if self.grown is not None:
+            grown = self.grown.sample(network, path.with_stem(f"{path.stem}_grown"))
+            figures |= {f"grown_{name}": value for name, value in grown.items()}
+        return figures
 
     def export(self, network: OneStepNetworks, folder: Path) -> None:
         """Write every part in float16, as diffusers and transformers write theirs.
