@@ -1,7 +1,9 @@
 """What every personalized picture promises, on the embedded model."""
 
+import importlib.resources
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from swiftpie.pipelines.denoise import Clock, decode
 from swiftpie.pipelines.personalize import prepare, side_by_side
 from swiftpie.pipelines.request import PersonalizeRequest
 
+SAMPLES = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
 PROMPT = "a photo of a subject on a beach"
 OFF = Scales(identity_scale=0.0, detail_scale=0.0)
 
@@ -101,6 +104,20 @@ def test_subjects_keep_their_shape_in_pictures_that_are_not_square(session, iden
         )
         shapes.append((right - left) / (bottom - top))
     assert shapes[1] == pytest.approx(shapes[0], rel=0.12)
+
+
+def test_so_do_those_of_edited_pictures(session):
+    backpack = session.encode_identity(SAMPLES / "1f392.webp")
+    before, after = (f"a photo of a backpack {where}" for where in ("on a beach", "in the snow"))
+    box = (0.35, 0.3, 0.7, 0.95)
+    drawn = session.personalize(backpack, before, seed=4, size_px=(128, 256), box=box).images[0]
+    edited = session.edit(drawn, after, source_prompt=before, seed=1).image
+    shapes = []
+    for picture in (drawn, edited):
+        red, green = np.moveaxis(np.asarray(picture, dtype=float), 2, 0)[:2]
+        rows, columns = np.nonzero(red > green + 90)  # of all that is seen only it is pink
+        shapes.append(np.ptp(columns) / np.ptp(rows))
+    assert shapes[1] == pytest.approx(shapes[0], rel=0.15)
 
 
 @pytest.mark.parametrize("source", [MaskSource.NONE, MaskSource.INLINE])
