@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
@@ -34,15 +35,10 @@ from swiftpie.models.judges import (
     subject_crops,
 )
 from swiftpie.training.context import Context
-from swiftpie.training.stages.judges import (
-    GALLERY_VIEWS,
-    VALIDATION_SEED,
-    VALIDATION_VIEWS,
-    contrastive_loss,
-    jitter,
-)
+from swiftpie.training.stages.judges import GALLERY_VIEWS, VALIDATION_SEED, contrastive_loss, jitter
 
 WALLS = [Asked(Setting(PLACES.index(one))) for one in BACKDROPS[:GALLERY_VIEWS]]
+WISHES = ("colour", "material", "accessory", "rendition", "jump")  # whose first answer is none
 UNKNOWN = -100  # the label of a question that a picture does not answer
 # Of the pictures, besides those whose captions ask for it: every answer has to be seen often, or
 # a judge in doubt says that nothing was asked for.
@@ -137,37 +133,33 @@ class WorldJudgesStage:
     def sample(self, network: WorldJudges, path: Path) -> dict[str, float]:
         """Save crops of some held-out subjects; return the judges' figures on all.
 
-        Subjects are looked for among pictures of them before plain walls, as in the evaluation.
-        Whatever is asked of one hides it, so those of whom nothing is asked are counted besides;
-        and most pictures ask nothing, so answers are counted besides where something is asked.
+        As in the evaluation one thing is asked of a picture, or none, and subjects are looked for
+        among pictures of them before plain walls. Since what is asked of a subject can hide it,
+        those of whom nothing is asked are counted besides; and since most pictures do not ask a
+        question, its answers are counted besides where they do.
         """
-        count = len(self.held_out.pool)
+        count, views = len(self.held_out.pool), 1 + len(WISHES)
+        asked = _one_wish_each(self.held_out.ask(count * views, seed=VALIDATION_SEED))
         shown = self._held_out(len(WALLS), asked=WALLS * count)
-        batch = self._held_out(VALIDATION_VIEWS)
+        batch = self._held_out(views, asked=asked)
         crops = subject_crops(batch.mask)
         close = cut(batch.pixels, crops)
-        rows = [close[i * VALIDATION_VIEWS :][:VALIDATION_VIEWS] for i in range(min(count, 8))]
+        rows = [close[i * views :][:views] for i in range(min(count, 8))]
         contact_sheet([to_pil(row) for row in rows], cell_px=64).save(path)
         walled = network.subject_embedder(cut(shown.pixels, subject_crops(shown.mask)))
         gallery = F.normalize(walled.unflatten(0, (count, -1)).mean(1), dim=1)
         nearest = (network.subject_embedder(close) @ gallery.T).argmax(1)
-        found = nearest == torch.arange(count, device=nearest.device).repeat_interleave(
-            VALIDATION_VIEWS
-        )
-        is_plain = [one == Asked(one.setting, one.size, one.side) for one in batch.asked]
-        figures = {
-            "retrieval": _share(found),
-            "retrieval_plain": _share(found[torch.tensor(is_plain, device=found.device)]),
-        }
+        found = nearest == torch.arange(count, device=nearest.device).repeat_interleave(views)
+        figures = {"retrieval": _share(found), "retrieval_plain": _share(found[::views])}
         answers = _read(network, batch, crops)
         for name, wanted in labels_of(batch).items():
             right = answers[name].argmax(1) == wanted
             figures[f"{name}_accuracy"] = _share(right[wanted != UNKNOWN])
-            if name in CLOSE_QUESTIONS:  # whose first answer is that nothing was asked for
+            if name in WISHES:
                 figures[f"{name}_asked_accuracy"] = _share(right[wanted > 0])
         return figures
 
-    def _held_out(self, views: int, asked: Sequence[Asked] | None = None) -> WorldBatch:
+    def _held_out(self, views: int, asked: Sequence[Asked]) -> WorldBatch:
         count = len(self.held_out.pool)
         return self.held_out.batch(count, views, seed=VALIDATION_SEED, augment=False, asked=asked)
 
@@ -182,6 +174,20 @@ def _share(right: Tensor) -> float:
     return float(right.float().mean())
 
 
+def _one_wish_each(asked: Sequence[Asked]) -> list[Asked]:
+    """Return requests for the same settings of which each, in turn, wishes nothing or one thing."""
+    random, turns = Random(VALIDATION_SEED), cycle((NONE, *WISHES))
+    return [_wishing(random, one.setting, name) for one, name in zip(asked, turns, strict=False)]
+
+
+def _wishing(random: Random, setting: Setting, name: str) -> Asked:
+    if name == NONE:
+        return Asked(setting)
+    answers = WHOLE_QUESTIONS.get(name) or CLOSE_QUESTIONS[name]
+    wish = {"pose" if name == "jump" else name: random.choice(answers[1:])}
+    return Asked(setting, **wish)
+
+
 def _ask_more(random: Random, asked: Asked) -> Asked:
     if random.random() < LOOK_SHARE:
         kind, other = random.sample(("colour", "material"), 2)
@@ -193,7 +199,7 @@ def _ask_more(random: Random, asked: Asked) -> Asked:
 
 
 def _answer(random: Random, question: str) -> str:
-    return random.choice([one for one in CLOSE_QUESTIONS[question] if one != NONE])
+    return random.choice(CLOSE_QUESTIONS[question][1:])
 
 
 def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
