@@ -72,6 +72,9 @@ def test_figures_are_told_for_every_question_and_the_export_loads(stage, tmp_pat
     for name, one in network.named_parameters():
         torch.testing.assert_close(one, again.get_parameter(name), atol=1e-3, rtol=1e-3)
         assert again.get_parameter(name).requires_grad
+    stage.export(again, tmp_path / "again")
+    for config in (tmp_path / "again").rglob("config.json"):
+        assert str(tmp_path) not in config.read_text()
     reader = PictureReader.from_pretrained(tmp_path / "picture_reader").float()
     pictures = torch.zeros(2, 3, 128, 128), torch.zeros(2, 6, 64, 64), torch.zeros(2, 3, 64, 64)
     answers = reader(*pictures)

@@ -166,6 +166,8 @@ class WorldJudgesStage:
     def export(self, network: WorldJudges, folder: Path) -> None:
         """Write the judges in half precision."""
         halves = copy.deepcopy(network).half()
+        for judge in (halves.subject_embedder, halves.picture_reader):
+            judge.register_to_config(_name_or_path="")  # where it lay here is nobody's business
         halves.subject_embedder.save_pretrained(folder / "subject_embedder")
         halves.picture_reader.save_pretrained(folder / "picture_reader")
 
