@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase, ViTModel
 
 from swiftpie.backbones.checkpoints.safe import read_tensors
-from swiftpie.data.world.captions import CLOSE_QUESTIONS, NONE, WHOLE_QUESTIONS
+from swiftpie.data.world.captions import CLOSE_QUESTIONS, NONE, QUESTIONS, WHOLE_QUESTIONS
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.evaluation.posing import find_pose
 from swiftpie.faces.face import FaceEncoder
@@ -190,8 +190,7 @@ class WorldPanel:
         crops, colours = subject_crops(mask), 2 * reference[:, :3] - reference[:, 3:]
         close = close_and_around(pixels, crops)
         said = self.reader(shrink(pixels, WHOLE_PX), close, shrink(colours))
-        questions = {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}
-        answers = {name: questions[name][int(one.argmax())] for name, one in said.items()}
+        answers = {name: QUESTIONS[name][int(one.argmax())] for name, one in said.items()}
         subject = self._nearest(cut(pixels, crops))
         if not finds_pose:
             return Reading(subject, answers)

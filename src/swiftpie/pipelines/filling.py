@@ -56,9 +56,9 @@ def filled(patch: Tensor, gone: Tensor) -> Tensor:
         return continued(patch, 1 - gone)
     guess = (_carried_on(small) + membrane(small.pixels, small.known)) / 2
     tone = torch.where(small.known > 0, small.pixels, guess)
-    inner = patch.clone()
-    there = _near(gone)
-    inner[..., *there] = enlarged(tone, _size(patch), there) + _texture(patch, gone, small, tone)
+    inner, there = patch.clone(), _near(gone)
+    texture = _texture(patch, gone, there, small, tone)
+    inner[..., *there] = enlarged(tone, _size(patch), there) + texture
     return tied(inner, patch, gone)
 
 
@@ -197,8 +197,8 @@ def _edges(small: _Known) -> tuple[Tensor, Tensor]:
     return torch.stack([angle.cos(), angle.sin()]), strictness
 
 
-def _texture(patch: Tensor, gone: Tensor, small: _Known, tone: Tensor) -> Tensor:
-    """Return what is finer than the tone near what is `gone`, (1, 3, h, w)."""
+def _texture(patch: Tensor, gone: Tensor, there: Part, small: _Known, tone: Tensor) -> Tensor:
+    """Return what is finer than the tone `there`, near what is `gone`, (1, 3, h, w)."""
     pixels, known = small
     coarse = blurred(pixels * known, FINE_PX) / blurred(known, FINE_PX).clamp_min(SURE)
     fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
@@ -211,7 +211,7 @@ def _texture(patch: Tensor, gone: Tensor, small: _Known, tone: Tensor) -> Tensor
     shown = torch.where(known > 0, coarse, tone)
     shifts, shares = _shifts(shown, strengths[0], known)
     # Apart, as a red sign stands out of grey stones by its colour.
-    parts = _by_brightness(_borrowed(fine, gone, shifts, shares))
+    parts = _by_brightness(_borrowed(fine, gone, there, shifts, shares))
     most = [MOST_TEXTURE * strength[0, :, around].median() + SURE for strength in strengths]
     grey, colour = (limit * (part / limit).tanh() for part, limit in zip(parts, most, strict=True))
     return grey + colour
@@ -263,9 +263,9 @@ def _that_serve(costs: Tensor) -> Tensor:
     return torch.stack(best)
 
 
-def _borrowed(fine: Tensor, gone: Tensor, shifts: Tensor, shares: Tensor) -> Tensor:
-    """Return `fine` (1, 3, H, W) as shifts bring it near to what is `gone`."""
-    size, there = _size(fine), _near(gone)
+def _borrowed(fine: Tensor, gone: Tensor, there: Part, shifts: Tensor, shares: Tensor) -> Tensor:
+    """Return `fine` (1, 3, H, W) as shifts bring it to what is `gone` in the part `there`."""
+    size = _size(fine)
     top, left = (part.start for part in there)
     weights = enlarged(shares, size, there, mode="bilinear") * gone[..., *there]
     texture = torch.zeros_like(fine[..., *there])

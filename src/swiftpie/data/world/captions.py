@@ -70,6 +70,7 @@ CLOSE_QUESTIONS: Mapping[str, tuple[str, ...]] = {  # and what its subject tells
     "accessory": (NONE, *ACCESSORY_PHRASES),
     "jump": (NONE, "jumping"),  # only where there is ground to leave
 }
+QUESTIONS: Mapping[str, tuple[str, ...]] = {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}
 # What may be wished for besides a setting and a view; poses but a jump are told by drawing them.
 WISH_QUESTIONS = ("rendition", "colour", "material", "accessory", "pose")
 # Yaw and pitch in degrees that a view means: the smallest of each, and what the noise adds.

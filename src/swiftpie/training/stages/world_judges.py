@@ -15,6 +15,7 @@ from swiftpie.data.world.air import Setting
 from swiftpie.data.world.captions import (
     CLOSE_QUESTIONS,
     NONE,
+    QUESTIONS,
     WHOLE_QUESTIONS,
     Asked,
     right_answers,
@@ -185,8 +186,7 @@ def _one_wish_each(asked: Sequence[Asked]) -> list[Asked]:
 def _wishing(random: Random, setting: Setting, name: str) -> Asked:
     if name == NONE:
         return Asked(setting)
-    answers = WHOLE_QUESTIONS.get(name) or CLOSE_QUESTIONS[name]
-    wish = {"pose" if name == "jump" else name: random.choice(answers[1:])}
+    wish = {"pose" if name == "jump" else name: _answer(random, name)}
     return Asked(setting, **wish)
 
 
@@ -201,7 +201,8 @@ def _ask_more(random: Random, asked: Asked) -> Asked:
 
 
 def _answer(random: Random, question: str) -> str:
-    return random.choice(CLOSE_QUESTIONS[question][1:])
+    """Draw any answer but the first, which is none."""
+    return random.choice(QUESTIONS[question][1:])
 
 
 def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
@@ -218,7 +219,7 @@ def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
             del known["material"]
     unseen = batch.mask.mean((1, 2, 3)) <= LEAST_SEEN
     labels = {}
-    for name, answers in {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}.items():
+    for name, answers in QUESTIONS.items():
         rows = [answers.index(one[name]) if name in one else UNKNOWN for one in told]
         right = torch.tensor(rows, device=unseen.device)
         labels[name] = right.masked_fill(unseen, UNKNOWN) if name in CLOSE_QUESTIONS else right
