@@ -10,12 +10,12 @@ from torch import Tensor
 
 from benchmarks._timing import DIGITS, Round, Sample, Spread, Tell, spread, timed
 from swiftpie.backbones.components import Components
-from swiftpie.data.scenes import SCENES
+from swiftpie.data.world.places import PLACES
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
-from swiftpie.evaluation.benchmarks.scenes import StickerCase, evidence_of
-from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
-from swiftpie.evaluation.case import METRICS
+from swiftpie.evaluation.benchmarks.sprites import prompt_of
+from swiftpie.evaluation.benchmarks.world import WorldBenchmark, WorldCase, expected_of, read_by
+from swiftpie.evaluation.case import METRICS, Evidence
 from swiftpie.evaluation.judges import Networks
 from swiftpie.evaluation.metrics.pixels import psnr
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
@@ -25,9 +25,9 @@ from swiftpie.types import Identity
 EAGER = "eager"
 TOGETHER = "+"  # joins the transforms of one engine, as in channels-last+compile
 NUM_SPEED_CASES = 8  # subjects and prompts that timed calls take in turns
-SCENES_AHEAD = (5, 9)  # of an edit and of the next one, from the scene that a picture shows
+PLACES_AHEAD = (5, 9)  # of an edit and of the next one, from the place that a picture shows
 TURNED_DEG = 20
-JUDGED = ("scene-accuracy", "subject-retrieval")
+JUDGED = ("setting-accuracy", "subject-recognition")
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ PLAIN = Load("plain", 1)
 class Material:
     """Subjects, prompts and pictures."""
 
-    benchmark: StickerBenchmark
-    cases: Sequence[StickerCase]
+    benchmark: WorldBenchmark
+    cases: Sequence[WorldCase]
 
-    def picture(self, case: StickerCase) -> tuple[Image.Image, Image.Image]:
+    def picture(self, case: WorldCase) -> tuple[Image.Image, Image.Image]:
         """Return a reference and its mask, as a user would give them."""
-        pixels, mask = self.benchmark.reference(case)
-        return to_pil(pixels)[0], mask_to_pil(mask)[0]
+        answer = self.benchmark.answer(case)
+        return to_pil(answer.reference)[0], mask_to_pil(answer.reference_mask)[0]
 
-    def views(self, case: StickerCase, count: int) -> tuple[list[Image.Image], list[Image.Image]]:
+    def views(self, case: WorldCase, count: int) -> tuple[list[Image.Image], list[Image.Image]]:
         """Return so many references of one subject with their masks: turned and mirrored ones."""
         pictures, masks = [], []
         for number in range(count):
@@ -105,7 +105,7 @@ class Contender:
         place = number % len(self.material.shown)
         case, picture = self.material.cases[place], self.material.shown[place]
         session, found = Session(self.components), {}
-        for operation, ahead in zip(("edit", "second_edit"), SCENES_AHEAD, strict=True):
+        for operation, ahead in zip(("edit", "second_edit"), PLACES_AHEAD, strict=True):
             prompt = moved(case, ahead)
             change = partial(session.edit, picture, prompt, source_prompt=case.prompt)
             found[operation], _ = timed(change, self.components.device)
@@ -149,11 +149,10 @@ class Contender:
         return found
 
 
-def moved(case: StickerCase, ahead: int) -> str:
-    """Return a prompt that puts the subject of `case` into another scene."""
-    names = [scene.name for scene in SCENES]
-    scene = SCENES[(names.index(case.scene) + ahead) % len(SCENES)]
-    return f"a photo of {with_article(case.subject)} {scene.phrases[0]}"
+def moved(case: WorldCase, ahead: int) -> str:
+    """Return a prompt that puts the subject of `case` into another place."""
+    names = [place.name for place in PLACES]
+    return prompt_of(case.subject, names[(names.index(case.place) + ahead) % len(names)])
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ def compare_pictures(
 ) -> list[Fidelity]:
     """Draw the first cases of `material` by every engine; each encodes the subjects itself."""
     benchmark = material.benchmark
-    networks = Networks(panel=benchmark.panel())
+    networks = Networks(world=benchmark.panel())
     judged = {}
     for engine, components in engines.items():
         tell(f"judging {num_cases} pictures of {engine}")
@@ -194,13 +193,21 @@ def compare_pictures(
 
 
 @torch.no_grad()
-def _judge(session: Session, material: Material, case: StickerCase, networks: Networks) -> _Judged:
+def _judge(session: Session, material: Material, case: WorldCase, networks: Networks) -> _Judged:
     reference, cover = material.picture(case)
     identity = session.encode_identity(reference, masks=cover)
     picture = to_tensor(session.personalize(identity, case.prompt, seed=case.seed).images[0])
-    truth = material.benchmark.truth(case)
-    evidence = evidence_of(
-        case, case.code, picture, truth.pixels, truth.mask, None, networks=networks
+    answer = material.benchmark.answer(case)
+    truth, cut_out = answer.rendering, (answer.reference + 1) / 2 * answer.reference_mask
+    shown = torch.cat([cut_out, answer.reference_mask], dim=1)
+    expected = expected_of(case, truth.mask, case.code)
+    evidence = Evidence(
+        picture=picture,
+        truth=truth.pixels,
+        mask=truth.mask,
+        expected=expected,
+        reading=read_by(networks.world, picture, expected, reference=shown),
+        networks=networks,
     )
     verdicts = {name: METRICS.get(name).score(evidence) or 0.0 for name in JUDGED}
     return _Judged(picture, verdicts)

@@ -1,6 +1,6 @@
 """How much pictures of one prompt differ from seed to seed, beside how much they should.
 
-Run `python -m benchmarks.diversity --weights DIR` with weights of the larger world. Each case is a
+Run `python -m benchmarks.diversity`, or with `--weights DIR` of the larger world. Each case is a
 held-out subject in a trained setting, drawn from several seeds; every pair of its pictures is
 compared. *Background*: the mean difference, in levels of 255, of the pixels that belong to the
 subject in neither. *Place*: 1 minus the IoU of the subject's masks. The exact renderings of the
@@ -86,14 +86,14 @@ def _apart(one: Drawn, other: Drawn) -> Spread:
 def main() -> None:
     """Draw, compare and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="an export of the larger world")
+    parser.add_argument("--weights", type=Path, help="an export of the larger world")
     parser.add_argument("--data", type=Path, help="the sticker pack, if it is elsewhere")
     parser.add_argument("--cases", type=int, default=CASES)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     given = parser.parse_args()
     session = swiftpie.load("mini", weights=given.weights)
-    check_noise(session.components)
     benchmark = WorldBenchmark(load_subjects(given.data or default_pack()))
+    check_noise(session.components, side_px=benchmark.size_px)
     cases = [one for one in benchmark.cases(given.cases) if one.kind is WorldKind.PLAIN]
     right, found = [], []
     for case in track(cases, description="cases"):

@@ -56,12 +56,12 @@ from benchmarks._timing import (
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.data.subjects import load_subjects, sample_subjects
-from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
+from swiftpie.evaluation.benchmarks.world import WorldBenchmark, WorldKind
 
 ENGINES = "channels-last,compile,openvino,openvino-int8"
 SLOW_TO_START = "compile"  # takes long for every new size, so growth is measured without it
 BATCHES = {"cpu": "1,2,4", "cuda": "1,2,4,8,16,32"}
-SIDES_PX, REFERENCES, SUBJECTS = (128, 192, 256), (1, 3), (1, 2)
+SIDES_PX, REFERENCES, SUBJECTS = (128, 256, 384), (1, 3), (1, 2)
 WARM_UPS = 3  # rounds before those that count; allocators and caches settle
 ENGINE_MS = {"personalize": 20.0, "edit": 35.0}  # to be reached by any engine
 EAGER_MS = 60.0  # to be reached without
@@ -161,8 +161,9 @@ def load(options: argparse.Namespace) -> Components:
 def material_of(options: argparse.Namespace) -> Material:
     """Return what is drawn: the first cases are timed, all of them judged."""
     subjects = sample_subjects() if options.data is None else load_subjects(options.data)
-    benchmark = StickerBenchmark(subjects)
-    return Material(benchmark, benchmark.cases(max(options.cases, NUM_SPEED_CASES)))
+    benchmark = WorldBenchmark(subjects)
+    dealt = benchmark.cases(max(options.cases, NUM_SPEED_CASES))
+    return Material(benchmark, [case for case in dealt if case.kind is WorldKind.PLAIN])
 
 
 def measure_calls(

@@ -6,7 +6,7 @@ import swiftpie
 from swiftpie.images import contact_sheet
 
 SCALES = (0.0, 0.5, 1.0, 1.5)
-PROMPT = "a photo of a sauropod in a field of flowers"
+PROMPT = "a photo of a sauropod in a flower meadow"
 
 session = swiftpie.load("mini")
 with as_file(files("swiftpie") / "assets/samples/1f995.webp") as sauropod:

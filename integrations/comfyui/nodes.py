@@ -66,7 +66,7 @@ class LoadRecipe(io.ComfyNode):
             node_id="SwiftPieLoadRecipe",
             display_name="Load SwiftPie recipe",
             category=CATEGORY,
-            description="Loads the networks of a recipe. 'mini' is inside the package: 128 px.",
+            description="Loads the networks of a recipe. 'mini' is inside the package: 256 px.",
             inputs=[
                 io.Combo.Input("recipe", options=[EMBEDDED, *recipes], default=EMBEDDED),
                 io.Boolean.Input(

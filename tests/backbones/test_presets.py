@@ -12,7 +12,7 @@ EIGHT = (999, 874, 749, 624, 499, 374, 249, 124)
 
 # name: family, prediction, timesteps, first noise, between steps, side in pixels
 FACTS = {
-    "mini": ("tiny", "sample", (999,), "unit", "ddim", 128),
+    "mini": ("tiny", "sample", (999,), "unit", "ddim", 256),
     "swiftbrush-v1": ("sd21", "epsilon", (999,), "unit", "ddim", 512),
     "swiftbrush-v2": ("sd21", "epsilon", (999,), "unit", "ddim", 512),
     "sd-turbo": ("sd21", "epsilon", (999,), "sigma", "ddim", 512),

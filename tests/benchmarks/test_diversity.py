@@ -24,7 +24,7 @@ def test_pictures_that_are_alike_do_not_differ_and_subjects_count_apart():
 
 
 def test_seeds_decide_ground_and_place_in_both(session, subjects):
-    benchmark = WorldBenchmark(subjects)
+    benchmark = WorldBenchmark(subjects, size_px=128)
     case = benchmark.cases(1)[0]
     seeds = [case.seed, case.seed + 1]
     for pictures in truths(benchmark, case, seeds), drawings(session, benchmark, case, seeds):

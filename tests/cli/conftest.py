@@ -7,6 +7,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
+from tests.own_size import identity, session
+
+__all__ = ["identity", "session"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,7 +32,7 @@ def test_a_sentence_is_drawn_and_tells_whom_it_named(drawn, session):
     assert "'kitten' is drawn from the library as 'cat'; near: cat face." in result.stderr
     assert read_metadata(out)["library"] == "cat (for 'kitten')"
     expected = np.asarray(session.generate(PROMPT, seed=3).images[0]).astype(int)
-    assert np.abs(pixels(out) - expected).max() <= ROUNDING
+    assert (np.abs(pixels(out) - expected) > ROUNDING).mean() < 1e-3
 
 
 def test_a_name_stands_where_a_picture_would(call, tmp_path, drawn):

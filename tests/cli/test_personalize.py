@@ -10,6 +10,7 @@ from swiftpie import __version__
 from swiftpie.images import load_image, read_metadata
 
 PROMPT = "a hamster on a beach"
+ROUNDING = 2  # of 255, between PyTorch and what draws without it
 EXIF_ORIENTATION = 0x0112
 ROTATED = 6  # shown a quarter turn clockwise
 
@@ -31,6 +32,11 @@ def draw(call, out, *arguments):
 
 def pixels(path):
     return np.array(load_image(path))
+
+
+def is_alike(path, drawn):
+    """Whether PyTorch drew what was drawn without it."""
+    return (np.abs(pixels(path).astype(int) - pixels(drawn)) > ROUNDING).mean() < 1e-3
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(call, tmp_path, hamster, drawn):
@@ -55,7 +61,7 @@ def test_json_is_all_of_standard_output_and_a_random_seed_is_told(call, tmp_path
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout, parse_constant=pytest.fail)  # no infinity, which is not JSON
     assert (told["prompt"], told["preset"]) == (PROMPT, "mini")
-    assert told["size"] == {"width": 128, "height": 128}
+    assert told["size"] == {"width": 256, "height": 256}
     assert (told["scales"]["identity_scale"], told["scales"]["energy_cap"]) == (1.0, None)
     picture = told["pictures"][0]
     assert (picture["path"], picture["subject_mask"]) == (str(out), str(mask))
@@ -100,7 +106,7 @@ def test_regions_and_boxes_run(call, tmp_path, hamster, options):
 def test_a_region_can_be_a_file(call, tmp_path, hamster, drawn):
     Image.new("L", (64, 64), 255).save(tmp_path / "all.png")
     draw(call, tmp_path / "out.png", hamster, PROMPT, "--mask", tmp_path / "all.png")
-    assert np.array_equal(pixels(tmp_path / "out.png"), pixels(drawn))
+    assert is_alike(tmp_path / "out.png", drawn)
 
 
 def test_standard_input_and_output_carry_the_same_picture(call, hamster, drawn):
@@ -114,7 +120,7 @@ def test_an_identity_file_stands_for_its_picture(call, tmp_path, hamster, drawn)
     identity = tmp_path / "hamster.jpg"  # content decides, not the name
     assert call("identity", "save", hamster, "-o", identity).exit_code == 0
     draw(call, tmp_path / "out.png", identity, PROMPT)
-    assert (tmp_path / "out.png").read_bytes() == drawn.read_bytes()
+    assert is_alike(tmp_path / "out.png", drawn)
     result = call("personalize", identity, hamster, PROMPT, "-o", tmp_path / "two.png")
     assert result.exit_code == 2
     assert "identity file" in result.stderr
@@ -151,7 +157,7 @@ def test_unusual_pictures_are_subjects_too(call, tmp_path, on_white, kind):
         exif[EXIF_ORIENTATION] = ROTATED
         on_white.save(path, "JPEG", exif=exif)
     draw(call, tmp_path / "out.png", path, PROMPT)
-    assert load_image(tmp_path / "out.png").size == (128, 128)
+    assert load_image(tmp_path / "out.png").size == (256, 256)
 
 
 def test_cutouts_stand_upright_as_exif_asks(call, tmp_path, on_white):
@@ -234,7 +240,7 @@ def test_words_and_sizes_that_it_does_not_know_are_told_and_it_draws_all_the_sam
     told = " ".join(result.stderr.split())
     assert "warning: Preset 'mini' was never taught 'riding'" in told
     assert "'paris' (near: " in told
-    assert "trained on pictures of 128x128 px and shall draw 192x128" in told
+    assert "trained on pictures of 256x256 px and shall draw 192x128" in told
     assert load_image(out).size == (192, 128)
 
 

@@ -91,7 +91,7 @@ def test_scores_report_and_page_are_written_beside_the_pictures(
 
 def test_a_sheet_has_pictures_and_labels_where_they_belong():
     red, blue = (Image.new("RGB", (10, 10), colour) for colour in ("red", "blue"))
-    sheet = labelled_sheet([[red, blue]], columns=["", "a word"], names=["row"], cell_px=40)
+    sheet = labelled_sheet([[red, blue]], columns=["", "a word"], captions=[["row"]], cell_px=40)
     assert sheet.width == 80
     top = next(y for y in range(sheet.height) if sheet.getpixel((20, y)) == (255, 0, 0))
     assert sheet.getpixel((60, top + 20)) == (0, 0, 255)

@@ -30,7 +30,7 @@ from tests.parity.faces import nobody, someone
 from tests.parity.tiny import picture
 
 SEED = 3
-PROMPT, PAIR_PROMPT = "a dinosaur on a beach", "a dinosaur and a robot in the snow"
+PROMPT, PAIR_PROMPT = "a dinosaur on a beach", "a dinosaur and a robot on a snowy slope"
 PERSON_PROMPT = "a chef in a kitchen"
 DINOSAUR, ROBOT, MOUSE = "1f995", "1f916", "1f439"  # samples in the package
 BOX, LEFT, RIGHT = (0.25, 0.3, 0.8, 0.95), (0.0, 0.4, 0.5, 0.9), (0.55, 0.3, 1.0, 0.8)
@@ -144,9 +144,9 @@ def hard_mask():
 # One kind of case each.
 
 
-def subject(name=DINOSAUR, *, steps=1, views=(0,), prompt=PROMPT, **settings):
+def subject(name=DINOSAUR, *, steps=1, side_px=SIDE_PX, views=(0,), prompt=PROMPT, **settings):
     """One subject by the embedded model."""
-    session = mini(steps)
+    session = mini(steps, side_px)
     identity = session.encode_identity([reference(name, view) for view in views])
     return personalized(session, identity, prompt, **settings)
 
@@ -180,7 +180,9 @@ def styled(style, *, steps=4):
     return subject(steps=steps, **steering_of(style, steps))
 
 
-def edit(prompt="a dinosaur in the snow", *, size=(SIDE_PX, SIDE_PX), steps=1, who="", **request):
+def edit(
+    prompt="a dinosaur on a snowy slope", *, size=(SIDE_PX, SIDE_PX), steps=1, who="", **request
+):
     """An edit by the embedded model."""
     session = mini(steps)
     if who:
@@ -241,6 +243,7 @@ IN_BOX = {  # strengths that count outside of a region
 }
 SUBJECTS = {
     "one subject": {},
+    "its own size": {"side_px": None},
     "two seeds": {"seed": 20, "num_images": 2},
     "a mouse at night": {"name": MOUSE, "prompt": "a mouse at night"},
     "robot in space": {"name": ROBOT, "prompt": "a robot in space", "seed": 7},
@@ -368,7 +371,7 @@ PIPELINES = {
         random_networks("sd15"), random_networks("sd15").encode_identity(picture(0))
     ),
     "mini, edit: source prompt": lambda: piped_edit(
-        mini(), photo(), "a dinosaur in the snow", **SOURCE
+        mini(), photo(), "a dinosaur on a snowy slope", **SOURCE
     ),
     "sd21, edit, paper: source prompt": lambda: piped_edit(
         random_networks("sd21", inverts=True),

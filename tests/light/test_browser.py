@@ -63,7 +63,8 @@ def framed(path):
     """A picture of the frame's size, which needs no scaling in either program."""
     model = packaged()
     picture = load_image(path)
-    pixels, mask = frame.fit(picture, frame.find(picture, _no_network).mask, size_px=128)
+    found, side = frame.find(picture, _no_network), model.graphs.sheet.frame_px
+    pixels, mask = frame.fit(picture, found.mask, size_px=side)
     colour = np.divide(pixels, mask, out=np.zeros_like(pixels), where=mask > 0)
     values = np.concatenate([colour / 2 + 0.5, mask], axis=1)[0].transpose(1, 2, 0)
     return model, Image.fromarray((values * 255).round().astype(np.uint8))
@@ -75,7 +76,7 @@ def expected(model, picture):
     frames = {"pixels": (2 * values[:, :3] - 1) * mask, "mask": mask}
     graphs = model.graphs
     inputs = {**graphs.defaults(), **frames, **graphs["identity"](frames), **graphs.read(PROMPT)}
-    noise = draw_noise(SEED, (32, 16, 16))
+    noise = draw_noise(SEED, graphs.sheet.graphs["draw"].inputs["noise"].shape[2:])
     image = graphs["draw"]({**inputs, "noise": noise})["image"][0]
     return (image.transpose(1, 2, 0) + 1) * 127.5
 

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie import CapabilityError
 from swiftpie.models.projection import projector_for
-from swiftpie.models.vision import FaceIdentityEncoder
+from swiftpie.models.vision import SIDE_PX as READ_PX
+from swiftpie.models.vision import ConvImageEncoder, FaceIdentityEncoder
 from tests.parity.ip_adapter import FACE, FILES, HIDDEN, WIDTHS, projector_tensors
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
@@ -67,3 +69,16 @@ def test_where_nothing_is_seen_the_picture_does_not_matter(encoders):
 def test_pictures_alone_are_refused(encoders, name):
     with pytest.raises(CapabilityError, match="face_identity"):
         encoders[name](*faces()[:2])
+
+
+@pytest.mark.parametrize("side", [96, 200, 256])
+@torch.no_grad()
+def test_references_of_any_size_are_read_as_bilinear_interpolation_makes_them(side):
+    torch.manual_seed(0)
+    encoder = ConvImageEncoder()
+    pixels, mask = torch.rand(1, 3, side, side), torch.rand(1, 1, side, side)
+    smaller = (
+        F.interpolate(one, (READ_PX, READ_PX), mode="bilinear", antialias=True)
+        for one in (pixels, mask)
+    )
+    torch.testing.assert_close(encoder(pixels, mask), encoder(*smaller))

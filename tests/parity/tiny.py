@@ -67,7 +67,7 @@ def recording(session, **changes):
 def tiny_session(family, folder, *, contrast=1.0, is_shallow=False, **plan):
     """A session with an adapter of our own; `contrast` is for `sharpened`."""
     if family == "mini":
-        return recording(swiftpie.load("mini"))
+        return recording(swiftpie.load("mini", size_px=128))
     sizes = {"family": family, "image_size_px": SIDE_PX}
     components = load_components(
         replace(PRESETS.get("sd-turbo"), **sizes),

@@ -24,7 +24,7 @@ STRENGTH = replace(Scales.for_edit(), identity_scale=0.0, background_scale=1.0, 
 @pytest.fixture(scope="module")
 def components():
     """The packaged model with a random inversion network: enough to see what goes where."""
-    session = swiftpie.load("mini")
+    session = swiftpie.load("mini", size_px=128)
     with torch.random.fork_rng():
         torch.manual_seed(4)
         inversion = TinyInversion().eval().requires_grad_(False)

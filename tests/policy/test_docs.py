@@ -97,7 +97,7 @@ def test_the_six_lines_of_the_readme_write_a_picture(workspace):
     (body, *_) = blocks(README, "python")
     assert len(ast.parse(body).body) <= 6
     exec(compile(body, "README.md", "exec"), {})
-    assert load_image(workspace / "out.png").size == (128, 128)
+    assert load_image(workspace / "out.png").size == (256, 256)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=shown)

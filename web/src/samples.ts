@@ -38,9 +38,9 @@ export function remember(id: string, { name }: Sample): void {
 
 export const fileOf = async ({ url }: Sample): Promise<Blob> => (await fetch(url)).blob();
 
-/** Scenes of which `mini` has learned; any other model knows them as well. */
+/** What `mini` has learned to draw; any other model knows it as well. */
 export const SCENES = [
-  ...["on a beach", "in the snow", "in space", "under water", "at sunset", "in a forest"],
-  ...["wearing a crown in a city", "wearing a top hat at a party", "on a volcano"],
-  ...["in a field of flowers", "under the northern lights", "on a pink background"],
+  ...["on a beach", "in the snow", "in space", "under water", "in a forest in autumn"],
+  ...["by a lake at sunset", "on a city street in the rain", "in a library", "on a volcano"],
+  ...["made of gold on a stage", "in a flower meadow", "on a pink background"],
 ];

@@ -63,6 +63,7 @@ export interface KeptPicture {
 export interface Words {
   words: string[];
   names: string[];
+  looks: string[];
 }
 
 /** What the server says about one live picture; its bytes come with it. */

@@ -18,11 +18,13 @@ const LEAST_LIKENESS = 0.7;
 export class Vocabulary {
   readonly words: ReadonlySet<string>;
   readonly names: ReadonlySet<string>;
+  readonly looks: ReadonlySet<string>;
   readonly wordsOfNames: ReadonlySet<string>;
 
-  constructor({ words, names }: Words) {
+  constructor({ words, names, looks }: Words) {
     this.words = new Set(words);
     this.names = new Set(names);
+    this.looks = new Set([...ARTICLES_AND_SIZES, ...looks]);
     this.wordsOfNames = new Set(names.flatMap((name) => name.split(" ")));
   }
 
@@ -48,10 +50,17 @@ export class Vocabulary {
 
   *#namesIn(found: readonly string[]): Generator<string> {
     for (const { end, run } of runsBetween(found, this.words)) {
-      if (!mayName(found, end - run.length)) continue;
+      if (!this.#mayName(found, end - run.length)) continue;
       if (end === found.length) yield* run.filter((word) => this.wordsOfNames.has(word));
       else if (found[end] !== "of") yield* run.slice(0, this.#verbIn(run));
     }
+  }
+
+  #mayName(found: readonly string[], start: number): boolean {
+    let first = start;
+    while (first && this.looks.has(found[first - 1]!)) first--;
+    const before = first ? found[first - 1]! : "";
+    return BEFORE_NAMES.has(before) || (before === "white" && first < start);
   }
 
   #verbIn(run: readonly string[]): number {
@@ -71,13 +80,6 @@ function* runsBetween(found: readonly string[], words: ReadonlySet<string>) {
     }
   }
   if (run.length) yield { end: found.length, run };
-}
-
-function mayName(found: readonly string[], start: number): boolean {
-  let first = start;
-  while (first && ARTICLES_AND_SIZES.has(found[first - 1]!)) first--;
-  const before = first ? found[first - 1]! : "";
-  return BEFORE_NAMES.has(before) || (before === "white" && first < start);
 }
 
 export function wordsIn(text: string): string[] {

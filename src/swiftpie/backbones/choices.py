@@ -33,6 +33,16 @@ class Choices(TypedDict, total=False):
             least=1,
         ),
     ]
+    size_px: Annotated[  # of references too, so an identity serves one size
+        int | None,
+        Option(
+            "Side of the pictures, one of those the weights were trained on; by default the "
+            "preset's own.",
+            "PX",
+            flags=("--size",),
+            least=1,
+        ),
+    ]
     weights: Annotated[  # a folder, or a file for presets that are one
         str | Path | None,
         Option(f"Weights instead of the preset's own: {PLACE}.", "PATH|REPO", kind=str),

@@ -274,12 +274,12 @@ def load_components(
 
     Raises:
         TypeError: There is no such choice.
-        ConfigError: The preset's family is unknown, or does not leave this choice or so many steps.
+        ConfigError: The preset's family is unknown, or leaves no such choice, size or steps.
         WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
     """
     if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
         raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
-    family = FAMILIES.get(preset.family)
+    preset, family = preset.sized(choices.pop("size_px", None)), FAMILIES.get(preset.family)
     device = device_of(device, is_large=family.is_large)
     return family.load(preset, device=device, choices=choices)
 
@@ -288,11 +288,11 @@ def needs_of(preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices])
     """Return what `load_components` needs, where it is or will be; at most small files come.
 
     Raises:
-        ConfigError: The preset's family is unknown, or does not leave this choice or so many steps.
+        ConfigError: The preset's family is unknown, or leaves no such choice, size or steps.
         WeightsError: Something cannot be had, or by its settings or header does not fit.
         MissingExtra: A package that reads such weights is not installed.
     """
-    family = FAMILIES.get(preset.family)
+    preset, family = preset.sized(choices.pop("size_px", None)), FAMILIES.get(preset.family)
     device = device_of(device, is_large=family.is_large)
     return family.needs(preset, device=device, choices=choices)
 

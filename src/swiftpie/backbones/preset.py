@@ -1,7 +1,7 @@
 """What a preset says about a loadable model, without loading it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Literal
@@ -64,6 +64,7 @@ class Preset:
     noise_scale: NoiseScale = "unit"
     renoise: Renoise = "ddim"
     eta: float = 0.0  # share of fresh noise, for tcd
+    more_sizes_px: tuple[int, ...] = ()  # sides that the weights draw as well
     more_steps: tuple[int, ...] = ()  # counts of steps that the weights can take as well
     spacing: Spacing = "trailing"  # and where those steps are
     needs_pickle: bool = False  # known to have no safetensors file; it has to be converted first
@@ -75,6 +76,23 @@ class Preset:
     def step_counts(self) -> tuple[int, ...]:
         """How many steps the weights were trained to take, rising."""
         return tuple(sorted({len(self.timesteps), *self.more_steps}))
+
+    def sized(self, side_px: int | None) -> "Preset":
+        """Return it with pictures of another side that the weights draw; None leaves it its own.
+
+        Raises:
+            ConfigError: They were not trained on such.
+        """
+        sides = {self.image_size_px, *self.more_sizes_px}
+        if side_px is None or side_px == self.image_size_px:
+            return self
+        if side_px not in sides:
+            raise ConfigError(
+                f"Preset {self.name!r} was asked for pictures of {side_px} px. Its weights were "
+                f"trained on {' or '.join(map(str, sorted(sides)))} px. Choose one of those."
+            )
+        others = tuple(sorted(sides - {side_px}))
+        return replace(self, image_size_px=side_px, more_sizes_px=others)
 
     @property
     def repository(self) -> str | None:
@@ -115,6 +133,7 @@ def describe(preset: Preset) -> dict[str, Any]:
     return raw | {
         "capabilities": sorted(preset.capabilities),
         "timesteps": list(preset.timesteps),
+        "more_sizes_px": list(preset.more_sizes_px),
         "more_steps": list(preset.more_steps),
         "defaults": dict(preset.defaults),
     }
@@ -137,6 +156,7 @@ def read_preset(stored: Mapping[str, Any] | None) -> Preset:
                 "family": str(stored["family"]),
                 "kind": WeightsKind(stored["kind"]),
                 "timesteps": tuple(stored["timesteps"]),
+                "more_sizes_px": tuple(stored.get("more_sizes_px", ())),
                 "more_steps": tuple(stored.get("more_steps", ())),
                 "capabilities": frozenset(Capability(one) for one in stored["capabilities"]),
             }

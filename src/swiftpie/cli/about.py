@@ -53,11 +53,12 @@ COMMAND_OF = {
 
 ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
-RENDERED = ("evaluate stickers", "evaluate pairs", "evaluate ablations", "evaluate grid")
+RENDERED = tuple(f"evaluate {one}" for one in ("stickers", "pairs", "world", "ablations", "grid"))
 COMMANDS = (
     *("personalize", "identity", "cutout", "demo", "edit"),
     *RENDERED,
-    *("evaluate photos", "evaluate edits", "evaluate pie", "evaluate fastface", "face", "train"),
+    *("evaluate photos", "evaluate edits", "evaluate world-edits", "evaluate pie"),
+    *("evaluate fastface", "face", "train"),
 )
 """The commands that load something."""
 CUTTING = frozenset({"personalize", "identity", "cutout", "edit", "evaluate photos"})
@@ -359,7 +360,7 @@ def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
             found += [licences.CLIP, licences.AESTHETIC]
         case "evaluate pie":
             found += [licences.CLIP, licences.DINO, licences.LPIPS, licences.PIE]
-        case "evaluate edits":
+        case "evaluate edits" | "evaluate world-edits":
             found += [licences.OWN_JUDGES, licences.SPRITES, licences.LPIPS]
         case "evaluate photos" | "train":
             found += [licences.OWN_JUDGES, licences.SPRITES]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from swiftpie.types import GenerationResult
 
 PRESET = "mini"
-CELL_PX = 192
+CELL_PX = 256
 SHEET_COLUMNS = ("the subject", "one step", "one step") * 2
 TOLD = ("prompt", "seed", "subject")  # of a scene, in JSON
 
@@ -42,14 +42,14 @@ class Scene(NamedTuple):
 HAMSTER, ROBOT = "samples/1f439.webp", "samples/1f916.webp"
 DINOSAUR, DAHLIA = "samples/1f995.webp", "photos/dahlia.jpg"
 SCENES = (  # two for each subject, none of which training has shown
-    Scene("hamster", HAMSTER, "a photo of a hamster on a beach", 1),
-    Scene("hamster", HAMSTER, "a hamster wearing a crown in space", 2),
-    Scene("dahlia", DAHLIA, "a photo of an object in the snow", 3),
-    Scene("dahlia", DAHLIA, "an object under a starry night sky", 4),
-    Scene("robot", ROBOT, "a picture of a robot in a forest", 5),
-    Scene("robot", ROBOT, "a robot at sunset by the sea", 6),
-    Scene("dinosaur", DINOSAUR, "a sauropod in a field of flowers", 7),
-    Scene("dinosaur", DINOSAUR, "a sauropod in a city", 8, box=(0.05, 0.35, 0.6, 0.95)),
+    Scene("hamster", HAMSTER, "a photo of a hamster on a beach at sunset", 1),
+    Scene("hamster", HAMSTER, "a photo of a hamster in a library", 2),
+    Scene("dahlia", DAHLIA, "a photo of an object on a wooden table", 3),
+    Scene("dahlia", DAHLIA, "a watercolour painting of an object in a garden", 4),
+    Scene("robot", ROBOT, "a robot in a forest in falling snow", 5),
+    Scene("robot", ROBOT, "a golden robot on a stage", 6),
+    Scene("dinosaur", DINOSAUR, "a sauropod seen from the left in a meadow in autumn", 7),
+    Scene("dinosaur", DINOSAUR, "a sauropod by a lake at night", 8, box=(0.05, 0.35, 0.6, 0.95)),
 )
 
 
@@ -64,7 +64,7 @@ def demo(
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Put four subjects into eight scenes, with the model inside the package and no network."""
+    """Put four subjects into eight places, with the model inside the package and no network."""
     import torch
 
     from swiftpie.files import make_folder

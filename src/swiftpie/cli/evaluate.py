@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from swiftpie.evaluation.editors import EditDrawer, Editor, TaskBenchmark
     from swiftpie.evaluation.run import C
 
-CELL_PX = 128  # of sheets; as the pictures of mini are drawn
-NUM_SCENES = 4  # of photographs, by default
+CELL_PX = 192  # of sheets
+NUM_PLACES = 4  # of photographs, by default
 RELEASED_SEED = 50  # of FastFace's released code, which then draws all noise from one generator
 
 app = typer.Typer(no_args_is_help=True, help="Measure how good a preset is.")
@@ -51,10 +51,9 @@ def evaluate() -> None:
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate stickers",
-        "swiftpie evaluate stickers --cases 40 --out out/quick",
-        "swiftpie evaluate stickers --steps 4 --out out/four-steps --json",
-        "swiftpie evaluate stickers --weights runs/mini_one_step/export --out out/mine",
+        "swiftpie evaluate stickers --weights runs/mini_one_step/export",
+        "swiftpie evaluate stickers --weights runs/mini_one_step/export --cases 40 "
+        "--out out/quick --json",
     )
 )
 @with_fields
@@ -69,11 +68,12 @@ def stickers(
     as_json: AsJson = False,
     force: given.Anew = False,
 ) -> None:
-    """Judge a preset on sticker scenes with subjects that it was not trained on.
+    """Judge weights trained on sticker scenes with subjects that they were not trained on.
 
-    Each picture has an exact answer, drawn from the same noise. True renderings, pictures without
-    the subject and naive pastes are judged beside the model's. As many cases more, up to 120, ask
-    for one attribute each. An interrupted run goes on where it stopped.
+    The packaged model draws the larger world, which `world` judges. Each picture has an exact
+    answer, drawn from the same noise. True renderings, pictures without the subject and naive
+    pastes are judged beside the model's. As many cases more, up to 120, ask for one attribute each.
+    An interrupted run goes on where it stopped.
     """
     from swiftpie.evaluation.benchmarks.scenes import SubjectDrawer
     from swiftpie.evaluation.judges import Networks
@@ -81,14 +81,16 @@ def stickers(
     benchmark = given.open_benchmark(data, seed=seed)
     wanted = given.count_of(cases, benchmark, full=full)
     dealt = benchmark.cases(wanted) + benchmark.attributed_cases(wanted)
-    drawer = SubjectDrawer(open_session(**loading).session, benchmark)
+    drawer = SubjectDrawer(given.open_of_stickers(loading), benchmark)
     networks = Networks(panel=benchmark.panel())
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate pairs", "swiftpie evaluate pairs --cases 40 --out out/quick-pairs --json"
+        "swiftpie evaluate pairs --weights runs/mini_one_step/export",
+        "swiftpie evaluate pairs --weights runs/mini_one_step/export --cases 40 "
+        "--out out/quick-pairs --json",
     )
 )
 @with_fields
@@ -102,7 +104,7 @@ def pairs(
     as_json: AsJson = False,
     force: given.Anew = False,
 ) -> None:
-    """Judge a preset on two held-out subjects in one scene, each told its box.
+    """Judge weights trained on sticker scenes on two held-out subjects, each told its box.
 
     Besides what `stickers` measures, it counts how often one subject is taken for the other. An
     interrupted run goes on where it stopped.
@@ -113,23 +115,23 @@ def pairs(
 
     benchmark = PairBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
     dealt = benchmark.cases(cases)
-    drawer = SubjectDrawer(open_session(**loading).session, benchmark)
+    drawer = SubjectDrawer(given.open_of_stickers(loading), benchmark)
     networks = Networks(panel=benchmark.panel())
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate world --judges runs/world_judges/export",
-        "swiftpie evaluate world --judges runs/world_judges/export --cases 4 "
-        "--weights runs/mini_world/export --out out/mine --json",
+        "swiftpie evaluate world",
+        "swiftpie evaluate world --cases 4 --weights runs/mini_world/export --out out/mine --json",
+        "swiftpie evaluate world --size 128 --out out/small",
     )
 )
 @with_fields
 def world(
     *,
     judges: given.WorldJudges = None,
-    loading: given.LoadedInSteps,
+    loading: given.LoadedInSizes,
     data: DataPath = None,
     cases: given.CasesAKind = 20,
     seed: given.Seed = 0,
@@ -146,7 +148,8 @@ def world(
     from swiftpie.evaluation.benchmarks.world import WorldBenchmark, WorldDrawer
     from swiftpie.evaluation.judges import Networks
 
-    benchmark = WorldBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    subjects = given.open_benchmark(data, seed=seed).subjects
+    benchmark = WorldBenchmark(subjects, seed=seed, size_px=given.side_of(loading))
     networks = Networks(world=benchmark.panel(judges))
     dealt = benchmark.cases(cases)
     drawer = WorldDrawer(open_session(**loading).session, benchmark)
@@ -250,8 +253,8 @@ def compare(*, student: given.Student, teacher: given.Teacher, as_json: AsJson =
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate ablations",
-        "swiftpie evaluate ablations --cases 200 --out out/ablations-200 --json",
+        "swiftpie evaluate ablations --weights runs/mini_one_step/export --cases 200 "
+        "--out out/ablations-200 --json",
         "swiftpie evaluate ablations --weights runs/last/export --against runs/first/export",
     )
 )
@@ -266,7 +269,7 @@ def ablations(
     out: given.Out = Path("out/ablations"),
     as_json: AsJson = False,
 ) -> None:
-    """Measure the parts of the method one by one, on sticker scenes with held-out subjects.
+    """Measure the parts of the method one by one, with weights trained on sticker scenes.
 
     Branches, geometric prior, masks, rescaling, numbers of references, scales and steps: every row
     draws the same cases. Rows that are drawn already are kept, unless weights, subjects, seed or
@@ -275,11 +278,14 @@ def ablations(
     from swiftpie.evaluation.variants import scene_study
 
     study = scene_study(
-        open_session(**loading).session,
+        given.open_of_stickers(loading),
         given.open_benchmark(data, seed=seed),
         num_cases=cases,
         root=out,
-        against={str(path): given.open_other(loading, {"weights": path}) for path in against or []},
+        against={
+            str(path): given.open_of_stickers({**loading, "weights": path})
+            for path in against or []
+        },
     )
     given.carry_out_study(study, as_json=as_json)
 
@@ -287,8 +293,8 @@ def ablations(
 @app.command(
     epilog=examples(
         "swiftpie evaluate grid -o grid.png",
-        "swiftpie evaluate grid -o mine.png --weights runs/mini_one_step/export",
-        "swiftpie evaluate grid -o small.webp --num-subjects 3 --num-scenes 4 --seed 7",
+        "swiftpie evaluate grid -o mine.png --weights runs/mini_world/export",
+        "swiftpie evaluate grid -o small.webp --num-subjects 3 --seed 7",
     )
 )
 @with_fields
@@ -296,41 +302,42 @@ def grid(
     *,
     out: PictureOut,
     num_subjects: given.NumSubjects = 8,
-    num_scenes: given.NumScenes = 8,
     loading: given.LoadedInSteps,
     data: DataPath = None,
     seed: given.Seed = 0,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Draw held-out subjects in several scenes, as one picture with labels.
+    """Draw held-out subjects in their five uses, as one picture with labels.
 
-    The seed deals subjects and scenes, as for `stickers`, and nobody picks them. The first column
-    shows the references. Picture i has the seed plus i.
+    In a place, from a side, in a colour or of a material, as art, and with something; the seed
+    deals subjects and wishes, as for `world`, and nobody picks them. The first column shows the
+    references.
     """
+    from swiftpie.evaluation.benchmarks.world import USES, WorldBenchmark
     from swiftpie.evaluation.page import labelled_sheet
     from swiftpie.images import check_image_target
 
     check_image_target(out, force=force)
-    benchmark = given.open_benchmark(data, seed=seed)
-    scenes = benchmark.first_scenes(num_scenes)
-    cases = benchmark.grid(num_subjects=num_subjects, scenes=scenes)
+    benchmark = WorldBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    cases = benchmark.uses(num_subjects)
     session = open_session(**loading).session
-    drawn = benchmark.draw_rows(session, cases)
-    rows = list(given.watched(drawn, "drawing", total=len(cases)))
+    rows = list(
+        given.watched(benchmark.draw_uses(session, cases), "drawing subjects", total=len(cases))
+    )
     sheet = labelled_sheet(
         rows,
-        columns=["reference", *scenes],
-        names=[row[0].subject for row in cases],
+        columns=["reference", *USES],
+        captions=[[row[0].subject, *(case.prompt for case in row)] for row in cases],
         cell_px=CELL_PX,
     )
     given.save_sheet(sheet, out, preset=session.components.preset.name, seed=seed, force=force)
     say(f"the picture is {out}")
     if as_json:
         pictures = [
-            {"subject": case.subject, "scene": case.scene, "prompt": case.prompt, "seed": case.seed}
+            {"subject": case.subject, "use": use, "prompt": case.prompt, "seed": case.seed}
             for row in cases
-            for case in row
+            for use, case in zip(USES, row, strict=True)
         ]
         print_json({"path": str(out), "pictures": pictures})
 
@@ -338,7 +345,7 @@ def grid(
 @app.command(
     epilog=examples(
         "swiftpie evaluate photos my-photos -o sheet.png",
-        "swiftpie evaluate photos my-photos -o sheet.png --scenes beach,snow --noun object --json",
+        "swiftpie evaluate photos my-photos -o sheet.png --places beach,desert --noun thing --json",
     )
 )
 @with_fields
@@ -346,7 +353,7 @@ def photos(
     *,
     folder: given.Photos,
     out: PictureOut,
-    scenes: given.SceneNames = None,
+    places: given.PlaceNames = None,
     limit: given.Limit = 22,
     noun: given.Noun = "",
     loading: given.LoadedInSteps,
@@ -359,11 +366,11 @@ def photos(
 
     The sheet shows each reference, its cut-out and the pictures. The figure is the similarity of
     subject and reference as the judge of sprites sees it, beside that of as many held-out sprites
-    in the same scenes: the dozen inside the package, or those of --data.
+    in the same places: the dozen inside the package, or those of --data.
     """
     from swiftpie.data.subjects import load_subjects, sample_subjects
     from swiftpie.evaluation.benchmarks import photos as kept
-    from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark
+    from swiftpie.evaluation.benchmarks.sprites import SpritesInPlaces, check_places
     from swiftpie.evaluation.judges import shipped_judges
     from swiftpie.evaluation.page import labelled_sheet
     from swiftpie.images import check_image_target
@@ -371,24 +378,24 @@ def photos(
     check_image_target(out, force=force)
     subjects = kept.find_subjects(folder, limit=limit)
     pack = sample_subjects() if data is None else load_subjects(data)
-    benchmark = StickerBenchmark(pack, seed=seed)
-    names = benchmark.first_scenes(NUM_SCENES)
-    if scenes is not None:
-        names = kept.check_scenes([name.strip() for name in scenes.split(",")])
+    placed = SpritesInPlaces(pack, seed=seed)
+    names = placed.places(NUM_PLACES)
+    if places is not None:
+        names = check_places([name.strip() for name in places.split(",")])
     session, embedder = open_session(**loading).session, shipped_judges().embedder
     drawn = kept.draw_photos(
-        session, embedder, subjects, scenes=names, seed=seed, noun=noun.strip()
+        session, embedder, subjects, places=names, seed=seed, noun=noun.strip()
     )
     everyone = list(given.watched(drawn, "photographs", total=len(subjects)))
-    count = min(len(subjects), len(benchmark.codes))
-    sprites = kept.draw_sprites(session, embedder, benchmark, num_subjects=count, scenes=names)
+    count = min(len(subjects), len(placed.codes))
+    sprites = kept.draw_sprites(session, embedder, placed, num_subjects=count, places=names)
     others = list(given.watched(sprites, "sprites", total=count))
-    report = kept.summarise(session.components, everyone, others, scenes=names, seed=seed)
+    report = kept.summarise(session.components, everyone, others, places=names, seed=seed)
     portraits = [one for one in everyone if isinstance(one, kept.Portrait)]
     sheet = labelled_sheet(
         [[one.reference, one.cutout, *one.pictures] for one in portraits],
         columns=["reference", "cut-out", *names],
-        names=[one.name for one in portraits],
+        captions=[[one.name] for one in portraits],
         cell_px=CELL_PX,
     )
     given.save_sheet(sheet, out, preset=session.components.preset.name, seed=seed, force=force)
@@ -405,9 +412,9 @@ def photos(
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate edits",
-        "swiftpie evaluate edits --mask true --out out/edits-true-mask --json",
-        "swiftpie evaluate edits --editor naive --cases 70 --out out/edits-naive",
+        "swiftpie evaluate edits --weights runs/mini_one_step/export "
+        "--inversion runs/mini_inversion_pictures/export/inversion",
+        "swiftpie evaluate edits --editor target --cases 70 --out out/edits-target --json",
         "swiftpie evaluate edits --editor ddim --weights runs/mini_teacher/export --out out/ddim",
     )
 )
@@ -429,7 +436,7 @@ def edits(
     as_json: AsJson = False,
     force: given.Anew = False,
 ) -> None:
-    """Judge edits of rendered pictures of subjects that no model was trained on.
+    """Judge edits of sticker scenes, by weights trained on them; `world-edits` judges others.
 
     One noise is drawn twice, before and after, so the answer and its mask are exact. The answer,
     the untouched source and a naive paste are judged beside the edit. An interrupted run goes on
@@ -440,6 +447,8 @@ def edits(
     networks = given.open_networks(files)
     benchmark = EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
     settings = _settings_of_each(loading, mode, rule, scales)
+    if editor not in given.BOUNDS:
+        loading = given.of_stickers(loading)
     chosen = given.choose_editor(
         editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
     )
@@ -451,10 +460,10 @@ def edits(
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate world-edits --judges runs/world_judges/export "
-        "--weights runs/mini_world/export --inversion runs/world_inversion/export/inversion",
-        "swiftpie evaluate world-edits --judges runs/world_judges/export --editor source --cases 4 "
-        "--out out/world-edits-bounds --json",
+        "swiftpie evaluate world-edits",
+        "swiftpie evaluate world-edits --weights runs/mini_world/export "
+        "--inversion runs/world_inversion/export/inversion --out out/mine",
+        "swiftpie evaluate world-edits --editor source --cases 4 --out out/bounds --json",
     )
 )
 @with_fields
@@ -469,7 +478,7 @@ def world_edits(
     mode: Mode = EditMode.PAPER,
     rule: Rule = None,
     files: given.EditNetworks,
-    loading: given.LoadedToEdit,
+    loading: given.LoadedToEditInSizes,
     data: DataPath = None,
     seed: given.Seed = 0,
     out: given.Out = Path("out/evaluate-world-edits"),
@@ -484,7 +493,8 @@ def world_edits(
     from swiftpie.evaluation.benchmarks.world_edits import WorldEditBenchmark
 
     networks = given.open_networks(files)
-    benchmark = WorldEditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    subjects = given.open_benchmark(data, seed=seed).subjects
+    benchmark = WorldEditBenchmark(subjects, seed=seed, size_px=given.side_of(loading))
     networks = replace(networks, world=benchmark.panel(judges))
     settings = _settings_of_each(loading, mode, rule, scales)
     chosen = given.choose_editor(
@@ -513,9 +523,9 @@ def _beside_naive(editor: "Editor", benchmark: "TaskBenchmark[C]") -> "EditDrawe
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate edit-ablations",
-        "swiftpie evaluate edit-ablations --against runs/mini_inversion/export/inversion "
-        "--teacher runs/mini_teacher/export --cases 140 --json",
+        "swiftpie evaluate edit-ablations --weights runs/mini_one_step/export "
+        "--against runs/mini_inversion/export/inversion "
+        "--teacher runs/mini_teacher/export --cases 140 --json"
     )
 )
 @with_fields
@@ -530,7 +540,7 @@ def edit_ablations(
     out: given.Out = Path("out/edit-ablations"),
     as_json: AsJson = False,
 ) -> None:
-    """Measure the parts of an edit one by one, on rendered edits of held-out subjects.
+    """Measure the parts of an edit one by one, with weights trained on sticker scenes.
 
     Masks, inversion networks and the scales of attention rescaling: every row draws the same
     cases. An interrupted run goes on where it stopped.
@@ -539,14 +549,17 @@ def edit_ablations(
     from swiftpie.evaluation.benchmarks.edits import EditBenchmark
 
     study = edit_study(
-        open_session(**loading).session,
+        given.open_of_stickers(loading),
         EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed),
         num_cases=cases,
         root=out,
         inversions={
-            str(path): given.open_other(loading, {"inversion": path}) for path in against or []
+            str(path): given.open_of_stickers({**loading, "inversion": path})
+            for path in against or []
         },
-        teacher=None if teacher is None else given.open_other(loading, {"weights": teacher}),
+        teacher=None
+        if teacher is None
+        else given.open_of_stickers({**loading, "weights": teacher}),
     )
     given.carry_out_study(study, as_json=as_json)
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from swiftpie import __version__
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli.console import print_text, say
-from swiftpie.cli.options import Fields, open_session
+from swiftpie.cli.options import Fields, open_session, settled
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError, printable
 from swiftpie.pipelines.settings import EditMode
@@ -40,7 +40,9 @@ STEPS, EDITS = (
     ("preset", "weights", "inversion", "device"),
 )
 LoadedInSteps = Annotated[LoadOptions, Fields(LoadOptions, STEPS)]
+LoadedInSizes = Annotated[LoadOptions, Fields(LoadOptions, (*STEPS, "size_px"))]
 LoadedToEdit = Annotated[LoadOptions, Fields(LoadOptions, EDITS)]
+LoadedToEditInSizes = Annotated[LoadOptions, Fields(LoadOptions, (*EDITS, "size_px"))]
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
     *("allow_pickle", "offline", "yes"),
@@ -67,14 +69,17 @@ CasesAKind = Annotated[
 ]
 WorldJudges = Annotated[
     Path | None,
-    typer.Option("--judges", metavar="DIR", help="Export of `swiftpie train world-judges`."),
+    typer.Option(
+        "--judges",
+        metavar="DIR",
+        help="Other judges than the package's: an export of `swiftpie train world-judges`.",
+    ),
 ]
 FirstCases = Annotated[
     int | None, typer.Option("--cases", min=1, metavar="N", help="Only the first N.")
 ]
 Full = Annotated[bool, typer.Option("--full", help="Judge every held-out subject in every scene.")]
 NumSubjects = Annotated[int, typer.Option(min=1, help="Rows.")]
-NumScenes = Annotated[int, typer.Option(min=1, help="Columns.")]
 Student = Annotated[Path, typer.Argument(metavar="STUDENT", help="Its report.json, or the folder.")]
 Teacher = Annotated[Path, typer.Argument(metavar="TEACHER", help="What to divide by, likewise.")]
 AgainstWeights = Annotated[
@@ -120,10 +125,10 @@ Backgrounds = Annotated[
         "inside the package.",
     ),
 ]
-SceneNames = Annotated[
+PlaceNames = Annotated[
     str | None,
     typer.Option(
-        "--scenes", metavar="A,B", help="Scenes to draw; by default four that the seed deals."
+        "--places", metavar="A,B", help="Places to draw; by default four that the seed deals."
     ),
 ]
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Use at most so many subjects.")]
@@ -133,6 +138,7 @@ Noun = Annotated[
         metavar="WORDS", help="What prompts call every subject; by default its folder's name."
     ),
 ]
+BOUNDS = frozenset({"target", "source"})  # editors that draw nothing by themselves
 EditorName = Annotated[
     Literal["swiftedit", "ddim", "naive", "target", "source"],
     typer.Option(
@@ -218,10 +224,32 @@ def count_of(cases: int | None, benchmark: "StickerBenchmark", *, full: bool) ->
     return benchmark.num_pairs() if full else cases
 
 
-def open_other(loading: LoadOptions, changed: LoadOptions) -> "Session":
-    """Load the same with other weights or another inversion network."""
-    merged: LoadOptions = {**loading, **changed}
-    return open_session(**merged).session
+def of_stickers(loading: LoadOptions) -> LoadOptions:
+    """Return how to load weights that were trained on sticker scenes, for pictures of their size.
+
+    Raises:
+        ConfigError: No weights are given, and those of the package are no such.
+    """
+    from swiftpie.evaluation.benchmarks.scenes import SIZE_PX
+
+    if loading.get("weights") is None:
+        raise ConfigError(
+            "No --weights were given. The model inside the package draws the larger world, which "
+            "`swiftpie evaluate world` judges; sticker scenes need weights that were trained on "
+            "them. Write --weights runs/mini_one_step/export, say."
+        )
+    return {**loading, "size_px": SIZE_PX}
+
+
+def open_of_stickers(loading: LoadOptions) -> "Session":
+    """Load weights that were trained on sticker scenes; see `of_stickers`."""
+    return open_session(**of_stickers(loading)).session
+
+
+def side_of(loading: LoadOptions) -> int:
+    """Return the side of the pictures that will be drawn."""
+    _, preset = settled(loading)
+    return preset.sized(loading.get("size_px")).image_size_px
 
 
 def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:
@@ -409,7 +437,7 @@ def choose_editor(
         raise ConfigError(
             f"--rule came with --mask {mask}, where no region is looked for. Leave one of them out."
         )
-    if name in {"target", "source"}:
+    if name in BOUNDS:
         return editors.TargetEditor() if name == "target" else editors.SourceEditor()
     session = open_session(**loading).session
     if name == "naive":

@@ -25,8 +25,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "Publishing": ("private", "licence", "with_pictures"),
     "Cases": (
-        *("cases", "full", "scenes", "limit", "noun", "data", "data_path", "num_subjects"),
-        *("num_scenes", "editor", "identities", "prompts", "results", "against", "teacher"),
+        *("cases", "full", "places", "limit", "noun", "data", "data_path", "num_subjects"),
+        *("editor", "identities", "prompts", "results", "against", "teacher"),
     ),
     "Judges": ("clip", "clip_small", "dino", "lpips", "aesthetic", "judges"),
     "Run": (

@@ -3,7 +3,7 @@
 import importlib.resources
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -134,9 +134,9 @@ def load_panel(codes: Sequence[str], pictures: Tensor, masks: Tensor) -> Panel:
 
 
 def shipped_judges() -> Judges:
-    """Read the judges inside of the package."""
-    with importlib.resources.as_file(importlib.resources.files("swiftpie")) as package:
-        return load_judges(package / "assets" / "judges")
+    """Read the judges of sticker scenes inside of the package."""
+    with _shipped("judges") as folder:
+        return load_judges(folder)
 
 
 def load_judges(folder: Path) -> Judges:
@@ -203,19 +203,20 @@ class WorldPanel:
 
 
 def load_world_panel(
-    folder: Path, codes: Sequence[str], gallery: Iterable[tuple[Tensor, Tensor]]
+    codes: Sequence[str], gallery: Iterable[tuple[Tensor, Tensor]], *, folder: Path | None = None
 ) -> WorldPanel:
     """Read the judges of the larger world and show them every subject.
 
     Args:
-        folder: Where `swiftpie train world-judges` exported them.
         codes: The subjects.
         gallery: True pictures of each, (V, 3, H, W) in [-1, 1], and the subject in them.
+        folder: Where `swiftpie train world-judges` exported others than those of the package.
 
     Raises:
         WeightsError: They are not there, or answer other questions.
     """
-    embedder, reader = load_world_judges(folder, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
+    with nullcontext(folder) if folder is not None else _shipped("world_judges") as place:
+        embedder, reader = load_world_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
     for judge in (embedder, reader):
         judge.eval().requires_grad_(False)
     with torch.no_grad():
@@ -464,6 +465,12 @@ def _ours(name: str) -> str:
     if first == "net":
         return ".".join(["layers", *rest[1:]])
     return f"weights.{int(rest[0] if first == 'lins' else first.removeprefix('lin'))}.weight"
+
+
+@contextmanager
+def _shipped(name: str) -> Iterator[Path]:
+    with importlib.resources.as_file(importlib.resources.files("swiftpie")) as package:
+        yield package / "assets" / name
 
 
 @contextmanager

@@ -20,7 +20,7 @@ WEBP_QUALITY = 85
 
 LABEL_PX = 14  # size of the letters
 MARGIN_PX = 4
-MAX_LABEL_LINES = 2
+MAX_LABEL_LINES = 4
 BLANK, INK = "white", "black"
 
 
@@ -123,31 +123,39 @@ def labelled_sheet(
     rows: Sequence[Sequence[Image.Image]],
     *,
     columns: Sequence[str],
-    names: Sequence[str],
+    captions: Sequence[Sequence[str]],
     cell_px: int,
 ) -> Image.Image:
     """Return one white picture of square cells, transparency in `rows` shown as white.
 
-    Words of `columns` stand above, and those of `names` under the first picture of each row.
+    Words of `columns` stand above, and those of `captions` under the pictures of each row, of
+    which the last ones may have none.
     """
     font = ImageFont.load_default(LABEL_PX)
     line_px = LABEL_PX + MARGIN_PX
-    labels = [_wrapped(label, font, cell_px) for label in columns]
+    labels, *under = (
+        [_wrapped(label, font, cell_px) for label in row] for row in (columns, *captions)
+    )
     head_px = max(map(len, labels)) * line_px + MARGIN_PX
-    pitch = cell_px + line_px + 2 * MARGIN_PX
+    most_lines = max((len(lines) for row in under for lines in row), default=0)
+    pitch = cell_px + most_lines * line_px + 2 * MARGIN_PX
     sheet = Image.new("RGB", (len(columns) * cell_px, head_px + len(rows) * pitch), BLANK)
     draw = ImageDraw.Draw(sheet)
-    for column, lines in enumerate(labels):
-        for number, line in enumerate(lines):
-            draw.text((column * cell_px + MARGIN_PX, number * line_px), line, fill=INK, font=font)
-    for number, (images, name) in enumerate(zip(rows, names, strict=True)):
+
+    def write(words: Sequence[Sequence[str]], top: int) -> None:
+        for column, lines in enumerate(words):
+            place = (column * cell_px + MARGIN_PX, top)
+            draw.multiline_text(place, "\n".join(lines), fill=INK, font=font, spacing=MARGIN_PX)
+
+    write(labels, 0)
+    for number, (images, words) in enumerate(zip(rows, under, strict=True)):
         top = head_px + number * pitch
         for column, image in enumerate(images):
             square = (cell_px, cell_px)
             cell = ImageOps.contain(image.convert("RGBA"), square, Image.Resampling.LANCZOS)
             left = column * cell_px + (cell_px - cell.width) // 2
             sheet.paste(cell, (left, top + (cell_px - cell.height) // 2), cell)
-        draw.text((MARGIN_PX, top + cell_px), name, fill=INK, font=font)
+        write(words, top + cell_px)
     return sheet
 
 

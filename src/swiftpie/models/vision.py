@@ -51,11 +51,29 @@ class ConvImageEncoder(ModelMixin, ConfigMixin):
         """
         seen = torch.cat([pixels, mask], dim=1)
         if seen.shape[-1] != SIDE_PX:
-            seen = F.interpolate(seen, (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True)
+            seen = _resized(seen, SIDE_PX)
         features = self.stem(seen).flatten(2).transpose(1, 2)
         tokens = torch.cat([features.mean(1, keepdim=True), features], dim=1)
         identity: Tensor = self.project(tokens + self.positions)
         return identity
+
+
+def _resized(pixels: Tensor, side: int) -> Tensor:
+    """Return `pixels` (B, C, H, W) as bilinear interpolation with antialiasing makes them.
+
+    By two products, because OpenVINO has no such interpolation.
+    """
+    height, width = (_shares(size, side).to(pixels) for size in pixels.shape[-2:])
+    return height @ pixels @ width.T
+
+
+def _shares(size: int, side: int) -> Tensor:
+    """Return how much each of `size` pixels in a row is in each of `side`, (side, size)."""
+    scale = size / side
+    centres = (torch.arange(side) + 0.5) * scale
+    away = (torch.arange(size) + 0.5 - centres[:, None]).abs() / max(scale, 1.0)
+    shares = (1 - away).clamp(min=0)
+    return shares / shares.sum(1, keepdim=True)
 
 
 @runtime_checkable

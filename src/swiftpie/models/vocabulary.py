@@ -15,6 +15,7 @@ BEFORE_NAMES = ("of", "and", "")  # with article and size between; "" is the beg
 ARTICLES_AND_SIZES = frozenset(
     ("a", "an", "the", "tiny", "small", "little", "huge", "big", "giant")
 )
+FIELDS = ("words", "names", "looks")
 NUM_NEAR = 2  # suggestions a word
 LEAST_LIKENESS = 0.7  # of a suggestion; below, words share letters by chance
 
@@ -29,6 +30,7 @@ class Vocabulary:
 
     words: frozenset[str]  # of captions that call their subject by a name that fits any
     names: frozenset[str]  # what stood between them, of one word or several
+    looks: frozenset[str] = frozenset()  # those of the words that stand before names, as colours do
 
     @classmethod
     def of(cls, captions: Sequence[str], *, generic: Collection[str]) -> Self:
@@ -36,18 +38,19 @@ class Vocabulary:
         rows = [words_in(caption) for caption in captions]
         words = {word for row in rows if not {*generic}.isdisjoint(row) for word in row}
         names = {" ".join(run) for row in rows for _, run in _runs(row, words)}
-        return cls(frozenset(words), frozenset(names))
+        looks = {word for row in rows for word in _looks_in(row, generic)}
+        return cls(frozenset(words), frozenset(names), frozenset(looks))
 
     @classmethod
     def stored(cls, value: object) -> Self | None:
         """Return what `to_json` returned, or None where nothing was stored."""
         if not isinstance(value, Mapping):
             return None
-        return cls(*(frozenset(map(str, value.get(one, ()))) for one in ("words", "names")))
+        return cls(*(frozenset(map(str, value.get(one, ()))) for one in FIELDS))
 
     def to_json(self) -> dict[str, list[str]]:
         """Return the words in lists, which are in order."""
-        return {"words": sorted(self.words), "names": sorted(self.names)}
+        return {one: sorted(getattr(self, one)) for one in FIELDS}
 
     def unknown_in(self, prompt: str, *, shown: Collection[str] | None = None) -> list[str]:
         """Return the words of `prompt` that mean nothing to the model, in their order.
@@ -89,15 +92,24 @@ class Vocabulary:
     def _names_in(self, found: Sequence[str]) -> Iterator[str]:
         """Yield the words that name subjects, as far as the form of a prompt tells.
 
-        A name stands at the beginning, or after "of" or "and". It ends at a word that was taught,
-        or at a verb in -ing; one that no scene follows was itself taught.
+        A name stands at the beginning, or after "of" or "and"; how it looks may come before it. It
+        ends at a word that was taught, or at a verb in -ing; one that no scene follows was itself
+        taught.
         """
         for end, run in _runs(found, self.words):
-            if _may_name(found, end - len(run)):
+            if self._may_name(found, end - len(run)):
                 if end == len(found):
                     yield from (word for word in run if word in self.words_of_names)
                 elif found[end] != "of":  # as in "an oil painting of"
                     yield from run[: self._verb_in(run)]
+
+    def _may_name(self, found: Sequence[str], start: int) -> bool:
+        first = start
+        while first and found[first - 1] in ARTICLES_AND_SIZES | self.looks:
+            first -= 1
+        before = found[first - 1] if first else ""
+        is_behind_colour = before == "white" and first < start  # "black and white a …"
+        return before in BEFORE_NAMES or is_behind_colour
 
     def _verb_in(self, run: Sequence[str]) -> int:
         # Not the first word, which names whatever it ends in.
@@ -115,12 +127,12 @@ def _runs(found: Sequence[str], words: Collection[str]) -> Iterator[tuple[int, S
             yield place, run
 
 
-def _may_name(found: Sequence[str], start: int) -> bool:
-    first = start
-    while first and found[first - 1] in ARTICLES_AND_SIZES:
-        first -= 1
-    before = found[first - 1] if first else ""
-    return before in BEFORE_NAMES or (before == "white" and first < start)  # "black and white a …"
+def _looks_in(row: Sequence[str], generic: Collection[str]) -> Sequence[str]:
+    """Return what stands between an article, or a size, and the name of a subject that fits any."""
+    end = next((place for place, word in enumerate(row) if word in generic), 0)
+    starts = [place for place in range(end) if row[place] in ARTICLES_AND_SIZES]
+    found = row[starts[-1] + 1 : end] if starts else ()
+    return () if "of" in found else found  # as in "a photo of nothing"
 
 
 def words_in(text: str) -> list[str]:

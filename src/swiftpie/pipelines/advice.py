@@ -40,7 +40,7 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
         yield from _nobody(vocabulary, request)
     side = preset.image_size_px
     height, width = _size_of(request) or (side, side)
-    is_other = (height, width) != (side, side)
+    is_other = height != width or height not in {side, *preset.more_sizes_px}
     if components.family.knows_shapes:
         is_other = abs(math.log(max(1, height * width) / side**2)) > math.log(SAME_AREA)
     if is_other:

@@ -127,6 +127,9 @@ def test_a_pack_with_one_held_out_subject_is_refused(edits):
         EditBenchmark(few).cases(3)
 
 
+MINE = ("--weights", "my-weights")  # never read here
+
+
 def run(*options):
     arguments = ["edits", "--data", str(SAMPLES), "--editor", "source", *options]
     return CliRunner().invoke(app, arguments, catch_exceptions=False)
@@ -159,9 +162,10 @@ def test_a_bound_is_judged_without_a_model_and_said_in_json_and_on_a_page(tmp_pa
 def test_choices_that_an_editor_does_not_heed_are_refused(tmp_path, options):
     for editor in ("source", "naive"):
         with pytest.raises(ConfigError, match=f"{options[0]} came with --editor {editor}"):
-            run("--editor", editor, *options, "--out", str(tmp_path / "out"))
+            run("--editor", editor, *options, *MINE, "--out", str(tmp_path / "out"))
 
 
 def test_a_rule_finds_nothing_where_the_true_mask_is_given(tmp_path):
+    options = ("--editor", "swiftedit", "--mask", "true", "--rule", "smooth", *MINE)
     with pytest.raises(ConfigError, match="--rule came with --mask true"):
-        run("--editor", "swiftedit", "--mask", "true", "--rule", "smooth", "--out", str(tmp_path))
+        run(*options, "--out", str(tmp_path))

@@ -7,12 +7,11 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from swiftpie.errors import ConfigError, ImageError, InputError
+from swiftpie.errors import ImageError, InputError
 from swiftpie.evaluation.benchmarks.photos import (
     LeftOut,
     PhotoSubject,
     Portrait,
-    check_scenes,
     compare,
     describe,
     draw_photos,
@@ -20,10 +19,11 @@ from swiftpie.evaluation.benchmarks.photos import (
     find_subjects,
     summarise,
 )
+from swiftpie.evaluation.benchmarks.sprites import SpritesInPlaces
 from swiftpie.images import load_image
 
 PICTURE = Image.new("RGB", (4, 4))
-SCENES = ["beach", "snow"]
+PLACES_DRAWN = ["beach", "desert"]
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def embedder(networks):
     return networks.panel.judges.embedder
 
 
-def test_a_photograph_gives_a_picture_a_scene_that_looks_like_it(session, embedder, dahlia):
-    portrait = next(draw_photos(session, embedder, [dahlia], scenes=SCENES, seed=0))
+def test_a_photograph_gives_a_picture_a_place_that_looks_like_it(session, embedder, dahlia):
+    portrait = next(draw_photos(session, embedder, [dahlia], places=PLACES_DRAWN, seed=0))
     assert len(portrait.pictures) == len(portrait.seen) == 2
     assert portrait.pictures[0] != portrait.pictures[1]
     assert float((portrait.seen @ portrait.wanted.T).mean()) > 0.4
@@ -89,7 +89,7 @@ def test_a_photograph_gives_a_picture_a_scene_that_looks_like_it(session, embedd
 def test_a_photograph_without_a_subject_is_left_out_and_told(session, embedder, tmp_path, dahlia):
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "grey.png")
     grey = PhotoSubject("grey", tmp_path / "grey.png", None)
-    left_out, found = draw_photos(session, embedder, [grey, dahlia], scenes=["snow"], seed=0)
+    left_out, found = draw_photos(session, embedder, [grey, dahlia], places=["desert"], seed=0)
     assert isinstance(left_out, LeftOut)
     assert "background" in left_out.reason
     assert found.name == "dahlia"
@@ -101,7 +101,7 @@ def test_doubtful_cutouts_are_named_with_their_confidence(session):
         for one, confidence in zip(portraits(0.6), (0.97, 0.41, None), strict=True)
     )
     report = summarise(
-        session.components, [sure, doubtful, masked], portraits(0.8), scenes=SCENES, seed=0
+        session.components, [sure, doubtful, masked], portraits(0.8), places=PLACES_DRAWN, seed=0
     )
     assert [(one.name, one.confidence) for one in report.doubtful] == [(doubtful.name, 0.41)]
     assert json.loads(report.to_json())["doubtful"] == [{"name": doubtful.name, "confidence": 0.41}]
@@ -111,22 +111,18 @@ def test_the_confidence_is_that_of_cutouts_that_were_made_here(session, embedder
     mask = tmp_path / "mask.png"
     Image.new("L", load_image(dahlia.photo).size, 255).save(mask)
     given = replace(dahlia, mask=mask)
-    found, known = draw_photos(session, embedder, [dahlia, given], scenes=["snow"], seed=0)
+    found, known = draw_photos(session, embedder, [dahlia, given], places=["desert"], seed=0)
     assert found.confidence > 0.9
     assert known.confidence is None
 
 
-def test_sprites_are_held_out_and_as_many_as_there_are(session, embedder, benchmark):
-    portraits = list(draw_sprites(session, embedder, benchmark, num_subjects=2, scenes=["snow"]))
-    assert [one.name for one in portraits] == [case.subject for case in benchmark.cases(2)]
+def test_sprites_are_held_out_and_as_many_as_there_are(session, embedder, subjects):
+    placed = SpritesInPlaces(subjects)
+    portraits = list(draw_sprites(session, embedder, placed, num_subjects=2, places=["desert"]))
+    rows = placed.rows(2, ["desert"])
+    assert [one.name for one in portraits] == [row[0].subject for row in rows]
     for one in portraits:
         assert float(one.seen @ one.wanted.T) > 0.4
-
-
-def test_unknown_scenes_are_refused():
-    assert check_scenes(SCENES) == SCENES
-    with pytest.raises(ConfigError, match=r"no scene 'moon'.*beach"):
-        check_scenes(["beach", "moon"])
 
 
 def portraits(similarity):
@@ -178,10 +174,10 @@ def test_one_subject_has_no_bound():
 
 def test_the_report_names_what_was_left_out(session):
     drawn = [LeftOut("grey", "no subject"), *portraits(0.6)]
-    report = summarise(session.components, drawn, portraits(0.8), scenes=["snow"], seed=3)
+    report = summarise(session.components, drawn, portraits(0.8), places=["desert"], seed=3)
     stored = json.loads(report.to_json())
     assert stored["left_out"] == [{"name": "grey", "reason": "no subject"}]
     assert stored["subjects"] == ["0", "1", "2"]
     assert stored["num_steps"] == 1
     with pytest.raises(ImageError, match="any of 1 photographs"):
-        summarise(session.components, drawn[:1], portraits(0.8), scenes=["snow"], seed=3)
+        summarise(session.components, drawn[:1], portraits(0.8), places=["desert"], seed=3)

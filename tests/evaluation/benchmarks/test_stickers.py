@@ -6,7 +6,6 @@ import torch
 
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.subjects import sample_subjects
-from swiftpie.errors import ConfigError
 from swiftpie.evaluation.benchmarks.scenes import paste
 from swiftpie.evaluation.benchmarks.stickers import ASKED, StickerBenchmark
 from swiftpie.layout import SUBJECT_FILL, Layout
@@ -128,39 +127,3 @@ def test_a_paste_on_the_true_background_is_close_to_the_truth(benchmark):
     pasted = paste(*benchmark.reference(case), scenery=truth.background, layout=truth.layout)
     before = (truth.background - truth.pixels).abs().mean()
     assert float((pasted - truth.pixels).abs().mean()) < 0.5 * float(before)
-
-
-def test_the_seed_deals_subjects_and_scenes_in_the_order_of_the_cases(benchmark):
-    scenes = benchmark.first_scenes(3)
-    rows = benchmark.grid(num_subjects=4, scenes=scenes)
-    first = benchmark.cases(4)
-    assert [row[0].code for row in rows] == [case.code for case in first]
-    assert scenes == [case.scene for case in first[:3]]
-    assert [[case.scene for case in row] for row in rows] == [scenes] * 4
-    assert [case.seed for row in rows for case in row] == list(range(12))
-
-
-def test_prompts_change_in_their_scene_alone(benchmark):
-    names = [scene.name for scene in SCENES]
-    row = benchmark.grid(num_subjects=1, scenes=names)[0]
-    same = {
-        case.scene: case
-        for case in benchmark.cases(benchmark.num_pairs())
-        if case.code == row[0].code
-    }
-    assert [case.prompt for case in row] == [same[name].prompt for name in names]
-
-
-def test_more_than_there_is_is_refused(benchmark):
-    with pytest.raises(ConfigError, match="13 held-out subjects"):
-        benchmark.grid(num_subjects=13, scenes=["beach"])
-    with pytest.raises(ConfigError, match="25 scenes"):
-        benchmark.first_scenes(25)
-
-
-def test_a_row_is_the_reference_and_a_picture_a_case(session, benchmark):
-    cases = benchmark.grid(num_subjects=1, scenes=["beach", "snow"])
-    row = next(benchmark.draw_rows(session, cases))
-    assert len(row) == 3
-    assert row[0] == benchmark.known(cases[0][0])["reference"]
-    assert row[1] != row[2]

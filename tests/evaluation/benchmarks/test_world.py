@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 import torch
 
-from swiftpie import ConfigError, WeightsError
+from swiftpie import CapabilityError, WeightsError
 from swiftpie.data.world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie.data.world.captions import (
     ACCESSORY_PHRASES,
@@ -23,6 +23,7 @@ from swiftpie.data.world.renditions import RENDITION_PHRASES
 from swiftpie.evaluation.benchmarks.scenes import paste
 from swiftpie.evaluation.benchmarks.world import (
     BRANCHES,
+    USES,
     WIDE_YAW,
     WISHES,
     WorldBenchmark,
@@ -47,7 +48,7 @@ TRIED = (WorldKind.PLAIN, WorldKind.TURN, WorldKind.LOOK, WorldKind.PAIR)  # wha
 
 @pytest.fixture(scope="module")
 def benchmark(subjects):
-    return WorldBenchmark(subjects)
+    return WorldBenchmark(subjects, size_px=128)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_a_longer_list_of_a_kind_starts_with_the_shorter_one(benchmark, dealt):
         assert [case for case in few if case.kind is kind] == cases[:3]
     every = [case for cases in dealt.values() for case in cases]
     assert len({case.name for case in every}) == len({case.seed for case in every}) == len(every)
-    assert WorldBenchmark(benchmark.subjects, seed=1).cases(3) != few
+    assert replace(benchmark, seed=1).cases(3) != few
 
 
 def test_no_two_cases_have_the_same_noise(dealt):
@@ -124,6 +125,19 @@ def test_prompts_say_all_that_is_asked_in_the_first_words_of_each_table(dealt):
             said.append(wished[case.answer][0])
         assert [words for words in said if words not in case.prompt] == []
         assert case.prompt == case.prompt.strip().replace("  ", " ")
+
+
+def test_every_use_of_a_subject_is_dealt_and_drawn_from_one_reference(session, benchmark):
+    rows = benchmark.uses(3)
+    for row in rows:
+        assert [case.kind for case in row] == [*USES.values()]
+        assert len({case.code for case in row}) == 1
+        assert all(bool(case.answer) == (case.kind is not WorldKind.PLAIN) for case in row)
+    assert len({row[0].code for row in rows}) == 3
+    assert benchmark.uses(2) == rows[:2]
+    reference, *drawn = next(benchmark.draw_uses(session, rows))
+    assert reference == benchmark.known(rows[0][0])["reference"]
+    assert len({picture.tobytes() for picture in drawn}) == len(USES)
 
 
 def test_a_view_is_told_in_words_or_by_value_and_never_in_both(dealt):
@@ -280,14 +294,38 @@ def test_the_report_has_every_kind_and_what_judges_see(benchmark, networks, draw
 
 
 def test_judges_that_are_missing_or_answer_other_questions_are_refused(benchmark, tmp_path):
-    for folder, error in (None, ConfigError), (tmp_path, WeightsError):
-        with pytest.raises(error, match="swiftpie train world-judges"):
-            benchmark.panel(folder)
+    with pytest.raises(WeightsError, match="swiftpie train world-judges"):
+        benchmark.panel(tmp_path)
     SubjectEmbedder(8, (8, 8, 8, 8)).save_pretrained(tmp_path / "subject_embedder")
     other = PictureReader({"place": 2}, {"pose": 2}, (8, 8, 8, 8))
     other.save_pretrained(tmp_path / "picture_reader")
     with pytest.raises(WeightsError, match="other questions"):
         benchmark.panel(tmp_path)
+
+
+def test_the_judges_of_the_package_tell_true_renderings(benchmark, dealt):
+    panel, right = benchmark.panel(), []
+    for kind in (WorldKind.PLAIN, WorldKind.LOOK, WorldKind.WORN):
+        for case in dealt[kind][:4]:
+            answer = benchmark.answer(case)
+            reference = (answer.reference + 1) / 2 * answer.reference_mask
+            shown = torch.cat([reference, answer.reference_mask], dim=1)
+            picture, mask = answer.rendering.pixels, answer.rendering.mask
+            expected = expected_of(case, mask, case.code)
+            reading = panel.read(picture, mask, shown, finds_pose=False)
+            told = {**reading.answers, "subject": reading.subject}
+            asked = {**expected.answers, **({"subject": case.code} if expected.subject else {})}
+            right += [told[name] == one for name, one in asked.items() if name != "pose"]
+    assert sum(right) > 0.9 * len(right)
+
+
+def test_pictures_are_of_the_size_that_is_asked_for(session, subjects, dealt):
+    large, small = WorldBenchmark(subjects), WorldBenchmark(subjects, size_px=128)
+    case = dealt[WorldKind.PLAIN][0]
+    assert [one.answer(case).rendering.pixels.shape[-1] for one in (large, small)] == [256, 128]
+    assert large.fingerprint != small.fingerprint
+    with pytest.raises(CapabilityError, match="size_px=256"):
+        WorldDrawer(session, large)
 
 
 def test_a_case_that_wishes_for_nothing_asks_for_its_setting_alone(dealt):

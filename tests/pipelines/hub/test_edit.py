@@ -192,4 +192,6 @@ def test_networks_without_inversion_say_so(session, photo):
 def test_the_packaged_model_edits_as_its_session_does(session, photo):
     drawn = SwiftEditPipeline.from_components(session.components)(PROMPT, photo, seeds=[0])
     request = EditRequest(image=photo, prompt=PROMPT, seed=0)  # nobody of the library comes
-    assert drawn.images[0].tobytes() == session.draw(request).image.tobytes()
+    pictures = (drawn.images[0], session.draw(request).image)
+    one, other = (np.asarray(picture, dtype=int) for picture in pictures)
+    np.testing.assert_allclose(one, other, atol=1, rtol=0)

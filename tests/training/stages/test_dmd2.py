@@ -87,6 +87,6 @@ def test_each_group_trains_what_it_owns_and_the_student_loads_as_a_preset(stage,
     assert {"distillation", "adversarial", "regression", "psnr_db"} <= events[2].losses.keys()
     # The student's term flows through the critic, whose own learning rate is 0 here.
     assert {name.split(".")[0] for name in changed_parts(folder, stage.network())} == {"student"}
-    session = swiftpie.load("mini", weights=folder / "export")
+    session = swiftpie.load("mini", weights=folder / "export", size_px=128)
     result = session.personalize(session.encode_identity(sprite), "a robot on a beach")
     assert result.images[0].size == (128, 128)

@@ -75,6 +75,6 @@ def test_a_trained_student_is_saved_and_loads_as_a_preset(stage, train, sprite):
     events, folder = train(stage)
     assert {"latents", "mask", "pixels", "psnr_db"} <= events[-1].losses.keys()
     assert len(list(stage.folder.glob("*.safetensors"))) == 2
-    session = swiftpie.load("mini", weights=folder / "export")
+    session = swiftpie.load("mini", weights=folder / "export", size_px=128)
     result = session.personalize(session.encode_identity(sprite), "a robot on a beach")
     assert result.images[0].size == (128, 128)

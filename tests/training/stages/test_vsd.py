@@ -116,6 +116,6 @@ def test_each_group_trains_what_it_owns_and_the_student_loads_as_a_preset(stage,
     critic = {name for name in changed if name.startswith("critic.")}
     assert critic
     assert all("lora_" in name for name in critic)
-    session = swiftpie.load("mini", weights=folder / "export")
+    session = swiftpie.load("mini", weights=folder / "export", size_px=128)
     result = session.personalize(session.encode_identity(sprite), "a robot on a beach")
     assert result.images[0].size == (128, 128)

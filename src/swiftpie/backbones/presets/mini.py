@@ -1,15 +1,16 @@
-"""Mini: the model inside the package, 128 px, one step, trained on sticker scenes."""
+"""Mini: the model inside the package, 256 px, one step, trained on drawn places and photographs."""
 
 from swiftpie.backbones.preset import Capability, Preset
 
 PRESET = Preset(
     name="mini",
-    summary="Ships with SwiftPie; 128 px sticker scenes, one step, a laptop CPU is enough.",
+    summary="Ships with SwiftPie; 256 px, drawn places, one step, a laptop CPU is enough.",
     source="package:mini",
     licence="Apache-2.0",
     is_commercial=True,
     family="tiny",
-    image_size_px=128,
+    image_size_px=256,
+    more_sizes_px=(128,),
     latent_channels=32,
     timesteps=(999,),
     more_steps=(2, 4),

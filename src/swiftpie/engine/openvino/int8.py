@@ -42,7 +42,7 @@ from swiftpie.pipelines.settings import MaskSource, Scales
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 6  # changes with what is quantised, so that older graphs are not used
+RECIPE = 7  # changes with what is quantised, so that older graphs are not used
 FOLDED, MULTIPLIED = "Convolution", "MatMul"
 UNFOLDED, ROUNDED = "ConvolutionBackpropData", "FakeQuantize"
 LEVELS = 256  # of 8 bits, of which a range around 0 leaves one on the negative side alone
@@ -58,13 +58,13 @@ PROMPTS = (
     "a photo of a subject on a beach",
     "a tiny subject on a pink background",
     "the subject in a forest on the left",
-    "a picture of a subject at sunset",
+    "a picture of a subject by a lake at sunset",
     "a huge subject in the snow",
     "a subject wearing a crown in a desert",
-    "a 3d render of a subject in outer space",
-    "a black and white photo of a subject in front of a city skyline",
-    "a subject in a field of flowers",
-    "a subject wearing a top hat in front of a blue wall",
+    "a watercolour painting of a subject in outer space",
+    "a wooden subject on a city street in the rain",
+    "a subject seen from above in a meadow in autumn",
+    "a red subject wearing a top hat in front of a brick wall",
     "a small subject in the mountains on the right",
     "an image of the subject under water",
 )

@@ -13,9 +13,8 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.cutout import DOUBTFUL
 from swiftpie.engine.session import Session
-from swiftpie.errors import ConfigError, ImageError, InputError
-from swiftpie.evaluation.benchmarks.scenes import PHRASE_OF
-from swiftpie.evaluation.benchmarks.stickers import StickerBenchmark, with_article
+from swiftpie.errors import ImageError, InputError
+from swiftpie.evaluation.benchmarks.sprites import SpritesInPlaces, prompt_of
 from swiftpie.evaluation.report import Interval, Values, as_json, format_interval, interval, share
 from swiftpie.images import FORMAT_OF_SUFFIX, alpha_of, load_image, plane, to_pil, to_tensor
 from swiftpie.models.cutout import confidence_with, packaged
@@ -26,7 +25,7 @@ MASK_SUFFIX = ".mask.png"  # NAME.mask.png is the mask of NAME.jpg
 
 WHAT_IT_SAYS = (
     "Cosine similarity of the subject as drawn, around the model's own mask, and its cut-out on "
-    "white; the mean over scenes, then over subjects, with 95 % bootstrap intervals over subjects. "
+    "white; the mean over places, then over subjects, with 95 % bootstrap intervals over subjects. "
     "The judge was trained on rendered sprites alone: it compares colours and shapes, and knows no "
     "photographs. It says whether photographs keep as much of what it sees as sprites do, and not "
     "whether a person would call it the same thing. A cut-out that missed the subject is compared "
@@ -50,14 +49,14 @@ class PhotoSubject:
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """One subject in every scene, as pictures and as the judge sees them."""
+    """One subject in every place, as pictures and as the judge sees them."""
 
     name: str
     reference: Image.Image
     cutout: Image.Image  # what the networks are given of it, on white
-    pictures: tuple[Image.Image, ...]  # one a scene
+    pictures: tuple[Image.Image, ...]  # one a place
     wanted: Tensor  # (1, D) unit vector of the cut-out
-    seen: Tensor  # (scenes, D) unit vectors of the subject as drawn
+    seen: Tensor  # (places, D) unit vectors of the subject as drawn
     confidence: float | None = None  # of the cut-out, where it was made here
 
 
@@ -87,7 +86,7 @@ class Similarities:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Photographs beside held-out sprites in the same scenes."""
+    """Photographs beside held-out sprites in the same places."""
 
     photos: Similarities
     sprites: Similarities
@@ -103,7 +102,7 @@ class PhotoReport:
     weights: str
     num_steps: int
     seed: int
-    scenes: tuple[str, ...]
+    places: tuple[str, ...]
     subjects: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
     doubtful: tuple[Doubt, ...]  # drawn all the same
@@ -145,27 +144,12 @@ def _first(folder: Path) -> PhotoSubject | None:
     return None
 
 
-def check_scenes(names: list[str]) -> list[str]:
-    """Return the names of scenes that the renderer knows.
-
-    Raises:
-        ConfigError: One is unknown.
-    """
-    for name in names:
-        if name not in PHRASE_OF:
-            raise ConfigError(
-                f"There is no scene {name!r}. Known are {', '.join(sorted(PHRASE_OF))}. Choose "
-                "among those, with commas between them."
-            )
-    return names
-
-
 def draw_photos(
     session: Session,
     embedder: SubjectEmbedder,
     subjects: Sequence[PhotoSubject],
     *,
-    scenes: Sequence[str],
+    places: Sequence[str],
     seed: int,
     noun: str = "",
 ) -> Iterator[Portrait | LeftOut]:
@@ -175,15 +159,14 @@ def draw_photos(
     by the name of its folder.
     """
     for number, subject in enumerate(subjects):
-        words = with_article(noun or subject.words)
-        prompts = [f"a photo of {words} {PHRASE_OF[scene]}" for scene in scenes]
+        prompts = [prompt_of(noun or subject.words, place) for place in places]
         try:
             reference = load_image(subject.photo)
             identity = session.encode_identity(reference, masks=subject.mask)
         except ImageError as error:
             yield LeftOut(subject.name, str(error))
             continue
-        first = seed + number * len(scenes)
+        first = seed + number * len(places)
         drawn = _portrait(session, embedder, subject.name, reference, identity, prompts, seed=first)
         is_found = subject.mask is None and alpha_of(reference) is None
         sure = confidence_with(packaged(), reference) if is_found else None
@@ -193,19 +176,16 @@ def draw_photos(
 def draw_sprites(
     session: Session,
     embedder: SubjectEmbedder,
-    benchmark: StickerBenchmark,
+    placed: SpritesInPlaces,
     *,
     num_subjects: int,
-    scenes: Sequence[str],
+    places: Sequence[str],
 ) -> Iterator[Portrait]:
-    """Yield held-out sprites in the same scenes, as far as there are so many."""
-    count = min(num_subjects, len(benchmark.codes))
-    for cases in benchmark.grid(num_subjects=count, scenes=scenes):
-        known = benchmark.known(cases[0])
-        identity = session.encode_identity(known["reference"], masks=known["reference-mask"])
-        prompts = [case.prompt for case in cases]
-        name, reference, seed = cases[0].subject, known["reference"], cases[0].seed
-        yield _portrait(session, embedder, name, reference, identity, prompts, seed=seed)
+    """Yield held-out sprites in the same places, as far as there are so many."""
+    for cases in placed.rows(min(num_subjects, len(placed.codes)), places):
+        shown, prompts = placed.show(session, cases[0].code), [case.prompt for case in cases]
+        name, seed = cases[0].subject, cases[0].seed
+        yield _portrait(session, embedder, name, *shown, prompts, seed=seed)
 
 
 @torch.no_grad()
@@ -244,7 +224,7 @@ def summarise(
     drawn: Sequence[Portrait | LeftOut],
     sprites: Sequence[Portrait],
     *,
-    scenes: Sequence[str],
+    places: Sequence[str],
     seed: int,
 ) -> PhotoReport:
     """Return the report on photographs that were `drawn` and held-out `sprites` beside them.
@@ -263,7 +243,7 @@ def summarise(
         weights=components.fingerprint,
         num_steps=len(components.schedule.steps),
         seed=seed,
-        scenes=tuple(scenes),
+        places=tuple(places),
         subjects=tuple(one.name for one in portraits),
         left_out=tuple(one for one in drawn if isinstance(one, LeftOut)),
         doubtful=tuple(

@@ -31,7 +31,6 @@ from swiftpie.relief import height, turn
 
 SIZE_PX = 128
 INDEX_OF = {scene.name: index for index, scene in enumerate(SCENES)}
-PHRASE_OF = {scene.name: scene.phrases[0] for scene in SCENES}
 
 NO_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
 REFERENCES = ("reference", "other-reference")  # of a case's subjects, from left to right
@@ -238,17 +237,19 @@ class SubjectDrawer:
             yield "paste", paste_all(known, self.benchmark.layouts(case), scenery=plain)
 
 
-def check_noise(components: Components) -> None:
-    """Refuse presets whose pictures have no right answer.
+def check_noise(components: Components, *, side_px: int = SIZE_PX) -> None:
+    """Refuse presets whose pictures have no right answer of `side_px`.
 
     Raises:
         CapabilityError: The preset starts from other noise than the renderer.
     """
     shape = (components.preset.latent_channels, *components.cells_of(None))
-    if shape != NOISE_SHAPE:
+    needed = (NOISE_SHAPE[0], *components.cells_of((side_px, side_px)))
+    if shape != needed or components.preset.image_size_px != side_px:
         raise CapabilityError(
-            f"Preset {components.preset.name!r} draws from noise of shape {shape}; sticker scenes "
-            f"need {NOISE_SHAPE}, so that the right answer is known. Use the preset 'mini'."
+            f"Preset {components.preset.name!r} draws from noise of shape {shape}; pictures with "
+            f"a right answer of {side_px} px need {needed}. Load the preset 'mini' with "
+            f"`size_px={side_px}`."
         )
 
 

@@ -1,6 +1,6 @@
 """Sticker scenes: one held-out subject a picture, in every scene."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
@@ -16,15 +16,7 @@ from swiftpie.data.renderer import Rendering, render
 from swiftpie.data.scene import Scene
 from swiftpie.data.scenes import SCENES
 from swiftpie.data.stickers import NOISE_SHAPE, StickerWorld, draw_references
-from swiftpie.engine.session import Session
-from swiftpie.errors import ConfigError
-from swiftpie.evaluation.benchmarks.scenes import (
-    INDEX_OF,
-    PHRASE_OF,
-    SIZE_PX,
-    SceneBenchmark,
-    StickerCase,
-)
+from swiftpie.evaluation.benchmarks.scenes import INDEX_OF, SIZE_PX, SceneBenchmark, StickerCase
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.layout import Layout
 from swiftpie.masks import Box
@@ -112,51 +104,6 @@ class StickerBenchmark(SceneBenchmark):
             attributed(case, words[number % len(words)])
             for number, case in enumerate(self.cases(wanted))
         ]
-
-    def first_scenes(self, count: int) -> list[str]:
-        """Return the first scenes that are dealt.
-
-        Raises:
-            ConfigError: There are not as many.
-        """
-        if count > len(SCENES):
-            raise ConfigError(
-                f"{count} scenes were asked for. There are {len(SCENES)}. Ask for as many or fewer."
-            )
-        return list(dict.fromkeys(case.scene for case in self.cases(self.num_pairs())))[:count]
-
-    def grid(self, *, num_subjects: int, scenes: Sequence[str]) -> list[list[StickerCase]]:
-        """Return a row of cases a subject, for the first subjects that are dealt.
-
-        Picture i of the whole grid has the benchmark's seed plus i.
-
-        Raises:
-            ConfigError: There are not as many held-out subjects.
-        """
-        if num_subjects > len(self.codes):
-            raise ConfigError(
-                f"{num_subjects} held-out subjects were asked for. The pack has "
-                f"{len(self.codes)}. Ask for as many or fewer, or pass a larger pack."
-            )
-        firsts = {case.code: case for case in reversed(self.cases(self.num_pairs()))}
-        codes = dict.fromkeys(case.code for case in self.cases(num_subjects))
-        return [
-            [
-                moved(firsts[code], scene, seed=self.seed + row * len(scenes) + column)
-                for column, scene in enumerate(scenes)
-            ]
-            for row, code in enumerate(codes)
-        ]
-
-    def draw_rows(
-        self, session: Session, rows: Sequence[Sequence[StickerCase]]
-    ) -> Iterator[list[Image.Image]]:
-        """Yield each row of a grid when it is drawn: the reference, then a picture a case."""
-        for cases in rows:
-            known = self.known(cases[0])
-            identity = session.encode_identity(known["reference"], masks=known["reference-mask"])
-            drawn = [session.personalize(identity, case.prompt, seed=case.seed) for case in cases]
-            yield [known["reference"], *(result.images[0] for result in drawn)]
 
     def _case(self, number: int, subject: int, scene: int) -> StickerCase:
         code, name = self.subjects.codes[subject], self.subjects.names[subject]
@@ -263,16 +210,4 @@ def attributed(case: StickerCase, attribute: str) -> StickerCase:
         prompt=describe(case.subject, SCENES[INDEX_OF[case.scene]], attribute),
         seed=case.seed + ATTRIBUTED_SEED,
         attribute=attribute,
-    )
-
-
-def moved(case: StickerCase, scene: str, *, seed: int) -> StickerCase:
-    """Return `case` in another scene, in the same words otherwise."""
-    start = case.prompt.removesuffix(PHRASE_OF[case.scene])
-    return replace(
-        case,
-        name=f"{seed:04d}-{case.code}-{scene.replace(' ', '-')}",
-        scene=scene,
-        prompt=start + PHRASE_OF[scene],
-        seed=seed,
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -15,7 +16,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.data.stickers import NOISE_SHAPE
 from swiftpie.data.subjects import Subjects
 from swiftpie.data.world.air import SEASONS, TIMES, WEATHERS, Setting
 from swiftpie.data.world.captions import (
@@ -31,7 +31,9 @@ from swiftpie.data.world.captions import (
 )
 from swiftpie.data.world.places import PLACES, is_held_out, settings
 from swiftpie.data.world.world import (
+    CELL_PX,
     LEAST_SEEN,
+    NOISE_CHANNELS,
     OTHER_PITCH,
     OTHER_SIDE,
     Answer,
@@ -41,12 +43,10 @@ from swiftpie.data.world.world import (
     place,
 )
 from swiftpie.engine.session import Session
-from swiftpie.errors import ConfigError
 from swiftpie.evaluation.benchmarks.pairs import boxes_beside
 from swiftpie.evaluation.benchmarks.scenes import (
     NO_SUBJECT,
     REFERENCES,
-    SIZE_PX,
     SUBJECT_MASKS,
     check_noise,
     paste_all,
@@ -58,11 +58,11 @@ from swiftpie.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.layout import Layout, from_box, seen_view
 from swiftpie.masks import Box
-from swiftpie.models.judges import TRAIN_JUDGES
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import Part, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource
 
+SIZE_PX = 256  # by default, as mini draws
 CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
 # Distances of seeds, all below 2**32: of larger ones PyTorch's generator reads the low half alone.
 KIND_SEED = 2**24  # between two kinds
@@ -109,6 +109,17 @@ WISHES: Mapping[WorldKind, Sequence[tuple[str, str]]] = MappingProxyType(
     }
 )
 """What a case of each kind may ask for besides its setting, as question and answer."""
+
+USES: Mapping[str, WorldKind] = MappingProxyType(
+    {
+        "in a place": WorldKind.PLAIN,
+        "from a side": WorldKind.VIEW,
+        "in a colour, of a material": WorldKind.LOOK,
+        "as art": WorldKind.ART,
+        "with something": WorldKind.WORN,
+    }
+)
+"""What a subject is wanted for, and the cases that try it."""
 
 
 class Somewhere(Protocol):
@@ -197,6 +208,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     subjects: Subjects
     seed: int = 0  # decides all cases
+    size_px: int = SIZE_PX  # of all pictures
 
     name = "world"
     title = "The larger world"
@@ -244,7 +256,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
     @cached_property
     def world(self) -> World:
         """The held-out half of the subjects."""
-        return World(self.subjects, "held_out", size_px=SIZE_PX)
+        return World(self.subjects, "held_out", size_px=self.size_px)
 
     @cached_property
     def stickers(self) -> StickerBenchmark:
@@ -253,8 +265,13 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     @property
     def fingerprint(self) -> str:
-        """Return sha256 over names and sprites."""
-        return self.stickers.fingerprint
+        """Return sha256 over names, sprites and the size of pictures."""
+        return sha256(f"{self.stickers.fingerprint} {self.size_px}".encode()).hexdigest()
+
+    def noise(self, *seeds: int) -> Tensor:
+        """Draw the noise (B, C, h, w) of pictures."""
+        cells = self.size_px // CELL_PX
+        return draw_noise(seeds, (NOISE_CHANNELS, cells, cells))
 
     def cases(self, count: int = CASES_A_KIND) -> list[WorldCase]:
         """Deal `count` cases of each kind; subjects, places and wishes come evenly.
@@ -263,10 +280,34 @@ class WorldBenchmark(Benchmark[WorldCase]):
         """
         return [case for kind in WorldKind for case in self._deal(kind, count)]
 
+    def uses(self, count: int) -> list[list[WorldCase]]:
+        """Deal `count` subjects, each one case of every use in `USES`."""
+        dealt = [self._deal(kind, count) for kind in USES.values()]
+        rows = []
+        for number, cases in enumerate(zip(*dealt, strict=True)):
+            row = self.subjects.index(cases[0].code)  # of the first use for all
+            rows.append(
+                [
+                    self._case(one.kind, number, row, setting_of(one), (one.wish, one.answer))
+                    for one in cases
+                ]
+            )
+        return rows
+
+    def draw_uses(
+        self, session: Session, rows: Sequence[Sequence[WorldCase]]
+    ) -> Iterator[list[Image.Image]]:
+        """Yield each row of `uses` when it is drawn: the reference, then a picture a case."""
+        for cases in rows:
+            known = self.known(cases[0])
+            identity = session.encode_identity(known["reference"], masks=known["reference-mask"])
+            drawn = [session.personalize(identity, case.prompt, seed=case.seed) for case in cases]
+            yield [known["reference"], *(result.images[0] for result in drawn)]
+
     def answer(self, case: WorldCase) -> Answer:
         """Draw the picture that belongs to the seed of the case, and the reference."""
         return self.world.answer(
-            draw_noise([case.seed], NOISE_SHAPE),
+            self.noise(case.seed),
             [self.subjects.index(case.code)],
             [case.asked],
             numbers=self._numbers(case, 1),
@@ -293,7 +334,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
             Figure(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
             for i, box in enumerate(self._boxes_beside(case, both))
         )
-        noise = draw_noise([case.seed], NOISE_SHAPE)
+        noise = self.noise(case.seed)
         rendering = self.world.draw(noise, left, [case.asked], companion=right)
         rows = [self.subjects.index(code) for code in case.codes]
         return Pair(rendering, *self.world.references(rows, numbers))
@@ -319,7 +360,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         """Return the subjects of a case where its noise places them, and their numbers."""
         count, numbers = len(case.codes), self._numbers(case, len(case.codes))
         rows = [self.subjects.index(code) for code in case.codes]
-        noise = draw_noise([case.seed], NOISE_SHAPE).expand(count, -1, -1, -1)
+        noise = self.noise(case.seed).expand(count, -1, -1, -1)
         return self.world.figures(noise, rows, [case.asked] * count, numbers=numbers), numbers
 
     def _boxes_beside(self, case: WorldCase, figures: Figure) -> tuple[Box, ...]:
@@ -348,20 +389,14 @@ class WorldBenchmark(Benchmark[WorldCase]):
             pictures[f"{kind}-mask"] = mask_to_pil(mask)[0]
         return pictures
 
-    def panel(self, folder: Path | None) -> WorldPanel:
-        """Read the judges in `folder` and show them every held-out subject before plain walls.
+    def panel(self, folder: Path | None = None) -> WorldPanel:
+        """Read judges, by default the package's, and show them every held-out subject.
 
         Raises:
-            ConfigError: No folder is given.
-            WeightsError: It holds other things.
+            WeightsError: `folder` holds other things.
         """
-        if folder is None:
-            raise ConfigError(
-                "The judges of the larger world are not inside the package. A folder with them is "
-                f"needed (--judges DIR). {TRAIN_JUDGES}"
-            )
         codes = [self.subjects.codes[row] for row in self.world.pool]
-        return load_world_panel(folder, codes, self.gallery())
+        return load_world_panel(codes, self.gallery(), folder=folder)
 
     def gallery(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield pictures (V, 3, H, W) and masks (V, 1, H, W) of each held-out subject."""
@@ -369,7 +404,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         views = len(asked)
         for number, row in enumerate(self.world.pool):
             seeds = [GALLERY_SEED + number * views + view for view in range(views)]
-            noise = draw_noise(seeds, NOISE_SHAPE)
+            noise = self.noise(*seeds)
             generator = torch.Generator().manual_seed(seeds[0] + REFERENCE_SEED)
             numbers = torch.rand(views, 16, generator=generator)
             rendering = self.world.answer(noise, [row] * views, asked, numbers=numbers).rendering
@@ -486,7 +521,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         frames = self.stickers.frames([case.code])
         is_wide = case.kind is WorldKind.TURN and case.answer in {"left", "right"}
         for seed in count(case.seed, NEXT_SEED):
-            layout = place(draw_noise([seed], NOISE_SHAPE), frames, [case.asked])
+            layout = place(self.noise(seed), frames, [case.asked])
             yaw, pitch = torch.rad2deg(seen_view(layout)[0]).tolist()
             if not is_wide or abs(yaw) >= WIDE_YAW:
                 break
@@ -501,7 +536,7 @@ class WorldDrawer:
     benchmark: WorldBenchmark
 
     def __post_init__(self) -> None:
-        check_noise(self.session.components)
+        check_noise(self.session.components, side_px=self.benchmark.size_px)
 
     @property
     def maker(self) -> Maker:

@@ -12,7 +12,6 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from swiftpie.data.stickers import NOISE_SHAPE
 from swiftpie.data.subjects import Subjects
 from swiftpie.data.world.air import (
     SEASON_PHRASES,
@@ -49,6 +48,7 @@ from swiftpie.evaluation.benchmarks.world import (
     NEXT_SEED,
     PLACE_NAMES,
     REFERENCE_SEED,
+    SIZE_PX,
     FirstPhrase,
     WorldBenchmark,
     deal_evenly,
@@ -62,7 +62,6 @@ from swiftpie.evaluation.judges import Networks, WorldPanel
 from swiftpie.evaluation.run import File, Results
 from swiftpie.images import mask_to_pil, to_pil
 from swiftpie.layout import Layout, seen_view
-from swiftpie.noise import draw_noise
 
 CASES_A_KIND = 20  # by default
 EDIT_SEED = 2**29  # their noise is that of no case of `world`
@@ -152,6 +151,7 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
 
     subjects: Subjects
     seed: int = 0
+    size_px: int = SIZE_PX
 
     name = "world-edits"
     title = "Edits of the larger world"
@@ -179,15 +179,15 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
     @cached_property
     def plain(self) -> WorldBenchmark:
         """The same subjects in the same world, not edited."""
-        return WorldBenchmark(self.subjects, seed=self.seed)
+        return WorldBenchmark(self.subjects, seed=self.seed, size_px=self.size_px)
 
     @property
     def fingerprint(self) -> str:
-        """Return sha256 over names and sprites."""
+        """Return sha256 over names, sprites and the size of pictures."""
         return self.plain.fingerprint
 
-    def panel(self, folder: Path | None) -> WorldPanel:
-        """Read the judges in `folder`; see `WorldBenchmark.panel`."""
+    def panel(self, folder: Path | None = None) -> WorldPanel:
+        """Read judges, by default the package's; see `WorldBenchmark.panel`."""
         return self.plain.panel(folder)
 
     def cases(self, count: int = CASES_A_KIND) -> list[WorldEditCase]:
@@ -207,7 +207,7 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
 
     def answer(self, case: WorldEditCase) -> Answer:
         """Draw the case before and after."""
-        world, noise = self.plain.world, draw_noise([case.seed], NOISE_SHAPE)
+        world, noise = self.plain.world, self.plain.noise(case.seed)
         # Who gets something to wear makes room for it, which must not count as a change of its own.
         placed_as = case.wanted if case.kind is WorldChange.PUT_ON else case.asked
         subject, other = (
@@ -215,7 +215,7 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
             for row in (self.subjects.index(code) for code in (case.code, self._judged(case)))
         )
         first = world.draw(noise, subject, [case.asked])
-        aside = draw_noise([case.seed + OTHER_SEED], NOISE_SHAPE)
+        aside = self.plain.noise(case.seed + OTHER_SEED)
         drawn = redraw(
             world,
             noise,
@@ -369,7 +369,7 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
 
     def _layout(self, case: WorldEditCase, seed: int) -> Layout:
         frames = self.plain.stickers.frames([case.code])
-        return place(draw_noise([seed], NOISE_SHAPE), frames, [case.wanted])
+        return place(self.plain.noise(seed), frames, [case.wanted])
 
 
 def _fits(kind: WorldChange, setting: Setting) -> bool:

@@ -14,6 +14,7 @@ from swiftpie.training.stages.one_step import OneStepConfig
 from swiftpie.training.stages.one_step_networks import Sizes
 from swiftpie.training.stages.one_step_tasks import Drops, Tasks
 from swiftpie.training.stages.reflow import ReflowConfig
+from swiftpie.training.stages.sharpening import SharpeningConfig
 from swiftpie.training.stages.teacher import TeacherConfig
 from swiftpie.training.stages.vsd import VsdConfig
 from swiftpie.training.stages.world_judges import WorldJudgesConfig
@@ -39,6 +40,19 @@ LARGER = Sizes(
     identity_blocks=1,
     knows_pose=True,
     knows_light=True,
+)
+WORLD_MODEL = OneStepConfig(
+    autoencoder="world_autoencoder",
+    larger_world=True,
+    sizes=LARGER,
+    num_subjects=6,
+    pixel_weight=1.0,
+    pixel_samples=8,
+    # Withheld together often enough for the semantic branch to learn who is meant.
+    drops=Drops(semantic=0.08, detail=0.35, aligned=0.5),
+    tasks=Tasks(placed_freely=0.12, pair=0.10, repaint=0.14, refine=0.05, insert=0.16),
+    other_sides=0.2,
+    sceneries=16,
 )
 
 
@@ -117,20 +131,14 @@ def world_autoencoder() -> TrainConfig:
 
 def mini_world() -> TrainConfig:
     """The one-step model of the larger world: places, views, light, looks, art, accessories."""
-    stage = OneStepConfig(
-        autoencoder="world_autoencoder",
-        larger_world=True,
-        sizes=LARGER,
-        num_subjects=6,
-        pixel_weight=1.0,
-        pixel_samples=8,
-        # Withheld together often enough for the semantic branch to learn who is meant.
-        drops=Drops(semantic=0.08, detail=0.35, aligned=0.5),
-        tasks=Tasks(placed_freely=0.12, pair=0.10, repaint=0.14, refine=0.05, insert=0.16),
-        other_sides=0.2,
-        sceneries=16,
-    )
-    return TrainConfig(loop=LoopConfig(steps=30_000, learning_rate=2e-3), stage=stage)
+    return TrainConfig(loop=LoopConfig(steps=30_000, learning_rate=2e-3), stage=WORLD_MODEL)
+
+
+def world_sharpening() -> TrainConfig:
+    """The same model trained further beside a critic, for its textures."""
+    model = replace(WORLD_MODEL, autoencoder="", start="mini_world")
+    loop = LoopConfig(steps=1000, learning_rate=6e-4, learning_rates=(6e-4, 1e-3), decay_share=0.5)
+    return TrainConfig(loop=loop, stage=SharpeningConfig(model))
 
 
 def world_light() -> TrainConfig:

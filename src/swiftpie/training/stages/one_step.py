@@ -47,6 +47,7 @@ from swiftpie.training.stages.one_step_networks import (
     trainable,
 )
 from swiftpie.training.stages.one_step_tasks import (
+    Attempt,
     DenoiserInput,
     Drops,
     Outcome,
@@ -185,18 +186,26 @@ class OneStepStage:
 
     def losses(self, network: OneStepNetworks, step: int) -> dict[str, Tensor]:
         """Return latent, layout, mask, map and (if weighted) pixel terms."""
+        return self.terms(network, self.attempt(network, step), step)
+
+    def attempt(self, network: OneStepNetworks, step: int) -> Attempt:
+        """Draw the batch of `step`, which also decides its task and its size."""
         if self.grown is not None and Random(step).random() < self.config.grown_share:
-            return self.grown.losses(network, step)
+            return self.grown.attempt(network, step)
         generator = torch.Generator().manual_seed(step)
         task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
-        device = self.world.tiles.device
-        with fast_precision(device):
+        with fast_precision(self.world.tiles.device):
             if task in {Task.REPAINT, Task.INSERT}:
                 answer, outcome = self._repaint(network, step, task, generator=generator)
             else:
                 answer, outcome = self._draw(network, step, task, generator=generator)
             with torch.no_grad():
                 target = self.autoencoder.encode(answer.pixels).float()
+        return Attempt(answer, target, outcome)
+
+    def terms(self, network: OneStepNetworks, attempt: Attempt, step: int) -> dict[str, Tensor]:
+        """Return the weighted terms of what was drawn in `step`; see `losses`."""
+        answer, target, outcome = attempt
         sample = outcome.prediction.sample.float()
         mask, cells = answer.masks.amax(dim=1, keepdim=True), cells_of(target)
         weight = 1 + SUBJECT_WEIGHT * resize_mask(mask, cells)
@@ -219,7 +228,7 @@ class OneStepStage:
         if self.config.pixel_weight:
             # Of some pictures, evenly spread over the subjects of the batch.
             chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
-            with torch.autocast(device.type, torch.bfloat16):
+            with torch.autocast(sample.device.type, torch.bfloat16):
                 decoded = self.autoencoder.decode(sample[chosen])
             truth = answer.pixels[chosen]
             loss = F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
@@ -253,7 +262,8 @@ class OneStepStage:
         masks = torch.cat([batch.mask, batch.companion_mask], dim=1) if is_pair else batch.mask
         # Where noise does not place the subject, there is nothing to predict.
         layout = None if is_free else batch.layout
-        return Target(batch.pixels, masks, batch.worn, layout, true_lighting(batch)), outcome
+        light = true_lighting(batch)
+        return Target(batch.noise, batch.pixels, masks, batch.worn, layout, light), outcome
 
     def _repaint(
         self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
@@ -293,7 +303,7 @@ class OneStepStage:
         condition = self._condition_of(shown, batch.noise)
         prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
         lighting = true_lighting(batch)
-        answer = Target(wanted.pixels, wanted.mask, wanted.hats, None, lighting)
+        answer = Target(wanted.noise, wanted.pixels, wanted.mask, wanted.hats, None, lighting)
         return answer, Outcome(prediction, None, [], shown[0].lighting)
 
     def _to_repaint(self, task: Task, views: int, *, seed: int) -> SceneBatch:

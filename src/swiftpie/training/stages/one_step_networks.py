@@ -25,7 +25,7 @@ from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.models.vocabulary import Vocabulary
 
 START, END, PADDING = "<start>", "<end>", "<pad>"
-EMPTY_WORDS = ("nothing", "nobody", "empty")  # in captions of scenes without a subject
+EMPTY_WORDS = ("nothing", "nobody", "scene")  # in captions of scenes without a subject
 
 
 @dataclass(frozen=True)

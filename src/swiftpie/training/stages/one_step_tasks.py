@@ -78,8 +78,9 @@ class DenoiserInput(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a batch should have become."""
+    """What a batch should have become, from which noise."""
 
+    noise: Tensor  # (B, C, h, w)
     pixels: Tensor  # (B, 3, R, R) in [-1, 1]
     masks: Tensor  # (B, S, R, R) in [0, 1], a subject each
     hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
@@ -94,6 +95,14 @@ class Outcome(NamedTuple):
     scores: LayoutScores | None
     maps: list[Tensor]  # identity attention maps (B, S, h, w); none without a reference
     lighting: Lighting | None  # of the first subject; None without a reference
+
+
+class Attempt(NamedTuple):
+    """A batch as it should have been, and as it was drawn."""
+
+    answer: Target
+    latents: Tensor  # (B, C, h, w) of the answer
+    outcome: Outcome
 
 
 def refined_input(noise: Tensor, draft: Tensor, *, chance: int) -> DenoiserInput:

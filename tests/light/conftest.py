@@ -1,0 +1,3 @@
+from tests.own_size import identity, session
+
+__all__ = ["identity", "session"]
