@@ -110,7 +110,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     unet = session.components.denoiser.installation.network
     return {
         "family": options.family,
-        "dtype": str(next(session.components.denoiser.parameters()).dtype),
+        "dtype": str(next(unet.parameters()).dtype),
         "stored": options.stored,
         "engine": options.engine,
         "limit_gib": options.limit_gib,

@@ -60,11 +60,16 @@ def measured(size: str, rounds: int, weights: str | None) -> dict[str, object]:
         identity = session.encode_identity(picture)
     held = held_memory_mib()
     facts: dict[str, object] = {"size": size}
-    for name, draw in (
-        ("insert", lambda seed: session.insert(photo, identity, box=BOX, seed=seed)),
-        ("remove", lambda seed: session.remove(photo, mask=BOX, seed=seed)),
-    ):
-        timings = [draw(seed).timings_ms for seed in range(rounds + 1)][1:]
+    spent = {
+        "insert": [
+            session.insert(photo, identity, box=BOX, seed=seed).timings_ms
+            for seed in range(rounds + 1)
+        ],
+        "remove": [
+            session.remove(photo, mask=BOX, seed=seed).timings_ms for seed in range(rounds + 1)
+        ],
+    }
+    for name, (_, *timings) in spent.items():
         stages = {
             stage: round(statistics.median(one[stage] for one in timings), 1)
             for stage in timings[0]

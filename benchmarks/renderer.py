@@ -9,7 +9,6 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,11 +24,7 @@ from swiftpie.data.world.world import World
 
 NUM_SUBJECTS, VIEWS = 6, 4
 NUM_SURFACES = 64
-KINDS: Mapping[str, Mapping[str, bool]] = {
-    "world": {},
-    "pairs": {"pairs": True},
-    "unlike": {"unlike": True},
-}
+KINDS = ("world", "pairs", "unlike")
 
 
 def main() -> None:
@@ -69,14 +64,14 @@ def main() -> None:
 
 def draw(world: World, device: torch.device, number: int) -> Round:
     """Return the milliseconds that a picture of each kind takes."""
-    return {kind: timed_batch(world, device, number, more) for kind, more in KINDS.items()}
+    return {kind: timed_batch(world, device, number, kind) for kind in KINDS}
 
 
-def timed_batch(world: World, device: torch.device, seed: int, more: Mapping[str, bool]) -> Sample:
+def timed_batch(world: World, device: torch.device, seed: int, kind: str) -> Sample:
     """Draw one batch; return what a picture of it took."""
     synchronise(device)
     began, used = time.perf_counter(), time.process_time()
-    world.batch(NUM_SUBJECTS, VIEWS, seed=seed, **more)
+    world.batch(NUM_SUBJECTS, VIEWS, seed=seed, pairs=kind == "pairs", unlike=kind == "unlike")
     synchronise(device)
     count = NUM_SUBJECTS * VIEWS / 1000
     spent = time.perf_counter() - began

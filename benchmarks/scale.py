@@ -262,16 +262,17 @@ def _measured(count: int, seconds: float) -> dict[str, Any]:
 
         async def loaded(rate: float, seed: int) -> list[dict[str, list[float]]]:
             # Requests of a Poisson process that are dealt at random are such a process for each.
-            each = [
-                {"rate": rate / count, "seconds": seconds, "seed": seed + n} for n in range(count)
-            ]
-            loops = (open_loop(one, **own) for one, own in zip(servers, each, strict=True))
+            loops = (
+                open_loop(one, rate=rate / count, seconds=seconds, seed=seed + number)
+                for number, one in enumerate(servers)
+            )
             queues = []
-            for own, answers in zip(each, await asyncio.gather(*loops), strict=True):
+            for number, answers in enumerate(await asyncio.gather(*loops)):
                 if any(one.status != 200 for one in answers):
                     say("some were not drawn")
                 times = [round(one.milliseconds, 1) for one in answers]
-                when = [round(moment, 4) for moment in moments(**own)]
+                due = moments(rate=rate / count, seconds=seconds, seed=seed + number)
+                when = [round(moment, 4) for moment in due]
                 queues.append({"moments": when, "milliseconds": times})
             return queues
 

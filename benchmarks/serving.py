@@ -329,7 +329,8 @@ async def soak(running: Running, *, capacity: float, minutes: float) -> dict[str
             rows.append((time.perf_counter(), running.resident_mib()))
             await asyncio.sleep(LOOKING_S)
 
-    looks, asked = asyncio.ensure_future(looking()), []
+    looks = asyncio.ensure_future(looking())
+    asked: list[asyncio.Future[None]] = []
     while time.perf_counter() < end:
         asked.append(asyncio.ensure_future(one(len(asked))))
         await asyncio.sleep(drawn.expovariate(capacity / 2))
