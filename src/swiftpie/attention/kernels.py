@@ -77,7 +77,7 @@ def attend_near(
         ],
         dim=-1,
     )
-    return F.scaled_dot_product_attention(
+    return _attend_as_wide(
         torch.cat([query, (columns * width**0.5).to(query.dtype)], dim=-1),
         torch.cat([key, rows[:, None].expand(-1, heads, -1, -1).to(key.dtype)], dim=-1),
         value,
@@ -119,7 +119,7 @@ def attend_jointly(
     rows = F.pad(rows, (0, padding)).to(query.dtype)
     keys = torch.cat([key, reference_key.transpose(1, 2).flatten(2, 3)], dim=2)
     values = torch.cat([value, reference_value.transpose(1, 2).flatten(2, 3)], dim=2)
-    return F.scaled_dot_product_attention(
+    return _attend_as_wide(
         torch.cat([query, columns[:, None].expand(-1, heads, -1, -1)], dim=-1),
         torch.cat([keys, rows[:, None].expand(-1, heads, -1, -1)], dim=-1),
         values,
@@ -177,6 +177,12 @@ def token_grid(num_tokens: int, height: int, width: int) -> tuple[int, int]:
 def cell_positions(rows: int, columns: int, *, like: Tensor) -> Tensor:
     """Return cell centres (rows * columns, 2) in [-1, 1], x first."""
     return pixel_grid(rows, columns, like=like).flatten(0, 1)
+
+
+def _attend_as_wide(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    """Attend with values as wide as keys: where widths differ, CPUs have no fused kernel."""
+    padded = F.pad(value, (0, key.shape[-1] - value.shape[-1]))
+    return F.scaled_dot_product_attention(query, key, padded, scale=scale)[..., : value.shape[-1]]
 
 
 def _two_parts(tensor: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

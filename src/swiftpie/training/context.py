@@ -13,6 +13,7 @@ from torch import distributed, nn
 from swiftpie.data.stickers import StickerWorld
 from swiftpie.data.subjects import Split, Subjects, load_subjects
 from swiftpie.data.textures import load_photos, make_textures
+from swiftpie.data.world.captions import AS_USUAL, AskedShares
 from swiftpie.data.world.world import World
 from swiftpie.errors import ConfigError
 
@@ -130,11 +131,12 @@ class Context:
         size_px: int = 128,
         has_surfaces: bool = False,
         photos: str = "",
+        shares: AskedShares = AS_USUAL,
     ) -> World:
         """Return an endless supply of pictures of the larger world, likewise.
 
         With surfaces it also draws pictures unlike itself; `photos` is a folder to cut some from,
-        which are grounds of such pictures, too.
+        which are grounds of such pictures, too. `shares` say how often they are asked for what.
         """
         surfaces, shots = None, load_photos(Path(photos), split) if photos else []
         if has_surfaces:
@@ -148,6 +150,7 @@ class Context:
             device=self.device,
             surfaces=surfaces,
             photos=shots,
+            shares=shares,
         )
 
     def weights_of(self, source: str) -> Path | None:

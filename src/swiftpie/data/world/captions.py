@@ -95,16 +95,23 @@ POSES: Mapping[str, tuple[float, float, float, float, float, float]] = {
 }
 
 _BEFORE_SHARE = 0.5  # of the materials: a wooden cat, not a cat made of wood
-_ASKED = {  # how often each is asked for; several may come together
-    "size": 0.25,
-    "side": 0.25,
-    "pose": 0.22,
-    "view": 0.30,
-    "look": 0.24,  # a colour or a material
-    "accessory": 0.22,
-    "rendition": 0.18,
-}
 _PREFIXES = ("a photo of", "a picture of", "an image of", "")
+
+
+@dataclass(frozen=True)
+class AskedShares:
+    """How often pictures are asked for each, from 0 to 1; several may come together."""
+
+    size: float = 0.25
+    side: float = 0.25
+    pose: float = 0.22
+    view: float = 0.30
+    look: float = 0.24  # a colour or a material
+    accessory: float = 0.22
+    rendition: float = 0.18
+
+
+AS_USUAL = AskedShares()
 
 
 @dataclass(frozen=True)
@@ -138,11 +145,11 @@ def right_answers(asked: Asked) -> dict[str, str]:
     return answers | {name: getattr(asked, name) for name in WISH_QUESTIONS}
 
 
-def draw_asked(random: Random, setting: Setting) -> Asked:
-    """Draw what is asked for in a setting; about one picture in eight asks for nothing else."""
+def draw_asked(random: Random, setting: Setting, shares: AskedShares = AS_USUAL) -> Asked:
+    """Draw what is asked for in a setting; as usual, one picture in eight asks for nothing else."""
 
     def one_of(kind: str, names: Sequence[str], *, otherwise: str = NONE) -> str:
-        is_asked = random.random() < _ASKED[kind]
+        is_asked = random.random() < getattr(shares, kind)
         return random.choice([n for n in names if n != otherwise]) if is_asked else otherwise
 
     pose = one_of("pose", tuple(POSE_PHRASES))

@@ -18,10 +18,12 @@ from swiftpie.data.textures import cut_square
 from swiftpie.data.world.accessories import ACCESSORIES, Wardrobe, open_wardrobe, wear
 from swiftpie.data.world.air import Setting, veil
 from swiftpie.data.world.captions import (
+    AS_USUAL,
     NONE,
     POSES,
     VIEWS,
     Asked,
+    AskedShares,
     draw_asked,
     draw_caption,
     draw_empty_caption,
@@ -178,6 +180,7 @@ class World:
         device: str | torch.device = "cpu",
         surfaces: Tensor | None = None,
         photos: Sequence[Tensor] = (),
+        shares: AskedShares = AS_USUAL,
     ) -> None:
         """Take one half of the subjects; training sees no held-out settings, the other all.
 
@@ -188,6 +191,7 @@ class World:
             device: Where everything is drawn.
             surfaces: Textures (T, 3, t, t) in 8 bit that pictures unlike the world are made of.
             photos: Photographs (3, H, W) in 8 bit, to be the ground of half of such pictures.
+            shares: How often pictures are asked for what.
 
         Raises:
             ConfigError: The pack lacks an accessory, or noise cannot decide pictures of that size.
@@ -200,7 +204,7 @@ class World:
         self.subjects = subjects
         worn = {one.code for one in ACCESSORIES}
         self.pool = [i for i in subjects.indices(split) if subjects.codes[i] not in worn]
-        self.size_px = size_px
+        self.size_px, self.shares = size_px, shares
         self.tiles = subjects.tiles.to(device)
         self.surfaces = None if surfaces is None else surfaces.to(device)
         self.photos = [one.to(device) for one in photos]
@@ -245,7 +249,7 @@ class World:
         chosen, count = draw(self.pool, k=num_subjects), num_subjects * views
         if asked is None:
             places = self._settings(random, count, unlike=unlike)
-            asked = [draw_asked(random, one) for one in places]
+            asked = [draw_asked(random, one, self.shares) for one in places]
         if unlike:
             asked = [replace(one, rendition=NONE) for one in asked]
         if pairs:
@@ -425,7 +429,7 @@ class World:
     def ask(self, count: int, *, seed: int) -> list[Asked]:
         """Draw what is asked of `count` pictures, as `batch` does by itself."""
         random = Random(seed)
-        return [draw_asked(random, one) for one in self._settings(random, count)]
+        return [draw_asked(random, one, self.shares) for one in self._settings(random, count)]
 
     def _settings(self, random: Random, count: int, *, unlike: bool = False) -> list[Setting]:
         if unlike:

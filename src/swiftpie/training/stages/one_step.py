@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from swiftpie.attention.rescale import MAP_PREFIX
 from swiftpie.data.stickers import SceneBatch, StickerWorld
 from swiftpie.data.subjects import Split
+from swiftpie.data.world.captions import AS_USUAL, AskedShares
 from swiftpie.data.world.world import World, WorldBatch
 from swiftpie.errors import ConfigError
 from swiftpie.images import contact_sheet, to_pil
@@ -96,6 +97,7 @@ class OneStepConfig:
     other_sides: float = 0.0  # share of the larger world's batches that have two references
     sceneries: int = 0  # pictures unlike the world a step, from which only their light is told
     photos: str = ""  # a folder of photographs: half of the pictures unlike the world are such
+    shares: AskedShares = AS_USUAL  # how often the larger world's pictures are asked for what
     size_px: int = 128  # of the larger world's pictures
     grown_share: float = 0.0  # of the batches, whose pictures have twice that size
     sizes: Sizes = FIRST  # of networks that start from nothing
@@ -154,6 +156,7 @@ class OneStepConfig:
                 size_px=self.size_px,
                 has_surfaces=bool(self.tasks.insert or self.sceneries),
                 photos=self.photos,
+                shares=self.shares if split == "train" else AS_USUAL,
             )
         return context.world(split)
 

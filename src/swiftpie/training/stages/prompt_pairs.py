@@ -39,7 +39,7 @@ from swiftpie.training.stages.one_step_tasks import rows_where
 
 VISIBLE_CHANGE = 0.1  # of the range [-1, 1]; below it two pixels look the same
 RELIT_SHARE = 0.5  # of a subject; if more of it looks different, all of it is drawn anew
-EMPTY_SHARE = 0.25  # of the first prompts: many users do not describe what they have
+EMPTY_SHARE = 0.4  # of the first prompts: many users do not describe what they have
 SAME_WORDS_SHARE = 0.6  # of the pairs are worded alike, as when a user edits a prompt
 
 T = TypeVar("T")
