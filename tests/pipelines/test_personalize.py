@@ -166,6 +166,13 @@ def test_a_very_long_prompt_is_cut_and_said_so(session, identity, caplog):
     assert "cut to 48 tokens" in caplog.text
 
 
+def test_what_is_no_subject_is_named(session, identity):
+    with pytest.raises(InputError, match="Text was given where subjects come first"):
+        session.personalize(PROMPT, identity)
+    with pytest.raises(InputError, match="Identity was given where subjects come first"):
+        session.personalize([identity, identity], PROMPT)
+
+
 @pytest.mark.parametrize("scale", [-0.1, 4.5, float("nan")])
 def test_scales_out_of_range_are_refused(scale):
     with pytest.raises(InputError, match="identity_scale"):

@@ -235,7 +235,8 @@ def as_subjects(
     """Return the subjects of a picture, the only one with its masks, box and view.
 
     Raises:
-        InputError: One of these comes with several subjects, or the view is out of range.
+        InputError: One of these comes with several subjects, the view is out of range, or what is
+            given is no subject.
     """
     region = mask if isinstance(mask, Tensor) else None
     detail = detail_mask if isinstance(detail_mask, Tensor) else None
@@ -245,6 +246,14 @@ def as_subjects(
         raise InputError(
             "`mask`, `detail_mask`, `box` and `view` belong to a single identity. With several "
             "subjects, give each its own: Subject(identity, box=…, view=…, mask=…)."
+        )
+    strange = [one for one in subjects if not isinstance(one, Subject)]
+    if isinstance(subjects, str) or strange:
+        given = "Text" if isinstance(subjects, str) else type(strange[0]).__name__
+        raise InputError(
+            f"{given} was given where subjects come first, and then the prompt. Give an identity "
+            "of session.encode_identity(picture) or session.named(word), or a list of "
+            "Subject(identity, …)."
         )
     return tuple(subjects)
 

@@ -275,10 +275,13 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
                 return Expected(where=asked, answers=answers)
 
     def groups(self, rows: Sequence[Row[WorldEditCase]]) -> dict[str, list[Row[WorldEditCase]]]:
-        """Return the cases by kind."""
+        """Return the cases by kind; those of a new subject also by whether it has a picture."""
         found = {
             title: [row for row in rows if row.case.kind is kind] for kind, title in TITLES.items()
         }
+        replaced = found[TITLES[WorldChange.SUBJECT]]
+        found["replaced by a picture"] = [row for row in replaced if row.case.has_reference]
+        found["replaced by name"] = [row for row in replaced if not row.case.has_reference]
         return {title: chosen for title, chosen in found.items() if chosen}
 
     def _judged(self, case: WorldEditCase) -> str:
