@@ -1,5 +1,6 @@
 """What stages around a teacher share: weights, conditions, predictions and samplings."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,14 +157,41 @@ class StudentStage:
         return self.student.stage.samples_per_step
 
 
-@dataclass(frozen=True)
-class CriticStage(StudentStage, Generic[C]):
+class BesideCritic(ABC, Generic[C]):
     """A stage over `StudentAndCritic`; only its student is judged and kept."""
+
+    @property
+    @abstractmethod
+    def one_step(self) -> OneStepStage:
+        """What judges the student and writes it."""
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.one_step.samples_per_step
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
         """The student and its critic, each with its own optimizer."""
         return {"student": ("student",), "critic": ("critic",)}
+
+    def sample(self, network: StudentAndCritic[C], path: Path) -> dict[str, float]:
+        """Save and judge one-step pictures of held-out subjects."""
+        return self.one_step.sample(network.student, path)
+
+    def export(self, network: StudentAndCritic[C], folder: Path) -> None:
+        """Write the student as the one-step stage does."""
+        self.one_step.export(network.student, folder)
+
+
+@dataclass(frozen=True)
+class CriticStage(BesideCritic[C], StudentStage):
+    """A stage that makes a student of a teacher beside a critic."""
+
+    @property
+    def one_step(self) -> OneStepStage:
+        """That of the student."""
+        return self.student.stage
 
     def generate(
         self, student: OneStepNetworks, draw: int, *, scenes: SceneSettings
@@ -174,14 +202,6 @@ class CriticStage(StudentStage, Generic[C]):
         sample = predict_once(stage, student, batch, drops=scenes.drops, seed=draw).sample
         encoded = encode_for_teacher(stage, self.teacher, batch, drops=scenes.drops, seed=draw)
         return batch, sample, encoded
-
-    def sample(self, network: StudentAndCritic[C], path: Path) -> dict[str, float]:
-        """Save and judge one-step pictures of held-out subjects."""
-        return self.student.stage.sample(network.student, path)
-
-    def export(self, network: StudentAndCritic[C], folder: Path) -> None:
-        """Write the student as the one-step stage does."""
-        self.student.stage.export(network.student, folder)
 
 
 def encode(

@@ -5,9 +5,8 @@ haze. The critic sees noise and latents together, so it knows not only how grass
 its blades belong.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.training.context import Context
 from swiftpie.training.loop import Update
-from swiftpie.training.stages.distillation import StudentAndCritic
+from swiftpie.training.stages.distillation import BesideCritic, StudentAndCritic
 from swiftpie.training.stages.one_step import OneStepConfig, OneStepStage
 
 CRITIC_SEED = 5  # of its first weights
@@ -73,7 +72,7 @@ class PatchCritic(nn.Module):
 
 
 @dataclass(frozen=True)
-class SharpeningStage:
+class SharpeningStage(BesideCritic[PatchCritic]):
     """Regress as the one-step stage does, and be told apart from the truth as little as possible.
 
     Drawn and true patches are compared in pairs, and the critic's slope is held down at both
@@ -84,14 +83,9 @@ class SharpeningStage:
     config: SharpeningConfig
 
     @property
-    def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
-        return self.model.samples_per_step
-
-    @property
-    def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The model and its critic, each with its own optimizer."""
-        return {"student": ("student",), "critic": ("critic",)}
+    def one_step(self) -> OneStepStage:
+        """The model itself."""
+        return self.model
 
     def network(self) -> StudentAndCritic[PatchCritic]:
         """Return the model to go on from, and a critic with a fixed initialisation."""
@@ -132,11 +126,3 @@ class SharpeningStage:
             "critic": F.softplus(on_drawn - on_true).mean(),
             "steepness": self.config.steepness_weight / 2 * steepness,
         }
-
-    def sample(self, network: StudentAndCritic[PatchCritic], path: Path) -> dict[str, float]:
-        """Save and judge one-step pictures of held-out subjects."""
-        return self.model.sample(network.student, path)
-
-    def export(self, network: StudentAndCritic[PatchCritic], folder: Path) -> None:
-        """Write the model as the one-step stage does."""
-        self.model.export(network.student, folder)
