@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import swiftpie
 from swiftpie.images import read_metadata
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.serve.limits import Limits
@@ -32,8 +33,10 @@ PATIENCE_MS = 30_000
 FIRST_PICTURE_MS = 1_000  # after the page has come
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
+SHOWN = {"width": 1280, "height": 840}
 PROMPT = "What should the picture show?"
 CHANGE = "What should it show?"
+ON_A_TABLE = "a photo of a hamster on a wooden table"
 BLOCK = np.ones((4, 4, 1), dtype=np.uint8)
 SIDES = (("x", "width"), ("y", "height"))
 
@@ -569,6 +572,17 @@ def test_a_sample_is_added_by_one_click(visit):
 
 
 @slow
+def test_a_subject_that_the_prompt_names_already_is_not_named_twice(visit):
+    said = "a photo of a hamster and a robot on a beach"
+    visit.first_picture()
+    visit.after(lambda: visit.prompt.fill(said))  # the robot is the library's
+    visit.subject("robot, a sample").hover()
+    visit.after(visit.page.get_by_role("button", name="Add robot to the picture").click)
+    assert len(visit.newest()["swiftpie"]["subjects"]) == 2
+    expect(visit.prompt).to_have_value(said)
+
+
+@slow
 def test_two_subjects_share_a_picture(visit, robot):
     one = visit.first_picture().pixels()
     visit.give("drop", robot)
@@ -699,6 +713,35 @@ def test_an_edit_has_variations_and_is_compared_by_a_drag(visit):
     visit.page.mouse.up()
     expect(visit.page.get_by_label("Before and after")).to_have_value("50")
     visit.screenshot("edit-compared")
+
+
+@slow
+def test_both_sides_of_the_page_as_the_documents_show_them(browser):
+    with (
+        serving(swiftpie.load("mini")) as server,
+        visiting(browser, server.url, viewport=SHOWN) as visit,
+    ):
+        visit.open().first_picture()
+        visit.subject("robot, a sample").hover()
+        visit.page.get_by_role("button", name="Add robot to the picture").click()
+        expect(visit.prompt).to_have_value("a photo of a hamster and a robot on a beach")
+        visit.kept()
+        visit.strip_drawn()
+        visit.page.get_by_role("button", name="Move robot").hover()
+        visit.page.wait_for_timeout(300)  # boxes come slowly
+        visit.screenshot("page")
+        visit.after(visit.page.get_by_role("button", name="Leave out robot").click)
+        visit.kept()
+        before = visit.pixels()
+        visit.page.get_by_role("button", name="Edit this").click()
+        visit.after(lambda: visit.page.get_by_label(CHANGE).fill(ON_A_TABLE))
+        visit.kept()
+        visit.strip_drawn()
+        visit.page.get_by_label("Before and after").fill("50")
+        visit.page.mouse.move(0, 0)
+        visit.screenshot("page-edit")
+        assert differs(before, visit.pixels())
+        visit.check_quiet()
 
 
 @slow

@@ -22,6 +22,11 @@ function pattern(name: string): RegExp {
   return new RegExp(`(?:\\b(an?) )?(?<![\\p{L}-])${letters}(?![\\p{L}-])`, "iu");
 }
 
+/** Whether the prompt has this name in it. */
+export function names(prompt: string, name: string): boolean {
+  return name !== "" && pattern(name).test(prompt);
+}
+
 /** Return the prompt with another name for a subject, article and all. */
 export function renamed(prompt: string, last: string, next: string): string {
   if (!last) return prompt;

@@ -3,7 +3,7 @@
 import { described } from "./box";
 import { canPlace, FIRST, followsSeed, placesIn, requestOf } from "./draft";
 import type { Draft, Photo, Placed, Source, Subject, Task } from "./draft";
-import { article, joined, nameOf, renamed, without } from "./naming";
+import { article, joined, nameOf, names, renamed, without } from "./naming";
 import { sizeWithin, smaller } from "./painting";
 import { blobOf, hasToken, Live, Refused, server, setToken } from "./server";
 import type {
@@ -737,7 +737,10 @@ class Studio {
       placed = placed.map((one) => ({ ...one, box: one.box ?? [0.3, 0.3, 0.7, 0.7] }));
     }
     this.active = placed.length - 1;
-    const prompt = last ? joined(draft.prompt, last.name, next.name) : draft.prompt;
+    // Who is named already, and was drawn from the library until now, is not named twice.
+    const others = draft.placed.map((one) => this.subject(one.key)?.name);
+    const isSaid = names(draft.prompt, next.name) && !others.includes(next.name);
+    const prompt = last && !isSaid ? joined(draft.prompt, last.name, next.name) : draft.prompt;
     this.set({ placed, prompt });
   }
 
