@@ -10,6 +10,7 @@ Two steps, on a picture of a few hundred pixels a side:
 Arrays are float32; a picture is (h, w, 3), a field (h, w).
 """
 
+import math
 from enum import StrEnum
 
 import numpy as np
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Area = tuple[int, int, int, int]  # left, top, right and bottom in pixels
+Span = tuple[float, float, int]  # from and to, in shares of a side, and how long that is in pixels
 
 CUTOUT_PX = 128  # side of the pictures that the network looks at
 WORK_SIDE_PX = 160  # its guess is sharpened at this size; the outline is refined afterwards
@@ -26,6 +29,8 @@ MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range nothing usable was fo
 GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges this far
 GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
 OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
+CENTRED = (0.85, 0.7)  # of each side, in views from the middle, beside the whole photo
+CLOSER = 0.25  # of the sides of a box, that is seen around it when it is looked at
 KEPT = 0.88  # of each side, in views of a photo's lower corners: things stand there
 DOUBTFUL = 0.72  # below lay 9 of 10 bad outlines of photos, and 2 of 12 good ones
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
@@ -56,6 +61,28 @@ def shrunk_to(side: int, size: tuple[int, int]) -> tuple[int, int]:
     """Return `size` with its longer side at most `side`, in its shape, no side below one pixel."""
     scale = min(1.0, side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def centred(size: tuple[int, int]) -> list[Area]:
+    """Return views from the middle of a photo of (width, height), one a share of `CENTRED`."""
+    spans = [((1 - share) / 2, (1 + share) / 2) for share in CENTRED]
+    return [area_of((*span, size[0]), (*span, size[1])) for span in spans]
+
+
+def around(box: tuple[float, float, float, float], size: tuple[int, int]) -> Area:
+    """Return what is seen of a photo of (width, height) when one looks at a box in [0, 1]."""
+    left, top, right, bottom = box
+    across, down = CLOSER * (right - left), CLOSER * (bottom - top)
+    return area_of((left - across, right + across, size[0]), (top - down, bottom + down, size[1]))
+
+
+def area_of(across: Span, down: Span) -> Area:
+    """Return the pixels of two spans as far as they are there; at least one of each."""
+    (left, right), (top, bottom) = (
+        (min(side - 1, max(0, math.floor(low * side))), min(side, math.ceil(high * side)))
+        for low, high, side in (across, down)
+    )
+    return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:

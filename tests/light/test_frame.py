@@ -10,8 +10,8 @@ from swiftpie.pipelines.identity import canonical_frame
 from tests.shapes import ellipse, photo
 
 
-def guess(views):
-    return packaged()._cutout({"views": views})["logits"]
+def guess(view):
+    return packaged()._cutout({"view": view})["logits"]
 
 
 def apart(found, expected):
@@ -27,8 +27,9 @@ def test_transparent_subjects_fill_the_same_frame(sprite):
     np.testing.assert_allclose(mask, expected.mask, rtol=0, atol=2e-6)
 
 
-def test_a_photo_is_cut_out_alike():
-    image = photo(ellipse())
+@pytest.mark.parametrize("size", [(400, 300), (233, 517)])
+def test_a_photo_is_cut_out_alike(size):
+    image = photo(ellipse()).resize(size)
     found, expected = frame.find(image, guess), cut_out(image)
     assert found.confidence == pytest.approx(expected.how.confidence, abs=1e-3)
     assert apart(found.mask, expected.mask[0, 0]) < 1e-3

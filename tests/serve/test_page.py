@@ -724,7 +724,8 @@ def test_both_sides_of_the_page_as_the_documents_show_them(browser):
         visit.open().first_picture()
         visit.subject("robot, a sample").hover()
         visit.page.get_by_role("button", name="Add robot to the picture").click()
-        expect(visit.prompt).to_have_value("a photo of a hamster and a robot on a beach")
+        both = "a photo of a hamster and a robot on a beach"
+        expect(visit.prompt).to_have_value(both, timeout=PATIENCE_MS)
         visit.kept()
         visit.strip_drawn()
         visit.page.get_by_role("button", name="Move robot").hover()

@@ -118,7 +118,7 @@ class LightModel:
         if whole:
             found = frame.Found(np.ones((image.height, image.width), np.float32), Way.NONE, None)
         else:
-            found = frame.find(image, lambda views: self._cutout({"views": views})["logits"])
+            found = frame.find(image, lambda view: self._cutout({"view": view})["logits"])
         if found is None or not (found.mask > 0.5).any():
             return None
         pixels, mask = frame.fit(

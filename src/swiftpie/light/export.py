@@ -68,7 +68,6 @@ NO_CAP = float(torch.finfo(torch.float32).max)  # JSON knows no infinity
 FOUND = ("is_inline", "detail_is_inline")  # 1: attention finds the region; else it is given
 REGIONS = ("region", "detail_region")
 BOXES = ("box", "has_box")
-NUM_VIEWS = 5  # of a photo, of which the last four tell how sure the network is
 NETWORKS_OF_MINI = ("autoencoder", "denoiser", "image_encoder", "layout_predictor", "text_encoder")
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 
@@ -292,9 +291,9 @@ def parts_of(components: Components, *, size_px: tuple[int, int] | None = None) 
 
 
 def cutout_part(network: CutoutNet) -> Part:
-    """Return the network that finds subjects, for all views of one photo at once."""
-    sample = torch.zeros(NUM_VIEWS, 3, CUTOUT_PX, CUTOUT_PX)
-    return Part(_Cutout(network), {"views": sample}, ("logits",))
+    """Return the network that finds subjects in one view of a photo."""
+    sample = torch.zeros(1, 3, CUTOUT_PX, CUTOUT_PX)
+    return Part(_Cutout(network), {"view": sample}, ("logits",))
 
 
 class _Cutout(nn.Module):
@@ -303,8 +302,8 @@ class _Cutout(nn.Module):
         self.network = network
         self.eval()  # tracing gives every part of it back in the mode of the whole
 
-    def forward(self, views: Tensor) -> tuple[Tensor, ...]:
-        return (self.network(views),)
+    def forward(self, view: Tensor) -> tuple[Tensor, ...]:
+        return (self.network(view),)
 
 
 class _Networks(nn.Module):

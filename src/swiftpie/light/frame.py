@@ -24,14 +24,18 @@ from swiftpie.cutout import (
     MIN_SHARE,
     OUTLINE_CONTRAST,
     WORK_SIDE_PX,
+    Area,
     Way,
+    around,
+    centred,
     sharpen,
     shrunk_to,
 )
 
 Array = NDArray[np.float32]
 Guess = Callable[[Array], Array]
-"""Maps views (5, 3, n, n) in [-1, 1] to logits (5, 1, n, n) of where the subject is."""
+"""Maps a view (1, 3, n, n) in [-1, 1] to logits (1, 1, n, n) of where the subject is."""
+
 
 SUBJECT_FILL = 0.9  # as of swiftpie.layout
 
@@ -51,11 +55,12 @@ def find(image: Image.Image, guess: Guess) -> Found | None:
         if alpha.min() < 1:
             return Found(alpha, Way.TRANSPARENCY, 1.0) if alpha.any() else None
     photo = image if image.mode == "RGB" else image.convert("RGB")
-    small = photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX)
-    logits = guess(np.stack([to_pixels(small), *_views(photo)]))[:, 0]
-    mask, sure = _outlined(photo, logits[0]), round(_agreement(logits[1:]), 4)
-    is_clear = sure >= DOUBTFUL and MIN_SHARE < mask.mean() <= MAX_SHARE
-    return Found(mask, Way.NETWORK, sure) if is_clear else None
+    mask = _seen(photo, guess)
+    if not _is_usable(mask):
+        return None
+    sure = round(_agreement(np.stack([guess(one[None])[0, 0] for one in _views(photo)])), 4)
+    mask = _seen_closer(photo, mask, guess)
+    return Found(mask, Way.NETWORK, sure) if sure >= DOUBTFUL and _is_usable(mask) else None
 
 
 def fit(
@@ -113,6 +118,42 @@ def _agreement(logits: Array) -> float:
     return min(float(np.minimum(a, b).sum() / np.maximum(a, b).sum()) for a, b in pairs)
 
 
+def _is_usable(mask: Array) -> bool:
+    return bool(MIN_SHARE < mask.mean() <= MAX_SHARE)
+
+
+def _seen(photo: Image.Image, guess: Guess) -> Array:
+    """Return the mask (H, W) that a photo and smaller views from its middle give together."""
+    total = _guessed(photo, (0, 0, *photo.size), guess)
+    count = np.ones_like(total)
+    for area in centred(photo.size):
+        seen = _guessed(photo, area, guess)
+        rows, columns = (
+            slice(*(round(area[axis + end] * CUTOUT_PX / side) for end in (0, 2)))
+            for axis, side in ((1, photo.height), (0, photo.width))
+        )
+        shape = total[rows, columns].shape
+        if 0 not in shape:
+            total[rows, columns] += _resized(seen, shape, _areas)
+            count[rows, columns] += 1
+    return _outlined(photo, total / count)
+
+
+def _seen_closer(photo: Image.Image, mask: Array, guess: Guess) -> Array:
+    """Return the mask (H, W) that a closer look at what was found gives."""
+    left, top, right, bottom = _extent(mask)
+    box = (left / photo.width, top / photo.height, right / photo.width, bottom / photo.height)
+    left, top, right, bottom = area = around(box, photo.size)
+    closer = np.zeros_like(mask)
+    closer[top:bottom, left:right] = _outlined(photo.crop(area), _guessed(photo, area, guess))
+    return closer
+
+
+def _guessed(photo: Image.Image, area: Area, guess: Guess) -> Array:
+    square = photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=area)
+    return guess(to_pixels(square)[None])[0, 0]
+
+
 def _outlined(photo: Image.Image, logits: Array) -> Array:
     """Return the mask (H, W) that colours and edges of a photo make of a guess (n, n) about it."""
     size = shrunk_to(WORK_SIDE_PX, photo.size)
@@ -143,12 +184,18 @@ def _box_mean(field: Array) -> Array:
 
 def _square_around(mask: Array, fill: float) -> tuple[int, int, int]:
     """Return left, top and side in pixels of the square around what is above 0.5."""
-    solid = mask > 0.5
-    rows, columns = (np.flatnonzero(solid.any(axis=axis)) for axis in (1, 0))
-    left, right = int(columns[0]), int(columns[-1]) + 1
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, top, right, bottom = _extent(mask)
     side = max(1, round(max(bottom - top, right - left) / fill))
     return (left + right - side) // 2, (top + bottom - side) // 2, side
+
+
+def _extent(mask: Array) -> Area:
+    """Return what is just around `mask` (H, W) above 0.5; all of it if nothing is."""
+    solid = mask > 0.5
+    rows, columns = (np.flatnonzero(solid.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return 0, 0, mask.shape[1], mask.shape[0]
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _reduce(mask: Array, times: int) -> Array:

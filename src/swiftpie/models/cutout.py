@@ -31,13 +31,17 @@ from swiftpie.cutout import (
     MIN_SHARE,
     OUTLINE_CONTRAST,
     WORK_SIDE_PX,
+    Area,
     Way,
+    area_of,
+    around,
+    centred,
     sharpen,
     shrunk_to,
 )
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.images import alpha_of, plane, to_tensor
-from swiftpie.masks import Box, box_mask, check_box
+from swiftpie.masks import Box, bounding_box, box_mask, check_box
 from swiftpie.models import rembg
 from swiftpie.models.judges import ConvBlock
 from swiftpie.types import Cutout
@@ -46,13 +50,9 @@ logger = logging.getLogger(__name__)
 
 ASSETS = "assets/cutout"
 PLACE = re.compile(r"(?P<not>not:)?(?P<numbers>-?[\d.]+(?:,-?[\d.]+)+)")  # a box or a point
-MARGIN = 0.25  # around a box, in shares of its sides, that the network sees too
 VIEW_SHARES = (1.0, 0.75, 0.5)  # of each side of a photo, in views around points
 POINT_REACH = 0.03  # of a view's smaller side, within which all is as a point says
 BORDER, BORDER_GUESS = 0.92, 8.0  # beyond this share of the way out all is background
-
-
-Area = tuple[int, int, int, int]  # left, top, right and bottom in pixels
 
 
 class CutoutNet(ModelMixin, ConfigMixin):
@@ -258,12 +258,23 @@ def find(image: Image.Image) -> Tensor:
 def find_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> Tensor:
     """Return the mask (1, 1, H, W) in [0, 1] of the subject that `network` finds in `image`.
 
-    A box is looked at with some of what is around it, and nothing beyond it is the subject. Around
-    points the network looks at larger and smaller views, and what it says of each place in them is
-    averaged, as nobody knows how large the subject is.
+    A box is looked at with some of what is around it, and nothing beyond it is the subject. Else
+    the network looks at larger and smaller views, around points or from the middle, and what it
+    says of each place in them is averaged, as nobody knows how large the subject is. What it finds
+    without any hint it looks at once more, closely.
     """
     photo = image if image.mode == "RGB" else image.convert("RGB")
-    views = _views(photo.size, search)
+    if search.has_hints:
+        return _seen(network, photo, _views(photo.size, search), search)
+    whole = (0, 0, *photo.size)
+    mask = _seen(network, photo, [whole, *centred(photo.size)], search)
+    if not _is_usable(mask, search):
+        return mask
+    return _seen(network, photo, [around(bounding_box(mask), photo.size)], search)
+
+
+def _seen(network: CutoutNet, photo: Image.Image, views: Sequence[Area], search: Search) -> Tensor:
+    """Return the mask (1, 1, H, W) that `network` finds by `views`, the first of which has all."""
     # Each view squeezed to a square: what lies at its edges tells what the subject is.
     squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
     logits = network(torch.cat([to_tensor(one) for one in squares]))
@@ -317,27 +328,15 @@ def _views(size: tuple[int, int], search: Search) -> list[Area]:
     """Return what of a photo of (width, height) the network shall look at, in pixels."""
     width, height = size
     if search.box is not None:
-        left, top, right, bottom = search.box
-        across, down = MARGIN * (right - left), MARGIN * (bottom - top)
-        spans = ((left - across, right + across, width), (top - down, bottom + down, height))
-        return [_area(*spans)]
+        return [around(search.box, size)]
     if not search.points:
         return [(0, 0, width, height)]
     x, y = (sum(numbers) / len(search.points) for numbers in zip(*search.points, strict=True))
     views = []
     for share in VIEW_SHARES:
         left, top = (min(max(0.0, one - share / 2), 1 - share) for one in (x, y))
-        views.append(_area((left, left + share, width), (top, top + share, height)))
+        views.append(area_of((left, left + share, width), (top, top + share, height)))
     return views
-
-
-def _area(across: tuple[float, float, int], down: tuple[float, float, int]) -> Area:
-    """Return the pixels of two spans, each from, to and of how many; at least one pixel of each."""
-    (left, right), (top, bottom) = (
-        (min(side - 1, max(0, math.floor(low * side))), min(side, math.ceil(high * side)))
-        for low, high, side in (across, down)
-    )
-    return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 def _averaged(logits: Tensor, views: Sequence[Area]) -> Tensor:
