@@ -11,7 +11,15 @@ from swiftpie import ConfigError
 from swiftpie.data.stickers import contact_sheet
 from swiftpie.data.textures import make_textures
 from swiftpie.data.world.accessories import ACCESSORIES
-from swiftpie.data.world.captions import NONE, POSE_PHRASES, VIEWS, Asked, draw_asked, draw_caption
+from swiftpie.data.world.captions import (
+    NONE,
+    POSE_PHRASES,
+    VIEWS,
+    Asked,
+    AskedShares,
+    draw_asked,
+    draw_caption,
+)
 from swiftpie.data.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.data.world.places import PLACES, Setting, is_held_out, settings
 from swiftpie.data.world.renditions import RENDITION_PHRASES
@@ -80,6 +88,15 @@ def test_the_picture_hangs_on_its_own_noise_alone(world):
     assert large.pixels.shape[-2:] == (256, 256)
     with pytest.raises(ConfigError, match="100 px"):
         World(world.subjects, "held_out", size_px=100)
+
+
+def test_a_world_may_be_asked_for_more_of_something(world):
+    always = AskedShares(rendition=1.0, accessory=0.0)
+    eager = World(world.subjects, "held_out", shares=always)
+    asked = [*eager.ask(40, seed=3), *eager.batch(2, 2, seed=3).asked]
+    assert all(one.rendition != NONE and one.accessory == NONE for one in asked)
+    usual = world.ask(40, seed=3)
+    assert 0 < sum(one.rendition != NONE for one in usual) < 20
 
 
 @pytest.mark.parametrize("view", sorted(VIEWS))
