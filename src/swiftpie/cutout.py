@@ -32,7 +32,7 @@ OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's fa
 CENTRED = (0.85, 0.7)  # of each side, in views from the middle, beside the whole photo
 CLOSER = 0.25  # of the sides of a box, that is seen around it when it is looked at
 KEPT = 0.88  # of each side, in views of a photo's lower corners: things stand there
-DOUBTFUL = 0.72  # below lay 9 of 10 bad outlines of photos, and 2 of 12 good ones
+DOUBTFUL = 0.72  # below lay 7 of 9 bad outlines of photos, and 4 of 13 good ones
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
 NUM_COLOUR_BINS = 20  # a Lab axis
