@@ -22,6 +22,7 @@ from tests.policy.project import ROOT
 
 PROMPT = "a subject on a beach"
 ALIKE_DB = 60  # a rounding of a few pixels
+HALF_A_LEVEL = 1 / 255  # of pixels in [-1, 1]
 
 HEAVY = ["torch", "diffusers", "transformers", "accelerate"]
 COMMAND = """
@@ -169,4 +170,4 @@ def test_openvino_draws_it_too(model, light):
     inputs["noise"] = np.zeros(other.sheet.graphs["draw"].inputs["noise"].shape, np.float32)
     one, two = (graphs["draw"](inputs)["image"] for graphs in (model.graphs, other))
     assert np.abs(one - two).max() < 0.02
-    assert (np.abs(one - two) > 1e-3).mean() < 0.01
+    assert (np.abs(one - two) > HALF_A_LEVEL).mean() < 0.01
