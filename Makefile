@@ -39,7 +39,7 @@ golden: .venv/.dev  ## renew the thumbnails that tests compare pictures with; ch
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden.renew
 
 light: .venv/.dev  ## renew the graphs by which mini draws without PyTorch, after its weights
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.light.renew
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.engine.onnx.renew
 
 parity: .venv/.dev  ## compare with other implementations and print the differences
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.report
@@ -52,7 +52,7 @@ check-page: web/node_modules/.package-lock.json  ## look for faults in the page'
 
 test-page: check-page .venv/.page  ## drive the page in Chromium, as `apt install chromium` brings it
 	@command -v chromium || command -v google-chrome || { echo "no Chromium found"; exit 1; }
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/serve/test_page.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/apps/serve/test_page.py
 
 check: .venv/.dev  ## look for faults, edit nothing
 	$(BIN)/ruff format --check .
@@ -103,7 +103,7 @@ endef
 	$(choose-torch)
 	@echo "installing PyTorch, SwiftPie and its test tools, about a minute (only the first time)"
 	$(install-torch)
-	@$(PIP) install -e ".[dev]"
+	@$(PIP) install -e ".[dev]" -e ./lab
 	@touch .venv/.runtime $@
 
 .venv/.page: .venv/.dev

@@ -34,7 +34,7 @@ from swiftpie.engine.openvino.graphs import GraphCache, GraphStore
 from swiftpie.engine.session import Session
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.pipelines.settings import EditSettings
+from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.types import Identity
 
 FULL, TINY, BOTH_TINY = "full", "tiny", "tiny-both"  # decoders; the last one encodes too

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from benchmarks._timing import DIGITS, Round, Sample, Spread, Tell, spread, timed
 from swiftpie.backbones.components import Components
-from swiftpie.data.world.places import PLACES
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
-from swiftpie.evaluation.benchmarks.sprites import prompt_of
-from swiftpie.evaluation.benchmarks.world import WorldBenchmark, WorldCase, expected_of, read_by
-from swiftpie.evaluation.case import METRICS, Evidence
-from swiftpie.evaluation.judges import Networks
-from swiftpie.evaluation.metrics.pixels import psnr
-from swiftpie.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.pipelines.request import Subject
+from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.types import Identity
+from swiftpie_lab.evaluation.benchmarks.sprites import prompt_of
+from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, expected_of, read_by
+from swiftpie_lab.evaluation.case import METRICS, Evidence
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.metrics.pixels import psnr
+from swiftpie_lab.world.places import PLACES
 
 EAGER = "eager"
 TOGETHER = "+"  # joins the transforms of one engine, as in channels-last+compile

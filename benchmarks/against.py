@@ -30,7 +30,7 @@ import json, sys, time
 from importlib.resources import files
 import torch
 import swiftpie
-from swiftpie.images import load_image
+from swiftpie.imageio.images import load_image
 
 threads, engine = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(threads)

@@ -17,10 +17,10 @@ import torch
 from PIL import Image, ImageChops, ImageDraw
 from torch import Tensor
 
-from swiftpie.cutout import DOUBTFUL
 from swiftpie.errors import InputError
-from swiftpie.files import load_image
-from swiftpie.images import plane
+from swiftpie.imageio.cutout import DOUBTFUL
+from swiftpie.imageio.files import load_image
+from swiftpie.imageio.images import plane
 from swiftpie.masks import bounding_box, grow, iou
 from swiftpie.models.cutout import Search, confidence_with, find_with, load, packaged
 

@@ -22,15 +22,15 @@ from rich.table import Table
 from torch import Tensor
 
 import swiftpie
-from swiftpie.data.archive import default_pack
-from swiftpie.data.subjects import load_subjects
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
-from swiftpie.evaluation.benchmarks.scenes import check_noise
-from swiftpie.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
-from swiftpie.evaluation.report import format_interval, interval
-from swiftpie.images import mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import iou
+from swiftpie_lab.data.archive import default_pack
+from swiftpie_lab.data.subjects import load_subjects
+from swiftpie_lab.evaluation.benchmarks.scenes import check_noise
+from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
+from swiftpie_lab.evaluation.report import format_interval, interval
 
 SEEDS, CASES = 6, 24
 LEVELS = 127.5  # of 255, in one of pixels in [-1, 1]

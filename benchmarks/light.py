@@ -27,9 +27,9 @@ from PIL import Image
 import swiftpie
 from benchmarks._machine import processor, usable_cores
 from benchmarks._timing import Round, interleaved, spread, timed, times_quicker
-from swiftpie.images import sample_pictures
-from swiftpie.light.draw import ASSETS, LightModel, packaged
-from swiftpie.light.graphs import RUNTIMES, Graph, Graphs
+from swiftpie.engine.onnx.draw import ASSETS, LightModel, packaged
+from swiftpie.engine.onnx.graphs import RUNTIMES, Graph, Graphs
+from swiftpie.imageio.images import sample_pictures
 
 PROMPTS = ("a subject on a beach", "a subject in the snow", "a tiny subject in outer space")
 SEEDS = (7, 2**33 + 5)

@@ -55,8 +55,8 @@ from benchmarks._timing import (
 )
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.data.subjects import load_subjects, sample_subjects
-from swiftpie.evaluation.benchmarks.world import WorldBenchmark, WorldKind
+from swiftpie_lab.data.subjects import load_subjects, sample_subjects
+from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldKind
 
 ENGINES = "channels-last,compile,openvino,openvino-int8"
 SLOW_TO_START = "compile"  # takes long for every new size, so growth is measured without it

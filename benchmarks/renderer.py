@@ -17,10 +17,10 @@ import torch
 
 from benchmarks._machine import machine
 from benchmarks._timing import Round, Sample, interleaved, spread, synchronise
-from swiftpie.data.archive import default_pack
-from swiftpie.data.subjects import load_subjects
-from swiftpie.data.textures import make_textures
-from swiftpie.data.world.world import World
+from swiftpie_lab.data.archive import default_pack
+from swiftpie_lab.data.subjects import load_subjects
+from swiftpie_lab.world.textures import make_textures
+from swiftpie_lab.world.world import World
 
 NUM_SUBJECTS, VIEWS = 6, 4
 NUM_SURFACES = 64

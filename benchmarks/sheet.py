@@ -19,8 +19,8 @@ from rich.progress import track
 import swiftpie
 from benchmarks.cutout import Outline, open_photo, read_outlines
 from swiftpie.errors import SwiftPieError
-from swiftpie.files import load_image
-from swiftpie.images import mask_to_pil
+from swiftpie.imageio.files import load_image
+from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import Box
 from swiftpie.types import Identity
 

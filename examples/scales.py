@@ -3,7 +3,7 @@
 from importlib.resources import as_file, files
 
 import swiftpie
-from swiftpie.images import contact_sheet
+from swiftpie.imageio.images import contact_sheet
 
 SCALES = (0.0, 0.5, 1.0, 1.5)
 PROMPT = "a photo of a sauropod in a flower meadow"

@@ -3,7 +3,7 @@
 from importlib.resources import as_file, files
 
 import swiftpie
-from swiftpie.images import contact_sheet, load_image
+from swiftpie.imageio.images import contact_sheet, load_image
 
 NUM_SEEDS = 6
 PROMPTS = ("a robot in a forest", "a huge robot at night")

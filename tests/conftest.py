@@ -9,7 +9,7 @@ import gc
 import pytest
 
 import swiftpie
-from swiftpie.cli.main import COLLECT_EVERY
+from swiftpie.apps.cli.main import COLLECT_EVERY
 
 gc.set_threshold(COLLECT_EVERY)  # as the command line; looking more often takes a tenth of all time
 
@@ -33,7 +33,7 @@ def session():
 @pytest.fixture(scope="session")
 def subjects():
     """The sprites inside the package."""
-    from swiftpie.data.subjects import sample_subjects
+    from swiftpie_lab.data.subjects import sample_subjects
 
     return sample_subjects()
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from swiftpie import masks
 from swiftpie.errors import InputError
-from swiftpie.images import mask_to_pil
+from swiftpie.imageio.images import mask_to_pil
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse
 
 

@@ -33,15 +33,15 @@ from swiftpie import (
     Subject,
 )
 from swiftpie.backbones.recipe import RECIPES, Use
-from swiftpie.backbones.settle import is_here
-from swiftpie.images import mask_to_pil, plane
+from swiftpie.backbones.resolve import is_here
+from swiftpie.imageio.images import mask_to_pil, plane
 from swiftpie.masks import Box, bounding_box, check_box, load_mask
 from swiftpie.models.cutout import cut_out, search_of
 from swiftpie.noise import MAX_IMAGES, MAX_SEED
+from swiftpie.pipelines.drawing.request import Request
+from swiftpie.pipelines.drawing.settings import MAX_SCALE
 from swiftpie.pipelines.identity import save_identity
 from swiftpie.pipelines.naming import tell
-from swiftpie.pipelines.request import Request
-from swiftpie.pipelines.settings import MAX_SCALE
 
 EMBEDDED = "mini"
 MAX_SIDE_PX = 4096

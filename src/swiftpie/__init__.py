@@ -12,17 +12,28 @@ from swiftpie.errors import (
     SwiftPieError,
     WeightsError,
 )
-from swiftpie.garbage import uncollected
+from swiftpie.gc_pause import uncollected
 
 if TYPE_CHECKING:
     from swiftpie.config import MaskRule
+    from swiftpie.engine.onnx.session import load
     from swiftpie.engine.session import Session
-    from swiftpie.light.session import load
-    from swiftpie.pipelines.edit import EditResult
-    from swiftpie.pipelines.hub.edit import SwiftEditPipeline
-    from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-    from swiftpie.pipelines.request import EditRequest, FaceRequest, PersonalizeRequest, Subject
-    from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales, Style
+    from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
+    from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+    from swiftpie.pipelines.drawing.edit import EditResult
+    from swiftpie.pipelines.drawing.request import (
+        EditRequest,
+        FaceRequest,
+        PersonalizeRequest,
+        Subject,
+    )
+    from swiftpie.pipelines.drawing.settings import (
+        EditMode,
+        EditSettings,
+        MaskSource,
+        Scales,
+        Style,
+    )
     from swiftpie.types import GenerationResult, Identity
 
 __version__ = "0.1.0"
@@ -59,12 +70,17 @@ _HOMES = {
     for module, names in {
         "config": ["MaskRule"],
         "engine.session": ["Session"],
-        "light.session": ["load"],
-        "pipelines.edit": ["EditResult"],
-        "pipelines.hub.edit": ["SwiftEditPipeline"],
-        "pipelines.hub.personalize": ["SwiftPiePipeline"],
-        "pipelines.request": ["EditRequest", "FaceRequest", "PersonalizeRequest", "Subject"],
-        "pipelines.settings": ["EditMode", "EditSettings", "MaskSource", "Scales", "Style"],
+        "engine.onnx.session": ["load"],
+        "pipelines.drawing.edit": ["EditResult"],
+        "pipelines.diffusers.edit": ["SwiftEditPipeline"],
+        "pipelines.diffusers.personalize": ["SwiftPiePipeline"],
+        "pipelines.drawing.request": [
+            "EditRequest",
+            "FaceRequest",
+            "PersonalizeRequest",
+            "Subject",
+        ],
+        "pipelines.drawing.settings": ["EditMode", "EditSettings", "MaskSource", "Scales", "Style"],
         "types": ["GenerationResult", "Identity"],
     }.items()
     for name in names

@@ -145,7 +145,9 @@ class Library:
 
     def image(self, name: str) -> "Image.Image":
         """Return what `picture` does, decoded."""
-        from swiftpie.files import load_image  # here, as names are asked for without pictures
+        from swiftpie.imageio.files import (
+            load_image,  # here, as names are asked for without pictures
+        )
 
         return load_image(self.picture(name))
 

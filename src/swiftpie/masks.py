@@ -7,13 +7,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.asked import Box as Box
-from swiftpie.asked import check_box as check_box
-from swiftpie.asked import parse_box as parse_box
 from swiftpie.config import MaskRule as MaskRule
 from swiftpie.errors import ImageError, InputError
-from swiftpie.files import Source, describe, load_image
-from swiftpie.images import alpha_of, extent_of, from_8_bits, in_8_bits, plane, shrunk_to
+from swiftpie.imageio.files import Source, describe, load_image
+from swiftpie.imageio.images import alpha_of, extent_of, from_8_bits, in_8_bits, plane, shrunk_to
+from swiftpie.validation import Box as Box
+from swiftpie.validation import check_box as check_box
+from swiftpie.validation import parse_box as parse_box
 
 VISIBLE = 0.3  # a row or column counts as touched by the subject above this coverage
 MAX_ASPECT_ERROR = 0.02  # between a mask file and its photo: more than rounding explains

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.asked import MAX_IMAGES as MAX_IMAGES
-from swiftpie.asked import MAX_SEED as MAX_SEED
-from swiftpie.asked import check_count as check_count
-from swiftpie.asked import check_seeds as check_seeds
-from swiftpie.asked import seeds_from as seeds_from
+from swiftpie.validation import MAX_IMAGES as MAX_IMAGES
+from swiftpie.validation import MAX_SEED as MAX_SEED
+from swiftpie.validation import check_count as check_count
+from swiftpie.validation import check_seeds as check_seeds
+from swiftpie.validation import seeds_from as seeds_from
 
 COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
 LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things

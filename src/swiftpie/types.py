@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from PIL import Image
 
-from swiftpie.cutout import DOUBTFUL, Way
+from swiftpie.imageio.cutout import DOUBTFUL, Way
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from swiftpie.layout import Layout
+    from swiftpie.geometry.layout import Layout
     from swiftpie.library import Named
 
 
@@ -41,7 +41,7 @@ Prompts = str | tuple[str, ...] | TextCondition
 class Cutout(NamedTuple):
     """How the subject was told from the rest of one reference picture."""
 
-    way: str  # one of `swiftpie.cutout.Way`, with the model's name for rembg
+    way: str  # one of `swiftpie.imageio.cutout.Way`, with the model's name for rembg
     confidence: float | None  # in [0, 1]; None where nobody can say
 
     def __str__(self) -> str:

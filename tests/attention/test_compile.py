@@ -7,7 +7,7 @@ from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
 import swiftpie
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan
-from swiftpie.layout import from_box, to_affine
+from swiftpie.geometry.layout import from_box, to_affine
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.unet import UNetDenoiser
 from swiftpie.schedules import scaled_linear_step

@@ -7,7 +7,7 @@ from diffusers.models.attention_processor import Attention
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.detail import DetailAttention, Merge
 from swiftpie.attention.rescale import INLINE_MASK, UNMASKED_SHARE
-from swiftpie.layout import from_box, to_affine
+from swiftpie.geometry.layout import from_box, to_affine
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from swiftpie.backbones.adapters import (
     write_adapter,
 )
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.weights import NetworkReader, read_image_encoder
+from swiftpie.backbones.load.weights import NetworkReader, read_image_encoder
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.face import face_identity
+from swiftpie.pipelines.drawing.face import face_identity
 from tests.backbones.tiny_models import make_image_encoder, make_pipeline
 from tests.parity import faces
 from tests.parity.faces import FACES, face_adapter, open_face, someone

@@ -3,11 +3,11 @@
 import pytest
 
 import swiftpie
-from swiftpie.backbones import settle as settling
+from swiftpie.backbones import resolve as settling
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
-from swiftpie.backbones.settle import best_recipe, is_here, network_files, settle
+from swiftpie.backbones.resolve import best_recipe, is_here, network_files, settle
 from swiftpie.errors import ConfigError, WeightsError
 
 # name: preset, what for, steps, strength of the identity, side in pixels

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from benchmarks.diversity import Drawn, drawings, spread, truths
-from swiftpie.evaluation.benchmarks.world import WorldBenchmark
+from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark
 
 
 def box(left, right):

@@ -6,13 +6,13 @@ from typing import get_args
 
 import pytest
 
+from swiftpie.backbones.acquire.licences import recipe_terms
 from swiftpie.backbones.choices import Choices, Precision
 from swiftpie.backbones.hub import Host
-from swiftpie.backbones.licences import recipe_terms
 from swiftpie.backbones.preset import Capability, WeightsKind
 from swiftpie.backbones.recipe import PINS, RECIPES, Recipe, Use
 from swiftpie.faces.face import FACE_ENCODERS
-from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.drawing.settings import Scales
 from tests.policy.project import ROOT
 
 PUBLISHED = json.loads((ROOT / "tests" / "fixtures" / "published.json").read_text())

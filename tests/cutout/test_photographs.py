@@ -20,8 +20,8 @@ from benchmarks.cutout import (
     summary,
     warnings,
 )
-from swiftpie.cutout import DOUBTFUL
 from swiftpie.errors import InputError
+from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.masks import box_mask
 from swiftpie.models.cutout import Search, find
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from swiftpie import EditRequest, InputError, Subject
+from swiftpie.engine.onnx.draw import MINI
 from swiftpie.library import packaged
-from swiftpie.light.draw import MINI
 from tests.engine.test_cache import photograph
 
 BEACH, SNOW = "a kitten on a beach", "a robot in the snow"

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from swiftpie.cli.main import app
+from swiftpie.apps.cli.main import app
 from swiftpie.faces.choose import choose_face, find_faces, similarity
 from swiftpie.faces.encoders.onnx import (
     MAX_CANDIDATES,
@@ -29,7 +29,7 @@ from swiftpie.faces.encoders.onnx import (
     open_model,
 )
 from swiftpie.faces.face import FACE_ENCODERS
-from swiftpie.files import load_image
+from swiftpie.imageio.files import load_image
 from tests.faces.tiny_faces import BOX, PHOTO
 from tests.faces.tiny_world import LOOKING, make_world, options
 

@@ -25,28 +25,28 @@ import swiftpie
 from swiftpie import PersonalizeRequest, Subject
 from swiftpie.attention.install import Plan, install
 from swiftpie.backbones.adapters import open_adapter
-from swiftpie.backbones.checkpoints import adapter_file
-from swiftpie.backbones.checkpoints.ip_adapter import load_into
-from swiftpie.backbones.checkpoints.safe import flatten, read_metadata, read_tensors
+from swiftpie.backbones.load import adapter_file
+from swiftpie.backbones.load.ip_adapter import load_into
+from swiftpie.backbones.load.safe import flatten, read_metadata, read_tensors
+from swiftpie.backbones.load.weights import load_network
 from swiftpie.backbones.preset import PRESETS, describe, read_preset
 from swiftpie.backbones.scheduling import StoredSteps, with_stored_steps
-from swiftpie.backbones.weights import load_network
-from swiftpie.cli.train import parse_duration
 from swiftpie.config import from_json, override
-from swiftpie.data.subjects import load_subjects
-from swiftpie.files import is_safetensors
-from swiftpie.images import load_image
+from swiftpie.imageio.files import is_safetensors
+from swiftpie.imageio.images import load_image
 from swiftpie.models.vision import ConvImageEncoder
+from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.pipelines.identity import canonical_frame, read_identity_header
-from swiftpie.pipelines.settings import EditSettings
-from swiftpie.training.loop import LoopConfig, TrainConfig, fit
-from swiftpie.training.recipes import mini
-from swiftpie.training.state import INDEX_FILE, STATE_FILE, find_state
+from swiftpie_lab.cli.train import parse_duration
+from swiftpie_lab.data.subjects import load_subjects
+from swiftpie_lab.training.loop import LoopConfig, TrainConfig, fit
+from swiftpie_lab.training.recipes import mini
+from swiftpie_lab.training.state import INDEX_FILE, STATE_FILE, find_state
 from tests.backbones.tiny_models import ADAPTERS, WIDTHS, make_own_adapter
 from tests.fuzz import pictures
 from tests.fuzz.damage import damaged, put_together, spelled, taken_apart, tampered, twisted
+from tests.lab.training.toy import CONFIG, ToyStage
 from tests.parity.ip_adapter import adapter_tensors, tiny_unet
-from tests.training.toy import CONFIG, ToyStage
 
 CASES = 20  # of a seed
 SAMPLES = Path(swiftpie.__file__).parent / "assets" / "samples"

@@ -21,10 +21,10 @@ from swiftpie import (
 )
 from swiftpie.guidance.base import METHODS
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
-from swiftpie.images import load_image, mask_to_pil
+from swiftpie.imageio.images import load_image, mask_to_pil
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.face import face_identity
-from swiftpie.pipelines.settings import Style, steering_of
+from swiftpie.pipelines.drawing.face import face_identity
+from swiftpie.pipelines.drawing.settings import Style, steering_of
 from tests.golden.networks import SIDE_PX, mini, random_networks
 from tests.parity.faces import nobody, someone
 from tests.parity.tiny import picture

@@ -7,13 +7,10 @@ import torch
 from PIL import Image, ImageDraw
 from torch.nn import functional as F
 
-import swiftpie
-from swiftpie.cutout import Way
-from swiftpie.data.snapshots import draw_snapshots
-from swiftpie.data.subjects import sample_subjects
-from swiftpie.data.textures import make_textures
+import swiftpie_lab
 from swiftpie.errors import ConfigError, InputError
-from swiftpie.images import load_image, to_pil
+from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.images import load_image, to_pil
 from swiftpie.masks import box_mask, iou
 from swiftpie.models.cutout import (
     CUTOUT_PX,
@@ -29,6 +26,9 @@ from swiftpie.models.cutout import (
     subject_mask,
 )
 from swiftpie.types import Cutout
+from swiftpie_lab.data.subjects import sample_subjects
+from swiftpie_lab.world.snapshots import draw_snapshots
+from swiftpie_lab.world.textures import make_textures
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star
 
 MAX_BYTES = 1.2 * 2**20
@@ -118,7 +118,7 @@ def test_the_same_photo_gives_the_same_mask():
 
 
 def test_the_shipped_photo_is_cut_out():
-    folder = Path(swiftpie.__file__).parent / "assets" / "photos"
+    folder = Path(swiftpie_lab.__file__).parent / "assets" / "photos"
     mask = subject_mask(load_image(folder / "dahlia.jpg"))[0, 0]
     rows, columns = (mask > 0.5).any(dim=1).nonzero(), (mask > 0.5).any(dim=0).nonzero()
     height = (rows.max() - rows.min()).item()

@@ -2,9 +2,9 @@
 
 import torch
 
-from swiftpie.layout import whole_frame
+from swiftpie.geometry.layout import whole_frame
+from swiftpie.geometry.shading import relit
 from swiftpie.models.tiny import LayoutPredictor
-from swiftpie.shading import relit
 
 ROWS = 3
 

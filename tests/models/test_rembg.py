@@ -6,8 +6,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from swiftpie.cutout import Way
 from swiftpie.errors import ConfigError, MissingExtra, WeightsError
+from swiftpie.imageio.cutout import Way
 from swiftpie.masks import box_mask, iou
 from swiftpie.models import rembg
 from swiftpie.models.cutout import Search, cut_out

@@ -1,8 +1,8 @@
 import torch
 
-from swiftpie.layout import pixel_grid, to_affine, warp, whole_frame
+from swiftpie.geometry.layout import pixel_grid, to_affine, warp, whole_frame
+from swiftpie.geometry.relief import height, turn
 from swiftpie.models.tiny import LayoutPredictor, align
-from swiftpie.relief import height, turn
 
 CELLS = (16, 16)
 LATENTS = 3

@@ -12,7 +12,7 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan
 from swiftpie.attention.rescale import INLINE_MASK, MAP_PREFIX, masks_from_maps
-from swiftpie.layout import Layout, to_affine
+from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.masks import attention_to_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.unet import UNetDenoiser

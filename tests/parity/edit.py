@@ -11,11 +11,11 @@ from PIL import Image
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.released import ReleasedAttention, install_released
 from swiftpie.attention.semantic import SemanticAttention
-from swiftpie.images import to_pil, to_tensor
+from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
-from tests.pipelines.drawing import edit
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 
 BOUND = 1e-5

@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from swiftpie.backbones.checkpoints.safe import flatten
 from swiftpie.backbones.components import load_components
+from swiftpie.backbones.load.safe import flatten
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.face import face_identity
+from swiftpie.pipelines.drawing.face import face_identity
 from swiftpie.types import Identity
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.ip_adapter import FACE, FILES, adapter_tensors, tiny_unet

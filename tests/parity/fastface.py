@@ -30,9 +30,9 @@ from swiftpie.attention.manipulate import (
 from swiftpie.attention.semantic import SemanticAttention
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.denoise import Clock, denoise
-from swiftpie.pipelines.personalize import prepare, read_null_text
-from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.denoise import Clock, denoise
+from swiftpie.pipelines.drawing.personalize import prepare, read_null_text
+from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.attention import build, inputs, random_condition, run
 from tests.parity.manipulated import Numbers, ShapedCross, shaped_output

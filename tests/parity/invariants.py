@@ -15,7 +15,7 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import EVERYWHERE
 from swiftpie.attention.semantic import MaskRole
-from swiftpie.backbones.weights import align_memory
+from swiftpie.backbones.load.weights import align_memory
 from swiftpie.noise import draw_noise
 from tests.backbones.tiny_models import make_public_adapter
 from tests.parity import dense, pipelines, tiny

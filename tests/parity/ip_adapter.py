@@ -5,7 +5,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan, install
-from swiftpie.backbones.checkpoints.ip_adapter import fuse_lora, load_into, read_ip_adapter
+from swiftpie.backbones.load.ip_adapter import fuse_lora, load_into, read_ip_adapter
 from swiftpie.models.projection import Feature
 
 BOUND = 1e-5

@@ -21,8 +21,8 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+from swiftpie.pipelines.drawing.settings import Scales
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 
 PROMPT = "a red cube on the moon"

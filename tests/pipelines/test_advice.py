@@ -7,9 +7,9 @@ from PIL import Image
 
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
-from swiftpie.pipelines.hub.edit import SwiftEditPipeline
-from swiftpie.pipelines.hub.personalize import SwiftPiePipeline
-from swiftpie.pipelines.settings import EditSettings
+from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
+from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+from swiftpie.pipelines.drawing.settings import EditSettings
 
 STRANGE = "a dog riding a bicycle in Paris"
 

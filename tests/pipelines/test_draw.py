@@ -10,11 +10,11 @@ from torch import nn
 from swiftpie import InputError, MaskSource, OutOfMemory, PersonalizeRequest, Subject, WeightsError
 from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.guidance.methods.cfg import ClassifierFree
-from swiftpie.images import to_pil
+from swiftpie.imageio.images import to_pil
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.denoise import STEP
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.request import EditRequest, Output, Part
+from swiftpie.pipelines.drawing.denoise import STEP
+from swiftpie.pipelines.drawing.request import EditRequest, Output, Part
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
 

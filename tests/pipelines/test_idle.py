@@ -7,8 +7,8 @@ from swiftpie import Session
 from swiftpie.guidance.base import METHODS
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.masks import MaskRule
-from swiftpie.pipelines.request import FaceRequest
-from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, Scales, Style
+from swiftpie.pipelines.drawing.request import FaceRequest
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, MaskSource, Scales, Style
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 

@@ -13,18 +13,18 @@ import pytest
 import typer
 from typer.main import get_command
 
+from swiftpie.apps.cli.main import app
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.cli.main import app
-from swiftpie.cli.train import _configure, _recipes, parse_duration
 from swiftpie.engine.transform import TRANSFORMS
-from swiftpie.images import load_image
-from swiftpie.pipelines.settings import EditMode, Scales
+from swiftpie.imageio.images import load_image
+from swiftpie.pipelines.drawing.settings import EditMode, Scales
+from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from tests.policy.project import ROOT, shown
 
 README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/serve runs them
+SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/apps/serve runs them
 MAX_EXAMPLE_LINES = 60
 FIRST_SCREEN_LINES = 30
 

@@ -81,7 +81,7 @@ def test_source_uses_the_words_of_the_glossary():
 
 
 def test_only_the_command_line_prints():
-    silent = [path for path in python_files(SOURCE) if SOURCE / "cli" not in path.parents]
+    silent = [path for path in python_files(SOURCE) if SOURCE / "apps" / "cli" not in path.parents]
     assert silent
     assert [shown(path) for path in silent if "print" in calls(path)] == []
 
@@ -89,7 +89,7 @@ def test_only_the_command_line_prints():
 def test_weights_are_never_unpickled():
     paths = python_files(SOURCE)
     found = {shown(path): unpicklings(path) for path in paths if unpicklings(path)}
-    assert found == {"src/swiftpie/backbones/checkpoints/safe.py": [{"weights_only": True}]}
+    assert found == {"src/swiftpie/backbones/load/safe.py": [{"weights_only": True}]}
     picklers = {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
     assert [shown(path) for path in paths if picklers & {*imports(path)}] == []
 

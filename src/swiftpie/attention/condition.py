@@ -56,7 +56,7 @@ class AttentionCondition(NamedTuple):
     keys: dict[str, Tensor]  # detail branch, by module path, each (B, S, R*N, D_layer)
     values: dict[str, Tensor]  # the same shapes
     coverage: Tensor  # (B, S, R, h, w) subject share of each reference cell in [0, 1]
-    affine: Tensor  # (B, S, 2, 3) picture to reference frame, see swiftpie.layout
+    affine: Tensor  # (B, S, 2, 3) picture to reference frame, see swiftpie.geometry.layout
     has_layout: Tensor  # (B, S) 1 = `affine` is known and guides the detail branch, else 0
     region: Tensor  # (B, S, h, w) where each subject goes in [0, 1]
     is_inline: Tensor  # (B,) 1 = replace `region` by the one found during the call, else 0

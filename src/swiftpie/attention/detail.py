@@ -20,7 +20,7 @@ from swiftpie.attention.kernels import (
     token_grid,
 )
 from swiftpie.attention.rescale import cap_energy, caution, detail_masks, region_scale
-from swiftpie.layout import to_reference
+from swiftpie.geometry.layout import to_reference
 from swiftpie.masks import resize_mask
 
 MIN_COVERAGE = 0.5  # a reference cell with less subject than this is background: never attended

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.layout import pixel_grid
+from swiftpie.geometry.layout import pixel_grid
 
 MASKED = -1e4  # logit of a key that must not be seen; finite, so that half precision stays finite
 

@@ -13,7 +13,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from swiftpie.attention.condition import Block
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan, install
-from swiftpie.backbones.checkpoints.adapter_file import (
+from swiftpie.backbones.choices import DetailForm
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.load.adapter_file import (
     KEY,
     PREFIX,
     AdapterSettings,
@@ -23,7 +25,7 @@ from swiftpie.backbones.checkpoints.adapter_file import (
     save_adapter,
     settings_in,
 )
-from swiftpie.backbones.checkpoints.ip_adapter import (
+from swiftpie.backbones.load.ip_adapter import (
     PARTS,
     IpAdapter,
     fuse_lora,
@@ -32,11 +34,9 @@ from swiftpie.backbones.checkpoints.ip_adapter import (
     read_swiftedit,
     version_in_name,
 )
-from swiftpie.backbones.checkpoints.safe import METADATA, read_metadata, read_tensors, shapes_of
-from swiftpie.backbones.choices import DetailForm
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.load.safe import METADATA, read_metadata, read_tensors, shapes_of
+from swiftpie.backbones.load.weights import align_memory
 from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.weights import align_memory
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.projection import FaceVersion, Feature, Projector
 from swiftpie.models.unet import UNetDenoiser

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from swiftpie.attention.released import install_released
+from swiftpie.backbones.acquire.download import Needs
 from swiftpie.backbones.choices import Choices, device_of
-from swiftpie.backbones.download import Needs
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser, sharing_weights

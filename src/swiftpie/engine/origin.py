@@ -8,8 +8,8 @@ from swiftpie import __version__
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.edit import EditResult
-    from swiftpie.pipelines.settings import EditSettings, Scales
+    from swiftpie.pipelines.drawing.edit import EditResult
+    from swiftpie.pipelines.drawing.settings import EditSettings, Scales
     from swiftpie.types import Cutout, GenerationResult
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
@@ -22,7 +22,7 @@ def check_texts(**texts: str) -> None:
     Raises:
         InputError: They are too long together.
     """
-    from swiftpie.writing import MAX_METADATA_BYTES
+    from swiftpie.imageio.writing import MAX_METADATA_BYTES
 
     length, limit = len(json.dumps(_cut(texts))), MAX_METADATA_BYTES - MAX_FACTS_BYTES
     if length > limit:

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from swiftpie.engine.session import Session
-from swiftpie.images import load_image, sample_pictures
+from swiftpie.imageio.images import load_image, sample_pictures
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
 from swiftpie.types import Identity
 
 PROMPT, SOURCE_PROMPT = "a photo of a subject on a beach", "a photo of a subject in the snow"

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.backbones.acquire.download import Needs
 from swiftpie.backbones.choices import Choices, device_of, dtype_of
 from swiftpie.backbones.components import FAMILIES, Components, Family, load_components
 from swiftpie.backbones.components import needs_of as backbone_needs
-from swiftpie.backbones.download import Needs
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Recipe
-from swiftpie.backbones.settle import best_recipe, settle
+from swiftpie.backbones.resolve import best_recipe, settle
 from swiftpie.engine.cache import (
     Cache,
     CachedAutoencoder,
@@ -36,21 +36,20 @@ from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import InputError, OutOfMemory, SwiftPieError, WeightsError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
-from swiftpie.files import BAND_PIXELS
 from swiftpie.guidance.base import Steering
-from swiftpie.images import load_image
+from swiftpie.imageio.files import BAND_PIXELS
+from swiftpie.imageio.images import load_image
 from swiftpie.library import Library, packaged
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search, search_of
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on, advise
-from swiftpie.pipelines.denoise import OnStage, OnStep, make_room
 from swiftpie.pipelines.draw import draw, draw_together
-from swiftpie.pipelines.edit import EditResult
-from swiftpie.pipelines.face import aligned_crop, face_identity
-from swiftpie.pipelines.naming import newcomer_of_edit, newcomers, tell
-from swiftpie.pipelines.request import (
+from swiftpie.pipelines.drawing.denoise import OnStage, OnStep, make_room
+from swiftpie.pipelines.drawing.edit import EditResult
+from swiftpie.pipelines.drawing.face import aligned_crop, face_identity
+from swiftpie.pipelines.drawing.request import (
     EditRequest,
     FaceRequest,
     PersonalizeRequest,
@@ -62,7 +61,8 @@ from swiftpie.pipelines.request import (
     detail_source_of,
     source_of,
 )
-from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales, Style
+from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
+from swiftpie.pipelines.naming import newcomer_of_edit, newcomers, tell
 from swiftpie.types import GenerationResult, Identity
 
 logger = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ class Session:
             face: A photograph, a face that was found in one, or vectors of a face recogniser.
             encoder: Finds the face in a photograph; one of `swiftpie.faces`, and only then.
             number: Which face of a photograph, from the left, from 1; None: the largest.
-            crop: The aligned faces that vectors are of; see `swiftpie.pipelines.face`.
+            crop: The aligned faces that vectors are of; see `swiftpie.pipelines.drawing.face`.
 
         Raises:
             CapabilityError: No adapter is loaded that can read this.

@@ -11,9 +11,9 @@ from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
+    from swiftpie.backbones.acquire.download import Needs
     from swiftpie.backbones.choices import Choices
     from swiftpie.backbones.components import Components, Family
-    from swiftpie.backbones.download import Needs
 
 
 OPENVINO = "openvino"  # the quickest on processors whose pictures hardly differ

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import Notes
 from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.weights import bring_all
+from swiftpie.backbones.load.weights import bring_all
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition, copy_around
 from swiftpie.models.text import HasEncoders, PromptEncoder
 from swiftpie.types import Posterior, TextCondition

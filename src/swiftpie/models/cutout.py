@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.cutout import (
+from swiftpie.errors import InputError, NoSubject
+from swiftpie.imageio.cutout import (
     CUTOUT_PX,
     DOUBTFUL,
     GUIDE_PIXELS,
@@ -39,11 +40,9 @@ from swiftpie.cutout import (
     sharpen,
     shrunk_to,
 )
-from swiftpie.errors import InputError, NoSubject
-from swiftpie.images import alpha_of, plane, to_tensor
+from swiftpie.imageio.images import alpha_of, plane, to_tensor
 from swiftpie.masks import Box, bounding_box, box_mask, check_box
 from swiftpie.models import rembg
-from swiftpie.models.judges import ConvBlock
 from swiftpie.types import Cutout
 
 logger = logging.getLogger(__name__)
@@ -53,6 +52,26 @@ PLACE = re.compile(r"(?P<not>not:)?(?P<numbers>-?[\d.]+(?:,-?[\d.]+)+)")  # a bo
 VIEW_SHARES = (1.0, 0.75, 0.5)  # of each side of a photo, in views around points
 POINT_REACH = 0.03  # of a view's smaller side, within which all is as a point says
 BORDER, BORDER_GUESS = 0.92, 8.0  # beyond this share of the way out all is background
+
+
+class ConvBlock(nn.Module):
+    """Two normalised 3 x 3 convolutions added to their input."""
+
+    def __init__(self, channels: int, groups: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (B, C, h, w) to the same shape."""
+        added: Tensor = hidden + self.layers(hidden)
+        return added
 
 
 class CutoutNet(ModelMixin, ConfigMixin):

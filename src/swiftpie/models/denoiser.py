@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.install import Installation
-from swiftpie.layout import Layout
+from swiftpie.geometry.layout import Layout
 from swiftpie.types import Autoencoder, TextCondition
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.layout import pixel_grid
+from swiftpie.geometry.layout import pixel_grid
+from swiftpie.geometry.relief import height, normals
+from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.masks import resize_mask
-from swiftpie.relief import height, normals
-from swiftpie.shading import Illumination, Lighting
 
 REFERENCE_PX, SCENERY_PX = 64, 128  # sides at which pictures are read
 NUMBERS = 9  # of a light: where it comes from, and the colours of both of its parts

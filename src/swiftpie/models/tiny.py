@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from swiftpie.attention.condition import Notes, silent_condition
 from swiftpie.attention.install import Plan, install
 from swiftpie.attention.kernels import cell_positions, sum_of_subjects
-from swiftpie.layout import Layout, to_affine, to_reference, warp, whole_frame
+from swiftpie.geometry.layout import Layout, to_affine, to_reference, warp, whole_frame
+from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.shading import Lighting
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.lighting import LightReader
 from swiftpie.noise import COUPLED_CHANNELS, anchors, block_normals, layout_uniforms
-from swiftpie.relief import height, turn
-from swiftpie.shading import Lighting
 from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8  # pixels a side of a latent cell

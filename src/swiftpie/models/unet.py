@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
 from swiftpie.attention.install import Plan, install
 from swiftpie.errors import InputError
-from swiftpie.layout import Layout
+from swiftpie.geometry.layout import Layout
 from swiftpie.models.denoiser import Prediction, SubjectCondition, sharing_weights
 from swiftpie.schedules import Step, add_noise
 from swiftpie.types import Autoencoder, TextCondition

@@ -8,15 +8,15 @@ from swiftpie.backbones.components import Components
 from swiftpie.guidance.base import Branch, branches_of
 from swiftpie.guidance.methods.plain import Plain
 from swiftpie.models.vocabulary import Vocabulary, words_in
-from swiftpie.pipelines.naming import advice_on_strangers, newcomers
-from swiftpie.pipelines.request import (
+from swiftpie.pipelines.drawing.request import (
     EditRequest,
     FaceRequest,
     PersonalizeRequest,
     RepaintRequest,
     Request,
 )
-from swiftpie.pipelines.settings import EditMode, MaskSource, Scales
+from swiftpie.pipelines.drawing.settings import EditMode, MaskSource, Scales
+from swiftpie.pipelines.naming import advice_on_strangers, newcomers
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.detail import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.errors import WeightsError
-from swiftpie.images import mask_to_pil, to_pil
+from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.library import origin_of
 from swiftpie.masks import resize_mask
-from swiftpie.pipelines import edit, personalize, repaint
-from swiftpie.pipelines.denoise import (
+from swiftpie.pipelines.drawing import edit, personalize
+from swiftpie.pipelines.drawing.denoise import (
     Clock,
     OnStage,
     OnStep,
@@ -27,9 +27,8 @@ from swiftpie.pipelines.denoise import (
     shape_of,
     telling_of_memory,
 )
-from swiftpie.pipelines.edit import EditPlan, EditResult
-from swiftpie.pipelines.repaint import RepaintPlan
-from swiftpie.pipelines.request import (
+from swiftpie.pipelines.drawing.edit import EditPlan, EditResult
+from swiftpie.pipelines.drawing.request import (
     EditRequest,
     FaceRequest,
     Output,
@@ -37,7 +36,9 @@ from swiftpie.pipelines.request import (
     RepaintRequest,
     Request,
 )
-from swiftpie.pipelines.settings import EditMode
+from swiftpie.pipelines.drawing.settings import EditMode
+from swiftpie.pipelines.photographs import repaint
+from swiftpie.pipelines.photographs.repaint import RepaintPlan
 from swiftpie.types import Denoised, GenerationResult, Identity, IdentityBranch
 
 Drawable = PersonalizeRequest | EditRequest | RepaintRequest

@@ -13,19 +13,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from swiftpie.attention.kernels import token_grid
-from swiftpie.backbones.checkpoints.safe import (
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.load.safe import (
     METADATA,
     check_safetensors,
     parse_header,
     read_tensors,
     tensors_in,
 )
-from swiftpie.backbones.components import Components
-from swiftpie.cutout import Way
 from swiftpie.errors import InputError, WeightsError, short_reason
-from swiftpie.files import write_file
-from swiftpie.images import crop_square, fit_square, in_8_bits, side_px, to_tensor
-from swiftpie.layout import SUBJECT_FILL
+from swiftpie.geometry.layout import SUBJECT_FILL
+from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.files import write_file
+from swiftpie.imageio.images import crop_square, fit_square, in_8_bits, side_px, to_tensor
 from swiftpie.masks import check_mask
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
 from swiftpie.models.denoiser import read_references

@@ -16,11 +16,11 @@ from swiftpie import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.components import FAMILIES, load_components
+from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.backbones.preset import WeightsKind, trailing
-from swiftpie.backbones.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.request import Subject
-from swiftpie.pipelines.settings import MaskSource, Scales
+from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.types import IdentityBranch
 from tests.backbones import tiny_models
 from tests.parity import pipelines

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, Scales, SwiftPiePipeline
+from swiftpie.apps.cli.main import app
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.kernels import attend, merge_heads, split_heads
 from swiftpie.attention.rescale import layer_masks
@@ -25,16 +26,15 @@ from swiftpie.attention.semantic import SemanticAttention
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.preset import Capability, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.cli.main import app
 from swiftpie.engine.session import Session
 from swiftpie.guidance.base import METHODS
 from swiftpie.guidance.methods.cfg import ClassifierFree
-from swiftpie.images import to_pil
+from swiftpie.imageio.images import to_pil
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Prediction
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.hub.modules import KeepingOffload, take_apart
+from swiftpie.pipelines.diffusers.modules import KeepingOffload, take_apart
 from tests.pipelines.tiny_editor import WIDTH, text_tower
 
 NAME = "tiny-joint"

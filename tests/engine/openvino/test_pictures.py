@@ -12,8 +12,8 @@ from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.models.inversion import ReadsEdits, TinyInversion
-from swiftpie.pipelines.request import Subject
-from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of
 

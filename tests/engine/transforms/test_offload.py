@@ -11,14 +11,14 @@ from torch import nn
 
 import swiftpie
 from swiftpie.backbones.families import stable_diffusion
-from swiftpie.backbones.weights import StoredWeights
+from swiftpie.backbones.load.weights import StoredWeights
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.engine.transforms import offload
 from swiftpie.engine.transforms.offload import DeviceSlot, offloaded
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError, WeightsError
-from swiftpie.pipelines.settings import EditMode, EditSettings
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 from tests.pipelines.tiny_editor import tiny_editor
 

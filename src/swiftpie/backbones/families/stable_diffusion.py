@@ -20,6 +20,15 @@ from transformers import (
 )
 
 from swiftpie.attention.install import Plan
+from swiftpie.backbones.acquire.download import Needs, Part
+from swiftpie.backbones.acquire.sources import (
+    Formats,
+    header_of,
+    is_settings,
+    plan_adapter,
+    plan_image_encoder,
+    plan_networks,
+)
 from swiftpie.backbones.adapters import (
     OpenAdapter,
     check_family,
@@ -33,23 +42,11 @@ from swiftpie.backbones.adapters import (
     wrap_image_encoder,
     write_adapter,
 )
-from swiftpie.backbones.checkpoints.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
 from swiftpie.backbones.choices import PLACES, Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
-from swiftpie.backbones.download import Needs, Part
 from swiftpie.backbones.hub import parse_reference
-from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, free_memory
-from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
-from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.backbones.sources import (
-    Formats,
-    header_of,
-    is_settings,
-    plan_adapter,
-    plan_image_encoder,
-    plan_networks,
-)
-from swiftpie.backbones.weights import (
+from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
+from swiftpie.backbones.load.weights import (
     HALVES,
     NetworkReader,
     existing,
@@ -60,6 +57,9 @@ from swiftpie.backbones.weights import (
     read_unet,
     unknown_fingerprint,
 )
+from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, free_memory
+from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
+from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Denoiser, sharing_weights

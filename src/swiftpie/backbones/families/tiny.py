@@ -11,12 +11,17 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.load.weights import (
+    existing,
+    fingerprint_of,
+    load_network,
+    unknown_fingerprint,
+)
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
-from swiftpie.backbones.weights import existing, fingerprint_of, load_network, unknown_fingerprint
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_reason
-from swiftpie.garbage import uncollected
+from swiftpie.gc_pause import uncollected
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.text import Pooling, TextTower

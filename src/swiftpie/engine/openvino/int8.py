@@ -33,12 +33,12 @@ from swiftpie.engine.openvino.export import (
 from swiftpie.engine.openvino.runtime import Untyped, load, unreported, versions
 from swiftpie.engine.wrappers import DenoiserCall, WrappedDenoiser
 from swiftpie.errors import SwiftPieError
-from swiftpie.images import load_image, sample_pictures, to_pil, to_tensor
+from swiftpie.imageio.images import load_image, sample_pictures, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import MaskSource, Scales
 
 logger = logging.getLogger(__name__)
 

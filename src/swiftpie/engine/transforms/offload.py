@@ -15,8 +15,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.load.weights import STORED, StoredWeights
 from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
-from swiftpie.backbones.weights import STORED, StoredWeights
 from swiftpie.engine.transform import Transform, Turn
 from swiftpie.engine.wrappers import (
     JoinedAutoencoder,

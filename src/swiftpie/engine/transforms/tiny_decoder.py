@@ -6,13 +6,13 @@ from pathlib import Path
 from diffusers import AutoencoderTiny
 from torch import nn
 
+from swiftpie.backbones.acquire.download import Needs
+from swiftpie.backbones.acquire.sources import Finder, Formats, Wanted
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
-from swiftpie.backbones.download import Needs
 from swiftpie.backbones.hub import Reference
+from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.recipe import PINS
-from swiftpie.backbones.sources import Finder, Formats, Wanted
-from swiftpie.backbones.weights import NetworkReader
 from swiftpie.engine.transform import Transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
 from swiftpie.errors import CapabilityError, WeightsError

@@ -1,0 +1,250 @@
+"""One process's work: batches in, pictures in files and outcomes out."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from swiftpie.apps.batch.jobs import Job, JobSubject, Model, is_mask_file
+from swiftpie.apps.batch.plan import Batch
+from swiftpie.apps.batch.report import DONE, FAILED, Outcome
+from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
+from swiftpie.engine.session import Session, draw_apart, load
+from swiftpie.errors import InputError, SwiftPieError, short_reason
+from swiftpie.imageio.files import is_safetensors, write_file
+from swiftpie.imageio.images import Stored, encode_image, load_image
+from swiftpie.imageio.originals import put_on, read_original
+from swiftpie.masks import load_mask
+from swiftpie.pipelines.drawing.edit import EditResult, follows_seed
+from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Request, Subject
+from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
+from swiftpie.types import GenerationResult, Identity
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_IDENTITIES = 8  # kept at hand; jobs of one subject follow each other
+
+
+class CannotWrite(SwiftPieError):  # noqa: N818 - reads as what it is
+    """The folder takes no more files, so that nothing else can be drawn either."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every process of a run has to know."""
+
+    root: Path  # where names of files begin
+    folder: Path  # where pictures go
+    suffix: str
+    loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
+    load: Callable[..., Session] = load
+
+    def path_of(self, name: str) -> Path:
+        """Return where the picture of a job goes."""
+        return self.folder / f"{name}{self.suffix}"
+
+
+class Drawer:
+    """Draws batches, one model at a time; subjects are encoded once."""
+
+    def __init__(self, work: Work, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Get ready; nothing is loaded before the first batch.
+
+        Args:
+            work: The run.
+            is_wanted: Whether anybody still asks for pictures; asked before each is written.
+        """
+        self._work = work
+        self._is_wanted = is_wanted
+        self._loaded: tuple[Model, Session] | None = None
+        self._identities: OrderedDict[object, Identity] = OrderedDict()
+
+    def draw(self, batch: Batch) -> list[Outcome]:
+        """Draw a batch, and return what became of those of its jobs that are wanted.
+
+        A job that fails is an outcome as well. Those beside it are drawn without it.
+
+        Raises:
+            CannotWrite: The folder takes no more files.
+            SwiftPieError: The model cannot be loaded.
+        """
+        session = self._session(batch.model)
+        started = time.perf_counter()
+        made: dict[str, Any] = {job.id: _tried(self._request, session, job) for job in batch.jobs}
+        ready = [job for job in batch.jobs if not isinstance(made[job.id], Exception)]
+        requests = [made[job.id] for job in ready]
+        drawn = draw_apart(session, requests, failures=Exception)
+        made.update(zip([job.id for job in ready], drawn, strict=True))
+        spent = (time.perf_counter() - started) * 1000 / len(batch.jobs)
+        asked = dict(zip([job.id for job in ready], requests, strict=True))
+        outcomes: list[Outcome] = []
+        for job in batch.jobs:
+            if job.id not in batch.wanted or not self._is_wanted():
+                continue
+            told = made[job.id]
+            if not isinstance(told, Exception):
+                told = _tried(self._finish, session, job, asked[job.id], told)
+            if isinstance(told, CannotWrite):
+                raise told
+            if isinstance(told, Exception):
+                told = {"status": FAILED, "reason": reason_of(told)}
+            outcomes.append({"id": job.id, "place": job.place, **told, "ms": round(spent, 1)})
+        return outcomes
+
+    def _session(self, model: Model) -> Session:
+        if self._loaded is None or self._loaded[0] != model:
+            self._loaded = None  # before the next needs the room
+            self._identities.clear()
+            self._loaded = (model, self._work.load(**self._work.loading[model]))
+        return self._loaded[1]
+
+    def _request(self, session: Session, job: Job) -> Request:
+        return self._edit(session, job) if job.image else self._drawing(session, job)
+
+    def _drawing(self, session: Session, job: Job) -> PersonalizeRequest:
+        preset = session.components.preset
+        height, width = job.size_px or (preset.image_size_px,) * 2
+        mask, region = self._mask(job.mask, (width, height))
+        limited, limit = None, None
+        if job.detail_mask is not None:
+            limited, limit = self._mask(job.detail_mask, (width, height))
+        given = [Subject(self._identity(session, one), **one.shown) for one in job.subjects]
+        everyone = session.with_named(job.prompt, given)
+        return PersonalizeRequest(
+            subjects=tuple(replace(one, mask=region, detail_mask=limit) for one in everyone),
+            prompt=job.prompt,
+            seeds=(job.seed,),
+            scales=replace(Scales.of(preset), **job.scales),
+            mask=mask,
+            detail_mask=limited,
+            size_px=job.size_px,
+            **job.texts,
+        )
+
+    def _edit(self, session: Session, job: Job) -> EditRequest:
+        assert job.image is not None, "edits have a picture"
+        image = load_image(self._path(job.image))
+        identity = self._identity(session, job.subjects[0]) if job.subjects else None
+        settings = EditSettings(**job.settings)
+        preset = session.components.preset
+        usual = Scales.for_edit(preset, mode=settings.mode, has_reference=identity is not None)
+        is_file = job.mask not in {*MaskSource}
+        request = EditRequest(
+            image=image,
+            prompt=job.prompt,
+            seed=job.seed,
+            mask=load_mask(self._path(job.mask), image.size) if is_file else job.box,
+            identity=identity,
+            settings=replace(settings, scales=replace(usual, **job.scales)),
+            **job.texts,
+        )
+        return session.with_newcomer(request)
+
+    def _mask(self, mask: str, size: tuple[int, int]) -> tuple[MaskSource, Tensor | None]:
+        if mask in {*MaskSource}:
+            return MaskSource(mask), None
+        return MaskSource.NONE, load_mask(self._path(mask), size)
+
+    def _identity(self, session: Session, subject: JobSubject) -> Identity:
+        known = (subject.pictures, subject.cutouts, subject.word)
+        if known in self._identities:
+            self._identities.move_to_end(known)
+            return self._identities[known]
+        pictures = [self._path(one) for one in subject.pictures]
+        if subject.word:
+            identity = session.named(subject.word)
+        elif is_safetensors(pictures[0]):
+            identity = session.load_identity(pictures[0])
+        else:
+            cutouts = subject.cutouts * (len(pictures) if len(subject.cutouts) == 1 else 1)
+            are_files = [is_mask_file(one) for one in cutouts]
+            each = list(zip(cutouts, are_files, strict=True))
+            identity = session.encode_identity(
+                pictures,
+                masks=[self._path(one) if is_file else None for one, is_file in each],
+                cutout=["auto" if is_file else one for one, is_file in each],
+            )
+        self._identities[known] = identity
+        if len(self._identities) > MAX_IDENTITIES:
+            self._identities.popitem(last=False)
+        return identity
+
+    def _finish(
+        self,
+        session: Session,
+        job: Job,
+        request: PersonalizeRequest | EditRequest,
+        drawn: GenerationResult | EditResult,
+    ) -> dict[str, Any]:
+        """Write the file of a picture; return what is told of it.
+
+        Raises:
+            CannotWrite: The folder does not take it.
+        """
+        preset = session.components.preset.name
+        warnings = [*session.advice_on(request), *_doubts(drawn)]
+        image: Image.Image | Stored
+        if isinstance(drawn, EditResult):
+            assert isinstance(request, EditRequest), "edits come of edits"
+            said = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
+            facts = origin_of_edit(preset, request.settings, drawn, prompt=job.prompt, **said)
+            image = put_on(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
+            if not follows_seed(session.components, request.settings):
+                warnings.append("The seed has no effect: nothing of this edit is random.")
+        else:
+            assert isinstance(request, PersonalizeRequest), "drawings come of drawings"
+            assert request.scales is not None, "`_drawing` chose some"
+            facts = origin_of_drawing(preset, request.scales, drawn, prompt=job.prompt)
+            facts["seed"] = str(job.seed)
+            image = drawn.images[0]
+        path = self._work.path_of(job.id)
+        data = encode_image(image, path.suffix, metadata=facts, name=f"'{path.name}'")
+        try:
+            write_file(path, data, force=True)
+        except InputError as error:
+            raise CannotWrite(f"{error} What is drawn is kept.") from error
+        return {
+            "status": DONE,
+            "file": path.name,
+            "bytes": len(data),
+            "prompt": job.prompt,
+            "seed": job.seed,
+            "preset": preset,
+            "branches": list(drawn.branches),
+            "cutouts": [[one._asdict() for one in pictures] for pictures in drawn.cutouts],
+            **({"named": [one._asdict() for one in drawn.named]} if drawn.named else {}),
+            "warnings": warnings,
+        }
+
+    def _path(self, name: str) -> Path:
+        return self._work.root / name
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what a report says of a failure."""
+    if isinstance(error, SwiftPieError):
+        return str(error)
+    return f"{type(error).__name__}: {short_reason(error)}. SwiftPie did not expect this."
+
+
+def _tried(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
+    """Return what a function returns or raises; a job that fails is no reason to stop others."""
+    try:
+        return function(*arguments)
+    except Exception as error:  # noqa: BLE001 - the report tells whatever it is
+        return error
+
+
+def _doubts(drawn: GenerationResult | EditResult) -> list[str]:
+    return [
+        f"The subject of picture {number} may be cut out badly. Say where it is by 'cutout': a box "
+        "as 0.2,0.1,0.8,0.95, or a mask."
+        for pictures in drawn.cutouts
+        for number, one in enumerate(pictures, start=1)
+        if one.is_doubtful
+    ]

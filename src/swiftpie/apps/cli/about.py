@@ -1,0 +1,490 @@
+"""`swiftpie recipes`, `presets`, `licenses`, `doctor`: what there is, on which terms."""
+
+import os
+import platform
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from swiftpie import __version__
+from swiftpie.apps.cli.console import examples, print_json, print_text, write_table
+from swiftpie.apps.cli.options import AsJson, CommercialOnly, Fields, with_fields
+from swiftpie.backbones.acquire import licences
+from swiftpie.backbones.acquire.licences import Terms
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions
+from swiftpie.backbones.preset import PRESETS, Preset
+from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.resolve import is_here, settle
+from swiftpie.errors import CapabilityError, ConfigError
+from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
+
+PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
+OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
+    "openvino": "openvino",
+    "nncf": "openvino",
+    "onnxruntime": "faces",
+    "peft": "lora",
+    "rembg": "cutout",
+    "torchao": "quantize",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "tensorboard": "train",
+}
+EIGHT_BITS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "i8mm", "dot")
+CPU_INFO = Path("/proc/cpuinfo")
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+FACTS = (  # of a preset, in the order that they are told
+    *("name", "summary", "licence", "is_commercial", "family", "image_size_px", "steps"),
+    *("timesteps", "prediction_type", "noise_scale", "renoise", "capabilities", "defaults"),
+    *("source", "repository", "file", "kind", "base", "needs_pickle"),
+)
+
+REVISION = 12  # letters of a commit that people are shown; --json has all
+COMMAND_OF = {
+    Use.PERSONALIZE: 'personalize dog.jpg "a dog on a beach" -o out.png',
+    Use.FACE: 'face me.jpg "a person on a beach" -o out.png',
+    Use.EDIT: 'edit cat.jpg "a dog on a sofa" -o out.png --source-prompt "a cat on a sofa"',
+}
+"""What to type, but for the recipe."""
+
+ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
+
+RENDERED = tuple(f"evaluate {one}" for one in ("stickers", "pairs", "world", "ablations", "grid"))
+COMMANDS = (
+    *("personalize", "identity", "cutout", "demo", "edit"),
+    *RENDERED,
+    *("evaluate photos", "evaluate edits", "evaluate world-edits", "evaluate pie"),
+    *("evaluate fastface", "face", "train"),
+)
+"""The commands that load something."""
+CUTTING = frozenset({"personalize", "identity", "cutout", "edit", "evaluate photos"})
+"""Those of them that look for subjects in pictures."""
+NAMING = frozenset({"personalize", "identity", "edit"})
+"""Those that take subjects by name from the library, with a model that knows no other."""
+
+
+class Chosen(NamedTuple):
+    """What options would choose; None is what the command takes by itself."""
+
+    recipe: str | None = None
+    preset: str | None = None
+    adapter: str | None = None
+    encoder: str | None = None
+    judge: str | None = None
+    cutout: str | None = None
+
+
+What = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[COMMAND or PRESET]",
+        help="A command such as face or evaluate fastface, a preset, or a face encoder; by "
+        "default all.",
+        show_default=False,
+    ),
+]
+app = typer.Typer()
+presets_app = typer.Typer(name="presets")
+app.add_typer(presets_app)
+recipes_app = typer.Typer(name="recipes")
+app.add_typer(recipes_app)
+
+
+@presets_app.callback(
+    invoke_without_command=True,
+    epilog=examples(
+        "swiftpie presets",
+        "swiftpie presets --commercial-only --json",
+        "swiftpie presets show sd-turbo",
+    ),
+)
+def presets(
+    *, context: typer.Context, commercial_only: CommercialOnly = False, as_json: AsJson = False
+) -> None:
+    """List the models that can be loaded."""
+    if context.invoked_subcommand is not None:
+        return
+    found = [one for one in PRESETS.all().values() if one.is_commercial or not commercial_only]
+    if as_json:
+        print_json([_facts(preset) for preset in found])
+        return
+    rows = [
+        (
+            *(one.name, one.family, str(one.image_size_px), str(len(one.timesteps))),
+            *(_spell(_capabilities(one)), f"{ANSWERS[one.is_commercial]}: {one.licence}"),
+        )
+        for one in found
+    ]
+    write_table(rows, headings=("preset", "family", "px", "steps", "can", "commercial use"))
+
+
+@presets_app.command(
+    epilog=examples(
+        "swiftpie presets show mini",
+        "swiftpie presets show sd-turbo --json",
+        "swiftpie presets show sdxl-lightning-4 --commercial-only",
+    )
+)
+def show(
+    *,
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The preset.", show_default=False)],
+    commercial_only: CommercialOnly = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell all about one preset."""
+    assert context.parent is not None  # `swiftpie presets`, whose options count here too
+    above = context.parent.params
+    preset = PRESETS.get(name)
+    if commercial_only or above["commercial_only"]:
+        _check_commercial(preset)
+    facts = _facts(preset)
+    if as_json or above["as_json"]:
+        print_json(facts)
+        return
+    facts["is_commercial"] = ANSWERS[preset.is_commercial]
+    write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
+
+
+@recipes_app.callback(
+    invoke_without_command=True,
+    epilog=examples(
+        "swiftpie recipes",
+        "swiftpie recipes --commercial-only --json",
+        "swiftpie recipes show sdxl-turbo",
+    ),
+)
+def recipes(
+    *, context: typer.Context, commercial_only: CommercialOnly = False, as_json: AsJson = False
+) -> None:
+    """List the recipes: a preset each, with all that it needs to draw your subject."""
+    if context.invoked_subcommand is not None:
+        return
+    facts = {name: _recipe_facts(one) for name, one in RECIPES.all().items()}
+    found = [one for one in facts.values() if one["is_commercial"] or not commercial_only]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            *(str(one["name"]), str(one["use"]), str(one["image_size_px"]), str(one["steps"])),
+            *(_spell(one["is_on_disk"]), _answer(one["is_commercial"])),
+        )
+        for one in found
+    ]
+    write_table(rows, headings=("recipe", "for", "px", "steps", "here", "commercial use"))
+
+
+@recipes_app.command(
+    name="show",
+    epilog=examples("swiftpie recipes show sdxl-turbo", "swiftpie recipes show face-plus --json"),
+)
+def show_recipe(
+    *,
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The recipe.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Tell all about one recipe: its parts, their versions and their licences."""
+    assert context.parent is not None  # `swiftpie recipes`, whose options count here too
+    facts = _recipe_facts(RECIPES.get(name))
+    if as_json or context.parent.params["as_json"]:
+        print_json(facts)
+        return
+    terms = facts.pop("licences")
+    parts = facts.pop("parts")
+    assert isinstance(terms, list)
+    assert isinstance(parts, list)
+    facts["is_commercial"] = _answer(facts["is_commercial"])
+    write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
+    print_text("\n")
+    write_table(
+        [(one["part"], one["place"], (one["revision"] or "newest")[:REVISION]) for one in parts],
+        headings=("part", "where it is published", "version"),
+    )
+    print_text("\n")
+    write_table(
+        [(one["part"], one["licence"], _answer(one["is_commercial"])) for one in terms],
+        headings=("part", "licence", "commercial"),
+    )
+
+
+@app.command(epilog=examples("swiftpie doctor", "swiftpie doctor --json"))
+def doctor(*, as_json: AsJson = False) -> None:
+    """Tell versions, processor, devices, memory and where files are, for a report of a fault."""
+    import torch
+
+    cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    optional = {name: _version(name) for name in OPTIONAL_PACKAGES}
+    here = {name: is_on_disk(preset) for name, preset in PRESETS.all().items()}
+    facts: dict[str, object] = {
+        "swiftpie": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "optional_packages": optional,
+        "processor": _processor(),
+        "instructions": {"8-bit": instructions(EIGHT_BITS), "bfloat16": instructions(BFLOAT16)},
+        "threads": torch.get_num_threads(),
+        "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
+        "free_memory_gib": round(free_main_memory() / 2**30, 2),
+        "weights": {
+            name: {"source": PRESETS.get(name).source, "is_on_disk": is_here}
+            for name, is_here in here.items()
+        },
+        "package_folder": str(Path(__file__).parents[2]),
+        "offline": {name: os.environ.get(name, "not set") for name in OFFLINE_VARIABLES},
+    }
+    if as_json:
+        print_json(facts)
+        return
+    facts["weights"] = {name: _place(PRESETS.get(name), is_here=one) for name, one in here.items()}
+    facts["optional_packages"] = {
+        name: version or f'not installed; pip install "swiftpie[{OPTIONAL_PACKAGES[name]}]"'
+        for name, version in optional.items()
+    }
+    rows = []
+    for name, value in facts.items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        rows += [(f"{name} {part}".strip().replace("_", " "), _spell(one)) for part, one in parts]
+    write_table(rows)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie licenses",
+        "swiftpie licenses sdxl-turbo --json",
+        "swiftpie licenses personalize --recipe sdxl-turbo",
+        "swiftpie licenses face --preset sdxl-lightning-4 --encoder insightface "
+        "--adapter ip-adapter-faceid_sdxl.bin --judge opencv",
+        "swiftpie licenses cutout --cutout rembg:birefnet-general --commercial-only",
+    )
+)
+@with_fields
+def licenses(
+    *,
+    what: What = None,
+    networks: Annotated[dict[str, Any], Fields(LoadOptions, ("recipe", "preset", "adapter"))],
+    recognisers: Annotated[dict[str, Any], Fields(FaceSettings, ("encoder", "judge"))],
+    cutout: Annotated[
+        str | None,
+        typer.Option(metavar="auto|rembg[:MODEL]|none", help="How subjects are to be cut out."),
+    ] = None,
+    commercial_only: CommercialOnly = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the licence of everything that a command would load.
+
+    Licences are given as the publishers state them; read them before you rely on them. Your
+    photographs, and the people in them, have rights of their own.
+    """
+    found = terms_of(" ".join(what or []), Chosen(**networks, **recognisers, cutout=cutout))
+    if commercial_only and cutout is not None:
+        _check_terms(licences.cutout_terms(cutout))
+    shown = [one for one in found if one.is_commercial or not commercial_only]
+    if as_json:
+        print_json([one._asdict() for one in shown])
+        return
+    rows = [(one.part, one.name, one.licence, ANSWERS[one.is_commercial]) for one in shown]
+    write_table(rows, headings=("part", "name", "licence", "commercial"))
+
+
+def _check_terms(chosen: list[Terms]) -> None:
+    for one in chosen:
+        if not one.is_commercial:
+            raise ConfigError(
+                f"{one.name!r} was chosen with --commercial-only, and its licence is "
+                f"{one.licence}. Choose another one of `swiftpie licenses --commercial-only`."
+            )
+
+
+def terms_of(what: str, chosen: Chosen) -> list[Terms]:
+    """Return what the command, preset or face encoder `what` would load; all there is for "".
+
+    Raises:
+        ConfigError: There is no such thing, or something was chosen for no command.
+    """
+    if what in COMMANDS:
+        cuts = what in CUTTING or chosen.cutout is not None
+        found = _command_terms(what, chosen)
+        found += licences.cutout_terms(chosen.cutout) if cuts else []
+        names = what in NAMING and chosen.recipe is None and chosen.preset in {None, "mini"}
+        return found + ([licences.SPRITES] if names else [])
+    if options := [name for name, value in chosen._asdict().items() if value is not None]:
+        raise ConfigError(
+            f"--{options[0]} was given without a command that would take it. Name one, as in "
+            "`swiftpie licenses face`, or leave it out."
+        )
+    if not what:
+        return licences.everything()
+    if what in PRESETS.names():
+        return licences.preset_terms(what)
+    if what in FACE_ENCODERS.names():
+        return licences.encoder_terms(what, part="face encoder")
+    raise ConfigError(
+        f"{what!r} is no command that loads something, no preset and no face encoder. Commands are "
+        f"{', '.join(COMMANDS)}. See `swiftpie presets` for presets."
+    )
+
+
+def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
+    if chosen.recipe is not None and chosen.preset is not None:
+        settle(chosen.preset, chosen.recipe, {})  # says why one of them is enough
+    recipe = None if chosen.recipe is None else RECIPES.get(chosen.recipe)
+    uses_faces = command in {"face", "evaluate fastface"}
+    if recipe is not None:
+        parts = ("adapter", "image encoder") if chosen.adapter else ()
+        found = [one for one in licences.recipe_terms(recipe) if one.part not in parts]
+        found = [one for one in found if one.part != "face encoder"]
+    elif uses_faces and chosen.preset is None:
+        found = [Terms("preset", "of your choice", "give it with --recipe or --preset", None)]
+    else:
+        found = licences.preset_terms(chosen.preset or "mini")
+    if chosen.adapter is not None or (uses_faces and recipe is None):
+        found += [licences.adapter_terms(chosen.adapter), licences.IMAGE_ENCODER]
+    if uses_faces:
+        found += licences.encoder_terms(chosen.encoder or "opencv", part="face encoder")
+        found += licences.encoder_terms(chosen.judge, part="judge") if chosen.judge else []
+        found.append(licences.YOUR_PHOTOS)
+    match command:
+        case "evaluate fastface":
+            found += [licences.CLIP, licences.AESTHETIC]
+        case "evaluate pie":
+            found += [licences.CLIP, licences.DINO, licences.LPIPS, licences.PIE]
+        case "evaluate edits" | "evaluate world-edits":
+            found += [licences.OWN_JUDGES, licences.SPRITES, licences.LPIPS]
+        case "evaluate photos" | "train":
+            found += [licences.OWN_JUDGES, licences.SPRITES]
+    return found + ([licences.OWN_JUDGES, licences.SPRITES] if command in RENDERED else [])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    if CPU_INFO.is_file():
+        for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return f"{value.strip()} ({os.cpu_count()} cores)"
+    return f"{platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
+
+
+def is_on_disk(preset: Preset) -> bool:
+    """Whether the weights of `preset` are on this machine: in the package, or of the hub's cache.
+
+    Those of its base count too. Weights that people get by hand are wherever they put them.
+    """
+    if preset.repository is None:
+        return preset.source.startswith("package:")
+    return _is_cached(preset.repository, preset.file) and (
+        preset.base is None or _is_cached(preset.base, None)
+    )
+
+
+def _is_cached(repository: str, file: str | None) -> bool:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return False
+    return (folder / file).is_file() if file else any(folder.glob("*/*.safetensors"))
+
+
+def _place(preset: Preset, *, is_here: bool) -> str:
+    if preset.source.startswith("local:"):
+        return f"bring them with --weights: {preset.source.removeprefix('local:')}"
+    return f"{'on disk' if is_here else 'not here'}, {preset.source}"
+
+
+def _check_commercial(preset: Preset) -> None:
+    if preset.is_commercial:
+        return
+    reason = "depends on who you are" if preset.is_commercial is None else "is not allowed"
+    raise CapabilityError(
+        f"The licence of {preset.name!r} is {preset.licence!r}; commercial use {reason}. A licence "
+        "that allows it to everyone is needed. Choose from `swiftpie presets --commercial-only`."
+    )
+
+
+def _facts(preset: Preset) -> dict[str, object]:
+    return {name: getattr(preset, name, None) for name in FACTS} | {
+        "steps": len(preset.timesteps),
+        "timesteps": list(preset.timesteps),
+        "capabilities": _capabilities(preset),
+        "defaults": dict(preset.defaults),
+        "kind": preset.kind.value,
+    }
+
+
+def _recipe_facts(recipe: Recipe) -> dict[str, object]:
+    """Return what is known of a recipe without asking anybody."""
+    preset = recipe.apply()
+    terms = licences.recipe_terms(recipe)
+    parts = [
+        {
+            "part": name.replace("_", " "),
+            "place": str(replace(one, revision=None)),
+            "revision": one.revision,
+        }
+        for name, one in recipe.references.items()
+    ]
+    return {
+        "name": recipe.name,
+        "summary": recipe.summary,
+        "use": recipe.use.value,
+        "command": f"swiftpie {COMMAND_OF[recipe.use]} --recipe {recipe.name}",
+        "is_on_disk": is_here(recipe),
+        "is_commercial": _together([one.is_commercial for one in terms]),
+        "preset": preset.name,
+        "image_size_px": preset.image_size_px,
+        "steps": recipe.steps or len(preset.timesteps),
+        "other_steps": [one for one in preset.step_counts if one != len(preset.timesteps)],
+        "scales": dict(preset.defaults),
+        "detail": recipe.detail or "adapter",
+        "detail_mask": preset.detail_mask or "none",
+        "dtype": recipe.dtype or "auto",
+        "face_encoder": recipe.face_encoder,
+        "parts": parts,
+        "licences": [one._asdict() for one in terms],
+    }
+
+
+def _together(answers: list[bool | None]) -> bool | None:
+    """Return whether a whole may be used commercially, of whose parts these are the answers."""
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def _answer(is_commercial: object) -> str:
+    assert is_commercial is None or isinstance(is_commercial, bool)
+    return ANSWERS[is_commercial]
+
+
+def _capabilities(preset: Preset) -> list[str]:
+    return sorted(capability.value for capability in preset.capabilities)
+
+
+def _spell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(str(item) for item in value) or "none"
+        case dict():
+            return ", ".join(f"{key}={item}" for key, item in value.items())
+        case _:
+            return str(value)

@@ -1,0 +1,325 @@
+"""`swiftpie batch`: many pictures in one run, which may be interrupted at any moment."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from swiftpie.apps.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
+from swiftpie.apps.cli import console
+from swiftpie.apps.cli import options as given
+from swiftpie.apps.cli.asking import ask
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.recipe import Recipe
+from swiftpie.errors import ConfigError
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from swiftpie.apps.batch.draw import Work
+    from swiftpie.apps.batch.jobs import Jobs, Model
+    from swiftpie.apps.batch.report import Outcome
+    from swiftpie.apps.batch.run import Run
+
+LOADED = (*given.DRAWING, "inversion")
+REPORT = "report.jsonl"
+OF_NO_PICTURE = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs say the last two
+MOST_TOLD = 20  # reasons on the screen; the report has all
+TOLD_EVERY_S = 10.0  # where there is no terminal to draw a bar on
+INTERRUPTED = 130
+
+JobFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[JOBS]",
+        help="A file of jobs: one JSON object a line, or a table in .csv. See docs/batch.md.",
+        show_default=False,
+    ),
+]
+OutFolder = Annotated[
+    Path, typer.Option("-o", "--out", metavar="DIR", help="Where pictures and their report go.")
+]
+Subjects = Annotated[
+    Path | None,
+    typer.Option(
+        "--subjects",
+        metavar="DIR",
+        help="Instead of JOBS: each picture, identity file or folder of pictures in it is a "
+        "subject; or one file.",
+    ),
+]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts",
+        metavar="FILE",
+        help="Every line is drawn with every subject; {name} becomes what the subject's file is "
+        "called.",
+    ),
+]
+Seeds = Annotated[
+    str, typer.Option(metavar="N|N-N[,…]", help="Seeds of jobs that name none, as in 1-8.")
+]
+Processes = Annotated[
+    int, typer.Option(min=1, max=256, help="Processes that draw, each with its own networks.")
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch", min=1, max=64, help="Pictures drawn together at most.")
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Draw nothing if any job is bad, and stop at the first that fails."
+    ),
+]
+OnlyChecks = Annotated[bool, typer.Option("--check", help="Check all jobs, and draw none.")]
+Update = Annotated[
+    bool,
+    typer.Option(
+        "--update", help="Go on although jobs changed: keep what is the same, draw the rest."
+    ),
+]
+Sheet = Annotated[bool, typer.Option("--sheet", help="Also write small copies into one picture.")]
+OnRay = Annotated[
+    bool, typer.Option("--ray", help="Draw by Ray Data, on one machine or a cluster.")
+]
+
+
+class Format(StrEnum):
+    """How pictures are written."""
+
+    PNG = "png"
+    JPG = "jpg"
+    WEBP = "webp"
+    TIF = "tif"
+
+
+FileFormat = Annotated[Format, typer.Option("--format", help="Of the pictures.")]
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie batch jobs.jsonl --out pictures",
+        "swiftpie batch jobs.csv --out pictures --processes 2 --sheet",
+        "swiftpie batch --subjects products --prompts prompts.txt --seeds 1-8 --out pictures",
+        "swiftpie batch jobs.jsonl --out pictures --check",
+    )
+)
+@given.with_fields
+def batch(
+    *,
+    jobs: JobFile = None,
+    out: OutFolder,
+    subject_folder: Subjects = None,
+    prompt_file: Prompts = None,
+    seeds: Seeds = "0",
+    processes: Processes = 1,
+    batch_size: BatchSize = 4,
+    file_format: FileFormat = Format.PNG,
+    sheet: Sheet = False,
+    strict: Strict = False,
+    only_checks: OnlyChecks = False,
+    update: Update = False,
+    force: given.Force = False,
+    uses_ray: OnRay = False,
+    as_json: given.AsJson = False,
+    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
+) -> None:
+    """Draw many pictures, each exactly once.
+
+    After Ctrl-C, a crash or a full disk, the same command goes on where it stopped.
+
+    A job that fails is told in DIR/report.jsonl, and the others go on; the exit code is 1 then.
+    """
+    loading, _ = given.settled(loading)
+    asked = _collected(jobs, subject_folder, prompt_file, seeds=seeds, loading=loading)
+    _tell_refused(asked, is_strict=strict)
+    if only_checks:
+        _tell_plan(asked, batch_size, as_json=as_json)
+        sys.exit(int(bool(asked.refused)))
+
+    from swiftpie.apps.batch.draw import Work
+    from swiftpie.apps.batch.report import write_sheet
+    from swiftpie.apps.batch.run import opened, stopping
+
+    work = Work(asked.root.absolute(), out.absolute(), f".{file_format}", _loadings(asked, loading))
+    settings = {name: str(one) for name, one in loading.items() if name not in OF_NO_PICTURE}
+    started = time.monotonic()
+    whole = opened(
+        *(asked, work),
+        batch=batch_size,
+        settings=settings,
+        processes=processes,
+        update=update,
+        force=force,
+    )
+    with (
+        whole as run,
+        stopping(lambda: console.say("stopping after what is in hand; once more, at once")) as stop,
+        _progress(len(asked.jobs), run.num_done) as advance,
+    ):
+        for outcome in _drawing(run, work, stop=stop, uses_ray=uses_ray):
+            advance(outcome)
+            if strict and outcome["status"] != "done":
+                break
+    rows = run.report.rows
+    facts = _summed_up(rows, len(asked.jobs), before=run.num_done)
+    _tell(rows, facts, spent=time.monotonic() - started)
+    path = write_sheet(out, rows, work.suffix) if sheet else None
+    if as_json:
+        named = {"report": str(out / REPORT), "sheet": None if path is None else str(path)}
+        console.print_json(facts | named)
+    if stop.is_set() and facts["left"]:
+        sys.exit(INTERRUPTED)
+    sys.exit(int(facts["done"] < len(asked.jobs) + len(asked.refused)))
+
+
+def _collected(
+    jobs: Path | None,
+    subjects: Path | None,
+    prompts: Path | None,
+    *,
+    seeds: str,
+    loading: LoadOptions,
+) -> "Jobs":
+    """Return all that was asked for, checked.
+
+    Raises:
+        ConfigError: Jobs come from nowhere, or from two places, or there are none.
+    """
+    from swiftpie.apps.batch.jobs import Defaults, Model, collect
+
+    recipe = loading.get("recipe")
+    name = recipe.name if isinstance(recipe, Recipe) else recipe
+    model = Model(name, loading.get("preset"))
+    defaults = Defaults(seeds=read_seeds(seeds), model=model)
+    has_grid = subjects is not None and prompts is not None
+    if (jobs is None) != has_grid or (jobs is not None and (subjects or prompts)):
+        raise ConfigError(
+            "Jobs are needed from one place: a file JOBS, or both --subjects DIR and --prompts "
+            "FILE. See `swiftpie batch --help`."
+        )
+    if jobs is not None:
+        found = collect(read_lines(jobs), root=jobs.parent, defaults=defaults)
+    else:
+        assert subjects is not None
+        lines = read_prompts(f"{PROMPT_FILE}{prompts}")
+        root = subjects.parent if subjects.is_file() else subjects
+        found = collect(grid(subjects, lines), root=root, defaults=defaults)
+    if not (found.jobs or found.refused):
+        raise ConfigError(f"'{jobs}' holds no jobs. Write one a line; see docs/batch.md.")
+    return found
+
+
+def _loadings(asked: "Jobs", loading: LoadOptions) -> "dict[Model, dict[str, Any]]":
+    """Return how each model is loaded; what is missing is fetched now, if people say so."""
+    models: dict[Model, dict[str, Any]] = {}
+    for model in dict.fromkeys(job.model for job in asked.jobs):
+        own: LoadOptions = {**loading, "recipe": model.recipe, "preset": model.preset}
+        needs = given.needs_of(own)
+        ask(needs, yes=loading.get("yes", False))
+        needs.fetch()
+        models[model] = given.as_given(own)
+    return models
+
+
+def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Iterator[Outcome]":
+    from swiftpie.apps.batch import run as local
+    from swiftpie.apps.ray import batch as ray
+
+    draw = ray.draw if uses_ray else local.draw
+    return draw(run, work, stop=stop)
+
+
+def _tell_refused(asked: "Jobs", *, is_strict: bool) -> None:
+    """Tell which lines cannot be drawn.
+
+    Raises:
+        ConfigError: They are all, or none may be.
+    """
+    for one in asked.refused[:MOST_TOLD]:
+        console.warn(f"{one.place}: {one.reason}")
+    count = len(asked.refused)
+    if count > MOST_TOLD:
+        console.warn(f"and {count - MOST_TOLD} more bad jobs, which the report names")
+    if count and (is_strict or not asked.jobs):
+        raise ConfigError(
+            f"{count} of {count + len(asked.jobs)} jobs are bad, so none is drawn. Mend them"
+            + (", or draw the others without --strict." if asked.jobs else ".")
+        )
+
+
+def _tell_plan(asked: "Jobs", size: int, *, as_json: bool) -> None:
+    from swiftpie.apps.batch.plan import batches_of
+
+    passes = batches_of(asked, size, wanted=[job.id for job in asked.jobs])
+    models = len({job.model for job in asked.jobs})
+    console.say(
+        f"{len(asked.jobs)} jobs in {len(passes)} passes by {models} model{'s' * (models > 1)}, "
+        f"{len(asked.refused)} refused; nothing was drawn."
+    )
+    if as_json:
+        rows = [{"id": job.id, "place": job.place, **job.asked()} for job in asked.jobs]
+        refused = [one._asdict() for one in asked.refused]
+        console.print_json({"jobs": rows, "refused": refused})
+
+
+@contextmanager
+def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
+    """Yield what tells of each job that it is over: in a bar, or in a line from time to time."""
+    if before:
+        console.say(f"{before} of {total} jobs were done before")
+    screen = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    started = told = time.monotonic()
+    counts = Counter[str]()
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=total, completed=before)
+
+        def advance(outcome: "Outcome") -> None:
+            nonlocal told
+            counts[outcome["status"]] += 1
+            over, now = counts.total(), time.monotonic()
+            words = _rate(over, total - before - over, now - started, counts["failed"])
+            bar.update(task, completed=before + over, description=words)
+            if not screen.is_terminal and now - told >= TOLD_EVERY_S:
+                console.say(f"{before + over} of {total} jobs, {words}")
+                told = now
+
+        yield advance
+
+
+def _rate(over: int, left: int, spent: float, failed: int) -> str:
+    """Return how quickly jobs end, and when the last one will."""
+    from swiftpie.backbones.acquire.download import as_time
+
+    speed = f"{over / spent:.1f} a second" if over > spent else f"{spent / over:.1f} s each"
+    words = f"{speed}, {as_time(left * spent / over)} left"
+    return f"{words}, {failed} failed" if failed else words
+
+
+def _summed_up(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[str, Any]:
+    counts = Counter(str(row["status"]) for row in rows)
+    facts = {name: counts[name] for name in ("done", "failed", "refused")}
+    return facts | {"left": total - facts["done"] - facts["failed"], "before": before}
+
+
+def _tell(rows: "Sequence[Outcome]", facts: Mapping[str, Any], *, spent: float) -> None:
+    failed = [row for row in rows if row["status"] == "failed"]
+    for row in failed[:MOST_TOLD]:
+        console.warn(f"{row['place']}: {row['reason']}")
+    warned = sum(bool(row.get("warnings")) for row in rows)
+    if warned:
+        console.warn(f"{warned} pictures came with warnings; {REPORT} has them.")
+    counts = ", ".join(f"{facts[name]} {name}" for name in ("done", "failed", "refused", "left"))
+    console.say(f"{counts}; {spent:.1f} s")

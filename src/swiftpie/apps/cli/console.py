@@ -1,0 +1,281 @@
+"""What the command line says and writes: results on standard output or in files."""
+
+import io
+import json
+import logging
+import math
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from swiftpie.apps.cli.options import STREAM, OutputOptions
+from swiftpie.errors import ConfigError, InputError, printable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.imageio.writing import Stored
+    from swiftpie.pipelines.drawing.settings import Scales
+
+T = TypeVar("T")
+
+ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
+OPTION_NAMES = {"number": "face"}  # where the two have different names
+
+# What JSON leaves as it is, within strings, and a terminal may obey: controls, and directions.
+HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff]")
+
+
+def say(text: str) -> None:
+    """Tell the user `text` on standard error, so that standard output stays a result."""
+    _plain_line(text, style="")
+
+
+def complain(text: str) -> None:
+    """Write one red line that begins with `error:`."""
+    _plain_line(f"error: {in_options(text)}", style="red")
+
+
+def warn(text: str) -> None:
+    """Write one yellow line that begins with `warning:`."""
+    _plain_line(f"warning: {in_options(text)}", style="yellow")
+
+
+def in_options(text: str) -> str:
+    """Return a message in which arguments of Python, as `base=`, are options, as --base."""
+    return ARGUMENT.sub(_as_option, text)
+
+
+def _as_option(argument: re.Match[str]) -> str:
+    name, value = argument["name"], argument["value"].strip("\"'")
+    if value.partition(".")[0].isidentifier():  # of an enum, whose names users write small
+        value = value.rpartition(".")[2].lower()
+    option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
+    return option if value in {"", "true"} else f"{option} {value}"
+
+
+def print_json(value: object) -> None:
+    """Write `value` as JSON on standard output."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    typer.echo(HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def print_text(text: str) -> None:
+    """Write lines on standard output, without what controls a terminal."""
+    typer.echo("\n".join(map(printable, text.split("\n"))), nl=False)
+
+
+def write_table(rows: Sequence[Sequence[str]], *, headings: Sequence[str] = ()) -> None:
+    """Write rows of text on standard output, under headings if there are any."""
+    table = Table(box=None, show_header=bool(headings), pad_edge=False)
+    for heading in headings or rows[0]:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console().print(table)
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a help page that shows `commands`."""
+    return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
+
+
+@contextmanager
+def logs_on_stderr() -> Iterator[None]:
+    """Show warnings of SwiftPie, and what takes it long, on standard error inside of the block."""
+    handler = _Echo(logging.INFO)
+    logger = logging.getLogger("swiftpie")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class Output(io.FileIO):
+    """Standard output, which tells of what it cannot take in a sentence, once."""
+
+    has_failed = False
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
+        """Write what it takes of `data`, and nothing after a failure.
+
+        Raises:
+            InputError: There is no room, or it is closed.
+            BrokenPipeError: The reader has seen enough, as `head` has.
+        """
+        if self.has_failed:
+            return len(data)  # Python tries once more at its end
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            self.has_failed = True
+            raise
+        except OSError as error:
+            self.has_failed = True
+            raise InputError(
+                f"Standard output cannot be written ({error.strerror}). A place with room is "
+                "needed. Send it elsewhere, or give a file name with -o."
+            ) from error
+
+
+def guard_output() -> None:
+    """Make `sys.stdout` an `Output`, in a process that is its own."""
+    known = sys.stdout or sys.__stderr__
+    # What cannot be written to stands for an output that the shell closed.
+    number = os.open(os.devnull, os.O_RDONLY) if sys.stdout is None else sys.stdout.fileno()
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(Output(number, "w", closefd=False)),
+        encoding=getattr(known, "encoding", None),
+        errors=getattr(known, "errors", None),
+        line_buffering=getattr(known, "line_buffering", False),
+    )
+
+
+class Target(NamedTuple):
+    """Where one picture goes, and what shows the place of its subject or its change."""
+
+    picture: Path | None  # None is standard output
+    mask: Path | None = None  # None is nowhere
+
+
+def plan_outputs(
+    options: OutputOptions, *, count: int = 1, masks: Path | None = None, flag: str = ""
+) -> list[Target]:
+    """Name the files of `count` pictures and refuse what could not be written.
+
+    The mask of each goes to `masks`, if anywhere, as the option `flag` says.
+
+    Raises:
+        ConfigError: One place would have to hold two things.
+        InputError: A file exists or cannot be written.
+    """
+    from swiftpie.imageio.writing import check_image_target
+
+    out = options.out
+    if out == STREAM and (count > 1 or options.as_json):
+        raise ConfigError(
+            "Standard output was asked to hold more than one thing. It holds one picture and "
+            "no JSON. Give a file name with -o."
+        )
+    if masks is not None and out != STREAM:
+        check_apart(flag, masks, {"--out": Path(out)})
+    pictures = [None] if out == STREAM else numbered(Path(out), count)
+    shapes = [None] * count if masks is None else numbered(masks, count)
+    for path in (*pictures, *shapes):
+        if path is not None:
+            check_image_target(path, force=options.force)
+    return [Target(*pair) for pair in zip(pictures, shapes, strict=True)]
+
+
+def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> None:
+    """Refuse to write two things into one file, however its name is spelled.
+
+    Raises:
+        ConfigError: `path`, which the option `flag` named, is one of the others.
+    """
+    from swiftpie.imageio.files import are_one_place
+
+    for other_flag, other in others.items():
+        if other is not None and are_one_place(path, other):
+            raise ConfigError(
+                f"'{path}' is both {other_flag} and {flag}. Two different files are needed. "
+                "Rename one."
+            )
+
+
+def shared_out(prompts: Sequence[str], targets: Sequence[T]) -> list[tuple[str, list[T]]]:
+    """Return each prompt with its own of the targets, as many for each."""
+    count = len(targets) // len(prompts)
+    return [
+        (prompt, list(targets[number * count : (number + 1) * count]))
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+def write_outputs(
+    rows: "Iterable[tuple[Image.Image | Stored, Image.Image, int, Target]]",
+    *,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write pictures and masks where they belong, each with `metadata` and its own seed."""
+    from swiftpie.imageio.writing import encode_image, save_image
+
+    for image, mask, seed, target in rows:
+        facts = {**metadata, "seed": str(seed)}
+        if target.mask is not None:
+            save_image(mask, target.mask, metadata=facts, force=force)
+        if target.picture is not None:
+            save_image(image, target.picture, metadata=facts, force=force)
+        else:
+            data = encode_image(image, ".png", metadata=facts)
+            typer.get_binary_stream("stdout").write(data)
+
+
+def asked_of(
+    preset: str, scales: "Scales", image: "Image.Image", **texts: str
+) -> dict[str, object]:
+    """Return what was asked for, as JSON has it: words, preset, size and scales."""
+    strengths = {  # JSON knows no infinity, which is no bound
+        name: value if math.isfinite(value) else None for name, value in vars(scales).items()
+    }
+    size = {"width": image.width, "height": image.height}
+    return {**texts, "preset": preset, "size": size, "scales": strengths}
+
+
+def tell_written(target: Target, seed: int, *, more: str = "") -> None:
+    """Tell where a picture went and by which seed it can be drawn again."""
+    say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed}{more})")
+
+
+def print_pictures(
+    pictures: Sequence[Mapping[str, object]], timings_ms: Mapping[str, float], **facts: object
+) -> None:
+    """Write what was made, where it is and how long it took as JSON; paths become text."""
+    rows = [
+        {name: str(one) if isinstance(one, Path) else one for name, one in picture.items()}
+        for picture in pictures
+    ]
+    timings = {stage: round(ms, 2) for stage, ms in timings_ms.items()}
+    print_json({"pictures": rows, **facts, "timings_ms": timings})
+
+
+class _Echo(logging.Handler):
+    """Writes to whatever standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = in_options(record.getMessage())
+        if record.levelno < logging.WARNING:
+            say(message)
+        else:
+            _plain_line(f"{record.levelname.lower()}: {message}", style="yellow")
+
+
+def _plain_line(text: str, *, style: str) -> None:
+    """Write one line; a file name in it can neither add lines nor control the terminal."""
+    line = printable(text)
+    with suppress(OSError):  # full or closed; then nobody can be told
+        if style:
+            Console(stderr=True).print(Text(line, style=style), soft_wrap=True, highlight=False)
+        else:  # a server says a line a request, and a console costs as much as all the rest of one
+            sys.stderr.write(f"{line}\n")
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """Return names for so many files: `out-1.png` and so on for `out.png`."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]

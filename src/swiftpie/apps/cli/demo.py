@@ -1,0 +1,125 @@
+"""`swiftpie demo`: the first pictures, from what the package brings along."""
+
+import statistics
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from swiftpie import __version__
+from swiftpie.apps.cli.console import asked_of, examples, print_json, say
+from swiftpie.apps.cli.options import AsJson, Force, open_session
+from swiftpie.pipelines.drawing.settings import Scales
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from PIL import Image
+
+    from swiftpie.engine.session import Session
+    from swiftpie.masks import Box
+    from swiftpie.types import GenerationResult
+
+PRESET = "mini"
+CELL_PX = 256
+SHEET_COLUMNS = ("the subject", "one step", "one step") * 2
+TOLD = ("prompt", "seed", "subject")  # of a scene, in JSON
+
+app = typer.Typer()
+
+
+class Scene(NamedTuple):
+    """One picture of the demo."""
+
+    subject: str  # names the files
+    source: str  # below the package's assets
+    prompt: str
+    seed: int
+    box: "Box | None" = None
+
+
+HAMSTER, ROBOT = "samples/1f439.webp", "samples/1f916.webp"
+DINOSAUR, DAHLIA = "samples/1f995.webp", "photos/dahlia.jpg"
+SCENES = (  # two for each subject, none of which training has shown
+    Scene("hamster", HAMSTER, "a photo of a hamster on a beach at sunset", 1),
+    Scene("hamster", HAMSTER, "a photo of a hamster in a library", 2),
+    Scene("dahlia", DAHLIA, "a photo of an object on a wooden table", 3),
+    Scene("dahlia", DAHLIA, "a watercolour painting of an object in a garden", 4),
+    Scene("robot", ROBOT, "a robot in a forest in falling snow", 5),
+    Scene("robot", ROBOT, "a golden robot on a stage", 6),
+    Scene("dinosaur", DINOSAUR, "a sauropod seen from the left in a meadow in autumn", 7),
+    Scene("dinosaur", DINOSAUR, "a sauropod by a lake at night", 8, box=(0.05, 0.35, 0.6, 0.95)),
+)
+
+
+@app.command(
+    epilog=examples("swiftpie demo", "swiftpie demo --out pictures --force", "swiftpie demo --json")
+)
+def demo(
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the pictures go.")] = (
+        Path("swiftpie-demo")
+    ),
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Put four subjects into eight places, with the model inside the package and no network."""
+    import torch
+
+    from swiftpie.imageio.files import make_folder
+    from swiftpie.imageio.images import check_image_target, contact_sheet, load_image, save_image
+
+    make_folder(out)
+    sheet = out / "demo.png"
+    paths = [out / f"{i}-{scene.subject}.png" for i, scene in enumerate(SCENES, start=1)]
+    for path in [sheet, *paths]:
+        check_image_target(path, force=force)
+    say("loading the model")
+    session, load_ms = open_session(PRESET)
+    with as_file(files("swiftpie") / "assets") as assets:
+        references = {scene.source: load_image(assets / scene.source) for scene in SCENES}
+    results = _draw(session, references)
+
+    common = {"preset": PRESET, "swiftpie": __version__}
+    for path, scene, result in zip(paths, SCENES, results, strict=True):
+        facts = {**common, "prompt": scene.prompt, "seed": str(scene.seed)}
+        save_image(result.images[0], path, metadata=facts, force=force)
+    pictures = [result.images[0] for result in results]
+    pairs = zip(SCENES[::2], pictures[::2], pictures[1::2], strict=True)
+    cells = [one for scene, *two in pairs for one in (references[scene.source], *two)]
+    rows = [cells[i : i + len(SHEET_COLUMNS)] for i in range(0, len(cells), len(SHEET_COLUMNS))]
+    picture = contact_sheet(rows, cell_px=CELL_PX, captions=SHEET_COLUMNS)
+    save_image(picture, sheet, metadata=common, force=force)
+
+    stages = results[0].timings_ms
+    medians = {
+        one: round(statistics.median(result.timings_ms[one] for result in results), 2)
+        for one in stages
+    }
+    threads = torch.get_num_threads()
+    say(f"loading took {load_ms:.0f} ms; each picture then took {medians['total']:.0f} ms")
+    say(
+        f"(the one denoising step {medians['denoise']:.0f} ms of it; "
+        f"medians of {len(SCENES)} pictures on {threads} CPU threads)"
+    )
+    say(f"the picture is {sheet}")
+    if as_json:
+        told = [
+            {"path": str(path)} | {name: getattr(scene, name) for name in TOLD}
+            for path, scene in zip(paths, SCENES, strict=True)
+        ]
+        machine = {"threads": threads, "torch": torch.__version__}
+        scales = Scales.of(session.components.preset)
+        asked = asked_of(PRESET, scales, pictures[0])
+        timings = {"load_ms": round(load_ms, 1), "timings_ms": medians}
+        print_json({"picture": str(sheet), "pictures": told, **asked, **timings, **machine})
+
+
+def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":
+    identities = {name: session.encode_identity(image) for name, image in references.items()}
+    session.personalize(identities[SCENES[0].source], SCENES[0].prompt)  # warms up
+    return [
+        session.personalize(identities[scene.source], scene.prompt, seed=scene.seed, box=scene.box)
+        for scene in SCENES
+    ]

@@ -1,0 +1,296 @@
+"""`swiftpie edit`: a picture and a sentence to the edited picture."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from swiftpie.apps.cli import console
+from swiftpie.apps.cli import options as given
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.recipe import Use
+from swiftpie.config import MaskRule
+from swiftpie.engine.origin import check_texts, origin_of_edit
+from swiftpie.errors import ConfigError
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+
+if TYPE_CHECKING:
+    from swiftpie.engine.session import Session
+    from swiftpie.masks import Box
+    from swiftpie.pipelines.drawing.edit import EditResult
+
+STRIP_CELL_PX = 384
+STRIP_CAPTIONS = ("before", "region", "after")
+LOADED = (*(name for name in given.DRAWING if name != "steps"), "inversion")
+SCALES = ("identity_scale", "background_scale", "text_scale")
+
+EditScales = Annotated[dict[str, float], given.Fields(Scales, SCALES)]
+Mode = Annotated[EditMode, given.option_of(EditSettings, "mode")]
+Variation = Annotated[float, given.option_of(EditSettings, "variation")]
+Rule = Annotated[MaskRule | None, given.option_of(EditSettings, "rule")]
+Picture = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
+    ),
+]
+SourcePrompt = Annotated[
+    str, typer.Option(help="What the picture shows now.", callback=given.check_prompt)
+]
+Keyword = Annotated[
+    str, typer.Option(metavar="WORDS", help="What in the picture shall change, as in 'cat'.")
+]
+MaskFile = Annotated[str | None, typer.Option(metavar="FILE", help=given.MASK_HELP)]
+BoxText = Annotated[str | None, typer.Option(metavar="L,T,R,B", help=given.BOX_HELP)]
+SaveRegion = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write where the picture may have changed.")
+]
+Strip = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write before, region and after in a row.")
+]
+NewSubject = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subject",
+        metavar="PICTURE[:MASK]",
+        help="What to draw where the picture changes; repeat for more views of it. Without one it "
+        "is whom PROMPT names, from `swiftpie library`.",
+    ),
+]
+
+app = typer.Typer()
+
+
+class Job(NamedTuple):
+    """One edit, checked, before anything is loaded."""
+
+    picture: str | bytes  # a path, or what standard input held
+    prompt: str
+    source_prompt: str
+    keyword: str
+    subject: list[given.SubjectPictures]  # pictures of what is drawn instead; may be none
+    mask: "str | Box | None"  # a file or a box
+    seed: int
+    settings: EditSettings
+    target: console.Target
+    strip: Path | None
+    force: bool
+
+
+@app.command(
+    epilog=console.examples(
+        'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
+        "--recipe swiftedit",
+        'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
+        'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat -n 4 --variation 0.8',
+        'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
+        'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
+        "--subject mug.png",
+    )
+)
+@given.with_fields
+def edit(
+    *,
+    image: Picture,
+    prompt: given.Prompt,
+    output: given.Output,
+    num_images: given.NumImages = 1,
+    source_prompt: SourcePrompt = "",
+    keyword: Keyword = "",
+    subject: NewSubject = None,
+    cutouts: given.Cutouts = None,
+    mask: MaskFile = None,
+    box: BoxText = None,
+    save_region: SaveRegion = None,
+    strip: Strip = None,
+    scales: EditScales,
+    mode: Mode = EditMode.PAPER,
+    rule: Rule = None,
+    variation: Variation = 0.0,
+    seed: given.Seed = None,
+    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
+) -> None:
+    """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
+    from swiftpie.noise import seeds_from
+
+    loading, preset = given.settled(loading, use=Use.EDIT)
+    settings = edit_settings(preset, mode, rule, scales=scales, subjects=subject)
+    settings = replace(settings, variation=variation)
+    picture, place, seeds = (
+        given.read_picture(image),
+        read_place(mask, box),
+        seeds_from(seed, num_images),
+    )
+    prompts = given.read_prompts(prompt)
+    for words in prompts:
+        check_texts(prompt=words, source_prompt=source_prompt, keyword=keyword)
+    targets = plan_targets(output, save_region, strip, count=num_images * len(prompts))
+    shown = given.read_subjects(subject or [])
+    (shown,) = given.with_cutouts([shown], cutouts)
+    jobs = [
+        Job(
+            *(picture, words, source_prompt, keyword, shown, place, one, settings),
+            *(target, row, output.force),
+        )
+        for words, own in console.shared_out(prompts, targets)
+        for one, (target, row) in zip(seeds, own, strict=True)
+    ]
+    session, load_ms = given.open_session(**loading)
+    _check_seeds(session, settings, num_images=num_images, is_seeded=seed is not None)
+    rows, timings = [], Counter[str]()
+    for job in jobs:
+        result = carry_out(session, job)
+        console.tell_written(job.target, result.seed)
+        files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
+        told = {"prompt": job.prompt, **given.told_named(result.named)}
+        rows.append({**files, "seed": result.seed, **told})
+        timings.update(result.timings_ms)
+    tell_losses(picture, jobs[0].target)
+    if output.as_json:
+        said = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
+        assert settings.scales is not None, "`edit_settings` chose some"
+        asked = console.asked_of(preset.name, settings.scales, result.image, **said)
+        asked["branches"] = list(result.branches)
+        asked["cutouts"] = given.list_cutouts(result.cutouts)
+        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
+
+
+def edit_settings(
+    preset: Preset,
+    mode: EditMode,
+    rule: MaskRule | None,
+    *,
+    scales: Mapping[str, float],
+    subjects: list[str] | None = None,
+) -> EditSettings:
+    """Return the choices of an edit.
+
+    Strengths that are not given follow from mode, preset and whether new `subjects` are shown.
+    """
+    own = Scales.for_edit(preset, mode=mode, has_reference=bool(subjects))
+    return EditSettings(mode=mode, rule=rule, scales=replace(own, **scales))
+
+
+def carry_out(session: "Session", job: Job) -> "EditResult":
+    """Edit the picture and write every file of `job`."""
+    settings = job.settings
+    result = session.edit(
+        job.picture,
+        job.prompt,
+        source_prompt=job.source_prompt,
+        keyword=job.keyword,
+        mask=job.mask,
+        identity=given.encode_subjects(session, job.subject) if job.subject else None,
+        seed=job.seed,
+        settings=settings,
+    )
+    origin = origin_of_edit(
+        session.components.preset.name,
+        settings,
+        result,
+        prompt=job.prompt,
+        source_prompt=job.source_prompt,
+        keyword=job.keyword,
+    )
+    write_result(*(result, job.picture, job.target, job.strip), metadata=origin, force=job.force)
+    return result
+
+
+def write_result(
+    result: "EditResult",
+    picture: str | bytes,
+    target: console.Target,
+    strip: Path | None,
+    *,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write what came of a picture, with the bits of its file where nothing changed."""
+    from swiftpie.imageio.images import contact_sheet, load_image, save_image
+    from swiftpie.imageio.originals import put_on, read_original
+
+    finished = put_on(read_original(picture), result.edited, result.blend)
+    drawn = [(finished, result.region, result.seed, target)]
+    console.write_outputs(drawn, metadata=metadata, force=force)
+    if strip is not None:
+        row = [load_image(picture), result.region, result.image]
+        sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
+        save_image(sheet, strip, metadata=metadata, force=force)
+
+
+def tell_losses(picture: str | bytes, target: console.Target) -> None:
+    """Tell what of a picture its edit does not keep, and whether its pixels stay."""
+    from swiftpie.imageio.images import DEEP, format_of
+    from swiftpie.imageio.originals import losses_in, read_original
+
+    suffix = ".png" if target.picture is None else target.picture.suffix
+    if losses := losses_in(read_original(picture), suffix):
+        console.say(f"The edited picture does not keep {', '.join(losses)}.")
+    if format_of(suffix) not in DEEP:
+        console.say(
+            f"{format_of(suffix)} stores all pixels anew, also outside of the region, where they "
+            "change a little. Give a name in .png or .tif to keep those bit for bit."
+        )
+
+
+def read_place(mask: str | None, box: str | None) -> "str | Box | None":
+    """Return the file or the box that says where; None if nothing does.
+
+    Raises:
+        ConfigError: Both came.
+        ImageError: The file cannot be read.
+        InputError: The box cannot.
+    """
+    from swiftpie.imageio.files import open_image
+    from swiftpie.masks import parse_box
+
+    if mask is not None and box is not None:
+        raise ConfigError(
+            "--mask and --box came together. One place is needed. Draw the box into the mask, or "
+            "leave one out."
+        )
+    if mask is not None:
+        open_image(mask)  # so that a mistake shows before a model is loaded
+    return mask if box is None else parse_box(box)
+
+
+def _check_seeds(
+    session: "Session", settings: EditSettings, *, num_images: int, is_seeded: bool
+) -> None:
+    from swiftpie.pipelines.drawing.edit import follows_seed
+
+    if follows_seed(session.components, settings):
+        return
+    if num_images > 1:
+        raise ConfigError(
+            f"{num_images} pictures were asked for, and nothing of this edit is random, so all "
+            "would be the same. Say how much of them may differ, as in --variation 0.8."
+        )
+    if is_seeded:
+        console.warn("--seed has no effect: nothing of this edit is random without --variation.")
+
+
+def plan_targets(
+    output: given.OutputOptions, save_region: Path | None, strip: Path | None, *, count: int
+) -> "list[tuple[console.Target, Path | None]]":
+    """Name the files of `count` pictures, each with its strip; see `console.plan_outputs`.
+
+    Raises:
+        ConfigError: One place would have to hold two things.
+        InputError: A file exists or cannot be written.
+    """
+    from swiftpie.imageio.images import check_image_target
+
+    targets = console.plan_outputs(output, count=count, masks=save_region, flag="--save-region")
+    rows = [None] * count if strip is None else console.numbered(strip, count)
+    if strip is not None:
+        out = None if output.out == given.STREAM else Path(output.out)
+        console.check_apart("--strip", strip, {"--out": out, "--save-region": save_region})
+    for row in rows:
+        if row is not None:
+            check_image_target(row, force=output.force)
+    return list(zip(targets, rows, strict=True))

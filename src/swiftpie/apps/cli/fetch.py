@@ -1,0 +1,129 @@
+"""`swiftpie fetch`: everything that a recipe, a preset or a face encoder needs, for later."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftpie.apps.cli import console
+from swiftpie.apps.cli import options as given
+from swiftpie.apps.cli.asking import ask, tell
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.recipe import RECIPES
+from swiftpie.errors import ConfigError, did_you_mean
+from swiftpie.faces.face import FACE_ENCODERS
+
+if TYPE_CHECKING:
+    from swiftpie.backbones.acquire.download import Needs
+
+CHOSEN = (
+    *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "dtype"),
+    *("allow_pickle", "yes", "device", "engine"),
+)
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A recipe, a preset, or a face encoder (see `swiftpie recipes`).", show_default=False
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Tell what would be fetched, and fetch nothing large.")
+]
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie fetch sdxl-turbo",
+        "swiftpie fetch sdxl-lightning-4 --dry-run --json",
+        "swiftpie fetch sdxl-turbo --engine tiny-decoder --yes",
+        "swiftpie fetch sdxl-lightning-4 "
+        "--adapter h94/IP-Adapter:sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors",
+        "swiftpie fetch opencv",
+    )
+)
+@given.with_fields
+def fetch(
+    *,
+    name: Name,
+    loading: Annotated[LoadOptions, given.Fields(LoadOptions, CHOSEN)],
+    dry_run: DryRun = False,
+    as_json: given.AsJson = False,
+) -> None:
+    """Get all that NAME needs onto this machine, which may be offline then.
+
+    What an interrupted download left is gone on with, and every file is compared with the checksum
+    that its publisher states. Commands that draw do the same by themselves.
+    """
+    faces, networks = _needs_of(name, loading)
+    needs = faces + networks
+    facts = _facts(needs)
+    if dry_run:
+        tell(needs)
+    else:
+        ask(needs, yes=loading.get("yes", False))
+        needs.fetch()
+        _finish(name, faces, loading)
+    if as_json:
+        console.print_json(facts)
+    elif not dry_run:
+        console.say(f"All that {name} needs is here; with --offline nobody is asked for anything.")
+
+
+def _needs_of(name: str, loading: LoadOptions) -> "tuple[Needs, Needs]":
+    """Return what faces and what networks need.
+
+    Raises:
+        ConfigError: There is no recipe, preset or face encoder of that name.
+    """
+    from swiftpie.backbones.acquire.download import Needs
+    from swiftpie.backbones.acquire.face_files import plan_faces
+
+    recipe = RECIPES.get(name) if name in RECIPES.names() else None
+    encoder = name if recipe is None else recipe.face_encoder
+    faces = Needs()
+    if encoder in FACE_ENCODERS.names():
+        faces = plan_faces([encoder or ""], {})
+        if recipe is None:
+            return faces, Needs()
+    if recipe is not None:
+        return faces, given.needs_of({**loading, "recipe": recipe})
+    if name in PRESETS.names():
+        return faces, given.needs_of({**loading, "preset": name})
+    known = [*RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
+    advice = did_you_mean(name, known, otherwise="See `swiftpie recipes` and `swiftpie presets`.")
+    raise ConfigError(f"{name!r} is no recipe, no preset and no face encoder. {advice}")
+
+
+def _finish(name: str, faces: "Needs", loading: LoadOptions) -> None:
+    """Put files for faces in place, and get what only an unpacked archive could tell of."""
+    from swiftpie.backbones.acquire.face_files import fetch_faces
+
+    if faces.parts:
+        fetch_faces([RECIPES.get(name).face_encoder or "" if name in RECIPES.names() else name])
+    _, networks = _needs_of(name, loading)
+    networks.fetch()
+
+
+def _facts(needs: "Needs") -> dict[str, object]:
+    return {
+        "files": [
+            {
+                "part": part.name,
+                "repository": None if part.listing is None else part.listing.repository,
+                "revision": None if part.listing is None else part.listing.revision,
+                "file": file.path,
+                "bytes": file.size,
+                "bytes_left": part.left(file),
+                "sha256": file.sha256,
+                "licence": part.licence,
+            }
+            for part, file in needs.missing
+        ],
+        "bytes_left": needs.bytes_left,
+        "folders": [str(one) for one in needs.folders],
+        "free_bytes": needs.free_bytes,
+        "memory_bytes": needs.memory_bytes,
+        "seconds": needs.seconds,
+    }

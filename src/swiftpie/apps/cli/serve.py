@@ -1,0 +1,227 @@
+"""`swiftpie serve`: the page and the interface for other programs."""
+
+import importlib.util
+import os
+import sys
+from contextlib import nullcontext
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftpie.apps.cli import console
+from swiftpie.apps.cli import options as given
+from swiftpie.apps.cli.asking import ask
+from swiftpie.apps.serve.limits import Fleet, Limits
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.recipe import RECIPES
+from swiftpie.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:
+    from swiftpie.apps.serve.shared import SharedIdentities
+    from swiftpie.apps.serve.store import Offer
+    from swiftpie.engine.session import Session
+
+PACKAGES = (
+    *("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client", "fsspec"),
+)
+TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
+
+LOADING = tuple(name for name in given.DRAWING if name not in {"recipe", "preset"})
+LIMITS = (
+    *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
+    "identities_mib",
+)
+FLEET = ("replicas", "replica_cpus", "replica_gpus")
+
+app = typer.Typer()
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="What to offer, by default mini: a recipe, or a preset where no recipe is called so. "
+        "The first is the default; repeat.",
+    ),
+]
+HostName = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help=f"Holds the token that callers must send; or set {TOKEN_VARIABLE}. Needed on any "
+        "address that others can reach.",
+    ),
+]
+AllowHosts = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="A name under which it is reached; repeat."),
+]
+MemoryMib = Annotated[
+    float | None, typer.Option(min=1, help="What loaded models may take together, in MiB.")
+]
+
+IdentitiesAt = Annotated[
+    str | None,
+    typer.Option(
+        "--identities",
+        metavar="ADDRESS",
+        help="Where identities are kept, for other servers too: a folder, s3://BUCKET/PATH or "
+        "another address of fsspec. In memory by default, until the server stops.",
+    ),
+]
+
+UsesRay = Annotated[
+    bool,
+    typer.Option("--ray", help="Draw by Ray Serve, here or on the cluster that RAY_ADDRESS names."),
+]
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie serve",
+        "swiftpie serve --port 9000 --engine openvino",
+        "swiftpie serve --model sdxl-turbo --model mini --memory-mib 16000",
+        "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
+        "swiftpie serve --identities s3://pictures/identities",
+        "swiftpie serve --ray --replicas 1-4",
+    )
+)
+@given.with_fields
+def serve(
+    *,
+    models: Models = None,
+    host: HostName = "127.0.0.1",
+    port: Port = 8000,
+    token_file: TokenFile = None,
+    allow_hosts: AllowHosts = None,
+    memory_mib: MemoryMib = None,
+    identities_at: IdentitiesAt = None,
+    uses_ray: UsesRay = False,
+    fleet: Annotated[Fleet, given.Fields(Fleet, FLEET)],
+    limits: Annotated[Limits, given.Fields(Limits, LIMITS)],
+    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADING)],
+) -> None:
+    """Serve a page to draw on, and OpenAI's Images API.
+
+    Pages of other sites cannot use it. Without a token only this machine can.
+
+    Raises:
+        ConfigError: Options do not go together.
+    """
+    _check_packages()
+    if fleet != Fleet() and not uses_ray:
+        raise ConfigError("Replicas were asked for without --ray, which starts them. Add it.")
+    from swiftpie.apps.ray.serving import on_ray
+    from swiftpie.apps.serve.app import make_app
+    from swiftpie.apps.serve.guard import loopback_names
+    from swiftpie.apps.serve.listening import Server
+    from swiftpie.apps.serve.metrics import Metrics
+    from swiftpie.apps.serve.store import Models
+    from swiftpie.apps.serve.worker import Worker
+
+    token = _read_token(token_file, host)
+    offers = {name: _offer(name, loading) for name in models or ["mini"]}
+    load, metrics = partial(Models, offers, bound_mib=memory_mib), Metrics()
+    retried = metrics.retried.inc
+    drawing = on_ray(load, fleet, drain_s=limits.deadline_s, on_retry=retried)
+    with drawing if uses_ray else nullcontext() as studio:
+        worker = Worker(
+            load(),
+            limits=limits,
+            studio=studio,
+            metrics=metrics,
+            identities=None if identities_at is None else _shared(identities_at, limits),
+            tell=console.say,
+        )
+        names = loopback_names(host, allow_hosts or ())
+        guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
+        server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
+        server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+def _check_packages() -> None:
+    """Refuse before anything is loaded.
+
+    Raises:
+        MissingExtra: A package for servers is not installed.
+    """
+    for name in PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtra(
+                f"`swiftpie serve` needs the package {name}, which is not installed. Install the "
+                "extra: pip install 'swiftpie[serve]'"
+            )
+
+
+def _shared(address: str, limits: Limits) -> "SharedIdentities":
+    from swiftpie.apps.serve.shared import SharedIdentities
+
+    cache_mib = limits.cache_mib / 3
+    return SharedIdentities(address, cache_mib=cache_mib, owner_mib=limits.identities_mib)
+
+
+def _offer(name: str, loading: LoadOptions) -> "Offer":
+    """Return how a model is loaded when it is asked for; what it needs is fetched now.
+
+    Raises:
+        ConfigError: There is nothing of this name, or something is missing and nobody can be asked.
+    """
+    from swiftpie.apps.serve.store import Offer
+
+    is_recipe = name in RECIPES.names()
+    preset = RECIPES.get(name).apply() if is_recipe else PRESETS.get(name)
+    choices: LoadOptions = {**loading, "preset": None if is_recipe else name}
+    if is_recipe:
+        choices["recipe"] = name
+    needs = given.needs_of(choices)
+    ask(needs, yes=choices.get("yes", False))
+    needs.fetch()
+    return Offer(partial(_load, choices), describe(preset))
+
+
+def _load(choices: LoadOptions) -> "Session":
+    return given.open_session(**choices).session
+
+
+def _read_token(path: Path | None, host: str) -> str | None:
+    """Return the token that callers must send, if they must.
+
+    Raises:
+        ConfigError: It cannot be read, or others could reach the server and there is none.
+    """
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if path is not None:
+        try:
+            token = path.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"--token-file '{path}' cannot be read ({error}). A text file with the token is "
+                "needed. Check the path."
+            ) from error
+    token = token.strip()
+    if path is not None and not token:
+        raise ConfigError(f"--token-file '{path}' is empty. A token is needed. Write one into it.")
+    if not token and not is_loopback(host):
+        raise ConfigError(
+            f"--host {host} can be reached by others, and no token was given. Write a long random "
+            f"one into a file for --token-file, or set {TOKEN_VARIABLE}."
+        )
+    return token or None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,331 @@
+"""What is asked of models: values without an open end, so that any process answers them alike."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from PIL import Image, ImageChops
+from torch import Tensor
+
+from swiftpie.apps.serve.schemas import Drawing, RequestError
+from swiftpie.engine.session import Session
+from swiftpie.errors import InputError, WeightsError
+from swiftpie.masks import Box, load_mask
+from swiftpie.models.cutout import CutOut, Search, cut_out
+from swiftpie.noise import seeds_from
+from swiftpie.pipelines.drawing.edit import follows_seed
+from swiftpie.pipelines.drawing.request import (
+    EditRequest,
+    PersonalizeRequest,
+    RepaintRequest,
+    Request,
+    Subject,
+)
+from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
+from swiftpie.types import Identity
+
+OTHERS_VARIATION = 0.5  # of the second and further edits, which would all be one picture else
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ask(ABC):
+    """Something to make of a model."""
+
+    model: str  # empty: whichever was used last
+
+    @abstractmethod
+    def make(self, session: Session) -> Any:  # noqa: ANN401 - of each kind its own
+        """Return what is asked for, or the request that shall be drawn for it."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Encode(Ask):
+    """A subject for later pictures."""
+
+    images: tuple[Image.Image, ...]
+    masks: tuple[Image.Image, ...]  # one each, or none at all
+
+    def make(self, session: Session) -> Identity:
+        """Return the subject."""
+        return session.encode_identity(list(self.images), masks=list(self.masks) or None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Find(Ask):
+    """Where the subject of a picture is."""
+
+    model: str = ""  # as none of them looks
+    image: Image.Image
+    search: Search
+
+    def make(self, session: Session) -> CutOut:  # noqa: ARG002 - as all asks
+        """Return its mask, and how that was found."""
+        return cut_out(self.image, self.search)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Words(Ask):
+    """The words that a model was taught."""
+
+    def make(self, session: Session) -> Any:  # noqa: ANN401 - JSON
+        """Return them as JSON; None for a model that reads anything."""
+        words = session.components.text.vocabulary
+        return None if words is None else words.to_json()
+
+
+@dataclass(frozen=True)
+class ByName:
+    """A subject of the library, of which every process has its own copy."""
+
+    word: str
+    placed: Mapping[str, Any]  # the other fields of its `Subject`
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Draw(Ask):
+    """One picture."""
+
+    prompt: str
+    seed: int
+    subjects: tuple[Subject | ByName, ...]
+    references: tuple[Image.Image, ...] = ()  # of one more subject, which comes first
+    box: Box | None = None  # where that one shall be
+    scales: Mapping[str, float] = field(default_factory=dict)  # that differ from the usual ones
+    negative_prompt: str = ""
+
+    @abstractmethod
+    def make(self, session: Session) -> Request:
+        """Return what is to be drawn."""
+
+    def all_subjects(self, session: Session) -> tuple[Subject, ...]:
+        """Return the subjects where the networks are, with that of the references, encoded."""
+        known = [
+            Subject(session.named(one.word), **one.placed)
+            if isinstance(one, ByName)
+            else _fitted(session, one)
+            for one in self.subjects
+        ]
+        if not self.references:
+            return tuple(known)
+        pictured = session.encode_identity(list(self.references))
+        return (Subject(pictured, box=self.box), *known)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Personalize(Draw):
+    """Subjects in a new scene."""
+
+    mask: MaskSource
+    size_px: tuple[int, int] | None
+
+    def make(self, session: Session) -> Request:
+        """Return what is to be drawn."""
+        return PersonalizeRequest(
+            subjects=session.with_named(self.prompt, self.all_subjects(session)),
+            prompt=self.prompt,
+            seeds=(self.seed,),
+            scales=replace(Scales.of(session.components.preset), **self.scales),
+            mask=self.mask,
+            size_px=self.size_px,
+            negative_prompt=self.negative_prompt,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Edit(Draw):
+    """A picture changed by words."""
+
+    image: Image.Image
+    region: Tensor | Box | None  # that may change; None: found
+    source_prompt: str
+    keyword: str
+    settings: EditSettings
+    is_first: bool  # of its call
+
+    def make(self, session: Session) -> Request:
+        """Return what is to be drawn."""
+        settings = self.settings
+        if not self.is_first and not follows_seed(session.components, settings):
+            settings = replace(settings, variation=OTHERS_VARIATION)
+        new, *_ = (*self.all_subjects(session), None)
+        identity = None if new is None else new.identity
+        if self.scales:
+            usual = Scales.for_edit(
+                session.components.preset, mode=settings.mode, has_reference=identity is not None
+            )
+            settings = replace(settings, scales=replace(usual, **self.scales))
+        request = EditRequest(
+            image=self.image,
+            prompt=self.prompt,
+            seed=self.seed,
+            source_prompt=self.source_prompt,
+            keyword=self.keyword,
+            mask=self.region,
+            identity=identity,
+            settings=settings,
+            negative_prompt=self.negative_prompt,
+        )
+        return session.with_newcomer(request)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Repaint(Draw):
+    """A photograph into which a subject comes, from which something goes, or both."""
+
+    image: Image.Image
+    gone: Tensor | Box | Search | None
+    brings: bool  # a subject
+
+    def make(self, session: Session) -> Request:
+        """Return what is to be drawn."""
+        newcomers = self.all_subjects(session)
+        if self.brings and not newcomers:
+            (named, *_) = session.with_named(self.prompt)
+            newcomers = (replace(named, box=self.box),)
+        comes = newcomers[0] if newcomers else None
+        usual = Scales.for_edit(session.components.preset, has_reference=True)
+        return RepaintRequest(
+            image=self.image,
+            seed=self.seed,
+            identity=None if comes is None else comes.identity,
+            prompt="" if comes is None else self.prompt,
+            box=None if comes is None else comes.box,
+            view=None if comes is None else comes.view,
+            mask=self.gone,
+            scales=replace(usual, **self.scales) if self.scales else None,
+            negative_prompt=self.negative_prompt,
+        )
+
+
+def _fitted(session: Session, subject: Subject) -> Subject:
+    """Return a subject whose identity comes from wherever it was kept.
+
+    Raises:
+        RequestError: The networks cannot use it.
+    """
+    try:
+        identity = session.fitted(subject.identity, name="The identity")
+    except (InputError, WeightsError) as error:
+        raise RequestError(str(error), code="identity_of_others", param="identity_id") from error
+    return replace(subject, identity=identity)
+
+
+def asks_of(
+    body: Drawing,
+    *,
+    model: str,
+    subjects: tuple[Subject | ByName, ...],
+    images: Sequence[Image.Image],
+    mask: Image.Image | None,
+) -> tuple[Draw, ...]:
+    """Return what a call asks for, a picture each.
+
+    Raises:
+        InputError: A setting is out of range.
+        RequestError: Mask, box and size do not go together.
+    """
+    own = body.swiftpie
+    seeds = seeds_from(body.seed, body.n)
+    shared: dict[str, Any] = {
+        "model": model,
+        "prompt": body.prompt,
+        "negative_prompt": body.negative_prompt,
+        "subjects": subjects,
+        "box": own.box,
+        "scales": own.scales.model_dump(exclude_none=True),
+    }
+    if not is_edit(body, images):
+        shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}
+        return tuple(Personalize(seed=seed, **shared) for seed in seeds)
+    image, *references = images
+    shared |= {"image": image, "references": tuple(references)}
+    region = _region(body, image, mask)
+    if own.task != "edit":
+        shared |= _repainting(body, region, num_newcomers=len(subjects) + bool(references))
+        return tuple(Repaint(seed=seed, **shared) for seed in seeds)
+    shared |= {
+        "region": region,
+        "source_prompt": own.source_prompt,
+        "keyword": own.keyword,
+        "settings": EditSettings(**own.edit.model_dump(exclude_none=True)),
+    }
+    return tuple(Edit(seed=seed, is_first=not at, **shared) for at, seed in enumerate(seeds))
+
+
+def is_edit(body: Drawing, images: Sequence[Image.Image]) -> bool:
+    """Whether a call changes its first picture."""
+    return bool(images) and body.swiftpie.task != "personalize"
+
+
+def _repainting(
+    body: Drawing, region: Tensor | Box | None, *, num_newcomers: int
+) -> dict[str, Any]:
+    """Return where of a photograph something goes, and where a subject comes.
+
+    Raises:
+        RequestError: The task needs another number of subjects, or another place.
+    """
+    task = body.swiftpie.task
+    wanted = 0 if task == "remove" else 1
+    if num_newcomers > wanted:
+        raise RequestError(
+            f"The task {task!r} was given {num_newcomers} subjects, and takes {wanted}. Send "
+            "pictures of one subject after the photograph, or name one in swiftpie.subjects.",
+            param="swiftpie.subjects",
+        )
+    if task == "insert":
+        if isinstance(region, Tensor):
+            raise RequestError(
+                "The task 'insert' was given a mask, and nothing goes. Say where the subject "
+                "comes by swiftpie.box, or ask for 'replace'.",
+                param="mask",
+            )
+        return {"gone": None, "brings": True}
+    gone: Tensor | Box | Search | None = region
+    if points := body.swiftpie.points:
+        if isinstance(region, Tensor):
+            raise RequestError(
+                "A mask and swiftpie.points were given. Send one of the two.", param="mask"
+            )
+        gone = Search(box=region, points=tuple(points))
+    if gone is None:
+        raise RequestError(
+            f"The task {task!r} was not told what goes. Send a mask, swiftpie.box or "
+            "swiftpie.points.",
+            param="mask",
+        )
+    return {"gone": gone, "box": None, "brings": bool(wanted)}
+
+
+def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:
+    """Return where an edit may change its picture, None where that shall be found.
+
+    Raises:
+        RequestError: Mask, box and size do not go together.
+    """
+    own = body.swiftpie
+    if body.size != "auto":
+        raise RequestError("An edit is as large as its picture. Leave `size` out.", param="size")
+    if mask is None:
+        return own.box
+    if own.box is not None:
+        raise RequestError("A mask and a box were given. Send one of the two.", param="mask")
+    return load_mask(_change_of(mask, mode=own.mask_mode), image.size)
+
+
+def _change_of(mask: Image.Image, *, mode: str) -> Image.Image:
+    """Return a mask, mode L, that is white where a picture shall change.
+
+    Raises:
+        RequestError: It has no transparency, by which OpenAI's masks mark what changes.
+    """
+    if mode == "white":
+        return mask.convert("RGB").convert("L")
+    if mask.mode != "RGBA":
+        raise RequestError(
+            "The mask has no transparency, which marks what shall change. Send one that is "
+            "transparent there, or say swiftpie.mask_mode 'white'.",
+            param="mask",
+        )
+    return ImageChops.invert(mask.getchannel("A"))

@@ -1,0 +1,174 @@
+"""uvicorn as we run it: within bounds that hold before a request is one, and told when to stop."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from swiftpie.apps.serve.guard import Guard
+from swiftpie.apps.serve.limits import Limits
+
+KEEP_ALIVE_S = 75
+MAX_MESSAGE_BYTES = 2 << 20  # over a WebSocket
+MAX_HEADER_BYTES = 64 << 10
+MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
+MAX_CONNECTIONS = 512
+
+
+class TooMuch(Exception):  # noqa: N818 - uvicorn answers that it is no request
+    """More than anybody sends who means well."""
+
+
+class Patient(HttpToolsProtocol):
+    """uvicorn's protocol, which waits for the head of a request so long and no longer.
+
+    uvicorn itself waits for ever, so that a few hundred connections that send a letter now and then
+    would keep everyone else out. As long it waits for whoever does not take an answer. It keeps
+    whatever is sent of a head, of what follows a body, and of requests ahead of their answers: here
+    each has an end.
+    """
+
+    head_s = 30.0
+    timer: asyncio.TimerHandle | None = None
+    taking: asyncio.TimerHandle | None = None
+    is_in_head = False
+    idle_bytes = 0  # that came since anything was made of them
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._look()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; wait no more where a request has begun."""
+        self.idle_bytes += len(data)
+        super().data_received(data)
+        if self.idle_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+            self.send_400_response("Invalid HTTP request received.")
+        self._look()
+
+    def on_message_begin(self) -> None:
+        """Begin to read a head."""
+        super().on_message_begin()
+        self.is_in_head, self.idle_bytes = True, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. What comes after a body is nobody's."""
+        if self.is_in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer.
+
+        Raises:
+            TooMuch: The head is too long, or too many requests wait.
+        """
+        self.is_in_head, self.idle_bytes = False, 0
+        length = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if length > MAX_HEADER_BYTES or len(self.pipeline) >= MAX_AHEAD:
+            raise TooMuch
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, of which a part may be here."""
+        super().on_response_complete()
+        if self.is_in_head:
+            self._look()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self.idle_bytes = 0
+        super().on_body(body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._forget_timer()
+        self._forget_taking()
+
+    def pause_writing(self) -> None:
+        """Begin to wait until the other side has taken what was sent."""
+        super().pause_writing()
+        self._forget_taking()
+        self.taking = self.loop.call_later(self.head_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Send on."""
+        super().resume_writing()
+        self._forget_taking()
+
+    def _look(self) -> None:
+        is_upgraded = self.transport.get_protocol() is not self
+        is_answered = self.cycle is not None and not self.cycle.response_complete
+        if is_upgraded or is_answered:
+            self._forget_timer()
+        elif self.timer is None:
+            self.timer = self.loop.call_later(self.head_s, self._end)
+
+    def _end(self) -> None:
+        self.timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+    def _forget_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _forget_taking(self) -> None:
+        if self.taking is not None:
+            self.taking.cancel()
+            self.taking = None
+
+
+class Server(uvicorn.Server):
+    """Tells where it listens, and the guard that it is about to stop."""
+
+    def __init__(
+        self, guard: Guard, *, host: str, port: int, limits: Limits, tell: Callable[[str], None]
+    ) -> None:
+        self._guard, self._tell = guard, tell
+
+        class Own(Patient):
+            head_s = limits.body_s
+
+        super().__init__(
+            uvicorn.Config(
+                guard,
+                host=host,
+                port=port,
+                http=Own,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                lifespan="on",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # pictures are compressed already
+                limit_concurrency=MAX_CONNECTIONS,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                # By then whatever was accepted has been answered, or has taken too long.
+                timeout_graceful_shutdown=math.ceil(limits.body_s + limits.deadline_s),
+            )
+        )
+
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Stop; what was accepted until now is still drawn, unless told a second time."""
+        self._guard.is_draining = True
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Listen, and tell where."""
+        await super().startup(sockets)
+        for server in self.servers:
+            for socket in server.sockets:
+                self._tell(f"serving on {_address(*socket.getsockname()[:2])}")
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,108 @@
+"""Live drawing over a WebSocket: the newest request counts, and one is drawn at a time.
+
+Requests are JSON (`LiveDraw`). An answer is one binary message: four bytes with the length of a
+header, the header as JSON, and the picture as a file. What a newer request replaced is told as
+`{"type": "dropped", "id": …}`, what went wrong as `{"type": "error", "id": …, "error": …}`.
+"""
+
+import asyncio
+import base64
+import json
+import struct
+from contextlib import suppress
+
+from fastapi import WebSocket, WebSocketDisconnect
+from PIL import Image
+from pydantic import ValidationError
+
+from swiftpie.apps.serve.jobs import Expired, Overloaded
+from swiftpie.apps.serve.pictures import Drawn
+from swiftpie.apps.serve.schemas import LiveDraw, RequestError, problem_body, problem_of
+from swiftpie.apps.serve.worker import Caller, Worker
+from swiftpie.errors import SwiftPieError
+
+LENGTH = struct.Struct(">I")
+PROTOCOL = "swiftpie"
+
+
+class Live:
+    """One connection."""
+
+    def __init__(self, worker: Worker, socket: WebSocket) -> None:
+        self._worker = worker
+        self._socket = socket
+        self._caller = Caller(f"{socket.state.key} live", socket.state.owner)
+        self._newest: LiveDraw | None = None
+        self._came = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Answer until the other side leaves."""
+        offered = self._socket.scope.get("subprotocols", ())
+        await self._socket.accept(PROTOCOL if PROTOCOL in offered else None)
+        drawing = asyncio.ensure_future(self._draw_newest())
+        try:
+            while True:
+                await self._take(await self._socket.receive_text())
+        except (WebSocketDisconnect, KeyError):  # a binary message has no text
+            pass
+        finally:
+            drawing.cancel()
+            with suppress(asyncio.CancelledError):
+                await drawing
+
+    async def _take(self, text: str) -> None:
+        try:
+            asked = LiveDraw.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            told = problem_body(f"{where}: {first['msg']}.", status=400, param=where)
+            await self._socket.send_json({"type": "error", "id": None, **told})
+            return
+        if self._newest is not None:
+            await self._socket.send_json({"type": "dropped", "id": self._newest.id})
+        self._newest = asked
+        self._came.set()
+
+    async def _draw_newest(self) -> None:
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            asked, self._newest = self._newest, None
+            if asked is not None:
+                await self._draw(asked)
+
+    async def _draw(self, asked: LiveDraw) -> None:
+        try:
+            drawn = await self._drawn(asked)
+        except (SwiftPieError, RequestError, Expired, Overloaded) as error:
+            _, told = problem_of(error)
+            await self._socket.send_json({"type": "error", "id": asked.id, **told})
+            return
+        header = {
+            "type": "picture",
+            "id": asked.id,
+            "seed": drawn.seed,
+            "width": drawn.size[0],
+            "height": drawn.size[1],
+            "mime": f"image/{asked.output_format}",
+            "milliseconds": round(drawn.milliseconds, 1),
+            "timings_ms": drawn.timings_ms,
+            "warnings": drawn.warnings,
+            "box": drawn.box,
+            "named": [one._asdict() for one in drawn.named],
+            "mask_b64": base64.b64encode(drawn.mask).decode() or None,
+        }
+        head = json.dumps(header).encode()
+        await self._socket.send_bytes(LENGTH.pack(len(head)) + head + drawn.data)
+
+    async def _drawn(self, asked: LiveDraw) -> Drawn:
+        worker, images, mask = self._worker, [], None
+        if asked.type == "edit":
+            images = [self._picture(asked.picture_id)]
+            mask = self._picture(asked.mask_id) if asked.mask_id else None
+        work = await worker.plan(asked.as_drawing(), caller=self._caller, images=images, mask=mask)
+        return (await worker.draw(work))[0]
+
+    def _picture(self, name: str) -> Image.Image:
+        return self._worker.pictures.find(name, owner=self._caller.owner).image

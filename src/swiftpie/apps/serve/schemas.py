@@ -1,0 +1,302 @@
+"""What requests look like over HTTP: OpenAI's fields, and our values as the library has them."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+
+from swiftpie.apps.serve.jobs import Expired, Overloaded
+from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
+from swiftpie.config import Option
+from swiftpie.errors import (
+    CapabilityError,
+    ConfigError,
+    ImageError,
+    InputError,
+    NobodyNamed,
+    NoSubject,
+)
+from swiftpie.noise import MAX_SEED
+from swiftpie.pipelines.drawing.request import MAX_SUBJECTS
+from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
+from swiftpie.validation import parse_size
+
+MAX_PROMPT = 4_000  # letters
+MAX_PICTURES = 10  # of one request
+MAX_IMAGES = 16  # that one request may bring
+MAX_NAME = 200  # letters of an identity's or a model's name
+
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+Words = Annotated[str, Field(max_length=MAX_PROMPT)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    """A part of a request in which nothing unknown may stand."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+def model_of(source: type, *, without: Sequence[str] = ()) -> type[BaseModel]:
+    """Return a model with the fields of a settings class, each optional, told as its options are.
+
+    What is left out keeps the default of the class, which also checks what ranges do not tell.
+    """
+    fields: dict[str, Any] = {}
+    for name, annotation in get_type_hints(source, include_extras=True).items():
+        if name in without:
+            continue
+        known = [one for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Option)]
+        option = known[0] if known else Option("")
+        kind = annotation.__origin__ if known else annotation
+        facts: Any = {"description": option.help or None, "ge": option.least, "le": option.most}
+        fields[name] = (kind | None, Field(None, **facts))
+    return create_model(f"{source.__name__}In", __base__=Strict, **fields)
+
+
+if TYPE_CHECKING:  # no type checker follows `model_of`
+
+    class ScalesIn(BaseModel):
+        """Changes of `Scales`."""
+
+    class EditSettingsIn(BaseModel):
+        """Changes of `EditSettings`."""
+
+else:
+    ScalesIn = model_of(Scales)
+    EditSettingsIn = model_of(EditSettings, without=("scales",))
+
+
+class SubjectIn(Strict):
+    """One subject of a picture."""
+
+    identity_id: Annotated[str, Field(description="Of POST /v1/identities.", max_length=64)] = ""
+    library: Annotated[
+        str, Field(description="Instead, a name of GET /v1/library.", max_length=MAX_NAME)
+    ] = ""
+    box: Annotated[
+        tuple[Share, Share, Share, Share] | None,
+        Field(None, description="Left, top, right, bottom that it shall fill, in 0 to 1."),
+    ] = None
+    view: Annotated[
+        tuple[float, float] | None,
+        Field(None, description="Yaw and pitch in degrees from where it shall be seen."),
+    ] = None
+    name: Words = ""
+    scale: Annotated[float, Field(ge=0, le=4)] = 1.0
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        """Take an identity or a name.
+
+        Raises:
+            ValueError: Both came, or none.
+        """
+        if bool(self.identity_id) == bool(self.library):
+            raise ValueError("one of 'identity_id' and 'library' is needed")
+        return self
+
+
+class Own(Strict):
+    """What OpenAI's fields have no place for."""
+
+    task: Annotated[
+        Literal["edit", "insert", "remove", "replace", "personalize"],
+        Field(
+            description="What is done to the first picture of an edit, into which more pictures or "
+            "a subject of `subjects` may come; with 'personalize' all pictures are of a subject. "
+            "'insert' puts it where `box` says, or proposes a place; 'remove' takes out what mask "
+            "or `box` cover, whatever the prompt is; 'replace' puts it there."
+        ),
+    ] = "edit"
+    subjects: Annotated[list[SubjectIn], Field(max_length=MAX_SUBJECTS)] = []
+    scales: ScalesIn = ScalesIn()
+    edit: EditSettingsIn = EditSettingsIn()
+    mask: Annotated[MaskSource, Field(description="Where regions of subjects come from.")] = (
+        MaskSource.NONE
+    )
+    mask_mode: Annotated[
+        Literal["alpha", "white"],
+        Field(description="A mask marks what changes by transparency, as OpenAI's, or in white."),
+    ] = "alpha"
+    box: tuple[Share, Share, Share, Share] | None = None
+    points: Annotated[
+        list[tuple[Share, Share]],
+        Field(
+            max_length=16,
+            description="Places on a thing that 'remove' or 'replace' takes out. Its outline and "
+            "its shadow are found, with `box` only inside of it; a box alone goes as a whole.",
+        ),
+    ] = []
+    source_prompt: Words = ""
+    keyword: Words = ""
+    return_mask: bool = False
+
+
+class Drawing(BaseModel):
+    """What generations and edits share. Fields of OpenAI's that change nothing here are ignored."""
+
+    prompt: Prompt
+    model: Annotated[str | None, Field(max_length=200)] = None
+    n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
+    size: str = "auto"
+    seed: Annotated[int | None, Field(ge=0, le=MAX_SEED)] = None
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    output_compression: Annotated[int | None, Field(ge=0, le=100)] = None
+    response_format: Literal["b64_json"] | None = None
+    stream: bool = False
+    partial_images: Annotated[int, Field(ge=0, le=3)] = 0
+    user: Annotated[str, Field(max_length=200)] = ""
+    negative_prompt: Words = ""
+    swiftpie: Own = Own()
+
+    @field_validator("swiftpie", mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        """Read JSON, which forms carry as text."""
+        if isinstance(value, str):
+            return Own.model_validate_json(value)
+        return value
+
+    @field_validator("size")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        """Take what OpenAI's names for sizes and our bounds have in common.
+
+        Raises:
+            ValueError: It is no size, or out of our bounds.
+        """
+        if value == "auto":
+            return value
+        if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in parse_size(value)):
+            raise ValueError(
+                f"'auto' or WIDTHxHEIGHT is needed, both from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
+            )
+        return value
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Height and width, None for the model's own."""
+        return None if self.size == "auto" else parse_size(self.size)
+
+
+class Rename(Strict):
+    """What of an identity can be changed."""
+
+    name: Annotated[str, Field(max_length=MAX_NAME)]
+
+
+class ImageIn(BaseModel):
+    """A picture inside of JSON; addresses are never fetched."""
+
+    image_url: Annotated[str, Field(description="data:image/…;base64,…")]
+
+
+class EditBody(Drawing):
+    """An edit with its pictures in JSON."""
+
+    images: Annotated[list[ImageIn], Field(min_length=1, max_length=MAX_IMAGES)]
+    mask: ImageIn | None = None
+
+
+class LiveDraw(Strict):
+    """One drawing over a live connection; the newest replaces those that wait."""
+
+    type: Literal["draw", "edit"]
+    id: int
+    model: Annotated[str | None, Field(max_length=200)] = None
+    prompt: Prompt
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    size: str = "auto"
+    picture_id: Annotated[str, Field(max_length=64)] = ""
+    mask_id: Annotated[str, Field(max_length=64)] = ""
+    output_format: Literal["png", "jpeg", "webp"] = "jpeg"
+    swiftpie: Own = Own()
+
+    def as_drawing(self) -> Drawing:
+        """Return the same as one request."""
+        fields = self.model_dump(include={"model", "prompt", "seed", "size", "output_format"})
+        return Drawing(**fields, swiftpie=self.swiftpie)
+
+
+class RequestError(Exception):
+    """What is wrong with a request, as OpenAI's interface spells it."""
+
+    def __init__(
+        self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.param = status, code, param
+
+    def body(self) -> dict[str, object]:
+        """Return what is sent."""
+        return problem_body(str(self), status=self.status, code=self.code, param=self.param)
+
+
+def problem_body(
+    message: str, *, status: int, code: str | None = None, param: str | None = None, **more: object
+) -> dict[str, object]:
+    """Return an error as OpenAI's clients read it, and what else is told of it."""
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code, **more}}
+
+
+def problem_of(error: Exception) -> tuple[int, dict[str, object]]:
+    """Return the status of an error, and its body."""
+    status, message, code, param = _spelled(error)
+    more: dict[str, object] = {}
+    if isinstance(error, NobodyNamed):
+        more = {"word": error.word, "near": list(error.near)}
+    return status, problem_body(message, status=status, code=code, param=param, **more)
+
+
+def _spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
+    """Return status, message, code and parameter."""
+    match error:
+        case RequestError():
+            return error.status, str(error), error.code, error.param
+        case Overloaded():
+            return 429, str(error), "rate_limit_exceeded", None
+        case Expired():
+            return 504, "The picture was not drawn within its time. Ask again.", "timeout", None
+        case NoSubject():
+            message = (
+                f"{error.found} Send a mask with the picture; POST /v1/cutouts gives one to start "
+                "from, and looks where a box or points say."
+            )
+            return 400, message, "subject_not_found", "image"
+        case NobodyNamed():
+            message = (
+                f"{error.found} Choose a name of GET /v1/library, or send pictures to POST "
+                "/v1/identities and name that in swiftpie.subjects."
+            )
+            return 400, message, "subject_not_named", "prompt"
+        case ImageError():
+            return 400, str(error), "invalid_image", "image"
+        case InputError() | ConfigError() | CapabilityError():
+            return 400, str(error), None, None
+        case _:
+            return 500, "The picture could not be drawn. The server's log says why.", None, None
+
+
+def bytes_of_url(url: str, *, param: str) -> bytes:
+    """Return the picture inside of a data URL.
+
+    Raises:
+        RequestError: It is an address, or no base64.
+    """
+    head, _, text = url.partition(",")
+    try:
+        if head.startswith("data:image/") and head.endswith(";base64"):
+            return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        pass  # as any other text that is none
+    raise RequestError(
+        f"'{param}' is not a data URL with a picture in base64. Addresses are never fetched. Send "
+        "data:image/png;base64,… or use a form.",
+        code="invalid_image_url",
+        param=param,
+    )

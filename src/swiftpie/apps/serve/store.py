@@ -1,0 +1,196 @@
+"""Loaded models within a bound of memory, and what users left here for later requests."""
+
+import secrets
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from PIL import Image
+from torch import nn
+
+from swiftpie.apps.serve.schemas import RequestError
+from swiftpie.backbones.components import Components
+from swiftpie.engine.session import Session
+from swiftpie.engine.wrappers import NETWORKS, with_text_encoders
+from swiftpie.errors import ConfigError
+
+MIB = 1 << 20
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model that can be asked for."""
+
+    load: Callable[[], Session]
+    facts: Mapping[str, Any]  # told before it is loaded, as JSON holds them
+
+
+class Models:
+    """Sessions by name; the least recently used are let go where the next one needs the room.
+
+    Only the thread that draws may ask for one.
+    """
+
+    def __init__(self, offers: Mapping[str, Offer], *, bound_mib: float | None = None) -> None:
+        self._offers = offers
+        self._bound_mib = bound_mib
+        self._loaded: OrderedDict[str, Session] = OrderedDict()
+        self.vocabularies: dict[str, Any] = {}  # as JSON, of all that were ever loaded
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that can be asked for, the default first."""
+        return tuple(self._offers)
+
+    def facts(self, name: str) -> Mapping[str, Any]:
+        """Return what is known of a model without loading it."""
+        return self._offers[name].facts
+
+    @property
+    def loaded(self) -> Mapping[str, Session]:
+        """Those that are in memory."""
+        return self._loaded
+
+    @property
+    def latest(self) -> str:
+        """The one used last, else the default."""
+        return next(reversed(self._loaded), self.names[0])
+
+    def get(self, name: str) -> Session:
+        """Return the session of a model, loaded if it has to be.
+
+        Raises:
+            ConfigError: It alone takes more memory than is allowed.
+            SwiftPieError: It cannot be loaded.
+        """
+        if name not in self._loaded:
+            loaded = self._loaded[name] = self._offers[name].load()
+            words = loaded.components.text.vocabulary
+            self.vocabularies[name] = None if words is None else words.to_json()
+            self._make_room(name)
+        self._loaded.move_to_end(name)
+        return self._loaded[name]
+
+    def _make_room(self, newest: str) -> None:
+        if self._bound_mib is None:
+            return
+        while self._held_mib() > self._bound_mib and len(self._loaded) > 1:
+            self._loaded.popitem(last=False)
+        if (size := self._held_mib()) > self._bound_mib:
+            del self._loaded[newest]
+            raise ConfigError(
+                f"The model {newest!r} takes {size:.0f} MiB, and {self._bound_mib:g} are allowed. "
+                "Start the server with a larger --memory-mib, or without this model."
+            )
+
+    def _held_mib(self) -> float:
+        return sum(weights_bytes(one.components) for one in self._loaded.values()) / MIB
+
+
+def weights_bytes(components: Components) -> int:
+    """Return what the networks take; weights that two of them share count once."""
+    parts = [getattr(components, name) for name in (*NETWORKS, "layout_predictor")]
+
+    def seen(encoder: nn.Module) -> nn.Module:
+        parts.append(encoder)
+        return encoder
+
+    with_text_encoders(components.text, seen)
+    modules = [one for one in parts if isinstance(one, nn.Module)]
+    weights = {id(weight): weight for one in modules for weight in one.parameters()}
+    return sum(one.numel() * one.element_size() for one in weights.values())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was sent once, for live edits."""
+
+    image: Image.Image
+    origin: Mapping[str, str]  # what made it, if it says so
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes in memory."""
+        return self.image.width * self.image.height * len(self.image.getbands())
+
+
+class NotFound(RequestError):  # noqa: N818 - reads as what it is
+    """A thing is not there, not any more, or somebody else's."""
+
+    def __init__(self, kind: str, name: str, *, remedy: str) -> None:
+        super().__init__(
+            f"The {kind} {name[:64]!r} is not known here, or not any more.{remedy}",
+            status=404,
+            code=f"{kind}_not_found",
+            param=f"{kind}_id",
+        )
+
+
+class Shelf(Generic[Thing]):
+    """Things by unguessable names, each for its owner alone.
+
+    Where room is needed, whoever holds most loses what they used least recently.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        prefix: str,
+        limit_mib: float,
+        size: Callable[[Thing], int],
+        remedy: str = "",
+    ) -> None:
+        self._kind, self._prefix, self._remedy = kind, prefix, remedy
+        self._limit = limit_mib * MIB
+        self._size = size
+        self._things: OrderedDict[str, tuple[str, Thing]] = OrderedDict()  # with their owners
+        self._held: Counter[str] = Counter()  # bytes by owner
+
+    def put(self, thing: Thing, *, owner: str) -> str:
+        """Keep a thing; return its name."""
+        name = f"{self._prefix}_{secrets.token_urlsafe(16)}"
+        self._keep(name, thing, owner)
+        while self._held.total() > self._limit and len(self._things) > 1:
+            (heaviest, _), *_ = self._held.most_common(1)
+            others = [one for one in self._things if one != name]
+            own = [one for one in others if self._things[one][0] == heaviest]
+            self._forget((own or others)[0])
+        return name
+
+    def find(self, name: str, *, owner: str) -> Thing:
+        """Return a thing.
+
+        Raises:
+            NotFound: There is none of this name, not any more, or it is somebody else's.
+        """
+        if name not in self._things or self._things[name][0] != owner:
+            raise NotFound(self._kind, name, remedy=self._remedy)
+        self._things.move_to_end(name)
+        return self._things[name][1]
+
+    def replace(self, name: str, thing: Thing, *, owner: str) -> None:
+        """Exchange a thing for another; the errors are those of `find`."""
+        self.drop(name, owner=owner)
+        self._keep(name, thing, owner)
+
+    def drop(self, name: str, *, owner: str) -> None:
+        """Forget a thing; the errors are those of `find`."""
+        self.find(name, owner=owner)
+        self._forget(name)
+
+    def items(self, *, owner: str) -> list[tuple[str, Thing]]:
+        """Return all that one owner has, the least recently used first."""
+        return [(name, one) for name, (whose, one) in self._things.items() if whose == owner]
+
+    def _keep(self, name: str, thing: Thing, owner: str) -> None:
+        self._things[name] = (owner, thing)
+        self._held[owner] += self._size(thing)
+
+    def _forget(self, name: str) -> None:
+        owner, thing = self._things.pop(name)
+        self._held[owner] -= self._size(thing)
+        if self._held[owner] <= 0:
+            del self._held[owner]

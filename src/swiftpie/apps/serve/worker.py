@@ -1,0 +1,424 @@
+"""What routes ask for: planned, drawn in turn, and kept where somebody comes back for it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+from PIL import Image
+
+from swiftpie.apps.serve.asks import (
+    OTHERS_VARIATION,
+    Ask,
+    ByName,
+    Draw,
+    Encode,
+    Find,
+    Words,
+    asks_of,
+    is_edit,
+)
+from swiftpie.apps.serve.decoding import Decoders
+from swiftpie.apps.serve.drawing import Drawer, Studio
+from swiftpie.apps.serve.identities import THUMBNAIL, Identities, Known, OwnIdentities, Told
+from swiftpie.apps.serve.jobs import Job, Scheduler, State
+from swiftpie.apps.serve.limits import Limits
+from swiftpie.apps.serve.metrics import Metrics
+from swiftpie.apps.serve.pictures import Drawn, as_file
+from swiftpie.apps.serve.schemas import Drawing, RequestError, SubjectIn
+from swiftpie.apps.serve.store import Models, Picture, Shelf
+from swiftpie.imageio.images import encode_image, mask_to_pil, to_pil
+from swiftpie.masks import load_mask
+from swiftpie.models.cutout import CutOut, Search
+from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.types import Cutout, Identity
+
+logger = logging.getLogger(__name__)
+
+MAX_JOBS = 256  # that are remembered
+SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
+
+
+class Caller(NamedTuple):
+    """Who asks."""
+
+    key: str  # whose share of the queue it takes
+    owner: str  # whose identities, pictures and jobs are found
+
+
+@dataclass(frozen=True)
+class Work:
+    """All pictures of one call."""
+
+    key: str
+    asks: tuple[Draw, ...]
+    group: object
+    body: Drawing
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Task:
+    """A job that somebody asks for later."""
+
+    body: Drawing
+    running: "asyncio.Task[list[Drawn]]"
+
+    @property
+    def state(self) -> State:
+        """How far it is."""
+        if not self.running.done():
+            return State.RUNNING
+        if self.running.cancelled():
+            return State.CANCELLED
+        return State.DONE if self.error is None else State.FAILED
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it failed."""
+        failure = self.running.exception()
+        return failure if isinstance(failure, Exception) else None
+
+    @property
+    def drawn(self) -> list[Drawn]:
+        """Its pictures."""
+        return self.running.result()
+
+    def cancel(self) -> None:
+        """Stop it."""
+        self.running.cancel()
+
+
+class Worker:
+    """Models, the queue before them, and what users left here. All belongs to one event loop."""
+
+    def __init__(
+        self,
+        models: Models,
+        *,
+        limits: Limits,
+        studio: Studio | None = None,  # who draws; by default a thread of this process
+        metrics: Metrics | None = None,
+        decoders: int = 1,
+        identities: Identities | None = None,  # None: this process keeps them itself
+        tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
+    ) -> None:
+        self.models = models
+        self.limits = limits
+        self._tell = tell
+        self.metrics = metrics or Metrics()
+        self.studio = Drawer(models) if studio is None else studio
+        self.scheduler = Scheduler(
+            self.studio.draw,
+            lanes=self.studio.lanes,
+            max_queued=limits.queue,
+            max_per_key=limits.queue_per_key,
+            max_batch=limits.batch or 1,
+            on_batch=self.metrics.batch,
+        )
+        third = limits.cache_mib / 3
+        self.identities = identities or OwnIdentities(limit_mib=third)
+        self.pictures: Shelf[Picture] = Shelf(
+            "picture",
+            prefix="pic",
+            limit_mib=third,
+            size=lambda one: one.num_bytes,
+            remedy=" Send it to POST /v1/pictures again.",
+        )
+        self.jobs: Shelf[Task] = Shelf(
+            "job", prefix="job", limit_mib=MAX_JOBS / (1 << 20), size=lambda _: 1
+        )
+        self.is_ready = False
+        self._decoders = Decoders(decoders)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start everything; until `is_ready` the first model is loaded and made quick."""
+        await self._stack.enter_async_context(self._decoders)
+        self.getting_ready = asyncio.ensure_future(self._get_ready())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.getting_ready.cancel()
+        self.scheduler.close()
+        await self.studio.close()
+        await self._stack.aclose()
+
+    async def _get_ready(self) -> None:
+        try:
+            most = await self.studio.get_ready(self.limits.batch, self._tell)
+        except Exception as error:
+            logger.exception("the model could not be made ready")
+            self._tell(f"error: {error}")
+            raise
+        self.scheduler.max_batch = most
+        self.is_ready = True
+
+    # What comes in
+
+    async def decode(self, data: bytes, *, name: str) -> Image.Image:
+        """Return a picture that somebody sent, decoded in a process of its own."""
+        return (await self._decoders.decode(data, name=f"'{name}'")).image
+
+    async def decode_all(self, given: Sequence[bytes], *, name: str) -> list[Image.Image]:
+        """Return all pictures that somebody sent."""
+        return [await self.decode(data, name=name) for data in given]
+
+    def check_room(self, key: str, count: int = 1) -> None:
+        """Refuse a key that must not draw as many pictures now; see `Scheduler.check_room`.
+
+        Raises:
+            RequestError: They are more than a key may ever have waiting.
+        """
+        most = self.scheduler.max_per_key
+        if count > most:
+            raise RequestError(
+                f"n is {count}; no more than {most} pictures of one caller wait at a time here. "
+                "Ask for fewer.",
+                param="n",
+            )
+        try:
+            self.scheduler.check_room(key, count)
+        except Exception:
+            self.metrics.rejected.inc()
+            raise
+
+    async def plan(
+        self,
+        body: Drawing,
+        *,
+        caller: Caller,
+        images: Sequence[Image.Image] = (),
+        mask: Image.Image | None = None,
+    ) -> Work:
+        """Return what a call asks for, with everything checked that needs no network.
+
+        Raises:
+            RequestError: It asks for what is not there, or for things that do not go together.
+        """
+        own, model = body.swiftpie, self.model_named(body.model)
+        subjects = await self._known(own.subjects, model, owner=caller.owner)
+        changes = is_edit(body, images)
+        asking = partial(asks_of, body, model=model, subjects=subjects, images=images, mask=mask)
+        asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
+        size = None if changes else body.size_px
+        group = (model, changes and own.task, size, len(subjects), len(images))
+        warnings: tuple[str, ...] = ()
+        repeats = changes and own.task == "edit" and body.n > 1
+        if repeats and "variation" not in own.edit.model_dump(exclude_none=True):
+            warnings = (
+                f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
+                "they would be one picture else. Set swiftpie.edit.variation.",
+            )
+        return Work(caller.key, asks, group, body, warnings)
+
+    def model_named(self, name: str | None) -> str:
+        """Return the model to use.
+
+        Raises:
+            RequestError: There is no such model.
+        """
+        if not name:
+            return self.models.names[0]
+        if name not in self.models.names:
+            raise self.no_such_model(name)
+        return name
+
+    def no_such_model(self, name: str) -> RequestError:
+        """Return the error about a model that is not served."""
+        return RequestError(
+            f"The model {name[:100]!r} is not served here. One of {', '.join(self.models.names)} "
+            "is. See GET /v1/models.",
+            status=404,
+            code="model_not_found",
+            param="model",
+        )
+
+    async def _known(
+        self, subjects: Sequence[SubjectIn], model: str, *, owner: str
+    ) -> tuple[Subject | ByName, ...]:
+        """Return the subjects of a picture.
+
+        Raises:
+            RequestError: One is not known, or another model encoded it.
+        """
+        found: list[Subject | ByName] = []
+        for one in subjects:
+            placed: dict[str, Any] = one.model_dump(include={"box", "view", "name", "scale"})
+            if one.library:
+                found.append(ByName(one.library, placed | {"name": one.name or one.library}))
+                continue
+            told, identity = await self.identities.find(one.identity_id, owner=owner)
+            if told.model != model:
+                raise RequestError(
+                    f"The identity {one.identity_id} was encoded by {told.model!r}, and "
+                    f"{model!r} shall draw it. Encode its pictures with that model.",
+                    param="identity_id",
+                )
+            found.append(Subject(identity, **placed))
+        return tuple(found)
+
+    # What goes out
+
+    async def draw(self, work: Work) -> list[Drawn]:
+        """Return all pictures of a call."""
+        return [one async for one in self.draw_each(work)]
+
+    async def draw_each(self, work: Work) -> AsyncIterator[Drawn]:
+        """Yield the pictures of a call as they are done."""
+        started = asyncio.get_running_loop().time()
+        jobs = self._submit(work)
+        try:
+            for job in jobs:
+                made = await self.scheduler.result(job)
+                spent = (asyncio.get_running_loop().time() - started) * 1000
+                told = replace(made, warnings=(*work.warnings, *made.warnings))
+                yield await asyncio.to_thread(
+                    as_file, told, work.body, model=job.work.model, milliseconds=spent
+                )
+        finally:
+            for job in jobs:
+                if not job.done.done():
+                    self.metrics.cancelled.inc()
+                self.scheduler.cancel(job)
+
+    def start(self, work: Work, body: Drawing, *, owner: str) -> str:
+        """Draw in the background; return the job's name."""
+        task = Task(body, asyncio.ensure_future(self.draw(work)))
+        return self.jobs.put(task, owner=owner)
+
+    def _submit(self, work: Work) -> list[Job]:
+        self.check_room(work.key, len(work.asks))
+        return [self._put(ask, group=work.group, key=work.key) for ask in work.asks]
+
+    def _put(self, ask: Ask, *, group: object, key: str) -> Job:
+        return self.scheduler.submit(
+            ask,
+            group=group,
+            key=key,
+            deadline_s=self.limits.deadline_s,
+            lane=self.studio.lane_of(ask),
+        )
+
+    async def _ask(self, ask: Ask, *, caller: Caller) -> Any:  # noqa: ANN401 - whatever is made
+        job = self._put(ask, group=object(), key=caller.key)  # which no other shares
+        return await self.scheduler.result(job)
+
+    async def add_identity(
+        self,
+        images: Sequence[Image.Image],
+        masks: Sequence[Image.Image],
+        *,
+        name: str,
+        model: str | None,
+        caller: Caller,
+    ) -> dict[str, Any]:
+        """Encode a subject and keep it; return what is told of it."""
+        chosen = self.model_named(model)
+        identity: Identity = await self._ask(
+            Encode(model=chosen, images=tuple(images), masks=tuple(masks)), caller=caller
+        )
+        thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
+        files = {THUMBNAIL: thumbnail, **await asyncio.to_thread(_sources, images, masks)}
+        told = Told(name, chosen, tuple(files), tuple(_doubts(identity.cutouts)))
+        number = await self.identities.put(Known(told, identity, files), owner=caller.owner)
+        return describe_identity(number, told)
+
+    async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
+        """Return a file of an identity, None if it has none of this name.
+
+        One of a shared store may be anybody's, so it is drawn anew, as what is sent is.
+        """
+        data = await self.identities.file(number, name, owner=owner)
+        if data is None or not self.identities.is_shared:
+            return data
+        image = await self.decode(data, name=name)
+        suffix = ".webp" if name.startswith("pictures/") else ".png"
+        shown = image.convert("L") if name.startswith("masks/") else image
+        return await asyncio.to_thread(encode_image, shown, suffix, metadata=None)
+
+    async def cut_out(
+        self, image: Image.Image, search: Search, *, caller: Caller
+    ) -> tuple[bytes, Cutout]:
+        """Return a PNG as large as `image`, white where its subject is, and how that was found."""
+        found: CutOut = await self._ask(Find(image=image, search=search), caller=caller)
+        shape = await asyncio.to_thread(
+            lambda: encode_image(mask_to_pil(found.mask)[0], ".png", metadata=None)
+        )
+        return shape, found.how
+
+    async def add_picture(self, data: bytes, *, owner: str) -> dict[str, Any]:
+        """Keep a picture; return its name, its size and what made it."""
+        image, origin = await self._decoders.decode(data, name="'image'")
+        number = self.pictures.put(Picture(image, origin), owner=owner)
+        return {"id": number, "width": image.width, "height": image.height, "origin": origin}
+
+    def describe_models(self) -> list[dict[str, Any]]:
+        """Return what is told of every model."""
+        loaded = self.studio.loaded
+        return [
+            {
+                "id": name,
+                "object": "model",
+                "created": 0,
+                "owned_by": "swiftpie",
+                "swiftpie": {"is_loaded": name in loaded, **self.models.facts(name)},
+            }
+            for name in self.models.names
+        ]
+
+    async def vocabulary(self, model: str, *, caller: Caller) -> Mapping[str, Sequence[str]] | None:
+        """Return the words that a model was taught, None for one that reads anything."""
+        name = self.model_named(model)
+        known = self.studio.vocabularies
+        if name in known:
+            return known[name]
+        return await self._ask(Words(model=name), caller=caller)
+
+
+def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:
+    for number, one in enumerate(cutouts, start=1):
+        if one.is_doubtful:
+            yield (
+                f"The subject of picture {number} may be cut out badly. Look at the thumbnail, and "
+                "send a mask where it is wrong: POST /v1/cutouts gives one to start from."
+            )
+
+
+def describe_identity(number: str, told: Told) -> dict[str, Any]:
+    """Return what is told of a subject over HTTP."""
+    place = f"/v1/identities/{number}"
+    masks = (f"masks/{at}" for at in range(told.num_pictures))
+    return {
+        "id": number,
+        "object": "identity",
+        "name": told.name,
+        "model": told.model,
+        "num_pictures": told.num_pictures,
+        "thumbnail": f"{place}/{THUMBNAIL}",
+        "pictures": [
+            {
+                "source": f"{place}/pictures/{at}",
+                "mask": f"{place}/{mask}" if mask in told.files else None,
+            }
+            for at, mask in enumerate(masks)
+        ],
+        "warnings": list(told.warnings),
+    }
+
+
+def _sources(images: Sequence[Image.Image], masks: Sequence[Image.Image]) -> dict[str, bytes]:
+    """Return pictures of a subject, with their masks if they came, to be cut out again."""
+    files = {}
+    for at, image in enumerate(images):
+        picture = image.copy()
+        picture.thumbnail((SOURCE_PX, SOURCE_PX))
+        files[f"pictures/{at}"] = encode_image(picture, ".webp", metadata=None)
+        if masks:
+            shape = mask_to_pil(load_mask(masks[at], image.size))[0]
+            shape.thumbnail((SOURCE_PX, SOURCE_PX))
+            files[f"masks/{at}"] = encode_image(shape, ".png", metadata=None)
+    return files

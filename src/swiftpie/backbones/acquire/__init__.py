@@ -1,0 +1,1 @@
+"""Finding and downloading weights: repositories, licences, disk space."""

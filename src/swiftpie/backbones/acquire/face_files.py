@@ -1,0 +1,83 @@
+"""Files of face encoders that anybody may have: planned and fetched as weights are."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from swiftpie.backbones.acquire.download import Needs
+from swiftpie.backbones.acquire.sources import Finder, Formats, Wanted
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.hub import Reference
+from swiftpie.backbones.recipe import PINS
+from swiftpie.config import home_folder
+from swiftpie.faces.face import FACE_ENCODERS, FaceSettings, ModelFile
+from swiftpie.imageio.files import atomic_file, make_folder
+
+
+def face_folder() -> Path:
+    """Return where the files of face encoders are kept that were fetched."""
+    return home_folder() / "faces"
+
+
+def plan_faces(encoders: Sequence[str], choices: Choices) -> Needs:
+    """Return what the files of these face encoders are and which are to be fetched.
+
+    Those that only their users can bring are left out.
+
+    Raises:
+        ConfigError: There is no such encoder.
+        WeightsError: A file is not here and cannot be had.
+    """
+    finder = Finder(choices, Formats(prefers_half=False, allow_pickle=False))
+    parts = []
+    for file in _files_of(encoders):
+        if not (face_folder() / file.name).is_file():
+            place = Reference(file.repository, file.name, PINS.get(file.repository))
+            part = finder.find(file.name, "face_models", str(place), Wanted())
+            parts.append(replace(part, licence=file.licence))
+    return Needs(tuple(parts))
+
+
+def fetch_faces(encoders: Sequence[str], choices: Choices | None = None) -> Path:
+    """Return the folder with the files of these encoders, got where they are not here yet.
+
+    Raises:
+        ConfigError: There is no such encoder.
+        WeightsError: A file cannot be had, or is not the published one.
+    """
+    needs = plan_faces(encoders, choices or {})
+    needs.fetch()
+    make_folder(face_folder())
+    for part in needs.parts:
+        with atomic_file(face_folder() / part.name) as temporary:
+            shutil.copyfile(part.path, temporary)
+    return face_folder()
+
+
+def fetched(settings: FaceSettings) -> list[str]:
+    """Return the encoders of `settings` whose files are fetched, as nobody said where they are."""
+    chosen = [] if settings.face_models else [settings.encoder]
+    if settings.judge is not None and not (settings.judge_models or settings.face_models):
+        chosen.append(settings.judge)
+    return [one for one in chosen if FACE_ENCODERS.get(one).is_published]
+
+
+def with_files(settings: FaceSettings, choices: Choices | None = None) -> FaceSettings:
+    """Return `settings` that say where all files are, those fetched that can be.
+
+    Raises:
+        ConfigError: There is no such encoder.
+        WeightsError: A file cannot be had, or is not the published one.
+    """
+    names = fetched(settings)
+    if not names:
+        return settings
+    folder = fetch_faces(names, choices)
+    own = folder if settings.encoder in names else settings.face_models
+    return replace(settings, face_models=own, judge_models=settings.judge_models or folder)
+
+
+def _files_of(encoders: Sequence[str]) -> list[ModelFile]:
+    files = (file for name in encoders for file in FACE_ENCODERS.get(name).files)
+    return [one for one in dict.fromkeys(files) if one.repository]

@@ -1,0 +1,417 @@
+"""Where the networks of a published preset are: in folders of the user, or in a repository."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from swiftpie.backbones.acquire.download import Part
+from swiftpie.backbones.acquire.licences import licence_of
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.hub import (
+    COMMIT,
+    CONFIG,
+    VOCABULARIES,
+    Host,
+    Listing,
+    Reference,
+    RemoteFile,
+    explain,
+    is_unreachable,
+    list_files,
+    parse_reference,
+    read_start,
+    root_of,
+    transport_error,
+)
+from swiftpie.backbones.load.safe import (
+    check_kind,
+    check_safetensors,
+    header_length,
+    kind_of,
+    kind_of_file,
+    parse_header,
+)
+from swiftpie.backbones.load.weights import HALF, PICKLES, STEMS, existing
+from swiftpie.backbones.preset import Preset, WeightsKind
+from swiftpie.errors import WeightsError
+from swiftpie.models.projection import Feature, Projector
+
+BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
+ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
+INDEX = "model_index.json"  # by which other programs know a pipeline
+SHARD = r"-(\d{5})-of-(\d{5})"
+USUAL_HEADER_BYTES = 96 << 10  # in which that of most adapters fits
+PIECE = re.compile(r"(?P<archive>.+\.tar\.gz)(\.part-?\w+)?")  # of a release
+
+
+class Formats(NamedTuple):
+    """Which of several files with the same weights may be read, and which is the best."""
+
+    prefers_half: bool
+    allow_pickle: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which files of a folder are needed; names are of folders below it, "" is itself."""
+
+    networks: tuple[str, ...] = ()  # their settings and weights
+    configs: tuple[str, ...] = ()  # their settings alone
+    tokenizers: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def select(self, names: Collection[str], formats: Formats) -> list[str]:
+        """Return those among `names` that are needed, the large ones last.
+
+        Raises:
+            LookupError: Something is lacking; it says what.
+        """
+        small = [INDEX] if INDEX in names and self.tokenizers else []
+        settings = (_below(folder, CONFIG) for folder in (*self.configs, *self.networks))
+        small += [_first([(one,)], names)[0] for one in settings]
+        for folder in self.tokenizers:
+            _first([tuple(_below(folder, one) for one in kind) for kind in VOCABULARIES], names)
+            small += sorted(
+                one
+                for one in names
+                if one.rpartition("/")[0] == folder and one.endswith((".json", ".txt"))
+            )
+        large = [one for folder in self.networks for one in _weights(folder, names, formats)]
+        return [*small, *large, *(_first([(one,)], names)[0] for one in self.files)]
+
+
+def plan_networks(
+    preset: Preset,
+    choices: Choices,
+    *,
+    texts: Mapping[str, str],
+    formats: Formats,
+    denoiser: str = "unet",
+    autoencoder: str = "vae",
+) -> list[Part]:
+    """Return where the parts of `preset` are or will be: `pipeline`, `denoiser` or `lora`, others.
+
+    `texts` are the folders of text encoders in a pipeline of the family, with their tokenizers'.
+    Nothing large is fetched.
+
+    Raises:
+        WeightsError: A part is not there and cannot be had.
+    """
+    weights, own_autoencoder = choices.get("weights"), choices.get("autoencoder")
+    finder = Finder(choices, formats)
+    if weights is None:
+        _check_obtainable(preset, formats)
+        weights = _published(preset)
+    others = (*texts, *(() if own_autoencoder else (autoencoder,)))
+    whole = Wanted(networks=(denoiser, *others), tokenizers=tuple(texts.values()))
+    if preset.kind is WeightsKind.PIPELINE:
+        parts = [finder.find("pipeline", "weights", weights, whole)]
+    else:
+        is_lora = preset.kind is WeightsKind.LORA
+        own = finder.find("lora" if is_lora else "denoiser", "weights", weights, Wanted(("",)))
+        lent = whole
+        if not is_lora:
+            settings = (denoiser,) if own.is_file else ()
+            lent = replace(whole, networks=others, configs=settings)
+        base = choices.get("base") or preset.base
+        assert base is not None, "presets that are a part say of what"
+        parts = [finder.find("pipeline", "base", base, lent), own]
+    for name in ("autoencoder", "inversion", "reference"):
+        chosen = choices.get(name)
+        if chosen is not None:
+            parts.append(finder.find(name, name, str(chosen), Wanted(("",))))
+    return parts
+
+
+def plan_adapter(choices: Choices, formats: Formats) -> Part | None:
+    """Return where the chosen adapter is or will be, if one was chosen; nothing is fetched.
+
+    Raises:
+        WeightsError: It is not there and cannot be had.
+    """
+    chosen = choices.get("adapter")
+    if chosen is None:
+        return None
+    reference = parse_reference(chosen)
+    if reference is not None and not reference.is_file:
+        raise WeightsError(
+            f"The adapter is '{reference}', which is no file. One is needed, as in "
+            f"`adapter={ADAPTERS}:sdxl_models/ip-adapter_sdxl_vit-h.safetensors`. Add its path "
+            "behind a colon."
+        )
+    return Finder(choices, formats).find("adapter", "adapter", chosen, Wanted())
+
+
+def plan_image_encoder(projector: Projector | None, choices: Choices, formats: Formats) -> Part:
+    """Return where the encoder that an adapter reads is or will be, the public one by default.
+
+    Without a `projector`, of an adapter that is not here yet, it is the one that most read.
+
+    Raises:
+        WeightsError: It is not there and cannot be had.
+    """
+    reads = projector and (projector.feature, projector.feature_width)
+    is_big = reads == (Feature.EMBEDS, BIG_G)
+    folder = "sdxl_models/image_encoder" if is_big else "models/image_encoder"
+    chosen = choices.get("image_encoder") or f"{ADAPTERS}:{folder}"
+    finder = Finder(choices, formats)
+    return finder.find("image_encoder", "image_encoder", chosen, Wanted(("",)))
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds parts for somebody's choices."""
+
+    choices: Choices
+    formats: Formats
+
+    def find(self, name: str, option: str, chosen: str | Path, wanted: Wanted) -> Part:
+        """Return where the part `name` is or will be.
+
+        Args:
+            name: What it is for.
+            option: That names it.
+            chosen: A path or a reference.
+            wanted: What is needed below it, where it is no file.
+
+        Raises:
+            WeightsError: It is not there and cannot be had.
+        """
+        reference = parse_reference(chosen)
+        if reference is None:
+            return self._own(name, option, existing(chosen, option), wanted)
+        try:
+            return self._find(name, option, reference, wanted)
+        except (LookupError, OSError, transport_error()) as error:
+            raise WeightsError(explain(reference, option, error)) from error
+
+    def _own(self, name: str, option: str, path: Path, wanted: Wanted) -> Part:
+        """Return a part that the user keeps; whoever loads it says what is lacking."""
+        part = Part(name, option, None, root=path, path=path, licence="the one of your file")
+        if path.is_file():
+            return replace(part, root=path.parent, names=(path.name,))
+        with suppress(LookupError):
+            return replace(part, names=tuple(wanted.select(_names_below(path), self.formats)))
+        return part
+
+    def _find(self, name: str, option: str, reference: Reference, wanted: Wanted) -> Part:
+        wanted = _inside(reference, wanted)
+        is_pinned = COMMIT.fullmatch(reference.revision or "") is not None
+        listing = None if is_pinned or _is_settled(reference) else self._list(reference)
+        root = root_of(reference, listing)
+        names = None if root is None else self._here(reference, root, wanted)
+        if names is None and listing is None:
+            listing = list_files(reference) if self._may_ask else _refuse_offline()
+        root = root or root_of(reference, listing)
+        assert root is not None, "what is listed has a place"
+        files: tuple[RemoteFile, ...] = ()
+        if names is None:
+            assert listing is not None
+            names = self._needed(reference, listing, wanted)
+            files = tuple(listing.files[one] for one in names)
+        return Part(
+            name,
+            option,
+            reference,
+            root=root,
+            path=root / (reference.path or ""),
+            names=tuple(names),
+            listing=listing,
+            files=files,
+            licence=licence_of(reference, None if listing is None else listing.licence),
+        )
+
+    @property
+    def _may_ask(self) -> bool:
+        return not self.choices.get("offline", False)
+
+    def _list(self, reference: Reference) -> Listing | None:
+        """Return what is published now, None where it cannot be asked for and a copy may do.
+
+        Raises:
+            OSError: It cannot be asked for, and there is no copy; or another of the hub's errors.
+        """
+        if not self._may_ask:
+            return None
+        try:
+            return list_files(reference)
+        except (OSError, transport_error()) as error:
+            if not is_unreachable(error) or root_of(reference, None) is None:
+                raise
+            return None
+
+    def _here(self, reference: Reference, root: Path, wanted: Wanted) -> list[str] | None:
+        """Return the names of what is needed if all of it is on this machine, else None.
+
+        Raises:
+            WeightsError: It is an archive that was unpacked and has no such part.
+        """
+        if reference.host is Host.GITHUB:
+            if root.exists() and not (root / (reference.path or "")).exists():
+                raise WeightsError(
+                    f"The release of '{reference}' is unpacked in '{root}', and holds no such "
+                    "folder or file. Look there for its name, or remove it to fetch it anew."
+                )
+            return [] if root.exists() else None
+        with suppress(LookupError):
+            return wanted.select(_names_below(root), self.formats)
+        return None
+
+    def _needed(self, reference: Reference, listing: Listing, wanted: Wanted) -> list[str]:
+        if reference.host is Host.GITHUB:
+            return _pieces(listing)
+        for path in wanted.files:
+            listing.find(path)  # names those that are called alike
+        try:
+            return wanted.select(listing.files, self.formats)
+        except LookupError as error:
+            pickles = any(one.endswith(PICKLES) for one in listing.files)
+            advice = ", or allow pickles" if pickles and not self.formats.allow_pickle else ""
+            raise WeightsError(
+                f"The repository {reference.repository!r} holds no {error.args[0]}. One in the "
+                "layout of diffusers, for the preset's family and with safetensors, is needed. "
+                f"Choose another one{advice}."
+            ) from error
+
+
+def header_of(part: Part, *, allow_pickle: bool) -> dict[str, Any] | None:
+    """Return the header of a part that is one safetensors file; None if it is a pickle.
+
+    Of what is not here yet, the header alone is read.
+
+    Raises:
+        WeightsError: It is damaged, cannot be had, or is a pickle, and that was not allowed.
+    """
+    if not part.missing:
+        kind = kind_of_file(part.path)
+        check_kind(kind, part.path, allow_pickle=allow_pickle)
+        return check_safetensors(part.path) if kind == "safetensors" else None
+    assert part.reference is not None
+    file, name = part.files[0], Path(str(part.reference))
+    try:
+        head = read_start(file, USUAL_HEADER_BYTES)
+        kind = kind_of(head[:9])
+        check_kind(kind, name, allow_pickle=allow_pickle)
+        if kind != "safetensors":
+            return None
+        whole = 8 + header_length(head, name)
+        if whole > len(head):
+            head = read_start(file, whole)
+    except (OSError, transport_error()) as error:
+        raise WeightsError(explain(part.reference, part.option, error)) from error
+    return parse_header(head, name, size=file.size)
+
+
+def is_settings(file: RemoteFile) -> bool:
+    """Whether a file is the settings of a network, which are small and tell what it is."""
+    return file.path.rpartition("/")[2] == CONFIG
+
+
+def _names_below(root: Path) -> set[str]:
+    return {one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file()}
+
+
+def _refuse_offline() -> NoReturn:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    raise OfflineModeIsEnabled
+
+
+def _inside(reference: Reference, wanted: Wanted) -> Wanted:
+    """Return `wanted` with names as they are in the repository."""
+    if reference.is_file:
+        return Wanted(files=(reference.path or "",))
+    return Wanted(
+        *(
+            tuple(_below(reference.path or "", one).rstrip("/") for one in names)
+            for names in (wanted.networks, wanted.configs, wanted.tokenizers, wanted.files)
+        )
+    )
+
+
+def _is_settled(reference: Reference) -> bool:
+    """Whether what is on this machine cannot be out of date, as an unpacked release."""
+    root = root_of(reference, None)
+    return reference.host is Host.GITHUB and root is not None and root.exists()
+
+
+def _pieces(listing: Listing) -> list[str]:
+    """Return the pieces of the one archive that a release has, in their order.
+
+    Raises:
+        LookupError: It has none, or several.
+    """
+    found = {one: PIECE.fullmatch(one) for one in listing.files}
+    archives = {match["archive"] for match in found.values() if match}
+    if len(archives) != 1:
+        raise LookupError(
+            f"the release holds {len(archives)} archives of the kind .tar.gz, and one is needed"
+        )
+    return sorted(one for one, match in found.items() if match)
+
+
+def _weights(folder: str, names: Collection[str], formats: Formats) -> list[str]:
+    """Return the files with the weights of a network, the best among what there is.
+
+    Raises:
+        LookupError: There are none that may be read.
+    """
+    below = {one.rpartition("/")[2] for one in names if one.rpartition("/")[0] == folder}
+    for variant in (HALF, "") if formats.prefers_half else ("", HALF):
+        for stem in STEMS:
+            infix = f".{variant}" if variant else ""
+            index = f"{stem}.safetensors.index{infix}.json"
+            if f"{stem}{infix}.safetensors" in below:
+                return [_below(folder, f"{stem}{infix}.safetensors")]
+            shard = re.compile(re.escape(f"{stem}{infix}") + SHARD + r"\.safetensors")
+            shards = {one: match for one in below if (match := shard.fullmatch(one))}
+            if index in below and shards and all(int(m[2]) == len(shards) for m in shards.values()):
+                return [_below(folder, one) for one in (index, *sorted(shards))]
+    pickles = [one for one in PICKLES if one in below] if formats.allow_pickle else []
+    if pickles:
+        return [_below(folder, pickles[0])]
+    raise LookupError(f"weights in '{folder or '.'}' that may be read")
+
+
+def _first(kinds: Iterable[tuple[str, ...]], names: Collection[str]) -> tuple[str, ...]:
+    """Return the first of several sets of files that is there as a whole.
+
+    Raises:
+        LookupError: None is.
+    """
+    tried = list(kinds)
+    for kind in tried:
+        if all(one in names for one in kind):
+            return kind
+    raise LookupError(f"'{tried[-1][0]}'")
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _check_obtainable(preset: Preset, formats: Formats) -> None:
+    repository = _published(preset).partition(":")[0]
+    if preset.needs_pickle and not formats.allow_pickle:
+        raise WeightsError(
+            f"Preset {preset.name!r} was published as a pickle only, in {repository!r}, and a "
+            "pickle can run code. Pass `allow_pickle=True` to read plain tensors from it without "
+            "running any code."
+        )
+
+
+def _published(preset: Preset) -> str:
+    """Return the reference of the preset's own weights.
+
+    Raises:
+        WeightsError: They are in no repository.
+    """
+    if preset.repository is None:
+        raise WeightsError(
+            f"The weights of preset {preset.name!r} are not on the hub: {preset.summary} Get "
+            f"{preset.source.partition(':')[2]} and pass it as `weights=`."
+        )
+    return preset.repository + (f":{preset.file}" if preset.file else "")

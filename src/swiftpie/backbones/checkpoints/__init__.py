@@ -1,1 +1,0 @@
-"""Weights in the layouts of other projects, and in our own adapter format."""

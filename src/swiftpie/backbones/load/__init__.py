@@ -1,0 +1,1 @@
+"""Reading weights, checkpoints and adapters of other projects into networks."""

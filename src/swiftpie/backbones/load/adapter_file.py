@@ -1,0 +1,262 @@
+"""Our own adapter file: a public IP-Adapter plus the detail branch and the settings of both."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from swiftpie.attention.condition import Block
+from swiftpie.attention.detail import Merge
+from swiftpie.attention.install import Installation, Plan
+from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter, semantic_tensors
+from swiftpie.backbones.load.safe import (
+    METADATA,
+    check_safetensors,
+    read_metadata,
+    read_tensors,
+    write_tensors,
+)
+from swiftpie.errors import WeightsError
+from swiftpie.models.projection import FacePlusProjection, FaceVersion, Projector
+from swiftpie.schedules import TRAIN_TIMESTEPS
+
+FORMAT = "swiftpie/1"
+KEY = "swiftpie"  # of the settings, in the file's metadata
+PREFIX = "ref."  # of the detail branch; programs that do not know it skip it
+SEMANTIC_PREFIX = "ip_adapter."  # of the semantic branch, whose matrices read tokens
+OF_LAYER = "layer"  # the detail branch reads through the projections of each layer
+MAX_TOKEN_WIDTH = 1 << 16  # of an identity token; SDXL's have 2048
+
+
+@dataclass(frozen=True)
+class AdapterSettings:
+    """What an adapter was trained for."""
+
+    family: str  # of backbones that the adapter fits
+    plan: Plan  # the layers in which each branch speaks; its gate is not kept
+    t_ref: int  # timestep at which references were read, 0 to 999
+    defaults: Mapping[str, float]  # recommended strengths by name
+
+
+def save_adapter(
+    path: str | Path,
+    *,
+    installation: Installation,
+    projector: nn.Module,
+    family: str,
+    t_ref: int,
+    defaults: Mapping[str, float],
+    force: bool = False,
+) -> None:
+    """Write both branches and what they were trained for.
+
+    The detail branch is written for the layers that the installation's plan gives it.
+
+    Raises:
+        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
+    """
+    tensors = semantic_tensors(installation, projector)
+    for name, processor in installation.detail.items():
+        for part, tensor in processor.state_dict().items():
+            tensors[f"{PREFIX}{name}.{part}"] = tensor
+    plan = installation.plan
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "backbone": family,
+        "t_ref": t_ref,
+        "token_width": plan.token_width,
+        "sem_layers": sorted(plan.semantic),
+        "ref_layers": sorted(plan.detail),
+        "merge": plan.merge,
+        "defaults": dict(defaults),
+    }
+    if not plan.own_projections:
+        header["ref_projections"] = OF_LAYER
+    if isinstance(projector, FacePlusProjection):
+        header["face_version"] = 2 if projector.shortcut else 1
+    text = json.dumps(header | {"sha256": _fingerprint(header, tensors)}, sort_keys=True)
+    write_tensors(path, tensors, metadata={KEY: text}, force=force)
+
+
+def read_settings(path: str | Path) -> AdapterSettings:
+    """Return what an adapter was trained for, to install its plan before loading it.
+
+    Raises:
+        WeightsError: The file is damaged, or is something else.
+    """
+    return settings_in(check_safetensors(Path(path)), path)
+
+
+def settings_in(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
+    """Return what the adapter at `path` was trained for, by its header alone.
+
+    Raises:
+        WeightsError: It is damaged, or of something else.
+    """
+    settings = _settings(_own_header(header.get(METADATA, {}), path), path)
+    shapes = [one["shape"] for name, one in header.items() if name.startswith(SEMANTIC_PREFIX)]
+    # The plan is installed before the weights are read, so a lie would cost its memory.
+    if not shapes or any(shape[1:] != [settings.plan.token_width] for shape in shapes):
+        raise WeightsError(_damaged(path))
+    return settings
+
+
+def face_version_in(header: Mapping[str, Any], path: str | Path) -> FaceVersion | None:
+    """Return which version of FaceID Plus an adapter of ours is, if it is one.
+
+    Raises:
+        WeightsError: It is damaged, or of something else.
+    """
+    version: FaceVersion | None = _own_header(header.get(METADATA, {}), path).get("face_version")
+    return version
+
+
+def load_adapter(path: str | Path, *, installation: Installation, family: str) -> Projector:
+    """Load both branches into `installation`, all of it or nothing; return their projector.
+
+    The detail branch falls silent in layers that the file leaves out.
+
+    The installation is of a U-Net of `family`, with the plan that `read_settings` returns or one
+    of fewer layers.
+
+    Raises:
+        WeightsError: The file is damaged, is something else, or is for another backbone.
+    """
+    tensors = read_tensors(path)
+    header = _read_header(path)
+    settings = _settings(header, path)
+    if header.pop("sha256", None) != _fingerprint(header, tensors):
+        raise WeightsError(
+            f"The checksum of '{path}' does not agree with its content: it was changed or damaged. "
+            "Get the file again."
+        )
+    _check_backbone(settings, installation, family)
+    detail = _detail_states(tensors, installation)
+    semantic = {name: t for name, t in tensors.items() if not name.startswith(PREFIX)}
+    adapter = read_ip_adapter(semantic, face_version=header.get("face_version"))
+    load_into(adapter, installation)
+    for name, processor in installation.detail.items():
+        if name in detail:
+            processor.load_state_dict(detail[name], strict=True)
+        else:
+            torch.nn.init.zeros_(processor.gate)
+    return adapter.projector
+
+
+def _read_header(path: str | Path) -> dict[str, Any]:
+    return _own_header(read_metadata(path), path)
+
+
+def _own_header(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
+    text = metadata.get(KEY)
+    if text is None:
+        raise WeightsError(
+            f"'{path}' is not an adapter that SwiftPie wrote. Read an IP-Adapter with "
+            "read_ip_adapter, or choose another file."
+        )
+    try:
+        header: dict[str, Any] = json.loads(text)
+        found, face_version = header["format"], header.get("face_version")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(_damaged(path)) from error
+    if found != FORMAT or face_version not in (None, *get_args(FaceVersion)):
+        raise WeightsError(
+            f"'{path}' has format {found!r}, and this version reads {FORMAT!r}. Update SwiftPie."
+        )
+    return header
+
+
+def _settings(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
+    try:
+        return AdapterSettings(
+            family=str(header["backbone"]),
+            plan=Plan(
+                token_width=_whole(header["token_width"], most=MAX_TOKEN_WIDTH),
+                merge=Merge(header["merge"]),
+                own_projections=header.get("ref_projections") != OF_LAYER,
+                semantic=frozenset(map(Block, header["sem_layers"])),
+                detail=frozenset(map(Block, header["ref_layers"])),
+            ),
+            t_ref=_whole(header["t_ref"], most=TRAIN_TIMESTEPS - 1),
+            defaults={str(name): _finite(value) for name, value in header["defaults"].items()},
+        )
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(_damaged(path)) from error
+
+
+def _whole(value: object, *, most: int) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r} is no whole number up to {most}")
+    return value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _damaged(path: str | Path) -> str:
+    return f"The settings in '{path}' are damaged. Get the file again."
+
+
+def _check_backbone(settings: AdapterSettings, installation: Installation, family: str) -> None:
+    if settings.family != family:
+        raise WeightsError(
+            f"The adapter is for {settings.family!r}, and the backbone is {family!r}. Load it with "
+            "its own backbone, or choose another adapter."
+        )
+    ours, theirs = installation.plan.merge, settings.plan.merge
+    if ours is not theirs:
+        raise WeightsError(
+            f"The adapter's detail branch is {theirs.value!r}, and the installed one is "
+            f"{ours.value!r}. Install the plan that read_settings returns."
+        )
+
+
+def _detail_states(
+    tensors: Mapping[str, Tensor], installation: Installation
+) -> dict[str, dict[str, Tensor]]:
+    owners = {
+        f"{PREFIX}{name}.{part}": (name, part)
+        for name, processor in installation.detail.items()
+        for part in processor.state_dict()
+    }
+    left_out = tuple(f"{PREFIX}{name}." for name in installation.plain)  # by the plan
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if not key.startswith(PREFIX) or key.startswith(left_out):
+            continue
+        if key not in owners:
+            raise WeightsError(
+                f"{key!r} is not a part of a self-attention layer of this U-Net. An adapter for "
+                "exactly this U-Net is needed. Choose another."
+            )
+        name, part = owners[key]
+        states.setdefault(name, {})[part] = tensor
+    for name, state in states.items():
+        needed, given = (
+            {part: tuple(tensor.shape) for part, tensor in one.items()}
+            for one in (installation.detail[name].state_dict(), state)
+        )
+        if needed != given:
+            raise WeightsError(
+                f"The detail branch at {name} needs {needed}, and the adapter has {given}. An "
+                "adapter for exactly this U-Net is needed. Choose another."
+            )
+    return states
+
+
+def _fingerprint(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

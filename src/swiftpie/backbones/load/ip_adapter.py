@@ -1,0 +1,309 @@
+"""Adapters as others publish them: IP-Adapter's layout, SwiftEdit's, and LoRAs of diffusers."""
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from swiftpie.attention.condition import Block
+from swiftpie.attention.install import Installation
+from swiftpie.backbones.load.safe import flatten, read_tensors
+from swiftpie.errors import MissingExtra, WeightsError, short_reason
+from swiftpie.models.projection import FaceVersion, Projector, image_proj_of, projector_for
+
+SEMANTIC = re.compile(r"(\d{1,4})\.to_([kv])_ip\.weight")
+LORA = re.compile(r"(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")
+
+# Prefixes in SwiftEdit's `ip_adapter.bin`; IP-Adapter's own training scripts write the same.
+PARTS = {"image_proj_model.": "image_proj.", "adapter_modules.": "ip_adapter."}
+WHOLE_UNET = "unet."  # the frozen network and its processors once more
+
+# In LoRAs, after diffusers has unified the spellings.
+DENOISER = "unet."  # prefix of the denoiser's part
+DOWN = ("lora_A.weight", "lora.down.weight")  # one of them for every changed layer
+BASE = ".base_layer.weight"  # what peft calls the weight of a layer that it wraps
+NAME = "swiftpie"
+
+Pair = tuple[Tensor, Tensor]
+Place = tuple[int, str]  # number of an attention layer, and "q", "k", "v" or "out"
+
+# Versions of FaceID Plus by what their publishers put into the names of the files; longest first.
+VERSION_NAMES: dict[str, FaceVersion] = {"faceid-plusv2": 2, "faceid-plus": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class IpAdapter:
+    """An adapter in memory; numbers are positions among the attention layers of its U-Net."""
+
+    projector: Projector
+    layers: dict[int, Pair]  # to_k and to_v, each (inner width, token width)
+    lora: dict[Place, Pair]  # FaceID only: down and up
+
+
+def read_ip_adapter(
+    tensors: Mapping[str, Any], *, face_version: FaceVersion | None = None
+) -> IpAdapter:
+    """Read an adapter in the layout of h94/IP-Adapter; names are nested or joined by dots.
+
+    `face_version` is that of FaceID Plus, see `projector_for`.
+
+    Raises:
+        WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
+    """
+    parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for name, tensor in flatten(tensors).items():
+        part, _, rest = name.partition(".")
+        if part not in parts:
+            raise WeightsError(
+                f"{name!r} does not belong in an IP-Adapter; 'image_proj.*' and 'ip_adapter.*' "
+                "do. Read other layouts with their own functions: read_swiftedit, load_adapter."
+            )
+        parts[part][rest] = tensor
+    projector = projector_for(parts["image_proj"], face_version=face_version)
+    return IpAdapter(
+        projector=projector,
+        layers=_layers(parts["ip_adapter"], width=projector.width),
+        lora=_lora(parts["ip_adapter"]),
+    )
+
+
+def read_swiftedit(tensors: Mapping[str, Tensor]) -> IpAdapter:
+    """Read what SwiftEdit released (arXiv:2412.04301), the tensors of its `ip_adapter.bin`.
+
+    Its layers are numbered as in the layout of IP-Adapter.
+
+    Raises:
+        WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
+    """
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(WHOLE_UNET):
+            continue
+        part = next((part for part in PARTS if name.startswith(part)), None)
+        if part is None:
+            raise WeightsError(
+                f"{name!r} does not belong in SwiftEdit's adapter; "
+                f"{', '.join([*PARTS, WHOLE_UNET])} do. Read other layouts with read_ip_adapter."
+            )
+        renamed[PARTS[part] + name.removeprefix(part)] = tensor
+    return read_ip_adapter(renamed)
+
+
+def version_in_name(path: str | Path) -> FaceVersion | None:
+    """Return the version of FaceID Plus that the name of a published file states, if it does."""
+    name = Path(path).name.lower()
+    return next((version for part, version in VERSION_NAMES.items() if part in name), None)
+
+
+def load_into(adapter: IpAdapter, installation: Installation) -> None:
+    """Copy the semantic weights of `adapter` into an installation, all of them or none.
+
+    A file only numbers its layers, so every number and every shape has to agree with the U-Net:
+    in a pruned one the same number is another layer. LoRA is left to `fuse_lora`.
+
+    Raises:
+        WeightsError: The adapter was made for another U-Net.
+    """
+    paths = cross_attention(installation)
+    if adapter.layers.keys() != paths.keys():
+        ours, theirs = len(paths), len(adapter.layers)
+        number = min(adapter.layers.keys() ^ paths.keys())
+        place = f"layer {number} ({paths.get(number, 'not a cross-attention layer here')})"
+        raise WeightsError(
+            f"The adapter has {theirs} layers and this U-Net has {ours} cross-attention layers; "
+            f"they first differ at {place}. An adapter for exactly this U-Net is needed; one "
+            "for the full model does not fit a pruned one. Choose another adapter or backbone."
+        )
+    copies: list[tuple[Tensor, Tensor]] = []
+    for number, pair in adapter.layers.items():
+        processor = installation.semantic[paths[number]]
+        for tensor, linear in zip(pair, (processor.to_k_ip, processor.to_v_ip), strict=True):
+            if tensor.shape != linear.weight.shape:
+                raise WeightsError(
+                    f"Layer {number} of the adapter is {tuple(tensor.shape)}, and "
+                    f"{paths[number]} of this U-Net needs {tuple(linear.weight.shape)}. An "
+                    "adapter for exactly this U-Net is needed. Choose another one."
+                )
+            copies.append((linear.weight, tensor))
+    with torch.no_grad():
+        for weight, tensor in copies:
+            weight.copy_(tensor)
+
+
+def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 1.0) -> None:
+    """Add the LoRA of a FaceID adapter to the weights of `unet`, all of it or none.
+
+    The layers get new weights, so that another network which shares the old ones keeps them. The
+    negative of an earlier `scale` takes it off again, up to rounding.
+
+    Raises:
+        WeightsError: The adapter was made for another U-Net.
+    """
+    paths = _attention_paths(list(unet.attn_processors))
+    linears = [_lora_target(unet, paths, place, pair) for place, pair in adapter.lora.items()]
+    for linear, (down, up) in zip(linears, adapter.lora.values(), strict=True):
+        old = linear.weight
+        change = up.to(old.device, torch.float32) @ down.to(old.device, torch.float32)
+        new = torch.add(old.detach().float(), change, alpha=scale).to(old.dtype)
+        linear.weight = nn.Parameter(new, requires_grad=old.requires_grad)
+
+
+def fuse_lora_file(
+    unet: UNet2DConditionModel,
+    path: Path,
+    *,
+    family: str,
+    loader: str,
+    scale: float = 1.0,
+    allow_pickle: bool = False,
+) -> None:
+    """Add the LoRA in `path` to the weights of `unet`, and leave nothing else behind.
+
+    The layers get new weights, so that another network which shares the old ones keeps them.
+    `loader` is the pipeline class of diffusers that reads LoRAs for the family.
+
+    Raises:
+        MissingExtra: peft is not installed.
+        WeightsError: The file is unreadable, or changes other layers than this network has.
+    """
+    check_reads_lora()
+    tensors = read_tensors(path, allow_pickle=allow_pickle)
+    # Here, because importing pipelines takes seconds and complains of packages we do not use.
+    pipeline = getattr(importlib.import_module("diffusers"), loader)
+    reason = "it is no LoRA, or changes more than the denoiser"
+    changed = 0
+    try:
+        state, alphas = pipeline.lora_state_dict(tensors, unet_config=unet.config)
+        if all(name.startswith(DENOISER) for name in state):
+            pipeline.load_lora_into_unet(state, alphas, unet, adapter_name=NAME)
+            changed = sum(name.endswith(DOWN) for name in state)
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = short_reason(error)
+    if changed == 0:
+        raise WeightsError(
+            f"The LoRA '{path}' does not fit this denoiser ({reason}). One that was made for its "
+            f"family, {family}, is needed. Choose another file or preset."
+        )
+    taken = sum(f".lora_A.{NAME}." in name for name in unet.state_dict())
+    if taken != changed:
+        raise WeightsError(
+            f"The LoRA '{path}' changes {changed} layers, and this denoiser has {taken} of them. "
+            "One that was made for exactly this network is needed. Choose another file or preset."
+        )
+    for name, weight in list(unet.named_parameters()):
+        if name.endswith(BASE):
+            layer = unet.get_submodule(name.rpartition(".")[0])
+            layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
+    unet.fuse_lora(lora_scale=scale)
+    unet.unload_lora()
+
+
+def check_reads_lora() -> None:
+    """Refuse LoRAs where what reads them is not installed.
+
+    Raises:
+        MissingExtra: It is not.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtra(
+            "This preset is a LoRA, which is read with the package 'peft'. It is not installed. "
+            'Run: pip install "swiftpie[lora]"'
+        )
+
+
+def semantic_tensors(installation: Installation, projector: nn.Module) -> dict[str, Tensor]:
+    """Return the semantic branch in the layout of h94/IP-Adapter."""
+    image_proj = image_proj_of(projector)
+    tensors = {f"image_proj.{name}": tensor for name, tensor in image_proj.items()}
+    for number, name in cross_attention(installation).items():
+        processor = installation.semantic[name]
+        tensors[f"ip_adapter.{number}.to_k_ip.weight"] = processor.to_k_ip.weight
+        tensors[f"ip_adapter.{number}.to_v_ip.weight"] = processor.to_v_ip.weight
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def cross_attention(installation: Installation) -> dict[int, str]:
+    """Return the module paths of the cross-attention layers by their public numbers."""
+    paths = _attention_paths(list(installation.originals))
+    return {number: path for number, path in enumerate(paths) if path in installation.semantic}
+
+
+def _attention_paths(processors: list[str]) -> list[str]:
+    # Numbers count in the order of `attn_processors`, down, up, middle, but without those of an
+    # image projector that diffusers may have put into the U-Net.
+    paths = [name.removesuffix(".processor") for name in processors]
+    return [path for path in paths if path.startswith(tuple(Block))]
+
+
+def _lora_target(
+    unet: UNet2DConditionModel, paths: list[str], place: Place, pair: Pair
+) -> nn.Linear:
+    number, name = place
+    if number >= len(paths):
+        raise WeightsError(
+            f"The adapter's LoRA is for layer {number}, and this U-Net has {len(paths)} "
+            "attention layers. An adapter for exactly this U-Net is needed. Choose another."
+        )
+    path = f"{paths[number]}.to_{name}"
+    linear = unet.get_submodule(f"{path}.0" if name == "out" else path)
+    assert isinstance(linear, nn.Linear)
+    down, up = pair
+    needed, given = (linear.out_features, linear.in_features), (len(up), down.shape[1])
+    if given != needed:
+        raise WeightsError(
+            f"The adapter's LoRA of layer {number} is {given}, and {path} needs {needed}. An "
+            "adapter for exactly this U-Net is needed. Choose another."
+        )
+    return linear
+
+
+def _layers(tensors: Mapping[str, Tensor], *, width: int) -> dict[int, Pair]:
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        match = SEMANTIC.fullmatch(name)
+        if match is None and LORA.fullmatch(name) is None:
+            raise WeightsError(f"'ip_adapter.{name}' is not a known part of an IP-Adapter.")
+        if match is not None:
+            _check_matrix(name, tensor)
+            found.setdefault(int(match[1]), {})[match[2]] = tensor
+    if not found:
+        raise WeightsError("The adapter has no 'ip_adapter.N.to_k_ip.weight'. Get it again.")
+    for number, pair in found.items():
+        if pair.keys() != {"k", "v"} or pair["k"].shape != pair["v"].shape:
+            raise WeightsError(
+                f"Layer {number} of the adapter needs 'to_k_ip' and 'to_v_ip' of one shape. Get "
+                "the file again."
+            )
+        if pair["k"].shape[1] != width:
+            raise WeightsError(
+                f"Layer {number} of the adapter reads tokens of {pair['k'].shape[1]}, and its "
+                f"projector makes tokens of {width}. These are parts of two files."
+            )
+    return {number: (pair["k"], pair["v"]) for number, pair in sorted(found.items())}
+
+
+def _lora(tensors: Mapping[str, Tensor]) -> dict[Place, Pair]:
+    found: dict[Place, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if match := LORA.fullmatch(name):
+            _check_matrix(name, tensor)
+            found.setdefault((int(match[1]), match[2]), {})[match[3]] = tensor
+    for (number, name), pair in found.items():
+        if pair.keys() != {"down", "up"} or len(pair["down"]) != pair["up"].shape[1]:
+            raise WeightsError(
+                f"The LoRA of to_{name} in layer {number} needs 'down' and 'up' of one rank. Get "
+                "the file again."
+            )
+    return {place: (pair["down"], pair["up"]) for place, pair in found.items()}
+
+
+def _check_matrix(name: str, tensor: Tensor) -> None:
+    if tensor.ndim != 2 or not tensor.is_floating_point():
+        raise WeightsError(f"'ip_adapter.{name}' is not a matrix of numbers. Get the file again.")

@@ -1,0 +1,496 @@
+"""Tensor files at the border: the content decides what a file is, and no code in it ever runs."""
+
+import itertools
+import json
+import math
+import os
+import pickletools
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save_file
+from torch import Tensor
+
+from swiftpie.errors import InputError, WeightsError, short_reason
+from swiftpie.imageio.files import MAX_TENSOR_HEADER_BYTES, atomic_file, check_target
+
+Kind = Literal["safetensors", "zip", "pickle"]
+
+MAX_TENSORS = 10_000  # an SDXL U-Net has 1,680
+MAX_DEPTH = 4  # of nested dictionaries; public checkpoints have 2
+MAX_NAME = 1000  # characters of a tensor's name, those of the dictionaries around it among them
+MAX_DIMENSIONS = 16  # of a tensor; weights of networks have up to five
+MAX_NUMBER_DIGITS = 20  # no size of a file has more, and multiplying longer ones takes minutes
+MAX_SIZE = 2**63 - 1  # PyTorch counts with 64 bits, signed
+METADATA = "__metadata__"
+
+ALIGNMENT_BYTES = 64  # of all memory that PyTorch allocates itself
+MAX_CHECKED_BYTES = 1 << 30  # of weights that are looked at one by one when they are read
+MAX_PICKLE_BYTES = 4 << 20  # without the tensors' own, as of a header
+MAX_PICKLE_STEPS = 50 * MAX_TENSORS  # torch takes some 30 for a tensor
+MAX_SHARING = 4  # times the size of a file that its tensors may have together
+LEGACY_PICKLES = 5  # that older files begin with: three of their kind, the content, and its order
+PLAIN_GLOBALS = re.compile(  # of a pickle of plain tensors
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|tensor_v3|parameter)"
+    r"|torch\.nn\.parameter Parameter|torch \w*Storage|torch\.storage UntypedStorage"
+    r"|torch (b?float|u?int|complex|bool)\w*|torch Size"
+)
+
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "BOOL": 1} | {
+    f"{sign}{8 * size}": size for sign in "IU" for size in (1, 2, 4, 8)
+}
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+FLOATS |= {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
+
+TYPES = {  # of PyTorch, for those of its types that hold weights
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "BOOL": torch.bool,
+} | {
+    f"{sign}{8 * size}": getattr(torch, f"{kind}{8 * size}")
+    for sign, kind in {"I": "int", "U": "uint"}.items()
+    for size in (1, 2, 4, 8)
+}
+
+
+def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
+    """Return every tensor of a safetensors file, or of a torch pickle where that is allowed.
+
+    `allow_pickle` also reads what `torch.save` wrote, with torch's reader of plain tensors, which
+    refuses everything else. Names of nested dictionaries are joined by dots.
+
+    Raises:
+        WeightsError: The file is missing, is something else, is damaged or is over a limit.
+    """
+    path = Path(path)
+    kind = kind_of_file(path)
+    check_kind(kind, path, allow_pickle=allow_pickle)
+    if kind == "safetensors":
+        _read_header(path)
+        try:
+            tensors: dict[str, Tensor] = load_file(path)
+        except Exception as error:  # what the header hides makes the reader raise anything
+            raise WeightsError(_damaged(path, error)) from error
+        check_finite(tensors, path)
+        return tensors
+    return _read_pickle(path, is_zip=kind == "zip")
+
+
+def tensors_in(data: bytes, name: str) -> dict[str, Tensor]:
+    """Return every tensor of a safetensors file's bytes, which messages call `name`.
+
+    Raises:
+        WeightsError: They are something else, or damaged.
+    """
+    parse_header(data, Path(name), size=len(data))
+    try:
+        tensors: dict[str, Tensor] = load(data)
+    except Exception as error:  # as of `read_tensors`
+        raise WeightsError(_damaged(Path(name), error)) from error
+    check_finite(tensors, name)
+    return tensors
+
+
+def read_as(
+    path: str | Path,
+    dtype: torch.dtype,
+    *,
+    allow_pickle: bool = False,
+    maps: bool = True,
+    as_block: bool = False,
+) -> dict[str, Tensor]:
+    """Return what `read_tensors` does, every floating-point number as `dtype`.
+
+    Tensors of that type stay in their file until they are used, where it `maps`; others are read
+    and converted one after the other, so that nothing is in memory twice. `as_block` all of them
+    share one piece of it: the system gets that back as soon as the last is gone, where pieces as
+    small as one weight would be kept for later ones of their size.
+
+    Raises:
+        WeightsError: As of `read_tensors`.
+    """
+    path = Path(path)
+    if kind_of_file(path) != "safetensors":
+        tensors = read_tensors(path, allow_pickle=allow_pickle)
+        return {name: _as(tensor, dtype) for name, tensor in tensors.items()}
+    header = _read_header(path)
+    entries = {name: entry for name, entry in header.items() if name != METADATA}
+    types = {TYPES[entry["dtype"]] for entry in entries.values()}
+    if maps and all(one is dtype for one in types if one.is_floating_point):
+        return read_tensors(path)
+    read = _places(entries, dtype, as_block=as_block)
+    with path.open("rb") as file:
+        begin = 8 + int.from_bytes(file.read(8), "little")
+        for name, entry in entries.items():
+            place, stored = read[name], TYPES[entry["dtype"]]
+            raw = place if stored is place.dtype else torch.empty(place.shape, dtype=stored)
+            file.seek(begin + entry["data_offsets"][0])
+            file.readinto(raw.flatten().view(torch.uint8).numpy().data)
+            if raw is not place:
+                place.copy_(raw)
+    check_finite(read, path)
+    return read
+
+
+def _places(entries: Mapping[str, Any], dtype: torch.dtype, *, as_block: bool) -> dict[str, Tensor]:
+    """Return memory for what a header tells of, floating-point numbers as `dtype`."""
+    kinds = {}
+    for name, entry in entries.items():
+        stored = TYPES[entry["dtype"]]
+        kinds[name] = (entry["shape"], dtype if stored.is_floating_point else stored)
+    if not as_block:
+        return {name: torch.empty(shape, dtype=kind) for name, (shape, kind) in kinds.items()}
+    sizes = {name: math.prod(shape) * kind.itemsize for name, (shape, kind) in kinds.items()}
+    steps = [math.ceil(size / ALIGNMENT_BYTES) * ALIGNMENT_BYTES for size in sizes.values()]
+    starts = dict(zip(sizes, itertools.accumulate([0, *steps]), strict=False))
+    block = torch.empty(sum(steps), dtype=torch.uint8)
+    return {
+        name: block[starts[name] :][: sizes[name]].view(kind).reshape(shape)
+        for name, (shape, kind) in kinds.items()
+    }
+
+
+def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return the free text that a safetensors file carries, by name.
+
+    Raises:
+        WeightsError: The file is missing, is not safetensors, or is damaged.
+    """
+    metadata: dict[str, str] = check_safetensors(Path(path)).get(METADATA, {})
+    return metadata
+
+
+def check_safetensors(path: Path) -> dict[str, Any]:
+    """Return the header of a safetensors file: entries by tensor name, and metadata.
+
+    Raises:
+        WeightsError: It is something else, whatever its name, or is damaged or cut short.
+    """
+    if kind_of_file(path) != "safetensors":
+        raise WeightsError(
+            f"'{path}' is not a safetensors file, whatever its name. SwiftPie never unpickles "
+            "weights here; get the file again from where it came."
+        )
+    return _read_header(path)
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        head = file.read(8)
+        head += file.read(min(header_length(head, path), MAX_TENSOR_HEADER_BYTES))
+        size = os.fstat(file.fileno()).st_size
+    return parse_header(head, path, size=size)
+
+
+def header_length(head: bytes, path: Path) -> int:
+    """Return how long the header of a safetensors file is that begins with `head`.
+
+    Raises:
+        WeightsError: It is empty or longer than real ones.
+    """
+    length = int.from_bytes(head[:8], "little")
+    if not 0 < length <= MAX_TENSOR_HEADER_BYTES:
+        raise WeightsError(_damaged(path, f"a header of {length} bytes"))
+    return length
+
+
+def parse_header(head: bytes, path: Path, *, size: int) -> dict[str, Any]:
+    """Return the header of a safetensors file of `size` bytes that begins with `head`.
+
+    Raises:
+        WeightsError: It is damaged, or the file cut short.
+    """
+    length = header_length(head, path)
+    text = head[8 : 8 + length]
+    try:
+        header: dict[str, Any] = json.loads(text, parse_int=_short_number)
+        entries = {name: entry for name, entry in header.items() if name != METADATA}
+        end = _check_entries(entries)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(_damaged(path, error)) from error
+    if 8 + length + end != size:
+        raise WeightsError(
+            f"'{path}' has {size} bytes where its header promises {8 + length + end}: it is cut "
+            "short or has extra bytes. Get the file again."
+        )
+    metadata = header.get(METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise WeightsError(_damaged(path, "metadata that is not text"))
+    return header
+
+
+def shapes_of(header: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors that a header tells of, without numbers."""
+    return {
+        name: torch.empty(
+            entry["shape"], dtype=FLOATS.get(entry["dtype"], torch.uint8), device="meta"
+        )
+        for name, entry in header.items()
+        if name != METADATA
+    }
+
+
+def _short_number(digits: str) -> int:
+    if len(digits) > MAX_NUMBER_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> None:
+    """Write a safetensors file so that `path` holds either all of it or what it held before.
+
+    Raises:
+        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
+    """
+    path = Path(path)
+    check_target(path, force=force)
+    own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    try:
+        with atomic_file(path, force=force) as temporary:
+            save_file(own, temporary, metadata=dict(metadata or {}))
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"'{path}' cannot be written ({short_reason(error)}). Room for the whole file is "
+            "needed. Choose another folder."
+        ) from error
+
+
+def convert_pickle(path: str | Path, out: str | Path, *, force: bool = False) -> None:
+    """Write the tensors of a torch pickle as safetensors, without running any code in it.
+
+    Raises:
+        WeightsError: `path` holds more than tensors, or cannot be read.
+        InputError: `out` exists and `force` is not set, or its folder cannot be written to.
+    """
+    check_target(out, force=force)
+    write_tensors(out, read_tensors(path, allow_pickle=True), force=force)
+
+
+def flatten(tree: Mapping[Any, Any], *, prefix: str = "", depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """Return the leaves of nested dictionaries, their names joined by dots.
+
+    Raises:
+        WeightsError: A name is not text, two leaves get one name, or the nesting is too deep.
+    """
+    leaves: dict[str, Any] = {}
+    for number, (path, value) in enumerate(_walk(tree, prefix=prefix, depth=depth)):
+        # Dictionaries may share others, so that a small file has more names than atoms are there.
+        if number >= MAX_TENSORS or len(path) > MAX_NAME:
+            raise WeightsError(
+                f"There are more than {MAX_TENSORS} tensors or dictionaries, or longer names than "
+                f"{MAX_NAME} characters. Weights by name are needed. Save the state dict alone."
+            )
+        if path in leaves:
+            raise WeightsError(f"Two tensors are called {path!r}. One is needed. Save it anew.")
+        if not isinstance(value, Mapping):
+            leaves[path] = value
+    return leaves
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Refuse weights that are no numbers: whatever is computed with them is grey.
+
+    More than `MAX_CHECKED_BYTES` stay in their file until they are used, which would take longer
+    to read than to load; there the first drawing tells.
+
+    Raises:
+        WeightsError: One is infinite or not a number.
+    """
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if sum(tensor.nbytes for tensor in floats.values()) > MAX_CHECKED_BYTES:
+        return
+    for name, tensor in floats.items():
+        numbers = tensor if tensor.element_size() > 1 else tensor.float()
+        # The sum says it at once, unless it is too large itself.
+        if not numbers.sum().isfinite() and not numbers.isfinite().all():
+            raise WeightsError(
+                f"{name!r} in '{path}' holds infinity, or what is not a number. Every weight has "
+                "to be a finite number. Get the file again."
+            )
+
+
+def _walk(tree: Mapping[Any, Any], *, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield paths and values in nested dictionaries, the dictionaries before what is in them.
+
+    Raises:
+        WeightsError: A name is not text, or the nesting is too deep.
+    """
+    if depth == 0:
+        raise WeightsError(
+            f"The dictionaries under {prefix!r} are nested more than {MAX_DEPTH} deep. Weights by "
+            "name are needed. Save the state dict alone."
+        )
+    for name, value in tree.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"The name {name!r} under {prefix!r} is not text. Save it by name.")
+        yield prefix + name, value
+        if isinstance(value, Mapping):
+            yield from _walk(value, prefix=f"{prefix}{name}.", depth=depth - 1)
+
+
+def kind_of_file(path: Path) -> Kind | None:
+    """Return what a file of weights is, by its content; None if it is none.
+
+    Raises:
+        WeightsError: It cannot be read.
+    """  # noqa: DOC501 - the other is caught
+    try:
+        if path.is_fifo():
+            raise OSError("it is a pipe")
+        with path.open("rb") as file:
+            head = file.read(9)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise WeightsError(
+            f"'{path}' cannot be read ({reason}). A file of weights is needed. Check the path."
+        ) from error
+    return kind_of(head)
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """Return what a file of weights is, by its first nine bytes; None if it is none."""
+    if head[8:9] == b"{":
+        return "safetensors"
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if len(head) > 1 and head[0] == 0x80 and head[1] in range(2, 6):  # opcode PROTO, version
+        return "pickle"
+    return None
+
+
+def check_kind(kind: Kind | None, path: Path, *, allow_pickle: bool) -> None:
+    """Refuse a file of weights that may not be read.
+
+    Raises:
+        WeightsError: It is something else, or a pickle, and that was not allowed.
+    """
+    if kind is None:
+        raise WeightsError(
+            f"'{path}' is neither a safetensors file nor a torch checkpoint, whatever its name. "
+            "SwiftPie reads safetensors. Convert it, or get another file."
+        )
+    if kind != "safetensors" and not allow_pickle:
+        raise WeightsError(
+            f"'{path}' is a pickle, whatever its name, and a pickle can run code. SwiftPie reads "
+            "safetensors. Pass `allow_pickle=True` to read plain tensors from it without running "
+            "any code, or convert it once with convert_pickle()."
+        )
+
+
+def _check_entries(entries: dict[str, Any]) -> int:
+    # Returns how many bytes of data the entries cover; they leave no gaps and do not overlap.
+    if len(entries) > MAX_TENSORS:
+        raise ValueError(f"{len(entries)} tensors, at most {MAX_TENSORS} are read")
+    end = 0
+    for begin, stop, name in sorted((*entries[n]["data_offsets"], n) for n in entries):
+        shape, item_bytes = entries[name]["shape"], ITEM_BYTES[entries[name]["dtype"]]
+        if len(name) > MAX_NAME or type(shape) is not list or len(shape) > MAX_DIMENSIONS:
+            raise ValueError(f"the name or shape of {name[:MAX_NAME]!r}")
+        if any(type(number) is not int or number < 0 for number in (begin, stop, *shape)):
+            raise ValueError(f"the shape or place of {name!r}")
+        # Steps through memory are counted also where there is nothing in it.
+        if math.prod(max(number, 1) for number in shape) * item_bytes > MAX_SIZE:
+            raise ValueError(f"the shape of {name!r}")
+        if begin != end or stop - begin != math.prod(shape) * item_bytes:
+            raise ValueError(f"the size or place of {name!r}")
+        end = stop
+    return end
+
+
+def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
+    try:
+        check = _check_records if is_zip else _check_parts
+        check(path)
+        with tempfile.TemporaryDirectory() as folder:
+            plain_name = Path(folder) / "weights"  # of other names torch heeds the suffix
+            plain_name.symlink_to(path.resolve())
+            # Mapped, a storage ends with its file; copied, it is as long as the pickle says.
+            content = torch.load(plain_name, map_location="cpu", weights_only=True, mmap=is_zip)
+    except Exception as error:  # broken bytes make the reader raise anything
+        raise WeightsError(
+            f"'{path}' holds more than plain tensors, or is damaged ({short_reason(error)}). Only "
+            "tensors by name are read. Save its state dict as safetensors."
+        ) from error
+    tensors = flatten(content if isinstance(content, Mapping) else {"": content})
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not name or not _is_plain(tensor):
+            raise WeightsError(
+                f"'{path}' holds something other than a plain tensor at {name!r}. Only tensors "
+                "by name are read. Save its state dict as safetensors."
+            )
+    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if total > MAX_SHARING * path.stat().st_size:  # each will have memory of its own
+        raise WeightsError(_damaged(path, f"{len(tensors)} tensors that share little memory"))
+    plain = {name: tensor.detach() for name, tensor in tensors.items()}
+    check_finite(plain, path)
+    return plain
+
+
+def _check_records(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:  # those can unpack to any size
+                raise ValueError("it is compressed, which torch never writes")
+            if member.filename.lower().endswith("data.pkl"):
+                with archive.open(member) as file:
+                    _check_pickle(file)
+
+
+def _check_parts(path: Path) -> None:
+    with path.open("rb") as file:
+        for _ in range(LEGACY_PICKLES):
+            _check_pickle(file)
+
+
+def _check_pickle(file: IO[bytes]) -> None:
+    """Refuse a pickle that takes long or much memory, or names what plain tensors do not need.
+
+    A tuple that is used twice may hold another that is, and so on, until nothing can look at all
+    of it; torch's own are used once.
+
+    Raises:
+        ValueError: It is one.
+    """
+    tuples: set[int] = set()  # by place in the pickle's memory
+    before = ""
+    for step, (opcode, argument, position) in enumerate(pickletools.genops(file)):
+        if step > MAX_PICKLE_STEPS or (position or 0) > MAX_PICKLE_BYTES:
+            raise ValueError(f"a pickle of more than {step} steps")
+        match opcode.name:
+            case "GLOBAL" if not PLAIN_GLOBALS.fullmatch(str(argument)):
+                raise ValueError(f"it asks for {argument}")
+            case "BINPUT" | "LONG_BINPUT" if "TUPLE" in before:
+                tuples.add(int(argument or 0))
+            case "BINGET" | "LONG_BINGET" if argument in tuples:
+                raise ValueError("it uses a tuple twice")
+        before = opcode.name
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _damaged(path: Path, reason: object) -> str:
+    return f"'{path}' is damaged ({short_reason(reason)}). Get the file again."

@@ -1,0 +1,505 @@
+"""Reads network weights strictly and turns every way it can fail into a plain sentence."""
+
+import hashlib
+import inspect
+import itertools
+import json
+import math
+import re
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import torch
+from diffusers import ConfigMixin, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import init
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, PretrainedConfig
+
+from swiftpie.backbones.load.safe import (
+    ALIGNMENT_BYTES,
+    check_finite,
+    check_safetensors,
+    kind_of_file,
+    read_as,
+    shapes_of,
+)
+from swiftpie.errors import WeightsError, short_reason
+
+Config = TypeVar("Config", bound=PretrainedConfig)
+
+HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
+STEMS = ("diffusion_pytorch_model", "model")  # of files, in diffusers and in transformers
+PICKLES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
+HALF = "fp16"  # what both call their variant in half precision
+HALVES = (torch.float16, torch.bfloat16)
+TEXT_PREFIX = "text_model."  # transformers 5 dropped it from the names in text towers
+POSITION_IDS = "position_ids"  # a count from 0 that older files store
+
+# Attention in autoencoders was spelled so when Stable Diffusion was published.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_ATTENTION_NAME = re.compile(r"\.(query|key|value|proj_attn)\.(weight|bias)$")
+
+MAX_CONFIG_BYTES = 1 << 20  # of a network's settings, which take a few KiB
+SPARE_WEIGHTS = 100  # that a network may have besides twice those of its file
+
+# What layers fill their weights with when they are made.
+FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_)
+
+STORED = "stored_weights"  # the attribute of a network that tells where its weights are
+
+WHOLE_BYTES = 256 << 20  # files up to this size are hashed whole; larger ones at SAMPLES places
+SAMPLES, SAMPLE_BYTES = 256, 64 << 10
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkReader:
+    """Reads networks in the layout of diffusers, and notes which files, for the fingerprint."""
+
+    device: str
+    dtype: torch.dtype
+    allow_pickle: bool
+    lets_go: bool = False  # of weights, which are then read again whenever their network runs
+    waits: bool = False  # with reading them at all until it runs for the first time
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def read(
+        self,
+        name: str,
+        folder: Path,
+        build: Callable[[Path], nn.Module],
+        *,
+        weights: Path | None = None,
+    ) -> Any:  # noqa: ANN401 - any network
+        """Return the network `name` whose config is in `folder`; `weights` is a file elsewhere.
+
+        It is in `dtype`, frozen, for evaluation. Nothing is drawn at random first.
+
+        Raises:
+            WeightsError: A file is missing or unreadable, or does not fit the network exactly.
+        """
+        check_config(folder, name)
+        files = [] if weights is None else [weights]
+        if weights is None:
+            prefers_half = self.dtype in HALVES
+            files = weight_files(folder, prefers_half=prefers_half, allow_pickle=self.allow_pickle)
+        self.files.update({f"{name} {number}": file for number, file in enumerate(files)})
+        network = self._read(folder, build, files).to(self.device)
+        align_memory(network)
+        return network
+
+    def rest(
+        self, network: nn.Module, read: "Callable[[NetworkReader], nn.Module]", *, stays: bool
+    ) -> None:
+        """Let go of the weights of `network` if that is wished, until it runs; `read` reads again.
+
+        Those that stay are kept while there is room for the others that come.
+        """
+        if self.lets_go:
+            again = replace(self, files={}, waits=False)
+            stored = StoredWeights.of(network, partial(read, again), stays=stays)
+            network.__dict__[STORED] = stored
+            if not stays:
+                stored.leave(network)
+
+    def _read(
+        self, folder: Path, build: Callable[[Path], nn.Module], files: Sequence[Path]
+    ) -> nn.Module:
+        tensors: dict[str, Tensor] = {}
+        for file in files:
+            tensors |= self._tensors_of(file)
+        try:
+            network = _built(folder, build, most=len(tensors))
+            fitted = _spelled_as(tensors, network.state_dict().keys())
+            network.load_state_dict(fitted, strict=True, assign=True)
+        except Exception as error:  # a config that nobody checked makes networks raise anything
+            raise WeightsError(
+                f"'{files[0]}' does not fit the network it is for ({short_reason(error)}). Weights "
+                "and config of one network are needed. Get both again, or choose another preset."
+            ) from error
+        _count_positions(network)
+        return network.eval().requires_grad_(requires_grad=False)
+
+    def _tensors_of(self, file: Path) -> dict[str, Tensor]:
+        if self.waits and kind_of_file(file) == "safetensors":
+            found = shapes_of(check_safetensors(file))
+            kinds = {n: self.dtype if t.is_floating_point() else t.dtype for n, t in found.items()}
+            return {name: _nothing(one.shape, kinds[name]) for name, one in found.items()}
+        return read_as(
+            file,
+            self.dtype,
+            allow_pickle=self.allow_pickle,
+            maps=self.device != "cpu",  # there most would be copied; see `align_memory`
+            as_block=self.lets_go,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredWeights:
+    """How the weights of a network come back that has none in memory while it does not run."""
+
+    read: Callable[[], nn.Module]  # returns a network with the same weights
+    shapes: Mapping[str, torch.Size]
+    num_bytes: int
+    stays: bool  # whether they are kept while there is room for other networks
+
+    @classmethod
+    def of(cls, network: nn.Module, read: Callable[[], nn.Module], *, stays: bool) -> Self:
+        """Return how the weights come back that `network` has."""
+        tensors = network.state_dict()
+        shapes = {name: one.shape for name, one in tensors.items()}
+        return cls(read, shapes, sum(one.nbytes for one in tensors.values()), stays)
+
+    def fits(self, network: nn.Module) -> bool:
+        """Whether `network` still has the weights that can be read, and has not been rebuilt."""
+        found = _weights_of(network)
+        return all(
+            name in found
+            and type(found[name].data) is Tensor  # no quantised one
+            and found[name].shape == shape
+            and (self.is_away(network) or found[name].is_contiguous())
+            for name, shape in self.shapes.items()
+        )
+
+    def is_away(self, network: nn.Module) -> bool:
+        """Whether `network` has none in memory."""
+        first = _weights_of(network)[next(iter(self.shapes))]
+        return first.untyped_storage().nbytes() < first.nbytes
+
+    def arrive(self, network: nn.Module) -> None:
+        """Read them.
+
+        Raises:
+            WeightsError: A file has changed since it was read first.
+        """
+        found = self.read().state_dict()
+        shapes = {name: one.shape for name, one in found.items()}
+        if shapes != self.shapes:
+            raise WeightsError(
+                "The files of a network have changed since it was loaded. The same weights are "
+                "needed each time. Load the preset again."
+            )
+        own = _weights_of(network)
+        for name, tensor in found.items():
+            own[name].data = tensor  # in place: other networks may be around the same weights
+
+    def leave(self, network: nn.Module) -> None:
+        """Let go of them; what stands for each has its shape, device and type, and is no number."""
+        own = _weights_of(network)
+        for name, shape in self.shapes.items():
+            own[name].data = _nothing(shape, own[name].dtype)
+
+
+def bring_all(network: nn.Module) -> None:
+    """Read the weights of all parts of `network` that are away, for good."""
+    for part in network.modules():
+        place: StoredWeights | None = part.__dict__.get(STORED)
+        if place is not None and place.is_away(part):
+            place.arrive(part)
+
+
+def _nothing(shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """Return what stands for weights that are away."""
+    value = math.nan if dtype.is_floating_point else 0
+    return torch.full((), value, dtype=dtype).expand(shape)
+
+
+def _weights_of(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_buffers()), **dict(network.named_parameters())}
+
+
+def existing(path: str | Path, option: str) -> Path:
+    """Return the file or folder that `option` names.
+
+    Raises:
+        WeightsError: It does not exist.
+    """
+    found = Path(path)
+    if not found.exists():
+        raise WeightsError(
+            f"'{path}' does not exist. The folder or file of `{option}=` is needed. Check the path."
+        )
+    return found
+
+
+def check_config(folder: Path, name: str) -> None:
+    """Refuse a folder that is not of one network in the layout of diffusers.
+
+    Raises:
+        WeightsError: It has no config.json.
+    """
+    if not (folder / "config.json").is_file():
+        raise WeightsError(
+            f"There is no config.json in '{folder}'. A folder in the layout of diffusers is "
+            f"needed for the network {name!r}. Check the path, or get it again."
+        )
+
+
+def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str, Any]:
+    """Return the settings of a network of diffusers that is not loaded, defaults included.
+
+    Raises:
+        WeightsError: It has no config.json, or a broken one.
+    """
+    parameters = inspect.signature(network.__init__).parameters.values()
+    stored = _stored(folder, name, network.load_config)
+    defaults = {one.name: one.default for one in parameters if one.name != "self"}
+    return defaults | dict(stored)
+
+
+def read_clip_config(folder: Path, name: str, kind: type[Config]) -> Config:
+    """Return the settings of a network of transformers that is not loaded.
+
+    Raises:
+        WeightsError: It has no config.json, or a broken one.
+    """
+    config: Config = _stored(folder, name, kind.from_pretrained)
+    return config
+
+
+def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - as read
+    check_config(folder, name)
+    try:
+        _check_settings(folder)
+        return read(folder)
+    except Exception as error:  # settings that nobody checked make configs raise anything
+        raise WeightsError(
+            f"'{folder / 'config.json'}' is damaged ({short_reason(error)}). Get it again."
+        ) from error
+
+
+def read_unet(
+    folder: Path, reader: NetworkReader, *, name: str = "unet", weights: Path | None = None
+) -> UNet2DConditionModel:
+    """Return a U-Net; `weights` is a file in place of the folder's own."""
+
+    def build(place: Path) -> nn.Module:
+        config = UNet2DConditionModel.load_config(place)
+        network: nn.Module = UNet2DConditionModel.from_config(config)
+        return network
+
+    unet: UNet2DConditionModel = reader.read(name, folder, build, weights=weights)
+    return unet
+
+
+def read_image_encoder(folder: Path, reader: NetworkReader) -> CLIPVisionModelWithProjection:
+    """Return CLIP's vision tower."""
+
+    def build(place: Path) -> nn.Module:
+        return CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(place))
+
+    tower: CLIPVisionModelWithProjection = reader.read("image_encoder", folder, build)
+    return tower
+
+
+def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # noqa: ANN401 - any network
+    """Build one network from its folder and load its weights, strictly, as float32.
+
+    Strictly, because the libraries' own loaders fill what is missing with random numbers. Nothing
+    is drawn at random first, and nothing stays in the file: every weight has memory of its own.
+
+    Raises:
+        WeightsError: There are no weights, or they do not fit.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        raise WeightsError(
+            f"There are {len(files)} safetensors files in {folder}; one is needed. SwiftPie reads "
+            "only safetensors: convert other formats first, or reinstall."
+        )
+    check_safetensors(files[0])
+    try:
+        tensors = {
+            name: one.to(torch.float32 if one.is_floating_point() else one.dtype, copy=True)
+            for name, one in load_file(files[0]).items()
+        }
+        network = _built(folder, build, most=len(tensors))
+        network.load_state_dict(tensors, strict=True, assign=True)
+    except Exception as error:  # a config that nobody checked makes networks raise anything
+        raise WeightsError(
+            f"The weights in {folder} do not fit this model: {short_reason(error)}. Reinstall "
+            "SwiftPie, or point `weights=` to a folder that this version wrote."
+        ) from error
+    check_finite(tensors, files[0])
+    _count_positions(network)
+    return network
+
+
+def _built(folder: Path, build: Callable[[Path], nn.Module], *, most: int) -> nn.Module:
+    """Return a network without numbers that has hardly more than `most` weights.
+
+    Raises:
+        ValueError: Its config says something else than settings, or of a network without end.
+    """
+    _check_settings(folder)
+    count, builder = itertools.count(), threading.get_ident()
+
+    def refuse_more(_module: nn.Module, _name: str, _weight: object) -> None:
+        if threading.get_ident() == builder and next(count) > 2 * most + SPARE_WEIGHTS:
+            raise ValueError(f"its config asks for more weights than the {most} that there are")
+
+    hook = register_module_parameter_registration_hook(refuse_more)
+    try:
+        with torch.device("meta"), _Unfilled():
+            return build(folder)
+    finally:
+        hook.remove()
+
+
+class _Unfilled(TorchFunctionMode):
+    """Draws no first weights: even without memory they would take a third of the time to build."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - what any function of PyTorch returns
+        """Return a weight that shall be filled as it is; all else is computed."""
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if func in FILLING else func(*args, **kwargs)
+
+
+def _check_settings(folder: Path) -> None:
+    with (folder / "config.json").open("rb") as file:
+        config = json.loads(file.read(MAX_CONFIG_BYTES))
+    if not isinstance(config, dict):  # diffusers takes text for a name on the hub
+        raise ValueError(f"config.json holds {type(config).__name__} in place of settings")
+
+
+def fingerprint_of(folder: Path, *, without: str = "") -> str:
+    """Return the sha256 (hexadecimal) over names and contents of all weights in `folder`.
+
+    It holds a folder a network; the one named `without` does not count.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        name = path.relative_to(folder)
+        if name.parts[0] == without:
+            continue
+        digest.update(name.as_posix().encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def weight_files(
+    folder: Path, *, prefers_half: bool = False, allow_pickle: bool = False
+) -> list[Path]:
+    """Return the files of one network in the layout of diffusers; several if it is in shards.
+
+    `prefers_half` takes the half-precision variant where there are both, and `allow_pickle` a
+    pickle where there is nothing else.
+
+    Raises:
+        WeightsError: There are none.
+    """
+    for variant in (HALF, "") if prefers_half else ("", HALF):
+        for stem in STEMS:
+            name = f"{stem}.{variant}.safetensors" if variant else f"{stem}.safetensors"
+            if (folder / name).is_file():
+                return [folder / name]
+            tail = f"index.{variant}.json" if variant else "index.json"
+            index = folder / f"{stem}.safetensors.{tail}"
+            if index.is_file():
+                return _shards(index)
+    pickles = [folder / name for name in PICKLES if (folder / name).is_file()]
+    if pickles and allow_pickle:
+        return pickles[:1]
+    if pickles:
+        raise WeightsError(
+            f"'{folder}' holds its weights as a pickle, '{pickles[0].name}', and a pickle can run "
+            "code. SwiftPie reads safetensors. Pass `allow_pickle=True` to read "
+            "plain tensors from it without running any code."
+        )
+    raise WeightsError(
+        f"There are no weights in '{folder}'. A folder in the layout of diffusers is needed, with "
+        f"{STEMS[0]}.safetensors or {STEMS[1]}.safetensors. Check the path, or get it again."
+    )
+
+
+def fingerprint_files(files: Mapping[str, Path], *, settings: str) -> str:
+    """Return the sha256 (hexadecimal) over what `files` are for, their content and `settings`.
+
+    Files of many GiB are read at 256 places and at their header only: all of it would take longer
+    than loading, and whoever trains a network further changes nearly every weight in it.
+    """
+    digest = hashlib.sha256(settings.encode())
+    for name, path in sorted(files.items()):
+        size = path.stat().st_size
+        digest.update(f"{name} {size}".encode())
+        with path.open("rb") as file:
+            if size <= WHOLE_BYTES:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+                continue
+            digest.update(file.read(HASHED_HEAD_BYTES))
+            for index in range(SAMPLES):
+                file.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def unknown_fingerprint() -> str:
+    """Return what equals the fingerprint of no other networks."""
+    return f"exchanged-{uuid.uuid4().hex}"
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = [index.parent / Path(name).name for name in names]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"'{index}' is damaged ({short_reason(error)}). Get the folder again."
+        ) from error
+    if lost := [file.name for file in files if not file.is_file()]:
+        raise WeightsError(
+            f"'{index}' names {len(files)} files, and {', '.join(lost)} are not beside it. All "
+            "are needed. Get the folder again."
+        )
+    return files
+
+
+def _spelled_as(tensors: Mapping[str, Tensor], names: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """Return `tensors` under those of their spellings, over the years, that are among `names`."""
+    fitted = {}
+    for name, tensor in tensors.items():
+        if name.endswith(POSITION_IDS):
+            continue
+        spellings = (
+            name,
+            name.removeprefix(TEXT_PREFIX),
+            TEXT_PREFIX + name,
+            OLD_ATTENTION_NAME.sub(lambda m: f".{OLD_ATTENTION[m[1]]}.{m[2]}", name),
+        )
+        fitted[next((one for one in spellings if one in names), name)] = tensor
+    return fitted
+
+
+def _count_positions(network: nn.Module) -> None:
+    """Fill the only buffers that CLIP towers do not read from files."""
+    for name, buffer in list(network.named_buffers()):
+        if buffer.is_meta:
+            path, _, leaf = name.rpartition(".")
+            assert leaf == POSITION_IDS, name
+            counted = torch.arange(buffer.shape[-1]).expand(1, -1)
+            network.get_submodule(path).register_buffer(leaf, counted, persistent=False)
+
+
+def align_memory(network: nn.Module) -> None:
+    """Copy weights out of the file that they are mapped from where they lie badly in it.
+
+    There a tensor may start anywhere, and how it is aligned decides how its sums are rounded; with
+    this, the same weights give the same bits whoever loaded them, from whichever file.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.data_ptr() % ALIGNMENT_BYTES:
+            tensor.data = tensor.data.clone()

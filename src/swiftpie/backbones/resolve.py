@@ -1,0 +1,179 @@
+"""What is loaded for a preset or a recipe, and which recipe suits this machine best."""
+
+import logging
+import re
+from pathlib import Path
+from typing import cast
+
+from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.hub import CONFIG, VOCABULARIES, root_of
+from swiftpie.backbones.machine import (
+    AUTO,
+    NUMBERS_A_PIXEL,
+    SPARE_BYTES,
+    best_device,
+    best_dtype,
+    free_main_memory,
+)
+from swiftpie.backbones.preset import PRESETS, Preset, WeightsKind
+from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.errors import ConfigError, WeightsError
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = (".safetensors", ".bin")
+NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")  # of a pipeline, by their folders
+TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+DRAWING = ("unet", "adapter", "lora", "vae")  # what is in memory at once while the U-Net draws
+PIECE = re.compile(r"-\d{5}-of-(\d{5})\.")  # of a network in several files
+
+
+def settle(
+    preset: str | None, recipe: str | Recipe | None, choices: Choices
+) -> tuple[Preset, Choices]:
+    """Return the preset to load and all choices: explicit ones, before those of a recipe.
+
+    Neither a preset nor a recipe is mini.
+
+    Raises:
+        ConfigError: Both are given, or there is no such preset or recipe.
+    """
+    if preset is not None and recipe is not None:
+        name = recipe if isinstance(recipe, str) else recipe.name
+        raise ConfigError(
+            f"`preset={preset}` and `recipe={name}` came together, and a recipe chooses its preset "
+            "itself. One of them is needed. Leave the other out."
+        )
+    if recipe is None:
+        return PRESETS.get(preset or "mini"), choices
+    if recipe == AUTO:
+        recipe = best_recipe()
+    elif isinstance(recipe, str):
+        recipe = RECIPES.get(recipe)
+    explicit = {name: one for name, one in choices.items() if one is not None}
+    own = recipe.choices()
+    if "plan" in explicit:
+        own.pop("detail", None)  # it says the same in full
+    return recipe.apply(), cast("Choices", {**own, **explicit})
+
+
+def best_recipe(
+    use: Use = Use.PERSONALIZE, *, item_bytes: int | None = None, free_bytes: int | None = None
+) -> Recipe:
+    """Return the best recipe for this use, of those that are on this machine whole and fit it.
+
+    A recipe fits if `free_bytes` of main memory, by default those that are free, are enough in
+    numbers of `item_bytes`, by default those that the best device here is quick in. On processors
+    networks take turns, so that is for the largest and what it computes; accelerators get theirs
+    from main memory, where all of them rest. Of several the one with the largest pictures is best,
+    then with more steps, then with a whole denoiser in place of a LoRA.
+
+    Raises:
+        WeightsError: None is; the message tells the command that gets one.
+    """
+    known = [one for one in RECIPES.all().values() if one.use is use]
+    here = {one.name: network_files(one) for one in known}
+    whole = [one for one in known if here[one.name]]
+    room = free_main_memory() if free_bytes is None else free_bytes
+    device = best_device() if whole else ""
+    if whole and item_bytes is None:
+        item_bytes = best_dtype(device).itemsize
+
+    def needed(recipe: Recipe) -> int:
+        sizes = {
+            name: _bytes_of(files, item_bytes or 0) for name, files in here[recipe.name].items()
+        }
+        if device != "cpu":
+            return sum(sizes.values())
+        side = PRESETS.get(recipe.preset).image_size_px
+        decoding = sizes.get("vae", 0) + NUMBERS_A_PIXEL * side**2 * (item_bytes or 0)
+        drawing = sum(sizes.get(one, 0) for one in DRAWING)
+        return max(drawing, decoding, *sizes.values()) + SPARE_BYTES
+
+    fitting = [one for one in whole if needed(one) <= room]
+    if not fitting:
+        names = ", ".join(one.name for one in (whole or known))
+        reason = "fits the memory that is free" if whole else "is on this machine whole"
+        raise WeightsError(
+            f"None of the recipes for {use} ({names}) {reason}, and `recipe=auto` takes no other. "
+            f"Fetch one, as by `swiftpie fetch {known[0].name}`, or name it instead of auto."
+        )
+    best = max(fitting, key=_rank)
+    logger.info("The recipe is %s. %s", best.name, best.summary)
+    return best
+
+
+def is_here(recipe: Recipe) -> bool:
+    """Whether all parts of `recipe` are on this machine."""
+    return bool(network_files(recipe))
+
+
+def network_files(recipe: Recipe) -> dict[str, list[Path]]:
+    """Return the files with the weights of each network of `recipe`, by what it is.
+
+    There are none unless all of it is on this machine: settings and tokenizers too.
+    """
+    kind = PRESETS.get(recipe.preset).kind
+    called = {"weights": "lora" if kind is WeightsKind.LORA else "unet", "autoencoder": "vae"}
+    found: dict[str, list[Path]] = {}
+    for option, place in recipe.references.items():
+        root = root_of(place)
+        path = None if root is None else root / (place.path or "")
+        if path is None or not path.exists():
+            return {}
+        lends = option == "base" or (option == "weights" and kind is WeightsKind.PIPELINE)
+        own = recipe.references.get("weights")
+        lends_unet = kind is WeightsKind.UNET and own is not None and own.is_file
+        if lends and not _has_settings(path, _lent(recipe, kind), lends_unet=lends_unet):
+            return {}
+        for folder in _lent(recipe, kind) if lends else [""]:
+            name = folder or called.get(option, option)
+            found[name] = [path] if path.is_file() else _weights_in(path / folder)
+    return found if all(found.values()) else {}
+
+
+def _rank(recipe: Recipe) -> tuple[int, int, bool]:
+    preset = PRESETS.get(recipe.preset)
+    steps = recipe.steps or len(preset.timesteps)
+    return preset.image_size_px, steps, preset.kind is not WeightsKind.LORA
+
+
+def _lent(recipe: Recipe, kind: WeightsKind) -> list[str]:
+    """Return the folders of a pipeline that a recipe takes networks from."""
+    replaced = {"unet"} if kind is WeightsKind.UNET else set()
+    if recipe.autoencoder is not None:
+        replaced.add("vae")
+    family = PRESETS.get(recipe.preset).family
+    if family != "sdxl":
+        replaced.add("text_encoder_2")
+    return [one for one in NETWORKS if one not in replaced]
+
+
+def _has_settings(pipeline: Path, networks: list[str], *, lends_unet: bool) -> bool:
+    """Whether a pipeline has what reads prompts, and the settings of a U-Net if it lends those."""
+    folders = [pipeline / TOKENIZERS[one] for one in networks if one in TOKENIZERS]
+    reads = (
+        any(all((one / n).is_file() for n in kind) for kind in VOCABULARIES) for one in folders
+    )
+    return all(reads) and (not lends_unet or (pipeline / "unet" / CONFIG).is_file())
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    """Return the weights in a folder, in half precision if that is there too.
+
+    There are none where a piece of them or the settings of the network are lacking.
+    """
+    files = sorted(one for one in folder.glob("*") if one.suffix == WEIGHTS[0])
+    files = files or [one for one in folder.glob("*") if one.suffix == WEIGHTS[1]]
+    files = [one for one in files if ".fp16" in one.name] or files
+    pieces = [match for one in files if (match := PIECE.search(one.name))]
+    is_whole = all(int(match[1]) == len(pieces) for match in pieces)
+    return files if is_whole and (folder / CONFIG).is_file() else []
+
+
+def _bytes_of(files: list[Path], item_bytes: int) -> int:
+    from swiftpie.backbones.acquire.download import (
+        memory_of,  # what lists recipes needs nothing of it
+    )
+
+    return sum(memory_of(one, item_bytes) for one in files)

@@ -1,1 +1,0 @@
-"""Sticker scenes: subjects, a deterministic renderer, captions and training batches."""

@@ -1,0 +1,253 @@
+"""Subjects into scenes by exported graphs: the light counterpart of a `Session`'s drawing."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from swiftpie.backbones.preset import PRESETS, Preset
+from swiftpie.engine.onnx import frame
+from swiftpie.engine.onnx.graphs import Graph, Graphs
+from swiftpie.engine.onnx.noise import draw_noise
+from swiftpie.engine.onnx.sheet import DRAW, IDENTITY, PIXELS, PLACE, SUBJECT_MASK, TEXT
+from swiftpie.errors import WeightsError
+from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.files import Source, load_image
+from swiftpie.library import Named, origin_of
+from swiftpie.library import packaged as packaged_library
+from swiftpie.models.vocabulary import Vocabulary
+from swiftpie.pipelines.drawing.settings import BALANCE_OF_IDENTITY, BALANCE_OF_TEXT, Scales
+from swiftpie.types import Cutout, IdentityBranch
+from swiftpie.validation import Box, check_box, check_prompts, seeds_from
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swiftpie.geometry.layout import Layout
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+ASSETS = Path(__file__).parents[2] / "assets"
+MINI = "mini"
+
+
+@dataclass(frozen=True, eq=False)
+class LightIdentity:
+    """A subject as graphs read it; `Identity` is its counterpart in PyTorch."""
+
+    features: Mapping[str, Array]  # by the names of the graphs' tensors
+    cutouts: tuple[Cutout, ...]
+    named: Named | None = None  # by which word it was taken from the library, if it was
+
+
+@dataclass(frozen=True, eq=False)
+class LightResult:
+    """Finished pictures, as `GenerationResult` has them; its tensors are made when asked for."""
+
+    images: tuple[Image.Image, ...]
+    subject_masks: tuple[Image.Image, ...]
+    seeds: tuple[int, ...]
+    places: Array  # (B, 9): centre, scale, rotation, flip and pose
+    cells: tuple[int, int]  # of the latents
+    branches: tuple[IdentityBranch, ...]
+    cutouts: tuple[tuple[Cutout, ...], ...]
+    timings_ms: Mapping[str, float]
+    engine: str  # which runtime drew them
+    named: tuple[Named, ...] = ()
+    tensor: None = None
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Names of the library alone: no recipe is this light, and the decoder is the model's."""
+        return origin_of(self.named)
+
+    @property
+    def regions(self) -> "Tensor":
+        """What rescaling used, (B, 1, h, w): everywhere, as nobody said where the subject is."""
+        import torch
+
+        return torch.ones(len(self.images), 1, *self.cells)
+
+    @property
+    def layouts(self) -> "tuple[Layout, ...]":
+        """Where the subject was placed, one row a picture."""
+        import torch
+
+        from swiftpie.geometry.layout import Layout
+
+        rows = torch.from_numpy(self.places)
+        centre, scale, rotation, flip, pose = rows.split((2, rows.shape[1] - 8, 1, 1, 4), dim=1)
+        scale = scale if scale.shape[1] == 2 else scale[:, 0]
+        return (Layout(centre, scale, rotation[:, 0], flip[:, 0], pose),)
+
+
+class LightModel:
+    """An exported model that draws; threads may share it."""
+
+    def __init__(self, graphs: Graphs, cutout: Graph) -> None:
+        self.graphs = graphs
+        self._cutout = cutout
+
+    @property
+    def preset(self) -> Preset:
+        """What was exported."""
+        return PRESETS.get(self.graphs.sheet.preset)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words that the model was taught."""
+        return Vocabulary.stored(self.graphs.sheet.taught)
+
+    def open_soon(self) -> None:
+        """Open all graphs beside what this thread does next."""
+        for name in (IDENTITY, DRAW, TEXT):  # many pictures need no network to be cut out
+            self.graphs[name].open_soon()
+
+    def encode_identity(self, picture: Source, *, whole: bool = False) -> LightIdentity | None:
+        """Return the subject of a picture, or of `whole` of it, or None where that is in doubt."""
+        image = load_image(picture)
+        found: frame.Found | None = None
+        if whole:
+            found = frame.Found(np.ones((image.height, image.width), np.float32), Way.NONE, None)
+        else:
+            found = frame.find(image, lambda view: self._cutout({"view": view})["logits"])
+        if found is None or not (found.mask > 0.5).any():
+            return None
+        pixels, mask = frame.fit(
+            image,
+            found.mask,
+            size_px=self.graphs.sheet.frame_px,
+            fill=1.0 if whole else frame.SUBJECT_FILL,
+        )
+        frames = {"pixels": pixels, "mask": mask}
+        features = {**frames, **self.graphs[IDENTITY](frames)}
+        return LightIdentity(features, (Cutout(found.way, found.confidence),))
+
+    def named(self, word: str) -> LightIdentity:
+        """Return a subject of the library; see `Session.named`.
+
+        Raises:
+            NobodyNamed: There is none of this name.
+        """
+        library = packaged_library()
+        who = library.find(word)
+        identity = self.encode_identity(library.image(who.name))
+        assert identity is not None, "sprites are cut out"
+        return replace(identity, named=who)
+
+    def personalize(
+        self,
+        identity: LightIdentity,
+        prompt: str,
+        *,
+        seed: int | None = None,
+        num_images: int = 1,
+        scales: Scales | None = None,
+        box: Box | None = None,
+    ) -> LightResult:
+        """Draw the subject into the scene of `prompt`; see `Session.personalize`.
+
+        Raises:
+            InputError: The prompt is empty or a number is out of range.
+            WeightsError: What is drawn is no numbers.
+        """
+        check_prompts(prompt)
+        seeds = seeds_from(seed, num_images)
+        chosen = scales or Scales.of(self.preset)
+        known = self.vocabulary
+        if known is not None and (strange := known.unknown_in(prompt)):
+            logger.warning(known.advice_on(strange, preset=self.preset.name))
+        clock = _Clock()
+        inputs = {**self.graphs.defaults(), **identity.features, **_inputs(chosen)}
+        if box is not None:
+            inputs["box"] = np.array([check_box(box)], np.float32)
+            inputs["has_box"] = np.ones(1, np.float32)
+        inputs |= self.graphs.read(prompt)
+        clock.lap("text")
+        count, _, *shape = self.graphs.sheet.graphs[DRAW].inputs["noise"].shape
+        rows = []
+        for one in seeds:  # each alone, so that it is the same in every batch
+            noise = draw_noise(one, tuple(shape), count=count)
+            rows.append(self.graphs[DRAW]({**inputs, "noise": noise}))
+        clock.lap("draw")
+        if not all(np.isfinite(row[PIXELS]).all() for row in rows):
+            raise WeightsError(
+                f"What preset {self.preset.name!r} drew with {self.graphs.runtime} holds infinity, "
+                "or what is not a number. Finite weights are needed. Reinstall SwiftPie."
+            )
+        images = tuple(_picture(row[PIXELS]) for row in rows)
+        masks = tuple(_mask(row[SUBJECT_MASK]) for row in rows)
+        clock.lap("decode")
+        return LightResult(
+            images=images,
+            subject_masks=masks,
+            seeds=seeds,
+            places=np.concatenate([row[PLACE] for row in rows]),
+            cells=(shape[1], shape[2]),
+            branches=_branches(chosen),
+            cutouts=(identity.cutouts,),
+            timings_ms=clock.timings(),
+            engine=self.graphs.runtime,
+            named=() if identity.named is None else (identity.named,),
+        )
+
+
+@cache
+def packaged(runtime: str | None = None) -> LightModel:
+    """Return mini as the package holds it."""
+    graphs = Graphs(ASSETS / MINI, runtime=runtime)
+    return LightModel(graphs, Graph(ASSETS / "cutout" / "cutout.onnx", graphs.runtime))
+
+
+def _inputs(scales: Scales) -> dict[str, Array]:
+    """Return what strengths are to the graph, the balance among them."""
+    more = 1 + BALANCE_OF_IDENTITY * scales.balance
+    factors = {"identity_scale": more, "detail_scale": more}
+    factors["text_scale"] = 1 - BALANCE_OF_TEXT * scales.balance
+    given = {name: one for name, one in vars(scales).items() if name != "balance"}
+    given["energy_cap"] = min(scales.energy_cap, float(np.finfo(np.float32).max))
+    return {
+        name: np.array([one * factors.get(name, 1.0)], np.float32) for name, one in given.items()
+    }
+
+
+def _branches(scales: Scales) -> tuple[IdentityBranch, ...]:
+    """Return the branches that could change anything of a picture whose region is everywhere."""
+    semantic = [IdentityBranch.SEMANTIC] if scales.identity_scale > 0 else []
+    detail = [IdentityBranch.DETAIL, IdentityBranch.ALIGNED] if scales.detail_scale > 0 else []
+    return (*semantic, *detail)
+
+
+def _picture(pixels: Array) -> Image.Image:
+    """Return pixels (1, 3, H, W) in [-1, 1] as a picture."""
+    planes = np.round((np.clip(pixels[0], -1, 1) + 1) * np.float32(127.5)).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
+
+
+def _mask(mask: Array) -> Image.Image:
+    """Return a mask (1, 1, H, W) in [0, 1] as a picture."""
+    return Image.fromarray(np.round(np.clip(mask[0, 0], 0, 1) * 255).astype(np.uint8))
+
+
+class _Clock:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self._started = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[name] = 1000 * (now - self._last)
+        self._last = now
+
+    def timings(self) -> dict[str, float]:
+        return {**self._laps, "total": 1000 * (self._last - self._started)}

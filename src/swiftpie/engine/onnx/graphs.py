@@ -1,0 +1,164 @@
+"""Exported graphs, computed by whichever runtime is installed."""
+
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftpie.engine.onnx.sheet import Sheet, read_sheet
+from swiftpie.errors import MissingExtra
+from swiftpie.models.vocabulary import CUT
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+Compute = Callable[[Mapping[str, Array]], dict[str, Array]]
+
+
+def usable_cores() -> int:
+    """Return how many threads compute: what OMP_NUM_THREADS says, or all cores of the process."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
+
+
+def _open_onnxruntime(path: Path) -> Compute:
+    onnxruntime: Any = importlib.import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.log_severity_level = 3
+    # What more of it would gain a picture takes longer than the picture.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    # Threads that spin keep a core from whatever comes next; see swiftpie.apps.cli.threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+    outputs = [one.name for one in session.get_outputs()]
+
+    def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        made = session.run(outputs, {name: inputs[name] for name in names})
+        return dict(zip(outputs, made, strict=True))
+
+    return compute
+
+
+def _open_openvino(path: Path) -> Compute:
+    # The package that reports its use over the network; OpenVINO does without where it is missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    openvino: Any = importlib.import_module("openvino")
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_cores()}
+    compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+    # Tensors that are the same have several names, ours among them.
+    places = [one.get_names() for one in compiled.inputs]
+    outputs = [one.get_names() for one in compiled.outputs]
+
+    def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        given = [next(inputs[name] for name in names if name in inputs) for names in places]
+        made = compiled(given)
+        return {
+            name: np.array(made[place]) for place, names in enumerate(outputs) for name in names
+        }
+
+    return compute
+
+
+RUNTIMES: Mapping[str, Callable[[Path], Compute]] = MappingProxyType(
+    {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino}
+)
+"""What computes graphs, the one that starts sooner first."""
+
+
+def installed_runtime() -> str | None:
+    """Return the name of the first runtime that is installed."""
+    return next((name for name in RUNTIMES if importlib.util.find_spec(name)), None)
+
+
+class Graph:
+    """One graph, opened when it is first needed or asked for; threads may share it."""
+
+    def __init__(self, path: Path, runtime: str) -> None:
+        self._path, self._runtime = path, runtime
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return all outputs by name; inputs that the graph does not have are left alone."""
+        return self.opened(inputs)
+
+    def open_soon(self) -> None:
+        """Open it beside what this thread does next."""
+        threading.Thread(target=lambda: self.opened, daemon=True).start()
+
+    @property
+    def opened(self) -> Compute:
+        """What computes it."""
+        with self._lock:
+            return self._compute
+
+    @cached_property
+    def _compute(self) -> Compute:
+        return RUNTIMES[self._runtime](self._path)
+
+
+class Graphs:
+    """All graphs of an exported model, and its sheet."""
+
+    def __init__(self, folder: Path, *, runtime: str | None = None) -> None:
+        """Read the sheet in `folder`; by default the first runtime that is installed computes.
+
+        Raises:
+            MissingExtra: None is.
+            WeightsError: There is no sheet, or no tokenizer, that this version can read.
+        """
+        chosen = runtime or installed_runtime()
+        if chosen is None:
+            raise MissingExtra(
+                "Exported graphs are computed by onnxruntime or OpenVINO, and neither is "
+                'installed. Run: pip install "swiftpie[light]"'
+            )
+        self.folder, self.runtime = folder, chosen
+        self.sheet: Sheet = read_sheet(folder)
+        self._graphs = {
+            name: Graph(folder / one.file, chosen) for name, one in self.sheet.graphs.items()
+        }
+
+    def __getitem__(self, name: str) -> Graph:
+        return self._graphs[name]
+
+    @cached_property
+    def tokenizers(self) -> list[Any]:
+        """The tokenizers, one a tower, of the library that transformers uses too."""
+        from tokenizers import Tokenizer
+
+        return [Tokenizer.from_file(str(self.folder / name)) for name in self.sheet.tokenizers]
+
+    def defaults(self) -> dict[str, Array]:
+        """Return the inputs of drawing that are a preset's own, and regions that are everything."""
+        ports = self.sheet.graphs["draw"].inputs
+        plain = {
+            name: np.full(ports[name].shape, value, np.float32)
+            for name, value in self.sheet.defaults.items()
+        }
+        everywhere = {
+            name: np.ones(ports[name].shape, np.float32) for name in ("region", "detail_region")
+        }
+        boxes = {"box": np.array([[0, 0, 1, 1]], np.float32)} if "box" in ports else {}
+        return {**plain, **everywhere, **boxes}
+
+    def read(self, prompt: str) -> dict[str, Array]:
+        """Return what `draw` takes of a prompt."""
+        encoded = [one.encode(prompt) for one in self.tokenizers]
+        if any(one.attention_mask[-1] for one in encoded):
+            logger.warning(CUT, len(encoded[0].ids))
+        ids = [np.array([one.ids], np.int64) for one in encoded]
+        names = ("input_ids", "second_input_ids")
+        mask = np.array([encoded[-1].attention_mask], np.int64)
+        return self["text"]({**dict(zip(names, ids, strict=False)), "attention_mask": mask})

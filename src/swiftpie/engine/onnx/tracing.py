@@ -1,0 +1,274 @@
+"""A module to a graph of ONNX whose weights lie elsewhere, by PyTorch's tracing exporter."""
+
+import importlib
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from swiftpie.engine.onnx.weights import Place
+from swiftpie.engine.openvino.runtime import Untyped
+from swiftpie.errors import CapabilityError, MissingExtra
+
+OPSET = 18  # the first with resizing that is smooth where it shrinks
+FLOAT, INT64, DOUBLE = 1, 7, 11  # as ONNX numbers types
+DTYPES = {"F16": 10, "F32": FLOAT, "BF16": 16, "I64": INT64}
+
+
+def trace(
+    module: nn.Module,
+    samples: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    *,
+    places: Mapping[str, Place],
+    path: Path,
+) -> None:
+    """Write the graph of what `module` computes of tensors like `samples`, in their order.
+
+    Weights are those of `places`, by their names in the module; the graph's file refers to theirs.
+    Shapes are those of the samples for ever.
+
+    Raises:
+        CapabilityError: ONNX has no operator for something that the module does.
+        MissingExtra: A package that writes graphs is not installed.
+    """
+    onnx = _load("onnx")
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), _symbolics(), _constant_noise(), _FixedShapes():
+        warnings.simplefilter("ignore")  # of tracing: shapes are fixed on purpose
+        try:
+            torch.onnx.export(
+                module,
+                tuple(samples.values()),
+                buffer,  # type: ignore[arg-type]  # the tracing exporter takes files, too
+                dynamo=False,
+                export_params=False,  # weights become inputs of their names
+                do_constant_folding=False,
+                opset_version=OPSET,
+                input_names=list(samples),
+                output_names=list(outputs),
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise CapabilityError(
+                f"{path.stem!r} cannot be exported: {str(error).splitlines()[0]} Only networks of "
+                "operators that ONNX knows can be. Leave out what adds it, or use another preset."
+            ) from error
+    raw = onnx.load_from_string(buffer.getvalue())
+    _narrow(raw)
+    model = onnx.load_from_string(_folded(raw.SerializeToString(), path))
+    _attach(model, places, kept={*samples, *outputs})
+    onnx.save(model, path)
+
+
+def _narrow(model: Untyped) -> None:
+    """Make numbers of Python, which the exporter takes for double precision, what PyTorch does."""
+    helper = _load("onnx.numpy_helper")
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.t.data_type == DOUBLE:
+                value = helper.to_array(attribute.t).astype("float32")
+                attribute.t.CopyFrom(helper.from_array(value))
+            elif node.op_type == "Cast" and attribute.i == DOUBLE:
+                attribute.i = FLOAT
+
+
+def _folded(graph: bytes, path: Path) -> bytes:
+    """Return `graph` with all shapes computed. Weights are inputs yet, so these are left alone."""
+    runtime = _load("onnxruntime")
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(path)
+    runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    folded = path.read_bytes()
+    path.unlink()
+    return folded
+
+
+def _attach(model: Untyped, places: Mapping[str, Place], *, kept: set[str]) -> None:
+    """Turn inputs that are weights into references, and give all else short names."""
+    onnx, graph = _load("onnx"), model.graph
+    widened, inputs = [], []
+    for entry in graph.input:
+        if entry.name in kept:
+            inputs.append(entry)
+            continue
+        place = places[entry.name]
+        weight = onnx.TensorProto(
+            name=entry.name,
+            data_type=DTYPES[place.dtype],
+            dims=place.shape,
+            data_location=onnx.TensorProto.EXTERNAL,
+        )
+        facts = {"location": place.file, "offset": place.offset, "length": place.num_bytes}
+        for key, value in facts.items():
+            weight.external_data.add(key=key, value=str(value))
+        if weight.data_type != entry.type.tensor_type.elem_type:
+            weight.name = f"{entry.name} stored"
+            cast = onnx.helper.make_node(
+                "Cast", [weight.name], [entry.name], to=entry.type.tensor_type.elem_type
+            )
+            widened.append(cast)
+        graph.initializer.append(weight)
+    nodes = [*widened, *graph.node]
+    names = _Names(kept)
+    for node in nodes:
+        node.name = node.doc_string = ""
+        for side in (node.input, node.output):
+            side[:] = [names(one) for one in side]
+    for weight in graph.initializer:
+        weight.name = names(weight.name)
+    for field, content in (("node", nodes), ("input", inputs), ("value_info", [])):
+        graph.ClearField(field)
+        getattr(graph, field).extend(content)
+    standard = [one for one in model.opset_import if one.domain == ""]
+    model.ClearField("opset_import")
+    model.opset_import.extend(standard)
+    model.producer_version = graph.doc_string = ""
+
+
+class _Names:
+    """Short names, as paths of modules are half of a graph's bytes."""
+
+    def __init__(self, kept: set[str]) -> None:
+        self._kept = {"", *kept}
+        self._known: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        return name if name in self._kept else self._known.setdefault(name, f"{len(self._known):x}")
+
+
+@contextmanager
+def _constant_noise() -> Iterator[None]:
+    """Keep noise that a module draws by a seed of its own as numbers, not as drawing."""
+    drawn = torch.randn
+
+    def constant(*args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - as that one
+        return torch.from_numpy(drawn(*args, **kwargs).numpy())
+
+    torch.randn = constant  # a trace sees all that is called
+    try:
+        yield
+    finally:
+        torch.randn = drawn
+
+
+class _FixedShapes(TorchFunctionMode):
+    """Keep sizes of tensors as numbers, not as questions to the graph, which some operators bar."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - as all functions of PyTorch
+        """Call one of them."""
+        made = func(*args, **(kwargs or {}))
+        if func is Tensor.size or func == Tensor.shape.__get__:  # type: ignore[attr-defined]  # a descriptor
+            return torch.Size(map(int, made)) if isinstance(made, tuple) else int(made)
+        return made
+
+
+@contextmanager
+def _symbolics() -> Iterator[None]:
+    """Let the exporter know operators that it lacks, inside of the block."""
+    made = {
+        "special_ndtr": _ndtr,
+        "quantile": _quantile,
+        "hypot": _hypot,
+        "_upsample_bicubic2d_aa": _smooth("cubic"),
+        "_upsample_bilinear2d_aa": _smooth("linear"),
+        "upsample_bilinear2d": _linear,
+    }
+    exporter: Any = torch.onnx
+    for name, symbolic in made.items():
+        exporter.register_custom_op_symbolic(f"aten::{name}", symbolic, OPSET)
+    try:
+        yield
+    finally:
+        for name in made:
+            exporter.unregister_custom_op_symbolic(f"aten::{name}", OPSET)
+
+
+def _constant(graph: Untyped, value: object) -> Untyped:
+    return graph.op("Constant", value_t=torch.tensor(value))
+
+
+def _ndtr(graph: Untyped, values: Untyped) -> Untyped:
+    error = graph.op("Erf", graph.op("Mul", values, _constant(graph, 0.5**0.5)))
+    half = _constant(graph, 0.5)
+    return graph.op("Mul", half, graph.op("Add", _constant(graph, 1.0), error))
+
+
+def _hypot(graph: Untyped, a: Untyped, b: Untyped) -> Untyped:
+    squares = (graph.op("Mul", one, one) for one in (a, b))
+    return graph.op("Sqrt", graph.op("Add", *squares))
+
+
+def _quantile(graph: Untyped, values: Untyped, levels: Untyped, *_rest: Untyped) -> Untyped:
+    """Return quantiles (Q, B) of values (B, N), linear between neighbours."""
+    count = graph.op("Shape", values, start_i=1, end_i=2)
+    rising, _ = graph.op("TopK", values, count, axis_i=1, largest_i=0, outputs=2)
+    last = graph.op("Cast", graph.op("Sub", count, _constant(graph, [1])), to_i=FLOAT)
+    rank = graph.op("Mul", levels, last)
+    below, above = (
+        graph.op("Gather", rising, graph.op("Cast", graph.op(way, rank), to_i=INT64), axis_i=1)
+        for way in ("Floor", "Ceil")
+    )
+    share = graph.op("Sub", rank, graph.op("Floor", rank))
+    step = graph.op("Mul", graph.op("Sub", above, below), share)
+    return graph.op("Transpose", graph.op("Add", below, step), perm_i=[1, 0])
+
+
+def _smooth(mode: str) -> Callable[..., Any]:
+    """Return the operator that resizes (B, C, H, W) and reads all pixels where it shrinks."""
+
+    @torch.onnx.symbolic_helper.parse_args("v", "is", "b", "v", "v")
+    def resize(graph: Untyped, values: Untyped, size: Sequence[int], *_rest: object) -> Untyped:
+        kept = graph.op("Shape", values, start_i=0, end_i=2)
+        sizes = graph.op("Concat", kept, _constant(graph, list(size)), axis_i=0)
+        nothing = graph.op("Constant", value_t=torch.empty(0))
+        return graph.op(
+            "Resize",
+            *(values, nothing, nothing, sizes),
+            mode_s=mode,
+            antialias_i=1,
+            coordinate_transformation_mode_s="half_pixel",
+            cubic_coeff_a_f=-0.5,
+            exclude_outside_i=int(mode == "cubic"),
+        )
+
+    return resize
+
+
+@torch.onnx.symbolic_helper.parse_args("v", "is", "b", "v", "v")
+def _linear(graph: Untyped, values: Untyped, size: Sequence[int], *more: object) -> Untyped:
+    """Resize (B, C, H, W) between neighbours, and tell the size, which pooling asks for."""
+    kept = graph.op("Shape", values, start_i=0, end_i=2)
+    sizes = graph.op("Concat", kept, _constant(graph, list(size)), axis_i=0)
+    nothing = graph.op("Constant", value_t=torch.empty(0))
+    made = graph.op(
+        "Resize",
+        *(values, nothing, nothing, sizes),
+        mode_s="linear",
+        coordinate_transformation_mode_s="align_corners" if more[0] else "half_pixel",
+    )
+    made.setType(values.type().with_sizes([None, None, *size]))
+    return made
+
+
+def _load(package: str) -> Untyped:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtra(
+            f"Graphs are written with the package {package!r}, which is not installed. "
+            'Run: pip install "swiftpie[export]"'
+        ) from error

@@ -1,0 +1,1 @@
+"""Where subjects are, their relief, and the light on them."""

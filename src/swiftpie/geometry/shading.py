@@ -1,0 +1,203 @@
+"""How light falls on a subject: its relief tells which of its sides face where the light is.
+
+The light of a reference is taken off by the same formula by which the light of a picture is put
+on, so a subject can be lit as its new surroundings are before any network draws it.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.geometry.layout import Layout, warp
+from swiftpie.geometry.relief import height, normals, rotation_of
+
+WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furry things
+LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
+_RELIEF = 0.85  # the relief is steep at the outline: its slopes count for less than its front
+_LIFT = 0.5  # how far what is lit brighter than the sprite moves towards white
+_CONTACT = 1.5  # the shadow that touches the feet is darker than the one that is thrown
+_CONTACT_WIDTH, _CONTACT_HEIGHT = 0.36, 0.065  # of the frame's side
+_OCCLUSION, _MOST_OCCLUDED = 3.0, 0.5  # where it touches the ground: of the darkness; at most
+_STANDING, _CLOSE = 0.15, 0.07  # of the frame's side: what is so low stands; the ground's reach
+_FLATTEN = 0.45  # a length along the line of sight, on ground seen from a standing height
+_THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
+_FADE = 0.6  # share of the darkness that the far end of the shadow has lost
+_FAINTEST, _DARKER = 0.12, 0.22  # shadow without light from one side, and what that adds
+_LONGEST = 1.6  # shadow, in heights of what casts it
+_DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
+
+
+class Illumination(NamedTuple):
+    """Light on subjects, one row each: some from everywhere and some from one side."""
+
+    ambient: Tensor  # (B, 3) factor of a subject's colours
+    colour: Tensor  # (B, 3) the same of a front that the other light falls on by half
+    direction: Tensor  # (B, 3) unit, towards that light: x right, y down, z to the viewer
+
+
+class Lighting(NamedTuple):
+    """The light that a reference was photographed in, and the light of the place it comes to."""
+
+    own: Illumination  # in the coordinates of the reference frame
+    scene: Illumination  # in those of the picture
+
+    def select(self, rows: Tensor | slice) -> "Lighting":
+        """Return the given rows, which may repeat."""
+        return Lighting(*(Illumination(*(value[rows] for value in one)) for one in self))
+
+    def on_cpu(self) -> "Lighting":
+        """Return the same on the processor."""
+        return Lighting(*(Illumination(*(value.cpu() for value in one)) for one in self))
+
+
+class Shadow(NamedTuple):
+    """The shadow that subjects cast on the ground, one row each."""
+
+    darkness: Tensor  # (B,) share of the ground's light that is lost, 0 to 0.5
+    length: Tensor  # (B,) over the height of what casts it
+    direction: Tensor  # (B, 3) unit, towards the light
+
+
+class Gains(NamedTuple):
+    """What light does to colours: they are multiplied, and what is bright moves to white."""
+
+    factor: Tensor  # (B, 3, h, w) in [0, 1]
+    lift: Tensor  # (B, 3, h, w) in [0, 1], added where the subject is
+
+
+def brightness(normal: Tensor, light: Illumination) -> Tensor:
+    """Return the factor (B, 3, h, w) by which `light` falls on surfaces of `normal` (B, 3, h, w).
+
+    The light comes in the coordinates of the normals.
+    """
+    lambert = (normal * light.direction[..., None, None]).sum(dim=1, keepdim=True)
+    wrapped = (lambert + WRAP).clamp_min(0) / (LEVEL + WRAP)
+    return light.ambient[..., None, None] + light.colour[..., None, None] * wrapped
+
+
+def gains(factor: Tensor, highlight: Tensor | float = 0.0) -> Gains:
+    """Return what light of so much brightness (B, 3, h, w) does to colours in [0, 1].
+
+    What is lit brighter than the sprite is lifted towards white; a `highlight` is added to that.
+    """
+    lift = (_LIFT * (factor - 1).clamp_min(0) + highlight).clamp(max=1)
+    return Gains(factor.clamp(max=1) * (1 - lift), lift)
+
+
+def soften(normal: Tensor) -> Tensor:
+    """Return normals (B, 3, h / 2, w / 2) as light sees them, less steep than those of a relief."""
+    slopes = F.avg_pool2d(normal[:, :2], 2) * _RELIEF
+    front = (1 - slopes.square().sum(dim=1, keepdim=True)).clamp_min(0).sqrt()
+    return torch.cat([slopes, front], dim=1)
+
+
+def in_frame(direction: Tensor, layout: Layout) -> Tensor:
+    """Turn directions (B, 3) of the picture into those of the frame, as `to_affine` does.
+
+    The frame is meant as its pose shows it.
+    """
+    cos, sin = torch.cos(layout.rotation), torch.sin(layout.rotation)
+    x, y, z = direction.unbind(1)
+    return torch.stack([(1 - 2 * layout.flip) * (cos * x + sin * y), cos * y - sin * x, z], dim=1)
+
+
+def usual_shadow(light: Illumination) -> Shadow:
+    """Return the shadow that goes with a light: long where that is low, dark where it is strong."""
+    share = light.colour.mean(dim=1)
+    height = -light.direction[:, 1]
+    along = torch.hypot(light.direction[:, 0], light.direction[:, 2])
+    length = (along / height.clamp_min(1e-3)).clamp(max=_LONGEST)
+    return Shadow(_FAINTEST + _DARKER * share.clamp(0, 1), length, light.direction)
+
+
+def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> Tensor:
+    """Return reference frames as the light of their new place shows them, (B, 3, H, W).
+
+    Args:
+        pixels: Reference frames (B, 3, H, W) in [-1, 1], grey (0) outside of the subject.
+        mask: The subject in them, (B, 1, H, W).
+        lighting: What light to take off and what to put on.
+        layout: Where the subjects will stand; its rotation, flip and view turn the light.
+    """
+    normal = soften(normals(height(mask)))
+    direction = in_frame(lighting.scene.direction, layout)
+    # Whoever turns the subject under a light may as well turn the light round the subject.
+    view = rotation_of(layout.pose[:, 0], layout.pose[:, 1])
+    direction = (view.transpose(1, 2) @ direction[..., None])[..., 0]
+    own = gains(brightness(normal, lighting.own))
+    new = gains(brightness(normal, lighting.scene._replace(direction=direction)))
+    size = (pixels.shape[2], pixels.shape[3])
+    taken, put = (
+        Gains(*(F.interpolate(one, size, mode="bilinear") for one in both)) for both in (own, new)
+    )
+    shown = (pixels + mask) / 2  # premultiplied, in [0, 1]
+    plain = (shown - mask * taken.lift) / taken.factor.clamp_min(_DARKEST)
+    plain = torch.minimum(plain.clamp_min(0), mask)
+    return 2 * (plain * put.factor + mask * put.lift) - mask
+
+
+def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Tensor:
+    """Return how much of the ground's light the subject takes, (B, 1, R, R) in [0, 0.9].
+
+    Its outline laid on the ground away from the light, a dark patch where it stands, and hardly any
+    light where it touches the ground.
+
+    Args:
+        alpha: Coverage of what stands there, in the picture, (B, 1, R, R).
+        layout: Of the subject, which tells where it stands and how wide.
+        base: Height of its lowest point, (B, 1, 1, 1) in sides of the picture.
+        cast: How the shadow looks.
+    """
+    half = alpha.shape[-1] // 2  # shadows are soft: half the size shows all of them
+    centres = (torch.arange(half, device=alpha.device) + 0.5) / half
+    x, y = centres.view(1, 1, 1, -1), centres.view(1, 1, -1, 1)
+    wide, darkness = (one.view(-1, 1, 1, 1) for one in (layout.scale, cast.darkness))
+    across = ((x - layout.centre[:, 0].view(-1, 1, 1, 1)) / (_CONTACT_WIDTH * wide)).square()
+    down = ((y - base) / (_CONTACT_HEIGHT * wide)).square()
+    contact = torch.exp(-((across + down) ** 1.5))
+    shadow = torch.maximum(_CONTACT * contact, _thrown(alpha, base, cast, wide, y)) * darkness
+    touched = _touching(alpha, base, wide, y) * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
+    lost = 1 - (1 - shadow) * (1 - touched)
+    return F.interpolate(lost, size=alpha.shape[-2:], mode="bilinear")
+
+
+def _touching(alpha: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> Tensor:
+    """Return where the ground is close to what stands on it, (B, 1, h, h) in [0, 1]."""
+    sharp = F.avg_pool2d(alpha, 2)
+    lowest = (y * (sharp > 0.5)).amax(dim=2, keepdim=True)  # of each column
+    stands = _eased(1 - (base - lowest) / (_STANDING * wide)) * (lowest > 0)
+    gap = (y - lowest) / (_CLOSE * wide)
+    near = stands * torch.exp(-gap.square())
+    return F.avg_pool2d(F.avg_pool2d(near, 3, stride=1, padding=1), 3, stride=1, padding=1)
+
+
+def _thrown(alpha: Tensor, base: Tensor, cast: Shadow, wide: Tensor, y: Tensor) -> Tensor:
+    """Lay the outline on the ground: a height above the feet is a way along the ground."""
+    x_way, _, z_way = (-cast.direction).unbind(1)
+    ground = torch.hypot(x_way, z_way).clamp_min(1e-3)
+    across = cast.length * x_way / ground
+    down = cast.length * z_way / ground * _FLATTEN
+    down = torch.where(down > 0, down.clamp_min(_THIN), down.clamp_max(-_THIN))
+    # Of a point of the ground as far below the feet as `down` times the height it is shaded by.
+    lean = across / down
+    foot = 2 * base.view(-1) - 1
+    one, nil = torch.ones_like(down), torch.zeros_like(down)
+    rows = [one, -lean, lean * foot, nil, -1 / down, foot + foot / down]
+    affine = torch.stack(rows, dim=1).unflatten(1, (2, 3))
+    sharp = F.avg_pool2d(alpha, 2)
+    soft = F.avg_pool2d(F.avg_pool2d(sharp, 4), 3, stride=1, padding=1)
+    soft = F.interpolate(soft, size=sharp.shape[-2:], mode="bilinear")
+    outlines = warp(torch.cat([sharp, soft], dim=1), affine, (len(y[0, 0]), len(y[0, 0])))
+    height = (y - base) / down.view(-1, 1, 1, 1)
+    on_ground = _eased((height / 0.03 + 1) / 2)
+    share = (height / wide).clamp(0, 1)
+    outline = torch.lerp(outlines[:, :1], outlines[:, 1:], _eased(2 * share))
+    return outline * on_ground * (1 - _FADE * share)
+
+
+def _eased(share: Tensor) -> Tensor:
+    """Return 0 below 0, 1 above 1, and between them a way without a bend."""
+    share = share.clamp(0, 1)
+    return share.square() * (3 - 2 * share)

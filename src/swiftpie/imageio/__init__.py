@@ -1,0 +1,1 @@
+"""Picture files: decoding of untrusted ones, writing, colour, cut-outs."""

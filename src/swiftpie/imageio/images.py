@@ -1,0 +1,200 @@
+"""Pictures: PIL outside, pixels (B, 3, H, W) in [-1, 1] inside, and files with their origin."""
+
+import importlib.resources
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.errors import NoSubject
+from swiftpie.imageio.cutout import MAX_FRAME_PX as MAX_FRAME_PX
+from swiftpie.imageio.cutout import shrunk_to as shrunk_to
+from swiftpie.imageio.files import BAND_PIXELS
+from swiftpie.imageio.files import Source as Source
+from swiftpie.imageio.files import load_image as load_image
+from swiftpie.imageio.files import read_metadata as read_metadata
+from swiftpie.imageio.writing import DEEP as DEEP
+from swiftpie.imageio.writing import FORMAT_OF_SUFFIX as FORMAT_OF_SUFFIX
+from swiftpie.imageio.writing import MAX_METADATA_BYTES as MAX_METADATA_BYTES
+from swiftpie.imageio.writing import XMP as XMP
+from swiftpie.imageio.writing import Stored as Stored
+from swiftpie.imageio.writing import check_image_target as check_image_target
+from swiftpie.imageio.writing import encode_image as encode_image
+from swiftpie.imageio.writing import format_of as format_of
+from swiftpie.imageio.writing import save_image as save_image
+
+CAPTION_PX = 18
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """Return pixels (1, 3, H, W) in [-1, 1]; transparency is ignored."""
+    values = np.array(image.convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(values).permute(2, 0, 1)[None].contiguous() / 127.5 - 1
+
+
+def alpha_of(image: Image.Image) -> Tensor | None:
+    """Return opacity (1, 1, H, W) in [0, 1], or None for a picture that is opaque everywhere."""
+    alpha = plane(image.getchannel("A")) if "A" in image.getbands() else None
+    return alpha if alpha is not None and alpha.min() < 1 else None
+
+
+def plane(image: Image.Image) -> Tensor:
+    """Return a picture of one 8-bit channel as (1, 1, H, W) in [0, 1]."""
+    return torch.from_numpy(np.array(image, dtype=np.float32))[None, None].div_(255)
+
+
+def to_pil(pixels: Tensor) -> list[Image.Image]:
+    """Return one RGB picture for each row of `pixels` (B, 3, H, W) in [-1, 1]."""
+    values = pixels.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
+    # Pillow weaves planes together sooner than PyTorch does.
+    return [
+        Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
+        for planes in values.cpu().numpy()
+    ]
+
+
+def mask_to_pil(mask: Tensor) -> list[Image.Image]:
+    """Return one greyscale picture for each row of `mask` (B, 1, H, W) in [0, 1]."""
+    return [Image.fromarray(v) for v in in_8_bits(mask)[:, 0].contiguous().cpu().numpy()]
+
+
+def in_8_bits(mask: Tensor) -> Tensor:
+    """Return `mask` (B, 1, H, W) in [0, 1] as a picture file holds it, in 0..255."""
+    if mask.dtype == torch.uint8:
+        return mask
+    told = torch.empty_like(mask, dtype=torch.uint8)
+    rows = max(1, BAND_PIXELS // mask.shape[-1])  # a large mask fills memory and no cache
+    for given, written in zip(mask.split(rows, dim=-2), told.split(rows, dim=-2), strict=True):
+        written.copy_(given.detach().float().clamp(0, 1).mul_(255).round_())
+    return told
+
+
+def from_8_bits(mask: Tensor) -> Tensor:
+    """Return `mask` of bytes in [0, 1]; one of floats as it is."""
+    return mask.float().div_(255) if mask.dtype == torch.uint8 else mask
+
+
+def extent_of(mask: Tensor) -> tuple[int, int, int, int] | None:
+    """Return left, top, right and bottom in pixels of `mask` (1, 1, H, W) above 0.5, if any is."""
+    solid = mask[0, 0] > 0.5
+    rows, columns = solid.any(dim=1).nonzero(), solid.any(dim=0).nonzero()
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tuple[Tensor, Tensor]:
+    """Cut the square around the subject: the reference frame of `swiftpie.geometry.layout`.
+
+    Args:
+        pixels: photo (1, 3, H, W) in [-1, 1].
+        mask: where the subject is, (1, 1, H, W) in [0, 1].
+        size_px: side S of the result.
+        fill: share of the side that the longer side of the subject's bounding box covers.
+
+    Returns:
+        Pixels (1, 3, S, S), grey (0) beyond the photo, and mask (1, 1, S, S), 0 beyond it.
+
+    Raises:
+        NoSubject: The mask is empty.
+    """
+    assert pixels.shape[-2:] == mask.shape[-2:], "photo and mask differ in size"
+    left, top, right, bottom = _square_around(mask, fill)
+    height, width = mask.shape[-2:]
+    pad = (-left, right - width, -top, bottom - height)
+    frame = F.pad(torch.cat([pixels, mask], dim=1), pad)  # negative padding crops
+    frame = F.interpolate(
+        frame, size=(size_px, size_px), mode="bilinear", align_corners=False, antialias=True
+    )
+    return frame[:, :3], frame[:, 3:]
+
+
+def side_px(mask: Tensor, fill: float) -> int:
+    """Return the side of the square around the subject, in pixels of `mask` (1, 1, H, W).
+
+    Raises:
+        NoSubject: The mask is empty.
+    """
+    left, _, right, _ = _square_around(mask, fill)
+    return right - left
+
+
+def crop_square(photo: Image.Image, mask: Tensor, *, fill: float) -> tuple[Tensor, Tensor]:
+    """Return all of a photo of any size that its `fit_square` shows: pixels and mask.
+
+    A square that is larger than any encoder looks at is shrunk by a whole number.
+
+    Raises:
+        NoSubject: The mask is empty.
+    """
+    assert (photo.height, photo.width) == mask.shape[-2:], "photo and mask differ in size"
+    left, top, right, bottom = _square_around(mask, fill)
+    times = math.ceil((right - left) / MAX_FRAME_PX)
+    left, top = max(0, left), max(0, top)
+    right, bottom = min(photo.width, right), min(photo.height, bottom)
+    box, cover = (left, top, right, bottom), mask[..., top:bottom, left:right]
+    if times > 1:
+        part, cover = photo.reduce(times, box), _reduce(cover, times)
+    else:
+        part = photo.crop(box)
+    return to_tensor(part), cover
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image]], *, cell_px: int, captions: Sequence[str] = ()
+) -> Image.Image:
+    """Return one white picture with all `rows`, each picture fitted into a square cell.
+
+    Args:
+        rows: pictures; transparency shows the white ground.
+        cell_px: side of a cell.
+        captions: words above the columns.
+    """
+    header = CAPTION_PX if captions else 0
+    num_columns = max((len(row) for row in rows), default=1)
+    sheet = Image.new("RGB", (num_columns * cell_px, header + len(rows) * cell_px), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, caption in enumerate(captions):
+        draw.text((column * cell_px + 4, 3), caption, fill="black")
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            size = (cell_px, cell_px)
+            cell = ImageOps.contain(image.convert("RGBA"), size, Image.Resampling.LANCZOS)
+            margin_x, margin_y = (cell_px - cell.width) // 2, (cell_px - cell.height) // 2
+            sheet.paste(cell, (x * cell_px + margin_x, header + y * cell_px + margin_y), cell)
+    return sheet
+
+
+def _square_around(mask: Tensor, fill: float) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom in pixels, which may lie beyond the photo.
+
+    Raises:
+        NoSubject: The mask is empty.
+    """
+    extent = extent_of(mask)
+    if extent is None:
+        raise NoSubject(
+            "The mask shows no subject. It has to be white where the subject is.",
+            "Supply another mask, as in photo.jpg:mask.png.",
+        )
+    left, top, right, bottom = extent
+    side = max(1, round(max(bottom - top, right - left) / fill))
+    top, left = (top + bottom - side) // 2, (left + right - side) // 2
+    return left, top, left + side, top + side
+
+
+def _reduce(mask: Tensor, times: int) -> Tensor:
+    """Shrink `mask` as Pillow's `reduce` does pictures; a line too thin for that stays whole."""
+    small = F.avg_pool2d(mask, times, ceil_mode=True)
+    return small if small.max() > 0.5 else F.max_pool2d(mask, times, ceil_mode=True)
+
+
+def sample_pictures(count: int) -> list[Path]:
+    """Return the first pictures of subjects in the package."""
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
+    return sorted(folder.glob("*.webp"))[:count]

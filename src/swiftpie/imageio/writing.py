@@ -1,0 +1,169 @@
+"""Picture files with their origin, in the formats of their suffixes; loads no tensor library."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from swiftpie.errors import InputError
+from swiftpie.imageio.deep_colour import encode_png, encode_tiff
+from swiftpie.imageio.files import (
+    ASCII_COMMENT,
+    EXIF_BLOCK,
+    METADATA_KEY,
+    USER_COMMENT,
+    check_target,
+    write_file,
+)
+
+FORMAT_OF_SUFFIX = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
+QUALITY: Mapping[str, Mapping[str, int]] = {
+    "PNG": {},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 92},
+}
+DEEP: Mapping[str, Callable[..., bytes]] = {"PNG": encode_png, "TIFF": encode_tiff}  # 16 bit
+
+XMP = (
+    '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" '
+    'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    "Iptc4xmpExt:DigitalSourceType="
+    '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+)
+
+
+class Stored(NamedTuple):
+    """A picture with what else of it a file can hold."""
+
+    pixels: Image.Image | NDArray[np.uint16]  # RGB or RGBA, or such of 16 bit (H, W, 3 or 4)
+    profile: bytes = b""  # ICC, of these colours; empty for sRGB
+    exif: bytes = b""
+
+
+def save_image(
+    image: Image.Image | Stored,
+    path: str | Path,
+    *,
+    metadata: Mapping[str, str] | None,
+    force: bool = False,
+) -> None:
+    """Write a picture, a generated one with its origin; equal arguments give equal bytes.
+
+    Args:
+        image: the picture; JPEG has no transparency, so it is laid on white there.
+        path: its suffix (.png, .jpg, .jpeg, .webp, .tif or .tiff) chooses the format.
+        metadata: stored as JSON, and the file is marked as made by a trained model (IPTC); None
+            for a picture that no model made, which gets neither.
+        force: replace an existing file.
+
+    Raises:
+        InputError: The suffix is unknown, the file exists, the folder cannot be written to, or the
+            metadata is too long.
+    """
+    data = encode_image(image, Path(path).suffix, metadata=metadata, name=f"'{path}'")
+    write_file(path, data, force=force)
+
+
+def encode_image(
+    image: Image.Image | Stored,
+    suffix: str,
+    *,
+    metadata: Mapping[str, str] | None,
+    name: str = "The picture",
+    quality: int | None = None,
+) -> bytes:
+    """Return the bytes that `save_image` would write to a file with this suffix.
+
+    `quality`, 0 to 100, is that of JPEG and WebP; None: hardly any loss to be seen.
+
+    Raises:
+        InputError: The suffix is unknown or the metadata is too long.
+    """
+    file_format = format_of(suffix, name=name)
+    pixels, profile, exif = image if isinstance(image, Stored) else Stored(image)
+    notes = _notes(metadata, file_format, exif=exif, name=name)
+    if profile:
+        notes["icc_profile"] = profile
+    if isinstance(pixels, np.ndarray) and file_format in DEEP:
+        return DEEP[file_format](pixels, **notes)
+    image = _in_8_bits(pixels) if isinstance(pixels, np.ndarray) else pixels
+    plain = image.copy() if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
+    plain.info = {}  # nothing of the input may travel along
+    if file_format == "TIFF":
+        return encode_tiff(np.asarray(plain), **notes)
+    if file_format == "JPEG" and plain.mode == "RGBA":
+        ground = Image.new("RGBA", plain.size, "white")
+        plain = Image.alpha_composite(ground, plain).convert("RGB")
+    buffer = io.BytesIO()
+    chosen = {} if quality is None or file_format == "PNG" else {"quality": quality}
+    plain.save(buffer, file_format, **{**QUALITY[file_format], **chosen}, **notes)
+    return buffer.getvalue()
+
+
+def check_image_target(path: str | Path, *, force: bool = False) -> None:
+    """Refuse what `save_image` would refuse, before any work is done for it.
+
+    Raises:
+        InputError: The suffix is unknown, the file exists, or the folder cannot be written to.
+    """
+    format_of(Path(path).suffix, name=f"'{path}'")
+    check_target(path, force=force)
+
+
+def format_of(suffix: str, *, name: str = "The picture") -> str:
+    """Return Pillow's name of the format that a suffix chooses.
+
+    Raises:
+        InputError: It chooses none.
+    """
+    file_format = FORMAT_OF_SUFFIX.get(suffix.lower())
+    if file_format is None:
+        raise InputError(
+            f"{name} does not end in a known suffix. One of {', '.join(FORMAT_OF_SUFFIX)} is "
+            "needed. Rename the output."
+        )
+    return file_format
+
+
+def _notes(
+    metadata: Mapping[str, str] | None, file_format: str, *, exif: bytes, name: str
+) -> dict[str, Any]:
+    # These are Pillow's arguments that store `metadata`, the mark of origin and EXIF data.
+    if metadata is None:
+        return {"exif": exif} if exif else {}
+    text = json.dumps(dict(metadata), sort_keys=True)
+    if len(text) > MAX_METADATA_BYTES:
+        raise InputError(
+            f"The metadata for {name} has {len(text)} bytes. At most {MAX_METADATA_BYTES} fit "
+            "into a picture. Shorten the prompt."
+        )
+    if file_format == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt(METADATA_KEY, text)
+        chunks.add_itxt("XML:com.adobe.xmp", XMP)
+        return {"pnginfo": chunks} | ({"exif": exif} if exif else {})
+    words = Image.Exif()
+    words.load(exif)
+    words.get_ifd(EXIF_BLOCK)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
+    return {"exif": words, "xmp": XMP.encode()}
+
+
+def _in_8_bits(values: NDArray[np.uint16]) -> Image.Image:
+    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))

@@ -1,0 +1,387 @@
+"""IP-Adapters and LoRAs put into a pipeline, and taken out of it, by the calls of diffusers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from swiftpie.backbones.acquire.download import Needs
+from swiftpie.backbones.acquire.sources import Finder, Formats, Wanted, plan_image_encoder
+from swiftpie.backbones.adapters import peek_adapter
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.load.ip_adapter import fuse_lora_file
+from swiftpie.backbones.load.safe import check_safetensors
+from swiftpie.backbones.load.weights import (
+    HALVES,
+    NetworkReader,
+    fingerprint_files,
+    read_image_encoder,
+    unknown_fingerprint,
+)
+from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.models.denoiser import sharing_weights
+from swiftpie.models.unet import UNetDenoiser
+from swiftpie.pipelines.diffusers.base import ModulesPipeline
+from swiftpie.pipelines.diffusers.modules import take_apart
+
+if TYPE_CHECKING:
+    from swiftpie.backbones.choices import Choices
+
+ENCODER = "image_encoder"  # where repositories of IP-Adapters keep what the adapters read
+MAX_LORA_SCALE = 4.0  # either way; far above what keeps pictures natural
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA that is part of the denoiser's weights."""
+
+    path: Path
+    scale: float = 1.0
+    is_on: bool = True
+    is_fused: bool = False  # stays when LoRAs are unloaded
+
+
+class AdaptedPipeline(ModulesPipeline):
+    """A pipeline that takes adapters and LoRAs after it was loaded.
+
+    Networks that other pipelines share stay as they are: this one gets a second U-Net around the
+    same weights, and new weights for the layers that a LoRA changes.
+    """
+
+    _loras: Mapping[str, Lora] = MappingProxyType({})
+    _plain: Components | None = None  # the networks without LoRAs, if there are some
+
+    def load_ip_adapter(
+        self,
+        pretrained_model_name_or_path_or_dict: str | Path,
+        subfolder: str = "",
+        weight_name: str | None = None,
+        image_encoder_folder: str | None = ENCODER,
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        """Put an identity adapter into the U-Net, in place of the one that is there.
+
+        Args:
+            pretrained_model_name_or_path_or_dict: A file, a folder, or OWNER/REPO on the hub.
+            subfolder: Where in it the file is.
+            weight_name: The file, a safetensors one, of SwiftPie or of IP-Adapter's layout.
+            image_encoder_folder: What the adapter reads; by default what is loaded or, if there is
+                none, the public encoder that fits.
+            revision: Commit, branch or tag of the repository.
+            local_files_only: Whether nothing may be downloaded.
+
+        Raises:
+            CapabilityError: The preset's identity branches are no adapter.
+            InputError: It is not said which file, or the pipeline is offloaded.
+            WeightsError: A file cannot be had, or is for other networks.
+        """
+        plain = self._changeable()
+        _check_takes_adapters(plain)
+        source = _Source(
+            pretrained_model_name_or_path_or_dict, subfolder, revision, is_here=local_files_only
+        )
+        path = source.fetch("adapter", weight_name)
+        modules = plain.family.to_folder(plain)
+        if modules["image_encoder"] is None or image_encoder_folder not in {ENCODER, None}:
+            place = source.encoder(image_encoder_folder or ENCODER)
+            modules["image_encoder"] = _read_encoder(plain, path, place, is_here=local_files_only)
+        self._exchange(plain, modules, path)
+
+    def unload_ip_adapter(self) -> None:
+        """Take the identity adapter out of the U-Net; prompts alone are drawn by diffusers' own.
+
+        Raises:
+            CapabilityError: The preset's identity branches are no adapter.
+            InputError: The pipeline is offloaded.
+        """
+        plain = self._changeable()
+        _check_takes_adapters(plain)
+        self._exchange(plain, {**plain.family.to_folder(plain), "image_encoder": None}, None)
+
+    def load_lora_weights(
+        self,
+        pretrained_model_name_or_path_or_dict: str | Path,
+        adapter_name: str | None = None,
+        *,
+        weight_name: str | None = None,
+        subfolder: str = "",
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        """Add a LoRA to the denoiser's weights; arguments as in diffusers.
+
+        Raises:
+            CapabilityError: There are no LoRAs for the preset's networks.
+            InputError: It is not said which file, the name is taken, or the pipeline is offloaded.
+            MissingExtra: peft is not installed.
+            WeightsError: A file cannot be had, or is for other networks.
+        """
+        name = adapter_name or f"default_{len(self._loras)}"
+        if name in self._loras:
+            raise InputError(
+                f"There is a LoRA {name!r} already. Choose another `adapter_name=`, or call "
+                f"delete_adapters({name!r}) before."
+            )
+        self._check_loras()
+        source = _Source(
+            pretrained_model_name_or_path_or_dict, subfolder, revision, is_here=local_files_only
+        )
+        self._fuse({**self._loras, name: Lora(source.fetch("weights", weight_name))})
+
+    def unload_lora_weights(self) -> None:
+        """Take all LoRAs off again, but for those that fuse_lora() was called for."""
+        self._fuse({name: one for name, one in self._loras.items() if one.is_fused})
+
+    def set_adapters(
+        self, adapter_names: str | Sequence[str], adapter_weights: float | Sequence[float] = 1.0
+    ) -> None:
+        """Draw with these LoRAs alone, as strongly as said: one number for all, or one each.
+
+        Raises:
+            InputError: There is no such LoRA, or numbers are missing or out of range.
+        """
+        names = self._known(adapter_names)
+        scales = (
+            list(adapter_weights)
+            if isinstance(adapter_weights, Sequence)
+            else [adapter_weights] * len(names)
+        )
+        if len(scales) != len(names):
+            raise InputError(
+                f"{len(scales)} weights were given for {len(names)} LoRAs. Give one for all, or "
+                "one each."
+            )
+        for scale in scales:
+            if not (isinstance(scale, int | float) and abs(scale) <= MAX_LORA_SCALE):
+                raise InputError(
+                    f"The weight {scale!r} was given for a LoRA; a number from {-MAX_LORA_SCALE} "
+                    f"to {MAX_LORA_SCALE} is needed, for all of its layers alike."
+                )
+        chosen = dict(zip(names, scales, strict=True))
+        self._fuse(
+            {
+                name: replace(one, scale=chosen.get(name, one.scale), is_on=name in chosen)
+                for name, one in self._loras.items()
+            }
+        )
+
+    def get_active_adapters(self) -> list[str]:
+        """Return the names of the LoRAs that are drawn with."""
+        return [name for name, one in self._loras.items() if one.is_on]
+
+    def get_list_adapters(self) -> dict[str, list[str]]:
+        """Return the names of all LoRAs, by the network that they change."""
+        return {"unet": list(self._loras)} if self._loras else {}
+
+    def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
+        """Take LoRAs off for good.
+
+        Raises:
+            InputError: There is no such LoRA.
+        """
+        names = self._known(adapter_names)
+        self._fuse({name: one for name, one in self._loras.items() if name not in names})
+
+    def disable_lora(self) -> None:
+        """Draw without LoRAs until enable_lora() is called."""
+        self._fuse({name: replace(one, is_on=False) for name, one in self._loras.items()})
+
+    def enable_lora(self) -> None:
+        """Draw with all LoRAs."""
+        self._fuse({name: replace(one, is_on=True) for name, one in self._loras.items()})
+
+    def fuse_lora(
+        self,
+        components: Sequence[str] = ("unet",),
+        lora_scale: float = 1.0,
+        *,
+        adapter_names: Sequence[str] | None = None,
+    ) -> None:
+        """Keep LoRAs, times `lora_scale`, when others are unloaded; they are in the weights anyway.
+
+        Raises:
+            InputError: There is no such LoRA, or LoRAs of other networks are meant.
+        """
+        if {*components} != {"unet"}:
+            raise InputError(
+                f"components={list(components)} was given; LoRAs are added to the U-Net only. "
+                "Leave it out."
+            )
+        names = self._known(adapter_names or self.get_active_adapters())
+        self._fuse(
+            {
+                name: replace(one, scale=one.scale * lora_scale, is_fused=True)
+                if name in names
+                else one
+                for name, one in self._loras.items()
+            }
+        )
+
+    def unfuse_lora(self, components: Sequence[str] = ("unet",)) -> None:
+        """Let unload_lora_weights() take off what fuse_lora() kept."""
+        del components  # none but the U-Net has any
+        self._loras = {name: replace(one, is_fused=False) for name, one in self._loras.items()}
+
+    def _known(self, names: str | Sequence[str]) -> list[str]:
+        given = [names] if isinstance(names, str) else list(names)
+        if unknown := [one for one in given if one not in self._loras]:
+            raise InputError(
+                f"There is no LoRA {unknown[0]!r} in this pipeline; there are "
+                f"{', '.join(map(repr, self._loras)) or 'none'}. Call load_lora_weights() before."
+            )
+        return given
+
+    def _changeable(self) -> Components:
+        """Return the networks without LoRAs.
+
+        Raises:
+            InputError: They are offloaded, so that hooks would be left on those that go.
+        """
+        if getattr(self, "_all_hooks", None):
+            raise InputError(
+                "The pipeline is offloaded, and other networks would be left out of that. Load "
+                "adapters and LoRAs before enable_model_cpu_offload()."
+            )
+        loaded = self._at_rest()
+        if self._plain is None:
+            return loaded
+        plain = self._plain
+        return replace(loaded, denoiser=plain.denoiser, fingerprint=plain.fingerprint)
+
+    def _check_loras(self) -> None:
+        loaded = self._at_rest()
+        if loaded.family.lora_loader is None:
+            raise CapabilityError(
+                f"There are no LoRAs for the networks of preset {loaded.preset.name!r}. Load one "
+                "of Stable Diffusion (`swiftpie presets`)."
+            )
+
+    def _fuse(self, loras: Mapping[str, Lora]) -> None:
+        """Give the denoiser these LoRAs, all or, if one does not fit, none of the change."""
+        if loras == self._loras:
+            return
+        plain = self._changeable()
+        made, active = plain, [one for one in loras.values() if one.is_on and one.scale]
+        if active:
+            assert isinstance(plain.denoiser, UNetDenoiser), "only these have LoRAs"
+            loader = plain.family.lora_loader
+            assert loader is not None, "it was asked for before"
+            denoiser = sharing_weights(plain.denoiser)
+            for one in active:
+                fuse_lora_file(
+                    denoiser.unet,
+                    one.path,
+                    family=plain.family.name,
+                    loader=loader,
+                    scale=one.scale,
+                )
+            files = {f"lora {number}": one.path for number, one in enumerate(active)}
+            scales = " ".join(str(one.scale) for one in active)
+            fingerprint = fingerprint_files(files, settings=f"{plain.fingerprint} {scales}")
+            made = replace(plain, denoiser=denoiser, fingerprint=fingerprint)
+        self._take(made)
+        self._loras, self._plain = loras, plain if loras else None
+
+    def _exchange(
+        self, plain: Components, modules: Mapping[str, object], adapter: Path | None
+    ) -> None:
+        """Take networks with another adapter, and put the LoRAs into them again."""
+        settings = {"fingerprint": unknown_fingerprint(), "dtype": ""}
+        preset = plain.preset
+        if preset.name in PRESETS.names():  # without what the adapter before recommended
+            preset = replace(preset, defaults=PRESETS.get(preset.name).defaults)
+        described = {"preset": describe(preset)}
+        made = plain.family.from_folder({**modules, **settings, **described}, adapter)
+        self._take(made)
+        loras, self._loras, self._plain = self._loras, {}, None
+        self._fuse(loras)
+
+    def _take(self, components: Components) -> None:
+        for name, value in take_apart(components).items():
+            if name in self.components and name != "scheduler":
+                if getattr(self, name) is not value:
+                    setattr(self, name, value)
+            elif name != "scheduler":
+                self.register_to_config(**{name: value})
+        self._loaded = components
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where somebody says that files are."""
+
+    place: str | Path
+    subfolder: str
+    revision: str | None
+    is_here: bool  # whether nobody may be asked
+
+    def fetch(self, option: str, name: str | None) -> Path:
+        """Return the file `name`, or the one that the place itself is.
+
+        Raises:
+            InputError: It is not said which one, or it is a pickle.
+            WeightsError: It cannot be had.
+        """
+        if not isinstance(self.place, str | Path):
+            raise InputError(
+                f"Weights were given as {type(self.place).__name__}. A file, a folder or "
+                "OWNER/REPO is needed. Save them as safetensors."
+            )
+        own = Path(self.place)
+        if name is None and not own.is_file():
+            raise InputError(
+                f"It is not said which file of '{self.place}' to read. Pass `weight_name=`, the "
+                "name of one that ends in .safetensors."
+            )
+        if PurePosixPath(name or own.name).suffix != ".safetensors":
+            raise InputError(
+                f"'{name or own}' may run code when it is loaded, as pickles do, so only "
+                "safetensors are read. Take the file of that kind, which is usually beside it."
+            )
+        chosen: str | Path = own
+        if name is not None:
+            below = PurePosixPath(self.subfolder, name)
+            chosen = own / below if own.is_dir() else self._reference(str(below))
+        choices: Choices = {"offline": self.is_here}
+        part = Finder(choices, Formats(prefers_half=False, allow_pickle=False)).find(
+            option, option, chosen, Wanted()
+        )
+        Needs((part,)).fetch()
+        return part.path
+
+    def encoder(self, folder: str) -> str | None:
+        """Return where the image encoder is; None: with the public ones."""
+        below = PurePosixPath(folder) if "/" in folder else PurePosixPath(self.subfolder, folder)
+        if Path(folder).is_dir():
+            return folder
+        if Path(self.place).is_dir():
+            own = Path(self.place) / below
+            return str(own) if folder != ENCODER or own.is_dir() else None
+        return None if folder == ENCODER else self._reference(str(below))
+
+    def _reference(self, path: str) -> str:
+        revision = "" if self.revision is None else f"@{self.revision}"
+        return f"{self.place}:{path}{revision}"
+
+
+def _read_encoder(plain: Components, adapter: Path, place: str | None, *, is_here: bool) -> object:
+    """Return the image encoder that `adapter` reads, from `place` or where it is published."""
+    network = plain.denoiser.installation.network
+    _, projector = peek_adapter(adapter, check_safetensors(adapter))
+    formats = Formats(prefers_half=network.dtype in HALVES, allow_pickle=False)
+    part = plan_image_encoder(projector, {"image_encoder": place, "offline": is_here}, formats)
+    Needs((part,)).fetch()
+    reader = NetworkReader(device=str(plain.device), dtype=network.dtype, allow_pickle=False)
+    return read_image_encoder(part.path, reader)
+
+
+def _check_takes_adapters(components: Components) -> None:
+    if not components.family.takes_adapters:
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} has its identity branches in its own weights; "
+            "there are no adapters for it. Load one of Stable Diffusion (`swiftpie presets`)."
+        )

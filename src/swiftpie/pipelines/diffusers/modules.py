@@ -1,0 +1,284 @@
+"""The networks of a preset as the modules of a diffusers pipeline and as its folder, and back."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from accelerate.hooks import CpuOffload, add_hook_to_module  # type: ignore[import-untyped]  # accelerate is not annotated
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    DiffusionPipeline,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    SchedulerMixin,
+    TCDScheduler,
+    UNet2DConditionModel,
+)
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
+from torch import nn
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionModelWithProjection,
+    PreTrainedTokenizerBase,
+)
+
+from swiftpie.backbones.components import FAMILIES, Components, Family
+from swiftpie.backbones.preset import Preset, describe, read_preset
+from swiftpie.errors import InputError, WeightsError, short_reason
+from swiftpie.imageio.files import atomic_folder
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.inversion import TinyInversion
+from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
+from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
+from swiftpie.schedules import TRAIN_TIMESTEPS, NoiseScale, Renoise
+
+SCALED_LINEAR = {
+    "num_train_timesteps": TRAIN_TIMESTEPS,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "timestep_spacing": "trailing",
+}
+ADAPTER = "adapter.safetensors"
+INDEX = "model_index.json"  # without it a folder is no pipeline
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "token")
+
+
+@dataclass(frozen=True, eq=False)
+class Modules:
+    """What a pipeline registers, under the names that diffusers uses; the last ones are settings.
+
+    The image encoder of a public adapter is CLIP's in a folder; in memory the adapter's projector
+    is around it, as the identity branches are inside of the U-Net.
+    """
+
+    vae: PatchAutoencoder | AutoencoderKL | AutoencoderTiny
+    text_encoder: CLIPTextModel
+    tokenizer: PreTrainedTokenizerBase
+    scheduler: SchedulerMixin
+    unet: TinyDenoiser | UNet2DConditionModel | None = None
+    transformer: nn.Module | None = None  # the denoiser of a family without a U-Net
+    text_encoder_2: CLIPTextModelWithProjection | None = None
+    tokenizer_2: PreTrainedTokenizerBase | None = None
+    image_encoder: ConvImageEncoder | ClipIdentityEncoder | CLIPVisionModelWithProjection | None = (
+        None
+    )
+    layout_predictor: LayoutPredictor | None = None
+    reference_unet: UNet2DConditionModel | None = None
+    inversion_unet: TinyInversion | UNet2DConditionModel | None = None
+    preset: dict | None = None  # type: ignore[type-arg]  # diffusers compares plain classes
+    fingerprint: str = ""
+    dtype: str = ""  # of the denoiser that the fingerprint is of, as "torch.float32"
+
+    def __post_init__(self) -> None:
+        if (self.unet is None) == (self.transformer is None):
+            raise InputError("A pipeline needs one denoiser, `unet` or `transformer`. Pass one.")
+
+
+SETTINGS = frozenset({"preset", "fingerprint", "dtype"})
+OPTIONAL = tuple(
+    one.name for one in fields(Modules) if one.default is None and one.name not in SETTINGS
+)
+
+
+def take_apart(components: Components) -> dict[str, Any]:
+    """Return the fields of `Modules` for loaded networks; nothing is copied.
+
+    Raises:
+        CapabilityError: diffusers has no pipeline for such networks.
+    """
+    return components.family.to_modules(components) | {
+        "scheduler": scheduler_of(components.preset),
+        "preset": describe(components.preset),
+        "fingerprint": components.fingerprint,
+        "dtype": str(components.denoiser.installation.network.dtype),
+    }
+
+
+def family_of(modules: Mapping[str, Any]) -> Family:
+    """Return the family of networks given by the fields of `Modules`.
+
+    Raises:
+        ConfigError: This version does not know it.
+    """
+    return FAMILIES.get(read_preset(modules["preset"]).family)
+
+
+def is_made_of(components: Components, modules: Mapping[str, Any]) -> bool:
+    """Whether `components` are these very networks; schedulers and settings aside."""
+    own = components.family.to_modules(components)
+    compared = modules.keys() - SETTINGS - {"scheduler"}
+    return all(own.get(name) is modules[name] for name in compared)
+
+
+def adopt(
+    pipeline: DiffusionPipeline, preset: Preset, adapter: Path | None, changes: Mapping[str, Any]
+) -> Components:
+    """Return networks that share the weights of a pipeline of diffusers, which stays as it is.
+
+    `preset` is what its weights are, of Stable Diffusion 1.x, 2.x or XL, `adapter` a file of
+    identity branches for them; `changes` are modules to take instead of its own.
+
+    Raises:
+        InputError: A module is missing.
+        WeightsError: The parts do not belong together.
+    """
+    names = {one.name for one in fields(Modules)}
+    own = {name: module for name, module in pipeline.components.items() if name in names}
+    modules = dict.fromkeys(names) | own | dict(changes) | {"preset": describe(preset)}
+    needed = names - {*OPTIONAL} - SETTINGS | {"unet"} | ({"image_encoder"} if adapter else set())
+    if lacking := sorted(name for name in needed if modules[name] is None):
+        raise InputError(
+            f"The {type(pipeline).__name__} has no {lacking[0]}. Pipelines of Stable Diffusion are "
+            f"needed, and with an adapter the encoder that it reads. Pass {lacking[0]}=…."
+        )
+    family = FAMILIES.get(preset.family)
+    return family.from_folder(family.sharing_weights(modules), adapter)
+
+
+def scheduler_of(preset: Preset) -> SchedulerMixin:
+    """Return the diffusers scheduler that takes the steps of `preset`."""
+    noise_scale = NoiseScale(preset.noise_scale)
+    if noise_scale is NoiseScale.FLOW:
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS)
+    shared = {**SCALED_LINEAR, "prediction_type": preset.prediction_type}
+    match Renoise(preset.renoise):
+        case Renoise.LCM:
+            return LCMScheduler(**shared)
+        case Renoise.TCD:
+            return TCDScheduler(**shared)
+        case Renoise.EULER_ANCESTRAL:
+            return EulerAncestralDiscreteScheduler(**shared)
+        case Renoise.DDIM:
+            if noise_scale is NoiseScale.SIGMA:
+                return EulerDiscreteScheduler(**shared)
+            return DDIMScheduler(**shared, clip_sample=False)
+
+
+def check_scheduler(scheduler: SchedulerMixin, preset: Preset) -> None:
+    """Refuse a scheduler that was exchanged: one-step weights know one way only.
+
+    Raises:
+        InputError: It takes other steps than `preset` was trained for.
+    """
+    own = scheduler_of(preset)
+    if type(scheduler) is not type(own) or _settings(scheduler) != _settings(own):
+        raise InputError(
+            f"The scheduler is a {type(scheduler).__name__} with other settings than preset "
+            f"{preset.name!r} was trained with; {type(own).__name__} is needed. Put it back, or "
+            "choose another preset."
+        )
+
+
+def check_processors(components: Components) -> None:
+    """Refuse a denoiser whose attention was exchanged, as slicing and xFormers do.
+
+    Raises:
+        InputError: Its identity branches are gone.
+    """
+    installation = components.denoiser.installation
+    branches = {id(one) for one in installation.processors.values()}
+    if {id(one) for one in installation.network.attn_processors.values()} != branches:
+        raise InputError(
+            "The attention processors of the denoiser were exchanged, and the identity branches "
+            "are such processors. Load the pipeline again, without attention slicing or xFormers."
+        )
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder to fill, and put that in the place of the pipeline in `target` at the end.
+
+    Other files in `target` stay. Until everything is in place, `target` has no index.
+
+    Raises:
+        InputError: `target` is a file, or cannot be written to.
+    """
+    target = target.absolute()
+    if target.exists() and not target.is_dir():
+        raise InputError(f"'{target}' is a file. A folder is needed. Choose another name.")
+    try:
+        with atomic_folder(target) as new:
+            yield new
+            if target.exists():
+                _exchange(target, new)
+    except OSError as error:
+        raise InputError(
+            f"The pipeline cannot be saved in '{target}' ({short_reason(error)}). A folder with "
+            "room for all of its weights is needed. Choose another one."
+        ) from error
+
+
+def _exchange(target: Path, new: Path) -> None:
+    """Move the parts of a pipeline out of `target` and those in `new` in, the index last."""
+    known = {one.name for one in fields(Modules)} | {ADAPTER}
+    parts = sorted((known | {one.name for one in new.iterdir()}) - {INDEX})
+    old = new / "old"
+    old.mkdir()
+    for source, goal, names in ((target, old, [INDEX, *parts]), (new, target, [*parts, INDEX])):
+        for name in names:
+            if (source / name).exists():
+                (source / name).replace(goal / name)
+
+
+def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
+    """Return the adapter file of a pipeline in a folder, or on the hub as OWNER/NAME.
+
+    Raises:
+        WeightsError: There is none.
+    """
+    try:
+        if Path(place).is_dir():
+            return Path(place, ADAPTER).resolve(strict=True)
+        shared = {name: options[name] for name in HUB_OPTIONS if name in options}
+        return Path(hf_hub_download(str(place), ADAPTER, **shared))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise WeightsError(
+            f"The pipeline in '{place}' has an image encoder but no '{ADAPTER}' to read it "
+            f"({short_reason(error)}). A folder that `save_pretrained` wrote is needed. Get it "
+            "again, or pass image_encoder=None to do without identities."
+        ) from error
+
+
+class KeepingOffload(CpuOffload):  # type: ignore[misc]  # accelerate is not annotated
+    """Brings a network to where it runs and hands it its arguments, not copies of them.
+
+    Layers write notes into a dict that they are given. accelerate's own hook copies dicts on
+    their way to the device; our arguments are made there to begin with.
+    """
+
+    def pre_forward(
+        self, module: nn.Module, *args: object, **kwargs: object
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Move `module` in, and the network before it out."""
+        super().pre_forward(module)
+        return args, kwargs
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: a second network around the same weights moves with the first."""
+        return self
+
+
+def keep_arguments(module: nn.Module) -> None:
+    """Exchange the hook that offloads `module` for one that does not copy arguments."""
+    hook: Any = module._hf_hook  # noqa: SLF001 - accelerate has no other name for it
+    add_hook_to_module(module, KeepingOffload(hook.execution_device, hook.prev_module_hook))
+
+
+def wake(module: nn.Module | None) -> None:
+    """Bring an offloaded module to where it runs, before it is used other than by a call."""
+    hook = getattr(module, "_hf_hook", None)
+    if hook is not None:
+        hook.pre_forward(module)
+
+
+def _settings(scheduler: SchedulerMixin) -> dict[str, Any]:
+    return {name: value for name, value in scheduler.config.items() if name[0] != "_"}

@@ -1,0 +1,468 @@
+"""Subjects and a sentence to a picture, called as a diffusers pipeline."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from swiftpie.backbones.components import Components
+from swiftpie.errors import InputError
+from swiftpie.guidance.base import Guidance
+from swiftpie.masks import Box
+from swiftpie.models.cutout import Search, search_of
+from swiftpie.noise import check_count
+from swiftpie.pipelines.advice import advise
+from swiftpie.pipelines.diffusers.adapters import AdaptedPipeline
+from swiftpie.pipelines.diffusers.base import (
+    ENCODING,
+    Generators,
+    Images,
+    OnStepEnd,
+    Picture,
+    SwiftPiePipelineOutput,
+    check_shared,
+    drawn_seeds,
+    rows_of,
+    spelled_as,
+    steering_for,
+    to_output,
+    to_picture,
+)
+from swiftpie.pipelines.diffusers.habits import ENCODING_OPTIONS, TEXT_TO_IMAGE, refuse
+from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.drawing.personalize import num_draws
+from swiftpie.pipelines.drawing.request import (
+    Output,
+    PersonalizeRequest,
+    Subject,
+    View,
+    as_subjects,
+    detail_source_of,
+    source_of,
+)
+from swiftpie.pipelines.drawing.settings import MAX_SCALE, MaskSource, Scales, Style
+from swiftpie.pipelines.identity import encode_identity
+from swiftpie.types import Identity, Prompts, TextCondition
+
+Pictures = Picture | Sequence[Picture | Sequence[Picture]]
+
+OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent": Output.LATENTS}
+MASKS = "ip_adapter_masks"  # the only name in `cross_attention_kwargs` that means something here
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalizeCall:
+    """What `SwiftPiePipeline` is called with; names after `callback_on_step_end…` are ours."""
+
+    prompt: str | list[str] | None = None
+    height: int | None = None  # px; None: the preset's
+    width: int | None = None
+    num_inference_steps: int | None = None  # None: as many as the preset has
+    timesteps: Sequence[int] | None = None  # diffusers has it; the preset's own are the only ones
+    sigmas: Sequence[float] | None = None  # likewise
+    guidance_scale: float = 1.0  # more than 1 is classifier-free guidance
+    negative_prompt: str | list[str] | None = None  # what guidance leads away from
+    num_images_per_prompt: int = 1
+    eta: float = 0.0
+    generator: Generators | None = None  # one, or one a picture
+    latents: Tensor | None = None  # standard normal, (B, C, h, w)
+    prompt_embeds: Tensor | None = None  # from `encode_prompt`, one row a prompt
+    negative_prompt_embeds: Tensor | None = None  # likewise
+    ip_adapter_image: Pictures | None = None  # one picture a subject, or a list of its pictures
+    ip_adapter_image_embeds: Identity | Sequence[Identity] | None = None
+    output_type: str = "pil"
+    return_dict: bool = True
+    cross_attention_kwargs: Mapping[str, Any] | None = None
+    guidance_rescale: float = 0.0  # how far the guided result gets its former deviation
+    clip_skip: int | None = None
+    callback_on_step_end: OnStepEnd | None = None
+    callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
+    _: KW_ONLY
+    subjects: Identity | Sequence[Subject] | None = None
+    cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out
+    mask: Tensor | MaskSource = MaskSource.NONE
+    detail_mask: Tensor | MaskSource | None = None  # of the detail branch; None: the preset's
+    box: Box | None = None
+    view: View | None = None  # yaw and pitch in degrees
+    scales: Scales | None = None
+    seeds: Sequence[int] | None = None  # one a picture
+    guidance: Guidance | None = None  # a method in place of `guidance_scale`
+    style: Style = Style.PLAIN  # guidance and shaping by name, likewise
+    pooled_prompt_embeds: Tensor | None = None  # Stable Diffusion XL only, with `prompt_embeds`
+    negative_pooled_prompt_embeds: Tensor | None = None  # likewise
+    return_masks: bool = True
+
+    @property
+    def num_images(self) -> int:
+        """How many pictures are asked for."""
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or []
+        rows = prompts if self.prompt_embeds is None else self.prompt_embeds
+        return len(rows) * self.num_images_per_prompt
+
+
+class SwiftPiePipeline(AdaptedPipeline):
+    """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
+
+    _subject_scales: float | tuple[float, ...] = 1.0
+
+    @spelled_as(PersonalizeCall, instead=TEXT_TO_IMAGE)
+    def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
+        """Draw `num_images_per_prompt` pictures a prompt; see `PersonalizeCall` for the arguments.
+
+        Subjects are given in one way of three: `subjects`, `ip_adapter_image` or
+        `ip_adapter_image_embeds`.
+
+        Raises:
+            InputError: Something is missing, does not fit, or cannot be honoured.
+        """
+        components = self.to_components()
+        _check(call, components, self._callback_tensor_inputs)
+        return self._answer(call, lambda: self._draw(call, components))
+
+    def set_ip_adapter_scale(self, scale: float | Sequence[float]) -> None:
+        """Set how strong the subjects of the calls to come are: one number for all, or one each.
+
+        It is a factor on their identity and detail; 1 is the preset's own strength and 0 nothing.
+
+        Raises:
+            InputError: It is something else than numbers of 0 or more.
+        """
+        scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
+        for one in scales:
+            if (
+                isinstance(one, bool)
+                or not isinstance(one, int | float)
+                or not 0 <= one <= MAX_SCALE
+            ):
+                raise InputError(
+                    f"set_ip_adapter_scale() got {one!r}; a number from 0 to {MAX_SCALE} is "
+                    "needed, or a list of one for each subject. Which blocks a subject reaches is "
+                    "chosen when loading: from_preset(…, plan=Plan(…))."
+                )
+        self._subject_scales = scales if isinstance(scale, Sequence) else scale
+
+    def encode_prompt(
+        self, prompt: str | list[str], *of_diffusers: object, **options: object
+    ) -> tuple[Tensor, Tensor]:
+        """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D).
+
+        Raises:
+            InputError: More is given, as diffusers' own take it.
+        """
+        refuse([*options, *(["device"] if of_diffusers else [])], ENCODING_OPTIONS)
+        _take_no(options)
+        self._wake("text_encoder")
+        with torch.no_grad():
+            text = self.to_components().text.encode([prompt] if isinstance(prompt, str) else prompt)
+        return text.hidden_states * text.attention_mask[..., None].to(text.pooled), text.pooled
+
+    def prepare_ip_adapter_image_embeds(
+        self,
+        ip_adapter_image: Pictures,
+        *,
+        masks: Tensor | list[Tensor] | None = None,
+        cutout: str | Search = "auto",
+        **options: object,
+    ) -> list[Identity]:
+        """Return the subjects of `ip_adapter_image`, encoded once for any number of calls.
+
+        Raises:
+            InputError: A picture cannot be used, a subject cannot be found in it, or more is given,
+                as diffusers' own takes it.
+        """
+        refuse(options, ENCODING_OPTIONS)
+        _take_no(options)
+        self._wake(*ENCODING)
+        found = _pictured_subjects(self.to_components(), ip_adapter_image, masks, cutout)
+        return [subject.identity for subject in found]
+
+    def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
+        if call.ip_adapter_image is not None:
+            self._wake(*ENCODING)
+        request = self._scaled(request_of(call, components))
+        advise(components, request)
+        self._wake("text_encoder")
+        with self._steps(call, len(components.schedule.steps)) as on_step:
+            drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
+        images: Images = list(drawn.images) if drawn.tensor is None else drawn.tensor
+        if drawn.tensor is not None and request.output is Output.PIXELS:
+            images = to_output(drawn.tensor, call.output_type)
+        return SwiftPiePipelineOutput(
+            images=images,
+            masks=list(drawn.subject_masks) if call.return_masks else None,
+            seeds=drawn.seeds,
+            timings=drawn.timings_ms,
+            branches=drawn.branches,
+        )
+
+    def _scaled(self, request: PersonalizeRequest) -> PersonalizeRequest:
+        """Return the request with the strengths that `set_ip_adapter_scale` was told.
+
+        Raises:
+            InputError: There are as many as there are no subjects.
+        """
+        given, count = self._subject_scales, len(request.subjects)
+        scales = given if isinstance(given, tuple) else (given,) * count
+        if len(scales) != count:
+            raise InputError(
+                f"set_ip_adapter_scale() got {len(scales)} numbers, and the call has {count} "
+                "subjects. Give one number for all, or one each."
+            )
+        if all(scale == 1 for scale in scales):
+            return request
+        pairs = zip(request.subjects, scales, strict=True)
+        subjects = tuple(replace(one, scale=one.scale * scale) for one, scale in pairs)
+        return replace(request, subjects=subjects)
+
+
+def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequest:
+    """Return what the call asks for; references are encoded on the way.
+
+    Raises:
+        InputError: Something is missing, or does not fit.
+    """
+    steering = steering_for(
+        len(components.schedule.steps),
+        scale=call.guidance_scale,
+        rescale=call.guidance_rescale,
+        is_negative=not (call.negative_prompt is None and call.negative_prompt_embeds is None),
+        guidance=call.guidance,
+        style=call.style,
+    )
+    embeds = (call.prompt_embeds, call.pooled_prompt_embeds)
+    negative = (call.negative_prompt_embeds, call.negative_pooled_prompt_embeds)
+    steering["negative_prompt"] = _prompts_of(call, components, call.negative_prompt, negative)
+    noise, seeds = _noise_of(call, components)
+    return PersonalizeRequest(
+        subjects=_subjects_of(call, components),
+        prompt=_prompts_of(call, components, call.prompt, embeds),
+        seeds=seeds,
+        noise=noise,
+        size_px=_size_of(call, components),
+        scales=call.scales,
+        mask=source_of(call.mask),
+        detail_mask=detail_source_of(call.detail_mask),
+        output=OUTPUTS[call.output_type],
+        **steering,
+    )
+
+
+def _take_no(options: Mapping[str, object]) -> None:
+    """Refuse names that nobody knows.
+
+    Raises:
+        TypeError: There is one.
+    """
+    for name in options:
+        raise TypeError(f"there is no argument {name!r}")
+
+
+def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence[str]) -> None:
+    check_shared(call, components, tensor_inputs, outputs=tuple(OUTPUTS))
+    if call.clip_skip is not None:
+        raise InputError(
+            f"clip_skip={call.clip_skip} was given; preset {components.preset.name!r} reads "
+            "prompts as its weights were trained with. Leave it out."
+        )
+    for name in ("timesteps", "sigmas", "eta"):
+        value = getattr(call, name)
+        if value is not None and not (name == "eta" and value == 0):
+            raise InputError(
+                f"{name}={value} was given; the steps of preset {components.preset.name!r} were "
+                "fixed when it was distilled. Leave it out."
+            )
+    if unknown := sorted({*(call.cross_attention_kwargs or {})} - {MASKS}):
+        raise InputError(
+            f"cross_attention_kwargs has {unknown[0]!r}; only {MASKS!r} means something here. "
+            "Strengths of subjects go into `scales=`, those of LoRAs into set_adapters()."
+        )
+    if (call.prompt is None) == (call.prompt_embeds is None):
+        raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
+    if call.negative_prompt is not None and call.negative_prompt_embeds is not None:
+        raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
+    check_count(call.num_images)
+
+
+def _pictured_subjects(
+    components: Components,
+    pictures: Pictures,
+    masks: Tensor | Sequence[Tensor] | None,
+    cutout: str | Search,
+) -> list[Subject]:
+    # One subject an entry; a nested list is one subject's pictures. As in diffusers, a mask of n
+    # layers (1, n, H, W) belongs to n pictures of one entry, which then are subjects of their own.
+    entries = [[to_picture(one) for one in entry] for entry in _entries(pictures)]
+    regions = None if masks is None else _split_masks(masks)
+    if regions is not None and len(regions) == len(entries):
+        layers = [region.shape[1] for region in regions]
+        regions = [layer for region in regions for layer in region.split(1, dim=1)]
+        entries = [
+            group
+            for entry, count in zip(entries, layers, strict=True)
+            for group in ([entry] if count == 1 else [[one] for one in entry])
+        ]
+    search = search_of(cutout)
+    identities = [
+        encode_identity(components, entry, searches=[search] * len(entry)) for entry in entries
+    ]
+    return _with_masks([Subject(identity) for identity in identities], regions)
+
+
+def _known_subjects(
+    identities: Identity | Sequence[Identity], masks: Tensor | Sequence[Tensor] | None
+) -> list[Subject]:
+    given = [identities] if isinstance(identities, Identity) else list(identities)
+    if not all(isinstance(one, Identity) for one in given):
+        raise InputError(
+            f"ip_adapter_image_embeds holds a {type(given[0]).__name__}; it has no detail branch. "
+            "Give what `prepare_ip_adapter_image_embeds` returns."
+        )
+    regions = None if masks is None else _split_masks(masks)
+    if regions is not None:
+        regions = [layer for region in regions for layer in region.split(1, dim=1)]
+    return _with_masks([Subject(identity) for identity in given], regions)
+
+
+def _split_masks(masks: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    rows = list(masks.unsqueeze(1)) if isinstance(masks, Tensor) else list(masks)
+    for row in rows:
+        is_mask = isinstance(row, Tensor) and row.ndim == 4 and len(row) == 1
+        if not is_mask or row.min() < 0 or row.max() > 1:
+            raise InputError(
+                "ip_adapter_masks are tensors (1, n, H, W) in [0, 1], one an entry of "
+                "ip_adapter_image. Make them with IPAdapterMaskProcessor().preprocess(…)."
+            )
+    return rows
+
+
+def _with_masks(subjects: list[Subject], regions: Sequence[Tensor] | None) -> list[Subject]:
+    if regions is None:
+        return subjects
+    if len(regions) != len(subjects):
+        raise InputError(
+            f"{len(regions)} masks were given for {len(subjects)} subjects. Give one each."
+        )
+    return [
+        replace(subject, mask=region.float().cpu())
+        for subject, region in zip(subjects, regions, strict=True)
+    ]
+
+
+def _entries(pictures: Pictures) -> Iterable[Sequence[Picture]]:
+    rows = rows_of(pictures)
+    rows = rows if isinstance(rows, list | tuple) else [rows]
+    return [entry if isinstance(entry, list | tuple) else [entry] for entry in rows]
+
+
+def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject, ...]:
+    pictures, identities = call.ip_adapter_image, call.ip_adapter_image_embeds
+    if sum(one is not None for one in (call.subjects, pictures, identities)) != 1:
+        raise InputError(
+            "A picture needs its subjects in one way: `ip_adapter_image`, "
+            "`ip_adapter_image_embeds` or `subjects`. Give exactly one."
+        )
+    masks = (call.cross_attention_kwargs or {}).get(MASKS)
+    if masks is not None and (call.subjects is not None or isinstance(call.mask, Tensor)):
+        raise InputError(
+            f"{MASKS} came with `mask` or `subjects`, which also say where the subjects act. "
+            "Give one of them."
+        )
+    places: dict[str, Any] = {
+        name: getattr(call, name) for name in ("mask", "detail_mask", "box", "view")
+    }
+    if call.subjects is not None:
+        return as_subjects(call.subjects, **places)
+    if pictures is not None:
+        found = _pictured_subjects(components, pictures, masks, call.cutout)
+    else:
+        assert identities is not None, "one of three was given"
+        found = _known_subjects(identities, masks)
+    if len(found) == 1 and masks is None:
+        return as_subjects(found[0].identity, **places)
+    if len(found) == 1:
+        (subject,) = as_subjects(found[0].identity, **places)
+        return (replace(subject, mask=found[0].mask),)
+    return as_subjects(found, **places)
+
+
+def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int]:
+    side = components.preset.image_size_px
+    return side if call.height is None else call.height, side if call.width is None else call.width
+
+
+def _prompts_of(
+    call: PersonalizeCall,
+    components: Components,
+    prompts: str | list[str] | None,
+    embeds: tuple[Tensor | None, Tensor | None],  # states (P, T, D) and pooled ones (P, D)
+) -> Prompts:
+    times = call.num_images_per_prompt
+    states, pooled = embeds
+    if states is not None:
+        text = _text_of(states, pooled, components)
+        return TextCondition(*(one.repeat_interleave(times, dim=0) for one in text))
+    if isinstance(prompts, str) or prompts is None:
+        return prompts or ""
+    return tuple(prompt for prompt in prompts for _ in range(times))
+
+
+def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> TextCondition:
+    if states.ndim != 3:
+        raise InputError(
+            f"prompt_embeds has shape {tuple(states.shape)}; (prompts, tokens, width) is needed."
+        )
+    states = states.to(components.device)
+    mask = states.ne(0).any(-1).to(states.dtype)  # padding is where all of a state is 0
+    if pooled is None and components.family.needs_pooled_text:
+        raise InputError(
+            "prompt_embeds came without pooled_prompt_embeds, which this preset's denoiser reads. "
+            "Give both that `encode_prompt` returns."
+        )
+    if pooled is None:  # as `Pooling.MEAN` does it; other families do not read it
+        pooled = states.sum(1) / mask.sum(1, keepdim=True).clamp_min(1).sqrt()
+    return TextCondition(states, mask.long(), pooled.to(components.device))
+
+
+def _noise_of(
+    call: PersonalizeCall, components: Components
+) -> tuple[Tensor | None, tuple[int, ...]]:
+    # Noise (n, B, C, h, w), or the seeds that it shall be drawn from.
+    has_noise = call.generator is not None or call.latents is not None
+    if call.seeds is not None and has_noise:
+        raise InputError(
+            "seeds came with a generator or latents; all of them say what the noise is. Give one."
+        )
+    if call.seeds is not None and len(call.seeds) != call.num_images:
+        raise InputError(
+            f"{len(call.seeds)} seeds were given for {call.num_images} pictures. Give one each."
+        )
+    if call.seeds is not None:
+        return None, tuple(call.seeds)
+    cells = components.cells_of(_size_of(call, components))
+    shape = (call.num_images, components.preset.latent_channels, *cells)
+    if call.latents is not None and call.latents.shape != shape:
+        raise InputError(
+            f"latents has shape {tuple(call.latents.shape)}; {shape} is needed. Give a row a "
+            "picture."
+        )
+    if has_noise:
+        return _draw_by_generator(call, components, shape), ()
+    return None, tuple(drawn_seeds(call.num_images))
+
+
+def _draw_by_generator(
+    call: PersonalizeCall, components: Components, shape: tuple[int, ...]
+) -> Tensor:
+    generator, device = call.generator, components.device
+    if isinstance(generator, list) and len(generator) != call.num_images:
+        raise InputError(
+            f"{len(generator)} generators were given for {call.num_images} pictures. Give one, or "
+            "one a picture."
+        )
+    given = [] if call.latents is None else [call.latents.float().to(device)]
+    count = num_draws(components) - len(given)
+    drawn = [randn_tensor(shape, generator=generator, device=device) for _ in range(count)]
+    return torch.stack(given + drawn)

@@ -1,0 +1,1 @@
+"""The one path of every drawing: request, conditions, denoising step, pixels."""

@@ -1,0 +1,406 @@
+"""SwiftEdit: how a picture and a sentence become what denoising starts from, and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError
+from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
+from swiftpie.imageio.images import fit_square, mask_to_pil
+from swiftpie.masks import Box, blend_of, bounding_box, resize_mask, subject_extent
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.noise import draw_noise, draw_step_noise
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared
+from swiftpie.pipelines.drawing.edit_region import (
+    Canvas,
+    Inverted,
+    canvas_for,
+    given_mask,
+    invert,
+    touched,
+)
+from swiftpie.pipelines.drawing.personalize import light_on, read_null_text, subject_condition
+from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.identity import (
+    appearance_of_frame,
+    identity_of_frames,
+    whole_picture_identity,
+)
+from swiftpie.schedules import add_noise
+from swiftpie.types import Cutout, GenerationResult, Identity, IdentityBranch, TextCondition
+
+if TYPE_CHECKING:
+    from swiftpie.geometry.shading import Lighting
+    from swiftpie.library import Named
+
+SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
+LEAST_SUBJECT = 0.005  # of the picture; what is smaller is a mistake of the mask
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """An edited picture and how it came about; all pictures are as large as the given one."""
+
+    image: Image.Image
+    region: Image.Image  # mode L, 255 = may change; 0 pixels are the given picture's own
+    edited: Image.Image  # before pixels outside the mask are put back
+    reconstruction: Image.Image | None  # the released mode's first row
+    blend: Image.Image  # mode L, how much of `edited` shows in each pixel of `image`
+    latent_region: Tensor  # (1, 1, h, w) in [0, 1], the same as attention used it
+    branches: tuple[IdentityBranch, ...]  # those that spoke; a scale of another did nothing
+    cutouts: tuple[tuple[Cutout, ...], ...]  # of the pictures of a new subject, if there is one
+    seed: int
+    timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
+    origin: Mapping[str, str]  # a recipe, a decoder that nobody asked for, names of the library
+    named: "tuple[Named, ...]" = ()  # a new subject that is of the library
+    box: Box | None = None  # where in a photograph a subject was put; None: nobody came
+
+
+class EditPlan(NamedTuple):
+    """An edit between inversion and denoising."""
+
+    original: Image.Image
+    canvas: Canvas
+    region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
+    start: Prepared  # a row a prompt; the last is the edit
+    request: EditRequest  # with the newcomer as its identity where that comes
+
+
+class PlacedSubject(NamedTuple):
+    """A subject that is drawn where a picture changes."""
+
+    identity: Identity
+    layout: Layout  # a row for each of `shows`
+    shows: tuple[float, ...] = (1.0,)  # by row of the drawing, 1 with the subject and 0 without it
+    lighting: "Lighting | None" = None  # in as many rows; None leaves it in its own light
+
+
+@torch.no_grad()
+def prepare(components: Components, request: EditRequest, clock: Clock) -> EditPlan:
+    """Invert the picture and find where it shall change.
+
+    Raises:
+        CapabilityError: The preset has no inversion network, no image encoder or no such mode.
+        InputError: The size is not possible, or the mask is not shaped as one.
+    """
+    components.inverter()
+    settings, original = request.settings, as_rgb(request.image)
+    preset = components.preset
+    is_released = settings.mode is EditMode.RELEASED
+    if is_released and components.layout_predictor is not None:
+        raise CapabilityError(
+            f"Preset {preset.name!r} was asked for an edit in the released mode, whose attention "
+            "cannot show it in place what stays of a picture. Use the paper's mode "
+            "(`mode=EditMode.PAPER`), or a Stable Diffusion preset."
+        )
+    side_px = settings.size_px or preset.image_size_px
+    components.cells_of((side_px, side_px))
+    unit_px = 2 * preset.latent_cell_px
+    size = (original.height, original.width)
+    mask = None if request.mask is None else given_mask(request.mask, size)
+    # A model that places things composes whole pictures: in a window it would draw one more.
+    composes = components.layout_predictor is not None
+    changes = None if mask is None or composes else touched(mask)
+    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
+    pixels = canvas.enter(original).to(components.device)
+    latents = _encode(components, pixels, request)
+    clock.lap("encode")
+    prompts = (request.source_prompt, request.prompt)
+    inverted = invert(
+        components,
+        latents,
+        prompts,
+        keyword=request.keyword,
+        mask=mask,
+        canvas=canvas,
+        rule=settings.rule,
+    )
+    clock.lap("invert")
+    drawn = prompts if is_released else prompts[1:]
+    text, rows = components.text.encode(list(drawn)), len(drawn)
+    request, condition = _condition(components, request, canvas, pixels, inverted, text)
+    noise = _varied(components, inverted, request)
+    start = add_noise(latents, noise, components.schedule.steps[0])
+    prepared = Prepared(
+        components=components.released if is_released else components,
+        latents=start.expand(rows, -1, -1, -1),
+        text=text,
+        null_text=read_null_text(
+            components, request.negative_prompt, guidance=request.guidance, rows=rows
+        ),
+        condition=condition,
+        fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
+    )
+    clock.lap("prepare")
+    return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
+
+
+def follows_seed(components: Components, settings: EditSettings) -> bool:
+    """Whether anything of an edit is random, so that another seed gives another picture."""
+    schedule = components.schedule
+    has_fresh = schedule.needs_noise and len(schedule.steps) > 1
+    return settings.variation > 0 or settings.mode is EditMode.RELEASED or has_fresh
+
+
+def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
+    """Return the finished edit: the last picture drawn, joined with the original."""
+    canvas, original = plan.canvas, plan.original
+    *others, edited = (canvas.leave_onto(original, canvas.leave(one)) for one in drawn.images)
+    joined, blend = edited, Image.new("L", edited.size, 255)
+    if plan.request.settings.keeps_outside:
+        blend = blend_of(plan.region)
+        joined = Image.composite(edited, original, blend)
+    clock.lap("join")
+    return EditResult(
+        image=joined,
+        region=mask_to_pil(plan.region)[0],
+        edited=edited,
+        reconstruction=others[0] if others else None,
+        blend=blend,
+        latent_region=drawn.regions[-1:],
+        branches=drawn.branches,
+        cutouts=drawn.cutouts,
+        named=drawn.named,
+        seed=plan.request.seed,
+        timings_ms=clock.timings(),
+        origin=drawn.origin,
+    )
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture without transparency, as networks see it."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _encode(components: Components, pixels: Tensor, request: EditRequest) -> Tensor:
+    """Return latents (1, C, h, w): the mean, or, as released, a draw from the posterior."""
+    if request.settings.mode is EditMode.PAPER:
+        return components.autoencoder.encode(pixels)
+    mean, deviation = components.autoencoder.posterior(pixels)
+    _, channels, rows, columns = mean.shape
+    noise = draw_noise([request.seed], (channels, rows, columns)).to(mean)
+    return mean + deviation * noise
+
+
+def _condition(
+    components: Components,
+    request: EditRequest,
+    canvas: Canvas,
+    pixels: Tensor,
+    inverted: Inverted,
+    text: TextCondition,
+) -> tuple[EditRequest, SubjectCondition]:
+    """Return the request, whose newcomer is its identity if it comes, and its condition."""
+    region, mode = inverted.region, request.settings.mode
+    if components.layout_predictor is not None:
+        changes = canvas.enter_mask(region.pixels).to(components.device)
+        request, subject = _cast(components, request, pixels, changes, inverted)
+        if subject is not None:
+            given = given_part(components, pixels, changes)
+            lighting = light_on(components, subject.identity, inverted.noise, text, given=given)
+            subject = subject._replace(lighting=lighting)
+        names = [""] * (1 if subject is None else 2)
+        return request, repainting_condition(
+            components,
+            pixels,
+            changes,
+            subject=subject,
+            class_tokens=components.text.find_words(request.prompt, names),
+            scales=_scales_of(components, request),
+        )
+    shown = request.identity or whole_picture_identity(components, as_rgb(request.image))
+    is_released = mode is EditMode.RELEASED
+    latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
+    return request, subject_condition(  # one appearance, weighed inside and outside of the region
+        components,
+        [shown.without_detail()],
+        [whole_frame(latent.expand(2 if is_released else 1, -1, -1, -1))],
+        regions=[latent],
+        class_tokens=components.text.find_words(request.prompt, [""]),
+        scales=_scales_of(components, request),
+        shares=[1.0],
+    )
+
+
+def _scales_of(components: Components, request: EditRequest) -> Scales:
+    settings, has_reference = request.settings, request.identity is not None
+    return settings.scales or Scales.for_edit(
+        components.preset, mode=settings.mode, has_reference=has_reference
+    )
+
+
+def _cast(
+    components: Components,
+    request: EditRequest,
+    pixels: Tensor,
+    changes: Tensor,
+    inverted: Inverted,
+) -> "tuple[EditRequest, PlacedSubject | None]":
+    """Return who is drawn, and the request with the newcomer as its identity if that is who."""
+    identity = request.identity
+    if identity is None:
+        prompts = (request.source_prompt, request.prompt)
+        kept = kept_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
+        # Around a subject that stays as it is nobody comes, unless the place was given.
+        has_room = request.mask is not None or _is_drawn(inverted, changes) is not False
+        if kept is not None or request.newcomer is None or not (has_room and changes.any()):
+            return request, kept
+        identity = request.newcomer
+    return replace(request, identity=identity), new_subject(identity, changes)
+
+
+def _is_drawn(inverted: Inverted, changes: Tensor) -> bool | None:
+    """Whether most of the picture's subject changes; None where it shows none."""
+    mask = resize_mask(inverted.subject_mask, (changes.shape[2], changes.shape[3])).to(changes)
+    subject = mask > 0.5
+    if subject.float().mean() < LEAST_SUBJECT:
+        return None
+    return bool(changes[subject].mean() > 0.5)
+
+
+def repainting_condition(
+    components: Components,
+    pixels: Tensor,
+    changes: Tensor,
+    *,
+    subject: PlacedSubject | None,
+    class_tokens: Tensor,
+    scales: Scales,
+) -> SubjectCondition:
+    """Return the condition of a denoiser that knows places: it is shown what stays, in place.
+
+    What stays is one more subject, in the frame of the picture itself; `background` weighs it. It
+    has detail only beside a subject that does, as its aligned latents tell nearly as much.
+    `pixels` (1, 3, H, W) in [-1, 1] are the picture on its canvas, which changes where `changes`
+    (1, 1, H, W) says, to show `subject` if any; `class_tokens` (S, T) name each, the picture last.
+    """
+    cell = components.preset.latent_cell_px
+    cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
+    region = resize_mask(changes, cells)
+    has_detail = subject is not None and bool(subject.identity.keys)
+    read = identity_of_frames if has_detail else appearance_of_frame
+    square, stays = given_part(components, pixels, changes).split((3, 1), dim=1)
+    shows = region.new_tensor((0.0,) if subject is None else subject.shows).view(-1, 1, 1, 1)
+    subjects = [read(components, square, stays)]
+    regions, layouts = [(1 - region).expand(len(shows), -1, -1, -1)], [whole_frame(shows)]
+    lights: list[Lighting | None] = [None]
+    if subject is not None:
+        lights.insert(0, subject.lighting)
+        subjects.insert(0, subject.identity)
+        layouts.insert(0, subject.layout)
+        regions.insert(0, region * shows)
+    return subject_condition(
+        components,
+        subjects,
+        layouts,
+        regions=regions,
+        lights=lights,
+        class_tokens=class_tokens,
+        scales=replace(
+            scales,
+            identity_scale=scales.background_scale,
+            detail_scale=scales.background_scale,
+            background_scale=scales.identity_scale,
+        ),
+        shares=[1.0] * len(subjects),
+    )
+
+
+def given_part(components: Components, pixels: Tensor, changes: Tensor) -> Tensor:
+    """Return what stays of a picture as one more reference frame, (1, 4, S, S), and where.
+
+    `pixels` (1, 3, H, W) in [-1, 1], which are 0 where `changes` (1, 1, H, W) says.
+    """
+    size = (components.preset.image_size_px,) * 2
+    stays = resize_mask(1 - changes, size)
+    square = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return torch.cat([square * stays, stays], dim=1)
+
+
+def new_subject(identity: Identity, changes: Tensor) -> PlacedSubject:
+    """Return a subject that fills the bounding box of what changes, (1, 1, H, W)."""
+    return PlacedSubject(identity, _box_layout(changes))
+
+
+def kept_subject(
+    components: Components,
+    pixels: Tensor,
+    changes: Tensor,
+    *,
+    inverted: Inverted,
+    prompts: tuple[str, str],
+) -> PlacedSubject | None:
+    """Return the picture's own subject if it has to be drawn, or shown what is drawn around it.
+
+    Where its surroundings change it keeps its place. Where itself changes, and the new prompt is
+    about it still, it moves as far as the words move it. `pixels` (1, 3, H, W) in [-1, 1] are the
+    picture on its canvas, which changes where `changes` (1, 1, H, W) in [0, 1] says; `prompts` are
+    what it shows and what it shall show.
+    """
+    mask = resize_mask(inverted.subject_mask, (pixels.shape[2], pixels.shape[3])).to(pixels)
+    is_drawn = _is_drawn(inverted, changes)
+    if is_drawn is None:
+        return None
+    if is_drawn and inverted.keeps_subject:
+        frame = _frame_of(components, pixels, mask)
+        layout = _moved(
+            components, _box_layout(mask), frame.mask, noise=inverted.noise, prompts=prompts
+        )
+        return PlacedSubject(frame, layout)
+    if not is_drawn and changes.mean() > SURROUNDINGS_SHARE:
+        return PlacedSubject(_frame_of(components, pixels, mask), _box_layout(mask))
+    return None
+
+
+def _frame_of(components: Components, pixels: Tensor, mask: Tensor) -> Identity:
+    side = components.preset.image_size_px
+    frame, cut = fit_square(pixels.cpu(), mask.cpu(), size_px=side, fill=SUBJECT_FILL)
+    frame, cut = frame.to(pixels), cut.to(pixels)
+    return appearance_of_frame(components, frame * cut, cut)
+
+
+def _moved(
+    components: Components, layout: Layout, cut: Tensor, *, noise: Tensor, prompts: tuple[str, str]
+) -> Layout:
+    """Return `layout` as different as the predicted layouts of the two prompts are."""
+    predict = components.layout_predictor
+    assert predict is not None, "only a model that knows places moves subjects"
+    text, extent = components.text.encode(list(prompts)), subject_extent(cut)
+    both: Layout = predict(noise.expand(2, -1, -1, -1), text.pooled, extent.expand(2, -1)).layout
+    growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
+    return layout._replace(
+        centre=layout.centre + both.centre[1:] - both.centre[:1], scale=layout.scale * growth
+    )
+
+
+def _box_layout(mask: Tensor) -> Layout:
+    layout = from_box(bounding_box(mask), size=(mask.shape[2], mask.shape[3]))
+    return Layout(*(value.to(mask) for value in layout))
+
+
+def _varied(components: Components, inverted: Inverted, request: EditRequest) -> Tensor:
+    """Return the inverted noise, with new noise of the same variance in it where that is wanted."""
+    noise, share = inverted.noise, request.settings.variation * inverted.region.latent
+    if request.settings.variation == 0:
+        return noise
+    # The draws before this one are those of the posterior and of the steps.
+    count = len(components.schedule.steps) + 1
+    _, channels, rows, columns = noise.shape
+    new = draw_step_noise([request.seed], (channels, rows, columns), count=count)[-1].to(noise)
+    return (1 - share.square()).sqrt() * noise + share * new
+
+
+def _fresh_noise(components: Components, latents: Tensor, seed: int) -> Tensor:
+    """Return noise (n, 1, C, h, w) for schedules that want it; n is 0 for others."""
+    _, channels, height, width = latents.shape
+    if not components.schedule.needs_noise:
+        return latents.new_zeros(0, 1, channels, height, width)
+    count = len(components.schedule.steps) - 1
+    return draw_step_noise([seed], (channels, height, width), count=count).to(latents)

@@ -1,0 +1,276 @@
+"""What a picture that is edited looks like to the networks, and where it may change."""
+
+import logging
+import math
+import string
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
+from swiftpie.errors import InputError
+from swiftpie.imageio.images import extent_of, from_8_bits, in_8_bits, to_tensor
+from swiftpie.masks import Box, MaskRule, box_mask, from_noise_difference, grow, resize_mask
+from swiftpie.models.inversion import ReadsEdits
+from swiftpie.validation import Size
+
+logger = logging.getLogger(__name__)
+
+GROW_PX = 8  # a found mask is widened by a latent cell, so that its soft edge lies around it
+LEARNED_GROW_PX = 5  # one that a network was taught is four times finer
+
+WINDOW = 2.0  # sides of what changes in the side of the part of a picture that is shown with it
+
+ARTICLES = {"a", "an", "the"}
+ROUNDING = 1e-5  # of a prompt's states, whose numbers are about 1
+
+UNCHANGED = (
+    "The prompts agree everywhere about this picture, so nothing of it will change. Give another "
+    "prompt, a keyword or a mask."
+)
+
+
+PixelBox = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The sizes of one picture, or of a part of it; padding is below and to the right."""
+
+    full: Size  # as given
+    content: Size  # of the window, scaled
+    padded: Size  # whole cells, what the networks see
+    window: PixelBox  # the part of the given picture that they are shown
+
+    def enter(self, image: Image.Image) -> Tensor:
+        """Return pixels (1, 3, H, W) at the padded size; the last row and column are repeated."""
+        size = (self.content[1], self.content[0])
+        shown = image.resize(size, Image.Resampling.BICUBIC, box=self.window)
+        return self._pad(to_tensor(shown))
+
+    def enter_mask(self, mask: Tensor) -> Tensor:
+        """Return a mask (1, 1, H, W) of the picture, in [0, 1] or of bytes, at the padded size."""
+        return self._pad(resize_mask(from_8_bits(self.part_of(mask)), self.content))
+
+    def leave(self, image: Image.Image) -> Image.Image:
+        """Return a picture of the padded size at that of the window."""
+        left, top, right, bottom = self.window
+        content = image.crop((0, 0, self.content[1], self.content[0]))
+        return content.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
+
+    def leave_onto(self, original: Image.Image, image: Image.Image) -> Image.Image:
+        """Return the given picture with one of the window's size in its place."""
+        if image.size == original.size:
+            return image
+        joined = original.copy()
+        joined.paste(image, self.window[:2])
+        return joined
+
+    def leave_mask(self, mask: Tensor) -> Tensor:
+        """Return a mask (1, 1, h, w) of the padded picture at the scaled size, without padding."""
+        return resize_mask(mask, self.padded)[..., : self.content[0], : self.content[1]]
+
+    def part_of(self, mask: Tensor) -> Tensor:
+        """Return the window of a mask (1, 1, H, W) of the given picture, a view of it."""
+        left, top, right, bottom = self.window
+        return mask[..., top:bottom, left:right]
+
+    def shares_of(self, box: tuple[float, float, float, float]) -> Box:
+        """Return a box in pixels of the given picture as shares of the padded canvas."""
+        left, top, right, bottom = self.window
+        across = self.content[1] / (self.padded[1] * (right - left))
+        down = self.content[0] / (self.padded[0] * (bottom - top))
+        return (
+            (box[0] - left) * across,
+            (box[1] - top) * down,
+            (box[2] - left) * across,
+            (box[3] - top) * down,
+        )
+
+    def _pad(self, pixels: Tensor) -> Tensor:
+        below, right = (self.padded[side] - self.content[side] for side in (0, 1))
+        return F.pad(pixels, (0, right, 0, below), mode="replicate")
+
+
+def canvas_for(
+    size: Size, *, side_px: int, unit_px: int, changes: PixelBox | None = None
+) -> Canvas:
+    """Return the canvas of a picture of `size` with about the area of a square of `side_px`.
+
+    Both padded sides are multiples of `unit_px`. Where what `changes` is small in a picture that
+    would be shrunk, only a window around it is shown, so that it is drawn as finely as can be.
+    """
+    height, width = size
+    window = (0, 0, width, height)
+    if changes is not None and height * width > side_px**2:
+        around = square_around(changes, size, least_px=side_px)
+        if 2 * area(around) <= height * width:
+            window = around
+    shown = (window[3] - window[1], window[2] - window[0])
+    scale = min(side_px / math.sqrt(shown[0] * shown[1]), MAX_SIDE_PX / max(shown))
+    content = (max(1, round(shown[0] * scale)), max(1, round(shown[1] * scale)))
+    padded = tuple(math.ceil(max(side, MIN_SIDE_PX) / unit_px) * unit_px for side in content)
+    return Canvas(full=size, content=content, padded=(padded[0], padded[1]), window=window)
+
+
+def square_around(extent: PixelBox, size: Size, *, least_px: int) -> PixelBox:
+    """Return the window of a picture of `size` in which `extent` takes half of a side.
+
+    It is a square inside of the picture, cut off only where `extent` itself is too long for one,
+    and no smaller than `least_px` where there is room.
+    """
+    left, top, right, bottom = extent
+    longer = max(right - left, bottom - top)
+    side = min(max(math.ceil(WINDOW * longer), least_px), max(min(size), longer))
+
+    def shifted(middle: float, length: int) -> tuple[int, int]:
+        start = min(max(0, round(middle - side / 2)), max(0, length - side))
+        return start, min(start + side, length)
+
+    columns, rows = shifted((left + right) / 2, size[1]), shifted((top + bottom) / 2, size[0])
+    return columns[0], rows[0], columns[1], rows[1]
+
+
+def area(box: PixelBox) -> int:
+    """Return the pixels in a box."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def touched(mask: Tensor) -> PixelBox:
+    """Return what is just around a mask (1, 1, H, W) above 0; the whole picture if nothing is."""
+    return extent_of(mask > 0) or (0, 0, mask.shape[3], mask.shape[2])
+
+
+class EditRegion(NamedTuple):
+    """Where a picture may change."""
+
+    latent: Tensor  # (1, 1, h, w) for attention, on the canvas
+    # (1, 1, H, W) on the given picture, of bytes as in a file, so that a mask that was saved gives
+    # the same edit again
+    pixels: Tensor
+
+
+class Inverted(NamedTuple):
+    """Everything that is known about a picture before it is drawn anew."""
+
+    noise: Tensor  # (1, C, h, w) behind the picture
+    region: EditRegion
+    subject_mask: Tensor  # (1, 1, h', w') in [0, 1], on the canvas; 0 if unknown
+    keeps_subject: bool  # whether the new prompt is about the same subject
+
+
+def invert(
+    components: Components,
+    latents: Tensor,
+    prompts: tuple[str, str],
+    *,
+    keyword: str,
+    mask: Tensor | None,
+    canvas: Canvas,
+    rule: MaskRule | None,
+) -> Inverted:
+    """Invert `latents` (1, C, h, w) of a picture on its canvas and compare prompts about them.
+
+    `prompts` are what it shows and what it shall show; a `keyword` is compared with no words
+    instead. A `mask` of `given_mask` tells where it changes; else `rule` finds that in noise, and
+    None asks the network itself, if it was taught.
+
+    Raises:
+        CapabilityError: The preset has no inversion network.
+    """
+    source, _ = prompts
+    compared = ("", keyword) if keyword else prompts
+    inverter = components.inverter()
+    if mask is None and _agree(components, compared):
+        logger.warning(UNCHANGED)
+        mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
+    if rule is None and isinstance(inverter, ReadsEdits):
+        return _read(components, inverter, latents, compared, mask=mask, canvas=canvas)
+    wanted = list(dict.fromkeys([source] if mask is not None else [source, *compared]))
+    behind = inverter(latents.expand(len(wanted), -1, -1, -1), components.text.encode(wanted))
+    noise = dict(zip(wanted, behind.split(1), strict=True))
+    if mask is not None:
+        region = _seen_by(mask, canvas, like=latents)
+    else:
+        first, second = (noise[prompt] for prompt in compared)
+        latent = from_noise_difference(first, second, rule=rule or MaskRule.RELEASED)
+        region = EditRegion(latent, _grown(latent, canvas, GROW_PX))
+    return Inverted(noise[source], region, torch.zeros_like(latents[:, :1]), keeps_subject=False)
+
+
+def _read(
+    components: Components,
+    inverter: ReadsEdits,
+    latents: Tensor,
+    compared: tuple[str, str],
+    *,
+    mask: Tensor | None,
+    canvas: Canvas,
+) -> Inverted:
+    # A network that was taught about edits answers everything in one call.
+    text = components.text.encode(list(compared))
+    both = inverter.read(latents.expand(2, -1, -1, -1), text)
+    source, target = both.row(0), both.row(1)
+    difference = inverter.compare(source, target)
+    if mask is None:
+        learned = _grown(torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
+        region = _seen_by(learned, canvas, like=latents)
+    else:
+        region = _seen_by(mask, canvas, like=latents)
+    return Inverted(
+        noise=source.noise,
+        region=region,
+        subject_mask=torch.sigmoid(source.subject),
+        keeps_subject=bool(difference.same_subject > 0),
+    )
+
+
+def given_mask(mask: Tensor | Box, size: Size) -> Tensor:
+    """Return the mask that a user gave for a picture of `size`, in bytes (1, 1, H, W).
+
+    Raises:
+        InputError: It is not shaped as one.
+    """
+    height, width = size
+    if not isinstance(mask, Tensor):
+        return in_8_bits(box_mask(mask, height=height, width=width))
+    if mask.ndim != 4 or mask.shape[:2] != (1, 1):
+        raise InputError(
+            f"A mask of shape {tuple(mask.shape)} was given; (1, 1, H, W) is needed. Add the "
+            "missing axes."
+        )
+    return in_8_bits(resize_mask(mask.float().cpu(), (height, width)))
+
+
+def _seen_by(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
+    """Return a region of the given picture, and what latents `like` (1, C, h, w) see of it."""
+    latent = resize_mask(canvas.enter_mask(pixels), (like.shape[2], like.shape[3]))
+    return EditRegion(latent.to(like), pixels)
+
+
+def _agree(components: Components, prompts: tuple[str, str]) -> bool:
+    """Whether two prompts have the same words, or are the same to the model."""
+    first, second = (_words(prompt) for prompt in prompts)
+    if first == second:
+        return True
+    text = components.text.encode(list(prompts))
+    states = text.hidden_states * text.attention_mask.to(text.hidden_states)[..., None]
+    return torch.allclose(states[0], states[1], atol=ROUNDING)
+
+
+def _words(prompt: str) -> list[str]:
+    # Articles, capitals and punctuation tell nothing about a picture.
+    words = [word.strip(string.punctuation) for word in prompt.casefold().split()]
+    return [word for word in words if word and word not in ARTICLES]
+
+
+def _grown(region: Tensor, canvas: Canvas, reach_px: int) -> Tensor:
+    hard = (canvas.leave_mask(region.cpu()) > 0.5).float()
+    if not hard.any():
+        logger.warning(UNCHANGED)
+    return in_8_bits(resize_mask(grow(hard, reach_px), canvas.full))

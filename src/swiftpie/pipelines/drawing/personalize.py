@@ -1,0 +1,405 @@
+"""SwiftPie: how subjects and a sentence become what denoising starts from."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from swiftpie.attention.condition import AttentionCondition, silent_condition
+from swiftpie.attention.detail import Merge
+from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.preset import Preset
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, whole_frame
+from swiftpie.geometry.shading import Lighting, relit
+from swiftpie.guidance.base import Guidance, branches_of
+from swiftpie.guidance.methods.plain import Plain
+from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared
+from swiftpie.pipelines.drawing.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.settings import (
+    BALANCE_OF_IDENTITY,
+    BALANCE_OF_TEXT,
+    MaskSource,
+    Scales,
+)
+from swiftpie.types import Identity, Prompts, TextCondition
+
+BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
+SPREAD_FILL = 0.84  # of its share of the width that one of several subjects fills
+SPREAD_FLOOR = 0.9  # where several subjects stand, 0 = top of the picture
+FAR = 100.0  # frame coordinate of every cell for a subject that is in none
+FOUND = frozenset({MaskSource.INLINE, MaskSource.TWO_PASS})  # by the denoiser itself
+
+
+def num_draws(components: Components) -> int:
+    """Return how often noise is drawn for a picture: to start from, and for steps that add some."""
+    schedule = components.schedule
+    return len(schedule.steps) if schedule.needs_noise else 1
+
+
+@torch.no_grad()
+def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -> Prepared:
+    """Read the prompts and place the subjects.
+
+    Raises:
+        CapabilityError: A view is asked for, and the preset places no subjects.
+        InputError: Regions shall be found although some are given, or the size is not possible.
+    """
+    subjects, source = request.subjects, request.mask
+    detail_source = source_of_detail(request, components.preset)
+    for name, chosen in (("mask", source), ("detail_mask", detail_source)):
+        if chosen in FOUND and any(getattr(subject, name) is not None for subject in subjects):
+            raise InputError(
+                f"{name}={chosen.value!r} finds the regions of all subjects, but some have a mask. "
+                "Leave one of the two out."
+            )
+    if components.layout_predictor is None and any(one.view is not None for one in subjects):
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} cannot turn subjects. Say in the prompt from where "
+            "they are seen, or give a picture from there."
+        )
+    noise = request.noise
+    if noise is None:
+        shape = (components.preset.latent_channels, *components.cells_of(request.size_px))
+        noise = draw_step_noise(request.seeds, shape, count=num_draws(components))
+    noise = noise.to(components.device)
+    cells = (noise.shape[3], noise.shape[4])
+    rows = noise.shape[1]
+    text = read_prompts(components, request.prompt, rows=rows)
+    null_text = read_null_text(
+        components, request.negative_prompt, guidance=request.guidance, rows=rows
+    )
+    clock.lap("text")
+    if components.layout_predictor is not None:
+        subjects = tuple(side_by_side(subjects))
+    layouts = [_place(components, subject, noise[0], text=text) for subject in subjects]
+    condition = subject_condition(
+        components,
+        [subject.identity for subject in subjects],
+        layouts,
+        lights=[light_on(components, one.identity, noise[0], text) for one in subjects],
+        regions=[_region(one.mask, one.box, source, cells).to(noise) for one in subjects],
+        detail_regions=[
+            _region(one.detail_mask, one.box, detail_source, cells).to(noise) for one in subjects
+        ],
+        class_tokens=find_words(components, request.prompt, [subject.name for subject in subjects]),
+        scales=request.scales or Scales.of(components.preset),
+        shares=[subject.scale for subject in subjects],
+        is_inline=source is MaskSource.INLINE,
+        detail_is_inline=detail_source is MaskSource.INLINE,
+    )
+    if MaskSource.TWO_PASS in {source, detail_source}:
+        found = _found_region(components, noise, text, condition)
+        attention = condition.attention
+        if source is MaskSource.TWO_PASS:
+            attention = attention._replace(region=found)
+        if detail_source is MaskSource.TWO_PASS:
+            attention = attention._replace(detail_mask=found)
+        condition = condition._replace(attention=attention)
+    latents = components.schedule.initial_latents(noise[0])
+    condition = _without(condition, request.without)
+    clock.lap("place")
+    return Prepared(
+        components, latents, text, null_text, condition, fresh=noise[1:], layouts=tuple(layouts)
+    )
+
+
+def _without(condition: SubjectCondition, parts: frozenset[Part]) -> SubjectCondition:
+    if Part.PLACE in parts:
+        attention = condition.attention
+        nowhere = attention._replace(has_layout=torch.zeros_like(attention.has_layout))
+        condition = condition._replace(attention=nowhere)
+    if Part.ALIGNED in parts:
+        condition = condition._replace(aligned=torch.zeros_like(condition.aligned))
+    return condition
+
+
+def source_of_detail(request: PersonalizeRequest, preset: Preset) -> MaskSource:
+    """Return where the detail branch's own masks come from.
+
+    The preset finds them only where nobody says where subjects are.
+    """
+    if request.detail_mask is not None:
+        return request.detail_mask
+    is_said = request.mask is not MaskSource.NONE or any(
+        one.mask is not None or one.detail_mask is not None for one in request.subjects
+    )
+    return MaskSource.NONE if is_said else MaskSource(preset.detail_mask or MaskSource.NONE)
+
+
+def _found_region(
+    components: Components, noise: Tensor, text: TextCondition, condition: SubjectCondition
+) -> Tensor:
+    silent = torch.zeros_like(condition.attention.detail_scale)
+    quiet = condition.attention._replace(detail_scale=silent, detail_background_scale=silent)
+    first = condition._replace(attention=_without_silent_keys(quiet, components))
+    notes: dict[str, Tensor] = {}
+    step = components.schedule.steps[0]
+    latents = components.schedule.initial_latents(noise[0])
+    components.denoiser(latents, step.timestep, text, first, notes)
+    return resize_mask(notes[INLINE_MASK], (noise.shape[3], noise.shape[4])).to(noise)
+
+
+def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
+    """Return several subjects without any box in boxes of their own, from left to right.
+
+    Noise and prompt would place each as if it were alone.
+    """
+    if len(subjects) == 1 or any(subject.box is not None for subject in subjects):
+        return subjects
+    share = 1 / len(subjects)
+    side = SPREAD_FILL * share
+    centres = [(index + 0.5) * share for index in range(len(subjects))]
+    return [
+        replace(one, box=(x - side / 2, SPREAD_FLOOR - side, x + side / 2, SPREAD_FLOOR))
+        for one, x in zip(subjects, centres, strict=True)
+    ]
+
+
+def _place(
+    components: Components, subject: Subject, noise: Tensor, *, text: TextCondition
+) -> Layout:
+    """Return the layout that the box, or else noise, prompt and shape of the subject ask for."""
+    batch, cells = len(noise), (noise.shape[2], noise.shape[3])
+    if subject.box is not None:
+        placed = from_box(subject.box, size=cells, view=subject.view or (0.0, 0.0))
+        return Layout(*(one.expand(batch, *one.shape[1:]).to(noise) for one in placed))
+    if components.layout_predictor is None:
+        return whole_frame(noise)
+    extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
+    layout = fitted(components.layout_predictor(noise, text.pooled, extent).layout, cells)
+    if subject.view is None:
+        return layout
+    yaw, pitch = (torch.full_like(layout.flip, math.radians(one)) for one in subject.view)
+    view = torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)  # as `seen_view` reads it
+    return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
+
+
+def light_on(
+    components: Components,
+    identity: Identity,
+    noise: Tensor,
+    text: TextCondition,
+    *,
+    given: Tensor | None = None,
+) -> Lighting | None:
+    """Return the light on a subject and where it comes to, in B rows as `noise` (B, C, h, w) has.
+
+    None where the model knows no light. `given` (1, 4, H, W) is what stays of a picture, and where.
+    """
+    if components.layout_predictor is None:
+        return None
+    rows = len(noise)
+    pixels, mask = (one[:1].expand(rows, -1, -1, -1) for one in (identity.pixels, identity.mask))
+    if given is not None:
+        given = given.expand(rows, -1, -1, -1)
+    return components.layout_predictor.light(
+        noise, text.pooled, pixels=pixels, mask=mask, given=given
+    )
+
+
+def _region(
+    mask: Tensor | None, box: Box | None, source: MaskSource, cells: tuple[int, int]
+) -> Tensor:
+    if mask is not None:
+        return resize_mask(mask, cells)
+    if source is MaskSource.BOX:
+        if box is None:
+            raise InputError("mask='box' needs a box. Give one, as in 0.2,0.4,0.8,0.9.")
+        return box_mask(box, height=cells[0], width=cells[1], feather=BOX_FEATHER)
+    return torch.ones(1, 1, *cells)
+
+
+def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> TextCondition:
+    """Return so many rows of text; equal prompts are encoded once."""
+    if isinstance(prompts, TextCondition):
+        return prompts if len(prompts.pooled) == rows else prompts.repeat(rows)
+    given = (prompts,) if isinstance(prompts, str) else prompts
+    distinct = list(dict.fromkeys(given))
+    text = components.text.encode(distinct)
+    if len(distinct) == 1:
+        return text.repeat(rows)
+    order = torch.tensor([distinct.index(one) for one in given], device=text.pooled.device)
+    return TextCondition(*(one[order] for one in text))
+
+
+def read_null_text(
+    components: Components, negative: Prompts, *, guidance: Guidance | None, rows: int
+) -> TextCondition | None:
+    """Return what guidance leads away from, or None where all of its rows have the prompt.
+
+    Raises:
+        ConfigError: The guidance is for another number of steps.
+    """
+    used = branches_of(guidance or Plain(), len(components.schedule.steps))
+    if all(branch.has_text for branch in used):
+        return None
+    if negative == "":  # not every model was trained to read an empty prompt there
+        return components.family.null_text(components.text).repeat(rows)
+    return read_prompts(components, negative, rows=rows)
+
+
+def find_words(components: Components, prompts: Prompts, names: Sequence[str]) -> Tensor:
+    """Mark the words that name each subject, (S, T) or (B, S, T), 1 or 0; none where encoded."""
+    if isinstance(prompts, TextCondition):
+        prompts = ""
+    if isinstance(prompts, str):
+        return components.text.find_words(prompts, names)
+    return torch.stack([components.text.find_words(one, names) for one in prompts])
+
+
+def subject_condition(
+    components: Components,
+    identities: Sequence[Identity],
+    layouts: Sequence[Layout],
+    *,
+    regions: Sequence[Tensor],
+    class_tokens: Tensor,
+    scales: Scales,
+    shares: Sequence[float],
+    is_inline: bool = False,
+    detail_regions: Sequence[Tensor] = (),
+    detail_is_inline: bool = False,
+    lights: Sequence[Lighting | None] = (),
+) -> SubjectCondition:
+    """Return everything the denoiser reads of S subjects, for as many rows as a layout has.
+
+    Of each subject `layouts` (B rows) tell where it goes, `regions` (1, 1, h, w) its mask for
+    rescaling, `class_tokens` (S, T) or (B, S, T) the words that name it, 1 or 0, and `shares` its
+    factor on identity and detail scales. With `is_inline` attention replaces `regions`.
+    `detail_regions` (1, 1, h, w), everywhere if there are none, and `detail_is_inline` are the same
+    of the detail branch, which acts where both let it. `lights` tell how each is to be lit anew
+    before it is placed, None for those that stay as they are.
+    """
+    batch, cells = len(layouts[0].scale), (regions[0].shape[-2], regions[0].shape[-1])
+    own_cells, shape = components.cells_of(None), (batch, components.preset.latent_channels, *cells)
+    silent = silent_condition(
+        regions[0].new_empty(shape),
+        width=identities[0].tokens.shape[-1],
+        num_subjects=len(identities),
+    )
+    knows_places = float(components.layout_predictor is not None)
+    attention = silent._replace(
+        identity_tokens=_stack([one.tokens for one in identities], batch),
+        keys=_stack_layers([one.keys for one in identities], batch),
+        values=_stack_layers([one.values for one in identities], batch),
+        coverage=_stack(  # the subject's share of each reference cell, (1, R, h, w)
+            [resize_mask(one.mask, own_cells).transpose(0, 1) for one in identities], batch
+        ),
+        affine=torch.stack([to_affine(layout) for layout in layouts], dim=1),
+        has_layout=torch.full_like(silent.has_layout, knows_places),
+        region=torch.cat(list(regions), dim=1).expand(batch, -1, -1, -1),
+        is_inline=torch.full_like(silent.is_inline, float(is_inline)),
+        detail_is_inline=torch.full_like(silent.is_inline, float(detail_is_inline)),
+        class_tokens=class_tokens.to(silent.region).expand(batch, -1, -1),
+    )
+    placed = []
+    for one, layout, lighting in zip(
+        identities, layouts, lights or [None] * len(layouts), strict=True
+    ):
+        pixels, mask = (x[:1].expand(batch, -1, -1, -1) for x in (one.pixels, one.mask))
+        if lighting is not None:
+            pixels = relit(pixels, mask, lighting, layout)
+        placed.append(
+            components.denoiser.place_subject(
+                components.autoencoder, pixels, mask, layout=layout, cells=cells
+            )
+        )
+    if detail_regions:
+        limits = torch.cat(list(detail_regions), dim=1).expand(batch, -1, -1, -1)
+        attention = attention._replace(detail_mask=limits)
+    scaled = _without_silent_keys(_scaled(attention, scales, shares), components)
+    return SubjectCondition(
+        attention=_without_absent(scaled, outside=scales.background_scale),
+        pooled=_stack([one.pooled for one in identities], batch),
+        aligned=torch.stack(placed, dim=1),
+        pose=torch.stack([layout.pose for layout in layouts], dim=1),
+    )
+
+
+def _scaled(
+    attention: AttentionCondition, scales: Scales, shares: Sequence[float]
+) -> AttentionCondition:
+    more = 1 + BALANCE_OF_IDENTITY * scales.balance
+    text = 1 - BALANCE_OF_TEXT * scales.balance
+    share = attention.identity_scale.new_tensor(shares)
+
+    # Multiplied, not filled: an exported graph takes scales as tensors.
+    def filled(scale: float) -> Tensor:
+        return torch.ones_like(attention.text_scale) * scale
+
+    def by_subject(scale: float) -> Tensor:
+        return torch.ones_like(attention.identity_scale) * scale * share
+
+    return attention._replace(
+        identity_scale=by_subject(scales.identity_scale * more),
+        identity_background_scale=by_subject(scales.background_scale),
+        detail_scale=by_subject(scales.detail_scale * more),
+        detail_background_scale=by_subject(scales.background_scale),
+        text_scale=filled(scales.text_scale * text),
+        text_background_scale=filled(scales.text_background_scale),
+        energy_cap=filled(scales.energy_cap),
+    )
+
+
+def _without_silent_keys(
+    attention: AttentionCondition, components: Components
+) -> AttentionCondition:
+    """Return `attention` without keys for a joint softmax in which they would weigh nothing.
+
+    Decoupled, a scale of 0 is exactly nothing; in one softmax it is nothing up to rounding.
+    """
+    scales = (attention.detail_scale, attention.detail_background_scale)
+    is_joint = components.denoiser.installation.plan.merge is Merge.JOINT
+    if not is_joint or any(bool(one.any()) for one in scales):
+        return attention
+    return attention._replace(keys={}, values={})
+
+
+def _without_absent(attention: AttentionCondition, *, outside: float) -> AttentionCondition:
+    """Return `attention` in which subjects with an empty region and no scale outside are nowhere.
+
+    Attention does not see them anyway; this keeps them out of what a denoiser takes besides.
+    """
+    is_seen = (attention.region.flatten(2).amax(-1) + outside > 0).to(attention.region)
+    nowhere = torch.zeros_like(attention.affine)
+    nowhere[..., 2] = FAR
+    return attention._replace(
+        identity_scale=attention.identity_scale * is_seen,
+        detail_scale=attention.detail_scale * is_seen,
+        has_layout=attention.has_layout * is_seen,
+        affine=torch.where(is_seen[..., None, None] > 0, attention.affine, nowhere),
+    )
+
+
+def _stack(rows: list[Tensor], batch: int) -> Tensor:
+    """Return single rows (1, n, …) as (B, S, n, …), shorter ones padded by repetition.
+
+    Attention is a weighted mean, so a token that appears twice counts as often as its copies;
+    subjects with fewer references repeat whole references, which changes nothing.
+    """
+    longest = max(one.shape[1] for one in rows)
+    same = [_repeat_to(one, longest).unsqueeze(1) for one in rows]
+    together = same[0] if len(same) == 1 else torch.cat(same, dim=1)  # one is not copied
+    return together.expand(batch, *[-1] * rows[0].ndim)
+
+
+def _repeat_to(row: Tensor, length: int) -> Tensor:
+    if row.shape[1] == length:
+        return row
+    if length % row.shape[1]:
+        raise InputError(
+            "Subjects of one picture need as many reference pictures each, or a multiple: "
+            f"{row.shape[1]} and {length} tokens do not match."
+        )
+    return row.repeat(1, length // row.shape[1], *[1] * (row.ndim - 2))
+
+
+def _stack_layers(layers: Sequence[Mapping[str, Tensor]], batch: int) -> dict[str, Tensor]:
+    return {name: _stack([one[name] for one in layers], batch) for name in layers[0]}

@@ -1,0 +1,1 @@
+"""Subjects put into photographs, and things taken out of them."""

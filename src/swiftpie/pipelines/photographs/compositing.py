@@ -1,0 +1,396 @@
+"""How what a model drew small becomes part of a photograph at its own size.
+
+The ground keeps the photograph's pixels: it is darkened and lightened as one drawing with the
+subject differs from another without it, which shares the noise. The subject keeps the pixels of its
+reference, in the light that the drawing shows it in. A model that tells the light as a value is
+believed in that first: the drawing counts for light and shadow where it clearly differs. Where
+something went, nothing of the photograph can stay: it is filled from around, or with the drawing of
+a model that was trained on photographs, in the tone and with the grain of its surroundings.
+
+All pictures here are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W) in [0, 1]. A *canvas* is what
+the model is shown, a window of the photograph in its own size; a *patch* is a part of the
+photograph.
+"""
+
+import math
+from types import EllipsisType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.geometry.layout import Layout, to_affine, warp
+from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.shading import Lighting, cast_shadow, relit, usual_shadow
+from swiftpie.imageio.images import extent_of
+from swiftpie.pipelines.photographs.filling import (
+    SURE,
+    blurred,
+    brightness,
+    continued,
+    filled,
+    halved,
+    tied,
+)
+
+DARKEST = 0.03  # added to both sides of a ratio of colours, so that black is no infinity
+MOST_DARKENING = 1.6  # of the ground, natural logarithms
+MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
+NO_SHADE = 0.1  # likewise: two drawings differ by as much without any shadow
+UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: so far values of light are trusted first
+FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
+FEET = 0.5  # opacity of the lowest row of a subject
+SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
+MOST_TINT = 0.05  # likewise, of a colour beside the others
+MOST_RELIGHTING = 1.0  # of the subject, likewise
+SHADE_PX, EDGE_PX, LIGHT_PX, FAULT_PX = 1.2, 2.0, 2.0, 4.0  # deviations of blurs, on the canvas
+INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
+MOST_GRAIN = 2.0  # medians; what stands out further is an edge
+AROUND = 0.1  # of a subject's longer side: how much of the photograph beside it is looked at
+SEEN_OCTAVES = 2  # in which cameras differ by focus and grain
+PLAIN_PX, PLAINEST = 8, 0.05  # side of a block, and the share of the blocks that are plain
+MOST_NOISE = 0.008  # deviation of a camera's noise; more is texture, where all is textured
+BICUBIC = -0.75  # slope of the kernel, as torch has it
+DEVIATION = 1.25  # of a normal distribution over the mean size of its values
+WELL_KNOWN = 0.05  # share of a blur's weight that has to be known
+
+Area = tuple[float, float, float, float]
+"""Left, top, right and bottom of a patch as shares of a canvas."""
+
+
+class Drawing(NamedTuple):
+    """A window before and after the model drew, on the canvas."""
+
+    before: Tensor  # (1, 3, h, w)
+    after: Tensor  # (1, 3, h, w)
+    alone: Tensor  # (1, 3, h, w) the same drawn without the subject; as `after` if there is none
+    changes: Tensor  # (1, 1, h, w) where it may differ
+    subject: Tensor  # (1, 1, h, w) the subject's opacity, as the model saw it
+
+
+class Reference(NamedTuple):
+    """A subject as its reference frame shows it, its place on the canvas, and the light there."""
+
+    pixels: Tensor  # (1, 3, S, S) in [-1, 1], grey (0) outside of the subject
+    mask: Tensor  # (1, 1, S, S)
+    large: Tensor | None  # (1, 4, S', S') of bytes, both as large as they came; see `Identity`
+    layout: Layout
+    lighting: Lighting | None  # None where nobody knows the light
+
+    def placed(self) -> "Placed":
+        """Return the subject as it will be seen and lit, on the processor."""
+        layout = Layout(*(one.float().cpu() for one in self.layout))
+        pixels, mask = self.pixels.float().cpu(), self.mask.float().cpu()
+        large = None if self.large is None else self.large.float().cpu() / 255
+        lighting = None if self.lighting is None else self.lighting.on_cpu()
+        relief = height(mask)
+
+        def shown(pixels: Tensor, mask: Tensor) -> Tensor:
+            if lighting is not None:
+                pixels = relit(pixels, mask, lighting, layout)
+            frame = torch.cat([(pixels + mask) / 2, mask], dim=1)
+            return turn(frame, relief, layout.pose).frame
+
+        small = shown(pixels, mask)
+        if large is None:
+            return Placed(small, small, layout, lighting)
+        colours, opacity = large[:, :3], large[:, 3:]
+        return Placed(small, shown(2 * colours - opacity, opacity), layout, lighting)
+
+
+class Placed(NamedTuple):
+    """A subject as it will be seen; frames are premultiplied, in [0, 1]."""
+
+    small: Tensor  # (1, 4, S, S) as the model reads it
+    large: Tensor  # (1, 4, S', S') as finely as it is known
+    layout: Layout
+    lighting: Lighting | None
+
+
+def joined(
+    patch: Tensor,
+    drawing: Drawing,
+    reference: Reference | None,
+    *,
+    gone: Tensor,
+    place: Area,
+    seed: int,
+    is_trusted: bool,
+) -> Tensor:
+    """Return a `patch` of the photograph, which lies at `place`, with what was drawn there.
+
+    Where it is `gone`, (1, 1, H, W) 0 or 1, nothing of the photograph stays. It is filled from
+    around, or shows what was drawn, if the model `is_trusted` or nothing is around.
+    """
+    size = (patch.shape[2], patch.shape[3])
+    drawing = _without_fault(drawing)
+    ground = patch
+    if bool(gone.any()):
+        if is_trusted or bool(gone.all()):
+            alone = _enlarged(drawing.alone, place, size)
+            cell_px = size[1] / (drawing.alone.shape[3] * (place[2] - place[0]))
+            texture = grain_like(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)
+            ground = tied(alone + texture, patch, gone)
+        else:
+            ground = filled(patch, gone)
+    if reference is not None:
+        placed = reference.placed()
+        ground = ground * _enlarged(_shade(drawing, placed).exp(), place, size)
+        subject = _subject(drawing, placed, place=place, size=size)
+        if subject is not None:
+            around = patch[subject.where]
+            colours = as_sharp_as(around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES)
+            known = torch.ones_like(subject.alpha)
+            colours += grain_like(around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True)
+            ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
+    return ground.clamp(0, 1)
+
+
+def grain_like(
+    patch: Tensor, known: Tensor, *, num_octaves: int, seed: int, is_even: bool = False
+) -> Tensor:
+    """Return texture (1, 1, H, W) as fine and as strong as that of `patch` where it is `known`.
+
+    It is random by `seed`: in each octave noise with the spread found nearby, to which edges count
+    no more than what is usual. If it `is_even`, the spread is that of the plainest places: what the
+    camera adds everywhere.
+    """
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    luma = brightness(patch)
+    texture, size = torch.zeros_like(luma), luma.shape[-2:]
+    for _ in range(num_octaves):
+        band, luma = _split(luma)
+        if not (known > 0.5).any():
+            break  # all of it is to be drawn
+        if is_even:
+            blocks = F.avg_pool2d(band.abs(), PLAIN_PX, ceil_mode=True, count_include_pad=False)
+            plain = DEVIATION * blocks.flatten().sort().values[int(PLAINEST * blocks.numel())]
+            spread = plain.clamp(max=MOST_NOISE)
+        else:
+            usual = MOST_GRAIN * float(band.abs()[known > 0.5].median())
+            spread = continued(band.clamp(-usual, usual).square(), known).clamp_min(0).sqrt()
+        noise, _ = _split(torch.randn(band.shape, generator=generator))
+        noise = spread * noise / noise.std().clamp_min(SURE)
+        texture += F.interpolate(noise, size, mode="bilinear", align_corners=False)
+        known = (halved(known) > 1 - SURE).to(known)
+        if min(luma.shape[-2:]) < 2:
+            break
+    return texture
+
+
+def as_sharp_as(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: int) -> Tensor:
+    """Return `colours` (1, 3, H, W), of which what is `inside` counts, no sharper than `photo`.
+
+    Where nothing is out of focus, octaves are about equally strong. As much as one is weaker in the
+    photograph beside the next coarser one than it is in the colours, it is weakened in these.
+    """
+    low, rest = colours, photo
+    bands, strengths = [], []
+    for _ in range(num_octaves + 1):
+        if min(low.shape[-2:]) < 4:
+            break
+        band, low = _split(low)
+        other, rest = _split(rest)
+        weight = inside / inside.mean().clamp_min(SURE)
+        strengths.append(((band.square() * weight).mean().sqrt(), other.square().mean().sqrt()))
+        inside = halved(inside)
+        bands.append(band)
+    gain, coarser = 1.0, None
+    for band, (own, given) in zip(reversed(bands), reversed(strengths), strict=True):
+        if coarser is not None:
+            wanted = float(given / coarser[1].clamp_min(SURE**2))
+            gain = min(1.0, gain * wanted / max(float(own / coarser[0].clamp_min(SURE**2)), SURE))
+        size = (band.shape[2], band.shape[3])
+        low = F.interpolate(low, size, mode="bilinear", align_corners=False) + gain * band
+        coarser = own, given
+    return low
+
+
+def _without_fault(drawing: Drawing) -> Drawing:
+    """Return what was drawn without what the model changes where it was shown all."""
+    shown = (blurred(drawing.changes, SHADE_PX) < SURE).to(drawing.changes)
+    fault = blurred(_log_ratio(drawing.alone, drawing.before, shown, FAULT_PX), FAULT_PX)
+
+    def mended(pixels: Tensor) -> Tensor:
+        return ((pixels + DARKEST) * (-fault).exp() - DARKEST).clamp(0, 1)
+
+    return drawing._replace(after=mended(drawing.after), alone=mended(drawing.alone))
+
+
+def _shade(drawing: Drawing, placed: Placed) -> Tensor:
+    """Return by which logarithms the ground gets lighter for the subject's sake, (1, 1 or 3, H, W).
+
+    It is what was drawn, or the shadow that the light lets expect where the drawing is not clearly
+    darker or lighter; and nothing at the edge of what may change. It covers the canvas, as finely
+    as it is known.
+    """
+    ground = (1 - 2 * blurred(drawing.subject, SHADE_PX)).clamp(0, 1)
+    shade = _log_ratio(drawing.after, drawing.alone, ground, SHADE_PX)
+    inner = (2 * blurred(drawing.changes, EDGE_PX) - 1).clamp(0, 1)
+    grey = shade.mean(dim=1, keepdim=True)
+    told = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING)
+    if placed.lighting is None:
+        tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
+        return _clear(told + tint, NO_SHADE) * inner
+    size = (shade.shape[2], shade.shape[3])
+    expected = _cast_shade(placed, placed.lighting, (FINER * size[0], FINER * size[1]))
+    differs = _clear(told - F.avg_pool2d(expected, FINER), UNEXPECTED_SHADE)
+    return expected * _finer(inner) + _finer(differs * inner)
+
+
+def _cast_shade(placed: Placed, lighting: Lighting, size: tuple[int, int]) -> Tensor:
+    """Return the shadow that the light casts on flat ground, in logarithms, on the canvas."""
+    opacity = warp(placed.large, to_affine(placed.layout), size)[:, 3:]
+    rows = (opacity > FEET).any(dim=3).flatten().nonzero()
+    base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
+    shadow = usual_shadow(lighting.scene)
+    return (1 - cast_shadow(opacity, placed.layout, base.view(1, 1, 1, 1), shadow)).log()
+
+
+def _finer(canvas: Tensor) -> Tensor:
+    return F.interpolate(canvas, scale_factor=FINER, mode="bilinear", align_corners=False)
+
+
+def _clear(difference: Tensor, doubt: float) -> Tensor:
+    """Return a difference of logarithms without what is no larger than `doubt`.
+
+    What is strong is kept as it is: the garrote (https://doi.org/10.1080/00401706.1995.10484371).
+    """
+    return difference * (1 - (doubt / difference.abs().clamp_min(doubt)).square())
+
+
+class _Subject(NamedTuple):
+    """A subject in the part of a patch that it stands in, and little around."""
+
+    where: tuple[EllipsisType, slice, slice]  # of the patch
+    alpha: Tensor  # (1, 1, h, w)
+    colours: Tensor  # (1, 3, h, w)
+
+
+def _subject(
+    drawing: Drawing, placed: Placed, *, place: Area, size: tuple[int, int]
+) -> _Subject | None:
+    """Return the subject of a patch of `size` that lies at `place`; None if it shows nothing."""
+    affine = to_affine(placed.layout)
+    small = warp(placed.small, affine, (drawing.after.shape[2], drawing.after.shape[3]))
+    sides = _sides(small[:, 3:], place, size)
+    if sides is None:
+        return None
+    low, high = INSIDE
+    inside = ((small[:, 3:] - low) / (high - low)).clamp(0, 1)
+    inside = inside * blurred(inside, LIGHT_PX).square()  # thin parts are drawn with the ground
+    light = _log_ratio(drawing.after, _colours(small), inside, LIGHT_PX)
+    light = light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING)
+    if placed.lighting is not None:
+        light = _clear(light, UNEXPECTED_LIGHT)
+    (top, bottom), (left, right) = sides
+    wide, tall = (place[2] - place[0]) / size[1], (place[3] - place[1]) / size[0]
+    place = (
+        *(place[0] + left * wide, place[1] + top * tall),
+        *(place[0] + right * wide, place[1] + bottom * tall),
+    )
+    size = (bottom - top, right - left)
+    large = _shrunk_into(placed.large, affine, place=place, size=size)
+    return _Subject(
+        (..., slice(top, bottom), slice(left, right)),
+        large[:, 3:],
+        _colours(large) * _enlarged(light.exp(), place, size),
+    )
+
+
+def _shrunk_into(frame: Tensor, affine: Tensor, *, place: Area, size: tuple[int, int]) -> Tensor:
+    """Return a frame (1, 4, S, S) in a patch, without steps where it is shown smaller."""
+    within = _within(affine, place)
+    pixels = float(within[0, :, :2].norm(dim=0).amax()) * frame.shape[-1] / max(size)
+    while pixels > SHARPEST:
+        frame, pixels = halved(frame), pixels / 2
+    return warp(frame, within, size)
+
+
+def _sides(
+    alpha: Tensor, place: Area, size: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return first and last row and column of a patch that `alpha` (1, 1, h, w) on canvas needs."""
+    extent = extent_of((alpha > SURE).to(alpha))
+    if extent is None:
+        return None
+    left, top, right, bottom = extent
+    more = 1 + AROUND * max(right - left, bottom - top)
+    height, width = alpha.shape[2:]
+    across = ((left - more) / width, (right + more) / width)
+    down = ((top - more) / height, (bottom + more) / height)
+    columns = _pixels(across, within=(place[0], place[2]), count=size[1])
+    rows = _pixels(down, within=(place[1], place[3]), count=size[0])
+    return (rows, columns) if rows[0] < rows[1] and columns[0] < columns[1] else None
+
+
+def _pixels(
+    span: tuple[float, float], *, within: tuple[float, float], count: int
+) -> tuple[int, int]:
+    """Return first and last of `count` pixels, which lie `within` shares of a side, in a `span`."""
+    low, high = ((one - within[0]) / (within[1] - within[0]) * count for one in span)
+    return max(0, math.floor(low)), min(count, math.ceil(high))
+
+
+def _colours(frame: Tensor) -> Tensor:
+    """Return the colours of premultiplied frames (1, 4, H, W), carried on past the rim."""
+    alpha = frame[:, 3:]
+    return continued(frame[:, :3] / alpha.clamp_min(SURE), alpha)
+
+
+def _log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float) -> Tensor:
+    """Return the smooth logarithm of `first` over `second`, (1, 3, h, w), where that is `known`.
+
+    Elsewhere it is carried on.
+    """
+    weight = blurred(known, deviation_px)
+    sums = [blurred(one * known, deviation_px) + DARKEST * weight for one in (first, second)]
+    ratio = (sums[0].clamp_min(SURE**2) / sums[1].clamp_min(SURE**2)).log()
+    return continued(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
+
+
+def _enlarged(canvas: Tensor, place: Area, size: tuple[int, int]) -> Tensor:
+    """Return the part of a canvas at `place`, smooth, in `size`."""
+    left, top, right, bottom = place
+    rows = _bicubic(canvas.shape[2], top, bottom, count=size[0]).to(canvas)
+    columns = _bicubic(canvas.shape[3], left, right, count=size[1]).to(canvas)
+    return rows @ canvas @ columns.T
+
+
+def _bicubic(side: int, low: float, high: float, *, count: int) -> Tensor:
+    """Return what each of `count` pixels between two shares of a `side` is made of, (count, side).
+
+    As a product of matrices this is several times as fast as sampling by a grid.
+    """
+    places = (low + (torch.arange(count) + 0.5) / count * (high - low)) * side - 0.5
+    first = places.floor()
+    weights = torch.zeros(count, side)
+    for tap in range(-1, 3):
+        away = (places - first - tap).abs()
+        near = ((BICUBIC + 2) * away - (BICUBIC + 3)) * away**2 + 1
+        far = ((away - 5) * away + 8) * away * BICUBIC - 4 * BICUBIC
+        cells = (first + tap).long().clamp(0, side - 1)
+        weights.scatter_add_(1, cells[:, None], torch.where(away <= 1, near, far)[:, None])
+    return weights
+
+
+def _within(affine: Tensor, place: Area) -> Tensor:
+    """Return the map from a patch at `place` for that from the whole canvas, (1, 2, 3)."""
+    left, top, right, bottom = place
+    scale = affine.new_tensor([right - left, bottom - top])
+    offset = affine.new_tensor([left + right - 1, top + bottom - 1])
+    moved = affine[..., 2] + (affine[..., :2] * offset).sum(dim=-1)
+    return torch.cat([affine[..., :2] * scale, moved[..., None]], dim=-1)
+
+
+def _split(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the finest octave of `values`, and the rest at half the size."""
+    half = halved(values)
+    size = (values.shape[2], values.shape[3])
+    return values - F.interpolate(half, size, mode="bilinear", align_corners=False), half
+
+
+def _octaves(cell_px: float) -> int:
+    """Return how many octaves of the photograph are finer than the canvas."""
+    return round(math.log2(max(1.0, cell_px))) + 1

@@ -1,0 +1,292 @@
+"""What comes where something went from a photograph, made of what is around it.
+
+*Tone*, which is what is left of a picture of a hundred pixels, is the mean of two guesses that err
+in different ways: colours carried on along the edges that lead there, as in inpainting by coherence
+transport (https://doi.org/10.1007/s10851-007-0017-6), and a membrane stretched over its border.
+*Texture* is all that is finer. It is borrowed from nearby by the few shifts that fit in most
+places, as in completion by statistics of patch offsets (https://doi.org/10.1109/TPAMI.2014.2330611),
+and so it has the grain and the focus of the photograph.
+
+Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W), 0 or 1.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.imageio.images import extent_of, shrunk_to
+from swiftpie.masks import grow
+
+LUMA = (0.299, 0.587, 0.114)
+SURE = 1e-3  # weight below which a pixel knows nothing
+TONE_PX, SEARCH_PX = 128, 64  # longer side of what tones are found in, and shifts
+SAMPLED = 8  # a side, pixels in one of the tone's that tell how strong texture is
+SWEEPS = 20  # over each size of a membrane
+NEAR = 1 / 16  # of the longer side of what goes: as far around it a step is looked at
+REACH_PX = 3  # from how far colours are carried on
+GRADIENT_PX, DIRECTION_PX = 1.4, 3.0  # deviations of blurs before gradients and of directions
+STRAIGHTNESS = 25.0  # how strictly edges are followed where there are some
+FLAT = 1e-4  # of squared gradients: less has no direction
+FINE_PX = 1.5  # deviation of the blur that parts tone and texture, in pixels of the tone
+AROUND_PX = 8  # likewise, how wide a ring tells what is usual
+MOST_TEXTURE = 6.0  # means; what stands out further is an edge
+STEP, NEAREST, FARTHEST = 2, 6, 24  # of shifts, in pixels of the search
+FIRST_PX, SECOND_PX = 2.0, 4.0  # likewise, deviations of blurs of what shifts cost
+NUM_SHIFTS = 8
+UNFIT = 2.0  # what a shift costs where it leads to nothing known
+
+Size = tuple[int, int]
+Part = tuple[slice, slice]  # rows and columns of a picture
+
+
+class _Known(NamedTuple):
+    """A picture in little, and where all of a pixel is known."""
+
+    pixels: Tensor  # (1, 3, h, w)
+    known: Tensor  # (1, 1, h, w)
+
+
+def filled(patch: Tensor, gone: Tensor) -> Tensor:
+    """Return a `patch` of a photograph with something else where it is `gone`; some of it stays."""
+    small = _shrunk(patch, gone, TONE_PX)
+    if not bool(small.known.any()):
+        return continued(patch, 1 - gone)
+    guess = (_carried_on(small) + membrane(small.pixels, small.known)) / 2
+    tone = torch.where(small.known > 0, small.pixels, guess)
+    inner, there = patch.clone(), _near(gone)
+    texture = _texture(patch, gone, there, small, tone)
+    inner[..., *there] = enlarged(tone, _size(patch), there) + texture
+    return tied(inner, patch, gone)
+
+
+def tied(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:
+    """Return `patch` with `inner` where it is `gone`, so moved in tone that there is no step."""
+    if extent_of(gone) is None:
+        return patch
+    near = (..., *_near(gone))
+    inner, around, goes = inner[near], patch[near], gone[near]
+    result = patch.clone()
+    result[near] = torch.where(goes > 0, inner + continued(around - inner, 1 - goes), around)
+    return result
+
+
+def continued(values: Tensor, weight: Tensor) -> Tensor:
+    """Return `values` (1, C, H, W) where `weight` (1, 1, H, W) is 1, and what is near elsewhere.
+
+    Each coarser level fills what the finer one does not know.
+    """
+    rows, columns = values.shape[-2:]
+    if rows == columns == 1:
+        return values
+    known = halved(weight)
+    coarse = continued(halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
+    return torch.lerp(resized(coarse, (rows, columns), mode="bilinear"), values, weight)
+
+
+def membrane(values: Tensor, known: Tensor) -> Tensor:
+    """Return `values` (1, C, H, W) where they are `known`, and a membrane stretched elsewhere."""
+    rows, columns = values.shape[-2:]
+    if min(rows, columns) <= 2 or not bool((known <= 0).any()):
+        return continued(values, known)
+    weight = halved(known)
+    coarse = membrane(halved(values * known) / weight.clamp_min(SURE), (weight > SURE).to(known))
+    found = torch.where(known > 0, values, resized(coarse, (rows, columns), mode="bilinear"))
+    for _ in range(SWEEPS):
+        wide = F.pad(found, (1,) * 4, mode="replicate")
+        mean = (
+            wide[..., :-2, 1:-1] + wide[..., 2:, 1:-1] + wide[..., 1:-1, :-2] + wide[..., 1:-1, 2:]
+        )
+        found = torch.where(known > 0, values, mean / 4)
+    return found
+
+
+def blurred(values: Tensor, deviation_px: float) -> Tensor:
+    """Return `values` (B, C, H, W) with a Gaussian blur; they go on as they end."""
+    reach = math.ceil(3 * deviation_px)
+    places = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
+    kernel = (-(places / deviation_px).square() / 2).exp()
+    kernel = (kernel / kernel.sum()).expand(values.shape[1], 1, -1)
+    padded = F.pad(values, (reach,) * 4, mode="replicate")
+    rows = F.conv2d(padded, kernel[:, :, None, :], groups=values.shape[1])
+    return F.conv2d(rows, kernel[:, :, :, None], groups=values.shape[1])
+
+
+def brightness(pixels: Tensor) -> Tensor:
+    """Return how bright `pixels` (B, 3, H, W) are, (B, 1, H, W)."""
+    return (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def resized(values: Tensor, size: Size, *, mode: str = "bicubic") -> Tensor:
+    """Return `values` (B, C, H, W) in `size`, enlarged smoothly or shrunk by means."""
+    if size[0] <= values.shape[2] and size[1] <= values.shape[3]:
+        return F.interpolate(values, size, mode="area")
+    return F.interpolate(values, size, mode=mode, align_corners=False)
+
+
+def enlarged(values: Tensor, size: Size, there: Part, *, mode: str = "bicubic") -> Tensor:
+    """Return the part `there` of `values` (1, C, h, w) enlarged to `size`, and not the rest."""
+    # Enlarging is linear, along columns and along rows: its weights are enlarged unit vectors.
+    down, across = (
+        resized(torch.eye(few).expand(1, 1, few, few), (many, few), mode=mode)[0, 0, part].to(
+            values
+        )
+        for few, many, part in zip(_size(values), size, there, strict=True)
+    )
+    return down @ values @ across.T
+
+
+def halved(values: Tensor) -> Tensor:
+    """Return the means of 2 x 2 pixels; an odd last row or column stands for itself."""
+    return F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
+
+
+def _shrunk(patch: Tensor, gone: Tensor, side: int) -> _Known:
+    size = shrunk_to(side, _size(patch))
+    weight = resized(1 - gone, size)
+    pixels = resized(patch * (1 - gone), size) / weight.clamp_min(SURE)
+    return _Known(pixels, (weight > 1 - SURE).to(weight))
+
+
+def _carried_on(small: _Known) -> Tensor:
+    """Return a picture whose unknown pixels are found from the border inwards, layer by layer.
+
+    Each is a mean of what is known nearby, above all along the edges that come from there.
+    """
+    found, known = small.pixels * small.known, small.known
+    height, width = _size(found)
+    across, strictness = _edges(small)
+    reach = range(-REACH_PX, REACH_PX + 1)
+    steps = [(y, x) for y in reach for x in reach if 0 < y * y + x * x <= REACH_PX**2]
+    down, right = torch.tensor(steps, device=found.device).T
+    squared = (down.square() + right.square()).to(found)
+    while bool((known <= 0).any()):
+        rows, columns = torch.nonzero((grow(known, 1) - known)[0, 0], as_tuple=True)
+        normal, strict = across[:, rows, columns, None], strictness[rows, columns, None]
+        aside = (normal[0] * right + normal[1] * down).square() / squared
+        ys = (rows[:, None] + down).clamp(0, height - 1)
+        xs = (columns[:, None] + right).clamp(0, width - 1)
+        weight = (-strict * aside / 2).exp() / squared * known[0, 0, ys, xs]
+        means = (found[0][:, ys, xs] * weight).sum(dim=-1) / weight.sum(dim=-1).clamp_min(SURE**3)
+        found[0, :, rows, columns] = means
+        known = known.clone()
+        known[0, 0, rows, columns] = 1
+    return found
+
+
+def _edges(small: _Known) -> tuple[Tensor, Tensor]:
+    """Return unit vectors (2, h, w) across the nearest edges, and how strictly they count (h, w).
+
+    They follow from the structure tensor of what is known, carried on.
+    """
+    smooth = blurred(small.pixels * small.known, GRADIENT_PX)
+    smooth = smooth / blurred(small.known, GRADIENT_PX).clamp_min(SURE)
+    wide = F.pad(smooth, (1,) * 4, mode="replicate")
+    x = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
+    y = (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
+    told = 1 - grow(1 - small.known, 1)
+    tensor = torch.stack([(a * b).sum(dim=1) for a, b in ((x, x), (x, y), (y, y))], dim=1) * told
+    weight = blurred(told, DIRECTION_PX)
+    tensor = blurred(tensor, DIRECTION_PX) / weight.clamp_min(SURE)
+    xx, xy, yy = continued(tensor, (weight > SURE).to(weight))[0]
+    angle = torch.atan2(2 * xy, xx - yy) / 2
+    edge = ((xx - yy).square() + 4 * xy.square()).sqrt()
+    strictness = STRAIGHTNESS * (edge / (xx + yy + FLAT)).square() * edge / (edge + FLAT)
+    return torch.stack([angle.cos(), angle.sin()]), strictness
+
+
+def _texture(patch: Tensor, gone: Tensor, there: Part, small: _Known, tone: Tensor) -> Tensor:
+    """Return what is finer than the tone `there`, near what is `gone`, (1, 3, h, w)."""
+    pixels, known = small
+    coarse = blurred(pixels * known, FINE_PX) / blurred(known, FINE_PX).clamp_min(SURE)
+    fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
+    around = ((grow(1 - known, AROUND_PX) * known) > 0)[0, 0]
+    if not bool(around.any()):
+        return fine.new_zeros(1)
+    every = max(1, max(_size(patch)) // (SAMPLED * TONE_PX))
+    grey, colour = _by_brightness(fine[..., ::every, ::every])
+    strengths = [resized(part.abs(), _size(pixels)) for part in (grey, colour)]
+    shown = torch.where(known > 0, coarse, tone)
+    shifts, shares = _shifts(shown, strengths[0], known)
+    # Apart, as a red sign stands out of grey stones by its colour.
+    parts = _by_brightness(_borrowed(fine, gone, there, shifts, shares))
+    most = [MOST_TEXTURE * strength[0, :, around].median() + SURE for strength in strengths]
+    grey, colour = (limit * (part / limit).tanh() for part, limit in zip(parts, most, strict=True))
+    return grey + colour
+
+
+def _by_brightness(fine: Tensor) -> tuple[Tensor, Tensor]:
+    grey = brightness(fine)
+    return grey, fine - grey
+
+
+def _shifts(tone: Tensor, strength: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where texture is borrowed from: shifts (K, 2) in shares, and who counts where.
+
+    The latter is (1, K, h, w), 0 or 1. A shift costs as much as tone and strength of the texture
+    differ between a place and where it leads.
+    """
+    size = shrunk_to(SEARCH_PX, _size(tone))
+    known = (resized(known, size) > 1 - SURE).to(known)
+    strength = continued(resized(strength, size), known)
+    wanted = torch.cat([resized(tone, size), strength], dim=1)
+    left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
+    here = (slice(None), slice(None), slice(top, bottom), slice(left, right))
+    wide = F.pad(torch.cat([wanted, known], dim=1), (FARTHEST,) * 4)
+    wide = wide[..., top : bottom + 2 * FARTHEST, left : right + 2 * FARTHEST]
+    reach = range(-FARTHEST, FARTHEST + 1, STEP)
+    every = torch.tensor([(y, x) for y in reach for x in reach], device=tone.device)
+    allowed = every.square().sum(dim=1) >= NEAREST**2
+    seen = F.unfold(wide, len(reach), dilation=STEP)
+    seen = seen.view(5, len(every), bottom - top, right - left)[:, allowed]
+    difference = (seen[:4] - wanted[here][0, :, None]).abs()
+    costs = torch.where(seen[4] > 0, difference[:3].mean(dim=0) + difference[3], UNFIT)[None]
+    costs = costs * (1 - known[here])
+    best = _that_serve(blurred(costs, FIRST_PX)[0, :, known[here][0, 0] <= 0])
+    chosen = blurred(costs[:, best], SECOND_PX).argmin(dim=1)
+    shares = tone.new_zeros(1, len(best), *size)
+    shares[here] = F.one_hot(chosen, len(best)).movedim(-1, 1).to(tone)
+    return every[allowed][best] / torch.tensor(size, device=tone.device), shares
+
+
+def _that_serve(costs: Tensor) -> Tensor:
+    """Return the few shifts, (K,), that leave the least of `costs` (S, pixels), each by the best.
+
+    They are found one after the other, each for what the ones before it leave.
+    """
+    left, best = costs.new_full(costs.shape[1:], UNFIT), []
+    for _ in range(min(NUM_SHIFTS, len(costs))):
+        best.append((left - costs).clamp_min(0).sum(dim=1).argmax())
+        left = torch.minimum(left, costs[best[-1]])
+    return torch.stack(best)
+
+
+def _borrowed(fine: Tensor, gone: Tensor, there: Part, shifts: Tensor, shares: Tensor) -> Tensor:
+    """Return `fine` (1, 3, H, W) as shifts bring it to what is `gone` in the part `there`."""
+    size = _size(fine)
+    top, left = (part.start for part in there)
+    weights = enlarged(shares, size, there, mode="bilinear") * gone[..., *there]
+    texture = torch.zeros_like(fine[..., *there])
+    for shift, weight in zip(shifts.tolist(), weights.split(1, dim=1), strict=True):
+        down, across = (round(part * side) for part, side in zip(shift, size, strict=True))
+        first, last = max(top, -down), min(there[0].stop, size[0] - down)
+        start, end = max(left, -across), min(there[1].stop, size[1] - across)
+        if first < last and start < end:
+            source = fine[..., first + down : last + down, start + across : end + across]
+            here = (..., slice(first - top, last - top), slice(start - left, end - left))
+            texture[here].addcmul_(weight[here], source)
+    return texture
+
+
+def _near(gone: Tensor) -> Part:
+    """Return what is looked at of a picture where something is `gone`: its extent and around it."""
+    left, top, right, bottom = extent_of(gone) or (0, 0, 0, 0)
+    margin = math.ceil(NEAR * max(right - left, bottom - top))
+    rows = slice(max(0, top - margin), min(gone.shape[2], bottom + margin))
+    return rows, slice(max(0, left - margin), min(gone.shape[3], right + margin))
+
+
+def _size(values: Tensor) -> Size:
+    return values.shape[2], values.shape[3]

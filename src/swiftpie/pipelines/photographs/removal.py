@@ -1,0 +1,143 @@
+"""What goes from a photograph with a thing that somebody points at: thing, edge and shadow.
+
+Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W), 0 or 1.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.images import extent_of, shrunk_to, to_tensor
+from swiftpie.masks import grow
+from swiftpie.models.cutout import Search, cut_out, find_with, packaged
+from swiftpie.pipelines.photographs.filling import SURE, blurred, continued, resized
+
+LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
+CLOSER = 0.1  # of a thing's width and height: room on each side for a second look
+EDGE = 0.02  # of the thing's longer side: as far around it its edge is taken to reach
+ROOM = 0.035  # likewise: what goes with it around it, in case that not all of it was seen
+GAP = 0.06  # likewise: half of the width of gaps in what goes that go, too
+LOOK_PX = 128  # longer side of what shadows are looked for in
+AROUND = 1.0  # of the thing's longer side: ground on each side that is looked at
+SIDEWAYS, BELOW = 0.7, 0.25  # likewise: so far from the thing a shadow may reach
+FOOT = 0.5  # of the thing's height: shadows lie beside the lower part
+DARKER = (0.12, 2.5)  # least and most that a shadow darkens its ground, natural logarithms
+TINT = 0.35  # likewise, of a colour beside the others; another surface differs more
+DARKEST = 0.05  # of [0, 1], added to both sides of the ratio: noise in the dark is no colour
+RIM_PX = 2  # by which a shadow is taken to be larger
+SMOOTH_PX = 2.0  # of ground: texture casts no shadow
+MOST_SHADOW = 1.5  # of the thing's area; what is larger is another ground
+
+
+def found_to_go(photograph: Image.Image, search: Search) -> Tensor:
+    """Return what goes with the thing that `search` points at, (1, 1, H, W) of bytes.
+
+    Raises:
+        NoSubject: Nothing that stands out is there.
+    """
+    thing = _seen(photograph, search)
+    extent = extent_of(thing)
+    assert extent is not None, "a subject was found"
+    left, top, right, bottom = extent
+    side = max(right - left, bottom - top)
+    room = math.ceil(AROUND * side)
+    crop = (
+        max(0, left - room),
+        max(0, top - room),
+        min(photograph.width, right + room),
+        min(photograph.height, bottom + room),
+    )
+    here = (..., slice(crop[1], crop[3]), slice(crop[0], crop[2]))
+    solid = thing[here].float()
+    size = (solid.shape[2], solid.shape[3])
+    small = shrunk_to(LOOK_PX, size)
+    scale = max(small) / max(size)
+    pixels = (to_tensor(photograph.crop(crop).convert("RGB")) + 1) / 2
+    seen = (resized(solid, small) > 0).float()
+    shadow = shadow_of(resized(pixels, small), grow(seen, math.ceil(EDGE * scale * side) + 1))
+    edge = grow(solid, math.ceil(ROOM * side) + 1)
+    goes = torch.maximum(edge, (resized(shadow, size) > 0).float())
+    whole = closed((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
+    gone = torch.zeros_like(thing)
+    gone[here] = 255 * torch.maximum(goes, (resized(whole, size) > 0.5).float()).to(torch.uint8)
+    return gone
+
+
+def _seen(photograph: Image.Image, search: Search) -> Tensor:
+    """Return the thing itself, (1, 1, H, W) of bytes, 0 or 1.
+
+    A click is looked at twice: again in the box of what was found, where it is larger. What one of
+    the looks misses, the other often sees; a little too much goes more easily unseen than the rest
+    of a thing that stays.
+    """
+    found = cut_out(photograph, search)
+    thing = found.mask > LEAST_THERE
+    extent = extent_of(thing)
+    assert extent is not None, "a subject was found"
+    if search.box is None and found.how.way is Way.NETWORK:
+        left, top, right, bottom = (
+            end / side for end, side in zip(extent, 2 * photograph.size, strict=True)
+        )
+        across, down = CLOSER * (right - left), CLOSER * (bottom - top)
+        box = (
+            max(0.0, left - across),
+            max(0.0, top - down),
+            min(1.0, right + across),
+            min(1.0, bottom + down),
+        )
+        thing |= find_with(packaged(), photograph, replace(search, box=box)) > LEAST_THERE
+    return thing.to(torch.uint8)
+
+
+def closed(mask: Tensor, radius_px: int) -> Tensor:
+    """Return `mask` (1, 1, H, W) without the gaps that are narrower than twice `radius_px`."""
+    wide = F.pad(mask, (2 * radius_px,) * 4, mode="replicate")
+    shrunk = -grow(-grow(wide, radius_px), radius_px)
+    rows, columns = (slice(2 * radius_px, 2 * radius_px + side) for side in mask.shape[2:])
+    return torch.maximum(mask, shrunk[..., rows, columns])
+
+
+def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
+    """Return where the ground at a thing's foot is darker for its sake; nowhere if none is seen.
+
+    The ground beyond what a shadow may reach tells how light it is without one. A shadow is darker
+    in all colours alike, hangs together with the foot, and is no larger than such a thing casts.
+    What is darker as far as a shadow may reach to both sides is another ground. What is returned
+    goes on below the rim of the thing, so that nothing is left between them.
+    """
+    extent = extent_of(thing)
+    if extent is None:
+        return torch.zeros_like(thing)
+    left, top, right, bottom = extent
+    side = max(right - left, bottom - top)
+    within, ground = torch.zeros_like(thing), torch.zeros_like(thing)
+    rows = slice(round(bottom - FOOT * (bottom - top)), round(bottom + BELOW * side))
+    first = max(0, round(left - SIDEWAYS * side))
+    last = min(thing.shape[3], round(right + SIDEWAYS * side)) - 1
+    within[..., rows, first : last + 1] = 1
+    ground[..., rows.start :, :] = 1
+    ground = ground * (1 - within)
+    if not bool(ground.any()):
+        return torch.zeros_like(thing)
+    known = 1 - thing
+    smooth = blurred(pixels * known, SMOOTH_PX) / blurred(known, SMOOTH_PX).clamp_min(SURE)
+    usual = blurred(continued(pixels, ground), SIDEWAYS * side / 4)
+    change = ((smooth + DARKEST) / (usual + DARKEST)).log()
+    darker = -change.mean(dim=1, keepdim=True)
+    is_grey = (change + darker).abs().amax(dim=1, keepdim=True) < TINT
+    least, most = DARKER
+    may_be = ((darker > least) & (darker < most) & is_grey & (within > 0)).float() * known
+    reached, count = thing, -1.0
+    while float(reached.sum()) > count:  # until no more hangs together
+        count = float(reached.sum())
+        reached = torch.maximum(reached, grow(reached, 1) * may_be)
+    shadow = reached * known
+    goes_on = all(bool(shadow[..., column].any()) for column in (first, last))
+    if goes_on or not 0 < float(shadow.sum()) <= MOST_SHADOW * float(thing.sum()):
+        return torch.zeros_like(thing)
+    return grow(shadow, RIM_PX)

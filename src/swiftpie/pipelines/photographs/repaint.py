@@ -1,0 +1,383 @@
+"""Subjects into photographs, out of them, and in each other's place: before drawing and after."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from PIL import Image, ImageChops
+from torch import Tensor
+
+from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
+from swiftpie.geometry.shading import Lighting
+from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.masks import Box, blend_of, resize_mask, subject_extent
+from swiftpie.models.cutout import Search
+from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared
+from swiftpie.pipelines.drawing.edit import (
+    EditResult,
+    PlacedSubject,
+    as_rgb,
+    given_part,
+    repainting_condition,
+)
+from swiftpie.pipelines.drawing.edit_region import (
+    Canvas,
+    PixelBox,
+    given_mask,
+    square_around,
+    touched,
+)
+from swiftpie.pipelines.drawing.personalize import (
+    light_on,
+    num_draws,
+    read_null_text,
+    subject_condition,
+)
+from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.identity import whole_picture_identity
+from swiftpie.pipelines.photographs.compositing import Drawing, Reference, joined
+from swiftpie.pipelines.photographs.filling import continued, resized
+from swiftpie.pipelines.photographs.removal import found_to_go
+from swiftpie.pipelines.photographs.tiles import in_tiles, num_tiles
+from swiftpie.schedules import add_noise
+from swiftpie.types import GenerationResult, Identity
+from swiftpie.validation import Size
+
+ANYTHING = "a photo of a subject"  # the prompt of who says nothing; every model knows the words
+ROOM = (0.3, 0.1, 0.3, 0.25)  # left, above, right and below a subject, in its longer side: shadows
+PROPOSED_SIDE = 0.4  # of the picture's shorter side
+PROPOSED_FLOOR = 0.94  # of the picture's height, where a subject stands that nobody placed
+CANDIDATES = (0.5, 0.4, 0.6, 0.3, 0.7)  # of the width, the first where none has freer ground
+CLUTTER_PX = 64  # side of the picture in which free ground is looked for
+LEAST_EXTENT = 0.05  # of a frame, so that a mask of a line has a size
+MARGIN = 0.15  # of the longer side of what changes: seen around it when it is joined
+
+
+class RepaintPlan(NamedTuple):
+    """A repainting between its preparation and denoising."""
+
+    original: Image.Image
+    canvas: Canvas
+    region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
+    box: Box | None  # where a subject comes
+    pixels: Tensor  # (1, 3, h, w) in [-1, 1], the window on the canvas
+    changes: Tensor  # (1, 1, h, w) in [0, 1], the region on the canvas
+    gone: Tensor  # (1, 1, H, W) of bytes, of the region where nothing may stay
+    start: Prepared
+    lighting: Lighting | None  # of the subject that comes, a row; None where nobody knows it
+    request: RepaintRequest
+
+
+@torch.no_grad()
+def prepare(components: Components, request: RepaintRequest, clock: Clock) -> RepaintPlan:
+    """Choose the window of the photograph that is drawn anew, and what the model is shown.
+
+    Raises:
+        CapabilityError: No identity adapter is loaded, or a view is asked for that the preset
+            cannot turn subjects to.
+        InputError: The mask is not shaped as one, or is empty.
+    """
+    preset, places = components.preset, components.layout_predictor is not None
+    if request.view is not None and not places:
+        raise CapabilityError(
+            f"Preset {preset.name!r} cannot turn subjects. Say in the prompt from where they are "
+            "seen, or give a picture from there."
+        )
+    original = as_rgb(request.image)
+    size = (original.height, original.width)
+    gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
+    if request.mask is not None:
+        gone = _what_goes(request.mask, original)
+    region, layout, box = gone.clone(), None, _where(request, gone, original)
+    if box is not None:
+        left, top, right, bottom = _room_for(box, size)
+        region[..., top:bottom, left:right] = 255
+    canvas = _square_canvas(size, touched(region), preset.image_size_px)
+    pixels = canvas.enter(original).to(components.device)
+    changes, goes = (canvas.enter_mask(one).to(pixels) for one in (region, gone))
+    if request.identity is not None and box is not None and places:
+        layout = _standing(request.identity, box, canvas, view=request.view or (0.0, 0.0))
+        layout = Layout(*(one.to(pixels) for one in layout))
+    clock.lap("window")
+    start, lighting = _start(components, request, pixels, changes=changes, goes=goes, layout=layout)
+    clock.lap("prepare")
+    if request.identity is not None and layout is None:
+        gone = region  # all of it is drawn
+    return RepaintPlan(
+        original, canvas, region, box, pixels, changes, gone, start, lighting, request
+    )
+
+
+def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResult:
+    """Return the photograph with what was drawn, at its own size and bit for bit outside."""
+    original, canvas, request = plan.original, plan.canvas, plan.request
+    after, *alone = (_in_unit(to_tensor(one)) for one in drawn.images)
+    subject, reference = torch.zeros_like(plan.changes), None
+    if plan.start.layouts:
+        assert request.identity is not None, "who is placed is known"
+        subject = plane(drawn.subject_masks[0])
+        one = request.identity
+        layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
+        reference = Reference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
+    before = _in_unit(plan.pixels).float().cpu()
+    masks = [one.float().cpu() for one in (plan.changes, subject)]
+    is_whole = plan.start.components.layout_predictor is None  # the region is drawn as it is
+    if is_whole:
+        after = _with_detail(after, plan)
+        size = (after.shape[2], after.shape[3])
+        if size != (before.shape[2], before.shape[3]):
+            before, masks = resized(before, size), [resize_mask(one, size) for one in masks]
+            clock.lap("tiles")
+    drawing = Drawing(before, after, alone[0] if alone else after, *masks)
+    goes = bool(plan.gone.any())
+    patch = canvas.window if goes else _around(touched(plan.region), canvas)
+    left, top, right, bottom = patch
+    finished = joined(
+        _in_unit(to_tensor(original.crop(patch))),
+        drawing,
+        reference,
+        gone=(plan.gone[..., top:bottom, left:right] > 0).float(),
+        place=canvas.shares_of(patch),
+        seed=request.seed,
+        is_trusted=is_whole,
+    )
+    rows, columns = drawn.regions.shape[-2:]
+    edited, blend = original.copy(), blend_of(plan.region)
+    if goes:  # what fills it has no step at the border, and nothing below may shine through
+        blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
+    inner, result = to_pil(2 * finished - 1)[0], original.copy()
+    edited.paste(inner, patch[:2])
+    result.paste(inner, patch[:2], blend.crop(patch))
+    clock.lap("join")
+    return EditResult(
+        image=result,
+        region=mask_to_pil(plan.region)[0],
+        edited=edited,
+        reconstruction=None,
+        blend=blend,
+        latent_region=resize_mask(plan.changes, (rows, columns)),
+        branches=drawn.branches,
+        cutouts=drawn.cutouts,
+        named=drawn.named,
+        seed=request.seed,
+        timings_ms=clock.timings(),
+        origin=drawn.origin,
+        box=plan.box,
+    )
+
+
+def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
+    """Return what was drawn, larger and finer where the photograph shows it larger."""
+    left, top, right, bottom = plan.canvas.window
+    shown = max((right - left) / plan.canvas.content[1], (bottom - top) / plan.canvas.content[0])
+    count = num_tiles(plan.start.components, times=shown)
+    if count == 1:
+        return after
+    seed = plan.request.seed
+    return _in_unit(
+        in_tiles(plan.start, 2 * after - 1, plan.changes.float().cpu(), count=count, seed=seed)
+    )
+
+
+def proposed_box(photograph: Image.Image, identity: Identity) -> Box:
+    """Return where a subject may stand that nobody placed: low, where the ground is free.
+
+    It takes two fifths of the shorter side and stands in the middle, or beside it where less lies
+    about. Nothing is known of depth: who stands far away has to be placed by hand.
+    """
+    width, height = photograph.size
+    extent = _extent(identity)
+    side = PROPOSED_SIDE * min(width, height) / max(extent)
+    wide, tall = side * extent[0] / width, side * extent[1] / height
+    small = photograph.convert("L").resize((CLUTTER_PX, CLUTTER_PX), Image.Resampling.BOX)
+    clutter = plane(small).diff(dim=-1).abs()[0, 0]
+    rows = slice(int((PROPOSED_FLOOR - tall / 2) * CLUTTER_PX), CLUTTER_PX)
+
+    def lies_about(middle: float) -> float:
+        columns = slice(
+            max(0, int((middle - wide / 2) * CLUTTER_PX)),
+            max(1, math.ceil((middle + wide / 2) * CLUTTER_PX)),
+        )
+        return float(clutter[rows, columns].mean())
+
+    fitting = [one for one in CANDIDATES if wide / 2 <= one <= 1 - wide / 2]
+    middle = min(fitting or [0.5], key=lies_about)
+    return (
+        max(0.0, middle - wide / 2),
+        max(0.0, PROPOSED_FLOOR - tall),
+        min(1.0, middle + wide / 2),
+        PROPOSED_FLOOR,
+    )
+
+
+def _start(
+    components: Components,
+    request: RepaintRequest,
+    pixels: Tensor,
+    *,
+    changes: Tensor,
+    goes: Tensor,
+    layout: Layout | None,
+) -> tuple[Prepared, Lighting | None]:
+    """Return what denoising starts from: noise by seed, what stays of `pixels`, and the light.
+
+    A model that knows places is shown that as one more subject, and was trained to complete it. It
+    draws once with the subject that comes and, in the same call, once without.
+    """
+    shape = (components.preset.latent_channels, *components.cells_of(None))
+    noise = draw_step_noise([request.seed], shape, count=num_draws(components)).to(pixels)
+    prompt = request.prompt or ("" if request.identity is None else ANYTHING)
+    if components.layout_predictor is None:
+        return _noisy(components, request, pixels, changes, goes, noise, prompt), None
+    is_placed = request.identity is not None and layout is not None
+    prompts = [prompt, ""] if is_placed else [prompt]
+    text, rows = components.text.encode(prompts), len(prompts)
+    start = components.schedule.initial_latents(noise[0]).expand(rows, -1, -1, -1)
+    placed, lighting = None, None
+    if request.identity is not None and layout is not None:
+        given = given_part(components, pixels, changes)
+        lighting = light_on(components, request.identity, start, text, given=given)
+        layout = Layout(*(one.expand(2, *one.shape[1:]) for one in layout))
+        placed = PlacedSubject(request.identity, layout, shows=(1.0, 0.0), lighting=lighting)
+    condition = repainting_condition(
+        components,
+        pixels,
+        changes,
+        subject=placed,
+        class_tokens=components.text.find_words(prompt, [""] * (1 if placed is None else 2)),
+        scales=request.scales or Scales.for_edit(components.preset, has_reference=True),
+    )
+    prepared = Prepared(
+        components,
+        start,
+        text,
+        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=rows),
+        condition,
+        fresh=noise[1:].expand(-1, rows, -1, -1, -1),
+        layouts=() if layout is None else (layout,),
+    )
+    return prepared, None if lighting is None else lighting.select(slice(1))
+
+
+def _noisy(
+    components: Components,
+    request: RepaintRequest,
+    pixels: Tensor,
+    changes: Tensor,
+    goes: Tensor,
+    noise: Tensor,
+    prompt: str,
+) -> Prepared:
+    """Return the start of a model that sees what stays only in its noise."""
+    filled = continued(pixels, (goes <= 0).to(pixels))
+    shown = request.identity or whole_picture_identity(components, to_pil(filled)[0])
+    known = components.autoencoder.encode(filled)
+    region = resize_mask(changes, (known.shape[2], known.shape[3]))
+    condition = subject_condition(
+        components,
+        [shown.without_detail()],
+        [whole_frame(region)],
+        regions=[region],
+        class_tokens=components.text.find_words(prompt, [""]),
+        scales=request.scales or Scales.for_edit(components.preset, has_reference=True),
+        shares=[1.0],
+    )
+    return Prepared(
+        components,
+        add_noise(known, noise[0], components.schedule.steps[0]),
+        components.text.encode([prompt]),
+        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=1),
+        condition,
+        fresh=noise[1:],
+    )
+
+
+def _what_goes(place: Tensor | Box | Search, original: Image.Image) -> Tensor:
+    """Return what goes from a photograph, (1, 1, H, W) of bytes; soft edges go as a whole.
+
+    Raises:
+        InputError: A mask is empty.
+        NoSubject: Nothing that stands out is where it is looked for.
+    """
+    if isinstance(place, Search):
+        return found_to_go(original, place)
+    mask = given_mask(place, (original.height, original.width))
+    if not mask.any():
+        raise InputError("The mask is black. White is needed where something shall go.")
+    return 255 * (mask > 0).to(torch.uint8)
+
+
+def _where(request: RepaintRequest, gone: Tensor, original: Image.Image) -> Box | None:
+    """Return the box of the subject that comes; None if nobody does."""
+    if request.identity is None:
+        return None
+    if request.box is not None:
+        return request.box
+    if request.mask is None:
+        return proposed_box(original, request.identity)
+    if isinstance(request.mask, tuple):
+        return request.mask
+    width, height = original.size
+    left, top, right, bottom = touched(gone)
+    return left / width, top / height, right / width, bottom / height
+
+
+def _room_for(box: Box, size: Size) -> PixelBox:
+    """Return the pixels of a picture of `size` that a subject in `box` may change."""
+    height, width = size
+    longer = max((box[2] - box[0]) * width, (box[3] - box[1]) * height)
+    left, above, right, below = (share * longer for share in ROOM)
+    return (
+        max(0, math.floor(box[0] * width - left)),
+        max(0, math.floor(box[1] * height - above)),
+        min(width, math.ceil(box[2] * width + right)),
+        min(height, math.ceil(box[3] * height + below)),
+    )
+
+
+def _square_canvas(size: Size, changes: PixelBox, side: int) -> Canvas:
+    """Return the canvas of the window around what changes, a square as the model knows it."""
+    window = square_around(changes, size, least_px=side)
+    shown = (window[3] - window[1], window[2] - window[0])
+    content = [max(1, round(one * side / max(shown))) for one in shown]
+    return Canvas(full=size, content=(content[0], content[1]), padded=(side, side), window=window)
+
+
+def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float, float]) -> Layout:
+    """Return the layout on the canvas of a subject as large as `box` allows, with its feet down."""
+    height, width = canvas.full
+    left, top, right, bottom = (
+        one * side for one, side in zip(box, (width, height, width, height), strict=True)
+    )
+    wide, tall = _extent(identity)
+    side = min((right - left) / wide, (bottom - top) / tall)  # of the frame, in pixels
+    x, y = (left + right) / 2, bottom - side * tall / 2
+    reach = SUBJECT_FILL * side / 2
+    return from_box(canvas.shares_of((x - reach, y - reach, x + reach, y + reach)), view=view)
+
+
+def _extent(identity: Identity) -> tuple[float, float]:
+    """Return width and height of a subject as shares of its frame."""
+    wide, tall = subject_extent(identity.mask[:1])[0].clamp_min(LEAST_EXTENT).tolist()
+    return wide, tall
+
+
+def _around(changes: PixelBox, canvas: Canvas) -> PixelBox:
+    """Return the part of the window that tells what is around the change."""
+    left, top, right, bottom = changes
+    margin = math.ceil(MARGIN * max(right - left, bottom - top))
+    first, above, last, below = canvas.window
+    return (
+        max(first, left - margin),
+        max(above, top - margin),
+        min(last, right + margin),
+        min(below, bottom + margin),
+    )
+
+
+def _in_unit(pixels: Tensor) -> Tensor:
+    return (pixels + 1) / 2

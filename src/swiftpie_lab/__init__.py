@@ -1,0 +1,1 @@
+"""The lab of SwiftPie: training pictures, training, evaluation."""

@@ -1,0 +1,10 @@
+"""The commands that the lab adds to `swiftpie`: train, evaluate and data."""
+
+import typer
+
+from swiftpie_lab.cli import data, evaluate, train
+
+app = typer.Typer()
+app.add_typer(train.app)
+app.add_typer(data.app)
+app.add_typer(evaluate.app, name="evaluate")

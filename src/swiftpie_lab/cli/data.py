@@ -1,0 +1,149 @@
+"""`swiftpie data`: build the sticker pack and the library, and look at scenes made of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from swiftpie.apps.cli.console import examples, say
+from swiftpie.apps.cli.options import DataPath, Force, PictureOut, Seed
+
+if TYPE_CHECKING:
+    from swiftpie_lab.data.archive import Build
+    from swiftpie_lab.stickers.stickers import SceneBatch
+
+Archive = Annotated[
+    Path | None, typer.Option(metavar="TGZ", help="The sprites, if already downloaded.")
+]
+NamesArchive = Annotated[
+    Path | None, typer.Option(metavar="TGZ", help="Their names, if already downloaded.")
+]
+PackOut = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the pack goes.")]
+NUM_SCENES = 16
+NUM_SURFACES = 64
+
+app = typer.Typer()
+data_app = typer.Typer(
+    name="data", no_args_is_help=True, help="Build training data and look at it."
+)
+app.add_typer(data_app)
+
+
+@data_app.command(
+    epilog=examples(
+        "swiftpie data prepare",
+        "swiftpie data prepare --archive fluent-emoji.tgz --names-archive names.tgz --out pack.zip",
+    )
+)
+def prepare(
+    *,
+    archive: Archive = None,
+    names_archive: NamesArchive = None,
+    out: PackOut = None,
+    force: Force = False,
+) -> None:
+    """Build the sticker pack from two npm packages; npm fetches what is not given."""
+    from swiftpie.imageio.files import make_folder
+    from swiftpie_lab.data.archive import build_pack, default_pack
+
+    if out is None:
+        make_folder(default_pack().parent)
+    _build(build_pack, out or default_pack(), archive, names_archive, force=force)
+
+
+@data_app.command(
+    epilog=examples("swiftpie data library --out subjects.zip", "swiftpie data library --force")
+)
+def library(
+    *,
+    archive: Archive = None,
+    names_archive: NamesArchive = None,
+    out: PackOut = None,
+    force: Force = False,
+) -> None:
+    """Build the library of subjects by name from the same packages, by default where it is read."""
+    from swiftpie.library import ASSETS, PACK
+    from swiftpie_lab.data.library import build_library
+
+    _build(build_library, out or ASSETS / PACK, archive, names_archive, force=force)
+
+
+def _build(
+    build: "Build", target: Path, archive: Path | None, names: Path | None, *, force: bool
+) -> None:
+    from swiftpie.imageio.files import check_target
+    from swiftpie_lab.data.archive import prepare
+
+    check_target(target, force=force)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("sprites", total=None)
+        prepare(
+            target,
+            build,
+            sprites=archive,
+            names=names,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    say(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")
+
+
+@data_app.command(
+    epilog=examples(
+        "swiftpie data preview -o sheet.png",
+        "swiftpie data preview -o sheet.png --larger --size-px 256 --seed 3",
+        "swiftpie data preview -o sheet.png --larger --unlike",
+    )
+)
+def preview(
+    *,
+    out: PictureOut,
+    data_path: DataPath = None,
+    seed: Seed = None,
+    larger: Annotated[
+        bool, typer.Option("--larger", help="Pictures of the larger world, not sticker scenes.")
+    ] = False,
+    unlike: Annotated[
+        bool,
+        typer.Option("--unlike", help="With --larger: pictures like no place, to insert into."),
+    ] = False,
+    size_px: Annotated[int, typer.Option(min=32, max=512, help="Side of one scene.")] = 128,
+    force: Force = False,
+) -> None:
+    """Draw a sheet of random scenes: reference, picture and mask of each."""
+    from swiftpie.imageio.images import check_image_target, save_image
+    from swiftpie.noise import seeds_from
+    from swiftpie_lab.stickers.stickers import contact_sheet
+
+    check_image_target(out, force=force)
+    (first_seed,) = seeds_from(seed, 1)
+    batch = _draw(data_path, first_seed, larger=larger, unlike=unlike, size_px=size_px)
+    save_image(contact_sheet(batch), out, metadata=None, force=force)
+    say(f"wrote {out} ({NUM_SCENES} scenes, seed {first_seed})")
+
+
+def _draw(
+    pack: Path | None, seed: int, *, larger: bool, unlike: bool, size_px: int
+) -> "SceneBatch":
+    """Draw scenes of held-out subjects: the sample pack of the package has hardly any others.
+
+    Raises:
+        ConfigError: Sticker scenes know no pictures unlike themselves.
+    """
+    from swiftpie.errors import ConfigError
+    from swiftpie_lab.data.archive import default_pack
+    from swiftpie_lab.data.subjects import load_subjects
+    from swiftpie_lab.stickers.stickers import StickerWorld
+    from swiftpie_lab.world.textures import make_textures
+    from swiftpie_lab.world.world import World
+
+    if unlike and not larger:
+        raise ConfigError("Only the larger world draws pictures unlike itself. Add --larger.")
+    subjects = load_subjects(pack or default_pack())
+    if not larger:
+        stickers = StickerWorld(subjects, "held_out", size_px=size_px)
+        return stickers.batch(NUM_SCENES, 1, seed=seed)
+    surfaces = make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if unlike else None
+    world = World(subjects, "held_out", size_px=size_px, surfaces=surfaces)
+    return world.batch(NUM_SCENES, 1, seed=seed, unlike=unlike)

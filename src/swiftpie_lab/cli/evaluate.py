@@ -1,0 +1,664 @@
+"""The commands under `swiftpie evaluate`: how good a preset is, in numbers and pictures."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from swiftpie.apps.cli.console import examples, print_json, print_text, say
+from swiftpie.apps.cli.edit import EditScales, Mode, Rule, edit_settings
+from swiftpie.apps.cli.face import (
+    Recognisers,
+    SidePx,
+    StyleName,
+    open_face_encoders,
+    warn_of_strange_vectors,
+)
+from swiftpie.apps.cli.options import (
+    AsJson,
+    DataPath,
+    Force,
+    IdentityScale,
+    PictureOut,
+    open_session,
+    settled,
+    with_fields,
+)
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.recipe import Use
+from swiftpie.config import MaskRule
+from swiftpie.faces.face import CONSENT
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales, Style
+from swiftpie_lab.cli import evaluate_options as given
+
+if TYPE_CHECKING:
+    from swiftpie_lab.evaluation.editors import EditDrawer, Editor, TaskBenchmark
+    from swiftpie_lab.evaluation.run import C
+
+CELL_PX = 192  # of sheets
+NUM_PLACES = 4  # of photographs, by default
+RELEASED_SEED = 50  # of FastFace's released code, which then draws all noise from one generator
+
+app = typer.Typer(no_args_is_help=True, help="Measure how good a preset is.")
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure how good a preset is."""
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate stickers --weights runs/mini_one_step/export",
+        "swiftpie evaluate stickers --weights runs/mini_one_step/export --cases 40 "
+        "--out out/quick --json",
+    )
+)
+@with_fields
+def stickers(
+    *,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.SomeCases = None,
+    full: given.Full = False,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-stickers"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge weights trained on sticker scenes with subjects that they were not trained on.
+
+    The packaged model draws the larger world, which `world` judges. Each picture has an exact
+    answer, drawn from the same noise. True renderings, pictures without the subject and naive
+    pastes are judged beside the model's. As many cases more, up to 120, ask for one attribute each.
+    An interrupted run goes on where it stopped.
+    """
+    from swiftpie_lab.evaluation.benchmarks.scenes import SubjectDrawer
+    from swiftpie_lab.evaluation.judges import Networks
+
+    benchmark = given.open_benchmark(data, seed=seed)
+    wanted = given.count_of(cases, benchmark, full=full)
+    dealt = benchmark.cases(wanted) + benchmark.attributed_cases(wanted)
+    drawer = SubjectDrawer(given.open_of_stickers(loading), benchmark)
+    networks = Networks(panel=benchmark.panel())
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate pairs --weights runs/mini_one_step/export",
+        "swiftpie evaluate pairs --weights runs/mini_one_step/export --cases 40 "
+        "--out out/quick-pairs --json",
+    )
+)
+@with_fields
+def pairs(
+    *,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.SomeCases = None,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-pairs"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge weights trained on sticker scenes on two held-out subjects, each told its box.
+
+    Besides what `stickers` measures, it counts how often one subject is taken for the other. An
+    interrupted run goes on where it stopped.
+    """
+    from swiftpie_lab.evaluation.benchmarks.pairs import PairBenchmark
+    from swiftpie_lab.evaluation.benchmarks.scenes import SubjectDrawer
+    from swiftpie_lab.evaluation.judges import Networks
+
+    benchmark = PairBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    dealt = benchmark.cases(cases)
+    drawer = SubjectDrawer(given.open_of_stickers(loading), benchmark)
+    networks = Networks(panel=benchmark.panel())
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate world",
+        "swiftpie evaluate world --cases 4 --weights runs/mini_world/export --out out/mine --json",
+        "swiftpie evaluate world --size 128 --out out/small",
+    )
+)
+@with_fields
+def world(
+    *,
+    judges: given.WorldJudges = None,
+    loading: given.LoadedInSizes,
+    data: DataPath = None,
+    cases: given.CasesAKind = 20,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-world"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge a preset on the larger world with subjects that it was not trained on.
+
+    Settings, also such as were never trained on, views in words and by value, light, looks, art,
+    accessories and poses: each picture has an exact answer, drawn from the same noise. An
+    interrupted run goes on where it stopped.
+    """
+    from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldDrawer
+    from swiftpie_lab.evaluation.judges import Networks
+
+    subjects = given.open_benchmark(data, seed=seed).subjects
+    benchmark = WorldBenchmark(subjects, seed=seed, size_px=given.side_of(loading))
+    networks = Networks(world=benchmark.panel(judges))
+    dealt = benchmark.cases(cases)
+    drawer = WorldDrawer(open_session(**loading).session, benchmark)
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate insertions --photos my-photos",
+        "swiftpie evaluate insertions --photos my-photos --cases 24 "
+        "--weights runs/mini_world/export --out out/mine --json",
+    )
+)
+@with_fields
+def insertions(
+    *,
+    photos: given.Backgrounds = None,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.NumCases = 48,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-insertions"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge how a preset puts subjects into photographs, with exact answers.
+
+    Subjects that no model was trained on are rendered into photographs that training does not use,
+    in a known light. Beside the model's picture, the truth, a naive paste and OpenCV's Poisson
+    blending are judged. An interrupted run goes on where it stopped.
+    """
+    from swiftpie_lab.evaluation.benchmarks.insertions import (
+        InsertionBenchmark,
+        InsertionDrawer,
+        open_backgrounds,
+    )
+    from swiftpie_lab.evaluation.judges import Networks
+
+    subjects = given.open_benchmark(data, seed=seed).subjects
+    benchmark = InsertionBenchmark(subjects, open_backgrounds(photos), seed=seed)
+    dealt = benchmark.cases(cases)
+    drawer = InsertionDrawer(open_session(**loading).session, benchmark)
+    networks = Networks(panel=benchmark.panel())
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate removals --photos my-photos",
+        "swiftpie evaluate removals --photos my-photos --cases 24 "
+        "--weights runs/mini_world/export --out out/mine --json",
+    )
+)
+@with_fields
+def removals(
+    *,
+    photos: given.Backgrounds = None,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.NumCases = 48,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-removals"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge how a preset takes subjects and their shadows out of photographs, with exact answers.
+
+    The cases are those of `insertions`, after and before. Beside the model's picture, the truth,
+    OpenCV's inpainting and the untouched picture are judged. An interrupted run goes on where it
+    stopped.
+    """
+    from swiftpie_lab.evaluation.benchmarks.insertions import (
+        RemovalBenchmark,
+        RemovalDrawer,
+        open_backgrounds,
+    )
+    from swiftpie_lab.evaluation.judges import Networks
+
+    subjects = given.open_benchmark(data, seed=seed).subjects
+    benchmark = RemovalBenchmark(subjects, open_backgrounds(photos), seed=seed)
+    dealt = benchmark.cases(cases)
+    drawer = RemovalDrawer(open_session(**loading).session, benchmark)
+    networks = Networks(panel=benchmark.panel())
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate compare out/one-step out/teacher",
+        "swiftpie evaluate compare out/one-step/report.json out/four-steps/report.json --json",
+    )
+)
+def compare(*, student: given.Student, teacher: given.Teacher, as_json: AsJson = False) -> None:
+    """Put two reports on the same cases side by side: what a student keeps of its teacher."""
+    from swiftpie_lab.evaluation.compare import compare as compared
+    from swiftpie_lab.evaluation.compare import read_figures
+
+    comparison = compared(read_figures(student), read_figures(teacher))
+    print_text(comparison.to_json() if as_json else comparison.to_markdown())
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate ablations --weights runs/mini_one_step/export --cases 200 "
+        "--out out/ablations-200 --json",
+        "swiftpie evaluate ablations --weights runs/last/export --against runs/first/export",
+    )
+)
+@with_fields
+def ablations(
+    *,
+    loading: given.Loaded,
+    against: given.AgainstWeights = None,
+    data: DataPath = None,
+    cases: given.NumCases = 48,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/ablations"),
+    as_json: AsJson = False,
+) -> None:
+    """Measure the parts of the method one by one, with weights trained on sticker scenes.
+
+    Branches, geometric prior, masks, rescaling, numbers of references, scales and steps: every row
+    draws the same cases. Rows that are drawn already are kept, unless weights, subjects, seed or
+    version differ.
+    """
+    from swiftpie_lab.evaluation.variants import scene_study
+
+    study = scene_study(
+        given.open_of_stickers(loading),
+        given.open_benchmark(data, seed=seed),
+        num_cases=cases,
+        root=out,
+        against={
+            str(path): given.open_of_stickers({**loading, "weights": path})
+            for path in against or []
+        },
+    )
+    given.carry_out_study(study, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate grid -o grid.png",
+        "swiftpie evaluate grid -o mine.png --weights runs/mini_world/export",
+        "swiftpie evaluate grid -o small.webp --num-subjects 3 --seed 7",
+    )
+)
+@with_fields
+def grid(
+    *,
+    out: PictureOut,
+    num_subjects: given.NumSubjects = 8,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    seed: given.Seed = 0,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Draw held-out subjects in their five uses, as one picture with labels.
+
+    In a place, from a side, in a colour or of a material, as art, and with something; the seed
+    deals subjects and wishes, as for `world`, and nobody picks them. The first column shows the
+    references.
+    """
+    from swiftpie.imageio.images import check_image_target
+    from swiftpie_lab.evaluation.benchmarks.world import USES, WorldBenchmark
+    from swiftpie_lab.evaluation.page import labelled_sheet
+
+    check_image_target(out, force=force)
+    benchmark = WorldBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    cases = benchmark.uses(num_subjects)
+    session = open_session(**loading).session
+    rows = list(
+        given.watched(benchmark.draw_uses(session, cases), "drawing subjects", total=len(cases))
+    )
+    sheet = labelled_sheet(
+        rows,
+        columns=["reference", *USES],
+        captions=[[row[0].subject, *(case.prompt for case in row)] for row in cases],
+        cell_px=CELL_PX,
+    )
+    given.save_sheet(sheet, out, preset=session.components.preset.name, seed=seed, force=force)
+    say(f"the picture is {out}")
+    if as_json:
+        pictures = [
+            {"subject": case.subject, "use": use, "prompt": case.prompt, "seed": case.seed}
+            for row in cases
+            for use, case in zip(USES, row, strict=True)
+        ]
+        print_json({"path": str(out), "pictures": pictures})
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate photos my-photos -o sheet.png",
+        "swiftpie evaluate photos my-photos -o sheet.png --places beach,desert --noun thing --json",
+    )
+)
+@with_fields
+def photos(
+    *,
+    folder: given.Photos,
+    out: PictureOut,
+    places: given.PlaceNames = None,
+    limit: given.Limit = 22,
+    noun: given.Noun = "",
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    seed: given.Seed = 0,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Draw subjects of real photographs, and compare what is kept of them with sprites.
+
+    The sheet shows each reference, its cut-out and the pictures. The figure is the similarity of
+    subject and reference as the judge of sprites sees it, beside that of as many held-out sprites
+    in the same places: the dozen inside the package, or those of --data.
+    """
+    from swiftpie.imageio.images import check_image_target
+    from swiftpie_lab.data.subjects import load_subjects, sample_subjects
+    from swiftpie_lab.evaluation.benchmarks import photos as kept
+    from swiftpie_lab.evaluation.benchmarks.sprites import SpritesInPlaces, check_places
+    from swiftpie_lab.evaluation.judges import shipped_judges
+    from swiftpie_lab.evaluation.page import labelled_sheet
+
+    check_image_target(out, force=force)
+    subjects = kept.find_subjects(folder, limit=limit)
+    pack = sample_subjects() if data is None else load_subjects(data)
+    placed = SpritesInPlaces(pack, seed=seed)
+    names = placed.places(NUM_PLACES)
+    if places is not None:
+        names = check_places([name.strip() for name in places.split(",")])
+    session, embedder = open_session(**loading).session, shipped_judges().embedder
+    drawn = kept.draw_photos(
+        session, embedder, subjects, places=names, seed=seed, noun=noun.strip()
+    )
+    everyone = list(given.watched(drawn, "photographs", total=len(subjects)))
+    count = min(len(subjects), len(placed.codes))
+    sprites = kept.draw_sprites(session, embedder, placed, num_subjects=count, places=names)
+    others = list(given.watched(sprites, "sprites", total=count))
+    report = kept.summarise(session.components, everyone, others, places=names, seed=seed)
+    portraits = [one for one in everyone if isinstance(one, kept.Portrait)]
+    sheet = labelled_sheet(
+        [[one.reference, one.cutout, *one.pictures] for one in portraits],
+        columns=["reference", "cut-out", *names],
+        captions=[[one.name] for one in portraits],
+        cell_px=CELL_PX,
+    )
+    given.save_sheet(sheet, out, preset=session.components.preset.name, seed=seed, force=force)
+    for left_out in report.left_out:
+        say(f"left out {left_out.name}: {left_out.reason}")
+    for doubt in report.doubtful:
+        say(f"doubtful cut-out: {doubt.name} (confidence {doubt.confidence:.2f})")
+    if as_json:
+        print_text(report.to_json())
+    else:
+        given.tell([*kept.describe(report.likeness), kept.WHAT_IT_SAYS], {})
+    say(f"the picture is {out}")
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate edits --weights runs/mini_one_step/export "
+        "--inversion runs/mini_inversion_pictures/export/inversion",
+        "swiftpie evaluate edits --editor target --cases 70 --out out/edits-target --json",
+        "swiftpie evaluate edits --editor ddim --weights runs/mini_teacher/export --out out/ddim",
+    )
+)
+@with_fields
+def edits(
+    *,
+    editor: given.EditorName = "swiftedit",
+    mask: given.MaskName = "found",
+    by_name: given.ByName = False,
+    cases: given.NumCases = 700,
+    scales: EditScales,
+    mode: Mode = EditMode.PAPER,
+    rule: Rule = None,
+    files: given.EditNetworks,
+    loading: given.LoadedToEdit,
+    data: DataPath = None,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-edits"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge edits of sticker scenes, by weights trained on them; `world-edits` judges others.
+
+    One noise is drawn twice, before and after, so the answer and its mask are exact. The answer,
+    the untouched source and a naive paste are judged beside the edit. An interrupted run goes on
+    where it stopped.
+    """
+    from swiftpie_lab.evaluation.benchmarks.edits import EditBenchmark
+
+    networks = given.open_networks(files)
+    benchmark = EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    settings = _settings_of_each(loading, mode, rule, scales)
+    if editor not in given.BOUNDS:
+        loading = given.of_stickers(loading)
+    chosen = given.choose_editor(
+        editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
+    )
+    drawer = _beside_naive(chosen, benchmark)
+    networks = replace(networks, panel=benchmark.stickers.panel())
+    dealt = benchmark.cases(cases)
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate world-edits",
+        "swiftpie evaluate world-edits --weights runs/mini_world/export "
+        "--inversion runs/world_inversion/export/inversion --out out/mine",
+        "swiftpie evaluate world-edits --editor source --cases 4 --out out/bounds --json",
+    )
+)
+@with_fields
+def world_edits(
+    *,
+    judges: given.WorldJudges = None,
+    editor: given.EditorName = "swiftedit",
+    mask: given.MaskName = "found",
+    by_name: given.ByName = False,
+    cases: given.CasesAKind = 20,
+    scales: EditScales,
+    mode: Mode = EditMode.PAPER,
+    rule: Rule = None,
+    files: given.EditNetworks,
+    loading: given.LoadedToEditInSizes,
+    data: DataPath = None,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-world-edits"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge edits of the larger world with subjects that no model was trained on.
+
+    Restyled, relit, turned, recoloured, added, removed, replaced: one noise is drawn twice, before
+    and after, so the answer and its mask are exact. Bounds and going on are those of `edits`.
+    """
+    from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
+
+    networks = given.open_networks(files)
+    subjects = given.open_benchmark(data, seed=seed).subjects
+    benchmark = WorldEditBenchmark(subjects, seed=seed, size_px=given.side_of(loading))
+    networks = replace(networks, world=benchmark.panel(judges))
+    settings = _settings_of_each(loading, mode, rule, scales)
+    chosen = given.choose_editor(
+        editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
+    )
+    drawer = _beside_naive(chosen, benchmark)
+    dealt = benchmark.cases(cases)
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+def _settings_of_each(
+    loading: LoadOptions, mode: EditMode, rule: MaskRule | None, scales: Mapping[str, float]
+) -> EditSettings:
+    settings = edit_settings(settled(loading)[1], mode, rule, scales=scales)
+    # Those of edits with a reference are others than those of edits without, unless given.
+    return settings if scales else replace(settings, scales=None)
+
+
+def _beside_naive(editor: "Editor", benchmark: "TaskBenchmark[C]") -> "EditDrawer[C]":
+    from swiftpie_lab.evaluation.editors import EditDrawer, NaiveEditor, SwiftEditor
+
+    # Only an editor in one step draws with weights that can draw the paste as well.
+    baseline = NaiveEditor(editor.session) if isinstance(editor, SwiftEditor) else None
+    return EditDrawer(editor, benchmark, baseline)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate edit-ablations --weights runs/mini_one_step/export "
+        "--against runs/mini_inversion/export/inversion "
+        "--teacher runs/mini_teacher/export --cases 140 --json"
+    )
+)
+@with_fields
+def edit_ablations(
+    *,
+    loading: given.Loaded,
+    against: given.AgainstInversions = None,
+    teacher: given.TeacherWeights = None,
+    data: DataPath = None,
+    cases: given.NumCases = 70,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/edit-ablations"),
+    as_json: AsJson = False,
+) -> None:
+    """Measure the parts of an edit one by one, with weights trained on sticker scenes.
+
+    Masks, inversion networks and the scales of attention rescaling: every row draws the same
+    cases. An interrupted run goes on where it stopped.
+    """
+    from swiftpie_lab.evaluation.ablations import edit_study
+    from swiftpie_lab.evaluation.benchmarks.edits import EditBenchmark
+
+    study = edit_study(
+        given.open_of_stickers(loading),
+        EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed),
+        num_cases=cases,
+        root=out,
+        inversions={
+            str(path): given.open_of_stickers({**loading, "inversion": path})
+            for path in against or []
+        },
+        teacher=None
+        if teacher is None
+        else given.open_of_stickers({**loading, "weights": teacher}),
+    )
+    given.carry_out_study(study, as_json=as_json)
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate pie PIE-Bench_v1 --recipe swiftedit --clip clip-vit-large-patch14 "
+        "--dino dino-vitb8",
+        "swiftpie evaluate pie PIE-Bench_v1 --results other-method --out out/other-method",
+    )
+)
+@with_fields
+def pie(
+    *,
+    dataset: given.Dataset,
+    editor: given.PieEditorName = "swiftedit",
+    results: given.OtherResults = None,
+    mask: given.MaskName = "found",
+    cases: given.FirstCases = None,
+    files: given.PieNetworks,
+    mode: Mode = EditMode.PAPER,
+    rule: Rule = None,
+    loading: given.LoadedPublished,
+    out: given.Out = Path("out/evaluate-pie"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge edits of PIE-Bench by its own definitions; bring the dataset yourself.
+
+    Figures that need CLIP, DINO or LPIPS take weights that you give, and are otherwise reported as
+    not computed. An interrupted run goes on where it stopped.
+    """
+    from swiftpie_lab.evaluation.benchmarks.pie import ResultsEditor, read_pie
+    from swiftpie_lab.evaluation.editors import EditDrawer, Editor
+
+    benchmark = read_pie(dataset, limit=cases)
+    networks = given.open_networks(files, has_to_be_large=True)
+    loading, preset = settled(loading, use=Use.EDIT)
+    settings = edit_settings(preset, mode, rule, scales={})
+    if results is None:
+        chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
+    else:
+        given.check_unused("--results", mask=mask, settings=settings)
+        chosen = ResultsEditor(results, benchmark)
+    drawer = EditDrawer(chosen, benchmark)
+    given.carry_out(
+        benchmark, benchmark.cases, drawer, networks, out=out, as_json=as_json, force=force
+    )
+
+
+@app.command(
+    help="Draw every person of a folder by every prompt of a file, and judge each aspect apart.\n\n"
+    "Identity, prompt, style, image quality and face ratio are figures of their own, and pictures "
+    "without a face are counted. Figures whose networks you do not give are reported as not "
+    f"computed. An interrupted run goes on where it stopped. {CONSENT}",
+    epilog=examples(
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
+        "--recipe face-plus --clip clip-vit-l14",
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
+        "--preset hyper-sdxl-4 --adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
+        "--encoder insightface --judge opencv --judge-models face-models --style dcg+am2 "
+        "--out out/dcg-am2 --json",
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
+        "--preset sdxl-lightning-4 --weights models/sdxl_lightning_4step_unet.safetensors "
+        "--base models/sdxl-base-1.0 --image-encoder models/image_encoder "
+        "--adapter models/ip-adapter-plus-face_sdxl_vit-h.safetensors "
+        "--face-models models/faces --offline",
+    ),
+)
+@with_fields
+def fastface(
+    *,
+    identities: given.Identities,
+    prompts: given.Prompts,
+    style: StyleName = Style.PLAIN,
+    identity_scale: IdentityScale = None,
+    side: SidePx = None,
+    recognisers: Recognisers,
+    files: given.FaceNetworks,
+    seed: given.FirstSeed = RELEASED_SEED,
+    loading: given.LoadedForFaces,
+    out: given.Out = Path("out/evaluate-fastface"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
+    from swiftpie_lab.evaluation.benchmarks.fastface import FaceDrawer, read_faces
+
+    loading, _ = settled(loading, use=Use.FACE)
+    networks = given.open_networks(files, allow_pickle=loading.get("allow_pickle", False))
+    (encoder, judge), agreed = open_face_encoders(recognisers, loading)
+    benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
+    cases = benchmark.cases()
+    agreed.fetch()
+    session = open_session(**loading).session
+    warn_of_strange_vectors(session, encoder)
+    scales = Scales.of(session.components.preset)
+    if identity_scale is not None:
+        scales = replace(scales, identity_scale=identity_scale)
+    drawer = FaceDrawer(session, benchmark, style, scales, side)
+    networks = replace(networks, face_judge=judge)
+    given.carry_out(benchmark, cases, drawer, networks, out=out, as_json=as_json, force=force)

@@ -1,0 +1,448 @@
+"""What the commands under `swiftpie evaluate` share: options, progress, and telling results."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from swiftpie import __version__
+from swiftpie.apps.cli.console import print_text, say
+from swiftpie.apps.cli.options import Fields, open_session, settled
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.config import Option
+from swiftpie.errors import ConfigError, printable
+from swiftpie.pipelines.drawing.settings import EditMode
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.engine.session import Session
+    from swiftpie.pipelines.drawing.settings import EditSettings
+    from swiftpie_lab.evaluation.ablations import Study
+    from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
+    from swiftpie_lab.evaluation.editors import Editor
+    from swiftpie_lab.evaluation.judges import Networks
+    from swiftpie_lab.evaluation.report import Table as ReportTable
+    from swiftpie_lab.evaluation.run import Benchmark, C, Drawer
+
+T = TypeVar("T")
+BORDER = 3  # letters of a column of a table: a line and a space on both sides
+FIRST_COLUMN = 24  # letters that the first one has at least, if it can fill them
+
+Loaded = Annotated[LoadOptions, Fields(LoadOptions, ("preset", "weights", "device"))]
+STEPS, EDITS = (
+    ("preset", "weights", "steps", "device"),
+    ("preset", "weights", "inversion", "device"),
+)
+LoadedInSteps = Annotated[LoadOptions, Fields(LoadOptions, STEPS)]
+LoadedInSizes = Annotated[LoadOptions, Fields(LoadOptions, (*STEPS, "size_px"))]
+LoadedToEdit = Annotated[LoadOptions, Fields(LoadOptions, EDITS)]
+LoadedToEditInSizes = Annotated[LoadOptions, Fields(LoadOptions, (*EDITS, "size_px"))]
+PUBLISHED = (
+    *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
+    *("allow_pickle", "offline", "yes"),
+)
+LoadedPublished = Annotated[LoadOptions, Fields(LoadOptions, (*PUBLISHED, "inversion", "device"))]
+FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
+LoadedForFaces = Annotated[LoadOptions, Fields(LoadOptions, FACES)]
+
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**31, help="Decides cases, noise and references.")
+]
+FirstSeed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**31, help="Of the first case; others count up.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where pictures and report go.")]
+Anew = Annotated[
+    bool, typer.Option("--force", help="Draw all anew; otherwise pictures in DIR are kept.")
+]
+NumCases = Annotated[int, typer.Option("--cases", min=1, metavar="N", help="How many to judge.")]
+TWICE = "How many to judge; by default every held-out subject twice."
+SomeCases = Annotated[int | None, typer.Option("--cases", min=1, metavar="N", help=TWICE)]
+CasesAKind = Annotated[
+    int, typer.Option("--cases", min=1, metavar="N", help="How many of each kind to judge.")
+]
+WorldJudges = Annotated[
+    Path | None,
+    typer.Option(
+        "--judges",
+        metavar="DIR",
+        help="Other judges than the package's: an export of `swiftpie train world-judges`.",
+    ),
+]
+FirstCases = Annotated[
+    int | None, typer.Option("--cases", min=1, metavar="N", help="Only the first N.")
+]
+Full = Annotated[bool, typer.Option("--full", help="Judge every held-out subject in every scene.")]
+NumSubjects = Annotated[int, typer.Option(min=1, help="Rows.")]
+Student = Annotated[Path, typer.Argument(metavar="STUDENT", help="Its report.json, or the folder.")]
+Teacher = Annotated[Path, typer.Argument(metavar="TEACHER", help="What to divide by, likewise.")]
+AgainstWeights = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--against",
+        metavar="DIR",
+        help="Other weights, such as those of an earlier training stage, as a row; repeat for "
+        "more.",
+    ),
+]
+AgainstInversions = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--against",
+        metavar="DIR",
+        help="Another inversion network, such as that of the first stage, as a row; repeat for "
+        "more.",
+    ),
+]
+TeacherWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        metavar="DIR",
+        help="Weights of a multi-step model, for DDIM inversion as a row.",
+    ),
+]
+Photos = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="A folder for each subject; the first picture of each is taken, and NAME.mask.png "
+        "beside NAME.jpg is its mask.",
+    ),
+]
+Backgrounds = Annotated[
+    Path | None,
+    typer.Option(
+        "--photos",
+        metavar="DIR",
+        help="Photographs to use, of which training leaves one in five alone; by default the one "
+        "inside the package.",
+    ),
+]
+PlaceNames = Annotated[
+    str | None,
+    typer.Option(
+        "--places", metavar="A,B", help="Places to draw; by default four that the seed deals."
+    ),
+]
+Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Use at most so many subjects.")]
+Noun = Annotated[
+    str,
+    typer.Option(
+        metavar="WORDS", help="What prompts call every subject; by default its folder's name."
+    ),
+]
+BOUNDS = frozenset({"target", "source"})  # editors that draw nothing by themselves
+EditorName = Annotated[
+    Literal["swiftedit", "ddim", "naive", "target", "source"],
+    typer.Option(
+        "--editor",
+        help="Who edits: one-step inversion, DDIM inversion with a multi-step model, or one of the "
+        "bounds: the naive paste, the exact answer, or nobody.",
+    ),
+]
+PieEditorName = Annotated[
+    Literal["swiftedit", "source"],
+    typer.Option("--editor", help="Who edits: one-step inversion, or nobody, as a bound."),
+]
+MaskName = Annotated[
+    Literal["found", "keyword", "true", "none"],
+    typer.Option(
+        "--mask",
+        help="Where it may change: found between the prompts, found by the keyword, the true "
+        "mask, or everywhere.",
+    ),
+]
+ByName = Annotated[
+    bool,
+    typer.Option(
+        "--by-name",
+        help="Take whom a prompt names from the library, as edits of users do, whereas else words "
+        "alone tell who comes. It holds the held-out subjects, too.",
+    ),
+]
+Dataset = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR", help="PIE-Bench's folder, with mapping_file.json and annotation_images."
+    ),
+]
+OtherResults = Annotated[
+    Path | None,
+    typer.Option(
+        "--results",
+        metavar="DIR",
+        help="Judge pictures that another program has edited instead: a folder with "
+        "annotation_images.",
+    ),
+]
+Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
+Prompts = Annotated[
+    Path,
+    typer.Option(metavar="FILE", help="One prompt a line; what stands before ';' is its style."),
+]
+
+
+class NetworkFiles(TypedDict, total=False):
+    """Networks of the user's that judge; read by `open_networks`."""
+
+    clip: Annotated[Path, Option("CLIP ViT-L/14, for the figures that need it.", "DIR")]
+    clip_small: Annotated[Path, Option("CLIP ViT-B/32, likewise.", "DIR")]
+    dino: Annotated[Path, Option("DINO ViT-B/8, for the structure distance.", "DIR")]
+    lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
+    aesthetic: Annotated[Path, Option("LAION's aesthetic predictor.", "FILE")]
+
+
+EditNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("lpips",))]
+PieNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("clip", "dino", "lpips"))]
+FaceNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("clip", "clip_small", "aesthetic"))]
+
+
+def open_benchmark(data: Path | None, *, seed: int) -> "StickerBenchmark":
+    """Return the benchmark over the pack at `data`, by default the one that was prepared."""
+    from swiftpie_lab.data.archive import default_pack
+    from swiftpie_lab.data.subjects import load_subjects
+    from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
+
+    return StickerBenchmark(load_subjects(data or default_pack()), seed=seed)
+
+
+def count_of(cases: int | None, benchmark: "StickerBenchmark", *, full: bool) -> int | None:
+    """Return how many cases to deal; None leaves it to the benchmark.
+
+    Raises:
+        ConfigError: Two numbers were asked for.
+    """
+    if full and cases is not None:
+        raise ConfigError("Both --full and --cases were given; only one can hold. Leave one out.")
+    return benchmark.num_pairs() if full else cases
+
+
+def of_stickers(loading: LoadOptions) -> LoadOptions:
+    """Return how to load weights that were trained on sticker scenes, for pictures of their size.
+
+    Raises:
+        ConfigError: No weights are given, and those of the package are no such.
+    """
+    from swiftpie_lab.evaluation.benchmarks.scenes import SIZE_PX
+
+    if loading.get("weights") is None:
+        raise ConfigError(
+            "No --weights were given. The model inside the package draws the larger world, which "
+            "`swiftpie evaluate world` judges; sticker scenes need weights that were trained on "
+            "them. Write --weights runs/mini_one_step/export, say."
+        )
+    return {**loading, "size_px": SIZE_PX}
+
+
+def open_of_stickers(loading: LoadOptions) -> "Session":
+    """Load weights that were trained on sticker scenes; see `of_stickers`."""
+    return open_session(**of_stickers(loading)).session
+
+
+def side_of(loading: LoadOptions) -> int:
+    """Return the side of the pictures that will be drawn."""
+    _, preset = settled(loading)
+    return preset.sized(loading.get("size_px")).image_size_px
+
+
+def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:
+    """Yield all `steps` while a bar on standard error shows how many are done."""
+    console = Console(stderr=True)
+    yield from track(steps, title, total=total, console=console, disable=not console.is_terminal)
+
+
+def carry_out(
+    benchmark: "Benchmark[C]",
+    cases: "Sequence[C]",
+    drawer: "Drawer[C]",
+    networks: "Networks",
+    *,
+    out: Path,
+    as_json: bool,
+    force: bool,
+) -> None:
+    """Draw and judge `cases`, write pictures and report into `out`, and tell the report."""
+    from swiftpie_lab.evaluation.page import write_report
+    from swiftpie_lab.evaluation.report import table, table_by_group
+    from swiftpie_lab.evaluation.run import Results, draw, score
+
+    results = Results(out)
+    drawn = draw(benchmark, cases, drawer, results=results, force=force)
+    for _ in watched(drawn, "drawing", total=len(cases)):
+        pass
+    judged = score(benchmark, cases, results, networks)
+    rows = list(watched(judged, "judging", total=len(cases)))
+    report = write_report(benchmark, rows, results, networks)
+    if as_json:
+        print_text(report.to_json())
+    else:
+        tables = {"": table(benchmark, report.metrics)}
+        if report.groups:
+            tables[" "] = table_by_group(benchmark, report)
+        tell(report.sentences, tables)
+    say(f"The pictures are in {out}; open {out / 'index.html'}.")
+
+
+def carry_out_study(study: "Study[C]", *, as_json: bool) -> None:
+    """Measure all variants of a study, write every form of its tables, and tell them."""
+    from swiftpie_lab.evaluation.ablations import describe_sweep, measure, page_of, tabulate
+    from swiftpie_lab.evaluation.page import render
+    from swiftpie_lab.evaluation.run import Results
+
+    lines = list(watched(measure(study), "measuring", total=len(study.variants)))
+    ablations, results = tabulate(study, lines), Results(study.root)
+    results.write_text("report.json", ablations.to_json())
+    results.write_text("report.md", ablations.to_markdown())
+    results.write_text("index.html", render(page_of(study, ablations)))
+    if as_json:
+        print_text(ablations.to_json())
+    else:
+        tell(ablations.sentences, ablations.tables())
+        tell([describe_sweep(sweep) for sweep in ablations.sweeps], {})
+    say(f"The pictures are in {study.root}; open {study.root / 'index.html'}.")
+
+
+def tell(sentences: Iterable[str], tables: "Mapping[str, ReportTable]") -> None:
+    """Write sentences and tables, by title, on standard output."""
+    console = Console()
+    for sentence in sentences:
+        console.print(Text(printable(sentence)))
+    for title, (heads, lines) in tables.items():
+        for widths in side_by_side(heads, lines, width=console.width):
+            shown = Table(title=title.strip() or None)
+            for column, letters in widths.items():
+                shown.add_column(heads[column], width=letters, overflow="fold")
+            for line in lines:
+                shown.add_row(
+                    *(Text("\n".join(map(printable, _parts(line[column])))) for column in widths)
+                )
+            console.print(shown)
+
+
+def side_by_side(
+    heads: Sequence[str], lines: Sequence[Sequence[str]], *, width: int
+) -> list[dict[int, int]]:
+    """Return the columns of each table that fits into `width` letters, and how wide each is.
+
+    All tables begin with the first column, whose words may fill several lines. Neither a number
+    nor a word is broken anywhere.
+    """
+    least = [
+        max(
+            map(
+                len, (*head.split(), *(part for line in lines for part in _parts(line[column])), "")
+            )
+        )
+        for column, head in enumerate(heads)
+    ]
+    words = max((len(word) for line in lines for word in line[0].split()), default=0)
+    first = min(least[0], max(words, FIRST_COLUMN))
+    tables: list[dict[int, int]] = []
+    for column, letters in enumerate(least[1:], start=1):
+        if (
+            not tables
+            or sum(tables[-1].values(), letters) + BORDER * (len(tables[-1]) + 1) >= width
+        ):
+            tables.append({0: first})
+        tables[-1][column] = letters
+    for table in tables:
+        free = width - 1 - BORDER * len(table) - sum(table.values())
+        table[0] = min(least[0], first + max(0, free))
+    return tables or [{0: first}]
+
+
+def _parts(cell: str) -> list[str]:
+    return cell.replace(" [", "\n[").split("\n")  # a figure stands above its interval
+
+
+def save_sheet(sheet: "Image.Image", out: Path, *, preset: str, seed: int, force: bool) -> None:
+    """Write a drawn sheet with its origin."""
+    from swiftpie.imageio.images import save_image
+
+    facts = {"preset": preset, "swiftpie": __version__, "seed": str(seed)}
+    save_image(sheet, out, metadata=facts, force=force)
+
+
+def open_networks(
+    files: NetworkFiles, *, has_to_be_large: bool = False, allow_pickle: bool = False
+) -> "Networks":
+    """Read what users give to judge with."""
+    from swiftpie_lab.evaluation import judges
+
+    clip = aesthetic = None
+    if "clip" in files:
+        clip = judges.load_clip(files["clip"], has_to_be_large=has_to_be_large)
+        if "aesthetic" in files:
+            path = files["aesthetic"]
+            aesthetic = judges.load_aesthetic(path, width=clip.width, allow_pickle=allow_pickle)
+    return judges.Networks(
+        clip=clip,
+        clip_small=judges.load_clip(files["clip_small"]) if "clip_small" in files else None,
+        dino=judges.load_dino(files["dino"]) if "dino" in files else None,
+        lpips=judges.load_lpips(files["lpips"]) if "lpips" in files else None,
+        aesthetic=aesthetic,
+    )
+
+
+def check_unused(
+    editor: str, *, mask: str, settings: "EditSettings", scales: Iterable[str] = ()
+) -> None:
+    """Refuse choices about edits where `editor` makes none of its own.
+
+    Raises:
+        ConfigError: One of them was made.
+    """
+    chosen = {
+        "--mask": mask != "found",
+        "--mode": settings.mode is not EditMode.PAPER,
+        "--rule": settings.rule is not None,
+        **{f"--{name.replace('_', '-')}": True for name in scales},
+    }
+    if given := [option for option, is_chosen in chosen.items() if is_chosen]:
+        raise ConfigError(
+            f"{given[0]} came with {editor}, which does not heed it. Leave one of them out."
+        )
+
+
+def choose_editor(
+    name: str,
+    loading: LoadOptions,
+    *,
+    mask: str,
+    settings: "EditSettings",
+    scales: Iterable[str] = (),
+    by_name: bool = False,
+) -> "Editor":
+    """Return the editor of this name; where it draws with a preset, that is loaded.
+
+    `scales` are those that users gave, by name.
+
+    Raises:
+        CapabilityError: The preset has no inversion network.
+        ConfigError: Something was chosen that this editor does not heed.
+    """
+    from swiftpie_lab.evaluation import editors
+
+    if name != "swiftedit":
+        given = [*scales, *(["by_name"] if by_name else [])]
+        check_unused(f"--editor {name}", mask=mask, settings=settings, scales=given)
+    elif mask in {"true", "none"} and settings.rule is not None:
+        raise ConfigError(
+            f"--rule came with --mask {mask}, where no region is looked for. Leave one of them out."
+        )
+    if name in BOUNDS:
+        return editors.TargetEditor() if name == "target" else editors.SourceEditor()
+    session = open_session(**loading).session
+    if name == "naive":
+        return editors.NaiveEditor(session)
+    if name == "ddim":
+        return editors.DdimEditor(session)
+    choice = editors.MaskChoice(mask)
+    return editors.SwiftEditor(session, mask=choice, settings=settings, uses_library=by_name)

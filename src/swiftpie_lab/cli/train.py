@@ -1,0 +1,258 @@
+"""`swiftpie train`: run a recipe, going on from where it stopped."""
+
+import difflib
+import importlib
+import inspect
+import itertools
+import math
+import pkgutil
+import re
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from swiftpie.apps.cli.console import examples, say, write_table
+from swiftpie.apps.cli.options import DataPath, Device
+from swiftpie.backbones.choices import device_of
+from swiftpie.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from swiftpie_lab.training.context import Context
+    from swiftpie_lab.training.loop import Event, TrainConfig
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie train --list",
+        "swiftpie train mini-autoencoder mini-one-step --time-limit 9m",
+        "swiftpie train mini-autoencoder --fresh",
+        "swiftpie train mini-one-step --set loop.steps=2000 --set loop.learning_rate=1e-3",
+    )
+)
+def train(
+    *,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE]...",
+            help="Of `swiftpie train --list`; several are trained one after the other.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=C", help="Change a setting; may be repeated."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of all runs.")] = (
+        Path("runs")
+    ),
+    data_path: DataPath = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop and save after 90s, 9m or 1.5h.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--fresh", help="Go on, or move the old run aside and start anew."),
+    ] = True,
+    device: Device = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; PyTorch's choice if not given.")
+    ] = None,
+    list_recipes: Annotated[
+        bool, typer.Option("--list", help="List the recipes and exit.")
+    ] = False,
+) -> None:
+    """Train a model, in one stage or several; a run that stopped goes on from its folder."""
+    recipes = _recipes()
+    if list_recipes or not names:
+        write_table([(name, inspect.getdoc(make) or "") for name, make in recipes.items()])
+        return
+    stages = {run_of(name): _configure(recipes, name, overrides or []) for name in names}
+    limit_s = math.inf if time_limit is None else parse_duration(time_limit)
+    device = device_of(device)
+
+    import torch
+
+    from swiftpie_lab.data.archive import default_pack
+    from swiftpie_lab.training.context import Context, join_processes, leave_processes
+    from swiftpie_lab.training.loop import DONE, fit
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    processes = join_processes(device)
+    context = Context(data=data_path or default_pack(), runs=out, device=processes.device)
+    check_order(stages, recipes, context)
+    ends = time.monotonic() + limit_s
+    for run, config in stages.items():
+        stage = config.stage.build(context)
+        _check_data(data_path, context, run)
+        if processes.is_main:
+            _announce(out / run, resumes=resume)
+        processes.gather(None)  # nobody looks for a state before an old one is out of the way
+        left_s = ends - time.monotonic()
+        events = fit(stage, config.loop, out / run, time_limit_s=left_s, processes=processes)
+        if processes.is_main:
+            events = _shown(events, config.loop.steps)
+        (last,) = deque(events, maxlen=1)
+        if processes.is_main:
+            say(f"saved in {out / run}; the same command goes on from there")
+        if last.stopped != DONE:
+            break
+    leave_processes(processes)
+
+
+def _check_data(path: Path | None, context: "Context", run: str) -> None:
+    if path is not None and not context.has_read_data:
+        raise ConfigError(
+            f"--data names a sticker pack, and {run.replace('_', '-')} reads none. Leave it out; "
+            "--set stage.data=DIR or stage.photos=DIR names photographs."
+        )
+
+
+def run_of(recipe: str) -> str:
+    """Return the name that the run of `recipe` has as a folder, and other runs read it by."""
+    return recipe.replace("-", "_")
+
+
+def check_order(
+    stages: "Mapping[str, TrainConfig]",
+    recipes: "Mapping[str, Callable[[], TrainConfig]]",
+    context: "Context",
+) -> None:
+    """Refuse `stages` of which one reads a run that is neither there nor trained before it.
+
+    Raises:
+        ConfigError: The message has a command that trains all that is missing, in order.
+    """
+    trained: list[str] = []
+    for run, config in stages.items():
+        if missing := [one for one in _reads(config, context) if one not in trained]:
+            order: list[str] = []
+            for one in (*trained, run):
+                _put_in_order(one, stages, recipes, context, order=order)
+            wanted = [one for one in stages if one not in order]
+            command = " ".join(one.replace("_", "-") for one in (*order, *wanted))
+            raise ConfigError(
+                f"{run.replace('_', '-')} goes on from {missing[0].replace('_', '-')}, of which "
+                f"there is no {context.runs / missing[0] / 'export'}. One command trains all in "
+                f"order: swiftpie train {command}"
+            )
+        trained.append(run)
+
+
+def _put_in_order(
+    run: str,
+    stages: "Mapping[str, TrainConfig]",
+    recipes: "Mapping[str, Callable[[], TrainConfig]]",
+    context: "Context",
+    *,
+    order: list[str],
+) -> None:
+    # Appends to `order` all that `run` reads and is not there, each after what it reads itself.
+    name = run.replace("_", "-")
+    if run in order or name not in recipes:
+        return
+    for one in _reads(stages.get(run) or recipes[name](), context):
+        _put_in_order(one, stages, recipes, context, order=order)
+    order.append(run)
+
+
+def _reads(config: "TrainConfig", context: "Context") -> list[str]:
+    from swiftpie_lab.training.loop import ContinuesRuns
+
+    stage = config.stage
+    sources = stage.sources if isinstance(stage, ContinuesRuns) else ()
+    return [source for source in sources if context.lacks(source)]
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that `90s`, `9m` or `1.5h` stand for.
+
+    Raises:
+        ConfigError: `text` is no such time.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([smh])", text.strip())
+    if match is None:
+        raise ConfigError(
+            f"The time {text!r} cannot be read. A number with s, m or h is needed. "
+            "Write for example 90s, 9m or 1.5h."
+        )
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def spell_duration(seconds: float) -> str:
+    """Return a time as people say it: 40 s, 9 min, 1.5 h."""
+    if seconds < SECONDS["m"]:
+        return f"{seconds:.0f} s"
+    if seconds < SECONDS["h"]:
+        return f"{seconds / SECONDS['m']:.0f} min"
+    return f"{seconds / SECONDS['h']:.1f} h"
+
+
+def _recipes() -> dict[str, "Callable[[], TrainConfig]"]:
+    from swiftpie_lab.training import recipes
+
+    modules = [
+        importlib.import_module(f"{recipes.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(recipes.__path__)
+    ]
+    return {
+        name.replace("_", "-"): function
+        for module in modules
+        for name, function in vars(module).items()
+        if inspect.isfunction(function)
+        and function.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def _configure(
+    recipes: "dict[str, Callable[[], TrainConfig]]", name: str, overrides: list[str]
+) -> "TrainConfig":
+    from swiftpie.config import override
+
+    key = name.replace("_", "-")
+    if key not in recipes:
+        near = difflib.get_close_matches(key, recipes, n=3)
+        advice = f"Did you mean {' or '.join(near)}?" if near else "Choose one of these."
+        raise ConfigError(
+            f"The recipe {name!r} does not exist; known are {', '.join(recipes)}. {advice}"
+        )
+    return override(recipes[key](), overrides)
+
+
+def _announce(folder: Path, *, resumes: bool) -> None:
+    from swiftpie_lab.training.state import find_state
+
+    if not resumes and folder.exists():
+        names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
+        aside = next(path for path in names if not path.exists())
+        folder.rename(aside)
+        say(f"moved the old run to {aside}")
+    found = find_state(folder) is not None
+    say(f"going on from {folder}" if found else f"starting anew in {folder}")
+
+
+def _shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("steps", total=steps, left="")
+        for event in events:
+            losses = "  ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
+            left = event.stopped or f"{spell_duration(event.seconds_left)} left"
+            rate = f"{event.samples_per_s:.1f} samples/s"
+            say(f"step {event.step} of {steps}  {losses}  {rate}  {left}")
+            progress.update(task, completed=event.step, left=left)
+            yield event

@@ -1,0 +1,1 @@
+"""Packs of subjects, and photographs of users, as training reads them."""

@@ -1,0 +1,236 @@
+"""Builds the sticker pack from two public npm packages: sprites and their names."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from swiftpie.config import home_folder
+from swiftpie.errors import ConfigError, InputError, short_reason
+from swiftpie.geometry.layout import SUBJECT_FILL
+from swiftpie.imageio.files import atomic_file
+from swiftpie_lab.data.subjects import INDEX_NAME, MAX_MEMBER_BYTES
+
+Progress = Callable[[int, int], None]
+"""Is told how many sprites are done, and of how many."""
+Build = Callable[[bytes, bytes, Progress | None], dict[str, bytes]]
+"""Takes the archives of sprites and of names; returns files by name."""
+
+SPRITE_PX = 160
+
+_GROUPS = {0, 1, 3, 4, 5, 6, 7}  # faces, people, animals, food, places, activities, objects
+_VISIBLE_ALPHA = 8  # of 255; fainter pixels are the soft edge of a shadow
+_WEBP_QUALITY = 88  # the whole pack stays well below 20 MiB
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal sprites give an equal file
+
+
+@dataclass(frozen=True)
+class Package:
+    """An npm package at one version, known by its checksum."""
+
+    name: str
+    version: str
+    sha256: str  # of the .tgz
+
+    @property
+    def file_name(self) -> str:
+        """The name `npm pack` gives the archive."""
+        return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+
+
+SPRITES = Package(
+    name="@lobehub/fluent-emoji-3d",
+    version="1.1.0",
+    sha256="c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
+)
+NAMES = Package(
+    name="emojibase-data",
+    version="17.0.0",
+    sha256="d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
+)
+
+
+def default_pack() -> Path:
+    """Return where the pack is kept: $SWIFTPIE_HOME, or ~/.cache/swiftpie."""
+    return home_folder() / "stickers.zip"
+
+
+def prepare(
+    out: Path,
+    build: Build,
+    *,
+    sprites: Path | None = None,
+    names: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a pack to `out` and return its path.
+
+    Args:
+        out: The zip file to write; replaced in one step when it is complete.
+        build: Makes it of the two archives.
+        sprites: The archive of `SPRITES`; by default npm downloads it.
+        names: The archive of `NAMES`; by default npm downloads it.
+        progress: Called after each sprite.
+
+    Raises:
+        ConfigError: An archive is missing or not the expected one, or npm cannot be used.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        sprite_data = _obtain(SPRITES, sprites, Path(folder))
+        name_data = _obtain(NAMES, names, Path(folder))
+    write_pack(out, build(sprite_data, name_data, progress))
+    return out
+
+
+def read_archives(
+    sprite_data: bytes, name_data: bytes
+) -> tuple[list[dict[str, object]], dict[str, bytes]]:
+    """Return the table of names, and the sprites by name of their files."""
+    table = json.loads(read_members(name_data, r"package/en/data\.json")["data.json"])
+    return table, read_members(sprite_data, r"package/assets/[0-9a-f-]+\.webp")
+
+
+def build_pack(
+    sprite_data: bytes, name_data: bytes, progress: Progress | None = None
+) -> dict[str, bytes]:
+    """Return the files of the pack, made from the two archives."""
+    table, images = read_archives(sprite_data, name_data)
+    entries = [entry for entry in list_subjects(table) if f"{entry['code']}.webp" in images]
+    packed = {}
+    for done, entry in enumerate(entries, start=1):
+        file_name = f"{entry['code']}.webp"
+        packed[file_name] = normalise(images[file_name])
+        if progress is not None:
+            progress(done, len(entries))
+    packed[INDEX_NAME] = json.dumps(entries, ensure_ascii=False, indent=0).encode()
+    return packed
+
+
+def read_members(archive: bytes, pattern: str) -> dict[str, bytes]:
+    """Return the regular files whose whole path matches `pattern`, by base name.
+
+    Nothing is written to disk, so a path in the archive cannot reach outside of it.
+
+    Raises:
+        ConfigError: A file is too large to be what it should be.
+    """
+    found = {}
+    with tarfile.open(fileobj=BytesIO(archive), mode="r:gz") as tar:
+        for member in tar:
+            if not (member.isreg() and re.fullmatch(pattern, member.name)):
+                continue
+            if member.size > MAX_MEMBER_BYTES:
+                raise ConfigError(
+                    f"{member.name} in the archive takes {member.size} bytes; at most "
+                    f"{MAX_MEMBER_BYTES} are expected. Download the archive again."
+                )
+            stream = tar.extractfile(member)
+            assert stream is not None, "a regular file has content"
+            found[member.name.rpartition("/")[2]] = stream.read()
+    return found
+
+
+def list_subjects(table: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return code, name, group and synonyms of all emoji that make a subject, by code.
+
+    Of the words of a name only the last is a synonym: it is the noun the others describe.
+    """
+    entries = []
+    for row in table:
+        if row.get("group") not in _GROUPS:
+            continue
+        name = _plain_words(str(row["label"]))
+        tags = row.get("tags") or []
+        assert isinstance(tags, list), "emojibase lists tags"
+        words = {_plain_words(str(tag)) for tag in tags} - set(name.split()[:-1])
+        synonyms = sorted(word for word in words if len(word) > 2 and word != name)
+        code = str(row["hexcode"]).lower()
+        entries.append({"code": code, "name": name, "group": row["group"], "synonyms": synonyms})
+    return sorted(entries, key=lambda entry: str(entry["code"]))
+
+
+def normalise(data: bytes, *, side_px: int = SPRITE_PX) -> bytes:
+    """Crop a sprite to what is visible, centre it in a tile and encode it as WebP."""
+    with Image.open(BytesIO(data)) as opened:
+        image = opened.convert("RGBA")
+    box = image.getchannel("A").point(lambda alpha: 255 * (alpha > _VISIBLE_ALPHA)).getbbox()
+    image = image.crop(box)
+    zoom = SUBJECT_FILL * side_px / max(image.size)
+    width, height = (max(1, round(side * zoom)) for side in image.size)
+    tile = Image.new("RGBA", (side_px, side_px))
+    corner = ((side_px - width) // 2, (side_px - height) // 2)
+    tile.paste(image.resize((width, height), Image.Resampling.LANCZOS), corner)
+    buffer = BytesIO()
+    tile.save(buffer, "WEBP", quality=_WEBP_QUALITY, method=4)
+    return buffer.getvalue()
+
+
+def write_pack(out: Path, files: dict[str, bytes]) -> None:
+    """Write `files` as the zip file `out`, which is whole at every moment.
+
+    Raises:
+        InputError: There is no room for it, or its folder cannot be written to.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            atomic_file(out) as unfinished,
+            zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as pack,
+        ):
+            for name, content in sorted(files.items()):
+                pack.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
+    except OSError as error:
+        raise InputError(
+            f"The sticker pack {out} cannot be written ({short_reason(error)}). A folder with "
+            "20 MiB of room is needed. Choose another one."
+        ) from error
+
+
+def _obtain(package: Package, given: Path | None, folder: Path) -> bytes:
+    path = _download(package, folder) if given is None else given
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no archive {path}; {package.file_name} is needed. Check the path, or leave "
+            "it out to download the archive with npm."
+        )
+    data = path.read_bytes()
+    checksum = hashlib.sha256(data).hexdigest()
+    if checksum != package.sha256:
+        raise ConfigError(
+            f"{path} has the SHA-256 checksum {checksum}; {package.file_name} has "
+            f"{package.sha256}. Get it with `npm pack {package.name}@{package.version}`."
+        )
+    return data
+
+
+def _download(package: Package, folder: Path) -> Path:
+    wanted = f"{package.name}@{package.version}"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ConfigError(
+            f"npm is not installed; it downloads {wanted}. Install Node.js, or fetch "
+            f"{package.file_name} elsewhere and give it with --archive."
+        )
+    command = [npm, "pack", wanted, "--silent", "--ignore-scripts"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise ConfigError(
+            f"`npm pack {wanted}` failed: {result.stderr.strip() or 'no message'}. It needs the "
+            f"npm registry; or fetch {package.file_name} elsewhere and give it with --archive."
+        )
+    return folder / package.file_name
+
+
+def _plain_words(text: str) -> str:
+    kept = re.sub(r"[^a-z0-9' -]", "", text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+    return " ".join(kept.replace("-", " ").split())

@@ -1,0 +1,384 @@
+"""Photos for training: decoded, cut out, cropped, changed, and drawn by number."""
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from swiftpie.errors import ImageError, InputError, short_reason
+from swiftpie.geometry.layout import Layout, to_affine, warp
+from swiftpie.imageio.images import alpha_of, load_image, to_tensor
+from swiftpie.masks import grow, load_mask
+from swiftpie.models.cutout import subject_mask
+from swiftpie.pipelines.identity import canonical_frame
+from swiftpie_lab.data.photo_listing import (
+    Entry,
+    Listing,
+    bytes_of,
+    caption_of,
+    list_folder,
+    list_shards,
+    words_of,
+)
+
+logger = logging.getLogger(__name__)
+
+CHECKED = 100  # collections up to this size are decoded at the start, to tell what is wrong
+NAMED = 5  # files that a message lists
+MAX_TRIES = 100  # draws in a row that may hit broken photos before there is nothing to train on
+ROW_STRIDE = 1_000_003  # rows of one batch are draws of their own; no batch is that large
+GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of red, green and blue, Rec. 601
+
+
+class Photo(NamedTuple):
+    """One photo as training sees it, 8 bit; the fourth channel is the subject's mask."""
+
+    tile: Tensor  # (4, S, S) uint8, the square of the photo around the subject
+    frame: Tensor  # (4, S, S) uint8, the reference frame: subject centred, grey outside
+    is_cut: bool  # the mask was found, not given
+
+
+class Photos:
+    """A collection of photos by subject, decoded when asked for and kept in a bounded cache."""
+
+    def __init__(self, listing: Listing, *, size_px: int, cache_mib: int, name: str) -> None:
+        """Take a listing; S is `size_px`, and messages call the collection `name`.
+
+        Raises:
+            InputError: It is empty.
+        """
+        self.entries = listing.entries
+        self.size_px = size_px
+        self.name = name
+        self.skipped = dict(listing.skipped)
+        self.cut: set[str] = set()  # photos without a mask, whose subject was found
+        self._kept: OrderedDict[int, Photo] = OrderedDict()
+        self._capacity = max(1, (cache_mib << 20) // (8 * size_px**2))
+        self.subjects: dict[str, list[int]] = {}
+        for number, entry in enumerate(self.entries):
+            self.subjects.setdefault(entry.subject, []).append(number)
+        if not self.entries:
+            raise InputError(self._none_usable())
+
+    def get(self, number: int) -> Photo | None:
+        """Return photo `number`, or None if it cannot be used; the reason is in `skipped`."""
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        entry = self.entries[number]
+        if entry.name in self.skipped:
+            return None
+        try:
+            photo = open_photo(entry, self.size_px)
+        except (ImageError, OSError) as error:
+            self.skipped[entry.name] = short_reason(error)
+            logger.warning("Photo '%s' is left out: %s", entry.name, error)
+            return None
+        if photo.is_cut:
+            self.cut.add(entry.name)
+        self._kept[number] = photo
+        if len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+        return photo
+
+    def check(self) -> str:
+        """Decode the first photos and return a report on what can be used.
+
+        Raises:
+            InputError: None can.
+        """
+        looked_at = min(len(self.entries), CHECKED)
+        usable = [number for number in range(looked_at) if self.get(number) is not None]
+        if not usable:
+            raise InputError(self._none_usable())
+        report = f"{self.name}: {len(self.entries)} photos of {len(self.subjects)} subjects"
+        if looked_at < len(self.entries):
+            report += f", the first {looked_at} looked at"
+        if self.cut:
+            report += (
+                f"; {len(self.cut)} without a mask were cut out automatically ({_some(self.cut)}): "
+                "look at them in samples.png"
+            )
+        if self.skipped:
+            report += f"; {len(self.skipped)} left out ({_some(self.skipped)})"
+        return report + "."
+
+    def _none_usable(self) -> str:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(self.skipped.items())[:NAMED])
+        return (
+            f"There is no usable photo in '{self.name}' ({len(self.skipped)} left out"
+            f"{'; ' if reasons else ''}{reasons}). A folder for each subject with PNG or JPEG "
+            "photos is needed, or tars. Check the path."
+        )
+
+
+def open_photos(path: Path, *, size_px: int, cache_mib: int = 1024) -> Photos:
+    """Open a folder of photos, one tar, or a folder of tars.
+
+    Raises:
+        InputError: The path does not exist or holds no photo.
+    """
+    if not path.exists():
+        raise InputError(
+            f"'{path}' does not exist. A folder with photos, or a tar, is needed. Check the path."
+        )
+    is_shards = path.is_file() or any(path.glob("*.tar"))
+    listing = list_shards(path) if is_shards else list_folder(path)
+    return Photos(listing, size_px=size_px, cache_mib=cache_mib, name=str(path))
+
+
+def open_photo(entry: Entry, size_px: int) -> Photo:
+    """Decode one photo and cut its subject out.
+
+    Raises:
+        ImageError: Photo or mask are broken, or the subject cannot be found.
+    """
+    image = load_image(bytes_of(entry.picture))
+    given = entry.mask
+    mask = subject_mask(image) if given is None else load_mask(bytes_of(given), image.size)
+    return Photo(
+        tile=_pack(*square_around(to_tensor(image), mask, size_px=size_px)),
+        frame=_pack(*canonical_frame(image, mask, size_px)[:2]),
+        is_cut=given is None and alpha_of(image) is None,
+    )
+
+
+def square_around(pixels: Tensor, mask: Tensor, *, size_px: int) -> tuple[Tensor, Tensor]:
+    """Cut the largest square of a photo, moved to show as much of its subject as it can.
+
+    Photo (1, 3, H, W) and mask (1, 1, H, W) become (1, 3, S, S) and (1, 1, S, S), S = `size_px`.
+    """
+    height, width = pixels.shape[-2:]
+    side = min(height, width)
+    rows, columns = torch.nonzero(mask[0, 0] > 0.5, as_tuple=True)
+    top, left = _start(rows, side, height), _start(columns, side, width)
+    both = torch.cat([pixels, mask], dim=1)[..., top : top + side, left : left + side]
+    both = F.interpolate(
+        both, size=(size_px, size_px), mode="bilinear", align_corners=False, antialias=True
+    )
+    return both[:, :3], both[:, 3:]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a reference may differ from what it shows; chances and amounts.
+
+    A subject survives these changes, and copying the reference is not enough then.
+    """
+
+    flip: float = 0.5
+    rotation_deg: float = 15.0
+    smallest: float = 0.7  # of the subject in its frame
+    largest: float = 1.2
+    jitter: float = 0.15  # of brightness, contrast and saturation, to either side
+    halo: float = 0.3  # chance that a rim of another background shows, as in a rough cut-out
+    halo_px: int = 4  # its width, for a frame of 512 px
+
+
+def augment(
+    pixels: Tensor,
+    mask: Tensor,
+    background: Tensor,
+    *,
+    settings: Augmentation,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Return a changed reference frame and its mask, grey (0) outside.
+
+    Args:
+        pixels: Reference frame (1, 3, S, S) in [-1, 1].
+        mask: The subject in it (1, 1, S, S).
+        background: Another photo (1, 3, S, S), for the halo.
+        settings: How much.
+        generator: Decides; the number of draws from it is always the same.
+    """
+    draws = torch.rand(8, generator=generator)
+    layout = Layout(
+        centre=torch.full((1, 2), 0.5),
+        scale=settings.smallest + (settings.largest - settings.smallest) * draws[1:2],
+        rotation=math.radians(settings.rotation_deg) * (2 * draws[0:1] - 1),
+        flip=(draws[2:3] < settings.flip).float(),
+        pose=torch.zeros(1, 4),
+    )
+    size = (pixels.shape[2], pixels.shape[3])
+    moved = warp(torch.cat([pixels, mask], dim=1), to_affine(layout), size)
+    pixels, mask = moved[:, :3], moved[:, 3:].clamp(0, 1)
+    pixels = jitter_colours(pixels, mask, amounts=settings.jitter * (2 * draws[3:6] - 1))
+    if float(draws[6]) < settings.halo:
+        radius = max(1, round(settings.halo_px * size[0] / 512))
+        pixels, mask = torch.lerp(background, pixels, mask), grow(mask, radius)
+    return pixels * mask, mask
+
+
+def jitter_colours(pixels: Tensor, mask: Tensor, *, amounts: Tensor) -> Tensor:
+    """Change brightness, contrast and saturation of a subject by `amounts` (3,), 0 = unchanged."""
+    brightness, contrast, saturation = (float(amount) for amount in amounts)
+    mean = (pixels * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp_min(1)
+    changed = (pixels - mean) * (1 + contrast) + mean + brightness
+    grey = (changed * GREY.to(changed).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (grey + (changed - grey) * (1 + saturation)).clamp(-1, 1)
+
+
+class PhotoBatch(NamedTuple):
+    """Photos, and references of the subjects they show; a single row has no axis B."""
+
+    pixels: Tensor  # (B, 3, S, S) in [-1, 1]
+    mask: Tensor  # (B, 1, S, S) the subject in them
+    reference: Tensor  # (B, 3, S, S) reference frames, grey (0) outside of the subject
+    reference_mask: Tensor  # (B, 1, S, S)
+    captions: list[str]
+    names: list[str]  # words for the subject
+
+
+@dataclass(frozen=True)
+class PhotoViews(Dataset[PhotoBatch]):
+    """Draws photos with references; any draw can be had at any time, so resuming is exact.
+
+    There is no `DataLoader` around it: the loop asks for batches by a number that counts
+    processes and micro-batches, and an order of the loader's own would have to be saved.
+    """
+
+    photos: Photos
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    cross_view: float = 0.5  # share of references that are another photo, where there is one
+
+    def batch(self, size: int, draw: int) -> PhotoBatch:
+        """Return batch number `draw` of `size` rows.
+
+        Raises:
+            InputError: No photo can be used.
+        """
+        rows = [self[draw * ROW_STRIDE + row] for row in range(size)]
+        return PhotoBatch(
+            pixels=torch.stack([row.pixels for row in rows]),
+            mask=torch.stack([row.mask for row in rows]),
+            reference=torch.stack([row.reference for row in rows]),
+            reference_mask=torch.stack([row.reference_mask for row in rows]),
+            captions=[caption for row in rows for caption in row.captions],
+            names=[name for row in rows for name in row.names],
+        )
+
+    def __getitem__(self, draw: int) -> PhotoBatch:
+        """Return row number `draw` of all that can be drawn.
+
+        Raises:
+            InputError: No photo can be used.
+        """
+        generator = torch.Generator().manual_seed(draw % 2**63)
+        subjects = self.photos.subjects
+        number, photo = self._pick(subjects, generator)
+        entry = self.photos.entries[number]
+        others = [view for view in subjects[entry.subject] if view != number]
+        is_crossing = float(torch.rand((), generator=generator)) < self.cross_view
+        other = self._try({entry.subject: others}, generator) if is_crossing and others else None
+        background, _ = _unpack(self._pick(subjects, generator)[1].tile)
+        frame, framed = _unpack(photo.frame if other is None else other[1].frame)
+        reference, reference_mask = augment(
+            frame, framed, background, settings=self.augmentation, generator=generator
+        )
+        pixels, mask = _unpack(photo.tile)
+        return PhotoBatch(
+            pixels=pixels[0],
+            mask=mask[0],
+            reference=reference[0],
+            reference_mask=reference_mask[0],
+            captions=[caption_of(entry)],
+            names=[words_of(entry.subject)],
+        )
+
+    def _pick(
+        self, subjects: Mapping[str, list[int]], generator: torch.Generator
+    ) -> tuple[int, Photo]:
+        found = self._try(subjects, generator)
+        if found is None:
+            raise InputError(
+                f"{MAX_TRIES} draws in a row hit photos in '{self.photos.name}' that cannot be "
+                f"used ({len(self.photos.skipped)} left out). Most have to be readable. Check them."
+            )
+        return found
+
+    def _try(
+        self, subjects: Mapping[str, list[int]], generator: torch.Generator
+    ) -> tuple[int, Photo] | None:
+        names = list(subjects)
+        for _ in range(MAX_TRIES):
+            first, second = torch.randint(2**31, (2,), generator=generator).tolist()
+            views = subjects[names[first % len(names)]]
+            number = views[second % len(views)]
+            photo = self.photos.get(number)
+            if photo is not None:
+                return number, photo
+        return None
+
+
+@dataclass(frozen=True)
+class WholePhotos:
+    """Whole photos with captions, decoded when asked for; nothing is known of their subjects."""
+
+    entries: tuple[Entry, ...]
+    size_px: int
+
+    @property
+    def captions(self) -> list[str]:
+        """What all photos show; empty where nobody said."""
+        return [one.caption for one in self.entries]
+
+    def batch(self, size: int, draw: int) -> tuple[Tensor, list[str]]:
+        """Return the middle squares (B, 3, S, S) in [-1, 1] of chosen photos, and captions.
+
+        Raises:
+            ImageError: A photo cannot be read.
+        """
+        random = Random(draw)
+        chosen = [random.choice(self.entries) for _ in range(size)]
+        pixels = [to_tensor(self._square(one)) for one in chosen]
+        return torch.cat(pixels), [one.caption for one in chosen]
+
+    def _square(self, entry: Entry) -> Image.Image:
+        image = load_image(bytes_of(entry.picture)).convert("RGB")
+        return ImageOps.fit(image, (self.size_px, self.size_px), Image.Resampling.BICUBIC)
+
+
+def open_whole_photos(folder: Path, *, size_px: int) -> WholePhotos:
+    """List the photos in `folder`; `<name>.txt` beside one is its caption, else it has none.
+
+    Raises:
+        InputError: There are none.
+    """
+    entries = list_folder(folder).entries if folder.is_dir() else ()
+    if not entries:
+        raise InputError(
+            f"There are no photos in '{folder}'. JPEG, PNG or WebP files are needed, with captions "
+            "beside them if there are any. Check the path."
+        )
+    return WholePhotos(entries, size_px)
+
+
+def _pack(pixels: Tensor, mask: Tensor) -> Tensor:
+    both = torch.cat([(pixels + 1) * 127.5, mask * 255], dim=1)[0]
+    return both.round().clamp(0, 255).to(torch.uint8)
+
+
+def _unpack(packed: Tensor) -> tuple[Tensor, Tensor]:
+    values = packed[None].float()
+    return values[:, :3] / 127.5 - 1, values[:, 3:] / 255
+
+
+def _start(places: Tensor, side: int, length: int) -> int:
+    middle = (int(places.min()) + int(places.max()) + 1) // 2
+    return max(0, min(middle - side // 2, length - side))
+
+
+def _some(names: set[str] | dict[str, str]) -> str:
+    first = sorted(names)[:NAMED]
+    return ", ".join(first) + (", …" if len(names) > NAMED else "")

@@ -1,0 +1,299 @@
+"""Ablations: the same cases drawn in many variants, to see what each part is worth."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Generic
+
+from PIL import Image
+
+from swiftpie import __version__
+from swiftpie.engine.session import Session
+from swiftpie.imageio.images import to_pil
+from swiftpie.masks import MaskRule
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie_lab.evaluation.benchmarks.edit_cases import EditCase
+from swiftpie_lab.evaluation.benchmarks.edits import EditBenchmark
+from swiftpie_lab.evaluation.case import METRICS
+from swiftpie_lab.evaluation.editors import DdimEditor, EditDrawer, MaskChoice, SwiftEditor
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.page import Page, Section, Strip, picture_of
+from swiftpie_lab.evaluation.report import Interval, Table, as_json, format_interval, interval
+from swiftpie_lab.evaluation.run import Benchmark, C, Drawer, Results, draw, score
+
+SHOWN_CASES = 6  # the first cases, which the page shows
+PICTURE_PX = 96
+
+EDIT_COLUMNS = (
+    "scene-attribute-success",
+    "identity-kept",
+    "mask-iou",
+    "inside-psnr",
+    "outside-psnr-drawn",
+    "reconstruction-psnr",
+    "noise-psnr",
+    "time",
+)
+EDIT_SCALES: Mapping[str, tuple[float, ...]] = {
+    "identity_scale": (0.5, 1.0),
+    "background_scale": (0.0, 0.5),
+    "text_scale": (0.5, 1.5, 2.0),
+    "text_background_scale": (0.0,),
+}
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Variant(Generic[C]):
+    """One row: who draws the cases."""
+
+    group: str
+    title: str
+    drawer: Drawer[C]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table: means over cases with their intervals."""
+
+    group: str
+    title: str
+    key: str  # of what decides about the pictures; the name of their folder
+    figures: Mapping[str, Interval]
+    change: Mapping[str, Interval]  # case by case, from the first row
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Whether a metric rises with every step of a scale."""
+
+    group: str
+    metric: str
+    means: tuple[float, ...]
+    is_monotone: bool
+    largest_fall: float  # between neighbours, 0 or more
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Everything that a study tells."""
+
+    preset: str
+    weights: str
+    version: str
+    seed: int
+    num_cases: int
+    columns: tuple[str, ...]  # metrics that tables have room for
+    lines: tuple[Line, ...]
+    sweeps: tuple[Sweep, ...]
+    sentences: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Return one JSON object."""
+        return as_json(asdict(self))
+
+    def to_markdown(self) -> str:
+        """Return the tables as Markdown, a section a group."""
+        parts = [*self.sentences, ""]
+        for group, (heads, lines) in self.tables().items():
+            parts += [f"## {group.capitalize()}", "", f"| {' | '.join(heads)} |"]
+            parts.append("|---|" + "---:|" * (len(heads) - 1))
+            parts += [f"| {' | '.join(cells)} |" for cells in lines]
+            parts += [f"\n{describe_sweep(one)}" for one in self.sweeps if one.group == group]
+            parts.append("")
+        return "\n".join(parts)
+
+    def tables(self) -> dict[str, Table]:
+        """Return headings and cells by group."""
+        metrics = {name: METRICS.get(name) for name in self.columns}
+        heads = ["", *(metric.label for metric in metrics.values())]
+        tables: dict[str, Table] = {}
+        for line in self.lines:
+            cells = [
+                format_interval(line.figures.get(name), unit=metric.unit)
+                for name, metric in metrics.items()
+            ]
+            tables.setdefault(line.group, (heads, []))[1].append([line.title, *cells])
+        return tables
+
+
+@dataclass(frozen=True, eq=False)
+class Study(Generic[C]):
+    """What is measured: variants times cases. Each variant has a folder of results below `root`."""
+
+    variants: Sequence[Variant[C]]  # with everything as shipped, first
+    benchmark: Benchmark[C]
+    cases: Sequence[C]
+    networks: Networks
+    root: Path
+    truth: Callable[[C], Image.Image]  # the exact answer, for the page
+    columns: tuple[str, ...]
+    sweeps: tuple[tuple[str, str], ...] = ()  # group and metric that a scale should raise
+    remarks: tuple[str, ...] = ()
+
+    @cached_property
+    def data(self) -> str:
+        """Return sha256 over what the cases are made of."""
+        return self.benchmark.fingerprint
+
+    def key(self, variant: Variant[C]) -> str:
+        """Return a name of everything that decides about the pictures of a variant."""
+        parts = [*variant.drawer.maker, self.data, self.benchmark.seed, __version__]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def results(self, variant: Variant[C]) -> Results:
+        """Return the folder of a variant."""
+        return Results(self.root / self.key(variant))
+
+
+def measure(study: Study[C]) -> Iterator[Line]:
+    """Draw and judge each variant; pictures that are there already are kept.
+
+    Raises:
+        InputError: A folder holds pictures of another run.
+    """
+    judged = next(iter(study.benchmark.candidates))
+    known: dict[str, list[Scores]] = {}  # variants that come out the same are drawn once
+    whole: list[Scores] = []
+    for variant in study.variants:
+        key = study.key(variant)
+        if key not in known:
+            results = study.results(variant)
+            for _ in draw(study.benchmark, study.cases, variant.drawer, results=results):
+                pass
+            known[key] = [
+                {name: some[judged] for name, some in row.scores.items() if judged in some}
+                for row in score(study.benchmark, study.cases, results, study.networks)
+            ]
+        whole = whole or known[key]
+        change = [
+            {name: value - first[name] for name, value in one.items() if name in first}
+            for one, first in zip(known[key], whole, strict=True)
+        ]
+        yield Line(variant.group, variant.title, key, _means(known[key]), _means(change))
+
+
+def tabulate(study: Study[C], lines: Sequence[Line]) -> Ablations:
+    """Return the tables of a study from all its `lines`."""
+    first = study.variants[0].drawer.maker
+    metrics = {name for line in lines for name in line.figures}
+    return Ablations(
+        preset=first.name,
+        weights=first.fingerprint,
+        version=__version__,
+        seed=study.benchmark.seed,
+        num_cases=len(study.cases),
+        columns=tuple(name for name in study.columns if name in metrics),
+        lines=tuple(lines),
+        sweeps=tuple(_sweep(lines, group, metric) for group, metric in study.sweeps),
+        sentences=(
+            f"{len(study.cases)} cases with subjects held out from training. All rows draw the "
+            "same cases. Brackets hold 95 % bootstrap intervals over cases.",
+            *study.remarks,
+        ),
+    )
+
+
+def describe_sweep(sweep: Sweep) -> str:
+    """Return what one scale does to one metric, in one sentence."""
+    metric = METRICS.get(sweep.metric)
+    factor = 100 if metric.unit == "%" else 1
+    means = ", ".join(f"{factor * mean:.1f}" for mean in sweep.means)
+    verdict = (
+        "rises or stays at every step"
+        if sweep.is_monotone
+        else f"falls by up to {factor * sweep.largest_fall:.2f} between neighbours"
+    )
+    return f"{sweep.group}: {metric.title} ({metric.unit}) is {means}; it {verdict}."
+
+
+def page_of(study: Study[C], ablations: Ablations) -> Page:
+    """Return the page: a table a group, then the first cases as every variant draws them."""
+    sections = [Section(sentences=ablations.sentences)]
+    for group, table in ablations.tables().items():
+        words = [describe_sweep(one) for one in ablations.sweeps if one.group == group]
+        sections.append(Section(group, sentences=words, table=table))
+    cases = study.cases[:SHOWN_CASES]
+    judged = next(iter(study.benchmark.candidates))
+    strips = [_strip([study.truth(case) for case in cases], "truth")]
+    for variant in {study.key(one): one for one in reversed(study.variants)}.values():
+        results = study.results(variant)
+        images = [results.read(case, judged) for case in cases]
+        strips.insert(1, _strip(images, variant.title, variant.group))
+    sections.append(Section("The first cases", strips=strips))
+    footer = [f"weights {ablations.weights}", f"seed {ablations.seed}"]
+    return Page(f"Ablations: {ablations.preset}", sections, footer)
+
+
+def edit_study(
+    session: Session,
+    benchmark: EditBenchmark,
+    *,
+    num_cases: int,
+    root: Path,
+    inversions: Mapping[str, Session],
+    teacher: Session | None,
+) -> Study[EditCase]:
+    """Return the study of one set of weights on rendered edits.
+
+    Args:
+        session: The model under test.
+        benchmark: Deals the cases.
+        num_cases: How many.
+        root: The folder for all results.
+        inversions: The same model with other inversion networks, by title.
+        teacher: A multi-step model, for DDIM inversion.
+    """
+    shipped = Scales.for_edit(session.components.preset, mode=EditMode.PAPER)
+    editors: list[tuple[str, str, SwiftEditor | DdimEditor]] = [
+        ("everything", "as shipped", SwiftEditor(session)),
+        *(("inversion", title, SwiftEditor(other)) for title, other in inversions.items()),
+        ("mask", "found by keyword", SwiftEditor(session, mask=MaskChoice.KEYWORD)),
+        ("mask", "given", SwiftEditor(session, mask=MaskChoice.TRUE)),
+        ("mask", "none", SwiftEditor(session, mask=MaskChoice.NONE)),
+        *(
+            ("mask", f"{rule} rule", SwiftEditor(session, settings=EditSettings(rule=rule)))
+            for rule in MaskRule
+        ),
+    ]
+    for name, values in EDIT_SCALES.items():
+        for value in values:
+            if value != getattr(shipped, name):
+                settings = EditSettings(scales=replace(shipped, **{name: value}))
+                title = f"{name.replace('_', ' ')} {value:g}"
+                editors.append(("scales", title, SwiftEditor(session, settings=settings)))
+    if teacher is not None:
+        steps = len(teacher.components.schedule.steps)
+        editors.append(("baseline", f"DDIM, {steps} steps", DdimEditor(teacher)))
+    return Study(
+        variants=[
+            Variant(group, title, EditDrawer(editor, benchmark)) for group, title, editor in editors
+        ],
+        benchmark=benchmark,
+        cases=benchmark.cases(num_cases),
+        networks=Networks(panel=benchmark.stickers.panel()),
+        root=root,
+        truth=lambda case: to_pil(benchmark.answer(case).target)[0],
+        columns=EDIT_COLUMNS,
+    )
+
+
+def _strip(images: Sequence[Image.Image], title: str, group: str = "") -> Strip:
+    pictures = [picture_of(image, side_px=PICTURE_PX) for image in images]
+    return Strip(pictures, words=[title], note=group)
+
+
+def _means(rows: Sequence[Scores]) -> dict[str, Interval]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: interval([row[name] for row in rows if name in row]) for name in names}
+
+
+def _sweep(lines: Sequence[Line], group: str, metric: str) -> Sweep:
+    steps = [line.figures for line in lines if line.group == group]
+    means = tuple(figures[metric].mean for figures in steps if metric in figures)
+    fall = max((max(0.0, before - after) for before, after in pairwise(means)), default=0.0)
+    return Sweep(group, metric, means, is_monotone=fall == 0, largest_fall=fall)

@@ -1,0 +1,271 @@
+"""Faces of people in new scenes, as FastFace judges them (arXiv:2505.21144), each aspect apart."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+from swiftpie.engine.session import Session
+from swiftpie.errors import ImageError, InputError
+from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, see_again, shown_face
+from swiftpie.faces.face import CONSENT, Face, FaceEncoder
+from swiftpie.imageio.files import load_image
+from swiftpie.imageio.images import to_tensor
+from swiftpie.pipelines.drawing.settings import Scales, Style
+from swiftpie_lab.evaluation.case import Evidence, Row
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, Shown, maker_of
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+STYLE_END = ";"  # what stands before it in a prompt is its style
+MAX_PROMPT_BYTES = 1 << 20
+PLAIN, STYLED = "prompts without style", "prompts with style"
+
+
+@dataclass(frozen=True)
+class FaceCase:
+    """One picture to draw."""
+
+    name: str
+    person: str  # name of the photograph
+    prompt: str  # in lower case, as the protocol has it
+    seed: int
+
+    @property
+    def style(self) -> str:
+        """The style that the prompt asks for; empty for a photograph."""
+        style, end, _ = self.prompt.partition(STYLE_END)
+        return style.strip() if end else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Someone whose face was found."""
+
+    chosen: ChosenFace
+    cases: tuple[FaceCase, ...]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A photograph without a face that could be used; its cases are failures."""
+
+    name: str
+    reason: str
+    num_cases: int
+
+
+@dataclass(frozen=True, eq=False)
+class FaceBenchmark(Benchmark[FaceCase]):
+    """Every person with every prompt, in one order whatever the disk says."""
+
+    photos: tuple[Path, ...]
+    prompts: tuple[str, ...]
+    seed: int  # of the first case; the others count up from it
+    encoder: FaceEncoder  # what the generator reads; finds the faces
+    judge: FaceEncoder | None = None  # did not help to draw; without one there is no likeness
+
+    name = "fastface"
+    title = "Faces"
+    metrics = (
+        "identity",
+        "clip-large",
+        "clip-small",
+        "style",
+        "aesthetic",
+        "image-reward",
+        "face-shown",
+        "face-ratio",
+    )
+    candidates = MappingProxyType({"drawn": "drawn"})
+    strip = MappingProxyType({"person": "person", "drawn": "drawn"})
+    shown = Shown(worst=96, best=0, sample=0)
+    ranked_by = ("face-shown", "identity")
+    headline = metrics
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 over photographs, prompts and the encoder that finds the faces."""
+        digest = hashlib.sha256(f"{self.encoder.name} {self.encoder.fingerprint}\n".encode())
+        for photo in self.photos:
+            digest.update(f"{photo.name}\0".encode() + hashlib.sha256(photo.read_bytes()).digest())
+        for prompt in self.prompts:
+            digest.update(f"{prompt}\n".encode())
+        return digest.hexdigest()
+
+    def cases(self) -> list[FaceCase]:
+        """Return the cases of all people; a case's seed does not depend on who was found."""
+        return [case for person in self.people.values() for case in person.cases]
+
+    @property
+    def people(self) -> dict[str, Person]:
+        """Those whose face was found, by name of the photograph.
+
+        Raises:
+            ImageError: No photograph shows a face.
+        """
+        people, left_out = self._looked
+        if not people:
+            raise ImageError(
+                f"None of {len(left_out)} photographs shows a face that can be used. The first: "
+                f"{left_out[0].reason}"
+            )
+        return people
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """The photographs that show nobody."""
+        return self._looked[1]
+
+    @cached_property
+    def _looked(self) -> tuple[dict[str, Person], list[LeftOut]]:
+        people, left_out = {}, []
+        for number, photo in enumerate(self.photos):
+            first = self.seed + number * len(self.prompts)
+            cases = tuple(
+                FaceCase(f"{number:03d}-{index:03d}", photo.name, prompt, first + index)
+                for index, prompt in enumerate(self.prompts)
+            )
+            try:
+                seen = find_faces(self.encoder, load_image(photo))
+                people[photo.name] = Person(choose_face(seen, name=photo.name), cases)
+            except ImageError as error:
+                left_out.append(LeftOut(photo.name, str(error), len(cases)))
+        return people, left_out
+
+    @cached_property
+    def _references(self) -> dict[str, Face | None]:
+        return {
+            name: None if self.judge is None else see_again(self.judge, person.chosen)
+            for name, person in self.people.items()
+        }
+
+    def evidence(
+        self, case: FaceCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield the picture; where there is no judge, the encoder finds its face."""
+        image = results.read(case, "drawn")
+        evidence = Evidence(
+            picture=to_tensor(image),
+            prompt=case.prompt,
+            style=case.style,
+            face=shown_face(self.judge or self.encoder, image),
+            person=self._references[case.person],
+            networks=networks,
+        )
+        yield "drawn", evidence
+
+    def words(self, case: FaceCase) -> list[str]:
+        """Return the prompt and the photograph's name."""
+        return [case.prompt, case.person]
+
+    def groups(self, rows: Sequence[Row[FaceCase]]) -> dict[str, list[Row[FaceCase]]]:
+        """Return prompts without style and with one, where there are both."""
+        plain = [row for row in rows if not row.case.style]
+        styled = [row for row in rows if row.case.style]
+        return {PLAIN: plain, STYLED: styled} if plain and styled else {}
+
+    def facts(self, rows: Sequence[Row[FaceCase]]) -> dict[str, object]:
+        """Return who judged, and how much failed."""
+        without_face = sum(not row.scores["face-shown"]["drawn"] for row in rows)
+        return {
+            "encoder": self.encoder.name,
+            "judge": None if self.judge is None else self.judge.name,
+            "num_people": len({row.case.person for row in rows}),
+            "num_drawn": len(rows),
+            "num_failed": without_face + sum(one.num_cases for one in self.left_out),
+            "left_out": self.left_out,
+        }
+
+    def sentences(self, rows: Sequence[Row[FaceCase]]) -> list[str]:
+        """Return what was judged and what was not."""
+        facts = self.facts(rows)
+        judge = "nobody judged likeness" if self.judge is None else f"{self.judge.name!r} judged"
+        return [
+            f"{facts['num_drawn']} pictures of {facts['num_people']} people; "
+            f"{facts['num_failed']} cases failed for want of a face. The generator read "
+            f"{self.encoder.name!r}, {judge}. Figures of faces leave pictures without one out.",
+            *(f"Left out {one.name}, {one.num_cases} cases: {one.reason}" for one in self.left_out),
+            CONSENT,
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class FaceDrawer:
+    """Draws people with a session."""
+
+    session: Session
+    benchmark: FaceBenchmark
+    style: Style
+    scales: Scales
+    side_px: int | None = None  # of square pictures; None is the preset's
+
+    @property
+    def maker(self) -> Maker:
+        """The preset with style, scale and size."""
+        side = self.side_px or self.session.components.preset.image_size_px
+        identity = f"identity {self.scales.identity_scale:g}"
+        return maker_of(self.session, self.style.value, identity, f"{side} px")
+
+    def kinds(self, case: FaceCase) -> tuple[str, ...]:
+        """Return the person's aligned face, and the picture."""
+        del case
+        return ("person", "drawn")
+
+    def draw(self, case: FaceCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield the face, and the picture where it is missing."""
+        chosen = self.benchmark.people[case.person].chosen
+        yield "person", chosen.face.crop
+        if "drawn" in missing:
+            size = None if self.side_px is None else (self.side_px, self.side_px)
+            result = self.session.face(
+                chosen,
+                case.prompt,
+                style=self.style,
+                seed=case.seed,
+                scales=self.scales,
+                size_px=size,
+            )
+            yield "drawn", result.images[0]
+
+
+def read_faces(
+    identities: Path,
+    prompts: Path,
+    *,
+    seed: int,
+    encoder: FaceEncoder,
+    judge: FaceEncoder | None = None,
+) -> FaceBenchmark:
+    """Return what a folder of photographs and a file of prompts ask for.
+
+    Args:
+        identities: One photograph a person.
+        prompts: One prompt a line; empty lines do not count.
+        seed: Of the first case; the others count up from it.
+        encoder: Finds the faces.
+        judge: Another encoder, for likeness.
+
+    Raises:
+        InputError: There are no photographs or no prompts.
+    """
+    files = identities.iterdir() if identities.is_dir() else ()
+    photos = tuple(sorted(path for path in files if path.suffix.lower() in SUFFIXES))
+    if not photos:
+        raise InputError(
+            f"'{identities}' holds no photographs. One a person is needed, as PNG, JPEG or WebP. "
+            "Check --identities."
+        )
+    try:
+        lines = prompts.read_bytes()[:MAX_PROMPT_BYTES].decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"'{prompts}' cannot be read ({error}). A text file with one prompt a line is needed. "
+            "Check --prompts."
+        ) from error
+    asked = tuple(line.strip().lower() for line in lines if line.strip())
+    if not asked:
+        raise InputError(f"'{prompts}' is empty. One prompt a line is needed. Check --prompts.")
+    return FaceBenchmark(photos, asked, seed, encoder, judge)

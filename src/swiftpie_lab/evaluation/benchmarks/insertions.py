@@ -1,0 +1,482 @@
+"""Subjects put into photographs and taken out again, with exact answers."""
+
+import hashlib
+import importlib
+import importlib.resources
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.engine.session import Session
+from swiftpie.errors import ConfigError, MissingExtra
+from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, to_affine, warp
+from swiftpie.imageio.images import fit_square, mask_to_pil, to_pil, to_tensor
+from swiftpie.masks import bounding_box, grow
+from swiftpie.pipelines.drawing.denoise import Clock
+from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.photographs.repaint import prepare, put_back
+from swiftpie.types import GenerationResult
+from swiftpie_lab.data.subjects import Subjects
+from swiftpie_lab.evaluation.benchmarks.scenes import paste
+from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
+from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Row
+from swiftpie_lab.evaluation.judges import Networks, Panel, load_panel
+from swiftpie_lab.evaluation.metrics.insertions import changed
+from swiftpie_lab.evaluation.report import Interval, format_interval, interval
+from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
+from swiftpie_lab.world.textures import load_photos
+from swiftpie_lab.world.world import Insertion, Rendering, World
+
+NUM_CASES = 48  # by default; some minutes on a laptop
+PHOTO_PX = 256  # twice what `mini` draws: what comes back has to be as sharp as what was there
+SMALLEST_CUT = 0.6  # of a photo's shorter side
+GALLERY_SEED, NUM_LIGHTS = 2**31, 6  # in which judges know each subject
+NUM_BESIDE = 2  # subjects that stand in the photograph already
+ROOM_PX = 3  # that blending and inpainting get around an outline, so that they see what is beside
+INPAINT_PX = 5  # radius of OpenCV's inpainting; its examples have 3 to 5
+
+
+@dataclass(frozen=True)
+class InsertionCase:
+    """Subject, photograph and the seed that decides place and light."""
+
+    name: str
+    code: str  # the subject in its pack
+    subject: str  # its name in words
+    beside: tuple[str, ...]  # codes of those that stand there already
+    photo: int  # in the order of names
+    cut: tuple[float, float, float]  # left and top as shares of what is free, side of the shorter
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class InsertionBenchmark(Benchmark[InsertionCase]):
+    """Held-out subjects to put into photographs that training does not use."""
+
+    subjects: Subjects
+    photos: tuple[Tensor, ...]  # (3, H, W) in 8 bit
+    seed: int = 0  # decides all cases
+
+    name = "insertions"
+    title = "Insertions into photographs"
+    metrics: ClassVar[tuple[str, ...]] = (
+        "subject-psnr",
+        "changed-psnr",
+        "ring-psnr",
+        "light-error",
+        "shadow-error",
+        "seam",
+        "sharpness-subject",
+        "subject-retrieval",
+    )
+    candidates = MappingProxyType(
+        {
+            "model": "model",
+            "exact": "exact drawing",
+            "truth": "truth",
+            "paste": "naive paste",
+            "poisson": "Poisson blending",
+        }
+    )
+    bound = "truth"
+    strip = MappingProxyType({"reference": "reference", "source": "before", **candidates})
+    ranked_by = ("subject-psnr",)
+    rivals: ClassVar[tuple[tuple[str, str], ...]] = (  # metric and who is to be beaten in it
+        ("subject-psnr", "paste"),
+        ("subject-psnr", "poisson"),
+        ("light-error", "paste"),
+        ("light-error", "poisson"),
+        ("shadow-error", "paste"),
+    )
+
+    @cached_property
+    def world(self) -> World:
+        """The held-out half of the subjects."""
+        return World(self.subjects, "held_out", size_px=PHOTO_PX)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 over names, sprites and photographs."""
+        digest = hashlib.sha256(StickerBenchmark(self.subjects).fingerprint.encode())
+        for photo in self.photos:
+            digest.update(photo.numpy().tobytes())
+        return digest.hexdigest()
+
+    def cases(self, count: int = NUM_CASES) -> list[InsertionCase]:
+        """Deal subjects and photographs evenly; a longer list starts with the shorter one.
+
+        Raises:
+            ConfigError: The pack holds out too few subjects.
+        """
+        pool = self.world.pool
+        if len(pool) <= NUM_BESIDE:
+            raise ConfigError(
+                f"The pack has {len(pool)} held-out subjects; a case takes {NUM_BESIDE + 1}. Use "
+                "the full pack of `swiftpie data prepare`."
+            )
+        random = Random(f"{self.seed}:order")
+        subjects = random.sample(pool, len(pool))
+        photos = random.sample(range(len(self.photos)), len(self.photos))
+        return [
+            self._case(number, subjects[number % len(subjects)], photos[number % len(photos)])
+            for number in range(count)
+        ]
+
+    def answer(self, case: InsertionCase) -> Insertion:
+        """Draw the photograph before and after, and the reference."""
+        chosen = [self.subjects.index(code) for code in (case.code, *case.beside)]
+        with torch.no_grad():
+            return self.world.insert(self._background(case), chosen, seed=case.seed)
+
+    def known(self, inserted: Insertion) -> dict[str, File]:
+        """Return reference, photograph before and after, and the subject without light."""
+        answer, unlit = inserted
+        return {
+            "reference": to_pil(answer.reference)[0],
+            "reference-mask": answer.reference_mask,
+            "source": to_pil(answer.rendering.background)[0],
+            "truth": to_pil(answer.rendering.pixels)[0],
+            "truth-mask": answer.rendering.mask,
+            "unlit": to_pil(2 * unlit - 1)[0],
+        }
+
+    def panel(self) -> Panel:
+        """Return the judges, who have seen every held-out subject in several lights."""
+        pool, shown = self.world.pool, []
+        for number, row in enumerate(pool):
+            generator = torch.Generator().manual_seed(GALLERY_SEED + number)
+            numbers = torch.rand(NUM_LIGHTS, 16, generator=generator)
+            seen = torch.cat(self.world.references([row] * NUM_LIGHTS, numbers), dim=1)
+            shown.append(F.avg_pool2d(seen, 2))  # judges see less; all of it is in memory at once
+        gallery = torch.stack(shown)
+        codes = [self.subjects.codes[row] for row in pool]
+        return load_panel(codes, gallery[:, :, :3], gallery[:, :, 3:])
+
+    def evidence(
+        self, case: InsertionCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield what each method made of the case, and the truth."""
+        truth, source, unlit = (
+            to_tensor(results.read(case, kind)) for kind in ("truth", "source", "unlit")
+        )
+        mask = results.read_mask(case, "truth-mask")
+        known = Evidence(
+            picture=truth,
+            truth=truth,
+            source=source,
+            unlit=unlit,
+            mask=mask,
+            claimed=mask,
+            expected=Expected(where=mask, subject=case.code),
+            networks=networks,
+        )
+        yield from self._each(case, known, results)
+
+    def words(self, case: InsertionCase) -> list[str]:
+        """Return what goes where."""
+        return [f"{case.subject} into photograph {case.photo}"]
+
+    def facts(self, rows: Sequence[Row[InsertionCase]]) -> dict[str, object]:
+        """Return what was counted, and how often the model is better."""
+        return {
+            "num_subjects": len({row.case.code for row in rows}),
+            "num_photos": len({row.case.photo for row in rows}),
+            "gallery_size": len(self.world.pool),
+            "better": {
+                f"{metric} of {rival}": found
+                for metric, rival in self.rivals
+                if (found := won(rows, metric, rival)) is not None
+            },
+        }
+
+    def sentences(self, rows: Sequence[Row[InsertionCase]]) -> list[str]:
+        """Return what was judged, and how often the model is better."""
+        facts = self.facts(rows)
+        return [
+            f"{len(rows)} cases with {facts['num_subjects']} subjects held out from training in "
+            f"{facts['num_photos']} photographs. Brackets hold 95 % bootstrap intervals over "
+            "cases; arrows point to the better side.",
+            *(
+                f"In {format_interval(found, unit='%')} % of {found.num_cases} cases the model's "
+                f"{METRICS.get(metric).title} is better than that of the {self.candidates[rival]}."
+                for metric, rival in self.rivals
+                if (found := won(rows, metric, rival)) is not None
+            ),
+        ]
+
+    def _case(self, number: int, row: int, photo: int) -> InsertionCase:
+        random = Random(f"{self.seed}:{number}")
+        others = random.sample([one for one in self.world.pool if one != row], NUM_BESIDE)
+        code = self.subjects.codes[row]
+        left, top, side = random.random(), random.random(), random.uniform(SMALLEST_CUT, 1)
+        return InsertionCase(
+            name=f"{number:04d}-{code}",
+            code=code,
+            subject=self.subjects.names[row],
+            beside=tuple(self.subjects.codes[one] for one in others),
+            photo=photo,
+            cut=(left, top, side),
+            seed=self.seed + number,
+        )
+
+    def _background(self, case: InsertionCase) -> Tensor:
+        """Return the square that is cut from the photograph, (1, 3, R, R) in [0, 1]."""
+        photo, (left, top, share) = self.photos[case.photo], case.cut
+        side = round(share * min(photo.shape[1:]))
+        free = (length - side for length in photo.shape[1:])
+        row, column = (round(at * more) for at, more in zip((top, left), free, strict=True))
+        part = photo[None, :, row : row + side, column : column + side] / 255
+        size = (PHOTO_PX, PHOTO_PX)
+        return F.interpolate(part, size, mode="bilinear", antialias=True).clamp(0, 1)
+
+    def _each(
+        self, case: InsertionCase, known: Evidence, results: Results
+    ) -> Iterator[tuple[str, Evidence]]:
+        for candidate in self.candidates:
+            one = replace(known, picture=to_tensor(results.read(case, candidate)))
+            if candidate in {"model", "exact"}:
+                one = replace(one, claimed=results.read_mask(case, "model-mask"))
+            yield candidate, one
+
+
+@dataclass(frozen=True, eq=False)
+class RemovalBenchmark(InsertionBenchmark):
+    """The same the other way round: subjects to take out of photographs, with their shadows."""
+
+    name = "removals"
+    title = "Removals from photographs"
+    metrics = ("ghost", "imprint", "inside-psnr", "seam", "sharpness-inside", "subject-remains")
+    candidates = MappingProxyType(
+        {"model": "model", "truth": "truth", "inpainted": "inpainting", "source": "untouched"}
+    )
+    strip = MappingProxyType({"source": "before", **candidates, "mask": "mask"})
+    ranked_by = ("inside-psnr",)
+    rivals = (("ghost", "inpainted"),)
+
+    def known(self, inserted: Insertion) -> dict[str, File]:
+        """Return the photograph with and without its subject, the subject, and what is to go."""
+        pixels, background, mask = (
+            getattr(inserted.answer.rendering, name) for name in ("pixels", "background", "mask")
+        )
+        return {
+            "source": to_pil(pixels)[0],
+            "truth": to_pil(background)[0],
+            "before-mask": mask,
+            "mask": touched(inserted),
+        }
+
+    def evidence(
+        self, case: InsertionCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield what each method left of the subject, the truth and the untouched picture."""
+        truth, source = (to_tensor(results.read(case, kind)) for kind in ("truth", "source"))
+        mask, before = (results.read_mask(case, kind) for kind in ("mask", "before-mask"))
+        known = Evidence(
+            picture=truth,
+            truth=truth,
+            source=source,
+            mask=mask,
+            claimed=mask,
+            expected=Expected(where=before, gone=case.code),
+            networks=networks,
+        )
+        yield from self._each(case, known, results)
+
+    def words(self, case: InsertionCase) -> list[str]:
+        """Return what goes."""
+        return [f"{case.subject} out of photograph {case.photo}"]
+
+
+@dataclass(frozen=True, eq=False)
+class InsertionDrawer:
+    """Draws cases with a session, and beside them what others would do."""
+
+    session: Session
+    benchmark: InsertionBenchmark
+
+    def __post_init__(self) -> None:
+        opencv()
+
+    @property
+    def maker(self) -> Maker:
+        """The preset."""
+        return maker_of(self.session)
+
+    def kinds(self, case: InsertionCase) -> tuple[str, ...]:
+        """Return reference, answer and candidates, with their masks."""
+        del case
+        known = ("reference", "reference-mask", "source", "truth", "truth-mask", "unlit")
+        return (*known, "model", "model-mask", "exact", "paste", "poisson")
+
+    def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield what is missing; everyone is told the box that the subject fills in the truth."""
+        inserted = self.benchmark.answer(case)
+        yield from self.benchmark.known(inserted).items()
+        answer = inserted.answer
+        photo, box = to_pil(answer.rendering.background)[0], bounding_box(answer.rendering.mask)
+        reference, cover = answer.reference, answer.reference_mask
+        if missing & {"model", "model-mask", "exact"}:
+            identity = self.session.encode_identity(
+                to_pil(reference)[0], masks=mask_to_pil(cover)[0]
+            )
+            request = RepaintRequest(image=photo, identity=identity, box=box, seed=case.seed)
+            result = self.session.draw(request)
+            yield "model", result.image
+            yield "model-mask", result.region
+            yield "exact", exactly_drawn(self.session, request, answer.rendering)
+        if missing & {"paste", "poisson"}:
+            layout, scenery = from_box(box), to_tensor(photo)
+            pasted = paste(reference, cover, scenery=scenery, layout=layout)
+            yield "paste", to_pil(pasted)[0]
+            yield "poisson", poisson_blended(photo, reference, cover, layout=layout)
+
+
+@dataclass(frozen=True, eq=False)
+class RemovalDrawer(InsertionDrawer):
+    """Takes subjects out with a session, and beside that by inpainting."""
+
+    def kinds(self, case: InsertionCase) -> tuple[str, ...]:
+        """Return picture, answer and candidates, with their masks."""
+        del case
+        return ("source", "truth", "mask", "before-mask", "model", "model-mask", "inpainted")
+
+    def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield what is missing; everyone gets the same mask, of the subject and its shadow."""
+        inserted = self.benchmark.answer(case)
+        yield from self.benchmark.known(inserted).items()
+        photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
+        if missing & {"model", "model-mask"}:
+            result = self.session.remove(photo, mask=mask_to_pil(mask)[0], seed=case.seed)
+            yield "model", result.image
+            yield "model-mask", result.region
+        if "inpainted" in missing:
+            yield "inpainted", inpainted(photo, mask)
+
+
+def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
+    """Return the photographs of `folder` that training never uses, by default the package's own.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if folder is not None:
+        photos = load_photos(folder, "held_out") if folder.is_dir() else []
+    else:
+        inside = importlib.resources.files("swiftpie_lab") / "assets" / "photos"
+        with importlib.resources.as_file(inside) as own:
+            photos = load_photos(own, "held_out")
+    if not photos:
+        raise ConfigError(
+            f"'{folder}' holds no photograph for judging. A folder with JPEG, PNG or WebP files is "
+            "needed, of which one in five, by its content, is never used in training. Pass more."
+        )
+    return tuple(photos)
+
+
+def touched(inserted: Insertion) -> Tensor:
+    """Return subject and shadow with some room, (1, 1, H, W) 0 or 1: the mask of a removal."""
+    shown = inserted.answer.rendering
+    return grow(changed(shown.pixels, shown.background, shown.mask), ROOM_PX)
+
+
+def won(rows: Sequence[Row[InsertionCase]], metric: str, rival: str) -> Interval | None:
+    """Return the share of cases in which the model is better than `rival` by `metric`."""
+    sign = 1 if METRICS.get(metric).higher_is_better else -1
+    pairs = [row.scores[metric] for row in rows if metric in row.scores]
+    better = [float(sign * (one["model"] - one[rival]) > 0) for one in pairs]
+    return interval(better) if better else None
+
+
+@torch.no_grad()
+def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -> Image.Image:
+    """Return what `request` would become, did the model draw the truth: what joining makes of it.
+
+    `truth` (1, 3, H, W) is as large as the photograph.
+    """
+    plan = prepare(session.components, request, Clock())
+    canvas = plan.canvas
+    after, before = canvas.enter(to_pil(truth.pixels)[0]), canvas.enter(request.image)
+    mask = canvas.enter_mask((255 * truth.mask).to(torch.uint8))
+    drawn = GenerationResult(
+        images=(*to_pil(after), *to_pil(before)),
+        subject_masks=tuple(mask_to_pil(mask)),
+        regions=plan.changes,
+        seeds=(request.seed,),
+        layouts=plan.start.layouts,
+        branches=(),
+        cutouts=(),
+        timings_ms={},
+        origin={},
+    )
+    return put_back(drawn, plan, Clock()).image
+
+
+@torch.no_grad()
+def poisson_blended(
+    photo: Image.Image, reference: Tensor, cover: Tensor, *, layout: Layout
+) -> Image.Image:
+    """Blend a subject into a photograph by its gradients, with OpenCV's `seamlessClone`.
+
+    Args:
+        photo: RGB.
+        reference: Pixels (1, 3, H, W) in [-1, 1], with what was behind the subject.
+        cover: The subject in it, (1, 1, H, W).
+        layout: Where it goes.
+
+    Raises:
+        MissingExtra: OpenCV is not installed.
+    """
+    size = (photo.height, photo.width)
+    both = torch.cat(fit_square(reference, cover, size_px=size[0], fill=SUBJECT_FILL), dim=1)
+    drawn = warp(both, to_affine(layout), size)
+    where = grow((drawn[:, 3:] > 0.5).float(), ROOM_PX)
+    where[..., [0, -1], :] = where[..., [0, -1]] = 0  # it does not blend at the picture's edge
+    left, top, right, bottom = bounding_box(where)
+    middle = (
+        round(left * size[1]) + round((right - left) * size[1]) // 2,
+        round(top * size[0]) + round((bottom - top) * size[0]) // 2,
+    )
+    cv2 = opencv()
+    blended = cv2.seamlessClone(
+        np.array(to_pil(drawn[:, :3])[0]),
+        np.array(photo),
+        np.array(mask_to_pil(where)[0]),
+        middle,
+        cv2.NORMAL_CLONE,
+    )
+    return Image.fromarray(blended)
+
+
+def inpainted(photo: Image.Image, mask: Tensor) -> Image.Image:
+    """Fill `mask` (1, 1, H, W) from around it, with OpenCV's inpainting of Telea.
+
+    Raises:
+        MissingExtra: OpenCV is not installed.
+    """
+    cv2, where = opencv(), np.array(mask_to_pil((mask > 0).float())[0])
+    return Image.fromarray(cv2.inpaint(np.array(photo), where, INPAINT_PX, cv2.INPAINT_TELEA))
+
+
+def opencv() -> Any:  # noqa: ANN401 - the library has no types
+    """Return OpenCV.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
+    if importlib.util.find_spec("cv2") is None:
+        raise MissingExtra(
+            "Insertions are judged beside OpenCV's blending and inpainting, and OpenCV is not "
+            'installed. Install it: pip install "swiftpie[evaluate]".'
+        )
+    return importlib.import_module("cv2")

@@ -1,0 +1,673 @@
+"""The larger world: held-out subjects in settings, views, light, looks, art, poses and pairs."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.engine.session import Session
+from swiftpie.geometry.layout import Layout, from_box, seen_view
+from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.masks import Box
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.settings import MaskSource
+from swiftpie_lab.data.subjects import Subjects
+from swiftpie_lab.evaluation.benchmarks.pairs import boxes_beside
+from swiftpie_lab.evaluation.benchmarks.scenes import (
+    NO_SUBJECT,
+    REFERENCES,
+    SUBJECT_MASKS,
+    check_noise,
+    paste_all,
+)
+from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
+from swiftpie_lab.evaluation.case import Case, Evidence, Expected, Row
+from swiftpie_lab.evaluation.judges import Networks, Reading, WorldPanel, load_world_panel
+from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
+from swiftpie_lab.world.air import SEASONS, TIMES, WEATHERS, Setting
+from swiftpie_lab.world.captions import (
+    CLOSE_QUESTIONS,
+    POSE_PHRASES,
+    VIEWS,
+    WHOLE_QUESTIONS,
+    WISH_QUESTIONS,
+    Asked,
+    draw_caption,
+    draw_pair_caption,
+    right_answers,
+)
+from swiftpie_lab.world.places import PLACES, is_held_out, settings
+from swiftpie_lab.world.world import (
+    CELL_PX,
+    LEAST_SEEN,
+    NOISE_CHANNELS,
+    OTHER_PITCH,
+    OTHER_SIDE,
+    Answer,
+    Figure,
+    Rendering,
+    World,
+    place,
+)
+
+SIZE_PX = 256  # by default, as mini draws
+CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
+# Distances of seeds, all below 2**32: of larger ones PyTorch's generator reads the low half alone.
+KIND_SEED = 2**24  # between two kinds
+NEXT_SEED = 2**16  # to the noise that is tried next, where the first gives too small a turn
+REFERENCE_SEED = 2**30  # what decides a reference is not what decides the picture
+GALLERY_SEED = 2**31  # far from all cases
+WIDE_YAW = 30.0  # degrees; turns by value are no smaller, where they are to a side
+
+ASIDE = "side-reference"  # a second one, from the side that is asked for
+BRANCHES = ("semantic", "unaligned")  # what draws trained settings with less
+
+BACKDROPS = ("white backdrop", "blue backdrop", "green backdrop", "pink backdrop")  # of the gallery
+PLACE_NAMES = tuple(one.name for one in PLACES)
+
+T = TypeVar("T")
+
+
+class WorldKind(StrEnum):
+    """What a case tries."""
+
+    PLAIN = "trained setting"
+    COMPOSED = "new setting"
+    VIEW = "view in words"
+    TURN = "view by value"
+    LIGHT = "other light"
+    LOOK = "look"
+    ART = "rendition"
+    WORN = "accessory"
+    POSE = "pose"
+    PAIR = "two subjects"
+
+
+WISHES: Mapping[WorldKind, Sequence[tuple[str, str]]] = MappingProxyType(
+    {
+        **dict.fromkeys(WorldKind, (("", ""),)),
+        WorldKind.VIEW: [("view", one) for one in VIEWS],
+        WorldKind.TURN: [("view", one) for one in VIEWS if one != "front"],
+        WorldKind.LOOK: [
+            (name, one) for name in ("colour", "material") for one in CLOSE_QUESTIONS[name][1:]
+        ],
+        WorldKind.ART: [("rendition", one) for one in WHOLE_QUESTIONS["rendition"][1:]],
+        WorldKind.WORN: [("accessory", one) for one in CLOSE_QUESTIONS["accessory"][1:]],
+        WorldKind.POSE: [("pose", one) for one in tuple(POSE_PHRASES)[1:]],
+    }
+)
+"""What a case of each kind may ask for besides its setting, as question and answer."""
+
+USES: Mapping[str, WorldKind] = MappingProxyType(
+    {
+        "in a place": WorldKind.PLAIN,
+        "from a side": WorldKind.VIEW,
+        "in a colour, of a material": WorldKind.LOOK,
+        "as art": WorldKind.ART,
+        "with something": WorldKind.WORN,
+    }
+)
+"""What a subject is wanted for, and the cases that try it."""
+
+
+class Somewhere(Protocol):
+    """A case that says its setting in words."""
+
+    @property
+    def place(self) -> str:
+        """One of `PLACES` by name."""
+
+    @property
+    def time(self) -> str:
+        """One of `TIMES`."""
+
+    @property
+    def weather(self) -> str:
+        """One of `WEATHERS`."""
+
+    @property
+    def season(self) -> str:
+        """One of `SEASONS`."""
+
+
+def setting_of(case: Somewhere) -> Setting:
+    """Return the setting of a case as the renderer takes it."""
+    return Setting(
+        PLACE_NAMES.index(case.place),
+        TIMES.index(case.time),
+        WEATHERS.index(case.weather),
+        SEASONS.index(case.season),
+    )
+
+
+@dataclass(frozen=True)
+class WorldCase:
+    """Subject, setting, at most one wish, and the seed: together they have one right picture."""
+
+    name: str
+    kind: WorldKind
+    code: str  # the subject in its pack
+    subject: str  # its name in words
+    prompt: str
+    seed: int
+    place: str
+    time: str  # as weather and season, said only where the place has any
+    weather: str
+    season: str
+    wish: str = ""  # a question
+    answer: str = ""  # what is wished
+    view: tuple[float, float] | None = None  # yaw and pitch in degrees that the wish comes to
+    other_code: str = ""  # the right one of two subjects
+    other_subject: str = ""
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The subjects, from left to right."""
+        return (self.code, self.other_code) if self.other_code else (self.code,)
+
+    @property
+    def is_seen_from_aside(self) -> bool:
+        """Whether a second picture, from the side that is asked for, would tell more."""
+        return self.told_view is not None and abs(self.told_view[0]) >= WIDE_YAW
+
+    @property
+    def asked(self) -> Asked:
+        """The same as the renderer takes it."""
+        setting = setting_of(self)
+        return Asked(setting, **({self.wish: self.answer} if self.wish else {}))
+
+    @property
+    def told_view(self) -> tuple[float, float] | None:
+        """The view that models are told as a value; None leaves it to words and noise."""
+        return self.view if self.kind is WorldKind.TURN else None
+
+
+class Pair(NamedTuple):
+    """The one right picture of two subjects side by side, and what it is to be drawn from."""
+
+    rendering: Rendering
+    pixels: Tensor  # (2, 3, H, W) references in [-1, 1]
+    mask: Tensor  # (2, 1, H, W)
+
+
+@dataclass(frozen=True, eq=False)
+class WorldBenchmark(Benchmark[WorldCase]):
+    """Deals cases of every kind and draws their references and right answers."""
+
+    subjects: Subjects
+    seed: int = 0  # decides all cases
+    size_px: int = SIZE_PX  # of all pictures
+
+    name = "world"
+    title = "The larger world"
+    metrics = (
+        "subject-recognition",
+        "subject-mistaken",
+        "setting-accuracy",
+        "wish-accuracy",
+        *(f"{name}-accuracy" for name in (*Setting._fields, *WISH_QUESTIONS)),
+        "yaw-error",
+        "pitch-error",
+        "lighting-error",
+        "mask-iou",
+        "psnr",
+        "sharpness",
+        "sharpness-background",
+        "sharpness-subject",
+        "subject-psnr",
+    )
+    candidates = MappingProxyType(
+        {
+            "model": "model",
+            "truth": "truth",
+            "text": "text only",
+            "paste": "naive paste",
+            "turned": "turned paste",
+            "sides": "two references",
+            "semantic": "semantic branch",
+            "unaligned": "not aligned",
+        }
+    )
+    bound = "truth"
+    strip = MappingProxyType({"reference": "reference", **candidates})
+    ranked_by = ("subject-psnr",)
+    headline = (
+        "subject-recognition",
+        "setting-accuracy",
+        "wish-accuracy",
+        "yaw-error",
+        "pitch-error",
+        "lighting-error",
+        "subject-psnr",
+    )
+
+    @cached_property
+    def world(self) -> World:
+        """The held-out half of the subjects."""
+        return World(self.subjects, "held_out", size_px=self.size_px)
+
+    @cached_property
+    def stickers(self) -> StickerBenchmark:
+        """The same subjects in sticker scenes."""
+        return StickerBenchmark(self.subjects, seed=self.seed)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 over names, sprites and the size of pictures."""
+        return sha256(f"{self.stickers.fingerprint} {self.size_px}".encode()).hexdigest()
+
+    def noise(self, *seeds: int) -> Tensor:
+        """Draw the noise (B, C, h, w) of pictures."""
+        cells = self.size_px // CELL_PX
+        return draw_noise(seeds, (NOISE_CHANNELS, cells, cells))
+
+    def cases(self, count: int = CASES_A_KIND) -> list[WorldCase]:
+        """Deal `count` cases of each kind; subjects, places and wishes come evenly.
+
+        Of each kind a longer list starts with the shorter one.
+        """
+        return [case for kind in WorldKind for case in self._deal(kind, count)]
+
+    def uses(self, count: int) -> list[list[WorldCase]]:
+        """Deal `count` subjects, each one case of every use in `USES`."""
+        dealt = [self._deal(kind, count) for kind in USES.values()]
+        rows = []
+        for number, cases in enumerate(zip(*dealt, strict=True)):
+            row = self.subjects.index(cases[0].code)  # of the first use for all
+            rows.append(
+                [
+                    self._case(one.kind, number, row, setting_of(one), (one.wish, one.answer))
+                    for one in cases
+                ]
+            )
+        return rows
+
+    def draw_uses(
+        self, session: Session, rows: Sequence[Sequence[WorldCase]]
+    ) -> Iterator[list[Image.Image]]:
+        """Yield each row of `uses` when it is drawn: the reference, then a picture a case."""
+        for cases in rows:
+            known = self.known(cases[0])
+            identity = session.encode_identity(known["reference"], masks=known["reference-mask"])
+            drawn = [session.personalize(identity, case.prompt, seed=case.seed) for case in cases]
+            yield [known["reference"], *(result.images[0] for result in drawn)]
+
+    def answer(self, case: WorldCase) -> Answer:
+        """Draw the picture that belongs to the seed of the case, and the reference."""
+        return self.world.answer(
+            self.noise(case.seed),
+            [self.subjects.index(case.code)],
+            [case.asked],
+            numbers=self._numbers(case, 1),
+            opposed=case.kind is WorldKind.LIGHT,
+        )
+
+    def boxes(self, case: WorldCase) -> tuple[Box | None, ...]:
+        """Return where the model is told to draw each subject; one alone it places itself."""
+        if not case.other_code:
+            return (None,)
+        return self._boxes_beside(case, self._figures(case)[0])
+
+    def layouts(self, case: WorldCase) -> tuple[Layout, ...]:
+        """Return where each subject is in the truth."""
+        figures, _ = self._figures(case)
+        if not case.other_code:
+            return (figures.layout,)
+        return tuple(from_box(box) for box in self._boxes_beside(case, figures))
+
+    def pair(self, case: WorldCase) -> Pair:
+        """Draw two subjects side by side, and what belongs to them."""
+        both, numbers = self._figures(case)
+        left, right = (
+            Figure(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
+            for i, box in enumerate(self._boxes_beside(case, both))
+        )
+        noise = self.noise(case.seed)
+        rendering = self.world.draw(noise, left, [case.asked], companion=right)
+        rows = [self.subjects.index(code) for code in case.codes]
+        return Pair(rendering, *self.world.references(rows, numbers))
+
+    def aside(self, case: WorldCase) -> tuple[Tensor, Tensor]:
+        """Return a second reference, from the side that is asked for and in another light.
+
+        Pixels (1, 3, H, W) in [-1, 1] and a mask (1, 1, H, W).
+        """
+        subject, _ = self._figures(case)
+        other = self._numbers(case, 2)[1:]
+        yaw = torch.sign(subject.layout.pose[:, 0]) * (OTHER_SIDE[0] + OTHER_SIDE[1] * other[:, 4])
+        pitch, none = OTHER_PITCH * (2 * other[:, 5] - 1), torch.zeros(1)
+        pose = torch.stack([yaw, pitch, none, none], dim=1)
+        return self.world.seen_in(pose, subject.frames, subject.relief, other)
+
+    def _numbers(self, case: WorldCase, count: int) -> Tensor:
+        """Return what decides roundness, and the wall and light of references, (count, 16)."""
+        generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
+        return torch.rand(count, 16, generator=generator)
+
+    def _figures(self, case: WorldCase) -> tuple[Figure, Tensor]:
+        """Return the subjects of a case where its noise places them, and their numbers."""
+        count, numbers = len(case.codes), self._numbers(case, len(case.codes))
+        rows = [self.subjects.index(code) for code in case.codes]
+        noise = self.noise(case.seed).expand(count, -1, -1, -1)
+        return self.world.figures(noise, rows, [case.asked] * count, numbers=numbers), numbers
+
+    def _boxes_beside(self, case: WorldCase, figures: Figure) -> tuple[Box, ...]:
+        spot = PLACES[case.asked.setting.place]
+        floor = spot.floor if spot.grounded else None
+        return boxes_beside(figures.frames, Random(case.seed), floor=floor)
+
+    def known(self, case: WorldCase) -> dict[str, Image.Image]:
+        """Return references, truth and their masks by kind of picture."""
+        if case.other_code:
+            pair = self.pair(case)
+            truth = pair.rendering
+            shown = [(pair.pixels[i : i + 1], pair.mask[i : i + 1]) for i in range(2)]
+        else:
+            answer = self.answer(case)
+            truth, shown = answer.rendering, [(answer.reference, answer.reference_mask)]
+        masks = zip(SUBJECT_MASKS, (truth.mask, truth.companion_mask)[: len(shown)], strict=False)
+        pictures = {"truth": to_pil(truth.pixels)[0]}
+        pictures |= {kind: mask_to_pil(mask)[0] for kind, mask in masks}
+        kinds = [*REFERENCES[: len(shown)]]
+        if case.is_seen_from_aside:
+            kinds.append(ASIDE)
+            shown.append(self.aside(case))
+        for kind, (pixels, mask) in zip(kinds, shown, strict=True):
+            pictures[kind] = to_pil(pixels)[0]
+            pictures[f"{kind}-mask"] = mask_to_pil(mask)[0]
+        return pictures
+
+    def panel(self, folder: Path | None = None) -> WorldPanel:
+        """Read judges, by default the package's, and show them every held-out subject.
+
+        Raises:
+            WeightsError: `folder` holds other things.
+        """
+        codes = [self.subjects.codes[row] for row in self.world.pool]
+        return load_world_panel(codes, self.gallery(), folder=folder)
+
+    def gallery(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield pictures (V, 3, H, W) and masks (V, 1, H, W) of each held-out subject."""
+        asked = [Asked(Setting(PLACE_NAMES.index(name))) for name in BACKDROPS]
+        views = len(asked)
+        for number, row in enumerate(self.world.pool):
+            seeds = [GALLERY_SEED + number * views + view for view in range(views)]
+            noise = self.noise(*seeds)
+            generator = torch.Generator().manual_seed(seeds[0] + REFERENCE_SEED)
+            numbers = torch.rand(views, 16, generator=generator)
+            rendering = self.world.answer(noise, [row] * views, asked, numbers=numbers).rendering
+            yield rendering.pixels, rendering.mask
+
+    def evidence(
+        self, case: WorldCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield the model's picture, the truth and the bounds that the case has."""
+        truth = to_tensor(results.read(case, "truth"))
+        for code, kind, mask_kind in zip(case.codes, REFERENCES, SUBJECT_MASKS, strict=False):
+            mask, shown = results.read_mask(case, mask_kind), shown_reference(case, results, kind)
+            expected = expected_of(case, mask, code)
+            claims = {}
+            if not case.other_code:  # the model's mask is of the first of two
+                claims = {"model": results.read_mask(case, "model-mask"), "truth": mask}
+            for candidate in self.candidates:
+                if not results.has(case, candidate):
+                    continue
+                picture = to_tensor(results.read(case, candidate))
+                reading = read_by(networks.world, picture, expected, reference=shown)
+                yield (
+                    candidate,
+                    Evidence(
+                        picture=picture,
+                        truth=truth,
+                        mask=mask,
+                        claimed=claims.get(candidate),
+                        prompt=case.prompt,
+                        expected=expected,
+                        reading=reading,
+                        networks=networks,
+                    ),
+                )
+
+    def words(self, case: WorldCase) -> list[str]:
+        """Return the prompt, and the view where it is told as a value."""
+        view = case.told_view
+        return [
+            case.prompt,
+            *([] if view is None else [f"yaw {view[0]:.0f}°, pitch {view[1]:.0f}°"]),
+        ]
+
+    def groups(self, rows: Sequence[Row[WorldCase]]) -> dict[str, list[Row[WorldCase]]]:
+        """Return the cases by kind."""
+        kinds: defaultdict[str, list[Row[WorldCase]]] = defaultdict(list)
+        for row in rows:
+            kinds[row.case.kind.value].append(row)
+        return dict(kinds)
+
+    def facts(self, rows: Sequence[Row[WorldCase]]) -> dict[str, object]:
+        """Return what was counted."""
+        return {
+            "num_subjects": len({code for row in rows for code in row.case.codes}),
+            "num_places": len({row.case.place for row in rows}),
+            "gallery_size": len(self.world.pool),  # subjects that the right one is one of
+        }
+
+    def sentences(self, rows: Sequence[Row[WorldCase]]) -> list[str]:
+        """Return what was judged."""
+        facts = self.facts(rows)
+        return [
+            f"{len(rows)} cases with {facts['num_subjects']} subjects held out from training in "
+            f"{facts['num_places']} places; the right subject is one of {facts['gallery_size']}. "
+            "Brackets hold 95 % bootstrap intervals over cases; arrows point to the better side."
+        ]
+
+    def _deal(self, kind: WorldKind, number: int) -> Iterator[WorldCase]:
+        random = Random(f"{self.seed}:{kind.name}")
+        fitting = [one for one in settings() if _fits(kind, one)]
+        order = deal_evenly(random, self.world.pool, fitting)
+        wishes = random.sample(WISHES[kind], len(WISHES[kind]))
+        for i, (subject, setting) in zip(range(number), order, strict=False):
+            yield self._case(kind, i, subject, setting, wishes[i % len(wishes)])
+
+    def _case(
+        self, kind: WorldKind, number: int, row: int, setting: Setting, wish: tuple[str, str]
+    ) -> WorldCase:
+        code, name = self.subjects.codes[row], self.subjects.names[row]
+        index = list(WorldKind).index(kind)
+        case = WorldCase(
+            name=f"{kind.name.lower()}-{number:04d}-{code}",
+            kind=kind,
+            code=code,
+            subject=name,
+            prompt="",
+            seed=self.seed + KIND_SEED * (1 + index) + number,
+            place=PLACE_NAMES[setting.place],
+            time=TIMES[setting.time],
+            weather=WEATHERS[setting.weather],
+            season=SEASONS[setting.season],
+            wish=wish[0],
+            answer=wish[1],
+        )
+        if kind is WorldKind.PAIR:
+            return self._beside_another(case, number)
+        said = replace(case.asked, view=Asked.view) if kind is WorldKind.TURN else case.asked
+        case = replace(case, prompt=draw_caption(FirstPhrase(), said, name=name))
+        return self._viewed(case) if case.wish == "view" else case
+
+    def _beside_another(self, case: WorldCase, number: int) -> WorldCase:
+        """Return the case with a second subject, each time another one."""
+        pool = self.world.pool
+        first, lap = pool.index(self.subjects.index(case.code)), number // len(pool)
+        row = pool[(first + 1 + lap % (len(pool) - 1)) % len(pool)]
+        code, names = self.subjects.codes[row], (case.subject, self.subjects.names[row])
+        prompt = draw_pair_caption(FirstPhrase(), case.asked, names=names)
+        return replace(
+            case, name=f"{case.name}-{code}", prompt=prompt, other_code=code, other_subject=names[1]
+        )
+
+    def _viewed(self, case: WorldCase) -> WorldCase:
+        """Return the case with the view that its noise gives, and noise that turns it enough."""
+        frames = self.stickers.frames([case.code])
+        is_wide = case.kind is WorldKind.TURN and case.answer in {"left", "right"}
+        for seed in count(case.seed, NEXT_SEED):
+            layout = place(self.noise(seed), frames, [case.asked])
+            yaw, pitch = torch.rad2deg(seen_view(layout)[0]).tolist()
+            if not is_wide or abs(yaw) >= WIDE_YAW:
+                break
+        return replace(case, seed=seed, view=(yaw, pitch))
+
+
+@dataclass(frozen=True, eq=False)
+class WorldDrawer:
+    """Draws cases with a session, and beside them what bounds its pictures."""
+
+    session: Session
+    benchmark: WorldBenchmark
+
+    def __post_init__(self) -> None:
+        check_noise(self.session.components, side_px=self.benchmark.size_px)
+
+    @property
+    def maker(self) -> Maker:
+        """The preset."""
+        return maker_of(self.session)
+
+    def kinds(self, case: WorldCase) -> tuple[str, ...]:
+        """Return references, answer and candidates, with their masks."""
+        references = [*REFERENCES[: len(case.codes)], *([ASIDE] if case.is_seen_from_aside else [])]
+        masks = [*SUBJECT_MASKS[: len(case.codes)], *(f"{kind}-mask" for kind in references)]
+        drawn = ["model", "model-mask", "text", "paste"]
+        if case.kind is WorldKind.PLAIN:
+            drawn += BRANCHES
+        if case.is_seen_from_aside:
+            drawn.append("sides")
+        if case.view is not None:
+            drawn.append("turned")
+        return (*references, "truth", *masks, *drawn)
+
+    def draw(self, case: WorldCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield what is missing; the model starts from the noise of the answer."""
+        known = self.benchmark.known(case)
+        yield from known.items()
+        if not missing - {*known}:
+            return
+        subjects = [
+            Subject(
+                self.session.encode_identity(known[kind], masks=known[f"{kind}-mask"]),
+                box=box,
+                view=case.told_view,
+            )
+            for kind, box in zip(REFERENCES, self.benchmark.boxes(case), strict=False)
+        ]
+        if missing & {"model", "model-mask"}:
+            # A box keeps each of two subjects to its own place; a single one has all.
+            source = MaskSource.BOX if case.other_code else MaskSource.NONE
+            result = self.session.personalize(subjects, case.prompt, seed=case.seed, mask=source)
+            yield "model", result.images[0]
+            yield "model-mask", result.subject_masks[0]
+        if "sides" in missing:
+            kinds = (REFERENCES[0], ASIDE)
+            both = self.session.encode_identity(
+                [known[kind] for kind in kinds], masks=[known[f"{kind}-mask"] for kind in kinds]
+            )
+            shown = [Subject(both, view=case.told_view)]
+            yield "sides", self.session.personalize(shown, case.prompt, seed=case.seed).images[0]
+        for kind in missing & {*BRANCHES}:
+            identity = subjects[0].identity
+            request = PersonalizeRequest(
+                subjects=(Subject(identity.without_detail() if kind == "semantic" else identity),),
+                prompt=case.prompt,
+                seeds=(case.seed,),
+                without=frozenset({Part.ALIGNED}),
+            )
+            yield kind, self.session.draw(request).images[0]
+        if missing & {"text", "paste", "turned"}:
+            plain = self.session.personalize(
+                subjects, case.prompt, seed=case.seed, scales=NO_SUBJECT
+            ).images[0]
+            yield "text", plain
+            layouts = self.benchmark.layouts(case)
+            for kind in missing & {"paste", "turned"}:
+                yield kind, paste_all(known, layouts, scenery=plain, is_turned=kind == "turned")
+
+
+def shown_reference(case: Case, results: Results, kind: str = REFERENCES[0]) -> Tensor:
+    """Return the reference of a case as judges read it, premultiplied, (1, 4, H, W) in [0, 1]."""
+    mask = results.read_mask(case, f"{kind}-mask")
+    pixels = to_tensor(results.read(case, kind)) / 2 + 0.5
+    return torch.cat([pixels * mask, mask], dim=1)
+
+
+def read_by(
+    panel: WorldPanel | None, picture: Tensor, expected: Expected, *, reference: Tensor
+) -> Reading | None:
+    """Return what the judges, if there are any, see where the subject should be."""
+    if panel is None:
+        return None
+    return panel.read(picture, expected.where, reference, finds_pose=expected.has_pose)
+
+
+def expected_of(case: WorldCase, mask: Tensor, code: str) -> Expected:
+    """Return what judges should see of one subject; one hidden by its place answers nothing.
+
+    Args:
+        case: What was asked for.
+        mask: The subject in the truth, (1, 1, H, W) in [0, 1].
+        code: The subject.
+    """
+    is_seen = float(mask.mean()) > LEAST_SEEN
+    asked = {*Setting._fields, *({case.wish} if is_seen or case.wish in WHOLE_QUESTIONS else ())}
+    return Expected(
+        where=mask,
+        subject=code if is_seen else "",
+        others=frozenset(case.codes) - {code} if is_seen else frozenset(),
+        answers={name: one for name, one in right_answers(case.asked).items() if name in asked},
+        view=case.view if is_seen else None,
+        is_lit=case.wish in {"", "view", "pose"},  # the others change colours by themselves
+    )
+
+
+def _fits(kind: WorldKind, setting: Setting) -> bool:
+    if kind is WorldKind.LIGHT:  # under clouds it comes from everywhere
+        is_sunny = WEATHERS[setting.weather] == "clear"
+        return PLACES[setting.place].outdoors and is_sunny and not is_held_out(setting)
+    return is_held_out(setting) == (kind is WorldKind.COMPOSED)
+
+
+def deal_evenly(
+    random: Random, subjects: Sequence[int], chosen: Sequence[Setting]
+) -> Iterator[tuple[int, Setting]]:
+    """Return subjects in settings without end; every subject and every place comes as often."""
+    by_place = defaultdict(list)
+    for setting in chosen:
+        by_place[setting.place].append(setting)
+    first, second = (random.sample(some, len(some)) for some in (subjects, [*by_place]))
+    return (
+        (first[i % len(first)], random.choice(by_place[second[i % len(second)]])) for i in count()
+    )
+
+
+class FirstPhrase(Random):
+    """Says everything by the first words of its table, the subject by its name, in one order."""
+
+    def random(self) -> float:
+        """Return what makes no rare choice."""
+        return 1.0
+
+    def choice(self, seq: Sequence[T]) -> T:  # type: ignore[override]  # of sequences alone
+        """Return the first that is not empty, if any."""
+        return next((one for one in seq if one), seq[0])
+
+    def shuffle(self, x: MutableSequence[object]) -> None:
+        """Leave the order."""

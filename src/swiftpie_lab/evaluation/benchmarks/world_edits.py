@@ -1,0 +1,415 @@
+"""Rendered edits of the larger world: restyle, relight, turn, recolour, add, remove, replace."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count, islice
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from swiftpie.errors import ConfigError
+from swiftpie.geometry.layout import Layout, seen_view
+from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie_lab.data.subjects import Subjects
+from swiftpie_lab.evaluation.benchmarks.edits import Answer, RenderedEdits
+from swiftpie_lab.evaluation.benchmarks.world import (
+    KIND_SEED,
+    NEXT_SEED,
+    PLACE_NAMES,
+    REFERENCE_SEED,
+    SIZE_PX,
+    FirstPhrase,
+    WorldBenchmark,
+    deal_evenly,
+    read_by,
+    setting_of,
+    shown_reference,
+)
+from swiftpie_lab.evaluation.case import Evidence, Expected, Row
+from swiftpie_lab.evaluation.editors import EditTask
+from swiftpie_lab.evaluation.judges import Networks, WorldPanel
+from swiftpie_lab.evaluation.run import File, Results
+from swiftpie_lab.world.air import (
+    SEASON_PHRASES,
+    SEASONS,
+    TIME_PHRASES,
+    TIMES,
+    WEATHER_PHRASES,
+    WEATHERS,
+    Setting,
+)
+from swiftpie_lab.world.captions import (
+    ACCESSORY_PHRASES,
+    WHOLE_QUESTIONS,
+    Asked,
+    draw_caption,
+    draw_empty_caption,
+    draw_pair_caption,
+)
+from swiftpie_lab.world.changes import (
+    ANSWERS,
+    Wish,
+    WorldChange,
+    alternatives,
+    answered,
+    redraw,
+    stand_aside,
+)
+from swiftpie_lab.world.places import PLACES, is_held_out
+from swiftpie_lab.world.world import LEAST_SEEN, place
+
+CASES_A_KIND = 20  # by default
+EDIT_SEED = 2**29  # their noise is that of no case of `world`
+OTHER_SEED = 2**28  # added for what places the second subject
+LEAST_ASIDE = 0.12  # of the side, from the middle: room for a second subject
+
+TITLES: Mapping[WorldChange, str] = MappingProxyType(
+    {
+        WorldChange.RENDITION: "restyle",
+        WorldChange.TIME: "relight: time of day",
+        WorldChange.WEATHER: "relight: weather",
+        WorldChange.SEASON: "change season",
+        WorldChange.PLACE: "change place",
+        WorldChange.VIEW: "turn",
+        WorldChange.POSE: "change pose",
+        WorldChange.COLOUR: "recolour",
+        WorldChange.MATERIAL: "change material",
+        WorldChange.PUT_ON: "add accessory",
+        WorldChange.SECOND: "add subject",
+        WorldChange.TAKE_OFF: "remove accessory",
+        WorldChange.REMOVAL: "remove subject",
+        WorldChange.SUBJECT: "replace subject",
+    }
+)
+"""What the kinds of cases are called; no judge tells how large a subject is, or on which side."""
+
+SETTING_PHRASES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "place": {one.name: one.phrases for one in PLACES},
+        "time": TIME_PHRASES,
+        "weather": WEATHER_PHRASES,
+        "season": SEASON_PHRASES,
+    }
+)
+OTHER_COMES = frozenset({WorldChange.SUBJECT, WorldChange.SECOND})
+GONE = frozenset({WorldChange.SUBJECT, WorldChange.REMOVAL})
+
+
+@dataclass(frozen=True)
+class WorldEditCase:
+    """A picture of the larger world, and one of the same noise in which one thing is otherwise."""
+
+    name: str
+    kind: WorldChange
+    code: str  # the subject before
+    seed: int
+    source_prompt: str
+    target_prompt: str
+    keyword: str  # the words of the source prompt that shall change; empty where there are none
+    place: str  # before, as all of the setting
+    time: str
+    weather: str
+    season: str
+    before: str = ""  # the answer to the question that the kind asks
+    after: str = ""
+    other_code: str = ""  # the subject that comes; empty where none does
+    view: tuple[float, float] | None = None  # yaw and pitch in degrees that are asked for
+    has_reference: bool = False  # a picture of the new subject is given
+
+    @property
+    def question(self) -> str:
+        """What is answered otherwise afterwards; empty where subjects come or go."""
+        if self.kind in ANSWERS:
+            return ANSWERS[self.kind][0]
+        return self.kind.value if self.kind.value in Setting._fields else ""
+
+    @property
+    def asked(self) -> Asked:
+        """What the picture shows before."""
+        plain = Asked(setting_of(self))
+        return answered(plain, self.question, self.before) if self.kind in ANSWERS else plain
+
+    @property
+    def wanted(self) -> Asked:
+        """What it shows afterwards."""
+        if self.kind in ANSWERS:
+            return answered(self.asked, self.question, self.after)
+        if not self.question:
+            return self.asked
+        index = WHOLE_QUESTIONS[self.question].index(self.after)
+        return Asked(self.asked.setting._replace(**{self.question: index}))
+
+
+@dataclass(frozen=True, eq=False)
+class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
+    """Deals edits of held-out subjects in the larger world and draws them."""
+
+    subjects: Subjects
+    seed: int = 0
+    size_px: int = SIZE_PX
+
+    name = "world-edits"
+    title = "Edits of the larger world"
+    metrics = (
+        "wish-success",
+        "wish-success-in-words",
+        "recognition-kept",
+        "inside-psnr",
+        "mask-iou",
+        "noise-psnr",
+        "outside-lpips",
+        "outside-mse",
+        "outside-psnr",
+        "outside-psnr-drawn",
+        "outside-ssim",
+        "pitch-error",
+        "reconstruction-psnr",
+        "stray-pixels",
+        "time",
+        "yaw-error",
+    )
+    ranked_by = ("wish-success", "inside-psnr")
+    headline = ("wish-success", "recognition-kept", "mask-iou", "inside-psnr", "outside-psnr-drawn")
+
+    @cached_property
+    def plain(self) -> WorldBenchmark:
+        """The same subjects in the same world, not edited."""
+        return WorldBenchmark(self.subjects, seed=self.seed, size_px=self.size_px)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 over names, sprites and the size of pictures."""
+        return self.plain.fingerprint
+
+    def panel(self, folder: Path | None = None) -> WorldPanel:
+        """Read judges, by default the package's; see `WorldBenchmark.panel`."""
+        return self.plain.panel(folder)
+
+    def cases(self, count: int = CASES_A_KIND) -> list[WorldEditCase]:
+        """Deal `count` cases of each kind; subjects, places and answers come evenly.
+
+        Of each kind a longer list starts with the shorter one. Settings are such as training knows.
+
+        Raises:
+            ConfigError: The pack holds out fewer than two subjects.
+        """
+        if len(self.plain.world.pool) < 2:  # a subject and the one that replaces it
+            raise ConfigError(
+                f"The pack has {len(self.plain.world.pool)} held-out subjects; an edit takes two. "
+                "Use the full pack of `swiftpie data prepare`."
+            )
+        return [case for kind in TITLES for case in islice(self._deal(kind), count)]
+
+    def answer(self, case: WorldEditCase) -> Answer:
+        """Draw the case before and after."""
+        world, noise = self.plain.world, self.plain.noise(case.seed)
+        # Who gets something to wear makes room for it, which must not count as a change of its own.
+        placed_as = case.wanted if case.kind is WorldChange.PUT_ON else case.asked
+        subject, other = (
+            world.figures(noise, [row], [placed_as], numbers=_numbers(case))
+            for row in (self.subjects.index(code) for code in (case.code, self._judged(case)))
+        )
+        first = world.draw(noise, subject, [case.asked])
+        aside = self.plain.noise(case.seed + OTHER_SEED)
+        drawn = redraw(
+            world,
+            noise,
+            first,
+            subject,
+            [Wish(case.kind, case.wanted)],
+            others=stand_aside(aside, subject, other, [case.asked]),
+        )
+        asked = {WorldChange.REMOVAL: first.mask, WorldChange.SECOND: drawn.newcomer}
+        return Answer(
+            source=first.pixels,
+            target=drawn.pixels,
+            mask=drawn.mask,
+            before=first.mask,
+            kept=torch.zeros_like(first.mask) if case.kind in GONE else drawn.subject,
+            asked=asked.get(case.kind, drawn.subject),
+        )
+
+    def reference(self, case: WorldEditCase) -> tuple[Tensor, Tensor]:
+        """Return a picture of the subject that judges look for, and its mask."""
+        row = self.subjects.index(self._judged(case))
+        return self.plain.world.references([row], _numbers(case))
+
+    def known(self, case: WorldEditCase, task: EditTask) -> Iterator[tuple[str, File]]:
+        """Yield pictures before and after, their masks, and the reference, which judges look at."""
+        known = super().known(case, task)
+        yield from ((kind, file) for kind, file in known if kind != "reference")
+        pixels, mask = self.reference(case)
+        yield "reference", to_pil(pixels)[0]
+        yield "reference-mask", mask_to_pil(mask)[0]
+
+    def evidence(
+        self, case: WorldEditCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield the edit and its bounds, as the judges read them."""
+        shown = shown_reference(case, results)
+        for candidate, known in super().evidence(case, results, networks):
+            assert known.expected is not None, "every case asks for something"
+            reading = read_by(networks.world, known.picture, known.expected, reference=shown)
+            yield candidate, replace(known, reading=reading)
+
+    def expected(self, case: WorldEditCase, *, asked: Tensor, kept: Tensor) -> Expected:
+        """Return what judges should see; a subject hidden by its place answers nothing."""
+        del kept
+        is_seen = float(asked.mean()) > LEAST_SEEN
+        match case.kind:
+            case WorldChange.SUBJECT | WorldChange.SECOND:
+                return Expected(where=asked, subject=case.other_code if is_seen else "")
+            case WorldChange.REMOVAL:
+                gone, answers = case.code if is_seen else "", {"place": case.place}
+                return Expected(where=asked, gone=gone, answers=answers)
+            case WorldChange.VIEW:
+                return Expected(where=asked, view=case.view if is_seen else None)
+            case _:
+                is_told = is_seen or case.question in WHOLE_QUESTIONS
+                answers = {case.question: case.after} if is_told else {}
+                return Expected(where=asked, answers=answers)
+
+    def groups(self, rows: Sequence[Row[WorldEditCase]]) -> dict[str, list[Row[WorldEditCase]]]:
+        """Return the cases by kind; those of a new subject also by whether it has a picture."""
+        found = {
+            title: [row for row in rows if row.case.kind is kind] for kind, title in TITLES.items()
+        }
+        replaced = found[TITLES[WorldChange.SUBJECT]]
+        found["replaced by a picture"] = [row for row in replaced if row.case.has_reference]
+        found["replaced by name"] = [row for row in replaced if not row.case.has_reference]
+        return {title: chosen for title, chosen in found.items() if chosen}
+
+    def _judged(self, case: WorldEditCase) -> str:
+        return case.other_code or case.code
+
+    def _deal(self, kind: WorldChange) -> Iterator[WorldEditCase]:
+        random = Random(f"{self.seed}:edit:{kind.name}")
+        known = [one for one in self.plain.world.settings if not is_held_out(one)]
+        order = deal_evenly(
+            random, self.plain.world.pool, [one for one in known if _fits(kind, one)]
+        )
+        dealt, numbers = Counter[str](), count()
+        for row, setting in order:
+            first = Asked(setting)
+            if kind is WorldChange.TAKE_OFF:
+                first = random.choice(alternatives(first, WorldChange.PUT_ON, known))
+            ways = {_answer(kind, one): one for one in alternatives(first, kind, known)}
+            ways.pop("front", None)  # most subjects are seen so without being asked
+            if not ways:  # what this place could be like else is all held out
+                continue
+            said = min(ways, key=lambda answer: (dealt[answer], random.random()))
+            dealt[said] += 1
+            before = _answer(kind, first)
+            yield self._case(
+                kind, next(numbers), row, wishes=(first, ways[said]), said=(before, said)
+            )
+
+    def _case(
+        self,
+        kind: WorldChange,
+        number: int,
+        row: int,
+        *,
+        wishes: tuple[Asked, Asked],
+        said: tuple[str, str],
+    ) -> WorldEditCase:
+        random = Random(f"{self.seed}:edit:{kind.name}:{number}")
+        (first, wanted), code, name = wishes, self.subjects.codes[row], self.subjects.names[row]
+        other = ""
+        if kind in OTHER_COMES:
+            names = self.subjects.names
+            pool = [one for one in self.plain.world.pool if names[one] != name]
+            other = self.subjects.codes[random.choice(pool)]
+        place_index, time, weather, season = first.setting
+        case = WorldEditCase(
+            name=f"{kind.value.replace('_', '-')}-{number:04d}-{code}",
+            kind=kind,
+            code=code,
+            seed=EDIT_SEED + self.seed + KIND_SEED * [*TITLES].index(kind) + number,
+            source_prompt=draw_caption(FirstPhrase(), first, name=name),
+            target_prompt=self._target_prompt(kind, wanted, name, other),
+            keyword=_keyword(kind, name, said[0]),
+            place=PLACE_NAMES[place_index],
+            time=TIMES[time],
+            weather=WEATHERS[weather],
+            season=SEASONS[season],
+            before=said[0],
+            after=said[1],
+            other_code=other,
+            has_reference=kind is WorldChange.SUBJECT and number % 2 == 1,
+        )
+        return self._settled(case)
+
+    def _target_prompt(self, kind: WorldChange, wanted: Asked, name: str, other: str) -> str:
+        come = self.subjects.names[self.subjects.index(other)] if other else name
+        match kind:
+            case WorldChange.REMOVAL:
+                return draw_empty_caption(FirstPhrase(), wanted.setting)
+            case WorldChange.SECOND:
+                return draw_pair_caption(FirstPhrase(), wanted, names=(name, come))
+            case _:
+                return draw_caption(FirstPhrase(), wanted, name=come)
+
+    def _settled(self, case: WorldEditCase) -> WorldEditCase:
+        """Return the case with noise that leaves room beside the subject, and with its view."""
+        match case.kind:
+            case WorldChange.SECOND:
+                seeds = count(case.seed, NEXT_SEED)
+                return replace(case, seed=next(one for one in seeds if self._has_room(case, one)))
+            case WorldChange.VIEW:
+                yaw, pitch = torch.rad2deg(seen_view(self._layout(case, case.seed))[0]).tolist()
+                return replace(case, view=(yaw, pitch))
+            case _:
+                return case
+
+    def _has_room(self, case: WorldEditCase, seed: int) -> bool:
+        return abs(float(self._layout(case, seed).centre[0, 0]) - 0.5) > LEAST_ASIDE
+
+    def _layout(self, case: WorldEditCase, seed: int) -> Layout:
+        frames = self.plain.stickers.frames([case.code])
+        return place(self.plain.noise(seed), frames, [case.wanted])
+
+
+def _fits(kind: WorldChange, setting: Setting) -> bool:
+    """Whether something else can be asked of the place in this way."""
+    spot = PLACES[setting.place]
+    match kind:
+        case WorldChange.TIME | WorldChange.WEATHER:
+            return spot.outdoors
+        case WorldChange.SEASON:
+            return spot.has_seasons
+        case WorldChange.SECOND:
+            return spot.foreground is None
+        case _:
+            return True
+
+
+def _answer(kind: WorldChange, asked: Asked) -> str:
+    """Return what is asked as judges spell it; empty where subjects come or go."""
+    if kind in ANSWERS:
+        return str(getattr(asked, ANSWERS[kind][0]))
+    if kind.value in Setting._fields:
+        return WHOLE_QUESTIONS[kind.value][getattr(asked.setting, kind.value)]
+    return ""
+
+
+def _keyword(kind: WorldChange, name: str, before: str) -> str:
+    if kind.value in SETTING_PHRASES:
+        return next(one for one in SETTING_PHRASES[kind.value][before] if one)
+    match kind:
+        case WorldChange.TAKE_OFF:
+            return ACCESSORY_PHRASES[before][0]
+        case WorldChange.PUT_ON | WorldChange.SECOND | WorldChange.RENDITION:
+            return ""
+        case _:
+            return name
+
+
+def _numbers(case: WorldEditCase) -> Tensor:
+    """Return what decides roundness, and the reference's wall and light, (1, 16)."""
+    return torch.rand(1, 16, generator=torch.Generator().manual_seed(case.seed + REFERENCE_SEED))

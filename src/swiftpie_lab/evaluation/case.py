@@ -1,0 +1,169 @@
+"""What is judged: cases, the evidence about their pictures, and metrics that read it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from operator import attrgetter
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.faces.face import Face
+from swiftpie.imageio.images import to_pil
+from swiftpie.registry import Registry
+from swiftpie_lab.evaluation.judges import Networks, Reading
+
+MIN_SHARE = 0.01  # of the pixels: less is too little to compare
+
+
+class Case(Protocol):
+    """One item of a benchmark; a dataclass of strings and numbers."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """Unique in its benchmark; the stem of its files."""
+
+
+C_co = TypeVar("C_co", bound=Case, covariant=True)
+
+
+@dataclass(frozen=True)
+class Row(Generic[C_co]):
+    """The scores of one case; a metric that does not apply to it is absent."""
+
+    case: C_co
+    scores: Mapping[str, Mapping[str, float]]  # by metric, then by candidate
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Expected:
+    """What judges should see in a candidate; what is empty is not asked for."""
+
+    where: Tensor  # (1, 1, H, W) around which they look for subject and attribute
+    subject: str = ""  # code of the subject there
+    others: frozenset[str] = frozenset()  # codes of those it must not be taken for
+    gone: str = ""  # code of the subject that must no longer be there
+    scene: str = ""
+    attribute: str = ""
+    answers: Mapping[str, str] = field(default_factory=dict)  # by question about the larger world
+    view: tuple[float, float] | None = None  # yaw and pitch in degrees
+    is_lit: bool = False  # by nothing but the light of its place, which changes its colours
+
+    @property
+    def has_pose(self) -> bool:
+        """Whether a view or a pose is asked for."""
+        return self.view is not None or "pose" in self.answers
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Kept:
+    """The subject that an edit shall leave alone."""
+
+    code: str
+    before: Tensor  # (1, 1, H, W) where it is in the source
+    after: Tensor  # and in the truth; 0 where it is gone
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """A candidate beside all that its case knows; what a benchmark does not know is None.
+
+    Pictures are (1, 3, H, W) in [-1, 1], masks (1, 1, H, W) in [0, 1].
+    """
+
+    picture: Tensor  # the candidate
+    truth: Tensor | None = None  # the exact answer
+    source: Tensor | None = None  # what was edited
+    unlit: Tensor | None = None  # the subject of the truth before light falls on it, black around
+    mask: Tensor | None = None  # the subject in the truth, or where an edit changes the picture
+    claimed: Tensor | None = None  # the same as the candidate's maker says
+    region: Tensor | None = None  # that was found for rescaling, (1, 1, h, w)
+    reconstruction: Tensor | None = None  # the source, inverted and generated
+    from_noise: Tensor | None = None  # the same by noise and prompt alone
+    uncomposed: Tensor | None = None  # the edit before the source was put back around it
+    prompt: str = ""
+    style: str = ""  # that the prompt asks for
+    expected: Expected | None = None
+    kept: Kept | None = None
+    reading: Reading | None = None  # what the judges of the larger world see in the candidate
+    face: Face | None = None  # the main one that the candidate shows
+    person: Face | None = None  # whose face it should be, as the judge of faces sees it
+    time_ms: float | None = None
+    networks: Networks = field(default_factory=Networks)
+
+    @property
+    def image(self) -> Image.Image:
+        """The candidate, RGB."""
+        return to_pil(self.picture)[0]
+
+    @property
+    def outside(self) -> Tensor | None:
+        """Where nothing should change, 0 or 1; None if that is next to nothing."""
+        return None if self.mask is None else _large_enough((self.mask <= 0).to(self.mask))
+
+    @property
+    def inside(self) -> Tensor | None:
+        """Where the picture should change, 0 or 1; None if that is next to nothing."""
+        return None if self.mask is None else _large_enough((self.mask > 0).to(self.mask))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a number is read."""
+
+    title: str
+    unit: str  # "%" for shares in [0, 1], which are shown times 100
+    higher_is_better: bool | None  # None: neither is
+
+    @property
+    def label(self) -> str:
+        """How tables call it: with its unit and an arrow to the better side."""
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        return (f"{self.title}, {self.unit}" if self.unit else self.title) + arrow
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number a candidate; averages belong to the report."""
+
+    title: str
+    score: Callable[[Evidence], float | None]  # None where the evidence says nothing about it
+    unit: str = ""
+    _: KW_ONLY
+    higher_is_better: bool | None = True
+    leaves_out: tuple[str, ...] = ()  # candidates that it would be wrong to judge
+    needs: str = ""  # field of `Networks`
+    is_relative: bool = False  # the report gives the mean as a share of the truth's mean
+    is_median: bool = False  # and this where a few cases are far off: the median in its place
+
+    @property
+    def label(self) -> str:
+        """How tables call it."""
+        return Measure(self.title, self.unit, self.higher_is_better).label
+
+
+def of(score: Callable[..., float | None], *fields: str) -> Callable[[Evidence], float | None]:
+    """Return the score of what `fields` of the evidence hold, such as `networks.clip`.
+
+    Where one of them is None, so is the score.
+    """
+
+    def score_evidence(evidence: Evidence) -> float | None:
+        values = [attrgetter(name)(evidence) for name in fields]
+        return None if any(value is None for value in values) else score(*values)
+
+    return score_evidence
+
+
+METRICS: Registry[Metric] = Registry(
+    package="swiftpie_lab.evaluation.metrics",
+    attribute="METRIC",
+    family_attribute="METRICS",
+    entry_point_group="swiftpie.metrics",
+)
+
+
+def _large_enough(region: Tensor) -> Tensor | None:
+    return region if float(region.mean()) >= MIN_SHARE else None

@@ -1,0 +1,523 @@
+"""Networks that judge: of rendered scenes those inside the package, else files of the user's."""
+
+import importlib.resources
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase, ViTModel
+
+from swiftpie.backbones.load.safe import read_tensors
+from swiftpie.errors import WeightsError, short_reason
+from swiftpie.faces.face import FaceEncoder
+from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
+from swiftpie_lab.evaluation.posing import find_pose
+from swiftpie_lab.judges import (
+    ATTRIBUTES,
+    WHOLE_PX,
+    AttributeClassifier,
+    PictureReader,
+    SceneClassifier,
+    SubjectEmbedder,
+    close_and_around,
+    cut,
+    load_world_judges,
+    shrink,
+    subject_crops,
+)
+from swiftpie_lab.world.captions import CLOSE_QUESTIONS, NONE, QUESTIONS, WHOLE_QUESTIONS
+
+logger = logging.getLogger(__name__)
+
+DINO_SIDE_PX, DINO_MAX_PX = 224, 480  # of the shorter and the longer side
+DINO_PATCH_PX, DINO_WIDTH = 8, 768  # ViT-B/8
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_PATCH_PX, CLIP_WIDTH = 14, 1024  # ViT-L/14
+TINY = 1e-8
+
+AESTHETIC_LAYERS = ("layers.0", "layers.2", "layers.4", "layers.6", "layers.7")  # all linear
+
+LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+LPIPS_TINY = 1e-10
+FIRES = {  # place in SqueezeNet 1.1: channels in, squeezed, and of each half that comes out
+    3: (64, 16, 64),
+    4: (128, 16, 64),
+    6: (128, 32, 128),
+    7: (256, 32, 128),
+    9: (256, 48, 192),
+    10: (384, 48, 192),
+    11: (384, 64, 256),
+    12: (512, 64, 256),
+}
+POOLS = (2, 5, 8)
+TAPS = {1: 64, 4: 128, 7: 256, 9: 384, 10: 384, 11: 512, 12: 512}  # compared layers: channels
+
+LPIPS_WEIGHTS = (
+    "the state of LPIPS(net='squeeze') of the package lpips, saved as safetensors, is read with "
+    "--lpips FILE"
+)
+NEEDED: Mapping[str, str] = {  # by field of `Networks`; ImageReward is none yet
+    "lpips": f"needs weights: {LPIPS_WEIGHTS}",
+    "clip": "needs CLIP ViT-L/14; give its folder with --clip DIR",
+    "clip_small": "needs CLIP ViT-B/32; give its folder with --clip-small DIR",
+    "dino": "needs DINO ViT-B/8; give its folder with --dino DIR",
+    "aesthetic": "needs the LAION predictor (--aesthetic FILE) and CLIP ViT-L/14 (--clip DIR)",
+    "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
+    "image_reward": "needs ImageReward-v1.0, whose network this version does not have",
+}
+
+
+class Judges(NamedTuple):
+    """The networks, frozen and in float32."""
+
+    embedder: SubjectEmbedder
+    scenes: SceneClassifier
+    attributes: AttributeClassifier
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """The judges with the gallery of all subjects they choose from."""
+
+    judges: Judges
+    codes: tuple[str, ...]  # the subject behind each row of the gallery
+    gallery: Tensor  # (S, D) unit vectors
+
+    @torch.no_grad()
+    def nearest(self, pixels: Tensor, mask: Tensor) -> str:
+        """Return the code of the subject seen in `pixels` (1, 3, H, W) around `mask`."""
+        vector = self.judges.embedder(cut(pixels, subject_crops(mask)))
+        return self.codes[nearest_row(vector, self.gallery)]
+
+    @torch.no_grad()
+    def scene(self, pixels: Tensor) -> int:
+        """Return the index of the scene seen in `pixels` (1, 3, H, W)."""
+        return int(self.judges.scenes(shrink(pixels)).argmax())
+
+    @torch.no_grad()
+    def attributes(self, pixels: Tensor, mask: Tensor) -> frozenset[str]:
+        """Return the answer to each question of `ATTRIBUTES` about `pixels` (1, 3, H, W).
+
+        Args:
+            pixels: The picture, in [-1, 1].
+            mask: Where the subject and what it wears should be, (1, 1, H, W).
+        """
+        said = self.judges.attributes(shrink(pixels), cut(pixels, subject_crops(mask)))
+        return frozenset(
+            answers[int(said[question].argmax())] for question, answers in ATTRIBUTES.items()
+        )
+
+
+def load_panel(codes: Sequence[str], pictures: Tensor, masks: Tensor) -> Panel:
+    """Load the judges of the package and show them every subject.
+
+    Args:
+        codes: The subjects.
+        pictures: True pictures of each, (S, V, 3, H, W) in [-1, 1].
+        masks: The subject in them, (S, V, 1, H, W).
+    """
+    judges = shipped_judges()
+    with torch.no_grad():
+        vectors = [
+            judges.embedder(cut(views, subject_crops(mask)))
+            for views, mask in zip(pictures, masks, strict=True)
+        ]
+    return Panel(judges, tuple(codes), gallery_of(torch.stack(vectors)))
+
+
+def shipped_judges() -> Judges:
+    """Read the judges of sticker scenes inside of the package."""
+    with _shipped("judges") as folder:
+        return load_judges(folder)
+
+
+def load_judges(folder: Path) -> Judges:
+    """Read the judges in float32 from `folder`."""
+    judges = Judges(
+        embedder=SubjectEmbedder.from_pretrained(folder / "subject_embedder"),
+        scenes=SceneClassifier.from_pretrained(folder / "scene_classifier"),
+        attributes=AttributeClassifier.from_pretrained(folder / "attribute_classifier"),
+    )
+    for judge in judges:
+        judge.float().eval().requires_grad_(False)
+    return judges
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a picture of the larger world shows, as its judges see it."""
+
+    subject: str  # code of the nearest one
+    answers: Mapping[str, str]  # by question; no pose unless it was looked for
+    view: tuple[float, float] | None = None  # yaw and pitch in degrees, found with the pose
+
+
+@dataclass(frozen=True, eq=False)
+class WorldPanel:
+    """The judges of the larger world, with the gallery of all subjects they choose from."""
+
+    embedder: SubjectEmbedder
+    reader: PictureReader
+    codes: tuple[str, ...]  # the subject behind each row of the gallery
+    gallery: Tensor  # (S, D) unit vectors
+
+    @torch.no_grad()
+    def nearest(self, pixels: Tensor, mask: Tensor) -> str:
+        """Return the code of the subject seen in `pixels` (1, 3, H, W) around `mask`."""
+        return self._nearest(cut(pixels, subject_crops(mask)))
+
+    @torch.no_grad()
+    def read(
+        self, pixels: Tensor, mask: Tensor, reference: Tensor, *, finds_pose: bool = True
+    ) -> Reading:
+        """Return what `pixels` (1, 3, H, W) show.
+
+        Args:
+            pixels: The picture, in [-1, 1].
+            mask: Where the subject and what it wears should be, (1, 1, H, W).
+            reference: The subject before anything was asked of it, premultiplied, (1, 4, H, W) in
+                [0, 1].
+            finds_pose: Look for pose and view, which takes a second and needs a subject as it is.
+        """
+        crops, colours = subject_crops(mask), 2 * reference[:, :3] - reference[:, 3:]
+        close = close_and_around(pixels, crops)
+        said = self.reader(shrink(pixels, WHOLE_PX), close, shrink(colours))
+        answers = {name: QUESTIONS[name][int(one.argmax())] for name, one in said.items()}
+        subject = self._nearest(cut(pixels, crops))
+        if not finds_pose:
+            return Reading(subject, answers)
+        seen = find_pose(pixels, mask, reference)
+        pose = answers["jump"] if seen.name == NONE else seen.name
+        return Reading(subject, {**answers, "pose": pose}, seen.view)
+
+    def _nearest(self, close: Tensor) -> str:
+        return self.codes[nearest_row(self.embedder(close), self.gallery)]
+
+
+def load_world_panel(
+    codes: Sequence[str], gallery: Iterable[tuple[Tensor, Tensor]], *, folder: Path | None = None
+) -> WorldPanel:
+    """Read the judges of the larger world and show them every subject.
+
+    Args:
+        codes: The subjects.
+        gallery: True pictures of each, (V, 3, H, W) in [-1, 1], and the subject in them.
+        folder: Where `swiftpie train world-judges` exported others than those of the package.
+
+    Raises:
+        WeightsError: They are not there, or answer other questions.
+    """
+    with nullcontext(folder) if folder is not None else _shipped("world_judges") as place:
+        embedder, reader = load_world_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
+    for judge in (embedder, reader):
+        judge.eval().requires_grad_(False)
+    with torch.no_grad():
+        vectors = [embedder(cut(views, subject_crops(mask))) for views, mask in gallery]
+    return WorldPanel(embedder, reader, tuple(codes), gallery_of(torch.stack(vectors)))
+
+
+def gallery_of(vectors: Tensor) -> Tensor:
+    """Return one unit vector a subject (S, D) from those of its views (S, V, D)."""
+    return F.normalize(vectors.mean(dim=1), dim=1)
+
+
+def nearest_row(vector: Tensor, gallery: Tensor) -> int:
+    """Return the row of `gallery` (S, D) closest to `vector` (1, D)."""
+    return int((vector @ gallery.T).argmax())
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Pictures and words as vectors of length 1."""
+
+    model: CLIPModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector, D."""
+        return int(self.model.config.to_dict()["projection_dim"])
+
+    @torch.no_grad()
+    def picture(self, image: Image.Image) -> Tensor:
+        """Return the vector (1, D) of the middle square of a picture."""
+        side = self.model.config.to_dict()["vision_config"]["image_size"]
+        pixels = _middle_square(image, side_px=side)
+        hidden = self.model.vision_model(pixel_values=pixels).pooler_output
+        return F.normalize(self.model.visual_projection(hidden), dim=-1)
+
+    @torch.no_grad()
+    def words(self, text: str) -> Tensor:
+        """Return the vector (1, D) of a text; what is too long is cut off."""
+        length = self.model.config.to_dict()["text_config"]["max_position_embeddings"]
+        tokens = self.tokenizer(text, return_tensors="pt", truncation=True, max_length=length)
+        hidden = self.model.text_model(
+            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+        ).pooler_output
+        return F.normalize(self.model.text_projection(hidden), dim=-1)
+
+    def similarity(self, image: Image.Image, text: str) -> float:
+        """Return their cosine, -1 to 1."""
+        return float((self.picture(image) * self.words(text)).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Aesthetic:
+    """How much people would like a picture, about 1 to 10, from CLIP's vector of it."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]  # weight and bias of each
+
+    @torch.no_grad()
+    def __call__(self, picture: Tensor) -> float:
+        """Judge one vector (1, D) of length 1."""
+        for weight, bias in self.layers:
+            picture = F.linear(picture, weight, bias)
+        return float(picture)
+
+
+@dataclass(frozen=True, eq=False)
+class Dino:
+    """Distance of two pictures' structure: how their parts resemble each other."""
+
+    model: ViTModel
+
+    def distance(self, first: Image.Image, second: Image.Image) -> float:
+        """Return the mean squared difference of their self-similarities."""
+        return float(F.mse_loss(self._self_similarity(second), self._self_similarity(first)))
+
+    @torch.no_grad()
+    def _self_similarity(self, image: Image.Image) -> Tensor:
+        """Return cosines (T, T) between the last block's keys, heads side by side."""
+        keys: list[Tensor] = []
+        # Releases of transformers name the layer that makes the keys differently.
+        names = (".k_proj", ".key")
+        layer = [one for name, one in self.model.named_modules() if name.endswith(names)][-1]
+        handle = layer.register_forward_hook(lambda _layer, _inputs, output: keys.append(output))
+        try:
+            self.model(pixel_values=_for_dino(image), interpolate_pos_encoding=True)
+        finally:
+            handle.remove()
+        tokens = keys[0][0]
+        length = tokens.norm(dim=1, keepdim=True)
+        similarity: Tensor = (tokens @ tokens.T) / (length @ length.T).clamp_min(TINY)
+        return similarity
+
+
+class Lpips(nn.Module):
+    """Perceptual distance of two pictures by SqueezeNet 1.1 (arXiv:1801.03924).
+
+    The package lpips takes torchvision along, of exactly one release for each of PyTorch, and
+    fetches weights by itself; this reads a file that the user has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({"0": nn.Conv2d(3, 64, 3, stride=2), "1": nn.ReLU()})
+        for place in range(2, max(TAPS) + 1):
+            self.layers[str(place)] = (
+                nn.MaxPool2d(3, stride=2, ceil_mode=True)
+                if place in POOLS
+                else _Fire(*FIRES[place])
+            )
+        self.weights = nn.ModuleList(nn.Conv2d(width, 1, 1, bias=False) for width in TAPS.values())
+
+    @torch.no_grad()
+    def distance(self, first: Tensor, second: Tensor) -> float:
+        """Return the distance of pictures (1, 3, H, W) in [-1, 1]."""
+        total = 0.0
+        pairs = zip(self._features(first), self._features(second), self.weights, strict=True)
+        for one, other, weight in pairs:
+            total += float(weight((_unit(one) - _unit(other)).square()).mean())
+        return total
+
+    def _features(self, pixels: Tensor) -> list[Tensor]:
+        hidden, compared = _normalise(pixels, LPIPS_SHIFT, LPIPS_SCALE), []
+        for place, layer in self.layers.items():
+            hidden = layer(hidden)
+            if int(place) in TAPS:
+                compared.append(hidden)
+        return compared
+
+
+class _Fire(nn.Module):
+    """Squeeze channels, then expand them by small and large convolutions side by side."""
+
+    def __init__(self, channels: int, squeezed: int, half: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, squeezed, 1)
+        self.expand1x1 = nn.Conv2d(squeezed, half, 1)
+        self.expand3x3 = nn.Conv2d(squeezed, half, 3, padding=1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return (B, 2 * half, h, w)."""
+        small = self.squeeze(hidden).relu()
+        return torch.cat([self.expand1x1(small), self.expand3x3(small)], dim=1).relu()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Networks:
+    """What may judge; figures that need what is None are left out."""
+
+    panel: Panel | None = None  # of rendered scenes
+    world: WorldPanel | None = None  # of the larger world
+    lpips: Lpips | None = None
+    clip: Clip | None = None
+    clip_small: Clip | None = None
+    dino: Dino | None = None
+    aesthetic: Aesthetic | None = None
+    face_judge: FaceEncoder | None = None  # did not help to draw
+
+
+def load_clip(folder: Path, *, has_to_be_large: bool = False) -> Clip:
+    """Read a CLIP model as transformers saves it.
+
+    Args:
+        folder: Holds it.
+        has_to_be_large: Warn of others than ViT-L/14, whose figures cannot be compared.
+
+    Raises:
+        WeightsError: There is none in `folder`.
+    """
+    with _readable(folder, "CLIP ViT-L/14" if has_to_be_large else "CLIP"):
+        model = CLIPModel.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    vision = model.config.to_dict()["vision_config"]
+    is_large = (vision["patch_size"], vision["hidden_size"]) == (CLIP_PATCH_PX, CLIP_WIDTH)
+    if has_to_be_large and not is_large:
+        logger.warning("'%s' is not CLIP ViT-L/14; its figures cannot be compared.", folder)
+    return Clip(model.float().eval().requires_grad_(False), tokenizer)
+
+
+def load_dino(folder: Path) -> Dino:
+    """Read a DINO vision transformer as transformers saves it.
+
+    Raises:
+        WeightsError: There is none in `folder`.
+    """
+    with _readable(folder, "DINO ViT-B/8"):
+        model = ViTModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
+    if (model.config.patch_size, model.config.hidden_size) != (DINO_PATCH_PX, DINO_WIDTH):
+        logger.warning("'%s' is not DINO ViT-B/8; its figures cannot be compared.", folder)
+    return Dino(model.float().eval().requires_grad_(False))
+
+
+def load_aesthetic(path: Path, *, width: int, allow_pickle: bool = False) -> Aesthetic:
+    """Read the predictor as released, or its tensors as safetensors.
+
+    Args:
+        path: The file.
+        width: Of CLIP's vectors.
+        allow_pickle: The release is a pickle of plain tensors.
+
+    Raises:
+        WeightsError: It is unreadable or another network.
+    """
+    tensors = read_tensors(path, allow_pickle=allow_pickle)
+    try:
+        layers = tuple(
+            (tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float())
+            for name in AESTHETIC_LAYERS
+        )
+        Aesthetic(layers)(torch.zeros(1, width))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"'{path}' does not fit ({short_reason(error)}). LAION's linear predictor for vectors "
+            f"of {width} numbers is needed. Get the one for CLIP ViT-L/14, or leave it out."
+        ) from error
+    return Aesthetic(layers)
+
+
+def load_lpips(path: Path) -> Lpips:
+    """Read the weights as the package lpips names them.
+
+    Raises:
+        WeightsError: They are missing, damaged or of another network.
+    """
+    stored = read_tensors(path)
+    network = Lpips()
+    try:
+        network.load_state_dict(
+            {_ours(name): one for name, one in stored.items() if name.startswith(("net.", "lin"))}
+        )
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"'{path}' does not hold the weights of LPIPS with SqueezeNet. Needed: "
+            f"{LPIPS_WEIGHTS}. Save it again."
+        ) from error
+    return network.eval().requires_grad_(False)
+
+
+def _ours(name: str) -> str:
+    """Turn the package's names into those of `Lpips`.
+
+    They are like `net.slice2.3.squeeze.weight` and, for the same layer, `lin0.model.1.weight` or
+    `lins.0.model.1.weight`.
+    """
+    first, *rest = name.split(".")
+    if first == "net":
+        return ".".join(["layers", *rest[1:]])
+    return f"weights.{int(rest[0] if first == 'lins' else first.removeprefix('lin'))}.weight"
+
+
+@contextmanager
+def _shipped(name: str) -> Iterator[Path]:
+    with importlib.resources.as_file(importlib.resources.files("swiftpie_lab")) as package:
+        yield package / "assets" / name
+
+
+@contextmanager
+def _readable(folder: Path, what: str) -> Iterator[None]:
+    """Explain what goes wrong while a network is read.
+
+    Raises:
+        WeightsError: `folder` does not hold it.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise WeightsError(
+            f"'{folder}' cannot be read ({short_reason(error)}). A folder with {what} as "
+            "transformers saves it is needed. Check the path, or leave the option out."
+        ) from error
+
+
+def _middle_square(image: Image.Image, *, side_px: int) -> Tensor:
+    scale = side_px / min(image.size)
+    size = (max(side_px, int(image.width * scale)), max(side_px, int(image.height * scale)))
+    left, top = (size[0] - side_px) // 2, (size[1] - side_px) // 2
+    middle = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    middle = middle.crop((left, top, left + side_px, top + side_px))
+    return _normalise(_planes(middle) / 255, CLIP_MEAN, CLIP_STD)
+
+
+def _for_dino(image: Image.Image) -> Tensor:
+    """Return pixels (1, 3, h, w) normalised without a division by 255, as the benchmark does."""
+    shorter, longer = sorted(image.size)
+    scale = min(DINO_SIDE_PX / shorter, DINO_MAX_PX / longer)
+    size = [max(1, int(side * scale + TINY)) for side in (image.height, image.width)]
+    planes = _planes(image.convert("RGB"))
+    resized = F.interpolate(planes, size=size, mode="bilinear", antialias=True)
+    return _normalise(resized, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _planes(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1)[None]
+
+
+def _normalise(
+    values: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Tensor:
+    middle, spread = (values.new_tensor(one).view(1, 3, 1, 1) for one in (mean, std))
+    return (values - middle) / spread
+
+
+def _unit(features: Tensor) -> Tensor:
+    return features / (features.square().sum(dim=1, keepdim=True).sqrt() + LPIPS_TINY)

@@ -1,0 +1,207 @@
+"""What judges see: subjects, scenes and attributes of rendered pictures, edits, and faces."""
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+from swiftpie.faces.choose import face_ratio, likeness
+from swiftpie_lab.evaluation.case import Expected, Kept, Metric, of
+from swiftpie_lab.evaluation.judges import Panel, Reading, WorldPanel
+from swiftpie_lab.stickers.scenes import SCENES
+from swiftpie_lab.world.air import Setting
+from swiftpie_lab.world.captions import VIEWS, WISH_QUESTIONS
+
+
+def retrieval(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
+    """Return 1 if the right subject is the nearest of all held-out ones, else 0."""
+    if not expected.subject:
+        return None
+    return float(panel.nearest(picture, expected.where) == expected.subject)
+
+
+def leakage(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
+    """Return 1 if the judge finds another subject of the picture where this one belongs, else 0."""
+    if not expected.others:
+        return None
+    return float(panel.nearest(picture, expected.where) in expected.others)
+
+
+def scene(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
+    """Return 1 if the judge names the scene that is asked for, else 0."""
+    return float(SCENES[panel.scene(picture)].name == expected.scene) if expected.scene else None
+
+
+def attribute(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
+    """Return 1 if the attribute that is asked for is among the judge's answers, else 0."""
+    if not expected.attribute:
+        return None
+    return float(expected.attribute in panel.attributes(picture, expected.where))
+
+
+def remains(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
+    """Return 1 if the judge still finds the subject that was to go, else 0."""
+    return float(panel.nearest(picture, expected.where) == expected.gone) if expected.gone else None
+
+
+def success(panel: Panel, picture: Tensor, expected: Expected) -> float:
+    """Return 1 if judges see all that is asked for, else 0."""
+    seen = [ask(panel, picture, expected) for ask in (retrieval, scene, attribute)]
+    if expected.gone:
+        seen.append(float(panel.nearest(picture, expected.where) != expected.gone))
+    return float(all(one for one in seen if one is not None))
+
+
+def success_in_words(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
+    """Return the same; None where a new subject is asked for.
+
+    Nobody knows from its name alone what a subject looks like that no model was trained on.
+    """
+    return None if expected.subject else success(panel, picture, expected)
+
+
+def identity_kept(
+    panel: Panel | WorldPanel, picture: Tensor, source: Tensor, kept: Kept
+) -> float | None:
+    """Return 1 if the subject that was to stay is found where it belongs; None if it never was."""
+    was_there = bool((kept.after > 0).any()) and panel.nearest(source, kept.before) == kept.code
+    return float(panel.nearest(picture, kept.after) == kept.code) if was_there else None
+
+
+def found(reading: Reading, expected: Expected) -> float | None:
+    """Return 1 if the right subject is the nearest of all held-out ones, else 0."""
+    return float(reading.subject == expected.subject) if expected.subject else None
+
+
+def mistaken(reading: Reading, expected: Expected) -> float | None:
+    """Return 1 if another subject of the picture is found where this one belongs, else 0."""
+    return float(reading.subject in expected.others) if expected.others else None
+
+
+def right(*questions: str) -> Callable[[Reading, Expected], float | None]:
+    """Return what gives 1 if all of these that have a right answer get it, and else 0."""
+
+    def all_right(reading: Reading, expected: Expected) -> float | None:
+        asked = [name for name in questions if name in expected.answers]
+        if not asked:
+            return None
+        return float(all(reading.answers[name] == expected.answers[name] for name in asked))
+
+    return all_right
+
+
+def fulfilled(reading: Reading, expected: Expected) -> float | None:
+    """Return 1 if judges of the larger world see all that is asked for, else 0.
+
+    A subject is turned as asked if no other view that words can ask for is nearer.
+    """
+    seen = [found(reading, expected), right(*expected.answers)(reading, expected)]
+    if expected.gone:
+        seen.append(float(reading.subject != expected.gone))
+    if expected.view is not None:
+        seen.append(float(view_named(view_of(reading)) == view_named(expected.view)))
+    asked = [one for one in seen if one is not None]
+    return float(all(asked)) if asked else None
+
+
+def fulfilled_in_words(reading: Reading, expected: Expected) -> float | None:
+    """Return the same; None where a new subject is asked for, as in `success_in_words`."""
+    return None if expected.subject else fulfilled(reading, expected)
+
+
+def view_of(reading: Reading) -> tuple[float, float]:
+    """Return yaw and pitch in degrees of a reading that looked for them."""
+    assert reading.view is not None, "it was looked for where a view is asked for"
+    return reading.view
+
+
+def view_named(view: tuple[float, float]) -> str:
+    """Return the view in words whose middle is nearest to yaw and pitch in degrees."""
+
+    def apart(name: str) -> float:
+        yaw, more, pitch, above = VIEWS[name]
+        return math.dist(view, (yaw + more / 2, pitch + above / 2))
+
+    return min(VIEWS, key=apart)
+
+
+def view_error(axis: int) -> Callable[[Reading, Expected], float | None]:
+    """Return what gives the degrees between the view that is seen and the right one."""
+
+    def degrees(reading: Reading, expected: Expected) -> float | None:
+        if expected.view is None:
+            return None
+        return abs(view_of(reading)[axis] - expected.view[axis])
+
+    return degrees
+
+
+SEEN = ("networks.panel", "picture", "expected")
+READ = ("reading", "expected")
+
+SETTING = Setting._fields
+AS_IT_IS = ("paste",)  # it lays the reference where the truth has it, as it is
+
+METRICS = {
+    "subject-retrieval": Metric("subject found", of(retrieval, *SEEN), "%"),
+    "subject-remains": Metric(
+        "removed subject found", of(remains, *SEEN), "%", higher_is_better=False
+    ),
+    "leakage": Metric(
+        "other subject found instead", of(leakage, *SEEN), "%", higher_is_better=False
+    ),
+    "scene-accuracy": Metric("scene right", of(scene, *SEEN), "%"),
+    "attribute-accuracy": Metric("attribute right", of(attribute, *SEEN), "%", leaves_out=AS_IT_IS),
+    "edit-success": Metric("edit succeeded", of(success, *SEEN), "%"),
+    "scene-attribute-success": Metric("of scene or attribute", of(success_in_words, *SEEN), "%"),
+    "identity-kept": Metric(
+        "subject kept", of(identity_kept, "networks.panel", "picture", "source", "kept"), "%"
+    ),
+    "wish-success": Metric("edit succeeded", of(fulfilled, *READ), "%"),
+    "wish-success-in-words": Metric("of what words tell", of(fulfilled_in_words, *READ), "%"),
+    "recognition-kept": Metric(
+        "subject kept", of(identity_kept, "networks.world", "picture", "source", "kept"), "%"
+    ),
+    "subject-recognition": Metric("subject found", of(found, *READ), "%"),
+    "subject-mistaken": Metric(
+        "other subject found instead", of(mistaken, *READ), "%", higher_is_better=False
+    ),
+    "setting-accuracy": Metric("setting right", of(right(*SETTING), *READ), "%"),
+    "wish-accuracy": Metric(
+        "wish right", of(right(*WISH_QUESTIONS), *READ), "%", leaves_out=AS_IT_IS
+    ),
+    **{
+        f"{name}-accuracy": Metric(
+            f"{name} right",
+            of(right(name), *READ),
+            "%",
+            leaves_out=AS_IT_IS * (name in WISH_QUESTIONS),
+        )
+        for name in (*SETTING, *WISH_QUESTIONS)
+    },
+    **{
+        f"{angle}-error": Metric(
+            f"median error of {angle}",
+            of(view_error(axis), *READ),
+            "degrees",
+            higher_is_better=False,
+            is_median=True,
+        )
+        for axis, angle in enumerate(("yaw", "pitch"))
+    },
+    "identity": Metric(
+        "identity: likeness to the person",
+        of(likeness, "person", "face"),
+        "cosine",
+        needs="face_judge",
+    ),
+    "face-shown": Metric(
+        "pictures with a face", lambda evidence: float(evidence.face is not None), "%"
+    ),
+    "face-ratio": Metric(
+        "face ratio: its share of the picture",
+        of(lambda face, image: face_ratio(face, image.size), "face", "image"),
+        "%",
+        higher_is_better=None,
+    ),
+}

@@ -1,0 +1,114 @@
+"""What networks of the user's own say: LPIPS, CLIP, DINO and aesthetics."""
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.faces.face import Face, FaceBox
+from swiftpie.imageio.images import to_pil
+from swiftpie_lab.evaluation.case import Metric, of
+from swiftpie_lab.evaluation.judges import Aesthetic, Clip, Dino, Lpips
+
+
+def outside_lpips(lpips: Lpips, first: Tensor, second: Tensor, outside: Tensor) -> float:
+    """Return a thousand times the distance; what is inside is blackened in both pictures."""
+    return 1e3 * lpips.distance((first + 1) * outside - 1, (second + 1) * outside - 1)
+
+
+def unedited_lpips(lpips: Lpips, first: Tensor, second: Tensor, mask: Tensor) -> float:
+    """Return PIE-Bench's: the same with its own mask, however much that covers."""
+    return outside_lpips(lpips, first, second, 1 - mask)
+
+
+def structure_distance(dino: Dino, source: Tensor, image: Image.Image) -> float:
+    """Return a thousand times how differently the parts of both pictures resemble each other."""
+    return 1e3 * dino.distance(to_pil(source)[0], image)
+
+
+def cosine(clip: Clip, image: Image.Image, prompt: str) -> float:
+    """Return the cosine of picture and prompt."""
+    return clip.similarity(image, prompt)
+
+
+def clip_score(clip: Clip, image: Image.Image, prompt: str) -> float:
+    """Return a hundred times the cosine, 0 where that is negative, as PIE-Bench does."""
+    return 100 * max(cosine(clip, image, prompt), 0.0)
+
+
+def clip_score_of_edit(clip: Clip, image: Image.Image, prompt: str, mask: Tensor) -> float:
+    """Return the same for the edited part alone; all of the prompt counts."""
+    return clip_score(clip, edited_part(image, mask), prompt)
+
+
+def style_of_face(clip: Clip, image: Image.Image, style: str, face: Face) -> float | None:
+    """Return the cosine of the face and the style that is asked for, if any is."""
+    return clip.similarity(crop_face(image, face.box), style) if style else None
+
+
+def aesthetic(predictor: Aesthetic, clip: Clip, image: Image.Image) -> float:
+    """Return how much people would like the picture, about 1 to 10."""
+    return predictor(clip.picture(image))
+
+
+def edited_part(image: Image.Image, mask: Tensor) -> Image.Image:
+    """Return the picture, black where `mask` (1, 1, H, W) is 0."""
+    keep = (mask[0, 0] > 0).numpy()
+    return Image.fromarray(np.asarray(image.convert("RGB")) * keep[..., None].astype(np.uint8))
+
+
+def crop_face(image: Image.Image, box: FaceBox) -> Image.Image:
+    """Return what `box` covers of a picture, one pixel or more."""
+    left, top = max(0, round(box.left)), max(0, round(box.top))
+    right, bottom = min(image.width, round(box.right)), min(image.height, round(box.bottom))
+    left, top = min(left, image.width - 1), min(top, image.height - 1)
+    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
+SHOWN = ("networks.clip", "image", "prompt")
+
+METRICS = {
+    "outside-lpips": Metric(
+        "LPIPS outside",
+        of(outside_lpips, "networks.lpips", "picture", "source", "outside"),
+        "1e-3",
+        higher_is_better=False,
+        needs="lpips",
+    ),
+    "unedited-lpips": Metric(
+        "LPIPS, unedited part",
+        of(unedited_lpips, "networks.lpips", "source", "picture", "mask"),
+        "1e-3",
+        higher_is_better=False,
+        needs="lpips",
+    ),
+    "structure-distance": Metric(
+        "structure distance",
+        of(structure_distance, "networks.dino", "source", "image"),
+        "1e-3",
+        higher_is_better=False,
+        needs="dino",
+    ),
+    "clip-whole": Metric("CLIP similarity, whole", of(clip_score, *SHOWN), needs="clip"),
+    "clip-edited": Metric(
+        "CLIP similarity, edited part", of(clip_score_of_edit, *SHOWN, "mask"), needs="clip"
+    ),
+    "clip-large": Metric("prompt: CLIP ViT-L/14", of(cosine, *SHOWN), "cosine", needs="clip"),
+    "clip-small": Metric(
+        "prompt: CLIP ViT-B/32",
+        of(cosine, "networks.clip_small", "image", "prompt"),
+        "cosine",
+        needs="clip_small",
+    ),
+    "style": Metric(
+        "style: CLIP ViT-L/14 of the face",
+        of(style_of_face, "networks.clip", "image", "style", "face"),
+        "cosine",
+        needs="clip",
+    ),
+    "aesthetic": Metric(
+        "image quality: LAION aesthetic score",
+        of(aesthetic, "networks.aesthetic", "networks.clip", "image"),
+        needs="aesthetic",
+    ),
+    "image-reward": Metric("image quality: ImageReward", lambda _: None, needs="image_reward"),
+}

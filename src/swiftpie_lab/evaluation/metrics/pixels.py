@@ -1,0 +1,226 @@
+"""What pixels and masks alone tell: errors, sharpness, light, and whether regions agree."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.masks import grow, iou, resize_mask
+from swiftpie_lab.evaluation.case import Expected, Metric, of
+from swiftpie_lab.stickers.scenes import SCENES
+
+SOLID = 0.9  # mask above which a pixel is free of what surrounds the region
+LEAST_ERROR = 1e-6  # squared; equal pictures count as 60 dB
+LEAST_GRADIENT = 2 / 255  # one level a pixel: a truth that is smoother has no detail to lose
+LEAST_TINT = 0.05  # scenes that change no colour by more count as neutrally lit
+
+SSIM_SIGMA, SSIM_RADIUS_PX = 1.5, 5  # of the Gaussian window, 11 x 11
+SSIM_FIRST, SSIM_SECOND = 0.01**2, 0.03**2  # what keeps the two quotients finite, for [0, 1]
+
+
+def psnr(pixels: Tensor, truth: Tensor, region: Tensor | None = None) -> float:
+    """Return decibels between pictures in [-1, 1]; equal ones count as 60.
+
+    Args:
+        pixels: A picture.
+        truth: What it should be.
+        region: Where they are compared, (1, 1, H, W), not empty; None is everywhere.
+    """
+    where = torch.ones_like(pixels[:, :1]) if region is None else region
+    error = ((pixels - truth) / 2).square()
+    mean = (error * where).sum() / (3 * where.sum())
+    return float(-10 * torch.log10(mean.clamp_min(LEAST_ERROR)))
+
+
+def frame_mse(first: Tensor, second: Tensor, mask: Tensor) -> float:
+    """Return PIE-Bench's error of the unedited part, ten thousand times that of [0, 1].
+
+    Pixels of the edited part count as equal, but do count: both pictures are multiplied by the
+    mask, and all is averaged. A mask of more pixels therefore means a smaller error.
+
+    Args:
+        first: A picture, (1, 3, H, W) in [-1, 1].
+        second: Another one.
+        mask: What was edited, (1, 1, H, W).
+    """
+    one, other = _unedited(first, second, mask)
+    return 1e4 * float((one - other).square().mean())
+
+
+def frame_psnr(first: Tensor, second: Tensor, mask: Tensor) -> float | None:
+    """Return decibels from `frame_mse`; None for equal pictures, where it would be infinite."""
+    error = frame_mse(first, second, mask)
+    return 40 - 10 * math.log10(error) if error else None
+
+
+def frame_ssim(first: Tensor, second: Tensor, mask: Tensor) -> float:
+    """Return PIE-Bench's mean structural similarity of the unedited part, times a hundred."""
+    return 1e2 * float(ssim_map(*_unedited(first, second, mask)).mean())
+
+
+def ssim_map(first: Tensor, second: Tensor) -> Tensor:
+    """Return the structural similarity around each pixel, (B, C, H, W).
+
+    Pictures in [0, 1] go on beyond their border by reflection, and the border counts, as in
+    torchmetrics 1.9, which is not worth another package for the rendered edits that need this too.
+    """
+    mean_first, mean_second = _blur(first), _blur(second)
+    spread_first = (_blur(first * first) - mean_first.square()).clamp_min(0)
+    spread_second = (_blur(second * second) - mean_second.square()).clamp_min(0)
+    shared = _blur(first * second) - mean_first * mean_second
+    light = (2 * mean_first * mean_second + SSIM_FIRST) / (
+        mean_first.square() + mean_second.square() + SSIM_FIRST
+    )
+    return light * (2 * shared + SSIM_SECOND) / (spread_first + spread_second + SSIM_SECOND)
+
+
+def inner(mask: Tensor) -> Tensor:
+    """Return the solid part of `mask` (1, 1, H, W) without its outermost pixels, 0 or 1."""
+    solid = (mask > SOLID).to(mask)
+    return 1 - grow(1 - solid, 1)
+
+
+def mean_colour(pixels: Tensor, region: Tensor) -> Tensor:
+    """Return the mean (1, 3) of `pixels` (1, 3, H, W) over `region` (1, 1, H, W), not empty."""
+    return (pixels * region).sum((2, 3)) / region.sum((2, 3))
+
+
+def mean_gradient(pixels: Tensor, region: Tensor) -> float:
+    """Return the mean step to the next pixel, across and down, inside of `region` (1, 1, H, W)."""
+    across = region[..., :, 1:] * region[..., :, :-1]
+    down = region[..., 1:, :] * region[..., :-1, :]
+    total = (pixels.diff(dim=-1).abs() * across).sum() + (pixels.diff(dim=-2).abs() * down).sum()
+    count = 3 * (across.sum() + down.sum())
+    return float(total / count.clamp_min(1))
+
+
+def sharpness_ratio(pixels: Tensor, truth: Tensor, region: Tensor) -> float | None:
+    """Return mean gradient of `pixels` over that of `truth`; None where there is no detail."""
+    wanted = mean_gradient(truth, region)
+    if wanted < LEAST_GRADIENT:
+        return None
+    return mean_gradient(pixels, region) / wanted
+
+
+def lit_scenes() -> frozenset[str]:
+    """Return the scenes whose light changes colours visibly."""
+    return frozenset(
+        scene.name
+        for scene in SCENES
+        if max(abs(factor - 1) for factor in scene.light.tint) > LEAST_TINT
+    )
+
+
+def _subject_psnr(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:
+    return psnr(pixels, truth, mask) if bool((mask > 0).any()) else None
+
+
+def _lighting_error(
+    pixels: Tensor, truth: Tensor, mask: Tensor, expected: Expected
+) -> float | None:
+    region = inner(mask)
+    is_lit = expected.is_lit or expected.scene in lit_scenes()
+    if not is_lit or not bool(region.any()):
+        return None
+    error = mean_colour(pixels, region) - mean_colour(truth, region)
+    return float(error.abs().mean()) * 127.5  # pixels span two units
+
+
+def _sharpness(pixels: Tensor, _: Tensor) -> float:
+    return mean_gradient(pixels, torch.ones_like(pixels[:, :1]))
+
+
+def _sharpness_subject(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:
+    return sharpness_ratio(pixels, truth, inner(mask))
+
+
+def _sharpness_background(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:
+    return sharpness_ratio(pixels, truth, inner(1 - mask))
+
+
+def _mask_iou(claimed: Tensor, mask: Tensor) -> float:
+    height, width = mask.shape[-2:]
+    return float(iou(resize_mask(claimed, (height, width)), mask))
+
+
+def _stray_pixels(pixels: Tensor, source: Tensor, claimed: Tensor) -> float:
+    """Return how many pixels outside of the claimed mask are not the source's own, bit for bit."""
+    changed = (pixels != source).any(dim=1, keepdim=True)
+    return float((changed & (claimed <= 0)).sum())
+
+
+def _outside_mse(pixels: Tensor, source: Tensor, outside: Tensor) -> float:
+    """Return ten thousand times the mean over the pixels outside, of values in [0, 1]."""
+    error = ((pixels - source) / 2).square() * outside
+    return 1e4 * float(error.sum() / (3 * outside.sum()))
+
+
+def _outside_ssim(pixels: Tensor, source: Tensor, outside: Tensor) -> float:
+    """Return the mean over the pixels outside; what is inside is blackened in both pictures."""
+    first, second = ((one + 1) / 2 * outside for one in (pixels, source))
+    similarity = ssim_map(first, second) * outside
+    return float(similarity.sum() / (3 * outside.sum()))
+
+
+def _unedited(first: Tensor, second: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    return (first + 1) / 2 * (1 - mask), (second + 1) / 2 * (1 - mask)
+
+
+def _blur(pixels: Tensor) -> Tensor:
+    places = torch.arange(-SSIM_RADIUS_PX, SSIM_RADIUS_PX + 1).to(pixels)
+    line = torch.exp(-(places / SSIM_SIGMA).square() / 2)
+    line = line / line.sum()
+    channels = pixels.shape[1]
+    padded = F.pad(pixels, (SSIM_RADIUS_PX,) * 4, mode="reflect")
+    across = line.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    down = line.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    return F.conv2d(F.conv2d(padded, across, groups=channels), down, groups=channels)
+
+
+SUBJECT, OUTSIDE = ("picture", "truth", "mask"), ("picture", "source", "outside")
+UNEDITED = ("source", "picture", "mask")
+
+METRICS = {
+    "psnr": Metric("PSNR", of(psnr, "picture", "truth"), "dB"),
+    "subject-psnr": Metric("PSNR of the subject", of(_subject_psnr, *SUBJECT), "dB"),
+    "lighting-error": Metric(
+        "lighting error",
+        of(_lighting_error, *SUBJECT, "expected"),
+        "levels",
+        higher_is_better=False,
+        leaves_out=("text",),  # it shows another subject, if any
+    ),
+    "sharpness": Metric("sharpness", of(_sharpness, "picture", "truth"), is_relative=True),
+    "sharpness-subject": Metric("sharpness of the subject", of(_sharpness_subject, *SUBJECT)),
+    "sharpness-background": Metric(
+        "sharpness of the background", of(_sharpness_background, *SUBJECT)
+    ),
+    "mask-iou": Metric("mask IoU", of(_mask_iou, "claimed", "mask")),
+    "region-iou": Metric("IoU of the found region", of(_mask_iou, "region", "mask")),
+    "inside-psnr": Metric("PSNR inside", of(psnr, "picture", "truth", "inside"), "dB"),
+    "outside-psnr": Metric("PSNR outside", of(psnr, *OUTSIDE), "dB"),
+    "outside-mse": Metric(
+        "MSE outside", of(_outside_mse, *OUTSIDE), "1e-4", higher_is_better=False
+    ),
+    "outside-ssim": Metric("SSIM outside", of(_outside_ssim, *OUTSIDE)),
+    "outside-psnr-drawn": Metric(
+        "PSNR outside, before the composite", of(psnr, "uncomposed", "source", "outside"), "dB"
+    ),
+    "reconstruction-psnr": Metric(
+        "PSNR of the reconstruction", of(psnr, "reconstruction", "source"), "dB"
+    ),
+    "noise-psnr": Metric(
+        "PSNR from noise and prompt alone", of(psnr, "from_noise", "source"), "dB"
+    ),
+    "stray-pixels": Metric(
+        "stray pixels", of(_stray_pixels, "picture", "source", "claimed"), higher_is_better=False
+    ),
+    "unedited-psnr": Metric("PSNR, unedited part", of(frame_psnr, *UNEDITED), "dB"),
+    "unedited-mse": Metric(
+        "MSE, unedited part", of(frame_mse, *UNEDITED), "1e-4", higher_is_better=False
+    ),
+    "unedited-ssim": Metric("SSIM, unedited part", of(frame_ssim, *UNEDITED), "1e-2"),
+    # On whatever machine the editor ran.
+    "time": Metric("time", of(float, "time_ms"), "ms", higher_is_better=False),
+}

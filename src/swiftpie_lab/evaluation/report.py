@@ -1,0 +1,230 @@
+"""From scores to a report: averages with the intervals that chance leaves them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftpie_lab.evaluation.case import Measure, Row
+from swiftpie_lab.evaluation.judges import NEEDED, Networks
+from swiftpie_lab.evaluation.run import Benchmark, C, Run, metrics_of
+
+CONFIDENCE = 0.95
+NUM_RESAMPLES = 2000  # the ends of the interval are then stable to a few percent of its width
+
+FORMATS: Mapping[str, tuple[float, int]] = {"%": (100, 1), "cosine": (1, 4), "ms": (1, 0)}
+"""Factor and digits by unit; others are shown as they are, with two digits."""
+
+Values = NDArray[np.float64]
+Table = tuple[list[str], list[list[str]]]
+"""Headings, and lines of words whose first heads them."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over cases and its 95 % bootstrap interval."""
+
+    mean: float  # of medians, the median
+    low: float
+    high: float
+    num_cases: int
+
+
+@dataclass(frozen=True)
+class MetricSummary(Measure):
+    """One metric for all candidates."""
+
+    candidates: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Figure(Measure):
+    """One number of the candidate under test, what chance leaves it, and what the truth gets."""
+
+    name: str  # of the metric
+    value: float
+    low: float  # of the 95 % bootstrap interval
+    high: float
+    num_cases: int
+    truth: float | None  # None where the metric does not judge true pictures
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some of the cases."""
+
+    title: str
+    num_cases: int
+    metrics: Mapping[str, MetricSummary]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything an evaluation tells."""
+
+    run: Run
+    num_cases: int
+    facts: Mapping[str, object]  # of this benchmark alone
+    figures: tuple[Figure, ...]  # to put beside another report's
+    metrics: Mapping[str, MetricSummary]
+    groups: tuple[Group, ...]
+    not_computed: Mapping[str, str]  # why, by metric
+    sentences: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Return one JSON object; what is empty is left out."""
+        stored: dict[str, Any] = asdict(self)
+        del stored["sentences"]
+        facts = stored.pop("facts")
+        for name in ("groups", "not_computed"):
+            if not stored[name]:
+                del stored[name]
+        return as_json(stored | facts)
+
+
+def summarise(
+    benchmark: Benchmark[C], rows: Sequence[Row[C]], *, run: Run, networks: Networks
+) -> Report:
+    """Return the report on at least one row."""
+    assert rows, "an evaluation has cases"
+    metrics = _summaries(benchmark, rows)
+    facts: Mapping[str, object] = {"num_cases": len(rows), **benchmark.facts(rows)}
+    num_cases = facts["num_cases"]
+    assert isinstance(num_cases, int)
+    not_computed = {
+        name: NEEDED[metric.needs]
+        for name, metric in metrics_of(benchmark).items()
+        if metric.needs and getattr(networks, metric.needs, None) is None
+    }
+    missing = [f"Not computed: {name}; it {why}." for name, why in not_computed.items()]
+    groups = benchmark.groups(rows).items()
+    return Report(
+        run=run,
+        num_cases=num_cases,
+        facts=facts,
+        figures=_figures(benchmark, metrics),
+        metrics=metrics,
+        groups=tuple(
+            Group(title, len(some), _summaries(benchmark, some)) for title, some in groups
+        ),
+        not_computed=not_computed,
+        sentences=(*benchmark.sentences(rows), *missing),
+    )
+
+
+def interval(
+    values: Sequence[float], relative_to: Sequence[float] | None = None, *, is_median: bool = False
+) -> Interval:
+    """Return the mean of at least one value with its bootstrap interval; always the same.
+
+    Ten lines instead of scipy's: the core does without scipy, and figures that were published
+    come out again to the last digit.
+
+    Args:
+        values: One a case.
+        relative_to: As many; the mean is then given as a share of their mean.
+        is_median: Return the median instead.
+    """
+    average = np.median if is_median else np.mean
+    found = np.asarray(values, dtype=np.float64)
+    whole = np.ones_like(found) if relative_to is None else np.asarray(relative_to)
+    chosen = np.random.default_rng(0).integers(len(found), size=(NUM_RESAMPLES, len(found)))
+    low, high = _ends(average(found[chosen], axis=1) / average(whole[chosen], axis=1))
+    return Interval(float(average(found) / average(whole)), low, high, len(found))
+
+
+def share(part: Values, whole: Values) -> Interval:
+    """Return mean over mean of values of different things, each resampled by itself."""
+    random = np.random.default_rng(0)
+    means = [
+        values[random.integers(len(values), size=(NUM_RESAMPLES, len(values)))].mean(axis=1)
+        for values in (part, whole)
+    ]
+    low, high = _ends(means[0] / means[1])
+    return Interval(float(part.mean() / whole.mean()), low, high, len(part))
+
+
+def as_json(value: object) -> str:
+    """Return one JSON object as files have it."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def format_value(value: float, unit: str = "") -> str:
+    """Return a number as people read it; shares in [0, 1], whose unit is "%", times 100."""
+    factor, digits = FORMATS.get(unit, (1, 2))
+    return f"{factor * value:.{digits}f}"
+
+
+def format_interval(found: Interval | None, *, unit: str = "") -> str:
+    """Return a mean and its interval as people read them; nothing for None."""
+    if found is None:
+        return ""
+    mean, low, high = (format_value(x, unit) for x in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]"
+
+
+def table(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> Table:
+    """Return headings and cells: a line a metric, a column a candidate that any metric has."""
+    judged = {kind for one in metrics.values() for kind in one.candidates}
+    titles = {kind: title for kind, title in benchmark.candidates.items() if kind in judged}
+    lines = []
+    for one in metrics.values():
+        found = (one.candidates.get(kind) for kind in titles)
+        lines.append([one.label, *(format_interval(each, unit=one.unit) for each in found)])
+    return ["", *titles.values()], lines
+
+
+def table_by_group(benchmark: Benchmark[C], report: Report) -> Table:
+    """Return headings and cells: a line a group, with means of the candidate under test."""
+    judged = next(iter(benchmark.candidates))
+    columns = {
+        name: report.metrics[name]
+        for name in benchmark.headline
+        if name in report.metrics and judged in report.metrics[name].candidates
+    }
+    lines = []
+    for group in report.groups:
+        cells = [f"{group.title} ({group.num_cases})"]
+        for name, column in columns.items():
+            mine = group.metrics[name].candidates.get(judged) if name in group.metrics else None
+            cells.append("" if mine is None else format_value(mine.mean, column.unit))
+        lines.append(cells)
+    return ["", *(column.label for column in columns.values())], lines
+
+
+def _ends(means: Values) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _summaries(benchmark: Benchmark[C], rows: Sequence[Row[C]]) -> dict[str, MetricSummary]:
+    summaries = {}
+    for name, metric in metrics_of(benchmark).items():
+        scores = [row.scores[name] for row in rows if name in row.scores]
+        candidates = {}
+        for kind in benchmark.candidates:
+            some = [one for one in scores if kind in one]
+            if some:
+                wholes = [one[benchmark.bound] for one in some] if metric.is_relative else None
+                values = [one[kind] for one in some]
+                candidates[kind] = interval(values, wholes, is_median=metric.is_median)
+        if candidates:
+            measure = (metric.title, metric.unit, metric.higher_is_better)
+            summaries[name] = MetricSummary(*measure, candidates)
+    return summaries
+
+
+def _figures(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> tuple[Figure, ...]:
+    judged = next(iter(benchmark.candidates))
+    figures = []
+    for name, one in metrics.items():
+        if judged in one.candidates:
+            mine, bound = one.candidates[judged], one.candidates.get(benchmark.bound)
+            truth = None if bound is None else bound.mean
+            values = (mine.mean, mine.low, mine.high, mine.num_cases, truth)
+            figures.append(Figure(one.title, one.unit, one.higher_is_better, name, *values))
+    return tuple(figures)

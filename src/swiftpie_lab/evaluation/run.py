@@ -1,0 +1,322 @@
+"""One run of a benchmark: pictures are drawn where they are missing, and then judged."""
+
+import io
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+from PIL import Image
+from torch import Tensor
+
+from swiftpie import __version__
+from swiftpie.engine.session import Session
+from swiftpie.errors import InputError
+from swiftpie.imageio.files import load_image, write_file
+from swiftpie.imageio.images import mask_to_pil, plane
+from swiftpie_lab.evaluation.case import METRICS, Case, Evidence, Metric, Row
+from swiftpie_lab.evaluation.judges import Networks
+
+KINDS = (  # of pictures that a folder may hold; a name that ends in "mask" is one
+    *("reference", "reference-mask", "truth", "truth-mask", "model", "model-mask"),
+    "text",  # the model without a subject: the lower bound
+    "paste",  # the reference laid on the text-only picture: what the model has to beat
+    "turned",  # the same with the reference turned by its relief
+    *("other-reference", "other-reference-mask", "other-truth-mask"),  # of the second of a pair
+    *("side-reference", "side-reference-mask", "sides"),  # a second one, and the model with both
+    *("semantic", "unaligned"),  # the model with that branch alone, and with nothing aligned
+    "region-mask",  # that was found for rescaling
+    *("source", "target", "mask", "before-mask", "kept-mask", "asked-mask"),
+    *("edit", "edit-mask", "reconstruction", "from-noise", "uncomposed", "naive"),
+    *("person", "drawn"),
+    *("unlit", "exact", "poisson", "inpainted"),  # of subjects in photographs
+)
+FACTS = "facts"  # what pictures cannot tell; written last where a case has it
+
+_FILE_NAME = re.compile(rf"[\w-]+\.(({'|'.join(KINDS)})\.png|{FACTS}\.json)")
+
+File = Image.Image | Tensor | Mapping[str, float]
+C = TypeVar("C", bound=Case)
+C_contra = TypeVar("C_contra", bound=Case, contravariant=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all pictures of a folder have in common."""
+
+    benchmark: str
+    version: str  # of SwiftPie
+    preset: str
+    weights: str  # sha256 of the weights
+    data: str  # sha256 of the subjects
+    seed: int
+    num_steps: int = 1  # of denoising
+
+
+@dataclass(frozen=True)
+class Results:
+    """Names and formats of the files."""
+
+    root: Path
+
+    def path(self, case: Case, kind: str) -> Path:
+        """Return where the file of this kind is, or would be."""
+        assert kind in {*KINDS, FACTS}
+        ending = "json" if kind == FACTS else "png"
+        return self.root / "images" / f"{case.name}.{kind}.{ending}"
+
+    def has(self, case: Case, kind: str) -> bool:
+        """Whether there is such a file; of facts, one that can be read."""
+        if kind == FACTS:
+            return self.read_facts(case) is not None
+        return self.path(case, kind).is_file()
+
+    def missing(self, case: Case, kinds: Iterable[str]) -> set[str]:
+        """Return the kinds of files that are not there."""
+        return {kind for kind in kinds if not self.has(case, kind)}
+
+    def read(self, case: Case, kind: str) -> Image.Image:
+        """Return a picture as RGB, or as L for masks."""
+        image = load_image(self.path(case, kind))
+        return image.convert("L" if kind.endswith("mask") else "RGB")
+
+    def read_mask(self, case: Case, kind: str) -> Tensor:
+        """Return a mask (1, 1, H, W) in [0, 1]; it may be empty."""
+        return plane(self.read(case, kind))
+
+    def read_facts(self, case: Case) -> dict[str, float] | None:
+        """Return the milliseconds by stage, or None for a case that is not complete."""
+        try:
+            stored = json.loads(self.path(case, FACTS).read_text(encoding="utf-8"))
+            return {str(stage): float(ms) for stage, ms in stored["timings_ms"].items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
+    def write(self, case: Case, kind: str, file: File) -> None:
+        """Write a picture, a mask or facts, whole or not at all."""
+        if isinstance(file, Mapping):
+            data = (json.dumps({"timings_ms": file}, allow_nan=False) + "\n").encode()
+        else:
+            buffer = io.BytesIO()
+            image = mask_to_pil(file)[0] if isinstance(file, Tensor) else file
+            image.save(buffer, "PNG")
+            data = buffer.getvalue()
+        write_file(self.path(case, kind), data, force=True)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all."""
+        write_file(self.root / name, text.encode(), force=True)
+
+    def write_lines(self, name: str, lines: Iterable[Mapping[str, object]]) -> None:
+        """Write one JSON object a line."""
+        self.write_text(name, "".join(json.dumps(one, allow_nan=False) + "\n" for one in lines))
+
+    def read_run(self) -> Run:
+        """Return what the pictures have in common."""
+        return Run(**json.loads((self.root / "run.json").read_text(encoding="utf-8")))
+
+    def start(self, run: Run, *, force: bool = False) -> None:
+        """Create the folder, or get ready to go on in it.
+
+        Args:
+            run: What is about to be drawn.
+            force: Remove the pictures of whatever was drawn before.
+
+        Raises:
+            InputError: It is a file, or holds pictures of another run or other people's files.
+        """
+        images = self.root / "images"
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(
+                f"'{self.root}' is a file. A folder is needed. Choose another one with --out."
+            )
+        try:
+            images.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"'{self.root}' cannot be created ({error.strerror}). A writable folder is "
+                "needed. Choose another one with --out."
+            ) from error
+        if force:
+            for path in images.iterdir():
+                if _FILE_NAME.fullmatch(path.name):
+                    path.unlink()
+        elif self._is_used() and not self._continues(run):
+            raise InputError(
+                f"'{self.root}' holds pictures of other weights, subjects, seeds or another "
+                "version. Only pictures of one run can be compared. Choose another --out, or draw "
+                "all anew with --force."
+            )
+        self.write_text("run.json", json.dumps(asdict(run), indent=2) + "\n")
+
+    def _is_used(self) -> bool:
+        return (self.root / "run.json").is_file() or any((self.root / "images").iterdir())
+
+    def _continues(self, run: Run) -> bool:
+        try:
+            return self.read_run() == run
+        except (OSError, ValueError, TypeError):
+            return False
+
+
+class Shown(NamedTuple):
+    """How many cases a page shows; one with all of thousands would not open."""
+
+    worst: int
+    best: int
+    sample: int  # an even one of all
+
+
+class Benchmark(ABC, Generic[C]):
+    """Deals cases and tells what is known about them; never draws candidates, never judges."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]  # of its page
+    metrics: ClassVar[tuple[str, ...]]  # in the order of the tables
+    candidates: ClassVar[Mapping[str, str]]  # titles by kind; the one under test is the first
+    bound: ClassVar[str] = ""  # the candidate that is the exact answer
+    strip: ClassVar[Mapping[str, str]]  # titles of the pictures that a page shows, by kind
+    shown: ClassVar[Shown] = Shown(worst=6, best=6, sample=48)
+    ranked_by: ClassVar[tuple[str, ...]]  # metrics by which cases are the worst
+    headline: ClassVar[tuple[str, ...]] = ()  # what a table with a line a group has room for
+    seed: int
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return sha256 over all that cases are made of."""
+
+    @abstractmethod
+    def evidence(
+        self, case: C, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield what there is to judge of each candidate, once for each of its subjects."""
+
+    @abstractmethod
+    def words(self, case: C) -> list[str]:
+        """Return what was asked for, in lines."""
+
+    def groups(self, rows: Sequence[Row[C]]) -> Mapping[str, Sequence[Row[C]]]:
+        """Return parts of the cases, by title, that are worth figures of their own."""
+        del rows
+        return {}
+
+    def facts(self, rows: Sequence[Row[C]]) -> Mapping[str, object]:
+        """Return what the report tells besides."""
+        del rows
+        return {}
+
+    def sentences(self, rows: Sequence[Row[C]]) -> list[str]:
+        """Return what was judged, in sentences."""
+        return [
+            f"{len(rows)} cases. Brackets hold 95 % bootstrap intervals over cases; arrows point "
+            "to the better side."
+        ]
+
+    def as_json(self, case: C) -> dict[str, object]:
+        """Return a case as the manifest has it."""
+        return asdict(case)
+
+
+class Maker(NamedTuple):
+    """Who draws, as far as it decides about pictures."""
+
+    name: str  # what reports call it, with every choice that matters
+    fingerprint: str = ""  # sha256 of its weights; empty where it has none
+    num_steps: int = 0  # of denoising; 0 where nothing is denoised
+
+
+class Drawer(Protocol[C_contra]):
+    """Draws the pictures of a case; the same case gives the same pictures."""
+
+    @property
+    def maker(self) -> Maker:
+        """Who it is."""
+
+    def kinds(self, case: C_contra) -> tuple[str, ...]:
+        """Return the files that a complete case has."""
+
+    def draw(self, case: C_contra, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield files by kind: those that are missing, and maybe what comes with them.
+
+        Pictures are PIL images, masks tensors (1, 1, H, W), facts milliseconds by stage.
+        """
+
+
+def maker_of(session: Session, *choices: str) -> Maker:
+    """Return a session as a maker, with the choices that its name has to tell."""
+    components = session.components
+    name = ", ".join((components.preset.name, *choices))
+    return Maker(name, components.fingerprint, len(components.schedule.steps))
+
+
+def draw(
+    benchmark: Benchmark[C],
+    cases: Sequence[C],
+    drawer: Drawer[C],
+    *,
+    results: Results,
+    force: bool = False,
+) -> Iterator[C]:
+    """Draw every file that is missing in `results`; yield each case when it is complete.
+
+    Args:
+        benchmark: What the cases are from.
+        cases: What to draw.
+        drawer: Who draws.
+        results: Where the pictures go, with a manifest at the end.
+        force: Forget what was drawn before.
+
+    Raises:
+        InputError: The folder holds pictures of another run.
+    """
+    maker = drawer.maker
+    run = Run(
+        benchmark=benchmark.name,
+        version=__version__,
+        preset=maker.name,
+        weights=maker.fingerprint,
+        data=benchmark.fingerprint,
+        seed=benchmark.seed,
+        num_steps=maker.num_steps,
+    )
+    results.start(run, force=force)
+    for case in cases:
+        kinds = drawer.kinds(case)
+        missing = results.missing(case, kinds)
+        if missing:
+            for kind, file in drawer.draw(case, missing):
+                if kind in missing or kind not in kinds:
+                    results.write(case, kind, file)
+        yield case
+    results.write_lines("manifest.jsonl", (benchmark.as_json(case) for case in cases))
+
+
+def score(
+    benchmark: Benchmark[C], cases: Sequence[C], results: Results, networks: Networks
+) -> Iterator[Row[C]]:
+    """Judge every candidate of every case; yield the scores of each, means over its subjects."""
+    metrics = metrics_of(benchmark)
+    for case in cases:
+        values: dict[str, dict[str, list[float]]] = {name: {} for name in metrics}
+        for candidate, evidence in benchmark.evidence(case, results, networks):
+            for name, metric in metrics.items():
+                value = None if candidate in metric.leaves_out else metric.score(evidence)
+                if value is not None:
+                    values[name].setdefault(candidate, []).append(value)
+        scores = {
+            name: {candidate: fmean(some) for candidate, some in by_candidate.items()}
+            for name, by_candidate in values.items()
+            if by_candidate
+        }
+        yield Row(case, scores)
+
+
+def metrics_of(benchmark: Benchmark[C]) -> dict[str, Metric]:
+    """Return the metrics of a benchmark in the order of its tables, then those of plugins."""
+    names = dict.fromkeys((*benchmark.metrics, *METRICS.offered()))
+    return {name: METRICS.get(name) for name in names}

@@ -1,0 +1,344 @@
+"""The variants of personalised scenes that an ablation compares, and who draws them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import product
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.engine.session import Session
+from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.masks import load_mask, resize_mask
+from swiftpie.pipelines.drawing.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.settings import MaskSource, Scales, Style, steering_of
+from swiftpie_lab.evaluation.ablations import Study, Variant
+from swiftpie_lab.evaluation.benchmarks.scenes import SIZE_PX, StickerCase, check_noise
+from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
+from swiftpie_lab.stickers.scenes import SCENES
+from swiftpie_lab.stickers.stickers import draw_references
+from swiftpie_lab.world.placing import pose_subjects
+
+EVERYTHING = "everything"
+BRANCHES, PLACE, STEPS, WEIGHTS = "branches", "place", "steps", "other weights"
+RESCALING = "rescaling, true mask"
+IDENTITY_SWEEP, DETAIL_SWEEP = "identity scale", "detail scale"
+STYLES, STYLES_ALONE = "style, 4 steps", "style, 4 steps, semantic branch alone"
+HALF_BRANCHES = "branches at half scale, no skip"  # where no single branch does everything
+UNCUT = "rescaling, references not cut out, no skip"
+STRONG = "rescaling, scales tripled, no skip"  # where branches overwhelm the scene
+BRANCH_SWEEP = "both scales, no skip"  # what the branches do where nothing is aligned
+
+SWEEP = (0.0, 0.25, 0.5, 0.75, 1.0)
+BACKGROUND_SCALES = (0.0, 0.1, 0.25, 0.5)
+WIDE_TEXT = 1.25
+MANY_REFERENCES = 3
+STRONG_SCALE = 3.0
+STYLED_STEPS = 4  # what the styles' own schedules are made for
+
+SCENE_COLUMNS = (
+    "subject-retrieval",
+    "scene-accuracy",
+    "subject-psnr",
+    "psnr",
+    "mask-iou",
+    "region-iou",
+)
+RAISED = ("subject-retrieval", "subject-psnr")  # what a scale should raise steadily
+TURN = 0.15  # radians; about what people's second picture of an upright thing differs by
+VIEW_SEED = 2**41  # far from the seeds of cases and galleries
+
+REMARKS = (
+    "merge, joint: Needs its own training: how reference keys meet a layer's own is part of the "
+    "network, and these weights were trained with a second softmax. 'decoupled' is the row "
+    "'everything'.",
+)
+
+
+class Region(StrEnum):
+    """Where mask-guided rescaling gets the subject's region from."""
+
+    NONE = "none"  # the whole picture
+    INLINE = "inline"
+    TWO_PASS = "two-pass"
+    PREDICTED = "predicted"  # what the network itself says after a first call
+    TRUE = "true"  # the renderer's own mask, which nobody has in use
+
+
+SOURCES = {Region.INLINE: MaskSource.INLINE, Region.TWO_PASS: MaskSource.TWO_PASS}
+FOUND_REGIONS = {Region.INLINE, Region.TWO_PASS, Region.PREDICTED}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to draw the cases: which parts work, where, how strongly."""
+
+    group: str
+    title: str
+    scales: Scales
+    region: Region = Region.NONE
+    has_detail: bool = True  # reference features in self-attention
+    has_aligned: bool = True  # the aligned subject as input and through the output gate
+    knows_place: bool = True  # the geometric prior, and position codes in the reference frame
+    num_references: int = 1
+    is_cut_out: bool = True  # references show the subject alone; else all that is around it too
+    num_steps: int | None = None  # None: those the weights were loaded with
+    style: Style = Style.PLAIN  # guidance and reshaping of the semantic branch's attention
+    weights: str = ""  # folder to compare with; empty: the weights under test
+
+    @property
+    def key(self) -> str:
+        """A name of what is switched; networks and their schedule are named beside it."""
+        switched = replace(self, group="", title="", num_steps=None, weights="")
+        return hashlib.sha256(repr(switched).encode()).hexdigest()[:16]
+
+
+class View(NamedTuple):
+    """A picture a user would give."""
+
+    image: Image.Image
+    mask: Image.Image  # mode L
+
+
+@dataclass(frozen=True, eq=False)
+class VariedScenes(StickerBenchmark):
+    """Sticker scenes of which the model's pictures alone are drawn and judged."""
+
+    _truths: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _views: dict[tuple[str, int], list[View]] = field(default_factory=dict)
+
+    metrics = (*StickerBenchmark.metrics, "region-iou")
+    candidates = MappingProxyType({"model": "model"})
+
+    def truth_of(self, case: StickerCase) -> tuple[Tensor, Tensor]:
+        """Return pixels and mask through 8 bits, as the pictures on disk that others judge."""
+        if case.name not in self._truths:
+            truth = self.truth(case)
+            mask = mask_to_pil(truth.mask)[0]
+            pixels = to_tensor(to_pil(truth.pixels)[0])
+            self._truths[case.name] = (pixels, load_mask(mask, mask.size))
+        return self._truths[case.name]
+
+    def views(self, case: StickerCase, count: int) -> list[View]:
+        """Return `count` pictures of the subject; the first is the benchmark's own.
+
+        The others are turned to either side, before other backgrounds and in other light.
+        """
+        key = (case.name, count)
+        if key not in self._views:
+            others = (self._other_view(case, number) for number in range(1, count))
+            pairs = [self.reference(case), *others]
+            self._views[key] = [View(to_pil(one)[0], mask_to_pil(mask)[0]) for one, mask in pairs]
+        return self._views[key]
+
+    def answers(self, case: StickerCase, results: Results) -> tuple[Tensor, list[Tensor]]:
+        """Return truth and mask, which the folders of variants do not hold."""
+        del results
+        truth, mask = self.truth_of(case)
+        return truth, [mask]
+
+    def _other_view(self, case: StickerCase, number: int) -> tuple[Tensor, Tensor]:
+        seed = case.seed + VIEW_SEED * number
+        still = torch.zeros(1)
+        tile = self.subjects.tiles[[self.subjects.index(case.code)]]
+        angle = torch.tensor([TURN if number % 2 else -TURN])
+        names = [scene.name for scene in SCENES]
+        elsewhere = names[(names.index(case.scene) + 1 + number) % len(names)]
+        return draw_references(
+            pose_subjects(tile, rotation=angle, flip=still, hue=still),
+            self.truth(replace(case, scene=elsewhere, seed=seed)).background,
+            random=Random(seed),
+            generator=torch.Generator().manual_seed(seed),
+            size_px=SIZE_PX,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SettingDrawer:
+    """Draws sticker scenes in one setting."""
+
+    session: Session  # with as many steps as the setting asks for
+    setting: Setting
+    benchmark: VariedScenes
+
+    @property
+    def maker(self) -> Maker:
+        """The preset and what is switched."""
+        return maker_of(self.session, f"setting {self.setting.key}")
+
+    def kinds(self, case: StickerCase) -> tuple[str, ...]:
+        """Return the picture, its subject's mask, and the region if one has to be found."""
+        del case
+        region = ("region-mask",) if self.setting.region in FOUND_REGIONS else ()
+        return ("model", "model-mask", *region)
+
+    def draw(self, case: StickerCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield picture and masks, even if only some are missing."""
+        del missing
+        setting = self.setting
+        region: Tensor | None = None
+        if setting.region is Region.TRUE:
+            region = self.benchmark.truth_of(case)[1]
+        if setting.region is Region.PREDICTED:
+            region = plane(self.session.draw(self.request(case)).subject_masks[0])
+        result = self.session.draw(self.request(case, region=region))
+        yield "model", result.images[0]
+        yield "model-mask", result.subject_masks[0]
+        if setting.region in FOUND_REGIONS:
+            height, width = self.benchmark.truth_of(case)[1].shape[-2:]
+            yield "region-mask", resize_mask(result.regions, (height, width))
+
+    def request(self, case: StickerCase, *, region: Tensor | None = None) -> PersonalizeRequest:
+        """Return what is asked for, with the subject in `region` (1, 1, H, W) if that is known."""
+        setting = self.setting
+        views = self.benchmark.views(case, setting.num_references)
+        whole = Image.new("L", views[0].image.size, 255)
+        identity = self.session.encode_identity(
+            [view.image for view in views],
+            masks=[view.mask if setting.is_cut_out else whole for view in views],
+        )
+        if not setting.has_detail:
+            identity = identity.without_detail()
+        parts = {Part.ALIGNED: setting.has_aligned, Part.PLACE: setting.knows_place}
+        return PersonalizeRequest(
+            subjects=(Subject(identity, mask=region),),
+            prompt=case.prompt,
+            seeds=(case.seed,),
+            scales=setting.scales,
+            mask=SOURCES.get(setting.region, MaskSource.NONE),
+            without=frozenset(part for part, is_in in parts.items() if not is_in),
+            **steering_of(setting.style, self.maker.num_steps),
+        )
+
+
+def scene_study(
+    session: Session,
+    benchmark: StickerBenchmark,
+    *,
+    num_cases: int,
+    root: Path,
+    against: Mapping[str, Session],
+) -> Study[StickerCase]:
+    """Return the study of one set of weights on sticker scenes, all results below `root`.
+
+    Other networks, by the name of their row, are `against`.
+
+    Raises:
+        CapabilityError: The preset starts from other noise than the renderer.
+    """
+    check_noise(session.components)
+    varied = VariedScenes(benchmark.subjects, seed=benchmark.seed)
+    preset = session.components.preset
+    base, counts = Scales.of(preset), preset.step_counts
+    sessions: dict[tuple[str, int | None], Session] = {}
+    variants = []
+    for one in all_settings(base, step_counts=counts, against=list(against)):
+        key = (one.weights, one.num_steps)
+        if key not in sessions:
+            components = against.get(one.weights, session).components
+            sessions[key] = Session(_stepped(components, one.num_steps))
+        variants.append(Variant(one.group, one.title, SettingDrawer(sessions[key], one, varied)))
+    return Study(
+        variants=variants,
+        benchmark=varied,
+        cases=varied.cases(num_cases),
+        networks=Networks(panel=varied.panel()),
+        root=root,
+        truth=lambda case: varied.known(case)["truth"],
+        columns=SCENE_COLUMNS,
+        sweeps=tuple(product((IDENTITY_SWEEP, DETAIL_SWEEP, BRANCH_SWEEP), RAISED)),
+        remarks=REMARKS,
+    )
+
+
+def all_settings(
+    base: Scales, *, step_counts: Sequence[int], against: Sequence[str] = ()
+) -> list[Setting]:
+    """Return every row, from the preset's own scales.
+
+    Args:
+        base: The preset's own scales.
+        step_counts: How many steps the weights were trained to take.
+        against: Names of other weights to compare with.
+    """
+    rows = [
+        *_branches(base),
+        *(Setting("masks", region.value, base, region=region) for region in Region),
+        *_rescaling(base),
+        *(Setting("references", str(n), base, num_references=n) for n in (1, MANY_REFERENCES)),
+        *(Setting(IDENTITY_SWEEP, f"{x:g}", replace(base, identity_scale=x)) for x in SWEEP),
+        *(Setting(DETAIL_SWEEP, f"{x:g}", replace(base, detail_scale=x)) for x in SWEEP),
+    ]
+    for x in SWEEP:
+        both = replace(base, identity_scale=x, detail_scale=x)
+        rows.append(Setting(BRANCH_SWEEP, f"{x:g}", both, has_aligned=False))
+    if STYLED_STEPS in step_counts:  # FastFace's styles, with all parts and with what they reshape
+        styled = [Setting(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style]
+        rows += styled
+        rows += [
+            replace(one, group=STYLES_ALONE, has_detail=False, has_aligned=False) for one in styled
+        ]
+    rows += [Setting(STEPS, str(count), base, num_steps=count) for count in step_counts]
+    return [*rows, *(Setting(WEIGHTS, name, base, weights=name) for name in against)]
+
+
+def _branches(base: Scales) -> list[Setting]:
+    plain = replace(base, identity_scale=0.0)  # without the semantic branch
+    half = replace(base, identity_scale=base.identity_scale / 2, detail_scale=base.detail_scale / 2)
+    half_semantic, half_detail = replace(half, detail_scale=0.0), replace(half, identity_scale=0.0)
+    return [
+        Setting(BRANCHES, EVERYTHING, base),
+        Setting(BRANCHES, "text only", replace(plain, detail_scale=0.0)),
+        Setting(BRANCHES, "semantic", base, has_detail=False, has_aligned=False),
+        Setting(BRANCHES, "detail", plain, has_aligned=False),
+        Setting(BRANCHES, "skip", plain, has_detail=False),
+        Setting(BRANCHES, "semantic, detail", base, has_aligned=False),
+        Setting(BRANCHES, "semantic, skip", base, has_detail=False),
+        Setting(BRANCHES, "detail, skip", plain),
+        Setting(HALF_BRANCHES, "semantic", half_semantic, has_aligned=False),
+        Setting(HALF_BRANCHES, "detail", half_detail, has_aligned=False),
+        Setting(HALF_BRANCHES, "semantic, detail", half, has_aligned=False),
+        Setting(PLACE, "prior off", base, knows_place=False),
+        Setting(PLACE, "prior off, no skip", base, has_aligned=False, knows_place=False),
+    ]
+
+
+def _rescaling(base: Scales) -> list[Setting]:
+    """Return rows with the true mask, so that what a mask gets wrong does not count."""
+    strong = replace(
+        base,
+        identity_scale=STRONG_SCALE * base.identity_scale,
+        detail_scale=STRONG_SCALE * base.detail_scale,
+    )
+    scales = [
+        *_off_and_on(base),
+        (f"text outside {WIDE_TEXT:g}", replace(base, text_background_scale=WIDE_TEXT)),
+        *((f"background {x:g}", replace(base, background_scale=x)) for x in BACKGROUND_SCALES),
+    ]
+    rows = [Setting(RESCALING, name, one) for name, one in scales]
+    uncut = Setting(UNCUT, "", base, has_aligned=False, is_cut_out=False)
+    rows += [replace(uncut, title=name, scales=one) for name, one in _off_and_on(base)]
+    rows += [Setting(STRONG, name, one, has_aligned=False) for name, one in _off_and_on(strong)]
+    return [replace(one, region=Region.TRUE) for one in rows]
+
+
+def _off_and_on(base: Scales) -> tuple[tuple[str, Scales], ...]:
+    everywhere = base.identity_scale
+    off = replace(base, background_scale=everywhere, text_scale=1.0, text_background_scale=1.0)
+    return ("off", off), ("on", base)
+
+
+def _stepped(components: Components, num_steps: int | None) -> Components:
+    preset = with_steps(components.preset, num_steps)
+    return replace(components, preset=preset, schedule=schedule_of(preset))

@@ -1,0 +1,1 @@
+"""Sticker scenes: an older world of training pictures."""

@@ -1,0 +1,184 @@
+"""Where a run happens: its processes and device, its data and the folders of earlier runs."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar, cast
+
+import torch
+from torch import distributed, nn
+
+from swiftpie.errors import ConfigError
+from swiftpie_lab.data.subjects import Split, Subjects, load_subjects
+from swiftpie_lab.stickers.stickers import StickerWorld
+from swiftpie_lab.world.captions import AS_USUAL, AskedShares
+from swiftpie_lab.world.textures import load_photos, make_textures
+from swiftpie_lab.world.world import World
+
+T = TypeVar("T")
+
+# What torchrun, accelerate and the MPI launchers tell the processes that they start.
+LAUNCHED = ("LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+# How many surfaces each half of the subjects is put on, and the seed of their drawing.
+SURFACES: dict[Split, tuple[int, int]] = {"train": (900, 0), "held_out": (120, 2**31 - 1)}
+PACKAGED = "mini"  # names the weights inside the package
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that were launched together; alone by default.
+
+    Every method but the properties is collective: all processes have to call it.
+    """
+
+    rank: int = 0
+    count: int = 1
+    device: str = "cpu"
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes, prints and samples."""
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """Return the `value` of every process, in the order of ranks."""
+        if self.count == 1:
+            return [value]
+        found: list[T | None] = [None] * self.count
+        distributed.all_gather_object(found, value)
+        return cast("list[T]", found)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over processes, where an absent one counts as 0.
+
+        A gradient that is absent everywhere stays absent, so that its weight is not decayed.
+        """
+        if self.count == 1:
+            return
+        chosen = list(parameters)
+        present = torch.tensor([float(p.grad is not None) for p in chosen])
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in chosen]
+        flat = torch.cat([present.to(parts[0].device), *(part.flatten() for part in parts)])
+        distributed.all_reduce(flat)
+        somewhere, *means = flat.split([len(chosen), *(part.numel() for part in parts)])
+        for parameter, mean, count in zip(chosen, means, somewhere.tolist(), strict=True):
+            parameter.grad = (mean / self.count).view_as(parameter) if count else None
+
+    def average_buffers(self, network: nn.Module) -> None:
+        """Replace running statistics, which each process collects itself, by their means."""
+        if self.count == 1:
+            return
+        with torch.no_grad():
+            for buffer in network.buffers():
+                if buffer.is_floating_point():
+                    distributed.all_reduce(buffer)
+                    buffer.div_(self.count)
+
+
+SINGLE_PROCESS = Processes()
+
+
+def join_processes(device: str) -> Processes:
+    """Return this process as the launcher placed it, on a GPU of its own where there are several.
+
+    Without a launcher it is alone, on the `device` that the user asked for.
+    """
+    if not any(name in os.environ for name in LAUNCHED):
+        return Processes(device=device)
+    from accelerate import PartialState  # type: ignore[import-untyped]  # has no annotations
+
+    state = PartialState(cpu=device == "cpu")
+    count = state.num_processes
+    own = device if count == 1 else str(state.device)
+    return Processes(rank=state.process_index, count=count, device=own)
+
+
+def leave_processes(processes: Processes) -> None:
+    """Wait for the others and close the connections."""
+    if processes.count > 1:
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a stage finds its data and the results of earlier stages."""
+
+    data: Path  # the sticker pack
+    runs: Path  # one folder a recipe
+    device: str
+
+    @cached_property
+    def subjects(self) -> Subjects:
+        """All subjects of the pack."""
+        return load_subjects(self.data)
+
+    @property
+    def has_read_data(self) -> bool:
+        """Whether anything asked for the subjects."""
+        return "subjects" in vars(self)
+
+    def world(self, split: Split = "train") -> StickerWorld:
+        """Return an endless supply of sticker scenes with one half of the subjects."""
+        return StickerWorld(self.subjects, split, device=self.device)
+
+    def larger_world(
+        self,
+        split: Split = "train",
+        *,
+        size_px: int = 128,
+        has_surfaces: bool = False,
+        photos: str = "",
+        shares: AskedShares = AS_USUAL,
+    ) -> World:
+        """Return an endless supply of pictures of the larger world, likewise.
+
+        With surfaces it also draws pictures unlike itself; `photos` is a folder to cut some from,
+        which are grounds of such pictures, too. `shares` say how often they are asked for what.
+        """
+        surfaces, shots = None, load_photos(Path(photos), split) if photos else []
+        if has_surfaces:
+            tiles = self.subjects.tiles[self.subjects.indices(split)]
+            count, seed = SURFACES[split]
+            surfaces = make_textures(count, tiles, shots, seed=seed)
+        return World(
+            self.subjects,
+            split,
+            size_px=size_px,
+            device=self.device,
+            surfaces=surfaces,
+            photos=shots,
+            shares=shares,
+        )
+
+    def weights_of(self, source: str) -> Path | None:
+        """Return the folder of exported weights that `source` names, None for those of the package.
+
+        Raises:
+            ConfigError: It names a recipe that has not been run.
+        """
+        if source == PACKAGED:
+            return None
+        folder = Path(source)
+        return folder if folder.is_dir() else self.export_of(source)
+
+    def lacks(self, source: str) -> bool:
+        """Whether `source` names neither weights that are there nor a run that has an export."""
+        has_own = source in {"", PACKAGED} or Path(source).is_dir()
+        return not has_own and not (self.runs / source / "export").is_dir()
+
+    def export_of(self, recipe: str) -> Path:
+        """Return the folder that the run of `recipe` exported to.
+
+        Raises:
+            ConfigError: That recipe has not been run.
+        """
+        folder = self.runs / recipe / "export"
+        if not folder.is_dir():
+            raise ConfigError(
+                f"There is no {folder}. This recipe continues from {recipe!r}; run "
+                f"`swiftpie train {recipe.replace('_', '-')}` first."
+            )
+        return folder

@@ -1,0 +1,285 @@
+"""Loss terms, and the formulas of score distillation: tensors in, tensors out, for any denoiser.
+
+Levels are (B, 1, 1, 1) in float64 and every conversion is done in float64, because an error of a
+prediction grows by up to sigma / alpha, 14.6 at the last timestep, before two are subtracted.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.geometry.layout import Layout, pixel_grid
+from swiftpie.geometry.shading import Illumination, Lighting, brightness
+from swiftpie.masks import resize_mask
+from swiftpie.models.lighting import Votes, illumination
+from swiftpie.models.tiny import LayoutScores
+from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, Schedule, scaled_linear_step
+
+LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
+FIRST_COMPARED, LAST_COMPARED = 20, 980  # timesteps where scores are compared; arXiv:2312.05239
+MAX_SNR = 5.0  # above this signal-to-noise ratio a timestep weighs no more; arXiv:2303.09556
+LEAST_BRIGHTNESS = 0.15  # of a surface; references are not lightened by more than its inverse
+COVERED = 0.4  # share of a cell that a thing has to cover to tell the light there
+BALL_CELLS, BALL_EDGE = 8, 0.97  # surfaces that face aside by more are hardly seen
+CHARBONNIER = 1e-3  # squared width of the quadratic bottom of the robust loss
+
+
+def robust_and_squared(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean of Charbonnier and squared error, weighted; all broadcast together.
+
+    The first keeps edges, the second keeps means.
+    """
+    square = (prediction - target).square()
+    return (0.5 * ((square + CHARBONNIER).sqrt() + square) * weight).mean()
+
+
+def gradient_l1(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean absolute difference of horizontal and vertical pixel steps."""
+    error = prediction - target
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def layout_loss(scores: LayoutScores, truth: Layout) -> Tensor:
+    """Return how far a predicted layout is from the true one, each part weighed by its effect.
+
+    A pose is not predicted, so it counts for nothing.
+    """
+    guess = scores.layout
+    centre = guess.centre - truth.centre
+    scale = guess.scale.log() - truth.scale.log()
+    turn = guess.rotation - truth.rotation
+    rotation = torch.atan2(turn.sin(), turn.cos())  # upside down is the same by either way
+    pose = guess.pose - truth.pose
+    squared = 25 * centre.square().mean() + 5 * (scale.square() + rotation.square()).mean()
+    squared = squared + 5 * pose.square().sum(dim=1).mean()
+    absolute = 2 * centre.abs().mean() + 0.5 * (scale.abs() + rotation.abs()).mean()
+    absolute = absolute + 0.5 * pose.abs().sum(dim=1).mean()
+    flip = F.binary_cross_entropy_with_logits(scores.flip_logit, truth.flip)
+    return squared + absolute + 0.2 * flip
+
+
+def light_loss(found: Lighting, truth: Lighting) -> Tensor:
+    """Return how far lights are off in what they do to surfaces that face anywhere in front.
+
+    A reference's own light is divided by, so its error counts as a share of it.
+    """
+    normal = _hemisphere(like=truth.scene.ambient)
+    scene, right = (brightness(normal, one) for one in (found.scene, truth.scene))
+    own, taken = (
+        brightness(normal, one).clamp_min(LEAST_BRIGHTNESS).log() for one in (found.own, truth.own)
+    )
+    return (scene - right).abs().mean() + (own - taken).abs().mean()
+
+
+def vote_loss(votes: Votes, truth: Illumination, shows: Tensor) -> Tensor:
+    """Return how wrong cells are about the light `truth` of pictures, where they can know it.
+
+    `shows` (B, 1, H, W) in [0, 1] are things in that light: whoever covers one is to be right and
+    sure, and nobody else.
+    """
+    covered = resize_mask(shows, (votes.numbers.shape[2], votes.numbers.shape[3]))
+    can_know = covered[:, 0] > COVERED
+    doubt = F.binary_cross_entropy_with_logits(votes.confidence[:, 0], can_know.float())
+    rows = can_know.nonzero()[:, 0]
+    if len(rows) == 0:
+        return doubt
+    found = illumination(votes.numbers.movedim(1, -1)[can_know])
+    right = Illumination(*(one[rows] for one in truth))
+    normal = _hemisphere(like=shows)
+    return doubt + (brightness(normal, found) - brightness(normal, right)).abs().mean()
+
+
+def _hemisphere(like: Tensor) -> Tensor:
+    """Return normals (1, 3, n, n) of all that is seen of a ball, as dense as it is seen."""
+    points = pixel_grid(BALL_CELLS, BALL_CELLS, like=like).movedim(-1, 0)
+    flat = points * BALL_EDGE / points.norm(dim=0).clamp_min(BALL_EDGE)  # corners lie on the rim
+    front = (1 - flat.square().sum(dim=0, keepdim=True)).sqrt()
+    return torch.cat([flat, front])[None]
+
+
+def map_loss(maps: list[Tensor], mask: Tensor) -> Tensor:
+    """Return how badly identity attention maps (B, S, h, w) cover the `mask` of each subject.
+
+    From arXiv:2605.01510, localisation; it is what makes inline masks meaningful.
+    """
+    terms = []
+    for one in maps:
+        target = F.interpolate(mask, size=one.shape[-2:], mode="area")
+        terms.append(F.binary_cross_entropy(one.float().clamp(1e-4, 1 - 1e-4), target))
+    return torch.stack(terms).mean()
+
+
+class Levels(NamedTuple):
+    """How noisy each sample of a batch is."""
+
+    timesteps: Tensor  # (B,) long
+    alpha: Tensor  # (B, 1, 1, 1) signal factor, float64
+    sigma: Tensor  # (B, 1, 1, 1) noise factor, float64
+
+
+def levels_at(timesteps: Tensor, *, like: Tensor) -> Levels:
+    """Return the levels of Stable Diffusion's schedule at `timesteps` (B,), where `like` is."""
+    steps = [scaled_linear_step(timestep) for timestep in timesteps.tolist()]
+    factors = torch.tensor([(s.alpha, s.sigma) for s in steps], dtype=torch.float64)
+    alpha, sigma = factors.to(like.device).view(-1, 2, 1, 1, 1).unbind(1)
+    return Levels(timesteps.to(like.device), alpha, sigma)
+
+
+def draw_levels(
+    generator: torch.Generator, *, like: Tensor, first: int = 0, last: int = LAST_TIMESTEP
+) -> Levels:
+    """Draw a timestep in [`first`, `last`] for each row of `like` (B, C, h, w)."""
+    timesteps = torch.randint(first, last + 1, (len(like),), generator=generator)
+    return levels_at(timesteps, like=like)
+
+
+def add_noise_at(clean: Tensor, noise: Tensor, levels: Levels) -> Tensor:
+    """Return `alpha * clean + sigma * noise`, all (B, C, h, w), in the type of `clean`."""
+    return (levels.alpha * clean + levels.sigma * noise).to(clean.dtype)
+
+
+def noised(
+    clean: Tensor, generator: torch.Generator, *, first: int = 0, last: int = LAST_TIMESTEP
+) -> tuple[Tensor, Levels]:
+    """Return `clean` (B, C, h, w) with noise of a timestep in [`first`, `last`] a row."""
+    noise = torch.randn(clean.shape, generator=generator).to(clean)
+    levels = draw_levels(generator, like=clean, first=first, last=last)
+    return add_noise_at(clean, noise, levels), levels
+
+
+def clean_of(noisy: Tensor, prediction: Tensor, levels: Levels, kind: PredictionType) -> Tensor:
+    """Return the clean latents (B, C, h, w) that `prediction` stands for, in float64.
+
+    Raises:
+        ValueError: A flow has other levels than these.
+    """
+    noisy, prediction = noisy.double(), prediction.double()
+    match kind:
+        case PredictionType.SAMPLE:
+            return prediction
+        case PredictionType.EPSILON:
+            return (noisy - levels.sigma * prediction) / levels.alpha
+        case PredictionType.V:
+            return levels.alpha * noisy - levels.sigma * prediction
+        case PredictionType.FLOW:
+            raise ValueError("The levels here are those of a variance-preserving schedule.")
+
+
+def noise_of(noisy: Tensor, clean: Tensor, levels: Levels) -> Tensor:
+    """Return the noise (B, C, h, w) that is left when `clean` is taken from `noisy`, in float64."""
+    return (noisy.double() - levels.alpha * clean.double()) / levels.sigma
+
+
+def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+    """Return the prediction at guidance `scale`; 1 is the conditional one. arXiv:2207.12598.
+
+    Noise, v and clean latents of one noisy batch are affine in each other, so guiding any of them
+    guides all.
+    """
+    return unconditional + scale * (conditional - unconditional)
+
+
+def vsd_gradient(teacher: Tensor, critic: Tensor, levels: Levels) -> Tensor:
+    """Return the gradient of variational score distillation, (B, C, h, w).
+
+    From arXiv:2312.05239 with the weight `sigma ** 2`. Both are guided noise predictions.
+    """
+    gradient = levels.sigma.square() * (teacher.double() - critic.double())
+    return torch.nan_to_num(gradient)
+
+
+def dmd_gradient(generated: Tensor, teacher: Tensor, critic: Tensor) -> Tensor:
+    """Return the gradient of distribution matching, (B, C, h, w), normalised for each sample.
+
+    From arXiv:2405.14867 (there for arXiv:2311.18828's loss), in terms of clean latents: the
+    student's, and the guided teacher's and the critic's for a noised `generated`.
+    """
+    distance = (generated.double() - teacher.double()).abs().mean((1, 2, 3), keepdim=True)
+    return torch.nan_to_num((critic.double() - teacher.double()) / distance)
+
+
+def loss_of_gradient(generated: Tensor, gradient: Tensor) -> Tensor:
+    """Return a loss whose gradient for `generated` is `gradient` over its number of elements."""
+    target = (generated.double() - gradient).detach()
+    return 0.5 * F.mse_loss(generated.double(), target)
+
+
+def clean_loss(prediction: Tensor, clean: Tensor, levels: Levels) -> Tensor:
+    """Return the squared error of predicted clean latents, weighed by a capped ratio of signal.
+
+    The plain loss of noise weighs clean latents by the signal-to-noise ratio: 1176 at timestep 0.
+    Capped at `MAX_SNR`, from arXiv:2303.09556, Eq. 5.
+    """
+    weight = (levels.alpha / levels.sigma).square().clamp_max(MAX_SNR)
+    return (weight * (prediction.double() - clean.double()).square()).mean()
+
+
+def generator_loss(generated: Tensor) -> Tensor:
+    """Return how easily logits (B, 1) of generated latents are told apart; for the student."""
+    return F.softplus(-generated).mean()
+
+
+def discriminator_loss(generated: Tensor, real: Tensor) -> Tensor:
+    """Return how badly logits (B, 1) tell generated from real latents; for the critic."""
+    return (F.softplus(generated) + F.softplus(-real)).mean()
+
+
+def shortfall(similarity: Tensor, threshold: float) -> Tensor:
+    """Return how far similarities (B,) stay below `threshold`; nothing is gained above it.
+
+    The clamp of arXiv:2408.14176: without it, pictures drift to what the judge likes best.
+    """
+    return F.relu(threshold - similarity).mean()
+
+
+def linear_decay(weight: float, *, step: int, last: int) -> float:
+    """Return `weight` at `step`, falling linearly from step 0 to nothing at step `last`."""
+    return weight * max(0.0, 1 - step / last)
+
+
+@torch.no_grad()
+def integrate(
+    predict: Callable[[Tensor, float], Tensor], noise: Tensor, schedule: Schedule
+) -> Tensor:
+    """Return clean latents (B, C, h, w) after all steps of `schedule`, from `noise`.
+
+    `predict` maps latents and a timestep to a prediction of the schedule's type.
+    """
+    latents = schedule.initial_latents(noise)
+    for index, step in enumerate(schedule.steps):
+        latents = schedule.advance(latents, predict(latents, step.timestep), index)
+    return latents
+
+
+def score_regulariser(
+    teach: Callable[[Tensor, Tensor], Tensor],
+    latents: Tensor,
+    noise: Tensor,
+    *,
+    levels: Levels,
+    prediction_type: PredictionType,
+    weight: float = 1.0,
+) -> Tensor:
+    """Return the regulariser that draws inverted noise to what a diffusion model calls noise.
+
+    Its gradient for `noise` is `weight * (noise - seen)` over the number of values, where `seen`
+    is the noise that the model finds in noised latents. The model's own derivative is left out,
+    as in arXiv:2412.04301; the sign is the opposite of score distillation's, because here the
+    noise is what changes: what was inverted from clean `latents`, both (B, C, h, w). `teach` maps
+    noisy latents and timesteps (B,) to the model's raw output, of `prediction_type`.
+    """
+    with torch.no_grad():
+        noisy = add_noise_at(latents, noise, levels)
+        prediction = teach(noisy, levels.timesteps)
+        seen = noise_of(noisy, clean_of(noisy, prediction, levels, prediction_type), levels)
+        gradient = weight * (noise - seen)
+    return loss_of_gradient(noise, gradient)
+
+
+def psnr_db(pixels: Tensor, truth: Tensor) -> float:
+    """Return the mean peak signal-to-noise ratio of pictures (B, 3, H, W) in [-1, 1]."""
+    error = (pixels - truth).square().mean((1, 2, 3)) / 4  # the range of pixels is 2 wide
+    return float(-10 * error.clamp_min(1e-12).log10().mean())

@@ -1,0 +1,187 @@
+"""How the mini model is trained, distilled, inverted and judged."""
+
+from dataclasses import replace
+
+from swiftpie_lab.training.loop import LoopConfig, TrainConfig
+from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
+from swiftpie_lab.training.stages.cutout import CutoutConfig
+from swiftpie_lab.training.stages.distillation import SceneSettings
+from swiftpie_lab.training.stages.dmd2 import Dmd2Config
+from swiftpie_lab.training.stages.inversion_mini import DROPS, MiniInversionConfig
+from swiftpie_lab.training.stages.judges import JudgesConfig
+from swiftpie_lab.training.stages.light import LightConfig
+from swiftpie_lab.training.stages.one_step import OneStepConfig
+from swiftpie_lab.training.stages.one_step_networks import Sizes
+from swiftpie_lab.training.stages.one_step_tasks import Drops, Tasks
+from swiftpie_lab.training.stages.reflow import ReflowConfig
+from swiftpie_lab.training.stages.sharpening import SharpeningConfig
+from swiftpie_lab.training.stages.teacher import TeacherConfig
+from swiftpie_lab.training.stages.vsd import VsdConfig
+from swiftpie_lab.training.stages.world_judges import WorldJudgesConfig
+
+SCENES = SceneSettings(num_subjects=6)
+WORLD_SCENES = SceneSettings(num_subjects=6, drops=DROPS, larger_world=True)
+ON_PICTURES = MiniInversionConfig(  # the second stage of inversion
+    start_from="mini_inversion",
+    generated_share=0.0,
+    reconstruct_every=1,
+    edits_weight=1.5,
+    latents_weight=0.0,
+    pixels_weight=1.0,
+)
+ON_PICTURES_LOOP = LoopConfig(steps=400, learning_rate=5e-4, decay_share=0.7, ema_decay=0.998)
+LARGER = Sizes(
+    text_layers=3,
+    text_length=48,
+    vocabulary=3072,
+    widths=(128, 192),
+    heads=(2, 3),
+    identity_grid=8,
+    identity_blocks=1,
+    knows_pose=True,
+    knows_light=True,
+)
+WORLD_MODEL = OneStepConfig(
+    autoencoder="world_autoencoder",
+    larger_world=True,
+    sizes=LARGER,
+    num_subjects=6,
+    pixel_weight=1.0,
+    pixel_samples=8,
+    # Withheld together often enough for the semantic branch to learn who is meant.
+    drops=Drops(semantic=0.08, detail=0.35, aligned=0.5),
+    tasks=Tasks(placed_freely=0.12, pair=0.10, repaint=0.14, refine=0.05, insert=0.16),
+    other_sides=0.2,
+    sceneries=16,
+)
+
+
+def mini_autoencoder() -> TrainConfig:
+    """Patch autoencoder of 128 px pictures."""
+    loop = LoopConfig(
+        steps=1600, learning_rate=1.5e-3, warmup_steps=100, decay_share=0.6, uses_muon=False
+    )
+    return TrainConfig(loop=loop, stage=AutoencoderConfig())
+
+
+def mini_one_step() -> TrainConfig:
+    """Text tower, encoders, layout predictor and one-step denoiser, together."""
+    return TrainConfig(
+        loop=LoopConfig(steps=3550, learning_rate=2e-3),
+        stage=OneStepConfig(num_subjects=6, pixel_weight=1.0, pixel_samples=8),
+    )
+
+
+def mini_repainting() -> TrainConfig:
+    """The same networks trained further on pictures of which a part is given, for edits."""
+    tasks = Tasks(placed_freely=0.1, pair=0.1, repaint=0.55, refine=0.07)
+    return TrainConfig(
+        loop=LoopConfig(steps=700, learning_rate=6e-4, decay_share=0.85),
+        stage=OneStepConfig(
+            start="mini_one_step", num_subjects=6, pixel_weight=1.0, pixel_samples=8, tasks=tasks
+        ),
+    )
+
+
+def mini_teacher() -> TrainConfig:
+    """Multi-step diffusion teacher of sticker scenes, from the packaged weights on."""
+    return TrainConfig(
+        loop=LoopConfig(steps=3000, learning_rate=1e-3), stage=TeacherConfig(scenes=SCENES)
+    )
+
+
+def mini_reflow() -> TrainConfig:
+    """One-step student of the teacher's own pairs of noise and picture, needs mini-teacher."""
+    return TrainConfig(
+        loop=LoopConfig(steps=2000, learning_rate=1e-3), stage=ReflowConfig(scenes=SCENES)
+    )
+
+
+def mini_vsd() -> TrainConfig:
+    """One-step student by variational score distillation, needs mini-teacher and peft."""
+    steps = 2000
+    loop = LoopConfig(steps=steps, learning_rate=1e-5, learning_rates=(1e-5, 1e-3), uses_muon=False)
+    return TrainConfig(loop=loop, stage=VsdConfig(scenes=SCENES, similarity_steps=steps))
+
+
+def mini_dmd2() -> TrainConfig:
+    """One-step student by distribution matching with a discriminator, needs mini-teacher."""
+    loop = LoopConfig(steps=5000, learning_rate=1e-5, max_gradient_norm=10.0, uses_muon=False)
+    return TrainConfig(loop=loop, stage=Dmd2Config(scenes=SCENES))
+
+
+def mini_inversion() -> TrainConfig:
+    """Inversion network of the mini model, from noise to picture and back."""
+    loop = LoopConfig(steps=4000, learning_rate=2e-3, ema_decay=0.998)
+    return TrainConfig(loop=loop, stage=MiniInversionConfig())
+
+
+def mini_inversion_pictures() -> TrainConfig:
+    """The same network trained further on pictures that the generator did not make."""
+    return TrainConfig(loop=ON_PICTURES_LOOP, stage=ON_PICTURES)
+
+
+def world_autoencoder() -> TrainConfig:
+    """The packaged patch autoencoder, trained further on pictures of the larger world."""
+    loop = LoopConfig(
+        steps=700, learning_rate=1e-3, warmup_steps=50, decay_share=0.9, uses_muon=False
+    )
+    return TrainConfig(loop=loop, stage=AutoencoderConfig(larger_world=True, start="mini"))
+
+
+def mini_world() -> TrainConfig:
+    """The one-step model of the larger world: places, views, light, looks, art, accessories."""
+    return TrainConfig(loop=LoopConfig(steps=30_000, learning_rate=2e-3), stage=WORLD_MODEL)
+
+
+def world_sharpening() -> TrainConfig:
+    """The same model trained further beside a critic, for its textures."""
+    model = replace(WORLD_MODEL, autoencoder="", start="mini_world")
+    loop = LoopConfig(steps=1000, learning_rate=6e-4, learning_rates=(6e-4, 1e-3), decay_share=0.5)
+    return TrainConfig(loop=loop, stage=SharpeningConfig(model))
+
+
+def world_light() -> TrainConfig:
+    """What tells the light in photographs, trained further by itself; the last step of mini-world.
+
+    It is a small part that learns more slowly than the rest, and costs little without it.
+    """
+    loop = LoopConfig(steps=600, learning_rate=1.5e-3, warmup_steps=20, decay_share=0.7)
+    return TrainConfig(loop=loop, stage=LightConfig())
+
+
+def world_inversion() -> TrainConfig:
+    """Inversion network of the larger world's model, with edits of every kind that it draws."""
+    loop = LoopConfig(steps=6000, learning_rate=2e-3, ema_decay=0.998)
+    stage = MiniInversionConfig(generator="mini_world", scenes=WORLD_SCENES)
+    return TrainConfig(loop=loop, stage=stage)
+
+
+def world_inversion_pictures() -> TrainConfig:
+    """The same network trained further on pictures that the generator did not make."""
+    stage = replace(
+        ON_PICTURES, generator="mini_world", scenes=WORLD_SCENES, start_from="world_inversion"
+    )
+    return TrainConfig(loop=ON_PICTURES_LOOP, stage=stage)
+
+
+def world_judges() -> TrainConfig:
+    """Judges of the larger world: who, where, when, how seen, made of what, drawn how."""
+    loop = LoopConfig(
+        steps=4000, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=250
+    )
+    return TrainConfig(loop=loop, stage=WorldJudgesConfig())
+
+
+def mini_judges() -> TrainConfig:
+    """Judges of subjects, scenes and attributes in sticker scenes; 10 minutes on one core."""
+    loop = LoopConfig(
+        steps=1100, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=200
+    )
+    return TrainConfig(loop=loop, stage=JudgesConfig())
+
+
+def mini_cutout() -> TrainConfig:
+    """Network that cuts subjects out of photos, trained on sprites in pictures like them."""
+    loop = LoopConfig(steps=8000, learning_rate=2e-3, warmup_steps=100)
+    return TrainConfig(loop=loop, stage=CutoutConfig())

@@ -1,0 +1,106 @@
+"""Stage 1: the patch autoencoder, from principal components to visually lossless."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets.mini import PRESET
+from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie_lab.stickers.stickers import StickerWorld
+from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.losses import gradient_l1, psnr_db
+from swiftpie_lab.world.world import World
+
+PCA_BATCHES = 6
+VALIDATION_SEED = 2**31 - 1
+LATENT_NOISE = 0.03  # teaches the decoder to forgive small errors of the denoiser
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Settings of the stage."""
+
+    num_subjects: int = 8
+    larger_world: bool = False  # else sticker scenes
+    start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The run that it goes on from, if any."""
+        return (self.start,)
+
+    def build(self, context: Context) -> "AutoencoderStage":
+        """Return the stage for the given data and device."""
+        world = context.larger_world if self.larger_world else context.world
+        worlds = world("train"), world("held_out")
+        if not self.start:
+            return AutoencoderStage(*worlds, config=self)
+        weights = context.weights_of(self.start)
+        start = load_components(PRESET, device=context.device, weights=weights).autoencoder
+        assert isinstance(start, PatchAutoencoder), "the tiny family has no other"
+        return AutoencoderStage(*worlds, config=self, start=start)
+
+
+@dataclass(frozen=True)
+class AutoencoderStage:
+    """Reconstruct pictures and references of the sticker world."""
+
+    world: StickerWorld | World
+    held_out: StickerWorld | World
+    config: AutoencoderConfig
+    start: PatchAutoencoder | None = None
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return 2 * self.config.num_subjects
+
+    def network(self) -> PatchAutoencoder:
+        """Return the one to go on from, or a new one whose linear path is already fitted."""
+        if self.start is not None:
+            network = copy.deepcopy(self.start).train().requires_grad_(requires_grad=True)
+            return network.to(memory_format=torch.channels_last)
+        torch.manual_seed(0)
+        network = PatchAutoencoder()
+        pictures = [
+            self.world.batch(16, 4, seed=VALIDATION_SEED - 1 - i).pixels for i in range(PCA_BATCHES)
+        ]
+        network.fit_linear(torch.cat(pictures).cpu())
+        return network.to(self.world.tiles.device, memory_format=torch.channels_last)
+
+    def losses(self, network: PatchAutoencoder, step: int) -> dict[str, Tensor]:
+        """Return pixel, gradient and latent-size terms."""
+        batch = self.world.batch(self.config.num_subjects, 1, seed=step)
+        pixels = torch.cat([batch.pixels, batch.reference])
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(pixels.device.type, torch.bfloat16):
+            latents = network.encode_raw(pixels)
+            generator = torch.Generator().manual_seed(step)
+            noise = torch.randn(latents.shape, generator=generator).to(latents)
+            decoded = network.decode_raw(latents + LATENT_NOISE * noise)
+        decoded = decoded.float()
+        return {
+            "l1": F.l1_loss(decoded, pixels),
+            "rms": 0.5 * F.mse_loss(decoded, pixels).sqrt(),
+            "edges": 0.7 * gradient_l1(decoded, pixels),
+            "latents": 1e-3 * latents.float().square().mean(),
+        }
+
+    @torch.no_grad()
+    def sample(self, network: PatchAutoencoder, path: Path) -> dict[str, float]:
+        """Save originals above reconstructions; return the mean PSNR on held-out subjects."""
+        pixels = self.held_out.batch(32, 1, seed=VALIDATION_SEED).pixels
+        decoded = network.decode_raw(network.encode_raw(pixels)).clamp(-1, 1)
+        contact_sheet([to_pil(pixels[:12]), to_pil(decoded[:12])], cell_px=128).save(path)
+        return {"psnr_db": psnr_db(decoded, pixels)}
+
+    def export(self, network: PatchAutoencoder, folder: Path) -> None:
+        """Write the autoencoder with measured latent statistics."""
+        network.standardise(self.world.batch(48, 4, seed=VALIDATION_SEED).pixels)
+        network.save_pretrained(folder / "autoencoder")

@@ -1,0 +1,190 @@
+"""The light reader of a trained model, trained further by itself: no picture is drawn for it."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from swiftpie.errors import ConfigError
+from swiftpie.geometry.shading import Illumination, Lighting
+from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie.models.lighting import LightReader
+from swiftpie.models.tiny import LayoutPredictor
+from swiftpie_lab.data.subjects import Split
+from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.losses import light_loss, vote_loss
+from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
+from swiftpie_lab.training.stages.one_step_networks import load_trained
+from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, light_of_reference
+from swiftpie_lab.world.world import NOISE_CELLS, NOISE_CHANNELS, World
+
+VALIDATION_SEED = 2**31 - 1
+LOOKS = ("reference", "own", "scenery", "mood", "vote")  # parts of a reader that look at pictures
+PROMPT = "a photo of a subject"  # all that is said of pictures that exist already
+MIRRORED_SHARE = 0.5
+CALM = 0.1  # a light from one side that is weaker may come from anywhere
+
+
+@dataclass(frozen=True)
+class LightConfig:
+    """Settings of the stage."""
+
+    start: str = "mini_world"  # the run or the folder of exported weights whose reader it is
+    reader: str = ""  # whose reader is taken over, if not that of `start`: one trained meanwhile
+    num_pictures: int = 48  # a step, and as many references
+    validation_pictures: int = 192
+    photos: str = ""  # a folder of photographs: half of the pictures are such
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The runs that it goes on from."""
+        return (self.start, *([self.reader] if self.reader else []))
+
+    def build(self, context: Context) -> "LightStage":
+        """Return the stage for the given data and device.
+
+        Raises:
+            ConfigError: The weights read no light.
+        """
+        config = OneStepConfig(
+            start=self.start, larger_world=True, sceneries=self.num_pictures, photos=self.photos
+        )
+        stage = LightStage(config.build(context), self)
+        if self.reader:
+            other, *_ = load_trained(context.weights_of(self.reader), device=context.device)
+            stage.take_over(other.layout_predictor.light_reader, name=self.reader)
+        return stage
+
+
+class Seen(NamedTuple):
+    """What the reader is shown of B pictures and references, and the right answers."""
+
+    pixels: Tensor  # (B, 3, R, R) references in [-1, 1], grey around
+    mask: Tensor  # (B, 1, R, R)
+    given: Tensor  # (B, 4, R, R) as `LightReader` takes it
+    shows: Tensor  # (B, 1, R, R) things that stand in the light
+    truth: Lighting
+
+    def mirrored(self, rows: Tensor) -> "Seen":
+        """Return the same with some `rows` (B,) seen in a mirror, light and all."""
+        is_seen_so = rows.view(-1, 1, 1, 1)
+        pixels, mask, given, shows = (
+            torch.where(is_seen_so, one.flip(-1), one)
+            for one in (self.pixels, self.mask, self.given, self.shows)
+        )
+        sign = 1 - 2 * rows.to(self.given)
+        sides = torch.stack([sign, torch.ones_like(sign), torch.ones_like(sign)], dim=1)
+        lights = (one._replace(direction=one.direction * sides) for one in self.truth)
+        return Seen(pixels, mask, given, shows, Lighting(*lights))
+
+
+@dataclass(frozen=True)
+class LightStage:
+    """Tell the light of references and of pictures unlike the world; what words tell stays."""
+
+    model: OneStepStage  # what the reader belongs to
+    config: LightConfig
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.config.num_pictures
+
+    def take_over(self, reader: LightReader | None, *, name: str) -> None:
+        """Begin with what another reader of this form has learned of pictures.
+
+        Raises:
+            ConfigError: There is none in those weights.
+        """
+        assert self.model.initial is not None, "it starts from weights"
+        own = self.model.initial.layout_predictor.light_reader
+        assert own is not None, "the weights were checked"
+        if reader is None:
+            raise ConfigError(
+                f"The weights of {name!r} know no light, and reader={name!r} takes over what tells "
+                "it. Name others, or leave it out."
+            )
+        for part in LOOKS:
+            getattr(own, part).load_state_dict(getattr(reader, part).state_dict())
+
+    def network(self) -> LayoutPredictor:
+        """Return the predictor as it is; of it only what looks at pictures is trained."""
+        assert self.model.initial is not None, "it starts from weights"
+        predictor = copy.deepcopy(self.model.initial.layout_predictor).train()
+        assert predictor.light_reader is not None, "the weights were checked"
+        predictor.requires_grad_(requires_grad=False)
+        for part in LOOKS:
+            getattr(predictor.light_reader, part).requires_grad_(requires_grad=True)
+        return predictor
+
+    def losses(self, network: LayoutPredictor, step: int) -> dict[str, Tensor]:
+        """Return how far lights are off, as told of whole pictures and by single cells."""
+        assert network.light_reader is not None, "the weights were checked"
+        seen = self.shown(self.samples_per_step, seed=step)
+        chance = torch.rand(self.samples_per_step, generator=torch.Generator().manual_seed(step))
+        seen = seen.mirrored(chance.to(seen.given.device) < MIRRORED_SHARE)
+        with fast_precision(seen.given.device):
+            found = self._read(network, seen, seed=step)
+            votes = network.light_reader.votes(seen.given)
+        return {
+            "light": light_loss(found, seen.truth),
+            "votes": vote_loss(votes, seen.truth.scene, seen.shows),
+        }
+
+    @torch.no_grad()
+    def sample(self, network: LayoutPredictor, path: Path) -> dict[str, float]:
+        """Save pictures with held-out subjects; return how far their lights are off."""
+        count = self.config.validation_pictures
+        seen = self.shown(count, seed=VALIDATION_SEED, split="held_out")
+        found = self._read(network, seen, seed=VALIDATION_SEED)
+        shown = (seen.pixels, seen.given[:, :3])
+        contact_sheet([to_pil(one[:12]) for one in shown], cell_px=128).save(path)
+        return {
+            "validation": float(light_loss(found, seen.truth)),
+            "scene_degrees": _apart(found.scene, seen.truth.scene),
+            "reference_degrees": _apart(found.own, seen.truth.own),
+        }
+
+    def export(self, network: LayoutPredictor, folder: Path) -> None:
+        """Write the whole model with this reader, as `OneStepStage` does."""
+        assert self.model.initial is not None, "it starts from weights"
+        networks = copy.deepcopy(self.model.initial)
+        networks.layout_predictor = network
+        self.model.export(networks, folder)
+
+    def shown(self, count: int, *, seed: int, split: Split = "train") -> Seen:
+        """Draw references, and pictures unlike the world that have nothing to do with them."""
+        world = self.model.world if split == "train" else self.model.held_out
+        assert isinstance(world, World), "the settings ask for it"
+        scenery, generator = world.scenery(count, seed=seed), torch.Generator().manual_seed(seed)
+        numbers = torch.rand(count, 16, generator=generator).to(scenery.given)
+        pixels, mask = world.references(Random(seed).choices(world.pool, k=count), numbers)
+        own = light_of_reference(numbers[:, -REFERENCE_NUMBERS:])
+        truth = Lighting(own.illumination(), scenery.light.illumination())
+        return Seen(pixels * mask, mask, scenery.given, scenery.shows, truth)
+
+    def _read(self, network: LayoutPredictor, seen: Seen, *, seed: int) -> Lighting:
+        """Tell the lights by pictures beside noise that does not belong to them, and few words."""
+        count = len(seen.given)
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(count, NOISE_CHANNELS, *NOISE_CELLS, generator=generator)
+        with torch.no_grad():
+            networks = self.model.initial
+            assert networks is not None, "it starts from weights"
+            text = self.model.encode_text(networks, [PROMPT]).pooled.expand(count, -1)
+        found = network.light(
+            noise.to(seen.given), text, pixels=seen.pixels, mask=seen.mask, given=seen.given
+        )
+        assert found is not None, "the weights were checked"
+        return found
+
+
+def _apart(found: Illumination, truth: Illumination) -> float:
+    """Return the median angle in degrees between lights, of those that have a direction."""
+    has_one = truth.colour.mean(dim=1) > CALM
+    cosine = (found.direction * truth.direction).sum(dim=1)[has_one].clamp(-1, 1)
+    return float(torch.rad2deg(cosine.acos()).median())

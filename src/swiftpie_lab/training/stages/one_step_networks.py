@@ -1,0 +1,211 @@
+"""The trained networks of the one-step model, with the tokenizer that they learn with."""
+
+import copy
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets.mini import PRESET
+from swiftpie.errors import WeightsError, short_reason
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.text import TAUGHT, TextTower
+from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
+from swiftpie.models.vision import ConvImageEncoder
+from swiftpie.models.vocabulary import Vocabulary
+from swiftpie_lab.stickers.captions import EMPTY_PREFIXES, GENERIC_NAMES
+
+START, END, PADDING = "<start>", "<end>", "<pad>"
+EMPTY_WORDS = ("nothing", "nobody", "scene")  # in captions of scenes without a subject
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the networks are; the defaults are those of the first world."""
+
+    width: int = 160  # of text and identity tokens
+    text_layers: int = 2
+    text_length: int = 32  # tokens of a prompt
+    vocabulary: int = 2048
+    widths: tuple[int, ...] = (128, 160)  # of the levels of the U-Net
+    heads: tuple[int, ...] = (2, 2)
+    identity_grid: int = 4  # identity tokens a side
+    identity_blocks: int = 0
+    knows_pose: bool = False
+    knows_light: bool = False
+
+
+FIRST = Sizes()
+
+
+class OneStepNetworks(nn.Module):
+    """All trained parts, as one module, with the tokenizer that their token ids belong to.
+
+    The tokenizer is part of the state: a run that goes on reads prompts as it did before, even if
+    the captions that a new tokenizer would be learned from have changed since.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, sizes: Sizes = FIRST) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        text_length, width = int(tokenizer.model_max_length), sizes.width
+        config = CLIPTextConfig(
+            # Fits the tokenizer of any earlier run.
+            vocab_size=max(sizes.vocabulary, len(tokenizer)),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=sizes.text_layers,
+            num_attention_heads=5,
+            max_position_embeddings=text_length,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=2,
+        )
+        self.text_encoder = CLIPTextModel(config)
+        embedding = self.text_encoder.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding)
+        nn.init.normal_(embedding.weight, std=0.5)
+        self.image_encoder = ConvImageEncoder(
+            width=width, grid=sizes.identity_grid, blocks=sizes.identity_blocks
+        )
+        self.layout_predictor = LayoutPredictor(
+            text_width=width, knows_pose=sizes.knows_pose, knows_light=sizes.knows_light
+        )
+        self.denoiser = TinyDenoiser(
+            widths=sizes.widths, heads=sizes.heads, text_width=width, knows_pose=sizes.knows_pose
+        )
+
+    def get_extra_state(self) -> Tensor:
+        """Return the tokenizer as bytes (N,), because states on disk hold tensors only."""
+        return torch.frombuffer(bytearray(to_text(self.tokenizer).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the tokenizer of a state.
+
+        Raises:
+            WeightsError: It cannot be read, or knows tokens that the text encoder does not.
+        """
+        text = bytes(state.tolist()).decode(errors="replace")
+        tokenizer = from_text(text, length=int(self.tokenizer.model_max_length))
+        check_vocabulary(tokenizer, self.text_encoder)
+        self.tokenizer = tokenizer
+
+
+class TrainedModel(NamedTuple):
+    """Networks that were trained before, with what they were trained around."""
+
+    networks: OneStepNetworks
+    autoencoder: PatchAutoencoder
+    tokenizer: PreTrainedTokenizerFast
+
+
+def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
+    """Read an export, or the weights inside the package if there is no folder.
+
+    Raises:
+        WeightsError: The files there are no export of a tiny model, or its tokenizer is another's.
+    """
+    loaded = load_components(PRESET, device=device, weights=folder)
+    assert isinstance(loaded.text, TextTower)
+    assert isinstance(loaded.text.tokenizer, PreTrainedTokenizerFast)
+    assert isinstance(loaded.autoencoder, PatchAutoencoder)
+    tokenizer = loaded.text.tokenizer
+    check_vocabulary(tokenizer, loaded.text.encoder)
+    networks = OneStepNetworks(tokenizer).to(device)  # of any size: each part is exchanged
+    parts = {
+        "text_encoder": loaded.text.encoder,
+        "image_encoder": loaded.image_encoder,
+        "layout_predictor": loaded.layout_predictor,
+        "denoiser": loaded.denoiser,
+    }
+    for name, part in parts.items():
+        assert isinstance(part, type(networks.get_submodule(name)))
+        setattr(networks, name, part)
+    return TrainedModel(networks, loaded.autoencoder, tokenizer)
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, encoder: CLIPTextModel) -> None:
+    """Refuse a tokenizer that the text encoder was not trained with, as far as sizes tell.
+
+    Raises:
+        WeightsError: It has more tokens than the encoder.
+    """
+    if len(tokenizer) > encoder.config.vocab_size:
+        raise WeightsError(
+            f"The stored tokenizer has {len(tokenizer)} tokens, and the text encoder knows "
+            f"{encoder.config.vocab_size}. Both have to come from one run. Copy its files again."
+        )
+
+
+def trainable(networks: OneStepNetworks) -> OneStepNetworks:
+    """Return a copy whose every weight is trained."""
+    copied = copy.deepcopy(networks).train().requires_grad_(requires_grad=True)
+    copied.denoiser.to(memory_format=torch.channels_last)
+    return copied
+
+
+def train_tokenizer(captions: Iterable[str], sizes: Sizes = FIRST) -> PreTrainedTokenizerFast:
+    """Return a lower-casing tokenizer; the same captions give the same vocabulary."""
+    captions = list(captions)
+    tokenizer = Tokenizer(BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=sizes.vocabulary,
+        special_tokens=[START, END, PADDING],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=[(START, 0), (END, 1)]
+    )
+    taught = Vocabulary.of([*captions, *EMPTY_PREFIXES], generic=(*GENERIC_NAMES, *EMPTY_WORDS))
+    return _wrapped(tokenizer, length=sizes.text_length, taught=taught.to_json())
+
+
+def to_text(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Return everything that decides about token ids, as JSON; the same before and after use."""
+    stored = json.loads(tokenizer.backend_tokenizer.to_str())
+    stored |= {"padding": None, "truncation": None, TAUGHT: tokenizer.init_kwargs.get(TAUGHT)}
+    return json.dumps(stored, ensure_ascii=False)
+
+
+def from_text(text: str, *, length: int) -> PreTrainedTokenizerFast:
+    """Return the tokenizer that `to_text` wrote, for prompts of at most `length` tokens.
+
+    Raises:
+        WeightsError: `text` is no such JSON.
+    """
+    try:
+        stored = json.loads(text)
+        taught = stored.pop(TAUGHT, None)
+        tokenizer = Tokenizer.from_str(json.dumps(stored, ensure_ascii=False))
+    except Exception as error:  # the library raises nothing more precise
+        raise WeightsError(
+            f"The stored tokenizer cannot be read ({short_reason(error)}). Weights are of no use "
+            "without the token ids that they were trained with. Copy the run's files again, or "
+            "start anew with --fresh."
+        ) from error
+    return _wrapped(tokenizer, length=length, taught=taught)
+
+
+def _wrapped(tokenizer: Tokenizer, *, length: int, taught: object) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=length,
+        bos_token=START,
+        eos_token=END,
+        pad_token=PADDING,
+        **{TAUGHT: taught},
+    )

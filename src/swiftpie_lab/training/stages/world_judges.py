@@ -1,0 +1,246 @@
+"""Judges of the larger world, trained on true renderings alone."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie_lab.judges import (
+    WHOLE_PX,
+    Crops,
+    PictureReader,
+    SubjectEmbedder,
+    close_and_around,
+    cut,
+    load_world_judges,
+    shrink,
+    subject_crops,
+)
+from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.stages.judges import (
+    GALLERY_VIEWS,
+    VALIDATION_SEED,
+    contrastive_loss,
+    jitter,
+)
+from swiftpie_lab.world.air import Setting
+from swiftpie_lab.world.captions import (
+    CLOSE_QUESTIONS,
+    NONE,
+    QUESTIONS,
+    WHOLE_QUESTIONS,
+    Asked,
+    right_answers,
+)
+from swiftpie_lab.world.places import PLACES
+from swiftpie_lab.world.places_room import BACKDROPS
+from swiftpie_lab.world.world import LEAST_SEEN, World, WorldBatch
+
+WALLS = [Asked(Setting(PLACES.index(one))) for one in BACKDROPS[:GALLERY_VIEWS]]
+WISHES = ("colour", "material", "accessory", "rendition", "jump")  # whose first answer is none
+UNKNOWN = -100  # the label of a question that a picture does not answer
+# Of the pictures, besides those whose captions ask for it: every answer has to be seen often, or
+# a judge in doubt says that nothing was asked for.
+LOOK_SHARE, ACCESSORY_SHARE, JUMP_SHARE = 0.5, 0.4, 0.2
+
+
+class WorldJudges(nn.Module):
+    """Who a crop shows, and all else that can be asked of a picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subject_embedder = SubjectEmbedder(dimensions=128, widths=(40, 80, 112, 128))
+        self.picture_reader = PictureReader(
+            whole={name: len(answers) for name, answers in WHOLE_QUESTIONS.items()},
+            close={name: len(answers) for name, answers in CLOSE_QUESTIONS.items()},
+        )
+
+
+@dataclass(frozen=True)
+class WorldJudgesConfig:
+    """Settings of the stage."""
+
+    start: str = ""  # go on from a run or a folder of exported judges; else from nothing
+    num_subjects: int = 48  # each is told from all the others of its batch
+    size_px: int = 128
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The run that it goes on from, if any."""
+        return (self.start,)
+
+    def build(self, context: Context) -> "WorldJudgesStage":
+        """Return the stage for the given data and device."""
+        world = context.larger_world("train", size_px=self.size_px)
+        held_out = context.larger_world("held_out", size_px=self.size_px)
+        start = context.weights_of(self.start) if self.start else None
+        return WorldJudgesStage(world, held_out, config=self, start=start)
+
+
+@dataclass(frozen=True)
+class WorldJudgesStage:
+    """Pull two pictures of one subject together; answer what captions ask for."""
+
+    world: World
+    held_out: World
+    config: WorldJudgesConfig
+    start: Path | None = None
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return 2 * self.config.num_subjects
+
+    def network(self) -> WorldJudges:
+        """Return the judges to go on from; new ones have a fixed initialisation.
+
+        Raises:
+            WeightsError: What is to be gone on from are no judges of this version.
+        """
+        torch.manual_seed(2)
+        judges = WorldJudges()
+        if self.start is not None:
+            judges.subject_embedder, judges.picture_reader = load_world_judges(
+                self.start, WHOLE_QUESTIONS, CLOSE_QUESTIONS
+            )
+            judges.train().requires_grad_(requires_grad=True)
+        return judges.to(self.world.tiles.device)
+
+    def losses(self, network: WorldJudges, step: int) -> dict[str, Tensor]:
+        """Return the contrastive term, and one for all questions."""
+        random = Random(step)
+        asked = self.world.ask(self.samples_per_step, seed=step)
+        more = [_ask_more(random, one) for one in asked]
+        batch = self.world.batch(self.config.num_subjects, 2, seed=step, asked=more)
+        generator = torch.Generator().manual_seed(step)
+        crops = jitter(subject_crops(batch.mask), generator)
+        with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+            vectors = network.subject_embedder(cut(batch.pixels, crops))
+            answers = _read(network, batch, crops)
+        labels = labels_of(batch)
+        terms = [
+            F.cross_entropy(logits, labels[name], ignore_index=UNKNOWN, label_smoothing=0.02)
+            for name, logits in answers.items()
+            if bool((labels[name] != UNKNOWN).any())
+        ]
+        return {
+            "subject": contrastive_loss(vectors[0::2], vectors[1::2]),
+            "questions": torch.stack(terms).mean(),
+        }
+
+    @torch.no_grad()
+    def sample(self, network: WorldJudges, path: Path) -> dict[str, float]:
+        """Save crops of some held-out subjects; return the judges' figures on all.
+
+        As in the evaluation one thing is asked of a picture, or none, and subjects are looked for
+        among pictures of them before plain walls. Since what is asked of a subject can hide it,
+        those of whom nothing is asked are counted besides; and since most pictures do not ask a
+        question, its answers are counted besides where they do.
+        """
+        count, views = len(self.held_out.pool), 1 + len(WISHES)
+        asked = _one_wish_each(self.held_out.ask(count * views, seed=VALIDATION_SEED))
+        shown = self._held_out(len(WALLS), asked=WALLS * count)
+        batch = self._held_out(views, asked=asked)
+        crops = subject_crops(batch.mask)
+        close = cut(batch.pixels, crops)
+        rows = [close[i * views :][:views] for i in range(min(count, 8))]
+        contact_sheet([to_pil(row) for row in rows], cell_px=64).save(path)
+        walled = network.subject_embedder(cut(shown.pixels, subject_crops(shown.mask)))
+        gallery = F.normalize(walled.unflatten(0, (count, -1)).mean(1), dim=1)
+        nearest = (network.subject_embedder(close) @ gallery.T).argmax(1)
+        found = nearest == torch.arange(count, device=nearest.device).repeat_interleave(views)
+        figures = {"retrieval": _share(found), "retrieval_plain": _share(found[::views])}
+        answers = _read(network, batch, crops)
+        for name, wanted in labels_of(batch).items():
+            right = answers[name].argmax(1) == wanted
+            figures[f"{name}_accuracy"] = _share(right[wanted != UNKNOWN])
+            if name in WISHES:
+                figures[f"{name}_asked_accuracy"] = _share(right[wanted > 0])
+        return figures
+
+    def _held_out(self, views: int, asked: Sequence[Asked]) -> WorldBatch:
+        count = len(self.held_out.pool)
+        return self.held_out.batch(count, views, seed=VALIDATION_SEED, augment=False, asked=asked)
+
+    def export(self, network: WorldJudges, folder: Path) -> None:
+        """Write the judges in half precision."""
+        halves = copy.deepcopy(network).half()
+        for judge in (halves.subject_embedder, halves.picture_reader):
+            judge.register_to_config(_name_or_path="")  # where it lay here is nobody's business
+        halves.subject_embedder.save_pretrained(folder / "subject_embedder")
+        halves.picture_reader.save_pretrained(folder / "picture_reader")
+
+
+def _share(right: Tensor) -> float:
+    return float(right.float().mean())
+
+
+def _one_wish_each(asked: Sequence[Asked]) -> list[Asked]:
+    """Return requests for the same settings of which each, in turn, wishes nothing or one thing."""
+    random, turns = Random(VALIDATION_SEED), cycle((NONE, *WISHES))
+    return [_wishing(random, one.setting, name) for one, name in zip(asked, turns, strict=False)]
+
+
+def _wishing(random: Random, setting: Setting, name: str) -> Asked:
+    if name == NONE:
+        return Asked(setting)
+    wish = {"pose" if name == "jump" else name: _answer(random, name)}
+    return Asked(setting, **wish)
+
+
+def _ask_more(random: Random, asked: Asked) -> Asked:
+    if random.random() < LOOK_SHARE:
+        kind, other = random.sample(("colour", "material"), 2)
+        looks = {kind: _answer(random, kind), other: NONE}
+        asked = replace(asked, colour=looks["colour"], material=looks["material"])
+    if random.random() < ACCESSORY_SHARE:
+        asked = replace(asked, accessory=_answer(random, "accessory"))
+    return replace(asked, pose="jumping") if random.random() < JUMP_SHARE else asked
+
+
+def _answer(random: Random, question: str) -> str:
+    """Draw any answer but the first, which is none."""
+    return random.choice(QUESTIONS[question][1:])
+
+
+def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
+    """Return the right answer to each question, (B,) long; `UNKNOWN` where none is to be seen.
+
+    What is made of something is not asked its colour, nor what is dyed its material: silver is
+    grey, and who knows only one of the two words is not wrong.
+    """
+    told = [right_answers(one) for one in batch.asked]
+    for known in told:
+        if known["material"] != NONE:
+            del known["colour"]
+        elif known["colour"] != NONE:
+            del known["material"]
+    unseen = batch.mask.mean((1, 2, 3)) <= LEAST_SEEN
+    labels = {}
+    for name, answers in QUESTIONS.items():
+        rows = [answers.index(one[name]) if name in one else UNKNOWN for one in told]
+        right = torch.tensor(rows, device=unseen.device)
+        labels[name] = right.masked_fill(unseen, UNKNOWN) if name in CLOSE_QUESTIONS else right
+    return labels
+
+
+def _read(network: WorldJudges, batch: WorldBatch, crops: Crops) -> dict[str, Tensor]:
+    answers: dict[str, Tensor] = network.picture_reader(
+        shrink(batch.pixels, WHOLE_PX),
+        close_and_around(batch.pixels, crops),
+        reference_crops(batch),
+    )
+    return answers
+
+
+def reference_crops(batch: WorldBatch) -> Tensor:
+    """Return the reference of each row's subject, grey around it, (B, 3, 64, 64)."""
+    views = len(batch.noise) // len(batch.reference)
+    return shrink(batch.reference * batch.reference_mask).repeat_interleave(views, dim=0)

@@ -1,0 +1,450 @@
+"""The look of a subject: colours and materials, drawn by fixed rules on its frame."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie_lab.world.fields import Colour, mix, over, smoothstep
+
+Ramp = tuple[Colour, Colour, Colour]  # in shadow, of the body, in light
+
+COLOURS: dict[str, Colour] = {
+    "red": (215, 30, 35),
+    "orange": (250, 130, 15),
+    "yellow": (250, 215, 25),
+    "green": (45, 160, 50),
+    "turquoise": (30, 200, 190),
+    "blue": (30, 85, 220),
+    "purple": (130, 50, 185),
+    "pink": (250, 130, 185),
+    "brown": (125, 75, 35),
+    "black": (38, 38, 42),
+    "white": (242, 242, 240),
+    "grey": (135, 137, 140),
+}
+COLOUR_WORDS: dict[str, tuple[str, ...]] = {  # stand before the noun
+    "red": ("red", "scarlet", "crimson"),
+    "orange": ("orange", "orange coloured", "bright orange"),
+    "yellow": ("yellow", "bright yellow", "lemon yellow"),
+    "green": ("green", "emerald green", "grass green"),
+    "turquoise": ("turquoise", "aqua", "cyan"),
+    "blue": ("blue", "cobalt blue", "royal blue"),
+    "purple": ("purple", "violet", "deep purple"),
+    "pink": ("pink", "rose pink", "bright pink"),
+    "brown": ("brown", "chestnut brown", "hazel brown"),
+    "black": ("black", "jet black", "pitch black"),
+    "white": ("white", "snow white", "pure white"),
+    "grey": ("grey", "gray", "ash grey"),
+}
+
+_LUMINANCE = (0.3, 0.59, 0.11)
+_SAMPLE = 4  # every fourth pixel in x and y tells the statistics of a frame
+_CONTRAST = 0.28  # deviation of luminance that spans a ramp from the body to its end
+_KEPT_SHARE = 0.45  # of a subject; when more of it is black or white, that is its body
+_OWN_CHROMA = 0.12  # of the old colours, so that parts of equal luminance stay apart
+_NEUTRAL = {"black", "white", "grey"}  # on these the old colours would show
+
+
+class Surface(NamedTuple):
+    """Subjects made of something."""
+
+    frame: Tensor  # (B, 4, H, W) premultiplied RGBA
+    gloss: Tensor  # (B,) strength of the highlight that lighting adds, in [0, 1]
+
+
+def recolour(frame: Tensor, colours: Sequence[str]) -> Tensor:
+    """Return `frame` (B, 4, H, W), premultiplied, dyed; its shading and its features stay.
+
+    Args:
+        frame: Reference frames.
+        colours: A name of `COLOURS` for each row, or "none", which changes nothing.
+    """
+    rows = [row for row, name in enumerate(colours) if name != "none"]
+    if not rows:
+        return frame
+    dyed = frame.clone()
+    dyed[rows] = _recolour(frame[rows], [colours[row] for row in rows])
+    return dyed
+
+
+def remake(frame: Tensor, normals: Tensor, materials: Sequence[str]) -> Surface:
+    """Return `frame` (B, 4, H, W), premultiplied, as if it were made of something.
+
+    The textures are fixed functions of frame coordinates, so they stay on a subject that moves.
+
+    Args:
+        frame: Reference frames.
+        normals: Unit vectors (B, 3, h, w) of the relief: x right, y down, z to the viewer.
+        materials: A name of `MATERIALS` for each row, or "none", which changes nothing.
+    """
+    glosses = {"none": 0.0} | {name: one.gloss for name, one in _MATERIALS.items()}
+    gloss = frame.new_tensor([glosses[name] for name in materials])
+    made = frame.clone()
+    for name in sorted({*materials} - {"none"}):
+        rows = [row for row, material in enumerate(materials) if material == name]
+        made[rows] = _MATERIALS[name].draw(_Form(frame[rows], normals[rows]))
+    return Surface(made, gloss)
+
+
+@dataclass(frozen=True)
+class _Tones:
+    """Luminance of frames, told relative to the body of the subject."""
+
+    frame: Tensor  # (B, 4, H, W) premultiplied
+
+    @property
+    def alpha(self) -> Tensor:
+        return self.frame[:, 3:]
+
+    @cached_property
+    def colour(self) -> Tensor:
+        """The colours (B, 3, H, W), not premultiplied."""
+        return self.frame[:, :3] / self.alpha.clamp_min(1 / 255)
+
+    @cached_property
+    def luminance(self) -> Tensor:
+        weights = self.frame.new_tensor(_LUMINANCE).view(1, 1, 3)
+        shown = (weights @ self.frame[:, :3].flatten(2)).view_as(self.alpha)
+        return shown / self.alpha.clamp_min(1 / 255)
+
+    @cached_property
+    def body(self) -> Tensor:
+        """Luminance (B, 1, 1, 1) of the subject's larger and lighter parts."""
+        light = _sampled(self.luminance)
+        # Light parts are what is dyed; black ones stay its features, as those of a panda.
+        weight = _sampled(self.alpha) * (light + 0.1)
+        return _mean(light, weight)
+
+    @cached_property
+    def tone(self) -> Tensor:
+        """Luminance over the body's in [-1, 1], its contrast made alike in all subjects."""
+        light, weight = _sampled(self.luminance), _sampled(self.alpha)
+        spread = _mean((light - self.body).square(), weight).sqrt()
+        gain = (_CONTRAST / spread.clamp_min(0.05)).clamp(1, 2) / (2 * _CONTRAST)
+        return ((self.luminance - self.body) * gain).clamp(-1, 1)
+
+
+def _sampled(plane: Tensor) -> Tensor:
+    return plane[..., ::_SAMPLE, ::_SAMPLE]
+
+
+def _mean(plane: Tensor, weight: Tensor) -> Tensor:
+    total = weight.sum(dim=(2, 3), keepdim=True).clamp_min(1e-3)
+    return (plane * weight).sum(dim=(2, 3), keepdim=True) / total
+
+
+def _dye(alpha: Tensor, tone: Tensor, ramps: Tensor) -> Tensor:
+    """Return premultiplied colours (B, 3, H, W) of `tone` in [-1, 1] on `ramps` (B or 1, 3, 3)."""
+    dark, body, light = ramps.unbind(1)
+    high = tone.clamp_min(0)
+    planes = torch.cat([alpha, alpha * high, alpha * (tone - high)], dim=1)
+    weights = torch.stack([body, light - body, body - dark], dim=2)
+    return (weights @ planes.flatten(2)).view(-1, 3, *alpha.shape[2:])
+
+
+def _recolour(frame: Tensor, names: list[str]) -> Tensor:
+    tones = _Tones(frame)
+    alpha, tone = tones.alpha, tones.tone
+    ramps = frame.new_tensor([_ramp_of(name) for name in names]) / 255
+    # On black, what was darker than the body could not be seen; there it turns lighter.
+    is_black = frame.new_tensor([name == "black" for name in names]).view(-1, 1, 1, 1)
+    dyed = _dye(alpha, mix(tone, tone.clamp_min(0) + 0.6 * (-tone).clamp_min(0), is_black), ramps)
+    low, high = frame[:, :3].amin(dim=1, keepdim=True), frame[:, :3].amax(dim=1, keepdim=True)
+    plain = smoothstep(0.25, 0.1, (high - low) / alpha.clamp_min(1 / 255))
+    feature = plain * smoothstep(0.35, 0.7, tone.abs())
+    share = _mean(_sampled(feature), _sampled(alpha))
+    keep = feature * smoothstep(_KEPT_SHARE, _KEPT_SHARE / 2, share) * (1 - is_black * (tone < 0))
+    own = frame[:, :3] - alpha * tones.luminance
+    chroma = frame.new_tensor([_OWN_CHROMA / (1 + 3 * (name in _NEUTRAL)) for name in names])
+    dyed = (dyed + chroma.view(-1, 1, 1, 1) * own).clamp_min(0)
+    return torch.cat([over(dyed, frame[:, :3], keep).minimum(alpha), alpha], dim=1)
+
+
+def _ramp_of(name: str) -> Ramp:
+    if name == "black":
+        return (0, 0, 0), COLOURS[name], (150, 150, 158)
+    if name == "white":
+        return (95, 97, 105), COLOURS[name], (255, 255, 255)
+    red, green, blue = COLOURS[name]
+    dark = int(0.2 * red), int(0.2 * green), int(0.2 * blue)
+    light = int(115 + 0.55 * red), int(115 + 0.55 * green), int(115 + 0.55 * blue)
+    return dark, COLOURS[name], light
+
+
+@dataclass(frozen=True)
+class _Form(_Tones):
+    """What a material is drawn on."""
+
+    normals: Tensor  # (B, 3, h, w)
+
+    @cached_property
+    def x(self) -> Tensor:
+        """Pixel centres (1, 1, 1, W) in [0, 1], rightwards."""
+        return _centres(self.frame.shape[3], self.frame).view(1, 1, 1, -1)
+
+    @cached_property
+    def y(self) -> Tensor:
+        """Pixel centres (1, 1, H, 1) in [0, 1], downwards."""
+        return _centres(self.frame.shape[2], self.frame).view(1, 1, -1, 1)
+
+    def enlarge(self, plane: Tensor, mode: str = "bilinear") -> Tensor:
+        return F.interpolate(plane, size=self.frame.shape[2:], mode=mode)
+
+    @cached_property
+    def carving(self) -> Tensor:
+        """Luminance as height, lit from above left: positive on edges that face the light."""
+        height = self.tone * self.alpha
+        step = max(1, round(self.frame.shape[3] / 128))
+        return height - height.roll((step, step), (2, 3))
+
+    def facing(self, x: float, y: float, z: float) -> Tensor:
+        """Return the cosine (B, 1, h, w) between the normals and a direction."""
+        direction = F.normalize(self.normals.new_tensor([x, y, z]), dim=0).view(1, 1, 3)
+        return (direction @ self.normals.flatten(2)).view_as(self.normals[:, :1])
+
+    def lattice(self, columns: int, rows: int, salt: int) -> Tensor:
+        """Return smooth numbers (1, 1, H, W) in (0, 1), fixed once and for all."""
+        return self.enlarge(_hashed(columns, rows, salt, self.frame), "bicubic").clamp(0, 1)
+
+    def cracks(self, count: int, salt: int) -> Tensor:
+        """Return straight thin lines (1, 1, H, W) in [0, 1] that taper towards their ends."""
+        number = _hashed(count, 4, salt, self.frame).view(4, count, 1, 1)
+        turn = 2 * torch.pi * number[0]
+        across, down = self.x[0] - 0.15 - 0.7 * number[1], self.y[0] - 0.15 - 0.7 * number[2]
+        along = torch.cos(turn) * across + torch.sin(turn) * down
+        beside = (torch.cos(turn) * down - torch.sin(turn) * across).abs()
+        width = 0.011 * (1 - along.abs() / (0.2 + 0.3 * number[3])).clamp_min(0)
+        sharp = 0.5 / self.frame.shape[3]
+        line = smoothstep(width + sharp, width - sharp, beside) * (width > 0)
+        return line.amax(dim=0)[None, None]
+
+
+def _centres(count: int, like: Tensor) -> Tensor:
+    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
+
+
+def _hashed(columns: int, rows: int, salt: int, like: Tensor) -> Tensor:
+    """Return numbers (1, 1, rows, columns) in [0, 1) that look random, the same anywhere."""
+    cell = torch.arange(rows * columns, device=like.device) + 7919 * salt
+    for _ in range(2):  # integers below 2 ** 31, so no product overflows
+        cell = (cell * 1103515245 + 12345) % 2**31
+        cell = cell ^ (cell >> 13)
+    return (cell % 2**16 / 2**16).to(like.dtype).view(1, 1, rows, columns)
+
+
+Material = Callable[[_Form], Tensor]
+"""Draws frames (B, 4, H, W), premultiplied, whose alpha is at most that of the form."""
+
+
+@dataclass(frozen=True)
+class _Material:
+    phrases: tuple[str, ...]
+    words: tuple[str, ...]
+    gloss: float
+    draw: Material
+
+
+_MATERIALS: dict[str, _Material] = {}
+
+
+def _material(
+    phrases: tuple[str, ...], words: tuple[str, ...], *, gloss: float
+) -> Callable[[Material], Material]:
+    """Return what enters a function as the material that it draws and is named after."""
+
+    def enter(draw: Material) -> Material:
+        _MATERIALS[draw.__name__.replace("_", " ")] = _Material(phrases, words, gloss, draw)
+        return draw
+
+    return enter
+
+
+def _solid(form: _Form, tone: Tensor, ramp: Ramp, alpha: Tensor | None = None) -> Tensor:
+    """Return the frame of a form in the colours of `ramp`; it may be thinned by `alpha`."""
+    cover = form.alpha if alpha is None else alpha
+    ramps = form.frame.new_tensor(ramp)[None] / 255
+    dyed = _dye(cover, tone.clamp(-1, 1), ramps)
+    return torch.cat([dyed.minimum(cover), cover], dim=1)
+
+
+def _metal(form: _Form, ramp: Ramp) -> Tensor:
+    """Mirror a bright sky, a dark horizon and a lit ground, as polished metal does."""
+    up = -form.normals[:, 1:2] - 0.35 * form.normals[:, :1]
+    sky = smoothstep(0.0, 0.5, up) - 0.9 * smoothstep(-0.45, -0.1, up) * smoothstep(0.2, 0.0, up)
+    ground = 0.5 * smoothstep(-0.35, -0.75, up)
+    glint = smoothstep(0.93, 0.985, form.facing(-0.45, -0.55, 0.7))
+    mirrored = form.enlarge(0.6 * sky + ground - 0.02 + glint)
+    return _solid(form, mirrored + 0.4 * form.tone + 0.9 * form.carving, ramp)
+
+
+@_material(
+    ("made of gold", "made of polished gold", "cast in gold"), ("golden", "solid gold"), gloss=0.9
+)
+def gold(form: _Form) -> Tensor:
+    """Polish yellow metal."""
+    return _metal(form, ((104, 54, 4), (232, 174, 34), (255, 250, 196)))
+
+
+@_material(
+    ("made of silver", "made of polished silver", "cast in silver"),
+    ("silver", "chrome-plated"),
+    gloss=0.9,
+)
+def silver(form: _Form) -> Tensor:
+    """Polish white metal."""
+    return _metal(form, ((50, 54, 66), (176, 182, 192), (255, 255, 255)))
+
+
+@_material(
+    ("made of wood", "carved from wood", "made of timber"), ("wooden", "carved wooden"), gloss=0.15
+)
+def wood(form: _Form) -> Tensor:
+    """Draw long fibres that bend about a knot."""
+    away = torch.hypot(form.x - 0.6, (form.y - 0.38) * 2.4)
+    bend = 0.16 * torch.exp(-(away * 3.2).square()) * torch.sign(form.y - 0.38)
+    wavy = form.y + bend + 0.05 * form.lattice(4, 8, 1)
+    rings = torch.sin(88 * wavy + 5 * form.lattice(3, 12, 2))
+    knot = smoothstep(0.1, 0.05, away)
+    fibre = form.lattice(12, 96, 3) - 0.5
+    grain = 0.34 * rings + 0.5 * fibre - 0.7 * knot
+    return _solid(
+        form,
+        grain + 0.6 * form.tone + 1.2 * form.carving,
+        ((74, 38, 14), (176, 112, 56), (226, 174, 112)),
+    )
+
+
+@_material(
+    ("made of stone", "carved from stone", "made of granite"), ("stone", "granite"), gloss=0.05
+)
+def stone(form: _Form) -> Tensor:
+    """Draw rough grey speckle with pits."""
+    rough = form.lattice(64, 64, 4) - 0.5
+    patch = form.lattice(10, 10, 5) - 0.5
+    pits = smoothstep(0.8, 0.92, form.lattice(48, 48, 6))
+    chips = rough - rough.roll((1, 1), (2, 3))
+    speckle = 0.5 * rough + 0.5 * patch + 0.45 * chips - 0.5 * pits
+    return _solid(
+        form,
+        speckle + 0.75 * form.tone + 1.8 * form.carving,
+        ((48, 47, 46), (134, 131, 126), (206, 203, 196)),
+    )
+
+
+@_material(
+    ("made of marble", "carved from marble", "made of white marble"),
+    ("marble", "veined marble"),
+    gloss=0.5,
+)
+def marble(form: _Form) -> Tensor:
+    """Draw grey veins in white stone."""
+    slant = form.x + 0.6 * form.y
+    warp = form.lattice(4, 4, 107) + 0.35 * form.lattice(12, 12, 108)
+    wide = torch.sin(7 * slant + 3.2 * warp).abs()
+    thin = torch.sin(16 * slant - 9 * form.y + 4 * form.lattice(6, 6, 109)).abs()
+    veins = 0.8 * smoothstep(0.2, 0.0, wide) + 0.3 * smoothstep(0.14, 0.0, thin)
+    cloud = smoothstep(0.8, 0.0, wide)
+    tone = 0.5 - veins - 0.4 * cloud + 0.7 * form.tone + 1.4 * form.carving
+    return _solid(form, tone, ((88, 92, 102), (214, 214, 216), (255, 254, 250)))
+
+
+@_material(
+    ("made of glass", "blown from glass", "made of clear glass"),
+    ("glass", "transparent glass"),
+    gloss=1.0,
+)
+def glass(form: _Form) -> Tensor:
+    """Let the background through, except at the rim, in highlights and along features."""
+    rim = smoothstep(0.9, 0.3, form.normals[:, 2:])
+    window = smoothstep(0.9, 0.96, form.facing(-0.5, -0.5, 0.7))
+    back = 0.6 * smoothstep(0.8, 0.95, form.facing(0.6, 0.55, 0.6))
+    shine = form.enlarge(torch.maximum(rim, torch.maximum(window, back)))
+    line = (2.5 * form.carving).clamp(-1, 1)
+    cover = form.alpha * (0.26 + 0.6 * shine + 0.5 * line.abs()).clamp(0, 0.95)
+    clear = _solid(
+        form,
+        1.6 * shine - 0.5 + line + 0.3 * form.tone,
+        ((60, 120, 125), (175, 222, 226), (255, 255, 255)),
+        cover,
+    )
+    own = form.colour * cover  # a tint of its own colours
+    return torch.cat([torch.lerp(clear[:, :3], own, 0.22).minimum(cover), cover], dim=1)
+
+
+@_material(("made of ice", "carved from ice", "made of frozen water"), ("icy", "frozen"), gloss=0.8)
+def ice(form: _Form) -> Tensor:
+    """Draw pale blue blocks with white cracks, somewhat see-through."""
+    crack = form.cracks(8, 10)
+    frost = form.lattice(5, 5, 12) - 0.5
+    rim = form.enlarge(smoothstep(0.85, 0.35, form.normals[:, 2:]))
+    glint = form.enlarge(smoothstep(0.88, 0.96, form.facing(-0.45, -0.55, 0.7)))
+    tone = crack + 0.8 * frost + 0.8 * rim + glint + 0.6 * form.tone + 1.4 * form.carving - 0.1
+    cover = form.alpha * (0.66 + 0.3 * (rim + crack + 0.4 * form.tone.abs())).clamp(0, 0.96)
+    return _solid(form, tone, ((38, 110, 175), (138, 200, 238), (244, 252, 255)), cover)
+
+
+@_material(
+    ("made of chocolate", "cast in chocolate", "made of dark chocolate"),
+    ("chocolate", "dark chocolate"),
+    gloss=0.7,
+)
+def chocolate(form: _Form) -> Tensor:
+    """Draw smooth brown with soft highlights."""
+    soft = 0.9 * form.facing(-0.4, -0.6, 0.6) - 0.75
+    glint = smoothstep(0.93, 0.99, form.facing(-0.45, -0.6, 0.65))
+    light = form.enlarge(soft + 0.9 * glint)
+    return _solid(
+        form,
+        light + 0.3 * form.tone + 1.6 * form.carving,
+        ((38, 16, 8), (96, 50, 26), (214, 160, 122)),
+    )
+
+
+@_material(
+    ("made of wool", "knitted from wool", "made of yarn"),
+    ("woollen", "knitted", "crocheted"),
+    gloss=0.0,
+)
+def wool(form: _Form) -> Tensor:
+    """Knit the subject in its own colours: one colour a stitch, each a V of two strands."""
+    columns, rows = 14, 18
+    colours = form.enlarge(F.interpolate(form.frame, size=(rows, columns), mode="area"), "nearest")
+    across = ((form.x * columns) % 1 - 0.5).abs() * 2  # 0 in the middle of a stitch
+    down = (form.y * rows - 0.55 * across) % 1
+    strand = torch.sin(torch.pi * down)
+    strand = strand * smoothstep(0.0, 0.25, across) * smoothstep(1.0, 0.75, across)
+    twist = 0.12 * torch.sin(40 * (across + 0.9 * down))
+    light = form.enlarge(0.25 * form.facing(-0.4, -0.6, 0.6) - 0.12)
+    own = mix(colours[:, :3] / colours[:, 3:].clamp_min(1 / 255), form.colour, form.alpha * 0.45)
+    shaded = own * (0.6 + 0.7 * strand + twist * strand + light) + 0.06 * strand
+    return torch.cat([shaded.clamp(0, 1) * form.alpha, form.alpha], dim=1)
+
+
+@_material(
+    ("made of toy bricks", "built from toy bricks", "made of plastic bricks"),
+    ("brick-built", "toy brick"),
+    gloss=0.6,
+)
+def toy_bricks(form: _Form) -> Tensor:
+    """Build the subject of plastic bricks in its own colours, a round stud on each."""
+    count = 12
+    colours = form.enlarge(F.interpolate(form.frame, size=(count, count), mode="area"), "nearest")
+    across, down = (form.x * count) % 1 - 0.5, (form.y * count) % 1 - 0.5
+    away = torch.hypot(across, down)
+    stud = smoothstep(0.33, 0.27, away)
+    rim = smoothstep(0.11, 0.04, (away - 0.3).abs()) * (-across - down) * 1.3
+    seam = smoothstep(0.41, 0.47, torch.maximum(across.abs(), down.abs()))
+    own = mix(colours[:, :3] / colours[:, 3:].clamp_min(1 / 255), form.colour, form.alpha * 0.25)
+    shaded = own * (0.84 + 0.16 * stud - 0.3 * seam + rim.clamp_max(0)) + 0.8 * rim.clamp_min(0)
+    built = form.alpha * (colours[:, 3:] > 0.2)
+    return torch.cat([shaded.clamp(0, 1) * built, built], dim=1)
+
+
+MATERIALS = tuple(_MATERIALS)
+MATERIAL_PHRASES = {name: one.phrases for name, one in _MATERIALS.items()}  # follow the noun
+MATERIAL_WORDS = {name: one.words for name, one in _MATERIALS.items()}  # stand before the noun

@@ -1,0 +1,170 @@
+"""The catalogue of places, the settings that make sense, and how a batch of them is drawn."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby, product
+from typing import NamedTuple
+from zlib import crc32
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie_lab.world.air import (
+    SEASONS,
+    TIMES,
+    WEATHERS,
+    WINTER,
+    Air,
+    Setting,
+    draw_sky,
+    drench,
+    read_air,
+    spread,
+)
+from swiftpie_lab.world.features import Place
+from swiftpie_lab.world.fields import Fields
+from swiftpie_lab.world.lighting import Light
+from swiftpie_lab.world.places_land import LAND
+from swiftpie_lab.world.places_room import BACKDROPS, ROOMS
+from swiftpie_lab.world.places_town import TOWN
+from swiftpie_lab.world.places_water import AFLOAT, WATER
+
+_ROWS_AT_ONCE = 8  # more do not fit in the cache of a core
+_HELD_OUT_OF = 10  # one in so many outdoor settings is kept from training
+_RAIN, _SNOWFALL = WEATHERS.index("rain"), WEATHERS.index("snowfall")
+
+# Those under the sky stand first, so that sorted rows of them lie side by side.
+PLACES: tuple[Place, ...] = (*LAND, *WATER, *TOWN, *AFLOAT, *ROOMS, *BACKDROPS)
+
+
+class Background(NamedTuple):
+    """Empty places, and how they light what stands in them."""
+
+    pixels: Tensor  # (B, 3, R, R) in [0, 1]
+    light: Light
+    horizon: Tensor  # (B, 1, 1, 1)
+
+
+def settings() -> tuple[Setting, ...]:
+    """Return all settings that make sense: snow falls in winter and where it is cold, rain not."""
+    found = []
+    for index, place in enumerate(PLACES):
+        if not place.outdoors:
+            found.append(Setting(index))
+            continue
+        seasons = range(len(SEASONS)) if place.has_seasons else (0,)
+        for time, weather, season in product(range(len(TIMES)), range(len(WEATHERS)), seasons):
+            out_of_season = _RAIN if place.is_cold or season == WINTER else _SNOWFALL
+            if weather != out_of_season:
+                found.append(Setting(index, time, weather, season))
+    return tuple(found)
+
+
+def is_held_out(setting: Setting) -> bool:
+    """Whether training leaves out a setting, to see if a network composes what it has learned."""
+    place = PLACES[setting.place]
+    names = (place.name, TIMES[setting.time], WEATHERS[setting.weather], SEASONS[setting.season])
+    return place.outdoors and crc32("|".join(names).encode()) % _HELD_OUT_OF == 0
+
+
+def draw_places(fields: Fields, settings: Sequence[Setting]) -> Background:
+    """Draw empty places; rows of one place are drawn together."""
+    order = sorted(range(len(settings)), key=lambda row: settings[row])
+    arranged, chosen = fields.select(order), [settings[row] for row in order]
+    air = _read(arranged, chosen)
+    side = fields.size_px
+    pictures = fields.noise.new_empty(len(order), 3, side, side)
+    for first in range(0, len(order), _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        pictures[rows] = _draw(arranged.select(rows), air.select(rows), chosen[rows])
+    back = torch.tensor(order, device=pictures.device).argsort()
+    return Background(
+        pixels=pictures[back].clamp_(0, 1),
+        light=Light(*(value[back] for value in _light(arranged, air, chosen))),
+        horizon=fields.horizon,
+    )
+
+
+def _draw(fields: Fields, bare: Air, settings: Sequence[Setting]) -> Tensor:
+    """Draw sorted `settings`, those under the sky first: one sky and one ground for all of them."""
+    places = [PLACES[setting.place] for setting in settings]
+    air = spread(fields, bare)
+    under_sky = slice(sum(place.outdoors for place in places))
+    if under_sky.stop:
+        sky = draw_sky(fields.select(under_sky), bare.select(under_sky))
+        air = air._replace(sky=sky)
+    picture = torch.cat(
+        [
+            PLACES[index].draw(fields.select(rows), air.select(rows))
+            for index, rows in _groups(settings)
+        ]
+    )
+    rainy = [row for row, setting in enumerate(settings) if setting.weather == _RAIN]
+    if rainy:
+        floor = fields.x.new_tensor([places[row].floor[0] for row in rainy]).view(-1, 1, 1, 1)
+        picture[rainy] = drench(picture[rainy], fields.select(rainy), bare.select(rainy), floor)
+    return picture
+
+
+def draw_foregrounds(
+    fields: Fields, settings: Sequence[Setting], *, edge: Tensor, base: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return colour (B, 3, R, R) and coverage (B, 1, R, R) of what stands before subjects.
+
+    Args:
+        fields: Noise of the pictures.
+        settings: Where and when, one a row; places without a foreground get coverage 0.
+        edge: Height where it should begin, (B, 1, 1, 1).
+        base: Lowest point of the subject, (B, 1, 1, 1).
+    """
+    side = fields.size_px
+    colour = fields.noise.new_zeros(len(settings), 3, side, side)
+    coverage = fields.noise.new_zeros(len(settings), 1, side, side)
+    air = spread(fields, _read(fields, settings))
+    for index in sorted({setting.place for setting in settings}):
+        draw = PLACES[index].foreground
+        if draw is None:
+            continue
+        rows = [row for row, setting in enumerate(settings) if setting.place == index]
+        paint, shape = draw(fields.select(rows), air.select(rows), edge[rows], base[rows])
+        colour[rows] = paint.clamp(0, 1).expand(len(rows), 3, side, side)
+        coverage[rows] = shape.expand(len(rows), 1, side, side)
+    return colour, coverage
+
+
+def _read(fields: Fields, settings: Sequence[Setting]) -> Air:
+    return read_air(fields, settings, is_cold=[PLACES[s.place].is_cold for s in settings])
+
+
+def _groups(settings: Sequence[Setting]) -> Iterator[tuple[int, slice]]:
+    """Yield each place of sorted `settings` with its rows."""
+    start = 0
+    for index, members in groupby(settings, key=lambda setting: setting.place):
+        stop = start + len(list(members))
+        yield index, slice(start, stop)
+        start = stop
+
+
+def _light(fields: Fields, air: Air, settings: Sequence[Setting]) -> Light:
+    """Return the light of the air out of doors, and of the place's lamp elsewhere."""
+    places = [PLACES[setting.place] for setting in settings]
+    lamps = [place.lamp for place in places]
+    x = fields.x
+    height = x.new_tensor([[lamp.height] for lamp in lamps])
+    side = (1 - height) * (2 * fields.sun_x.flatten(1) - 1) * 3
+    direction = torch.cat([side, -0.25 - height, torch.full_like(height, 0.7)], dim=1)
+    indoors = Light(
+        direction=F.normalize(direction, dim=1),
+        colour=x.new_tensor([lamp.colour for lamp in lamps]),
+        ambient=x.new_tensor([lamp.ambient for lamp in lamps]),
+        strength=x.new_tensor([lamp.strength for lamp in lamps]),
+        shadow=x.new_tensor([lamp.shadow for lamp in lamps]),
+        length=x.new_tensor([lamp.length for lamp in lamps]),
+    )
+    outdoors = torch.tensor([place.outdoors for place in places], device=x.device)
+    return Light(
+        *(
+            torch.where(outdoors.view(-1, *[1] * (free.dim() - 1)), free, lit)
+            for free, lit in zip(air.light(), indoors, strict=True)
+        )
+    )

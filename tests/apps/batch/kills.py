@@ -1,0 +1,112 @@
+"""Kills a run of many jobs at random until enough were killed; as a script, it reports as JSON.
+
+    python -m tests.apps.batch.kills FOLDER [KILLS] [JOBS]
+
+One process loads the model and forks the runs, so that each starts at once. A run that is killed
+goes on in the same folder, and in the end every file is compared with an undisturbed run's.
+"""
+
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import swiftpie
+from swiftpie.apps.batch.draw import Work
+from swiftpie.apps.batch.jobs import THE_DEFAULT, Defaults, collect
+from swiftpie.apps.batch.lists import grid
+from swiftpie.apps.batch.report import REPORT
+from swiftpie.apps.batch.run import draw, opened
+from swiftpie.imageio.files import TEMPORARY
+from swiftpie.imageio.images import sample_pictures
+from tests.kills import Moments, finishes
+
+PROMPTS = [
+    f"a {size}animal {place}" for size in ("", "tiny ") for place in ("on a beach", "at night")
+]
+SIDE_PX = 64  # the smallest that there is
+BATCH = 4
+MOST_JOBS = 8  # that a process finishes before it is killed
+LONGEST_S = 0.3  # after that
+AIMED = 0.5  # of the kills wait until a file is being written
+
+
+def main(folder, num_kills=200, num_jobs=1000):
+    torch.set_num_threads(1)
+    session = swiftpie.load("mini")
+    jobs = jobs_of(folder / "subjects", num_jobs)
+    chance = random.Random(0)
+    started = time.monotonic()
+    assert run(jobs, session, folder / "whole")
+    whole_s = time.monotonic() - started
+    report = {"jobs": len(jobs.jobs), "kills": 0, "while_writing": 0, "runs": 0, "finished": 0}
+    killed = folder / "killed"
+    while report["kills"] < num_kills:
+        is_whole = run(jobs, session, killed, chance)
+        report["runs"] += 1
+        report["finished"] += is_whole
+        report["kills"] += not is_whole
+        report["while_writing"] += is_writing(killed)
+        if is_whole:  # all is drawn before enough were killed: once more, elsewhere
+            report["differing"] = report.get("differing", []) + differing(folder, jobs)
+            killed.rename(folder / f"killed{report['runs']}")
+    run(jobs, session, killed)
+    report["differing"] = report.get("differing", []) + differing(folder, jobs)
+    report["undisturbed_s"] = round(whole_s, 1)
+    report["seconds"] = round(time.monotonic() - started, 1)
+    sys.stdout.write(json.dumps(report))
+
+
+def jobs_of(folder, count):
+    """Return so many jobs, of a few subjects."""
+    folder.mkdir(parents=True)
+    samples = sample_pictures(4)
+    for one in samples:
+        (folder / one.name).write_bytes(one.read_bytes())
+    seeds = tuple(range(-(-count // (len(samples) * len(PROMPTS)))))
+    asked = (
+        one._replace(row={**one.row, "size": f"{SIDE_PX}x{SIDE_PX}"})
+        for one in grid(folder, PROMPTS)
+    )
+    found = collect(asked, root=folder, defaults=Defaults(seeds=seeds))
+    return found._replace(jobs=found.jobs[:count])
+
+
+def run(jobs, session, folder, chance=None):
+    """Draw in a process of its own, which `chance` kills; tell whether it finished."""
+
+    def work():
+        drawing = Work(jobs.root, folder, ".png", {THE_DEFAULT: {}}, load=lambda: session)
+        with opened(jobs, drawing, batch=BATCH, settings={}) as begun:
+            yield from draw(begun, drawing)
+
+    if chance is None:
+        return finishes(work)
+    return finishes(work, Moments(chance, MOST_JOBS, LONGEST_S, AIMED, lambda: is_writing(folder)))
+
+
+def is_writing(folder):
+    """Whether there is a file that nobody has finished."""
+    return any(folder.glob(TEMPORARY))
+
+
+def differing(folder, jobs):
+    """Return what is not as in the undisturbed run: files, and jobs without exactly one line."""
+    whole, killed = folder / "whole", folder / "killed"
+    names = {path.name for one in (whole, killed) for path in one.iterdir()} - {REPORT}
+    found = [
+        name
+        for name in sorted(names)
+        if not ((whole / name).exists() and (killed / name).exists())
+        or (whole / name).read_bytes() != (killed / name).read_bytes()
+    ]
+    lines = [json.loads(line) for line in (killed / REPORT).read_text().splitlines()]
+    told = [(row["id"], row["status"]) for row in lines]
+    return found + [one for one in [told] if one != [(job.id, "done") for job in jobs.jobs]]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

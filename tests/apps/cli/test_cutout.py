@@ -1,0 +1,113 @@
+"""`--cutout`: how a subject is told from its picture, wherever pictures of one are read."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.imageio.images import load_image, read_metadata
+from tests.shapes import ellipse, photo, star
+
+PROMPT = "a photo of a subject on a beach"
+BOX = "0.2,0.05,0.8,0.95"
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory):
+    """A folder with two photographs and the mask of the first."""
+    folder = tmp_path_factory.mktemp("things")
+    photo(star()).save(folder / "star.png")
+    photo(ellipse()).save(folder / "ball.png")
+    star().save(folder / "mask.png")
+    return folder
+
+
+def told_of(call, *arguments):
+    result = call(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_cut_out_tells_which_way_was_taken_and_how_sure_it_is(call, things, tmp_path):
+    ways = {"auto": "network", BOX: "network", "none": "none", things / "mask.png": "mask"}
+    for number, (asked, way) in enumerate(ways.items()):
+        out = tmp_path / f"{number}.png"
+        told = told_of(call, "cutout", things / "star.png", "-o", out, "--cutout", asked)
+        assert told["cutout"]["way"] == way
+        assert (told["cutout"]["confidence"] is None) is (way == "none")
+        assert told["path"] == str(out)
+    whole = np.asarray(load_image(tmp_path / "2.png"))
+    assert np.abs(whole[64].astype(int) - 128).max(axis=-1).min() > 10  # no grey at its sides
+
+
+def test_pictures_identities_and_json_tell_how_their_subject_was_cut_out(call, things, tmp_path):
+    out, saved = tmp_path / "out.png", tmp_path / "star.spid"
+    sources = (things / "star.png", f"{things / 'star.png'}:{things / 'mask.png'}")
+    told = told_of(
+        call, "personalize", *sources, PROMPT, "-o", out, "--cutout", BOX, "--cutout", "auto"
+    )
+    ((first, second),) = told["cutouts"]
+    assert first["way"] == "network"
+    assert second == {"way": "mask", "confidence": 1.0}
+    assert told["branches"] == ["semantic", "detail", "aligned detail"]
+    stored = read_metadata(out)
+    assert stored["cutouts"] == f"network {first['confidence']:.2f}, mask 1.00"
+    assert stored["branches"] == "semantic, detail, aligned detail"
+    result = call("identity", "save", things / "star.png", "-o", saved, "--cutout", "none")
+    assert result.exit_code == 0, result.output
+    assert "cut out by none" in result.stderr
+    inspected = told_of(call, "identity", "inspect", saved)
+    assert inspected["cutouts"] == [{"way": "none", "confidence": None}]
+    again = told_of(call, "personalize", saved, PROMPT, "-o", out, "--force")
+    assert again["cutouts"] == [[{"way": "none", "confidence": None}]]
+
+
+def test_an_edit_tells_how_its_new_subject_was_cut_out(call, things, tmp_path):
+    shown = ("--subject", things / "star.png", "--cutout", BOX)
+    where = ("--box", "0.3,0.3,0.7,0.7")
+    out = tmp_path / "out.png"
+    told = told_of(call, "edit", things / "ball.png", "a dog", "-o", out, *where, *shown)
+    assert told["cutouts"][0][0]["way"] == "network"
+    assert read_metadata(out)["cutouts"].startswith("network 0.")
+
+
+@pytest.mark.parametrize(
+    ("pictures", "cutouts", "message"),
+    [
+        (("star.png", "ball.png"), (BOX,), "one place does not fit"),
+        (("star.png",), ("auto", "none"), "2 --cutout came with 1 pictures"),
+        (("star.png:mask.png",), ("none",), "every picture came with its mask"),
+        (("star.png",), ("auto 3,4",), "lies beyond the picture"),
+        (("star.png",), ("missing.png",), "missing.png"),
+        (("star.png",), ("rembg:nothing",), "rembg has no model"),
+    ],
+)
+def test_ways_that_do_not_fit_are_refused_before_anything_is_drawn(
+    call, things, tmp_path, monkeypatch, pictures, cutouts, message
+):
+    monkeypatch.chdir(things)
+    asked = [word for one in cutouts for word in ("--cutout", one)]
+    out = tmp_path / "out.png"
+    result = call("personalize", *pictures, PROMPT, "-o", out, *asked)
+    assert result.exit_code in {1, 2, 3}, result.output
+    assert message in result.stderr
+    assert not out.exists()
+
+
+def test_an_edit_without_a_subject_has_nothing_to_cut_out(call, things, tmp_path):
+    out = tmp_path / "out.png"
+    result = call("edit", things / "ball.png", "a dog", "-o", out, "--cutout", "none")
+    assert result.exit_code == 2
+    assert "1 --cutout came with 0 pictures" in result.stderr
+
+
+def test_a_whole_picture_shows_more_than_its_subject(call, things, tmp_path):
+    seen = []
+    for way in ("auto", "none"):
+        out = tmp_path / f"{way}.png"
+        assert call("cutout", things / "star.png", "-o", out, "--cutout", way).exit_code == 0
+        seen.append(np.asarray(Image.open(out).convert("L"), dtype=float))
+    grey = [(np.abs(one - 128) < 3).mean() for one in seen]
+    assert grey[0] > 0.4
+    assert grey[1] < 0.35  # above and below a picture that is wider than high

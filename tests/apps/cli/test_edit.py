@@ -1,0 +1,273 @@
+"""`swiftpie edit` writes what was asked for, and refuses what cannot work before it loads."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from swiftpie import InputError, Session
+from swiftpie.apps.cli.console import Target
+from swiftpie.apps.cli.edit import Job, carry_out, edit_settings, tell_losses
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.config import MaskRule
+from swiftpie.errors import ImageError
+from swiftpie.imageio.images import Stored, encode_image, load_image, read_metadata
+from swiftpie.imageio.originals import read_original
+from swiftpie.pipelines.drawing.settings import EditMode, Scales
+from tests.backbones import tiny_models
+from tests.parity.edit import photograph
+from tests.pipelines.tiny_editor import tiny_editor
+
+PROMPT = "a dog on the sofa"
+LONG = "\N{DOG FACE}" * 5_000  # each of these letters takes twelve bytes in a picture
+
+
+@pytest.fixture(scope="module")
+def editor():
+    """A session whose model edits; the one in the package cannot yet."""
+    return Session(tiny_editor())
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "before.png"
+    photograph(160, 96).save(path)
+    return path
+
+
+@pytest.fixture
+def job(tmp_path, picture):
+    return Job(
+        picture=str(picture),
+        prompt=PROMPT,
+        source_prompt="a cat",
+        keyword="",
+        subject=[],
+        mask=None,
+        seed=3,
+        settings=edit_settings(
+            PRESETS.get("sd-turbo"), EditMode.RELEASED, MaskRule.SMOOTH, scales={"text_scale": 1.5}
+        ),
+        target=Target(tmp_path / "out.png", tmp_path / "region.png"),
+        strip=tmp_path / "strip.png",
+        force=False,
+    )
+
+
+def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
+    carry_out(editor, job)
+    before, after, mask = (load_image(p) for p in (picture, job.target.picture, job.target.mask))
+    assert before.size == after.size == mask.size
+    strip = load_image(job.strip)
+    assert strip.width == 3 * strip.height - 3 * 18  # three square cells under a line of words
+    stored = read_metadata(job.target.picture)
+    assert (stored["prompt"], stored["source_prompt"], stored["seed"]) == (PROMPT, "a cat", "3")
+    assert (stored["mode"], stored["rule"], stored["preset"]) == (
+        "released",
+        "smooth",
+        "tiny-editor",
+    )
+    assert (stored["text_scale"], stored["identity_scale"]) == ("1.5", "0.2")
+    assert picture.name not in str(stored)
+    with pytest.raises(InputError, match="exists"):
+        carry_out(editor, job)
+    carry_out(editor, job._replace(force=True))
+
+
+def test_a_saved_mask_repeats_the_edit(editor, job, tmp_path):
+    first = carry_out(editor, job._replace(mask=(0.1, 0.2, 0.6, 0.9)))
+    files = Target(tmp_path / "again.png", None)
+    again = carry_out(editor, job._replace(mask=str(job.target.mask), target=files, strip=None))
+    assert again.image.tobytes() == first.image.tobytes()
+    assert np.any(np.asarray(first.image) != np.asarray(load_image(job.picture)))
+
+
+def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
+    editor, job, picture, capsys
+):
+    values = np.asarray(load_image(picture)).astype(np.uint16) * 256 + 77
+    clear = np.full((*values.shape[:2], 1), 40_000, dtype=np.uint16)
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a camera", 1
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    stored = Stored(np.concatenate([values, clear], axis=-1), profile, exif.tobytes())
+    picture.write_bytes(encode_image(stored, ".png", metadata=None))
+    half = job._replace(mask=(0.0, 0.0, 0.5, 1.0), strip=None)
+    carry_out(editor, half)
+    after = read_original(job.target.picture).stored
+    same = (after.pixels == stored.pixels).all(axis=-1)
+    assert same[:, 81:].all()
+    assert not same[:, :60].all()
+    assert (after.pixels[..., 3] == 40_000).all()
+    assert after.profile == profile
+    with Image.open(job.target.picture) as opened:
+        assert (opened.getexif()[0x010F], 0x0112 in opened.getexif()) == ("a camera", False)
+    assert read_metadata(job.target.picture)["prompt"] == PROMPT
+    tell_losses(str(picture), job.target)
+    assert capsys.readouterr().err == ""
+    tell_losses(str(picture), Target(job.target.picture.with_suffix(".jpg"), None))
+    told = " ".join(capsys.readouterr().err.split())
+    assert "does not keep its 16 bits, its transparency." in told
+    assert "JPEG stores all pixels anew" in told
+
+
+def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
+    Image.new("L", (50, 50), 255).save(tmp_path / "square.png")
+    with pytest.raises(ImageError, match="same shape"):
+        carry_out(editor, job._replace(mask=str(tmp_path / "square.png")))
+
+
+@pytest.mark.parametrize("mode", EditMode)
+def test_strengths_that_are_not_given_belong_to_the_mode(mode):
+    for name in ("sd-turbo", "mini"):
+        found = edit_settings(PRESETS.get(name), mode, MaskRule.SMOOTH, scales={}).scales
+        assert found == Scales.for_edit(PRESETS.get(name), mode=mode)
+
+
+def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
+    options = {"scales": {"text_scale": 1.5}, "subjects": ["cat.png"]}
+    settings = edit_settings(PRESETS.get("sd-turbo"), EditMode.PAPER, None, **options)
+    assert settings.scales == Scales(identity_scale=1.0, detail_scale=0.0, text_scale=1.5)
+    placed = edit_settings(PRESETS.get("mini"), EditMode.PAPER, None, **options).scales
+    assert (placed.identity_scale, placed.background_scale) == (
+        0.0,
+        1.0,
+    )  # what stays is shown besides
+
+
+def test_the_mini_model_reads_its_prompt_as_it_was_trained_to():
+    settings = edit_settings(PRESETS.get("mini"), EditMode.PAPER, None, scales={})
+    assert settings.scales.text_scale == 1.0
+
+
+@pytest.fixture(scope="module")
+def weights_folder(tmp_path_factory):
+    """Stable Diffusion 2.1's layout with a public adapter and an inversion network, all tiny."""
+    root = tmp_path_factory.mktemp("published")
+    tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
+    tiny_models.make_public_adapter(root / "adapter.safetensors", "sd21", is_shallow=True)
+    tiny_models.make_unet(root / "inversion", "sd21", is_shallow=True)
+    return root
+
+
+@pytest.mark.parametrize(
+    "options", [["--dtype", "bfloat16"], ["--mode", "released", "--box", "0.2,0.2,0.7,0.8"]]
+)
+def test_published_weights_edit(call, weights_folder, picture, tmp_path, options):
+    out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
+    result = call(
+        *("edit", picture, PROMPT, "-o", out, "--save-region", mask, "--json", *options),
+        *("--seed", 5),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline", "--offline"),
+        *("--adapter", weights_folder / "adapter.safetensors"),
+        *("--image-encoder", weights_folder / "encoder"),
+        *("--inversion", weights_folder / "inversion"),
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    files = {"path": str(out), "region": str(mask), "strip": None}
+    assert told["pictures"] == [{**files, "seed": 5, "prompt": PROMPT}]
+    assert {"encode", "invert", "denoise", "decode", "total"} <= {*told["timings_ms"]}
+    assert (told["prompt"], told["source_prompt"], told["preset"]) == (PROMPT, "", "sd-turbo")
+    width, height = load_image(picture).size
+    assert told["size"] == {"width": width, "height": height}
+    assert told["scales"]["background_scale"] == 1.0
+    assert load_image(out).size == load_image(mask).size == load_image(picture).size
+
+
+def test_weights_without_inversion_say_so_and_end_with_1(call, weights_folder, picture, tmp_path):
+    result = call(
+        *("edit", picture, PROMPT, "-o", tmp_path / "out.png", "--json", "--offline"),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
+    )
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: Preset 'sd-turbo' has no inversion network")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, picture, tmp_path):
+    out, mask = tmp_path / "out.png", tmp_path / "mask.png"
+    result = call("edit", picture, "a photo at night", "-o", out, "--save-region", mask, "--json")
+    assert result.exit_code == 0, result.output
+    before, after = (np.asarray(load_image(path).convert("RGB")) for path in (picture, out))
+    allowed = np.asarray(load_image(mask).convert("L")) > 0
+    assert before.shape == after.shape
+    assert not (before != after).any(axis=-1)[~allowed].any()
+    assert read_metadata(out)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--mask", "{picture}", "--box", "0,0,1,1"], 2, "--mask and --box"),
+        (["--box", "1,0,0,1"], 2, "is not a box"),
+        (["--mask", "nowhere.png"], 3, "nowhere.png"),
+        (["--strip", "{out}"], 2, "both --out and --strip"),
+        (["--save-region", "{out}"], 2, "--save-region"),
+        (["--strip", "strip.gif"], 2, "known suffix"),
+        (["--text-scale", "9"], 2, "--text-scale 9.0 was given"),
+        (["--mode", "fast"], 2, "paper"),
+        (["--out", "-", "--json"], 2, "Standard output"),
+        (["--source-prompt", LONG, "--keyword", LONG], 2, "Shorten them"),
+    ],
+)
+def test_mistakes_are_told_without_loading_a_model(call, picture, tmp_path, options, code, words):
+    out = tmp_path / "out.png"
+    filled = [option.format(picture=picture, out=out) for option in options]
+    result = call("edit", picture, PROMPT, "-o", out, "--weights", tmp_path / "none", *filled)
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert not out.exists()
+
+
+def test_a_picture_that_is_missing_is_an_image_error(call, tmp_path):
+    result = call("edit", tmp_path / "none.png", PROMPT, "-o", tmp_path / "out.png")
+    assert result.exit_code == 3
+    assert "none.png" in result.stderr
+
+
+def test_several_edits_are_numbered_and_each_repeats_by_its_seed(call, picture, tmp_path):
+    options = ("--box", "0.2,0.2,0.8,0.9", "--variation", 0.8)
+    places = ("-o", tmp_path / "out.png", "--save-region", tmp_path / "where.png")
+    shown = ("--strip", tmp_path / "strip.png", "--seed", 7, "-n", 2, "--json")
+    result = call("edit", picture, "a photo at night", *places, *shown, *options)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["pictures"]
+    assert [one["seed"] for one in told] == [7, 8]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("before.png", "out-1.png", "out-2.png"),
+        *("where-1.png", "where-2.png", "strip-1.png", "strip-2.png"),
+    }
+    pictures = [np.asarray(load_image(one["path"])) for one in told]
+    assert np.any(pictures[0] != pictures[1])
+    again = ("-o", tmp_path / "again.png", "--seed", 8)
+    assert call("edit", picture, "a photo at night", *again, *options).exit_code == 0
+    assert np.array_equal(np.asarray(load_image(tmp_path / "again.png")), pictures[1])
+    assert read_metadata(tmp_path / "again.png")["variation"] == "0.8"
+
+
+def test_what_would_be_the_same_picture_several_times_is_refused(call, picture, tmp_path):
+    out = tmp_path / "out.png"
+    result = call("edit", picture, "a photo at night", "-o", out, "-n", 2)
+    assert result.exit_code == 2
+    assert "as in --variation 0.8" in result.stderr
+    assert not [*tmp_path.glob("out*")]
+    result = call("edit", picture, "a photo at night", "-o", out, "--seed", 2)
+    assert result.exit_code == 0
+    assert "warning: --seed has no effect" in result.stderr
+
+
+def test_every_prompt_of_a_file_gives_an_edit(call, picture, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a photo at night\n\n# later\na photo in the snow\n")
+    prompts = f"@{tmp_path / 'prompts.txt'}"
+    result = call("edit", picture, prompts, "-o", tmp_path / "out.png", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["pictures"]
+    assert [one["prompt"] for one in told] == ["a photo at night", "a photo in the snow"]
+    assert [read_metadata(one["path"])["prompt"] for one in told] == [
+        "a photo at night",
+        "a photo in the snow",
+    ]

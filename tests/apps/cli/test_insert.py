@@ -1,0 +1,151 @@
+"""`swiftpie insert`, `remove` and `replace` write what was asked for, and keep all else."""
+
+import json
+from random import Random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.imageio.images import Stored, encode_image, load_image, read_metadata
+from swiftpie.imageio.originals import put_on, read_original
+from tests.parity.edit import photograph
+
+BOX = "0.2,0.3,0.6,0.8"
+TURNED, MAKER = 0x0112, 0x010F
+ROTATED = 6  # EXIF's number for a picture that lies on its side
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    photograph(160, 120).save(path)
+    return path
+
+
+def values(image):
+    return np.asarray(image, dtype=np.int32)
+
+
+@pytest.mark.parametrize(
+    "command", ["insert", "remove", pytest.param("replace", marks=pytest.mark.thorough)]
+)
+def test_a_photograph_is_changed_in_its_region_alone(call, hamster, photo, tmp_path, command):
+    out, region, strip = (tmp_path / f"{name}.png" for name in ("out", "region", "strip"))
+    subject = [] if command == "remove" else [hamster]
+    files = ["-o", out, "--save-region", region, "--strip", strip, "--json"]
+    told = call(command, *subject, photo, "--box", BOX, "--seed", 3, *files)
+    assert told.exit_code == 0, told.output
+    outside = values(load_image(region).convert("L")) == 0
+    differs = (values(load_image(out)) != values(load_image(photo))).any(axis=-1)
+    assert differs.any()
+    assert not differs[outside].any()
+    facts = json.loads(told.stdout)
+    assert facts["pictures"][0]["path"] == str(out)
+    assert read_metadata(out)["seed"] == "3"
+    assert load_image(strip).width > load_image(strip).height
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["remove", "PHOTO"], "what shall go"),
+        (["replace", "SUBJECT", "PHOTO"], "what shall go"),
+        (["remove", "PHOTO", "--mask", "PHOTO", "--box", BOX], "came together"),
+        (["remove", "PHOTO", "--mask", "PHOTO", "--point", "0.5,0.5"], "came together"),
+        (["remove", "PHOTO", "--point", "here"], "no way to cut"),
+        (["insert", "SUBJECT", "PHOTO", "--box", "0.5,0,0.4,1"], "not a box"),
+        (["insert", "SUBJECT", "PHOTO", "--view", "90,0"], "must lie between"),
+        (["insert", "SUBJECT", "PHOTO", "--view", "left"], "Yaw and pitch"),
+        (["insert", "SUBJECT", "nowhere.jpg"], "nowhere.jpg"),
+    ],
+)
+def test_mistakes_are_told_before_a_model_is_loaded(
+    call, hamster, photo, tmp_path, arguments, words
+):
+    files = {"SUBJECT": hamster, "PHOTO": photo}
+    told = call(*(files.get(one, one) for one in arguments), "-o", tmp_path / "out.png")
+    assert told.exit_code in {2, 3}
+    assert words in " ".join(told.stderr.split())
+    assert "Traceback" not in told.output
+
+
+USUAL, SPOT = (90, 70), (0.3, 0.4, 0.6, 0.7)
+
+
+def _sixteen_bits(path, size=USUAL):
+    colours = values(photograph(*size)).astype(np.uint16) * 256 + 77
+    path.write_bytes(encode_image(Stored(colours, b"", b""), ".png", metadata=None))
+
+
+def _on_its_side(path, size=USUAL):
+    exif = Image.Exif()
+    exif[TURNED], exif[MAKER] = ROTATED, "a camera"
+    photograph(*size).save(path, exif=exif)
+
+
+FORMATS = {
+    "palette.gif": lambda path, size=USUAL: photograph(*size).quantize(16).save(path),
+    "grey.png": lambda path, size=USUAL: photograph(*size).convert("L").save(path),
+    "sixteen.png": _sixteen_bits,
+    "print.jpg": lambda path, size=USUAL: photograph(*size).convert("CMYK").save(path),
+    "clear.png": lambda path, size=USUAL: photograph(*size).convert("RGBA").save(path),
+    "side.jpg": _on_its_side,
+    "thin.png": lambda path, size=(37, 211): photograph(*size).save(path),
+}
+
+
+def assert_kept(session, identity, path, place=SPOT, *, comes=True):
+    result = (
+        session.insert(path, identity, box=place, seed=1)
+        if comes
+        else session.remove(path, mask=place, seed=1)
+    )
+    original = read_original(path)
+    stored = put_on(original, result.edited, result.blend)
+    before, after = (values(one.pixels) for one in (original.stored, stored))
+    assert before.shape == after.shape
+    assert before.shape[:2] == result.image.size[::-1]
+    differs = (before != after).reshape(*before.shape[:2], -1).any(axis=-1)
+    assert differs.any() or place is not SPOT  # of a few pixels, what comes may be what was there
+    assert not differs[values(result.region) == 0].any()
+    assert (stored.profile, stored.exif) == (original.stored.profile, original.stored.exif)
+
+
+QUICK = {"sixteen.png", "side.jpg"}  # a deep one and a turned one; others take the same ways
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=() if one in QUICK else pytest.mark.thorough) for one in FORMATS],
+)
+def test_every_format_keeps_its_bits_outside(session, identity, tmp_path, name):
+    FORMATS[name](tmp_path / name)
+    assert_kept(session, identity, tmp_path / name)
+
+
+CHUNKS, IN_A_CHUNK = 10, 50
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(0, marks=pytest.mark.thorough),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in range(1, CHUNKS)),
+    ],
+)
+def test_odd_sizes_in_every_format_keep_their_bits_outside(session, identity, tmp_path, chunk):
+    draw = Random(chunk)
+    for number in range(IN_A_CHUNK):
+        name = draw.choice(sorted(FORMATS))
+        left, top = (draw.uniform(0, 0.6) for _ in range(2))
+        place = (left, top, left + draw.uniform(0.1, 0.4), top + draw.uniform(0.1, 0.4))
+        path, size = tmp_path / f"{number}-{name}", (draw.randint(8, 150), draw.randint(8, 150))
+        FORMATS[name](path, size)
+        assert_kept(session, identity, path, place, comes=draw.random() < 0.5)
+
+
+@pytest.mark.thorough
+def test_a_photograph_of_twelve_megapixels_keeps_its_bits_outside(session, identity, tmp_path):
+    photograph(4000, 3000).save(tmp_path / "large.jpg")
+    assert_kept(session, identity, tmp_path / "large.jpg")

@@ -1,0 +1,97 @@
+"""Subjects by name on the command line."""
+
+import json
+
+import numpy as np
+import pytest
+
+from swiftpie.imageio.images import load_image, read_metadata
+from swiftpie.library import CREDIT, packaged
+
+PROMPT = "a kitten on a beach"
+ROUNDING = 2  # of 255, between PyTorch and what draws without it
+NAMED = [{"word": "kitten", "name": "cat", "near": ["cat face"]}]
+
+
+def pixels(path):
+    return np.asarray(load_image(path))
+
+
+@pytest.fixture(scope="module")
+def drawn(call, tmp_path_factory):
+    out = tmp_path_factory.mktemp("named") / "out.png"
+    result = call("personalize", PROMPT, "-o", out, "--seed", 3, "--json")
+    assert result.exit_code == 0, result.output
+    return out, result
+
+
+def test_a_sentence_is_drawn_and_tells_whom_it_named(drawn, session):
+    out, result = drawn
+    told = json.loads(result.stdout)
+    assert told["pictures"][0]["named"] == NAMED
+    assert "'kitten' is drawn from the library as 'cat'; near: cat face." in result.stderr
+    assert read_metadata(out)["library"] == "cat (for 'kitten')"
+    expected = np.asarray(session.generate(PROMPT, seed=3).images[0]).astype(int)
+    assert (np.abs(pixels(out) - expected) > ROUNDING).mean() < 1e-3
+
+
+def test_a_name_stands_where_a_picture_would(call, tmp_path, drawn):
+    out = tmp_path / "out.png"
+    result = call("personalize", "cat", PROMPT, "-o", out, "--seed", 3)
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(pixels(out), pixels(drawn[0]))
+    assert call("identity", "save", "kitten", "-o", tmp_path / "cat.spid").exit_code == 0
+
+
+def test_boxes_are_for_given_and_named_subjects_in_their_order(call, tmp_path, hamster):
+    out, boxes = tmp_path / "out.png", ("0.05,0.4,0.45,0.9", "0.55,0.4,0.95,0.9")
+    prompt = "a hamster and a cat on a beach"
+    places = [word for box in boxes for word in ("--box", box)]
+    result = call("personalize", hamster, prompt, "-o", out, "--seed", 3, *places, "--json")
+    assert result.exit_code == 0, result.output
+    assert [who["name"] for who in json.loads(result.stdout)["pictures"][0]["named"]] == ["cat"]
+    result = call("personalize", hamster, prompt, "-o", out, *places, "--box", boxes[0], "--force")
+    assert "3 boxes came with 2 subjects" in result.stderr
+
+
+@pytest.mark.thorough
+def test_photographs_and_edits_take_names(call, tmp_path, drawn):
+    for command in (
+        ("insert", "kitten", drawn[0], "--box", "0.6,0.5,0.9,0.9"),
+        ("edit", drawn[0], "a robot on a beach", "--source-prompt", PROMPT),
+    ):
+        result = call(*command, "-o", tmp_path / f"{command[0]}.png", "--seed", 0, "--json")
+        assert result.exit_code == 0, result.output
+        (who,) = json.loads(result.stdout)["pictures"][0]["named"]
+        assert who["name"] in {"cat", "robot"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["personalize", "an elefant at sea"], "Near are elephant"),
+        (["personalize", "in the snow"], "names no subject"),
+        (["personalize", "elefant", "an elefant at sea"], "There is no file 'elefant'"),
+        (["personalize", "cat", "dog", "a cat at sea"], "already is a whole subject"),
+        (["personalize", "cat", "a cat at sea", "--cutout", "none"], "0 pictures to cut out"),
+        (["personalize", "a cat at sea", "--preset", "sd-turbo"], "by a sentence alone"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_before_anything_is_loaded(call, tmp_path, arguments, said):
+    result = call(*arguments, "-o", tmp_path / "out.png")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_the_library_is_listed_and_searched(call):
+    everyone = call("library")
+    assert everyone.stdout.splitlines() == list(packaged().names())
+    assert CREDIT in everyone.stderr
+    found = json.loads(call("library", "kitten", "--json").stdout)
+    assert [one["name"] for one in found] == ["cat", "cat face"]
+    assert "kitten" in found[0]["words"]
+    table = call("library", "kitten").stdout.splitlines()
+    assert [line.split("  ")[0] for line in table[1:]] == ["cat", "cat face"]
+    unknown = call("library", "xqzw")
+    assert unknown.exit_code == 2
+    assert "knows nobody called 'xqzw'" in unknown.stderr

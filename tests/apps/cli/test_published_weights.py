@@ -1,0 +1,131 @@
+"""`swiftpie personalize` with Stable Diffusion weights from folders."""
+
+import json
+
+import pytest
+from PIL import Image
+
+import swiftpie
+from swiftpie.imageio.images import read_metadata
+from tests.backbones import tiny_models
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny model of SD-Turbo's family with an adapter and its image encoder."""
+    root = tmp_path_factory.mktemp("published")
+    tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
+    tiny_models.make_own_adapter(root / "own.safetensors", "sd21", is_shallow=True)
+    return root
+
+
+def personalize(call, folder, picture, out, *more):
+    return call(
+        *("personalize", picture, "a hamster on a beach", "-o", out, "--seed", 3),
+        *("--preset", "sd-turbo", "--weights", folder / "pipeline", "--offline"),
+        *("--adapter", folder / "own.safetensors", "--image-encoder", folder / "encoder"),
+        *more,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_picture_is_drawn_at_the_size_asked_for(call, folder, tmp_path, hamster, dtype):
+    out = tmp_path / "out.png"
+    options = ["--size", "96x64", "--dtype", dtype, "--mask", "inline", "--json"]
+    result = personalize(call, folder, hamster, out, *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["pictures"][0]["seed"] == 3
+    with Image.open(out) as opened:
+        assert opened.size == (96, 64)
+    stored = read_metadata(out)
+    assert (stored["preset"], stored["identity_scale"]) == ("sd-turbo", "0.8")  # the adapter's
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--size", "big"], 2, "512x768"),
+        (["--size", "65x64"], 2, "multiples of 16"),
+        (["--adapter", "nothing.safetensors"], 1, "of --adapter is needed"),
+        (["--image-encoder", "nothing"], 1, "of --image-encoder is needed"),
+        (["--weights", "nothing"], 1, "of --weights is needed"),
+        (["--preset", "instaflow"], 1, "family 'sd21', and preset 'instaflow' is of 'sd15'"),
+        (["--preset", "hyper-sd15-1", "--base", "nothing"], 1, "of --base is needed"),
+        (["--base", "some/where"], 2, "Pass --weights."),
+        (["--save-subject-mask", "mask.png"], 1, "does not tell where it draws"),
+    ],
+)
+def test_what_cannot_be_used_is_named(call, folder, tmp_path, hamster, options, code, message):
+    result = personalize(call, folder, hamster, tmp_path / "out.png", *options)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "=`" not in result.stderr
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_an_identity_is_saved_and_inspected_without_asking_for_the_weights_again(
+    call, folder, tmp_path, hamster
+):
+    chosen = ("--preset", "sd-turbo", "--weights", folder / "pipeline", "--offline")
+    parts = ("--adapter", folder / "own.safetensors", "--image-encoder", folder / "encoder")
+    saved, made = tmp_path / "saved.spid", tmp_path / "made.spid"
+    for options in ((), ("--dtype", "bfloat16", "--force")):
+        result = call("identity", "save", hamster, "-o", saved, *chosen, *parts, *options)
+        assert result.exit_code == 0, result.output
+    session = swiftpie.load(
+        "sd-turbo",
+        weights=folder / "pipeline",
+        adapter=folder / "own.safetensors",
+        image_encoder=folder / "encoder",
+        dtype="bfloat16",
+    )
+    session.save_identity(session.encode_identity(hamster), made)
+    assert made.read_bytes() == saved.read_bytes()
+    for file in (saved, made):
+        facts = json.loads(call("identity", "inspect", file, "--json").stdout)
+        assert (facts["preset"], facts["is_readable"]) == ("sd-turbo", None)
+        assert "networks can tell" in call("identity", "inspect", file).stdout
+    half = ("--dtype", "bfloat16", "--size", "64x64")
+    drawn = personalize(call, folder, saved, tmp_path / "out.png", *half)
+    assert drawn.exit_code == 0, drawn.output
+
+
+def test_a_scale_without_effect_is_told_for_a_public_adapter(call, folder, tmp_path, hamster):
+    public = tiny_models.make_public_adapter(folder / "public.safetensors", "sd21", is_shallow=True)
+    out, small = tmp_path / "out.png", ("--size", "64x64")
+    result = personalize(
+        call, folder, hamster, out, "--adapter", public, "--detail-scale", 0.3, *small
+    )
+    assert result.exit_code == 0, result.output
+    assert "warning: --detail-scale 0.3 has no effect" in result.stderr
+    assert "--detail joint" in result.stderr
+    whole = personalize(
+        call, folder, hamster, out, "--adapter", public, "--detail-scale", 1, *small, "--force"
+    )
+    assert "warning: --detail-scale 1.0 has no effect" in whole.stderr
+    joint = personalize(
+        *(call, folder, hamster, out, "--adapter", public, "--detail-scale", 0.3, *small),
+        *("--detail", "joint", "--json", "--force"),
+    )
+    assert joint.exit_code == 0, joint.output
+    assert "has no effect" not in joint.stderr
+    assert json.loads(joint.stdout)["branches"] == ["semantic", "joint detail"]
+    own = personalize(call, folder, hamster, tmp_path / "own.png", "--detail-scale", 0.3, *small)
+    assert own.exit_code == 0, own.output
+    assert "has no effect" not in own.stderr
+
+
+def test_mini_takes_no_adapter(call, folder, tmp_path, hamster):
+    out = tmp_path / "out.png"
+    adapter = folder / "own.safetensors"
+    result = call("personalize", hamster, "a hamster", "-o", out, "--adapter", adapter)
+    assert result.exit_code == 2
+    assert "was loaded with --adapter" in result.stderr
+
+
+def test_mini_takes_weights_of_its_own_family(call, folder, tmp_path, hamster):
+    out = tmp_path / "out.png"
+    for weights, said in (("nowhere", "of --weights is needed"), ("pipeline", "another family")):
+        chosen = ("--weights", folder / weights)
+        result = call("personalize", hamster, "a hamster", "-o", out, *chosen)
+        assert (result.exit_code, said in result.stderr) == (1, True), result.output

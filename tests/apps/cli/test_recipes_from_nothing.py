@@ -1,0 +1,127 @@
+"""Every recipe from an empty cache to a picture by one command, with tiny published weights."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from swiftpie.backbones.acquire.face_files import plan_faces
+from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.resolve import is_here
+from swiftpie.engine.session import needs_of
+from swiftpie.imageio.images import read_metadata
+from tests.faces.tiny_faces import PHOTO
+from tests.fixtures.mock_hub import clean_machine, serving
+from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world
+
+PAGE = Path(__file__).parents[3] / "docs" / "full-size.md"
+SIDE_PX = 64  # else most of the time goes into pixels
+HEADERS_BYTES = 150_000  # of adapters, which are looked at before the rest, and of settings
+
+
+QUICK = {"sdxl-turbo", "swiftedit", "face-plus"}  # a pipeline, a release, a base with faces
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    with serving(published_world(tmp_path_factory.mktemp("published"))) as hub:
+        yield hub
+
+
+@pytest.fixture
+def machine(hub, tmp_path, monkeypatch):
+    original = Recipe.apply
+    monkeypatch.setattr(
+        Recipe,
+        "apply",
+        lambda recipe, preset=None: replace(original(recipe, preset), image_size_px=SIDE_PX),
+    )
+    with clean_machine(hub, tmp_path) as home:
+        yield home
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(one, marks=[] if one in QUICK else pytest.mark.thorough)
+        for one in RECIPES.names()
+    ],
+)
+def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, hamster, name):
+    recipe = RECIPES.get(name)
+    if "lora" in recipe.preset:
+        pytest.importorskip("peft", reason="needs swiftpie[lora]")
+    if recipe.use is Use.FACE:
+        pytest.importorskip("onnxruntime", reason="needs swiftpie[faces]")
+    command = [*command_for(recipe, hamster), "--recipe", name, "--seed", 1]
+
+    refused = call(*command, "-o", machine / "no.png")
+    assert (refused.exit_code, "Add --yes" in refused.stderr) == (2, True), refused.output
+    assert hub.sent < HEADERS_BYTES
+    assert not is_here(recipe)
+
+    check_page(name, files_of(planned(recipe, dtype="bfloat16")))
+    needs = planned(recipe)
+    wanted = files_of(needs)
+
+    hub.forget()
+    drawn = call(*command, "-o", machine / "out.png", "--yes")
+    assert drawn.exit_code == 0, drawn.output
+    asked = {content(hub, place) for place in hub.files}
+    assert asked == {content(hub, place) for place in wanted}  # twins in two folders come once
+    assert OTHER not in asked
+    assert needs.bytes_left == 0
+    assert sum(map(len, asked)) <= hub.sent < sum(map(len, asked)) + HEADERS_BYTES
+    assert is_here(recipe)
+    assert read_metadata(machine / "out.png")["recipe"] == name
+
+    hub.forget()
+    again = call(*command, "-o", machine / "again.png", "--offline")
+    assert again.exit_code == 0, again.output
+    assert (machine / "again.png").read_bytes() == (machine / "out.png").read_bytes()
+    assert not hub.asked
+
+
+def planned(recipe, **choices):
+    """Return all that a recipe needs."""
+    faces = [recipe.face_encoder] if recipe.face_encoder else []
+    return needs_of(recipe=recipe, **choices) + plan_faces(faces, {})
+
+
+def files_of(needs):
+    """Return what is missing, each as `OWNER/REPO:PATH`."""
+    return {f"{part.listing.repository}:{file.path}" for part, file in needs.missing}
+
+
+def command_for(recipe, picture):
+    """Return what people type who want what the recipe was put together for."""
+    if recipe.use is Use.EDIT:
+        return ["edit", picture, "a dog", "--source-prompt", "a cat"]
+    if recipe.use is Use.FACE:
+        return ["face", PHOTO, "a person in watercolours"]
+    return ["personalize", picture, "a dog"]
+
+
+def check_page(name, places):
+    """Compare what the page says that a recipe costs with the published sizes of its files."""
+    (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+    told = row.split("|")[4].strip()
+    listed = [one.partition(":") for one in places if not one.startswith(RELEASE)]
+    files = [PUBLISHED["repositories"][one]["files"][path] for one, _, path in listed]
+    weights = [
+        file["size"]
+        for file, (_, _, path) in zip(files, listed, strict=True)
+        if path.endswith((".safetensors", ".onnx"))
+    ]
+    known = sum(size for size in weights if size) / 1e9
+    number = float(re.search(r"[\d.]+", told)[0])
+    assert told.startswith("about ") == (None in weights)
+    assert ("release" in told) == any(one.startswith(RELEASE) for one in places)
+    assert known < number if None in weights else round(known, 1) == number
+
+
+def content(hub, place):
+    """Return what a file holds, which is `OWNER/REPO:PATH`."""
+    repository, _, path = place.partition(":")
+    return hub.repositories[repository].files[path]

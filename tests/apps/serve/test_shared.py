@@ -1,0 +1,370 @@
+"""Identities in a store that servers share: who finds them, and what a damaged store can do."""
+
+import asyncio
+import hashlib
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+import torch
+from fsspec import register_implementation
+from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
+from typer.testing import CliRunner
+
+from swiftpie.apps.cli.main import app
+from swiftpie.apps.serve.identities import Known, Told
+from swiftpie.apps.serve.schemas import RequestError
+from swiftpie.apps.serve.shared import ABANDONED_S, SharedIdentities
+from swiftpie.apps.serve.store import NotFound
+from swiftpie.errors import ConfigError, InputError, MissingExtra, WeightsError
+from swiftpie.pipelines.identity import identity_bytes
+from tests.apps.serve.conftest import form, serving, to_png
+
+ANNA, BEN = "anna", "ben"
+PROMPT = "a dog on a beach"
+
+
+def opened(address, **options):
+    return SharedIdentities(str(address), **{"cache_mib": 64, "owner_mib": 64} | options)
+
+
+def call(coroutine):
+    return asyncio.run(coroutine)
+
+
+@pytest.fixture(scope="module")
+def known(session, sprite):
+    identity = session.encode_identity(sprite.resize((200, 200)))
+    files = {"thumbnail": to_png(Image.new("RGB", (8, 8), "red")), "pictures/0": b"webp"}
+    return Known(Told("mug", "mini", tuple(files), ("a warning",)), identity, files)
+
+
+@pytest.fixture(params=["memory", "folder"])
+def address(request, tmp_path):
+    if request.param == "folder":
+        return str(tmp_path / "kept")
+    return f"memory://{tmp_path.name}"
+
+
+def check_two_servers(address, known):
+    """Check that what one server of a store does the other one sees, for each owner server."""
+    one, other = opened(address), opened(address)
+    assert call(one.items(owner=ANNA)) == []
+    number = call(one.put(known, owner=ANNA))
+    assert call(other.items(owner=ANNA)) == [(number, known.told)]
+    for store in (one, other):
+        told, identity = call(store.find(number, owner=ANNA))
+        assert told == known.told
+        assert identity_bytes(identity) == identity_bytes(known.identity)
+        assert call(store.file(number, "thumbnail", owner=ANNA)) == known.files["thumbnail"]
+        assert call(store.file(number, "masks/0", owner=ANNA)) is None
+        assert call(store.items(owner=BEN)) == []
+        for asked in (store.find, store.told, store.drop):
+            with pytest.raises(NotFound):
+                call(asked(number, owner=BEN))
+    assert call(other.rename(number, "cup", owner=ANNA)).name == "cup"
+    assert call(one.told(number, owner=ANNA)).name == "cup"
+    second = call(other.put(known, owner=ANNA))
+    assert [who for who, _ in call(one.items(owner=ANNA))] == [number, second]
+    call(other.drop(number, owner=ANNA))
+    with pytest.raises(NotFound, match="POST /v1/identities"):
+        call(one.find(number, owner=ANNA))
+    assert [who for who, _ in call(one.items(owner=ANNA))] == [second]
+    call(one.drop(second, owner=ANNA))
+
+
+def test_two_servers_on_one_store_see_the_same(address, known):
+    check_two_servers(address, known)
+
+
+def test_a_picture_of_one_server_is_drawn_by_another(session, server, sprite, tmp_path):
+    address = f"memory://{tmp_path.name}"
+    with (
+        serving(session, identities=opened(address)) as first,
+        serving(session, identities=opened(address)) as second,
+    ):
+        files = {"image": ("a.png", to_png(sprite)), "mask": ("m.png", to_png(sprite.split()[3]))}
+        body, kind = form(**files, name="mug")
+        here, there = (
+            one.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
+            for one in (first, server)
+        )
+        assert second.ask("GET", "/v1/identities").json["data"] == [here]
+        asked = {"prompt": PROMPT, "seed": 3, "swiftpie": {"subjects": [{}]}}
+        drawn = []
+        for one, told in ((first, here), (second, here), (server, there)):
+            asked["swiftpie"]["subjects"][0]["identity_id"] = told["id"]
+            answer = one.ask("POST", "/v1/images/generations", body=asked)
+            drawn.append(answer.json["data"])
+        assert drawn[0] == drawn[1] == drawn[2]
+        (of_here,), (of_there,) = here["pictures"], there["pictures"]
+        pairs = [(here["thumbnail"], there["thumbnail"]), (of_here["mask"], of_there["mask"])]
+        for shared, own in pairs:  # drawn anew, without loss
+            assert second.ask("GET", shared).content == server.ask("GET", own).content
+        assert second.ask("GET", of_here["source"]).content[8:12] == b"WEBP"
+        place = f"/v1/identities/{here['id']}"
+        assert second.ask("PATCH", place, body={"name": "cup"}).json["name"] == "cup"
+        assert first.ask("GET", "/v1/identities").json["data"][0]["name"] == "cup"
+        assert second.ask("DELETE", place).status == 200
+        assert first.ask("GET", here["thumbnail"]).json["error"]["code"] == "identity_not_found"
+
+
+def test_a_store_keeps_what_ended_servers_were_told(address, known):
+    number = call(opened(address).put(known, owner=ANNA))
+    assert call(opened(address).find(number, owner=ANNA))[0] == known.told
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["", "..", "id_../../../../../etc/pa", "id_" + "/" * 22, "id_" + "a" * 22, "id_%2e" * 9],
+)
+def test_numbers_are_no_paths(address, number):
+    store = opened(address)
+    for asked in (store.find, store.told, store.drop):
+        with pytest.raises(NotFound):
+            call(asked(number, owner=ANNA))
+
+
+def test_an_owner_keeps_so_much_and_loses_nothing(address, known):
+    store = opened(address, owner_mib=2.5 * known.num_bytes / 2**20)
+    first, second = (call(store.put(known, owner=ANNA)) for _ in range(2))
+    with pytest.raises(RequestError, match="DELETE /v1/identities") as error:
+        call(store.put(known, owner=ANNA))
+    assert (error.value.status, error.value.code) == (413, "quota_exceeded")
+    assert {who for who, _ in call(store.items(owner=ANNA))} == {first, second}
+    call(store.put(known, owner=BEN))
+    call(store.drop(first, owner=ANNA))
+    call(store.put(known, owner=ANNA))
+
+
+class Failing(MemoryFileSystem):
+    """A store that breaks at one of its writes."""
+
+    protocol = "failing"
+    store, pseudo_dirs = {}, [""]
+    writes_left = 10**9
+
+    def pipe_file(self, path, value, **options):
+        if not type(self).writes_left:
+            raise OSError("the network is down")
+        type(self).writes_left -= 1
+        super().pipe_file(path, value, **options)
+
+
+register_implementation("failing", Failing, clobber=True)
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_nothing_half_written_is_found(known, writes):
+    store = opened(f"failing://half-{writes}")
+    Failing.writes_left = writes  # of three files and a record
+    try:
+        with pytest.raises(RequestError) as error:
+            call(store.put(known, owner=ANNA))
+    finally:
+        Failing.writes_left = 10**9
+    assert (error.value.status, error.value.code) == (503, "identities_unreachable")
+    assert "network" not in str(error.value)
+    assert call(store.items(owner=ANNA)) == []
+    assert not Failing().find(f"/half-{writes}/files")
+
+
+def test_what_a_killed_server_left_goes_after_a_while(tmp_path, known):
+    store = opened(tmp_path)
+    number = call(store.put(known, owner=ANNA))
+    for record in tmp_path.glob("records/*/*.json"):
+        record.unlink()
+    left = list(tmp_path.glob(f"files/*/{number}/*"))
+    call(store.put(known, owner=ANNA))
+    assert all(path.exists() for path in left)  # somebody may be writing it
+    for path in left:
+        os.utime(path, (time.time() - ABANDONED_S - 60,) * 2)
+    call(store.put(known, owner=ANNA))
+    assert len(left) == 3
+    assert not any(path.exists() for path in left)
+
+
+def test_readers_see_all_of_a_record_or_its_predecessor(tmp_path, known):
+    store = opened(tmp_path)
+    number = call(store.put(known, owner=ANNA))
+    names = ["a" * 200, "b"]
+    call(store.rename(number, names[0], owner=ANNA))
+
+    def write():
+        for count in range(60):
+            call(store.rename(number, names[count % 2], owner=ANNA))
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    seen = set()
+    while writing.is_alive():
+        seen.add(call(store.told(number, owner=ANNA)).name)
+    writing.join()
+    assert seen <= set(names)
+
+
+def rewritten(folder, change):
+    """Change the record of the only subject in a folder."""
+    (path,) = folder.glob("records/*/*.json")
+    record = json.loads(path.read_bytes())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def planted(folder, data):
+    """Exchange the identity of the only subject for `data`, in its record as well."""
+    digest = hashlib.sha256(data).hexdigest()
+    rewritten(folder, lambda r: r["files"].update(identity={"size": len(data), "sha256": digest}))
+    (place,) = folder.glob("files/*/*")
+    (place / digest).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.clear(),
+        lambda record: record.update(format="swiftpie-kept/2"),
+        lambda record: record.update(more=1),
+        lambda record: record.update(name="x" * 201),
+        lambda record: record.update(name=["mug"]),
+        lambda record: record.update(warnings=["x" * 100_000]),
+        lambda record: record.update(made=float("nan")),
+        lambda record: record["files"].update(identity={"size": 9, "sha256": "../../../a"}),
+        lambda record: record["files"].update({"../x": record["files"]["thumbnail"]}),
+    ],
+)
+def test_a_record_of_another_form_is_not_read(tmp_path, known, change):
+    store = opened(tmp_path)
+    number = call(store.put(known, owner=ANNA))
+    rewritten(tmp_path, change)
+    assert call(store.items(owner=ANNA)) == []
+    for asked in (store.find, store.told):
+        with pytest.raises(RequestError, match="Delete it") as error:
+            call(asked(number, owner=ANNA))
+        assert (error.value.status, error.value.code) == (404, "identity_damaged")
+    call(store.drop(number, owner=ANNA))
+    assert not [path for path in tmp_path.glob("*/*/**/*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "data", [b"no", b"\x80\x04\x95pickle", b"\xff" * 64, b"PK\x03\x04", b"\2" + b"\0" * 7 + b"{}"]
+)
+def test_what_is_no_identity_is_not_loaded(tmp_path, known, data):
+    number = call(opened(tmp_path).put(known, owner=ANNA))
+    planted(tmp_path, data)
+    with pytest.raises(RequestError, match="damaged"):
+        call(opened(tmp_path).find(number, owner=ANNA))
+
+
+def test_changed_files_are_not_read(tmp_path, known):
+    number = call(opened(tmp_path).put(known, owner=ANNA))
+    for path in tmp_path.glob(f"files/*/{number}/*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    store = opened(tmp_path)
+    for asked in (store.find(number, owner=ANNA), store.file(number, "thumbnail", owner=ANNA)):
+        with pytest.raises(RequestError, match="damaged"):
+            call(asked)
+
+
+def test_identities_that_networks_cannot_use_are_refused(session, identity, tmp_path, known):
+    with pytest.raises(WeightsError, match="other weights"):
+        session.fitted(replace(identity, fingerprint="0" * 64), name="it")
+    for field in ("tokens", "keys"):
+        value = getattr(identity, field)
+        cut = value[..., 1:] if field == "tokens" else {name: value[name][:, 1:] for name in value}
+        with pytest.raises(InputError, match="damaged"):
+            session.fitted(replace(identity, **{field: cut}), name="it")
+    assert identity_bytes(session.fitted(identity, name="it")) == identity_bytes(identity)
+    poisoned = identity_bytes(replace(identity, tokens=torch.full_like(identity.tokens, torch.nan)))
+    number = call(opened(tmp_path).put(known, owner=ANNA))
+    planted(tmp_path, poisoned)
+    with pytest.raises(RequestError, match="damaged"):
+        call(opened(tmp_path).find(number, owner=ANNA))
+
+
+class Denied(MemoryFileSystem):
+    """A store that lets nobody write."""
+
+    protocol = "denied"
+    store, pseudo_dirs = {}, [""]
+
+    def pipe_file(self, *_, **__):
+        raise PermissionError("Access Denied")
+
+
+register_implementation("denied", Denied, clobber=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("denied://x", "read, write, list and delete"),
+        ("nowhere://x", "s3://BUCKET/PATH"),
+        (f"{__file__}/x", "Check the address"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_the_start(address, said):
+    with pytest.raises(ConfigError, match="cannot be used") as error:
+        opened(address)
+    assert said in str(error.value)
+    ended = CliRunner().invoke(app, ["serve", "--port", "0", "--identities", address])
+    assert ended.exit_code == 2
+
+
+@pytest.mark.parametrize(("address", "package"), [("abfs://x/y", "adlfs"), ("s3://x/y", "s3]")])
+def test_missing_packages_are_named(address, package):
+    if importlib.util.find_spec("s3fs" if address.startswith("s3") else "adlfs"):
+        pytest.skip("it is installed")
+    with pytest.raises(MissingExtra, match="Install it") as error:
+        opened(address)
+    assert package in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    """The address of a bucket on a server of S3's interface, a process on the loopback."""
+    pytest.importorskip("s3fs", reason="needs swiftpie[s3]")
+    pytest.importorskip(
+        "localbucket", reason="needs the package localbucket, a server of S3's kind"
+    )
+    data = tmp_path_factory.mktemp("s3")
+    (data / "pictures").mkdir()
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([sys.executable, "-m", "localbucket", str(data), "--port", str(port)])
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        for _ in range(200):
+            with closing(socket.socket()) as asked:
+                if not asked.connect_ex(("127.0.0.1", port)):
+                    break
+            time.sleep(0.05)
+        yield data, "s3://pictures"
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.mark.thorough
+def test_two_servers_share_a_bucket(bucket, known):
+    data, address = bucket
+    check_two_servers(f"{address}/identities", known)
+    assert not [path for path in (data / "pictures").rglob("*") if path.is_file()]
+    with pytest.raises(ConfigError, match="no such bucket"):
+        opened("s3://missing/identities")

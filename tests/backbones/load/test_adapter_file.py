@@ -1,0 +1,260 @@
+"""Our own adapter file: a round trip, and refusal of everything else."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from swiftpie import InputError, WeightsError
+from swiftpie.attention.condition import Block
+from swiftpie.attention.detail import Merge
+from swiftpie.attention.install import Plan, install
+from swiftpie.backbones.load.adapter_file import (
+    _fingerprint,
+    load_adapter,
+    read_settings,
+    save_adapter,
+)
+from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter
+from swiftpie.backbones.load.safe import flatten
+from tests.parity.ip_adapter import (
+    BOUND,
+    FILES,
+    WIDTHS,
+    adapter_tensors,
+    difference,
+    features_for,
+    our_output,
+    their_output,
+    theirs,
+    tiny_unet,
+)
+
+PLAN = Plan(
+    token_width=WIDTHS["sd15"],
+    semantic=frozenset({Block.UP, Block.MIDDLE}),
+    detail=frozenset({Block.UP}),
+)
+DEFAULTS = {"identity": 0.8, "detail": 1.0}
+
+
+def installed(backbone="sd15", plan=PLAN):
+    torch.manual_seed(8)
+    return install(tiny_unet(backbone), plan)
+
+
+def state(installation):
+    modules = {**installation.semantic, **installation.detail}
+    return {f"{n}.{k}": t.clone() for n, m in modules.items() for k, t in m.state_dict().items()}
+
+
+def equal(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def save(path, *, name="ip-adapter_sd15", **changes):
+    """Write a random adapter for `installed()`; return the installation and projector."""
+    installation = installed()
+    with torch.no_grad():
+        for processor in installation.detail.values():
+            for parameter in processor.parameters():
+                parameter.copy_(torch.randn_like(parameter))
+    adapter = read_ip_adapter(
+        adapter_tensors(name, installation.network), face_version=FILES[name][2].get("version")
+    )
+    load_into(adapter, installation)
+    settings = {"family": "sd15", "t_ref": 250, "defaults": DEFAULTS} | changes
+    save_adapter(path, installation=installation, projector=adapter.projector.module, **settings)
+    return installation, adapter.projector
+
+
+def fingerprint_in(path):
+    with safe_open(path, framework="pt") as stored:
+        return json.loads(stored.metadata()["swiftpie"])["sha256"]
+
+
+def rewrite(path, *, tensors=None, resign=False, **header):
+    """Replace parts of a saved file, its checksum too if `resign` is set."""
+    with safe_open(path, framework="pt") as stored:
+        settings = json.loads(stored.metadata()["swiftpie"]) | header
+    tensors = tensors or load_file(path)
+    if resign:
+        settings.pop("sha256")
+        settings["sha256"] = _fingerprint(settings, tensors)
+    save_file(tensors, path, metadata={"swiftpie": json.dumps(settings)})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "mine.safetensors"
+
+
+def test_a_round_trip_restores_both_branches_and_all_settings(path):
+    original, projector = save(path)
+    settings = read_settings(path)
+    fresh = installed(plan=settings.plan)
+    assert not equal(state(fresh), state(original))
+    loaded = load_adapter(path, installation=fresh, family="sd15")
+    assert equal(state(fresh), state(original))
+    assert settings.plan == PLAN
+    assert (settings.family, settings.t_ref) == ("sd15", 250)
+    assert settings.defaults == DEFAULTS
+    features = features_for(projector)
+    assert torch.equal(loaded.module(*features), projector.module(*features))
+
+
+@torch.no_grad()
+def test_diffusers_loads_the_semantic_half_and_gives_the_same(path):
+    _, projector = save(path)
+    pipeline = theirs(tiny_unet("sd15"), path.name, folder=str(path.parent))
+    features = features_for(projector)
+    everywhere = installed(plan=Plan(token_width=WIDTHS["sd15"]))
+    load_adapter(path, installation=everywhere, family="sd15")
+    found = our_output(everywhere.network, projector.module(*features), scale=0.7)
+    assert difference(found, their_output(pipeline, features, scale=0.7)) <= BOUND
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_version_of_a_face_plus_projector_is_kept(path, version):
+    name = "ip-adapter-faceid-plus" + ("v2" if version == 2 else "") + "_sd15"
+    save(path, name=name)
+    loaded = load_adapter(path, installation=installed(), family="sd15")
+    assert loaded.module.shortcut is (version == 2)
+
+
+def test_layers_that_the_file_leaves_out_fall_silent(path):
+    save(path)
+    everywhere = installed(plan=Plan(token_width=WIDTHS["sd15"], gate=1.0))
+    load_adapter(path, installation=everywhere, family="sd15")
+    silent = {n for n, p in everywhere.detail.items() if not p.gate.any()}
+    assert silent == {n for n in everywhere.detail if not n.startswith("up_blocks")}
+
+
+def test_the_same_adapter_gives_the_same_bytes(tmp_path):
+    for name in "ab":
+        save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_other_settings_give_another_fingerprint(tmp_path):
+    save(tmp_path / "a")
+    save(tmp_path / "b", t_ref=500)
+    assert fingerprint_in(tmp_path / "a") != fingerprint_in(tmp_path / "b")
+
+
+def test_an_existing_file_is_kept_unless_forced(path):
+    save(path)
+    with pytest.raises(InputError, match="exists already"):
+        save(path)
+    save(path, force=True)
+
+
+def refused(path, match, *, installation=None, family="sd15"):
+    """Loading raises, says why, and changes nothing."""
+    target = installation or installed()
+    before = state(target)
+    with pytest.raises(WeightsError, match=match):
+        load_adapter(path, installation=target, family=family)
+    assert equal(before, state(target))
+
+
+def test_another_family_is_refused(path):
+    save(path)
+    refused(path, "is for 'sd15', and the backbone is 'sdxl'", family="sdxl")
+
+
+def test_another_network_of_the_same_name_is_refused(path):
+    save(path)
+    for backbone in ("sd21", "sdxl"):
+        plan = Plan(token_width=WIDTHS[backbone])
+        refused(path, "this U-Net", installation=installed(backbone, plan))
+
+
+def test_the_other_form_of_the_detail_branch_is_refused(path):
+    save(path)
+    joint = Plan(token_width=WIDTHS["sd15"], merge=Merge.JOINT)
+    refused(path, "read_settings", installation=installed(plan=joint))
+
+
+def test_every_changed_setting_or_tensor_is_noticed(path):
+    save(path)
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.endswith(".gate"))
+    rewrite(path, tensors=tensors | {name: tensors[name] + 1e-6})
+    refused(path, "checksum")
+    rewrite(path, tensors=tensors, t_ref=251)
+    refused(path, "checksum")
+    rewrite(path, tensors=tensors, t_ref=250, added=1)
+    refused(path, "checksum")
+
+
+@pytest.mark.parametrize(
+    ("header", "match"),
+    [
+        ({"format": "swiftpie/2"}, "Update SwiftPie"),
+        ({"face_version": 3}, "this version reads"),
+        ({"face_version": []}, "damaged|this version reads"),
+        ({"merge": "mixed"}, "damaged"),
+        ({"sem_layers": ["mid_blocks"]}, "damaged"),
+        ({"t_ref": None}, "damaged"),
+        ({"t_ref": float("inf")}, "damaged"),
+        ({"t_ref": 1000}, "damaged"),
+        ({"t_ref": -1}, "damaged"),
+        ({"token_width": float("inf")}, "damaged"),
+        ({"token_width": 10**400}, "damaged"),
+        ({"defaults": 3}, "damaged"),
+        ({"defaults": {"identity_scale": float("nan")}}, "damaged"),
+        ({"defaults": {"identity_scale": 10**400}}, "damaged"),
+    ],
+)
+def test_damaged_or_newer_settings_are_refused(path, header, match):
+    save(path)
+    rewrite(path, **header)
+    refused(path, match)
+
+
+def test_missing_and_superfluous_tensors_are_refused_even_with_a_right_checksum(path):
+    save(path)
+    tensors = load_file(path)
+    gate = next(name for name in tensors if name.endswith(".gate"))
+    wrong = {
+        "needs": {name: tensor for name, tensor in tensors.items() if name != gate},
+        "is not a part": tensors | {gate + "s": torch.ones(1)},
+        "detail branch at": tensors | {gate: tensors[gate][:-1]},
+        "does not belong": tensors | {"extra": torch.ones(1)},
+        "needs 'to_k_ip'": {n: t for n, t in tensors.items() if n != "ip_adapter.1.to_k_ip.weight"},
+    }
+    for match, changed in wrong.items():
+        rewrite(path, tensors=changed, resign=True)
+        refused(path, match)
+    rewrite(path, tensors=tensors, resign=True)
+    load_adapter(path, installation=installed(), family="sd15")
+
+
+def test_a_public_adapter_is_not_taken_for_ours(path):
+    installation = installed()
+    tensors = adapter_tensors("ip-adapter_sd15", installation.network)
+    save_file(flatten(tensors), path)
+    refused(path, "not an adapter that SwiftPie wrote")
+
+
+def test_a_pickle_is_refused_and_never_unpickled(path, lookups):
+    torch.save({"image_proj": {}}, path)
+    refused(path, "pickle")
+    assert lookups == []
+
+
+def test_a_truncated_file_is_refused(path):
+    save(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    refused(path, "cut short")
+
+
+def test_a_width_that_its_matrices_do_not_have_is_refused_before_it_is_installed(path):
+    save(path)
+    rewrite(path, token_width=WIDTHS["sd15"] + 1)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_settings(path)

@@ -1,0 +1,350 @@
+"""Public adapters in our processors: equal to diffusers' own, and refused where they do not fit."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
+
+from swiftpie import InputError, WeightsError
+from swiftpie.attention.install import Plan, install
+from swiftpie.backbones.load.ip_adapter import (
+    cross_attention,
+    fuse_lora,
+    load_into,
+    read_ip_adapter,
+    read_swiftedit,
+    semantic_tensors,
+)
+from swiftpie.backbones.load.safe import flatten, read_tensors, write_tensors
+from swiftpie.backbones.load.weights import NetworkReader, read_unet
+from tests.parity.ip_adapter import (
+    BOUND,
+    FILES,
+    WIDTHS,
+    adapter_tensors,
+    compare,
+    difference,
+    features_for,
+    our_output,
+    projector_tensors,
+    their_output,
+    theirs,
+    tiny_unet,
+    unet_inputs,
+)
+
+NAME = "ip-adapter_sd15"
+
+
+@pytest.fixture
+def unet():
+    return tiny_unet("sd15")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A public file, not to be changed."""
+    return adapter_tensors(NAME, tiny_unet("sd15"))
+
+
+@pytest.fixture
+def tensors(whole):
+    """The same in dictionaries that may be changed."""
+    return {part: dict(tensors) for part, tensors in whole.items()}
+
+
+@pytest.fixture
+def adapter(tensors):
+    return read_ip_adapter(tensors)
+
+
+@pytest.fixture
+def installation(unet):
+    return install(unet, Plan(token_width=WIDTHS["sd15"]))
+
+
+def weights(installation):
+    return [p.detach().clone() for m in installation.semantic.values() for p in m.parameters()]
+
+
+def with_lora(tensors, unet, *, rank=3):
+    """`tensors` with a random LoRA for every attention layer, as FaceID files have."""
+    generator = torch.Generator().manual_seed(7)
+    lora = {}
+    for number, path in enumerate(unet.attn_processors):
+        layer = unet.get_submodule(path.removesuffix(".processor"))
+        linears = {"q": layer.to_q, "k": layer.to_k, "v": layer.to_v, "out": layer.to_out[0]}
+        for name, linear in linears.items():
+            down = torch.randn(rank, linear.in_features, generator=generator)
+            up = torch.randn(linear.out_features, rank, generator=generator) / 10
+            lora[f"{number}.to_{name}_lora.down.weight"] = down / 10
+            lora[f"{number}.to_{name}_lora.up.weight"] = up
+    return tensors | {"ip_adapter": tensors["ip_adapter"] | lora}
+
+
+@pytest.mark.parametrize("name", FILES)
+@torch.no_grad()
+def test_every_public_file_gives_what_diffusers_gives(name):
+    check(name, is_shallow=True)
+
+
+# Layers are numbered alike in all files; of one without a LoRA and one with it all are compared.
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["ip-adapter_sd15", "ip-adapter-faceid_sdxl"])
+@torch.no_grad()
+def test_it_does_so_in_as_many_layers_as_a_model_has(name):
+    check(name, is_shallow=False)
+
+
+def check(name, *, is_shallow):
+    rows = compare(name, is_shallow=is_shallow)
+    assert len(rows) == (4 if "rank" in FILES[name][2] else 3)
+    assert [row for row in rows if not row[1] <= row[2]] == []
+
+
+@torch.no_grad()
+def test_the_comparison_sees_a_single_wrong_layer(unet, tensors, adapter, installation):
+    features = features_for(adapter.projector)
+    tokens = adapter.projector.module(*features)
+    expected = their_output(theirs(tiny_unet("sd15"), tensors), features, scale=1.0)
+    load_into(adapter, installation)
+    assert difference(our_output(unet, tokens, scale=1.0), expected) <= BOUND
+    installation.semantic["mid_block.attentions.0.transformer_blocks.0.attn2"].to_v_ip.weight *= -1
+    assert difference(our_output(unet, tokens, scale=1.0), expected) > 100 * BOUND
+
+
+def save_semantic(installation, projector, path, *, lora=None):
+    """Write the semantic branch as an IP-Adapter that diffusers and ComfyUI load."""
+    tensors = semantic_tensors(installation, projector)
+    for (number, name), (down, up) in (lora or {}).items():
+        tensors[f"ip_adapter.{number}.to_{name}_lora.down.weight"] = down
+        tensors[f"ip_adapter.{number}.to_{name}_lora.up.weight"] = up
+    write_tensors(path, tensors, metadata={"format": "pt"})
+
+
+@torch.no_grad()
+def test_a_saved_adapter_loads_in_diffusers_and_gives_the_same(
+    tmp_path, unet, adapter, installation
+):
+    load_into(adapter, installation)
+    save_semantic(installation, adapter.projector.module, tmp_path / "ours.safetensors")
+    pipeline = theirs(tiny_unet("sd15"), "ours.safetensors", folder=str(tmp_path))
+    features = features_for(adapter.projector)
+    tokens = adapter.projector.module(*features)
+    expected = their_output(pipeline, features, scale=0.8)
+    assert difference(our_output(unet, tokens, scale=0.8), expected) <= BOUND
+
+
+def test_a_saved_adapter_reads_back_equal(tmp_path, adapter, installation):
+    load_into(adapter, installation)
+    path = tmp_path / "ours.safetensors"
+    save_semantic(installation, adapter.projector.module, path)
+    again = read_ip_adapter(read_tensors(path))
+    assert again.layers.keys() == adapter.layers.keys() == set(range(1, 33, 2))
+    for number, pair in adapter.layers.items():
+        assert all(torch.equal(*both) for both in zip(pair, again.layers[number], strict=True))
+    with pytest.raises(InputError, match="exists already"):
+        save_semantic(installation, adapter.projector.module, path)
+
+
+def test_released_numbers_follow_the_order_of_the_layers():
+    paths = cross_attention(install(tiny_unet("sdxl"), Plan(token_width=WIDTHS["sdxl"])))
+    assert list(paths) == list(range(1, 140, 2))
+    assert paths[1].startswith("down_blocks.1.attentions.0.")
+    assert paths[139].startswith("mid_block.")
+    assert paths[139 - 20].startswith("up_blocks.1.")
+
+
+def test_layers_of_a_pruned_network_are_refused_and_nothing_changes(adapter):
+    pruned = UNet2DConditionModel(
+        block_out_channels=(16, 32, 32),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=WIDTHS["sd15"],
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+    installation = install(pruned, Plan(token_width=WIDTHS["sd15"]))
+    before = weights(installation)
+    with pytest.raises(WeightsError, match=r"16 layers and this U-Net has 7 .* layer 15 "):
+        load_into(adapter, installation)
+    assert all(torch.equal(*both) for both in zip(before, weights(installation), strict=True))
+
+
+def test_a_layer_of_another_width_is_named_and_nothing_changes(tensors, installation):
+    before = weights(installation)
+    tensors["ip_adapter"] |= {f"31.to_{part}_ip.weight": torch.ones(48, 24) for part in "kv"}
+    with pytest.raises(WeightsError, match=r"Layer 31 .*\(48, 24\).*mid_block.*\(32, 24\)"):
+        load_into(read_ip_adapter(tensors), installation)
+    assert all(torch.equal(*both) for both in zip(before, weights(installation), strict=True))
+
+
+def test_an_adapter_for_another_family_is_refused(adapter):
+    for backbone in ("sd21", "sdxl"):
+        installation = install(tiny_unet(backbone), Plan(token_width=WIDTHS[backbone]))
+        with pytest.raises(WeightsError, match="exactly this U-Net"):
+            load_into(adapter, installation)
+
+
+@pytest.mark.parametrize("missing", ["1.to_k_ip.weight", "31.to_v_ip.weight"])
+def test_half_a_layer_is_refused(tensors, missing):
+    del tensors["ip_adapter"][missing]
+    with pytest.raises(WeightsError, match="needs 'to_k_ip' and 'to_v_ip'"):
+        read_ip_adapter(tensors)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("ip_adapter.1.to_q_ip.weight", torch.ones(2, 2)),
+        ("ip_adapter.-1.to_k_ip.weight", torch.ones(2, 2)),
+        ("ip_adapter.1.to_k_ip.bias", torch.ones(2)),
+        ("ip_adapter.1.to_k_ip.weight", torch.ones(16)),
+        ("ip_adapter.1.to_k_ip.weight", torch.ones(16, 24).long()),
+        ("unet.conv_in.weight", torch.ones(2, 2)),
+    ],
+)
+def test_what_does_not_belong_is_named(tensors, name, tensor):
+    flat = flatten(tensors)
+    assert read_ip_adapter(flat).layers.keys() == set(range(1, 33, 2))
+    with pytest.raises(WeightsError, match=name):
+        read_ip_adapter(flat | {name: tensor})
+
+
+def test_parts_of_two_files_are_refused(tensors):
+    tensors["image_proj"] = projector_tensors("ip-adapter_sdxl")
+    with pytest.raises(WeightsError, match="parts of two files"):
+        read_ip_adapter(tensors)
+
+
+def test_no_layers_are_refused(tensors):
+    with pytest.raises(WeightsError, match="has no"):
+        read_ip_adapter({"image_proj": tensors["image_proj"], "ip_adapter": {}})
+
+
+@torch.no_grad()
+def test_fused_lora_equals_lora_beside_every_projection(unet, tensors):
+    adapter = read_ip_adapter(with_lora(tensors, unet))
+    assert len(adapter.lora) == 4 * 32
+    call, _ = unet_inputs(unet)
+    plain = unet(**call).sample
+    beside = tiny_unet("sd15")
+    paths = [path.removesuffix(".processor") for path in beside.attn_processors]
+    for (number, name), (down, up) in adapter.lora.items():
+        layer = beside.get_submodule(paths[number])
+        linear = layer.to_out[0] if name == "out" else getattr(layer, f"to_{name}")
+        linear.register_forward_hook(
+            lambda _, inputs, output, down=down, up=up: output + 0.5 * (inputs[0] @ down.T @ up.T)
+        )
+    fuse_lora(adapter, unet, scale=0.5)
+    torch.testing.assert_close(unet(**call).sample, beside(**call).sample, atol=1e-5, rtol=0)
+    assert difference(unet(**call).sample, plain) > 1e-3
+    fuse_lora(adapter, unet, scale=-0.5)
+    torch.testing.assert_close(unet(**call).sample, plain, atol=1e-5, rtol=0)
+
+
+def test_lora_for_another_network_is_refused_and_nothing_changes(unet, tensors):
+    adapter = read_ip_adapter(with_lora(tensors, unet))
+    other = tiny_unet("sdxl", is_shallow=True)
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(WeightsError, match="LoRA"):
+        fuse_lora(adapter, other)
+    assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
+
+
+def test_half_a_lora_is_refused(unet, tensors):
+    broken = with_lora(tensors, unet)
+    del broken["ip_adapter"]["4.to_out_lora.up.weight"]
+    with pytest.raises(WeightsError, match="to_out in layer 4"):
+        read_ip_adapter(broken)
+
+
+@torch.no_grad()
+def test_a_saved_face_adapter_loads_in_diffusers_lora_included(tmp_path, unet):
+    name = "ip-adapter-faceid_sd15"
+    adapter = read_ip_adapter(adapter_tensors(name, unet))
+    installation = install(unet, Plan(token_width=WIDTHS["sd15"]))
+    load_into(adapter, installation)
+    fuse_lora(adapter, unet)
+    path = tmp_path / "ours.safetensors"
+    save_semantic(installation, adapter.projector.module, path, lora=adapter.lora)
+    assert read_ip_adapter(read_tensors(path)).lora.keys() == adapter.lora.keys()
+    pipeline = theirs(tiny_unet("sd15"), path.name, folder=str(tmp_path))
+    features = features_for(adapter.projector)
+    expected = their_output(pipeline, features, scale=0.8)
+    tokens = adapter.projector.module(*features)
+    assert difference(our_output(unet, tokens, scale=0.8), expected) <= BOUND
+
+
+SWIFTEDIT = "swiftedit ip_adapter.bin"
+
+
+@pytest.fixture
+def released():
+    """The same adapter twice: in the public layout, and as the module that SwiftEdit saved."""
+    unet = tiny_unet("sd21", is_shallow=True)
+    public = adapter_tensors(SWIFTEDIT, unet)
+    saved = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
+    paths = list(unet.attn_processors)
+    for name, tensor in public["ip_adapter"].items():
+        number, rest = name.split(".", 1)
+        saved[f"unet.{paths[int(number)]}.{rest}"] = tensor
+        saved[f"adapter_modules.{number}.{rest}"] = tensor
+    for name, tensor in public["image_proj"].items():
+        saved[f"image_proj_model.{name}"] = tensor
+    return public, saved
+
+
+@torch.no_grad()
+def test_the_released_file_gives_what_diffusers_gives_for_the_public_layout(tmp_path, released):
+    public, saved = released
+    path = tmp_path / "ip_adapter.bin"
+    torch.save(saved, path)
+    with pytest.raises(WeightsError, match="allow_pickle=True"):
+        read_tensors(path)
+    adapter = read_swiftedit(read_tensors(path, allow_pickle=True))
+    unet = tiny_unet("sd21", is_shallow=True)
+    load_into(adapter, install(unet, Plan(token_width=WIDTHS["sd21"])))
+    features = features_for(adapter.projector)
+    expected = their_output(theirs(tiny_unet("sd21", is_shallow=True), public), features, scale=1.0)
+    tokens = adapter.projector.module(*features)
+    assert difference(our_output(unet, tokens, scale=1.0), expected) <= BOUND
+
+
+def test_layouts_are_not_mixed_up(released):
+    public, saved = released
+    with pytest.raises(WeightsError, match="read_swiftedit"):
+        read_ip_adapter(saved)
+    with pytest.raises(WeightsError, match="read_ip_adapter"):
+        read_swiftedit(public)
+    with pytest.raises(WeightsError, match="needs 'to_k_ip'"):
+        read_swiftedit({n: t for n, t in saved.items() if n != "adapter_modules.5.to_v_ip.weight"})
+
+
+@pytest.mark.parametrize("is_pickle", [True, False])
+@torch.no_grad()
+def test_a_network_is_read_from_its_folder(tmp_path, is_pickle):
+    unet = tiny_unet("sd21", is_shallow=True)
+    unet.save_pretrained(tmp_path, safe_serialization=not is_pickle)
+    again = read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=is_pickle))
+    call, _ = unet_inputs(unet)
+    assert torch.equal(again(**call).sample, unet(**call).sample)
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_a_folder_without_one_complete_network_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"no config\.json"):
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
+    unet = tiny_unet("sd21", is_shallow=True)
+    unet.save_config(tmp_path)
+    tensors = unet.state_dict()
+    tensors.pop("conv_out.bias")
+    with pytest.raises(WeightsError, match="no weights"):
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
+    save_file(tensors, tmp_path / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(WeightsError, match=r"conv_out\.bias"):
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError):
+        read_unet(tmp_path, NetworkReader("cpu", torch.float32, allow_pickle=False))

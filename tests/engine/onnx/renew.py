@@ -1,0 +1,16 @@
+"""Writes the graphs by which mini draws without PyTorch anew, as `make light` does."""
+
+from pathlib import Path
+
+import swiftpie
+from swiftpie.engine.onnx.draw import ASSETS
+from swiftpie.engine.onnx.export import export_packaged
+
+
+def renew(mini: Path, cutouts: Path):
+    """Write graphs into folders that hold the weights."""
+    export_packaged(swiftpie.load("mini").components, mini, cutouts)
+
+
+if __name__ == "__main__":
+    renew(ASSETS / "mini", ASSETS / "cutout")

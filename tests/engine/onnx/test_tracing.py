@@ -1,0 +1,31 @@
+"""Graphs of what decides by what it sees."""
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+from swiftpie.engine.onnx.tracing import trace
+from swiftpie.geometry.relief import height, turn
+from swiftpie_lab.world.placing import pose_subjects
+
+POSES = [(0.6, -0.2, 0, 0), (0, 0, 0.3, 0), (0.3, 0.1, -0.2, 0.4), (0, 0, 0, -0.4), (0, 0, 0, 0)]
+
+
+class Turned(nn.Module):
+    def forward(self, frame, pose):
+        return tuple(turn(frame, height(frame[:, 3:]), pose))
+
+
+def test_a_graph_of_one_pose_turns_stretches_and_bends_all_others(subjects, tmp_path):
+    still = torch.zeros(1)
+    frame = pose_subjects(subjects.tiles[:1], rotation=still, flip=still, hue=still)
+    samples = {"frame": frame, "pose": torch.tensor([[0.2, 0.1, 0.0, 0.0]])}
+    names = ("shown", "height", "normals")
+    trace(Turned(), samples, names, places={}, path=tmp_path / "turned.onnx")
+    graph = onnxruntime.InferenceSession(tmp_path / "turned.onnx")
+    for values in POSES:
+        pose = torch.tensor([values], dtype=torch.float32)
+        found = graph.run(None, {"frame": frame.numpy(), "pose": pose.numpy()})
+        for one, other in zip(found, Turned()(frame, pose), strict=True):
+            assert np.abs(one - other.numpy()).mean() < 1e-3, values

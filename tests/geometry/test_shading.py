@@ -1,0 +1,105 @@
+"""Light on subjects: what one light does to them is undone, and done again from elsewhere."""
+
+import math
+
+import pytest
+import torch
+
+from swiftpie.geometry.layout import Layout, pixel_grid, whole_frame
+from swiftpie.geometry.relief import Turned, height, normals, turn
+from swiftpie.geometry.shading import Illumination, Lighting, relit
+from swiftpie_lab.world.lighting import Light, light_of_reference, relight_reference, shade
+
+EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
+FROM_LEFT = Illumination(
+    torch.full((1, 3), 0.3), torch.tensor([[0.8, 0.7, 0.6]]), torch.tensor([[-0.8, -0.36, 0.48]])
+)
+
+
+def ball():
+    """Return a patterned ball: its frame in [-1, 1], grey around, and its mask."""
+    grid = pixel_grid(128, 128, like=torch.zeros(())).movedim(-1, 0)
+    mask = ((0.8 - grid.norm(dim=0)) * 64 + 0.5).clamp(0, 1)[None, None]
+    waves = 0.3 * torch.sin(9 * grid).sum(dim=0)
+    colours = torch.stack([waves + 0.1, -waves, waves - 0.2])[None]
+    return colours * mask, mask
+
+
+def frame_of(pixels, mask):
+    return torch.cat([(pixels + mask) / 2, mask], dim=1)
+
+
+def pixels_of(frame):
+    return 2 * frame[:, :3] - frame[:, 3:]
+
+
+def decibels(one, other):
+    return float(-10 * ((one - other) / 2).square().mean().log10())
+
+
+def test_the_same_light_changes_nothing():
+    pixels, mask = ball()
+    same = relit(pixels, mask, Lighting(FROM_LEFT, FROM_LEFT), whole_frame(pixels))
+    assert decibels(same, pixels) > 30
+
+
+def test_a_light_comes_from_its_side():
+    pixels, mask = ball()
+    lit = relit(pixels, mask, Lighting(EVEN, FROM_LEFT), whole_frame(pixels))
+    change = ((lit - pixels) * mask).mean(dim=(0, 1, 2))
+    assert change[20:50].mean() > change[78:108].mean() + 0.1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_light_of_a_reference_is_taken_off(seed):
+    pixels, mask = ball()
+    numbers = torch.rand(1, 6, generator=torch.Generator().manual_seed(seed))
+    numbers[:, 0], numbers[:, 5] = 0.0, 0.0  # lit, without a highlight
+    relief = height(mask)
+    lit = relight_reference(Turned(frame_of(pixels, mask), relief, normals(relief)), numbers)
+    shown = pixels_of(lit)
+    lighting = Lighting(light_of_reference(numbers).illumination(), EVEN)
+    plain = relit(shown, mask, lighting, whole_frame(pixels))
+    assert decibels(plain, pixels) > 35
+    assert decibels(plain, pixels) > decibels(shown, pixels) + 8
+
+
+def test_a_turned_subject_is_lit_from_where_the_light_of_the_picture_is():
+    pixels, mask = ball()
+    relief, pose = height(mask), torch.tensor([[math.radians(40), math.radians(-15), 0.0, 0.0]])
+    layout = whole_frame(pixels)._replace(pose=pose)
+    lit = relit(pixels, mask, Lighting(EVEN, FROM_LEFT), layout)
+    ours = turn(frame_of(lit, mask), relief, pose).frame
+    turned = turn(frame_of(pixels, mask), relief, pose)
+    none = torch.zeros(1)
+    light = Light(FROM_LEFT.direction, FROM_LEFT.colour, FROM_LEFT.ambient, none + 1, none, none)
+    right = shade(turned, light, whole_frame(pixels), none)
+    assert decibels(ours, right) > decibels(turned.frame, right) + 8
+
+
+def test_a_mirrored_and_rotated_subject_is_lit_from_the_same_side_of_the_picture():
+    pixels, mask = ball()
+    place = Layout(
+        torch.full((1, 2), 0.5),
+        torch.ones(1),
+        torch.tensor([0.7]),
+        torch.ones(1),
+        torch.zeros(1, 4),
+    )
+    lit = relit(pixels, mask, Lighting(EVEN, FROM_LEFT), place)
+    grid = pixel_grid(128, 128, like=pixels)
+    gain = ((lit - pixels) * mask).mean(dim=1)[0]
+    x, y = (gain[..., None] * grid).sum(dim=(0, 1))  # where the frame is bright
+    cos, sin = math.cos(0.7), math.sin(0.7)
+    bright = torch.stack([-cos * x - sin * y, -sin * x + cos * y])  # and the picture
+    assert torch.nn.functional.cosine_similarity(bright, FROM_LEFT.direction[0, :2], dim=0) > 0.9
+
+
+def test_nothing_leaves_the_outline_or_the_range():
+    pixels, mask = ball()
+    dark = Illumination(torch.full((1, 3), 0.02), torch.full((1, 3), 0.1), FROM_LEFT.direction)
+    for lighting in (Lighting(dark, FROM_LEFT), Lighting(FROM_LEFT, dark)):
+        lit = relit(pixels, mask, lighting, whole_frame(pixels))
+        assert lit.isfinite().all()
+        assert lit.abs().max() <= 1 + 1e-5
+        assert (lit * (mask == 0)).abs().max() == 0

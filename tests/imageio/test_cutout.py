@@ -1,0 +1,65 @@
+"""A guess of the subject becomes its outline where colours tell."""
+
+import numpy as np
+
+from swiftpie.imageio import cutout
+
+
+def test_lab_of_known_colours():
+    rgb = np.array([[[1, 1, 1], [0, 0, 0], [1, 0, 0]]], dtype=np.float32)
+    expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]]
+    assert np.allclose(cutout.to_lab(rgb)[0], expected, atol=0.1)
+
+
+def test_connected_parts_follow_a_winding_path_and_not_corners():
+    picture = ["#####.", "....#.", "###.#.", "#.###.", ".....#"]
+    solid = np.array([[c == "#" for c in row] for row in picture])
+    labels = cutout.connected_parts(solid)
+    assert len(np.unique(labels[solid])) == 2
+    assert (labels[~solid] == 0).all()
+    assert labels[0, 0] == labels[3, 0] != labels[4, 5]
+
+
+def test_cut_removes_specks_and_keeps_the_body():
+    truth = np.zeros((40, 40), dtype=bool)
+    truth[10:30, 12:28] = True
+    odds = np.where(truth, 1.5, -1.5).astype(np.float32)
+    odds[5, 5], odds[20, 20] = 1.5, -1.5
+    share = cutout.cut(odds, np.zeros((40, 40, 3), np.float32))
+    assert share[5, 5] < 0.5 < share[20, 20]
+    assert ((share > 0.5) == truth).mean() > 0.98
+
+
+def test_small_holes_are_filled_and_wide_openings_stay():
+    solid = np.zeros((40, 40), dtype=bool)
+    solid[5:35, 5:35] = True
+    solid[8:10, 8:10] = solid[15:30, 15:30] = False
+    filled = cutout.fill_small_holes(solid)
+    assert filled[8, 8]
+    assert not filled[20, 20]
+    assert not filled[0, 0]
+
+
+def guess(low, high, side=48):
+    """A square that is taken for the subject, in log-odds."""
+    logits = np.full((side, side), -2.0, np.float32)
+    logits[low:high, low:high] = 2.0
+    return logits
+
+
+def test_colours_correct_a_guess_that_misses_a_part():
+    truth = np.zeros((48, 48), dtype=bool)
+    truth[10:38, 10:38] = True
+    rgb = np.where(truth[..., None], [0.8, 0.2, 0.1], [0.2, 0.4, 0.5]).astype(np.float32)
+    share = cutout.sharpen(guess(15, 38), rgb)
+    assert ((guess(15, 38) > 0) != truth).sum() > 10 * ((share > 0.5) != truth).sum()
+
+
+def test_a_flat_picture_leaves_the_guess_as_it_is():
+    share = cutout.sharpen(guess(12, 36), np.full((48, 48, 3), 0.5, np.float32))
+    assert ((share > 0.5) == (guess(12, 36) > 0)).mean() > 0.98
+
+
+def test_nothing_guessed_stays_nothing():
+    share = cutout.sharpen(np.full((20, 30), -9.0, np.float32), np.zeros((20, 30, 3), np.float32))
+    assert share.max() < 0.5

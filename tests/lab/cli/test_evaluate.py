@@ -1,0 +1,216 @@
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from swiftpie_lab.cli.evaluate import CELL_PX
+from swiftpie_lab.evaluation import variants
+from swiftpie_lab.evaluation.benchmarks.world import USES
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("evaluate")
+
+
+@pytest.fixture
+def evaluate(call, samples):
+    """Runs a command that takes subjects on those inside the package."""
+
+    def run(command, *options):
+        return call("evaluate", command, *options, "--data", samples)
+
+    return run
+
+
+@pytest.fixture
+def evaluate_stickers(evaluate, samples):
+    """Runs a command for weights of sticker scenes; mini's serve as well to see it run."""
+
+    def run(command, *options):
+        return evaluate(command, *options, "--weights", samples.parent / "mini")
+
+    return run
+
+
+def test_json_is_all_that_standard_output_gets(evaluate_stickers, out):
+    result = evaluate_stickers("stickers", "--cases", 2, "--out", out / "one", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report == json.loads((out / "one" / "report.json").read_text())
+    assert (report["num_cases"], report["num_attributed"]) == (2, 2)
+    assert "index.html" in result.stderr
+
+
+def test_the_table_names_metrics_and_candidates(evaluate_stickers, out):
+    result = evaluate_stickers("stickers", "--cases", 2, "--out", out / "one")
+    assert result.exit_code == 0
+    for word in ("PSNR", "truth", "naive paste", "held out"):
+        assert word in result.stdout
+    assert {path.name for path in (out / "one").iterdir()} == {
+        "images",
+        "index.html",
+        "manifest.jsonl",
+        "report.json",
+        "rows.jsonl",
+        "run.json",
+    }
+
+
+def test_two_numbers_of_cases_are_refused(evaluate_stickers, tmp_path):
+    result = evaluate_stickers("stickers", "--cases", 2, "--full", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "--full" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_steps_make_another_run_which_can_be_compared(evaluate_stickers, call, out):
+    one, two = out / "one", out / "two"
+    evaluate_stickers("stickers", "--cases", 2, "--out", one)
+    result = evaluate_stickers("stickers", "--cases", 2, "--out", two, "--steps", 2, "--json")
+    assert json.loads(result.stdout)["run"]["num_steps"] == 2
+    mixed = evaluate_stickers("stickers", "--cases", 2, "--out", two)
+    assert mixed.exit_code == 2
+    assert "another" in mixed.stderr
+    result = call("evaluate", "compare", two, one, "--json")
+    assert result.exit_code == 0
+    ratios = {ratio["name"]: ratio["ratio"] for ratio in json.loads(result.stdout)["ratios"]}
+    assert 0.3 < ratios["psnr"] < 2
+    assert "| PSNR" in call("evaluate", "compare", two, one / "report.json").stdout
+
+
+def test_steps_that_were_not_trained_are_refused(evaluate_stickers, tmp_path):
+    result = evaluate_stickers("stickers", "--cases", 1, "--out", tmp_path / "out", "--steps", 3)
+    assert result.exit_code == 2
+    assert "1 or 2 or 4" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_reports_that_are_none_are_refused(call, tmp_path):
+    result = call("evaluate", "compare", tmp_path, tmp_path)
+    assert result.exit_code == 2
+    assert "report.json" in result.stderr
+
+
+def test_pairs_are_judged_with_leakage(evaluate_stickers, tmp_path):
+    result = evaluate_stickers("pairs", "--cases", 1, "--out", tmp_path, "--json")
+    assert result.exit_code == 0
+    assert "leakage" in json.loads(result.stdout)["metrics"]
+    assert (tmp_path / "index.html").is_file()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("command", ["insertions", "removals"])
+def test_subjects_in_photographs_are_judged_beside_opencv(evaluate, command, tmp_path):
+    pytest.importorskip("cv2", reason="needs swiftpie[evaluate]")
+    empty = evaluate(command, "--photos", tmp_path, "--out", tmp_path / "out")
+    assert empty.exit_code == 2
+    assert "one in five" in empty.stderr
+    result = evaluate(command, "--cases", 1, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    rival = {"insertions": "poisson", "removals": "inpainted"}[command]
+    assert {"model", "truth", rival} <= report["metrics"]["seam"]["candidates"].keys()
+    assert report["num_photos"] == 1
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("few", marks=pytest.mark.thorough),
+        pytest.param("all", marks=pytest.mark.slow),
+    ]
+)
+def _variants(request, monkeypatch):
+    """All variants, or the ends of each scale, and no styles, which take four steps each."""
+    if request.param == "few":
+        monkeypatch.setattr(variants, "SWEEP", (0.0, 1.0))
+        monkeypatch.setattr(variants, "BACKGROUND_SCALES", (0.5,))
+        monkeypatch.setattr(variants, "STYLED_STEPS", None)
+
+
+@pytest.mark.usefixtures("_variants")
+def test_ablations_write_table_page_and_json(evaluate_stickers, tmp_path):
+    result = evaluate_stickers("ablations", "--cases", 1, "--out", tmp_path, "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found == json.loads((tmp_path / "report.json").read_text())
+    assert found["num_cases"] == 1
+    assert "## Branches" in (tmp_path / "report.md").read_text()
+    again = evaluate_stickers("ablations", "--cases", 1, "--out", tmp_path)
+    assert "text only" in again.stdout
+    assert "own training" in again.stdout
+
+
+def test_a_grid_is_one_picture_that_says_what_it_shows(evaluate, tmp_path):
+    options = ("--num-subjects", 1, "-o", tmp_path / "grid.png")
+    result = evaluate("grid", *options, "--json")
+    assert result.exit_code == 0
+    pictures = json.loads(result.stdout)["pictures"]
+    assert [one["use"] for one in pictures] == [*USES]
+    assert len({one["subject"] for one in pictures}) == 1
+    with Image.open(tmp_path / "grid.png") as sheet:
+        assert sheet.width == (1 + len(USES)) * CELL_PX
+    assert evaluate("grid", *options).exit_code == 2  # the file exists
+    assert evaluate("grid", *options, "--force").exit_code == 0
+
+
+def test_photos_are_drawn_beside_sprites(call, photo, tmp_path):
+    (tmp_path / "dahlia").mkdir()
+    shutil.copy(photo, tmp_path / "dahlia" / "1.jpg")
+    sheet = tmp_path / "sheet.png"
+    options = ("--places", "desert, beach", "--noun", "object")
+    result = call("evaluate", "photos", tmp_path, "-o", sheet, *options, "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["places"] == ["desert", "beach"]
+    assert report["subjects"] == ["dahlia"]
+    assert report["likeness"]["photos"]["same"]["num_cases"] == 1
+    with Image.open(sheet) as opened:
+        assert opened.width == 4 * CELL_PX
+
+
+def test_photos_of_nothing_end_as_a_sentence_about_pictures(call, tmp_path):
+    (tmp_path / "grey").mkdir()
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "grey" / "1.png")
+    result = call("evaluate", "photos", tmp_path, "-o", tmp_path / "sheet.png")
+    assert result.exit_code == 3
+    assert not (tmp_path / "sheet.png").exists()
+    unknown = call("evaluate", "photos", tmp_path, "-o", tmp_path / "a.png", "--places", "moon")
+    assert unknown.exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["world", "world-edits"])
+def test_the_larger_world_says_how_to_get_its_judges(evaluate, command, tmp_path):
+    result = evaluate(command, "--out", tmp_path / "out", "--judges", tmp_path)
+    assert result.exit_code == 1
+    assert "swiftpie train world-judges" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["stickers", "pairs", "ablations", "edits", "edit-ablations"])
+def test_sticker_scenes_need_weights_that_know_them(evaluate, command, tmp_path):
+    result = evaluate(command, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "swiftpie evaluate world" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_larger_world_is_judged_at_the_size_that_is_asked_for(evaluate, tmp_path):
+    result = evaluate("world", "--cases", 1, "--size", 128, "--out", tmp_path, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["metrics"]["wish-accuracy"]["candidates"]["truth"]
+    with Image.open(next((tmp_path / "images").glob("*.model.*"))) as picture:
+        assert picture.size == (128, 128)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["stickers", "world", "world-edits", "pairs", "compare", "ablations", "grid", "photos"],
+)
+def test_help_shows_examples(call, command):
+    result = call("evaluate", command, "--help")
+    assert result.exit_code == 0
+    assert f"swiftpie evaluate {command} " in result.stdout

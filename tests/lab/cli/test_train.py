@@ -1,0 +1,105 @@
+"""`swiftpie train` keeps old runs, trains stages in order, and tells how long it will take."""
+
+import pytest
+
+from swiftpie.errors import ConfigError
+from swiftpie_lab.cli.train import _announce, _check_data, _shown, spell_duration
+from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.loop import Event
+from swiftpie_lab.training.stages import autoencoder
+
+
+def make_run(folder, text):
+    folder.mkdir()
+    (folder / "state.safetensors").write_text(text)
+
+
+def test_a_fresh_start_moves_old_runs_to_free_numbers(tmp_path, capsys):
+    folder = tmp_path / "recipe"
+    for number in (1, 2):
+        make_run(folder, f"run {number}")
+        _announce(folder, resumes=False)
+        assert not folder.exists()
+        assert (tmp_path / f"recipe-{number}" / "state.safetensors").read_text() == f"run {number}"
+    told = capsys.readouterr().err
+    assert "recipe-2" in told
+    assert told.count("starting anew") == 2
+
+
+def test_by_default_a_run_goes_on(tmp_path, capsys):
+    folder = tmp_path / "recipe"
+    make_run(folder, "run 1")
+    _announce(folder, resumes=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe"]
+    assert "going on" in capsys.readouterr().err
+
+
+CHAIN = "mini-autoencoder mini-one-step mini-repainting mini-inversion"
+
+
+@pytest.mark.parametrize(
+    ("asked", "trained", "named"),
+    [
+        ("mini-one-step", [], "mini-autoencoder mini-one-step"),
+        ("mini-inversion", [], CHAIN),
+        ("mini-inversion", ["mini_one_step"], "mini-repainting mini-inversion"),
+        ("mini-one-step mini-autoencoder", [], "mini-autoencoder mini-one-step"),
+        ("mini-autoencoder mini-inversion mini-judges", [], f"{CHAIN} mini-judges"),
+        ("mini-reflow", [], "mini-teacher mini-reflow"),
+    ],
+)
+def test_a_stage_that_is_missing_is_named_with_the_command_before_data_are_read(
+    call, tmp_path, asked, trained, named
+):
+    for run in trained:
+        (tmp_path / run / "export").mkdir(parents=True)
+    result = call("train", *asked.split(), "--out", tmp_path, "--data", "missing.zip")
+    assert result.exit_code == 2, result.output
+    assert result.stderr.rstrip().endswith(f"order: swiftpie train {named}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(trained)
+
+
+def test_a_folder_of_weights_stands_for_a_run(call, tmp_path):
+    (tmp_path / "weights").mkdir()
+    chosen = ("--set", f"stage.start={tmp_path / 'weights'}")
+    result = call("train", "mini-one-step", "--out", tmp_path, "--data", "missing.zip", *chosen)
+    assert "no sticker pack" in result.stderr
+
+
+@pytest.mark.slow
+def test_one_command_trains_several_stages_and_goes_on_with_each(
+    call, tmp_path, samples, monkeypatch
+):
+    # Of 600 pictures that the second stage measures, few show that it had its turn.
+    monkeypatch.setattr(autoencoder, "PCA_BATCHES", 1)
+    monkeypatch.setattr(autoencoder.AutoencoderStage, "export", lambda *_: None)
+    small = ("--set", "stage.num_subjects=2")
+    options = ("--data", samples, "--out", tmp_path, *small)
+    names = ("mini-judges", "mini-autoencoder")
+    first = call("train", *names, *options, "--set", "loop.steps=1")
+    assert first.exit_code == 0, first.output
+    assert first.stderr.count("starting anew") == 2
+    second = call("train", *names, *options, "--set", "loop.steps=1")
+    assert second.stderr.count("going on from") == 2
+    late = call("train", *names, *options, "--set", "loop.steps=9", "--time-limit", "0.001s")
+    assert "time limit reached" in late.stderr
+    assert "mini_autoencoder" not in late.stderr  # its turn comes when the first is trained
+
+
+def test_a_sticker_pack_that_is_not_read_is_refused(tmp_path, samples):
+    context = Context(data=samples, runs=tmp_path, device="cpu")
+    _check_data(None, context, "adapter")
+    with pytest.raises(ConfigError, match="--data names a sticker pack, and adapter reads none"):
+        _check_data(samples, context, "adapter")
+    context.world()
+    _check_data(samples, context, "mini_judges")
+
+
+def test_every_line_tells_the_total_and_the_time_left(capsys):
+    list(_shown([Event(3, {"l1": 0.25}, samples_per_s=8.0, seconds_left=540)], steps=9))
+    assert capsys.readouterr().err.strip() == "step 3 of 9  l1 0.25  8.0 samples/s  9 min left"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (540, "9 min"), (5400, "1.5 h")])
+def test_times_are_told_as_they_are_given(seconds, text):
+    assert spell_duration(seconds) == text

@@ -1,0 +1,127 @@
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.errors import ConfigError
+from swiftpie.geometry.layout import SUBJECT_FILL
+from swiftpie_lab.data.archive import (
+    SPRITE_PX,
+    SPRITES,
+    build_pack,
+    default_pack,
+    list_subjects,
+    normalise,
+    prepare,
+    read_members,
+    write_pack,
+)
+from swiftpie_lab.data.subjects import load_subjects
+
+TABLE = [
+    {"label": "Crown", "hexcode": "1F451", "group": 7, "tags": ["king", "crown"]},
+    {"label": "Top hat", "hexcode": "1F3A9", "group": 7, "tags": ["top", "hat"]},
+    {"label": "man\N{RIGHT SINGLE QUOTATION MARK}s shoe", "hexcode": "1F45E", "group": 7},
+    {"label": "red flag", "hexcode": "1F6A9", "group": 9},
+    {"label": "regional indicator A", "hexcode": "1F1E6"},
+]
+
+
+def sprite(width=40, height=20):
+    image = Image.new("RGBA", (64, 64))
+    image.paste((250, 20, 20, 255), (5, 30, 5 + width, 30 + height))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True)
+    return buffer.getvalue()
+
+
+def archive(files):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_sprites_are_centred_and_scaled_to_the_frame():
+    with Image.open(io.BytesIO(normalise(sprite()))) as image:
+        assert image.size == (SPRITE_PX, SPRITE_PX)
+        left, top, right, bottom = image.getchannel("A").point(lambda a: 255 * (a > 128)).getbbox()
+    assert right - left == pytest.approx(SUBJECT_FILL * SPRITE_PX, abs=2)
+    assert bottom - top == pytest.approx(SUBJECT_FILL * SPRITE_PX / 2, abs=2)
+    assert (left + right) / 2 == pytest.approx(SPRITE_PX / 2, abs=1)
+    assert (top + bottom) / 2 == pytest.approx(SPRITE_PX / 2, abs=1)
+
+
+def test_only_things_become_subjects_and_names_are_plain():
+    entries = {entry["code"]: entry for entry in list_subjects(TABLE)}
+    assert set(entries) == {"1f451", "1f3a9", "1f45e"}
+    assert entries["1f45e"]["name"] == "man's shoe"
+    assert entries["1f451"]["synonyms"] == ["king"]
+    assert entries["1f3a9"]["synonyms"] == ["hat"]
+
+
+def test_archives_become_a_pack_that_can_be_read_back(tmp_path):
+    codes = ("1f451", "1f3a9", "1f45e", "1f6a9")
+    sprites = archive({f"package/assets/{code}.webp": sprite() for code in codes})
+    names = archive({"package/en/data.json": json.dumps(TABLE).encode()})
+    done = []
+    files = build_pack(sprites, names, lambda *counts: done.append(counts))
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    pack = tmp_path / "deep" / "stickers.zip"
+    write_pack(pack, files)
+    subjects = load_subjects(pack)
+    assert subjects.names == ("top hat", "crown", "man's shoe")
+    assert subjects.synonyms[0] == ("hat",)
+    middle = subjects.tiles[0, :, 48, 48].numpy().astype(int)
+    assert np.abs(middle - np.array([250, 20, 20, 255])).max() < 12
+    assert [path.name for path in pack.parent.iterdir()] == ["stickers.zip"]
+
+
+def test_equal_content_gives_an_equal_file(tmp_path):
+    for name in ("first.zip", "second.zip"):
+        write_pack(tmp_path / name, {"b": b"2", "a": b"1"})
+    assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
+
+
+def test_wrong_checksum_names_both_and_the_remedy(tmp_path):
+    given = tmp_path / "sprites.tgz"
+    given.write_bytes(archive({"package/assets/1f451.webp": sprite()}))
+    with pytest.raises(ConfigError, match=r"checksum(.|\n)*npm pack") as caught:
+        prepare(tmp_path / "out.zip", build_pack, sprites=given, names=given)
+    assert SPRITES.sha256 in str(caught.value)
+    assert not (tmp_path / "out.zip").exists()
+
+
+def test_absent_archive_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.tgz"):
+        prepare(tmp_path / "out.zip", build_pack, sprites=tmp_path / "absent.tgz")
+
+
+def test_without_npm_the_remedy_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="--archive"):
+        prepare(tmp_path / "out.zip", build_pack)
+
+
+def test_paths_that_leave_the_archive_are_ignored(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = archive(
+        {
+            "package/assets/1f451.webp": b"inside",
+            "package/assets/../../1f3a9.webp": b"outside",
+            "/package/assets/1f3a9.webp": b"absolute",
+        }
+    )
+    assert read_members(data, r"package/assets/[0-9a-f-]+\.webp") == {"1f451.webp": b"inside"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_pack_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path))
+    assert default_pack() == tmp_path / "stickers.zip"

@@ -1,0 +1,145 @@
+"""Batches of photos follow from their number; references differ from what they show."""
+
+import pytest
+import torch
+
+from swiftpie.errors import InputError
+from swiftpie_lab.data.photo_listing import Listing
+from swiftpie_lab.data.photographs import Augmentation, Photos, PhotoViews, augment, open_photos
+from tests.lab.data.photos import make_folder, photo
+
+SIDE = 64
+STILL = Augmentation(flip=0, rotation_deg=0, smallest=1, largest=1, jitter=0, halo=0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("photos"))
+
+
+def views(folder, **changes):
+    photos = open_photos(folder, size_px=SIDE)
+    return PhotoViews(photos, **changes)
+
+
+def assert_same(first, second):
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def nearest(pictures, wanted):
+    return min(pictures, key=lambda number: float((pictures[number] - wanted).abs().mean()))
+
+
+def test_a_batch_follows_from_its_number_in_any_order(folder):
+    first, second = views(folder), views(folder)
+    wanted = [first.batch(3, draw) for draw in range(4)]
+    for draw in (2, 0, 3, 1):
+        assert_same(second.batch(3, draw), wanted[draw])
+    assert not torch.equal(wanted[0].reference, wanted[1].reference)
+
+
+def test_a_full_cache_changes_nothing(folder):
+    large = views(folder)
+    listing = Listing(large.photos.entries)
+    small = PhotoViews(Photos(listing, size_px=SIDE, cache_mib=0, name="small"))
+    for draw in range(3):
+        assert_same(small.batch(2, draw), large.batch(2, draw))
+    assert len(small.photos._kept) == 1
+
+
+def test_shapes_ranges_and_grey_outside(folder):
+    batch = views(folder).batch(4, 5)
+    assert batch.pixels.shape == batch.reference.shape == (4, 3, SIDE, SIDE)
+    assert batch.mask.shape == batch.reference_mask.shape == (4, 1, SIDE, SIDE)
+    for pixels in (batch.pixels, batch.reference):
+        assert pixels.abs().max() <= 1
+    assert (batch.reference * (batch.reference_mask == 0)).abs().max() == 0
+    assert batch.reference_mask.mean((1, 2, 3)).min() > 0.1
+    assert set(batch.names) <= {"red cup", "vase"}
+
+
+def test_references_of_another_view_are_another_photo(folder):
+    same = views(folder, augmentation=STILL, cross_view=0.0)
+    other = views(folder, augmentation=STILL, cross_view=1.0)
+    photos = same.photos
+    tiles, frames = (
+        {n: photos.get(n)[part][:3].float() / 127.5 - 1 for n in range(6)} for part in (0, 1)
+    )
+
+    def pairs(chosen):
+        batches = [chosen.batch(1, draw) for draw in range(12)]
+        return [
+            (nearest(tiles, one.pixels[0]), nearest(frames, one.reference[0])) for one in batches
+        ]
+
+    assert all(target == source for target, source in pairs(same))
+    crossing = pairs(other)
+    assert all(target != source for target, source in crossing)
+    subjects = [[photos.entries[n].subject for n in pair] for pair in crossing]
+    assert all(first == second for first, second in subjects)
+    assert len({first for first, _ in subjects}) == 2
+
+
+def test_augmentation_moves_colours_and_places_but_keeps_the_mask_true():
+    pixels = torch.zeros(1, 3, SIDE, SIDE)
+    mask = torch.zeros(1, 1, SIDE, SIDE)
+    mask[..., 12:52, 20:40] = 1
+    pixels[:, 0] = 0.8 * mask[:, 0]
+    background = torch.full_like(pixels, -0.5)
+    changed = [
+        augment(
+            pixels,
+            mask,
+            background,
+            settings=Augmentation(halo=1.0),
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for seed in range(4)
+    ]
+    for picture, region in changed:
+        assert (picture * (region == 0)).abs().max() == 0
+        assert region.sum() > 0.3 * mask.sum()
+    assert not torch.equal(changed[0][0], changed[1][0])
+    still = augment(
+        pixels, mask, background, settings=STILL, generator=torch.Generator().manual_seed(0)
+    )
+    torch.testing.assert_close(still[0], pixels, atol=1e-5, rtol=0)
+
+
+def test_a_subject_without_a_mask_is_cut_out_and_named(tmp_path):
+    (tmp_path / "cup").mkdir()
+    picture, mask = photo((210, 40, 40))
+    picture.save(tmp_path / "cup" / "plain.png")
+    clear = picture.convert("RGBA")
+    clear.putalpha(mask)
+    clear.save(tmp_path / "cup" / "clear.png")
+    photos = open_photos(tmp_path, size_px=SIDE)
+    assert "1 without a mask were cut out automatically (cup/plain.png)" in photos.check()
+    found, given = (photos.get(n).tile[3].float() for n in (1, 0))
+    assert (found - given).abs().mean() < 10
+
+
+def test_a_broken_photo_is_named_and_left_out(tmp_path, caplog):
+    folder = make_folder(tmp_path / "photos", views=2)
+    (folder / "vase2" / "0.png").write_bytes(b"\x89PNG broken")
+    chosen = views(folder)
+    names = {name for draw in range(6) for name in chosen.batch(2, draw).names}
+    assert names == {"red cup", "vase"}
+    assert list(chosen.photos.skipped) == ["vase2/0.png"]
+    assert caplog.text.count("vase2/0.png' is left out") == 1
+    assert "1 left out (vase2/0.png)" in chosen.photos.check()
+
+
+def test_nothing_to_train_on_is_a_clear_error(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        open_photos(tmp_path / "missing", size_px=SIDE)
+    with pytest.raises(InputError, match="no usable photo"):
+        open_photos(tmp_path, size_px=SIDE)
+    (tmp_path / "cup").mkdir()
+    (tmp_path / "cup" / "1.jpg").write_bytes(b"nothing")
+    photos = open_photos(tmp_path, size_px=SIDE)
+    with pytest.raises(InputError, match="1 left out"):
+        photos.check()
+    with pytest.raises(InputError, match="draws in a row"):
+        PhotoViews(photos).batch(1, 0)

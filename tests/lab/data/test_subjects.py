@@ -1,0 +1,135 @@
+import json
+import shutil
+import zipfile
+from contextlib import suppress
+from importlib.resources import as_file, files
+
+import pytest
+from PIL import Image
+
+from swiftpie.errors import ConfigError
+from swiftpie_lab.data.subjects import CROWN, MAX_MEMBER_BYTES, TOP_HAT, is_held_out, load_subjects
+
+
+def test_split_is_disjoint_and_complete(subjects):
+    train, held_out = set(subjects.indices("train")), set(subjects.indices("held_out"))
+    assert train.isdisjoint(held_out)
+    assert train | held_out == set(range(len(subjects)))
+    assert len(held_out) == 12
+
+
+def test_split_depends_on_the_code_alone():
+    assert is_held_out("1f439")
+    assert not is_held_out("1f436")
+    assert not is_held_out(CROWN)
+    assert not is_held_out(TOP_HAT)
+    share = sum(is_held_out(f"{code:x}") for code in range(0x1F300, 0x1F700)) / 0x400
+    assert 0.06 < share < 0.14
+
+
+def test_samples_have_names_and_visible_tiles(subjects):
+    assert subjects.tiles.shape == (21, 4, 96, 96)
+    assert subjects.names[subjects.index(CROWN)] == "crown"
+    assert (subjects.tiles[:, 3].amax(dim=(1, 2)) > 200).all()
+    assert (subjects.tiles[:, :3] <= subjects.tiles[:, 3:]).all()
+
+
+def test_missing_pack_says_how_to_get_one(tmp_path):
+    with pytest.raises(ConfigError, match="swiftpie data prepare"):
+        load_subjects(tmp_path / "absent.zip")
+
+
+@pytest.mark.parametrize("content", [b"not a zip", b""])
+def test_damaged_pack_is_refused(tmp_path, content):
+    pack = tmp_path / "stickers.zip"
+    pack.write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_subjects(pack)
+
+
+def test_folder_without_its_sprites_is_refused(tmp_path):
+    entry = {"code": "1f600", "name": "face", "group": 0, "synonyms": []}
+    (tmp_path / "subjects.json").write_text(json.dumps([entry]))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_subjects(tmp_path)
+
+
+def test_unknown_subject_is_named(subjects):
+    with pytest.raises(ConfigError, match="1f4a9"):
+        subjects.index("1f4a9")
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """Three subjects of the package in a folder, to be damaged."""
+    with as_file(files("swiftpie") / "assets" / "samples") as samples:
+        entries = json.loads((samples / "subjects.json").read_text())[:3]
+        for entry in entries:
+            shutil.copy(samples / f"{entry['code']}.webp", tmp_path)
+    (tmp_path / "subjects.json").write_text(json.dumps(entries))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"code": "../../etc/passwd"},
+        {"code": ""},
+        {"code": 3},
+        {"code": "1f3a9"},  # that of the next
+        {"name": None},
+        {"name": ["crown"]},
+        {"name": "\x1b[31mcrown"},
+        {"name": "x" * 10_000},
+        {"synonyms": "king"},
+        {"synonyms": [3]},
+        {"synonyms": ["king"] * 10_000},
+    ],
+)
+def test_damaged_entries_are_refused(pack, change):
+    assert len(load_subjects(pack)) == 3
+    entries = json.loads((pack / "subjects.json").read_text())
+    (pack / "subjects.json").write_text(json.dumps([entries[0] | change, *entries[1:]]))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_subjects(pack)
+
+
+@pytest.mark.parametrize("index", ["[]", "{}", "3", "null", "[[]]", "[" * 5000, "[{}]", "\0"])
+def test_an_index_that_is_none_is_refused(pack, index):
+    (pack / "subjects.json").write_text(index)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_subjects(pack)
+
+
+def test_a_pack_unpacks_to_no_more_than_it_may(pack, tmp_path):
+    (pack / "1f3a9.webp").write_bytes(bytes(MAX_MEMBER_BYTES + 1))
+    with pytest.raises(ConfigError, match="more than"):
+        load_subjects(pack)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in pack.iterdir():
+            if file.suffix != ".zip":
+                archive.write(file, file.name)
+    assert (tmp_path / "x.zip").stat().st_size < 1 << 20
+    with pytest.raises(ConfigError, match="more than"):
+        load_subjects(tmp_path / "x.zip")
+
+
+def test_sprites_have_no_more_pixels_than_a_pack_may(pack):
+    for sprite in pack.glob("*.webp"):
+        Image.new("1", (12_000, 3300)).save(sprite, "PNG")
+    with pytest.raises(ConfigError, match="more bytes or pixels together"):
+        load_subjects(pack)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_damaged_archives_are_refused_or_read(pack, tmp_path, packing):
+    with zipfile.ZipFile(tmp_path / "right.zip", "w", packing) as archive:
+        for file in pack.glob("*[!p]"):
+            archive.write(file, file.name)
+    data = (tmp_path / "right.zip").read_bytes()
+    for place in range(0, len(data), len(data) // 60):
+        (tmp_path / "x.zip").write_bytes(
+            data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :]
+        )
+        with suppress(ConfigError):
+            load_subjects(tmp_path / "x.zip")

@@ -1,0 +1,257 @@
+"""PIE-Bench, from a folder of its layout to figures."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from swiftpie.errors import ConfigError, InputError
+from swiftpie.imageio.files import load_image
+from swiftpie_lab.cli.evaluate import app
+from swiftpie_lab.evaluation.benchmarks.pie import ResultsEditor, decode_mask, last_square, read_pie
+from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.run import Maker, Results, draw, score
+from tests.lab.evaluation.benchmarks.pie_folder import RUNS, SIDE_PX, random_picture
+
+
+@pytest.fixture
+def mapping():
+    """Two entries, as the published mapping spells them."""
+    return {
+        f"{number:012d}": {
+            "image_path": f"1_change_object_80/{number:012d}.jpg",
+            "original_prompt": "a [cat] on a sofa",
+            "editing_prompt": "a [dog] on a sofa",
+            "editing_instruction": "Change the cat to a dog",
+            "editing_type_id": str(number + 1),
+            "blended_word": "cat dog",
+            "mask": RUNS,
+        }
+        for number in range(2)
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes a folder of PIE-Bench's layout with random pictures."""
+
+    def write_mapping(mapping, *, pictures=True):
+        root = tmp_path / "pie"
+        folder = root / "annotation_images" / "1_change_object_80"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(2):
+            if pictures:
+                random_picture(number).save(folder / f"{number:012d}.jpg", quality=95)
+        text = mapping if isinstance(mapping, str) else json.dumps(mapping)
+        (root / "mapping_file.json").write_text(text)
+        return root
+
+    return write_mapping
+
+
+def plain_mask(runs, height, width):
+    """The definition once more, pixel by pixel."""
+    flat = [0] * (height * width)
+    for start, length in zip(runs[::2], runs[1::2], strict=True):
+        for place in range(start, min(start + length, height * width)):
+            flat[place] = 1
+    mask = np.array(flat).reshape(height, width)
+    mask[0, :] = mask[-1, :] = mask[:, 0] = mask[:, -1] = 1
+    return mask
+
+
+def test_entries_are_read_without_brackets(write, mapping):
+    pie = read_pie(write(mapping))
+    assert [case.name for case in pie.cases] == list(mapping)
+    assert [case.type_id for case in pie.cases] == [1, 2]
+    first = pie.cases[0]
+    assert (first.source_prompt, first.target_prompt) == ("a cat on a sofa", "a dog on a sofa")
+    assert first.keyword == "cat"
+    assert len(read_pie(write(mapping), limit=1).cases) == 1
+
+
+def test_masks_are_runs_over_rows_with_a_border(write, mapping):
+    pie = read_pie(write(mapping))
+    task = pie.task(pie.cases[0])
+    assert task.source.size == (SIDE_PX, SIDE_PX)
+    assert np.array_equal(task.mask[0, 0].numpy(), plain_mask(RUNS, SIDE_PX, SIDE_PX))
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [],
+        [0, 9],
+        [5, 0],
+        [33, 100],
+        [34, 10**30],
+        [7, 3, 8, 1],
+        [35, 1],
+        [36, 1],
+        [3, 2, 99, 5, 7, 1],
+    ],
+)
+def test_any_runs_decode_as_the_definition_says(runs):
+    found = decode_mask(runs, height=5, width=7)[0, 0]
+    assert np.array_equal(found.numpy(), plain_mask(runs, 5, 7))
+
+
+def test_a_run_beyond_the_picture_is_clipped_and_the_others_count():
+    clipped = decode_mask([8, 2, 36, 1, 10**6, 5], height=5, width=7)
+    assert torch.equal(clipped, decode_mask([8, 2], height=5, width=7))
+    assert clipped[0, 0, 1, 1:4].tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("mask", [1], "broken mask"),
+        ("mask", [1, -2], "broken mask"),
+        ("mask", [1.5, 2], "broken mask"),
+        ("mask", [True, 2], "broken mask"),
+        ("mask", "1 2", "broken mask"),
+        ("mask", None, "broken mask"),
+        ("image_path", "../../secret.jpg", "leads out"),
+        ("image_path", "/etc/hostname", "leads out"),
+        ("image_path", "nowhere.jpg", "does not exist"),
+        ("image_path", "a\0b", "file name"),
+        ("image_path", 7, "image_path"),
+        ("original_prompt", None, "original_prompt"),
+        ("editing_prompt", " ", "editing_prompt"),
+        ("editing_type_id", "10", "editing_type_id"),
+        ("editing_type_id", "one", "editing_type_id"),
+        ("editing_type_id", None, "editing_type_id"),
+    ],
+)
+def test_a_hostile_entry_is_named_and_explained(write, mapping, key, value, words):
+    name = list(mapping)[1]
+    mapping[name][key] = value
+    with pytest.raises(InputError, match=words) as caught:
+        read_pie(write(mapping))
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", "[" * 100_000, '{"a": 3}'])
+def test_a_broken_mapping_is_refused(write, text):
+    with pytest.raises(InputError):
+        read_pie(write(text))
+
+
+def test_an_entry_cannot_choose_where_files_are_written(write, mapping):
+    mapping["../outside"] = mapping.pop(next(iter(mapping)))
+    with pytest.raises(InputError, match="Rename"):
+        read_pie(write(mapping))
+
+
+def test_a_link_out_of_the_folder_is_refused(write, mapping, tmp_path):
+    root = write(mapping)
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (root / "annotation_images" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    mapping[next(iter(mapping))]["image_path"] = "link.jpg"
+    with pytest.raises(InputError, match="leads out"):
+        read_pie(write(mapping))
+
+
+def test_missing_pictures_and_mappings_are_told(write, mapping, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_pie(write(mapping, pictures=False))
+    with pytest.raises(InputError, match="mapping_file"):
+        read_pie(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def results(write, mapping, tmp_path):
+    """The dataset, and other random pictures as the results of some method: strips of four."""
+    root = write(mapping)
+    folder = tmp_path / "results" / "annotation_images" / "1_change_object_80"
+    folder.mkdir(parents=True)
+    for number in range(2):
+        strip = Image.new("RGB", (4 * SIDE_PX, SIDE_PX))
+        strip.paste(random_picture(10 + number), (3 * SIDE_PX, 0))
+        strip.save(folder / f"{number:012d}.jpg", quality=95)
+    return root, tmp_path / "results"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["pie", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_results_of_others_are_judged_by_the_definitions(results, tmp_path):
+    root, other = results
+    result = run(root, "--results", other, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    errors, pie = [], read_pie(root)
+    for case in pie.cases:
+        task = pie.task(case)
+        strip = np.asarray(load_image(other / case.picture.relative_to(root.resolve())))
+        keep = 1 - task.mask[0, 0].numpy()[..., None]
+        pair = np.asarray(task.source) / 255, strip[:, -SIDE_PX:] / 255
+        errors.append(np.mean((pair[0] * keep - pair[1] * keep) ** 2))
+    means = {figure["name"]: figure["value"] for figure in report["figures"]}
+    assert means["unedited-mse"] == pytest.approx(1e4 * np.mean(errors), rel=1e-4)
+    assert means["unedited-psnr"] == pytest.approx(np.mean(-10 * np.log10(errors)), rel=1e-4)
+    missing = {"structure-distance", "unedited-lpips", "clip-whole", "clip-edited"}
+    assert {*report["not_computed"]} == missing
+    assert not missing & {*means}
+    assert "--clip" in report["not_computed"]["clip-whole"]
+
+
+def test_choices_about_edits_are_refused_where_others_have_edited(results, tmp_path):
+    root, other = results
+    with pytest.raises(ConfigError, match="--mode came with --results"):
+        run(root, "--results", other, "--mode", "released", "--out", tmp_path / "out")
+
+
+def test_the_table_says_what_was_not_computed(write, mapping, tmp_path):
+    result = run(write(mapping), "--editor", "source", "--cases", "1", "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "Not computed" in result.stdout
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def drawn(editor, pie, results):
+    return draw(pie, pie.cases, EditDrawer(editor, pie), results=results)
+
+
+def test_an_untouched_source_preserves_all(write, mapping, tmp_path):
+    pie, results = read_pie(write(mapping)), Results(tmp_path / "out")
+    list(drawn(SourceEditor(), pie, results))
+    rows = list(score(pie, pie.cases, results, Networks()))
+    assert [row.case.type_id for row in rows] == [1, 2]
+    for row in rows:
+        assert row.scores["unedited-mse"] == {"edit": 0.0, "source": 0.0}
+        assert row.scores["unedited-ssim"]["edit"] == pytest.approx(100)
+        assert "unedited-psnr" not in row.scores  # infinite
+
+
+def test_a_run_goes_on_where_it_stopped_and_refuses_other_editors(write, mapping, tmp_path):
+    pie, results = read_pie(write(mapping)), Results(tmp_path / "out")
+    next(drawn(SourceEditor(), pie, results))
+    first = results.path(pie.cases[0], "edit")
+    before = first.stat().st_mtime_ns
+    assert len(list(drawn(SourceEditor(), pie, results))) == 2
+    assert first.stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="--force"):
+        next(drawn(SourceEditor(Maker("another")), pie, results))
+
+
+def test_an_edit_of_another_size_is_refused(results, tmp_path):
+    root, other = results
+    pie = read_pie(root)
+    for path in other.rglob("*.jpg"):
+        random_picture(0, side=20).save(path)
+    with pytest.raises(InputError, match="Equal sizes"):
+        next(drawn(ResultsEditor(other, pie), pie, Results(tmp_path / "out")))
+
+
+def test_the_last_square_of_a_strip_is_its_right_end():
+    strip = Image.new("RGB", (12, 6))
+    strip.paste("red", (8, 2, 12, 6))
+    cropped = last_square(strip, size=(4, 4))
+    assert cropped.getcolors() == [(16, (255, 0, 0))]
+    assert last_square(cropped, size=(2, 2)) is cropped

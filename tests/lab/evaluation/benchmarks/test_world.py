@@ -1,0 +1,334 @@
+"""Cases of the larger world: what is dealt, said, drawn, told and judged."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import chain
+
+import pytest
+import torch
+
+from swiftpie import CapabilityError, WeightsError
+from swiftpie.imageio.images import to_pil, to_tensor
+from swiftpie.masks import bounding_box
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
+from swiftpie_lab.evaluation.benchmarks.scenes import paste
+from swiftpie_lab.evaluation.benchmarks.world import (
+    BRANCHES,
+    USES,
+    WIDE_YAW,
+    WISHES,
+    WorldBenchmark,
+    WorldDrawer,
+    WorldKind,
+    expected_of,
+    shown_reference,
+)
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.page import write_report
+from swiftpie_lab.evaluation.posing import find_pose
+from swiftpie_lab.evaluation.run import Results, draw, score
+from swiftpie_lab.judges import PictureReader, SubjectEmbedder
+from swiftpie_lab.world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
+from swiftpie_lab.world.captions import (
+    ACCESSORY_PHRASES,
+    CLOSE_QUESTIONS,
+    NONE,
+    POSE_PHRASES,
+    WHOLE_QUESTIONS,
+    Asked,
+)
+from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES
+from swiftpie_lab.world.places import PLACES, is_held_out
+from swiftpie_lab.world.renditions import RENDITION_PHRASES
+
+MANY = 40  # of each kind, dealt and not drawn
+TRIED = (WorldKind.PLAIN, WorldKind.TURN, WorldKind.LOOK, WorldKind.PAIR)  # what the model draws
+
+
+@pytest.fixture(scope="module")
+def benchmark(subjects):
+    return WorldBenchmark(subjects, size_px=128)
+
+
+@pytest.fixture(scope="module")
+def dealt(benchmark):
+    """Return the cases of each kind."""
+    cases = benchmark.cases(MANY)
+    return {kind: [case for case in cases if case.kind is kind] for kind in WorldKind}
+
+
+@pytest.fixture(scope="module")
+def networks(benchmark, world_judges):
+    return Networks(world=benchmark.panel(world_judges))
+
+
+@pytest.fixture(scope="module")
+def tried(dealt):
+    turned = next(case for case in dealt[WorldKind.TURN] if case.is_seen_from_aside)
+    return [turned if kind is WorldKind.TURN else dealt[kind][0] for kind in TRIED]
+
+
+@pytest.fixture(scope="module")
+def drawn(session, benchmark, tried, tmp_path_factory):
+    """A folder with all pictures of a few cases; do not change it."""
+    results = Results(tmp_path_factory.mktemp("world"))
+    list(draw(benchmark, tried, WorldDrawer(session, benchmark), results=results))
+    return results
+
+
+def test_a_longer_list_of_a_kind_starts_with_the_shorter_one(benchmark, dealt):
+    few = benchmark.cases(3)
+    for kind, cases in dealt.items():
+        assert [case for case in few if case.kind is kind] == cases[:3]
+    every = [case for cases in dealt.values() for case in cases]
+    assert len({case.name for case in every}) == len({case.seed for case in every}) == len(every)
+    assert replace(benchmark, seed=1).cases(3) != few
+
+
+def test_no_two_cases_have_the_same_noise(dealt):
+    seeds = [case.seed for cases in dealt.values() for case in cases]
+    noise = draw_noise(seeds, (1, 1, 4)).flatten(1)
+    assert len(torch.unique(noise, dim=0)) == len(seeds)
+
+
+def test_subjects_places_and_wishes_come_evenly(benchmark, dealt):
+    for kind, cases in dealt.items():
+        codes = Counter(case.code for case in cases)
+        assert codes.keys() == {benchmark.subjects.codes[row] for row in benchmark.world.pool}
+        for counts in (
+            codes,
+            Counter(case.place for case in cases),
+            Counter((case.wish, case.answer) for case in cases),
+        ):
+            assert max(counts.values()) - min(counts.values()) <= 1
+        assert {(case.wish, case.answer) for case in cases} <= {*WISHES[kind]}
+
+
+def test_only_one_kind_has_settings_that_training_leaves_out(dealt):
+    for kind, cases in dealt.items():
+        assert {is_held_out(case.asked.setting) for case in cases} == {kind is WorldKind.COMPOSED}
+
+
+def test_prompts_say_all_that_is_asked_in_the_first_words_of_each_table(dealt):
+    tables = {"time": TIME_PHRASES, "weather": WEATHER_PHRASES, "season": SEASON_PHRASES}
+    wished = POSE_PHRASES | ACCESSORY_PHRASES | MATERIAL_PHRASES | COLOUR_WORDS | RENDITION_PHRASES
+    for case in chain.from_iterable(dealt.values()):
+        place = PLACES[case.asked.setting.place]
+        said = [case.subject, place.phrases[0]]
+        for name, table in tables.items():
+            if place.has_seasons if name == "season" else place.outdoors:
+                said.append(next(filter(None, table[getattr(case, name)])))
+        if case.other_code:
+            said.append(case.other_subject)
+        if case.wish not in {"", "view"}:
+            said.append(wished[case.answer][0])
+        assert [words for words in said if words not in case.prompt] == []
+        assert case.prompt == case.prompt.strip().replace("  ", " ")
+
+
+def test_every_use_of_a_subject_is_dealt_and_drawn_from_one_reference(session, benchmark):
+    rows = benchmark.uses(3)
+    for row in rows:
+        assert [case.kind for case in row] == [*USES.values()]
+        assert len({case.code for case in row}) == 1
+        assert all(bool(case.answer) == (case.kind is not WorldKind.PLAIN) for case in row)
+    assert len({row[0].code for row in rows}) == 3
+    assert benchmark.uses(2) == rows[:2]
+    reference, *drawn = next(benchmark.draw_uses(session, rows))
+    assert reference == benchmark.known(rows[0][0])["reference"]
+    assert len({picture.tobytes() for picture in drawn}) == len(USES)
+
+
+def test_a_view_is_told_in_words_or_by_value_and_never_in_both(dealt):
+    for case in dealt[WorldKind.VIEW]:
+        assert case.told_view is None
+        assert "seen from" in case.prompt
+    for case in dealt[WorldKind.TURN]:
+        assert case.told_view == case.view
+        assert "seen from" not in case.prompt
+        if case.answer in {"left", "right"}:
+            assert WIDE_YAW <= abs(case.view[0]) <= 45
+        else:
+            assert 12 <= abs(case.view[1]) <= 20
+
+
+def test_the_view_of_a_case_is_that_of_its_answer(benchmark, dealt):
+    for kind in (WorldKind.VIEW, WorldKind.TURN):
+        case = dealt[kind][1]
+        pose = torch.rad2deg(benchmark.answer(case).layout.pose[0, :2])
+        assert pose.tolist() == pytest.approx(case.view, abs=1e-4)
+
+
+def test_an_answer_repeats_exactly_and_shows_its_wish(benchmark, dealt):
+    for kind in (WorldKind.LOOK, WorldKind.ART, WorldKind.WORN, WorldKind.POSE):
+        case = dealt[kind][0]
+        answer, again = benchmark.answer(case), benchmark.answer(case)
+        assert torch.equal(answer.rendering.pixels, again.rendering.pixels)
+        assert torch.equal(answer.reference, again.reference)
+        without = benchmark.answer(replace(case, wish="", answer=""))
+        assert (answer.rendering.pixels - without.rendering.pixels).abs().max() > 0.2
+        assert torch.equal(answer.reference, without.reference)
+
+
+def test_where_light_is_tried_the_reference_alone_is_lit_otherwise(benchmark, dealt):
+    for case in dealt[WorldKind.LIGHT][:3]:
+        lit, plain = (benchmark.answer(replace(case, kind=kind)) for kind in (case.kind, "plain"))
+        assert torch.equal(lit.rendering.pixels, plain.rendering.pixels)
+        assert torch.equal(lit.reference_mask, plain.reference_mask)
+        assert (lit.reference - plain.reference).abs().max() > 0.2
+
+
+def test_the_model_starts_from_the_noise_of_the_answer(session, benchmark, drawn, tried):
+    case = tried[1]
+    identity = session.encode_identity(
+        drawn.read(case, "reference"), masks=drawn.read(case, "reference-mask")
+    )
+    noise = draw_noise([case.seed], (32, 16, 16))[None]
+    request = PersonalizeRequest(
+        subjects=(Subject(identity, view=case.view),),
+        prompt=case.prompt,
+        noise=noise,
+        output=Output.PIXELS,
+    )
+    assert to_pil(session.draw(request).tensor)[0] == drawn.read(case, "model")
+    truth = to_pil(benchmark.answer(case).rendering.pixels)[0]
+    assert truth == drawn.read(case, "truth")
+
+
+def test_a_folder_is_complete_and_views_have_a_turned_paste(benchmark, session, drawn, tried):
+    drawer = WorldDrawer(session, benchmark)
+    for case in tried:
+        assert not drawn.missing(case, drawer.kinds(case))
+        assert drawn.has(case, "turned") == (case.kind is WorldKind.TURN)
+    turned = tried[1]
+    assert {kind for kind, _ in drawer.draw(turned, {"turned"})} >= {"turned", "reference"}
+    for case, kinds in (turned, ("text", "paste", "turned")), (tried[0], ("model", *BRANCHES)):
+        assert len({drawn.read(case, kind).tobytes() for kind in kinds}) == 3
+
+
+def test_a_second_reference_shows_the_side_that_is_asked_for(benchmark, dealt, drawn, tried):
+    cases = [case for case in dealt[WorldKind.TURN] if case.is_seen_from_aside]
+    assert {case.answer for case in cases} == {"left", "right"}
+    right_sides = []
+    for case in cases[:4]:
+        answer, (pixels, mask) = benchmark.answer(case), benchmark.aside(case)
+        shown = (answer.reference + 1) / 2 * answer.reference_mask
+        reference = torch.cat([shown, answer.reference_mask], dim=1)
+        yaw = find_pose(pixels, mask, reference).view[0]
+        right_sides.append(yaw * float(answer.layout.pose[0, 0]) > 0)
+    assert sum(right_sides) >= 3  # of what looks alike from both sides nobody can tell
+    assert not [case for case in dealt[WorldKind.VIEW] if case.is_seen_from_aside]
+    assert drawn.read(tried[1], "sides").tobytes() != drawn.read(tried[1], "model").tobytes()
+
+
+def test_two_subjects_stand_side_by_side_and_both_are_judged(benchmark, networks, drawn, tried):
+    case = tried[-1]
+    pair, known = benchmark.pair(case), benchmark.known(case)
+    masks = (pair.rendering.mask, pair.rendering.companion_mask)
+    left, right = (bounding_box(one) for one in masks)
+    assert left[2] <= right[0]
+    for box, shown in zip(benchmark.boxes(case), (left, right), strict=True):
+        assert box[0] < (shown[0] + shown[2]) / 2 < box[2]
+    assert known["reference"].tobytes() != known["other-reference"].tobytes()
+    judged = [one for kind, one in benchmark.evidence(case, drawn, networks) if kind == "truth"]
+    codes = [one.expected.subject for one in judged]
+    assert codes == [case.code, case.other_code]
+    assert [one.expected.others for one in judged] == [{codes[1]}, {codes[0]}]
+
+
+def test_turning_the_paste_brings_it_closer_to_the_truth(benchmark, dealt):
+    errors = []
+    for case in [one for one in dealt[WorldKind.TURN] if one.answer in {"left", "right"}][:8]:
+        answer = benchmark.answer(case)
+        truth, reference = answer.rendering, (answer.reference, answer.reference_mask)
+        for is_turned in (False, True):
+            pasted = paste(
+                *reference, scenery=truth.pixels, layout=answer.layout, is_turned=is_turned
+            )
+            errors.append(float((pasted - truth.pixels).abs().mean()))
+    assert sum(errors[1::2]) < 0.9 * sum(errors[0::2])
+
+
+def test_judges_are_asked_for_what_the_case_asks_and_shows(dealt):
+    seen, hidden = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    worn = dealt[WorldKind.WORN][0]
+    expected = expected_of(worn, seen, worn.code)
+    assert (expected.subject, expected.others) == (worn.code, frozenset())
+    assert expected.answers["accessory"] == worn.answer
+    assert expected.answers["place"] == worn.place
+    assert not {"colour", "material", "pose", "rendition"} & {*expected.answers}
+    assert not expected.is_lit
+    assert expected_of(worn, hidden, worn.code).subject == ""
+    assert "accessory" not in expected_of(worn, hidden, worn.code).answers
+    turned = dealt[WorldKind.TURN][0]
+    views = [expected_of(turned, mask, turned.code).view for mask in (seen, hidden)]
+    assert views == [turned.view, None]
+    indoors = next(c for c in dealt[WorldKind.PLAIN] if not PLACES[c.asked.setting.place].outdoors)
+    assert {*expected_of(indoors, seen, indoors.code).answers} == {"place"}
+
+
+def test_the_report_has_every_kind_and_what_judges_see(benchmark, networks, drawn, tried):
+    rows = list(score(benchmark, tried, drawn, networks))
+    report = write_report(benchmark, rows, drawn, networks)
+    assert [group.title for group in report.groups] == [kind.value for kind in TRIED]
+    assert report.metrics["psnr"].candidates["truth"].mean == 60
+    assert {*report.metrics["subject-psnr"].candidates} == {*benchmark.candidates}
+    plain, turned, look, pair = (group.metrics for group in report.groups)
+    assert {*BRANCHES} <= plain["subject-recognition"].candidates.keys()
+    assert "subject-mistaken" in pair
+    assert "subject-mistaken" not in plain
+    assert "yaw-error" in turned
+    assert "yaw-error" not in look
+    assert "wish-accuracy" in look
+    assert "paste" not in look["wish-accuracy"].candidates
+    reading = networks.world.read(
+        to_tensor(drawn.read(tried[1], "model")),
+        drawn.read_mask(tried[1], "truth-mask"),
+        shown_reference(tried[1], drawn),
+    )
+    wrong = abs(reading.view[0] - tried[1].view[0])
+    assert turned["yaw-error"].candidates["model"].mean == pytest.approx(wrong, rel=1e-4)
+    assert reading.answers.keys() == {*WHOLE_QUESTIONS, *CLOSE_QUESTIONS, "pose"}
+    assert (drawn.root / "index.html").stat().st_size > 0
+
+
+def test_judges_that_are_missing_or_answer_other_questions_are_refused(benchmark, tmp_path):
+    with pytest.raises(WeightsError, match="swiftpie train world-judges"):
+        benchmark.panel(tmp_path)
+    SubjectEmbedder(8, (8, 8, 8, 8)).save_pretrained(tmp_path / "subject_embedder")
+    other = PictureReader({"place": 2}, {"pose": 2}, (8, 8, 8, 8))
+    other.save_pretrained(tmp_path / "picture_reader")
+    with pytest.raises(WeightsError, match="other questions"):
+        benchmark.panel(tmp_path)
+
+
+def test_the_judges_of_the_package_tell_true_renderings(benchmark, dealt):
+    panel, right = benchmark.panel(), []
+    for kind in (WorldKind.PLAIN, WorldKind.LOOK, WorldKind.WORN):
+        for case in dealt[kind][:4]:
+            answer = benchmark.answer(case)
+            reference = (answer.reference + 1) / 2 * answer.reference_mask
+            shown = torch.cat([reference, answer.reference_mask], dim=1)
+            picture, mask = answer.rendering.pixels, answer.rendering.mask
+            expected = expected_of(case, mask, case.code)
+            reading = panel.read(picture, mask, shown, finds_pose=False)
+            told = {**reading.answers, "subject": reading.subject}
+            asked = {**expected.answers, **({"subject": case.code} if expected.subject else {})}
+            right += [told[name] == one for name, one in asked.items() if name != "pose"]
+    assert sum(right) > 0.9 * len(right)
+
+
+def test_pictures_are_of_the_size_that_is_asked_for(session, subjects, dealt):
+    large, small = WorldBenchmark(subjects), WorldBenchmark(subjects, size_px=128)
+    case = dealt[WorldKind.PLAIN][0]
+    assert [one.answer(case).rendering.pixels.shape[-1] for one in (large, small)] == [256, 128]
+    assert large.fingerprint != small.fingerprint
+    with pytest.raises(CapabilityError, match="size_px=256"):
+        WorldDrawer(session, large)
+
+
+def test_a_case_that_wishes_for_nothing_asks_for_its_setting_alone(dealt):
+    asked = dealt[WorldKind.PLAIN][0].asked
+    assert asked == Asked(asked.setting)
+    assert {asked.view, asked.colour, asked.pose} == {NONE}

@@ -1,0 +1,67 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie.faces.face import FaceBox
+from swiftpie_lab.evaluation.case import METRICS
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.metrics.perceptual import METRICS as PERCEPTUAL
+from swiftpie_lab.evaluation.metrics.perceptual import crop_face, edited_part
+
+
+def score(name, evidence, **changes):
+    return METRICS.get(name).score(dataclasses.replace(evidence, **changes))
+
+
+class Brightness:
+    """Tells the mean level of what it is shown, in place of a network."""
+
+    def distance(self, first, second):
+        return float(first.mean() - second.mean())
+
+    def similarity(self, image, text):
+        return np.mean(np.asarray(image)) / 255 - len(text)
+
+
+@pytest.mark.parametrize("name", PERCEPTUAL)
+def test_without_its_network_nothing_is_said(name, edit_evidence):
+    assert score(name, edit_evidence, networks=Networks()) is None
+    assert PERCEPTUAL[name].needs
+
+
+def test_lpips_sees_black_where_the_picture_was_edited(edit_evidence):
+    networks = Networks(lpips=Brightness())
+    for name in ("outside-lpips", "unedited-lpips"):
+        assert score(name, edit_evidence, networks=networks) == 0
+        worse = edit_evidence.picture - 0.2 * (1 - edit_evidence.mask)
+        assert abs(score(name, edit_evidence, picture=worse, networks=networks)) == pytest.approx(
+            100, rel=1e-4
+        )
+
+
+def test_clip_scores_are_hundredfold_and_never_negative(edit_evidence):
+    networks = Networks(clip=Brightness())
+    white = torch.ones_like(edit_evidence.picture)
+    found = score("clip-whole", edit_evidence, picture=white, networks=networks)
+    assert found == pytest.approx(100)
+    assert score("clip-edited", edit_evidence, picture=white, networks=networks) == 50
+    assert score("clip-whole", edit_evidence, prompt="long", networks=networks) == 0
+    assert score("clip-large", edit_evidence, prompt="long", networks=networks) < -3
+
+
+def test_the_edited_part_is_black_outside():
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., 1:3, 1:3] = 1
+    part = np.asarray(edited_part(Image.new("RGB", (4, 4), (9, 8, 7)), mask))
+    assert part.sum() == 4 * (9 + 8 + 7)
+    assert (part[1:3, 1:3] == (9, 8, 7)).all()
+
+
+def test_a_face_that_leaves_the_picture_is_cropped_at_its_border():
+    image = Image.new("RGB", (20, 10))
+    assert crop_face(image, FaceBox(5, 2, 9, 8)).size == (4, 6)
+    assert crop_face(image, FaceBox(-3, -3, 5, 40)).size == (5, 10)
+    assert crop_face(image, FaceBox(30, 30, 40, 40)).size == (1, 1)

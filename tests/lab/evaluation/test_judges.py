@@ -1,0 +1,288 @@
+import importlib.resources
+import logging
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
+
+from swiftpie.backbones.load.safe import write_tensors
+from swiftpie.errors import WeightsError
+from swiftpie_lab.evaluation.judges import (
+    AESTHETIC_LAYERS,
+    FIRES,
+    LPIPS_SCALE,
+    LPIPS_SHIFT,
+    TAPS,
+    gallery_of,
+    load_aesthetic,
+    load_clip,
+    load_dino,
+    load_lpips,
+    nearest_row,
+)
+from swiftpie_lab.judges import ATTRIBUTES
+from tests.lab.evaluation.benchmarks.pie_folder import random_picture
+from tests.pipelines.tiny_editor import text_tower
+
+MAX_BYTES = 2**20
+
+
+def test_the_nearest_row_points_the_same_way():
+    gallery = torch.eye(3)
+    assert nearest_row(torch.tensor([[0.1, 0.9, 0.3]]), gallery) == 1
+    assert nearest_row(torch.tensor([[0.1, 0.2, 0.3]]), gallery) == 2
+
+
+def test_a_gallery_holds_the_direction_of_the_mean_view():
+    views = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]])
+    half = 0.5**0.5
+    torch.testing.assert_close(gallery_of(views), torch.tensor([[half, half], [1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("judge", ["subject_embedder", "scene_classifier", "attribute_classifier"])
+def test_shipped_judges_are_small(judge):
+    folder = importlib.resources.files("swiftpie_lab") / "assets" / "judges" / judge
+    data = (folder / "diffusion_pytorch_model.safetensors").read_bytes()
+    assert 0 < len(data) <= MAX_BYTES
+
+
+def test_the_panel_recognises_true_renderings(benchmark, networks):
+    panel = networks.panel
+    right_subjects, right_scenes = [], []
+    for case in benchmark.cases(24):
+        truth = benchmark.truth(case)
+        right_subjects.append(panel.nearest(truth.pixels, truth.mask) == case.code)
+        right_scenes.append(panel.scene(truth.pixels))
+    assert sum(right_subjects) >= 22
+    assert len(set(right_scenes)) >= 22  # the cases show all 24 scenes
+
+
+def test_the_panel_tells_one_subject_from_another(benchmark, networks):
+    first, second = benchmark.cases(2)
+    truth = benchmark.truth(first)
+    assert networks.panel.nearest(truth.pixels, truth.mask) != second.code
+
+
+def test_the_panel_sees_the_attributes_of_true_renderings(benchmark, networks):
+    panel = networks.panel
+    cases = benchmark.attributed_cases(42)
+    truths = [benchmark.truth(case) for case in cases]
+    seen = [panel.attributes(truth.pixels, truth.mask) for truth in truths]
+    assert all(len(answers) == len(ATTRIBUTES) for answers in seen)
+    right = sum(case.attribute in answers for case, answers in zip(cases, seen, strict=True))
+    assert right >= 38  # judges that say the same of all pictures are right in 24 at most
+
+
+SLICES = {1: (0, 1), 2: (2, 3, 4), 3: (5, 6, 7), 4: (8, 9), 5: (10,), 6: (11,), 7: (12,)}
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """Random weights under the names of the package lpips."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        fan_in = shape[1] * shape[2] * shape[3] if len(shape) == 4 else 100
+        return torch.randn(*shape, generator=generator) * fan_in**-0.5
+
+    tensors = {"net.slice1.0.weight": draw(64, 3, 3, 3), "net.slice1.0.bias": draw(64)}
+    for slice_, places in SLICES.items():
+        for place in (one for one in places if one in FIRES):
+            channels, squeezed, half = FIRES[place]
+            shapes = {
+                "squeeze": (squeezed, channels, 1, 1),
+                "expand1x1": (half, squeezed, 1, 1),
+                "expand3x3": (half, squeezed, 3, 3),
+            }
+            for name, shape in shapes.items():
+                tensors[f"net.slice{slice_}.{place}.{name}.weight"] = draw(*shape)
+                tensors[f"net.slice{slice_}.{place}.{name}.bias"] = draw(shape[0])
+    for number, width in enumerate(TAPS.values()):
+        weight = draw(1, width, 1, 1).abs()
+        tensors[f"lin{number}.model.1.weight"] = weight
+        tensors[f"lins.{number}.model.1.weight"] = weight.clone()
+    tensors["scaling_layer.shift"] = torch.tensor(LPIPS_SHIFT).view(1, 3, 1, 1)
+    tensors["scaling_layer.scale"] = torch.tensor(LPIPS_SCALE).view(1, 3, 1, 1)
+    return tensors
+
+
+def plain_distance(stored, first, second):
+    """The same network as a list of operations on the stored tensors."""
+    features = []
+    for pixels in (first, second):
+        hidden, found = (pixels - stored["scaling_layer.shift"]) / stored["scaling_layer.scale"], []
+        for slice_, places in SLICES.items():
+            for place in places:
+                name = f"net.slice{slice_}.{place}"
+                if place == 0:
+                    hidden = F.conv2d(
+                        hidden, stored[f"{name}.weight"], stored[f"{name}.bias"], stride=2
+                    )
+                elif place == 1:
+                    hidden = hidden.relu()
+                elif place in FIRES:
+                    w = {k.removeprefix(name + "."): v for k, v in stored.items() if name in k}
+                    small = F.conv2d(hidden, w["squeeze.weight"], w["squeeze.bias"]).relu()
+                    one = F.conv2d(small, w["expand1x1.weight"], w["expand1x1.bias"])
+                    three = F.conv2d(small, w["expand3x3.weight"], w["expand3x3.bias"], padding=1)
+                    hidden = torch.cat([one, three], dim=1).relu()
+                else:
+                    hidden = F.max_pool2d(hidden, 3, stride=2, ceil_mode=True)
+            found.append(hidden / (hidden.norm(dim=1, keepdim=True) + 1e-10))
+        features.append(found)
+    return sum(
+        float((stored[f"lin{number}.model.1.weight"] * (a - b) ** 2).sum(dim=1).mean())
+        for number, (a, b) in enumerate(zip(*features, strict=True))
+    )
+
+
+def test_the_distance_is_that_of_the_stored_network(stored, tmp_path):
+    write_tensors(tmp_path / "lpips.safetensors", stored, metadata={})
+    network = load_lpips(tmp_path / "lpips.safetensors")
+    first, second = (2 * torch.rand(2, 1, 3, 67, 64, generator=torch.Generator()) - 1).unbind()
+    expected = plain_distance(stored, first, second)
+    assert expected > 0
+    assert network.distance(first, second) == pytest.approx(expected, rel=1e-4)
+    assert network.distance(first, first) == 0
+
+
+def test_either_name_of_the_last_layers_will_do(stored, tmp_path):
+    for number, left_out in enumerate(("lin0.", "lins.0.")):
+        path = tmp_path / f"{number}.safetensors"
+        few = {name: tensor for name, tensor in stored.items() if not name.startswith(left_out)}
+        write_tensors(path, few, metadata={})
+        assert torch.equal(load_lpips(path).weights[0].weight, stored["lin0.model.1.weight"]), (
+            left_out
+        )
+
+
+def test_other_weights_than_those_of_lpips_are_refused(stored, tmp_path):
+    path = tmp_path / "other.safetensors"
+    few = {name: tensor for name, tensor in stored.items() if "slice7" not in name}
+    write_tensors(path, few, metadata={})
+    with pytest.raises(WeightsError, match="SqueezeNet"):
+        load_lpips(path)
+    with pytest.raises(WeightsError):
+        load_lpips(tmp_path / "nowhere.safetensors")
+
+
+SMALL = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip")
+    tokenizer = text_tower().tokenizer
+    words = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = CLIPConfig(
+            text_config={**SMALL, **words, "max_position_embeddings": 8},
+            vision_config={**SMALL, "image_size": 32, "patch_size": 16},
+            projection_dim=8,
+        )
+        CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dino_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dino")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = ViTConfig(**SMALL, image_size=224, patch_size=32)
+        ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def normalised(image, mean, std):
+    values = (np.asarray(image, dtype=np.float64) - mean) / std
+    return torch.from_numpy(values).permute(2, 0, 1)[None].float()
+
+
+@torch.no_grad()
+def test_structure_is_compared_by_keys_of_undivided_pixels(dino_folder):
+    first, second = (random_picture(seed, side=224) for seed in (0, 1))
+    network = ViTModel.from_pretrained(dino_folder, add_pooling_layer=False).eval()
+    maps = []
+    for image in (first, second):
+        pixels = normalised(image, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        last = network.layers[-1]
+        entering = network(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
+        keys = last.attention.k_proj(last.layernorm_before(entering))[0].double().numpy()
+        length = np.linalg.norm(keys, axis=1, keepdims=True)
+        maps.append(keys @ keys.T / (length * length.T))
+    expected = np.mean((maps[0] - maps[1]) ** 2)
+    dino = load_dino(dino_folder)
+    assert expected > 0
+    assert dino.distance(first, second) == pytest.approx(expected, rel=1e-3)
+    assert dino.distance(first, first) == 0
+
+
+@torch.no_grad()
+def test_the_cosine_is_that_of_the_whole_model(clip_folder):
+    clip = load_clip(clip_folder)
+    image = random_picture(0, side=32)
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    pixels = normalised(image, 255 * np.array(mean), 255 * np.array(std))
+    found, expected = [], []
+    for prompt in ("a cat", "a dog on the sofa", "red hat", "photo of the cat"):
+        words = clip.tokenizer(prompt, return_tensors="pt")
+        output = clip.model(
+            input_ids=words["input_ids"],
+            attention_mask=words["attention_mask"],
+            pixel_values=pixels,
+        )
+        cosine = float((output.image_embeds * output.text_embeds).sum())
+        expected.append(cosine)
+        found.append(clip.similarity(image, prompt))
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert max(found) > 0
+    assert clip.picture(image).norm(dim=-1) == pytest.approx(1)
+
+
+def test_long_prompts_are_cut_and_pictures_of_any_shape_are_taken(clip_folder):
+    clip = load_clip(clip_folder)
+    image = random_picture(0, side=50).resize((90, 50))
+    assert clip.similarity(image, "cat " * 40) == clip.similarity(image, "cat " * 30)
+
+
+def test_other_networks_are_taken_with_a_warning(clip_folder, dino_folder, caplog):
+    with caplog.at_level(logging.WARNING, logger="swiftpie"):
+        load_clip(clip_folder, has_to_be_large=True)
+        load_dino(dino_folder)
+    assert "ViT-L/14" in caplog.text
+    assert "ViT-B/8" in caplog.text
+
+
+def test_a_folder_without_a_network_is_refused(tmp_path):
+    for load in (load_clip, load_dino):
+        with pytest.raises(WeightsError, match="leave the option out"):
+            load(tmp_path)
+
+
+def test_the_aesthetic_score_is_that_of_a_stack_of_layers(tmp_path, clip_folder):
+    clip = load_clip(clip_folder)
+    sizes = [clip.width, 8, 6, 5, 4, 1]
+    layers = [nn.Linear(first, second) for first, second in pairwise(sizes)]
+    tensors = {}
+    for name, layer in zip(AESTHETIC_LAYERS, layers, strict=True):
+        tensors |= {f"{name}.weight": layer.weight.detach(), f"{name}.bias": layer.bias.detach()}
+    save_file(tensors, tmp_path / "aesthetic.safetensors")
+    predictor = load_aesthetic(tmp_path / "aesthetic.safetensors", width=clip.width)
+    vector = clip.picture(random_picture(3))
+    wanted = nn.Sequential(*layers)(vector).detach()
+    assert predictor(vector) == pytest.approx(float(wanted), abs=1e-6)
+    with pytest.raises(WeightsError, match="99 numbers"):
+        load_aesthetic(tmp_path / "aesthetic.safetensors", width=99)

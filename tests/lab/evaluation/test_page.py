@@ -1,0 +1,105 @@
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from swiftpie_lab.evaluation.case import Row
+from swiftpie_lab.evaluation.page import labelled_sheet, page_of, render, write_report
+from swiftpie_lab.evaluation.report import summarise
+from swiftpie_lab.evaluation.run import score
+from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS, NUM_PAIRS
+
+EVIL = '<script>alert("x")</script>'
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def rows(benchmark, drawn, dealt, networks):
+    return list(score(benchmark, dealt, drawn, networks))
+
+
+def page(benchmark, rows, results, networks, *, run=None):
+    report = summarise(benchmark, rows, run=run or results.read_run(), networks=networks)
+    return render(page_of(benchmark, report, rows, results))
+
+
+def tags_of(page):
+    parser = Tags()
+    parser.feed(page)
+    return parser.seen
+
+
+def test_the_page_shows_all_pictures_and_needs_no_other_file(benchmark, rows, drawn, networks):
+    text = page(benchmark, rows, drawn, networks)
+    sources = [attributes["href"] for tag, attributes in tags_of(text) if tag == "image"]
+    shown = 2 * NUM_CASES + len(rows)  # worst, best and all cases
+    assert len(sources) == 5 * shown  # five pictures each
+    assert all(source.startswith("data:image/webp;base64,") for source in sources)
+    assert not re.search(r"https?://|<script|<link", text)
+
+
+def test_a_pair_is_shown_with_both_references(pairs, drawn_pairs, networks):
+    rows = list(score(pairs, pairs.cases(NUM_PAIRS), drawn_pairs, networks))
+    text = page(pairs, rows, drawn_pairs, networks)
+    pictures = [attributes for tag, attributes in tags_of(text) if tag == "image"]
+    assert len(pictures) == 3 * NUM_PAIRS * 6
+    assert "<title>Pairs in sticker scenes: mini</title>" in text
+
+
+def test_words_from_outside_are_escaped(benchmark, rows, drawn, networks):
+    evil = [dataclasses.replace(r, case=dataclasses.replace(r.case, prompt=EVIL)) for r in rows]
+    run = dataclasses.replace(drawn.read_run(), preset=EVIL)
+    text = page(benchmark, evil, drawn, networks, run=run)
+    assert "script" not in {tag for tag, _ in tags_of(text)}
+    assert "&lt;script&gt;alert(&#34;x&#34;)" in text
+
+
+def test_the_worst_edits_come_first_and_the_page_needs_no_other_file(edits, drawn_edits, networks):
+    rows = list(score(edits, edits.cases(NUM_EDITS), drawn_edits, networks))
+    worst = rows[3].case.name
+    rows[3] = Row(rows[3].case, {"inside-psnr": {"edit": 1.0}, "edit-success": {"edit": 0.0}})
+    text = page(edits, rows, drawn_edits, networks)
+    others = [text.index(row.case.name) for row in rows if row.case.name != worst]
+    assert text.index(worst) < min(others)
+    assert "http" not in text
+    assert text.count("<svg") >= NUM_EDITS * 5
+
+
+def test_scores_report_and_page_are_written_beside_the_pictures(
+    benchmark, rows, drawn, networks, tmp_path
+):
+    results = type(drawn)(tmp_path)
+    (tmp_path / "images").symlink_to(drawn.root / "images")
+    (tmp_path / "run.json").write_text((drawn.root / "run.json").read_text())
+    report = write_report(benchmark, rows, results, networks)
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["scores"] for line in lines] == [row.scores for row in rows]
+    assert (tmp_path / "report.json").read_text() == report.to_json()
+    assert (tmp_path / "index.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_sheet_has_pictures_and_labels_where_they_belong():
+    red, blue = (Image.new("RGB", (10, 10), colour) for colour in ("red", "blue"))
+    sheet = labelled_sheet([[red, blue]], columns=["", "a word"], captions=[["row"]], cell_px=40)
+    assert sheet.width == 80
+    top = next(y for y in range(sheet.height) if sheet.getpixel((20, y)) == (255, 0, 0))
+    assert sheet.getpixel((60, top + 20)) == (0, 0, 255)
+    head = sheet.crop((40, 0, 80, top))
+    name = sheet.crop((0, top + 40, 80, sheet.height))
+    blank = sheet.crop((0, 0, 40, top))
+    assert [min(part.convert("L").getextrema()) < 100 for part in (head, name, blank)] == [
+        True,
+        True,
+        False,
+    ]

@@ -1,0 +1,71 @@
+import math
+
+import pytest
+import torch
+
+from swiftpie.geometry.layout import seen_view
+from swiftpie.noise import draw_noise
+from swiftpie_lab.data.subjects import sample_subjects
+from swiftpie_lab.evaluation.posing import SeenPose, find_pose
+from swiftpie_lab.world.captions import POSES, Asked
+from swiftpie_lab.world.places import PLACES, Setting
+from swiftpie_lab.world.world import World
+
+LAWN = next(i for i, one in enumerate(PLACES) if one.name == "meadow")
+HAMSTER = 0
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World(sample_subjects(), "held_out")
+
+
+def drawn(world, asked, *, seed):
+    """Return picture, mask and premultiplied reference of the subject, and its layout."""
+    noise, numbers = draw_noise([seed], (32, 16, 16)), torch.full((1, 16), 0.5)
+    answer = world.answer(noise, [world.pool[HAMSTER]], [asked], numbers=numbers)
+    shown = (answer.reference + 1) / 2 * answer.reference_mask
+    reference = torch.cat([shown, answer.reference_mask], dim=1)
+    return answer.rendering.pixels, answer.rendering.mask, reference, answer.layout
+
+
+def found(world, asked, *, seed):
+    pixels, mask, reference, layout = drawn(world, asked, seed=seed)
+    return find_pose(pixels, mask, reference), layout
+
+
+@pytest.mark.parametrize("view", ["front", "left", "right", "above", "below"])
+def test_a_view_is_found_to_some_degrees(world, view):
+    seen, layout = found(world, Asked(Setting(LAWN), view=view), seed=5)
+    yaw, pitch = torch.rad2deg(seen_view(layout)[0]).tolist()
+    assert seen.view == pytest.approx((yaw, pitch), abs=8)
+    assert seen.name == "none"
+
+
+@pytest.mark.parametrize("pose", [one for one in POSES if one != "jumping"])
+def test_a_pose_is_found_by_name(world, pose):
+    seen, layout = found(world, Asked(Setting(LAWN), pose=pose), seed=6)
+    assert seen.name == pose
+    apart = (seen.rotation - float(layout.rotation) + math.pi) % math.tau - math.pi
+    assert abs(apart) < 0.25
+    assert seen.stretch == pytest.approx(float(layout.pose[0, 2]), abs=0.1)
+
+
+def test_nothing_is_read_of_a_mask_but_its_box(world):
+    asked = Asked(Setting(LAWN), view="left")
+    pixels, mask, reference, _ = drawn(world, asked, seed=5)
+    solid = mask[0, 0] > 0.5
+    rows, columns = solid.any(1).nonzero(), solid.any(0).nonzero()
+    box = torch.zeros_like(mask)
+    box[:, :, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
+    assert find_pose(pixels, box, reference) == find_pose(pixels, mask, reference)
+
+
+def test_a_pose_has_the_name_it_is_nearest_to():
+    upright = SeenPose((30, 10), rotation=0.1, stretch=0.0, bend=0.0)
+    assert upright.name == "none"
+    assert upright._replace(rotation=-1.5).name == "lying"
+    assert upright._replace(rotation=3.1).name == "upside down"
+    assert upright._replace(rotation=0.45).name == "leaning"
+    assert upright._replace(stretch=-0.3).name == "stretched"
+    assert upright._replace(bend=-0.35).name == "bent"

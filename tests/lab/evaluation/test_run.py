@@ -1,0 +1,278 @@
+import dataclasses
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.imageio.images import to_tensor
+from swiftpie_lab.evaluation.benchmarks.scenes import SubjectDrawer
+from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
+from swiftpie_lab.evaluation.run import FACTS, Results, draw, score
+from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS, NUM_PAIRS
+
+KINDS = (
+    *("reference", "reference-mask", "truth", "truth-mask"),
+    *("model", "model-mask", "text", "paste"),
+)
+OTHER_KINDS = ("other-reference", "other-reference-mask", "other-truth-mask")
+
+
+def filled(root, run, case):
+    results = Results(root)
+    results.start(run)
+    for kind in KINDS:
+        results.write(case, kind, Image.new("RGB", (4, 4)))
+    return results
+
+
+def test_what_was_written_is_no_longer_missing(tmp_path, run, case):
+    results = Results(tmp_path / "deep" / "er")
+    results.start(run)
+    assert results.missing(case, KINDS) == set(KINDS)
+    results.write(case, "truth-mask", Image.new("L", (4, 4), 200))
+    assert results.missing(case, KINDS) == set(KINDS) - {"truth-mask"}
+    assert results.read(case, "truth-mask").getpixel((0, 0)) == 200
+
+
+def test_the_same_run_goes_on(tmp_path, run, case):
+    results = filled(tmp_path, run, case)
+    results.start(run)
+    assert results.missing(case, KINDS) == set()
+    assert results.read_run() == run
+
+
+def test_another_run_is_refused_unless_forced(tmp_path, run, case):
+    results = filled(tmp_path, run, case)
+    other = dataclasses.replace(run, weights="others")
+    with pytest.raises(InputError, match="--force"):
+        results.start(other)
+    assert results.missing(case, KINDS) == set()
+    results.start(other, force=True)
+    assert results.missing(case, KINDS) == set(KINDS)
+    assert results.read_run() == other
+
+
+def test_pictures_of_unknown_origin_are_refused_and_never_removed(tmp_path, run):
+    (tmp_path / "images").mkdir()
+    holiday = tmp_path / "images" / "holiday.png"
+    holiday.write_bytes(b"dear")
+    with pytest.raises(InputError, match="holds pictures"):
+        Results(tmp_path).start(run)
+    Results(tmp_path).start(run, force=True)
+    assert holiday.read_bytes() == b"dear"
+
+
+def test_force_removes_pictures_of_every_kind_and_facts(tmp_path, run, case):
+    results = filled(tmp_path, run, case)
+    results.write(case, "other-reference", Image.new("RGB", (4, 4)))
+    results.write(case, FACTS, {"total": 1.0})
+    results.start(run, force=True)
+    assert not list((tmp_path / "images").iterdir())
+
+
+def test_a_damaged_run_file_counts_as_another_run(tmp_path, run, case):
+    results = filled(tmp_path, run, case)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="one run"):
+        results.start(run)
+
+
+def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path, run):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="cannot be created"):
+        Results(tmp_path / "file" / "out").start(run)
+    with pytest.raises(InputError, match="is a file"):
+        Results(tmp_path / "file").start(run)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.fixture
+def copy(drawn, tmp_path):
+    """The drawn cases again, to change."""
+    shutil.copytree(drawn.root, tmp_path / "copy")
+    return Results(tmp_path / "copy")
+
+
+def stamps(results):
+    return {path.name: path.stat().st_mtime_ns for path in (results.root / "images").iterdir()}
+
+
+def manifest(results):
+    return [json.loads(line) for line in (results.root / "manifest.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def again(session, benchmark, dealt):
+    """Draws the cases into a folder."""
+
+    def draw_again(results, **options):
+        drawer = SubjectDrawer(session, benchmark)
+        return list(draw(benchmark, dealt, drawer, results=results, **options))
+
+    return draw_again
+
+
+def test_every_case_has_every_picture_and_a_line_in_the_manifest(drawn, dealt):
+    assert manifest(drawn) == [dataclasses.asdict(case) for case in dealt]
+    assert len(stamps(drawn)) == len(dealt) * len(KINDS)
+
+
+def test_a_pair_has_the_pictures_of_both_subjects(drawn_pairs, pairs):
+    assert [case["name"] for case in manifest(drawn_pairs)] == [
+        case.name for case in pairs.cases(NUM_PAIRS)
+    ]
+    assert len(stamps(drawn_pairs)) == NUM_PAIRS * (len(KINDS) + len(OTHER_KINDS))
+    assert drawn_pairs.read_run().benchmark == "pairs"
+
+
+def test_the_paste_of_a_pair_shows_both_subjects_in_their_own_places(drawn_pairs, pairs, networks):
+    for case in pairs.cases(NUM_PAIRS):
+        pasted = to_tensor(drawn_pairs.read(case, "paste"))
+        truth = pairs.truth(case)
+        masks = (truth.mask, truth.companion_mask)
+        assert tuple(networks.panel.nearest(pasted, mask) for mask in masks) == case.codes
+
+
+def test_a_complete_folder_is_left_as_it_is(again, dealt, copy):
+    before = stamps(copy)
+    assert again(copy) == dealt
+    assert stamps(copy) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_missing_picture_is_drawn_again_and_comes_out_the_same(
+    again, dealt, copy, drawn, kind
+):
+    path, before = copy.path(dealt[1], kind), stamps(copy)
+    path.unlink()
+    again(copy)
+    after = stamps(copy)
+    assert {name for name in before if before[name] != after[name]} == {path.name}
+    assert path.read_bytes() == drawn.path(dealt[1], kind).read_bytes()
+
+
+def test_force_draws_everything_again(again, copy):
+    before = stamps(copy)
+    again(copy, force=True)
+    after = stamps(copy)
+    assert before.keys() == after.keys()
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_a_stopped_run_has_complete_cases_and_no_manifest(session, benchmark, tmp_path):
+    results, drawer = Results(tmp_path), SubjectDrawer(session, benchmark)
+    first = next(draw(benchmark, benchmark.cases(2), drawer, results=results))
+    assert results.missing(first, drawer.kinds(first)) == set()
+    assert set(drawer.kinds(first)) == set(KINDS)
+    assert not (tmp_path / "manifest.jsonl").exists()
+
+
+def test_a_preset_with_other_noise_is_refused(session, benchmark):
+    components = session.components
+    preset = dataclasses.replace(components.preset, latent_channels=4)
+    other = type(session)(dataclasses.replace(components, preset=preset))
+    with pytest.raises(CapabilityError, match=r"\(4, 16, 16\)"):
+        SubjectDrawer(other, benchmark)
+
+
+@pytest.fixture
+def copied_edits(drawn_edits, tmp_path):
+    shutil.copytree(drawn_edits.root, tmp_path / "copy")
+    return Results(tmp_path / "copy")
+
+
+def edit_again(edits, results, *, editor=None, count=NUM_EDITS, **options):
+    drawer = EditDrawer(editor or TargetEditor(), edits, SourceEditor())
+    return list(draw(edits, edits.cases(count), drawer, results=results, **options))
+
+
+def test_every_edit_has_its_pictures_and_a_line_in_the_manifest(drawn_edits, edits):
+    cases = edits.cases(NUM_EDITS)
+    assert len(manifest(drawn_edits)) == NUM_EDITS
+    for case in cases:
+        assert drawn_edits.read_facts(case) == {}
+        for kind in ("source", "target", "mask", "edit", "edit-mask", "naive"):
+            assert drawn_edits.has(case, kind), kind
+        assert drawn_edits.has(case, "reference") == case.has_reference
+
+
+def test_complete_edits_are_left_as_they_are_and_a_longer_list_goes_on(edits, copied_edits):
+    before = stamps(copied_edits)
+    edit_again(edits, copied_edits, count=NUM_EDITS + 1)
+    after = stamps(copied_edits)
+    assert {name: after[name] for name in before} == before
+    assert len(after) > len(before)
+
+
+def test_an_edit_whose_facts_are_damaged_is_drawn_again(edits, copied_edits):
+    before, case = stamps(copied_edits), edits.cases(2)[1]
+    copied_edits.path(case, FACTS).write_text("{}")
+    edit_again(edits, copied_edits)
+    after = stamps(copied_edits)
+    assert {name.split(".")[0] for name in before if before[name] != after[name]} == {case.name}
+
+
+def test_another_editor_needs_another_folder_or_force(edits, copied_edits):
+    with pytest.raises(InputError, match="--force"):
+        edit_again(edits, copied_edits, editor=SourceEditor())
+    before = stamps(copied_edits)
+    edit_again(edits, copied_edits, editor=SourceEditor(), force=True)
+    after = stamps(copied_edits)
+    assert before.keys() == after.keys()
+    assert all(before[name] != after[name] for name in before)
+
+
+@pytest.fixture(scope="module")
+def rows(benchmark, drawn, dealt, networks):
+    return list(score(benchmark, dealt, drawn, networks))
+
+
+def test_every_case_is_scored_by_every_metric_that_applies(rows, dealt, benchmark):
+    assert [row.case for row in rows] == dealt
+    always = {"mask-iou", "psnr", "scene-accuracy", "subject-psnr", "subject-retrieval"}
+    for row in rows[:NUM_CASES]:
+        assert always <= row.scores.keys() <= set(benchmark.metrics)
+        assert row.scores["psnr"].keys() == {"model", "truth", "text", "paste"}
+        assert row.scores["mask-iou"].keys() == {"model", "truth"}
+        if "lighting-error" in row.scores:
+            assert row.scores["lighting-error"].keys() == {"model", "truth", "paste"}
+
+
+def test_attributed_cases_are_judged_by_their_attribute_alone(rows):
+    attributed = rows[NUM_CASES:]
+    assert [row.case.attribute for row in attributed] == ["tiny", "huge"]
+    for row in attributed:
+        assert row.scores.keys() == {"attribute-accuracy"}
+        assert row.scores["attribute-accuracy"].keys() == {"model", "truth", "text"}
+
+
+def test_the_truth_is_perfect_by_every_measure_of_distance(rows):
+    for row in rows[:NUM_CASES]:
+        assert row.scores["psnr"]["truth"] == pytest.approx(60)
+        assert row.scores["mask-iou"]["truth"] == 1
+        assert row.scores.get("lighting-error", {"truth": 0})["truth"] == 0
+
+
+def test_a_pair_is_judged_for_both_subjects(drawn_pairs, pairs, networks):
+    for row in score(pairs, pairs.cases(NUM_PAIRS), drawn_pairs, networks):
+        assert {"leakage", "subject-retrieval", "scene-accuracy"} <= row.scores.keys()
+        assert row.scores["subject-retrieval"]["truth"] == 1
+        assert row.scores["leakage"]["truth"] == 0
+        assert row.scores["subject-retrieval"]["model"] in {0, 0.5, 1}
+
+
+def test_true_pictures_are_recognised(rows):
+    recognised = [row.scores["subject-retrieval"]["truth"] for row in rows[:NUM_CASES]]
+    assert sum(recognised) == NUM_CASES
+
+
+def test_the_target_is_the_best_edit_and_the_source_preserves_all(drawn_edits, edits, networks):
+    rows = list(score(edits, edits.cases(NUM_EDITS), drawn_edits, networks))
+    assert len(rows) == NUM_EDITS
+    for one in rows:
+        assert one.scores["inside-psnr"]["edit"] == pytest.approx(60)
+        assert one.scores["mask-iou"] == {"edit": 1}
+        for by_kind in (one.scores[name] for name in ("outside-mse",) if name in one.scores):
+            assert by_kind["source"] == by_kind["naive"] == 0

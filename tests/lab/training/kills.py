@@ -1,0 +1,82 @@
+"""Kills toy runs at random until enough were killed; run as a script, it reports as JSON.
+
+One process imports everything and forks the runs, so that each starts at once. Every attempt
+saves in one file or in parts, by chance, so the form changes within a run.
+"""
+
+import json
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch._dynamo  # noqa: F401 - optimizers import it late, and every fork would again
+
+from swiftpie.imageio.files import TEMPORARY
+from swiftpie_lab.training.loop import fit
+from swiftpie_lab.training.state import INDEX_FILE, read_state
+from tests.kills import Moments, finishes
+from tests.lab.training.toy import CONFIG, ToyStage
+
+STAGE = ToyStage(width=128)
+FORMS = (None, 0.2)  # MiB a file; a state has about 0.3
+MOST_STEPS = 3  # of a process before it is killed
+LONGEST_S = 0.03  # after such a step
+AIMED = 1.0  # of the kills wait until the run saves
+
+
+def main(folder, num_kills):
+    torch.set_num_threads(1)
+    chance = random.Random(0)
+    train(folder / "whole")
+    whole = read_state(folder / "whole")
+    report = {"kills": 0, "while_saving": 0, "runs": 0, "differing": [], "broken_logs": []}
+    while report["kills"] < num_kills:
+        run = folder / f"run{report['runs']}"
+        report["runs"] += 1
+        while report["kills"] < num_kills and not train(run, chance):
+            report["kills"] += 1
+            report["while_saving"] += is_saving(run)
+        train(run)
+        if not same(read_state(run), whole):
+            report["differing"].append(run.name)
+        if steps(run) != list(range(1, CONFIG.steps + 1)):
+            report["broken_logs"].append(run.name)
+    sys.stdout.write(json.dumps(report))
+
+
+def train(run, chance=None):
+    """Train in a process of its own, which `chance` kills; tell whether it finished."""
+    if chance is None:
+        return finishes(lambda: fit(STAGE, CONFIG, run))
+    config = replace(CONFIG, max_file_mib=chance.choice(FORMS))
+    moments = Moments(chance, MOST_STEPS, LONGEST_S, AIMED, lambda: is_saving(run))
+    return finishes(lambda: fit(STAGE, config, run), moments)
+
+
+def is_saving(run):
+    """Whether there are files that a finished save does not leave behind."""
+    if any(run.glob(TEMPORARY)):
+        return True
+    try:
+        listed = json.loads((run / INDEX_FILE).read_text())["parts"]
+    except FileNotFoundError:
+        listed = []
+    return any(path.name not in listed for path in run.glob("state-step*"))
+
+
+def same(first, second):
+    return first.progress == second.progress and {
+        name: value.numpy().tobytes() for name, value in first.tensors.items()
+    } == {name: value.numpy().tobytes() for name, value in second.tensors.items()}
+
+
+def steps(run):
+    text = (run / "metrics.jsonl").read_text()
+    assert text.endswith("\n")
+    return [json.loads(row)["step"] for row in text.splitlines()]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

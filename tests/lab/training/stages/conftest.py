@@ -1,0 +1,147 @@
+"""What the tests of all stages start from: the mini model, and a tiny random Stable Diffusion."""
+
+import importlib.resources
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.stages.adapter import AdapterConfig
+from swiftpie_lab.training.stages.adapter_networks import LossWeights, TeacherSettings
+from swiftpie_lab.training.stages.distillation import (
+    NOTHING_DROPPED,
+    SceneSettings,
+    encode,
+    load_pair,
+)
+from swiftpie_lab.training.state import STATE_FILE
+from tests.backbones.tiny_models import make_pipeline, make_public_adapter, make_unet
+from tests.lab.data.photos import make_folder
+from tests.lab.training.tiny_clip import make_clip
+
+SCENES = SceneSettings(num_subjects=2, views=1, drops=NOTHING_DROPPED)
+SIDE_PX = 64
+LOOP = LoopConfig(
+    steps=2, learning_rate=1e-4, log_every=1, sample_every=2, save_every=100, uses_muon=False
+)
+
+
+@pytest.fixture(scope="package")
+def context(tmp_path_factory):
+    samples = importlib.resources.files("swiftpie") / "assets" / "samples"
+    return Context(data=Path(str(samples)), runs=tmp_path_factory.mktemp("runs"), device="cpu")
+
+
+@pytest.fixture(scope="package")
+def models(context):
+    """The packaged weights as student and as teacher, on the subjects of the package."""
+    pair = load_pair(context, student="mini", teacher="mini", scenes=SCENES)
+    return tuple(
+        model._replace(
+            stage=replace(
+                model.stage,
+                world=model.stage.held_out,
+                config=replace(model.stage.config, validation_pictures=2),
+            )
+        )
+        for model in pair
+    )
+
+
+@pytest.fixture(scope="package")
+def encoded(models):
+    """A batch and what the teacher is told about it."""
+    _, teacher = models
+    batch = teacher.stage.world.batch(2, 1, seed=3)
+    with torch.no_grad():
+        return batch, encode(teacher.stage, teacher.networks, batch, drops=NOTHING_DROPPED, seed=0)
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Train a stage for some steps; return the events and the folder."""
+
+    def run(stage, config=LOOP):
+        return list(fit(stage, config, tmp_path / "run")), tmp_path / "run"
+
+    return run
+
+
+class Unseen:
+    """What a stage does instead where its test need not pay for samples and exports."""
+
+    def sample(self, *_):
+        return {}
+
+    def export(self, *_):
+        pass
+
+
+def unseen(stage):
+    """The same stage, which neither samples nor exports."""
+    kind = type("UnseenStage", (Unseen, type(stage)), {})
+    return kind(**{field.name: getattr(stage, field.name) for field in fields(stage)})
+
+
+def changed_parts(folder, network):
+    """Return the names of the weights in the state of `folder` that `network` has otherwise."""
+    state = load_file(folder / STATE_FILE)
+    pairs = {name: (w, state[f"network/network/{name}"]) for name, w in network.named_parameters()}
+    return {name for name, (before, after) in pairs.items() if not torch.equal(before, after)}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The order of a sum, and so its last bit, depends on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="package")
+def place(tmp_path_factory):
+    """A folder with all that a stage may be built of; not to be changed."""
+    root = tmp_path_factory.mktemp("adapter")
+    make_pipeline(root / "pipeline", "sd21", is_shallow=True)
+    make_folder(root / "photos", views=2)
+    make_unet(root / "teacher", "sd21", is_shallow=True)
+    make_public_adapter(root / "teacher.safetensors", "sd21", is_shallow=True)
+    make_clip(root / "clip")
+    return root
+
+
+@pytest.fixture
+def build(place):
+    """Builds a stage, exact and quick unless told otherwise."""
+
+    def build_stage(**changes):
+        settings = {
+            "data": place / "photos",
+            "weights": place / "pipeline",
+            "image_encoder": place / "encoder",
+            "size_px": SIDE_PX,
+            "batch_size": 2,
+            "checkpointing": False,
+            "autocast": False,
+        }
+        context = Context(data=place, runs=place, device="cpu")
+        return AdapterConfig(**settings | changes).build(context)
+
+    return build_stage
+
+
+@pytest.fixture
+def build_matching(build, place):
+    """Builds a stage that matches a teacher; `teacher` changes what is said of it."""
+
+    def build_stage(*, teacher=None, **changes):
+        parts = {"unet": place / "teacher", "adapter": place / "teacher.safetensors", "rank": 2}
+        settings = {"loss": LossWeights(matching=1.0)} | changes
+        return build(teacher=TeacherSettings(**parts | (teacher or {})), **settings)
+
+    return build_stage

@@ -1,0 +1,101 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from swiftpie import ConfigError
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie_lab.data.subjects import sample_subjects
+from swiftpie_lab.training.stages.light import LightConfig, LightStage
+from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, Sizes, train_tokenizer
+from swiftpie_lab.world.textures import make_textures
+from swiftpie_lab.world.world import World
+
+SIZES = Sizes(knows_pose=True, knows_light=True)
+
+
+@pytest.fixture(scope="module")
+def stage():
+    subjects = sample_subjects()
+    world = World(subjects, "held_out", surfaces=make_textures(8, subjects.tiles, [], seed=0))
+    tokenizer = train_tokenizer(world.corpus(), SIZES)
+    model = OneStepStage(
+        world,
+        world,
+        PatchAutoencoder(),
+        tokenizer,
+        config=OneStepConfig(larger_world=True, sceneries=4),
+        initial=OneStepNetworks(tokenizer, SIZES),
+    )
+    return LightStage(model, LightConfig(num_pictures=4, validation_pictures=4))
+
+
+def test_only_what_looks_at_pictures_learns(stage):
+    network = stage.network()
+    sum(stage.losses(network, 1).values()).backward()
+    known = dict(network.named_parameters())
+    learned = {name for name, one in known.items() if one.grad is not None}
+    taught = {"reference", "own", "scenery", "mood", "vote"}
+    assert {name.split(".")[1] for name in learned} == taught
+    assert learned == {name for name, one in known.items() if one.requires_grad}
+
+
+def test_a_step_downhill_lowers_the_loss(stage):
+    network = stage.network()
+    before = sum(stage.losses(network, 2).values())
+    before.backward()
+    torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.05).step()
+    assert sum(stage.losses(network, 2).values()).item() < before.item()
+
+
+def test_the_same_step_has_the_same_losses_and_another_step_others(stage):
+    network = stage.network()
+    first, again, other = (stage.losses(network, step) for step in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["light"], other["light"])
+
+
+def test_a_reader_that_was_trained_meanwhile_is_taken_over(stage):
+    reader = OneStepNetworks(stage.model.tokenizer, SIZES).layout_predictor.light_reader
+    with torch.no_grad():
+        for one in reader.parameters():
+            one.add_(0.1)
+    mine = LightStage(
+        replace(stage.model, initial=copy.deepcopy(stage.model.initial)), stage.config
+    )
+    mine.take_over(reader, name="other")
+    taken, before = (one.network().light_reader for one in (mine, stage))
+    for name in reader.state_dict():
+        theirs = before if name.startswith("told.") else reader
+        assert torch.equal(taken.state_dict()[name], theirs.state_dict()[name]), name
+    with pytest.raises(ConfigError, match="'blind' know no light"):
+        mine.take_over(None, name="blind")
+
+
+def test_a_mirror_turns_pictures_and_lights_together(stage):
+    seen = stage.shown(4, seed=5)
+    rows = torch.tensor([True, False, True, False])
+    mirrored = seen.mirrored(rows)
+    assert torch.equal(mirrored.given[0], seen.given[0].flip(-1))
+    assert torch.equal(mirrored.given[1], seen.given[1])
+    for light, before in zip(mirrored.truth, seen.truth, strict=True):
+        assert torch.equal(light.direction[::2, 0], -before.direction[::2, 0])
+        assert torch.equal(light.direction[:, 1:], before.direction[:, 1:])
+        assert torch.equal(light.direction[1::2], before.direction[1::2])
+    assert torch.equal(mirrored.mirrored(rows).given, seen.given)
+
+
+def test_the_export_is_the_model_with_this_reader(stage, tmp_path):
+    network = copy.deepcopy(stage.network())
+    figures = stage.sample(network, tmp_path / "sheet.png")
+    assert {"scene_degrees", "reference_degrees"} <= figures.keys()
+    with torch.no_grad():
+        network.light_reader.mood.bias.add_(1)
+    stage.export(network, tmp_path)
+    kept = type(network).from_pretrained(tmp_path / "layout_predictor").float()
+    bias, stored = (one.light_reader.mood.bias for one in (network, kept))
+    torch.testing.assert_close(stored, bias, atol=1e-3, rtol=1e-3)
+    assert stage.model.initial.layout_predictor.light_reader.mood.bias.abs().max() < 1
+    assert {one.name for one in tmp_path.iterdir() if one.is_dir()} >= {"denoiser", "autoencoder"}

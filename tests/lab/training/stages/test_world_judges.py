@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from swiftpie_lab.data.subjects import sample_subjects
+from swiftpie_lab.judges import PictureReader, SubjectEmbedder
+from swiftpie_lab.training.stages.world_judges import (
+    CLOSE_QUESTIONS,
+    UNKNOWN,
+    WHOLE_QUESTIONS,
+    WorldJudgesConfig,
+    WorldJudgesStage,
+    labels_of,
+)
+from swiftpie_lab.world.captions import NONE, Asked
+from swiftpie_lab.world.places import PLACES, Setting
+from swiftpie_lab.world.world import World
+
+ROOM = next(i for i, one in enumerate(PLACES) if not one.outdoors)
+LAND = next(i for i, one in enumerate(PLACES) if one.has_seasons)
+
+
+@pytest.fixture(scope="module")
+def stage():
+    world = World(sample_subjects(), "held_out")
+    return WorldJudgesStage(world, world, config=WorldJudgesConfig(num_subjects=8))
+
+
+def test_labels_are_what_was_asked_and_unknown_where_nothing_tells(stage):
+    asked = [Asked(Setting(ROOM)), Asked(Setting(LAND, 2, 1, 3), colour="red", rendition="ink")]
+    labels = labels_of(stage.world.batch(2, 1, seed=1, asked=asked))
+    assert labels["time"].tolist() == [UNKNOWN, 2]
+    assert labels["weather"].tolist() == [UNKNOWN, 1]
+    assert labels["season"].tolist() == [UNKNOWN, 3]
+    assert labels["place"].tolist() == [ROOM, LAND]
+    assert labels["colour"].tolist() == [
+        CLOSE_QUESTIONS["colour"].index(name) for name in (NONE, "red")
+    ]
+    assert labels["rendition"].tolist() == [0, WHOLE_QUESTIONS["rendition"].index("ink")]
+
+
+def test_a_jump_is_told_only_where_there_is_ground_to_leave(stage):
+    floor = next(i for i, one in enumerate(PLACES) if one.grounded)
+    sky = next(i for i, one in enumerate(PLACES) if not one.grounded)
+    poses = [(floor, "jumping"), (floor, "lying"), (sky, "jumping")]
+    asked = [Asked(Setting(place), size="huge", pose=pose) for place, pose in poses]
+    assert labels_of(stage.world.batch(3, 1, seed=1, asked=asked))["jump"].tolist() == [
+        CLOSE_QUESTIONS["jump"].index("jumping"),
+        CLOSE_QUESTIONS["jump"].index(NONE),
+        UNKNOWN,
+    ]
+
+
+def test_every_weight_learns_and_a_step_downhill_lowers_the_loss(stage):
+    network = stage.network()
+    before = sum(stage.losses(network, 5).values())
+    before.backward()
+    assert [name for name, one in network.named_parameters() if one.grad is None] == []
+    torch.optim.SGD(network.parameters(), lr=0.02).step()
+    assert sum(stage.losses(network, 5).values()).item() < before.item()
+
+
+def test_figures_are_told_for_every_question_and_the_export_loads(stage, tmp_path):
+    network = stage.network()
+    figures = stage.sample(network, tmp_path / "sheet.png")
+    assert {f"{name}_accuracy" for name in WHOLE_QUESTIONS | CLOSE_QUESTIONS} <= figures.keys()
+    assert "retrieval" in figures
+    stage.export(network, tmp_path)
+    again = replace(stage, start=tmp_path).network()
+    assert isinstance(again.subject_embedder, SubjectEmbedder)
+    for name, one in network.named_parameters():
+        torch.testing.assert_close(one, again.get_parameter(name), atol=1e-3, rtol=1e-3)
+        assert again.get_parameter(name).requires_grad
+    stage.export(again, tmp_path / "again")
+    for config in (tmp_path / "again").rglob("config.json"):
+        assert str(tmp_path) not in config.read_text()
+    reader = PictureReader.from_pretrained(tmp_path / "picture_reader").float()
+    pictures = torch.zeros(2, 3, 128, 128), torch.zeros(2, 6, 64, 64), torch.zeros(2, 3, 64, 64)
+    answers = reader(*pictures)
+    assert answers["place"].shape == (2, len(PLACES))

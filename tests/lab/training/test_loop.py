@@ -1,0 +1,293 @@
+"""The loop: resuming, limits, averages, and loud failure."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from swiftpie.config import override
+from swiftpie.errors import ConfigError, InputError
+from swiftpie_lab.training.loop import NotFiniteError, fit, learning_rate_factor
+from swiftpie_lab.training.recipes import mini
+from swiftpie_lab.training.state import STATE_FILE, read_state
+from tests.lab.training.toy import CONFIG, ToyRivals, ToyStage
+
+KILLS = 32
+LONGEST_S = 100  # of a process that a test starts
+ROOT = Path(__file__).parents[3]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The order of a sum, and so its last bit, depends on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(folder, config=CONFIG, **limits):
+    return list(fit(ToyStage(), config, folder, **limits))
+
+
+def state(folder):
+    return load_file(folder / STATE_FILE)
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_lowers_the_loss_and_logs_every_step(tmp_path):
+    events = run(tmp_path)
+    assert events[-1].stopped == "all steps done"
+    assert events[-1].losses["error"] < 0.8 * events[0].losses["error"]
+    rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    assert (tmp_path / "export" / "weights.safetensors").exists()
+
+
+def test_a_stopped_run_continues_bit_for_bit(tmp_path):
+    run(tmp_path / "whole")
+    run(tmp_path / "parts", time_limit_s=0.0)
+    assert len(run(tmp_path / "parts")) == 39
+    assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+@pytest.mark.thorough
+def test_killed_runs_continue_bit_for_bit_and_log_every_step_once(tmp_path):
+    command = [sys.executable, "-m", "tests.lab.training.kills", str(tmp_path), str(KILLS)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, check=True, timeout=LONGEST_S
+    )
+    report = json.loads(done.stdout)
+    assert report["kills"] == KILLS
+    assert report["while_saving"] >= KILLS // 4
+    assert report["differing"] == report["broken_logs"] == []
+
+
+def why_processes_cannot_meet():
+    """Return why two processes of this machine cannot reach each other, or nothing."""
+    try:
+        with socket.socket() as server, socket.socket() as client:
+            server.bind(("127.0.0.1", 0))
+            server.listen()
+            client.settimeout(1)
+            client.connect(server.getsockname())
+    except OSError as error:
+        return f"the loopback interface does not answer ({error})"
+    return ""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_that_accumulates(tmp_path):
+    if reason := why_processes_cannot_meet():
+        pytest.skip(reason)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    command = [sys.executable, "-m", "tests.lab.training.toy", str(tmp_path / "two")]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT | place, start_new_session=True
+    ) as process:
+        try:
+            assert process.wait(LONGEST_S) == 0
+        finally:
+            with suppress(ProcessLookupError):  # both have ended
+                os.killpg(process.pid, signal.SIGKILL)
+    run(tmp_path / "one", replace(CONFIG, accumulate=2))
+    rows, wanted = (losses(tmp_path / name) for name in ("two", "one"))
+    assert rows == pytest.approx(wanted, rel=1e-4)
+    events = [(tmp_path / f"events-{rank}").read_text().splitlines() for rank in range(2)]
+    assert len(events[0]) == len(events[1]) == len(rows) == CONFIG.steps
+    assert "norm" in json.loads(events[0][-1])
+    assert "norm" not in json.loads(events[1][-1])
+    first, second = state(tmp_path / "two"), state(tmp_path / "one")
+    weights = [name for name in first if name.endswith((".weight", ".bias"))]
+    assert len(weights) == 8
+    for name in weights:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
+
+
+def losses(folder):
+    rows = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(row)["error"] for row in rows]
+
+
+def test_rivals_train_in_turn_each_with_its_own_weights_and_rate(tmp_path):
+    config = replace(CONFIG, steps=2, learning_rates=(0.0, 1e-2), uses_muon=False)
+    before = ToyRivals().network().state_dict()
+    events = list(fit(ToyRivals(), config, tmp_path))
+    assert {"gap", "fooled", "gradient_critic", "gradient_generator"} <= events[0].losses.keys()
+    assert {"gap", "gradient_critic"}.isdisjoint(events[1].losses)
+    after = state(tmp_path)
+    assert torch.equal(after["network/network/critic.weight"], before["critic.weight"])
+    assert not torch.equal(after["network/network/generator.weight"], before["generator.weight"])
+    assert float(after["optimizer/critic.adamw/0/step"]) == 1
+    assert float(after["optimizer/generator.adamw/0/step"]) == 2
+
+
+def test_a_later_update_sees_the_weights_of_an_earlier_one(tmp_path):
+    seen = []
+
+    class Watching(ToyRivals):
+        def updates(self, network, step, draw):
+            for update in super().updates(network, step, draw):
+                seen.append(network["critic"].weight.detach().clone())
+                yield update
+
+    list(fit(Watching(), replace(CONFIG, steps=1), tmp_path))
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_rivals_resume_bit_for_bit_with_accumulation(tmp_path):
+    config = replace(CONFIG, steps=6, accumulate=3, max_file_mib=0.005)
+    list(fit(ToyRivals(), config, tmp_path / "whole"))
+    list(fit(ToyRivals(), config, tmp_path / "parts", time_limit_s=0.0))
+    assert len(list(fit(ToyRivals(), config, tmp_path / "parts"))) == 5
+    whole, parts = (read_state(tmp_path / name) for name in ("whole", "parts"))
+    assert_same(whole.tensors, parts.tensors)
+
+
+def test_batches_that_disagree_on_the_group_are_refused(tmp_path):
+    class Undecided(ToyRivals):
+        def updates(self, network, _step, draw):
+            return super().updates(network, draw, draw)
+
+    with pytest.raises(ConfigError, match="'critic' and 'generator' at the same time"):
+        list(fit(Undecided(), replace(CONFIG, accumulate=2), tmp_path))
+
+
+def test_accumulation_sees_every_batch_once(tmp_path):
+    draws = []
+
+    class Watching(ToyStage):
+        def losses(self, network, step):
+            draws.append(step)
+            return super().losses(network, step)
+
+    list(fit(Watching(), replace(CONFIG, steps=3, accumulate=2), tmp_path))
+    assert draws == list(range(6))
+
+
+def test_finished_runs_stay_finished(tmp_path):
+    run(tmp_path)
+    before = state(tmp_path)
+    events = run(tmp_path)
+    assert events[-1].stopped == "all steps done"
+    assert_same(before, state(tmp_path))
+
+
+def test_a_loss_that_is_no_number_stops_training_and_is_named(tmp_path):
+    with pytest.raises(NotFiniteError, match="'error' is nan at step 3"):
+        list(fit(ToyStage(breaks_at=3), CONFIG, tmp_path))
+    assert state(tmp_path)
+
+
+def test_a_gradient_that_is_no_number_is_named_by_its_weight(tmp_path):
+    class Steep(ToyStage):
+        def losses(self, network, step):
+            return {
+                "root": super().losses(network, step)["error"] + network[0].bias.abs().sqrt()[0]
+            }
+
+        def network(self):
+            network = super().network()
+            nn.init.zeros_(network[0].bias)  # where the root is infinitely steep
+            return network
+
+    with pytest.raises(NotFiniteError, match=r"'0\.bias' is not finite at step 0"):
+        list(fit(Steep(), CONFIG, tmp_path))
+
+
+def test_time_left_counts_the_steps_of_this_call_alone(tmp_path):
+    run(tmp_path, replace(CONFIG, steps=20))
+    began = time.monotonic()
+    events = run(tmp_path)
+    elapsed = time.monotonic() - began
+    assert events[0].step == 21
+    assert events[0].seconds_left < 19 * elapsed
+    assert events[-1].seconds_left == 0
+    assert all(event.samples_per_s > 20 * 8 / (20 * elapsed) for event in events)
+
+
+def test_learning_rate_warms_up_holds_and_decays():
+    config = replace(CONFIG, steps=1000, warmup_steps=10, decay_share=0.5)
+    factors = [learning_rate_factor(step, config) for step in (0, 9, 400, 750, 999)]
+    assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, config.final_share], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": -1},
+        {"steps": 0},
+        {"save_every": 0},
+        {"log_every": 0},
+        {"sample_every": -5},
+        {"accumulate": 0},
+        {"warmup_steps": 0},
+        {"start_step": -1},
+        {"learning_rate": -1e-3},
+        {"learning_rate": 1e6},
+        {"learning_rate": float("nan")},
+        {"learning_rates": (1e-3, -1.0)},
+        {"ema_decay": 2.0},
+        {"ema_decay": -0.1},
+        {"decay_share": 1.5},
+        {"final_share": -1.0},
+        {"max_gradient_norm": 0.0},
+        {"max_file_mib": 0.0},
+    ],
+)
+def test_settings_that_train_nothing_are_refused_before_anything_is_built(changes):
+    (name,) = changes
+    with pytest.raises(ConfigError, match=rf"loop\.{name} is .* must lie between"):
+        replace(CONFIG, **changes)
+
+
+def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of processes are of Unix")
+    config = replace(CONFIG, steps=4)
+    run(tmp_path / "whole", config)
+    run(tmp_path / "parts", config, time_limit_s=0.0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(InputError, match="cannot be written"):
+            run(tmp_path / "parts", config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    run(tmp_path / "parts", config)
+    assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
+    assert len(losses(tmp_path / "parts")) == 4
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting"),
+    [
+        (mini.mini_autoencoder, "stage.num_subjects=0"),
+        (mini.mini_autoencoder, "stage.num_subjects=-1"),
+        (mini.mini_one_step, "stage.views=0"),
+        (mini.mini_one_step, "stage.pixel_weight=-1"),
+        (mini.mini_one_step, "stage.drops.aligned=-0.5"),
+        (mini.mini_dmd2, "stage.student_every=0"),
+        (mini.mini_cutout, "stage.batch_size=1000000000"),
+    ],
+)
+def test_settings_of_a_stage_that_train_nothing_are_refused(recipe, setting):
+    with pytest.raises(ConfigError, match=rf"{setting.partition('=')[0]} is .* must lie between"):
+        override(recipe(), [setting])

@@ -1,0 +1,271 @@
+"""The formulas of score distillation against plain float64 ones, on tensors and on a U-Net."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from swiftpie.noise import draw_noise
+from swiftpie.schedules import PredictionType, build_schedule
+from swiftpie_lab.training.losses import (
+    add_noise_at,
+    clean_loss,
+    clean_of,
+    discriminator_loss,
+    dmd_gradient,
+    draw_levels,
+    generator_loss,
+    guide,
+    integrate,
+    levels_at,
+    loss_of_gradient,
+    noise_of,
+    noised,
+    score_regulariser,
+    shortfall,
+    vsd_gradient,
+)
+
+SHAPE = (3, 4, 8, 8)
+TIMESTEPS = torch.tensor([20, 500, 999])
+BETAS = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+
+
+def normal(seed, shape=SHAPE, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def dense(tensor):
+    return tensor.detach().double().numpy()
+
+
+def dense_levels(timesteps=TIMESTEPS):
+    """Signal and noise of each row, from the schedule's definition."""
+    kept = np.cumprod(1 - BETAS)[timesteps.numpy()].reshape(-1, 1, 1, 1)
+    return np.sqrt(kept), np.sqrt(1 - kept)
+
+
+def assert_equal(tensor, array, atol=1e-11):
+    np.testing.assert_allclose(dense(tensor), array, atol=atol, rtol=1e-9)
+
+
+def test_levels_are_those_of_the_schedule_of_stable_diffusion():
+    levels = levels_at(TIMESTEPS, like=normal(0))
+    alpha, sigma = dense_levels()
+    assert_equal(levels.alpha, alpha)
+    assert_equal(levels.sigma, sigma)
+    assert levels.alpha.dtype == torch.float64
+
+
+def test_drawn_timesteps_fill_their_range_and_follow_from_the_generator():
+    rows = torch.zeros(4000, 1, 1, 1)
+    first, again = (
+        draw_levels(torch.Generator().manual_seed(1), like=rows, first=20, last=25).timesteps
+        for _ in range(2)
+    )
+    assert torch.equal(first, again)
+    assert set(first.tolist()) == {20, 21, 22, 23, 24, 25}
+
+
+@pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V, PredictionType.SAMPLE])
+def test_a_perfect_prediction_of_any_kind_gives_back_clean_latents_and_noise(kind):
+    clean, noise, levels = normal(0), normal(1), levels_at(TIMESTEPS, like=normal(0))
+    noisy = add_noise_at(clean, noise, levels)
+    prediction = {
+        PredictionType.EPSILON: noise,
+        PredictionType.V: levels.alpha * noise - levels.sigma * clean,
+        PredictionType.SAMPLE: clean,
+    }[kind]
+    found = clean_of(noisy, prediction, levels, kind)
+    torch.testing.assert_close(found, clean, atol=1e-12, rtol=0)
+    torch.testing.assert_close(noise_of(noisy, found, levels), noise, atol=1e-12, rtol=0)
+
+
+def test_float32_latents_are_noised_in_float64_and_stay_float32():
+    clean = normal(0, dtype=torch.float32)
+    noisy, levels = noised(clean, torch.Generator().manual_seed(0))
+    assert noisy.dtype == torch.float32
+    assert noise_of(noisy, clean, levels).dtype == torch.float64
+
+
+def test_guiding_clean_latents_is_guiding_noise():
+    noisy, levels = normal(0), levels_at(TIMESTEPS, like=normal(0))
+    prompted, blank = normal(1), normal(2)
+    by_clean = noise_of(noisy, guide(prompted, blank, 4.5), levels)
+    by_noise = guide(noise_of(noisy, prompted, levels), noise_of(noisy, blank, levels), 4.5)
+    torch.testing.assert_close(by_clean, by_noise)
+    assert torch.equal(guide(prompted, torch.zeros_like(blank), 1.0), prompted)
+    assert_equal(guide(prompted, blank, 4.5), dense(blank) - 4.5 * dense(blank - prompted))
+
+
+def test_the_gradient_of_the_loss_is_the_given_one_over_the_number_of_elements():
+    generated = normal(0).requires_grad_()
+    gradient = normal(1)
+    loss = loss_of_gradient(generated, gradient)
+    loss.backward()
+    assert_equal(generated.grad, dense(gradient) / gradient.numel())
+    assert_equal(loss, 0.5 * np.mean(dense(gradient) ** 2))
+
+
+def test_variational_gradient_is_the_weighed_difference_of_noises():
+    levels = levels_at(TIMESTEPS, like=normal(0))
+    teacher, critic = normal(1), normal(2)
+    _, sigma = dense_levels()
+    found = vsd_gradient(teacher, critic, levels)
+    assert_equal(found, sigma**2 * (dense(teacher) - dense(critic)))
+    broken = torch.full_like(teacher, torch.nan)
+    assert torch.equal(vsd_gradient(broken, critic, levels), torch.zeros_like(teacher))
+
+
+def test_matching_gradient_has_the_size_of_each_sample_divided_out():
+    generated, teacher, critic = normal(0), normal(1), normal(2)
+    distance = np.abs(dense(generated - teacher)).mean(axis=(1, 2, 3), keepdims=True)
+    found = dmd_gradient(generated, teacher, critic)
+    assert_equal(found, (dense(critic) - dense(teacher)) / distance)
+    scaled = dmd_gradient(100 * generated, 100 * teacher, 100 * critic)
+    torch.testing.assert_close(scaled, found)
+    same = dmd_gradient(generated, generated, generated)
+    assert torch.equal(same, torch.zeros_like(generated))
+
+
+@pytest.mark.parametrize("formula", ["vsd", "dmd"])
+def test_descending_moves_the_student_from_the_critic_to_the_teacher(formula):
+    levels = levels_at(TIMESTEPS, like=normal(0))
+    generated, teacher = normal(0), normal(1)
+    critic = generated  # it has learned exactly what the student makes
+    noisy = add_noise_at(generated, normal(2), levels)
+    if formula == "vsd":
+        scores = [noise_of(noisy, clean, levels) for clean in (teacher, critic)]
+        gradient = vsd_gradient(*scores, levels)
+    else:
+        gradient = dmd_gradient(generated, teacher, critic)
+    moved = generated - 0.01 * gradient
+    assert (moved - teacher).norm() < (generated - teacher).norm()
+
+
+def test_critic_losses_vanish_for_a_perfect_prediction_and_weigh_timesteps():
+    levels = levels_at(TIMESTEPS, like=normal(0))
+    alpha, sigma = dense_levels()
+    truth, guess = normal(0), normal(1)
+    error = (dense(guess) - dense(truth)) ** 2
+    assert float(clean_loss(truth, truth, levels)) == 0
+    weight = np.minimum((alpha / sigma) ** 2, 5)
+    assert weight.max() == 5
+    assert weight.min() < 0.01
+    assert_equal(clean_loss(guess, truth, levels), np.mean(weight * error))
+
+
+def test_discriminator_losses_are_softplus_of_the_logits():
+    false, true = normal(0, (5, 1)), normal(1, (5, 1))
+    softplus = [np.log1p(np.exp(dense(x))) for x in (-false, false, -true)]
+    assert_equal(generator_loss(false), softplus[0].mean())
+    assert_equal(discriminator_loss(false, true), (softplus[1] + softplus[2]).mean())
+
+
+def test_nothing_is_gained_above_the_threshold():
+    similarity = torch.tensor([0.1, 0.35, 0.9], requires_grad=True)
+    loss = shortfall(similarity, 0.35)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.25 / 3)
+    assert similarity.grad.tolist() == pytest.approx([-1 / 3, 0, 0])
+
+
+def test_sampling_with_a_perfect_predictor_ends_at_its_picture():
+    clean, noise = normal(0, dtype=torch.float32), normal(1, dtype=torch.float32)
+    schedule = build_schedule((999, 749, 499, 249), PredictionType.SAMPLE)
+    asked = []
+
+    def predict(latents, timestep):
+        asked.append((timestep, latents.clone()))
+        return clean
+
+    assert torch.equal(integrate(predict, noise, schedule), clean)
+    assert [timestep for timestep, _ in asked] == [999, 749, 499, 249]
+    alpha, sigma = dense_levels(torch.tensor([749]))
+    # The first step starts from pure noise, so what it calls noise is a little too long.
+    first_alpha, first_sigma = dense_levels(torch.tensor([999]))
+    found = (dense(noise) - first_alpha * dense(clean)) / first_sigma
+    assert_equal(asked[1][1], alpha * dense(clean) + sigma * found, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """A random U-Net in the shape of Stable Diffusion's, predicting noise in float64."""
+    torch.manual_seed(0)
+    network = UNet2DConditionModel(
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=12,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+    return network.double().eval().requires_grad_(False)
+
+
+def noises(unet, noisy, text, empty):
+    """The guided prediction of `unet`, as a formula in NumPy."""
+    prompted, blank = (dense(unet(noisy, TIMESTEPS, states).sample) for states in (text, empty))
+    return blank + 4.5 * (prompted - blank)
+
+
+def test_both_gradients_hold_for_noise_predicting_u_nets(unet):
+    generated = normal(0).requires_grad_()
+    levels = levels_at(TIMESTEPS, like=generated)
+    noise, text, empty = normal(1), normal(2, (3, 5, 12)), normal(3, (3, 5, 12))
+    noisy = add_noise_at(generated.detach(), noise, levels)
+    other = UNet2DConditionModel.from_config(unet.config).double().eval().requires_grad_(False)
+
+    def guided(network):
+        prompted, blank = (network(noisy, TIMESTEPS, s).sample for s in (text, empty))
+        return guide(prompted, blank, 4.5)
+
+    teacher, critic = guided(unet), guided(other)
+    loss_of_gradient(generated, vsd_gradient(teacher, critic, levels)).backward()
+    alpha, sigma = dense_levels()
+    wanted = [noises(network, noisy, text, empty) for network in (unet, other)]
+    assert np.abs(wanted[0] - wanted[1]).max() > 0.1
+    variational = sigma**2 * (wanted[0] - wanted[1])
+    assert_equal(generated.grad, variational / generated.numel())
+
+    generated.grad = None
+    clean = [clean_of(noisy, one, levels, PredictionType.EPSILON) for one in (teacher, critic)]
+    loss_of_gradient(generated, dmd_gradient(generated.detach(), *clean)).backward()
+    recovered = [(dense(noisy) - sigma * one) / alpha for one in wanted]
+    distance = np.abs(dense(generated) - recovered[0]).mean(axis=(1, 2, 3), keepdims=True)
+    matching = (recovered[1] - recovered[0]) / distance
+    assert_equal(generated.grad, matching / generated.numel())
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_the_score_term_has_the_gradient_of_its_formula(weight):
+    latents, start = draw_noise([1, 2, 3, 4], (4, 4, 4)).double().view(2, 2, 4, 4, 4).unbind()
+    noise = start.clone().requires_grad_(True)
+    levels = levels_at(torch.tensor([40, 700]), like=latents)
+
+    def teach(noisy, timesteps):
+        return torch.sin(noisy) * timesteps.view(-1, 1, 1, 1) / 1000
+
+    score_regulariser(
+        teach, latents, noise, levels=levels, prediction_type=PredictionType.EPSILON, weight=weight
+    ).backward()
+    seen = teach(levels.alpha * latents + levels.sigma * start, levels.timesteps)
+    expected = weight * (start - seen) / start.numel()
+    assert torch.allclose(noise.grad, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_teacher_that_sees_the_very_noise_does_not_pull():
+    latents, noise = draw_noise([1, 2], (4, 4, 4)).double().split(1)
+    noise.requires_grad_(True)
+    levels = levels_at(torch.tensor([500]), like=latents)
+    kinds = {
+        PredictionType.EPSILON: noise.detach(),
+        PredictionType.SAMPLE: latents,
+        PredictionType.V: levels.alpha * noise.detach() - levels.sigma * latents,
+    }
+    for kind, answer in kinds.items():
+        pull = score_regulariser(
+            lambda *_, answer=answer: answer, latents, noise, levels=levels, prediction_type=kind
+        )
+        assert pull < 1e-20

@@ -1,0 +1,92 @@
+"""Every trained parameter has one group, and a group the optimizers that suit it."""
+
+import pytest
+import torch
+from torch import nn
+
+from swiftpie.errors import ConfigError
+from swiftpie_lab.training.optimizers import (
+    MATCH_ADAM,
+    Muon,
+    is_matrix_like,
+    make_groups,
+    named_optimizers,
+    orthogonalise,
+)
+
+
+@pytest.fixture
+def network():
+    return nn.ModuleDict({"a": nn.Linear(32, 32), "b": nn.Linear(32, 1), "c": nn.Linear(2, 2)})
+
+
+def groups_of(network, owners, rates):
+    return make_groups(network, owners, rates=rates, uses_muon=True)
+
+
+def test_one_objective_trains_everything_under_plain_names(network):
+    groups = groups_of(network, None, [1e-3])
+    assert sorted(named_optimizers(groups)) == ["adamw", "muon"]
+    assert len(groups[""].parameters) == 6
+
+
+def test_groups_have_optimizers_and_rates_of_their_own(network):
+    network["c"].requires_grad_(False)
+    groups = groups_of(network, {"one": ("a",), "two": ("b",)}, [1e-3, 2e-3])
+    assert sorted(named_optimizers(groups)) == ["one.adamw", "one.muon", "two.adamw"]
+    assert [*groups["two"].parameters] == ["b.weight", "b.bias"]
+    groups["two"].set_learning_rate(0.5)
+    assert groups["two"].optimizers["adamw"].param_groups[0]["lr"] == 1e-3
+
+
+def test_a_parameter_of_no_group_is_named(network):
+    with pytest.raises(ConfigError, match=r"'c\.weight' belongs to no group"):
+        groups_of(network, {"one": ("a",), "two": ("b",)}, [1e-3, 1e-3])
+
+
+def test_a_parameter_of_two_groups_is_named(network):
+    with pytest.raises(ConfigError, match=r"'b\.weight' belongs to 'one' and 'two'"):
+        groups_of(network, {"one": ("a", "b"), "two": ("b", "c")}, [1e-3, 1e-3])
+
+
+def test_a_weight_shared_between_groups_is_found_and_within_one_is_trained_once(network):
+    network["c"].weight = network["a"].weight
+    with pytest.raises(ConfigError, match=r"'c\.weight' belongs to 'one' and 'two'"):
+        groups_of(network, {"one": ("a",), "two": ("b", "c")}, [1e-3, 1e-3])
+    groups = groups_of(network, {"all": ("a", "b", "c")}, [1e-3])
+    assert len(groups["all"].parameters) == 5
+
+
+def test_an_unknown_child_and_a_wrong_number_of_rates_are_refused(network):
+    with pytest.raises(ConfigError, match="'d', which the network does not have"):
+        groups_of(network, {"one": ("d",)}, [1e-3])
+    with pytest.raises(ConfigError, match="has 2 values; this stage needs 1"):
+        groups_of(network, None, [1e-3, 1e-3])
+
+
+def test_singular_values_become_about_one():
+    matrix = torch.randn(24, 60, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalise(matrix))
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+
+
+def test_tall_and_wide_matrices_are_treated_alike():
+    matrix = torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
+    wide = orthogonalise(matrix.T).T
+    assert torch.allclose(orthogonalise(matrix), wide, atol=1e-2)
+
+
+def test_the_root_mean_square_of_a_step_is_that_of_adam():
+    weight = torch.nn.Parameter(torch.zeros(64, 4, 4, 4))
+    optimizer = Muon([weight], lr=0.1)
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 1e-3
+    optimizer.step()
+    size = weight.detach().square().mean().sqrt()
+    assert 0.5 < size / (0.1 * MATCH_ADAM) < 1.5
+
+
+def test_thin_weights_are_left_to_another_optimizer():
+    assert is_matrix_like(torch.zeros(16, 2, 3, 3))
+    assert not is_matrix_like(torch.zeros(1000))
+    assert not is_matrix_like(torch.zeros(8, 64))

@@ -1,0 +1,157 @@
+import colorsys
+
+import pytest
+import torch
+
+from swiftpie_lab.world.looks import (
+    COLOUR_WORDS,
+    COLOURS,
+    MATERIAL_PHRASES,
+    MATERIAL_WORDS,
+    MATERIALS,
+    recolour,
+    remake,
+)
+from swiftpie_lab.world.placing import pose_subjects
+
+CHROMATIC = [name for name in COLOURS if name not in {"black", "white", "grey"}]
+SEE_THROUGH = {"glass", "ice"}
+
+
+def facing(frames):
+    """Normals of a dome over the frame, whatever stands in it."""
+    line = torch.linspace(-0.6, 0.6, 64)
+    down, across = torch.meshgrid(line, line, indexing="ij")
+    depth = (1 - across.square() - down.square()).sqrt()
+    return torch.stack([across, down, depth]).expand(len(frames), 3, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def frames(subjects):
+    still = torch.zeros(len(subjects))
+    return pose_subjects(subjects.tiles, rotation=still, flip=still, hue=still)
+
+
+def made(frames, name):
+    return remake(frames, facing(frames), [name] * len(frames))
+
+
+def on_grey(frames):
+    return frames[:, :3] + 0.5 * (1 - frames[:, 3:])
+
+
+def mean_colour(frames):
+    return frames[:, :3].sum(dim=(2, 3)) / frames[:, 3:].sum(dim=(2, 3))
+
+
+@pytest.mark.parametrize("tables", [[COLOUR_WORDS], [MATERIAL_PHRASES, MATERIAL_WORDS]])
+def test_every_name_has_words_and_none_mean_two_things(tables):
+    words = [word for table in tables for several in table.values() for word in several]
+    assert len({*words}) == len(words)
+    assert min(len(several) for table in tables for several in table.values()) >= 2
+
+
+def test_every_colour_and_material_has_words():
+    assert COLOUR_WORDS.keys() == COLOURS.keys()
+    assert MATERIAL_PHRASES.keys() == MATERIAL_WORDS.keys() == {*MATERIALS}
+    assert len(COLOURS) >= 12
+    assert len(MATERIALS) >= 9
+
+
+def test_nothing_asked_for_changes_nothing(frames):
+    none = ["none"] * len(frames)
+    assert torch.equal(recolour(frames, none), frames)
+    surface = remake(frames, facing(frames), none)
+    assert torch.equal(surface.frame, frames)
+    assert surface.gloss.abs().max() == 0
+
+
+def test_a_row_does_not_depend_on_the_others(frames):
+    mixed = ["red", "none", "black", "red"]
+    assert torch.allclose(
+        recolour(frames[:4], mixed)[3:], recolour(frames[3:4], ["red"]), atol=1e-6
+    )
+    mixed = ["gold", "none", "glass", "gold"]
+    together, alone = remake(frames[:4], facing(frames[:4]), mixed), made(frames[3:4], "gold")
+    assert torch.allclose(together.frame[3:], alone.frame, atol=1e-6)
+    assert torch.equal(together.frame[1], frames[1])
+    assert torch.equal(together.gloss[3:], alone.gloss)
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_dyed_frames_stay_premultiplied(frames, name):
+    dyed = recolour(frames, [name] * len(frames))
+    assert torch.equal(dyed[:, 3:], frames[:, 3:])
+    assert dyed.min() >= 0
+    assert (dyed[:, :3] <= dyed[:, 3:]).all()
+
+
+@pytest.mark.parametrize("name", CHROMATIC)
+def test_dyed_subjects_have_the_hue_that_was_asked_for(frames, name):
+    wanted = colorsys.rgb_to_hsv(*COLOURS[name])[0]
+    for colour in mean_colour(recolour(frames, [name] * len(frames))).tolist():
+        hue, saturation, _ = colorsys.rgb_to_hsv(*colour)
+        assert abs((hue - wanted + 0.5) % 1 - 0.5) < 0.04
+        assert saturation > 0.3
+
+
+def test_black_white_and_grey_have_no_hue_and_differ_in_brightness(frames):
+    black, grey, white = (
+        mean_colour(recolour(frames, [name] * len(frames))) for name in ("black", "grey", "white")
+    )
+    for colours in (black, grey, white):
+        assert (colours.amax(dim=1) - colours.amin(dim=1)).max() < 0.12
+    assert black.mean(dim=1).max() < 0.45
+    assert white.mean(dim=1).min() > 0.6
+    assert ((white - grey).min() > 0.1) & ((grey - black).min() > 0.02)
+
+
+@pytest.mark.parametrize("name", CHROMATIC)
+def test_features_of_dyed_subjects_stay_readable(frames, name):
+    dyed = recolour(frames, [name] * len(frames))
+    inside = frames[:, 3] > 0.99
+    for before, after, where in zip(frames, dyed, inside, strict=True):
+        both = torch.stack([before[:3].mean(dim=0)[where], after[:3].mean(dim=0)[where]])
+        assert torch.corrcoef(both)[0, 1] > 0.6
+        assert both[1].std() > 0.4 * both[0].std()
+
+
+@pytest.mark.parametrize("name", MATERIALS)
+def test_made_frames_stay_premultiplied_and_grow_nowhere(frames, name):
+    surface = made(frames, name)
+    assert (surface.frame[:, 3:] <= frames[:, 3:]).all()
+    assert surface.frame.min() >= 0
+    assert (surface.frame[:, :3] <= surface.frame[:, 3:]).all()
+    assert ((surface.gloss >= 0) & (surface.gloss <= 1)).all()
+    kept = surface.frame[:, 3:].sum() / frames[:, 3:].sum()
+    assert kept < 0.9 if name in SEE_THROUGH else kept > 0.9
+
+
+def test_materials_are_told_apart_and_from_the_subject(frames):
+    looks = [on_grey(frames), *(on_grey(made(frames, name).frame) for name in MATERIALS)]
+    shares = frames[:, 3:].mean(dim=(1, 2, 3))
+    for number, look in enumerate(looks):
+        for other in looks[:number]:
+            apart = (look - other).abs().mean(dim=(1, 2, 3)) / shares
+            assert apart.min() > 0.06
+            assert apart.mean() > 0.1
+
+
+def test_metal_shines_where_it_faces_the_light():
+    ball = torch.ones(1, 4, 128, 128) * 0.6
+    ball[:, 3] = 1
+    gold = made(ball, "gold").frame[:, :3].mean(dim=1)
+    assert gold[:, 20:50, 20:50].mean() > gold[:, 78:108, 78:108].mean() + 0.1
+
+
+def test_wool_keeps_the_colours_of_the_subject(frames):
+    assert (mean_colour(made(frames, "wool").frame) - mean_colour(frames)).abs().max() < 0.12
+
+
+def test_drawing_makes_no_tensor_on_another_device(frames):
+    # Mixing tensors of the meta device with others raises, as a GPU's would.
+    elsewhere, normals = frames.to("meta"), facing(frames).to("meta")
+    colours = [*COLOURS, *["none"] * len(frames)][: len(frames)]
+    assert recolour(elsewhere, colours).is_meta
+    materials = [*MATERIALS, *["none"] * len(frames)][: len(frames)]
+    assert remake(elsewhere, normals, materials).frame.is_meta

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import swiftpie_lab
+from swiftpie_lab.data.subjects import sample_subjects
+from swiftpie_lab.world.textures import TEXTURE_PX, load_photos, make_textures, spectral
+
+
+@pytest.fixture(scope="module")
+def tiles():
+    return sample_subjects().tiles
+
+
+@pytest.fixture(scope="module")
+def textures(tiles):
+    return make_textures(60, tiles, [], seed=3)
+
+
+def test_the_seed_decides_and_no_texture_comes_twice(tiles, textures):
+    assert torch.equal(make_textures(60, tiles, [], seed=3), textures)
+    assert not torch.equal(make_textures(60, tiles, [], seed=4), textures)
+    assert len({texture.numpy().tobytes() for texture in textures}) == 60
+
+
+def test_textures_show_something_in_many_colours(textures):
+    values = textures.float()
+    assert textures.shape == (60, 3, TEXTURE_PX, TEXTURE_PX)
+    assert values.std(dim=(2, 3)).mean(1).median() > 5  # of 255
+    means = values.mean(dim=(2, 3))
+    assert (means.std(dim=0) > 30).all()
+
+
+def test_a_third_is_cut_from_photos_if_there_are_any(tiles):
+    red = torch.zeros(3, 300, 400, dtype=torch.uint8)
+    red[0] = 255
+    textures = make_textures(30, tiles, [red], seed=0).float() / 255
+    # Channels are exchanged, but a piece of a one-coloured photo has one colour.
+    is_piece = (textures.std(dim=(2, 3)) < 1e-6).all(dim=1) & (textures.amax((1, 2, 3)) == 1)
+    assert is_piece[::3].all()
+    assert is_piece.sum() == 10
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, 2.0])
+def test_steeper_spectra_are_smoother(slope):
+    (rough,), (smooth,) = (
+        spectral(torch.Generator().manual_seed(0), 1, slope=s) for s in (slope, slope + 1)
+    )
+    assert rough.std().item() == pytest.approx(1, abs=1e-3)
+    assert smooth.diff().std() < rough.diff().std()
+
+
+def test_stretched_fields_change_less_along_their_fibres():
+    (field,) = spectral(torch.Generator().manual_seed(0), 1, slope=1.0, stretch=8.0)
+    assert field.diff(dim=1).std() < 0.5 * field.diff(dim=0).std()
+
+
+def test_photos_are_read_by_name_and_other_files_left_alone(tmp_path):
+    Image.new("RGB", (900, 600), "red").save(tmp_path / "b.png")
+    Image.new("L", (400, 800), 7).save(tmp_path / "a.jpg")
+    (tmp_path / "notes.txt").write_text("none")
+    first, second = load_photos(tmp_path, "train")
+    assert first.shape == (3, 1024, 512)
+    assert second.shape == (3, 512, 768)
+    assert second[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_each_photo_is_on_one_side_of_the_split_whatever_its_name(tmp_path):
+    for number in range(30):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number:02}.png")
+    sides = {side: load_photos(tmp_path, side) for side in ("train", "held_out")}
+    levels = {side: {int(one[0, 0, 0]) for one in photos} for side, photos in sides.items()}
+    assert levels["train"] | levels["held_out"] == set(range(30))
+    assert not levels["train"] & levels["held_out"]
+    assert 1 <= len(levels["held_out"]) <= 12
+    kept = tmp_path / f"{min(levels['held_out']):02}.png"
+    kept.rename(tmp_path / "other-name.png")
+    assert len(load_photos(tmp_path, "held_out")) == len(levels["held_out"])
+
+
+def test_the_photograph_of_the_package_is_never_trained_on():
+    folder = Path(swiftpie_lab.__file__).parent / "assets" / "photos"
+    assert not load_photos(folder, "train")
+    assert len(load_photos(folder, "held_out")) == 1

@@ -1,0 +1,13 @@
+"""A pipeline around the embedded model."""
+
+import pytest
+
+from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+
+
+@pytest.fixture
+def pipe(session):
+    """Fresh, so that what a test sets on it stays there; the networks are shared."""
+    made = SwiftPiePipeline.from_components(session.components)
+    made.set_progress_bar_config(disable=True)
+    return made

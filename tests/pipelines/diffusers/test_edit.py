@@ -1,0 +1,197 @@
+"""Edits in the manner of diffusers, on a random model of Stable Diffusion's shape."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie import (
+    CapabilityError,
+    EditMode,
+    EditRequest,
+    EditSettings,
+    InputError,
+    Scales,
+    Session,
+)
+from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
+from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+from tests.pipelines.pictures import edit
+from tests.pipelines.tiny_editor import tiny_editor
+
+PROMPT, SOURCE = "a dog on the sofa", "a cat on the sofa"
+BOX = (0.25, 0.25, 0.75, 0.75)
+
+
+@pytest.fixture(scope="module")
+def components():
+    return tiny_editor()
+
+
+@pytest.fixture
+def pipe(components):
+    made = SwiftEditPipeline.from_components(components)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def photo():
+    values = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+@pytest.fixture(scope="module")
+def mask():
+    values = np.zeros((128, 128), dtype=np.uint8)
+    values[32:96, 32:96] = 255
+    return Image.fromarray(values)
+
+
+def test_the_edit_is_that_of_the_function(pipe, components, photo):
+    reference = edit(components, photo, PROMPT, source_prompt=SOURCE)
+    called = pipe(PROMPT, photo, source_prompt=SOURCE, seeds=[0])
+    assert called.images[0].tobytes() == reference.image.tobytes()
+    assert called.masks[0].tobytes() == reference.region.tobytes()
+    assert called.timings.keys() == reference.timings_ms.keys()
+    assert called.seeds == (0,)
+
+
+def test_strengths_and_mode_arrive(pipe, components, photo):
+    scales = replace(Scales.for_edit(), identity_scale=0.5, background_scale=0.8, text_scale=1.5)
+    settings = EditSettings(scales=scales)
+    reference = edit(components, photo, PROMPT, mask=BOX, settings=settings)
+    called = pipe(PROMPT, photo, box=BOX, settings=settings)
+    assert called.images[0].tobytes() == reference.image.tobytes()
+    settings = EditSettings(mode=EditMode.RELEASED)
+    released = edit(components, photo, PROMPT, mask=BOX, seed=7, settings=settings)
+    called = pipe(PROMPT, photo, box=BOX, settings=settings, seeds=[7])
+    assert called.images[0].tobytes() == released.image.tobytes()
+
+
+def test_without_seeds_the_drawn_ones_are_told_and_repeat_the_pictures(pipe, photo):
+    call = {"image": photo, "box": BOX, "settings": EditSettings(mode=EditMode.RELEASED)}
+    torch.manual_seed(0)
+    first, other = (pipe([PROMPT] * 2, **call) for _ in range(2))
+    assert len({*first.seeds, *other.seeds}) == 4
+    for image, seed in zip(first.images, first.seeds, strict=True):
+        assert pipe(PROMPT, **call, seeds=[seed]).images[0].tobytes() == image.tobytes()
+    torch.manual_seed(0)
+    assert pipe([PROMPT] * 2, **call).seeds == first.seeds
+
+
+@pytest.mark.parametrize("form", ["pil", "array", "flat", "tensor"])
+def test_the_mask_says_what_stays(pipe, photo, mask, form):
+    values = np.asarray(mask)
+    forms = {
+        "pil": mask,
+        "array": values[:, :, None],
+        "flat": values,
+        "tensor": torch.from_numpy(values.copy())[None, None] / 255,
+    }
+    called = pipe(PROMPT, photo, forms[form])
+    changed = np.asarray(called.images[0]) != np.asarray(photo)
+    assert changed[40:88, 40:88].any()
+    assert not changed[values == 0].any()
+
+
+def test_lists_are_edits_of_their_own(pipe, photo, mask):
+    prompts = [PROMPT, "a red hat"]
+    both = pipe(prompts, photo, mask)
+    assert [one.tobytes() for one in both.images] == [
+        pipe(one, photo, mask).images[0].tobytes() for one in prompts
+    ]
+    pair = pipe(prompts, [photo, photo.rotate(90)], mask, return_dict=False)
+    assert pair[0][0].tobytes() == both.images[0].tobytes()
+    assert pair[0][1].tobytes() != both.images[1].tobytes()
+
+
+def test_output_types_show_one_picture(pipe, photo, mask):
+    pil = np.asarray(pipe(PROMPT, photo, mask).images[0])
+    array = pipe(PROMPT, photo, mask, output_type="np").images
+    tensor = pipe(PROMPT, photo, mask, output_type="pt").images
+    assert np.abs(array[0] * 255 - pil).max() < 0.01
+    assert np.array_equal(tensor.permute(0, 2, 3, 1).numpy(), array)
+
+
+def test_callbacks_and_interrupts_work_as_elsewhere(pipe, photo, mask):
+    seen = []
+
+    def erase(*arguments):
+        seen.append(arguments[1:3])
+        return {"latents": torch.zeros_like(arguments[-1]["latents"])}
+
+    def stop(*arguments):
+        arguments[0]._interrupt = True
+        return arguments[-1]
+
+    plain = pipe(PROMPT, photo, mask)
+    erased = pipe(PROMPT, photo, mask, callback_on_step_end=erase)
+    assert seen == [(0, 999)]
+    assert erased.images[0].tobytes() != plain.images[0].tobytes()
+    assert pipe(PROMPT, photo, mask, callback_on_step_end=stop).images == []
+
+
+def test_both_pipelines_share_their_networks(pipe, sprite):
+    other = SwiftPiePipeline.from_pipe(pipe)
+    assert other.unet is pipe.unet
+    other.set_progress_bar_config(disable=True)
+    assert other("a cat", ip_adapter_image=sprite, seeds=[0]).images[0].size == (128, 128)
+
+
+def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
+    drawn = Session(components).edit(
+        photo, PROMPT, mask=mask, guidance=ClassifierFree((2.0,)), negative_prompt="a cat"
+    )
+    called = pipe(PROMPT, photo, mask, guidance_scale=2.0, negative_prompt="a cat")
+    assert called.images[0].tobytes() == drawn.image.tobytes()
+    others = [pipe(PROMPT, photo, mask), pipe(PROMPT, photo, mask, guidance_scale=2.0)]
+    assert called.images[0].tobytes() not in [one.images[0].tobytes() for one in others]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_inference_steps": 4}, "takes 1"),
+        ({"output_type": "latent"}, "output_type="),
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": [PROMPT] * 2, "source_prompt": [SOURCE] * 3}, "prompt has 2 entries"),
+        ({"prompt": []}, "prompt has 0 entries"),
+        ({"box": BOX, "mask_image": Image.new("L", (128, 128), 255)}, "Give one"),
+        ({"settings": EditSettings(size_px=130)}, "130x130 px"),
+        ({"seeds": [-1]}, "seed is -1"),
+        ({"negative_prompt": "a cat"}, "without guidance"),
+        (
+            {"guidance_scale": 2.0, "settings": EditSettings(mode=EditMode.RELEASED)},
+            "released mode",
+        ),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(pipe, photo, options, message):
+    with pytest.raises(InputError, match=message):
+        pipe(**{"prompt": PROMPT, "image": photo} | options)
+
+
+def test_pictures_of_several_sizes_are_no_array(pipe, photo):
+    wide = photo.resize((192, 128))
+    drawn = pipe(PROMPT, [photo, wide], box=BOX)
+    assert [one.size for one in drawn.images] == [(128, 128), (192, 128)]
+    with pytest.raises(InputError, match="one size"):
+        pipe(PROMPT, [photo, wide], box=BOX, output_type="np")
+
+
+def test_networks_without_inversion_say_so(session, photo):
+    lone = SwiftEditPipeline.from_components(replace(session.components, inversion=None))
+    with pytest.raises(CapabilityError, match="no inversion network"):
+        lone(PROMPT, photo)
+
+
+def test_the_packaged_model_edits_as_its_session_does(session, photo):
+    drawn = SwiftEditPipeline.from_components(session.components)(PROMPT, photo, seeds=[0])
+    request = EditRequest(image=photo, prompt=PROMPT, seed=0)  # nobody of the library comes
+    pictures = (drawn.images[0], session.draw(request).image)
+    one, other = (np.asarray(picture, dtype=int) for picture in pictures)
+    np.testing.assert_allclose(one, other, atol=1, rtol=0)

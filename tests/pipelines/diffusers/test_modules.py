@@ -1,0 +1,236 @@
+"""A pipeline of diffusers saves, loads and shares the networks of a preset without loss."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+
+import swiftpie
+from swiftpie import CapabilityError, ConfigError, InputError
+from swiftpie.backbones.preset import PRESETS, describe, read_preset
+from swiftpie.backbones.scheduling import schedule_of
+from swiftpie.pipelines.diffusers.modules import KeepingOffload, scheduler_of, take_apart
+from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+from swiftpie.schedules import Renoise
+from tests.pipelines.tiny_editor import tiny_editor
+
+PROMPT = "a photo of a subject on a beach"
+
+
+def picture(pipe, identity, **changes):
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(PROMPT, subjects=identity, seeds=[3], **changes).images[0].tobytes()
+
+
+@pytest.fixture(scope="module")
+def saved(session, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    SwiftPiePipeline.from_components(session.components).save_pretrained(folder)
+    return folder
+
+
+def test_a_saved_pipeline_draws_the_same_picture(pipe, identity, saved):
+    loaded = SwiftPiePipeline.from_pretrained(saved, local_files_only=True)
+    assert picture(loaded, identity) == picture(pipe, identity)
+    assert loaded.to_components().fingerprint == pipe.to_components().fingerprint
+    assert loaded.to_components().preset == pipe.to_components().preset
+
+
+def test_a_saved_folder_lists_every_module_and_holds_only_safetensors(saved):
+    index = json.loads((saved / "model_index.json").read_text())
+    folders = {path.name for path in saved.iterdir() if path.is_dir()}
+    assert folders == {"unet", "vae", "text_encoder", "tokenizer", "scheduler", "image_encoder"} | {
+        "layout_predictor",
+        "inversion_unet",
+    }
+    assert all(len(index[name]) == 2 for name in folders)
+    kinds = {path.suffix for path in saved.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".safetensors"}
+
+
+def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
+    SwiftPiePipeline.from_pretrained(saved).save_pretrained(tmp_path)
+    files = sorted(path.relative_to(saved) for path in saved.rglob("*.safetensors"))
+    assert len(files) == 6
+    assert all((saved / one).read_bytes() == (tmp_path / one).read_bytes() for one in files)
+
+
+def test_pickled_weights_are_neither_written_nor_read(pipe, saved, tmp_path):
+    with pytest.raises(InputError, match="safe_serialization"):
+        pipe.save_pretrained(tmp_path, safe_serialization=False)
+    with pytest.raises(InputError, match="use_safetensors"):
+        SwiftPiePipeline.from_pretrained(saved, use_safetensors=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_can_be_given_when_loading_and_changes_the_fingerprint(pipe, saved):
+    loaded = SwiftPiePipeline.from_pretrained(saved, vae=pipe.vae)
+    assert loaded.vae is pipe.vae
+    assert loaded.to_components().fingerprint != pipe.to_components().fingerprint
+
+
+@pytest.mark.parametrize("preset", [None, {"name": "x"}])
+def test_a_folder_of_another_program_says_what_is_needed(saved, tmp_path, preset):
+    folder = shutil.copytree(saved, tmp_path / "other")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"preset": preset}))
+    with pytest.raises(ConfigError, match="preset"):
+        SwiftPiePipeline.from_pretrained(folder)
+
+
+def test_pipelines_made_from_each_other_share_all_networks(pipe, identity):
+    twin = SwiftPiePipeline.from_pipe(pipe)
+    shared = {name: one for name, one in pipe.components.items() if name != "scheduler"}
+    assert shared
+    assert all(twin.components[name] is one for name, one in shared.items())
+    assert picture(twin, identity) == picture(pipe, identity)
+    again = SwiftPiePipeline(**pipe.components, **pipe.parameters)
+    assert picture(again, identity) == picture(pipe, identity)
+
+
+def test_other_pipelines_and_unknown_modules_are_refused(pipe):
+    with pytest.raises(InputError, match="from_pipe"):
+        SwiftPiePipeline.from_pipe(pipe, refiner=pipe.vae)
+    with pytest.raises(InputError, match="from_pipe"):
+        SwiftPiePipeline.from_pipe(pipe.vae)
+
+
+def test_the_networks_serve_a_session_too(pipe, identity):
+    session = swiftpie.Session(pipe.to_components())
+    drawn = session.personalize(identity, PROMPT, seed=3)
+    assert drawn.images[0].tobytes() == picture(pipe, identity)
+
+
+def test_another_scheduler_is_not_ignored(pipe, identity):
+    pipe.scheduler = EulerDiscreteScheduler()
+    with pytest.raises(InputError, match="scheduler is a EulerDiscreteScheduler"):
+        picture(pipe, identity)
+
+
+def test_a_converted_mini_says_so_until_it_is_converted_back(identity, saved):
+    own = SwiftPiePipeline.from_pretrained(saved)
+    own.to(torch.bfloat16)
+    with pytest.raises(CapabilityError, match="float32 only"):
+        picture(own, identity)
+    assert picture(own.to(torch.float32), identity)
+
+
+def test_offloading_behaves_as_that_of_diffusers(pipe):
+    networks = {n for n, one in pipe.components.items() if isinstance(one, torch.nn.Module)}
+    assert networks <= {*pipe.model_cpu_offload_seq.split("->")}
+    if torch.accelerator.is_available():
+        pytest.skip("there is an accelerator to offload from")
+    with pytest.raises(RuntimeError, match="requires accelerator"):
+        pipe.enable_model_cpu_offload()
+
+
+def test_single_layers_are_not_offloaded(pipe):
+    for offload in (pipe.enable_sequential_cpu_offload, pipe.enable_group_offload):
+        with pytest.raises(CapabilityError, match="enable_model_cpu_offload"):
+            offload(device="cpu")
+
+
+@pytest.mark.parametrize("family", ["tiny", "sd21"])
+@pytest.mark.parametrize("options", [{}, {"guidance_scale": 1.5, "negative_prompt": "a dog"}])
+def test_offloaded_networks_draw_the_same_picture(saved, sprite, family, options):
+    """The processor stands for the accelerator: what is tested is that all hooks get along."""
+    if family == "tiny":
+        made = SwiftPiePipeline.from_pretrained(saved)
+    else:
+        made = SwiftPiePipeline.from_components(tiny_editor())
+    made.set_progress_bar_config(disable=True)
+    call = {"prompt": "a cat", "ip_adapter_image": sprite, "seeds": [2], **options}
+    plain = np.asarray(made(**call).images[0], dtype=int)
+    made.enable_model_cpu_offload(device="cpu")
+    assert made.to_components().device == torch.device("cpu", 0)
+    assert isinstance(made.unet._hf_hook, KeepingOffload)
+    moved = [np.asarray(made(**call).images[0], dtype=int) for _ in range(2)]
+    assert np.array_equal(*moved)
+    # Moved weights lie elsewhere in memory, so sums may round differently: one level at most.
+    assert np.abs(moved[0] - plain).max() <= 1
+    assert SwiftPiePipeline.from_pipe(made).unet is made.unet
+    made.remove_all_hooks()
+
+
+@pytest.mark.parametrize("name", PRESETS.names())
+def test_a_preset_survives_json(name):
+    preset = PRESETS.get(name)
+    assert read_preset(json.loads(json.dumps(describe(preset)))) == preset
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
+@pytest.mark.parametrize("name", PRESETS.names())
+def test_the_scheduler_describes_the_preset(name):
+    preset = PRESETS.get(name)
+    scheduler = scheduler_of(preset)
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        assert preset.prediction_type == "flow"
+        return
+    assert scheduler.config.prediction_type == preset.prediction_type
+    for step in schedule_of(preset).steps:
+        kept = float(scheduler.alphas_cumprod[step.timestep])
+        assert kept == pytest.approx(step.alpha**2, rel=1e-3)
+
+
+def test_the_scheduler_of_mini_takes_the_very_step(pipe):
+    schedule = pipe.to_components().schedule
+    assert schedule.renoise is Renoise.DDIM
+    latents, prediction = torch.randn(2, 1, 32, 16, 16, generator=torch.manual_seed(0))
+    pipe.scheduler.set_timesteps(1)
+    assert pipe.scheduler.timesteps.tolist() == [999]
+    theirs = pipe.scheduler.step(prediction, 999, latents).prev_sample
+    assert torch.allclose(theirs, schedule.advance(latents, prediction, 0), atol=1e-5)
+
+
+@pytest.fixture
+def large():
+    """A pipeline of Stable Diffusion's networks, tiny and random."""
+    made = SwiftPiePipeline.from_components(tiny_editor())
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def test_a_published_family_registers_the_classes_of_diffusers(large, sprite):
+    assert large.config["unet"] == ("diffusers", "UNet2DConditionModel")
+    assert large.config["vae"] == ("diffusers", "AutoencoderKL")
+    assert large.config["inversion_unet"] == ("diffusers", "UNet2DConditionModel")
+    large.vae.enable_tiling()
+    drawn = large("a cat on a sofa", ip_adapter_image=sprite, seeds=[1])
+    assert drawn.images[0].size == (128, 128)
+    assert SwiftPiePipeline.from_pipe(large).unet is large.unet
+
+
+def test_another_autoencoder_is_taken_and_another_denoiser_is_not(large, sprite):
+    before = large.to_components()
+    large.vae = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8)
+    )
+    after = large.to_components()
+    assert after.autoencoder.network is large.vae
+    assert after.denoiser is before.denoiser
+    assert after.fingerprint != before.fingerprint
+    large.unet = large.inversion_unet
+    with pytest.raises(InputError, match="U-Net was exchanged"):
+        large("a cat", ip_adapter_image=sprite, seeds=[1])
+
+
+def test_removed_identity_branches_are_noticed(large, sprite):
+    large.unet.set_attention_slice("auto")
+    with pytest.raises(InputError, match="attention processors"):
+        large("a cat", ip_adapter_image=sprite, seeds=[1])
+
+
+def test_networks_that_run_elsewhere_go_on_doing_so(session):
+    elsewhere = replace(session.components, execution_device=torch.device("cpu", 0))
+    pipe = SwiftPiePipeline.from_components(elsewhere)
+    assert pipe.to_components().device == torch.device("cpu", 0)
+
+
+def test_taking_apart_copies_nothing(session):
+    parts = take_apart(session.components)
+    assert parts["unet"] is session.components.denoiser
+    assert parts["vae"] is session.components.autoencoder

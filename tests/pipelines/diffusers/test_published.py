@@ -1,0 +1,353 @@
+"""Stable Diffusion models with an adapter are saved, loaded, shared and drawn with, tiny ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPVisionModelWithProjection
+
+from swiftpie import CapabilityError, EditMode, InputError, MaskSource, WeightsError
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.preset import WeightsKind
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
+from swiftpie.pipelines.diffusers.modules import ADAPTER
+from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from tests.backbones import tiny_models
+from tests.parity.pipelines import preset_of, subject
+from tests.pipelines.tiny_editor import tiny_editor
+
+FAMILIES = ("sd15", "sd21", "sdxl")
+PROMPT, SOURCE = "a red cube on the moon", "a blue cube on the moon"
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder a family; they are not to be changed."""
+    root = tmp_path_factory.mktemp("models")
+    for family in FAMILIES:
+        tiny_models.make_pipeline(root / family / "pipeline", family, is_shallow=True)
+        tiny_models.make_own_adapter(root / family / "own.safetensors", family, is_shallow=True)
+        public = root / family / "public.safetensors"
+        tiny_models.make_public_adapter(public, family, is_shallow=True)
+        tiny_models.make_unet(root / family / "other", family, is_shallow=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def opened(place):
+    """Loads one family with its tiny folders; `adapter` is own, public or None."""
+
+    def open_tiny(family, adapter="own", *, kind=SwiftPiePipeline, preset=None, **choices):
+        folder = place / family
+        if adapter:
+            choices |= {"adapter": folder / f"{adapter}.safetensors"}
+            choices |= {"image_encoder": folder / "encoder"}
+        given = {"weights": folder / "pipeline"} | choices
+        return quiet(kind.from_components(load_components(preset or preset_of(family), **given)))
+
+    return open_tiny
+
+
+def quiet(pipe):
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def photo():
+    values = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def drawn(pipe, **changes):
+    """Everything that a call gives, to be compared in bits."""
+    if isinstance(pipe, SwiftEditPipeline):
+        box = (0.25, 0.25, 0.75, 0.75)
+        call = {"image": photo(), "source_prompt": SOURCE, "box": box, "seeds": [3]}
+        return pipe(PROMPT, **call | {"output_type": "np"} | changes).images
+    call = {"ip_adapter_image": subject(), "seeds": [3], "output_type": "pt"}
+    return pipe(PROMPT, **call | changes).images.numpy()
+
+
+def reopened(folder, family, *, kind=SwiftPiePipeline, **choices):
+    """A saved folder, read as one that was published."""
+    given = {"weights": folder, "adapter": folder / ADAPTER} | choices
+    return quiet(kind.from_components(load_components(preset_of(family), **given)))
+
+
+def check_published(saved, original):
+    """diffusers and transformers read the networks as what they were before."""
+    published = UNet2DConditionModel.from_pretrained(original / "unet").state_dict()
+    unet, report = UNet2DConditionModel.from_pretrained(saved / "unet", output_loading_info=True)
+    assert not any(report.values())
+    weights = unet.state_dict()
+    assert weights.keys() == published.keys()
+    assert all(torch.equal(weights[name], one) for name, one in published.items())
+    CLIPVisionModelWithProjection.from_pretrained(saved / "image_encoder")
+
+
+CASES = [("sd15", "own"), ("sd21", "public"), ("sdxl", "own")]
+
+
+@pytest.mark.parametrize(("family", "adapter"), CASES)
+def test_a_round_trip_keeps_every_bit_of_the_pictures(opened, place, tmp_path, family, adapter):
+    pipe = opened(family, adapter)
+    before = drawn(pipe)
+    assert not np.array_equal(before, drawn(pipe, seeds=[4]))
+    pipe.save_pretrained(tmp_path / "saved")
+    assert np.array_equal(drawn(pipe), before)
+    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path / "saved", local_files_only=True))
+    assert np.array_equal(drawn(loaded), before)
+    assert loaded.to_components().preset == pipe.to_components().preset
+    assert loaded.to_components().fingerprint == pipe.to_components().fingerprint
+    assert np.array_equal(drawn(reopened(tmp_path / "saved", family)), before)
+    kinds = {path.suffix for path in (tmp_path / "saved").rglob("*") if path.is_file()}
+    assert kinds == {".json", ".safetensors"}
+    assert list(tmp_path.iterdir()) == [tmp_path / "saved"]
+    check_published(tmp_path / "saved", place / family / "pipeline")
+
+
+def test_a_detail_branch_without_training_is_saved_with_where_it_acts(opened, tmp_path):
+    pipe = opened("sd21", "public", detail="joint", preset=preset_of("sd21", detail_mask="inline"))
+    before = drawn(pipe)
+    pipe.save_pretrained(tmp_path)
+    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path))
+    assert np.array_equal(drawn(loaded), before)
+    plans = [one.to_components().denoiser.installation.plan for one in (loaded, pipe)]
+    assert plans[0] == plans[1]
+    assert not plans[0].own_projections
+    assert not np.array_equal(before, drawn(pipe, scales=Scales(detail_scale=0.0)))
+
+
+def test_a_pipeline_without_an_adapter_is_saved_without_one(opened, place, tmp_path):
+    pipe = opened("sd21", None)
+    pipe.save_pretrained(tmp_path)
+    assert not (tmp_path / ADAPTER).exists()
+    loaded = SwiftPiePipeline.from_pretrained(tmp_path)
+    with pytest.raises(CapabilityError, match="adapter"):
+        drawn(loaded)
+    options = {"adapter": place / "sd21" / "own.safetensors"}
+    options["image_encoder"] = place / "sd21" / "encoder"
+    assert np.array_equal(drawn(reopened(tmp_path, "sd21", **options)), drawn(opened("sd21")))
+
+
+def test_a_reference_network_is_saved_too(opened, place, tmp_path):
+    pipe = opened("sd21", reference=place / "sd21" / "other")
+    before = drawn(pipe)
+    assert not np.array_equal(before, drawn(opened("sd21")))
+    pipe.save_pretrained(tmp_path)
+    assert np.array_equal(drawn(quiet(SwiftPiePipeline.from_pretrained(tmp_path))), before)
+
+
+@pytest.mark.parametrize(
+    ("family", "mode"), [("sd21", EditMode.RELEASED), ("sdxl", EditMode.PAPER)]
+)
+def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family, mode):
+    other = place / family / "other"
+    pipe = opened(family, kind=SwiftEditPipeline, inversion=other)
+    settings = EditSettings(mode=mode)
+    before = drawn(pipe, settings=settings)
+    scales = replace(Scales.for_edit(mode=mode), identity_scale=2.0)
+    stronger = replace(settings, scales=scales)
+    assert not np.array_equal(before, drawn(pipe, settings=stronger))
+    pipe.save_pretrained(tmp_path)
+    loaded = quiet(SwiftEditPipeline.from_pretrained(tmp_path))
+    assert np.array_equal(drawn(loaded, settings=settings), before)
+    inversion = tmp_path / "inversion_unet"
+    again = reopened(tmp_path, family, kind=SwiftEditPipeline, inversion=inversion)
+    assert np.array_equal(drawn(again, settings=settings), before)
+    assert drawn(SwiftPiePipeline.from_pipe(loaded)).shape == (1, 3, 64, 64)
+
+
+def test_a_change_to_the_network_reaches_the_next_edit_as_released(opened, place):
+    pipe = opened("sd21", kind=SwiftEditPipeline, inversion=place / "sd21" / "other")
+    settings = EditSettings(mode=EditMode.RELEASED)
+    before = drawn(pipe, settings=settings)
+    hook = pipe.unet.conv_out.register_forward_hook(lambda *given: 0.5 * given[-1])
+    assert not np.array_equal(drawn(pipe, settings=settings), before)
+    hook.remove()
+    assert np.array_equal(drawn(pipe, settings=settings), before)
+
+
+def test_half_precision_is_kept_where_it_is_asked_for(opened, tmp_path):
+    pipe = opened("sd21", dtype=torch.bfloat16)
+    pipe.save_pretrained(tmp_path)
+    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path, dtype=torch.bfloat16))
+    assert np.array_equal(drawn(loaded), drawn(pipe))
+    assert loaded.to_components().fingerprint == pipe.to_components().fingerprint
+    wide = SwiftPiePipeline.from_pretrained(tmp_path)
+    assert {one.dtype for one in wide.unet.parameters()} == {torch.float32}
+    assert wide.to_components().fingerprint != pipe.to_components().fingerprint
+
+
+def test_an_autoencoder_that_overflows_stays_wide(opened, tmp_path):
+    pipe = opened("sd21", dtype=torch.float16)
+    pipe.vae.register_to_config(force_upcast=True)
+    pipe.save_pretrained(tmp_path)
+    loaded = SwiftPiePipeline.from_pretrained(tmp_path, dtype=torch.float16)
+    assert (loaded.vae.dtype, loaded.unet.dtype) == (torch.float32, torch.float16)
+
+
+def test_weights_of_a_lora_are_saved_as_a_whole(opened, place, tmp_path):
+    preset = replace(
+        preset_of("sd21"), kind=WeightsKind.LORA, file="x", base=str(place / "sd21" / "pipeline")
+    )
+    lora = tiny_models.make_lora(tmp_path / "lora.safetensors", "sd21", is_shallow=True)
+    pipe = opened("sd21", preset=preset, weights=lora)
+    before = drawn(pipe)
+    assert not np.array_equal(before, drawn(opened("sd21")))
+    pipe.save_pretrained(tmp_path / "saved")
+    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path / "saved"))
+    assert np.array_equal(drawn(loaded), before)
+    assert loaded.to_components().preset.kind is WeightsKind.PIPELINE
+    assert np.array_equal(drawn(reopened(tmp_path / "saved", "sd21")), before)
+
+
+def test_saving_over_a_pipeline_leaves_nothing_of_it_but_other_files(opened, tmp_path):
+    opened("sd21").save_pretrained(tmp_path)
+    (tmp_path / "README.md").write_text("mine")
+    bare = opened("sd15", None)
+    bare.save_pretrained(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "README.md" in names
+    assert not names & {ADAPTER, "image_encoder"}
+    loaded = SwiftPiePipeline.from_pretrained(tmp_path)
+    assert loaded.to_components().preset.family == "sd15"
+
+
+def test_saving_into_the_folder_that_was_loaded_works(opened, tmp_path):
+    opened("sd21").save_pretrained(tmp_path)
+    loaded = reopened(tmp_path, "sd21")
+    before = drawn(loaded)
+    loaded.save_pretrained(tmp_path)
+    assert np.array_equal(drawn(loaded), before)
+    assert np.array_equal(drawn(reopened(tmp_path, "sd21")), before)
+
+
+def test_a_failed_save_leaves_folder_and_pipeline_as_they_were(opened, tmp_path):
+    pipe = opened("sd21")
+    before = drawn(pipe)
+    pipe.save_pretrained(tmp_path / "saved")
+    stored = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="large"):
+        pipe.save_pretrained(tmp_path / "saved", max_shard_size="large")
+    assert stored == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert np.array_equal(drawn(pipe), before)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        pipe.save_pretrained(tmp_path / "file")
+    with pytest.raises(InputError, match="cannot be saved"):
+        pipe.save_pretrained(tmp_path / "file" / "inside")
+
+
+def test_a_folder_that_lost_its_adapter_says_so(opened, tmp_path):
+    opened("sd21").save_pretrained(tmp_path)
+    (tmp_path / ADAPTER).unlink()
+    with pytest.raises(WeightsError, match="image_encoder=None"):
+        SwiftPiePipeline.from_pretrained(tmp_path)
+    assert SwiftPiePipeline.from_pretrained(tmp_path, image_encoder=None).image_encoder is None
+
+
+def test_a_cached_repository_is_a_folder_too(opened, tmp_path):
+    pipe = opened("sd21")
+    snapshot = tmp_path / "models--we--tiny" / "snapshots" / REVISION
+    pipe.save_pretrained(snapshot)
+    (tmp_path / "models--we--tiny" / "refs").mkdir()
+    (tmp_path / "models--we--tiny" / "refs" / "main").write_text(REVISION)
+    loaded = SwiftPiePipeline.from_pretrained("we/tiny", cache_dir=tmp_path, local_files_only=True)
+    assert np.array_equal(drawn(quiet(loaded)), drawn(pipe))
+    (snapshot / ADAPTER).unlink()
+    with pytest.raises(WeightsError, match=ADAPTER):
+        SwiftPiePipeline.from_pretrained("we/tiny", cache_dir=tmp_path, local_files_only=True)
+
+
+def test_another_denoiser_gets_the_branches_when_it_comes_with_the_folder(opened, place, tmp_path):
+    pipe = opened("sd21")
+    pipe.save_pretrained(tmp_path)
+    other = UNet2DConditionModel.from_pretrained(place / "sd21" / "other")
+    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path, unet=other))
+    assert loaded.unet is other
+    assert not np.array_equal(drawn(loaded), drawn(pipe))
+    assert loaded.to_components().fingerprint != pipe.to_components().fingerprint
+    with pytest.raises(InputError, match="already"):
+        SwiftPiePipeline.from_pretrained(tmp_path, unet=pipe.unet)
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
+def test_a_pipeline_of_diffusers_lends_its_weights_and_goes_on_working(place):
+    folder = place / "sdxl"
+    theirs = quiet(StableDiffusionXLPipeline.from_pretrained(folder / "pipeline"))
+    options = {"height": 64, "width": 64, "latents": draw_noise([3], (4, 8, 8))}
+    call = {"num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "np"} | options
+    before = theirs(PROMPT, **call).images
+    encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "encoder")
+    adapter = {"adapter": folder / "own.safetensors", "image_encoder": encoder}
+    ours = quiet(SwiftPiePipeline.from_pipe(theirs, preset="sdxl-turbo", **adapter))
+    assert ours.vae is theirs.vae
+    assert ours.unet.conv_in.weight is theirs.unet.conv_in.weight
+    embeds = ours.prepare_ip_adapter_image_embeds(subject())
+    asked = {"ip_adapter_image_embeds": embeds, "output_type": "np"} | options
+    loud = ours(PROMPT, **asked).images
+    silent = ours(PROMPT, scales=Scales(identity_scale=0, detail_scale=0), **asked).images
+    assert np.abs(silent - before).max() < 1e-4
+    assert np.abs(loud - before).max() > 1e-3
+    assert np.array_equal(theirs(PROMPT, **call).images, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "`preset`"),
+        ({"preset": "sd-turbo", "refiner": None}, "refiner"),
+        ({"preset": "sd-turbo", "vae": None}, "no vae"),
+        ({"preset": "sd-turbo", "adapter": "x.safetensors"}, "no image_encoder"),
+    ],
+)
+def test_a_pipeline_of_diffusers_needs_what_it_cannot_know(place, options, message):
+    theirs = StableDiffusionPipeline.from_pretrained(place / "sd21" / "pipeline")
+    with pytest.raises(InputError, match=message):
+        SwiftPiePipeline.from_pipe(theirs, **options)
+    with pytest.raises(WeightsError, match="sdxl-turbo"):
+        SwiftPiePipeline.from_pipe(theirs, preset="sdxl-turbo")
+
+
+def test_encoded_prompts_of_two_towers_stand_for_the_prompt(opened):
+    pipe = opened("sdxl")
+    states, pooled = pipe.encode_prompt(PROMPT)
+    embeds = pipe.prepare_ip_adapter_image_embeds(subject())
+    options = {"ip_adapter_image_embeds": embeds, "seeds": [3], "output_type": "np"}
+    given = {"prompt_embeds": states, "pooled_prompt_embeds": pooled}
+    assert np.allclose(pipe(**given, **options).images, pipe(PROMPT, **options).images, atol=1e-5)
+    with pytest.raises(InputError, match="pooled_prompt_embeds"):
+        pipe(prompt_embeds=states, **options)
+
+
+def test_two_subjects_are_drawn_by_two_text_towers(opened):
+    pipe = opened("sdxl")
+    call = {"mask": MaskSource.INLINE, "seeds": [1, 2], "num_images_per_prompt": 2}
+    both = drawn(pipe, ip_adapter_image=[subject(), subject().rotate(180)], **call)
+    alone = drawn(pipe, ip_adapter_image=[subject()], **call)
+    assert both.shape == (2, 3, 64, 64)
+    assert np.isfinite(both).all()
+    assert np.abs(both - alone).max() > 1e-4
+
+
+def test_an_offloaded_edit_is_the_same(opened, place):
+    """The processor stands for the accelerator: what is tested is that all hooks get along."""
+    pipe = opened("sd21", kind=SwiftEditPipeline, inversion=place / "sd21" / "other")
+    before = [drawn(pipe, settings=EditSettings(mode=mode)) for mode in EditMode]
+    pipe.enable_model_cpu_offload(device="cpu")
+    for mode, plain in zip(EditMode, before, strict=True):
+        assert np.abs(drawn(pipe, settings=EditSettings(mode=mode)) - plain).max() < 0.01
+    pipe.remove_all_hooks()
+
+
+def test_random_encoders_have_no_place_in_a_folder(tmp_path):
+    with pytest.raises(CapabilityError, match="ConvImageEncoder"):
+        SwiftPiePipeline.from_components(tiny_editor()).save_pretrained(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []

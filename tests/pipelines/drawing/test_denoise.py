@@ -1,0 +1,223 @@
+"""The one loop with guidance and reshaped maps, on the embedded model in several steps."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import CLIPVisionModelWithProjection
+
+from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
+from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping
+from swiftpie.backbones.preset import trailing
+from swiftpie.guidance.base import METHODS
+from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance.methods.dcg import Decoupled
+from swiftpie.guidance.methods.plain import Plain
+from swiftpie.models.projection import Feature, projector_for
+from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
+from swiftpie.pipelines.drawing.denoise import Clock, without_identity
+from swiftpie.pipelines.drawing.personalize import prepare
+from swiftpie.pipelines.drawing.request import PersonalizeRequest
+from swiftpie.schedules import PredictionType, build_schedule
+from tests.backbones.tiny_models import make_image_encoder
+from tests.parity.ip_adapter import EMBEDS, FACE, projector_tensors
+from tests.parity.tiny import Recorder, Spy
+from tests.pipelines.pictures import personalize
+
+PROMPT = "a photo of a subject on a beach"
+ADAPTERS = {  # a public adapter of each feature
+    Feature.EMBEDS: "ip-adapter_sd15",
+    Feature.HIDDEN: "ip-adapter-plus_sd15",
+    Feature.FACE: "ip-adapter-faceid_sd15",
+    Feature.FACE_AND_HIDDEN: "ip-adapter-faceid-plusv2_sd15",
+}
+TOLERANCE = 1e-4  # of the largest latent, after four steps of a batch of another size
+BOXES = ((0.05, 0.3, 0.45, 0.7), (0.55, 0.35, 0.95, 0.75))
+DCG = METHODS.get("dcg")
+TWO_STEPS = Decoupled((1.5, 1.2), (3.0, 2.0))
+STEERED = [
+    {"guidance": TWO_STEPS},
+    {"shaping": AM1},
+    {"guidance": TWO_STEPS, "shaping": STABLE_AM2},
+    {"guidance": ClassifierFree((1.5, 1.5)), "shaping": AM2},
+]
+
+
+def drawing(session, subjects, *, steps=4, **settings):
+    """Latents, result, and the rows of each network call of a drawing."""
+    schedule = build_schedule(trailing(steps), PredictionType.SAMPLE)
+    spy, recorder = (Spy(session.components.denoiser), Recorder(session.components.autoencoder))
+    components = replace(session.components, schedule=schedule, denoiser=spy, autoencoder=recorder)
+    result = personalize(components, subjects, PROMPT, **settings)
+    return recorder.last.latents, result, [len(latents) for latents, *_ in spy.calls]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_steers_nothing_gives_the_same_bits(session, identity, steps):
+    plain, _, calls = drawing(session, identity, steps=steps)
+    assert calls == [1] * steps
+    for steering in (
+        {"guidance": None, "shaping": None},
+        {"guidance": Plain()},
+        {"shaping": Shaping({})},
+        {"shaping": replace(AM1, steps=frozenset())},
+    ):
+        found, _, rows = drawing(session, identity, steps=steps, **steering)
+        assert torch.equal(found, plain), steering
+        assert rows == calls, steering
+
+
+@pytest.mark.parametrize(
+    "guidance", [Decoupled((1.0,), (1.0,)), DCG(1), ClassifierFree((1.0,))], ids=str
+)
+def test_scales_of_1_at_one_step_are_the_plain_call_at_no_cost(session, identity, guidance):
+    plain, _, calls = drawing(session, identity, steps=1, seeds=(1, 2))
+    found, _, rows = drawing(session, identity, steps=1, seeds=(1, 2), guidance=guidance)
+    assert torch.equal(found, plain)
+    assert rows == calls == [2]
+
+
+@pytest.fixture(scope="module")
+def plain(session, identity):
+    """Latents of two pictures in four steps."""
+    return drawing(session, identity, seeds=(1, 2))[0]
+
+
+@pytest.mark.parametrize(
+    ("guidance", "rows"),
+    [
+        (DCG(4), [2, 6, 6, 2]),
+        (Decoupled((1, 1.5, 2, 1), (1, 3, 2, 1), computes_all=True), [6, 6, 6, 6]),
+        (Decoupled((2.0,) * 4, (2.0,) * 4), [4, 4, 4, 4]),
+        (ClassifierFree((1.0, 1.5, 1.5, 1.0)), [2, 4, 4, 2]),
+    ],
+    ids=str,
+)
+def test_a_step_is_one_call_with_the_rows_that_count(session, identity, plain, guidance, rows):
+    found, _, calls = drawing(session, identity, seeds=(1, 2), guidance=guidance)
+    assert calls == rows
+    assert (found - plain).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("steering", STEERED, ids=["guidance", "shaping", "both", "other"])
+def test_a_picture_does_not_depend_on_its_batch(session, identity, steering):
+    together, _, _ = drawing(session, identity, steps=2, seeds=(4, 5), **steering)
+    for row, seed in enumerate((4, 5)):
+        alone, _, _ = drawing(session, identity, steps=2, seeds=(seed,), **steering)
+        assert (together[row] - alone[0]).abs().max() / alone.abs().max() < TOLERANCE
+
+
+def test_several_subjects_in_masks_with_detail_are_steered_too(session, identity):
+    subjects = [Subject(identity, box=box) for box in BOXES]
+    settings = {
+        "mask": MaskSource.BOX,
+        "scales": Scales(identity_scale=1.0, detail_scale=0.7, background_scale=0.1),
+    }
+    pictures = [
+        drawing(session, subjects, seeds=(1,), **settings, **steering)[0]
+        for steering in ({}, {"guidance": DCG(4)}, {"shaping": AM2})
+    ]
+    assert all(one.isfinite().all() for one in pictures)
+    assert all((pictures[0] - one).abs().max() > 0.01 for one in pictures[1:])
+
+
+def test_masks_are_those_of_the_row_with_text_and_identity(session, identity):
+    settings = {"steps": 1, "mask": MaskSource.INLINE}
+    _, plain, _ = drawing(session, identity, **settings)
+    _, guided, rows = drawing(session, identity, guidance=Decoupled((1.5,), (3.0,)), **settings)
+    assert rows == [3]
+    assert guided.regions.shape == plain.regions.shape
+    assert (guided.regions - plain.regions).abs().max() < TOLERANCE
+    assert guided.subject_masks[0].tobytes() == plain.subject_masks[0].tobytes()
+    assert guided.images[0].tobytes() != plain.images[0].tobytes()
+
+
+def test_without_an_identity_row_nobody_is_shown(session, identity, sprite):
+    other = session.encode_identity(sprite.rotate(90))
+    guidance = Decoupled((0.0,), (0.0,))
+    box = (0.2, 0.2, 0.8, 0.8)
+    first, _, _ = drawing(session, identity, steps=1, guidance=guidance, box=box)
+    second, _, _ = drawing(session, other, steps=1, guidance=guidance, box=box)
+    assert torch.equal(first, second)
+
+
+def test_threads_with_different_steering_do_not_meet(session, identity):
+    def draw(settings):
+        return drawing(session, identity, steps=2, **settings)[0]
+
+    expected = [draw(settings) for settings in STEERED]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(draw, STEERED * 2))
+    assert all(map(torch.equal, found, expected * 2))
+    assert not torch.equal(expected[0], expected[2])
+
+
+def test_scales_for_another_number_of_steps_are_refused_before_any_call(session, identity):
+    with pytest.raises(ConfigError, match="4 scales and denoising takes 1 steps"):
+        drawing(session, identity, steps=1, guidance=DCG(4))
+
+
+def test_a_misspelled_keyword_is_refused(session, identity):
+    with pytest.raises(TypeError, match="guidence"):
+        drawing(session, identity, guidence=DCG(4))
+
+
+@pytest.fixture(params=sorted(ADAPTERS))
+def encoder(request, tmp_path):
+    """An image encoder with a small random projector of a public family."""
+    make_image_encoder(tmp_path / "encoder")
+    tower = CLIPVisionModelWithProjection.from_pretrained(tmp_path / "encoder")
+    tensors = projector_tensors(ADAPTERS[request.param])
+    version = 2 if request.param is Feature.FACE_AND_HIDDEN else None
+    projector = projector_for(tensors, face_version=version)
+    assert projector.feature is request.param
+    if projector.face_width:
+        return FaceIdentityEncoder(tower, projector).eval(), projector
+    return ClipIdentityEncoder(tower, projector.module, projector.feature).eval(), projector
+
+
+def test_zero_features_go_through_the_projector(session, encoder):
+    network, projector = encoder
+    tokens = replace(session.components, image_encoder=network).null_tokens
+    assert tokens.shape == (1, projector.num_tokens, projector.width)
+    assert tokens.isfinite().all()
+    assert tokens.abs().max() > 0.01
+    seen = network.tower(torch.zeros(1, 3, 32, 32), output_hidden_states=True).hidden_states[-2]
+    vectors = {
+        Feature.EMBEDS: [torch.zeros(1, EMBEDS)],
+        Feature.HIDDEN: [seen],
+        Feature.FACE: [torch.zeros(1, FACE)],
+        Feature.FACE_AND_HIDDEN: [torch.zeros(1, FACE), seen],
+    }
+    assert torch.equal(tokens, projector.module(*vectors[projector.feature]))
+
+
+def test_an_encoder_that_knows_no_zero_has_no_tokens(session):
+    for encoder in (ConvImageEncoder(width=8), None):
+        assert replace(session.components, image_encoder=encoder).null_tokens is None
+
+
+def test_nobody_is_the_same_in_edits_of_a_session(session, encoder):
+    network, _ = encoder
+    components = replace(session.components, image_encoder=network)
+    assert torch.equal(Session(components)._editing.null_tokens, components.null_tokens)
+
+
+@pytest.mark.parametrize("has_tokens", [True, False])
+def test_nobody_is_shown_but_places_stay(session, identity, has_tokens):
+    components = session.components
+    noise = torch.randn(1, 1, components.preset.latent_channels, 16, 16)
+    request = PersonalizeRequest(subjects=(Subject(identity),), prompt="a cat", noise=noise)
+    condition = prepare(components, request, Clock()).condition
+    tokens = torch.randn(1, 1, identity.tokens.shape[-1]) if has_tokens else None
+    found = without_identity(condition, tokens)
+    assert not found.pooled.any()
+    assert not found.attention.detail_scale.any()
+    assert not found.attention.detail_background_scale.any()
+    assert torch.equal(found.attention.affine, condition.attention.affine)
+    if has_tokens:
+        assert (found.attention.identity_tokens == tokens[:, None]).all()
+        assert torch.equal(found.attention.identity_scale, condition.attention.identity_scale)
+    else:
+        assert not found.attention.identity_scale.any()

@@ -1,0 +1,258 @@
+"""Identities of faces: what they are made of, and what is refused."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageChops
+
+from swiftpie import CapabilityError, InputError
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.engine.session import Session
+from swiftpie.faces.choose import choose_face, find_faces
+from swiftpie.faces.face import Face, FaceBox
+from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+from swiftpie.pipelines.drawing.face import face_identity
+from swiftpie.pipelines.drawing.request import FaceRequest, Subject
+from swiftpie.pipelines.drawing.settings import Scales, Style, steering_of
+from tests.backbones.tiny_models import make_pipeline
+from tests.parity.faces import nobody, open_face, someone
+from tests.parity.ip_adapter import FACE, WIDTHS
+
+PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
+PORTRAIT = "ip-adapter-faceid-portrait_sd15"
+PROMPT = "a chef"
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Sessions with one of the adapters each."""
+    folder = tmp_path_factory.mktemp("faces")
+    make_pipeline(folder / "pipeline", "sd15", is_shallow=True)
+    return {name: open_face(folder, name, is_shallow=True) for name in (PLAIN, PLUS, PORTRAIT)}
+
+
+def picture(session, identity, *, scale=1.0):
+    scales = Scales(identity_scale=scale, detail_scale=0.0)
+    return session.personalize(identity, PROMPT, seed=0, scales=scales).images[0].tobytes()
+
+
+@pytest.mark.parametrize(("name", "num_tokens"), [(PLAIN, 4), (PLUS, 4), (PORTRAIT, 16)])
+def test_the_tokens_of_all_faces_stand_beside_each_other(opened, name, num_tokens):
+    components = opened[name].components
+    vectors, crops = someone(num_faces=3)
+    identity = face_identity(components, vectors, crop=crops)
+    assert identity.tokens.shape == (1, 3 * num_tokens, WIDTHS["sd15"])
+    second = face_identity(components, vectors[1], crop=crops[1])
+    assert torch.equal(identity.tokens[:, num_tokens : 2 * num_tokens], second.tokens)
+    assert identity.fingerprint == components.fingerprint
+
+
+def test_a_face_that_is_given_twice_counts_once(opened):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    once = face_identity(session.components, vectors, crop=crops)
+    twice = face_identity(session.components, vectors.repeat(2, 1), crop=crops * 2)
+    scales = Scales(identity_scale=1.0, detail_scale=0.0)
+    first, second = (
+        session.personalize(one, PROMPT, seed=0, scales=scales).images[0] for one in (once, twice)
+    )
+    assert max(most for _, most in ImageChops.difference(first, second).getextrema()) <= 1
+
+
+def test_a_vector_may_be_an_array(opened):
+    vectors, crops = someone()
+    components = opened[PLUS].components
+    identities = [face_identity(components, one, crop=crops[0]) for one in (vectors, vectors[0])]
+    identities.append(face_identity(components, vectors[0].numpy(), crop=crops))
+    assert all(torch.equal(one.tokens, identities[0].tokens) for one in identities[1:])
+
+
+def test_the_crop_is_the_picture_of_the_identity(opened):
+    vectors, crops = someone()
+    components = opened[PLAIN].components
+    side = components.preset.image_size_px
+    shown = face_identity(components, vectors, crop=crops)
+    hidden = face_identity(components, vectors)
+    assert shown.pixels.shape == hidden.pixels.shape == (1, 3, side, side)
+    assert (shown.mask.min(), hidden.mask.max()) == (1, 0)
+    assert shown.pixels.std() > 0.1
+    assert torch.equal(shown.tokens, hidden.tokens)
+
+
+@pytest.mark.parametrize("name", [PLAIN, PLUS, PORTRAIT])
+def test_nobody_is_neither_silence_nor_somebody(opened, name):
+    session = opened[name]
+    vectors, crops = someone()
+    somebody = face_identity(session.components, vectors, crop=crops)
+    unseen = nobody(session.components)
+    assert unseen.tokens.shape == somebody.tokens.shape
+    drawn = {picture(session, one) for one in (somebody, unseen)}
+    assert len(drawn | {picture(session, unseen, scale=0.0)}) == 3
+
+
+def test_nobody_stands_beside_any_number_of_faces(opened):
+    unseen = nobody(opened[PLUS].components, num_faces=2)
+    vectors, crops = someone(num_faces=2)
+    somebody = face_identity(opened[PLUS].components, vectors, crop=crops)
+    assert unseen.tokens.shape == somebody.tokens.shape
+    assert torch.equal(*unseen.tokens.chunk(2, dim=1))
+    together = opened[PLUS].personalize([Subject(somebody), Subject(unseen)], PROMPT)
+    assert len(together.images) == 1
+
+
+def test_a_saved_face_gives_the_same_picture(opened, tmp_path):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    identity = face_identity(session.components, vectors, crop=crops)
+    session.save_identity(identity, tmp_path / "face.spid")
+    assert picture(session, session.load_identity(tmp_path / "face.spid")) == picture(
+        session, identity
+    )
+
+
+def test_a_saved_pipeline_knows_faces_too(opened, tmp_path):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    SwiftPiePipeline.from_components(session.components).save_pretrained(tmp_path)
+    loaded = Session(SwiftPiePipeline.from_pretrained(tmp_path).to_components())
+    pair = [
+        picture(one, face_identity(one.components, vectors, crop=crops))
+        for one in (session, loaded)
+    ]
+    assert pair[0] == pair[1]
+
+
+@dataclass
+class OneFace:
+    """Finds one face, always the same one."""
+
+    face: Face
+    name: str = "one"
+    fingerprint: str = "one"
+
+    def find(self, image):
+        del image
+        return [self.face]
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What finds a face in a photograph, and the photograph."""
+    vectors, crops = someone()
+    photo = crops[0].resize((160, 160))
+    landmarks = np.array([[55, 60], [105, 60], [80, 90], [60, 115], [100, 115]], dtype=np.float32)
+    box = FaceBox(30, 20, 130, 140)
+    return OneFace(Face(box, landmarks, 1.0, crops[0], vectors[0].numpy())), photo
+
+
+def test_a_session_draws_a_face_as_the_subject_that_it_is(opened):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    identity = face_identity(session.components, vectors, crop=crops)
+    for style in (Style.PLAIN, Style.AM2):
+        expected = session.personalize(
+            identity, PROMPT, seed=4, num_images=2, **steering_of(style, 1)
+        )
+        drawn = session.face(identity, PROMPT, style=style, seed=4, num_images=2)
+        assert [one.tobytes() for one in drawn.images] == [one.tobytes() for one in expected.images]
+        assert drawn.seeds == (4, 5)
+    request = FaceRequest(identity=identity, prompt=PROMPT, seeds=(4, 5), style=Style.AM2)
+    assert session.draw(request).images[1].tobytes() == drawn.images[1].tobytes()
+
+
+@pytest.mark.parametrize("name", ["sdxl-turbo", "lcm-lora-sdxl"])
+def test_every_style_of_four_steps_draws_with_the_steps_of_turbo_and_of_consistency(opened, name):
+    steps = schedule_of(with_steps(PRESETS.get(name), 4))
+    components = replace(opened[PLAIN].components, schedule=steps)
+    session = Session(components)
+    vectors, _ = someone()
+    identity = face_identity(components, vectors)
+    pictures = {
+        style: session.face(identity, PROMPT, style=style, seed=0, size_px=(64, 64)).images[0]
+        for style in (Style.PLAIN, Style.DCG, Style.AM1, Style.DCG_AM2)
+    }
+    assert len({one.tobytes() for one in pictures.values()}) == len(pictures)
+    assert all(np.asarray(one).std() > 1 for one in pictures.values())
+
+
+def test_a_face_is_encoded_once(opened):
+    session = opened[PLUS]
+    vectors, crops = someone()
+    first = session.encode_face(vectors, crop=crops)
+    assert session.encode_face(vectors.numpy(), crop=crops[0]) is first
+    assert session.encode_face(-vectors, crop=crops) is not first
+    other = [crop.rotate(90) for crop in crops]
+    assert session.encode_face(vectors, crop=other) is not first
+
+
+@pytest.mark.parametrize("name", [PLAIN, PLUS])
+def test_a_photograph_is_searched_for_its_face(opened, found, name):
+    session, (encoder, photo) = opened[name], found
+    chosen = choose_face(find_faces(encoder, photo))
+    pictures = [
+        session.face(photo, PROMPT, seed=4, encoder=encoder).images[0],
+        session.face(chosen, PROMPT, seed=4).images[0],
+        session.face(session.encode_face(chosen), PROMPT, seed=4).images[0],
+    ]
+    assert len({one.tobytes() for one in pictures}) == 1
+    with pytest.raises(InputError, match="without an encoder"):
+        session.face(photo, PROMPT)
+
+
+def test_adapters_that_look_at_pictures_look_at_the_crop(session, found):
+    encoder, photo = found
+    chosen = choose_face(find_faces(encoder, photo))
+    identity = session.encode_face(chosen)
+    assert identity.mask.min() == 1
+    assert identity.keys
+    assert session.face(identity, PROMPT, seed=4).images[0].size == (128, 128)
+
+
+def test_faces_are_drawn_in_the_scope_of_the_engine(opened):
+    entered = []
+
+    @contextmanager
+    def scope():
+        entered.append(1)
+        yield
+
+    session = Session(replace(opened[PLUS].components, scope=scope))
+    vectors, crops = someone()
+    session.face(session.encode_face(vectors, crop=crops), PROMPT, seed=0)
+    assert entered == [1]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (torch.ones(FACE + 1), rf"\({FACE + 1},\)"),
+        (torch.ones(9, FACE), "1 to 8 vectors"),
+        (torch.ones(0, FACE), "1 to 8 vectors"),
+        (torch.ones(1, 1, FACE), "1 to 8 vectors"),
+        (torch.full((FACE,), torch.nan), "finite"),
+        (torch.ones(FACE, dtype=torch.long), "finite"),
+    ],
+)
+def test_what_is_no_embedding_is_refused(opened, vectors, said):
+    with pytest.raises(InputError, match=said):
+        face_identity(opened[PLAIN].components, vectors)
+
+
+def test_face_plus_needs_a_square_crop_for_every_vector(opened):
+    vectors, crops = someone(num_faces=2)
+    for given in (None, crops[:1]):
+        with pytest.raises(InputError, match="2 face embeddings"):
+            face_identity(opened[PLUS].components, vectors, crop=given)
+    with pytest.raises(InputError, match="32x40 px"):
+        face_identity(opened[PLUS].components, vectors[0], crop=Image.new("RGB", (32, 40)))
+
+
+def test_pictures_and_faces_are_told_apart(opened, session):
+    with pytest.raises(CapabilityError, match="encode_identity"):
+        face_identity(session.components, torch.ones(FACE))
+    with pytest.raises(CapabilityError, match="face_identity"):
+        opened[PLAIN].encode_identity(someone()[1][0], masks=Image.new("L", (32, 32), 255))

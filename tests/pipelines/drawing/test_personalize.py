@@ -1,0 +1,278 @@
+"""What every personalized picture promises, on the embedded model."""
+
+import importlib.resources
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from swiftpie import InputError, MaskSource, Scales, Subject
+from swiftpie.attention.condition import silent_condition
+from swiftpie.geometry.layout import seen_view, to_affine
+from swiftpie.imageio.images import to_pil
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.denoise import Clock, decode
+from swiftpie.pipelines.drawing.personalize import prepare, side_by_side
+from swiftpie.pipelines.drawing.request import PersonalizeRequest
+
+SAMPLES = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
+PROMPT = "a photo of a subject on a beach"
+OFF = Scales(identity_scale=0.0, detail_scale=0.0)
+
+
+def pixels(result, index=0):
+    return np.asarray(result.images[index], dtype=np.int16)
+
+
+def test_same_seed_gives_the_same_bytes(session, identity):
+    first = session.personalize(identity, PROMPT, seed=3)
+    again = session.personalize(identity, PROMPT, seed=3)
+    assert first.images[0].tobytes() == again.images[0].tobytes()
+    assert first.images[0].size == (128, 128)
+
+
+def test_another_seed_gives_another_picture(session, identity):
+    pair = session.personalize(identity, PROMPT, seed=3, num_images=2)
+    assert pair.seeds == (3, 4)
+    assert np.abs(pixels(pair, 0) - pixels(pair, 1)).max() > 20
+
+
+def test_a_picture_does_not_depend_on_its_batch(session, identity):
+    batch = session.personalize(identity, PROMPT, seed=5, num_images=4)
+    for index, seed in enumerate(batch.seeds):
+        alone = session.personalize(identity, PROMPT, seed=seed)
+        assert np.abs(pixels(batch, index) - pixels(alone)).max() <= 1
+
+
+def test_switched_off_identity_equals_the_bare_model(session, identity):
+    """The bare model: diffusers' own processors, and no subject in any input."""
+    components = session.components
+    denoiser = components.denoiser
+    noise = draw_noise([7], (32, 16, 16))
+    width = identity.tokens.shape[-1]
+    nobody = SubjectCondition(
+        attention=silent_condition(noise, width=width),
+        pooled=torch.zeros(1, 1, width),
+        aligned=torch.zeros(1, 1, 32 + 64, 16, 16),
+        pose=torch.zeros(1, 1, 4),
+    )
+    personalized = session.personalize(identity, PROMPT, seed=7, scales=OFF)
+    placed = nobody.attention._replace(
+        affine=to_affine(personalized.layouts[0])[:, None], has_layout=torch.ones(1, 1)
+    )
+    bare = nobody._replace(attention=placed, pose=personalized.layouts[0].pose[:, None])
+    installed = dict(denoiser.unet.attn_processors)
+    denoiser.installation.undo()
+    try:
+        with torch.no_grad():
+            prediction = denoiser(noise, 999, components.text.encode([PROMPT]), bare, {})
+    finally:
+        denoiser.unet.set_attn_processor(installed)
+    image = to_pil(decode(components, prediction.sample))[0]
+    assert image.tobytes() == personalized.images[0].tobytes()
+
+
+@pytest.mark.parametrize("scale", ["identity_scale", "detail_scale"])
+def test_each_branch_changes_the_picture(session, identity, scale):
+    on = session.personalize(identity, PROMPT, seed=3)
+    off = session.personalize(identity, PROMPT, seed=3, scales=Scales(**{scale: 0.0}))
+    assert np.abs(pixels(on) - pixels(off)).max() > 2
+
+
+def test_a_box_places_the_subject(session, identity):
+    left = session.personalize(identity, PROMPT, seed=3, box=(0.05, 0.3, 0.45, 0.7))
+    right = session.personalize(identity, PROMPT, seed=3, box=(0.55, 0.3, 0.95, 0.7))
+    assert left.layouts[0].centre[0, 0] == pytest.approx(0.25)
+    columns = [
+        np.asarray(r.subject_masks[0], dtype=float).sum(0) @ np.arange(128) for r in (left, right)
+    ]
+    totals = [np.asarray(r.subject_masks[0], dtype=float).sum() for r in (left, right)]
+    assert columns[0] / totals[0] + 25 < columns[1] / totals[1]
+
+
+@pytest.mark.parametrize("size_px", [(128, 256), (256, 128)])
+def test_subjects_keep_their_shape_in_pictures_that_are_not_square(session, identity, size_px):
+    box, shapes = (0.2, 0.3, 0.8, 0.7), []
+    for size in ((128, 128), size_px):
+        result = session.personalize(identity, PROMPT, seed=3, box=box, size_px=size)
+        left, top, right, bottom = (
+            result.subject_masks[0].point(lambda v: 255 * (v > 127)).getbbox()
+        )
+        shapes.append((right - left) / (bottom - top))
+    assert shapes[1] == pytest.approx(shapes[0], rel=0.25)
+
+
+def test_so_do_those_of_edited_pictures(session):
+    backpack = session.encode_identity(SAMPLES / "1f392.webp")
+    before, after = (f"a photo of a backpack on a {one} background" for one in ("white", "green"))
+    box = (0.35, 0.3, 0.7, 0.95)
+    drawn = session.personalize(backpack, before, seed=4, size_px=(128, 256), box=box).images[0]
+    edited = session.edit(drawn, after, source_prompt=before, seed=1).image
+    shapes = []
+    for picture in (drawn, edited):
+        red, green = np.moveaxis(np.asarray(picture, dtype=float), 2, 0)[:2]
+        rows, columns = np.nonzero(red > green + 90)  # of all that is seen only it is pink
+        shapes.append(np.ptp(columns) / np.ptp(rows))
+    assert shapes[1] == pytest.approx(shapes[0], rel=0.3)
+
+
+@pytest.mark.parametrize("source", [MaskSource.NONE, MaskSource.INLINE])
+def test_masks_without_input_need_one_call_and_give_a_picture(session, identity, source):
+    calls = []
+    hook = session.components.denoiser.unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        session.personalize(identity, PROMPT, seed=3, mask=source)
+    finally:
+        hook.remove()
+    assert len(calls) == 1
+
+
+def test_a_full_mask_equals_no_mask(session, identity):
+    whole = session.personalize(identity, PROMPT, seed=3, mask=torch.ones(1, 1, 50, 70))
+    none = session.personalize(identity, PROMPT, seed=3)
+    assert whole.images[0].tobytes() == none.images[0].tobytes()
+
+
+def test_an_empty_mask_keeps_both_attention_branches_out(session, identity):
+    empty = session.personalize(identity, PROMPT, seed=3, mask=torch.zeros(1, 1, 16, 16))
+    none = session.personalize(identity, PROMPT, seed=3)
+    assert empty.images[0].tobytes() != none.images[0].tobytes()
+
+
+def test_threads_share_a_session(session, identity):
+    scales = [Scales(identity_scale=i / 4, detail_scale=1 - i / 4) for i in range(4)] * 2
+    alone = [session.personalize(identity, PROMPT, seed=9, scales=s) for s in scales[:4]]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(
+            pool.map(lambda s: session.personalize(identity, PROMPT, seed=9, scales=s), scales)
+        )
+    for index, result in enumerate(together):
+        assert np.abs(pixels(result) - pixels(alone[index % 4])).max() <= 1
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n\t"])
+def test_an_empty_prompt_is_refused(session, identity, prompt):
+    with pytest.raises(InputError, match="prompt is empty"):
+        session.personalize(identity, prompt)
+
+
+def test_a_very_long_prompt_is_cut_and_said_so(session, identity, caplog):
+    result = session.personalize(identity, "a dog " * 5000)
+    assert len(result.images) == 1
+    assert "cut to 48 tokens" in caplog.text
+
+
+def test_what_is_no_subject_is_named(session, identity):
+    with pytest.raises(InputError, match="Text was given where subjects come first"):
+        session.personalize(PROMPT, identity)
+    with pytest.raises(InputError, match="Identity was given where subjects come first"):
+        session.personalize([identity, identity], PROMPT)
+
+
+@pytest.mark.parametrize("scale", [-0.1, 4.5, float("nan")])
+def test_scales_out_of_range_are_refused(scale):
+    with pytest.raises(InputError, match="identity_scale"):
+        Scales(identity_scale=scale)
+
+
+@pytest.mark.parametrize("count", [0, 65])
+def test_impossible_numbers_of_pictures_are_refused(session, identity, count):
+    with pytest.raises(InputError, match="pictures were asked for"):
+        session.personalize(identity, PROMPT, num_images=count)
+
+
+def test_box_mask_needs_a_box(session, identity):
+    with pytest.raises(InputError, match="needs a box"):
+        session.personalize(identity, PROMPT, mask=MaskSource.BOX)
+
+
+def test_masks_are_named_by_plain_words_too(session, identity):
+    named = session.personalize(identity, PROMPT, seed=3, mask="inline")
+    typed = session.personalize(identity, PROMPT, seed=3, mask=MaskSource.INLINE)
+    assert named.images[0].tobytes() == typed.images[0].tobytes()
+    with pytest.raises(InputError, match="'inlien' names no source"):
+        session.personalize(identity, PROMPT, mask="inlien")
+
+
+def test_a_given_mask_and_a_found_one_are_not_mixed(session, identity):
+    subjects = [Subject(identity, mask=torch.ones(1, 1, 16, 16)), Subject(identity)]
+    with pytest.raises(InputError, match="but some have a mask"):
+        session.personalize(subjects, PROMPT, mask=MaskSource.INLINE)
+
+
+@pytest.mark.parametrize("source", [MaskSource.INLINE, MaskSource.TWO_PASS])
+def test_detail_alone_is_kept_to_the_same_mask_as_everything_is(session, identity, source):
+    def condition_of(**where):
+        request = PersonalizeRequest(
+            subjects=(Subject(identity),), prompt=PROMPT, seeds=(3,), **where
+        )
+        return prepare(session.components, request, Clock()).condition.attention
+
+    both, detail = condition_of(mask=source), condition_of(detail_mask=source)
+    assert both.detail_mask.min() == detail.region.min() == 1
+    assert torch.equal(both.region, detail.detail_mask)
+    assert (both.is_inline, both.detail_is_inline) == (detail.detail_is_inline, detail.is_inline)
+    if source is MaskSource.TWO_PASS:
+        assert detail.detail_mask.min() < 0.1 < 0.9 < detail.detail_mask.max()
+    limited = session.personalize(identity, PROMPT, seed=3, detail_mask=source)
+    assert np.abs(pixels(limited) - pixels(session.personalize(identity, PROMPT, seed=3))).max() > 4
+
+
+def test_the_result_names_the_branches_that_spoke(session, identity):
+    spoken = {
+        Scales(): ["semantic", "detail", "aligned detail"],
+        Scales(detail_scale=0.0): ["semantic"],
+        Scales(identity_scale=0.0): ["detail", "aligned detail"],
+        OFF: [],
+    }
+    for scales, branches in spoken.items():
+        assert [*session.personalize(identity, PROMPT, seed=3, scales=scales).branches] == branches
+    nowhere = torch.zeros(1, 1, 128, 128)
+    assert session.personalize(identity, PROMPT, seed=3, mask=nowhere).branches == ()
+    semantic = session.personalize(identity.without_detail(), PROMPT, seed=3)
+    assert "detail" not in semantic.branches
+
+
+def test_several_subjects_without_boxes_stand_side_by_side(session, sprite):
+    identity = session.encode_identity(sprite)
+    result = session.personalize([Subject(identity), Subject(identity)], "two dogs on a beach")
+    left, right = (layout.centre[0] for layout in result.layouts)
+    assert left[0] == pytest.approx(0.25)
+    assert right[0] == pytest.approx(0.75)
+    assert left[1] == right[1]
+    boxed = [Subject(identity, box=(0.1, 0.1, 0.6, 0.6)), Subject(identity)]
+    assert side_by_side(boxed) is boxed
+
+
+def test_a_view_turns_the_subject_in_its_place(session, identity):
+    box = (0.2, 0.3, 0.8, 0.9)
+    plain, same, turned, mirrored = (
+        session.personalize(identity, PROMPT, seed=3, box=box, view=view)
+        for view in (None, (0, 0), (40, 0), (-40, 0))
+    )
+    assert plain.images[0].tobytes() == same.images[0].tobytes()
+    yaw = turned.layouts[0].pose[0, 0].item()
+    assert yaw == pytest.approx(math.radians(40))
+    pictures = [np.asarray(one.images[0], float) for one in (plain, turned, mirrored)]
+    assert all(np.abs(pictures[0] - other).mean() > 1 for other in pictures[1:])
+    assert np.abs(pictures[1] - pictures[2]).mean() > 1
+
+
+def test_a_view_without_a_box_keeps_the_place(session, identity):
+    plain = session.personalize(identity, PROMPT, seed=3).layouts[0]
+    for seed in range(3, 9):
+        turned = session.personalize(identity, PROMPT, seed=seed, view=(-30, 15)).layouts[0]
+        wanted = [math.radians(-30), math.radians(15)]
+        assert seen_view(turned)[0].tolist() == pytest.approx(wanted)
+    first = session.personalize(identity, PROMPT, seed=3, view=(-30, 15)).layouts[0]
+    assert torch.equal(plain.centre, first.centre)
+
+
+@pytest.mark.parametrize("view", [(61, 0), (0, -31), (float("nan"), 0)])
+def test_a_view_of_what_nobody_saw_is_refused(identity, view):
+    with pytest.raises(InputError, match="degrees; it must lie between"):
+        Subject(identity, view=view)

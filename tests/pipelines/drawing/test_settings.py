@@ -1,0 +1,27 @@
+import pytest
+
+from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
+from swiftpie.guidance.methods.dcg import Decoupled
+from swiftpie.pipelines.drawing.settings import Style, steering_of
+
+NUM_STEPS = 4
+
+
+@pytest.mark.parametrize(
+    ("style", "has_dcg", "shaping"),
+    [
+        (Style.PLAIN, False, None),
+        (Style.DCG, True, None),
+        (Style.AM1, False, AM1),
+        (Style.AM2, False, AM2),
+        (Style.DCG_AM1, True, AM1),
+        (Style.DCG_AM2, True, STABLE_AM2),
+    ],
+)
+def test_a_style_is_guidance_and_reshaping_of_attention(style, has_dcg, shaping):
+    steering = steering_of(style, NUM_STEPS)
+    assert isinstance(steering["guidance"], Decoupled) == has_dcg
+    assert steering["shaping"] is shaping
+    if has_dcg:
+        assert steering["guidance"].a == (1.0, 1.5, 1.5, 1.0)  # as published, for four steps
+        assert steering["guidance"].b == (1.0, 3.0, 3.0, 1.0)

@@ -1,0 +1,162 @@
+"""How drawings become parts of photographs: tone, light, shadow, grain and sharpness."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from swiftpie.geometry.layout import from_box, to_affine, warp
+from swiftpie.geometry.shading import Illumination, Lighting
+from swiftpie.pipelines.photographs.compositing import (
+    Drawing,
+    Reference,
+    as_sharp_as,
+    grain_like,
+    joined,
+)
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+CELLS, SIDE = 64, 256
+
+
+def texture(seed, side=SIDE, deviation=0.1):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(1, 1, side, side, generator=generator)
+    return (0.5 + deviation * noise).expand(1, 3, -1, -1).clamp(0, 1)
+
+
+def box(left, top, right, bottom, side=CELLS):
+    mask = torch.zeros(1, 1, side, side)
+    mask[..., top:bottom, left:right] = 1
+    return mask
+
+
+def flat(value, side=CELLS):
+    return torch.full((1, 3, side, side), value)
+
+
+def drawing(**parts):
+    none = torch.zeros(1, 1, CELLS, CELLS)
+    same = {"before": flat(0.5), "after": flat(0.5), "alone": flat(0.5)}
+    masks = {"changes": box(16, 16, 48, 48), "subject": none}
+    return Drawing(**{**same, **masks, **parts})
+
+
+def join(photo, seen, reference=None, *, gone=None, is_trusted=False):
+    nothing = torch.zeros_like(photo[:, :1])
+    return joined(
+        photo,
+        seen,
+        reference,
+        gone=nothing if gone is None else gone,
+        place=WHOLE,
+        seed=1,
+        is_trusted=is_trusted,
+    )
+
+
+@pytest.fixture
+def ball():
+    mask = box(3, 3, 61, 61)
+    layout = from_box((0.4, 0.4, 0.6, 0.6))
+    return Reference(flat(0.6) * mask, mask, large=None, layout=layout, lighting=None)
+
+
+@pytest.fixture
+def lit_ball(ball):
+    """The same in a light from the left."""
+    even = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
+    left = Illumination(
+        torch.full((1, 3), 0.3), torch.full((1, 3), 0.7), torch.tensor([[-0.8, -0.6, 0.0]])
+    )
+    return ball._replace(lighting=Lighting(even, left))
+
+
+def test_the_ground_keeps_its_texture_and_takes_the_shadow(ball):
+    photo, shadow = texture(1), box(36, 36, 46, 46)
+    seen = drawing(after=flat(0.5) * (1 - 0.5 * shadow), subject=box(24, 24, 40, 40))
+    result = join(photo, seen, ball)
+    beside = result[..., 164:172, 164:172] / photo[..., 164:172, 164:172]
+    assert beside.std() < 0.06
+    assert 0.4 < beside.mean() < 0.65
+    lit = join(photo, drawing(subject=box(24, 24, 40, 40)), ball)
+    assert torch.allclose(lit[..., 164:172, 164:172], photo[..., 164:172, 164:172], atol=1e-3)
+
+
+def test_a_subject_takes_the_light_of_the_drawing(ball):
+    inside = box(26, 26, 38, 38)
+    light = torch.linspace(0.5, 1.0, CELLS).view(1, 1, 1, -1)
+    after = torch.lerp(flat(0.5), flat(0.8) * light, box(25, 25, 39, 39))
+    seen = drawing(after=after, subject=inside)
+    result = join(flat(0.5, SIDE), seen, ball)
+    row = result[0, 0, SIDE // 2, 112:145:16]
+    wanted = 0.8 * F.interpolate(light[0], SIDE, mode="linear")[0, 0, 112:145:16]
+    assert torch.allclose(row, wanted, atol=0.05)
+
+
+def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(ball, lit_ball):
+    photo, subject = flat(0.5, SIDE), box(25, 25, 39, 39)
+    shown = warp(lit_ball.placed().small, to_affine(ball.layout), (CELLS, CELLS))
+    alike = torch.lerp(flat(0.5), shown[:, :3] / shown[:, 3:].clamp_min(0.01), subject)
+    result = join(photo, drawing(after=alike, subject=subject), lit_ball)
+    row = result[0, 0, SIDE // 2]
+    assert row[110:120].mean() > row[136:146].mean() + 0.1  # lit from the left
+    assert result[0, 0, 155, 128] < 0.45  # and it casts a shadow at its feet
+    assert torch.allclose(join(photo, drawing(), ball)[0, 0, 155, 128], photo[0, 0, 155, 128])
+    dark = join(photo, drawing(after=0.3 * alike, subject=subject), lit_ball)
+    assert dark[0, 0, 128, 128] < 0.6 * result[0, 0, 128, 128]
+    red_and_dark = alike * torch.tensor([0.5, 0.3, 0.3]).view(1, 3, 1, 1)
+    ground = join(photo, drawing(after=red_and_dark, subject=subject), lit_ball)[0, :, 128, 80]
+    assert float(ground.max()) < 0.3
+    assert float(ground.max() - ground.min()) < 0.01  # shadows have no colour of their own
+
+
+def test_a_subject_is_as_fine_as_its_larger_frame(ball):
+    stripes = 100 + 155 * (torch.arange(4 * CELLS) // 8 % 2)
+    opacity = F.interpolate(ball.mask, scale_factor=4)
+    large = torch.cat([stripes.expand(1, 3, 4 * CELLS, -1) * opacity, 255 * opacity], dim=1)
+    middle = (2 * stripes / 255 - 1).mean()
+    coarse = ball._replace(pixels=middle.expand_as(ball.pixels) * ball.mask)
+    fine = coarse._replace(large=large.to(torch.uint8), layout=from_box((0.1, 0.1, 0.9, 0.9)))
+    coarse = fine._replace(large=None)
+    everywhere = box(0, 0, CELLS, CELLS)
+    shown = torch.lerp(flat(0.5), flat(float(middle + 1) / 2), box(6, 6, 58, 58))
+    seen = drawing(after=shown, subject=box(6, 6, 58, 58), changes=everywhere)
+    photo = texture(2)
+    steps = [
+        join(photo, seen, one)[0, 0, 100:156, 60:196].diff(dim=1).abs().mean()
+        for one in (fine, coarse)
+    ]
+    assert steps[0] > 3 * steps[1]
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_a_fault_of_the_model_is_taken_off_where_something_goes(is_trusted):
+    photo, gone = flat(0.4, SIDE), box(80, 80, 176, 176, SIDE)
+    seen = drawing(before=flat(0.4), after=flat(0.6), alone=flat(0.6))
+    result = join(photo, seen, gone=gone, is_trusted=is_trusted)
+    assert torch.allclose(result, photo, atol=0.01)
+
+
+def test_grain_is_as_strong_as_around_and_edges_are_none():
+    photo, known = texture(2, deviation=0.05), 1 - box(64, 64, 192, 192, SIDE)
+    grain = grain_like(photo, known, num_octaves=3, seed=1)
+    inside = grain[..., 80:176, 80:176]
+    high = photo - F.avg_pool2d(photo, 9, stride=1, padding=4, count_include_pad=False)
+    assert 0.6 < float(inside.std() / high[:, :1].std()) < 1.4
+    step = flat(0.2, SIDE)
+    step[..., SIDE // 2 :] = 0.9
+    assert grain_like(step, known, num_octaves=3, seed=1).abs().max() < 1e-3
+    again = grain_like(photo, known, num_octaves=3, seed=1)
+    assert torch.equal(grain, again)
+
+
+def test_a_subject_is_as_soft_as_its_photograph_and_no_softer():
+    sharp, inside = texture(3), torch.ones(1, 1, SIDE, SIDE)
+    kept = as_sharp_as(texture(4), sharp, inside, num_octaves=2)
+    assert float((kept - sharp).abs().mean() / sharp.std()) < 0.1
+    soft = F.avg_pool2d(texture(4), 7, stride=1, padding=3, count_include_pad=False)
+    found = as_sharp_as(soft, sharp, inside, num_octaves=2)
+    steps = [float(one.diff(dim=-1).abs().mean()) for one in (found, sharp)]
+    assert steps[0] < 0.5 * steps[1]
+    assert np.isclose(float(found.mean()), float(sharp.mean()), atol=1e-2)

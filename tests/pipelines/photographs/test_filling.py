@@ -1,0 +1,94 @@
+"""What fills the place of something that went: tone, edges and texture of what is around."""
+
+import pytest
+import torch
+
+from swiftpie.pipelines.photographs.filling import continued, filled, membrane, tied
+
+SIDE = 160
+
+
+def box(left, top, right, bottom, side=SIDE):
+    mask = torch.zeros(1, 1, side, side)
+    mask[..., top:bottom, left:right] = 1
+    return mask
+
+
+def flat(value, side=SIDE):
+    return torch.full((1, 3, side, side), value)
+
+
+def textured(value, deviation, seed=1):
+    noise = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+    return (value + deviation * noise).expand(1, 3, -1, -1)
+
+
+@pytest.fixture
+def hole():
+    return box(50, 60, 100, 110)
+
+
+@pytest.mark.parametrize("carry_on", [continued, membrane])
+def test_what_is_known_stays_and_is_carried_on_smoothly(carry_on):
+    generator = torch.Generator().manual_seed(1)
+    values = torch.rand(1, 2, 33, 20, generator=generator)
+    known = (torch.rand(1, 1, 33, 20, generator=generator) > 0.5).float()
+    found = carry_on(values, known)
+    assert torch.equal(found * known, values * known)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    plain = carry_on(flat(0.3, 64), box(3, 3, 6, 6, side=64))
+    assert torch.allclose(plain, flat(0.3, 64), atol=1e-3)
+
+
+def test_a_membrane_over_a_slope_is_that_slope(hole):
+    slope = torch.linspace(0, 1, SIDE).expand(1, 3, SIDE, -1)
+    assert torch.allclose(membrane(slope * (1 - hole), 1 - hole), slope, atol=0.02)
+
+
+def test_what_fills_has_no_step_at_its_border(hole):
+    photo = torch.linspace(0.2, 0.8, SIDE).expand(1, 3, SIDE, -1)
+    result = tied(flat(0.9), photo, hole)
+    assert torch.equal(result * (1 - hole), photo * (1 - hole))
+    assert (result - photo).abs().max() < 0.1
+
+
+def test_nothing_of_what_goes_stays(hole):
+    for went in (0.0, 1.0):
+        photo = torch.lerp(flat(0.5), flat(went), hole)
+        assert torch.allclose(filled(photo, hole), flat(0.5), atol=0.02)
+
+
+def test_an_edge_goes_on_behind_what_went(hole):
+    photo = torch.lerp(flat(0.2), flat(0.8), box(0, 0, SIDE, 85))
+    result = filled(torch.lerp(photo, flat(0.5), hole), hole)
+    across = result[0, 0, :, 75]
+    assert across[60:75].min() > 0.65
+    assert across[95:110].max() < 0.35
+
+
+def test_texture_is_borrowed_as_strong_as_it_is_around(hole):
+    photo, inside = textured(0.5, 0.05), (..., slice(65, 105), slice(55, 95))
+    result = filled(torch.lerp(photo, flat(0.9), hole), hole)
+    assert torch.equal(result * (1 - hole), photo * (1 - hole))
+    assert 0.6 < float(result[inside].std() / photo[inside].std()) < 1.4
+    plain = filled(torch.lerp(flat(0.5), flat(0.9), hole), hole)
+    assert float(plain[inside].std()) < 1e-3
+
+
+def test_texture_has_colours_and_reaches_every_part_of_what_went():
+    hole = torch.maximum(box(20, 30, 90, 130), box(80, 80, SIDE, 120))
+    generator = torch.Generator().manual_seed(1)
+    photo = 0.5 + 0.05 * torch.randn(1, 3, SIDE, SIDE, generator=generator)
+    result = filled(torch.lerp(photo, flat(0.9), hole), hole)
+    for inside in ((..., slice(60, 100), slice(40, 70)), (..., slice(92, 108), slice(130, SIDE))):
+        kept = result[inside].std(dim=(2, 3)) / photo[inside].std(dim=(2, 3))
+        assert 0.6 < float(kept.min()) <= float(kept.max()) < 1.4
+        red, green, _ = (result[inside] - 0.5)[0].flatten(1)
+        assert float(torch.corrcoef(torch.stack([red, green]))[0, 1].abs()) < 0.3
+
+
+def test_a_single_pixel_that_stays_fills_everything():
+    known = box(0, 0, 1, 1)
+    photo = torch.lerp(flat(0.9), flat(0.1), known)
+    assert torch.allclose(filled(photo, 1 - known), flat(0.1), atol=0.02)

@@ -1,0 +1,112 @@
+"""What goes with a thing that somebody points at: its edge, and the shadow at its foot alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from swiftpie import InputError
+from swiftpie.errors import NoSubject
+from swiftpie.imageio.images import extent_of
+from swiftpie.masks import grow
+from swiftpie.models.cutout import Search, cut_out, find_with, packaged
+from swiftpie.pipelines.photographs.removal import LEAST_THERE, closed, found_to_go, shadow_of
+
+SIDE = 96
+
+
+def box(left, top, right, bottom):
+    mask = torch.zeros(1, 1, SIDE, SIDE)
+    mask[..., top:bottom, left:right] = 1
+    return mask
+
+
+@pytest.fixture
+def thing():
+    return box(36, 30, 56, 60)
+
+
+@pytest.fixture
+def ground():
+    noise = torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    return 0.6 + 0.02 * noise.expand(1, 3, -1, -1) * torch.tensor([1.0, 0.9, 0.7]).view(1, 3, 1, 1)
+
+
+@pytest.mark.parametrize("light", [0.4, 0.75])
+def test_a_shadow_at_the_foot_is_found_and_little_else(ground, thing, light):
+    shadow = box(56, 52, 74, 62)
+    found = shadow_of(torch.lerp(ground, light * ground, shadow), thing)
+    assert float((found * shadow).sum() / shadow.sum()) > 0.9
+    assert not bool((found * (1 - grow(shadow, 7))).any())
+    assert bool(found[..., 52:60, 55].all()), "nothing stays between shadow and thing"
+    assert not bool((found * box(36, 30, 54, 50)).any())
+
+
+def test_what_is_dark_for_other_reasons_stays(ground, thing):
+    none = torch.zeros_like(thing)
+    assert torch.equal(shadow_of(ground, thing), none)
+    apart = torch.lerp(ground, 0.5 * ground, box(66, 52, 74, 62))
+    assert torch.equal(shadow_of(apart, thing), none)
+    red = torch.tensor([0.6, 0.1, 0.1]).view(1, 3, 1, 1)
+    rug = shadow_of(torch.lerp(ground, red, box(56, 40, 86, 80)), thing)
+    assert not bool((rug * box(64, 48, 78, 72)).any())
+    carpet = torch.lerp(ground, 0.5 * ground, box(0, 40, 94, SIDE))
+    assert torch.equal(shadow_of(carpet, thing), none)
+    edge_of_a_table = torch.lerp(ground, 0.5 * ground, box(0, 54, SIDE, 62))
+    assert torch.equal(shadow_of(edge_of_a_table, thing), none)
+
+
+def test_gaps_go_and_what_lies_around_stays():
+    comb = torch.maximum(box(20, 20, 76, 40), box(20, 40, 30, 70))
+    comb = torch.maximum(comb, box(36, 40, 46, 70))
+    found = closed(comb, 4)
+    assert torch.equal(found * comb, comb)
+    assert bool(found[..., 40:68, 30:36].all()), "between the teeth"
+    assert not bool((found * (1 - grow(comb, 4))).any())
+    assert not bool(found[..., 44:, 50:].any()), "what is wider stays"
+
+
+@pytest.fixture(scope="module")
+def photo():
+    noise = np.random.default_rng(0).integers(150, 170, (240, 320, 1)).repeat(3, axis=2)
+    picture = Image.fromarray(noise.astype(np.uint8))
+    ImageDraw.Draw(picture).ellipse((60, 80, 130, 170), fill=(200, 30, 40))
+    ImageDraw.Draw(picture).ellipse((210, 90, 270, 160), fill=(30, 60, 200))
+    return picture
+
+
+@pytest.mark.parametrize("box", [None, (0.1, 0.2, 0.5, 0.9)])
+def test_the_thing_at_a_point_goes_to_its_edge_and_no_other(photo, box):
+    gone = found_to_go(photo, Search(box=box, points=((0.3, 0.52),)))[0, 0].numpy() > 0
+    red, blue = (np.asarray(photo)[..., one].astype(int) > 180 for one in (0, 2))
+    assert gone[red].all()
+    assert not gone[blue].any()
+    assert gone.sum() < 2 * red.sum()
+
+
+def test_what_a_closer_look_finds_goes_too(photo):
+    click = Search(points=((0.3, 0.52),))
+    whole = cut_out(photo, click).mask > LEAST_THERE
+    left, top, right, bottom = extent_of(whole)
+    box = ((left - 7) / 320, (top - 9) / 240, (right + 7) / 320, (bottom + 9) / 240)
+    closer = find_with(packaged(), photo, replace(click, box=box)) > LEAST_THERE
+    assert not torch.equal(closer, whole)
+    gone = found_to_go(photo, click) > 0
+    assert gone[closer].all()
+    assert gone[whole].all()
+
+
+def test_points_reach_the_picture_and_refusals_are_plain(session, photo):
+    result = session.remove(photo, points=[(0.3, 0.52)], seed=1)
+    region = np.asarray(result.region) > 0
+    assert region[125, 95]
+    assert np.array_equal(np.asarray(result.image)[~region], np.asarray(photo)[~region])
+    assert np.asarray(result.image)[125, 95, 0] < 180
+    with pytest.raises(InputError, match="points"):
+        session.remove(photo)
+    with pytest.raises(InputError, match="came together"):
+        session.remove(photo, mask=torch.ones(1, 1, 240, 320), points=[(0.3, 0.5)])
+    with pytest.raises(NoSubject):
+        session.remove(Image.new("RGB", (64, 64), "grey"), points=[(0.5, 0.5)])

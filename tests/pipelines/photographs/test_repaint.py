@@ -1,0 +1,104 @@
+"""Subjects into photographs and out of them: what changes, what does not, and of what size."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie import CapabilityError, InputError, Session
+from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.photographs.repaint import proposed_box
+from tests.parity.edit import photograph
+from tests.pipelines.tiny_editor import tiny_editor
+
+SPOT = (0.3, 0.4, 0.6, 0.7)
+
+
+def values(image):
+    return np.asarray(image, dtype=np.int16)
+
+
+def changed(result, photo):
+    return (values(result.image) != values(photo)).any(axis=-1)
+
+
+@pytest.fixture(scope="module")
+def random_session():
+    """A model that knows no places, as those of full size."""
+    return Session(tiny_editor())
+
+
+@pytest.mark.parametrize("size", [(37, 211), (300, 200), (64, 64), (5, 3)])
+def test_a_subject_changes_only_its_region_at_any_size(session, identity, size):
+    photo = photograph(*size)
+    result = session.insert(photo, identity, box=SPOT, seed=1)
+    assert result.image.size == result.edited.size == result.region.size == size
+    region = values(result.region) > 0
+    assert not changed(result, photo)[~region].any()
+    assert changed(result, photo)[region].any()
+
+
+def test_what_goes_is_covered_as_a_whole_and_nothing_else_changes(session):
+    photo = photograph(200, 150)
+    mask = torch.zeros(1, 1, 150, 200)
+    mask[..., 40:90, 60:120] = 1
+    mask[..., 40:90, 120] = 0.1
+    result = session.remove(photo, mask=mask, seed=1)
+    region = values(result.region) > 0
+    assert np.array_equal(region, (mask[0, 0] > 0).numpy())
+    assert not changed(result, photo)[~region].any()
+    assert np.array_equal(values(result.blend) > 0, values(result.blend) == 255)
+    assert changed(result, photo)[region].mean() > 0.9
+
+
+def test_a_replacement_stands_where_the_mask_is(session, identity):
+    photo = photograph(200, 150)
+    result = session.replace(photo, identity, mask=SPOT, seed=1)
+    region = values(result.region) > 0
+    assert region[60:105, 60:120].all()
+    assert not changed(result, photo)[~region].any()
+
+
+def test_a_seed_repeats_a_picture_and_another_differs(session, identity):
+    photo = photograph(160, 160)
+    first, again, other = (
+        session.insert(photo, identity, box=SPOT, seed=seed) for seed in (1, 1, 2)
+    )
+    assert np.array_equal(values(first.image), values(again.image))
+    assert not np.array_equal(values(first.image), values(other.image))
+
+
+def test_models_without_places_insert_and_remove_as_well(random_session, sprite):
+    photo = photograph(180, 140)
+    identity = random_session.encode_identity(sprite)
+    for result in (
+        random_session.insert(photo, identity, prompt="a dog", box=SPOT, seed=1),
+        random_session.remove(photo, mask=SPOT, seed=1),
+    ):
+        region = values(result.region) > 0
+        assert not changed(result, photo)[~region].any()
+        assert changed(result, photo)[region].any()
+    with pytest.raises(CapabilityError, match="cannot turn"):
+        random_session.insert(photo, identity, view=(20, 0))
+
+
+def test_a_place_is_proposed_low_and_where_the_ground_is_free(identity):
+    draw = np.random.default_rng(0)
+    busy = np.full((200, 300, 3), 128, dtype=np.uint8)
+    left, top, right, bottom = proposed_box(Image.fromarray(busy), identity)
+    assert abs((left + right) / 2 - 0.5) < 1e-6
+    assert 0 <= top < bottom <= 1
+    assert bottom > 0.9
+    busy[:, 90:] = draw.integers(0, 256, (200, 210, 3))
+    left, _, right, _ = proposed_box(Image.fromarray(busy), identity)
+    assert (left + right) / 2 < 0.5
+
+
+def test_nothing_to_do_is_refused(session, identity):
+    photo = photograph(40, 40)
+    with pytest.raises(InputError, match="identity"):
+        RepaintRequest(image=photo, seed=1)
+    with pytest.raises(InputError, match="black"):
+        session.remove(photo, mask=torch.zeros(1, 1, 40, 40))
+    with pytest.raises(InputError, match="box"):
+        session.insert(photo, identity, box=(0.5, 0.1, 0.4, 0.9))

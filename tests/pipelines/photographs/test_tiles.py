@@ -1,0 +1,88 @@
+"""Large regions in tiles: how many, what they keep, and that they meet without a step."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie import Session
+from swiftpie.backbones.scheduling import schedule_of
+from swiftpie.pipelines.drawing.denoise import Clock
+from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.photographs.repaint import prepare
+from swiftpie.pipelines.photographs.tiles import MOST_TILES, in_tiles, late_schedule, num_tiles
+from tests.pipelines.tiny_editor import SIDE_PX, tiny_editor
+
+
+def with_four_steps(components):
+    return replace(components, preset=replace(components.preset, more_steps=(4,)))
+
+
+@pytest.fixture(scope="module")
+def components():
+    """A random model that can take four steps, of which it takes one."""
+    return with_four_steps(tiny_editor())
+
+
+@pytest.fixture(scope="module")
+def plan(components):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    mask = torch.zeros(1, 1, 300, 300)
+    mask[..., 20:280, 20:280] = 1
+    request = RepaintRequest(image=Image.fromarray(noise), mask=mask, seed=3)
+    return prepare(components, request, Clock())
+
+
+def test_tiles_are_as_many_as_the_enlargement_takes(components):
+    counts = [num_tiles(components, times=times) for times in (0.5, 1.0, 1.7, 1.8, 2.5, 9.0)]
+    assert counts == [1, 1, 2, 3, 3, MOST_TILES]
+    assert num_tiles(tiny_editor(), times=9.0) == 1  # it knows no late step
+
+
+def test_the_step_of_tiles_is_the_last_of_four(components):
+    schedule = late_schedule(components)
+    four = schedule_of(replace(components.preset, timesteps=(999, 749, 499, 249)))
+    assert schedule.steps == four.steps[-1:]
+    assert schedule.steps[0].sigma < 0.75
+    assert late_schedule(tiny_editor()) is None
+
+
+def test_each_tile_is_one_step_from_what_it_shows(plan):
+    """A region in one corner: that tile alone is drawn, the rest is enlarged."""
+    drawing = torch.rand(1, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    corner = torch.zeros(1, 1, SIDE_PX, SIDE_PX)
+    corner[..., :8, :8] = 1
+    found = in_tiles(plan.start, drawing, corner, count=2, seed=5)
+    side = SIDE_PX + 96
+    assert found.shape == (1, 3, side, side)
+    plain = in_tiles(plan.start, drawing, torch.zeros_like(corner), count=2, seed=5)
+    enlarged = torch.nn.functional.interpolate(
+        drawing, (side, side), mode="bicubic", align_corners=False
+    ).clamp(-1, 1)
+    assert torch.allclose(plain, enlarged, atol=1e-5)
+    assert torch.equal(found[..., SIDE_PX:, :], plain[..., SIDE_PX:, :])
+    assert (found[..., :96, :96] - plain[..., :96, :96]).abs().mean() > 0.01
+    assert torch.equal(found, in_tiles(plan.start, drawing, corner, count=2, seed=5))
+    assert not torch.equal(found, in_tiles(plan.start, drawing, corner, count=2, seed=6))
+
+
+def test_a_large_region_of_a_photograph_is_drawn_in_tiles_and_a_small_one_is_not(
+    components, sprite
+):
+    photo = Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    )
+    tiled, plain = Session(components), Session(tiny_editor())
+    for box, differs in ((0.05, 0.05, 0.95, 0.95), True), ((0.4, 0.4, 0.5, 0.5), False):
+        first, second = (one.remove(photo, mask=box, seed=1) for one in (tiled, plain))
+        region = np.asarray(first.region) > 0
+        assert ("tiles" in first.timings_ms) == differs
+        assert "tiles" not in second.timings_ms
+        pictures = [np.asarray(one.image, dtype=np.int16) for one in (first, second)]
+        assert (pictures[0] != pictures[1]).any() == differs
+        assert not (pictures[0] != np.asarray(photo))[~region].any()
+    identity = tiled.encode_identity(sprite)
+    result = tiled.insert(photo, identity, prompt="a dog", box=(0.1, 0.1, 0.9, 0.9), seed=1)
+    assert "tiles" in result.timings_ms

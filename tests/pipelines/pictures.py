@@ -1,0 +1,24 @@
+"""Requests spelled as calls, for tests without a session."""
+
+from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.drawing.request import (
+    EditRequest,
+    PersonalizeRequest,
+    as_subjects,
+    source_of,
+)
+
+
+def personalize(components, subjects, prompt, *, mask="none", box=None, seeds=(0,), **asked):
+    request = PersonalizeRequest(
+        subjects=as_subjects(subjects, mask=mask, box=box),
+        prompt=prompt,
+        seeds=seeds,
+        mask=source_of(mask),
+        **asked,
+    )
+    return draw(components, request)
+
+
+def edit(components, image, prompt, *, seed=0, **asked):
+    return draw(components, EditRequest(image=image, prompt=prompt, seed=seed, **asked))
