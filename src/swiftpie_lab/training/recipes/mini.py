@@ -14,6 +14,7 @@ from swiftpie_lab.training.stages.one_step import OneStepConfig
 from swiftpie_lab.training.stages.one_step_networks import Sizes
 from swiftpie_lab.training.stages.one_step_tasks import Drops, Tasks
 from swiftpie_lab.training.stages.reflow import ReflowConfig
+from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig
 from swiftpie_lab.training.stages.teacher import TeacherConfig
 from swiftpie_lab.training.stages.vsd import VsdConfig
@@ -139,6 +140,19 @@ def world_sharpening() -> TrainConfig:
     model = replace(WORLD_MODEL, autoencoder="", start="mini_world")
     loop = LoopConfig(steps=1000, learning_rate=6e-4, learning_rates=(6e-4, 1e-3), decay_share=0.5)
     return TrainConfig(loop=loop, stage=SharpeningConfig(model))
+
+
+def world_scene() -> TrainConfig:
+    """Network of places: a picture of one in plain light, drawn at any time, weather and season."""
+    loop = LoopConfig(
+        steps=6000,
+        learning_rate=1.5e-3,
+        warmup_steps=40,
+        decay_share=0.9,
+        ema_decay=0.998,
+        uses_muon=False,
+    )
+    return TrainConfig(loop=loop, stage=SceneConfig())
 
 
 def world_light() -> TrainConfig:

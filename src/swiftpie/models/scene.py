@@ -1,0 +1,214 @@
+"""The scene network: a place as a reference shows it, at another time, in other weather."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.attention.kernels import cell_positions
+from swiftpie.models.tiny import NUM_STATISTICS, noise_statistics, smoothed, tiny_unet, waves
+from swiftpie.noise import COUPLED_CHANNELS, grain
+
+CELL_PX = 8  # pixels a side of a latent cell
+GRAIN_SIDE = 32  # side of the noise fields that places are made of, at any size of the picture
+NUM_FIELDS = 4
+POSITION_CODES = 20
+HEAD_SHARE = 2  # the head computes at half the side of the picture
+PHASES = (16, 32, 64)  # waves a side by which the head tells pixels of one cell apart
+
+
+class SceneCondition(NamedTuple):
+    """The place, time, weather and season of each picture, as numbers of the renderer's lists."""
+
+    place: Tensor  # (B,) long; `num_places` stands for a place that nothing names
+    time: Tensor  # (B,) long
+    weather: Tensor  # (B,) long
+    season: Tensor  # (B,) long
+
+
+class SceneNetwork(ModelMixin, ConfigMixin):
+    """Draws a place in one step, from a reference picture where there is one, else from words.
+
+    A two-level U-Net reads noise and reference as latents. Its output is a smooth field, which a
+    pixel head enlarges and combines with the noise fields, pixel positions and the reference's own
+    pixels. The picture is the reference plus what the head adds. Rain, flakes and fog are a second,
+    smaller network on the finished picture, `WeatherHead`, because they need not know the place.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        num_places: int,
+        num_times: int = 4,
+        num_weathers: int = 5,
+        num_seasons: int = 4,
+        latent_channels: int = 32,
+        widths: tuple[int, ...] = (64, 96),
+        heads: tuple[int, ...] = (0, 2),
+        text_width: int = 160,
+        setting_width: int = 24,
+        head_width: int = 64,
+    ) -> None:
+        """Make an untrained network.
+
+        Args:
+            num_places: Places that can be named; the number behind them stands for none.
+            num_times: Times of day.
+            num_weathers: Kinds of weather.
+            num_seasons: Seasons.
+            latent_channels: Channels C of noise and latents.
+            widths: Channels of each level of the U-Net, the finest first.
+            heads: Attention heads of each level; 0 makes a level of convolutions alone.
+            text_width: Width of the place's token.
+            setting_width: Width of each of the four embeddings of the setting.
+            head_width: Channels of the smooth field and of the pixel head.
+        """
+        super().__init__()
+        counts = (num_places + 1, num_times, num_weathers, num_seasons)
+        self.setting = nn.ModuleList(nn.Embedding(count, setting_width) for count in counts)
+        self.place_token = nn.Embedding(num_places + 1, text_width)
+        self.unet = tiny_unet(
+            2 * latent_channels + 4 * COUPLED_CHANNELS + POSITION_CODES + NUM_FIELDS + 1,
+            head_width,
+            widths=widths,
+            heads=heads,
+            text_width=text_width,
+            embedding_width=256,
+            class_width=NUM_STATISTICS + 4 * setting_width,
+        )
+        told = NUM_FIELDS + 4 * len(PHASES) + 3 * HEAD_SHARE**2
+        self.modulation = nn.Linear(4 * setting_width, 2 * head_width)
+        self.enter = nn.Conv2d(head_width + told, head_width, 3, padding=1)
+        self.middle = nn.Conv2d(head_width, head_width, 3, padding=1)
+        self.leave = nn.Conv2d(head_width, 6 * HEAD_SHARE**2, 1)
+        self.finish = nn.Conv2d(9, 3, 3, padding=1)  # behind the shuffle, which leaves a checker
+        self.weather_head = WeatherHead(num_times, num_weathers)
+        with torch.no_grad():
+            self.finish.weight.mul_(0.3)  # branches that start small learn; zero ones stall
+            self.finish.bias.zero_()  # type: ignore[union-attr]  # the layer has one
+
+    def forward(
+        self, noise: Tensor, reference: Tensor, latents: Tensor, condition: SceneCondition
+    ) -> Tensor:
+        """Return the place without rain, flakes and fog, (B, 3, H, W) in about [-1, 1].
+
+        Args:
+            noise: Standard normal latents, (B, C, H/8, W/8).
+            reference: Pictures of the places, (B, 3, H, W) in [-1, 1]; rows of zeros have none.
+            latents: The same encoded, (B, C, H/8, W/8), zeros where there is no reference.
+            condition: What to draw.
+        """
+        count = len(noise)
+        fields = coarse_fields(noise)
+        rows, columns = noise.shape[-2:]
+        points = cell_positions(rows, columns, like=noise)
+        places = waves(points).T.reshape(1, POSITION_CODES, rows, columns).expand(count, -1, -1, -1)
+        is_there = (reference != 0).flatten(1).any(dim=1).to(noise).view(-1, 1, 1, 1)
+        setting = torch.cat(
+            [embed(number) for embed, number in zip(self.setting, condition, strict=True)], dim=1
+        )
+        seen = torch.cat(
+            [
+                latents,
+                noise,
+                smoothed(noise),
+                places,
+                F.interpolate(fields, size=(rows, columns), mode="nearest"),
+                is_there.expand(-1, 1, rows, columns),
+            ],
+            dim=1,
+        )
+        smooth = self.unet(
+            seen.contiguous(memory_format=torch.channels_last),
+            999,
+            self.place_token(condition.place)[:, None],
+            class_labels=torch.cat([noise_statistics(noise), setting], dim=1),
+        ).sample
+        return reference + self._pixels(smooth, fields, reference, setting)
+
+    def with_weather(self, picture: Tensor, noise: Tensor, condition: SceneCondition) -> Tensor:
+        """Return `picture` (B, 3, H, W) in [-1, 1] behind rain, flakes or fog."""
+        return self.weather_head(picture, noise, condition)
+
+    def _pixels(self, smooth: Tensor, fields: Tensor, reference: Tensor, setting: Tensor) -> Tensor:
+        """Return what is added to the reference, (B, 3, H, W)."""
+        size = tuple(side // HEAD_SHARE for side in reference.shape[-2:])
+        known = torch.cat([smooth, fields.to(smooth)], dim=1)
+        hidden = torch.cat(
+            [
+                F.interpolate(known, size=size, mode="bilinear"),
+                pixel_phases(*size, like=smooth).expand(len(smooth), -1, -1, -1),
+                F.pixel_unshuffle(reference, HEAD_SHARE).to(smooth),
+            ],
+            dim=1,
+        ).contiguous(memory_format=torch.channels_last)
+        scale, shift = self.modulation(setting)[:, :, None, None].chunk(2, dim=1)
+        hidden = F.silu(self.enter(hidden) * (1 + scale) + shift)
+        hidden = F.silu(self.middle(hidden))
+        hidden = F.pixel_shuffle(self.leave(hidden), HEAD_SHARE)
+        added: Tensor = self.finish(torch.cat([hidden.float(), reference.float()], dim=1))
+        return added.float()
+
+
+class WeatherHead(nn.Module):
+    """Rain, flakes and fog on a finished picture: one colour and one coverage for each pixel."""
+
+    def __init__(self, num_times: int, num_weathers: int, width: int = 48) -> None:
+        super().__init__()
+        self.time = nn.Embedding(num_times, 16)
+        self.weather = nn.Embedding(num_weathers, 16)
+        self.modulation = nn.Linear(32, 4 * width)
+        told = NUM_FIELDS + 4 * len(PHASES) + 2 + 3 * HEAD_SHARE**2
+        self.enter = nn.Conv2d(told, width, 3, padding=1)
+        self.middle = nn.Conv2d(width, width, 3, padding=1)
+        self.leave = nn.Conv2d(width, 4 * HEAD_SHARE**2, 1)
+
+    def forward(self, picture: Tensor, noise: Tensor, condition: SceneCondition) -> Tensor:
+        """Return `picture` (B, 3, H, W) in [-1, 1] behind the weather."""
+        size = tuple(side // HEAD_SHARE for side in picture.shape[-2:])
+        fields = coarse_fields(noise)
+        heights = torch.linspace(-1, 1, size[0]).to(picture).view(1, 1, -1, 1).expand(1, 1, *size)
+        widths = torch.linspace(-1, 1, size[1]).to(picture).view(1, 1, 1, -1).expand(1, 1, *size)
+        codes = torch.cat([pixel_phases(*size, like=picture), heights, widths], dim=1)
+        hidden = torch.cat(
+            [
+                # A streak or a flake belongs to one cell of the noise: no blend of neighbours.
+                F.interpolate(fields, size=size, mode="nearest"),
+                codes.expand(len(picture), -1, -1, -1),
+                F.pixel_unshuffle(picture, HEAD_SHARE),
+            ],
+            dim=1,
+        ).contiguous(memory_format=torch.channels_last)
+        told = torch.cat([self.time(condition.time), self.weather(condition.weather)], dim=1)
+        first, second = self.modulation(told)[:, :, None, None].chunk(2, dim=1)
+        for layer, factors in ((self.enter, first), (self.middle, second)):
+            scale, shift = factors.chunk(2, dim=1)
+            hidden = F.silu(layer(hidden) * (1 + scale) + shift)
+        drawn = F.pixel_shuffle(self.leave(hidden), HEAD_SHARE).float()
+        # Without rain, flakes and fog the picture stays as it is, bit for bit.
+        coverage = torch.sigmoid(drawn[:, 3:] - 2) * (condition.weather >= 2).view(-1, 1, 1, 1)
+        return torch.lerp(picture, torch.tanh(drawn[:, :3]), coverage.to(picture))
+
+
+def coarse_fields(noise: Tensor) -> Tensor:
+    """Return the four fields (B, 4, 32, 32) that places are made of, for noise of any size."""
+    field = grain(noise)
+    factor = field.shape[-1] // GRAIN_SIDE
+    # A mean of n normals has deviation 1 / sqrt(n).
+    return field if factor == 1 else F.avg_pool2d(field, factor) * factor
+
+
+def pixel_phases(rows: int, columns: int, *, like: Tensor) -> Tensor:
+    """Return waves (1, 12, rows, columns) that tell pixels within a cell apart."""
+    across = (torch.arange(columns, device=like.device) + 0.5) / columns
+    down = (torch.arange(rows, device=like.device) + 0.5) / rows
+    found = []
+    for places, shape in ((across, (1, -1)), (down, (-1, 1))):
+        for count in PHASES:
+            angle = (2 * math.pi * count * places).view(shape).expand(rows, columns)
+            found += [angle.sin(), angle.cos()]
+    return torch.stack(found)[None].to(like)

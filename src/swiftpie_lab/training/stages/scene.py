@@ -1,0 +1,285 @@
+"""The scene network: places from references, at any time, in any weather and season."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets.mini import PRESET
+from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
+from swiftpie.models.scene import SceneCondition, SceneNetwork
+from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.losses import psnr_db, robust_and_squared
+from swiftpie_lab.world.air import Setting, veil
+from swiftpie_lab.world.fields import read_fields
+from swiftpie_lab.world.places import PLACES, draw_places, is_held_out, settings
+
+VALIDATION_SEED = 2**31 - 1
+NOISE_CHANNELS = 32
+FIRST_VISIBLE = 2  # rain, snowfall and fog are drawn over the picture; clear and cloudy are not
+CAST, EXPOSURE = 0.12, 0.35  # largest change of one colour and of all of them, as a share
+WEATHER_SHARE = 0.5  # of the pictures on which the weather head practises, rain, flakes or fog
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """Settings of the stage."""
+
+    start: str = ""  # go on from a run or a folder of exported weights; else from nothing
+    autoencoder: str = "mini"  # weights whose autoencoder reads references
+    size_px: int = 256
+    batch_size: int = 4  # for equal pictures, 4 beat 24 by 1.6 to 2.5 dB
+    missing_share: float = 0.15  # of the pictures without a reference: places from words alone
+    same_noise_share: float = 0.3  # of the references that the noise of the picture draws, too
+    unnamed_share: float = 0.5  # of the pictures with a reference whose place nothing names
+    plain_share: float = 0.06  # of the pictures that ask for the reference as it is
+    cast_share: float = 0.3  # of the pictures with a colour cast and another exposure
+    spectrum_weight: float = 0.25
+    validation_pictures: int = 40
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The runs that it goes on from."""
+        return (self.start, self.autoencoder)
+
+    def build(self, context: Context) -> "SceneStage":
+        """Return the stage for the given device."""
+        weights = context.weights_of(self.autoencoder)
+        loaded = load_components(PRESET, device=context.device, weights=weights).autoencoder
+        assert isinstance(loaded, PatchAutoencoder), "the tiny family has no other"
+        frozen = loaded.float().eval().requires_grad_(requires_grad=False)
+        start = None
+        if self.start:
+            folder = context.weights_of(self.start)
+            start = SceneNetwork.from_pretrained(folder / "scene" if folder else "scene")
+        return SceneStage(frozen, self, context.device, start)
+
+
+class SceneBatch(NamedTuple):
+    """Places in settings, each with a reference picture of the same place in plain daylight."""
+
+    noise: Tensor  # (B, 32, R / 8, R / 8)
+    reference: Tensor  # (B, 3, R, R) in [-1, 1], zeros where there is none
+    condition: SceneCondition
+    place: Tensor  # (B, 3, R, R) in [-1, 1], the place before rain, flakes and fog
+    pixels: Tensor  # (B, 3, R, R) in [-1, 1], the finished picture
+
+
+@dataclass(frozen=True)
+class SceneStage:
+    """Draw places as references show them, in other light."""
+
+    autoencoder: PatchAutoencoder
+    config: SceneConfig
+    device: str
+    start: SceneNetwork | None = None
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.config.batch_size
+
+    def network(self) -> SceneNetwork:
+        """Return the one to go on from, or a new one."""
+        if self.start is not None:
+            network = copy.deepcopy(self.start).float().train().requires_grad_(requires_grad=True)
+        else:
+            torch.manual_seed(0)
+            network = SceneNetwork(num_places=len(PLACES))
+        return network.to(self.device, memory_format=torch.channels_last)
+
+    def losses(self, network: SceneNetwork, step: int) -> dict[str, Tensor]:
+        """Return how far places are off in pixels and in patch spectra, and the weather on them."""
+        batch = self.batch(self.config.batch_size, seed=step)
+        stormy = self._stormy(batch, seed=step)
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16):
+            drawn = self._draw(network, batch)
+            weather = network.with_weather(batch.place, batch.noise, stormy.condition)
+        return {
+            "place": F.l1_loss(drawn.float(), batch.place),
+            "spectrum": self.config.spectrum_weight * self.patch_spectrum(drawn, batch.place),
+            "weather": F.l1_loss(weather.float(), stormy.pixels),
+            "streaks": self.config.spectrum_weight * self.patch_spectrum(weather, stormy.pixels),
+        }
+
+    def patch_spectrum(self, drawn: Tensor, truth: Tensor) -> Tensor:
+        """Return the distance of standardised principal components of 8 x 8 patches.
+
+        Two lattices, half a patch apart, so that no border of patches is left out. Without this
+        term, texture that the network cannot foresee becomes its mean.
+        """
+        weight, bias = self.autoencoder.linear_encoder.weight, self.autoencoder.linear_encoder.bias
+        channels = self.autoencoder.channel_weights()
+        total = drawn.new_zeros(())
+        for shift in (0, PATCH // 2):
+            both = torch.cat([drawn.float(), truth])
+            side = both.shape[-1] - (PATCH if shift else 0)
+            patches = F.pixel_unshuffle(
+                both[..., shift : shift + side, shift : shift + side], PATCH
+            )
+            spectra = F.conv2d(patches, weight, bias)
+            mine, other = ((spectra - self.autoencoder.shift) / self.autoencoder.scale).chunk(2)
+            total = total + robust_and_squared(mine, other, channels)
+        return total
+
+    @torch.no_grad()
+    def sample(self, network: SceneNetwork, path: Path) -> dict[str, float]:
+        """Save references, truths and drawings; return figures of settings seen and never seen."""
+        figures: dict[str, float] = {}
+        shown: list[Tensor] = []
+        kinds = (("trained", False, False), ("held_out", True, False), ("words", False, True))
+        for number, (name, held_out, missing) in enumerate(kinds):
+            batch = self.batch(
+                self.config.validation_pictures,
+                seed=VALIDATION_SEED - number,
+                held_out=held_out,
+                missing=missing,
+                has_casts=False,
+            )
+            drawn = torch.cat(
+                [
+                    network.with_weather(
+                        self._draw(network, part).clamp(-1, 1), part.noise, part.condition
+                    )
+                    for part in _parts(batch, self.config.batch_size)
+                ]
+            ).clamp(-1, 1)
+            figures[f"{name}_psnr_db"] = psnr_db(drawn, batch.pixels)
+            sharpness = contrast(drawn) / contrast(batch.pixels)
+            figures[f"{name}_sharpness"] = float(sharpness.median())
+            for index, weather in ((2, "rain"), (3, "snowfall"), (4, "fog")):
+                rows = batch.condition.weather == index
+                if name == "held_out" and bool(rows.any()):
+                    figures[f"{weather}_psnr_db"] = psnr_db(drawn[rows], batch.pixels[rows])
+            shown += [batch.reference[:10], batch.pixels[:10], drawn[:10]]
+        contact_sheet([to_pil(row) for row in shown], cell_px=128).save(path)
+        return figures
+
+    def export(self, network: SceneNetwork, folder: Path) -> None:
+        """Write the scene network in half precision."""
+        half = copy.deepcopy(network).to(torch.float16, memory_format=torch.contiguous_format)
+        half.save_pretrained(folder / "scene")
+
+    @torch.no_grad()
+    def batch(
+        self,
+        count: int,
+        *,
+        seed: int,
+        held_out: bool = False,
+        missing: bool | None = None,
+        has_casts: bool = True,
+    ) -> SceneBatch:
+        """Draw `count` pictures; all randomness follows from `seed`.
+
+        Args:
+            count: How many.
+            seed: The number of the batch.
+            held_out: Whether settings are those that training leaves out.
+            missing: Whether no picture has a reference, or each has; None: as training deals them.
+            has_casts: Whether some have a colour cast and another exposure, as photographs have.
+        """
+        config, generator = self.config, torch.Generator().manual_seed(seed)
+        cells = config.size_px // 8
+        shape = (count, NOISE_CHANNELS, cells, cells)
+        noise, other = (torch.randn(shape, generator=generator) for _ in range(2))
+        chance = torch.rand(count, 5, generator=generator)
+        lacks = chance[:, 0] < config.missing_share
+        if missing is not None:
+            lacks = torch.full((count,), missing)
+        is_own = lacks | (chance[:, 1] < config.same_noise_share)
+        wanted = self._settings(count, generator, held_out=held_out)
+        if not held_out:
+            wanted = [
+                Setting(one.place) if is_plain else one
+                for one, is_plain in zip(
+                    wanted, (chance[:, 2] < config.plain_share).tolist(), strict=True
+                )
+            ]
+        place_noise = torch.where(is_own.view(-1, 1, 1, 1), noise, other).to(self.device)
+        noise = noise.to(self.device)
+        fields = read_fields(place_noise, size_px=config.size_px)
+        place = draw_places(fields, wanted).pixels
+        plain = draw_places(fields, [Setting(one.place) for one in wanted]).pixels
+        if has_casts:
+            cast = self._casts(count, generator, chance[:, 3] < config.cast_share)
+            place, plain = (place * cast).clamp(0, 1), (plain * cast).clamp(0, 1)
+        pixels = veil(place, read_fields(noise, size_px=config.size_px), wanted)
+        numbers = torch.tensor([list(one) for one in wanted], device=self.device)
+        is_unnamed = (chance[:, 4] < config.unnamed_share) & ~lacks
+        numbers[is_unnamed.to(self.device), 0] = len(PLACES)
+        reference = (2 * plain - 1) * (~lacks).to(plain).view(-1, 1, 1, 1)
+        return SceneBatch(
+            noise, reference, SceneCondition(*numbers.T), 2 * place - 1, 2 * pixels - 1
+        )
+
+    @torch.no_grad()
+    def _stormy(self, batch: SceneBatch, *, seed: int) -> SceneBatch:
+        """Return the batch with more rain, flakes and fog, which half of all settings lack."""
+        generator = torch.Generator().manual_seed(seed + 1)
+        count = len(batch.noise)
+        drawn = torch.randint(FIRST_VISIBLE, 5, (count,), generator=generator).to(self.device)
+        changes = torch.rand(count, generator=generator).to(self.device) < WEATHER_SHARE
+        weather = torch.where(changes, drawn, batch.condition.weather)
+        condition = batch.condition._replace(weather=weather)
+        asked = [
+            Setting(0, *row)
+            for row in torch.stack(
+                [condition.time, condition.weather, condition.season], dim=1
+            ).tolist()
+        ]
+        fields = read_fields(batch.noise, size_px=self.config.size_px)
+        pixels = veil(batch.place / 2 + 0.5, fields, asked) * 2 - 1
+        return batch._replace(condition=condition, pixels=pixels)
+
+    def _settings(self, count: int, generator: torch.Generator, *, held_out: bool) -> list[Setting]:
+        """Return settings, a place as often as any other."""
+        by_place: dict[int, list[Setting]] = {}
+        for setting in settings():
+            if is_held_out(setting) == held_out:
+                by_place.setdefault(setting.place, []).append(setting)
+        places = list(by_place)
+        chosen = torch.randint(2**31, (count, 2), generator=generator).tolist()
+        found = []
+        for first, second in chosen:
+            those = by_place[places[first % len(places)]]
+            found.append(those[second % len(those)])
+        return found
+
+    def _casts(self, count: int, generator: torch.Generator, applies: Tensor) -> Tensor:
+        colour = 1 + CAST * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)
+        exposure = 1 + EXPOSURE * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
+        cast = torch.where(applies.view(-1, 1, 1, 1), colour * exposure, 1.0)
+        return cast.to(self.device)
+
+    def _draw(self, network: SceneNetwork, batch: SceneBatch) -> Tensor:
+        with torch.no_grad():
+            is_there = (batch.reference != 0).flatten(1).any(dim=1).view(-1, 1, 1, 1)
+            latents = self.autoencoder.encode(batch.reference) * is_there
+        drawn: Tensor = network(batch.noise, batch.reference, latents, batch.condition)
+        return drawn
+
+
+def contrast(pixels: Tensor) -> Tensor:
+    """Return the mean absolute difference of neighbouring pixels of each picture, (B,)."""
+    across = pixels.diff(dim=-1).abs().mean((1, 2, 3))
+    return (across + pixels.diff(dim=-2).abs().mean((1, 2, 3))) / 2
+
+
+def _parts(batch: SceneBatch, size: int) -> list[SceneBatch]:
+    return [
+        SceneBatch(
+            batch.noise[rows],
+            batch.reference[rows],
+            SceneCondition(*(number[rows] for number in batch.condition)),
+            batch.place[rows],
+            batch.pixels[rows],
+        )
+        for rows in (slice(first, first + size) for first in range(0, len(batch.noise), size))
+    ]
