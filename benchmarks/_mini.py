@@ -181,7 +181,7 @@ def compare_pictures(
 ) -> list[Fidelity]:
     """Draw the first cases of `material` by every engine; each encodes the subjects itself."""
     benchmark = material.benchmark
-    networks = Networks(world=benchmark.panel())
+    networks = Networks(panel=benchmark.panel())
     judged = {}
     for engine, components in engines.items():
         tell(f"judging {num_cases} pictures of {engine}")
@@ -206,7 +206,7 @@ def _judge(session: Session, material: Material, case: WorldCase, networks: Netw
         truth=truth.pixels,
         mask=truth.mask,
         expected=expected,
-        reading=read_by(networks.world, picture, expected, reference=shown),
+        reading=read_by(networks.panel, picture, expected, reference=shown),
         networks=networks,
     )
     verdicts = {name: METRICS.get(name).score(evidence) or 0.0 for name in JUDGED}

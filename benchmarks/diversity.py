@@ -28,8 +28,8 @@ from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import iou
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.subjects import load_subjects
-from swiftpie_lab.evaluation.benchmarks.scenes import check_noise
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
+from swiftpie_lab.evaluation.bounds import check_noise
 from swiftpie_lab.evaluation.report import format_interval, interval
 
 SEEDS, CASES = 6, 24

@@ -1,8 +1,7 @@
-"""Judges of sticker scenes: which subject, scene and attributes a picture shows."""
+"""Networks that judge: which subject a picture shows, and what else can be asked of it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -25,15 +24,6 @@ _MIN_SIDE = 0.1  # of the picture: a nearly hidden subject still gives a crop wo
 
 
 TRAIN_JUDGES = "Train them with `swiftpie train world-judges` and pass the folder of the export."
-# Each question with its answers; captions ask for answers by these words.
-ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "size": ("normal", "tiny", "huge"),
-        "place": ("left", "middle", "right"),
-        "accessory": ("none", "crown", "top hat"),
-        "colour": ("coloured", "black and white"),
-    }
-)
 
 
 class Crops(NamedTuple):
@@ -61,51 +51,6 @@ class SubjectEmbedder(ModelMixin, ConfigMixin):
         # Parts are told apart by what they are, and a little by where they are.
         parts = [cells.mean((2, 3)), cells.amax((2, 3)), self.part(cells).flatten(1)]
         return F.normalize(self.head(torch.cat(parts, dim=1)).float(), dim=1)
-
-
-class SceneClassifier(ModelMixin, ConfigMixin):
-    """Whole pictures (B, 3, 64, 64) in [-1, 1] to scene logits (B, S)."""
-
-    @register_to_config
-    def __init__(self, num_scenes: int = 24, widths: tuple[int, ...] = (24, 48, 80, 96)) -> None:
-        super().__init__()
-        self.trunk = _trunk(widths)
-        self.hidden = nn.Linear(16 * widths[-1], 96)
-        self.head = nn.Linear(96, num_scenes)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, S)."""
-        cells = self.trunk(pixels).flatten(1)
-        logits: Tensor = self.head(F.silu(self.hidden(cells))).float()
-        return logits
-
-
-class AttributeClassifier(ModelMixin, ConfigMixin):
-    """Pictures, whole and cropped to the subject, to logits for each question of `ATTRIBUTES`.
-
-    Hats are small, so they are looked for in the crop; all else needs the whole picture.
-    """
-
-    @register_to_config
-    def __init__(self, widths: tuple[int, ...] = (16, 40, 72, 96)) -> None:
-        super().__init__()
-        self.trunk = _trunk(widths)
-        self.hidden = nn.Linear(16 * widths[-1], 96)
-        self.heads = nn.ModuleDict(
-            {question: nn.Linear(96, len(answers)) for question, answers in ATTRIBUTES.items()}
-        )
-
-    def forward(self, whole: Tensor, close: Tensor) -> dict[str, Tensor]:
-        """Return logits (B, answers) by question of pictures (B, 3, 64, 64) in [-1, 1].
-
-        `close` are their crops around the subject and what it wears.
-        """
-        cells = self.trunk(torch.cat([whole, close])).flatten(1)
-        views = F.silu(self.hidden(cells)).chunk(2)
-        return {
-            question: head(views[question == "accessory"]).float()
-            for question, head in self.heads.items()
-        }
 
 
 class PictureReader(ModelMixin, ConfigMixin):
@@ -147,7 +92,7 @@ class PictureReader(ModelMixin, ConfigMixin):
         return answers | {name: head(subject).float() for name, head in self.close_heads.items()}
 
 
-def load_world_judges(
+def load_judges(
     folder: Path, whole: Mapping[str, Sequence[str]], close: Mapping[str, Sequence[str]]
 ) -> tuple[SubjectEmbedder, PictureReader]:
     """Read judges of the larger world, in full precision.

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from swiftpie.models.vocabulary import Vocabulary, words_in
-from swiftpie_lab.stickers.captions import EMPTY_PREFIXES
 from swiftpie_lab.world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie_lab.world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS, VIEW_PHRASES
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES
+from swiftpie_lab.world.nouns import EMPTY_PREFIXES
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.renditions import RENDITION_PHRASES
 from swiftpie_lab.world.world import World

@@ -19,6 +19,10 @@ NUM_FIELDS = 4
 POSITION_CODES = 20
 HEAD_SHARE = 2  # the head computes at half the side of the picture
 PHASES = (16, 32, 64)  # waves a side by which the head tells pixels of one cell apart
+WEATHER_PHASES = (8, 16, 32, 64)
+WEATHER_CELLS = (32, 16, 8)  # cells a side that rain and two sizes of flakes belong to
+# How the renderer's rain falls: leaning columns, falls a side, and the phase between neighbours.
+RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
 
 
 class SceneCondition(NamedTuple):
@@ -136,7 +140,7 @@ class SceneNetwork(ModelMixin, ConfigMixin):
 
     def _pixels(self, smooth: Tensor, fields: Tensor, reference: Tensor, setting: Tensor) -> Tensor:
         """Return what is added to the reference, (B, 3, H, W)."""
-        size = tuple(side // HEAD_SHARE for side in reference.shape[-2:])
+        size = (reference.shape[-2] // HEAD_SHARE, reference.shape[-1] // HEAD_SHARE)
         known = torch.cat([smooth, fields.to(smooth)], dim=1)
         hidden = torch.cat(
             [
@@ -157,32 +161,31 @@ class SceneNetwork(ModelMixin, ConfigMixin):
 class WeatherHead(nn.Module):
     """Rain, flakes and fog on a finished picture: one colour and one coverage for each pixel."""
 
-    def __init__(self, num_times: int, num_weathers: int, width: int = 48) -> None:
+    def __init__(self, num_times: int, num_weathers: int, width: int = 64) -> None:
         super().__init__()
         self.time = nn.Embedding(num_times, 16)
         self.weather = nn.Embedding(num_weathers, 16)
         self.modulation = nn.Linear(32, 4 * width)
-        told = NUM_FIELDS + 4 * len(PHASES) + 2 + 3 * HEAD_SHARE**2
-        self.enter = nn.Conv2d(told, width, 3, padding=1)
+        told = NUM_FIELDS * len(WEATHER_CELLS) + 4 * len(WEATHER_PHASES) + 4 + 2
+        self.enter = nn.Conv2d(told + 3 * HEAD_SHARE**2, width, 3, padding=1)
         self.middle = nn.Conv2d(width, width, 3, padding=1)
         self.leave = nn.Conv2d(width, 4 * HEAD_SHARE**2, 1)
 
     def forward(self, picture: Tensor, noise: Tensor, condition: SceneCondition) -> Tensor:
         """Return `picture` (B, 3, H, W) in [-1, 1] behind the weather."""
-        size = tuple(side // HEAD_SHARE for side in picture.shape[-2:])
+        size = (picture.shape[-2] // HEAD_SHARE, picture.shape[-1] // HEAD_SHARE)
         fields = coarse_fields(noise)
-        heights = torch.linspace(-1, 1, size[0]).to(picture).view(1, 1, -1, 1).expand(1, 1, *size)
-        widths = torch.linspace(-1, 1, size[1]).to(picture).view(1, 1, 1, -1).expand(1, 1, *size)
-        codes = torch.cat([pixel_phases(*size, like=picture), heights, widths], dim=1)
-        hidden = torch.cat(
-            [
-                # A streak or a flake belongs to one cell of the noise: no blend of neighbours.
-                F.interpolate(fields, size=size, mode="nearest"),
-                codes.expand(len(picture), -1, -1, -1),
-                F.pixel_unshuffle(picture, HEAD_SHARE),
-            ],
-            dim=1,
-        ).contiguous(memory_format=torch.channels_last)
+        # A streak or a flake belongs to one cell of the noise: no blend of neighbours.
+        cells = [
+            F.interpolate(
+                F.avg_pool2d(fields, GRAIN_SIDE // side) * (GRAIN_SIDE // side), size=size
+            )
+            for side in WEATHER_CELLS
+        ]
+        codes = [pixel_phases(*size, WEATHER_PHASES, like=picture), fall_codes(*size, like=picture)]
+        seen = [*cells, *(code.expand(len(picture), -1, -1, -1) for code in codes)]
+        hidden = torch.cat([*seen, F.pixel_unshuffle(picture, HEAD_SHARE)], dim=1)
+        hidden = hidden.contiguous(memory_format=torch.channels_last)
         told = torch.cat([self.time(condition.time), self.weather(condition.weather)], dim=1)
         first, second = self.modulation(told)[:, :, None, None].chunk(2, dim=1)
         for layer, factors in ((self.enter, first), (self.middle, second)):
@@ -202,13 +205,35 @@ def coarse_fields(noise: Tensor) -> Tensor:
     return field if factor == 1 else F.avg_pool2d(field, factor) * factor
 
 
-def pixel_phases(rows: int, columns: int, *, like: Tensor) -> Tensor:
-    """Return waves (1, 12, rows, columns) that tell pixels within a cell apart."""
-    across = (torch.arange(columns, device=like.device) + 0.5) / columns
-    down = (torch.arange(rows, device=like.device) + 0.5) / rows
+def pixel_phases(
+    rows: int, columns: int, counts: tuple[int, ...] = PHASES, *, like: Tensor
+) -> Tensor:
+    """Return waves (1, 4 * counts, rows, columns), each so many a side, that tell pixels apart."""
+    across, down = _centres(rows, columns, like=like)
     found = []
-    for places, shape in ((across, (1, -1)), (down, (-1, 1))):
-        for count in PHASES:
-            angle = (2 * math.pi * count * places).view(shape).expand(rows, columns)
+    for places in (across, down):
+        for count in counts:
+            angle = (2 * math.pi * count * places).expand(rows, columns)
             found += [angle.sin(), angle.cos()]
     return torch.stack(found)[None].to(like)
+
+
+def fall_codes(rows: int, columns: int, *, like: Tensor) -> Tensor:
+    """Return what rain hangs on, (1, 6, rows, columns): leaning columns, falls in them, and place.
+
+    Neighbouring columns fall in other phases. A sum of phases is what layers learn badly.
+    """
+    across, down = _centres(rows, columns, like=like)
+    column = RAIN_COLUMNS * (across + RAIN_LEAN * down)
+    fall = (RAIN_FALLS * down).expand(rows, columns) + RAIN_SHIFT * column.floor()
+    angles = [2 * math.pi * column, 2 * math.pi * fall]
+    waves = [wave for angle in angles for wave in (angle.sin(), angle.cos())]
+    places = [(2 * one - 1).expand(rows, columns) for one in (across, down)]
+    return torch.stack([*waves, *places])[None].to(like)
+
+
+def _centres(rows: int, columns: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the places of pixel centres in [0, 1], (1, columns) and (rows, 1)."""
+    across = (torch.arange(columns, device=like.device) + 0.5) / columns
+    down = (torch.arange(rows, device=like.device) + 0.5) / rows
+    return across[None, :], down[:, None]

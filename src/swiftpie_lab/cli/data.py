@@ -12,7 +12,7 @@ from swiftpie.apps.cli.options import DataPath, Force, PictureOut, Seed
 
 if TYPE_CHECKING:
     from swiftpie_lab.data.archive import Build
-    from swiftpie_lab.stickers.stickers import SceneBatch
+    from swiftpie_lab.world.world import WorldBatch
 
 Archive = Annotated[
     Path | None, typer.Option(metavar="TGZ", help="The sprites, if already downloaded.")
@@ -92,8 +92,8 @@ def _build(
 @data_app.command(
     epilog=examples(
         "swiftpie data preview -o sheet.png",
-        "swiftpie data preview -o sheet.png --larger --size-px 256 --seed 3",
-        "swiftpie data preview -o sheet.png --larger --unlike",
+        "swiftpie data preview -o sheet.png --size-px 256 --seed 3",
+        "swiftpie data preview -o sheet.png --unlike",
     )
 )
 def preview(
@@ -101,12 +101,8 @@ def preview(
     out: PictureOut,
     data_path: DataPath = None,
     seed: Seed = None,
-    larger: Annotated[
-        bool, typer.Option("--larger", help="Pictures of the larger world, not sticker scenes.")
-    ] = False,
     unlike: Annotated[
-        bool,
-        typer.Option("--unlike", help="With --larger: pictures like no place, to insert into."),
+        bool, typer.Option("--unlike", help="Pictures like no place, to insert into.")
     ] = False,
     size_px: Annotated[int, typer.Option(min=32, max=512, help="Side of one scene.")] = 128,
     force: Force = False,
@@ -114,36 +110,23 @@ def preview(
     """Draw a sheet of random scenes: reference, picture and mask of each."""
     from swiftpie.imageio.images import check_image_target, save_image
     from swiftpie.noise import seeds_from
-    from swiftpie_lab.stickers.stickers import contact_sheet
+    from swiftpie_lab.world.sheet import contact_sheet
 
     check_image_target(out, force=force)
     (first_seed,) = seeds_from(seed, 1)
-    batch = _draw(data_path, first_seed, larger=larger, unlike=unlike, size_px=size_px)
+    batch = _draw(data_path, first_seed, unlike=unlike, size_px=size_px)
     save_image(contact_sheet(batch), out, metadata=None, force=force)
     say(f"wrote {out} ({NUM_SCENES} scenes, seed {first_seed})")
 
 
-def _draw(
-    pack: Path | None, seed: int, *, larger: bool, unlike: bool, size_px: int
-) -> "SceneBatch":
-    """Draw scenes of held-out subjects: the sample pack of the package has hardly any others.
-
-    Raises:
-        ConfigError: Sticker scenes know no pictures unlike themselves.
-    """
-    from swiftpie.errors import ConfigError
+def _draw(pack: Path | None, seed: int, *, unlike: bool, size_px: int) -> "WorldBatch":
+    """Draw pictures of held-out subjects: the sample pack of the package has hardly any others."""
     from swiftpie_lab.data.archive import default_pack
     from swiftpie_lab.data.subjects import load_subjects
-    from swiftpie_lab.stickers.stickers import StickerWorld
     from swiftpie_lab.world.textures import make_textures
     from swiftpie_lab.world.world import World
 
-    if unlike and not larger:
-        raise ConfigError("Only the larger world draws pictures unlike itself. Add --larger.")
     subjects = load_subjects(pack or default_pack())
-    if not larger:
-        stickers = StickerWorld(subjects, "held_out", size_px=size_px)
-        return stickers.batch(NUM_SCENES, 1, seed=seed)
     surfaces = make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if unlike else None
     world = World(subjects, "held_out", size_px=size_px, surfaces=surfaces)
     return world.batch(NUM_SCENES, 1, seed=seed, unlike=unlike)

@@ -51,77 +51,6 @@ def evaluate() -> None:
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate stickers --weights runs/mini_one_step/export",
-        "swiftpie evaluate stickers --weights runs/mini_one_step/export --cases 40 "
-        "--out out/quick --json",
-    )
-)
-@with_fields
-def stickers(
-    *,
-    loading: given.LoadedInSteps,
-    data: DataPath = None,
-    cases: given.SomeCases = None,
-    full: given.Full = False,
-    seed: given.Seed = 0,
-    out: given.Out = Path("out/evaluate-stickers"),
-    as_json: AsJson = False,
-    force: given.Anew = False,
-) -> None:
-    """Judge weights trained on sticker scenes with subjects that they were not trained on.
-
-    The packaged model draws the larger world, which `world` judges. Each picture has an exact
-    answer, drawn from the same noise. True renderings, pictures without the subject and naive
-    pastes are judged beside the model's. As many cases more, up to 120, ask for one attribute each.
-    An interrupted run goes on where it stopped.
-    """
-    from swiftpie_lab.evaluation.benchmarks.scenes import SubjectDrawer
-    from swiftpie_lab.evaluation.judges import Networks
-
-    benchmark = given.open_benchmark(data, seed=seed)
-    wanted = given.count_of(cases, benchmark, full=full)
-    dealt = benchmark.cases(wanted) + benchmark.attributed_cases(wanted)
-    drawer = SubjectDrawer(given.open_of_stickers(loading), benchmark)
-    networks = Networks(panel=benchmark.panel())
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
-
-
-@app.command(
-    epilog=examples(
-        "swiftpie evaluate pairs --weights runs/mini_one_step/export",
-        "swiftpie evaluate pairs --weights runs/mini_one_step/export --cases 40 "
-        "--out out/quick-pairs --json",
-    )
-)
-@with_fields
-def pairs(
-    *,
-    loading: given.LoadedInSteps,
-    data: DataPath = None,
-    cases: given.SomeCases = None,
-    seed: given.Seed = 0,
-    out: given.Out = Path("out/evaluate-pairs"),
-    as_json: AsJson = False,
-    force: given.Anew = False,
-) -> None:
-    """Judge weights trained on sticker scenes on two held-out subjects, each told its box.
-
-    Besides what `stickers` measures, it counts how often one subject is taken for the other. An
-    interrupted run goes on where it stopped.
-    """
-    from swiftpie_lab.evaluation.benchmarks.pairs import PairBenchmark
-    from swiftpie_lab.evaluation.benchmarks.scenes import SubjectDrawer
-    from swiftpie_lab.evaluation.judges import Networks
-
-    benchmark = PairBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
-    dealt = benchmark.cases(cases)
-    drawer = SubjectDrawer(given.open_of_stickers(loading), benchmark)
-    networks = Networks(panel=benchmark.panel())
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
-
-
-@app.command(
-    epilog=examples(
         "swiftpie evaluate world",
         "swiftpie evaluate world --cases 4 --weights runs/mini_world/export --out out/mine --json",
         "swiftpie evaluate world --size 128 --out out/small",
@@ -139,7 +68,7 @@ def world(
     as_json: AsJson = False,
     force: given.Anew = False,
 ) -> None:
-    """Judge a preset on the larger world with subjects that it was not trained on.
+    """Judge a preset with subjects that it was not trained on.
 
     Settings, also such as were never trained on, views in words and by value, light, looks, art,
     accessories and poses: each picture has an exact answer, drawn from the same noise. An
@@ -148,9 +77,9 @@ def world(
     from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldDrawer
     from swiftpie_lab.evaluation.judges import Networks
 
-    subjects = given.open_benchmark(data, seed=seed).subjects
-    benchmark = WorldBenchmark(subjects, seed=seed, size_px=given.side_of(loading))
-    networks = Networks(world=benchmark.panel(judges))
+    size_px = given.side_of(loading)
+    benchmark = WorldBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
+    networks = Networks(panel=benchmark.panel(judges))
     dealt = benchmark.cases(cases)
     drawer = WorldDrawer(open_session(**loading).session, benchmark)
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
@@ -188,8 +117,7 @@ def insertions(
     )
     from swiftpie_lab.evaluation.judges import Networks
 
-    subjects = given.open_benchmark(data, seed=seed).subjects
-    benchmark = InsertionBenchmark(subjects, open_backgrounds(photos), seed=seed)
+    benchmark = InsertionBenchmark(given.open_pack(data), open_backgrounds(photos), seed=seed)
     dealt = benchmark.cases(cases)
     drawer = InsertionDrawer(open_session(**loading).session, benchmark)
     networks = Networks(panel=benchmark.panel())
@@ -228,8 +156,7 @@ def removals(
     )
     from swiftpie_lab.evaluation.judges import Networks
 
-    subjects = given.open_benchmark(data, seed=seed).subjects
-    benchmark = RemovalBenchmark(subjects, open_backgrounds(photos), seed=seed)
+    benchmark = RemovalBenchmark(given.open_pack(data), open_backgrounds(photos), seed=seed)
     dealt = benchmark.cases(cases)
     drawer = RemovalDrawer(open_session(**loading).session, benchmark)
     networks = Networks(panel=benchmark.panel())
@@ -253,15 +180,14 @@ def compare(*, student: given.Student, teacher: given.Teacher, as_json: AsJson =
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate ablations --weights runs/mini_one_step/export --cases 200 "
-        "--out out/ablations-200 --json",
+        "swiftpie evaluate ablations --size 128 --cases 200 --out out/ablations-200 --json",
         "swiftpie evaluate ablations --weights runs/last/export --against runs/first/export",
     )
 )
 @with_fields
 def ablations(
     *,
-    loading: given.Loaded,
+    loading: given.LoadedInSizes,
     against: given.AgainstWeights = None,
     data: DataPath = None,
     cases: given.NumCases = 48,
@@ -269,22 +195,23 @@ def ablations(
     out: given.Out = Path("out/ablations"),
     as_json: AsJson = False,
 ) -> None:
-    """Measure the parts of the method one by one, with weights trained on sticker scenes.
+    """Measure the parts of the method one by one, on subjects in trained settings.
 
     Branches, geometric prior, masks, rescaling, numbers of references, scales and steps: every row
     draws the same cases. Rows that are drawn already are kept, unless weights, subjects, seed or
     version differ.
     """
+    from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark
     from swiftpie_lab.evaluation.variants import scene_study
 
+    size_px = given.side_of(loading)
     study = scene_study(
-        given.open_of_stickers(loading),
-        given.open_benchmark(data, seed=seed),
+        open_session(**loading).session,
+        WorldBenchmark(given.open_pack(data), seed=seed, size_px=size_px),
         num_cases=cases,
         root=out,
         against={
-            str(path): given.open_of_stickers({**loading, "weights": path})
-            for path in against or []
+            str(path): given.open_model({**loading, "weights": path}) for path in against or []
         },
     )
     given.carry_out_study(study, as_json=as_json)
@@ -319,7 +246,7 @@ def grid(
     from swiftpie_lab.evaluation.page import labelled_sheet
 
     check_image_target(out, force=force)
-    benchmark = WorldBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
+    benchmark = WorldBenchmark(given.open_pack(data), seed=seed)
     cases = benchmark.uses(num_subjects)
     session = open_session(**loading).session
     rows = list(
@@ -372,7 +299,7 @@ def photos(
     from swiftpie_lab.data.subjects import load_subjects, sample_subjects
     from swiftpie_lab.evaluation.benchmarks import photos as kept
     from swiftpie_lab.evaluation.benchmarks.sprites import SpritesInPlaces, check_places
-    from swiftpie_lab.evaluation.judges import shipped_judges
+    from swiftpie_lab.evaluation.judges import shipped_embedder
     from swiftpie_lab.evaluation.page import labelled_sheet
 
     check_image_target(out, force=force)
@@ -382,7 +309,7 @@ def photos(
     names = placed.places(NUM_PLACES)
     if places is not None:
         names = check_places([name.strip() for name in places.split(",")])
-    session, embedder = open_session(**loading).session, shipped_judges().embedder
+    session, embedder = open_session(**loading).session, shipped_embedder()
     drawn = kept.draw_photos(
         session, embedder, subjects, places=names, seed=seed, noun=noun.strip()
     )
@@ -412,54 +339,6 @@ def photos(
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate edits --weights runs/mini_one_step/export "
-        "--inversion runs/mini_inversion_pictures/export/inversion",
-        "swiftpie evaluate edits --editor target --cases 70 --out out/edits-target --json",
-        "swiftpie evaluate edits --editor ddim --weights runs/mini_teacher/export --out out/ddim",
-    )
-)
-@with_fields
-def edits(
-    *,
-    editor: given.EditorName = "swiftedit",
-    mask: given.MaskName = "found",
-    by_name: given.ByName = False,
-    cases: given.NumCases = 700,
-    scales: EditScales,
-    mode: Mode = EditMode.PAPER,
-    rule: Rule = None,
-    files: given.EditNetworks,
-    loading: given.LoadedToEdit,
-    data: DataPath = None,
-    seed: given.Seed = 0,
-    out: given.Out = Path("out/evaluate-edits"),
-    as_json: AsJson = False,
-    force: given.Anew = False,
-) -> None:
-    """Judge edits of sticker scenes, by weights trained on them; `world-edits` judges others.
-
-    One noise is drawn twice, before and after, so the answer and its mask are exact. The answer,
-    the untouched source and a naive paste are judged beside the edit. An interrupted run goes on
-    where it stopped.
-    """
-    from swiftpie_lab.evaluation.benchmarks.edits import EditBenchmark
-
-    networks = given.open_networks(files)
-    benchmark = EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed)
-    settings = _settings_of_each(loading, mode, rule, scales)
-    if editor not in given.BOUNDS:
-        loading = given.of_stickers(loading)
-    chosen = given.choose_editor(
-        editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
-    )
-    drawer = _beside_naive(chosen, benchmark)
-    networks = replace(networks, panel=benchmark.stickers.panel())
-    dealt = benchmark.cases(cases)
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
-
-
-@app.command(
-    epilog=examples(
         "swiftpie evaluate world-edits",
         "swiftpie evaluate world-edits --weights runs/mini_world/export "
         "--inversion runs/world_inversion/export/inversion --out out/mine",
@@ -485,17 +364,18 @@ def world_edits(
     as_json: AsJson = False,
     force: given.Anew = False,
 ) -> None:
-    """Judge edits of the larger world with subjects that no model was trained on.
+    """Judge edits with subjects that no model was trained on.
 
     Restyled, relit, turned, recoloured, added, removed, replaced: one noise is drawn twice, before
-    and after, so the answer and its mask are exact. Bounds and going on are those of `edits`.
+    and after, so the answer and its mask are exact. The answer, the untouched source and a naive
+    paste are judged beside the edit. An interrupted run goes on where it stopped.
     """
     from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 
     networks = given.open_networks(files)
-    subjects = given.open_benchmark(data, seed=seed).subjects
-    benchmark = WorldEditBenchmark(subjects, seed=seed, size_px=given.side_of(loading))
-    networks = replace(networks, world=benchmark.panel(judges))
+    size_px = given.side_of(loading)
+    benchmark = WorldEditBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
+    networks = replace(networks, panel=benchmark.panel(judges))
     settings = _settings_of_each(loading, mode, rule, scales)
     chosen = given.choose_editor(
         editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
@@ -523,43 +403,41 @@ def _beside_naive(editor: "Editor", benchmark: "TaskBenchmark[C]") -> "EditDrawe
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate edit-ablations --weights runs/mini_one_step/export "
-        "--against runs/mini_inversion/export/inversion "
-        "--teacher runs/mini_teacher/export --cases 140 --json"
+        "swiftpie evaluate edit-ablations --cases 5 --json",
+        "swiftpie evaluate edit-ablations --size 128 "
+        "--against runs/world_inversion/export/inversion --teacher runs/mini_teacher/export",
     )
 )
 @with_fields
 def edit_ablations(
     *,
-    loading: given.Loaded,
+    loading: given.LoadedInSizes,
     against: given.AgainstInversions = None,
     teacher: given.TeacherWeights = None,
     data: DataPath = None,
-    cases: given.NumCases = 70,
+    cases: given.CasesAKind = 5,
     seed: given.Seed = 0,
     out: given.Out = Path("out/edit-ablations"),
     as_json: AsJson = False,
 ) -> None:
-    """Measure the parts of an edit one by one, with weights trained on sticker scenes.
+    """Measure the parts of an edit one by one.
 
     Masks, inversion networks and the scales of attention rescaling: every row draws the same
     cases. An interrupted run goes on where it stopped.
     """
     from swiftpie_lab.evaluation.ablations import edit_study
-    from swiftpie_lab.evaluation.benchmarks.edits import EditBenchmark
+    from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 
+    size_px = given.side_of(loading)
     study = edit_study(
-        given.open_of_stickers(loading),
-        EditBenchmark(given.open_benchmark(data, seed=seed).subjects, seed=seed),
+        open_session(**loading).session,
+        WorldEditBenchmark(given.open_pack(data), seed=seed, size_px=size_px),
         num_cases=cases,
         root=out,
         inversions={
-            str(path): given.open_of_stickers({**loading, "inversion": path})
-            for path in against or []
+            str(path): given.open_model({**loading, "inversion": path}) for path in against or []
         },
-        teacher=None
-        if teacher is None
-        else given.open_of_stickers({**loading, "weights": teacher}),
+        teacher=None if teacher is None else given.open_model({**loading, "weights": teacher}),
     )
     given.carry_out_study(study, as_json=as_json)
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from swiftpie.engine.session import Session
     from swiftpie.pipelines.drawing.settings import EditSettings
+    from swiftpie_lab.data.subjects import Subjects
     from swiftpie_lab.evaluation.ablations import Study
-    from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
     from swiftpie_lab.evaluation.editors import Editor
     from swiftpie_lab.evaluation.judges import Networks
     from swiftpie_lab.evaluation.report import Table as ReportTable
@@ -34,14 +34,12 @@ T = TypeVar("T")
 BORDER = 3  # letters of a column of a table: a line and a space on both sides
 FIRST_COLUMN = 24  # letters that the first one has at least, if it can fill them
 
-Loaded = Annotated[LoadOptions, Fields(LoadOptions, ("preset", "weights", "device"))]
 STEPS, EDITS = (
     ("preset", "weights", "steps", "device"),
     ("preset", "weights", "inversion", "device"),
 )
 LoadedInSteps = Annotated[LoadOptions, Fields(LoadOptions, STEPS)]
 LoadedInSizes = Annotated[LoadOptions, Fields(LoadOptions, (*STEPS, "size_px"))]
-LoadedToEdit = Annotated[LoadOptions, Fields(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, Fields(LoadOptions, (*EDITS, "size_px"))]
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
@@ -62,8 +60,6 @@ Anew = Annotated[
     bool, typer.Option("--force", help="Draw all anew; otherwise pictures in DIR are kept.")
 ]
 NumCases = Annotated[int, typer.Option("--cases", min=1, metavar="N", help="How many to judge.")]
-TWICE = "How many to judge; by default every held-out subject twice."
-SomeCases = Annotated[int | None, typer.Option("--cases", min=1, metavar="N", help=TWICE)]
 CasesAKind = Annotated[
     int, typer.Option("--cases", min=1, metavar="N", help="How many of each kind to judge.")
 ]
@@ -78,7 +74,6 @@ WorldJudges = Annotated[
 FirstCases = Annotated[
     int | None, typer.Option("--cases", min=1, metavar="N", help="Only the first N.")
 ]
-Full = Annotated[bool, typer.Option("--full", help="Judge every held-out subject in every scene.")]
 NumSubjects = Annotated[int, typer.Option(min=1, help="Rows.")]
 Student = Annotated[Path, typer.Argument(metavar="STUDENT", help="Its report.json, or the folder.")]
 Teacher = Annotated[Path, typer.Argument(metavar="TEACHER", help="What to divide by, likewise.")]
@@ -204,46 +199,17 @@ PieNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("clip", "dino", "lpi
 FaceNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("clip", "clip_small", "aesthetic"))]
 
 
-def open_benchmark(data: Path | None, *, seed: int) -> "StickerBenchmark":
-    """Return the benchmark over the pack at `data`, by default the one that was prepared."""
+def open_pack(data: Path | None) -> "Subjects":
+    """Return the pack of subjects at `data`, by default the one that was prepared."""
     from swiftpie_lab.data.archive import default_pack
     from swiftpie_lab.data.subjects import load_subjects
-    from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
 
-    return StickerBenchmark(load_subjects(data or default_pack()), seed=seed)
-
-
-def count_of(cases: int | None, benchmark: "StickerBenchmark", *, full: bool) -> int | None:
-    """Return how many cases to deal; None leaves it to the benchmark.
-
-    Raises:
-        ConfigError: Two numbers were asked for.
-    """
-    if full and cases is not None:
-        raise ConfigError("Both --full and --cases were given; only one can hold. Leave one out.")
-    return benchmark.num_pairs() if full else cases
+    return load_subjects(data or default_pack())
 
 
-def of_stickers(loading: LoadOptions) -> LoadOptions:
-    """Return how to load weights that were trained on sticker scenes, for pictures of their size.
-
-    Raises:
-        ConfigError: No weights are given, and those of the package are no such.
-    """
-    from swiftpie_lab.evaluation.benchmarks.scenes import SIZE_PX
-
-    if loading.get("weights") is None:
-        raise ConfigError(
-            "No --weights were given. The model inside the package draws the larger world, which "
-            "`swiftpie evaluate world` judges; sticker scenes need weights that were trained on "
-            "them. Write --weights runs/mini_one_step/export, say."
-        )
-    return {**loading, "size_px": SIZE_PX}
-
-
-def open_of_stickers(loading: LoadOptions) -> "Session":
-    """Load weights that were trained on sticker scenes; see `of_stickers`."""
-    return open_session(**of_stickers(loading)).session
+def open_model(loading: LoadOptions) -> "Session":
+    """Load one of several models that a command compares."""
+    return open_session(**loading).session
 
 
 def side_of(loading: LoadOptions) -> int:

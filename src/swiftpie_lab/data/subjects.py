@@ -48,6 +48,13 @@ class Subjects:
     def __len__(self) -> int:
         return len(self.codes)
 
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 over names and sprites."""
+        digest = hashlib.sha256(self.tiles.numpy().tobytes())
+        digest.update("\n".join((*self.codes, *self.names)).encode())
+        return digest.hexdigest()
+
     def indices(self, split: Split) -> list[int]:
         """Return the subjects of one half of the split, in order."""
         wanted = self.held_out if split == "held_out" else ~self.held_out

@@ -15,8 +15,7 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_pil
 from swiftpie.masks import MaskRule
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
-from swiftpie_lab.evaluation.benchmarks.edit_cases import EditCase
-from swiftpie_lab.evaluation.benchmarks.edits import EditBenchmark
+from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark, WorldEditCase
 from swiftpie_lab.evaluation.case import METRICS
 from swiftpie_lab.evaluation.editors import DdimEditor, EditDrawer, MaskChoice, SwiftEditor
 from swiftpie_lab.evaluation.judges import Networks
@@ -28,8 +27,8 @@ SHOWN_CASES = 6  # the first cases, which the page shows
 PICTURE_PX = 96
 
 EDIT_COLUMNS = (
-    "scene-attribute-success",
-    "identity-kept",
+    "wish-success-in-words",
+    "recognition-kept",
     "mask-iou",
     "inside-psnr",
     "outside-psnr-drawn",
@@ -231,19 +230,19 @@ def page_of(study: Study[C], ablations: Ablations) -> Page:
 
 def edit_study(
     session: Session,
-    benchmark: EditBenchmark,
+    benchmark: WorldEditBenchmark,
     *,
     num_cases: int,
     root: Path,
     inversions: Mapping[str, Session],
     teacher: Session | None,
-) -> Study[EditCase]:
+) -> Study[WorldEditCase]:
     """Return the study of one set of weights on rendered edits.
 
     Args:
         session: The model under test.
         benchmark: Deals the cases.
-        num_cases: How many.
+        num_cases: How many of each kind.
         root: The folder for all results.
         inversions: The same model with other inversion networks, by title.
         teacher: A multi-step model, for DDIM inversion.
@@ -275,7 +274,7 @@ def edit_study(
         ],
         benchmark=benchmark,
         cases=benchmark.cases(num_cases),
-        networks=Networks(panel=benchmark.stickers.panel()),
+        networks=Networks(panel=benchmark.panel()),
         root=root,
         truth=lambda case: to_pil(benchmark.answer(case).target)[0],
         columns=EDIT_COLUMNS,

@@ -41,13 +41,11 @@ class Row(Generic[C_co]):
 class Expected:
     """What judges should see in a candidate; what is empty is not asked for."""
 
-    where: Tensor  # (1, 1, H, W) around which they look for subject and attribute
+    where: Tensor  # (1, 1, H, W) around which they look for the subject
     subject: str = ""  # code of the subject there
     others: frozenset[str] = frozenset()  # codes of those it must not be taken for
     gone: str = ""  # code of the subject that must no longer be there
-    scene: str = ""
-    attribute: str = ""
-    answers: Mapping[str, str] = field(default_factory=dict)  # by question about the larger world
+    answers: Mapping[str, str] = field(default_factory=dict)  # by question
     view: tuple[float, float] | None = None  # yaw and pitch in degrees
     is_lit: bool = False  # by nothing but the light of its place, which changes its colours
 
@@ -87,7 +85,7 @@ class Evidence:
     style: str = ""  # that the prompt asks for
     expected: Expected | None = None
     kept: Kept | None = None
-    reading: Reading | None = None  # what the judges of the larger world see in the candidate
+    reading: Reading | None = None  # what the judges see in the candidate
     face: Face | None = None  # the main one that the candidate shows
     person: Face | None = None  # whose face it should be, as the judge of faces sees it
     time_ms: float | None = None

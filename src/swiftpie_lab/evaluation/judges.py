@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +20,12 @@ from swiftpie.faces.face import FaceEncoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie_lab.evaluation.posing import find_pose
 from swiftpie_lab.judges import (
-    ATTRIBUTES,
     WHOLE_PX,
-    AttributeClassifier,
     PictureReader,
-    SceneClassifier,
     SubjectEmbedder,
     close_and_around,
     cut,
-    load_world_judges,
+    load_judges,
     shrink,
     subject_crops,
 )
@@ -75,82 +71,6 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`; ImageReward is none yet
 }
 
 
-class Judges(NamedTuple):
-    """The networks, frozen and in float32."""
-
-    embedder: SubjectEmbedder
-    scenes: SceneClassifier
-    attributes: AttributeClassifier
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """The judges with the gallery of all subjects they choose from."""
-
-    judges: Judges
-    codes: tuple[str, ...]  # the subject behind each row of the gallery
-    gallery: Tensor  # (S, D) unit vectors
-
-    @torch.no_grad()
-    def nearest(self, pixels: Tensor, mask: Tensor) -> str:
-        """Return the code of the subject seen in `pixels` (1, 3, H, W) around `mask`."""
-        vector = self.judges.embedder(cut(pixels, subject_crops(mask)))
-        return self.codes[nearest_row(vector, self.gallery)]
-
-    @torch.no_grad()
-    def scene(self, pixels: Tensor) -> int:
-        """Return the index of the scene seen in `pixels` (1, 3, H, W)."""
-        return int(self.judges.scenes(shrink(pixels)).argmax())
-
-    @torch.no_grad()
-    def attributes(self, pixels: Tensor, mask: Tensor) -> frozenset[str]:
-        """Return the answer to each question of `ATTRIBUTES` about `pixels` (1, 3, H, W).
-
-        Args:
-            pixels: The picture, in [-1, 1].
-            mask: Where the subject and what it wears should be, (1, 1, H, W).
-        """
-        said = self.judges.attributes(shrink(pixels), cut(pixels, subject_crops(mask)))
-        return frozenset(
-            answers[int(said[question].argmax())] for question, answers in ATTRIBUTES.items()
-        )
-
-
-def load_panel(codes: Sequence[str], pictures: Tensor, masks: Tensor) -> Panel:
-    """Load the judges of the package and show them every subject.
-
-    Args:
-        codes: The subjects.
-        pictures: True pictures of each, (S, V, 3, H, W) in [-1, 1].
-        masks: The subject in them, (S, V, 1, H, W).
-    """
-    judges = shipped_judges()
-    with torch.no_grad():
-        vectors = [
-            judges.embedder(cut(views, subject_crops(mask)))
-            for views, mask in zip(pictures, masks, strict=True)
-        ]
-    return Panel(judges, tuple(codes), gallery_of(torch.stack(vectors)))
-
-
-def shipped_judges() -> Judges:
-    """Read the judges of sticker scenes inside of the package."""
-    with _shipped("judges") as folder:
-        return load_judges(folder)
-
-
-def load_judges(folder: Path) -> Judges:
-    """Read the judges in float32 from `folder`."""
-    judges = Judges(
-        embedder=SubjectEmbedder.from_pretrained(folder / "subject_embedder"),
-        scenes=SceneClassifier.from_pretrained(folder / "scene_classifier"),
-        attributes=AttributeClassifier.from_pretrained(folder / "attribute_classifier"),
-    )
-    for judge in judges:
-        judge.float().eval().requires_grad_(False)
-    return judges
-
-
 @dataclass(frozen=True)
 class Reading:
     """What a picture of the larger world shows, as its judges see it."""
@@ -161,8 +81,8 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class WorldPanel:
-    """The judges of the larger world, with the gallery of all subjects they choose from."""
+class Panel:
+    """The judges, with the gallery of all subjects they choose from."""
 
     embedder: SubjectEmbedder
     reader: PictureReader
@@ -202,10 +122,10 @@ class WorldPanel:
         return self.codes[nearest_row(self.embedder(close), self.gallery)]
 
 
-def load_world_panel(
+def load_panel(
     codes: Sequence[str], gallery: Iterable[tuple[Tensor, Tensor]], *, folder: Path | None = None
-) -> WorldPanel:
-    """Read the judges of the larger world and show them every subject.
+) -> Panel:
+    """Read the judges and show them every subject.
 
     Args:
         codes: The subjects.
@@ -215,13 +135,20 @@ def load_world_panel(
     Raises:
         WeightsError: They are not there, or answer other questions.
     """
-    with nullcontext(folder) if folder is not None else _shipped("world_judges") as place:
-        embedder, reader = load_world_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
+    with nullcontext(folder) if folder is not None else _shipped("judges") as place:
+        embedder, reader = load_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
     for judge in (embedder, reader):
         judge.eval().requires_grad_(False)
     with torch.no_grad():
         vectors = [embedder(cut(views, subject_crops(mask))) for views, mask in gallery]
-    return WorldPanel(embedder, reader, tuple(codes), gallery_of(torch.stack(vectors)))
+    return Panel(embedder, reader, tuple(codes), gallery_of(torch.stack(vectors)))
+
+
+def shipped_embedder() -> SubjectEmbedder:
+    """Read the judge of subjects inside the package, in full precision."""
+    with _shipped("judges") as place:
+        embedder, _ = load_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
+    return embedder.eval().requires_grad_(requires_grad=False)
 
 
 def gallery_of(vectors: Tensor) -> Tensor:
@@ -366,8 +293,7 @@ class _Fire(nn.Module):
 class Networks:
     """What may judge; figures that need what is None are left out."""
 
-    panel: Panel | None = None  # of rendered scenes
-    world: WorldPanel | None = None  # of the larger world
+    panel: Panel | None = None  # of rendered pictures
     lpips: Lpips | None = None
     clip: Clip | None = None
     clip_small: Clip | None = None

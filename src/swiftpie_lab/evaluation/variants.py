@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
-from random import Random
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -22,13 +21,18 @@ from swiftpie.masks import load_mask, resize_mask
 from swiftpie.pipelines.drawing.request import Part, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales, Style, steering_of
 from swiftpie_lab.evaluation.ablations import Study, Variant
-from swiftpie_lab.evaluation.benchmarks.scenes import SIZE_PX, StickerCase, check_noise
-from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
+from swiftpie_lab.evaluation.benchmarks.world import (
+    CASES_A_KIND,
+    WorldBenchmark,
+    WorldCase,
+    WorldKind,
+    expected_of,
+    read_by,
+)
+from swiftpie_lab.evaluation.bounds import check_noise
+from swiftpie_lab.evaluation.case import Evidence
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
-from swiftpie_lab.stickers.scenes import SCENES
-from swiftpie_lab.stickers.stickers import draw_references
-from swiftpie_lab.world.placing import pose_subjects
 
 EVERYTHING = "everything"
 BRANCHES, PLACE, STEPS, WEIGHTS = "branches", "place", "steps", "other weights"
@@ -48,16 +52,16 @@ STRONG_SCALE = 3.0
 STYLED_STEPS = 4  # what the styles' own schedules are made for
 
 SCENE_COLUMNS = (
-    "subject-retrieval",
-    "scene-accuracy",
+    "subject-recognition",
+    "setting-accuracy",
     "subject-psnr",
     "psnr",
     "mask-iou",
     "region-iou",
 )
-RAISED = ("subject-retrieval", "subject-psnr")  # what a scale should raise steadily
+RAISED = ("subject-recognition", "subject-psnr")  # what a scale should raise steadily
 TURN = 0.15  # radians; about what people's second picture of an upright thing differs by
-VIEW_SEED = 2**41  # far from the seeds of cases and galleries
+VIEW_SEED = 2**28  # far from the seeds of cases; the generator reads 32 bits of a seed
 
 REMARKS = (
     "merge, joint: Needs its own training: how reference keys meet a layer's own is part of the "
@@ -112,61 +116,76 @@ class View(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class VariedScenes(StickerBenchmark):
-    """Sticker scenes of which the model's pictures alone are drawn and judged."""
+class VariedScenes(WorldBenchmark):
+    """Subjects in trained settings, of which the model's pictures alone are drawn and judged."""
 
     _truths: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _views: dict[tuple[str, int], list[View]] = field(default_factory=dict)
 
-    metrics = (*StickerBenchmark.metrics, "region-iou")
+    metrics = (*WorldBenchmark.metrics, "region-iou")
     candidates = MappingProxyType({"model": "model"})
 
-    def truth_of(self, case: StickerCase) -> tuple[Tensor, Tensor]:
+    def cases(self, count: int = CASES_A_KIND) -> list[WorldCase]:
+        """Deal `count` cases; a longer list starts with the shorter one."""
+        return list(self.deal(WorldKind.PLAIN, count))
+
+    def truth_of(self, case: WorldCase) -> tuple[Tensor, Tensor]:
         """Return pixels and mask through 8 bits, as the pictures on disk that others judge."""
         if case.name not in self._truths:
-            truth = self.truth(case)
+            truth = self.answer(case).rendering
             mask = mask_to_pil(truth.mask)[0]
             pixels = to_tensor(to_pil(truth.pixels)[0])
             self._truths[case.name] = (pixels, load_mask(mask, mask.size))
         return self._truths[case.name]
 
-    def views(self, case: StickerCase, count: int) -> list[View]:
+    def views(self, case: WorldCase, count: int) -> list[View]:
         """Return `count` pictures of the subject; the first is the benchmark's own.
 
-        The others are turned to either side, before other backgrounds and in other light.
+        The others are turned to either side, before other walls and in other light.
         """
         key = (case.name, count)
         if key not in self._views:
+            answer = self.answer(case)
             others = (self._other_view(case, number) for number in range(1, count))
-            pairs = [self.reference(case), *others]
+            pairs = [(answer.reference, answer.reference_mask), *others]
             self._views[key] = [View(to_pil(one)[0], mask_to_pil(mask)[0]) for one, mask in pairs]
         return self._views[key]
 
-    def answers(self, case: StickerCase, results: Results) -> tuple[Tensor, list[Tensor]]:
-        """Return truth and mask, which the folders of variants do not hold."""
-        del results
+    def evidence(
+        self, case: WorldCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield the model's picture; folders of variants hold no truth."""
         truth, mask = self.truth_of(case)
-        return truth, [mask]
-
-    def _other_view(self, case: StickerCase, number: int) -> tuple[Tensor, Tensor]:
-        seed = case.seed + VIEW_SEED * number
-        still = torch.zeros(1)
-        tile = self.subjects.tiles[[self.subjects.index(case.code)]]
-        angle = torch.tensor([TURN if number % 2 else -TURN])
-        names = [scene.name for scene in SCENES]
-        elsewhere = names[(names.index(case.scene) + 1 + number) % len(names)]
-        return draw_references(
-            pose_subjects(tile, rotation=angle, flip=still, hue=still),
-            self.truth(replace(case, scene=elsewhere, seed=seed)).background,
-            random=Random(seed),
-            generator=torch.Generator().manual_seed(seed),
-            size_px=SIZE_PX,
+        shown = self.views(case, 1)[0]
+        cover = load_mask(shown.mask, shown.mask.size)
+        reference = torch.cat([(to_tensor(shown.image) / 2 + 0.5) * cover, cover], dim=1)
+        expected = expected_of(case, mask, case.code)
+        picture = to_tensor(results.read(case, "model"))
+        has_region = results.has(case, "region-mask")
+        yield (
+            "model",
+            Evidence(
+                picture=picture,
+                truth=truth,
+                mask=mask,
+                claimed=results.read_mask(case, "model-mask"),
+                region=results.read_mask(case, "region-mask") if has_region else None,
+                prompt=case.prompt,
+                expected=expected,
+                reading=read_by(networks.panel, picture, expected, reference=reference),
+                networks=networks,
+            ),
         )
+
+    def _other_view(self, case: WorldCase, number: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(case.seed + VIEW_SEED + number)
+        pose = torch.tensor([[TURN if number % 2 else -TURN, 0.0, 0.0, 0.0]])
+        return self.seen_from(case, pose, torch.rand(1, 16, generator=generator))
 
 
 @dataclass(frozen=True, eq=False)
 class SettingDrawer:
-    """Draws sticker scenes in one setting."""
+    """Draws cases in one setting."""
 
     session: Session  # with as many steps as the setting asks for
     setting: Setting
@@ -177,13 +196,13 @@ class SettingDrawer:
         """The preset and what is switched."""
         return maker_of(self.session, f"setting {self.setting.key}")
 
-    def kinds(self, case: StickerCase) -> tuple[str, ...]:
+    def kinds(self, case: WorldCase) -> tuple[str, ...]:
         """Return the picture, its subject's mask, and the region if one has to be found."""
         del case
         region = ("region-mask",) if self.setting.region in FOUND_REGIONS else ()
         return ("model", "model-mask", *region)
 
-    def draw(self, case: StickerCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+    def draw(self, case: WorldCase, missing: set[str]) -> Iterator[tuple[str, File]]:
         """Yield picture and masks, even if only some are missing."""
         del missing
         setting = self.setting
@@ -199,7 +218,7 @@ class SettingDrawer:
             height, width = self.benchmark.truth_of(case)[1].shape[-2:]
             yield "region-mask", resize_mask(result.regions, (height, width))
 
-    def request(self, case: StickerCase, *, region: Tensor | None = None) -> PersonalizeRequest:
+    def request(self, case: WorldCase, *, region: Tensor | None = None) -> PersonalizeRequest:
         """Return what is asked for, with the subject in `region` (1, 1, H, W) if that is known."""
         setting = self.setting
         views = self.benchmark.views(case, setting.num_references)
@@ -224,21 +243,21 @@ class SettingDrawer:
 
 def scene_study(
     session: Session,
-    benchmark: StickerBenchmark,
+    benchmark: WorldBenchmark,
     *,
     num_cases: int,
     root: Path,
     against: Mapping[str, Session],
-) -> Study[StickerCase]:
-    """Return the study of one set of weights on sticker scenes, all results below `root`.
+) -> Study[WorldCase]:
+    """Return the study of one set of weights on the world, all results below `root`.
 
     Other networks, by the name of their row, are `against`.
 
     Raises:
         CapabilityError: The preset starts from other noise than the renderer.
     """
-    check_noise(session.components)
-    varied = VariedScenes(benchmark.subjects, seed=benchmark.seed)
+    check_noise(session.components, side_px=benchmark.size_px)
+    varied = VariedScenes(benchmark.subjects, seed=benchmark.seed, size_px=benchmark.size_px)
     preset = session.components.preset
     base, counts = Scales.of(preset), preset.step_counts
     sessions: dict[tuple[str, int | None], Session] = {}
@@ -255,7 +274,7 @@ def scene_study(
         cases=varied.cases(num_cases),
         networks=Networks(panel=varied.panel()),
         root=root,
-        truth=lambda case: varied.known(case)["truth"],
+        truth=lambda case: to_pil(varied.truth_of(case)[0])[0],
         columns=SCENE_COLUMNS,
         sweeps=tuple(product((IDENTITY_SWEEP, DETAIL_SWEEP, BRANCH_SWEEP), RAISED)),
         remarks=REMARKS,

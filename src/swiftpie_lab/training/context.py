@@ -12,7 +12,6 @@ from torch import distributed, nn
 
 from swiftpie.errors import ConfigError
 from swiftpie_lab.data.subjects import Split, Subjects, load_subjects
-from swiftpie_lab.stickers.stickers import StickerWorld
 from swiftpie_lab.world.captions import AS_USUAL, AskedShares
 from swiftpie_lab.world.textures import load_photos, make_textures
 from swiftpie_lab.world.world import World
@@ -120,11 +119,7 @@ class Context:
         """Whether anything asked for the subjects."""
         return "subjects" in vars(self)
 
-    def world(self, split: Split = "train") -> StickerWorld:
-        """Return an endless supply of sticker scenes with one half of the subjects."""
-        return StickerWorld(self.subjects, split, device=self.device)
-
-    def larger_world(
+    def world(
         self,
         split: Split = "train",
         *,
@@ -133,7 +128,7 @@ class Context:
         photos: str = "",
         shares: AskedShares = AS_USUAL,
     ) -> World:
-        """Return an endless supply of pictures of the larger world, likewise.
+        """Return an endless supply of pictures with one half of the subjects.
 
         With surfaces it also draws pictures unlike itself; `photos` is a folder to cut some from,
         which are grounds of such pictures, too. `shares` say how often they are asked for what.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,12 @@ from swiftpie.errors import WeightsError, short_reason
 from swiftpie.masks import resize_mask
 from swiftpie.models.autoencoder import LatentAutoencoder, PatchAutoencoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
-from swiftpie_lab.judges import SceneClassifier, SubjectEmbedder, shrink
+from swiftpie_lab.judges import SubjectEmbedder, shrink
 from swiftpie_lab.training.losses import gradient_l1
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and deviation
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 USUAL_SIZE_PX = 224
-JudgeT = TypeVar("JudgeT", SubjectEmbedder, SceneClassifier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,17 +210,12 @@ def compare_in_autoencoder(autoencoder: PatchAutoencoder) -> Compare:
     return feature_distance(_outputs_of(autoencoder.residual_encoder, prepare=nn.Identity()))
 
 
-def packaged_judge(kind: type[JudgeT], name: str, device: torch.device | str) -> JudgeT:
-    """Return the judge `name` of the package, frozen, in float32."""
-    with importlib.resources.as_file(importlib.resources.files("swiftpie_lab")) as package:
-        judge: JudgeT = kind.from_pretrained(package / "assets" / "judges" / name)
-    return judge.float().to(device).eval().requires_grad_(requires_grad=False)
-
-
 def compare_in_judge(device: torch.device) -> Compare:
     """Compare in what the packaged judge of subjects sees."""
-    judge = packaged_judge(SubjectEmbedder, "subject_embedder", device)
-    return feature_distance(_outputs_of(judge.trunk, prepare=shrink))
+    with importlib.resources.as_file(importlib.resources.files("swiftpie_lab")) as package:
+        judge = SubjectEmbedder.from_pretrained(package / "assets/judges/subject_embedder")
+    frozen = judge.float().to(device).eval().requires_grad_(requires_grad=False)
+    return feature_distance(_outputs_of(frozen.trunk, prepare=shrink))
 
 
 def _outputs_of(layers: Iterable[nn.Module], *, prepare: Callable[[Tensor], Tensor]) -> Extract:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from swiftpie_lab.stickers.captions import EMPTY_PREFIXES, THE_SHARE, article_of, draw_noun
 from swiftpie_lab.world.accessories import ACCESSORIES
 from swiftpie_lab.world.air import (
     SEASON_PHRASES,
@@ -23,6 +22,7 @@ from swiftpie_lab.world.looks import (
     MATERIAL_WORDS,
     MATERIALS,
 )
+from swiftpie_lab.world.nouns import EMPTY_PREFIXES, THE_SHARE, article_of, draw_noun
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.renditions import RENDITION_PHRASES, RENDITIONS
 

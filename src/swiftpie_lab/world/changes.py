@@ -13,7 +13,6 @@ from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import grow
-from swiftpie_lab.stickers.renderer import GROW_PX, visible_change
 from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.captions import (
     ACCESSORY_PHRASES,
@@ -28,6 +27,9 @@ from swiftpie_lab.world.looks import COLOURS, MATERIALS
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.renditions import RENDITIONS
 from swiftpie_lab.world.world import Figure, Rendering, World, place
+
+MIN_CHANGE_LEVELS = 4  # of 255: less is invisible, and files and autoencoders change as much
+GROW_PX = 2  # of what changes: closes gaps where two renderings happen to agree
 
 
 class WorldChange(StrEnum):
@@ -238,3 +240,9 @@ def _wide(flags: Tensor) -> Tensor:
 def _select(figure: Figure, rows: list[int]) -> Figure:
     layout = Layout(*(value[rows] for value in figure.layout))
     return Figure(figure.frames[rows], figure.relief[rows], layout)
+
+
+def visible_change(before: Tensor, after: Tensor) -> Tensor:
+    """Return where pictures (B, 3, R, R) in [-1, 1] differ as files of 8 bits, (B, 1, R, R)."""
+    first, second = (((one + 1) * 127.5).round() for one in (before, after))
+    return ((first - second).abs().amax(dim=1, keepdim=True) > MIN_CHANGE_LEVELS).to(before)

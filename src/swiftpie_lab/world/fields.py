@@ -1,7 +1,6 @@
-"""What scenes are drawn with: pixel arithmetic, fields read from noise, and foregrounds."""
+"""What places are drawn with: pixel arithmetic, and fields read from noise."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -183,100 +182,3 @@ def coarse_grain(noise: Tensor) -> Tensor:
     factor = field.shape[-1] // SIDE
     # A mean of n normals has deviation 1 / sqrt(n).
     return field if factor == 1 else F.avg_pool2d(field, factor) * factor
-
-
-Draw = Callable[[Fields], Tensor]
-"""Draws backgrounds (B, 3, R, R) in [0, 1], or a shape that broadcasts to it."""
-
-Foreground = Callable[[Fields, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Draws (colour, coverage) before the subject, from the heights (B, 1, 1, 1) of edge and base.
-
-The edge is where the foreground should begin, the base is the lowest point of the subject.
-"""
-
-
-@dataclass(frozen=True)
-class Light:
-    """How a scene lights its subject."""
-
-    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factors of red, green and blue
-    shade: float = 0.12  # how much brighter the side towards the light is, as a share
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One kind of place a subject can be put in."""
-
-    name: str
-    phrases: tuple[str, ...]  # ways to say it that follow the subject in a caption
-    draw: Draw
-    light: Light = Light()
-    grounded: bool = True  # the subject stands and casts a shadow; otherwise it floats
-    foreground: Foreground | None = None
-
-
-def scene(
-    phrases: tuple[str, ...],
-    *,
-    light: Light,
-    grounded: bool = True,
-    foreground: Foreground | None = None,
-) -> Callable[[Draw], Scene]:
-    """Return what makes a scene of the function that draws it; the scene takes its name."""
-
-    def named(draw: Draw) -> Scene:
-        name = draw.__name__.replace("_", " ")
-        return Scene(name, phrases, draw, light, grounded=grounded, foreground=foreground)
-
-    return named
-
-
-def drift(crest: Colour, foot: Colour) -> Foreground:
-    """Return a wavy bank of sand or snow, `crest` coloured at its upper edge."""
-
-    def draw(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-        line = edge + 0.012 * fields.ridge(3)
-        colour = mix(fields.rgb(*crest), fields.rgb(*foot), fields.depth(line, 0.12))
-        return colour + 0.015 * fields.soft(3), fields.below(line) * _fade(fields, base)
-
-    return draw
-
-
-def blades(root: Colour, tip: Colour) -> Foreground:
-    """Return a row of pointed grass blades."""
-
-    def draw(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-        count = 32
-        height = 0.5 + 0.5 * torch.tanh(fields.columns(count, 1))
-        top = edge - 0.01 + 0.05 * (1 - height)
-        across = ((fields.x * count) % 1 - 0.5).abs()
-        width = 0.1 + 0.5 * fields.depth(top, 0.09)
-        coverage = smoothstep(width + 0.1, width - 0.1, across) * fields.below(top)
-        colour = mix(fields.rgb(*tip), fields.rgb(*root), fields.depth(top, 0.1))
-        return colour * (0.9 + 0.2 * height), coverage * _fade(fields, base)
-
-    return draw
-
-
-def weeds(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw swaying seaweed that grows from the bottom of the picture."""
-    count = 8
-    value = fields.columns(count, 0)
-    top = torch.minimum(edge, base - 0.02) + 0.06 * torch.tanh(value)
-    sway = (fields.x * count) % 1 - 0.5 + 0.15 * torch.sin(8 * math.pi * fields.y + value)
-    coverage = smoothstep(0.15, 0.08, sway.abs()) * fields.below(top)
-    return mix(fields.rgb(30, 145, 90), fields.rgb(10, 80, 70), fields.depth(top, 0.3)), coverage
-
-
-def leaves(fields: Fields, edge: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw a heap of fallen leaves."""
-    leaf, first, second, _ = fields.dots(16, size=1, place=2, above=-1.0, radius=0.42)
-    colour = hsv(0.02 + 0.1 * first, saturation=0.85, value=0.7 + 0.3 * second)
-    heap = fields.below(edge + 0.025 + 0.01 * fields.ridge(2))
-    coverage = torch.maximum(heap, leaf * fields.below(edge, 0.01))
-    return mix(fields.rgb(178, 104, 48), colour, leaf), coverage * _fade(fields, base)
-
-
-def _fade(fields: Fields, base: Tensor) -> Tensor:
-    """Return 1 down to the subject's lowest point and 0 well below it."""
-    return 1 - fields.below(base + 0.055, 0.025)

@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from swiftpie_lab.stickers.captions import article_of
 from swiftpie_lab.world.air import Air
 from swiftpie_lab.world.features import Draw, Lamp, Place, place, relief
 from swiftpie_lab.world.fields import Fields, hsv, over
+from swiftpie_lab.world.nouns import article_of
 from swiftpie_lab.world.shapes import (
     below,
     blend,

@@ -1,28 +1,17 @@
-"""Reference frames of subjects, and where a subject stands in a picture."""
+"""Reference frames of subjects, and frames drawn into pictures."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid, to_affine, warp
-from swiftpie.noise import layout_uniforms
-from swiftpie_lab.stickers.captions import Attributes
-from swiftpie_lab.stickers.scenes import SCENES
 
 FRAME_PX = 128
 
 _PROBE_SCALE = 1 / math.sqrt(2)  # a square turned by any angle still fits
 _BOX_ALPHA = 0.1  # fainter pixels do not count for the bounding box
-# Smallest frame and what the noise adds, in sides of the picture.
-_SCALES = {"normal": (0.48, 0.22), "tiny": (0.30, 0.06), "huge": (0.72, 0.14)}
-_HAT_ROOM = 0.88  # a subject shrinks by this much so that its hat stays in the picture
-_HAT_SCALE = 0.42  # side of the hat's frame over the subject's
-_HAT_SINK = 0.10  # the hat's centre above the top of the head, in sides of the subject's frame
-_FLOOR, _FLOOR_RANGE = 0.80, 0.14  # where grounded subjects stand, 0 = top of the picture
-_TILT_GROUNDED, _TILT_FLOATING = 0.2, 0.4  # largest rotation, radians
-_MARGIN = 0.85  # how much of the frame must stay inside the picture
 
 
 def pose_subjects(tiles: Tensor, *, rotation: Tensor, flip: Tensor, hue: Tensor) -> Tensor:
@@ -72,16 +61,6 @@ def lowest_point(frames: Tensor, layout: Layout) -> Tensor:
     return deepest * layout.scale / 2
 
 
-def head_point(frames: Tensor) -> Tensor:
-    """Return where a hat touches each subject, x and y (B, 2) in [-1, 1] of the frame."""
-    alpha = frames[:, 3, ::2, ::2]
-    points = pixel_grid(*alpha.shape[1:], like=alpha)
-    top = torch.where(alpha > 0.3, points[..., 1], 1.0).amin(dim=(1, 2))
-    weight = alpha * (points[..., 1] <= top.view(-1, 1, 1) + 0.3)  # the top 15 % of the frame
-    x = (weight * points[..., 0]).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp_min(1e-3)
-    return torch.stack([x, top], dim=1)
-
-
 def _turn_hue(sprites: Tensor, angle: Tensor) -> Tensor:
     """Rotate colours about the grey axis, keeping luminance roughly; alpha stays."""
     cos, sin = torch.cos(angle).view(-1, 1, 1), torch.sin(angle).view(-1, 1, 1)
@@ -94,48 +73,12 @@ def _turn_hue(sprites: Tensor, angle: Tensor) -> Tensor:
     return torch.cat([colours.clamp_min(0).minimum(alpha), alpha], dim=1)
 
 
-def place(
-    noise: Tensor, frames: Tensor, scenes: Sequence[int], attributes: Sequence[Attributes]
-) -> Layout:
-    """Return the layout that belongs to `noise` (B, 32, 16, 16).
-
-    Args:
-        noise: Standard normal latents; sixteen block means decide.
-        frames: Reference frames (B, 4, 128, 128); grounded subjects stand on their lowest point.
-        scenes: Index into `SCENES` for each row.
-        attributes: Size, side and accessory for each row.
-    """
-    u = layout_uniforms(noise)
-    ranges = u.new_tensor([_SCALES[a.size] for a in attributes])
-    hat = u.new_tensor([1.0 if a.accessory == "none" else _HAT_ROOM for a in attributes])
-    scale = (ranges[:, 0] + ranges[:, 1] * u[:, 2]) * hat
-    grounded = torch.tensor([SCENES[i].grounded for i in scenes], device=u.device)
-    tilt = torch.where(grounded, _TILT_GROUNDED, _TILT_FLOATING)
-    layout = Layout(
-        centre=torch.zeros_like(u[:, :2]),
-        scale=scale,
-        rotation=(2 * u[:, 3] - 1) * tilt,
-        flip=(u[:, 4] > 0.5).to(u.dtype),
-        pose=u.new_zeros(len(u), 4),
-    )
-    margin = _MARGIN * scale / 2
-    standing = _FLOOR + _FLOOR_RANGE * u[:, 1] - lowest_point(frames, layout)
-    floating = margin + (1 - 2 * margin) * u[:, 1]
-    side = u.new_tensor([{"none": 0, "left": -1, "right": 1}[a.side] for a in attributes])
-    near_edge = 0.4 * scale + 0.1 * u[:, 0]
-    x = torch.where(side < 0, near_edge, 1 - near_edge)
-    x = torch.where(side == 0, margin + (1 - 2 * margin) * u[:, 0], x)
-    y = torch.where(grounded, standing, floating)
-    return layout._replace(centre=torch.stack([x, y], dim=1))
-
-
-def place_hats(frames: Tensor, layout: Layout) -> Layout:
-    """Return the layout of a hat on each subject's head."""
-    head = head_point(frames)
-    across = head[:, 0] / 2 * (1 - 2 * layout.flip)
-    up = head[:, 1] / 2 - _HAT_SINK
-    cos, sin = torch.cos(layout.rotation), torch.sin(layout.rotation)
-    offset = torch.stack([cos * across - sin * up, sin * across + cos * up], dim=1)
-    return layout._replace(
-        centre=layout.centre + layout.scale[:, None] * offset, scale=layout.scale * _HAT_SCALE
-    )
+def draw_frames(frames: Tensor, layout: Layout, *, size_px: int) -> Tensor:
+    """Draw reference frames (B, 4, 128, 128) into transparent pictures (B, 4, R, R)."""
+    affine = to_affine(layout)
+    drawn = warp(frames, affine, (size_px, size_px))
+    # Below half the frame's size, bilinear samples would skip pixels: read a smaller frame.
+    rows = (layout.scale * size_px < FRAME_PX / 2).nonzero().flatten()
+    if len(rows):
+        drawn[rows] = warp(F.avg_pool2d(frames[rows], 2), affine[rows], (size_px, size_px))
+    return drawn

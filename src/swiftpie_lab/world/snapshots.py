@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid
-from swiftpie_lab.stickers.renderer import draw_frames
 from swiftpie_lab.world.fields import paste, smoothstep
-from swiftpie_lab.world.placing import lowest_point, pose_subjects
+from swiftpie_lab.world.placing import draw_frames, lowest_point, pose_subjects
 
 SNAPSHOT_PX = 128
 

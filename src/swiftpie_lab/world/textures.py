@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie_lab.data.subjects import Split
-from swiftpie_lab.stickers.renderer import draw_backgrounds
-from swiftpie_lab.stickers.scenes import SCENES
-from swiftpie_lab.stickers.stickers import NOISE_SHAPE
 from swiftpie_lab.world.fields import read_fields
+from swiftpie_lab.world.places import draw_places, settings
 
 TEXTURE_PX = 160
+_NOISE_SHAPE = (32, 16, 16)  # latents of a 128 px picture
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _PHOTO_PX = 512  # the shorter side of a photo as it is kept
 _KEPT_SHARE, _KEPT_REST = 5, 1  # a photo in five is kept from training, the package's own is one
@@ -185,9 +184,9 @@ def _stripes(random: Random, generator: torch.Generator) -> Tensor:
 
 
 def _scenery(random: Random, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(1, *NOISE_SHAPE, generator=generator)
+    noise = torch.randn(1, *_NOISE_SHAPE, generator=generator)
     fields = read_fields(noise, size_px=TEXTURE_PX)
-    return draw_backgrounds(fields, [random.randrange(len(SCENES))])[0]
+    return draw_places(fields, [random.choice(settings())]).pixels[0]
 
 
 def _strewn(random: Random, tiles: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from swiftpie.geometry.relief import Turned, height, normals, turn
 from swiftpie.geometry.shading import cast_shadow
 from swiftpie.noise import layout_uniforms
 from swiftpie_lab.data.subjects import Split, Subjects
-from swiftpie_lab.stickers.renderer import draw_frames
 from swiftpie_lab.world.accessories import ACCESSORIES, Wardrobe, open_wardrobe, wear
 from swiftpie_lab.world.air import Setting, veil
 from swiftpie_lab.world.captions import (
@@ -50,7 +49,7 @@ from swiftpie_lab.world.places import (
     is_held_out,
     settings,
 )
-from swiftpie_lab.world.placing import lowest_point, pose_subjects
+from swiftpie_lab.world.placing import draw_frames, lowest_point, pose_subjects
 from swiftpie_lab.world.renditions import render_as
 from swiftpie_lab.world.textures import cut_square
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from swiftpie_lab.cli.evaluate import CELL_PX
 from swiftpie_lab.evaluation import variants
-from swiftpie_lab.evaluation.benchmarks.world import USES
+from swiftpie_lab.evaluation.benchmarks.world import USES, WorldKind
 
 
 @pytest.fixture(scope="module")
@@ -24,27 +24,17 @@ def evaluate(call, samples):
     return run
 
 
-@pytest.fixture
-def evaluate_stickers(evaluate, samples):
-    """Runs a command for weights of sticker scenes; mini's serve as well to see it run."""
-
-    def run(command, *options):
-        return evaluate(command, *options, "--weights", samples.parent / "mini")
-
-    return run
-
-
-def test_json_is_all_that_standard_output_gets(evaluate_stickers, out):
-    result = evaluate_stickers("stickers", "--cases", 2, "--out", out / "one", "--json")
+def test_json_is_all_that_standard_output_gets(evaluate, out):
+    result = evaluate("world", "--size", 128, "--cases", 1, "--out", out / "one", "--json")
     assert result.exit_code == 0
     report = json.loads(result.stdout)
     assert report == json.loads((out / "one" / "report.json").read_text())
-    assert (report["num_cases"], report["num_attributed"]) == (2, 2)
+    assert report["num_cases"] == len(WorldKind)
     assert "index.html" in result.stderr
 
 
-def test_the_table_names_metrics_and_candidates(evaluate_stickers, out):
-    result = evaluate_stickers("stickers", "--cases", 2, "--out", out / "one")
+def test_the_table_names_metrics_and_candidates(evaluate, out):
+    result = evaluate("world", "--size", 128, "--cases", 1, "--out", out / "one")
     assert result.exit_code == 0
     for word in ("PSNR", "truth", "naive paste", "held out"):
         assert word in result.stdout
@@ -58,20 +48,13 @@ def test_the_table_names_metrics_and_candidates(evaluate_stickers, out):
     }
 
 
-def test_two_numbers_of_cases_are_refused(evaluate_stickers, tmp_path):
-    result = evaluate_stickers("stickers", "--cases", 2, "--full", "--out", tmp_path / "out")
-    assert result.exit_code == 2
-    assert "--full" in result.stderr
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.slow
-def test_steps_make_another_run_which_can_be_compared(evaluate_stickers, call, out):
+def test_steps_make_another_run_which_can_be_compared(evaluate, call, out):
     one, two = out / "one", out / "two"
-    evaluate_stickers("stickers", "--cases", 2, "--out", one)
-    result = evaluate_stickers("stickers", "--cases", 2, "--out", two, "--steps", 2, "--json")
+    evaluate("world", "--size", 128, "--cases", 1, "--out", one)
+    result = evaluate("world", "--size", 128, "--cases", 1, "--out", two, "--steps", 2, "--json")
     assert json.loads(result.stdout)["run"]["num_steps"] == 2
-    mixed = evaluate_stickers("stickers", "--cases", 2, "--out", two)
+    mixed = evaluate("world", "--size", 128, "--cases", 1, "--out", two)
     assert mixed.exit_code == 2
     assert "another" in mixed.stderr
     result = call("evaluate", "compare", two, one, "--json")
@@ -81,8 +64,8 @@ def test_steps_make_another_run_which_can_be_compared(evaluate_stickers, call, o
     assert "| PSNR" in call("evaluate", "compare", two, one / "report.json").stdout
 
 
-def test_steps_that_were_not_trained_are_refused(evaluate_stickers, tmp_path):
-    result = evaluate_stickers("stickers", "--cases", 1, "--out", tmp_path / "out", "--steps", 3)
+def test_steps_that_were_not_trained_are_refused(evaluate, tmp_path):
+    result = evaluate("world", "--size", 128, "--cases", 1, "--out", tmp_path / "out", "--steps", 3)
     assert result.exit_code == 2
     assert "1 or 2 or 4" in result.stderr
     assert not list(tmp_path.iterdir())
@@ -92,13 +75,6 @@ def test_reports_that_are_none_are_refused(call, tmp_path):
     result = call("evaluate", "compare", tmp_path, tmp_path)
     assert result.exit_code == 2
     assert "report.json" in result.stderr
-
-
-def test_pairs_are_judged_with_leakage(evaluate_stickers, tmp_path):
-    result = evaluate_stickers("pairs", "--cases", 1, "--out", tmp_path, "--json")
-    assert result.exit_code == 0
-    assert "leakage" in json.loads(result.stdout)["metrics"]
-    assert (tmp_path / "index.html").is_file()
 
 
 @pytest.mark.thorough
@@ -131,14 +107,14 @@ def _variants(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("_variants")
-def test_ablations_write_table_page_and_json(evaluate_stickers, tmp_path):
-    result = evaluate_stickers("ablations", "--cases", 1, "--out", tmp_path, "--json")
+def test_ablations_write_table_page_and_json(evaluate, tmp_path):
+    result = evaluate("ablations", "--size", 128, "--cases", 1, "--out", tmp_path, "--json")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert found == json.loads((tmp_path / "report.json").read_text())
     assert found["num_cases"] == 1
     assert "## Branches" in (tmp_path / "report.md").read_text()
-    again = evaluate_stickers("ablations", "--cases", 1, "--out", tmp_path)
+    again = evaluate("ablations", "--size", 128, "--cases", 1, "--out", tmp_path)
     assert "text only" in again.stdout
     assert "own training" in again.stdout
 
@@ -189,14 +165,6 @@ def test_the_larger_world_says_how_to_get_its_judges(evaluate, command, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["stickers", "pairs", "ablations", "edits", "edit-ablations"])
-def test_sticker_scenes_need_weights_that_know_them(evaluate, command, tmp_path):
-    result = evaluate(command, "--out", tmp_path / "out")
-    assert result.exit_code == 2
-    assert "swiftpie evaluate world" in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.slow
 def test_the_larger_world_is_judged_at_the_size_that_is_asked_for(evaluate, tmp_path):
     result = evaluate("world", "--cases", 1, "--size", 128, "--out", tmp_path, "--json")
@@ -207,8 +175,7 @@ def test_the_larger_world_is_judged_at_the_size_that_is_asked_for(evaluate, tmp_
 
 
 @pytest.mark.parametrize(
-    "command",
-    ["stickers", "world", "world-edits", "pairs", "compare", "ablations", "grid", "photos"],
+    "command", ["world", "world-edits", "compare", "ablations", "edit-ablations", "grid", "photos"]
 )
 def test_help_shows_examples(call, command):
     result = call("evaluate", command, "--help")

@@ -1,7 +1,7 @@
 import pytest
 
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.stickers.stickers import StickerWorld
+from swiftpie_lab.world.world import World
 
 
 @pytest.fixture(scope="session")
@@ -11,7 +11,7 @@ def subjects():
 
 @pytest.fixture(scope="session")
 def world(subjects):
-    return StickerWorld(subjects, "held_out", size_px=64)
+    return World(subjects, "held_out", size_px=128)
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,13 @@ import pytest
 import torch
 
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.evaluation.benchmarks.edit_cases import DEAL_SIZE
-from swiftpie_lab.evaluation.benchmarks.edits import EditBenchmark
-from swiftpie_lab.evaluation.benchmarks.pairs import PairBenchmark
-from swiftpie_lab.evaluation.benchmarks.scenes import StickerCase, SubjectDrawer
-from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
+from swiftpie_lab.evaluation.benchmarks.world import (
+    WorldBenchmark,
+    WorldCase,
+    WorldDrawer,
+    WorldKind,
+)
+from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 from swiftpie_lab.evaluation.case import Evidence, Expected
 from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.judges import Networks
@@ -14,12 +16,12 @@ from swiftpie_lab.evaluation.run import Results, Run, draw
 from swiftpie_lab.judges import PictureReader, SubjectEmbedder
 from swiftpie_lab.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
 
-NUM_CASES, NUM_ATTRIBUTED, NUM_PAIRS, NUM_EDITS = 3, 2, 2, 6
+NUM_CASES, NUM_EDITS, SIZE_PX = 3, 6, 128
 
 
 @pytest.fixture(scope="package")
 def benchmark():
-    return StickerBenchmark(sample_subjects())
+    return WorldBenchmark(sample_subjects(), size_px=SIZE_PX)
 
 
 @pytest.fixture(scope="package")
@@ -29,41 +31,27 @@ def networks(benchmark):
 
 @pytest.fixture(scope="package")
 def dealt(benchmark):
-    """Three plain and two attributed cases."""
-    return [*benchmark.cases(NUM_CASES), *benchmark.attributed_cases(NUM_ATTRIBUTED)]
+    """Subjects in trained settings."""
+    return list(benchmark.deal(WorldKind.PLAIN, NUM_CASES))
 
 
 @pytest.fixture(scope="package")
 def drawn(session, benchmark, dealt, tmp_path_factory):
     """A folder with all pictures of these; do not change it."""
     results = Results(tmp_path_factory.mktemp("evaluation"))
-    list(draw(benchmark, dealt, SubjectDrawer(session, benchmark), results=results))
-    return results
-
-
-@pytest.fixture(scope="package")
-def pairs():
-    return PairBenchmark(sample_subjects())
-
-
-@pytest.fixture(scope="package")
-def drawn_pairs(session, pairs, tmp_path_factory):
-    """A folder with all pictures of two pairs; do not change it."""
-    results = Results(tmp_path_factory.mktemp("pairs"))
-    drawer = SubjectDrawer(session, pairs)
-    list(draw(pairs, pairs.cases(NUM_PAIRS), drawer, results=results))
+    list(draw(benchmark, dealt, WorldDrawer(session, benchmark), results=results))
     return results
 
 
 @pytest.fixture(scope="package")
 def edits():
-    return EditBenchmark(sample_subjects())
+    return WorldEditBenchmark(sample_subjects(), size_px=SIZE_PX)
 
 
 @pytest.fixture(scope="package")
 def dealt_edits(edits):
-    """One deal, which holds every kind of edit."""
-    return edits.cases(DEAL_SIZE)
+    """Every kind of edit once."""
+    return edits.cases(1)
 
 
 @pytest.fixture(scope="package")
@@ -72,11 +60,11 @@ def answers(edits, dealt_edits):
 
 
 @pytest.fixture(scope="package")
-def drawn_edits(edits, tmp_path_factory):
+def drawn_edits(edits, dealt_edits, tmp_path_factory):
     """A folder in which the exact target was the edit, and the source the baseline."""
     results = Results(tmp_path_factory.mktemp("edits"))
     drawer = EditDrawer(TargetEditor(), edits, SourceEditor())
-    list(draw(edits, edits.cases(NUM_EDITS), drawer, results=results))
+    list(draw(edits, dealt_edits[:NUM_EDITS], drawer, results=results))
     return results
 
 
@@ -95,19 +83,23 @@ def world_judges(tmp_path_factory):
 
 @pytest.fixture
 def case():
-    return StickerCase(
-        name="0000-1f980-night",
+    return WorldCase(
+        name="plain-0000-1f980",
+        kind=WorldKind.PLAIN,
         code="1f980",
         subject="crab",
-        scene="night",
-        prompt="a photo of a crab under a night sky",
+        prompt="a photo of a crab in a park at night",
         seed=0,
+        place="park",
+        time="night",
+        weather="clear",
+        season="summer",
     )
 
 
 @pytest.fixture
 def run():
-    return Run("stickers", version="1", preset="mini", weights="w", data="d", seed=0)
+    return Run("world", version="1", preset="mini", weights="w", data="d", seed=0)
 
 
 @pytest.fixture
@@ -116,7 +108,7 @@ def evidence(case):
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1
     grey = torch.zeros(1, 3, 32, 32)
-    expected = Expected(where=mask, subject=case.code, scene=case.scene)
+    expected = Expected(where=mask, subject=case.code)
     return Evidence(picture=grey, truth=grey, mask=mask, expected=expected)
 
 

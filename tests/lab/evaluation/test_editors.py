@@ -103,14 +103,14 @@ def test_every_choice_is_part_of_the_name(tiny):
 
 
 def test_edits_of_a_model_are_drawn_and_judged_to_the_end(tiny, edits, networks, tmp_path):
-    cases, results = edits.cases(3), Results(tmp_path)
+    cases, results = edits.cases(1)[:3], Results(tmp_path)
     list(draw(edits, cases, EditDrawer(SwiftEditor(tiny), edits), results=results))
     for row in score(edits, cases, results, networks):
         assert row.scores["stray-pixels"] == {"edit": 0}
         assert row.scores["time"]["edit"] > 0
         assert 0 <= row.scores["mask-iou"]["edit"] < 1
         assert 0 < row.scores["reconstruction-psnr"]["edit"] < 40
-        assert {*row.scores["edit-success"]} == {"edit", "target", "source"}
+        assert {*row.scores["wish-success"]} == {"edit", "target", "source"}
 
 
 def test_a_preset_without_inversion_is_refused_before_any_work(tiny):

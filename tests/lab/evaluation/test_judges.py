@@ -12,6 +12,7 @@ from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
 
 from swiftpie.backbones.load.safe import write_tensors
 from swiftpie.errors import WeightsError
+from swiftpie_lab.evaluation.benchmarks.world import WorldKind
 from swiftpie_lab.evaluation.judges import (
     AESTHETIC_LAYERS,
     FIRES,
@@ -25,11 +26,10 @@ from swiftpie_lab.evaluation.judges import (
     load_lpips,
     nearest_row,
 )
-from swiftpie_lab.judges import ATTRIBUTES
 from tests.lab.evaluation.benchmarks.pie_folder import random_picture
 from tests.pipelines.tiny_editor import text_tower
 
-MAX_BYTES = 2**20
+MAX_BYTES = 4 * 2**20
 
 
 def test_the_nearest_row_points_the_same_way():
@@ -44,7 +44,7 @@ def test_a_gallery_holds_the_direction_of_the_mean_view():
     torch.testing.assert_close(gallery_of(views), torch.tensor([[half, half], [1.0, 0.0]]))
 
 
-@pytest.mark.parametrize("judge", ["subject_embedder", "scene_classifier", "attribute_classifier"])
+@pytest.mark.parametrize("judge", ["subject_embedder", "picture_reader"])
 def test_shipped_judges_are_small(judge):
     folder = importlib.resources.files("swiftpie_lab") / "assets" / "judges" / judge
     data = (folder / "diffusion_pytorch_model.safetensors").read_bytes()
@@ -53,29 +53,16 @@ def test_shipped_judges_are_small(judge):
 
 def test_the_panel_recognises_true_renderings(benchmark, networks):
     panel = networks.panel
-    right_subjects, right_scenes = [], []
-    for case in benchmark.cases(24):
-        truth = benchmark.truth(case)
-        right_subjects.append(panel.nearest(truth.pixels, truth.mask) == case.code)
-        right_scenes.append(panel.scene(truth.pixels))
-    assert sum(right_subjects) >= 22
-    assert len(set(right_scenes)) >= 22  # the cases show all 24 scenes
+    cases = list(benchmark.deal(WorldKind.PLAIN, 12))
+    truths = [benchmark.answer(case).rendering for case in cases]
+    seen = [panel.nearest(truth.pixels, truth.mask) for truth in truths]
+    assert sum(code == case.code for code, case in zip(seen, cases, strict=True)) >= 10
 
 
 def test_the_panel_tells_one_subject_from_another(benchmark, networks):
-    first, second = benchmark.cases(2)
-    truth = benchmark.truth(first)
+    first, second = benchmark.deal(WorldKind.PLAIN, 2)
+    truth = benchmark.answer(first).rendering
     assert networks.panel.nearest(truth.pixels, truth.mask) != second.code
-
-
-def test_the_panel_sees_the_attributes_of_true_renderings(benchmark, networks):
-    panel = networks.panel
-    cases = benchmark.attributed_cases(42)
-    truths = [benchmark.truth(case) for case in cases]
-    seen = [panel.attributes(truth.pixels, truth.mask) for truth in truths]
-    assert all(len(answers) == len(ATTRIBUTES) for answers in seen)
-    right = sum(case.attribute in answers for case, answers in zip(cases, seen, strict=True))
-    assert right >= 38  # judges that say the same of all pictures are right in 24 at most
 
 
 SLICES = {1: (0, 1), 2: (2, 3, 4), 3: (5, 6, 7), 4: (8, 9), 5: (10,), 6: (11,), 7: (12,)}

@@ -23,6 +23,7 @@ from swiftpie_lab.evaluation.variants import (
     all_settings,
     scene_study,
 )
+from tests.lab.evaluation.conftest import SIZE_PX
 
 BASE = Scales(identity_scale=0.8, detail_scale=0.6)
 ALL = all_settings(BASE, step_counts=(1, 2, 4), against=["first", "second"])
@@ -84,7 +85,7 @@ def test_every_switch_does():
 
 @pytest.fixture(scope="module")
 def varied(benchmark):
-    return VariedScenes(benchmark.subjects)
+    return VariedScenes(benchmark.subjects, size_px=benchmark.size_px)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ class Nowhere(VariedScenes):
 
 
 def test_an_empty_region_takes_the_subject_away(session, picture, shown, networks):
-    nowhere = Nowhere(sample_subjects())
+    nowhere = Nowhere(sample_subjects(), size_px=SIZE_PX)
 
     def without_place(setting):
         drawer = SettingDrawer(session, replace(setting, region=Region.TRUE), nowhere)
@@ -152,7 +153,7 @@ def test_an_empty_region_takes_the_subject_away(session, picture, shown, network
     gone = without_place(PLAIN)
     assert np.array_equal(np.asarray(gone), np.asarray(without_place(SILENT)))
     assert np.abs(np.asarray(gone, dtype=int) - picture(PLAIN)).max() > 50
-    _, place = VariedScenes(sample_subjects()).truth_of(shown)
+    _, place = VariedScenes(sample_subjects(), size_px=SIZE_PX).truth_of(shown)
     assert networks.panel.nearest(to_tensor(gone), place) != shown.code
 
 
@@ -180,7 +181,7 @@ def test_the_other_views_show_the_subject_in_other_poses(views):
 
 
 def test_views_come_out_the_same_again(views, benchmark, shown):
-    again = VariedScenes(benchmark.subjects).views(shown, 3)
+    again = VariedScenes(benchmark.subjects, size_px=SIZE_PX).views(shown, 3)
     assert all(one.image == other.image for one, other in zip(views, again, strict=True))
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie_lab.stickers.renderer import MIN_CHANGE_LEVELS
 from swiftpie_lab.world.air import TIMES, Setting
 from swiftpie_lab.world.captions import NONE, Asked, draw_caption
 from swiftpie_lab.world.changes import (
+    MIN_CHANGE_LEVELS,
     MOVED,
     SameWords,
     Wish,

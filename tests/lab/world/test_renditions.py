@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie_lab.stickers.stickers import StickerWorld
 from swiftpie_lab.world.fields import read_fields
 from swiftpie_lab.world.renditions import RENDITION_PHRASES, RENDITIONS, render_as
+from swiftpie_lab.world.world import World
 
 
 @pytest.fixture(scope="module")
 def world(subjects):
-    return StickerWorld(subjects, "held_out", size_px=128)
+    return World(subjects, "held_out", size_px=128)
 
 
 @pytest.fixture(scope="module")

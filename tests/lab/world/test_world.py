@@ -9,7 +9,6 @@ import torch
 
 from swiftpie import ConfigError
 from swiftpie.geometry.layout import SUBJECT_FILL, seen_view, to_affine, warp
-from swiftpie_lab.stickers.stickers import contact_sheet
 from swiftpie_lab.world.accessories import ACCESSORIES
 from swiftpie_lab.world.captions import (
     NONE,
@@ -23,6 +22,7 @@ from swiftpie_lab.world.captions import (
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie_lab.world.places import PLACES, Setting, is_held_out, settings
 from swiftpie_lab.world.renditions import RENDITION_PHRASES
+from swiftpie_lab.world.sheet import contact_sheet
 from swiftpie_lab.world.textures import make_textures
 from swiftpie_lab.world.world import LEAST_CHANGE, Figure, World, _bystanders, place
 

@@ -13,7 +13,7 @@ from swiftpie.pipelines.drawing.edit import kept_subject, new_subject, repaintin
 from swiftpie.pipelines.drawing.edit_region import EditRegion, Inverted
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.stickers.stickers import StickerWorld
+from swiftpie_lab.world.world import World
 from tests.parity.edit import photograph
 
 SIDES = ("left", "right")
@@ -129,7 +129,7 @@ def inverted(batch, row, *, keeps_subject):
 
 @pytest.fixture(scope="module")
 def batch():
-    return StickerWorld(sample_subjects(), "held_out").batch(4, 1, seed=3, augment=False)
+    return World(sample_subjects(), "held_out").batch(4, 1, seed=3, augment=False)
 
 
 @pytest.mark.parametrize("row", range(4))

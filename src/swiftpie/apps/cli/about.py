@@ -53,7 +53,7 @@ COMMAND_OF = {
 
 ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
-RENDERED = tuple(f"evaluate {one}" for one in ("stickers", "pairs", "world", "ablations", "grid"))
+RENDERED = tuple(f"evaluate {one}" for one in ("world", "ablations", "grid"))
 COMMANDS = (
     *("personalize", "identity", "cutout", "demo", "edit"),
     *RENDERED,

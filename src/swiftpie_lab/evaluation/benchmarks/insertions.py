@@ -28,8 +28,7 @@ from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie.pipelines.photographs.repaint import prepare, put_back
 from swiftpie.types import GenerationResult
 from swiftpie_lab.data.subjects import Subjects
-from swiftpie_lab.evaluation.benchmarks.scenes import paste
-from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
+from swiftpie_lab.evaluation.bounds import paste
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Row
 from swiftpie_lab.evaluation.judges import Networks, Panel, load_panel
 from swiftpie_lab.evaluation.metrics.insertions import changed
@@ -108,7 +107,7 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
     @property
     def fingerprint(self) -> str:
         """Return sha256 over names, sprites and photographs."""
-        digest = hashlib.sha256(StickerBenchmark(self.subjects).fingerprint.encode())
+        digest = hashlib.sha256(self.subjects.fingerprint.encode())
         for photo in self.photos:
             digest.update(photo.numpy().tobytes())
         return digest.hexdigest()
@@ -159,9 +158,8 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
             numbers = torch.rand(NUM_LIGHTS, 16, generator=generator)
             seen = torch.cat(self.world.references([row] * NUM_LIGHTS, numbers), dim=1)
             shown.append(F.avg_pool2d(seen, 2))  # judges see less; all of it is in memory at once
-        gallery = torch.stack(shown)
         codes = [self.subjects.codes[row] for row in pool]
-        return load_panel(codes, gallery[:, :, :3], gallery[:, :, 3:])
+        return load_panel(codes, [(seen[:, :3], seen[:, 3:]) for seen in shown])
 
     def evidence(
         self, case: InsertionCase, results: Results, networks: Networks

@@ -14,7 +14,7 @@ from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.types import Identity
 from swiftpie_lab.data.subjects import Subjects
-from swiftpie_lab.stickers.captions import article_of
+from swiftpie_lab.world.nouns import article_of
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.world import World
 

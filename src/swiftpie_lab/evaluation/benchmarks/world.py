@@ -24,17 +24,15 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import Part, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
 from swiftpie_lab.data.subjects import Subjects
-from swiftpie_lab.evaluation.benchmarks.pairs import boxes_beside
-from swiftpie_lab.evaluation.benchmarks.scenes import (
+from swiftpie_lab.evaluation.bounds import (
     NO_SUBJECT,
     REFERENCES,
     SUBJECT_MASKS,
     check_noise,
     paste_all,
 )
-from swiftpie_lab.evaluation.benchmarks.stickers import StickerBenchmark
 from swiftpie_lab.evaluation.case import Case, Evidence, Expected, Row
-from swiftpie_lab.evaluation.judges import Networks, Reading, WorldPanel, load_world_panel
+from swiftpie_lab.evaluation.judges import Networks, Panel, Reading, load_panel
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie_lab.world.air import SEASONS, TIMES, WEATHERS, Setting
 from swiftpie_lab.world.captions import (
@@ -49,6 +47,7 @@ from swiftpie_lab.world.captions import (
     right_answers,
 )
 from swiftpie_lab.world.places import PLACES, is_held_out, settings
+from swiftpie_lab.world.placing import lowest_point, pose_subjects
 from swiftpie_lab.world.world import (
     CELL_PX,
     LEAST_SEEN,
@@ -78,6 +77,12 @@ BACKDROPS = ("white backdrop", "blue backdrop", "green backdrop", "pink backdrop
 PLACE_NAMES = tuple(one.name for one in PLACES)
 
 T = TypeVar("T")
+
+# Boxes of two subjects beside each other, in sides of the picture.
+CENTRES = (0.26, 0.74)  # across the picture
+SIDE = 0.43  # of each box: the two do not touch
+SHIFT = 0.03  # boxes move by up to so much across
+HEIGHT, HEIGHT_RANGE = 0.35, 0.3  # of the centres of those that float
 
 
 class WorldKind(StrEnum):
@@ -258,15 +263,10 @@ class WorldBenchmark(Benchmark[WorldCase]):
         """The held-out half of the subjects."""
         return World(self.subjects, "held_out", size_px=self.size_px)
 
-    @cached_property
-    def stickers(self) -> StickerBenchmark:
-        """The same subjects in sticker scenes."""
-        return StickerBenchmark(self.subjects, seed=self.seed)
-
     @property
     def fingerprint(self) -> str:
         """Return sha256 over names, sprites and the size of pictures."""
-        return sha256(f"{self.stickers.fingerprint} {self.size_px}".encode()).hexdigest()
+        return sha256(f"{self.subjects.fingerprint} {self.size_px}".encode()).hexdigest()
 
     def noise(self, *seeds: int) -> Tensor:
         """Draw the noise (B, C, h, w) of pictures."""
@@ -278,11 +278,11 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
         Of each kind a longer list starts with the shorter one.
         """
-        return [case for kind in WorldKind for case in self._deal(kind, count)]
+        return [case for kind in WorldKind for case in self.deal(kind, count)]
 
     def uses(self, count: int) -> list[list[WorldCase]]:
         """Deal `count` subjects, each one case of every use in `USES`."""
-        dealt = [self._deal(kind, count) for kind in USES.values()]
+        dealt = [self.deal(kind, count) for kind in USES.values()]
         rows = []
         for number, cases in enumerate(zip(*dealt, strict=True)):
             row = self.subjects.index(cases[0].code)  # of the first use for all
@@ -344,12 +344,16 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
         Pixels (1, 3, H, W) in [-1, 1] and a mask (1, 1, H, W).
         """
-        subject, _ = self._figures(case)
-        other = self._numbers(case, 2)[1:]
-        yaw = torch.sign(subject.layout.pose[:, 0]) * (OTHER_SIDE[0] + OTHER_SIDE[1] * other[:, 4])
+        layout, other = self._figures(case)[0].layout, self._numbers(case, 2)[1:]
+        yaw = torch.sign(layout.pose[:, 0]) * (OTHER_SIDE[0] + OTHER_SIDE[1] * other[:, 4])
         pitch, none = OTHER_PITCH * (2 * other[:, 5] - 1), torch.zeros(1)
         pose = torch.stack([yaw, pitch, none, none], dim=1)
-        return self.world.seen_in(pose, subject.frames, subject.relief, other)
+        return self.seen_from(case, pose, other)
+
+    def seen_from(self, case: WorldCase, pose: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a reference in `pose` (1, 4), before a wall by `numbers` (1, 16)."""
+        subject, _ = self._figures(case)
+        return self.world.seen_in(pose, subject.frames, subject.relief, numbers)
 
     def _numbers(self, case: WorldCase, count: int) -> Tensor:
         """Return what decides roundness, and the wall and light of references, (count, 16)."""
@@ -389,14 +393,14 @@ class WorldBenchmark(Benchmark[WorldCase]):
             pictures[f"{kind}-mask"] = mask_to_pil(mask)[0]
         return pictures
 
-    def panel(self, folder: Path | None = None) -> WorldPanel:
+    def panel(self, folder: Path | None = None) -> Panel:
         """Read judges, by default the package's, and show them every held-out subject.
 
         Raises:
             WeightsError: `folder` holds other things.
         """
         codes = [self.subjects.codes[row] for row in self.world.pool]
-        return load_world_panel(codes, self.gallery(), folder=folder)
+        return load_panel(codes, self.gallery(), folder=folder)
 
     def gallery(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield pictures (V, 3, H, W) and masks (V, 1, H, W) of each held-out subject."""
@@ -425,7 +429,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
                 if not results.has(case, candidate):
                     continue
                 picture = to_tensor(results.read(case, candidate))
-                reading = read_by(networks.world, picture, expected, reference=shown)
+                reading = read_by(networks.panel, picture, expected, reference=shown)
                 yield (
                     candidate,
                     Evidence(
@@ -472,7 +476,8 @@ class WorldBenchmark(Benchmark[WorldCase]):
             "Brackets hold 95 % bootstrap intervals over cases; arrows point to the better side."
         ]
 
-    def _deal(self, kind: WorldKind, number: int) -> Iterator[WorldCase]:
+    def deal(self, kind: WorldKind, number: int) -> Iterator[WorldCase]:
+        """Yield `number` cases of one kind; of a longer list the first ones are the same."""
         random = Random(f"{self.seed}:{kind.name}")
         fitting = [one for one in settings() if _fits(kind, one)]
         order = deal_evenly(random, self.world.pool, fitting)
@@ -518,7 +523,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     def _viewed(self, case: WorldCase) -> WorldCase:
         """Return the case with the view that its noise gives, and noise that turns it enough."""
-        frames = self.stickers.frames([case.code])
+        frames = frames_of(self.subjects, [case.code])
         is_wide = case.kind is WorldKind.TURN and case.answer in {"left", "right"}
         for seed in count(case.seed, NEXT_SEED):
             layout = place(self.noise(seed), frames, [case.asked])
@@ -610,7 +615,7 @@ def shown_reference(case: Case, results: Results, kind: str = REFERENCES[0]) -> 
 
 
 def read_by(
-    panel: WorldPanel | None, picture: Tensor, expected: Expected, *, reference: Tensor
+    panel: Panel | None, picture: Tensor, expected: Expected, *, reference: Tensor
 ) -> Reading | None:
     """Return what the judges, if there are any, see where the subject should be."""
     if panel is None:
@@ -671,3 +676,30 @@ class FirstPhrase(Random):
 
     def shuffle(self, x: MutableSequence[object]) -> None:
         """Leave the order."""
+
+
+def boxes_beside(
+    frames: Tensor, random: Random, *, floor: tuple[float, float] | None
+) -> tuple[Box, ...]:
+    """Return boxes beside each other, for as many subjects `frames` (2, 4, H, W).
+
+    Subjects stand between the ends of the `floor`; without one they float.
+    """
+    half, boxes = SIDE / 2, []
+    for row, centre in enumerate(CENTRES):
+        x = centre + SHIFT * random.uniform(-1, 1)
+        height = random.random()
+        y = HEIGHT + HEIGHT_RANGE * height
+        if floor is not None:
+            upright = from_box((x - half, 0.0, x + half, SIDE))
+            reach = float(lowest_point(frames[row : row + 1], upright))
+            y = min(floor[0] + (floor[1] - floor[0]) * height - reach, 1 - half)
+        boxes.append((x - half, y - half, x + half, y + half))
+    return tuple(boxes)
+
+
+def frames_of(subjects: Subjects, codes: Sequence[str]) -> Tensor:
+    """Return subjects as they are, as reference frames (G, 4, 128, 128)."""
+    still = torch.zeros(len(codes))
+    tiles = subjects.tiles[[subjects.index(code) for code in codes]]
+    return pose_subjects(tiles, rotation=still, flip=still, hue=still)

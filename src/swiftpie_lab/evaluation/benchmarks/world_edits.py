@@ -8,15 +8,15 @@ from itertools import count, islice
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, seen_view
-from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie_lab.data.subjects import Subjects
-from swiftpie_lab.evaluation.benchmarks.edits import Answer, RenderedEdits
 from swiftpie_lab.evaluation.benchmarks.world import (
     KIND_SEED,
     NEXT_SEED,
@@ -26,14 +26,15 @@ from swiftpie_lab.evaluation.benchmarks.world import (
     FirstPhrase,
     WorldBenchmark,
     deal_evenly,
+    frames_of,
     read_by,
     setting_of,
     shown_reference,
 )
-from swiftpie_lab.evaluation.case import Evidence, Expected, Row
-from swiftpie_lab.evaluation.editors import EditTask
-from swiftpie_lab.evaluation.judges import Networks, WorldPanel
-from swiftpie_lab.evaluation.run import File, Results
+from swiftpie_lab.evaluation.case import Evidence, Expected, Kept, Row
+from swiftpie_lab.evaluation.editors import EditTask, TaskBenchmark, with_edit
+from swiftpie_lab.evaluation.judges import Networks, Panel
+from swiftpie_lab.evaluation.run import File, Results, Shown
 from swiftpie_lab.world.air import (
     SEASON_PHRASES,
     SEASONS,
@@ -100,6 +101,17 @@ OTHER_COMES = frozenset({WorldChange.SUBJECT, WorldChange.SECOND})
 GONE = frozenset({WorldChange.SUBJECT, WorldChange.REMOVAL})
 
 
+class EditAnswer(NamedTuple):
+    """Everything that is known about a case; pixels lie in [-1, 1]."""
+
+    source: Tensor  # (1, 3, H, W)
+    target: Tensor  # (1, 3, H, W)
+    mask: Tensor  # (1, 1, H, W), 0 or 1: where the pictures differ, and all of moved subjects
+    before: Tensor  # (1, 1, H, W) the first subject in the source
+    kept: Tensor  # (1, 1, H, W) the first subject in the target; 0 where it is gone
+    asked: Tensor  # (1, 1, H, W) where the judge looks for what was asked
+
+
 @dataclass(frozen=True)
 class WorldEditCase:
     """A picture of the larger world, and one of the same noise in which one thing is otherwise."""
@@ -146,7 +158,7 @@ class WorldEditCase:
 
 
 @dataclass(frozen=True, eq=False)
-class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
+class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
     """Deals edits of held-out subjects in the larger world and draws them."""
 
     subjects: Subjects
@@ -176,6 +188,28 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
     ranked_by = ("wish-success", "inside-psnr")
     headline = ("wish-success", "recognition-kept", "mask-iou", "inside-psnr", "outside-psnr-drawn")
 
+    candidates = MappingProxyType(
+        {
+            "edit": "edit",
+            "naive": "naive paste",
+            "target": "exact target",
+            "source": "untouched source",
+        }
+    )
+    bound = "target"
+    strip = MappingProxyType(
+        {
+            "source": "before",
+            "edit": "after",
+            "target": "target",
+            "mask": "true mask",
+            "edit-mask": "used mask",
+            "naive": "naive paste",
+            "reference": "reference",
+        }
+    )
+    shown = Shown(worst=48, best=0, sample=48)
+
     @cached_property
     def plain(self) -> WorldBenchmark:
         """The same subjects in the same world, not edited."""
@@ -186,7 +220,7 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
         """Return sha256 over names, sprites and the size of pictures."""
         return self.plain.fingerprint
 
-    def panel(self, folder: Path | None = None) -> WorldPanel:
+    def panel(self, folder: Path | None = None) -> Panel:
         """Read judges, by default the package's; see `WorldBenchmark.panel`."""
         return self.plain.panel(folder)
 
@@ -205,7 +239,7 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
             )
         return [case for kind in TITLES for case in islice(self._deal(kind), count)]
 
-    def answer(self, case: WorldEditCase) -> Answer:
+    def answer(self, case: WorldEditCase) -> EditAnswer:
         """Draw the case before and after."""
         world, noise = self.plain.world, self.plain.noise(case.seed)
         # Who gets something to wear makes room for it, which must not count as a change of its own.
@@ -225,13 +259,33 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
             others=stand_aside(aside, subject, other, [case.asked]),
         )
         asked = {WorldChange.REMOVAL: first.mask, WorldChange.SECOND: drawn.newcomer}
-        return Answer(
+        return EditAnswer(
             source=first.pixels,
             target=drawn.pixels,
             mask=drawn.mask,
             before=first.mask,
             kept=torch.zeros_like(first.mask) if case.kind in GONE else drawn.subject,
             asked=asked.get(case.kind, drawn.subject),
+        )
+
+    def task(self, case: WorldEditCase) -> EditTask:
+        """Return the case as editors get it, through 8 bits as files are."""
+        answer = self.answer(case)
+        reference = mask = None
+        if case.has_reference:
+            pixels, cover = self.reference(case)
+            reference, mask = to_pil(pixels)[0], mask_to_pil(cover)[0]
+        return EditTask(
+            name=case.name,
+            source=to_pil(answer.source)[0],
+            source_prompt=case.source_prompt,
+            target_prompt=case.target_prompt,
+            keyword=case.keyword,
+            mask=answer.mask,
+            seed=case.seed,
+            reference=reference,
+            reference_mask=mask,
+            target=to_pil(answer.target)[0],
         )
 
     def reference(self, case: WorldEditCase) -> tuple[Tensor, Tensor]:
@@ -241,8 +295,14 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
 
     def known(self, case: WorldEditCase, task: EditTask) -> Iterator[tuple[str, File]]:
         """Yield pictures before and after, their masks, and the reference, which judges look at."""
-        known = super().known(case, task)
-        yield from ((kind, file) for kind, file in known if kind != "reference")
+        answer = self.answer(case)
+        assert task.target is not None, "rendered edits have an answer"
+        yield "source", task.source
+        yield "target", task.target
+        yield "mask", answer.mask
+        yield "before-mask", answer.before
+        yield "kept-mask", answer.kept
+        yield "asked-mask", answer.asked
         pixels, mask = self.reference(case)
         yield "reference", to_pil(pixels)[0]
         yield "reference-mask", mask_to_pil(mask)[0]
@@ -251,15 +311,39 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
         self, case: WorldEditCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the edit and its bounds, as the judges read them."""
+        source, target = (to_tensor(results.read(case, kind)) for kind in ("source", "target"))
+        mask, before, kept, asked = (
+            results.read_mask(case, kind)
+            for kind in ("mask", "before-mask", "kept-mask", "asked-mask")
+        )
+        expected = self.expected(case, asked=asked)
         shown = shown_reference(case, results)
-        for candidate, known in super().evidence(case, results, networks):
-            assert known.expected is not None, "every case asks for something"
-            reading = read_by(networks.world, known.picture, known.expected, reference=shown)
-            yield candidate, replace(known, reading=reading)
+        known = Evidence(
+            picture=source,
+            truth=target,
+            source=source,
+            mask=mask,
+            prompt=case.target_prompt,
+            expected=expected,
+            kept=Kept(code=case.code, before=before, after=kept),
+            networks=networks,
+        )
+        for candidate in self.candidates:
+            if candidate == "edit":
+                one = with_edit(known, case, results)
+            elif results.has(case, candidate):
+                one = replace(known, picture=to_tensor(results.read(case, candidate)))
+            else:
+                continue
+            reading = read_by(networks.panel, one.picture, expected, reference=shown)
+            yield candidate, replace(one, reading=reading)
 
-    def expected(self, case: WorldEditCase, *, asked: Tensor, kept: Tensor) -> Expected:
+    def words(self, case: WorldEditCase) -> list[str]:
+        """Return both prompts."""
+        return [case.source_prompt, f"→ {case.target_prompt}"]
+
+    def expected(self, case: WorldEditCase, *, asked: Tensor) -> Expected:
         """Return what judges should see; a subject hidden by its place answers nothing."""
-        del kept
         is_seen = float(asked.mean()) > LEAST_SEEN
         match case.kind:
             case WorldChange.SUBJECT | WorldChange.SECOND:
@@ -371,7 +455,7 @@ class WorldEditBenchmark(RenderedEdits[WorldEditCase]):
         return abs(float(self._layout(case, seed).centre[0, 0]) - 0.5) > LEAST_ASIDE
 
     def _layout(self, case: WorldEditCase, seed: int) -> Layout:
-        frames = self.plain.stickers.frames([case.code])
+        frames = frames_of(self.subjects, [case.code])
         return place(self.plain.noise(seed), frames, [case.wanted])
 
 

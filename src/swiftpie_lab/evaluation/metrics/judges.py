@@ -1,4 +1,4 @@
-"""What judges see: subjects, scenes and attributes of rendered pictures, edits, and faces."""
+"""What judges see: subjects, settings and wishes of rendered pictures, edits, and faces."""
 
 import math
 from collections.abc import Callable
@@ -7,8 +7,7 @@ from torch import Tensor
 
 from swiftpie.faces.choose import face_ratio, likeness
 from swiftpie_lab.evaluation.case import Expected, Kept, Metric, of
-from swiftpie_lab.evaluation.judges import Panel, Reading, WorldPanel
-from swiftpie_lab.stickers.scenes import SCENES
+from swiftpie_lab.evaluation.judges import Panel, Reading
 from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.captions import VIEWS, WISH_QUESTIONS
 
@@ -20,49 +19,12 @@ def retrieval(panel: Panel, picture: Tensor, expected: Expected) -> float | None
     return float(panel.nearest(picture, expected.where) == expected.subject)
 
 
-def leakage(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
-    """Return 1 if the judge finds another subject of the picture where this one belongs, else 0."""
-    if not expected.others:
-        return None
-    return float(panel.nearest(picture, expected.where) in expected.others)
-
-
-def scene(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
-    """Return 1 if the judge names the scene that is asked for, else 0."""
-    return float(SCENES[panel.scene(picture)].name == expected.scene) if expected.scene else None
-
-
-def attribute(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
-    """Return 1 if the attribute that is asked for is among the judge's answers, else 0."""
-    if not expected.attribute:
-        return None
-    return float(expected.attribute in panel.attributes(picture, expected.where))
-
-
 def remains(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
     """Return 1 if the judge still finds the subject that was to go, else 0."""
     return float(panel.nearest(picture, expected.where) == expected.gone) if expected.gone else None
 
 
-def success(panel: Panel, picture: Tensor, expected: Expected) -> float:
-    """Return 1 if judges see all that is asked for, else 0."""
-    seen = [ask(panel, picture, expected) for ask in (retrieval, scene, attribute)]
-    if expected.gone:
-        seen.append(float(panel.nearest(picture, expected.where) != expected.gone))
-    return float(all(one for one in seen if one is not None))
-
-
-def success_in_words(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
-    """Return the same; None where a new subject is asked for.
-
-    Nobody knows from its name alone what a subject looks like that no model was trained on.
-    """
-    return None if expected.subject else success(panel, picture, expected)
-
-
-def identity_kept(
-    panel: Panel | WorldPanel, picture: Tensor, source: Tensor, kept: Kept
-) -> float | None:
+def identity_kept(panel: Panel, picture: Tensor, source: Tensor, kept: Kept) -> float | None:
     """Return 1 if the subject that was to stay is found where it belongs; None if it never was."""
     was_there = bool((kept.after > 0).any()) and panel.nearest(source, kept.before) == kept.code
     return float(panel.nearest(picture, kept.after) == kept.code) if was_there else None
@@ -91,7 +53,7 @@ def right(*questions: str) -> Callable[[Reading, Expected], float | None]:
 
 
 def fulfilled(reading: Reading, expected: Expected) -> float | None:
-    """Return 1 if judges of the larger world see all that is asked for, else 0.
+    """Return 1 if judges see all that is asked for, else 0.
 
     A subject is turned as asked if no other view that words can ask for is nearer.
     """
@@ -105,7 +67,10 @@ def fulfilled(reading: Reading, expected: Expected) -> float | None:
 
 
 def fulfilled_in_words(reading: Reading, expected: Expected) -> float | None:
-    """Return the same; None where a new subject is asked for, as in `success_in_words`."""
+    """Return the same; None where a new subject is asked for.
+
+    Nobody knows from its name alone what a subject looks like that no model was trained on.
+    """
     return None if expected.subject else fulfilled(reading, expected)
 
 
@@ -147,20 +112,10 @@ METRICS = {
     "subject-remains": Metric(
         "removed subject found", of(remains, *SEEN), "%", higher_is_better=False
     ),
-    "leakage": Metric(
-        "other subject found instead", of(leakage, *SEEN), "%", higher_is_better=False
-    ),
-    "scene-accuracy": Metric("scene right", of(scene, *SEEN), "%"),
-    "attribute-accuracy": Metric("attribute right", of(attribute, *SEEN), "%", leaves_out=AS_IT_IS),
-    "edit-success": Metric("edit succeeded", of(success, *SEEN), "%"),
-    "scene-attribute-success": Metric("of scene or attribute", of(success_in_words, *SEEN), "%"),
-    "identity-kept": Metric(
-        "subject kept", of(identity_kept, "networks.panel", "picture", "source", "kept"), "%"
-    ),
     "wish-success": Metric("edit succeeded", of(fulfilled, *READ), "%"),
     "wish-success-in-words": Metric("of what words tell", of(fulfilled_in_words, *READ), "%"),
     "recognition-kept": Metric(
-        "subject kept", of(identity_kept, "networks.world", "picture", "source", "kept"), "%"
+        "subject kept", of(identity_kept, "networks.panel", "picture", "source", "kept"), "%"
     ),
     "subject-recognition": Metric("subject found", of(found, *READ), "%"),
     "subject-mistaken": Metric(

@@ -8,12 +8,10 @@ from torch.nn import functional as F
 
 from swiftpie.masks import grow, iou, resize_mask
 from swiftpie_lab.evaluation.case import Expected, Metric, of
-from swiftpie_lab.stickers.scenes import SCENES
 
 SOLID = 0.9  # mask above which a pixel is free of what surrounds the region
 LEAST_ERROR = 1e-6  # squared; equal pictures count as 60 dB
 LEAST_GRADIENT = 2 / 255  # one level a pixel: a truth that is smoother has no detail to lose
-LEAST_TINT = 0.05  # scenes that change no colour by more count as neutrally lit
 
 SSIM_SIGMA, SSIM_RADIUS_PX = 1.5, 5  # of the Gaussian window, 11 x 11
 SSIM_FIRST, SSIM_SECOND = 0.01**2, 0.03**2  # what keeps the two quotients finite, for [0, 1]
@@ -103,15 +101,6 @@ def sharpness_ratio(pixels: Tensor, truth: Tensor, region: Tensor) -> float | No
     return mean_gradient(pixels, region) / wanted
 
 
-def lit_scenes() -> frozenset[str]:
-    """Return the scenes whose light changes colours visibly."""
-    return frozenset(
-        scene.name
-        for scene in SCENES
-        if max(abs(factor - 1) for factor in scene.light.tint) > LEAST_TINT
-    )
-
-
 def _subject_psnr(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:
     return psnr(pixels, truth, mask) if bool((mask > 0).any()) else None
 
@@ -120,8 +109,7 @@ def _lighting_error(
     pixels: Tensor, truth: Tensor, mask: Tensor, expected: Expected
 ) -> float | None:
     region = inner(mask)
-    is_lit = expected.is_lit or expected.scene in lit_scenes()
-    if not is_lit or not bool(region.any()):
+    if not expected.is_lit or not bool(region.any()):
         return None
     error = mean_colour(pixels, region) - mean_colour(truth, region)
     return float(error.abs().mean()) * 127.5  # pixels span two units

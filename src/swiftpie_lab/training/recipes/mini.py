@@ -7,8 +7,8 @@ from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
 from swiftpie_lab.training.stages.distillation import SceneSettings
 from swiftpie_lab.training.stages.dmd2 import Dmd2Config
-from swiftpie_lab.training.stages.inversion_mini import DROPS, MiniInversionConfig
-from swiftpie_lab.training.stages.judges import JudgesConfig
+from swiftpie_lab.training.stages.inversion_mini import MiniInversionConfig
+from swiftpie_lab.training.stages.judges import WorldJudgesConfig
 from swiftpie_lab.training.stages.light import LightConfig
 from swiftpie_lab.training.stages.one_step import OneStepConfig
 from swiftpie_lab.training.stages.one_step_networks import Sizes
@@ -17,13 +17,10 @@ from swiftpie_lab.training.stages.reflow import ReflowConfig
 from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig
 from swiftpie_lab.training.stages.teacher import TeacherConfig
-from swiftpie_lab.training.stages.vsd import VsdConfig
-from swiftpie_lab.training.stages.world_judges import WorldJudgesConfig
 
 SCENES = SceneSettings(num_subjects=6)
-WORLD_SCENES = SceneSettings(num_subjects=6, drops=DROPS, larger_world=True)
 ON_PICTURES = MiniInversionConfig(  # the second stage of inversion
-    start_from="mini_inversion",
+    start_from="world_inversion",
     generated_share=0.0,
     reconstruct_every=1,
     edits_weight=1.5,
@@ -43,8 +40,6 @@ LARGER = Sizes(
     knows_light=True,
 )
 WORLD_MODEL = OneStepConfig(
-    autoencoder="world_autoencoder",
-    larger_world=True,
     sizes=LARGER,
     num_subjects=6,
     pixel_weight=1.0,
@@ -57,35 +52,8 @@ WORLD_MODEL = OneStepConfig(
 )
 
 
-def mini_autoencoder() -> TrainConfig:
-    """Patch autoencoder of 128 px pictures."""
-    loop = LoopConfig(
-        steps=1600, learning_rate=1.5e-3, warmup_steps=100, decay_share=0.6, uses_muon=False
-    )
-    return TrainConfig(loop=loop, stage=AutoencoderConfig())
-
-
-def mini_one_step() -> TrainConfig:
-    """Text tower, encoders, layout predictor and one-step denoiser, together."""
-    return TrainConfig(
-        loop=LoopConfig(steps=3550, learning_rate=2e-3),
-        stage=OneStepConfig(num_subjects=6, pixel_weight=1.0, pixel_samples=8),
-    )
-
-
-def mini_repainting() -> TrainConfig:
-    """The same networks trained further on pictures of which a part is given, for edits."""
-    tasks = Tasks(placed_freely=0.1, pair=0.1, repaint=0.55, refine=0.07)
-    return TrainConfig(
-        loop=LoopConfig(steps=700, learning_rate=6e-4, decay_share=0.85),
-        stage=OneStepConfig(
-            start="mini_one_step", num_subjects=6, pixel_weight=1.0, pixel_samples=8, tasks=tasks
-        ),
-    )
-
-
 def mini_teacher() -> TrainConfig:
-    """Multi-step diffusion teacher of sticker scenes, from the packaged weights on."""
+    """Multi-step diffusion teacher of the world, from the packaged weights on."""
     return TrainConfig(
         loop=LoopConfig(steps=3000, learning_rate=1e-3), stage=TeacherConfig(scenes=SCENES)
     )
@@ -98,28 +66,10 @@ def mini_reflow() -> TrainConfig:
     )
 
 
-def mini_vsd() -> TrainConfig:
-    """One-step student by variational score distillation, needs mini-teacher and peft."""
-    steps = 2000
-    loop = LoopConfig(steps=steps, learning_rate=1e-5, learning_rates=(1e-5, 1e-3), uses_muon=False)
-    return TrainConfig(loop=loop, stage=VsdConfig(scenes=SCENES, similarity_steps=steps))
-
-
 def mini_dmd2() -> TrainConfig:
     """One-step student by distribution matching with a discriminator, needs mini-teacher."""
     loop = LoopConfig(steps=5000, learning_rate=1e-5, max_gradient_norm=10.0, uses_muon=False)
     return TrainConfig(loop=loop, stage=Dmd2Config(scenes=SCENES))
-
-
-def mini_inversion() -> TrainConfig:
-    """Inversion network of the mini model, from noise to picture and back."""
-    loop = LoopConfig(steps=4000, learning_rate=2e-3, ema_decay=0.998)
-    return TrainConfig(loop=loop, stage=MiniInversionConfig())
-
-
-def mini_inversion_pictures() -> TrainConfig:
-    """The same network trained further on pictures that the generator did not make."""
-    return TrainConfig(loop=ON_PICTURES_LOOP, stage=ON_PICTURES)
 
 
 def world_autoencoder() -> TrainConfig:
@@ -127,7 +77,7 @@ def world_autoencoder() -> TrainConfig:
     loop = LoopConfig(
         steps=700, learning_rate=1e-3, warmup_steps=50, decay_share=0.9, uses_muon=False
     )
-    return TrainConfig(loop=loop, stage=AutoencoderConfig(larger_world=True, start="mini"))
+    return TrainConfig(loop=loop, stage=AutoencoderConfig(start="mini"))
 
 
 def mini_world() -> TrainConfig:
@@ -145,12 +95,7 @@ def world_sharpening() -> TrainConfig:
 def world_scene() -> TrainConfig:
     """Network of places: a picture of one in plain light, drawn at any time, weather and season."""
     loop = LoopConfig(
-        steps=6000,
-        learning_rate=1.5e-3,
-        warmup_steps=40,
-        decay_share=0.9,
-        ema_decay=0.998,
-        uses_muon=False,
+        steps=6000, learning_rate=1.5e-3, warmup_steps=40, decay_share=0.9, ema_decay=0.998
     )
     return TrainConfig(loop=loop, stage=SceneConfig())
 
@@ -167,15 +112,13 @@ def world_light() -> TrainConfig:
 def world_inversion() -> TrainConfig:
     """Inversion network of the larger world's model, with edits of every kind that it draws."""
     loop = LoopConfig(steps=6000, learning_rate=2e-3, ema_decay=0.998)
-    stage = MiniInversionConfig(generator="mini_world", scenes=WORLD_SCENES)
+    stage = MiniInversionConfig(generator="mini_world")
     return TrainConfig(loop=loop, stage=stage)
 
 
 def world_inversion_pictures() -> TrainConfig:
     """The same network trained further on pictures that the generator did not make."""
-    stage = replace(
-        ON_PICTURES, generator="mini_world", scenes=WORLD_SCENES, start_from="world_inversion"
-    )
+    stage = replace(ON_PICTURES, start_from="world_inversion")
     return TrainConfig(loop=ON_PICTURES_LOOP, stage=stage)
 
 
@@ -185,14 +128,6 @@ def world_judges() -> TrainConfig:
         steps=4000, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=250
     )
     return TrainConfig(loop=loop, stage=WorldJudgesConfig())
-
-
-def mini_judges() -> TrainConfig:
-    """Judges of subjects, scenes and attributes in sticker scenes; 10 minutes on one core."""
-    loop = LoopConfig(
-        steps=1100, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=200
-    )
-    return TrainConfig(loop=loop, stage=JudgesConfig())
 
 
 def mini_cutout() -> TrainConfig:

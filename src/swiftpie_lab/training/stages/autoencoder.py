@@ -12,7 +12,6 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie_lab.stickers.stickers import StickerWorld
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import gradient_l1, psnr_db
 from swiftpie_lab.world.world import World
@@ -27,7 +26,6 @@ class AutoencoderConfig:
     """Settings of the stage."""
 
     num_subjects: int = 8
-    larger_world: bool = False  # else sticker scenes
     start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
 
     @property
@@ -37,8 +35,7 @@ class AutoencoderConfig:
 
     def build(self, context: Context) -> "AutoencoderStage":
         """Return the stage for the given data and device."""
-        world = context.larger_world if self.larger_world else context.world
-        worlds = world("train"), world("held_out")
+        worlds = context.world("train"), context.world("held_out")
         if not self.start:
             return AutoencoderStage(*worlds, config=self)
         weights = context.weights_of(self.start)
@@ -49,10 +46,10 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class AutoencoderStage:
-    """Reconstruct pictures and references of the sticker world."""
+    """Reconstruct pictures and references of the world."""
 
-    world: StickerWorld | World
-    held_out: StickerWorld | World
+    world: World
+    held_out: World
     config: AutoencoderConfig
     start: PatchAutoencoder | None = None
 

@@ -15,12 +15,12 @@ from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.schedules import PredictionType, build_schedule
 from swiftpie.types import TextCondition
-from swiftpie_lab.stickers.stickers import SceneBatch
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import LAST_TIMESTEP, guide, integrate
 from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, load_trained
 from swiftpie_lab.training.stages.one_step_tasks import Drops, absent_subject, condition_of
+from swiftpie_lab.world.world import WorldBatch
 
 if TYPE_CHECKING:
     from swiftpie.attention.condition import Notes
@@ -39,13 +39,7 @@ class SceneSettings:
     num_subjects: int = 8
     views: int = 4  # pictures that share one reference
     drops: Drops = field(default_factory=Drops)
-    larger_world: bool = False  # else sticker scenes; the one that the weights were trained in
-    size_px: int = 128  # of the larger world's pictures
-
-    @property
-    def autoencoder(self) -> str:
-        """The run whose autoencoder knows such pictures."""
-        return "world_autoencoder" if self.larger_world else "mini_autoencoder"
+    size_px: int = 128
 
 
 class LoadedModel(NamedTuple):
@@ -59,18 +53,16 @@ def load_model(context: Context, source: str, *, scenes: SceneSettings) -> Loade
     """Load weights and build the stage around them.
 
     `source` is `mini` for the weights of the package, a run's name, or a folder with an export;
-    empty for new weights around the autoencoder of the run that `scenes` name.
+    empty for new weights around the autoencoder of `world_autoencoder`.
 
     Raises:
         ConfigError: There is no such run.
         WeightsError: The files there are no export of a tiny model.
     """
     config = OneStepConfig(
-        autoencoder=scenes.autoencoder,
         num_subjects=scenes.num_subjects,
         views=scenes.views,
         drops=scenes.drops,
-        larger_world=scenes.larger_world,
         size_px=scenes.size_px,
     )
     if not source:
@@ -195,7 +187,7 @@ class CriticStage(BesideCritic[C], StudentStage):
 
     def generate(
         self, student: OneStepNetworks, draw: int, *, scenes: SceneSettings
-    ) -> tuple[SceneBatch, Tensor, Encoded]:
+    ) -> tuple[WorldBatch, Tensor, Encoded]:
         """Return batch `draw`, the student's latents for it, and the conditions of its teacher."""
         stage = self.student.stage
         batch = stage.world.batch(scenes.num_subjects, scenes.views, seed=draw)
@@ -207,7 +199,7 @@ class CriticStage(BesideCritic[C], StudentStage):
 def encode(
     stage: OneStepStage,
     networks: OneStepNetworks,
-    batch: SceneBatch,
+    batch: WorldBatch,
     *,
     drops: Drops,
     seed: int,
@@ -265,7 +257,7 @@ def predict(
 
 
 def predict_once(
-    stage: OneStepStage, networks: OneStepNetworks, batch: SceneBatch, *, drops: Drops, seed: int
+    stage: OneStepStage, networks: OneStepNetworks, batch: WorldBatch, *, drops: Drops, seed: int
 ) -> Prediction:
     """Return what `networks` make of the batch's own noise in one step; see `encode`."""
     with fast_precision(batch.noise.device):
@@ -275,7 +267,7 @@ def predict_once(
 
 @torch.no_grad()
 def encode_for_teacher(
-    stage: OneStepStage, teacher: OneStepNetworks, batch: SceneBatch, *, drops: Drops, seed: int
+    stage: OneStepStage, teacher: OneStepNetworks, batch: WorldBatch, *, drops: Drops, seed: int
 ) -> Encoded:
     """Return the conditions of `batch` for networks that are not trained; see `encode`."""
     with fast_precision(batch.noise.device):

@@ -19,7 +19,6 @@ from swiftpie.models.inversion import Difference, Reading, TinyInversion
 from swiftpie.noise import LAYOUT_FIELD, layout_uniforms
 from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
 from swiftpie.types import TextCondition
-from swiftpie_lab.stickers.stickers import SceneBatch, StickerWorld
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import (
     FIRST_COMPARED,
@@ -50,7 +49,7 @@ from swiftpie_lab.training.stages.one_step_tasks import Drops, absent_subject
 from swiftpie_lab.training.stages.prompt_pairs import Changes, draw_changes, mask_figures
 from swiftpie_lab.world.fields import coarse_grain
 from swiftpie_lab.world.shapes import pool
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.world import World, WorldBatch
 
 VALIDATION_SEED = 2**31 - 1
 SHOWN = 12  # columns of the picture of progress
@@ -61,10 +60,9 @@ WRONG_PROMPT_WEIGHT = 0.5  # of the noise under a wrong prompt, which is the sam
 DOUBT_WEIGHT = 0.5  # of the coarse map within the noise, beside the fine mask
 SAME_WEIGHT = 0.2  # of telling whether the subject stays
 OVERLAP_WEIGHT = 0.5  # of what found and true masks share, beside cell by cell
-SOFT_WIDTHS = (3, 5, 7)  # of the windows that clouds and hills are read from, in grain cells
 LATTICES = (2, 4, 8)  # grain cells a side of the flat cells that stars and flowers are read from
-# Height and width of the boxes that the larger world reads its textures from, often drawn out.
-WORLD_WINDOWS = ((3, 3), (3, 5), (3, 7), (3, 9), (1, 5), (1, 9), (5, 1), (9, 1))
+# Height and width of the boxes that the world reads its textures from, often drawn out.
+WINDOWS = ((3, 3), (3, 5), (3, 7), (3, 9), (1, 5), (1, 9), (5, 1), (9, 1))
 UNIFORM_VARIANCE = 1 / 12
 RAW_WEIGHT = 0.25  # single values of noise hardly show in a picture
 
@@ -73,7 +71,7 @@ RAW_WEIGHT = 0.25  # single values of noise hardly show in a picture
 class MiniInversionConfig:
     """Settings of the stage; a weight of 0 leaves a term out, and what it costs."""
 
-    generator: str = "mini_repainting"  # what is inverted: a run, a folder, or `mini`
+    generator: str = "mini_world"  # what is inverted: a run, a folder, or `mini`
     start_from: str = ""  # the run whose network is trained further
     teacher: str = ""  # a multi-step model of the same latents, for the score term
     scenes: SceneSettings = field(
@@ -131,7 +129,7 @@ class NoiseError(NamedTuple):
 class InvertedBatch(NamedTuple):
     """A batch of pictures and what the network reads in them."""
 
-    batch: SceneBatch
+    batch: WorldBatch
     changes: Changes
     latents: Tensor  # (B, C, h, w) of the pictures
     text: TextCondition  # of the first prompts
@@ -158,7 +156,7 @@ class MiniInversionStage:
         return self.config.scenes.num_subjects * self.config.scenes.views
 
     @property
-    def world(self) -> StickerWorld | World:
+    def world(self) -> World:
         """Where pictures are from: the world that the generator draws."""
         return self.generator.stage.world
 
@@ -207,7 +205,7 @@ class MiniInversionStage:
         return terms
 
     def read(
-        self, network: TinyInversion, batch: SceneBatch, latents: Tensor, *, seed: int
+        self, network: TinyInversion, batch: WorldBatch, latents: Tensor, *, seed: int
     ) -> InvertedBatch:
         """Read pictures, given as `latents` (B, C, h, w), under two prompts each."""
         stage, networks = self.generator.stage, self.generator.networks
@@ -226,9 +224,9 @@ class MiniInversionStage:
 
     def noise_error(self, guess: Tensor, truth: Tensor) -> NoiseError:
         """Compare what pictures of the generator's world are drawn from; see `noise_error`."""
-        return noise_error(guess, truth, is_larger=isinstance(self.world, World))
+        return noise_error(guess, truth)
 
-    def _encode(self, batch: SceneBatch, drops: Drops, *, seed: int) -> Encoded:
+    def _encode(self, batch: WorldBatch, drops: Drops, *, seed: int) -> Encoded:
         stage, networks = self.generator.stage, self.generator.networks
         return encode(stage, networks, batch, drops=drops, seed=seed)
 
@@ -350,14 +348,13 @@ def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generato
         )
 
 
-def noise_error(guess: Tensor, truth: Tensor, *, is_larger: bool = False) -> NoiseError:
+def noise_error(guess: Tensor, truth: Tensor) -> NoiseError:
     """Compare what pictures are drawn from in two batches of noise (B, 32, h, w).
 
-    Channels that no picture depends on are left out, and fields that nothing is read from in the
-    larger world.
+    Channels that no picture depends on are left out.
     """
-    pairs = (window_means(one, is_larger=is_larger) for one in (guess, truth))
-    first, second = (_textures(one, is_larger=is_larger) for one in (guess, truth))
+    pairs = (window_means(one) for one in (guess, truth))
+    first, second = (_textures(one) for one in (guess, truth))
     layout = F.mse_loss(layout_uniforms(guess), layout_uniforms(truth)) / UNIFORM_VARIANCE
     return NoiseError(
         layout=layout,
@@ -366,24 +363,17 @@ def noise_error(guess: Tensor, truth: Tensor, *, is_larger: bool = False) -> Noi
     )
 
 
-def window_means(noise: Tensor, *, is_larger: bool = False) -> list[Tensor]:
+def window_means(noise: Tensor) -> list[Tensor]:
     """Return means of the grain of `noise` (B, 32, h, w) over many windows.
 
     Their variance is about 1; windows over the edge see some values twice, so it is 1.2 there.
     """
-    fields = _textures(noise, is_larger=is_larger)
+    fields = _textures(noise)
     means = [fields.mean(dim) * math.sqrt(fields.shape[dim]) for dim in (2, 3)]
     means += [F.avg_pool2d(fields, side) * side for side in LATTICES]
-    if is_larger:
-        return means + [pool(fields, *window) for window in WORLD_WINDOWS]
-    for width in SOFT_WIDTHS:
-        padded = F.pad(fields, (width - 1,) * 4, mode="reflect")
-        # Two boxes make a pyramid, whose deviation is 2 / 3 of the inverse width.
-        means.append(F.avg_pool2d(F.avg_pool2d(padded, width, 1), width, 1) * (1.5 * width))
-    return means
+    return means + [pool(fields, *window) for window in WINDOWS]
 
 
-def _textures(noise: Tensor, *, is_larger: bool) -> Tensor:
-    """Return the grain (B, 3 or 4, 32, 32) that textures are read from."""
-    fields = coarse_grain(noise)
-    return fields[:, :LAYOUT_FIELD] if is_larger else fields
+def _textures(noise: Tensor) -> Tensor:
+    """Return the grain (B, 3, 32, 32) that textures are read from."""
+    return coarse_grain(noise)[:, :LAYOUT_FIELD]

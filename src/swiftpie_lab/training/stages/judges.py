@@ -1,9 +1,11 @@
-"""Judges: networks that recognise what pictures show, trained on true renderings alone."""
+"""Judges of the larger world, trained on true renderings alone."""
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
+from random import Random
 
 import torch
 from torch import Tensor, nn
@@ -11,129 +13,235 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie_lab.judges import (
-    ATTRIBUTES,
-    AttributeClassifier,
+    WHOLE_PX,
     Crops,
-    SceneClassifier,
+    PictureReader,
     SubjectEmbedder,
+    close_and_around,
     cut,
+    load_judges,
     shrink,
     subject_crops,
 )
-from swiftpie_lab.stickers.scenes import SCENES
-from swiftpie_lab.stickers.stickers import StickerBatch, StickerWorld
 from swiftpie_lab.training.context import Context
+from swiftpie_lab.world.air import Setting
+from swiftpie_lab.world.captions import (
+    CLOSE_QUESTIONS,
+    NONE,
+    QUESTIONS,
+    WHOLE_QUESTIONS,
+    Asked,
+    right_answers,
+)
+from swiftpie_lab.world.places import PLACES
+from swiftpie_lab.world.places_room import BACKDROPS
+from swiftpie_lab.world.world import LEAST_SEEN, World, WorldBatch
 
 VALIDATION_SEED = 2**31 - 1
-VALIDATION_VIEWS = 6  # the first four are the gallery, as in the evaluation
 GALLERY_VIEWS = 4
-
 TEMPERATURE = 0.07
 CROP_SHIFT, CROP_ZOOM = 0.06, 0.1  # of the crop's side: generated subjects are a little off
-# Rare answers count more, so that a judge in doubt does not always give the frequent one.
-ANSWER_WEIGHTS = {"size": (1.0, 2.0, 2.0), "accessory": (1.0, 2.5, 2.5)}
-LEFT_EDGE, RIGHT_EDGE = 0.42, 0.58  # centres between them are in the middle of the picture
+WALLS = [Asked(Setting(PLACES.index(one))) for one in BACKDROPS[:GALLERY_VIEWS]]
+WISHES = ("colour", "material", "accessory", "rendition", "jump")  # whose first answer is none
+UNKNOWN = -100  # the label of a question that a picture does not answer
+# Of the pictures, besides those whose captions ask for it: every answer has to be seen often, or
+# a judge in doubt says that nothing was asked for.
+LOOK_SHARE, ACCESSORY_SHARE, JUMP_SHARE = 0.5, 0.4, 0.2
 
 
-class Judges(nn.Module):
-    """All three judges."""
+class WorldJudges(nn.Module):
+    """Who a crop shows, and all else that can be asked of a picture."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.subject_embedder = SubjectEmbedder()
-        self.scene_classifier = SceneClassifier(num_scenes=len(SCENES))
-        self.attribute_classifier = AttributeClassifier()
+        self.subject_embedder = SubjectEmbedder(dimensions=128, widths=(40, 80, 112, 128))
+        self.picture_reader = PictureReader(
+            whole={name: len(answers) for name, answers in WHOLE_QUESTIONS.items()},
+            close={name: len(answers) for name, answers in CLOSE_QUESTIONS.items()},
+        )
 
 
 @dataclass(frozen=True)
-class JudgesConfig:
+class WorldJudgesConfig:
     """Settings of the stage."""
 
+    start: str = ""  # go on from a run or a folder of exported judges; else from nothing
     num_subjects: int = 48  # each is told from all the others of its batch
+    size_px: int = 128
 
-    def build(self, context: Context) -> "JudgesStage":
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The run that it goes on from, if any."""
+        return (self.start,)
+
+    def build(self, context: Context) -> "WorldJudgesStage":
         """Return the stage for the given data and device."""
-        return JudgesStage(context.world(), context.world("held_out"), config=self)
+        world = context.world("train", size_px=self.size_px)
+        held_out = context.world("held_out", size_px=self.size_px)
+        start = context.weights_of(self.start) if self.start else None
+        return WorldJudgesStage(world, held_out, config=self, start=start)
 
 
 @dataclass(frozen=True)
-class JudgesStage:
-    """Pull two pictures of one subject together, name scenes and attributes."""
+class WorldJudgesStage:
+    """Pull two pictures of one subject together; answer what captions ask for."""
 
-    world: StickerWorld
-    held_out: StickerWorld
-    config: JudgesConfig
+    world: World
+    held_out: World
+    config: WorldJudgesConfig
+    start: Path | None = None
 
     @property
     def samples_per_step(self) -> int:
         """Pictures that one step sees."""
         return 2 * self.config.num_subjects
 
-    def network(self) -> Judges:
-        """Return new judges with a fixed initialisation."""
-        torch.manual_seed(2)
-        return Judges().to(self.world.tiles.device)
+    def network(self) -> WorldJudges:
+        """Return the judges to go on from; new ones have a fixed initialisation.
 
-    def losses(self, network: Judges, step: int) -> dict[str, Tensor]:
-        """Return the contrastive and the classification terms."""
-        batch = self.world.batch(self.config.num_subjects, 2, seed=step)
+        Raises:
+            WeightsError: What is to be gone on from are no judges of this version.
+        """
+        torch.manual_seed(2)
+        judges = WorldJudges()
+        if self.start is not None:
+            judges.subject_embedder, judges.picture_reader = load_judges(
+                self.start, WHOLE_QUESTIONS, CLOSE_QUESTIONS
+            )
+            judges.train().requires_grad_(requires_grad=True)
+        return judges.to(self.world.tiles.device)
+
+    def losses(self, network: WorldJudges, step: int) -> dict[str, Tensor]:
+        """Return the contrastive term, and one for all questions."""
+        random = Random(step)
+        asked = self.world.ask(self.samples_per_step, seed=step)
+        more = [_ask_more(random, one) for one in asked]
+        batch = self.world.batch(self.config.num_subjects, 2, seed=step, asked=more)
         generator = torch.Generator().manual_seed(step)
         crops = jitter(subject_crops(batch.mask), generator)
-        close, whole = cut(batch.pixels, crops), shrink(batch.pixels)
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
-            vectors = network.subject_embedder(_channels_last(close))
-            logits = network.scene_classifier(_channels_last(whole))
-            # The first picture of each subject is enough, and takes half the time.
-            answers = network.attribute_classifier(
-                _channels_last(whole[0::2]), _channels_last(close[0::2])
-            )
-        wanted = attribute_labels(batch)
+            vectors = network.subject_embedder(cut(batch.pixels, crops))
+            answers = _read(network, batch, crops)
+        labels = labels_of(batch)
+        terms = [
+            F.cross_entropy(logits, labels[name], ignore_index=UNKNOWN, label_smoothing=0.02)
+            for name, logits in answers.items()
+            if bool((labels[name] != UNKNOWN).any())
+        ]
         return {
             "subject": contrastive_loss(vectors[0::2], vectors[1::2]),
-            "scene": F.cross_entropy(logits, batch.scene, label_smoothing=0.02),
-            "attributes": attribute_loss(answers, {name: wanted[name][0::2] for name in wanted}),
+            "questions": torch.stack(terms).mean(),
         }
 
     @torch.no_grad()
-    def sample(self, network: Judges, path: Path) -> dict[str, float]:
-        """Save the crops of some held-out subjects; return the judges' accuracy on all."""
-        count = len(self.held_out.pool)
-        batch = self.held_out.batch(count, VALIDATION_VIEWS, seed=VALIDATION_SEED, augment=False)
-        close = cut(batch.pixels, subject_crops(batch.mask))
-        rows = [close[i * VALIDATION_VIEWS :][:VALIDATION_VIEWS] for i in range(min(count, 8))]
-        contact_sheet([to_pil(row) for row in rows], cell_px=64).save(path)
-        vectors = network.subject_embedder(close).unflatten(0, (count, VALIDATION_VIEWS))
-        return {"retrieval": retrieval(vectors), **_accuracy(network, batch, close)}
+    def sample(self, network: WorldJudges, path: Path) -> dict[str, float]:
+        """Save crops of some held-out subjects; return the judges' figures on all.
 
-    def export(self, network: Judges, folder: Path) -> None:
+        As in the evaluation one thing is asked of a picture, or none, and subjects are looked for
+        among pictures of them before plain walls. Since what is asked of a subject can hide it,
+        those of whom nothing is asked are counted besides; and since most pictures do not ask a
+        question, its answers are counted besides where they do.
+        """
+        count, views = len(self.held_out.pool), 1 + len(WISHES)
+        asked = _one_wish_each(self.held_out.ask(count * views, seed=VALIDATION_SEED))
+        shown = self._held_out(len(WALLS), asked=WALLS * count)
+        batch = self._held_out(views, asked=asked)
+        crops = subject_crops(batch.mask)
+        close = cut(batch.pixels, crops)
+        rows = [close[i * views :][:views] for i in range(min(count, 8))]
+        contact_sheet([to_pil(row) for row in rows], cell_px=64).save(path)
+        walled = network.subject_embedder(cut(shown.pixels, subject_crops(shown.mask)))
+        gallery = F.normalize(walled.unflatten(0, (count, -1)).mean(1), dim=1)
+        nearest = (network.subject_embedder(close) @ gallery.T).argmax(1)
+        found = nearest == torch.arange(count, device=nearest.device).repeat_interleave(views)
+        figures = {"retrieval": _share(found), "retrieval_plain": _share(found[::views])}
+        answers = _read(network, batch, crops)
+        for name, wanted in labels_of(batch).items():
+            right = answers[name].argmax(1) == wanted
+            figures[f"{name}_accuracy"] = _share(right[wanted != UNKNOWN])
+            if name in WISHES:
+                figures[f"{name}_asked_accuracy"] = _share(right[wanted > 0])
+        return figures
+
+    def _held_out(self, views: int, asked: Sequence[Asked]) -> WorldBatch:
+        count = len(self.held_out.pool)
+        return self.held_out.batch(count, views, seed=VALIDATION_SEED, augment=False, asked=asked)
+
+    def export(self, network: WorldJudges, folder: Path) -> None:
         """Write the judges in half precision."""
         halves = copy.deepcopy(network).half()
+        for judge in (halves.subject_embedder, halves.picture_reader):
+            judge.register_to_config(_name_or_path="")  # where it lay here is nobody's business
         halves.subject_embedder.save_pretrained(folder / "subject_embedder")
-        halves.scene_classifier.save_pretrained(folder / "scene_classifier")
-        halves.attribute_classifier.save_pretrained(folder / "attribute_classifier")
+        halves.picture_reader.save_pretrained(folder / "picture_reader")
 
 
-def attribute_labels(batch: StickerBatch) -> dict[str, Tensor]:
-    """Return the right answer to each question of `ATTRIBUTES`, (B,) long.
+def _share(right: Tensor) -> float:
+    return float(right.float().mean())
 
-    The place is where the subject's centre is, whether or not the caption asks for a side.
+
+def _one_wish_each(asked: Sequence[Asked]) -> list[Asked]:
+    """Return requests for the same settings of which each, in turn, wishes nothing or one thing."""
+    random, turns = Random(VALIDATION_SEED), cycle((NONE, *WISHES))
+    return [_wishing(random, one.setting, name) for one, name in zip(asked, turns, strict=False)]
+
+
+def _wishing(random: Random, setting: Setting, name: str) -> Asked:
+    if name == NONE:
+        return Asked(setting)
+    wish = {"pose" if name == "jump" else name: _answer(random, name)}
+    return Asked(setting, **wish)
+
+
+def _ask_more(random: Random, asked: Asked) -> Asked:
+    if random.random() < LOOK_SHARE:
+        kind, other = random.sample(("colour", "material"), 2)
+        looks = {kind: _answer(random, kind), other: NONE}
+        asked = replace(asked, colour=looks["colour"], material=looks["material"])
+    if random.random() < ACCESSORY_SHARE:
+        asked = replace(asked, accessory=_answer(random, "accessory"))
+    return replace(asked, pose="jumping") if random.random() < JUMP_SHARE else asked
+
+
+def _answer(random: Random, question: str) -> str:
+    """Draw any answer but the first, which is none."""
+    return random.choice(QUESTIONS[question][1:])
+
+
+def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
+    """Return the right answer to each question, (B,) long; `UNKNOWN` where none is to be seen.
+
+    What is made of something is not asked its colour, nor what is dyed its material: silver is
+    grey, and who knows only one of the two words is not wrong.
     """
-    x = batch.layout.centre[:, 0]
-    return {
-        "size": _answers("size", [a.size for a in batch.attributes], like=x),
-        "place": (x >= LEFT_EDGE).long() + (x > RIGHT_EDGE).long(),
-        "accessory": _answers("accessory", [a.accessory for a in batch.attributes], like=x),
-        "colour": x.new_tensor([a.is_black_and_white for a in batch.attributes]).long(),
-    }
+    told = [right_answers(one) for one in batch.asked]
+    for known in told:
+        if known["material"] != NONE:
+            del known["colour"]
+        elif known["colour"] != NONE:
+            del known["material"]
+    unseen = batch.mask.mean((1, 2, 3)) <= LEAST_SEEN
+    labels = {}
+    for name, answers in QUESTIONS.items():
+        rows = [answers.index(one[name]) if name in one else UNKNOWN for one in told]
+        right = torch.tensor(rows, device=unseen.device)
+        labels[name] = right.masked_fill(unseen, UNKNOWN) if name in CLOSE_QUESTIONS else right
+    return labels
 
 
-def attribute_loss(answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
-    """Return the mean cross-entropy of logits (B, answers) and right answers (B,) by question."""
-    terms = []
-    for question, logits in answers.items():
-        weights = logits.new_tensor(ANSWER_WEIGHTS.get(question, [1.0] * logits.shape[1]))
-        terms.append(F.cross_entropy(logits, wanted[question], weight=weights))
-    return torch.stack(terms).mean()
+def _read(network: WorldJudges, batch: WorldBatch, crops: Crops) -> dict[str, Tensor]:
+    answers: dict[str, Tensor] = network.picture_reader(
+        shrink(batch.pixels, WHOLE_PX),
+        close_and_around(batch.pixels, crops),
+        reference_crops(batch),
+    )
+    return answers
+
+
+def reference_crops(batch: WorldBatch) -> Tensor:
+    """Return the reference of each row's subject, grey around it, (B, 3, 64, 64)."""
+    views = len(batch.noise) // len(batch.reference)
+    return shrink(batch.reference * batch.reference_mask).repeat_interleave(views, dim=0)
 
 
 def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
@@ -143,31 +251,6 @@ def contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
 
-def retrieval(vectors: Tensor) -> float:
-    """Return how often the last views of unit vectors (S, V, D) find the subject of the first."""
-    gallery = F.normalize(vectors[:, :GALLERY_VIEWS].mean(1), dim=1)
-    nearest = (vectors[:, GALLERY_VIEWS:] @ gallery.T).argmax(-1)
-    own = torch.arange(len(vectors), device=nearest.device)[:, None]
-    return float((nearest == own).float().mean())
-
-
-def _answers(question: str, words: list[str], *, like: Tensor) -> Tensor:
-    return torch.tensor([ATTRIBUTES[question].index(word) for word in words], device=like.device)
-
-
-def _accuracy(network: Judges, batch: StickerBatch, close: Tensor) -> dict[str, float]:
-    whole = shrink(batch.pixels)
-    said: dict[str, Tensor] = network.attribute_classifier(whole, close)
-    rights = {
-        f"{name}_accuracy": (said[name], wanted) for name, wanted in attribute_labels(batch).items()
-    }
-    rights["scene_accuracy"] = (network.scene_classifier(whole), batch.scene)
-    return {
-        name: float((logits.argmax(1) == wanted).float().mean())
-        for name, (logits, wanted) in rights.items()
-    }
-
-
 def jitter(crops: Crops, generator: torch.Generator) -> Crops:
     """Return crops a little off, as those of generated pictures are."""
     number = 2 * torch.rand(len(crops.side), 3, generator=generator).to(crops.side) - 1
@@ -175,7 +258,3 @@ def jitter(crops: Crops, generator: torch.Generator) -> Crops:
         centre=crops.centre + CROP_SHIFT * crops.side[:, None] * number[:, :2],
         side=crops.side * (1 + CROP_ZOOM * number[:, 2]),
     )
-
-
-def _channels_last(pixels: Tensor) -> Tensor:
-    return pixels.contiguous(memory_format=torch.channels_last)

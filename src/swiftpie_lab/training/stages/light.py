@@ -20,7 +20,7 @@ from swiftpie_lab.training.losses import light_loss, vote_loss
 from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_lab.training.stages.one_step_networks import load_trained
 from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, light_of_reference
-from swiftpie_lab.world.world import NOISE_CELLS, NOISE_CHANNELS, World
+from swiftpie_lab.world.world import NOISE_CELLS, NOISE_CHANNELS
 
 VALIDATION_SEED = 2**31 - 1
 LOOKS = ("reference", "own", "scenery", "mood", "vote")  # parts of a reader that look at pictures
@@ -50,9 +50,7 @@ class LightConfig:
         Raises:
             ConfigError: The weights read no light.
         """
-        config = OneStepConfig(
-            start=self.start, larger_world=True, sceneries=self.num_pictures, photos=self.photos
-        )
+        config = OneStepConfig(start=self.start, sceneries=self.num_pictures, photos=self.photos)
         stage = LightStage(config.build(context), self)
         if self.reader:
             other, *_ = load_trained(context.weights_of(self.reader), device=context.device)
@@ -159,7 +157,6 @@ class LightStage:
     def shown(self, count: int, *, seed: int, split: Split = "train") -> Seen:
         """Draw references, and pictures unlike the world that have nothing to do with them."""
         world = self.model.world if split == "train" else self.model.held_out
-        assert isinstance(world, World), "the settings ask for it"
         scenery, generator = world.scenery(count, seed=seed), torch.Generator().manual_seed(seed)
         numbers = torch.rand(count, 16, generator=generator).to(scenery.given)
         pixels, mask = world.references(Random(seed).choices(world.pool, k=count), numbers)

@@ -26,7 +26,6 @@ from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.subjects import Split
-from swiftpie_lab.stickers.stickers import SceneBatch, StickerWorld
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import (
     LAST_TIMESTEP,
@@ -69,6 +68,7 @@ from swiftpie_lab.training.stages.one_step_tasks import (
 from swiftpie_lab.world.captions import AS_USUAL, AskedShares
 from swiftpie_lab.world.world import World, WorldBatch
 
+AUTOENCODER = "world_autoencoder"  # the run whose export new networks read pictures with
 VALIDATION_SEED = 2**31 - 1
 SCENERY_SEED = 2**29  # between the seeds of a step's batch and of its sceneries
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
@@ -83,7 +83,7 @@ HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no ref
 class OneStepConfig:
     """Settings of the stage."""
 
-    autoencoder: str = "mini_autoencoder"  # the run whose export is used
+    autoencoder: str = AUTOENCODER  # the run whose export is used
     start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
     num_subjects: int = 8
     views: int = 4  # pictures that share one reference
@@ -92,13 +92,12 @@ class OneStepConfig:
     validation_pictures: int = 36  # of held-out subjects, for figures and the picture of progress
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
-    larger_world: bool = False  # else sticker scenes
     turns_reference: bool = True  # by its relief before it is read; False for comparison
-    other_sides: float = 0.0  # share of the larger world's batches that have two references
+    other_sides: float = 0.0  # share of the batches that have two references
     sceneries: int = 0  # pictures unlike the world a step, from which only their light is told
     photos: str = ""  # a folder of photographs: half of the pictures unlike the world are such
-    shares: AskedShares = AS_USUAL  # how often the larger world's pictures are asked for what
-    size_px: int = 128  # of the larger world's pictures
+    shares: AskedShares = AS_USUAL  # how often pictures are asked for what
+    size_px: int = 128
     grown_share: float = 0.0  # of the batches, whose pictures have twice that size
     sizes: Sizes = FIRST  # of networks that start from nothing
 
@@ -108,18 +107,7 @@ class OneStepConfig:
         return (self.start or self.autoencoder,)
 
     def build(self, context: Context) -> "OneStepStage":
-        """Return the stage for the given data and device.
-
-        Raises:
-            ConfigError: The settings ask for what only the larger world draws.
-        """
-        needed = (self.tasks.insert, self.other_sides, self.sceneries, self.grown_share)
-        if any(needed) and not self.larger_world:
-            raise ConfigError(
-                f"tasks.insert={self.tasks.insert}, other_sides={self.other_sides}, "
-                f"sceneries={self.sceneries} and grown_share={self.grown_share} need pictures that "
-                "only the larger world draws. Set larger_world=true, or leave all of them at 0."
-            )
+        """Return the stage for the given data and device."""
         stage = self._stage(context)
         if not self.grown_share:
             return stage
@@ -148,25 +136,23 @@ class OneStepConfig:
         tokenizer = train_tokenizer(worlds[0].corpus(), self.sizes)
         return OneStepStage(*worlds, frozen, tokenizer, config=self)
 
-    def world(self, context: Context, split: Split) -> StickerWorld | World:
+    def world(self, context: Context, split: Split) -> World:
         """Return what draws the pictures of one half of the subjects."""
-        if self.larger_world:
-            return context.larger_world(
-                split,
-                size_px=self.size_px,
-                has_surfaces=bool(self.tasks.insert or self.sceneries),
-                photos=self.photos,
-                shares=self.shares if split == "train" else AS_USUAL,
-            )
-        return context.world(split)
+        return context.world(
+            split,
+            size_px=self.size_px,
+            has_surfaces=bool(self.tasks.insert or self.sceneries),
+            photos=self.photos,
+            shares=self.shares if split == "train" else AS_USUAL,
+        )
 
 
 @dataclass(frozen=True)
 class OneStepStage:
     """Regress the latents of the picture that the renderer draws from the same noise."""
 
-    world: StickerWorld | World
-    held_out: StickerWorld | World
+    world: World
+    held_out: World
     autoencoder: PatchAutoencoder
     tokenizer: PreTrainedTokenizerFast  # of new networks; a state and an export have their own
     config: OneStepConfig
@@ -241,7 +227,6 @@ class OneStepStage:
     def _votes(self, network: OneStepNetworks, step: int) -> Tensor:
         """Return how wrong cells are about the light, of pictures that are not drawn at all."""
         reader = network.layout_predictor.light_reader
-        assert isinstance(self.world, World), "the settings were checked"
         assert reader is not None, "the networks were checked"
         scenery = self.world.scenery(self.config.sceneries, seed=step + SCENERY_SEED)
         with fast_precision(scenery.given.device):
@@ -309,17 +294,16 @@ class OneStepStage:
         answer = Target(wanted.noise, wanted.pixels, wanted.mask, wanted.hats, None, lighting)
         return answer, Outcome(prediction, None, [], shown[0].lighting)
 
-    def _to_repaint(self, task: Task, views: int, *, seed: int) -> SceneBatch:
+    def _to_repaint(self, task: Task, views: int, *, seed: int) -> WorldBatch:
         count = self.config.num_subjects
         if task is Task.INSERT:
-            assert isinstance(self.world, World), "the settings were checked"
             return self.world.batch(count, views, seed=seed, unlike=True)
         return self.world.batch(count, views, seed=seed, free_places=True)
 
     def forward(
         self,
         network: OneStepNetworks,
-        batch: SceneBatch,
+        batch: WorldBatch,
         generator: torch.Generator,
         *,
         forced: float = 0.0,
@@ -382,7 +366,7 @@ class OneStepStage:
     def subject_input(
         self,
         network: OneStepNetworks,
-        batch: SceneBatch,
+        batch: WorldBatch,
         generator: torch.Generator,
         *,
         text: TextCondition,
@@ -419,11 +403,10 @@ class OneStepStage:
         return condition_of(shown, noise, autoencoder=self.autoencoder, turns_reference=turns)
 
     def _other_sides(
-        self, network: OneStepNetworks, batch: SceneBatch, generator: torch.Generator
+        self, network: OneStepNetworks, batch: WorldBatch, generator: torch.Generator
     ) -> References | None:
-        if not isinstance(batch, WorldBatch) or not self.config.other_sides:
+        if not self.config.other_sides:
             return None
-        assert isinstance(self.world, World), "it drew the batch"
         chance, seed = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         if chance >= self.config.other_sides:
             return None
@@ -484,17 +467,15 @@ class OneStepStage:
         network.tokenizer.save_pretrained(folder / "tokenizer")
 
 
-def true_lighting(batch: SceneBatch) -> Lighting | None:
-    """Return the lights that the pictures of `batch` were drawn in; None in sticker scenes."""
-    if not isinstance(batch, WorldBatch):
-        return None
+def true_lighting(batch: WorldBatch) -> Lighting:
+    """Return the lights that the pictures of `batch` were drawn in."""
     own = batch.reference_light.illumination()
     views = len(batch.noise) // len(batch.reference)
     repeated = Illumination(*(one.repeat_interleave(views, dim=0) for one in own))
     return Lighting(repeated, batch.light.illumination())
 
 
-def subject_figures(pixels: Tensor, batch: SceneBatch) -> dict[str, float]:
+def subject_figures(pixels: Tensor, batch: WorldBatch) -> dict[str, float]:
     """Return how well pictures (B, 3, R, R) show the subjects of `batch`, and their sharpness.
 
     Those that are seen from another side than their reference count once more by themselves.

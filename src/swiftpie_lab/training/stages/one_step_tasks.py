@@ -19,7 +19,7 @@ from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondi
 from swiftpie.models.tiny import CELL_PX, LayoutScores, align
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
-from swiftpie_lab.stickers.stickers import SceneBatch
+from swiftpie_lab.world.world import WorldBatch
 
 REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four
 EMPTIED_SHARE = 0.3  # of the pictures without a reference of their subject: the subject goes
@@ -310,7 +310,7 @@ class Repainting(NamedTuple):
     hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
 
 
-def repainting(batch: SceneBatch, *, seed: int, may_empty: bool) -> Repainting:
+def repainting(batch: WorldBatch, *, seed: int, may_empty: bool) -> Repainting:
     """Choose for each picture of `batch` what is given; `may_empty` lets subjects vanish.
 
     Where pictures are unlike the world, subjects come and go and all else is given.

@@ -13,7 +13,6 @@ from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.errors import WeightsError
 from swiftpie.imageio.files import atomic_file
 from swiftpie.models.denoiser import Prediction
-from swiftpie_lab.stickers.stickers import SceneBatch
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.perceptual import picture_distance
 from swiftpie_lab.training.stages.distillation import (
@@ -24,6 +23,7 @@ from swiftpie_lab.training.stages.distillation import (
     sample_ddim,
 )
 from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, trainable
+from swiftpie_lab.world.world import WorldBatch
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ReflowConfig(StudentConfig):
 class Pairs(NamedTuple):
     """One batch with the teacher's answer to it."""
 
-    batch: SceneBatch
+    batch: WorldBatch
     seed: int  # of what is withheld
     answer: Prediction  # clean latents (B, C, h, w) and the teacher's mask
 
@@ -117,7 +117,7 @@ class ReflowStage(StudentStage):
         return Pairs(batch, seed, answer)
 
     @torch.no_grad()
-    def _teacher_answer(self, batch: SceneBatch, seed: int) -> Prediction:
+    def _teacher_answer(self, batch: WorldBatch, seed: int) -> Prediction:
         stage, drops = self.student.stage, self.config.scenes.drops
         encoded = encode_for_teacher(stage, self.teacher, batch, drops=drops, seed=seed)
         steps, scale = self.config.sampling_steps, self.config.guidance
@@ -126,7 +126,7 @@ class ReflowStage(StudentStage):
         return Prediction(*(value.half().float() for value in answer))
 
 
-def _stored_answer(path: Path, batch: SceneBatch) -> Prediction:
+def _stored_answer(path: Path, batch: WorldBatch) -> Prediction:
     stored = {name: value.to(batch.noise) for name, value in read_tensors(path).items()}
     is_whole = stored.keys() == {*Prediction._fields}
     if not is_whole or stored["sample"].shape != batch.noise.shape:

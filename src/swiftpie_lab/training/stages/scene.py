@@ -140,7 +140,7 @@ class SceneStage:
                 seed=VALIDATION_SEED - number,
                 held_out=held_out,
                 missing=missing,
-                has_casts=False,
+                is_training=False,
             )
             drawn = torch.cat(
                 [
@@ -155,8 +155,8 @@ class SceneStage:
             figures[f"{name}_sharpness"] = float(sharpness.median())
             for index, weather in ((2, "rain"), (3, "snowfall"), (4, "fog")):
                 rows = batch.condition.weather == index
-                if name == "held_out" and bool(rows.any()):
-                    figures[f"{weather}_psnr_db"] = psnr_db(drawn[rows], batch.pixels[rows])
+                if name != "words" and bool(rows.any()):
+                    figures[f"{name}_{weather}_psnr_db"] = psnr_db(drawn[rows], batch.pixels[rows])
             shown += [batch.reference[:10], batch.pixels[:10], drawn[:10]]
         contact_sheet([to_pil(row) for row in shown], cell_px=128).save(path)
         return figures
@@ -174,7 +174,7 @@ class SceneStage:
         seed: int,
         held_out: bool = False,
         missing: bool | None = None,
-        has_casts: bool = True,
+        is_training: bool = True,
     ) -> SceneBatch:
         """Draw `count` pictures; all randomness follows from `seed`.
 
@@ -183,7 +183,8 @@ class SceneStage:
             seed: The number of the batch.
             held_out: Whether settings are those that training leaves out.
             missing: Whether no picture has a reference, or each has; None: as training deals them.
-            has_casts: Whether some have a colour cast and another exposure, as photographs have.
+            is_training: Whether some ask for the reference as it is, or have a colour cast and
+                another exposure, as photographs have; else all are places under the sky.
         """
         config, generator = self.config, torch.Generator().manual_seed(seed)
         cells = config.size_px // 8
@@ -194,8 +195,10 @@ class SceneStage:
         if missing is not None:
             lacks = torch.full((count,), missing)
         is_own = lacks | (chance[:, 1] < config.same_noise_share)
-        wanted = self._settings(count, generator, held_out=held_out)
-        if not held_out:
+        wanted = self._settings(
+            count, generator, held_out=held_out, has_rooms=is_training or bool(missing)
+        )
+        if is_training:
             wanted = [
                 Setting(one.place) if is_plain else one
                 for one, is_plain in zip(
@@ -207,7 +210,7 @@ class SceneStage:
         fields = read_fields(place_noise, size_px=config.size_px)
         place = draw_places(fields, wanted).pixels
         plain = draw_places(fields, [Setting(one.place) for one in wanted]).pixels
-        if has_casts:
+        if is_training:
             cast = self._casts(count, generator, chance[:, 3] < config.cast_share)
             place, plain = (place * cast).clamp(0, 1), (plain * cast).clamp(0, 1)
         pixels = veil(place, read_fields(noise, size_px=config.size_px), wanted)
@@ -228,21 +231,24 @@ class SceneStage:
         changes = torch.rand(count, generator=generator).to(self.device) < WEATHER_SHARE
         weather = torch.where(changes, drawn, batch.condition.weather)
         condition = batch.condition._replace(weather=weather)
-        asked = [
+        settings_of_rows = [
             Setting(0, *row)
             for row in torch.stack(
                 [condition.time, condition.weather, condition.season], dim=1
             ).tolist()
         ]
         fields = read_fields(batch.noise, size_px=self.config.size_px)
-        pixels = veil(batch.place / 2 + 0.5, fields, asked) * 2 - 1
+        pixels = veil(batch.place / 2 + 0.5, fields, settings_of_rows) * 2 - 1
         return batch._replace(condition=condition, pixels=pixels)
 
-    def _settings(self, count: int, generator: torch.Generator, *, held_out: bool) -> list[Setting]:
+    def _settings(
+        self, count: int, generator: torch.Generator, *, held_out: bool, has_rooms: bool
+    ) -> list[Setting]:
         """Return settings, a place as often as any other."""
         by_place: dict[int, list[Setting]] = {}
         for setting in settings():
-            if is_held_out(setting) == held_out:
+            is_wanted = has_rooms or PLACES[setting.place].outdoors
+            if is_wanted and is_held_out(setting) == held_out:
                 by_place.setdefault(setting.place, []).append(setting)
         places = list(by_place)
         chosen = torch.randint(2**31, (count, 2), generator=generator).tolist()

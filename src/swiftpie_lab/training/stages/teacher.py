@@ -26,7 +26,7 @@ from swiftpie_lab.training.stages.distillation import (
     predict,
     sample_ddim,
 )
-from swiftpie_lab.training.stages.one_step import fast_precision, subject_figures
+from swiftpie_lab.training.stages.one_step import AUTOENCODER, fast_precision, subject_figures
 from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, trainable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class TeacherConfig:
     @property
     def sources(self) -> tuple[str, ...]:
         """The run that it goes on from, or whose autoencoder it uses."""
-        return (self.start or self.scenes.autoencoder,)
+        return (self.start or AUTOENCODER,)
 
     def build(self, context: Context) -> "TeacherStage":
         """Return the stage for the given data and device."""

@@ -20,9 +20,8 @@ from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEdit
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import Results, draw, score
-from swiftpie_lab.stickers.renderer import MIN_CHANGE_LEVELS
 from swiftpie_lab.world.air import Setting
-from swiftpie_lab.world.changes import WorldChange
+from swiftpie_lab.world.changes import MIN_CHANGE_LEVELS, WorldChange
 from swiftpie_lab.world.places import is_held_out
 
 MANY = 24  # of each kind, dealt and not drawn

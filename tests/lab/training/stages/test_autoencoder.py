@@ -7,15 +7,13 @@ import torch
 
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.stickers.stickers import StickerWorld
 from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig, AutoencoderStage
+from swiftpie_lab.world.world import World
 
 
 @pytest.fixture(scope="module")
 def stage():
-    train, held_out = (
-        StickerWorld(sample_subjects(), split, size_px=32) for split in ("train", "held_out")
-    )
+    train, held_out = (World(sample_subjects(), split) for split in ("train", "held_out"))
     return AutoencoderStage(train, held_out, config=AutoencoderConfig(num_subjects=4))
 
 

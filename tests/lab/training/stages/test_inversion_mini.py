@@ -144,7 +144,7 @@ def larger(models, subjects):
     """The stage in the larger world; the generator has yet to see it."""
     world = World(subjects, "held_out")
     inner = replace(models[1].stage, world=world, held_out=world)
-    scenes = SceneSettings(num_subjects=2, views=2, drops=Drops(everything=0.5), larger_world=True)
+    scenes = SceneSettings(num_subjects=2, views=2, drops=Drops(everything=0.5))
     config = MiniInversionConfig(scenes=scenes, reconstruct_every=1, validation_pictures=4)
     return MiniInversionStage(models[1]._replace(stage=inner), config=config)
 
@@ -185,8 +185,8 @@ def block_means(field):
 
 def test_noise_of_larger_pictures_is_compared_as_pictures_are_drawn_from_it(noise):
     coarse = draw_noise(range(8), (32, 32, 32))
-    assert noise_error(coarse, coarse, is_larger=True).total == 0
-    guess = noise_error(torch.zeros_like(noise), noise, is_larger=True)
+    assert noise_error(coarse, coarse).total == 0
+    guess = noise_error(torch.zeros_like(noise), noise)
     assert [float(one) for one in guess] == pytest.approx([1, 1, 1], abs=0.2)
-    deviations = [float(means.std()) for means in window_means(coarse, is_larger=True)]
+    deviations = [float(means.std()) for means in window_means(coarse)]
     assert deviations == pytest.approx([1.0] * len(deviations), abs=0.25)

@@ -26,7 +26,7 @@ def stage():
         world,
         PatchAutoencoder(),
         tokenizer,
-        config=OneStepConfig(larger_world=True, sceneries=4),
+        config=OneStepConfig(sceneries=4),
         initial=OneStepNetworks(tokenizer, SIZES),
     )
     return LightStage(model, LightConfig(num_pictures=4, validation_pictures=4))

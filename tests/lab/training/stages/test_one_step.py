@@ -6,10 +6,7 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie import ConfigError
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie_lab.stickers.stickers import StickerWorld
-from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
 from swiftpie_lab.training.stages.one_step_networks import (
@@ -29,7 +26,7 @@ CONFIG = OneStepConfig(
 
 @pytest.fixture(scope="module")
 def stage(subjects):
-    world = StickerWorld(subjects, "held_out")
+    world = World(subjects, "held_out")
     pixels = world.batch(4, 2, seed=0).pixels
     autoencoder = PatchAutoencoder()
     autoencoder.fit_linear(pixels)
@@ -38,7 +35,7 @@ def stage(subjects):
         world,
         world,
         autoencoder=autoencoder.eval().requires_grad_(False),
-        tokenizer=train_tokenizer(StickerWorld(subjects).corpus()),
+        tokenizer=train_tokenizer(World(subjects).corpus()),
         config=CONFIG,
     )
 
@@ -101,7 +98,7 @@ LARGER = Sizes(
 @pytest.fixture(scope="module")
 def larger(subjects, stage):
     world = World(subjects, "held_out", surfaces=make_textures(8, subjects.tiles, [], seed=0))
-    config = replace(CONFIG, larger_world=True, sizes=LARGER)
+    config = replace(CONFIG, sizes=LARGER)
     tokenizer = train_tokenizer(world.corpus(), LARGER)
     return replace(stage, world=world, held_out=world, tokenizer=tokenizer, config=config)
 
@@ -174,18 +171,6 @@ def test_lit_references_reach_the_denoiser(larger):
     assert len(placed) == 2
     assert (placed[0] - placed[1])[:, :, :32].abs().amax(dim=(0, 2, 3, 4)).min() > 0.1
     assert torch.equal(placed[0][:, :, 32:], placed[1][:, :, 32:])  # outlines stay
-
-
-def test_sticker_scenes_have_no_pictures_to_insert_into(tmp_path):
-    context = Context(data=tmp_path, runs=tmp_path, device="cpu")
-    with pytest.raises(ConfigError, match="larger_world=true"):
-        replace(CONFIG, tasks=Tasks(insert=0.1)).build(context)
-    with pytest.raises(ConfigError, match="larger_world=true"):
-        replace(CONFIG, other_sides=0.1).build(context)
-    with pytest.raises(ConfigError, match="larger_world=true"):
-        replace(CONFIG, sceneries=4).build(context)
-    with pytest.raises(ConfigError, match="larger_world=true"):
-        replace(CONFIG, grown_share=0.2).build(context)
 
 
 def test_a_reference_from_another_side_is_one_more_to_look_at(larger):

@@ -9,7 +9,6 @@ from torch import nn
 
 from swiftpie.errors import WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie_lab.stickers.stickers import StickerWorld
 from swiftpie_lab.training.context import SINGLE_PROCESS
 from swiftpie_lab.training.loop import LoopConfig, Run
 from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
@@ -22,6 +21,7 @@ from swiftpie_lab.training.stages.one_step_networks import (
     train_tokenizer,
 )
 from swiftpie_lab.training.state import read_state
+from swiftpie_lab.world.world import World
 
 EXTRA = "_extra_state"  # PyTorch's name for what `get_extra_state` returns
 LOOP = LoopConfig(steps=2, learning_rate=1e-3, uses_muon=False)
@@ -30,19 +30,19 @@ PROMPT = "a hamster with a crown on a beach"
 
 @pytest.fixture(scope="module")
 def tokenizer(subjects):
-    return train_tokenizer(StickerWorld(subjects).corpus())
+    return train_tokenizer(World(subjects).corpus())
 
 
 @pytest.fixture(scope="module")
 def other(subjects):
     """What the same subjects give after a change of the captions' grammar."""
     renamed = replace(subjects, names=tuple(f"quite another {name}" for name in subjects.names))
-    return train_tokenizer(StickerWorld(renamed).corpus())
+    return train_tokenizer(World(renamed).corpus())
 
 
 @pytest.fixture
 def make_stage(subjects):
-    world = StickerWorld(subjects, "held_out")
+    world = World(subjects, "held_out")
     autoencoder = PatchAutoencoder()
     autoencoder.fit_linear(world.batch(4, 2, seed=0).pixels)
     frozen = autoencoder.eval().requires_grad_(False)
@@ -111,7 +111,7 @@ PROMPTS = ["a hamster in the snow", "Ünicode zyzzyva"]
 
 
 def test_the_same_subjects_give_the_same_tokenizer(tokenizer, subjects):
-    assert to_text(train_tokenizer(StickerWorld(subjects).corpus())) == to_text(tokenizer)
+    assert to_text(train_tokenizer(World(subjects).corpus())) == to_text(tokenizer)
 
 
 def test_what_is_kept_does_not_depend_on_use(tokenizer):

@@ -17,9 +17,7 @@ from swiftpie_lab.world.world import World
 from tests.lab.training.stages.conftest import LOOP, changed_parts, unseen
 
 SIZES = Sizes(knows_pose=True, knows_light=True)
-PLAIN = OneStepConfig(
-    larger_world=True, num_subjects=2, views=1, tasks=Tasks(0.0, 0.0, 0.0, 0.0, 0.0)
-)
+PLAIN = OneStepConfig(num_subjects=2, views=1, tasks=Tasks(0.0, 0.0, 0.0, 0.0, 0.0))
 
 
 @pytest.fixture(scope="module")

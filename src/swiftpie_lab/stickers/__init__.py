@@ -1,1 +1,0 @@
-"""Sticker scenes: an older world of training pictures."""
