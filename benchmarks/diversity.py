@@ -87,7 +87,7 @@ def main() -> None:
     """Draw, compare and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, help="an export of the larger world")
-    parser.add_argument("--data", type=Path, help="the sticker pack, if it is elsewhere")
+    parser.add_argument("--data", type=Path, help="the pack of subjects, if it is elsewhere")
     parser.add_argument("--cases", type=int, default=CASES)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     given = parser.parse_args()

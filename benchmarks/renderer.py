@@ -30,7 +30,7 @@ KINDS = ("world", "pairs", "unlike")
 def main() -> None:
     """Measure, and write JSON to standard output."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="the sticker pack; else where it is made")
+    parser.add_argument("--data", type=Path, help="the pack of subjects; else where it is made")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="by default as many as cores")
     parser.add_argument("--sizes", default="128,256", help="joined by commas")

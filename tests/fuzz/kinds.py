@@ -343,7 +343,7 @@ def read_settings(data, folder):
 
     given = json.loads(data)
     if isinstance(given, list):
-        config = override(TrainConfig(CONFIG, mini.mini_autoencoder().stage), given).loop
+        config = override(TrainConfig(CONFIG, mini.world_autoencoder().stage), given).loop
         quick = replace(config, steps=2, start_step=0)
         list(fit(ToyStage(), quick, folder, time_limit_s=1))
     elif "steps" in given:

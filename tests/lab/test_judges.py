@@ -1,17 +1,7 @@
 import pytest
 import torch
 
-from swiftpie_lab.judges import (
-    ATTRIBUTES,
-    JUDGE_PX,
-    AttributeClassifier,
-    Crops,
-    SceneClassifier,
-    SubjectEmbedder,
-    cut,
-    shrink,
-    subject_crops,
-)
+from swiftpie_lab.judges import JUDGE_PX, Crops, SubjectEmbedder, cut, shrink, subject_crops
 
 
 def mask_of(top, bottom, left, right, side=32):
@@ -25,30 +15,6 @@ def test_embeddings_are_unit_vectors_of_the_configured_width():
     vectors = SubjectEmbedder(dimensions=24)(torch.randn(3, 3, JUDGE_PX, JUDGE_PX))
     assert vectors.shape == (3, 24)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
-
-
-def test_the_classifier_gives_one_logit_a_scene():
-    assert SceneClassifier(num_scenes=7)(torch.randn(2, 3, JUDGE_PX, JUDGE_PX)).shape == (2, 7)
-
-
-def test_attributes_have_one_logit_an_answer():
-    logits = AttributeClassifier()(*torch.randn(2, 2, 3, JUDGE_PX, JUDGE_PX))
-    assert {question: found.shape for question, found in logits.items()} == {
-        question: (2, len(answers)) for question, answers in ATTRIBUTES.items()
-    }
-
-
-def test_only_the_accessory_is_read_from_the_crop():
-    torch.manual_seed(0)
-    judge, pictures = AttributeClassifier(), torch.randn(3, 2, 3, JUDGE_PX, JUDGE_PX)
-    first, other = judge(pictures[0], pictures[1]), judge(pictures[0], pictures[2])
-    same = {name for name in ATTRIBUTES if torch.allclose(first[name], other[name], atol=1e-5)}
-    assert same == {*ATTRIBUTES} - {"accessory"}
-
-
-def test_no_word_answers_two_questions():
-    words = [word for answers in ATTRIBUTES.values() for word in answers]
-    assert len(words) == len(set(words))
 
 
 def test_a_crop_is_a_square_around_the_subject_with_a_margin():

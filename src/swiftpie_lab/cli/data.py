@@ -1,4 +1,4 @@
-"""`swiftpie data`: build the sticker pack and the library, and look at scenes made of it."""
+"""`swiftpie data`: build the pack of subjects and the library, and look at scenes made of it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,7 +44,7 @@ def prepare(
     out: PackOut = None,
     force: Force = False,
 ) -> None:
-    """Build the sticker pack from two npm packages; npm fetches what is not given."""
+    """Build the pack of subjects from two npm packages; npm fetches what is not given."""
     from swiftpie.imageio.files import make_folder
     from swiftpie_lab.data.archive import build_pack, default_pack
 

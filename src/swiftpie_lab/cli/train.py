@@ -35,9 +35,9 @@ app = typer.Typer()
 @app.command(
     epilog=examples(
         "swiftpie train --list",
-        "swiftpie train mini-autoencoder mini-one-step --time-limit 9m",
-        "swiftpie train mini-autoencoder --fresh",
-        "swiftpie train mini-one-step --set loop.steps=2000 --set loop.learning_rate=1e-3",
+        "swiftpie train world-autoencoder mini-world --time-limit 9m",
+        "swiftpie train world-scene --fresh",
+        "swiftpie train mini-world --set loop.steps=2000 --set loop.learning_rate=1e-3",
     )
 )
 def train(
@@ -115,7 +115,7 @@ def train(
 def _check_data(path: Path | None, context: "Context", run: str) -> None:
     if path is not None and not context.has_read_data:
         raise ConfigError(
-            f"--data names a sticker pack, and {run.replace('_', '-')} reads none. Leave it out; "
+            f"--data names a pack of subjects, and {run.replace('_', '-')} reads none. Leave it out; "
             "--set stage.data=DIR or stage.photos=DIR names photographs."
         )
 

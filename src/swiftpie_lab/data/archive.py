@@ -1,4 +1,4 @@
-"""Builds the sticker pack from two public npm packages: sprites and their names."""
+"""Builds the pack of subjects from two public npm packages: sprites and their names."""
 
 import hashlib
 import json
@@ -191,7 +191,7 @@ def write_pack(out: Path, files: dict[str, bytes]) -> None:
                 pack.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
     except OSError as error:
         raise InputError(
-            f"The sticker pack {out} cannot be written ({short_reason(error)}). A folder with "
+            f"The pack of subjects {out} cannot be written ({short_reason(error)}). A folder with "
             "20 MiB of room is needed. Choose another one."
         ) from error
 

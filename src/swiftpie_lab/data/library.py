@@ -100,7 +100,7 @@ EVERYDAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def build_library(
     sprite_data: bytes, name_data: bytes, progress: Progress | None = None
 ) -> dict[str, bytes]:
-    """Return the files of the library, made from the archives of the sticker pack.
+    """Return the files of the library, made from the archives of the pack of subjects.
 
     It holds all subjects of the pack, those too that no training shows, and some more: it is for
     users. Nothing that is measured reads it.

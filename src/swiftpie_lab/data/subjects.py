@@ -1,4 +1,4 @@
-"""The subjects of the sticker scenes and their split into train and held out."""
+"""The subjects of training pictures and their split into train and held out."""
 
 import hashlib
 import importlib.resources
@@ -91,7 +91,7 @@ def load_subjects(path: Path) -> Subjects:
         return _read(lambda name: _read_file(path / name), path)
     if not path.is_file():
         raise ConfigError(
-            f"There is no sticker pack at {path}. Sticker scenes need one; build it with "
+            f"There is no pack of subjects at {path}. Training and evaluation need one; build it with "
             "`swiftpie data prepare`."
         )
     try:
@@ -173,6 +173,6 @@ def _tile(sprite: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]
 
 def _unreadable(path: Path, error: Exception) -> str:
     return (
-        f"The sticker pack {path} cannot be read ({short_reason(error)}); it needs {INDEX_NAME} "
+        f"The pack of subjects {path} cannot be read ({short_reason(error)}); it needs {INDEX_NAME} "
         "and one WebP image for each subject in it. Rebuild it with `swiftpie data prepare`."
     )

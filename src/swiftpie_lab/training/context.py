@@ -105,7 +105,7 @@ def leave_processes(processes: Processes) -> None:
 class Context:
     """Where a stage finds its data and the results of earlier stages."""
 
-    data: Path  # the sticker pack
+    data: Path  # the pack of subjects
     runs: Path  # one folder a recipe
     device: str
 

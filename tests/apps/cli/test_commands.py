@@ -213,25 +213,25 @@ def test_preparing_from_a_wrong_archive_is_refused(call, tmp_path):
 
 def test_training_goes_on_where_it_stopped(call, tmp_path, samples):
     options = ("--data", samples, "--out", tmp_path, "--set", "stage.num_subjects=2")
-    first = call("train", "mini-judges", *options, "--set", "loop.steps=1")
+    first = call("train", "world-judges", *options, "--set", "loop.steps=1")
     assert first.exit_code == 0, first.output
     assert "starting anew" in first.stderr
-    second = call("train", "mini-judges", *options, "--set", "loop.steps=2")
+    second = call("train", "world-judges", *options, "--set", "loop.steps=2")
     assert second.exit_code == 0, second.output
     assert "going on from" in second.stderr
     assert "step 2 of 2 " in second.stderr
     assert "step 1 " not in second.stderr
     assert "all steps done" in second.stderr
-    assert (tmp_path / "mini_judges" / "export" / "scene_classifier" / "config.json").is_file()
+    assert (tmp_path / "world_judges" / "export" / "picture_reader" / "config.json").is_file()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["mini-autoencodr"], "Did you mean mini-autoencoder"),
-        (["mini-autoencoder", "--set", "loop.step=3"], "Did you mean steps?"),
-        (["mini-autoencoder", "--time-limit", "9 parsecs"], "90s, 9m or 1.5h"),
-        (["mini-autoencoder", "--data", "missing.zip"], "no sticker pack"),
+        (["world-autoencodr"], "Did you mean world-autoencoder"),
+        (["world-autoencoder", "--set", "loop.step=3"], "Did you mean steps?"),
+        (["world-autoencoder", "--time-limit", "9 parsecs"], "90s, 9m or 1.5h"),
+        (["world-autoencoder", "--data", "missing.zip"], "no pack of subjects"),
     ],
 )
 def test_bad_training_requests_give_two(call, tmp_path, options, words):
@@ -243,7 +243,7 @@ def test_bad_training_requests_give_two(call, tmp_path, options, words):
 def test_recipes_are_listed(call):
     result = call("train", "--list")
     assert result.exit_code == 0
-    assert "mini-autoencoder" in result.stdout
+    assert "world-autoencoder" in result.stdout
     assert "mini-one-step" in result.stdout
 
 

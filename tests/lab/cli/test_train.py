@@ -34,17 +34,17 @@ def test_by_default_a_run_goes_on(tmp_path, capsys):
     assert "going on" in capsys.readouterr().err
 
 
-CHAIN = "mini-autoencoder mini-one-step mini-repainting mini-inversion"
+CHAIN = "world-autoencoder mini-world world-inversion"
 
 
 @pytest.mark.parametrize(
     ("asked", "trained", "named"),
     [
-        ("mini-one-step", [], "mini-autoencoder mini-one-step"),
-        ("mini-inversion", [], CHAIN),
-        ("mini-inversion", ["mini_one_step"], "mini-repainting mini-inversion"),
-        ("mini-one-step mini-autoencoder", [], "mini-autoencoder mini-one-step"),
-        ("mini-autoencoder mini-inversion mini-judges", [], f"{CHAIN} mini-judges"),
+        ("mini-world", [], "world-autoencoder mini-world"),
+        ("world-inversion", [], CHAIN),
+        ("world-inversion", ["world_autoencoder"], "mini-world world-inversion"),
+        ("mini-world world-autoencoder", [], "world-autoencoder mini-world"),
+        ("world-autoencoder world-inversion world-judges", [], f"{CHAIN} world-judges"),
         ("mini-reflow", [], "mini-teacher mini-reflow"),
     ],
 )
@@ -62,8 +62,8 @@ def test_a_stage_that_is_missing_is_named_with_the_command_before_data_are_read(
 def test_a_folder_of_weights_stands_for_a_run(call, tmp_path):
     (tmp_path / "weights").mkdir()
     chosen = ("--set", f"stage.start={tmp_path / 'weights'}")
-    result = call("train", "mini-one-step", "--out", tmp_path, "--data", "missing.zip", *chosen)
-    assert "no sticker pack" in result.stderr
+    result = call("train", "mini-world", "--out", tmp_path, "--data", "missing.zip", *chosen)
+    assert "no pack of subjects" in result.stderr
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_one_command_trains_several_stages_and_goes_on_with_each(
     monkeypatch.setattr(autoencoder.AutoencoderStage, "export", lambda *_: None)
     small = ("--set", "stage.num_subjects=2")
     options = ("--data", samples, "--out", tmp_path, *small)
-    names = ("mini-judges", "mini-autoencoder")
+    names = ("world-judges", "world-autoencoder")
     first = call("train", *names, *options, "--set", "loop.steps=1")
     assert first.exit_code == 0, first.output
     assert first.stderr.count("starting anew") == 2
@@ -83,16 +83,18 @@ def test_one_command_trains_several_stages_and_goes_on_with_each(
     assert second.stderr.count("going on from") == 2
     late = call("train", *names, *options, "--set", "loop.steps=9", "--time-limit", "0.001s")
     assert "time limit reached" in late.stderr
-    assert "mini_autoencoder" not in late.stderr  # its turn comes when the first is trained
+    assert "world_autoencoder" not in late.stderr  # its turn comes when the first is trained
 
 
 def test_a_sticker_pack_that_is_not_read_is_refused(tmp_path, samples):
     context = Context(data=samples, runs=tmp_path, device="cpu")
     _check_data(None, context, "adapter")
-    with pytest.raises(ConfigError, match="--data names a sticker pack, and adapter reads none"):
+    with pytest.raises(
+        ConfigError, match="--data names a pack of subjects, and adapter reads none"
+    ):
         _check_data(samples, context, "adapter")
     context.world()
-    _check_data(samples, context, "mini_judges")
+    _check_data(samples, context, "world_judges")
 
 
 def test_every_line_tells_the_total_and_the_time_left(capsys):

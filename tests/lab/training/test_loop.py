@@ -279,11 +279,11 @@ def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "setting"),
     [
-        (mini.mini_autoencoder, "stage.num_subjects=0"),
-        (mini.mini_autoencoder, "stage.num_subjects=-1"),
-        (mini.mini_one_step, "stage.views=0"),
-        (mini.mini_one_step, "stage.pixel_weight=-1"),
-        (mini.mini_one_step, "stage.drops.aligned=-0.5"),
+        (mini.world_autoencoder, "stage.num_subjects=0"),
+        (mini.world_autoencoder, "stage.num_subjects=-1"),
+        (mini.mini_world, "stage.views=0"),
+        (mini.mini_world, "stage.pixel_weight=-1"),
+        (mini.mini_world, "stage.drops.aligned=-0.5"),
         (mini.mini_dmd2, "stage.student_every=0"),
         (mini.mini_cutout, "stage.batch_size=1000000000"),
     ],

@@ -57,7 +57,7 @@ RENDERED = tuple(f"evaluate {one}" for one in ("world", "ablations", "grid"))
 COMMANDS = (
     *("personalize", "identity", "cutout", "demo", "edit"),
     *RENDERED,
-    *("evaluate photos", "evaluate edits", "evaluate world-edits", "evaluate pie"),
+    *("evaluate photos", "evaluate world-edits", "evaluate pie"),
     *("evaluate fastface", "face", "train"),
 )
 """The commands that load something."""
@@ -355,7 +355,7 @@ def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
             found += [licences.CLIP, licences.AESTHETIC]
         case "evaluate pie":
             found += [licences.CLIP, licences.DINO, licences.LPIPS, licences.PIE]
-        case "evaluate edits" | "evaluate world-edits":
+        case "evaluate world-edits":
             found += [licences.OWN_JUDGES, licences.SPRITES, licences.LPIPS]
         case "evaluate photos" | "train":
             found += [licences.OWN_JUDGES, licences.SPRITES]

@@ -93,15 +93,17 @@ def examples(*commands: str) -> str:
 def logs_on_stderr() -> Iterator[None]:
     """Show warnings of SwiftPie, and what takes it long, on standard error inside of the block."""
     handler = _Echo(logging.INFO)
-    logger = logging.getLogger("swiftpie")
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("swiftpie", "swiftpie_lab")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 class Output(io.FileIO):

@@ -26,7 +26,7 @@ Loading = Annotated[LoadOptions, given.Fields(LoadOptions, CHOSEN)]
 @export_app.command(
     epilog=console.examples(
         "swiftpie export onnx mini-onnx",
-        "swiftpie export onnx own-onnx --weights runs/mini_one_step/export",
+        "swiftpie export onnx own-onnx --weights runs/mini_world/export",
     )
 )
 @given.with_fields

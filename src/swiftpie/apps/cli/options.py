@@ -186,7 +186,7 @@ def check_prompt(prompt: str) -> str:
 
 DataPath = Annotated[
     Path | None,
-    typer.Option("--data", metavar="PATH", help="The sticker pack, if it is elsewhere."),
+    typer.Option("--data", metavar="PATH", help="The pack of subjects, if it is elsewhere."),
 ]
 Subjects = Annotated[
     list[str],

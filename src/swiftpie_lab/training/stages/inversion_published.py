@@ -123,7 +123,7 @@ class InversionConfig:
             raise CapabilityError(
                 f"Preset {preset.name!r} cannot be inverted by this recipe, which is for Stable "
                 "Diffusion models of one step. Choose one of `swiftpie presets`; for the mini "
-                "model there is the recipe mini-inversion."
+                "model there is the recipe world-inversion."
             )
         choices: Choices = {"weights": self.weights, "base": self.base}
         choices |= {"adapter": self.adapter, "allow_pickle": self.allow_pickle}

@@ -24,7 +24,7 @@ from swiftpie_lab.evaluation.benchmarks.insertions import (
     poisson_blended,
     touched,
 )
-from swiftpie_lab.evaluation.benchmarks.scenes import paste
+from swiftpie_lab.evaluation.bounds import paste
 from swiftpie_lab.evaluation.case import METRICS
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.insertions import light_error

@@ -68,13 +68,13 @@ def test_folders_without_photographs_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def dahlia():
-    with as_file(files("swiftpie") / "assets" / "photos" / "dahlia.jpg") as path:
+    with as_file(files("swiftpie_lab") / "assets" / "photos" / "dahlia.jpg") as path:
         yield PhotoSubject("dahlia", path, None)
 
 
 @pytest.fixture(scope="module")
 def embedder(networks):
-    return networks.panel.judges.embedder
+    return networks.panel.embedder
 
 
 def test_a_photograph_gives_a_picture_a_place_that_looks_like_it(session, embedder, dahlia):

@@ -12,7 +12,6 @@ from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import bounding_box
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
-from swiftpie_lab.evaluation.benchmarks.scenes import paste
 from swiftpie_lab.evaluation.benchmarks.world import (
     BRANCHES,
     USES,
@@ -24,6 +23,7 @@ from swiftpie_lab.evaluation.benchmarks.world import (
     expected_of,
     shown_reference,
 )
+from swiftpie_lab.evaluation.bounds import paste
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.posing import find_pose
@@ -60,7 +60,7 @@ def dealt(benchmark):
 
 @pytest.fixture(scope="module")
 def networks(benchmark, world_judges):
-    return Networks(world=benchmark.panel(world_judges))
+    return Networks(panel=benchmark.panel(world_judges))
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +282,7 @@ def test_the_report_has_every_kind_and_what_judges_see(benchmark, networks, draw
     assert "yaw-error" not in look
     assert "wish-accuracy" in look
     assert "paste" not in look["wish-accuracy"].candidates
-    reading = networks.world.read(
+    reading = networks.panel.read(
         to_tensor(drawn.read(tried[1], "model")),
         drawn.read_mask(tried[1], "truth-mask"),
         shown_reference(tried[1], drawn),

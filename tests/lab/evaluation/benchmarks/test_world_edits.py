@@ -13,9 +13,8 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.noise import draw_noise
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.data.subjects import is_held_out as is_subject_held_out
-from swiftpie_lab.evaluation.benchmarks.edits import Answer
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark
-from swiftpie_lab.evaluation.benchmarks.world_edits import TITLES, WorldEditBenchmark
+from swiftpie_lab.evaluation.benchmarks.world_edits import TITLES, EditAnswer, WorldEditBenchmark
 from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
@@ -132,7 +131,7 @@ def test_answers_are_exact(answers, kind):
 def test_an_answer_repeats_and_a_newcomer_is_shown_before_a_wall(benchmark, tried):
     case = tried[-1]
     first, again = (benchmark.answer(case) for _ in range(2))
-    assert isinstance(first, Answer)
+    assert isinstance(first, EditAnswer)
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     task = benchmark.task(case)
     assert case.has_reference
@@ -145,7 +144,7 @@ def test_what_no_picture_shows_is_not_asked(benchmark, dealt):
     seen, hidden = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
 
     def expected(kind, mask):
-        return benchmark.expected(dealt[kind][0], asked=mask, kept=mask)
+        return benchmark.expected(dealt[kind][0], asked=mask)
 
     made = dealt[WorldChange.MATERIAL][0]
     assert expected(WorldChange.MATERIAL, seen).answers == {"material": made.after}
@@ -161,7 +160,7 @@ def test_what_no_picture_shows_is_not_asked(benchmark, dealt):
 def test_the_report_judges_the_exact_target_and_the_untouched_source(
     benchmark, world_judges, tried, drawn
 ):
-    networks = Networks(world=benchmark.panel(world_judges))
+    networks = Networks(panel=benchmark.panel(world_judges))
     rows = list(score(benchmark, tried, drawn, networks))
     report = write_report(benchmark, rows, drawn, networks)
     kinds = {TITLES[kind] for kind in DRAWN}
@@ -174,9 +173,7 @@ def test_the_report_judges_the_exact_target_and_the_untouched_source(
     assert {"edit", "target", "source"} <= metrics["wish-success"].candidates.keys()
     assert (drawn.root / "index.html").stat().st_size > 0
     for case, row in zip(tried, rows, strict=True):
-        expected = benchmark.expected(
-            case, asked=drawn.read_mask(case, "asked-mask"), kept=drawn.read_mask(case, "kept-mask")
-        )
+        expected = benchmark.expected(case, asked=drawn.read_mask(case, "asked-mask"))
         assert ("wish-success-in-words" in row.scores) == (not expected.subject)
 
 

@@ -3,18 +3,15 @@ import pytest
 from swiftpie.config import from_json, override, to_json
 from swiftpie_lab.training.recipes.mini import (
     mini_dmd2,
-    mini_judges,
     mini_reflow,
     mini_teacher,
-    mini_vsd,
     world_inversion,
     world_inversion_pictures,
 )
 
 
 @pytest.mark.parametrize(
-    "recipe",
-    [mini_teacher, mini_reflow, mini_vsd, mini_dmd2, world_inversion, world_inversion_pictures],
+    "recipe", [mini_teacher, mini_reflow, mini_dmd2, world_inversion, world_inversion_pictures]
 )
 def test_settings_can_be_overridden_and_stored(recipe):
     config = override(recipe(), ["stage.scenes.num_subjects=2", "loop.steps=3"])
@@ -27,13 +24,3 @@ def test_the_second_stage_goes_on_from_the_first_in_the_same_world():
     assert (second.generator, second.scenes) == (first.generator, first.scenes)
     assert second.start_from == "world_inversion"
     assert (second.generated_share, second.latents_weight, second.pixels_weight) == (0, 0, 1)
-
-
-def test_similarity_fades_over_the_whole_run():
-    config = mini_vsd()
-    assert config.stage.similarity_steps == config.loop.steps
-
-
-def test_the_settings_of_the_stage_can_be_overridden():
-    config = override(mini_judges(), ["stage.num_subjects=6", "loop.steps=3"])
-    assert (config.stage.num_subjects, config.loop.steps) == (6, 3)

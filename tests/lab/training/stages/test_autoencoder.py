@@ -13,8 +13,8 @@ from swiftpie_lab.world.world import World
 
 @pytest.fixture(scope="module")
 def stage():
-    train, held_out = (World(sample_subjects(), split) for split in ("train", "held_out"))
-    return AutoencoderStage(train, held_out, config=AutoencoderConfig(num_subjects=4))
+    world = World(sample_subjects(), "held_out")
+    return AutoencoderStage(world, world, config=AutoencoderConfig(num_subjects=4))
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_models_of_different_latents_do_not_distil(context, models, tmp_path):
 
 def test_new_weights_are_built_around_a_trained_autoencoder(context, models):
     student, _ = models
-    folder = context.runs / "mini_autoencoder" / "export" / "autoencoder"
+    folder = context.runs / "world_autoencoder" / "export" / "autoencoder"
     student.stage.autoencoder.save_pretrained(folder)
     networks, stage = load_model(context, "", scenes=SCENES)
     assert torch.equal(stage.autoencoder.shift, student.stage.autoencoder.shift)

@@ -47,7 +47,7 @@ def test_only_what_replaces_a_subject_or_names_it_is_about_another(rows):
 
 def test_a_removal_changes_the_subject_and_its_prompt_has_none(rows):
     for _, target, mask, subject, _ in rows[WorldChange.REMOVAL]:
-        assert torch.equal(mask, subject)
+        assert bool((mask >= (subject > 0.5)).all())
         assert target == target.strip()
 
 
