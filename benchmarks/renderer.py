@@ -19,8 +19,8 @@ from benchmarks._machine import machine
 from benchmarks._timing import Round, Sample, interleaved, spread, synchronise
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.subjects import load_subjects
+from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import make_textures
-from swiftpie_lab.world.world import World
 
 NUM_SUBJECTS, VIEWS = 6, 4
 NUM_SURFACES = 64

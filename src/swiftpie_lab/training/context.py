@@ -13,8 +13,8 @@ from torch import distributed, nn
 from swiftpie.errors import ConfigError
 from swiftpie_lab.data.subjects import Split, Subjects, load_subjects
 from swiftpie_lab.world.captions import AS_USUAL, AskedShares
+from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import load_photos, make_textures
-from swiftpie_lab.world.world import World
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.relief import Turned
 from swiftpie_lab.data.subjects import CROWN, TOP_HAT, Subjects
 from swiftpie_lab.world.fields import mix, paste, smoothstep
-from swiftpie_lab.world.placing import FRAME_PX, pose_subjects
+from swiftpie_lab.world.frames import FRAME_PX, pose_subjects
 
 Anchor = Literal["head", "temple", "eyes", "neck", "back", "hand"]
 _ANCHORS: tuple[Anchor, ...] = ("head", "temple", "eyes", "neck", "back", "hand")

@@ -23,10 +23,12 @@ from swiftpie_lab.world.captions import (
     VIEWS,
     Asked,
 )
+from swiftpie_lab.world.compositor import Figure, Rendering
 from swiftpie_lab.world.looks import COLOURS, MATERIALS
+from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.renditions import RENDITIONS
-from swiftpie_lab.world.world import Figure, Rendering, World, place
+from swiftpie_lab.world.sampler import World
 
 MIN_CHANGE_LEVELS = 4  # of 255: less is invisible, and files and autoencoders change as much
 GROW_PX = 2  # of what changes: closes gaps where two renderings happen to agree

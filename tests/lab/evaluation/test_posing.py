@@ -9,7 +9,7 @@ from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.evaluation.posing import SeenPose, find_pose
 from swiftpie_lab.world.captions import POSES, Asked
 from swiftpie_lab.world.places import PLACES, Setting
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 
 LAWN = next(i for i, one in enumerate(PLACES) if one.name == "meadow")
 HAMSTER = 0

@@ -17,8 +17,10 @@ from swiftpie_lab.world.changes import (
     redraw,
     stand_aside,
 )
+from swiftpie_lab.world.compositor import Figure
+from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, is_held_out
-from swiftpie_lab.world.world import Figure, World, place
+from swiftpie_lab.world.sampler import World
 
 LEVEL = 2 / 255
 OUTDOORS = Setting(

@@ -46,20 +46,12 @@ from swiftpie_lab.world.captions import (
     draw_pair_caption,
     right_answers,
 )
+from swiftpie_lab.world.compositor import Figure, GroundTruth, Rendering
+from swiftpie_lab.world.frames import lowest_point, pose_subjects
+from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, is_held_out, settings
-from swiftpie_lab.world.placing import lowest_point, pose_subjects
-from swiftpie_lab.world.world import (
-    CELL_PX,
-    LEAST_SEEN,
-    NOISE_CHANNELS,
-    OTHER_PITCH,
-    OTHER_SIDE,
-    Answer,
-    Figure,
-    Rendering,
-    World,
-    place,
-)
+from swiftpie_lab.world.references import OTHER_PITCH, OTHER_SIDE
+from swiftpie_lab.world.sampler import CELL_PX, LEAST_SEEN, NOISE_CHANNELS, World
 
 SIZE_PX = 256  # by default, as mini draws
 CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
@@ -304,7 +296,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
             drawn = [session.personalize(identity, case.prompt, seed=case.seed) for case in cases]
             yield [known["reference"], *(result.images[0] for result in drawn)]
 
-    def answer(self, case: WorldCase) -> Answer:
+    def answer(self, case: WorldCase) -> GroundTruth:
         """Draw the picture that belongs to the seed of the case, and the reference."""
         return self.world.answer(
             self.noise(case.seed),

@@ -61,8 +61,9 @@ from swiftpie_lab.world.changes import (
     redraw,
     stand_aside,
 )
+from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, is_held_out
-from swiftpie_lab.world.world import LEAST_SEEN, place
+from swiftpie_lab.world.sampler import LEAST_SEEN
 
 CASES_A_KIND = 20  # by default
 EDIT_SEED = 2**29  # their noise is that of no case of `world`

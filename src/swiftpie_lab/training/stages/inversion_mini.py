@@ -48,8 +48,8 @@ from swiftpie_lab.training.stages.one_step import fast_precision
 from swiftpie_lab.training.stages.one_step_tasks import Drops, absent_subject
 from swiftpie_lab.training.stages.prompt_pairs import Changes, draw_changes, mask_figures
 from swiftpie_lab.world.fields import coarse_grain
+from swiftpie_lab.world.sampler import World, WorldBatch
 from swiftpie_lab.world.shapes import pool
-from swiftpie_lab.world.world import World, WorldBatch
 
 VALIDATION_SEED = 2**31 - 1
 SHOWN = 12  # columns of the picture of progress

@@ -35,7 +35,7 @@ from swiftpie_lab.world.captions import (
 )
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.places_room import BACKDROPS
-from swiftpie_lab.world.world import LEAST_SEEN, World, WorldBatch
+from swiftpie_lab.world.sampler import LEAST_SEEN, World, WorldBatch
 
 VALIDATION_SEED = 2**31 - 1
 GALLERY_VIEWS = 4

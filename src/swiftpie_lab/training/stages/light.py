@@ -20,7 +20,7 @@ from swiftpie_lab.training.losses import light_loss, vote_loss
 from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_lab.training.stages.one_step_networks import load_trained
 from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, light_of_reference
-from swiftpie_lab.world.world import NOISE_CELLS, NOISE_CHANNELS
+from swiftpie_lab.world.sampler import NOISE_CELLS, NOISE_CHANNELS
 
 VALIDATION_SEED = 2**31 - 1
 LOOKS = ("reference", "own", "scenery", "mood", "vote")  # parts of a reader that look at pictures

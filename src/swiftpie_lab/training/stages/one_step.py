@@ -66,7 +66,7 @@ from swiftpie_lab.training.stages.one_step_tasks import (
     rows_where,
 )
 from swiftpie_lab.world.captions import AS_USUAL, AskedShares
-from swiftpie_lab.world.world import World, WorldBatch
+from swiftpie_lab.world.sampler import World, WorldBatch
 
 AUTOENCODER = "world_autoencoder"  # the run whose export new networks read pictures with
 VALIDATION_SEED = 2**31 - 1

@@ -17,8 +17,9 @@ from swiftpie_lab.world.changes import (
     redraw,
     stand_aside,
 )
+from swiftpie_lab.world.compositor import Figure, Rendering
 from swiftpie_lab.world.places import PLACES
-from swiftpie_lab.world.world import Figure, Rendering, World, WorldBatch
+from swiftpie_lab.world.sampler import World, WorldBatch
 
 EMPTY_SHARE = 0.4  # of the first prompts: many users do not describe what they have
 SAME_WORDS_SHARE = 0.6  # of the pairs are worded alike, as when a user edits a prompt

@@ -23,7 +23,7 @@ from swiftpie_lab.training.stages.distillation import (
     sample_ddim,
 )
 from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, trainable
-from swiftpie_lab.world.world import WorldBatch
+from swiftpie_lab.world.sampler import WorldBatch
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from swiftpie_lab.training.stages.judges import (
 )
 from swiftpie_lab.world.captions import NONE, Asked
 from swiftpie_lab.world.places import PLACES, Setting
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 
 ROOM = next(i for i, one in enumerate(PLACES) if not one.outdoors)
 LAND = next(i for i, one in enumerate(PLACES) if one.has_seasons)

@@ -16,8 +16,8 @@ from swiftpie_lab.training.stages.one_step_networks import (
     train_tokenizer,
 )
 from swiftpie_lab.training.stages.one_step_tasks import Drops, Task, Tasks
+from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import make_textures
-from swiftpie_lab.world.world import World
 
 CONFIG = OneStepConfig(
     num_subjects=2, views=1, pixel_weight=0.5, pixel_samples=1, validation_pictures=2

@@ -21,7 +21,7 @@ from swiftpie_lab.training.stages.one_step_networks import (
     train_tokenizer,
 )
 from swiftpie_lab.training.state import read_state
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 
 EXTRA = "_extra_state"  # PyTorch's name for what `get_extra_state` returns
 LOOP = LoopConfig(steps=2, learning_rate=1e-3, uses_muon=False)

@@ -8,7 +8,7 @@ import torch
 from swiftpie_lab.training.stages.prompt_pairs import SHARES, draw_changes
 from swiftpie_lab.world.captions import Asked
 from swiftpie_lab.world.changes import WorldChange
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
 from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, Sizes, train_tokenizer
 from swiftpie_lab.training.stages.one_step_tasks import Tasks
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig, SharpeningStage
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 from tests.lab.training.stages.conftest import LOOP, changed_parts, unseen
 
 SIZES = Sizes(knows_pose=True, knows_light=True)

@@ -19,12 +19,15 @@ from swiftpie_lab.world.captions import (
     draw_asked,
     draw_caption,
 )
+from swiftpie_lab.world.compositor import Figure
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie_lab.world.photographs import bystanders
+from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, Setting, is_held_out, settings
 from swiftpie_lab.world.renditions import RENDITION_PHRASES
+from swiftpie_lab.world.sampler import LEAST_CHANGE, World
 from swiftpie_lab.world.sheet import contact_sheet
 from swiftpie_lab.world.textures import make_textures
-from swiftpie_lab.world.world import LEAST_CHANGE, Figure, World, _bystanders, place
 
 GROUNDED = next(i for i, one in enumerate(PLACES) if not one.outdoors and one.grounded)
 PLAIN = Asked(Setting(GROUNDED))
@@ -237,7 +240,7 @@ def test_bystanders_stand_whole_beside_the_subject(unlike):
     rows = torch.arange(len(unlike.frames)).repeat_interleave(4)
     figure = figure._replace(frames=unlike.frames[rows], relief=unlike.relief[rows])
     reach = SUBJECT_FILL / 2 * unlike.layout.scale
-    for one in _bystanders(figure, unlike.noise, 4, share=1.0):
+    for one in bystanders(figure, unlike.noise, 4, share=1.0):
         away = (one.layout.centre[:, 0] - unlike.layout.centre[:, 0]).abs()
         is_there = one.layout.centre[:, 1] < 1.5
         half = SUBJECT_FILL / 2 * one.layout.scale
