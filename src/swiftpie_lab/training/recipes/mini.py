@@ -5,18 +5,18 @@ from dataclasses import replace
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
 from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
-from swiftpie_lab.training.stages.distillation import SceneSettings
-from swiftpie_lab.training.stages.dmd2 import Dmd2Config
-from swiftpie_lab.training.stages.inversion_mini import MiniInversionConfig
+from swiftpie_lab.training.stages.distillation.base import SceneSettings
+from swiftpie_lab.training.stages.distillation.dmd2 import Dmd2Config
+from swiftpie_lab.training.stages.distillation.reflow import ReflowConfig
+from swiftpie_lab.training.stages.distillation.teacher import TeacherConfig
+from swiftpie_lab.training.stages.inversion.mini import MiniInversionConfig
 from swiftpie_lab.training.stages.judges import WorldJudgesConfig
 from swiftpie_lab.training.stages.light import LightConfig
-from swiftpie_lab.training.stages.one_step import OneStepConfig
-from swiftpie_lab.training.stages.one_step_networks import Sizes
-from swiftpie_lab.training.stages.one_step_tasks import Drops, Tasks
-from swiftpie_lab.training.stages.reflow import ReflowConfig
+from swiftpie_lab.training.stages.one_step.networks import Sizes
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
+from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks
 from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig
-from swiftpie_lab.training.stages.teacher import TeacherConfig
 
 SCENES = SceneSettings(num_subjects=6)
 ON_PICTURES = MiniInversionConfig(  # the second stage of inversion

@@ -17,8 +17,8 @@ from swiftpie.models.tiny import LayoutPredictor
 from swiftpie_lab.data.subjects import Split
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import light_loss, vote_loss
-from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
-from swiftpie_lab.training.stages.one_step_networks import load_trained
+from swiftpie_lab.training.stages.one_step.networks import load_trained
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, light_of_reference
 from swiftpie_lab.world.sampler import NOISE_CELLS, NOISE_CHANNELS
 

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import Update
-from swiftpie_lab.training.stages.distillation import BesideCritic, StudentAndCritic
-from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.distillation.base import BesideCritic, StudentAndCritic
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 
 CRITIC_SEED = 5  # of its first weights
 GROUPS = 8

@@ -35,7 +35,7 @@ from swiftpie_lab.training.perceptual import (
     compare_in_judge,
     picture_distance,
 )
-from swiftpie_lab.training.stages.distillation import (
+from swiftpie_lab.training.stages.distillation.base import (
     Encoded,
     LoadedModel,
     SceneSettings,
@@ -44,9 +44,9 @@ from swiftpie_lab.training.stages.distillation import (
     load_pair,
     predict,
 )
-from swiftpie_lab.training.stages.one_step import fast_precision
-from swiftpie_lab.training.stages.one_step_tasks import Drops, absent_subject
-from swiftpie_lab.training.stages.prompt_pairs import Changes, draw_changes, mask_figures
+from swiftpie_lab.training.stages.inversion.prompt_pairs import Changes, draw_changes, mask_figures
+from swiftpie_lab.training.stages.one_step.stage import fast_precision
+from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject
 from swiftpie_lab.world.fields import coarse_grain
 from swiftpie_lab.world.sampler import World, WorldBatch
 from swiftpie_lab.world.shapes import pool

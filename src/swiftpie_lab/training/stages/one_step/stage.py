@@ -37,7 +37,7 @@ from swiftpie_lab.training.losses import (
     robust_and_squared,
     vote_loss,
 )
-from swiftpie_lab.training.stages.one_step_networks import (
+from swiftpie_lab.training.stages.one_step.networks import (
     FIRST,
     OneStepNetworks,
     Sizes,
@@ -45,7 +45,7 @@ from swiftpie_lab.training.stages.one_step_networks import (
     train_tokenizer,
     trainable,
 )
-from swiftpie_lab.training.stages.one_step_tasks import (
+from swiftpie_lab.training.stages.one_step.tasks import (
     Attempt,
     DenoiserInput,
     Drops,

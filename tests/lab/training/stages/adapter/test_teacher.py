@@ -17,10 +17,10 @@ from swiftpie.schedules import PredictionType
 from swiftpie_lab.training.critics import use_low_rank
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.losses import FIRST_COMPARED, LAST_COMPARED
-from swiftpie_lab.training.stages.adapter import ADAPTER_FILE
-from swiftpie_lab.training.stages.adapter_networks import AdapterDrops, LossWeights
-from swiftpie_lab.training.stages.adapter_student import draw_chances, no_drops, run_student
-from swiftpie_lab.training.stages.adapter_teacher import (
+from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, LossWeights
+from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
+from swiftpie_lab.training.stages.adapter.student import draw_chances, no_drops, run_student
+from swiftpie_lab.training.stages.adapter.teacher import (
     fake_loss,
     noise_generator,
     score_difference,

@@ -12,14 +12,14 @@ import swiftpie
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.noise import COUPLED_CHANNELS, LAYOUT_FIELD, draw_noise, grain
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.stages.distillation import SceneSettings
-from swiftpie_lab.training.stages.inversion_mini import (
+from swiftpie_lab.training.stages.distillation.base import SceneSettings
+from swiftpie_lab.training.stages.inversion.mini import (
     MiniInversionConfig,
     MiniInversionStage,
     noise_error,
     window_means,
 )
-from swiftpie_lab.training.stages.one_step_tasks import Drops
+from swiftpie_lab.training.stages.one_step.tasks import Drops
 from swiftpie_lab.training.state import STATE_FILE
 from swiftpie_lab.world.compositor import Figure
 from swiftpie_lab.world.placement import place

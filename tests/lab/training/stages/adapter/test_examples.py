@@ -7,8 +7,8 @@ import torch
 
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.schedules import PredictionType, build_schedule
-from swiftpie_lab.training.stages.adapter_examples import make_prompt, open_examples
-from swiftpie_lab.training.stages.adapter_networks import LossWeights, Source
+from swiftpie_lab.training.stages.adapter.examples import make_prompt, open_examples
+from swiftpie_lab.training.stages.adapter.networks import LossWeights, Source
 
 
 def test_a_warm_up_hides_the_looks_and_keeps_part_of_the_noise(build):

@@ -7,8 +7,8 @@ import torch
 
 from swiftpie.errors import ConfigError
 from swiftpie_lab.training.perceptual import read_judge
-from swiftpie_lab.training.stages.adapter_networks import AdapterDrops, LossWeights
-from swiftpie_lab.training.stages.adapter_student import crop_around, draw_chances, prompt_term
+from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, LossWeights
+from swiftpie_lab.training.stages.adapter.student import crop_around, draw_chances, prompt_term
 
 CAPTIONS = ["a red cup", "a blue vase on a table"]
 SINGLE_PROCESS = LossWeights(subject=0, whole=0, identity=0, maps=0, adversarial=0, prompt=0.5)

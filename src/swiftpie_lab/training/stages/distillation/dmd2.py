@@ -21,7 +21,7 @@ from swiftpie_lab.training.losses import (
     loss_of_gradient,
     noised,
 )
-from swiftpie_lab.training.stages.distillation import (
+from swiftpie_lab.training.stages.distillation.base import (
     CriticStage,
     Encoded,
     StudentAndCritic,
@@ -30,8 +30,8 @@ from swiftpie_lab.training.stages.distillation import (
     predict,
     predict_guided,
 )
-from swiftpie_lab.training.stages.one_step import fast_precision
-from swiftpie_lab.training.stages.one_step_networks import trainable
+from swiftpie_lab.training.stages.one_step.networks import trainable
+from swiftpie_lab.training.stages.one_step.stage import fast_precision
 
 
 @dataclass(frozen=True)

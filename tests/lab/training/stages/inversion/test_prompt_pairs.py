@@ -5,7 +5,7 @@ from collections import defaultdict
 import pytest
 import torch
 
-from swiftpie_lab.training.stages.prompt_pairs import SHARES, draw_changes
+from swiftpie_lab.training.stages.inversion.prompt_pairs import SHARES, draw_changes
 from swiftpie_lab.world.captions import Asked
 from swiftpie_lab.world.changes import WorldChange
 from swiftpie_lab.world.sampler import World

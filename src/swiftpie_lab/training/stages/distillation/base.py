@@ -17,9 +17,9 @@ from swiftpie.schedules import PredictionType, build_schedule
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import LAST_TIMESTEP, guide, integrate
-from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
-from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, load_trained
-from swiftpie_lab.training.stages.one_step_tasks import Drops, absent_subject, condition_of
+from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, load_trained
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
+from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject, condition_of
 from swiftpie_lab.world.sampler import WorldBatch
 
 if TYPE_CHECKING:

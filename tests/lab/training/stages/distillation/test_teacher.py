@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie_lab.training.stages.teacher import TeacherConfig, TeacherStage
+from swiftpie_lab.training.stages.distillation.teacher import TeacherConfig, TeacherStage
 from tests.lab.training.stages.conftest import SCENES
 
 

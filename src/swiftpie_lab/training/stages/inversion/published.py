@@ -41,8 +41,8 @@ from swiftpie_lab.training.losses import (
     score_regulariser,
 )
 from swiftpie_lab.training.perceptual import Compare, perceptual_distance, picture_distance
-from swiftpie_lab.training.stages.adapter_examples import make_prompt
-from swiftpie_lab.training.stages.adapter_networks import attention_alone, new_projector, read_tower
+from swiftpie_lab.training.stages.adapter.examples import make_prompt
+from swiftpie_lab.training.stages.adapter.networks import attention_alone, new_projector, read_tower
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices

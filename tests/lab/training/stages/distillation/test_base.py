@@ -5,7 +5,7 @@ import torch
 
 from swiftpie.errors import ConfigError
 from swiftpie_lab.training.losses import guide
-from swiftpie_lab.training.stages.distillation import (
+from swiftpie_lab.training.stages.distillation.base import (
     NOTHING_DROPPED,
     encode,
     load_model,
@@ -15,9 +15,9 @@ from swiftpie_lab.training.stages.distillation import (
     predict_guided,
     sample_ddim,
 )
-from swiftpie_lab.training.stages.one_step import fast_precision
-from swiftpie_lab.training.stages.one_step_networks import Sizes, trainable
-from swiftpie_lab.training.stages.one_step_tasks import Drops
+from swiftpie_lab.training.stages.one_step.networks import Sizes, trainable
+from swiftpie_lab.training.stages.one_step.stage import fast_precision
+from swiftpie_lab.training.stages.one_step.tasks import Drops
 from tests.lab.training.stages.conftest import SCENES
 
 

@@ -16,7 +16,7 @@ from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise
 from swiftpie.schedules import predict_clean
 from swiftpie_lab.data.photographs import PhotoViews, augment, open_photos
-from swiftpie_lab.training.stages.adapter_networks import (
+from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
     AdapterSettings,
     Source,

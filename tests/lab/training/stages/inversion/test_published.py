@@ -14,7 +14,7 @@ from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie_lab.data.photographs import open_whole_photos
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.stages.inversion_published import (
+from swiftpie_lab.training.stages.inversion.published import (
     ADAPTER_FILE,
     INVERSION_FOLDER,
     InversionConfig,
@@ -201,7 +201,7 @@ def test_photos_are_cropped_to_squares_and_keep_their_captions(place):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"preset": "mini"}, CapabilityError, "mini-inversion"),
+        ({"preset": "mini"}, CapabilityError, "for the mini model"),
         ({"terms": EVERYTHING}, ConfigError, "stage.teacher"),
     ],
 )

@@ -15,14 +15,14 @@ from swiftpie.imageio.files import atomic_file
 from swiftpie.models.denoiser import Prediction
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.perceptual import picture_distance
-from swiftpie_lab.training.stages.distillation import (
+from swiftpie_lab.training.stages.distillation.base import (
     StudentConfig,
     StudentStage,
     encode_for_teacher,
     predict_once,
     sample_ddim,
 )
-from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, trainable
+from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, trainable
 from swiftpie_lab.world.sampler import WorldBatch
 
 

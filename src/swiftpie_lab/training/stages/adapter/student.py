@@ -17,8 +17,8 @@ from swiftpie.schedules import add_noise, predict_clean
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.losses import shortfall
 from swiftpie_lab.training.perceptual import Compare, PromptJudge, masked_mean
-from swiftpie_lab.training.stages.adapter_examples import Examples
-from swiftpie_lab.training.stages.adapter_networks import (
+from swiftpie_lab.training.stages.adapter.examples import Examples
+from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
     AdapterDrops,
     AdapterNetworks,

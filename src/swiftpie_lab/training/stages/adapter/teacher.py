@@ -29,8 +29,8 @@ from swiftpie_lab.training.losses import (
     guide,
     noised,
 )
-from swiftpie_lab.training.stages.adapter_examples import Examples
-from swiftpie_lab.training.stages.adapter_networks import (
+from swiftpie_lab.training.stages.adapter.examples import Examples
+from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
     AdapterSettings,
     TeacherSettings,
@@ -38,7 +38,7 @@ from swiftpie_lab.training.stages.adapter_networks import (
     checkpoint_block,
     single_subject,
 )
-from swiftpie_lab.training.stages.adapter_student import StudentPass
+from swiftpie_lab.training.stages.adapter.student import StudentPass
 
 SHARED = ("cross_attention_dim", "in_channels", "addition_embed_type")  # within a family
 NOISE_SEED = 2**31  # apart from what a batch and its chances are drawn with

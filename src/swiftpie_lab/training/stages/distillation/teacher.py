@@ -16,7 +16,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import subject_extent
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import clean_loss, layout_loss, map_loss, noised
-from swiftpie_lab.training.stages.distillation import (
+from swiftpie_lab.training.stages.distillation.base import (
     NOTHING_DROPPED,
     LoadedModel,
     SceneSettings,
@@ -26,8 +26,8 @@ from swiftpie_lab.training.stages.distillation import (
     predict,
     sample_ddim,
 )
-from swiftpie_lab.training.stages.one_step import AUTOENCODER, fast_precision, subject_figures
-from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, trainable
+from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, trainable
+from swiftpie_lab.training.stages.one_step.stage import AUTOENCODER, fast_precision, subject_figures
 
 if TYPE_CHECKING:
     from swiftpie.attention.condition import Notes

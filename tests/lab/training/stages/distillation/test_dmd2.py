@@ -8,9 +8,9 @@ import torch
 
 import swiftpie
 from swiftpie_lab.training.losses import noised
-from swiftpie_lab.training.stages.distillation import predict
-from swiftpie_lab.training.stages.dmd2 import Dmd2Config, Dmd2Stage
-from swiftpie_lab.training.stages.one_step import fast_precision
+from swiftpie_lab.training.stages.distillation.base import predict
+from swiftpie_lab.training.stages.distillation.dmd2 import Dmd2Config, Dmd2Stage
+from swiftpie_lab.training.stages.one_step.stage import fast_precision
 from tests.lab.training.stages.conftest import LOOP, SCENES, changed_parts
 
 CONFIG = Dmd2Config(scenes=SCENES, student_every=2)

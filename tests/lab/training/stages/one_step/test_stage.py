@@ -8,14 +8,14 @@ import torch
 import swiftpie
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
-from swiftpie_lab.training.stages.one_step_networks import (
+from swiftpie_lab.training.stages.one_step.networks import (
     FIRST,
     Sizes,
     load_trained,
     train_tokenizer,
 )
-from swiftpie_lab.training.stages.one_step_tasks import Drops, Task, Tasks
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.one_step.tasks import Drops, Task, Tasks
 from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import make_textures
 

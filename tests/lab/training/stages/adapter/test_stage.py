@@ -21,8 +21,8 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.perceptual import masked_mean, model_features
-from swiftpie_lab.training.stages.adapter import ADAPTER_FILE
-from swiftpie_lab.training.stages.adapter_networks import AdapterDrops, AdapterNetworks, LossWeights
+from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, AdapterNetworks, LossWeights
+from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
 from swiftpie_lab.training.state import read_state
 from tests.lab.training.stages.conftest import unseen
 from tests.parity.pipelines import SIDE_PX, preset_of, subject

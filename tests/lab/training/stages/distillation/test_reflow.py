@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 
 import swiftpie
 from swiftpie import WeightsError
-from swiftpie_lab.training.stages.distillation import NOTHING_DROPPED, encode, sample_ddim
-from swiftpie_lab.training.stages.reflow import ReflowConfig, ReflowStage
+from swiftpie_lab.training.stages.distillation.base import NOTHING_DROPPED, encode, sample_ddim
+from swiftpie_lab.training.stages.distillation.reflow import ReflowConfig, ReflowStage
 from tests.lab.training.stages.conftest import SCENES
 
 CONFIG = ReflowConfig(scenes=SCENES, sampling_steps=1, guidance=2.0, num_batches=2, pixel_samples=1)

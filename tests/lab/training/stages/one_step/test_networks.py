@@ -11,8 +11,7 @@ from swiftpie.errors import WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import SINGLE_PROCESS
 from swiftpie_lab.training.loop import LoopConfig, Run
-from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
-from swiftpie_lab.training.stages.one_step_networks import (
+from swiftpie_lab.training.stages.one_step.networks import (
     FIRST,
     OneStepNetworks,
     from_text,
@@ -20,6 +19,7 @@ from swiftpie_lab.training.stages.one_step_networks import (
     to_text,
     train_tokenizer,
 )
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie_lab.training.state import read_state
 from swiftpie_lab.world.sampler import World
 

@@ -21,15 +21,15 @@ from swiftpie_lab.training.critics import discriminator_terms, features_of, use_
 from swiftpie_lab.training.loop import Stage, Update
 from swiftpie_lab.training.losses import linear_decay, loss_of_gradient, map_loss
 from swiftpie_lab.training.perceptual import Compare, PromptJudge, perceptual_distance, read_judge
-from swiftpie_lab.training.stages.adapter_examples import Examples, ExampleSource, open_examples
-from swiftpie_lab.training.stages.adapter_networks import (
+from swiftpie_lab.training.stages.adapter.examples import Examples, ExampleSource, open_examples
+from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
     AdapterNetworks,
     AdapterSettings,
     load_adapter_base,
     use_trained_layers,
 )
-from swiftpie_lab.training.stages.adapter_student import (
+from swiftpie_lab.training.stages.adapter.student import (
     StudentPass,
     draw_chances,
     identity_cosine,
@@ -38,7 +38,7 @@ from swiftpie_lab.training.stages.adapter_student import (
     prompt_term,
     run_student,
 )
-from swiftpie_lab.training.stages.adapter_teacher import (
+from swiftpie_lab.training.stages.adapter.teacher import (
     AdapterTeacher,
     TeacherConditions,
     fake_loss,
