@@ -71,7 +71,9 @@ def timed_batch(world: World, device: torch.device, seed: int, kind: str) -> Sam
     """Draw one batch; return what a picture of it took."""
     synchronise(device)
     began, used = time.perf_counter(), time.process_time()
-    world.batch(NUM_SUBJECTS, VIEWS, seed=seed, pairs=kind == "pairs", unlike=kind == "unlike")
+    world.batch(
+        NUM_SUBJECTS, VIEWS, seed=seed, pairs=kind == "pairs", off_distribution=kind == "unlike"
+    )
     synchronise(device)
     count = NUM_SUBJECTS * VIEWS / 1000
     spent = time.perf_counter() - began

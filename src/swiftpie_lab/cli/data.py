@@ -129,4 +129,4 @@ def _draw(pack: Path | None, seed: int, *, unlike: bool, size_px: int) -> "World
     subjects = load_subjects(pack or default_pack())
     surfaces = make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if unlike else None
     world = World(subjects, "held_out", size_px=size_px, surfaces=surfaces)
-    return world.batch(NUM_SCENES, 1, seed=seed, unlike=unlike)
+    return world.batch(NUM_SCENES, 1, seed=seed, off_distribution=unlike)

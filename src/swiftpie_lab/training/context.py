@@ -12,7 +12,7 @@ from torch import distributed, nn
 
 from swiftpie.errors import ConfigError
 from swiftpie_lab.data.subjects import Split, Subjects, load_subjects
-from swiftpie_lab.world.captions import AS_USUAL, AskedShares
+from swiftpie_lab.world.captions import AS_USUAL, SpecShares
 from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import load_photos, make_textures
 
@@ -126,7 +126,7 @@ class Context:
         size_px: int = 128,
         has_surfaces: bool = False,
         photos: str = "",
-        shares: AskedShares = AS_USUAL,
+        shares: SpecShares = AS_USUAL,
     ) -> World:
         """Return an endless supply of pictures with one half of the subjects.
 

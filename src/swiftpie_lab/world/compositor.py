@@ -11,7 +11,7 @@ from swiftpie.geometry.relief import normals, turn
 from swiftpie.geometry.shading import cast_shadow
 from swiftpie_lab.world.accessories import Wardrobe, wear
 from swiftpie_lab.world.air import Setting, veil
-from swiftpie_lab.world.captions import NONE, Asked
+from swiftpie_lab.world.captions import NONE, SceneSpec
 from swiftpie_lab.world.fields import Fields, over, paste, read_fields, smoothstep
 from swiftpie_lab.world.frames import draw_frames, lowest_point
 from swiftpie_lab.world.grounds import Ground
@@ -26,7 +26,7 @@ _GATE, _COVER = 11, 12  # layout numbers of the foreground
 
 
 class Figure(NamedTuple):
-    """A subject in each picture, before anything is asked of it, and its place."""
+    """A subject in each picture, before pose and look, and its layout."""
 
     frames: Tensor  # (B, 4, 128, 128)
     relief: Tensor  # (B, 1, h, w) its heights
@@ -34,18 +34,18 @@ class Figure(NamedTuple):
 
 
 class Rendering(NamedTuple):
-    """Pictures with all that is known about them; pixels lie in [-1, 1]."""
+    """Pictures and the exact masks and light that they were drawn with."""
 
-    pixels: Tensor  # (B, 3, R, R)
+    pixels: Tensor  # (B, 3, R, R) in [-1, 1]
     mask: Tensor  # (B, 1, R, R) visible share of subject and accessory, in [0, 1]
     background: Tensor  # (B, 3, R, R) the same picture without subject, shadow and foreground
-    worn: Tensor  # (B, 1, R, R) what stands out of the subject
+    worn: Tensor  # (B, 1, R, R) accessories where they stand out of the subject
     companion_mask: Tensor  # (B, 1, R, R) visible share of the second subject; 0 without one
     light: Light
 
 
 class GroundTruth(NamedTuple):
-    """The one right picture of each noise, and the references that it is to be drawn from."""
+    """The picture that each noise determines, and the reference that a model receives for it."""
 
     rendering: Rendering
     layout: Layout
@@ -56,7 +56,7 @@ class GroundTruth(NamedTuple):
 def render(
     noise: Tensor,
     subject: Figure,
-    asked: Sequence[Asked],
+    specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,
     *,
     size_px: int,
@@ -64,20 +64,20 @@ def render(
 ) -> Rendering:
     """Draw one picture a row; `companion` subjects stand behind the first, and plainly."""
     fields = read_fields(noise, size_px=size_px)
-    places = [one.setting for one in asked]
+    places = [spec.setting for spec in specs]
     background = draw_places(fields, places)
     picture, companion_mask = background.pixels, torch.zeros_like(background.pixels[:, :1])
     if companion is not None:
-        plain = [Asked(one.setting) for one in asked]
+        plain = [SceneSpec(spec.setting) for spec in specs]
         drawn = composite(picture, companion, plain, wardrobe, background)
         picture, companion_mask = drawn.picture, drawn.mask
-    drawn = composite(picture, subject, asked, wardrobe, background)
+    drawn = composite(picture, subject, specs, wardrobe, background)
     picture, mask = drawn.picture, drawn.mask
     worn = (mask - drawn.bare).clamp(min=0)
     if companion is None:
         colour, coverage = _foreground(fields, places, subject)
         picture, mask = over(picture, colour, coverage), mask * (1 - coverage)
-    names = [one.rendition for one in asked]
+    names = [spec.rendition for spec in specs]
     picture = render_as(veil(picture, fields, places), fields, names, edges=mask)
     empty = render_as(veil(background.pixels, fields, places), fields, names)
     return Rendering(
@@ -93,18 +93,18 @@ def render(
 def render_on(
     ground: Ground,
     subject: Figure,
-    asked: Sequence[Asked],
+    specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,
     *,
     bystanders: Sequence[Figure] = (),
 ) -> Rendering:
-    """Put subjects into pictures of their own, a row each; bystanders stand there already."""
+    """Put subjects onto grounds, one a row, after the bystanders."""
     background = ground.background
-    empty, plain = background.pixels, [Asked(one.setting) for one in asked]
-    for one in bystanders:
-        empty = composite(empty, one, plain, wardrobe, background).picture
-    drawn = composite(empty, subject, asked, wardrobe, background)
-    pixels, without = (ground.develop(one.clamp(0, 1)) for one in (drawn.picture, empty))
+    empty, plain = background.pixels, [SceneSpec(spec.setting) for spec in specs]
+    for figure in bystanders:
+        empty = composite(empty, figure, plain, wardrobe, background).picture
+    drawn = composite(empty, subject, specs, wardrobe, background)
+    pixels, without = (ground.develop(picture.clamp(0, 1)) for picture in (drawn.picture, empty))
     return Rendering(
         pixels=pixels * 2 - 1,
         mask=drawn.mask,
@@ -118,7 +118,7 @@ def render_on(
 class Composite(NamedTuple):
     """Pictures with one more subject in them."""
 
-    picture: Tensor  # (B, 3, R, R)
+    picture: Tensor  # (B, 3, R, R) in [-1, 1]
     mask: Tensor  # (B, 1, R, R) subject and what it wears
     bare: Tensor  # (B, 1, R, R) subject
 
@@ -126,19 +126,19 @@ class Composite(NamedTuple):
 def composite(
     picture: Tensor,
     subject: Figure,
-    asked: Sequence[Asked],
+    specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,
     background: Background,
 ) -> Composite:
     """Put a subject into each picture (B, 3, R, R) in [0, 1], with its shadow and accessories."""
     side, layout, light = picture.shape[-1], subject.layout, background.light
-    looked = recolour(subject.frames, [one.colour for one in asked])
-    surface = remake(looked, normals(subject.relief), [one.material for one in asked])
+    looked = recolour(subject.frames, [spec.colour for spec in specs])
+    surface = remake(looked, normals(subject.relief), [spec.material for spec in specs])
     turned = turn(surface.frame, subject.relief, layout.pose)
     sprite = draw_frames(shade(turned, light, layout, surface.gloss), layout, size_px=side)
     shadow = cast_shadow(sprite[:, 3:], layout, base_of(turned.frame, layout), light.cast())
     picture, whole = picture * (1 - shadow), sprite
-    kinds = [None if one.accessory == NONE else one.accessory for one in asked]
+    kinds = [None if spec.accessory == NONE else spec.accessory for spec in specs]
     pieces = wear(subject.frames, subject.relief, layout, kinds, wardrobe)
     worn = []
     for piece in pieces:

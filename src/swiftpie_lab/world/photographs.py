@@ -12,7 +12,7 @@ from swiftpie.geometry.relief import Turned, normals
 from swiftpie.noise import layout_uniforms
 from swiftpie_lab.world.accessories import Wardrobe
 from swiftpie_lab.world.air import Setting
-from swiftpie_lab.world.captions import Asked
+from swiftpie_lab.world.captions import SceneSpec
 from swiftpie_lab.world.compositor import Figure, GroundTruth, base_of, composite, render_on
 from swiftpie_lab.world.frames import draw_frames, lowest_point
 from swiftpie_lab.world.grounds import Ground, photographed_ground
@@ -34,15 +34,15 @@ GAP_ROOM = 0.4  # of a subject's side, how much more may be hidden around its pl
 class Insertion(NamedTuple):
     """A subject in a photograph, and all that decides how it looks there."""
 
-    answer: GroundTruth  # the reference is lit strongly from where the light does not come from
+    answer: GroundTruth  # its reference is lit strongly from the opposite side
     unlit: Tensor  # (B, 3, R, R) in [0, 1], the subject in its place before any light; 0 around
 
 
 class Scenery(NamedTuple):
-    """Pictures unlike the world with a gap for a subject, and what tells their light."""
+    """Off-distribution pictures with a gap for a subject, and the objects that show their light."""
 
     given: Tensor  # (B, 4, R, R) pixels in [-1, 1], 0 in the gap, and 1 around it
-    shows: Tensor  # (B, 1, R, R) in [0, 1], things that stand in the light, as far as given
+    shows: Tensor  # (B, 1, R, R) in [0, 1], objects that the light shades, outside the gap
     light: Light
 
 
@@ -81,7 +81,7 @@ def insert_subject(
     beside = [_first_of(figure) for figure in bystanders(everyone, others, 1, share=1.0)]
     subject = _first_of(everyone)
     ground = photographed_ground(photo, base=base_of(subject.frames, subject.layout), seed=seed)
-    rendering = render_on(ground, subject, [Asked(setting)], wardrobe, bystanders=beside)
+    rendering = render_on(ground, subject, [SceneSpec(setting)], wardrobe, bystanders=beside)
     against = opposite_numbers(rendering.light, subject.layout)
     numbers = torch.cat([numbers[:1, :-REFERENCE_NUMBERS], against], dim=1)
     turned = Turned(subject.frames, subject.relief, normals(subject.relief))
@@ -93,7 +93,7 @@ def insert_subject(
 def draw_scenery(
     ground: Ground,
     subject: Figure,
-    asked: Sequence[Asked],
+    specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,
     *,
     noise: Tensor,
@@ -104,7 +104,7 @@ def draw_scenery(
     Args:
         ground: The pictures (B, 3, R, R).
         subject: The subjects, which are not drawn.
-        asked: The settings of the bystanders.
+        specs: The settings of the bystanders.
         wardrobe: Accessories; nobody wears one here.
         noise: Standard normal, (B, 32, 16, 16), for the places of the bystanders.
         numbers: Uniform in [0, 1], (B, 16); the tenth decides the size of the gap.
@@ -112,7 +112,7 @@ def draw_scenery(
     picture = ground.background.pixels
     shows = torch.zeros_like(picture[:, :1])
     for figure in bystanders(subject, noise, 1):
-        drawn = composite(picture, figure, asked, wardrobe, ground.background)
+        drawn = composite(picture, figure, specs, wardrobe, ground.background)
         picture, shows = drawn.picture, torch.maximum(shows, drawn.mask)
     side = picture.shape[-1]
     grid = pixel_grid(side, side, like=picture).movedim(-1, 0)
@@ -140,8 +140,8 @@ def bystanders(
 ) -> list[Figure]:
     """Return other subjects of the batch, small and whole, one on each side of this one.
 
-    Each is there in a `share` of the pictures that have room. None stands where the subject does:
-    nobody could tell what it hides.
+    Each is there in a `share` of the pictures that have room. None overlaps the subject, because
+    a picture without the subject could not show what it hides.
     """
     u, near = layout_uniforms(noise), subject.layout
     foot, half = base_of(subject.frames, near).flatten(), SUBJECT_FILL * near.scale / 2
@@ -164,7 +164,7 @@ def bystanders(
             flip=(size > 0.5).to(u),
             pose=torch.zeros_like(near.pose),
         )
-        # Those that are not there stand far below the picture.
+        # Absent ones stand far below the picture.
         stand = torch.where(is_there, foot - BYSTANDER_BACK * back, foot + 3)
         height = stand - lowest_point(frames, layout)
         centre = torch.stack([layout.centre[:, 0], height], dim=1)

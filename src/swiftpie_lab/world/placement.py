@@ -9,7 +9,7 @@ from torch import Tensor
 from swiftpie.geometry.layout import Layout
 from swiftpie.noise import layout_uniforms
 from swiftpie_lab.world.accessories import ACCESSORIES
-from swiftpie_lab.world.captions import NONE, POSES, VIEWS, Asked
+from swiftpie_lab.world.captions import NONE, POSES, VIEWS, SceneSpec
 from swiftpie_lab.world.frames import lowest_point
 from swiftpie_lab.world.places import PLACES
 
@@ -26,26 +26,26 @@ X, FLOOR, SCALE, ROTATION, FLIP, YAW, PITCH, POSE = 0, 1, 2, 3, 4, 13, 14, 15
 _ROOM = {accessory.name: accessory.room for accessory in ACCESSORIES} | {NONE: 1.0}
 
 
-def place(noise: Tensor, frames: Tensor, asked: Sequence[Asked]) -> Layout:
-    """Return the layout, pose included, that belongs to `noise` (B, 32, h, w) and what is asked.
+def place(noise: Tensor, frames: Tensor, specs: Sequence[SceneSpec]) -> Layout:
+    """Return the layout, pose included, that `noise` (B, 32, h, w) and the specs determine.
 
     Subjects `frames` (B, 4, 128, 128) stand on their lowest point where the place has a floor.
     """
     u = layout_uniforms(noise)
     signed = 2 * u - 1
-    spots = [PLACES[one.setting.place] for one in asked]
-    grounded = torch.tensor([one.grounded for one in spots], device=u.device)
-    ranges = u.new_tensor([SCALES[one.size] for one in asked])
-    room = u.new_tensor([_ROOM[one.accessory] for one in asked])
+    spots = [PLACES[spec.setting.place] for spec in specs]
+    grounded = torch.tensor([spot.grounded for spot in spots], device=u.device)
+    ranges = u.new_tensor([SCALES[spec.size] for spec in specs])
+    room = u.new_tensor([_ROOM[spec.accessory] for spec in specs])
     scale = (ranges[:, 0] + ranges[:, 1] * u[:, SCALE]) * room
-    poses = u.new_tensor([POSES[one.pose] for one in asked])
+    poses = u.new_tensor([POSES[spec.pose] for spec in specs])
     side = torch.sign(signed[:, ROTATION])
     sway = signed[:, ROTATION] * torch.where(grounded, TILT_GROUNDED, TILT_FLOATING)
     is_turned = poses[:, 0] > 0
-    asked_turn = side * (poses[:, 0] + poses[:, 1] * u[:, POSE])
-    rotation = torch.where(is_turned, asked_turn, sway)
-    views = u.new_tensor([VIEWS.get(one.view, (0, 0, 0, 0)) for one in asked]) * math.pi / 180
-    is_open = torch.tensor([one.view == NONE for one in asked], device=u.device)
+    posed_turn = side * (poses[:, 0] + poses[:, 1] * u[:, POSE])
+    rotation = torch.where(is_turned, posed_turn, sway)
+    views = u.new_tensor([VIEWS.get(spec.view, (0, 0, 0, 0)) for spec in specs]) * math.pi / 180
+    is_open = torch.tensor([spec.view == NONE for spec in specs], device=u.device)
     yaw = torch.where(
         is_open, FREE_YAW * signed[:, YAW] ** 3, views[:, 0] + views[:, 1] * u[:, YAW]
     )
@@ -53,7 +53,7 @@ def place(noise: Tensor, frames: Tensor, asked: Sequence[Asked]) -> Layout:
         is_open, FREE_PITCH * signed[:, PITCH] ** 3, views[:, 2] + views[:, 3] * u[:, PITCH]
     )
     flip = (u[:, FLIP] > 0.5).to(u.dtype)
-    yaw = yaw * (1 - 2 * flip)  # to the side that is meant, mirrored or not
+    yaw = yaw * (1 - 2 * flip)  # to the same side of the picture, mirrored or not
     stretch = poses[:, 2] + poses[:, 3] * u[:, POSE]
     bend = side * (poses[:, 4] + poses[:, 5] * u[:, POSE])
     layout = Layout(
@@ -64,12 +64,12 @@ def place(noise: Tensor, frames: Tensor, asked: Sequence[Asked]) -> Layout:
         pose=torch.stack([yaw, pitch, stretch, bend], dim=1),
     )
     margin = MARGIN * scale / 2
-    floors = u.new_tensor([one.floor for one in spots])
-    jump = u.new_tensor([JUMP_HEIGHT * (one.pose == "jumping") for one in asked])
+    floors = u.new_tensor([spot.floor for spot in spots])
+    jump = u.new_tensor([JUMP_HEIGHT * (spec.pose == "jumping") for spec in specs])
     floor = floors[:, 0] + (floors[:, 1] - floors[:, 0]) * u[:, FLOOR]
     standing = floor - lowest_point(frames, layout) - jump
     floating = margin + (1 - 2 * margin) * u[:, FLOOR]
-    wanted = u.new_tensor([{NONE: 0, "left": -1, "right": 1}[one.side] for one in asked])
+    wanted = u.new_tensor([{NONE: 0, "left": -1, "right": 1}[spec.side] for spec in specs])
     near_edge = 0.4 * scale + 0.1 * u[:, X]
     x = torch.where(wanted < 0, near_edge, 1 - near_edge)
     x = torch.where(wanted == 0, margin + (1 - 2 * margin) * u[:, X], x)
@@ -78,16 +78,16 @@ def place(noise: Tensor, frames: Tensor, asked: Sequence[Asked]) -> Layout:
 
 
 def side_by_side(
-    layout: Layout, frames: Tensor, asked: Sequence[Asked], noise: Tensor
+    layout: Layout, frames: Tensor, specs: Sequence[SceneSpec], noise: Tensor
 ) -> tuple[Layout, Layout]:
     """Return the layouts of two subjects beside each other, neither hiding most of the other."""
     u = layout_uniforms(noise)
     near = 0.22 + 0.1 * u[:, 1]
     x = torch.where(u[:, 0] > 0.5, near, 1 - near)
 
-    def beside(one: Layout, x: Tensor) -> Layout:
+    def beside(layout: Layout, x: Tensor) -> Layout:
         # A smaller frame stands as low as the larger one did.
-        centre = torch.stack([x, one.centre[:, 1]], dim=1)
-        return one._replace(centre=centre, scale=one.scale.clamp(max=BESIDE_SCALE))
+        centre = torch.stack([x, layout.centre[:, 1]], dim=1)
+        return layout._replace(centre=centre, scale=layout.scale.clamp(max=BESIDE_SCALE))
 
-    return beside(layout, x), beside(place(noise, frames, asked), 1 - x)
+    return beside(layout, x), beside(place(noise, frames, specs), 1 - x)

@@ -1,4 +1,4 @@
-"""Batches of the larger world: pictures, references, captions and all that is known of them."""
+"""Batches of the world: pictures, references, captions and all that is known of them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.captions import (
     AS_USUAL,
     NONE,
-    Asked,
-    AskedShares,
-    draw_asked,
+    SceneSpec,
+    SpecShares,
     draw_caption,
     draw_empty_caption,
     draw_pair_caption,
+    draw_spec,
 )
 from swiftpie_lab.world.compositor import Figure, GroundTruth, Rendering, base_of, render, render_on
 from swiftpie_lab.world.grounds import Ground, draw_ground, photographed_ground
@@ -72,28 +72,30 @@ class WorldBatch:
     captions: list[str]
     reference: Tensor  # (G, 3, R, R) in [-1, 1]
     reference_mask: Tensor  # (G, 1, R, R) in [0, 1]
-    frames: Tensor  # (G, 4, 128, 128) subjects as they are, before anything is asked of them
+    frames: Tensor  # (G, 4, 128, 128) subjects as they are, before pose and look
     relief: Tensor  # (G, 1, h, w) their heights
     subject: Tensor  # (B,) long, row of the subject in `Subjects`
-    asked: tuple[Asked, ...]  # one a row
+    specs: tuple[SceneSpec, ...]  # one a row
     light: Light
     reference_light: Light  # of the references, (G, …)
     companion_mask: Tensor  # (B, 1, R, R) in [0, 1], the second subject, 0 if there is none
     companion_layout: Layout | None  # its place; it is the subject of the V pictures before
-    is_unlike: bool = False  # the pictures look like no place
+    is_off_distribution: bool = False  # the pictures show no place of the world
 
     @property
     def touched(self) -> Tensor:
-        """Return what has to be drawn anew where a subject comes or goes, (B, 1, R, R).
+        """Return the region that changes when the subject is added or removed, (B, 1, R, R).
 
-        Besides the subject that is its shadow, and all that a rendition draws otherwise for it.
+        It covers the subject, its shadow and all that a rendition draws differently because of it.
         """
         change = (self.pixels - self.background).abs().amax(dim=1, keepdim=True)
         return torch.maximum(self.mask, (change > LEAST_CHANGE).to(change))
 
     def empty_caption(self, random: Random, row: int) -> str:
         """Describe the place of a row with nobody in it."""
-        return draw_empty_caption(random, None if self.is_unlike else self.asked[row].setting)
+        return draw_empty_caption(
+            random, None if self.is_off_distribution else self.specs[row].setting
+        )
 
 
 class World:
@@ -108,26 +110,26 @@ class World:
         device: str | torch.device = "cpu",
         surfaces: Tensor | None = None,
         photos: Sequence[Tensor] = (),
-        shares: AskedShares = AS_USUAL,
+        shares: SpecShares = AS_USUAL,
     ) -> None:
-        """Take one half of the subjects; training sees no held-out settings, the other all.
+        """Take one half of the subjects; the training half excludes held-out settings.
 
         Args:
             subjects: The whole pack.
             split: Which half.
             size_px: Side of the pictures.
             device: Where everything is drawn.
-            surfaces: Textures (T, 3, t, t) in 8 bit that pictures unlike the world are made of.
-            photos: Photographs (3, H, W) in 8 bit, to be the ground of half of such pictures.
-            shares: How often pictures are asked for what.
+            surfaces: Textures (T, 3, t, t) in 8 bit for off-distribution pictures.
+            photos: Photographs (3, H, W) in 8 bit, the ground of half of such pictures.
+            shares: How often pictures have each attribute.
 
         Raises:
-            ConfigError: The pack lacks an accessory, or noise cannot decide pictures of that size.
+            ConfigError: The pack lacks an accessory, or the size is not a multiple of 128 px.
         """
         if size_px % SMALLEST_PX:
             raise ConfigError(
-                f"Pictures of {size_px} px were asked for. The larger world is drawn from noise "
-                f"for {SMALLEST_PX} px and multiples of it. Choose one of them."
+                f"size_px is {size_px}. The world is drawn from noise for {SMALLEST_PX} px and "
+                f"multiples of it. Choose one of them."
             )
         self.subjects = subjects
         worn = {one.code for one in ACCESSORIES}
@@ -152,8 +154,8 @@ class World:
         augment: bool = True,
         free_places: bool = False,
         pairs: bool = False,
-        unlike: bool = False,
-        asked: Sequence[Asked] | None = None,
+        off_distribution: bool = False,
+        specs: Sequence[SceneSpec] | None = None,
     ) -> WorldBatch:
         """Draw `views` pictures of each of `num_subjects`; the seed decides everything.
 
@@ -164,24 +166,24 @@ class World:
             augment: Turn, mirror and recolour subjects now and then.
             free_places: Place subjects by other noise than the picture's own.
             pairs: Put the subject of the pictures before beside each, both placed freely.
-            unlike: Draw pictures that look like no place and follow from no noise. Their settings
-                say nothing but how high subjects stand, and captions do not mention them.
-            asked: What is asked of each picture; drawn if not given.
+            off_distribution: Draw pictures that look like no place and follow from no noise. Their
+                settings decide only how high subjects stand, and captions do not mention them.
+            specs: What each picture shows; drawn if not given.
 
         Raises:
-            ConfigError: Pictures unlike the world need surfaces, and there are none.
+            ConfigError: `off_distribution` needs surfaces, and this world has none.
         """
         device = self.tiles.device
         random, generator = Random(seed), torch.Generator(device).manual_seed(seed)
         draw = random.sample if num_subjects <= len(self.pool) else random.choices
         chosen, count = draw(self.pool, k=num_subjects), num_subjects * views
-        if asked is None:
-            places = self._settings(random, count, unlike=unlike)
-            asked = [draw_asked(random, one, self.shares) for one in places]
-        if unlike:
-            asked = [replace(one, rendition=NONE) for one in asked]
+        if specs is None:
+            places = self._settings(random, count, off_distribution=off_distribution)
+            specs = [draw_spec(random, one, self.shares) for one in places]
+        if off_distribution:
+            specs = [replace(spec, rendition=NONE) for spec in specs]
         if pairs:
-            asked = [Asked(one.setting, rendition=one.rendition) for one in asked]
+            specs = [SceneSpec(spec.setting, rendition=spec.rendition) for spec in specs]
         cells = self.size_px // CELL_PX
         shape = (3, count, NOISE_CHANNELS, cells, cells)
         noise, other, third = torch.randn(shape, generator=generator, device=device)
@@ -191,28 +193,30 @@ class World:
             frames = subject_frames(self.tiles[chosen], numbers, augment=augment)
             relief = subject_relief(frames, numbers)
             shown, heights = frames[rows], relief[rows]
-            layout = place(other if free_places or pairs or unlike else noise, shown, asked)
+            layout = place(
+                other if free_places or pairs or off_distribution else noise, shown, specs
+            )
             subject, companion = Figure(shown, heights, layout), None
             if pairs:
-                layout, beside = side_by_side(layout, shown, asked, third)
+                layout, beside = side_by_side(layout, shown, specs, third)
                 subject = subject._replace(layout=layout)
                 companion = Figure(shown.roll(views, 0), heights.roll(views, 0), beside)
-            if unlike:
+            if off_distribution:
                 ground = self._ground(subject, seed)
                 others = bystanders(subject, third, views)
-                rendering = render_on(ground, subject, asked, self.wardrobe, bystanders=others)
+                rendering = render_on(ground, subject, specs, self.wardrobe, bystanders=others)
             else:
-                rendering = self.draw(noise, subject, asked, companion=companion)
+                rendering = self.draw(noise, subject, specs, companion=companion)
             reference, reference_mask = self._references(frames, relief, numbers)
         names = [self.subjects.names[i] for i in chosen]
         synonyms = [self.subjects.synonyms[i] for i in chosen]
         captions = [
-            draw_pair_caption(random, one, names=(names[g], names[(g - 1) % num_subjects]))
+            draw_pair_caption(random, spec, names=(names[g], names[(g - 1) % num_subjects]))
             if pairs
             else draw_caption(
-                random, one, name=names[g], synonyms=synonyms[g], says_where=not unlike
+                random, spec, name=names[g], synonyms=synonyms[g], says_where=not off_distribution
             )
-            for g, one in zip(rows.tolist(), asked, strict=True)
+            for g, spec in zip(rows.tolist(), specs, strict=True)
         ]
         return WorldBatch(
             noise=noise,
@@ -227,19 +231,19 @@ class World:
             frames=frames,
             relief=relief,
             subject=torch.tensor(chosen, device=device)[rows],
-            asked=tuple(asked),
+            specs=tuple(specs),
             light=rendering.light,
             reference_light=light_of_reference(numbers[:, -REFERENCE_NUMBERS:]),
             companion_mask=rendering.companion_mask,
             companion_layout=None if companion is None else companion.layout,
-            is_unlike=unlike,
+            is_off_distribution=off_distribution,
         )
 
     def answer(
         self,
         noise: Tensor,
         chosen: Sequence[int],
-        asked: Sequence[Asked],
+        specs: Sequence[SceneSpec],
         *,
         numbers: Tensor,
         opposed: bool = False,
@@ -249,12 +253,12 @@ class World:
         Args:
             noise: Standard normal, (B, 32, R / 8, R / 8).
             chosen: Rows of the subjects, drawn as they are.
-            asked: What is asked of each picture.
+            specs: What each picture shows.
             numbers: Uniform in [0, 1], (B, 16): roundness, and the reference's wall and light.
-            opposed: Light references strongly from where the picture's light does not come from.
+            opposed: Light references strongly from the side opposite to the picture's light.
         """
-        subject = self.figures(noise, chosen, asked, numbers=numbers)
-        rendering = self.draw(noise, subject, asked)
+        subject = self.figures(noise, chosen, specs, numbers=numbers)
+        rendering = self.draw(noise, subject, specs)
         if opposed:
             against = opposite_numbers(rendering.light, subject.layout)
             numbers = torch.cat([numbers[:, :-REFERENCE_NUMBERS], against], dim=1)
@@ -262,30 +266,30 @@ class World:
         return GroundTruth(rendering, subject.layout, *reference)
 
     def figures(
-        self, noise: Tensor, chosen: Sequence[int], asked: Sequence[Asked], *, numbers: Tensor
+        self, noise: Tensor, chosen: Sequence[int], specs: Sequence[SceneSpec], *, numbers: Tensor
     ) -> Figure:
         """Return subjects as they are, where `noise` places them; see `answer`."""
         frames = subject_frames(self.tiles[list(chosen)], numbers, augment=False)
-        return Figure(frames, subject_relief(frames, numbers), place(noise, frames, asked))
+        return Figure(frames, subject_relief(frames, numbers), place(noise, frames, specs))
 
     def draw(
         self,
         noise: Tensor,
         subject: Figure,
-        asked: Sequence[Asked],
+        specs: Sequence[SceneSpec],
         *,
         companion: Figure | None = None,
     ) -> Rendering:
-        """Draw one picture a row, the subject where it is told to be; see `render`."""
+        """Draw one picture a row with the subject at its layout; see `render`."""
         with torch.no_grad(), torch.autocast(noise.device.type, enabled=False):
             return render(
-                noise, subject, asked, self.wardrobe, size_px=self.size_px, companion=companion
+                noise, subject, specs, self.wardrobe, size_px=self.size_px, companion=companion
             )
 
     def insert(self, photo: Tensor, chosen: Sequence[int], *, seed: int) -> Insertion:
         """Put one subject into a photograph, upright, as a whole and seen as in its reference.
 
-        Others stand beside it already, smaller: what light does to them tells the light.
+        Smaller bystanders stand beside it already; their shading shows the light.
 
         Args:
             photo: The picture (1, 3, R, R) in [0, 1].
@@ -306,7 +310,7 @@ class World:
         )
 
     def scenery(self, count: int, *, seed: int) -> Scenery:
-        """Draw pictures unlike the world without their subjects, of which only others are seen.
+        """Draw off-distribution pictures with bystanders and a gap in place of each subject.
 
         Args:
             count: How many.
@@ -317,7 +321,7 @@ class World:
         """
         random, device = Random(seed), self.tiles.device
         generator = torch.Generator(device).manual_seed(seed)
-        asked = [Asked(one) for one in self._settings(random, count, unlike=True)]
+        specs = [SceneSpec(one) for one in self._settings(random, count, off_distribution=True)]
         shape = (2, count, NOISE_CHANNELS, *NOISE_CELLS)
         noise, other = torch.randn(shape, generator=generator, device=device)
         numbers = torch.rand(count, SUBJECT_NUMBERS, generator=generator, device=device)
@@ -325,25 +329,27 @@ class World:
             chosen = random.choices(self.pool, k=count)
             frames = subject_frames(self.tiles[chosen], numbers, augment=True)
             relief = subject_relief(frames, numbers)
-            subject = Figure(frames, relief, place(noise, frames, asked))
+            subject = Figure(frames, relief, place(noise, frames, specs))
             ground = self._ground(subject, seed)
-            return draw_scenery(ground, subject, asked, self.wardrobe, noise=other, numbers=numbers)
+            return draw_scenery(ground, subject, specs, self.wardrobe, noise=other, numbers=numbers)
 
     def corpus(self) -> Iterator[str]:
         """Yield captions of all subjects, of both halves, for a tokenizer to learn from."""
         random, subjects = Random(0), self.subjects
         for name, synonyms in zip(subjects.names, subjects.synonyms, strict=True):
             for setting in self._settings(random, CAPTIONS_A_SUBJECT):
-                asked = draw_asked(random, setting)
-                yield draw_caption(random, asked, name=name, synonyms=synonyms)
+                specs = draw_spec(random, setting)
+                yield draw_caption(random, specs, name=name, synonyms=synonyms)
 
-    def ask(self, count: int, *, seed: int) -> list[Asked]:
-        """Draw what is asked of `count` pictures, as `batch` does by itself."""
+    def draw_specs(self, count: int, *, seed: int) -> list[SceneSpec]:
+        """Draw the specs of `count` pictures, as `batch` does by itself."""
         random = Random(seed)
-        return [draw_asked(random, one, self.shares) for one in self._settings(random, count)]
+        return [draw_spec(random, one, self.shares) for one in self._settings(random, count)]
 
-    def _settings(self, random: Random, count: int, *, unlike: bool = False) -> list[Setting]:
-        if unlike:
+    def _settings(
+        self, random: Random, count: int, *, off_distribution: bool = False
+    ) -> list[Setting]:
+        if off_distribution:
             return random.choices(self._with_floor, k=count)
         # Half as many as pictures, so that rows are drawn together; every place equally often.
         places: list[int] = []
@@ -355,8 +361,8 @@ class World:
     def _ground(self, subject: Figure, seed: int) -> Ground:
         if self.surfaces is None:
             raise ConfigError(
-                "Pictures unlike the world are made of surfaces, and this world has none. Give it "
-                "some: World(subjects, surfaces=make_textures(...))."
+                "Off-distribution pictures need surfaces, and this world has none. Pass some: "
+                "World(subjects, surfaces=make_textures(...))."
             )
         base, random = base_of(subject.frames, subject.layout), Random(seed)
         if self.photos and random.random() < PHOTO_SHARE:

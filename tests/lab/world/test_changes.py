@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from swiftpie_lab.world.air import TIMES, Setting
-from swiftpie_lab.world.captions import NONE, Asked, draw_caption
+from swiftpie_lab.world.captions import NONE, SceneSpec, draw_caption
 from swiftpie_lab.world.changes import (
     MIN_CHANGE_LEVELS,
     MOVED,
+    EditSpec,
     SameWords,
-    Wish,
     WorldChange,
     alternatives,
     redraw,
@@ -27,8 +27,8 @@ OUTDOORS = Setting(
     next(i for i, one in enumerate(PLACES) if one.has_seasons and one.foreground is None)
 )
 INDOORS = Setting(next(i for i, one in enumerate(PLACES) if not one.outdoors and one.grounded))
-FIRST = Asked(OUTDOORS, accessory="top hat")
-WORDED = Asked(OUTDOORS)
+FIRST = SceneSpec(OUTDOORS, accessory="top hat")
+WORDED = SceneSpec(OUTDOORS)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def redrawn(world, subjects):
     """Return each change of one noise with what was there before."""
     changes = [*WorldChange]
     before = [WORDED if one is WorldChange.SECOND else FIRST for one in changes]
-    wishes = [
-        Wish(change, alternatives(asked, change, world.settings)[0])
-        for change, asked in zip(changes, before, strict=True)
+    edits = [
+        EditSpec(change, alternatives(spec, change, world.settings)[0])
+        for change, spec in zip(changes, before, strict=True)
     ]
     count = len(changes)
     generator = torch.Generator().manual_seed(7)
@@ -53,7 +53,7 @@ def redrawn(world, subjects):
     subject, others = (world.figures(noise, [row] * count, before, numbers=numbers) for row in rows)
     first = world.draw(noise, subject, before)
     others = stand_aside(noise.flip(3), subject, others, before)
-    after = redraw(world, noise, first, subject, wishes, others=others)
+    after = redraw(world, noise, first, subject, edits, others=others)
     return {
         change: (
             type(first)(*(one[row : row + 1] for one in first[:5]), first.light),
@@ -128,10 +128,10 @@ def test_a_way_changes_one_thing_and_none_leads_to_a_setting_that_is_held_out(wo
 
 
 def test_what_a_picture_has_no_way_for_is_not_offered(world):
-    def ways(asked, change):
-        return alternatives(asked, change, world.settings)
+    def ways(spec, change):
+        return alternatives(spec, change, world.settings)
 
-    indoors = Asked(INDOORS)
+    indoors = SceneSpec(INDOORS)
     for change in (WorldChange.TIME, WorldChange.WEATHER, WorldChange.SEASON, WorldChange.TAKE_OFF):
         assert ways(indoors, change) == []
     assert all(PLACES[one.setting.place].grounded for one in ways(indoors, WorldChange.PLACE))

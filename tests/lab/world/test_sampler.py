@@ -15,10 +15,10 @@ from swiftpie_lab.world.captions import (
     NONE,
     POSE_PHRASES,
     VIEWS,
-    Asked,
-    AskedShares,
-    draw_asked,
+    SceneSpec,
+    SpecShares,
     draw_caption,
+    draw_spec,
 )
 from swiftpie_lab.world.compositor import Figure
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
@@ -31,7 +31,7 @@ from swiftpie_lab.world.sheet import contact_sheet
 from swiftpie_lab.world.textures import make_textures
 
 GROUNDED = next(i for i, one in enumerate(PLACES) if not one.outdoors and one.grounded)
-PLAIN = Asked(Setting(GROUNDED))
+PLAIN = SceneSpec(Setting(GROUNDED))
 VIEWED = 12  # pictures of each way to ask
 
 
@@ -46,17 +46,17 @@ def batch(world):
 
 
 @pytest.fixture(scope="module")
-def asked_layout(frames):
+def layout_of(frames):
     """Return what gives the layouts of many noises for one way to ask."""
     noise = torch.randn(VIEWED, 32, 16, 16, generator=torch.Generator().manual_seed(2))
     rows = frames[:1].expand(VIEWED, -1, -1, -1)
-    return lambda asked: place(noise, rows, [asked] * VIEWED)
+    return lambda specs: place(noise, rows, [specs] * VIEWED)
 
 
 def test_the_same_seed_gives_the_same_batch_and_another_seed_another(world, batch):
     again, other = world.batch(4, 3, seed=5), world.batch(4, 3, seed=6)
     assert again.captions == batch.captions
-    assert again.asked == batch.asked
+    assert again.specs == batch.specs
     assert other.captions != batch.captions
     for name in ("noise", "pixels", "mask", "background", "reference", "frames", "worn"):
         assert torch.equal(getattr(again, name), getattr(batch, name)), name
@@ -102,29 +102,29 @@ def test_what_has_to_be_drawn_anew_is_all_that_differs_from_the_empty_place(batc
 
 
 def test_the_picture_hangs_on_its_own_noise_alone(world):
-    settled = [draw_asked(Random(1), Setting(3)) for _ in range(4)]
-    two, one = (world.batch(2, 2, seed=9, asked=settled) for _ in range(2))
+    settled = [draw_spec(Random(1), Setting(3)) for _ in range(4)]
+    two, one = (world.batch(2, 2, seed=9, specs=settled) for _ in range(2))
     assert torch.equal(two.pixels, one.pixels)
-    large = World(world.subjects, "held_out", size_px=256).batch(2, 2, seed=9, asked=settled)
+    large = World(world.subjects, "held_out", size_px=256).batch(2, 2, seed=9, specs=settled)
     assert large.noise.shape[-2:] == (32, 32)
     assert large.pixels.shape[-2:] == (256, 256)
-    with pytest.raises(ConfigError, match="100 px"):
+    with pytest.raises(ConfigError, match="size_px is 100"):
         World(world.subjects, "held_out", size_px=100)
 
 
 def test_a_world_may_be_asked_for_more_of_something(world):
-    always = AskedShares(rendition=1.0, accessory=0.0)
+    always = SpecShares(rendition=1.0, accessory=0.0)
     eager = World(world.subjects, "held_out", shares=always)
-    asked = [*eager.ask(40, seed=3), *eager.batch(2, 2, seed=3).asked]
-    assert all(one.rendition != NONE and one.accessory == NONE for one in asked)
-    usual = world.ask(40, seed=3)
+    specs = [*eager.draw_specs(40, seed=3), *eager.batch(2, 2, seed=3).specs]
+    assert all(spec.rendition != NONE and spec.accessory == NONE for spec in specs)
+    usual = world.draw_specs(40, seed=3)
     assert 0 < sum(one.rendition != NONE for one in usual) < 20
 
 
 @pytest.mark.parametrize("view", sorted(VIEWS))
-def test_a_view_in_words_is_the_view_that_is_drawn(asked_layout, view):
+def test_a_view_in_words_is_the_view_that_is_drawn(layout_of, view):
     yaw, more, pitch, above = VIEWS[view]
-    layout = asked_layout(replace(PLAIN, view=view))
+    layout = layout_of(replace(PLAIN, view=view))
     assert 0 < layout.flip.sum() < VIEWED, "mirrored subjects are among them"
     pose = seen_view(layout) * 180 / math.pi
     for value, low, span in ((pose[:, 0], yaw, more), (pose[:, 1], pitch, above)):
@@ -132,9 +132,9 @@ def test_a_view_in_words_is_the_view_that_is_drawn(asked_layout, view):
         assert ((value >= first - 1e-3) & (value <= last + 1e-3)).all()
 
 
-def test_poses_turn_stretch_bend_and_lift(asked_layout):
-    plain = asked_layout(PLAIN)
-    layouts = {pose: asked_layout(replace(PLAIN, pose=pose)) for pose in POSE_PHRASES}
+def test_poses_turn_stretch_bend_and_lift(layout_of):
+    plain = layout_of(PLAIN)
+    layouts = {pose: layout_of(replace(PLAIN, pose=pose)) for pose in POSE_PHRASES}
     assert plain.rotation.abs().max() < 0.2
     assert ((layouts["lying"].rotation.abs() - math.pi / 2).abs() < 0.2).all()
     assert ((layouts["upside down"].rotation.abs() - math.pi).abs() < 0.21).all()
@@ -145,8 +145,8 @@ def test_poses_turn_stretch_bend_and_lift(asked_layout):
     assert {float(x) for x in layouts["bent"].pose[:, 3].sign()} == {-1.0, 1.0}
 
 
-def test_sides_are_kept(asked_layout):
-    left, right = (asked_layout(replace(PLAIN, side=side)) for side in ("left", "right"))
+def test_sides_are_kept(layout_of):
+    left, right = (layout_of(replace(PLAIN, side=side)) for side in ("left", "right"))
     assert left.centre[:, 0].max() < 0.5 < right.centre[:, 0].min()
 
 
@@ -189,11 +189,11 @@ def test_captions_say_all_that_is_asked_for():
         },
     }
     for setting in random.sample(settings(), 60):
-        asked = draw_asked(random, setting)
-        caption = draw_caption(random, asked, name="cat", synonyms=("kitten",))
+        specs = draw_spec(random, setting)
+        caption = draw_caption(random, specs, name="cat", synonyms=("kitten",))
         assert any(phrase in caption for phrase in PLACES[setting.place].phrases), caption
         for name, phrases in said.items():
-            wanted = getattr(asked, name)
+            wanted = getattr(specs, name)
             assert wanted == NONE or any(one in caption for one in phrases[wanted]), caption
 
 
@@ -204,29 +204,33 @@ def test_a_tokenizer_hears_of_every_subject(world):
 
 
 @pytest.fixture(scope="module")
-def unlike(subjects):
+def off_distribution(subjects):
     """Pictures that look like no place."""
     surfaces = make_textures(24, subjects.tiles, [], seed=0)
-    return World(subjects, "held_out", surfaces=surfaces).batch(12, 4, seed=3, unlike=True)
+    return World(subjects, "held_out", surfaces=surfaces).batch(
+        12, 4, seed=3, off_distribution=True
+    )
 
 
 def test_pictures_unlike_the_world_are_the_same_for_a_seed_and_change_where_the_subject_is(
-    subjects, unlike
+    subjects, off_distribution
 ):
     surfaces = make_textures(24, subjects.tiles, [], seed=0)
-    again = World(subjects, "held_out", surfaces=surfaces).batch(12, 4, seed=3, unlike=True)
-    assert torch.equal(again.pixels, unlike.pixels)
-    change = (unlike.pixels - unlike.background).abs().amax(dim=1, keepdim=True)
-    assert (change * (1 - unlike.touched)).max() <= LEAST_CHANGE
-    assert unlike.pixels.abs().max() <= 1
-    shown = unlike.mask.flatten(1).amax(dim=1) > 0.9
+    again = World(subjects, "held_out", surfaces=surfaces).batch(
+        12, 4, seed=3, off_distribution=True
+    )
+    assert torch.equal(again.pixels, off_distribution.pixels)
+    change = (off_distribution.pixels - off_distribution.background).abs().amax(dim=1, keepdim=True)
+    assert (change * (1 - off_distribution.touched)).max() <= LEAST_CHANGE
+    assert off_distribution.pixels.abs().max() <= 1
+    shown = off_distribution.mask.flatten(1).amax(dim=1) > 0.9
     assert shown.float().mean() > 0.9
 
 
-def test_light_brightens_the_side_that_it_comes_from(unlike):
-    brightness = unlike.background.mean(dim=1)
+def test_light_brightens_the_side_that_it_comes_from(off_distribution):
+    brightness = off_distribution.background.mean(dim=1)
     lean = brightness[..., 64:].mean((1, 2)) - brightness[..., :64].mean((1, 2))
-    side = unlike.light.direction[:, 0] * unlike.light.strength
+    side = off_distribution.light.direction[:, 0] * off_distribution.light.strength
     assert torch.corrcoef(torch.stack([lean, side]))[0, 1] > 0.2
 
 
@@ -235,7 +239,9 @@ def test_photographs_are_grounds_of_half_the_batches(subjects):
     green = torch.zeros(3, 200, 300, dtype=torch.uint8)
     green[1] = 200
     world = World(subjects, "held_out", surfaces=surfaces, photos=[green])
-    pictures = [world.batch(2, 2, seed=seed, unlike=True).background for seed in range(12)]
+    pictures = [
+        world.batch(2, 2, seed=seed, off_distribution=True).background for seed in range(12)
+    ]
     greenness = torch.stack([(one[:, 1] - one[:, ::2].amax(dim=1)).mean() for one in pictures])
     assert 3 <= int((greenness > 0.5).sum()) <= 9
 
@@ -254,13 +260,15 @@ def test_sceneries_hide_where_the_subject_comes_and_show_who_stands_beside(world
     assert torch.equal(again.given, seen.given)
 
 
-def test_bystanders_stand_whole_beside_the_subject(unlike):
-    figure = Figure(unlike.frames, unlike.relief, unlike.layout)
-    rows = torch.arange(len(unlike.frames)).repeat_interleave(4)
-    figure = figure._replace(frames=unlike.frames[rows], relief=unlike.relief[rows])
-    reach = SUBJECT_FILL / 2 * unlike.layout.scale
-    for one in bystanders(figure, unlike.noise, 4, share=1.0):
-        away = (one.layout.centre[:, 0] - unlike.layout.centre[:, 0]).abs()
+def test_bystanders_stand_whole_beside_the_subject(off_distribution):
+    figure = Figure(off_distribution.frames, off_distribution.relief, off_distribution.layout)
+    rows = torch.arange(len(off_distribution.frames)).repeat_interleave(4)
+    figure = figure._replace(
+        frames=off_distribution.frames[rows], relief=off_distribution.relief[rows]
+    )
+    reach = SUBJECT_FILL / 2 * off_distribution.layout.scale
+    for one in bystanders(figure, off_distribution.noise, 4, share=1.0):
+        away = (one.layout.centre[:, 0] - off_distribution.layout.centre[:, 0]).abs()
         is_there = one.layout.centre[:, 1] < 1.5
         half = SUBJECT_FILL / 2 * one.layout.scale
         inside = (one.layout.centre[:, 0] - half > -1e-5) & (
@@ -271,17 +279,17 @@ def test_bystanders_stand_whole_beside_the_subject(unlike):
         assert (away >= reach + half - 1e-5)[is_there].all()
 
 
-def test_captions_of_pictures_unlike_the_world_name_no_place(unlike):
+def test_captions_of_pictures_unlike_the_world_name_no_place(off_distribution):
     phrases = {phrase for one in PLACES for phrase in one.phrases}
     random = Random(0)
-    for row, caption in enumerate(unlike.captions):
+    for row, caption in enumerate(off_distribution.captions):
         assert not any(phrase in caption for phrase in phrases)
-        assert not any(phrase in unlike.empty_caption(random, row) for phrase in phrases)
+        assert not any(phrase in off_distribution.empty_caption(random, row) for phrase in phrases)
 
 
 def test_without_surfaces_there_are_no_such_pictures(world):
     with pytest.raises(ConfigError, match="surfaces"):
-        world.batch(1, 1, seed=0, unlike=True)
+        world.batch(1, 1, seed=0, off_distribution=True)
 
 
 def test_second_references_show_the_subjects_from_another_side(world, batch):

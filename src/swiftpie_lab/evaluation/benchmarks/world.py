@@ -36,12 +36,12 @@ from swiftpie_lab.evaluation.judges import Networks, Panel, Reading, load_panel
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie_lab.world.air import SEASONS, TIMES, WEATHERS, Setting
 from swiftpie_lab.world.captions import (
+    ATTRIBUTE_QUESTIONS,
     CLOSE_QUESTIONS,
     POSE_PHRASES,
     VIEWS,
     WHOLE_QUESTIONS,
-    WISH_QUESTIONS,
-    Asked,
+    SceneSpec,
     draw_caption,
     draw_pair_caption,
     right_answers,
@@ -180,10 +180,10 @@ class WorldCase:
         return self.told_view is not None and abs(self.told_view[0]) >= WIDE_YAW
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> SceneSpec:
         """The same as the renderer takes it."""
         setting = setting_of(self)
-        return Asked(setting, **({self.wish: self.answer} if self.wish else {}))
+        return SceneSpec(setting, **({self.wish: self.answer} if self.wish else {}))
 
     @property
     def told_view(self) -> tuple[float, float] | None:
@@ -214,7 +214,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         "subject-mistaken",
         "setting-accuracy",
         "wish-accuracy",
-        *(f"{name}-accuracy" for name in (*Setting._fields, *WISH_QUESTIONS)),
+        *(f"{name}-accuracy" for name in (*Setting._fields, *ATTRIBUTE_QUESTIONS)),
         "yaw-error",
         "pitch-error",
         "lighting-error",
@@ -396,7 +396,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     def gallery(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield pictures (V, 3, H, W) and masks (V, 1, H, W) of each held-out subject."""
-        asked = [Asked(Setting(PLACE_NAMES.index(name))) for name in BACKDROPS]
+        asked = [SceneSpec(Setting(PLACE_NAMES.index(name))) for name in BACKDROPS]
         views = len(asked)
         for number, row in enumerate(self.world.pool):
             seeds = [GALLERY_SEED + number * views + view for view in range(views)]
@@ -498,7 +498,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         )
         if kind is WorldKind.PAIR:
             return self._beside_another(case, number)
-        said = replace(case.asked, view=Asked.view) if kind is WorldKind.TURN else case.asked
+        said = replace(case.asked, view=SceneSpec.view) if kind is WorldKind.TURN else case.asked
         case = replace(case, prompt=draw_caption(FirstPhrase(), said, name=name))
         return self._viewed(case) if case.wish == "view" else case
 

@@ -82,7 +82,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class LightStage:
-    """Tell the light of references and of pictures unlike the world; what words tell stays."""
+    """Read the light of references and of off-distribution pictures; text stays fixed."""
 
     model: OneStepStage  # what the reader belongs to
     config: LightConfig
@@ -155,7 +155,7 @@ class LightStage:
         self.model.export(networks, folder)
 
     def shown(self, count: int, *, seed: int, split: Split = "train") -> Seen:
-        """Draw references, and pictures unlike the world that have nothing to do with them."""
+        """Draw references, and off-distribution pictures that are independent of them."""
         world = self.model.world if split == "train" else self.model.held_out
         scenery, generator = world.scenery(count, seed=seed), torch.Generator().manual_seed(seed)
         numbers = torch.rand(count, 16, generator=generator).to(scenery.given)

@@ -10,8 +10,8 @@ from torch import Tensor
 from swiftpie.masks import MaskRule, from_noise_difference, iou, resize_mask
 from swiftpie_lab.world import captions
 from swiftpie_lab.world.changes import (
+    EditSpec,
     SameWords,
-    Wish,
     WorldChange,
     alternatives,
     redraw,
@@ -62,7 +62,7 @@ class Changes(NamedTuple):
 class _Pair(NamedTuple):
     """One row: a change and the two prompts around it."""
 
-    wish: Wish
+    edit: EditSpec
     source: str
     target: str
     is_about_place: bool  # of bare words: whether the word is for the background
@@ -95,41 +95,41 @@ def draw_changes(world: World, batch: WorldBatch, *, seed: int) -> Changes:
         batch.noise,
         first,
         subject,
-        [one.wish for one in pairs],
-        others=stand_aside(free, subject, others, batch.asked),
+        [one.edit for one in pairs],
+        others=stand_aside(free, subject, others, batch.specs),
     ).mask
     for row, one in enumerate(pairs):
-        if one.wish.change is WorldChange.WORD:
+        if one.edit.change is WorldChange.WORD:
             mask[row] = 1 - batch.mask[row] if one.is_about_place else batch.mask[row]
     return Changes(
-        kinds=[one.wish.change for one in pairs],
+        kinds=[one.edit.change for one in pairs],
         source=[one.source for one in pairs],
         target=[one.target for one in pairs],
         mask=mask,
-        same_subject=torch.tensor([one.wish.change not in OTHERS for one in pairs]),
+        same_subject=torch.tensor([one.edit.change not in OTHERS for one in pairs]),
     )
 
 
 def _draw_pair(world: World, batch: WorldBatch, row: int, other: int, random: Random) -> _Pair:
     """Choose what shall change in picture `row`; subject `other` may take its subject's place."""
-    asked, subject = batch.asked[row], int(batch.subject[row])
-    change, wishes = WorldChange.NOTHING, [asked]
+    spec, subject = batch.specs[row], int(batch.subject[row])
+    change, options = WorldChange.NOTHING, [spec]
     ways = dict(SHARES)
     while ways:  # until one of them can be gone; nothing is one that always can
         change = random.choices(list(ways), list(ways.values()))[0]
-        if wishes := alternatives(asked, change, world.settings):
+        if options := alternatives(spec, change, world.settings):
             break
         del ways[change]
-    wanted = random.choice(wishes)
+    wanted = random.choice(options)
     words = random.randrange(2**31)
     is_alike = random.random() < SAME_WORDS_SHARE and change is not WorldChange.NOTHING
     other_words = words if is_alike else random.randrange(2**31)
 
-    def caption(words: int, asked: captions.Asked, who: int) -> str:
+    def caption(words: int, spec: captions.SceneSpec, who: int) -> str:
         name, synonyms = world.subjects.names[who], world.subjects.synonyms[who]
-        return captions.draw_caption(SameWords(words), asked, name=name, synonyms=synonyms)
+        return captions.draw_caption(SameWords(words), spec, name=name, synonyms=synonyms)
 
-    source, target = caption(words, asked, subject), caption(other_words, wanted, subject)
+    source, target = caption(words, spec, subject), caption(other_words, wanted, subject)
     name, is_about_place = world.subjects.names[subject], random.random() < 0.5
     match change:
         case WorldChange.SUBJECT:
@@ -138,7 +138,7 @@ def _draw_pair(world: World, batch: WorldBatch, row: int, other: int, random: Ra
             change = change if renamed != target else WorldChange.NOTHING
             target = renamed
         case WorldChange.WORD:
-            phrases = PLACES[asked.setting.place].phrases
+            phrases = PLACES[spec.setting.place].phrases
             target = random.choice(phrases) if is_about_place else name
         case WorldChange.SECOND:
             names = (name, world.subjects.names[other])
@@ -148,7 +148,7 @@ def _draw_pair(world: World, batch: WorldBatch, row: int, other: int, random: Ra
         case _:
             pass
     is_silent = change is WorldChange.WORD or random.random() < EMPTY_SHARE
-    return _Pair(Wish(change, wanted), "" if is_silent else source, target, is_about_place)
+    return _Pair(EditSpec(change, wanted), "" if is_silent else source, target, is_about_place)
 
 
 SHOWN_KINDS = (

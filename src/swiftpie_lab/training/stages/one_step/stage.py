@@ -65,7 +65,7 @@ from swiftpie_lab.training.stages.one_step.tasks import (
     repainting,
     rows_where,
 )
-from swiftpie_lab.world.captions import AS_USUAL, AskedShares
+from swiftpie_lab.world.captions import AS_USUAL, SpecShares
 from swiftpie_lab.world.sampler import World, WorldBatch
 
 AUTOENCODER = "world_autoencoder"  # the run whose export new networks read pictures with
@@ -94,9 +94,9 @@ class OneStepConfig:
     tasks: Tasks = field(default_factory=Tasks)
     turns_reference: bool = True  # by its relief before it is read; False for comparison
     other_sides: float = 0.0  # share of the batches that have two references
-    sceneries: int = 0  # pictures unlike the world a step, from which only their light is told
-    photos: str = ""  # a folder of photographs: half of the pictures unlike the world are such
-    shares: AskedShares = AS_USUAL  # how often pictures are asked for what
+    sceneries: int = 0  # off-distribution pictures a step, whose light alone is learned
+    photos: str = ""  # a folder of photographs: half of the off-distribution pictures use them
+    shares: SpecShares = AS_USUAL  # how often pictures have each attribute
     size_px: int = 128
     grown_share: float = 0.0  # of the batches, whose pictures have twice that size
     sizes: Sizes = FIRST  # of networks that start from nothing
@@ -297,7 +297,7 @@ class OneStepStage:
     def _to_repaint(self, task: Task, views: int, *, seed: int) -> WorldBatch:
         count = self.config.num_subjects
         if task is Task.INSERT:
-            return self.world.batch(count, views, seed=seed, unlike=True)
+            return self.world.batch(count, views, seed=seed, off_distribution=True)
         return self.world.batch(count, views, seed=seed, free_places=True)
 
     def forward(

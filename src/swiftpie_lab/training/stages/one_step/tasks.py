@@ -34,9 +34,9 @@ LEAST_HAT_PX = 20  # pixels that stand out of the subject; fewer are an edge
 HAT_SIDE = 0.45  # of the subject's longer side, about the side of a hat
 _KINDS = {"subject": 0.35, "surroundings": 0.25, "box": 0.15, "everything": 0.10, "nothing": 0.15}
 # Of pictures that follow from no noise, what is not given must be the subject or its ground.
-_UNLIKE_KINDS = {"subject": 0.55, "around": 0.35, "nothing": 0.10}
+_OFF_DISTRIBUTION_KINDS = {"subject": 0.55, "around": 0.35, "nothing": 0.10}
 _EMPTIED_KINDS = {"subject": 0.6, "around": 0.4}
-UNLIKE_EMPTIED_SHARE = 0.5
+OFF_DISTRIBUTION_EMPTIED_SHARE = 0.5
 AROUND_PX = 14  # a user's box may be this much larger than what changes, on each side
 
 
@@ -48,7 +48,7 @@ class Task(StrEnum):
     PAIR = "pair"  # two subjects
     REPAINT = "repaint"  # a part of the picture is given, as in editing
     REFINE = "refine"  # a later step of several, on the model's own draft
-    INSERT = "insert"  # into a picture unlike the world, or out of it, as with photographs
+    INSERT = "insert"  # into an off-distribution picture, or out of it, as with photographs
 
 
 @dataclass(frozen=True)
@@ -313,12 +313,12 @@ class Repainting(NamedTuple):
 def repainting(batch: WorldBatch, *, seed: int, may_empty: bool) -> Repainting:
     """Choose for each picture of `batch` what is given; `may_empty` lets subjects vanish.
 
-    Where pictures are unlike the world, subjects come and go and all else is given.
+    In off-distribution pictures subjects come and go, and all else is given.
     """
     random = Random(seed)
-    kinds = _UNLIKE_KINDS if batch.is_unlike else _KINDS
-    emptied_kinds = _EMPTIED_KINDS if batch.is_unlike else {"subject": 1.0}
-    share = UNLIKE_EMPTIED_SHARE if batch.is_unlike else EMPTIED_SHARE
+    kinds = _OFF_DISTRIBUTION_KINDS if batch.is_off_distribution else _KINDS
+    emptied_kinds = _EMPTIED_KINDS if batch.is_off_distribution else {"subject": 1.0}
+    share = OFF_DISTRIBUTION_EMPTIED_SHARE if batch.is_off_distribution else EMPTIED_SHARE
     generator = torch.Generator().manual_seed(seed + FOREIGN)  # not the numbers of the batch itself
     rows = len(batch.noise)
     emptied = [may_empty and random.random() < share for _ in range(rows)]

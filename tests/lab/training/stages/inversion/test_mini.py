@@ -171,9 +171,9 @@ def test_pictures_of_the_larger_world_depend_on_no_fourth_field_but_its_blocks(l
     noise = torch.cat([pixel_unshuffle(fields, 2), torch.zeros_like(batch.noise[:, 16:])], dim=1)
     rows = torch.tensor([0, 0, 1, 1])
     figure = Figure(
-        batch.frames[rows], batch.relief[rows], place(noise, batch.frames[rows], batch.asked)
+        batch.frames[rows], batch.relief[rows], place(noise, batch.frames[rows], batch.specs)
     )
-    drawn = world.draw(noise, figure, batch.asked)
+    drawn = world.draw(noise, figure, batch.specs)
     assert (drawn.pixels - batch.pixels).abs().max() < 1e-3
     error = larger.noise_error(noise, batch.noise)
     assert error.texture == error.raw == 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swiftpie_lab.training.stages.inversion.prompt_pairs import SHARES, draw_changes
-from swiftpie_lab.world.captions import Asked
+from swiftpie_lab.world.captions import SceneSpec
 from swiftpie_lab.world.changes import WorldChange
 from swiftpie_lab.world.sampler import World
 
@@ -79,8 +79,8 @@ def larger(subjects):
     """Pictures, half of which ask for nothing but their place, and changes."""
     world = World(subjects, "held_out")
     drawn = world.batch(3, 4, seed=5)
-    asked = [Asked(one.setting) if row % 2 else one for row, one in enumerate(drawn.asked)]
-    batch = world.batch(3, 4, seed=5, asked=asked)
+    specs = [SceneSpec(spec.setting) if row % 2 else spec for row, spec in enumerate(drawn.specs)]
+    batch = world.batch(3, 4, seed=5, specs=specs)
     return world, batch, [draw_changes(world, batch, seed=seed) for seed in range(3)]
 
 

@@ -70,13 +70,13 @@ def test_some_noise_is_true_some_a_bit_off_and_some_silent(batch):
 def test_of_pictures_unlike_the_world_only_what_changes_is_drawn(seed, subjects):
     surfaces = make_textures(8, subjects.tiles, [], seed=0)
     world = World(subjects, "held_out", surfaces=surfaces)
-    unlike = world.batch(4, 2, seed=seed, unlike=True)
-    wanted = repainting(unlike, seed=seed, may_empty=True)
+    off_distribution = world.batch(4, 2, seed=seed, off_distribution=True)
+    wanted = repainting(off_distribution, seed=seed, may_empty=True)
     given = 1 - wanted.allowed
     is_whole = wanted.allowed.amin(dim=(1, 2, 3)) == 1
     assert is_whole.float().mean() < 0.5
     # Whoever sees what is given sees the same picture, with the subject or without it.
-    untouched = (unlike.pixels - unlike.background).abs() * given
+    untouched = (off_distribution.pixels - off_distribution.background).abs() * given
     is_drawn = wanted.allowed.amax(dim=(1, 2, 3)) > 0
     is_hat = wanted.hats.amax(dim=(1, 2, 3)) > 0.5
     assert (untouched.amax(dim=(1, 2, 3))[is_drawn & ~is_hat] <= LEAST_CHANGE).float().mean() > 0.7
