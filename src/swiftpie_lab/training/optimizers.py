@@ -131,7 +131,12 @@ def _partition(
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised Nesterov momentum; parameters need two or more dimensions."""
+    """Orthogonalised Nesterov momentum for parameters of two or more dimensions.
+
+    Convolutions count as matrices of (out channels, everything else). `torch.optim.Muon` with
+    `adjust_lr_fn="match_rms_adamw"` takes the same steps, but refuses weights that are no matrices,
+    and a flattened view of a channels-last convolution would be a copy, which it could not train.
+    """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
@@ -170,5 +175,5 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 def is_matrix_like(parameter: Tensor) -> bool:
-    """Tell whether Muon suits `parameter`: two or more dimensions, none of them thin."""
+    """Whether Muon suits `parameter`: two or more dimensions, none of them thin."""
     return parameter.ndim >= 2 and min(len(parameter), parameter[0].numel()) >= MIN_SIDE
