@@ -182,15 +182,6 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     return unconditional + scale * (conditional - unconditional)
 
 
-def vsd_gradient(teacher: Tensor, critic: Tensor, levels: Levels) -> Tensor:
-    """Return the gradient of variational score distillation, (B, C, h, w).
-
-    From arXiv:2312.05239 with the weight `sigma ** 2`. Both are guided noise predictions.
-    """
-    gradient = levels.sigma.square() * (teacher.double() - critic.double())
-    return torch.nan_to_num(gradient)
-
-
 def dmd_gradient(generated: Tensor, teacher: Tensor, critic: Tensor) -> Tensor:
     """Return the gradient of distribution matching, (B, C, h, w), normalised for each sample.
 

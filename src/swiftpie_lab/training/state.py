@@ -139,7 +139,7 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-class Stored(NamedTuple):
+class StoredState(NamedTuple):
     """What is on disk."""
 
     tensors: dict[str, Tensor]
@@ -188,7 +188,7 @@ def find_state(folder: Path) -> Path | None:
         return max(found, key=lambda path: _progress(path)["step"])
 
 
-def read_state(folder: Path) -> Stored | None:
+def read_state(folder: Path) -> StoredState | None:
     """Return what `write_state` wrote, in either form; None if there is nothing yet.
 
     Raises:
@@ -199,7 +199,7 @@ def read_state(folder: Path) -> Stored | None:
         return None
     with _read_whole(folder):
         tensors = _read_parts(path) if path.name == INDEX_FILE else _read(path)
-        return Stored(tensors, _progress(path))
+        return StoredState(tensors, _progress(path))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from swiftpie_lab.world.captions import (
     VIEWS,
     SceneSpec,
 )
-from swiftpie_lab.world.compositor import Figure, Rendering
+from swiftpie_lab.world.compositor import PlacedSubject, Rendering
 from swiftpie_lab.world.looks import COLOURS, MATERIALS
 from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES
@@ -88,7 +88,7 @@ class EditSpec(NamedTuple):
     spec: SceneSpec
 
 
-class Redrawn(NamedTuple):
+class EditedPictures(NamedTuple):
     """Second pictures, and where they differ from the first."""
 
     pixels: Tensor  # (B, 3, R, R) in [-1, 1]
@@ -145,11 +145,11 @@ def redraw(
     world: World,
     noise: Tensor,
     first: Rendering,
-    subject: Figure,
+    subject: PlacedSubject,
     edits: Sequence[EditSpec],
     *,
-    others: Figure,
-) -> Redrawn:
+    others: PlacedSubject,
+) -> EditedPictures:
     """Draw second pictures from the `noise` of the first, one for each edit.
 
     A subject that does not move stays in place to the pixel. The mask covers the whole of a subject
@@ -169,7 +169,7 @@ def redraw(
         return torch.tensor([kind in chosen for kind in kinds], device=noise.device)
 
     replaced, moved = which(WorldChange.SUBJECT), which(*MOVED)
-    shown = Figure(
+    shown = PlacedSubject(
         torch.where(_wide(replaced), others.frames, subject.frames),
         torch.where(_wide(replaced), others.relief, subject.relief),
         subject.layout,
@@ -204,12 +204,12 @@ def redraw(
     whole = _wide(moved) | gone
     changed = visible_change(first.pixels, pixels) > 0
     changed |= whole & ((first.mask > 0) | (mask > 0)) | (newcomer > 0)
-    return Redrawn(pixels, mask, newcomer, layout, grow(changed.to(pixels), GROW_PX))
+    return EditedPictures(pixels, mask, newcomer, layout, grow(changed.to(pixels), GROW_PX))
 
 
 def stand_aside(
-    noise: Tensor, subject: Figure, newcomer: Figure, specs: Sequence[SceneSpec]
-) -> Figure:
+    noise: Tensor, subject: PlacedSubject, newcomer: PlacedSubject, specs: Sequence[SceneSpec]
+) -> PlacedSubject:
     """Return `newcomer` on that side of `subject` where there is more room, placed by `noise`."""
     sides = ["left" if x > 0.5 else "right" for x in subject.layout.centre[:, 0].tolist()]
     across = [SceneSpec(spec.setting, side=side) for spec, side in zip(specs, sides, strict=True)]
@@ -247,9 +247,9 @@ def _wide(flags: Tensor) -> Tensor:
     return flags.view(-1, 1, 1, 1)
 
 
-def _select(figure: Figure, rows: list[int]) -> Figure:
+def _select(figure: PlacedSubject, rows: list[int]) -> PlacedSubject:
     layout = Layout(*(value[rows] for value in figure.layout))
-    return Figure(figure.frames[rows], figure.relief[rows], layout)
+    return PlacedSubject(figure.frames[rows], figure.relief[rows], layout)
 
 
 def visible_change(before: Tensor, after: Tensor) -> Tensor:

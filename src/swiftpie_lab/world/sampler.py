@@ -24,7 +24,14 @@ from swiftpie_lab.world.captions import (
     draw_pair_caption,
     draw_spec,
 )
-from swiftpie_lab.world.compositor import Figure, GroundTruth, Rendering, base_of, render, render_on
+from swiftpie_lab.world.compositor import (
+    GroundTruth,
+    PlacedSubject,
+    Rendering,
+    base_of,
+    render,
+    render_on,
+)
 from swiftpie_lab.world.grounds import Ground, draw_ground, photographed_ground
 from swiftpie_lab.world.lighting import (
     REFERENCE_NUMBERS,
@@ -196,11 +203,11 @@ class World:
             layout = place(
                 other if free_places or pairs or off_distribution else noise, shown, specs
             )
-            subject, companion = Figure(shown, heights, layout), None
+            subject, companion = PlacedSubject(shown, heights, layout), None
             if pairs:
                 layout, beside = side_by_side(layout, shown, specs, third)
                 subject = subject._replace(layout=layout)
-                companion = Figure(shown.roll(views, 0), heights.roll(views, 0), beside)
+                companion = PlacedSubject(shown.roll(views, 0), heights.roll(views, 0), beside)
             if off_distribution:
                 ground = self._ground(subject, seed)
                 others = bystanders(subject, third, views)
@@ -267,18 +274,18 @@ class World:
 
     def figures(
         self, noise: Tensor, chosen: Sequence[int], specs: Sequence[SceneSpec], *, numbers: Tensor
-    ) -> Figure:
+    ) -> PlacedSubject:
         """Return subjects as they are, where `noise` places them; see `answer`."""
         frames = subject_frames(self.tiles[list(chosen)], numbers, augment=False)
-        return Figure(frames, subject_relief(frames, numbers), place(noise, frames, specs))
+        return PlacedSubject(frames, subject_relief(frames, numbers), place(noise, frames, specs))
 
     def draw(
         self,
         noise: Tensor,
-        subject: Figure,
+        subject: PlacedSubject,
         specs: Sequence[SceneSpec],
         *,
-        companion: Figure | None = None,
+        companion: PlacedSubject | None = None,
     ) -> Rendering:
         """Draw one picture a row with the subject at its layout; see `render`."""
         with torch.no_grad(), torch.autocast(noise.device.type, enabled=False):
@@ -329,7 +336,7 @@ class World:
             chosen = random.choices(self.pool, k=count)
             frames = subject_frames(self.tiles[chosen], numbers, augment=True)
             relief = subject_relief(frames, numbers)
-            subject = Figure(frames, relief, place(noise, frames, specs))
+            subject = PlacedSubject(frames, relief, place(noise, frames, specs))
             ground = self._ground(subject, seed)
             return draw_scenery(ground, subject, specs, self.wardrobe, noise=other, numbers=numbers)
 
@@ -358,7 +365,7 @@ class World:
         half = places[: math.ceil(count / 2)]
         return [random.choice(self._by_place[place]) for place in (half * 2)[:count]]
 
-    def _ground(self, subject: Figure, seed: int) -> Ground:
+    def _ground(self, subject: PlacedSubject, seed: int) -> Ground:
         if self.surfaces is None:
             raise ConfigError(
                 "Off-distribution pictures need surfaces, and this world has none. Pass some: "

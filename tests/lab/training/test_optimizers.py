@@ -100,7 +100,7 @@ def test_matrices_take_the_steps_of_torch_and_convolutions_are_what_torch_lacks(
         for optimizer in optimizers:
             optimizer.step()
     apart, moved = (own - theirs).norm(), (own - start).norm()
-    assert apart < 0.02 * moved, "sums in bfloat16 have another order"
+    assert apart < 0.05 * moved, "sums in bfloat16 have another order"
     with pytest.raises(ValueError, match="2D parameters"):
         torch.optim.Muon([nn.Parameter(torch.zeros(16, 4, 3, 3))], lr=0.1)
 

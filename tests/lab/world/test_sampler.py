@@ -20,7 +20,7 @@ from swiftpie_lab.world.captions import (
     draw_caption,
     draw_spec,
 )
-from swiftpie_lab.world.compositor import Figure
+from swiftpie_lab.world.compositor import PlacedSubject
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie_lab.world.photographs import bystanders
 from swiftpie_lab.world.placement import place
@@ -261,7 +261,9 @@ def test_sceneries_hide_where_the_subject_comes_and_show_who_stands_beside(world
 
 
 def test_bystanders_stand_whole_beside_the_subject(off_distribution):
-    figure = Figure(off_distribution.frames, off_distribution.relief, off_distribution.layout)
+    figure = PlacedSubject(
+        off_distribution.frames, off_distribution.relief, off_distribution.layout
+    )
     rows = torch.arange(len(off_distribution.frames)).repeat_interleave(4)
     figure = figure._replace(
         frames=off_distribution.frames[rows], relief=off_distribution.relief[rows]

@@ -58,7 +58,7 @@ class LightConfig:
         return stage
 
 
-class Seen(NamedTuple):
+class LightSample(NamedTuple):
     """What the reader is shown of B pictures and references, and the right answers."""
 
     pixels: Tensor  # (B, 3, R, R) references in [-1, 1], grey around
@@ -67,7 +67,7 @@ class Seen(NamedTuple):
     shows: Tensor  # (B, 1, R, R) things that stand in the light
     truth: Lighting
 
-    def mirrored(self, rows: Tensor) -> "Seen":
+    def mirrored(self, rows: Tensor) -> "LightSample":
         """Return the same with some `rows` (B,) seen in a mirror, light and all."""
         is_seen_so = rows.view(-1, 1, 1, 1)
         pixels, mask, given, shows = (
@@ -77,7 +77,7 @@ class Seen(NamedTuple):
         sign = 1 - 2 * rows.to(self.given)
         sides = torch.stack([sign, torch.ones_like(sign), torch.ones_like(sign)], dim=1)
         lights = (one._replace(direction=one.direction * sides) for one in self.truth)
-        return Seen(pixels, mask, given, shows, Lighting(*lights))
+        return LightSample(pixels, mask, given, shows, Lighting(*lights))
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class LightStage:
         networks.layout_predictor = network
         self.model.export(networks, folder)
 
-    def shown(self, count: int, *, seed: int, split: Split = "train") -> Seen:
+    def shown(self, count: int, *, seed: int, split: Split = "train") -> LightSample:
         """Draw references, and off-distribution pictures that are independent of them."""
         world = self.model.world if split == "train" else self.model.held_out
         scenery, generator = world.scenery(count, seed=seed), torch.Generator().manual_seed(seed)
@@ -162,9 +162,9 @@ class LightStage:
         pixels, mask = world.references(Random(seed).choices(world.pool, k=count), numbers)
         own = light_of_reference(numbers[:, -REFERENCE_NUMBERS:])
         truth = Lighting(own.illumination(), scenery.light.illumination())
-        return Seen(pixels * mask, mask, scenery.given, scenery.shows, truth)
+        return LightSample(pixels * mask, mask, scenery.given, scenery.shows, truth)
 
-    def _read(self, network: LayoutPredictor, seen: Seen, *, seed: int) -> Lighting:
+    def _read(self, network: LayoutPredictor, seen: LightSample, *, seed: int) -> Lighting:
         """Tell the lights by pictures beside noise that does not belong to them, and few words."""
         count = len(seen.given)
         generator = torch.Generator().manual_seed(seed)

@@ -18,7 +18,7 @@ from swiftpie.schedules import predict_clean
 from swiftpie_lab.data.photographs import PhotoViews, augment, open_photos
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
-    AdapterSettings,
+    AdapterStageSettings,
     Source,
     attention_alone,
 )
@@ -98,7 +98,7 @@ class SyntheticExamples:
     """
 
     base: AdapterBase
-    settings: AdapterSettings
+    settings: AdapterStageSettings
     size_px: int
 
     @torch.no_grad()
@@ -164,7 +164,7 @@ ExampleSource = PhotoExamples | SyntheticExamples
 """An endless, numbered source of batches."""
 
 
-def open_examples(base: AdapterBase, settings: AdapterSettings) -> ExampleSource:
+def open_examples(base: AdapterBase, settings: AdapterStageSettings) -> ExampleSource:
     """Return the supply that the settings name; what is wrong with photos is logged at once.
 
     Raises:

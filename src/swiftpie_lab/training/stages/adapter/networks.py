@@ -91,7 +91,7 @@ class TeacherSettings:
 
 
 @dataclass(frozen=True)
-class AdapterSettings:
+class AdapterStageSettings:
     """What is trained, on what and how."""
 
     data: Path = Path("photos")  # a folder a subject inside, or tars
@@ -144,7 +144,7 @@ class AdapterBase:
         return ClipIdentityEncoder(self.tower, nn.Identity(), feature).to(self.device).eval()
 
 
-def load_adapter_base(settings: AdapterSettings, device: str) -> AdapterBase:
+def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBase:
     """Load a preset and start both branches: from an adapter, or from the base's own weights.
 
     Raises:
@@ -243,7 +243,7 @@ def _copied_notes(one: object) -> object:
 
 
 def _start(
-    loaded: UNetDenoiser, settings: AdapterSettings, *, family: str
+    loaded: UNetDenoiser, settings: AdapterStageSettings, *, family: str
 ) -> tuple[UNetDenoiser, Projector | None]:
     adapter = None if settings.adapter is None else open_adapter(settings.adapter)
     width = loaded.unet.config.cross_attention_dim if adapter is None else adapter.plan.token_width

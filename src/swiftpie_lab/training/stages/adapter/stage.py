@@ -25,7 +25,7 @@ from swiftpie_lab.training.stages.adapter.examples import Examples, ExampleSourc
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
     AdapterNetworks,
-    AdapterSettings,
+    AdapterStageSettings,
     load_adapter_base,
     use_trained_layers,
 )
@@ -67,7 +67,7 @@ class AdapterStage:
     base: AdapterBase
     example_source: ExampleSource
     compare: Compare
-    settings: AdapterSettings
+    settings: AdapterStageSettings
     teacher: AdapterTeacher | None = None  # to match
     judge: PromptJudge | None = None  # of pictures and prompts
 
@@ -224,7 +224,7 @@ class AdapterStage:
 
 
 @dataclass(frozen=True)
-class AdapterConfig(AdapterSettings):
+class AdapterConfig(AdapterStageSettings):
     """Settings of the stage."""
 
     def build(self, context: Context) -> Stage:

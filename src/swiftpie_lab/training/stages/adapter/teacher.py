@@ -32,7 +32,7 @@ from swiftpie_lab.training.losses import (
 from swiftpie_lab.training.stages.adapter.examples import Examples
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
-    AdapterSettings,
+    AdapterStageSettings,
     TeacherSettings,
     attention_alone,
     checkpoint_block,
@@ -111,7 +111,7 @@ class AdapterTeacher:
         return TeacherConditions(empty.repeat(len(conditions.text.pooled)), attention)
 
 
-def load_teacher(settings: AdapterSettings, base: AdapterBase) -> AdapterTeacher:
+def load_teacher(settings: AdapterStageSettings, base: AdapterBase) -> AdapterTeacher:
     """Load the teacher that `settings` name, its low-rank change zero.
 
     Raises:

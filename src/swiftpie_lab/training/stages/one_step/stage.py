@@ -52,9 +52,9 @@ from swiftpie_lab.training.stages.one_step.tasks import (
     Outcome,
     References,
     SubjectInput,
-    Target,
-    Task,
     Tasks,
+    TrainingTarget,
+    TrainingTask,
     absent_subject,
     cells_of,
     condition_of,
@@ -184,7 +184,7 @@ class OneStepStage:
         generator = torch.Generator().manual_seed(step)
         task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
         with fast_precision(self.world.tiles.device):
-            if task in {Task.REPAINT, Task.INSERT}:
+            if task in {TrainingTask.REPAINT, TrainingTask.INSERT}:
                 answer, outcome = self._repaint(network, step, task, generator=generator)
             else:
                 answer, outcome = self._draw(network, step, task, generator=generator)
@@ -234,13 +234,17 @@ class OneStepStage:
         return vote_loss(votes, scenery.light.illumination(), scenery.shows)
 
     def _draw(
-        self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
-    ) -> tuple[Target, Outcome]:
-        is_free = task in {Task.PLACED_FREELY, Task.PAIR}
-        count, views, is_pair = self.config.num_subjects, self.config.views, task is Task.PAIR
+        self, network: OneStepNetworks, step: int, task: TrainingTask, *, generator: torch.Generator
+    ) -> tuple[TrainingTarget, Outcome]:
+        is_free = task in {TrainingTask.PLACED_FREELY, TrainingTask.PAIR}
+        count, views, is_pair = (
+            self.config.num_subjects,
+            self.config.views,
+            task is TrainingTask.PAIR,
+        )
         batch = self.world.batch(count, views, seed=step, free_places=is_free, pairs=is_pair)
         start, state = None, generator.get_state()
-        if task is Task.REFINE:
+        if task is TrainingTask.REFINE:
             with torch.no_grad():
                 draft = self.forward(network, batch, generator, forced=1.0).prediction.sample
             start = refined_input(batch.noise, draft, chance=step % 3)
@@ -251,11 +255,11 @@ class OneStepStage:
         # Where noise does not place the subject, there is nothing to predict.
         layout = None if is_free else batch.layout
         light = true_lighting(batch)
-        return Target(batch.noise, batch.pixels, masks, batch.worn, layout, light), outcome
+        return TrainingTarget(batch.noise, batch.pixels, masks, batch.worn, layout, light), outcome
 
     def _repaint(
-        self, network: OneStepNetworks, step: int, task: Task, *, generator: torch.Generator
-    ) -> tuple[Target, Outcome]:
+        self, network: OneStepNetworks, step: int, task: TrainingTask, *, generator: torch.Generator
+    ) -> tuple[TrainingTarget, Outcome]:
         """Complete pictures of which a part is given, with or without their subject's reference.
 
         The given part is one more subject, seen in the frame of the picture itself.
@@ -291,12 +295,14 @@ class OneStepStage:
         condition = self._condition_of(shown, batch.noise)
         prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
         lighting = true_lighting(batch)
-        answer = Target(wanted.noise, wanted.pixels, wanted.mask, wanted.hats, None, lighting)
+        answer = TrainingTarget(
+            wanted.noise, wanted.pixels, wanted.mask, wanted.hats, None, lighting
+        )
         return answer, Outcome(prediction, None, [], shown[0].lighting)
 
-    def _to_repaint(self, task: Task, views: int, *, seed: int) -> WorldBatch:
+    def _to_repaint(self, task: TrainingTask, views: int, *, seed: int) -> WorldBatch:
         count = self.config.num_subjects
-        if task is Task.INSERT:
+        if task is TrainingTask.INSERT:
             return self.world.batch(count, views, seed=seed, off_distribution=True)
         return self.world.batch(count, views, seed=seed, free_places=True)
 

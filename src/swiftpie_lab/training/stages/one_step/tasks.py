@@ -40,7 +40,7 @@ OFF_DISTRIBUTION_EMPTIED_SHARE = 0.5
 AROUND_PX = 14  # a user's box may be this much larger than what changes, on each side
 
 
-class Task(StrEnum):
+class TrainingTask(StrEnum):
     """What the pictures of one batch practise."""
 
     PLACED_BY_NOISE = "placed_by_noise"
@@ -61,13 +61,13 @@ class Tasks:
     refine: float = 0.10
     insert: float = 0.0  # the larger world's alone
 
-    def choose(self, chance: float) -> Task:
+    def choose(self, chance: float) -> TrainingTask:
         """Return the task that belongs to a number in [0, 1)."""
         for name, share in asdict(self).items():
             if chance < share:
-                return Task(name)
+                return TrainingTask(name)
             chance -= share
-        return Task.PLACED_BY_NOISE
+        return TrainingTask.PLACED_BY_NOISE
 
 
 class DenoiserInput(NamedTuple):
@@ -77,7 +77,7 @@ class DenoiserInput(NamedTuple):
     timestep: float
 
 
-class Target(NamedTuple):
+class TrainingTarget(NamedTuple):
     """What a batch should have become, from which noise."""
 
     noise: Tensor  # (B, C, h, w)
@@ -100,7 +100,7 @@ class Outcome(NamedTuple):
 class Attempt(NamedTuple):
     """A batch as it should have been, and as it was drawn."""
 
-    answer: Target
+    answer: TrainingTarget
     latents: Tensor  # (B, C, h, w) of the answer
     outcome: Outcome
 

@@ -15,7 +15,7 @@ from swiftpie_lab.training.stages.one_step.networks import (
     train_tokenizer,
 )
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
-from swiftpie_lab.training.stages.one_step.tasks import Drops, Task, Tasks
+from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks, TrainingTask
 from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import make_textures
 
@@ -119,7 +119,7 @@ def test_training_goes_on_from_the_packaged_weights(larger):
     assert further.losses(network, 3)["latents"] < 0.5 * new.losses(new.network(), 3)["latents"]
 
 
-@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("task", list(TrainingTask))
 def test_every_task_is_learned_in_the_larger_world(larger, task):
     shares = dict.fromkeys(vars(Tasks()), 0.0) | (
         {task.value: 1.0} if task.value in vars(Tasks()) else {}
