@@ -49,7 +49,7 @@ class Photo(NamedTuple):
 
 
 class Photos:
-    """A collection of photos by subject, decoded when asked for and kept in a bounded cache."""
+    """A collection of photos by subject, decoded on demand and kept in a bounded cache."""
 
     def __init__(self, listing: PhotoListing, *, size_px: int, cache_mib: int, name: str) -> None:
         """Take a listing; S is `size_px`, and messages call the collection `name`.
@@ -323,14 +323,14 @@ class PhotoViews(Dataset[PhotoBatch]):
 
 @dataclass(frozen=True)
 class WholePhotos:
-    """Whole photos with captions, decoded when asked for; nothing is known of their subjects."""
+    """Whole photos with captions, decoded on demand, without annotated subjects."""
 
     entries: tuple[PhotoEntry, ...]
     size_px: int
 
     @property
     def captions(self) -> list[str]:
-        """What all photos show; empty where nobody said."""
+        """The captions of all photos; empty for photos without one."""
         return [one.caption for one in self.entries]
 
     def batch(self, size: int, draw: int) -> tuple[Tensor, list[str]]:

@@ -209,7 +209,7 @@ def fit(
     Raises:
         NotFiniteError: A loss or gradient is not a number; the message names it and the step.
         ConfigError: The stage, `config` and the state in `folder` do not fit together.
-        MissingExtra: TensorBoard is asked for and not installed.
+        MissingExtra: `loop.tensorboard` is set and TensorBoard is not installed.
     """
     began = time.monotonic()
     with kept_whole(folder):

@@ -75,10 +75,10 @@ def light_loss(found: Lighting, truth: Lighting) -> Tensor:
 
 
 def vote_loss(votes: Votes, truth: Illumination, shows: Tensor) -> Tensor:
-    """Return how wrong cells are about the light `truth` of pictures, where they can know it.
+    """Return how wrong cells are about the light `truth` of pictures, where they can see it.
 
-    `shows` (B, 1, H, W) in [0, 1] are things in that light: whoever covers one is to be right and
-    sure, and nobody else.
+    `shows` (B, 1, H, W) in [0, 1] are objects in that light. Cells that cover one should be right
+    and confident, all others unconfident.
     """
     covered = resize_mask(shows, (votes.numbers.shape[2], votes.numbers.shape[3]))
     can_know = covered[:, 0] > COVERED
@@ -209,7 +209,7 @@ def clean_loss(prediction: Tensor, clean: Tensor, levels: Levels) -> Tensor:
 
 
 def generator_loss(generated: Tensor) -> Tensor:
-    """Return how easily logits (B, 1) of generated latents are told apart; for the student."""
+    """Return the student's loss for the discriminator's logits (B, 1) of generated latents."""
     return F.softplus(-generated).mean()
 
 

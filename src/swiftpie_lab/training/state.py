@@ -206,7 +206,7 @@ def read_state(folder: Path) -> StoredState | None:
 def _read_whole(folder: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # text that nobody checked has any type
+    except Exception as error:  # unchecked JSON can have any type
         raise WeightsError(
             f"The training state in {folder} cannot be read ({short_reason(error)}). All of its "
             "files are needed, unchanged. Copy them again, or start anew with --fresh."
@@ -342,7 +342,7 @@ def open_log(folder: Path, *, step: int, tensorboard: bool) -> MetricsLog:
     """Go on with the log in `folder` after `step`; what a crash left beyond it is dropped.
 
     Raises:
-        MissingExtra: TensorBoard is asked for and not installed.
+        MissingExtra: `loop.tensorboard` is set and TensorBoard is not installed.
     """
     board = _open_board(folder / TENSORBOARD_FOLDER, step=step) if tensorboard else None
     log = folder / LOG_FILE

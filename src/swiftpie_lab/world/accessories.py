@@ -42,7 +42,7 @@ _BACK_OUT, _BACK_DEPTH = 0.9, 0.5  # of half the width, and of the relief
 
 @dataclass(frozen=True)
 class Accessory:
-    """One thing to wear or to hold, with its place on whoever has it."""
+    """One thing to wear or to hold, with its place on the subject."""
 
     name: str
     nouns: tuple[str, ...]  # with their article

@@ -209,7 +209,7 @@ def draw_pair_caption(random: Random, spec: SceneSpec, *, names: tuple[str, str]
 
 
 def draw_empty_caption(random: Random, setting: Setting | None) -> str:
-    """Describe a place with nobody in it; a picture that exists already says where it is."""
+    """Describe a place without a subject; without a setting the caption names no place."""
     where = [] if setting is None else where_words(random, setting)
     parts = (random.choice(EMPTY_PREFIXES), *where)
     return " ".join(part for part in parts if part)

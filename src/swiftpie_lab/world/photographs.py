@@ -64,7 +64,7 @@ def insert_subject(
     Args:
         photo: The picture (1, 3, R, R) in [0, 1].
         tiles: Sprites of the subject and of the bystanders, (G, 4, h, w) in 8 bit.
-        wardrobe: Accessories; nobody wears one here.
+        wardrobe: The accessories, as `composite` needs them.
         setting: A place with a floor.
         noise: Standard normal, (2, 1, 32, 16, 16), for the subject's place and the bystanders'.
         numbers: Uniform in [0, 1], (G, 16): roundness, and the reference's wall and light.
@@ -105,7 +105,7 @@ def draw_scenery(
         ground: The pictures (B, 3, R, R).
         subject: The subjects, which are not drawn.
         specs: The settings of the bystanders.
-        wardrobe: Accessories; nobody wears one here.
+        wardrobe: The accessories, as `composite` needs them.
         noise: Standard normal, (B, 32, 16, 16), for the places of the bystanders.
         numbers: Uniform in [0, 1], (B, 16); the tenth decides the size of the gap.
     """

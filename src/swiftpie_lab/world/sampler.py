@@ -99,7 +99,7 @@ class WorldBatch:
         return torch.maximum(self.mask, (change > LEAST_CHANGE).to(change))
 
     def empty_caption(self, random: Random, row: int) -> str:
-        """Describe the place of a row with nobody in it."""
+        """Describe the place of a row without its subject."""
         return draw_empty_caption(
             random, None if self.is_off_distribution else self.specs[row].setting
         )

@@ -1,4 +1,4 @@
-"""Second pictures of the larger world: what each change leaves alone, and where it is seen."""
+"""Edited pictures: what each change leaves alone, and where it is visible."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Judges of the larger world, trained on true renderings alone."""
+"""Judges of the world's pictures, trained on true renderings alone."""
 
 import copy
 from collections.abc import Sequence
@@ -44,8 +44,8 @@ CROP_SHIFT, CROP_ZOOM = 0.06, 0.1  # of the crop's side: generated subjects are 
 WALLS = [SceneSpec(Setting(PLACES.index(one))) for one in BACKDROPS[:GALLERY_VIEWS]]
 ATTRIBUTES = ("colour", "material", "accessory", "rendition", "jump")  # whose first answer is none
 UNKNOWN = -100  # the label of a question that a picture does not answer
-# Of the pictures, besides those whose captions ask for it: every answer has to be seen often, or
-# a judge in doubt says that nothing was asked for.
+# Of the pictures, besides those that have the attribute already: every answer has to be seen
+# often, or a judge in doubt answers that there is no attribute.
 LOOK_SHARE, ACCESSORY_SHARE, JUMP_SHARE = 0.5, 0.4, 0.2
 
 
@@ -66,7 +66,7 @@ class WorldJudgesConfig:
     """Settings of the stage."""
 
     start: str = ""  # go on from a run or a folder of exported judges; else from nothing
-    num_subjects: int = 48  # each is told from all the others of its batch
+    num_subjects: int = 48  # each is contrasted with all the others of its batch
     size_px: int = 128
 
     @property
@@ -138,9 +138,9 @@ class WorldJudgesStage:
         """Save crops of some held-out subjects; return the judges' figures on all.
 
         As in the evaluation a picture has one attribute or none, and subjects are looked for
-        among pictures of them before plain walls. Since what is asked of a subject can hide it,
-        those of whom nothing is asked are counted besides; and since most pictures do not ask a
-        question, its answers are counted besides where they do.
+        among pictures of them before plain walls. Because an attribute can hide a subject, plain
+        pictures are also counted separately; and because most pictures lack an attribute, answers
+        are also counted separately where it is present.
         """
         count, views = len(self.held_out.pool), 1 + len(ATTRIBUTES)
         specs = _one_attribute_each(self.held_out.draw_specs(count * views, seed=VALIDATION_SEED))
@@ -171,7 +171,7 @@ class WorldJudgesStage:
         """Write the judges in half precision."""
         halves = copy.deepcopy(network).half()
         for judge in (halves.subject_embedder, halves.picture_reader):
-            judge.register_to_config(_name_or_path="")  # where it lay here is nobody's business
+            judge.register_to_config(_name_or_path="")  # the local path is not stored
         halves.subject_embedder.save_pretrained(folder / "subject_embedder")
         halves.picture_reader.save_pretrained(folder / "picture_reader")
 
@@ -212,13 +212,13 @@ def _answer(random: Random, question: str) -> str:
 
 
 def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
-    """Return the right answer to each question, (B,) long; `UNKNOWN` where none is to be seen.
+    """Return the right answer to each question, (B,) long; `UNKNOWN` where the picture shows none.
 
-    What is made of something is not asked its colour, nor what is dyed its material: silver is
-    grey, and who knows only one of the two words is not wrong.
+    A material leaves the colour open and a colour the material: silver is grey, and a judge that
+    knows only one of the two words is not wrong.
     """
-    told = [right_answers(spec) for spec in batch.specs]
-    for known in told:
+    truths = [right_answers(spec) for spec in batch.specs]
+    for known in truths:
         if known["material"] != NONE:
             del known["colour"]
         elif known["colour"] != NONE:
@@ -226,7 +226,7 @@ def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
     unseen = batch.mask.mean((1, 2, 3)) <= LEAST_SEEN
     labels = {}
     for name, answers in QUESTIONS.items():
-        rows = [answers.index(one[name]) if name in one else UNKNOWN for one in told]
+        rows = [answers.index(known[name]) if name in known else UNKNOWN for known in truths]
         right = torch.tensor(rows, device=unseen.device)
         labels[name] = right.masked_fill(unseen, UNKNOWN) if name in CLOSE_QUESTIONS else right
     return labels

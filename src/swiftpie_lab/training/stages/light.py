@@ -1,4 +1,4 @@
-"""The light reader of a trained model, trained further by itself: no picture is drawn for it."""
+"""The light reader of a trained model, trained further without the denoiser."""
 
 import copy
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from swiftpie_lab.world.sampler import NOISE_CELLS, NOISE_CHANNELS
 
 VALIDATION_SEED = 2**31 - 1
 LOOKS = ("reference", "own", "scenery", "mood", "vote")  # parts of a reader that look at pictures
-PROMPT = "a photo of a subject"  # all that is said of pictures that exist already
+PROMPT = "a photo of a subject"  # the prompt of all pictures
 MIRRORED_SHARE = 0.5
 CALM = 0.1  # a light from one side that is weaker may come from anywhere
 
@@ -59,7 +59,7 @@ class LightConfig:
 
 
 class LightSample(NamedTuple):
-    """What the reader is shown of B pictures and references, and the right answers."""
+    """The reader's inputs for B pictures and references, and the true lights."""
 
     pixels: Tensor  # (B, 3, R, R) references in [-1, 1], grey around
     mask: Tensor  # (B, 1, R, R)
@@ -120,7 +120,7 @@ class LightStage:
         return predictor
 
     def losses(self, network: LayoutPredictor, step: int) -> dict[str, Tensor]:
-        """Return how far lights are off, as told of whole pictures and by single cells."""
+        """Return the errors of lights, read from whole pictures and by single cells."""
         assert network.light_reader is not None, "the weights were checked"
         seen = self.shown(self.samples_per_step, seed=step)
         chance = torch.rand(self.samples_per_step, generator=torch.Generator().manual_seed(step))

@@ -73,7 +73,7 @@ class PatchCritic(nn.Module):
 
 @dataclass(frozen=True)
 class SharpeningStage(BesideCritic[PatchCritic]):
-    """Regress as the one-step stage does, and be told apart from the truth as little as possible.
+    """Regress as the one-step stage does, and fool a critic that compares with the truth.
 
     Drawn and true patches are compared in pairs, and the critic's slope is held down at both
     (arXiv:2501.05441), which needs no other care to stay balanced.

@@ -51,7 +51,7 @@ PLACES = (
 
 
 class Examples(NamedTuple):
-    """One batch: what to draw, from what, and of whom."""
+    """One batch: prompts, noise and references."""
 
     noise: Tensor  # (B, C, h, w) standard normal, what the student starts from
     latents: Tensor  # (B, C, h, w) what it should arrive at

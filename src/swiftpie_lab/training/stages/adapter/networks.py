@@ -218,7 +218,7 @@ def new_projector(feature_width: int, width: int, *, num_tokens: int) -> Project
 
 
 def checkpoint_block(block: Callable[..., Tensor], *inputs: object) -> Tensor:
-    """Compute `block(*inputs)` now, and again when its gradient is asked for.
+    """Compute `block(*inputs)` now, and again when its gradient is computed.
 
     The second time it sees the notes as they were the first time, not with what later layers
     have added to them.

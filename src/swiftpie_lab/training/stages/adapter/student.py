@@ -40,15 +40,15 @@ class StudentPass(NamedTuple):
 
     clean: Tensor  # (B, C, h, w) float32
     maps: list[Tensor]  # identity attention maps (B, 1, h, w)
-    text: TextCondition  # what the student was told
+    text: TextCondition  # the student's
     subject: Tensor  # (B, D) mean identity token, without gradient
     captions: list[str]  # what `text` says; empty where it is withheld
-    attention: AttentionCondition  # what the student was told of the subject
+    attention: AttentionCondition  # the student's identity condition
 
 
 @dataclass(frozen=True)
 class Chances:
-    """What is withheld from each sample, drawn once a batch."""
+    """The conditions that each sample is trained without, drawn once a batch."""
 
     identity_scale: Tensor  # (B, 1)
     detail_scale: Tensor  # (B, 1)
@@ -172,8 +172,8 @@ def prompt_term(
 ) -> Tensor:
     """Return how far `drawn` (b, 3, S, S) stay below `threshold` in likeness to their captions.
 
-    Those are of all samples; where one is empty the student was told nothing. Nothing is gained
-    above the threshold, and no gradient flows.
+    `captions` has one entry a sample, empty where the prompt was dropped. Above the threshold the
+    term is 0 and no gradient flows.
     """
     prompted = [row for row in range(len(drawn)) if captions[row]]
     if not prompted:

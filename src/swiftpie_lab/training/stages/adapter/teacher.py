@@ -55,8 +55,8 @@ class TeacherConditions(NamedTuple):
 class AdapterTeacher:
     """A frozen multi-step U-Net with the branches of an adapter and a low-rank change.
 
-    The change belongs to whoever trains it, see `use_low_rank`; without it this is the teacher,
-    with it the fake score.
+    The stage owns and trains the change, see `use_low_rank`. Without it this is the teacher, with
+    it the fake score.
     """
 
     denoiser: UNetDenoiser
@@ -74,7 +74,7 @@ class AdapterTeacher:
     def conditions(
         self, base: AdapterBase, examples: Examples, outcome: StudentPass
     ) -> TeacherConditions:
-        """Return for the teacher what the student of `outcome` was told.
+        """Return the teacher's conditions for what the student of `outcome` received.
 
         The subject is shown as strongly as the student's stronger branch shows it, in the same
         region: the teacher's adapter may have one branch only.

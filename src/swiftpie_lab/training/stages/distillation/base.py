@@ -98,7 +98,7 @@ def load_pair(
 
 
 class Encoded(NamedTuple):
-    """All that a denoiser is told about a batch besides its noise."""
+    """All conditions of a denoiser for a batch."""
 
     text: TextCondition
     no_text: TextCondition  # the empty prompt, B rows
@@ -117,7 +117,7 @@ class StudentAndCritic(nn.Module, Generic[C]):
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """What all stages are told that distil a teacher into a one-step student."""
+    """Settings of all stages that distil a teacher into a one-step student."""
 
     start: str = "mini"  # the student's first weights; see `load_model`
     teacher: str = "mini_teacher"

@@ -76,7 +76,7 @@ class TeacherStage:
     def losses(self, network: OneStepNetworks, draw: int) -> dict[str, Tensor]:
         """Return latent, mask, layout and map terms.
 
-        The layout predictor learns from the renderer's own noise, as it is asked about pure noise.
+        The layout predictor learns from the renderer's own noise: in use it reads pure noise.
         """
         stage, config, scenes = self.model.stage, self.config, self.config.scenes
         generator = noise_generator(draw)

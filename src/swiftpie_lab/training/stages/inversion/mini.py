@@ -300,7 +300,7 @@ class MiniInversionStage:
     def export(self, network: TinyInversion, folder: Path) -> None:
         """Write the network in float16, into the folder where a tiny preset looks for it."""
         half = copy.deepcopy(network).half()
-        half.register_to_config(_name_or_path="")  # where it lay here is nobody's business
+        half.register_to_config(_name_or_path="")  # the local path is not stored
         half.save_pretrained(folder / "inversion")
 
 

@@ -395,7 +395,7 @@ class InversionStage:
         """Write what `swiftpie.load` takes as `inversion` and, if trained, as `adapter`."""
         folder.mkdir(parents=True, exist_ok=True)
         half = copy.deepcopy(network.inversion).half()
-        # How it was trained; names with an underscore are for whoever looks, loaders skip them.
+        # How it was trained, for readers of the file; loaders skip names with an underscore.
         half.register_to_config(_name_or_path="", _start=START, _timestep=INVERSION_TIMESTEP)
         half.save_pretrained(folder / INVERSION_FOLDER)
         if network.image is None:

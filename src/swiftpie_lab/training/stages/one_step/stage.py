@@ -466,7 +466,7 @@ class OneStepStage:
         """
         parts = dict(copy.deepcopy(network).half().named_children())
         parts["autoencoder"] = autoencoder = copy.deepcopy(self.autoencoder).half()
-        autoencoder.register_to_config(_name_or_path="")  # where it lay here is nobody's business
+        autoencoder.register_to_config(_name_or_path="")  # the local path is not stored
         for name, part in parts.items():
             assert isinstance(part, (PreTrainedModel, ModelMixin))
             part.save_pretrained(folder / name)

@@ -25,7 +25,7 @@ REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four
 EMPTIED_SHARE = 0.3  # of the pictures without a reference of their subject: the subject goes
 NOISY_SHARE = 0.5  # of the pictures whose noise is not quite the true one, as after inversion
 MOST_NOISY = 0.5  # largest share of foreign noise in deviation
-SILENT_SHARE = 0.3  # of the pictures whose noise carries nothing in the channels nobody reads
+SILENT_SHARE = 0.3  # of the pictures with zeros in the noise channels that decide nothing
 FOREIGN = 2**30  # between the seeds of a batch and of its faults
 GROW_PX = 9  # the room that a replaced subject may need around the old one
 HAT_SHARE = 0.5  # of the pictures with a hat: only the hat is to be drawn
@@ -59,7 +59,7 @@ class Tasks:
     pair: float = 0.13
     repaint: float = 0.15
     refine: float = 0.10
-    insert: float = 0.0  # the larger world's alone
+    insert: float = 0.0
 
     def choose(self, chance: float) -> TrainingTask:
         """Return the task that belongs to a number in [0, 1)."""
@@ -78,18 +78,18 @@ class DenoiserInput(NamedTuple):
 
 
 class TrainingTarget(NamedTuple):
-    """What a batch should have become, from which noise."""
+    """The right result for a batch, and the noise to draw it from."""
 
     noise: Tensor  # (B, C, h, w)
     pixels: Tensor  # (B, 3, R, R) in [-1, 1]
     masks: Tensor  # (B, S, R, R) in [0, 1], a subject each
     hats: Tensor  # (B, 1, R, R) in [0, 1], what stands out of the subjects
-    layout: Layout | None  # None where it cannot be told from the noise
-    lighting: Lighting | None  # None where nobody knows it
+    layout: Layout | None  # None where the noise does not determine it
+    lighting: Lighting | None  # None where it is unknown
 
 
 class Outcome(NamedTuple):
-    """What one forward pass gives the losses."""
+    """The result of one forward pass."""
 
     prediction: Prediction
     scores: LayoutScores | None
@@ -98,7 +98,7 @@ class Outcome(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A batch as it should have been, and as it was drawn."""
+    """The right result for a batch beside the actual one."""
 
     answer: TrainingTarget
     latents: Tensor  # (B, C, h, w) of the answer
@@ -214,8 +214,8 @@ def condition_of(
 ) -> SubjectCondition:
     """Return what the denoiser reads of the subjects of `noise` (B, C, h, w), front to back.
 
-    Without `turns_reference` the aligned reference stands in place as it was photographed, and the
-    pose is told by numbers alone; pipelines always turn it.
+    Without `turns_reference` the aligned reference keeps the view of its photograph, and only
+    numbers carry the pose; pipelines always turn it.
     """
     cells = cells_of(noise)
     features = [one.references.features for one in shown]

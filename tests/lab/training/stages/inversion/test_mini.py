@@ -143,7 +143,7 @@ def test_channels_that_no_picture_depends_on_do_not_count(noise):
 
 @pytest.fixture(scope="module")
 def larger(models, subjects):
-    """The stage in the larger world; the generator has yet to see it."""
+    """The stage with a generator that has not been trained on the world."""
     world = World(subjects, "held_out")
     inner = replace(models[1].stage, world=world, held_out=world)
     scenes = SceneSettings(num_subjects=2, views=2, drops=Drops(everything=0.5))
