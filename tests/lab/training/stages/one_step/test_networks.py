@@ -10,7 +10,7 @@ from torch import nn
 from swiftpie.errors import WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import SINGLE_PROCESS
-from swiftpie_lab.training.loop import LoopConfig, Run
+from swiftpie_lab.training.loop import LoopConfig, TrainingRun
 from swiftpie_lab.training.stages.one_step.networks import (
     FIRST,
     OneStepNetworks,
@@ -53,7 +53,7 @@ def make_stage(subjects):
 def train(stage, folder, *, until):
     """Train from the state in `folder`, if any, as the loop does, but sample nothing."""
     folder.mkdir(exist_ok=True)
-    run = Run.start(stage, LOOP, SINGLE_PROCESS)
+    run = TrainingRun.start(stage, LOOP, SINGLE_PROCESS)
     for step in range(run.load(folder), until):
         run.train(step)
     run.save(folder, until)
