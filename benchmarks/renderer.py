@@ -19,8 +19,8 @@ from benchmarks._machine import machine
 from benchmarks._timing import Round, Sample, interleaved, spread, synchronise
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.subjects import load_subjects
+from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import make_textures
-from swiftpie_lab.world.world import World
 
 NUM_SUBJECTS, VIEWS = 6, 4
 NUM_SURFACES = 64
@@ -71,7 +71,9 @@ def timed_batch(world: World, device: torch.device, seed: int, kind: str) -> Sam
     """Draw one batch; return what a picture of it took."""
     synchronise(device)
     began, used = time.perf_counter(), time.process_time()
-    world.batch(NUM_SUBJECTS, VIEWS, seed=seed, pairs=kind == "pairs", unlike=kind == "unlike")
+    world.batch(
+        NUM_SUBJECTS, VIEWS, seed=seed, pairs=kind == "pairs", off_distribution=kind == "unlike"
+    )
     synchronise(device)
     count = NUM_SUBJECTS * VIEWS / 1000
     spent = time.perf_counter() - began

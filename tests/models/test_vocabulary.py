@@ -11,7 +11,7 @@ from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie_lab.world.nouns import EMPTY_PREFIXES
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.renditions import RENDITION_PHRASES
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 from tests.policy.project import ROOT
 
 CAPTIONS = [

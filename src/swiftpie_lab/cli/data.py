@@ -12,7 +12,7 @@ from swiftpie.apps.cli.options import DataPath, Force, PictureOut, Seed
 
 if TYPE_CHECKING:
     from swiftpie_lab.data.archive import Build
-    from swiftpie_lab.world.world import WorldBatch
+    from swiftpie_lab.world.sampler import WorldBatch
 
 Archive = Annotated[
     Path | None, typer.Option(metavar="TGZ", help="The sprites, if already downloaded.")
@@ -123,10 +123,10 @@ def _draw(pack: Path | None, seed: int, *, unlike: bool, size_px: int) -> "World
     """Draw pictures of held-out subjects: the sample pack of the package has hardly any others."""
     from swiftpie_lab.data.archive import default_pack
     from swiftpie_lab.data.subjects import load_subjects
+    from swiftpie_lab.world.sampler import World
     from swiftpie_lab.world.textures import make_textures
-    from swiftpie_lab.world.world import World
 
     subjects = load_subjects(pack or default_pack())
     surfaces = make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if unlike else None
     world = World(subjects, "held_out", size_px=size_px, surfaces=surfaces)
-    return world.batch(NUM_SCENES, 1, seed=seed, unlike=unlike)
+    return world.batch(NUM_SCENES, 1, seed=seed, off_distribution=unlike)

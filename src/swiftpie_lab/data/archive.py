@@ -22,7 +22,7 @@ from swiftpie.imageio.files import atomic_file
 from swiftpie_lab.data.subjects import INDEX_NAME, MAX_MEMBER_BYTES
 
 Progress = Callable[[int, int], None]
-"""Is told how many sprites are done, and of how many."""
+"""Receives the number of finished sprites and the total."""
 Build = Callable[[bytes, bytes, Progress | None], dict[str, bytes]]
 """Takes the archives of sprites and of names; returns files by name."""
 

@@ -35,7 +35,7 @@ Place: TypeAlias = Path | TarMember
 
 
 @dataclass(frozen=True)
-class Entry:
+class PhotoEntry:
     """One photo of one subject."""
 
     name: str  # how messages call it
@@ -46,10 +46,10 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Listing:
+class PhotoListing:
     """All photos of a collection, sorted by name, and what could not be used."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[PhotoEntry, ...]
     skipped: dict[str, str] = field(default_factory=dict)  # reasons by name
 
 
@@ -58,7 +58,7 @@ def bytes_of(place: Place) -> Path | bytes:
     return place if isinstance(place, Path) else place.read()
 
 
-def caption_of(entry: Entry) -> str:
+def caption_of(entry: PhotoEntry) -> str:
     """Return the caption, or a plain one from the subject's name."""
     return entry.caption or f"a photo of a {words_of(entry.subject)}"
 
@@ -84,7 +84,7 @@ def decode_object(data: bytes) -> dict[str, str]:
     return {name: " ".join(value.split()) for name, value in pairs if isinstance(value, str)}
 
 
-def list_folder(folder: Path) -> Listing:
+def list_folder(folder: Path) -> PhotoListing:
     """List `folder/<subject>/<name>.jpg`; photos right in `folder` show one subject.
 
     Beside a photo, `<name>.mask.png` is its mask and `<name>.txt` its caption. A file
@@ -99,17 +99,17 @@ def list_folder(folder: Path) -> Listing:
     entries = [_entry(photo, folder.resolve().name, folder, captions) for photo in _photos(folder)]
     for subject in subjects:
         entries += [_entry(photo, subject.name, folder, captions) for photo in _photos(subject)]
-    return Listing(tuple(entries), skipped)
+    return PhotoListing(tuple(entries), skipped)
 
 
-def _entry(photo: Path, subject: str, folder: Path, captions: dict[Path, str]) -> Entry:
+def _entry(photo: Path, subject: str, folder: Path, captions: dict[Path, str]) -> PhotoEntry:
     mask = photo.with_name(photo.stem + MASK_SUFFIX)
     text = photo.with_suffix(".txt")
     caption = captions.get(photo, "")
     if text.is_file():
         with text.open("rb") as file:
             caption = decode_text(file.read(MAX_TEXT_BYTES))
-    return Entry(
+    return PhotoEntry(
         name=photo.relative_to(folder).as_posix(),
         subject=subject,
         picture=photo,
@@ -141,7 +141,7 @@ def _read_captions(path: Path, captions: dict[Path, str], skipped: dict[str, str
                 skipped[f"{path.name}:{number}"] = 'a line needs "file" and "caption"'
 
 
-def list_shards(path: Path) -> Listing:
+def list_shards(path: Path) -> PhotoListing:
     """List the photos of one uncompressed tar in the layout of WebDataset, or of all in a folder.
 
     Files of one photo share their path up to the first dot of the name: `dog/1.jpg`,
@@ -152,17 +152,17 @@ def list_shards(path: Path) -> Listing:
     the text file, or `"caption"` in the JSON.
     """
     tars = sorted(path.glob("*.tar")) if path.is_dir() else [path]
-    entries: list[Entry] = []
+    entries: list[PhotoEntry] = []
     skipped: dict[str, str] = {}
     for tar in tars:
         for key, sample in _samples(tar, skipped).items():
             name = f"{tar.name}:{key}"
             entry = _entry_of_sample(name, key, sample)
-            if isinstance(entry, Entry):
+            if isinstance(entry, PhotoEntry):
                 entries.append(entry)
             else:
                 skipped[name] = entry
-    return Listing(tuple(sorted(entries, key=lambda one: one.name)), skipped)
+    return PhotoListing(tuple(sorted(entries, key=lambda one: one.name)), skipped)
 
 
 def _samples(tar: Path, skipped: dict[str, str]) -> dict[str, dict[str, TarMember]]:
@@ -186,7 +186,7 @@ def _samples(tar: Path, skipped: dict[str, str]) -> dict[str, dict[str, TarMembe
     return samples
 
 
-def _entry_of_sample(name: str, key: str, sample: dict[str, TarMember]) -> Entry | str:
+def _entry_of_sample(name: str, key: str, sample: dict[str, TarMember]) -> PhotoEntry | str:
     pictures = sorted(SUFFIXES & sample.keys())
     if not pictures:
         return f"it has no picture ({', '.join(sorted(SUFFIXES))})"
@@ -196,4 +196,4 @@ def _entry_of_sample(name: str, key: str, sample: dict[str, TarMember]) -> Entry
     if not subject:
         return 'its subject is unknown: its JSON needs "subject", or its path a folder'
     caption = decode_text(sample[".txt"].read()) if ".txt" in sample else fields.get("caption", "")
-    return Entry(name, subject, sample[pictures[0]], sample.get(MASK_SUFFIX), caption)
+    return PhotoEntry(name, subject, sample[pictures[0]], sample.get(MASK_SUFFIX), caption)

@@ -22,8 +22,8 @@ from swiftpie.masks import grow, load_mask
 from swiftpie.models.cutout import subject_mask
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie_lab.data.photo_listing import (
-    Entry,
-    Listing,
+    PhotoEntry,
+    PhotoListing,
     bytes_of,
     caption_of,
     list_folder,
@@ -49,9 +49,9 @@ class Photo(NamedTuple):
 
 
 class Photos:
-    """A collection of photos by subject, decoded when asked for and kept in a bounded cache."""
+    """A collection of photos by subject, decoded on demand and kept in a bounded cache."""
 
-    def __init__(self, listing: Listing, *, size_px: int, cache_mib: int, name: str) -> None:
+    def __init__(self, listing: PhotoListing, *, size_px: int, cache_mib: int, name: str) -> None:
         """Take a listing; S is `size_px`, and messages call the collection `name`.
 
         Raises:
@@ -137,7 +137,7 @@ def open_photos(path: Path, *, size_px: int, cache_mib: int = 1024) -> Photos:
     return Photos(listing, size_px=size_px, cache_mib=cache_mib, name=str(path))
 
 
-def open_photo(entry: Entry, size_px: int) -> Photo:
+def open_photo(entry: PhotoEntry, size_px: int) -> Photo:
     """Decode one photo and cut its subject out.
 
     Raises:
@@ -323,14 +323,14 @@ class PhotoViews(Dataset[PhotoBatch]):
 
 @dataclass(frozen=True)
 class WholePhotos:
-    """Whole photos with captions, decoded when asked for; nothing is known of their subjects."""
+    """Whole photos with captions, decoded on demand, without annotated subjects."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[PhotoEntry, ...]
     size_px: int
 
     @property
     def captions(self) -> list[str]:
-        """What all photos show; empty where nobody said."""
+        """The captions of all photos; empty for photos without one."""
         return [one.caption for one in self.entries]
 
     def batch(self, size: int, draw: int) -> tuple[Tensor, list[str]]:
@@ -344,7 +344,7 @@ class WholePhotos:
         pixels = [to_tensor(self._square(one)) for one in chosen]
         return torch.cat(pixels), [one.caption for one in chosen]
 
-    def _square(self, entry: Entry) -> Image.Image:
+    def _square(self, entry: PhotoEntry) -> Image.Image:
         image = load_image(bytes_of(entry.picture)).convert("RGB")
         return ImageOps.fit(image, (self.size_px, self.size_px), Image.Resampling.BICUBIC)
 

@@ -12,13 +12,13 @@ from torch import distributed, nn
 
 from swiftpie.errors import ConfigError
 from swiftpie_lab.data.subjects import Split, Subjects, load_subjects
-from swiftpie_lab.world.captions import AS_USUAL, AskedShares
+from swiftpie_lab.world.captions import AS_USUAL, SpecShares
+from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import load_photos, make_textures
-from swiftpie_lab.world.world import World
 
 T = TypeVar("T")
 
-# What torchrun, accelerate and the MPI launchers tell the processes that they start.
+# Environment variables that torchrun, accelerate and the MPI launchers set.
 LAUNCHED = ("LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 # How many surfaces each half of the subjects is put on, and the seed of their drawing.
 SURFACES: dict[Split, tuple[int, int]] = {"train": (900, 0), "held_out": (120, 2**31 - 1)}
@@ -82,7 +82,7 @@ SINGLE_PROCESS = Processes()
 def join_processes(device: str) -> Processes:
     """Return this process as the launcher placed it, on a GPU of its own where there are several.
 
-    Without a launcher it is alone, on the `device` that the user asked for.
+    Without a launcher it is the only process, on `device`.
     """
     if not any(name in os.environ for name in LAUNCHED):
         return Processes(device=device)
@@ -116,7 +116,7 @@ class Context:
 
     @property
     def has_read_data(self) -> bool:
-        """Whether anything asked for the subjects."""
+        """Whether the subjects have been read."""
         return "subjects" in vars(self)
 
     def world(
@@ -126,12 +126,12 @@ class Context:
         size_px: int = 128,
         has_surfaces: bool = False,
         photos: str = "",
-        shares: AskedShares = AS_USUAL,
+        shares: SpecShares = AS_USUAL,
     ) -> World:
         """Return an endless supply of pictures with one half of the subjects.
 
-        With surfaces it also draws pictures unlike itself; `photos` is a folder to cut some from,
-        which are grounds of such pictures, too. `shares` say how often they are asked for what.
+        `has_surfaces` enables off-distribution pictures; `photos` is a folder to cut surfaces and
+        grounds from. `shares` says how often pictures have each attribute.
         """
         surfaces, shots = None, load_photos(Path(photos), split) if photos else []
         if has_surfaces:

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.imageio.files import updated_folder
 from swiftpie_lab.training.context import SINGLE_PROCESS, Context, Processes
-from swiftpie_lab.training.optimizers import WHOLE_NETWORK, Group, make_groups, named_optimizers
+from swiftpie_lab.training.optimizers import (
+    WHOLE_NETWORK,
+    OptimizerGroup,
+    make_groups,
+    named_optimizers,
+)
 from swiftpie_lab.training.state import (
     MIB,
     MIN_PART_BYTES,
@@ -204,12 +209,12 @@ def fit(
     Raises:
         NotFiniteError: A loss or gradient is not a number; the message names it and the step.
         ConfigError: The stage, `config` and the state in `folder` do not fit together.
-        MissingExtra: TensorBoard is asked for and not installed.
+        MissingExtra: `loop.tensorboard` is set and TensorBoard is not installed.
     """
     began = time.monotonic()
     with kept_whole(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    run = Run.start(stage, config, processes)
+    run = TrainingRun.start(stage, config, processes)
     first = step = run.load(folder)
     stopped = DONE if step >= config.steps else ""
     if stopped:
@@ -240,7 +245,7 @@ def fit(
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What the loop drives; methods are called in every process, at the same time."""
 
     stage: Stage
@@ -248,10 +253,10 @@ class Run:
     processes: Processes
     network: nn.Module
     average: nn.Module
-    groups: Mapping[str, Group]
+    groups: Mapping[str, OptimizerGroup]
 
     @classmethod
-    def start(cls, stage: Stage, config: LoopConfig, processes: Processes) -> "Run":
+    def start(cls, stage: Stage, config: LoopConfig, processes: Processes) -> "TrainingRun":
         """Build everything as it is before the first step.
 
         Raises:
@@ -359,7 +364,7 @@ class NotFiniteError(SwiftPieError):
 
 def run_updates(
     streams: Sequence[Iterator[Update]],
-    groups: Mapping[str, Group],
+    groups: Mapping[str, OptimizerGroup],
     network: nn.Module,
     *,
     processes: Processes,
@@ -418,7 +423,7 @@ def _backward(stream: Iterator[Update], *, share: float) -> tuple[str | None, di
     return group, dict(zip(terms, stacked.tolist(), strict=True))
 
 
-def _agreed(asked: set[str | None], groups: Mapping[str, Group], *, step: int) -> str:
+def _agreed(asked: set[str | None], groups: Mapping[str, OptimizerGroup], *, step: int) -> str:
     if len(asked) > 1:
         named = " and ".join(sorted("the end" if name is None else repr(name) for name in asked))
         raise ConfigError(
@@ -435,7 +440,7 @@ def _agreed(asked: set[str | None], groups: Mapping[str, Group], *, step: int) -
     return name
 
 
-def _bad_gradient(group: Group) -> str:
+def _bad_gradient(group: OptimizerGroup) -> str:
     for name, parameter in group.parameters.items():
         if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
             return f"The gradient of {name!r} is not finite"

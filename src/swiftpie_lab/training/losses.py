@@ -75,10 +75,10 @@ def light_loss(found: Lighting, truth: Lighting) -> Tensor:
 
 
 def vote_loss(votes: Votes, truth: Illumination, shows: Tensor) -> Tensor:
-    """Return how wrong cells are about the light `truth` of pictures, where they can know it.
+    """Return how wrong cells are about the light `truth` of pictures, where they can see it.
 
-    `shows` (B, 1, H, W) in [0, 1] are things in that light: whoever covers one is to be right and
-    sure, and nobody else.
+    `shows` (B, 1, H, W) in [0, 1] are objects in that light. Cells that cover one should be right
+    and confident, all others unconfident.
     """
     covered = resize_mask(shows, (votes.numbers.shape[2], votes.numbers.shape[3]))
     can_know = covered[:, 0] > COVERED
@@ -182,15 +182,6 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     return unconditional + scale * (conditional - unconditional)
 
 
-def vsd_gradient(teacher: Tensor, critic: Tensor, levels: Levels) -> Tensor:
-    """Return the gradient of variational score distillation, (B, C, h, w).
-
-    From arXiv:2312.05239 with the weight `sigma ** 2`. Both are guided noise predictions.
-    """
-    gradient = levels.sigma.square() * (teacher.double() - critic.double())
-    return torch.nan_to_num(gradient)
-
-
 def dmd_gradient(generated: Tensor, teacher: Tensor, critic: Tensor) -> Tensor:
     """Return the gradient of distribution matching, (B, C, h, w), normalised for each sample.
 
@@ -218,7 +209,7 @@ def clean_loss(prediction: Tensor, clean: Tensor, levels: Levels) -> Tensor:
 
 
 def generator_loss(generated: Tensor) -> Tensor:
-    """Return how easily logits (B, 1) of generated latents are told apart; for the student."""
+    """Return the student's loss for the discriminator's logits (B, 1) of generated latents."""
     return F.softplus(-generated).mean()
 
 

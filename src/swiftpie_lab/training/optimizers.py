@@ -20,7 +20,7 @@ MIN_SIDE = 16  # thinner matrices gain nothing from orthogonal updates
 
 
 @dataclass(frozen=True)
-class Group:
+class OptimizerGroup:
     """What one objective trains, and with what."""
 
     parameters: Parameters
@@ -40,7 +40,7 @@ def make_groups(
     *,
     rates: Sequence[float],
     uses_muon: bool,
-) -> dict[str, Group]:
+) -> dict[str, OptimizerGroup]:
     """Return the groups of a network, by name; frozen parameters stay as they are.
 
     `owners` are the children of `network` that each group trains, None is one group for all;
@@ -63,7 +63,7 @@ def make_groups(
     }
 
 
-def named_optimizers(groups: Mapping[str, Group]) -> dict[str, torch.optim.Optimizer]:
+def named_optimizers(groups: Mapping[str, OptimizerGroup]) -> dict[str, torch.optim.Optimizer]:
     """Return every optimizer by the name that its state is saved under."""
     return {
         f"{name}.{kind}" if name else kind: optimizer
@@ -79,7 +79,7 @@ def state_shapes(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, 
     return {"step": torch.Size(), "exp_avg": weight.shape, "exp_avg_sq": weight.shape}
 
 
-def _make_group(parameters: Parameters, learning_rate: float, *, uses_muon: bool) -> Group:
+def _make_group(parameters: Parameters, learning_rate: float, *, uses_muon: bool) -> OptimizerGroup:
     """Muon for hidden matrices and convolutions, AdamW for embeddings, biases and outputs."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -94,7 +94,7 @@ def _make_group(parameters: Parameters, learning_rate: float, *, uses_muon: bool
         )
     if matrices:
         optimizers["muon"] = Muon(matrices, lr=learning_rate)
-    return Group(parameters, optimizers, learning_rate)
+    return OptimizerGroup(parameters, optimizers, learning_rate)
 
 
 def _trained(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -131,7 +131,12 @@ def _partition(
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised Nesterov momentum; parameters need two or more dimensions."""
+    """Orthogonalised Nesterov momentum for parameters of two or more dimensions.
+
+    Convolutions count as matrices of (out channels, everything else). `torch.optim.Muon` with
+    `adjust_lr_fn="match_rms_adamw"` takes the same steps but refuses weights that are no matrices,
+    and a flattened view of a channels-last convolution would be a copy, which it could not train.
+    """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
@@ -170,5 +175,5 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 def is_matrix_like(parameter: Tensor) -> bool:
-    """Tell whether Muon suits `parameter`: two or more dimensions, none of them thin."""
+    """Whether Muon suits `parameter`: two or more dimensions, none of them thin."""
     return parameter.ndim >= 2 and min(len(parameter), parameter[0].numel()) >= MIN_SIDE

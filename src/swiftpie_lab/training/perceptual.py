@@ -102,7 +102,7 @@ def read_normalisation(
         stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         said = [stored.get(name, one) for name, one in zip(NORMALISATION, usual, strict=True)]
         mean, std = (torch.tensor(one, device=device).view(1, 3, 1, 1) for one in said)
-    except Exception as error:  # text that nobody checked has any type
+    except Exception as error:  # unchecked JSON can have any type
         raise WeightsError(f"'{path}' is damaged ({short_reason(error)}). Get it again.") from error
     return mean, std
 

@@ -139,7 +139,7 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-class Stored(NamedTuple):
+class StoredState(NamedTuple):
     """What is on disk."""
 
     tensors: dict[str, Tensor]
@@ -188,7 +188,7 @@ def find_state(folder: Path) -> Path | None:
         return max(found, key=lambda path: _progress(path)["step"])
 
 
-def read_state(folder: Path) -> Stored | None:
+def read_state(folder: Path) -> StoredState | None:
     """Return what `write_state` wrote, in either form; None if there is nothing yet.
 
     Raises:
@@ -199,14 +199,14 @@ def read_state(folder: Path) -> Stored | None:
         return None
     with _read_whole(folder):
         tensors = _read_parts(path) if path.name == INDEX_FILE else _read(path)
-        return Stored(tensors, _progress(path))
+        return StoredState(tensors, _progress(path))
 
 
 @contextmanager
 def _read_whole(folder: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # text that nobody checked has any type
+    except Exception as error:  # unchecked JSON can have any type
         raise WeightsError(
             f"The training state in {folder} cannot be read ({short_reason(error)}). All of its "
             "files are needed, unchanged. Copy them again, or start anew with --fresh."
@@ -342,7 +342,7 @@ def open_log(folder: Path, *, step: int, tensorboard: bool) -> MetricsLog:
     """Go on with the log in `folder` after `step`; what a crash left beyond it is dropped.
 
     Raises:
-        MissingExtra: TensorBoard is asked for and not installed.
+        MissingExtra: `loop.tensorboard` is set and TensorBoard is not installed.
     """
     board = _open_board(folder / TENSORBOARD_FOLDER, step=step) if tensorboard else None
     log = folder / LOG_FILE

@@ -1,1 +1,1 @@
-"""The larger world: places, light, looks and renditions that pictures are asked for."""
+"""The renderer of training pictures: places, light, looks, accessories and renditions."""

@@ -14,7 +14,7 @@ from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.relief import Turned
 from swiftpie_lab.data.subjects import CROWN, TOP_HAT, Subjects
 from swiftpie_lab.world.fields import mix, paste, smoothstep
-from swiftpie_lab.world.placing import FRAME_PX, pose_subjects
+from swiftpie_lab.world.frames import FRAME_PX, pose_subjects
 
 Anchor = Literal["head", "temple", "eyes", "neck", "back", "hand"]
 _ANCHORS: tuple[Anchor, ...] = ("head", "temple", "eyes", "neck", "back", "hand")
@@ -42,7 +42,7 @@ _BACK_OUT, _BACK_DEPTH = 0.9, 0.5  # of half the width, and of the relief
 
 @dataclass(frozen=True)
 class Accessory:
-    """One thing to wear or to hold, with its place on whoever has it."""
+    """One thing to wear or to hold, with its place on the subject."""
 
     name: str
     nouns: tuple[str, ...]  # with their article

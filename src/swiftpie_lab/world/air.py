@@ -52,7 +52,7 @@ _RAIN_COLUMNS, _RAIN_LEAN = 32, 0.16
 
 
 class Setting(NamedTuple):
-    """What is asked of a background; indoors all but the place are 0."""
+    """Place, time, weather and season of a background; indoors all but the place are 0."""
 
     place: int
     time: int = 0

@@ -1,4 +1,4 @@
-"""What can be asked of a picture of the larger world, and captions that say so."""
+"""What a picture of the world can show, and captions that say so."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ VIEW_PHRASES = {
     "above": ("seen from above", "viewed from above"),
     "below": ("seen from below", "viewed from below"),
 }
-# What judges are asked about a picture, with all answers: first what the whole of it tells.
+# Questions that judges answer about a picture, with all answers: first about the whole picture,
 WHOLE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "place": tuple(one.name for one in PLACES),
     "time": TIMES,
@@ -64,15 +64,16 @@ WHOLE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "season": SEASONS,
     "rendition": (NONE, *RENDITIONS),
 }
-CLOSE_QUESTIONS: Mapping[str, tuple[str, ...]] = {  # and what its subject tells
+CLOSE_QUESTIONS: Mapping[str, tuple[str, ...]] = {  # then about its subject
     "colour": (NONE, *COLOURS),
     "material": (NONE, *MATERIALS),
     "accessory": (NONE, *ACCESSORY_PHRASES),
-    "jump": (NONE, "jumping"),  # only where there is ground to leave
+    "jump": (NONE, "jumping"),  # the one pose that needs a floor; saved judges know this name
 }
 QUESTIONS: Mapping[str, tuple[str, ...]] = {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}
-# What may be wished for besides a setting and a view; poses but a jump are told by drawing them.
-WISH_QUESTIONS = ("rendition", "colour", "material", "accessory", "pose")
+# What a picture can show besides a setting and a view. Drawing the candidates tells all poses but
+# a jump.
+ATTRIBUTE_QUESTIONS = ("rendition", "colour", "material", "accessory", "pose")
 # Yaw and pitch in degrees that a view means: the smallest of each, and what the noise adds.
 VIEWS: Mapping[str, tuple[float, float, float, float]] = {
     "front": (0, 0, 0, 0),
@@ -99,8 +100,8 @@ _PREFIXES = ("a photo of", "a picture of", "an image of", "")
 
 
 @dataclass(frozen=True)
-class AskedShares:
-    """How often pictures are asked for each, from 0 to 1; several may come together."""
+class SpecShares:
+    """How often pictures have each attribute, from 0 to 1; several may come together."""
 
     size: float = 0.25
     side: float = 0.25
@@ -111,12 +112,12 @@ class AskedShares:
     rendition: float = 0.18
 
 
-AS_USUAL = AskedShares()
+AS_USUAL = SpecShares()
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a caption asks for besides the subject; `NONE` leaves it open."""
+class SceneSpec:
+    """What a picture shows besides its subject; captions do not mention what is `NONE`."""
 
     setting: Setting
     size: str = "normal"
@@ -129,32 +130,32 @@ class Asked:
     rendition: str = NONE
 
 
-def right_answers(asked: Asked) -> dict[str, str]:
-    """Return the right answer to each question; indoors the sky is not asked about.
+def right_answers(spec: SceneSpec) -> dict[str, str]:
+    """Return the right answer to each question that the place allows.
 
-    Nor whether something jumps where nothing stands.
+    Indoors there is no question about the sky, and without a floor none about jumping.
     """
-    setting, place = asked.setting, PLACES[asked.setting.place]
+    setting, place = spec.setting, PLACES[spec.setting.place]
     answers = {"place": place.name}
     if place.outdoors:
         answers |= {"time": TIMES[setting.time], "weather": WEATHERS[setting.weather]}
     if place.has_seasons:
         answers["season"] = SEASONS[setting.season]
     if place.grounded:
-        answers["jump"] = "jumping" if asked.pose == "jumping" else NONE
-    return answers | {name: getattr(asked, name) for name in WISH_QUESTIONS}
+        answers["jump"] = "jumping" if spec.pose == "jumping" else NONE
+    return answers | {name: getattr(spec, name) for name in ATTRIBUTE_QUESTIONS}
 
 
-def draw_asked(random: Random, setting: Setting, shares: AskedShares = AS_USUAL) -> Asked:
-    """Draw what is asked for in a setting; as usual, one picture in eight asks for nothing else."""
+def draw_spec(random: Random, setting: Setting, shares: SpecShares = AS_USUAL) -> SceneSpec:
+    """Draw attributes for a setting; with the usual shares one picture in eight has none."""
 
     def one_of(kind: str, names: Sequence[str], *, otherwise: str = NONE) -> str:
-        is_asked = random.random() < getattr(shares, kind)
-        return random.choice([n for n in names if n != otherwise]) if is_asked else otherwise
+        is_chosen = random.random() < getattr(shares, kind)
+        return random.choice([n for n in names if n != otherwise]) if is_chosen else otherwise
 
     pose = one_of("pose", tuple(POSE_PHRASES))
     look = one_of("look", ("colour", "material"))
-    return Asked(
+    return SceneSpec(
         setting=setting,
         size=one_of("size", tuple(SIZE_WORDS), otherwise="normal"),
         side=one_of("side", tuple(SIDE_WORDS)),
@@ -169,46 +170,46 @@ def draw_asked(random: Random, setting: Setting, shares: AskedShares = AS_USUAL)
 
 def draw_caption(
     random: Random,
-    asked: Asked,
+    spec: SceneSpec,
     *,
     name: str,
     synonyms: tuple[str, ...] = (),
     says_where: bool = True,
 ) -> str:
-    """Describe a picture in one of many ways; all that is asked for is always said.
+    """Describe a picture in one of many ways; the caption says every attribute.
 
-    Where it is goes without saying for pictures that exist already.
+    `says_where=False` omits the setting, for prompts about a picture that exists already.
     """
     noun = draw_noun(random, name, synonyms)
-    look = "" if asked.colour == NONE else random.choice(COLOUR_WORDS[asked.colour])
-    is_made = asked.material != NONE
+    look = "" if spec.colour == NONE else random.choice(COLOUR_WORDS[spec.colour])
+    is_made = spec.material != NONE
     if said_before := is_made and random.random() < _BEFORE_SHARE:
-        look = random.choice(MATERIAL_WORDS[asked.material])
-    named = " ".join(w for w in (random.choice(SIZE_WORDS[asked.size]), look, noun) if w)
+        look = random.choice(MATERIAL_WORDS[spec.material])
+    named = " ".join(w for w in (random.choice(SIZE_WORDS[spec.size]), look, noun) if w)
     article = "the" if random.random() < THE_SHARE else article_of(named)
     about = [
-        "" if said_before else _phrase(random, MATERIAL_PHRASES, asked.material),
-        _phrase(random, ACCESSORY_PHRASES, asked.accessory),
-        _phrase(random, POSE_PHRASES, asked.pose),
-        _phrase(random, VIEW_PHRASES, asked.view),
+        "" if said_before else _phrase(random, MATERIAL_PHRASES, spec.material),
+        _phrase(random, ACCESSORY_PHRASES, spec.accessory),
+        _phrase(random, POSE_PHRASES, spec.pose),
+        _phrase(random, VIEW_PHRASES, spec.view),
     ]
     random.shuffle(about)
-    where = where_words(random, asked.setting) if says_where else []
-    where.append(random.choice(SIDE_WORDS[asked.side]))
-    parts = (_prefix(random, asked), article, named, *about, *where)
+    where = where_words(random, spec.setting) if says_where else []
+    where.append(random.choice(SIDE_WORDS[spec.side]))
+    parts = (_prefix(random, spec), article, named, *about, *where)
     return " ".join(part for part in parts if part)
 
 
-def draw_pair_caption(random: Random, asked: Asked, *, names: tuple[str, str]) -> str:
+def draw_pair_caption(random: Random, spec: SceneSpec, *, names: tuple[str, str]) -> str:
     """Describe a picture of two subjects; besides the setting only the rendition is said."""
     nouns = [draw_noun(random, name, ()) for name in names]
     both = " and ".join(f"{article_of(noun)} {noun}" for noun in nouns)
-    parts = (_prefix(random, asked), both, *where_words(random, asked.setting))
+    parts = (_prefix(random, spec), both, *where_words(random, spec.setting))
     return " ".join(part for part in parts if part)
 
 
 def draw_empty_caption(random: Random, setting: Setting | None) -> str:
-    """Describe a place with nobody in it; a picture that exists already says where it is."""
+    """Describe a place without a subject; without a setting the caption names no place."""
     where = [] if setting is None else where_words(random, setting)
     parts = (random.choice(EMPTY_PREFIXES), *where)
     return " ".join(part for part in parts if part)
@@ -226,10 +227,10 @@ def where_words(random: Random, setting: Setting) -> list[str]:
     return [random.choice(place.phrases), *words]
 
 
-def _prefix(random: Random, asked: Asked) -> str:
-    if asked.rendition == NONE:
+def _prefix(random: Random, spec: SceneSpec) -> str:
+    if spec.rendition == NONE:
         return random.choice(_PREFIXES)
-    return random.choice(RENDITION_PHRASES[asked.rendition])
+    return random.choice(RENDITION_PHRASES[spec.rendition])
 
 
 def _phrase(random: Random, phrases: Mapping[str, tuple[str, ...]], name: str) -> str:

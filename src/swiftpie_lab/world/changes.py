@@ -1,4 +1,4 @@
-"""What else a picture of the larger world could show: the same noise drawn with another wish."""
+"""Edits of the world's pictures: the same noise drawn with another spec."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,19 +21,21 @@ from swiftpie_lab.world.captions import (
     SIDE_WORDS,
     SIZE_WORDS,
     VIEWS,
-    Asked,
+    SceneSpec,
 )
+from swiftpie_lab.world.compositor import PlacedSubject, Rendering
 from swiftpie_lab.world.looks import COLOURS, MATERIALS
+from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.renditions import RENDITIONS
-from swiftpie_lab.world.world import Figure, Rendering, World, place
+from swiftpie_lab.world.sampler import World
 
 MIN_CHANGE_LEVELS = 4  # of 255: less is invisible, and files and autoencoders change as much
 GROW_PX = 2  # of what changes: closes gaps where two renderings happen to agree
 
 
 class WorldChange(StrEnum):
-    """What a second prompt asks for."""
+    """The difference between the second prompt and the first."""
 
     NOTHING = "nothing"  # the same in other words
     PLACE = "place"
@@ -52,7 +54,7 @@ class WorldChange(StrEnum):
     SUBJECT = "subject"  # another one in its place
     REMOVAL = "removal"
     SECOND = "second"  # another subject beside the first
-    WORD = "word"  # a bare word for something in the picture: that is what shall change
+    WORD = "word"  # a single word for the part of the picture that changes
 
 
 MOVED = frozenset(
@@ -68,25 +70,25 @@ ANSWERS: Mapping[WorldChange, tuple[str, tuple[str, ...]]] = MappingProxyType(
         WorldChange.VIEW: ("view", (*VIEWS,)),
         WorldChange.POSE: ("pose", (*POSE_PHRASES,)),
         WorldChange.SIZE: ("size", (*SIZE_WORDS,)),
-        WorldChange.SIDE: ("side", tuple(one for one in SIDE_WORDS if one != NONE)),
+        WorldChange.SIDE: ("side", tuple(side for side in SIDE_WORDS if side != NONE)),
     }
 )
-"""What may be asked for besides the setting, as question and answers.
+"""Attributes besides the setting, as question and answers.
 
-What no words tell is no answer: how a subject turns that is asked for no view, or its own colour.
+Only answers that words can express are listed: no free view, and not the subject's own colour.
 """
-LOOKS = ("colour", "material")  # what is dyed is no longer of glass
+LOOKS = ("colour", "material")  # a dyed subject is no longer of glass
 NOT_DRAWN = frozenset({WorldChange.NOTHING, WorldChange.REMOVAL, WorldChange.WORD})
 
 
-class Wish(NamedTuple):
-    """What the second picture of a row shows."""
+class EditSpec(NamedTuple):
+    """The second picture of a row."""
 
     change: WorldChange
-    asked: Asked
+    spec: SceneSpec
 
 
-class Redrawn(NamedTuple):
+class EditedPictures(NamedTuple):
     """Second pictures, and where they differ from the first."""
 
     pixels: Tensor  # (B, 3, R, R) in [-1, 1]
@@ -96,78 +98,84 @@ class Redrawn(NamedTuple):
     mask: Tensor  # (B, 1, R, R) 0 or 1
 
 
-def alternatives(asked: Asked, change: WorldChange, settings: Sequence[Setting]) -> list[Asked]:
-    """Return all that differs from `asked` by this change alone; nothing where there is no way.
+def alternatives(
+    spec: SceneSpec, change: WorldChange, settings: Sequence[Setting]
+) -> list[SceneSpec]:
+    """Return all specs that differ from `spec` by this change alone; empty if there are none.
 
     Args:
-        asked: What the first picture shows.
-        change: What shall be otherwise.
-        settings: Those that there are.
+        spec: What the first picture shows.
+        change: The difference.
+        settings: All settings to choose from.
     """
-    now = asked.setting
+    now = spec.setting
     if change in ANSWERS:
         question, answers = ANSWERS[change]
-        present = getattr(asked, question)
-        return [answered(asked, question, one) for one in answers if one != present]
+        present = getattr(spec, question)
+        return [with_answer(spec, question, answer) for answer in answers if answer != present]
     match change:
         case WorldChange.PLACE:
             floors = PLACES[now.place].grounded
-            others = [one for one in settings if one[1:] == now[1:] and one.place != now.place]
-            others = [one for one in others if PLACES[one.place].grounded == floors]
-            return [replace(asked, setting=one) for one in others]
+            return [
+                replace(spec, setting=other)
+                for other in settings
+                if other[1:] == now[1:]
+                and other.place != now.place
+                and PLACES[other.place].grounded == floors
+            ]
         case WorldChange.TIME | WorldChange.WEATHER | WorldChange.SEASON:
-            here = [one for one in settings if one.place == now.place]  # most are elsewhere
-            others = [one for one in here if _differs_by(change.value, one, now)]
-            return [replace(asked, setting=one) for one in others]
+            here = [other for other in settings if other.place == now.place]  # most are elsewhere
+            others = [other for other in here if _differs_by(change.value, other, now)]
+            return [replace(spec, setting=other) for other in others]
         case WorldChange.SECOND:
-            # Captions of two tell nothing else, and nothing stands in front of them.
-            is_plain = asked == Asked(now, rendition=asked.rendition)
-            return [asked] if is_plain and PLACES[now.place].foreground is None else []
+            # Captions of two subjects mention nothing else, and nothing stands in front of them.
+            is_plain = spec == SceneSpec(now, rendition=spec.rendition)
+            return [spec] if is_plain and PLACES[now.place].foreground is None else []
         case _:
-            return [asked]
+            return [spec]
 
 
-def answered(asked: Asked, question: str, answer: str) -> Asked:
-    """Return what is asked with another answer to one question; of looks there is but one."""
-    wished: dict[str, Any] = dict.fromkeys(LOOKS, NONE) if question in LOOKS else {}
-    return replace(asked, **wished | {question: answer})
+def with_answer(spec: SceneSpec, question: str, answer: str) -> SceneSpec:
+    """Return `spec` with another answer to one question; a look replaces the other kind of look."""
+    reset: dict[str, Any] = dict.fromkeys(LOOKS, NONE) if question in LOOKS else {}
+    return replace(spec, **reset | {question: answer})
 
 
 def redraw(
     world: World,
     noise: Tensor,
     first: Rendering,
-    subject: Figure,
-    wishes: Sequence[Wish],
+    subject: PlacedSubject,
+    edits: Sequence[EditSpec],
     *,
-    others: Figure,
-) -> Redrawn:
-    """Draw second pictures from the `noise` of the first, each as wished.
+    others: PlacedSubject,
+) -> EditedPictures:
+    """Draw second pictures from the `noise` of the first, one for each edit.
 
-    Whoever is not moved stays in place to the pixel. All of whom is moved, replaced or removed is
-    in the mask, also where it looks like what is behind it.
+    A subject that does not move stays in place to the pixel. The mask covers the whole of a subject
+    that moves, is replaced or removed, also where it looks like what is behind it.
 
     Args:
         world: What draws.
         noise: (B, 32, R / 8, R / 8).
         first: The first pictures.
-        subject: Who is in them, and where.
-        wishes: One a row.
-        others: Who replaces each subject, or comes and stands beside it where the layout says.
+        subject: The subjects in them and their layouts.
+        edits: One a row.
+        others: The subjects that replace each subject or join it, with their layouts.
     """
-    kinds, asked = [one.change for one in wishes], [one.asked for one in wishes]
+    kinds, specs = [edit.change for edit in edits], [edit.spec for edit in edits]
 
     def which(*chosen: WorldChange) -> Tensor:
-        return torch.tensor([one in chosen for one in kinds], device=noise.device)
+        return torch.tensor([kind in chosen for kind in kinds], device=noise.device)
 
     replaced, moved = which(WorldChange.SUBJECT), which(*MOVED)
-    shown = Figure(
+    shown = PlacedSubject(
         torch.where(_wide(replaced), others.frames, subject.frames),
         torch.where(_wide(replaced), others.relief, subject.relief),
         subject.layout,
     )
     with torch.autocast(noise.device.type, enabled=False):  # places need all bits
-        placed = place(noise, shown.frames, asked)
+        placed = place(noise, shown.frames, specs)
     layout = Layout(
         *(
             torch.where(moved.view(-1, *[1] * (now.ndim - 1)), new, now)
@@ -181,14 +189,14 @@ def redraw(
     for is_pair in (False, True):
         rows = [
             row
-            for row, one in enumerate(kinds)
-            if one not in NOT_DRAWN and (one is WorldChange.SECOND) == is_pair
+            for row, kind in enumerate(kinds)
+            if kind not in NOT_DRAWN and (kind is WorldChange.SECOND) == is_pair
         ]
         if rows:
             drawn = world.draw(
                 noise[rows],
                 _select(shown, rows),
-                [asked[row] for row in rows],
+                [specs[row] for row in rows],
                 companion=_select(others, rows) if is_pair else None,
             )
             pixels[rows], mask[rows] = drawn.pixels, drawn.mask
@@ -196,21 +204,23 @@ def redraw(
     whole = _wide(moved) | gone
     changed = visible_change(first.pixels, pixels) > 0
     changed |= whole & ((first.mask > 0) | (mask > 0)) | (newcomer > 0)
-    return Redrawn(pixels, mask, newcomer, layout, grow(changed.to(pixels), GROW_PX))
+    return EditedPictures(pixels, mask, newcomer, layout, grow(changed.to(pixels), GROW_PX))
 
 
-def stand_aside(noise: Tensor, subject: Figure, newcomer: Figure, asked: Sequence[Asked]) -> Figure:
+def stand_aside(
+    noise: Tensor, subject: PlacedSubject, newcomer: PlacedSubject, specs: Sequence[SceneSpec]
+) -> PlacedSubject:
     """Return `newcomer` on that side of `subject` where there is more room, placed by `noise`."""
     sides = ["left" if x > 0.5 else "right" for x in subject.layout.centre[:, 0].tolist()]
-    across = [Asked(one.setting, side=side) for one, side in zip(asked, sides, strict=True)]
+    across = [SceneSpec(spec.setting, side=side) for spec, side in zip(specs, sides, strict=True)]
     with torch.autocast(noise.device.type, enabled=False):
         return newcomer._replace(layout=place(noise, newcomer.frames, across))
 
 
 class SameWords(Random):
-    """Chooses by what there is to choose from alone, so that captions of one seed are worded alike.
+    """A `Random` whose choices depend on the options alone, so that captions share their words.
 
-    Whatever both say, they say in the same words, as when a user edits a prompt.
+    What two captions of one seed both say, they say in the same words, as an edited prompt does.
     """
 
     def __init__(self, seed: int) -> None:
@@ -222,7 +232,7 @@ class SameWords(Random):
         return seq[self._number("|".join(seq)) % len(seq)]
 
     def shuffle(self, x: list[str]) -> None:  # type: ignore[override]  # of words alone
-        """Bring words into an order that does not depend on those beside them."""
+        """Bring words into an order that does not depend on the other words."""
         x.sort(key=self._number)
 
     def _number(self, text: str) -> int:
@@ -237,12 +247,12 @@ def _wide(flags: Tensor) -> Tensor:
     return flags.view(-1, 1, 1, 1)
 
 
-def _select(figure: Figure, rows: list[int]) -> Figure:
+def _select(figure: PlacedSubject, rows: list[int]) -> PlacedSubject:
     layout = Layout(*(value[rows] for value in figure.layout))
-    return Figure(figure.frames[rows], figure.relief[rows], layout)
+    return PlacedSubject(figure.frames[rows], figure.relief[rows], layout)
 
 
 def visible_change(before: Tensor, after: Tensor) -> Tensor:
     """Return where pictures (B, 3, R, R) in [-1, 1] differ as files of 8 bits, (B, 1, R, R)."""
-    first, second = (((one + 1) * 127.5).round() for one in (before, after))
+    first, second = (((pixels + 1) * 127.5).round() for pixels in (before, after))
     return ((first - second).abs().amax(dim=1, keepdim=True) > MIN_CHANGE_LEVELS).to(before)

@@ -93,7 +93,7 @@ def remake(frame: Tensor, normals: Tensor, materials: Sequence[str]) -> Surface:
 
 @dataclass(frozen=True)
 class _Tones:
-    """Luminance of frames, told relative to the body of the subject."""
+    """Luminance of frames, relative to the body of the subject."""
 
     frame: Tensor  # (B, 4, H, W) premultiplied
 

@@ -5,7 +5,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from swiftpie.imageio.images import to_pil
-from swiftpie_lab.world.world import WorldBatch
+from swiftpie_lab.world.sampler import WorldBatch
 
 GAP_PX = 2  # between the rows
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid
 from swiftpie_lab.world.fields import paste, smoothstep
-from swiftpie_lab.world.placing import draw_frames, lowest_point, pose_subjects
+from swiftpie_lab.world.frames import draw_frames, lowest_point, pose_subjects
 
 SNAPSHOT_PX = 128
 

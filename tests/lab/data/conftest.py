@@ -1,7 +1,7 @@
 import pytest
 
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from swiftpie.errors import InputError
-from swiftpie_lab.data.photo_listing import Listing
+from swiftpie_lab.data.photo_listing import PhotoListing
 from swiftpie_lab.data.photographs import Augmentation, Photos, PhotoViews, augment, open_photos
 from tests.lab.data.photos import make_folder, photo
 
@@ -41,7 +41,7 @@ def test_a_batch_follows_from_its_number_in_any_order(folder):
 
 def test_a_full_cache_changes_nothing(folder):
     large = views(folder)
-    listing = Listing(large.photos.entries)
+    listing = PhotoListing(large.photos.entries)
     small = PhotoViews(Photos(listing, size_px=SIDE, cache_mib=0, name="small"))
     for draw in range(3):
         assert_same(small.batch(2, draw), large.batch(2, draw))

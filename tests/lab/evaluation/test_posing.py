@@ -7,9 +7,9 @@ from swiftpie.geometry.layout import seen_view
 from swiftpie.noise import draw_noise
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.evaluation.posing import SeenPose, find_pose
-from swiftpie_lab.world.captions import POSES, Asked
+from swiftpie_lab.world.captions import POSES, SceneSpec
 from swiftpie_lab.world.places import PLACES, Setting
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 
 LAWN = next(i for i, one in enumerate(PLACES) if one.name == "meadow")
 HAMSTER = 0
@@ -20,23 +20,23 @@ def world():
     return World(sample_subjects(), "held_out")
 
 
-def drawn(world, asked, *, seed):
+def drawn(world, spec, *, seed):
     """Return picture, mask and premultiplied reference of the subject, and its layout."""
     noise, numbers = draw_noise([seed], (32, 16, 16)), torch.full((1, 16), 0.5)
-    answer = world.answer(noise, [world.pool[HAMSTER]], [asked], numbers=numbers)
+    answer = world.answer(noise, [world.pool[HAMSTER]], [spec], numbers=numbers)
     shown = (answer.reference + 1) / 2 * answer.reference_mask
     reference = torch.cat([shown, answer.reference_mask], dim=1)
     return answer.rendering.pixels, answer.rendering.mask, reference, answer.layout
 
 
-def found(world, asked, *, seed):
-    pixels, mask, reference, layout = drawn(world, asked, seed=seed)
+def found(world, spec, *, seed):
+    pixels, mask, reference, layout = drawn(world, spec, seed=seed)
     return find_pose(pixels, mask, reference), layout
 
 
 @pytest.mark.parametrize("view", ["front", "left", "right", "above", "below"])
 def test_a_view_is_found_to_some_degrees(world, view):
-    seen, layout = found(world, Asked(Setting(LAWN), view=view), seed=5)
+    seen, layout = found(world, SceneSpec(Setting(LAWN), view=view), seed=5)
     yaw, pitch = torch.rad2deg(seen_view(layout)[0]).tolist()
     assert seen.view == pytest.approx((yaw, pitch), abs=8)
     assert seen.name == "none"
@@ -44,7 +44,7 @@ def test_a_view_is_found_to_some_degrees(world, view):
 
 @pytest.mark.parametrize("pose", [one for one in POSES if one != "jumping"])
 def test_a_pose_is_found_by_name(world, pose):
-    seen, layout = found(world, Asked(Setting(LAWN), pose=pose), seed=6)
+    seen, layout = found(world, SceneSpec(Setting(LAWN), pose=pose), seed=6)
     assert seen.name == pose
     apart = (seen.rotation - float(layout.rotation) + math.pi) % math.tau - math.pi
     assert abs(apart) < 0.25
@@ -52,8 +52,8 @@ def test_a_pose_is_found_by_name(world, pose):
 
 
 def test_nothing_is_read_of_a_mask_but_its_box(world):
-    asked = Asked(Setting(LAWN), view="left")
-    pixels, mask, reference, _ = drawn(world, asked, seed=5)
+    spec = SceneSpec(Setting(LAWN), view="left")
+    pixels, mask, reference, _ = drawn(world, spec, seed=5)
     solid = mask[0, 0] > 0.5
     rows, columns = solid.any(1).nonzero(), solid.any(0).nonzero()
     box = torch.zeros_like(mask)

@@ -86,6 +86,25 @@ def test_the_root_mean_square_of_a_step_is_that_of_adam():
     assert 0.5 < size / (0.1 * MATCH_ADAM) < 1.5
 
 
+def test_matrices_take_the_steps_of_torch_and_convolutions_are_what_torch_lacks():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(24, 40, generator=generator)
+    own, theirs = (nn.Parameter(start.clone()) for _ in range(2))
+    optimizers = (
+        Muon([own], lr=0.1),
+        torch.optim.Muon([theirs], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+    )
+    for _ in range(3):
+        own.grad = torch.randn(start.shape, generator=generator)
+        theirs.grad = own.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    apart, moved = (own - theirs).norm(), (own - start).norm()
+    assert apart < 0.05 * moved, "sums in bfloat16 have another order"
+    with pytest.raises(ValueError, match="2D parameters"):
+        torch.optim.Muon([nn.Parameter(torch.zeros(16, 4, 3, 3))], lr=0.1)
+
+
 def test_thin_weights_are_left_to_another_optimizer():
     assert is_matrix_like(torch.zeros(16, 2, 3, 3))
     assert not is_matrix_like(torch.zeros(1000))

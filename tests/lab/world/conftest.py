@@ -4,8 +4,8 @@ import torch
 from swiftpie.geometry import relief
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import Turned
+from swiftpie_lab.world.frames import pose_subjects
 from swiftpie_lab.world.lighting import Light
-from swiftpie_lab.world.placing import pose_subjects
 
 SHOWN = ("1f439", "1f916", "1f980", "1f995", "1f3e1", "1f687")
 

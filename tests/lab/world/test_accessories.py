@@ -4,7 +4,7 @@ import torch
 from swiftpie.errors import ConfigError
 from swiftpie_lab.data.subjects import Subjects, is_held_out
 from swiftpie_lab.world.accessories import ACCESSORIES, NAMES, open_wardrobe, wear
-from swiftpie_lab.world.placing import draw_frames
+from swiftpie_lab.world.frames import draw_frames
 
 
 @pytest.fixture(scope="module")

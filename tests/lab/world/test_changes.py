@@ -1,4 +1,4 @@
-"""Second pictures of the larger world: what each change leaves alone, and where it is seen."""
+"""Edited pictures: what each change leaves alone, and where it is visible."""
 
 from dataclasses import replace
 
@@ -6,27 +6,29 @@ import pytest
 import torch
 
 from swiftpie_lab.world.air import TIMES, Setting
-from swiftpie_lab.world.captions import NONE, Asked, draw_caption
+from swiftpie_lab.world.captions import NONE, SceneSpec, draw_caption
 from swiftpie_lab.world.changes import (
     MIN_CHANGE_LEVELS,
     MOVED,
+    EditSpec,
     SameWords,
-    Wish,
     WorldChange,
     alternatives,
     redraw,
     stand_aside,
 )
+from swiftpie_lab.world.compositor import PlacedSubject
+from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, is_held_out
-from swiftpie_lab.world.world import Figure, World, place
+from swiftpie_lab.world.sampler import World
 
 LEVEL = 2 / 255
 OUTDOORS = Setting(
     next(i for i, one in enumerate(PLACES) if one.has_seasons and one.foreground is None)
 )
 INDOORS = Setting(next(i for i, one in enumerate(PLACES) if not one.outdoors and one.grounded))
-FIRST = Asked(OUTDOORS, accessory="top hat")
-WORDED = Asked(OUTDOORS)
+FIRST = SceneSpec(OUTDOORS, accessory="top hat")
+WORDED = SceneSpec(OUTDOORS)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +41,9 @@ def redrawn(world, subjects):
     """Return each change of one noise with what was there before."""
     changes = [*WorldChange]
     before = [WORDED if one is WorldChange.SECOND else FIRST for one in changes]
-    wishes = [
-        Wish(change, alternatives(asked, change, world.settings)[0])
-        for change, asked in zip(changes, before, strict=True)
+    edits = [
+        EditSpec(change, alternatives(spec, change, world.settings)[0])
+        for change, spec in zip(changes, before, strict=True)
     ]
     count = len(changes)
     generator = torch.Generator().manual_seed(7)
@@ -51,7 +53,7 @@ def redrawn(world, subjects):
     subject, others = (world.figures(noise, [row] * count, before, numbers=numbers) for row in rows)
     first = world.draw(noise, subject, before)
     others = stand_aside(noise.flip(3), subject, others, before)
-    after = redraw(world, noise, first, subject, wishes, others=others)
+    after = redraw(world, noise, first, subject, edits, others=others)
     return {
         change: (
             type(first)(*(one[row : row + 1] for one in first[:5]), first.light),
@@ -126,10 +128,10 @@ def test_a_way_changes_one_thing_and_none_leads_to_a_setting_that_is_held_out(wo
 
 
 def test_what_a_picture_has_no_way_for_is_not_offered(world):
-    def ways(asked, change):
-        return alternatives(asked, change, world.settings)
+    def ways(spec, change):
+        return alternatives(spec, change, world.settings)
 
-    indoors = Asked(INDOORS)
+    indoors = SceneSpec(INDOORS)
     for change in (WorldChange.TIME, WorldChange.WEATHER, WorldChange.SEASON, WorldChange.TAKE_OFF):
         assert ways(indoors, change) == []
     assert all(PLACES[one.setting.place].grounded for one in ways(indoors, WorldChange.PLACE))
@@ -158,5 +160,5 @@ def test_layouts_of_newcomers_are_those_of_their_own_noise(world, subjects):
     beside = stand_aside(free, figure, figure, [WORDED])
     side = "left" if float(figure.layout.centre[0, 0]) > 0.5 else "right"
     wanted = place(free, figure.frames, [replace(WORDED, side=side)])
-    assert isinstance(beside, Figure)
+    assert isinstance(beside, PlacedSubject)
     assert all(torch.equal(a, b) for a, b in zip(beside.layout, wanted, strict=True))

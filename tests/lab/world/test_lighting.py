@@ -6,13 +6,13 @@ import torch
 from swiftpie.geometry import relief
 from swiftpie.geometry.relief import Turned
 from swiftpie.geometry.shading import cast_shadow
+from swiftpie_lab.world.frames import draw_frames, lowest_point
 from swiftpie_lab.world.lighting import (
     REFERENCE_NUMBERS,
     opposite_numbers,
     relight_reference,
     shade,
 )
-from swiftpie_lab.world.placing import draw_frames, lowest_point
 
 LEFT, RIGHT, ABOVE = (-0.8, -0.2, 0.5), (0.8, -0.2, 0.5), (0.0, -0.8, 0.5)
 

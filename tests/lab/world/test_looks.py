@@ -3,6 +3,7 @@ import colorsys
 import pytest
 import torch
 
+from swiftpie_lab.world.frames import pose_subjects
 from swiftpie_lab.world.looks import (
     COLOUR_WORDS,
     COLOURS,
@@ -12,7 +13,6 @@ from swiftpie_lab.world.looks import (
     recolour,
     remake,
 )
-from swiftpie_lab.world.placing import pose_subjects
 
 CHROMATIC = [name for name in COLOURS if name not in {"black", "white", "grey"}]
 SEE_THROUGH = {"glass", "ice"}

@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from swiftpie_lab.world.fields import read_fields
 from swiftpie_lab.world.renditions import RENDITION_PHRASES, RENDITIONS, render_as
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 
 
 @pytest.fixture(scope="module")

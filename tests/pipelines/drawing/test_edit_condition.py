@@ -13,7 +13,7 @@ from swiftpie.pipelines.drawing.edit import kept_subject, new_subject, repaintin
 from swiftpie.pipelines.drawing.edit_region import EditRegion, Inverted
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 from tests.parity.edit import photograph
 
 SIDES = ("left", "right")

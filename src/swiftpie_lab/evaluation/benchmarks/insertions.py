@@ -34,8 +34,10 @@ from swiftpie_lab.evaluation.judges import Networks, Panel, load_panel
 from swiftpie_lab.evaluation.metrics.insertions import changed
 from swiftpie_lab.evaluation.report import Interval, format_interval, interval
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
+from swiftpie_lab.world.compositor import Rendering
+from swiftpie_lab.world.photographs import Insertion
+from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import load_photos
-from swiftpie_lab.world.world import Insertion, Rendering, World
 
 NUM_CASES = 48  # by default; some minutes on a laptop
 PHOTO_PX = 256  # twice what `mini` draws: what comes back has to be as sharp as what was there

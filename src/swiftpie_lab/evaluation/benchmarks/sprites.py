@@ -16,7 +16,7 @@ from swiftpie.types import Identity
 from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.world.nouns import article_of
 from swiftpie_lab.world.places import PLACES
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 
 PHRASE_OF = {place.name: place.phrases[0] for place in PLACES}
 

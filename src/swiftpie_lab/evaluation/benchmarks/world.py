@@ -36,30 +36,22 @@ from swiftpie_lab.evaluation.judges import Networks, Panel, Reading, load_panel
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie_lab.world.air import SEASONS, TIMES, WEATHERS, Setting
 from swiftpie_lab.world.captions import (
+    ATTRIBUTE_QUESTIONS,
     CLOSE_QUESTIONS,
     POSE_PHRASES,
     VIEWS,
     WHOLE_QUESTIONS,
-    WISH_QUESTIONS,
-    Asked,
+    SceneSpec,
     draw_caption,
     draw_pair_caption,
     right_answers,
 )
+from swiftpie_lab.world.compositor import GroundTruth, PlacedSubject, Rendering
+from swiftpie_lab.world.frames import lowest_point, pose_subjects
+from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, is_held_out, settings
-from swiftpie_lab.world.placing import lowest_point, pose_subjects
-from swiftpie_lab.world.world import (
-    CELL_PX,
-    LEAST_SEEN,
-    NOISE_CHANNELS,
-    OTHER_PITCH,
-    OTHER_SIDE,
-    Answer,
-    Figure,
-    Rendering,
-    World,
-    place,
-)
+from swiftpie_lab.world.references import OTHER_PITCH, OTHER_SIDE
+from swiftpie_lab.world.sampler import CELL_PX, LEAST_SEEN, NOISE_CHANNELS, World
 
 SIZE_PX = 256  # by default, as mini draws
 CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
@@ -188,10 +180,10 @@ class WorldCase:
         return self.told_view is not None and abs(self.told_view[0]) >= WIDE_YAW
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> SceneSpec:
         """The same as the renderer takes it."""
         setting = setting_of(self)
-        return Asked(setting, **({self.wish: self.answer} if self.wish else {}))
+        return SceneSpec(setting, **({self.wish: self.answer} if self.wish else {}))
 
     @property
     def told_view(self) -> tuple[float, float] | None:
@@ -222,7 +214,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         "subject-mistaken",
         "setting-accuracy",
         "wish-accuracy",
-        *(f"{name}-accuracy" for name in (*Setting._fields, *WISH_QUESTIONS)),
+        *(f"{name}-accuracy" for name in (*Setting._fields, *ATTRIBUTE_QUESTIONS)),
         "yaw-error",
         "pitch-error",
         "lighting-error",
@@ -304,7 +296,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
             drawn = [session.personalize(identity, case.prompt, seed=case.seed) for case in cases]
             yield [known["reference"], *(result.images[0] for result in drawn)]
 
-    def answer(self, case: WorldCase) -> Answer:
+    def answer(self, case: WorldCase) -> GroundTruth:
         """Draw the picture that belongs to the seed of the case, and the reference."""
         return self.world.answer(
             self.noise(case.seed),
@@ -331,7 +323,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         """Draw two subjects side by side, and what belongs to them."""
         both, numbers = self._figures(case)
         left, right = (
-            Figure(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
+            PlacedSubject(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
             for i, box in enumerate(self._boxes_beside(case, both))
         )
         noise = self.noise(case.seed)
@@ -360,14 +352,14 @@ class WorldBenchmark(Benchmark[WorldCase]):
         generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
         return torch.rand(count, 16, generator=generator)
 
-    def _figures(self, case: WorldCase) -> tuple[Figure, Tensor]:
+    def _figures(self, case: WorldCase) -> tuple[PlacedSubject, Tensor]:
         """Return the subjects of a case where its noise places them, and their numbers."""
         count, numbers = len(case.codes), self._numbers(case, len(case.codes))
         rows = [self.subjects.index(code) for code in case.codes]
         noise = self.noise(case.seed).expand(count, -1, -1, -1)
         return self.world.figures(noise, rows, [case.asked] * count, numbers=numbers), numbers
 
-    def _boxes_beside(self, case: WorldCase, figures: Figure) -> tuple[Box, ...]:
+    def _boxes_beside(self, case: WorldCase, figures: PlacedSubject) -> tuple[Box, ...]:
         spot = PLACES[case.asked.setting.place]
         floor = spot.floor if spot.grounded else None
         return boxes_beside(figures.frames, Random(case.seed), floor=floor)
@@ -404,7 +396,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     def gallery(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield pictures (V, 3, H, W) and masks (V, 1, H, W) of each held-out subject."""
-        asked = [Asked(Setting(PLACE_NAMES.index(name))) for name in BACKDROPS]
+        asked = [SceneSpec(Setting(PLACE_NAMES.index(name))) for name in BACKDROPS]
         views = len(asked)
         for number, row in enumerate(self.world.pool):
             seeds = [GALLERY_SEED + number * views + view for view in range(views)]
@@ -506,7 +498,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         )
         if kind is WorldKind.PAIR:
             return self._beside_another(case, number)
-        said = replace(case.asked, view=Asked.view) if kind is WorldKind.TURN else case.asked
+        said = replace(case.asked, view=SceneSpec.view) if kind is WorldKind.TURN else case.asked
         case = replace(case, prompt=draw_caption(FirstPhrase(), said, name=name))
         return self._viewed(case) if case.wish == "view" else case
 

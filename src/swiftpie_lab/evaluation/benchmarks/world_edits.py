@@ -47,22 +47,23 @@ from swiftpie_lab.world.air import (
 from swiftpie_lab.world.captions import (
     ACCESSORY_PHRASES,
     WHOLE_QUESTIONS,
-    Asked,
+    SceneSpec,
     draw_caption,
     draw_empty_caption,
     draw_pair_caption,
 )
 from swiftpie_lab.world.changes import (
     ANSWERS,
-    Wish,
+    EditSpec,
     WorldChange,
     alternatives,
-    answered,
     redraw,
     stand_aside,
+    with_answer,
 )
+from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, is_held_out
-from swiftpie_lab.world.world import LEAST_SEEN, place
+from swiftpie_lab.world.sampler import LEAST_SEEN
 
 CASES_A_KIND = 20  # by default
 EDIT_SEED = 2**29  # their noise is that of no case of `world`
@@ -141,20 +142,20 @@ class WorldEditCase:
         return self.kind.value if self.kind.value in Setting._fields else ""
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> SceneSpec:
         """What the picture shows before."""
-        plain = Asked(setting_of(self))
-        return answered(plain, self.question, self.before) if self.kind in ANSWERS else plain
+        plain = SceneSpec(setting_of(self))
+        return with_answer(plain, self.question, self.before) if self.kind in ANSWERS else plain
 
     @property
-    def wanted(self) -> Asked:
+    def wanted(self) -> SceneSpec:
         """What it shows afterwards."""
         if self.kind in ANSWERS:
-            return answered(self.asked, self.question, self.after)
+            return with_answer(self.asked, self.question, self.after)
         if not self.question:
             return self.asked
         index = WHOLE_QUESTIONS[self.question].index(self.after)
-        return Asked(self.asked.setting._replace(**{self.question: index}))
+        return SceneSpec(self.asked.setting._replace(**{self.question: index}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +256,7 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
             noise,
             first,
             subject,
-            [Wish(case.kind, case.wanted)],
+            [EditSpec(case.kind, case.wanted)],
             others=stand_aside(aside, subject, other, [case.asked]),
         )
         asked = {WorldChange.REMOVAL: first.mask, WorldChange.SECOND: drawn.newcomer}
@@ -379,7 +380,7 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         )
         dealt, numbers = Counter[str](), count()
         for row, setting in order:
-            first = Asked(setting)
+            first = SceneSpec(setting)
             if kind is WorldChange.TAKE_OFF:
                 first = random.choice(alternatives(first, WorldChange.PUT_ON, known))
             ways = {_answer(kind, one): one for one in alternatives(first, kind, known)}
@@ -399,7 +400,7 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         number: int,
         row: int,
         *,
-        wishes: tuple[Asked, Asked],
+        wishes: tuple[SceneSpec, SceneSpec],
         said: tuple[str, str],
     ) -> WorldEditCase:
         random = Random(f"{self.seed}:edit:{kind.name}:{number}")
@@ -429,7 +430,7 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         )
         return self._settled(case)
 
-    def _target_prompt(self, kind: WorldChange, wanted: Asked, name: str, other: str) -> str:
+    def _target_prompt(self, kind: WorldChange, wanted: SceneSpec, name: str, other: str) -> str:
         come = self.subjects.names[self.subjects.index(other)] if other else name
         match kind:
             case WorldChange.REMOVAL:
@@ -473,7 +474,7 @@ def _fits(kind: WorldChange, setting: Setting) -> bool:
             return True
 
 
-def _answer(kind: WorldChange, asked: Asked) -> str:
+def _answer(kind: WorldChange, asked: SceneSpec) -> str:
     """Return what is asked as judges spell it; empty where subjects come or go."""
     if kind in ANSWERS:
         return str(getattr(asked, ANSWERS[kind][0]))

@@ -9,7 +9,7 @@ from swiftpie.faces.choose import face_ratio, likeness
 from swiftpie_lab.evaluation.case import Expected, Kept, Metric, of
 from swiftpie_lab.evaluation.judges import Panel, Reading
 from swiftpie_lab.world.air import Setting
-from swiftpie_lab.world.captions import VIEWS, WISH_QUESTIONS
+from swiftpie_lab.world.captions import ATTRIBUTE_QUESTIONS, VIEWS
 
 
 def retrieval(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
@@ -123,16 +123,16 @@ METRICS = {
     ),
     "setting-accuracy": Metric("setting right", of(right(*SETTING), *READ), "%"),
     "wish-accuracy": Metric(
-        "wish right", of(right(*WISH_QUESTIONS), *READ), "%", leaves_out=AS_IT_IS
+        "wish right", of(right(*ATTRIBUTE_QUESTIONS), *READ), "%", leaves_out=AS_IT_IS
     ),
     **{
         f"{name}-accuracy": Metric(
             f"{name} right",
             of(right(name), *READ),
             "%",
-            leaves_out=AS_IT_IS * (name in WISH_QUESTIONS),
+            leaves_out=AS_IT_IS * (name in ATTRIBUTE_QUESTIONS),
         )
-        for name in (*SETTING, *WISH_QUESTIONS)
+        for name in (*SETTING, *ATTRIBUTE_QUESTIONS)
     },
     **{
         f"{angle}-error": Metric(

@@ -5,18 +5,18 @@ from dataclasses import replace
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
 from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
-from swiftpie_lab.training.stages.distillation import SceneSettings
-from swiftpie_lab.training.stages.dmd2 import Dmd2Config
-from swiftpie_lab.training.stages.inversion_mini import MiniInversionConfig
+from swiftpie_lab.training.stages.distillation.base import SceneSettings
+from swiftpie_lab.training.stages.distillation.dmd2 import Dmd2Config
+from swiftpie_lab.training.stages.distillation.reflow import ReflowConfig
+from swiftpie_lab.training.stages.distillation.teacher import TeacherConfig
+from swiftpie_lab.training.stages.inversion.mini import MiniInversionConfig
 from swiftpie_lab.training.stages.judges import WorldJudgesConfig
 from swiftpie_lab.training.stages.light import LightConfig
-from swiftpie_lab.training.stages.one_step import OneStepConfig
-from swiftpie_lab.training.stages.one_step_networks import Sizes
-from swiftpie_lab.training.stages.one_step_tasks import Drops, Tasks
-from swiftpie_lab.training.stages.reflow import ReflowConfig
+from swiftpie_lab.training.stages.one_step.networks import Sizes
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
+from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks
 from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig
-from swiftpie_lab.training.stages.teacher import TeacherConfig
 
 SCENES = SceneSettings(num_subjects=6)
 ON_PICTURES = MiniInversionConfig(  # the second stage of inversion
@@ -44,7 +44,7 @@ WORLD_MODEL = OneStepConfig(
     num_subjects=6,
     pixel_weight=1.0,
     pixel_samples=8,
-    # Withheld together often enough for the semantic branch to learn who is meant.
+    # Both are dropped together often enough for the semantic branch to learn the identity.
     drops=Drops(semantic=0.08, detail=0.35, aligned=0.5),
     tasks=Tasks(placed_freely=0.12, pair=0.10, repaint=0.14, refine=0.05, insert=0.16),
     other_sides=0.2,
@@ -73,7 +73,7 @@ def mini_dmd2() -> TrainConfig:
 
 
 def world_autoencoder() -> TrainConfig:
-    """The packaged patch autoencoder, trained further on pictures of the larger world."""
+    """The packaged patch autoencoder, trained further on rendered pictures."""
     loop = LoopConfig(
         steps=700, learning_rate=1e-3, warmup_steps=50, decay_share=0.9, uses_muon=False
     )
@@ -81,19 +81,19 @@ def world_autoencoder() -> TrainConfig:
 
 
 def mini_world() -> TrainConfig:
-    """The one-step model of the larger world: places, views, light, looks, art, accessories."""
+    """The one-step model: places, views, light, looks, renditions and accessories."""
     return TrainConfig(loop=LoopConfig(steps=30_000, learning_rate=2e-3), stage=WORLD_MODEL)
 
 
 def world_sharpening() -> TrainConfig:
-    """The same model trained further beside a critic, for its textures."""
+    """The same model trained further with an adversarial critic, for its textures."""
     model = replace(WORLD_MODEL, autoencoder="", start="mini_world")
     loop = LoopConfig(steps=1000, learning_rate=6e-4, learning_rates=(6e-4, 1e-3), decay_share=0.5)
     return TrainConfig(loop=loop, stage=SharpeningConfig(model))
 
 
 def world_scene() -> TrainConfig:
-    """Network of places: a picture of one in plain light, drawn at any time, weather and season."""
+    """Scene network: draws the place of a reference picture at any time, weather and season."""
     loop = LoopConfig(
         steps=6000, learning_rate=1.5e-3, warmup_steps=40, decay_share=0.9, ema_decay=0.998
     )
@@ -101,29 +101,28 @@ def world_scene() -> TrainConfig:
 
 
 def world_light() -> TrainConfig:
-    """What tells the light in photographs, trained further by itself; the last step of mini-world.
+    """The light reader of mini-world, trained further by itself; the last step of the model.
 
-    It is a small part that learns more slowly than the rest, and costs little without it.
+    The reader is small and learns more slowly than the rest, and its training alone is cheap.
     """
     loop = LoopConfig(steps=600, learning_rate=1.5e-3, warmup_steps=20, decay_share=0.7)
     return TrainConfig(loop=loop, stage=LightConfig())
 
 
 def world_inversion() -> TrainConfig:
-    """Inversion network of the larger world's model, with edits of every kind that it draws."""
+    """Inversion network of mini-world, trained with every kind of edit that the world draws."""
     loop = LoopConfig(steps=6000, learning_rate=2e-3, ema_decay=0.998)
     stage = MiniInversionConfig(generator="mini_world")
     return TrainConfig(loop=loop, stage=stage)
 
 
 def world_inversion_pictures() -> TrainConfig:
-    """The same network trained further on pictures that the generator did not make."""
-    stage = replace(ON_PICTURES, start_from="world_inversion")
-    return TrainConfig(loop=ON_PICTURES_LOOP, stage=stage)
+    """The same network trained further on rendered pictures, not on the generator's own."""
+    return TrainConfig(loop=ON_PICTURES_LOOP, stage=ON_PICTURES)
 
 
 def world_judges() -> TrainConfig:
-    """Judges of the larger world: who, where, when, how seen, made of what, drawn how."""
+    """Judges of subject, place, time, weather, season, look, accessory and rendition."""
     loop = LoopConfig(
         steps=4000, learning_rate=2e-3, warmup_steps=50, decay_share=0.7, sample_every=250
     )
@@ -131,6 +130,6 @@ def world_judges() -> TrainConfig:
 
 
 def mini_cutout() -> TrainConfig:
-    """Network that cuts subjects out of photos, trained on sprites in pictures like them."""
+    """Network that cuts subjects out of photos, trained on synthetic photo-like pictures."""
     loop = LoopConfig(steps=8000, learning_rate=2e-3, warmup_steps=100)
     return TrainConfig(loop=loop, stage=CutoutConfig())

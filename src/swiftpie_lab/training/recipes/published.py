@@ -3,9 +3,9 @@
 from dataclasses import asdict
 
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
-from swiftpie_lab.training.stages.adapter import AdapterConfig
-from swiftpie_lab.training.stages.adapter_networks import LossWeights, Source
-from swiftpie_lab.training.stages.inversion_published import InversionConfig, InversionWeights
+from swiftpie_lab.training.stages.adapter.networks import LossWeights, Source
+from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
+from swiftpie_lab.training.stages.inversion.published import InversionConfig, InversionWeights
 
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
 FAKE_SCORE_RATE = 1e-3  # of a low-rank change, as in arXiv:2312.05239

@@ -1,1 +1,1 @@
-"""One training stage a file; each reads the folder that an earlier stage wrote."""
+"""What is trained: a stage a file or a folder. Stages read the folders of earlier runs."""

@@ -1,4 +1,4 @@
-"""Judges of the larger world, trained on true renderings alone."""
+"""Judges of the world's pictures, trained on true renderings alone."""
 
 import copy
 from collections.abc import Sequence
@@ -30,27 +30,27 @@ from swiftpie_lab.world.captions import (
     NONE,
     QUESTIONS,
     WHOLE_QUESTIONS,
-    Asked,
+    SceneSpec,
     right_answers,
 )
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.places_room import BACKDROPS
-from swiftpie_lab.world.world import LEAST_SEEN, World, WorldBatch
+from swiftpie_lab.world.sampler import LEAST_SEEN, World, WorldBatch
 
 VALIDATION_SEED = 2**31 - 1
 GALLERY_VIEWS = 4
 TEMPERATURE = 0.07
 CROP_SHIFT, CROP_ZOOM = 0.06, 0.1  # of the crop's side: generated subjects are a little off
-WALLS = [Asked(Setting(PLACES.index(one))) for one in BACKDROPS[:GALLERY_VIEWS]]
-WISHES = ("colour", "material", "accessory", "rendition", "jump")  # whose first answer is none
+WALLS = [SceneSpec(Setting(PLACES.index(one))) for one in BACKDROPS[:GALLERY_VIEWS]]
+ATTRIBUTES = ("colour", "material", "accessory", "rendition", "jump")  # whose first answer is none
 UNKNOWN = -100  # the label of a question that a picture does not answer
-# Of the pictures, besides those whose captions ask for it: every answer has to be seen often, or
-# a judge in doubt says that nothing was asked for.
+# Of the pictures, besides those that have the attribute already: every answer has to be seen
+# often, or a judge in doubt answers that there is no attribute.
 LOOK_SHARE, ACCESSORY_SHARE, JUMP_SHARE = 0.5, 0.4, 0.2
 
 
 class WorldJudges(nn.Module):
-    """Who a crop shows, and all else that can be asked of a picture."""
+    """The subject of a crop, and the answers to all questions about a picture."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class WorldJudgesConfig:
     """Settings of the stage."""
 
     start: str = ""  # go on from a run or a folder of exported judges; else from nothing
-    num_subjects: int = 48  # each is told from all the others of its batch
+    num_subjects: int = 48  # each is contrasted with all the others of its batch
     size_px: int = 128
 
     @property
@@ -84,7 +84,7 @@ class WorldJudgesConfig:
 
 @dataclass(frozen=True)
 class WorldJudgesStage:
-    """Pull two pictures of one subject together; answer what captions ask for."""
+    """Pull two pictures of one subject together; answer what captions say."""
 
     world: World
     held_out: World
@@ -114,9 +114,9 @@ class WorldJudgesStage:
     def losses(self, network: WorldJudges, step: int) -> dict[str, Tensor]:
         """Return the contrastive term, and one for all questions."""
         random = Random(step)
-        asked = self.world.ask(self.samples_per_step, seed=step)
-        more = [_ask_more(random, one) for one in asked]
-        batch = self.world.batch(self.config.num_subjects, 2, seed=step, asked=more)
+        specs = self.world.draw_specs(self.samples_per_step, seed=step)
+        more = [_with_more(random, spec) for spec in specs]
+        batch = self.world.batch(self.config.num_subjects, 2, seed=step, specs=more)
         generator = torch.Generator().manual_seed(step)
         crops = jitter(subject_crops(batch.mask), generator)
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
@@ -137,15 +137,15 @@ class WorldJudgesStage:
     def sample(self, network: WorldJudges, path: Path) -> dict[str, float]:
         """Save crops of some held-out subjects; return the judges' figures on all.
 
-        As in the evaluation one thing is asked of a picture, or none, and subjects are looked for
-        among pictures of them before plain walls. Since what is asked of a subject can hide it,
-        those of whom nothing is asked are counted besides; and since most pictures do not ask a
-        question, its answers are counted besides where they do.
+        As in the evaluation a picture has one attribute or none, and subjects are looked for
+        among pictures of them before plain walls. Because an attribute can hide a subject, plain
+        pictures are also counted separately; and because most pictures lack an attribute, answers
+        are also counted separately where it is present.
         """
-        count, views = len(self.held_out.pool), 1 + len(WISHES)
-        asked = _one_wish_each(self.held_out.ask(count * views, seed=VALIDATION_SEED))
-        shown = self._held_out(len(WALLS), asked=WALLS * count)
-        batch = self._held_out(views, asked=asked)
+        count, views = len(self.held_out.pool), 1 + len(ATTRIBUTES)
+        specs = _one_attribute_each(self.held_out.draw_specs(count * views, seed=VALIDATION_SEED))
+        shown = self._held_out(len(WALLS), specs=WALLS * count)
+        batch = self._held_out(views, specs=specs)
         crops = subject_crops(batch.mask)
         close = cut(batch.pixels, crops)
         rows = [close[i * views :][:views] for i in range(min(count, 8))]
@@ -159,19 +159,19 @@ class WorldJudgesStage:
         for name, wanted in labels_of(batch).items():
             right = answers[name].argmax(1) == wanted
             figures[f"{name}_accuracy"] = _share(right[wanted != UNKNOWN])
-            if name in WISHES:
+            if name in ATTRIBUTES:
                 figures[f"{name}_asked_accuracy"] = _share(right[wanted > 0])
         return figures
 
-    def _held_out(self, views: int, asked: Sequence[Asked]) -> WorldBatch:
+    def _held_out(self, views: int, specs: Sequence[SceneSpec]) -> WorldBatch:
         count = len(self.held_out.pool)
-        return self.held_out.batch(count, views, seed=VALIDATION_SEED, augment=False, asked=asked)
+        return self.held_out.batch(count, views, seed=VALIDATION_SEED, augment=False, specs=specs)
 
     def export(self, network: WorldJudges, folder: Path) -> None:
         """Write the judges in half precision."""
         halves = copy.deepcopy(network).half()
         for judge in (halves.subject_embedder, halves.picture_reader):
-            judge.register_to_config(_name_or_path="")  # where it lay here is nobody's business
+            judge.register_to_config(_name_or_path="")  # the local path is not stored
         halves.subject_embedder.save_pretrained(folder / "subject_embedder")
         halves.picture_reader.save_pretrained(folder / "picture_reader")
 
@@ -180,27 +180,30 @@ def _share(right: Tensor) -> float:
     return float(right.float().mean())
 
 
-def _one_wish_each(asked: Sequence[Asked]) -> list[Asked]:
-    """Return requests for the same settings of which each, in turn, wishes nothing or one thing."""
-    random, turns = Random(VALIDATION_SEED), cycle((NONE, *WISHES))
-    return [_wishing(random, one.setting, name) for one, name in zip(asked, turns, strict=False)]
+def _one_attribute_each(specs: Sequence[SceneSpec]) -> list[SceneSpec]:
+    """Return specs of the same settings with, in turn, no attribute or one."""
+    random, turns = Random(VALIDATION_SEED), cycle((NONE, *ATTRIBUTES))
+    return [
+        _with_attribute(random, spec.setting, name)
+        for spec, name in zip(specs, turns, strict=False)
+    ]
 
 
-def _wishing(random: Random, setting: Setting, name: str) -> Asked:
+def _with_attribute(random: Random, setting: Setting, name: str) -> SceneSpec:
     if name == NONE:
-        return Asked(setting)
-    wish = {"pose" if name == "jump" else name: _answer(random, name)}
-    return Asked(setting, **wish)
+        return SceneSpec(setting)
+    chosen = {"pose" if name == "jump" else name: _answer(random, name)}
+    return SceneSpec(setting, **chosen)
 
 
-def _ask_more(random: Random, asked: Asked) -> Asked:
+def _with_more(random: Random, spec: SceneSpec) -> SceneSpec:
     if random.random() < LOOK_SHARE:
         kind, other = random.sample(("colour", "material"), 2)
         looks = {kind: _answer(random, kind), other: NONE}
-        asked = replace(asked, colour=looks["colour"], material=looks["material"])
+        spec = replace(spec, colour=looks["colour"], material=looks["material"])
     if random.random() < ACCESSORY_SHARE:
-        asked = replace(asked, accessory=_answer(random, "accessory"))
-    return replace(asked, pose="jumping") if random.random() < JUMP_SHARE else asked
+        spec = replace(spec, accessory=_answer(random, "accessory"))
+    return replace(spec, pose="jumping") if random.random() < JUMP_SHARE else spec
 
 
 def _answer(random: Random, question: str) -> str:
@@ -209,13 +212,13 @@ def _answer(random: Random, question: str) -> str:
 
 
 def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
-    """Return the right answer to each question, (B,) long; `UNKNOWN` where none is to be seen.
+    """Return the right answer to each question, (B,) long; `UNKNOWN` where the picture shows none.
 
-    What is made of something is not asked its colour, nor what is dyed its material: silver is
-    grey, and who knows only one of the two words is not wrong.
+    A material leaves the colour open and a colour the material: silver is grey, and a judge that
+    knows only one of the two words is not wrong.
     """
-    told = [right_answers(one) for one in batch.asked]
-    for known in told:
+    truths = [right_answers(spec) for spec in batch.specs]
+    for known in truths:
         if known["material"] != NONE:
             del known["colour"]
         elif known["colour"] != NONE:
@@ -223,7 +226,7 @@ def labels_of(batch: WorldBatch) -> dict[str, Tensor]:
     unseen = batch.mask.mean((1, 2, 3)) <= LEAST_SEEN
     labels = {}
     for name, answers in QUESTIONS.items():
-        rows = [answers.index(one[name]) if name in one else UNKNOWN for one in told]
+        rows = [answers.index(known[name]) if name in known else UNKNOWN for known in truths]
         right = torch.tensor(rows, device=unseen.device)
         labels[name] = right.masked_fill(unseen, UNKNOWN) if name in CLOSE_QUESTIONS else right
     return labels

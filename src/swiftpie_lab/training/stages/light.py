@@ -1,4 +1,4 @@
-"""The light reader of a trained model, trained further by itself: no picture is drawn for it."""
+"""The light reader of a trained model, trained further without the denoiser."""
 
 import copy
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from swiftpie.models.tiny import LayoutPredictor
 from swiftpie_lab.data.subjects import Split
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import light_loss, vote_loss
-from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage, fast_precision
-from swiftpie_lab.training.stages.one_step_networks import load_trained
+from swiftpie_lab.training.stages.one_step.networks import load_trained
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, light_of_reference
-from swiftpie_lab.world.world import NOISE_CELLS, NOISE_CHANNELS
+from swiftpie_lab.world.sampler import NOISE_CELLS, NOISE_CHANNELS
 
 VALIDATION_SEED = 2**31 - 1
 LOOKS = ("reference", "own", "scenery", "mood", "vote")  # parts of a reader that look at pictures
-PROMPT = "a photo of a subject"  # all that is said of pictures that exist already
+PROMPT = "a photo of a subject"  # the prompt of all pictures
 MIRRORED_SHARE = 0.5
 CALM = 0.1  # a light from one side that is weaker may come from anywhere
 
@@ -58,8 +58,8 @@ class LightConfig:
         return stage
 
 
-class Seen(NamedTuple):
-    """What the reader is shown of B pictures and references, and the right answers."""
+class LightSample(NamedTuple):
+    """The reader's inputs for B pictures and references, and the true lights."""
 
     pixels: Tensor  # (B, 3, R, R) references in [-1, 1], grey around
     mask: Tensor  # (B, 1, R, R)
@@ -67,7 +67,7 @@ class Seen(NamedTuple):
     shows: Tensor  # (B, 1, R, R) things that stand in the light
     truth: Lighting
 
-    def mirrored(self, rows: Tensor) -> "Seen":
+    def mirrored(self, rows: Tensor) -> "LightSample":
         """Return the same with some `rows` (B,) seen in a mirror, light and all."""
         is_seen_so = rows.view(-1, 1, 1, 1)
         pixels, mask, given, shows = (
@@ -77,12 +77,12 @@ class Seen(NamedTuple):
         sign = 1 - 2 * rows.to(self.given)
         sides = torch.stack([sign, torch.ones_like(sign), torch.ones_like(sign)], dim=1)
         lights = (one._replace(direction=one.direction * sides) for one in self.truth)
-        return Seen(pixels, mask, given, shows, Lighting(*lights))
+        return LightSample(pixels, mask, given, shows, Lighting(*lights))
 
 
 @dataclass(frozen=True)
 class LightStage:
-    """Tell the light of references and of pictures unlike the world; what words tell stays."""
+    """Read the light of references and of off-distribution pictures; text stays fixed."""
 
     model: OneStepStage  # what the reader belongs to
     config: LightConfig
@@ -120,7 +120,7 @@ class LightStage:
         return predictor
 
     def losses(self, network: LayoutPredictor, step: int) -> dict[str, Tensor]:
-        """Return how far lights are off, as told of whole pictures and by single cells."""
+        """Return the errors of lights, read from whole pictures and by single cells."""
         assert network.light_reader is not None, "the weights were checked"
         seen = self.shown(self.samples_per_step, seed=step)
         chance = torch.rand(self.samples_per_step, generator=torch.Generator().manual_seed(step))
@@ -154,17 +154,17 @@ class LightStage:
         networks.layout_predictor = network
         self.model.export(networks, folder)
 
-    def shown(self, count: int, *, seed: int, split: Split = "train") -> Seen:
-        """Draw references, and pictures unlike the world that have nothing to do with them."""
+    def shown(self, count: int, *, seed: int, split: Split = "train") -> LightSample:
+        """Draw references, and off-distribution pictures that are independent of them."""
         world = self.model.world if split == "train" else self.model.held_out
         scenery, generator = world.scenery(count, seed=seed), torch.Generator().manual_seed(seed)
         numbers = torch.rand(count, 16, generator=generator).to(scenery.given)
         pixels, mask = world.references(Random(seed).choices(world.pool, k=count), numbers)
         own = light_of_reference(numbers[:, -REFERENCE_NUMBERS:])
         truth = Lighting(own.illumination(), scenery.light.illumination())
-        return Seen(pixels * mask, mask, scenery.given, scenery.shows, truth)
+        return LightSample(pixels * mask, mask, scenery.given, scenery.shows, truth)
 
-    def _read(self, network: LayoutPredictor, seen: Seen, *, seed: int) -> Lighting:
+    def _read(self, network: LayoutPredictor, seen: LightSample, *, seed: int) -> Lighting:
         """Tell the lights by pictures beside noise that does not belong to them, and few words."""
         count = len(seen.given)
         generator = torch.Generator().manual_seed(seed)

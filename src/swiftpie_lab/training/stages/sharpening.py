@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import Update
-from swiftpie_lab.training.stages.distillation import BesideCritic, StudentAndCritic
-from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.distillation.base import BesideCritic, StudentAndCritic
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 
 CRITIC_SEED = 5  # of its first weights
 GROUPS = 8
@@ -73,7 +73,7 @@ class PatchCritic(nn.Module):
 
 @dataclass(frozen=True)
 class SharpeningStage(BesideCritic[PatchCritic]):
-    """Regress as the one-step stage does, and be told apart from the truth as little as possible.
+    """Regress as the one-step stage does, and fool a critic that compares with the truth.
 
     Drawn and true patches are compared in pairs, and the critic's slope is held down at both
     (arXiv:2501.05441), which needs no other care to stay balanced.

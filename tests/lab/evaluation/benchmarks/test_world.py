@@ -36,7 +36,7 @@ from swiftpie_lab.world.captions import (
     NONE,
     POSE_PHRASES,
     WHOLE_QUESTIONS,
-    Asked,
+    SceneSpec,
 )
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie_lab.world.places import PLACES, is_held_out
@@ -330,5 +330,5 @@ def test_pictures_are_of_the_size_that_is_asked_for(session, subjects, dealt):
 
 def test_a_case_that_wishes_for_nothing_asks_for_its_setting_alone(dealt):
     asked = dealt[WorldKind.PLAIN][0].asked
-    assert asked == Asked(asked.setting)
+    assert asked == SceneSpec(asked.setting)
     assert {asked.view, asked.colour, asked.pose} == {NONE}

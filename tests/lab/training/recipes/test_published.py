@@ -5,7 +5,7 @@ import pytest
 from swiftpie.attention.condition import Block
 from swiftpie.config import override
 from swiftpie_lab.training.recipes.published import adapter, adapter_matching, adapter_warmup
-from swiftpie_lab.training.stages.adapter_networks import Source
+from swiftpie_lab.training.stages.adapter.networks import Source
 
 
 def test_the_warm_up_draws_its_own_subjects_and_the_adapter_reads_photos():

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.stages.adapter import AdapterConfig
-from swiftpie_lab.training.stages.adapter_networks import LossWeights, TeacherSettings
-from swiftpie_lab.training.stages.distillation import (
+from swiftpie_lab.training.stages.adapter.networks import LossWeights, TeacherSettings
+from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
+from swiftpie_lab.training.stages.distillation.base import (
     NOTHING_DROPPED,
     SceneSettings,
     encode,

@@ -13,9 +13,9 @@ from swiftpie_lab.training.stages.judges import (
     WorldJudgesStage,
     labels_of,
 )
-from swiftpie_lab.world.captions import NONE, Asked
+from swiftpie_lab.world.captions import NONE, SceneSpec
 from swiftpie_lab.world.places import PLACES, Setting
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 
 ROOM = next(i for i, one in enumerate(PLACES) if not one.outdoors)
 LAND = next(i for i, one in enumerate(PLACES) if one.has_seasons)
@@ -28,8 +28,11 @@ def stage():
 
 
 def test_labels_are_what_was_asked_and_unknown_where_nothing_tells(stage):
-    asked = [Asked(Setting(ROOM)), Asked(Setting(LAND, 2, 1, 3), colour="red", rendition="ink")]
-    labels = labels_of(stage.world.batch(2, 1, seed=1, asked=asked))
+    specs = [
+        SceneSpec(Setting(ROOM)),
+        SceneSpec(Setting(LAND, 2, 1, 3), colour="red", rendition="ink"),
+    ]
+    labels = labels_of(stage.world.batch(2, 1, seed=1, specs=specs))
     assert labels["time"].tolist() == [UNKNOWN, 2]
     assert labels["weather"].tolist() == [UNKNOWN, 1]
     assert labels["season"].tolist() == [UNKNOWN, 3]
@@ -44,8 +47,8 @@ def test_a_jump_is_told_only_where_there_is_ground_to_leave(stage):
     floor = next(i for i, one in enumerate(PLACES) if one.grounded)
     sky = next(i for i, one in enumerate(PLACES) if not one.grounded)
     poses = [(floor, "jumping"), (floor, "lying"), (sky, "jumping")]
-    asked = [Asked(Setting(place), size="huge", pose=pose) for place, pose in poses]
-    assert labels_of(stage.world.batch(3, 1, seed=1, asked=asked))["jump"].tolist() == [
+    specs = [SceneSpec(Setting(place), size="huge", pose=pose) for place, pose in poses]
+    assert labels_of(stage.world.batch(3, 1, seed=1, specs=specs))["jump"].tolist() == [
         CLOSE_QUESTIONS["jump"].index("jumping"),
         CLOSE_QUESTIONS["jump"].index(NONE),
         UNKNOWN,

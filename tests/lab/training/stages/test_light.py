@@ -8,10 +8,10 @@ from swiftpie import ConfigError
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.training.stages.light import LightConfig, LightStage
-from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
-from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, Sizes, train_tokenizer
+from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, Sizes, train_tokenizer
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import make_textures
-from swiftpie_lab.world.world import World
 
 SIZES = Sizes(knows_pose=True, knows_light=True)
 

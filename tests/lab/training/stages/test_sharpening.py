@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.training.stages.one_step import OneStepConfig, OneStepStage
-from swiftpie_lab.training.stages.one_step_networks import OneStepNetworks, Sizes, train_tokenizer
-from swiftpie_lab.training.stages.one_step_tasks import Tasks
+from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, Sizes, train_tokenizer
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.one_step.tasks import Tasks
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig, SharpeningStage
-from swiftpie_lab.world.world import World
+from swiftpie_lab.world.sampler import World
 from tests.lab.training.stages.conftest import LOOP, changed_parts, unseen
 
 SIZES = Sizes(knows_pose=True, knows_light=True)

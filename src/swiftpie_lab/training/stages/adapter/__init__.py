@@ -1,0 +1,1 @@
+"""Identity branches for published backbones, trained on photographs."""

@@ -1,0 +1,335 @@
+"""How an adapter is trained, the frozen networks it is for, and what is trained on them."""
+
+import copy
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from diffusers.models.embeddings import ImageProjection
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import CLIPVisionModelWithProjection
+
+from swiftpie.attention.condition import AttentionCondition, Block, silent_condition
+from swiftpie.attention.detail import DetailAttention
+from swiftpie.attention.install import Plan
+from swiftpie.attention.semantic import SemanticAttention
+from swiftpie.backbones.acquire.download import Needs
+from swiftpie.backbones.acquire.sources import Formats, plan_image_encoder
+from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
+from swiftpie.backbones.components import FAMILIES, Components, load_components
+from swiftpie.backbones.load.weights import NetworkReader, read_image_encoder
+from swiftpie.backbones.preset import PRESETS
+from swiftpie.errors import CapabilityError
+from swiftpie.models.autoencoder import LatentAutoencoder
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.projection import Feature, Projector
+from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.schedules import PredictionType, scaled_linear_step
+from swiftpie_lab.data.photographs import Augmentation
+from swiftpie_lab.training.critics import Discriminator, widths_of
+
+if TYPE_CHECKING:
+    from swiftpie.backbones.choices import Choices
+
+
+CLIP_WIDTH = 1024  # of the vector of CLIP ViT-H, which new projectors read
+FIRST_WEIGHTS = 1  # seed of a new projector
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+class Source(StrEnum):
+    """Where subjects come from."""
+
+    PHOTOS = "photos"  # of the user
+    SYNTHETIC = "synthetic"  # drawn by the base itself, for a warm-up
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the loss terms; 0 leaves a term out, and what it costs."""
+
+    latents: float = 0.0  # squared error of latents
+    subject: float = 1.0  # perceptual distance on the subject
+    whole: float = 0.1  # perceptual distance anywhere
+    identity: float = 0.5  # one minus the cosine of image-encoder vectors of the subject
+    maps: float = 0.05  # identity attention that misses the subject
+    adversarial: float = 0.1  # of the discriminator in latents
+    prompt: float = 0.1  # cosine of picture and prompt below the threshold, given a prompt_model
+    matching: float = 0.0  # difference of the fake score's and the teacher's clean latents
+
+
+@dataclass(frozen=True)
+class AdapterDrops:
+    """How often a sample lacks a condition, and how often its scales are random."""
+
+    semantic: float = 0.10
+    detail: float = 0.30
+    both: float = 0.05
+    text: float = 0.05
+    rescaled: float = 0.30
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """The personalised multi-step teacher, and the fake score that follows the student."""
+
+    unet: Path | None = None  # folder of its U-Net, of the preset's family
+    adapter: Path | None = None  # that it wears: an IP-Adapter or SwiftPie's own
+    image_encoder: Path | None = None  # that its adapter reads; the student's if none
+    predicts: PredictionType = PredictionType.EPSILON
+    guidance: float = 4.5  # towards the prompt and the subject
+    strength: float = 1.0  # of its adapter where the student's is 1
+    student_every: int = 5  # steps of the fake score for each of the student
+    rank: int = 64  # of the fake score's difference to the teacher
+    alpha: int = 128  # that difference is scaled by alpha / rank
+
+
+@dataclass(frozen=True)
+class AdapterStageSettings:
+    """What is trained, on what and how."""
+
+    data: Path = Path("photos")  # a folder a subject inside, or tars
+    source: Source = Source.PHOTOS
+    preset: str = "sd-turbo"
+    weights: Path | None = None  # as `--weights` of other commands; the hub if none
+    base: str | None = None  # as `--base`
+    adapter: Path | None = None  # to start from: SwiftPie's own or an IP-Adapter
+    image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
+    reference: Path | None = None  # a U-Net that reads references; the base itself if none
+    inversion: Path | None = None  # SwiftEdit's network: half of the noise is then inverted
+    perceptual: Path | None = None  # a vision model of transformers; the autoencoder if none
+    prompt_model: Path | None = None  # a CLIP model of transformers for the loss of prompts
+    prompt_threshold: float = 0.35  # cosine that is enough, see `PromptJudge`
+    prompt_steps: int = 4000  # after which the weight of that loss is 0
+    size_px: int = 0  # of pictures and references; 0 is the preset's
+    batch_size: int = 4
+    pixel_samples: int = 2  # pictures of a batch that are decoded for losses in pixels
+    num_tokens: int = 4  # identity tokens of a new projector
+    gate: float = 0.1  # initial weight of the detail branch; 0 would teach its keys nothing
+    semantic: tuple[Block, ...] = (Block.MIDDLE, Block.UP)  # where identity tokens are attended to
+    detail: tuple[Block, ...] = (Block.UP,)  # where reference features are attended to
+    cross_view: float = 0.5  # share of references that are another photo of the subject
+    cache_mib: int = 1024  # of decoded photos
+    checkpointing: bool = True  # compute activations twice instead of keeping them
+    autocast: bool = True  # to bfloat16
+    loss: LossWeights = field(default_factory=LossWeights)
+    drops: AdapterDrops = field(default_factory=AdapterDrops)
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterBase:
+    """A published model with both branches installed, all of it frozen."""
+
+    components: Components
+    denoiser: UNetDenoiser
+    autoencoder: LatentAutoencoder
+    tower: CLIPVisionModelWithProjection
+    projector: Projector  # with the weights that training starts from
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.components.device
+
+    def reader(self, feature: Feature) -> ClipIdentityEncoder:
+        """Return the image encoder without a projector: references to what a projector reads."""
+        return ClipIdentityEncoder(self.tower, nn.Identity(), feature).to(self.device).eval()
+
+
+def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBase:
+    """Load a preset and start both branches: from an adapter, or from the base's own weights.
+
+    Raises:
+        CapabilityError: The preset has no such branches to train.
+        WeightsError: A part is missing or does not fit the others.
+    """
+    preset = PRESETS.get(settings.preset)
+    if not FAMILIES.get(preset.family).takes_adapters:
+        raise CapabilityError(
+            f"Preset {preset.name!r} has no adapter: its branches are part of it. A Stable "
+            "Diffusion preset is needed. Choose one of `swiftpie presets`."
+        )
+    choices: Choices = {"weights": settings.weights, "base": settings.base}
+    choices |= {"reference": settings.reference, "inversion": settings.inversion}
+    components = load_components(preset, device=device, **choices)
+    loaded = components.denoiser
+    assert isinstance(loaded, UNetDenoiser)
+    assert isinstance(components.autoencoder, LatentAutoencoder)
+    loaded.installation.undo()
+    denoiser, projector = _start(loaded, settings, family=preset.family)
+    reader = NetworkReader(device=device, dtype=torch.float32, allow_pickle=False)
+    tower = read_tower(projector, settings.image_encoder, reader)
+    projector = projector or new_projector(
+        tower.config.projection_dim,
+        loaded.unet.config.cross_attention_dim,
+        num_tokens=settings.num_tokens,
+    )
+    wrap_image_encoder(tower, projector)  # refuses a tower that the projector does not read
+    denoiser.eval().requires_grad_(requires_grad=False)
+    if settings.checkpointing:
+        denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
+        if not components.autoencoder.is_tiny:
+            components.autoencoder.network.enable_gradient_checkpointing()
+    return AdapterBase(
+        components,
+        denoiser=denoiser,
+        autoencoder=components.autoencoder,
+        tower=tower.eval().requires_grad_(requires_grad=False),
+        projector=projector,
+    )
+
+
+def single_subject(
+    latents: Tensor, tokens: Tensor, keys: dict[str, Tensor], values: dict[str, Tensor]
+) -> AttentionCondition:
+    """Return the condition of one subject a picture, everywhere and at full strength.
+
+    Of denoised latents (B, C, h, w), identity tokens (B, K, D), and keys and values by layer,
+    (B, N, D).
+    """
+    return silent_condition(latents, width=tokens.shape[-1])._replace(
+        identity_tokens=tokens[:, None],
+        keys={name: rows[:, None] for name, rows in keys.items()},
+        values={name: rows[:, None] for name, rows in values.items()},
+    )
+
+
+def attention_alone(attention: AttentionCondition, latents: Tensor) -> SubjectCondition:
+    """Return `attention` as a denoiser takes it that reads nothing else of subjects."""
+    empty = latents.new_zeros(len(latents), 1, 0)
+    as_it_is = latents.new_zeros(len(latents), 1, 4)
+    return SubjectCondition(attention, pooled=empty, aligned=empty, pose=as_it_is)
+
+
+def new_projector(feature_width: int, width: int, *, num_tokens: int) -> Projector:
+    """Return a linear projector of CLIP's vector with random weights, always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(FIRST_WEIGHTS)
+        module = ImageProjection(feature_width, width, num_tokens)
+    return Projector(module, Feature.EMBEDS, feature_width, num_tokens, width)
+
+
+def checkpoint_block(block: Callable[..., Tensor], *inputs: object) -> Tensor:
+    """Compute `block(*inputs)` now, and again when its gradient is computed.
+
+    The second time it sees the notes as they were the first time, not with what later layers
+    have added to them.
+    """
+    before = [_copied_notes(one) for one in inputs]
+    passes = itertools.count()
+
+    def run(*given: object) -> Tensor:
+        if next(passes) == 0:
+            return block(*given)
+        pairs = zip(before, given, strict=True)
+        return block(*(_copied_notes(a) if isinstance(a, dict) else b for a, b in pairs))
+
+    result: Tensor = checkpoint(run, *inputs, use_reentrant=False)
+    return result
+
+
+def _copied_notes(one: object) -> object:
+    if isinstance(one, dict) and "notes" in one:
+        return {**one, "notes": dict(one["notes"])}
+    return one
+
+
+def _start(
+    loaded: UNetDenoiser, settings: AdapterStageSettings, *, family: str
+) -> tuple[UNetDenoiser, Projector | None]:
+    adapter = None if settings.adapter is None else open_adapter(settings.adapter)
+    width = loaded.unet.config.cross_attention_dim if adapter is None else adapter.plan.token_width
+    semantic, detail = frozenset(settings.semantic), frozenset(settings.detail)
+    plan = Plan(width, settings.gate, semantic=semantic, detail=detail)
+    denoiser, projector = install_adapter(
+        loaded.unet, adapter, family=family, plan=plan, reference=loaded.reference
+    )
+    with torch.no_grad():
+        for layer in denoiser.installation.semantic.values():
+            if not layer.is_active:  # adds nothing in programs that attend to identities everywhere
+                layer.to_k_ip.weight.zero_()
+                layer.to_v_ip.weight.zero_()
+    return denoiser, projector
+
+
+def read_tower(
+    projector: Projector | None, folder: Path | None, reader: NetworkReader
+) -> CLIPVisionModelWithProjection:
+    """Return CLIP's vision tower from `folder`, or the public one that `projector` reads.
+
+    Without a projector that is the one whose vector new projectors read.
+    """
+    reads = projector or new_projector(CLIP_WIDTH, 1, num_tokens=1)
+    choices: Choices = {"image_encoder": folder}
+    part = plan_image_encoder(reads, choices, Formats(prefers_half=False, allow_pickle=False))
+    Needs((part,)).fetch()
+    return read_image_encoder(part.path, reader)
+
+
+class AdapterNetworks(nn.Module):
+    """Every trained weight: projector, both branches, the discriminator and a fake score."""
+
+    def __init__(self, base: AdapterBase, low_rank: Mapping[str, nn.Linear] | None = None) -> None:
+        """Copy what training starts from; the fake score is a `low_rank` change of a teacher."""
+        super().__init__()
+        installation = base.denoiser.installation
+        active = {name: one for name, one in installation.semantic.items() if one.is_active}
+        self.projector = copy.deepcopy(base.projector.module).to(base.device).train()
+        self.semantic = _copies(active)
+        self.detail = _copies(installation.detail)
+        if low_rank is not None:
+            self.critic = _copies(low_rank)
+        self.requires_grad_(requires_grad=True)
+        for layer in self.detail_layers().values():
+            layer.log_sharpness.requires_grad_(False)  # places are not known here
+        widths = widths_of(base.denoiser.unet)
+        self.discriminator = Discriminator(widths, subject=base.projector.width).to(base.device)
+
+    def semantic_layers(self) -> dict[str, SemanticAttention]:
+        """Return trained cross-attention by module path."""
+        return _by_path(self.semantic, SemanticAttention)
+
+    def detail_layers(self) -> dict[str, DetailAttention]:
+        """Return trained self-attention by module path."""
+        return _by_path(self.detail, DetailAttention)
+
+    def critic_parts(self) -> dict[str, nn.Linear]:
+        """Return the trained factors of the fake score by module path."""
+        return _by_path(self.critic, nn.Linear)
+
+
+def use_trained_layers(
+    base: AdapterBase, networks: AdapterNetworks, *, reference_timestep: int
+) -> None:
+    """Let the base attend with the layers of `networks`; they take the place of earlier ones.
+
+    The base belongs to its stage alone, and every call of the stage begins with this.
+    """
+    denoiser = base.denoiser
+    before = denoiser.installation
+    after = replace(
+        before,
+        semantic=before.semantic | networks.semantic_layers(),
+        detail=before.detail | networks.detail_layers(),
+    )
+    worn = {f"{name}.processor": one for name, one in after.processors.items()}
+    denoiser.unet.set_attn_processor(worn)
+    denoiser.installation = after
+    denoiser.reference_step = scaled_linear_step(reference_timestep)
+
+
+def _copies(layers: Mapping[str, nn.Module]) -> nn.ModuleDict:
+    """Return copies under names that a module may have, which hold no dots."""
+    return nn.ModuleDict({n.replace(".", "/"): copy.deepcopy(one) for n, one in layers.items()})
+
+
+def _by_path(layers: nn.ModuleDict, kind: type[ModuleT]) -> dict[str, ModuleT]:
+    return {n.replace("/", "."): one for n, one in layers.items() if isinstance(one, kind)}

@@ -1,0 +1,210 @@
+"""One pass of the adapter's student, and the loss terms that follow from it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.attention.condition import AttentionCondition, Notes
+from swiftpie.attention.rescale import MAP_PREFIX
+from swiftpie.geometry.layout import warp
+from swiftpie.masks import grow, resize_mask
+from swiftpie.models.denoiser import read_notes
+from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.schedules import add_noise, predict_clean
+from swiftpie.types import TextCondition
+from swiftpie_lab.training.losses import shortfall
+from swiftpie_lab.training.perceptual import Compare, PromptJudge, masked_mean
+from swiftpie_lab.training.stages.adapter.examples import Examples
+from swiftpie_lab.training.stages.adapter.networks import (
+    AdapterBase,
+    AdapterDrops,
+    AdapterNetworks,
+    LossWeights,
+    attention_alone,
+    single_subject,
+    use_trained_layers,
+)
+
+LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # of a branch, where scales are random
+EARLIEST_READ, LATEST_READ = 100, 400  # timesteps at which references are read in training
+WHOLE, EXACT = 0.6, 0.8  # cumulative shares of regions: all, the mask, the mask grown
+CROP_MARGIN = 1.1  # side of a crop over the longer side of its subject
+CROP_PX = 224
+
+
+class StudentPass(NamedTuple):
+    """What one pass gives the losses."""
+
+    clean: Tensor  # (B, C, h, w) float32
+    maps: list[Tensor]  # identity attention maps (B, 1, h, w)
+    text: TextCondition  # the student's
+    subject: Tensor  # (B, D) mean identity token, without gradient
+    captions: list[str]  # what `text` says; empty where it is withheld
+    attention: AttentionCondition  # the student's identity condition
+
+
+@dataclass(frozen=True)
+class Chances:
+    """The conditions that each sample is trained without, drawn once a batch."""
+
+    identity_scale: Tensor  # (B, 1)
+    detail_scale: Tensor  # (B, 1)
+    has_text: list[bool]
+    region: Tensor  # (B, 1, 1, 1) in [0, 1], which kind of region
+    read_at: int  # timestep of the reference
+    step: Tensor  # () in [0, 1), which step of the schedule
+
+
+def draw_chances(size: int, drops: AdapterDrops, *, seed: int) -> Chances:
+    """Draw what a batch of `size` lacks."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    chance = torch.rand(8, size, 1, generator=generator)
+    is_rescaled = chance[0] < drops.rescaled
+    scales = LEAST_SCALE + (MOST_SCALE - LEAST_SCALE) * chance[1:3]
+    identity, detail = torch.where(is_rescaled, scales, torch.ones_like(scales))
+    both = chance[3] < drops.both
+    identity = identity.masked_fill(both | (chance[4] < drops.semantic), 0.0)
+    detail = detail.masked_fill(both | (chance[5] < drops.detail), 0.0)
+    read_at = int(torch.randint(EARLIEST_READ, LATEST_READ + 1, (), generator=generator))
+    has_text, region = (chance[6, :, 0] >= drops.text).tolist(), chance[7][:, :, None, None]
+    step = torch.rand((), generator=generator)
+    return Chances(identity, detail, has_text, region, read_at, step)
+
+
+def no_drops(size: int, *, read_at: int) -> Chances:
+    """Return the chances with which nothing is withheld, as pipelines draw by default."""
+    ones = torch.ones(size, 1)
+    return Chances(ones, ones, [True] * size, torch.zeros(size, 1, 1, 1), read_at, torch.zeros(()))
+
+
+def run_student(
+    base: AdapterBase, networks: AdapterNetworks, examples: Examples, chances: Chances
+) -> StudentPass:
+    """Predict the clean latents of `examples`, with gradients for `networks` alone."""
+    use_trained_layers(base, networks, reference_timestep=chances.read_at)
+    captions = [
+        caption if has_text else ""
+        for caption, has_text in zip(examples.captions, chances.has_text, strict=True)
+    ]
+    with torch.no_grad():
+        text = base.components.text.encode(captions)
+    tokens, keys, values = _read_references(base, networks, examples)
+    cells = (examples.latents.shape[2], examples.latents.shape[3])
+    pairs = zip(captions, examples.names, strict=True)
+    words = [base.components.text.find_words(caption, [name]) for caption, name in pairs]
+    exact, chance = resize_mask(examples.mask, cells), chances.region.to(examples.mask)
+    masked = torch.where(chance < EXACT, exact, grow(exact, 1))
+    attention = single_subject(examples.latents, tokens, keys, values)._replace(
+        coverage=resize_mask(examples.reference_mask, cells)[:, None],
+        region=torch.where(chance < WHOLE, torch.ones_like(exact), masked),
+        class_tokens=torch.stack(words).to(base.device),
+        identity_scale=chances.identity_scale.to(tokens.device),
+        detail_scale=chances.detail_scale.to(tokens.device),
+    )
+    schedule = base.components.schedule
+    notes: Notes = {}
+    index = int(float(chances.step) * len(schedule.steps))
+    step = schedule.steps[index]
+    if index == 0:
+        latents = schedule.initial_latents(examples.noise)
+    else:  # later steps start from the noised target
+        latents = add_noise(examples.latents, examples.noise, step)
+    condition = attention_alone(attention, latents)
+    prediction = base.denoiser(latents, step.timestep, text, condition, notes)
+    clean = predict_clean(latents, prediction.sample, step, schedule.prediction_type)
+    maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
+    subject = tokens.mean(1).detach().float()
+    return StudentPass(clean, maps, text, subject, captions, attention)
+
+
+def _read_references(
+    base: AdapterBase, networks: AdapterNetworks, examples: Examples
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Return tokens (B, K, D), and keys and values (B, N, D) by layer."""
+    with torch.no_grad():
+        reader = base.reader(base.projector.feature)
+        features = reader(examples.reference, examples.reference_mask)
+        empty = base.components.text.encode([""])
+        pixels, mask = examples.reference, examples.reference_mask
+        notes = read_notes(
+            base.denoiser, base.autoencoder, pixels=pixels, mask=mask, empty_text=empty
+        )
+    tokens = networks.projector(features)
+    unet = base.denoiser.unet
+    projected = {
+        name: one.project(unet.get_submodule(name), notes[name])
+        for name, one in networks.detail_layers().items()
+    }
+    keys = {name: pair[0] for name, pair in projected.items()}
+    return tokens, keys, {name: pair[1] for name, pair in projected.items()}
+
+
+def picture_terms(
+    drawn: Tensor,
+    examples: Examples,
+    *,
+    weights: LossWeights,
+    compare: Compare,
+    judge: ClipIdentityEncoder,
+) -> dict[str, Tensor]:
+    """Return the terms that compare pixels `drawn` (b, 3, S, S) with the first b examples.
+
+    Terms of weight 0 are left out; `judge` is the image encoder without a projector.
+    """
+    count = len(drawn)
+    truth, mask = examples.pixels[:count], examples.mask[:count]
+    terms: dict[str, Tensor] = {}
+    if weights.subject or weights.whole:
+        maps = compare(drawn, truth)
+        terms["subject"] = weights.subject * masked_mean(maps, mask)
+        terms["whole"] = weights.whole * masked_mean(maps, torch.ones_like(mask))
+    if weights.identity:
+        cosine = identity_cosine(judge, drawn, truth, mask=mask)
+        terms["identity"] = weights.identity * (1 - cosine).mean()
+    return terms
+
+
+def prompt_term(
+    drawn: Tensor, captions: list[str], *, judge: PromptJudge, threshold: float
+) -> Tensor:
+    """Return how far `drawn` (b, 3, S, S) stay below `threshold` in likeness to their captions.
+
+    `captions` has one entry a sample, empty where the prompt was dropped. Above the threshold the
+    term is 0 and no gradient flows.
+    """
+    prompted = [row for row in range(len(drawn)) if captions[row]]
+    if not prompted:
+        return 0 * drawn.sum()  # with a gradient, because it may be the only term
+    cosine = judge.cosine(drawn[prompted], [captions[row] for row in prompted])
+    return shortfall(cosine, threshold)
+
+
+def identity_cosine(
+    judge: ClipIdentityEncoder, drawn: Tensor, truth: Tensor, *, mask: Tensor
+) -> Tensor:
+    """Return how alike the encoder finds the subjects of two pictures, (B,) in [-1, 1].
+
+    Both are cropped and masked where the true subject is; only `drawn` gets a gradient.
+    """
+    affine = crop_around(mask)
+    size = (CROP_PX, CROP_PX)
+    region = warp(mask, affine, size).clamp(0, 1)
+    with torch.no_grad():
+        wanted = judge(warp(truth, affine, size), region)
+    return F.cosine_similarity(judge(warp(drawn, affine, size), region), wanted, dim=1)
+
+
+def crop_around(mask: Tensor) -> Tensor:
+    """Return maps (B, 2, 3) from a square crop around each subject to the picture (B, 1, H, W)."""
+    rows = []
+    height, width = mask.shape[-2:]
+    for one in mask[:, 0] > 0.5:
+        places = one.nonzero() if one.any() else torch.ones_like(one).nonzero()
+        low, high = places.amin(0).tolist(), (places.amax(0) + 1).tolist()
+        side = CROP_MARGIN * max((high[0] - low[0]) / height, (high[1] - low[1]) / width)
+        x, y = (low[1] + high[1]) / width - 1, (low[0] + high[0]) / height - 1
+        rows.append([[side, 0.0, x], [0.0, side, y]])
+    return torch.tensor(rows, device=mask.device)

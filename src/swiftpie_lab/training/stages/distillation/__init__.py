@@ -1,0 +1,1 @@
+"""Students of a multi-step teacher, and the teacher."""

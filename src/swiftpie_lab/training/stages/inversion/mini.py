@@ -1,0 +1,379 @@
+"""The inversion network of the mini model, in both of SwiftEdit's stages."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.backbones.load.weights import load_network
+from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie.masks import iou, resize_mask
+from swiftpie.models.inversion import Difference, Reading, TinyInversion
+from swiftpie.noise import LAYOUT_FIELD, layout_uniforms
+from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
+from swiftpie.types import TextCondition
+from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.losses import (
+    FIRST_COMPARED,
+    LAST_COMPARED,
+    LAST_TIMESTEP,
+    draw_levels,
+    psnr_db,
+    robust_and_squared,
+    score_regulariser,
+)
+from swiftpie_lab.training.perceptual import (
+    Compare,
+    compare_in_autoencoder,
+    compare_in_judge,
+    picture_distance,
+)
+from swiftpie_lab.training.stages.distillation.base import (
+    Encoded,
+    LoadedModel,
+    SceneSettings,
+    encode,
+    load_model,
+    load_pair,
+    predict,
+)
+from swiftpie_lab.training.stages.inversion.prompt_pairs import Changes, draw_changes, mask_figures
+from swiftpie_lab.training.stages.one_step.stage import fast_precision
+from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject
+from swiftpie_lab.world.fields import coarse_grain
+from swiftpie_lab.world.sampler import World, WorldBatch
+from swiftpie_lab.world.shapes import pool
+
+VALIDATION_SEED = 2**31 - 1
+SHOWN = 12  # columns of the picture of progress
+# Often without a reference: then all that the generator knows of the picture is noise and text.
+DROPS = Drops(everything=0.5, semantic=0.1, detail=0.3, aligned=0.5)
+ONLY_TEXT = Drops(everything=1.0)
+WRONG_PROMPT_WEIGHT = 0.5  # of the noise under a wrong prompt, which is the same noise
+DOUBT_WEIGHT = 0.5  # of the coarse map within the noise, beside the fine mask
+SAME_WEIGHT = 0.2  # of telling whether the subject stays
+OVERLAP_WEIGHT = 0.5  # of what found and true masks share, beside cell by cell
+LATTICES = (2, 4, 8)  # grain cells a side of the flat cells that stars and flowers are read from
+# Height and width of the boxes that the world reads its textures from, often drawn out.
+WINDOWS = ((3, 3), (3, 5), (3, 7), (3, 9), (1, 5), (1, 9), (5, 1), (9, 1))
+UNIFORM_VARIANCE = 1 / 12
+RAW_WEIGHT = 0.25  # single values of noise hardly show in a picture
+
+
+@dataclass(frozen=True)
+class MiniInversionConfig:
+    """Settings of the stage; a weight of 0 leaves a term out, and what it costs."""
+
+    generator: str = "mini_world"  # what is inverted: a run, a folder, or `mini`
+    start_from: str = ""  # the run whose network is trained further
+    teacher: str = ""  # a multi-step model of the same latents, for the score term
+    scenes: SceneSettings = field(
+        default_factory=lambda: SceneSettings(num_subjects=6, drops=DROPS)
+    )
+    generated_share: float = 0.2  # of the batches show what the generator drew
+    reconstruct_every: int = 4  # batches; each costs a pass through the generator and back
+    noise_weight: float = 0.5
+    edits_weight: float = 1.0  # of telling where prompts disagree
+    subject_weight: float = 0.5  # of the subject's mask
+    latents_weight: float = 1.0
+    pixels_weight: float = 0.0
+    pixel_samples: int = 6
+    asks_judge: bool = False  # compare pixels in the features of the subject judge too
+    score_weight: float = 0.0
+    validation_pictures: int = 48  # of held-out subjects, for figures
+
+    @property
+    def returns(self) -> bool:
+        """Whether inverted noise is sent back through the generator."""
+        return bool(self.latents_weight or self.pixels_weight)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The runs of the generator, of the network to go on from, and of the teacher."""
+        return (self.generator, self.start_from, self.teacher)
+
+    def build(self, context: Context) -> "MiniInversionStage":
+        """Return the stage for the given data and device."""
+        teacher = None
+        if self.teacher:
+            generator, teacher = load_pair(
+                context, student=self.generator, teacher=self.teacher, scenes=self.scenes
+            )
+        else:
+            generator = load_model(context, self.generator, scenes=self.scenes)
+        generator.networks.eval().requires_grad_(requires_grad=False)
+        start = context.export_of(self.start_from) / "inversion" if self.start_from else None
+        return MiniInversionStage(generator, config=self, start=start, teacher=teacher)
+
+
+class NoiseError(NamedTuple):
+    """How far inverted noise is from the true one; 1 is no better than guessing its mean."""
+
+    layout: Tensor  # numbers that place things
+    texture: Tensor  # means over the windows that textures are read from
+    raw: Tensor  # single values
+
+    @property
+    def total(self) -> Tensor:
+        """All three, weighed by how much of each can be seen in a picture."""
+        return self.layout + self.texture + RAW_WEIGHT * self.raw
+
+
+class InvertedBatch(NamedTuple):
+    """A batch of pictures and what the network reads in them."""
+
+    batch: WorldBatch
+    changes: Changes
+    latents: Tensor  # (B, C, h, w) of the pictures
+    text: TextCondition  # of the first prompts
+    source: Reading  # under the first prompts
+    target: Reading  # under the second
+
+
+@dataclass(frozen=True)
+class MiniInversionStage:
+    """Invert pictures to the noise that the renderer, and so the generator, drew them from.
+
+    The renderer gives what the paper has to make: pictures and their exact noise. The generator
+    is frozen whole, as its own training teaches it to keep a given picture.
+    """
+
+    generator: LoadedModel
+    config: MiniInversionConfig
+    start: Path | None = None
+    teacher: LoadedModel | None = None
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.config.scenes.num_subjects * self.config.scenes.views
+
+    @property
+    def world(self) -> World:
+        """Where pictures are from: the world that the generator draws."""
+        return self.generator.stage.world
+
+    def network(self) -> TinyInversion:
+        """Return a network with a fixed initialisation, or the one to train further."""
+        torch.manual_seed(4)
+        network = TinyInversion(text_width=self.generator.networks.denoiser.config.text_width)
+        if self.start is not None:
+            network = load_network(
+                lambda folder: TinyInversion.from_config(TinyInversion.load_config(folder)),
+                self.start,
+            )
+        return network.to(self.world.tiles.device, memory_format=torch.channels_last)
+
+    def losses(self, network: TinyInversion, draw: int) -> dict[str, Tensor]:
+        """Return noise and edit terms and, if weighted, those through generator and teacher."""
+        config, scenes = self.config, self.config.scenes
+        chance = torch.Generator().manual_seed(draw)
+        is_generated = float(torch.rand((), generator=chance)) < config.generated_share
+        returns = draw % config.reconstruct_every == 0 and config.returns
+        batch = self.world.batch(scenes.num_subjects, scenes.views, seed=draw)
+        with fast_precision(batch.noise.device):
+            with torch.no_grad():
+                encoded = None
+                if returns or is_generated:
+                    encoded = self._encode(batch, scenes.drops, seed=draw)
+                latents = self.generator.stage.autoencoder.encode(batch.pixels).float()
+                if encoded is not None and is_generated:
+                    latents = self._generate(batch.noise, encoded)
+            now = self.read(network, batch, latents, seed=draw)
+            difference = network.compare(now.source, now.target)
+        # The noise is the same whatever the prompt says.
+        prompted = self.noise_error(now.source.noise, batch.noise).total
+        misled = self.noise_error(now.target.noise, batch.noise).total
+        noise_term = (prompted + WRONG_PROMPT_WEIGHT * misled) / (1 + WRONG_PROMPT_WEIGHT)
+        terms = {
+            "noise": config.noise_weight * noise_term,
+            "edits": config.edits_weight * _edits_term(now, difference),
+            "subject": config.subject_weight * _mask_term(now.source.subject, batch.mask),
+        }
+        if encoded is not None and returns:
+            terms |= self._reconstruction(now, encoded)
+        if config.score_weight:
+            assert self.teacher is not None, "a score term needs a teacher"
+            terms["score"] = config.score_weight * _score_term(now, self.teacher, chance)
+        return terms
+
+    def read(
+        self, network: TinyInversion, batch: WorldBatch, latents: Tensor, *, seed: int
+    ) -> InvertedBatch:
+        """Read pictures, given as `latents` (B, C, h, w), under two prompts each."""
+        stage, networks = self.generator.stage, self.generator.networks
+        changes = draw_changes(self.world, batch, seed=seed)
+        with torch.no_grad():
+            text = stage.encode_text(networks, changes.source + changes.target)
+        reading, count = network.read(latents.repeat(2, 1, 1, 1), text), len(latents)
+        return InvertedBatch(
+            batch=batch,
+            changes=changes,
+            latents=latents,
+            text=TextCondition(*(part[:count] for part in text)),
+            source=Reading(*(part[:count] for part in reading)),
+            target=Reading(*(part[count:] for part in reading)),
+        )
+
+    def noise_error(self, guess: Tensor, truth: Tensor) -> NoiseError:
+        """Compare what pictures of the generator's world are drawn from; see `noise_error`."""
+        return noise_error(guess, truth)
+
+    def _encode(self, batch: WorldBatch, drops: Drops, *, seed: int) -> Encoded:
+        stage, networks = self.generator.stage, self.generator.networks
+        return encode(stage, networks, batch, drops=drops, seed=seed)
+
+    def _generate(self, start: Tensor, encoded: Encoded) -> Tensor:
+        denoiser = self.generator.networks.denoiser
+        return predict(denoiser, start, LAST_TIMESTEP, encoded).sample
+
+    def _reconstruction(self, now: InvertedBatch, encoded: Encoded) -> dict[str, Tensor]:
+        config, autoencoder = self.config, self.generator.stage.autoencoder
+        terms: dict[str, Tensor] = {}
+        with fast_precision(now.latents.device):
+            again = self._generate(start_of(now.latents, now.source.noise), encoded)
+        if config.latents_weight:
+            error = robust_and_squared(again, now.latents, autoencoder.channel_weights())
+            terms["latents"] = config.latents_weight * error
+        if config.pixels_weight:
+            chosen = slice(None, None, max(1, len(again) // config.pixel_samples))
+            with fast_precision(now.latents.device):
+                truth = autoencoder.decode(now.latents[chosen]).float()
+                pixels = autoencoder.decode(again[chosen]).float()
+                distance = picture_distance(pixels, truth, self._compares)
+                terms["pixels"] = config.pixels_weight * distance
+        return terms
+
+    @cached_property
+    def _compares(self) -> Sequence[Compare]:
+        compares = [compare_in_autoencoder(self.generator.stage.autoencoder)]
+        if self.config.asks_judge:
+            compares.append(compare_in_judge(self.world.tiles.device))
+        return compares
+
+    @torch.no_grad()
+    def sample(self, network: TinyInversion, path: Path) -> dict[str, float]:
+        """Save pictures, what comes back, and true and found masks; return figures.
+
+        Pictures come back through text and noise alone, so that no reference hides an error.
+        """
+        stage = self.generator.stage
+        count = self.config.validation_pictures
+        batch = stage.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
+        latents = stage.autoencoder.encode(batch.pixels).float()
+        now = self.read(network, batch, latents, seed=VALIDATION_SEED)
+        difference = network.compare(now.source, now.target)
+        found, subject = (
+            resize_mask(torch.sigmoid(logits), (batch.mask.shape[2], batch.mask.shape[3]))
+            for logits in (difference.mask, now.source.subject)
+        )
+        encoded = self._encode(batch, ONLY_TEXT, seed=0)
+        back, bound = (
+            stage.autoencoder.decode(self._generate(start_of(latents, noise), encoded)).clamp(-1, 1)
+            for noise in (now.source.noise, batch.noise)
+        )
+        masks = [2 * mask.expand_as(back) - 1 for mask in (now.changes.mask, found, subject)]
+        rows = [to_pil(row[:SHOWN]) for row in (batch.pixels, back, *masks)]
+        contact_sheet(rows, cell_px=128).save(path)
+        error = self.noise_error(now.source.noise, batch.noise)
+        stays = difference.same_subject > 0
+        truth = now.changes.same_subject.to(stays.device)
+        return {
+            "layout_error": float(error.layout),
+            "texture_error": float(error.texture),
+            "psnr_db": psnr_db(back, batch.pixels),
+            "psnr_of_true_noise_db": psnr_db(bound, batch.pixels),
+            "iou_of_subjects": float(iou(subject, batch.mask).mean()),
+            "same_subject": float((stays == truth).float().mean()),
+            **mask_figures(
+                now.changes, found, source_noise=now.source.noise, target_noise=now.target.noise
+            ),
+        }
+
+    def export(self, network: TinyInversion, folder: Path) -> None:
+        """Write the network in float16, into the folder where a tiny preset looks for it."""
+        half = copy.deepcopy(network).half()
+        half.register_to_config(_name_or_path="")  # the local path is not stored
+        half.save_pretrained(folder / "inversion")
+
+
+def start_of(latents: Tensor, noise: Tensor) -> Tensor:
+    """Return what the generator starts from, all (B, C, h, w); the convention of `pipelines.edit`.
+
+    The `noise` was inverted from the latents of a picture.
+    """
+    return add_noise(latents, noise, scaled_linear_step(LAST_TIMESTEP))
+
+
+def _edits_term(now: InvertedBatch, difference: Difference) -> Tensor:
+    mask, stays = now.changes.mask, now.changes.same_subject.to(difference.same_subject)
+    doubt = torch.cat([now.source.doubt, now.target.doubt])
+    within = _mask_term(doubt, torch.cat([torch.zeros_like(mask), mask]))
+    same = F.binary_cross_entropy_with_logits(difference.same_subject, stays)
+    return _mask_term(difference.mask, mask) + DOUBT_WEIGHT * within + SAME_WEIGHT * same
+
+
+def _mask_term(logits: Tensor, mask: Tensor) -> Tensor:
+    """Compare `logits` (B, 1, h, w) with a `mask` (B, 1, H, W) in [0, 1].
+
+    Cells one by one, and the overlap as a whole, to which a small hat counts as much as a scene.
+    """
+    truth = resize_mask(mask, (logits.shape[2], logits.shape[3]))
+    found = torch.sigmoid(logits)
+    overlap = (found * truth).sum((1, 2, 3))
+    total = found.sum((1, 2, 3)) + truth.sum((1, 2, 3))
+    apart = 1 - (2 * overlap + 1) / (total + 1)
+    return F.binary_cross_entropy_with_logits(logits, truth) + OVERLAP_WEIGHT * apart.mean()
+
+
+def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generator) -> Tensor:
+    absent = absent_subject(now.latents, width=now.text.pooled.shape[1])
+    encoded = Encoded(now.text, now.text, absent, has_subject=False)
+    with fast_precision(now.latents.device):
+        return score_regulariser(
+            lambda noisy, timesteps: (
+                predict(teacher.networks.denoiser, noisy, timesteps, encoded).sample
+            ),
+            now.latents,
+            now.source.noise,
+            levels=draw_levels(chance, like=now.latents, first=FIRST_COMPARED, last=LAST_COMPARED),
+            prediction_type=PredictionType.SAMPLE,
+        )
+
+
+def noise_error(guess: Tensor, truth: Tensor) -> NoiseError:
+    """Compare what pictures are drawn from in two batches of noise (B, 32, h, w).
+
+    Channels that no picture depends on are left out.
+    """
+    pairs = (window_means(one) for one in (guess, truth))
+    first, second = (_textures(one) for one in (guess, truth))
+    layout = F.mse_loss(layout_uniforms(guess), layout_uniforms(truth)) / UNIFORM_VARIANCE
+    return NoiseError(
+        layout=layout,
+        texture=torch.stack([F.mse_loss(a, b) for a, b in zip(*pairs, strict=True)]).mean(),
+        raw=F.mse_loss(first, second),
+    )
+
+
+def window_means(noise: Tensor) -> list[Tensor]:
+    """Return means of the grain of `noise` (B, 32, h, w) over many windows.
+
+    Their variance is about 1; windows over the edge see some values twice, so it is 1.2 there.
+    """
+    fields = _textures(noise)
+    means = [fields.mean(dim) * math.sqrt(fields.shape[dim]) for dim in (2, 3)]
+    means += [F.avg_pool2d(fields, side) * side for side in LATTICES]
+    return means + [pool(fields, *window) for window in WINDOWS]
+
+
+def _textures(noise: Tensor) -> Tensor:
+    """Return the grain (B, 3, 32, 32) that textures are read from."""
+    return coarse_grain(noise)[:, :LAYOUT_FIELD]

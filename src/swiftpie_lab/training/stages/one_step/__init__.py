@@ -1,0 +1,1 @@
+"""The one-step model itself: its networks, its tasks and their losses."""

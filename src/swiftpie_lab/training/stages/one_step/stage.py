@@ -1,0 +1,510 @@
+"""Stage 2: the one-step model, by regression on the renderer's own noise-to-picture map."""
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+import torch
+from diffusers import ModelMixin
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from swiftpie.attention.rescale import MAP_PREFIX
+from swiftpie.errors import ConfigError
+from swiftpie.geometry.layout import Layout, whole_frame
+from swiftpie.geometry.shading import Illumination, Lighting
+from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie.masks import iou, resize_mask, subject_extent
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.denoiser import SubjectCondition, read_references
+from swiftpie.models.text import Pooling, encode_tokens
+from swiftpie.types import TextCondition
+from swiftpie_lab.data.subjects import Split
+from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.losses import (
+    LAST_TIMESTEP,
+    gradient_l1,
+    layout_loss,
+    light_loss,
+    map_loss,
+    psnr_db,
+    robust_and_squared,
+    vote_loss,
+)
+from swiftpie_lab.training.stages.one_step.networks import (
+    FIRST,
+    OneStepNetworks,
+    Sizes,
+    load_trained,
+    train_tokenizer,
+    trainable,
+)
+from swiftpie_lab.training.stages.one_step.tasks import (
+    Attempt,
+    DenoiserInput,
+    Drops,
+    Outcome,
+    References,
+    SubjectInput,
+    Tasks,
+    TrainingTarget,
+    TrainingTask,
+    absent_subject,
+    cells_of,
+    condition_of,
+    drop_conditions,
+    perturbed_mask,
+    random_region,
+    refined_input,
+    repainting,
+    rows_where,
+)
+from swiftpie_lab.world.captions import AS_USUAL, SpecShares
+from swiftpie_lab.world.sampler import World, WorldBatch
+
+AUTOENCODER = "world_autoencoder"  # the run whose export new networks read pictures with
+VALIDATION_SEED = 2**31 - 1
+SCENERY_SEED = 2**29  # between the seeds of a step's batch and of its sceneries
+TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
+KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
+SUBJECT_WEIGHT = 2.0  # extra weight of latent cells that show the subject
+TURNED = math.radians(20)  # yaw or pitch beyond which the reference shows another side
+LIGHT_WEIGHT = 0.3
+HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
+
+
+@dataclass(frozen=True)
+class OneStepConfig:
+    """Settings of the stage."""
+
+    autoencoder: str = AUTOENCODER  # the run whose export is used
+    start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
+    num_subjects: int = 8
+    views: int = 4  # pictures that share one reference
+    pixel_weight: float = 0.0  # weight of the loss in pixels; costs a decoder pass
+    pixel_samples: int = 6
+    validation_pictures: int = 36  # of held-out subjects, for figures and the picture of progress
+    drops: Drops = field(default_factory=Drops)
+    tasks: Tasks = field(default_factory=Tasks)
+    turns_reference: bool = True  # by its relief before it is read; False for comparison
+    other_sides: float = 0.0  # share of the batches that have two references
+    sceneries: int = 0  # off-distribution pictures a step, whose light alone is learned
+    photos: str = ""  # a folder of photographs: half of the off-distribution pictures use them
+    shares: SpecShares = AS_USUAL  # how often pictures have each attribute
+    size_px: int = 128
+    grown_share: float = 0.0  # of the batches, whose pictures have twice that size
+    sizes: Sizes = FIRST  # of networks that start from nothing
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The run that it goes on from, or whose autoencoder it uses."""
+        return (self.start or self.autoencoder,)
+
+    def build(self, context: Context) -> "OneStepStage":
+        """Return the stage for the given data and device."""
+        stage = self._stage(context)
+        if not self.grown_share:
+            return stage
+        config = replace(self, size_px=2 * self.size_px, grown_share=0.0)
+        worlds = config.world(context, "train"), config.world(context, "held_out")
+        return replace(
+            stage, grown=replace(stage, world=worlds[0], held_out=worlds[1], config=config)
+        )
+
+    def _stage(self, context: Context) -> "OneStepStage":
+        worlds = self.world(context, "train"), self.world(context, "held_out")
+        if self.start:
+            networks, autoencoder, tokenizer = load_trained(
+                context.weights_of(self.start), device=context.device
+            )
+            if self.sceneries and networks.layout_predictor.light_reader is None:
+                raise ConfigError(
+                    f"The weights of {self.start!r} know no light, and sceneries={self.sceneries} "
+                    "teach it. Start from others, or set sceneries=0."
+                )
+            return OneStepStage(*worlds, autoencoder, tokenizer, config=self, initial=networks)
+        autoencoder = PatchAutoencoder.from_pretrained(
+            context.export_of(self.autoencoder) / "autoencoder"
+        )
+        frozen = autoencoder.to(context.device).eval().requires_grad_(False)
+        tokenizer = train_tokenizer(worlds[0].corpus(), self.sizes)
+        return OneStepStage(*worlds, frozen, tokenizer, config=self)
+
+    def world(self, context: Context, split: Split) -> World:
+        """Return what draws the pictures of one half of the subjects."""
+        return context.world(
+            split,
+            size_px=self.size_px,
+            has_surfaces=bool(self.tasks.insert or self.sceneries),
+            photos=self.photos,
+            shares=self.shares if split == "train" else AS_USUAL,
+        )
+
+
+@dataclass(frozen=True)
+class OneStepStage:
+    """Regress the latents of the picture that the renderer draws from the same noise."""
+
+    world: World
+    held_out: World
+    autoencoder: PatchAutoencoder
+    tokenizer: PreTrainedTokenizerFast  # of new networks; a state and an export have their own
+    config: OneStepConfig
+    initial: OneStepNetworks | None = None  # what training starts from, if not from nothing
+    grown: "OneStepStage | None" = None  # the same, of larger pictures
+
+    @property
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.config.num_subjects * self.config.views
+
+    def network(self) -> OneStepNetworks:
+        """Return the networks to start from; new ones have a fixed initialisation."""
+        if self.initial is not None:
+            return trainable(self.initial)
+        torch.manual_seed(1)
+        networks = OneStepNetworks(self.tokenizer, self.config.sizes).to(self.world.tiles.device)
+        networks.denoiser.to(memory_format=torch.channels_last)
+        return networks
+
+    def losses(self, network: OneStepNetworks, step: int) -> dict[str, Tensor]:
+        """Return latent, layout, mask, map and (if weighted) pixel terms."""
+        return self.terms(network, self.attempt(network, step), step)
+
+    def attempt(self, network: OneStepNetworks, step: int) -> Attempt:
+        """Draw the batch of `step`, which also decides its task and its size."""
+        if self.grown is not None and Random(step).random() < self.config.grown_share:
+            return self.grown.attempt(network, step)
+        generator = torch.Generator().manual_seed(step)
+        task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
+        with fast_precision(self.world.tiles.device):
+            if task in {TrainingTask.REPAINT, TrainingTask.INSERT}:
+                answer, outcome = self._repaint(network, step, task, generator=generator)
+            else:
+                answer, outcome = self._draw(network, step, task, generator=generator)
+            with torch.no_grad():
+                target = self.autoencoder.encode(answer.pixels).float()
+        return Attempt(answer, target, outcome)
+
+    def terms(self, network: OneStepNetworks, attempt: Attempt, step: int) -> dict[str, Tensor]:
+        """Return the weighted terms of what was drawn in `step`; see `losses`."""
+        answer, target, outcome = attempt
+        sample = outcome.prediction.sample.float()
+        mask, cells = answer.masks.amax(dim=1, keepdim=True), cells_of(target)
+        weight = 1 + SUBJECT_WEIGHT * resize_mask(mask, cells)
+        weight = weight + HAT_WEIGHT * resize_mask(answer.hats, cells)
+        weight = weight / weight.mean() * self.autoencoder.channel_weights()
+        shape = F.interpolate(mask, size=outcome.prediction.subject_mask.shape[-2:], mode="area")
+        guess = outcome.prediction.subject_mask.float().clamp(1e-5, 1 - 1e-5)
+        terms = {
+            "latents": robust_and_squared(sample, target, weight),
+            "mask": 0.1 * F.binary_cross_entropy(guess, shape),
+        }
+        if outcome.scores is not None and answer.layout is not None:
+            terms["layout"] = 0.3 * layout_loss(outcome.scores, answer.layout)
+        if outcome.maps:
+            terms["maps"] = 0.03 * map_loss(outcome.maps, answer.masks)
+        if outcome.lighting is not None and answer.lighting is not None:
+            terms["light"] = LIGHT_WEIGHT * light_loss(outcome.lighting, answer.lighting)
+        if self.config.sceneries:
+            terms["votes"] = LIGHT_WEIGHT * self._votes(network, step)
+        if self.config.pixel_weight:
+            # Of some pictures, evenly spread over the subjects of the batch.
+            chosen = slice(None, None, max(1, len(sample) // self.config.pixel_samples))
+            with torch.autocast(sample.device.type, torch.bfloat16):
+                decoded = self.autoencoder.decode(sample[chosen])
+            truth = answer.pixels[chosen]
+            loss = F.l1_loss(decoded.float(), truth) + gradient_l1(decoded.float(), truth)
+            terms["pixels"] = self.config.pixel_weight * loss
+        return terms
+
+    def _votes(self, network: OneStepNetworks, step: int) -> Tensor:
+        """Return how wrong cells are about the light, of pictures that are not drawn at all."""
+        reader = network.layout_predictor.light_reader
+        assert reader is not None, "the networks were checked"
+        scenery = self.world.scenery(self.config.sceneries, seed=step + SCENERY_SEED)
+        with fast_precision(scenery.given.device):
+            votes = reader.votes(scenery.given)
+        return vote_loss(votes, scenery.light.illumination(), scenery.shows)
+
+    def _draw(
+        self, network: OneStepNetworks, step: int, task: TrainingTask, *, generator: torch.Generator
+    ) -> tuple[TrainingTarget, Outcome]:
+        is_free = task in {TrainingTask.PLACED_FREELY, TrainingTask.PAIR}
+        count, views, is_pair = (
+            self.config.num_subjects,
+            self.config.views,
+            task is TrainingTask.PAIR,
+        )
+        batch = self.world.batch(count, views, seed=step, free_places=is_free, pairs=is_pair)
+        start, state = None, generator.get_state()
+        if task is TrainingTask.REFINE:
+            with torch.no_grad():
+                draft = self.forward(network, batch, generator, forced=1.0).prediction.sample
+            start = refined_input(batch.noise, draft, chance=step % 3)
+            generator.set_state(state)  # the same conditions again
+        forced = 1.0 if is_free or start is not None else TEACHER_FORCED
+        outcome = self.forward(network, batch, generator, forced=forced, start=start)
+        masks = torch.cat([batch.mask, batch.companion_mask], dim=1) if is_pair else batch.mask
+        # Where noise does not place the subject, there is nothing to predict.
+        layout = None if is_free else batch.layout
+        light = true_lighting(batch)
+        return TrainingTarget(batch.noise, batch.pixels, masks, batch.worn, layout, light), outcome
+
+    def _repaint(
+        self, network: OneStepNetworks, step: int, task: TrainingTask, *, generator: torch.Generator
+    ) -> tuple[TrainingTarget, Outcome]:
+        """Complete pictures of which a part is given, with or without their subject's reference.
+
+        The given part is one more subject, seen in the frame of the picture itself.
+        """
+        views = max(1, self.config.views // 2)  # each picture is read as a reference as well
+        batch = self._to_repaint(task, views, seed=step)
+        knows_subject = bool(torch.rand((), generator=generator) < KNOWN_SUBJECTS)
+        wanted = repainting(batch, seed=step, may_empty=not knows_subject)
+        given, text = 1 - wanted.allowed, self.encode_text(network, wanted.captions)
+        frame = self._read(network, wanted.pixels * given, given)
+        drops = self.config.drops
+        fewer = replace(drops, aligned=drops.aligned / 2, detail=drops.detail / 2)
+        region = resize_mask(given, cells_of(batch.noise))
+        shown = [
+            drop_conditions(
+                frame, whole_frame(given), region, drops=fewer, views=1, generator=generator
+            )
+        ]
+        if knows_subject:
+            chance = float(torch.rand((), generator=generator))
+            subject = self.subject_input(
+                network,
+                batch,
+                generator,
+                text=text,
+                noise=wanted.noise,
+                layout=batch.layout,
+                drops=drops,
+                mask_chance=chance,
+                given=torch.cat([wanted.pixels * given, given], dim=1),
+            )
+            shown.insert(0, subject)
+        condition = self._condition_of(shown, batch.noise)
+        prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
+        lighting = true_lighting(batch)
+        answer = TrainingTarget(
+            wanted.noise, wanted.pixels, wanted.mask, wanted.hats, None, lighting
+        )
+        return answer, Outcome(prediction, None, [], shown[0].lighting)
+
+    def _to_repaint(self, task: TrainingTask, views: int, *, seed: int) -> WorldBatch:
+        count = self.config.num_subjects
+        if task is TrainingTask.INSERT:
+            return self.world.batch(count, views, seed=seed, off_distribution=True)
+        return self.world.batch(count, views, seed=seed, free_places=True)
+
+    def forward(
+        self,
+        network: OneStepNetworks,
+        batch: WorldBatch,
+        generator: torch.Generator,
+        *,
+        forced: float = 0.0,
+        start: DenoiserInput | None = None,
+    ) -> Outcome:
+        """Predict `batch`, with conditions dropped by `generator`.
+
+        `forced` is the share of samples that get the true layout instead of the predicted one;
+        `start` is what enters the denoiser, if not the noise of the first step.
+        """
+        start = start or DenoiserInput(batch.noise, LAST_TIMESTEP)
+        text = self.encode_text(network, batch.captions)
+        extent = subject_extent(batch.reference_mask).repeat_interleave(self.config.views, dim=0)
+        scores = network.layout_predictor(batch.noise, text.pooled, extent)
+        if float(torch.rand((), generator=generator)) < self.config.drops.everything:
+            condition = absent_subject(batch.noise, width=text.pooled.shape[1])
+            return Outcome(network.denoiser(*start, text, condition, {}), scores, [], None)
+        known = torch.rand(len(extent), generator=generator) < forced
+        guess = (one.detach() for one in scores.layout)
+        layout = Layout(*rows_where(known.to(extent.device), batch.layout, guess))
+        views, drops = self.config.views, self.config.drops
+        chance = float(torch.rand((), generator=generator))
+        shown = [
+            self.subject_input(
+                network,
+                batch,
+                generator,
+                text=text,
+                noise=batch.noise,
+                layout=layout,
+                drops=drops,
+                mask_chance=chance,
+                other=self._other_sides(network, batch, generator),
+            )
+        ]
+        if batch.companion_layout is not None:
+            rows = torch.arange(len(batch.noise), device=batch.noise.device).roll(views)
+            region = random_region(batch.companion_mask, cells_of(batch.noise), generator=generator)
+            read, place = shown[0].references.select(rows), batch.companion_layout
+            lighting = shown[0].lighting
+            if lighting is not None:  # their own light comes with them
+                lighting = lighting._replace(own=lighting.select(rows).own)
+            shown.append(
+                drop_conditions(
+                    read,
+                    place,
+                    region,
+                    drops=drops,
+                    views=views,
+                    generator=generator,
+                    lighting=lighting,
+                )
+            )
+        condition = self._condition_of(shown, batch.noise)
+        notes: dict[str, Tensor] = {}
+        prediction = network.denoiser(*start, text, condition, notes)
+        maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
+        return Outcome(prediction, scores, maps, shown[0].lighting)
+
+    def subject_input(
+        self,
+        network: OneStepNetworks,
+        batch: WorldBatch,
+        generator: torch.Generator,
+        *,
+        text: TextCondition,
+        noise: Tensor,
+        layout: Layout,
+        drops: Drops,
+        mask_chance: float,
+        other: References | None = None,
+        given: Tensor | None = None,
+    ) -> SubjectInput:
+        """Return the subjects of `batch` as the denoiser reads them, with conditions dropped.
+
+        `text` and `noise` (B rows) tell the light that they come to, beside what is `given` of the
+        pictures, (B, 4, R, R). `mask_chance` in [0, 1) decides how imperfect the masks of
+        references are; `other` is a second reference of each subject.
+        """
+        mask = perturbed_mask(batch.reference_mask, mask_chance)
+        read = self._read(network, batch.reference * mask, mask)
+        if other is not None:
+            read = read.beside(other)
+        views = len(batch.noise) // len(mask)
+        rows = torch.arange(len(mask), device=mask.device).repeat_interleave(views)
+        region = random_region(batch.mask, cells_of(batch.noise), generator=generator)
+        chosen = read.select(rows)
+        lighting = network.layout_predictor.light(
+            noise, text.pooled, pixels=chosen.pixels, mask=chosen.mask[:, :1], given=given
+        )
+        return drop_conditions(
+            chosen, layout, region, drops=drops, views=views, generator=generator, lighting=lighting
+        )
+
+    def _condition_of(self, shown: list[SubjectInput], noise: Tensor) -> SubjectCondition:
+        turns = self.config.turns_reference
+        return condition_of(shown, noise, autoencoder=self.autoencoder, turns_reference=turns)
+
+    def _other_sides(
+        self, network: OneStepNetworks, batch: WorldBatch, generator: torch.Generator
+    ) -> References | None:
+        if not self.config.other_sides:
+            return None
+        chance, seed = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        if chance >= self.config.other_sides:
+            return None
+        pixels, mask = self.world.other_sides(batch, seed=int(seed * 2**31))
+        return self._read(network, pixels * mask, mask)
+
+    def _read(self, network: OneStepNetworks, pixels: Tensor, mask: Tensor) -> References:
+        parts = network.denoiser, network.image_encoder, self.autoencoder
+        empty = self.encode_text(network, [""])
+        features = read_references(*parts, pixels=pixels, mask=mask, empty_text=empty)
+        return References(pixels, mask, features)
+
+    def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
+        """Return the states of `prompts`, with gradients."""
+        tokens = network.tokenizer(
+            prompts, padding="max_length", truncation=True, return_tensors="pt"
+        )
+        ids, mask = (
+            tokens[name].to(self.world.tiles.device) for name in ("input_ids", "attention_mask")
+        )
+        return encode_tokens(network.text_encoder, ids, mask, pooling=Pooling.MEAN)
+
+    @torch.no_grad()
+    def sample(self, network: OneStepNetworks, path: Path) -> dict[str, float]:
+        """Save reference, one-step picture and truth of held-out subjects; return figures."""
+        count = self.config.validation_pictures
+        batch = self.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
+        everything = replace(self.config, drops=Drops(0, 0, 0, 0), views=1, other_sides=0.0)
+        always = replace(self, config=everything)
+        with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+            outcome = always.forward(network, batch, torch.Generator().manual_seed(3))
+        pixels = self.autoencoder.decode(outcome.prediction.sample.float()).clamp(-1, 1)
+        shown = (batch.reference, pixels, batch.pixels)
+        rows = [to_pil(x[i : i + 12]) for i in range(0, count, 12) for x in shown]
+        contact_sheet(rows, cell_px=128).save(path)
+        mask = resize_mask(outcome.prediction.subject_mask.float(), cells_of(pixels))
+        figures = {
+            "psnr_db": psnr_db(pixels, batch.pixels),
+            "mask_iou": float(iou(mask, batch.mask).mean()),
+            **subject_figures(pixels, batch),
+        }
+        if self.grown is not None:
+            grown = self.grown.sample(network, path.with_stem(f"{path.stem}_grown"))
+            figures |= {f"grown_{name}": value for name, value in grown.items()}
+        return figures
+
+    def export(self, network: OneStepNetworks, folder: Path) -> None:
+        """Write every part in float16, as diffusers and transformers write theirs.
+
+        The folder is ready to ship: it is what a preset of the tiny family loads.
+        """
+        parts = dict(copy.deepcopy(network).half().named_children())
+        parts["autoencoder"] = autoencoder = copy.deepcopy(self.autoencoder).half()
+        autoencoder.register_to_config(_name_or_path="")  # the local path is not stored
+        for name, part in parts.items():
+            assert isinstance(part, (PreTrainedModel, ModelMixin))
+            part.save_pretrained(folder / name)
+        network.tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def true_lighting(batch: WorldBatch) -> Lighting:
+    """Return the lights that the pictures of `batch` were drawn in."""
+    own = batch.reference_light.illumination()
+    views = len(batch.noise) // len(batch.reference)
+    repeated = Illumination(*(one.repeat_interleave(views, dim=0) for one in own))
+    return Lighting(repeated, batch.light.illumination())
+
+
+def subject_figures(pixels: Tensor, batch: WorldBatch) -> dict[str, float]:
+    """Return how well pictures (B, 3, R, R) show the subjects of `batch`, and their sharpness.
+
+    Those that are seen from another side than their reference count once more by themselves.
+    """
+    error = ((pixels - batch.pixels).square() * batch.mask).sum((1, 2, 3)) / 4
+    subject = -10 * (error / (3 * batch.mask.sum((1, 2, 3)))).log10()
+    is_turned = batch.layout.pose[:, :2].abs().amax(dim=1) > TURNED
+    turned = {"turned_psnr_db": float(subject[is_turned].mean())} if is_turned.any() else {}
+    steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())
+    return {
+        "subject_psnr_db": float(subject.mean()),
+        **turned,
+        "sharpness": float(steps[0] / steps[1]),
+    }
+
+
+@contextmanager
+def fast_precision(device: torch.device) -> Iterator[None]:
+    """Compute in bfloat16, with the attention whose backward pass is fast on small grids."""
+    kept = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # else it counts in float32
+        try:
+            yield
+        finally:
+            torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(kept)

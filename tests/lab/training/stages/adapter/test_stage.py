@@ -1,0 +1,275 @@
+"""The adapter stage on tiny networks: it learns, leaves the base alone, resumes and exports."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from torch.nn import functional as F
+from transformers import CLIPVisionModelWithProjection
+from typer.testing import CliRunner
+
+from swiftpie.apps.cli.main import app
+from swiftpie.backbones.adapters import open_adapter
+from swiftpie.backbones.components import load_components
+from swiftpie.engine.session import Session
+from swiftpie.errors import WeightsError
+from swiftpie.imageio.files import load_image
+from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.perceptual import masked_mean, model_features
+from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, AdapterNetworks, LossWeights
+from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
+from swiftpie_lab.training.state import read_state
+from tests.lab.training.stages.conftest import unseen
+from tests.parity.pipelines import SIDE_PX, preset_of, subject
+
+NEVER = AdapterDrops(semantic=0, detail=0, both=0, text=0, rescaled=0)
+LOOP = LoopConfig(
+    steps=16,
+    learning_rate=1.5e-2,
+    warmup_steps=1,
+    log_every=1,
+    sample_every=100,
+    save_every=100,
+    ema_decay=0.9,
+    uses_muon=False,
+)
+
+
+def first_terms(stage, network, draw):
+    return next(stage.updates(network, draw, draw)).terms
+
+
+def gradients(stage, network, draw):
+    network.zero_grad()
+    torch.stack(list(first_terms(stage, network, draw).values())).sum().backward()
+    return {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+
+
+def stored(folder):
+    """Every tensor in a run's state."""
+    return read_state(folder).tensors
+
+
+def base_state(stage):
+    """Every weight that must not change; worn layers belong to the adapter."""
+    unet = stage.base.denoiser.unet
+    frozen = {n: t.clone() for n, t in unet.state_dict().items() if ".processor." not in n}
+    for name in ("autoencoder", "tower"):
+        part = getattr(stage.base, name)
+        frozen |= {f"{name} {n}": t.clone() for n, t in part.state_dict().items()}
+    return frozen
+
+
+@pytest.mark.thorough
+def test_losses_fall_on_one_subject_and_the_base_stays_as_it_was(build, place, tmp_path):
+    stage = build(data=place / "photos" / "red_cup", drops=NEVER)
+    before, started = base_state(stage), stage.network()
+    events = list(fit(stage, LOOP, tmp_path))
+    state, trained = stored(tmp_path), stage.network()
+    prefix = "network/network/"
+    trained.load_state_dict(
+        {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+    )
+    terms = [
+        [first_terms(stage, network, draw) for draw in (100, 101)] for network in (started, trained)
+    ]
+    for name in ("subject", "whole", "maps"):
+        first, last = (sum(float(one[name].detach()) for one in rows) for rows in terms)
+        assert last < 0.97 * first, name
+    after = base_state(stage)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert {"hinge", "r1", "adversarial", "identity"} <= events[0].losses.keys()
+    assert (tmp_path / "samples.png").stat().st_size > 0
+    assert -1 <= events[-1].losses["identity_cosine"] <= 1
+    changed = dict(trained.named_parameters())
+    for name, weight in started.named_parameters():
+        assert torch.equal(weight, changed[name]) == (not weight.requires_grad), name
+    parts = {name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)}
+    assert parts == {"projector", "semantic", "detail", "discriminator"}
+
+
+@pytest.mark.thorough
+def test_a_stopped_run_goes_on_bit_for_bit(build, tmp_path):
+    loop = LoopConfig(steps=3, learning_rate=1e-3, save_every=1, log_every=1, uses_muon=False)
+    changes = {"checkpointing": True, "autocast": True, "pixel_samples": 1}
+    list(fit(unseen(build(**changes)), loop, tmp_path / "whole"))
+    again = unseen(build(**changes))
+    list(fit(again, loop, tmp_path / "parts", time_limit_s=0.0))
+    list(fit(again, loop, tmp_path / "parts"))
+    whole, parts = (stored(tmp_path / name) for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_checkpointing_changes_memory_not_gradients(build):
+    kept, twice = build(), build(checkpointing=True)
+    for draw in range(2):
+        first, second = (gradients(stage, stage.network(), draw) for stage in (kept, twice))
+        assert first.keys() == second.keys()
+        for name, gradient in first.items():
+            torch.testing.assert_close(gradient, second[name], atol=1e-6, rtol=1e-4)
+
+
+def test_every_trained_weight_of_the_adapter_gets_a_gradient(build):
+    stage = build(drops=NEVER)
+    network = stage.network()
+    found = gradients(stage, network, 0)
+    assert isinstance(network, AdapterNetworks)
+    parts = ("projector", "semantic", "detail")
+    wanted = [n for n, p in network.named_parameters() if p.requires_grad and n.startswith(parts)]
+    # At this size the coarsest layer may see one key only, and then its logit does not matter.
+    wanted = [name for name in wanted if not ("up_blocks/1" in name and "to_k_ref" in name)]
+    assert any("to_k_ref" in name for name in wanted)
+    assert [name for name in wanted if name not in found or not found[name].any()] == []
+
+
+def test_withheld_conditions_reach_no_weight(build):
+    for drops, silent in (
+        (AdapterDrops(semantic=1, detail=0, both=0, text=0), "to_v_ip"),
+        (AdapterDrops(semantic=0, detail=1, both=0, text=0), "to_v_ref"),
+    ):
+        stage = build(drops=drops, loss=LossWeights(adversarial=0, maps=0))
+        found = gradients(stage, stage.network(), 0)
+        named = {name: gradient for name, gradient in found.items() if "to_v_" in name}
+        assert any(gradient.any() for name, gradient in named.items() if silent not in name)
+        assert not any(gradient.any() for name, gradient in named.items() if silent in name)
+
+
+def test_losses_of_weight_zero_are_left_out(build):
+    only = LossWeights(latents=1, subject=0, whole=0, identity=0, maps=0, adversarial=0)
+    stage = build(loss=only)
+    updates = list(stage.updates(stage.network(), 0, 0))
+    assert [update.group for update in updates] == ["adapter"]
+    assert updates[0].terms.keys() == {"latents"}
+
+
+PROMPT = "a red cube on the moon"
+SEED = 3
+
+
+@pytest.fixture
+def exported(build, tmp_path):
+    """An adapter that is not what training starts from."""
+    stage = build()
+    network = stage.network()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+    stage.export(network, tmp_path)
+    stage.export(network, tmp_path)  # a later one replaces it
+    return tmp_path / ADAPTER_FILE
+
+
+def session_with(place, adapter):
+    return Session(
+        load_components(
+            preset_of("sd21"),
+            weights=place / "pipeline",
+            adapter=adapter,
+            image_encoder=place / "encoder",
+        )
+    )
+
+
+def drawn(session, *, identity, detail):
+    scales = Scales(identity_scale=identity, detail_scale=detail)
+    found = session.encode_identity(subject())
+    (image,) = session.personalize(found, PROMPT, seed=SEED, scales=scales).images
+    return np.array(image, dtype=np.int64)
+
+
+def test_both_branches_speak_and_at_scale_zero_the_base_does(exported, build, place, tmp_path):
+    fresh = build()
+    fresh.export(fresh.network(), tmp_path / "fresh")
+    ours, other = (session_with(place, p) for p in (exported, tmp_path / "fresh" / ADAPTER_FILE))
+    silent = drawn(ours, identity=0, detail=0)
+    assert np.array_equal(silent, drawn(other, identity=0, detail=0))
+    for identity, detail in ((1, 0), (0, 1)):
+        assert np.abs(drawn(ours, identity=identity, detail=detail) - silent).max() > 1
+
+
+def test_the_semantic_half_draws_the_same_in_diffusers(exported, place):
+    session = session_with(place, exported)
+    identity = session.encode_identity(subject())
+    tower = CLIPVisionModelWithProjection.from_pretrained(place / "encoder")
+    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
+    visible = ((identity.pixels + 1) / 2 - mean) / std * identity.mask
+    small = F.interpolate(visible, size=(32, 32), mode="bicubic", antialias=True)
+    pipeline = StableDiffusionPipeline.from_pretrained(place / "pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.load_ip_adapter(
+        str(exported.parent), subfolder="", weight_name=ADAPTER_FILE, image_encoder_folder=None
+    )
+    pipeline.set_ip_adapter_scale(1.0)
+    with warnings.catch_warnings():
+        # diffusers' schedulers hand tensors to numpy in a way that numpy 2 complains of.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        (theirs,) = pipeline(
+            PROMPT,
+            height=SIDE_PX,
+            width=SIDE_PX,
+            num_inference_steps=1,
+            guidance_scale=0.0,
+            latents=draw_noise([SEED], (4, SIDE_PX // 8, SIDE_PX // 8)),
+            ip_adapter_image_embeds=[tower(small).image_embeds[:, None]],
+        ).images
+    ours = drawn(session, identity=1, detail=0)
+    assert np.abs(ours - np.array(theirs, dtype=np.int64)).max() <= 1
+    assert np.abs(ours - drawn(session, identity=0, detail=0)).max() > 1
+
+
+def test_training_goes_on_from_an_exported_adapter(exported, build):
+    stage = build(adapter=exported)
+    settings = open_adapter(exported).settings
+    plan = stage.base.denoiser.installation.plan
+    assert (plan.semantic, plan.detail) == (settings.plan.semantic, settings.plan.detail)
+    stage.export(stage.network(), exported.parent / "again")
+    assert (exported.parent / "again" / ADAPTER_FILE).read_bytes() == exported.read_bytes()
+
+
+def test_one_command_trains_and_another_draws(place, tmp_path):
+    def call(*arguments):
+        result = CliRunner().invoke(app, [str(one) for one in arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    settings = {
+        "stage.preset": "sd-turbo",
+        "stage.data": place / "photos",
+        "stage.weights": place / "pipeline",
+        "stage.image_encoder": place / "encoder",
+        "stage.size_px": SIDE_PX,
+        "stage.batch_size": 1,
+        "loop.steps": 1,
+    }
+    sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    told = call("train", "adapter", *sets, "--out", tmp_path / "runs")
+    assert "4 photos of 2 subjects" in told
+    subject().save(tmp_path / "cube.png")
+    call(
+        *("personalize", tmp_path / "cube.png", PROMPT, "-o", tmp_path / "out.png"),
+        *("--preset", "sd-turbo", "--weights", place / "pipeline", "--size", "64x64"),
+        *("--adapter", tmp_path / "runs" / "adapter" / "export" / ADAPTER_FILE),
+        *("--image-encoder", place / "encoder"),
+    )
+    assert load_image(tmp_path / "out.png").size == (64, 64)
+
+
+def test_a_vision_model_of_the_user_judges_pictures(build, place):
+    stage = build(perceptual=place / "encoder")
+    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    same = stage.compare(pictures, pictures)
+    other = stage.compare(pictures, pictures.flip(0))
+    assert [one.shape for one in same] == [(2, 1, 4, 4)] * 2
+    mask = torch.ones(2, 1, 64, 64)
+    assert masked_mean(same, mask) == 0
+    assert masked_mean(other, mask) > 0.01
+    with pytest.raises(WeightsError, match="no vision model"):
+        model_features(place / "photos", torch.device("cpu"))

@@ -1,0 +1,346 @@
+"""What the teacher is told, when it takes part, and what cannot be one."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
+from torch.nn import functional as F
+from transformers import CLIPVisionModelWithProjection
+from typer.testing import CliRunner
+
+from swiftpie.apps.cli.main import app
+from swiftpie.backbones.load.safe import flatten
+from swiftpie.errors import CapabilityError, ConfigError, WeightsError
+from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
+from swiftpie.schedules import PredictionType
+from swiftpie_lab.training.critics import use_low_rank
+from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.losses import FIRST_COMPARED, LAST_COMPARED
+from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, LossWeights
+from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
+from swiftpie_lab.training.stages.adapter.student import draw_chances, no_drops, run_student
+from swiftpie_lab.training.stages.adapter.teacher import (
+    fake_loss,
+    noise_generator,
+    score_difference,
+)
+from swiftpie_lab.training.state import read_state
+from tests.backbones.tiny_models import ADAPTERS, make_own_adapter, make_unet
+from tests.lab.training.stages.conftest import unseen
+from tests.parity.ip_adapter import WIDTHS, adapter_tensors, projector_shapes, theirs, tiny_unet
+
+EVERY_TERM = LossWeights(latents=0.1, matching=1.0)
+
+
+@torch.no_grad()
+def told_with(stage, drops):
+    examples = stage.example_source.batch(2, 5)
+    chances = draw_chances(2, drops, seed=5)
+    outcome = run_student(stage.base, stage.network(), examples, chances)
+    return outcome, stage.teacher.conditions(stage.base, examples, outcome)
+
+
+def test_the_teacher_is_told_what_the_student_is(build_matching):
+    stage = build_matching(teacher={"strength": 0.5})
+    never = AdapterDrops(semantic=0, detail=0, both=0, text=0, rescaled=0)
+    for drops, scale in (
+        (never, 0.5),
+        (AdapterDrops(semantic=1, detail=0, both=0, text=0, rescaled=0), 0.5),
+        (AdapterDrops(semantic=0, detail=1, both=0, text=0, rescaled=0), 0.5),
+        (AdapterDrops(semantic=0, detail=0, both=1, text=1, rescaled=0), 0.0),
+    ):
+        outcome, told = told_with(stage, drops)
+        assert told.attention.identity_scale.tolist() == [[scale], [scale]]
+        assert torch.equal(told.attention.region, outcome.attention.region)
+        assert told.text is outcome.text
+        empty = stage.base.components.text.encode([""]).repeat(2)
+        assert torch.equal(told.text.hidden_states, empty.hidden_states) == bool(drops.text)
+
+
+def test_guidance_is_away_from_no_prompt_and_no_subject(build_matching):
+    stage = build_matching()
+    _, told = told_with(stage, AdapterDrops())
+    nothing = stage.teacher.without_conditions(stage.base, told)
+    assert not nothing.attention.identity_scale.any()
+    empty = stage.base.components.text.encode(["", ""])
+    assert torch.equal(nothing.text.hidden_states, empty.hidden_states)
+
+
+def test_a_teacher_with_both_branches_reads_references_itself(build_matching, tmp_path):
+    adapter = make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
+    stage = build_matching(teacher={"adapter": adapter})
+    _, told = told_with(stage, AdapterDrops(semantic=0, detail=0, both=0))
+    assert told.attention.keys.keys() == stage.teacher.denoiser.installation.detail.keys()
+    assert len(told.attention.keys) > 0
+    update = list(stage.updates(stage.network(), 1, 5))[-1]
+    assert torch.isfinite(update.terms["critic"])
+
+
+def test_the_fake_score_learns_at_every_step_and_the_others_at_some(build_matching):
+    stage = build_matching(teacher={"student_every": 2}, loss=EVERY_TERM)
+    network = stage.network()
+    asked = [[one.group for one in stage.updates(network, step, step)] for step in range(3)]
+    everyone = ["adapter", "discriminator", "critic"]
+    assert asked == [everyone, ["critic"], everyone]
+    assert list(stage.groups) == everyone
+
+
+def test_without_a_weight_there_is_no_teacher(build_matching):
+    stage = build_matching(loss=LossWeights())
+    assert stage.teacher is None
+    assert list(stage.groups) == ["adapter", "discriminator"]
+    assert not any(name.startswith("critic") for name in stage.network().state_dict())
+
+
+def test_all_terms_together_go_on_bit_for_bit(build_matching, place, tmp_path):
+    loop = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, log_every=1, uses_muon=False)
+
+    def stage():
+        return unseen(
+            build_matching(
+                teacher={"student_every": 2},
+                loss=EVERY_TERM,
+                batch_size=1,
+                prompt_model=place / "clip",
+                prompt_threshold=1.0,
+                prompt_steps=3,
+            )
+        )
+
+    events = list(fit(stage(), loop, tmp_path / "whole"))
+    wanted = {"latents", "maps", "subject", "whole", "identity", "adversarial", "hinge", "r1"}
+    assert wanted | {"matching", "prompt", "critic"} <= events[0].losses.keys()
+    list(fit(stage(), loop, tmp_path / "parts", time_limit_s=0.0))
+    list(fit(stage(), loop, tmp_path / "parts"))
+    whole, parts = (read_state(tmp_path / name).tensors for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    # Of teacher and base nothing is kept, but for two small factors a layer.
+    critic = [name for name in whole if name.startswith("network/network/critic")]
+    assert critic
+    assert all("lora_A" in name or "lora_B" in name for name in critic)
+
+
+def test_what_cannot_be_a_teacher_is_refused(build_matching, tmp_path):
+    for part in ("unet", "adapter"):
+        with pytest.raises(ConfigError, match=rf"stage\.teacher\.{part} is not set"):
+            build_matching(teacher={part: None})
+    with pytest.raises(ConfigError, match="predicts is flow"):
+        build_matching(teacher={"predicts": PredictionType.FLOW})
+    with pytest.raises(ConfigError, match="student_every is 0"):
+        build_matching(teacher={"student_every": 0})
+    with pytest.raises(WeightsError, match="cross_attention_dim 24, and the student has 32"):
+        build_matching(teacher={"unet": make_unet(tmp_path / "sd15", "sd15")})
+    tensors = adapter_tensors(ADAPTERS["sd21"], tiny_unet("sd21", is_shallow=True))
+    shapes = projector_shapes("face", WIDTHS["sd21"])
+    tensors["image_proj"] = {name: torch.ones(shape) for name, shape in shapes.items()}
+    save_file(flatten(tensors), tmp_path / "face.safetensors")
+    with pytest.raises(CapabilityError, match="face vectors"):
+        build_matching(teacher={"adapter": tmp_path / "face.safetensors"})
+
+
+def test_one_command_matches_a_teacher(place, tmp_path):
+    settings = {
+        "stage.preset": "sd-turbo",
+        "stage.data": place / "photos",
+        "stage.weights": place / "pipeline",
+        "stage.image_encoder": place / "encoder",
+        "stage.teacher.unet": place / "teacher",
+        "stage.teacher.adapter": place / "teacher.safetensors",
+        "stage.teacher.student_every": 2,
+        "stage.prompt_model": place / "clip",
+        "stage.size_px": 64,
+        "stage.batch_size": 1,
+        "stage.checkpointing": "off",
+        "loop.steps": 3,
+        "loop.log_every": 1,
+    }
+    sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    command = ["train", "adapter-matching", *sets, "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    told = [line for line in result.output.splitlines() if line.startswith("step ")]
+    assert ["matching" in line for line in told] == [True, False, True]
+    assert all("critic" in line for line in told)
+    assert (tmp_path / "adapter_matching" / "export" / ADAPTER_FILE).is_file()
+    result = CliRunner().invoke(app, [*command, "--set", "stage.teacher.adapter=none"])
+    assert result.exit_code != 0
+    assert "stage.teacher.adapter is not set" in " ".join(result.output.split())
+
+
+DRAW = 3
+
+
+def excite(network):
+    """Let the fake score differ from the teacher."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for path, part in network.critic_parts().items():
+            if "lora_B" in path:
+                part.weight.copy_(0.3 * torch.randn(part.weight.shape, generator=generator))
+
+
+@torch.no_grad()
+def told_by(stage, network):
+    """A batch, what the student made of it, and what the teacher is told."""
+    use_low_rank(stage.teacher.denoiser.unet, network.critic_parts())
+    examples = stage.example_source.batch(2, DRAW)
+    outcome = run_student(stage.base, network, examples, no_drops(2, read_at=250))
+    return examples, outcome, stage.teacher.conditions(stage.base, examples, outcome)
+
+
+class Dense:
+    """A teacher in float64 by diffusers alone, with a dense change of its queries and values."""
+
+    def __init__(self, place, parts=None, *, scale=0.0):
+        unet = UNet2DConditionModel.from_pretrained(place / "teacher").double()
+        for path, part in (parts or {}).items():
+            if "lora_A" in path:
+                up = parts[path.replace("lora_A", "lora_B")].weight.detach().double()
+                layer = unet.get_submodule(path.partition(".lora_A")[0])
+                layer.weight.data += scale * up @ part.weight.detach().double()
+        unet.requires_grad_(requires_grad=False)
+        self.pipeline = theirs(
+            unet, adapter_tensors(ADAPTERS["sd21"], tiny_unet("sd21", is_shallow=True))
+        )
+        self.pipeline.unet.double()
+
+    def noise(self, noisy, timesteps, text, embeds, *, strength):
+        self.pipeline.set_ip_adapter_scale(strength)
+        predicted = self.pipeline.unet(
+            noisy.double(),
+            timesteps,
+            text.hidden_states.double(),
+            added_cond_kwargs={"image_embeds": [embeds[:, None]]},
+        )
+        return predicted.sample.numpy()
+
+
+def embeds_of(place, examples):
+    tower = CLIPVisionModelWithProjection.from_pretrained(place / "encoder").double()
+    mean, std = (torch.tensor(one).double().view(1, 3, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
+    visible = ((examples.reference.double() + 1) / 2 - mean) / std * examples.reference_mask
+    small = F.interpolate(visible, size=(32, 32), mode="bicubic", antialias=True)
+    return tower(small).image_embeds
+
+
+def noised_in_double(clean):
+    """Noisy latents, timesteps and levels by the textbook."""
+    generator = noise_generator(DRAW)
+    noise = torch.randn(clean.shape, generator=generator).double().numpy()
+    timesteps = torch.randint(FIRST_COMPARED, LAST_COMPARED + 1, (len(clean),), generator=generator)
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    signal = np.cumprod(1 - betas)[timesteps.numpy()].reshape(-1, 1, 1, 1)
+    alpha, sigma = signal**0.5, (1 - signal) ** 0.5
+    return alpha * clean.double().numpy() + sigma * noise, timesteps, alpha, sigma
+
+
+@torch.no_grad()
+def test_the_gradient_is_the_normalised_difference_of_dense_scores(build_matching, place):
+    stage = build_matching(teacher={"alpha": 5, "guidance": 3.0, "strength": 0.7})
+    network = stage.network()
+    excite(network)
+    examples, outcome, told = told_by(stage, network)
+    nothing = stage.teacher.without_conditions(stage.base, told)
+    found = score_difference(stage.teacher, outcome.clean, told, nothing, noise_generator(DRAW))
+    noisy, timesteps, alpha, sigma = noised_in_double(outcome.clean)
+    prompt, empty = (
+        stage.base.components.text.encode(words) for words in (examples.captions, ["", ""])
+    )
+    embeds = embeds_of(place, examples)
+    teacher = Dense(place)
+    fake = Dense(place, network.critic_parts(), scale=5 / 2)
+    ask = (torch.from_numpy(noisy), timesteps)
+    noises = [
+        teacher.noise(*ask, prompt, embeds, strength=0.7),
+        teacher.noise(*ask, empty, embeds, strength=0.0),
+        fake.noise(*ask, prompt, embeds, strength=0.7),
+    ]
+    shown, blank, followed = ((noisy - sigma * noise) / alpha for noise in noises)
+    assert np.abs(shown - blank).max() > 0.1
+    guided = blank + 3.0 * (shown - blank)
+    distance = np.abs(outcome.clean.double().numpy() - guided).mean((1, 2, 3), keepdims=True)
+    wanted = (followed - guided) / distance
+    assert np.abs(wanted).max() > 0.05
+    np.testing.assert_allclose(found.numpy(), wanted, atol=2e-5)
+
+
+def test_the_term_moves_latents_along_the_gradient_and_no_weight_of_the_scores(build_matching):
+    stage = build_matching(loss=LossWeights(matching=2.0, subject=0, whole=0, identity=0, maps=0))
+    network = stage.network()
+    excite(network)
+    _, outcome, told = told_by(stage, network)
+    generated = outcome.clean.requires_grad_()
+    term = stage._matching(stage.teacher, generated, told, noise_generator(DRAW))
+    nothing = stage.teacher.without_conditions(stage.base, told)
+    gradient = score_difference(stage.teacher, generated, told, nothing, noise_generator(DRAW))
+    (found,) = torch.autograd.grad(term, generated)
+    torch.testing.assert_close(found.double(), 2 * gradient / gradient.numel(), rtol=1e-5, atol=0)
+    first = next(stage.updates(network, 0, DRAW))
+    assert first.terms.keys() == {"matching", "adversarial"}
+    network.zero_grad()
+    first.terms["matching"].backward()
+    touched = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
+    assert touched == {"projector", "semantic", "detail"}
+
+
+def test_teacher_and_student_agree_where_the_fake_score_is_the_teacher(build_matching):
+    stage = build_matching(teacher={"guidance": 1.0})
+    network = stage.network()
+    _, outcome, told = told_by(stage, network)
+    gradient = score_difference(stage.teacher, outcome.clean, told, told, noise_generator(DRAW))
+    assert gradient.abs().max() == 0
+
+
+def test_the_fake_score_learns_the_students_pictures_and_the_teacher_stays(
+    build_matching, tmp_path
+):
+    follower = {"student_every": 100, "rank": 8, "alpha": 32}
+    stage = build_matching(teacher=follower, batch_size=1)
+    unet, network = stage.teacher.denoiser.unet, stage.network()
+    before = {n: one.clone() for n, one in unet.state_dict().items() if "lora" not in n}
+    loop = LoopConfig(
+        steps=12,
+        learning_rate=1.0,
+        learning_rates=(0.0, 0.0, 0.1),
+        warmup_steps=1,
+        sample_every=100,
+        save_every=100,
+        uses_muon=False,
+    )
+    _, outcome, told = told_by(stage, network)
+
+    def error():
+        with torch.no_grad():
+            generators = [noise_generator(1000 + number) for number in range(6)]
+            return sum(float(fake_loss(stage.teacher, outcome.clean, told, g)) for g in generators)
+
+    first = error()
+    list(fit(unseen(stage), loop, tmp_path))
+    state, prefix = read_state(tmp_path).tensors, "network/network/"
+    trained = {n.removeprefix(prefix): one for n, one in state.items() if n.startswith(prefix)}
+    network.load_state_dict(trained)
+    use_low_rank(unet, network.critic_parts())
+    assert error() < 0.95 * first
+    after = {n: one for n, one in unet.state_dict().items() if "lora" not in n}
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    fresh = stage.network().state_dict()
+    moved = {n.split(".")[0] for n, one in trained.items() if not torch.equal(one, fresh[n])}
+    assert moved == {"critic"}
+
+
+def test_checkpointing_changes_memory_not_gradients(build_matching):
+    found = []
+    for checkpointing in (False, True):
+        stage = build_matching(checkpointing=checkpointing, batch_size=1)
+        network = stage.network()
+        excite(network)
+        (update,) = stage.updates(network, 1, DRAW)
+        update.terms["critic"].backward()
+        found.append({name: part.weight.grad for name, part in network.critic_parts().items()})
+    kept, twice = found
+    assert max(float(one.abs().max()) for one in kept.values()) > 1e-3
+    for name, gradient in kept.items():
+        torch.testing.assert_close(gradient, twice[name], atol=1e-6, rtol=1e-4)

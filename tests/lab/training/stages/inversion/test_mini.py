@@ -1,0 +1,194 @@
+"""The stage of the mini model on the packaged sprites: it learns, resumes and exports."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import avg_pool2d, pixel_unshuffle
+
+import swiftpie
+from swiftpie.models.inversion import TinyInversion
+from swiftpie.noise import COUPLED_CHANNELS, LAYOUT_FIELD, draw_noise, grain
+from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.stages.distillation.base import SceneSettings
+from swiftpie_lab.training.stages.inversion.mini import (
+    MiniInversionConfig,
+    MiniInversionStage,
+    noise_error,
+    window_means,
+)
+from swiftpie_lab.training.stages.one_step.tasks import Drops
+from swiftpie_lab.training.state import STATE_FILE
+from swiftpie_lab.world.compositor import PlacedSubject
+from swiftpie_lab.world.placement import place
+from swiftpie_lab.world.sampler import World
+from tests.lab.training.stages.conftest import unseen
+
+LOOP = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, sample_every=100, warmup_steps=1)
+
+
+@pytest.fixture(scope="module")
+def stage(models):
+    scenes = SceneSettings(num_subjects=2, views=1, drops=Drops(everything=0.5))
+    config = MiniInversionConfig(scenes=scenes, reconstruct_every=1, validation_pictures=12)
+    return MiniInversionStage(models[1], config=config)
+
+
+@pytest.fixture(scope="module")
+def quick(stage):
+    """Without passes through the generator."""
+    return replace(stage, config=replace(stage.config, latents_weight=0.0, generated_share=0.0))
+
+
+@pytest.fixture(scope="module")
+def with_teacher(stage):
+    config = replace(
+        stage.config, pixels_weight=1.0, pixel_samples=1, score_weight=1.0, asks_judge=True
+    )
+    return replace(stage, config=config, teacher=stage.generator)
+
+
+def test_the_same_draw_has_the_same_losses(stage):
+    network = stage.network()
+    first, again = (stage.losses(network, 5) for _ in range(2))
+    assert first.keys() == again.keys() == {"noise", "edits", "subject", "latents"}
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_all_of_the_network_is_trained_and_nothing_of_the_generator(with_teacher):
+    network = with_teacher.network()
+    frozen = [with_teacher.generator.networks, with_teacher.generator.stage.autoencoder]
+    before = copy.deepcopy([part.state_dict() for part in frozen])
+    terms = with_teacher.losses(network, 0)
+    assert terms.keys() == {"noise", "edits", "subject", "latents", "pixels", "score"}
+    torch.stack(list(terms.values())).sum().backward()
+    assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
+    for old, part in zip(before, frozen, strict=True):
+        assert all(torch.equal(old[name], now) for name, now in part.state_dict().items())
+        assert all(weight.grad is None for weight in part.parameters())
+
+
+@pytest.mark.parametrize("name", ["latents", "pixels", "score"])
+def test_each_term_beyond_the_noise_teaches_the_noise(with_teacher, name):
+    network = with_teacher.network()
+    with_teacher.losses(network, 0)[name].backward()
+    assert network.unet.conv_out.weight.grad.abs().max() > 0
+
+
+def test_noise_and_masks_get_better(quick):
+    network = quick.network()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    history = []
+    for _ in range(16):
+        terms = quick.losses(network, 0)
+        history.append({name: float(term.detach()) for name, term in terms.items()})
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+    assert all(history[-1][name] < 0.9 * history[0][name] for name in history[0])
+
+
+def test_a_stopped_run_continues_bit_for_bit(quick, tmp_path):
+    list(fit(unseen(quick), LOOP, tmp_path / "whole"))
+    list(fit(unseen(quick), LOOP, tmp_path / "parts", time_limit_s=0.0))
+    list(fit(unseen(quick), LOOP, tmp_path / "parts"))
+    whole, parts = (load_file(tmp_path / run / STATE_FILE) for run in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_an_export_beside_its_generator_loads_with_it(stage, tmp_path):
+    network = stage.network()
+    figures = stage.sample(network, tmp_path / "samples.png")
+    assert {"layout_error", "texture_error", "psnr_db", "iou_located", "iou_smooth"} <= set(figures)
+    assert (tmp_path / "samples.png").is_file()
+    stage.generator.stage.export(stage.generator.networks, tmp_path / "export")
+    stage.export(network, tmp_path / "export")
+    components = swiftpie.load("mini", weights=tmp_path / "export").components
+    assert isinstance(components.inversion, TinyInversion)
+    latents = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(0))
+    text = components.text.encode(["a cat on a beach"])
+    with torch.no_grad():
+        error = components.inversion(latents, text) - network(latents, text)
+    assert error.abs().max() < 0.02  # half precision
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return draw_noise(range(96), (32, 16, 16))
+
+
+def test_true_noise_has_no_error(noise):
+    assert noise_error(noise, noise).total == 0
+
+
+def test_guessing_the_mean_counts_as_one(noise):
+    error = noise_error(torch.zeros_like(noise), noise)
+    assert [float(one) for one in error] == pytest.approx([1, 1, 1], abs=0.2)
+
+
+def test_windows_of_noise_have_unit_variance(noise):
+    deviations = [float(means.std()) for means in window_means(noise)]
+    assert deviations == pytest.approx([1.0] * len(deviations), abs=0.2)
+
+
+def test_channels_that_no_picture_depends_on_do_not_count(noise):
+    other = noise.clone()
+    other[:, COUPLED_CHANNELS:] = 7
+    assert noise_error(other, noise).total == 0
+
+
+@pytest.fixture(scope="module")
+def larger(models, subjects):
+    """The stage with a generator that has not been trained on the world."""
+    world = World(subjects, "held_out")
+    inner = replace(models[1].stage, world=world, held_out=world)
+    scenes = SceneSettings(num_subjects=2, views=2, drops=Drops(everything=0.5))
+    config = MiniInversionConfig(scenes=scenes, reconstruct_every=1, validation_pictures=4)
+    return MiniInversionStage(models[1]._replace(stage=inner), config=config)
+
+
+def test_generators_of_the_larger_world_are_inverted_by_the_same_stage(larger, tmp_path):
+    network = larger.network()
+    terms = larger.losses(network, 5)
+    assert terms.keys() == {"noise", "edits", "subject", "latents"}
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
+    figures = larger.sample(network, tmp_path / "samples.png")
+    assert {"layout_error", "psnr_db", "iou_located", "same_subject"} <= set(figures)
+    assert (tmp_path / "samples.png").is_file()
+
+
+def test_pictures_of_the_larger_world_depend_on_no_fourth_field_but_its_blocks(larger):
+    """Which values of the noise the figures leave out, the renderer leaves out too."""
+    world = larger.world
+    batch = world.batch(2, 2, seed=3)
+    fields = grain(batch.noise)
+    fields[:, LAYOUT_FIELD] = block_means(fields[:, LAYOUT_FIELD])
+    noise = torch.cat([pixel_unshuffle(fields, 2), torch.zeros_like(batch.noise[:, 16:])], dim=1)
+    rows = torch.tensor([0, 0, 1, 1])
+    figure = PlacedSubject(
+        batch.frames[rows], batch.relief[rows], place(noise, batch.frames[rows], batch.specs)
+    )
+    drawn = world.draw(noise, figure, batch.specs)
+    assert (drawn.pixels - batch.pixels).abs().max() < 1e-3
+    error = larger.noise_error(noise, batch.noise)
+    assert error.texture == error.raw == 0
+    assert error.layout < 1e-6
+
+
+def block_means(field):
+    """Replace each of the sixteen blocks of a field (B, 32, 32) by its mean."""
+    return avg_pool2d(field[:, None], 8).repeat_interleave(8, 2).repeat_interleave(8, 3)[:, 0]
+
+
+def test_noise_of_larger_pictures_is_compared_as_pictures_are_drawn_from_it(noise):
+    coarse = draw_noise(range(8), (32, 32, 32))
+    assert noise_error(coarse, coarse).total == 0
+    guess = noise_error(torch.zeros_like(noise), noise)
+    assert [float(one) for one in guess] == pytest.approx([1, 1, 1], abs=0.2)
+    deviations = [float(means.std()) for means in window_means(coarse)]
+    assert deviations == pytest.approx([1.0] * len(deviations), abs=0.25)

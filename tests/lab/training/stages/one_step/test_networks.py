@@ -1,0 +1,134 @@
+"""The tokenizer belongs to the weights: it is in the state, and whoever goes on uses that one."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from swiftpie.errors import WeightsError
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie_lab.training.context import SINGLE_PROCESS
+from swiftpie_lab.training.loop import LoopConfig, TrainingRun
+from swiftpie_lab.training.stages.one_step.networks import (
+    FIRST,
+    OneStepNetworks,
+    from_text,
+    load_trained,
+    to_text,
+    train_tokenizer,
+)
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.training.state import read_state
+from swiftpie_lab.world.sampler import World
+
+EXTRA = "_extra_state"  # PyTorch's name for what `get_extra_state` returns
+LOOP = LoopConfig(steps=2, learning_rate=1e-3, uses_muon=False)
+PROMPT = "a hamster with a crown on a beach"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(subjects):
+    return train_tokenizer(World(subjects).corpus())
+
+
+@pytest.fixture(scope="module")
+def other(subjects):
+    """What the same subjects give after a change of the captions' grammar."""
+    renamed = replace(subjects, names=tuple(f"quite another {name}" for name in subjects.names))
+    return train_tokenizer(World(renamed).corpus())
+
+
+@pytest.fixture
+def make_stage(subjects):
+    world = World(subjects, "held_out")
+    autoencoder = PatchAutoencoder()
+    autoencoder.fit_linear(world.batch(4, 2, seed=0).pixels)
+    frozen = autoencoder.eval().requires_grad_(False)
+    config = OneStepConfig(num_subjects=1, views=2)
+    return lambda tokenizer: OneStepStage(world, world, frozen, tokenizer, config=config)
+
+
+def train(stage, folder, *, until):
+    """Train from the state in `folder`, if any, as the loop does, but sample nothing."""
+    folder.mkdir(exist_ok=True)
+    run = TrainingRun.start(stage, LOOP, SINGLE_PROCESS)
+    for step in range(run.load(folder), until):
+        run.train(step)
+    run.save(folder, until)
+    return run
+
+
+@pytest.mark.slow
+def test_a_resumed_run_reads_prompts_as_before_though_the_grammar_changed(
+    make_stage, tokenizer, other, tmp_path
+):
+    assert tokenizer(PROMPT)["input_ids"] != other(PROMPT)["input_ids"]
+    train(make_stage(tokenizer), tmp_path / "whole", until=2)
+    train(make_stage(tokenizer), tmp_path / "parts", until=1)
+    run = train(make_stage(other), tmp_path / "parts", until=2)
+    whole, parts = (read_state(tmp_path / name) for name in ("whole", "parts"))
+    assert whole.progress == parts.progress
+    assert whole.tensors.keys() == parts.tensors.keys()
+    assert all(torch.equal(one, parts.tensors[name]) for name, one in whole.tensors.items())
+    run.stage.export(run.average, tmp_path / "export")
+    exported = load_trained(tmp_path / "export", device="cpu")
+    assert exported.tokenizer(PROMPT)["input_ids"] == tokenizer(PROMPT)["input_ids"]
+    assert exported.networks.tokenizer is exported.tokenizer
+
+
+def test_states_of_larger_networks_hold_it_too(tokenizer, other):
+    whole, again = (nn.ModuleDict({"student": OneStepNetworks(one)}) for one in (tokenizer, other))
+    again.load_state_dict(whole.state_dict())
+    assert to_text(again["student"].tokenizer) == to_text(tokenizer)
+
+
+def test_a_damaged_or_foreign_one_is_refused(tokenizer):
+    networks = OneStepNetworks(tokenizer)
+    state = networks.state_dict()
+    with pytest.raises(WeightsError, match="stored tokenizer cannot be read"):
+        networks.load_state_dict(state | {EXTRA: state[EXTRA][:-9]})
+    small = OneStepNetworks(tokenizer)
+    small.text_encoder.resize_token_embeddings(100)
+    with pytest.raises(WeightsError, match="the text encoder knows 100"):
+        small.set_extra_state(state[EXTRA])
+
+
+def test_an_export_with_a_damaged_tokenizer_is_refused(make_stage, tokenizer, tmp_path):
+    stage = make_stage(tokenizer)
+    stage.export(stage.network(), tmp_path)
+    path = tmp_path / "tokenizer" / "tokenizer.json"
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_trained(tmp_path, device="cpu")
+    path.unlink()
+    with pytest.raises(WeightsError, match=r"no tokenizer\.json"):
+        load_trained(tmp_path, device="cpu")
+
+
+PROMPTS = ["a hamster in the snow", "Ünicode zyzzyva"]
+
+
+def test_the_same_subjects_give_the_same_tokenizer(tokenizer, subjects):
+    assert to_text(train_tokenizer(World(subjects).corpus())) == to_text(tokenizer)
+
+
+def test_what_is_kept_does_not_depend_on_use(tokenizer):
+    before = to_text(tokenizer)
+    tokenizer(PROMPTS, padding="max_length", truncation=True)
+    assert to_text(tokenizer) == before
+
+
+def test_a_kept_tokenizer_gives_the_same_ids(tokenizer):
+    again = from_text(to_text(tokenizer), length=FIRST.text_length)
+    ask = {"padding": "max_length", "truncation": True}
+    assert again(PROMPTS, **ask)["input_ids"] == tokenizer(PROMPTS, **ask)["input_ids"]
+    assert to_text(again) == to_text(tokenizer)
+    assert again.pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize("text", ["", "{", json.dumps({"model": "none"})])
+def test_a_damaged_one_is_refused(text):
+    with pytest.raises(WeightsError, match="stored tokenizer cannot be read"):
+        from_text(text, length=FIRST.text_length)

@@ -1,0 +1,236 @@
+"""The one-step stage on the packaged sprites: it learns, resumes and exports what loads."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import swiftpie
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.stages.one_step.networks import (
+    FIRST,
+    Sizes,
+    load_trained,
+    train_tokenizer,
+)
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks, TrainingTask
+from swiftpie_lab.world.sampler import World
+from swiftpie_lab.world.textures import make_textures
+
+CONFIG = OneStepConfig(
+    num_subjects=2, views=1, pixel_weight=0.5, pixel_samples=1, validation_pictures=2
+)
+
+
+@pytest.fixture(scope="module")
+def stage(subjects):
+    world = World(subjects, "held_out")
+    pixels = world.batch(4, 2, seed=0).pixels
+    autoencoder = PatchAutoencoder()
+    autoencoder.fit_linear(pixels)
+    autoencoder.standardise(pixels)
+    return OneStepStage(
+        world,
+        world,
+        autoencoder=autoencoder.eval().requires_grad_(False),
+        tokenizer=train_tokenizer(World(subjects).corpus()),
+        config=CONFIG,
+    )
+
+
+@pytest.fixture(scope="module")
+def network(stage):
+    return stage.network()
+
+
+def test_the_same_step_has_the_same_losses(stage, network):
+    first, again = (stage.losses(network, 5) for _ in range(2))
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_every_weight_gets_a_gradient(stage, network):
+    network.zero_grad()
+    steps = (0, 1, 2, 3)
+    torch.stack([sum(stage.losses(network, step).values()) for step in steps]).sum().backward()
+    idle = [name for name, weight in network.named_parameters() if weight.grad is None]
+    assert idle == []
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
+
+
+def test_without_any_reference_no_map_is_learned(stage, network):
+    alone = replace(stage, config=replace(stage.config, drops=Drops(everything=1.0)))
+    assert "maps" not in alone.losses(network, 0)
+    with_reference = replace(stage, config=replace(stage.config, drops=Drops(everything=0.0)))
+    assert "maps" in with_reference.losses(network, 0)
+
+
+def test_an_export_loads_as_a_preset_and_draws(stage, tmp_path, sprite):
+    config = LoopConfig(steps=1, learning_rate=1e-3, sample_every=1, uses_muon=False)
+    event = list(fit(stage, config, tmp_path))[-1]
+    assert {"psnr_db", "subject_psnr_db", "mask_iou"} <= event.losses.keys()
+    session = swiftpie.load("mini", weights=tmp_path / "export", size_px=128)
+    result = session.personalize(session.encode_identity(sprite), "a robot on a beach")
+    assert result.images[0].size == (128, 128)
+
+
+def test_the_tokenizer_splits_unknown_words_and_keeps_the_length(stage):
+    tokens = stage.tokenizer(
+        "a zyzzyva-like Ünicode thing in the snow", max_length=FIRST.text_length
+    )
+    assert len(tokens["input_ids"]) > 8
+    assert stage.tokenizer.unk_token is None
+
+
+LARGER = Sizes(
+    width=40,
+    text_layers=1,
+    text_length=40,
+    widths=(16, 24),
+    heads=(1, 1),
+    knows_pose=True,
+    knows_light=True,
+)
+
+
+@pytest.fixture(scope="module")
+def larger(subjects, stage):
+    world = World(subjects, "held_out", surfaces=make_textures(8, subjects.tiles, [], seed=0))
+    config = replace(CONFIG, sizes=LARGER)
+    tokenizer = train_tokenizer(world.corpus(), LARGER)
+    return replace(stage, world=world, held_out=world, tokenizer=tokenizer, config=config)
+
+
+def test_training_goes_on_from_the_packaged_weights(larger):
+    trained, plain = load_trained(None, device="cpu"), Tasks(**dict.fromkeys(vars(Tasks()), 0.0))
+    new = replace(
+        larger,
+        autoencoder=trained.autoencoder,
+        tokenizer=trained.tokenizer,
+        config=replace(larger.config, tasks=plain),
+    )
+    config = replace(new.config, start="mini")
+    further = replace(new, config=config, initial=trained.networks)
+    network, packaged = further.network(), trained.networks.state_dict()
+    assert all(torch.equal(value, packaged[name]) for name, value in network.state_dict().items())
+    assert all(weight.requires_grad for weight in network.parameters())
+    assert further.losses(network, 3)["latents"] < 0.5 * new.losses(new.network(), 3)["latents"]
+
+
+@pytest.mark.parametrize("task", list(TrainingTask))
+def test_every_task_is_learned_in_the_larger_world(larger, task):
+    shares = dict.fromkeys(vars(Tasks()), 0.0) | (
+        {task.value: 1.0} if task.value in vars(Tasks()) else {}
+    )
+    only = replace(larger, config=replace(larger.config, tasks=Tasks(**shares)))
+    network = larger.network()
+    terms = only.losses(network, 1)
+    sum(terms.values()).backward()
+    assert all(torch.isfinite(one).all() for one in terms.values())
+    assert network.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
+
+
+def trained_reader(stage, term):
+    """Return how a term of the first step's loss goes as the light reader learns it."""
+    network, found = stage.network(), []
+    reader = network.layout_predictor.light_reader
+    optimizer = torch.optim.Adam(reader.parameters(), lr=3e-3)
+    for _ in range(12):
+        loss = stage.losses(network, 1)[term]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(float(loss.detach()))
+    return found
+
+
+def test_lights_are_learned_from_what_is_shown(larger):
+    always = Tasks(placed_freely=0.0, pair=0.0, repaint=0.0, refine=0.0)
+    config = replace(larger.config, tasks=always, drops=Drops(everything=0.0), num_subjects=6)
+    found = trained_reader(replace(larger, config=config), "light")
+    assert found[-1] < 0.7 * found[0]
+
+
+def test_lights_are_learned_from_sceneries(larger):
+    found = trained_reader(replace(larger, config=replace(larger.config, sceneries=4)), "votes")
+    assert found[-1] < 0.7 * found[0]
+
+
+def test_lit_references_reach_the_denoiser(larger):
+    always = Tasks(placed_freely=0.0, pair=1.0, repaint=0.0, refine=0.0)
+    config = replace(larger.config, tasks=always, drops=Drops(0, 0, 0, 0))
+    stage, network, seen = replace(larger, config=config), larger.network(), []
+    network.denoiser.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[3]))
+    with torch.no_grad():
+        stage.losses(network, 1)
+        network.layout_predictor.light_reader.told[2].bias[3:6] = -1.0  # a dark place
+        stage.losses(network, 1)
+    placed = [one.aligned for one in seen if one.aligned.shape[1] == 2]
+    assert len(placed) == 2
+    assert (placed[0] - placed[1])[:, :, :32].abs().amax(dim=(0, 2, 3, 4)).min() > 0.1
+    assert torch.equal(placed[0][:, :, 32:], placed[1][:, :, 32:])  # outlines stay
+
+
+def test_a_reference_from_another_side_is_one_more_to_look_at(larger):
+    network, conditions = larger.network(), []
+    network.denoiser.register_forward_pre_hook(
+        lambda _, arguments: seen.append(arguments[3].attention)
+    )
+    placed = Tasks(placed_freely=1.0, pair=0.0, repaint=0.0, refine=0.0)
+    never = Drops(everything=0.0)
+    for share in (0.0, 1.0):
+        seen = []
+        config = replace(larger.config, tasks=placed, drops=never, other_sides=share)
+        terms = replace(larger, config=config).losses(network, 1)
+        assert all(torch.isfinite(one).all() for one in terms.values())
+        conditions.append(seen[-1])  # after references were read
+    one, two = conditions
+    assert (one.coverage.shape[2], two.coverage.shape[2]) == (1, 2)
+    assert two.identity_tokens.shape[2] == 2 * one.identity_tokens.shape[2]
+    assert all(two.keys[name].shape[2] == 2 * one.keys[name].shape[2] for name in one.keys)
+
+
+def test_an_unturned_reference_differs_where_a_pose_is_asked_for(larger):
+    placed = Tasks(placed_freely=1.0, pair=0.0, repaint=0.0, refine=0.0)
+    drops, network, seen = Drops(0, 0, 0, 0), larger.network(), []
+    network.denoiser.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[3]))
+    for turns in (True, False):
+        config = replace(larger.config, tasks=placed, drops=drops, turns_reference=turns)
+        replace(larger, config=config).losses(network, 1)
+    turned, unturned = (one for one in seen if one.pose.any())
+    assert torch.equal(turned.pose, unturned.pose)
+    assert not torch.equal(turned.aligned, unturned.aligned)
+
+
+def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_path, sprite):
+    larger.export(larger.network(), tmp_path)
+    session = swiftpie.load("mini", weights=tmp_path)
+    assert session.components.denoiser.config.knows_pose
+    assert session.components.layout_predictor.config.knows_light
+    result = session.personalize(session.encode_identity(sprite), "a robot by a lake", seed=1)
+    assert result.layouts[0].pose.abs().sum() > 0
+
+
+def test_some_batches_are_of_larger_pictures(subjects, larger):
+    world = World(subjects, "held_out", size_px=2 * larger.world.size_px)
+    grown = replace(larger, world=world, held_out=world)
+    config = replace(larger.config, grown_share=0.5)
+    both, network = replace(larger, grown=grown, config=config), larger.network()
+    one, other = larger.losses(network, 1)["latents"], grown.losses(network, 1)["latents"]
+    chosen = [both.losses(network, step)["latents"] for step in (1, 2)]
+    assert torch.equal(chosen[0], other)
+    assert torch.equal(chosen[1], larger.losses(network, 2)["latents"])
+    assert not torch.equal(one, other)
+
+
+def test_figures_are_told_of_both_sizes(subjects, larger, tmp_path):
+    world = World(subjects, "held_out", size_px=2 * larger.world.size_px)
+    config = replace(larger.config, validation_pictures=2)
+    grown = replace(larger, world=world, held_out=world, config=config)
+    figures = replace(larger, grown=grown, config=config).sample(
+        larger.network(), tmp_path / "samples.png"
+    )
+    assert figures["grown_psnr_db"] != figures["psnr_db"]
+    assert (tmp_path / "samples_grown.png").exists()

@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from swiftpie.noise import COUPLED_CHANNELS
+from swiftpie_lab.data.subjects import sample_subjects
+from swiftpie_lab.training.stages.one_step.tasks import repainting
+from swiftpie_lab.world.sampler import LEAST_CHANGE, World
+from swiftpie_lab.world.textures import make_textures
+
+SEEDS = range(8)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    world = World(sample_subjects(), "held_out")
+    return world.batch(4, 3, seed=5)
+
+
+def test_the_same_seed_chooses_the_same(batch):
+    first, again = (repainting(batch, seed=3, may_empty=True) for _ in range(2))
+    assert first.captions == again.captions
+    assert torch.equal(first.noise, again.noise)
+    assert torch.equal(first.allowed, again.allowed)
+
+
+def test_emptied_pictures_are_the_background_and_say_so(batch):
+    emptied = 0
+    for seed in SEEDS:
+        wanted = repainting(batch, seed=seed, may_empty=True)
+        for row, caption in enumerate(wanted.captions):
+            if caption == batch.captions[row]:
+                assert torch.equal(wanted.pixels[row], batch.pixels[row])
+                continue
+            emptied += 1
+            assert caption != batch.captions[row]
+            assert torch.equal(wanted.pixels[row], batch.background[row])
+            assert wanted.mask[row].max() == 0
+            # All of the subject that was there may be painted over.
+            assert wanted.allowed[row][batch.mask[row] > 0.5].min() == 1
+    assert 5 < emptied < 60
+
+
+def test_with_a_reference_the_subject_always_stays(batch):
+    for seed in SEEDS:
+        wanted = repainting(batch, seed=seed, may_empty=False)
+        assert wanted.captions == batch.captions
+        assert torch.equal(wanted.pixels, batch.pixels)
+
+
+def test_given_parts_vary_from_nothing_to_everything(batch):
+    shares = torch.cat(
+        [repainting(batch, seed=s, may_empty=False).allowed.mean(dim=(1, 2, 3)) for s in SEEDS]
+    )
+    assert shares.min() == 0
+    assert shares.max() == 1
+    assert ((shares > 0.02) & (shares < 0.98)).sum() > 30
+
+
+def test_some_noise_is_true_some_a_bit_off_and_some_silent(batch):
+    noises = [repainting(batch, seed=s, may_empty=False).noise for s in SEEDS]
+    unread = torch.stack([noise[:, COUPLED_CHANNELS:].abs().amax((1, 2, 3)) for noise in noises])
+    assert 0.1 < (unread == 0).float().mean() < 0.6
+    true = batch.noise[:, :COUPLED_CHANNELS]
+    off = torch.stack([(n[:, :COUPLED_CHANNELS] - true).square().mean((1, 2, 3)) for n in noises])
+    assert 0.2 < (off < 1e-10).float().mean() < 0.8
+    assert off.max() < 0.6
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_of_pictures_unlike_the_world_only_what_changes_is_drawn(seed, subjects):
+    surfaces = make_textures(8, subjects.tiles, [], seed=0)
+    world = World(subjects, "held_out", surfaces=surfaces)
+    off_distribution = world.batch(4, 2, seed=seed, off_distribution=True)
+    wanted = repainting(off_distribution, seed=seed, may_empty=True)
+    given = 1 - wanted.allowed
+    is_whole = wanted.allowed.amin(dim=(1, 2, 3)) == 1
+    assert is_whole.float().mean() < 0.5
+    # Whoever sees what is given sees the same picture, with the subject or without it.
+    untouched = (off_distribution.pixels - off_distribution.background).abs() * given
+    is_drawn = wanted.allowed.amax(dim=(1, 2, 3)) > 0
+    is_hat = wanted.hats.amax(dim=(1, 2, 3)) > 0.5
+    assert (untouched.amax(dim=(1, 2, 3))[is_drawn & ~is_hat] <= LEAST_CHANGE).float().mean() > 0.7
