@@ -7,8 +7,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from swiftpie.errors import ImageError
-from swiftpie.imageio.images import Stored, encode_image, load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import losses_in, put_on, read_original
+from swiftpie.imageio.writing import Stored, encode_image
 from tests.fuzz import pictures
 
 WIDTH, HEIGHT = pictures.SIZE

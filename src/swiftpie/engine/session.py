@@ -37,8 +37,7 @@ from swiftpie.errors import InputError, OutOfMemory, SwiftPieError, WeightsError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.guidance.base import Steering
-from swiftpie.imageio.files import BAND_PIXELS
-from swiftpie.imageio.images import load_image
+from swiftpie.imageio.decoding import BAND_PIXELS, load_image
 from swiftpie.library import Library, packaged
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search, search_of

@@ -9,21 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from swiftpie.imageio.files import (
+from swiftpie.imageio.decoding import (
     BAND_PIXELS,
     DECODER_ERRORS,
-    EXIF_BLOCK,
-    USER_COMMENT,
     colour_profile,
-    decoding,
     describe,
+    image_errors,
     load_image,
     open_image,
     to_plain,
     to_straight,
     to_upright,
 )
-from swiftpie.imageio.images import DEEP, XMP, Stored, format_of
+from swiftpie.imageio.writing import DEEP, EXIF_BLOCK, USER_COMMENT, XMP, Stored, format_of
 
 GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C
@@ -65,7 +63,7 @@ def read_original(source: str | Path | bytes | Image.Image) -> Original:
     """
     image = open_image(source)
     is_ours = image is not source
-    with decoding(describe(source)):
+    with image_errors(describe(source)):
         is_deep, tiles = _lower_bytes(image) if is_ours else (False, [])
         image.load()
         exif, losses = _kept_exif(image)

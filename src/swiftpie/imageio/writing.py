@@ -11,15 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from swiftpie.errors import InputError
+from swiftpie.imageio.atomic import check_target, write_file
+from swiftpie.imageio.decoding import DECODER_ERRORS, Source, open_image
 from swiftpie.imageio.deep_colour import encode_png, encode_tiff
-from swiftpie.imageio.files import (
-    ASCII_COMMENT,
-    EXIF_BLOCK,
-    METADATA_KEY,
-    USER_COMMENT,
-    check_target,
-    write_file,
-)
 
 FORMAT_OF_SUFFIX = {
     ".png": "PNG",
@@ -29,6 +23,10 @@ FORMAT_OF_SUFFIX = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
+METADATA_KEY = "swiftpie"
+EXIF_BLOCK = 0x8769
+USER_COMMENT = 0x9286
+ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
 MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
 QUALITY: Mapping[str, Mapping[str, int]] = {
     "PNG": {},
@@ -115,6 +113,25 @@ def encode_image(
     chosen = {} if quality is None or file_format == "PNG" else {"quality": quality}
     plain.save(buffer, file_format, **{**QUALITY[file_format], **chosen}, **notes)
     return buffer.getvalue()
+
+
+def read_metadata(source: Source) -> dict[str, str]:
+    """Return what `save_image` stored in a picture; empty for pictures of other origin.
+
+    Raises:
+        ImageError: The file is missing or not a picture.
+    """
+    image = open_image(source)
+    try:
+        if image.format == "PNG":
+            text = str(image.info.get(METADATA_KEY, ""))
+        else:
+            comment = image.getexif().get_ifd(EXIF_BLOCK).get(USER_COMMENT, b"")
+            text = bytes(comment).removeprefix(ASCII_COMMENT).decode("ascii")
+        stored = json.loads(text)
+    except DECODER_ERRORS:
+        return {}
+    return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
 
 
 def check_image_target(path: str | Path, *, force: bool = False) -> None:

@@ -12,8 +12,9 @@ from swiftpie.apps.cli.edit import Job, carry_out, edit_settings, tell_losses
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.config import MaskRule
 from swiftpie.errors import ImageError
-from swiftpie.imageio.images import Stored, encode_image, load_image, read_metadata
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
+from swiftpie.imageio.writing import Stored, encode_image, read_metadata
 from swiftpie.pipelines.drawing.settings import EditMode, Scales
 from tests.backbones import tiny_models
 from tests.parity.edit import photograph

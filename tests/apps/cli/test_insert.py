@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swiftpie.imageio.images import Stored, encode_image, load_image, read_metadata
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import put_on, read_original
+from swiftpie.imageio.writing import Stored, encode_image, read_metadata
 from tests.parity.edit import photograph
 
 BOX = "0.2,0.3,0.6,0.8"

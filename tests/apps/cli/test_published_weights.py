@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import swiftpie
-from swiftpie.imageio.images import read_metadata
+from swiftpie.imageio.writing import read_metadata
 from tests.backbones import tiny_models
 
 

@@ -15,9 +15,10 @@ from swiftpie.apps.batch.report import DONE, FAILED, Outcome
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
 from swiftpie.engine.session import Session, draw_apart, load
 from swiftpie.errors import InputError, SwiftPieError, short_reason
-from swiftpie.imageio.files import is_safetensors, write_file
-from swiftpie.imageio.images import Stored, encode_image, load_image
+from swiftpie.imageio.atomic import write_file
+from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import put_on, read_original
+from swiftpie.imageio.writing import Stored, encode_image
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.drawing.edit import EditResult, follows_seed
 from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Request, Subject

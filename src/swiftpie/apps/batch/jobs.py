@@ -31,7 +31,7 @@ from swiftpie.errors import (
     short_reason,
 )
 from swiftpie.imageio.cutout import Way
-from swiftpie.imageio.files import is_safetensors, open_image
+from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.library import named_by
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search

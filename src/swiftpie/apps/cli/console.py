@@ -186,7 +186,7 @@ def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> Non
     Raises:
         ConfigError: `path`, which the option `flag` named, is one of the others.
     """
-    from swiftpie.imageio.files import are_one_place
+    from swiftpie.imageio.atomic import are_one_place
 
     for other_flag, other in others.items():
         if other is not None and are_one_place(path, other):

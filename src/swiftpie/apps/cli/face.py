@@ -100,7 +100,7 @@ def face(
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
     from swiftpie.faces.choose import choose_face, find_faces
-    from swiftpie.imageio.files import load_image
+    from swiftpie.imageio.decoding import load_image
     from swiftpie.noise import seeds_from
 
     first_seed = seeds_from(seed, num_images)[0]

@@ -327,7 +327,7 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
         ConfigError: An identity file or a name came with anything else.
         NobodyNamed: It is no file, and nearly a name of the library.
     """
-    from swiftpie.imageio.files import is_safetensors
+    from swiftpie.imageio.decoding import is_safetensors
     from swiftpie.library import named_by, packaged
 
     named = [who for one in texts if not _is_file(one) and (who := named_by(one))]
@@ -433,7 +433,7 @@ def list_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[st
 
 def read_picture(name: str) -> str | bytes:
     """Return what standard input holds for `-`, any other name itself, if it is a picture."""
-    from swiftpie.imageio.files import open_image, read_bytes
+    from swiftpie.imageio.decoding import open_image, read_bytes
 
     given = read_bytes(sys.stdin.buffer) if name == STREAM else name
     open_image(given)

@@ -161,7 +161,7 @@ def pull(
     Nothing but safetensors and identity files is taken, and each is looked at before it is put
     in its place; pickles are refused.
     """
-    from swiftpie.imageio.files import check_target, make_folder
+    from swiftpie.imageio.atomic import check_target, make_folder
 
     needs = _wanted(reference)
     (part,) = needs.parts
@@ -480,7 +480,7 @@ def _names_in(listing: "Listing", reference: "Reference") -> tuple[str, ...]:
 
 
 def _put(source: Path, target: Path, *, force: bool) -> None:
-    from swiftpie.imageio.files import atomic_file, check_target
+    from swiftpie.imageio.atomic import atomic_file, check_target
 
     check_target(target, force=force)
     with atomic_file(target, force=force) as temporary:

@@ -36,7 +36,7 @@ from swiftpie.backbones.hub import (
 )
 from swiftpie.config import home_folder
 from swiftpie.errors import WeightsError, short_reason
-from swiftpie.imageio.files import atomic_folder
+from swiftpie.imageio.atomic import atomic_folder
 
 PARTIAL = ".incomplete"  # ends the name of a file that is not whole yet
 MEASURED_BYTES = 8 << 20  # fewer say little of how fast a connection is

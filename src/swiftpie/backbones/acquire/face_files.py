@@ -12,7 +12,7 @@ from swiftpie.backbones.hub import Reference
 from swiftpie.backbones.recipe import PINS
 from swiftpie.config import home_folder
 from swiftpie.faces.face import FACE_ENCODERS, FaceSettings, ModelFile
-from swiftpie.imageio.files import atomic_file, make_folder
+from swiftpie.imageio.atomic import atomic_file, make_folder
 
 
 def face_folder() -> Path:

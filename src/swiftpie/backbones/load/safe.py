@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
-from swiftpie.errors import InputError, WeightsError, short_reason
-from swiftpie.imageio.files import MAX_TENSOR_HEADER_BYTES, atomic_file, check_target
+from swiftpie.errors import InputError, WeightsError, short_reason, system_reason
+from swiftpie.imageio.atomic import atomic_file, check_target
+from swiftpie.imageio.decoding import MAX_TENSOR_HEADER_BYTES
 
 Kind = Literal["safetensors", "zip", "pickle"]
 
@@ -360,9 +361,9 @@ def kind_of_file(path: Path) -> Kind | None:
         with path.open("rb") as file:
             head = file.read(9)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
         raise WeightsError(
-            f"'{path}' cannot be read ({reason}). A file of weights is needed. Check the path."
+            f"'{path}' cannot be read ({system_reason(error)}). A file of weights is needed. Check "
+            "the path."
         ) from error
     return kind_of(head)
 

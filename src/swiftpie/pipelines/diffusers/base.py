@@ -27,7 +27,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.imageio.images import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.diffusers.habits import LOADING, METHODS, refuse
 from swiftpie.pipelines.diffusers.modules import (
