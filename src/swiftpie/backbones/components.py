@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from swiftpie.attention.released import install_released
-from swiftpie.backbones.acquire.download import Needs
+from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
@@ -156,7 +156,7 @@ class Family(ABC):
             MissingExtra: A package that reads such weights is not installed.
         """
 
-    def needs(self, preset: Preset, *, device: str, choices: Choices) -> Needs:
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
         """Return what `load` needs and where it is or will be; fetch at most small files.
 
         Raises:
@@ -165,7 +165,7 @@ class Family(ABC):
             MissingExtra: A package that reads such weights is not installed.
         """
         del preset, device, choices
-        return Needs()  # comes with the package
+        return DownloadPlan()  # comes with the package
 
     def packaged_fingerprint(self, preset: Preset) -> str | None:
         """Return the fingerprint of weights inside of the package, without loading them.
@@ -284,7 +284,9 @@ def load_components(
     return family.load(preset, device=device, choices=choices)
 
 
-def needs_of(preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]) -> Needs:
+def download_plan(
+    preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]
+) -> DownloadPlan:
     """Return what `load_components` needs, where it is or will be; at most small files come.
 
     Raises:
@@ -294,7 +296,7 @@ def needs_of(preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices])
     """
     preset, family = preset.sized(choices.pop("size_px", None)), FAMILIES.get(preset.family)
     device = device_of(device, is_large=family.is_large)
-    return family.needs(preset, device=device, choices=choices)
+    return family.download_plan(preset, device=device, choices=choices)
 
 
 def _no_pipeline(preset: Preset | Mapping[str, Any]) -> str:

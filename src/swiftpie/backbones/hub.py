@@ -53,7 +53,7 @@ class Host(StrEnum):
 
 
 @dataclass(frozen=True)
-class Reference:
+class RepoReference:
     """A repository, a folder or a file in it, as `OWNER/REPO:PATH@REVISION`."""
 
     repository: str  # OWNER/REPO
@@ -73,7 +73,7 @@ class Reference:
         return f"{prefix}{self.repository}{path}{revision}"
 
 
-def parse_reference(text: str | Path) -> Reference | None:
+def parse_reference(text: str | Path) -> RepoReference | None:
     """Return what `text` names in a repository; None if it is a path, or can only be one.
 
     A path that exists on this machine wins. `a/b.safetensors` is a path, as repositories are not
@@ -91,7 +91,7 @@ def parse_reference(text: str | Path) -> Reference | None:
         if any(part in {"", ".", ".."} for part in path.split("/")):
             return None
     host = Host.GITHUB if found["host"] else Host.HUB
-    return Reference(repository, path, found["revision"], host)
+    return RepoReference(repository, path, found["revision"], host)
 
 
 class RemoteFile(NamedTuple):
@@ -106,7 +106,7 @@ class RemoteFile(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Listing:
+class RepoListing:
     """What a repository held at one commit, or a release has."""
 
     repository: str
@@ -130,7 +130,7 @@ class Listing:
         return self.files[path]
 
 
-def root_of(reference: Reference, listing: Listing | None = None) -> Path | None:
+def root_of(reference: RepoReference, listing: RepoListing | None = None) -> Path | None:
     """Return the folder of a repository at one commit; None if it is not known which.
 
     Where nobody says which, and no newest one was noted, it is the only one that is here.
@@ -162,7 +162,7 @@ def root_of(reference: Reference, listing: Listing | None = None) -> Path | None
     return store / "snapshots" / revision if COMMIT.fullmatch(revision) else None
 
 
-def list_files(reference: Reference) -> Listing:
+def list_files(reference: RepoReference) -> RepoListing:
     """Return what the repository of `reference` holds at its revision, as its host says now.
 
     What was listed holds for ten minutes of this process, so that files are of the commit that was
@@ -193,7 +193,7 @@ def read_start(file: RemoteFile, count: int, *, host: Host = Host.HUB) -> bytes:
                     break
             return bytes(taken[:count])
 
-    return patiently(ask)
+    return retry_while_busy(ask)
 
 
 @contextmanager
@@ -221,7 +221,7 @@ def hub_client() -> Any:  # noqa: ANN401 - a module that does not say what it ex
     return importlib.import_module("huggingface_hub.utils")
 
 
-def patiently(ask: Callable[[], T]) -> T:
+def retry_while_busy(ask: Callable[[], T]) -> T:
     """Return what `ask` does, asked again while the server is busy, as long as it wants us to wait.
 
     Raises:
@@ -279,7 +279,7 @@ def transport_error() -> type[Exception]:
     return parent
 
 
-def explain(reference: Reference, option: str, error: BaseException) -> str:
+def explain(reference: RepoReference, option: str, error: BaseException) -> str:
     """Return why something could not be had, and what to do.
 
     `option` names a place for it on this machine.
@@ -361,18 +361,20 @@ def _endpoint(host: Host) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _list_repository(repository: str, revision: str | None, endpoint: str, _moment: int) -> Listing:
+def _list_repository(
+    repository: str, revision: str | None, endpoint: str, _moment: int
+) -> RepoListing:
     from huggingface_hub import HfApi, hf_hub_url
 
     api = HfApi(endpoint=endpoint, library_name="swiftpie")
-    info = patiently(
+    info = retry_while_busy(
         lambda: api.model_info(repository, revision=revision, files_metadata=True, timeout=ANSWER_S)
     )
     commit = info.sha
     if commit is None or not COMMIT.fullmatch(commit) or len(info.siblings or ()) > MAX_LISTED:
         raise ValueError("the hub lists no commit, or too many files")
     if info.gated:
-        patiently(lambda: api.auth_check(repository))
+        retry_while_busy(lambda: api.auth_check(repository))
     files = {}
     for one in info.siblings or ():
         path = one.rfilename
@@ -386,11 +388,11 @@ def _list_repository(repository: str, revision: str | None, endpoint: str, _mome
             files[path] = RemoteFile(path, one.size, url, blob, sha256, git)
     card = info.card_data  # of a licence of their own, publishers write the name beside
     licence = getattr(card, "license_name", None) or getattr(card, "license", None)
-    return Listing(repository, commit, files, _one(licence), bool(info.gated))
+    return RepoListing(repository, commit, files, _one(licence), bool(info.gated))
 
 
 @functools.lru_cache(maxsize=64)
-def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int) -> Listing:
+def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int) -> RepoListing:
     which = "latest" if tag is None else f"tags/{tag}"
     url = f"{endpoint}/repos/{repository}/releases/{which}"
 
@@ -400,7 +402,7 @@ def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int)
             content: bytes = response.content
             return content
 
-    found = json.loads(patiently(ask))
+    found = json.loads(retry_while_busy(ask))
     files = {}
     for asset in found["assets"][:MAX_LISTED]:
         path = str(asset["name"])
@@ -409,7 +411,7 @@ def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int)
         if _is_inside(path):
             address = str(asset["browser_download_url"])
             files[path] = RemoteFile(path, int(asset["size"]), address, path, sha256)
-    return Listing(repository, str(found["tag_name"]), files, None, host=Host.GITHUB)
+    return RepoListing(repository, str(found["tag_name"]), files, None, host=Host.GITHUB)
 
 
 def _is_inside(path: str) -> bool:

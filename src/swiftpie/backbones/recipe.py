@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from swiftpie.backbones.hub import Reference, parse_reference
+from swiftpie.backbones.hub import RepoReference, parse_reference
 from swiftpie.backbones.preset import PRESETS, FoundMask, Preset
 from swiftpie.registry import Registry
 
@@ -82,7 +82,7 @@ class Recipe:
         )
 
     @property
-    def references(self) -> dict[str, Reference]:
+    def references(self) -> dict[str, RepoReference]:
         """What is published of it, by the choice that names it."""
         given = {name: getattr(self, name) for name in PLACES}
         found = {name: parse_reference(one) for name, one in given.items() if one is not None}
@@ -100,4 +100,4 @@ RECIPES: Registry[Recipe] = Registry(
 
 def published(repository: str, path: str | None = None) -> str:
     """Return how a part of a repository on the hub is called, at the commit that is known."""
-    return str(Reference(repository, path, PINS.get(repository)))
+    return str(RepoReference(repository, path, PINS.get(repository)))

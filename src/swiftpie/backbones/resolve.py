@@ -28,7 +28,7 @@ DRAWING = ("unet", "adapter", "lora", "vae")  # what is in memory at once while 
 PIECE = re.compile(r"-\d{5}-of-(\d{5})\.")  # of a network in several files
 
 
-def settle(
+def resolve(
     preset: str | None, recipe: str | Recipe | None, choices: Choices
 ) -> tuple[Preset, Choices]:
     """Return the preset to load and all choices: explicit ones, before those of a recipe.

@@ -21,7 +21,7 @@ from swiftpie.imageio.decoding import (
     to_straight,
     to_upright,
 )
-from swiftpie.imageio.writing import DEEP, EXIF_BLOCK, USER_COMMENT, XMP, Stored, format_of
+from swiftpie.imageio.writing import DEEP, EXIF_BLOCK, USER_COMMENT, XMP, PictureData, format_of
 
 GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C
@@ -48,14 +48,14 @@ OTHER_COLOURS = {
 GREYS = ("L", "LA")
 
 
-class Original(NamedTuple):
+class OriginalPicture(NamedTuple):
     """A picture before an edit."""
 
-    stored: Stored
+    stored: PictureData
     losses: tuple[str, ...]  # what its file holds and none that is written can
 
 
-def read_original(source: str | Path | bytes | Image.Image) -> Original:
+def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
     """Return a picture upright and with the colours, depth and words that its file has.
 
     Raises:
@@ -75,17 +75,17 @@ def read_original(source: str | Path | bytes | Image.Image) -> Original:
         image = to_straight(to_upright(image, is_ours=is_ours))
         deep = _in_16_bits(image, source, tiles)
         if deep is not None:
-            return Original(Stored(deep, profile, exif), tuple(losses))
+            return OriginalPicture(PictureData(deep, profile, exif), tuple(losses))
         if is_deep:
             losses.append("its 16 bits")
         if image.mode in OTHER_COLOURS:
             losses.append(f"its {OTHER_COLOURS[image.mode]}")
         if image.mode in OTHER_COLOURS or (image.mode in GREYS and "icc_profile" in image.info):
-            return Original(Stored(load_image(source), b"", exif), tuple(losses))
-        return Original(Stored(to_plain(image), profile, exif), tuple(losses))
+            return OriginalPicture(PictureData(load_image(source), b"", exif), tuple(losses))
+        return OriginalPicture(PictureData(to_plain(image), profile, exif), tuple(losses))
 
 
-def put_on(original: Original, edited: Image.Image, blend: Image.Image) -> Stored:
+def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image) -> PictureData:
     """Return the original with as much of `edited` as `blend` says, and its own bits elsewhere.
 
     Args:
@@ -109,7 +109,7 @@ def put_on(original: Original, edited: Image.Image, blend: Image.Image) -> Store
     return original.stored._replace(pixels=joined)
 
 
-def losses_in(original: Original, suffix: str) -> tuple[str, ...]:
+def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
     """Return what a file with this suffix does not keep of a picture, in words."""
     (pixels, _, exif), losses = original.stored, list(original.losses)
     is_deep = not isinstance(pixels, Image.Image)

@@ -47,7 +47,7 @@ XMP = (
 )
 
 
-class Stored(NamedTuple):
+class PictureData(NamedTuple):
     """A picture with what else of it a file can hold."""
 
     pixels: Image.Image | NDArray[np.uint16]  # RGB or RGBA, or such of 16 bit (H, W, 3 or 4)
@@ -56,7 +56,7 @@ class Stored(NamedTuple):
 
 
 def save_image(
-    image: Image.Image | Stored,
+    image: Image.Image | PictureData,
     path: str | Path,
     *,
     metadata: Mapping[str, str] | None,
@@ -80,7 +80,7 @@ def save_image(
 
 
 def encode_image(
-    image: Image.Image | Stored,
+    image: Image.Image | PictureData,
     suffix: str,
     *,
     metadata: Mapping[str, str] | None,
@@ -95,7 +95,7 @@ def encode_image(
         InputError: The suffix is unknown or the metadata is too long.
     """
     file_format = format_of(suffix, name=name)
-    pixels, profile, exif = image if isinstance(image, Stored) else Stored(image)
+    pixels, profile, exif = image if isinstance(image, PictureData) else PictureData(image)
     notes = _notes(metadata, file_format, exif=exif, name=name)
     if profile:
         notes["icc_profile"] = profile

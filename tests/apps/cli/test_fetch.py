@@ -170,14 +170,14 @@ def test_without_a_terminal_the_line_to_type_is_told(call, hub, hamster, tmp_pat
 
 ASKED_TWICE = """
 from typer import Abort
-from swiftpie.backbones.acquire.download import Needs, Part
+from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
 from swiftpie.backbones.hub import list_files, parse_reference, root_of
 from swiftpie.apps.cli.asking import ask
 place = parse_reference("madebyollin/sdxl-vae-fp16-fix")
 listing = list_files(place)
 root, files = root_of(place, listing), (listing.find("config.json"),)
 part = {"listing": listing, "files": files, "licence": "mit"}
-needs = Needs((Part("autoencoder", "autoencoder", place, root, root, **part),))
+needs = DownloadPlan((ModelPart("autoencoder", "autoencoder", place, root, root, **part),))
 try:
     ask(needs, yes=False)
 except Abort:

@@ -8,8 +8,8 @@ import tarfile
 import pytest
 
 from swiftpie.backbones import hub as hub_module
-from swiftpie.backbones.acquire.download import Needs, as_size, as_time, last_rate
-from swiftpie.backbones.acquire.sources import Finder, Formats, Wanted
+from swiftpie.backbones.acquire.download import DownloadPlan, as_size, as_time, last_rate
+from swiftpie.backbones.acquire.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.backbones.choices import Choices
 from swiftpie.errors import WeightsError
 from tests.fixtures.mock_hub import Fault, Repository, clean_machine, serving
@@ -41,8 +41,8 @@ def machine(hub, tmp_path, monkeypatch):
 
 
 def needed(chosen="an/owner", wanted=None, *, prefers_half=True, **choices):
-    finder = Finder(Choices(**choices), Formats(prefers_half, allow_pickle=False))
-    return Needs((finder.find("part", "weights", chosen, wanted or Wanted(("",))),))
+    finder = PartFinder(Choices(**choices), WeightFormats(prefers_half, allow_pickle=False))
+    return DownloadPlan((finder.find("part", "weights", chosen, wanted or FileSelection(("",))),))
 
 
 def test_the_files_that_are_needed_come_and_no_others(hub):
@@ -255,7 +255,7 @@ def test_a_full_disk_is_seen_first(hub, monkeypatch):
 
 
 def test_more_memory_than_there_is_is_seen_first(monkeypatch):
-    needs = needed().weighed(2)
+    needs = needed().with_memory(2)
     monkeypatch.setattr("os.sysconf", lambda _: 1000)
     with pytest.raises(WeightsError, match=r"takes 3.1 MB of memory.*has 1.0 MB.*`dtype=bfloat16`"):
         needs.check_space()
@@ -267,7 +267,9 @@ def test_the_rate_is_kept_for_the_next_plan(hub):
     assert needs.seconds is None
     needs.fetch()
     assert last_rate() > 0
-    assert needed(prefers_half=False, wanted=Wanted(files=("model.safetensors",))).seconds > 0
+    assert (
+        needed(prefers_half=False, wanted=FileSelection(files=("model.safetensors",))).seconds > 0
+    )
 
 
 def test_sizes_and_times_are_written_as_people_read_them():

@@ -23,7 +23,7 @@ from swiftpie.errors import ConfigError, InputError, printable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from swiftpie.imageio.writing import Stored
+    from swiftpie.imageio.writing import PictureData
     from swiftpie.pipelines.drawing.settings import Scales
 
 T = TypeVar("T")
@@ -206,7 +206,7 @@ def shared_out(prompts: Sequence[str], targets: Sequence[T]) -> list[tuple[str, 
 
 
 def write_outputs(
-    rows: "Iterable[tuple[Image.Image | Stored, Image.Image, int, Target]]",
+    rows: "Iterable[tuple[Image.Image | PictureData, Image.Image, int, Target]]",
     *,
     metadata: Mapping[str, str],
     force: bool,

@@ -212,10 +212,10 @@ def write_result(
     """Write what came of a picture, with the bits of its file where nothing changed."""
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import contact_sheet
-    from swiftpie.imageio.originals import put_on, read_original
+    from swiftpie.imageio.originals import composite, read_original
     from swiftpie.imageio.writing import save_image
 
-    finished = put_on(read_original(picture), result.edited, result.blend)
+    finished = composite(read_original(picture), result.edited, result.blend)
     drawn = [(finished, result.region, result.seed, target)]
     console.write_outputs(drawn, metadata=metadata, force=force)
     if strip is not None:

@@ -17,7 +17,7 @@ from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Use
-from swiftpie.backbones.resolve import best_recipe, settle
+from swiftpie.backbones.resolve import best_recipe, resolve
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.drawing.settings import Scales
@@ -26,7 +26,7 @@ from swiftpie.pipelines.naming import tell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftpie.backbones.acquire.download import Needs
+    from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.backbones.recipe import Recipe
     from swiftpie.engine.session import Session
     from swiftpie.library import Named
@@ -273,7 +273,7 @@ def open_session(
     return Opened(session, (time.perf_counter() - started) * 1000)
 
 
-def needs_of(loading: LoadOptions) -> "Needs":
+def needs_of(loading: LoadOptions) -> "DownloadPlan":
     """Return what is to be fetched for what was chosen to be loaded."""
     from swiftpie.engine.session import needs_of as session_needs
 
@@ -304,7 +304,7 @@ def settled(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOp
         )
     if loading.get("recipe") == AUTO:
         loading = {**loading, "recipe": best_recipe(use)}
-    return loading, settle(loading.get("preset"), loading.get("recipe"), {})[0]
+    return loading, resolve(loading.get("preset"), loading.get("recipe"), {})[0]
 
 
 def split_subject(text: str) -> tuple[str, str | None]:

@@ -24,9 +24,9 @@ from swiftpie.backbones.hub import (
     FIRST_WAIT_S,
     TRIES,
     Host,
-    Listing,
-    Reference,
     RemoteFile,
+    RepoListing,
+    RepoReference,
     explain,
     hub_client,
     read_start,
@@ -53,16 +53,16 @@ Advance = Callable[[int], object]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ModelPart:
     """Files of one repository that are needed together, and where they are on this machine."""
 
     name: str  # what they are for: base, adapter, image encoder
     option: str  # that names a place for them instead
-    reference: Reference | None  # None: of this machine alone
+    reference: RepoReference | None  # None: of this machine alone
     root: Path  # laid out as the repository; may not exist yet
     path: Path  # below it, or itself: what a loader opens
     names: tuple[str, ...] = ()  # of all files below `root` that are read
-    listing: Listing | None = None  # None where nobody had to be asked
+    listing: RepoListing | None = None  # None where nobody had to be asked
     files: tuple[RemoteFile, ...] = ()  # to get if they are not here, in that order
     licence: str | None = None  # None: its publisher says nothing that is known here
 
@@ -99,20 +99,20 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Needs:
+class DownloadPlan:
     """What a model needs, part by part, and what of it is to be fetched."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ModelPart, ...] = ()
     memory_bytes: int | None = None  # that all weights take in the type chosen; None: not known
     largest_bytes: int = 0  # that the largest network takes, as far as known
 
-    def __add__(self, other: "Needs") -> "Needs":
+    def __add__(self, other: "DownloadPlan") -> "DownloadPlan":
         known = [one for one in (self.memory_bytes, other.memory_bytes) if one is not None]
         largest = max(self.largest_bytes, other.largest_bytes)
-        return Needs(self.parts + other.parts, sum(known) if known else None, largest)
+        return DownloadPlan(self.parts + other.parts, sum(known) if known else None, largest)
 
     @property
-    def missing(self) -> list[tuple[Part, RemoteFile]]:
+    def missing(self) -> list[tuple[ModelPart, RemoteFile]]:
         """Each file that is not here, once, with the first part that needs it."""
         found = {
             part.root / file.path: (part, file) for part in self.parts for file in part.missing
@@ -142,7 +142,7 @@ class Needs:
         rate = last_rate()
         return None if rate is None else self.bytes_left / rate
 
-    def part(self, name: str) -> Part | None:
+    def part(self, name: str) -> ModelPart | None:
         """Return a part by its name; None if there is none."""
         return next((one for one in self.parts if one.name == name), None)
 
@@ -151,10 +151,10 @@ class Needs:
         part = self.part(name)
         return None if part is None else part.path
 
-    def __getitem__(self, name: str) -> Part:
+    def __getitem__(self, name: str) -> ModelPart:
         return next(one for one in self.parts if one.name == name)
 
-    def weighed(self, item_bytes: int) -> "Needs":
+    def with_memory(self, item_bytes: int) -> "DownloadPlan":
         """Return the same with the memory that weights take in numbers of so many bytes.
 
         It is not known where an archive is not here.
@@ -222,7 +222,7 @@ class Needs:
             if is_wanted(file):
                 _fetch_one(part, file, lambda _: None)
 
-    def _take(self, missing: Sequence[tuple[Part, RemoteFile]], total: int) -> None:
+    def _take(self, missing: Sequence[tuple[ModelPart, RemoteFile]], total: int) -> None:
         begun = time.monotonic()
         with _progress(total) as advance:
             for part, file in missing:
@@ -267,7 +267,7 @@ def last_rate() -> float | None:
     return rate if math.isfinite(rate) and rate > 0 else None
 
 
-def take_file(file: RemoteFile, store: Path, *, host: Host, advance: Advance) -> None:
+def download_file(file: RemoteFile, store: Path, *, host: Host, advance: Advance) -> None:
     """Get a file to `store`, on from where an earlier try stopped, if it is the one published.
 
     `advance` is told how many bytes came; a negative number where some have to come again.
@@ -297,16 +297,16 @@ def take_file(file: RemoteFile, store: Path, *, host: Host, advance: Advance) ->
         begun.replace(store)
 
 
-def _fetch_one(part: Part, file: RemoteFile, advance: Advance) -> None:
+def _fetch_one(part: ModelPart, file: RemoteFile, advance: Advance) -> None:
     assert part.listing is not None
     store = part.store(file)
     try:
         if not store.exists():
-            take_file(file, store, host=part.listing.host, advance=advance)
+            download_file(file, store, host=part.listing.host, advance=advance)
         if not part.is_archive:
             _link(store, part.root / file.path)
     except (OSError, transport_error()) as error:
-        place = Reference(part.listing.repository, file.path, host=part.listing.host)
+        place = RepoReference(part.listing.repository, file.path, host=part.listing.host)
         raise WeightsError(explain(place, part.option, error)) from error
 
 
@@ -379,7 +379,7 @@ def _link(store: Path, place: Path) -> None:
         store.replace(place)
 
 
-def _note_newest(part: Part) -> None:
+def _note_newest(part: ModelPart) -> None:
     """Note which commit a branch had, so that it is found offline, once all of it is here."""
     if part.reference is None or part.listing is None or part.is_archive:
         return
@@ -391,7 +391,7 @@ def _note_newest(part: Part) -> None:
         note.write_text(part.listing.revision, encoding="utf-8")
 
 
-def _unpack(part: Part) -> None:
+def _unpack(part: ModelPart) -> None:
     """Unpack an archive that was published in pieces, and remove the pieces.
 
     Raises:
@@ -482,7 +482,7 @@ class _progress:  # noqa: N801 - reads as the function that it stands for
         self.bar.close()
 
 
-def _weight_bytes(part: Part, name: str, item_bytes: int) -> int:
+def _weight_bytes(part: ModelPart, name: str, item_bytes: int) -> int:
     """Return what the weights in a file take in memory, by its size and how its numbers are.
 
     Raises:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from swiftpie.backbones.acquire.download import Needs
-from swiftpie.backbones.acquire.sources import Finder, Formats, Wanted
+from swiftpie.backbones.acquire.download import DownloadPlan
+from swiftpie.backbones.acquire.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.hub import Reference
+from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.recipe import PINS
 from swiftpie.config import home_folder
 from swiftpie.faces.face import FACE_ENCODERS, FaceSettings, ModelFile
@@ -20,7 +20,7 @@ def face_folder() -> Path:
     return home_folder() / "faces"
 
 
-def plan_faces(encoders: Sequence[str], choices: Choices) -> Needs:
+def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
     """Return what the files of these face encoders are and which are to be fetched.
 
     Those that only their users can bring are left out.
@@ -29,14 +29,14 @@ def plan_faces(encoders: Sequence[str], choices: Choices) -> Needs:
         ConfigError: There is no such encoder.
         WeightsError: A file is not here and cannot be had.
     """
-    finder = Finder(choices, Formats(prefers_half=False, allow_pickle=False))
+    finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
     parts = []
     for file in _files_of(encoders):
         if not (face_folder() / file.name).is_file():
-            place = Reference(file.repository, file.name, PINS.get(file.repository))
-            part = finder.find(file.name, "face_models", str(place), Wanted())
+            place = RepoReference(file.repository, file.name, PINS.get(file.repository))
+            part = finder.find(file.name, "face_models", str(place), FileSelection())
             parts.append(replace(part, licence=file.licence))
-    return Needs(tuple(parts))
+    return DownloadPlan(tuple(parts))
 
 
 def fetch_faces(encoders: Sequence[str], choices: Choices | None = None) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from swiftpie.backbones.acquire.download import Part
+from swiftpie.backbones.acquire.download import ModelPart
 from swiftpie.backbones.acquire.licences import licence_of
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.hub import (
@@ -15,9 +15,9 @@ from swiftpie.backbones.hub import (
     CONFIG,
     VOCABULARIES,
     Host,
-    Listing,
-    Reference,
     RemoteFile,
+    RepoListing,
+    RepoReference,
     explain,
     is_unreachable,
     list_files,
@@ -47,7 +47,7 @@ USUAL_HEADER_BYTES = 96 << 10  # in which that of most adapters fits
 PIECE = re.compile(r"(?P<archive>.+\.tar\.gz)(\.part-?\w+)?")  # of a release
 
 
-class Formats(NamedTuple):
+class WeightFormats(NamedTuple):
     """Which of several files with the same weights may be read, and which is the best."""
 
     prefers_half: bool
@@ -55,7 +55,7 @@ class Formats(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FileSelection:
     """Which files of a folder are needed; names are of folders below it, "" is itself."""
 
     networks: tuple[str, ...] = ()  # their settings and weights
@@ -63,7 +63,7 @@ class Wanted:
     tokenizers: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
-    def select(self, names: Collection[str], formats: Formats) -> list[str]:
+    def select(self, names: Collection[str], formats: WeightFormats) -> list[str]:
         """Return those among `names` that are needed, the large ones last.
 
         Raises:
@@ -88,10 +88,10 @@ def plan_networks(
     choices: Choices,
     *,
     texts: Mapping[str, str],
-    formats: Formats,
+    formats: WeightFormats,
     denoiser: str = "unet",
     autoencoder: str = "vae",
-) -> list[Part]:
+) -> list[ModelPart]:
     """Return where the parts of `preset` are or will be: `pipeline`, `denoiser` or `lora`, others.
 
     `texts` are the folders of text encoders in a pipeline of the family, with their tokenizers'.
@@ -101,17 +101,19 @@ def plan_networks(
         WeightsError: A part is not there and cannot be had.
     """
     weights, own_autoencoder = choices.get("weights"), choices.get("autoencoder")
-    finder = Finder(choices, formats)
+    finder = PartFinder(choices, formats)
     if weights is None:
         _check_obtainable(preset, formats)
         weights = _published(preset)
     others = (*texts, *(() if own_autoencoder else (autoencoder,)))
-    whole = Wanted(networks=(denoiser, *others), tokenizers=tuple(texts.values()))
+    whole = FileSelection(networks=(denoiser, *others), tokenizers=tuple(texts.values()))
     if preset.kind is WeightsKind.PIPELINE:
         parts = [finder.find("pipeline", "weights", weights, whole)]
     else:
         is_lora = preset.kind is WeightsKind.LORA
-        own = finder.find("lora" if is_lora else "denoiser", "weights", weights, Wanted(("",)))
+        own = finder.find(
+            "lora" if is_lora else "denoiser", "weights", weights, FileSelection(("",))
+        )
         lent = whole
         if not is_lora:
             settings = (denoiser,) if own.is_file else ()
@@ -122,11 +124,11 @@ def plan_networks(
     for name in ("autoencoder", "inversion", "reference"):
         chosen = choices.get(name)
         if chosen is not None:
-            parts.append(finder.find(name, name, str(chosen), Wanted(("",))))
+            parts.append(finder.find(name, name, str(chosen), FileSelection(("",))))
     return parts
 
 
-def plan_adapter(choices: Choices, formats: Formats) -> Part | None:
+def plan_adapter(choices: Choices, formats: WeightFormats) -> ModelPart | None:
     """Return where the chosen adapter is or will be, if one was chosen; nothing is fetched.
 
     Raises:
@@ -142,10 +144,12 @@ def plan_adapter(choices: Choices, formats: Formats) -> Part | None:
             f"`adapter={ADAPTERS}:sdxl_models/ip-adapter_sdxl_vit-h.safetensors`. Add its path "
             "behind a colon."
         )
-    return Finder(choices, formats).find("adapter", "adapter", chosen, Wanted())
+    return PartFinder(choices, formats).find("adapter", "adapter", chosen, FileSelection())
 
 
-def plan_image_encoder(projector: Projector | None, choices: Choices, formats: Formats) -> Part:
+def plan_image_encoder(
+    projector: Projector | None, choices: Choices, formats: WeightFormats
+) -> ModelPart:
     """Return where the encoder that an adapter reads is or will be, the public one by default.
 
     Without a `projector`, of an adapter that is not here yet, it is the one that most read.
@@ -157,18 +161,18 @@ def plan_image_encoder(projector: Projector | None, choices: Choices, formats: F
     is_big = reads == (Feature.EMBEDS, BIG_G)
     folder = "sdxl_models/image_encoder" if is_big else "models/image_encoder"
     chosen = choices.get("image_encoder") or f"{ADAPTERS}:{folder}"
-    finder = Finder(choices, formats)
-    return finder.find("image_encoder", "image_encoder", chosen, Wanted(("",)))
+    finder = PartFinder(choices, formats)
+    return finder.find("image_encoder", "image_encoder", chosen, FileSelection(("",)))
 
 
 @dataclass(frozen=True)
-class Finder:
+class PartFinder:
     """Finds parts for somebody's choices."""
 
     choices: Choices
-    formats: Formats
+    formats: WeightFormats
 
-    def find(self, name: str, option: str, chosen: str | Path, wanted: Wanted) -> Part:
+    def find(self, name: str, option: str, chosen: str | Path, wanted: FileSelection) -> ModelPart:
         """Return where the part `name` is or will be.
 
         Args:
@@ -188,16 +192,18 @@ class Finder:
         except (LookupError, OSError, transport_error()) as error:
             raise WeightsError(explain(reference, option, error)) from error
 
-    def _own(self, name: str, option: str, path: Path, wanted: Wanted) -> Part:
+    def _own(self, name: str, option: str, path: Path, wanted: FileSelection) -> ModelPart:
         """Return a part that the user keeps; whoever loads it says what is lacking."""
-        part = Part(name, option, None, root=path, path=path, licence="the one of your file")
+        part = ModelPart(name, option, None, root=path, path=path, licence="the one of your file")
         if path.is_file():
             return replace(part, root=path.parent, names=(path.name,))
         with suppress(LookupError):
             return replace(part, names=tuple(wanted.select(_names_below(path), self.formats)))
         return part
 
-    def _find(self, name: str, option: str, reference: Reference, wanted: Wanted) -> Part:
+    def _find(
+        self, name: str, option: str, reference: RepoReference, wanted: FileSelection
+    ) -> ModelPart:
         wanted = _inside(reference, wanted)
         is_pinned = COMMIT.fullmatch(reference.revision or "") is not None
         listing = None if is_pinned or _is_settled(reference) else self._list(reference)
@@ -212,7 +218,7 @@ class Finder:
             assert listing is not None
             names = self._needed(reference, listing, wanted)
             files = tuple(listing.files[one] for one in names)
-        return Part(
+        return ModelPart(
             name,
             option,
             reference,
@@ -228,7 +234,7 @@ class Finder:
     def _may_ask(self) -> bool:
         return not self.choices.get("offline", False)
 
-    def _list(self, reference: Reference) -> Listing | None:
+    def _list(self, reference: RepoReference) -> RepoListing | None:
         """Return what is published now, None where it cannot be asked for and a copy may do.
 
         Raises:
@@ -243,7 +249,9 @@ class Finder:
                 raise
             return None
 
-    def _here(self, reference: Reference, root: Path, wanted: Wanted) -> list[str] | None:
+    def _here(
+        self, reference: RepoReference, root: Path, wanted: FileSelection
+    ) -> list[str] | None:
         """Return the names of what is needed if all of it is on this machine, else None.
 
         Raises:
@@ -260,7 +268,9 @@ class Finder:
             return wanted.select(_names_below(root), self.formats)
         return None
 
-    def _needed(self, reference: Reference, listing: Listing, wanted: Wanted) -> list[str]:
+    def _needed(
+        self, reference: RepoReference, listing: RepoListing, wanted: FileSelection
+    ) -> list[str]:
         if reference.host is Host.GITHUB:
             return _pieces(listing)
         for path in wanted.files:
@@ -277,7 +287,7 @@ class Finder:
             ) from error
 
 
-def header_of(part: Part, *, allow_pickle: bool) -> dict[str, Any] | None:
+def header_of(part: ModelPart, *, allow_pickle: bool) -> dict[str, Any] | None:
     """Return the header of a part that is one safetensors file; None if it is a pickle.
 
     Of what is not here yet, the header alone is read.
@@ -320,11 +330,11 @@ def _refuse_offline() -> NoReturn:
     raise OfflineModeIsEnabled
 
 
-def _inside(reference: Reference, wanted: Wanted) -> Wanted:
+def _inside(reference: RepoReference, wanted: FileSelection) -> FileSelection:
     """Return `wanted` with names as they are in the repository."""
     if reference.is_file:
-        return Wanted(files=(reference.path or "",))
-    return Wanted(
+        return FileSelection(files=(reference.path or "",))
+    return FileSelection(
         *(
             tuple(_below(reference.path or "", one).rstrip("/") for one in names)
             for names in (wanted.networks, wanted.configs, wanted.tokenizers, wanted.files)
@@ -332,13 +342,13 @@ def _inside(reference: Reference, wanted: Wanted) -> Wanted:
     )
 
 
-def _is_settled(reference: Reference) -> bool:
+def _is_settled(reference: RepoReference) -> bool:
     """Whether what is on this machine cannot be out of date, as an unpacked release."""
     root = root_of(reference, None)
     return reference.host is Host.GITHUB and root is not None and root.exists()
 
 
-def _pieces(listing: Listing) -> list[str]:
+def _pieces(listing: RepoListing) -> list[str]:
     """Return the pieces of the one archive that a release has, in their order.
 
     Raises:
@@ -353,7 +363,7 @@ def _pieces(listing: Listing) -> list[str]:
     return sorted(one for one, match in found.items() if match)
 
 
-def _weights(folder: str, names: Collection[str], formats: Formats) -> list[str]:
+def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> list[str]:
     """Return the files with the weights of a network, the best among what there is.
 
     Raises:
@@ -393,7 +403,7 @@ def _below(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _check_obtainable(preset: Preset, formats: Formats) -> None:
+def _check_obtainable(preset: Preset, formats: WeightFormats) -> None:
     repository = _published(preset).partition(":")[0]
     if preset.needs_pickle and not formats.allow_pickle:
         raise WeightsError(

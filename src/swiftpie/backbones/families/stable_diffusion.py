@@ -20,9 +20,9 @@ from transformers import (
 )
 
 from swiftpie.attention.install import Plan
-from swiftpie.backbones.acquire.download import Needs, Part
+from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
 from swiftpie.backbones.acquire.sources import (
-    Formats,
+    WeightFormats,
     header_of,
     is_settings,
     plan_adapter,
@@ -96,10 +96,10 @@ class StableDiffusion(Family):
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load the networks, and what was chosen besides; see `Family`."""
         preset = with_steps(preset, choices.get("steps"))
-        needs = self.needs(preset, device=device, choices=choices)
+        needs = self.download_plan(preset, device=device, choices=choices)
         while needs.missing:  # an archive tells what else is needed only when it is here
             needs.fetch()
-            needs = self.needs(preset, device=device, choices=choices)
+            needs = self.download_plan(preset, device=device, choices=choices)
         dtype = dtype_of(choices, device)
         offloads = choices.get("offloads", False)
         if offloads == AUTO:
@@ -162,30 +162,30 @@ class StableDiffusion(Family):
             execution_device=torch.device(device) if offloads else None,
         )
 
-    def needs(self, preset: Preset, *, device: str, choices: Choices) -> Needs:
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
         """Find everything, get the small files, and refuse by them what does not fit.
 
         The header of an adapter tells its layout and family; it is read alone. See `Family`.
         """
         _check_choices(with_steps(preset, choices.get("steps")), choices)
         dtype = dtype_of(choices, device)
-        formats = Formats(dtype in HALVES, choices.get("allow_pickle", False))
+        formats = WeightFormats(dtype in HALVES, choices.get("allow_pickle", False))
         part = plan_adapter(choices, formats)
         peeked, projector = (None, None) if part is None else _peek(part, choices)
         _check_reference(choices, peeked, part)
         texts = {name: tokenizer for name, tokenizer, _ in self.towers}
         parts = plan_networks(preset, choices, texts=texts, formats=formats)
-        needs = Needs((*parts, *([] if part is None else [part])))
+        needs = DownloadPlan((*parts, *([] if part is None else [part])))
         needs.fetch_only(is_settings)
         self._check_folders(preset, needs, adapter=peeked)
         if part is not None:
             encoder = _find_encoder(needs["pipeline"].path, projector, choices, formats)
-            needs += Needs((encoder,))
+            needs += DownloadPlan((encoder,))
             needs.fetch_only(is_settings)
             if projector is not None:
                 tower = read_clip_config(encoder.path, "image_encoder", CLIPVisionConfig)
                 check_image_encoder(projector, tower)
-        needs = needs.weighed(dtype.itemsize)
+        needs = needs.with_memory(dtype.itemsize)
         needs.check_space()
         return needs
 
@@ -325,7 +325,7 @@ class StableDiffusion(Family):
         assert isinstance(text, TextTower), "prompts are read by CLIP"
         return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
-    def _read_unet(self, needs: Needs, reader: NetworkReader) -> UNet2DConditionModel:
+    def _read_unet(self, needs: DownloadPlan, reader: NetworkReader) -> UNet2DConditionModel:
         own, lora = needs.path("denoiser"), needs.path("lora")
         folder = needs["pipeline"].path / "unet"
         if own is not None and own.is_dir():
@@ -344,7 +344,7 @@ class StableDiffusion(Family):
         return unet
 
     def _read_fused(
-        self, needs: Needs, choices: Choices, reader: NetworkReader
+        self, needs: DownloadPlan, choices: Choices, reader: NetworkReader
     ) -> UNet2DConditionModel:
         """Return the U-Net with the LoRA that a FaceID adapter has."""
         unet = self._read_unet(needs, reader)
@@ -354,7 +354,9 @@ class StableDiffusion(Family):
         fuse_lora(adapter.public, unet, scale=adapter.lora_scale)
         return unet
 
-    def _check_folders(self, preset: Preset, needs: Needs, *, adapter: OpenAdapter | None) -> None:
+    def _check_folders(
+        self, preset: Preset, needs: DownloadPlan, *, adapter: OpenAdapter | None
+    ) -> None:
         # By their settings alone: weights may be large, or not here yet.
         pipeline, own = needs["pipeline"], needs.part("denoiser")
         if _is_away(pipeline) or (own is not None and _is_away(own)):
@@ -509,7 +511,7 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             )
 
 
-def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: Part | None) -> None:
+def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: ModelPart | None) -> None:
     plan = _plan_of(choices, adapter)
     if choices.get("reference") is None or (part is not None and adapter is None):
         return
@@ -520,7 +522,7 @@ def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: Part |
         )
 
 
-def _peek(part: Part, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
+def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
     """Return what an adapter's header tells of it and of its projector.
 
     None where nothing can be told before all of it is here: of archives and pickles.
@@ -544,7 +546,7 @@ def _peek(part: Part, choices: Choices) -> tuple[OpenAdapter | None, Projector |
     return opened, opened.public.projector
 
 
-def _is_away(part: Part) -> bool:
+def _is_away(part: ModelPart) -> bool:
     """Whether nothing of it can be read yet, not even settings."""
     return part.is_archive and bool(part.missing)
 
@@ -562,12 +564,12 @@ def _open_adapter(path: Path | None, choices: Choices, reader: NetworkReader) ->
 
 
 def _find_encoder(
-    pipeline: Path, projector: Projector | None, choices: Choices, formats: Formats
-) -> Part:
+    pipeline: Path, projector: Projector | None, choices: Choices, formats: WeightFormats
+) -> ModelPart:
     """Return where the image encoder is or will be; most adapters read the same."""
     folder = pipeline / "image_encoder"  # most pipelines have none
     if choices.get("image_encoder") is None and folder.is_dir():
-        return Part("image_encoder", "image_encoder", None, root=folder, path=folder)
+        return ModelPart("image_encoder", "image_encoder", None, root=folder, path=folder)
     return plan_image_encoder(projector, choices, formats)
 
 
@@ -580,7 +582,7 @@ def _check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _fits(needs: Needs, preset: Preset, *, device: str, dtype: torch.dtype) -> bool:
+def _fits(needs: DownloadPlan, preset: Preset, *, device: str, dtype: torch.dtype) -> bool:
     """Whether there is room for all weights at once, and for what is computed of them."""
     if needs.memory_bytes is None:
         return True  # drawing will tell

@@ -22,7 +22,7 @@ from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES, Recipe
-from swiftpie.backbones.resolve import settle
+from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.cfg import ClassifierFree
@@ -183,7 +183,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             WeightsError: Weights are missing, damaged or do not fit.
         """
         refuse(choices, LOADING)
-        preset, merged = settle(None, recipe, choices)
+        preset, merged = resolve(None, recipe, choices)
         return cls.from_components(load_components(preset, device=device, **merged))
 
     @classmethod
