@@ -222,10 +222,13 @@ def hub_client() -> Any:  # noqa: ANN401 - a module that does not say what it ex
 
 
 def retry_while_busy(ask: Callable[[], T]) -> T:
-    """Return what `ask` does, asked again while the server is busy, as long as it wants us to wait.
+    """Return `ask()`, repeated while the server is busy or the connection drops.
+
+    A server that cannot be reached at all is not tried again: a copy on this machine may serve.
 
     Raises:
-        HfHubHTTPError: It stays so, or wants us to wait for longer than a minute.
+        HfHubHTTPError: The server stays busy, or demands a wait of more than `MAX_WAIT_S`.
+        HTTPError: The server cannot be reached, or the connection keeps dropping.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -236,7 +239,11 @@ def retry_while_busy(ask: Callable[[], T]) -> T:
             wait = wait_after(error, trial)
             if wait is None:
                 raise
-            time.sleep(wait)
+        except transport_error() as error:
+            if isinstance(error, _unreachable_errors()):
+                raise
+            wait = FIRST_WAIT_S * 2**trial
+        time.sleep(wait)
     return ask()
 
 
@@ -277,6 +284,12 @@ def transport_error() -> type[Exception]:
 
     parent: type[Exception] = HfHubHTTPError.__bases__[0]
     return parent
+
+
+@functools.cache
+def _unreachable_errors() -> tuple[type[Exception], ...]:
+    httpx = importlib.import_module(transport_error().__module__)  # or httpx2, by the hub's version
+    return httpx.ConnectError, httpx.ConnectTimeout
 
 
 def explain(reference: RepoReference, option: str, error: BaseException) -> str:

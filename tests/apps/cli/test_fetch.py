@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import pytest
 
+from swiftpie.apps.cli.asking import tell
+from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.recipe import RECIPES
 from swiftpie.engine.session import needs_of
 from tests.fixtures.mock_hub import clean_machine, serving
@@ -157,6 +159,14 @@ def test_what_a_transform_needs_is_planned_with_the_rest(call):
     found = [one for one in json.loads(planned.stdout)["files"] if "taesdxl" in one["repository"]]
     assert [one["part"] for one in found] == ["tiny autoencoder"] * 2
     assert {one["file"] for one in found} == {*TINY}
+
+
+def test_a_plan_with_nothing_missing_names_no_place(capsys):
+    tell(DownloadPlan(memory_bytes=2_000_000))
+    text = capsys.readouterr().err
+    assert "0 bytes  to fetch" in text
+    assert "2.0 MB  of memory" in text
+    assert "free in" not in text
 
 
 @pytest.mark.usefixtures("machine")

@@ -181,6 +181,12 @@ def test_a_busy_hub_is_asked_again_when_it_says(hub):
     assert hub.sent == len(LARGE) + 2
 
 
+def test_a_connection_that_drops_while_a_plan_is_made_is_tried_again(hub):
+    for place in ("/api/models", "model.fp16"):
+        hub.faults.append(Fault(place, cut=1, times=2))
+    assert needed().with_memory(2).memory_bytes == len(LARGE)
+
+
 @pytest.mark.parametrize(
     "headers",
     [{"Retry-After": "3600"}, {"RateLimit": '"api";r=0;t=3600'}],
@@ -249,7 +255,7 @@ def test_names_that_leave_their_folder_are_not_listed(hub):
 
 def test_a_full_disk_is_seen_first(hub, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 1_000_000))
-    with pytest.raises(WeightsError, match=r"3.1 MB are to be fetched.*1.0 MB are free.*HF_HOME"):
+    with pytest.raises(WeightsError, match=r"3.1 MB in .*1.0 MB are free.*HF_HOME"):
         needed().fetch()
     assert hub.sent == 0
 
@@ -319,7 +325,9 @@ def test_an_archive_in_pieces_is_joined_and_unpacked(hub, monkeypatch):
     assert (found / "weights/unet/model.safetensors").read_bytes() == LARGE
     assert [one.name for one in found.parent.iterdir()] == ["an--archive@v1"]
     hub.forget()
-    assert not needed(PLACE).missing
+    unpacked = needed(PLACE)
+    assert not unpacked.missing
+    assert unpacked.with_memory(2).memory_bytes == len(LARGE)
     assert hub.asked == []
     with pytest.raises(WeightsError, match=r"unpacked in.*holds no such folder"):
         needed("github:an/archive:weights/vae@v1")

@@ -61,12 +61,13 @@ def tell(needs: "DownloadPlan") -> None:
     seconds, memory = needs.seconds, needs.memory_bytes
     weights = "unknown" if memory is None else as_size(memory)
     time = "unknown" if seconds is None else as_time(seconds)
-    lines += [
-        f"  {as_size(needs.bytes_left):>9}  to fetch",
-        f"  {as_size(needs.free_bytes):>9}  free in {', '.join(map(str, needs.folders))}",
-        f"  {weights:>9}  of memory for all weights",
-        f"  {time:>9}  at the rate of the last download",
-    ]
+    lines.append(f"  {as_size(needs.bytes_left):>9}  to fetch")
+    if needs.folders:
+        places = ", ".join(map(str, needs.folders))
+        lines.append(f"  {as_size(needs.free_bytes):>9}  free in {places}")
+    lines.append(f"  {weights:>9}  of memory for all weights")
+    if needs.bytes_left:
+        lines.append(f"  {time:>9}  at the rate of the last download")
     with suppress(OSError):  # closed; then nobody can be told
         for line in lines:
             text = Text(printable(line))

@@ -263,10 +263,11 @@ class PartFinder:
                     f"The release of '{reference}' is unpacked in '{root}', and holds no such "
                     "folder or file. Look there for its name, or remove it to fetch it anew."
                 )
-            return [] if root.exists() else None
+            if not root.exists():
+                return None
         with suppress(LookupError):
             return wanted.select(_names_below(root), self.formats)
-        return None
+        return [] if root.exists() and reference.host is Host.GITHUB else None
 
     def _needed(
         self, reference: RepoReference, listing: RepoListing, wanted: FileSelection
