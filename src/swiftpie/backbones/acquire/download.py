@@ -2,8 +2,8 @@
 
 huggingface_hub lists repositories, checks access, holds sessions, tokens and locks, and defines
 the cache that files go to. The transfer is our own, because `hf_hub_download` (checked up to 2.4)
-begins anew in each call, compares no checksum outside of Xet, and waits as long as a server demands.
-`tests/backbones/acquire/test_hub_client.py` shows each of the three.
+begins anew in each call, compares no checksum outside of Xet, and waits as long as a server
+demands. `tests/backbones/acquire/test_hub_client.py` shows each of the three.
 """
 
 import errno
