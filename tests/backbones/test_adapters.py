@@ -12,7 +12,8 @@ from swiftpie.backbones.adapters import (
     write_adapter,
 )
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.load.weights import NetworkReader, read_image_encoder
+from swiftpie.backbones.load.networks import read_image_encoder
+from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.drawing.face import face_identity
 from tests.backbones.tiny_models import make_image_encoder, make_pipeline

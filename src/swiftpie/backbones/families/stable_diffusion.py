@@ -5,16 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
@@ -46,15 +45,24 @@ from swiftpie.backbones.choices import PLACES, Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.hub import parse_reference
 from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
+from swiftpie.backbones.load.networks import (
+    check_autoencoder,
+    check_inversion,
+    check_tokenizer,
+    read_autoencoder,
+    read_clip_config,
+    read_config,
+    read_image_encoder,
+    read_second_unet,
+    read_tokenizer,
+    read_unet,
+    widen_autoencoder,
+)
 from swiftpie.backbones.load.weights import (
     HALVES,
     NetworkReader,
     existing,
     fingerprint_files,
-    read_clip_config,
-    read_config,
-    read_image_encoder,
-    read_unet,
     unknown_fingerprint,
 )
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, free_memory
@@ -76,7 +84,6 @@ SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
 
 Text = TextTower | TwoTextTowers
 Tower = tuple[str, str, Callable[[CLIPTextConfig], nn.Module]]  # its folder, its tokenizer's, class
-PublicAutoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
 
 
 class StableDiffusion(Family):
@@ -124,13 +131,13 @@ class StableDiffusion(Family):
         again = partial(self._read_fused, needs, choices) if has_lora else None
         reader.rest(unet, again or partial(self._read_unet, needs), stays=True)
         own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
-        autoencoder = _read_autoencoder(own_autoencoder, reader)
+        autoencoder = read_autoencoder(own_autoencoder, reader)
         denoiser, projector = install_adapter(
             unet,
             adapter,
             family=self.name,
             plan=_plan_of(choices, adapter),
-            reference=_read_second_unet(waiting, needs.path("reference"), "reference"),
+            reference=read_second_unet(waiting, needs.path("reference"), "reference"),
         )
         image_encoder = None
         if projector is not None:
@@ -144,7 +151,7 @@ class StableDiffusion(Family):
             )
         # It is left out of the fingerprint: identities do without it.
         aside = replace(waiting, files={})
-        inversion = _read_second_unet(aside, needs.path("inversion"), "inversion")
+        inversion = read_second_unet(aside, needs.path("inversion"), "inversion")
         variant = "" if adapter is None else adapter.variant
         detail = " ".join(sorted(branches.detail))
         return Components(
@@ -255,7 +262,7 @@ class StableDiffusion(Family):
         preset, unet = read_preset(modules["preset"]), modules["unet"]
         check_bare(unet)
         opened = None if adapter is None else open_adapter(adapter)
-        vae = _widened(modules["vae"])
+        vae = widen_autoencoder(modules["vae"])
         self._check_parts(
             preset,
             unet.config,
@@ -307,7 +314,7 @@ class StableDiffusion(Family):
     def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
         modules: dict[str, Any] = {}
         for name, tokenizer, tower in self.towers:
-            modules[tokenizer] = _read_tokenizer(folder / tokenizer)
+            modules[tokenizer] = read_tokenizer(folder / tokenizer)
             read = partial(
                 NetworkReader.read,
                 name=name,
@@ -371,10 +378,10 @@ class StableDiffusion(Family):
             folder = pipeline.path / name
             widths.append(read_clip_config(folder, name, CLIPTextConfig).hidden_size)
             if not pipeline.missing:
-                _check_tokenizer(pipeline.path / tokenizer)
+                check_tokenizer(pipeline.path / tokenizer)
         folder = pipeline.path / "vae" if autoencoder is None else autoencoder.path
         vae = read_config(folder, "vae", AutoencoderKL)
-        _check_autoencoder(folder, vae)
+        check_autoencoder(folder, vae)
         self._check_parts(
             preset, unet, text_width=sum(widths), latent_channels=vae["latent_channels"]
         )
@@ -384,7 +391,7 @@ class StableDiffusion(Family):
                 check_layout(adapter, UNet2DConditionModel.load_config(denoiser))
         inversion = needs.part("inversion")
         if inversion is not None and not _is_away(inversion):
-            _check_inversion(inversion.path, unet)
+            check_inversion(inversion.path, unet)
 
     def _check_family(self, preset: Preset, unet: Mapping[str, Any]) -> None:
         found = _family_of(unet)
@@ -573,15 +580,6 @@ def _find_encoder(
     return plan_image_encoder(projector, choices, formats)
 
 
-def _check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
-    known = (AutoencoderKL.__name__, AutoencoderTiny.__name__)
-    if settings.get("_class_name") not in known:
-        raise WeightsError(
-            f"'{folder}' holds no autoencoder; its settings name {settings.get('_class_name')!r}. "
-            f"One of {', '.join(known)}, as diffusers has them, is needed. Choose another folder."
-        )
-
-
 def _fits(needs: DownloadPlan, preset: Preset, *, device: str, dtype: torch.dtype) -> bool:
     """Whether there is room for all weights at once, and for what is computed of them."""
     if needs.memory_bytes is None:
@@ -590,60 +588,5 @@ def _fits(needs: DownloadPlan, preset: Preset, *, device: str, dtype: torch.dtyp
     return needs.memory_bytes + working <= free_memory(torch.device(device))
 
 
-def _check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
-    inversion = read_config(folder, "inversion", UNet2DConditionModel)
-    for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
-        found, needed = inversion[what], unet[what]
-        if found != needed:
-            raise WeightsError(
-                f"The inversion network in '{folder}' has {what} {found}, and the denoiser has "
-                f"{needed}. One for the same family is needed. Choose another folder."
-            )
-
-
-def _read_second_unet(
-    reader: NetworkReader, folder: Path | None, name: str
-) -> UNet2DConditionModel | None:
-    if folder is None:
-        return None
-    unet = read_unet(folder, reader, name=name)
-    reader.rest(unet, partial(read_unet, folder, name=name), stays=True)
-    return unet
-
-
-def _read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
-    def build(place: Path) -> nn.Module:
-        config = AutoencoderKL.load_config(place)
-        is_tiny = config.get("_class_name") == AutoencoderTiny.__name__
-        network: nn.Module = (AutoencoderTiny if is_tiny else AutoencoderKL).from_config(config)
-        return network
-
-    autoencoder: PublicAutoencoder = reader.read("vae", folder, build)
-    return _widened(autoencoder)
-
-
-def _widened(autoencoder: PublicAutoencoder) -> PublicAutoencoder:
-    """Return the same network, in float32 where float16 would overflow in it."""
-    if autoencoder.dtype is torch.float16 and autoencoder.config.get("force_upcast", False):
-        autoencoder.float()  # as Stable Diffusion XL's
-    return autoencoder
-
-
 def _build_tower(tower: Callable[[CLIPTextConfig], nn.Module], folder: Path) -> nn.Module:
     return tower(CLIPTextConfig.from_pretrained(folder))
-
-
-def _check_tokenizer(folder: Path) -> None:
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise WeightsError(
-            f"There is no vocab.json in '{folder}'. A tokenizer is needed to read prompts. Check "
-            "the path, or get the folder again."
-        )
-
-
-def _read_tokenizer(folder: Path) -> CLIPTokenizer:
-    _check_tokenizer(folder)
-    try:
-        return CLIPTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise WeightsError(f"The tokenizer in '{folder}' is damaged. Get it again.") from error

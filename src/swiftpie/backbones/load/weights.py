@@ -1,7 +1,6 @@
 """Reads network weights strictly and turns every way it can fail into a plain sentence."""
 
 import hashlib
-import inspect
 import itertools
 import json
 import math
@@ -12,16 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
-from diffusers import ConfigMixin, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, PretrainedConfig
 
 from swiftpie.backbones.load.safe import (
     ALIGNMENT_BYTES,
@@ -32,8 +29,6 @@ from swiftpie.backbones.load.safe import (
     shapes_of,
 )
 from swiftpie.errors import WeightsError, short_reason
-
-Config = TypeVar("Config", bound=PretrainedConfig)
 
 HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
 STEMS = ("diffusion_pytorch_model", "model")  # of files, in diffusers and in transformers
@@ -242,63 +237,6 @@ def check_config(folder: Path, name: str) -> None:
         )
 
 
-def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str, Any]:
-    """Return the settings of a network of diffusers that is not loaded, defaults included.
-
-    Raises:
-        WeightsError: It has no config.json, or a broken one.
-    """
-    parameters = inspect.signature(network.__init__).parameters.values()
-    stored = _stored(folder, name, network.load_config)
-    defaults = {one.name: one.default for one in parameters if one.name != "self"}
-    return defaults | dict(stored)
-
-
-def read_clip_config(folder: Path, name: str, kind: type[Config]) -> Config:
-    """Return the settings of a network of transformers that is not loaded.
-
-    Raises:
-        WeightsError: It has no config.json, or a broken one.
-    """
-    config: Config = _stored(folder, name, kind.from_pretrained)
-    return config
-
-
-def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - as read
-    check_config(folder, name)
-    try:
-        _check_settings(folder)
-        return read(folder)
-    except Exception as error:  # settings that nobody checked make configs raise anything
-        raise WeightsError(
-            f"'{folder / 'config.json'}' is damaged ({short_reason(error)}). Get it again."
-        ) from error
-
-
-def read_unet(
-    folder: Path, reader: NetworkReader, *, name: str = "unet", weights: Path | None = None
-) -> UNet2DConditionModel:
-    """Return a U-Net; `weights` is a file in place of the folder's own."""
-
-    def build(place: Path) -> nn.Module:
-        config = UNet2DConditionModel.load_config(place)
-        network: nn.Module = UNet2DConditionModel.from_config(config)
-        return network
-
-    unet: UNet2DConditionModel = reader.read(name, folder, build, weights=weights)
-    return unet
-
-
-def read_image_encoder(folder: Path, reader: NetworkReader) -> CLIPVisionModelWithProjection:
-    """Return CLIP's vision tower."""
-
-    def build(place: Path) -> nn.Module:
-        return CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(place))
-
-    tower: CLIPVisionModelWithProjection = reader.read("image_encoder", folder, build)
-    return tower
-
-
 def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # noqa: ANN401 - any network
     """Build one network from its folder and load its weights, strictly, as float32.
 
@@ -338,7 +276,7 @@ def _built(folder: Path, build: Callable[[Path], nn.Module], *, most: int) -> nn
     Raises:
         ValueError: Its config says something else than settings, or of a network without end.
     """
-    _check_settings(folder)
+    check_settings(folder)
     count, builder = itertools.count(), threading.get_ident()
 
     def refuse_more(_module: nn.Module, _name: str, _weight: object) -> None:
@@ -368,7 +306,12 @@ class _Unfilled(TorchFunctionMode):
         return kwargs["tensor"] if func in FILLING else func(*args, **kwargs)
 
 
-def _check_settings(folder: Path) -> None:
+def check_settings(folder: Path) -> None:
+    """Refuse a config.json that holds no settings.
+
+    Raises:
+        ValueError: It holds another kind of value, or no JSON.
+    """
     with (folder / "config.json").open("rb") as file:
         config = json.loads(file.read(MAX_CONFIG_BYTES))
     if not isinstance(config, dict):  # diffusers takes text for a name on the hub

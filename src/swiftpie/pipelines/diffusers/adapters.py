@@ -16,12 +16,12 @@ from swiftpie.backbones.acquire.sources import (
 from swiftpie.backbones.adapters import peek_adapter
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.ip_adapter import fuse_lora_file
+from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.safe import check_safetensors
 from swiftpie.backbones.load.weights import (
     HALVES,
     NetworkReader,
     fingerprint_files,
-    read_image_encoder,
     unknown_fingerprint,
 )
 from swiftpie.backbones.preset import PRESETS, describe

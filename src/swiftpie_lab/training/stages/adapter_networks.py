@@ -22,7 +22,8 @@ from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.acquire.sources import WeightFormats, plan_image_encoder
 from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
 from swiftpie.backbones.components import FAMILIES, Components, load_components
-from swiftpie.backbones.load.weights import NetworkReader, read_image_encoder
+from swiftpie.backbones.load.networks import read_image_encoder
+from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
