@@ -125,7 +125,7 @@ def test_a_strength_out_of_range_is_refused(folder, scale):
 
 
 def test_a_strength_without_lora_is_refused(folder):
-    with pytest.raises(ConfigError, match="has no LoRA"):
+    with pytest.raises(ConfigError, match="needs an adapter with a LoRA"):
         open_adapter(adapter_file(folder, PORTRAIT), lora_scale=0.5)
 
 

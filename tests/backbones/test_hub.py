@@ -78,7 +78,7 @@ def answered(status, kind=errors.HfHubHTTPError):
         (answered(503), "status 503", "Try again later"),
         (answered(401), "token was refused", "HF_TOKEN"),
         (answered(403), "token does not allow it", "the right to read"),
-        (answered(429), "asked too often", "Try again later"),
+        (answered(429), "request limit is reached", "Try again later"),
         (errors.LocalEntryNotFoundError("Got: [Errno -2]"), "not on this machine", "--offline"),
         (errors.OfflineModeIsEnabled("offline"), "not on this machine", "HF_HUB_OFFLINE"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk is full", "HF_HOME"),
@@ -87,9 +87,9 @@ def answered(status, kind=errors.HfHubHTTPError):
 )
 def test_what_the_hub_refuses_is_said_in_our_words_with_what_to_do(error, reason, remedy):
     told = in_options(explain(RepoReference("a/b", "c.safetensors"), "weights", error))
-    assert told.startswith("'a/b:c.safetensors' could not be had: ")
+    assert told.startswith("'a/b:c.safetensors' cannot be downloaded: ")
     assert reason in told
     assert remedy in told
-    assert told.endswith("or get it yourself and pass the place as --weights.")
+    assert told.endswith("or get it another way and pass its path as --weights.")
     assert "Error" not in told
     assert "Request ID" not in told

@@ -70,7 +70,7 @@ def test_neither_a_preset_nor_a_recipe_is_mini():
 
 @pytest.mark.parametrize("recipe", ["sd-turbo", RECIPES.get("sd-turbo")])
 def test_a_preset_and_a_recipe_together_are_refused(recipe):
-    with pytest.raises(ConfigError, match="`preset=mini` and `recipe=sd-turbo` came together"):
+    with pytest.raises(ConfigError, match="`preset=mini` and `recipe=sd-turbo` exclude"):
         swiftpie.load("mini", recipe=recipe)
 
 

@@ -39,8 +39,8 @@ def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]
     unit = 2 * preset.latent_cell_px  # so that the grid can be halved once
     if any(one % unit or not MIN_SIDE_PX <= one <= MAX_SIDE_PX for one in (height, width)):
         raise InputError(
-            f"A picture of {width}x{height} px was asked for; sides must be multiples of "
-            f"{unit} from {MIN_SIDE_PX} to {MAX_SIDE_PX}."
+            f"The size {width}x{height} px is out of range. Sides must be multiples of {unit} px "
+            f"from {MIN_SIDE_PX} to {MAX_SIDE_PX} px."
         )
     return height // preset.latent_cell_px, width // preset.latent_cell_px
 
@@ -58,12 +58,12 @@ class Components:
     layout_predictor: LayoutPredictor | None  # None where the model does not place subjects
     inversion: Inversion | None  # None where the model cannot edit pictures yet
     fingerprint: str  # sha256 of all weights
-    # What a session draws in, as whoever computes wants it.
+    # The context in which a session draws.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
     execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
-    # Whether pictures of another size, or more at once, cost who asks first an export or the like.
+    # Whether the first picture of another size or batch costs extra work, such as an export.
     has_fixed_sizes: bool = field(default=False, kw_only=True)
-    # What else made their pictures: a recipe, a decoder that was not asked for.
+    # Stored with pictures: the recipe, a decoder that was chosen automatically.
     origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
@@ -89,7 +89,7 @@ class Components:
 
     @cached_property
     def null_tokens(self) -> torch.Tensor | None:
-        """The tokens (1, K, D) of nobody, None where zero image features mean nothing."""
+        """Identity tokens (1, K, D) of zero image features; None where these have no meaning."""
         encoder = self.image_encoder
         with torch.no_grad():
             return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
@@ -157,11 +157,11 @@ class Family(ABC):
         """
 
     def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
-        """Return what `load` needs and where it is or will be; fetch at most small files.
+        """Plan the downloads of `load`; at most small files are fetched.
 
         Raises:
             ConfigError: The family does not leave such a choice.
-            WeightsError: Something cannot be had, or by its settings or header does not fit.
+            WeightsError: A part is refused by its host, or does not fit by its header.
             MissingExtra: A package that reads such weights is not installed.
         """
         del preset, device, choices
@@ -287,11 +287,11 @@ def load_components(
 def download_plan(
     preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]
 ) -> DownloadPlan:
-    """Return what `load_components` needs, where it is or will be; at most small files come.
+    """Plan the downloads of `load_components`; at most small files are fetched.
 
     Raises:
         ConfigError: The preset's family is unknown, or leaves no such choice, size or steps.
-        WeightsError: Something cannot be had, or by its settings or header does not fit.
+        WeightsError: A part is refused by its host, or does not fit by its header.
         MissingExtra: A package that reads such weights is not installed.
     """
     preset, family = preset.sized(choices.pop("size_px", None)), FAMILIES.get(preset.family)

@@ -1,4 +1,4 @@
-"""What others publish: how its parts are called, listed, read a piece of, and why that failed."""
+"""Published repositories: references, listings, partial reads, and explanations of failures."""
 
 import difflib
 import errno
@@ -34,10 +34,10 @@ _REFERENCE = re.compile(
     re.ASCII,
 )
 
-ANSWER_S = 10.0  # that a server may take to begin an answer, or to go on with one
-TRIES = 5  # without a byte of progress between them
+ANSWER_S = 10.0  # for a server to begin an answer, or to continue one
+TRIES = 5  # in a row without progress
 FIRST_WAIT_S = 1.0  # before the second; doubled each time
-MAX_WAIT_S = 60.0  # that a server may ask for; whoever waits longer had better come back
+MAX_WAIT_S = 60.0  # the longest wait that a server may demand; longer ones are errors
 BUSY = frozenset((408, 429, 500, 502, 503, 504))
 CHUNK_BYTES = 1 << 20
 SHOWN = 5  # names in a message
@@ -120,7 +120,7 @@ class RepoListing:
         """Return the file at `path`.
 
         Raises:
-            WeightsError: There is none; the message names those that are called alike.
+            WeightsError: There is none; the message lists similar names.
         """
         if path not in self.files:
             raise WeightsError(
@@ -131,18 +131,16 @@ class RepoListing:
 
 
 def root_of(reference: RepoReference, listing: RepoListing | None = None) -> Path | None:
-    """Return the folder of a repository at one commit; None if it is not known which.
+    """Return the cache folder of a repository at one commit; None if the commit is unknown.
 
-    Where nobody says which, and no newest one was noted, it is the only one that is here.
+    Without a revision and a note of the newest commit, the only commit in the cache is taken.
 
     Raises:
-        ConfigError: It is a release, and nobody said which.
+        ConfigError: The reference to a release has no tag.
     """
     if reference.host is Host.GITHUB:
         if reference.revision is None:
-            raise ConfigError(
-                f"'{reference}' names no release. A tag is needed, as in {reference}@v1. Add it."
-            )
+            raise ConfigError(f"'{reference}' names no release. Add its tag, as in {reference}@v1.")
         name = f"{reference.repository}@{reference.revision}".replace("/", "--")
         return home_folder() / "releases" / name
     from huggingface_hub import constants
@@ -163,14 +161,13 @@ def root_of(reference: RepoReference, listing: RepoListing | None = None) -> Pat
 
 
 def list_files(reference: RepoReference) -> RepoListing:
-    """Return what the repository of `reference` holds at its revision, as its host says now.
+    """Return the files of a repository at the revision of `reference`.
 
-    What was listed holds for ten minutes of this process, so that files are of the commit that was
-    planned with.
+    A listing is kept for ten minutes, so that a plan and its downloads see the same commit.
 
     Raises:
-        WeightsError: The host has no such repository or revision, does not show it, or is busy.
-        ConnectionError: It cannot be reached.
+        HfHubHTTPError: The host has no such repository or revision, refuses access, or is busy.
+        HTTPError: The host cannot be reached.
     """
     list_now = _list_release if reference.host is Host.GITHUB else _list_repository
     moment = int(time.monotonic() // 600)
@@ -181,7 +178,7 @@ def read_start(file: RemoteFile, count: int, *, host: Host = Host.HUB) -> bytes:
     """Return the first `count` bytes of a file, or all if it is shorter.
 
     Raises:
-        OSError: They cannot be had; see `explain`.
+        OSError: The host refuses or cannot be reached; see `explain`.
     """
 
     def ask() -> bytes:
@@ -248,27 +245,27 @@ def retry_while_busy(ask: Callable[[], T]) -> T:
 
 
 def wait_after(error: "HfHubHTTPError", trial: int) -> float | None:
-    """Return how many seconds to wait before asking a busy server again; None: it is no use."""
+    """Return the seconds to wait before the next try at a busy server; None: give up."""
     if error.response.status_code not in BUSY:
         return None
-    asked = _asked_wait(error)
-    if asked is None:
+    demanded = _demanded_wait(error)
+    if demanded is None:
         return FIRST_WAIT_S * 2**trial
-    return float(asked) if asked <= MAX_WAIT_S else None
+    return float(demanded) if demanded <= MAX_WAIT_S else None
 
 
-def _asked_wait(error: "HfHubHTTPError") -> int | None:
-    """Return how many seconds a server wants us to wait; None if it does not say."""
+def _demanded_wait(error: "HfHubHTTPError") -> int | None:
+    """Return the seconds that a server demands to wait; None if it does not say."""
     headers = error.response.headers
-    asked = str(headers.get("Retry-After", ""))
-    if not asked.isdecimal():  # the hub's own way to say it: "api";r=0;t=55
+    wait = str(headers.get("Retry-After", ""))
+    if not wait.isdecimal():  # the hub's own form: "api";r=0;t=55
         found = re.search(r"r=0;\s*t=(\d{1,6})", str(headers.get("RateLimit", "")))
-        asked = found[1] if found else ""
-    return int(asked) if asked else None
+        wait = found[1] if found else ""
+    return int(wait) if wait else None
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether nobody answered, or only to say that they are busy, so that a copy here may do."""
+    """Whether the host did not answer or is busy, so that a copy on this machine may serve."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     if isinstance(error, HfHubHTTPError):
@@ -293,14 +290,11 @@ def _unreachable_errors() -> tuple[type[Exception], ...]:
 
 
 def explain(reference: RepoReference, option: str, error: BaseException) -> str:
-    """Return why something could not be had, and what to do.
-
-    `option` names a place for it on this machine.
-    """
+    """Return why a download failed, and what to do; `option` names a local place instead."""
     reason, remedy = _failure(reference.repository, error)
     return (
-        f"'{reference}' could not be had: {reason}. {remedy}, or get it yourself and pass the "
-        f"place as `{option}=`."
+        f"'{reference}' cannot be downloaded: {reason}. {remedy}, or get it another way and pass "
+        f"its path as `{option}=`."
     )
 
 
@@ -324,7 +318,7 @@ def _failure(repository: str, error: BaseException) -> tuple[str, str]:
             reason = "there is no such repository, or a private one"
             return reason, "Check the name, run `hf auth login` if it is private"
         case LocalEntryNotFoundError() | OfflineModeIsEnabled():
-            reason = "it is not on this machine, and the hub could not be asked"
+            reason = "it is not on this machine, and the session is offline"
             return reason, "Go online once, without `offline=True` and HF_HUB_OFFLINE"
         case EntryNotFoundError() | RevisionNotFoundError():
             return "there is no such file or version in it", "Check the name"
@@ -340,17 +334,17 @@ def _failure(repository: str, error: BaseException) -> tuple[str, str]:
 
 
 def _refusal(error: "HfHubHTTPError") -> tuple[str, str]:
-    status, asked = error.response.status_code, _asked_wait(error)
-    again = "Try again later" if asked is None else f"Try again in {asked} s"
-    if error.response.headers.get("X-RateLimit-Remaining") == "0":  # GitHub, to whom it is 403
-        return "it was asked too often", "Try again in an hour"
+    status, demanded = error.response.status_code, _demanded_wait(error)
+    again = "Try again later" if demanded is None else f"Try again in {demanded} s"
+    if error.response.headers.get("X-RateLimit-Remaining") == "0":  # GitHub's answer is 403
+        return "the request limit is reached", "Try again in an hour"
     match status:
         case 401:
             return "your token was refused", "Run `hf auth login`, or unset HF_TOKEN"
         case 403:
             return "your token does not allow it", "Give it the right to read such repositories"
         case 429:
-            return "it was asked too often", again
+            return "the request limit is reached", again
         case _:
             return f"it answered with status {status}", again
 

@@ -42,7 +42,7 @@ def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
     """Yield the name of a file to write, which becomes `path` at the end, in one step.
 
     If the block fails, `path` stays as it was; without `force` also if it exists by then, which
-    raises FileExistsError. Afterwards all bytes are on the disk, for whom new files are for.
+    raises FileExistsError. Afterwards all bytes are on the disk, with the permissions of new files.
     """
     with _workplace(path) as (folder, mode):
         temporary = folder / path.name
@@ -107,7 +107,7 @@ def check_target(path: str | Path, *, force: bool = False) -> None:
     path = Path(path)
     try:
         if path.is_dir():
-            raise InputError(f"'{path}' is a folder. A file name is needed. Add one to the path.")
+            raise InputError(f"'{path}' is a folder. Add a file name to the path.")
         if path.exists() and not force:
             raise InputError(_taken(path))
         if not path.parent.is_dir():
@@ -138,8 +138,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"'{path}' cannot be made a folder ({system_reason(error)}). A folder is needed, or a "
-            "name for one. Choose another."
+            f"'{path}' cannot be made a folder ({system_reason(error)}). Choose another folder."
         ) from error
 
 
@@ -152,7 +151,7 @@ class _Workplace(NamedTuple):
 def _workplace(path: Path) -> Iterator[_Workplace]:
     """Yield a new folder beside `path`, which goes at the end.
 
-    The system lets go of its lock with the process, which tells it from one that a kill left.
+    The system releases its lock with the process, so folders of killed processes are recognised.
     """
     remove_leftovers(path.parent.absolute())
     folder, lock = _new_locked_folder(path)
@@ -172,7 +171,7 @@ def _new_locked_folder(path: Path) -> tuple[Path, int]:
         except FileNotFoundError:  # another process took it for a leftover
             continue
         if fcntl is not None:
-            with suppress(OSError):  # a file system without locks; then nobody cleans up there
+            with suppress(OSError):  # a file system without locks; then nothing is cleaned up there
                 fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / LOCK).exists():
             return folder, lock
@@ -201,7 +200,7 @@ def remove_leftovers(folder: Path) -> None:
     for left in folder.glob(TEMPORARY) if fcntl is not None else ():
         with suppress(OSError):
             if not (left / LOCK).exists():
-                left.rmdir()  # whoever made it was killed at once, or makes another one
+                left.rmdir()  # its process was killed at once, or makes another folder
                 continue
             lock = os.open(left / LOCK, os.O_RDWR)
             try:
@@ -227,14 +226,8 @@ def _create(temporary: Path, path: Path) -> None:
 
 
 def _taken(path: Path) -> str:
-    return (
-        f"'{path}' exists already. A new name is needed. Choose one, or replace it with "
-        "`force=True`."
-    )
+    return f"'{path}' exists already. Choose a new name, or replace it with `force=True`."
 
 
 def _unwritable(path: Path, reason: str) -> str:
-    return (
-        f"'{path}' cannot be written ({reason}). A folder that exists and is writable is "
-        "needed. Create it or choose another one."
-    )
+    return f"'{path}' cannot be written ({reason}). Choose a folder that exists and is writable."

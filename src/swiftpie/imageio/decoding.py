@@ -143,7 +143,7 @@ def image_errors(name: str) -> Iterator[None]:
 
 
 class _Quiet:
-    """Ignores what Pillow warns of, while any thread reads a picture.
+    """Ignores warnings of Pillow while any thread reads a picture.
 
     What matters is raised as an error instead. A process has one list of filters for all of its
     threads, so the first to come changes it and the last to go puts it back.
@@ -173,7 +173,7 @@ QUIET = _Quiet()
 
 
 class _Metered(io.BytesIO):
-    """A file in memory that gives up on readers who come too often or read too much."""
+    """A file in memory that bounds the number of reads and the bytes read."""
 
     def __init__(self, data: bytes, *, name: str) -> None:
         super().__init__(data)
@@ -232,7 +232,7 @@ def _read_path(path: Path, *, limit: int, name: str) -> bytes:
     try:
         if path.is_file():
             with path.open("rb") as file:
-                return file.read(limit + 1)  # one byte too many tells that there are more
+                return file.read(limit + 1)  # one byte more than allowed shows that there are more
         problem = "is not a file" if path.exists() else "does not exist"
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({system_reason(error)})"
@@ -261,8 +261,8 @@ def _too_large(name: str, found: str) -> str:
 
 def _too_slow(name: str, found: str) -> str:
     return (
-        f"{name} has {found}, and reading it would take too long. A picture as cameras and "
-        "editors write it is needed. Save it anew, as PNG or plain JPEG."
+        f"{name} has {found}, and reading it would take too long. Save it again as PNG or plain "
+        "JPEG."
     )
 
 
@@ -320,7 +320,7 @@ def _forget_large_exif(image: Image.Image) -> None:
 
 
 def to_upright(image: Image.Image, *, is_ours: bool) -> Image.Image:
-    """Turn a picture as its EXIF data ask, itself if it `is_ours`, else a copy."""
+    """Rotate a picture by its EXIF orientation, in place if it `is_ours`, else as a copy."""
     _forget_large_exif(image)  # of a PNG it may come last
     try:
         if not is_ours:
@@ -412,7 +412,7 @@ def _to_8_bit(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
 
 
 def is_safetensors(path: str | Path) -> bool:
-    """Whether `path` holds safetensors rather than a picture, told by its first bytes."""
+    """Whether `path` holds safetensors and not a picture, by its first bytes."""
     path = Path(path)
     try:
         if not path.is_file():  # a pipe would be waited for

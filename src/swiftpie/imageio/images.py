@@ -54,11 +54,11 @@ def in_8_bits(mask: Tensor) -> Tensor:
     """Return `mask` (B, 1, H, W) in [0, 1] as a picture file holds it, in 0..255."""
     if mask.dtype == torch.uint8:
         return mask
-    told = torch.empty_like(mask, dtype=torch.uint8)
+    scaled = torch.empty_like(mask, dtype=torch.uint8)
     rows = max(1, BAND_PIXELS // mask.shape[-1])  # a large mask fills memory and no cache
-    for given, written in zip(mask.split(rows, dim=-2), told.split(rows, dim=-2), strict=True):
+    for given, written in zip(mask.split(rows, dim=-2), scaled.split(rows, dim=-2), strict=True):
         written.copy_(given.detach().float().clamp(0, 1).mul_(255).round_())
-    return told
+    return scaled
 
 
 def from_8_bits(mask: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Picture files with their origin, in the formats of their suffixes; loads no tensor library."""
+"""Writing picture files with their origin, and reading it back; loads no tensor library."""
 
 import io
 import json
@@ -48,7 +48,7 @@ XMP = (
 
 
 class PictureData(NamedTuple):
-    """A picture with what else of it a file can hold."""
+    """A picture with the other contents of its file."""
 
     pixels: Image.Image | NDArray[np.uint16]  # RGB or RGBA, or such of 16 bit (H, W, 3 or 4)
     profile: bytes = b""  # ICC, of these colours; empty for sRGB
@@ -153,8 +153,7 @@ def format_of(suffix: str, *, name: str = "The picture") -> str:
     file_format = FORMAT_OF_SUFFIX.get(suffix.lower())
     if file_format is None:
         raise InputError(
-            f"{name} does not end in a known suffix. One of {', '.join(FORMAT_OF_SUFFIX)} is "
-            "needed. Rename the output."
+            f"{name} does not end in a known suffix. Choose one of {', '.join(FORMAT_OF_SUFFIX)}."
         )
     return file_format
 

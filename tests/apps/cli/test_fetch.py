@@ -130,7 +130,7 @@ def test_an_adapter_by_its_place_in_a_repository_is_drawn_with(call, hamster, tm
     ("options", "reason"),
     [
         (["--preset", "sd-turbo", "--adapter", XL_ADAPTER], "for another family"),
-        (["--preset", "sdxl-turbo", "--adapter", "h94/IP-Adapter"], "which is no file"),
+        (["--preset", "sdxl-turbo", "--adapter", "h94/IP-Adapter"], "is not a file"),
         (
             ["--preset", "sdxl-turbo", "--adapter", f"{XL_ADAPTER[:-12]}.bin"],
             "neither a safetensors",

@@ -14,12 +14,12 @@ from swiftpie.models import rembg
 
 
 class LicenceTerms(NamedTuple):
-    """One thing that is loaded, and on which terms."""
+    """The licence of one loaded part."""
 
     part: str
     name: str
     licence: str
-    is_commercial: bool | None  # None: it depends; its publisher has to be asked
+    is_commercial: bool | None  # None: it depends; ask the publisher
 
 
 YOURS = "the licence of the file you bring"
@@ -47,7 +47,7 @@ REMBG = tuple(
     LicenceTerms("cut-out", f"rembg: {one.name}", one.licence, one.is_commercial)
     for one in rembg.MODELS
 )
-OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside the package", "Apache-2.0", True)
+OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside swiftpie-lab", "Apache-2.0", True)
 SPRITES = LicenceTerms("pictures", "Fluent Emoji sprites", "MIT", True)
 CLIP = LicenceTerms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
 AESTHETIC = LicenceTerms("judge", "improved aesthetic predictor (LAION)", "Apache-2.0", True)
@@ -136,7 +136,7 @@ def cutout_terms(way: str | None) -> list[LicenceTerms]:
 
 
 def adapter_terms(adapter: str | None) -> LicenceTerms:
-    """Return the terms of a published adapter, told by its name."""
+    """Return the terms of a published adapter, by its name."""
     if adapter is None:
         return LicenceTerms("adapter", "of your choice", YOURS, None)
     name = PurePath(adapter).name

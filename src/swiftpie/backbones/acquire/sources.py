@@ -1,4 +1,4 @@
-"""Where the networks of a published preset are: in folders of the user, or in a repository."""
+"""Where the networks of a published preset are: folders of the user, or repositories."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -48,7 +48,7 @@ PIECE = re.compile(r"(?P<archive>.+\.tar\.gz)(\.part-?\w+)?")  # of a release
 
 
 class WeightFormats(NamedTuple):
-    """Which of several files with the same weights may be read, and which is the best."""
+    """Which of several files with the same weights may be read, and which is preferred."""
 
     prefers_half: bool
     allow_pickle: bool
@@ -56,7 +56,7 @@ class WeightFormats(NamedTuple):
 
 @dataclass(frozen=True)
 class FileSelection:
-    """Which files of a folder are needed; names are of folders below it, "" is itself."""
+    """The files that are needed from a folder, by subfolder; "" is the folder itself."""
 
     networks: tuple[str, ...] = ()  # their settings and weights
     configs: tuple[str, ...] = ()  # their settings alone
@@ -64,10 +64,10 @@ class FileSelection:
     files: tuple[str, ...] = ()
 
     def select(self, names: Collection[str], formats: WeightFormats) -> list[str]:
-        """Return those among `names` that are needed, the large ones last.
+        """Return the selected files among `names`, the large ones last.
 
         Raises:
-            LookupError: Something is lacking; it says what.
+            LookupError: A file is missing; the error names it.
         """
         small = [INDEX] if INDEX in names and self.tokenizers else []
         settings = (_below(folder, CONFIG) for folder in (*self.configs, *self.networks))
@@ -92,13 +92,13 @@ def plan_networks(
     denoiser: str = "unet",
     autoencoder: str = "vae",
 ) -> list[ModelPart]:
-    """Return where the parts of `preset` are or will be: `pipeline`, `denoiser` or `lora`, others.
+    """Plan the parts of `preset`: `pipeline`, `denoiser` or `lora`, and others.
 
-    `texts` are the folders of text encoders in a pipeline of the family, with their tokenizers'.
-    Nothing large is fetched.
+    `texts` maps folders of text encoders in a pipeline of the family to those of their tokenizers.
+    Nothing large is downloaded.
 
     Raises:
-        WeightsError: A part is not there and cannot be had.
+        WeightsError: A part does not exist, or its host refuses it.
     """
     weights, own_autoencoder = choices.get("weights"), choices.get("autoencoder")
     finder = PartFinder(choices, formats)
@@ -129,10 +129,10 @@ def plan_networks(
 
 
 def plan_adapter(choices: Choices, formats: WeightFormats) -> ModelPart | None:
-    """Return where the chosen adapter is or will be, if one was chosen; nothing is fetched.
+    """Plan the chosen adapter, if there is one; nothing is downloaded.
 
     Raises:
-        WeightsError: It is not there and cannot be had.
+        WeightsError: It does not exist, or its host refuses it.
     """
     chosen = choices.get("adapter")
     if chosen is None:
@@ -140,9 +140,8 @@ def plan_adapter(choices: Choices, formats: WeightFormats) -> ModelPart | None:
     reference = parse_reference(chosen)
     if reference is not None and not reference.is_file:
         raise WeightsError(
-            f"The adapter is '{reference}', which is no file. One is needed, as in "
-            f"`adapter={ADAPTERS}:sdxl_models/ip-adapter_sdxl_vit-h.safetensors`. Add its path "
-            "behind a colon."
+            f"The adapter '{reference}' is not a file. Add the path of a file behind a colon, as "
+            f"in `adapter={ADAPTERS}:sdxl_models/ip-adapter_sdxl_vit-h.safetensors`."
         )
     return PartFinder(choices, formats).find("adapter", "adapter", chosen, FileSelection())
 
@@ -150,12 +149,12 @@ def plan_adapter(choices: Choices, formats: WeightFormats) -> ModelPart | None:
 def plan_image_encoder(
     projector: Projector | None, choices: Choices, formats: WeightFormats
 ) -> ModelPart:
-    """Return where the encoder that an adapter reads is or will be, the public one by default.
+    """Plan the image encoder that an adapter reads, by default the public one.
 
-    Without a `projector`, of an adapter that is not here yet, it is the one that most read.
+    Without a `projector`, because the adapter is not downloaded yet, this is the most common one.
 
     Raises:
-        WeightsError: It is not there and cannot be had.
+        WeightsError: It does not exist, or its host refuses it.
     """
     reads = projector and (projector.feature, projector.feature_width)
     is_big = reads == (Feature.EMBEDS, BIG_G)
@@ -167,22 +166,22 @@ def plan_image_encoder(
 
 @dataclass(frozen=True)
 class PartFinder:
-    """Finds parts for somebody's choices."""
+    """Finds the parts that a user's choices name."""
 
     choices: Choices
     formats: WeightFormats
 
     def find(self, name: str, option: str, chosen: str | Path, wanted: FileSelection) -> ModelPart:
-        """Return where the part `name` is or will be.
+        """Plan the part `name`.
 
         Args:
-            name: What it is for.
-            option: That names it.
+            name: Role of the part.
+            option: The choice that names it.
             chosen: A path or a reference.
-            wanted: What is needed below it, where it is no file.
+            wanted: Files that are needed below it, unless it is a file.
 
         Raises:
-            WeightsError: It is not there and cannot be had.
+            WeightsError: It does not exist, or its host refuses it.
         """
         reference = parse_reference(chosen)
         if reference is None:
@@ -193,7 +192,7 @@ class PartFinder:
             raise WeightsError(explain(reference, option, error)) from error
 
     def _own(self, name: str, option: str, path: Path, wanted: FileSelection) -> ModelPart:
-        """Return a part that the user keeps; whoever loads it says what is lacking."""
+        """Return a part in a folder of the user; the loader reports missing files."""
         part = ModelPart(name, option, None, root=path, path=path, licence="the one of your file")
         if path.is_file():
             return replace(part, root=path.parent, names=(path.name,))
@@ -235,10 +234,10 @@ class PartFinder:
         return not self.choices.get("offline", False)
 
     def _list(self, reference: RepoReference) -> RepoListing | None:
-        """Return what is published now, None where it cannot be asked for and a copy may do.
+        """Return the current listing; None where the host is unreachable and a copy may serve.
 
         Raises:
-            OSError: It cannot be asked for, and there is no copy; or another of the hub's errors.
+            OSError: The host is unreachable and there is no copy, or it refuses.
         """
         if not self._may_ask:
             return None
@@ -252,10 +251,10 @@ class PartFinder:
     def _here(
         self, reference: RepoReference, root: Path, wanted: FileSelection
     ) -> list[str] | None:
-        """Return the names of what is needed if all of it is on this machine, else None.
+        """Return the names of the needed files if all are on this machine, else None.
 
         Raises:
-            WeightsError: It is an archive that was unpacked and has no such part.
+            WeightsError: The unpacked archive has no such part.
         """
         if reference.host is Host.GITHUB:
             if root.exists() and not (root / (reference.path or "")).exists():
@@ -282,19 +281,19 @@ class PartFinder:
             pickles = any(one.endswith(PICKLES) for one in listing.files)
             advice = ", or allow pickles" if pickles and not self.formats.allow_pickle else ""
             raise WeightsError(
-                f"The repository {reference.repository!r} holds no {error.args[0]}. One in the "
-                "layout of diffusers, for the preset's family and with safetensors, is needed. "
-                f"Choose another one{advice}."
+                f"The repository {reference.repository!r} holds no {error.args[0]}. Choose a "
+                "repository in the layout of diffusers with safetensors, for the preset's family"
+                f"{advice}."
             ) from error
 
 
 def header_of(part: ModelPart, *, allow_pickle: bool) -> dict[str, Any] | None:
     """Return the header of a part that is one safetensors file; None if it is a pickle.
 
-    Of what is not here yet, the header alone is read.
+    Of a remote file, only the header is read.
 
     Raises:
-        WeightsError: It is damaged, cannot be had, or is a pickle, and that was not allowed.
+        WeightsError: It is damaged, refused by its host, or a pickle without `allow_pickle`.
     """
     if not part.missing:
         kind = kind_of_file(part.path)
@@ -317,7 +316,7 @@ def header_of(part: ModelPart, *, allow_pickle: bool) -> dict[str, Any] | None:
 
 
 def is_settings(file: RemoteFile) -> bool:
-    """Whether a file is the settings of a network, which are small and tell what it is."""
+    """Whether a file holds the settings of a network; such files are small."""
     return file.path.rpartition("/")[2] == CONFIG
 
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x, 2.x and XL: networks of others in the layout of diffusers."""
+"""Stable Diffusion 1.x, 2.x and XL: published networks in the layout of diffusers."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -94,7 +94,7 @@ class StableDiffusion(Family):
     is_large = True
     towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
     lora_loader: str = "StableDiffusionPipeline"
-    is_told_sizes = False  # whether the U-Net reads the picture's size besides the text
+    is_size_conditioned = False  # whether the U-Net reads the picture's size besides the text
 
     def __init__(self, name: str, *, projects_linearly: bool) -> None:
         self.name = name
@@ -104,7 +104,7 @@ class StableDiffusion(Family):
         """Load the networks, and what was chosen besides; see `Family`."""
         preset = with_steps(preset, choices.get("steps"))
         needs = self.download_plan(preset, device=device, choices=choices)
-        while needs.missing:  # an archive tells what else is needed only when it is here
+        while needs.missing:  # the contents of an archive are known after its download
             needs.fetch()
             needs = self.download_plan(preset, device=device, choices=choices)
         dtype = dtype_of(choices, device)
@@ -170,9 +170,9 @@ class StableDiffusion(Family):
         )
 
     def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
-        """Find everything, get the small files, and refuse by them what does not fit.
+        """Plan the downloads, and refuse parts that do not fit by their settings; see `Family`.
 
-        The header of an adapter tells its layout and family; it is read alone. See `Family`.
+        Of an adapter, only the header is read: it holds its layout and family.
         """
         _check_choices(with_steps(preset, choices.get("steps")), choices)
         dtype = dtype_of(choices, device)
@@ -229,8 +229,8 @@ class StableDiffusion(Family):
             and denoiser.reference is modules["reference_unet"]
         ):
             raise InputError(
-                "The U-Net was exchanged, and the identity branches live inside of it. Load the "
-                "preset with the other one instead: from_preset(…, weights=…)."
+                "The U-Net was replaced, and the identity branches are installed in it. Load the "
+                "preset with the other U-Net instead: from_preset(…, weights=…)."
             )
         preset = read_preset(modules["preset"])
         return self._bundle(modules, denoiser, preset=preset, fingerprint=unknown_fingerprint())
@@ -420,7 +420,7 @@ class StableDiffusion(Family):
 
 
 class StableDiffusionXL(StableDiffusion):
-    """Two text towers, sizes told to the U-Net, and zeros where guidance wants no prompt."""
+    """Two text towers, size conditioning, and zeros in place of an empty prompt."""
 
     tiny_autoencoder = "madebyollin/taesdxl"
     needs_pooled_text = True
@@ -430,7 +430,7 @@ class StableDiffusionXL(StableDiffusion):
         ("text_encoder_2", "tokenizer_2", CLIPTextModelWithProjection),
     )
     lora_loader = "StableDiffusionXLPipeline"
-    is_told_sizes = True
+    is_size_conditioned = True
 
     def null_text(self, text: PromptEncoder) -> TextCondition:
         """Return zeros for states and vector, as it was trained; see `Family`."""
@@ -466,17 +466,20 @@ FAMILIES = {
 
 def _family_of(unet: Mapping[str, Any]) -> str:
     """Return which of the families a U-Net with these settings is of."""
-    is_told_sizes = unet["addition_embed_type"] == SIZE_CONDITIONING
+    is_size_conditioned = unet["addition_embed_type"] == SIZE_CONDITIONING
     projects_linearly = bool(unet["use_linear_projection"])
-    kinds = {(one.is_told_sizes, one.projects_linearly): one.name for one in FAMILIES.values()}
-    return kinds.get((is_told_sizes, projects_linearly), "none that is known")
+    kinds = {
+        (one.is_size_conditioned, one.projects_linearly): one.name for one in FAMILIES.values()
+    }
+    return kinds.get((is_size_conditioned, projects_linearly), "none that is known")
 
 
 def _plan_of(choices: Choices, adapter: OpenAdapter | None) -> Plan | None:
     plan, detail = choices.get("plan"), choices.get("detail")
     if plan is not None and detail is not None:
         raise ConfigError(
-            f'`detail="{detail}"` came with `plan=`, which says the same in full. Give one of them.'
+            f'`detail="{detail}"` and `plan=` exclude each other, because a plan includes the '
+            "detail branch. Leave one of them out."
         )
     return plan if adapter is None or plan is not None else plan_of(adapter, detail)
 
@@ -500,22 +503,19 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             existing(str(chosen), name)
     if choices.get("base") is not None and preset.kind is WeightsKind.PIPELINE:
         raise ConfigError(
-            f"Preset {preset.name!r} was loaded with a base, and it is a whole pipeline already. "
-            "Only presets that are a denoiser or a LoRA need one. Pass `weights=`."
+            f"Preset {preset.name!r} is a whole pipeline and takes no `base=`. Only presets of a "
+            "denoiser or a LoRA do. Pass `weights=`."
         )
     if choices.get("adapter") is not None:
         return
     if choices.get("image_encoder") is not None:
         raise ConfigError(
-            "An image encoder was chosen without the adapter that reads it. An adapter decides "
-            "which encoder is needed. Pass `adapter=` too."
+            "`image_encoder=` needs the adapter that reads it, because the adapter decides which "
+            "encoder fits. Pass `adapter=` too."
         )
     for name in ("face_version", "lora_scale", "detail"):
         if choices.get(name) is not None:
-            raise ConfigError(
-                f"`{name}=` was chosen without an adapter, and it says how to load one. Pass "
-                "`adapter=` too."
-            )
+            raise ConfigError(f"`{name}=` has no effect without an adapter. Pass `adapter=` too.")
 
 
 def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: ModelPart | None) -> None:
@@ -524,18 +524,18 @@ def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: ModelP
         return
     if not (plan and plan.detail):
         raise ConfigError(
-            "`reference=` was given without a detail branch, for which alone it reads references. "
-            "Pass an `adapter=` that has one, or leave it out."
+            "`reference=` needs a detail branch, which reads the references. Pass an `adapter=` "
+            "that has one, or leave it out."
         )
 
 
 def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
-    """Return what an adapter's header tells of it and of its projector.
+    """Return an adapter and its projector as the header describes them.
 
-    None where nothing can be told before all of it is here: of archives and pickles.
+    None for archives and pickles that are not downloaded yet.
 
     Raises:
-        WeightsError: It may not be read, or is of no known layout.
+        WeightsError: The file must not be read, or its layout is unknown.
     """
     version, scale = choices.get("face_version"), choices.get("lora_scale")
     if _is_away(part):
@@ -554,7 +554,7 @@ def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projec
 
 
 def _is_away(part: ModelPart) -> bool:
-    """Whether nothing of it can be read yet, not even settings."""
+    """Whether not even the settings of `part` can be read yet."""
     return part.is_archive and bool(part.missing)
 
 

@@ -248,7 +248,7 @@ def _detail_states(
         if needed != given:
             raise WeightsError(
                 f"The detail branch at {name} needs {needed}, and the adapter has {given}. An "
-                "adapter for exactly this U-Net is needed. Choose another."
+                "adapter needs the U-Net that it was trained for. Choose another adapter."
             )
     return states
 

@@ -1,4 +1,4 @@
-"""Reads network weights strictly and turns every way it can fail into a plain sentence."""
+"""Strict reading of network weights, with one plain error for each failure."""
 
 import hashlib
 import itertools
@@ -116,8 +116,8 @@ class NetworkReader:
             network.load_state_dict(fitted, strict=True, assign=True)
         except Exception as error:  # a config that nobody checked makes networks raise anything
             raise WeightsError(
-                f"'{files[0]}' does not fit the network it is for ({short_reason(error)}). Weights "
-                "and config of one network are needed. Get both again, or choose another preset."
+                f"'{files[0]}' does not fit the network it is for ({short_reason(error)}). Get "
+                "the weights and the config of one network, or choose another preset."
             ) from error
         _count_positions(network)
         return network.eval().requires_grad_(requires_grad=False)
@@ -178,8 +178,7 @@ class StoredWeights:
         shapes = {name: one.shape for name, one in found.items()}
         if shapes != self.shapes:
             raise WeightsError(
-                "The files of a network have changed since it was loaded. The same weights are "
-                "needed each time. Load the preset again."
+                "The files of a network have changed since it was loaded. Load the preset again."
             )
         own = _weights_of(network)
         for name, tensor in found.items():
@@ -218,9 +217,7 @@ def existing(path: str | Path, option: str) -> Path:
     """
     found = Path(path)
     if not found.exists():
-        raise WeightsError(
-            f"'{path}' does not exist. The folder or file of `{option}=` is needed. Check the path."
-        )
+        raise WeightsError(f"'{path}' does not exist. Check the path of `{option}=`.")
     return found
 
 
@@ -232,8 +229,8 @@ def check_config(folder: Path, name: str) -> None:
     """
     if not (folder / "config.json").is_file():
         raise WeightsError(
-            f"There is no config.json in '{folder}'. A folder in the layout of diffusers is "
-            f"needed for the network {name!r}. Check the path, or get it again."
+            f"There is no config.json in '{folder}'. The network {name!r} needs a folder in the "
+            "layout of diffusers. Check the path, or get it again."
         )
 
 
@@ -249,8 +246,8 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
         raise WeightsError(
-            f"There are {len(files)} safetensors files in {folder}; one is needed. SwiftPie reads "
-            "only safetensors: convert other formats first, or reinstall."
+            f"There are {len(files)} safetensors files in {folder}, and a network has one. "
+            "SwiftPie reads only safetensors: convert other formats first, or reinstall."
         )
     check_safetensors(files[0])
     try:
@@ -364,7 +361,7 @@ def weight_files(
             "plain tensors from it without running any code."
         )
     raise WeightsError(
-        f"There are no weights in '{folder}'. A folder in the layout of diffusers is needed, with "
+        f"There are no weights in '{folder}'. A folder in the layout of diffusers has "
         f"{STEMS[0]}.safetensors or {STEMS[1]}.safetensors. Check the path, or get it again."
     )
 
@@ -373,7 +370,7 @@ def fingerprint_files(files: Mapping[str, Path], *, settings: str) -> str:
     """Return the sha256 (hexadecimal) over what `files` are for, their content and `settings`.
 
     Files of many GiB are read at 256 places and at their header only: all of it would take longer
-    than loading, and whoever trains a network further changes nearly every weight in it.
+    than loading, and further training changes nearly every weight.
     """
     digest = hashlib.sha256(settings.encode())
     for name, path in sorted(files.items()):
@@ -405,8 +402,8 @@ def _shards(index: Path) -> list[Path]:
         ) from error
     if lost := [file.name for file in files if not file.is_file()]:
         raise WeightsError(
-            f"'{index}' names {len(files)} files, and {', '.join(lost)} are not beside it. All "
-            "are needed. Get the folder again."
+            f"'{index}' names {len(files)} files, and {', '.join(lost)} are missing. Get the "
+            "folder again."
         )
     return files
 
@@ -441,7 +438,7 @@ def align_memory(network: nn.Module) -> None:
     """Copy weights out of the file that they are mapped from where they lie badly in it.
 
     There a tensor may start anywhere, and how it is aligned decides how its sums are rounded; with
-    this, the same weights give the same bits whoever loaded them, from whichever file.
+    this, the same weights give the same bits, whichever file they come from.
     """
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.data_ptr() % ALIGNMENT_BYTES:
