@@ -20,7 +20,7 @@ endif
 demo: .venv/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
 
-setup: .venv/.dev  ## install SwiftPie and the developer tools
+setup: .venv/.dev  ## install SwiftPie, the lab and the developer tools
 
 test: .venv/.dev  ## run what runs on any laptop, offline
 	$(PYTEST) -m "$(FAST)"
@@ -99,9 +99,9 @@ endef
 	@$(PIP) install -e .
 	@touch $@
 
-.venv/.dev: pyproject.toml | .venv/bin/python
+.venv/.dev: pyproject.toml lab/pyproject.toml | .venv/bin/python
 	$(choose-torch)
-	@echo "installing PyTorch, SwiftPie and its test tools, about a minute (only the first time)"
+	@echo "installing PyTorch, SwiftPie, the lab and the test tools, about a minute (only the first time)"
 	$(install-torch)
 	@$(PIP) install -e ".[dev]" -e ./lab
 	@touch .venv/.runtime $@

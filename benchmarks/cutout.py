@@ -19,7 +19,7 @@ from torch import Tensor
 
 from swiftpie.errors import InputError
 from swiftpie.imageio.cutout import DOUBTFUL
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
 from swiftpie.masks import bounding_box, grow, iou
 from swiftpie.models.cutout import Search, confidence_with, find_with, load, packaged

@@ -19,7 +19,7 @@ from rich.progress import track
 import swiftpie
 from benchmarks.cutout import Outline, open_photo, read_outlines
 from swiftpie.errors import SwiftPieError
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import Box
 from swiftpie.types import Identity

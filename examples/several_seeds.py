@@ -3,7 +3,8 @@
 from importlib.resources import as_file, files
 
 import swiftpie
-from swiftpie.imageio.images import contact_sheet, load_image
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import contact_sheet
 
 NUM_SEEDS = 6
 PROMPTS = ("a robot in a forest", "a huge robot at night")

@@ -105,6 +105,11 @@ def short_reason(reason: object) -> str:
     return f"{text[:REASON_LETTERS].rpartition(' ')[0] or text[:REASON_LETTERS]} …"
 
 
+def system_reason(error: Exception) -> str:
+    """Return the operating system's words for `error`, without the path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
     """Return advice for a name that is not `known`: those that are near it, if any."""
     near = difflib.get_close_matches(name, list(known), n=3)

@@ -145,9 +145,7 @@ class Library:
 
     def image(self, name: str) -> "Image.Image":
         """Return what `picture` does, decoded."""
-        from swiftpie.imageio.files import (
-            load_image,  # here, as names are asked for without pictures
-        )
+        from swiftpie.imageio.decoding import load_image
 
         return load_image(self.picture(name))
 

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from swiftpie.config import MaskRule as MaskRule
 from swiftpie.errors import ImageError, InputError
-from swiftpie.imageio.files import Source, describe, load_image
-from swiftpie.imageio.images import alpha_of, extent_of, from_8_bits, in_8_bits, plane, shrunk_to
+from swiftpie.imageio.cutout import shrunk_to
+from swiftpie.imageio.decoding import Source, describe, load_image
+from swiftpie.imageio.images import alpha_of, extent_of, from_8_bits, in_8_bits, plane
 from swiftpie.validation import Box as Box
 from swiftpie.validation import check_box as check_box
 from swiftpie.validation import parse_box as parse_box

@@ -12,7 +12,8 @@ from swiftpie.backbones.adapters import (
     write_adapter,
 )
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.load.weights import NetworkReader, read_image_encoder
+from swiftpie.backbones.load.networks import read_image_encoder
+from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.drawing.face import face_identity
 from tests.backbones.tiny_models import make_image_encoder, make_pipeline
@@ -124,7 +125,7 @@ def test_a_strength_out_of_range_is_refused(folder, scale):
 
 
 def test_a_strength_without_lora_is_refused(folder):
-    with pytest.raises(ConfigError, match="has no LoRA"):
+    with pytest.raises(ConfigError, match="needs an adapter with a LoRA"):
         open_adapter(adapter_file(folder, PORTRAIT), lora_scale=0.5)
 
 

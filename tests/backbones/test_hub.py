@@ -7,20 +7,20 @@ import pytest
 from huggingface_hub import errors
 
 from swiftpie.apps.cli.console import in_options
-from swiftpie.backbones.hub import Host, Reference, explain, parse_reference
+from swiftpie.backbones.hub import Host, RepoReference, explain, parse_reference
 
 NAMED = {
-    "stabilityai/sdxl-turbo": Reference("stabilityai/sdxl-turbo"),
-    "stabilityai/sdxl-turbo@71153311d3db": Reference(
+    "stabilityai/sdxl-turbo": RepoReference("stabilityai/sdxl-turbo"),
+    "stabilityai/sdxl-turbo@71153311d3db": RepoReference(
         "stabilityai/sdxl-turbo", revision="71153311d3db"
     ),
-    "h94/IP-Adapter:sdxl_models/image_encoder": Reference(
+    "h94/IP-Adapter:sdxl_models/image_encoder": RepoReference(
         "h94/IP-Adapter", "sdxl_models/image_encoder"
     ),
-    "h94/IP-Adapter:models/ip-adapter_sd15.safetensors@refs/pr/1": Reference(
+    "h94/IP-Adapter:models/ip-adapter_sd15.safetensors@refs/pr/1": RepoReference(
         "h94/IP-Adapter", "models/ip-adapter_sd15.safetensors", "refs/pr/1"
     ),
-    "github:owner/code:weights/unet_ema@v1.0": Reference(
+    "github:owner/code:weights/unet_ema@v1.0": RepoReference(
         "owner/code", "weights/unet_ema", "v1.0", Host.GITHUB
     ),
 }
@@ -52,7 +52,7 @@ def test_what_can_only_be_a_path_is_no_reference(text):
 
 def test_a_path_that_exists_wins(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert parse_reference("owner/name") == Reference("owner/name")
+    assert parse_reference("owner/name") == RepoReference("owner/name")
     (tmp_path / "owner" / "name").mkdir(parents=True)
     assert parse_reference("owner/name") is None
 
@@ -60,7 +60,7 @@ def test_a_path_that_exists_wins(tmp_path, monkeypatch):
 def test_a_file_is_told_from_a_folder_by_its_suffix():
     told = {one: parse_reference(f"a/b:{one}").is_file for one in ("sdxl/x.bin", "v1.5", "unet")}
     assert told == {"sdxl/x.bin": True, "v1.5": False, "unet": False}
-    assert not Reference("a/b").is_file
+    assert not RepoReference("a/b").is_file
 
 
 def answered(status, kind=errors.HfHubHTTPError):
@@ -78,7 +78,7 @@ def answered(status, kind=errors.HfHubHTTPError):
         (answered(503), "status 503", "Try again later"),
         (answered(401), "token was refused", "HF_TOKEN"),
         (answered(403), "token does not allow it", "the right to read"),
-        (answered(429), "asked too often", "Try again later"),
+        (answered(429), "request limit is reached", "Try again later"),
         (errors.LocalEntryNotFoundError("Got: [Errno -2]"), "not on this machine", "--offline"),
         (errors.OfflineModeIsEnabled("offline"), "not on this machine", "HF_HUB_OFFLINE"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk is full", "HF_HOME"),
@@ -86,10 +86,10 @@ def answered(status, kind=errors.HfHubHTTPError):
     ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None,
 )
 def test_what_the_hub_refuses_is_said_in_our_words_with_what_to_do(error, reason, remedy):
-    told = in_options(explain(Reference("a/b", "c.safetensors"), "weights", error))
-    assert told.startswith("'a/b:c.safetensors' could not be had: ")
+    told = in_options(explain(RepoReference("a/b", "c.safetensors"), "weights", error))
+    assert told.startswith("'a/b:c.safetensors' cannot be downloaded: ")
     assert reason in told
     assert remedy in told
-    assert told.endswith("or get it yourself and pass the place as --weights.")
+    assert told.endswith("or get it another way and pass its path as --weights.")
     assert "Error" not in told
     assert "Request ID" not in told

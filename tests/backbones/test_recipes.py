@@ -7,7 +7,7 @@ from swiftpie.backbones import resolve as settling
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
-from swiftpie.backbones.resolve import best_recipe, is_here, network_files, settle
+from swiftpie.backbones.resolve import best_recipe, is_here, network_files, resolve
 from swiftpie.errors import ConfigError, WeightsError
 
 # name: preset, what for, steps, strength of the identity, side in pixels
@@ -45,10 +45,10 @@ def test_choices_go_before_the_recipe_and_the_recipe_before_the_preset():
         steps=2,
         scales={"identity_scale": 0.3},
     )
-    preset, choices = settle(None, recipe, {"adapter": "mine.safetensors", "base": None})
+    preset, choices = resolve(None, recipe, {"adapter": "mine.safetensors", "base": None})
     assert choices == {"adapter": "mine.safetensors", "steps": 2}
     assert preset.defaults == {"identity_scale": 0.3, "detail_scale": 1.0}
-    assert settle("sdxl-turbo", None, {"steps": 4}) == (PRESETS.get("sdxl-turbo"), {"steps": 4})
+    assert resolve("sdxl-turbo", None, {"steps": 4}) == (PRESETS.get("sdxl-turbo"), {"steps": 4})
 
 
 def test_recipes_that_personalize_are_dual_with_any_public_adapter():
@@ -57,20 +57,20 @@ def test_recipes_that_personalize_are_dual_with_any_public_adapter():
         assert recipe.choices().get("detail") == ("joint" if is_dual else None), recipe.name
         assert recipe.apply().detail_mask == ("inline" if is_dual else None), recipe.name
     recipe = RECIPES.get("sdxl-turbo")
-    assert settle(None, recipe, {"dtype": "float16"})[1]["detail"] == "joint"
-    assert settle(None, recipe, {"detail": "none"})[1]["detail"] == "none"
-    assert settle(None, recipe, {"adapter": "plus.safetensors"})[1]["detail"] == "joint"
-    assert "detail" not in settle(None, recipe, {"plan": object()})[1]
+    assert resolve(None, recipe, {"dtype": "float16"})[1]["detail"] == "joint"
+    assert resolve(None, recipe, {"detail": "none"})[1]["detail"] == "none"
+    assert resolve(None, recipe, {"adapter": "plus.safetensors"})[1]["detail"] == "joint"
+    assert "detail" not in resolve(None, recipe, {"plan": object()})[1]
 
 
 def test_neither_a_preset_nor_a_recipe_is_mini():
-    assert settle(None, None, {})[0] is PRESETS.get("mini")
+    assert resolve(None, None, {})[0] is PRESETS.get("mini")
     assert swiftpie.load().components.preset.name == "mini"
 
 
 @pytest.mark.parametrize("recipe", ["sd-turbo", RECIPES.get("sd-turbo")])
 def test_a_preset_and_a_recipe_together_are_refused(recipe):
-    with pytest.raises(ConfigError, match="`preset=mini` and `recipe=sd-turbo` came together"):
+    with pytest.raises(ConfigError, match="`preset=mini` and `recipe=sd-turbo` exclude"):
         swiftpie.load("mini", recipe=recipe)
 
 

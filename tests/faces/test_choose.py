@@ -20,7 +20,7 @@ from swiftpie.faces.choose import (
     shown_face,
 )
 from swiftpie.faces.face import FACE_ENCODERS, Face, FaceBox, open_judge
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 from tests.faces.tiny_faces import make_models, recogniser, steady_detector
 
 ARCFACE = "face_recognition_arcface.onnx"

@@ -29,7 +29,7 @@ from swiftpie.faces.encoders.onnx import (
     open_model,
 )
 from swiftpie.faces.face import FACE_ENCODERS
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 from tests.faces.tiny_faces import BOX, PHOTO
 from tests.faces.tiny_world import LOOKING, make_world, options
 

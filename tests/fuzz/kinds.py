@@ -32,8 +32,7 @@ from swiftpie.backbones.load.weights import load_network
 from swiftpie.backbones.preset import PRESETS, describe, read_preset
 from swiftpie.backbones.scheduling import StoredSteps, with_stored_steps
 from swiftpie.config import from_json, override
-from swiftpie.imageio.files import is_safetensors
-from swiftpie.imageio.images import load_image
+from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.pipelines.identity import canonical_frame, read_identity_header

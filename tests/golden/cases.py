@@ -21,7 +21,8 @@ from swiftpie import (
 )
 from swiftpie.guidance.base import METHODS
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
-from swiftpie.imageio.images import load_image, mask_to_pil
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.drawing.face import face_identity
 from swiftpie.pipelines.drawing.settings import Style, steering_of

@@ -9,18 +9,17 @@ from PIL import Image
 from swiftpie.errors import InputError
 from swiftpie.geometry import layout
 from swiftpie.imageio import images
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import (
     alpha_of,
     contact_sheet,
     crop_square,
     fit_square,
-    load_image,
     mask_to_pil,
-    read_metadata,
-    save_image,
     to_pil,
     to_tensor,
 )
+from swiftpie.imageio.writing import read_metadata, save_image
 
 METADATA = {"prompt": 'a "cat" — 猫 \0 on <b>', "seed": "7", "preset": "mini"}
 TRAINED = b"digitalsourcetype/trainedAlgorithmicMedia"

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from swiftpie.errors import ImageError
-from swiftpie.imageio.images import Stored, encode_image, load_image
-from swiftpie.imageio.originals import losses_in, put_on, read_original
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.originals import composite, losses_in, read_original
+from swiftpie.imageio.writing import PictureData, encode_image
 from tests.fuzz import pictures
 
 WIDTH, HEIGHT = pictures.SIZE
@@ -36,11 +37,11 @@ def encoded(image, file_format="PNG", **options):
 
 
 def png_of(values):
-    return encode_image(Stored(values), ".png", metadata={})
+    return encode_image(PictureData(values), ".png", metadata={})
 
 
 def written_tiff(values):
-    return encode_image(Stored(values, PROFILE), ".tif", metadata={"seed": "1"})
+    return encode_image(PictureData(values, PROFILE), ".tif", metadata={"seed": "1"})
 
 
 def tiff_of(values):
@@ -60,7 +61,7 @@ def test_colours_of_sixteen_bit_are_read_whole(make, channels):
 
 def test_a_sixteen_bit_png_is_one_for_others_too():
     values = deep(4)
-    data = encode_image(Stored(values, PROFILE), ".png", metadata={"seed": "1"})
+    data = encode_image(PictureData(values, PROFILE), ".png", metadata={"seed": "1"})
     with Image.open(io.BytesIO(data)) as opened:
         assert (opened.mode, opened.info["icc_profile"]) == ("RGBA", PROFILE)
         assert np.array_equal(np.asarray(opened), values >> 8)
@@ -70,7 +71,7 @@ def test_a_sixteen_bit_png_is_one_for_others_too():
 def test_greys_of_sixteen_bit_stay_where_the_edit_does_not_reach():
     grey = deep()[..., 0]
     original = read_original(encoded(Image.fromarray(grey)))
-    after = put_on(original, Image.new("RGB", pictures.SIZE, "red"), left_half())
+    after = composite(original, Image.new("RGB", pictures.SIZE, "red"), left_half())
     again = read_original(encode_image(after, ".png", metadata={})).stored.pixels
     assert (again[:, WIDTH // 2 :] == grey[:, WIDTH // 2 :, None]).all()
     assert (again[:, : WIDTH // 2] == [65535, 0, 0]).all()
@@ -79,7 +80,7 @@ def test_greys_of_sixteen_bit_stay_where_the_edit_does_not_reach():
 def test_soft_edges_mix_sixteen_bit_as_they_mix_eight():
     values, blend = deep(), Image.linear_gradient("L").resize(pictures.SIZE)
     edited = Image.new("RGB", pictures.SIZE, (200, 100, 0))
-    mixed = put_on(read_original(tiff_of(values)), edited, blend).pixels
+    mixed = composite(read_original(tiff_of(values)), edited, blend).pixels
     share = np.asarray(blend)[..., None] / 255
     exact = np.asarray(edited) * 257.0 * share + values * (1 - share)
     assert np.abs(mixed - exact).max() <= 0.51
@@ -96,7 +97,7 @@ def swapped_profile():
 def test_an_edit_is_told_in_the_colours_of_the_pictures_own_profile():
     before = Image.new("RGB", pictures.SIZE, (10, 200, 30))
     original = read_original(encoded(before, icc_profile=swapped_profile()))
-    after = put_on(original, Image.new("RGB", pictures.SIZE, (250, 0, 0)), left_half())
+    after = composite(original, Image.new("RGB", pictures.SIZE, (250, 0, 0)), left_half())
     assert after.pixels.getpixel((WIDTH - 1, 0)) == (10, 200, 30)
     assert after.pixels.getpixel((1, 1)) == pytest.approx((0, 0, 250), abs=4)
     shown = load_image(encode_image(after, ".png", metadata={}))

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 import swiftpie_lab
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.imageio.cutout import Way
-from swiftpie.imageio.images import load_image, to_pil
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import to_pil
 from swiftpie.masks import box_mask, iou
 from swiftpie.models.cutout import (
     CUTOUT_PX,

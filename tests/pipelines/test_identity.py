@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from swiftpie import InputError, WeightsError
-from swiftpie.imageio.files import is_safetensors
+from swiftpie.imageio.decoding import is_safetensors
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.identity import FORMAT, LARGE_PX, encode_identity, read_identity_header
 from tests.pipelines.tiny_editor import tiny_editor

@@ -17,8 +17,9 @@ case "$*" in *--dry-run*) exit $HAS_NO_TORCH;; esac
 @pytest.fixture
 def made(tmp_path):
     """Runs a target's installation in a folder of its own; returns what was said and called."""
-    for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "lab").mkdir()
+    for name in ("Makefile", "pyproject.toml", "lab/pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
     folder = tmp_path / ".venv" / "bin"
     folder.mkdir(parents=True)
     for name in ("python", "swiftpie"):

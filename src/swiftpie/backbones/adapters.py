@@ -1,4 +1,4 @@
-"""Identity adapters of any layout: what they were made for, into the denoiser and out again."""
+"""Identity adapters of any layout: recognition, checks, installation and saving."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -106,7 +106,7 @@ def open_adapter(
     try:
         is_own = KEY in read_metadata(path)
     except WeightsError:
-        is_own = False  # a pickle perhaps; whoever reads the tensors says what is wrong
+        is_own = False  # perhaps a pickle; reading its tensors reports faults
     if is_own:
         opened = OpenAdapter(path, settings=read_settings(path), public=None)
     else:
@@ -156,20 +156,20 @@ def _chosen(
     path = opened.path
     if face_version is not None and not hasattr(opened.projector_module, "shortcut"):
         raise ConfigError(
-            f"`face_version={face_version}` was given, and the adapter '{path}' is no FaceID "
-            "Plus, which alone has versions. Leave it out, or choose such an adapter."
+            f"`face_version={face_version}` fits only FaceID Plus adapters, and '{path}' is not "
+            "one. Leave it out, or choose such an adapter."
         )
     if lora_scale is None:
         return opened
     if not 0 <= lora_scale <= MAX_LORA_SCALE:
         raise ConfigError(
-            f"`lora_scale={lora_scale}` was given; it must lie between 0 (off) and "
+            f"`lora_scale={lora_scale}` is out of range. It must lie between 0 (off) and "
             f"{MAX_LORA_SCALE}."
         )
     if not opened.has_lora:
         raise ConfigError(
-            f"`lora_scale={lora_scale}` was given, and the adapter '{path}' has no LoRA; FaceID "
-            "adapters as published have one. Leave it out, or choose such an adapter."
+            f"`lora_scale={lora_scale}` needs an adapter with a LoRA, as FaceID adapters have, and "
+            f"'{path}' has none. Leave it out, or choose such an adapter."
         )
     return replace(opened, lora_scale=lora_scale)
 
@@ -196,8 +196,8 @@ def plan_of(adapter: OpenAdapter, detail: DetailForm | None) -> Plan:
             ups = frozenset({Block.UP})
             return replace(own, detail=ups, merge=Merge.JOINT, own_projections=False)
     raise ConfigError(
-        f"`detail={detail!r}` was given; it is one of {', '.join(get_args(DetailForm))}. Leave it "
-        "out for what the adapter was trained with."
+        f"`detail={detail!r}` does not exist. Choose one of {', '.join(get_args(DetailForm))}, or "
+        "leave it out for the branch that the adapter was trained with."
     )
 
 

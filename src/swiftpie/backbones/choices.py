@@ -147,10 +147,10 @@ PLACES = ("weights", "adapter", "image_encoder", "autoencoder", "inversion", "re
 
 
 def dtype_of(choices: Choices, device: str) -> "torch.dtype":
-    """Return the type of numbers to compute with on `device`, float32 where none is chosen.
+    """Return the type of numbers to compute with on `device`, by default float32.
 
     Raises:
-        ConfigError: It is called by a name that it does not have.
+        ConfigError: There is no dtype of this name.
     """
     import torch
 
@@ -161,8 +161,8 @@ def dtype_of(choices: Choices, device: str) -> "torch.dtype":
         return chosen or torch.float32
     if chosen not in get_args(Precision):
         raise ConfigError(
-            f"The dtype {chosen!r} does not exist. One of {', '.join(get_args(Precision))} is "
-            "needed. Choose auto for the best of this machine."
+            f"The dtype {chosen!r} does not exist. Choose one of {', '.join(get_args(Precision))}; "
+            "auto is the best of this machine."
         )
     dtype: torch.dtype = getattr(torch, chosen)
     return dtype
@@ -184,7 +184,7 @@ def device_of(name: str, *, is_large: bool = True) -> str:
         torch.zeros(1, device=name).item()  # `meta` knows shapes alone
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(
-            f"The device {name!r} cannot be used here. A device that PyTorch knows, and that "
-            "computes, is needed. Choose cpu, or see `swiftpie doctor` for others."
+            f"PyTorch cannot compute on the device {name!r} here. Choose cpu, or another device "
+            "that `swiftpie doctor` lists."
         ) from error
     return name

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from swiftpie.attention.released import install_released
-from swiftpie.backbones.acquire.download import Needs
+from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
@@ -39,8 +39,8 @@ def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]
     unit = 2 * preset.latent_cell_px  # so that the grid can be halved once
     if any(one % unit or not MIN_SIDE_PX <= one <= MAX_SIDE_PX for one in (height, width)):
         raise InputError(
-            f"A picture of {width}x{height} px was asked for; sides must be multiples of "
-            f"{unit} from {MIN_SIDE_PX} to {MAX_SIDE_PX}."
+            f"The size {width}x{height} px is out of range. Sides must be multiples of {unit} px "
+            f"from {MIN_SIDE_PX} to {MAX_SIDE_PX} px."
         )
     return height // preset.latent_cell_px, width // preset.latent_cell_px
 
@@ -58,12 +58,12 @@ class Components:
     layout_predictor: LayoutPredictor | None  # None where the model does not place subjects
     inversion: Inversion | None  # None where the model cannot edit pictures yet
     fingerprint: str  # sha256 of all weights
-    # What a session draws in, as whoever computes wants it.
+    # The context in which a session draws.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
     execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
-    # Whether pictures of another size, or more at once, cost who asks first an export or the like.
+    # Whether the first picture of another size or batch costs extra work, such as an export.
     has_fixed_sizes: bool = field(default=False, kw_only=True)
-    # What else made their pictures: a recipe, a decoder that was not asked for.
+    # Stored with pictures: the recipe, a decoder that was chosen automatically.
     origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
@@ -89,7 +89,7 @@ class Components:
 
     @cached_property
     def null_tokens(self) -> torch.Tensor | None:
-        """The tokens (1, K, D) of nobody, None where zero image features mean nothing."""
+        """Identity tokens (1, K, D) of zero image features; None where these have no meaning."""
         encoder = self.image_encoder
         with torch.no_grad():
             return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
@@ -156,16 +156,16 @@ class Family(ABC):
             MissingExtra: A package that reads such weights is not installed.
         """
 
-    def needs(self, preset: Preset, *, device: str, choices: Choices) -> Needs:
-        """Return what `load` needs and where it is or will be; fetch at most small files.
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
+        """Plan the downloads of `load`; at most small files are fetched.
 
         Raises:
             ConfigError: The family does not leave such a choice.
-            WeightsError: Something cannot be had, or by its settings or header does not fit.
+            WeightsError: A part is refused by its host, or does not fit by its header.
             MissingExtra: A package that reads such weights is not installed.
         """
         del preset, device, choices
-        return Needs()  # comes with the package
+        return DownloadPlan()  # comes with the package
 
     def packaged_fingerprint(self, preset: Preset) -> str | None:
         """Return the fingerprint of weights inside of the package, without loading them.
@@ -284,17 +284,19 @@ def load_components(
     return family.load(preset, device=device, choices=choices)
 
 
-def needs_of(preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]) -> Needs:
-    """Return what `load_components` needs, where it is or will be; at most small files come.
+def download_plan(
+    preset: Preset, *, device: str = "cpu", **choices: Unpack[Choices]
+) -> DownloadPlan:
+    """Plan the downloads of `load_components`; at most small files are fetched.
 
     Raises:
         ConfigError: The preset's family is unknown, or leaves no such choice, size or steps.
-        WeightsError: Something cannot be had, or by its settings or header does not fit.
+        WeightsError: A part is refused by its host, or does not fit by its header.
         MissingExtra: A package that reads such weights is not installed.
     """
     preset, family = preset.sized(choices.pop("size_px", None)), FAMILIES.get(preset.family)
     device = device_of(device, is_large=family.is_large)
-    return family.needs(preset, device=device, choices=choices)
+    return family.download_plan(preset, device=device, choices=choices)
 
 
 def _no_pipeline(preset: Preset | Mapping[str, Any]) -> str:

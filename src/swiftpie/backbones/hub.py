@@ -1,4 +1,4 @@
-"""What others publish: how its parts are called, listed, read a piece of, and why that failed."""
+"""Published repositories: references, listings, partial reads, and explanations of failures."""
 
 import difflib
 import errno
@@ -34,10 +34,10 @@ _REFERENCE = re.compile(
     re.ASCII,
 )
 
-ANSWER_S = 10.0  # that a server may take to begin an answer, or to go on with one
-TRIES = 5  # without a byte of progress between them
+ANSWER_S = 10.0  # for a server to begin an answer, or to continue one
+TRIES = 5  # in a row without progress
 FIRST_WAIT_S = 1.0  # before the second; doubled each time
-MAX_WAIT_S = 60.0  # that a server may ask for; whoever waits longer had better come back
+MAX_WAIT_S = 60.0  # the longest wait that a server may demand; longer ones are errors
 BUSY = frozenset((408, 429, 500, 502, 503, 504))
 CHUNK_BYTES = 1 << 20
 SHOWN = 5  # names in a message
@@ -53,7 +53,7 @@ class Host(StrEnum):
 
 
 @dataclass(frozen=True)
-class Reference:
+class RepoReference:
     """A repository, a folder or a file in it, as `OWNER/REPO:PATH@REVISION`."""
 
     repository: str  # OWNER/REPO
@@ -73,7 +73,7 @@ class Reference:
         return f"{prefix}{self.repository}{path}{revision}"
 
 
-def parse_reference(text: str | Path) -> Reference | None:
+def parse_reference(text: str | Path) -> RepoReference | None:
     """Return what `text` names in a repository; None if it is a path, or can only be one.
 
     A path that exists on this machine wins. `a/b.safetensors` is a path, as repositories are not
@@ -91,7 +91,7 @@ def parse_reference(text: str | Path) -> Reference | None:
         if any(part in {"", ".", ".."} for part in path.split("/")):
             return None
     host = Host.GITHUB if found["host"] else Host.HUB
-    return Reference(repository, path, found["revision"], host)
+    return RepoReference(repository, path, found["revision"], host)
 
 
 class RemoteFile(NamedTuple):
@@ -106,7 +106,7 @@ class RemoteFile(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Listing:
+class RepoListing:
     """What a repository held at one commit, or a release has."""
 
     repository: str
@@ -120,7 +120,7 @@ class Listing:
         """Return the file at `path`.
 
         Raises:
-            WeightsError: There is none; the message names those that are called alike.
+            WeightsError: There is none; the message lists similar names.
         """
         if path not in self.files:
             raise WeightsError(
@@ -130,19 +130,17 @@ class Listing:
         return self.files[path]
 
 
-def root_of(reference: Reference, listing: Listing | None = None) -> Path | None:
-    """Return the folder of a repository at one commit; None if it is not known which.
+def root_of(reference: RepoReference, listing: RepoListing | None = None) -> Path | None:
+    """Return the cache folder of a repository at one commit; None if the commit is unknown.
 
-    Where nobody says which, and no newest one was noted, it is the only one that is here.
+    Without a revision and a note of the newest commit, the only commit in the cache is taken.
 
     Raises:
-        ConfigError: It is a release, and nobody said which.
+        ConfigError: The reference to a release has no tag.
     """
     if reference.host is Host.GITHUB:
         if reference.revision is None:
-            raise ConfigError(
-                f"'{reference}' names no release. A tag is needed, as in {reference}@v1. Add it."
-            )
+            raise ConfigError(f"'{reference}' names no release. Add its tag, as in {reference}@v1.")
         name = f"{reference.repository}@{reference.revision}".replace("/", "--")
         return home_folder() / "releases" / name
     from huggingface_hub import constants
@@ -162,15 +160,14 @@ def root_of(reference: Reference, listing: Listing | None = None) -> Path | None
     return store / "snapshots" / revision if COMMIT.fullmatch(revision) else None
 
 
-def list_files(reference: Reference) -> Listing:
-    """Return what the repository of `reference` holds at its revision, as its host says now.
+def list_files(reference: RepoReference) -> RepoListing:
+    """Return the files of a repository at the revision of `reference`.
 
-    What was listed holds for ten minutes of this process, so that files are of the commit that was
-    planned with.
+    A listing is kept for ten minutes, so that a plan and its downloads see the same commit.
 
     Raises:
-        WeightsError: The host has no such repository or revision, does not show it, or is busy.
-        ConnectionError: It cannot be reached.
+        HfHubHTTPError: The host has no such repository or revision, refuses access, or is busy.
+        HTTPError: The host cannot be reached.
     """
     list_now = _list_release if reference.host is Host.GITHUB else _list_repository
     moment = int(time.monotonic() // 600)
@@ -181,7 +178,7 @@ def read_start(file: RemoteFile, count: int, *, host: Host = Host.HUB) -> bytes:
     """Return the first `count` bytes of a file, or all if it is shorter.
 
     Raises:
-        OSError: They cannot be had; see `explain`.
+        OSError: The host refuses or cannot be reached; see `explain`.
     """
 
     def ask() -> bytes:
@@ -193,7 +190,7 @@ def read_start(file: RemoteFile, count: int, *, host: Host = Host.HUB) -> bytes:
                     break
             return bytes(taken[:count])
 
-    return patiently(ask)
+    return retry_while_busy(ask)
 
 
 @contextmanager
@@ -221,11 +218,14 @@ def hub_client() -> Any:  # noqa: ANN401 - a module that does not say what it ex
     return importlib.import_module("huggingface_hub.utils")
 
 
-def patiently(ask: Callable[[], T]) -> T:
-    """Return what `ask` does, asked again while the server is busy, as long as it wants us to wait.
+def retry_while_busy(ask: Callable[[], T]) -> T:
+    """Return `ask()`, repeated while the server is busy or the connection drops.
+
+    A server that cannot be reached at all is not tried again: a copy on this machine may serve.
 
     Raises:
-        HfHubHTTPError: It stays so, or wants us to wait for longer than a minute.
+        HfHubHTTPError: The server stays busy, or demands a wait of more than `MAX_WAIT_S`.
+        HTTPError: The server cannot be reached, or the connection keeps dropping.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -236,32 +236,36 @@ def patiently(ask: Callable[[], T]) -> T:
             wait = wait_after(error, trial)
             if wait is None:
                 raise
-            time.sleep(wait)
+        except transport_error() as error:
+            if isinstance(error, _unreachable_errors()):
+                raise
+            wait = FIRST_WAIT_S * 2**trial
+        time.sleep(wait)
     return ask()
 
 
 def wait_after(error: "HfHubHTTPError", trial: int) -> float | None:
-    """Return how many seconds to wait before asking a busy server again; None: it is no use."""
+    """Return the seconds to wait before the next try at a busy server; None: give up."""
     if error.response.status_code not in BUSY:
         return None
-    asked = _asked_wait(error)
-    if asked is None:
+    demanded = _demanded_wait(error)
+    if demanded is None:
         return FIRST_WAIT_S * 2**trial
-    return float(asked) if asked <= MAX_WAIT_S else None
+    return float(demanded) if demanded <= MAX_WAIT_S else None
 
 
-def _asked_wait(error: "HfHubHTTPError") -> int | None:
-    """Return how many seconds a server wants us to wait; None if it does not say."""
+def _demanded_wait(error: "HfHubHTTPError") -> int | None:
+    """Return the seconds that a server demands to wait; None if it does not say."""
     headers = error.response.headers
-    asked = str(headers.get("Retry-After", ""))
-    if not asked.isdecimal():  # the hub's own way to say it: "api";r=0;t=55
+    wait = str(headers.get("Retry-After", ""))
+    if not wait.isdecimal():  # the hub's own form: "api";r=0;t=55
         found = re.search(r"r=0;\s*t=(\d{1,6})", str(headers.get("RateLimit", "")))
-        asked = found[1] if found else ""
-    return int(asked) if asked else None
+        wait = found[1] if found else ""
+    return int(wait) if wait else None
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether nobody answered, or only to say that they are busy, so that a copy here may do."""
+    """Whether the host did not answer or is busy, so that a copy on this machine may serve."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     if isinstance(error, HfHubHTTPError):
@@ -279,15 +283,18 @@ def transport_error() -> type[Exception]:
     return parent
 
 
-def explain(reference: Reference, option: str, error: BaseException) -> str:
-    """Return why something could not be had, and what to do.
+@functools.cache
+def _unreachable_errors() -> tuple[type[Exception], ...]:
+    httpx = importlib.import_module(transport_error().__module__)  # or httpx2, by the hub's version
+    return httpx.ConnectError, httpx.ConnectTimeout
 
-    `option` names a place for it on this machine.
-    """
+
+def explain(reference: RepoReference, option: str, error: BaseException) -> str:
+    """Return why a download failed, and what to do; `option` names a local place instead."""
     reason, remedy = _failure(reference.repository, error)
     return (
-        f"'{reference}' could not be had: {reason}. {remedy}, or get it yourself and pass the "
-        f"place as `{option}=`."
+        f"'{reference}' cannot be downloaded: {reason}. {remedy}, or get it another way and pass "
+        f"its path as `{option}=`."
     )
 
 
@@ -311,7 +318,7 @@ def _failure(repository: str, error: BaseException) -> tuple[str, str]:
             reason = "there is no such repository, or a private one"
             return reason, "Check the name, run `hf auth login` if it is private"
         case LocalEntryNotFoundError() | OfflineModeIsEnabled():
-            reason = "it is not on this machine, and the hub could not be asked"
+            reason = "it is not on this machine, and the session is offline"
             return reason, "Go online once, without `offline=True` and HF_HUB_OFFLINE"
         case EntryNotFoundError() | RevisionNotFoundError():
             return "there is no such file or version in it", "Check the name"
@@ -327,17 +334,17 @@ def _failure(repository: str, error: BaseException) -> tuple[str, str]:
 
 
 def _refusal(error: "HfHubHTTPError") -> tuple[str, str]:
-    status, asked = error.response.status_code, _asked_wait(error)
-    again = "Try again later" if asked is None else f"Try again in {asked} s"
-    if error.response.headers.get("X-RateLimit-Remaining") == "0":  # GitHub, to whom it is 403
-        return "it was asked too often", "Try again in an hour"
+    status, demanded = error.response.status_code, _demanded_wait(error)
+    again = "Try again later" if demanded is None else f"Try again in {demanded} s"
+    if error.response.headers.get("X-RateLimit-Remaining") == "0":  # GitHub's answer is 403
+        return "the request limit is reached", "Try again in an hour"
     match status:
         case 401:
             return "your token was refused", "Run `hf auth login`, or unset HF_TOKEN"
         case 403:
             return "your token does not allow it", "Give it the right to read such repositories"
         case 429:
-            return "it was asked too often", again
+            return "the request limit is reached", again
         case _:
             return f"it answered with status {status}", again
 
@@ -361,18 +368,20 @@ def _endpoint(host: Host) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _list_repository(repository: str, revision: str | None, endpoint: str, _moment: int) -> Listing:
+def _list_repository(
+    repository: str, revision: str | None, endpoint: str, _moment: int
+) -> RepoListing:
     from huggingface_hub import HfApi, hf_hub_url
 
     api = HfApi(endpoint=endpoint, library_name="swiftpie")
-    info = patiently(
+    info = retry_while_busy(
         lambda: api.model_info(repository, revision=revision, files_metadata=True, timeout=ANSWER_S)
     )
     commit = info.sha
     if commit is None or not COMMIT.fullmatch(commit) or len(info.siblings or ()) > MAX_LISTED:
         raise ValueError("the hub lists no commit, or too many files")
     if info.gated:
-        patiently(lambda: api.auth_check(repository))
+        retry_while_busy(lambda: api.auth_check(repository))
     files = {}
     for one in info.siblings or ():
         path = one.rfilename
@@ -386,11 +395,11 @@ def _list_repository(repository: str, revision: str | None, endpoint: str, _mome
             files[path] = RemoteFile(path, one.size, url, blob, sha256, git)
     card = info.card_data  # of a licence of their own, publishers write the name beside
     licence = getattr(card, "license_name", None) or getattr(card, "license", None)
-    return Listing(repository, commit, files, _one(licence), bool(info.gated))
+    return RepoListing(repository, commit, files, _one(licence), bool(info.gated))
 
 
 @functools.lru_cache(maxsize=64)
-def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int) -> Listing:
+def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int) -> RepoListing:
     which = "latest" if tag is None else f"tags/{tag}"
     url = f"{endpoint}/repos/{repository}/releases/{which}"
 
@@ -400,7 +409,7 @@ def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int)
             content: bytes = response.content
             return content
 
-    found = json.loads(patiently(ask))
+    found = json.loads(retry_while_busy(ask))
     files = {}
     for asset in found["assets"][:MAX_LISTED]:
         path = str(asset["name"])
@@ -409,7 +418,7 @@ def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int)
         if _is_inside(path):
             address = str(asset["browser_download_url"])
             files[path] = RemoteFile(path, int(asset["size"]), address, path, sha256)
-    return Listing(repository, str(found["tag_name"]), files, None, host=Host.GITHUB)
+    return RepoListing(repository, str(found["tag_name"]), files, None, host=Host.GITHUB)
 
 
 def _is_inside(path: str) -> bool:

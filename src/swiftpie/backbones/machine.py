@@ -1,4 +1,4 @@
-"""What this machine computes with, in which numbers, and how much of its memory is free."""
+"""The devices, dtypes and free memory of this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ NUMBERS_A_PIXEL = 1536
 
 SPARE_BYTES = 512 << 20  # that a network computes in besides its weights, and the system keeps
 
-GROUP = Path("/sys/fs/cgroup")  # limits of a container, as Linux tells them inside of it
+GROUP = Path("/sys/fs/cgroup")  # limits of a container on Linux
 PROCESS = Path("/proc/self")
 UNIT_KIB = 1024
 

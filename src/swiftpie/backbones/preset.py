@@ -69,7 +69,7 @@ class Preset:
     spacing: Spacing = "trailing"  # and where those steps are
     needs_pickle: bool = False  # known to have no safetensors file; it has to be converted first
     defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
-    # Where the detail branch acts if nobody says where the subject is; None: as the others.
+    # Where the detail branch acts without a mask or box; None: as the others.
     detail_mask: FoundMask | None = None
 
     @property
@@ -88,8 +88,8 @@ class Preset:
             return self
         if side_px not in sides:
             raise ConfigError(
-                f"Preset {self.name!r} was asked for pictures of {side_px} px. Its weights were "
-                f"trained on {' or '.join(map(str, sorted(sides)))} px. Choose one of those."
+                f"Preset {self.name!r} cannot draw pictures of {side_px} px. Its weights were "
+                f"trained on {' or '.join(map(str, sorted(sides)))} px. Choose one of these."
             )
         others = tuple(sorted(sides - {side_px}))
         return replace(self, image_size_px=side_px, more_sizes_px=others)

@@ -1,4 +1,4 @@
-"""What a recipe says: a preset and all that goes with it, by public names; loads nothing."""
+"""Recipes: a preset and all choices that fit it, by public names; loads nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,11 +6,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from swiftpie.backbones.hub import Reference, parse_reference
+from swiftpie.backbones.hub import RepoReference, parse_reference
 from swiftpie.backbones.preset import PRESETS, FoundMask, Preset
 from swiftpie.registry import Registry
 
-# Commits that two independent public sources name at least. What is not here is had as it is now.
+# Commits that at least two independent public sources name. Other repositories are not pinned.
 PINS: Mapping[str, str] = MappingProxyType(
     {
         "ByteDance/Hyper-SD": "bc08d970a87c74c71209491d64e3525845698863",
@@ -32,7 +32,7 @@ PLACES = ("weights", "base", "adapter", "image_encoder", "inversion", "autoencod
 
 
 class Use(StrEnum):
-    """What a recipe was put together for."""
+    """The operation that a recipe is for."""
 
     PERSONALIZE = "personalize"
     FACE = "face"
@@ -41,7 +41,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One choice in place of five: a preset, what it needs besides, and how strongly."""
+    """One name for a preset, the parts that it needs, and their strengths."""
 
     name: str
     summary: str
@@ -63,7 +63,7 @@ class Recipe:
     detail_mask: FoundMask | None = None  # where it acts, in place of the preset's
 
     def choices(self) -> dict[str, Any]:
-        """Return what `load_components` is to be told besides the preset."""
+        """Return the choices of `load_components` that this recipe makes."""
         made = {name: getattr(self, name) for name in (*PLACES, "steps", "dtype", "detail")}
         made["allow_pickle"] = self.allow_pickle or None
         return {name: one for name, one in made.items() if one is not None}
@@ -82,7 +82,7 @@ class Recipe:
         )
 
     @property
-    def references(self) -> dict[str, Reference]:
+    def references(self) -> dict[str, RepoReference]:
         """What is published of it, by the choice that names it."""
         given = {name: getattr(self, name) for name in PLACES}
         found = {name: parse_reference(one) for name, one in given.items() if one is not None}
@@ -100,4 +100,4 @@ RECIPES: Registry[Recipe] = Registry(
 
 def published(repository: str, path: str | None = None) -> str:
     """Return how a part of a repository on the hub is called, at the commit that is known."""
-    return str(Reference(repository, path, PINS.get(repository)))
+    return str(RepoReference(repository, path, PINS.get(repository)))

@@ -1,4 +1,4 @@
-"""What is loaded for a preset or a recipe, and which recipe suits this machine best."""
+"""Resolution of a preset or recipe to choices, and the best recipe for this machine."""
 
 import logging
 import re
@@ -28,12 +28,12 @@ DRAWING = ("unet", "adapter", "lora", "vae")  # what is in memory at once while 
 PIECE = re.compile(r"-\d{5}-of-(\d{5})\.")  # of a network in several files
 
 
-def settle(
+def resolve(
     preset: str | None, recipe: str | Recipe | None, choices: Choices
 ) -> tuple[Preset, Choices]:
     """Return the preset to load and all choices: explicit ones, before those of a recipe.
 
-    Neither a preset nor a recipe is mini.
+    Without either, the preset is mini.
 
     Raises:
         ConfigError: Both are given, or there is no such preset or recipe.
@@ -41,8 +41,8 @@ def settle(
     if preset is not None and recipe is not None:
         name = recipe if isinstance(recipe, str) else recipe.name
         raise ConfigError(
-            f"`preset={preset}` and `recipe={name}` came together, and a recipe chooses its preset "
-            "itself. One of them is needed. Leave the other out."
+            f"`preset={preset}` and `recipe={name}` exclude each other, because a recipe chooses "
+            "its preset. Leave one of them out."
         )
     if recipe is None:
         return PRESETS.get(preset or "mini"), choices
@@ -69,7 +69,7 @@ def best_recipe(
     then with more steps, then with a whole denoiser in place of a LoRA.
 
     Raises:
-        WeightsError: None is; the message tells the command that gets one.
+        WeightsError: No recipe fits; the message names the command that fetches one.
     """
     known = [one for one in RECIPES.all().values() if one.use is use]
     here = {one.name: network_files(one) for one in known}

@@ -65,8 +65,8 @@ def with_steps(
     counts = preset.step_counts
     if steps not in counts:
         raise ConfigError(
-            f"Preset {preset.name!r} was asked for {steps} steps. Its weights were trained for "
-            f"{' or '.join(map(str, counts))}. Choose one of those, or a preset made for {steps}."
+            f"Preset {preset.name!r} cannot draw in {steps} steps. Its weights were trained for "
+            f"{' or '.join(map(str, counts))}. Choose one of these, or another preset."
         )
     others = tuple(count for count in counts if count != steps)
     timesteps = (spaced or SPACINGS[preset.spacing])(steps)

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from swiftpie.engine.session import Session
-from swiftpie.imageio.images import load_image, sample_pictures
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import sample_pictures
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
 from swiftpie.types import Identity

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.acquire.download import Needs
+from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.choices import Choices, device_of, dtype_of
 from swiftpie.backbones.components import FAMILIES, Components, Family, load_components
-from swiftpie.backbones.components import needs_of as backbone_needs
+from swiftpie.backbones.components import download_plan as backbone_plan
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Recipe
-from swiftpie.backbones.resolve import best_recipe, settle
+from swiftpie.backbones.resolve import best_recipe, resolve
 from swiftpie.engine.cache import (
     Cache,
     CachedAutoencoder,
@@ -37,8 +37,7 @@ from swiftpie.errors import InputError, OutOfMemory, SwiftPieError, WeightsError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.guidance.base import Steering
-from swiftpie.imageio.files import BAND_PIXELS
-from swiftpie.imageio.images import load_image
+from swiftpie.imageio.decoding import BAND_PIXELS, load_image
 from swiftpie.library import Library, packaged
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search, search_of
@@ -701,7 +700,7 @@ def needs_of(
     device: str = AUTO,
     engine: str | Sequence[str] = (),
     **choices: Unpack[Choices],
-) -> Needs:
+) -> DownloadPlan:
     """Return what `load` would fetch for the same arguments; only small files come.
 
     Whatever settings and headers tell is checked, so what this returns for can be loaded.
@@ -712,7 +711,7 @@ def needs_of(
         MissingExtra: A package is needed that is not installed.
     """
     known, device, transforms, merged, _ = _understood(preset, recipe, device, engine, choices)
-    found = backbone_needs(known, device=device, **merged)
+    found = backbone_plan(known, device=device, **merged)
     for one in transforms:
         if one.needs is not None:
             found += one.needs(FAMILIES.get(known.family), merged)
@@ -732,7 +731,7 @@ def _understood(
     """
     if recipe == AUTO and preset is None:
         recipe = best_recipe()
-    known, merged = settle(preset, recipe, choices)
+    known, merged = resolve(preset, recipe, choices)
     is_large = FAMILIES.get(known.family).is_large
     device = device_of(device, is_large=is_large)
     transforms = choose(engine, device=device)

@@ -11,7 +11,7 @@ from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.acquire.download import Needs
+    from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.backbones.choices import Choices
     from swiftpie.backbones.components import Components, Family
 
@@ -40,7 +40,7 @@ class Transform:
     extra: str | None = None  # of SwiftPie, where it needs an optional package
     packages: tuple[str, ...] = ()  # those of this extra, as they are imported
     turn: Turn = Turn.NETWORKS
-    needs: "Callable[[Family, Choices], Needs] | None" = None  # weights of its own
+    needs: "Callable[[Family, Choices], DownloadPlan] | None" = None  # weights of its own
 
     @property
     def is_installed(self) -> bool:

@@ -38,7 +38,7 @@ MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones 
 NUM_COLOUR_BINS = 20  # a Lab axis
 NUM_ROUNDS = 2  # colour models are refitted this often
 MAX_LOG_ODDS = 4.0  # of the guess, and of colour: neither overrules the other alone
-GUESS_WEIGHT = 0.7  # whoever guesses learned on drawn pictures and is too sure of photographs
+GUESS_WEIGHT = 0.7  # the network was trained on drawn pictures and is overconfident on photographs
 SEED_LOG_ODDS = 20.0  # of what is known; colours and guess together weigh less
 NUM_CUT_STEPS = 80
 CUT_SMOOTHNESS = 1.3  # cost of one pixel of outline on a flat colour, in log-odds
@@ -47,7 +47,7 @@ SMALL_PART = 0.1  # parts below this share of the largest part are dropped
 
 
 class Way(StrEnum):
-    """How a subject was told from the rest of its picture."""
+    """How a subject was separated from the rest of its picture."""
 
     MASK = "mask"  # given
     TRANSPARENCY = "transparency"  # of the picture itself

@@ -1,4 +1,4 @@
-"""Pictures of 16 bit a colour as PNG, and as TIFF with all its words, as Pillow writes neither."""
+"""Pictures of 16 bit a colour as PNG, and as TIFF with metadata; Pillow writes neither."""
 
 import struct
 import zlib
@@ -75,7 +75,7 @@ def encode_tiff(
     tags[TiffImagePlugin.ROWSPERSTRIP] = len(values)
     tags[TiffImagePlugin.STRIPOFFSETS] = 0  # behind the tags, whose length Pillow adds
     tags[TiffImagePlugin.STRIPBYTECOUNTS] = len(data)
-    for tag, told in ((XMP_TAG, xmp), (PROFILE_TAG, icc_profile)):
-        if told:
-            tags[tag] = told
+    for tag, value in ((XMP_TAG, xmp), (PROFILE_TAG, icc_profile)):
+        if value:
+            tags[tag] = value
     return TIFF_START + tags.tobytes(len(TIFF_START)) + data

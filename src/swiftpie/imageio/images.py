@@ -1,4 +1,4 @@
-"""Pictures: PIL outside, pixels (B, 3, H, W) in [-1, 1] inside, and files with their origin."""
+"""Pictures as tensors: PIL outside, pixels (B, 3, H, W) in [-1, 1] inside."""
 
 import importlib.resources
 import math
@@ -12,21 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import NoSubject
-from swiftpie.imageio.cutout import MAX_FRAME_PX as MAX_FRAME_PX
-from swiftpie.imageio.cutout import shrunk_to as shrunk_to
-from swiftpie.imageio.files import BAND_PIXELS
-from swiftpie.imageio.files import Source as Source
-from swiftpie.imageio.files import load_image as load_image
-from swiftpie.imageio.files import read_metadata as read_metadata
-from swiftpie.imageio.writing import DEEP as DEEP
-from swiftpie.imageio.writing import FORMAT_OF_SUFFIX as FORMAT_OF_SUFFIX
-from swiftpie.imageio.writing import MAX_METADATA_BYTES as MAX_METADATA_BYTES
-from swiftpie.imageio.writing import XMP as XMP
-from swiftpie.imageio.writing import Stored as Stored
-from swiftpie.imageio.writing import check_image_target as check_image_target
-from swiftpie.imageio.writing import encode_image as encode_image
-from swiftpie.imageio.writing import format_of as format_of
-from swiftpie.imageio.writing import save_image as save_image
+from swiftpie.imageio.cutout import MAX_FRAME_PX
+from swiftpie.imageio.decoding import BAND_PIXELS
 
 CAPTION_PX = 18
 
@@ -67,11 +54,11 @@ def in_8_bits(mask: Tensor) -> Tensor:
     """Return `mask` (B, 1, H, W) in [0, 1] as a picture file holds it, in 0..255."""
     if mask.dtype == torch.uint8:
         return mask
-    told = torch.empty_like(mask, dtype=torch.uint8)
+    scaled = torch.empty_like(mask, dtype=torch.uint8)
     rows = max(1, BAND_PIXELS // mask.shape[-1])  # a large mask fills memory and no cache
-    for given, written in zip(mask.split(rows, dim=-2), told.split(rows, dim=-2), strict=True):
+    for given, written in zip(mask.split(rows, dim=-2), scaled.split(rows, dim=-2), strict=True):
         written.copy_(given.detach().float().clamp(0, 1).mul_(255).round_())
-    return told
+    return scaled
 
 
 def from_8_bits(mask: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A given picture as its file holds it, so that an edit leaves it alone where nothing changes."""
+"""The original picture of an edit, with the colours, depth and metadata of its file."""
 
 import io
 import sys
@@ -9,27 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from swiftpie.imageio.files import (
+from swiftpie.imageio.decoding import (
     BAND_PIXELS,
     DECODER_ERRORS,
-    EXIF_BLOCK,
-    USER_COMMENT,
     colour_profile,
-    decoding,
     describe,
+    image_errors,
     load_image,
     open_image,
     to_plain,
     to_straight,
     to_upright,
 )
-from swiftpie.imageio.images import DEEP, XMP, Stored, format_of
+from swiftpie.imageio.writing import DEEP, EXIF_BLOCK, USER_COMMENT, XMP, PictureData, format_of
 
 GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C
 EXIF_SIZE = (0xA002, 0xA003)  # width and height, which upright may be exchanged
-EXIF_POINTER = 0xA005  # to one more block, which nobody reads
-# Of the first block: what tells of the picture, and not how a TIFF stores it or which way is up.
+EXIF_POINTER = 0xA005  # to another block, which is never read
+# Tags of the first block that describe the picture, not its storage or orientation.
 EXIF_WORDS = (*range(0x010E, 0x0111), 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C)
 EXIF_WORDS += (0x8298, *range(0x9C9B, 0x9CA0))
 MAX_KEPT_EXIF = 5_000  # bytes; beside it a JPEG has to hold how the picture was made
@@ -50,14 +48,14 @@ OTHER_COLOURS = {
 GREYS = ("L", "LA")
 
 
-class Original(NamedTuple):
+class OriginalPicture(NamedTuple):
     """A picture before an edit."""
 
-    stored: Stored
+    stored: PictureData
     losses: tuple[str, ...]  # what its file holds and none that is written can
 
 
-def read_original(source: str | Path | bytes | Image.Image) -> Original:
+def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
     """Return a picture upright and with the colours, depth and words that its file has.
 
     Raises:
@@ -65,7 +63,7 @@ def read_original(source: str | Path | bytes | Image.Image) -> Original:
     """
     image = open_image(source)
     is_ours = image is not source
-    with decoding(describe(source)):
+    with image_errors(describe(source)):
         is_deep, tiles = _lower_bytes(image) if is_ours else (False, [])
         image.load()
         exif, losses = _kept_exif(image)
@@ -77,18 +75,18 @@ def read_original(source: str | Path | bytes | Image.Image) -> Original:
         image = to_straight(to_upright(image, is_ours=is_ours))
         deep = _in_16_bits(image, source, tiles)
         if deep is not None:
-            return Original(Stored(deep, profile, exif), tuple(losses))
+            return OriginalPicture(PictureData(deep, profile, exif), tuple(losses))
         if is_deep:
             losses.append("its 16 bits")
         if image.mode in OTHER_COLOURS:
             losses.append(f"its {OTHER_COLOURS[image.mode]}")
         if image.mode in OTHER_COLOURS or (image.mode in GREYS and "icc_profile" in image.info):
-            return Original(Stored(load_image(source), b"", exif), tuple(losses))
-        return Original(Stored(to_plain(image), profile, exif), tuple(losses))
+            return OriginalPicture(PictureData(load_image(source), b"", exif), tuple(losses))
+        return OriginalPicture(PictureData(to_plain(image), profile, exif), tuple(losses))
 
 
-def put_on(original: Original, edited: Image.Image, blend: Image.Image) -> Stored:
-    """Return the original with as much of `edited` as `blend` says, and its own bits elsewhere.
+def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image) -> PictureData:
+    """Return `edited` over the original by the weights of `blend`; elsewhere bits stay the same.
 
     Args:
         original: Of size (W, H).
@@ -111,8 +109,8 @@ def put_on(original: Original, edited: Image.Image, blend: Image.Image) -> Store
     return original.stored._replace(pixels=joined)
 
 
-def losses_in(original: Original, suffix: str) -> tuple[str, ...]:
-    """Return what a file with this suffix does not keep of a picture, in words."""
+def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
+    """Return the names of the parts of a picture that a file with this suffix loses."""
     (pixels, _, exif), losses = original.stored, list(original.losses)
     is_deep = not isinstance(pixels, Image.Image)
     file_format = format_of(suffix)
@@ -121,9 +119,9 @@ def losses_in(original: Original, suffix: str) -> tuple[str, ...]:
     if file_format == "JPEG" and _is_clear(pixels):
         losses.append("its transparency")
     if file_format != "PNG" and exif:
-        told = Image.Exif()
-        told.load(exif)
-        if USER_COMMENT in told.get_ifd(EXIF_BLOCK):
+        kept = Image.Exif()
+        kept.load(exif)
+        if USER_COMMENT in kept.get_ifd(EXIF_BLOCK):
             losses.append("the comment in its EXIF data")
     return tuple(losses)
 
@@ -159,7 +157,7 @@ def _lower_bytes(image: Image.Image) -> tuple[bool, list[Any]]:
 
 
 def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
-    """Return what EXIF data tell, but which way is up and the thumbnail, and what is left out."""
+    """Return EXIF data without orientation and thumbnail, and the names of lost parts."""
     losses: list[str] = []
     try:
         given, kept = image.getexif(), Image.Exif()
@@ -171,8 +169,8 @@ def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
             entries = given.get_ifd(block)
             if block == EXIF_BLOCK and MAKER_NOTE in entries:
                 losses.append("the maker's notes in its EXIF data")
-            if told := {tag: one for tag, one in entries.items() if tag not in left_out}:
-                kept.get_ifd(block).update(told)
+            if words := {tag: one for tag, one in entries.items() if tag not in left_out}:
+                kept.get_ifd(block).update(words)
         has_words = len(kept) or any(map(kept.get_ifd, (EXIF_BLOCK, GPS_BLOCK)))
         data = kept.tobytes() if has_words else b""
     except DECODER_ERRORS:

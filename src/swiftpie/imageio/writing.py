@@ -1,4 +1,4 @@
-"""Picture files with their origin, in the formats of their suffixes; loads no tensor library."""
+"""Writing picture files with their origin, and reading it back; loads no tensor library."""
 
 import io
 import json
@@ -11,15 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from swiftpie.errors import InputError
+from swiftpie.imageio.atomic import check_target, write_file
+from swiftpie.imageio.decoding import DECODER_ERRORS, Source, open_image
 from swiftpie.imageio.deep_colour import encode_png, encode_tiff
-from swiftpie.imageio.files import (
-    ASCII_COMMENT,
-    EXIF_BLOCK,
-    METADATA_KEY,
-    USER_COMMENT,
-    check_target,
-    write_file,
-)
 
 FORMAT_OF_SUFFIX = {
     ".png": "PNG",
@@ -29,6 +23,10 @@ FORMAT_OF_SUFFIX = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
+METADATA_KEY = "swiftpie"
+EXIF_BLOCK = 0x8769
+USER_COMMENT = 0x9286
+ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
 MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
 QUALITY: Mapping[str, Mapping[str, int]] = {
     "PNG": {},
@@ -49,8 +47,8 @@ XMP = (
 )
 
 
-class Stored(NamedTuple):
-    """A picture with what else of it a file can hold."""
+class PictureData(NamedTuple):
+    """A picture with the other contents of its file."""
 
     pixels: Image.Image | NDArray[np.uint16]  # RGB or RGBA, or such of 16 bit (H, W, 3 or 4)
     profile: bytes = b""  # ICC, of these colours; empty for sRGB
@@ -58,7 +56,7 @@ class Stored(NamedTuple):
 
 
 def save_image(
-    image: Image.Image | Stored,
+    image: Image.Image | PictureData,
     path: str | Path,
     *,
     metadata: Mapping[str, str] | None,
@@ -82,7 +80,7 @@ def save_image(
 
 
 def encode_image(
-    image: Image.Image | Stored,
+    image: Image.Image | PictureData,
     suffix: str,
     *,
     metadata: Mapping[str, str] | None,
@@ -97,7 +95,7 @@ def encode_image(
         InputError: The suffix is unknown or the metadata is too long.
     """
     file_format = format_of(suffix, name=name)
-    pixels, profile, exif = image if isinstance(image, Stored) else Stored(image)
+    pixels, profile, exif = image if isinstance(image, PictureData) else PictureData(image)
     notes = _notes(metadata, file_format, exif=exif, name=name)
     if profile:
         notes["icc_profile"] = profile
@@ -115,6 +113,25 @@ def encode_image(
     chosen = {} if quality is None or file_format == "PNG" else {"quality": quality}
     plain.save(buffer, file_format, **{**QUALITY[file_format], **chosen}, **notes)
     return buffer.getvalue()
+
+
+def read_metadata(source: Source) -> dict[str, str]:
+    """Return what `save_image` stored in a picture; empty for pictures of other origin.
+
+    Raises:
+        ImageError: The file is missing or not a picture.
+    """
+    image = open_image(source)
+    try:
+        if image.format == "PNG":
+            text = str(image.info.get(METADATA_KEY, ""))
+        else:
+            comment = image.getexif().get_ifd(EXIF_BLOCK).get(USER_COMMENT, b"")
+            text = bytes(comment).removeprefix(ASCII_COMMENT).decode("ascii")
+        stored = json.loads(text)
+    except DECODER_ERRORS:
+        return {}
+    return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
 
 
 def check_image_target(path: str | Path, *, force: bool = False) -> None:
@@ -136,8 +153,7 @@ def format_of(suffix: str, *, name: str = "The picture") -> str:
     file_format = FORMAT_OF_SUFFIX.get(suffix.lower())
     if file_format is None:
         raise InputError(
-            f"{name} does not end in a known suffix. One of {', '.join(FORMAT_OF_SUFFIX)} is "
-            "needed. Rename the output."
+            f"{name} does not end in a known suffix. Choose one of {', '.join(FORMAT_OF_SUFFIX)}."
         )
     return file_format
 

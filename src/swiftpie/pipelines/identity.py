@@ -23,8 +23,8 @@ from swiftpie.backbones.load.safe import (
 )
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.geometry.layout import SUBJECT_FILL
+from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.cutout import Way
-from swiftpie.imageio.files import write_file
 from swiftpie.imageio.images import crop_square, fit_square, in_8_bits, side_px, to_tensor
 from swiftpie.masks import check_mask
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out

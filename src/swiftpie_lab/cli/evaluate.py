@@ -241,7 +241,7 @@ def grid(
     deals subjects and wishes, as for `world`, and nobody picks them. The first column shows the
     references.
     """
-    from swiftpie.imageio.images import check_image_target
+    from swiftpie.imageio.writing import check_image_target
     from swiftpie_lab.evaluation.benchmarks.world import USES, WorldBenchmark
     from swiftpie_lab.evaluation.page import labelled_sheet
 
@@ -295,7 +295,7 @@ def photos(
     subject and reference as the judge of sprites sees it, beside that of as many held-out sprites
     in the same places: the dozen inside the package, or those of --data.
     """
-    from swiftpie.imageio.images import check_image_target
+    from swiftpie.imageio.writing import check_image_target
     from swiftpie_lab.data.subjects import load_subjects, sample_subjects
     from swiftpie_lab.evaluation.benchmarks import photos as kept
     from swiftpie_lab.evaluation.benchmarks.sprites import SpritesInPlaces, check_places

@@ -330,7 +330,7 @@ def _parts(cell: str) -> list[str]:
 
 def save_sheet(sheet: "Image.Image", out: Path, *, preset: str, seed: int, force: bool) -> None:
     """Write a drawn sheet with its origin."""
-    from swiftpie.imageio.images import save_image
+    from swiftpie.imageio.writing import save_image
 
     facts = {"preset": preset, "swiftpie": __version__, "seed": str(seed)}
     save_image(sheet, out, metadata=facts, force=force)

@@ -18,7 +18,7 @@ from PIL import Image
 from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.geometry.layout import SUBJECT_FILL
-from swiftpie.imageio.files import atomic_file
+from swiftpie.imageio.atomic import atomic_file
 from swiftpie_lab.data.subjects import INDEX_NAME, MAX_MEMBER_BYTES
 
 Progress = Callable[[int, int], None]

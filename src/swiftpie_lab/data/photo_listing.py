@@ -13,7 +13,7 @@ from swiftpie.errors import short_reason
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MASK_SUFFIX = ".mask.png"
 MAX_TEXT_BYTES = 65_536  # of a caption file; no text encoder reads a thousandth of it
-MAX_ENCODED_BYTES = 20 << 20  # as for every picture, see `swiftpie.imageio.files`
+MAX_ENCODED_BYTES = 20 << 20  # as for every picture, see `swiftpie.imageio.decoding`
 CAPTIONS = "captions.jsonl"
 
 

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 
 from swiftpie.errors import ImageError, InputError, short_reason
 from swiftpie.geometry.layout import Layout, to_affine, warp
-from swiftpie.imageio.images import alpha_of, load_image, to_tensor
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import alpha_of, to_tensor
 from swiftpie.masks import grow, load_mask
 from swiftpie.models.cutout import subject_mask
 from swiftpie.pipelines.identity import canonical_frame

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.errors import ConfigError, short_reason
-from swiftpie.imageio.files import open_image
+from swiftpie.imageio.decoding import open_image
 
 Split = Literal["train", "held_out"]
 

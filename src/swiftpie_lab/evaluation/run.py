@@ -16,7 +16,8 @@ from torch import Tensor
 from swiftpie import __version__
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
-from swiftpie.imageio.files import load_image, write_file
+from swiftpie.imageio.atomic import write_file
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane
 from swiftpie_lab.evaluation.case import METRICS, Case, Evidence, Metric, Row
 from swiftpie_lab.evaluation.judges import Networks

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError, SwiftPieError
-from swiftpie.imageio.files import updated_folder
+from swiftpie.imageio.atomic import updated_folder
 from swiftpie_lab.training.context import SINGLE_PROCESS, Context, Processes
 from swiftpie_lab.training.optimizers import (
     WHOLE_NETWORK,

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError, InputError, MissingExtra, WeightsError, short_reason
-from swiftpie.imageio.files import atomic_file, write_file
+from swiftpie.imageio.atomic import atomic_file, write_file
 from swiftpie_lab.training.context import Processes
 from swiftpie_lab.training.optimizers import state_shapes
 

@@ -20,7 +20,7 @@ from swiftpie.apps.batch.jobs import THE_DEFAULT, Defaults, collect
 from swiftpie.apps.batch.lists import grid
 from swiftpie.apps.batch.report import REPORT
 from swiftpie.apps.batch.run import draw, opened
-from swiftpie.imageio.files import TEMPORARY
+from swiftpie.imageio.atomic import TEMPORARY
 from swiftpie.imageio.images import sample_pictures
 from tests.kills import Moments, finishes
 

@@ -7,7 +7,8 @@ import pytest
 
 from swiftpie.apps.batch.draw import CannotWrite, Drawer
 from swiftpie.apps.batch.plan import batches_of
-from swiftpie.imageio.files import load_image, read_metadata
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
 from tests.apps.batch.conftest import SMALL
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from swiftpie.apps.batch.report import REPORT, Report, owned, read_done, write_sheet
 from swiftpie.errors import ConfigError, InputError
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 
 
 def row(name, **more):

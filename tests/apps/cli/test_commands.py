@@ -18,7 +18,8 @@ from swiftpie.apps.cli.main import app
 from swiftpie.apps.cli.options import split_subject
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import ConfigError
-from swiftpie.imageio.images import load_image, read_metadata
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
 from swiftpie.pipelines.identity import FORMAT
 from swiftpie_lab.cli.train import parse_duration
 

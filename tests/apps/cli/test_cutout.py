@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swiftpie.imageio.images import load_image, read_metadata
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
 from tests.shapes import ellipse, photo, star
 
 PROMPT = "a photo of a subject on a beach"

@@ -12,8 +12,9 @@ from swiftpie.apps.cli.edit import Job, carry_out, edit_settings, tell_losses
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.config import MaskRule
 from swiftpie.errors import ImageError
-from swiftpie.imageio.images import Stored, encode_image, load_image, read_metadata
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
+from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
 from swiftpie.pipelines.drawing.settings import EditMode, Scales
 from tests.backbones import tiny_models
 from tests.parity.edit import photograph
@@ -91,7 +92,7 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "a camera", 1
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    stored = Stored(np.concatenate([values, clear], axis=-1), profile, exif.tobytes())
+    stored = PictureData(np.concatenate([values, clear], axis=-1), profile, exif.tobytes())
     picture.write_bytes(encode_image(stored, ".png", metadata=None))
     half = job._replace(mask=(0.0, 0.0, 0.5, 1.0), strip=None)
     carry_out(editor, half)

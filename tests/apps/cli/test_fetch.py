@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import pytest
 
+from swiftpie.apps.cli.asking import tell
+from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.recipe import RECIPES
 from swiftpie.engine.session import needs_of
 from tests.fixtures.mock_hub import clean_machine, serving
@@ -128,7 +130,7 @@ def test_an_adapter_by_its_place_in_a_repository_is_drawn_with(call, hamster, tm
     ("options", "reason"),
     [
         (["--preset", "sd-turbo", "--adapter", XL_ADAPTER], "for another family"),
-        (["--preset", "sdxl-turbo", "--adapter", "h94/IP-Adapter"], "which is no file"),
+        (["--preset", "sdxl-turbo", "--adapter", "h94/IP-Adapter"], "is not a file"),
         (
             ["--preset", "sdxl-turbo", "--adapter", f"{XL_ADAPTER[:-12]}.bin"],
             "neither a safetensors",
@@ -159,6 +161,14 @@ def test_what_a_transform_needs_is_planned_with_the_rest(call):
     assert {one["file"] for one in found} == {*TINY}
 
 
+def test_a_plan_with_nothing_missing_names_no_place(capsys):
+    tell(DownloadPlan(memory_bytes=2_000_000))
+    text = capsys.readouterr().err
+    assert "0 bytes  to fetch" in text
+    assert "2.0 MB  of memory" in text
+    assert "free in" not in text
+
+
 @pytest.mark.usefixtures("machine")
 def test_without_a_terminal_the_line_to_type_is_told(call, hub, hamster, tmp_path):
     result = call("personalize", hamster, "x", "-o", tmp_path / "o.png", "--recipe", "sdxl-turbo")
@@ -170,14 +180,14 @@ def test_without_a_terminal_the_line_to_type_is_told(call, hub, hamster, tmp_pat
 
 ASKED_TWICE = """
 from typer import Abort
-from swiftpie.backbones.acquire.download import Needs, Part
+from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
 from swiftpie.backbones.hub import list_files, parse_reference, root_of
 from swiftpie.apps.cli.asking import ask
 place = parse_reference("madebyollin/sdxl-vae-fp16-fix")
 listing = list_files(place)
 root, files = root_of(place, listing), (listing.find("config.json"),)
 part = {"listing": listing, "files": files, "licence": "mit"}
-needs = Needs((Part("autoencoder", "autoencoder", place, root, root, **part),))
+needs = DownloadPlan((ModelPart("autoencoder", "autoencoder", place, root, root, **part),))
 try:
     ask(needs, yes=False)
 except Abort:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swiftpie.imageio.images import Stored, encode_image, load_image, read_metadata
-from swiftpie.imageio.originals import put_on, read_original
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.originals import composite, read_original
+from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
 from tests.parity.edit import photograph
 
 BOX = "0.2,0.3,0.6,0.8"
@@ -75,7 +76,7 @@ USUAL, SPOT = (90, 70), (0.3, 0.4, 0.6, 0.7)
 
 def _sixteen_bits(path, size=USUAL):
     colours = values(photograph(*size)).astype(np.uint16) * 256 + 77
-    path.write_bytes(encode_image(Stored(colours, b"", b""), ".png", metadata=None))
+    path.write_bytes(encode_image(PictureData(colours, b"", b""), ".png", metadata=None))
 
 
 def _on_its_side(path, size=USUAL):
@@ -102,7 +103,7 @@ def assert_kept(session, identity, path, place=SPOT, *, comes=True):
         else session.remove(path, mask=place, seed=1)
     )
     original = read_original(path)
-    stored = put_on(original, result.edited, result.blend)
+    stored = composite(original, result.edited, result.blend)
     before, after = (values(one.pixels) for one in (original.stored, stored))
     assert before.shape == after.shape
     assert before.shape[:2] == result.image.size[::-1]

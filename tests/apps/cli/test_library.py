@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from swiftpie.imageio.images import load_image, read_metadata
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, packaged
 
 PROMPT = "a kitten on a beach"

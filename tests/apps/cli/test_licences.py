@@ -55,7 +55,7 @@ def test_a_recipe_tells_all_its_parts_but_those_that_options_replace():
     other = terms_of("face", Chosen("face-plus", adapter=FACE_ID, encoder="insightface"))
     assert [one.name for one in other if one.part == "adapter"] == [FACE_ID.name]
     assert {one.is_commercial for one in other if one.part == "face encoder"} == {False}
-    with pytest.raises(ConfigError, match="came together"):
+    with pytest.raises(ConfigError, match="exclude each other"):
         terms_of("face", Chosen("face-plus", "sdxl-turbo"))
 
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from swiftpie import __version__
-from swiftpie.imageio.images import load_image, read_metadata
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
 
 PROMPT = "a hamster on a beach"
 ROUNDING = 2  # of 255, between PyTorch and what draws without it

@@ -10,7 +10,7 @@ from swiftpie.backbones.acquire.face_files import plan_faces
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
 from swiftpie.engine.session import needs_of
-from swiftpie.imageio.images import read_metadata
+from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import PHOTO
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world

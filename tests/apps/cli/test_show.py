@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from swiftpie import __version__
-from swiftpie.imageio.images import load_image, read_metadata, save_image
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata, save_image
 
 FACTS = {"prompt": "a dog\x1b[2J at sea", "seed": "7", "preset": "mini", "swiftpie": __version__}
 

@@ -13,7 +13,7 @@ from PIL import Image
 from swiftpie.apps.serve import decoding
 from swiftpie.apps.serve.decoding import Decoders
 from swiftpie.errors import ImageError
-from swiftpie.imageio.images import encode_image
+from swiftpie.imageio.writing import encode_image
 
 
 def decode(*pictures):

@@ -11,7 +11,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from swiftpie.apps.serve.jobs import State
 from swiftpie.apps.serve.schemas import Drawing
-from swiftpie.imageio.images import read_metadata
+from swiftpie.imageio.writing import read_metadata
 from tests.apps.serve.conftest import form, serving, to_png
 from tests.policy.test_docs import SERVING, blocks
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from swiftpie.imageio.images import read_metadata
+from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, packaged
 from tests.apps.serve.conftest import form, to_png
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from websockets.sync.client import connect
 
-from swiftpie.imageio.images import read_metadata
+from swiftpie.imageio.writing import read_metadata
 from tests.apps.serve.conftest import form, to_png
 
 PROMPT = "a dog on a beach"

@@ -19,7 +19,7 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.apps.serve.limits import Limits
-from swiftpie.imageio.images import read_metadata
+from swiftpie.imageio.writing import read_metadata
 from swiftpie.models.vocabulary import Vocabulary
 from tests.apps.serve.conftest import Running, serving, to_png
 from tests.policy.project import ROOT

@@ -8,8 +8,8 @@ import tarfile
 import pytest
 
 from swiftpie.backbones import hub as hub_module
-from swiftpie.backbones.acquire.download import Needs, as_size, as_time, last_rate
-from swiftpie.backbones.acquire.sources import Finder, Formats, Wanted
+from swiftpie.backbones.acquire.download import DownloadPlan, as_size, as_time, last_rate
+from swiftpie.backbones.acquire.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.backbones.choices import Choices
 from swiftpie.errors import WeightsError
 from tests.fixtures.mock_hub import Fault, Repository, clean_machine, serving
@@ -41,8 +41,8 @@ def machine(hub, tmp_path, monkeypatch):
 
 
 def needed(chosen="an/owner", wanted=None, *, prefers_half=True, **choices):
-    finder = Finder(Choices(**choices), Formats(prefers_half, allow_pickle=False))
-    return Needs((finder.find("part", "weights", chosen, wanted or Wanted(("",))),))
+    finder = PartFinder(Choices(**choices), WeightFormats(prefers_half, allow_pickle=False))
+    return DownloadPlan((finder.find("part", "weights", chosen, wanted or FileSelection(("",))),))
 
 
 def test_the_files_that_are_needed_come_and_no_others(hub):
@@ -181,6 +181,12 @@ def test_a_busy_hub_is_asked_again_when_it_says(hub):
     assert hub.sent == len(LARGE) + 2
 
 
+def test_a_connection_that_drops_while_a_plan_is_made_is_tried_again(hub):
+    for place in ("/api/models", "model.fp16"):
+        hub.faults.append(Fault(place, cut=1, times=2))
+    assert needed().with_memory(2).memory_bytes == len(LARGE)
+
+
 @pytest.mark.parametrize(
     "headers",
     [{"Retry-After": "3600"}, {"RateLimit": '"api";r=0;t=3600'}],
@@ -188,14 +194,14 @@ def test_a_busy_hub_is_asked_again_when_it_says(hub):
 )
 def test_nobody_waits_for_an_hour(hub, headers):
     hub.faults.append(Fault("/api/models", status=429, headers=headers))
-    with pytest.raises(WeightsError, match=r"asked too often. Try again in 3600 s"):
+    with pytest.raises(WeightsError, match=r"request limit is reached. Try again in 3600 s"):
         needed()
 
 
 def test_github_counts_who_asks(hub):
     limit = {"X-RateLimit-Remaining": "0"}
     hub.faults.append(Fault("/repos/", status=403, headers=limit))
-    with pytest.raises(WeightsError, match=r"asked too often. Try again in an hour"):
+    with pytest.raises(WeightsError, match=r"request limit is reached. Try again in an hour"):
         needed(PLACE)
 
 
@@ -249,13 +255,13 @@ def test_names_that_leave_their_folder_are_not_listed(hub):
 
 def test_a_full_disk_is_seen_first(hub, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 1_000_000))
-    with pytest.raises(WeightsError, match=r"3.1 MB are to be fetched.*1.0 MB are free.*HF_HOME"):
+    with pytest.raises(WeightsError, match=r"3.1 MB in .*1.0 MB are free.*HF_HOME"):
         needed().fetch()
     assert hub.sent == 0
 
 
 def test_more_memory_than_there_is_is_seen_first(monkeypatch):
-    needs = needed().weighed(2)
+    needs = needed().with_memory(2)
     monkeypatch.setattr("os.sysconf", lambda _: 1000)
     with pytest.raises(WeightsError, match=r"takes 3.1 MB of memory.*has 1.0 MB.*`dtype=bfloat16`"):
         needs.check_space()
@@ -267,7 +273,9 @@ def test_the_rate_is_kept_for_the_next_plan(hub):
     assert needs.seconds is None
     needs.fetch()
     assert last_rate() > 0
-    assert needed(prefers_half=False, wanted=Wanted(files=("model.safetensors",))).seconds > 0
+    assert (
+        needed(prefers_half=False, wanted=FileSelection(files=("model.safetensors",))).seconds > 0
+    )
 
 
 def test_sizes_and_times_are_written_as_people_read_them():
@@ -317,7 +325,9 @@ def test_an_archive_in_pieces_is_joined_and_unpacked(hub, monkeypatch):
     assert (found / "weights/unet/model.safetensors").read_bytes() == LARGE
     assert [one.name for one in found.parent.iterdir()] == ["an--archive@v1"]
     hub.forget()
-    assert not needed(PLACE).missing
+    unpacked = needed(PLACE)
+    assert not unpacked.missing
+    assert unpacked.with_memory(2).memory_bytes == len(LARGE)
     assert hub.asked == []
     with pytest.raises(WeightsError, match=r"unpacked in.*holds no such folder"):
         needed("github:an/archive:weights/vae@v1")
@@ -349,5 +359,5 @@ def test_an_archive_that_is_not_of_weights_is_refused(hub, machine, content, rea
 
 
 def test_a_release_needs_its_tag():
-    with pytest.raises(ValueError, match=r"A tag is needed"):
+    with pytest.raises(ValueError, match=r"Add its tag"):
         needed("github:an/archive:weights/unet")

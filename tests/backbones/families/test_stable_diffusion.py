@@ -151,9 +151,9 @@ def test_detail_has_a_mask_of_its_own_which_a_preset_may_find(opened):
 @pytest.mark.parametrize(
     ("adapter", "choices", "message"),
     [
-        (None, {"detail": "joint"}, "`detail=` was chosen without an adapter"),
+        (None, {"detail": "joint"}, "`detail=` has no effect without an adapter"),
         ("public", {"detail": "dual"}, "one of adapter, joint, none"),
-        ("public", {"detail": "joint", "plan": Plan(8)}, "came with `plan=`"),
+        ("public", {"detail": "joint", "plan": Plan(8)}, "and `plan=` exclude"),
     ],
 )
 def test_a_form_of_detail_that_does_not_fit_is_refused(opened, adapter, choices, message):
@@ -253,11 +253,11 @@ def test_choices_without_effect_are_refused(place):
     with pytest.raises(ConfigError, match="`adapter=`"):
         load_components(preset_of("sd21"), weights=weights, image_encoder=place / "sd21/encoder")
     public = {"weights": weights, "adapter": place / "sd21" / "public.safetensors"}
-    with pytest.raises(ConfigError, match=r"`face_version=2` was given.*no FaceID Plus"):
+    with pytest.raises(ConfigError, match=r"`face_version=2` fits only FaceID Plus"):
         load_components(preset_of("sd21"), **public, face_version=2)
     for adapter in ({}, {"adapter": public["adapter"]}):
         chosen = {"weights": weights, "reference": place / "sd21" / "other_unet", **adapter}
-        with pytest.raises(ConfigError, match="`reference=` was given without a detail branch"):
+        with pytest.raises(ConfigError, match="`reference=` needs a detail branch"):
             load_components(preset_of("sd21"), **chosen)
 
 
@@ -500,7 +500,7 @@ def test_weights_of_another_family_are_refused_before_they_are_read(unreadable):
         ({"adapter": "sd15/own.safetensors"}, "for 'sd15'.*`adapter=`"),
         ({"adapter": "sd21/public.safetensors", "image_encoder": "no"}, "'no' does not exist"),
         ({"adapter": "sd21/public.safetensors", "image_encoder": "sd21"}, "no config.json"),
-        ({"inversion": "sdxl/other_unet"}, "for the same family"),
+        ({"inversion": "sdxl/other_unet"}, "of the same family"),
     ],
 )
 def test_what_is_missing_or_does_not_fit_is_said_before_weights_are_read(

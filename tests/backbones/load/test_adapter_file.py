@@ -170,7 +170,7 @@ def test_another_network_of_the_same_name_is_refused(path):
     save(path)
     for backbone in ("sd21", "sdxl"):
         plan = Plan(token_width=WIDTHS[backbone])
-        refused(path, "this U-Net", installation=installed(backbone, plan))
+        refused(path, "the U-Net", installation=installed(backbone, plan))
 
 
 def test_the_other_form_of_the_detail_branch_is_refused(path):

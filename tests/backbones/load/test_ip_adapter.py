@@ -15,8 +15,9 @@ from swiftpie.backbones.load.ip_adapter import (
     read_swiftedit,
     semantic_tensors,
 )
+from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.safe import flatten, read_tensors, write_tensors
-from swiftpie.backbones.load.weights import NetworkReader, read_unet
+from swiftpie.backbones.load.weights import NetworkReader
 from tests.parity.ip_adapter import (
     BOUND,
     FILES,

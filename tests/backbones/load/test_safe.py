@@ -20,7 +20,7 @@ from swiftpie.backbones.load.safe import (
     read_tensors,
     write_tensors,
 )
-from swiftpie.imageio.files import MAX_TENSOR_HEADER_BYTES
+from swiftpie.imageio.decoding import MAX_TENSOR_HEADER_BYTES
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
 

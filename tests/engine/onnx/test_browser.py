@@ -17,7 +17,8 @@ from swiftpie.engine.onnx import frame
 from swiftpie.engine.onnx.draw import packaged
 from swiftpie.engine.onnx.export import export_onnx
 from swiftpie.engine.onnx.noise import draw_noise
-from swiftpie.imageio.images import load_image, sample_pictures
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import sample_pictures
 from tests.policy.project import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")

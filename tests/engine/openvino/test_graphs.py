@@ -8,7 +8,7 @@ import pytest
 
 from swiftpie.engine.openvino.graphs import GRAPH, SUMS, GraphStore, default_folder
 from swiftpie.engine.openvino.runtime import load
-from swiftpie.imageio.files import TEMPORARY
+from swiftpie.imageio.atomic import TEMPORARY
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import json
 import zipfile
 
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.library import packaged
 from swiftpie_lab.data.archive import write_pack
 from swiftpie_lab.data.library import EVERYDAY, SIDE_PX, build_library

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import torch._dynamo  # noqa: F401 - optimizers import it late, and every fork would again
 
-from swiftpie.imageio.files import TEMPORARY
+from swiftpie.imageio.atomic import TEMPORARY
 from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.state import INDEX_FILE, read_state
 from tests.kills import Moments, finishes

@@ -214,7 +214,7 @@ def test_another_autoencoder_is_taken_and_another_denoiser_is_not(large, sprite)
     assert after.denoiser is before.denoiser
     assert after.fingerprint != before.fingerprint
     large.unet = large.inversion_unet
-    with pytest.raises(InputError, match="U-Net was exchanged"):
+    with pytest.raises(InputError, match="U-Net was replaced"):
         large("a cat", ip_adapter_image=sprite, seeds=[1])
 
 

@@ -15,9 +15,10 @@ from swiftpie.apps.batch.report import DONE, FAILED, Outcome
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
 from swiftpie.engine.session import Session, draw_apart, load
 from swiftpie.errors import InputError, SwiftPieError, short_reason
-from swiftpie.imageio.files import is_safetensors, write_file
-from swiftpie.imageio.images import Stored, encode_image, load_image
-from swiftpie.imageio.originals import put_on, read_original
+from swiftpie.imageio.atomic import write_file
+from swiftpie.imageio.decoding import is_safetensors, load_image
+from swiftpie.imageio.originals import composite, read_original
+from swiftpie.imageio.writing import PictureData, encode_image
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.drawing.edit import EditResult, follows_seed
 from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Request, Subject
@@ -188,12 +189,12 @@ class Drawer:
         """
         preset = session.components.preset.name
         warnings = [*session.advice_on(request), *_doubts(drawn)]
-        image: Image.Image | Stored
+        image: Image.Image | PictureData
         if isinstance(drawn, EditResult):
             assert isinstance(request, EditRequest), "edits come of edits"
             said = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
             facts = origin_of_edit(preset, request.settings, drawn, prompt=job.prompt, **said)
-            image = put_on(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
+            image = composite(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
             if not follows_seed(session.components, request.settings):
                 warnings.append("The seed has no effect: nothing of this edit is random.")
         else:

@@ -19,7 +19,7 @@ from swiftpie.apps.batch.lists import PICTURES, Asked, read_prompts, read_seeds
 from swiftpie.apps.batch.report import SHEET
 from swiftpie.backbones.components import cells_of
 from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.resolve import settle
+from swiftpie.backbones.resolve import resolve
 from swiftpie.config import read_fields
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import (
@@ -31,7 +31,7 @@ from swiftpie.errors import (
     short_reason,
 )
 from swiftpie.imageio.cutout import Way
-from swiftpie.imageio.files import is_safetensors, open_image
+from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.library import named_by
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
@@ -512,4 +512,4 @@ def _check_masks(job: Job) -> None:
 
 @functools.cache
 def _preset_of(recipe: str | None, preset: str | None) -> Preset:
-    return settle(preset, recipe, {})[0]
+    return resolve(preset, recipe, {})[0]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from swiftpie import __version__
 from swiftpie.apps.batch.jobs import Job, Jobs, Model
 from swiftpie.errors import ConfigError
-from swiftpie.imageio.files import write_file
+from swiftpie.imageio.atomic import write_file
 
 PLAN = "plan.jsonl"  # the run in its first line, then a line a job
 TOLD = 5  # jobs that a message names

@@ -10,8 +10,10 @@ from typing import Any
 from PIL import Image
 
 from swiftpie.errors import ConfigError, InputError
-from swiftpie.imageio.files import load_image, make_folder, take_lock, write_file
-from swiftpie.imageio.images import contact_sheet, save_image
+from swiftpie.imageio.atomic import make_folder, take_lock, write_file
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import contact_sheet
+from swiftpie.imageio.writing import save_image
 
 REPORT = "report.jsonl"
 SHEET = "contact-sheet"  # which no job may be called

@@ -13,12 +13,12 @@ from swiftpie import __version__
 from swiftpie.apps.cli.console import examples, print_json, print_text, write_table
 from swiftpie.apps.cli.options import AsJson, CommercialOnly, Fields, with_fields
 from swiftpie.backbones.acquire import licences
-from swiftpie.backbones.acquire.licences import Terms
+from swiftpie.backbones.acquire.licences import LicenceTerms
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
-from swiftpie.backbones.resolve import is_here, settle
+from swiftpie.backbones.resolve import is_here, resolve
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
 
@@ -293,7 +293,7 @@ def licenses(
     write_table(rows, headings=("part", "name", "licence", "commercial"))
 
 
-def _check_terms(chosen: list[Terms]) -> None:
+def _check_terms(chosen: list[LicenceTerms]) -> None:
     for one in chosen:
         if not one.is_commercial:
             raise ConfigError(
@@ -302,7 +302,7 @@ def _check_terms(chosen: list[Terms]) -> None:
             )
 
 
-def terms_of(what: str, chosen: Chosen) -> list[Terms]:
+def terms_of(what: str, chosen: Chosen) -> list[LicenceTerms]:
     """Return what the command, preset or face encoder `what` would load; all there is for "".
 
     Raises:
@@ -331,9 +331,9 @@ def terms_of(what: str, chosen: Chosen) -> list[Terms]:
     )
 
 
-def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
+def _command_terms(command: str, chosen: Chosen) -> list[LicenceTerms]:
     if chosen.recipe is not None and chosen.preset is not None:
-        settle(chosen.preset, chosen.recipe, {})  # says why one of them is enough
+        resolve(chosen.preset, chosen.recipe, {})  # says why one of them is enough
     recipe = None if chosen.recipe is None else RECIPES.get(chosen.recipe)
     uses_faces = command in {"face", "evaluate fastface"}
     if recipe is not None:
@@ -341,7 +341,9 @@ def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
         found = [one for one in licences.recipe_terms(recipe) if one.part not in parts]
         found = [one for one in found if one.part != "face encoder"]
     elif uses_faces and chosen.preset is None:
-        found = [Terms("preset", "of your choice", "give it with --recipe or --preset", None)]
+        found = [
+            LicenceTerms("preset", "of your choice", "give it with --recipe or --preset", None)
+        ]
     else:
         found = licences.preset_terms(chosen.preset or "mini")
     if chosen.adapter is not None or (uses_faces and recipe is None):

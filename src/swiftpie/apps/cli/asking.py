@@ -11,7 +11,7 @@ from rich.text import Text
 from swiftpie.errors import ConfigError, printable
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.acquire.download import Needs, Part
+    from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
     from swiftpie.backbones.hub import RemoteFile
 
 NO_LICENCE = "not stated, ask its publisher"
@@ -19,7 +19,7 @@ SMALL_BYTES = 1 << 20
 SHOWN = 12  # letters of a commit
 
 
-def ask(needs: "Needs", *, yes: bool) -> None:
+def ask(needs: "DownloadPlan", *, yes: bool) -> None:
     """Tell what is to be fetched, if anything, and go on if `yes` was given or people say so.
 
     Raises:
@@ -40,7 +40,7 @@ def ask(needs: "Needs", *, yes: bool) -> None:
     typer.confirm("Fetch them?", default=True, abort=True, err=True)
 
 
-def tell(needs: "Needs") -> None:
+def tell(needs: "DownloadPlan") -> None:
     """Tell on standard error what is missing: parts, files, sizes, licences, place, memory, time.
 
     Small files are counted, not named.
@@ -61,20 +61,21 @@ def tell(needs: "Needs") -> None:
     seconds, memory = needs.seconds, needs.memory_bytes
     weights = "unknown" if memory is None else as_size(memory)
     time = "unknown" if seconds is None else as_time(seconds)
-    lines += [
-        f"  {as_size(needs.bytes_left):>9}  to fetch",
-        f"  {as_size(needs.free_bytes):>9}  free in {', '.join(map(str, needs.folders))}",
-        f"  {weights:>9}  of memory for all weights",
-        f"  {time:>9}  at the rate of the last download",
-    ]
+    lines.append(f"  {as_size(needs.bytes_left):>9}  to fetch")
+    if needs.folders:
+        places = ", ".join(map(str, needs.folders))
+        lines.append(f"  {as_size(needs.free_bytes):>9}  free in {places}")
+    lines.append(f"  {weights:>9}  of memory for all weights")
+    if needs.bytes_left:
+        lines.append(f"  {time:>9}  at the rate of the last download")
     with suppress(OSError):  # closed; then nobody can be told
         for line in lines:
             text = Text(printable(line))
             Console(stderr=True).print(text, soft_wrap=True, highlight=False)
 
 
-def _by_part(needs: "Needs") -> "list[tuple[Part, list[RemoteFile]]]":
-    found: dict[Part, list[RemoteFile]] = {}
+def _by_part(needs: "DownloadPlan") -> "list[tuple[ModelPart, list[RemoteFile]]]":
+    found: dict[ModelPart, list[RemoteFile]] = {}
     for part, file in needs.missing:
         if part.left(file):
             found.setdefault(part, []).append(file)

@@ -23,7 +23,7 @@ from swiftpie.errors import ConfigError, InputError, printable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from swiftpie.imageio.writing import Stored
+    from swiftpie.imageio.writing import PictureData
     from swiftpie.pipelines.drawing.settings import Scales
 
 T = TypeVar("T")
@@ -188,7 +188,7 @@ def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> Non
     Raises:
         ConfigError: `path`, which the option `flag` named, is one of the others.
     """
-    from swiftpie.imageio.files import are_one_place
+    from swiftpie.imageio.atomic import are_one_place
 
     for other_flag, other in others.items():
         if other is not None and are_one_place(path, other):
@@ -208,7 +208,7 @@ def shared_out(prompts: Sequence[str], targets: Sequence[T]) -> list[tuple[str, 
 
 
 def write_outputs(
-    rows: "Iterable[tuple[Image.Image | Stored, Image.Image, int, Target]]",
+    rows: "Iterable[tuple[Image.Image | PictureData, Image.Image, int, Target]]",
     *,
     metadata: Mapping[str, str],
     force: bool,

@@ -67,8 +67,10 @@ def demo(
     """Put four subjects into eight places, with the model inside the package and no network."""
     import torch
 
-    from swiftpie.imageio.files import make_folder
-    from swiftpie.imageio.images import check_image_target, contact_sheet, load_image, save_image
+    from swiftpie.imageio.atomic import make_folder
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.images import contact_sheet
+    from swiftpie.imageio.writing import check_image_target, save_image
 
     make_folder(out)
     sheet = out / "demo.png"

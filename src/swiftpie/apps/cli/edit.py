@@ -210,10 +210,12 @@ def write_result(
     force: bool,
 ) -> None:
     """Write what came of a picture, with the bits of its file where nothing changed."""
-    from swiftpie.imageio.images import contact_sheet, load_image, save_image
-    from swiftpie.imageio.originals import put_on, read_original
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.images import contact_sheet
+    from swiftpie.imageio.originals import composite, read_original
+    from swiftpie.imageio.writing import save_image
 
-    finished = put_on(read_original(picture), result.edited, result.blend)
+    finished = composite(read_original(picture), result.edited, result.blend)
     drawn = [(finished, result.region, result.seed, target)]
     console.write_outputs(drawn, metadata=metadata, force=force)
     if strip is not None:
@@ -224,8 +226,8 @@ def write_result(
 
 def tell_losses(picture: str | bytes, target: console.Target) -> None:
     """Tell what of a picture its edit does not keep, and whether its pixels stay."""
-    from swiftpie.imageio.images import DEEP, format_of
     from swiftpie.imageio.originals import losses_in, read_original
+    from swiftpie.imageio.writing import DEEP, format_of
 
     suffix = ".png" if target.picture is None else target.picture.suffix
     if losses := losses_in(read_original(picture), suffix):
@@ -245,7 +247,7 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
         ImageError: The file cannot be read.
         InputError: The box cannot.
     """
-    from swiftpie.imageio.files import open_image
+    from swiftpie.imageio.decoding import open_image
     from swiftpie.masks import parse_box
 
     if mask is not None and box is not None:
@@ -283,7 +285,7 @@ def plan_targets(
         ConfigError: One place would have to hold two things.
         InputError: A file exists or cannot be written.
     """
-    from swiftpie.imageio.images import check_image_target
+    from swiftpie.imageio.writing import check_image_target
 
     targets = console.plan_outputs(output, count=count, masks=save_region, flag="--save-region")
     rows = [None] * count if strip is None else console.numbered(strip, count)

@@ -48,7 +48,7 @@ def openvino(*, folder: Folder, loading: Loading, size: SizeText = None) -> None
 
 
 def _export(runtime: str, folder: Path, loading: LoadOptions, size: str | None) -> None:
-    from swiftpie.imageio.files import atomic_folder
+    from swiftpie.imageio.atomic import atomic_folder
 
     if folder.exists():
         raise InputError(f"'{folder}' exists. The name of a new folder is needed. Give another.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from swiftpie.backbones.acquire.download import Needs
+    from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.engine.session import Session
     from swiftpie.faces.choose import ChosenFace
     from swiftpie.faces.face import FaceEncoder, FaceEncoders
@@ -100,7 +100,7 @@ def face(
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
     from swiftpie.faces.choose import choose_face, find_faces
-    from swiftpie.imageio.files import load_image
+    from swiftpie.imageio.decoding import load_image
     from swiftpie.noise import seeds_from
 
     first_seed = seeds_from(seed, num_images)[0]
@@ -162,7 +162,7 @@ def face(
 
 def open_face_encoders(
     settings: FaceSettings, loading: LoadOptions
-) -> "tuple[FaceEncoders, Needs]":
+) -> "tuple[FaceEncoders, DownloadPlan]":
     """Open the encoder and the judge, fetched if they may be, and tell if there is no judge.
 
     Who is asked about their files is asked about those of all networks at once: also return what is
@@ -171,12 +171,12 @@ def open_face_encoders(
     Raises:
         ConfigError: Something is missing, and nobody can be asked.
     """
-    from swiftpie.backbones.acquire.download import Needs
+    from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.backbones.acquire.face_files import fetched, plan_faces, with_files
     from swiftpie.faces.face import open_encoders
 
     offline: Choices = {"offline": loading.get("offline", False)}
-    faces, agreed = plan_faces(fetched(settings), offline), Needs()
+    faces, agreed = plan_faces(fetched(settings), offline), DownloadPlan()
     if faces.bytes_left:
         agreed = given.needs_of(loading)
         ask(faces + agreed, yes=loading.get("yes", False))

@@ -14,7 +14,7 @@ from swiftpie.errors import ConfigError, did_you_mean
 from swiftpie.faces.face import FACE_ENCODERS
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.acquire.download import Needs
+    from swiftpie.backbones.acquire.download import DownloadPlan
 
 CHOSEN = (
     *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "dtype"),
@@ -71,22 +71,22 @@ def fetch(
         console.say(f"All that {name} needs is here; with --offline nobody is asked for anything.")
 
 
-def _needs_of(name: str, loading: LoadOptions) -> "tuple[Needs, Needs]":
+def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
     """Return what faces and what networks need.
 
     Raises:
         ConfigError: There is no recipe, preset or face encoder of that name.
     """
-    from swiftpie.backbones.acquire.download import Needs
+    from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.backbones.acquire.face_files import plan_faces
 
     recipe = RECIPES.get(name) if name in RECIPES.names() else None
     encoder = name if recipe is None else recipe.face_encoder
-    faces = Needs()
+    faces = DownloadPlan()
     if encoder in FACE_ENCODERS.names():
         faces = plan_faces([encoder or ""], {})
         if recipe is None:
-            return faces, Needs()
+            return faces, DownloadPlan()
     if recipe is not None:
         return faces, given.needs_of({**loading, "recipe": recipe})
     if name in PRESETS.names():
@@ -96,7 +96,7 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[Needs, Needs]":
     raise ConfigError(f"{name!r} is no recipe, no preset and no face encoder. {advice}")
 
 
-def _finish(name: str, faces: "Needs", loading: LoadOptions) -> None:
+def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
     """Put files for faces in place, and get what only an unpacked archive could tell of."""
     from swiftpie.backbones.acquire.face_files import fetch_faces
 
@@ -106,7 +106,7 @@ def _finish(name: str, faces: "Needs", loading: LoadOptions) -> None:
     networks.fetch()
 
 
-def _facts(needs: "Needs") -> dict[str, object]:
+def _facts(needs: "DownloadPlan") -> dict[str, object]:
     return {
         "files": [
             {

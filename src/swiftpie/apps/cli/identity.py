@@ -53,7 +53,7 @@ def save(
     force: given.Force = False,
 ) -> None:
     """Encode pictures of one subject into a file that `personalize` takes as SUBJECT."""
-    from swiftpie.imageio.files import check_target
+    from swiftpie.imageio.atomic import check_target
 
     check_target(out, force=force)
     (pictures,) = given.with_cutouts([given.read_subjects(subjects)], cutouts)
@@ -144,13 +144,9 @@ def cutout(
 
     Or cut the subject out at full size, to look at, to correct and to give back.
     """
-    from swiftpie.imageio.images import (
-        check_image_target,
-        load_image,
-        mask_to_pil,
-        save_image,
-        to_pil,
-    )
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.images import mask_to_pil, to_pil
+    from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie.masks import load_mask
     from swiftpie.models.cutout import search_of
     from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given

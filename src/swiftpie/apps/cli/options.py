@@ -17,7 +17,7 @@ from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Use
-from swiftpie.backbones.resolve import best_recipe, settle
+from swiftpie.backbones.resolve import best_recipe, resolve
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.drawing.settings import Scales
@@ -26,7 +26,7 @@ from swiftpie.pipelines.naming import tell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftpie.backbones.acquire.download import Needs
+    from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.backbones.recipe import Recipe
     from swiftpie.engine.session import Session
     from swiftpie.library import Named
@@ -273,7 +273,7 @@ def open_session(
     return Opened(session, (time.perf_counter() - started) * 1000)
 
 
-def needs_of(loading: LoadOptions) -> "Needs":
+def needs_of(loading: LoadOptions) -> "DownloadPlan":
     """Return what is to be fetched for what was chosen to be loaded."""
     from swiftpie.engine.session import needs_of as session_needs
 
@@ -304,7 +304,7 @@ def settled(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOp
         )
     if loading.get("recipe") == AUTO:
         loading = {**loading, "recipe": best_recipe(use)}
-    return loading, settle(loading.get("preset"), loading.get("recipe"), {})[0]
+    return loading, resolve(loading.get("preset"), loading.get("recipe"), {})[0]
 
 
 def split_subject(text: str) -> tuple[str, str | None]:
@@ -327,7 +327,7 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
         ConfigError: An identity file or a name came with anything else.
         NobodyNamed: It is no file, and nearly a name of the library.
     """
-    from swiftpie.imageio.files import is_safetensors
+    from swiftpie.imageio.decoding import is_safetensors
     from swiftpie.library import named_by, packaged
 
     named = [who for one in texts if not _is_file(one) and (who := named_by(one))]
@@ -433,7 +433,7 @@ def list_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[st
 
 def read_picture(name: str) -> str | bytes:
     """Return what standard input holds for `-`, any other name itself, if it is a picture."""
-    from swiftpie.imageio.files import open_image, read_bytes
+    from swiftpie.imageio.decoding import open_image, read_bytes
 
     given = read_bytes(sys.stdin.buffer) if name == STREAM else name
     open_image(given)

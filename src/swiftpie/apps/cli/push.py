@@ -19,8 +19,8 @@ from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, 
 from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.acquire.download import Needs
-    from swiftpie.backbones.hub import Listing, Reference
+    from swiftpie.backbones.acquire.download import DownloadPlan
+    from swiftpie.backbones.hub import RepoListing, RepoReference
 
 CARD = "README.md"
 KINDS = (".safetensors", ".spid")  # of files that are pushed and pulled
@@ -161,7 +161,7 @@ def pull(
     Nothing but safetensors and identity files is taken, and each is looked at before it is put
     in its place; pickles are refused.
     """
-    from swiftpie.imageio.files import check_target, make_folder
+    from swiftpie.imageio.atomic import check_target, make_folder
 
     needs = _wanted(reference)
     (part,) = needs.parts
@@ -318,16 +318,16 @@ def _check_does_without(path: Path, preset: Preset | None) -> None:
 
 
 def _check_name(repository: str) -> None:
-    from swiftpie.backbones.hub import Host, Reference, parse_reference
+    from swiftpie.backbones.hub import Host, RepoReference, parse_reference
 
     parsed = parse_reference(repository)
-    if Path(repository).exists() or parsed != Reference(repository, host=Host.HUB):
+    if Path(repository).exists() or parsed != RepoReference(repository, host=Host.HUB):
         raise ConfigError(
             f"{repository!r} names no repository. OWNER/REPO on the hub is needed, as me/my-dog."
         )
 
 
-def _present(repository: str) -> "Listing | None":
+def _present(repository: str) -> "RepoListing | None":
     """Return what the repository holds; None if it is new.
 
     Raises:
@@ -337,18 +337,18 @@ def _present(repository: str) -> "Listing | None":
     from huggingface_hub import get_token
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    from swiftpie.backbones.hub import Reference, explain, list_files, transport_error
+    from swiftpie.backbones.hub import RepoReference, explain, list_files, transport_error
 
     if get_token() is None:
         raise ConfigError(
             "Nobody has logged in here. A token that may write is needed. Run `hf auth login`."
         )
     try:
-        return list_files(Reference(repository))
+        return list_files(RepoReference(repository))
     except RepositoryNotFoundError:
         return None
     except (OSError, transport_error()) as error:
-        raise WeightsError(explain(Reference(repository), "repository", error)) from error
+        raise WeightsError(explain(RepoReference(repository), "repository", error)) from error
 
 
 def _tell_plan(facts: dict[str, Any]) -> None:
@@ -411,14 +411,14 @@ def _upload(repository: str, files: dict[str, Path | bytes], *, is_new: bool, pr
     return str(made.oid)
 
 
-def _wanted(text: str) -> "Needs":
+def _wanted(text: str) -> "DownloadPlan":
     """Return what `pull` is to fetch.
 
     Raises:
         ConfigError: `text` names no repository.
         WeightsError: It holds nothing of ours, or cannot be asked for.
     """
-    from swiftpie.backbones.acquire.download import Needs, Part
+    from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
     from swiftpie.backbones.acquire.licences import licence_of
     from swiftpie.backbones.hub import (
         Host,
@@ -443,7 +443,7 @@ def _wanted(text: str) -> "Needs":
     assert root is not None, "what is listed has a place"
     licence = licence_of(reference, listing.licence)
     files = tuple(listing.files[one] for one in names)
-    part = Part(
+    part = ModelPart(
         "files",
         "reference",
         reference,
@@ -454,10 +454,10 @@ def _wanted(text: str) -> "Needs":
         files=files,
         licence=licence,
     )
-    return Needs((part,))
+    return DownloadPlan((part,))
 
 
-def _names_in(listing: "Listing", reference: "Reference") -> tuple[str, ...]:
+def _names_in(listing: "RepoListing", reference: "RepoReference") -> tuple[str, ...]:
     if reference.path is not None:
         if PurePosixPath(reference.path).suffix not in KINDS:
             raise WeightsError(
@@ -480,7 +480,7 @@ def _names_in(listing: "Listing", reference: "Reference") -> tuple[str, ...]:
 
 
 def _put(source: Path, target: Path, *, force: bool) -> None:
-    from swiftpie.imageio.files import atomic_file, check_target
+    from swiftpie.imageio.atomic import atomic_file, check_target
 
     check_target(target, force=force)
     with atomic_file(target, force=force) as temporary:

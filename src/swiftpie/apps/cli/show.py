@@ -40,7 +40,7 @@ def read_origin(file: str) -> dict[str, str]:
         ImageError: The file is missing or no picture.
         InputError: It does not say what made it.
     """
-    from swiftpie.imageio.images import read_metadata
+    from swiftpie.imageio.writing import read_metadata
 
     stored = read_metadata(typer.get_binary_stream("stdin") if file == STREAM else file)
     if not stored:

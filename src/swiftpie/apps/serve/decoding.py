@@ -18,7 +18,8 @@ from typing import BinaryIO, NamedTuple, Self
 from PIL import Image
 
 from swiftpie.errors import ImageError, short_reason
-from swiftpie.imageio.files import load_image, read_metadata
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
 
 MAX_SECONDS = 5  # of a processor, for one picture
 MAX_MIB = 1024

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from swiftpie import __version__
 from swiftpie.apps.serve.drawing import Made
 from swiftpie.apps.serve.schemas import Drawing
-from swiftpie.imageio.images import encode_image
+from swiftpie.imageio.writing import encode_image
 from swiftpie.library import Named
 from swiftpie.masks import Box
 

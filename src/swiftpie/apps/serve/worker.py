@@ -30,7 +30,8 @@ from swiftpie.apps.serve.metrics import Metrics
 from swiftpie.apps.serve.pictures import Drawn, as_file
 from swiftpie.apps.serve.schemas import Drawing, RequestError, SubjectIn
 from swiftpie.apps.serve.store import Models, Picture, Shelf
-from swiftpie.imageio.images import encode_image, mask_to_pil, to_pil
+from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import CutOut, Search
 from swiftpie.pipelines.drawing.request import Subject

@@ -1,4 +1,10 @@
-"""What has to be fetched before a model can be loaded, told before it is, and fetching it."""
+"""The plan of a download, shown before anything large is fetched, and the transfer itself.
+
+huggingface_hub lists repositories, checks access, holds sessions, tokens and locks, and defines
+the cache that files go to. The transfer is our own, because `hf_hub_download` (checked up to 2.4)
+begins anew in each call, compares no checksum outside of Xet, and waits as long as a server
+demands. `tests/backbones/acquire/test_hub_client.py` shows each of the three.
+"""
 
 import errno
 import gzip
@@ -24,9 +30,9 @@ from swiftpie.backbones.hub import (
     FIRST_WAIT_S,
     TRIES,
     Host,
-    Listing,
-    Reference,
     RemoteFile,
+    RepoListing,
+    RepoReference,
     explain,
     hub_client,
     read_start,
@@ -36,35 +42,35 @@ from swiftpie.backbones.hub import (
 )
 from swiftpie.config import home_folder
 from swiftpie.errors import WeightsError, short_reason
-from swiftpie.imageio.files import atomic_folder
+from swiftpie.imageio.atomic import atomic_folder
 
 PARTIAL = ".incomplete"  # ends the name of a file that is not whole yet
-MEASURED_BYTES = 8 << 20  # fewer say little of how fast a connection is
-SPARE_BYTES = 64 << 20  # that a disk keeps free for others
-ARCHIVE_ROOM = 2.2  # times its size that an archive of weights needs, packed and unpacked
-MAX_UNPACKED = 4  # times the size of an archive; weights hardly shrink, what does more is an attack
+MEASURED_BYTES = 8 << 20  # fewer say little about the speed of a connection
+SPARE_BYTES = 64 << 20  # left free on the disk
+ARCHIVE_ROOM = 2.2  # times the size of an archive of weights: packed and unpacked
+MAX_UNPACKED = 4  # times the size of an archive; weights hardly compress, so more is an attack
 MAX_MEMBERS = 1000  # of an archive
 WEIGHTS = (".safetensors", ".bin")
-HEAD_BYTES = 4096  # of a file, in which the type of its first numbers is told
+HEAD_BYTES = 4096  # of a safetensors file: holds the dtype of its first tensor
 BITS = re.compile(rb'"dtype":\s*"B?F(\d+)')
-KEPT = ("config.json", ".safetensors", ".bin")  # how the members end that networks are made of
+KEPT = ("config.json", ".safetensors", ".bin")  # members that are extracted
 
 Advance = Callable[[int], object]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """Files of one repository that are needed together, and where they are on this machine."""
+class ModelPart:
+    """Files of one repository that belong together, and their place on this machine."""
 
-    name: str  # what they are for: base, adapter, image encoder
-    option: str  # that names a place for them instead
-    reference: Reference | None  # None: of this machine alone
+    name: str  # base, adapter, image encoder, …
+    option: str  # the choice that names another place for them
+    reference: RepoReference | None  # None: files of the user
     root: Path  # laid out as the repository; may not exist yet
-    path: Path  # below it, or itself: what a loader opens
+    path: Path  # `root` or below it: the folder or file that a loader opens
     names: tuple[str, ...] = ()  # of all files below `root` that are read
-    listing: Listing | None = None  # None where nobody had to be asked
-    files: tuple[RemoteFile, ...] = ()  # to get if they are not here, in that order
-    licence: str | None = None  # None: its publisher says nothing that is known here
+    listing: RepoListing | None = None  # None where no host was contacted
+    files: tuple[RemoteFile, ...] = ()  # in the order of download
+    licence: str | None = None  # None: the publisher states none
 
     @property
     def is_archive(self) -> bool:
@@ -99,20 +105,20 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a model needs, part by part, and what of it is to be fetched."""
+class DownloadPlan:
+    """The parts of a model, and which of their files are missing on this machine."""
 
-    parts: tuple[Part, ...] = ()
-    memory_bytes: int | None = None  # that all weights take in the type chosen; None: not known
-    largest_bytes: int = 0  # that the largest network takes, as far as known
+    parts: tuple[ModelPart, ...] = ()
+    memory_bytes: int | None = None  # of all weights in the chosen dtype; None: unknown
+    largest_bytes: int = 0  # of the largest network, as far as known
 
-    def __add__(self, other: "Needs") -> "Needs":
+    def __add__(self, other: "DownloadPlan") -> "DownloadPlan":
         known = [one for one in (self.memory_bytes, other.memory_bytes) if one is not None]
         largest = max(self.largest_bytes, other.largest_bytes)
-        return Needs(self.parts + other.parts, sum(known) if known else None, largest)
+        return DownloadPlan(self.parts + other.parts, sum(known) if known else None, largest)
 
     @property
-    def missing(self) -> list[tuple[Part, RemoteFile]]:
+    def missing(self) -> list[tuple[ModelPart, RemoteFile]]:
         """Each file that is not here, once, with the first part that needs it."""
         found = {
             part.root / file.path: (part, file) for part in self.parts for file in part.missing
@@ -121,28 +127,28 @@ class Needs:
 
     @property
     def bytes_left(self) -> int:
-        """How many bytes are to be taken; what an interrupted download left counts as taken."""
+        """The bytes still to download; what an interrupted download left is subtracted."""
         stores = {part.store(file): part.left(file) for part, file in self.missing}
         return sum(stores.values())
 
     @property
     def folders(self) -> list[Path]:
-        """Where it goes."""
+        """The folders that the files go to."""
         places = (part.root.parents[0 if part.is_archive else 2] for part, _ in self.missing)
         return list(dict.fromkeys(places))
 
     @property
     def free_bytes(self) -> int:
-        """How much room there is on the fullest of the disks that it goes to."""
+        """The free bytes on the fullest of the disks that the files go to."""
         return min(map(_free, self.folders), default=0)
 
     @property
     def seconds(self) -> float | None:
-        """How long it would take at the rate of the last download; None: none was measured."""
+        """The expected duration at the rate of the last download; None: none was measured."""
         rate = last_rate()
         return None if rate is None else self.bytes_left / rate
 
-    def part(self, name: str) -> Part | None:
+    def part(self, name: str) -> ModelPart | None:
         """Return a part by its name; None if there is none."""
         return next((one for one in self.parts if one.name == name), None)
 
@@ -151,13 +157,13 @@ class Needs:
         part = self.part(name)
         return None if part is None else part.path
 
-    def __getitem__(self, name: str) -> Part:
+    def __getitem__(self, name: str) -> ModelPart:
         return next(one for one in self.parts if one.name == name)
 
-    def weighed(self, item_bytes: int) -> "Needs":
-        """Return the same with the memory that weights take in numbers of so many bytes.
+    def with_memory(self, item_bytes: int) -> "DownloadPlan":
+        """Return the plan with the memory of its weights at `item_bytes` per number.
 
-        It is not known where an archive is not here.
+        The memory stays unknown while an archive is missing.
         """
         if any(part.is_archive and part.missing for part in self.parts):
             return self
@@ -174,9 +180,9 @@ class Needs:
         return replace(self, memory_bytes=sum(found.values()), largest_bytes=largest)
 
     def check_space(self) -> None:
-        """Refuse what the disk has no room for, or main memory for the largest network.
+        """Refuse a plan that exceeds the disk, or whose largest network exceeds main memory.
 
-        Networks may take turns there, but one has to be in it as a whole.
+        Networks can take turns in main memory, but each has to fit as a whole.
 
         Raises:
             WeightsError: There is not enough.
@@ -185,8 +191,7 @@ class Needs:
         if memory is not None and self.largest_bytes > memory:
             raise WeightsError(
                 f"The largest network takes {as_size(self.largest_bytes)} of memory, and this "
-                f"machine has {as_size(memory)}. Shorter numbers are needed, or a smaller model. "
-                "Choose `dtype=bfloat16`, or another preset."
+                f"machine has {as_size(memory)}. Choose `dtype=bfloat16`, or a smaller preset."
             )
         needed = sum(
             part.left(file) * (ARCHIVE_ROOM if part.is_archive else 1)
@@ -194,16 +199,17 @@ class Needs:
         )
         if self.missing and needed + SPARE_BYTES > self.free_bytes:
             raise WeightsError(
-                f"{as_size(needed)} are to be fetched to '{self.folders[0]}', and "
-                f"{as_size(self.free_bytes)} are free there. Make room, or set HF_HOME to a place "
-                "that has it."
+                f"The download needs {as_size(needed)} in '{self.folders[0]}', and "
+                f"{as_size(self.free_bytes)} are free there. Make room, or set HF_HOME to a larger "
+                "disk."
             )
 
     def fetch(self) -> None:
-        """Get everything that is missing; what is whole and right stays when a later file fails.
+        """Download every missing file; complete files stay when a later one fails.
 
         Raises:
-            WeightsError: Something cannot be had, is not what was published, or has no room.
+            WeightsError: A file cannot be downloaded, differs from the published one, or has no
+                room.
         """
         self.check_space()
         missing, total = self.missing, self.bytes_left
@@ -213,16 +219,17 @@ class Needs:
             _note_newest(part)
 
     def fetch_only(self, is_wanted: Callable[[RemoteFile], bool]) -> None:
-        """Get some of what is missing, quietly: files that are small.
+        """Download the missing files that `is_wanted` accepts, without a progress bar.
 
         Raises:
-            WeightsError: One cannot be had, is not what was published, or has no room.
+            WeightsError: A file cannot be downloaded, differs from the published one, or has no
+                room.
         """
         for part, file in self.missing:
             if is_wanted(file):
                 _fetch_one(part, file, lambda _: None)
 
-    def _take(self, missing: Sequence[tuple[Part, RemoteFile]], total: int) -> None:
+    def _take(self, missing: Sequence[tuple[ModelPart, RemoteFile]], total: int) -> None:
         begun = time.monotonic()
         with _progress(total) as advance:
             for part, file in missing:
@@ -233,7 +240,7 @@ class Needs:
 
 
 def as_size(count: float) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes in a readable unit."""
     if count < 1000:
         return f"{count:.0f} bytes"
     for unit in ("kB", "MB"):
@@ -244,14 +251,14 @@ def as_size(count: float) -> str:
 
 
 def as_time(seconds: float) -> str:
-    """Return a duration as people read it."""
+    """Return a duration in a readable unit."""
     if seconds < 90:
         return f"{max(1, math.ceil(seconds))} s"
     return f"{math.ceil(seconds / 60)} min"
 
 
 def total_memory() -> int | None:
-    """Return the bytes of main memory, None where the system does not tell it this way."""
+    """Return the bytes of main memory; None where the system does not say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -259,7 +266,7 @@ def total_memory() -> int | None:
 
 
 def last_rate() -> float | None:
-    """Return bytes a second of the last download that was large enough to tell."""
+    """Return the bytes per second of the last large download; None: none was measured."""
     try:
         rate = float(json.loads(_rate_file().read_text(encoding="utf-8"))["bytes_per_s"])
     except (OSError, ValueError, LookupError, TypeError):
@@ -267,14 +274,14 @@ def last_rate() -> float | None:
     return rate if math.isfinite(rate) and rate > 0 else None
 
 
-def take_file(file: RemoteFile, store: Path, *, host: Host, advance: Advance) -> None:
-    """Get a file to `store`, on from where an earlier try stopped, if it is the one published.
+def download_file(file: RemoteFile, store: Path, *, host: Host, advance: Advance) -> None:
+    """Download a file to `store`, resume a partial one, and check its published checksum.
 
-    `advance` is told how many bytes came; a negative number where some have to come again.
+    `advance` gets the number of new bytes; a negative number takes bytes back.
 
     Raises:
-        WeightsError: It is not what its publisher says; nothing of it stays.
-        OSError: It cannot be had, or there is no room; see `explain`.
+        WeightsError: The checksum differs; nothing of the file stays.
+        OSError: The download fails, or there is no room; see `explain`.
     """
     begun, lock = _partial(store), store.with_name(f"{store.name}.lock")
     if host is Host.HUB:  # where other programs lock it as well
@@ -291,22 +298,22 @@ def take_file(file: RemoteFile, store: Path, *, host: Host, advance: Advance) ->
             begun.unlink()
             raise WeightsError(
                 f"'{file.path}' is not the file that was published: its checksum differs from "
-                f"{(file.sha256 or file.git_sha1 or '')[:12]}…, so it was removed. Try again; if "
-                "it stays so, somebody on the way changes files."
+                f"{(file.sha256 or file.git_sha1 or '')[:12]}…, so it was removed. Try again. If "
+                "this repeats, something between the server and this machine changes files."
             )
         begun.replace(store)
 
 
-def _fetch_one(part: Part, file: RemoteFile, advance: Advance) -> None:
+def _fetch_one(part: ModelPart, file: RemoteFile, advance: Advance) -> None:
     assert part.listing is not None
     store = part.store(file)
     try:
         if not store.exists():
-            take_file(file, store, host=part.listing.host, advance=advance)
+            download_file(file, store, host=part.listing.host, advance=advance)
         if not part.is_archive:
             _link(store, part.root / file.path)
     except (OSError, transport_error()) as error:
-        place = Reference(part.listing.repository, file.path, host=part.listing.host)
+        place = RepoReference(part.listing.repository, file.path, host=part.listing.host)
         raise WeightsError(explain(place, part.option, error)) from error
 
 
@@ -348,15 +355,16 @@ def _append(file: RemoteFile, begun: Path, have: int, *, host: Host, advance: Ad
             have += len(chunk)
             if have > file.size:
                 raise WeightsError(
-                    f"'{file.path}' is longer than the {file.size} bytes that were published. "
-                    "Try again; if it stays so, somebody on the way changes files."
+                    f"'{file.path}' is longer than the {file.size} bytes that were published. Try "
+                    "again. If this repeats, something between the server and this machine "
+                    "changes files."
                 )
             out.write(chunk)
             advance(len(chunk))
 
 
 def _is_published(file: RemoteFile, path: Path) -> bool:
-    """Whether the content of `path` has the checksum that its publisher states, if any is."""
+    """Whether `path` has the published checksum; True where none is published."""
     start: Callable[[], Any] = hashlib.sha256
     if file.sha256 is None and file.git_sha1 is not None:  # as git counts: with a header
         start = partial(hashlib.sha1, b"blob %d\0" % file.size, usedforsecurity=False)
@@ -366,7 +374,7 @@ def _is_published(file: RemoteFile, path: Path) -> bool:
 
 
 def _link(store: Path, place: Path) -> None:
-    """Put a file of the store into its place in a snapshot, as the hub's own cache does."""
+    """Link a blob into its snapshot, as huggingface_hub does."""
     if place.exists():
         return
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -379,8 +387,8 @@ def _link(store: Path, place: Path) -> None:
         store.replace(place)
 
 
-def _note_newest(part: Part) -> None:
-    """Note which commit a branch had, so that it is found offline, once all of it is here."""
+def _note_newest(part: ModelPart) -> None:
+    """Write the commit of a complete part into the cache's refs, so that it is found offline."""
     if part.reference is None or part.listing is None or part.is_archive:
         return
     revision = part.reference.revision or "main"
@@ -391,11 +399,11 @@ def _note_newest(part: Part) -> None:
         note.write_text(part.listing.revision, encoding="utf-8")
 
 
-def _unpack(part: Part) -> None:
+def _unpack(part: ModelPart) -> None:
     """Unpack an archive that was published in pieces, and remove the pieces.
 
     Raises:
-        WeightsError: It is damaged, or holds what no weights need.
+        WeightsError: It is damaged, or holds other things than weights.
     """
     pieces = [part.store(file) for file in part.files]
     try:
@@ -405,14 +413,14 @@ def _unpack(part: Part) -> None:
         if getattr(error, "errno", None) != errno.ENOSPC:  # then the pieces are not at fault
             shutil.rmtree(pieces[0].parent, ignore_errors=True)
         raise WeightsError(
-            f"The archive of '{part.reference}' cannot be unpacked ({short_reason(error)}). A "
-            "whole one, with room beside it, is needed. Run it again to fetch it anew."
+            f"The archive of '{part.reference}' cannot be unpacked ({short_reason(error)}). Run "
+            "the same command again to download it anew, with room for it packed and unpacked."
         ) from error
     shutil.rmtree(pieces[0].parent, ignore_errors=True)
 
 
 def _extract(archive: IO[bytes], folder: Path, *, most: int) -> None:
-    """Write the files of networks that an archive holds into `folder`, and nothing else.
+    """Extract the settings and weights in an archive to `folder`, and nothing else.
 
     Raises:
         ValueError: It has links, leaves its folder, or is larger than `most` bytes unpacked.
@@ -440,7 +448,7 @@ def _extract(archive: IO[bytes], folder: Path, *, most: int) -> None:
 
 
 class _Joined:
-    """Reads pieces of a file one after the other, as if they were one."""
+    """Reads the pieces of a file as one stream."""
 
     def __init__(self, pieces: Sequence[Path]) -> None:
         self.pieces = iter(pieces)
@@ -468,7 +476,7 @@ class _Joined:
 
 
 class _progress:  # noqa: N801 - reads as the function that it stands for
-    """One bar on standard error for all files together, where that is a terminal."""
+    """One progress bar for all files, on standard error if that is a terminal."""
 
     def __init__(self, total: int) -> None:
         self.bar = hub_client().tqdm(
@@ -482,11 +490,11 @@ class _progress:  # noqa: N801 - reads as the function that it stands for
         self.bar.close()
 
 
-def _weight_bytes(part: Part, name: str, item_bytes: int) -> int:
-    """Return what the weights in a file take in memory, by its size and how its numbers are.
+def _weight_bytes(part: ModelPart, name: str, item_bytes: int) -> int:
+    """Return the memory of the weights in a file, by its size and the dtype that it stores.
 
     Raises:
-        WeightsError: It cannot be asked for.
+        WeightsError: The start of a remote file cannot be read.
     """
     here = part.root / name
     if here.exists():
@@ -502,14 +510,14 @@ def _weight_bytes(part: Part, name: str, item_bytes: int) -> int:
 
 
 def memory_of(path: Path, item_bytes: int) -> int:
-    """Return what the weights in a file take in numbers of so many bytes."""
+    """Return the memory of the weights in a file at `item_bytes` per number."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     return _in_memory(path.stat().st_size, head, item_bytes)
 
 
 def _in_memory(size: int, head: bytes, item_bytes: int) -> int:
-    stored = BITS.search(head)  # of a pickle nothing is told
+    stored = BITS.search(head)  # None: a pickle
     return size if stored is None else size * 8 * item_bytes // int(stored[1])
 
 
@@ -518,7 +526,7 @@ def _partial(store: Path) -> Path:
 
 
 def _free(folder: Path) -> int:
-    """Return the room where `folder` is or will be, as whoever runs this may use it."""
+    """Return the free bytes on the disk of `folder`, which may not exist yet."""
     here = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     return shutil.disk_usage(here).free
 

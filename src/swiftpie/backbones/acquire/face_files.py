@@ -1,50 +1,48 @@
-"""Files of face encoders that anybody may have: planned and fetched as weights are."""
+"""Public files of face encoders, planned and downloaded as weights are."""
 
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from swiftpie.backbones.acquire.download import Needs
-from swiftpie.backbones.acquire.sources import Finder, Formats, Wanted
+from swiftpie.backbones.acquire.download import DownloadPlan
+from swiftpie.backbones.acquire.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.hub import Reference
+from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.recipe import PINS
 from swiftpie.config import home_folder
 from swiftpie.faces.face import FACE_ENCODERS, FaceSettings, ModelFile
-from swiftpie.imageio.files import atomic_file, make_folder
+from swiftpie.imageio.atomic import atomic_file, make_folder
 
 
 def face_folder() -> Path:
-    """Return where the files of face encoders are kept that were fetched."""
+    """Return the folder of downloaded face encoders."""
     return home_folder() / "faces"
 
 
-def plan_faces(encoders: Sequence[str], choices: Choices) -> Needs:
-    """Return what the files of these face encoders are and which are to be fetched.
-
-    Those that only their users can bring are left out.
+def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
+    """Plan the public files of these face encoders; files that users must bring are left out.
 
     Raises:
         ConfigError: There is no such encoder.
-        WeightsError: A file is not here and cannot be had.
+        WeightsError: A file is missing, and its host refuses it.
     """
-    finder = Finder(choices, Formats(prefers_half=False, allow_pickle=False))
+    finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
     parts = []
     for file in _files_of(encoders):
         if not (face_folder() / file.name).is_file():
-            place = Reference(file.repository, file.name, PINS.get(file.repository))
-            part = finder.find(file.name, "face_models", str(place), Wanted())
+            place = RepoReference(file.repository, file.name, PINS.get(file.repository))
+            part = finder.find(file.name, "face_models", str(place), FileSelection())
             parts.append(replace(part, licence=file.licence))
-    return Needs(tuple(parts))
+    return DownloadPlan(tuple(parts))
 
 
 def fetch_faces(encoders: Sequence[str], choices: Choices | None = None) -> Path:
-    """Return the folder with the files of these encoders, got where they are not here yet.
+    """Return the folder with the files of these encoders after downloading the missing ones.
 
     Raises:
         ConfigError: There is no such encoder.
-        WeightsError: A file cannot be had, or is not the published one.
+        WeightsError: A file cannot be downloaded, or differs from the published one.
     """
     needs = plan_faces(encoders, choices or {})
     needs.fetch()
@@ -56,7 +54,7 @@ def fetch_faces(encoders: Sequence[str], choices: Choices | None = None) -> Path
 
 
 def fetched(settings: FaceSettings) -> list[str]:
-    """Return the encoders of `settings` whose files are fetched, as nobody said where they are."""
+    """Return the encoders of `settings` that need a download, as no local path is given."""
     chosen = [] if settings.face_models else [settings.encoder]
     if settings.judge is not None and not (settings.judge_models or settings.face_models):
         chosen.append(settings.judge)
@@ -64,11 +62,11 @@ def fetched(settings: FaceSettings) -> list[str]:
 
 
 def with_files(settings: FaceSettings, choices: Choices | None = None) -> FaceSettings:
-    """Return `settings` that say where all files are, those fetched that can be.
+    """Return `settings` with the paths of all files, after downloading the public ones.
 
     Raises:
         ConfigError: There is no such encoder.
-        WeightsError: A file cannot be had, or is not the published one.
+        WeightsError: A file cannot be downloaded, or differs from the published one.
     """
     names = fetched(settings)
     if not names:

@@ -6,20 +6,20 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import NamedTuple
 
-from swiftpie.backbones.hub import Reference
+from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
 from swiftpie.backbones.recipe import Recipe
 from swiftpie.faces.face import FACE_ENCODERS
 from swiftpie.models import rembg
 
 
-class Terms(NamedTuple):
-    """One thing that is loaded, and on which terms."""
+class LicenceTerms(NamedTuple):
+    """The licence of one loaded part."""
 
     part: str
     name: str
     licence: str
-    is_commercial: bool | None  # None: it depends; its publisher has to be asked
+    is_commercial: bool | None  # None: it depends; ask the publisher
 
 
 YOURS = "the licence of the file you bring"
@@ -30,31 +30,34 @@ BASES: Mapping[str, str] = MappingProxyType(
 )
 """Networks that presets borrow; these licences allow commerce and forbid harmful uses."""
 
-FACE_ADAPTER = Terms("adapter", "ip-adapter-faceid*", "non-commercial research", False)
-ADAPTER = Terms("adapter", "ip-adapter*", "Apache-2.0", True)
-IMAGE_ENCODER = Terms("image encoder", "CLIP ViT-H or ViT-bigG (LAION)", "MIT", True)
+FACE_ADAPTER = LicenceTerms("adapter", "ip-adapter-faceid*", "non-commercial research", False)
+ADAPTER = LicenceTerms("adapter", "ip-adapter*", "Apache-2.0", True)
+IMAGE_ENCODER = LicenceTerms("image encoder", "CLIP ViT-H or ViT-bigG (LAION)", "MIT", True)
 # SwiftEdit's code is BSD-3-Clause; its weights were made from SD-Turbo's.
-SWIFTEDIT = Terms("adapter", "SwiftEdit's release", "BSD-3-Clause; weights as SD-Turbo", None)
+SWIFTEDIT = LicenceTerms(
+    "adapter", "SwiftEdit's release", "BSD-3-Clause; weights as SD-Turbo", None
+)
 AUTOENCODERS: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(
         ("madebyollin/sdxl-vae-fp16-fix", "madebyollin/taesd", "madebyollin/taesdxl"), "MIT"
     )
 )
-OWN_CUTOUT = Terms("cut-out", "SwiftPie's network, inside the package", "Apache-2.0", True)
+OWN_CUTOUT = LicenceTerms("cut-out", "SwiftPie's network, inside the package", "Apache-2.0", True)
 REMBG = tuple(
-    Terms("cut-out", f"rembg: {one.name}", one.licence, one.is_commercial) for one in rembg.MODELS
+    LicenceTerms("cut-out", f"rembg: {one.name}", one.licence, one.is_commercial)
+    for one in rembg.MODELS
 )
-OWN_JUDGES = Terms("judges", "SwiftPie's, inside the package", "Apache-2.0", True)
-SPRITES = Terms("pictures", "Fluent Emoji sprites", "MIT", True)
-CLIP = Terms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
-AESTHETIC = Terms("judge", "improved aesthetic predictor (LAION)", "Apache-2.0", True)
-DINO = Terms("judge", "DINO ViT-B/8", "Apache-2.0", True)
-LPIPS = Terms("judge", "LPIPS", "BSD-2-Clause", True)
-PIE = Terms("pictures", "PIE-Bench", YOURS, None)
-YOUR_PHOTOS = Terms("pictures", "photographs of people", "theirs to allow", None)
+OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside swiftpie-lab", "Apache-2.0", True)
+SPRITES = LicenceTerms("pictures", "Fluent Emoji sprites", "MIT", True)
+CLIP = LicenceTerms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
+AESTHETIC = LicenceTerms("judge", "improved aesthetic predictor (LAION)", "Apache-2.0", True)
+DINO = LicenceTerms("judge", "DINO ViT-B/8", "Apache-2.0", True)
+LPIPS = LicenceTerms("judge", "LPIPS", "BSD-2-Clause", True)
+PIE = LicenceTerms("pictures", "PIE-Bench", YOURS, None)
+YOUR_PHOTOS = LicenceTerms("pictures", "photographs of people", "theirs to allow", None)
 
 
-def everything() -> list[Terms]:
+def everything() -> list[LicenceTerms]:
     """Return all presets, what they borrow, face encoders, what cuts subjects out, and judges."""
     presets = map(preset_terms, PRESETS.names())
     encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
@@ -63,7 +66,7 @@ def everything() -> list[Terms]:
     return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 
 
-def licence_of(reference: Reference, stated: str | None) -> str | None:
+def licence_of(reference: RepoReference, stated: str | None) -> str | None:
     """Return the licence of what a repository holds: as its card states it, or as we know it."""
     known = {ADAPTERS: ADAPTER.licence, RELEASE: SWIFTEDIT.licence, **AUTOENCODERS, **BASES}
     for preset in PRESETS.all().values():
@@ -71,17 +74,19 @@ def licence_of(reference: Reference, stated: str | None) -> str | None:
     return stated or known.get(reference.repository)
 
 
-def preset_terms(name: str) -> list[Terms]:
+def preset_terms(name: str) -> list[LicenceTerms]:
     """Return a preset's weights and the networks that it borrows."""
     preset = PRESETS.get(name)
-    found = [Terms("preset", preset.name, preset.licence, preset.is_commercial)]
+    found = [LicenceTerms("preset", preset.name, preset.licence, preset.is_commercial)]
     if preset.base is not None:
         licence = BASES.get(preset.base)
-        found.append(Terms("base", preset.base, licence or YOURS, licence is not None or None))
+        found.append(
+            LicenceTerms("base", preset.base, licence or YOURS, licence is not None or None)
+        )
     return found
 
 
-def recipe_terms(recipe: Recipe) -> list[Terms]:
+def recipe_terms(recipe: Recipe) -> list[LicenceTerms]:
     """Return all parts of a recipe, as far as their publishers are known here."""
     published, found = recipe.references, preset_terms(recipe.preset)
     if recipe.adapter is not None:
@@ -93,27 +98,31 @@ def recipe_terms(recipe: Recipe) -> list[Terms]:
         place = published.get("autoencoder")
         licence = None if place is None else AUTOENCODERS.get(place.repository)
         name = recipe.autoencoder if place is None else place.repository
-        found.append(Terms("autoencoder", name, licence or YOURS, licence is not None or None))
+        found.append(
+            LicenceTerms("autoencoder", name, licence or YOURS, licence is not None or None)
+        )
     if recipe.face_encoder is not None:
         found += encoder_terms(recipe.face_encoder, part="face encoder")
     return found
 
 
-def _adapter_at(place: Reference | None, name: str, part: str = "adapter") -> Terms:
+def _adapter_at(place: RepoReference | None, name: str, part: str = "adapter") -> LicenceTerms:
     if place is None or place.path is None:
-        return Terms(part, name, YOURS, None)
+        return LicenceTerms(part, name, YOURS, None)
     if place.repository == RELEASE:
         return SWIFTEDIT._replace(part=part)
     return adapter_terms(place.path)
 
 
-def encoder_terms(name: str, *, part: str) -> list[Terms]:
+def encoder_terms(name: str, *, part: str) -> list[LicenceTerms]:
     """Return the files of a face encoder."""
     files = FACE_ENCODERS.get(name).files
-    return [Terms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in files]
+    return [
+        LicenceTerms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in files
+    ]
 
 
-def cutout_terms(way: str | None) -> list[Terms]:
+def cutout_terms(way: str | None) -> list[LicenceTerms]:
     """Return what cuts subjects out as `--cutout` says, to begin with by default.
 
     Raises:
@@ -126,13 +135,13 @@ def cutout_terms(way: str | None) -> list[Terms]:
     return [one for one in REMBG if one.name.endswith(f" {chosen.name}")]
 
 
-def adapter_terms(adapter: str | None) -> Terms:
-    """Return the terms of a published adapter, told by its name."""
+def adapter_terms(adapter: str | None) -> LicenceTerms:
+    """Return the terms of a published adapter, by its name."""
     if adapter is None:
-        return Terms("adapter", "of your choice", YOURS, None)
+        return LicenceTerms("adapter", "of your choice", YOURS, None)
     name = PurePath(adapter).name
     if name.lower().startswith("ip-adapter-faceid"):
         return FACE_ADAPTER._replace(name=name)
     if name.lower().startswith("ip-adapter"):
         return ADAPTER._replace(name=name)
-    return Terms("adapter", name, YOURS, None)
+    return LicenceTerms("adapter", name, YOURS, None)

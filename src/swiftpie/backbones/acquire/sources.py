@@ -1,4 +1,4 @@
-"""Where the networks of a published preset are: in folders of the user, or in a repository."""
+"""Where the networks of a published preset are: folders of the user, or repositories."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from swiftpie.backbones.acquire.download import Part
+from swiftpie.backbones.acquire.download import ModelPart
 from swiftpie.backbones.acquire.licences import licence_of
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.hub import (
@@ -15,9 +15,9 @@ from swiftpie.backbones.hub import (
     CONFIG,
     VOCABULARIES,
     Host,
-    Listing,
-    Reference,
     RemoteFile,
+    RepoListing,
+    RepoReference,
     explain,
     is_unreachable,
     list_files,
@@ -47,27 +47,27 @@ USUAL_HEADER_BYTES = 96 << 10  # in which that of most adapters fits
 PIECE = re.compile(r"(?P<archive>.+\.tar\.gz)(\.part-?\w+)?")  # of a release
 
 
-class Formats(NamedTuple):
-    """Which of several files with the same weights may be read, and which is the best."""
+class WeightFormats(NamedTuple):
+    """Which of several files with the same weights may be read, and which is preferred."""
 
     prefers_half: bool
     allow_pickle: bool
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which files of a folder are needed; names are of folders below it, "" is itself."""
+class FileSelection:
+    """The files that are needed from a folder, by subfolder; "" is the folder itself."""
 
     networks: tuple[str, ...] = ()  # their settings and weights
     configs: tuple[str, ...] = ()  # their settings alone
     tokenizers: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
-    def select(self, names: Collection[str], formats: Formats) -> list[str]:
-        """Return those among `names` that are needed, the large ones last.
+    def select(self, names: Collection[str], formats: WeightFormats) -> list[str]:
+        """Return the selected files among `names`, the large ones last.
 
         Raises:
-            LookupError: Something is lacking; it says what.
+            LookupError: A file is missing; the error names it.
         """
         small = [INDEX] if INDEX in names and self.tokenizers else []
         settings = (_below(folder, CONFIG) for folder in (*self.configs, *self.networks))
@@ -88,30 +88,32 @@ def plan_networks(
     choices: Choices,
     *,
     texts: Mapping[str, str],
-    formats: Formats,
+    formats: WeightFormats,
     denoiser: str = "unet",
     autoencoder: str = "vae",
-) -> list[Part]:
-    """Return where the parts of `preset` are or will be: `pipeline`, `denoiser` or `lora`, others.
+) -> list[ModelPart]:
+    """Plan the parts of `preset`: `pipeline`, `denoiser` or `lora`, and others.
 
-    `texts` are the folders of text encoders in a pipeline of the family, with their tokenizers'.
-    Nothing large is fetched.
+    `texts` maps folders of text encoders in a pipeline of the family to those of their tokenizers.
+    Nothing large is downloaded.
 
     Raises:
-        WeightsError: A part is not there and cannot be had.
+        WeightsError: A part does not exist, or its host refuses it.
     """
     weights, own_autoencoder = choices.get("weights"), choices.get("autoencoder")
-    finder = Finder(choices, formats)
+    finder = PartFinder(choices, formats)
     if weights is None:
         _check_obtainable(preset, formats)
         weights = _published(preset)
     others = (*texts, *(() if own_autoencoder else (autoencoder,)))
-    whole = Wanted(networks=(denoiser, *others), tokenizers=tuple(texts.values()))
+    whole = FileSelection(networks=(denoiser, *others), tokenizers=tuple(texts.values()))
     if preset.kind is WeightsKind.PIPELINE:
         parts = [finder.find("pipeline", "weights", weights, whole)]
     else:
         is_lora = preset.kind is WeightsKind.LORA
-        own = finder.find("lora" if is_lora else "denoiser", "weights", weights, Wanted(("",)))
+        own = finder.find(
+            "lora" if is_lora else "denoiser", "weights", weights, FileSelection(("",))
+        )
         lent = whole
         if not is_lora:
             settings = (denoiser,) if own.is_file else ()
@@ -122,15 +124,15 @@ def plan_networks(
     for name in ("autoencoder", "inversion", "reference"):
         chosen = choices.get(name)
         if chosen is not None:
-            parts.append(finder.find(name, name, str(chosen), Wanted(("",))))
+            parts.append(finder.find(name, name, str(chosen), FileSelection(("",))))
     return parts
 
 
-def plan_adapter(choices: Choices, formats: Formats) -> Part | None:
-    """Return where the chosen adapter is or will be, if one was chosen; nothing is fetched.
+def plan_adapter(choices: Choices, formats: WeightFormats) -> ModelPart | None:
+    """Plan the chosen adapter, if there is one; nothing is downloaded.
 
     Raises:
-        WeightsError: It is not there and cannot be had.
+        WeightsError: It does not exist, or its host refuses it.
     """
     chosen = choices.get("adapter")
     if chosen is None:
@@ -138,47 +140,48 @@ def plan_adapter(choices: Choices, formats: Formats) -> Part | None:
     reference = parse_reference(chosen)
     if reference is not None and not reference.is_file:
         raise WeightsError(
-            f"The adapter is '{reference}', which is no file. One is needed, as in "
-            f"`adapter={ADAPTERS}:sdxl_models/ip-adapter_sdxl_vit-h.safetensors`. Add its path "
-            "behind a colon."
+            f"The adapter '{reference}' is not a file. Add the path of a file behind a colon, as "
+            f"in `adapter={ADAPTERS}:sdxl_models/ip-adapter_sdxl_vit-h.safetensors`."
         )
-    return Finder(choices, formats).find("adapter", "adapter", chosen, Wanted())
+    return PartFinder(choices, formats).find("adapter", "adapter", chosen, FileSelection())
 
 
-def plan_image_encoder(projector: Projector | None, choices: Choices, formats: Formats) -> Part:
-    """Return where the encoder that an adapter reads is or will be, the public one by default.
+def plan_image_encoder(
+    projector: Projector | None, choices: Choices, formats: WeightFormats
+) -> ModelPart:
+    """Plan the image encoder that an adapter reads, by default the public one.
 
-    Without a `projector`, of an adapter that is not here yet, it is the one that most read.
+    Without a `projector`, because the adapter is not downloaded yet, this is the most common one.
 
     Raises:
-        WeightsError: It is not there and cannot be had.
+        WeightsError: It does not exist, or its host refuses it.
     """
     reads = projector and (projector.feature, projector.feature_width)
     is_big = reads == (Feature.EMBEDS, BIG_G)
     folder = "sdxl_models/image_encoder" if is_big else "models/image_encoder"
     chosen = choices.get("image_encoder") or f"{ADAPTERS}:{folder}"
-    finder = Finder(choices, formats)
-    return finder.find("image_encoder", "image_encoder", chosen, Wanted(("",)))
+    finder = PartFinder(choices, formats)
+    return finder.find("image_encoder", "image_encoder", chosen, FileSelection(("",)))
 
 
 @dataclass(frozen=True)
-class Finder:
-    """Finds parts for somebody's choices."""
+class PartFinder:
+    """Finds the parts that a user's choices name."""
 
     choices: Choices
-    formats: Formats
+    formats: WeightFormats
 
-    def find(self, name: str, option: str, chosen: str | Path, wanted: Wanted) -> Part:
-        """Return where the part `name` is or will be.
+    def find(self, name: str, option: str, chosen: str | Path, wanted: FileSelection) -> ModelPart:
+        """Plan the part `name`.
 
         Args:
-            name: What it is for.
-            option: That names it.
+            name: Role of the part.
+            option: The choice that names it.
             chosen: A path or a reference.
-            wanted: What is needed below it, where it is no file.
+            wanted: Files that are needed below it, unless it is a file.
 
         Raises:
-            WeightsError: It is not there and cannot be had.
+            WeightsError: It does not exist, or its host refuses it.
         """
         reference = parse_reference(chosen)
         if reference is None:
@@ -188,16 +191,18 @@ class Finder:
         except (LookupError, OSError, transport_error()) as error:
             raise WeightsError(explain(reference, option, error)) from error
 
-    def _own(self, name: str, option: str, path: Path, wanted: Wanted) -> Part:
-        """Return a part that the user keeps; whoever loads it says what is lacking."""
-        part = Part(name, option, None, root=path, path=path, licence="the one of your file")
+    def _own(self, name: str, option: str, path: Path, wanted: FileSelection) -> ModelPart:
+        """Return a part in a folder of the user; the loader reports missing files."""
+        part = ModelPart(name, option, None, root=path, path=path, licence="the one of your file")
         if path.is_file():
             return replace(part, root=path.parent, names=(path.name,))
         with suppress(LookupError):
             return replace(part, names=tuple(wanted.select(_names_below(path), self.formats)))
         return part
 
-    def _find(self, name: str, option: str, reference: Reference, wanted: Wanted) -> Part:
+    def _find(
+        self, name: str, option: str, reference: RepoReference, wanted: FileSelection
+    ) -> ModelPart:
         wanted = _inside(reference, wanted)
         is_pinned = COMMIT.fullmatch(reference.revision or "") is not None
         listing = None if is_pinned or _is_settled(reference) else self._list(reference)
@@ -212,7 +217,7 @@ class Finder:
             assert listing is not None
             names = self._needed(reference, listing, wanted)
             files = tuple(listing.files[one] for one in names)
-        return Part(
+        return ModelPart(
             name,
             option,
             reference,
@@ -228,11 +233,11 @@ class Finder:
     def _may_ask(self) -> bool:
         return not self.choices.get("offline", False)
 
-    def _list(self, reference: Reference) -> Listing | None:
-        """Return what is published now, None where it cannot be asked for and a copy may do.
+    def _list(self, reference: RepoReference) -> RepoListing | None:
+        """Return the current listing; None where the host is unreachable and a copy may serve.
 
         Raises:
-            OSError: It cannot be asked for, and there is no copy; or another of the hub's errors.
+            OSError: The host is unreachable and there is no copy, or it refuses.
         """
         if not self._may_ask:
             return None
@@ -243,11 +248,13 @@ class Finder:
                 raise
             return None
 
-    def _here(self, reference: Reference, root: Path, wanted: Wanted) -> list[str] | None:
-        """Return the names of what is needed if all of it is on this machine, else None.
+    def _here(
+        self, reference: RepoReference, root: Path, wanted: FileSelection
+    ) -> list[str] | None:
+        """Return the names of the needed files if all are on this machine, else None.
 
         Raises:
-            WeightsError: It is an archive that was unpacked and has no such part.
+            WeightsError: The unpacked archive has no such part.
         """
         if reference.host is Host.GITHUB:
             if root.exists() and not (root / (reference.path or "")).exists():
@@ -255,12 +262,15 @@ class Finder:
                     f"The release of '{reference}' is unpacked in '{root}', and holds no such "
                     "folder or file. Look there for its name, or remove it to fetch it anew."
                 )
-            return [] if root.exists() else None
+            if not root.exists():
+                return None
         with suppress(LookupError):
             return wanted.select(_names_below(root), self.formats)
-        return None
+        return [] if root.exists() and reference.host is Host.GITHUB else None
 
-    def _needed(self, reference: Reference, listing: Listing, wanted: Wanted) -> list[str]:
+    def _needed(
+        self, reference: RepoReference, listing: RepoListing, wanted: FileSelection
+    ) -> list[str]:
         if reference.host is Host.GITHUB:
             return _pieces(listing)
         for path in wanted.files:
@@ -271,19 +281,19 @@ class Finder:
             pickles = any(one.endswith(PICKLES) for one in listing.files)
             advice = ", or allow pickles" if pickles and not self.formats.allow_pickle else ""
             raise WeightsError(
-                f"The repository {reference.repository!r} holds no {error.args[0]}. One in the "
-                "layout of diffusers, for the preset's family and with safetensors, is needed. "
-                f"Choose another one{advice}."
+                f"The repository {reference.repository!r} holds no {error.args[0]}. Choose a "
+                "repository in the layout of diffusers with safetensors, for the preset's family"
+                f"{advice}."
             ) from error
 
 
-def header_of(part: Part, *, allow_pickle: bool) -> dict[str, Any] | None:
+def header_of(part: ModelPart, *, allow_pickle: bool) -> dict[str, Any] | None:
     """Return the header of a part that is one safetensors file; None if it is a pickle.
 
-    Of what is not here yet, the header alone is read.
+    Of a remote file, only the header is read.
 
     Raises:
-        WeightsError: It is damaged, cannot be had, or is a pickle, and that was not allowed.
+        WeightsError: It is damaged, refused by its host, or a pickle without `allow_pickle`.
     """
     if not part.missing:
         kind = kind_of_file(part.path)
@@ -306,7 +316,7 @@ def header_of(part: Part, *, allow_pickle: bool) -> dict[str, Any] | None:
 
 
 def is_settings(file: RemoteFile) -> bool:
-    """Whether a file is the settings of a network, which are small and tell what it is."""
+    """Whether a file holds the settings of a network; such files are small."""
     return file.path.rpartition("/")[2] == CONFIG
 
 
@@ -320,11 +330,11 @@ def _refuse_offline() -> NoReturn:
     raise OfflineModeIsEnabled
 
 
-def _inside(reference: Reference, wanted: Wanted) -> Wanted:
+def _inside(reference: RepoReference, wanted: FileSelection) -> FileSelection:
     """Return `wanted` with names as they are in the repository."""
     if reference.is_file:
-        return Wanted(files=(reference.path or "",))
-    return Wanted(
+        return FileSelection(files=(reference.path or "",))
+    return FileSelection(
         *(
             tuple(_below(reference.path or "", one).rstrip("/") for one in names)
             for names in (wanted.networks, wanted.configs, wanted.tokenizers, wanted.files)
@@ -332,13 +342,13 @@ def _inside(reference: Reference, wanted: Wanted) -> Wanted:
     )
 
 
-def _is_settled(reference: Reference) -> bool:
+def _is_settled(reference: RepoReference) -> bool:
     """Whether what is on this machine cannot be out of date, as an unpacked release."""
     root = root_of(reference, None)
     return reference.host is Host.GITHUB and root is not None and root.exists()
 
 
-def _pieces(listing: Listing) -> list[str]:
+def _pieces(listing: RepoListing) -> list[str]:
     """Return the pieces of the one archive that a release has, in their order.
 
     Raises:
@@ -353,7 +363,7 @@ def _pieces(listing: Listing) -> list[str]:
     return sorted(one for one, match in found.items() if match)
 
 
-def _weights(folder: str, names: Collection[str], formats: Formats) -> list[str]:
+def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> list[str]:
     """Return the files with the weights of a network, the best among what there is.
 
     Raises:
@@ -393,7 +403,7 @@ def _below(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _check_obtainable(preset: Preset, formats: Formats) -> None:
+def _check_obtainable(preset: Preset, formats: WeightFormats) -> None:
     repository = _published(preset).partition(":")[0]
     if preset.needs_pickle and not formats.allow_pickle:
         raise WeightsError(

@@ -1,28 +1,27 @@
-"""Stable Diffusion 1.x, 2.x and XL: networks of others in the layout of diffusers."""
+"""Stable Diffusion 1.x, 2.x and XL: published networks in the layout of diffusers."""
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
 
 from swiftpie.attention.install import Plan
-from swiftpie.backbones.acquire.download import Needs, Part
+from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
 from swiftpie.backbones.acquire.sources import (
-    Formats,
+    WeightFormats,
     header_of,
     is_settings,
     plan_adapter,
@@ -46,15 +45,24 @@ from swiftpie.backbones.choices import PLACES, Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.hub import parse_reference
 from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
+from swiftpie.backbones.load.networks import (
+    check_autoencoder,
+    check_inversion,
+    check_tokenizer,
+    read_autoencoder,
+    read_clip_config,
+    read_config,
+    read_image_encoder,
+    read_second_unet,
+    read_tokenizer,
+    read_unet,
+    widen_autoencoder,
+)
 from swiftpie.backbones.load.weights import (
     HALVES,
     NetworkReader,
     existing,
     fingerprint_files,
-    read_clip_config,
-    read_config,
-    read_image_encoder,
-    read_unet,
     unknown_fingerprint,
 )
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, free_memory
@@ -76,7 +84,6 @@ SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
 
 Text = TextTower | TwoTextTowers
 Tower = tuple[str, str, Callable[[CLIPTextConfig], nn.Module]]  # its folder, its tokenizer's, class
-PublicAutoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
 
 
 class StableDiffusion(Family):
@@ -87,7 +94,7 @@ class StableDiffusion(Family):
     is_large = True
     towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
     lora_loader: str = "StableDiffusionPipeline"
-    is_told_sizes = False  # whether the U-Net reads the picture's size besides the text
+    is_size_conditioned = False  # whether the U-Net reads the picture's size besides the text
 
     def __init__(self, name: str, *, projects_linearly: bool) -> None:
         self.name = name
@@ -96,10 +103,10 @@ class StableDiffusion(Family):
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load the networks, and what was chosen besides; see `Family`."""
         preset = with_steps(preset, choices.get("steps"))
-        needs = self.needs(preset, device=device, choices=choices)
-        while needs.missing:  # an archive tells what else is needed only when it is here
+        needs = self.download_plan(preset, device=device, choices=choices)
+        while needs.missing:  # the contents of an archive are known after its download
             needs.fetch()
-            needs = self.needs(preset, device=device, choices=choices)
+            needs = self.download_plan(preset, device=device, choices=choices)
         dtype = dtype_of(choices, device)
         offloads = choices.get("offloads", False)
         if offloads == AUTO:
@@ -124,13 +131,13 @@ class StableDiffusion(Family):
         again = partial(self._read_fused, needs, choices) if has_lora else None
         reader.rest(unet, again or partial(self._read_unet, needs), stays=True)
         own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
-        autoencoder = _read_autoencoder(own_autoencoder, reader)
+        autoencoder = read_autoencoder(own_autoencoder, reader)
         denoiser, projector = install_adapter(
             unet,
             adapter,
             family=self.name,
             plan=_plan_of(choices, adapter),
-            reference=_read_second_unet(waiting, needs.path("reference"), "reference"),
+            reference=read_second_unet(waiting, needs.path("reference"), "reference"),
         )
         image_encoder = None
         if projector is not None:
@@ -144,7 +151,7 @@ class StableDiffusion(Family):
             )
         # It is left out of the fingerprint: identities do without it.
         aside = replace(waiting, files={})
-        inversion = _read_second_unet(aside, needs.path("inversion"), "inversion")
+        inversion = read_second_unet(aside, needs.path("inversion"), "inversion")
         variant = "" if adapter is None else adapter.variant
         detail = " ".join(sorted(branches.detail))
         return Components(
@@ -162,30 +169,30 @@ class StableDiffusion(Family):
             execution_device=torch.device(device) if offloads else None,
         )
 
-    def needs(self, preset: Preset, *, device: str, choices: Choices) -> Needs:
-        """Find everything, get the small files, and refuse by them what does not fit.
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
+        """Plan the downloads, and refuse parts that do not fit by their settings; see `Family`.
 
-        The header of an adapter tells its layout and family; it is read alone. See `Family`.
+        Of an adapter, only the header is read: it holds its layout and family.
         """
         _check_choices(with_steps(preset, choices.get("steps")), choices)
         dtype = dtype_of(choices, device)
-        formats = Formats(dtype in HALVES, choices.get("allow_pickle", False))
+        formats = WeightFormats(dtype in HALVES, choices.get("allow_pickle", False))
         part = plan_adapter(choices, formats)
         peeked, projector = (None, None) if part is None else _peek(part, choices)
         _check_reference(choices, peeked, part)
         texts = {name: tokenizer for name, tokenizer, _ in self.towers}
         parts = plan_networks(preset, choices, texts=texts, formats=formats)
-        needs = Needs((*parts, *([] if part is None else [part])))
+        needs = DownloadPlan((*parts, *([] if part is None else [part])))
         needs.fetch_only(is_settings)
         self._check_folders(preset, needs, adapter=peeked)
         if part is not None:
             encoder = _find_encoder(needs["pipeline"].path, projector, choices, formats)
-            needs += Needs((encoder,))
+            needs += DownloadPlan((encoder,))
             needs.fetch_only(is_settings)
             if projector is not None:
                 tower = read_clip_config(encoder.path, "image_encoder", CLIPVisionConfig)
                 check_image_encoder(projector, tower)
-        needs = needs.weighed(dtype.itemsize)
+        needs = needs.with_memory(dtype.itemsize)
         needs.check_space()
         return needs
 
@@ -222,8 +229,8 @@ class StableDiffusion(Family):
             and denoiser.reference is modules["reference_unet"]
         ):
             raise InputError(
-                "The U-Net was exchanged, and the identity branches live inside of it. Load the "
-                "preset with the other one instead: from_preset(…, weights=…)."
+                "The U-Net was replaced, and the identity branches are installed in it. Load the "
+                "preset with the other U-Net instead: from_preset(…, weights=…)."
             )
         preset = read_preset(modules["preset"])
         return self._bundle(modules, denoiser, preset=preset, fingerprint=unknown_fingerprint())
@@ -255,7 +262,7 @@ class StableDiffusion(Family):
         preset, unet = read_preset(modules["preset"]), modules["unet"]
         check_bare(unet)
         opened = None if adapter is None else open_adapter(adapter)
-        vae = _widened(modules["vae"])
+        vae = widen_autoencoder(modules["vae"])
         self._check_parts(
             preset,
             unet.config,
@@ -307,7 +314,7 @@ class StableDiffusion(Family):
     def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
         modules: dict[str, Any] = {}
         for name, tokenizer, tower in self.towers:
-            modules[tokenizer] = _read_tokenizer(folder / tokenizer)
+            modules[tokenizer] = read_tokenizer(folder / tokenizer)
             read = partial(
                 NetworkReader.read,
                 name=name,
@@ -325,7 +332,7 @@ class StableDiffusion(Family):
         assert isinstance(text, TextTower), "prompts are read by CLIP"
         return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
-    def _read_unet(self, needs: Needs, reader: NetworkReader) -> UNet2DConditionModel:
+    def _read_unet(self, needs: DownloadPlan, reader: NetworkReader) -> UNet2DConditionModel:
         own, lora = needs.path("denoiser"), needs.path("lora")
         folder = needs["pipeline"].path / "unet"
         if own is not None and own.is_dir():
@@ -344,7 +351,7 @@ class StableDiffusion(Family):
         return unet
 
     def _read_fused(
-        self, needs: Needs, choices: Choices, reader: NetworkReader
+        self, needs: DownloadPlan, choices: Choices, reader: NetworkReader
     ) -> UNet2DConditionModel:
         """Return the U-Net with the LoRA that a FaceID adapter has."""
         unet = self._read_unet(needs, reader)
@@ -354,7 +361,9 @@ class StableDiffusion(Family):
         fuse_lora(adapter.public, unet, scale=adapter.lora_scale)
         return unet
 
-    def _check_folders(self, preset: Preset, needs: Needs, *, adapter: OpenAdapter | None) -> None:
+    def _check_folders(
+        self, preset: Preset, needs: DownloadPlan, *, adapter: OpenAdapter | None
+    ) -> None:
         # By their settings alone: weights may be large, or not here yet.
         pipeline, own = needs["pipeline"], needs.part("denoiser")
         if _is_away(pipeline) or (own is not None and _is_away(own)):
@@ -369,10 +378,10 @@ class StableDiffusion(Family):
             folder = pipeline.path / name
             widths.append(read_clip_config(folder, name, CLIPTextConfig).hidden_size)
             if not pipeline.missing:
-                _check_tokenizer(pipeline.path / tokenizer)
+                check_tokenizer(pipeline.path / tokenizer)
         folder = pipeline.path / "vae" if autoencoder is None else autoencoder.path
         vae = read_config(folder, "vae", AutoencoderKL)
-        _check_autoencoder(folder, vae)
+        check_autoencoder(folder, vae)
         self._check_parts(
             preset, unet, text_width=sum(widths), latent_channels=vae["latent_channels"]
         )
@@ -382,7 +391,7 @@ class StableDiffusion(Family):
                 check_layout(adapter, UNet2DConditionModel.load_config(denoiser))
         inversion = needs.part("inversion")
         if inversion is not None and not _is_away(inversion):
-            _check_inversion(inversion.path, unet)
+            check_inversion(inversion.path, unet)
 
     def _check_family(self, preset: Preset, unet: Mapping[str, Any]) -> None:
         found = _family_of(unet)
@@ -411,7 +420,7 @@ class StableDiffusion(Family):
 
 
 class StableDiffusionXL(StableDiffusion):
-    """Two text towers, sizes told to the U-Net, and zeros where guidance wants no prompt."""
+    """Two text towers, size conditioning, and zeros in place of an empty prompt."""
 
     tiny_autoencoder = "madebyollin/taesdxl"
     needs_pooled_text = True
@@ -421,7 +430,7 @@ class StableDiffusionXL(StableDiffusion):
         ("text_encoder_2", "tokenizer_2", CLIPTextModelWithProjection),
     )
     lora_loader = "StableDiffusionXLPipeline"
-    is_told_sizes = True
+    is_size_conditioned = True
 
     def null_text(self, text: PromptEncoder) -> TextCondition:
         """Return zeros for states and vector, as it was trained; see `Family`."""
@@ -457,17 +466,20 @@ FAMILIES = {
 
 def _family_of(unet: Mapping[str, Any]) -> str:
     """Return which of the families a U-Net with these settings is of."""
-    is_told_sizes = unet["addition_embed_type"] == SIZE_CONDITIONING
+    is_size_conditioned = unet["addition_embed_type"] == SIZE_CONDITIONING
     projects_linearly = bool(unet["use_linear_projection"])
-    kinds = {(one.is_told_sizes, one.projects_linearly): one.name for one in FAMILIES.values()}
-    return kinds.get((is_told_sizes, projects_linearly), "none that is known")
+    kinds = {
+        (one.is_size_conditioned, one.projects_linearly): one.name for one in FAMILIES.values()
+    }
+    return kinds.get((is_size_conditioned, projects_linearly), "none that is known")
 
 
 def _plan_of(choices: Choices, adapter: OpenAdapter | None) -> Plan | None:
     plan, detail = choices.get("plan"), choices.get("detail")
     if plan is not None and detail is not None:
         raise ConfigError(
-            f'`detail="{detail}"` came with `plan=`, which says the same in full. Give one of them.'
+            f'`detail="{detail}"` and `plan=` exclude each other, because a plan includes the '
+            "detail branch. Leave one of them out."
         )
     return plan if adapter is None or plan is not None else plan_of(adapter, detail)
 
@@ -491,42 +503,39 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             existing(str(chosen), name)
     if choices.get("base") is not None and preset.kind is WeightsKind.PIPELINE:
         raise ConfigError(
-            f"Preset {preset.name!r} was loaded with a base, and it is a whole pipeline already. "
-            "Only presets that are a denoiser or a LoRA need one. Pass `weights=`."
+            f"Preset {preset.name!r} is a whole pipeline and takes no `base=`. Only presets of a "
+            "denoiser or a LoRA do. Pass `weights=`."
         )
     if choices.get("adapter") is not None:
         return
     if choices.get("image_encoder") is not None:
         raise ConfigError(
-            "An image encoder was chosen without the adapter that reads it. An adapter decides "
-            "which encoder is needed. Pass `adapter=` too."
+            "`image_encoder=` needs the adapter that reads it, because the adapter decides which "
+            "encoder fits. Pass `adapter=` too."
         )
     for name in ("face_version", "lora_scale", "detail"):
         if choices.get(name) is not None:
-            raise ConfigError(
-                f"`{name}=` was chosen without an adapter, and it says how to load one. Pass "
-                "`adapter=` too."
-            )
+            raise ConfigError(f"`{name}=` has no effect without an adapter. Pass `adapter=` too.")
 
 
-def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: Part | None) -> None:
+def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: ModelPart | None) -> None:
     plan = _plan_of(choices, adapter)
     if choices.get("reference") is None or (part is not None and adapter is None):
         return
     if not (plan and plan.detail):
         raise ConfigError(
-            "`reference=` was given without a detail branch, for which alone it reads references. "
-            "Pass an `adapter=` that has one, or leave it out."
+            "`reference=` needs a detail branch, which reads the references. Pass an `adapter=` "
+            "that has one, or leave it out."
         )
 
 
-def _peek(part: Part, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
-    """Return what an adapter's header tells of it and of its projector.
+def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
+    """Return an adapter and its projector as the header describes them.
 
-    None where nothing can be told before all of it is here: of archives and pickles.
+    None for archives and pickles that are not downloaded yet.
 
     Raises:
-        WeightsError: It may not be read, or is of no known layout.
+        WeightsError: The file must not be read, or its layout is unknown.
     """
     version, scale = choices.get("face_version"), choices.get("lora_scale")
     if _is_away(part):
@@ -544,8 +553,8 @@ def _peek(part: Part, choices: Choices) -> tuple[OpenAdapter | None, Projector |
     return opened, opened.public.projector
 
 
-def _is_away(part: Part) -> bool:
-    """Whether nothing of it can be read yet, not even settings."""
+def _is_away(part: ModelPart) -> bool:
+    """Whether not even the settings of `part` can be read yet."""
     return part.is_archive and bool(part.missing)
 
 
@@ -562,25 +571,16 @@ def _open_adapter(path: Path | None, choices: Choices, reader: NetworkReader) ->
 
 
 def _find_encoder(
-    pipeline: Path, projector: Projector | None, choices: Choices, formats: Formats
-) -> Part:
+    pipeline: Path, projector: Projector | None, choices: Choices, formats: WeightFormats
+) -> ModelPart:
     """Return where the image encoder is or will be; most adapters read the same."""
     folder = pipeline / "image_encoder"  # most pipelines have none
     if choices.get("image_encoder") is None and folder.is_dir():
-        return Part("image_encoder", "image_encoder", None, root=folder, path=folder)
+        return ModelPart("image_encoder", "image_encoder", None, root=folder, path=folder)
     return plan_image_encoder(projector, choices, formats)
 
 
-def _check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
-    known = (AutoencoderKL.__name__, AutoencoderTiny.__name__)
-    if settings.get("_class_name") not in known:
-        raise WeightsError(
-            f"'{folder}' holds no autoencoder; its settings name {settings.get('_class_name')!r}. "
-            f"One of {', '.join(known)}, as diffusers has them, is needed. Choose another folder."
-        )
-
-
-def _fits(needs: Needs, preset: Preset, *, device: str, dtype: torch.dtype) -> bool:
+def _fits(needs: DownloadPlan, preset: Preset, *, device: str, dtype: torch.dtype) -> bool:
     """Whether there is room for all weights at once, and for what is computed of them."""
     if needs.memory_bytes is None:
         return True  # drawing will tell
@@ -588,60 +588,5 @@ def _fits(needs: Needs, preset: Preset, *, device: str, dtype: torch.dtype) -> b
     return needs.memory_bytes + working <= free_memory(torch.device(device))
 
 
-def _check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
-    inversion = read_config(folder, "inversion", UNet2DConditionModel)
-    for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
-        found, needed = inversion[what], unet[what]
-        if found != needed:
-            raise WeightsError(
-                f"The inversion network in '{folder}' has {what} {found}, and the denoiser has "
-                f"{needed}. One for the same family is needed. Choose another folder."
-            )
-
-
-def _read_second_unet(
-    reader: NetworkReader, folder: Path | None, name: str
-) -> UNet2DConditionModel | None:
-    if folder is None:
-        return None
-    unet = read_unet(folder, reader, name=name)
-    reader.rest(unet, partial(read_unet, folder, name=name), stays=True)
-    return unet
-
-
-def _read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
-    def build(place: Path) -> nn.Module:
-        config = AutoencoderKL.load_config(place)
-        is_tiny = config.get("_class_name") == AutoencoderTiny.__name__
-        network: nn.Module = (AutoencoderTiny if is_tiny else AutoencoderKL).from_config(config)
-        return network
-
-    autoencoder: PublicAutoencoder = reader.read("vae", folder, build)
-    return _widened(autoencoder)
-
-
-def _widened(autoencoder: PublicAutoencoder) -> PublicAutoencoder:
-    """Return the same network, in float32 where float16 would overflow in it."""
-    if autoencoder.dtype is torch.float16 and autoencoder.config.get("force_upcast", False):
-        autoencoder.float()  # as Stable Diffusion XL's
-    return autoencoder
-
-
 def _build_tower(tower: Callable[[CLIPTextConfig], nn.Module], folder: Path) -> nn.Module:
     return tower(CLIPTextConfig.from_pretrained(folder))
-
-
-def _check_tokenizer(folder: Path) -> None:
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise WeightsError(
-            f"There is no vocab.json in '{folder}'. A tokenizer is needed to read prompts. Check "
-            "the path, or get the folder again."
-        )
-
-
-def _read_tokenizer(folder: Path) -> CLIPTokenizer:
-    _check_tokenizer(folder)
-    try:
-        return CLIPTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise WeightsError(f"The tokenizer in '{folder}' is damaged. Get it again.") from error

@@ -70,9 +70,8 @@ class Tiny(Family):
         made = {name for name, value in choices.items() if value not in (None, AUTO)}
         if refused := sorted(made - CHOICES - IDLE_CHOICES):
             raise ConfigError(
-                f"Preset {preset.name!r} was loaded with `{refused[0]}=`. All of its networks "
-                "belong together and come with SwiftPie. Leave it out, or choose a Stable "
-                "Diffusion preset."
+                f"Preset {preset.name!r} takes no `{refused[0]}=`, because its networks come with "
+                "SwiftPie and belong together. Leave it out, or choose a Stable Diffusion preset."
             )
         weights = choices.get("weights")
         folder = _package_folder(preset) if weights is None else _own_folder(weights)
@@ -146,8 +145,8 @@ def _own_folder(weights: str | Path) -> Path:
     folder = existing(weights, "weights")
     if lacking := [name for name in NETWORKS if not (folder / name).is_dir()]:
         raise WeightsError(
-            f"'{folder}' has no folder '{lacking[0]}', so its networks are of another family. One "
-            f"that `swiftpie train` exported is needed as `weights=`, for the family {Tiny.name!r}."
+            f"'{folder}' has no folder '{lacking[0]}', so its networks are of another family. Pass "
+            f"a folder that `swiftpie train` exported for the family {Tiny.name!r} as `weights=`."
         )
     return folder
 
@@ -182,7 +181,7 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
     except Exception as error:  # the library raises nothing more precise
         raise WeightsError(
-            f"The tokenizer in {folder} cannot be read ({short_reason(error)}). The one that the "
-            "weights were trained with is needed. Copy the folder again."
+            f"The tokenizer in {folder} cannot be read ({short_reason(error)}). Copy the "
+            "folder of the weights again."
         ) from error
     return tokenizer

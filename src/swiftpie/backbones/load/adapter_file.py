@@ -235,8 +235,8 @@ def _detail_states(
             continue
         if key not in owners:
             raise WeightsError(
-                f"{key!r} is not a part of a self-attention layer of this U-Net. An adapter for "
-                "exactly this U-Net is needed. Choose another."
+                f"{key!r} is not a part of a self-attention layer of this U-Net. An adapter "
+                "needs the U-Net that it was trained for. Choose another adapter."
             )
         name, part = owners[key]
         states.setdefault(name, {})[part] = tensor
@@ -248,7 +248,7 @@ def _detail_states(
         if needed != given:
             raise WeightsError(
                 f"The detail branch at {name} needs {needed}, and the adapter has {given}. An "
-                "adapter for exactly this U-Net is needed. Choose another."
+                "adapter needs the U-Net that it was trained for. Choose another adapter."
             )
     return states
 

@@ -188,14 +188,14 @@ def fuse_lora_file(
         reason = short_reason(error)
     if changed == 0:
         raise WeightsError(
-            f"The LoRA '{path}' does not fit this denoiser ({reason}). One that was made for its "
-            f"family, {family}, is needed. Choose another file or preset."
+            f"The LoRA '{path}' does not fit this denoiser ({reason}). Choose a LoRA for the "
+            f"family {family}, or another preset."
         )
     taken = sum(f".lora_A.{NAME}." in name for name in unet.state_dict())
     if taken != changed:
         raise WeightsError(
             f"The LoRA '{path}' changes {changed} layers, and this denoiser has {taken} of them. "
-            "One that was made for exactly this network is needed. Choose another file or preset."
+            "Choose a LoRA that was trained for this network, or another preset."
         )
     for name, weight in list(unet.named_parameters()):
         if name.endswith(BASE):

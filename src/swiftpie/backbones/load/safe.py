@@ -1,4 +1,4 @@
-"""Tensor files at the border: the content decides what a file is, and no code in it ever runs."""
+"""Reading untrusted tensor files: the content decides the format, and no code in it ever runs."""
 
 import itertools
 import json
@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
-from swiftpie.errors import InputError, WeightsError, short_reason
-from swiftpie.imageio.files import MAX_TENSOR_HEADER_BYTES, atomic_file, check_target
+from swiftpie.errors import InputError, WeightsError, short_reason, system_reason
+from swiftpie.imageio.atomic import atomic_file, check_target
+from swiftpie.imageio.decoding import MAX_TENSOR_HEADER_BYTES
 
 Kind = Literal["safetensors", "zip", "pickle"]
 
@@ -183,7 +184,7 @@ def check_safetensors(path: Path) -> dict[str, Any]:
     if kind_of_file(path) != "safetensors":
         raise WeightsError(
             f"'{path}' is not a safetensors file, whatever its name. SwiftPie never unpickles "
-            "weights here; get the file again from where it came."
+            "weights here; download the file again."
         )
     return _read_header(path)
 
@@ -270,8 +271,8 @@ def write_tensors(
             save_file(own, temporary, metadata=dict(metadata or {}))
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"'{path}' cannot be written ({short_reason(error)}). Room for the whole file is "
-            "needed. Choose another folder."
+            f"'{path}' cannot be written ({short_reason(error)}). Choose a folder with room for "
+            "the whole file."
         ) from error
 
 
@@ -301,7 +302,7 @@ def flatten(tree: Mapping[Any, Any], *, prefix: str = "", depth: int = MAX_DEPTH
                 f"{MAX_NAME} characters. Weights by name are needed. Save the state dict alone."
             )
         if path in leaves:
-            raise WeightsError(f"Two tensors are called {path!r}. One is needed. Save it anew.")
+            raise WeightsError(f"Two tensors are called {path!r}. Save the file again.")
         if not isinstance(value, Mapping):
             leaves[path] = value
     return leaves
@@ -360,9 +361,8 @@ def kind_of_file(path: Path) -> Kind | None:
         with path.open("rb") as file:
             head = file.read(9)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
         raise WeightsError(
-            f"'{path}' cannot be read ({reason}). A file of weights is needed. Check the path."
+            f"'{path}' cannot be read ({system_reason(error)}). Check the path of the weights."
         ) from error
     return kind_of(head)
 

@@ -1,7 +1,6 @@
-"""Reads network weights strictly and turns every way it can fail into a plain sentence."""
+"""Strict reading of network weights, with one plain error for each failure."""
 
 import hashlib
-import inspect
 import itertools
 import json
 import math
@@ -12,16 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
-from diffusers import ConfigMixin, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, PretrainedConfig
 
 from swiftpie.backbones.load.safe import (
     ALIGNMENT_BYTES,
@@ -32,8 +29,6 @@ from swiftpie.backbones.load.safe import (
     shapes_of,
 )
 from swiftpie.errors import WeightsError, short_reason
-
-Config = TypeVar("Config", bound=PretrainedConfig)
 
 HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
 STEMS = ("diffusion_pytorch_model", "model")  # of files, in diffusers and in transformers
@@ -121,8 +116,8 @@ class NetworkReader:
             network.load_state_dict(fitted, strict=True, assign=True)
         except Exception as error:  # a config that nobody checked makes networks raise anything
             raise WeightsError(
-                f"'{files[0]}' does not fit the network it is for ({short_reason(error)}). Weights "
-                "and config of one network are needed. Get both again, or choose another preset."
+                f"'{files[0]}' does not fit the network it is for ({short_reason(error)}). Get "
+                "the weights and the config of one network, or choose another preset."
             ) from error
         _count_positions(network)
         return network.eval().requires_grad_(requires_grad=False)
@@ -183,8 +178,7 @@ class StoredWeights:
         shapes = {name: one.shape for name, one in found.items()}
         if shapes != self.shapes:
             raise WeightsError(
-                "The files of a network have changed since it was loaded. The same weights are "
-                "needed each time. Load the preset again."
+                "The files of a network have changed since it was loaded. Load the preset again."
             )
         own = _weights_of(network)
         for name, tensor in found.items():
@@ -223,9 +217,7 @@ def existing(path: str | Path, option: str) -> Path:
     """
     found = Path(path)
     if not found.exists():
-        raise WeightsError(
-            f"'{path}' does not exist. The folder or file of `{option}=` is needed. Check the path."
-        )
+        raise WeightsError(f"'{path}' does not exist. Check the path of `{option}=`.")
     return found
 
 
@@ -237,66 +229,9 @@ def check_config(folder: Path, name: str) -> None:
     """
     if not (folder / "config.json").is_file():
         raise WeightsError(
-            f"There is no config.json in '{folder}'. A folder in the layout of diffusers is "
-            f"needed for the network {name!r}. Check the path, or get it again."
+            f"There is no config.json in '{folder}'. The network {name!r} needs a folder in the "
+            "layout of diffusers. Check the path, or get it again."
         )
-
-
-def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str, Any]:
-    """Return the settings of a network of diffusers that is not loaded, defaults included.
-
-    Raises:
-        WeightsError: It has no config.json, or a broken one.
-    """
-    parameters = inspect.signature(network.__init__).parameters.values()
-    stored = _stored(folder, name, network.load_config)
-    defaults = {one.name: one.default for one in parameters if one.name != "self"}
-    return defaults | dict(stored)
-
-
-def read_clip_config(folder: Path, name: str, kind: type[Config]) -> Config:
-    """Return the settings of a network of transformers that is not loaded.
-
-    Raises:
-        WeightsError: It has no config.json, or a broken one.
-    """
-    config: Config = _stored(folder, name, kind.from_pretrained)
-    return config
-
-
-def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - as read
-    check_config(folder, name)
-    try:
-        _check_settings(folder)
-        return read(folder)
-    except Exception as error:  # settings that nobody checked make configs raise anything
-        raise WeightsError(
-            f"'{folder / 'config.json'}' is damaged ({short_reason(error)}). Get it again."
-        ) from error
-
-
-def read_unet(
-    folder: Path, reader: NetworkReader, *, name: str = "unet", weights: Path | None = None
-) -> UNet2DConditionModel:
-    """Return a U-Net; `weights` is a file in place of the folder's own."""
-
-    def build(place: Path) -> nn.Module:
-        config = UNet2DConditionModel.load_config(place)
-        network: nn.Module = UNet2DConditionModel.from_config(config)
-        return network
-
-    unet: UNet2DConditionModel = reader.read(name, folder, build, weights=weights)
-    return unet
-
-
-def read_image_encoder(folder: Path, reader: NetworkReader) -> CLIPVisionModelWithProjection:
-    """Return CLIP's vision tower."""
-
-    def build(place: Path) -> nn.Module:
-        return CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(place))
-
-    tower: CLIPVisionModelWithProjection = reader.read("image_encoder", folder, build)
-    return tower
 
 
 def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # noqa: ANN401 - any network
@@ -311,8 +246,8 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
         raise WeightsError(
-            f"There are {len(files)} safetensors files in {folder}; one is needed. SwiftPie reads "
-            "only safetensors: convert other formats first, or reinstall."
+            f"There are {len(files)} safetensors files in {folder}, and a network has one. "
+            "SwiftPie reads only safetensors: convert other formats first, or reinstall."
         )
     check_safetensors(files[0])
     try:
@@ -338,7 +273,7 @@ def _built(folder: Path, build: Callable[[Path], nn.Module], *, most: int) -> nn
     Raises:
         ValueError: Its config says something else than settings, or of a network without end.
     """
-    _check_settings(folder)
+    check_settings(folder)
     count, builder = itertools.count(), threading.get_ident()
 
     def refuse_more(_module: nn.Module, _name: str, _weight: object) -> None:
@@ -368,7 +303,12 @@ class _Unfilled(TorchFunctionMode):
         return kwargs["tensor"] if func in FILLING else func(*args, **kwargs)
 
 
-def _check_settings(folder: Path) -> None:
+def check_settings(folder: Path) -> None:
+    """Refuse a config.json that holds no settings.
+
+    Raises:
+        ValueError: It holds another kind of value, or no JSON.
+    """
     with (folder / "config.json").open("rb") as file:
         config = json.loads(file.read(MAX_CONFIG_BYTES))
     if not isinstance(config, dict):  # diffusers takes text for a name on the hub
@@ -421,7 +361,7 @@ def weight_files(
             "plain tensors from it without running any code."
         )
     raise WeightsError(
-        f"There are no weights in '{folder}'. A folder in the layout of diffusers is needed, with "
+        f"There are no weights in '{folder}'. A folder in the layout of diffusers has "
         f"{STEMS[0]}.safetensors or {STEMS[1]}.safetensors. Check the path, or get it again."
     )
 
@@ -430,7 +370,7 @@ def fingerprint_files(files: Mapping[str, Path], *, settings: str) -> str:
     """Return the sha256 (hexadecimal) over what `files` are for, their content and `settings`.
 
     Files of many GiB are read at 256 places and at their header only: all of it would take longer
-    than loading, and whoever trains a network further changes nearly every weight in it.
+    than loading, and further training changes nearly every weight.
     """
     digest = hashlib.sha256(settings.encode())
     for name, path in sorted(files.items()):
@@ -462,8 +402,8 @@ def _shards(index: Path) -> list[Path]:
         ) from error
     if lost := [file.name for file in files if not file.is_file()]:
         raise WeightsError(
-            f"'{index}' names {len(files)} files, and {', '.join(lost)} are not beside it. All "
-            "are needed. Get the folder again."
+            f"'{index}' names {len(files)} files, and {', '.join(lost)} are missing. Get the "
+            "folder again."
         )
     return files
 
@@ -498,7 +438,7 @@ def align_memory(network: nn.Module) -> None:
     """Copy weights out of the file that they are mapped from where they lie badly in it.
 
     There a tensor may start anywhere, and how it is aligned decides how its sums are rounded; with
-    this, the same weights give the same bits whoever loaded them, from whichever file.
+    this, the same weights give the same bits, whichever file they come from.
     """
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.data_ptr() % ALIGNMENT_BYTES:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from swiftpie.backbones.hub import Host, Reference
+from swiftpie.backbones.hub import Host, RepoReference
 from swiftpie.backbones.preset import SD21_BASE
 from swiftpie.backbones.recipe import Recipe, Use, published
 from swiftpie.registry import by_name
@@ -11,7 +11,7 @@ from swiftpie.registry import by_name
 def _released(path: str) -> str:
     """Return how a part of SwiftEdit's release is called: a place in the archive it comes as."""
     place = f"swiftedit_weights/{path}"
-    return str(Reference("Qualcomm-AI-research/SwiftEdit", place, "v1.0", Host.GITHUB))
+    return str(RepoReference("Qualcomm-AI-research/SwiftEdit", place, "v1.0", Host.GITHUB))
 
 
 # The only public adapter of this family, trained through SwiftBrush, which began as SD-Turbo.

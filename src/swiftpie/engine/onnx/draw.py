@@ -19,7 +19,7 @@ from swiftpie.engine.onnx.noise import draw_noise
 from swiftpie.engine.onnx.sheet import DRAW, IDENTITY, PIXELS, PLACE, SUBJECT_MASK, TEXT
 from swiftpie.errors import WeightsError
 from swiftpie.imageio.cutout import Way
-from swiftpie.imageio.files import Source, load_image
+from swiftpie.imageio.decoding import Source, load_image
 from swiftpie.library import Named, origin_of
 from swiftpie.library import packaged as packaged_library
 from swiftpie.models.vocabulary import Vocabulary

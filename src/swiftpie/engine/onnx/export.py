@@ -38,7 +38,8 @@ from swiftpie.engine.openvino.runtime import load
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fitted, scale_to_fill, whole_frame
 from swiftpie.imageio.cutout import CUTOUT_PX
-from swiftpie.imageio.images import load_image, sample_pictures
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import sample_pictures
 from swiftpie.masks import resize_mask, subject_extent
 from swiftpie.models.cutout import CutoutNet, packaged
 from swiftpie.models.text import TextTower, TwoTextTowers

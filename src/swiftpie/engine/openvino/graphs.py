@@ -30,7 +30,7 @@ from swiftpie.engine.openvino.runtime import (
     versions,
 )
 from swiftpie.errors import short_reason
-from swiftpie.imageio.files import TEMPORARY, atomic_folder
+from swiftpie.imageio.atomic import TEMPORARY, atomic_folder
 
 logger = logging.getLogger(__name__)
 

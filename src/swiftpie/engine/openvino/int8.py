@@ -33,7 +33,8 @@ from swiftpie.engine.openvino.export import (
 from swiftpie.engine.openvino.runtime import Untyped, load, unreported, versions
 from swiftpie.engine.wrappers import DenoiserCall, WrappedDenoiser
 from swiftpie.errors import SwiftPieError
-from swiftpie.imageio.images import load_image, sample_pictures, to_pil, to_tensor
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject

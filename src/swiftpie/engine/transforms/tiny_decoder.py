@@ -6,11 +6,11 @@ from pathlib import Path
 from diffusers import AutoencoderTiny
 from torch import nn
 
-from swiftpie.backbones.acquire.download import Needs
-from swiftpie.backbones.acquire.sources import Finder, Formats, Wanted
+from swiftpie.backbones.acquire.download import DownloadPlan
+from swiftpie.backbones.acquire.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
-from swiftpie.backbones.hub import Reference
+from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.recipe import PINS
 from swiftpie.engine.transform import Transform
@@ -33,7 +33,7 @@ def apply(components: Components) -> Components:
     return replace(components, autoencoder=JoinedAutoencoder(components.autoencoder, tiny))
 
 
-def needs(family: Family, choices: Choices) -> Needs:
+def needs(family: Family, choices: Choices) -> DownloadPlan:
     """Return where TAESD for the latents of `family` is or will be, at the commit that is known.
 
     Raises:
@@ -41,10 +41,10 @@ def needs(family: Family, choices: Choices) -> Needs:
     """
     repository = family.tiny_autoencoder
     if repository is None:
-        return Needs()
-    finder = Finder(choices, Formats(prefers_half=False, allow_pickle=False))
-    place = Reference(repository, None, PINS.get(repository))
-    return Needs((finder.find(PART, "weights", str(place), Wanted(("",))),))
+        return DownloadPlan()
+    finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
+    place = RepoReference(repository, None, PINS.get(repository))
+    return DownloadPlan((finder.find(PART, "weights", str(place), FileSelection(("",))),))
 
 
 def tiny_autoencoder(components: Components, *, asked_by: str) -> LatentAutoencoder:

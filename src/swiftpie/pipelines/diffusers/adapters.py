@@ -6,17 +6,22 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from swiftpie.backbones.acquire.download import Needs
-from swiftpie.backbones.acquire.sources import Finder, Formats, Wanted, plan_image_encoder
+from swiftpie.backbones.acquire.download import DownloadPlan
+from swiftpie.backbones.acquire.sources import (
+    FileSelection,
+    PartFinder,
+    WeightFormats,
+    plan_image_encoder,
+)
 from swiftpie.backbones.adapters import peek_adapter
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.ip_adapter import fuse_lora_file
+from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.safe import check_safetensors
 from swiftpie.backbones.load.weights import (
     HALVES,
     NetworkReader,
     fingerprint_files,
-    read_image_encoder,
     unknown_fingerprint,
 )
 from swiftpie.backbones.preset import PRESETS, describe
@@ -347,10 +352,10 @@ class _Source:
             below = PurePosixPath(self.subfolder, name)
             chosen = own / below if own.is_dir() else self._reference(str(below))
         choices: Choices = {"offline": self.is_here}
-        part = Finder(choices, Formats(prefers_half=False, allow_pickle=False)).find(
-            option, option, chosen, Wanted()
+        part = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False)).find(
+            option, option, chosen, FileSelection()
         )
-        Needs((part,)).fetch()
+        DownloadPlan((part,)).fetch()
         return part.path
 
     def encoder(self, folder: str) -> str | None:
@@ -372,9 +377,9 @@ def _read_encoder(plain: Components, adapter: Path, place: str | None, *, is_her
     """Return the image encoder that `adapter` reads, from `place` or where it is published."""
     network = plain.denoiser.installation.network
     _, projector = peek_adapter(adapter, check_safetensors(adapter))
-    formats = Formats(prefers_half=network.dtype in HALVES, allow_pickle=False)
+    formats = WeightFormats(prefers_half=network.dtype in HALVES, allow_pickle=False)
     part = plan_image_encoder(projector, {"image_encoder": place, "offline": is_here}, formats)
-    Needs((part,)).fetch()
+    DownloadPlan((part,)).fetch()
     reader = NetworkReader(device=str(plain.device), dtype=network.dtype, allow_pickle=False)
     return read_image_encoder(part.path, reader)
 

@@ -22,12 +22,12 @@ from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES, Recipe
-from swiftpie.backbones.resolve import settle
+from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.guidance.base import Guidance, Steering
 from swiftpie.guidance.methods.cfg import ClassifierFree
 from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.imageio.images import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.diffusers.habits import LOADING, METHODS, refuse
 from swiftpie.pipelines.diffusers.modules import (
@@ -183,7 +183,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             WeightsError: Weights are missing, damaged or do not fit.
         """
         refuse(choices, LOADING)
-        preset, merged = settle(None, recipe, choices)
+        preset, merged = resolve(None, recipe, choices)
         return cls.from_components(load_components(preset, device=device, **merged))
 
     @classmethod

@@ -33,7 +33,7 @@ from transformers import (
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.preset import Preset, describe, read_preset
 from swiftpie.errors import InputError, WeightsError, short_reason
-from swiftpie.imageio.files import atomic_folder
+from swiftpie.imageio.atomic import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.images import extent_of, shrunk_to
+from swiftpie.imageio.cutout import shrunk_to
+from swiftpie.imageio.images import extent_of
 from swiftpie.masks import grow
 
 LUMA = (0.299, 0.587, 0.114)

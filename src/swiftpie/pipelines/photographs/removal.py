@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.cutout import Way
-from swiftpie.imageio.images import extent_of, shrunk_to, to_tensor
+from swiftpie.imageio.cutout import Way, shrunk_to
+from swiftpie.imageio.images import extent_of, to_tensor
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, find_with, packaged
 from swiftpie.pipelines.photographs.filling import SURE, blurred, continued, resized

@@ -11,7 +11,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, see_again, shown_face
 from swiftpie.faces.face import CONSENT, Face, FaceEncoder
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.drawing.settings import Scales, Style
 from swiftpie_lab.evaluation.case import Evidence, Row

@@ -14,7 +14,9 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
 from swiftpie.imageio.cutout import DOUBTFUL
-from swiftpie.imageio.images import FORMAT_OF_SUFFIX, alpha_of, load_image, plane, to_pil, to_tensor
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import alpha_of, plane, to_pil, to_tensor
+from swiftpie.imageio.writing import FORMAT_OF_SUFFIX
 from swiftpie.models.cutout import confidence_with, packaged
 from swiftpie.types import Identity
 from swiftpie_lab.evaluation.benchmarks.sprites import SpritesInPlaces, prompt_of

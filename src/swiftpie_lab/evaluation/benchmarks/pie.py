@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.errors import InputError
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.editors import Edited, EditTask, TaskBenchmark, with_edit

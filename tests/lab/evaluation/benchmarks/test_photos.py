@@ -8,7 +8,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from swiftpie.errors import ImageError, InputError
-from swiftpie.imageio.images import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie_lab.evaluation.benchmarks.photos import (
     LeftOut,
     PhotoSubject,

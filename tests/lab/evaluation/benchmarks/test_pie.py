@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.errors import ConfigError, InputError
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks.pie import ResultsEditor, decode_mask, last_square, read_pie
 from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor

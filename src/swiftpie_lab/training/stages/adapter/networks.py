@@ -18,11 +18,12 @@ from swiftpie.attention.condition import AttentionCondition, Block, silent_condi
 from swiftpie.attention.detail import DetailAttention
 from swiftpie.attention.install import Plan
 from swiftpie.attention.semantic import SemanticAttention
-from swiftpie.backbones.acquire.download import Needs
-from swiftpie.backbones.acquire.sources import Formats, plan_image_encoder
+from swiftpie.backbones.acquire.download import DownloadPlan
+from swiftpie.backbones.acquire.sources import WeightFormats, plan_image_encoder
 from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
 from swiftpie.backbones.components import FAMILIES, Components, load_components
-from swiftpie.backbones.load.weights import NetworkReader, read_image_encoder
+from swiftpie.backbones.load.networks import read_image_encoder
+from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
@@ -269,8 +270,8 @@ def read_tower(
     """
     reads = projector or new_projector(CLIP_WIDTH, 1, num_tokens=1)
     choices: Choices = {"image_encoder": folder}
-    part = plan_image_encoder(reads, choices, Formats(prefers_half=False, allow_pickle=False))
-    Needs((part,)).fetch()
+    part = plan_image_encoder(reads, choices, WeightFormats(prefers_half=False, allow_pickle=False))
+    DownloadPlan((part,)).fetch()
     return read_image_encoder(part.path, reader)
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition
 from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
-from swiftpie.backbones.load.weights import NetworkReader, read_image_encoder, read_unet
+from swiftpie.backbones.load.networks import read_image_encoder, read_unet
+from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.models.denoiser import read_references
 from swiftpie.models.unet import UNetDenoiser

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.errors import WeightsError
-from swiftpie.imageio.files import atomic_file
+from swiftpie.imageio.atomic import atomic_file
 from swiftpie.models.denoiser import Prediction
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.perceptual import picture_distance

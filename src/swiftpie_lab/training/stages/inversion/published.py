@@ -18,8 +18,9 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.backbones.adapters import wrap_image_encoder
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.ip_adapter import cross_attention
+from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.safe import write_tensors
-from swiftpie.backbones.load.weights import NetworkReader, read_unet
+from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.imageio.images import contact_sheet, to_pil

@@ -15,7 +15,7 @@ from swiftpie.backbones.adapters import open_adapter
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
 from swiftpie.errors import WeightsError
-from swiftpie.imageio.files import load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.settings import Scales

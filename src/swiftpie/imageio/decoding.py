@@ -1,27 +1,22 @@
-"""Files at the border: read pictures nobody vouches for, and write files whole or not at all.
+"""Bounded decoding of pictures that come from strangers.
 
 Reading decides by content, never by the file's name, and looks at the header before it decodes a
-pixel. What comes out is plain: upright, sRGB, 8 bit, RGB or RGBA, without the file's metadata.
+pixel. The result is plain: upright, sRGB, 8 bit, RGB or RGBA, without the file's metadata.
 
-What decoding may cost is bounded by what a file says and by how often Pillow asks for more of it,
-never by a clock.
+The cost of decoding is bounded by what a file says and by how often Pillow reads from it, never by
+a clock.
 """
 
-import functools
 import io
-import json
-import os
 import re
-import secrets
-import shutil
 import struct
 import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +27,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401 - else Pillow imports forty formats to find this one
 )
 
-from swiftpie.errors import ImageError, InputError, short_reason
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
+from swiftpie.errors import ImageError, short_reason, system_reason
 
 Source: TypeAlias = str | Path | bytes | Image.Image | BinaryIO
 
@@ -56,14 +46,6 @@ MAX_TENSOR_HEADER_BYTES = 4 << 20  # a real one is a few hundred KiB; a huge one
 MAX_READS = 400_000  # in all; those of run-length encoded BMPs are of a byte each
 LEAST_TILE_PIXELS = 1 << 20  # what a tile of a TIFF may have whatever the picture's size
 BAND_PIXELS = 1 << 20  # what goes over all pixels more than once does it in bands of so many
-
-TEMPORARY = ".swiftpie-*.tmp"  # a folder of what is being written; a kill leaves it
-LOCK = ".swiftpie-lock"  # in it, held while it is in use
-
-METADATA_KEY = "swiftpie"
-EXIF_BLOCK = 0x8769
-USER_COMMENT = 0x9286
-ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
 
 JPEG_START = b"\xff\xd8\xff"
 JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those with a length, and the end
@@ -98,7 +80,7 @@ def load_image(source: Source) -> Image.Image:
         ImageError: It is missing, no picture, broken, or over one of the limits of this module.
     """
     image = open_image(source)
-    with decoding(describe(source)):
+    with image_errors(describe(source)):
         image.load()
         image = to_upright(image, is_ours=image is not source)
         image = _to_srgb(to_straight(image))  # each step lets go of the one before
@@ -132,7 +114,7 @@ def open_image(source: Source) -> Image.Image:
         ) from error
     _check_size(image.size, name=name)
     if image.format == "TIFF":
-        with decoding(name):
+        with image_errors(name):
             num_scans = _check_tiff(image, data, name=name)
     if num_scans * image.width * image.height > MAX_SCANNED_PIXELS:
         raise ImageError(_too_slow(name, f"{num_scans} scans of all its pixels"))
@@ -141,31 +123,12 @@ def open_image(source: Source) -> Image.Image:
     return image
 
 
-def read_metadata(source: Source) -> dict[str, str]:
-    """Return what `save_image` stored in a picture; empty for pictures of other origin.
-
-    Raises:
-        ImageError: The file is missing or not a picture.
-    """
-    image = open_image(source)
-    try:
-        if image.format == "PNG":
-            text = str(image.info.get(METADATA_KEY, ""))
-        else:
-            comment = image.getexif().get_ifd(EXIF_BLOCK).get(USER_COMMENT, b"")
-            text = bytes(comment).removeprefix(ASCII_COMMENT).decode("ascii")
-        stored = json.loads(text)
-    except DECODER_ERRORS:
-        return {}
-    return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
-
-
 @contextmanager
-def decoding(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises inside of the block into a sentence about `name`.
+def image_errors(name: str) -> Iterator[None]:
+    """Raise every error of a decoder inside the block as an ImageError about `name`.
 
     Raises:
-        ImageError: Something went wrong.
+        ImageError: The decoder failed.
     """
     try:
         with QUIET:
@@ -180,7 +143,7 @@ def decoding(name: str) -> Iterator[None]:
 
 
 class _Quiet:
-    """Ignores what Pillow warns of, while any thread reads a picture.
+    """Ignores warnings of Pillow while any thread reads a picture.
 
     What matters is raised as an error instead. A process has one list of filters for all of its
     threads, so the first to come changes it and the last to go puts it back.
@@ -210,7 +173,7 @@ QUIET = _Quiet()
 
 
 class _Metered(io.BytesIO):
-    """A file in memory that gives up on readers who come too often or read too much."""
+    """A file in memory that bounds the number of reads and the bytes read."""
 
     def __init__(self, data: bytes, *, name: str) -> None:
         super().__init__(data)
@@ -233,104 +196,6 @@ class _Metered(io.BytesIO):
         return data
 
 
-def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
-    """Write `data` so that `path` holds either all of it or what it held before.
-
-    Raises:
-        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
-    """
-    path = Path(path)
-    check_target(path, force=force)
-    try:
-        with atomic_file(path, force=force) as temporary, temporary.open("xb") as file:
-            file.write(data)
-    except FileExistsError as error:  # another process was quicker
-        raise InputError(_taken(path)) from error
-    except (OSError, ValueError) as error:
-        raise InputError(_unwritable(path, _reason(error))) from error
-
-
-@contextmanager
-def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
-    """Yield the name of a file to write, which becomes `path` at the end, in one step.
-
-    If the block fails, `path` stays as it was; without `force` also if it exists by then, which
-    raises FileExistsError. Afterwards all bytes are on the disk, for whom new files are for.
-    """
-    with _workplace(path) as (folder, mode):
-        temporary = folder / path.name
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(mode)  # some libraries write for the owner alone
-        if force:
-            temporary.replace(path)
-        else:
-            _create(temporary, path)
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`, which takes that name at the end, in one step.
-
-    A `path` that exists by then stays as it is. What is left of the empty folder goes, also if the
-    block fails.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _workplace(path) as (folder, mode):
-        new = folder / path.name
-        new.mkdir()
-        yield new
-        _open_to_others(new, mode)
-        if new.is_dir() and not path.exists():
-            new.rename(path)
-
-
-@contextmanager
-def updated_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder whose files take their places in `path` at the end, one by one.
-
-    Others in `path` stay. If the block fails, all do.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _workplace(path) as (folder, mode):
-        new = folder / path.name
-        new.mkdir()
-        yield new
-        for file in _open_to_others(new, mode):
-            place = path / file.relative_to(new)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(place)
-
-
-def _open_to_others(folder: Path, mode: int) -> list[Path]:
-    """Give all files below `folder` the permissions of new ones, and return them."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    for file in files:
-        file.chmod(mode | (file.stat().st_mode & 0o111))
-    return files
-
-
-def check_target(path: str | Path, *, force: bool = False) -> None:
-    """Refuse what `write_file` would refuse, before any work is done for it.
-
-    Raises:
-        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise InputError(f"'{path}' is a folder. A file name is needed. Add one to the path.")
-        if path.exists() and not force:
-            raise InputError(_taken(path))
-        if not path.parent.is_dir():
-            raise InputError(_unwritable(path, "its folder does not exist"))
-        if not os.access(path.parent, os.W_OK):
-            raise InputError(_unwritable(path, "its folder is read-only"))
-    except OSError as error:
-        raise InputError(_unwritable(path, _reason(error))) from error
-
-
 def describe(source: Source) -> str:
     """Return how messages call `source`."""
     if isinstance(source, str | Path):
@@ -339,133 +204,6 @@ def describe(source: Source) -> str:
         return f"The picture of {len(source)} bytes"
     name = getattr(source, "filename", None) or getattr(source, "name", None)
     return f"'{name}'" if isinstance(name, str) and name else "The picture"
-
-
-def are_one_place(first: str | Path, second: str | Path) -> bool:
-    """Whether two names lead to one file, whether or not it exists."""
-    try:
-        if os.path.realpath(first) == os.path.realpath(second):
-            return True
-        return Path(first).samefile(second)
-    except (OSError, ValueError):
-        return False  # one of them does not exist
-
-
-def make_folder(path: Path) -> None:
-    """Make `path` a folder that exists, with all above it.
-
-    Raises:
-        InputError: It is a file, or cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"'{path}' cannot be made a folder ({_reason(error)}). A folder is needed, or a name "
-            "for one. Choose another."
-        ) from error
-
-
-class _Workplace(NamedTuple):
-    folder: Path
-    mode: int  # the permissions of new files
-
-
-@contextmanager
-def _workplace(path: Path) -> Iterator[_Workplace]:
-    """Yield a new folder beside `path`, which goes at the end.
-
-    The system lets go of its lock with the process, which tells it from one that a kill left.
-    """
-    remove_leftovers(path.parent.absolute())
-    folder, lock = _new_locked_folder(path)
-    try:
-        yield _Workplace(folder, os.fstat(lock).st_mode & 0o777)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def _new_locked_folder(path: Path) -> tuple[Path, int]:
-    while True:
-        folder = path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
-        folder.mkdir()
-        try:
-            lock = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        except FileNotFoundError:  # another process took it for a leftover
-            continue
-        if fcntl is not None:
-            with suppress(OSError):  # a file system without locks; then nobody cleans up there
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / LOCK).exists():
-            return folder, lock
-        os.close(lock)  # the same, before it was locked
-
-
-def take_lock(file: int) -> bool:
-    """Take the lock of an open file until it is closed; return whether it was free.
-
-    Where there are no locks, as on Windows, it always is.
-    """
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
-
-
-@functools.lru_cache(maxsize=1024)  # once a run; folders may hold many files
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left in `folder` when they were writing there."""
-    for left in folder.glob(TEMPORARY) if fcntl is not None else ():
-        with suppress(OSError):
-            if not (left / LOCK).exists():
-                left.rmdir()  # whoever made it was killed at once, or makes another one
-                continue
-            lock = os.open(left / LOCK, os.O_RDWR)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while it is in use
-                shutil.rmtree(left)
-            finally:
-                os.close(lock)
-
-
-def _create(temporary: Path, path: Path) -> None:
-    """Give `temporary` the name `path`.
-
-    Raises:
-        FileExistsError: Something has that name.
-    """
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-        temporary.replace(path)
-
-
-def _taken(path: Path) -> str:
-    return (
-        f"'{path}' exists already. A new name is needed. Choose one, or replace it with "
-        "`force=True`."
-    )
-
-
-def _unwritable(path: Path, reason: str) -> str:
-    return (
-        f"'{path}' cannot be written ({reason}). A folder that exists and is writable is "
-        "needed. Create it or choose another one."
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Return the operating system's words for `error`, without the path."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def read_bytes(source: str | Path | bytes | BinaryIO) -> bytes:
@@ -494,10 +232,10 @@ def _read_path(path: Path, *, limit: int, name: str) -> bytes:
     try:
         if path.is_file():
             with path.open("rb") as file:
-                return file.read(limit + 1)  # one byte too many tells that there are more
+                return file.read(limit + 1)  # one byte more than allowed shows that there are more
         problem = "is not a file" if path.exists() else "does not exist"
     except (OSError, ValueError) as error:
-        problem = f"cannot be read ({_reason(error)})"
+        problem = f"cannot be read ({system_reason(error)})"
     raise ImageError(f"{name} {problem}. A picture file is needed. Check the path.")
 
 
@@ -523,8 +261,8 @@ def _too_large(name: str, found: str) -> str:
 
 def _too_slow(name: str, found: str) -> str:
     return (
-        f"{name} has {found}, and reading it would take too long. A picture as cameras and "
-        "editors write it is needed. Save it anew, as PNG or plain JPEG."
+        f"{name} has {found}, and reading it would take too long. Save it again as PNG or plain "
+        "JPEG."
     )
 
 
@@ -582,7 +320,7 @@ def _forget_large_exif(image: Image.Image) -> None:
 
 
 def to_upright(image: Image.Image, *, is_ours: bool) -> Image.Image:
-    """Turn a picture as its EXIF data ask, itself if it `is_ours`, else a copy."""
+    """Rotate a picture by its EXIF orientation, in place if it `is_ours`, else as a copy."""
     _forget_large_exif(image)  # of a PNG it may come last
     try:
         if not is_ours:
@@ -674,7 +412,7 @@ def _to_8_bit(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
 
 
 def is_safetensors(path: str | Path) -> bool:
-    """Whether `path` holds safetensors rather than a picture, told by its first bytes."""
+    """Whether `path` holds safetensors and not a picture, by its first bytes."""
     path = Path(path)
     try:
         if not path.is_file():  # a pipe would be waited for

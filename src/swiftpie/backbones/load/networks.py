@@ -1,0 +1,167 @@
+"""Networks of published pipelines, read from folders in the layout of diffusers."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, ConfigMixin, UNet2DConditionModel
+from torch import nn
+from transformers import (
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    PretrainedConfig,
+)
+
+from swiftpie.backbones.load.weights import NetworkReader, check_config, check_settings
+from swiftpie.errors import WeightsError, short_reason
+
+Config = TypeVar("Config", bound=PretrainedConfig)
+PublicAutoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
+
+
+def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str, Any]:
+    """Return the settings of a network of diffusers that is not loaded, defaults included.
+
+    Raises:
+        WeightsError: It has no config.json, or a broken one.
+    """
+    parameters = inspect.signature(network.__init__).parameters.values()
+    stored = _stored(folder, name, network.load_config)
+    defaults = {one.name: one.default for one in parameters if one.name != "self"}
+    return defaults | dict(stored)
+
+
+def read_clip_config(folder: Path, name: str, kind: type[Config]) -> Config:
+    """Return the settings of a network of transformers that is not loaded.
+
+    Raises:
+        WeightsError: It has no config.json, or a broken one.
+    """
+    config: Config = _stored(folder, name, kind.from_pretrained)
+    return config
+
+
+def read_unet(
+    folder: Path, reader: NetworkReader, *, name: str = "unet", weights: Path | None = None
+) -> UNet2DConditionModel:
+    """Return a U-Net; `weights` is a file in place of the folder's own."""
+
+    def build(place: Path) -> nn.Module:
+        config = UNet2DConditionModel.load_config(place)
+        network: nn.Module = UNet2DConditionModel.from_config(config)
+        return network
+
+    unet: UNet2DConditionModel = reader.read(name, folder, build, weights=weights)
+    return unet
+
+
+def read_second_unet(
+    reader: NetworkReader, folder: Path | None, name: str
+) -> UNet2DConditionModel | None:
+    """Return the U-Net for `name` in `folder`, or None where there is no folder."""
+    if folder is None:
+        return None
+    unet = read_unet(folder, reader, name=name)
+    reader.rest(unet, partial(read_unet, folder, name=name), stays=True)
+    return unet
+
+
+def read_image_encoder(folder: Path, reader: NetworkReader) -> CLIPVisionModelWithProjection:
+    """Return CLIP's vision tower."""
+
+    def build(place: Path) -> nn.Module:
+        return CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(place))
+
+    tower: CLIPVisionModelWithProjection = reader.read("image_encoder", folder, build)
+    return tower
+
+
+def read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
+    """Return the autoencoder in `folder`, the full or the tiny one by its settings."""
+
+    def build(place: Path) -> nn.Module:
+        config = AutoencoderKL.load_config(place)
+        is_tiny = config.get("_class_name") == AutoencoderTiny.__name__
+        network: nn.Module = (AutoencoderTiny if is_tiny else AutoencoderKL).from_config(config)
+        return network
+
+    autoencoder: PublicAutoencoder = reader.read("vae", folder, build)
+    return widen_autoencoder(autoencoder)
+
+
+def widen_autoencoder(autoencoder: PublicAutoencoder) -> PublicAutoencoder:
+    """Return the same network, in float32 where float16 would overflow in it."""
+    if autoencoder.dtype is torch.float16 and autoencoder.config.get("force_upcast", False):
+        autoencoder.float()  # as Stable Diffusion XL's
+    return autoencoder
+
+
+def check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that are not of an autoencoder of diffusers.
+
+    Raises:
+        WeightsError: They name another class.
+    """
+    known = (AutoencoderKL.__name__, AutoencoderTiny.__name__)
+    if settings.get("_class_name") not in known:
+        raise WeightsError(
+            f"'{folder}' holds no autoencoder; its settings name {settings.get('_class_name')!r}. "
+            f"One of {', '.join(known)}, as diffusers has them, is needed. Choose another folder."
+        )
+
+
+def check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
+    """Refuse an inversion network of another family than the denoiser with the settings `unet`.
+
+    Raises:
+        WeightsError: It is of another family.
+    """
+    inversion = read_config(folder, "inversion", UNet2DConditionModel)
+    for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
+        found, needed = inversion[what], unet[what]
+        if found != needed:
+            raise WeightsError(
+                f"The inversion network in '{folder}' has {what} {found}, and the denoiser has "
+                f"{needed}. Choose an inversion network of the same family."
+            )
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Refuse a folder without a vocabulary.
+
+    Raises:
+        WeightsError: It has none.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise WeightsError(
+            f"There is no vocab.json in '{folder}', so prompts cannot be tokenized. Check the "
+            "path, or download the folder again."
+        )
+
+
+def read_tokenizer(folder: Path) -> CLIPTokenizer:
+    """Return the tokenizer in `folder`.
+
+    Raises:
+        WeightsError: It is missing or damaged.
+    """
+    check_tokenizer(folder)
+    try:
+        return CLIPTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise WeightsError(f"The tokenizer in '{folder}' is damaged. Get it again.") from error
+
+
+def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - as read
+    check_config(folder, name)
+    try:
+        check_settings(folder)
+        return read(folder)
+    except Exception as error:  # settings that nobody checked make configs raise anything
+        raise WeightsError(
+            f"'{folder / 'config.json'}' is damaged ({short_reason(error)}). Get it again."
+        ) from error

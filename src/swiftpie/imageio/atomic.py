@@ -1,0 +1,233 @@
+"""Atomic writing: a file or folder appears whole or not at all."""
+
+import functools
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from swiftpie.errors import InputError, system_reason
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY = ".swiftpie-*.tmp"  # a folder of what is being written; a kill leaves it
+LOCK = ".swiftpie-lock"  # in it, held while it is in use
+
+
+def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
+    """Write `data` so that `path` holds either all of it or what it held before.
+
+    Raises:
+        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
+    """
+    path = Path(path)
+    check_target(path, force=force)
+    try:
+        with atomic_file(path, force=force) as temporary, temporary.open("xb") as file:
+            file.write(data)
+    except FileExistsError as error:  # another process was quicker
+        raise InputError(_taken(path)) from error
+    except (OSError, ValueError) as error:
+        raise InputError(_unwritable(path, system_reason(error))) from error
+
+
+@contextmanager
+def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
+    """Yield the name of a file to write, which becomes `path` at the end, in one step.
+
+    If the block fails, `path` stays as it was; without `force` also if it exists by then, which
+    raises FileExistsError. Afterwards all bytes are on the disk, with the permissions of new files.
+    """
+    with _workplace(path) as (folder, mode):
+        temporary = folder / path.name
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(mode)  # some libraries write for the owner alone
+        if force:
+            temporary.replace(path)
+        else:
+            _create(temporary, path)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, which takes that name at the end, in one step.
+
+    A `path` that exists by then stays as it is. What is left of the empty folder goes, also if the
+    block fails.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _workplace(path) as (folder, mode):
+        new = folder / path.name
+        new.mkdir()
+        yield new
+        _open_to_others(new, mode)
+        if new.is_dir() and not path.exists():
+            new.rename(path)
+
+
+@contextmanager
+def updated_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder whose files take their places in `path` at the end, one by one.
+
+    Others in `path` stay. If the block fails, all do.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _workplace(path) as (folder, mode):
+        new = folder / path.name
+        new.mkdir()
+        yield new
+        for file in _open_to_others(new, mode):
+            place = path / file.relative_to(new)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
+
+
+def _open_to_others(folder: Path, mode: int) -> list[Path]:
+    """Give all files below `folder` the permissions of new ones, and return them."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    for file in files:
+        file.chmod(mode | (file.stat().st_mode & 0o111))
+    return files
+
+
+def check_target(path: str | Path, *, force: bool = False) -> None:
+    """Refuse what `write_file` would refuse, before any work is done for it.
+
+    Raises:
+        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise InputError(f"'{path}' is a folder. Add a file name to the path.")
+        if path.exists() and not force:
+            raise InputError(_taken(path))
+        if not path.parent.is_dir():
+            raise InputError(_unwritable(path, "its folder does not exist"))
+        if not os.access(path.parent, os.W_OK):
+            raise InputError(_unwritable(path, "its folder is read-only"))
+    except OSError as error:
+        raise InputError(_unwritable(path, system_reason(error))) from error
+
+
+def are_one_place(first: str | Path, second: str | Path) -> bool:
+    """Whether two names lead to one file, whether or not it exists."""
+    try:
+        if os.path.realpath(first) == os.path.realpath(second):
+            return True
+        return Path(first).samefile(second)
+    except (OSError, ValueError):
+        return False  # one of them does not exist
+
+
+def make_folder(path: Path) -> None:
+    """Make `path` a folder that exists, with all above it.
+
+    Raises:
+        InputError: It is a file, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"'{path}' cannot be made a folder ({system_reason(error)}). Choose another folder."
+        ) from error
+
+
+class _Workplace(NamedTuple):
+    folder: Path
+    mode: int  # the permissions of new files
+
+
+@contextmanager
+def _workplace(path: Path) -> Iterator[_Workplace]:
+    """Yield a new folder beside `path`, which goes at the end.
+
+    The system releases its lock with the process, so folders of killed processes are recognised.
+    """
+    remove_leftovers(path.parent.absolute())
+    folder, lock = _new_locked_folder(path)
+    try:
+        yield _Workplace(folder, os.fstat(lock).st_mode & 0o777)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _new_locked_folder(path: Path) -> tuple[Path, int]:
+    while True:
+        folder = path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
+        folder.mkdir()
+        try:
+            lock = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        except FileNotFoundError:  # another process took it for a leftover
+            continue
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks; then nothing is cleaned up there
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / LOCK).exists():
+            return folder, lock
+        os.close(lock)  # the same, before it was locked
+
+
+def take_lock(file: int) -> bool:
+    """Take the lock of an open file until it is closed; return whether it was free.
+
+    Where there are no locks, as on Windows, it always is.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+@functools.lru_cache(maxsize=1024)  # once a run; folders may hold many files
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left in `folder` when they were writing there."""
+    for left in folder.glob(TEMPORARY) if fcntl is not None else ():
+        with suppress(OSError):
+            if not (left / LOCK).exists():
+                left.rmdir()  # its process was killed at once, or makes another folder
+                continue
+            lock = os.open(left / LOCK, os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while it is in use
+                shutil.rmtree(left)
+            finally:
+                os.close(lock)
+
+
+def _create(temporary: Path, path: Path) -> None:
+    """Give `temporary` the name `path`.
+
+    Raises:
+        FileExistsError: Something has that name.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        temporary.replace(path)
+
+
+def _taken(path: Path) -> str:
+    return f"'{path}' exists already. Choose a new name, or replace it with `force=True`."
+
+
+def _unwritable(path: Path, reason: str) -> str:
+    return f"'{path}' cannot be written ({reason}). Choose a folder that exists and is writable."
