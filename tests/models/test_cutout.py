@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch.nn import functional as F
 
-import swiftpie_lab
+import swiftpie
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.imageio.cutout import Way
 from swiftpie.imageio.decoding import load_image
@@ -119,7 +119,7 @@ def test_the_same_photo_gives_the_same_mask():
 
 
 def test_the_shipped_photo_is_cut_out():
-    folder = Path(swiftpie_lab.__file__).parent / "assets" / "photos"
+    folder = Path(swiftpie.__file__).parent / "assets" / "photos"
     mask = subject_mask(load_image(folder / "dahlia.jpg"))[0, 0]
     rows, columns = (mask > 0.5).any(dim=1).nonzero(), (mask > 0.5).any(dim=0).nonzero()
     height = (rows.max() - rows.min()).item()

@@ -184,7 +184,7 @@ def device_of(name: str, *, is_large: bool = True) -> str:
         torch.zeros(1, device=name).item()  # `meta` knows shapes alone
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(
-            f"PyTorch cannot compute on the device {name!r} here. Choose cpu, or another device "
-            "that `swiftpie doctor` lists."
+            f"The device {name!r} cannot be used here, because PyTorch cannot compute on it. "
+            "Choose cpu, or another device that `swiftpie doctor` lists."
         ) from error
     return name
