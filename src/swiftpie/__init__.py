@@ -12,11 +12,12 @@ from swiftpie.errors import (
     SwiftPieError,
     WeightsError,
 )
-from swiftpie.gc_pause import uncollected
+from swiftpie.gc_pause import gc_paused
 
 if TYPE_CHECKING:
     from swiftpie.config import MaskRule
-    from swiftpie.engine.onnx.session import load
+    from swiftpie.engine.load import load
+    from swiftpie.engine.onnx.session import OnnxSession
     from swiftpie.engine.session import Session
     from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
     from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
@@ -52,6 +53,7 @@ __all__ = [
     "MaskRule",
     "MaskSource",
     "MissingExtra",
+    "OnnxSession",
     "OutOfMemory",
     "PersonalizeRequest",
     "Scales",
@@ -70,7 +72,8 @@ _HOMES = {
     for module, names in {
         "config": ["MaskRule"],
         "engine.session": ["Session"],
-        "engine.onnx.session": ["load"],
+        "engine.load": ["load"],
+        "engine.onnx.session": ["OnnxSession"],
         "pipelines.drawing.edit": ["EditResult"],
         "pipelines.diffusers.edit": ["SwiftEditPipeline"],
         "pipelines.diffusers.personalize": ["SwiftPiePipeline"],
@@ -95,7 +98,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
     """
     if name not in _HOMES:
         raise AttributeError(f"module 'swiftpie' has no attribute {name!r}")
-    with uncollected():
+    with gc_paused():
         return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Search for no garbage inside of the block.
 
     Importing PyTorch and its libraries makes over 600,000 objects, all of which stay. Searching

@@ -13,7 +13,9 @@ from swiftpie.apps.batch.jobs import Job, JobSubject, Model, is_mask_file
 from swiftpie.apps.batch.plan import Batch
 from swiftpie.apps.batch.report import DONE, FAILED, Outcome
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
-from swiftpie.engine.session import Session, draw_apart, load
+from swiftpie.engine.plan import load_session
+from swiftpie.engine.runner import draw_apart
+from swiftpie.engine.session import Session
 from swiftpie.errors import InputError, SwiftPieError, short_reason
 from swiftpie.imageio.files import is_safetensors, write_file
 from swiftpie.imageio.images import Stored, encode_image, load_image
@@ -42,7 +44,7 @@ class Work:
     folder: Path  # where pictures go
     suffix: str
     loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
-    load: Callable[..., Session] = load
+    load: Callable[..., Session] = load_session
 
     def path_of(self, name: str) -> Path:
         """Return where the picture of a job goes."""
