@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-from swiftpie.engine.plan import load_session
 from benchmarks._machine import peak_memory_mib, write_report
 from benchmarks._models import ADAPTER, DTYPES, PRESETS, make_elsewhere, reference
+from swiftpie.engine.plan import load_session
 
 
 def main() -> None:
