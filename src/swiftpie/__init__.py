@@ -15,10 +15,16 @@ from swiftpie.errors import (
 from swiftpie.gc_pause import gc_paused
 
 if TYPE_CHECKING:
+    from swiftpie.backbones.recipe import RECIPES
+    from swiftpie.backbones.resolve import is_here
     from swiftpie.config import MaskRule
     from swiftpie.engine.load import load
     from swiftpie.engine.onnx.session import OnnxSession
     from swiftpie.engine.session import Session
+    from swiftpie.imageio.files import load_image
+    from swiftpie.imageio.images import contact_sheet
+    from swiftpie.masks import bounding_box, load_mask
+    from swiftpie.models.cutout import cut_out
     from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
     from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
     from swiftpie.pipelines.drawing.edit import EditResult
@@ -29,17 +35,24 @@ if TYPE_CHECKING:
         Subject,
     )
     from swiftpie.pipelines.drawing.settings import (
+        MAX_SCALE,
         EditMode,
         EditSettings,
         MaskSource,
         Scales,
         Style,
     )
+    from swiftpie.pipelines.identity import save_identity
     from swiftpie.types import GenerationResult, Identity
+    from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MAX_IMAGES",
+    "MAX_SCALE",
+    "MAX_SEED",
+    "RECIPES",
     "CapabilityError",
     "ConfigError",
     "EditMode",
@@ -64,12 +77,28 @@ __all__ = [
     "SwiftPieError",
     "SwiftPiePipeline",
     "WeightsError",
+    "bounding_box",
+    "check_box",
+    "contact_sheet",
+    "cut_out",
+    "is_here",
     "load",
+    "load_image",
+    "load_mask",
+    "save_identity",
 ]
 
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
+        "backbones.recipe": ["RECIPES"],
+        "backbones.resolve": ["is_here"],
+        "imageio.files": ["load_image"],
+        "imageio.images": ["contact_sheet"],
+        "masks": ["bounding_box", "load_mask"],
+        "models.cutout": ["cut_out"],
+        "pipelines.identity": ["save_identity"],
+        "validation": ["MAX_IMAGES", "MAX_SEED", "check_box"],
         "config": ["MaskRule"],
         "engine.session": ["Session"],
         "engine.load": ["load"],
@@ -83,7 +112,14 @@ _HOMES = {
             "PersonalizeRequest",
             "Subject",
         ],
-        "pipelines.drawing.settings": ["EditMode", "EditSettings", "MaskSource", "Scales", "Style"],
+        "pipelines.drawing.settings": [
+            "EditMode",
+            "EditSettings",
+            "MAX_SCALE",
+            "MaskSource",
+            "Scales",
+            "Style",
+        ],
         "types": ["GenerationResult", "Identity"],
     }.items()
     for name in names

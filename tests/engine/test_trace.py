@@ -5,6 +5,7 @@ has drawn before, in the thread of the call. Methods that `dataclass` generates 
 file hands on if one of its functions calls into another file; the others hold formulas and values.
 """
 
+import logging
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 import swiftpie
 from swiftpie.imageio.images import sample_pictures
 from tests.policy.project import ROOT
+
+logger = logging.getLogger(__name__)  # the files, with --log-cli-level=INFO
 
 SOURCE = f"{Path(swiftpie.__file__).parent}/"
 PAGE = ROOT / "docs" / "concepts.md"
@@ -71,9 +74,9 @@ def traces(session):
 @pytest.mark.parametrize("name", MOST_FILES)
 def test_a_call_goes_through_few_files(traces, name):
     files, handing_on = traces[name]
-    print(f"{name}: {len(files)} files, {len(handing_on)} of which hand on")
-    for file in files:
-        print(f"  {'→' if file in handing_on else ' '} {file}")
+    lines = [f"{'>' if file in handing_on else ' '} {file}" for file in files]
+    counts = f"{name}: {len(files)} files, {len(handing_on)} of which hand on"
+    logger.info("%s", "\n  ".join([counts, *lines]))
     assert len(files) <= MOST_FILES[name]
     assert len(handing_on) <= MOST_HANDING_ON[name]
 

@@ -231,7 +231,7 @@ def subject_mask(image: Image.Image) -> Tensor:
     return cut_out(image).mask
 
 
-def cut_out(image: Image.Image, search: Search = ANYWHERE) -> CutOut:
+def cut_out(image: Image.Image, search: str | Search = ANYWHERE) -> CutOut:
     """Return where the subject of `image` is, which way that was found, and how sure it is.
 
     A warning tells that what was found may be wrong.
@@ -239,13 +239,15 @@ def cut_out(image: Image.Image, search: Search = ANYWHERE) -> CutOut:
     Args:
         image: photo, mode RGB or RGBA. One subject is looked for, large and near the middle, or
             where `search` says.
-        search: how to look for it.
+        search: how to look for it; a string is read as by `search_of`.
 
     Raises:
+        InputError: The string describes no search.
         NoSubject: Next to nothing or nearly everything is found.
         MissingExtra: rembg is asked for and not installed.
         WeightsError: rembg's model is not here.
     """
+    search = search_of(search)
     if search.way is Way.NONE:
         whole = torch.ones(1, 1, image.height, image.width)
         return CutOut(whole, Cutout(Way.NONE, None))
